@@ -1,0 +1,242 @@
+"""The environment and collection.yaml, read here and nowhere else.
+
+Every error names the file, the place in it, what was expected and what was found (`ConfigError`, exit code 2).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import date, datetime
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from crypto_assets.errors import ConfigError
+from crypto_assets.model import MARKET_TYPES, Series, path_symbol, unified_symbol
+
+
+class Settings(BaseSettings):
+    """What the environment says. Variables are prefixed `CRYPTO_ASSETS_`; the usual `AWS_*` are read by boto3 itself."""
+
+    model_config = SettingsConfigDict(env_prefix="CRYPTO_ASSETS_", extra="ignore", env_ignore_empty=True)
+
+    postgres_url: str | None = Field(None, description="postgresql://…; unset: an embedded server under `home`")
+    lake_url: str | None = Field(None, description="a folder or s3://bucket/prefix; unset: `home`/lake")
+    home: Path = Field(Path(".crypto_assets"), description="the folder for everything local")
+    config: Path = Field(Path("collection.yaml"), description="the collection to work on")
+    postgres_durable: bool = Field(True, description="false: the embedded server may lose data when the power fails")
+    downloads: int = Field(8, ge=1, le=64, description="downloads in flight per run")
+
+    @field_validator("home", "config")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.expanduser().absolute()
+
+    @property
+    def lake(self) -> str:
+        """The URL of the lake: a folder's absolute path, or s3://bucket/prefix."""
+        if self.lake_url is None:
+            return str(self.home / "lake")
+        if "://" in self.lake_url:
+            return self.lake_url.rstrip("/")
+        return str(Path(self.lake_url).expanduser().absolute())
+
+
+def settings() -> Settings:
+    """Return the settings of this moment; raises ConfigError naming the variable that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"CRYPTO_ASSETS_{'_'.join(str(part) for part in first['loc']).upper()}"
+        raise ConfigError(f"environment variable {name}: {first['msg']}, found {first.get('input')!r}") from None
+
+
+class ExchangeConfig(BaseModel):
+    """URLs of one exchange; a URL without a value is the exchange's real host."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    archive_url: str | None = None
+    listing_url: str | None = None
+    rest_url: str | None = None
+
+    @field_validator("archive_url", "listing_url", "rest_url")
+    @classmethod
+    def _http(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise ValueError(f"expected a URL that starts with http:// or https://, found {url!r}")
+        return url.rstrip("/") if url else None
+
+
+class SeriesEntry(BaseModel):
+    """One entry of `series:`: datasets × symbols of one exchange and market type, daily from `start`.
+
+    `warehouse` names datasets of the entry that go to Postgres although they stay in the lake by default (`trades`).
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    exchange: str
+    market_type: str
+    datasets: list[str] = Field(min_length=1)
+    symbols: list[str] = Field(min_length=1)
+    start: date
+    warehouse: list[str] = []
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _day(cls, value: Any) -> Any:
+        if isinstance(value, datetime) or not isinstance(value, date | str):
+            raise ValueError(f"expected a day such as 2024-01-01, found {value!r}")
+        if isinstance(value, str):
+            try:
+                return date.fromisoformat(value)
+            except ValueError:
+                raise ValueError(f"expected a day such as 2024-01-01, found {value!r}") from None
+        return value
+
+    @field_validator("market_type")
+    @classmethod
+    def _market_type(cls, value: str) -> str:
+        if value not in MARKET_TYPES:
+            raise ValueError(f"expected one of {', '.join(MARKET_TYPES)}, found {value!r}")
+        return value
+
+    @model_validator(mode="after")
+    def _known_names(self) -> SeriesEntry:
+        from crypto_assets import datasets, exchanges
+
+        if self.exchange not in exchanges.names():
+            raise ValueError(f"exchange {self.exchange!r} is unknown{_did_you_mean(self.exchange, exchanges.names())}")
+        exchange = exchanges.get(self.exchange)
+        known = exchange.dataset_names(self.market_type)
+        if not known:
+            raise ValueError(f"{self.exchange} has no market type {self.market_type!r} here")
+        for name in self.datasets:
+            if name not in known:
+                raise ValueError(
+                    f"dataset {name!r} is not published for {self.exchange} {self.market_type}{_did_you_mean(name, known)}"
+                )
+        for name in self.warehouse:
+            if name not in self.datasets:
+                raise ValueError(f"warehouse: {name!r} is not among the datasets of this entry ({', '.join(self.datasets)})")
+            datasets.get(Series.named(self.exchange, self.market_type, name).table)
+        self.symbols = [unified_symbol(symbol, self.market_type) for symbol in self.symbols]
+        for what, names in (("symbols", self.symbols), ("datasets", self.datasets)):
+            doubles = sorted({name for name in names if names.count(name) > 1})
+            if doubles:
+                raise ValueError(f"{what}: {', '.join(doubles)} stands here twice")
+        return self
+
+    @property
+    def series(self) -> list[Series]:
+        """The series of the entry, in the order of `datasets`."""
+        return [Series.named(self.exchange, self.market_type, name) for name in self.datasets]
+
+
+class Collection(BaseModel):
+    """The whole of collection.yaml."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    exchanges: dict[str, ExchangeConfig] = {}
+    series: list[SeriesEntry] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Collection:
+        from crypto_assets import exchanges
+
+        for name in self.exchanges:
+            if name not in exchanges.names():
+                raise ValueError(f"exchanges: {name!r} is unknown{_did_you_mean(name, exchanges.names())}")
+        seen: dict[tuple[Series, str], int] = {}
+        for number, entry in enumerate(self.series):
+            for series in entry.series:
+                for symbol in entry.symbols:
+                    other = seen.setdefault((series, path_symbol(symbol)), number)
+                    if other != number:
+                        raise ValueError(f"{series} {symbol} stands in series[{other}] and series[{number}]; keep it in one")
+        return self
+
+    def urls(self, exchange: str) -> ExchangeConfig:
+        """Return the overridden URLs of an exchange; fields without a value mean the real host."""
+        return self.exchanges.get(exchange, ExchangeConfig())
+
+    def entry_of(self, series: Series, symbol: str) -> SeriesEntry | None:
+        """Return the entry that collects this symbol of a series, or None."""
+        for entry in self.series:
+            if series in entry.series and symbol in entry.symbols:
+                return entry
+        return None
+
+    def timeframes(self, exchange: str, market_type: str, symbol: str) -> set[str]:
+        """Return the timeframes of a symbol that are collected as published, over all entries."""
+        return {
+            series.timeframe
+            for entry in self.series
+            if (entry.exchange, entry.market_type) == (exchange, market_type) and symbol in entry.symbols
+            for series in entry.series
+            if series.timeframe
+        }
+
+
+def load_collection(path: Path) -> Collection:
+    """Return the collection that a YAML file describes.
+
+    Raises:
+        ConfigError: no such file, not YAML, an unknown key, or a value that cannot be; the message names file and place.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such file; write one (the README shows how) or name another with CRYPTO_ASSETS_CONFIG"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{path}: expected the keys `series` and `exchanges`, found {type(content).__name__}")
+    return parse_collection(content, str(path))
+
+
+def parse_collection(content: Mapping[str, Any], name: str = "collection") -> Collection:
+    """Return the collection that a mapping describes; raises ConfigError like `load_collection`."""
+    try:
+        return Collection.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{name}: {_explain(entry)}" for entry in error.errors())) from None
+
+
+def _explain(error: Any) -> str:
+    """Return one line for one pydantic error: the place in the file, what was expected, what was found."""
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        known = [*Collection.model_fields, *SeriesEntry.model_fields, *ExchangeConfig.model_fields]
+        message = f"unknown key{_did_you_mean(str(error['loc'][-1]), known)}"
+    elif error["type"] == "missing":
+        message = "this key is required and is not there"
+    elif not error["type"].startswith("value_error"):
+        message = f"{message}, found {error.get('input')!r}"
+    return f"{place}: {message}" if place else message
+
+
+def _did_you_mean(word: str, known: Any) -> str:
+    known = list(known)
+    close = get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+
+
+def environment() -> dict[str, str]:
+    """Return a copy of the environment for a child process of ours."""
+    return dict(os.environ)

@@ -1,0 +1,99 @@
+"""Every exception that crypto_assets raises.
+
+    CryptoAssetsError
+    ├── ConfigError                  collection.yaml, a URL or an argument is wrong; exit code 2
+    │   └── UnknownSymbol            the exchange's archive does not list this symbol
+    ├── TransientError               trying again later can help
+    │   ├── HostUnreachable          no connection, no answer, or a cut connection
+    │   ├── HostRefused              an answer that says "not now" (403, 418, 429, 5xx), with its status
+    │   ├── NotPublished             the exchange answers 404; the file may appear later
+    │   ├── ChecksumMismatch         bytes differ from the published checksum
+    │   └── PostgresUnavailable      the database does not answer or could not be started
+    └── PermanentError               trying again gives the same; a person or a new file is needed
+        ├── ListingError             the listing is not what the exchange documents (HTML, cut XML)
+        ├── MalformedFile            an archive object whose bytes are not what its name promises
+        │   ├── BadContainer         not a zip, cut, empty, several members, another name, too large
+        │   └── BadContent           columns, text or times that the dataset cannot have
+        ├── InvalidRows              parsed, but rows break the schema, the key, the order or the day
+        └── StoredDataError          a file in the lake is missing or is not what the ledger says
+
+Transient and permanent are different types so that one place can decide about trying again. A message says what was
+expected, what was found and what to do; `evidence` carries the same for programs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class CryptoAssetsError(Exception):
+    """Base of all errors of this package; `evidence` is JSON-serialisable detail for the ledger and the UI."""
+
+    def __init__(self, message: str, **evidence: Any) -> None:
+        super().__init__(message)
+        self.evidence = evidence
+
+
+class ConfigError(CryptoAssetsError):
+    """The configuration or an argument is wrong; nothing was started. Exit code 2."""
+
+
+class UnknownSymbol(ConfigError):
+    """The exchange's archive does not list this symbol for this market type and dataset."""
+
+
+class TransientError(CryptoAssetsError):
+    """Trying again later can help."""
+
+
+class HostUnreachable(TransientError):
+    """No connection, no answer in time, or a connection that was cut."""
+
+
+class HostRefused(TransientError):
+    """An answer that says "not now"; `status` is the HTTP status, `retry_after_s` the exchange's own wish or None."""
+
+    def __init__(self, message: str, *, status: int, retry_after_s: float | None = None, **evidence: Any) -> None:
+        super().__init__(message, status=status, **evidence)
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+class NotPublished(TransientError):
+    """The exchange answers 404: the file does not exist yet, or no longer."""
+
+
+class ChecksumMismatch(TransientError):
+    """The bytes differ from the published checksum; exchanges refresh one before the other, so later may be right."""
+
+
+class PostgresUnavailable(TransientError):
+    """The database does not answer, or the embedded one could not be started."""
+
+
+class PermanentError(CryptoAssetsError):
+    """Trying again gives the same; a person or a new file is needed."""
+
+
+class ListingError(PermanentError):
+    """The answer to a listing request is not the XML that the exchange documents."""
+
+
+class MalformedFile(PermanentError):
+    """An archive object whose bytes are not what its name promises."""
+
+
+class BadContainer(MalformedFile):
+    """Not a zip, cut, empty, with several members or one of another name, or too large when unpacked."""
+
+
+class BadContent(MalformedFile):
+    """Columns, text or times that the dataset cannot have."""
+
+
+class InvalidRows(PermanentError):
+    """The file parses, but its rows break the schema, the key, the order or the bounds of the day."""
+
+
+class StoredDataError(PermanentError):
+    """A file in the lake is missing or is not what the ledger says was stored."""

@@ -1,0 +1,274 @@
+"""The nouns of the package. Read this first.
+
+A `Series` is what one exchange publishes about one kind of row: Binance spot 1m bars. A `Partition` is one symbol of a
+series over one UTC day; it is what is collected, stored, checked and counted. An exchange publishes `ArchiveObject`s;
+one holds one or more partitions. A `Check` looks at the rows of a partition and answers with a `Finding`. What became of a
+partition is an `Outcome`, with one of the `State`s.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+MARKET_TYPES = ("spot", "linear", "inverse")
+DAY = timedelta(days=1)
+
+# Timeframes with a fixed length; a month has none.
+TIMEFRAME_LENGTHS: Mapping[str, timedelta] = {
+    "1s": timedelta(seconds=1),
+    "1m": timedelta(minutes=1),
+    "3m": timedelta(minutes=3),
+    "5m": timedelta(minutes=5),
+    "15m": timedelta(minutes=15),
+    "30m": timedelta(minutes=30),
+    "1h": timedelta(hours=1),
+    "2h": timedelta(hours=2),
+    "4h": timedelta(hours=4),
+    "6h": timedelta(hours=6),
+    "8h": timedelta(hours=8),
+    "12h": timedelta(hours=12),
+    "1d": timedelta(days=1),
+    "3d": timedelta(days=3),
+    "1w": timedelta(weeks=1),
+}
+TIMEFRAMES = (*TIMEFRAME_LENGTHS, "1mo")
+
+
+def bar_length(timeframe: str) -> timedelta:
+    """Return the length of a bar; raises KeyError for `1mo`, which has none, and for unknown timeframes."""
+    return TIMEFRAME_LENGTHS[timeframe]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Series:
+    """What one exchange publishes about one kind of row; `timeframe` is set for bars only."""
+
+    exchange: str
+    market_type: str
+    table: str
+    timeframe: str | None = None
+
+    @classmethod
+    def named(cls, exchange: str, market_type: str, dataset: str) -> Series:
+        """Return the series of a dataset as collection.yaml names it: `ohlcv_1m`, `trades`.
+
+        Raises:
+            ValueError: `ohlcv_` with an unknown timeframe.
+        """
+        if dataset.startswith("ohlcv_"):
+            timeframe = dataset.removeprefix("ohlcv_")
+            if timeframe not in TIMEFRAMES:
+                raise ValueError(f"{dataset}: timeframe {timeframe!r} is unknown; known: {', '.join(TIMEFRAMES)}")
+            return cls(exchange, market_type, "ohlcv", timeframe)
+        return cls(exchange, market_type, dataset)
+
+    @property
+    def dataset(self) -> str:
+        """The name used in collection.yaml, paths and asset keys: `ohlcv_1m`, `trades`."""
+        return f"{self.table}_{self.timeframe}" if self.timeframe else self.table
+
+    def __str__(self) -> str:
+        return f"{self.exchange} {self.market_type} {self.dataset}"
+
+
+def path_symbol(symbol: str) -> str:
+    """Return the form of a symbol in paths and asset keys: `BTC/USDT:USDT` → `BTC-USDT`, dated ones keep the date.
+
+    `BTC/USDT:USDT-240628` → `BTC-USDT-240628`.
+    """
+    pair, _, settle = symbol.partition(":")
+    _, dash, expiry = settle.partition("-")
+    return pair.replace("/", "-") + dash + expiry
+
+
+_SYMBOL = re.compile(r"^([A-Z0-9]+)[/-]([A-Z0-9]+)(?::([A-Z0-9]+))?(?:-(\d{6}))?$")
+
+
+def unified_symbol(text: str, market_type: str) -> str:
+    """Return the symbol as ccxt writes it; `BTC/USDT` and `BTC-USDT` are accepted where the market type says the rest.
+
+    Raises:
+        ValueError: not a symbol, or its settle currency contradicts the market type.
+    """
+    match = _SYMBOL.match(text.strip().upper())
+    if not match:
+        raise ValueError(f"symbol {text!r}: expected the form BTC/USDT, BTC/USDT:USDT or BTC/USDT:USDT-240628")
+    base, quote, settle, expiry = match.groups()
+    if market_type == "spot":
+        if settle or expiry:
+            raise ValueError(f"symbol {text!r}: a spot symbol has no settle currency and no date; write {base}/{quote}")
+        return f"{base}/{quote}"
+    expected = quote if market_type == "linear" else base
+    if settle not in (None, expected):
+        raise ValueError(f"symbol {text!r}: {market_type} contracts of {base}/{quote} settle in {expected}")
+    return f"{base}/{quote}:{expected}" + (f"-{expiry}" if expiry else "")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Partition:
+    """One symbol over one UTC day, half-open: [start, end)."""
+
+    symbol: str
+    day: date
+
+    @property
+    def start(self) -> datetime:
+        return datetime.combine(self.day, time(), UTC)
+
+    @property
+    def end(self) -> datetime:
+        return self.start + DAY
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.day}"
+
+
+def days_between(first: date, last: date) -> list[date]:
+    """Return every day from `first` to `last`, both included; empty if `last` is before `first`."""
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveObject:
+    """One file an exchange publishes, as its listing shows it.
+
+    `etag` is without quotes. `last_modified` is UTC.
+    """
+
+    key: str
+    size_bytes: int
+    etag: str
+    last_modified: datetime | None = None
+
+
+class State(StrEnum):
+    """What is known about a partition."""
+
+    PENDING = "pending"  # not published yet
+    AVAILABLE = "available"
+    PROVISIONAL = "provisional"  # from REST, until the archive has it
+    DEGRADED = "degraded"  # stored, a check failed
+    MISSING = "missing"  # should exist, does not, or was refused
+    NO_DATA = "no_data"  # nothing traded, or not listed
+    CORRECTED = "corrected"  # republished since it was stored
+
+
+COMPLETE_STATES = frozenset({State.AVAILABLE, State.PROVISIONAL, State.NO_DATA})
+"""States that need nothing more; a run whose days are all in these ends with exit code 0."""
+
+STORED_STATES = frozenset({State.AVAILABLE, State.PROVISIONAL, State.DEGRADED, State.CORRECTED})
+
+
+class Severity(StrEnum):
+    """What a failed check means for the partition."""
+
+    BLOCK = "block"  # rows are wrong: nothing is published, the bytes go to quarantine/
+    DEGRADE = "degrade"  # rows are right but not all there: published and marked
+    WARN = "warn"  # worth a look; the state stays
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result of one check on one partition; `evidence` is JSON-serialisable numbers and short texts."""
+
+    passed: bool
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A named rule about the rows of one partition of the given tables.
+
+    `run` takes (frame, partition, series), where the frame has float64 numbers and UTC microsecond times, and neither
+    changes the frame nor raises for rows that are merely wrong.
+    """
+
+    name: str
+    tables: tuple[str, ...]
+    severity: Severity
+    description: str
+    run: Callable[[pd.DataFrame, Partition, Series], Finding]
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """The contract of one table: what its rows mean, their columns, key and order.
+
+    `schema` holds the row's own columns, in file order of the lake; the five keys of the path (exchange, market type,
+    dataset, symbol, date) are not in it. `contract` returns the declared Pandera schema over the float64 frame;
+    it is a function because Pandera costs a second to import.
+    """
+
+    table: str
+    description: str
+    schema: pa.Schema
+    time_column: str
+    key: tuple[str, ...]
+    contract: Callable[[], Any]
+    to_warehouse: bool
+    column_docs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """Where the rows of a stored partition came from.
+
+    `sha256` is computed over the downloaded bytes, `published_sha256` is the exchange's own (None: it publishes none).
+    `source` is `archive` or `rest`.
+    """
+
+    key: str
+    size_bytes: int
+    etag: str
+    sha256: str
+    published_sha256: str | None = None
+    last_modified: datetime | None = None
+    source: str = "archive"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One Parquet file of the lake.
+
+    `path` is relative to the lake's root. `sha256` is over the Parquet bytes, which depend on rows and source only, so
+    equal content means equal sha256.
+    """
+
+    path: str
+    rows: int
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one partition in one run.
+
+    `reason` is empty for a partition that is simply there; otherwise one line for people. `evidence` is the same for
+    programs. `unchanged` is true where the stored file was already the one the archive has.
+    """
+
+    series: Series
+    partition: Partition
+    state: State
+    reason: str = ""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    source: SourceFile | None = None
+    stored: StoredFile | None = None
+    findings: Mapping[str, Finding] = field(default_factory=dict)
+    unchanged: bool = False
+    warehouse_rows: int | None = None
+    duration_s: float = 0.0
+
+    @property
+    def failed_checks(self) -> list[str]:
+        return [name for name, finding in self.findings.items() if not finding.passed]

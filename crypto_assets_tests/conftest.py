@@ -1,0 +1,36 @@
+"""Fixtures that every test may use: real servers, made once per session, and a fresh database per test."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from crypto_assets.storage.embedded_postgres import delete_server, ensure_server
+
+
+@pytest.fixture(scope="session")
+def postgres_server_url() -> Iterator[str]:
+    """The URL of an embedded PostgreSQL server (not durable), its database `crypto_assets` included."""
+    # Not tmp_path: pytest's folders are 0700, and as root the server runs as `nobody`.
+    home = Path(tempfile.mkdtemp(prefix="crypto_assets_tests-"))
+    home.chmod(0o711)
+    yield ensure_server(home, durable=False, grace_s=5)
+    delete_server(home)
+    home.rmdir()
+
+
+@pytest.fixture
+def postgres_url(postgres_server_url: str) -> Iterator[str]:
+    """The URL `postgresql://…` of an empty database of this test's own."""
+    server, _, _ = postgres_server_url.rpartition("/")
+    name = f"test_{uuid4().hex[:12]}"
+    with psycopg.connect(postgres_server_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    yield f"{server}/{name}"
+    with psycopg.connect(postgres_server_url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -1,0 +1,226 @@
+"""The embedded server, driven from separate processes as it is in life."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from crypto_assets.errors import PostgresUnavailable
+from crypto_assets.storage.embedded_postgres import delete_server, ensure_server, server, stop_server, supervisor
+
+USER = """
+import sys
+from pathlib import Path
+from crypto_assets.storage.embedded_postgres import ensure_server
+print(ensure_server(Path(sys.argv[1]), durable=False, grace_s=float(sys.argv[2])), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="crypto_assets_tests-"))
+    path.chmod(0o711)
+    yield path
+    delete_server(path)
+    assert not supervisor.processes_of(path / "postgres" / "data")
+    path.rmdir()
+
+
+def start_user(home: Path, grace_s: float = 30.0) -> subprocess.Popen[str]:
+    """Start a process that calls ensure_server, prints the URL, and uses the server until its stdin is closed."""
+    return subprocess.Popen(
+        [sys.executable, "-c", USER, str(home), str(grace_s)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def url_of(user: subprocess.Popen[str]) -> str:
+    assert user.stdout is not None
+    return user.stdout.readline().strip()
+
+
+def end(user: subprocess.Popen[str]) -> None:
+    user.communicate()
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.05)
+
+
+def postmaster_pid(url: str) -> int:
+    with psycopg.connect(url) as connection:
+        data = connection.execute("SHOW data_directory").fetchone()
+    assert data is not None
+    return int((Path(data[0]) / "postmaster.pid").read_text().split()[0])
+
+
+def supervisor_pid(home: Path) -> int:
+    state = server._state(home / "postgres")
+    assert state is not None
+    return int(state["pid"])
+
+
+def test_a_server_starts_and_answers_and_a_second_process_gets_the_same_one(home: Path) -> None:
+    url = ensure_server(home, durable=False)
+    assert url.startswith("postgresql://postgres@127.0.0.1:")
+    assert url.endswith("/crypto_assets")
+    with psycopg.connect(url) as connection:
+        connection.execute("CREATE TABLE t AS SELECT 41 + 1 AS answer")
+    second = start_user(home)
+    assert url_of(second) == url
+    end(second)
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT answer FROM t").fetchone() == (42,)
+        assert connection.execute("SHOW listen_addresses").fetchone() == ("127.0.0.1",)
+
+
+def test_ten_processes_at_once_start_exactly_one_server(home: Path) -> None:
+    users = [start_user(home) for _ in range(10)]
+    urls = {url_of(user) for user in users}
+    assert len(urls) == 1
+    log = (home / "postgres" / supervisor.LOG).read_text()
+    assert log.count("database system is ready to accept connections") == 1
+    for user in users:
+        end(user)
+
+
+@pytest.mark.parametrize("victims", ["supervisor", "postgres", "both"])
+def test_after_kill_9_the_next_call_works_and_committed_rows_are_there(home: Path, victims: str) -> None:
+    url = ensure_server(home, durable=True)
+    with psycopg.connect(url) as connection:
+        connection.execute("CREATE TABLE t (n int)")
+        connection.execute("INSERT INTO t SELECT generate_series(1, 1000)")
+    pids = {"supervisor": [supervisor_pid(home)], "postgres": [postmaster_pid(url)]}
+    for pid in pids["supervisor"] + pids["postgres"] if victims == "both" else pids[victims]:
+        os.kill(pid, signal.SIGKILL)
+    again = ensure_server(home, durable=True)
+    with psycopg.connect(again) as connection:
+        assert connection.execute("SELECT count(*), sum(n) FROM t").fetchone() == (1000, 500500)
+        assert connection.execute("SHOW fsync").fetchone() == ("on",)
+
+
+def test_a_crashed_server_comes_back_on_the_same_port_for_those_who_have_its_url(home: Path) -> None:
+    url = ensure_server(home, durable=False)
+    os.kill(postmaster_pid(url), signal.SIGKILL)
+
+    def answers() -> bool:
+        try:
+            psycopg.connect(url, connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    wait_until(answers)
+
+
+def test_it_stops_by_itself_after_its_last_user_was_killed_and_starts_again_on_the_same_port(home: Path) -> None:
+    users = [start_user(home, grace_s=0.3) for _ in range(2)]
+    url = url_of(users[0])
+    assert url_of(users[1]) == url
+    pid = postmaster_pid(url)
+    users[0].kill()
+    users[0].wait()
+    time.sleep(1.0)
+    assert postmaster_pid(url) == pid, "one user is left"
+    users[1].kill()
+    users[1].wait()
+    wait_until(lambda: server._state(home / "postgres") is None)
+    wait_until(lambda: not Path(f"/proc/{pid}").exists() if Path("/proc").exists() else True)
+    third = start_user(home)
+    assert url_of(third) == url
+    end(third)
+
+
+def test_programs_that_a_user_starts_do_not_keep_the_server_alive(home: Path) -> None:
+    code = USER.replace("sys.stdin.read()", "import subprocess; print(subprocess.Popen(['sleep', '60']).pid, flush=True)")
+    code = code.replace("Popen(['sleep', '60'])", "Popen(['sleep', '60'], close_fds=False, stdout=subprocess.DEVNULL)")
+    user = subprocess.Popen([sys.executable, "-c", code, str(home), "0.3"], stdout=subprocess.PIPE, text=True)
+    url_of(user)
+    sleeper = int(url_of(user))
+    try:
+        user.wait()
+        wait_until(lambda: server._state(home / "postgres") is None)
+    finally:
+        os.kill(sleeper, signal.SIGKILL)
+
+
+def test_arrivals_during_the_shutdown_always_get_a_server_that_answers(home: Path) -> None:
+    for _ in range(8):
+        user = start_user(home, grace_s=0.05)
+        with psycopg.connect(url_of(user)) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+        end(user)
+        time.sleep(0.05)
+
+
+def test_stop_server_stops_it_for_everybody(home: Path) -> None:
+    url = ensure_server(home, durable=False)
+    assert stop_server(home)
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(url, connect_timeout=2)
+    assert not stop_server(home)
+
+
+def test_a_durable_caller_turns_durability_on_for_everybody(home: Path) -> None:
+    url = ensure_server(home, durable=False)
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SHOW fsync").fetchone() == ("off",)
+    assert ensure_server(home, durable=True) == url
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SHOW fsync").fetchone() == ("on",)
+        assert connection.execute("SHOW full_page_writes").fetchone() == ("on",)
+
+
+def test_a_server_that_cannot_start_says_why_with_its_log(home: Path) -> None:
+    url = ensure_server(home, durable=False)
+    with psycopg.connect(url) as connection:
+        data = connection.execute("SHOW data_directory").fetchone()
+    assert data is not None
+    stop_server(home)
+    (Path(data[0]) / "postgresql.local.conf").write_text("shared_buffers = 'nonsense'\n")
+    with pytest.raises(PostgresUnavailable, match=r'(?s)ended while it was starting.*invalid value for parameter "shared_buff'):
+        ensure_server(home, durable=False)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
+def test_as_root_a_home_that_nobody_can_reach_keeps_its_permissions(home: Path) -> None:
+    closed = home / "closed"
+    closed.mkdir(mode=0o700)
+    before = closed.stat()
+    url = ensure_server(closed, durable=False)
+    with psycopg.connect(url) as connection:
+        data = connection.execute("SHOW data_directory").fetchone()
+    assert data is not None
+    assert not Path(data[0]).is_relative_to(home)
+    assert str(data[0]) in (closed / "postgres" / "location.json").read_text()
+    after = closed.stat()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    assert (Path(data[0]).stat().st_mode & 0o777, Path(data[0]).owner()) == (0o700, "nobody")
+    delete_server(closed)
+    assert not Path(data[0]).parent.exists()
+    closed.rmdir()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
+def test_deleting_a_home_takes_the_data_that_had_to_live_elsewhere_with_it(home: Path) -> None:
+    closed = home / "closed"
+    closed.mkdir(mode=0o700)
+    user = start_user(closed, grace_s=1)
+    with psycopg.connect(url_of(user)) as connection:
+        data = connection.execute("SHOW data_directory").fetchone()
+    assert data is not None
+    subprocess.run(["rm", "-rf", closed], check=True)
+    wait_until(lambda: not Path(data[0]).parent.exists())
+    end(user)
