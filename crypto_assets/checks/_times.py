@@ -1,0 +1,22 @@
+"""Times as integers, for the checks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crypto_assets.model import Partition
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def epoch_us(times: pd.Series) -> np.ndarray:
+    """Return UTC times as int64 microseconds since 1970, without a copy where the unit is right already."""
+    return times.array.as_unit("us").asi8  # type: ignore[attr-defined, no-any-return]
+
+
+def start_us(partition: Partition) -> int:
+    """Return the first instant of the day in microseconds since 1970."""
+    return int(partition.start.timestamp()) * 1_000_000

@@ -1,0 +1,94 @@
+"""The day is all there.
+
+Bars: one for each step of the timeframe. Funding: the intervals add up to the day. Trades have no expected count, so
+silence is judged: a file that was cut is silent up to midnight although its symbol trades all the time. (Ids that run on
+from the day before prove more; that needs two days at once and is a check of its own.)
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crypto_assets import datasets
+from crypto_assets.checks._times import epoch_us, start_us
+from crypto_assets.model import DAY, Check, Finding, Partition, Series, Severity, bar_length
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_HOUR_US = 3_600_000_000
+_EDGE_FACTOR = 3
+"""A day's edge may be silent three times as long as its longest silence inside, and an hour in any case."""
+
+
+def complete(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
+    """Every bar, every funding event, or trades from one end of the day to the other."""
+    match series.table:
+        case "ohlcv":
+            return _bars(frame, series)
+        case "funding_rates":
+            hours = int(frame["funding_interval_hours"].sum())
+            return Finding(hours == 24, {"expected_hours": 24, "found_hours": hours, "events": len(frame)})
+        case _:
+            return _trades(frame, partition, series)
+
+
+def _bars(frame: pd.DataFrame, series: Series) -> Finding:
+    timeframe = series.timeframe or ""
+    if timeframe == "1mo" or bar_length(timeframe) > DAY:
+        return Finding(len(frame) == 1, {"expected": 1, "found": len(frame)})
+    step = bar_length(timeframe)
+    expected = DAY // step
+    if len(frame) == expected:
+        return Finding(True, {"expected": expected, "found": expected})
+    times = epoch_us(frame["open_time"])
+    present = np.zeros(expected, dtype=bool)
+    places = times // (step // timedelta(microseconds=1)) % expected
+    present[places] = True
+    absent = np.flatnonzero(~present)
+    return Finding(
+        False,
+        {"expected": expected, "found": len(frame), "missing": len(absent), "spans": _spans(absent, step)},
+    )
+
+
+def _spans(absent: np.ndarray, step: timedelta) -> list[str]:
+    """Return runs of absent bars as `08:34–08:52`, first and last bar, at most twenty."""
+    if len(absent) == 0:
+        return []
+    runs = np.split(absent, np.flatnonzero(np.diff(absent) > 1) + 1)
+    form = "%H:%M:%S" if step < timedelta(minutes=1) else "%H:%M"
+
+    def clock(place: int) -> str:
+        return str((np.datetime64(0, "s") + np.timedelta64(int(place * step.total_seconds()), "s")).item().strftime(form))
+
+    return [clock(run[0]) + (f"–{clock(run[-1])}" if len(run) > 1 else "") for run in runs[:20]]
+
+
+def _trades(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
+    times = epoch_us(frame[datasets.get(series.table).time_column])
+    start = start_us(partition)
+    before = int(times[0]) - start
+    after = start + 24 * _HOUR_US - int(times[-1])
+    inside = int(np.diff(times).max()) if len(times) > 1 else 0
+    allowed = max(_HOUR_US, _EDGE_FACTOR * inside)
+    return Finding(
+        before <= allowed and after <= allowed,
+        {
+            "silent_before_s": round(before / 1e6, 3),
+            "silent_after_s": round(after / 1e6, 3),
+            "longest_silence_inside_s": round(inside / 1e6, 3),
+        },
+    )
+
+
+CHECK = Check(
+    name="complete",
+    tables=("ohlcv", "trades", "agg_trades", "funding_rates"),
+    severity=Severity.DEGRADE,
+    description="Every bar of the day, every funding event, trades from one end of the day to the other.",
+    run=complete,
+)
