@@ -1,0 +1,194 @@
+"""Reading the containers and texts in which exchanges publish: zip with one CSV. Shared by the exchanges' modules.
+
+Everything a file can be instead is refused with what was expected and what was found: bytes from a CDN are cut, replaced
+by error pages, opened and saved by spreadsheets, or hostile.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv
+
+from crypto_assets.datasets.types import INSTANT
+from crypto_assets.errors import BadContainer, BadContent
+
+MAX_UNPACKED_BYTES = 8 << 30
+"""Larger than the largest day ever published (book tickers, some GB); a zip that claims more is a bomb."""
+
+MAX_RATIO = 200
+"""Text of numbers deflates 4 to 30 times, with long runs of one bar up to 100."""
+
+# From 1e14 on a number is microseconds: as milliseconds that is the year 5138, as microseconds 1973.
+FIRST_MICROSECONDS = 10**14
+
+_CHUNK = 1 << 20
+
+
+def unzip_one(key: str, content: bytes) -> bytes:
+    """Return the bytes of the only member of a zip, which must be named like the zip, with .csv.
+
+    Raises:
+        BadContainer: not a zip, cut, empty, encrypted, several members, another name, or too large when unpacked.
+    """
+    expected = PurePosixPath(key).name.removesuffix(".zip") + ".csv"
+    if not content:
+        raise BadContainer(f"{key}: expected a zip, found an empty file; it will be tried again when it changes")
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = archive.infolist()
+            if len(members) != 1 or members[0].filename != expected:
+                found = ", ".join(member.filename[:80] for member in members[:5]) or "nothing"
+                raise BadContainer(
+                    f"{key}: expected one member {expected}, found {len(members)} ({found}); look at it in quarantine/"
+                )
+            member = members[0]
+            if member.file_size > min(MAX_UNPACKED_BYTES, 4096 + MAX_RATIO * len(content)):
+                raise BadContainer(
+                    f"{key}: expected a text at most {MAX_RATIO} times the {len(content)} bytes of the zip, "
+                    f"found one that claims {member.file_size} bytes; not unpacked"
+                )
+            if member.flag_bits & 1:
+                raise BadContainer(f"{key}: expected a plain zip, found an encrypted member")
+            with archive.open(member) as stream:
+                if member.file_size <= _CHUNK:
+                    return stream.read()
+                # Chunks cost 1.8 times less than one read() of a large member.
+                buffer = io.BytesIO()
+                while chunk := stream.read(_CHUNK):
+                    buffer.write(chunk)
+                return buffer.getvalue()
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+        raise BadContainer(
+            f"{key}: expected a whole zip, found {len(content)} bytes that are not one ({error}); "
+            "it will be tried again when it changes"
+        ) from None
+
+
+def has_header(text: bytes) -> bool:
+    """Return whether the first line names columns; decided by content, for regenerated files have one and others not."""
+    return text[:1].isalpha() or text[:1] in (b'"', b"_", b"\xef")
+
+
+def read_csv(
+    key: str,
+    text: bytes,
+    columns: Mapping[str, pa.DataType],
+    *,
+    headers: Sequence[Sequence[str]] = (),
+    words: Sequence[bytes] = (),
+    use: Sequence[str] | None = None,
+) -> pa.Table:
+    """Return the columns of a CSV, parsed straight to their types; nothing is guessed, nothing may be empty.
+
+    Args:
+        columns: every column of the file in order, with its type.
+        headers: the header lines that are known; where the file has a header, it must be one of them.
+        words: spellings that may stand where numbers do not (`true`, `True`); every other letter is refused.
+        use: the columns to return; all by default.
+
+    Raises:
+        BadContent: no rows, another header, a wrong count of columns, a text that is not of its type, or a number in
+            scientific notation, which a spreadsheet writes after it has dropped digits.
+    """
+    skip = 0
+    if has_header(text):
+        line = text[: text.find(b"\n") if b"\n" in text[:4096] else 4096].decode("utf-8", "replace").strip()
+        if tuple(line.split(",")) not in {tuple(header) for header in headers}:
+            expected = " or ".join(",".join(header) for header in headers) or "no header"
+            raise BadContent(f"{key}: expected {expected}, found the first line {line[:200]!r}")
+        skip = 1
+    _refuse_letters(key, text, words, skip)
+    try:
+        table = csv.read_csv(
+            pa.BufferReader(text),
+            read_options=csv.ReadOptions(
+                column_names=list(columns), skip_rows=skip, use_threads=False, block_size=max(len(text), 1) if len(text) < 1 << 24 else 1 << 24
+            ),
+            parse_options=csv.ParseOptions(quote_char=False),
+            convert_options=csv.ConvertOptions(
+                column_types=dict(columns),
+                include_columns=list(use if use is not None else columns),
+                null_values=[],
+                strings_can_be_null=False,
+                true_values=["true", "True"],
+                false_values=["false", "False"],
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        if "Empty CSV" in str(error):
+            raise BadContent(f"{key}: expected rows, found none") from None
+        raise BadContent(f"{key}: expected {len(columns)} columns ({', '.join(columns)}); {_readable(error, columns)}") from None
+    if table.num_rows == 0:
+        raise BadContent(f"{key}: expected rows, found none")
+    return table
+
+
+def _refuse_letters(key: str, text: bytes, words: Sequence[bytes], skip: int) -> None:
+    """Raise for letters outside the header and the allowed words; Arrow itself would accept 1.7E+12 and Infinity."""
+    start = text.find(b"\n") + 1 if skip else 0
+    if words:
+        # An `e` is legal only as the last letter of `true` and `false`: after `u` or `s`.
+        data = np.frombuffer(text, dtype=np.uint8)[start:]
+        places = np.flatnonzero(data == ord("e"))
+        before = data[places - 1]
+        wrong = places[(before != ord("u")) & (before != ord("s"))]
+        place = int(wrong[0]) + start if len(wrong) else text.find(b"E", start)
+    else:
+        match = _LETTER.search(text, start)
+        place = match.start() if match else -1
+    if place < 0:
+        return
+    line = text.count(b"\n", 0, place) + 1
+    begin = max(text.rfind(b",", 0, place), text.rfind(b"\n", 0, place)) + 1
+    found = re.split(rb"[,\r\n]", text[begin : begin + 60], maxsplit=1)[0].decode("utf-8", "replace")
+    why = "scientific notation, as spreadsheets write it" if re.match(r"^-?[\d.]+[eE]", found) else "letters"
+    raise BadContent(f"{key}: expected plain numbers, found {why} in line {line}: {found!r}", line=line)
+
+
+_LETTER = re.compile(rb"[A-Za-z]")
+
+
+def _readable(error: pa.ArrowInvalid, columns: Mapping[str, pa.DataType]) -> str:
+    """Return Arrow's message with the column's name in place of its number."""
+    names = list(columns)
+    message = re.sub(
+        r"In CSV column #(\d+): (?:Row #(\d+): )?",
+        lambda m: f"found in column {names[int(m[1])]}" + (f", line {m[2]}: " if m[2] else ": "),
+        str(error),
+    )
+    message = re.sub(r"CSV parse error: (?:Row #(\d+): )?", lambda m: f"found in line {m[1]}: " if m[1] else "found: ", message)
+    return " ".join(message.split())[:400]
+
+
+def instants(key: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return int64 epoch milliseconds or microseconds as UTC microseconds; the unit is decided by magnitude.
+
+    Raises:
+        BadContent: both units in one file, or numbers that are neither.
+    """
+    span = pc.min_max(column).as_py()
+    low, high = span["min"], span["max"]
+    if low < 10**11 or high >= 10**17:
+        raise BadContent(f"{key}: expected epoch milliseconds or microseconds, found {low} … {high}")
+    if low < FIRST_MICROSECONDS <= high:
+        raise BadContent(f"{key}: expected one unit of time, found milliseconds and microseconds mixed: {low} … {high}")
+    if high < FIRST_MICROSECONDS:
+        column = pc.multiply(column, 1000)
+    return column.cast(INSTANT)
+
+
+def sides(taker_sold: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the taker's side from a boolean column that says whether the buyer was the maker."""
+    names = pa.array(["buy", "sell"])
+    return pa.chunked_array(
+        [pa.DictionaryArray.from_arrays(chunk.cast(pa.int8()), names) for chunk in taker_sold.chunks]
+    )

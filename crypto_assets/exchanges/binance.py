@@ -1,0 +1,203 @@
+"""Binance.
+
+Archive: https://data.binance.vision, listed at https://s3-ap-northeast-1.amazonaws.com/data.binance.vision (S3 XML,
+         1,000 keys a page; `data.binance.vision/?prefix=` answers an HTML page instead).
+Path:    data/{spot|futures/um}/{daily|monthly}/{klines|trades|aggTrades|fundingRate}/{symbol}/[{interval}/]
+         {symbol}-{interval or dataset}-{date or month}.zip
+Each zip holds one CSV and has a sibling .CHECKSUM (SHA-256). Daily files appear the next day, mostly before 12:00 UTC,
+sometimes days later; monthly files from the first Monday of the next month on. 3d, 1w and 1mo bars and funding rates are
+published monthly only. Source: github.com/binance/binance-public-data (README) and its issues #166, #181, #328, #414.
+
+What a file looks like follows no date rule, because old files are regenerated: spot has no header, futures mostly one;
+spot times are microseconds since 2025-01-01 and milliseconds before, futures milliseconds; `True` on spot, `true` on
+futures. All of it is decided per file by its content.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, time, timedelta
+
+import pyarrow as pa
+
+from crypto_assets import datasets
+from crypto_assets.datasets.types import DECIMAL
+from crypto_assets.exchanges._files import instants, read_csv, sides, unzip_one
+from crypto_assets.model import Series
+
+_TREES = {"spot": "data/spot", "linear": "data/futures/um"}
+_BAR_TIMEFRAMES = ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1mo")
+_MONTHLY_TIMEFRAMES = frozenset({"3d", "1w", "1mo"})
+_TAGS = {"trades": "trades", "agg_trades": "aggTrades", "funding_rates": "fundingRate"}
+
+_DAILY_TOLERANCE = timedelta(days=3)
+_MONTHLY_TOLERANCE = timedelta(days=35)
+
+_INTEGER, _TEXT = pa.int64(), pa.string()
+
+_KLINES = {
+    "open_time": _INTEGER,
+    "open": DECIMAL,
+    "high": DECIMAL,
+    "low": DECIMAL,
+    "close": DECIMAL,
+    "volume": DECIMAL,
+    # Two rows of early 2018 have an odd close_time (binance-public-data #77); it follows from open_time and is not used.
+    "close_time": _INTEGER,
+    "quote_volume": DECIMAL,
+    "trade_count": _INTEGER,
+    "taker_buy_volume": DECIMAL,
+    "taker_buy_quote_volume": DECIMAL,
+    "ignore": _TEXT,
+}
+_KLINES_HEADER = (
+    "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"
+).split(",")
+
+_SPOT_TRADES = {
+    "trade_id": _INTEGER,
+    "price": DECIMAL,
+    "amount": DECIMAL,
+    "quote_amount": DECIMAL,
+    "trade_time": _INTEGER,
+    "taker_sold": pa.bool_(),
+    "is_best_match": pa.bool_(),
+}
+_FUTURES_TRADES = {name: kind for name, kind in _SPOT_TRADES.items() if name != "is_best_match"}
+_FUTURES_TRADES_HEADER = "id,price,qty,quote_qty,time,is_buyer_maker".split(",")
+
+_SPOT_AGG_TRADES = {
+    "agg_trade_id": _INTEGER,
+    "price": DECIMAL,
+    "amount": DECIMAL,
+    "first_trade_id": _INTEGER,
+    "last_trade_id": _INTEGER,
+    "trade_time": _INTEGER,
+    "taker_sold": pa.bool_(),
+    "is_best_match": pa.bool_(),
+}
+_FUTURES_AGG_TRADES = {name: kind for name, kind in _SPOT_AGG_TRADES.items() if name != "is_best_match"}
+_FUTURES_AGG_TRADES_HEADER = (
+    "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker"
+).split(",")
+
+_FUNDING = {"funding_time": _INTEGER, "funding_interval_hours": pa.int16(), "funding_rate": DECIMAL}
+_FUNDING_HEADER = ("calc_time", "funding_interval_hours", "last_funding_rate")
+
+_KEY = re.compile(r"-(\d{4})-(\d{2})(?:-(\d{2}))?\.zip$")
+
+
+class Binance:
+    """Spot (`spot`) and USD-M futures (`linear`)."""
+
+    name = "binance"
+    archive_url = "https://data.binance.vision"
+    listing_url = "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision"
+    rest_url = "https://api.binance.com"
+
+    def dataset_names(self, market_type: str) -> tuple[str, ...]:
+        bars = tuple(f"ohlcv_{timeframe}" for timeframe in _BAR_TIMEFRAMES)
+        if market_type == "spot":
+            return ("ohlcv_1s", *bars, "trades", "agg_trades")
+        if market_type == "linear":
+            return (*bars, "trades", "agg_trades", "funding_rates")
+        return ()
+
+    def exchange_symbol(self, symbol: str) -> str:
+        pair, _, settle = symbol.partition(":")
+        _, dash, expiry = settle.partition("-")
+        return pair.replace("/", "") + ("_" + expiry if dash else "")
+
+    def prefixes(self, series: Series, symbol: str) -> list[str]:
+        # Daily before monthly: monthly klines are known to differ from daily ones and from the API
+        # (binance-public-data #475) and to lack days (#140, #253).
+        return [
+            f"{self._folder(series, frequency)}{self.exchange_symbol(symbol)}/"
+            + (f"{series.timeframe}/" if series.timeframe else "")
+            for frequency in (("monthly",) if _monthly_only(series) else ("daily", "monthly"))
+        ]
+
+    def universe_prefix(self, series: Series) -> str:
+        return self._folder(series, "monthly" if _monthly_only(series) else "daily")
+
+    def key(self, prefix: str, series: Series, symbol: str, day: date) -> str:
+        stamp = day.strftime("%Y-%m") if "/monthly/" in prefix else day.isoformat()
+        return f"{prefix}{self.exchange_symbol(symbol)}-{series.timeframe or _TAGS[series.table]}-{stamp}.zip"
+
+    def period(self, key: str) -> tuple[date, date]:
+        match = _KEY.search(key)
+        if not match:
+            raise ValueError(f"{key}: expected a name that ends in -YYYY-MM-DD.zip or -YYYY-MM.zip")
+        year, month = int(match[1]), int(match[2])
+        if match[3]:
+            day = date(year, month, int(match[3]))
+            return day, day
+        return date(year, month, 1), _month_end(date(year, month, 1))
+
+    def checksum_key(self, key: str) -> str | None:
+        return f"{key}.CHECKSUM"
+
+    def expected_by(self, series: Series, day: date) -> datetime:
+        if _monthly_only(series):
+            return datetime.combine(_month_end(day), time(), UTC) + timedelta(days=1) + _MONTHLY_TOLERANCE
+        return datetime.combine(day, time(), UTC) + timedelta(days=1) + _DAILY_TOLERANCE
+
+    def parse(self, series: Series, key: str, content: bytes) -> pa.Table:
+        text = unzip_one(key, content)
+        spot = series.market_type == "spot"
+        match series.table:
+            case "ohlcv":
+                table = read_csv(key, text, _KLINES, headers=[_KLINES_HEADER], use=_USED["ohlcv"])
+            case "trades" if spot:
+                table = read_csv(key, text, _SPOT_TRADES, words=_BOOLEANS, use=_USED["trades"])
+            case "trades":
+                table = read_csv(
+                    key, text, _FUTURES_TRADES, headers=[_FUTURES_TRADES_HEADER], words=_BOOLEANS, use=_USED["trades"]
+                )
+            case "agg_trades" if spot:
+                table = read_csv(key, text, _SPOT_AGG_TRADES, words=_BOOLEANS, use=_USED["agg_trades"])
+            case "agg_trades":
+                table = read_csv(
+                    key,
+                    text,
+                    _FUTURES_AGG_TRADES,
+                    headers=[_FUTURES_AGG_TRADES_HEADER],
+                    words=_BOOLEANS,
+                    use=_USED["agg_trades"],
+                )
+            case "funding_rates":
+                table = read_csv(key, text, _FUNDING, headers=[_FUNDING_HEADER], use=_USED["funding_rates"])
+            case _:
+                raise ValueError(f"{series}: Binance's archive has no such dataset")
+        schema = datasets.get(series.table).schema
+        time_column = datasets.get(series.table).time_column
+        columns = {name: table.column(name) for name in table.column_names}
+        columns[time_column] = instants(key, columns[time_column])
+        if "taker_sold" in columns:
+            columns["side"] = sides(columns.pop("taker_sold"))
+        return pa.table([columns[name] for name in schema.names], schema=schema)
+
+    def _folder(self, series: Series, frequency: str) -> str:
+        kind = "klines" if series.table == "ohlcv" else _TAGS[series.table]
+        return f"{_TREES[series.market_type]}/{frequency}/{kind}/"
+
+
+_BOOLEANS = (b"true", b"false")
+
+_USED = {
+    "ohlcv": [name for name in _KLINES if name not in ("close_time", "ignore")],
+    "trades": list(_FUTURES_TRADES),
+    "agg_trades": list(_FUTURES_AGG_TRADES),
+    "funding_rates": list(_FUNDING),
+}
+
+
+def _monthly_only(series: Series) -> bool:
+    return series.table == "funding_rates" or series.timeframe in _MONTHLY_TIMEFRAMES
+
+
+def _month_end(day: date) -> date:
+    return (day.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
+
+
+EXCHANGE = Binance()
