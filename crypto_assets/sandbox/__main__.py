@@ -1,0 +1,47 @@
+"""`python -m crypto_assets.sandbox`: serve a synthetic archive, or a folder of real files."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+from crypto_assets.sandbox.archive import FolderArchive, Source, SyntheticArchive
+from crypto_assets.sandbox.server import HOST, serve
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the arguments; lists are separated by commas."""
+    words = argparse.ArgumentParser("crypto_assets.sandbox", description=__doc__)
+    words.add_argument("--host", default=HOST)
+    words.add_argument("--port", type=int, default=0, help="0 takes a free one (default)")
+    words.add_argument("--folder", type=Path, help="serve the files below this folder instead of synthetic ones")
+    words.add_argument("--symbols", default="BTCUSDT,ETHUSDT", help="as the exchange writes them (%(default)s)")
+    words.add_argument("--market-types", default="spot,linear", help="of spot and linear (%(default)s)")
+    words.add_argument("--from", dest="first", type=date.fromisoformat, default=date(2024, 1, 1), metavar="DAY")
+    words.add_argument("--to", dest="last", type=date.fromisoformat, default=date(2024, 1, 31), metavar="DAY")
+    words.add_argument("--trades-per-day", type=int, default=6_000, metavar="N")
+    words.add_argument("--seed", type=int, default=0)
+    words.add_argument("--until-stdin-closes", action="store_true", help=argparse.SUPPRESS)
+    return words
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve until interrupted. Exit code 2 for arguments that cannot be."""
+    words = parser()
+    given = words.parse_args(arguments)
+    source: Source
+    try:
+        if given.folder:
+            source = FolderArchive(given.folder)
+        else:
+            symbols = {market: given.symbols.split(",") for market in given.market_types.split(",")}
+            source = SyntheticArchive(symbols, given.first, given.last, given.seed, given.trades_per_day)
+    except (ValueError, NotADirectoryError) as error:
+        words.error(str(error))
+    serve(source, given.host, given.port, given.until_stdin_closes)
+
+
+if __name__ == "__main__":
+    main()
