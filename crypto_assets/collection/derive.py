@@ -5,7 +5,7 @@ Nothing is invented: a bar is built only where all its minutes are there, and a 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from decimal import Decimal, localcontext
 
 import numpy as np
@@ -35,23 +35,32 @@ STATISTICS_SCHEMA = columns(
 _MINUTE_US = 60_000_000
 
 
-def longer_bars(minutes: pa.Table, wanted: Collection[str]) -> dict[str, pa.Table]:
-    """Return the bars of the wanted timeframes that 1m bars make, by timeframe; incomplete bars are left out.
+def longer_bars(days: Sequence[pa.Table], wanted: Collection[str]) -> list[dict[str, pa.Table]]:
+    """Return, for each day, the bars of the wanted timeframes that its 1m bars make; incomplete bars are left out.
+
+    Many days are built at once, for a call costs more than a day; the days may be of different symbols.
 
     Args:
-        minutes: 1m bars in the columns of `ohlcv`, ascending, of any number of days.
+        days: 1m bars in the columns of `ohlcv`, ascending, one table for each UTC day.
         wanted: some of `DERIVED_TIMEFRAMES`.
     """
-    built = {"1m": minutes}
-    needed = [timeframe for timeframe in DERIVED_TIMEFRAMES if any(_leads_to(timeframe, goal) for goal in wanted)]
-    for timeframe in needed:
-        source = _BUILT_FROM[timeframe]
-        built[timeframe] = _merge(built[source], _micros(source), _micros(timeframe))
-    return {timeframe: built[timeframe] for timeframe in wanted}
+    starts = np.cumsum([0, *(day.num_rows for day in days)])
+    built = {"1m": (pa.concat_tables(days), starts)}
+    for timeframe in DERIVED_TIMEFRAMES:
+        if any(_leads_to(timeframe, goal) for goal in wanted):
+            source = _BUILT_FROM[timeframe]
+            built[timeframe] = _merge(*built[source], _micros(source), _micros(timeframe))
+    return [
+        {
+            timeframe: built[timeframe][0].slice(built[timeframe][1][n], built[timeframe][1][n + 1] - built[timeframe][1][n])
+            for timeframe in wanted
+        }
+        for n in range(len(days))
+    ]
 
 
 def _leads_to(timeframe: str, goal: str) -> bool:
-    while goal != timeframe and goal != "1m":
+    while goal not in (timeframe, "1m"):
         goal = _BUILT_FROM[goal]
     return goal == timeframe
 
@@ -60,19 +69,22 @@ def _micros(timeframe: str) -> int:
     return int(bar_length(timeframe).total_seconds() * 1_000_000)
 
 
-def _merge(bars: pa.Table, step_us: int, length_us: int) -> pa.Table:
-    """Return the bars of `length_us` of which every part of `step_us` is there."""
+def _merge(bars: pa.Table, day_starts: np.ndarray, step_us: int, length_us: int) -> tuple[pa.Table, np.ndarray]:
+    """Return the bars of `length_us` of which every part of `step_us` is there, and the first row of each day in them."""
     times = bars.column("open_time").cast(pa.int64()).to_numpy()
     buckets = times // length_us
-    starts = np.flatnonzero(np.diff(buckets, prepend=buckets[0] - 1 if len(buckets) else 0))
+    begins = np.ones(len(buckets), dtype=bool)
+    begins[1:] = buckets[1:] != buckets[:-1]
+    begins[day_starts[day_starts < len(buckets)]] = True  # two symbols may meet in one bucket of the same day
+    starts = np.flatnonzero(begins)
     counts = np.diff(np.append(starts, len(buckets)))
-    whole = counts == length_us // step_us
+    size = length_us // step_us
+    whole = counts == size
+    result_starts = np.append(0, np.cumsum(whole))[np.searchsorted(starts, day_starts)]
     if not whole.all():
         bars = bars.filter(pa.array(np.repeat(whole, counts)))
-        starts = np.arange(int(whole.sum())) * (length_us // step_us)
+        starts = np.arange(int(whole.sum())) * size
         times = bars.column("open_time").cast(pa.int64()).to_numpy()
-    size = length_us // step_us
-    ends = starts + (size - 1)
     groups = pa.array(np.repeat(np.arange(len(starts), dtype=np.int32), size))
     grouped = (
         bars.select(["high", "low", *_SUMS])
@@ -81,14 +93,15 @@ def _merge(bars: pa.Table, step_us: int, length_us: int) -> pa.Table:
         .aggregate([("high", "max"), ("low", "min"), *((name, "sum") for name in _SUMS)])
     )
     result = {
+        # A bar opens at the start of its bucket, which is the opening of its first part.
         "open_time": pa.array(times[starts]).cast(INSTANT),
         "open": bars.column("open").take(pa.array(starts)),
         "high": grouped.column("high_max"),
         "low": grouped.column("low_min"),
-        "close": bars.column("close").take(pa.array(ends)),
+        "close": bars.column("close").take(pa.array(starts + (size - 1))),
         **{name: grouped.column(f"{name}_sum").cast(bars.schema.field(name).type) for name in _SUMS},
     }
-    return pa.table([result[name] for name in bars.column_names], schema=bars.schema)
+    return pa.table([result[name] for name in bars.column_names], schema=bars.schema), result_starts
 
 
 def trade_statistics(trades: pa.Table) -> pa.Table:
