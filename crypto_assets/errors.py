@@ -64,7 +64,12 @@ class NotPublished(TransientError):
 
 
 class ChecksumMismatch(TransientError):
-    """The bytes differ from the published checksum; exchanges refresh one before the other, so later may be right."""
+    """The bytes differ from the published checksum; exchanges refresh one before the other, so later may be right.
+
+    `content` holds the refused bytes on their way to quarantine/.
+    """
+
+    content: bytes = b""
 
 
 class PostgresUnavailable(TransientError):

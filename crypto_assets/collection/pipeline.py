@@ -68,6 +68,10 @@ _LOOKAHEAD = 4
 """Listings read ahead of the downloads."""
 
 
+OnBatch = Callable[[Sequence[Outcome], Sequence[pa.Table | None]], None]
+"""Called after each batch with what became of its days and, for stored ones, their rows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """Some days (ascending) of one symbol, and the warehouse tables they are to reach.
@@ -140,7 +144,7 @@ class Pipeline:
         downloads: int = 8,
         run_id: str | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        on_batch: Callable[[Sequence[Outcome]], None] = lambda outcomes: None,
+        on_batch: OnBatch = lambda outcomes, rows: None,
     ) -> None:
         self._collection = collection
         self._lake = lake
@@ -379,7 +383,7 @@ class Pipeline:
         collected = [outcome for day, outcome in zip(batch, ordered, strict=True) if day.target.collect]
         if collected:
             self._ledger.record_outcomes(collected, self._run_id)
-        self._on_batch(ordered)
+        self._on_batch(ordered, [day.rows if outcomes[id(day)].stored else None for day in batch])
         return ordered
 
     def _write(self, day: _Day) -> StoredFile:

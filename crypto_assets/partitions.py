@@ -1,0 +1,47 @@
+"""Dagster's asset keys and partition keys ↔ our series, symbols and days.
+
+Lake assets are `[exchange, market_type, symbol, dataset]`; warehouse assets have `warehouse` in front and the table last.
+A partition key is the UTC day, `2024-01-01`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, timedelta
+
+import dagster as dg
+
+from crypto_assets.model import Series, path_symbol
+
+WAREHOUSE = "warehouse"
+
+
+def lake_key(series: Series, symbol: str) -> dg.AssetKey:
+    """Return the key of a lake asset: `binance/spot/BTC-USDT/ohlcv_1m`."""
+    return dg.AssetKey([series.exchange, series.market_type, path_symbol(symbol), series.dataset])
+
+
+def warehouse_key(series: Series, symbol: str, table: str) -> dg.AssetKey:
+    """Return the key of a warehouse asset: `warehouse/binance/spot/BTC-USDT/ohlcv`."""
+    return dg.AssetKey([WAREHOUSE, series.exchange, series.market_type, path_symbol(symbol), table])
+
+
+def daily(start: date) -> dg.DailyPartitionsDefinition:
+    """Return the days from `start` to yesterday, UTC."""
+    return dg.DailyPartitionsDefinition(start_date=start.isoformat(), timezone="UTC")
+
+
+def day_of(partition_key: str) -> date:
+    """Return the day of a partition key."""
+    return date.fromisoformat(partition_key)
+
+
+def ranges(days: Iterable[date]) -> list[tuple[date, date]]:
+    """Return the runs of consecutive days as (first, last), both included."""
+    result: list[tuple[date, date]] = []
+    for day in sorted(set(days)):
+        if result and day - result[-1][1] == timedelta(days=1):
+            result[-1] = (result[-1][0], day)
+        else:
+            result.append((day, day))
+    return result

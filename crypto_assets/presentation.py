@@ -1,0 +1,68 @@
+"""What a person sees of a partition in the Dagster UI: a preview of its rows and, for bars, a candle chart.
+
+Markdown below 1,000 characters is shown inline, longer one behind a link, so both are kept below.
+"""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import pyarrow as pa
+
+from crypto_assets.model import Series
+
+_WIDTH, _HEIGHT, _CANDLES = 192, 60, 24
+
+
+def preview(rows: pa.Table, count: int = 3) -> str:
+    """Return the first and last rows as a Markdown table, the first six columns."""
+    names = rows.column_names[:6]
+    lines = ["|" + "|".join(names) + "|", "|" + "-|" * len(names)]
+    places = range(rows.num_rows) if rows.num_rows <= 2 * count else (*range(count), *range(-count, 0))
+    for place in places:
+        cells = [_text(rows.column(name)[place % rows.num_rows]) for name in names]
+        lines.append("|" + "|".join(cells) + "|")
+    return "\n".join(lines)
+
+
+def _text(value: pa.Scalar) -> str:
+    if pa.types.is_decimal(value.type):
+        text = format(value.as_py(), "f")
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    if pa.types.is_timestamp(value.type):
+        return str(np.datetime64(value.value, "us")).replace("T", " ").removesuffix(".000000")[11:]
+    return str(value.as_py())
+
+
+def candles(rows: pa.Table, series: Series) -> str | None:
+    """Return a chart of the day's bars, merged to 24 at most, as a Markdown image; None for a day of fewer than two bars.
+
+    Green rises, red falls; the height spans the day's lowest to highest price.
+    """
+    if series.table != "ohlcv" or rows.num_rows < 2:
+        return None
+    open_, high, low, close = (rows.column(name).cast(pa.float64()).to_numpy() for name in ("open", "high", "low", "close"))
+    groups = min(_CANDLES, len(open_))
+    edges = np.linspace(0, len(open_), groups + 1).astype(int)
+    opens, closes = open_[edges[:-1]], close[edges[1:] - 1]
+    highs, lows = np.maximum.reduceat(high, edges[:-1]), np.minimum.reduceat(low, edges[:-1])
+    bottom, top = lows.min(), highs.max()
+    scale = (_HEIGHT - 2) / (top - bottom) if top > bottom else 0.0
+
+    def y(prices: np.ndarray) -> list[int]:
+        return [int(value) for value in (1 + (top - prices) * scale).round()]
+
+    paths = {"rise": ["", ""], "fall": ["", ""]}
+    for place, (o, h, lo, c) in enumerate(zip(y(opens), y(highs), y(lows), y(closes), strict=True)):
+        x = 4 + place * 8
+        path = paths["rise" if c <= o else "fall"]
+        path[0] += f"M{x} {h}V{lo}"
+        path[1] += f"M{x} {max(o, c)}V{min(o, c) - (o == c)}"
+    drawing = "".join(
+        f'<path stroke="{colour}" d="{wick}"/><path stroke="{colour}" stroke-width="5" d="{body}"/>'
+        for (wick, body), colour in zip(paths.values(), ("#185", "#c33"), strict=True)
+        if wick
+    )
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}">{drawing}</svg>'
+    return f"![candles](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"

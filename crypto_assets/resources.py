@@ -1,0 +1,75 @@
+"""Dagster resources over the engine. Each says where something is; the environment decides where a value is left out."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from crypto_assets.config import settings
+from crypto_assets.storage import postgres_url
+
+
+class LakeResource(dg.ConfigurableResource):
+    """The Parquet lake: a folder or s3://bucket/prefix."""
+
+    url: str | None = Field(None, description="a folder or s3://bucket/prefix; unset: CRYPTO_ASSETS_LAKE_URL")
+
+    def lake(self) -> Any:
+        """Return the lake; S3 is reached through dagster-aws' S3Resource, with the usual AWS_* variables."""
+        from crypto_assets.storage.lake import Lake
+
+        return Lake(self.url or settings().lake, s3_client=_s3_client)
+
+
+def _s3_client() -> Any:
+    # Importing dagster_aws costs 1.5 CPU seconds; a lake in a folder does not need it.
+    from dagster_aws.s3 import S3Resource
+
+    return S3Resource().get_client()
+
+
+class PostgresResource(dg.ConfigurableResource):
+    """The database with the warehouse and the ledger."""
+
+    url: str | None = Field(None, description="postgresql://…; unset: CRYPTO_ASSETS_POSTGRES_URL, else embedded")
+
+    def resolved_url(self) -> str:
+        """Return the URL, starting the embedded server where none is named; raises PostgresUnavailable."""
+        from crypto_assets.storage.migrations import migrate
+
+        url = self.url or postgres_url(settings())
+        migrate(url)
+        return url
+
+    @contextmanager
+    def warehouse(self) -> Iterator[Any]:
+        """Yield the warehouse, its tables up to date."""
+        from crypto_assets.storage.warehouse import Warehouse
+
+        with Warehouse(self.resolved_url()) as warehouse:
+            yield warehouse
+
+    @contextmanager
+    def ledger(self) -> Iterator[Any]:
+        """Yield the ledger, its tables up to date."""
+        from crypto_assets.collection.ledger import Ledger
+
+        with Ledger(self.resolved_url()) as ledger:
+            yield ledger
+
+
+class CollectorResource(dg.ConfigurableResource):
+    """How hard a run works: downloads in flight, all through one connection pool."""
+
+    downloads: int | None = Field(None, description="downloads in flight per run; unset: CRYPTO_ASSETS_DOWNLOADS or 8")
+
+    def in_flight(self) -> int:
+        return self.downloads or settings().downloads
+
+
+def collection_path() -> Path:
+    """Return the path of the collection that the definitions are built from."""
+    return settings().config
