@@ -6,6 +6,7 @@ days is one run, one step, one connection pool.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -54,7 +55,10 @@ def warehouse_assets(collection: Collection, entry: SeriesEntry) -> list[Warehou
         feeders: dict[str, list[Series]] = {}
         owner: dict[str, SeriesEntry] = {}
         for other in collection.series:
-            if symbol not in other.symbols or (other.exchange, other.market_type) != (entry.exchange, entry.market_type):
+            if symbol not in other.symbols or (other.exchange, other.market_type) != (
+                entry.exchange,
+                entry.market_type,
+            ):
                 continue
             for series in other.series:
                 for table in warehouse_tables(series, other.warehouse):
@@ -115,7 +119,9 @@ def _entry_assets(collection: Collection, number: int, entry: SeriesEntry) -> dg
                 on_batch=reporter.batch,
             )
             tally = pipeline.run(targets)
-        yield from reporter.summary()
+        reporter.finish()
+        # Nothing is yielded: Dagster would mark every day of the range as materialised, the bad ones too.
+        yield from ()
         if tally.problems:
             raise dg.Failure(_failure_text(tally), metadata=_failure_metadata(tally), allow_retries=False)
 
@@ -126,7 +132,7 @@ def plan(
     collection: Collection,
     entry: SeriesEntry,
     warehouse: Sequence[WarehouseAsset],
-    selected: set[dg.AssetKey] | frozenset[dg.AssetKey],
+    selected: AbstractSet[dg.AssetKey],
     days: Sequence[date],
 ) -> list[Target]:
     """Return the targets of one run: what is collected, to which tables it goes, and what is read back from the lake.
@@ -240,17 +246,21 @@ class Reporter:
             )
         return evaluations
 
-    def summary(self) -> Iterator[dg.AssetCheckResult]:
-        """Yield one result for each check over the whole run, so that none is left as planned."""
-        for key in sorted(self._selected_checks, key=str):
-            passed, failed = self._results.get(key, [0, 0])
-            yield dg.AssetCheckResult(
+    def finish(self) -> None:
+        """Report one summary of each check over the whole run, which is what the UI shows first."""
+        if self._total <= 1:
+            return
+        evaluations = [
+            dg.AssetCheckEvaluation(
                 asset_key=key.asset_key,
                 check_name=key.name,
                 passed=not failed,
                 metadata={"days_passed": passed, "days_failed": failed},
                 severity=dg.AssetCheckSeverity.WARN,
             )
+            for key, (passed, failed) in self._results.items()
+        ]
+        report(self._context, [], evaluations)
 
 
 def _materialization(key: dg.AssetKey, outcome: Outcome, rows: pa.Table | None) -> dg.AssetMaterialization:
@@ -280,7 +290,10 @@ def _materialization(key: dg.AssetKey, outcome: Outcome, rows: pa.Table | None) 
 
 
 def _evidence(finding: Finding) -> Mapping[str, Any]:
-    return {name: value if isinstance(value, int | float | str | bool) else str(value) for name, value in finding.evidence.items()}
+    return {
+        name: value if isinstance(value, int | float | str | bool) else str(value)
+        for name, value in finding.evidence.items()
+    }
 
 
 def _severity(severity: Severity) -> dg.AssetCheckSeverity:
@@ -290,7 +303,8 @@ def _severity(severity: Severity) -> dg.AssetCheckSeverity:
 def problem_line(outcome: Outcome) -> str:
     """Return the one line that names a day that is not there and why."""
     series = outcome.series
-    return f"{series.exchange} {series.market_type} {outcome.partition.symbol} {series.dataset} {outcome.partition.day}: {outcome.state}: {outcome.reason}"
+    names = f"{series.exchange} {series.market_type} {outcome.partition.symbol} {series.dataset}"
+    return f"{names} {outcome.partition.day}: {outcome.state}: {outcome.reason}"
 
 
 def _failure_text(tally: Tally) -> str:

@@ -28,9 +28,7 @@ GAPS_CRON = "0 13 * * *"
 SENSOR_INTERVAL_S = 300
 
 
-def assets_of(
-    collection: Collection, entry: SeriesEntry, pairs: Iterable[tuple[Series, str]]
-) -> list[dg.AssetKey]:
+def assets_of(collection: Collection, entry: SeriesEntry, pairs: Iterable[tuple[Series, str]]) -> list[dg.AssetKey]:
     """Return the lake assets of some symbols and the warehouse assets that they feed in the same entry."""
     wanted = set(pairs)
     keys = [lake_key(series, symbol) for series, symbol in wanted]

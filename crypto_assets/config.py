@@ -25,12 +25,14 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CRYPTO_ASSETS_", extra="ignore", env_ignore_empty=True)
 
-    postgres_url: str | None = Field(None, description="postgresql://…; unset: an embedded server under `home`")
-    lake_url: str | None = Field(None, description="a folder or s3://bucket/prefix; unset: `home`/lake")
-    home: Path = Field(Path(".crypto_assets"), description="the folder for everything local")
-    config: Path = Field(Path("collection.yaml"), description="the collection to work on")
-    postgres_durable: bool = Field(True, description="false: the embedded server may lose data when the power fails")
-    downloads: int = Field(8, ge=1, le=64, description="downloads in flight per run")
+    postgres_url: str | None = Field(default=None, description="postgresql://…; unset: an embedded server under `home`")
+    lake_url: str | None = Field(default=None, description="a folder or s3://bucket/prefix; unset: `home`/lake")
+    home: Path = Field(default=Path(".crypto_assets"), description="the folder for everything local")
+    config: Path = Field(default=Path("collection.yaml"), description="the collection to work on")
+    postgres_durable: bool = Field(
+        default=True, description="false: the embedded server may lose data when the power fails"
+    )
+    downloads: int = Field(default=8, ge=1, le=64, description="downloads in flight per run")
 
     @field_validator("home", "config")
     @classmethod
@@ -125,7 +127,9 @@ class SeriesEntry(BaseModel):
                 )
         for name in self.warehouse:
             if name not in self.datasets:
-                raise ValueError(f"warehouse: {name!r} is not among the datasets of this entry ({', '.join(self.datasets)})")
+                raise ValueError(
+                    f"warehouse: {name!r} is not among the datasets of this entry ({', '.join(self.datasets)})"
+                )
             datasets.get(Series.named(self.exchange, self.market_type, name).table)
         self.symbols = [unified_symbol(symbol, self.market_type) for symbol in self.symbols]
         for what, names in (("symbols", self.symbols), ("datasets", self.datasets)):
@@ -161,7 +165,9 @@ class Collection(BaseModel):
                 for symbol in entry.symbols:
                     other = seen.setdefault((series, path_symbol(symbol)), number)
                     if other != number:
-                        raise ValueError(f"{series} {symbol} stands in series[{other}] and series[{number}]; keep it in one")
+                        raise ValueError(
+                            f"{series} {symbol} stands in series[{other}] and series[{number}]; keep it in one"
+                        )
         return self
 
     def urls(self, exchange: str) -> ExchangeConfig:

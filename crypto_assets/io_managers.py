@@ -105,7 +105,7 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
     """Reads warehouse assets; keeps other assets as tables of the schema `assets`."""
 
     postgres: dg.ResourceDependency[PostgresResource]
-    timeframe: str | None = Field(None, description="bars to load from `ohlcv`; unset: all timeframes")
+    timeframe: str | None = Field(default=None, description="bars to load from `ohlcv`; unset: all timeframes")
 
     def load_input(self, context: dg.InputContext) -> pd.DataFrame:
         """Return the rows of the input's partitions from Postgres, float64 and UTC, in the order of time."""
@@ -162,7 +162,9 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
         import sqlalchemy
 
         url = self.postgres.resolved_url()
-        return sqlalchemy.create_engine("postgresql+psycopg://" + url.partition("://")[2], poolclass=sqlalchemy.NullPool)
+        return sqlalchemy.create_engine(
+            "postgresql+psycopg://" + url.partition("://")[2], poolclass=sqlalchemy.NullPool
+        )
 
 
 def _table(context: dg.InputContext | dg.OutputContext) -> str:

@@ -42,7 +42,9 @@ def candles(rows: pa.Table, series: Series) -> str | None:
     """
     if series.table != "ohlcv" or rows.num_rows < 2:
         return None
-    open_, high, low, close = (rows.column(name).cast(pa.float64()).to_numpy() for name in ("open", "high", "low", "close"))
+    open_, high, low, close = (
+        rows.column(name).cast(pa.float64()).to_numpy() for name in ("open", "high", "low", "close")
+    )
     groups = min(_CANDLES, len(open_))
     edges = np.linspace(0, len(open_), groups + 1).astype(int)
     opens, closes = open_[edges[:-1]], close[edges[1:] - 1]

@@ -15,7 +15,7 @@ from crypto_assets.storage import postgres_url
 class LakeResource(dg.ConfigurableResource):
     """The Parquet lake: a folder or s3://bucket/prefix."""
 
-    url: str | None = Field(None, description="a folder or s3://bucket/prefix; unset: CRYPTO_ASSETS_LAKE_URL")
+    url: str | None = Field(default=None, description="a folder or s3://bucket/prefix; unset: CRYPTO_ASSETS_LAKE_URL")
 
     def lake(self) -> Any:
         """Return the lake; S3 is reached through dagster-aws' S3Resource, with the usual AWS_* variables."""
@@ -34,7 +34,9 @@ def _s3_client() -> Any:
 class PostgresResource(dg.ConfigurableResource):
     """The database with the warehouse and the ledger."""
 
-    url: str | None = Field(None, description="postgresql://…; unset: CRYPTO_ASSETS_POSTGRES_URL, else embedded")
+    url: str | None = Field(
+        default=None, description="postgresql://…; unset: CRYPTO_ASSETS_POSTGRES_URL, else embedded"
+    )
 
     def resolved_url(self) -> str:
         """Return the URL, starting the embedded server where none is named; raises PostgresUnavailable."""
@@ -64,7 +66,9 @@ class PostgresResource(dg.ConfigurableResource):
 class CollectorResource(dg.ConfigurableResource):
     """How hard a run works: downloads in flight, all through one connection pool."""
 
-    downloads: int | None = Field(None, description="downloads in flight per run; unset: CRYPTO_ASSETS_DOWNLOADS or 8")
+    downloads: int | None = Field(
+        default=None, description="downloads in flight per run; unset: CRYPTO_ASSETS_DOWNLOADS or 8"
+    )
 
     def in_flight(self) -> int:
         return self.downloads or settings().downloads

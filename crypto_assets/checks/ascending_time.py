@@ -22,7 +22,11 @@ def ascending_time(frame: pd.DataFrame, partition: Partition, series: Series) ->
         return Finding(True)
     place = int(back[0])
     return Finding(
-        False, {"steps_back": len(back), "first": f"row {place + 1}: {_instant(times[place + 1])} after {_instant(times[place])}"}
+        False,
+        {
+            "steps_back": len(back),
+            "first": f"row {place + 1}: {_instant(times[place + 1])} after {_instant(times[place])}",
+        },
     )
 
 

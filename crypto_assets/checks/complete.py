@@ -63,7 +63,9 @@ def _spans(absent: np.ndarray, step: timedelta) -> list[str]:
     form = "%H:%M:%S" if step < timedelta(minutes=1) else "%H:%M"
 
     def clock(place: int) -> str:
-        return str((np.datetime64(0, "s") + np.timedelta64(int(place * step.total_seconds()), "s")).item().strftime(form))
+        return str(
+            (np.datetime64(0, "s") + np.timedelta64(int(place * step.total_seconds()), "s")).item().strftime(form)
+        )
 
     return [clock(run[0]) + (f"–{clock(run[-1])}" if len(run) > 1 else "") for run in runs[:20]]
 

@@ -36,12 +36,14 @@ def describe(cases: pd.DataFrame | None) -> Finding:
     if cases is None or cases.empty:
         return Finding(True)
     first = cases.iloc[0]
-    rules = cases.groupby(["column", "check"], dropna=False).size()
+    rules: dict[str, int] = {}
+    for column, rule in zip(cases["column"], cases["check"], strict=True):
+        rules[f"{column}: {rule}"] = rules.get(f"{column}: {rule}", 0) + 1
     return Finding(
         False,
         {
             "violations": len(cases),
-            "rules": {f"{column}: {rule}": int(count) for (column, rule), count in rules.items()},
+            "rules": rules,
             "first": f"row {first['index']}: {first['column']} = {first['failure_case']}, expected {first['check']}",
         },
     )

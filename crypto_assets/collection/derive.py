@@ -52,7 +52,9 @@ def longer_bars(days: Sequence[pa.Table], wanted: Collection[str]) -> list[dict[
             built[timeframe] = _merge(*built[source], _micros(source), _micros(timeframe))
     return [
         {
-            timeframe: built[timeframe][0].slice(built[timeframe][1][n], built[timeframe][1][n + 1] - built[timeframe][1][n])
+            timeframe: built[timeframe][0].slice(
+                built[timeframe][1][n], built[timeframe][1][n + 1] - built[timeframe][1][n]
+            )
             for timeframe in wanted
         }
         for n in range(len(days))
@@ -152,7 +154,5 @@ def _ratio(above: pa.ChunkedArray, below: pa.ChunkedArray) -> pa.Array:
     unit = Decimal(1).scaleb(-DECIMAL.scale)
     with localcontext() as context:
         context.prec = 60
-        quotients = [
-            (a / b).quantize(unit) for a, b in zip(above.to_pylist(), below.to_pylist(), strict=True)
-        ]
+        quotients = [(a / b).quantize(unit) for a, b in zip(above.to_pylist(), below.to_pylist(), strict=True)]
     return pa.array(quotients, DECIMAL)

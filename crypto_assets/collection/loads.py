@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -55,7 +55,7 @@ def warehouse_tables(series: Series, configured: Collection[str] = ()) -> tuple[
 
 
 def loads(
-    series: Series, days: Sequence[StoredDay], tables: Collection[str], collected: dict[str, Collection[str]]
+    series: Series, days: Sequence[StoredDay], tables: Collection[str], collected: Mapping[str, Collection[str]]
 ) -> list[Load]:
     """Return the loads of some stored days, for each of `tables` (`warehouse_tables`).
 
@@ -74,12 +74,10 @@ def loads(
     return result
 
 
-def _bars(series: Series, days: Sequence[StoredDay], collected: dict[str, Collection[str]]) -> list[Load]:
+def _bars(series: Series, days: Sequence[StoredDay], collected: Mapping[str, Collection[str]]) -> list[Load]:
     timeframe = series.timeframe or ""
     built: list[dict[str, pa.Table]] = [{} for _ in days]
-    wanted = [
-        tuple(t for t in DERIVED_TIMEFRAMES if t not in collected.get(day.partition.symbol, ())) for day in days
-    ]
+    wanted = [tuple(t for t in DERIVED_TIMEFRAMES if t not in collected.get(day.partition.symbol, ())) for day in days]
     if timeframe == "1m":
         for goal in set(wanted):
             places = [place for place, mine in enumerate(wanted) if mine == goal]
@@ -107,7 +105,9 @@ def _bars(series: Series, days: Sequence[StoredDay], collected: dict[str, Collec
 
 def _labelled(bars: pa.Table, timeframe: str, source: str) -> pa.Table:
     count = bars.num_rows
-    return bars.append_column("timeframe", pa.repeat(timeframe, count)).append_column("source", pa.repeat(source, count))
+    return bars.append_column("timeframe", pa.repeat(timeframe, count)).append_column(
+        "source", pa.repeat(source, count)
+    )
 
 
 def _load(

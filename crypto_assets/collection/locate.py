@@ -23,7 +23,13 @@ class Located:
 
 
 def locate(
-    client: Client, exchange: Exchange, listing_url: str, series: Series, symbol: str, days: Sequence[date], now: datetime
+    client: Client,
+    exchange: Exchange,
+    listing_url: str,
+    series: Series,
+    symbol: str,
+    days: Sequence[date],
+    now: datetime,
 ) -> Located:
     """Return the objects that hold `days` (ascending) of one symbol.
 
@@ -63,16 +69,15 @@ def _just_before(key: str) -> str:
 
 
 def _explain(
-    client: Client, exchange: Exchange, listing_url: str, series: Series, symbol: str, days: Sequence[date], now: datetime
+    client: Client,
+    exchange: Exchange,
+    listing_url: str,
+    series: Series,
+    symbol: str,
+    days: Sequence[date],
+    now: datetime,
 ) -> list[Outcome]:
-    first_listed = first_listed_day(client, exchange, listing_url, series, symbol)
-    if first_listed is None:
-        raise UnknownSymbol(
-            f"{series.exchange} {series.market_type} {series.dataset}: the archive lists nothing for {symbol} "
-            f"(expected keys under {exchange.prefixes(series, symbol)[0]})"
-            + _similar(client, exchange, listing_url, series, symbol),
-            symbol=symbol,
-        )
+    first_listed = require_listed(client, exchange, listing_url, series, symbol)
     outcomes = []
     for day in days:
         expected_by = exchange.expected_by(series, day)
@@ -88,15 +93,35 @@ def _explain(
             reason = f"expected {key} by {expected_by:%Y-%m-%d}, the archive does not list it"
         outcomes.append(
             Outcome(
-                series, Partition(symbol, day), state, reason, {"first_listed": str(first_listed), "listing": listing_url}
+                series,
+                Partition(symbol, day),
+                state,
+                reason,
+                {"first_listed": str(first_listed), "listing": listing_url},
             )
         )
     return outcomes
 
 
-def first_listed_day(
-    client: Client, exchange: Exchange, listing_url: str, series: Series, symbol: str
-) -> date | None:
+def require_listed(client: Client, exchange: Exchange, listing_url: str, series: Series, symbol: str) -> date:
+    """Return the first day that the archive has of a symbol.
+
+    Raises:
+        UnknownSymbol: it has nothing; the message names similar symbols that it lists.
+        ListingError, HostUnreachable, HostRefused: the listing could not be read.
+    """
+    first_listed = first_listed_day(client, exchange, listing_url, series, symbol)
+    if first_listed is None:
+        raise UnknownSymbol(
+            f"{series.exchange} {series.market_type} {series.dataset}: the archive lists nothing for {symbol} "
+            f"(expected keys under {exchange.prefixes(series, symbol)[0]})"
+            + _similar(client, exchange, listing_url, series, symbol),
+            symbol=symbol,
+        )
+    return first_listed
+
+
+def first_listed_day(client: Client, exchange: Exchange, listing_url: str, series: Series, symbol: str) -> date | None:
     """Return the first day that the archive has of a symbol, or None where it has nothing; raises as `list_objects`."""
     firsts = []
     for prefix in exchange.prefixes(series, symbol):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -35,11 +35,9 @@ from crypto_assets.errors import (
     CryptoAssetsError,
     InvalidRows,
     MalformedFile,
-    PostgresUnavailable,
     StoredDataError,
 )
 from crypto_assets.model import (
-    STORED_STATES,
     ArchiveObject,
     Finding,
     Outcome,
@@ -48,7 +46,6 @@ from crypto_assets.model import (
     SourceFile,
     State,
     StoredFile,
-    path_symbol,
 )
 
 if TYPE_CHECKING:
@@ -144,7 +141,7 @@ class Pipeline:
         downloads: int = 8,
         run_id: str | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        on_batch: OnBatch = lambda outcomes, rows: None,
+        on_batch: OnBatch | None = None,
     ) -> None:
         self._collection = collection
         self._lake = lake
@@ -153,7 +150,7 @@ class Pipeline:
         self._downloads = downloads
         self._run_id = run_id
         self._now = now
-        self._on_batch = on_batch
+        self._on_batch = on_batch or (lambda *_: None)
 
     def run(self, targets: Sequence[Target]) -> Tally:
         """Collect all targets and return what was done.
@@ -297,9 +294,7 @@ class Pipeline:
             for d, part in zip(days, parts, strict=True)
         ]
 
-    def _from_lake(
-        self, target: Target, day: date, record: PartitionRecord | None, obj: ArchiveObject | None
-    ) -> _Day:
+    def _from_lake(self, target: Target, day: date, record: PartitionRecord | None, obj: ArchiveObject | None) -> _Day:
         """Return the day as the lake has it, if that is the day of `obj` (None: any); else one with an outcome.
 
         The file's bytes are compared with the ledger, so a file that was damaged on disk is collected again.
@@ -333,7 +328,9 @@ class Pipeline:
         return _Day(target, partition, rows, source, known=stored)
 
     def _quarantine(self, key: str, content: bytes, error: CryptoAssetsError) -> str:
-        return self._lake.quarantine(key, content, {"reason": str(error), "error": type(error).__name__, **error.evidence})
+        return self._lake.quarantine(
+            key, content, {"reason": str(error), "error": type(error).__name__, **error.evidence}
+        )
 
     # ---- storing --------------------------------------------------------------------------------------------------
 
@@ -349,7 +346,11 @@ class Pipeline:
         started = time.perf_counter()
         series = batch[0].series
         here = [day for day in batch if day.outcome is None and day.rows is not None and day.rows.num_rows]
-        findings = dict(zip(map(id, here), validate(series, [(d.partition, _rows(d)) for d in here]), strict=True)) if here else {}
+        findings = (
+            dict(zip(map(id, here), validate(series, [(d.partition, _rows(d)) for d in here]), strict=True))
+            if here
+            else {}
+        )
         outcomes: dict[int, Outcome] = {}
         good: list[_Day] = []
         for day in batch:
@@ -411,7 +412,7 @@ class Pipeline:
             counts[partition] = counts.get(partition, 0) + rows
         return [counts[day.partition] for day in good]
 
-    def _refuse(self, day: _Day, wrong: Sequence[str], findings: dict[str, Finding]) -> Outcome:
+    def _refuse(self, day: _Day, wrong: Sequence[str], findings: Mapping[str, Finding]) -> Outcome:
         details = "; ".join(f"{name}: {_brief(findings[name])}" for name in wrong)
         key = day.source.key if day.source else str(day.partition)
         error = InvalidRows(f"{key}: rows of {day.partition} are refused ({details})", day=str(day.partition.day))
@@ -425,9 +426,7 @@ def _rows(day: _Day) -> pa.Table:
     return day.rows
 
 
-def _split(
-    series: Series, rows: pa.Table, key: str, period: tuple[date, date], days: Sequence[date]
-) -> list[pa.Table]:
+def _split(series: Series, rows: pa.Table, key: str, period: tuple[date, date], days: Sequence[date]) -> list[pa.Table]:
     """Return the rows of each wanted day of an object; one of a single day is returned whole, for its checks to judge.
 
     Raises:
@@ -483,7 +482,7 @@ def _no_rows(day: _Day) -> Outcome:
     )
 
 
-def _lacking(names: Sequence[str], findings: dict[str, Finding]) -> str:
+def _lacking(names: Sequence[str], findings: Mapping[str, Finding]) -> str:
     return "; ".join(f"{name}: {_brief(findings[name])}" for name in names)
 
 

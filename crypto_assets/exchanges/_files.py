@@ -111,7 +111,10 @@ def read_csv(
         table = csv.read_csv(
             pa.BufferReader(text),
             read_options=csv.ReadOptions(
-                column_names=list(columns), skip_rows=skip, use_threads=False, block_size=max(len(text), 1) if len(text) < 1 << 24 else 1 << 24
+                column_names=list(columns),
+                skip_rows=skip,
+                use_threads=False,
+                block_size=max(len(text), 1) if len(text) < 1 << 24 else 1 << 24,
             ),
             parse_options=csv.ParseOptions(quote_char=False),
             convert_options=csv.ConvertOptions(
@@ -126,7 +129,9 @@ def read_csv(
     except pa.ArrowInvalid as error:
         if "Empty CSV" in str(error):
             raise BadContent(f"{key}: expected rows, found none") from None
-        raise BadContent(f"{key}: expected {len(columns)} columns ({', '.join(columns)}); {_readable(error, columns)}") from None
+        raise BadContent(
+            f"{key}: expected {len(columns)} columns ({', '.join(columns)}); {_readable(error, columns)}"
+        ) from None
     if table.num_rows == 0:
         raise BadContent(f"{key}: expected rows, found none")
     return table
@@ -165,7 +170,9 @@ def _readable(error: pa.ArrowInvalid, columns: Mapping[str, pa.DataType]) -> str
         lambda m: f"found in column {names[int(m[1])]}" + (f", line {m[2]}: " if m[2] else ": "),
         str(error),
     )
-    message = re.sub(r"CSV parse error: (?:Row #(\d+): )?", lambda m: f"found in line {m[1]}: " if m[1] else "found: ", message)
+    message = re.sub(
+        r"CSV parse error: (?:Row #(\d+): )?", lambda m: f"found in line {m[1]}: " if m[1] else "found: ", message
+    )
     return " ".join(message.split())[:400]
 
 

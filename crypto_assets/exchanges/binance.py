@@ -50,9 +50,20 @@ _KLINES = {
     "taker_buy_quote_volume": DECIMAL,
     "ignore": _TEXT,
 }
-_KLINES_HEADER = (
-    "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"
-).split(",")
+_KLINES_HEADER = [
+    "open_time",
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    "close_time",
+    "quote_volume",
+    "count",
+    "taker_buy_volume",
+    "taker_buy_quote_volume",
+    "ignore",
+]
 
 _SPOT_TRADES = {
     "trade_id": _INTEGER,
@@ -64,7 +75,7 @@ _SPOT_TRADES = {
     "is_best_match": pa.bool_(),
 }
 _FUTURES_TRADES = {name: kind for name, kind in _SPOT_TRADES.items() if name != "is_best_match"}
-_FUTURES_TRADES_HEADER = "id,price,qty,quote_qty,time,is_buyer_maker".split(",")
+_FUTURES_TRADES_HEADER = ["id", "price", "qty", "quote_qty", "time", "is_buyer_maker"]
 
 _SPOT_AGG_TRADES = {
     "agg_trade_id": _INTEGER,
@@ -77,9 +88,15 @@ _SPOT_AGG_TRADES = {
     "is_best_match": pa.bool_(),
 }
 _FUTURES_AGG_TRADES = {name: kind for name, kind in _SPOT_AGG_TRADES.items() if name != "is_best_match"}
-_FUTURES_AGG_TRADES_HEADER = (
-    "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker"
-).split(",")
+_FUTURES_AGG_TRADES_HEADER = [
+    "agg_trade_id",
+    "price",
+    "quantity",
+    "first_trade_id",
+    "last_trade_id",
+    "transact_time",
+    "is_buyer_maker",
+]
 
 _FUNDING = {"funding_time": _INTEGER, "funding_interval_hours": pa.int16(), "funding_rate": DECIMAL}
 _FUNDING_HEADER = ("calc_time", "funding_interval_hours", "last_funding_rate")

@@ -144,7 +144,9 @@ def test_it_stops_by_itself_after_its_last_user_was_killed_and_starts_again_on_t
 
 
 def test_programs_that_a_user_starts_do_not_keep_the_server_alive(home: Path) -> None:
-    code = USER.replace("sys.stdin.read()", "import subprocess; print(subprocess.Popen(['sleep', '60']).pid, flush=True)")
+    code = USER.replace(
+        "sys.stdin.read()", "import subprocess; print(subprocess.Popen(['sleep', '60']).pid, flush=True)"
+    )
     code = code.replace("Popen(['sleep', '60'])", "Popen(['sleep', '60'], close_fds=False, stdout=subprocess.DEVNULL)")
     user = subprocess.Popen([sys.executable, "-c", code, str(home), "0.3"], stdout=subprocess.PIPE, text=True)
     url_of(user)
@@ -190,7 +192,9 @@ def test_a_server_that_cannot_start_says_why_with_its_log(home: Path) -> None:
     assert data is not None
     stop_server(home)
     (Path(data[0]) / "postgresql.local.conf").write_text("shared_buffers = 'nonsense'\n")
-    with pytest.raises(PostgresUnavailable, match=r'(?s)ended while it was starting.*invalid value for parameter "shared_buff'):
+    with pytest.raises(
+        PostgresUnavailable, match=r'(?s)ended while it was starting.*invalid value for parameter "shared_buff'
+    ):
         ensure_server(home, durable=False)
 
 

@@ -1,0 +1,259 @@
+"""Collecting through Dagster in this process, on the instance that the UI shows. Used by `demo`, `collect` and `fill`."""
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from crypto_assets.config import Collection, SeriesEntry, settings
+from crypto_assets.errors import ConfigError
+from crypto_assets.model import Series
+
+POLL_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Some symbols of one entry over consecutive days, both ends included."""
+
+    entry: SeriesEntry
+    pairs: tuple[tuple[Series, str], ...]
+    first: date
+    last: date
+
+    @property
+    def days(self) -> int:
+        """Partitions in all: symbols × days."""
+        return len(self.pairs) * ((self.last - self.first).days + 1)
+
+
+def use_dagster_home() -> Path:
+    """Return the folder with dagster.yaml, and tell Dagster in this process and its children.
+
+    Raises:
+        ConfigError: DAGSTER_HOME is unset and the working directory has no dagster.yaml.
+    """
+    named = os.environ.get("DAGSTER_HOME")
+    home = Path(named).absolute() if named else Path.cwd()
+    if not (home / "dagster.yaml").is_file():
+        raise ConfigError(
+            f"{home}: expected a dagster.yaml there, found none; run in the project's folder or set DAGSTER_HOME to it"
+        )
+    os.environ["DAGSTER_HOME"] = str(home)
+    return home
+
+
+def execute(collection: Collection, requests: Sequence[Request], progress: Callable[[int], None]) -> None:
+    """Run each request as one Dagster run; `progress` is called now and then with the days done since the last call.
+
+    What became of the days is in the ledger afterwards, also where a run failed.
+
+    Raises:
+        ConfigError: no dagster.yaml.
+        CryptoAssetsError: the database or the lake failed, which concerns every day.
+    """
+    use_dagster_home()
+    # Dagster costs 1.5 CPU seconds to import; `--help` and wrong arguments do not wait for it.
+    import dagster as dg
+    from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
+
+    from crypto_assets.automation import assets_of
+    from crypto_assets.resources import PostgresResource
+
+    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    repository = ReconstructableRepository.for_module("crypto_assets.definitions", "defs")
+    url = PostgresResource().resolved_url()
+    with dg.DagsterInstance.get() as instance:
+        for request in requests:
+            keys = assets_of(collection, request.entry, request.pairs)
+            job = repository.get_definition().get_implicit_job_def_for_assets(keys)
+            if job is None:
+                raise ConfigError(
+                    f"expected assets of one entry, found {', '.join(key.to_user_string() for key in keys)}"
+                )
+            with _watched(url, progress):
+                result = dg.execute_job(
+                    ReconstructableJob(repository, job.name),
+                    instance=instance,
+                    asset_selection=keys,
+                    tags={
+                        "dagster/asset_partition_range_start": request.first.isoformat(),
+                        "dagster/asset_partition_range_end": request.last.isoformat(),
+                        "crypto_assets/why": "command line",
+                    },
+                    run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                    raise_on_error=False,
+                )
+            _raise_unexpected(result)
+
+
+def _raise_unexpected(result: Any) -> None:
+    """Raise what ended a run, unless it is the Failure that names incomplete days; those are in the ledger."""
+    if result.success:
+        return
+    for event in result.all_events:
+        if event.is_failure and event.is_step_event:
+            error = event.step_failure_data.error
+            while error is not None:
+                if error.cls_name == "Failure":
+                    return
+                if error.cause is None:
+                    break
+                error = error.cause
+            from crypto_assets.errors import CryptoAssetsError
+
+            message = error.message.strip() if error else "the run failed"
+            raise CryptoAssetsError(message.partition(": ")[2] or message, run_id=result.run_id)
+
+
+@contextlib.contextmanager
+def _watched(url: str, progress: Callable[[int], None]) -> Iterator[None]:
+    """Call `progress` with the number of partitions that reached the ledger, until the block ends."""
+    from crypto_assets.collection.ledger import Ledger
+
+    started = datetime.now(UTC)
+    done = threading.Event()
+
+    def watch() -> None:
+        seen = 0
+        with Ledger(url) as ledger:
+            while True:
+                last = done.wait(POLL_S)
+                count = ledger.count_since(started)
+                progress(count - seen)
+                seen = count
+                if last:
+                    return
+
+    watcher = threading.Thread(target=watch, name="progress", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join(timeout=5)
+
+
+def select(
+    collection: Collection,
+    *,
+    exchange: str | None = None,
+    market_type: str | None = None,
+    symbols: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+) -> list[tuple[SeriesEntry, tuple[tuple[Series, str], ...]]]:
+    """Return the entries, series and symbols of a collection that the filters leave; empty filters leave all.
+
+    Raises:
+        ConfigError: a filter that matches nothing, naming what there is.
+    """
+    from crypto_assets.model import path_symbol
+
+    known_datasets = {name for entry in collection.series for name in entry.datasets}
+    _require("--exchange", [exchange] if exchange else [], {entry.exchange for entry in collection.series})
+    _require("--market-type", [market_type] if market_type else [], {entry.market_type for entry in collection.series})
+    _require("--dataset", datasets, known_datasets)
+    # `BTC/USDT` means that pair in every market type, `BTC/USDT:USDT` only the contract.
+    wanted = {symbol.strip().upper().replace("/", "-") if ":" not in symbol else symbol.upper() for symbol in symbols}
+    there = {symbol for entry in collection.series for symbol in entry.symbols}
+    _require("--symbol", sorted(wanted), there | {path_symbol(symbol) for symbol in there})
+    result = []
+    for entry in collection.series:
+        if (exchange and entry.exchange != exchange) or (market_type and entry.market_type != market_type):
+            continue
+        pairs = tuple(
+            (series, symbol)
+            for series in entry.series
+            for symbol in entry.symbols
+            if (not wanted or path_symbol(symbol) in wanted or symbol in wanted)
+            and (not datasets or series.dataset in datasets)
+        )
+        if pairs:
+            result.append((entry, pairs))
+    if not result:
+        raise ConfigError(
+            f"{settings().config}: nothing there matches all the filters together; see `crypto-assets status`"
+        )
+    return result
+
+
+def _require(option: str, values: Sequence[str], known: set[str]) -> None:
+    from difflib import get_close_matches
+
+    for value in values:
+        if value not in known:
+            close = get_close_matches(value, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there is: {', '.join(sorted(known)[:12])}"
+            raise ConfigError(f"{option} {value}: not in {settings().config}; {hint}")
+
+
+def plan(
+    selected: Sequence[tuple[SeriesEntry, tuple[tuple[Series, str], ...]]], first: date, last: date, today: date
+) -> list[Request]:
+    """Return one request for each entry over the days from first to last.
+
+    Raises:
+        ConfigError: last before first, a day that has not ended, or days before every entry's start.
+    """
+    if last < first:
+        raise ConfigError(f"--from {first} --to {last}: expected the first day before the last")
+    if last >= today:
+        raise ConfigError(
+            f"--to {last}: the day has not ended in UTC; the last one that has is {today.fromordinal(today.toordinal() - 1)}"
+        )
+    requests = [
+        Request(entry, pairs, max(first, entry.start), last) for entry, pairs in selected if last >= entry.start
+    ]
+    if not requests or any(first < entry.start for entry, _ in selected):
+        late = ", ".join(
+            f"{entry.exchange} {entry.market_type} from {entry.start}" for entry, _ in selected if first < entry.start
+        )
+        raise ConfigError(f"--from {first}: {settings().config} starts later ({late}); set an earlier `start` there")
+    return requests
+
+
+def check_symbols(collection: Collection, requests: Sequence[Request]) -> None:
+    """Ask the archive for every symbol that was never stored, so that a misspelt one is found before anything runs.
+
+    A host that does not answer is not an error here: the run will say so for each day.
+
+    Raises:
+        UnknownSymbol: the archive lists nothing for a symbol.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from crypto_assets import exchanges
+    from crypto_assets.collection.http import Client
+    from crypto_assets.collection.ledger import Ledger
+    from crypto_assets.collection.locate import require_listed
+    from crypto_assets.errors import HostRefused, HostUnreachable, ListingError
+    from crypto_assets.resources import PostgresResource
+
+    with Ledger(PostgresResource().resolved_url()) as ledger:
+        known = {
+            (record.exchange, record.market_type, record.symbol, record.dataset)
+            for record in ledger.summary()
+            if record.rows
+        }
+
+    def ask(pair: tuple[Series, str]) -> None:
+        series, symbol = pair
+        exchange = exchanges.get(series.exchange)
+        url = collection.urls(series.exchange).listing_url or exchange.listing_url
+        with contextlib.suppress(HostRefused, HostUnreachable, ListingError):
+            require_listed(client, exchange, url, series, symbol)
+
+    pairs = {
+        (series, symbol)
+        for request in requests
+        for series, symbol in request.pairs
+        if (series.exchange, series.market_type, symbol, series.dataset) not in known
+    }
+    with Client() as client, ThreadPoolExecutor(8) as pool:
+        for _ in pool.map(ask, sorted(pairs)):
+            pass
