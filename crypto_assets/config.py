@@ -208,7 +208,7 @@ def load_collection(path: Path) -> Collection:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     try:
         content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: PyYAML meets a day such as 2024-13-01
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, Mapping):
         raise ConfigError(f"{path}: expected the keys `series` and `exchanges`, found {type(content).__name__}")

@@ -90,7 +90,7 @@ def path_symbol(symbol: str) -> str:
     return pair.replace("/", "-") + dash + expiry
 
 
-_SYMBOL = re.compile(r"^([A-Z0-9]+)[/-]([A-Z0-9]+)(?::([A-Z0-9]+))?(?:-(\d{6}))?$")
+_SYMBOL = re.compile(r"^([A-Z0-9]+)[/-]([A-Z0-9]+)(?::([A-Z0-9]+))?(?:-([0-9]{6}))?$")
 
 
 def unified_symbol(text: str, market_type: str) -> str:

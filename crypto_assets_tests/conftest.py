@@ -1,7 +1,8 @@
-"""Fixtures that every test may use: real servers, made once per session, and a fresh database per test."""
+"""Fixtures that every test may use: real servers, made once per session, a fresh database per test, real files."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,3 +35,13 @@ def postgres_url(postgres_server_url: str) -> Iterator[str]:
     yield f"{server}/{name}"
     with psycopg.connect(postgres_server_url, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def realdata() -> Path:
+    """The folder of real files: CRYPTO_ASSETS_REALDATA, or ../shared/realdata beside the repository."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "realdata"
+    folder = Path(os.environ.get("CRYPTO_ASSETS_REALDATA", beside))
+    if not (folder / "binance_vision").is_dir():
+        pytest.skip(f"no real data in {folder}; name the folder in CRYPTO_ASSETS_REALDATA")
+    return folder

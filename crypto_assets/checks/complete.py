@@ -28,7 +28,7 @@ def complete(frame: pd.DataFrame, partition: Partition, series: Series) -> Findi
     """Every bar, every funding event, or trades from one end of the day to the other."""
     match series.table:
         case "ohlcv":
-            return _bars(frame, series)
+            return _bars(frame, partition, series)
         case "funding_rates":
             hours = int(frame["funding_interval_hours"].sum())
             return Finding(hours == 24, {"expected_hours": 24, "found_hours": hours, "events": len(frame)})
@@ -36,19 +36,19 @@ def complete(frame: pd.DataFrame, partition: Partition, series: Series) -> Findi
             return _trades(frame, partition, series)
 
 
-def _bars(frame: pd.DataFrame, series: Series) -> Finding:
+def _bars(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
     timeframe = series.timeframe or ""
     if timeframe == "1mo" or bar_length(timeframe) > DAY:
         return Finding(len(frame) == 1, {"expected": 1, "found": len(frame)})
     step = bar_length(timeframe)
     expected = DAY // step
-    if len(frame) == expected:
-        return Finding(True, {"expected": expected, "found": expected})
-    times = epoch_us(frame["open_time"])
+    # Rows are not only counted: a double or a row of the next day must not stand in for a bar that is missing.
+    places = (epoch_us(frame["open_time"]) - start_us(partition)) // (step // timedelta(microseconds=1))
     present = np.zeros(expected, dtype=bool)
-    places = times // (step // timedelta(microseconds=1)) % expected
-    present[places] = True
+    present[places[(places >= 0) & (places < expected)]] = True
     absent = np.flatnonzero(~present)
+    if len(absent) == 0:
+        return Finding(True, {"expected": expected, "found": len(frame)})
     return Finding(
         False,
         {"expected": expected, "found": len(frame), "missing": len(absent), "spans": _spans(absent, step)},
@@ -73,8 +73,8 @@ def _spans(absent: np.ndarray, step: timedelta) -> list[str]:
 def _trades(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
     times = epoch_us(frame[datasets.get(series.table).time_column])
     start = start_us(partition)
-    before = int(times[0]) - start
-    after = start + 24 * _HOUR_US - int(times[-1])
+    before = int(times.min()) - start
+    after = start + 24 * _HOUR_US - int(times.max())
     inside = int(np.diff(times).max()) if len(times) > 1 else 0
     allowed = max(_HOUR_US, _EDGE_FACTOR * inside)
     return Finding(

@@ -70,8 +70,10 @@ class Client:
                 with attempt:
                     response = self._once(url, params)
         except HostUnreachable as error:
-            with self._lock:
-                self._unreachable[host] = (self._unreachable.get(host, (0, ""))[0] + 1, str(error))
+            # An answer that was cut came from a host that is there: one bad file must not close it for the others.
+            if not isinstance(error.__cause__, httpx.RemoteProtocolError | httpx.ReadError):
+                with self._lock:
+                    self._unreachable[host] = (self._unreachable.get(host, (0, ""))[0] + 1, str(error))
             raise
         except CryptoAssetsError:
             self._reached(host)
@@ -87,7 +89,7 @@ class Client:
         host = urlsplit(url).netloc
         try:
             response = self._client.get(url, params=params)
-        except (httpx.TimeoutException, httpx.TransportError) as error:
+        except httpx.RequestError as error:  # too many redirects and broken encodings too
             reason = str(error) or type(error).__name__
             raise HostUnreachable(
                 f"{host}: expected an answer, found {reason}; check the network and the URLs in collection.yaml, "
@@ -132,6 +134,6 @@ def _retry_after(response: httpx.Response) -> float | None:
     try:
         at = parsedate_to_datetime(text)
         now = parsedate_to_datetime(response.headers["date"])
-    except (ValueError, KeyError):
+        return max(0.0, (at - now).total_seconds())
+    except (ValueError, KeyError, TypeError):  # TypeError: only one of the two names its zone
         return None
-    return max(0.0, (at - now).total_seconds())

@@ -40,9 +40,9 @@ def list_objects(
             if until is not None and obj.key > until:
                 return
             yield obj
-        if not objects or _text(root, "IsTruncated") != "true":
+        if _text(root, "IsTruncated") != "true":
             return
-        marker = _text(root, "NextMarker") or objects[-1].key
+        marker = _following(root, objects[-1].key if objects else "", marker, listing_url, prefix)
 
 
 def list_prefixes(client: Client, listing_url: str, prefix: str) -> Iterator[str]:
@@ -52,10 +52,20 @@ def list_prefixes(client: Client, listing_url: str, prefix: str) -> Iterator[str
         root = _page(client, listing_url, {"prefix": prefix, "delimiter": "/", "marker": marker})
         found = [_text(entry, "Prefix") for entry in _children(root, "CommonPrefixes")]
         yield from (child for child in found if child)
-        following = _text(root, "NextMarker") or (found[-1] if found else "")
-        if _text(root, "IsTruncated") != "true" or not following:
+        if _text(root, "IsTruncated") != "true":
             return
-        marker = following
+        marker = _following(root, found[-1] if found else "", marker, listing_url, prefix)
+
+
+def _following(root: ElementTree.Element, last: str, marker: str, url: str, prefix: str) -> str:
+    """Return the marker of the next page; raises ListingError where there is none beyond `marker`: an end that lies."""
+    following = _text(root, "NextMarker") or last
+    if following <= marker:
+        raise ListingError(
+            f"{url} (prefix {prefix}): expected a page after {marker!r}, for IsTruncated is true, "
+            f"found that it goes on after {following!r}; check listing_url"
+        )
+    return following
 
 
 def _page(client: Client, url: str, params: dict[str, str]) -> ElementTree.Element:
@@ -79,12 +89,15 @@ def _object(entry: ElementTree.Element, url: str) -> ArchiveObject:
     if not key:
         raise ListingError(f"{url}: expected a Key in each Contents, found one without")
     modified = _text(entry, "LastModified")
-    return ArchiveObject(
-        key=key,
-        size_bytes=int(_text(entry, "Size") or 0),
-        etag=(_text(entry, "ETag") or "").strip('"'),
-        last_modified=datetime.fromisoformat(modified) if modified else None,
-    )
+    try:
+        return ArchiveObject(
+            key=key,
+            size_bytes=int(_text(entry, "Size") or 0),
+            etag=(_text(entry, "ETag") or "").strip('"'),
+            last_modified=datetime.fromisoformat(modified) if modified else None,
+        )
+    except ValueError as error:
+        raise ListingError(f"{url}: expected a size and a time for {key}, found {error}; check listing_url") from None
 
 
 def _name(element: ElementTree.Element) -> str:

@@ -318,13 +318,11 @@ class Pipeline:
         if record.content_sha256 is None:
             return missing
         try:
-            described = self._lake.describe(target.series, partition)
-            if described is None or described[0].sha256 != record.content_sha256:
-                return missing
-            rows = self._lake.read_partition(target.series, partition)
+            rows, stored, source = self._lake.open(target.series, partition)
         except StoredDataError:
             return missing
-        stored, source = described
+        if stored.sha256 != record.content_sha256:
+            return missing
         return _Day(target, partition, rows, source, known=stored)
 
     def _quarantine(self, key: str, content: bytes, error: CryptoAssetsError) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -58,6 +59,10 @@ def unzip_one(key: str, content: bytes) -> bytes:
                 )
             if member.flag_bits & 1:
                 raise BadContainer(f"{key}: expected a plain zip, found an encrypted member")
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise BadContainer(
+                    f"{key}: expected a deflated member, found compression method {member.compress_type}"
+                )
             with archive.open(member) as stream:
                 if member.file_size <= _CHUNK:
                     return stream.read()
@@ -66,7 +71,11 @@ def unzip_one(key: str, content: bytes) -> bytes:
                 while chunk := stream.read(_CHUNK):
                     buffer.write(chunk)
                 return buffer.getvalue()
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+    except (
+        # zipfile itself lets the last four through where offsets and names in the directory are damaged.
+        *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError),
+        *(OSError, ValueError, RuntimeError, struct.error),
+    ) as error:
         raise BadContainer(
             f"{key}: expected a whole zip, found {len(content)} bytes that are not one ({error}); "
             "it will be tried again when it changes"
@@ -96,8 +105,8 @@ def read_csv(
         use: the columns to return; all by default.
 
     Raises:
-        BadContent: no rows, another header, a wrong count of columns, a text that is not of its type, or a number in
-            scientific notation, which a spreadsheet writes after it has dropped digits.
+        BadContent: no rows, another header, a wrong count of columns, an empty line, a text that is not of its type, a
+            number too large for it, or traces of a spreadsheet, which drops digits: scientific notation, CR line ends.
     """
     skip = 0
     if has_header(text):
@@ -106,7 +115,11 @@ def read_csv(
             expected = " or ".join(",".join(header) for header in headers) or "no header"
             raise BadContent(f"{key}: expected {expected}, found the first line {line[:200]!r}")
         skip = 1
-    _refuse_letters(key, text, words, skip)
+    start = (text.find(b"\n") + 1 or len(text)) if skip else 0
+    if start == len(text):
+        raise BadContent(f"{key}: expected rows, found none")
+    _refuse_characters(key, text, words, start)
+    _refuse_long_numbers(key, text, start)
     try:
         table = csv.read_csv(
             pa.BufferReader(text),
@@ -116,7 +129,7 @@ def read_csv(
                 use_threads=False,
                 block_size=max(len(text), 1) if len(text) < 1 << 24 else 1 << 24,
             ),
-            parse_options=csv.ParseOptions(quote_char=False),
+            parse_options=csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
             convert_options=csv.ConvertOptions(
                 column_types=dict(columns),
                 include_columns=list(use if use is not None else columns),
@@ -127,39 +140,66 @@ def read_csv(
             ),
         )
     except pa.ArrowInvalid as error:
-        if "Empty CSV" in str(error):
-            raise BadContent(f"{key}: expected rows, found none") from None
         raise BadContent(
             f"{key}: expected {len(columns)} columns ({', '.join(columns)}); {_readable(error, columns)}"
         ) from None
-    if table.num_rows == 0:
-        raise BadContent(f"{key}: expected rows, found none")
     return table
 
 
-def _refuse_letters(key: str, text: bytes, words: Sequence[bytes], skip: int) -> None:
-    """Raise for letters outside the header and the allowed words; Arrow itself would accept 1.7E+12 and Infinity."""
-    start = text.find(b"\n") + 1 if skip else 0
+def _refuse_characters(key: str, text: bytes, words: Sequence[bytes], start: int) -> None:
+    """Raise for anything but plain numbers and the allowed words from `start` on.
+
+    Arrow itself would accept 1.7E+12, Infinity, 0x1F, +1, blanks around a number, and the line ends of spreadsheets.
+    """
     if words:
         # An `e` is legal only as the last letter of `true` and `false`: after `u` or `s`.
         data = np.frombuffer(text, dtype=np.uint8)[start:]
         places = np.flatnonzero(data == ord("e"))
         before = data[places - 1]
         wrong = places[(before != ord("u")) & (before != ord("s"))]
-        place = int(wrong[0]) + start if len(wrong) else text.find(b"E", start)
+        found = [int(wrong[0]) + start] if len(wrong) else []
+        # Other letters are no number and none of the words to Arrow either.
+        found += [place for character in _ODD if (place := text.find(character, start)) >= 0]
+        place = min(found, default=-1)
     else:
-        match = _LETTER.search(text, start)
+        match = _NOT_PLAIN.search(text, start)
         place = match.start() if match else -1
     if place < 0:
         return
-    line = text.count(b"\n", 0, place) + 1
     begin = max(text.rfind(b",", 0, place), text.rfind(b"\n", 0, place)) + 1
-    found = re.split(rb"[,\r\n]", text[begin : begin + 60], maxsplit=1)[0].decode("utf-8", "replace")
-    why = "scientific notation, as spreadsheets write it" if re.match(r"^-?[\d.]+[eE]", found) else "letters"
-    raise BadContent(f"{key}: expected plain numbers, found {why} in line {line}: {found!r}", line=line)
+    cell = re.split(rb"[,\r\n]", text[begin : begin + 60], maxsplit=1)[0].decode("utf-8", "replace")
+    if re.match(r"^-?[\d.]+[eE]", cell):
+        why = "scientific notation, as spreadsheets write it,"
+    elif text[place] == ord("\r"):
+        why = "carriage returns, as spreadsheets write them,"
+    else:
+        why = "letters" if text[place : place + 1].isalpha() else f"{chr(text[place])!r}"
+    line = text.count(b"\n", 0, place) + 1
+    raise BadContent(f"{key}: expected plain numbers, found {why} in line {line}: {cell!r}", line=line)
 
 
-_LETTER = re.compile(rb"[A-Za-z]")
+_NOT_PLAIN = re.compile(rb"[^0-9.,\n-]")
+_ODD = (b"E", b"x", b"X", b"+", b" ", b"\t", b"\r")
+
+_MOST_DIGITS = 20
+"""Before the point. Arrow 26 lets longer numbers wrap around silently: 22 ones become 90264010348295720720.88."""
+
+
+def _refuse_long_numbers(key: str, text: bytes, start: int) -> None:
+    """Raise for a number with more digits than the 20 that a decimal(38, 18) has before its point."""
+    data = np.frombuffer(text, dtype=np.uint8)
+    for begin in range(start, len(data), _CHUNK):
+        # Pieces that stay in the processor's cache make this nearly free. All separators come before `0` in ASCII.
+        run = data[begin : begin + _CHUNK + _MOST_DIGITS] >= ord("0")
+        for step in (1, 2, 4, 8, 5):  # where runs of 2, 4, 8, 16 and 21 digits begin
+            run = run[:-step] & run[step:]
+        if run.any():
+            place = begin + int(run.argmax())
+            line = text.count(b"\n", 0, place) + 1
+            cell = re.split(rb"[,\n]", text[place : place + 60], maxsplit=1)[0].decode("utf-8", "replace")
+            raise BadContent(
+                f"{key}: expected at most {_MOST_DIGITS} digits in a row, found more in line {line}: {cell!r}", line=line
+            )
 
 
 def _readable(error: pa.ArrowInvalid, columns: Mapping[str, pa.DataType]) -> str:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import os
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -26,13 +24,3 @@ def read_csv(content: bytes) -> tuple[str, Rows]:
 @pytest.fixture(scope="session")
 def read() -> Callable[[bytes], tuple[str, Rows]]:
     return read_csv
-
-
-@pytest.fixture(scope="session")
-def realdata() -> Path:
-    """The folder of real files: CRYPTO_ASSETS_REALDATA, or ../shared/realdata beside the checkout."""
-    beside = Path(__file__).resolve().parents[3] / "shared" / "realdata"
-    folder = Path(os.environ.get("CRYPTO_ASSETS_REALDATA", beside))
-    if not (folder / "binance_vision").is_dir():
-        pytest.skip(f"no real data in {folder}; name the folder in CRYPTO_ASSETS_REALDATA")
-    return folder

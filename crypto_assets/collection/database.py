@@ -1,0 +1,81 @@
+"""Connections to Postgres, shared by the ledger and the warehouse."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from crypto_assets.errors import PostgresUnavailable
+
+CONNECT_TIMEOUT_S = 15.0
+
+
+class Database:
+    """A small pool of connections that opens with the first use; base of the ledger and the warehouse.
+
+    Not for use across a fork: open one in each process.
+    """
+
+    def __init__(self, url: str, connections: int = 4) -> None:
+        self.url = url
+        self._connections = connections
+        self._pool: ConnectionPool[psycopg.Connection[Any]] | None = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        with self._lock:
+            if self._pool is not None:
+                self._pool.close(timeout=5)
+                self._pool = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[psycopg.Connection[Any]]:
+        """Yield a connection inside one transaction, committed when the block ends and rolled back when it raises.
+
+        Raises:
+            PostgresUnavailable: the server does not answer, or the connection breaks.
+        """
+        try:
+            with self._opened().connection(timeout=CONNECT_TIMEOUT_S) as connection:
+                yield connection
+        except (PoolTimeout, psycopg.OperationalError) as error:
+            raise unavailable(self.url, error) from error
+
+    def _opened(self) -> ConnectionPool[psycopg.Connection[Any]]:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ConnectionPool(
+                    self.url,
+                    min_size=0,
+                    max_size=self._connections,
+                    kwargs={"application_name": "crypto_assets", "options": "-c timezone=UTC"},
+                    # The pool retries in the background for this long; then `connection()` says so.
+                    reconnect_timeout=CONNECT_TIMEOUT_S,
+                    num_workers=1,
+                    open=True,
+                )
+            return self._pool
+
+
+def unavailable(url: str, error: Exception) -> PostgresUnavailable:
+    """Return the error that names the server, never the password."""
+    parts = conninfo_to_dict(url)
+    where = f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
+    return PostgresUnavailable(
+        f"Postgres at {where}: expected an answer, found: {' '.join(str(error).split())[:300]}; "
+        "check CRYPTO_ASSETS_POSTGRES_URL and that the server runs"
+    )

@@ -1,0 +1,50 @@
+"""Creating and upgrading the schemas `market` and `collection`, with Alembic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+
+from crypto_assets.collection.database import unavailable
+
+HEAD = "0001"
+"""The newest revision in versions/; a test compares."""
+
+# Any number will do; it must only be the same in every process.
+_LOCK = 7_214_301_958_011
+
+
+def migrate(url: str) -> None:
+    """Bring the database up to date; costs one query where it is. Safe from many processes at once.
+
+    Raises:
+        PostgresUnavailable: the server does not answer.
+    """
+    try:
+        with psycopg.connect(url, connect_timeout=15, autocommit=True) as connection:
+            if _revision(connection) == HEAD:
+                return
+            connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+            if _revision(connection) != HEAD:
+                _upgrade(url)
+    except psycopg.OperationalError as error:
+        raise unavailable(url, error) from error
+
+
+def _revision(connection: psycopg.Connection[object]) -> str | None:
+    if connection.execute("SELECT to_regclass('collection.migrations')").fetchone() == (None,):
+        return None
+    row = connection.execute("SELECT version_num FROM collection.migrations").fetchone()
+    return str(row[0]) if row else None  # type: ignore[index]
+
+
+def _upgrade(url: str) -> None:
+    # Alembic and SQLAlchemy cost half a second to import; a database that is up to date does without.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.attributes["url"] = "postgresql+psycopg://" + url.partition("://")[2]
+    command.upgrade(config, "head")

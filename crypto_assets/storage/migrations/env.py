@@ -1,0 +1,11 @@
+"""Run by Alembic for every command."""
+
+import sqlalchemy
+from alembic import context
+
+engine = sqlalchemy.create_engine(context.config.attributes["url"], poolclass=sqlalchemy.NullPool)
+with engine.begin() as connection:
+    connection.execute(sqlalchemy.text("CREATE SCHEMA IF NOT EXISTS collection"))
+    context.configure(connection, version_table="migrations", version_table_schema="collection")
+    with context.begin_transaction():
+        context.run_migrations()

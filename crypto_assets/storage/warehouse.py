@@ -1,0 +1,292 @@
+"""The warehouse: schema `market` in Postgres, loaded by COPY, one day replaced in one transaction.
+
+Tables are partitioned natively by time; leaves are made when their first row comes. What a day holds is remembered by
+content in `collection.warehouse_loads`, so loading the same day again is one lookup. Upserts are not used: they cost five
+times a fresh COPY and double the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+import psycopg
+import pyarrow as pa
+
+from crypto_assets import datasets
+from crypto_assets.collection.database import Database
+from crypto_assets.collection.derive import STATISTICS_SCHEMA
+from crypto_assets.collection.loads import Load
+from crypto_assets.errors import ConfigError
+from crypto_assets.model import DAY
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_KEYS = ("exchange", "market_type", "symbol")
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Columns in the order of COPY, the time column, and how much time one leaf spans."""
+
+    columns: tuple[str, ...]
+    time_column: str
+    leaf: Literal["day", "month", "year"]
+
+
+def _table(name: str, leaf: Literal["day", "month", "year"], after_keys: Sequence[str] = (), last: Sequence[str] = ()) -> _Table:
+    schema = STATISTICS_SCHEMA if name == "trade_statistics_1m" else datasets.get(name).schema
+    time_column = schema.names[0]
+    return _Table((*_KEYS, *after_keys, *schema.names, *last), time_column, leaf)
+
+
+TABLES = {
+    "ohlcv": _table("ohlcv", "month", ("timeframe",), ("source",)),
+    "trades": _table("trades", "day"),
+    "agg_trades": _table("agg_trades", "day"),
+    "funding_rates": _table("funding_rates", "year"),
+    "trade_statistics_1m": _table("trade_statistics_1m", "month"),
+}
+
+
+class Warehouse(Database):
+    """Loads and reads the tables of `market`; safe to use from many threads and processes."""
+
+    def replace(self, loads: Sequence[Load]) -> list[int]:
+        """Make the rows of each load what its table holds of its day; return the rows of each, in order.
+
+        All loads are one transaction: a reader sees every day as it was or as it is, never a part. Loads whose content is
+        there already are skipped. Days that other loads put into the same table (bars of another timeframe) stay.
+
+        Raises:
+            PostgresUnavailable: the server does not answer; nothing was changed.
+        """
+        if not loads:
+            return []
+        with self.transaction() as connection:
+            _lock(connection, loads)
+            present = _contents(connection, loads)
+            changed = [load for load in loads if present.get(_identity(load)) != load.content]
+            for table in dict.fromkeys(load.table for load in changed):
+                mine = [load for load in changed if load.table == table]
+                _make_leaves(connection, table, {load.day for load in mine})
+                _delete(connection, table, mine, known={key for key in present if key[0] == table})
+                _copy(connection, table, mine)
+            if changed:
+                _remember(connection, changed)
+        return [load.rows.num_rows for load in loads]
+
+    def contents(
+        self, table: str, exchange: str, market_type: str, symbol: str, dataset: str, first: date, last: date
+    ) -> dict[date, str]:
+        """Return what the table holds of each day of a dataset, by the content of its load; both days are included."""
+        with self.transaction() as connection:
+            rows = connection.execute(
+                """SELECT day, content FROM collection.warehouse_loads WHERE table_name = %s AND exchange = %s
+                AND market_type = %s AND symbol = %s AND dataset = %s AND day BETWEEN %s AND %s ORDER BY day""",
+                (table, exchange, market_type, symbol, dataset, first, last),
+            ).fetchall()
+        return dict(rows)
+
+    def read(
+        self,
+        table: str,
+        exchange: str,
+        market_type: str,
+        symbol: str,
+        start: date | datetime,
+        end: date | datetime,
+        *,
+        timeframe: str | None = None,
+        exact: bool = False,
+        columns: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Return the rows of [start, end) in the order of time, UTC.
+
+        Args:
+            start, end: instants, or days meant as their first instant, UTC.
+            timeframe: of `ohlcv`; all by default.
+            exact: decimals in place of float64.
+            columns: of the table, without the three keys; all by default.
+
+        Raises:
+            ConfigError: a table that is not there.
+        """
+        import pandas as pd
+
+        if table not in TABLES:
+            raise ConfigError(f"table {table!r}: expected one of {', '.join(TABLES)}")
+        layout = TABLES[table]
+        names = list(columns) if columns is not None else [name for name in layout.columns if name not in _KEYS]
+        conditions = [*(f"{key} = %s" for key in _KEYS), f"{layout.time_column} >= %s", f"{layout.time_column} < %s"]
+        values: list[Any] = [exchange, market_type, symbol, _instant(start), _instant(end)]
+        if timeframe:
+            conditions.append("timeframe = %s")
+            values.append(timeframe)
+        query = f"SELECT {', '.join(names)} FROM market.{table} WHERE {' AND '.join(conditions)} ORDER BY {layout.time_column}"
+        with self.transaction() as connection, connection.cursor(binary=True) as cursor:
+            cursor.execute(query, values)
+            kinds = [column.type_code for column in cursor.description or ()]
+            rows = cursor.fetchall()
+        frame = pd.DataFrame(rows, columns=names)
+        for name, kind in zip(names, kinds, strict=True):
+            if kind == _NUMERIC and not exact:
+                frame[name] = frame[name].astype("float64")
+            elif kind == _TIMESTAMPTZ:
+                frame[name] = pd.to_datetime(frame[name], utc=True).dt.as_unit("us")
+        return frame
+
+
+_NUMERIC, _TIMESTAMPTZ = 1700, 1184  # pg_type.oid
+
+
+def _instant(moment: date | datetime) -> datetime:
+    if isinstance(moment, datetime):
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return datetime.combine(moment, time(), UTC)
+
+
+def _identity(load: Load) -> tuple[str, str, str, str, str, date]:
+    return load.table, load.exchange, load.market_type, load.symbol, load.dataset, load.day
+
+
+def _lock(connection: psycopg.Connection[Any], loads: Iterable[Load]) -> None:
+    """Keep other writers of the same table and symbol out until the end of the transaction; sorted, so nobody deadlocks."""
+    names = sorted({f"{load.table} {load.exchange} {load.market_type} {load.symbol}" for load in loads})
+    connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended(n, 0)) FROM (SELECT unnest(%s::text[]) AS n ORDER BY 1) s", (names,)
+    )
+
+
+def _contents(connection: psycopg.Connection[Any], loads: Sequence[Load]) -> dict[tuple[Any, ...], str]:
+    rows = connection.execute(
+        """SELECT w.table_name, w.exchange, w.market_type, w.symbol, w.dataset, w.day, w.content
+        FROM collection.warehouse_loads w JOIN (
+            SELECT DISTINCT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::date[])
+                AS l (table_name, exchange, market_type, symbol, day)
+        ) l USING (table_name, exchange, market_type, symbol, day)""",
+        (
+            [load.table for load in loads],
+            [load.exchange for load in loads],
+            [load.market_type for load in loads],
+            [load.symbol for load in loads],
+            [load.day for load in loads],
+        ),
+    ).fetchall()
+    return {tuple(row[:6]): row[6] for row in rows}
+
+
+def _leaf(table: str, day: date) -> tuple[str, date, date]:
+    """Return name, first day and day after the last of the leaf that holds a day."""
+    match TABLES[table].leaf:
+        case "day":
+            return f"{table}_{day:%Y%m%d}", day, day + DAY
+        case "month":
+            first = day.replace(day=1)
+            return f"{table}_{day:%Y%m}", first, (first + timedelta(days=32)).replace(day=1)
+        case "year":
+            return f"{table}_{day:%Y}", date(day.year, 1, 1), date(day.year + 1, 1, 1)
+
+
+def _make_leaves(connection: psycopg.Connection[Any], table: str, days: Iterable[date]) -> None:
+    leaves = sorted({_leaf(table, day) for day in days})
+    names = [name for name, _, _ in leaves]
+    there = connection.execute(
+        "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = 'market' AND c.relname = ANY(%s)",
+        (names,),
+    ).fetchall()
+    absent = set(names) - {name for (name,) in there}
+    if not absent:
+        return
+    # Two processes may want the same new leaf: the second waits here, then finds it made.
+    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"leaves of {table}",))
+    for name, first, after in leaves:
+        if name in absent:
+            connection.execute(
+                f"CREATE TABLE IF NOT EXISTS market.{name} PARTITION OF market.{table} "
+                f"FOR VALUES FROM ('{first}T00:00:00Z') TO ('{after}T00:00:00Z')"
+            )
+
+
+def _delete(
+    connection: psycopg.Connection[Any], table: str, loads: Sequence[Load], known: set[tuple[Any, ...]]
+) -> None:
+    """Remove what the days held before. A day that no load has ever filled needs no look."""
+    former = [load for load in loads if any(key[1:4] == _identity(load)[1:4] and key[5] == load.day for key in known)]
+    column = TABLES[table].time_column
+    for load in former:
+        conditions = f"exchange = %s AND market_type = %s AND symbol = %s AND {column} >= %s AND {column} < %s"
+        values: list[Any] = [load.exchange, load.market_type, load.symbol, _instant(load.day), _instant(load.day + DAY)]
+        if load.timeframes:
+            conditions += " AND (timeframe = ANY(%s)" + (" OR source = 'derived')" if load.replaces_derived else ")")
+            values.append(list(load.timeframes))
+        elif TABLES[table].leaf == "day" and _alone(connection, load):
+            connection.execute(f"TRUNCATE market.{_leaf(table, load.day)[0]}")
+            continue
+        connection.execute(f"DELETE FROM market.{table} WHERE {conditions}", values)
+
+
+def _alone(connection: psycopg.Connection[Any], load: Load) -> bool:
+    """Return whether the day's leaf holds this symbol only; then it is emptied at once instead of row by row."""
+    row = connection.execute(
+        """SELECT count(*) FROM collection.warehouse_loads WHERE table_name = %s AND day = %s
+        AND (exchange, market_type, symbol) <> (%s, %s, %s)""",
+        (load.table, load.day, load.exchange, load.market_type, load.symbol),
+    ).fetchone()
+    return row == (0,)
+
+
+def _copy(connection: psycopg.Connection[Any], table: str, loads: Sequence[Load]) -> None:
+    from pgpq import ArrowToPostgresBinaryEncoder
+
+    columns = TABLES[table].columns
+    batches: list[pa.RecordBatch] = []
+    for load in loads:
+        count = load.rows.num_rows
+        if not count:
+            continue
+        keys = {"exchange": load.exchange, "market_type": load.market_type, "symbol": load.symbol}
+        arrays = [pa.repeat(keys[name], count) if name in keys else _plain(load.rows.column(name)) for name in columns]
+        batches += pa.table(arrays, names=list(columns)).combine_chunks().to_batches()
+    if not batches:
+        return
+    encoder = ArrowToPostgresBinaryEncoder(batches[0].schema)
+    statement = f"COPY market.{table} ({', '.join(columns)}) FROM STDIN WITH (FORMAT BINARY)"
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.write(encoder.write_header())
+        for batch in batches:
+            for start in range(0, batch.num_rows, _COPY_ROWS):
+                copy.write(encoder.write_batch(batch.slice(start, _COPY_ROWS)))
+        copy.write(encoder.finish())
+
+
+_COPY_ROWS = 100_000
+"""Rows encoded at once, so that a day of millions of trades does not stand in memory twice."""
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
+
+
+def _remember(connection: psycopg.Connection[Any], loads: Sequence[Load]) -> None:
+    connection.execute(
+        """INSERT INTO collection.warehouse_loads
+            (table_name, exchange, market_type, symbol, dataset, day, content, rows)
+        SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::date[], %s::text[], %s::bigint[])
+        ON CONFLICT (table_name, exchange, market_type, symbol, dataset, day)
+        DO UPDATE SET content = excluded.content, rows = excluded.rows, loaded_at = now()""",
+        (
+            [load.table for load in loads],
+            [load.exchange for load in loads],
+            [load.market_type for load in loads],
+            [load.symbol for load in loads],
+            [load.dataset for load in loads],
+            [load.day for load in loads],
+            [load.content for load in loads],
+            [load.rows.num_rows for load in loads],
+        ),
+    )
