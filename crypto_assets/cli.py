@@ -7,7 +7,7 @@ degraded, with one line for each; 2 for bad arguments or configuration.
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -382,15 +382,18 @@ _COLUMNS = (
 def _table() -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for number, name in enumerate(_COLUMNS):
-        table.add_column(name, justify="left" if number < 4 else "right")
+        table.add_column(name, justify="right" if number else "left", no_wrap=True)
     return table
 
 
-def _row(names: Sequence[str], states: dict[str, int], rows: int, size: int, failed: int) -> list[str]:
+def _row(names: Mapping[str, str], states: dict[str, int], rows: int, size: int, failed: int) -> list[str]:
+    from crypto_assets.model import path_symbol
+
+    asset = "/".join((names["exchange"], names["market_type"], path_symbol(names["symbol"]), names["dataset"]))
     stored = sum(states.get(state, 0) for state in ("available", "provisional", "degraded", "corrected"))
     absent = states.get("missing", 0) + states.get("pending", 0)
     counts = [str(sum(states.values())), str(stored), str(states.get("no_data", 0)), str(absent)]
-    return [*names, *counts, f"{rows:,}", f"{size / 1e6:.1f} MB", str(failed)]
+    return [asset, *counts, f"{rows:,}", f"{size / 1e6:.1f} MB", str(failed)]
 
 
 def _record_table(records: Sequence[Any]) -> Table:
@@ -398,7 +401,8 @@ def _record_table(records: Sequence[Any]) -> Table:
     for record in records:
         groups.setdefault(tuple(_record_names(record).values()), []).append(record)
     table = _table()
-    for names, mine in groups.items():
+    for mine in groups.values():
+        names = _record_names(mine[0])
         states: dict[str, int] = {}
         for record in mine:
             states[record.state] = states.get(record.state, 0) + 1
@@ -414,8 +418,7 @@ def _summary_table(summaries: Sequence[Any]) -> Table:
     table.add_column("first day")
     table.add_column("last day")
     for summary in summaries:
-        names = list(_record_names(summary).values())
-        row = _row(names, summary.states, summary.rows, summary.size_bytes, summary.failed_checks)
+        row = _row(_record_names(summary), summary.states, summary.rows, summary.size_bytes, summary.failed_checks)
         table.add_row(*row, str(summary.first_day), str(summary.last_day))
     return table
 

@@ -1,4 +1,4 @@
-"""The demo: the sandbox exchange, a collection of its own, and a home of its own, so that synthetic rows never meet real ones."""
+"""The demo: the sandbox exchange, and a collection and home of its own, so that synthetic rows never meet real ones."""
 
 import os
 from collections.abc import Iterator
@@ -11,8 +11,11 @@ import yaml
 from crypto_assets.config import settings
 from crypto_assets.sandbox.server import SandboxProcess
 
-FIRST, LISTED, LAST = date(2024, 1, 1), date(2024, 1, 2), date(2024, 1, 10)
+FIRST, LISTED, LAST = date(2023, 12, 31), date(2024, 1, 1), date(2024, 1, 10)
 """The collection starts a day before the sandbox lists anything, so that the demo shows a day that is explained."""
+
+SANDBOX_LAST = date(2024, 1, 31)
+"""The sandbox has whole months, as monthly files (funding rates) need; the days after LAST are left to the reader."""
 
 
 @contextmanager
@@ -26,7 +29,7 @@ def demo_environment(home: Path | None = None) -> Iterator[Path]:
     config = home / "collection.yaml"
     before = {name: os.environ.get(name) for name in _VARIABLES}
     with SandboxProcess(
-        "--symbols", "BTCUSDT,ETHUSDT,SOLUSDT", "--from", LISTED.isoformat(), "--to", "2024-01-31"
+        "--symbols", "BTCUSDT,ETHUSDT,SOLUSDT", "--from", LISTED.isoformat(), "--to", SANDBOX_LAST.isoformat()
     ) as sandbox:
         config.write_text(_collection(sandbox.archive_url, sandbox.listing_url))
         os.environ["CRYPTO_ASSETS_HOME"] = str(home)

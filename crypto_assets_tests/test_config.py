@@ -1,0 +1,289 @@
+"""collection.yaml and the environment: what is accepted, and one clear line for what is not."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from crypto_assets.config import environment, load_collection, parse_collection, settings
+from crypto_assets.errors import ConfigError
+from crypto_assets.model import Series
+
+GOOD = """
+exchanges:
+  binance:
+    archive_url: http://127.0.0.1:9000/
+    listing_url: http://127.0.0.1:9000/listing
+series:
+  - exchange: binance
+    market_type: spot
+    datasets: [ohlcv_1m, trades]
+    symbols: [BTC/USDT, eth-usdt]
+    start: 2024-01-01
+    warehouse: [trades]
+  - exchange: binance
+    market_type: linear
+    datasets: [ohlcv_1h, funding_rates]
+    symbols: [BTC/USDT, BTC-USDT-240628]
+    start: "2024-02-01"
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "collection.yaml"
+    path.write_text(dedent(text), encoding="utf-8")
+    return path
+
+
+def refusal(folder: Path, text: str) -> str:
+    """Return the message for a bad collection.yaml, which is one line that begins with the file."""
+    path = write(folder, text)
+    with pytest.raises(ConfigError) as caught:
+        load_collection(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(f"{path}: ")
+    return message.removeprefix(f"{path}: ")
+
+
+def entry(**changes: object) -> str:
+    """Return a collection of one entry with some lines changed; None leaves a line out."""
+    lines: dict[str, object] = {
+        "exchange": "binance",
+        "market_type": "spot",
+        "datasets": "[ohlcv_1m]",
+        "symbols": "[BTC/USDT]",
+        "start": "2024-01-01",
+    }
+    lines |= changes
+    return "series:\n- " + "\n  ".join(f"{name}: {value}" for name, value in lines.items() if value is not None)
+
+
+def test_a_good_collection_is_read_with_symbols_unified_and_urls_without_final_slash(tmp_path):
+    collection = load_collection(write(tmp_path, GOOD))
+    spot, linear = collection.series
+    assert spot.symbols == ["BTC/USDT", "ETH/USDT"]
+    assert spot.series == [Series("binance", "spot", "ohlcv", "1m"), Series("binance", "spot", "trades")]
+    assert (spot.start, spot.warehouse) == (date(2024, 1, 1), ["trades"])
+    assert linear.symbols == ["BTC/USDT:USDT", "BTC/USDT:USDT-240628"]
+    assert (linear.start, linear.warehouse) == (date(2024, 2, 1), [])
+    urls = collection.urls("binance")
+    assert urls.archive_url == "http://127.0.0.1:9000"
+    assert urls.listing_url == "http://127.0.0.1:9000/listing"
+    assert urls.rest_url is None
+    assert collection.urls("okx").archive_url is None
+
+
+def test_the_entry_and_the_timeframes_of_a_symbol_are_found_over_all_entries(tmp_path):
+    text = GOOD + "  - {exchange: binance, market_type: spot, datasets: [ohlcv_1h], symbols: [BTC/USDT], start: 2024-01-01}"
+    collection = load_collection(write(tmp_path, text))
+    hourly = Series.named("binance", "spot", "ohlcv_1h")
+    assert collection.entry_of(hourly, "BTC/USDT") is collection.series[2]
+    assert collection.entry_of(hourly, "ETH/USDT") is None
+    assert collection.timeframes("binance", "spot", "BTC/USDT") == {"1m", "1h"}
+    assert collection.timeframes("binance", "spot", "ETH/USDT") == {"1m"}
+    assert collection.timeframes("binance", "linear", "BTC/USDT:USDT") == {"1h"}
+    assert collection.timeframes("okx", "spot", "BTC/USDT") == set()
+
+
+def test_a_file_that_is_not_there_is_named_with_what_to_do(tmp_path):
+    path = tmp_path / "collection.yaml"
+    with pytest.raises(ConfigError) as caught:
+        load_collection(path)
+    assert str(caught.value) == (
+        f"{path}: no such file; write one (the README shows how) or name another with CRYPTO_ASSETS_CONFIG"
+    )
+
+
+def test_a_folder_and_bytes_that_are_no_text_cannot_be_read(tmp_path):
+    with pytest.raises(ConfigError, match=r"cannot be read: .*directory"):
+        load_collection(tmp_path)
+    path = tmp_path / "collection.yaml"
+    path.write_bytes(b"series: \xff\xfe")
+    with pytest.raises(ConfigError, match="cannot be read: 'utf-8'"):
+        load_collection(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("series: [", "not valid YAML: while parsing a flow node expected the node content, but found '<stream end>'"),
+        ("a: b: c", "not valid YAML: mapping values are not allowed here"),
+        ("series:\n\t- x", "not valid YAML: while scanning for the next token found character '\\t'"),
+        ("", "expected the keys `series` and `exchanges`, found NoneType"),
+        ("- binance", "expected the keys `series` and `exchanges`, found list"),
+        ("just words", "expected the keys `series` and `exchanges`, found str"),
+        ("{}", "series: this key is required and is not there"),
+        ("series: []", "series: List should have at least 1 item after validation, not 0, found []"),
+        ("series: BTC/USDT", "series: Input should be a valid list, found 'BTC/USDT'"),
+    ],
+)
+def test_a_file_that_is_no_collection_is_refused_in_one_line(tmp_path, text, message):
+    assert refusal(tmp_path, text).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"exchange": None}, "series[0].exchange: this key is required and is not there"),
+        ({"symbol": "BTC/USDT"}, "series[0].symbol: unknown key; did you mean 'symbols'?"),
+        ({"zzz": "1"}, "series[0].zzz: unknown key; known: exchanges, series, exchange, market_type"),
+        ({"exchange": "binanse"}, "series[0]: exchange 'binanse' is unknown; did you mean 'binance'?"),
+        ({"exchange": "zzz"}, "series[0]: exchange 'zzz' is unknown; known: binance"),
+        ({"market_type": "um"}, "series[0].market_type: expected one of spot, linear, inverse, found 'um'"),
+        ({"market_type": "inverse"}, "series[0]: binance has no market type 'inverse' here"),
+        (
+            {"datasets": "[ohlcv_1min]"},
+            "series[0]: dataset 'ohlcv_1min' is not published for binance spot; did you mean 'ohlcv_1m'?",
+        ),
+        (
+            {"datasets": "[funding_rates]"},
+            "series[0]: dataset 'funding_rates' is not published for binance spot; known: ohlcv_1s, ohlcv_1m",
+        ),
+        (
+            {"datasets": "[ohlcv_1s]", "market_type": "linear"},
+            "series[0]: dataset 'ohlcv_1s' is not published for binance linear; did you mean 'ohlcv_",
+        ),
+        ({"datasets": "[]"}, "series[0].datasets: List should have at least 1 item after validation, not 0, found []"),
+        ({"datasets": "trades"}, "series[0].datasets: Input should be a valid list, found 'trades'"),
+        ({"datasets": "[trades, trades]"}, "series[0]: datasets: trades stands here twice"),
+        ({"symbols": "[]"}, "series[0].symbols: List should have at least 1 item"),
+        ({"symbols": "[1]"}, "series[0].symbols[0]: Input should be a valid string, found 1"),
+        ({"symbols": "[BTCUSDT]"}, "series[0]: symbol 'BTCUSDT': expected the form BTC/USDT, BTC/USDT:USDT or"),
+        ({"symbols": "[BTC/USDT:USDT]"}, "series[0]: symbol 'BTC/USDT:USDT': a spot symbol has no settle currency"),
+        (
+            {"symbols": "[BTC/USDT:BTC]", "market_type": "linear"},
+            "series[0]: symbol 'BTC/USDT:BTC': linear contracts of BTC/USDT settle in USDT",
+        ),
+        ({"symbols": "[BTC/USDT, ETH/USDT, btc-usdt]"}, "series[0]: symbols: BTC/USDT stands here twice"),
+        ({"start": "yesterday"}, "series[0].start: expected a day such as 2024-01-01, found 'yesterday'"),
+        ({"start": "2024-13-01"}, "not valid YAML: month must be in 1..12"),
+        ({"start": "'2024-02-30'"}, "series[0].start: expected a day such as 2024-01-01, found '2024-02-30'"),
+        ({"start": "20240101"}, "series[0].start: expected a day such as 2024-01-01, found 20240101"),
+        (
+            {"start": "2024-01-01 12:00:00"},
+            "series[0].start: expected a day such as 2024-01-01, found datetime.datetime(2024, 1, 1, 12, 0)",
+        ),
+        ({"start": ""}, "series[0].start: expected a day such as 2024-01-01, found None"),
+        (
+            {"warehouse": "[trades]"},
+            "series[0]: warehouse: 'trades' is not among the datasets of this entry (ohlcv_1m)",
+        ),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_place_what_was_expected_and_what_was_found(tmp_path, changes, message):
+    found = refusal(tmp_path, entry(**changes))
+    assert found.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "binance: {archive_url: data.binance.vision}",
+            "exchanges.binance.archive_url: expected a URL that starts with http:// or https://, "
+            "found 'data.binance.vision'",
+        ),
+        (
+            "binance: {rest_url: 'ftp://example.com'}",
+            "exchanges.binance.rest_url: expected a URL that starts with http:// or https://, found 'ftp://example.com'",
+        ),
+        ("binance: {listing_url: 3}", "exchanges.binance.listing_url: Input should be a valid string, found 3"),
+        ("binance: {archive: 'http://x'}", "exchanges.binance.archive: unknown key; did you mean 'archive_url'?"),
+        ("binanc: {archive_url: 'http://x'}", "exchanges: 'binanc' is unknown; did you mean 'binance'?"),
+    ],
+)
+def test_a_bad_url_or_exchange_is_refused_with_its_place(tmp_path, line, message):
+    assert refusal(tmp_path, f"exchanges: {{{line}}}\n{entry()}") == message
+
+
+def test_a_url_without_a_value_is_the_real_host(tmp_path):
+    collection = load_collection(write(tmp_path, f"exchanges:\n  binance:\n    archive_url:\n{entry()}"))
+    assert collection.urls("binance").archive_url is None
+
+
+def test_a_misspelt_key_at_the_top_is_refused_with_the_right_one(tmp_path):
+    found = refusal(tmp_path, f"exchange: {{}}\n{entry()}")
+    assert found == "exchange: unknown key; did you mean 'exchange'?" or "did you mean 'exchanges'" in found
+
+
+def test_a_series_in_two_entries_is_refused_with_both_places(tmp_path):
+    message = refusal(tmp_path, entry() + "\n" + entry(datasets="[trades, ohlcv_1m]").removeprefix("series:\n"))
+    assert message == "binance spot ohlcv_1m BTC/USDT stands in series[0] and series[1]; keep it in one"
+
+
+def test_the_same_symbol_of_another_market_or_dataset_is_no_double(tmp_path):
+    text = entry() + "\n" + entry(market_type="linear").removeprefix("series:\n")
+    collection = load_collection(write(tmp_path, text + "\n" + entry(datasets="[trades]").removeprefix("series:\n")))
+    assert [e.symbols for e in collection.series] == [["BTC/USDT"], ["BTC/USDT:USDT"], ["BTC/USDT"]]
+
+
+def test_several_mistakes_are_told_one_in_a_line():
+    with pytest.raises(ConfigError) as caught:
+        parse_collection({"series": [{"exchange": "binance", "market_type": "um", "datasets": [], "start": "x"}]}, "c.yaml")
+    assert str(caught.value).splitlines() == [
+        "c.yaml: series[0].market_type: expected one of spot, linear, inverse, found 'um'",
+        "c.yaml: series[0].datasets: List should have at least 1 item after validation, not 0, found []",
+        "c.yaml: series[0].symbols: this key is required and is not there",
+        "c.yaml: series[0].start: expected a day such as 2024-01-01, found 'x'",
+    ]
+
+
+@pytest.fixture
+def clean(monkeypatch, tmp_path):
+    """No variable of ours is set, and the working folder is empty."""
+    for name in list(environment()):
+        if name.upper().startswith("CRYPTO_ASSETS_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_everything_is_local_where_the_environment_says_nothing(clean):
+    found = settings()
+    assert found.home == clean / ".crypto_assets"
+    assert found.config == clean / "collection.yaml"
+    assert found.lake == str(clean / ".crypto_assets" / "lake")
+    assert (found.postgres_url, found.downloads, found.postgres_durable) == (None, 8, True)
+
+
+def test_the_environment_names_the_lake_the_database_and_the_collection(clean, monkeypatch):
+    monkeypatch.setenv("CRYPTO_ASSETS_HOME", "~/market")
+    monkeypatch.setenv("CRYPTO_ASSETS_LAKE_URL", "s3://bucket/prefix/")
+    monkeypatch.setenv("CRYPTO_ASSETS_POSTGRES_URL", "postgresql://localhost/market")
+    monkeypatch.setenv("CRYPTO_ASSETS_CONFIG", "other.yaml")
+    monkeypatch.setenv("CRYPTO_ASSETS_DOWNLOADS", "3")
+    found = settings()
+    assert found.home == Path("~/market").expanduser()
+    assert found.lake == "s3://bucket/prefix"
+    assert found.postgres_url == "postgresql://localhost/market"
+    assert found.config == clean / "other.yaml"
+    assert found.downloads == 3
+
+
+def test_a_lake_in_a_folder_becomes_an_absolute_path_and_an_empty_variable_is_none(clean, monkeypatch):
+    monkeypatch.setenv("CRYPTO_ASSETS_LAKE_URL", "lake")
+    assert settings().lake == str(clean / "lake")
+    monkeypatch.setenv("CRYPTO_ASSETS_LAKE_URL", "")
+    assert settings().lake == str(clean / ".crypto_assets" / "lake")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("CRYPTO_ASSETS_DOWNLOADS", "many", "unable to parse string as an integer, found 'many'"),
+        ("CRYPTO_ASSETS_DOWNLOADS", "0", "Input should be greater than or equal to 1, found '0'"),
+        ("CRYPTO_ASSETS_DOWNLOADS", "65", "Input should be less than or equal to 64, found '65'"),
+        ("CRYPTO_ASSETS_POSTGRES_DURABLE", "perhaps", "unable to interpret input, found 'perhaps'"),
+    ],
+)
+def test_a_bad_variable_is_refused_by_its_name(clean, monkeypatch, name, value, message):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as caught:
+        settings()
+    assert str(caught.value).startswith(f"environment variable {name}: ")
+    assert str(caught.value).endswith(message)
+    assert "\n" not in str(caught.value)
