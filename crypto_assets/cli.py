@@ -364,19 +364,7 @@ def _record_names(record: Any) -> dict[str, str]:
     return {name: getattr(record, name) for name in ("exchange", "market_type", "symbol", "dataset")}
 
 
-_COLUMNS = (
-    "exchange",
-    "market",
-    "symbol",
-    "dataset",
-    "days",
-    "stored",
-    "no data",
-    "not there",
-    "rows",
-    "size",
-    "failed checks",
-)
+_COLUMNS = ("asset", "days", "stored", "no data", "not there", "rows", "size", "failed checks")
 
 
 def _table() -> Table:

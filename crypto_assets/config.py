@@ -228,7 +228,8 @@ def _explain(error: Any) -> str:
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        known = [*Collection.model_fields, *SeriesEntry.model_fields, *ExchangeConfig.model_fields]
+        place_of = {"series": SeriesEntry, "exchanges": ExchangeConfig} if len(error["loc"]) > 1 else {}
+        known = place_of.get(error["loc"][0], Collection).model_fields
         message = f"unknown key{_did_you_mean(str(error['loc'][-1]), known)}"
     elif error["type"] == "missing":
         message = "this key is required and is not there"

@@ -130,7 +130,7 @@ def test_a_file_that_is_no_collection_is_refused_in_one_line(tmp_path, text, mes
     [
         ({"exchange": None}, "series[0].exchange: this key is required and is not there"),
         ({"symbol": "BTC/USDT"}, "series[0].symbol: unknown key; did you mean 'symbols'?"),
-        ({"zzz": "1"}, "series[0].zzz: unknown key; known: exchanges, series, exchange, market_type"),
+        ({"zzz": "1"}, "series[0].zzz: unknown key; known: exchange, market_type, datasets, symbols, start, warehouse"),
         ({"exchange": "binanse"}, "series[0]: exchange 'binanse' is unknown; did you mean 'binance'?"),
         ({"exchange": "zzz"}, "series[0]: exchange 'zzz' is unknown; known: binance"),
         ({"market_type": "um"}, "series[0].market_type: expected one of spot, linear, inverse, found 'um'"),
@@ -206,8 +206,7 @@ def test_a_url_without_a_value_is_the_real_host(tmp_path):
 
 
 def test_a_misspelt_key_at_the_top_is_refused_with_the_right_one(tmp_path):
-    found = refusal(tmp_path, f"exchange: {{}}\n{entry()}")
-    assert found == "exchange: unknown key; did you mean 'exchange'?" or "did you mean 'exchanges'" in found
+    assert refusal(tmp_path, f"exchange: {{}}\n{entry()}") == "exchange: unknown key; did you mean 'exchanges'?"
 
 
 def test_a_series_in_two_entries_is_refused_with_both_places(tmp_path):
