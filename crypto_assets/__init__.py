@@ -1,7 +1,7 @@
 """Market history that is complete, or that says exactly what is missing and why.
 
-    import crypto_assets
-    bars = crypto_assets.read("binance", "BTC/USDT", "ohlcv_1m", "2024-01-01", "2024-01-31")
+import crypto_assets
+bars = crypto_assets.read("binance", "BTC/USDT", "ohlcv_1m", "2024-01-01", "2024-01-31")
 """
 
 from typing import TYPE_CHECKING, Any

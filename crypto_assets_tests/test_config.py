@@ -78,7 +78,10 @@ def test_a_good_collection_is_read_with_symbols_unified_and_urls_without_final_s
 
 
 def test_the_entry_and_the_timeframes_of_a_symbol_are_found_over_all_entries(tmp_path):
-    text = GOOD + "  - {exchange: binance, market_type: spot, datasets: [ohlcv_1h], symbols: [BTC/USDT], start: 2024-01-01}"
+    text = (
+        GOOD
+        + "  - {exchange: binance, market_type: spot, datasets: [ohlcv_1h], symbols: [BTC/USDT], start: 2024-01-01}"
+    )
     collection = load_collection(write(tmp_path, text))
     hourly = Series.named("binance", "spot", "ohlcv_1h")
     assert collection.entry_of(hourly, "BTC/USDT") is collection.series[2]
@@ -222,7 +225,9 @@ def test_the_same_symbol_of_another_market_or_dataset_is_no_double(tmp_path):
 
 def test_several_mistakes_are_told_one_in_a_line():
     with pytest.raises(ConfigError) as caught:
-        parse_collection({"series": [{"exchange": "binance", "market_type": "um", "datasets": [], "start": "x"}]}, "c.yaml")
+        parse_collection(
+            {"series": [{"exchange": "binance", "market_type": "um", "datasets": [], "start": "x"}]}, "c.yaml"
+        )
     assert str(caught.value).splitlines() == [
         "c.yaml: series[0].market_type: expected one of spot, linear, inverse, found 'um'",
         "c.yaml: series[0].datasets: List should have at least 1 item after validation, not 0, found []",

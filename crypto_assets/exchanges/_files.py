@@ -161,9 +161,11 @@ def _refuse_characters(key: str, text: bytes, words: Sequence[bytes], start: int
         # Other letters are no number and none of the words to Arrow either.
         found += [place for character in _ODD if (place := text.find(character, start)) >= 0]
         place = min(found, default=-1)
-    else:
+    elif text[start:].translate(None, _PLAIN):  # five times quicker than the search, which only says where
         match = _NOT_PLAIN.search(text, start)
         place = match.start() if match else -1
+    else:
+        return
     if place < 0:
         return
     begin = max(text.rfind(b",", 0, place), text.rfind(b"\n", 0, place)) + 1
@@ -178,6 +180,7 @@ def _refuse_characters(key: str, text: bytes, words: Sequence[bytes], start: int
     raise BadContent(f"{key}: expected plain numbers, found {why} in line {line}: {cell!r}", line=line)
 
 
+_PLAIN = b"0123456789.,\n-"
 _NOT_PLAIN = re.compile(rb"[^0-9.,\n-]")
 _ODD = (b"E", b"x", b"X", b"+", b" ", b"\t", b"\r")
 
@@ -198,7 +201,8 @@ def _refuse_long_numbers(key: str, text: bytes, start: int) -> None:
             line = text.count(b"\n", 0, place) + 1
             cell = re.split(rb"[,\n]", text[place : place + 60], maxsplit=1)[0].decode("utf-8", "replace")
             raise BadContent(
-                f"{key}: expected at most {_MOST_DIGITS} digits in a row, found more in line {line}: {cell!r}", line=line
+                f"{key}: expected at most {_MOST_DIGITS} digits in a row, found more in line {line}: {cell!r}",
+                line=line,
             )
 
 

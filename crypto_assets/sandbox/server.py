@@ -80,7 +80,7 @@ class SandboxProcess(_Urls):
 
     def __enter__(self) -> Self:
         # The child reads its standard input, a pipe whose other end only we hold: it closes however we end.
-        self._process = subprocess.Popen(  # noqa: S603 - our own module
+        self._process = subprocess.Popen(
             [sys.executable, "-m", "crypto_assets.sandbox", "--port", "0", *self._arguments, "--until-stdin-closes"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -37,7 +37,9 @@ class _Table:
     leaf: Literal["day", "month", "year"]
 
 
-def _table(name: str, leaf: Literal["day", "month", "year"], after_keys: Sequence[str] = (), last: Sequence[str] = ()) -> _Table:
+def _table(
+    name: str, leaf: Literal["day", "month", "year"], after_keys: Sequence[str] = (), last: Sequence[str] = ()
+) -> _Table:
     schema = STATISTICS_SCHEMA if name == "trade_statistics_1m" else datasets.get(name).schema
     time_column = schema.names[0]
     return _Table((*_KEYS, *after_keys, *schema.names, *last), time_column, leaf)
@@ -157,7 +159,8 @@ def _lock(connection: psycopg.Connection[Any], loads: Iterable[Load]) -> None:
     """Keep other writers of the same table and symbol out until the end of the transaction; sorted, so nobody deadlocks."""
     names = sorted({f"{load.table} {load.exchange} {load.market_type} {load.symbol}" for load in loads})
     connection.execute(
-        "SELECT pg_advisory_xact_lock(hashtextextended(n, 0)) FROM (SELECT unnest(%s::text[]) AS n ORDER BY 1) s", (names,)
+        "SELECT pg_advisory_xact_lock(hashtextextended(n, 0)) FROM (SELECT unnest(%s::text[]) AS n ORDER BY 1) s",
+        (names,),
     )
 
 

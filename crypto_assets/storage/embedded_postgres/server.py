@@ -201,7 +201,7 @@ def _spawn(folder: Path, durable: bool, grace_s: float) -> None:
             command += ["--port", remembered.read_text().strip() or "0"]
         if placement.user is not None:
             command += ["--user", str(placement.user), "--group", str(placement.group)]
-        subprocess.run(  # noqa: S603
+        subprocess.run(
             command, check=True, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
 
@@ -217,7 +217,7 @@ def _make_cluster(placement: Placement, durable: bool, log: Any) -> None:
     # The builtin locale is the same on every platform and sorts text by code point, which is what keys need.
     command = [placement.binaries / "initdb", "-D", temporary, "--username=postgres", "--auth=trust", "--encoding=UTF8"]
     command += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions"]
-    subprocess.run(  # noqa: S603
+    subprocess.run(
         [*command, *([] if durable else ["--no-sync"])],
         check=True,
         cwd=temporary,

@@ -162,7 +162,7 @@ class Supervisor:
         user: dict[str, object] = {}
         if self.options.user is not None:
             user = {"user": self.options.user, "group": self.options.group, "extra_groups": []}
-        return subprocess.Popen(  # type: ignore[call-overload]  # noqa: S603
+        return subprocess.Popen(  # type: ignore[call-overload]
             [
                 *(self.options.binaries / "postgres", "-D", self.data, "-p", str(self.port)),
                 *("-c", f"cluster_name={cluster_name(self.data)}"),
