@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -81,9 +82,6 @@ _STORED = (
     "source_last_modified",
     "findings",
     "failed_checks",
-    "state",
-    "reason",
-    "evidence",
     "collected_at",
 )
 
@@ -111,7 +109,13 @@ _PARTITION_TYPES = {
 }
 
 # Where the table has a stored file and the new outcome has none, the stored version stays in force.
-_KEEPS = "p.path IS NOT NULL AND excluded.path IS NULL"
+_KEEPS = "(p.path IS NOT NULL AND excluded.path IS NULL)"
+
+# The exchange has a file that is not the stored one, and it could not be used.
+_REFUSED = (
+    f"({_KEEPS} AND (excluded.evidence ->> 'error' IN "
+    "('ChecksumMismatch', 'MalformedFile', 'BadContainer', 'BadContent', 'InvalidRows')) IS TRUE)"
+)
 
 _RECORD_OUTCOMES = f"""
 INSERT INTO collection.partitions AS p ({", ".join(_PARTITION_TYPES)}, failed_checks, run_id, collected_at)
@@ -122,6 +126,9 @@ SELECT {", ".join(f"o.{name}" for name in _PARTITION_TYPES)},
 FROM unnest({", ".join(f"%({name})s::{kind}[]" for name, kind in _PARTITION_TYPES.items())})
     AS o ({", ".join(_PARTITION_TYPES)})
 ON CONFLICT (exchange, market_type, symbol, dataset, day) DO UPDATE SET
+    state = CASE WHEN {_REFUSED} THEN 'corrected' WHEN {_KEEPS} THEN p.state ELSE excluded.state END,
+    reason = CASE WHEN {_KEEPS} AND NOT {_REFUSED} THEN p.reason ELSE excluded.reason END,
+    evidence = CASE WHEN {_KEEPS} AND NOT {_REFUSED} THEN p.evidence ELSE excluded.evidence END,
     {", ".join(f"{name} = CASE WHEN {_KEEPS} THEN p.{name} ELSE excluded.{name} END" for name in _STORED)},
     attempt_error = CASE WHEN {_KEEPS} THEN excluded.reason END,
     run_id = excluded.run_id,
@@ -133,11 +140,14 @@ WITH seen AS (
     SELECT * FROM unnest(%(keys)s::text[], %(sizes)s::bigint[], %(etags)s::text[], %(modified)s::timestamptz[])
         AS o (key, size_bytes, etag, last_modified)
 ), former AS (
-    SELECT a.key, a.size_bytes, a.etag FROM collection.archive_objects a
+    SELECT a.key, a.size_bytes, a.etag, a.last_seen FROM collection.archive_objects a
     JOIN seen USING (key) WHERE a.exchange = %(exchange)s
 ), written AS (
     INSERT INTO collection.archive_objects AS a (exchange, key, size_bytes, etag, last_modified)
-    SELECT %(exchange)s, key, size_bytes, etag, last_modified FROM seen
+    SELECT %(exchange)s, key, seen.size_bytes, seen.etag, last_modified FROM seen LEFT JOIN former USING (key)
+    WHERE former.key IS NULL OR (former.etag, former.size_bytes) <> (seen.etag, seen.size_bytes)
+        OR former.last_seen < now() - interval '1 hour'
+    ORDER BY key
     ON CONFLICT (exchange, key) DO UPDATE SET
         size_bytes = excluded.size_bytes, etag = excluded.etag, last_modified = excluded.last_modified, last_seen = now(),
         published_sha256 = CASE WHEN a.etag = excluded.etag THEN a.published_sha256 END,
@@ -158,9 +168,13 @@ class Ledger(Database):
     """Reads and writes the ledger; safe to use from many threads and processes."""
 
     def record_objects(self, exchange: str, objects: Sequence[ArchiveObject]) -> tuple[list[str], list[str]]:
-        """Remember the objects of a listing; return the keys that are new and those that changed since last seen."""
+        """Remember the objects of a listing; return the keys that are new and those that changed since last seen.
+
+        Changed means another etag or size. Objects as before are written once an hour at most: `last_seen` is that exact.
+        """
         if not objects:
             return [], []
+        objects = list({obj.key: obj for obj in objects}.values())
         values = {
             "exchange": exchange,
             "keys": [obj.key for obj in objects],
@@ -173,11 +187,15 @@ class Ledger(Database):
         return [key for key, new in rows if new], [key for key, new in rows if not new]
 
     def record_outcomes(self, outcomes: Sequence[Outcome], run_id: str | None = None) -> None:
-        """Remember what became of some partitions, in one transaction.
+        """Remember what became of some partitions, in one transaction; the last outcome of a partition counts.
 
-        An outcome without a stored file does not erase a version that is stored: the state, the file and its findings stay,
-        and the reason becomes the record's `attempt_error`. A partition may stand in `outcomes` once.
+        An outcome without a stored file does not erase a version that is stored: the file and its findings stay, and the
+        reason becomes the record's `attempt_error`. The state stays too (the host does not answer, the object is gone: what
+        is stored is as good as before), unless the exchange has another version that was refused: that is `corrected`, which
+        is not complete, so that the day is tried again and nobody takes the stored version for the newest.
         """
+        # In the order of the key: two processes that record the same partitions wait for each other, not in a circle.
+        outcomes = sorted({_key(outcome): outcome for outcome in outcomes}.values(), key=_key)
         if not outcomes:
             return
         columns: dict[str, list[Any]] = {name: [] for name in _PARTITION_TYPES}
@@ -255,6 +273,30 @@ class Ledger(Database):
         return int(row[0]) if row else 0
 
 
+def _key(outcome: Outcome) -> tuple[str, str, str, str, date]:
+    series, partition = outcome.series, outcome.partition
+    return series.exchange, series.market_type, partition.symbol, series.dataset, partition.day
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    """Return JSON as Postgres takes it: without NaN and infinities, and without the character 0."""
+    try:
+        text = json.dumps(value, default=str, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), default=str)
+    return text.replace("\\u0000", "\\ufffd")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
 def _row(outcome: Outcome) -> dict[str, Any]:
     stored, source = outcome.stored, outcome.source
     return {
@@ -264,8 +306,8 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "dataset": outcome.series.dataset,
         "day": outcome.partition.day,
         "state": outcome.state.value,
-        "reason": outcome.reason,
-        "evidence": json.dumps(outcome.evidence, default=str) if outcome.evidence else "{}",
+        "reason": outcome.reason.replace("\0", "\ufffd"),
+        "evidence": _json(outcome.evidence) if outcome.evidence else "{}",
         "rows": stored.rows if stored else None,
         "size_bytes": stored.size_bytes if stored else None,
         "content_sha256": stored.sha256 if stored else None,
@@ -277,7 +319,5 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "source_sha256": source.sha256 if source else None,
         "source_published_sha256": source.published_sha256 if source else None,
         "source_last_modified": source.last_modified if source else None,
-        "findings": json.dumps(
-            {name: {"passed": f.passed, **f.evidence} for name, f in outcome.findings.items()}, default=str
-        ),
+        "findings": _json({name: {**f.evidence, "passed": bool(f.passed)} for name, f in outcome.findings.items()}),
     }

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from crypto_assets.errors import StoredDataError
+from crypto_assets.errors import ConfigError, HostRefused, HostUnreachable
 
 
 class Store(Protocol):
@@ -37,7 +37,10 @@ class Store(Protocol):
 
 
 class FolderStore:
-    """A folder. Objects are written under a temporary name, synced, renamed, and the folder synced."""
+    """A folder. Objects are written under a temporary name, synced, renamed, and the folder synced.
+
+    OSError is passed on: a full disk or a folder that may not be written says so itself.
+    """
 
     def __init__(self, root: Path) -> None:
         self.url = str(root)
@@ -45,7 +48,7 @@ class FolderStore:
 
     def put(self, path: str, data: bytes) -> None:
         target = self._root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(target.parent)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".part")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -57,11 +60,7 @@ class FolderStore:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _sync(target.parent)
 
     def get(self, path: str) -> bytes | None:
         try:
@@ -84,6 +83,23 @@ class FolderStore:
 
     def delete(self, path: str) -> None:
         (self._root / path).unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it; a new one is as lasting as the file that comes into it."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync(folder.parent)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 class BucketStore:
@@ -112,7 +128,7 @@ class BucketStore:
 
     def get(self, path: str) -> bytes | None:
         answer = self._call("get_object", path)
-        return None if answer is None else bytes(answer["Body"].read())
+        return None if answer is None else bytes(answer)
 
     def paths(self, prefix: str) -> Iterator[str]:
         for page in self._pages(prefix):
@@ -137,27 +153,38 @@ class BucketStore:
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
     def _call(self, method: str, path: str | None, **arguments: Any) -> Any:
-        """Return boto3's answer; None where the key does not exist.
+        """Return boto3's answer, of get_object the bytes; None where the key does not exist.
 
         Raises:
-            StoredDataError: the bucket cannot be reached or refuses; the message says what S3 said.
+            HostUnreachable: no answer, or one that was cut.
+            HostRefused: S3 has trouble or wants it slower (429, 5xx).
+            ConfigError: no such bucket, no credentials, or they may not do this; the message says what S3 said.
         """
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
         if path is not None:
             arguments["Key"] = self._prefix + path
         try:
-            return getattr(self._client, method)(Bucket=self._bucket, **arguments)
+            answer = getattr(self._client, method)(Bucket=self._bucket, **arguments)
+            return answer["Body"].read() if method == "get_object" else answer
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
+            status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
             if code in ("NoSuchKey", "404") and method == "get_object":
                 return None
-            raise StoredDataError(
+            message = (
                 f"{self.url}: {method} of {path or 'the listing'}: S3 says {code}: "
-                f"{error.response.get('Error', {}).get('Message', '')}; check the bucket, AWS_* and its permissions"
+                f"{error.response.get('Error', {}).get('Message', '')}"
+            )
+            if status == 429 or status >= 500:
+                raise HostRefused(f"{message}; try again later", status=status) from error
+            raise ConfigError(f"{message}; check the bucket, AWS_* and its permissions") from error
+        except (NoCredentialsError, PartialCredentialsError) as error:
+            raise ConfigError(
+                f"{self.url}: {method}: {error}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             ) from error
         except BotoCoreError as error:
-            raise StoredDataError(f"{self.url}: {method}: {error}; check AWS_* and AWS_ENDPOINT_URL") from error
+            raise HostUnreachable(f"{self.url}: {method}: {error}; check AWS_* and AWS_ENDPOINT_URL") from error
 
 
 def open_store(url: str, s3_client: Callable[[], Any] | None = None) -> Store:
