@@ -11,6 +11,7 @@ from datetime import date, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -59,6 +60,14 @@ def settings() -> Settings:
         raise ConfigError(f"environment variable {name}: {first['msg']}, found {first.get('input')!r}") from None
 
 
+def _has_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets without an address in them, or a port that is no number
+        return False
+
+
 class ExchangeConfig(BaseModel):
     """URLs of one exchange; a URL without a value is the exchange's real host."""
 
@@ -73,6 +82,8 @@ class ExchangeConfig(BaseModel):
     def _http(cls, url: str | None) -> str | None:
         if url is not None and not url.startswith(("http://", "https://")):
             raise ValueError(f"expected a URL that starts with http:// or https://, found {url!r}")
+        if url is not None and not _has_host(url):
+            raise ValueError(f"expected a URL with a host, and a port up to 65535 if any, found {url!r}")
         return url.rstrip("/") if url else None
 
 
@@ -192,6 +203,22 @@ class Collection(BaseModel):
         }
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice: YAML would keep the last one and lose the series of the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for number, key in enumerate(keys):
+            if key in keys[:number]:
+                raise yaml.constructor.ConstructorError(
+                    "while reading a mapping",
+                    node.start_mark,
+                    f"found the key {key!r} twice",
+                    node.value[number][0].start_mark,
+                )
+        return super().construct_mapping(node, deep)
+
+
 def load_collection(path: Path) -> Collection:
     """Return the collection that a YAML file describes.
 
@@ -207,7 +234,7 @@ def load_collection(path: Path) -> Collection:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, ValueError) as error:  # ValueError: PyYAML meets a day such as 2024-13-01
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, Mapping):
@@ -228,8 +255,8 @@ def _explain(error: Any) -> str:
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        place_of = {"series": SeriesEntry, "exchanges": ExchangeConfig} if len(error["loc"]) > 1 else {}
-        known = place_of.get(error["loc"][0], Collection).model_fields
+        models: dict[Any, type[BaseModel]] = {"series": SeriesEntry, "exchanges": ExchangeConfig}
+        known = (models[error["loc"][0]] if len(error["loc"]) > 1 else Collection).model_fields
         message = f"unknown key{_did_you_mean(str(error['loc'][-1]), known)}"
     elif error["type"] == "missing":
         message = "this key is required and is not there"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -25,16 +26,32 @@ def postgres_server_url() -> Iterator[str]:
     home.rmdir()
 
 
+@contextmanager
+def new_database(server_url: str) -> Iterator[str]:
+    """The URL of an empty database that is dropped at the end."""
+    server, _, _ = server_url.rpartition("/")
+    name = f"test_{uuid4().hex[:12]}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    try:
+        yield f"{server}/{name}"
+    finally:
+        with psycopg.connect(server_url, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture
 def postgres_url(postgres_server_url: str) -> Iterator[str]:
     """The URL `postgresql://…` of an empty database of this test's own."""
-    server, _, _ = postgres_server_url.rpartition("/")
-    name = f"test_{uuid4().hex[:12]}"
-    with psycopg.connect(postgres_server_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    yield f"{server}/{name}"
-    with psycopg.connect(postgres_server_url, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with new_database(postgres_server_url) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def module_postgres_url(postgres_server_url: str) -> Iterator[str]:
+    """The URL of a database that the tests of one module share."""
+    with new_database(postgres_server_url) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

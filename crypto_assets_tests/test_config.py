@@ -116,6 +116,13 @@ def test_a_folder_and_bytes_that_are_no_text_cannot_be_read(tmp_path):
         ("series: [", "not valid YAML: while parsing a flow node expected the node content, but found '<stream end>'"),
         ("a: b: c", "not valid YAML: mapping values are not allowed here"),
         ("series:\n\t- x", "not valid YAML: while scanning for the next token found character '\\t'"),
+        (
+            entry() + "\n" + entry(datasets="[trades]"),
+            (
+                'not valid YAML: while reading a mapping in "<unicode string>", line 1, column 1: series: ^ '
+                "found the key 'series' twice"
+            ),
+        ),
         ("", "expected the keys `series` and `exchanges`, found NoneType"),
         ("- binance", "expected the keys `series` and `exchanges`, found list"),
         ("just words", "expected the keys `series` and `exchanges`, found str"),
@@ -187,12 +194,29 @@ def test_a_bad_value_is_refused_with_its_place_what_was_expected_and_what_was_fo
     [
         (
             "binance: {archive_url: data.binance.vision}",
-            "exchanges.binance.archive_url: expected a URL that starts with http:// or https://, "
-            "found 'data.binance.vision'",
+            (
+                "exchanges.binance.archive_url: expected a URL that starts with http:// or https://, "
+                "found 'data.binance.vision'"
+            ),
         ),
         (
             "binance: {rest_url: 'ftp://example.com'}",
             "exchanges.binance.rest_url: expected a URL that starts with http:// or https://, found 'ftp://example.com'",
+        ),
+        (
+            "binance: {rest_url: 'http://'}",
+            "exchanges.binance.rest_url: expected a URL with a host, and a port up to 65535 if any, found 'http://'",
+        ),
+        (
+            "binance: {rest_url: 'http://localhost:99999'}",
+            (
+                "exchanges.binance.rest_url: expected a URL with a host, and a port up to 65535 if any, "
+                "found 'http://localhost:99999'"
+            ),
+        ),
+        (
+            "binance: {rest_url: 'http://[x/a'}",
+            "exchanges.binance.rest_url: expected a URL with a host, and a port up to 65535 if any, found 'http://[x/a'",
         ),
         ("binance: {listing_url: 3}", "exchanges.binance.listing_url: Input should be a valid string, found 3"),
         ("binance: {archive: 'http://x'}", "exchanges.binance.archive: unknown key; did you mean 'archive_url'?"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -117,7 +118,7 @@ def test_other_series_have_no_timeframe(dataset):
 
 @pytest.mark.parametrize("timeframe", ["1M", "2m", "", "1min", "m1"])
 def test_an_unknown_timeframe_is_refused_with_the_known_ones(timeframe):
-    with pytest.raises(ValueError, match="is unknown; known: 1s, 1m, .*, 1mo$") as caught:
+    with pytest.raises(ValueError, match=r"is unknown; known: 1s, 1m, .*, 1mo$") as caught:
         Series.named("binance", "spot", f"ohlcv_{timeframe}")
     assert str(caught.value).startswith(f"ohlcv_{timeframe}: timeframe {timeframe!r}")
 
@@ -144,7 +145,7 @@ def test_days_between_includes_both_ends_and_leap_days():
 @given(st.dates(max_value=date(9000, 1, 1)), st.integers(-5, 800))
 def test_days_between_follow_each_other(first, count):
     days = days_between(first, first + timedelta(days=count - 1) if first.year > 1 else first)
-    assert all(later - earlier == timedelta(days=1) for earlier, later in zip(days, days[1:], strict=False))
+    assert all(later - earlier == timedelta(days=1) for earlier, later in pairwise(days))
     if first.year > 1:
         assert len(days) == max(0, count)
         assert not days or (days[0], days[-1]) == (first, first + timedelta(days=count - 1))

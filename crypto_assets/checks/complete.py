@@ -1,6 +1,6 @@
 """The day is all there.
 
-Bars: one for each step of the timeframe. Funding: the intervals add up to the day. Trades have no expected count, so
+Bars: one for each step of the timeframe. Funding: no event further from the next than the interval they name. Trades have no expected count, so
 silence is judged: a file that was cut is silent up to midnight although its symbol trades all the time. (Ids that run on
 from the day before prove more; that needs two days at once and is a check of its own.)
 """
@@ -30,10 +30,25 @@ def complete(frame: pd.DataFrame, partition: Partition, series: Series) -> Findi
         case "ohlcv":
             return _bars(frame, partition, series)
         case "funding_rates":
-            hours = int(frame["funding_interval_hours"].sum())
-            return Finding(hours == 24, {"expected_hours": 24, "found_hours": hours, "events": len(frame)})
+            return _funding(frame, partition)
         case _:
             return _trades(frame, partition, series)
+
+
+def _funding(frame: pd.DataFrame, partition: Partition) -> Finding:
+    """The first event is at midnight, and no two are further apart than an interval that one of them names.
+
+    Exchanges switch a symbol from 8 to 4 or 1 hours in the middle of a day, so a fixed count would be wrong.
+    """
+    hours = (epoch_us(frame["funding_time"]) - start_us(partition)) // _HOUR_US
+    intervals = frame["funding_interval_hours"].to_numpy()
+    steps = np.diff(hours, append=24)
+    allowed = np.maximum(intervals, np.append(intervals[1:], intervals[-1:]))
+    absent = [f"after {hour:02d}:00" for hour in hours[steps > allowed]]
+    if hours[0] > 0:
+        absent.insert(0, "at 00:00")
+    evidence = {"events": len(frame), "hours": " ".join(f"{hour:02d}" for hour in hours)}
+    return Finding(not absent, evidence | ({"missing": ", ".join(absent)} if absent else {}))
 
 
 def _bars(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:

@@ -7,6 +7,7 @@ small files, and http2=True in threads fails (httpx issue 3566).
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from urllib.parse import urlsplit
@@ -21,6 +22,10 @@ _RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _ATTEMPTS = 4
 _UNREACHABLE_IN_A_ROW = 3
 _LONGEST_WAIT_S = 60.0
+_CONNECT_TIMEOUT_S = 5.0
+
+# Its hook would log every retry to standard output where structlog is installed; what is lost is said once, in the reason.
+stamina.instrumentation.set_on_retry_hooks([])
 
 
 class Client:
@@ -30,11 +35,12 @@ class Client:
     message, so that 900 days of a host that is down take seconds.
     """
 
-    def __init__(self, connections: int = 8, timeout_s: float = 30.0) -> None:
+    def __init__(self, connections: int = 8, timeout_s: float = 30.0, attempts: int = _ATTEMPTS) -> None:
+        self._attempts = attempts
         self._client = httpx.Client(
             # Some archives answer 403 to requests without a User-Agent.
             headers={"user-agent": f"crypto-assets/{__version__}", "accept-encoding": "identity"},
-            timeout=httpx.Timeout(timeout_s, connect=10.0),
+            timeout=httpx.Timeout(timeout_s, connect=_CONNECT_TIMEOUT_S),
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             follow_redirects=True,
         )
@@ -57,12 +63,15 @@ class Client:
             HostRefused: another status than 200; those that can pass were tried four times.
             HostUnreachable: no connection, no answer in time, or a cut connection, four times.
         """
-        host = urlsplit(url).netloc
+        try:
+            host = urlsplit(url).netloc
+        except ValueError as error:
+            raise PermanentError(f"{url}: not a URL ({error}); check collection.yaml") from None
         with self._lock:
             failures, message = self._unreachable.get(host, (0, ""))
         if failures >= _UNREACHABLE_IN_A_ROW:
             raise HostUnreachable(message, host=host)
-        attempts = 1 if failures else _ATTEMPTS
+        attempts = 1 if failures else self._attempts
         try:
             for attempt in stamina.retry_context(
                 on=_wait_before_retry, attempts=attempts, timeout=None, wait_initial=0.2, wait_max=5.0, wait_jitter=0.3
@@ -114,7 +123,8 @@ class Client:
 def _wait_before_retry(error: Exception) -> bool | float:
     """Return whether to try again, or after how many seconds where the exchange said so."""
     if isinstance(error, HostUnreachable):
-        return True
+        # TCP itself has tried to connect several times until then: a host that drops packets is not asked again.
+        return not isinstance(error.__cause__, httpx.ConnectTimeout)
     if isinstance(error, HostRefused) and error.status in _RETRIED_STATUSES:
         if error.retry_after_s is None:
             return True
@@ -133,7 +143,9 @@ def _retry_after(response: httpx.Response) -> float | None:
         pass
     try:
         at = parsedate_to_datetime(text)
-        now = parsedate_to_datetime(response.headers["date"])
+        # By the host's own clock where it tells it, for ours may be wrong.
+        told = response.headers.get("date")
+        now = parsedate_to_datetime(told) if told else datetime.now(UTC)
         return max(0.0, (at - now).total_seconds())
-    except (ValueError, KeyError, TypeError):  # TypeError: only one of the two names its zone
+    except (ValueError, TypeError):  # TypeError: only one of the two names its zone
         return None

@@ -126,9 +126,11 @@ def first_listed_day(client: Client, exchange: Exchange, listing_url: str, serie
     firsts = []
     for prefix in exchange.prefixes(series, symbol):
         for obj in list_objects(client, listing_url, prefix, page=2):
-            if obj.key.endswith(".zip"):
+            try:
                 firsts.append(exchange.period(obj.key)[0])
-                break
+            except ValueError:  # a checksum, or a file that is no data
+                continue
+            break
     return min(firsts, default=None)
 
 

@@ -164,26 +164,17 @@ class Binance:
         spot = series.market_type == "spot"
         match series.table:
             case "ohlcv":
-                table = read_csv(key, text, _KLINES, headers=[_KLINES_HEADER], use=_USED["ohlcv"])
+                table = read_csv(key, text, _KLINES, headers=[_KLINES_HEADER], use=_KLINES_USED)
             case "trades" if spot:
-                table = read_csv(key, text, _SPOT_TRADES, words=_BOOLEANS, use=_USED["trades"])
+                table = read_csv(key, text, _SPOT_TRADES, words=_BOOLEANS)
             case "trades":
-                table = read_csv(
-                    key, text, _FUTURES_TRADES, headers=[_FUTURES_TRADES_HEADER], words=_BOOLEANS, use=_USED["trades"]
-                )
+                table = read_csv(key, text, _FUTURES_TRADES, headers=[_FUTURES_TRADES_HEADER], words=_BOOLEANS)
             case "agg_trades" if spot:
-                table = read_csv(key, text, _SPOT_AGG_TRADES, words=_BOOLEANS, use=_USED["agg_trades"])
+                table = read_csv(key, text, _SPOT_AGG_TRADES, words=_BOOLEANS)
             case "agg_trades":
-                table = read_csv(
-                    key,
-                    text,
-                    _FUTURES_AGG_TRADES,
-                    headers=[_FUTURES_AGG_TRADES_HEADER],
-                    words=_BOOLEANS,
-                    use=_USED["agg_trades"],
-                )
+                table = read_csv(key, text, _FUTURES_AGG_TRADES, headers=[_FUTURES_AGG_TRADES_HEADER], words=_BOOLEANS)
             case "funding_rates":
-                table = read_csv(key, text, _FUNDING, headers=[_FUNDING_HEADER], use=_USED["funding_rates"])
+                table = read_csv(key, text, _FUNDING, headers=[_FUNDING_HEADER])
             case _:
                 raise ValueError(f"{series}: Binance's archive has no such dataset")
         schema = datasets.get(series.table).schema
@@ -201,12 +192,7 @@ class Binance:
 
 _BOOLEANS = (b"true", b"false")
 
-_USED = {
-    "ohlcv": [name for name in _KLINES if name not in ("close_time", "ignore")],
-    "trades": list(_FUTURES_TRADES),
-    "agg_trades": list(_FUTURES_AGG_TRADES),
-    "funding_rates": list(_FUNDING),
-}
+_KLINES_USED = [name for name in _KLINES if name not in ("close_time", "ignore")]
 
 
 def _monthly_only(series: Series) -> bool:

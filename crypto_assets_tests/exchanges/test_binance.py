@@ -207,7 +207,9 @@ def test_real_futures_bars_are_read_with_a_header_and_without(realdata: Path, na
         ("ohlcv_1mo", "spot", "BTC/USDT", ["data/spot/monthly/klines/BTCUSDT/1mo/"]),
     ],
 )
-def test_daily_files_are_asked_for_before_monthly_ones_and_some_are_monthly_only(dataset, market_type, symbol, prefixes):
+def test_daily_files_are_asked_for_before_monthly_ones_and_some_are_monthly_only(
+    dataset, market_type, symbol, prefixes
+):
     assert BINANCE.prefixes(series_of(dataset, market_type), symbol) == prefixes
 
 
@@ -451,7 +453,7 @@ def test_the_line_ends_of_a_spreadsheet_are_refused_for_it_drops_digits(ends):
 
 def test_quoted_cells_semicolons_and_a_byte_order_mark_are_refused():
     quoted = lines(*('"' + row.replace(",", '","') + '"' for row in BARS))
-    assert "found the first line '\"1704067200000\",\"1.5\"" in refused(quoted)
+    assert 'found the first line \'"1704067200000","1.5"' in refused(quoted)
     assert "found ';' in line 1" in refused(lines(*BARS).replace(",", ";"))
     assert "found the first line '\\ufeff1704067200000" in refused("\ufeff" + lines(*BARS))
     assert "found the first line '\\ufeffopen_time" in refused("\ufeff" + lines(KLINES_HEADER, *BARS))
@@ -556,7 +558,9 @@ def test_a_damaged_text_is_refused_or_says_what_was_parsed(case):
     try:
         table = BINANCE.parse(series, key, content)
     except MalformedFile as error:
-        assert str(error).startswith(f"{key}: expected ")
+        refusal, table = str(error), None
+    if table is None:
+        assert refusal.startswith(f"{key}: expected ")
     else:
         assert table.schema == datasets.get(series.table).schema
         table.validate(full=True)
@@ -569,6 +573,8 @@ def test_a_damaged_zip_is_refused_or_says_what_was_published(content):
     try:
         table = BINANCE.parse(series_of("ohlcv_1m"), BAR_KEY, content)
     except MalformedFile as error:
-        assert str(error).startswith(f"{BAR_KEY}: expected ")
+        refusal, table = str(error), None
+    if table is None:
+        assert refusal.startswith(f"{BAR_KEY}: expected ")
     else:
         assert parsed(table) == told(series_of("ohlcv_1m"), [row.split(",") for row in BARS])

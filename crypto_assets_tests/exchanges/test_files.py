@@ -144,7 +144,9 @@ def test_a_damaged_zip_is_refused_or_gives_the_right_bytes(content):
     try:
         found = unzip_one(KEY, content)
     except BadContainer as error:
-        assert str(error).startswith(f"{KEY}: expected ")
+        refusal, found = str(error), None
+    if found is None:
+        assert refusal.startswith(f"{KEY}: expected ")
     else:
         assert found == TEXT.encode()  # the CRC vouches for it
 
@@ -216,9 +218,11 @@ def test_a_damaged_text_is_refused_or_read_in_the_types_of_its_columns(text):
     try:
         table = read(text)
     except BadContent as error:
-        assert str(error).startswith("KEY: expected ")
-        assert "found" in str(error)
-        assert "\n" not in str(error)
+        refusal, table = str(error), None
+    if table is None:
+        assert refusal.startswith("KEY: expected ")
+        assert "found" in refusal
+        assert "\n" not in refusal
     else:
         assert table.schema.types == list(COLUMNS.values())
         table.validate(full=True)
