@@ -100,7 +100,7 @@ def _parse(text: str) -> date:
 def _from_lake(
     series: Series, symbol: str, begin: datetime, after: datetime, exact: bool, columns: Sequence[str] | None
 ) -> pd.DataFrame:
-    from crypto_assets.collection.validation import to_frame
+    from crypto_assets.collection.frames import to_frame
     from crypto_assets.storage.lake import Lake
 
     if series.table not in datasets.all_datasets():
@@ -124,7 +124,7 @@ def _from_lake(
     if rows.num_rows == 0:
         _require_stored(lake, series, symbol)
     rows = rows.select(wanted)
-    return rows.to_pandas() if exact else to_frame(_rounded(rows))
+    return rows.to_pandas() if exact else to_frame(rows)
 
 
 def _require_stored(lake: Lake, series: Series, symbol: str) -> None:
@@ -134,16 +134,6 @@ def _require_stored(lake: Lake, series: Series, symbol: str) -> None:
         close = get_close_matches(path_symbol(symbol), stored, n=1)
         hint = f"did you mean {close[0]}?" if close else f"stored are {', '.join(stored[:10])}"
         raise ConfigError(f"symbol {symbol}: nothing of {series} is stored; {hint}")
-
-
-def _rounded(rows: pa.Table) -> pa.Table:
-    """Return the rows with decimals rounded to float64 as `float(text)` does; Arrow's own cast is off by one in the last
-    place for some (4 % of the volumes of a day of BTC/USDT)."""
-    for place, field in enumerate(rows.schema):
-        if pa.types.is_decimal(field.type):
-            numbers = rows.column(place).cast(pa.string()).cast(pa.float64())
-            rows = rows.set_column(place, field.name, numbers)
-    return rows
 
 
 def _from_warehouse(

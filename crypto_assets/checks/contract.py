@@ -20,7 +20,7 @@ def violations(frame: pd.DataFrame, table: str) -> pd.DataFrame | None:
     from pandera.errors import SchemaErrors
 
     try:
-        datasets.get(table).contract().validate(frame, lazy=True)
+        datasets.get(table).contract().validate(frame, lazy=True, inplace=True)
     except SchemaErrors as error:
         return error.failure_cases
     return None

@@ -12,12 +12,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_PRICES = ("open", "high", "low", "close")
+
+
 def ohlc_consistent(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:  # noqa: ARG001
     """low ≤ open, close ≤ high in every bar.
 
     float64 keeps the order of two decimals or makes them equal, so a right bar never fails here.
     """
-    open_, high, low, close = (frame[name].to_numpy() for name in ("open", "high", "low", "close"))
+    open_, high, low, close = (frame[name].to_numpy() for name in _PRICES)
     wrong = np.flatnonzero((high < open_) | (high < close) | (low > open_) | (low > close))
     if len(wrong) == 0:
         return Finding(True)
@@ -26,7 +29,7 @@ def ohlc_consistent(frame: pd.DataFrame, partition: Partition, series: Series) -
         False,
         {
             "bars": len(wrong),
-            "first": f"{bar['open_time']}: open {bar['open']}, high {bar['high']}, low {bar['low']}, close {bar['close']}",
+            "first": f"{bar['open_time']}: " + ", ".join(f"{name} {bar[name]:.12g}" for name in _PRICES),
         },
     )
 

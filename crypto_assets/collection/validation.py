@@ -15,26 +15,11 @@ import pyarrow as pa
 from crypto_assets.checks import checks_of
 from crypto_assets.checks.contract import CHECK as CONTRACT
 from crypto_assets.checks.contract import describe, violations
+from crypto_assets.collection.frames import to_check_frame
 from crypto_assets.model import Finding, Partition, Series, Severity
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def to_frame(table: pa.Table) -> pd.DataFrame:
-    """Return the rows with float64 in place of decimals, UTC microsecond times and categorical sides."""
-    import pandas as pd
-
-    columns = {}
-    for field, column in zip(table.schema, table.columns, strict=True):
-        if pa.types.is_decimal(field.type):
-            columns[field.name] = column.cast(pa.float64()).to_numpy()
-        elif pa.types.is_timestamp(field.type):
-            instants = column.cast(pa.int64()).to_numpy().view("datetime64[us]")
-            columns[field.name] = pd.DatetimeIndex(instants).tz_localize("UTC")
-        else:
-            columns[field.name] = column.to_pandas()
-    return pd.DataFrame(columns, copy=False)
 
 
 def validate(series: Series, days: Sequence[tuple[Partition, pa.Table]]) -> list[Mapping[str, Finding]]:
@@ -43,7 +28,7 @@ def validate(series: Series, days: Sequence[tuple[Partition, pa.Table]]) -> list
     A day without rows passes nothing: every check of it fails with that evidence.
     """
     checks = [check for check in checks_of(series.table) if check is not CONTRACT]
-    frame = to_frame(pa.concat_tables([table for _, table in days]))
+    frame = to_check_frame(pa.concat_tables([table for _, table in days]))
     bounds = np.cumsum([0, *(table.num_rows for _, table in days)])
     contract = _contract_by_day(frame, series, bounds)
     results: list[Mapping[str, Finding]] = []

@@ -16,9 +16,10 @@ import sqlalchemy as db
 from dagster import AssetCheckEvaluation, DagsterEventType, EventLogEntry
 from dagster._core.events import AssetCheckEvaluationPlanned
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
-from dagster._serdes import serialize_value
 from dagster_postgres.event_log import PostgresEventLogStorage
 from sqlalchemy.engine import Connection
+
+from crypto_assets.instance.serialize import serialize_all
 
 _ASSET_EVENTS = {
     DagsterEventType.ASSET_MATERIALIZATION,
@@ -70,7 +71,7 @@ class BatchedEventLogStorage(PostgresEventLogStorage):
             return
         with self.index_transaction() as connection:
             numbered = list(zip(ids or _reserve_ids(connection, len(events)), events, strict=True))
-            texts = [serialize_value(event) for event in events]
+            texts = serialize_all(events)
             self._copy_events(connection, numbered, texts)
             self._copy_tags(connection, [(id_, event) for id_, event in numbered if _type(event) in _ASSET_EVENTS])
             self._update_asset_keys(connection, numbered)

@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from crypto_assets import datasets
@@ -163,12 +164,7 @@ def encode(rows: pa.Table, metadata: Mapping[str, str]) -> bytes:
     steps = [f.name for f in rows.schema if pa.types.is_integer(f.type) or pa.types.is_timestamp(f.type)]
     words = [f.name for f in rows.schema if pa.types.is_dictionary(f.type)]
     for name in words:
-        # Encoded again in the order of the rows: the same sides may come with another dictionary or in other chunks.
-        place = rows.schema.get_field_index(name)
-        again = (
-            rows.column(name).cast(pa.string()).combine_chunks().dictionary_encode().cast(rows.schema.field(name).type)
-        )
-        rows = rows.set_column(place, rows.schema.field(name), again)
+        rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), _canonical(rows.column(name)))
     buffer = pa.BufferOutputStream()
     pq.write_table(
         rows.replace_schema_metadata(metadata),
@@ -181,6 +177,21 @@ def encode(rows: pa.Table, metadata: Mapping[str, str]) -> bytes:
         store_schema=True,
     )
     return bytes(buffer.getvalue())
+
+
+def _canonical(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a dictionary column with the words in alphabetical order, however it came: equal rows, equal bytes."""
+    dictionaries = [chunk.dictionary for chunk in column.chunks]
+    if dictionaries and all(words.equals(_SIDES) for words in dictionaries):
+        return column
+    indices = pc.index_in(column.cast(pa.string()), _SIDES)
+    if indices.null_count:
+        raise ValueError(f"expected the words {', '.join(_SIDES.to_pylist())}, found others")
+    chunks = [pa.DictionaryArray.from_arrays(part.cast(pa.int8()), _SIDES) for part in indices.chunks]
+    return pa.chunked_array(chunks, column.type)
+
+
+_SIDES = pa.array(["buy", "sell"])
 
 
 def _decode(data: bytes, path: str, columns: Sequence[str] | None = None) -> pa.Table:

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from crypto_assets import datasets
 from crypto_assets.checks import all_checks, checks_of
-from crypto_assets.collection.validation import blocking, degrading, to_frame, validate
+from crypto_assets.collection.frames import to_frame
+from crypto_assets.collection.validation import blocking, degrading, validate
 from crypto_assets.model import DAY, Finding, Partition, Severity, bar_length, days_between
 from crypto_assets_tests.synthetic import day_of, series_of
 
@@ -157,7 +158,7 @@ BAR_DEFECTS: dict[str, tuple[Edit, dict[str, dict[str, object]]]] = {
         {
             "ohlc_consistent": {
                 "bars": 1,
-                "first": "2024-03-01 00:07:00+00:00: open 10.0, high 10.5, low 9.0, close 11.0",
+                "first": "2024-03-01 00:07:00+00:00: open 10, high 10.5, low 9, close 11",
             }
         },
     ),
@@ -166,7 +167,7 @@ BAR_DEFECTS: dict[str, tuple[Edit, dict[str, dict[str, object]]]] = {
         {
             "ohlc_consistent": {
                 "bars": 1,
-                "first": "2024-03-01 00:07:00+00:00: open 9.0, high 11.0, low 10.0, close 10.0",
+                "first": "2024-03-01 00:07:00+00:00: open 9, high 11, low 10, close 10",
             }
         },
     ),
