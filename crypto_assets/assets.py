@@ -18,15 +18,12 @@ from crypto_assets import datasets
 from crypto_assets.checks import checks_of
 from crypto_assets.collection.derive import STATISTICS_SCHEMA
 from crypto_assets.collection.loads import warehouse_tables
-from crypto_assets.collection.pipeline import Pipeline, Tally, Target
+from crypto_assets.collection.pipeline import Pipeline, Target
 from crypto_assets.config import Collection, SeriesEntry
-from crypto_assets.instance.events import report
-from crypto_assets.model import STORED_STATES, Finding, Outcome, Series, Severity, State
+from crypto_assets.model import STORED_STATES, Series, State
 from crypto_assets.partitions import daily, day_of, lake_key, warehouse_key
-from crypto_assets.presentation import candles, preview
+from crypto_assets.reporting import Reporter, failure_metadata, failure_text
 from crypto_assets.resources import CollectorResource, LakeResource, PostgresResource
-
-PROBLEMS_SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +101,25 @@ def _entry_assets(collection: Collection, number: int, entry: SeriesEntry) -> dg
     def collect(
         context: dg.AssetExecutionContext, lake: LakeResource, postgres: PostgresResource, collector: CollectorResource
     ) -> Iterator[Any]:
-        days = [day_of(key) for key in context.partition_keys]
         selected = context.op_execution_context.selected_asset_keys
-        targets = plan(collection, entry, warehouse, selected, days)
-        reporter = Reporter(context, collection, len(days) * len(targets))
+        checked = {key.asset_key for key in context.op_execution_context.selected_asset_check_keys} - selected
         with postgres.warehouse() as store, postgres.ledger() as ledger:
+            if context.has_partition_key or context.has_partition_key_range:
+                days = [day_of(key) for key in context.partition_keys]
+                targets = plan(collection, entry, warehouse, selected, days)
+                targets += recheck(entry, checked, ledger, days)
+            elif selected:
+                raise dg.Failure("a run of these assets needs days; choose partitions", allow_retries=False)
+            else:
+                targets = recheck(entry, checked, ledger)
+            reporter = Reporter(context, collection, sum(len(target.days) for target in targets))
             pipeline = Pipeline(
                 collection,
                 lake.lake(),
                 store,
                 ledger,
                 downloads=collector.in_flight(),
-                run_id=context.run_id,
+                run_id=context.run.run_id,
                 on_batch=reporter.batch,
             )
             tally = pipeline.run(targets)
@@ -123,7 +127,7 @@ def _entry_assets(collection: Collection, number: int, entry: SeriesEntry) -> dg
         # Nothing is yielded: Dagster would mark every day of the range as materialised, the bad ones too.
         yield from ()
         if tally.problems:
-            raise dg.Failure(_failure_text(tally), metadata=_failure_metadata(tally), allow_retries=False)
+            raise dg.Failure(failure_text(tally), metadata=failure_metadata(tally), allow_retries=False)
 
     return collect
 
@@ -138,7 +142,7 @@ def plan(
     """Return the targets of one run: what is collected, to which tables it goes, and what is read back from the lake.
 
     A lake asset goes on to the warehouse where that asset is selected too, or belongs to another entry. A warehouse asset
-    that is selected without (some of) its lake assets is loaded from the lake.
+    that is selected without any of its lake assets is loaded from the lake.
     """
     owned = {asset.key for asset in warehouse}
     targets = []
@@ -155,175 +159,51 @@ def plan(
             )
             targets.append(Target(series, symbol, tuple(days), tables))
     for asset in warehouse:
-        if asset.key in selected:
-            for series in asset.feeders:
-                feeder = collection.entry_of(series, asset.symbol)
-                since = [day for day in days if feeder is None or day >= feeder.start]
-                if (series, asset.symbol) not in collected and since:
-                    targets.append(Target(series, asset.symbol, tuple(since), (asset.table,), collect=False))
+        # What another run collects, of this entry or another, it loads itself; days that it has not collected yet are no
+        # failure of this one.
+        if asset.key not in selected or any((series, asset.symbol) in collected for series in asset.feeders):
+            continue
+        for series in asset.feeders:
+            feeder = collection.entry_of(series, asset.symbol)
+            since = [day for day in days if feeder is None or day >= feeder.start]
+            if since:
+                targets.append(Target(series, asset.symbol, tuple(since), (asset.table,), collect=False))
     return targets
 
 
-class Reporter:
-    """Tells Dagster what became of each partition, a batch at a time.
+def recheck(
+    entry: SeriesEntry, checked: AbstractSet[dg.AssetKey], ledger: Any, days: Sequence[date] | None = None
+) -> list[Target]:
+    """Return the targets of lake assets of which only checks are selected: stored days are read and checked again.
 
-    Only days that are stored, or of which there is nothing to store, are reported as materialised.
+    Without `days`, as the UI runs checks, it is every day that is stored.
     """
-
-    def __init__(self, context: dg.AssetExecutionContext, collection: Collection, total: int) -> None:
-        self._context = context
-        self._collection = collection
-        self._total = total
-        self._done = 0
-        self._selected_checks = context.op_execution_context.selected_asset_check_keys
-        self._results: dict[dg.AssetCheckKey, list[int]] = {}
-
-    def batch(self, outcomes: Sequence[Outcome], rows: Sequence[pa.Table | None]) -> None:
-        """Report one batch; called by the pipeline after the ledger knows it."""
-        materializations: list[dg.AssetMaterialization] = []
-        evaluations: list[dg.AssetCheckEvaluation] = []
-        selected = self._context.op_execution_context.selected_asset_keys
-        for outcome, table in zip(outcomes, rows, strict=True):
-            key = lake_key(outcome.series, outcome.partition.symbol)
-            present = outcome.state in STORED_STATES or outcome.state is State.NO_DATA
-            if key in selected:
-                if present:
-                    materializations.append(_materialization(key, outcome, table))
-                evaluations += self._evaluations(key, outcome)
-            if present:
-                materializations += self._warehouse_materializations(outcome)
-            elif outcome.reason:
-                self._context.log.warning("%s %s: %s", key.to_user_string(), outcome.partition.day, outcome.reason)
-        report(self._context, materializations, evaluations)
-        self._done += len(outcomes)
-        self._context.log.info(
-            "%d of %d days done; %s", self._done, self._total, outcomes[-1].partition if outcomes else "nothing"
-        )
-
-    def _warehouse_materializations(self, outcome: Outcome) -> list[dg.AssetMaterialization]:
-        entry = self._collection.entry_of(outcome.series, outcome.partition.symbol)
-        if outcome.warehouse_rows is None and outcome.state is not State.NO_DATA:
-            return []
-        configured = entry.warehouse if entry else ()
-        selected = self._context.op_execution_context.selected_asset_keys
-        keys = [
-            warehouse_key(outcome.series, outcome.partition.symbol, table)
-            for table in warehouse_tables(outcome.series, configured)
-        ]
-        return [
-            dg.AssetMaterialization(
-                key,
-                partition=outcome.partition.day.isoformat(),
-                metadata={
-                    "dagster/partition_row_count": outcome.warehouse_rows or 0,
-                    "dataset": outcome.series.dataset,
-                    "state": outcome.state.value,
-                },
-                tags={"dagster/data_version": outcome.stored.sha256 if outcome.stored else outcome.state.value},
-            )
-            for key in keys
-            if key in selected or outcome.warehouse_rows is not None
-        ]
-
-    def _evaluations(self, key: dg.AssetKey, outcome: Outcome) -> list[dg.AssetCheckEvaluation]:
-        evaluations = []
-        for check in checks_of(outcome.series.table):
-            finding = outcome.findings.get(check.name)
-            check_key = dg.AssetCheckKey(key, check.name)
-            if finding is None or check_key not in self._selected_checks:
+    targets = []
+    for series in entry.series:
+        for symbol in entry.symbols:
+            if lake_key(series, symbol) not in checked:
                 continue
-            counts = self._results.setdefault(check_key, [0, 0])
-            counts[not finding.passed] += 1
-            evaluations.append(
-                dg.AssetCheckEvaluation(
-                    asset_key=key,
-                    check_name=check.name,
-                    passed=finding.passed,
-                    metadata=_evidence(finding),
-                    severity=_severity(check.severity),
-                    partition=outcome.partition.day.isoformat(),
+            stored = days
+            if stored is None:
+                records = ledger.partitions(
+                    exchange=series.exchange,
+                    market_type=series.market_type,
+                    symbols=[symbol],
+                    datasets=[series.dataset],
+                    first=entry.start,
+                    states=[*STORED_STATES, State.NO_DATA],
                 )
-            )
-        return evaluations
-
-    def finish(self) -> None:
-        """Report one summary of each check over the whole run, which is what the UI shows first."""
-        if self._total <= 1:
-            return
-        evaluations = [
-            dg.AssetCheckEvaluation(
-                asset_key=key.asset_key,
-                check_name=key.name,
-                passed=not failed,
-                metadata={"days_passed": passed, "days_failed": failed},
-                severity=dg.AssetCheckSeverity.WARN,
-            )
-            for key, (passed, failed) in self._results.items()
-        ]
-        report(self._context, [], evaluations)
-
-
-def _materialization(key: dg.AssetKey, outcome: Outcome, rows: pa.Table | None) -> dg.AssetMaterialization:
-    metadata: dict[str, Any] = {"state": outcome.state.value, "duration_s": outcome.duration_s}
-    if outcome.reason:
-        metadata["reason"] = outcome.reason
-    if outcome.stored:
-        metadata |= {
-            "dagster/partition_row_count": outcome.stored.rows,
-            "bytes": outcome.stored.size_bytes,
-            "path": outcome.stored.path,
-            "unchanged": outcome.unchanged,
-        }
-    if outcome.source:
-        metadata |= {"source_object": outcome.source.key, "source_sha256": outcome.source.sha256}
-    if rows is not None:
-        metadata["rows"] = dg.MetadataValue.md(preview(rows))
-        chart = candles(rows, outcome.series)
-        if chart:
-            metadata["candles"] = dg.MetadataValue.md(chart)
-    return dg.AssetMaterialization(
-        key,
-        partition=outcome.partition.day.isoformat(),
-        metadata=metadata,
-        tags={"dagster/data_version": outcome.stored.sha256 if outcome.stored else outcome.state.value},
-    )
-
-
-def _evidence(finding: Finding) -> Mapping[str, Any]:
-    return {
-        name: value if isinstance(value, int | float | str | bool) else str(value)
-        for name, value in finding.evidence.items()
-    }
-
-
-def _severity(severity: Severity) -> dg.AssetCheckSeverity:
-    return dg.AssetCheckSeverity.ERROR if severity is Severity.BLOCK else dg.AssetCheckSeverity.WARN
-
-
-def problem_line(outcome: Outcome) -> str:
-    """Return the one line that names a day that is not there and why."""
-    series = outcome.series
-    names = f"{series.exchange} {series.market_type} {outcome.partition.symbol} {series.dataset}"
-    return f"{names} {outcome.partition.day}: {outcome.state}: {outcome.reason}"
-
-
-def _failure_text(tally: Tally) -> str:
-    counts = ", ".join(f"{count} {state}" for state, count in sorted(tally.states.items()))
-    lines = [problem_line(problem) for problem in tally.problems[:PROBLEMS_SHOWN]]
-    if len(tally.problems) > PROBLEMS_SHOWN:
-        lines.append(f"… and {len(tally.problems) - PROBLEMS_SHOWN} more: crypto-assets gaps")
-    return f"{len(tally.problems)} of {tally.days} days are not complete ({counts}):\n" + "\n".join(lines)
-
-
-def _failure_metadata(tally: Tally) -> dict[str, Any]:
-    return {f"days_{state}": count for state, count in tally.states.items()}
+                stored = [record.day for record in records]
+            if stored:
+                targets.append(Target(series, symbol, tuple(stored), collect=False))
+    return targets
 
 
 def _lake_spec(series: Series, symbol: str, partitions_def: dg.DailyPartitionsDefinition) -> dg.AssetSpec:
     dataset = datasets.get(series.table)
     return dg.AssetSpec(
         lake_key(series, symbol),
-        description=f"{dataset.description} {symbol}, {series}.",
+        description=f"{symbol} {series.dataset}, {series.exchange} {series.market_type}. {dataset.description}",
         partitions_def=partitions_def,
         skippable=True,
         group_name=f"{series.exchange}_{series.market_type}_{series.dataset}",

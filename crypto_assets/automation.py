@@ -87,13 +87,15 @@ def _listing_sensor(collection: Collection, number: int, entry: SeriesEntry) -> 
         description=f"Requests runs for objects that appear in the archive of {entry.exchange} {entry.market_type}.",
     )
     def new_files(context: dg.SensorEvaluationContext, postgres: PostgresResource) -> dg.SensorResult | dg.SkipReason:
-        seen = json.loads(context.cursor) if context.cursor else {}
+        last = json.loads(context.cursor) if context.cursor else {}
         with Client() as client, postgres.ledger() as ledger:
-            news = look(client, collection, entry, ledger, seen, datetime.now(UTC).date())
-        cursor = json.dumps(news.seen, sort_keys=True)
+            today = datetime.now(UTC).date()
+            news = look(client, collection, entry, ledger, last.get("seen", {}), today, last.get("begin", ""))
+        cursor = json.dumps({"seen": news.seen, "begin": news.begin}, sort_keys=True)
         if not news.days:
             context.update_cursor(cursor)
-            return dg.SkipReason("the archive lists nothing new")
+            rest = "; the rest of the listings comes next" if news.begin else ""
+            return dg.SkipReason(f"the archive lists nothing new{rest}")
         # The cursor is part of the key: the same days may be asked for again when they appear again.
         why = f"{name} {hashlib.sha256(cursor.encode()).hexdigest()[:12]}"
         found = list(requests(collection, entry, group_equal(dict(news.days)), why))

@@ -7,6 +7,7 @@ degraded, with one line for each; 2 for bad arguments or configuration.
 import json
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -24,6 +25,8 @@ from crypto_assets.version import __version__
 
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
+# Where the output is narrower, or no terminal at all, lines go on in the next one; rich would cut the cells of a table.
+out.width = max(out.width, 140)
 
 
 class _Day(click.ParamType):
@@ -71,7 +74,7 @@ def main() -> None:
         sys.exit(130)
     except CryptoAssetsError as error:
         if "--debug" in sys.argv:
-            raise
+            traceback.print_exc()
         err.print(f"[red]error:[/red] {_escape(str(error))}")
         sys.exit(2 if isinstance(error, ConfigError) else 1)
 
@@ -127,7 +130,7 @@ def fill(first: date | None, last: date | None, as_json: bool, **filters: Any) -
             requests += [runs.Request(entry, tuple(pairs), begin, end) for begin, end in ranges(days)]
     if not requests:
         if as_json:
-            click.echo(json.dumps({"days": 0, "states": {}, "problems": []}))
+            click.echo(json.dumps({"days": 0, "states": {}, "rows": 0, "problems": []}))
         else:
             out.print("nothing is missing")
         return
@@ -191,30 +194,39 @@ def status(as_json: bool) -> None:
 )
 def up(port: int, with_demo: bool) -> None:
     """Run Postgres, the Dagster UI and the daemon until Ctrl-C; prints the URLs."""
+    import threading
     from contextlib import nullcontext
 
     from crypto_assets import services
     from crypto_assets.config import settings
     from crypto_assets.demo import demo_environment
-    from crypto_assets.resources import PostgresResource
 
+    # A closed terminal ends it too. A second Ctrl-C changes nothing: the children are ended in order.
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
     with demo_environment() if with_demo else nullcontext():
         _collection()
-        ended = []
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: ended.append(True))
-        with err.status("starting Postgres, code server, webserver and daemon"):
-            url = PostgresResource().resolved_url()
-            context = services.running(port)
-            page = context.__enter__()
-        try:
-            out.print(
-                f"Dagster UI  {page}\nPostgres    {_without_password(url)}\nlake        {settings().lake}\nCtrl-C ends all of it"
-            )
-            services.watch(lambda: bool(ended))
-        finally:
-            with err.status("stopping"):
-                context.__exit__(None, None, None)
+        with err.status("starting") as status:
+
+            def say(text: str) -> None:
+                status.update(text)
+                if not err.is_terminal:
+                    err.print(text)
+
+            with services.running(port, say, stop) as running:
+                status.stop()
+                if not stop.is_set():
+                    out.print(
+                        f"Dagster UI  {running.url}\nPostgres    {_without_password(running.postgres)}\n"
+                        f"lake        {settings().lake}\nlogs        {running.logs}\nCtrl-C ends all of it"
+                    )
+                    sys.stdout.flush()
+                    running.say = err.print
+                    running.watch()
+                status.start()
+                say("stopping")
+    out.print("stopped")
 
 
 @cli.command()
@@ -332,6 +344,7 @@ def _report(requests: Sequence[Any], as_json: bool) -> int:
     found = _ledger(records)
     asked = sum(request.days for request in requests)
     problems = [record for record in found if record.state not in COMPLETE_STATES]
+    kept = [record for record in found if record.state in COMPLETE_STATES and record.attempt_error]
     lost = asked - len(found)
     states = {state.value: count for state in State if (count := sum(record.state == state for record in found))}
     if as_json:
@@ -351,6 +364,11 @@ def _report(requests: Sequence[Any], as_json: bool) -> int:
         if explained:
             reasons = {record.reason for record in found if record.state == State.NO_DATA}
             out.print(f"no_data: {'; '.join(sorted(reasons)[:5])}")
+    for record in kept:
+        names = " ".join(_record_names(record).values())
+        err.print(
+            f"{_escape(names)} {record.day}: what is stored stays, it was not renewed: {_escape(record.attempt_error)}"
+        )
     if lost:
         err.print(f"[red]error:[/red] {lost} days have no record; the run was stopped. Run the command again")
     return 1 if problems or lost else 0

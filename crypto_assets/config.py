@@ -272,5 +272,9 @@ def _did_you_mean(word: str, known: Any) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Return a copy of the environment for a child process of ours."""
-    return dict(os.environ)
+    """Return a copy of the environment for a child process of ours; paths are absolute, whatever folder it works in."""
+    now = settings()
+    found = dict(os.environ) | {"CRYPTO_ASSETS_HOME": str(now.home), "CRYPTO_ASSETS_CONFIG": str(now.config)}
+    if now.lake_url is not None:
+        found["CRYPTO_ASSETS_LAKE_URL"] = now.lake
+    return found

@@ -72,7 +72,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
         Raises:
             StoredDataError: an asset of your own has not been stored for one of the days.
         """
-        from crypto_assets.collection.validation import to_frame
+        from crypto_assets.collection.frames import to_frame
 
         lake = self.lake.lake()
         days = _days(context)
@@ -115,7 +115,11 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
             from crypto_assets.model import unified_symbol
 
             _, exchange, market_type, symbol, table = path
-            timeframe = (context.upstream_output.metadata or {}).get("timeframe") if context.upstream_output else None
+            timeframe = (
+                (context.upstream_output.definition_metadata or {}).get("timeframe")
+                if context.upstream_output
+                else None
+            )
             with self.postgres.warehouse() as warehouse:
                 return warehouse.read(
                     table,

@@ -6,6 +6,7 @@ Markdown below 1,000 characters is shown inline, longer one behind a link, so bo
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,15 +14,16 @@ import pyarrow as pa
 from crypto_assets.model import Series
 
 _WIDTH, _HEIGHT, _CANDLES = 192, 60, 24
+_SHOWN_WIDTH = 480
 
 
 def preview(rows: pa.Table, count: int = 3) -> str:
     """Return the first and last rows as a Markdown table, the first six columns."""
     names = rows.column_names[:6]
     lines = ["|" + "|".join(names) + "|", "|" + "-|" * len(names)]
-    places = range(rows.num_rows) if rows.num_rows <= 2 * count else (*range(count), *range(-count, 0))
+    places = range(rows.num_rows) if rows.num_rows <= 2 * count else (*range(count), None, *range(-count, 0))
     for place in places:
-        cells = [_text(rows.column(name)[place % rows.num_rows]) for name in names]
+        cells = [_text(rows.column(name)[place % rows.num_rows]) if place is not None else "…" for name in names]
         lines.append("|" + "|".join(cells) + "|")
     return "\n".join(lines)
 
@@ -33,6 +35,11 @@ def _text(value: pa.Scalar) -> str:
     if pa.types.is_timestamp(value.type):
         return str(np.datetime64(value.value, "us")).replace("T", " ").removesuffix(".000000")[11:]
     return str(value.as_py())
+
+
+def evidence_text(value: Any) -> str:
+    """Return one value of a finding's evidence for people: lists as `a, b`."""
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def candles(rows: pa.Table, series: Series) -> str | None:
@@ -66,5 +73,5 @@ def candles(rows: pa.Table, series: Series) -> str | None:
         for (wick, body), colour in zip(paths.values(), ("#185", "#c33"), strict=True)
         if wick
     )
-    svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}">{drawing}</svg>'
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="{_SHOWN_WIDTH}" viewBox="0 0 {_WIDTH} {_HEIGHT}">{drawing}</svg>'
     return f"![candles](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"

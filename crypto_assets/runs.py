@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from crypto_assets import errors
 from crypto_assets.config import Collection, SeriesEntry, settings
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import Series
@@ -93,22 +94,33 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
 
 
 def _raise_unexpected(result: Any) -> None:
-    """Raise what ended a run, unless it is the Failure that names incomplete days; those are in the ledger."""
+    """Raise what ended a run, unless it is the Failure that names incomplete days; those are in the ledger.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, which Dagster has turned into an error of its own.
+        CryptoAssetsError: anything else, in our own words where the chain of causes has any.
+    """
     if result.success:
         return
     for event in result.all_events:
         if event.is_failure and event.is_step_event:
+            chain = []
             error = event.step_failure_data.error
             while error is not None:
-                if error.cls_name == "Failure":
-                    return
-                if error.cause is None:
-                    break
+                chain.append(error)
                 error = error.cause
-            from crypto_assets.errors import CryptoAssetsError
-
-            message = error.message.strip() if error else "the run failed"
-            raise CryptoAssetsError(message.partition(": ")[2] or message, run_id=result.run_id)
+            names = [error.cls_name or "" for error in chain]
+            if "Failure" in names:
+                return
+            if "DagsterExecutionInterruptedError" in names:
+                raise KeyboardInterrupt
+            # Dagster's wrapper comes first, then our error, then what it was raised from.
+            ours = [error for error, name in zip(chain, names, strict=True) if hasattr(errors, name)]
+            others = [error for error, name in zip(chain, names, strict=True) if not name.startswith("Dagster")]
+            message = next(
+                (error.message.strip() for error in ours + others), "the run failed; the Dagster UI shows why"
+            )
+            raise errors.CryptoAssetsError(message.partition(": ")[2] or message, run_id=result.run_id)
 
 
 @contextlib.contextmanager
@@ -254,6 +266,7 @@ def check_symbols(collection: Collection, requests: Sequence[Request]) -> None:
         for series, symbol in request.pairs
         if (series.exchange, series.market_type, symbol, series.dataset) not in known
     }
-    with Client() as client, ThreadPoolExecutor(8) as pool:
+    # The run asks again, with patience: a host that is down must not be waited for twice.
+    with Client(timeout_s=10.0, attempts=1) as client, ThreadPoolExecutor(8) as pool:
         for _ in pool.map(ask, sorted(pairs)):
             pass

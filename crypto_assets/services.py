@@ -1,13 +1,16 @@
-"""`crypto-assets up`: Postgres, code server, webserver and daemon as children of one process that ends them all."""
+"""`crypto-assets up`: code server, webserver and daemon as children of one process that ends them all."""
 
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -15,94 +18,169 @@ import yaml
 
 from crypto_assets.config import environment, settings
 from crypto_assets.errors import ConfigError, CryptoAssetsError
+from crypto_assets.instance.child import listens
 from crypto_assets.runs import use_dagster_home
+from crypto_assets.storage import postgres_url
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 15.0
+POLL_S = 0.1
+
+MAX_RESTARTS = 3
+"""A child that ends by itself is started again; one that does so more often than this is left alone, and all end."""
+
+_INSTANCE = ("crypto_assets.instance.storage", "crypto_assets.instance.launcher", "crypto_assets.instance.local_files")
+
+
+@dataclass
+class Services:
+    """The running processes. `url` is the UI's, `postgres` the database's, `stop` is set when all are to end."""
+
+    url: str
+    postgres: str
+    logs: Path
+    stop: threading.Event
+    say: Callable[[str], None]
+    _commands: dict[str, list[str]] = field(default_factory=dict)
+    _children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _restarts: dict[str, int] = field(default_factory=dict)
+
+    def start(self, name: str, *command: str) -> None:
+        """Start `python -m crypto_assets.instance.child …`; what it prints goes to a log of its name."""
+        self._commands[name] = list(command)
+        child = [sys.executable, "-m", "crypto_assets.instance.child", "--parent", str(os.getpid()), *command]
+        with (self.logs / f"{name}.log").open("ab") as log:
+            # A session of its own: Ctrl-C in the terminal is for us, and we end the children in order.
+            self._children[name] = subprocess.Popen(
+                child, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(), start_new_session=True
+            )
+
+    def wait_for(self, name: str, ready: Callable[[], bool]) -> None:
+        """Return once `ready` is true, or `stop` is set.
+
+        Raises:
+            CryptoAssetsError: a process ended meanwhile, or nothing happened for START_TIMEOUT_S; the message has its log.
+        """
+        self.say(f"waiting for the {name}")
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self.stop.is_set() and not ready():
+            for other, process in self._children.items():
+                if process.poll() is not None:
+                    raise CryptoAssetsError(self._ended(other))
+            if time.monotonic() > deadline:
+                raise CryptoAssetsError(
+                    f"{name}: expected an answer within {START_TIMEOUT_S:.0f} s; see {self._log(name)}"
+                )
+            self.stop.wait(POLL_S)
+
+    def watch(self) -> None:
+        """Keep the processes running until `stop` is set.
+
+        Raises:
+            CryptoAssetsError: one ended more often than it is worth starting again.
+        """
+        while not self.stop.wait(5 * POLL_S):
+            for name, process in list(self._children.items()):
+                if process.poll() is None:
+                    continue
+                self._restarts[name] = self._restarts.get(name, 0) + 1
+                if self._restarts[name] > MAX_RESTARTS:
+                    raise CryptoAssetsError(self._ended(name))
+                self.say(f"the {name} ended with code {process.returncode} and is started again; see {self._log(name)}")
+                self.start(name, *self._commands[name])
+
+    def end(self) -> None:
+        """End the children, newest first: politely, then not."""
+        children = list(reversed(self._children.values()))
+        for process in children:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        for process in children:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def _log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    def _ended(self, name: str) -> str:
+        text = self._log(name).read_text(errors="replace")
+        tail = "\n".join(text.splitlines()[-5:])
+        code = self._children[name].returncode
+        return f"{name}: expected it to run, it ended with code {code}; see {self._log(name)}:\n{tail}"
 
 
 @contextmanager
-def running(port: int) -> Iterator[str]:
-    """Run Dagster's processes while the block lasts; yields the URL of the UI once it answers.
+def running(port: int, say: Callable[[str], None], stop: threading.Event) -> Iterator[Services]:
+    """Run Dagster's processes while the block lasts; the UI answers when it begins, unless `stop` was set meanwhile.
+
+    Args:
+        port: of the UI on 127.0.0.1.
+        say: told what is being waited for.
+        stop: ends the waiting.
 
     Raises:
-        ConfigError: the port is in use, or there is no dagster.yaml.
+        ConfigError: the port is in use, the same home is up already, or there is no dagster.yaml.
         CryptoAssetsError: a process ended while starting; the message names its log.
     """
     use_dagster_home()
-    _require_free(port)
     home = settings().home
     logs = home / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    code_port = _free_port()
-    workspace = home / "workspace.yaml"
-    workspace.write_text(
-        yaml.safe_dump(
-            {"load_from": [{"grpc_server": {"host": HOST, "port": code_port, "location_name": "crypto_assets"}}]}
-        )
-    )
-    children: dict[str, subprocess.Popen[bytes]] = {}
-
-    def start(name: str, *command: str) -> None:
-        with (logs / f"{name}.log").open("ab") as log:
-            children[name] = subprocess.Popen(
-                [sys.executable, "-m", *command], stdout=log, stderr=log, env=environment(), start_new_session=True
-            )
-
-    try:
-        start(
-            "code-server",
-            "crypto_assets.instance.code_server",
-            *("api", "grpc", "-h", HOST, "-p", str(code_port), "-m", "crypto_assets.definitions"),
-            *("--location-name", "crypto_assets"),
-        )
-        _wait("code-server", children, logs, lambda: _listens(code_port))
-        start("webserver", "dagster_webserver", "-h", HOST, "-p", str(port), "-w", str(workspace))
-        start("daemon", "dagster._daemon", "run", "-w", str(workspace))
-        url = f"http://{HOST}:{port}"
-        _wait("webserver", children, logs, lambda: _answers(f"{url}/server_info"))
-        yield url
-    finally:
-        _stop(children)
-
-
-def watch(until: Callable[[], bool]) -> None:
-    """Wait until `until` is true, checking twice a second."""
-    while not until():
-        time.sleep(0.5)
-
-
-def _wait(name: str, children: dict[str, subprocess.Popen[bytes]], logs: Path, ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while not ready():
-        for child, process in children.items():
-            if process.poll() is not None:
-                raise CryptoAssetsError(
-                    f"{child}: expected it to run, it ended with code {process.returncode}; see {logs / child}.log:\n"
-                    + _tail(logs / f"{child}.log")
-                )
-        if time.monotonic() > deadline:
-            raise CryptoAssetsError(f"{name}: expected an answer within {START_TIMEOUT_S:.0f} s; see {logs / name}.log")
-        time.sleep(0.1)
-
-
-def _tail(path: Path, lines: int = 5) -> str:
-    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
-
-
-def _stop(children: dict[str, subprocess.Popen[bytes]]) -> None:
-    """End the children, newest first: politely, then not."""
-    for process in reversed(children.values()):
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-    deadline = time.monotonic() + STOP_TIMEOUT_S
-    for process in reversed(children.values()):
+    url = f"http://{HOST}:{port}"
+    with _only_one(home, url):
+        _require_free(port)
+        say("waiting for Postgres")
+        services = Services(url, postgres_url(settings()), logs, stop, say)
+        code_port = _free_port()
+        workspace = home / "workspace.yaml"
+        server = {"host": HOST, "port": code_port, "location_name": "crypto_assets"}
+        workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
         try:
-            process.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            services.start(
+                "code server",
+                *("crypto_assets.instance.code_server", "api", "grpc", "-h", HOST, "-p", str(code_port)),
+                *("-m", "crypto_assets.definitions", "--location-name", "crypto_assets"),
+            )
+            services.start(
+                "webserver",
+                *_after(code_port, "dagster_webserver.app"),
+                *("dagster_webserver", "-h", HOST, "-p", str(port), "-w", str(workspace)),
+            )
+            services.start(
+                "daemon",
+                *_after(code_port, "dagster._daemon.cli"),
+                *("dagster._daemon", "run", "-w", str(workspace)),
+            )
+            services.wait_for("code server", lambda: listens(code_port))
+            services.wait_for("webserver", lambda: _answers(f"{url}/server_info"))
+            yield services
+        finally:
+            services.end()
+
+
+def _after(port: int, module: str) -> list[str]:
+    """Return the options of a child that needs the code server: it imports while that one starts."""
+    return [f"--after={port}", *(f"--import={name}" for name in (module, *_INSTANCE))]
+
+
+@contextmanager
+def _only_one(home: Path, url: str) -> Iterator[None]:
+    """Hold the lock of a home: two daemons on one instance would start every run twice."""
+    with (home / "up.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise ConfigError(f"{home}: is up already, see {lock.read().strip()}; end that one first") from None
+        lock.truncate(0)
+        lock.write(url)
+        lock.flush()
+        yield
 
 
 def _require_free(port: int) -> None:
@@ -110,8 +188,9 @@ def _require_free(port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
-        except OSError as error:
-            raise ConfigError(f"port {port}: {error.strerror}; is another one running? Choose with --port") from None
+        except (OSError, OverflowError) as error:
+            text = error.strerror if isinstance(error, OSError) else str(error)
+            raise ConfigError(f"port {port}: {text}; choose another with --port") from None
 
 
 def _free_port() -> int:
@@ -120,14 +199,8 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((HOST, port)) == 0
-
-
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=5).status_code == 200
+        return httpx.get(url, timeout=5, trust_env=False).status_code == 200
     except httpx.HTTPError:
         return False

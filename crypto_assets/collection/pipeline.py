@@ -31,6 +31,7 @@ from crypto_assets.collection.locate import Located, locate
 from crypto_assets.collection.validation import blocking, degrading, validate
 from crypto_assets.config import Collection
 from crypto_assets.errors import (
+    BadContent,
     ChecksumMismatch,
     CryptoAssetsError,
     InvalidRows,
@@ -453,9 +454,12 @@ def _us(instant: datetime) -> int:
 
 def _refused(target: Target, day: date, error: CryptoAssetsError, quarantined: str = "") -> Outcome:
     evidence: dict[str, Any] = {"error": type(error).__name__, **error.evidence}
+    reason = str(error)
     if quarantined:
         evidence["quarantine"] = quarantined
-    return Outcome(target.series, Partition(target.symbol, day), State.MISSING, str(error), evidence)
+        if isinstance(error, BadContent | InvalidRows):  # the others say what to do themselves
+            reason += "; kept in quarantine/, `crypto-assets fill` tries it again"
+    return Outcome(target.series, Partition(target.symbol, day), State.MISSING, reason, evidence)
 
 
 def _no_rows(day: _Day) -> Outcome:
@@ -485,7 +489,10 @@ def _lacking(names: Sequence[str], findings: Mapping[str, Finding]) -> str:
 
 
 def _brief(finding: Finding) -> str:
-    return ", ".join(f"{name} {value}" for name, value in finding.evidence.items())
+    return ", ".join(
+        f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"
+        for name, value in finding.evidence.items()
+    )
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -75,10 +76,14 @@ def versions_of(url: str) -> dict[str, Counter[tuple[str, ...]]]:
             "WHERE nspname = 'market' AND relkind = 'p' ORDER BY 1"
         ).fetchall()
         found = {
-            name: Counter(connection.execute(f"SELECT tableoid::text, xmin::text, t.*::text FROM market.{name} t").fetchall())
+            name: Counter(
+                connection.execute(f"SELECT tableoid::text, xmin::text, t.*::text FROM market.{name} t").fetchall()
+            )
             for (name,) in tables
         }
-        loads = connection.execute("SELECT table_name, symbol, dataset, day::text, loaded_at::text FROM collection.warehouse_loads")
+        loads = connection.execute(
+            "SELECT table_name, symbol, dataset, day::text, loaded_at::text FROM collection.warehouse_loads"
+        )
         return found | {"loads": Counter(loads.fetchall())}
 
 
@@ -143,12 +148,12 @@ def test_the_ledger_knows_every_file_by_its_published_checksum(bench: Open) -> N
     work = bench(ONE)
     work.collect(FIRST, LAST)
     with psycopg.connect(work.url) as connection:
-        objects = dict(
-            (name, (size, published, computed))
+        objects = {
+            name: (size, published, computed)
             for name, size, published, computed in connection.execute(
                 "SELECT key, size_bytes, published_sha256, computed_sha256 FROM collection.archive_objects"
             )
-        )
+        }
     for day in DAYS:
         of = work.key(BARS, BTC, day)
         content = work.bytes_at(of)
@@ -177,7 +182,9 @@ def test_collecting_twice_changes_no_byte_and_no_row_and_downloads_nothing(bench
     assert {path for _, path in work.sandbox.requests()} == {"/listing"}
 
 
-@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(path.read_bytes()[:-100]), lambda path: path.unlink()])
+@pytest.mark.parametrize(
+    "damage", [lambda path: path.write_bytes(path.read_bytes()[:-100]), lambda path: path.unlink()]
+)
 def test_a_file_damaged_or_deleted_on_disk_is_collected_again(bench: Open, damage: Callable[[Path], Any]) -> None:
     work = bench(ONE)
     work.collect(FIRST, LAST)
@@ -223,7 +230,9 @@ def test_a_republished_file_replaces_the_day_in_lake_and_warehouse(bench: Open) 
     (whole,) = work.in_warehouse("ohlcv", BTC, day, "timeframe = '1d'")
     assert whole[5] == sum(row[5] for row in expected), "bars that follow from the day are built again"
     after = files_of(work.folder)
-    assert [name for name in files if after[name] != files[name]] == [f"{work.lake.path(BARS, again.of(day).partition)}"]
+    assert [name for name in files if after[name] != files[name]] == [
+        f"{work.lake.path(BARS, again.of(day).partition)}"
+    ]
     others = {row for row in versions["loads"] if row[3] != str(day)}
     assert len(others) == 2
     assert {row for row in versions_of(work.url)["loads"] if row[3] != str(day)} == others
@@ -240,6 +249,7 @@ def test_a_republished_file_that_is_refused_leaves_the_stored_day_in_force(bench
     assert {n: state for n, state in files_of(work.folder).items() if not n.startswith("quarantine/")} == files
     assert versions_of(work.url) == versions
     record = work.records()[BTC, "ohlcv_1m", DAYS[1]]
+    assert record.state is State.CORRECTED
     assert record.rows == 1440
     assert record.attempt_error is not None
     assert of in record.attempt_error
@@ -388,6 +398,7 @@ def test_an_interrupted_run_that_is_completed_equals_an_undisturbed_one(
 
     with pytest.raises(KeyboardInterrupt):
         work.collect(FIRST, LAST, on_batch=interrupt)
+    gc.collect()  # asyncio logs the task that was ended, now and not at the end of all tests
     stored = files_of(work.folder)
     assert 0 < len(stored) < 27
     assert not [name for name in stored if name.endswith(".part")]
@@ -450,7 +461,5 @@ def _days(first: date, last: date) -> list[date]:
 
 def test_the_second_opinion_reads_what_it_should() -> None:
     text = "1706659200000,1.5,2.00000000,1,1.75,10,1706659259999,17.5,3,4,7,0\n"
-    expected: list[Row] = [
-        (1_706_659_200_000_000, Decimal("1.5"), 2, 1, Decimal("1.75"), 10, Decimal("17.5"), 3, 4, 7)
-    ]
+    expected: list[Row] = [(1_706_659_200_000_000, Decimal("1.5"), 2, 1, Decimal("1.75"), 10, Decimal("17.5"), 3, 4, 7)]
     assert rows_of("klines", text) == expected

@@ -1,0 +1,63 @@
+"""One of the processes of `crypto-assets up`: runs a module as `python -m` does, at the right moment, and not for ever.
+
+    python -m crypto_assets.instance.child --import dagster_webserver.app --after 4266 dagster_webserver -h 127.0.0.1
+
+The imports take most of the time to start, so they are done while another process is still getting ready; the module
+runs once that one listens on its port of 127.0.0.1. On Linux the process is told to end (SIGTERM) when its parent is gone,
+also when the parent was killed and could not say so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import importlib
+import os
+import runpy
+import signal
+import socket
+import sys
+import time
+
+_PR_SET_PDEATHSIG = 1
+_POLL_S = 0.05
+
+
+def listens(port: int) -> bool:
+    """Return whether somebody accepts connections on this port of 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def end_with_parent(parent: int) -> None:
+    """Ask the kernel for SIGTERM when the parent dies; end now if that has happened already."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            sys.exit(1)
+
+
+def main() -> None:
+    """Take the options, then replace them by the arguments of the module and run it."""
+    words = argparse.ArgumentParser("crypto_assets.instance.child", description=__doc__)
+    words.add_argument("--parent", type=int, required=True, help="the process to end with")
+    words.add_argument("--after", type=int, help="wait until somebody listens on this port")
+    words.add_argument("--import", dest="imports", action="append", default=[], help="import this early")
+    words.add_argument("module")
+    words.add_argument("arguments", nargs=argparse.REMAINDER)
+    given = words.parse_args()
+    end_with_parent(given.parent)
+    for name in given.imports:
+        # Only a head start: what is really missing is reported by the module itself.
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    while given.after is not None and not listens(given.after):
+        time.sleep(_POLL_S)
+    sys.argv = [given.module, *given.arguments]
+    runpy.run_module(given.module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

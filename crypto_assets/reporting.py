@@ -1,0 +1,192 @@
+"""What a run tells Dagster: materialisations and check results of each day, and why a run ends failed."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from crypto_assets.checks import all_checks, checks_of
+from crypto_assets.collection.loads import warehouse_tables
+from crypto_assets.collection.pipeline import Tally
+from crypto_assets.config import Collection
+from crypto_assets.instance.events import report
+from crypto_assets.model import STORED_STATES, Finding, Outcome, Severity, State
+from crypto_assets.partitions import lake_key, ranges, warehouse_key
+from crypto_assets.presentation import candles, evidence_text, preview
+
+PROBLEMS_SHOWN = 200
+SPANS_SHOWN = 20
+
+
+class Reporter:
+    """Tells Dagster what became of each partition, a batch at a time.
+
+    Only days that are stored, or of which there is nothing to store, are reported as materialised.
+    """
+
+    def __init__(self, context: dg.AssetExecutionContext, collection: Collection, total: int) -> None:
+        self._context = context
+        self._collection = collection
+        self._total = total
+        self._done = 0
+        self._selected_checks = context.op_execution_context.selected_asset_check_keys
+        self._results: dict[dg.AssetCheckKey, tuple[list[date], list[date]]] = {}
+
+    def batch(self, outcomes: Sequence[Outcome], rows: Sequence[pa.Table | None]) -> None:
+        """Report one batch; called by the pipeline after the ledger knows it."""
+        materializations: list[dg.AssetMaterialization] = []
+        evaluations: list[dg.AssetCheckEvaluation] = []
+        selected = self._context.op_execution_context.selected_asset_keys
+        for outcome, table in zip(outcomes, rows, strict=True):
+            key = lake_key(outcome.series, outcome.partition.symbol)
+            present = outcome.state in STORED_STATES or outcome.state is State.NO_DATA
+            if key in selected and present:
+                materializations.append(_materialization(key, outcome, table))
+            evaluations += self._evaluations(key, outcome)
+            if present:
+                materializations += self._warehouse_materializations(outcome)
+            elif outcome.reason:
+                self._context.log.warning("%s %s: %s", key.to_user_string(), outcome.partition.day, outcome.reason)
+        report(self._context, materializations, evaluations)
+        self._done += len(outcomes)
+        self._context.log.info(
+            "%d of %d days done; %s", self._done, self._total, outcomes[-1].partition if outcomes else "nothing"
+        )
+
+    def _warehouse_materializations(self, outcome: Outcome) -> list[dg.AssetMaterialization]:
+        entry = self._collection.entry_of(outcome.series, outcome.partition.symbol)
+        if outcome.warehouse_rows is None and outcome.state is not State.NO_DATA:
+            return []
+        configured = entry.warehouse if entry else ()
+        selected = self._context.op_execution_context.selected_asset_keys
+        keys = [
+            warehouse_key(outcome.series, outcome.partition.symbol, table)
+            for table in warehouse_tables(outcome.series, configured)
+        ]
+        return [
+            dg.AssetMaterialization(
+                key,
+                partition=outcome.partition.day.isoformat(),
+                metadata={
+                    "dagster/partition_row_count": outcome.warehouse_rows or 0,
+                    "dataset": outcome.series.dataset,
+                    "state": outcome.state.value,
+                },
+                tags={"dagster/data_version": outcome.stored.sha256 if outcome.stored else outcome.state.value},
+            )
+            for key in keys
+            if key in selected or outcome.warehouse_rows is not None
+        ]
+
+    def _evaluations(self, key: dg.AssetKey, outcome: Outcome) -> list[dg.AssetCheckEvaluation]:
+        evaluations = []
+        for check in checks_of(outcome.series.table):
+            finding = outcome.findings.get(check.name)
+            check_key = dg.AssetCheckKey(key, check.name)
+            if finding is None and outcome.state is State.NO_DATA:
+                # Without a result Dagster shows the check as skipped, for all days of the asset.
+                finding = Finding(True, {"rows": 0, "no_data": outcome.reason})
+            if finding is None or check_key not in self._selected_checks:
+                continue
+            passed, failed = self._results.setdefault(check_key, ([], []))
+            (passed if finding.passed else failed).append(outcome.partition.day)
+            evaluations.append(
+                dg.AssetCheckEvaluation(
+                    asset_key=key,
+                    check_name=check.name,
+                    passed=finding.passed,
+                    metadata=_evidence(finding),
+                    severity=_severity(check.severity),
+                    partition=outcome.partition.day.isoformat(),
+                )
+            )
+        return evaluations
+
+    def finish(self) -> None:
+        """Report one summary of each check over the whole run, which is what the UI shows first."""
+        severities = {check.name: _severity(check.severity) for check in all_checks()}
+        evaluations = []
+        for key, (passed, failed) in self._results.items():
+            if len(passed) + len(failed) == 1 and self._context.has_partition_key:
+                continue  # the one day speaks for itself
+            metadata: dict[str, Any] = {"days_passed": len(passed), "days_failed": len(failed)}
+            if failed:
+                metadata["failed"] = _days_text(failed)
+            evaluations.append(
+                dg.AssetCheckEvaluation(
+                    asset_key=key.asset_key,
+                    check_name=key.name,
+                    passed=not failed,
+                    metadata=metadata,
+                    description=f"All days of run {self._context.run.run_id[:8]} together: {_days_text(passed + failed)}.",
+                    # Of a summary that passed the UI uses the severity for days on which the check did not run.
+                    severity=severities[key.name] if failed else dg.AssetCheckSeverity.WARN,
+                )
+            )
+        report(self._context, [], evaluations)
+
+
+def _days_text(days: Sequence[date]) -> str:
+    """Return days as `2024-01-05, 2024-01-07 … 2024-01-09`, some of them at least."""
+    spans = [str(first) if first == last else f"{first} … {last}" for first, last in ranges(days)]
+    return ", ".join(spans[:SPANS_SHOWN]) + (
+        f" and {len(spans) - SPANS_SHOWN} more" if len(spans) > SPANS_SHOWN else ""
+    )
+
+
+def _materialization(key: dg.AssetKey, outcome: Outcome, rows: pa.Table | None) -> dg.AssetMaterialization:
+    metadata: dict[str, Any] = {"state": outcome.state.value, "duration_s": outcome.duration_s}
+    if outcome.reason:
+        metadata["reason"] = outcome.reason
+    if outcome.stored:
+        metadata |= {
+            "dagster/partition_row_count": outcome.stored.rows,
+            "bytes": outcome.stored.size_bytes,
+            "path": outcome.stored.path,
+            "unchanged": outcome.unchanged,
+        }
+    if outcome.source:
+        metadata |= {"source_object": outcome.source.key, "source_sha256": outcome.source.sha256}
+    if rows is not None:
+        metadata["rows"] = dg.MetadataValue.md(preview(rows))
+        chart = candles(rows, outcome.series)
+        if chart:
+            metadata["candles"] = dg.MetadataValue.md(chart)
+    return dg.AssetMaterialization(
+        key,
+        partition=outcome.partition.day.isoformat(),
+        metadata=metadata,
+        tags={"dagster/data_version": outcome.stored.sha256 if outcome.stored else outcome.state.value},
+    )
+
+
+def _evidence(finding: Finding) -> Mapping[str, Any]:
+    return {
+        name: value if isinstance(value, int | float | str | bool) else evidence_text(value)
+        for name, value in finding.evidence.items()
+    }
+
+
+def _severity(severity: Severity) -> dg.AssetCheckSeverity:
+    return dg.AssetCheckSeverity.ERROR if severity is Severity.BLOCK else dg.AssetCheckSeverity.WARN
+
+
+def problem_line(outcome: Outcome) -> str:
+    """Return the one line that names a day that is not there and why."""
+    series = outcome.series
+    names = f"{series.exchange} {series.market_type} {outcome.partition.symbol} {series.dataset}"
+    return f"{names} {outcome.partition.day}: {outcome.state}: {outcome.reason}"
+
+
+def failure_text(tally: Tally) -> str:
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(tally.states.items()))
+    lines = [problem_line(problem) for problem in tally.problems[:PROBLEMS_SHOWN]]
+    if len(tally.problems) > PROBLEMS_SHOWN:
+        lines.append(f"… and {len(tally.problems) - PROBLEMS_SHOWN} more: crypto-assets gaps")
+    return f"{len(tally.problems)} of {tally.days} days are not complete ({counts}):\n" + "\n".join(lines)
+
+
+def failure_metadata(tally: Tally) -> dict[str, Any]:
+    return {f"days_{state}": count for state, count in tally.states.items()}

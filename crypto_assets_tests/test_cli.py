@@ -1,0 +1,434 @@
+"""The command line as people and scripts use it: processes, exit codes, text and JSON."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from click.testing import CliRunner
+
+from crypto_assets.cli import cli
+from crypto_assets.model import Series
+from crypto_assets.sandbox.archive import SyntheticArchive
+from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.storage.embedded_postgres import delete_server, ensure_server
+from crypto_assets.storage.lake import Lake
+from crypto_assets.storage.migrations import migrate
+from crypto_assets_tests.command import Answer, Command, no_traceback
+from crypto_assets_tests.published import checksum_of, days, rows_of, text_of
+from crypto_assets_tests.workbench import entry, lake_rows, warehouse_rows
+
+FIRST = date(2024, 1, 1)
+BTC = "BTC/USDT"
+BARS = Series("binance", "spot", "ohlcv", "1m")
+
+
+def key_of(day: date, symbol: str = "BTCUSDT") -> str:
+    return f"data/spot/daily/klines/{symbol}/1m/{symbol}-1m-{day}.zip"
+
+
+# ---- help ------------------------------------------------------------------------------------------------------------
+
+SAYS = {
+    (): "complete, or it says exactly what is missing and why",
+    ("collect",): "stored ones are verified, not downloaded again",
+    ("fill",): "Collect what is missing",
+    ("gaps",): "Show what is missing, and why",
+    ("status",): "Show the coverage of every series",
+    ("up",): "prints the URLs",
+    ("demo",): "Collect from the sandbox exchange",
+}
+
+
+@pytest.mark.parametrize("command", SAYS, ids=lambda command: " ".join(command) or "crypto-assets")
+def test_every_command_explains_itself(command: tuple[str, ...]) -> None:
+    answer = CliRunner().invoke(cli, [*command, "--help"])
+    assert answer.exit_code == 0
+    assert SAYS[command] in " ".join(answer.output.split())
+
+
+def test_no_command_is_left_without_a_test_of_its_help() -> None:
+    assert {name for command in SAYS for name in command} | {"sandbox"} == set(cli.commands)
+
+
+def test_the_real_command_lists_its_commands_without_importing_dagster(tmp_path: Path) -> None:
+    answer = Command.at(tmp_path)("--help")
+    assert answer.code == 0
+    assert all(name in answer.out for name in cli.commands)
+    version = Command.at(tmp_path)("--version")
+    assert re.fullmatch(r"crypto-assets, version \d+\.\d+\S*\n", version.out)
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- the demo --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Demo:
+    home: Path
+    first: Answer
+    second: Answer
+    before: dict[str, tuple[bytes, int]]
+    rows_before: list[tuple[Any, ...]]
+
+
+def files_of(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def row_versions(url: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(url) as connection:
+        return connection.execute(
+            "SELECT symbol, timeframe, count(*), min(xmin::text::bigint), max(xmin::text::bigint), sum(volume) "
+            "FROM market.ohlcv GROUP BY 1, 2 ORDER BY 1, 2"
+        ).fetchall()
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[Demo]:
+    """Two demos in one home, where the environment names another lake and another Postgres that must not be used."""
+    home = Path(tempfile.mkdtemp(prefix="crypto_assets_tests-"))
+    home.chmod(0o711)
+    command = Command.at(
+        home,
+        "postgresql://nobody@127.0.0.1:1/real",
+        CRYPTO_ASSETS_LAKE_URL=str(home / "real-lake"),
+    )
+    try:
+        first = command("demo")
+        assert first.code == 0, first
+        before = files_of(home / "demo" / "lake")
+        rows = row_versions(ensure_server(home / "demo", durable=False))
+        second = command("demo")
+        yield Demo(home, first, second, before, rows)
+    finally:
+        delete_server(home / "demo")
+        subprocess.run(["rm", "-rf", str(home)], check=True)
+
+
+def table_of(text: str) -> dict[str, list[str]]:
+    """Return the cells of each asset's line."""
+    return {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.startswith("binance/")}
+
+
+def test_the_demo_shows_what_was_stored_and_checked(demo: Demo) -> None:
+    assert no_traceback(demo.first)
+    assert "none of these prices is real" in demo.first.out
+    cells = table_of(demo.first.out)
+    assert len(cells) == 3 * 3 + 2 * 3
+    for name in ("BTC", "ETH", "SOL"):
+        # days, stored, no data, not there, rows
+        assert cells[f"binance/spot/{name}-USDT/ohlcv_1m"][:5] == ["11", "10", "1", "0", "14,400"]
+    assert cells["binance/linear/ETH-USDT/ohlcv_1h"][:5] == ["11", "10", "1", "0", "240"]
+    assert cells["binance/linear/BTC-USDT/funding_rates"][:5] == ["11", "10", "1", "0", "30"]
+    assert all(line[-1] == "0" for line in cells.values()), "failed checks"
+    assert "165 days asked for: 150 available, 15 no_data" in demo.first.out
+    assert "no_data: not listed before 2024-01-01: the archive's first file" in demo.first.out
+
+
+def test_a_second_demo_changes_no_byte_and_no_row(demo: Demo) -> None:
+    assert demo.second.code == 0
+    assert table_of(demo.second.out) == table_of(demo.first.out)
+    assert len(demo.before) == 150
+    assert files_of(demo.home / "demo" / "lake") == demo.before
+    assert len(demo.rows_before) > 10
+    assert row_versions(ensure_server(demo.home / "demo", durable=False)) == demo.rows_before
+
+
+def test_the_demo_touches_no_real_lake_and_no_real_database(demo: Demo) -> None:
+    assert not (demo.home / "real-lake").exists()
+    assert f"Parquet   {demo.home / 'demo' / 'lake'}" in demo.first.out
+    assert ":1/real" not in demo.first.out + demo.first.err
+    assert sorted(path.name for path in demo.home.iterdir()) == ["demo"]
+
+
+# ---- collect, status, gaps, fill -------------------------------------------------------------------------------------
+
+
+@dataclass
+class Story:
+    """Days 1–3 collected, 3–5 collected with a bad fourth, looked at; then the fourth is mended, and the rest filled."""
+
+    answers: dict[str, Answer]
+    filled: list[str]
+    url: str
+    lake: Lake
+    archive: SyntheticArchive
+
+
+BEFORE = {
+    "status of nothing": "status",
+    "collect json": f"collect --from {FIRST} --to 2024-01-03 --symbol BTC/USDT --json",
+    "collect": "collect --from 2024-01-03 --to 2024-01-05 --symbol BTC-USDT",
+    "collect bad json": "collect --from 2024-01-03 --to 2024-01-05 --symbol BTC/USDT --dataset ohlcv_1m --json",
+    "gaps json": "gaps --json --to 2024-01-07",
+    "gaps": "gaps --to 2024-01-07",
+    "gaps of a day": "gaps --from 2024-01-02 --to 2024-01-03 --symbol BTC/USDT",
+    "status json": "status --json",
+}
+AFTER = {
+    "fill": "fill --to 2024-01-07 --symbol BTC/USDT --json",
+    "gaps": "gaps --to 2024-01-07 --symbol BTC/USDT",
+    "gaps json": "gaps --to 2024-01-07 --symbol BTC/USDT --json",
+    "fill again": "fill --to 2024-01-07 --symbol BTC/USDT",
+    "fill again json": "fill --to 2024-01-07 --symbol BTC/USDT --json",
+    "status": "status",
+}
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory, module_postgres_url: str) -> Iterator[Story]:
+    archive = SyntheticArchive({"spot": ["BTCUSDT", "ETHUSDT"]}, FIRST, date(2024, 1, 9), trades_per_day=300)
+    command = Command.at(tmp_path_factory.mktemp("story"), module_postgres_url)
+    with SandboxServer(archive) as server:
+        urls = {"archive_url": server.archive_url, "listing_url": server.listing_url}
+        command.configure(
+            {"exchanges": {"binance": urls}, "series": [entry("spot", ["ohlcv_1m"], [BTC, "ETH/USDT"], FIRST)]}
+        )
+        answers: dict[str, Answer] = {}
+        bad = key_of(date(2024, 1, 4))
+        server.app.state.overrides |= {bad: b"cut", bad + ".CHECKSUM": checksum_of(bad, b"cut")}
+        before = command.sequence(*BEFORE.values())
+        server.app.state.overrides.clear()
+        server.forget_requests()
+        after = command.sequence(*AFTER.values())
+        filled = [path for _, path in server.requests() if path.endswith(".zip")]
+        server.app.state.overrides |= {bad: b"cut", bad + ".CHECKSUM": checksum_of(bad, b"cut")}
+        answers["republished badly"] = command("collect", "--from", str(FIRST), "--to", "2024-01-07", "--symbol", BTC)
+    urls = {"archive_url": "http://127.0.0.1:1", "listing_url": "http://127.0.0.1:1"}
+    command.configure({"exchanges": {"binance": urls}, "series": [entry("spot", ["ohlcv_1m"], [BTC], FIRST)]})
+    answers["host away"] = command("collect", "--from", str(FIRST), "--to", "2024-01-02")
+    answers |= dict(zip(BEFORE, before, strict=True))
+    answers |= {f"then {name}": answer for name, answer in zip(AFTER, after, strict=True)}
+    assert all(no_traceback(answer) for answer in answers.values()), answers
+    return Story(answers, filled, module_postgres_url, Lake(str(command.home / "lake")), archive)
+
+
+def test_status_before_anything_was_collected_says_how_to_start(story: Story) -> None:
+    answer = story.answers["status of nothing"]
+    assert answer.code == 0
+    assert "nothing was collected yet; start with `crypto-assets collect`" in answer.out
+
+
+def test_collect_as_json_counts_days_and_rows(story: Story) -> None:
+    answer = story.answers["collect json"]
+    assert answer.code == 0
+    assert answer.json == {"days": 3, "states": {"available": 3}, "rows": 4320, "problems": []}
+    assert answer.err == ""
+
+
+def test_collect_with_a_bad_day_ends_with_1_and_one_line_for_it(story: Story) -> None:
+    answer = story.answers["collect"]
+    assert answer.code == 1
+    assert table_of(answer.out)["binance/spot/BTC-USDT/ohlcv_1m"][:5] == ["3", "2", "0", "1", "2,880"]
+    lines = [line for line in answer.out.splitlines() if ": missing: " in line]
+    assert len(lines) == 1
+    assert lines[0].startswith(
+        f"binance spot BTC/USDT ohlcv_1m 2024-01-04: missing: {key_of(date(2024, 1, 4))}: expected"
+    )
+    assert "3 days asked for: 2 available, 1 missing" in answer.out
+
+
+def test_collect_with_a_bad_day_as_json_names_it(story: Story) -> None:
+    answer = story.answers["collect bad json"]
+    assert answer.code == 1
+    found = answer.json
+    assert (found["days"], found["states"], found["rows"]) == (3, {"available": 2, "missing": 1}, 2880)
+    (problem,) = found["problems"]
+    assert problem["reason"].startswith(f"{key_of(date(2024, 1, 4))}: expected a whole zip")
+    del problem["reason"]
+    assert problem == {
+        "exchange": "binance",
+        "market_type": "spot",
+        "symbol": BTC,
+        "dataset": "ohlcv_1m",
+        "day": "2024-01-04",
+        "state": "missing",
+    }
+
+
+def test_gaps_are_what_failed_and_what_was_never_collected(story: Story) -> None:
+    answer = story.answers["gaps json"]
+    assert answer.code == 1
+    assert [(row["symbol"], row["day"], row["state"]) for row in answer.json] == [
+        (BTC, "2024-01-04", "missing"),
+        (BTC, "2024-01-06", None),
+        (BTC, "2024-01-07", None),
+        *(("ETH/USDT", str(day), None) for day in days(FIRST, 7)),
+    ]
+
+
+def test_gaps_for_people_join_equal_days(story: Story) -> None:
+    answer = story.answers["gaps"]
+    assert answer.code == 1
+    lines = answer.out.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith(f"binance spot BTC/USDT ohlcv_1m 2024-01-04: missing: {key_of(date(2024, 1, 4))}")
+    assert lines[1:] == [
+        "binance spot BTC/USDT ohlcv_1m 2024-01-06 … 2024-01-07 (2 days): absent: never collected",
+        "binance spot ETH/USDT ohlcv_1m 2024-01-01 … 2024-01-07 (7 days): absent: never collected",
+    ]
+
+
+def test_gaps_of_complete_days_end_with_0(story: Story) -> None:
+    answer = story.answers["gaps of a day"]
+    assert (answer.code, answer.out) == (0, "nothing is missing\n")
+
+
+def test_status_as_json_has_the_states_of_every_series(story: Story) -> None:
+    answer = story.answers["status json"]
+    assert answer.code == 0
+    (row,) = answer.json
+    size = row.pop("size_bytes")
+    assert size > 10_000
+    assert row == {
+        "exchange": "binance",
+        "market_type": "spot",
+        "symbol": BTC,
+        "dataset": "ohlcv_1m",
+        "states": {"available": 4, "missing": 1},
+        "rows": 5760,
+        "failed_checks": 0,
+        "first_day": "2024-01-01",
+        "last_day": "2024-01-05",
+    }
+
+
+def test_fill_collects_exactly_what_is_missing(story: Story) -> None:
+    answer = story.answers["then fill"]
+    assert answer.code == 0
+    assert answer.json == {"days": 3, "states": {"available": 3}, "rows": 4320, "problems": []}
+    assert sorted(story.filled) == [f"/{key_of(date(2024, 1, day))}" for day in (4, 6, 7)]
+    for day in days(FIRST, 7):
+        expected = rows_of("klines", text_of(story.archive.read(key_of(day)) or b""))
+        assert len(expected) == 1440
+        assert lake_rows(story.lake, BARS, BTC, day) == expected
+        assert warehouse_rows(story.url, "ohlcv", BTC, day, "timeframe = '1m'") == expected
+
+
+def test_after_fill_nothing_is_missing(story: Story) -> None:
+    assert (story.answers["then gaps"].code, story.answers["then gaps"].out) == (0, "nothing is missing\n")
+    assert (story.answers["then gaps json"].code, story.answers["then gaps json"].json) == (0, [])
+    assert (story.answers["then fill again"].code, story.answers["then fill again"].out) == (0, "nothing is missing\n")
+    assert story.answers["then fill again json"].json == {"days": 0, "states": {}, "rows": 0, "problems": []}
+
+
+def test_a_stored_day_whose_new_file_is_refused_stays_and_is_named(story: Story) -> None:
+    answer = story.answers["republished badly"]
+    assert answer.code == 1
+    assert "7 days asked for: 6 available, 1 corrected" in answer.out
+    (line,) = [line for line in answer.out.splitlines() if "2024-01-04" in line]
+    assert line.startswith(f"binance spot {BTC} ohlcv_1m 2024-01-04: corrected: ")
+    assert f"{key_of(date(2024, 1, 4))}: expected a whole zip" in line
+
+
+def test_stored_days_that_could_not_be_looked_at_again_stay_and_are_named(story: Story) -> None:
+    answer = story.answers["host away"]
+    assert answer.code == 0, "every day is available"
+    assert table_of(answer.out)["binance/spot/BTC-USDT/ohlcv_1m"][:5] == ["2", "2", "0", "0", "2,880"]
+    for day in days(FIRST, 2):
+        (line,) = [line for line in answer.err.splitlines() if str(day) in line]
+        assert line.startswith(
+            f"binance spot {BTC} ohlcv_1m {day}: what is stored stays, it was not renewed: 127.0.0.1:1: "
+        )
+
+
+def test_status_for_people_is_one_line_for_each_asset(story: Story) -> None:
+    answer = story.answers["then status"]
+    assert answer.code == 0
+    assert answer.out.splitlines()[0].split("  ")[0] == "asset"
+    cells = table_of(answer.out)
+    assert list(cells) == ["binance/spot/BTC-USDT/ohlcv_1m"]
+    cells = cells["binance/spot/BTC-USDT/ohlcv_1m"]
+    assert cells[:5] == ["7", "7", "0", "0", "10,080"]
+    assert cells[-3:] == ["0", "2024-01-01", "2024-01-07"]
+
+
+# ---- stopped by a person ---------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_ends_with_one_word_and_the_next_run_completes(tmp_path: Path, postgres_url: str) -> None:
+    archive = SyntheticArchive({"spot": ["BTCUSDT"]}, FIRST, date(2024, 12, 31), trades_per_day=300)
+    command = Command.at(tmp_path, postgres_url)
+    migrate(postgres_url)
+    arguments = ("collect", "--from", "2024-01-01", "--to", "2024-12-31")
+    with SandboxServer(archive) as server, psycopg.connect(postgres_url, autocommit=True) as connection:
+        urls = {"archive_url": server.archive_url, "listing_url": server.listing_url}
+        command.configure({"exchanges": {"binance": urls}, "series": [entry("spot", ["ohlcv_1m"], [BTC], FIRST)]})
+
+        def recorded() -> int:
+            return int(connection.execute("SELECT count(*) FROM collection.partitions").fetchone()[0])  # type: ignore[index]
+
+        process = command.start(*arguments)
+        deadline = time.monotonic() + 60
+        while not recorded() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        answer = Answer(process.returncode, out, err, 0)
+        assert answer.code == 130, answer
+        assert no_traceback(answer), answer
+        assert "stopped" in answer.err
+        assert 0 < recorded() < 366
+        again = command(*arguments, "--json")
+    assert again.code == 0
+    assert again.json == {"days": 366, "states": {"available": 366}, "rows": 366 * 1440, "problems": []}
+    assert len(Lake(str(tmp_path / "lake")).days(BARS, BTC)) == 366
+
+
+# ---- the sandbox -----------------------------------------------------------------------------------------------------
+
+
+def test_the_sandbox_explains_itself(tmp_path: Path) -> None:
+    answer = Command.at(tmp_path)("sandbox", "--help")
+    assert answer.code == 0
+    assert "--folder" in answer.out
+    assert "serve the files below this folder" in " ".join(answer.out.split())
+
+
+def test_the_sandbox_serves_the_files_of_a_folder_until_ctrl_c(tmp_path: Path) -> None:
+    of = key_of(FIRST)
+    (tmp_path / of).parent.mkdir(parents=True)
+    (tmp_path / of).write_bytes(b"as it stands")
+    process = Command.at(tmp_path / "home").start("sandbox", "--folder", str(tmp_path))
+    try:
+        assert process.stdout is not None
+        assert select.select([process.stdout], [], [], 30)[0]
+        found = re.search(r"http://[\d.:]+", process.stdout.readline())
+        assert found is not None
+        with httpx.Client(base_url=found.group(), trust_env=False, timeout=30) as client:
+            assert client.get(f"/{of}").content == b"as it stands"
+            assert of in client.get("/listing", params={"prefix": "data/spot/"}).text
+            assert client.get(f"/{key_of(date(2024, 1, 2))}").status_code == 404
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    finally:
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            process.communicate()
+    assert "Traceback" not in out + err
+    assert process.returncode == 0
+
+
+def test_the_sandbox_refuses_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    answer = Command.at(tmp_path)("sandbox", "--folder", str(tmp_path / "none"))
+    assert answer.code == 2
+    assert f"{tmp_path / 'none'}: expected a folder of archive files" in answer.message
+    assert no_traceback(answer)

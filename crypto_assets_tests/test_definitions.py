@@ -1,0 +1,294 @@
+"""The code location that a collection becomes, and the commands of the README that a CI would run on it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from datetime import date, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from crypto_assets.assets import plan, warehouse_assets
+from crypto_assets.checks import checks_of
+from crypto_assets.collection.pipeline import Target
+from crypto_assets.config import parse_collection
+from crypto_assets.model import Series, State, days_between
+from crypto_assets.sandbox.archive import SyntheticArchive
+from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets_tests import project
+from crypto_assets_tests.command import PROJECT
+from crypto_assets_tests.project import entry, key
+
+FIRST, LATER, LAST = date(2024, 1, 1), date(2024, 1, 5), date(2024, 1, 31)
+
+ENTRIES = (
+    entry(["ohlcv_1h"], ["BTC/USDT"], LATER),
+    entry(["ohlcv_1m", "trades"], ["BTC/USDT", "ETH/USDT"], FIRST),
+    entry(["ohlcv_1m", "funding_rates"], ["BTC/USDT:USDT"], FIRST, "linear"),
+)
+ASSETS = {
+    "binance/spot/BTC-USDT/ohlcv_1h": "binance_spot_ohlcv_1h",
+    "binance/spot/BTC-USDT/ohlcv_1m": "binance_spot_ohlcv_1m",
+    "binance/spot/ETH-USDT/ohlcv_1m": "binance_spot_ohlcv_1m",
+    "binance/spot/BTC-USDT/trades": "binance_spot_trades",
+    "binance/spot/ETH-USDT/trades": "binance_spot_trades",
+    "binance/linear/BTC-USDT/ohlcv_1m": "binance_linear_ohlcv_1m",
+    "binance/linear/BTC-USDT/funding_rates": "binance_linear_funding_rates",
+    "warehouse/binance/spot/BTC-USDT/ohlcv": "warehouse_binance_spot",
+    "warehouse/binance/spot/ETH-USDT/ohlcv": "warehouse_binance_spot",
+    "warehouse/binance/spot/BTC-USDT/trade_statistics_1m": "warehouse_binance_spot",
+    "warehouse/binance/spot/ETH-USDT/trade_statistics_1m": "warehouse_binance_spot",
+    "warehouse/binance/linear/BTC-USDT/ohlcv": "warehouse_binance_linear",
+    "warehouse/binance/linear/BTC-USDT/funding_rates": "warehouse_binance_linear",
+}
+"""Every asset and its group."""
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    source = SyntheticArchive(
+        {"spot": ["BTCUSDT", "ETHUSDT"], "linear": ["BTCUSDT"]}, FIRST, LAST, seed=5, trades_per_day=1_440
+    )
+    with SandboxServer(source) as server:
+        yield server
+
+
+@pytest.fixture
+def mine(sandbox, tmp_path, postgres_url, monkeypatch) -> project.Project:
+    return project.make(sandbox, tmp_path, postgres_url, monkeypatch, *ENTRIES)
+
+
+@pytest.fixture
+def graph(mine):
+    return mine.definitions().get_repository_def().asset_graph
+
+
+def test_every_dataset_of_a_symbol_and_every_table_that_it_feeds_is_an_asset_in_a_group(graph):
+    found = {node.key.to_user_string(): node.group_name for node in graph.asset_nodes}
+    assert found == ASSETS
+
+
+def test_a_table_depends_on_what_feeds_it_also_from_another_entry(graph):
+    parents = {
+        node.key.to_user_string(): {parent.to_user_string() for parent in node.parent_keys}
+        for node in graph.asset_nodes
+        if node.parent_keys
+    }
+    assert parents == {
+        "warehouse/binance/spot/BTC-USDT/ohlcv": {
+            "binance/spot/BTC-USDT/ohlcv_1m",
+            "binance/spot/BTC-USDT/ohlcv_1h",
+        },
+        "warehouse/binance/spot/ETH-USDT/ohlcv": {"binance/spot/ETH-USDT/ohlcv_1m"},
+        "warehouse/binance/spot/BTC-USDT/trade_statistics_1m": {"binance/spot/BTC-USDT/trades"},
+        "warehouse/binance/spot/ETH-USDT/trade_statistics_1m": {"binance/spot/ETH-USDT/trades"},
+        "warehouse/binance/linear/BTC-USDT/ohlcv": {"binance/linear/BTC-USDT/ohlcv_1m"},
+        "warehouse/binance/linear/BTC-USDT/funding_rates": {"binance/linear/BTC-USDT/funding_rates"},
+    }
+
+
+def test_partitions_are_the_days_from_each_entrys_start_to_yesterday_and_a_shared_table_has_all_of_them(graph):
+    starts = {
+        node.key.to_user_string(): node.partitions_def.get_first_partition_key()
+        for node in graph.asset_nodes
+        if node.key.path[-1] in ("ohlcv_1h", "ohlcv_1m", "ohlcv") and "spot" in node.key.path
+    }
+    assert starts == {
+        "binance/spot/BTC-USDT/ohlcv_1h": "2024-01-05",
+        "binance/spot/BTC-USDT/ohlcv_1m": "2024-01-01",
+        "binance/spot/ETH-USDT/ohlcv_1m": "2024-01-01",
+        "warehouse/binance/spot/BTC-USDT/ohlcv": "2024-01-01",
+        "warehouse/binance/spot/ETH-USDT/ohlcv": "2024-01-01",
+    }
+    from datetime import UTC, datetime
+
+    keys = graph.get(key("binance/spot/BTC-USDT/ohlcv_1m")).partitions_def.get_partition_keys()
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    assert keys == [str(day) for day in days_between(FIRST, yesterday)]
+
+
+def test_every_lake_asset_has_the_checks_of_its_dataset(graph):
+    found: dict[str, set[str]] = {}
+    for check in graph.asset_check_keys:
+        found.setdefault(check.asset_key.to_user_string(), set()).add(check.name)
+    tables = {
+        name: "ohlcv" if "ohlcv_" in name else name.rpartition("/")[2] for name in ASSETS if "warehouse" not in name
+    }
+    assert found == {name: {check.name for check in checks_of(table)} for name, table in tables.items()}
+    assert "complete" in found["binance/spot/BTC-USDT/trades"]
+
+
+def test_an_entry_is_one_op_that_takes_any_range_in_one_run_and_has_a_sensor_and_two_schedules(mine):
+    repository = mine.definitions().get_repository_def()
+    ops = {name: {key.to_user_string() for key in keys} for name, keys in _ops(repository).items()}
+    assert ops == {
+        "binance_spot_0": {"binance/spot/BTC-USDT/ohlcv_1h"},
+        "binance_spot_1": {name for name in ASSETS if "/spot/" in name} - {"binance/spot/BTC-USDT/ohlcv_1h"},
+        "binance_linear_2": {name for name in ASSETS if "/linear/" in name},
+    }
+    assert {node.backfill_policy for node in repository.asset_graph.asset_nodes} == {dg.BackfillPolicy.single_run()}
+    assert {sensor.name for sensor in repository.sensor_defs} == {f"new_files_{name}" for name in ops}
+    assert {schedule.name for schedule in repository.schedule_defs} == {
+        f"{kind}_{name}" for kind in ("daily", "fill_gaps") for name in ops
+    }
+    stopped = dg.DefaultSensorStatus.STOPPED
+    assert {sensor.default_status for sensor in repository.sensor_defs} == {stopped}
+
+
+def _ops(repository: dg.RepositoryDefinition) -> dict[str, set[dg.AssetKey]]:
+    found: dict[str, set[dg.AssetKey]] = {}
+    for node in repository.asset_graph.asset_nodes:
+        found.setdefault(node.assets_def.op.name, set()).add(node.key)
+    return found
+
+
+class TestPlan:
+    """What a run of some assets of an entry has to do."""
+
+    collection = parse_collection({"series": list(ENTRIES)})
+    bars = Series.named("binance", "spot", "ohlcv_1m")
+    hours = Series.named("binance", "spot", "ohlcv_1h")
+    trades = Series.named("binance", "spot", "trades")
+    days = days_between(date(2024, 1, 4), date(2024, 1, 6))
+
+    def plan(self, number: int, *names: str) -> list[Target]:
+        part = self.collection.series[number]
+        selected = {key(name) for name in names}
+        return plan(self.collection, part, warehouse_assets(self.collection, part), selected, self.days)
+
+    def test_a_lake_asset_alone_stays_in_the_lake(self):
+        assert self.plan(1, "binance/spot/BTC-USDT/ohlcv_1m") == [Target(self.bars, "BTC/USDT", tuple(self.days))]
+
+    def test_with_its_table_it_goes_on_to_it_and_what_other_runs_collect_is_left_to_them(self):
+        found = self.plan(1, "binance/spot/BTC-USDT/ohlcv_1m", "warehouse/binance/spot/BTC-USDT/ohlcv")
+        assert found == [Target(self.bars, "BTC/USDT", tuple(self.days), ("ohlcv",))]
+
+    def test_a_table_alone_is_loaded_from_the_lake_from_each_feeders_start_on(self):
+        found = self.plan(1, "warehouse/binance/spot/BTC-USDT/ohlcv")
+        assert sorted(found, key=lambda target: target.series) == [
+            Target(self.hours, "BTC/USDT", tuple(self.days[1:]), ("ohlcv",), collect=False),
+            Target(self.bars, "BTC/USDT", tuple(self.days), ("ohlcv",), collect=False),
+        ]
+
+    def test_a_table_that_another_entry_owns_is_fed_all_the_same(self):
+        found = self.plan(0, "binance/spot/BTC-USDT/ohlcv_1h")
+        assert found == [Target(self.hours, "BTC/USDT", tuple(self.days), ("ohlcv",))]
+
+    def test_trades_feed_their_statistics_only(self):
+        found = self.plan(1, "binance/spot/ETH-USDT/trades", "warehouse/binance/spot/ETH-USDT/trade_statistics_1m")
+        assert found == [Target(self.trades, "ETH/USDT", tuple(self.days), ("trade_statistics_1m",))]
+
+
+def test_a_run_of_bars_is_not_failed_by_bars_of_another_entry_that_nobody_has_collected(mine):
+    both = [key("binance/spot/BTC-USDT/ohlcv_1m"), key("warehouse/binance/spot/BTC-USDT/ohlcv")]
+    with mine.instance() as instance:
+        result = mine.execute(_request(both, LATER, LATER), instance)
+        assert result.success
+        for asset in both:
+            assert instance.get_materialized_partitions(asset) == {"2024-01-05"}
+    assert {name: record.state for name, record in mine.records().items()} == {
+        ("BTC/USDT", "ohlcv_1m", LATER): State.AVAILABLE
+    }
+
+
+def test_a_run_without_days_says_that_it_needs_some(mine):
+    with mine.instance() as instance:
+        request = dg.RunRequest(asset_selection=[key("binance/spot/BTC-USDT/ohlcv_1m")])
+        result = mine.execute(request, instance)
+        assert not result.success
+        (failure,) = result.get_step_failure_events()
+        assert "choose partitions" in failure.step_failure_data.error.message
+
+
+def test_checks_alone_are_run_again_over_the_stored_days(mine):
+    asset = key("binance/spot/BTC-USDT/ohlcv_1m")
+    check = dg.AssetCheckKey(asset, "complete")
+    with mine.instance() as instance:
+        assert mine.execute(_request([asset], FIRST, date(2024, 1, 3)), instance).success
+        job = mine.definitions().get_repository_def().get_implicit_job_def_for_assets([asset])
+        again = job.get_subset(asset_selection=set(), asset_check_selection={check})
+        assert again.execute_in_process(instance=instance).success
+        records = instance.event_log_storage.get_asset_check_execution_history(check, limit=20)
+        found = {}
+        for record in reversed(records):
+            found.setdefault(record.event.dagster_event.event_specific_data.partition, []).append(record.status.value)
+    assert found == {str(day): ["SUCCEEDED"] * 2 for day in days_between(FIRST, date(2024, 1, 3))} | {
+        None: ["SUCCEEDED"] * 2
+    }
+
+
+def _request(keys: list[dg.AssetKey], first: date, last: date) -> dg.RunRequest:
+    from crypto_assets.automation import range_request
+
+    return range_request(keys, first, last, "a test")
+
+
+# ---- the README's commands --------------------------------------------------------------------------------------------
+
+
+def _readme_commands() -> list[str]:
+    return re.findall(r"^dagster .*$", (PROJECT / "README.md").read_text(), re.MULTILINE)
+
+
+def _shell(mine: project.Project, line: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(sys.executable).parent}:{mine.command.variables['PATH']}"
+    return subprocess.run(
+        ["sh", "-ec", f"export DAGSTER_HOME=$PWD\n{line}"],
+        cwd=PROJECT,
+        env=mine.command.variables | {"PATH": path},
+        text=True,
+        capture_output=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+def test_the_commands_that_the_readme_gives_for_ci_work_as_they_stand(mine):
+    validate, listing, materialize = _readme_commands()
+    done = _shell(mine, validate)
+    assert done.returncode == 0, done.stderr
+    assert "Validation successful" in done.stdout + done.stderr
+
+    done = _shell(mine, listing)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) == set(ASSETS)
+
+    assert "binance/spot/BTC-USDT/ohlcv_1m" in materialize
+    assert "2024-01-01...2024-01-31" in materialize
+    done = _shell(mine, materialize)
+    assert done.returncode == 0, done.stderr[-3000:]
+    days = days_between(FIRST, LAST)
+    found = {name: (record.state, record.rows) for name, record in mine.records().items()}
+    assert found == {("BTC/USDT", "ohlcv_1m", day): (State.AVAILABLE, 1440) for day in days}
+    asset = key("binance/spot/BTC-USDT/ohlcv_1m")
+    with mine.instance() as instance:
+        assert instance.get_materialized_partitions(asset) == {str(day) for day in days}
+        (run,) = instance.get_runs()
+        assert (run.status.value, len(run.asset_selection)) == ("SUCCESS", 1)
+    lake = mine.home / "lake/exchange=binance/market_type=spot/dataset=ohlcv_1m/symbol=BTC-USDT"
+    assert sorted(path.parent.name for path in lake.glob("*/data.parquet")) == [f"date={day}" for day in days]
+
+
+def test_a_day_that_is_not_there_makes_the_command_fail_and_say_so(mine, sandbox):
+    hidden = "data/spot/{}/klines/ETHUSDT/1m/ETHUSDT-1m-{}.zip"
+    names = [hidden.format("daily", "2024-01-10"), hidden.format("monthly", "2024-01")]
+    sandbox.app.state.overrides |= {name + end: None for name in names for end in ("", ".CHECKSUM")}
+    try:
+        line = (
+            _readme_commands()[2]
+            .replace("BTC-USDT", "ETH-USDT")
+            .replace("2024-01-01...2024-01-31", "2024-01-09...2024-01-11")
+        )
+        done = _shell(mine, line)
+    finally:
+        for name in list(sandbox.app.state.overrides):
+            del sandbox.app.state.overrides[name]
+    assert done.returncode == 1
+    assert "1 of 3 days are not complete" in done.stderr
+    assert "binance spot ETH/USDT ohlcv_1m 2024-01-10: missing" in done.stderr
+    with mine.instance() as instance:
+        found = instance.get_materialized_partitions(key("binance/spot/ETH-USDT/ohlcv_1m"))
+    assert found == {"2024-01-09", "2024-01-11"}
