@@ -137,29 +137,38 @@ def _days_text(days: Sequence[date]) -> str:
 
 
 def _materialization(key: dg.AssetKey, outcome: Outcome, rows: pa.Table | None) -> dg.AssetMaterialization:
-    metadata: dict[str, Any] = {"state": outcome.state.value, "duration_s": outcome.duration_s}
+    metadata: dict[str, Any] = {"state": outcome.state.value}
     if outcome.reason:
         metadata["reason"] = outcome.reason
     if outcome.stored:
-        metadata |= {
-            "dagster/partition_row_count": outcome.stored.rows,
-            "bytes": outcome.stored.size_bytes,
-            "path": outcome.stored.path,
-            "unchanged": outcome.unchanged,
-        }
-    if outcome.source:
-        metadata |= {"source_object": outcome.source.key, "source_sha256": outcome.source.sha256}
+        metadata["dagster/partition_row_count"] = outcome.stored.rows
+        metadata["checks"] = _checks_text(outcome)
     if rows is not None:
-        metadata["rows"] = dg.MetadataValue.md(preview(rows))
         chart = candles(rows, outcome.series)
         if chart:
             metadata["candles"] = dg.MetadataValue.md(chart)
+        metadata["rows"] = dg.MetadataValue.md(preview(rows))
+    if outcome.source:
+        metadata |= {"source_object": outcome.source.key, "source_sha256": outcome.source.sha256}
+    if outcome.stored:
+        metadata |= {
+            "path": outcome.stored.path,
+            "bytes": outcome.stored.size_bytes,
+            "unchanged": outcome.unchanged,
+        }
+    metadata["duration_s"] = outcome.duration_s
     return dg.AssetMaterialization(
         key,
         partition=outcome.partition.day.isoformat(),
         metadata=metadata,
         tags={"dagster/data_version": outcome.stored.sha256 if outcome.stored else outcome.state.value},
     )
+
+
+def _checks_text(outcome: Outcome) -> str:
+    failed = outcome.failed_checks
+    passed = len(outcome.findings) - len(failed)
+    return f"{', '.join(failed)} failed, {passed} passed" if failed else f"all {passed} passed"
 
 
 def _evidence(finding: Finding) -> Mapping[str, Any]:

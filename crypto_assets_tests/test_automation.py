@@ -79,7 +79,7 @@ class Sensor:
 
     def tick(self) -> list[dg.RunRequest] | str:
         """Return what is requested, or why nothing is."""
-        sensor = self.mine.definitions().get_sensor_def("new_files_binance_spot_0")
+        sensor = self.mine.definitions().get_repository_def().get_sensor_def("new_files_binance_spot_0")
         with dg.build_sensor_context(
             instance=self.instance, cursor=self.cursor, resources={"postgres": PostgresResource()}
         ) as context:
@@ -214,7 +214,7 @@ def test_the_cursor_stays_small(sensor, sandbox):
 def evaluate(mine: project.Project, name: str, at: datetime) -> list[dg.RunRequest] | str:
     """Return what a schedule requests at an instant, or why nothing is."""
     with mine.instance() as instance:
-        schedule = mine.definitions().get_schedule_def(name)
+        schedule = mine.definitions().get_repository_def().get_schedule_def(name)
         with dg.build_schedule_context(
             instance=instance, scheduled_execution_time=at, resources={"postgres": PostgresResource()}
         ) as context:

@@ -38,7 +38,9 @@ _MINUTE_US = 60_000_000
 def longer_bars(days: Sequence[pa.Table], wanted: Collection[str]) -> list[dict[str, pa.Table]]:
     """Return, for each day, the bars of the wanted timeframes that its 1m bars make; incomplete bars are left out.
 
-    Many days are built at once, for a call costs more than a day; the days may be of different symbols.
+    Open, high, low and close are those of minutes with trades, as where an exchange builds every timeframe from trades; a
+    bar of silent minutes only repeats their price. Many days are built at once, for a call costs more than a day; the
+    days may be of different symbols.
 
     Args:
         days: 1m bars in the columns of `ohlcv`, ascending, one table for each UTC day.
@@ -87,23 +89,40 @@ def _merge(bars: pa.Table, day_starts: np.ndarray, step_us: int, length_us: int)
         bars = bars.filter(pa.array(np.repeat(whole, counts)))
         starts = np.arange(int(whole.sum())) * size
         times = bars.column("open_time").cast(pa.int64()).to_numpy()
-    groups = pa.array(np.repeat(np.arange(len(starts), dtype=np.int32), size))
+    opens = times[starts]
+    groups = np.repeat(np.arange(len(starts), dtype=np.int32), size)
+    traded = ~_silent(bars)
+    if not traded.all():
+        # A bar without a trade repeats the former close, which need not be a price of this bucket: it has no say in a
+        # bucket that has trades.
+        keep = traded | ~np.logical_or.reduceat(traded, starts)[groups] if len(groups) else traded
+        bars, groups = bars.filter(pa.array(keep)), groups[keep]
+    firsts = np.searchsorted(groups, np.arange(len(starts)))
+    lasts = np.searchsorted(groups, np.arange(len(starts)), side="right") - 1
     grouped = (
         bars.select(["high", "low", *_SUMS])
-        .append_column("group", groups)
+        .append_column("group", pa.array(groups))
         .group_by("group", use_threads=False)
         .aggregate([("high", "max"), ("low", "min"), *((name, "sum") for name in _SUMS)])
     )
     result = {
         # A bar opens at the start of its bucket, which is the opening of its first part.
-        "open_time": pa.array(times[starts]).cast(INSTANT),
-        "open": bars.column("open").take(pa.array(starts)),
+        "open_time": pa.array(opens).cast(INSTANT),
+        "open": bars.column("open").take(pa.array(firsts)),
         "high": grouped.column("high_max"),
         "low": grouped.column("low_min"),
-        "close": bars.column("close").take(pa.array(starts + (size - 1))),
+        "close": bars.column("close").take(pa.array(lasts)),
         **{name: grouped.column(f"{name}_sum").cast(bars.schema.field(name).type) for name in _SUMS},
     }
     return pa.table([result[name] for name in bars.column_names], schema=bars.schema), result_starts
+
+
+def _silent(bars: pa.Table) -> np.ndarray:
+    """Return which bars have no trade."""
+    silent: np.ndarray = bars.column("trade_count").to_numpy() == 0
+    if silent.any():
+        silent &= pc.equal(bars.column("volume"), pa.scalar(Decimal(0), DECIMAL)).to_numpy()
+    return silent
 
 
 def trade_statistics(trades: pa.Table) -> pa.Table:

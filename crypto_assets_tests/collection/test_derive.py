@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from crypto_assets import datasets
 from crypto_assets.collection.derive import DERIVED_TIMEFRAMES, STATISTICS_SCHEMA, longer_bars, trade_statistics
 from crypto_assets.model import bar_length, days_between
+from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets_tests.synthetic import BINANCE, day_of, series_of
 
 BARS = datasets.get("ohlcv").schema
@@ -41,18 +42,21 @@ def built_slowly(minutes: Iterable[Row], timeframe: str) -> list[Row]:
         groups[open_of(minute["open_time"], length)].append(minute)
     with localcontext() as context:
         context.prec = 80
-        return [
-            {
-                "open_time": opening,
-                "open": group[0]["open"],
-                "high": max(row["high"] for row in group),
-                "low": min(row["low"] for row in group),
-                "close": group[-1]["close"],
-                **{name: sum(row[name] for row in group) for name in SUMS},
-            }
-            for opening, group in groups.items()
-            if len(group) == length // MINUTE
-        ]
+        bars = []
+        for opening, group in groups.items():
+            if len(group) == length // MINUTE:
+                priced = [row for row in group if row["trade_count"] or row["volume"]] or group
+                bars.append(
+                    {
+                        "open_time": opening,
+                        "open": priced[0]["open"],
+                        "high": max(row["high"] for row in priced),
+                        "low": min(row["low"] for row in priced),
+                        "close": priced[-1]["close"],
+                        **{name: sum(row[name] for row in group) for name in SUMS},
+                    }
+                )
+        return bars
 
 
 def statistics_slowly(trades: Iterable[Row]) -> list[Row]:
@@ -145,6 +149,22 @@ def test_built_bars_equal_the_published_ones_in_every_column(market_type, day):
     for timeframe, table in built.items():
         _, published = day_of(f"ohlcv_{timeframe}", day, market_type)
         assert table.equals(published), timeframe
+
+
+def test_on_a_thin_market_built_bars_still_equal_the_published_ones():
+    archive = SyntheticArchive({"spot": ["BTCUSDT"]}, date(2024, 3, 1), date(2024, 3, 2), trades_per_day=300)
+
+    def published(dataset: str) -> pa.Table:
+        series = series_of(dataset)
+        key = BINANCE.key(BINANCE.prefixes(series, "BTC/USDT")[0], series, "BTC/USDT", date(2024, 3, 2))
+        return BINANCE.parse(series, key, archive.read(key))
+
+    minutes = published("ohlcv_1m")
+    silent = [count == 0 for count in minutes.column("trade_count").to_pylist()]
+    assert 1000 < sum(silent) < 1440
+    (built,) = longer_bars([minutes], DERIVED_TIMEFRAMES)
+    for timeframe, table in built.items():
+        assert table.equals(published(f"ohlcv_{timeframe}")), timeframe
 
 
 def without(table: pa.Table, *minutes: int) -> pa.Table:
