@@ -37,6 +37,7 @@ BACKFILL = days_between(date(2024, 1, 8), date(2024, 1, 12))
 BROKEN = date(2024, 1, 20)
 BARS = "data/spot/daily/klines/{}USDT/1m/{}USDT-1m-{}.zip"
 ASSET = "binance/spot/BTC-USDT/ohlcv_1m"
+PICTURE = os.environ.get("CRYPTO_ASSETS_SCREENSHOT")
 SWITCHES = [
     f"--{switch}"
     for switch in (
@@ -140,13 +141,17 @@ def test_a_user_looks_at_an_asset_and_backfills_others_from_the_page(
         assert up.printed[0].split() == ["Dagster", "UI", up.url]
         assert len(up.children()) == 3
 
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page = browser.new_page(viewport={"width": 1400, "height": 1010})
         page.set_default_timeout(60_000)
-        sees_the_asset(page, up.url)
-        sees_a_day_with_its_rows_and_candles(page, up.url, sandbox)
-        sees_the_checks(page, up.url)
-        launches_a_backfill_and_sees_it_succeed(page, up.url, mine)
-        sees_why_a_run_failed(page, up.url, mine, sandbox)
+        try:
+            sees_the_asset(page, up.url)
+            sees_a_day_with_its_rows_and_candles(page, up.url, sandbox)
+            sees_the_checks(page, up.url)
+            launches_a_backfill_and_sees_it_succeed(page, up.url, mine)
+            sees_why_a_run_failed(page, up.url, mine, sandbox)
+        except BaseException:
+            page.screenshot(path=tmp_path / "failed.png")
+            raise
         page.close()
 
     assert up.process.returncode == 0
@@ -174,7 +179,7 @@ def sees_a_day_with_its_rows_and_candles(page: Any, url: str, sandbox: SandboxSe
     page.goto(f"{url}/assets/{ASSET}?view=partitions")
     visible(page, "Materialized (6)")
     visible(page, "Failed (0)")
-    page.get_by_placeholder("Filter by name…").fill("2024-01-03")
+    page.get_by_placeholder("Filter by name…").fill("2024-01-0")
     page.get_by_text("2024-01-03", exact=True).first.click()
     visible(page, "all 6 passed")
     content = sandbox.app.state.source.read(BARS.format("BTC", "BTC", "2024-01-03"))
@@ -191,9 +196,9 @@ def sees_a_day_with_its_rows_and_candles(page: Any, url: str, sandbox: SandboxSe
     candles = page.locator("img[src^='data:image/svg+xml']")
     candles.wait_for(state="visible")
     assert candles.evaluate("image => [image.complete, image.naturalWidth]") == [True, 480]
-    if picture := os.environ.get("CRYPTO_ASSETS_SCREENSHOT"):
+    if PICTURE:
         page.mouse.move(700, 20)
-        page.screenshot(path=picture)
+        page.screenshot(path=PICTURE)
     # The day before the symbol was listed is explained.
     page.goto(f"{url}/assets/{ASSET}?view=partitions&partition={START}")
     visible(page, f"not listed before {LISTED}")
@@ -229,7 +234,6 @@ def launches_a_backfill_and_sees_it_succeed(page: Any, url: str, mine: project.P
     days.press("Enter")
     visible(page, f"{len(BACKFILL)} partitions")
     page.get_by_role("button", name="Launch backfill").click()
-    visible(page, "Launched backfill")
 
     with mine.instance() as instance:
 

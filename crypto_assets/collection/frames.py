@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,7 +31,7 @@ def to_check_frame(rows: pa.Table) -> pd.DataFrame:
 def _frame(rows: pa.Table, convert: Callable[[pa.ChunkedArray], np.ndarray]) -> pd.DataFrame:
     import pandas as pd
 
-    columns = {}
+    columns: dict[str, Any] = {}
     for field, column in zip(rows.schema, rows.columns, strict=True):
         if pa.types.is_decimal(field.type):
             columns[field.name] = convert(column)
