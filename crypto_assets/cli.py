@@ -167,9 +167,8 @@ def gaps(first: date | None, last: date | None, as_json: bool, **filters: Any) -
             reasons = {gap.day: gap.reason for gap in same}
             for begin, end in ranges(reasons):
                 span = str(begin) if begin == end else f"{begin} … {end} ({(end - begin).days + 1} days)"
-                click.echo(
-                    f"{series.exchange} {series.market_type} {symbol} {series.dataset} {span}: {state or 'absent'}: {reasons[begin]}"
-                )
+                names = " ".join(_names(series, symbol).values())
+                click.echo(f"{names} {span}: {state or 'absent'}: {reasons[begin]}")
     sys.exit(1 if found else 0)
 
 
@@ -226,7 +225,8 @@ def up(port: int, with_demo: bool) -> None:
                     running.watch()
                 status.start()
                 say("stopping")
-    out.print("stopped")
+        ends = "" if settings().postgres_url else "; Postgres ends by itself when nobody uses it"
+    out.print(f"stopped{ends}")
 
 
 @cli.command()
@@ -243,9 +243,8 @@ def demo() -> None:
         out.print("A synthetic exchange runs on this machine; none of these prices is real.")
         _run(collection, requests)
         code = _report(requests, as_json=False)
-        out.print(
-            f"Parquet   {settings().lake}\nPostgres  {_without_password(PostgresResource().resolved_url())} (runs while it is used)"
-        )
+        postgres = _without_password(PostgresResource().resolved_url())
+        out.print(f"Parquet   {settings().lake}\nPostgres  {postgres} (runs while it is used)")
         out.print("Look at it in the Dagster UI: [bold]crypto-assets up --demo[/bold]")
     sys.exit(code)
 

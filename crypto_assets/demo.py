@@ -26,7 +26,8 @@ def demo_environment(home: Path | None = None) -> Iterator[Path]:
     """
     home = home or settings().home / "demo"
     home.mkdir(parents=True, exist_ok=True)
-    config = home / "collection.yaml"
+    # Of this process: another demo beside `up --demo` has another exchange, which ends before this one.
+    config = home / f"collection-{os.getpid()}.yaml"
     before = {name: os.environ.get(name) for name in _VARIABLES}
     with SandboxProcess(
         "--symbols", "BTCUSDT,ETHUSDT,SOLUSDT", "--from", LISTED.isoformat(), "--to", SANDBOX_LAST.isoformat()
@@ -40,6 +41,7 @@ def demo_environment(home: Path | None = None) -> Iterator[Path]:
         try:
             yield home
         finally:
+            config.unlink(missing_ok=True)
             for name, value in before.items():
                 if value is None:
                     os.environ.pop(name, None)

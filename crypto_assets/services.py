@@ -21,6 +21,7 @@ from crypto_assets.errors import ConfigError, CryptoAssetsError
 from crypto_assets.instance.child import listens
 from crypto_assets.runs import use_dagster_home
 from crypto_assets.storage import postgres_url
+from crypto_assets.storage.migrations import migrate
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 120.0
@@ -62,7 +63,7 @@ class Services:
         Raises:
             CryptoAssetsError: a process ended meanwhile, or nothing happened for START_TIMEOUT_S; the message has its log.
         """
-        self.say(f"waiting for the {name}")
+        self.say(f"waiting for the {name.replace('-', ' ')}")
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self.stop.is_set() and not ready():
             for other, process in self._children.items():
@@ -125,6 +126,7 @@ def running(port: int, say: Callable[[str], None], stop: threading.Event) -> Ite
 
     Raises:
         ConfigError: the port is in use, the same home is up already, or there is no dagster.yaml.
+        PostgresUnavailable: it does not answer.
         CryptoAssetsError: a process ended while starting; the message names its log.
     """
     use_dagster_home()
@@ -135,14 +137,16 @@ def running(port: int, say: Callable[[str], None], stop: threading.Event) -> Ite
     with _only_one(home, url):
         _require_free(port)
         say("waiting for Postgres")
-        services = Services(url, postgres_url(settings()), logs, stop, say)
+        database = postgres_url(settings())
+        migrate(database)
+        services = Services(url, database, logs, stop, say)
         code_port = _free_port()
         workspace = home / "workspace.yaml"
         server = {"host": HOST, "port": code_port, "location_name": "crypto_assets"}
         workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
         try:
             services.start(
-                "code server",
+                "code-server",
                 *("crypto_assets.instance.code_server", "api", "grpc", "-h", HOST, "-p", str(code_port)),
                 *("-m", "crypto_assets.definitions", "--location-name", "crypto_assets"),
             )
@@ -156,7 +160,7 @@ def running(port: int, say: Callable[[str], None], stop: threading.Event) -> Ite
                 *_after(code_port, "dagster._daemon.cli"),
                 *("dagster._daemon", "run", "-w", str(workspace)),
             )
-            services.wait_for("code server", lambda: listens(code_port))
+            services.wait_for("code-server", lambda: listens(code_port))
             services.wait_for("webserver", lambda: _answers(f"{url}/server_info"))
             yield services
         finally:

@@ -265,7 +265,7 @@ def clean(monkeypatch, tmp_path):
     """No variable of ours is set, and the working folder is empty."""
     for name in list(environment()):
         if name.upper().startswith("CRYPTO_ASSETS_"):
-            monkeypatch.delenv(name)
+            monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

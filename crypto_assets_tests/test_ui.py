@@ -9,12 +9,7 @@ import hashlib
 import os
 import re
 import shutil
-import signal
-import socket
-import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -27,6 +22,7 @@ from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests import project
 from crypto_assets_tests.project import entry, key
 from crypto_assets_tests.published import rows_of, text_of
+from crypto_assets_tests.test_services import Up, wait_for
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
 
@@ -64,61 +60,6 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = 90) -> Any:
-    """Return the first true answer of `condition`."""
-    deadline = time.monotonic() + timeout_s
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, f"did not happen within {timeout_s} s: {what}"
-        time.sleep(0.3)
-    return answer
-
-
-class Up:
-    """`crypto-assets up` as a user starts it, until Ctrl-C."""
-
-    def __init__(self, mine: project.Project) -> None:
-        self.port = free_port()
-        self.process = mine.command.start("up", "--port", str(self.port))
-        self.printed: list[str] = []
-
-    def __enter__(self) -> Up:
-        assert self.process.stdout
-        for line in self.process.stdout:
-            self.printed.append(line)
-            if line.startswith("Ctrl-C"):
-                return self
-        assert self.process.stderr
-        pytest.fail(f"`crypto-assets up` ended: {self.printed}\n{self.process.stderr.read()}")
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            self.process.communicate(timeout=30)
-        if self.process.poll() is None:
-            self.process.kill()
-
-    def children(self) -> list[str]:
-        """Return the command lines of the processes that it has started and that are alive."""
-        mark = f"--parent\0{self.process.pid}\0".encode()
-        found = []
-        for entry_ in Path("/proc").iterdir():
-            with suppress(OSError):
-                if entry_.name.isdigit() and mark in (line := (entry_ / "cmdline").read_bytes()):
-                    found.append(line.replace(b"\0", b" ").decode())
-        return found
-
-
 @pytest.fixture
 def sandbox() -> Iterator[SandboxServer]:
     symbols = {"spot": {name: (LISTED, date(2024, 1, 31)) for name in ("BTCUSDT", "ETHUSDT")}}
@@ -137,7 +78,8 @@ def test_a_user_looks_at_an_asset_and_backfills_others_from_the_page(
     answer = mine.command("collect", "--from", str(START), "--to", str(COLLECTED), "--symbol", "BTC/USDT")
     assert answer.code == 0, answer.err
 
-    with Up(mine) as up:
+    with Up(mine.command) as up:
+        up.ready()
         assert up.printed[0].split() == ["Dagster", "UI", up.url]
         assert len(up.children()) == 3
 

@@ -1,0 +1,158 @@
+"""`crypto-assets up` as a process: what it refuses, what it survives, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from crypto_assets_tests.command import Command
+from crypto_assets_tests.project import entry
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
+
+COLLECTION = {"series": [entry(["ohlcv_1m"], ["BTC/USDT"], date(2024, 1, 1))]}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = 60) -> Any:
+    """Return the first true answer of `condition`."""
+    deadline = time.monotonic() + timeout_s
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, f"did not happen within {timeout_s} s: {what}"
+        time.sleep(0.2)
+    return answer
+
+
+def answers(url: str) -> bool:
+    with suppress(httpx.HTTPError):
+        return httpx.get(f"{url}/server_info", trust_env=False, timeout=5).status_code == 200
+    return False
+
+
+class Up:
+    """`crypto-assets up` as a user starts it, ended when the block ends at the latest."""
+
+    def __init__(self, command: Command) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self.process = command.start("up", "--port", str(port))
+        self.printed: list[str] = []
+
+    def __enter__(self) -> Up:
+        return self
+
+    def ready(self) -> Up:
+        """Return when it has said where everything is."""
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.printed.append(line)
+            if line.startswith("Ctrl-C"):
+                return self
+        assert self.process.stderr
+        pytest.fail(f"`crypto-assets up` ended: {self.printed}\n{self.process.stderr.read()}")
+
+    def end(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str]:
+        """Send a signal; return exit code and the rest of what it printed."""
+        self.process.send_signal(number)
+        out, _ = self.process.communicate(timeout=40)
+        return self.process.returncode, out
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.communicate(timeout=40)
+        if self.process.poll() is None:
+            self.process.kill()
+
+    def children(self) -> dict[int, str]:
+        """Return the command lines of the processes that it has started and that are alive."""
+        mark = f"--parent\0{self.process.pid}\0".encode()
+        found = {}
+        for place in Path("/proc").iterdir():
+            with suppress(OSError):
+                if place.name.isdigit() and mark in (line := (place / "cmdline").read_bytes()):
+                    found[int(place.name)] = line.replace(b"\0", b" ").decode()
+        return found
+
+
+@pytest.fixture
+def command(tmp_path: Path, postgres_url: str) -> Command:
+    mine = Command.at(tmp_path / "home", postgres_url)
+    mine.configure(COLLECTION)
+    return mine
+
+
+def test_it_runs_until_sigterm_and_refuses_a_second_one_in_the_same_home(command, tmp_path, postgres_url):
+    with Up(command) as up:
+        up.ready()
+        assert up.printed[0].split() == ["Dagster", "UI", up.url]
+        assert f"lake        {command.home / 'lake'}\n" in up.printed
+        assert answers(up.url)
+
+        port = up.url.rpartition(":")[2]
+        second = command("up", "--port", str(free_port()))
+        assert (second.code, second.err.splitlines()) == (
+            2,
+            [f"error: {command.home}: is up already, see {up.url}; end that one first"],
+        )
+        elsewhere = Command.at(tmp_path / "other", postgres_url)
+        elsewhere.configure(COLLECTION)
+        third = elsewhere("up", "--port", port)
+        assert third.code == 2
+        assert third.err == f"error: port {port}: Address already in use; choose another with --port\n"
+
+        assert len(up.children()) == 3
+        code, said = up.end(signal.SIGTERM)
+        assert code == 0
+        assert said.startswith("stopped")
+        assert up.children() == {}
+        assert not answers(up.url)
+
+
+def test_a_webserver_that_dies_is_started_again_and_nothing_outlives_a_killed_parent(command):
+    with Up(command) as up:
+        up.ready()
+        (webserver,) = [pid for pid, line in up.children().items() if "dagster_webserver.app" in line]
+        os.kill(webserver, signal.SIGKILL)
+        wait_for("another webserver", lambda: webserver not in up.children() and answers(up.url))
+        up.process.kill()
+        wait_for("no process is left", lambda: not up.children())
+
+
+def test_ctrl_c_while_it_starts_ends_it_at_once(command):
+    with Up(command) as up:
+        wait_for("a child", up.children)
+        started = time.monotonic()
+        code, said = up.end(signal.SIGINT)
+        assert code == 0
+        assert "Dagster UI" not in said
+        assert time.monotonic() - started < 15
+        assert up.children() == {}
+
+
+def test_a_database_that_does_not_answer_is_said_before_anything_starts(tmp_path):
+    port = free_port()
+    command = Command.at(tmp_path / "home", f"postgresql://me:secret@127.0.0.1:{port}/nothing")
+    command.configure(COLLECTION)
+    answer = command("up", "--port", str(free_port()))
+    assert answer.code == 1
+    assert "waiting for the code server" not in answer.err
+    assert f"127.0.0.1:{port}" in answer.message
+    assert "secret" not in answer.err
