@@ -4,6 +4,7 @@ Exit codes: 0 when every day asked for is available, provisional or known to hav
 degraded, with one line for each; 2 for bad arguments or configuration.
 """
 
+import gc
 import json
 import signal
 import sys
@@ -77,6 +78,9 @@ def main() -> None:
             traceback.print_exc()
         err.print(f"[red]error:[/red] {_escape(str(error))}")
         sys.exit(2 if isinstance(error, ConfigError) else 1)
+    finally:
+        # Python would look through every object once more before it ends: a second of CPU with Dagster loaded.
+        gc.freeze()
 
 
 def _filters(command: Callable[..., Any]) -> Callable[..., Any]:

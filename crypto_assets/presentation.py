@@ -6,11 +6,14 @@ Markdown below 1,000 characters is shown inline, longer one behind a link, so bo
 from __future__ import annotations
 
 import base64
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from crypto_assets.collection.frames import approximate
 from crypto_assets.model import Series
 
 _WIDTH, _HEIGHT, _CANDLES = 192, 60, 24
@@ -20,21 +23,21 @@ _SHOWN_WIDTH = 480
 def preview(rows: pa.Table, count: int = 3) -> str:
     """Return the first and last rows as a Markdown table, the first six columns."""
     names = rows.column_names[:6]
-    lines = ["|" + "|".join(names) + "|", "|" + "-|" * len(names)]
-    places = range(rows.num_rows) if rows.num_rows <= 2 * count else (*range(count), None, *range(-count, 0))
-    for place in places:
-        cells = [_text(rows.column(name)[place % rows.num_rows]) if place is not None else "…" for name in names]
-        lines.append("|" + "|".join(cells) + "|")
-    return "\n".join(lines)
+    parts = [rows] if rows.num_rows <= 2 * count else [rows.slice(0, count), rows.slice(rows.num_rows - count)]
+    columns = [[_text(value) for part in parts for value in part.column(name).to_pylist()] for name in names]
+    lines = ["|".join(cells) for cells in zip(*columns, strict=True)]
+    if len(parts) == 2:
+        lines.insert(count, "|".join("…" for _ in names))
+    return "\n".join(f"|{line}|" for line in ("|".join(names), "|".join("-" for _ in names), *lines))
 
 
-def _text(value: pa.Scalar) -> str:
-    if pa.types.is_decimal(value.type):
-        text = format(value.as_py(), "f")
+def _text(value: object) -> str:
+    if isinstance(value, Decimal):
+        text = format(value, "f")
         return text.rstrip("0").rstrip(".") if "." in text else text
-    if pa.types.is_timestamp(value.type):
-        return str(np.datetime64(value.value, "us")).replace("T", " ").removesuffix(".000000")[11:]
-    return str(value.as_py())
+    if isinstance(value, datetime):
+        return value.time().isoformat()
+    return str(value)
 
 
 def evidence_text(value: Any) -> str:
@@ -49,9 +52,7 @@ def candles(rows: pa.Table, series: Series) -> str | None:
     """
     if series.table != "ohlcv" or rows.num_rows < 2:
         return None
-    open_, high, low, close = (
-        rows.column(name).cast(pa.float64()).to_numpy() for name in ("open", "high", "low", "close")
-    )
+    open_, high, low, close = (approximate(rows.column(name)) for name in ("open", "high", "low", "close"))
     groups = min(_CANDLES, len(open_))
     edges = np.linspace(0, len(open_), groups + 1).astype(int)
     opens, closes = open_[edges[:-1]], close[edges[1:] - 1]

@@ -1,6 +1,7 @@
 """Collecting through Dagster in this process, on the instance that the UI shows. Used by `demo`, `collect` and `fill`."""
 
 import contextlib
+import gc
 import logging
 import os
 import threading
@@ -69,10 +70,13 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     repository = ReconstructableRepository.for_module("crypto_assets.definitions", "defs")
     url = PostgresResource().resolved_url()
+    definition = repository.get_definition()
+    # Half a million objects of imported modules live as long as the process; nobody need look through them again.
+    gc.freeze()
     with dg.DagsterInstance.get() as instance:
         for request in requests:
             keys = assets_of(collection, request.entry, request.pairs)
-            job = repository.get_definition().get_implicit_job_def_for_assets(keys)
+            job = definition.get_implicit_job_def_for_assets(keys)
             if job is None:
                 raise ConfigError(
                     f"expected assets of one entry, found {', '.join(key.to_user_string() for key in keys)}"

@@ -1,8 +1,9 @@
 """The day is all there.
 
-Bars: one for each step of the timeframe. Funding: no event further from the next than the interval they name. Trades have no expected count, so
-silence is judged: a file that was cut is silent up to midnight although its symbol trades all the time. (Ids that run on
-from the day before prove more; that needs two days at once and is a check of its own.)
+Bars: one for each step of the timeframe. Funding: no event further from the next than the interval that one of them
+names. Trades have no expected count, so silence is judged: a file that was cut is silent up to midnight although its
+symbol trades all the time. (Ids that run on from the day before prove more; that needs two days at once and is a
+check of its own.)
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def to_check_frame(rows: pa.Table) -> pd.DataFrame:
 
     The order of two decimals is kept, or they become equal; a positive decimal stays positive.
     """
-    return _frame(rows, _approximately)
+    return _frame(rows, approximate)
 
 
 def _frame(rows: pa.Table, convert: Callable[[pa.ChunkedArray], np.ndarray]) -> pd.DataFrame:
@@ -43,8 +43,8 @@ def _frame(rows: pa.Table, convert: Callable[[pa.ChunkedArray], np.ndarray]) -> 
     return pd.DataFrame(columns, copy=False)
 
 
-def _approximately(column: pa.ChunkedArray) -> np.ndarray:
-    """Return decimal128 values without nulls as float64, from their two 64-bit halves; every step keeps the order."""
+def approximate(column: pa.ChunkedArray) -> np.ndarray:
+    """Return decimal128 values without nulls as float64, a few units in the last place off; every step keeps the order."""
     parts = []
     for chunk in column.chunks:
         halves = np.frombuffer(chunk.buffers()[1], dtype=np.int64)[2 * chunk.offset : 2 * (chunk.offset + len(chunk))]

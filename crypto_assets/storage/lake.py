@@ -164,7 +164,9 @@ def encode(rows: pa.Table, metadata: Mapping[str, str]) -> bytes:
     steps = [f.name for f in rows.schema if pa.types.is_integer(f.type) or pa.types.is_timestamp(f.type)]
     words = [f.name for f in rows.schema if pa.types.is_dictionary(f.type)]
     for name in words:
-        rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), _canonical(rows.column(name)))
+        rows = rows.set_column(
+            rows.schema.get_field_index(name), rows.schema.field(name), _canonical(rows.column(name))
+        )
     buffer = pa.BufferOutputStream()
     pq.write_table(
         rows.replace_schema_metadata(metadata),
