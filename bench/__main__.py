@@ -31,7 +31,7 @@ def main() -> None:
             _pairs(results, Scenario(trades_url, "trades", names, 1, warehouse), runs)
     if given.json:
         given.json.write_text(json.dumps(results.as_json(), indent=1))
-    report.show(results)
+    report.show(results, quick=given.quick)
     if given.write:
         (ROOT / "docs" / "benchmarks.md").write_text(report.markdown(results))
     sys.exit(0 if given.quick or results.met() else 1)

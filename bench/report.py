@@ -128,7 +128,7 @@ def _costs(results: Results) -> list[list[str]]:
     return lines
 
 
-def show(results: Results) -> None:
+def show(results: Results, *, quick: bool) -> None:
     """Print both tables."""
     console = Console(width=150)
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -143,6 +143,8 @@ def show(results: Results) -> None:
         goals.add_row(what, goal, found, "[green]yes[/green]" if met else "[red]no[/red]")
     console.print(table, "", goals)
     launched = ", ".join(f"{seconds:.2f} s ({cpu:.2f} CPU s)" for seconds, cpu in results.launched)
+    if quick:
+        console.print("\nA small world: mostly start-up. The goals are meant for the full run.")
     console.print(f"\nfirst lines of launched runs, one after the other: {launched}; {machine()}")
 
 
@@ -163,7 +165,8 @@ Written by `python -m bench --write`; `make bench` measures on your machine. Med
 The floor is [bench/floor.py](../bench/floor.py): a plain script that lists, downloads, compares SHA-256, parses to decimals,
 writes Parquet and copies to Postgres, without checks, state, derived bars or orchestration. Both collect from the sandbox in
 a process of its own, whose CPU is not counted; that of Postgres stands apart. CPU is user and system time of the whole
-process, imports included.
+process, imports included: pyarrow imports pandas with its first scalar where that is installed, so the floor does too. Every
+module is compiled before.
 
 {goals}
 

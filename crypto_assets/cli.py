@@ -9,7 +9,7 @@ import json
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -18,10 +18,10 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from crypto_assets.errors import ConfigError, CryptoAssetsError
 from crypto_assets.model import COMPLETE_STATES, State
+from crypto_assets.tables import names, record_names, record_table, summary_json, summary_table
 from crypto_assets.version import __version__
 
 out = Console(soft_wrap=True, highlight=False)
@@ -156,7 +156,7 @@ def gaps(first: date | None, last: date | None, as_json: bool, **filters: Any) -
     found = [gap for _, of_entry in _gaps(collection, first, last, filters) for gap in of_entry]
     if as_json:
         rows = [
-            {**_names(gap.series, gap.symbol), "day": str(gap.day), "state": gap.state, "reason": gap.reason}
+            {**names(gap.series, gap.symbol), "day": str(gap.day), "state": gap.state, "reason": gap.reason}
             for gap in found
         ]
         click.echo(json.dumps(rows, indent=1))
@@ -171,8 +171,8 @@ def gaps(first: date | None, last: date | None, as_json: bool, **filters: Any) -
             reasons = {gap.day: gap.reason for gap in same}
             for begin, end in ranges(reasons):
                 span = str(begin) if begin == end else f"{begin} … {end} ({(end - begin).days + 1} days)"
-                names = " ".join(_names(series, symbol).values())
-                click.echo(f"{names} {span}: {state or 'absent'}: {reasons[begin]}")
+                asset = " ".join(names(series, symbol).values())
+                click.echo(f"{asset} {span}: {state or 'absent'}: {reasons[begin]}")
     sys.exit(1 if found else 0)
 
 
@@ -182,12 +182,12 @@ def status(as_json: bool) -> None:
     """Show the coverage of every series: states by day, rows, failed checks."""
     summaries = _ledger(lambda ledger: ledger.summary())
     if as_json:
-        click.echo(json.dumps([_summary_json(summary) for summary in summaries], indent=1))
+        click.echo(json.dumps([summary_json(summary) for summary in summaries], indent=1))
         return
     if not summaries:
         out.print("nothing was collected yet; start with `crypto-assets collect` or `crypto-assets demo`")
         return
-    out.print(_summary_table(summaries))
+    out.print(summary_table(summaries))
 
 
 @cli.command()
@@ -351,97 +351,30 @@ def _report(requests: Sequence[Any], as_json: bool) -> int:
     lost = asked - len(found)
     states = {state.value: count for state in State if (count := sum(record.state == state for record in found))}
     if as_json:
-        lines = [{**_record_names(r), "day": str(r.day), "state": r.state, "reason": r.reason} for r in problems]
+        lines = [{**record_names(r), "day": str(r.day), "state": r.state, "reason": r.reason} for r in problems]
         click.echo(
             json.dumps(
                 {"days": asked, "states": states, "rows": sum(r.rows or 0 for r in found), "problems": lines}, indent=1
             )
         )
     else:
-        out.print(_record_table(found))
+        out.print(record_table(found))
         for record in problems:
-            names = " ".join(_record_names(record).values())
-            click.echo(f"{names} {record.day}: {record.state}: {record.reason}")
+            asset = " ".join(record_names(record).values())
+            click.echo(f"{asset} {record.day}: {record.state}: {record.reason}")
         explained = sum(record.state == State.NO_DATA for record in found)
         out.print(f"{asked} days asked for: " + ", ".join(f"{count} {state}" for state, count in states.items()))
         if explained:
             reasons = {record.reason for record in found if record.state == State.NO_DATA}
             out.print(f"no_data: {'; '.join(sorted(reasons)[:5])}")
     for record in kept:
-        names = " ".join(_record_names(record).values())
+        asset = " ".join(record_names(record).values())
         err.print(
-            f"{_escape(names)} {record.day}: what is stored stays, it was not renewed: {_escape(record.attempt_error)}"
+            f"{_escape(asset)} {record.day}: what is stored stays, it was not renewed: {_escape(record.attempt_error)}"
         )
     if lost:
         err.print(f"[red]error:[/red] {lost} days have no record; the run was stopped. Run the command again")
     return 1 if problems or lost else 0
-
-
-def _names(series: Any, symbol: str) -> dict[str, str]:
-    return {"exchange": series.exchange, "market_type": series.market_type, "symbol": symbol, "dataset": series.dataset}
-
-
-def _record_names(record: Any) -> dict[str, str]:
-    return {name: getattr(record, name) for name in ("exchange", "market_type", "symbol", "dataset")}
-
-
-_COLUMNS = ("asset", "days", "stored", "no data", "not there", "rows", "size", "failed checks")
-
-
-def _table() -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for number, name in enumerate(_COLUMNS):
-        table.add_column(name, justify="right" if number else "left", no_wrap=True)
-    return table
-
-
-def _row(names: Mapping[str, str], states: dict[str, int], rows: int, size: int, failed: int) -> list[str]:
-    from crypto_assets.model import path_symbol
-
-    asset = "/".join((names["exchange"], names["market_type"], path_symbol(names["symbol"]), names["dataset"]))
-    stored = sum(states.get(state, 0) for state in ("available", "provisional", "degraded", "corrected"))
-    absent = states.get("missing", 0) + states.get("pending", 0)
-    counts = [str(sum(states.values())), str(stored), str(states.get("no_data", 0)), str(absent)]
-    return [asset, *counts, f"{rows:,}", f"{size / 1e6:.1f} MB", str(failed)]
-
-
-def _record_table(records: Sequence[Any]) -> Table:
-    groups: dict[tuple[str, ...], list[Any]] = {}
-    for record in records:
-        groups.setdefault(tuple(_record_names(record).values()), []).append(record)
-    table = _table()
-    for mine in groups.values():
-        names = _record_names(mine[0])
-        states: dict[str, int] = {}
-        for record in mine:
-            states[record.state] = states.get(record.state, 0) + 1
-        failed = sum(len(record.failed_checks) for record in mine)
-        table.add_row(
-            *_row(names, states, sum(r.rows or 0 for r in mine), sum(r.size_bytes or 0 for r in mine), failed)
-        )
-    return table
-
-
-def _summary_table(summaries: Sequence[Any]) -> Table:
-    table = _table()
-    table.add_column("first day")
-    table.add_column("last day")
-    for summary in summaries:
-        row = _row(_record_names(summary), summary.states, summary.rows, summary.size_bytes, summary.failed_checks)
-        table.add_row(*row, str(summary.first_day), str(summary.last_day))
-    return table
-
-
-def _summary_json(summary: Any) -> dict[str, Any]:
-    return {
-        **_record_names(summary),
-        "states": summary.states,
-        "rows": summary.rows,
-        "size_bytes": summary.size_bytes,
-        "failed_checks": summary.failed_checks,
-        "first_day": str(summary.first_day),
-        "last_day": str(summary.last_day),
-    }
 
 
 def _without_password(url: str) -> str:

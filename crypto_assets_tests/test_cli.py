@@ -138,6 +138,7 @@ def test_the_demo_shows_what_was_stored_and_checked(demo: Demo) -> None:
         assert cells[f"binance/spot/{name}-USDT/ohlcv_1m"][:5] == ["11", "10", "1", "0", "14,400"]
     assert cells["binance/linear/ETH-USDT/ohlcv_1h"][:5] == ["11", "10", "1", "0", "240"]
     assert cells["binance/linear/BTC-USDT/funding_rates"][:5] == ["11", "10", "1", "0", "30"]
+    assert cells["binance/spot/BTC-USDT/ohlcv_1m"][-2:] == ["60", "0"], "six checks on each of ten days"
     assert all(line[-1] == "0" for line in cells.values()), "failed checks"
     assert "165 days asked for: 150 available, 15 no_data" in demo.first.out
     assert "no_data: not listed before 2024-01-01: the archive's first file" in demo.first.out
@@ -305,6 +306,7 @@ def test_status_as_json_has_the_states_of_every_series(story: Story) -> None:
         "dataset": "ohlcv_1m",
         "states": {"available": 4, "missing": 1},
         "rows": 5760,
+        "checks": 24,
         "failed_checks": 0,
         "first_day": "2024-01-01",
         "last_day": "2024-01-05",

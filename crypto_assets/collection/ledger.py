@@ -54,7 +54,7 @@ class PartitionRecord:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Coverage of one symbol of a series: days by state, rows and bytes stored, failed checks, first and last day known."""
+    """Coverage of one symbol of a series: days by state, rows and bytes stored, check results, first and last day known."""
 
     exchange: str
     market_type: str
@@ -63,6 +63,7 @@ class Summary:
     states: Mapping[str, int]
     rows: int
     size_bytes: int
+    checks: int
     failed_checks: int
     first_day: date
     last_day: date
@@ -250,13 +251,15 @@ class Ledger(Database):
     def summary(self) -> list[Summary]:
         """Return the coverage of every symbol of every series."""
         query = """
-            SELECT exchange, market_type, symbol, dataset, jsonb_object_agg(state, days) AS states, sum(rows)::bigint AS rows,
-                sum(size_bytes)::bigint AS size_bytes, sum(failed)::bigint AS failed_checks,
+            SELECT exchange, market_type, symbol, dataset, jsonb_object_agg(state, days) AS states,
+                sum(rows)::bigint AS rows, sum(size_bytes)::bigint AS size_bytes,
+                sum(checks)::bigint AS checks, sum(failed)::bigint AS failed_checks,
                 min(first_day) AS first_day, max(last_day) AS last_day
             FROM (
-                SELECT exchange, market_type, symbol, dataset, state, count(*) AS days, coalesce(sum(rows), 0) AS rows,
-                    coalesce(sum(size_bytes), 0) AS size_bytes, sum(cardinality(failed_checks)) AS failed,
-                    min(day) AS first_day, max(day) AS last_day
+                SELECT exchange, market_type, symbol, dataset, state, count(*) AS days,
+                    coalesce(sum(rows), 0) AS rows, coalesce(sum(size_bytes), 0) AS size_bytes,
+                    sum((SELECT count(*) FROM jsonb_object_keys(findings))) AS checks,
+                    sum(cardinality(failed_checks)) AS failed, min(day) AS first_day, max(day) AS last_day
                 FROM collection.partitions GROUP BY 1, 2, 3, 4, 5
             ) by_state
             GROUP BY 1, 2, 3, 4 ORDER BY exchange, market_type, dataset, symbol

@@ -154,6 +154,7 @@ def test_the_summary_counts_states_rows_bytes_and_failed_checks(ledger: Ledger) 
     assert (summary.symbol, summary.dataset) == ("BTC/USDT", "ohlcv_1m")
     assert summary.states == {State.AVAILABLE: 3, State.MISSING: 1}
     assert (summary.rows, summary.size_bytes, summary.failed_checks) == (4320, 270_000, 3)
+    assert summary.checks == 3 * len(GOOD.findings)
     assert (summary.first_day, summary.last_day) == (date(2023, 12, 31), date(2024, 1, 3))
 
 
