@@ -1,5 +1,6 @@
 """What a run tells Dagster: materialisations and check results of each day, and why a run ends failed."""
 
+import time
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -12,12 +13,14 @@ from crypto_assets.collection.loads import warehouse_tables
 from crypto_assets.collection.pipeline import Tally
 from crypto_assets.config import Collection
 from crypto_assets.instance.events import report
-from crypto_assets.model import STORED_STATES, Finding, Outcome, Severity, State
+from crypto_assets.model import COMPLETE_STATES, STORED_STATES, Finding, Outcome, Severity, State
 from crypto_assets.partitions import lake_key, ranges, warehouse_key
 from crypto_assets.presentation import candles, evidence_text, preview
 
 PROBLEMS_SHOWN = 200
+PROBLEMS_LOGGED = 20
 SPANS_SHOWN = 20
+LOG_INTERVAL_S = 2.0
 
 
 class Reporter:
@@ -31,6 +34,7 @@ class Reporter:
         self._collection = collection
         self._total = total
         self._done = 0
+        self._logged_at = time.monotonic()
         self._selected_checks = context.op_execution_context.selected_asset_check_keys
         self._results: dict[dg.AssetCheckKey, tuple[list[date], list[date]]] = {}
 
@@ -47,13 +51,19 @@ class Reporter:
             evaluations += self._evaluations(key, outcome)
             if present:
                 materializations += self._warehouse_materializations(outcome)
-            elif outcome.reason:
-                self._context.log.warning("%s %s: %s", key.to_user_string(), outcome.partition.day, outcome.reason)
         report(self._context, materializations, evaluations)
         self._done += len(outcomes)
-        self._context.log.info(
-            "%d of %d days done; %s", self._done, self._total, outcomes[-1].partition if outcomes else "nothing"
-        )
+        self._log(outcomes)
+
+    def _log(self, outcomes: Sequence[Outcome]) -> None:
+        """Write what is worth a line in the run's log; each line is a transaction, so there are few."""
+        problems = [problem_line(outcome) for outcome in outcomes if outcome.state not in COMPLETE_STATES]
+        if problems:
+            more = f"\n… and {len(problems) - PROBLEMS_LOGGED} more" if len(problems) > PROBLEMS_LOGGED else ""
+            self._context.log.warning("\n".join(problems[:PROBLEMS_LOGGED]) + more)
+        if time.monotonic() - self._logged_at >= LOG_INTERVAL_S or self._done == self._total:
+            self._logged_at = time.monotonic()
+            self._context.log.info(f"{self._done} of {self._total} days done; {outcomes[-1].partition}")
 
     def _warehouse_materializations(self, outcome: Outcome) -> list[dg.AssetMaterialization]:
         entry = self._collection.entry_of(outcome.series, outcome.partition.symbol)

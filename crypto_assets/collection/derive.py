@@ -136,7 +136,9 @@ def trade_statistics(trades: pa.Table) -> pa.Table:
     minutes = np.floor_divide(trades.column("trade_time").cast(pa.int64()).to_numpy(), _MINUTE_US)
     amount = trades.column("amount")
     zero = pa.scalar(Decimal(0), DECIMAL)
-    bought = pc.equal(trades.column("side").cast(pa.string()), "buy")
+    bought = pa.chunked_array(
+        [pc.equal(chunk.indices, chunk.dictionary.index("buy")) for chunk in trades.column("side").chunks], pa.bool_()
+    )
     grouped = (
         pa.table(
             {

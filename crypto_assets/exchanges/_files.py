@@ -178,11 +178,15 @@ def _odd_place(text: bytes, start: int) -> int:
     An `e` is legal only as the last letter of `true` and `false`: after `u` or `s`. Letters that are left unsaid here are
     no number and none of the words to Arrow either.
     """
-    odd = [place for character in _ODD if (place := text.find(character, start)) >= 0]
+    odd = [place for character in (b"E", b"X") if (place := text.find(character, start)) >= 0]
     data = np.frombuffer(text, dtype=np.uint8)
     for begin in range(start, len(data), _CHUNK):  # in pieces that stay in the processor's cache
         piece = data[begin - 1 : begin + _CHUNK] if begin else np.concatenate([[0], data[:_CHUNK]])
-        wrong = (piece[1:] == ord("e")) & (piece[:-1] != ord("u")) & (piece[:-1] != ord("s"))
+        here, before = piece[1:], piece[:-1]
+        wrong = (here == ord("e")) & (before != ord("u")) & (before != ord("s"))
+        # Below the comma are blanks, CR and +, above `u` is x; neither has a place in numbers and booleans.
+        wrong |= (here < ord(",")) & (here != ord("\n"))
+        wrong |= here > ord("u")
         if wrong.any():
             odd.append(begin + int(wrong.argmax()))
             break
@@ -191,7 +195,6 @@ def _odd_place(text: bytes, start: int) -> int:
 
 _PLAIN = b"0123456789.,\n-"
 _NOT_PLAIN = re.compile(rb"[^0-9.,\n-]")
-_ODD = (b"E", b"x", b"X", b"+", b" ", b"\t", b"\r")
 
 _MOST_DIGITS = 20
 """Before the point. Arrow 26 lets longer numbers wrap around silently: 22 ones become 90264010348295720720.88."""

@@ -420,7 +420,7 @@ def test_a_cell_of_a_bar_that_is_no_plain_number_is_named_by_line_and_column(old
         ("2,", "0x2,", "found letters in line 3: '0x2'"),
         ("1.5", "nan", "column price, line 3: The string 'nan' is not"),
         ("1.5", "inf", "column price, line 3: The string 'inf' is not"),
-        ("1.5", "Infinity", "column price, line 3: The string 'Infinity' is not"),
+        ("1.5", "Infinity", "found letters in line 3: 'Infinity'"),
         ("1.5", "true", "column price, line 3: The string 'true' is not"),
         ("1.5", "", "column price, line 3: Empty string"),
         ("1.5", " 1.5", "found ' ' in line 3: ' 1.5'"),
