@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -30,6 +31,8 @@ def main(first: str, last: str, runs: int) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    # Dagster lets SIGTERM do what SIGINT does: nothing, where a shell started us in the background; children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     server = subprocess.Popen(
         [
             *(sys.executable, "-m", "crypto_assets.instance.code_server", "api", "grpc"),

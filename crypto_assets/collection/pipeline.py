@@ -18,6 +18,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from crypto_assets.collection.days import Day, Target
 from crypto_assets.collection.fetching import Fetcher, Known
 from crypto_assets.collection.http import Client
@@ -101,6 +103,8 @@ class Pipeline:
         Raises:
             PostgresUnavailable, StoredDataError, OSError: the database or the lake fails; stored days stay stored.
         """
+        # Arrow's own pool gives large blocks back and faults them in again: half a second of a day of 3 million trades.
+        pa.set_memory_pool(pa.system_memory_pool())
         try:
             return asyncio.run(self._run(targets))
         except BaseExceptionGroup as group:
