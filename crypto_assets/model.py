@@ -254,7 +254,8 @@ class Outcome:
     """What became of one partition in one run.
 
     `reason` is empty for a partition that is simply there; otherwise one line for people. `evidence` is the same for
-    programs. `unchanged` is true where the stored file was already the one the archive has.
+    programs. `unchanged` is true where the stored file was already the one the archive has. `warehouse_rows` counts the rows
+    of the day in each table that was loaded.
     """
 
     series: Series
@@ -266,7 +267,7 @@ class Outcome:
     stored: StoredFile | None = None
     findings: Mapping[str, Finding] = field(default_factory=dict)
     unchanged: bool = False
-    warehouse_rows: int | None = None
+    warehouse_rows: Mapping[str, int] = field(default_factory=dict)
     duration_s: float = 0.0
 
     @property

@@ -66,28 +66,26 @@ class Reporter:
             self._context.log.info(f"{self._done} of {self._total} days done; {outcomes[-1].partition}")
 
     def _warehouse_materializations(self, outcome: Outcome) -> list[dg.AssetMaterialization]:
-        entry = self._collection.entry_of(outcome.series, outcome.partition.symbol)
-        if outcome.warehouse_rows is None and outcome.state is not State.NO_DATA:
-            return []
-        configured = entry.warehouse if entry else ()
-        selected = self._context.op_execution_context.selected_asset_keys
-        keys = [
-            warehouse_key(outcome.series, outcome.partition.symbol, table)
-            for table in warehouse_tables(outcome.series, configured)
-        ]
+        """Return one for each table that the day was loaded into; a day without data is materialised without rows."""
+        symbol = outcome.partition.symbol
+        rows = dict(outcome.warehouse_rows)
+        if outcome.state is State.NO_DATA:
+            entry = self._collection.entry_of(outcome.series, symbol)
+            selected = self._context.op_execution_context.selected_asset_keys
+            tables = warehouse_tables(outcome.series, entry.warehouse if entry else ())
+            rows = {table: 0 for table in tables if warehouse_key(outcome.series, symbol, table) in selected}
         return [
             dg.AssetMaterialization(
-                key,
+                warehouse_key(outcome.series, symbol, table),
                 partition=outcome.partition.day.isoformat(),
                 metadata={
-                    "dagster/partition_row_count": outcome.warehouse_rows or 0,
+                    "dagster/partition_row_count": count,
                     "dataset": outcome.series.dataset,
                     "state": outcome.state.value,
                 },
                 tags={"dagster/data_version": outcome.stored.sha256 if outcome.stored else outcome.state.value},
             )
-            for key in keys
-            if key in selected or outcome.warehouse_rows is not None
+            for table, count in rows.items()
         ]
 
     def _evaluations(self, key: dg.AssetKey, outcome: Outcome) -> list[dg.AssetCheckEvaluation]:

@@ -220,6 +220,19 @@ def test_checks_alone_are_run_again_over_the_stored_days(mine):
     }
 
 
+def test_a_day_that_feeds_two_tables_counts_the_rows_of_each(tmp_path, postgres_url, monkeypatch):
+    both = entry(["trades"], ["BTC/USDT"], FIRST) | {"warehouse": ["trades"]}
+    tables = [key(f"warehouse/binance/spot/BTC-USDT/{table}") for table in ("trade_statistics_1m", "trades")]
+    with SandboxServer(SyntheticArchive({"spot": ["BTCUSDT"]}, FIRST, FIRST, trades_per_day=3_000)) as busy:
+        mine = project.make(busy, tmp_path, postgres_url, monkeypatch, both)
+        with mine.instance() as instance:
+            result = mine.execute(_request([key("binance/spot/BTC-USDT/trades"), *tables], FIRST, FIRST), instance)
+            assert result.success
+            events = [instance.get_latest_materialization_event(table) for table in tables]
+    counts = [event.asset_materialization.metadata["dagster/partition_row_count"].value for event in events]
+    assert counts == [1_440, 3_000]
+
+
 def _request(keys: list[dg.AssetKey], first: date, last: date) -> dg.RunRequest:
     from crypto_assets.automation import range_request
 

@@ -99,10 +99,10 @@ class Storer:
         assert day.source is not None  # noqa: S101  a parsed day has one; tells the type checker
         return self._lake.write(day.series, day.partition, day.parsed, day.source)
 
-    def _load(self, series: Series, good: Sequence[Day], files: Sequence[StoredFile]) -> list[int | None]:
+    def _load(self, series: Series, good: Sequence[Day], files: Sequence[StoredFile]) -> list[Mapping[str, int]]:
         tables = good[0].target.tables if good else ()
         if not tables:
-            return [None] * len(good)
+            return [{}] * len(good)
         days = [
             StoredDay(day.partition, day.parsed, stored.sha256, day.source.source if day.source else "archive")
             for day, stored in zip(good, files, strict=True)
@@ -112,10 +112,9 @@ class Storer:
             for day in good
         }
         batch = loads(series, days, tables, collected)
-        counts: dict[Partition, int] = {}
+        counts: dict[Partition, dict[str, int]] = {day.partition: {} for day in good}
         for load, rows in zip(batch, self._warehouse.replace(batch), strict=True):
-            partition = Partition(load.symbol, load.day)
-            counts[partition] = counts.get(partition, 0) + rows
+            counts[Partition(load.symbol, load.day)][load.table] = rows
         return [counts[day.partition] for day in good]
 
     def _refuse(self, day: Day, wrong: Sequence[str], findings: Mapping[str, Finding]) -> Outcome:
