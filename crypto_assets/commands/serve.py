@@ -1,0 +1,88 @@
+"""`up`, `demo` and `sandbox`: what runs until it is ended, and a first look."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+
+import click
+
+from crypto_assets.commands.collect import report, run_all
+from crypto_assets.commands.console import err, out, without_password
+from crypto_assets.commands.options import load_configured, today
+
+
+@click.command()
+@click.option("--port", default=3000, show_default=True, help="Port of the UI on 127.0.0.1.")
+@click.option(
+    "--demo", "with_demo", is_flag=True, help="Show what `crypto-assets demo` collected; its exchange runs too."
+)
+def up(port: int, with_demo: bool) -> None:
+    """Run Postgres, the Dagster UI and the daemon until Ctrl-C; prints the URLs."""
+    import threading
+    from contextlib import nullcontext
+
+    from crypto_assets import services
+    from crypto_assets.config import settings
+    from crypto_assets.demo import demo_environment
+
+    # A closed terminal ends it too. A second Ctrl-C changes nothing: the children are ended in order.
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    with demo_environment() if with_demo else nullcontext():
+        load_configured()
+        with err.status("starting") as status:
+
+            def say(text: str) -> None:
+                status.update(text)
+                if not err.is_terminal:
+                    err.print(text)
+
+            with services.running(port, say, stop) as running:
+                status.stop()
+                if not stop.is_set():
+                    out.print(
+                        f"Dagster UI  {running.url}\nPostgres    {without_password(running.postgres)}\n"
+                        f"lake        {settings().lake}\nlogs        {running.logs}\nCtrl-C ends all of it"
+                    )
+                    sys.stdout.flush()
+                    running.say = err.print
+                    running.watch()
+                status.start()
+                say("stopping")
+        ends = "" if settings().postgres_url else "; Postgres ends by itself when nobody uses it"
+    out.print(f"stopped{ends}")
+
+
+@click.command()
+def demo() -> None:
+    """Collect from the sandbox exchange, show what was stored and checked, exit."""
+    from crypto_assets import runs
+    from crypto_assets.config import settings
+    from crypto_assets.demo import FIRST, LAST, demo_environment
+    from crypto_assets.resources import PostgresResource
+
+    with demo_environment():
+        collection = load_configured()
+        requests = runs.plan(runs.select(collection), FIRST, LAST, today())
+        out.print("A synthetic exchange runs on this machine; none of these prices is real.")
+        run_all(collection, requests)
+        code = report(requests, as_json=False)
+        postgres = without_password(PostgresResource().resolved_url())
+        out.print(f"Parquet   {settings().lake}\nPostgres  {postgres} (runs while it is used)")
+        out.print("Look at it in the Dagster UI: [bold]crypto-assets up --demo[/bold]")
+    sys.exit(code)
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def sandbox(arguments: Sequence[str]) -> None:
+    """Run the sandbox exchange, or serve a folder of real archive files (--help)."""
+    from crypto_assets.sandbox.__main__ import main as serve
+
+    serve(list(arguments))
+
+
+COMMANDS = (up, demo, sandbox)
