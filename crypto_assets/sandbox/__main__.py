@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
 from crypto_assets.sandbox.archive import FolderArchive, Source, SyntheticArchive
+from crypto_assets.sandbox.faults import catalogue_text, parse_fault
+from crypto_assets.sandbox.limits import parse_rate
 from crypto_assets.sandbox.server import HOST, serve
 
 
@@ -23,6 +26,22 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--to", dest="last", type=date.fromisoformat, default=date(2024, 1, 31), metavar="DAY")
     words.add_argument("--trades-per-day", type=int, default=6_000, metavar="N")
     words.add_argument("--seed", type=int, default=0)
+    words.add_argument(
+        "--fault",
+        dest="faults",
+        action="append",
+        default=[],
+        metavar="NAME[:PATTERN][:TIMES]",
+        help="let something go wrong, may be repeated; `--fault help` lists what there is",
+    )
+    words.add_argument(
+        "--limit",
+        dest="limits",
+        action="append",
+        default=[],
+        metavar="N/PERIOD",
+        help="answer 429 beyond 20/s, 100/10s or listing:600/m, sliding, may be repeated; REST weights are always kept",
+    )
     words.add_argument("--until-stdin-closes", action="store_true", help=argparse.SUPPRESS)
     return words
 
@@ -31,16 +50,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until interrupted. Exit code 2 for arguments that cannot be."""
     words = parser()
     given = words.parse_args(arguments)
+    if "help" in given.faults:
+        sys.stdout.write(f"{catalogue_text()}\n")
+        return
     source: Source
     try:
+        faults = [parse_fault(text) for text in given.faults]
+        rates = [parse_rate(text) for text in given.limits]
         if given.folder:
             source = FolderArchive(given.folder)
         else:
             symbols = {market: given.symbols.split(",") for market in given.market_types.split(",")}
             source = SyntheticArchive(symbols, given.first, given.last, given.seed, given.trades_per_day)
+        serve(source, given.host, given.port, given.until_stdin_closes, faults, rates)
     except (ValueError, NotADirectoryError) as error:
         words.error(str(error))
-    serve(source, given.host, given.port, given.until_stdin_closes)
 
 
 if __name__ == "__main__":

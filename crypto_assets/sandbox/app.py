@@ -2,33 +2,38 @@
 
 GET /{key}               one object: ETag, Last-Modified, Range, If-None-Match; 404 is S3's NoSuchKey
 GET /listing?prefix=…    S3 ListObjects (version 2 with list-type=2); /listing/{key} serves the object too, as S3 does
-GET /_sandbox/requests   requests so far, counted by class and one by one; DELETE forgets them
+/api/v3/…, /fapi/v1/…    the REST API, see `rest.py`
+/_sandbox/requests       GET: requests so far, counted by class and one by one; DELETE forgets them
+/_sandbox/faults         GET: faults that are on, and all there are; POST {"fault": …} switches on; DELETE[/number] lifts
+/_sandbox/limits         GET[?window=1&amount=20]: what arrived, by client; POST {"rates": ["20/s"], …}; DELETE forgets
 
 `app.state.overrides` maps a key to other bytes, or to None: the object is gone. Listings follow. A `.CHECKSUM` is a key
-of its own and does not follow its zip, so a test decides whether they agree.
+of its own and does not follow its zip, so a test decides whether they agree. Faults (`app.state.faults`) are on top.
 """
 
 from __future__ import annotations
 
-import hashlib
-import heapq
 import re
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from email.utils import format_datetime
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from crypto_assets.sandbox.archive import CHECKSUM, ObjectInfo, Source
+from crypto_assets.sandbox.archive import CHECKSUM, Source, SyntheticArchive
+from crypto_assets.sandbox.control import RecordedRequest, control_routes
+from crypto_assets.sandbox.faults import Faults
+from crypto_assets.sandbox.limits import LimitedWire, Limits
 from crypto_assets.sandbox.listing import Query, QueryError, error_xml, list_page, page_xml
+from crypto_assets.sandbox.outage import Span
+from crypto_assets.sandbox.rest import rest_routes
+from crypto_assets.sandbox.shown import Overridden, Shown
+from crypto_assets.sandbox.wire import FaultyWire, classify
 
 LISTING_SECONDS = 5.0
 """How long one listing may generate objects before its page ends early."""
@@ -36,70 +41,29 @@ LISTING_SECONDS = 5.0
 _BYTE_RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedRequest:
-    """One request, as it came in. `kind` is listing, checksum or object."""
-
-    kind: str
-    method: str
-    path: str
-    query: str
-
-
-class _Overridden:
-    """A source with the replaced objects of `overrides` on top. They are as new as the server."""
-
-    def __init__(self, source: Source, overrides: dict[str, bytes | None]) -> None:
-        self._source = source
-        self._overrides = overrides
-        self._started = datetime.now(UTC)
-
-    def keys(self, prefix: str, after: str = "") -> Iterator[str]:
-        replaced = dict(self._overrides)
-        ours = sorted(k for k, content in replaced.items() if content is not None and k > after)
-        theirs = (key for key in self._source.keys(prefix, after) if key not in replaced)
-        yield from heapq.merge(theirs, (key for key in ours if key.startswith(prefix)))
-
-    def info(self, key: str) -> ObjectInfo | None:
-        if key not in self._overrides:
-            return self._source.info(key)
-        content = self._overrides[key]
-        if content is None:
-            return None
-        return ObjectInfo(key, len(content), hashlib.md5(content, usedforsecurity=False).hexdigest(), self._started)
-
-    def read(self, key: str) -> bytes | None:
-        return self._overrides[key] if key in self._overrides else self._source.read(key)
-
-
 def create_app(source: Source) -> Starlette:
     """Return the ASGI app that serves `source`."""
     overrides: dict[str, bytes | None] = {}
     recorded: list[RecordedRequest] = []
-    objects = _Overridden(source, overrides)
+    faults = Faults(_outages_of(source))
+    limits = Limits()
+    shown = Shown(Overridden(source, overrides), faults)
 
     async def listing(request: Request) -> Response:
         try:
             query = Query.parse(request.query_params)
-            page = await run_in_threadpool(list_page, objects, query, LISTING_SECONDS)
+            page = await run_in_threadpool(list_page, shown.to_listing(query.prefix), query, LISTING_SECONDS)
         except QueryError as error:
             return _xml(error_xml("InvalidArgument", str(error)), 400)
         return _xml(page_xml(source.name, query, page))
 
     async def download(request: Request) -> Response:
-        key = request.path_params["key"]
-        response = await run_in_threadpool(_answer, objects, key, request)
-        return await deliver(request, key, response)
-
-    async def requests(request: Request) -> Response:
-        if request.method == "DELETE":
-            recorded.clear()
-        counts = Counter(item.kind for item in recorded)
-        return JSONResponse({"counts": counts, "requests": [asdict(item) for item in recorded]})
+        return await run_in_threadpool(_answer, shown, request.path_params["key"], request)
 
     app = Starlette(
         routes=[
-            Route("/_sandbox/requests", requests, methods=["GET", "DELETE"]),
+            *control_routes(recorded, faults, limits),
+            *(rest_routes(source) if isinstance(source, SyntheticArchive) else ()),
             Route("/listing", listing),
             Route("/listing/{key:path}", download),
             Route("/{key:path}", download),
@@ -108,18 +72,30 @@ def create_app(source: Source) -> Starlette:
     app.state.source = source
     app.state.overrides = overrides
     app.state.requests = recorded
+    app.state.faults = faults
+    app.state.limits = limits
+    # The last one is the first to see a request.
+    app.add_middleware(FaultyWire, faults=faults)
+    app.add_middleware(LimitedWire, limits=limits)
     app.add_middleware(_Recorder, recorded=recorded, synthetic=source.synthetic)
     return app
 
 
-async def deliver(request: Request, key: str, response: Response) -> Response:  # noqa: ARG001 - a fault will need them
-    """Every answer about an object, errors too, passes here on its way out: the place for faults on demand."""
-    return response
+def _outages_of(source: Source) -> Callable[[Sequence[Span]], None]:
+    """Return the function that makes the market of a source stand still; raises ValueError for files of a folder."""
+
+    def change(spans: Sequence[Span]) -> None:
+        if not isinstance(source, SyntheticArchive):
+            raise ValueError("outage: expected the synthetic market, found files of a folder, which are as they are")
+        source.stand_still(spans)
+
+    return change
 
 
-def _answer(objects: _Overridden, key: str, request: Request) -> Response:
+def _answer(shown: Shown, key: str, request: Request) -> Response:
     """Answer GET or HEAD of one object. Blocks while the object is generated or read."""
-    info = objects.info(key)
+    wanted = shown.to_download(key)
+    info = wanted.info()
     if info is None:
         return _xml(error_xml("NoSuchKey", "The specified key does not exist.", key), 404)
     etag = f'"{info.etag}"'
@@ -144,7 +120,7 @@ def _answer(objects: _Overridden, key: str, request: Request) -> Response:
     status = 200 if part is None else 206
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers | {"content-length": str(length)})
-    content = objects.read(key)
+    content = wanted.read()
     if content is None:  # removed between the two looks
         return _xml(error_xml("NoSuchKey", "The specified key does not exist.", key), 404)
     return Response(content if part is None else content[part], status, headers)
@@ -189,10 +165,10 @@ class _Recorder:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path = scope["path"]
-        if not path.startswith("/_sandbox/"):
-            kind = "listing" if path == "/listing" else "checksum" if path.endswith(CHECKSUM) else "object"
-            self._recorded.append(RecordedRequest(kind, scope["method"], path, scope["query_string"].decode("latin-1")))
+        asked = classify(scope)
+        if asked is not None:
+            query = scope["query_string"].decode("latin-1")
+            self._recorded.append(RecordedRequest(asked[0], scope["method"], scope["path"], query))
 
         async def say(message: Message) -> None:
             if message["type"] == "http.response.start" and self._synthetic:

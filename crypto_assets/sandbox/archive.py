@@ -22,7 +22,8 @@ from typing import Protocol
 from crypto_assets.sandbox import layout
 from crypto_assets.sandbox.cache import BoundedCache
 from crypto_assets.sandbox.layout import Folder
-from crypto_assets.sandbox.market import Market, days_between, instant, instrument, month_end
+from crypto_assets.sandbox.market import Instrument, Market, days_between, instant, instrument, month_end
+from crypto_assets.sandbox.outage import SilentMarket, Span
 
 CHECKSUM = ".CHECKSUM"
 
@@ -104,16 +105,32 @@ class SyntheticArchive:
         self.now = now
         self._market = Market(seed)
         self._folders: dict[str, Folder] = {}
+        self.listed: dict[tuple[str, str], tuple[Instrument, date, date]] = {}
+        # REST gives no older trades by their id, by market and symbol (binance-public-data #376).
+        self.oldest_ids: dict[tuple[str, str], int] = {}
         for market, listed in symbols.items():
             spans = listed if isinstance(listed, Mapping) else dict.fromkeys(listed, (first_day, last_day))
             for symbol, (first, last) in spans.items():
                 item = instrument(market, symbol, trades_per_day)
+                self.listed[market, symbol] = item, first, last
                 self._folders |= {folder.path: folder for folder in layout.folders(item, first, last)}
         # No folder is the beginning of another (all end in a slash, files are in the innermost only), so the keys of
         # sorted folders are sorted keys.
         self._order = sorted(self._folders)
         self._known: dict[str, _Digests] = {}
+        self._cache_bytes = cache_bytes
         self._bytes: BoundedCache[str, bytes] = BoundedCache(cache_bytes, len)
+
+    @property
+    def market(self) -> Market:
+        """What is traded; what is published follows from it."""
+        return self._market
+
+    def stand_still(self, spans: Sequence[Span]) -> None:
+        """Let nobody trade in these spans, and no others, in all that is published; raises ValueError as `SilentMarket`."""
+        self._market = SilentMarket(self._market.seed, spans) if spans else Market(self._market.seed)
+        self._known = {}
+        self._bytes = BoundedCache(self._cache_bytes, len)
 
     def keys(self, prefix: str, after: str = "") -> Iterator[str]:
         # The folder that may hold the first key, or the one before it.

@@ -21,11 +21,13 @@ from datetime import date, datetime
 from crypto_assets.sandbox.market import (
     INTERVALS,
     LONG_INTERVALS,
+    Aggregates,
     Bars,
     Bools,
     Instrument,
     Ints,
     Market,
+    Trades,
     aggregate,
     days_between,
     month_end,
@@ -106,7 +108,7 @@ def _lines(market: Market, folder: Folder, days: list[date]) -> Iterator[bytes]:
                 yield f"{time // 1_000},8,{sign}0.{abs(rate):08d}\n".encode()
         return
     # One unit in a file: by the day it starts.
-    write = _Format(item, 1 if item.market == "spot" and days[0] >= _SPOT_MICROSECONDS_SINCE else 1_000)
+    write = Format(item, 1 if item.market == "spot" and days[0] >= _SPOT_MICROSECONDS_SINCE else 1_000)
     if folder.interval in LONG_INTERVALS:
         for bars in market.long_bars(item, folder.interval, days[0], folder.last_day):
             yield from csv_rows(write.klines(bars))
@@ -115,14 +117,14 @@ def _lines(market: Market, folder: Folder, days: list[date]) -> Iterator[bytes]:
         if folder.interval:
             yield from csv_rows(write.klines(market.bars(item, folder.interval, day)))
         elif folder.dataset == "trades":
-            yield from csv_rows(write.trades(market, day))
+            yield from csv_rows(write.trades(market.trades(item, day)))
         else:
-            yield from csv_rows(write.aggregate_trades(market, day))
+            yield from csv_rows(write.aggregate_trades(aggregate(market.trades(item, day))))
 
 
 @dataclass(frozen=True, slots=True)
-class _Format:
-    """How the columns of one file are written; `unit` is the length of its time unit in microseconds."""
+class Format:
+    """How the columns of one file, or of one answer, are written; `unit` is the length of its time unit in microseconds."""
 
     item: Instrument
     unit: int
@@ -140,8 +142,7 @@ class _Format:
             Constant("0"),
         ]
 
-    def trades(self, market: Market, day: date) -> list[Column]:
-        trades = market.trades(self.item, day)
+    def trades(self, trades: Trades) -> list[Column]:
         return [
             Integer(trades.id),
             self._price(trades.price),
@@ -152,8 +153,7 @@ class _Format:
             *self._best_match(),
         ]
 
-    def aggregate_trades(self, market: Market, day: date) -> list[Column]:
-        merged = aggregate(market.trades(self.item, day))
+    def aggregate_trades(self, merged: Aggregates) -> list[Column]:
         return [
             Integer(merged.id),
             self._price(merged.price),

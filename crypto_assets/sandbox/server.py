@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +20,9 @@ from starlette.applications import Starlette
 
 from crypto_assets.sandbox.app import create_app
 from crypto_assets.sandbox.archive import Source
+from crypto_assets.sandbox.faults import Fault
+from crypto_assets.sandbox.limits import Rate
+from crypto_assets.sandbox.wire import Connection
 
 HOST = "127.0.0.1"
 _START_SECONDS = 30.0
@@ -33,6 +37,10 @@ class _Urls:
     @property
     def listing_url(self) -> str:
         return f"{self.archive_url}/listing"
+
+    @property
+    def rest_url(self) -> str:
+        return self.archive_url
 
 
 class SandboxServer(_Urls):
@@ -59,6 +67,7 @@ class SandboxServer(_Urls):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.app.state.faults.off()  # what hangs ends now
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(2 * _STOP_SECONDS)
@@ -116,9 +125,24 @@ class SandboxProcess(_Urls):
         return [(item["method"], item["path"]) for item in answer["requests"]]
 
 
-def serve(source: Source, host: str = HOST, port: int = 0, until_stdin_closes: bool = False) -> None:
-    """Serve `source` in the foreground until interrupted; the first line on standard output has the URL."""
-    server = _server(create_app(source))
+def serve(
+    source: Source,
+    host: str = HOST,
+    port: int = 0,
+    until_stdin_closes: bool = False,
+    faults: Sequence[Fault] = (),
+    rates: Sequence[Rate] = (),
+) -> None:
+    """Serve `source` in the foreground until interrupted; the first line on standard output has the URL.
+
+    Raises:
+        FaultError: a fault that this source cannot have.
+    """
+    app = create_app(source)
+    for fault in faults:
+        app.state.faults.on(fault)
+    app.state.limits.set_rates(rates)
+    server = _server(app)
     bound = _bind(host, port)
     what = "synthetic data" if source.synthetic else "files of a folder"
     url = _url(bound)
@@ -141,7 +165,13 @@ def _stop_at_end_of_input(server: uvicorn.Server) -> None:
 def _server(app: Starlette) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
-            app, lifespan="off", log_level="warning", access_log=False, timeout_graceful_shutdown=_STOP_SECONDS
+            app,
+            http=Connection,
+            lifespan="off",
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,  # it would hide the address that `Connection` is found by
+            timeout_graceful_shutdown=_STOP_SECONDS,
         )
     )
 

@@ -1,0 +1,126 @@
+"""What a fault makes of the bytes of one archive object: another file of the same name, with the standard library only."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable
+from decimal import Decimal
+from functools import lru_cache
+
+Lines = list[list[str]]
+
+_BOMB_BYTES = 64 << 20
+
+# Columns, by the folder that the key names: the amount that a republished file changes, and its quote amount if any.
+_AMOUNTS = {"klines": (5, 7), "trades": (2, 3), "aggTrades": (2, None), "fundingRate": (2, None)}
+_PRICES = {"klines": 3, "trades": 1, "aggTrades": 1, "fundingRate": 2}
+
+
+def damaged(fault: str, key: str, content: bytes) -> bytes:
+    """Return the bytes that a fault of `faults.OBJECTS` makes of a zip; a checksum follows from them elsewhere."""
+    if fault == "empty":
+        return b""
+    if fault == "zip-bomb":
+        return _bomb(_member(key))
+    if fault == "path-traversal":
+        return _zip(f"../../../{_member(key)}", _unzip(content))
+    return _zip(_member(key), _rewritten(_unzip(content), lambda lines: _CHANGES[fault](_folder(key), lines)))
+
+
+def _wrong(folder: str, lines: Lines) -> Lines:
+    return _other_amount(folder, lines, len(lines) // 4)
+
+
+def _republished(folder: str, lines: Lines) -> Lines:
+    lines = _other_amount(folder, lines, len(lines) // 2)
+    if folder == "klines":
+        cells = lines[len(lines) // 2]
+        cells[3] = cells[4] = _changed(cells[3], -1_000)  # closes at a new low: still a bar that can be
+    return lines
+
+
+def _other_amount(folder: str, lines: Lines, row: int) -> Lines:
+    """Add a thousand of the smallest units to the amount of a row from `row` on, and their price to its quote amount."""
+    amount, quote = _AMOUNTS[folder]
+    # A bar without trades stays as it is.
+    cells = next((cells for cells in lines[row:] if Decimal(cells[amount])), lines[row])
+    more = Decimal(changed := _changed(cells[amount], 1_000)) - Decimal(cells[amount])
+    if quote is not None:
+        grown = Decimal(cells[quote]) + more * Decimal(cells[_PRICES[folder]])
+        cells[quote] = f"{grown.quantize(Decimal(cells[quote])):f}"
+    cells[amount] = changed
+    return lines
+
+
+def _changed(number: str, units: int) -> str:
+    """Return a decimal changed by some of its smallest units, with as many digits."""
+    value = Decimal(number)
+    return f"{value + units * Decimal((0, (1,), int(value.as_tuple().exponent))):f}"
+
+
+def _without_some(folder: str, lines: Lines) -> Lines:  # noqa: ARG001 - rows are rows
+    place = len(lines) // 3
+    return lines[:place] + lines[place + 3 :]
+
+
+def _doubled(folder: str, lines: Lines) -> Lines:  # noqa: ARG001
+    place = len(lines) // 2
+    return [*lines[:place], lines[place], *lines[place:]]
+
+
+def _reversed(folder: str, lines: Lines) -> Lines:  # noqa: ARG001
+    return lines[::-1]
+
+
+def _inconsistent(folder: str, lines: Lines) -> Lines:
+    cells = lines[len(lines) // 2]
+    if folder == "klines":
+        cells[2] = _changed(cells[3], -1_000)
+    else:
+        cells[_PRICES[folder]] = f"-{cells[_PRICES[folder]].lstrip('-')}"
+    return lines
+
+
+_CHANGES: dict[str, Callable[[str, Lines], Lines]] = {
+    "wrong-bytes": _wrong,
+    "republished": _republished,
+    "republished-stale-checksum": _republished,
+    "missing-minutes": _without_some,
+    "duplicate-rows": _doubled,
+    "descending-rows": _reversed,
+    "inconsistent-values": _inconsistent,
+}
+
+
+def _rewritten(text: str, change: Callable[[Lines], Lines]) -> str:
+    """Change the rows of a CSV; a header stays where it is."""
+    lines = text.splitlines()
+    header = lines[:1] if lines and lines[0][:1].isalpha() else []
+    rows = change([line.split(",") for line in lines[len(header) :]])
+    return "".join(f"{line}\n" for line in [*header, *(",".join(cells) for cells in rows)])
+
+
+def _member(key: str) -> str:
+    return key.rpartition("/")[2].removesuffix(".zip") + ".csv"
+
+
+def _folder(key: str) -> str:
+    return next((part for part in key.split("/") if part in _AMOUNTS), "klines")
+
+
+def _unzip(content: bytes) -> str:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return archive.read(archive.infolist()[0]).decode("ascii")
+
+
+def _zip(name: str, text: str | bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+@lru_cache(maxsize=8)
+def _bomb(member: str) -> bytes:
+    return _zip(member, b"0" * _BOMB_BYTES)

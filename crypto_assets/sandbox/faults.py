@@ -1,0 +1,330 @@
+"""Everything an exchange or the way to it can do wrong, on demand: what there is, what is on, and what a request meets.
+
+A fault is switched on with `POST /_sandbox/faults`, `crypto-assets sandbox --fault` or `app.state.faults.on()`, for the kinds
+of request, the keys (a glob), as often and as long as it says. `wire.py` makes answers go wrong, `shown.py` objects.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Kind = Literal["object", "checksum", "listing", "rest"]
+KINDS: tuple[Kind, ...] = ("object", "checksum", "listing", "rest")
+CHECKSUM = ".CHECKSUM"
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a name of the catalogue means: the kinds of request it concerns by default, and one line for people."""
+
+    kinds: tuple[Kind, ...]
+    text: str
+
+
+_FILES: tuple[Kind, ...] = ("object", "checksum")
+
+# Instead of, or on the way of, an answer. The first that matches a request has it.
+ANSWERS: Mapping[str, About] = {
+    "http-403": About(KINDS, "403 Forbidden, as a firewall answers"),
+    "http-404": About(KINDS, "404, as where the object does not exist"),
+    "http-418": About(KINDS, "418, the address is banned; Retry-After in seconds (retry_after_s)"),
+    "http-429": About(KINDS, "429 Too Many Requests; Retry-After in seconds (retry_after_s)"),
+    "http-429-date": About(KINDS, "429 with Retry-After as an HTTP date"),
+    "http-500": About(KINDS, "500 Internal Server Error"),
+    "http-503": About(KINDS, "503 Service Unavailable, without Retry-After"),
+    "html": About(("listing",), "200 with an HTML page in place of what was asked for"),
+    "cut-xml": About(("listing",), "a listing that ends in the middle of its XML, with a Content-Length that agrees"),
+    "truncated": About(("object",), "half of the body, then the connection is closed; Content-Length says the whole"),
+    "truncated-silently": About(("object",), "half of the body, and a Content-Length that agrees with it"),
+    "cut": About(("object",), "half of the body, then the connection is reset"),
+    "reset": About(KINDS, "the connection is reset before the first byte of an answer"),
+    "drip": About(("object",), "the body comes in drops: chunk_bytes, a pause of pause_s, and so on"),
+    "hang": About(KINDS, "the connection is accepted and never answered"),
+}
+
+# What an object is. A checksum follows its zip where the text does not say otherwise.
+OBJECTS: Mapping[str, About] = {
+    "wrong-bytes": About(("object",), "another, valid zip; listing, ETag and checksum are of the true one"),
+    "wrong-checksum": About(("checksum",), "a checksum that is not the one of the published zip"),
+    "republished": About(_FILES, "published again with other values: ETag, time, size and checksum agree"),
+    "republished-stale-checksum": About(
+        _FILES, "published again with other values, the checksum is still the former one"
+    ),
+    "empty": About(_FILES, "a file of no bytes"),
+    "zip-bomb": About(_FILES, "a zip that unpacks to a thousand times its size"),
+    "path-traversal": About(_FILES, "a zip whose member is named ../../…"),
+    "missing-minutes": About(_FILES, "three rows of the file are not there"),
+    "duplicate-rows": About(_FILES, "one row stands there twice"),
+    "descending-rows": About(_FILES, "the rows are in reverse order"),
+    "inconsistent-values": About(_FILES, "a bar whose high is below its low, a trade with a negative price"),
+}
+
+# What exists at all.
+WORLD: Mapping[str, About] = {
+    "late": About(("object", "checksum", "listing"), "the object is not there yet: neither listed nor served"),
+    "stale-listing": About(("listing",), "the listing stands still since `at`; objects that came later are served"),
+    "outage": About((), "nobody trades from `start` to `end`: bars without volume, no trades, in files and REST alike"),
+}
+
+CATALOGUE: Mapping[str, About] = {**ANSWERS, **OBJECTS, **WORLD}
+
+
+class FaultError(ValueError):
+    """A fault that cannot be; the control answers 400, the command ends with 2."""
+
+
+class Fault(BaseModel):
+    """One fault and what it concerns.
+
+    Args:
+        pattern: glob over the key of an object, the prefix of a listing, path and query of a REST request. One without
+            `.CHECKSUM` at its end holds for the checksum beside the object too.
+        times: at most this many requests of each kind; with `each`, of each kind and key.
+        seconds: from when it was switched on.
+        probability: the share of requests; for faults of objects the share of objects, always the same ones.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fault: str
+    pattern: str = "*"
+    kinds: tuple[Kind, ...] = ()
+    times: int | None = Field(default=None, ge=1)
+    seconds: float | None = Field(default=None, gt=0)
+    probability: float = Field(default=1.0, gt=0, le=1)
+    each: bool = False
+    retry_after_s: int = Field(default=1, ge=0)
+    chunk_bytes: int = Field(default=64, ge=1)
+    pause_s: float = Field(default=0.1, ge=0)
+    at: datetime | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+
+    @model_validator(mode="after")
+    def _known(self) -> Fault:
+        if self.fault not in CATALOGUE:
+            close = get_close_matches(self.fault, CATALOGUE, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else "`crypto-assets sandbox --fault help` lists them"
+            raise ValueError(f"fault {self.fault!r} is unknown; {hint}")
+        if self.fault == "outage" and (self.start is None or self.end is None or self.start >= self.end):
+            raise ValueError(
+                "an outage needs `start` and a later `end`, such as start=2024-01-02T08 and end=2024-01-02T10"
+            )
+        if self.fault == "outage" and (self.times or self.seconds or self.probability < 1 or self.pattern != "*"):
+            raise ValueError("an outage concerns everything until it is lifted: `start` and `end` are all it takes")
+        return self
+
+    @property
+    def concerns(self) -> tuple[Kind, ...]:
+        return self.kinds or CATALOGUE[self.fault].kinds
+
+    def matches(self, key: str) -> bool:
+        return fnmatchcase(key, self.pattern) or fnmatchcase(key.removesuffix(CHECKSUM), self.pattern)
+
+
+def make_fault(**values: Any) -> Fault:
+    """Return a fault from the values of JSON or of a command line; times without a zone are UTC.
+
+    Raises:
+        FaultError: an unknown name or option, or a value that cannot be.
+    """
+    for name in ("at", "start", "end"):
+        if isinstance(values.get(name), str):
+            try:
+                values[name] = datetime.fromisoformat(values[name])
+            except ValueError:
+                raise FaultError(f"{name}: expected a time such as 2024-01-02T08, found {values[name]!r}") from None
+        if isinstance(values.get(name), datetime) and values[name].tzinfo is None:
+            values[name] = values[name].replace(tzinfo=UTC)
+    try:
+        return Fault.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise FaultError(f"{place + ': ' if place else ''}{first['msg'].removeprefix('Value error, ')}") from None
+
+
+def parse_fault(text: str) -> Fault:
+    """Return the fault of `NAME[:PATTERN][:TIMES][:OPTION=VALUE]…`; raises FaultError."""
+    name, *rest = text.split(":")
+    values: dict[str, Any] = {"fault": name}
+    for part in rest:
+        option, equals, value = part.partition("=")
+        if equals and option in Fault.model_fields:
+            values[option] = tuple(value.split("+")) if option == "kinds" else value
+        elif part.isdigit():
+            values["times"] = part
+        elif part:
+            values["pattern"] = part
+    return make_fault(**values)
+
+
+def catalogue_text() -> str:
+    """Return the list of `--fault help`."""
+    lines = [
+        f"  {name:<28}{about.text} [{', '.join(about.kinds) or 'everything'}]" for name, about in CATALOGUE.items()
+    ]
+    return "\n".join(
+        [
+            "NAME[:PATTERN][:TIMES][:OPTION=VALUE]…, for example http-503:*BTCUSDT*:3 or drip:pause_s=1",
+            "Options: kinds (a+b), seconds, probability, each, retry_after_s, chunk_bytes, pause_s, at, start, end.",
+            "Faults, and in brackets the requests that they concern:",
+            *lines,
+        ]
+    )
+
+
+@dataclass
+class Active:
+    """A fault that is on, and the requests it had."""
+
+    id: int
+    fault: Fault
+    since: datetime = field(default_factory=lambda: datetime.now(UTC))
+    started: float = field(default_factory=time.monotonic)
+    hits: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def over(self) -> bool:
+        seconds = self.fault.seconds
+        return seconds is not None and time.monotonic() - self.started >= seconds
+
+    def spent(self, kind: Kind, key: str) -> bool:
+        """Return whether it has had all the requests of this kind that it may have."""
+        times = self.fault.times
+        return times is not None and self.hits[self._counter(kind, key)] >= times
+
+    def count(self, kind: Kind, key: str) -> None:
+        self.hits[self._counter(kind, key)] += 1
+
+    def _counter(self, kind: Kind, key: str) -> str:
+        return f"{kind} {key}" if self.fault.each else kind
+
+
+class Faults:
+    """The faults that are on; may be asked and changed from any thread.
+
+    Args:
+        outages: called with the (start, end) of all outages when one is switched on or off; raises ValueError where there
+            can be none.
+    """
+
+    def __init__(self, outages: Callable[[Sequence[tuple[datetime, datetime]]], None], seed: int = 0) -> None:
+        self._outages = outages
+        self._random = random.Random(seed)
+        self._lock = threading.RLock()
+        self._on: dict[int, Active] = {}
+        self._next = 1
+
+    def on(self, fault: str | Fault, **options: Any) -> int:
+        """Switch a fault on; return its number, for `off`. Raises FaultError."""
+        made = fault if isinstance(fault, Fault) else make_fault(fault=fault, **options)
+        with self._lock:
+            active = Active(self._next, made)
+            self._on[active.id] = active
+            try:
+                self._tell(made)
+            except ValueError as error:
+                del self._on[active.id]
+                raise FaultError(str(error)) from None
+            self._next += 1
+        return active.id
+
+    def off(self, which: int | str | None = None) -> int:
+        """Switch off one fault by its number, all of one name, or all; return how many were on."""
+        with self._lock:
+            gone = [a for a in self._on.values() if which is None or which in (a.id, a.fault.fault)]
+            for active in gone:
+                del self._on[active.id]
+            for active in gone:
+                self._tell(active.fault)
+        return len(gone)
+
+    def _tell(self, changed: Fault) -> None:
+        if changed.fault == "outage":
+            spans = [(f.start, f.end) for f in (a.fault for a in self._on.values()) if f.start and f.end]
+            self._outages(spans)
+
+    def active(self) -> list[Active]:
+        """Return the faults that are on, in the order in which they were switched on."""
+        with self._lock:
+            return [active for active in self._on.values() if not active.over]
+
+    def is_on(self, active: Active) -> bool:
+        with self._lock:
+            return active.id in self._on and not active.over
+
+    def claim_answer(self, kind: Kind, key: str) -> Active | None:
+        """Return the fault of `ANSWERS` that this request meets, and count the request."""
+        with self._lock:
+            for active in self._matching(ANSWERS, kind, key):
+                if active.spent(kind, key):
+                    continue
+                if self._random.random() < active.fault.probability:
+                    active.count(kind, key)
+                    return active
+        return None
+
+    def claim_objects(self, kind: Kind, key: str) -> list[Active]:
+        """Return the faults of objects that a request for an object or checksum meets, and count the request."""
+        with self._lock:
+            found = self.of_object(kind, key)
+            for active in found:
+                active.count(kind, key)
+            return found
+
+    def of_object(self, kind: Kind, key: str) -> list[Active]:
+        """Return the faults of objects, `late` included, that concern a key; a listing asks so, without counting."""
+        with self._lock:
+            return [
+                active
+                for active in self._matching({**OBJECTS, "late": WORLD["late"]}, kind, key)
+                if not active.spent(kind, key) and _share(active, key) < active.fault.probability
+            ]
+
+    def hides(self, key: str, decided: dict[tuple[int, str], bool]) -> bool:
+        """Return whether a listing lacks a key that is late; `decided` holds what this one listing met so far.
+
+        One listing is one request, however many keys it lacks.
+        """
+        hidden = False
+        with self._lock:
+            for active in self._matching({"late": WORLD["late"]}, "listing", key):
+                mark = active.id, key if active.fault.each else ""
+                if mark not in decided:
+                    decided[mark] = not active.spent("listing", key)
+                    if decided[mark]:
+                        active.count("listing", key)
+                hidden |= decided[mark] and _share(active, key) < active.fault.probability
+        return hidden
+
+    def frozen_at(self, prefix: str) -> datetime | None:
+        """Return since when the listing of a prefix stands still, and count the request; None where it does not."""
+        with self._lock:
+            for active in self._matching({"stale-listing": WORLD["stale-listing"]}, "listing", prefix):
+                if not active.spent("listing", prefix):
+                    active.count("listing", prefix)
+                    return active.fault.at or active.since
+        return None
+
+    def _matching(self, names: Mapping[str, About], kind: Kind, key: str) -> Iterator[Active]:
+        for active in self.active():
+            fault = active.fault
+            if fault.fault in names and kind in fault.concerns and fault.matches(key):
+                yield active
+
+
+def _share(active: Active, key: str) -> float:
+    """A number from 0 to 1 that an object and its checksum share, the same in every process."""
+    return random.Random(f"{active.fault.fault} {key.removesuffix(CHECKSUM)}").random()
