@@ -1,11 +1,13 @@
 """Every exception that crypto_assets raises.
 
     CryptoAssetsError
+    ├── Stopped                      the run was cancelled or is shutting down; what is stored stays
     ├── ConfigError                  collection.yaml, a URL or an argument is wrong; exit code 2
     │   └── UnknownSymbol            the exchange's archive does not list this symbol
     ├── TransientError               trying again later can help
     │   ├── HostUnreachable          no connection, no answer, or a cut connection
     │   ├── HostRefused              an answer that says "not now" (403, 418, 429, 5xx), with its status
+    │   ├── CircuitOpen              the host has failed too often; nobody asks it until a probe succeeds
     │   ├── NotPublished             the exchange answers 404; the file may appear later
     │   ├── ChecksumMismatch         bytes differ from the published checksum
     │   └── PostgresUnavailable      the database does not answer or could not be started
@@ -42,6 +44,10 @@ class UnknownSymbol(ConfigError):
     """The exchange's archive does not list this symbol for this market type and dataset."""
 
 
+class Stopped(CryptoAssetsError):
+    """The run was cancelled or the process is shutting down; days that were not stored keep their former state."""
+
+
 class TransientError(CryptoAssetsError):
     """Trying again later can help."""
 
@@ -57,6 +63,10 @@ class HostRefused(TransientError):
         super().__init__(message, status=status, **evidence)
         self.status = status
         self.retry_after_s = retry_after_s
+
+
+class CircuitOpen(TransientError):
+    """The circuit breaker of an exchange and endpoint class is open; `retry_at` says when it will be probed."""
 
 
 class NotPublished(TransientError):

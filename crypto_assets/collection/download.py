@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 
-from crypto_assets.collection.http import Client
+from crypto_assets.collection.http import Client, View
+from crypto_assets.collection.limits import Endpoint
 from crypto_assets.errors import ChecksumMismatch, NotPublished
 from crypto_assets.exchanges import Exchange
 from crypto_assets.model import ArchiveObject, SourceFile
@@ -21,13 +22,14 @@ def download(client: Client, archive_url: str, exchange: Exchange, obj: ArchiveO
         ChecksumMismatch: the bytes differ from the published checksum; the error's `content` holds them.
         HostUnreachable, HostRefused: as `Client.get`.
     """
-    response = client.get(f"{archive_url}/{obj.key}")
+    archive = client.at(Endpoint(exchange.name, "archive", "archive"))
+    response = archive.get(f"{archive_url}/{obj.key}")
     content = response.content
     computed = hashlib.sha256(content).hexdigest()
     published = None
     checksum_key = exchange.checksum_key(obj.key)
     if checksum_key:
-        published = _published(client, archive_url, checksum_key)
+        published = _published(archive, archive_url, checksum_key)
         if published != computed:
             error = ChecksumMismatch(
                 f"{obj.key}: published sha256 {published or 'unreadable'}, downloaded {computed} ({len(content)} bytes); "
@@ -41,7 +43,7 @@ def download(client: Client, archive_url: str, exchange: Exchange, obj: ArchiveO
     return content, SourceFile(obj.key, len(content), etag, computed, published, obj.last_modified)
 
 
-def _published(client: Client, archive_url: str, key: str) -> str | None:
+def _published(client: View, archive_url: str, key: str) -> str | None:
     try:
         text = client.get(f"{archive_url}/{key}").text
     except NotPublished:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Protocol
 
+from crypto_assets.collection.limits import Limit
+from crypto_assets.exchanges._rest import Call, Cursor, Rest
 from crypto_assets.model import Series
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+__all__ = ["Call", "Cursor", "Exchange", "Rest", "get", "names"]
 
 
 class Exchange(Protocol):
@@ -21,6 +26,10 @@ class Exchange(Protocol):
     archive_url: str
     listing_url: str
     rest_url: str
+    limits: Mapping[str, Sequence[Limit]]
+    """By budget of one address of ours; `archive` and `listing` are two of them. None: unlimited."""
+    listing_version: int
+    """Of S3's ListObjects: 1 goes on by marker, 2 by continuation token."""
 
     def dataset_names(self, market_type: str) -> tuple[str, ...]:
         """Return the datasets of a market type as collection.yaml names them; empty for an unknown market type."""
@@ -43,6 +52,9 @@ class Exchange(Protocol):
     def checksum_key(self, key: str) -> str | None:
         """Return the key of the published SHA-256, or None where the exchange publishes none."""
 
+    def usual_delay(self, series: Series) -> timedelta:
+        """Return how long after the end of its period an object usually appears, at the earliest."""
+
     def expected_by(self, series: Series, day: date) -> datetime:
         """Return the instant after which a day that is not published counts as missing, not as pending."""
 
@@ -52,6 +64,12 @@ class Exchange(Protocol):
         Raises:
             MalformedFile: the bytes are not what the key promises.
         """
+
+    def counted_weight(self, budget: str, headers: Mapping[str, str]) -> tuple[int, float] | None:
+        """Return what an answer says was used in the calendar window, and its length in seconds; None if it does not say."""
+
+    def rest(self, series: Series) -> Rest | None:
+        """Return how the series is asked for over REST, or None where it cannot be."""
 
 
 @cache

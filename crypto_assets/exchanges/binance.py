@@ -16,12 +16,15 @@ futures. All of it is decided per file by its content.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 
 import pyarrow as pa
 
 from crypto_assets import datasets
+from crypto_assets.collection.limits import Limit
 from crypto_assets.datasets.types import DECIMAL
+from crypto_assets.exchanges._binance_rest import BinanceRest
 from crypto_assets.exchanges._files import instants, read_csv, sides, unzip_one
 from crypto_assets.model import Series
 
@@ -111,6 +114,15 @@ class Binance:
     archive_url = "https://data.binance.vision"
     listing_url = "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision"
     rest_url = "https://api.binance.com"
+    # The host answers list-type=2 too; version 1 is what the exchange's own page asks (binance-public-data, web list script).
+    listing_version = 1
+    # For each address (rest-api.md, "LIMITS"; exchangeInfo, rateLimits). Binance counts calendar minutes; kept in every
+    # sliding window they need nobody's clock. The archive has no limit that its maintainers know of
+    # (binance-public-data #328).
+    limits: Mapping[str, Sequence[Limit]] = {
+        "spot": (Limit(6_000, 60), Limit(300_000, 300, "requests")),
+        "linear": (Limit(2_400, 60),),
+    }
 
     def dataset_names(self, market_type: str) -> tuple[str, ...]:
         bars = tuple(f"ohlcv_{timeframe}" for timeframe in _BAR_TIMEFRAMES)
@@ -154,13 +166,27 @@ class Binance:
     def checksum_key(self, key: str) -> str | None:
         return f"{key}.CHECKSUM"
 
+    def usual_delay(self, series: Series) -> timedelta:
+        # A kline file of 2026-08-29 is of 08:41 the next day; spot comes 4–6 hours after midnight (#181), months on
+        # day 1–3 (#328).
+        return timedelta(days=1) if _monthly_only(series) else timedelta(hours=4)
+
     def expected_by(self, series: Series, day: date) -> datetime:
         if _monthly_only(series):
             return datetime.combine(_month_end(day), time(), UTC) + timedelta(days=1) + _MONTHLY_TOLERANCE
         return datetime.combine(day, time(), UTC) + timedelta(days=1) + _DAILY_TOLERANCE
 
     def parse(self, series: Series, key: str, content: bytes) -> pa.Table:
-        text = unzip_one(key, content)
+        return self._rows(series, key, unzip_one(key, content))
+
+    def counted_weight(self, budget: str, headers: Mapping[str, str]) -> tuple[int, float] | None:
+        used = headers.get("x-mbx-used-weight-1m", "")
+        return (int(used), 60.0) if budget in self.limits and used.isascii() and used.isdigit() else None
+
+    def rest(self, series: Series) -> BinanceRest | None:
+        return BinanceRest(series, self.exchange_symbol, self._rows)
+
+    def _rows(self, series: Series, key: str, text: bytes | bytearray) -> pa.Table:
         spot = series.market_type == "spot"
         match series.table:
             case "ohlcv":

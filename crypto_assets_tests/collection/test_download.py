@@ -140,6 +140,8 @@ def test_a_refusal_of_the_host_is_no_mismatch(serve, client):
 
 def test_an_exchange_without_checksums_says_so(sandbox, client, obj):
     class Plain:
+        name = "plain"
+
         def checksum_key(self, key):
             return None
 

@@ -1,0 +1,223 @@
+"""What to do about a failure, by its cause: one table for statuses, exceptions and ccxt's errors.
+
+| answer or error                                     | decision                                          |
+|-----------------------------------------------------|---------------------------------------------------|
+| no connection, cut, no answer in time               | try again, with backoff                           |
+| 408, 425, 5xx of a moment                           | try again; when the host says, if it says         |
+| 429; 418 and 403 where they mean a ban              | wait, all processes together                      |
+| 404, connection attempts that vanish, open circuit  | later, in another run                             |
+| bytes or rows that are wrong                        | quarantine, later again                           |
+| the rest: 400, 401, 410, 451, bad URL, bad config   | permanent: a person, or nobody, can help          |
+
+Pure: nothing here waits or asks. Sources of the ccxt part: ccxt 4.5 `base/errors.py`, `Exchange.httpExceptions`.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from crypto_assets.errors import (
+    ChecksumMismatch,
+    CircuitOpen,
+    CryptoAssetsError,
+    HostRefused,
+    HostUnreachable,
+    InvalidRows,
+    MalformedFile,
+    NotPublished,
+    PermanentError,
+    TransientError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Try again now, a little later each time (`backoff`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitUntil:
+    """Nobody asks for `seconds`; None: the exchange did not say how long. `ban` is more than a slow-down."""
+
+    seconds: float | None
+    ban: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Not in this run: asking again now gives the same, later may not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """Keep what came for people to see, store nothing; later it may be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Permanent:
+    """Asking again gives the same."""
+
+
+Decision = Retry | WaitUntil | Later | Quarantine | Permanent
+
+_FIRST_WAIT_S = 0.4
+_LONGEST_WAIT_S = 5.0
+_LONGEST_ASKED_S = 259_200.0
+"""No exchange asks for more than three days (Binance's longest ban); what says so is a mistake."""
+
+# 520–527 and 530 are Cloudflare's own words for trouble behind it.
+_PASSING = frozenset({408, 425, 500, 502, 503, 504, 507, 509, *range(520, 528), 529, 530, 598, 599})
+
+# What 403 means is the exchange's choice. Binance: its firewall's limit (rest-api.md, "HTTP Return Codes"); Bybit: more than
+# 600 requests in 5 s, for ten minutes (bybit-exchange.github.io, Rate Limit); OKX: banned (facts of its archive hosts).
+_BANS: dict[str, frozenset[int]] = {
+    "binance": frozenset({403, 418}),
+    "bybit": frozenset({403}),
+    "okx": frozenset({403}),
+}
+# Bitget's archive answers 403 for a file that is not there.
+_ABSENT: dict[str, frozenset[int]] = {"bitget": frozenset({403})}
+
+# ccxt's classes by name, for ccxt is imported late. The nearest ancestor that stands here decides.
+_CCXT: dict[str, Decision] = {
+    "RateLimitExceeded": WaitUntil(None),
+    "DDoSProtection": WaitUntil(None),
+    "OnMaintenance": Retry(),
+    "ExchangeNotAvailable": Retry(),
+    "RequestTimeout": Retry(),
+    "ChecksumError": Retry(),
+    "InvalidNonce": Retry(),
+    "NetworkError": Retry(),
+    "NullResponse": Retry(),
+    "BadResponse": Retry(),
+    "CancelPending": Permanent(),
+    "OperationFailed": Retry(),
+    "RestrictedLocation": Permanent(),
+    "ExchangeError": Permanent(),
+    "UnsubscribeError": Permanent(),
+    "BaseError": Permanent(),
+}
+# `binance GET https://… 404 Not Found {…}`: how ccxt writes what it made of a status.
+_CCXT_STATUS = re.compile(r"https?://\S+ ([1-5]\d\d) ")
+
+
+def decide(
+    failure: int | str | BaseException,
+    *,
+    exchange: str = "",
+    rest: bool = False,
+    retry_after_s: float | None = None,
+) -> Decision:
+    """Return what to do about a status, an exception (ours, httpx's or ccxt's) or the name of a ccxt class.
+
+    Args:
+        exchange: some give a status a meaning of their own.
+        rest: whether it is the exchange's API; an archive refuses single files with what is a ban there.
+        retry_after_s: what the answer asked for.
+    """
+    if isinstance(failure, int):
+        return _of_status(failure, exchange, rest, retry_after_s)
+    if isinstance(failure, str):
+        return _CCXT.get(failure, Permanent())
+    if isinstance(failure, CryptoAssetsError):
+        return _of_ours(failure, exchange, rest, retry_after_s)
+    if isinstance(failure, httpx.HTTPError | httpx.InvalidURL | httpx.StreamError):
+        return _of_httpx(failure)
+    names = [kind.__name__ for kind in type(failure).__mro__]
+    if type(failure).__module__.startswith("ccxt"):
+        return _of_ccxt(names, str(failure), exchange, retry_after_s)
+    return Permanent()
+
+
+def backoff_s(attempt: int) -> float:
+    """Return how long to wait after the n-th attempt (from 1): chance over a span that doubles, so nobody goes in step."""
+    return random.uniform(0.0, min(_FIRST_WAIT_S * 2 ** (attempt - 1), _LONGEST_WAIT_S))  # noqa: S311 - no secret
+
+
+def asked_wait_s(response: httpx.Response) -> float | None:
+    """Return the seconds of a Retry-After header, given as seconds or as an HTTP date; three days at most."""
+    text = response.headers.get("retry-after")
+    if text is None:
+        return None
+    try:
+        asked = float(text)
+        return min(max(0.0, asked), _LONGEST_ASKED_S) if math.isfinite(asked) else None
+    except ValueError:
+        pass
+    try:
+        at = parsedate_to_datetime(text)
+        # By the host's own clock where it tells it, for ours may be wrong.
+        told = response.headers.get("date")
+        now = parsedate_to_datetime(told) if told else datetime.now(UTC)
+        return min(max(0.0, (at - now).total_seconds()), _LONGEST_ASKED_S)
+    except (ValueError, TypeError):  # TypeError: only one of the two names its zone
+        return None
+
+
+def _of_status(status: int, exchange: str, rest: bool, retry_after_s: float | None) -> Decision:
+    if status in _ABSENT.get(exchange, ()) and not rest:
+        return Later()
+    # 418 means a ban wherever it is sent: nobody else uses it in earnest.
+    if status == 418 or (rest and status in _BANS.get(exchange, ())):
+        return WaitUntil(retry_after_s, ban=True)
+    if status == 429:
+        return WaitUntil(retry_after_s)
+    if status in _PASSING:
+        return Retry() if retry_after_s is None else WaitUntil(retry_after_s)
+    # 403 of an archive is one file that is refused for now, or an edge that has had enough: not at once again.
+    return Later() if status in (403, 404) else Permanent()
+
+
+def _of_ours(error: CryptoAssetsError, exchange: str, rest: bool, retry_after_s: float | None) -> Decision:
+    match error:
+        case HostRefused():
+            asked = error.retry_after_s if retry_after_s is None else retry_after_s
+            return _of_status(error.status, exchange, rest, asked)
+        case HostUnreachable():
+            cause = error.__cause__
+            return _of_httpx(cause) if isinstance(cause, httpx.HTTPError) else Retry()
+        case ChecksumMismatch() | MalformedFile() | InvalidRows():
+            return Quarantine()
+        case CircuitOpen() | NotPublished():
+            return Later()
+        case PermanentError():
+            return Permanent()
+        case TransientError():  # Postgres, and what is still to come
+            return Retry()
+        case _:  # Stopped and ConfigError too: nobody wants it tried again
+            return Permanent()
+
+
+def _of_httpx(error: Exception) -> Decision:
+    match error:
+        # TCP itself has tried to connect several times until then: a host that drops packets is not asked again now.
+        case httpx.ConnectTimeout() | httpx.TooManyRedirects():
+            return Later()
+        case httpx.UnsupportedProtocol() | httpx.LocalProtocolError() | httpx.InvalidURL() | httpx.StreamError():
+            return Permanent()
+        case httpx.HTTPStatusError():
+            return _of_status(error.response.status_code, "", False, None)
+        case _:
+            return Retry()
+
+
+def _of_ccxt(names: list[str], message: str, exchange: str, retry_after_s: float | None) -> Decision:
+    """Return the decision for a ccxt error.
+
+    ccxt makes ExchangeNotAvailable of 400, 403, 404, 451 and of OKX's 429 as well, so a status in the message counts more.
+    """
+    found = next((_CCXT[name] for name in names if name in _CCXT), Permanent())
+    status = _CCXT_STATUS.search(message)
+    if "ExchangeNotAvailable" in names and "OnMaintenance" not in names and status:
+        return _of_status(int(status[1]), exchange, True, retry_after_s)
+    if isinstance(found, WaitUntil):
+        banned = status is not None and int(status[1]) in (*_BANS.get(exchange, ()), 418)
+        return WaitUntil(retry_after_s, ban=banned)
+    return found

@@ -1,0 +1,248 @@
+"""Limits, cool-downs and circuit breakers, shared by every process."""
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+_BUDGETS = (
+    """
+CREATE TABLE collection.budgets (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    exchange text NOT NULL,
+    egress text NOT NULL,
+    budget text NOT NULL,
+    limits text[] NOT NULL DEFAULT '{}',
+    log_began boolean NOT NULL DEFAULT false,
+    clock_low_s double precision,
+    clock_high_s double precision,
+    cool_until timestamptz,
+    cool_status integer NOT NULL DEFAULT 0,
+    cool_reason text NOT NULL DEFAULT '',
+    strikes integer NOT NULL DEFAULT 0,
+    UNIQUE (exchange, egress, budget)
+)
+""",
+    "COMMENT ON TABLE collection.budgets IS 'What shares a set of limits and a cool-down, for one address of ours.'",
+    "COMMENT ON COLUMN collection.budgets.egress IS 'the address by which the exchange knows us, under a name of ours'",
+    "COMMENT ON COLUMN collection.budgets.log_began IS 'whether grants were ever written: an empty log was then lost'",
+    (
+        "COMMENT ON COLUMN collection.budgets.clock_low_s IS "
+        "'the exchange''s clock minus this server''s lies between clock_low_s and clock_high_s, by its Date headers'"
+    ),
+    "COMMENT ON COLUMN collection.budgets.cool_until IS 'nobody asks before; the exchange said so, or refused'",
+    "COMMENT ON COLUMN collection.budgets.cool_status IS 'HTTP status of the refusal'",
+    "COMMENT ON COLUMN collection.budgets.strikes IS 'refusals without Retry-After in a row: each doubles the cool-down'",
+    # Not written to the WAL: a grant is worth nothing an hour later. A crash of the server empties it, which log_began tells.
+    """
+CREATE UNLOGGED TABLE collection.grants (
+    budget_id integer NOT NULL,
+    id bigint NOT NULL,
+    granted_at timestamptz NOT NULL,
+    weight bigint NOT NULL,
+    requests bigint NOT NULL DEFAULT 1,
+    weight_before bigint NOT NULL,
+    requests_before bigint NOT NULL,
+    is_foreign boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (budget_id, id)
+)
+""",
+    "CREATE INDEX grants_weight_before ON collection.grants (budget_id, weight_before, id)",
+    "CREATE INDEX grants_requests_before ON collection.grants (budget_id, requests_before, id)",
+    "CREATE INDEX grants_granted_at ON collection.grants (budget_id, granted_at)",
+    "COMMENT ON TABLE collection.grants IS 'The requests that were let through lately, in the order of their instants.'",
+    (
+        "COMMENT ON COLUMN collection.grants.granted_at IS "
+        "'by this server''s clock; the request arrived at the exchange at most a pad later, or the instant is moved'"
+    ),
+    "COMMENT ON COLUMN collection.grants.weight_before IS 'sum of the weights of all rows before this one, deleted ones too'",
+    "COMMENT ON COLUMN collection.grants.is_foreign IS 'use by others on our address, as the exchange reported it'",
+)
+
+# Appends one row to the log; the caller holds the lock of the budget.
+_APPEND = """
+CREATE FUNCTION collection.append_grant(
+    the_budget integer, its_instant timestamptz, its_weight bigint, its_requests bigint, others boolean
+) RETURNS bigint LANGUAGE sql AS $$
+    INSERT INTO collection.grants
+    SELECT the_budget, coalesce(l.id, 0) + 1, its_instant, its_weight, its_requests,
+           coalesce(l.weight_before + l.weight, 0), coalesce(l.requests_before + l.requests, 0), others
+    FROM (SELECT 1) one LEFT JOIN
+         (SELECT * FROM collection.grants WHERE budget_id = the_budget ORDER BY id DESC LIMIT 1) l ON true
+    RETURNING id
+$$
+"""
+
+# Adds what others have used: what the exchange has counted in a calendar window, less what the log has of that window.
+# Both ends are read so that use of ours is never taken for use by others.
+_ADD_FOREIGN = """
+CREATE FUNCTION collection.add_foreign_use(
+    the_budget integer, counted bigint, sent timestamptz, answered timestamptz, window_s double precision,
+    pad_s double precision, low_s double precision, high_s double precision
+) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    number bigint := floor((extract(epoch FROM sent) + low_s) / window_s);
+    first_instant timestamptz;
+    ours bigint;
+BEGIN
+    IF number <> floor((extract(epoch FROM answered) + high_s) / window_s) THEN
+        RETURN;  -- it may have been counted in the window before
+    END IF;
+    first_instant := to_timestamp(number * window_s - high_s - pad_s);
+    SELECT coalesce(sum(weight), 0) INTO ours FROM collection.grants
+    WHERE budget_id = the_budget AND granted_at >= first_instant AND (granted_at <= answered OR is_foreign);
+    IF counted > ours THEN
+        PERFORM collection.append_grant(the_budget, clock_timestamp(), counted - ours, 0, true);
+    END IF;
+END $$
+"""
+
+# One call is one grant. The lock is first come, first served, so processes take turns however many threads each has; it
+# is held while waiting, so a heavy request is not overtaken for ever. Whoever is killed while waiting loses both.
+_TAKE = """
+CREATE FUNCTION collection.take_grant(
+    the_budget integer, its_weight bigint, spacing_s double precision, pad_s double precision,
+    amounts bigint[], windows_s double precision[], pads_s double precision[], in_weights boolean[], aligned boolean[],
+    counted bigint, counted_sent timestamptz, counted_answered timestamptz, counted_window_s double precision,
+    OUT grant_id bigint, OUT grant_instant timestamptz,
+    OUT cool_s double precision, OUT cool_status integer, OUT cool_reason text
+) LANGUAGE plpgsql AS $$
+DECLARE
+    budget collection.budgets;
+    latest collection.grants;
+    now_instant timestamptz;
+    due timestamptz;
+    blocking timestamptz;
+    number bigint;
+    used bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock(7214301, the_budget);
+    LOOP
+        SELECT * INTO STRICT budget FROM collection.budgets WHERE id = the_budget;
+        now_instant := clock_timestamp();
+        IF budget.cool_until > now_instant THEN
+            cool_s := extract(epoch FROM budget.cool_until - now_instant);
+            cool_status := budget.cool_status;
+            cool_reason := budget.cool_reason;
+            RETURN;
+        END IF;
+        SELECT * INTO latest FROM collection.grants WHERE budget_id = the_budget ORDER BY id DESC LIMIT 1;
+        IF NOT FOUND THEN
+            -- Nothing was granted yet; or a crash has emptied the log, and then everything counts as used.
+            used := CASE WHEN budget.log_began THEN (SELECT max(amount) FROM unnest(amounts) amount) ELSE 0 END;
+            UPDATE collection.budgets SET log_began = true WHERE id = the_budget AND NOT log_began;
+            PERFORM collection.append_grant(the_budget, now_instant, used, used, used > 0);
+            CONTINUE;
+        END IF;
+        IF latest.granted_at > now_instant + interval '1 second' THEN
+            -- This server's clock was put back.
+            UPDATE collection.grants SET granted_at = now_instant
+            WHERE budget_id = the_budget AND granted_at > now_instant;
+            CONTINUE;
+        END IF;
+        IF counted IS NOT NULL AND budget.clock_low_s IS NOT NULL THEN
+            PERFORM collection.add_foreign_use(the_budget, counted, counted_sent, counted_answered, counted_window_s,
+                pad_s, budget.clock_low_s, budget.clock_high_s);
+            counted := NULL;
+            CONTINUE;
+        END IF;
+        due := latest.granted_at + make_interval(secs => spacing_s);
+        FOR n IN 1 .. cardinality(amounts) LOOP
+            blocking := NULL;
+            IF aligned[n] AND budget.clock_high_s - budget.clock_low_s < windows_s[n] / 4 THEN
+                -- The window that has begun for sure; what may have arrived in it counts, and the next one is waited for.
+                number := floor((extract(epoch FROM now_instant) + budget.clock_low_s) / windows_s[n]);
+                blocking := to_timestamp(number * windows_s[n] - budget.clock_high_s - pad_s);
+                SELECT CASE WHEN in_weights[n] THEN latest.weight_before + latest.weight - g.weight_before
+                            ELSE latest.requests_before + latest.requests - g.requests_before END
+                INTO used FROM collection.grants g WHERE budget_id = the_budget AND granted_at >= blocking
+                ORDER BY granted_at, id LIMIT 1;
+                IF used + (CASE WHEN in_weights[n] THEN its_weight ELSE 1 END) > amounts[n] THEN
+                    due := greatest(due, to_timestamp((number + 1) * windows_s[n] - budget.clock_low_s));
+                END IF;
+            ELSIF in_weights[n] THEN
+                SELECT g.granted_at INTO blocking FROM collection.grants g
+                WHERE budget_id = the_budget
+                    AND weight_before < latest.weight_before + latest.weight + its_weight - amounts[n]
+                ORDER BY weight_before DESC, id DESC LIMIT 1;
+                due := greatest(due, blocking + make_interval(secs => windows_s[n] + pads_s[n]));
+            ELSE
+                SELECT g.granted_at INTO blocking FROM collection.grants g
+                WHERE budget_id = the_budget
+                    AND requests_before < latest.requests_before + latest.requests + 1 - amounts[n]
+                ORDER BY requests_before DESC, id DESC LIMIT 1;
+                due := greatest(due, blocking + make_interval(secs => windows_s[n] + pads_s[n]));
+            END IF;
+        END LOOP;
+        EXIT WHEN due <= now_instant;
+        PERFORM pg_sleep(extract(epoch FROM due - now_instant));
+        -- Again from the start: instants may have been moved, and a cool-down may have begun.
+    END LOOP;
+    grant_instant := clock_timestamp();
+    grant_id := collection.append_grant(the_budget, grant_instant, its_weight, 1, false);
+    IF grant_id % 50 = 0 THEN
+        DELETE FROM collection.grants
+        WHERE budget_id = the_budget AND id < grant_id AND granted_at < grant_instant
+            - make_interval(secs => (SELECT 2 * max(window_s) + 60 FROM unnest(windows_s) window_s));
+    END IF;
+END $$
+"""
+
+# What contradicts the interval known so far replaces it: a clock has been put right.
+_LEARN = """
+CREATE FUNCTION collection.learn_clock(the_budget integer, low_s double precision, high_s double precision)
+RETURNS void LANGUAGE sql AS $$
+    UPDATE collection.budgets SET
+        clock_low_s = CASE WHEN low_s <= clock_high_s AND high_s >= clock_low_s
+            THEN greatest(clock_low_s, low_s) ELSE low_s END,
+        clock_high_s = CASE WHEN low_s <= clock_high_s AND high_s >= clock_low_s
+            THEN least(clock_high_s, high_s) ELSE high_s END
+    WHERE id = the_budget
+$$
+"""
+
+# Moves a request that may have arrived later than its pad, and with it what was granted meanwhile: the log stays in order.
+_MOVE = """
+CREATE FUNCTION collection.move_grant(the_budget integer, its_id bigint, ago_s double precision)
+RETURNS void LANGUAGE sql AS $$
+    UPDATE collection.grants SET granted_at = clock_timestamp() - make_interval(secs => ago_s)
+    WHERE budget_id = the_budget AND id >= its_id AND granted_at < clock_timestamp() - make_interval(secs => ago_s)
+$$
+"""
+
+_BREAKERS = (
+    """
+CREATE TABLE collection.breakers (
+    exchange text NOT NULL,
+    egress text NOT NULL,
+    kind text NOT NULL,
+    host text NOT NULL,
+    failures integer NOT NULL DEFAULT 0,
+    failing_since timestamptz,
+    openings integer NOT NULL DEFAULT 0,
+    open_until timestamptz,
+    probe_until timestamptz,
+    last_error text NOT NULL DEFAULT '',
+    changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (exchange, egress, kind, host)
+)
+""",
+    (
+        "COMMENT ON TABLE collection.breakers IS "
+        "'Hosts that failed lately. Open until open_until, half-open after it until a probe succeeds, closed where it is null.'"
+    ),
+    "COMMENT ON COLUMN collection.breakers.failures IS 'in a row'",
+    "COMMENT ON COLUMN collection.breakers.failing_since IS 'when the first of them began'",
+    "COMMENT ON COLUMN collection.breakers.openings IS 'in a row: each doubles the time until the next probe'",
+    "COMMENT ON COLUMN collection.breakers.probe_until IS 'one process probes until then; if it dies, another may'",
+)
+
+_STATEMENTS: tuple[str, ...] = (*_BUDGETS, _APPEND, _ADD_FOREIGN, _TAKE, _LEARN, _MOVE, *_BREAKERS)
+
+
+def upgrade() -> None:
+    """Create everything."""
+    # As psycopg gets it: Alembic would read the colons of `:=` and the percent signs as parameters.
+    connection = op.get_bind().connection.cursor()
+    for statement in _STATEMENTS:
+        connection.execute(statement)

@@ -1,0 +1,124 @@
+"""Former versions of partitions, corrections, and the journal of what is being published."""
+
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+_PARTITION = """
+    exchange text NOT NULL,
+    market_type text NOT NULL,
+    symbol text NOT NULL,
+    dataset text NOT NULL,
+    day date NOT NULL,
+"""
+
+_STATEMENTS = (
+    """
+    ALTER TABLE collection.partitions
+        ADD COLUMN known_from timestamptz,
+        ADD COLUMN corrections integer NOT NULL DEFAULT 0,
+        ADD COLUMN reported_at timestamptz
+    """,
+    "UPDATE collection.partitions SET known_from = collected_at WHERE path IS NOT NULL",
+    "COMMENT ON COLUMN collection.partitions.known_from IS 'since when the rows that are stored are known'",
+    "COMMENT ON COLUMN collection.partitions.corrections IS 'how often stored rows were replaced by others'",
+    "COMMENT ON COLUMN collection.partitions.reported_at IS 'when Dagster was told of this outcome; null: not yet'",
+    "CREATE INDEX partitions_unreported ON collection.partitions (updated_at) WHERE reported_at IS NULL",
+    f"""
+    CREATE TABLE collection.versions ({_PARTITION}
+        number integer NOT NULL,
+        content_sha256 text NOT NULL,
+        path text,
+        rows bigint NOT NULL,
+        source text NOT NULL,
+        source_key text NOT NULL,
+        source_etag text NOT NULL,
+        source_sha256 text NOT NULL,
+        known_from timestamptz NOT NULL,
+        known_to timestamptz NOT NULL,
+        PRIMARY KEY (exchange, market_type, symbol, dataset, day, number)
+    )
+    """,
+    "CREATE INDEX versions_path ON collection.versions (path)",
+    "COMMENT ON TABLE collection.versions IS 'Former versions of stored days, with other rows; the first is number 1.'",
+    "COMMENT ON COLUMN collection.versions.path IS 'of the kept file in the lake; null: it was damaged or gone already'",
+    "COMMENT ON COLUMN collection.versions.known_to IS 'when the next version took its place'",
+    f"""
+    CREATE TABLE collection.growth ({_PARTITION}
+        known_to timestamptz NOT NULL,
+        rows bigint NOT NULL,
+        PRIMARY KEY (exchange, market_type, symbol, dataset, day, known_to)
+    )
+    """,
+    "COMMENT ON TABLE collection.growth IS 'Provisional days that grew: until known_to only the first rows were known.'",
+    f"""
+    CREATE TABLE collection.corrections (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, {_PARTITION}
+        found_at timestamptz NOT NULL,
+        run_id text,
+        text text NOT NULL,
+        version integer,
+        former_sha256 text NOT NULL,
+        sha256 text NOT NULL,
+        former_source text NOT NULL,
+        source text NOT NULL,
+        former_source_key text NOT NULL,
+        source_key text NOT NULL,
+        former_source_sha256 text NOT NULL,
+        source_sha256 text NOT NULL,
+        former_rows bigint NOT NULL,
+        rows bigint NOT NULL,
+        rows_added bigint,
+        rows_removed bigint,
+        rows_changed bigint,
+        columns text[] NOT NULL,
+        price_change double precision,
+        price_column text,
+        price_key text,
+        price_before numeric,
+        price_after numeric,
+        volume_change numeric,
+        volume_column text,
+        volume_key text,
+        volume_before numeric,
+        volume_after numeric,
+        examples jsonb NOT NULL
+    )
+    """,
+    "CREATE INDEX corrections_partition ON collection.corrections (exchange, market_type, symbol, dataset, day)",
+    "CREATE INDEX corrections_found_at ON collection.corrections (found_at)",
+    "COMMENT ON TABLE collection.corrections IS 'Every replacement of a stored day, those with equal rows too.'",
+    "COMMENT ON COLUMN collection.corrections.version IS 'number in collection.versions; null: the rows are equal'",
+    "COMMENT ON COLUMN collection.corrections.former_sha256 IS 'of the Parquet file, as sha256'",
+    "COMMENT ON COLUMN collection.corrections.rows_changed IS 'same key, another value; null: the former rows are lost'",
+    "COMMENT ON COLUMN collection.corrections.price_change IS 'greatest relative one; Infinity where it was 0 before'",
+    "COMMENT ON COLUMN collection.corrections.price_key IS 'key of the row, an instant in UTC or an id'",
+    "COMMENT ON COLUMN collection.corrections.volume_change IS 'greatest in the first amounts that changed'",
+    "COMMENT ON COLUMN collection.corrections.examples IS 'the first differences in the order of the key'",
+    """
+    CREATE TABLE collection.journal (
+        lake text NOT NULL,
+        path text NOT NULL,
+        folder text NOT NULL,
+        staged text NOT NULL,
+        kept text,
+        former_sha256 text,
+        sha256 text NOT NULL,
+        run_id text,
+        host text NOT NULL,
+        pid integer NOT NULL,
+        began_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        PRIMARY KEY (lake, path)
+    )
+    """,
+    "COMMENT ON TABLE collection.journal IS 'Files that are being published; see crypto_assets/collection/journal.py.'",
+    "COMMENT ON COLUMN collection.journal.folder IS 'what the publishing process holds an advisory lock on'",
+    "COMMENT ON COLUMN collection.journal.kept IS 'where the former file lies meanwhile; null: there was none'",
+)
+
+
+def upgrade() -> None:
+    """Create everything."""
+    for statement in _STATEMENTS:
+        op.execute(statement)

@@ -1,0 +1,113 @@
+"""What each archive prefix is known to hold, and when it is to be looked at again."""
+
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+
+_STATEMENTS: tuple[str, ...] = (
+    """
+    CREATE TABLE collection.prefixes (
+        exchange text NOT NULL,
+        prefix text NOT NULL,
+        market_type text NOT NULL,
+        symbol text NOT NULL,
+        dataset text NOT NULL,
+        entry text NOT NULL,
+        since date,
+        first_day date,
+        last_day date,
+        objects integer NOT NULL DEFAULT 0,
+        recent bytea NOT NULL DEFAULT '',
+        delay_s integer,
+        tries integer NOT NULL DEFAULT 0,
+        looked_at timestamptz,
+        next_look_at timestamptz NOT NULL,
+        walked_at timestamptz,
+        next_walk_at timestamptz,
+        probed_at timestamptz,
+        problem text,
+        PRIMARY KEY (exchange, prefix)
+    ) WITH (fillfactor = 70)
+    """,
+    "CREATE INDEX prefixes_next_look ON collection.prefixes (entry, next_look_at)",
+    "CREATE INDEX prefixes_next_walk ON collection.prefixes (entry, next_walk_at)",
+    "COMMENT ON TABLE collection.prefixes IS 'The listing prefix of each symbol that a sensor watches.'",
+    (
+        "COMMENT ON COLUMN collection.prefixes.entry IS "
+        "'digest of the entry of collection.yaml that watches it: exchange, market type, datasets, symbols, start'"
+    ),
+    "COMMENT ON COLUMN collection.prefixes.since IS 'marks are complete from this day on; null: never listed'",
+    "COMMENT ON COLUMN collection.prefixes.first_day IS 'first day that the archive lists, before since too'",
+    "COMMENT ON COLUMN collection.prefixes.recent IS 'the marks of the last objects, as in prefix_marks'",
+    (
+        "COMMENT ON COLUMN collection.prefixes.delay_s IS "
+        "'shortest time between the end of a period and its publication, of the last objects'"
+    ),
+    "COMMENT ON COLUMN collection.prefixes.tries IS 'looks in a row that found the expected object not yet there'",
+    "COMMENT ON COLUMN collection.prefixes.problem IS 'why the last look at this prefix failed'",
+    """
+    CREATE TABLE collection.prefix_marks (
+        exchange text NOT NULL,
+        prefix text NOT NULL,
+        marks bytea NOT NULL,
+        PRIMARY KEY (exchange, prefix)
+    )
+    """,
+    "ALTER TABLE collection.prefix_marks ALTER COLUMN marks SET STORAGE EXTERNAL",
+    (
+        "COMMENT ON TABLE collection.prefix_marks IS 'Every object listed under a prefix, eight bytes each: the first day "
+        "of its period (uint16, days since 2000-01-01) and BLAKE2b-48 of etag, size and last_modified. "
+        "The key follows from the day.'"
+    ),
+    """
+    CREATE TABLE collection.discoveries (
+        discovery_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        entry text NOT NULL,
+        exchange text NOT NULL,
+        market_type text NOT NULL,
+        symbol text NOT NULL,
+        dataset text NOT NULL,
+        kind text NOT NULL CHECK (kind IN ('history', 'new', 'late', 'probed', 'republished')),
+        priority smallint NOT NULL,
+        first_day date NOT NULL,
+        last_day date NOT NULL,
+        content text NOT NULL,
+        found_at timestamptz NOT NULL,
+        run_key text,
+        requested_at timestamptz,
+        delivered_at timestamptz
+    )
+    """,
+    (
+        "CREATE INDEX discoveries_open ON collection.discoveries (entry, priority DESC, discovery_id) "
+        "WHERE delivered_at IS NULL"
+    ),
+    "CREATE INDEX discoveries_run_key ON collection.discoveries (run_key) WHERE delivered_at IS NULL",
+    "CREATE INDEX discoveries_symbol ON collection.discoveries (exchange, market_type, symbol, dataset, first_day)",
+    (
+        "COMMENT ON TABLE collection.discoveries IS "
+        "'Days whose objects appeared or changed, written with the marks; what Dagster has not taken is asked again.'"
+    ),
+    "COMMENT ON COLUMN collection.discoveries.content IS 'digest of days and marks of the objects'",
+    "COMMENT ON COLUMN collection.discoveries.run_key IS 'of its run request; the same when asked again'",
+    "COMMENT ON COLUMN collection.discoveries.delivered_at IS 'when the sensor cursor said that Dagster has the run'",
+    """
+    CREATE TABLE collection.listing_hosts (
+        exchange text NOT NULL,
+        host text NOT NULL,
+        failures integer NOT NULL,
+        message text NOT NULL,
+        failed_at timestamptz NOT NULL,
+        retry_at timestamptz NOT NULL,
+        PRIMARY KEY (exchange, host)
+    )
+    """,
+    "COMMENT ON TABLE collection.listing_hosts IS 'Listing hosts whose last looks failed, and when they are asked again.'",
+)
+
+
+def upgrade() -> None:
+    """Create everything."""
+    for statement in _STATEMENTS:
+        op.execute(statement)
