@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from crypto_assets.collection.versions import Correction
+
 MARKET_TYPES = ("spot", "linear", "inverse")
 DAY = timedelta(days=1)
 
@@ -115,10 +117,14 @@ def unified_symbol(text: str, market_type: str) -> str:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Partition:
-    """One symbol over one UTC day, half-open: [start, end)."""
+    """One symbol over one UTC day, half-open: [start, end).
+
+    `until` is set for a day that is not over: its rows are those before that instant.
+    """
 
     symbol: str
     day: date
+    until: datetime | None = field(default=None, compare=False)
 
     @property
     def start(self) -> datetime:
@@ -255,7 +261,7 @@ class Outcome:
 
     `reason` is empty for a partition that is simply there; otherwise one line for people. `evidence` is the same for
     programs. `unchanged` is true where the stored file was already the one the archive has. `warehouse_rows` counts the rows
-    of the day in each table that was loaded.
+    of the day in each table that was loaded. `correction` says what changed where another version was stored before.
     """
 
     series: Series
@@ -269,6 +275,7 @@ class Outcome:
     unchanged: bool = False
     warehouse_rows: Mapping[str, int] = field(default_factory=dict)
     duration_s: float = 0.0
+    correction: Correction | None = None
 
     @property
     def failed_checks(self) -> list[str]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from crypto_assets.errors import BadContent, CryptoAssetsError, InvalidRows
-from crypto_assets.model import Outcome, Partition, Series, SourceFile, State, StoredFile
+from crypto_assets.model import ArchiveObject, Outcome, Partition, Series, SourceFile, State, StoredFile
 
 if TYPE_CHECKING:
     from crypto_assets.storage.lake import Lake
@@ -29,9 +30,19 @@ class Target:
     collect: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class RestDay(ArchiveObject):
+    """A day that REST is asked for as an archive is asked for an object; `archive` says why the archive does not give it."""
+
+    archive: Outcome | None = None
+
+
 @dataclass(slots=True)
 class Day:
-    """One day on its way: rows that were parsed, or an outcome that is already final."""
+    """One day on its way: rows that were parsed, or an outcome that is already final.
+
+    `reason` and `evidence` go with the rows of a provisional day; `lacking` says why its rows are not all there.
+    """
 
     target: Target
     partition: Partition
@@ -41,6 +52,9 @@ class Day:
     known: StoredFile | None = None
     outcome: Outcome | None = None
     fetch_s: float = 0.0
+    reason: str = ""
+    lacking: str = ""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def series(self) -> Series:

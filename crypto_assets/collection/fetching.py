@@ -1,10 +1,10 @@
-"""Getting the days of a target: where they are, and their rows, from the archive or from the lake. Runs in threads."""
+"""Getting the days of a target: where they are, and their rows, from archive, REST or the lake. Runs in threads."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,12 +12,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crypto_assets import datasets, exchanges
-from crypto_assets.collection.days import Day, Target, quarantine, refused
+from crypto_assets.collection.days import Day, RestDay, Target, quarantine, refused
 from crypto_assets.collection.download import download
 from crypto_assets.collection.http import Client
 from crypto_assets.collection.locate import Located, locate
+from crypto_assets.collection.rest import RestFeed
+from crypto_assets.collection.rest_days import RestDays, again, not_over
 from crypto_assets.config import Collection
-from crypto_assets.errors import ChecksumMismatch, CryptoAssetsError, InvalidRows, MalformedFile, StoredDataError
+from crypto_assets.errors import (
+    ChecksumMismatch,
+    CryptoAssetsError,
+    InvalidRows,
+    MalformedFile,
+    Stopped,
+    StoredDataError,
+)
 from crypto_assets.model import ArchiveObject, Outcome, Partition, Series, State
 
 if TYPE_CHECKING:
@@ -39,36 +48,64 @@ class Fetcher:
         self._lake = lake
         self._ledger = ledger
         self._now = now
+        self._rest = RestDays(RestFeed(client, collection), lake)
 
     def locate(self, target: Target) -> tuple[Located, Known]:
         """Return the objects that hold the days of a target, and what the ledger knows of these days."""
-        known = {
+        known = self._known(target, target.days[0], target.days[-1])
+        if not target.collect:
+            return Located([(ArchiveObject(str(day), 0, ""), (day,)) for day in target.days], []), known
+        now = self._now()
+        # No archive has today: its listing is not asked for it.
+        today = now.astimezone(UTC).date() if self._rest.serves(target) else None
+        located = self._in_archive(target, [day for day in target.days if day != today], now)
+        absent, asked = [], []
+        if today in target.days:
+            located = Located(located.holders, [*located.absent, not_over(target, today)])
+        for outcome in located.absent:
+            day = outcome.partition.day
+            if self._rest.may_have(target, outcome, known.get(day), now):
+                asked.append((self._rest.holder(target, outcome), (day,)))
+            else:
+                absent.append(outcome)
+        return Located([*located.holders, *asked], absent), known
+
+    def _known(self, target: Target, first: date, last: date) -> Known:
+        return {
             record.day: record
             for record in self._ledger.partitions(
                 exchange=target.series.exchange,
                 market_type=target.series.market_type,
                 symbols=[target.symbol],
                 datasets=[target.series.dataset],
-                first=target.days[0],
-                last=target.days[-1],
+                first=first,
+                last=last,
             )
         }
-        if not target.collect:
-            return Located([(ArchiveObject(str(day), 0, ""), (day,)) for day in target.days], []), known
+
+    def _in_archive(self, target: Target, days: Sequence[date], now: datetime) -> Located:
+        if not days:
+            return Located([], [])
         exchange = exchanges.get(target.series.exchange)
-        listing_url = self._collection.urls(exchange.name).listing_url or exchange.listing_url
+        urls = self._collection.urls(exchange.name)
+        listing_url, archive_url = urls.listing_url or exchange.listing_url, urls.archive_url or exchange.archive_url
         try:
-            located = locate(
-                self._client, exchange, listing_url, target.series, target.symbol, target.days, self._now()
-            )
+            located = locate(self._client, exchange, listing_url, target.series, target.symbol, days, now, archive_url)
+        except Stopped:
+            raise
         except CryptoAssetsError as error:
-            return Located([], [refused(target, day, error) for day in target.days]), known
+            return Located([], [refused(target, day, error) for day in days])
         self._ledger.record_objects(exchange.name, [obj for obj, _ in located.holders])
-        return located, known
+        return located
 
     def fetch(self, target: Target, obj: ArchiveObject, days: Sequence[date], known: Known) -> list[Day]:
-        """Return the days that one object gives: from the lake where it has them from this very object, else downloaded."""
+        """Return the days that one object gives: from the lake where it has them from this very object, else downloaded.
+
+        A file that cannot be used gives its days to REST, unless the archive's own version of them is stored.
+        """
         started = time.perf_counter()
+        if isinstance(obj, RestDay):
+            return [self._rest.fetch(target, obj.archive, known.get(day)) for day in days if obj.archive]
         if not target.collect:
             return [self._from_lake(target, day, known.get(day), None) for day in days]
         current = [self._from_lake(target, day, known.get(day), obj) for day in days]
@@ -83,7 +120,9 @@ class Fetcher:
             parts = _split(target.series, rows, obj.key, exchange.period(obj.key), days)
         except (ChecksumMismatch, MalformedFile, InvalidRows) as error:
             path = quarantine(self._lake, obj.key, content or getattr(error, "content", b""), error)
-            return [Day(target, Partition(target.symbol, d), outcome=refused(target, d, error, path)) for d in days]
+            return [self._instead(target, refused(target, d, error, path), known.get(d)) for d in days]
+        except Stopped:
+            raise
         except CryptoAssetsError as error:
             return [Day(target, Partition(target.symbol, d), outcome=refused(target, d, error)) for d in days]
         took = (time.perf_counter() - started) / len(days)
@@ -91,6 +130,18 @@ class Fetcher:
             Day(target, Partition(target.symbol, d), part, source, content, fetch_s=took)
             for d, part in zip(days, parts, strict=True)
         ]
+
+    def instead(self, target: Target, outcome: Outcome) -> Day:
+        """Return a day whose file was refused from REST, where that may be asked; else with its outcome."""
+        if not (target.collect and self._rest.serves(target)):
+            return Day(target, outcome.partition, outcome=outcome)
+        day = outcome.partition.day
+        return self._instead(target, outcome, self._known(target, day, day).get(day))
+
+    def _instead(self, target: Target, outcome: Outcome, record: PartitionRecord | None) -> Day:
+        if self._rest.may_have(target, outcome, record, self._now()):
+            return self._rest.fetch(target, outcome, record)
+        return Day(target, outcome.partition, outcome=outcome)
 
     def _from_lake(self, target: Target, day: date, record: PartitionRecord | None, obj: ArchiveObject | None) -> Day:
         """Return the day as the lake has it, if that is the day of `obj` (None: any); else one with an outcome.
@@ -121,6 +172,8 @@ class Fetcher:
             return missing
         if stored.sha256 != record.content_sha256:
             return missing
+        if source.source == "rest":
+            return again(target, rows, source, stored, record)
         return Day(target, partition, rows, source, known=stored)
 
 
