@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from crypto_assets import datasets
 from crypto_assets.config import settings
-from crypto_assets.errors import ConfigError
+from crypto_assets.errors import ConfigError, StoredDataError
 from crypto_assets.model import DAY, Series, path_symbol, unified_symbol
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def read(
     exact: bool = False,
     columns: Sequence[str] | None = None,
     source: Literal["lake", "warehouse"] = "lake",
+    as_of: Moment | None = None,
 ) -> pd.DataFrame:
     """Return the stored rows of one symbol, in the order of time.
 
@@ -48,13 +49,16 @@ def read(
         exact: `decimal.Decimal` in place of float64, digit for digit what the exchange published.
         columns: some of the dataset's columns; all by default.
         source: `lake` reads Parquet, `warehouse` reads Postgres.
+        as_of: the rows as they were known at this instant, or at the end of this day, UTC: days that were corrected later as
+            they stood before, days that were first collected later not at all. From the lake only.
 
     Returns:
         A DataFrame with a plain index and UTC microsecond times; empty, with the same columns, where nothing is stored.
 
     Raises:
-        ConfigError: an unknown dataset, column or symbol text, an end before the start, or a symbol of which nothing is
-            stored while other symbols of the series are.
+        ConfigError: an unknown dataset, column or symbol text, an end before the start, a symbol of which nothing is
+            stored while other symbols of the series are, or `as_of` for the warehouse.
+        StoredDataError: a file that was in force at `as_of` is damaged or lost.
     """
     try:
         series = Series.named(exchange, market_type, dataset)
@@ -62,9 +66,15 @@ def read(
     except ValueError as error:
         raise ConfigError(str(error)) from None
     begin, after = _bounds(start, end)
+    known_at = None if as_of is None else _known_at(as_of)
     if source == "warehouse":
+        if known_at is not None:
+            raise ConfigError(
+                "as_of: expected source='lake', found 'warehouse'; Postgres holds the newest version of each day only, "
+                "the lake keeps the former ones"
+            )
         return _from_warehouse(series, unified, begin, after, exact, columns)
-    return _from_lake(series, unified, begin, after, exact, columns)
+    return _from_lake(series, unified, begin, after, exact, columns, known_at)
 
 
 def _bounds(start: Moment, end: Moment) -> tuple[datetime, datetime]:
@@ -76,6 +86,12 @@ def _bounds(start: Moment, end: Moment) -> tuple[datetime, datetime]:
     if after < begin:
         raise ConfigError(f"start {start}, end {end}: expected the start before the end")
     return begin, after
+
+
+def _known_at(moment: Moment) -> datetime:
+    """Return the instant that `as_of` means; a day means its last one."""
+    instant, is_day = _instant("as_of", moment)
+    return instant + DAY - timedelta(microseconds=1) if is_day else instant
 
 
 def _instant(name: str, moment: Moment) -> tuple[datetime, bool]:
@@ -98,7 +114,13 @@ def _parse(text: str) -> date:
 
 
 def _from_lake(
-    series: Series, symbol: str, begin: datetime, after: datetime, exact: bool, columns: Sequence[str] | None
+    series: Series,
+    symbol: str,
+    begin: datetime,
+    after: datetime,
+    exact: bool,
+    columns: Sequence[str] | None,
+    known_at: datetime | None,
 ) -> pd.DataFrame:
     from crypto_assets.collection.frames import to_frame
     from crypto_assets.storage.lake import Lake
@@ -116,6 +138,8 @@ def _from_lake(
     lake = Lake(settings().lake)
     if last < begin.date():
         rows = pa.schema([dataset.schema.field(name) for name in needed]).empty_table()
+    elif known_at is not None:
+        rows = _as_known(lake, series, symbol, begin.date(), last, needed, known_at)
     else:
         rows = lake.read(series, symbol, begin.date(), last, needed)
     times = rows.column(dataset.time_column)
@@ -125,6 +149,35 @@ def _from_lake(
         _require_stored(lake, series, symbol)
     rows = rows.select(wanted)
     return rows.to_pandas() if exact else to_frame(rows)
+
+
+def _as_known(
+    lake: Lake, series: Series, symbol: str, first: date, last: date, columns: Sequence[str], at: datetime
+) -> pa.Table:
+    """Return the rows of the days from first to last, both included, as they were known at an instant."""
+    from crypto_assets.collection.ledger import Ledger
+    from crypto_assets.storage import postgres_url
+    from crypto_assets.storage.migrations import migrate
+
+    url = postgres_url(settings())
+    migrate(url)
+    with Ledger(url) as ledger:
+
+        def found() -> pa.Table:
+            files = []
+            for file in ledger.known_files(series, symbol, first, last, at):
+                if file.path is None:
+                    raise StoredDataError(
+                        f"{series} {symbol} {file.day}: expected the version that was known at {at:%Y-%m-%d %H:%M:%S} UTC, "
+                        "found that its file was damaged or gone before it was replaced; ask for other days or a later as_of"
+                    )
+                files.append((file.path, file.sha256, file.rows))
+            return lake.read_versions(series, files, columns)
+
+        try:
+            return found()
+        except StoredDataError:
+            return found()  # a day may just have been replaced; what is lost stays lost
 
 
 def _require_stored(lake: Lake, series: Series, symbol: str) -> None:

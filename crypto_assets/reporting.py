@@ -9,8 +9,10 @@ import dagster as dg
 import pyarrow as pa
 
 from crypto_assets.checks import all_checks, checks_of
+from crypto_assets.collection.ledger import Ledger
 from crypto_assets.collection.loads import warehouse_tables
 from crypto_assets.collection.pipeline import Tally
+from crypto_assets.collection.progress import RunState
 from crypto_assets.config import Collection
 from crypto_assets.instance.events import report
 from crypto_assets.model import COMPLETE_STATES, STORED_STATES, Finding, Outcome, Severity, State
@@ -21,6 +23,8 @@ PROBLEMS_SHOWN = 200
 PROBLEMS_LOGGED = 20
 SPANS_SHOWN = 20
 LOG_INTERVAL_S = 2.0
+PAUSED_TAG = "crypto_assets/paused"
+TAG_LENGTH = 200
 
 
 class Reporter:
@@ -29,9 +33,13 @@ class Reporter:
     Only days that are stored, or of which there is nothing to store, are reported as materialised.
     """
 
-    def __init__(self, context: dg.AssetExecutionContext, collection: Collection, total: int) -> None:
+    def __init__(
+        self, context: dg.AssetExecutionContext, collection: Collection, total: int, ledger: Ledger | None = None
+    ) -> None:
+        """Without a ledger nobody remembers what was reported."""
         self._context = context
         self._collection = collection
+        self._ledger = ledger
         self._total = total
         self._done = 0
         self._logged_at = time.monotonic()
@@ -52,8 +60,19 @@ class Reporter:
             if present:
                 materializations += self._warehouse_materializations(outcome)
         report(self._context, materializations, evaluations)
+        if self._ledger is not None:
+            # After the report: of a process that is killed in between, Dagster hears twice, never not at all.
+            self._ledger.mark_reported(outcomes, self._context.run.run_id)
         self._done += len(outcomes)
         self._log(outcomes)
+
+    def state(self, state: RunState, reason: str) -> None:
+        """Say in the run's log and in its tags that it is paused, or that it goes on."""
+        paused = state is RunState.PAUSED
+        self._context.log.warning(f"paused: {reason}") if paused else self._context.log.info("goes on")
+        self._context.instance.add_run_tags(
+            self._context.run.run_id, {PAUSED_TAG: reason[:TAG_LENGTH] if paused else "no longer"}
+        )
 
     def _log(self, outcomes: Sequence[Outcome]) -> None:
         """Write what is worth a line in the run's log; each line is a transaction, so there are few."""
@@ -61,6 +80,14 @@ class Reporter:
         if problems:
             more = f"\n… and {len(problems) - PROBLEMS_LOGGED} more" if len(problems) > PROBLEMS_LOGGED else ""
             self._context.log.warning("\n".join(problems[:PROBLEMS_LOGGED]) + more)
+        corrected = [
+            f"{_name(o)}: corrected: {o.correction.text}"
+            for o in outcomes
+            if o.correction and o.correction.changes_rows
+        ]
+        if corrected:
+            more = f"\n… and {len(corrected) - PROBLEMS_LOGGED} more" if len(corrected) > PROBLEMS_LOGGED else ""
+            self._context.log.info("\n".join(corrected[:PROBLEMS_LOGGED]) + more)
         if time.monotonic() - self._logged_at >= LOG_INTERVAL_S or self._done == self._total:
             self._logged_at = time.monotonic()
             self._context.log.info(f"{self._done} of {self._total} days done; {outcomes[-1].partition}")
@@ -105,8 +132,8 @@ class Reporter:
                     asset_key=key,
                     check_name=check.name,
                     passed=finding.passed,
-                    metadata=_evidence(finding),
-                    severity=_severity(check.severity),
+                    metadata=evidence_metadata(finding),
+                    severity=severity_of(check.severity),
                     partition=outcome.partition.day.isoformat(),
                 )
             )
@@ -114,7 +141,7 @@ class Reporter:
 
     def finish(self) -> None:
         """Report one summary of each check over the whole run, which is what the UI shows first."""
-        severities = {check.name: _severity(check.severity) for check in all_checks()}
+        severities = {check.name: severity_of(check.severity) for check in all_checks()}
         evaluations = []
         for key, (passed, failed) in self._results.items():
             if len(passed) + len(failed) == 1 and self._context.has_partition_key:
@@ -156,6 +183,8 @@ def _materialization(key: dg.AssetKey, outcome: Outcome, rows: pa.Table | None) 
         if chart:
             metadata["candles"] = dg.MetadataValue.md(chart)
         metadata["rows"] = dg.MetadataValue.md(preview(rows))
+    if outcome.correction:
+        metadata["correction"] = dg.MetadataValue.md(outcome.correction.markdown)
     if outcome.source:
         metadata |= {"source_object": outcome.source.key, "source_sha256": outcome.source.sha256}
     if outcome.stored:
@@ -179,22 +208,27 @@ def _checks_text(outcome: Outcome) -> str:
     return f"{', '.join(failed)} failed, {passed} passed" if failed else f"all {passed} passed"
 
 
-def _evidence(finding: Finding) -> Mapping[str, Any]:
+def evidence_metadata(finding: Finding) -> Mapping[str, Any]:
+    """Return a finding's evidence as the metadata of an evaluation."""
     return {
         name: value if isinstance(value, int | float | str | bool) else evidence_text(value)
         for name, value in finding.evidence.items()
     }
 
 
-def _severity(severity: Severity) -> dg.AssetCheckSeverity:
+def severity_of(severity: Severity) -> dg.AssetCheckSeverity:
+    """Return what Dagster calls a severity."""
     return dg.AssetCheckSeverity.ERROR if severity is Severity.BLOCK else dg.AssetCheckSeverity.WARN
 
 
 def problem_line(outcome: Outcome) -> str:
     """Return the one line that names a day that is not there and why."""
+    return f"{_name(outcome)}: {outcome.state}: {outcome.reason}"
+
+
+def _name(outcome: Outcome) -> str:
     series = outcome.series
-    names = f"{series.exchange} {series.market_type} {outcome.partition.symbol} {series.dataset}"
-    return f"{names} {outcome.partition.day}: {outcome.state}: {outcome.reason}"
+    return f"{series.exchange} {series.market_type} {outcome.partition.symbol} {series.dataset} {outcome.partition.day}"
 
 
 def failure_text(tally: Tally) -> str:

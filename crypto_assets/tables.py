@@ -60,6 +60,7 @@ def record_table(records: Sequence[Any]) -> Table:
 
 def summary_table(summaries: Sequence[Any]) -> Table:
     table = _table()
+    table.add_column("corrected", justify="right")
     table.add_column("first day")
     table.add_column("last day")
     for summary in summaries:
@@ -71,7 +72,7 @@ def summary_table(summaries: Sequence[Any]) -> Table:
             summary.checks,
             summary.failed_checks,
         )
-        table.add_row(*row, str(summary.first_day), str(summary.last_day))
+        table.add_row(*row, str(summary.corrections), str(summary.first_day), str(summary.last_day))
     return table
 
 
@@ -83,6 +84,7 @@ def summary_json(summary: Any) -> dict[str, Any]:
         "size_bytes": summary.size_bytes,
         "checks": summary.checks,
         "failed_checks": summary.failed_checks,
+        "corrections": summary.corrections,
         "first_day": str(summary.first_day),
         "last_day": str(summary.last_day),
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -15,9 +17,13 @@ import pytest
 
 import crypto_assets
 from crypto_assets import datasets
+from crypto_assets.collection.days import Day, Target
+from crypto_assets.collection.ledger import Ledger
 from crypto_assets.collection.loads import Load
-from crypto_assets.errors import ConfigError
-from crypto_assets.model import Partition, Series, SourceFile
+from crypto_assets.collection.publishing import Publisher
+from crypto_assets.config import parse_collection
+from crypto_assets.errors import ConfigError, StoredDataError
+from crypto_assets.model import Outcome, Partition, Series, SourceFile, State, StoredFile
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.migrations import migrate
 from crypto_assets.storage.warehouse import Warehouse
@@ -158,6 +164,110 @@ def test_the_warehouse_gives_bars_that_were_derived(postgres_url: str, monkeypat
         "binance", "BTC/USDT", "ohlcv_5m", "2024-01-01T08:00", "2024-01-01T16:00", source="warehouse"
     )
     assert list(half["trade_count"]) == [11]
+
+
+class History:
+    """Publishes versions of days, and remembers the instant after each."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.lake = Lake(str(folder))
+        self.warehouse, self.ledger = Warehouse(url), Ledger(url)
+        entry = {"exchange": "binance", "market_type": "spot", "datasets": ["ohlcv_1m"], "symbols": ["BTC/USDT"]}
+        self.collection = parse_collection({"series": [{**entry, "start": FIRST}]})
+
+    def publish(self, days: dict[date, pa.Table], name: str, source: str = "archive") -> datetime:
+        def published(day: Day, stored: StoredFile, *_: Any) -> Outcome:
+            return Outcome(BARS, day.partition, State.AVAILABLE, source=day.source, stored=stored)
+
+        batch = [
+            Day(
+                Target(BARS, "BTC/USDT", (day,)),
+                Partition("BTC/USDT", day),
+                rows,
+                SourceFile(name, 1, name, name, source=source),
+            )
+            for day, rows in days.items()
+        ]
+        with ThreadPoolExecutor(2) as pool:
+            Publisher(pool, self.collection, self.lake, self.warehouse, self.ledger, None).publish(batch, [], published)
+        return datetime.now(UTC)
+
+
+@pytest.fixture
+def history(postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[History]:
+    monkeypatch.setenv("CRYPTO_ASSETS_POSTGRES_URL", postgres_url)
+    monkeypatch.setenv("CRYPTO_ASSETS_LAKE_URL", str(tmp_path / "lake"))
+    migrate(postgres_url)
+    history = History(postgres_url, tmp_path / "lake")
+    with history.warehouse, history.ledger:
+        yield history
+
+
+DAYS = [FIRST + timedelta(days=n) for n in range(3)]
+
+
+def doubled(day: date) -> pa.Table:
+    """Return the bars of a day with other trade counts."""
+    rows = bars(day)
+    counts = pa.array([value * 100 for value in rows.column("trade_count").to_pylist()])
+    return rows.set_column(rows.schema.get_field_index("trade_count"), "trade_count", counts).cast(rows.schema)
+
+
+def test_rows_are_read_as_they_were_known(history: History) -> None:
+    start = datetime.now(UTC)
+    first = history.publish({DAYS[0]: bars(DAYS[0]), DAYS[1]: bars(DAYS[1])}, "a")
+    second = history.publish({DAYS[1]: doubled(DAYS[1]), DAYS[2]: bars(DAYS[2])}, "b")
+    third = history.publish({DAYS[1]: bars(DAYS[1]).slice(0, 1)}, "c")
+
+    def known(at: Any) -> list[int]:
+        return counts(DAYS[0], DAYS[2], as_of=at)
+
+    assert known(start) == []
+    assert known(first) == [10, 11, 12, 20, 21, 22]
+    assert known(second) == [10, 11, 12, 2000, 2100, 2200, 30, 31, 32]
+    assert known(third) == counts(DAYS[0], DAYS[2]) == [10, 11, 12, 20, 30, 31, 32]
+    assert known(third.date()) == known(third)
+    assert known(start.date() - timedelta(days=1)) == []
+    assert known(second.isoformat()) == known(second)
+    assert known(datetime.now(UTC) + timedelta(days=9)) == known(third)
+    half = counts("2024-01-02T08:00", "2024-01-03T08:00", as_of=second)
+    assert half == [2100, 2200, 30]
+    assert counts(DAYS[1], DAYS[1], as_of=second, columns=["open_time", "trade_count"]) == [2000, 2100, 2200]
+    exact = crypto_assets.read("binance", "BTC/USDT", "ohlcv_1m", DAYS[1], DAYS[1], as_of=first, exact=True)
+    assert list(exact["close"]) == VALUES
+
+
+def test_rows_that_were_published_again_unchanged_are_known_since_the_first_time(history: History) -> None:
+    first = history.publish({FIRST: bars(FIRST)}, "a")
+    history.publish({FIRST: bars(FIRST)}, "b")
+    assert counts(FIRST, FIRST, as_of=first) == [10, 11, 12]
+
+
+def test_provisional_rows_count_as_known_from_when_they_came(history: History) -> None:
+    instants = [history.publish({FIRST: bars(FIRST).slice(0, count)}, f"r{count}", "rest") for count in (1, 2, 3)]
+    last = history.publish({FIRST: doubled(FIRST)}, "a")
+    assert [counts(FIRST, FIRST, as_of=at) for at in instants] == [[10], [10, 11], [10, 11, 12]]
+    assert counts(FIRST, FIRST, as_of=last) == [1000, 1100, 1200]
+
+
+def test_a_version_that_is_lost_is_not_silently_left_out(history: History, tmp_path: Path) -> None:
+    first = history.publish({FIRST: bars(FIRST), DAYS[1]: bars(DAYS[1])}, "a")
+    path = tmp_path / "lake" / history.lake.path(BARS, Partition("BTC/USDT", FIRST))
+    path.write_bytes(b"PAR1")
+    with pytest.raises(StoredDataError, match="expected sha256"):
+        counts(FIRST, FIRST, as_of=first)
+    history.publish({FIRST: doubled(FIRST)}, "b")
+    with pytest.raises(StoredDataError, match="damaged or gone before it was replaced"):
+        counts(FIRST, DAYS[1], as_of=first)
+    assert counts(DAYS[1], DAYS[1], as_of=first) == [20, 21, 22]
+    assert counts(FIRST, DAYS[1]) == [1000, 1100, 1200, 20, 21, 22]
+
+
+def test_the_warehouse_has_no_former_versions(history: History) -> None:
+    with pytest.raises(ConfigError, match=r"as_of: expected source='lake'.*newest version of each day only"):
+        counts(FIRST, FIRST, as_of="2024-05-01", source="warehouse")
+    with pytest.raises(ConfigError, match="as_of: expected a day like"):
+        counts(FIRST, FIRST, as_of="yesterday")
 
 
 def test_importing_the_package_is_cheap_and_reading_is_there() -> None:

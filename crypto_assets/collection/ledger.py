@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+import psycopg
 from psycopg.rows import class_row
 
+from crypto_assets.collection.corrections import CorrectionRecord, KnownFile, find_corrections, known_files
 from crypto_assets.collection.database import Database
-from crypto_assets.model import ArchiveObject, Outcome, State
+from crypto_assets.collection.recording import COLUMNS, RECORD_OUTCOMES, key_of, row_of
+from crypto_assets.model import ArchiveObject, Outcome, Partition, Series, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,8 @@ class PartitionRecord:
     """One row of `collection.partitions`. `rows` to `path` are of the stored file, `source_*` of the object it came from.
 
     `attempt_error` says why the last attempt to collect the day again failed while the former version stays in force.
+    `known_from` is the instant since when the stored rows are known, `corrections` how often others took their place, and
+    `reported_at` when Dagster was told of this outcome (None: it was not, or not yet).
     """
 
     exchange: str
@@ -47,6 +51,9 @@ class PartitionRecord:
     run_id: str | None
     collected_at: datetime | None
     updated_at: datetime
+    known_from: datetime | None
+    corrections: int
+    reported_at: datetime | None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", State(self.state))
@@ -54,7 +61,10 @@ class PartitionRecord:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Coverage of one symbol of a series: days by state, rows and bytes stored, check results, first and last day known."""
+    """Coverage of one symbol of a series: days by state, rows and bytes stored, check results, first and last day known.
+
+    `corrections` counts how often rows of a stored day were replaced by others.
+    """
 
     exchange: str
     market_type: str
@@ -65,88 +75,23 @@ class Summary:
     size_bytes: int
     checks: int
     failed_checks: int
+    corrections: int
     first_day: date
     last_day: date
 
-
-_STORED = (
-    "rows",
-    "size_bytes",
-    "content_sha256",
-    "path",
-    "source",
-    "source_key",
-    "source_etag",
-    "source_size_bytes",
-    "source_sha256",
-    "source_published_sha256",
-    "source_last_modified",
-    "findings",
-    "failed_checks",
-    "collected_at",
-)
-
-_PARTITION_TYPES = {
-    "exchange": "text",
-    "market_type": "text",
-    "symbol": "text",
-    "dataset": "text",
-    "day": "date",
-    "state": "text",
-    "reason": "text",
-    "evidence": "jsonb",
-    "rows": "bigint",
-    "size_bytes": "bigint",
-    "content_sha256": "text",
-    "path": "text",
-    "source": "text",
-    "source_key": "text",
-    "source_etag": "text",
-    "source_size_bytes": "bigint",
-    "source_sha256": "text",
-    "source_published_sha256": "text",
-    "source_last_modified": "timestamptz",
-    "findings": "jsonb",
-}
-
-# Where the table has a stored file and the new outcome has none, the stored version stays in force.
-_KEEPS = "(p.path IS NOT NULL AND excluded.path IS NULL)"
-
-# The exchange has a file that is not the stored one, and it could not be used.
-_REFUSED = (
-    f"({_KEEPS} AND (excluded.evidence ->> 'error' IN "
-    "('ChecksumMismatch', 'MalformedFile', 'BadContainer', 'BadContent', 'InvalidRows')) IS TRUE)"
-)
-
-_RECORD_OUTCOMES = f"""
-INSERT INTO collection.partitions AS p ({", ".join(_PARTITION_TYPES)}, failed_checks, run_id, collected_at)
-SELECT {", ".join(f"o.{name}" for name in _PARTITION_TYPES)},
-    ARRAY(SELECT f.key FROM jsonb_each(o.findings) f WHERE f.value->>'passed' = 'false' ORDER BY f.key),
-    %(run_id)s,
-    CASE WHEN o.path IS NOT NULL THEN clock_timestamp() END
-FROM unnest({", ".join(f"%({name})s::{kind}[]" for name, kind in _PARTITION_TYPES.items())})
-    AS o ({", ".join(_PARTITION_TYPES)})
-ON CONFLICT (exchange, market_type, symbol, dataset, day) DO UPDATE SET
-    state = CASE WHEN {_REFUSED} THEN 'corrected' WHEN {_KEEPS} THEN p.state ELSE excluded.state END,
-    reason = CASE WHEN {_KEEPS} AND NOT {_REFUSED} THEN p.reason ELSE excluded.reason END,
-    evidence = CASE WHEN {_KEEPS} AND NOT {_REFUSED} THEN p.evidence ELSE excluded.evidence END,
-    {", ".join(f"{name} = CASE WHEN {_KEEPS} THEN p.{name} ELSE excluded.{name} END" for name in _STORED)},
-    attempt_error = CASE WHEN {_KEEPS} THEN excluded.reason END,
-    run_id = excluded.run_id,
-    updated_at = clock_timestamp()
-"""
 
 _RECORD_OBJECTS = """
 WITH seen AS (
     SELECT * FROM unnest(%(keys)s::text[], %(sizes)s::bigint[], %(etags)s::text[], %(modified)s::timestamptz[])
         AS o (key, size_bytes, etag, last_modified)
 ), former AS (
-    SELECT a.key, a.size_bytes, a.etag, a.last_seen FROM collection.archive_objects a
+    SELECT a.key, a.size_bytes, a.etag, a.last_seen, a.last_modified FROM collection.archive_objects a
     JOIN seen USING (key) WHERE a.exchange = %(exchange)s
 ), written AS (
     INSERT INTO collection.archive_objects AS a (exchange, key, size_bytes, etag, last_modified)
-    SELECT %(exchange)s, key, seen.size_bytes, seen.etag, last_modified FROM seen LEFT JOIN former USING (key)
-    WHERE former.key IS NULL OR (former.etag, former.size_bytes) <> (seen.etag, seen.size_bytes)
+    SELECT %(exchange)s, key, seen.size_bytes, seen.etag, seen.last_modified FROM seen LEFT JOIN former USING (key)
+    WHERE former.key IS NULL OR (former.etag, former.size_bytes, former.last_modified)
+        <> (seen.etag, seen.size_bytes, seen.last_modified)
         OR former.last_seen < now() - interval '1 hour'
     ORDER BY key
     ON CONFLICT (exchange, key) DO UPDATE SET
@@ -155,7 +100,8 @@ WITH seen AS (
         computed_sha256 = CASE WHEN a.etag = excluded.etag THEN a.computed_sha256 END
 )
 SELECT seen.key, former.key IS NULL FROM seen LEFT JOIN former USING (key)
-WHERE former.key IS NULL OR (former.etag, former.size_bytes) <> (seen.etag, seen.size_bytes)
+WHERE former.key IS NULL OR (former.etag, former.size_bytes, former.last_modified)
+    <> (seen.etag, seen.size_bytes, seen.last_modified)
 """
 
 _RECORD_CHECKSUMS = """
@@ -171,7 +117,7 @@ class Ledger(Database):
     def record_objects(self, exchange: str, objects: Sequence[ArchiveObject]) -> tuple[list[str], list[str]]:
         """Remember the objects of a listing; return the keys that are new and those that changed since last seen.
 
-        Changed means another etag or size. Objects as before are written once an hour at most: `last_seen` is that exact.
+        Changed means another etag, size or time. Objects as before are written once an hour at most: so exact is `last_seen`.
         """
         if not objects:
             return [], []
@@ -187,25 +133,39 @@ class Ledger(Database):
             rows = connection.execute(_RECORD_OBJECTS, values).fetchall()
         return [key for key, new in rows if new], [key for key, new in rows if not new]
 
-    def record_outcomes(self, outcomes: Sequence[Outcome], run_id: str | None = None) -> None:
+    def record_outcomes(
+        self,
+        outcomes: Sequence[Outcome],
+        run_id: str | None = None,
+        *,
+        connection: psycopg.Connection[Any] | None = None,
+        at: datetime | None = None,
+        same_rows: Container[Partition] = (),
+    ) -> None:
         """Remember what became of some partitions, in one transaction; the last outcome of a partition counts.
 
         An outcome without a stored file does not erase a version that is stored: the file and its findings stay, and the
         reason becomes the record's `attempt_error`. The state stays too (the host does not answer, the object is gone: what
         is stored is as good as before), unless the exchange has another version that was refused: that is `corrected`, which
         is not complete, so that the day is tried again and nobody takes the stored version for the newest.
+
+        Args:
+            connection: whose transaction is taken part in; one of its own by default.
+            at: since when stored rows are known; now by default.
+            same_rows: partitions whose file is another one with the rows that were known already, or these and more.
         """
         # In the order of the key: two processes that record the same partitions wait for each other, not in a circle.
-        outcomes = sorted({_key(outcome): outcome for outcome in outcomes}.values(), key=_key)
+        outcomes = sorted({key_of(outcome): outcome for outcome in outcomes}.values(), key=key_of)
         if not outcomes:
             return
-        columns: dict[str, list[Any]] = {name: [] for name in _PARTITION_TYPES}
+        columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
         for outcome in outcomes:
-            for name, value in _row(outcome).items():
+            for name, value in row_of(outcome).items():
                 columns[name].append(value)
         downloaded = [o for o in outcomes if o.source and o.source.source == "archive" and not o.unchanged]
-        with self.transaction() as connection:
-            connection.execute(_RECORD_OUTCOMES, {**columns, "run_id": run_id})
+        known = [outcome.partition in same_rows for outcome in outcomes]
+        with nullcontext(connection) if connection else self.transaction() as connection:
+            connection.execute(RECORD_OUTCOMES, {**columns, "run_id": run_id, "at": at, "same_rows": known})
             if downloaded:
                 sources = [outcome.source for outcome in downloaded if outcome.source]
                 connection.execute(
@@ -217,6 +177,51 @@ class Ledger(Database):
                         "computed": [source.sha256 for source in sources],
                     },
                 )
+
+    def mark_reported(self, outcomes: Sequence[Outcome], run_id: str | None) -> None:
+        """Remember that Dagster knows some outcomes of a run; those that another run has recorded again since stay open."""
+        keys = sorted(map(key_of, outcomes))
+        names = ("exchange", "market_type", "symbol", "dataset", "day")
+        if not keys:
+            return
+        with self.transaction() as connection:
+            connection.execute(
+                f"""UPDATE collection.partitions p SET reported_at = clock_timestamp()
+                FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::date[]) AS o ({", ".join(names)})
+                WHERE {" AND ".join(f"p.{name} = o.{name}" for name in names)} AND p.run_id IS NOT DISTINCT FROM %s""",
+                (*map(list, zip(*keys, strict=True)), run_id),
+            )
+
+    def corrections(
+        self,
+        *,
+        exchange: str | None = None,
+        market_type: str | None = None,
+        symbols: Sequence[str] | None = None,
+        datasets: Sequence[str] | None = None,
+        first: date | None = None,
+        last: date | None = None,
+        equal_rows: bool = True,
+        limit: int | None = None,
+    ) -> list[CorrectionRecord]:
+        """Return the replacements of stored days that match all of what is given, the latest first.
+
+        Args:
+            equal_rows: those too that changed no row: the day was published again, in another file.
+            limit: that many at most.
+        """
+        conditions = _conditions(
+            exchange=exchange, market_type=market_type, symbols=symbols, datasets=datasets, first=first, last=last
+        )
+        if not equal_rows:
+            conditions["(version IS NOT NULL) = %s"] = True
+        with self.transaction() as connection:
+            return find_corrections(connection, conditions, limit)
+
+    def known_files(self, series: Series, symbol: str, first: date, last: date, at: datetime) -> list[KnownFile]:
+        """Return the files that held the days from first to last, both included, at an instant; days in order."""
+        with self.transaction() as connection:
+            return known_files(connection, series, symbol, first, last, at)
 
     def partitions(
         self,
@@ -230,16 +235,15 @@ class Ledger(Database):
         states: Sequence[State] | None = None,
     ) -> list[PartitionRecord]:
         """Return the partitions that match all of what is given, by series, symbol and day; both days are included."""
-        conditions = {
-            "exchange = %s": exchange,
-            "market_type = %s": market_type,
-            "symbol = ANY(%s)": list(symbols) if symbols is not None else None,
-            "dataset = ANY(%s)": list(datasets) if datasets is not None else None,
-            "day >= %s": first,
-            "day <= %s": last,
-            "state = ANY(%s)": [state.value for state in states] if states is not None else None,
-        }
-        given = {text: value for text, value in conditions.items() if value is not None}
+        given = _conditions(
+            exchange=exchange,
+            market_type=market_type,
+            symbols=symbols,
+            datasets=datasets,
+            first=first,
+            last=last,
+            states=states and [state.value for state in states],
+        )
         names = ", ".join(PartitionRecord.__dataclass_fields__)
         query = (
             f"SELECT {names} FROM collection.partitions WHERE {' AND '.join(given) or 'true'} "
@@ -254,12 +258,14 @@ class Ledger(Database):
             SELECT exchange, market_type, symbol, dataset, jsonb_object_agg(state, days) AS states,
                 sum(rows)::bigint AS rows, sum(size_bytes)::bigint AS size_bytes,
                 sum(checks)::bigint AS checks, sum(failed)::bigint AS failed_checks,
+                sum(corrections)::bigint AS corrections,
                 min(first_day) AS first_day, max(last_day) AS last_day
             FROM (
                 SELECT exchange, market_type, symbol, dataset, state, count(*) AS days,
                     coalesce(sum(rows), 0) AS rows, coalesce(sum(size_bytes), 0) AS size_bytes,
                     sum((SELECT count(*) FROM jsonb_object_keys(findings))) AS checks,
-                    sum(cardinality(failed_checks)) AS failed, min(day) AS first_day, max(day) AS last_day
+                    sum(cardinality(failed_checks)) AS failed, sum(corrections) AS corrections,
+                    min(day) AS first_day, max(day) AS last_day
                 FROM collection.partitions GROUP BY 1, 2, 3, 4, 5
             ) by_state
             GROUP BY 1, 2, 3, 4 ORDER BY exchange, market_type, dataset, symbol
@@ -276,51 +282,18 @@ class Ledger(Database):
         return int(row[0]) if row else 0
 
 
-def _key(outcome: Outcome) -> tuple[str, str, str, str, date]:
-    series, partition = outcome.series, outcome.partition
-    return series.exchange, series.market_type, partition.symbol, series.dataset, partition.day
+_CONDITIONS = {
+    "exchange": "exchange = %s",
+    "market_type": "market_type = %s",
+    "symbols": "symbol = ANY(%s)",
+    "datasets": "dataset = ANY(%s)",
+    "first": "day >= %s",
+    "last": "day <= %s",
+    "states": "state = ANY(%s)",
+}
 
 
-def _json(value: Mapping[str, Any]) -> str:
-    """Return JSON as Postgres takes it: without NaN and infinities, and without the character 0."""
-    try:
-        text = json.dumps(value, default=str, allow_nan=False)
-    except ValueError:
-        text = json.dumps(_finite(value), default=str)
-    return text.replace("\\u0000", "\\ufffd")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
-
-
-def _row(outcome: Outcome) -> dict[str, Any]:
-    stored, source = outcome.stored, outcome.source
-    return {
-        "exchange": outcome.series.exchange,
-        "market_type": outcome.series.market_type,
-        "symbol": outcome.partition.symbol,
-        "dataset": outcome.series.dataset,
-        "day": outcome.partition.day,
-        "state": outcome.state.value,
-        "reason": outcome.reason.replace("\0", "\ufffd"),
-        "evidence": _json(outcome.evidence) if outcome.evidence else "{}",
-        "rows": stored.rows if stored else None,
-        "size_bytes": stored.size_bytes if stored else None,
-        "content_sha256": stored.sha256 if stored else None,
-        "path": stored.path if stored else None,
-        "source": source.source if source else None,
-        "source_key": source.key if source else None,
-        "source_etag": source.etag if source else None,
-        "source_size_bytes": source.size_bytes if source else None,
-        "source_sha256": source.sha256 if source else None,
-        "source_published_sha256": source.published_sha256 if source else None,
-        "source_last_modified": source.last_modified if source else None,
-        "findings": _json({name: {**f.evidence, "passed": bool(f.passed)} for name, f in outcome.findings.items()}),
-    }
+def _conditions(**wanted: Any) -> dict[str, Any]:
+    """Return the conditions that are given, as SQL, and their values."""
+    given = {name: value for name, value in wanted.items() if value is not None}
+    return {_CONDITIONS[name]: value if isinstance(value, str | date) else list(value) for name, value in given.items()}

@@ -1,21 +1,22 @@
-"""Validating, writing and recording batches of days. Runs in a thread of its own, one batch at a time."""
+"""Judging batches of days, and what becomes of each. Runs in a thread of its own, one batch at a time."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from crypto_assets.collection.days import Day, quarantine, refused
-from crypto_assets.collection.loads import StoredDay, loads
+from crypto_assets.collection.days import Day, Target, quarantine, refused
+from crypto_assets.collection.publishing import Publisher
 from crypto_assets.collection.validation import blocking, degrading, validate
+from crypto_assets.collection.versions import Correction
 from crypto_assets.config import Collection
 from crypto_assets.errors import InvalidRows
-from crypto_assets.model import Finding, Outcome, Partition, Series, State, StoredFile
+from crypto_assets.model import Finding, Outcome, State, StoredFile
 
 if TYPE_CHECKING:
     from crypto_assets.collection.ledger import Ledger
@@ -25,38 +26,37 @@ if TYPE_CHECKING:
 OnBatch = Callable[[Sequence[Outcome], Sequence[pa.Table | None]], None]
 """Called after each batch with what became of its days and, for stored ones, their rows."""
 
+Instead = Callable[[Target, Outcome], Day]
+"""Called for a day that the archive gave and that was refused; returns it from another source, or with its outcome."""
+
 
 class Storer:
     """Takes batches of fetched days of one series all the rest of their way."""
 
     def __init__(
         self,
-        writers: ThreadPoolExecutor,
+        writers: Executor,
         collection: Collection,
         lake: Lake,
         warehouse: Warehouse,
         ledger: Ledger,
         run_id: str | None,
         on_batch: OnBatch,
+        instead: Instead | None = None,
     ) -> None:
-        self._writers = writers
-        self._collection = collection
         self._lake = lake
-        self._warehouse = warehouse
-        self._ledger = ledger
-        self._run_id = run_id
+        self._publisher = Publisher(writers, collection, lake, warehouse, ledger, run_id)
         self._on_batch = on_batch
+        self._instead = instead
 
     def store(self, batch: Sequence[Day]) -> list[Outcome]:
         """Validate, write and record one batch of days of one series; return what became of each."""
         started = time.perf_counter()
         series = batch[0].series
-        here = [day for day in batch if day.outcome is None and day.rows is not None and day.rows.num_rows]
-        findings = (
-            dict(zip(map(id, here), validate(series, [(d.partition, d.parsed) for d in here]), strict=True))
-            if here
-            else {}
-        )
+        findings = _validated(batch)
+        fetched, batch = batch, [self._second(day, findings) for day in batch]
+        # What came instead is judged like the others. (`fetched` stays, for findings are found by identity.)
+        findings |= _validated([day for day, first in zip(batch, fetched, strict=True) if day is not first])
         outcomes: dict[int, Outcome] = {}
         good: list[Day] = []
         for day in batch:
@@ -68,61 +68,66 @@ class Storer:
                 outcomes[id(day)] = self._refuse(day, wrong, findings[id(day)])
             else:
                 good.append(day)
-        files = list(self._writers.map(self._write, good))
-        counts = self._load(series, good, files)
-        took = (time.perf_counter() - started) / len(batch)
-        for day, stored, rows in zip(good, files, counts, strict=True):
-            lacking = degrading(series.table, findings[id(day)])
-            outcomes[id(day)] = Outcome(
+
+        def published(day: Day, stored: StoredFile, rows: Mapping[str, int], correction: Correction | None) -> Outcome:
+            found = findings[id(day)]
+            lacking = degrading(series.table, found)
+            took = (time.perf_counter() - started) / len(batch)
+            return Outcome(
                 series,
                 day.partition,
-                State.DEGRADED if lacking else State.AVAILABLE,
-                _lacking(lacking, findings[id(day)]),
-                {},
+                _state(day, lacking),
+                "; ".join(filter(None, [day.reason, day.lacking, _lacking(lacking, found)])),
+                day.evidence,
                 day.source,
                 stored,
-                findings[id(day)],
+                found,
                 unchanged=day.known is not None,
                 warehouse_rows=rows,
                 duration_s=round(day.fetch_s + took, 4),
+                correction=correction,
             )
+
+        bad = [outcomes[id(day)] for day in batch if id(day) in outcomes and day.target.collect]
+        outcomes |= self._publisher.publish(good, bad, published)
         ordered = [outcomes[id(day)] for day in batch]
-        collected = [outcome for day, outcome in zip(batch, ordered, strict=True) if day.target.collect]
-        if collected:
-            self._ledger.record_outcomes(collected, self._run_id)
         self._on_batch(ordered, [day.rows if outcomes[id(day)].stored else None for day in batch])
         return ordered
 
-    def _write(self, day: Day) -> StoredFile:
-        if day.known is not None:
-            return day.known
-        assert day.source is not None  # noqa: S101  a parsed day has one; tells the type checker
-        return self._lake.write(day.series, day.partition, day.parsed, day.source)
-
-    def _load(self, series: Series, good: Sequence[Day], files: Sequence[StoredFile]) -> list[Mapping[str, int]]:
-        tables = good[0].target.tables if good else ()
-        if not tables:
-            return [{}] * len(good)
-        days = [
-            StoredDay(day.partition, day.parsed, stored.sha256, day.source.source if day.source else "archive")
-            for day, stored in zip(good, files, strict=True)
-        ]
-        collected = {
-            day.partition.symbol: self._collection.timeframes(series.exchange, series.market_type, day.partition.symbol)
-            for day in good
-        }
-        batch = loads(series, days, tables, collected)
-        counts: dict[Partition, dict[str, int]] = {day.partition: {} for day in good}
-        for load, rows in zip(batch, self._warehouse.replace(batch), strict=True):
-            counts[Partition(load.symbol, load.day)][load.table] = rows
-        return [counts[day.partition] for day in good]
+    def _second(self, day: Day, findings: Mapping[int, Mapping[str, Finding]]) -> Day:
+        """Return a day of the archive whose rows are refused, or not there, as another source has it; others as they are."""
+        if self._instead is None or day.outcome is not None or day.source is None or day.source.source != "archive":
+            return day
+        if id(day) not in findings:
+            outcome = _no_rows(day)
+        elif wrong := blocking(day.series.table, findings[id(day)]):
+            outcome = self._refuse(day, wrong, findings[id(day)])
+        else:
+            return day
+        return self._instead(day.target, outcome)
 
     def _refuse(self, day: Day, wrong: Sequence[str], findings: Mapping[str, Finding]) -> Outcome:
         details = "; ".join(f"{name}: {_brief(findings[name])}" for name in wrong)
         key = day.source.key if day.source else str(day.partition)
         error = InvalidRows(f"{key}: rows of {day.partition} are refused ({details})", day=str(day.partition.day))
         path = quarantine(self._lake, key, day.content, error) if day.content else ""
-        return replace(refused(day.target, day.partition.day, error, path), findings=findings, source=day.source)
+        outcome = refused(day.target, day.partition.day, error, path)
+        reason = f"{day.reason}, refused: {outcome.reason}" if day.reason else outcome.reason
+        return replace(outcome, reason=reason, findings=findings, source=day.source)
+
+
+def _validated(batch: Sequence[Day]) -> dict[int, Mapping[str, Finding]]:
+    """Return the findings of the days that have rows, by the identity of the day."""
+    here = [day for day in batch if day.outcome is None and day.rows is not None and day.rows.num_rows]
+    if not here:
+        return {}
+    return dict(zip(map(id, here), validate(here[0].series, [(d.partition, d.parsed) for d in here]), strict=True))
+
+
+def _state(day: Day, lacking: Sequence[str]) -> State:
+    if lacking or day.lacking:
+        return State.DEGRADED
+    return State.PROVISIONAL if day.source and day.source.source == "rest" else State.AVAILABLE
 
 
 def _no_rows(day: Day) -> Outcome:

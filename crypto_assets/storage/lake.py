@@ -4,6 +4,10 @@
 
 Files hold the columns of the row only; the five keys are the path (Hive style). The file's own metadata says where the
 rows came from. The bytes depend on rows and source only: the same day collected twice is the same file.
+
+    {lake}/versions/exchange=…/…/date=2024-01-01/{first 16 digits of its sha256}.parquet   a former file of the day
+    {lake}/quarantine/…                                                                     bytes that were refused
+    {lake}/staging/…                                                                        bytes on their way
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import PurePosixPath
 from typing import Any
@@ -33,18 +38,29 @@ class Lake:
 
     def __init__(self, url: str, s3_client: Callable[[], Any] | None = None) -> None:
         self.url = url
-        self._store = open_store(url, s3_client)
+        self.store = open_store(url, s3_client)
 
     def path(self, series: Series, partition: Partition) -> str:
         """Return the path of a partition's file, relative to the lake."""
-        return f"{_symbol_folder(series, partition.symbol)}date={partition.day}/data.parquet"
+        return f"{symbol_folder(series, partition.symbol)}date={partition.day}/data.parquet"
+
+    def version_path(self, series: Series, partition: Partition, sha256: str) -> str:
+        """Return the path that a partition's file with this sha256 has when it is a former version."""
+        return f"versions/{symbol_folder(series, partition.symbol)}date={partition.day}/{sha256[:16]}.parquet"
+
+    def encode(self, series: Series, partition: Partition, rows: pa.Table, source: SourceFile) -> bytes:
+        """Return the bytes that `rows` are stored as."""
+        return encode(rows, _describe(series, partition, source))
 
     def write(self, series: Series, partition: Partition, rows: pa.Table, source: SourceFile) -> StoredFile:
-        """Make `rows` the content of a partition; a file that is there already with these bytes is left alone."""
-        data = encode(rows, _describe(series, partition, source))
+        """Make `rows` the content of a partition; a file that is there already with these bytes is left alone.
+
+        The engine publishes through `collection/journal.py` instead, which keeps lake, warehouse and ledger together.
+        """
+        data = self.encode(series, partition, rows, source)
         path = self.path(series, partition)
-        if self._store.get(path) != data:
-            self._store.put(path, data)
+        if self.store.get(path) != data:
+            self.store.put(path, data)
         return StoredFile(path, rows.num_rows, len(data), hashlib.sha256(data).hexdigest())
 
     def read(
@@ -65,9 +81,31 @@ class Lake:
             _decode(data, self.path(series, partition), schema.names)
             for day in days
             if first <= day <= last
-            and (data := self._store.get(self.path(series, partition := Partition(symbol, day)))) is not None
+            and (data := self.store.get(self.path(series, partition := Partition(symbol, day)))) is not None
         ]
         return pa.concat_tables(part.cast(schema) for part in parts) if parts else schema.empty_table()
+
+    def read_versions(
+        self, series: Series, files: Sequence[tuple[str, str, int | None]], columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        """Return the rows of some files, in their order.
+
+        Args:
+            files: of each the path, the sha256, and how many rows from the first (None: all).
+
+        Raises:
+            StoredDataError: a file is not there, or is not the one that is meant.
+        """
+        schema = datasets.get(series.table).schema
+        if columns is not None:
+            schema = pa.schema([schema.field(name) for name in columns])
+        parts = []
+        for path, sha256, count in files:
+            data = self.get_bytes(path)
+            if (found := hashlib.sha256(data).hexdigest()) != sha256:
+                raise StoredDataError(f"{self.url}/{path}: expected sha256 {sha256}, found {found}")
+            parts.append(_decode(data, path, schema.names).slice(0, count).cast(schema))
+        return pa.concat_tables(parts) if parts else schema.empty_table()
 
     def read_partition(self, series: Series, partition: Partition) -> pa.Table:
         """Return the rows of one partition; raises StoredDataError where it is absent or not Parquet."""
@@ -75,7 +113,7 @@ class Lake:
 
     def describe(self, series: Series, partition: Partition) -> tuple[StoredFile, SourceFile] | None:
         """Return what is stored of a partition and where it came from, or None; raises StoredDataError if it is damaged."""
-        data = self._store.get(self.path(series, partition))
+        data = self.store.get(self.path(series, partition))
         return None if data is None else self._opened(series, partition, data)[1:]
 
     def open(self, series: Series, partition: Partition) -> tuple[pa.Table, StoredFile, SourceFile]:
@@ -85,7 +123,7 @@ class Lake:
             StoredDataError: no file there, or one that is not what this package writes.
         """
         path = self.path(series, partition)
-        data = self._store.get(path)
+        data = self.store.get(path)
         if data is None:
             raise StoredDataError(f"{self.url}/{path}: expected a file, found none; `crypto-assets fill` collects it")
         return self._opened(series, partition, data)
@@ -93,42 +131,30 @@ class Lake:
     def _opened(self, series: Series, partition: Partition, data: bytes) -> tuple[pa.Table, StoredFile, SourceFile]:
         path = self.path(series, partition)
         rows = _decode(data, path)
-        found = {name.decode(): value.decode() for name, value in (rows.schema.metadata or {}).items()}
-        try:
-            source = SourceFile(
-                key=found[f"{_METADATA}source_key"],
-                size_bytes=int(found[f"{_METADATA}source_size_bytes"]),
-                etag=found[f"{_METADATA}source_etag"],
-                sha256=found[f"{_METADATA}source_sha256"],
-                published_sha256=found.get(f"{_METADATA}source_published_sha256"),
-                last_modified=_instant(found.get(f"{_METADATA}source_last_modified")),
-                source=found[f"{_METADATA}source_source"],
-            )
-        except (KeyError, ValueError) as error:
-            raise StoredDataError(f"{self.url}/{path}: expected metadata of its source, found none ({error})") from None
+        source = _source(rows.schema.metadata, f"{self.url}/{path}")
         stored = StoredFile(path, rows.num_rows, len(data), hashlib.sha256(data).hexdigest())
         return rows.replace_schema_metadata(None).cast(datasets.get(series.table).schema), stored, source
 
     def days(self, series: Series, symbol: str) -> list[date]:
         """Return the stored days of a symbol, ascending."""
-        names = self._store.children(_symbol_folder(series, symbol))
+        names = self.store.children(symbol_folder(series, symbol))
         return sorted(date.fromisoformat(name.removeprefix("date=")) for name in names if name.startswith("date="))
 
     def symbols(self, series: Series) -> list[str]:
         """Return the symbols with stored days, in path form (`BTC-USDT`)."""
-        return [name.removeprefix("symbol=") for name in self._store.children(_series_folder(series))]
+        return [name.removeprefix("symbol=") for name in self.store.children(_series_folder(series))]
 
     def delete(self, series: Series, partition: Partition) -> None:
         """Remove a partition's file."""
-        self._store.delete(self.path(series, partition))
+        self.store.delete(self.path(series, partition))
 
     def put_bytes(self, path: str, data: bytes) -> None:
         """Make `data` the whole content of a path of your own, below `assets/`."""
-        self._store.put(_safe(path), data)
+        self.store.put(_safe(path), data)
 
     def get_bytes(self, path: str) -> bytes:
         """Return the content of a path; raises StoredDataError where there is none."""
-        data = self._store.get(_safe(path))
+        data = self.store.get(_safe(path))
         if data is None:
             raise StoredDataError(f"{self.url}/{path}: expected a file, found none; materialise that partition first")
         return data
@@ -141,18 +167,37 @@ class Lake:
             reason: JSON-serialisable.
         """
         path = f"quarantine/{_safe(name)}.{hashlib.sha256(data).hexdigest()[:12]}"
-        self._store.put(path, data)
-        self._store.put(f"{path}.reason.json", json.dumps(reason, default=str, indent=1, sort_keys=True).encode())
+        self.store.put(path, data)
+        self.store.put(f"{path}.reason.json", json.dumps(reason, default=str, indent=1, sort_keys=True).encode())
         return path
 
     def quarantined(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the path of each refused file and the reason it was refused for."""
-        for path in self._store.paths("quarantine/"):
+        for path in self.store.paths("quarantine/"):
             if path.endswith(".reason.json"):
-                yield path.removesuffix(".reason.json"), json.loads(self._store.get(path) or b"{}")
+                yield path.removesuffix(".reason.json"), json.loads(self.store.get(path) or b"{}")
 
 
 _PROBED_DAYS = 64
+
+
+class StoredRows:
+    """The rows of one Parquet file, read a column at a time: a day of millions of trades need not stand in memory whole."""
+
+    def __init__(self, series: Series, data: bytes, path: str) -> None:
+        """Raises StoredDataError where `data` are not what this package writes."""
+        self._path = path
+        self._schema = datasets.get(series.table).schema
+        with _parquet(path):
+            self._file = pq.ParquetFile(pa.BufferReader(data))
+        self.num_rows: int = self._file.metadata.num_rows
+        self.source = _source(self._file.schema_arrow.metadata, path)
+        if absent := set(self._schema.names) - set(self._file.schema_arrow.names):
+            raise StoredDataError(f"{path}: expected the columns {', '.join(sorted(absent))} too, found none")
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        with _parquet(self._path):
+            return self._file.read(columns=[name], use_threads=False).column(0).cast(self._schema.field(name).type)
 
 
 def encode(rows: pa.Table, metadata: Mapping[str, str]) -> bytes:
@@ -197,13 +242,36 @@ _SIDES = pa.array(["buy", "sell"])
 
 
 def _decode(data: bytes, path: str, columns: Sequence[str] | None = None) -> pa.Table:
-    try:
+    with _parquet(path):
         # Not pq.read_table: for one small file it takes twice the time.
         return pq.ParquetFile(pa.BufferReader(data)).read(columns=columns, use_threads=False)
-    except (pa.ArrowInvalid, OSError) as error:
+
+
+@contextmanager
+def _parquet(path: str) -> Iterator[None]:
+    """Let what Arrow raises for bytes that are not Parquet, or damaged, be StoredDataError."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
         raise StoredDataError(
-            f"{path}: expected Parquet, found {len(data)} bytes that are not ({error}); `crypto-assets fill` collects it"
+            f"{path}: expected Parquet, found bytes that are not ({error}); `crypto-assets fill` collects it"
         ) from None
+
+
+def _source(metadata: Mapping[bytes, bytes] | None, path: str) -> SourceFile:
+    found = {name.decode(): value.decode() for name, value in (metadata or {}).items()}
+    try:
+        return SourceFile(
+            key=found[f"{_METADATA}source_key"],
+            size_bytes=int(found[f"{_METADATA}source_size_bytes"]),
+            etag=found[f"{_METADATA}source_etag"],
+            sha256=found[f"{_METADATA}source_sha256"],
+            published_sha256=found.get(f"{_METADATA}source_published_sha256"),
+            last_modified=_instant(found.get(f"{_METADATA}source_last_modified")),
+            source=found[f"{_METADATA}source_source"],
+        )
+    except (KeyError, ValueError) as error:
+        raise StoredDataError(f"{path}: expected metadata of its source, found none ({error})") from None
 
 
 def _describe(series: Series, partition: Partition, source: SourceFile) -> dict[str, str]:
@@ -225,7 +293,8 @@ def _series_folder(series: Series) -> str:
     return f"exchange={series.exchange}/market_type={series.market_type}/dataset={series.dataset}/"
 
 
-def _symbol_folder(series: Series, symbol: str) -> str:
+def symbol_folder(series: Series, symbol: str) -> str:
+    """Return the folder of a symbol of a series, with a slash at its end."""
     return f"{_series_folder(series)}symbol={path_symbol(symbol)}/"
 
 

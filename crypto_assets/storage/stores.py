@@ -1,22 +1,41 @@
 """Where the lake's bytes lie: a folder, or a bucket. Both put whole objects or nothing.
 
 Streams from pyarrow, ParquetWriter and s3fs publish what was written so far when an exception ends them, so an object is
-encoded to a buffer first and put at once.
+encoded to a buffer first and put at once. `staging/` holds what nobody is to read yet.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Container, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import uuid4
 
-from crypto_assets.errors import ConfigError, HostRefused, HostUnreachable
+from crypto_assets.errors import ConfigError, HostRefused, HostUnreachable, StoredDataError
+
+STAGING = "staging/"
+
+
+class Staged(Protocol):
+    """New bytes on their way into a store, lasting but not yet under their name."""
+
+    def verify(self, data: bytes) -> None:
+        """Read them back; raises StoredDataError where they are not `data`."""
+
+    def publish(self, path: str) -> None:
+        """Make them the whole content of `path`; a reader sees the former content or this, never a part."""
+
+    def discard(self) -> None:
+        """Remove what is left in staging/."""
 
 
 class Store(Protocol):
-    """A flat space of objects under paths with slashes."""
+    """A flat space of objects under paths with slashes; `url` is the same for everyone who means the same place."""
 
     url: str
 
@@ -35,32 +54,36 @@ class Store(Protocol):
     def delete(self, path: str) -> None:
         """Remove `path`; nothing happens where there is none."""
 
+    def stage(self, path: str, data: bytes) -> Staged:
+        """Bring `data` as far as they can be without being seen; `path` lies in staging/."""
+
+    def keep(self, path: str, kept: str) -> None:
+        """Make the content of `path`, which is there, the content of `kept` too."""
+
+    def sweep(self, older_than_s: float, spare: Container[str]) -> int:
+        """Remove what has lain in staging/ for long; return how many files. `spare` holds paths that stay."""
+
 
 class FolderStore:
-    """A folder. Objects are written under a temporary name, synced, renamed, and the folder synced.
+    """A folder. Objects are written in staging/, synced, renamed, and the folder synced.
 
     OSError is passed on: a full disk or a folder that may not be written says so itself.
     """
 
     def __init__(self, root: Path) -> None:
-        self.url = str(root)
+        self.url = str(root.resolve())
         self._root = root
 
     def put(self, path: str, data: bytes) -> None:
-        target = self._root / path
-        _make_folder(target.parent)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".part")
+        staged = _StagedFile(self._root, self._root / STAGING / f".{uuid4().hex}.part", data)
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).chmod(0o644)
-            Path(name).replace(target)
+            staged.publish(path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            staged.discard()
             raise
-        _sync(target.parent)
+
+    def stage(self, path: str, data: bytes) -> Staged:
+        return _StagedFile(self._root, self._root / path, data)
 
     def get(self, path: str) -> bytes | None:
         try:
@@ -82,7 +105,96 @@ class FolderStore:
             yield from sorted(child.name for child in folder.iterdir() if child.is_dir())
 
     def delete(self, path: str) -> None:
-        (self._root / path).unlink(missing_ok=True)
+        file = self._root / path
+        file.unlink(missing_ok=True)
+        with suppress(OSError):  # it has other files, or is not there
+            file.parent.rmdir()
+
+    def keep(self, path: str, kept: str) -> None:
+        source, target = self._root / path, self._root / kept
+        if target.exists() and target.read_bytes() == source.read_bytes():
+            return
+        _make_folder(target.parent)
+        try:
+            target.unlink(missing_ok=True)
+            # A second name for the same bytes. Files are replaced, never written into, so both stay what they are.
+            os.link(source, target)
+        except OSError:  # a file system without hard links, or another one
+            self.put(kept, source.read_bytes())
+        else:
+            _sync(target.parent)
+
+    def sweep(self, older_than_s: float, spare: Container[str]) -> int:
+        removed = 0
+        limit = time.time() - older_than_s
+        for base, folders, names in os.walk(self._root / STAGING, topdown=False):
+            for name in names:
+                file = Path(base) / name
+                with suppress(FileNotFoundError):
+                    # Not the time of the content: a second name for an old file is as young as its making.
+                    if file.stat().st_ctime < limit and file.relative_to(self._root).as_posix() not in spare:
+                        file.unlink()
+                        removed += 1
+            for name in folders:
+                with suppress(OSError):
+                    if (folder := Path(base) / name).stat().st_ctime < limit:
+                        folder.rmdir()
+        return removed
+
+
+class _StagedFile:
+    """A file that was written and synced; publishing renames it."""
+
+    def __init__(self, root: Path, file: Path, data: bytes) -> None:
+        self._root = root
+        self._file = file
+        _make_folder(root)
+        file.parent.mkdir(parents=True, exist_ok=True)  # not synced: nobody misses what is lost in staging/
+        try:
+            _write(file, data)
+        except BaseException:
+            self.discard()
+            raise
+
+    def verify(self, data: bytes) -> None:
+        _require_same(str(self._file), data, self._file.read_bytes())
+
+    def publish(self, path: str) -> None:
+        target = self._root / path
+        _make_folder(target.parent)
+        try:
+            self._file.replace(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            # A part of the lake lies on another disk, behind a link: from staging/ there is no rename to it.
+            beside = target.with_name(f".{uuid4().hex}.part")
+            _write(beside, self._file.read_bytes())
+            beside.replace(target)
+            self._file.unlink()
+        _sync(target.parent)
+
+    def discard(self) -> None:
+        self._file.unlink(missing_ok=True)
+        if self._file.parent != self._root / STAGING:  # that one is everybody's
+            with suppress(OSError):
+                self._file.parent.rmdir()
+
+
+def _write(file: Path, data: bytes) -> None:
+    with file.open("wb") as handle:
+        handle.write(data)
+        handle.flush()
+        os.fsync(handle.fileno())
+    file.chmod(0o644)
+
+
+def _require_same(where: str, expected: bytes, found: bytes | None) -> None:
+    if found != expected:
+        size = "nothing" if found is None else f"{len(found)} bytes that are others"
+        raise StoredDataError(
+            f"{where}: expected the {len(expected)} bytes that were written, read back {size}; check the disk or the bucket"
+        )
 
 
 def _make_folder(folder: Path) -> None:
@@ -143,6 +255,25 @@ class BucketStore:
     def delete(self, path: str) -> None:
         self._call("delete_object", path)
 
+    def stage(self, path: str, data: bytes) -> Staged:  # noqa: ARG002  a put is whole or not at all, nothing to prepare
+        return _StagedObject(self, data)
+
+    def keep(self, path: str, kept: str) -> None:
+        source = {"Bucket": self._bucket, "Key": self._prefix + path}
+        self._call("copy_object", kept, CopySource=source)
+
+    def sweep(self, older_than_s: float, spare: Container[str]) -> int:
+        limit = datetime.now(UTC) - timedelta(seconds=older_than_s)
+        old = [
+            path
+            for page in self._pages(STAGING)
+            for entry in page.get("Contents", ())
+            if entry["LastModified"] < limit and (path := entry["Key"][len(self._prefix) :]) not in spare
+        ]
+        for path in old:
+            self.delete(path)
+        return len(old)
+
     def _pages(self, prefix: str, **options: str) -> Iterator[dict[str, Any]]:
         token: dict[str, str] = {}
         while True:
@@ -185,6 +316,24 @@ class BucketStore:
             ) from error
         except BotoCoreError as error:
             raise HostUnreachable(f"{self.url}: {method}: {error}; check AWS_* and AWS_ENDPOINT_URL") from error
+
+
+class _StagedObject:
+    """Bytes held until they are put, at once and under their name; what lies there then is read back."""
+
+    def __init__(self, store: BucketStore, data: bytes) -> None:
+        self._store = store
+        self._data = data
+
+    def verify(self, data: bytes) -> None:
+        _require_same(f"{self._store.url}: staged bytes", data, self._data)
+
+    def publish(self, path: str) -> None:
+        self._store.put(path, self._data)
+        _require_same(f"{self._store.url}/{path}", self._data, self._store.get(path))
+
+    def discard(self) -> None:
+        self._data = b""
 
 
 def open_store(url: str, s3_client: Callable[[], Any] | None = None) -> Store:

@@ -8,6 +8,7 @@ times a fresh COPY and double the table.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -59,18 +60,21 @@ TABLES = {
 class Warehouse(Database):
     """Loads and reads the tables of `market`; safe to use from many threads and processes."""
 
-    def replace(self, loads: Sequence[Load]) -> list[int]:
+    def replace(self, loads: Sequence[Load], connection: psycopg.Connection[Any] | None = None) -> list[int]:
         """Make the rows of each load what its table holds of its day; return the rows of each, in order.
 
         All loads are one transaction: a reader sees every day as it was or as it is, never a part. Loads whose content is
         there already are skipped. Days that other loads put into the same table (bars of another timeframe) stay.
+
+        Args:
+            connection: whose transaction is taken part in; one of its own by default.
 
         Raises:
             PostgresUnavailable: the server does not answer; nothing was changed.
         """
         if not loads:
             return []
-        with self.transaction() as connection:
+        with nullcontext(connection) if connection else self.transaction() as connection:
             _lock(connection, loads)
             present = _contents(connection, loads)
             changed = [load for load in loads if present.get(_identity(load)) != load.content]

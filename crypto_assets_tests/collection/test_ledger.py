@@ -128,6 +128,54 @@ def test_evidence_that_postgres_cannot_hold_does_not_end_the_run(ledger: Ledger)
     assert record.findings == {"f": {"passed": False, "v": "-inf"}}
 
 
+def test_outcomes_of_a_transaction_that_fails_are_not_recorded(ledger: Ledger) -> None:
+    with ledger.transaction() as connection:
+        ledger.record_outcomes([GOOD], "run-1", connection=connection)
+        assert ledger.partitions() == []
+        connection.rollback()
+    assert ledger.partitions() == []
+
+
+def test_rows_are_known_since_they_were_first_stored(ledger: Ledger) -> None:
+    start = datetime(2024, 5, 1, tzinfo=UTC)
+    other = replace(GOOD, stored=replace(STORED, sha256="d" * 64))
+    another = replace(GOOD, stored=replace(STORED, sha256="e" * 64))
+
+    def known_from(outcome: Outcome, days: int, **more: Any) -> int:
+        ledger.record_outcomes([outcome], at=start + timedelta(days=days), **more)
+        known = only(ledger).known_from
+        return -1 if known is None else (known - start).days
+
+    assert known_from(failed(), 0) == -1
+    assert known_from(GOOD, 1) == 1
+    assert known_from(GOOD, 2) == 1, "the same file"
+    assert known_from(failed(), 3) == 1, "a failed attempt"
+    assert known_from(other, 4, same_rows={GOOD.partition}) == 1, "another file with the same rows"
+    assert known_from(another, 5) == 5, "other rows"
+
+
+def test_what_dagster_was_told_is_remembered_until_the_next_outcome(ledger: Ledger) -> None:
+    eth = replace(GOOD, partition=Partition("ETH/USDT", DAY))
+    ledger.record_outcomes([GOOD, eth], "run-1")
+
+    def told() -> list[str]:
+        return [record.symbol for record in ledger.partitions() if record.reported_at is not None]
+
+    assert told() == []
+    ledger.mark_reported([GOOD], "run-2")
+    assert told() == [], "another run's outcome"
+    ledger.mark_reported([GOOD], "run-1")
+    assert told() == ["BTC/USDT"]
+    ledger.mark_reported([], "run-1")
+    ledger.record_outcomes([GOOD, eth], "run-3")
+    assert told() == []
+    ledger.mark_reported([GOOD, eth], "run-3")
+    assert told() == ["BTC/USDT", "ETH/USDT"]
+    ledger.record_outcomes([GOOD], None)
+    ledger.mark_reported([GOOD], None)
+    assert told() == ["BTC/USDT", "ETH/USDT"]
+
+
 def test_partitions_are_found_by_everything_that_is_given(ledger: Ledger) -> None:
     linear = Series("binance", "linear", "funding_rates")
     outcomes = [

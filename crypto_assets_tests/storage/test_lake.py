@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -25,7 +25,7 @@ from moto.server import ThreadedMotoServer
 from crypto_assets import datasets
 from crypto_assets.errors import ConfigError, HostUnreachable, StoredDataError
 from crypto_assets.model import Partition, Series, SourceFile
-from crypto_assets.storage.lake import Lake
+from crypto_assets.storage.lake import Lake, StoredRows
 
 BARS = Series("binance", "spot", "ohlcv", "1m")
 TRADES = Series("binance", "linear", "trades")
@@ -136,6 +136,47 @@ def test_a_deleted_day_is_gone_and_may_be_deleted_again(lake: Lake) -> None:
     lake.delete(BARS, PARTITION)
     assert lake.describe(BARS, PARTITION) is None
     assert lake.days(BARS, "BTC/USDT") in ([], [DAY])  # a folder may stay, its file does not
+
+
+def test_files_are_read_as_they_are_named_and_only_if_they_are_meant(lake: Lake) -> None:
+    stored = [
+        lake.write(BARS, Partition("BTC/USDT", day), bars(day, [Decimal(n), Decimal(7)]), SOURCE)
+        for n, day in enumerate((DAY, DAY + timedelta(days=1)), 1)
+    ]
+    kept = lake.version_path(BARS, PARTITION, stored[0].sha256)
+    assert kept == f"versions/{PATH.rpartition('/')[0]}/{stored[0].sha256[:16]}.parquet"
+    lake.store.keep(PATH, kept)
+    lake.write(BARS, PARTITION, bars(DAY, [Decimal(9)]), SOURCE)
+    files = [(kept, stored[0].sha256, 1), (stored[1].path, stored[1].sha256, None)]
+    found = lake.read_versions(BARS, files, ["close"])
+    assert found.to_pydict() == {"close": [Decimal(1), Decimal(2), Decimal(7)]}
+    assert lake.read_versions(BARS, []).schema.equals(datasets.get("ohlcv").schema)
+    with pytest.raises(StoredDataError, match=f"expected sha256 {stored[0].sha256}, found"):
+        lake.read_versions(BARS, [(PATH, stored[0].sha256, None)])
+    with pytest.raises(StoredDataError, match="expected a file, found none"):
+        lake.read_versions(BARS, [("versions/x.parquet", stored[0].sha256, None)])
+
+
+def test_rows_are_read_a_column_at_a_time(lake: Lake) -> None:
+    lake.write(BARS, PARTITION, bars(), SOURCE)
+    rows = StoredRows(BARS, lake.get_bytes(PATH), PATH)
+    assert (rows.num_rows, rows.source) == (2, SOURCE)
+    assert all(rows.column(name).equals(bars().column(name)) for name in bars().column_names)
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-3], lambda data: b"", lambda data: data[:40] + b"x" * 60])
+def test_a_damaged_file_does_not_pass_for_rows(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    lake = Lake(str(tmp_path))
+    lake.write(BARS, PARTITION, bars(), SOURCE)
+    with pytest.raises(StoredDataError, match="expected Parquet"):
+        StoredRows(BARS, damage(lake.get_bytes(PATH)), PATH).column("open_time")
+
+
+def test_rows_of_other_columns_are_named(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    data = lake.encode(BARS, PARTITION, bars().drop_columns(["trade_count"]), SOURCE)
+    with pytest.raises(StoredDataError, match="expected the columns trade_count too"):
+        StoredRows(BARS, data, PATH)
 
 
 @pytest.mark.parametrize("keep", [0, 3, 100, -1])
