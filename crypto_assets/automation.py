@@ -1,23 +1,34 @@
 """What happens by itself: a sensor on each entry's archive listing, a daily schedule, and a schedule that fills gaps.
 
-All of them request the same kind of run: some assets of one entry over one range of days, lake and warehouse together.
+All of them request the same kind of run: some assets of one entry over one range of days, lake and warehouse together, with
+a priority in the queue: fresh days 10, older files that appear 5, files published again 3, the history that a first look
+finds 1, gaps 0. A backfill launched in the UI has none, which is 0; tag it `dagster/priority: -5` to let all others go
+first. The tag `exchange` keeps one exchange from taking all slots of the queue (dagster.yaml).
+
 They are stopped until somebody starts them in the UI.
 """
 
+import gc
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from typing import TypeVar
 
 import dagster as dg
 
-from crypto_assets.assets import entry_name, warehouse_assets
-from crypto_assets.collection.gaps import gaps, group_days, group_equal
+from crypto_assets.assets import WarehouseAsset, entry_name, warehouse_assets
+from crypto_assets.collection.catalog import Catalog
+from crypto_assets.collection.gaps import gaps, group_days
+from crypto_assets.collection.guard import Guard
 from crypto_assets.collection.http import Client
-from crypto_assets.collection.watch import look
-from crypto_assets.config import Collection, SeriesEntry
-from crypto_assets.model import Series
-from crypto_assets.partitions import lake_key, ranges
+from crypto_assets.collection.reading import Watch
+from crypto_assets.collection.watch import LISTINGS, PRIORITIES, Tick, tick
+from crypto_assets.config import Collection, SeriesEntry, settings
+from crypto_assets.errors import PostgresUnavailable
+from crypto_assets.model import TIMEFRAME_LENGTHS, Series
+from crypto_assets.partitions import WAREHOUSE, lake_key, ranges
 from crypto_assets.resources import PostgresResource
 
 LATE_DAYS = 3
@@ -25,120 +36,227 @@ LATE_DAYS = 3
 
 DAILY_CRON = "30 8 * * *"  # Binance's daily files are mostly there by 08:30 UTC
 GAPS_CRON = "0 13 * * *"
-SENSOR_INTERVAL_S = 300
+TODAY_CRON = "*/15 * * * *"
+
+SENSOR_INTERVAL_S = 15
+"""A tick that has nothing to do is one query, so this is how soon after its time a new file is looked for."""
+
+GAPS_PRIORITY = 0
+
+Pair = tuple[Series, str]
+_T = TypeVar("_T")
 
 
-def assets_of(collection: Collection, entry: SeriesEntry, pairs: Iterable[tuple[Series, str]]) -> list[dg.AssetKey]:
-    """Return the lake assets of some symbols and the warehouse assets that they feed in the same entry."""
+def assets_of(
+    collection: Collection,
+    entry: SeriesEntry,
+    pairs: Iterable[Pair],
+    warehouse: Sequence[WarehouseAsset] | None = None,
+) -> list[dg.AssetKey]:
+    """Return the lake assets of some symbols and the warehouse assets that they feed in the same entry.
+
+    `warehouse` are all of the entry's warehouse assets, where they are at hand: to find them takes a while for thousands.
+    """
     wanted = set(pairs)
     keys = [lake_key(series, symbol) for series, symbol in wanted]
     keys += [
         asset.key
-        for asset in warehouse_assets(collection, entry)
+        for asset in (warehouse_assets(collection, entry) if warehouse is None else warehouse)
         if any((series, asset.symbol) in wanted for series in asset.feeders)
     ]
     return sorted(keys)
 
 
-def requests(
-    collection: Collection,
-    entry: SeriesEntry,
-    groups: dict[tuple[date, ...], list[tuple[Series, str]]],
+def range_request(
+    selection: Sequence[dg.AssetKey],
+    first: date,
+    last: date,
     why: str,
-) -> Iterator[dg.RunRequest]:
-    """Yield one run request for each run of consecutive days of each group; equal requests have equal run keys."""
-    for days, pairs in groups.items():
-        selection = assets_of(collection, entry, pairs)
-        for first, last in ranges(days):
-            yield range_request(selection, first, last, why)
-
-
-def range_request(selection: Sequence[dg.AssetKey], first: date, last: date, why: str) -> dg.RunRequest:
-    """Return the request for some assets of one entry over the days from first to last."""
+    *,
+    priority: int = 0,
+    run_key: str | None = None,
+) -> dg.RunRequest:
+    """Return the request for some assets of one entry over the days from first to last; equal ones have equal run keys."""
     text = json.dumps([why, first.isoformat(), last.isoformat(), [key.to_string() for key in selection]])
+    (exchange,) = {key.path[1] if key.path[0] == WAREHOUSE else key.path[0] for key in selection}
     return dg.RunRequest(
-        run_key=hashlib.sha256(text.encode()).hexdigest()[:32],
+        run_key=run_key or hashlib.sha256(text.encode()).hexdigest()[:32],
         asset_selection=list(selection),
         tags={
             "dagster/asset_partition_range_start": first.isoformat(),
             "dagster/asset_partition_range_end": last.isoformat(),
+            "dagster/priority": str(priority),
             "crypto_assets/why": why,
+            "exchange": exchange,
         },
     )
 
 
+class _Part:
+    """One entry of a collection, with all that it selects."""
+
+    def __init__(self, collection: Collection, number: int, entry: SeriesEntry) -> None:
+        self.collection = collection
+        self.entry = entry
+        self.name = entry_name(number, entry)
+        self.warehouse = warehouse_assets(collection, entry)
+        self.pairs = [(series, symbol) for series in entry.series for symbol in entry.symbols]
+        self.keys = self.assets(self.pairs)
+        self.selection = dg.AssetSelection.assets(*self.keys)
+
+    def assets(self, pairs: Iterable[Pair]) -> list[dg.AssetKey]:
+        return assets_of(self.collection, self.entry, pairs, self.warehouse)
+
+
+def _parts(collection: Collection) -> Iterator[_Part]:
+    return (_Part(collection, number, entry) for number, entry in enumerate(collection.series))
+
+
+# ---- sensors ----------------------------------------------------------------------------------------------------------
+
+
 def build_sensors(collection: Collection) -> list[dg.SensorDefinition]:
     """Return one listing sensor for each entry."""
-    return [_listing_sensor(collection, number, entry) for number, entry in enumerate(collection.series)]
+    return [_listing_sensor(part) for part in _parts(collection)]
 
 
-def _selection(collection: Collection, entry: SeriesEntry) -> dg.AssetSelection:
-    pairs = [(series, symbol) for series in entry.series for symbol in entry.symbols]
-    return dg.AssetSelection.assets(*assets_of(collection, entry, pairs))
-
-
-def _listing_sensor(collection: Collection, number: int, entry: SeriesEntry) -> dg.SensorDefinition:
-    name = f"new_files_{entry_name(number, entry)}"
+def _listing_sensor(part: _Part) -> dg.SensorDefinition:
+    name = f"new_files_{part.name}"
+    watch = Watch(part.collection, part.entry, timedelta(days=settings().patrol_days))
 
     @dg.sensor(
         name=name,
-        asset_selection=_selection(collection, entry),
+        asset_selection=part.selection,
         minimum_interval_seconds=SENSOR_INTERVAL_S,
-        description=f"Requests runs for objects that appear in the archive of {entry.exchange} {entry.market_type}.",
+        description=f"Requests runs for objects that appear or change in the archive of {part.entry.exchange} "
+        f"{part.entry.market_type}.",
     )
     def new_files(context: dg.SensorEvaluationContext, postgres: PostgresResource) -> dg.SensorResult | dg.SkipReason:
-        last = json.loads(context.cursor) if context.cursor else {}
-        with Client() as client, postgres.ledger() as ledger:
-            today = datetime.now(UTC).date()
-            news = look(client, collection, entry, ledger, last.get("seen", {}), today, last.get("begin", ""))
-        cursor = json.dumps({"seen": news.seen, "begin": news.begin}, sort_keys=True)
-        if not news.days:
-            context.update_cursor(cursor)
-            rest = "; the rest of the listings comes next" if news.begin else ""
-            return dg.SkipReason(f"the archive lists nothing new{rest}")
-        # The cursor is part of the key: the same days may be asked for again when they appear again.
-        why = f"{name} {hashlib.sha256(cursor.encode()).hexdigest()[:12]}"
-        found = list(requests(collection, entry, group_equal(dict(news.days)), why))
-        return dg.SensorResult(run_requests=found, cursor=cursor)
+        delivered = _requested(context.cursor)
+
+        def look(catalog: Catalog, guard: Guard) -> Tick:
+            return tick(lambda: _connect(guard), watch, catalog, delivered, _now())
+
+        found = _with_database(part.collection, postgres, look)
+        if not found.requests:
+            return dg.SkipReason(found.reason)
+        # Dagster keeps the cursor when it has made the runs: the next tick sees from it what was delivered.
+        return dg.SensorResult(
+            run_requests=[
+                range_request(
+                    part.assets(request.pairs),
+                    request.first_day,
+                    request.last_day,
+                    f"{name}: {', '.join(request.kinds)}",
+                    priority=request.priority,
+                    run_key=request.run_key,
+                )
+                for request in found.requests
+            ],
+            cursor=json.dumps({"requested": [request.run_key for request in found.requests]}),
+        )
 
     return new_files
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _connect(guard: Guard) -> Client:
+    # Impatient: what does not answer is looked at again in some seconds.
+    return Client(connections=LISTINGS, timeout_s=10.0, attempts=2, guard=guard)
+
+
+def _requested(cursor: str | None) -> list[str]:
+    """Return the run keys of the last requests that Dagster has taken; a cursor of another form has none."""
+    try:
+        keys = json.loads(cursor or "{}")["requested"]
+        return [key for key in keys if isinstance(key, str)]
+    except (ValueError, KeyError, TypeError):
+        return []
+
+
+_Place = tuple[str | None, str | None, str]
+_open: dict[_Place, tuple[Catalog, Guard]] = {}
+_open_lock = threading.Lock()
+
+
+def _with_database(collection: Collection, postgres: PostgresResource, use: Callable[[Catalog, Guard], _T]) -> _T:
+    """Return what `use` makes of catalog and guard; their connections stay open, for to open one takes longer than a tick.
+
+    Raises:
+        PostgresUnavailable: also a new connection does not work.
+    """
+    now = settings()
+    place = (postgres.url, now.postgres_url, str(now.home))
+    try:
+        return use(*_opened(place, collection, postgres))
+    except PostgresUnavailable:
+        # The server may have been restarted meanwhile, the embedded one on another port; a tick can be repeated.
+        with _open_lock:
+            _close(place)
+        return use(*_opened(place, collection, postgres))
+
+
+def _opened(place: _Place, collection: Collection, postgres: PostgresResource) -> tuple[Catalog, Guard]:
+    with _open_lock:
+        if place not in _open:
+            for other in list(_open):
+                _close(other)
+            url = postgres.resolved_url()
+            # Listings are many small objects: now and then the collector would look through all imported modules too, three
+            # times the cost of a page. Once, where the process begins to look; nearly all that is there now stays.
+            if not gc.get_freeze_count():
+                gc.freeze()
+            _open[place] = Catalog(url), Guard(url, collection, patience_s=0.0)
+        return _open[place]
+
+
+def _close(place: _Place) -> None:
+    for database in _open.pop(place, ()):
+        database.close()
+
+
+# ---- schedules --------------------------------------------------------------------------------------------------------
+
+
 def build_schedules(collection: Collection) -> list[dg.ScheduleDefinition]:
-    """Return two schedules for each entry: the latest days every morning, all gaps every noon."""
+    """Return the schedules of each entry: the latest days every morning, all gaps every noon, today where REST is asked."""
     schedules = []
-    for number, entry in enumerate(collection.series):
-        schedules += [_daily(collection, number, entry), _fill(collection, number, entry)]
+    for part in _parts(collection):
+        schedules += [_daily(part), _fill(part)]
+        if collection.asks_rest(part.entry):
+            schedules.append(_today(part))
     return schedules
 
 
-def _daily(collection: Collection, number: int, entry: SeriesEntry) -> dg.ScheduleDefinition:
-    name = f"daily_{entry_name(number, entry)}"
+def _daily(part: _Part) -> dg.ScheduleDefinition:
+    name = f"daily_{part.name}"
 
     @dg.schedule(
         name=name,
-        target=_selection(collection, entry),
+        target=part.selection,
         cron_schedule=DAILY_CRON,
         execution_timezone="UTC",
         description=f"Collects the last {LATE_DAYS} days that have ended.",
     )
     def daily_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         last = context.scheduled_execution_time.astimezone(UTC).date() - timedelta(days=1)
-        first = max(entry.start, last - timedelta(days=LATE_DAYS - 1))
+        first = max(part.entry.start, last - timedelta(days=LATE_DAYS - 1))
         if first > last:
-            return dg.SkipReason(f"the entry starts on {entry.start}")
-        pairs = [(series, symbol) for series in entry.series for symbol in entry.symbols]
-        return range_request(assets_of(collection, entry, pairs), first, last, f"{name} {last}")
+            return dg.SkipReason(f"the entry starts on {part.entry.start}")
+        return range_request(part.keys, first, last, f"{name} {last}", priority=PRIORITIES["fresh"])
 
     return daily_schedule
 
 
-def _fill(collection: Collection, number: int, entry: SeriesEntry) -> dg.ScheduleDefinition:
-    name = f"fill_gaps_{entry_name(number, entry)}"
+def _fill(part: _Part) -> dg.ScheduleDefinition:
+    name = f"fill_gaps_{part.name}"
 
     @dg.schedule(
         name=name,
-        target=_selection(collection, entry),
+        target=part.selection,
         cron_schedule=GAPS_CRON,
         execution_timezone="UTC",
         description="Collects exactly the days that are missing, by the ledger.",
@@ -148,8 +266,51 @@ def _fill(collection: Collection, number: int, entry: SeriesEntry) -> dg.Schedul
     ) -> list[dg.RunRequest] | dg.SkipReason:
         today = context.scheduled_execution_time.astimezone(UTC).date()
         with postgres.ledger() as ledger:
-            groups = group_days(gaps(collection, ledger, today, [entry]))
-        found = list(requests(collection, entry, groups, f"{name} {today}"))
+            groups = group_days(gaps(part.collection, ledger, today, [part.entry]))
+        found = list(_gap_requests(part, groups, f"{name} {today}"))
         return found or dg.SkipReason("nothing is missing")
 
     return fill_schedule
+
+
+def _today(part: _Part) -> dg.ScheduleDefinition:
+    name = f"today_{part.name}"
+
+    @dg.schedule(
+        name=name,
+        target=part.selection,
+        cron_schedule=TODAY_CRON,
+        execution_timezone="UTC",
+        description="Collects today through REST as far as it is closed; in its first hour also the end of yesterday.",
+    )
+    def today_schedule(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+        now = context.scheduled_execution_time.astimezone(UTC)
+        today, yesterday = now.date(), now.date() - timedelta(days=1)
+        since_midnight = timedelta(hours=now.hour, minutes=now.minute)
+        wanted = {today: [pair for pair in part.pairs if _has_closed(pair[0], since_midnight)]}
+        if since_midnight < timedelta(hours=1):
+            wanted[yesterday] = part.pairs
+        found = [
+            range_request(part.assets(pairs), day, day, f"{name} {now:%Y-%m-%d %H:%M}", priority=PRIORITIES["fresh"])
+            for day, pairs in sorted(wanted.items())
+            if pairs and day >= part.entry.start
+        ]
+        return found or dg.SkipReason("nothing of today can be closed yet")
+
+    return today_schedule
+
+
+def _has_closed(series: Series, since_midnight: timedelta) -> bool:
+    """Return whether today has rows that are final: bars only when the first is closed, and none of a day and more."""
+    if series.table != "ohlcv":
+        return since_midnight > timedelta()
+    length = TIMEFRAME_LENGTHS.get(series.timeframe or "")
+    return length is not None and length < since_midnight
+
+
+def _gap_requests(part: _Part, groups: Mapping[tuple[date, ...], Sequence[Pair]], why: str) -> Iterator[dg.RunRequest]:
+    """Yield one request for each run of consecutive days of each group of symbols that lack the same days."""
+    for days, pairs in groups.items():
+        selection = part.assets(pairs)
+        for first, last in ranges(days):
+            yield range_request(selection, first, last, why, priority=GAPS_PRIORITY)

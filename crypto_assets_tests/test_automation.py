@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
+import psycopg
 import pytest
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon
 
-from crypto_assets.collection import watch
-from crypto_assets.collection.http import Client
-from crypto_assets.collection.ledger import Ledger
+from crypto_assets import automation
 from crypto_assets.errors import HostUnreachable
 from crypto_assets.model import State, days_between
 from crypto_assets.resources import PostgresResource
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests import project
+from crypto_assets_tests.command import PROJECT
 from crypto_assets_tests.project import entry, key
 
 START, LAST = date(2024, 1, 5), date(2024, 1, 20)
@@ -73,9 +80,16 @@ def asked(request: dg.RunRequest) -> tuple[list[dg.AssetKey], str, str]:
 class Sensor:
     """The sensor of the first entry, evaluated as the daemon does: the cursor is kept where the tick succeeds."""
 
-    def __init__(self, mine: project.Project, instance: dg.DagsterInstance) -> None:
+    def __init__(self, mine: project.Project, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
         self.mine, self.instance = mine, instance
         self.cursor: str | None = None
+        self.now = datetime(2024, 1, 9, 9, tzinfo=UTC)
+        monkeypatch.setattr(automation, "_now", lambda: self.now)
+
+    def at(self, day: int, hour: int = 9) -> Sensor:
+        """Let time pass; the exchange publishes what it has by then."""
+        self.now = datetime(2024, 1, day, hour, tzinfo=UTC)
+        return self
 
     def tick(self) -> list[dg.RunRequest] | str:
         """Return what is requested, or why nothing is."""
@@ -92,50 +106,55 @@ class Sensor:
 
 
 @pytest.fixture
-def sensor(mine):
+def sensor(mine, monkeypatch):
     with mine.instance() as instance:
-        yield Sensor(mine, instance)
+        yield Sensor(mine, instance, monkeypatch)
 
 
-def test_new_files_are_requested_once_as_one_run_of_what_they_are(sensor, sandbox):
+def tags(request: dg.RunRequest) -> tuple[str, str, str]:
+    return request.tags["dagster/priority"], request.tags["exchange"], request.tags["crypto_assets/why"]
+
+
+def test_new_files_are_requested_once_fresh_days_before_the_rest(sensor, sandbox):
     published_until(sandbox, date(2024, 1, 8))
-    (first,) = sensor.tick()
-    assert asked(first) == (sorted(BTC + ETH), "2024-01-05", "2024-01-08")
-    assert sensor.tick() == "the archive lists nothing new"
+    fresh, rest = sensor.tick()
+    assert asked(fresh) == (sorted(BTC + ETH), "2024-01-06", "2024-01-08")
+    assert asked(rest) == (sorted(BTC + ETH), "2024-01-05", "2024-01-05")
+    assert tags(fresh) == ("10", "binance", "new_files_binance_spot_0: history")
+    assert tags(rest) == ("1", "binance", "new_files_binance_spot_0: history")
+    assert sensor.tick() == "nothing is due"
 
     hide(sandbox, BARS.format("ETH", "2024-01-09"))
     published_until(sandbox, date(2024, 1, 9))
-    (second,) = sensor.tick()
+    (second,) = sensor.at(10).tick()
     assert asked(second) == (sorted(BTC), "2024-01-09", "2024-01-09")
-    assert second.run_key != first.run_key
-    assert sensor.tick() == "the archive lists nothing new"
+    assert tags(second) == ("10", "binance", "new_files_binance_spot_0: new")
+    assert len({fresh.run_key, rest.run_key, second.run_key}) == 3
+    assert sensor.tick() == "nothing is due"
 
 
-def test_a_look_with_nothing_new_costs_one_request_for_each_symbol(sensor, sandbox):
-    sensor.tick()
-    sandbox.forget_requests()
-    assert sensor.tick() == "the archive lists nothing new"
-    assert [path for _, path in sandbox.requests()] == ["/listing"] * 2
-
-
-def test_a_file_that_appears_behind_newer_ones_is_found(sensor, sandbox):
-    hide(sandbox, BARS.format("BTC", "2024-01-07"))
-    published_until(sandbox, date(2024, 1, 9))
-    requests = sensor.tick()
-    assert sorted(map(asked, requests)) == [
-        (sorted(BTC), "2024-01-05", "2024-01-06"),
-        (sorted(BTC), "2024-01-08", "2024-01-09"),
-        (sorted(ETH), "2024-01-05", "2024-01-09"),
-    ]
-    show(sandbox, BARS.format("BTC", "2024-01-07"))
-    (late,) = sensor.tick()
-    assert asked(late) == (sorted(BTC), "2024-01-07", "2024-01-07")
-    assert sensor.tick() == "the archive lists nothing new"
+def test_a_cursor_of_another_form_is_ignored(sensor, sandbox):
+    published_until(sandbox, date(2024, 1, 8))
+    for cursor in (
+        '{"seen": {"data/": {"a": "b"}}, "begin": ""}',
+        "not json",
+        "[]",
+        '{"requested": 1}',
+        '{"requested": [1]}',
+    ):
+        sensor.cursor = cursor
+        sensor.tick()
+        assert sensor.cursor is not None
+    sensor.cursor = None
+    sensor.at(9, 12)
+    again = sensor.tick()
+    assert {asked(request)[1:] for request in again} == {("2024-01-06", "2024-01-08"), ("2024-01-05", "2024-01-05")}
 
 
 def test_what_is_stored_is_requested_again_only_when_the_exchange_publishes_it_again(sensor, sandbox, mine):
     published_until(sandbox, date(2024, 1, 7))
-    (request,) = sensor.tick()
+    (request,) = sensor.at(20).tick()
+    assert asked(request) == (sorted(BTC + ETH), "2024-01-05", "2024-01-07")
     result = mine.execute(request, sensor.instance)
     assert result.success
     days = days_between(START, date(2024, 1, 7))
@@ -146,66 +165,100 @@ def test_what_is_stored_is_requested_again_only_when_the_exchange_publishes_it_a
     }
     for asset in BTC + ETH:
         assert sensor.instance.get_materialized_partitions(asset) == {str(day) for day in days}
+    assert sensor.tick() == "nothing is due"
 
-    sensor.cursor = None  # a sensor that was reset looks at everything again
-    assert sensor.tick() == "the archive lists nothing new"
+    with psycopg.connect(mine.postgres_url) as connection:  # a catalog that was lost finds that all of it is stored
+        connection.execute("TRUNCATE collection.prefixes, collection.prefix_marks")
+    assert sensor.tick() == "the archive lists nothing new (2 looked at, 0 walked)"
 
     source, name = sandbox.app.state.source, BARS.format("BTC", "2024-01-06")
-    other = (
-        source.read(BARS.format("BTC", "2024-01-06")) + b"\0"
-    )  # other bytes, the same rows: zips may end in anything
-    sandbox.app.state.overrides[name] = other
-    (again,) = sensor.tick()
+    # Other bytes, the same rows: zips may end in anything.
+    sandbox.app.state.overrides[name] = source.read(name) + b"\0"
+    (again,) = sensor.at(20, 12).tick()
     assert asked(again) == (sorted(BTC), "2024-01-06", "2024-01-06")
-    assert sensor.tick() == "the archive lists nothing new"
+    assert tags(again) == ("3", "binance", "new_files_binance_spot_0: republished")
+    assert sensor.at(20, 15).tick().startswith("the archive lists nothing new")
+
+
+def test_a_database_that_was_restarted_is_connected_to_again(sensor, sandbox, mine):
+    sensor.tick()
+    with psycopg.connect(mine.postgres_url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = "
+            "current_database() AND application_name = 'crypto_assets'"
+        )
+    assert sensor.tick() == "nothing is due"
 
 
 def test_a_host_that_is_down_fails_the_tick_by_name_and_loses_nothing(sensor, sandbox, mine):
-    published_until(sandbox, date(2024, 1, 6))
-    assert len(sensor.tick()) == 1
-    cursor = sensor.cursor
     published_until(sandbox, date(2024, 1, 8))
+    assert len(sensor.tick()) == 2
+    cursor = sensor.cursor
+    published_until(sandbox, date(2024, 1, 9))
     urls = mine.content["exchanges"]["binance"]
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     right, urls["listing_url"] = urls["listing_url"], f"http://127.0.0.1:{port}/listing"
     with pytest.raises(HostUnreachable, match=f"127.0.0.1:{port}"):
-        sensor.tick()
+        sensor.at(10).tick()
+    assert f"127.0.0.1:{port} is not asked for now" in sensor.tick()
     assert sensor.cursor == cursor
     urls["listing_url"] = right
     (request,) = sensor.tick()
-    assert asked(request) == (sorted(BTC + ETH), "2024-01-07", "2024-01-08")
+    assert asked(request) == (sorted(BTC + ETH), "2024-01-09", "2024-01-09")
 
 
-def test_a_look_that_takes_too_long_goes_on_where_it_stopped(sandbox, mine, monkeypatch):
-    monkeypatch.setattr(watch, "LISTINGS", 1)
-    collection = mine.collection
-    part = collection.series[0]
-    PostgresResource().resolved_url()
-    with Client() as client, Ledger(mine.postgres_url) as ledger:
-
-        def look(seen: watch.Seen, begin: str) -> watch.News:
-            return watch.look(client, collection, part, ledger, seen, date(2024, 1, 21), begin, budget_s=0)
-
-        first = look({}, "")
-        second = look(first.seen, first.begin)
-        third = look(second.seen, second.begin)
-    (bars,) = part.series
-    days = days_between(START, LAST)
-    assert first.days == {(bars, "BTC/USDT"): days}
-    assert first.begin == "data/spot/daily/klines/ETHUSDT/1m/"
-    assert second.days == {(bars, "ETH/USDT"): days}
-    assert second.begin == "data/spot/daily/klines/BTCUSDT/1m/"
-    assert third.days == {}
+POINTS = [
+    "AUTOMATION_EVALUATIONS_ADDED",
+    "RUN_IDS_RESERVED",
+    "RUN_CREATED",
+    "RUN_LAUNCHED",
+    "RUN_IDS_ADDED_TO_EVALUATIONS",
+]
+"""Where Dagster's daemon is killed: our tick has returned and nothing is kept, the requests are kept, a run is made, it is
+in the queue, all are and the cursor is not kept."""
 
 
-def test_the_cursor_stays_small(sensor, sandbox):
-    sensor.tick()
-    seen = json.loads(sensor.cursor)["seen"]
-    assert {prefix: len(recent) for prefix, recent in seen.items()} == {
-        f"data/spot/daily/klines/{name}/1m/": watch.RECENT for name in ("BTCUSDT", "ETHUSDT")
-    }
-    assert max(seen["data/spot/daily/klines/BTCUSDT/1m/"]) == f"BTCUSDT-1m-{LAST}.zip"
+def test_a_daemon_killed_anywhere_in_a_tick_makes_one_run_for_each_discovery(mine, sandbox):
+    """Each day another point: the daemon is killed there, the next one starts at once, and ticks again later."""
+    published_until(sandbox, date(2024, 1, 8))
+    eth, expected = " ".join(key.to_user_string() for key in sorted(ETH)), []
+    for day in days_between(START, LAST):
+        hide(sandbox, BARS.format("BTC", day))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "crypto_assets_tests.sensor_process"],
+        env=mine.command.variables,
+        cwd=PROJECT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+
+        def tick(at: datetime, point: str | None = None) -> list[list[str]]:
+            process.stdin.write(json.dumps([str(at), point]) + "\n")
+            process.stdin.flush()
+            code, runs = json.loads(process.stdout.readline())
+            assert code == (-signal.SIGKILL if point else 0), point
+            return runs
+
+        before = tick(datetime(2024, 1, 9, 9, tzinfo=UTC))
+        assert [run[1:3] for run in before] == [["2024-01-05", "2024-01-05"], ["2024-01-06", "2024-01-08"]]
+        for number, point in enumerate(POINTS):
+            day = date(2024, 1, 9 + number)
+            published_until(sandbox, day)
+            at = datetime(2024, 1, 10 + number, 9, tzinfo=UTC)
+            killed = tick(at, point)
+            expected.append(["QUEUED", str(day), str(day), eth])
+            assert [run for run in killed if run not in before] in (
+                [],
+                [["NOT_STARTED", *expected[-1][1:]]],
+                expected[-1:],
+            )
+            tick(at + timedelta(seconds=5))
+            before = tick(at + timedelta(minutes=2))
+            assert [run for run in before if run[1] > "2024-01-08"] == expected, point
+        process.stdin.close()
 
 
 # ---- schedules --------------------------------------------------------------------------------------------------------
@@ -268,3 +321,99 @@ def test_gaps_are_exactly_the_days_that_are_not_complete(mine, sandbox):
     assert evaluate(mine, name, at(14, 13)) == "nothing is missing"
     assert {record.state for record in mine.records().values()} == {State.AVAILABLE}
     assert len(mine.records()) == 2 * 9
+
+
+# ---- the queue --------------------------------------------------------------------------------------------------------
+
+
+@dg.op
+def work() -> None: ...
+
+
+@dg.op(pool="exchange_slow")
+def collect() -> None: ...
+
+
+@dg.job
+def elsewhere():
+    work()
+
+
+@dg.job
+def slow_exchange():
+    collect()
+
+
+class Queue:
+    """Runs of a project's queue; `starts` is one iteration of Dagster's coordinator without the launching."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+
+    def add(self, job: dg.JobDefinition, name: str, **tags: str) -> dg.DagsterRun:
+        # Only runs of a code location may be queued; this one is never loaded.
+        location = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("nowhere"), "nothing")
+        run = self.instance.create_run_for_job(
+            job,
+            tags={"name": name} | tags,
+            remote_job_origin=RemoteJobOrigin(location, job.name),
+            job_code_origin=JobPythonOrigin(
+                job.name, RepositoryPythonOrigin(sys.executable, ModuleCodePointer("nowhere", "nothing", None), None)
+            ),
+        )
+        enqueued = dg.DagsterEvent(event_type_value="PIPELINE_ENQUEUED", job_name=job.name)
+        self.instance.report_dagster_event(enqueued, run.run_id)
+        return run
+
+    def starts(self) -> list[str]:
+        """Return what would start now, in order, and let it start and hang."""
+        coordinator = QueuedRunCoordinatorDaemon(interval_seconds=1)
+        runs = coordinator._get_runs_to_dequeue(self.instance, self.instance.get_concurrency_config(), None)
+        for run in runs:
+            for kind in ("PIPELINE_STARTING", "PIPELINE_START"):
+                self.instance.report_dagster_event(
+                    dg.DagsterEvent(event_type_value=kind, job_name=run.job_name), run.run_id
+                )
+            if run.job_name == slow_exchange.name:
+                storage = self.instance.event_log_storage
+                storage.claim_concurrency_slot("exchange_slow", run.run_id, "collect")
+        return [run.tags["name"] for run in runs]
+
+
+@pytest.fixture
+def queue(mine):
+    PostgresResource().resolved_url()
+    with mine.instance() as instance:
+        yield Queue(instance)
+
+
+def test_an_exchange_that_hangs_leaves_slots_for_the_others(queue):
+    for number in range(7):
+        queue.add(elsewhere, f"slow {number}", exchange="slow")
+    queue.add(elsewhere, "other", exchange="other")
+    assert queue.starts() == [*(f"slow {number}" for number in range(6)), "other"]
+    queue.add(elsewhere, "other again", exchange="other")
+    assert queue.starts() == ["other again"]
+    queue.add(elsewhere, "no slot is left", exchange="third")
+    assert queue.starts() == []
+
+
+def test_backfills_from_the_ui_have_no_tag_and_are_held_back_by_their_pool(queue):
+    # The first run of a pool gives it the default limit, from the next iteration on.
+    queue.instance.event_log_storage.initialize_concurrency_limit_to_default("exchange_slow")
+    for number in range(6):
+        queue.add(slow_exchange, f"slow {number}")
+    queue.add(elsewhere, "other")
+    assert queue.starts() == ["slow 0", "slow 1", "slow 2", "slow 3", "other"]
+    queue.add(elsewhere, "other again")
+    assert queue.starts() == ["other again"]
+
+
+def test_fresh_days_leave_the_queue_before_files_published_again_gaps_and_backfills(queue):
+    backfill = {"dagster/priority": "-5"}
+    queue.add(elsewhere, "backfill", **backfill)
+    queue.add(elsewhere, "launched by hand")
+    for kind in ("history", "republished", "late", "fresh"):
+        queue.add(elsewhere, kind, **{"dagster/priority": str(automation.PRIORITIES[kind])})
+    queue.add(elsewhere, "gaps", **{"dagster/priority": str(automation.GAPS_PRIORITY)})
+    assert queue.starts() == ["fresh", "late", "republished", "history", "launched by hand", "gaps", "backfill"]

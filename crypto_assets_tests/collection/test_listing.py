@@ -164,6 +164,72 @@ def test_a_page_without_namespace_time_and_etag_is_read(serve, client):
     assert list(list_objects(client, server.url, "data/")) == [ArchiveObject("data/a&b", 0, "", None)]
 
 
+def test_keys_of_other_trees_are_left_out(serve, client):
+    foreign = ["/data/a.zip", "data2/a.zip", "data3/liquidationSnapshot/a.zip"]
+    server = serve(answering(xml([*foreign, "data/a.zip"], ["/data/a/", "data2/a/", "data/b/"])))
+    assert [obj.key for obj in list_objects(client, server.url, "data/")] == ["data/a.zip"]
+    assert list(list_prefixes(client, server.url, "data/")) == ["data/b/"]
+
+
+def test_names_that_are_sent_encoded_are_decoded(serve, client):
+    page = xml(["data/a+b%2Bc%C3%A9"], ["data/d+e/"], truncated=True, following="data/a%2Bz", extra="")
+    page = page.replace("<Name>", "<EncodingType>url</EncodingType><Name>")
+    server = serve(answering(page, xml(), page, xml()))
+    assert [obj.key for obj in list_objects(client, server.url, "data/")] == ["data/a b+cé"]
+    assert server.requests[1].query_params["marker"] == "data/a+z"
+    assert list(list_prefixes(client, server.url, "data/")) == ["data/d e/"]
+    plain = serve(answering(xml(["data/a+b%2Bc"])))
+    assert [obj.key for obj in list_objects(client, plain.url, "data/")] == ["data/a+b%2Bc"]
+
+
+# ---- version 2 --------------------------------------------------------------------------------------------------------
+
+
+def test_version_2_gives_the_same_listing(sandbox, client):
+    sandbox.forget_requests()
+    after, until = f"{FOLDER}BTCUSDT-1d-2021-03-01.zip", f"{FOLDER}BTCUSDT-1d-2023-03-01.zip"
+    both = [
+        list(list_objects(client, sandbox.listing_url, FOLDER, after=after, until=until, version=version))
+        for version in (1, 2)
+    ]
+    assert len(both[0]) == 2 * 730
+    assert both[0] == both[1]
+    assert list(list_prefixes(client, sandbox.listing_url, "data/spot/daily/klines/", version=2)) == [
+        f"data/spot/daily/klines/{symbol}/" for symbol in ("BTCUSDT", "ETHUSDT", "NEWUSDT")
+    ]
+    asked = [item.query for item in sandbox.app.state.requests]
+    assert ["list-type=2" in query for query in asked] == [False, False, True, True, True]
+    assert "continuation-token" in asked[3]
+
+
+def test_version_2_follows_tokens_over_pages_without_keys(serve, client):
+    def page(keys, token):
+        following = f"<NextContinuationToken>{token}</NextContinuationToken>" if token else ""
+        return xml(keys, truncated=bool(token), extra=f"<KeyCount>{len(keys)}</KeyCount>{following}")
+
+    server = serve(answering(page(["data/a"], "zz"), page([], "aa"), page(["data/b"], "")))
+    assert [obj.key for obj in list_objects(client, server.url, "data/", version=2)] == ["data/a", "data/b"]
+    assert [request.query_params.get("continuation-token") for request in server.requests] == [None, "zz", "aa"]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    ["", "<NextContinuationToken>t</NextContinuationToken>"],
+    ids=["no token", "the same token again"],
+)
+def test_version_2_that_does_not_go_on_is_an_error(serve, client, extra):
+    server = serve(answering(xml(["data/a"], truncated=True, extra=extra)))
+    with pytest.raises(ListingError, match="expected a page after"):
+        list(list_objects(client, server.url, "data/", version=2))
+    assert len(server.requests) == (2 if extra else 1)
+
+
+def test_a_page_with_fewer_entries_than_it_says_is_an_error(serve, client):
+    server = serve(answering(xml(["data/a"], extra="<KeyCount>2</KeyCount>")))
+    with pytest.raises(ListingError, match=r"expected 2 entries, as KeyCount says, found 1"):
+        list(list_objects(client, server.url, "data/", version=2))
+
+
 GOOD = xml(["data/a", "data/b"])
 
 
