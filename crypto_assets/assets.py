@@ -19,11 +19,12 @@ from crypto_assets.checks import checks_of
 from crypto_assets.collection.derive import STATISTICS_SCHEMA
 from crypto_assets.collection.loads import warehouse_tables
 from crypto_assets.collection.pipeline import Pipeline, Target
-from crypto_assets.config import Collection, SeriesEntry
+from crypto_assets.config import Collection, SeriesEntry, settings
 from crypto_assets.model import STORED_STATES, Series, State
 from crypto_assets.partitions import daily, day_of, lake_key, warehouse_key
 from crypto_assets.reporting import Reporter, failure_metadata, failure_text
 from crypto_assets.resources import CollectorResource, LakeResource, PostgresResource
+from crypto_assets.stopping import COMMAND_LINE, asked_by, cancelled_if_stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def build_assets(collection: Collection) -> list[dg.AssetsDefinition]:
 
 
 def _entry_assets(collection: Collection, number: int, entry: SeriesEntry) -> dg.AssetsDefinition:
-    partitions_def = daily(entry.start)
+    partitions_def = daily(entry.start, today=collection.asks_rest(entry))
     warehouse = warehouse_assets(collection, entry)
     specs = [_lake_spec(series, symbol, partitions_def) for series in entry.series for symbol in entry.symbols]
     specs += [_warehouse_spec(entry, asset, partitions_def) for asset in warehouse]
@@ -103,7 +104,7 @@ def _entry_assets(collection: Collection, number: int, entry: SeriesEntry) -> dg
     ) -> Iterator[Any]:
         selected = context.op_execution_context.selected_asset_keys
         checked = {key.asset_key for key in context.op_execution_context.selected_asset_check_keys} - selected
-        with postgres.warehouse() as store, postgres.ledger() as ledger:
+        with cancelled_if_stopped(context), postgres.warehouse() as store, postgres.ledger() as ledger:
             if context.has_partition_key or context.has_partition_key_range:
                 days = [day_of(key) for key in context.partition_keys]
                 targets = plan(collection, entry, warehouse, selected, days)
@@ -112,7 +113,7 @@ def _entry_assets(collection: Collection, number: int, entry: SeriesEntry) -> dg
                 raise dg.Failure("a run of these assets needs days; choose partitions", allow_retries=False)
             else:
                 targets = recheck(entry, checked, ledger)
-            reporter = Reporter(context, collection, sum(len(target.days) for target in targets))
+            reporter = Reporter(context, collection, sum(len(target.days) for target in targets), ledger)
             pipeline = Pipeline(
                 collection,
                 lake.lake(),
@@ -120,7 +121,12 @@ def _entry_assets(collection: Collection, number: int, entry: SeriesEntry) -> dg
                 ledger,
                 downloads=collector.in_flight(),
                 run_id=context.run.run_id,
+                kind=asked_by(context.run.tags),
                 on_batch=reporter.batch,
+                on_state=reporter.state,
+                # A person who waits at a terminal is told at once; the daemon's runs wait for the host.
+                patience=collector.patience(waits=asked_by(context.run.tags) != COMMAND_LINE),
+                egress=settings().egress,
             )
             tally = pipeline.run(targets)
         reporter.finish()

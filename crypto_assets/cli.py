@@ -5,6 +5,7 @@ degraded, with one line for each; 2 for bad arguments or configuration.
 """
 
 import gc
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 
 from crypto_assets.commands import all_commands
 from crypto_assets.commands.console import err, escape
+from crypto_assets.ending import EXIT_CODE, end_now
 from crypto_assets.errors import ConfigError, CryptoAssetsError
 from crypto_assets.version import __version__
 
@@ -39,6 +41,7 @@ for _command in all_commands():
 
 def main() -> None:
     """Run the command; our own errors become one message on stderr and an exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:
@@ -48,7 +51,7 @@ def main() -> None:
         sys.exit(stop.exit_code)
     except (click.Abort, KeyboardInterrupt):
         err.print("stopped")
-        sys.exit(130)
+        end_now(EXIT_CODE)
     except CryptoAssetsError as error:
         if "--debug" in sys.argv:
             traceback.print_exc()

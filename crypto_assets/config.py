@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from crypto_assets.collection.limits import Limit, parse_limit
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import MARKET_TYPES, Series, path_symbol, unified_symbol
 
@@ -34,11 +35,27 @@ class Settings(BaseSettings):
         default=True, description="false: the embedded server may lose data when the power fails"
     )
     downloads: int = Field(default=8, ge=1, le=64, description="downloads in flight per run")
+    egress: str = Field(
+        default="default",
+        description="a name for the address by which exchanges know this machine; limits count for each",
+    )
+    pause_after: int = Field(default=20, ge=0, description="failures in a row that pause a run; 0: never")
+    patience_s: float = Field(
+        default=3600, ge=0, description="how long such a run waits for its host before it gives up"
+    )
+    patrol_days: int = Field(
+        default=7, ge=1, description="days in which a sensor reads every listing once from end to end"
+    )
+    binance_api_key: str | None = Field(default=None, description="for what Binance's REST API gives to nobody else")
 
     @field_validator("home", "config")
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().absolute()
+
+    def api_key(self, exchange: str) -> str | None:
+        """Return the key for an exchange's REST API, where there is one."""
+        return getattr(self, f"{exchange}_api_key", None)
 
     @property
     def lake(self) -> str:
@@ -69,13 +86,26 @@ def _has_host(url: str) -> bool:
 
 
 class ExchangeConfig(BaseModel):
-    """URLs of one exchange; a URL without a value is the exchange's real host."""
+    """URLs of one exchange; a URL without a value is the exchange's real host.
+
+    `limits` go before the exchange's own, by budget; an empty list lifts them.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     archive_url: str | None = None
     listing_url: str | None = None
     rest_url: str | None = None
+    limits: dict[str, list[Limit]] = {}
+
+    @field_validator("limits", mode="before")
+    @classmethod
+    def _parsed_limits(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or not all(isinstance(texts, list) for texts in value.values()):
+            raise ValueError(f"expected budgets with lists of limits, such as spot: [6000 weight/min], found {value!r}")
+        return {
+            name: [t if isinstance(t, Limit) else parse_limit(str(t)) for t in texts] for name, texts in value.items()
+        }
 
     @field_validator("archive_url", "listing_url", "rest_url")
     @classmethod
@@ -91,6 +121,7 @@ class SeriesEntry(BaseModel):
     """One entry of `series:`: datasets × symbols of one exchange and market type, daily from `start`.
 
     `warehouse` names datasets of the entry that go to Postgres although they stay in the lake by default (`trades`).
+    `rest` lets the exchange's REST API give what its archive does not have: today, late days, holes.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -101,6 +132,7 @@ class SeriesEntry(BaseModel):
     symbols: list[str] = Field(min_length=1)
     start: date
     warehouse: list[str] = []
+    rest: bool = True
 
     @field_validator("start", mode="before")
     @classmethod
@@ -170,6 +202,12 @@ class Collection(BaseModel):
         for name in self.exchanges:
             if name not in exchanges.names():
                 raise ValueError(f"exchanges: {name!r} is unknown{_did_you_mean(name, exchanges.names())}")
+            budgets = dict.fromkeys(("archive", "listing", *exchanges.get(name).limits))
+            for budget in self.exchanges[name].limits:
+                if budget not in budgets:
+                    raise ValueError(
+                        f"exchanges.{name}.limits: {budget!r} is no budget{_did_you_mean(budget, budgets)}"
+                    )
         seen: dict[tuple[Series, str], int] = {}
         for number, entry in enumerate(self.series):
             for series in entry.series:
@@ -191,6 +229,15 @@ class Collection(BaseModel):
             if series in entry.series and symbol in entry.symbols:
                 return entry
         return None
+
+    def asks_rest(self, entry: SeriesEntry) -> bool:
+        """Return whether the REST API is asked for days of an entry that the archive does not have.
+
+        Where the archive is another than the exchange's own and no `rest_url` is given, it is not: rows of a synthetic or
+        private exchange and of the real one must not stand in one series.
+        """
+        urls = self.urls(entry.exchange)
+        return entry.rest and (urls.rest_url is not None or urls.archive_url is None)
 
     def timeframes(self, exchange: str, market_type: str, symbol: str) -> set[str]:
         """Return the timeframes of a symbol that are collected as published, over all entries."""

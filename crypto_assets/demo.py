@@ -60,7 +60,7 @@ _VARIABLES = (
 
 def _collection(archive_url: str, listing_url: str) -> str:
     content = {
-        "exchanges": {"binance": {"archive_url": archive_url, "listing_url": listing_url}},
+        "exchanges": {"binance": {"archive_url": archive_url, "listing_url": listing_url, "rest_url": archive_url}},
         "series": [
             {
                 "exchange": "binance",

@@ -73,6 +73,13 @@ class CollectorResource(dg.ConfigurableResource):
     def in_flight(self) -> int:
         return self.downloads or settings().downloads
 
+    def patience(self, *, waits: bool) -> Any:
+        """Return what a run does when a host is in trouble: it waits for it, or gives up at once."""
+        from crypto_assets.collection.trouble import Patience
+
+        now = settings()
+        return Patience("pause" if waits else "stop", now.pause_after, now.patience_s)
+
 
 def collection_path() -> Path:
     """Return the path of the collection that the definitions are built from."""

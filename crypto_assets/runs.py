@@ -4,15 +4,17 @@ import contextlib
 import gc
 import logging
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 from crypto_assets import errors
 from crypto_assets.config import Collection, SeriesEntry, settings
+from crypto_assets.ending import ending_in_time
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import Series
 
@@ -50,21 +52,25 @@ def use_dagster_home() -> Path:
     return home
 
 
-def execute(collection: Collection, requests: Sequence[Request], progress: Callable[[int], None]) -> None:
-    """Run each request as one Dagster run; `progress` is called now and then with the days done since the last call.
+def execute(collection: Collection, requests: Sequence[Request], progress: Callable[[int, str], None]) -> None:
+    """Run each request as one Dagster run; `progress` is called now and then with the days done since the last call, and
+    with the reason while the run is paused.
 
     What became of the days is in the ledger afterwards, also where a run failed.
 
     Raises:
         ConfigError: no dagster.yaml.
+        KeyboardInterrupt: SIGINT, SIGTERM or a cancel; the run is CANCELED.
         CryptoAssetsError: the database or the lake failed, which concerns every day.
     """
     use_dagster_home()
+    ending = ending_in_time()
     # Dagster costs 1.5 CPU seconds to import; `--help` and wrong arguments do not wait for it.
     import dagster as dg
     from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
 
     from crypto_assets.automation import assets_of
+    from crypto_assets.instance.process import PROCESS_TAG, this_process
     from crypto_assets.resources import PostgresResource
 
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
@@ -74,6 +80,7 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
     # Half a million objects of imported modules live as long as the process; nobody need look through them again.
     gc.freeze()
     with dg.DagsterInstance.get() as instance:
+        ending_in_time(lambda: _cancel_mine(instance))
         for request in requests:
             keys = assets_of(collection, request.entry, request.pairs)
             job = definition.get_implicit_job_def_for_assets(keys)
@@ -90,11 +97,26 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
                         "dagster/asset_partition_range_start": request.first.isoformat(),
                         "dagster/asset_partition_range_end": request.last.isoformat(),
                         "crypto_assets/why": "command line",
+                        PROCESS_TAG: this_process(),
                     },
                     run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                     raise_on_error=False,
                 )
             _raise_unexpected(result)
+            if ending.is_set():  # between two runs Dagster lets a signal go unnoticed
+                raise KeyboardInterrupt
+
+
+def _cancel_mine(instance: Any) -> None:
+    """Mark the run of this process as cancelled: it is about to end without Dagster's own last events."""
+    from dagster import RunsFilter
+    from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
+
+    from crypto_assets.instance.process import PROCESS_TAG, this_process
+
+    mine = RunsFilter(tags={PROCESS_TAG: this_process()}, statuses=IN_PROGRESS_RUN_STATUSES)
+    for run in instance.get_runs(mine, limit=1):
+        instance.report_run_canceled(run)
 
 
 def _raise_unexpected(result: Any) -> None:
@@ -128,31 +150,41 @@ def _raise_unexpected(result: Any) -> None:
 
 
 @contextlib.contextmanager
-def _watched(url: str, progress: Callable[[int], None]) -> Iterator[None]:
-    """Call `progress` with the number of partitions that reached the ledger, until the block ends."""
-    from crypto_assets.collection.ledger import Ledger
+def _watched(url: str, progress: Callable[[int, str], None]) -> Iterator[None]:
+    """Call `progress` as `execute` says with what the run that this process begins writes of itself, until the block ends."""
+    from crypto_assets.collection.database import Database
+    from crypto_assets.collection.progress import RunState, read_progress
 
-    started = datetime.now(UTC)
     done = threading.Event()
 
     def watch() -> None:
         seen = 0
-        with Ledger(url) as ledger:
+        with Database(url, connections=1) as database:
+            before = {run.run_id for run in mine(database)}
+            ready.set()
             while True:
                 last = done.wait(POLL_S)
-                count = ledger.count_since(started)
-                progress(count - seen)
-                seen = count
+                for run in mine(database):
+                    if run.run_id not in before:
+                        progress(run.done - seen, run.reason if run.state is RunState.PAUSED else "")
+                        seen = run.done
                 if last:
                     return
 
+    def mine(database: Database) -> list[Any]:
+        with contextlib.suppress(errors.PostgresUnavailable):  # the run itself will say so
+            return read_progress(database, host=socket.gethostname(), pid=os.getpid())
+        return []
+
+    ready = threading.Event()
     watcher = threading.Thread(target=watch, name="progress", daemon=True)
     watcher.start()
+    ready.wait(timeout=5)
     try:
         yield
     finally:
         done.set()
-        watcher.join(timeout=5)
+        watcher.join(timeout=0.5)
 
 
 def select(
@@ -209,21 +241,32 @@ def _require(option: str, values: Sequence[str], known: set[str]) -> None:
 
 
 def plan(
-    selected: Sequence[tuple[SeriesEntry, tuple[tuple[Series, str], ...]]], first: date, last: date, today: date
+    collection: Collection,
+    selected: Sequence[tuple[SeriesEntry, tuple[tuple[Series, str], ...]]],
+    first: date,
+    last: date,
+    today: date,
 ) -> list[Request]:
-    """Return one request for each entry over the days from first to last.
+    """Return one request for each entry over the days from first to last; today only where REST is asked.
 
     Raises:
         ConfigError: last before first, a day that has not ended, or days before every entry's start.
     """
     if last < first:
         raise ConfigError(f"--from {first} --to {last}: expected the first day before the last")
-    if last >= today:
-        raise ConfigError(
-            f"--to {last}: the day has not ended in UTC; the last one that has is {today.fromordinal(today.toordinal() - 1)}"
+    yesterday = today - timedelta(days=1)
+    ends = [last if last < today or collection.asks_rest(entry) else yesterday for entry, _ in selected]
+    if last > today or (last == today and today not in ends):
+        hint = (
+            "; only entries with `rest` and the exchange's own hosts, or a rest_url, have today"
+            if last == today
+            else ""
         )
+        raise ConfigError(f"--to {last}: the day has not ended in UTC; the last one that has is {yesterday}{hint}")
     requests = [
-        Request(entry, pairs, max(first, entry.start), last) for entry, pairs in selected if last >= entry.start
+        Request(entry, pairs, max(first, entry.start), end)
+        for (entry, pairs), end in zip(selected, ends, strict=True)
+        if end >= max(first, entry.start)
     ]
     if not requests or any(first < entry.start for entry, _ in selected):
         late = ", ".join(
@@ -241,16 +284,17 @@ def check_symbols(collection: Collection, requests: Sequence[Request]) -> None:
     Raises:
         UnknownSymbol: the archive lists nothing for a symbol.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
     from crypto_assets import exchanges
+    from crypto_assets.collection.control import ALL, Controls, of_exchange
     from crypto_assets.collection.http import Client
     from crypto_assets.collection.ledger import Ledger
     from crypto_assets.collection.locate import require_listed
+    from crypto_assets.collection.pool import DaemonPool
     from crypto_assets.errors import HostRefused, HostUnreachable, ListingError
     from crypto_assets.resources import PostgresResource
 
     with Ledger(PostgresResource().resolved_url()) as ledger:
+        paused = {one.scope for one in Controls(ledger).read() if one.action == "pause"}
         known = {
             (record.exchange, record.market_type, record.symbol, record.dataset)
             for record in ledger.summary()
@@ -269,8 +313,9 @@ def check_symbols(collection: Collection, requests: Sequence[Request]) -> None:
         for request in requests
         for series, symbol in request.pairs
         if (series.exchange, series.market_type, symbol, series.dataset) not in known
+        and not paused & {ALL, of_exchange(series.exchange)}  # then the run waits too, and says so
     }
     # The run asks again, with patience: a host that is down must not be waited for twice.
-    with Client(timeout_s=10.0, attempts=1) as client, ThreadPoolExecutor(8) as pool:
+    with Client(timeout_s=10.0, attempts=1) as client, DaemonPool(8, "symbols") as pool:
         for _ in pool.map(ask, sorted(pairs)):
             pass

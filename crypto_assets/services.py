@@ -36,9 +36,10 @@ _INSTANCE = ("crypto_assets.instance.storage", "crypto_assets.instance.launcher"
 
 @dataclass
 class Services:
-    """The running processes. `url` is the UI's, `postgres` the database's, `stop` is set when all are to end."""
+    """The running processes. `url` is the UI's, `api` the API's, `postgres` the database's; `stop` ends all."""
 
     url: str
+    api: str
     postgres: str
     logs: Path
     stop: threading.Event
@@ -96,7 +97,8 @@ class Services:
         children = list(reversed(self._children.values()))
         for process in children:
             if process.poll() is None:
-                process.send_signal(signal.SIGINT)
+                # To the code server's run workers too: they save their state, and their runs are CANCELED.
+                os.killpg(process.pid, signal.SIGINT)
         deadline = time.monotonic() + STOP_TIMEOUT_S
         for process in children:
             try:
@@ -116,11 +118,14 @@ class Services:
 
 
 @contextmanager
-def running(port: int, say: Callable[[str], None], stop: threading.Event) -> Iterator[Services]:
+def running(
+    port: int, say: Callable[[str], None], stop: threading.Event, api_port: int | None = None
+) -> Iterator[Services]:
     """Run Dagster's processes while the block lasts; the UI answers when it begins, unless `stop` was set meanwhile.
 
     Args:
         port: of the UI on 127.0.0.1.
+        api_port: of the API there; None: the one after `port`, or any where that is in use.
         say: told what is being waited for.
         stop: ends the waiting.
 
@@ -135,11 +140,15 @@ def running(port: int, say: Callable[[str], None], stop: threading.Event) -> Ite
     logs.mkdir(parents=True, exist_ok=True)
     url = f"http://{HOST}:{port}"
     with _only_one(home, url):
-        _require_free(port)
+        _require_free(port, "--port")
+        if api_port is None:
+            api_port = port + 1 if _is_free(port + 1) else _free_port()
+        else:
+            _require_free(api_port, "--api-port")
         say("waiting for Postgres")
         database = postgres_url(settings())
         migrate(database)
-        services = Services(url, database, logs, stop, say)
+        services = Services(url, f"http://{HOST}:{api_port}/v1", database, logs, stop, say)
         code_port = _free_port()
         workspace = home / "workspace.yaml"
         server = {"host": HOST, "port": code_port, "location_name": "crypto_assets"}
@@ -160,8 +169,10 @@ def running(port: int, say: Callable[[str], None], stop: threading.Event) -> Ite
                 *_after(code_port, "dagster._daemon.cli"),
                 *("dagster._daemon", "run", "-w", str(workspace)),
             )
+            services.start("api", "crypto_assets.api", "--port", str(api_port))
             services.wait_for("code-server", lambda: listens(code_port))
             services.wait_for("webserver", lambda: _answers(f"{url}/server_info"))
+            services.wait_for("api", lambda: _answers(f"http://{HOST}:{api_port}/healthz"))
             yield services
         finally:
             services.end()
@@ -187,14 +198,26 @@ def _only_one(home: Path, url: str) -> Iterator[None]:
         yield
 
 
-def _require_free(port: int) -> None:
+def _require_free(port: int, option: str) -> None:
+    try:
+        _bind(port)
+    except (OSError, OverflowError) as error:
+        text = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"port {port}: {text}; choose another with {option}") from None
+
+
+def _is_free(port: int) -> bool:
+    try:
+        _bind(port)
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def _bind(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except (OSError, OverflowError) as error:
-            text = error.strerror if isinstance(error, OSError) else str(error)
-            raise ConfigError(f"port {port}: {text}; choose another with --port") from None
+        probe.bind((HOST, port))
 
 
 def _free_port() -> int:

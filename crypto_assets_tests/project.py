@@ -20,13 +20,14 @@ from crypto_assets_tests.command import PROJECT, Command
 
 
 def entry(datasets: Sequence[str], symbols: Sequence[str], start: date, market_type: str = "spot") -> dict[str, Any]:
-    """Return one entry of collection.yaml."""
+    """Return one entry of collection.yaml, of the archive alone."""
     return {
         "exchange": "binance",
         "market_type": market_type,
         "datasets": list(datasets),
         "symbols": list(symbols),
         "start": start,
+        "rest": False,
     }
 
 
@@ -77,7 +78,7 @@ class Project:
 
 def make(sandbox: SandboxServer, home: Path, postgres_url: str, monkeypatch: Any, *entries: dict[str, Any]) -> Project:
     """Return a project, with the environment of this process set to it."""
-    urls = {"archive_url": sandbox.archive_url, "listing_url": sandbox.listing_url}
+    urls = {"archive_url": sandbox.archive_url, "listing_url": sandbox.listing_url, "rest_url": sandbox.archive_url}
     project = Project({"exchanges": {"binance": urls}, "series": list(entries)}, home, postgres_url)
     home.mkdir(parents=True, exist_ok=True)
     (home / "collection.yaml").write_text(yaml.safe_dump(project.content, sort_keys=False))

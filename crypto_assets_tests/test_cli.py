@@ -49,6 +49,11 @@ SAYS = {
     ("gaps",): "Show what is missing, and why",
     ("status",): "Show the coverage of every series",
     ("up",): "prints the URLs",
+    ("api",): "Run the HTTP API",
+    ("pause",): "Pause everything, an exchange or a run",
+    ("resume",): "Let go on what was paused",
+    ("cancel",): "End a run",
+    ("runs",): "Show what is running",
     ("demo",): "Collect from the sandbox exchange",
 }
 

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from crypto_assets.instance.child import listens
 from crypto_assets_tests.command import Command
 from crypto_assets_tests.project import entry
 
@@ -49,9 +51,10 @@ class Up:
     """`crypto-assets up` as a user starts it, ended when the block ends at the latest."""
 
     def __init__(self, command: Command) -> None:
-        port = free_port()
+        port, api_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{port}"
-        self.process = command.start("up", "--port", str(port))
+        self.api = f"http://127.0.0.1:{api_port}/v1"
+        self.process = command.start("up", "--port", str(port), "--api-port", str(api_port))
         self.printed: list[str] = []
 
     def __enter__(self) -> Up:
@@ -103,6 +106,8 @@ def test_it_runs_until_sigterm_and_refuses_a_second_one_in_the_same_home(command
     with Up(command) as up:
         up.ready()
         assert up.printed[0].split() == ["Dagster", "UI", up.url]
+        assert up.printed[1].split() == ["API", up.api]
+        assert httpx.get(f"{up.api}/status", trust_env=False).json()["series"] == []
         assert f"lake        {command.home / 'lake'}\n" in up.printed
         assert answers(up.url)
 
@@ -117,10 +122,14 @@ def test_it_runs_until_sigterm_and_refuses_a_second_one_in_the_same_home(command
         third = elsewhere("up", "--port", port)
         assert third.code == 2
         assert third.err == f"error: port {port}: Address already in use; choose another with --port\n"
+        fourth = elsewhere("up", "--port", str(free_port()), "--api-port", port)
+        assert fourth.err == f"error: port {port}: Address already in use; choose another with --api-port\n"
 
-        assert len(up.children()) == 3
+        assert len(up.children()) == 4
+        started = time.monotonic()
         code, said = up.end(signal.SIGTERM)
         assert code == 0
+        assert time.monotonic() - started < 10, "nobody had to be killed"
         assert said.startswith("stopped")
         assert up.children() == {}
         assert not answers(up.url)
@@ -134,6 +143,32 @@ def test_a_webserver_that_dies_is_started_again_and_nothing_outlives_a_killed_pa
         wait_for("another webserver", lambda: webserver not in up.children() and answers(up.url))
         up.process.kill()
         wait_for("no process is left", lambda: not up.children())
+
+
+def test_a_child_ends_by_sigint_although_whoever_started_it_ignores_and_blocks_that(tmp_path):
+    """As a script's `crypto-assets up &` does, and what is ignored is inherited: it would be waited for in vain."""
+    port = free_port()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        child = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "crypto_assets.instance.child", "--parent", str(os.getpid())),
+                *("http.server", "--bind", "127.0.0.1", "--directory", str(tmp_path), str(port)),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, before)
+    try:
+        wait_for("it listens", lambda: listens(port))
+        child.send_signal(signal.SIGINT)
+        child.wait(5)
+    finally:
+        child.kill()
+        child.wait()
 
 
 def test_ctrl_c_while_it_starts_ends_it_at_once(command):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,14 @@ _FOLDERS = {"ohlcv": "klines", "trades": "trades", "agg_trades": "aggTrades", "f
 def entry(
     market_type: str, datasets: Sequence[str], symbols: Sequence[str], start: date, **more: Any
 ) -> dict[str, Any]:
-    """Return one entry of collection.yaml."""
+    """Return one entry of collection.yaml; the archive alone, unless `rest` says otherwise."""
     return {
         "exchange": "binance",
         "market_type": market_type,
         "datasets": list(datasets),
         "symbols": list(symbols),
         "start": start,
+        "rest": False,
         **more,
     }
 
@@ -61,11 +62,13 @@ class Workbench:
         self.folder = lake
         self.lake = Lake(str(lake))
         self.archive_url, self.listing_url = sandbox.archive_url, sandbox.listing_url
+        self.rest_url = sandbox.archive_url
+        self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self.entries = list(entries)
 
     @property
     def collection(self) -> Collection:
-        urls = {"archive_url": self.archive_url, "listing_url": self.listing_url}
+        urls = {"archive_url": self.archive_url, "listing_url": self.listing_url, "rest_url": self.rest_url}
         return parse_collection({"exchanges": {"binance": urls}, "series": self.entries})
 
     def targets(self, first: date, last: date) -> list[Target]:
@@ -90,7 +93,7 @@ class Workbench:
                 on_batch(outcomes, rows)
 
         with Warehouse(self.url) as warehouse, Ledger(self.url) as ledger:
-            pipeline = Pipeline(self.collection, self.lake, warehouse, ledger, downloads=4, on_batch=keep)
+            pipeline = Pipeline(self.collection, self.lake, warehouse, ledger, downloads=4, on_batch=keep, now=self.now)
             result.tally = pipeline.run(self.targets(first, last))
         return result
 

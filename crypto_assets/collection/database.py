@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,9 +12,10 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from crypto_assets.errors import PostgresUnavailable
+from crypto_assets.errors import PostgresUnavailable, Stopped
 
 CONNECT_TIMEOUT_S = 15.0
+_CANCEL_TIMEOUT_S = 0.2
 
 
 class Database:
@@ -28,6 +29,8 @@ class Database:
         self._connections = connections
         self._pool: ConnectionPool[psycopg.Connection[Any]] | None = None
         self._lock = threading.Lock()
+        self._in_use: set[psycopg.Connection[Any]] = set()
+        self._stopped = False
 
     def __enter__(self) -> Self:
         return self
@@ -44,18 +47,39 @@ class Database:
                 self._pool.close(timeout=5)
                 self._pool = None
 
+    def stop(self) -> None:
+        """End the transactions in hand, which other threads then see fail, and begin no more; nothing of them is kept."""
+        with self._lock:
+            self._stopped = True
+            in_use = list(self._in_use)
+        for connection in in_use:
+            with suppress(psycopg.Error):  # it has just ended by itself
+                connection.cancel_safe(timeout=_CANCEL_TIMEOUT_S)
+
     @contextmanager
     def transaction(self) -> Iterator[psycopg.Connection[Any]]:
         """Yield a connection inside one transaction, committed when the block ends and rolled back when it raises.
 
         Raises:
             PostgresUnavailable: the server does not answer, or the connection breaks.
+            Stopped: `stop` was called.
         """
+        self._go_on()
         try:
             with self._opened().connection(timeout=CONNECT_TIMEOUT_S) as connection:
-                yield connection
+                self._in_use.add(connection)
+                try:
+                    self._go_on()
+                    yield connection
+                    self._go_on()
+                finally:
+                    self._in_use.discard(connection)
         except (PoolTimeout, psycopg.OperationalError) as error:
             raise unavailable(self.url, error) from error
+
+    def _go_on(self) -> None:
+        if self._stopped:
+            raise Stopped("the run is ending; this transaction was not committed")
 
     def _opened(self) -> ConnectionPool[psycopg.Connection[Any]]:
         with self._lock:

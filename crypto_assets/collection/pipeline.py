@@ -1,8 +1,11 @@
 """The way of many partitions: locate → download → parse → validate → lake → warehouse → ledger → report.
 
-asyncio coordinates; a bounded pool of threads downloads and parses, and while one batch of days is validated and stored
-the next one is fetched. Queues are bounded, so memory follows the batch, never the range. One bad day never stops the
-others: it becomes an `Outcome` with its reason. Only what concerns every day (the database, the lake) ends the run.
+asyncio coordinates, in a thread of its own; `flow.py` fetches, and while one batch of days is validated and stored the next
+one is fetched. Queues are bounded, so memory follows the batch, never the range. One bad day never stops the others: it
+becomes an `Outcome` with its reason. Only what concerns every day (the database, the lake) ends the run.
+
+A run can be paused: what has begun ends and is stored, then nothing is asked until it is resumed. It can be stopped: the
+batch being stored has a moment to end, everything else is dropped where it is.
 
 A kill between two steps leaves the later ones undone, never half done: each replaces a whole file or commits one
 transaction, the ledger is written after both, and collecting the day again does the rest.
@@ -11,22 +14,30 @@ transaction, the ledger is written after both, and collecting the day again does
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import contextlib
+import contextvars
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+from uuid import uuid4
 
-import pyarrow as pa
-
+from crypto_assets.collection import control
+from crypto_assets.collection.control import Control, Controls
 from crypto_assets.collection.days import Day, Target
-from crypto_assets.collection.fetching import Fetcher, Known
+from crypto_assets.collection.fetching import Fetcher
+from crypto_assets.collection.flow import BATCH_DAYS, BATCH_ROWS, IN_FLIGHT_BYTES, Flow, Gate
+from crypto_assets.collection.guard import EGRESS, Guard
 from crypto_assets.collection.http import Client
-from crypto_assets.collection.locate import Located
+from crypto_assets.collection.memory import use_steady_allocators
+from crypto_assets.collection.pool import DaemonPool
+from crypto_assets.collection.progress import HEARTBEAT_S, ProgressWriter, RunState
 from crypto_assets.collection.storing import OnBatch, Storer
+from crypto_assets.collection.trouble import Patience
 from crypto_assets.config import Collection
-from crypto_assets.errors import CryptoAssetsError
+from crypto_assets.errors import CryptoAssetsError, Stopped
 from crypto_assets.model import COMPLETE_STATES, Outcome, State
 
 if TYPE_CHECKING:
@@ -34,18 +45,14 @@ if TYPE_CHECKING:
     from crypto_assets.storage.lake import Lake
     from crypto_assets.storage.warehouse import Warehouse
 
-__all__ = ["OnBatch", "Pipeline", "Tally", "Target"]
+__all__ = ["BATCH_DAYS", "BATCH_ROWS", "IN_FLIGHT_BYTES", "OnBatch", "Patience", "Pipeline", "Tally", "Target"]
 
-BATCH_ROWS = 50_000
-"""About a month of 1m bars: large enough that Pandera, COPY and commits are shared, small enough for steady memory."""
+GRACE_S = 0.25
+"""What a batch that is being stored has to end in when the run is stopped; then its transaction is rolled back."""
 
-BATCH_DAYS = 64
+_POLL_S = 0.2
 
-IN_FLIGHT_BYTES = 64 << 20
-"""Zipped bytes being downloaded, parsed or waiting for their batch; a single larger object is fetched alone."""
-
-_LOOKAHEAD = 4
-"""Listings read ahead of the downloads."""
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -73,6 +80,10 @@ class Tally:
         return sum(self.states.values())
 
 
+OnState = Callable[[RunState, str], None]
+"""Called when a run is paused and when it goes on, with the reason."""
+
+
 class Pipeline:
     """Collects targets of one collection into one lake, warehouse and ledger."""
 
@@ -85,123 +96,265 @@ class Pipeline:
         *,
         downloads: int = 8,
         run_id: str | None = None,
+        kind: str = "",
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         on_batch: OnBatch | None = None,
+        on_state: OnState | None = None,
+        patience: Patience | None = None,
+        stop: threading.Event | None = None,
+        egress: str = EGRESS,
     ) -> None:
-        self._collection = collection
-        self._lake = lake
-        self._warehouse = warehouse
-        self._ledger = ledger
-        self._downloads = downloads
-        self._run_id = run_id
-        self._now = now
-        self._on_batch = on_batch or (lambda *_: None)
+        """Set the pipeline up.
+
+        Args:
+            downloads: in flight at once.
+            run_id: names the run in the ledger, in pauses and in the progress; without one it has a name of its own there.
+            kind: who asked for the run, for the progress.
+            on_batch: told what became of each batch, in a thread.
+            on_state: told of pauses, in a thread.
+            patience: what to do when a host is in trouble.
+            stop: ends the run when it is set.
+            egress: a name for the address by which exchanges know this machine.
+        """
+        self.collection = collection
+        self.lake = lake
+        self.warehouse = warehouse
+        self.ledger = ledger
+        self.downloads = downloads
+        self.run_id = run_id
+        self.kind = kind
+        self.now = now
+        self.on_batch: OnBatch = on_batch or (lambda *_: None)
+        self.on_state: OnState = on_state or (lambda *_: None)
+        self.patience = patience or Patience()
+        self.stop = stop or threading.Event()
+        self.egress = egress
 
     def run(self, targets: Sequence[Target]) -> Tally:
         """Collect all targets and return what was done.
 
+        Whatever a signal handler raises in this thread ends the run, as `stop` does: what is stored stays, days that were
+        not reached keep their state.
+
         Raises:
+            Stopped: `stop` was set, or somebody has cancelled the run.
             PostgresUnavailable, StoredDataError, OSError: the database or the lake fails; stored days stay stored.
         """
-        # Arrow's own pool gives large blocks back and faults them in again: half a second of a day of 3 million trades.
-        pa.set_memory_pool(pa.system_memory_pool())
-        try:
-            return asyncio.run(self._run(targets))
-        except BaseExceptionGroup as group:
-            raise _first(group) from group
+        use_steady_allocators()
+        run = _Run(self, targets)
+        outcome: Future[Tally] = Future()
 
-    async def _run(self, targets: Sequence[Target]) -> Tally:
-        tally = Tally()
-        batches: asyncio.Queue[list[Day] | None] = asyncio.Queue(maxsize=1)
-        with (
-            Client(self._downloads) as client,
-            ThreadPoolExecutor(self._downloads, "fetch") as fetchers,
-            ThreadPoolExecutor(4, "lake") as writers,
-        ):
-            fetcher = Fetcher(client, self._collection, self._lake, self._ledger, self._now)
-            storer = Storer(
-                writers, self._collection, self._lake, self._warehouse, self._ledger, self._run_id, self._on_batch
-            )
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._fetch_all(fetcher, fetchers, targets, batches))
-                group.create_task(_store_all(storer, batches, tally))
+        def work() -> None:
+            try:
+                outcome.set_result(asyncio.run(run.work()))
+            except BaseException as error:
+                outcome.set_exception(error)
+
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(work,), name="pipeline", daemon=True).start()
+        try:
+            while not wait([outcome], _POLL_S).done:
+                if self.stop.is_set():
+                    raise Stopped("the process is shutting down")
+            tally = outcome.result()
+        except BaseException as error:
+            run.end(outcome, error)
+            raise
+        run.closed(RunState.FAILED if tally.problems else RunState.DONE)
         return tally
 
-    async def _fetch_all(
-        self,
-        fetcher: Fetcher,
-        pool: ThreadPoolExecutor,
-        targets: Sequence[Target],
-        batches: asyncio.Queue[list[Day] | None],
-    ) -> None:
-        """Fetch holders in order, several at once, and hand over batches of days of one series."""
-        loop = asyncio.get_running_loop()
-        in_flight: deque[tuple[int, asyncio.Future[list[Day]]]] = deque()
-        batch: list[Day] = []
 
-        async def take() -> None:
-            nonlocal batch
-            _, future = in_flight.popleft()
-            for day in await future:
-                rows = sum(other.rows.num_rows for other in batch if other.rows is not None)
-                if batch and (
-                    day.target.series != batch[0].series
-                    or day.target.tables != batch[0].target.tables
-                    or len(batch) >= BATCH_DAYS
-                    or rows + (day.rows.num_rows if day.rows is not None else 0) > BATCH_ROWS
-                ):
-                    await batches.put(batch)
-                    batch = []
-                batch.append(day)
+class _Run:
+    """One run: its tasks, its pauses, its end."""
 
-        async for target, located, known in _located(fetcher, pool, targets):
-            absent = [Day(target, outcome.partition, outcome=outcome) for outcome in located.absent]
-            ready: asyncio.Future[list[Day]] = loop.create_future()
-            ready.set_result(absent)
-            in_flight.append((0, ready))
-            for obj, days in located.holders:
-                while len(in_flight) >= 2 * self._downloads or (
-                    in_flight and sum(size for size, _ in in_flight) + obj.size_bytes > IN_FLIGHT_BYTES
-                ):
-                    await take()
-                future = loop.run_in_executor(pool, fetcher.fetch, target, obj, days, known)
-                in_flight.append((obj.size_bytes, future))
-        while in_flight:
-            await take()
+    def __init__(self, pipeline: Pipeline, targets: Sequence[Target]) -> None:
+        self._pipeline = pipeline
+        self._targets = targets
+        self._id = pipeline.run_id or uuid4().hex
+        exchanges = sorted({target.series.exchange for target in targets})
+        self._scopes = [control.ALL, control.of_run(self._id), *map(control.of_exchange, exchanges)]
+        self._controls = Controls(pipeline.ledger)
+        self._pauses: list[Control] = []
+        self._asked = False  # whether anything was ever asked of this run alone
+        self._ending = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tally = Tally()
+        total = sum(len(target.days) for target in targets)
+        self._progress = ProgressWriter(pipeline.ledger, self._id, pipeline.kind, _what(targets), total)
+
+    async def work(self) -> Tally:
+        """Do everything; raises Stopped when the run was cancelled meanwhile."""
+        pipeline = self._pipeline
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        self._gate = Gate()
+        self._batches: asyncio.Queue[list[Day] | None] = asyncio.Queue(maxsize=1)
+        with (
+            DaemonPool(2, "store") as self._pool,
+            DaemonPool(pipeline.downloads, "fetch") as fetchers,
+            DaemonPool(4, "lake") as writers,
+            Guard(pipeline.ledger.url, pipeline.collection, egress=pipeline.egress) as guard,
+            Client(pipeline.downloads, guard=guard, stop=self._ending) as client,
+        ):
+            fetcher = Fetcher(client, pipeline.collection, pipeline.lake, pipeline.ledger, pipeline.now)
+            self._storer = Storer(
+                writers,
+                pipeline.collection,
+                pipeline.lake,
+                pipeline.warehouse,
+                pipeline.ledger,
+                pipeline.run_id,
+                pipeline.on_batch,
+                fetcher.instead,
+            )
+            await self._in_thread(self._progress.begin)
+            await self._read_controls()
+            flow = Flow(
+                fetcher,
+                fetchers,
+                pipeline.downloads,
+                self._targets,
+                self._gate,
+                self,
+                pipeline.patience,
+                self._batches,
+                self._ending,
+            )
+            self._fetching = asyncio.create_task(self._fetch_all(flow))
+            work = [self._fetching, asyncio.create_task(self._store_all())]
+            aside = [
+                asyncio.create_task(control.watch(pipeline.ledger.url, self._scopes, self._apply)),
+                asyncio.create_task(self._beat()),
+                asyncio.create_task(self._stop_when_asked()),
+            ]
+            results = await asyncio.gather(*work, return_exceptions=True)
+            # Whatever still runs in a thread is too late now.
+            self._ending.set()
+            for task in aside:
+                task.cancel()
+            results += await asyncio.gather(*aside, return_exceptions=True)
+            errors = [r for r in results if isinstance(r, BaseException) and not isinstance(r, asyncio.CancelledError)]
+            if errors:
+                raise next((error for error in errors if isinstance(error, CryptoAssetsError)), errors[0])
+            if self._stopping.is_set():
+                raise Stopped("the run was cancelled")
+        return self._tally
+
+    async def _fetch_all(self, flow: Flow) -> None:
+        try:
+            await flow.run()
+        except BaseException:
+            # What waits for the stores is dropped, the batch that is being stored ends.
+            while not self._batches.empty():
+                self._batches.get_nowait()
+            self._batches.put_nowait(None)
+            raise
+
+    async def _store_all(self) -> None:
+        try:
+            while await self._store_next():
+                pass
+        except BaseException:
+            self._fetching.cancel()
+            raise
+
+    async def _store_next(self) -> bool:
+        batch = await self._batches.get()
         if batch:
-            await batches.put(batch)
-        await batches.put(None)
+            await self._in_thread(self._store, batch)
+        return bool(batch)
 
+    def _store(self, batch: Sequence[Day]) -> None:
+        outcomes = self._storer.store(batch)
+        tally = self._tally
+        tally.add(outcomes)
+        self._progress.count(
+            done=tally.days,
+            failed=len(tally.problems),
+            rows=tally.rows,
+            size_bytes=tally.stored_bytes,
+            last_partition=f"{batch[-1].series} {batch[-1].partition}",
+        )
 
-async def _located(
-    fetcher: Fetcher, pool: ThreadPoolExecutor, targets: Sequence[Target]
-) -> AsyncIterator[tuple[Target, Located, Known]]:
-    """Yield each target with its holders, in order, reading some listings ahead."""
-    loop = asyncio.get_running_loop()
-    ahead: deque[tuple[Target, asyncio.Future[tuple[Located, Known]]]] = deque()
-    for target in targets:
-        ahead.append((target, loop.run_in_executor(pool, fetcher.locate, target)))
-        if len(ahead) > _LOOKAHEAD:
-            first, future = ahead.popleft()
-            yield first, *(await future)
-    while ahead:
-        first, future = ahead.popleft()
-        yield first, *(await future)
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            await self._in_thread(self._progress.write)
 
+    async def _in_thread(self, call: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
 
-async def _store_all(storer: Storer, batches: asyncio.Queue[list[Day] | None], tally: Tally) -> None:
-    while batch := await batches.get():
-        tally.add(await asyncio.to_thread(storer.store, batch))
+    # ---- pauses: what the flow asks of the run, and what others ask of it -------------------------------------------
 
+    async def hold(self, reason: str) -> None:
+        """Pause this run itself."""
+        self._gate.close()
+        await self._in_thread(self._controls.pause, control.of_run(self._id), control.ITSELF, reason)
+        await self._read_controls()
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the error that ended a run; our own before others, for it says what to do."""
-    leaves: list[BaseException] = []
-    pending: list[BaseException] = [group]
-    while pending:
-        error = pending.pop(0)
-        if isinstance(error, BaseExceptionGroup):
-            pending.extend(error.exceptions)
+    async def go_on(self) -> None:
+        """End the run's own pause."""
+        await self._in_thread(self._controls.resume, control.of_run(self._id), control.ITSELF)
+        await self._read_controls()
+
+    @property
+    def held_by_others(self) -> bool:
+        return any(pause.who != control.ITSELF for pause in self._pauses)
+
+    async def _read_controls(self) -> None:
+        self._apply(await self._in_thread(self._controls.read, self._scopes))
+
+    def _apply(self, controls: Sequence[Control]) -> None:
+        if any(one.action == "cancel" for one in controls):
+            self._stopping.set()
+        self._asked = self._asked or any(one.scope == control.of_run(self._id) for one in controls)
+        pauses = [one for one in controls if one.action == "pause"]
+        if pauses:
+            self._gate.close()
         else:
-            leaves.append(error)
-    return next((leaf for leaf in leaves if isinstance(leaf, CryptoAssetsError)), leaves[0])
+            self._gate.open()
+        if pauses != self._pauses:
+            self._pauses = pauses
+            state = RunState.PAUSED if pauses else RunState.RUNNING
+            self._telling = self._pool.submit(self._tell, state, "; ".join(map(str, pauses)))
+
+    def _tell(self, state: RunState, reason: str) -> None:
+        self._progress.state(state, reason)
+        self._pipeline.on_state(state, reason)
+
+    # ---- the end ----------------------------------------------------------------------------------------------------
+
+    async def _stop_when_asked(self) -> None:
+        await self._stopping.wait()
+        self._ending.set()
+        self._fetching.cancel()
+
+    def end(self, outcome: Future[Tally], error: BaseException) -> None:
+        """Stop in good order, or without it where that takes too long; called from the thread of `Pipeline.run`."""
+        self._ending.set()
+        if self._loop is not None and not outcome.done():
+            with contextlib.suppress(RuntimeError):  # the loop has just closed
+                self._loop.call_soon_threadsafe(lambda: self._stopping.set())
+            wait([outcome], GRACE_S)
+        failed = isinstance(error, Exception) and not isinstance(error, Stopped)
+        state, reason = RunState.FAILED if failed else RunState.CANCELLED, " ".join(str(error).split())
+        last_word = threading.Thread(target=self.closed, args=(state, reason), daemon=True)
+        last_word.start()
+        last_word.join(GRACE_S)  # a database that is away would be waited for longer
+        self._pipeline.warehouse.stop()
+        self._pipeline.ledger.stop()
+
+    def closed(self, state: RunState, reason: str = "") -> None:
+        """Say for good how the run has ended; what was asked of it alone is forgotten."""
+        self._progress.state(state, reason)
+        if self._asked:
+            with contextlib.suppress(CryptoAssetsError):
+                self._controls.forget(self._id)
+
+
+def _what(targets: Sequence[Target]) -> str:
+    """Return what a run is about, in one short line."""
+    days = [day for target in targets for day in (target.days[0], target.days[-1])]
+    names = list(dict.fromkeys(f"{target.series} {target.symbol}" for target in targets))
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0]}{more}, {min(days)} … {max(days)}" if names else "nothing"

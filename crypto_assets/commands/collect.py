@@ -21,14 +21,14 @@ from crypto_assets.tables import record_names, record_table
 @click.command()
 @filters
 @click.option("--from", "first", type=DAY, required=True, help="First day, UTC, included.")
-@click.option("--to", "last", type=DAY, required=True, help="Last day, UTC, included.")
+@click.option("--to", "last", type=DAY, required=True, help="Last day, UTC, included; today is one up to now.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def collect(first: date, last: date, as_json: bool, **filters: Any) -> None:
     """Collect days of symbols that are in collection.yaml; stored ones are verified, not downloaded again."""
     from crypto_assets import runs
 
     collection = load_configured()
-    requests = runs.plan(runs.select(collection, **filters), first, last, today())
+    requests = runs.plan(collection, runs.select(collection, **filters), first, last, today())
     runs.check_symbols(collection, requests)
     run_all(collection, requests, quiet=as_json)
     sys.exit(report(requests, as_json))
@@ -69,9 +69,9 @@ def run_all(collection: Any, requests: Sequence[Any], quiet: bool = False) -> No
 
 
 @contextmanager
-def _progress(total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
+def _progress(total: int, quiet: bool) -> Iterator[Callable[[int, str], None]]:
     bar = Progress(
-        TextColumn("collecting"),
+        TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("days"),
@@ -80,8 +80,17 @@ def _progress(total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
         disable=quiet,
     )
     with bar:
-        task = bar.add_task("", total=total)
-        yield lambda count: bar.advance(task, count)
+        task = bar.add_task("collecting", total=total)
+
+        def advance(count: int, paused: str) -> None:
+            text = f"paused: {escape(paused)}" if paused else "collecting"
+            if text != bar.tasks[0].description:
+                bar.update(task, description=text)
+                if paused and not err.is_terminal:
+                    err.print(text)
+            bar.advance(task, count)
+
+        yield advance
 
 
 def report(requests: Sequence[Any], as_json: bool) -> int:

@@ -15,11 +15,12 @@ from crypto_assets.commands.options import load_configured, today
 
 @click.command()
 @click.option("--port", default=3000, show_default=True, help="Port of the UI on 127.0.0.1.")
+@click.option("--api-port", type=int, help="Port of the API on 127.0.0.1; default: the one after --port.")
 @click.option(
     "--demo", "with_demo", is_flag=True, help="Show what `crypto-assets demo` collected; its exchange runs too."
 )
-def up(port: int, with_demo: bool) -> None:
-    """Run Postgres, the Dagster UI and the daemon until Ctrl-C; prints the URLs."""
+def up(port: int, api_port: int | None, with_demo: bool) -> None:
+    """Run Postgres, the Dagster UI, the daemon and the API until Ctrl-C; prints the URLs."""
     import threading
     from contextlib import nullcontext
 
@@ -40,11 +41,12 @@ def up(port: int, with_demo: bool) -> None:
                 if not err.is_terminal:
                     err.print(text)
 
-            with services.running(port, say, stop) as running:
+            with services.running(port, say, stop, api_port) as running:
                 status.stop()
                 if not stop.is_set():
                     out.print(
-                        f"Dagster UI  {running.url}\nPostgres    {without_password(running.postgres)}\n"
+                        f"Dagster UI  {running.url}\nAPI         {running.api}\n"
+                        f"Postgres    {without_password(running.postgres)}\n"
                         f"lake        {settings().lake}\nlogs        {running.logs}\nCtrl-C ends all of it"
                     )
                     sys.stdout.flush()
@@ -66,7 +68,7 @@ def demo() -> None:
 
     with demo_environment():
         collection = load_configured()
-        requests = runs.plan(runs.select(collection), FIRST, LAST, today())
+        requests = runs.plan(collection, runs.select(collection), FIRST, LAST, today())
         out.print("A synthetic exchange runs on this machine; none of these prices is real.")
         run_all(collection, requests)
         code = report(requests, as_json=False)

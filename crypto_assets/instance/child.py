@@ -39,6 +39,12 @@ def end_with_parent(parent: int) -> None:
             sys.exit(1)
 
 
+def obey_signals() -> None:
+    """Let SIGINT end this process even where a shell's `&` or a service manager had it ignored or blocked."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+
+
 def main() -> None:
     """Take the options, then replace them by the arguments of the module and run it."""
     words = argparse.ArgumentParser("crypto_assets.instance.child", description=__doc__)
@@ -48,6 +54,7 @@ def main() -> None:
     words.add_argument("module")
     words.add_argument("arguments", nargs=argparse.REMAINDER)
     given = words.parse_args()
+    obey_signals()
     end_with_parent(given.parent)
     for name in given.imports:
         # Only a head start: what is really missing is reported by the module itself.

@@ -18,6 +18,12 @@ from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import ConfigurableClassData, deserialize_value
 
+from crypto_assets.collection.control import Controls
+from crypto_assets.collection.database import Database
+from crypto_assets.config import settings
+from crypto_assets.instance.process import PROCESS_TAG, is_gone
+from crypto_assets.storage import postgres_url
+
 _CALL_TIMEOUT_S = 5
 
 
@@ -48,6 +54,16 @@ class HealthRunLauncher(DefaultRunLauncher):
         """Return the launcher that dagster.yaml describes; called by Dagster."""
         return cls(inst_data, **config_value)
 
+    def terminate(self, run_id: str) -> bool:
+        """End a run; one of `crypto-assets collect` is asked through Postgres, for no code server knows it."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.is_finished or run.tags.get(PROCESS_TAG) is None or is_gone(run.tags[PROCESS_TAG]):
+            return bool(super().terminate(run_id))
+        self._instance.report_run_canceling(run)
+        with Database(postgres_url(settings()), connections=1) as database:
+            Controls(database).cancel(run_id, "Dagster")
+        return True
+
     @property
     def supports_check_run_worker_health(self) -> bool:
         """True: run monitoring calls `check_run_worker_health` for every run in progress."""
@@ -56,9 +72,14 @@ class HealthRunLauncher(DefaultRunLauncher):
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """Return RUNNING, or NOT_FOUND once the run has been unknown or unreachable for the grace period.
 
-        A run that no code server started (`crypto-assets collect`, `dagster asset materialize`) counts as RUNNING:
-        nobody can be asked about it.
+        A run of `crypto-assets collect` is looked for among the processes of this machine. One that neither the code server
+        nor we started (`dagster asset materialize`) counts as RUNNING: nobody can be asked about it.
         """
+        process = run.tags.get(PROCESS_TAG)
+        if process is not None:
+            if is_gone(process):
+                return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "the process of the command line has ended")
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
         client = self._get_grpc_client_for_termination(run.run_id)
         if client is None:
             return CheckRunHealthResult(WorkerStatus.RUNNING)

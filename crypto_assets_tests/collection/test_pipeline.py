@@ -368,7 +368,8 @@ def test_days_before_the_listing_are_no_data_and_days_without_a_file_are_missing
     lost = result.of(gone, symbol="NEW/USDT")
     assert lost.state is State.MISSING
     assert lost.reason == (
-        f"expected {work.key(BARS, 'NEW/USDT', gone)} by {gone + timedelta(days=4)}, the archive does not list it"
+        f"expected {work.key(BARS, 'NEW/USDT', gone)} by {gone + timedelta(days=4)}, the archive does not list it, "
+        "nor has it under its name"
     )
     assert work.lake.days(BARS, "NEW/USDT") == [LAST, LAST + timedelta(days=1), LAST + timedelta(days=3)]
 

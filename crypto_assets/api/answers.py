@@ -1,0 +1,122 @@
+"""Parameters and answers of the API: JSON in and out, errors that say what was expected, found and to be done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+LIMIT, MOST = 1_000, 10_000
+
+
+@dataclass(slots=True)
+class Problem(Exception):
+    """An answer that is not what was asked for."""
+
+    status: int
+    error: str
+    expected: str
+    found: str
+    what_to_do: str = "see docs/api.md"
+
+    def answer(self) -> Response:
+        fields = ("error", "expected", "found", "what_to_do")
+        return Json({name: getattr(self, name) for name in fields}, self.status)
+
+
+class Json(JSONResponse):
+    """JSON with days and instants in ISO 8601 and decimals as text."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, default=_plain, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return str(value)
+    return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which part of a long answer was asked for."""
+
+    limit: int
+    offset: int
+
+    def answer(self, request: Request, items: Sequence[Any]) -> Response:
+        """Return the items, one more than the limit where there are more, and the path of the rest."""
+        more = len(items) > self.limit
+        following = None
+        if more:
+            kept = [(key, value) for key, value in request.query_params.multi_items() if key != "offset"]
+            following = f"{request.url.path}?{urlencode([*kept, ('offset', self.offset + self.limit)])}"
+        return Json({"items": items[: self.limit], "next": following})
+
+
+class Query:
+    """The parameters of a request; every one that is not asked for is an error, for a filter with a typing error lies."""
+
+    def __init__(self, request: Request, known: Iterable[str]) -> None:
+        self._given = request.query_params
+        known = set(known)
+        for name in self._given:
+            if name not in known:
+                raise Problem(400, "unknown parameter", f"some of {', '.join(sorted(known))}", name)
+
+    def one(self, name: str) -> str | None:
+        return self._given.get(name)
+
+    def many(self, name: str) -> list[str] | None:
+        """Return all values of a parameter that may stand several times, or None."""
+        return self._given.getlist(name) or None
+
+    def day(self, name: str) -> date | None:
+        text = self._given.get(name)
+        try:
+            return date.fromisoformat(text) if text else None
+        except ValueError:
+            raise Problem(400, "not a day", f"{name} like 2024-01-31", text or "") from None
+
+    def flag(self, name: str) -> bool:
+        text = self._given.get(name, "false")
+        if text not in ("true", "false"):
+            raise Problem(400, "not a truth value", f"{name}=true or {name}=false", text)
+        return text == "true"
+
+    @property
+    def page(self) -> Page:
+        return Page(self._number("limit", LIMIT, 1, MOST), self._number("offset", 0, 0, 2**62))
+
+    def _number(self, name: str, default: int, least: int, most: int) -> int:
+        text = self._given.get(name, str(default))
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise Problem(400, "not a number in range", f"{name} from {least} to {most}", text)
+        return int(text)
+
+
+async def body(request: Request, known: Iterable[str]) -> dict[str, str]:
+    """Return the JSON object of a POST, of texts only; an empty body is an empty object."""
+    content = await request.body()
+    try:
+        found = json.loads(content) if content else {}
+    except ValueError:
+        raise Problem(400, "not JSON", "a JSON object", content[:100].decode(errors="replace")) from None
+    known = set(known)
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise Problem(
+            400, "not an object of texts", f"a JSON object with some of {', '.join(sorted(known))}", str(found)
+        )
+    for name in found:
+        if name not in known:
+            raise Problem(400, "unknown field", f"some of {', '.join(sorted(known))}", name)
+    return found

@@ -1,0 +1,300 @@
+"""The routes of the API, version 1; docs/api.md describes each."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from psycopg.rows import dict_row
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from crypto_assets.api.answers import MOST, Json, Page, Problem, Query, body
+from crypto_assets.api.origin import OnlyFromHere
+from crypto_assets.collection import control, shared
+from crypto_assets.collection.control import Controls
+from crypto_assets.collection.gaps import gaps
+from crypto_assets.collection.ledger import Ledger
+from crypto_assets.collection.progress import ACTIVE_STATES, Progress, RunState, read_progress
+from crypto_assets.config import load_collection
+from crypto_assets.errors import ConfigError, CryptoAssetsError, PostgresUnavailable
+from crypto_assets.model import State
+from crypto_assets.tables import names, summary_json
+from crypto_assets.version import __version__
+
+_SERIES = ("exchange", "market_type", "symbol", "dataset")
+_PAGED = ("limit", "offset")
+_DAYS = ("from", "to")
+
+
+def create_app(postgres: str, collection: Path) -> Starlette:
+    """Return the ASGI app over a database that is up to date and a collection.yaml that is read when it is asked about."""
+    api = _Api(Ledger(postgres), collection)
+    routes = {
+        "/healthz": api.health,
+        "/v1": api.index,
+        "/v1/status": api.status,
+        "/v1/gaps": api.gaps,
+        "/v1/partitions": api.partitions,
+        "/v1/objects": api.objects,
+        "/v1/runs": api.runs,
+        "/v1/runs/{run_id}": api.run,
+        "/v1/breakers": api.breakers,
+        "/v1/limits": api.limits,
+        "/v1/corrections": api.corrections,
+        "/v1/pauses": api.pauses,
+    }
+    changes = {"/v1/pause": api.pause, "/v1/resume": api.resume, "/v1/runs/{run_id}/cancel": api.cancel}
+    return Starlette(
+        routes=[
+            *(Route(path, answer, methods=["GET"]) for path, answer in routes.items()),
+            *(Route(path, answer, methods=["POST"]) for path, answer in changes.items()),
+        ],
+        middleware=[Middleware(OnlyFromHere)],
+        exception_handlers={
+            Problem: lambda _, error: error.answer(),
+            HTTPException: _no_route,
+            CryptoAssetsError: _failed,
+            Exception: _failed,
+        },
+        lifespan=api.lifespan,
+    )
+
+
+class _Api:
+    """Answers from one ledger; plain functions run in threads, so that a long one holds up nobody."""
+
+    def __init__(self, ledger: Ledger, collection: Path) -> None:
+        self._ledger = ledger
+        self._collection = collection
+        self._controls = Controls(ledger)
+
+    @asynccontextmanager
+    async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        """Close the connections at the end."""
+        with self._ledger:
+            yield
+
+    # ---- reading ----------------------------------------------------------------------------------------------------
+
+    def health(self, _: Request) -> Response:
+        """Whether the database answers."""
+        try:
+            with self._ledger.transaction() as connection:
+                connection.execute("SELECT 1")
+        except PostgresUnavailable as error:
+            return Json({"ok": False, "version": __version__, "postgres": str(error)}, 503)
+        return Json({"ok": True, "version": __version__, "postgres": "answers"})
+
+    def index(self, request: Request) -> Response:
+        """What can be asked."""
+        routes = [route for route in request.app.routes if isinstance(route, Route)]
+        return Json({"version": __version__, "paths": [f"{'/'.join(_methods(r))} {r.path}" for r in routes]})
+
+    def status(self, request: Request) -> Response:
+        """Coverage of every series, what is running and what is paused."""
+        Query(request, ())
+        running = read_progress(self._ledger, states=ACTIVE_STATES, limit=MOST)
+        return Json(
+            {
+                "series": [summary_json(summary) for summary in self._ledger.summary()],
+                "runs": [run.as_json() for run in running],
+                "pauses": self._pauses(),
+            }
+        )
+
+    def gaps(self, request: Request) -> Response:
+        """Every day of the collection that is not complete, and why."""
+        query = Query(request, (*_SERIES, *_DAYS, *_PAGED))
+        wanted = {name: query.many(name) for name in _SERIES}
+        first, last, page = query.day("from"), query.day("to"), query.page
+        collection = load_collection(self._collection)
+        entries = [
+            entry
+            for entry in collection.series
+            if all(_some(wanted[name], [getattr(entry, name)]) for name in ("exchange", "market_type"))
+            and _some(wanted["symbol"], entry.symbols)
+            and _some(wanted["dataset"], entry.datasets)
+        ]
+        found = (
+            {**names(gap.series, gap.symbol), "day": gap.day, "state": gap.state, "reason": gap.reason}
+            for gap in gaps(collection, self._ledger, datetime.now(UTC).date(), entries)
+            if _some(wanted["symbol"], [gap.symbol])
+            and _some(wanted["dataset"], [gap.series.dataset])
+            and (not first or gap.day >= first)
+            and (not last or gap.day <= last)
+        )
+        return page.answer(request, list(islice(found, page.offset, page.offset + page.limit + 1)))
+
+    def partitions(self, request: Request) -> Response:
+        """What the ledger knows of every symbol and day."""
+        query = Query(request, (*_SERIES, *_DAYS, *_PAGED, "state"))
+        states = query.many("state")
+        for state in states or ():
+            if state not in {known.value for known in State}:
+                raise Problem(400, "unknown state", f"one of {', '.join(State)}", state)
+        conditions: dict[str, Any] = {f"{name} = ANY(%s)": query.many(name) for name in _SERIES}
+        conditions |= {"state = ANY(%s)": states, "day >= %s": query.day("from"), "day <= %s": query.day("to")}
+        order = "exchange, market_type, dataset, symbol, day"
+        return self._rows(request, query.page, "collection.partitions", conditions, order)
+
+    def objects(self, request: Request) -> Response:
+        """Every archive object that a listing has shown."""
+        query = Query(request, ("exchange", "prefix", *_PAGED))
+        conditions: dict[str, Any] = {
+            "exchange = ANY(%s)": query.many("exchange"),
+            "starts_with(key, %s)": query.one("prefix"),
+        }
+        return self._rows(request, query.page, "collection.archive_objects", conditions, "exchange, key")
+
+    def runs(self, request: Request) -> Response:
+        """How far each run is, the newest first."""
+        query = Query(request, ("state", *_PAGED))
+        states = query.many("state")
+        for state in states or ():
+            if state not in {known.value for known in RunState}:
+                raise Problem(400, "unknown state", f"one of {', '.join(RunState)}", state)
+        page = query.page
+        wanted = [RunState(state) for state in states] if states else None
+        found = read_progress(self._ledger, states=wanted, limit=page.offset + page.limit + 1)
+        return page.answer(request, [run.as_json() for run in found[page.offset :]])
+
+    def run(self, request: Request) -> Response:
+        """How far one run is."""
+        return Json(self._run(request.path_params["run_id"]).as_json())
+
+    def breakers(self, request: Request) -> Response:
+        """The circuit breakers that are not closed, or have counted failures."""
+        Query(request, ())
+        return Json({"items": [asdict(breaker) for breaker in shared.snapshot(self._ledger).breakers]})
+
+    def limits(self, request: Request) -> Response:
+        """How much of each limit is used now, and what is left alone until when."""
+        Query(request, ())
+        found = shared.snapshot(self._ledger)
+        return Json(
+            {"items": [asdict(use) for use in found.limits], "cool_downs": [asdict(cool) for cool in found.cool_downs]}
+        )
+
+    def corrections(self, request: Request) -> Response:
+        """Stored days that the exchange has published again, and how they differ, the newest first."""
+        query = Query(request, (*_SERIES, *_DAYS, *_PAGED))
+        conditions: dict[str, Any] = {f"{name} = ANY(%s)": query.many(name) for name in _SERIES}
+        conditions |= {"day >= %s": query.day("from"), "day <= %s": query.day("to")}
+        return self._rows(request, query.page, "collection.corrections", conditions, "found_at DESC, id DESC")
+
+    def pauses(self, request: Request) -> Response:
+        """What is paused, by whom and why."""
+        Query(request, ())
+        return Json({"items": self._pauses()})
+
+    # ---- changing ---------------------------------------------------------------------------------------------------
+
+    async def pause(self, request: Request) -> Response:
+        """Pause a scope; answers with all that is paused."""
+        given = await body(request, ("scope", "exchange", "run", "reason", "who"))
+        return await run_in_threadpool(self._change, given, pause=True)
+
+    async def resume(self, request: Request) -> Response:
+        """Resume a scope; answers with what is still paused."""
+        given = await body(request, ("scope", "exchange", "run"))
+        return await run_in_threadpool(self._change, given, pause=False)
+
+    async def cancel(self, request: Request) -> Response:
+        """End a run; answers before it has ended."""
+        given = await body(request, ("reason", "who"))
+        return await run_in_threadpool(self._cancel, request.path_params["run_id"], given)
+
+    def _change(self, given: dict[str, str], *, pause: bool) -> Response:
+        scope = self._scope(given)
+        if pause:
+            self._controls.pause(scope, given.get("who", "API"), given.get("reason", ""))
+        elif not self._controls.resume(scope):
+            held = ", ".join(item["scope"] for item in self._pauses()) or "nothing"
+            raise Problem(409, "not paused", f"a scope that is paused: {held}", scope, "see GET /v1/pauses")
+        return Json({"items": self._pauses()})
+
+    def _cancel(self, run_id: str, given: dict[str, str]) -> Response:
+        from crypto_assets.cancelling import cancel
+
+        run = self._run(run_id)
+        if run.state not in ACTIVE_STATES:
+            raise Problem(409, "not running", "a run that is running or paused", run.state, "see GET /v1/runs")
+        cancel(self._ledger, run.run_id, given.get("who", "API"), given.get("reason", ""))
+        return Json({"run_id": run.run_id, "cancelling": True}, 202)
+
+    # ---- what they share --------------------------------------------------------------------------------------------
+
+    def _scope(self, given: dict[str, str]) -> str:
+        asked = [name for name in ("scope", "exchange", "run") if name in given]
+        if len(asked) != 1:
+            raise Problem(
+                400, "no scope", 'one of {"scope": "all"}, {"exchange": "binance"}, {"run": "…"}', str(asked or "none")
+            )
+        if "run" in given:
+            return control.of_run(self._run(given["run"]).run_id)
+        if "exchange" in given:
+            from crypto_assets import exchanges
+
+            if given["exchange"] not in exchanges.names():
+                raise Problem(404, "unknown exchange", f"one of {', '.join(exchanges.names())}", given["exchange"])
+            return control.of_exchange(given["exchange"])
+        kind, _, name = given["scope"].partition(":")
+        if kind in ("exchange", "run") and name:
+            return self._scope({kind: name})
+        if given["scope"] != control.ALL:
+            raise Problem(400, "unknown scope", "all, exchange:… or run:…", given["scope"])
+        return control.ALL
+
+    def _run(self, run_id: str) -> Progress:
+        found = [run for run in read_progress(self._ledger, run_id=run_id, limit=2) if run_id]
+        if len(found) != 1:
+            what = "several that begin so" if found else run_id
+            raise Problem(
+                404, "unknown run", "the id of a run that has begun, or its beginning", what, "see GET /v1/runs"
+            )
+        return found[0]
+
+    def _pauses(self) -> list[dict[str, Any]]:
+        return [asdict(one) for one in self._controls.read() if one.action == "pause"]
+
+    def _rows(self, request: Request, page: Page, table: str, conditions: dict[str, Any], order: str) -> Response:
+        """Return rows of a table as they are; names come from us, values travel as parameters."""
+        given = {text: value for text, value in conditions.items() if value is not None}
+        query = f"SELECT * FROM {table} WHERE {' AND '.join(given) or 'true'} ORDER BY {order} LIMIT %s OFFSET %s"
+        with self._ledger.transaction() as connection:
+            cursor = connection.cursor(row_factory=dict_row)
+            rows = cursor.execute(query, [*given.values(), page.limit + 1, page.offset]).fetchall()
+        return page.answer(request, rows)
+
+
+def _some(wanted: list[str] | None, there: list[str]) -> bool:
+    return not wanted or any(name in wanted for name in there)
+
+
+def _methods(route: Route) -> list[str]:
+    return sorted((route.methods or set()) - {"HEAD"})
+
+
+def _no_route(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  by the table of handlers
+    if error.status_code == 405:
+        return Problem(405, "wrong method", error.headers["Allow"] if error.headers else "", request.method).answer()
+    return Problem(error.status_code, str(error.detail), "a path of GET /v1", request.url.path).answer()
+
+
+def _failed(_: Request, error: Exception) -> Response:
+    statuses: dict[type[Exception], int] = {ConfigError: 500, PostgresUnavailable: 503}
+    status = next((code for kind, code in statuses.items() if isinstance(error, kind)), 500)
+    found = str(error) if isinstance(error, CryptoAssetsError) else f"{type(error).__name__}: {error}"
+    return Problem(status, type(error).__name__, "an answer", found, "see the log of the API").answer()

@@ -1,0 +1,41 @@
+"""Running the API under uvicorn."""
+
+from __future__ import annotations
+
+import uvicorn
+
+from crypto_assets.api.app import create_app
+from crypto_assets.config import load_collection, settings
+from crypto_assets.errors import ConfigError
+from crypto_assets.storage import postgres_url
+from crypto_assets.storage.migrations import migrate
+
+HOST = "127.0.0.1"
+
+
+def serve(port: int) -> None:
+    """Serve on a port of 127.0.0.1 until interrupted.
+
+    Raises:
+        ConfigError: the collection cannot be read, or the port is in use.
+        PostgresUnavailable: it does not answer.
+    """
+    now = settings()
+    load_collection(now.config)  # a mistake there is told now; later it is the answer to what needs it
+    url = postgres_url(now)
+    migrate(url)
+    config = uvicorn.Config(
+        create_app(url, now.config),
+        host=HOST,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        lifespan="on",
+        server_header=False,
+        timeout_graceful_shutdown=2,
+    )
+    try:
+        socket = config.bind_socket()
+    except SystemExit:  # uvicorn has logged why
+        raise ConfigError(f"port {port}: expected it to be free; choose another with --port") from None
+    uvicorn.Server(config).run([socket])

@@ -1,0 +1,20 @@
+"""`api`: the HTTP API alone; `up` runs it too."""
+
+from __future__ import annotations
+
+import click
+
+from crypto_assets.commands.console import out
+
+
+@click.command()
+@click.option("--port", default=3001, show_default=True, help="Port of the API on 127.0.0.1.")
+def api(port: int) -> None:
+    """Run the HTTP API until Ctrl-C: what is there, what is missing, what is running, pause and resume."""
+    from crypto_assets.api.server import serve
+
+    out.print(f"API  http://127.0.0.1:{port}/v1")
+    serve(port)
+
+
+COMMANDS = (api,)

@@ -1,0 +1,144 @@
+"""A process killed at any step: afterwards Dagster's partitions and the ledger say the same, and no run looks alive."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from crypto_assets import recovery
+from crypto_assets.collection.ledger import Ledger
+from crypto_assets.model import STORED_STATES, State
+from crypto_assets.sandbox.archive import SyntheticArchive
+from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets_tests import project
+from crypto_assets_tests.command import PROJECT
+from crypto_assets_tests.project import Project, entry, key
+
+FIRST, LAST = date(2024, 1, 1), date(2024, 1, 5)
+LISTED = date(2024, 1, 2)
+LAKE, WAREHOUSE = key("binance/spot/BTC-USDT/ohlcv_1m"), key("warehouse/binance/spot/BTC-USDT/ohlcv")
+
+_CHILD = """
+import os, signal, sys
+from crypto_assets import cli, reporting
+from crypto_assets.collection import flow, journal
+
+step, times = sys.argv[1], int(sys.argv[2])
+seen = 0
+
+def reached(name):
+    global seen
+    seen += name == step
+    if seen == times:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def report(*arguments):
+    reached("recorded")
+    stock(*arguments)
+    reached("reported")
+
+stock, reporting.report = reporting.report, report
+journal.reached = reached
+flow.BATCH_DAYS = 2
+sys.argv = ["crypto-assets", "collect", "--from", "2024-01-01", "--to", "2024-01-05"]
+cli.main()
+"""
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[SandboxServer]:
+    source = SyntheticArchive({"spot": ["BTCUSDT"]}, LISTED, LAST, trades_per_day=1_440)
+    with SandboxServer(source) as server:
+        yield server
+
+
+@pytest.fixture
+def mine(sandbox, tmp_path, postgres_url, monkeypatch) -> Project:
+    return project.make(
+        sandbox, tmp_path, postgres_url, monkeypatch, entry(["ohlcv_1m"], ["BTC/USDT"], FIRST) | {"rest": False}
+    )
+
+
+def killed_at(mine: Project, step: str, times: int) -> None:
+    """Collect five days in batches of two in a process that dies when it reaches a step."""
+    done = subprocess.run(
+        [sys.executable, "-c", _CHILD, step, str(times)],
+        env=mine.command.variables,
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == -9, done.stdout + done.stderr
+
+
+def materialized(instance: dg.DagsterInstance, asset: dg.AssetKey) -> set[str]:
+    return set(instance.get_materialized_partitions(asset))
+
+
+def known(mine: Project) -> set[str]:
+    """Return the days that the ledger has something final of."""
+    records = mine.records().values()
+    return {str(r.day) for r in records if r.state in STORED_STATES or r.state is State.NO_DATA}
+
+
+@pytest.mark.parametrize(
+    ("step", "times"),
+    [("verified", 3), ("moved", 3), ("committed", 2), ("recorded", 2), ("reported", 1)],
+)
+def test_dagster_and_the_ledger_agree_after_a_kill_at_every_step(mine, step, times):
+    killed_at(mine, step, times)
+    with mine.instance() as instance, Ledger(mine.postgres_url) as ledger:
+        (run,) = instance.get_runs()
+        assert run.status is dg.DagsterRunStatus.STARTED
+        assert recovery.end_dead_runs(instance) == [run.run_id]
+        assert instance.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.FAILURE
+        recovery.report_unreported(instance, mine.collection, ledger, settled=timedelta(0))
+        assert materialized(instance, LAKE) == known(mine)
+        assert materialized(instance, WAREHOUSE) == known(mine)
+        files = {path.parent.name.removeprefix("date=") for path in Path(mine.home).rglob("data.parquet")}
+        stored = {str(r.day) for r in mine.records().values() if r.state in STORED_STATES}
+        # What was being moved when the process died is put back by the next one who publishes there.
+        assert files >= stored
+        assert recovery.report_unreported(instance, mine.collection, ledger, settled=timedelta(0)) == 0
+
+
+def test_what_is_reported_later_has_the_checks_and_the_source(mine):
+    killed_at(mine, "recorded", 1)
+    with mine.instance() as instance, Ledger(mine.postgres_url) as ledger:
+        recovery.end_dead_runs(instance)
+        assert materialized(instance, LAKE) == set()
+        assert (
+            recovery.report_unreported(instance, mine.collection, ledger, settled=timedelta(0)) == len(known(mine)) > 0
+        )
+        event = instance.get_latest_materialization_event(LAKE)
+        assert event is not None
+        assert event.asset_materialization is not None
+        metadata = event.asset_materialization.metadata
+        record = mine.records()["BTC/USDT", "ohlcv_1m", date.fromisoformat(event.asset_materialization.partition or "")]
+        assert metadata["source_sha256"].value == record.source_sha256
+        assert metadata["dagster/partition_row_count"].value == record.rows == 1_440
+        history = instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(LAKE, "complete"), limit=10
+        )
+        statuses = [execution.status.value for execution in history]
+        assert statuses.count("SUCCEEDED") == len(known(mine))
+        assert set(statuses) == {"SUCCEEDED", "PLANNED"}  # the days that the dead run had planned
+
+
+def test_a_young_outcome_and_one_of_a_living_run_are_left_to_their_run(mine):
+    killed_at(mine, "recorded", 1)
+    with mine.instance() as instance, Ledger(mine.postgres_url) as ledger:
+        assert (
+            recovery.report_unreported(instance, mine.collection, ledger, settled=timedelta(0)) == 0
+        )  # looks alive yet
+        recovery.end_dead_runs(instance)
+        assert recovery.report_unreported(instance, mine.collection, ledger) == 0  # not settled yet
+        assert recovery.report_unreported(instance, mine.collection, ledger, settled=timedelta(0)) > 0
