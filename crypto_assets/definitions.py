@@ -8,6 +8,7 @@ from crypto_assets.assets import build_assets
 from crypto_assets.automation import build_schedules, build_sensors
 from crypto_assets.config import Collection, load_collection, settings
 from crypto_assets.io_managers import LakeIOManager, WarehouseIOManager
+from crypto_assets.recovery import build_recovery
 from crypto_assets.resources import CollectorResource, LakeResource, PostgresResource
 
 # Once for each asset otherwise: 4,500 assets are 40,000 lines of log.
@@ -20,7 +21,7 @@ def build(collection: Collection) -> dg.Definitions:
     lake, postgres = LakeResource(), PostgresResource()
     return dg.Definitions(
         assets=build_assets(collection),
-        sensors=build_sensors(collection),
+        sensors=[*build_sensors(collection), build_recovery(collection)],
         schedules=build_schedules(collection),
         resources={
             "lake": lake,
