@@ -1,0 +1,209 @@
+"""Whether a promise was held: what lake, warehouse and ledger have against what the exchange published."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.table import Table
+
+from crypto_assets.model import COMPLETE_STATES, State
+from crypto_assets.selftest.cases import Case
+from crypto_assets.selftest.evidence import Row, Said, Where, everything
+
+Rows = Mapping[Where, list[Row]]
+
+_REASON_LENGTH = 90
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a run left behind.
+
+    `error` is the exception that it raised, `problems` the days that the run itself called incomplete.
+    """
+
+    lake: Rows
+    warehouse: Rows
+    ledger: Mapping[Where, Said]
+    problems: Mapping[Where, str]
+    foreign: list[str]
+    error: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The rows as they are published now, and as they were before anything went wrong."""
+
+    now: Rows
+    before: Rows
+
+
+@dataclass
+class Verdict:
+    """One line of the table. `broken` says which promises were not held, and where."""
+
+    name: str
+    stored: str = ""
+    reported: str = ""
+    after: str = ""
+    broken: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def held(self) -> bool:
+        return not self.broken
+
+
+def judge(case: Case, found: Found, truth: Truth) -> list[str]:
+    """Return every promise that a run under a fault broke, in words; none if it held all of them."""
+    broken = _of_the_run(found)
+    for where in everything():
+        dataset, day = where
+        said = found.ledger.get(where)
+        if said is None:
+            broken.append(f"{dataset} {day}: a silent loss, the ledger has no word about it")
+            continue
+        concerned = case.concerns(dataset, day)
+        right = case.states if concerned else frozenset({State.AVAILABLE})
+        if said.state not in right:
+            wanted = " or ".join(sorted(right))
+            broken.append(f"{dataset} {day}: expected {wanted}, reported {said.state}: {said.reason}")
+        broken += _of_the_rows(where, said.state, found, truth)
+        broken += _of_the_words(case, where, said, found, concerned)
+    return broken
+
+
+def judge_after(found: Found, truth: Truth) -> list[str]:
+    """Return every promise that the run after the fault broke: then all days are there, with their true rows."""
+    broken = _of_the_run(found)
+    for where in everything():
+        said = found.ledger.get(where)
+        if said is None or said.state is not State.AVAILABLE:
+            what = f"reported {said.state}: {said.reason}" if said else "the ledger has no word about it"
+            broken.append(f"{where[0]} {where[1]}, after the fault: expected available, {what}")
+        else:
+            broken += _of_the_rows(where, said.state, found, truth)
+    return broken
+
+
+def _of_the_run(found: Found) -> list[str]:
+    broken = [f"the run ended with {found.error}"] if found.error else []
+    return broken + [f"a file where none may be: {path}" for path in found.foreign]
+
+
+def _of_the_rows(where: Where, state: State, found: Found, truth: Truth) -> list[str]:
+    """A day that is there has the rows that the exchange publishes; one that is not has none, anywhere."""
+    match state:
+        case State.AVAILABLE | State.DEGRADED | State.PROVISIONAL:
+            expected, what = truth.now[where], "published"
+        case State.CORRECTED:
+            expected, what = truth.before[where], "published before"
+        case _:
+            expected, what = [], "to be there, for the day is not"
+    broken = []
+    for place, rows in (("lake", found.lake.get(where, [])), ("warehouse", found.warehouse.get(where, []))):
+        if rows != expected:
+            wrong = _difference(rows, expected)
+            broken.append(f"{where[0]} {where[1]}, {state}: the rows in the {place} are not those {what}: {wrong}")
+    return broken
+
+
+def _difference(rows: list[Row], expected: list[Row]) -> str:
+    if len(rows) != len(expected):
+        return f"expected {len(expected)} rows, found {len(rows)}"
+    number = next(n for n, (a, b) in enumerate(zip(rows, expected, strict=True)) if a != b)
+    return f"row {number}: expected {_text(expected[number])}, found {_text(rows[number])}"
+
+
+def _text(row: Row) -> str:
+    return " ".join(map(str, row))[:80]
+
+
+def _of_the_words(case: Case, where: Where, said: Said, found: Found, concerned: bool) -> list[str]:
+    """A day that is not complete has a reason of one line that names the cause, and the run itself has told it."""
+    name = f"{where[0]} {where[1]}"
+    words = said.reason
+    if said.state in COMPLETE_STATES:
+        if not (concerned and case.stored and not case.publishes):
+            return []
+        words = said.attempt_error  # stored before, looked at again without success
+    broken = []
+    if not words or "\n" in words or "Traceback" in words:
+        broken.append(f"{name}, {said.state}: expected a reason of one line, found {words!r}")
+    elif concerned and case.says and not any(text in words for text in case.says):
+        broken.append(f"{name}, {said.state}: expected {' or '.join(case.says)} in the reason, found {words!r}")
+    if said.state not in COMPLETE_STATES and where not in found.problems and said.state is not State.CORRECTED:
+        broken.append(f"{name}, {said.state}: the run itself did not name the day")
+    return broken
+
+
+# ---- for people ------------------------------------------------------------------------------------------------------
+
+
+def describe_stored(found: Found, truth: Truth) -> str:
+    """Return what lake and warehouse hold, in a few words."""
+    both = [where for where in everything() if where in found.lake and where in found.warehouse]
+    only = [where for where in everything() if (where in found.lake) != (where in found.warehouse)]
+    same = sum(found.lake[where] == found.warehouse[where] == truth.now[where] for where in both)
+    words = f"{len(both)} of {len(everything())} days"
+    if both:
+        words += ", as published" if same == len(both) else f", {same} as published"
+    return words + (f", {len(only)} torn" if only else "")
+
+
+def describe_reported(case: Case, found: Found) -> str:
+    """Return the states and the reason of the first day that the fault concerns, cut short."""
+    if found.error:
+        return found.error[:_REASON_LENGTH]
+    states = Counter(said.state for said in found.ledger.values())
+    words = ", ".join(f"{count} {state}" for state, count in states.items())
+    reasons = [
+        said.reason or said.attempt_error
+        for (dataset, day), said in sorted(found.ledger.items())
+        if case.concerns(dataset, day) and (said.reason or said.attempt_error)
+    ]
+    return f"{words}: {_short(reasons[0])}" if reasons else words
+
+
+def _short(reason: str) -> str:
+    # The key or URL in front says which file it is; the cause comes behind it.
+    last = reason.rpartition("; REST: ")[2]
+    subject, colon, cause = last.partition(": ")
+    words = cause if colon and ("/" in subject or subject[-1:].isdigit()) else last
+    words = " ".join(word.rpartition("/")[2] if word.count("/") > 3 else word for word in words.split())
+    return words if len(words) <= _REASON_LENGTH else f"{words[: _REASON_LENGTH - 1]}…"
+
+
+def table_of(verdicts: list[Verdict]) -> Table:
+    """Return the table of `crypto-assets selftest`."""
+    table = Table(header_style="bold", pad_edge=False, box=None)
+    for name in ("fault", "what was stored", "what was reported", "after the fault was lifted", "held"):
+        table.add_column(name, overflow="fold")
+    for verdict in verdicts:
+        held = "[green]yes[/green]" if verdict.held else "[red]NO[/red]"
+        cells = (verdict.name, verdict.stored, verdict.reported, verdict.after)
+        table.add_row(*(cell.replace("[", r"\[") for cell in cells), held)
+    return table
+
+
+def as_json(verdicts: list[Verdict]) -> dict[str, Any]:
+    return {
+        "held": sum(verdict.held for verdict in verdicts),
+        "of": len(verdicts),
+        "faults": [
+            {
+                "fault": verdict.name,
+                "stored": verdict.stored,
+                "reported": verdict.reported,
+                "after": verdict.after,
+                "held": verdict.held,
+                "broken": verdict.broken,
+                "seconds": round(verdict.seconds, 2),
+            }
+            for verdict in verdicts
+        ],
+    }
