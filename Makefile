@@ -2,12 +2,13 @@
 # make test   all tests (a browser and an exchange's real files are used where they are present)
 # make check  lint, format and types
 # make bench  CPU and memory beside a plain script, in one run
+# make prove  what takes minutes to show: limits, kills, stops, recovery, queues, listings
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench prove clean
 
 $(VENV)/installed: pyproject.toml setup.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "crypto_assets needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name another with make PYTHON=...")'
@@ -30,6 +31,16 @@ check: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python -m bench
+
+prove: $(VENV)/installed
+	$(BIN)/crypto-assets selftest
+	$(BIN)/python -m proofs.limits --seconds 300
+	$(BIN)/python -m proofs.limits --seconds 300 --kill
+	$(BIN)/python -m proofs.kills
+	$(BIN)/python -m proofs.stops
+	$(BIN)/python -m proofs.recovery
+	$(BIN)/python -m proofs.queue
+	$(BIN)/python -m proofs.discovery
 
 clean:
 	rm -rf $(VENV) .crypto_assets

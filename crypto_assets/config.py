@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     postgres_durable: bool = Field(
         default=True, description="false: the embedded server may lose data when the power fails"
     )
-    downloads: int = Field(default=8, ge=1, le=64, description="downloads in flight per run")
+    downloads: int = Field(default=12, ge=1, le=64, description="downloads in flight per run")
     egress: str = Field(
         default="default",
         description="a name for the address by which exchanges know this machine; limits count for each",

@@ -67,7 +67,7 @@ class CollectorResource(dg.ConfigurableResource):
     """How hard a run works: downloads in flight, all through one connection pool."""
 
     downloads: int | None = Field(
-        default=None, description="downloads in flight per run; unset: CRYPTO_ASSETS_DOWNLOADS or 8"
+        default=None, description="downloads in flight per run; unset: CRYPTO_ASSETS_DOWNLOADS or 12"
     )
 
     def in_flight(self) -> int:

@@ -55,6 +55,8 @@ SAYS = {
     ("cancel",): "End a run",
     ("runs",): "Show what is running",
     ("demo",): "Collect from the sandbox exchange",
+    ("corrections",): "Show the stored days that were replaced",
+    ("selftest",): "Let an exchange on this machine do everything wrong",
 }
 
 
@@ -313,6 +315,7 @@ def test_status_as_json_has_the_states_of_every_series(story: Story) -> None:
         "rows": 5760,
         "checks": 24,
         "failed_checks": 0,
+        "corrections": 0,
         "first_day": "2024-01-01",
         "last_day": "2024-01-05",
     }

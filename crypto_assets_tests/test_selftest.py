@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from crypto_assets.cli import cli
-from crypto_assets.collection import fetching, locate, storing
+from crypto_assets.collection import fetching, storing
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import SourceFile, State
 from crypto_assets.sandbox.faults import CATALOGUE, parse_fault
@@ -129,9 +129,10 @@ def test_an_engine_that_calls_every_day_complete_is_found_out(
 def test_an_engine_that_loses_days_without_a_word_is_found_out(
     selftest: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(locate, "_explain", lambda *_: [])
-    found = broken(selftest("--fault", "stale-listing", "--json"))
-    assert f"trades {BAD}: a silent loss, the ledger has no word about it" in found["stale-listing"]
+    real = fetching.locate
+    monkeypatch.setattr(fetching, "locate", lambda *given: replace(real(*given), absent=[]))
+    found = broken(selftest("--fault", "late", "--json"))
+    assert f"trades {BAD}: a silent loss, the ledger has no word about it" in found["late"]
 
 
 def test_an_engine_that_stores_wrong_rows_is_found_out(

@@ -81,7 +81,7 @@ def test_a_user_looks_at_an_asset_and_backfills_others_from_the_page(
     with Up(mine.command) as up:
         up.ready()
         assert up.printed[0].split() == ["Dagster", "UI", up.url]
-        assert len(up.children()) == 3
+        assert len(up.children()) == 4
 
         page = browser.new_page(viewport={"width": 1400, "height": 1010})
         page.set_default_timeout(60_000)

@@ -14,11 +14,24 @@ import os
 import signal
 import sys
 import time
-from datetime import timedelta
+from datetime import date, timedelta
 
 import httpx
 
-from proofs.world import COINS, FIRST, Home, Up, descendants, memory_mb, sandbox, say, show
+from crypto_assets.sandbox.server import SandboxProcess
+from proofs.world import COINS, FIRST, Home, Up, descendants, memory_mb, sandbox, say, show, wait_for
+
+
+def _in_flight(exchange: SandboxProcess, up: Up, last: date) -> int:
+    """Return how many requests of one run a slow exchange has in hand at once."""
+    slow = {"fault": "drip", "chunk_bytes": 20_000, "pause_s": 0.2}
+    with httpx.Client(base_url=exchange.archive_url, timeout=60) as client:
+        client.post("/_sandbox/faults", json=slow).raise_for_status()
+        up.launch([(COINS[:2], FIRST, min(last, FIRST + timedelta(days=19)))])
+        wait_for("one run ended", lambda: up.statuses() == {"SUCCESS": 1})
+        most = client.get("/_sandbox/requests").json()["most_at_once"]
+        client.delete("/_sandbox/faults").raise_for_status()
+    return int(most)
 
 
 def main() -> None:
@@ -36,6 +49,7 @@ def main() -> None:
     ][: given.runs]
     days = given.runs * given.days
     with sandbox(COINS, last) as exchange, Home(exchange, COINS) as home, Up(home) as up:
+        at_once = _in_flight(exchange, up, last)
         started = time.monotonic()
         up.launch(requests)
         say(f"{given.runs} runs are queued")
@@ -52,7 +66,7 @@ def main() -> None:
                 os.kill(daemon, signal.SIGKILL)
                 killed = time.monotonic() - started
                 say(f"the daemon was killed after {killed:.0f} s, {done} runs had ended")
-            if done >= given.runs and not any(statuses.get(name) for name in ("QUEUED", "STARTING", "STARTED")):
+            if done > given.runs and not any(statuses.get(name) for name in ("QUEUED", "STARTING", "STARTED")):
                 break
             if time.monotonic() - started > 1_200:
                 raise SystemExit(f"not done after 20 minutes: {statuses}\n{home.said()}")
@@ -60,8 +74,6 @@ def main() -> None:
         took = time.monotonic() - started
         states = dict(home.query("SELECT state, count(*) FROM collection.partitions GROUP BY 1"))
         rows = home.query("SELECT count(*) FROM market.ohlcv WHERE timeframe = '1m'")[0][0]
-        flight = httpx.get(f"{exchange.archive_url}/_sandbox/requests", params={"summary": "1"}, timeout=60).json()
-        at_once = flight.get("most_at_once", 0)
     workers = sorted(peaks.values())
     show(
         f"{given.runs} runs queued at once",
@@ -71,10 +83,11 @@ def main() -> None:
             ("1m bars in the warehouse", f"{rows:,} of {days * 1_440:,}"),
             ("time", f"the daemon was killed after {killed:.0f} s, all was done after {took:.0f} s"),
             ("memory of a worker", f"{workers[len(workers) // 2]:.0f} MB median, {workers[-1]:.0f} MB most"),
-            ("requests in flight, most", str(at_once)),
+            ("requests of one run in flight at once", str(at_once)),
         ],
     )
-    held = statuses == {"SUCCESS": given.runs} and states == {"available": days} and rows == days * 1_440 and killed > 0
+    stored = states == {"available": days} and rows == days * 1_440
+    held = statuses == {"SUCCESS": given.runs + 1} and at_once >= 10 and stored and killed > 0
     sys.exit(0 if held else 1)
 
 

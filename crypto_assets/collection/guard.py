@@ -1,8 +1,8 @@
 """What stands between a request and its host: circuit breaker, cool-down and limits, shared by every process.
 
-`admit` before a request, then `answered` or `failed`. All of it is state in Postgres. Breakers and cool-downs are read by one
-query for the whole process, twice a second at most and only while requests are made; they are written when something
-changes. Only a budget that has limits costs a call for each request.
+`admit` before a request, then `answered` or `failed`. All of it is state in Postgres. Breakers and cool-downs are read once
+for the whole process, twice a second at most and only while requests are made; they are written when something changes.
+Only a budget that has limits costs a call for each request.
 """
 
 from __future__ import annotations

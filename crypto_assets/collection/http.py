@@ -234,10 +234,10 @@ class Client:
             return response
         except (HostRefused, HostUnreachable) as error:
             # What was not asked says nothing about the host.
-            passing = isinstance(error, HostUnreachable) or isinstance(
+            passes = isinstance(error, HostUnreachable) or isinstance(
                 _decision(error, asked.endpoint), Retry | WaitUntil
             )
-            good = False if passing and began is not None else None
+            good = False if passes and began is not None else None
             asked.error = error
             raise
         finally:
@@ -333,11 +333,8 @@ class Client:
         return self._stop is not None and self._stop.is_set()
 
     def _slots_of(self, host: str) -> Slots:
-        found = self._slots.get(host)
-        if found is None:
-            with self._lock:
-                found = self._slots.setdefault(host, Slots(self._connections))
-        return found
+        with self._lock:
+            return self._slots.setdefault(host, Slots(self._connections))
 
     def _watch(self, stop: threading.Event) -> None:
         """End what is in flight once `stop` is set."""

@@ -170,9 +170,10 @@ class Limiter:
             self._answer_all(Stopped("stopped while waiting for a limit of the exchange"))
             self._wanted.notify_all()
             thread = self._thread
-        if thread is not None:
-            self._cancel()
-            thread.join(5)
+        deadline = time.monotonic() + 5
+        while thread is not None and thread.is_alive() and time.monotonic() < deadline:
+            self._cancel()  # again where it came just before the statement
+            thread.join(0.2)
 
     def _enter(self, waiter: _Waiter) -> None:
         with self._lock:

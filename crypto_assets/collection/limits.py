@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-_FORM = re.compile(r"(\d+)\s*(weight|requests?|)\s*/\s*(\d*)\s*(s|min|h)(\s+aligned)?", re.ASCII)
+_FORM = re.compile(r"(\d+)\s*(weight|requests?|)\s*/\s*(\d+(?:\.\d+)?|)\s*(s|min|h)(\s+aligned)?", re.ASCII)
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
 _LONGEST_S = 3600
 
@@ -46,10 +46,10 @@ def parse_limit(text: str) -> Limit:
     match = _FORM.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"expected a limit such as 20/s, 100 requests/10s or 6000 weight/min aligned, found {text!r}")
-    amount, window_s = int(match[1]), int(match[3] or 1) * _SECONDS[match[4]]
+    amount, window_s = int(match[1]), float(match[3] or 1) * _SECONDS[match[4]]
     if not amount or not 0 < window_s <= _LONGEST_S:
-        raise ValueError(f"expected a limit of 1 or more in a second to an hour, found {text!r}")
-    return Limit(amount, float(window_s), "weight" if match[2] == "weight" else "requests", bool(match[5]))
+        raise ValueError(f"expected a limit of 1 or more in an hour or less, found {text!r}")
+    return Limit(amount, window_s, "weight" if match[2] == "weight" else "requests", bool(match[5]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,7 @@ becomes an `Outcome` with its reason. Only what concerns every day (the database
 A run can be paused: what has begun ends and is stored, then nothing is asked until it is resumed. It can be stopped: the
 batch being stored has a moment to end, everything else is dropped where it is.
 
-A kill between two steps leaves the later ones undone, never half done: each replaces a whole file or commits one
-transaction, the ledger is written after both, and collecting the day again does the rest.
+A kill at any moment leaves a batch published or not at all (`journal.py`), and collecting again does the rest.
 """
 
 from __future__ import annotations

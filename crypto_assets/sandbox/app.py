@@ -26,7 +26,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crypto_assets.sandbox.archive import CHECKSUM, Source, SyntheticArchive
-from crypto_assets.sandbox.control import RecordedRequest, control_routes
+from crypto_assets.sandbox.control import InFlight, RecordedRequest, control_routes
 from crypto_assets.sandbox.faults import Faults
 from crypto_assets.sandbox.limits import LimitedWire, Limits
 from crypto_assets.sandbox.listing import Query, QueryError, error_xml, list_page, page_xml
@@ -45,6 +45,7 @@ def create_app(source: Source) -> Starlette:
     """Return the ASGI app that serves `source`."""
     overrides: dict[str, bytes | None] = {}
     recorded: list[RecordedRequest] = []
+    in_flight = InFlight()
     faults = Faults(_outages_of(source))
     limits = Limits()
     shown = Shown(Overridden(source, overrides), faults)
@@ -62,7 +63,7 @@ def create_app(source: Source) -> Starlette:
 
     app = Starlette(
         routes=[
-            *control_routes(recorded, faults, limits),
+            *control_routes(recorded, in_flight, faults, limits),
             *(rest_routes(source) if isinstance(source, SyntheticArchive) else ()),
             Route("/listing", listing),
             Route("/listing/{key:path}", download),
@@ -77,7 +78,7 @@ def create_app(source: Source) -> Starlette:
     # The last one is the first to see a request.
     app.add_middleware(FaultyWire, faults=faults)
     app.add_middleware(LimitedWire, limits=limits)
-    app.add_middleware(_Recorder, recorded=recorded, synthetic=source.synthetic)
+    app.add_middleware(_Recorder, recorded=recorded, in_flight=in_flight, synthetic=source.synthetic)
     return app
 
 
@@ -156,9 +157,10 @@ def _xml(text: str, status: int = 200, headers: dict[str, str] | None = None) ->
 class _Recorder:
     """Records requests before they are answered, and says on every answer when the data is synthetic."""
 
-    def __init__(self, app: ASGIApp, recorded: list[RecordedRequest], synthetic: bool) -> None:
+    def __init__(self, app: ASGIApp, recorded: list[RecordedRequest], in_flight: InFlight, synthetic: bool) -> None:
         self._app = app
         self._recorded = recorded
+        self._in_flight = in_flight
         self._synthetic = synthetic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -175,4 +177,11 @@ class _Recorder:
                 MutableHeaders(scope=message)["x-synthetic"] = "true"
             await send(message)
 
-        await self._app(scope, receive, say)
+        if asked is None:
+            await self._app(scope, receive, say)
+            return
+        self._in_flight.begin()
+        try:
+            await self._app(scope, receive, say)
+        finally:
+            self._in_flight.end()

@@ -25,14 +25,31 @@ class RecordedRequest:
     query: str
 
 
-def control_routes(recorded: list[RecordedRequest], faults: Faults, limits: Limits) -> list[Route]:
+@dataclass(slots=True)
+class InFlight:
+    """Requests that are being answered at this moment, and the most there were at once."""
+
+    now: int = 0
+    most: int = 0
+
+    def begin(self) -> None:
+        self.now += 1
+        self.most = max(self.most, self.now)
+
+    def end(self) -> None:
+        self.now -= 1
+
+
+def control_routes(recorded: list[RecordedRequest], in_flight: InFlight, faults: Faults, limits: Limits) -> list[Route]:
     """Return the routes below /_sandbox/."""
 
     async def requests(request: Request) -> Response:
         if request.method == "DELETE":
             recorded.clear()
+            in_flight.most = in_flight.now
         counts = Counter(item.kind for item in recorded)
-        return JSONResponse({"counts": counts, "requests": [asdict(item) for item in recorded]})
+        requests = [asdict(item) for item in recorded]
+        return JSONResponse({"counts": counts, "most_at_once": in_flight.most, "requests": requests})
 
     async def all_faults(request: Request) -> Response:
         if request.method == "POST":

@@ -205,11 +205,8 @@ def ccxt_class(name: str) -> type[Exception]:
 
 @pytest.mark.parametrize("kind", sorted(descendants(ccxt.BaseError), key=lambda kind: kind.__name__))
 def test_each_class_of_ccxt_has_its_decision(kind):
-    if kind.__name__ in CCXT_AGAIN:
-        expected = Retry()
-    else:
-        expected = WaitUntil(None) if kind.__name__ in CCXT_WAIT else Permanent()
-    assert decide(kind("binance what it says")) == expected
+    passing = dict.fromkeys(CCXT_AGAIN, Retry()) | dict.fromkeys(CCXT_WAIT, WaitUntil(None))
+    assert decide(kind("binance what it says")) == passing.get(kind.__name__, Permanent())
 
 
 @pytest.mark.parametrize("name", sorted(CCXT_AGAIN | CCXT_WAIT | {"RestrictedLocation", "ExchangeError", "BaseError"}))

@@ -228,8 +228,8 @@ CREATE TABLE collection.breakers (
 )
 """,
     (
-        "COMMENT ON TABLE collection.breakers IS "
-        "'Hosts that failed lately. Open until open_until, half-open after it until a probe succeeds, closed where it is null.'"
+        "COMMENT ON TABLE collection.breakers IS 'Hosts that failed lately. Open until open_until, half-open after it "
+        "until a probe succeeds, closed where it is null.'"
     ),
     "COMMENT ON COLUMN collection.breakers.failures IS 'in a row'",
     "COMMENT ON COLUMN collection.breakers.failing_since IS 'when the first of them began'",
