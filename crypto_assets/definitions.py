@@ -7,6 +7,7 @@ import dagster as dg
 from crypto_assets.assets import build_assets
 from crypto_assets.automation import build_schedules, build_sensors
 from crypto_assets.config import Collection, load_collection, settings
+from crypto_assets.health import build_health
 from crypto_assets.io_managers import LakeIOManager, WarehouseIOManager
 from crypto_assets.recovery import build_recovery
 from crypto_assets.resources import CollectorResource, LakeResource, PostgresResource
@@ -19,9 +20,10 @@ for category in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):
 def build(collection: Collection) -> dg.Definitions:
     """Return the definitions of a collection."""
     lake, postgres = LakeResource(), PostgresResource()
+    health, health_sensor = build_health(collection)
     return dg.Definitions(
-        assets=build_assets(collection),
-        sensors=[*build_sensors(collection), build_recovery(collection)],
+        assets=[*build_assets(collection), *health],
+        sensors=[*build_sensors(collection), build_recovery(collection), health_sensor],
         schedules=build_schedules(collection),
         resources={
             "lake": lake,

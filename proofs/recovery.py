@@ -45,7 +45,7 @@ def main() -> None:
             up.launch([(coins, FIRST, last)])
             there = wait_for("some days are collected", collected, poll_s=0.02)
             (server,) = up.children("code_server")
-            workers = [pid for pid in descendants(server) if _is_worker(pid)]
+            workers = _workers(server)
             killed = time.monotonic()
             for pid in [server, *descendants(server)] if "server" in what else workers:
                 os.kill(pid, signal.SIGKILL)
@@ -66,9 +66,10 @@ def main() -> None:
     sys.exit(0 if held else 1)
 
 
-def _is_worker(pid: int) -> bool:
-    # The forkserver and its resource tracker have names of their own; a forked worker is a child of the forkserver.
-    return not list(descendants(pid))
+def _workers(server: int) -> list[int]:
+    """Return the run workers of a code server: the processes that its children, the forkserver among them, have forked."""
+    below = list(descendants(server))
+    return [worker for child in below for worker in descendants(child)] or below
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ turn away. Each process has one thread and one connection for a budget; its own 
 
 What counts is when a request arrives at the exchange. It does so before its answer is here: where that is later than the
 grant and the pad of the window, the grant is moved to the later instant, long before anybody builds on the earlier one.
-Measured against reservations of future slots: those waste a slot with each process that is killed.
+Reservations of future slots would waste one with each process that is killed.
 """
 
 from __future__ import annotations

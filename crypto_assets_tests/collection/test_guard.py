@@ -260,16 +260,18 @@ def test_a_cool_down_is_kept_by_another_instance_within_half_a_second(make_guard
 
 
 @pytest.mark.parametrize("status", [429, 418, 503])
-def test_a_wait_longer_than_our_patience_is_told_at_once_to_everybody(make_guard, serve, status):
+def test_a_wait_longer_than_our_patience_is_told_at_once_to_everybody(make_guard, serve, status, monkeypatch):
     server = serve(statuses(status, headers={"retry-after": "1000"}))
     ours, others = make_guard(), make_guard()
+    admit, admissions = ours.admit, []
+    monkeypatch.setattr(ours, "admit", lambda *asked: admissions.append(asked) or admit(*asked))
     others.abandoned(others.admit(ARCHIVE, HOST))
     with Client(guard=ours) as client:
         begun = time.monotonic()
         with pytest.raises(HostRefused) as caught:
             client.at(ARCHIVE).get(f"{server.url}/a")
         assert time.monotonic() - begun < 0.5
-    assert len(server.requests) == 1
+    assert (len(server.requests), len(admissions)) == (1, 2)
     assert caught.value.status == status
     assert caught.value.retry_after_s == pytest.approx(1000, abs=5)
     message = str(caught.value)

@@ -401,7 +401,7 @@ def test_a_file_that_changed_in_between_comes_whole_from_the_start(serve, client
 @pytest.mark.parametrize(
     "wrong",
     [
-        lambda _: part_of(CHANGED, 100_000, '"v2"'),  # a host that does not know If-Range
+        lambda _: part_of(CONTENT[::-1], 100_000, '"v2"'),  # a host that does not know If-Range
         lambda _: part_of(CONTENT[:250_000], 100_000),  # another length
         lambda _: part_of(CONTENT, 99_999),  # another place
         lambda _: Response(CONTENT[100_000:], 206, headers={"etag": '"v1"'}),  # no place at all
@@ -471,7 +471,9 @@ def test_a_head_in_drops_is_given_up_after_the_timeout(no_waits):
             connection, _ = bound.accept()
             with connection:
                 connection.sendall(b"HTTP/1.1 200 OK\r\n")
-                while not ended.wait(0.05):
+                for _ in range(60):
+                    if ended.wait(0.05):
+                        return
                     connection.sendall(b"x")
 
         thread = threading.Thread(target=drip, daemon=True)
