@@ -5,7 +5,8 @@ The engine's own part, lake and warehouse, is `collection/journal.py`. Here:
 - runs of the command line whose process is gone are marked failed; Dagster watches those of its code server itself;
 - outcomes that are in the ledger and that Dagster was never told of, because the process died between the two, are reported.
 
-Events are at least once: of a process that died just after it reported, Dagster hears twice.
+The sensor `recovery` does it every minute, and each command that collects before it begins. Events are at least once: of a
+process that died just after it reported, Dagster hears twice.
 """
 
 from collections.abc import Iterator, Sequence

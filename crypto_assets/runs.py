@@ -71,6 +71,7 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
 
     from crypto_assets.automation import assets_of
     from crypto_assets.instance.process import PROCESS_TAG, this_process
+    from crypto_assets.recovery import end_dead_runs, report_unreported
     from crypto_assets.resources import PostgresResource
 
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
@@ -81,6 +82,9 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
     gc.freeze()
     with dg.DagsterInstance.get() as instance:
         ending_in_time(lambda: _cancel_mine(instance))
+        end_dead_runs(instance)
+        with PostgresResource().ledger() as ledger:
+            report_unreported(instance, collection, ledger)
         for request in requests:
             keys = assets_of(collection, request.entry, request.pairs)
             job = definition.get_implicit_job_def_for_assets(keys)

@@ -142,3 +142,11 @@ def test_a_young_outcome_and_one_of_a_living_run_are_left_to_their_run(mine):
         recovery.end_dead_runs(instance)
         assert recovery.report_unreported(instance, mine.collection, ledger) == 0  # not settled yet
         assert recovery.report_unreported(instance, mine.collection, ledger, settled=timedelta(0)) > 0
+
+
+def test_the_next_command_ends_the_run_that_was_killed_and_completes_it(mine):
+    killed_at(mine, "recorded", 2)
+    assert mine.command("collect", "--from", str(FIRST), "--to", str(LAST)).code == 0
+    with mine.instance() as instance:
+        assert sorted(run.status.value for run in instance.get_runs()) == ["FAILURE", "SUCCESS"]
+        assert materialized(instance, LAKE) == known(mine) == {f"2024-01-0{day}" for day in range(1, 6)}
