@@ -275,7 +275,7 @@ def test_everything_is_local_where_the_environment_says_nothing(clean):
     assert found.home == clean / ".crypto_assets"
     assert found.config == clean / "collection.yaml"
     assert found.lake == str(clean / ".crypto_assets" / "lake")
-    assert (found.postgres_url, found.downloads, found.postgres_durable) == (None, 8, True)
+    assert (found.postgres_url, found.downloads, found.postgres_durable) == (None, 12, True)
 
 
 def test_the_environment_names_the_lake_the_database_and_the_collection(clean, monkeypatch):

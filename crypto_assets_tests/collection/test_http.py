@@ -592,7 +592,7 @@ def test_fewer_requests_are_in_flight_after_errors_and_more_again_after_answers(
     async def answer(request):
         in_flight[0] += 1
         seen.append(in_flight[0])
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.15)  # long enough for eight threads to overlap on a busy machine
         in_flight[0] -= 1
         return Response("body", 503 if failing else 200)
 
