@@ -108,16 +108,21 @@ class _Part:
         return assets_of(self.collection, self.entry, pairs, self.warehouse)
 
 
-def _parts(collection: Collection) -> Iterator[_Part]:
-    return (_Part(collection, number, entry) for number, entry in enumerate(collection.series))
+def build_automation(collection: Collection) -> tuple[list[dg.SensorDefinition], list[dg.ScheduleDefinition]]:
+    """Return a listing sensor for each entry, and its schedules: the latest days every morning, all gaps every noon, and
+    today where REST is asked.
+    """
+    sensors, schedules = [], []
+    for number, entry in enumerate(collection.series):
+        part = _Part(collection, number, entry)
+        sensors.append(_listing_sensor(part))
+        schedules += [_daily(part), _fill(part)]
+        if collection.asks_rest(entry):
+            schedules.append(_today(part))
+    return sensors, schedules
 
 
 # ---- sensors ----------------------------------------------------------------------------------------------------------
-
-
-def build_sensors(collection: Collection) -> list[dg.SensorDefinition]:
-    """Return one listing sensor for each entry."""
-    return [_listing_sensor(part) for part in _parts(collection)]
 
 
 def _listing_sensor(part: _Part) -> dg.SensorDefinition:
@@ -219,16 +224,6 @@ def _close(place: _Place) -> None:
 
 
 # ---- schedules --------------------------------------------------------------------------------------------------------
-
-
-def build_schedules(collection: Collection) -> list[dg.ScheduleDefinition]:
-    """Return the schedules of each entry: the latest days every morning, all gaps every noon, today where REST is asked."""
-    schedules = []
-    for part in _parts(collection):
-        schedules += [_daily(part), _fill(part)]
-        if collection.asks_rest(part.entry):
-            schedules.append(_today(part))
-    return schedules
 
 
 def _daily(part: _Part) -> dg.ScheduleDefinition:

@@ -5,7 +5,7 @@ import warnings
 import dagster as dg
 
 from crypto_assets.assets import build_assets
-from crypto_assets.automation import build_schedules, build_sensors
+from crypto_assets.automation import build_automation
 from crypto_assets.config import Collection, load_collection, settings
 from crypto_assets.health import build_health
 from crypto_assets.io_managers import LakeIOManager, WarehouseIOManager
@@ -20,11 +20,12 @@ for category in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):
 def build(collection: Collection) -> dg.Definitions:
     """Return the definitions of a collection."""
     lake, postgres = LakeResource(), PostgresResource()
+    sensors, schedules = build_automation(collection)
     health, health_sensor = build_health(collection)
     return dg.Definitions(
         assets=[*build_assets(collection), *health],
-        sensors=[*build_sensors(collection), build_recovery(collection), health_sensor],
-        schedules=build_schedules(collection),
+        sensors=[*sensors, build_recovery(collection), health_sensor],
+        schedules=schedules,
         resources={
             "lake": lake,
             "postgres": postgres,

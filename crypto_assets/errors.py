@@ -112,3 +112,7 @@ class InvalidRows(PermanentError):
 
 class StoredDataError(PermanentError):
     """A file in the lake is missing or is not what the ledger says was stored."""
+
+
+REFUSALS = tuple(kind.__name__ for kind in (ChecksumMismatch, MalformedFile, BadContainer, BadContent, InvalidRows))
+"""The errors of a file that is there and cannot be used, as the evidence of an outcome names them."""

@@ -53,8 +53,9 @@ def use_dagster_home() -> Path:
 
 
 def execute(collection: Collection, requests: Sequence[Request], progress: Callable[[int, str], None]) -> None:
-    """Run each request as one Dagster run; `progress` is called now and then with the days done since the last call, and
-    with the reason while the run is paused.
+    """Run each request as one Dagster run; what killed commands left behind in Dagster is mended first.
+
+    `progress` is called now and then with the days done since the last call, and with the reason while the run is paused.
 
     What became of the days is in the ledger afterwards, also where a run failed.
 
@@ -70,6 +71,7 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
     from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
 
     from crypto_assets.automation import assets_of
+    from crypto_assets.collection.ledger import Ledger
     from crypto_assets.instance.process import PROCESS_TAG, this_process
     from crypto_assets.recovery import end_dead_runs, report_unreported
     from crypto_assets.resources import PostgresResource
@@ -83,7 +85,7 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
     with dg.DagsterInstance.get() as instance:
         ending_in_time(lambda: _cancel_mine(instance))
         end_dead_runs(instance)
-        with PostgresResource().ledger() as ledger:
+        with Ledger(url) as ledger:
             report_unreported(instance, collection, ledger)
         for request in requests:
             keys = assets_of(collection, request.entry, request.pairs)

@@ -273,14 +273,6 @@ class Ledger(Database):
         with self.transaction() as connection, connection.cursor(row_factory=class_row(Summary)) as cursor:
             return cursor.execute(query).fetchall()
 
-    def count_since(self, instant: datetime) -> int:
-        """Return how many partitions were recorded at or after an instant."""
-        with self.transaction() as connection:
-            row = connection.execute(
-                "SELECT count(*) FROM collection.partitions WHERE updated_at >= %s", (instant,)
-            ).fetchone()
-        return int(row[0]) if row else 0
-
 
 _CONDITIONS = {
     "exchange": "exchange = %s",

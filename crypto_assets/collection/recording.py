@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
+from crypto_assets.errors import REFUSALS
 from crypto_assets.model import Outcome
 
 _STORED = (
@@ -54,10 +55,7 @@ COLUMNS = {
 _KEEPS = "(p.path IS NOT NULL AND excluded.path IS NULL)"
 
 # The exchange has a file that is not the stored one, and it could not be used.
-_REFUSED = (
-    f"({_KEEPS} AND (excluded.evidence ->> 'error' IN "
-    "('ChecksumMismatch', 'MalformedFile', 'BadContainer', 'BadContent', 'InvalidRows')) IS TRUE)"
-)
+_REFUSED = f"({_KEEPS} AND (excluded.evidence ->> 'error' IN ({', '.join(repr(name) for name in REFUSALS)})) IS TRUE)"
 
 RECORD_OUTCOMES = f"""
 INSERT INTO collection.partitions AS p ({", ".join(COLUMNS)}, failed_checks, run_id, collected_at, known_from)

@@ -19,14 +19,13 @@ from crypto_assets import datasets, exchanges
 from crypto_assets.collection.days import Day, RestDay, Target, quarantine
 from crypto_assets.collection.rest import RestFeed, RestRows, source_of
 from crypto_assets.collection.rest_cursors import step_of
-from crypto_assets.errors import CryptoAssetsError, InvalidRows, MalformedFile, Stopped, StoredDataError
+from crypto_assets.errors import REFUSALS, CryptoAssetsError, InvalidRows, MalformedFile, Stopped, StoredDataError
 from crypto_assets.model import Outcome, Partition, SourceFile, State, StoredFile
 
 if TYPE_CHECKING:
     from crypto_assets.collection.ledger import PartitionRecord
     from crypto_assets.storage.lake import Lake
 
-_REFUSED = ("ChecksumMismatch", "MalformedFile", "BadContainer", "BadContent", "InvalidRows")
 _SIZE_BYTES = {"trades": 16 << 20, "agg_trades": 16 << 20}
 """What a day is taken for while it is on its way; how much it will be is not known before."""
 
@@ -53,7 +52,7 @@ class RestDays:
         cause = archive.evidence.get("error")
         if cause == "UnknownSymbol":  # listed lately, perhaps: the archive follows days later
             return now < exchanges.get(target.series.exchange).expected_by(target.series, archive.partition.day)
-        return cause is None or cause in _REFUSED
+        return cause is None or cause in REFUSALS
 
     def holder(self, target: Target, archive: Outcome) -> RestDay:
         """Return what stands for a day of REST where an archive object would stand."""

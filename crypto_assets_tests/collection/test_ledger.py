@@ -206,13 +206,6 @@ def test_the_summary_counts_states_rows_bytes_and_failed_checks(ledger: Ledger) 
     assert (summary.first_day, summary.last_day) == (date(2023, 12, 31), date(2024, 1, 3))
 
 
-def test_partitions_are_counted_since_an_instant(ledger: Ledger) -> None:
-    before = datetime.now(UTC)
-    ledger.record_outcomes([GOOD], None)
-    assert ledger.count_since(before) == 1
-    assert ledger.count_since(datetime.now(UTC) + timedelta(minutes=1)) == 0
-
-
 def test_objects_are_new_then_known_then_changed(ledger: Ledger, postgres_url: str) -> None:
     modified = datetime(2024, 1, 2, tzinfo=UTC)
     one, two = ArchiveObject("1.zip", 10, "e1", modified), ArchiveObject("2.zip", 20, "e2")
