@@ -2,18 +2,19 @@
 
 A `Series` is what one exchange publishes about one kind of row: Binance spot 1m bars. A `Partition` is one symbol of a
 series over one UTC day; it is what is collected, stored, checked and counted. An exchange publishes `ArchiveObject`s;
-one holds one or more partitions. A `Check` looks at the rows of a partition and answers with a `Finding`. What became of a
-partition is an `Outcome`, with one of the `State`s.
+one holds one or more partitions. A `Check` looks at the rows of a partition and answers with a `Finding`; other `Rule`s look at
+the days beside it (`SeamCheck`), the weeks before (`HistoryCheck`), its file (`SourceCheck`) or another source
+(`Comparison`). What became of a partition is an `Outcome`, with one of the `State`s.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -184,25 +185,140 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one check on one partition; `evidence` is JSON-serialisable numbers and short texts."""
+    """The result of one check on one partition; `evidence` is JSON-serialisable numbers and short texts.
+
+    Rows that belong to the evidence are lists of mappings from column to value, at most `SHOWN_ROWS` of them.
+    """
 
     passed: bool
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def judged(self) -> bool:
+        """Whether there was something to judge by; a finding that was not judged passes, and says why not."""
+        return NOT_JUDGED not in self.evidence
+
+
+SHOWN_ROWS = 50
+"""Rows that a finding shows at most."""
+
+NOT_JUDGED = "not_judged"
+
+
+def not_judged(why: str) -> Finding:
+    """Return the finding of a check that has nothing to compare a partition with."""
+    return Finding(True, {NOT_JUDGED: why})
+
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """A named rule about the rows of one partition of the given tables.
+class Profile:
+    """What others need to know of a stored partition without reading it. Times are UTC, prices quote per base.
 
-    `run` takes (frame, partition, series), where the frame has float64 numbers and UTC microsecond times, and neither
-    changes the frame nor raises for rows that are merely wrong.
+    `first_id` to `missing_ids` are set where the exchange numbers its rows (trades); prices and `largest_step`, the greatest
+    |log(price / price before)| between neighbouring rows, where rows have one. `silent` and `absent` have a bit for each
+    minute of the day (180 bytes, the first minute is the highest bit of the first byte), None where no bit is set: minutes in
+    which nothing traded, and minutes of which the bar is not there. `hours` is what `crypto_assets.checks.outliers` compares
+    later days with.
+    """
+
+    symbol: str
+    day: date
+    content_sha256: str
+    rows: int
+    first_time: datetime
+    last_time: datetime
+    first_id: int | None = None
+    last_id: int | None = None
+    missing_ids: int | None = None
+    first_price: float | None = None
+    last_price: float | None = None
+    largest_step: float | None = None
+    silent: bytes | None = None
+    absent: bytes | None = None
+    hours: bytes | None = None
+
+
+class Fold(Protocol):
+    """A check at work on one partition that comes in pieces, in file order."""
+
+    def add(self, rows: pd.DataFrame) -> None:
+        """Look at some rows: float64 numbers, UTC microsecond times."""
+
+    def finding(self) -> Finding:
+        """Return what was found in all rows so far."""
+
+
+def _everywhere(series: Series) -> bool:  # noqa: ARG001
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """What every check has: its name, what it is about, and what its failure means.
+
+    `applies` says of which series of the tables it is.
     """
 
     name: str
     tables: tuple[str, ...]
     severity: Severity
     description: str
+    applies: Callable[[Series], bool] = _everywhere
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check(Rule):
+    """A rule about the rows of one partition alone.
+
+    `run` takes (frame, partition, series), where the frame has float64 numbers and UTC microsecond times, and neither
+    changes the frame nor raises for rows that are merely wrong. `fold` is the same for rows that come in pieces, so that
+    a day of millions need not be in memory; a check of such tables has it.
+    """
+
     run: Callable[[pd.DataFrame, Partition, Series], Finding]
+    fold: Callable[[Partition, Series], Fold] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeamCheck(Rule):
+    """A rule about a partition and the days beside it; `judge` takes (day before, the day, day after, series).
+
+    Days that are not stored are None. It is judged again when a day beside it is stored or replaced.
+    """
+
+    judge: Callable[[Profile | None, Profile, Profile | None, Series], Finding]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryCheck(Rule):
+    """A rule about rows and the same weekday of the weeks before; `run` takes (frame, partition, series, profiles)."""
+
+    run: Callable[[pd.DataFrame, Partition, Series, Sequence[Profile]], Finding]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceCheck(Rule):
+    """A rule about the file that a partition came from; `judge` takes (source, partition, series, usual delays).
+
+    The delays are in seconds after the end of the period, of the objects of the series that were seen to appear.
+    """
+
+    judge: Callable[[SourceFile, Partition, Series, Sequence[float]], Finding]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison(Rule):
+    """A rule about a partition and what another source says of the same symbol and day.
+
+    `source` says where that is: `lake` (another stored series, the first of `counterparts` that is), `monthly` (the file of
+    the month), `rest`. `gather` makes what is compared from the rows, a piece at a time; `run` takes (that, the rows of
+    the other source, partition, series).
+    """
+
+    source: Literal["lake", "monthly", "rest"]
+    counterparts: Callable[[Series], tuple[Series, ...]]
+    gather: Callable[[Series, Iterable[pa.Table]], pa.Table]
+    run: Callable[[pa.Table, pa.Table, Partition, Series], Finding]
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +392,7 @@ class Outcome:
     warehouse_rows: Mapping[str, int] = field(default_factory=dict)
     duration_s: float = 0.0
     correction: Correction | None = None
+    profile: Profile | None = None
 
     @property
     def failed_checks(self) -> list[str]:

@@ -1,0 +1,96 @@
+"""Profiles of stored days, incidents, quality over time, and when objects were first published."""
+
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+
+_PARTITION = """
+    exchange text NOT NULL,
+    market_type text NOT NULL,
+    symbol text NOT NULL,
+    dataset text NOT NULL,
+    day date NOT NULL,
+"""
+
+_STATEMENTS = (
+    f"""
+    CREATE TABLE collection.profiles ({_PARTITION}
+        content_sha256 text NOT NULL,
+        rows bigint NOT NULL,
+        first_time timestamptz NOT NULL,
+        last_time timestamptz NOT NULL,
+        first_id bigint,
+        last_id bigint,
+        missing_ids bigint,
+        first_price double precision,
+        last_price double precision,
+        largest_step double precision,
+        silent bytea,
+        absent bytea,
+        hours bytea,
+        PRIMARY KEY (exchange, market_type, symbol, dataset, day)
+    )
+    """,
+    "COMMENT ON TABLE collection.profiles IS 'What checks need to know of a stored day without reading it.'",
+    "COMMENT ON COLUMN collection.profiles.content_sha256 IS 'of the Parquet file that the profile is of'",
+    "COMMENT ON COLUMN collection.profiles.missing_ids IS 'ids that lack between the first and the last one'",
+    "COMMENT ON COLUMN collection.profiles.largest_step IS 'greatest |log(price / price before)| between rows'",
+    "COMMENT ON COLUMN collection.profiles.silent IS 'a bit for each minute in which nothing traded; null: none'",
+    "COMMENT ON COLUMN collection.profiles.absent IS 'a bit for each minute whose bar is not there; null: none'",
+    "COMMENT ON COLUMN collection.profiles.hours IS 'float32, see crypto_assets/checks/outliers.py'",
+    """
+    CREATE TABLE collection.incidents (
+        incident_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        exchange text NOT NULL,
+        market_type text NOT NULL,
+        symbol text,
+        dataset text,
+        kind text NOT NULL CHECK (kind IN ('exchange_outage', 'illiquid', 'not_yet_published', 'delisted',
+            'before_listing', 'upstream_absent_file', 'upstream_partial_file', 'upstream_bad_file', 'our_failure',
+            'unexplained')),
+        start_time timestamptz NOT NULL,
+        end_time timestamptz NOT NULL CHECK (end_time > start_time),
+        symbols text[] NOT NULL DEFAULT '{}',
+        evidence jsonb NOT NULL DEFAULT '{}',
+        source text NOT NULL CHECK (source IN ('known', 'found')),
+        reference text,
+        found_at timestamptz NOT NULL DEFAULT now(),
+        updated_at timestamptz NOT NULL DEFAULT now(),
+        UNIQUE NULLS NOT DISTINCT (exchange, market_type, symbol, dataset, kind, start_time)
+    )
+    """,
+    "CREATE INDEX incidents_time ON collection.incidents (exchange, market_type, start_time, end_time)",
+    "COMMENT ON TABLE collection.incidents IS 'Spans [start_time, end_time) without data, and why.'",
+    "COMMENT ON COLUMN collection.incidents.symbol IS 'null: every symbol of the market'",
+    "COMMENT ON COLUMN collection.incidents.symbols IS 'the stored symbols that show it'",
+    "COMMENT ON COLUMN collection.incidents.source IS 'known: ships with crypto_assets; found: seen in stored data'",
+    f"""
+    CREATE TABLE collection.quality ({_PARTITION}
+        scored_at timestamptz NOT NULL,
+        state text NOT NULL,
+        accuracy double precision,
+        completeness double precision,
+        timeliness double precision,
+        agreement double precision,
+        total double precision,
+        PRIMARY KEY (exchange, market_type, symbol, dataset, day, scored_at)
+    )
+    """,
+    "COMMENT ON TABLE collection.quality IS 'Scores from 0 to 1, docs/quality.md; a row whenever a score has changed.'",
+    "COMMENT ON COLUMN collection.quality.total IS 'weighted mean of those that could be judged; null: none could'",
+    """
+    CREATE VIEW collection.quality_now AS
+    SELECT DISTINCT ON (exchange, market_type, symbol, dataset, day) *
+    FROM collection.quality ORDER BY exchange, market_type, symbol, dataset, day, scored_at DESC
+    """,
+    "ALTER TABLE collection.archive_objects ADD COLUMN first_modified timestamptz",
+    "UPDATE collection.archive_objects SET first_modified = last_modified",
+    "COMMENT ON COLUMN collection.archive_objects.first_modified IS 'last_modified when the object was first seen'",
+)
+
+
+def upgrade() -> None:
+    """Create everything."""
+    for statement in _STATEMENTS:
+        op.execute(statement)
