@@ -2,9 +2,9 @@
 
 A `Series` is what one exchange publishes about one kind of row: Binance spot 1m bars. A `Partition` is one symbol of a
 series over one UTC day; it is what is collected, stored, checked and counted. An exchange publishes `ArchiveObject`s;
-one holds one or more partitions. A `Check` looks at the rows of a partition and answers with a `Finding`; other `Rule`s look at
-the days beside it (`SeamCheck`), the weeks before (`HistoryCheck`), its file (`SourceCheck`) or another source
-(`Comparison`). What became of a partition is an `Outcome`, with one of the `State`s.
+one holds one or more partitions. A `Check` looks at the rows of a partition and answers with a `Finding`; other
+`Rule`s look at the days beside it (`SeamCheck`), the weeks before (`HistoryCheck`), its file (`SourceCheck`) or another
+source (`Comparison`). What became of a partition is an `Outcome`, with one of the `State`s.
 """
 
 from __future__ import annotations

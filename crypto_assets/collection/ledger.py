@@ -89,7 +89,8 @@ WITH seen AS (
     JOIN seen USING (key) WHERE a.exchange = %(exchange)s
 ), written AS (
     INSERT INTO collection.archive_objects AS a (exchange, key, size_bytes, etag, last_modified, first_modified)
-    SELECT %(exchange)s, key, seen.size_bytes, seen.etag, seen.last_modified, seen.last_modified FROM seen LEFT JOIN former USING (key)
+    SELECT %(exchange)s, key, seen.size_bytes, seen.etag, seen.last_modified, seen.last_modified
+    FROM seen LEFT JOIN former USING (key)
     WHERE former.key IS NULL OR (former.etag, former.size_bytes, former.last_modified)
         <> (seen.etag, seen.size_bytes, seen.last_modified)
         OR former.last_seen < now() - interval '1 hour'
