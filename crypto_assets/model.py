@@ -256,7 +256,7 @@ def _everywhere(series: Series) -> bool:  # noqa: ARG001
 class Rule:
     """What every check has: its name, what it is about, and what its failure means.
 
-    `applies` says of which series of the tables it is.
+    `applies` says of which series it is, `counts_wrong_rows` that a failure's `rows` have wrong values (docs/quality.md).
     """
 
     name: str
@@ -264,6 +264,7 @@ class Rule:
     severity: Severity
     description: str
     applies: Callable[[Series], bool] = _everywhere
+    counts_wrong_rows: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,7 +301,7 @@ class HistoryCheck(Rule):
 class SourceCheck(Rule):
     """A rule about the file that a partition came from; `judge` takes (source, partition, series, usual delays).
 
-    The delays are in seconds after the end of the period, of the objects of the series that were seen to appear.
+    The delays are in seconds after the end of the period, ascending, of the objects that were seen to appear, itself too.
     """
 
     judge: Callable[[SourceFile, Partition, Series, Sequence[float]], Finding]

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crypto_assets import datasets
+from crypto_assets.checks._folds import NO_ROWS, Gathered, at_once
+from crypto_assets.checks._keys import breaks
 from crypto_assets.checks._times import epoch_us, start_us
-from crypto_assets.model import DAY, Check, Finding, Partition, Series, Severity, bar_length
+from crypto_assets.model import DAY, Check, Finding, Fold, Partition, Series, Severity, bar_length
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +43,7 @@ def complete(frame: pd.DataFrame, partition: Partition, series: Series) -> Findi
         case "funding_rates":
             return _funding(frame, partition)
         case _:
-            return _trades(frame, partition, series)
+            return at_once(_Trades(partition, series), frame)
 
 
 def _length_us(partition: Partition) -> int:
@@ -52,7 +54,9 @@ def _length_us(partition: Partition) -> int:
 def _funding(frame: pd.DataFrame, partition: Partition) -> Finding:
     """The first event is at midnight, and no two are further apart than an interval that one of them names.
 
-    Exchanges switch a symbol from 8 to 4 or 1 hours in the middle of a day, so a fixed count would be wrong.
+    Exchanges switch a symbol from 8 to 4 or 1 hours in the middle of a day, so a fixed count would be wrong. Whether the
+    first event of another interval names the one that ends with it or the one that begins is not documented: a hole as
+    long as the longer of the two, just there, is taken for the switch.
     """
     hours = (epoch_us(frame["funding_time"]) - start_us(partition)) // _HOUR_US
     intervals = frame["funding_interval_hours"].to_numpy()
@@ -99,40 +103,78 @@ def _spans(absent: np.ndarray, step: timedelta) -> list[str]:
     return [clock(run[0]) + (f"–{clock(run[-1])}" if len(run) > 1 else "") for run in runs[:20]]
 
 
-def _trades(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
-    times = epoch_us(frame[datasets.get(series.table).time_column])
-    start = start_us(partition)
-    before = int(times.min()) - start
-    after = start + _length_us(partition) - int(times.max())
-    inside = int(np.diff(times).max()) if len(times) > 1 else 0
-    allowed = max(_HOUR_US, _EDGE_FACTOR * inside)
-    evidence = {
-        "silent_before_s": round(before / 1e6, 3),
-        "silent_after_s": round(after / 1e6, 3),
-        "longest_silence_inside_s": round(inside / 1e6, 3),
-    }
-    absent, places = _absent_ids(frame, times, partition, series)
-    if absent:
-        evidence |= {"missing_ids": absent, "places": places}
-    return Finding(before <= allowed and after <= allowed and not absent, evidence)
+class _Trades:
+    """Trades in pieces; what it keeps are some times and, of the ids, the ends of runs without a gap."""
+
+    def __init__(self, partition: Partition, series: Series) -> None:
+        self._time_column = datasets.get(series.table).time_column
+        (self._id_column,) = datasets.get(series.table).key
+        self._spot = series.market_type == "spot"
+        self._start = start_us(partition)
+        self._length = _length_us(partition)
+        self._earliest = self._latest = self._last = 0
+        self._longest = 0
+        self._rows = 0
+        self._runs: list[np.ndarray] = []
+
+    def add(self, rows: pd.DataFrame) -> None:
+        times = epoch_us(rows[self._time_column])
+        if len(times) == 0:
+            return
+        earliest, latest = int(times.min()), int(times.max())
+        if self._rows:
+            earliest, latest = min(earliest, self._earliest), max(latest, self._latest)
+            self._longest = max(self._longest, int(times[0]) - self._last)
+        if len(times) > 1:
+            self._longest = max(self._longest, int(np.diff(times).max()))
+        self._earliest, self._latest, self._last = earliest, latest, int(times[-1])
+        self._rows += len(times)
+        self._add_ids(rows[self._id_column].to_numpy(), times)
+
+    def _add_ids(self, ids: np.ndarray, times: np.ndarray) -> None:
+        inside = (times >= self._start) & (times < self._start + 24 * _HOUR_US)
+        if not inside.all():
+            ids, times = ids[inside], times[inside]
+        if len(ids):
+            places = np.flatnonzero(breaks([ids]))
+            starts, ends = np.append(0, places + 1), np.append(places, len(ids) - 1)
+            self._runs.append(np.stack([ids[starts], ids[ends], times[starts], times[ends]]))
+
+    def finding(self) -> Finding:
+        if self._rows == 0:
+            return NO_ROWS
+        before = self._earliest - self._start
+        after = self._start + self._length - self._latest
+        allowed = max(_HOUR_US, _EDGE_FACTOR * self._longest)
+        evidence = {
+            "silent_before_s": round(before / 1e6, 3),
+            "silent_after_s": round(after / 1e6, 3),
+            "longest_silence_inside_s": round(self._longest / 1e6, 3),
+        }
+        absent, places = self._absent_ids()
+        if absent:
+            evidence |= {"missing_ids": absent, "places": places}
+        return Finding(before <= allowed and after <= allowed and not absent, evidence)
+
+    def _absent_ids(self) -> tuple[int, int]:
+        """Return how many ids lack between the rows, in the order of the ids, and at how many places."""
+        if not self._runs:
+            return 0, 0
+        first, last, begin, end = np.concatenate(self._runs, axis=1)
+        if (np.diff(first) < 0).any():
+            order = np.argsort(first, kind="stable")
+            first, last, begin, end = first[order], last[order], begin[order], end[order]
+        lacking = first[1:] - last[:-1] - 1
+        if (lacking < 0).any():  # doubles, which `unique_key` reports: an id that was overwritten is no gap
+            return 0, 0
+        gaps = lacking > 0 if self._spot else (lacking > _HIDDEN) & (begin[1:] - end[:-1] >= _SILENCE_US)
+        return int(lacking[gaps].sum()), int(gaps.sum())
 
 
-def _absent_ids(frame: pd.DataFrame, times: np.ndarray, partition: Partition, series: Series) -> tuple[int, int]:
-    """Return how many ids lack between the rows, in the order of the ids, and at how many places."""
-    ids = frame["trade_id" if series.table == "trades" else "agg_trade_id"].to_numpy()
-    inside = (times >= start_us(partition)) & (times < start_us(partition) + 24 * _HOUR_US)
-    ids, times = ids[inside], times[inside]
-    if (np.diff(ids) < 0).any():
-        order = np.argsort(ids, kind="stable")
-        ids, times = ids[order], times[order]
-    lacking = np.diff(ids) - 1
-    if (lacking < 0).any():  # doubles, which `unique_key` reports: an id that was overwritten is no gap
-        return 0, 0
-    if series.market_type == "spot":
-        lacking = lacking[lacking > 0]
-    else:
-        lacking = lacking[(lacking > _HIDDEN) & (np.diff(times) >= _SILENCE_US)]
-    return int(lacking.sum()), len(lacking)
+def _in_pieces(partition: Partition, series: Series) -> Fold:
+    if series.table in ("trades", "agg_trades"):
+        return _Trades(partition, series)
+    return Gathered(complete, partition, series)
 
 
 CHECK = Check(
@@ -141,4 +183,5 @@ CHECK = Check(
     severity=Severity.DEGRADE,
     description="Every bar of the day, every funding event, trades from one end of the day to the other.",
     run=complete,
+    fold=_in_pieces,
 )

@@ -1,4 +1,4 @@
-"""The dataset's declared Pandera schema: types, positive prices, non-negative volumes, no nulls.
+"""The dataset's declared Pandera schema: types, positive prices, non-negative volumes, known words, no nulls.
 
 The schema is checked once over many days, because a call costs 6 to 12 ms whatever the size; failures are attributed to
 days afterwards (`crypto_assets.collection.validation`). On one partition the same function serves as an ordinary check.
@@ -6,9 +6,11 @@ days afterwards (`crypto_assets.collection.validation`). On one partition the sa
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from crypto_assets import datasets
+from crypto_assets.checks._folds import NO_ROWS, at_once
 from crypto_assets.model import Check, Finding, Partition, Series, Severity
 
 if TYPE_CHECKING:
@@ -26,33 +28,70 @@ def violations(frame: pd.DataFrame, table: str) -> pd.DataFrame | None:
     return None
 
 
-def contract_holds(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:  # noqa: ARG001
+class ContractHolds:
+    """Keeps how often each rule is broken, and the first case."""
+
+    def __init__(self, partition: Partition, series: Series) -> None:  # noqa: ARG002
+        self._table = series.table
+        self._rows = 0
+        self._broken: Counter[str] = Counter()
+        self._first = ""
+        self._whole: pd.DataFrame | None = None
+
+    def add(self, rows: pd.DataFrame) -> None:
+        cases = violations(rows.reset_index(drop=True), self._table)
+        if cases is not None and self._whole is None:
+            whole = cases[cases["index"].isna()]  # a wrong type or column: no matter which rows
+            if len(whole):
+                self._whole = whole
+            else:
+                self._broken += _rules(cases)
+                self._first = self._first or _first(cases, self._rows)
+        self._rows += len(rows)
+
+    def finding(self) -> Finding:
+        if self._whole is not None:
+            return describe(self._whole)
+        if self._rows == 0:
+            return NO_ROWS
+        return _broken(self._broken, self._first) if self._broken else Finding(True)
+
+
+def contract_holds(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
     """Every row is what the dataset's contract says."""
-    return describe(violations(frame, series.table))
+    return at_once(ContractHolds(partition, series), frame)
 
 
 def describe(cases: pd.DataFrame | None) -> Finding:
     """Return the finding for some failure cases: how many, of which rules, and the first of them."""
     if cases is None or cases.empty:
         return Finding(True)
+    return _broken(_rules(cases), _first(cases))
+
+
+def _broken(rules: Counter[str], first: str) -> Finding:
+    return Finding(False, {"violations": rules.total(), "rules": dict(sorted(rules.items())), "first": first})
+
+
+def _rules(cases: pd.DataFrame) -> Counter[str]:
+    pairs = Counter(zip(cases["column"], cases["check"], strict=True))
+    return Counter({f"{column}: {rule}": count for (column, rule), count in pairs.items()})
+
+
+def _first(cases: pd.DataFrame, rows_before: int = 0) -> str:
+    """Return the case of the earliest row in words, of several the one that Pandera names first."""
     first = cases.iloc[0]
-    rules: dict[str, int] = {}
-    for column, rule in zip(cases["column"], cases["check"], strict=True):
-        rules[f"{column}: {rule}"] = rules.get(f"{column}: {rule}", 0) + 1
-    return Finding(
-        False,
-        {
-            "violations": len(cases),
-            "rules": rules,
-            "first": f"row {first['index']}: {first['column']} = {first['failure_case']}, expected {first['check']}",
-        },
-    )
+    if cases["index"].notna().all():
+        first = cases.iloc[int(cases["index"].to_numpy(dtype="int64").argmin())]
+        return f"row {first['index'] + rows_before}: {first['column']} = {first['failure_case']}, expected {first['check']}"
+    return f"row {first['index']}: {first['column']} = {first['failure_case']}, expected {first['check']}"
 
 
 CHECK = Check(
     name="contract",
-    tables=("ohlcv", "trades", "agg_trades", "funding_rates"),
+    tables=("ohlcv", "trades", "agg_trades", "funding_rates", "order_books", "tickers"),
     severity=Severity.BLOCK,
     description="Types, positive prices, non-negative amounts: the dataset's Pandera schema.",
     run=contract_holds,
+    fold=ContractHolds,
 )

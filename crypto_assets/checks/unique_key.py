@@ -7,32 +7,76 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crypto_assets import datasets
-from crypto_assets.checks._times import epoch_us
+from crypto_assets.checks._folds import NO_ROWS, at_once
+from crypto_assets.checks._keys import Keys
+from crypto_assets.checks._times import epoch_us, instant
+from crypto_assets.datasets.types import BOOK_SIDES, SIDES
 from crypto_assets.model import Check, Finding, Partition, Series, Severity
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_WORDS = (*BOOK_SIDES, *SIDES)
 
-def unique_key(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:  # noqa: ARG001
+
+class UniqueKey:
+    """Keeps the keys as `crypto_assets.checks._keys` says."""
+
+    def __init__(self, partition: Partition, series: Series) -> None:  # noqa: ARG002
+        self._names = datasets.get(series.table).key
+        self._rows = 0
+        self._keys = Keys()
+        self._kinds: dict[str, str] = {}
+
+    def add(self, rows: pd.DataFrame) -> None:
+        if len(rows) == 0:
+            return
+        self._rows += len(rows)
+        self._keys.add([self._integers(name, rows[name]) for name in self._names])
+
+    def _integers(self, name: str, column: pd.Series) -> np.ndarray:
+        kind = self._kinds[name] = column.dtype.kind
+        if kind == "i":
+            return column.to_numpy()
+        if kind == "M":
+            return epoch_us(column)
+        places = {word: place for place, word in enumerate(_WORDS)}
+        # A word that is none of these is the contract's matter; here such rows have one word.
+        numbers = np.array([*(places.get(word, -1) for word in column.cat.categories), -1], dtype=np.int8)
+        return numbers[column.cat.codes.to_numpy()]
+
+    def finding(self) -> Finding:
+        if self._rows == 0:
+            return NO_ROWS
+        doubles, key = self._keys.doubles()
+        if doubles == 0:
+            return Finding(True)
+        values = zip(self._names, key, strict=True)
+        return Finding(
+            False,
+            {"doubles": doubles, "first": ", ".join(f"{name} {self._text(name, value)}" for name, value in values)},
+        )
+
+    def _text(self, name: str, value: int) -> str:
+        match self._kinds[name]:
+            case "i":
+                return str(value)
+            case "M":
+                return str(instant(value))
+            case _:
+                return _WORDS[value] if value >= 0 else "?"
+
+
+def unique_key(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
     """Every row has a key of its own: open_time for bars, the exchange's id for trades."""
-    (name,) = datasets.get(series.table).key
-    column = frame[name]
-    values = column.to_numpy() if column.dtype == np.int64 else epoch_us(column)
-    # Rows arrive in order; only where they do not is the sort needed.
-    steps = np.diff(values)
-    if not (steps > 0).all():
-        ordered = np.sort(values)
-        double = np.flatnonzero(ordered[1:] == ordered[:-1])
-        if len(double):
-            return Finding(False, {"doubles": len(double), "first": f"{name} {ordered[double[0]]}"})
-    return Finding(True)
+    return at_once(UniqueKey(partition, series), frame)
 
 
 CHECK = Check(
     name="unique_key",
-    tables=("ohlcv", "trades", "agg_trades", "funding_rates"),
+    tables=("ohlcv", "trades", "agg_trades", "funding_rates", "order_books", "tickers"),
     severity=Severity.BLOCK,
     description="No two rows have the same key.",
     run=unique_key,
+    fold=UniqueKey,
 )

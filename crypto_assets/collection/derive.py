@@ -6,6 +6,7 @@ Nothing is invented: a bar is built only where all its minutes are there, and a 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import timedelta
 from decimal import Decimal, localcontext
 
 import numpy as np
@@ -33,6 +34,7 @@ STATISTICS_SCHEMA = columns(
 """Rows of `trade_statistics_1m`: vwap in quote per base, volumes and the largest single trade in base."""
 
 _MINUTE_US = 60_000_000
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def longer_bars(days: Sequence[pa.Table], wanted: Collection[str]) -> list[dict[str, pa.Table]]:
@@ -70,7 +72,18 @@ def _leads_to(timeframe: str, goal: str) -> bool:
 
 
 def _micros(timeframe: str) -> int:
-    return int(bar_length(timeframe).total_seconds() * 1_000_000)
+    return bar_length(timeframe) // _MICROSECOND
+
+
+def merge_bars(bars: pa.Table, step: timedelta, length: timedelta) -> pa.Table:
+    """Return the bars of `length` of which every bar of `step` is there.
+
+    Args:
+        bars: of one symbol, in the columns of `ohlcv`, ascending.
+        step: the length of each, a divisor of `length`.
+        length: a divisor of the day.
+    """
+    return _merge(bars, np.array([0]), step // _MICROSECOND, length // _MICROSECOND)[0]
 
 
 def _merge(bars: pa.Table, day_starts: np.ndarray, step_us: int, length_us: int) -> tuple[pa.Table, np.ndarray]:
@@ -91,7 +104,7 @@ def _merge(bars: pa.Table, day_starts: np.ndarray, step_us: int, length_us: int)
         times = bars.column("open_time").cast(pa.int64()).to_numpy()
     opens = times[starts]
     groups = np.repeat(np.arange(len(starts), dtype=np.int32), size)
-    traded = ~_silent(bars)
+    traded = ~silent_bars(bars)
     if not traded.all():
         # A bar without a trade repeats the former close, which need not be a price of this bucket: it has no say in a
         # bucket that has trades.
@@ -117,7 +130,7 @@ def _merge(bars: pa.Table, day_starts: np.ndarray, step_us: int, length_us: int)
     return pa.table([result[name] for name in bars.column_names], schema=bars.schema), result_starts
 
 
-def _silent(bars: pa.Table) -> np.ndarray:
+def silent_bars(bars: pa.Table) -> np.ndarray:
     """Return which bars have no trade."""
     silent: np.ndarray = bars.column("trade_count").to_numpy() == 0
     if silent.any():

@@ -138,9 +138,9 @@ def compare(former: Rows, new: Rows, dataset: Dataset) -> Difference:
     """Return how two versions of a partition differ. Keys are unique in each; the order of rows is not compared."""
     (key,) = dataset.key
     key_type = dataset.schema.field(key).type
-    before, after = _numbers(former.column(key)), _numbers(new.column(key))
-    old, fresh = _matched(before, after)
-    gone, come = _others(old, len(before)), _others(fresh, len(after))
+    before, after = numbers(former.column(key)), numbers(new.column(key))
+    old, fresh = matched(before, after)
+    gone, come = others(old, len(before)), others(fresh, len(after))
     aligned = len(old) == len(before) == len(after) and bool((old == fresh).all())
     grew = not len(gone) and bool((fresh == np.arange(len(fresh))).all())
     changed = np.zeros(len(old), bool)
@@ -160,7 +160,7 @@ def compare(former: Rows, new: Rows, dataset: Dataset) -> Difference:
         was, is_now = former.column(field.name), new.column(field.name)
         if not aligned:
             was, is_now = was.take(pa.array(old)), is_now.take(pa.array(fresh))
-        where = np.flatnonzero(_different(was, is_now))
+        where = np.flatnonzero(different(was, is_now))
         if not len(where):
             continue
         columns.append(field.name)
@@ -176,7 +176,7 @@ def compare(former: Rows, new: Rows, dataset: Dataset) -> Difference:
         if amount and volume is not None:
             continue
         n = _greatest(was, is_now, relative=not amount)
-        change = Change(_text(keys[n], key_type), field.name, was[n].as_py(), is_now[n].as_py())
+        change = Change(key_text(keys[n], key_type), field.name, was[n].as_py(), is_now[n].as_py())
         if amount:
             volume = change
         elif price is None or change.relative > price.relative:
@@ -189,7 +189,7 @@ def compare(former: Rows, new: Rows, dataset: Dataset) -> Difference:
         tuple(columns),
         price,
         volume,
-        tuple(Example(_text(k, key_type), *rest) for k, _, *rest in nsmallest(EXAMPLES, examples)),
+        tuple(Example(key_text(k, key_type), *rest) for k, _, *rest in nsmallest(EXAMPLES, examples)),
         grew and not columns,
     )
 
@@ -228,11 +228,12 @@ class _Shown:
             yield (int(self._keys[place]), -1, self._what, *sides)
 
 
-def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+def numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """Return keys, instants or ids, as int64."""
     return column.cast(pa.int64()).to_numpy()
 
 
-def _matched(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def matched(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return where the keys that both have stand in each, in the order of `before`."""
     if np.array_equal(before, after):
         everywhere = np.arange(len(before))
@@ -247,21 +248,23 @@ def _matched(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndar
     return np.flatnonzero(there), candidates[there]
 
 
-def _others(places: np.ndarray, count: int) -> np.ndarray:
+def others(places: np.ndarray, count: int) -> np.ndarray:
+    """Return the places below `count` that are not among these."""
     if len(places) == count:
         return np.arange(0)
-    others = np.ones(count, bool)
-    others[places] = False
-    return np.flatnonzero(others)
+    left = np.ones(count, bool)
+    left[places] = False
+    return np.flatnonzero(left)
 
 
-def _different(one: pa.ChunkedArray, other: pa.ChunkedArray) -> np.ndarray:
+def different(one: pa.ChunkedArray, other: pa.ChunkedArray) -> np.ndarray:
+    """Return where two columns of one length differ; decimals exactly, null is equal to null."""
     if pa.types.is_dictionary(one.type):
         one, other = one.cast(pa.string()), other.cast(pa.string())
-    different = pc.not_equal(one, other)
-    if different.null_count:
-        different = pc.fill_null(different, pc.not_equal(pc.is_null(one), pc.is_null(other)))
-    return different.to_numpy()
+    unequal = pc.not_equal(one, other)
+    if unequal.null_count:
+        unequal = pc.fill_null(unequal, pc.not_equal(pc.is_null(one), pc.is_null(other)))
+    return unequal.to_numpy()
 
 
 def _smallest(keys: np.ndarray) -> np.ndarray:
@@ -289,6 +292,6 @@ def _greatest(before: pa.ChunkedArray, after: pa.ChunkedArray, *, relative: bool
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def _text(key: int, kind: pa.DataType) -> str:
+def key_text(key: int, kind: pa.DataType) -> str:
     """Return a key for people: an instant, or a number."""
     return plain(_EPOCH + timedelta(microseconds=int(key))) if pa.types.is_timestamp(kind) else str(key)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from crypto_assets.datasets.types import DECIMAL, INSTANT, SIDE, columns
+from crypto_assets.datasets.types import DECIMAL, INSTANT, SIDE, SIDES, columns
 from crypto_assets.model import Dataset
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def contract() -> pandera.DataFrameSchema:
             # -1 in both marks, on Binance, aggregates whose trades were removed; they are kept as published.
             "first_trade_id": number,
             "last_trade_id": number,
-            "side": pandera.Column("category"),
+            "side": pandera.Column("category", pandera.Check.isin(SIDES)),
         },
         pandera.Check(
             lambda frame: frame["last_trade_id"] >= frame["first_trade_id"], name="last_trade_id >= first_trade_id"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from crypto_assets.datasets.types import DECIMAL, INSTANT, SIDE, columns
+from crypto_assets.datasets.types import DECIMAL, INSTANT, SIDE, SIDES, columns
 from crypto_assets.model import Dataset
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def contract() -> pandera.DataFrameSchema:
             "price": positive,
             "amount": positive,
             "quote_amount": pandera.Column(float, pandera.Check.ge(0)),
-            "side": pandera.Column("category"),
+            "side": pandera.Column("category", pandera.Check.isin(SIDES)),
         },
         strict=True,
         ordered=True,

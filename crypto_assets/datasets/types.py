@@ -1,4 +1,4 @@
-"""The Arrow types that all datasets share."""
+"""The Arrow types that all datasets share, and the words that their columns of words hold."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ DECIMAL = pa.decimal128(38, 18)
 INSTANT = pa.timestamp("us", tz="UTC")
 
 SIDE = pa.dictionary(pa.int8(), pa.string())
+SIDES = ("buy", "sell")
+"""What the taker of a trade did."""
+
+BOOK_SIDE = pa.dictionary(pa.int8(), pa.string())
+BOOK_SIDES = ("bid", "ask")
+"""The sides of an order book, in the order in which they stand in a snapshot."""
 
 
 def columns(*fields: tuple[str, pa.DataType]) -> pa.Schema:

@@ -17,6 +17,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
+from io import BufferedIOBase
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -25,9 +26,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from crypto_assets import datasets
+from crypto_assets.datasets.types import BOOK_SIDES, SIDES
 from crypto_assets.errors import StoredDataError
 from crypto_assets.model import Partition, Series, SourceFile, StoredFile, days_between, path_symbol
 from crypto_assets.storage.stores import open_store
+
+REASON = ".reason.json"
+"""What the name of a reason in quarantine/ has more than that of the file that it is about."""
 
 _METADATA = "crypto_assets."
 _SOURCE_FIELDS = ("key", "size_bytes", "etag", "sha256", "published_sha256", "last_modified", "source")
@@ -135,6 +140,16 @@ class Lake:
         stored = StoredFile(path, rows.num_rows, len(data), hashlib.sha256(data).hexdigest())
         return rows.replace_schema_metadata(None).cast(datasets.get(series.table).schema), stored, source
 
+    @contextmanager
+    def pieces(self, series: Series, partition: Partition) -> Iterator[StoredPieces]:
+        """Yield a partition whose rows are read in pieces, so that memory does not follow the day; raises as `open`."""
+        path = self.path(series, partition)
+        file = self.store.open(path)
+        if file is None:
+            raise StoredDataError(f"{self.url}/{path}: expected a file, found none; `crypto-assets fill` collects it")
+        with file:
+            yield StoredPieces(series, file, path)
+
     def days(self, series: Series, symbol: str) -> list[date]:
         """Return the stored days of a symbol, ascending."""
         names = self.store.children(symbol_folder(series, symbol))
@@ -166,16 +181,28 @@ class Lake:
             name: the key of the archive object they came as.
             reason: JSON-serialisable.
         """
-        path = f"quarantine/{_safe(name)}.{hashlib.sha256(data).hexdigest()[:12]}"
+        path = self.quarantine_path(name, data)
         self.store.put(path, data)
-        self.store.put(f"{path}.reason.json", json.dumps(reason, default=str, indent=1, sort_keys=True).encode())
+        self.store.put(f"{path}{REASON}", json.dumps(reason, default=str, indent=1, sort_keys=True).encode())
         return path
+
+    def quarantine_path(self, name: str, data: bytes) -> str:
+        """Return the path that refused bytes have, relative to the lake."""
+        return f"quarantine/{_safe(name)}.{hashlib.sha256(data).hexdigest()[:12]}"
+
+    def reason(self, path: str) -> dict[str, Any]:
+        """Return the reason why the file at a path in quarantine/ was refused; empty where there is none to be read."""
+        try:
+            found = json.loads(self.store.get(f"{path}{REASON}") or b"{}")
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def quarantined(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the path of each refused file and the reason it was refused for."""
         for path in self.store.paths("quarantine/"):
-            if path.endswith(".reason.json"):
-                yield path.removesuffix(".reason.json"), json.loads(self.store.get(path) or b"{}")
+            if path.endswith(REASON):
+                yield path.removesuffix(REASON), self.reason(path.removesuffix(REASON))
 
 
 _PROBED_DAYS = 64
@@ -198,6 +225,32 @@ class StoredRows:
     def column(self, name: str) -> pa.ChunkedArray:
         with _parquet(self._path):
             return self._file.read(columns=[name], use_threads=False).column(0).cast(self._schema.field(name).type)
+
+
+PIECE_ROWS = 1 << 18
+
+
+class StoredPieces:
+    """A Parquet file that is read some rows at a time."""
+
+    def __init__(self, series: Series, file: BufferedIOBase, path: str) -> None:
+        """Raises StoredDataError where the file is not what this package writes."""
+        self._path = path
+        self._schema = datasets.get(series.table).schema
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        size_bytes = file.tell()
+        file.seek(0)
+        with _parquet(path):
+            # Its default takes all of a column of a million rows at once.
+            self._file = pq.ParquetFile(file, buffer_size=1 << 20)
+        self.stored = StoredFile(path, self._file.metadata.num_rows, size_bytes, sha256)
+        self.source = _source(self._file.schema_arrow.metadata, path)
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        """Yield the rows from the first on, `PIECE_ROWS` at most at once; may be called again."""
+        with _parquet(self._path):
+            for batch in self._file.iter_batches(PIECE_ROWS, use_threads=False):
+                yield pa.Table.from_batches([batch]).replace_schema_metadata(None).cast(self._schema)
 
 
 def encode(rows: pa.Table, metadata: Mapping[str, str]) -> bytes:
@@ -229,16 +282,20 @@ def encode(rows: pa.Table, metadata: Mapping[str, str]) -> bytes:
 def _canonical(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return a dictionary column with the words in alphabetical order, however it came: equal rows, equal bytes."""
     dictionaries = [chunk.dictionary for chunk in column.chunks]
-    if dictionaries and all(words.equals(_SIDES) for words in dictionaries):
-        return column
-    indices = pc.index_in(column.cast(pa.string()), _SIDES)
-    if indices.null_count:
-        raise ValueError(f"expected the words {', '.join(_SIDES.to_pylist())}, found others")
-    chunks = [pa.DictionaryArray.from_arrays(part.cast(pa.int8()), _SIDES) for part in indices.chunks]
-    return pa.chunked_array(chunks, column.type)
+    for words in _VOCABULARIES:
+        if dictionaries and all(found.equals(words) for found in dictionaries):
+            return column
+    text = column.cast(pa.string())
+    for words in _VOCABULARIES:
+        indices = pc.index_in(text, words)
+        if not indices.null_count:
+            chunks = [pa.DictionaryArray.from_arrays(part.cast(pa.int8()), words) for part in indices.chunks]
+            return pa.chunked_array(chunks, column.type)
+    known = " or ".join(", ".join(words.to_pylist()) for words in _VOCABULARIES)
+    raise ValueError(f"expected the words {known}, found others")
 
 
-_SIDES = pa.array(["buy", "sell"])
+_VOCABULARIES = tuple(pa.array(sorted(words)) for words in (SIDES, BOOK_SIDES))
 
 
 def _decode(data: bytes, path: str, columns: Sequence[str] | None = None) -> pa.Table:

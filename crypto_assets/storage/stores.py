@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 import time
 from collections.abc import Callable, Container, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from uuid import uuid4
 
 from crypto_assets.errors import ConfigError, HostRefused, HostUnreachable, StoredDataError
@@ -44,6 +46,9 @@ class Store(Protocol):
 
     def get(self, path: str) -> bytes | None:
         """Return the content of `path`, or None where there is none."""
+
+    def open(self, path: str) -> BufferedIOBase | None:
+        """Return the content of `path` as a file to read and seek in, or None; memory does not follow its size."""
 
     def paths(self, prefix: str) -> Iterator[str]:
         """Yield the paths that start with `prefix` (which ends in a slash), in order."""
@@ -88,6 +93,12 @@ class FolderStore:
     def get(self, path: str) -> bytes | None:
         try:
             return (self._root / path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def open(self, path: str) -> BufferedIOBase | None:
+        try:
+            return (self._root / path).open("rb")
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -214,6 +225,10 @@ def _sync(folder: Path) -> None:
         os.close(handle)
 
 
+_PART_BYTES = 8 << 20
+"""Bytes of an object that are in memory at once when it is opened to be read."""
+
+
 class BucketStore:
     """A prefix of an S3 bucket, through a boto3 client; one put_object an object."""
 
@@ -241,6 +256,26 @@ class BucketStore:
     def get(self, path: str) -> bytes | None:
         answer = self._call("get_object", path)
         return None if answer is None else bytes(answer)
+
+    def open(self, path: str) -> BufferedIOBase | None:
+        head = self._call("head_object", path)
+        if head is None:
+            return None
+        # A local copy: what reads Parquet seeks to and fro.
+        copy = tempfile.TemporaryFile()  # noqa: SIM115  the caller closes it
+        try:
+            for start in range(0, head["ContentLength"], _PART_BYTES):
+                span = f"bytes={start}-{min(start + _PART_BYTES, head['ContentLength']) - 1}"
+                part = self._call("get_object", path, Range=span, IfMatch=head["ETag"])
+                if part is None:
+                    copy.close()
+                    return None
+                copy.write(part)
+        except BaseException:
+            copy.close()
+            raise
+        copy.seek(0)
+        return cast("BufferedIOBase", copy)
 
     def paths(self, prefix: str) -> Iterator[str]:
         for page in self._pages(prefix):
@@ -301,7 +336,7 @@ class BucketStore:
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
             status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-            if code in ("NoSuchKey", "404") and method == "get_object":
+            if code in ("NoSuchKey", "404") and method in ("get_object", "head_object"):
                 return None
             message = (
                 f"{self.url}: {method} of {path or 'the listing'}: S3 says {code}: "

@@ -226,6 +226,31 @@ def test_the_same_sides_under_another_dictionary_are_the_same_bytes(tmp_path: Pa
     assert found.schema.equals(datasets.get("trades").schema)
 
 
+def test_the_sides_of_a_book_are_kept_as_those_of_trades_are(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    series, schema = Series("binance", "linear", "order_books"), datasets.get("order_books").schema
+    stored = set()
+    for dictionary in (["bid", "ask"], ["ask", "bid"], ["x", "bid", "ask"]):
+        side = pa.DictionaryArray.from_arrays(
+            pa.array([dictionary.index(s) for s in ("bid", "ask")], pa.int8()), dictionary
+        )
+        prices = pa.array([Decimal("99.5"), Decimal("99.6")], pa.decimal128(38, 18))
+        times = pa.array([datetime(2024, 1, 1, tzinfo=UTC)] * 2, pa.timestamp("us", "UTC"))
+        numbers = [pa.array([7, 7], pa.int64()), side, pa.array([0, 0], pa.int16())]
+        rows = pa.table([times, *numbers, prices, prices], schema=schema)
+        stored.add(lake.write(series, Partition("BTC/USDT:USDT", DAY), rows, SOURCE).sha256)
+    assert len(stored) == 1
+    found = lake.read(series, "BTC/USDT:USDT", DAY, DAY)
+    assert found.column("side").to_pylist() == ["bid", "ask"]
+    assert found.schema.equals(schema)
+
+
+@pytest.mark.parametrize("sides", [["buy", "BUY"], ["buy", "bid"], ["", "sell"]])
+def test_words_that_are_no_sides_or_sides_of_two_kinds_are_refused(tmp_path: Path, sides: list[str]) -> None:
+    with pytest.raises(ValueError, match="expected the words buy, sell or ask, bid, found others"):
+        Lake(str(tmp_path)).write(TRADES, Partition("BTC/USDT:USDT", DAY), trades(sides, sides), SOURCE)
+
+
 def test_other_tools_read_the_files_hive_style(tmp_path: Path) -> None:
     duckdb = pytest.importorskip("duckdb")
     Lake(str(tmp_path)).write(BARS, PARTITION, bars(), SOURCE)

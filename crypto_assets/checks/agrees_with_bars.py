@@ -1,0 +1,216 @@
+"""Bars made of the trades are the bars that the exchange publishes.
+
+Of Binance's trades they are in all nine fields (README of the real data; 1,440 of 1,440 minutes of a probed day). Of its
+aggregate trades they are up to what the exchange defines otherwise:
+
+- Quote volumes are sums of quote amounts that were rounded to 8 decimals for each trade; here price times amount is exact.
+- On futures an aggregate holds the fills of up to 100 ms with one price and side (Aggregate Trade Streams, USDⓈ-M Futures
+  API), so some of its trades may belong to the minute beside its own. What one minute lacks then stands in the next one,
+  to the last digit, and both are taken as agreeing; their prices are not compared.
+- On futures ids of hidden trades (insurance fund, ADL) lie between those of an aggregate, so it may name more trades than
+  the bar counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, localcontext
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from crypto_assets.checks._differences import Differences, differences
+from crypto_assets.checks._minute_bars import minute_bars
+from crypto_assets.collection.derive import silent_bars
+from crypto_assets.collection.versions import key_text, numbers, plain
+from crypto_assets.model import SHOWN_ROWS, Comparison, Finding, Partition, Series, Severity, not_judged
+
+_MINUTE_US = 60_000_000
+_QUOTE_TOLERANCE = Decimal("1e-8")
+"""Of a quote volume built from aggregate trades, for each trade in it."""
+
+_LONGEST_CROSSING = 5
+"""Minutes in a row between which trades of aggregates may be shifted; longer than any that chance makes."""
+
+_QUOTES = ("quote_volume", "taker_buy_quote_volume")
+_SHIFTED = ("volume", "trade_count", "taker_buy_volume")
+_PRICES = ("open", "high", "low", "close")
+
+_Wrong = dict[int, dict[str, tuple[Any, Any]]]
+"""By open time in microseconds and column: the value from trades and the published one."""
+
+
+def agrees_with_bars(built: pa.Table, bars: pa.Table, partition: Partition, series: Series) -> Finding:
+    """Every minute that has trades or a bar has the same nine values in both; silent bars need no trades.
+
+    Evidence: minutes `compared`, `agree` and `differ`; of these without a bar (`no_bar`) and with a bar that has trades
+    where none are (`no_trades`); `columns` counts the differing values, `differences` shows the first of them.
+
+    Args:
+        built: of `minute_bars`.
+        bars: the published 1m bars of the same symbol and day.
+    """
+    built, bars = until(built, bars, partition)
+    if not bars.num_rows:
+        return not_judged("there are no bars to compare with")
+    found = differences(built, bars, "open_time")
+    minutes = _Minutes.of(found)
+    evidence: dict[str, Any] = {}
+    if series.table == "agg_trades":
+        evidence["quote_tolerance"] = f"{plain(_QUOTE_TOLERANCE)} a trade"
+        if series.market_type != "spot":
+            evidence |= {"crossing": minutes.accept_crossings(), "hidden_ids": minutes.accept_hidden_ids()}
+        minutes.accept_rounding()
+    compared = len(found.common[0]) + len(found.only_here) + len(found.only_there)
+    evidence = {"compared": compared, "agree": compared - len(minutes.wrong), "differ": len(minutes.wrong), **evidence}
+    return Finding(not minutes.wrong, evidence | minutes.evidence())
+
+
+def until(built: pa.Table, bars: pa.Table, partition: Partition) -> tuple[pa.Table, pa.Table]:
+    """Return the minutes of both that are over; of a day that is not over only as far as there are bars."""
+    if partition.until is None:
+        return built, bars
+    end = int(partition.until.timestamp()) * 1_000_000
+    opens = numbers(bars.column("open_time"))
+    if len(opens):
+        end = min(end, int(opens.max()) + _MINUTE_US)
+    return tuple(
+        table.filter(pa.array(numbers(table.column("open_time")) <= end - _MINUTE_US)) for table in (built, bars)
+    )
+
+
+@dataclass
+class _Minutes:
+    """The minutes that differ, in which values."""
+
+    wrong: _Wrong
+    counts: Mapping[int, int]
+    no_bar: set[int]
+    no_trades: set[int]
+    column_names: Sequence[str]
+
+    @classmethod
+    def of(cls, found: Differences) -> _Minutes:
+        wrong: _Wrong = {}
+        for column in found.columns:
+            for key, one, other in found.values(column):
+                wrong.setdefault(key, {})[column] = (one, other)
+        sums = (*_SHIFTED, *_QUOTES)
+        no_bar = _rows(found.here, found.only_here)
+        for key, row in no_bar.items():
+            wrong[key] = {name: (row[name], row[name] * 0) for name in sums}
+        silent = silent_bars(found.there)
+        no_trades = _rows(found.there, found.only_there[~silent[found.only_there]])
+        for key, row in no_trades.items():
+            wrong[key] = {name: (row[name] * 0, row[name]) for name in sums}
+        keys = numbers(found.here.column("open_time")).tolist()
+        counts = dict(zip(keys, found.here.column("trade_count").to_pylist(), strict=True))
+        return cls(wrong, counts, set(no_bar), set(no_trades), found.here.column_names)
+
+    def accept_crossings(self) -> int:
+        """Accept neighbouring minutes of which one has what the others lack; return how many minutes these are."""
+        accepted: list[int] = []
+        rest = sorted(self.wrong)
+        with localcontext() as context:
+            context.prec = 80
+            while rest:
+                run = self._crossing(rest)
+                accepted += run
+                del rest[: max(1, len(run))]
+        for minute in accepted:
+            del self.wrong[minute]
+        return len(accepted)
+
+    def _crossing(self, minutes: list[int]) -> list[int]:
+        """Return the shortest run of minutes from the first on whose differences cancel out; empty if there is none."""
+        total = dict.fromkeys((*_SHIFTED, *_QUOTES), Decimal(0))
+        trades = 0
+        for place, minute in enumerate(minutes[:_LONGEST_CROSSING]):
+            if minute != minutes[0] + place * _MINUTE_US:
+                return []
+            for name in total:
+                one, other = self.wrong[minute].get(name, (0, 0))
+                total[name] += one - other
+            if not place and not any(total[name] for name in _SHIFTED):
+                return []
+            trades += self.counts.get(minute, 0)
+            quoted = max(abs(total[name]) for name in _QUOTES)
+            if not any(total[name] for name in _SHIFTED) and quoted <= _QUOTE_TOLERANCE * trades:
+                return minutes[: place + 1]
+        return []
+
+    def accept_hidden_ids(self) -> int:
+        """Accept minutes with more trades than their bar but of the same amount; return how many minutes these are."""
+        accepted = [
+            minute
+            for minute, values in self.wrong.items()
+            if not {*_SHIFTED, *_PRICES} & values.keys() - {"trade_count"}
+            and "trade_count" in values
+            and values["trade_count"][0] > values["trade_count"][1]
+        ]
+        for minute in accepted:
+            del self.wrong[minute]["trade_count"]
+            self._drop_if_right(minute)
+        return len(accepted)
+
+    def accept_rounding(self) -> None:
+        """Accept quote volumes as near as the exchange's rounding of each trade allows."""
+        for minute in list(self.wrong):
+            allowed = _QUOTE_TOLERANCE * self.counts.get(minute, 0)
+            for name in _QUOTES:
+                one, other = self.wrong[minute].get(name, (None, None))
+                if one is not None and abs(one - other) <= allowed:
+                    del self.wrong[minute][name]
+            self._drop_if_right(minute)
+
+    def _drop_if_right(self, minute: int) -> None:
+        if not self.wrong[minute]:
+            del self.wrong[minute]
+
+    def evidence(self) -> dict[str, Any]:
+        """Return what is left as counts and rows for people; nothing where nothing is."""
+        if not self.wrong:
+            return {}
+        columns = {name: sum(name in values for values in self.wrong.values()) for name in self.column_names}
+        kind = pa.timestamp("us")
+        rows = [
+            {"open_time": key_text(minute, kind), "column": column, "trades": one, "bars": other}
+            for minute in sorted(self.wrong)[:SHOWN_ROWS]
+            for column, one, other in self._texts(minute)
+        ]
+        return {
+            "no_bar": len(self.no_bar & self.wrong.keys()),
+            "no_trades": len(self.no_trades & self.wrong.keys()),
+            "columns": {name: count for name, count in columns.items() if count},
+            "differences": rows[:SHOWN_ROWS],
+        }
+
+    def _texts(self, minute: int) -> Iterable[tuple[str, str, str]]:
+        values = self.wrong[minute]
+        if minute in self.no_bar:
+            return [("trade_count", plain(values["trade_count"][0]), "no bar")]
+        return [(name, plain(values[name][0]), plain(values[name][1])) for name in self.column_names if name in values]
+
+
+def _rows(table: pa.Table, places: np.ndarray) -> dict[int, dict[str, Any]]:
+    keys = numbers(table.column("open_time"))[places].tolist()
+    return dict(zip(keys, table.take(pa.array(places)).to_pylist(), strict=True))
+
+
+def minute_series(series: Series) -> tuple[Series, ...]:
+    """Return the 1m bars of the same exchange and market type."""
+    return (Series(series.exchange, series.market_type, "ohlcv", "1m"),)
+
+
+CHECK = Comparison(
+    name="agrees_with_bars",
+    tables=("trades", "agg_trades"),
+    severity=Severity.WARN,
+    description="1m bars made of the trades are the published ones, in all nine fields.",
+    source="lake",
+    counterparts=minute_series,
+    gather=minute_bars,
+    run=agrees_with_bars,
+)

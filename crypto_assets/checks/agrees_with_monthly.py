@@ -1,0 +1,39 @@
+"""The day's rows are those that the file of the month has of it.
+
+Binance's monthly klines are known to differ from the daily ones and from the API, which agree with each other (398 rows of
+2020-12-21 and 2021-09-29, binance-public-data #475), and to lack days that have a daily file (#140, #253).
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from crypto_assets.checks._differences import same_rows, whole_day
+from crypto_assets.model import DAY, Comparison, Finding, Partition, Series, Severity, bar_length
+
+
+def agrees_with_monthly(rows: pa.Table, monthly: pa.Table, partition: Partition, series: Series) -> Finding:  # noqa: ARG001
+    """Both have the same rows by key, and these the same values, exactly.
+
+    Args:
+        rows: of the day, as stored.
+        monthly: the rows of the same symbol and day in the file of the month.
+    """
+    return same_rows(rows, monthly, series, ("daily", "monthly"))
+
+
+def _has_daily_files(series: Series) -> bool:
+    return series.table != "ohlcv" or (series.timeframe != "1mo" and bar_length(series.timeframe or "") <= DAY)
+
+
+CHECK = Comparison(
+    name="agrees_with_monthly",
+    tables=("ohlcv", "trades", "agg_trades"),
+    severity=Severity.WARN,
+    description="The day's rows are those that the file of the month has of it.",
+    applies=_has_daily_files,
+    source="monthly",
+    counterparts=lambda series: (series,),
+    gather=whole_day,
+    run=agrees_with_monthly,
+)

@@ -1,0 +1,30 @@
+"""The day's rows are those that the exchange's REST API answers."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from crypto_assets.checks._differences import same_rows, whole_day
+from crypto_assets.model import Comparison, Finding, Partition, Series, Severity
+
+
+def agrees_with_rest(rows: pa.Table, answered: pa.Table, partition: Partition, series: Series) -> Finding:  # noqa: ARG001
+    """Both have the same rows by key, and these the same values, exactly.
+
+    Args:
+        rows: of the day, as stored.
+        answered: the rows of the same symbol and day as REST answers now.
+    """
+    return same_rows(rows, answered, series, ("stored", "rest"))
+
+
+CHECK = Comparison(
+    name="agrees_with_rest",
+    tables=("ohlcv", "trades", "agg_trades", "funding_rates"),
+    severity=Severity.WARN,
+    description="The day's rows are those that the exchange's REST API answers.",
+    source="rest",
+    counterparts=lambda series: (series,),
+    gather=whole_day,
+    run=agrees_with_rest,
+)

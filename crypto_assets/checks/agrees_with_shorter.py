@@ -1,0 +1,78 @@
+"""Bars made of shorter bars are the bars that the exchange publishes.
+
+A shorter bar without trades repeats the former close, which has no say in a longer one that has trades
+(`crypto_assets.collection.derive`).
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import pyarrow as pa
+
+from crypto_assets.checks._differences import differences, whole_day
+from crypto_assets.collection.derive import merge_bars
+from crypto_assets.collection.versions import numbers
+from crypto_assets.model import (
+    DAY,
+    TIMEFRAME_LENGTHS,
+    Comparison,
+    Finding,
+    Partition,
+    Series,
+    Severity,
+    bar_length,
+    not_judged,
+)
+
+_MINUTE = timedelta(minutes=1)
+
+
+def agrees_with_shorter(bars: pa.Table, shorter: pa.Table, partition: Partition, series: Series) -> Finding:  # noqa: ARG001
+    """Every bar of which all parts are there is what they make of it, in all nine fields.
+
+    Evidence: bars `compared`, and `not_whole` ones that lack a part; how those that were compared differ, and the first of
+    these values.
+    """
+    step, length = _length_of(shorter), bar_length(series.timeframe or "")
+    if not step or step >= length or length % step:
+        return not_judged("there are no shorter bars side by side")
+    built = merge_bars(shorter, step, length)
+    whole = np.isin(numbers(bars.column("open_time")), numbers(built.column("open_time")))
+    found = differences(bars.filter(pa.array(whole)), built, "open_time")
+    evidence = found.counts()
+    if not evidence["compared"]:
+        return not_judged("no bar has all its parts")
+    evidence["not_whole"] = int((~whole).sum())
+    return Finding(found.equal, evidence if found.equal else evidence | {"differences": found.shown("bars", "shorter")})
+
+
+def _length_of(bars: pa.Table) -> timedelta | None:
+    """Return the length of bars of one timeframe: the least distance between two of them."""
+    opens = numbers(bars.column("open_time"))
+    return timedelta(microseconds=int(np.diff(opens).min())) if len(opens) > 1 else None
+
+
+def _shorter(series: Series) -> tuple[Series, ...]:
+    """Return the bars that divide those of the series, the longest first: they make it from the fewest rows."""
+    length = bar_length(series.timeframe or "")
+    parts = [name for name, part in TIMEFRAME_LENGTHS.items() if _MINUTE <= part < length and not length % part]
+    return tuple(Series(series.exchange, series.market_type, "ohlcv", name) for name in reversed(parts))
+
+
+def _has_parts(series: Series) -> bool:
+    return series.timeframe != "1mo" and _MINUTE < bar_length(series.timeframe or "") <= DAY
+
+
+CHECK = Comparison(
+    name="agrees_with_shorter",
+    tables=("ohlcv",),
+    severity=Severity.WARN,
+    description="Bars made of shorter bars are the published ones, in all nine fields.",
+    applies=_has_parts,
+    source="lake",
+    counterparts=_shorter,
+    gather=whole_day,
+    run=agrees_with_shorter,
+)

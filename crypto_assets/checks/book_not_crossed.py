@@ -1,0 +1,49 @@
+"""Nobody bids as much as another asks: such orders would have met."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crypto_assets.checks._books import Tops, TopsFold
+from crypto_assets.checks._folds import at_once
+from crypto_assets.model import Check, Finding, Partition, Series, Severity
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class BookNotCrossed(TopsFold):
+    """Counts the snapshots whose best bid is not below the best ask."""
+
+    _crossed = 0
+    _first = ""
+
+    def look(self, tops: Tops) -> None:
+        places = np.flatnonzero(tops.bids >= tops.asks)
+        if len(places):
+            self._crossed += len(places)
+            n = places[0]
+            self._first = self._first or f"{tops.at(n)}: bid {tops.bids[n]:.12g}, ask {tops.asks[n]:.12g}"
+
+    def result(self) -> Finding:
+        evidence = {"snapshots": self.snapshots}
+        if self._crossed == 0:
+            return Finding(True, evidence)
+        return Finding(False, {**evidence, "crossed": self._crossed, "first": self._first})
+
+
+def book_not_crossed(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
+    """In every snapshot every bid is below every ask."""
+    return at_once(BookNotCrossed(partition, series), frame)
+
+
+CHECK = Check(
+    name="book_not_crossed",
+    tables=("order_books", "tickers"),
+    severity=Severity.BLOCK,
+    description="Every bid of a snapshot is below every ask.",
+    run=book_not_crossed,
+    fold=BookNotCrossed,
+)

@@ -1,0 +1,84 @@
+"""The levels of a snapshot stand in order: from the best price on, without holes or doubles, bids before asks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crypto_assets.checks._books import is_side
+from crypto_assets.checks._folds import NO_ROWS, at_once
+from crypto_assets.checks._times import epoch_us, instant
+from crypto_assets.model import Check, Finding, Partition, Series, Severity
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class LevelsOrdered:
+    """Looks at each row and the one before it; what it keeps is the last row."""
+
+    def __init__(self, partition: Partition, series: Series) -> None:  # noqa: ARG002
+        self._rows = 0
+        self._last: tuple[np.ndarray, ...] = ()
+        self._wrong = 0
+        self._first = ""
+
+    def add(self, rows: pd.DataFrame) -> None:
+        if len(rows) == 0:
+            return
+        columns: tuple[np.ndarray, ...] = (
+            epoch_us(rows["book_time"]),
+            rows["update_id"].to_numpy(),
+            is_side(rows["side"], "ask"),
+            rows["level"].to_numpy(),
+            rows["price"].to_numpy(),
+        )
+        if self._last:
+            columns = tuple(np.concatenate(pair) for pair in zip(self._last, columns, strict=True))
+        places = np.flatnonzero(self._misplaced(*columns))
+        if len(places):
+            self._wrong += len(places)
+            row = self._rows + places[0] - (1 if self._last else 0)
+            self._first = self._first or f"row {row}: {_words(columns, places[0])}"
+        self._last = tuple(column[-1:] for column in columns)
+        self._rows += len(rows)
+
+    def _misplaced(
+        self, times: np.ndarray, ids: np.ndarray, ask: np.ndarray, levels: np.ndarray, prices: np.ndarray
+    ) -> np.ndarray:
+        """Return which rows do not follow the one before; the first does if it is a level 0, or was judged already."""
+        same_snapshot = (times[1:] == times[:-1]) & (ids[1:] == ids[:-1])
+        same_side = same_snapshot & (ask[1:] == ask[:-1])
+        worse = np.where(ask[1:], prices[1:] > prices[:-1], prices[1:] < prices[:-1])
+        right = np.where(same_side, (levels[1:] - 1 == levels[:-1]) & worse, levels[1:] == 0)
+        right &= ~(same_snapshot & ask[:-1] & ~ask[1:])  # bids after asks
+        return np.append(not self._last and levels[0] != 0, ~right)
+
+    def finding(self) -> Finding:
+        if self._rows == 0:
+            return NO_ROWS
+        return Finding(False, {"rows": self._wrong, "first": self._first}) if self._wrong else Finding(True)
+
+
+def _words(columns: tuple[np.ndarray, ...], place: int) -> str:
+    """Return a row that is not in order, and the one before it."""
+    times, ids, ask, levels, prices = columns
+    levels_here = [f"{'ask' if ask[n] else 'bid'} {levels[n]} at {prices[n]:.12g}" for n in (place, place - 1)]
+    after = f", after {levels_here[1]}" if place else ""
+    return f"{instant(times[place])}, update {ids[place]}: {levels_here[0]}{after}"
+
+
+def levels_ordered(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
+    """Bids descend and asks ascend from level 0, one level after the other."""
+    return at_once(LevelsOrdered(partition, series), frame)
+
+
+CHECK = Check(
+    name="levels_ordered",
+    tables=("order_books",),
+    severity=Severity.BLOCK,
+    description="Bids descend, asks ascend, levels go up from 0 without holes or doubles.",
+    run=levels_ordered,
+    fold=LevelsOrdered,
+)

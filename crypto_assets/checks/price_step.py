@@ -1,0 +1,73 @@
+"""The price goes on across midnight.
+
+A day that belongs to another symbol, or prices in another unit, is whole and right in itself; only beside the day
+before it can be seen that its price is another one.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from crypto_assets.checks._minutes import from_bits
+from crypto_assets.model import DAY, Finding, Profile, SeamCheck, Series, Severity, bar_length, not_judged
+
+_FLOOR = 0.05
+"""A step of 5 % may be at any seam: |log(open / close before)|."""
+
+_FACTOR = 3
+"""A seam may be three times as wide as the widest step between bars inside either day."""
+
+_QUIET_MINUTES = 60
+"""Nobody traded: after an hour of quiet √2 times as much, after n hours √(n + 1), as the spread of a price grows."""
+
+
+def price_step(before: Profile | None, day: Profile, after: Profile | None, series: Series) -> Finding:  # noqa: ARG001
+    """The first open is near the last close of the day before.
+
+    Evidence: `step` and `allowed` as |log(open / close_before)|, the two prices, and the minutes around midnight without
+    a trade or without a bar.
+    """
+    if before is None:
+        return not_judged("the day before is not stored")
+    if not (before.last_price and day.first_price):
+        return not_judged("rows have no price")
+    step = abs(math.log(day.first_price / before.last_price))
+    quiet = _leading(_quiet(before)[::-1]) + _leading(_quiet(day))
+    inside = max(before.largest_step or 0.0, day.largest_step or 0.0)
+    allowed = max(_FLOOR, _FACTOR * inside) * math.sqrt(1 + quiet / _QUIET_MINUTES)
+    return Finding(
+        step <= allowed,
+        {
+            "step": round(step, 6),
+            "allowed": round(allowed, 6),
+            "close_before": before.last_price,
+            "open": day.first_price,
+            "quiet_minutes": quiet,
+        },
+    )
+
+
+def _quiet(profile: Profile) -> np.ndarray:
+    """Return the minutes of the day without a trade or without a bar."""
+    return from_bits(profile.silent) | from_bits(profile.absent)
+
+
+def _leading(minutes: np.ndarray) -> int:
+    """Return how many of the first minutes are set."""
+    return len(minutes) if minutes.all() else int(minutes.argmin())
+
+
+def _days_touch(series: Series) -> bool:
+    return series.timeframe != "1mo" and bar_length(series.timeframe or "") <= DAY
+
+
+CHECK = SeamCheck(
+    name="price_step",
+    tables=("ohlcv",),
+    severity=Severity.WARN,
+    description="The first open is near the last close of the day before.",
+    applies=_days_touch,
+    judge=price_step,
+)

@@ -1,0 +1,85 @@
+"""The file was published by the exchange's own deadline, and not far later than its like.
+
+Only a file that was seen to appear tells when it was published: one that was collected months later may have been
+published again since, and its time is that of the last version. A file counts as seen to appear when it was first seen
+within 14 days of the end of its period; its delay is then among the usual ones that the check is given. A file of the month
+that stands in for one of a day is not judged: the deadline is for the other.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from datetime import UTC, datetime, time, timedelta
+from typing import TYPE_CHECKING
+
+from crypto_assets import exchanges
+from crypto_assets.model import Finding, Partition, Series, Severity, SourceCheck, SourceFile, not_judged
+
+if TYPE_CHECKING:
+    from crypto_assets.exchanges import Exchange
+
+WATCHED = timedelta(days=14)
+"""An object that was first seen so long after the end of its period was seen to appear."""
+
+USUAL = 20
+"""Objects that must have been seen before their delays say what is usual."""
+
+_TIMES, _BEYOND_S = 2, 6 * 3_600
+"""Far later than usual: beyond twice the 95th percentile, and 6 hours beyond it."""
+
+_SAME_S = 1.0
+
+
+def period_end(exchange: Exchange, key: str) -> datetime:
+    """Return the instant at which the period of an archive object is over; raises ValueError for a key that is no data."""
+    return datetime.combine(exchange.period(key)[1] + timedelta(days=1), time(), UTC)
+
+
+def percentile(ascending: Sequence[float], share: float) -> float:
+    """Return the smallest value that at least this share (0 to 1) of the values does not exceed (nearest rank).
+
+    Raises:
+        IndexError: no values.
+    """
+    return ascending[max(0, math.ceil(share * len(ascending)) - 1)]
+
+
+def published_in_time(source: SourceFile, partition: Partition, series: Series, usual: Sequence[float]) -> Finding:
+    """The file's delay is within the exchange's deadline, and not far beyond the delays of its like.
+
+    Args:
+        usual: seconds after the end of the period, ascending, of the objects that were seen to appear, this one included.
+    """
+    if source.source != "archive":
+        return not_judged("the rows are from REST, which publishes no file")
+    if source.last_modified is None:
+        return not_judged("the archive does not say when the file was published")
+    exchange = exchanges.get(series.exchange)
+    preferred = exchange.key(exchange.prefixes(series, partition.symbol)[0], series, partition.symbol, partition.day)
+    if source.key != preferred:
+        return not_judged(f"another file stands in for {preferred}, which has a deadline")
+    end = period_end(exchange, source.key)
+    delay_s = (source.last_modified - end).total_seconds()
+    place = bisect_left(usual, delay_s - _SAME_S)
+    if place == len(usual) or usual[place] > delay_s + _SAME_S:
+        return not_judged("the file was not seen to appear: it was collected later, or published again since")
+    allowed_s = (exchange.expected_by(series, partition.day) - end).total_seconds()
+    evidence = {"delay_s": round(delay_s), "deadline_s": round(allowed_s), "seen": len(usual)}
+    late = ["after the exchange's deadline"] if delay_s > allowed_s else []
+    if len(usual) > USUAL:  # itself is one of them
+        p95_s = percentile(usual, 0.95)
+        evidence["p95_s"] = round(p95_s)
+        if delay_s > _TIMES * p95_s and delay_s > p95_s + _BEYOND_S:
+            late.append("far later than usual")
+    return Finding(not late, evidence | ({"late": "; ".join(late)} if late else {}))
+
+
+CHECK = SourceCheck(
+    name="published_in_time",
+    tables=("ohlcv", "trades", "agg_trades", "funding_rates"),
+    severity=Severity.WARN,
+    description="The file appeared by the exchange's deadline, and not far later than usual.",
+    judge=published_in_time,
+)

@@ -1,0 +1,91 @@
+"""What a bar says of its trades agrees: none means no volume and one price.
+
+A bar without trades is no defect: thin markets have many (ALGO/USDT:USDT 446 in 2024-09, all of them flat and empty), an
+outage gives them to every symbol at once (19 minutes from 2023-09-12 08:34). A bar whose columns contradict each other is
+one, though rare: none of 129,600 published bars of three symbols (2023-09, 2024-09) does. It is stored as published.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crypto_assets.model import SHOWN_ROWS, Check, Finding, Partition, Series, Severity
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SHOWN = (
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    "quote_volume",
+    "trade_count",
+    "taker_buy_volume",
+    "taker_buy_quote_volume",
+)
+
+
+_ALL = 1 + 1e-14
+"""The frame of a check may be off by some units in the last place, by others in a column with negative numbers."""
+
+
+def silence_agrees(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:  # noqa: ARG001
+    """Trades, volume and quote volume are zero together, takers bought no more than was traded, a silent bar is flat.
+
+    A quote volume of zero alone is right where so little was traded that the exchange rounds it away.
+    """
+    count, volume, quote_volume = (frame[name].to_numpy() for name in ("trade_count", "volume", "quote_volume"))
+    silent, empty = count == 0, volume == 0
+    bought_more = frame["taker_buy_volume"].to_numpy() > volume * _ALL
+    bought_more_quote = frame["taker_buy_quote_volume"].to_numpy() > quote_volume * _ALL
+    if not (silent.any() or empty.any() or bought_more.any() or bought_more_quote.any()):
+        return Finding(True)
+    values = {name: frame[name].to_numpy() for name in _SHOWN}
+    flat = (values["high"] == values["low"]) & (values["open"] == values["close"]) & (values["open"] == values["high"])
+    broken = {
+        "trade_count and volume are zero together": silent != empty,
+        "no volume, no quote_volume": empty & (quote_volume != 0),
+        "taker_buy_volume ≤ volume": bought_more,
+        "taker_buy_quote_volume ≤ quote_volume": bought_more_quote,
+        "no trades, one price": silent & ~flat,
+    }
+    wrong = np.logical_or.reduce(list(broken.values()))
+    if not wrong.any():
+        return Finding(True)
+    places = np.flatnonzero(wrong)
+    times = frame["open_time"].iloc[places[:SHOWN_ROWS]]
+    examples: list[dict[str, Any]] = [
+        {"open_time": str(time), **{name: _shown(value[place]) for name, value in values.items()}}
+        for time, place in zip(times, places, strict=False)
+    ]
+    rules = {rule: int(rows.sum()) for rule, rows in broken.items() if rows.any()}
+    first = next(rule for rule, rows in broken.items() if rows[places[0]])
+    return Finding(
+        False,
+        {
+            "rows": len(places),
+            "rules": rules,
+            "first": f"{examples[0]['open_time']}: expected {first}, found "
+            + ", ".join(f"{name} {examples[0][name]:.12g}" for name in _SHOWN),
+            "examples": examples,
+        },
+    )
+
+
+def _shown(value: np.generic) -> float:
+    """Return a number without the last digits, which are not the published ones."""
+    return int(value) if isinstance(value, np.integer) else float(f"{value:.15g}")
+
+
+CHECK = Check(
+    name="silence_agrees",
+    tables=("ohlcv",),
+    severity=Severity.WARN,
+    counts_wrong_rows=True,
+    description="Trade count and volumes are zero together, a bar without trades is flat, takers bought no more than all.",
+    run=silence_agrees,
+)

@@ -1,0 +1,176 @@
+"""Making profiles: what others need to know of a day, from its rows (`crypto_assets.model.Profile`).
+
+A profile is made of rows that passed the blocking checks: they ascend in time, ids are unique, prices are positive.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crypto_assets import datasets
+from crypto_assets.checks._minutes import MINUTES, to_bits
+from crypto_assets.checks._times import epoch_us, start_us
+from crypto_assets.checks.outliers import CHECK as OUTLIERS
+from crypto_assets.checks.outliers import hours_of
+from crypto_assets.model import DAY, Partition, Profile, Series, bar_length
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_MINUTE_US = 60_000_000
+_IDS = {"trades": "trade_id", "agg_trades": "agg_trade_id"}
+"""Tables whose rows the exchange numbers, one after the other in a symbol."""
+
+
+def profile_of(series: Series, partition: Partition, frame: pd.DataFrame, content_sha256: str = "") -> Profile:
+    """Return the profile of a day from its check frame (float64 numbers, UTC microsecond times), which has rows."""
+    if series.table == "ohlcv":
+        return _of_bars(series, partition, frame, content_sha256)
+    fold = ProfileFold(series, partition)
+    fold.add(frame)
+    return fold.profile(content_sha256)
+
+
+class ProfileFold:
+    """Makes the profile of a day whose rows come in pieces, in file order. Memory does not grow with the rows.
+
+    For tables without bars; rows of a table that has neither ids nor a price give counts and times only.
+    """
+
+    def __init__(self, series: Series, partition: Partition) -> None:
+        self._partition = partition
+        self._time = datasets.get(series.table).time_column
+        self._id = _IDS.get(series.table)
+        self._start_us = start_us(partition)
+        self._rows = 0
+        self._times: tuple[int, int] | None = None
+        self._ids: tuple[int, int] | None = None
+        self._first_price: float | None = None
+        self._last_price: float | None = None
+        self._largest_step = 0.0
+        self._traded = np.zeros(MINUTES, dtype=bool)
+
+    def add(self, frame: pd.DataFrame) -> None:
+        """Look at some rows; none are none."""
+        if not len(frame):
+            return
+        times = epoch_us(frame[self._time])
+        self._rows += len(times)
+        self._times = _wider(self._times, times)
+        if self._id is None:
+            return
+        self._ids = _wider(self._ids, frame[self._id].to_numpy())
+        prices = frame["price"].to_numpy()
+        if self._last_price is None:
+            self._first_price = self._last_price = float(prices[0])
+        seam = abs(math.log(prices[0] / self._last_price))
+        self._largest_step = max(self._largest_step, seam, _largest_step(prices))
+        self._last_price = float(prices[-1])
+        minutes = (times - self._start_us) // _MINUTE_US
+        self._traded[minutes[(minutes >= 0) & (minutes < MINUTES)]] = True
+
+    def profile(self, content_sha256: str = "") -> Profile:
+        """Return the profile of all rows so far.
+
+        Raises:
+            ValueError: there were none.
+        """
+        if self._times is None:
+            raise ValueError(f"{self._partition}: a profile needs at least one row")
+        ids = self._ids
+        silent = ~self._traded
+        silent[_length_us(self._partition) // _MINUTE_US :] = False
+        return Profile(
+            symbol=self._partition.symbol,
+            day=self._partition.day,
+            content_sha256=content_sha256,
+            rows=self._rows,
+            first_time=_instant(self._times[0]),
+            last_time=_instant(self._times[1]),
+            first_id=ids[0] if ids else None,
+            last_id=ids[1] if ids else None,
+            missing_ids=ids[1] - ids[0] + 1 - self._rows if ids else None,
+            first_price=self._first_price,
+            last_price=self._last_price,
+            largest_step=self._largest_step if ids else None,
+            silent=to_bits(silent) if ids else None,
+        )
+
+
+def _of_bars(series: Series, partition: Partition, frame: pd.DataFrame, content_sha256: str) -> Profile:
+    times = epoch_us(frame["open_time"])
+    opens, close = frame["open"].to_numpy(), frame["close"].to_numpy()
+    silent, absent = _minutes(series, partition, frame, times)
+    return Profile(
+        symbol=partition.symbol,
+        day=partition.day,
+        content_sha256=content_sha256,
+        rows=len(times),
+        first_time=_instant(times[0]),
+        last_time=_instant(times[-1]),
+        first_price=float(opens[0]),
+        last_price=float(close[-1]),
+        largest_step=max(abs(math.log(close[0] / opens[0])), _largest_step(close)),
+        silent=silent,
+        absent=absent,
+        hours=hours_of(frame, partition, series) if OUTLIERS.applies(series) else None,
+    )
+
+
+def _minutes(
+    series: Series, partition: Partition, frame: pd.DataFrame, times: np.ndarray
+) -> tuple[bytes | None, bytes | None]:
+    """Return the silent and the absent minutes of bars; a bar longer than a minute marks all of its minutes.
+
+    Of bars shorter than a minute, a minute is silent where none of them traded, and absent where one of them is.
+    """
+    if series.timeframe == "1mo" or bar_length(series.timeframe or "") > DAY:
+        return None, None
+    step_us = bar_length(series.timeframe or "") // _MICROSECOND
+    expected = _length_us(partition) // step_us
+    untraded = frame["trade_count"].to_numpy() == 0
+    if untraded.any():
+        untraded &= frame["volume"].to_numpy() == 0
+    if len(times) == expected and not untraded.any():  # rows have keys of their own, inside the day and on the grid
+        return None, None
+    places = (times - start_us(partition)) // step_us
+    inside = places < expected
+    places = places[inside]
+    absent = np.zeros(DAY // _MICROSECOND // step_us, dtype=bool)
+    absent[:expected] = True
+    silent = np.zeros(len(absent), dtype=bool)
+    absent[places] = False
+    silent[places] = untraded[inside]
+    if len(absent) <= MINUTES:
+        each = MINUTES // len(absent)
+        return to_bits(np.repeat(silent, each)), to_bits(np.repeat(absent, each))
+    lacking, still = absent.reshape(MINUTES, -1), silent.reshape(MINUTES, -1)
+    return to_bits(np.all(lacking | still, axis=1) & np.any(still, axis=1)), to_bits(np.any(lacking, axis=1))
+
+
+def _length_us(partition: Partition) -> int:
+    """Return how much of the day its rows are to reach, in microseconds."""
+    return (min(partition.until or partition.end, partition.end) - partition.start) // _MICROSECOND
+
+
+def _largest_step(prices: np.ndarray) -> float:
+    """Return the greatest |log(price / price before)|; two logarithms are enough for any number of prices."""
+    if len(prices) < 2:
+        return 0.0
+    ratios = prices[1:] / prices[:-1]
+    return max(math.log(ratios.max()), -math.log(ratios.min()))
+
+
+def _wider(span: tuple[int, int] | None, values: np.ndarray) -> tuple[int, int]:
+    low, high = int(values.min()), int(values.max())
+    return (min(span[0], low), max(span[1], high)) if span else (low, high)
+
+
+def _instant(us: int | np.int64) -> datetime:
+    return _EPOCH + timedelta(microseconds=int(us))

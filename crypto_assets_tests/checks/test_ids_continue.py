@@ -1,0 +1,142 @@
+"""Ids that lack between two days are found on the day that lacks them, and whole days are proven."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from crypto_assets.checks.ids_continue import CHECK
+from crypto_assets.collection.frames import to_check_frame
+from crypto_assets.collection.profiling import profile_of
+from crypto_assets.model import Finding, Profile, days_between
+from crypto_assets_tests.synthetic import day_of, series_of
+
+DAYS = days_between(date(2024, 2, 27), date(2024, 3, 5))
+CASES = [("trades", "spot"), ("trades", "linear"), ("agg_trades", "spot")]
+
+
+def profile(day: date, dataset: str = "trades", market_type: str = "spot", cut: tuple[int, int] = (0, 0)) -> Profile:
+    """The profile of a day of which so many rows lack at the start and at the end."""
+    partition, table = day_of(dataset, day, market_type)
+    rows = table.slice(cut[0], table.num_rows - sum(cut))
+    return profile_of(series_of(dataset, market_type), partition, to_check_frame(rows))
+
+
+def judge(
+    before: Profile | None, day: Profile, after: Profile | None, dataset: str = "trades", market_type: str = "spot"
+) -> Finding:
+    return CHECK.judge(before, day, after, series_of(dataset, market_type))
+
+
+@pytest.mark.parametrize(("dataset", "market_type"), CASES)
+def test_every_clean_day_between_two_others_is_proven(dataset, market_type):
+    profiles = [profile(day, dataset, market_type) for day in DAYS]
+    for before, day, after in zip(profiles, profiles[1:], profiles[2:], strict=False):
+        found = judge(before, day, after, dataset, market_type)
+        assert found == Finding(True, {"ids_before": 0, "ids_after": 0, "proven": True})
+
+
+@pytest.mark.parametrize(("dataset", "market_type"), CASES)
+@pytest.mark.parametrize("cut", [1, 400])
+def test_rows_cut_off_at_the_end_are_missed_by_that_day_alone(dataset, market_type, cut):
+    if market_type == "linear" and cut == 1:
+        return  # a hidden id, below
+    one, two, three, four = (
+        profile(day, dataset, market_type, (0, cut) if place == 1 else (0, 0)) for place, day in enumerate(DAYS[:4])
+    )
+    blamed = judge(one, two, three, dataset, market_type)
+    assert not blamed.passed
+    assert blamed.evidence == {"ids_before": 0, "ids_after": cut, "missing_ids": cut, "proven": False}
+    innocent = judge(two, three, four, dataset, market_type)
+    assert innocent == Finding(True, {"ids_before": cut, "ids_after": 0, "proven": False})
+
+
+@pytest.mark.parametrize(("dataset", "market_type"), CASES)
+def test_rows_cut_off_at_the_start_are_missed_by_that_day_alone(dataset, market_type):
+    one, two, three = (
+        profile(day, dataset, market_type, (400, 0) if place == 1 else (0, 0)) for place, day in enumerate(DAYS[:3])
+    )
+    assert judge(one, two, three, dataset, market_type) == Finding(
+        False, {"ids_before": 400, "ids_after": 0, "missing_ids": 400, "proven": False}
+    )
+    assert judge(None, one, two, dataset, market_type).passed
+
+
+def test_a_day_cut_at_both_ends_misses_both():
+    one, two, three = (profile(day, cut=(300, 200) if place == 1 else (0, 0)) for place, day in enumerate(DAYS[:3]))
+    found = judge(one, two, three)
+    assert found.evidence == {"ids_before": 300, "ids_after": 200, "missing_ids": 500, "proven": False}
+
+
+def test_one_neighbour_is_enough_to_judge_by_and_no_proof():
+    one, two, three = (profile(day) for day in DAYS[:3])
+    assert judge(one, two, None) == Finding(True, {"ids_before": 0, "not_stored": "day after", "proven": False})
+    assert judge(None, two, three) == Finding(True, {"ids_after": 0, "not_stored": "day before", "proven": False})
+    cut = profile(DAYS[1], cut=(0, 50))
+    assert not judge(None, cut, three).passed
+    assert judge(one, cut, None).passed
+
+
+def test_without_neighbours_or_ids_nothing_is_judged():
+    two = profile(DAYS[1])
+    assert judge(None, two, None).evidence == {"not_judged": "neither the day before nor the day after is stored"}
+    assert judge(two, replace(two, first_id=None, last_id=None), None).evidence == {
+        "not_judged": "rows have no numbers"
+    }
+
+
+def test_ids_missing_inside_are_no_proof_and_left_to_the_check_of_the_day():
+    one, two, three = (profile(day) for day in DAYS[:3])
+    assert judge(one, replace(two, missing_ids=3), three) == Finding(
+        True, {"ids_before": 0, "ids_after": 0, "proven": False}
+    )
+
+
+@pytest.mark.parametrize("market_type", ["spot", "linear"])
+def test_an_id_in_two_days_is_found_on_the_later_one(market_type):
+    one, two, three = (profile(day, market_type=market_type) for day in DAYS[:3])
+    double = replace(two, first_id=one.last_id)
+    assert judge(one, double, three, market_type=market_type) == Finding(
+        False, {"ids_before": -1, "repeated_ids": 1, "ids_after": 0, "proven": False}
+    )
+    assert judge(None, one, double, market_type=market_type) == Finding(
+        True, {"ids_after": -1, "not_stored": "day before", "proven": False}
+    )
+
+
+def test_ids_that_start_over_are_found_on_the_later_day():
+    one, two = (profile(day) for day in DAYS[:2])
+    again = replace(two, first_id=1, last_id=two.rows)
+    assert judge(one, again, None) == Finding(
+        False, {"ids_before": -one.last_id, "repeated_ids": 0, "not_stored": "day after", "proven": False}
+    )
+
+
+def futures_seam(ids: int, silence: timedelta) -> tuple[Profile, Profile]:
+    """Two days with so many ids between them, and so long a silence at the end of the first."""
+    one, two = (profile(day, market_type="linear") for day in DAYS[:2])
+    midnight = datetime(2024, 2, 28, tzinfo=UTC)
+    return (
+        replace(one, last_id=two.first_id - 1 - ids, last_time=midnight - silence),
+        replace(two, first_time=midnight),
+    )
+
+
+@pytest.mark.parametrize(
+    ("ids", "silence", "passed"),
+    [
+        (100, timedelta(hours=2), True),
+        (101, timedelta(seconds=59), True),
+        (101, timedelta(seconds=60), False),
+        (50_000, timedelta(seconds=1), True),
+    ],
+)
+def test_futures_hide_some_ids_so_only_many_with_a_minute_of_silence_count(ids, silence, passed):
+    one, two = futures_seam(ids, silence)
+    assert judge(None, one, two, market_type="linear").passed is passed
+    later = judge(one, two, None, market_type="linear")
+    assert later == Finding(True, {"ids_before": ids, "not_stored": "day after", "proven": False})
+    on_spot = judge(None, one, two)
+    assert on_spot.evidence["missing_ids"] == ids
