@@ -15,16 +15,23 @@ import dagster as dg
 import pyarrow as pa
 
 from crypto_assets import datasets
-from crypto_assets.checks import checks_of
+from crypto_assets.checks import rules_of
 from crypto_assets.collection.derive import STATISTICS_SCHEMA
 from crypto_assets.collection.loads import warehouse_tables
-from crypto_assets.collection.pipeline import Pipeline, Target
+from crypto_assets.collection.pipeline import Pipeline, Tally, Target
 from crypto_assets.config import Collection, SeriesEntry, settings
-from crypto_assets.model import STORED_STATES, Series, State
+from crypto_assets.model import STORED_STATES, Comparison, Rule, Series, State
 from crypto_assets.partitions import daily, day_of, lake_key, warehouse_key
+from crypto_assets.quality.asking import asking
+from crypto_assets.quality.closing import close_run
+from crypto_assets.quality.validating import Validator
 from crypto_assets.reporting import Reporter, failure_metadata, failure_text
 from crypto_assets.resources import CollectorResource, LakeResource, PostgresResource
 from crypto_assets.stopping import COMMAND_LINE, asked_by, cancelled_if_stopped
+
+
+COMPARE_TAG = "crypto_assets/compare"
+"""Tag of a run that only checks: the sources that stored days are compared with too, `monthly`, `rest` or both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +90,11 @@ def _entry_assets(collection: Collection, number: int, entry: SeriesEntry) -> dg
     specs += [_warehouse_spec(entry, asset, partitions_def) for asset in warehouse]
     check_specs = [
         dg.AssetCheckSpec(
-            check.name, asset=lake_key(series, symbol), description=check.description, partitions_def=partitions_def
+            rule.name, asset=lake_key(series, symbol), description=rule.description, partitions_def=partitions_def
         )
         for series in entry.series
         for symbol in entry.symbols
-        for check in checks_of(series.table)
+        for rule in rules_for(collection, series, symbol)
     ]
 
     @dg.multi_asset(
@@ -105,30 +112,47 @@ def _entry_assets(collection: Collection, number: int, entry: SeriesEntry) -> dg
         selected = context.op_execution_context.selected_asset_keys
         checked = {key.asset_key for key in context.op_execution_context.selected_asset_check_keys} - selected
         with cancelled_if_stopped(context), postgres.warehouse() as store, postgres.ledger() as ledger:
+            targets: list[Target] = []
             if context.has_partition_key or context.has_partition_key_range:
                 days = [day_of(key) for key in context.partition_keys]
                 targets = plan(collection, entry, warehouse, selected, days)
-                targets += recheck(entry, checked, ledger, days)
+                stored = recheck(entry, checked, ledger, days)
             elif selected:
                 raise dg.Failure("a run of these assets needs days; choose partitions", allow_retries=False)
             else:
-                targets = recheck(entry, checked, ledger)
-            reporter = Reporter(context, collection, sum(len(target.days) for target in targets), ledger)
-            pipeline = Pipeline(
-                collection,
-                lake.lake(),
-                store,
-                ledger,
-                downloads=collector.in_flight(),
-                run_id=context.run.run_id,
-                kind=asked_by(context.run.tags),
-                on_batch=reporter.batch,
-                on_state=reporter.state,
-                # A person who waits at a terminal is told at once; the daemon's runs wait for the host.
-                patience=collector.patience(waits=asked_by(context.run.tags) != COMMAND_LINE),
-                egress=settings().egress,
-            )
-            tally = pipeline.run(targets)
+                stored = recheck(entry, checked, ledger)
+            total = sum(len(target.days) for target in [*targets, *stored])
+            reporter = Reporter(context, collection, total, ledger)
+            tally = Tally()
+            if targets:
+                pipeline = Pipeline(
+                    collection,
+                    lake.lake(),
+                    store,
+                    ledger,
+                    downloads=collector.in_flight(),
+                    run_id=context.run.run_id,
+                    kind=asked_by(context.run.tags),
+                    on_batch=reporter.batch,
+                    on_state=reporter.state,
+                    # A person who waits at a terminal is told at once; the daemon's runs wait for the host.
+                    patience=collector.patience(waits=asked_by(context.run.tags) != COMMAND_LINE),
+                    egress=settings().egress,
+                )
+                tally = pipeline.run(targets)
+            if stored:
+                sources = [name for name in context.run.tags.get(COMPARE_TAG, "").split(",") if name]
+                with asking(collection, ledger.url, sources) as asker:
+                    validator = Validator(
+                        lake.lake(),
+                        ledger,
+                        asker=asker,
+                        run_id=context.run.run_id,
+                        kind=asked_by(context.run.tags),
+                        on_batch=reporter.checked,
+                    )
+                    tally = tally + validator.run(stored)
+            close_run(collection, lake.lake(), ledger, [*targets, *stored])
         reporter.finish()
         # Nothing is yielded: Dagster would mark every day of the range as materialised, the bad ones too.
         yield from ()
@@ -203,6 +227,17 @@ def recheck(
             if stored:
                 targets.append(Target(series, symbol, tuple(stored), collect=False))
     return targets
+
+
+def rules_for(collection: Collection, series: Series, symbol: str) -> list[Rule]:
+    """Return the checks of a lake asset: those of its series, without comparisons with series that are not collected."""
+    return [
+        rule
+        for rule in rules_of(series)
+        if not isinstance(rule, Comparison)
+        or rule.source != "lake"
+        or any(collection.entry_of(other, symbol) for other in rule.counterparts(series))
+    ]
 
 
 def _lake_spec(series: Series, symbol: str, partitions_def: dg.DailyPartitionsDefinition) -> dg.AssetSpec:

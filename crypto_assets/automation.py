@@ -14,11 +14,11 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import dagster as dg
 
-from crypto_assets.assets import WarehouseAsset, entry_name, warehouse_assets
+from crypto_assets.assets import COMPARE_TAG, WarehouseAsset, entry_name, warehouse_assets
 from crypto_assets.collection.catalog import Catalog
 from crypto_assets.collection.gaps import gaps, group_days
 from crypto_assets.collection.guard import Guard
@@ -37,6 +37,7 @@ LATE_DAYS = 3
 DAILY_CRON = "30 8 * * *"  # Binance's daily files are mostly there by 08:30 UTC
 GAPS_CRON = "0 13 * * *"
 TODAY_CRON = "*/15 * * * *"
+RECONCILE_CRON = "0 5 * * 1"  # monthly files come between the first Monday and the middle of the month
 
 SENSOR_INTERVAL_S = 15
 """A tick that has nothing to do is one query, so this is how soon after its time a new file is looked for."""
@@ -110,13 +111,13 @@ class _Part:
 
 def build_automation(collection: Collection) -> tuple[list[dg.SensorDefinition], list[dg.ScheduleDefinition]]:
     """Return a listing sensor for each entry, and its schedules: the latest days every morning, all gaps every noon, and
-    today where REST is asked.
+    today where REST is asked. Stored days are compared with the monthly files and REST once a week.
     """
     sensors, schedules = [], []
     for number, entry in enumerate(collection.series):
         part = _Part(collection, number, entry)
         sensors.append(_listing_sensor(part))
-        schedules += [_daily(part), _fill(part)]
+        schedules += [_daily(part), _fill(part), _reconcile(part)]
         if collection.asks_rest(entry):
             schedules.append(_today(part))
     return sensors, schedules
@@ -266,6 +267,63 @@ def _fill(part: _Part) -> dg.ScheduleDefinition:
         return found or dg.SkipReason("nothing is missing")
 
     return fill_schedule
+
+
+def build_jobs(collection: Collection) -> list[Any]:
+    """Return a job for each entry that checks stored days again: those of the chosen partitions, or all."""
+    jobs = []
+    for number, entry in enumerate(collection.series):
+        lakes = [lake_key(series, symbol) for series in entry.series for symbol in entry.symbols]
+        jobs.append(
+            dg.define_asset_job(
+                f"validate_{entry_name(number, entry)}",
+                selection=dg.AssetSelection.checks_for_assets(*lakes),
+                description="Checks stored days again, comparisons with other series included; collects nothing.",
+            )
+        )
+    return jobs
+
+
+def _reconcile(part: _Part) -> dg.ScheduleDefinition:
+    name = f"reconcile_{part.name}"
+    lakes = [lake_key(series, symbol) for series, symbol in part.pairs]
+
+    @dg.schedule(
+        name=name,
+        job_name=f"validate_{part.name}",
+        cron_schedule=RECONCILE_CRON,
+        execution_timezone="UTC",
+        description="Compares the month before with the archive's monthly files, and the day a week ago with REST.",
+    )
+    def reconcile_schedule(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+        today = context.scheduled_execution_time.astimezone(UTC).date()
+        last = today.replace(day=1) - timedelta(days=1)
+        wanted = [("monthly", last.replace(day=1), last)]
+        if part.collection.asks_rest(part.entry):
+            wanted.append(("rest", today - timedelta(days=7), today - timedelta(days=7)))
+        found = [
+            _check_request(lakes, max(begin, part.entry.start), end, source, f"{name} {today}")
+            for source, begin, end in wanted
+            if end >= part.entry.start
+        ]
+        return found or dg.SkipReason(f"the entry starts on {part.entry.start}")
+
+    return reconcile_schedule
+
+
+def _check_request(lakes: Sequence[dg.AssetKey], first: date, last: date, source: str, why: str) -> dg.RunRequest:
+    """Return the request for checks alone of some lake assets, with a source that is asked too."""
+    return dg.RunRequest(
+        run_key=f"{why} {source}",
+        tags={
+            "dagster/asset_partition_range_start": first.isoformat(),
+            "dagster/asset_partition_range_end": last.isoformat(),
+            "dagster/priority": str(GAPS_PRIORITY),
+            COMPARE_TAG: source,
+            "crypto_assets/why": why,
+            "exchange": lakes[0].path[0],
+        },
+    )
 
 
 def _today(part: _Part) -> dg.ScheduleDefinition:

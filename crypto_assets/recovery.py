@@ -16,15 +16,16 @@ from typing import Any
 import dagster as dg
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
-from crypto_assets.checks import checks_of
+from crypto_assets.checks import rules_of
 from crypto_assets.collection.ledger import Ledger, PartitionRecord
 from crypto_assets.collection.loads import warehouse_tables
+from crypto_assets.collection.recording import from_stored
 from crypto_assets.collection.unreported import loaded, mark_told, unreported
 from crypto_assets.config import Collection
 from crypto_assets.instance.process import PROCESS_TAG, is_gone
 from crypto_assets.model import Finding, Series, State
 from crypto_assets.partitions import lake_key, warehouse_key
-from crypto_assets.reporting import evidence_metadata, severity_of
+from crypto_assets.reporting import evaluation
 from crypto_assets.resources import PostgresResource
 
 SETTLED = timedelta(seconds=30)
@@ -109,20 +110,13 @@ def _events(
         }
     if present:
         yield dg.AssetMaterialization(key, partition=day, metadata=metadata, tags=tags)
-    for check in checks_of(series.table):
-        finding = record.findings.get(check.name)
+    findings = from_stored(record.findings)
+    for rule in rules_of(series):
+        finding = findings.get(rule.name)
         if finding is None and record.state is State.NO_DATA:
-            finding = {"passed": True, "rows": 0, "no_data": record.reason}
+            finding = Finding(True, {"rows": 0, "no_data": record.reason})
         if finding is not None:
-            evidence = {name: value for name, value in finding.items() if name != "passed"}
-            yield dg.AssetCheckEvaluation(
-                asset_key=key,
-                check_name=check.name,
-                passed=bool(finding["passed"]),
-                metadata=evidence_metadata(Finding(bool(finding["passed"]), evidence)),
-                severity=severity_of(check.severity),
-                partition=day,
-            )
+            yield evaluation(key, rule, record.day, finding)
     for table, rows in loaded:
         yield dg.AssetMaterialization(
             warehouse_key(series, record.symbol, table),

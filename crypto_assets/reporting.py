@@ -8,14 +8,24 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from crypto_assets.checks import all_checks, checks_of
+from crypto_assets.checks import all_rules, rules_of
 from crypto_assets.collection.ledger import Ledger
 from crypto_assets.collection.loads import warehouse_tables
 from crypto_assets.collection.pipeline import Tally
 from crypto_assets.collection.progress import RunState
 from crypto_assets.config import Collection
 from crypto_assets.instance.events import report
-from crypto_assets.model import COMPLETE_STATES, STORED_STATES, Finding, Outcome, Severity, State
+from crypto_assets.model import (
+    COMPLETE_STATES,
+    NOT_JUDGED,
+    STORED_STATES,
+    Finding,
+    Outcome,
+    Rule,
+    Severity,
+    State,
+    not_judged,
+)
 from crypto_assets.partitions import lake_key, ranges, warehouse_key
 from crypto_assets.presentation import candles, evidence_text, preview
 
@@ -25,6 +35,9 @@ SPANS_SHOWN = 20
 LOG_INTERVAL_S = 2.0
 PAUSED_TAG = "crypto_assets/paused"
 TAG_LENGTH = 200
+
+NOT_ASKED = not_judged("not compared while collecting; `crypto-assets validate --monthly --rest` does")
+"""What is said of a stored day to which nobody has asked the other source."""
 
 
 class Reporter:
@@ -46,8 +59,15 @@ class Reporter:
         self._selected_checks = context.op_execution_context.selected_asset_check_keys
         self._results: dict[dg.AssetCheckKey, tuple[list[date], list[date]]] = {}
 
+    def checked(self, outcomes: Sequence[Outcome], rows: Sequence[pa.Table | None]) -> None:
+        """Report one batch of stored days that were checked again, whoever had collected them."""
+        self._report(outcomes, rows, collected=False)
+
     def batch(self, outcomes: Sequence[Outcome], rows: Sequence[pa.Table | None]) -> None:
         """Report one batch; called by the pipeline after the ledger knows it."""
+        self._report(outcomes, rows, collected=True)
+
+    def _report(self, outcomes: Sequence[Outcome], rows: Sequence[pa.Table | None], *, collected: bool) -> None:
         materializations: list[dg.AssetMaterialization] = []
         evaluations: list[dg.AssetCheckEvaluation] = []
         selected = self._context.op_execution_context.selected_asset_keys
@@ -62,7 +82,7 @@ class Reporter:
         report(self._context, materializations, evaluations)
         if self._ledger is not None:
             # After the report: of a process that is killed in between, Dagster hears twice, never not at all.
-            self._ledger.mark_reported(outcomes, self._context.run.run_id)
+            self._ledger.mark_reported(outcomes, self._context.run.run_id if collected else None)
         self._done += len(outcomes)
         self._log(outcomes)
 
@@ -117,31 +137,26 @@ class Reporter:
 
     def _evaluations(self, key: dg.AssetKey, outcome: Outcome) -> list[dg.AssetCheckEvaluation]:
         evaluations = []
-        for check in checks_of(outcome.series.table):
-            finding = outcome.findings.get(check.name)
-            check_key = dg.AssetCheckKey(key, check.name)
+        for rule in rules_of(outcome.series):
+            check_key = dg.AssetCheckKey(key, rule.name)
+            if check_key not in self._selected_checks:
+                continue
+            finding = outcome.findings.get(rule.name)
+            # Without a result Dagster shows the check as skipped, for all days of the asset.
             if finding is None and outcome.state is State.NO_DATA:
-                # Without a result Dagster shows the check as skipped, for all days of the asset.
                 finding = Finding(True, {"rows": 0, "no_data": outcome.reason})
-            if finding is None or check_key not in self._selected_checks:
+            if finding is None and outcome.stored:
+                finding = NOT_ASKED
+            if finding is None:
                 continue
             passed, failed = self._results.setdefault(check_key, ([], []))
             (passed if finding.passed else failed).append(outcome.partition.day)
-            evaluations.append(
-                dg.AssetCheckEvaluation(
-                    asset_key=key,
-                    check_name=check.name,
-                    passed=finding.passed,
-                    metadata=evidence_metadata(finding),
-                    severity=severity_of(check.severity),
-                    partition=outcome.partition.day.isoformat(),
-                )
-            )
+            evaluations.append(evaluation(key, rule, outcome.partition.day, finding))
         return evaluations
 
     def finish(self) -> None:
         """Report one summary of each check over the whole run, which is what the UI shows first."""
-        severities = {check.name: severity_of(check.severity) for check in all_checks()}
+        severities = {rule.name: severity_of(rule.severity) for rule in all_rules()}
         evaluations = []
         for key, (passed, failed) in self._results.items():
             if len(passed) + len(failed) == 1 and self._context.has_partition_key:
@@ -204,16 +219,44 @@ def _materialization(key: dg.AssetKey, outcome: Outcome, rows: pa.Table | None) 
 
 def _checks_text(outcome: Outcome) -> str:
     failed = outcome.failed_checks
-    passed = len(outcome.findings) - len(failed)
-    return f"{', '.join(failed)} failed, {passed} passed" if failed else f"all {passed} passed"
+    open_ = sum(not finding.judged for finding in outcome.findings.values())
+    passed = len(outcome.findings) - len(failed) - open_
+    text = f"{', '.join(failed)} failed, {passed} passed" if failed else f"all {passed} passed"
+    return f"{text}, {open_} not judged" if open_ else text
+
+
+def evaluation(key: dg.AssetKey, rule: Rule, day: date, finding: Finding) -> dg.AssetCheckEvaluation:
+    """Return what Dagster is told of one check of one day."""
+    return dg.AssetCheckEvaluation(
+        asset_key=key,
+        check_name=rule.name,
+        passed=finding.passed,
+        description=None if finding.judged else f"Not judged: {finding.evidence[NOT_JUDGED]}.",
+        metadata=evidence_metadata(finding),
+        severity=severity_of(rule.severity),
+        partition=day.isoformat(),
+    )
 
 
 def evidence_metadata(finding: Finding) -> Mapping[str, Any]:
-    """Return a finding's evidence as the metadata of an evaluation."""
-    return {
-        name: value if isinstance(value, int | float | str | bool) else evidence_text(value)
-        for name, value in finding.evidence.items()
-    }
+    """Return a finding's evidence as the metadata of an evaluation; rows are a table."""
+    return {name: _metadata(value) for name, value in finding.evidence.items()}
+
+
+def _metadata(value: Any) -> Any:
+    if isinstance(value, int | float | str | bool):
+        return value
+    if isinstance(value, Sequence) and value and all(isinstance(row, Mapping) for row in value):
+        columns = list(dict.fromkeys(name for row in value for name in row))
+        return dg.MetadataValue.table(
+            [dg.TableRecord({name: _cell(row.get(name)) for name in columns}) for row in value],
+            dg.TableSchema([dg.TableColumn(name) for name in columns]),
+        )
+    return evidence_text(value)
+
+
+def _cell(value: Any) -> str | int | float | bool:
+    return value if isinstance(value, int | float | bool) else "" if value is None else str(value)
 
 
 def severity_of(severity: Severity) -> dg.AssetCheckSeverity:

@@ -23,12 +23,18 @@ POLL_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Some symbols of one entry over consecutive days, both ends included."""
+    """Some symbols of one entry over consecutive days, both ends included.
+
+    `checks_only`: stored days are checked again and nothing is collected; `compare` names the sources that they are compared
+    with too (`crypto_assets.quality.asking.SOURCES`).
+    """
 
     entry: SeriesEntry
     pairs: tuple[tuple[Series, str], ...]
     first: date
     last: date
+    checks_only: bool = False
+    compare: tuple[str, ...] = ()
 
     @property
     def days(self) -> int:
@@ -70,9 +76,11 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
     import dagster as dg
     from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
 
+    from crypto_assets.assets import COMPARE_TAG
     from crypto_assets.automation import assets_of
     from crypto_assets.collection.ledger import Ledger
     from crypto_assets.instance.process import PROCESS_TAG, this_process
+    from crypto_assets.partitions import lake_key
     from crypto_assets.recovery import end_dead_runs, report_unreported
     from crypto_assets.resources import PostgresResource
 
@@ -94,16 +102,22 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
                 raise ConfigError(
                     f"expected assets of one entry, found {', '.join(key.to_user_string() for key in keys)}"
                 )
+            wanted, selection = ReconstructableJob(repository, job.name), keys if not request.checks_only else None
+            if request.checks_only:
+                lakes = {lake_key(series, symbol) for series, symbol in request.pairs}
+                checks = {check for check in job.asset_layer.asset_graph.asset_check_keys if check.asset_key in lakes}
+                wanted = wanted.get_subset(asset_selection=set(), asset_check_selection=checks)
             with _watched(url, progress):
                 result = dg.execute_job(
-                    ReconstructableJob(repository, job.name),
+                    wanted,
                     instance=instance,
-                    asset_selection=keys,
+                    asset_selection=selection,
                     tags={
                         "dagster/asset_partition_range_start": request.first.isoformat(),
                         "dagster/asset_partition_range_end": request.last.isoformat(),
                         "crypto_assets/why": "command line",
                         PROCESS_TAG: this_process(),
+                        **({COMPARE_TAG: ",".join(request.compare)} if request.compare else {}),
                     },
                     run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                     raise_on_error=False,
@@ -246,6 +260,10 @@ def _require(option: str, values: Sequence[str], known: set[str]) -> None:
             raise ConfigError(f"{option} {value}: not in {settings().config}; {hint}")
 
 
+def yesterday(today: date) -> date:
+    return today - timedelta(days=1)
+
+
 def plan(
     collection: Collection,
     selected: Sequence[tuple[SeriesEntry, tuple[tuple[Series, str], ...]]],
@@ -260,15 +278,16 @@ def plan(
     """
     if last < first:
         raise ConfigError(f"--from {first} --to {last}: expected the first day before the last")
-    yesterday = today - timedelta(days=1)
-    ends = [last if last < today or collection.asks_rest(entry) else yesterday for entry, _ in selected]
+    ends = [last if last < today or collection.asks_rest(entry) else yesterday(today) for entry, _ in selected]
     if last > today or (last == today and today not in ends):
         hint = (
             "; only entries with `rest` and the exchange's own hosts, or a rest_url, have today"
             if last == today
             else ""
         )
-        raise ConfigError(f"--to {last}: the day has not ended in UTC; the last one that has is {yesterday}{hint}")
+        raise ConfigError(
+            f"--to {last}: the day has not ended in UTC; the last one that has is {yesterday(today)}{hint}"
+        )
     requests = [
         Request(entry, pairs, max(first, entry.start), end)
         for (entry, pairs), end in zip(selected, ends, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -58,12 +58,16 @@ class CorrectionRecord:
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """The file that is stored of a partition, and since when its rows are known (None: the ledger does not know it)."""
+    """The file that is stored of a partition, and since when its rows are known (None: the ledger does not know it).
+
+    `findings` are those of its checks, as the ledger keeps them.
+    """
 
     sha256: str
     rows: int
     source: SourceFile
     known_from: datetime | None
+    findings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ def in_force(
 ) -> dict[Partition, InForce]:
     """Return what is stored of some partitions, those of which nothing is left out."""
     rows = connection.execute(
-        f"""SELECT symbol, day, content_sha256, rows, known_from, source_key, source_size_bytes, source_etag,
+        f"""SELECT symbol, day, content_sha256, rows, known_from, findings, source_key, source_size_bytes, source_etag,
             source_sha256, source_published_sha256, source_last_modified, source
         FROM collection.partitions JOIN unnest(%s::text[], %s::date[]) AS wanted (symbol, day) USING (symbol, day)
         WHERE ({_KEYS}) = (%s, %s, symbol, %s) AND path IS NOT NULL""",
@@ -101,8 +105,8 @@ def in_force(
         ),
     ).fetchall()
     return {
-        Partition(symbol, day): InForce(sha256, count, SourceFile(*source), known_from)
-        for symbol, day, sha256, count, known_from, *source in rows
+        Partition(symbol, day): InForce(sha256, count, SourceFile(*source), known_from, findings)
+        for symbol, day, sha256, count, known_from, findings, *source in rows
     }
 
 

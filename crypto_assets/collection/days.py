@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from crypto_assets.errors import BadContent, CryptoAssetsError, InvalidRows
-from crypto_assets.model import ArchiveObject, Outcome, Partition, Series, SourceFile, State, StoredFile
+from crypto_assets.model import (
+    SHOWN_ROWS,
+    ArchiveObject,
+    Finding,
+    Outcome,
+    Partition,
+    Profile,
+    Series,
+    SourceFile,
+    State,
+    StoredFile,
+)
+from crypto_assets.version import __version__
 
 if TYPE_CHECKING:
     from crypto_assets.storage.lake import Lake
@@ -41,7 +54,8 @@ class RestDay(ArchiveObject):
 class Day:
     """One day on its way: rows that were parsed, or an outcome that is already final.
 
-    `reason` and `evidence` go with the rows of a provisional day; `lacking` says why its rows are not all there.
+    `reason` and `evidence` go with the rows of a provisional day; `lacking` says why its rows are not all there; `profile` is
+    set once the rows are found to be good.
     """
 
     target: Target
@@ -55,6 +69,7 @@ class Day:
     reason: str = ""
     lacking: str = ""
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    profile: Profile | None = None
 
     @property
     def series(self) -> Series:
@@ -78,6 +93,48 @@ def refused(target: Target, day: date, error: CryptoAssetsError, quarantined: st
     return Outcome(target.series, Partition(target.symbol, day), State.MISSING, reason, evidence)
 
 
-def quarantine(lake: Lake, key: str, content: bytes, error: CryptoAssetsError) -> str:
-    """Keep refused bytes with the error beside them; return their path in the lake."""
-    return lake.quarantine(key, content, {"reason": str(error), "error": type(error).__name__, **error.evidence})
+def quarantine(
+    lake: Lake,
+    key: str,
+    content: bytes,
+    error: CryptoAssetsError,
+    target: Target,
+    days: Sequence[date],
+    source: ArchiveObject | SourceFile | None = None,
+    findings: Mapping[str, Finding] | None = None,
+) -> str:
+    """Keep refused bytes, and beside them the error and all that is needed to judge them again; return their path.
+
+    Bytes that were refused before stay one file, with the time of the first refusal and the days of all of them.
+
+    Args:
+        source: what the bytes came as; None for what is no file of an archive.
+        findings: the failed checks of the day, where its rows are known.
+    """
+    former = lake.reason(lake.quarantine_path(key, content))
+    failed = {name: _shown(found.evidence) for name, found in (findings or {}).items()}
+    reason = {
+        **error.evidence,
+        "reason": str(error),
+        "error": type(error).__name__,
+        "exchange": target.series.exchange,
+        "market_type": target.series.market_type,
+        "dataset": target.series.dataset,
+        "symbol": target.symbol,
+        "days": sorted({*former.get("days", ()), *map(str, days)}),
+        "key": key,
+        "source": "rest" if source is None else getattr(source, "source", "archive"),
+        "etag": source.etag if source else "",
+        "last_modified": source.last_modified.isoformat() if source and source.last_modified else None,
+        "size_bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "published_sha256": getattr(source, "published_sha256", None) or error.evidence.get("published"),
+        "refused_at": former.get("refused_at") or datetime.now(UTC).isoformat(timespec="seconds"),
+        "version": __version__,
+        "findings": {**former.get("findings", {}), **({str(day): failed for day in days} if failed else {})},
+    }
+    return lake.quarantine(key, content, reason)
+
+
+def _shown(evidence: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value[:SHOWN_ROWS] if isinstance(value, list) else value for name, value in evidence.items()}

@@ -29,7 +29,7 @@ def download(client: Client, archive_url: str, exchange: Exchange, obj: ArchiveO
     published = None
     checksum_key = exchange.checksum_key(obj.key)
     if checksum_key:
-        published = _published(archive, archive_url, checksum_key)
+        published = published_sha256(archive, archive_url, checksum_key)
         if published != computed:
             error = ChecksumMismatch(
                 f"{obj.key}: published sha256 {published or 'unreadable'}, downloaded {computed} ({len(content)} bytes); "
@@ -43,7 +43,13 @@ def download(client: Client, archive_url: str, exchange: Exchange, obj: ArchiveO
     return content, SourceFile(obj.key, len(content), etag, computed, published, obj.last_modified)
 
 
-def _published(client: View, archive_url: str, key: str) -> str | None:
+def published_sha256(client: View, archive_url: str, key: str) -> str | None:
+    """Return what the exchange publishes now under the key of a checksum, None where it is no SHA-256.
+
+    Raises:
+        NotPublished: nothing is there.
+        HostUnreachable, HostRefused: as `Client.get`.
+    """
     try:
         text = client.get(f"{archive_url}/{key}").text
     except NotPublished:

@@ -27,7 +27,7 @@ from crypto_assets.errors import (
     Stopped,
     StoredDataError,
 )
-from crypto_assets.model import ArchiveObject, Outcome, Partition, Series, State
+from crypto_assets.model import ArchiveObject, Outcome, Partition, Series, SourceFile, State
 
 if TYPE_CHECKING:
     from crypto_assets.collection.ledger import Ledger, PartitionRecord
@@ -114,12 +114,15 @@ class Fetcher:
         exchange = exchanges.get(target.series.exchange)
         archive_url = self._collection.urls(exchange.name).archive_url or exchange.archive_url
         content = b""
+        came: ArchiveObject | SourceFile = obj
         try:
             content, source = download(self._client, archive_url, exchange, obj)
+            came = source
             rows = exchange.parse(target.series, obj.key, content)
-            parts = _split(target.series, rows, obj.key, exchange.period(obj.key), days)
+            parts = split_days(target.series, rows, obj.key, exchange.period(obj.key), days)
         except (ChecksumMismatch, MalformedFile, InvalidRows) as error:
-            path = quarantine(self._lake, obj.key, content or getattr(error, "content", b""), error)
+            refused_bytes = content or getattr(error, "content", b"")
+            path = quarantine(self._lake, obj.key, refused_bytes, error, target, days, came)
             return [self._instead(target, refused(target, d, error, path), known.get(d)) for d in days]
         except Stopped:
             raise
@@ -177,7 +180,9 @@ class Fetcher:
         return Day(target, partition, rows, source, known=stored)
 
 
-def _split(series: Series, rows: pa.Table, key: str, period: tuple[date, date], days: Sequence[date]) -> list[pa.Table]:
+def split_days(
+    series: Series, rows: pa.Table, key: str, period: tuple[date, date], days: Sequence[date]
+) -> list[pa.Table]:
     """Return the rows of each wanted day of an object; one of a single day is returned whole, for its checks to judge.
 
     Raises:

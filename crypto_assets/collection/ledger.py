@@ -180,17 +180,23 @@ class Ledger(Database):
                 )
 
     def mark_reported(self, outcomes: Sequence[Outcome], run_id: str | None) -> None:
-        """Remember that Dagster knows some outcomes of a run; those that another run has recorded again since stay open."""
+        """Remember that Dagster knows some outcomes of a run; those that another run has recorded again since stay open.
+
+        Without a run it is the stored files that count: days that are stored in another file meanwhile stay open.
+        """
         keys = sorted(map(key_of, outcomes))
         names = ("exchange", "market_type", "symbol", "dataset", "day")
         if not keys:
             return
+        same = "p.run_id = o.mark" if run_id else "p.content_sha256 = o.mark"
+        marks = {key_of(o): run_id or (o.stored.sha256 if o.stored else "") for o in outcomes}
         with self.transaction() as connection:
             connection.execute(
                 f"""UPDATE collection.partitions p SET reported_at = clock_timestamp()
-                FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::date[]) AS o ({", ".join(names)})
-                WHERE {" AND ".join(f"p.{name} = o.{name}" for name in names)} AND p.run_id IS NOT DISTINCT FROM %s""",
-                (*map(list, zip(*keys, strict=True)), run_id),
+                FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::date[], %s::text[])
+                    AS o ({", ".join(names)}, mark)
+                WHERE {" AND ".join(f"p.{name} = o.{name}" for name in names)} AND {same}""",
+                (*map(list, zip(*keys, strict=True)), [marks[key] for key in keys]),
             )
 
     def corrections(

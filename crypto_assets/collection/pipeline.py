@@ -78,6 +78,16 @@ class Tally:
     def days(self) -> int:
         return sum(self.states.values())
 
+    def __add__(self, other: Tally) -> Tally:
+        states = {state: self.states.get(state, 0) + other.states.get(state, 0) for state in self.states | other.states}
+        return Tally(
+            states,
+            self.rows + other.rows,
+            self.stored_bytes + other.stored_bytes,
+            self.unchanged + other.unchanged,
+            self.problems + other.problems,
+        )
+
 
 OnState = Callable[[RunState, str], None]
 """Called when a run is paused and when it goes on, with the reason."""

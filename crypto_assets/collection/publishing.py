@@ -5,20 +5,27 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from crypto_assets import datasets
+from crypto_assets.checks import of_kind
+from crypto_assets.collection.comparing import asked_before
 from crypto_assets.collection.corrections import InForce, in_force, record_corrections, record_growth
 from crypto_assets.collection.days import Day
 from crypto_assets.collection.journal import Journal, Replacement
 from crypto_assets.collection.loads import StoredDay, loads
+from crypto_assets.collection.near import Near, read_near
+from crypto_assets.collection.profiles import write_profiles
+from crypto_assets.collection.revising import revise_beside
 from crypto_assets.collection.versions import Correction, Difference, compare
 from crypto_assets.config import Collection
 from crypto_assets.errors import ConfigError, StoredDataError
-from crypto_assets.model import Outcome, Partition, StoredFile
+from crypto_assets.model import Comparison, Finding, Outcome, Partition, StoredFile
 from crypto_assets.storage.lake import StoredRows, symbol_folder
 
 if TYPE_CHECKING:
@@ -26,8 +33,9 @@ if TYPE_CHECKING:
     from crypto_assets.storage.lake import Lake
     from crypto_assets.storage.warehouse import Warehouse
 
-Published = Callable[[Day, StoredFile, Mapping[str, int], Correction | None], Outcome]
-"""Returns the outcome of a good day from its file, its rows in each table of the warehouse, and what was corrected."""
+Published = Callable[[Day, StoredFile, Mapping[str, int], Correction | None, Mapping[str, Finding]], Outcome]
+"""Returns the outcome of a good day from its file, its rows in each table of the warehouse, what was corrected, and the
+findings that its rows alone do not give."""
 
 
 @dataclass(slots=True)
@@ -36,6 +44,7 @@ class _Draft:
 
     `file` is None where the lake has the bytes already. `same_rows` says that the rows that were known are these, or the
     first of these: then `grew_from` counts them. `superseded` days were replaced by another run since they were read.
+    `findings` compare the day with other sources: with REST, which it takes the place of, or as they were found before.
     """
 
     day: Day
@@ -45,6 +54,7 @@ class _Draft:
     same_rows: bool = False
     grew_from: int | None = None
     superseded: bool = False
+    findings: dict[str, Finding] = field(default_factory=dict)
 
 
 class Publisher:
@@ -84,18 +94,30 @@ class Publisher:
             drafts = list(self._writers.map(lambda day: self._draft(day, before.get(day.partition)), good))
             files = {draft.file.path: draft.file for draft in drafts if draft.file is not None}
             with self._journal.publishing(connection, list(files.values()), self._writers):
-                counts = self._load(connection, [draft for draft in drafts if not draft.superseded])
+                current = [draft for draft in drafts if not draft.superseded]
+                counts = self._load(connection, current)
+                near = _profiles_now(connection, current)
                 outcomes = {
-                    id(d.day): published(d.day, d.stored, counts.get(d.day.partition, {}), d.correction) for d in drafts
+                    id(d.day): published(
+                        d.day,
+                        d.stored,
+                        counts.get(d.day.partition, {}),
+                        d.correction,
+                        d.findings | near.seams(d.day.series, d.day.partition),
+                    )
+                    for d in drafts
                 }
-                new = [outcomes[id(d.day)] for d in drafts if d.day.target.collect and not d.superseded]
-                self._record(connection, [*others, *new], drafts)
+                recorded = [draft for draft in current if draft.day.target.collect]
+                self._record(connection, [*others, *(outcomes[id(d.day)] for d in recorded)], drafts)
+                _record_profiles(connection, recorded, near)
         return outcomes
 
     def _draft(self, day: Day, before: InForce | None) -> _Draft:
         """Return what publishing a day means, beside what the ledger says of it."""
+        asked = asked_before(day.series, before.findings) if before else {}
         if day.known is not None:
-            return _Draft(day, day.known, superseded=before is not None and before.sha256 != day.known.sha256)
+            superseded = before is not None and before.sha256 != day.known.sha256
+            return _Draft(day, day.known, superseded=superseded, findings=asked)
         assert day.source is not None  # noqa: S101  a parsed day has one; tells the type checker
         data = self._lake.encode(day.series, day.partition, day.parsed, day.source)
         path = self._lake.path(day.series, day.partition)
@@ -105,6 +127,8 @@ class Publisher:
         rows, former = self._former(day, before, there, sha256_there)
         if former is not None and former.sha256 != draft.stored.sha256:
             self._compare(draft, rows, former, is_known=before is not None)
+        elif before is not None:
+            draft.findings = asked
         if sha256_there != draft.stored.sha256:
             kept = draft.correction.kept if draft.correction else None
             folder = symbol_folder(day.series, day.partition.symbol)
@@ -133,6 +157,8 @@ class Publisher:
         if rows is not None:
             try:
                 difference = compare(rows, day.parsed, datasets.get(day.series.table))
+                if former.source.source == "rest" and day.source.source == "archive":
+                    draft.findings |= _agreement_with_rest(day, rows)
             except StoredDataError:
                 difference = None  # its pages are damaged
         if difference is not None:
@@ -189,3 +215,42 @@ class Publisher:
         record_corrections(connection, [d.correction for d in drafts if d.correction], at, self._run_id)
         grown = [(d.day.partition, d.grew_from) for d in drafts if d.grew_from is not None]
         record_growth(connection, outcomes[0].series, grown, at)
+
+
+def _agreement_with_rest(day: Day, rows: StoredRows) -> dict[str, Finding]:
+    """Return what comes out where the archive's rows take the place of those of REST, as far as these went."""
+    dataset = datasets.get(day.series.table)
+    former = pa.table([rows.column(name) for name in dataset.schema.names], schema=dataset.schema)
+    if not former.num_rows:
+        return {}
+    times = day.parsed.column(dataset.time_column)
+    reached = day.parsed.filter(pc.less_equal(times, pc.max(former.column(dataset.time_column))))
+    return {
+        check.name: check.run(
+            check.gather(day.series, [reached]), check.gather(day.series, [former]), day.partition, day.series
+        )
+        for check in of_kind(day.series, Comparison)
+        if check.source == "rest"
+    }
+
+
+def _profiles_now(connection: psycopg.Connection[Any], drafts: Sequence[_Draft]) -> Near:
+    """Return the profiles of days and of those beside them, as they are once the days are published."""
+    if not drafts:
+        return Near()
+    series = drafts[0].day.series
+    near = read_near(connection, series, [draft.day.partition for draft in drafts], weeks=0)
+    for draft in drafts:
+        if draft.day.profile is not None:
+            near.add(replace(draft.day.profile, content_sha256=draft.stored.sha256))
+    return near
+
+
+def _record_profiles(connection: psycopg.Connection[Any], drafts: Sequence[_Draft], near: Near) -> None:
+    """Keep the profiles of new days, and judge the seams of the days beside them again."""
+    if not drafts:
+        return
+    series, partitions = drafts[0].day.series, [draft.day.partition for draft in drafts]
+    found = [near.get(partition.symbol, partition.day) for partition in partitions]
+    write_profiles(connection, series, [profile for profile in found if profile is not None])
+    revise_beside(connection, series, near, partitions)

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any
 
 from crypto_assets.errors import REFUSALS
-from crypto_assets.model import Outcome
+from crypto_assets.model import Finding, Outcome
 
 _STORED = (
     "rows",
@@ -85,7 +85,7 @@ def key_of(outcome: Outcome) -> tuple[str, str, str, str, date]:
     return series.exchange, series.market_type, partition.symbol, series.dataset, partition.day
 
 
-def _json(value: Mapping[str, Any]) -> str:
+def as_json(value: Mapping[str, Any]) -> str:
     """Return JSON as Postgres takes it: without NaN and infinities, and without the character 0."""
     try:
         text = json.dumps(value, default=str, allow_nan=False)
@@ -104,6 +104,24 @@ def _finite(value: Any) -> Any:
     return value
 
 
+def stored_form(finding: Finding) -> dict[str, Any]:
+    """Return a finding as the ledger keeps it."""
+    return {**finding.evidence, "passed": bool(finding.passed)}
+
+
+def from_stored(findings: Mapping[str, Mapping[str, Any]]) -> dict[str, Finding]:
+    """Return findings as the ledger keeps them."""
+    return {
+        name: Finding(bool(kept["passed"]), {key: value for key, value in kept.items() if key != "passed"})
+        for name, kept in findings.items()
+    }
+
+
+def failed_names(findings: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the names of failed checks among findings as the ledger keeps them, in order."""
+    return sorted(name for name, kept in findings.items() if kept["passed"] is False)
+
+
 def row_of(outcome: Outcome) -> dict[str, Any]:
     stored, source = outcome.stored, outcome.source
     return {
@@ -114,7 +132,7 @@ def row_of(outcome: Outcome) -> dict[str, Any]:
         "day": outcome.partition.day,
         "state": outcome.state.value,
         "reason": outcome.reason.replace("\0", "\ufffd"),
-        "evidence": _json(outcome.evidence) if outcome.evidence else "{}",
+        "evidence": as_json(outcome.evidence) if outcome.evidence else "{}",
         "rows": stored.rows if stored else None,
         "size_bytes": stored.size_bytes if stored else None,
         "content_sha256": stored.sha256 if stored else None,
@@ -126,5 +144,5 @@ def row_of(outcome: Outcome) -> dict[str, Any]:
         "source_sha256": source.sha256 if source else None,
         "source_published_sha256": source.published_sha256 if source else None,
         "source_last_modified": source.last_modified if source else None,
-        "findings": _json({name: {**f.evidence, "passed": bool(f.passed)} for name, f in outcome.findings.items()}),
+        "findings": as_json({name: stored_form(finding) for name, finding in outcome.findings.items()}),
     }

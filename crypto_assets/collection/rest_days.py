@@ -72,7 +72,8 @@ class RestDays:
         except Stopped:
             raise
         except (MalformedFile, InvalidRows) as error:
-            path = quarantine(self._lake, f"rest/{target.series}/{archive.partition}", str(error).encode(), error)
+            key, days = f"rest/{target.series}/{archive.partition}", [archive.partition.day]
+            path = quarantine(self._lake, key, str(error).encode(), error, target, days)
             return _nothing(target, archive, str(error), error=type(error).__name__, quarantine=path)
         except CryptoAssetsError as error:
             return _nothing(target, archive, str(error), error=type(error).__name__)
@@ -129,8 +130,7 @@ def not_over(target: Target, day: Any) -> Outcome:
 
 def until_of(record: PartitionRecord) -> datetime | None:
     """Return the instant that a stored day from REST is complete up to."""
-    until = record.evidence.get("until")
-    return datetime.fromisoformat(until) if until else None
+    return _until(record.evidence)
 
 
 def again(target: Target, rows: pa.Table, source: SourceFile, stored: StoredFile, record: PartitionRecord) -> Day:
@@ -149,13 +149,10 @@ def _marked(
     known: StoredFile | None = None,
 ) -> Day:
     """Return a day with what its evidence means for checks, state and reason."""
-    until = datetime.fromisoformat(evidence["until"]) if evidence.get("until") else None
-    reason = f"archive: {evidence.get('archive', {}).get('reason', 'unknown')}; rows from REST"
-    lacking = evidence.get("lacking", "")
+    until = _until(evidence)
+    reason, lacking = words_of(evidence)
     if until and not evidence.get("ended"):
-        # What lacks of a day that is not over lies behind `until`: the day is not less than it says.
         partition = replace(partition, until=until)
-        reason, lacking = f"{reason} up to {until:%H:%M:%S} UTC" + (f" ({lacking})" if lacking else ""), ""
     return Day(
         target,
         partition,
@@ -167,6 +164,27 @@ def _marked(
         lacking=lacking,
         evidence=evidence,
     )
+
+
+def partition_of(record: PartitionRecord) -> Partition:
+    """Return the partition of a stored day, with the instant that it goes up to where it was not over."""
+    until = _until(record.evidence) if record.source == "rest" and not record.evidence.get("ended") else None
+    return Partition(record.symbol, record.day, until)
+
+
+def words_of(evidence: Mapping[str, Any]) -> tuple[str, str]:
+    """Return why a day is from REST, and why its rows are not all there, by its evidence."""
+    until = _until(evidence)
+    reason = f"archive: {evidence.get('archive', {}).get('reason', 'unknown')}; rows from REST"
+    lacking = evidence.get("lacking", "")
+    if until and not evidence.get("ended"):
+        # What lacks of a day that is not over lies behind `until`: the day is not less than it says.
+        return f"{reason} up to {until:%H:%M:%S} UTC" + (f" ({lacking})" if lacking else ""), ""
+    return reason, lacking
+
+
+def _until(evidence: Mapping[str, Any]) -> datetime | None:
+    return datetime.fromisoformat(evidence["until"]) if evidence.get("until") else None
 
 
 def _nothing(target: Target, archive: Outcome, why: str, **evidence: Any) -> Day:

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from crypto_assets.collection.comparing import Comparer, Pieces
 from crypto_assets.collection.days import Day, Target, quarantine, refused
+from crypto_assets.collection.delays import Delays
+from crypto_assets.collection.near import Near, read_near
 from crypto_assets.collection.publishing import Publisher
-from crypto_assets.collection.validation import blocking, degrading, validate
+from crypto_assets.collection.validation import Verdict, blocking, degrading, in_words, validate
 from crypto_assets.collection.versions import Correction
 from crypto_assets.config import Collection
 from crypto_assets.errors import InvalidRows
@@ -45,6 +48,9 @@ class Storer:
         instead: Instead | None = None,
     ) -> None:
         self._lake = lake
+        self._ledger = ledger
+        self._comparer = Comparer(lake, ledger)
+        self._delays = Delays(ledger)
         self._publisher = Publisher(writers, collection, lake, warehouse, ledger, run_id)
         self._on_batch = on_batch
         self._instead = instead
@@ -53,31 +59,41 @@ class Storer:
         """Validate, write and record one batch of days of one series; return what became of each."""
         started = time.perf_counter()
         series = batch[0].series
-        findings = _validated(batch)
-        fetched, batch = batch, [self._second(day, findings) for day in batch]
-        # What came instead is judged like the others. (`fetched` stays, for findings are found by identity.)
-        findings |= _validated([day for day, first in zip(batch, fetched, strict=True) if day is not first])
+        near = self._near(batch)
+        verdicts = _validated(batch, near)
+        fetched, batch = batch, [self._second(day, verdicts) for day in batch]
+        # What came instead is judged like the others. (`fetched` stays, for verdicts are found by identity.)
+        verdicts |= _validated([day for day, first in zip(batch, fetched, strict=True) if day is not first], near)
         outcomes: dict[int, Outcome] = {}
         good: list[Day] = []
         for day in batch:
             if day.outcome is not None:
                 outcomes[id(day)] = day.outcome
-            elif id(day) not in findings:
+            elif id(day) not in verdicts:
                 outcomes[id(day)] = _no_rows(day)
-            elif wrong := blocking(series.table, findings[id(day)]):
-                outcomes[id(day)] = self._refuse(day, wrong, findings[id(day)])
+            elif wrong := blocking(series, verdicts[id(day)].findings):
+                outcomes[id(day)] = self._refuse(day, wrong, verdicts[id(day)].findings)
             else:
+                day.profile = verdicts[id(day)].profile
                 good.append(day)
+        compared = self._comparer.findings(series, {day.partition: _pieces(day) for day in good})
+        files = self._delays.findings(series, {day.partition: day.source for day in good if day.source})
 
-        def published(day: Day, stored: StoredFile, rows: Mapping[str, int], correction: Correction | None) -> Outcome:
-            found = findings[id(day)]
-            lacking = degrading(series.table, found)
+        def published(
+            day: Day,
+            stored: StoredFile,
+            rows: Mapping[str, int],
+            correction: Correction | None,
+            beside: Mapping[str, Finding],
+        ) -> Outcome:
+            found = {**verdicts[id(day)].findings, **files[day.partition], **compared[day.partition], **beside}
+            lacking = degrading(series, found)
             took = (time.perf_counter() - started) / len(batch)
             return Outcome(
                 series,
                 day.partition,
                 _state(day, lacking),
-                "; ".join(filter(None, [day.reason, day.lacking, _lacking(lacking, found)])),
+                "; ".join(filter(None, [day.reason, day.lacking, in_words(lacking, found)])),
                 day.evidence,
                 day.source,
                 stored,
@@ -94,34 +110,47 @@ class Storer:
         self._on_batch(ordered, [day.rows if outcomes[id(day)].stored else None for day in batch])
         return ordered
 
-    def _second(self, day: Day, findings: Mapping[int, Mapping[str, Finding]]) -> Day:
+    def _near(self, batch: Sequence[Day]) -> Near:
+        partitions = [day.partition for day in batch if day.rows is not None]
+        with self._ledger.transaction() as connection:
+            return read_near(connection, batch[0].series, partitions)
+
+    def _second(self, day: Day, verdicts: Mapping[int, Verdict]) -> Day:
         """Return a day of the archive whose rows are refused, or not there, as another source has it; others as they are."""
         if self._instead is None or day.outcome is not None or day.source is None or day.source.source != "archive":
             return day
-        if id(day) not in findings:
+        if id(day) not in verdicts:
             outcome = _no_rows(day)
-        elif wrong := blocking(day.series.table, findings[id(day)]):
-            outcome = self._refuse(day, wrong, findings[id(day)])
+        elif wrong := blocking(day.series, verdicts[id(day)].findings):
+            outcome = self._refuse(day, wrong, verdicts[id(day)].findings)
         else:
             return day
         return self._instead(day.target, outcome)
 
     def _refuse(self, day: Day, wrong: Sequence[str], findings: Mapping[str, Finding]) -> Outcome:
-        details = "; ".join(f"{name}: {_brief(findings[name])}" for name in wrong)
+        details = in_words(wrong, findings)
         key = day.source.key if day.source else str(day.partition)
         error = InvalidRows(f"{key}: rows of {day.partition} are refused ({details})", day=str(day.partition.day))
-        path = quarantine(self._lake, key, day.content, error) if day.content else ""
+        path = ""
+        if day.content:
+            failed = {name: findings[name] for name in wrong}
+            path = quarantine(self._lake, key, day.content, error, day.target, [day.partition.day], day.source, failed)
         outcome = refused(day.target, day.partition.day, error, path)
         reason = f"{day.reason}, refused: {outcome.reason}" if day.reason else outcome.reason
         return replace(outcome, reason=reason, findings=findings, source=day.source)
 
 
-def _validated(batch: Sequence[Day]) -> dict[int, Mapping[str, Finding]]:
-    """Return the findings of the days that have rows, by the identity of the day."""
+def _validated(batch: Sequence[Day], near: Near) -> dict[int, Verdict]:
+    """Return what the days are that have rows, by the identity of the day."""
     here = [day for day in batch if day.outcome is None and day.rows is not None and day.rows.num_rows]
     if not here:
         return {}
-    return dict(zip(map(id, here), validate(here[0].series, [(d.partition, d.parsed) for d in here]), strict=True))
+    days = [(day.partition, day.parsed) for day in here]
+    return dict(zip(map(id, here), validate(here[0].series, days, near), strict=True))
+
+
+def _pieces(day: Day) -> Pieces:
+    return lambda: [day.parsed]
 
 
 def _state(day: Day, lacking: Sequence[str]) -> State:
@@ -149,15 +178,4 @@ def _no_rows(day: Day) -> Outcome:
         f"{key} has no rows of this day; it will be tried again when the file changes",
         {"object": key},
         day.source,
-    )
-
-
-def _lacking(names: Sequence[str], findings: Mapping[str, Finding]) -> str:
-    return "; ".join(f"{name}: {_brief(findings[name])}" for name in names)
-
-
-def _brief(finding: Finding) -> str:
-    return ", ".join(
-        f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"
-        for name, value in finding.evidence.items()
     )

@@ -61,15 +61,15 @@ def fill(first: date | None, last: date | None, as_json: bool, **filters: Any) -
     sys.exit(report(requests, as_json))
 
 
-def run_all(collection: Any, requests: Sequence[Any], quiet: bool = False) -> None:
+def run_all(collection: Any, requests: Sequence[Any], quiet: bool = False, doing: str = "collecting") -> None:
     from crypto_assets import runs
 
-    with _progress(sum(request.days for request in requests), quiet) as advance:
+    with _progress(sum(request.days for request in requests), quiet, doing) as advance:
         runs.execute(collection, requests, advance)
 
 
 @contextmanager
-def _progress(total: int, quiet: bool) -> Iterator[Callable[[int, str], None]]:
+def _progress(total: int, quiet: bool, doing: str) -> Iterator[Callable[[int, str], None]]:
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -80,10 +80,10 @@ def _progress(total: int, quiet: bool) -> Iterator[Callable[[int, str], None]]:
         disable=quiet,
     )
     with bar:
-        task = bar.add_task("collecting", total=total)
+        task = bar.add_task(doing, total=total)
 
         def advance(count: int, paused: str) -> None:
-            text = f"paused: {escape(paused)}" if paused else "collecting"
+            text = f"paused: {escape(paused)}" if paused else doing
             if text != bar.tasks[0].description:
                 bar.update(task, description=text)
                 if paused and not err.is_terminal:
@@ -93,25 +93,27 @@ def _progress(total: int, quiet: bool) -> Iterator[Callable[[int, str], None]]:
         yield advance
 
 
+def records_of(ledger: Any, requests: Sequence[Any]) -> list[Any]:
+    """Return what the ledger knows of the days of some requests."""
+    return [
+        record
+        for request in requests
+        for series, symbol in request.pairs
+        for record in ledger.partitions(
+            exchange=series.exchange,
+            market_type=series.market_type,
+            symbols=[symbol],
+            datasets=[series.dataset],
+            first=request.first,
+            last=request.last,
+        )
+    ]
+
+
 def report(requests: Sequence[Any], as_json: bool) -> int:
     """Print what became of every day that was asked for; return the exit code."""
 
-    def records(ledger: Any) -> list[Any]:
-        return [
-            record
-            for request in requests
-            for series, symbol in request.pairs
-            for record in ledger.partitions(
-                exchange=series.exchange,
-                market_type=series.market_type,
-                symbols=[symbol],
-                datasets=[series.dataset],
-                first=request.first,
-                last=request.last,
-            )
-        ]
-
-    found = with_ledger(records)
+    found = with_ledger(lambda ledger: records_of(ledger, requests))
     asked = sum(request.days for request in requests)
     problems = [record for record in found if record.state not in COMPLETE_STATES]
     kept = [record for record in found if record.state in COMPLETE_STATES and record.attempt_error]

@@ -45,7 +45,7 @@ class Stores:
         target = Target(BARS, "BTC/USDT", (day,), ("ohlcv",))
         origin = SourceFile(f"{name}.zip", 70, name, hashlib.sha256(name.encode()).hexdigest(), source=source)
 
-        def published(day: Day, stored: Any, counts: Any, correction: Any) -> Outcome:
+        def published(day: Day, stored: Any, counts: Any, correction: Any, beside: Any) -> Outcome:
             return Outcome(
                 BARS, day.partition, State.AVAILABLE, source=day.source, stored=stored, correction=correction
             )

@@ -68,7 +68,7 @@ _STATEMENTS = (
     f"""
     CREATE TABLE collection.quality ({_PARTITION}
         scored_at timestamptz NOT NULL,
-        state text NOT NULL,
+        state text,
         accuracy double precision,
         completeness double precision,
         timeliness double precision,
@@ -78,6 +78,7 @@ _STATEMENTS = (
     )
     """,
     "COMMENT ON TABLE collection.quality IS 'Scores from 0 to 1, docs/quality.md; a row whenever a score has changed.'",
+    "COMMENT ON COLUMN collection.quality.state IS 'of the day when it was scored; null: it was never collected'",
     "COMMENT ON COLUMN collection.quality.total IS 'weighted mean of those that could be judged; null: none could'",
     """
     CREATE VIEW collection.quality_now AS

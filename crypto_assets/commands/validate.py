@@ -1,0 +1,111 @@
+"""`validate`: stored days are checked again, without collecting."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import date
+from typing import Any
+
+import click
+from rich.table import Table
+
+from crypto_assets.commands.collect import records_of, run_all
+from crypto_assets.commands.console import escape, out
+from crypto_assets.commands.options import DAY, filters, load_configured, today, with_ledger
+from crypto_assets.model import COMPLETE_STATES, NOT_JUDGED
+from crypto_assets.tables import record_names
+
+_LINES = 200
+
+
+@click.command()
+@filters
+@click.option("--from", "first", type=DAY, help="Only days from this one on.")
+@click.option("--to", "last", type=DAY, help="Only days up to this one.")
+@click.option("--monthly", is_flag=True, help="Compare with the archive's monthly files too; downloads them.")
+@click.option("--rest", is_flag=True, help="Compare with REST too; asks for every day once more.")
+@click.option("--strict", is_flag=True, help="Exit code 1 for warnings too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def validate(
+    first: date | None,
+    last: date | None,
+    monthly: bool,
+    rest: bool,
+    strict: bool,
+    as_json: bool,
+    **filters: Any,
+) -> None:
+    """Check stored days again with all checks, comparisons with other series included; nothing is collected.
+
+    Exit code 1 where a stored day is degraded: its file is damaged, its rows break a rule, or some lack.
+    """
+    from crypto_assets import runs
+
+    collection = load_configured()
+    compare = tuple(name for name, wanted in (("monthly", monthly), ("rest", rest)) if wanted)
+    requests = []
+    for entry, pairs in runs.select(collection, **filters):
+        begin, end = max(first or entry.start, entry.start), min(last or today(), today())
+        if not collection.asks_rest(entry) and end == today():
+            end = runs.yesterday(today())
+        if begin <= end:
+            requests.append(runs.Request(entry, pairs, begin, end, checks_only=True, compare=compare))
+    run_all(collection, requests, quiet=as_json, doing="checking")
+    found = [record for record in with_ledger(lambda ledger: records_of(ledger, requests)) if record.path is not None]
+    counts, failed = _counted(found)
+    problems = [record for record in found if record.state not in COMPLETE_STATES]
+    if as_json:
+        click.echo(json.dumps({"days": len(found), "checks": counts, "failed": failed}, indent=1, default=str))
+    elif not found:
+        out.print("nothing is stored of these days")
+    else:
+        _show(counts, failed, len(found))
+    sys.exit(1 if problems or (strict and failed) else 0)
+
+
+def _counted(records: Iterable[Any]) -> tuple[dict[str, dict[str, int]], list[dict[str, Any]]]:
+    """Return how often each check passed, failed and was not judged, and every failure with its evidence."""
+    counts: dict[str, dict[str, int]] = {}
+    failed: list[dict[str, Any]] = []
+    for record in records:
+        for name, finding in sorted(record.findings.items()):
+            what = "not judged" if NOT_JUDGED in finding else "passed" if finding["passed"] else "failed"
+            of = counts.setdefault(name, {"passed": 0, "failed": 0, "not judged": 0})
+            of[what] += 1
+            if what == "failed":
+                evidence = {key: value for key, value in finding.items() if key != "passed"}
+                failed.append({**record_names(record), "day": str(record.day), "check": name, "evidence": evidence})
+    return counts, failed
+
+
+def _show(counts: Mapping[str, Mapping[str, int]], failed: list[dict[str, Any]], days: int) -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("check")
+    for name in ("passed", "failed", "not judged"):
+        table.add_column(name, justify="right")
+    for name, of in sorted(counts.items()):
+        table.add_row(name, *(str(of[what]) for what in ("passed", "failed", "not judged")))
+    out.print(table)
+    for one in failed[:_LINES]:
+        asset = " ".join(str(one[key]) for key in ("exchange", "market_type", "symbol", "dataset", "day"))
+        click.echo(f"{asset}: {one['check']}: {_brief(one['evidence'])}")
+    if len(failed) > _LINES:
+        out.print(f"… and {len(failed) - _LINES} more: --json")
+    out.print(f"{days} stored days checked, {escape(str(len(failed)))} findings")
+
+
+def _brief(evidence: Mapping[str, Any]) -> str:
+    """Return evidence in one line; of rows the first."""
+    parts = []
+    for name, value in evidence.items():
+        if isinstance(value, list) and value and isinstance(value[0], Mapping):
+            value = ", ".join(f"{key} {cell}" for key, cell in value[0].items())
+        elif isinstance(value, list):
+            value = ", ".join(map(str, value[:5]))
+        parts.append(f"{name} {value}")
+    return "; ".join(parts)
+
+
+COMMANDS = (validate,)

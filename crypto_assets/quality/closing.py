@@ -1,0 +1,75 @@
+"""What follows from a run as a whole, once its days are stored: comparisons of other series with them, incidents, scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from crypto_assets.collection.comparing import Comparer, in_lake
+from crypto_assets.collection.days import Target
+from crypto_assets.collection.revising import Revision, revise
+from crypto_assets.config import Collection
+from crypto_assets.errors import StoredDataError
+from crypto_assets.model import Partition, Series
+from crypto_assets.quality.incidents import refresh_incidents
+from crypto_assets.quality.scorebook import refresh_scores
+
+if TYPE_CHECKING:
+    from crypto_assets.collection.ledger import Ledger
+    from crypto_assets.storage.lake import Lake
+
+_AT_ONCE = 64
+"""Days that are compared in one transaction."""
+
+
+def close_run(collection: Collection, lake: Lake, ledger: Ledger, targets: Sequence[Target]) -> None:
+    """Bring what depends on the days of a run up to date.
+
+    Raises:
+        PostgresUnavailable: the server does not answer; `crypto-assets validate` does the rest.
+    """
+    if not targets:
+        return
+    compare_dependents(collection, lake, ledger, targets)
+    first = min(target.days[0] for target in targets)
+    last = max(target.days[-1] for target in targets)
+    for exchange, market_type in sorted({(t.series.exchange, t.series.market_type) for t in targets}):
+        refresh_incidents(ledger, (exchange, market_type), first, last)
+    refresh_scores(ledger, collection, first, last, sorted({(t.series, t.symbol) for t in targets}))
+
+
+def compare_dependents(collection: Collection, lake: Lake, ledger: Ledger, targets: Sequence[Target]) -> int:
+    """Compare stored days of other series with those of a run where that was not done with these files; return how many."""
+    comparer, compared = Comparer(lake, ledger), 0
+    for series, partitions in _dependents(collection, targets).items():
+        wanted = comparer.outdated(series, sorted(partitions))
+        for start in range(0, len(wanted), _AT_ONCE):
+            compared += _compare(comparer, lake, ledger, series, wanted[start : start + _AT_ONCE])
+    return compared
+
+
+def _dependents(collection: Collection, targets: Iterable[Target]) -> dict[Series, set[Partition]]:
+    """Return the days of other collected series that are compared with those of some targets."""
+    found: dict[Series, set[Partition]] = {}
+    for target in targets:
+        for entry in collection.series:
+            if target.symbol not in entry.symbols:
+                continue
+            for series in entry.series:
+                if any(target.series in check.counterparts(series) for check in in_lake(series)):
+                    found.setdefault(series, set()).update(Partition(target.symbol, day) for day in target.days)
+    return found
+
+
+def _compare(comparer: Comparer, lake: Lake, ledger: Ledger, series: Series, partitions: Sequence[Partition]) -> int:
+    revisions = []
+    for partition in partitions:
+        try:
+            with lake.pieces(series, partition) as rows:
+                findings = comparer.findings(series, {partition: lambda rows=rows: rows})[partition]  # type: ignore[misc]
+                revisions.append(Revision(partition, rows.stored.sha256, findings))
+        except StoredDataError:
+            continue  # `validate` says so; a comparison is not the place
+    with ledger.transaction() as connection:
+        revise(connection, series, revisions)
+    return len(revisions)

@@ -1,0 +1,264 @@
+"""Checking stored days again: the rows in the lake, by the checks of today, without collecting anything.
+
+Small days go in batches, as when they were collected. A day of more than `PIECEMEAL_ROWS` rows is read in pieces, so that
+memory follows the piece. What is found takes the place of the former findings in the ledger, and the state follows.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from crypto_assets.collection.comparing import Comparer, Pieces, asked_before
+from crypto_assets.collection.days import Target
+from crypto_assets.collection.delays import Delays
+from crypto_assets.collection.flow import BATCH_DAYS, BATCH_ROWS
+from crypto_assets.collection.memory import use_steady_allocators
+from crypto_assets.collection.near import read_near
+from crypto_assets.collection.pipeline import Tally
+from crypto_assets.collection.pool import DaemonPool
+from crypto_assets.collection.profiles import write_profiles
+from crypto_assets.collection.progress import ProgressWriter, RunState
+from crypto_assets.collection.rest_days import partition_of
+from crypto_assets.collection.revising import STORED_FILE, Revision, revise, revise_beside
+from crypto_assets.collection.storing import OnBatch
+from crypto_assets.collection.validation import Verdict, folds, validate, validate_pieces
+from crypto_assets.errors import Stopped, StoredDataError
+from crypto_assets.model import (
+    STORED_STATES,
+    Finding,
+    Outcome,
+    Partition,
+    Series,
+    SourceFile,
+    State,
+    StoredFile,
+)
+from crypto_assets.quality.asking import Asker
+
+if TYPE_CHECKING:
+    from crypto_assets.collection.ledger import Ledger, PartitionRecord
+    from crypto_assets.storage.lake import Lake
+
+PIECEMEAL_ROWS = 500_000
+"""A day of more rows is checked in pieces."""
+
+@dataclass(slots=True)
+class _Read:
+    """A stored day with its rows, or why it cannot be read."""
+
+    record: PartitionRecord
+    partition: Partition
+    rows: pa.Table | None = None
+    problem: str = ""
+
+
+class Validator:
+    """Checks days of one lake and ledger again.
+
+    Args:
+        asker: also compares with the monthly file or REST; without one, what was found there before stays.
+        on_batch: told what each batch came to, with its rows (None for days that came in pieces).
+        stop: ends the run when it is set.
+    """
+
+    def __init__(
+        self,
+        lake: Lake,
+        ledger: Ledger,
+        *,
+        asker: Asker | None = None,
+        run_id: str = "",
+        kind: str = "",
+        on_batch: OnBatch | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self._lake = lake
+        self._ledger = ledger
+        self._asker = asker
+        self._run_id = run_id
+        self._kind = kind
+        self._on_batch: OnBatch = on_batch or (lambda *_: None)
+        self._stop = stop or threading.Event()
+        self._comparer = Comparer(lake, ledger)
+        self._delays = Delays(ledger)
+
+    def run(self, targets: Sequence[Target]) -> Tally:
+        """Check the stored days of some targets; days that are not stored are left out.
+
+        Raises:
+            Stopped: `stop` was set; what was found until then is kept.
+            PostgresUnavailable: the server does not answer.
+        """
+        use_steady_allocators()
+        tally, total = Tally(), sum(len(target.days) for target in targets)
+        progress = ProgressWriter(
+            self._ledger, self._run_id or f"validate-{time.time_ns()}", self._kind, "checks", total
+        )
+        progress.begin()
+        state = RunState.FAILED
+        try:
+            with DaemonPool(4, "lake") as readers:
+                for target in targets:
+                    for batch in self._batches(target, readers):
+                        if self._stop.is_set():
+                            raise Stopped("the run was stopped")
+                        outcomes = self._check(target.series, batch)
+                        tally.add(outcomes)
+                        self._on_batch(outcomes, [day.rows for day in batch])
+                        progress.count(
+                            done=tally.days,
+                            failed=len(tally.problems),
+                            rows=tally.rows,
+                            size_bytes=tally.stored_bytes,
+                            last_partition=f"{target.series} {outcomes[-1].partition}",
+                        )
+            state = RunState.FAILED if tally.problems else RunState.DONE
+        finally:
+            progress.state(RunState.CANCELLED if self._stop.is_set() else state)
+        return tally
+
+    # ---- reading ---------------------------------------------------------------------------------------------------
+
+    def _batches(self, target: Target, readers: Executor) -> Iterator[list[_Read]]:
+        """Yield the stored days of a target, in order, in batches of about `BATCH_ROWS` rows."""
+        wanted = set(target.days)
+        records = [
+            record
+            for record in self._ledger.partitions(
+                exchange=target.series.exchange,
+                market_type=target.series.market_type,
+                symbols=[target.symbol],
+                datasets=[target.series.dataset],
+                first=target.days[0],
+                last=target.days[-1],
+                states=sorted(STORED_STATES),
+            )
+            if record.day in wanted and record.path is not None
+        ]
+        batch: list[PartitionRecord] = []
+        for record in records:
+            rows = record.rows or 0
+            if batch and (sum(r.rows or 0 for r in batch) + rows > BATCH_ROWS or len(batch) == BATCH_DAYS):
+                yield list(readers.map(lambda one: self._read(target.series, one), batch))
+                batch = []
+            batch.append(record)
+        if batch:
+            yield list(readers.map(lambda one: self._read(target.series, one), batch))
+
+    def _read(self, series: Series, record: PartitionRecord) -> _Read:
+        day = _Read(record, partition_of(record))
+        if _is_large(series, record):
+            return day
+        try:
+            rows, stored, _ = self._lake.open(series, day.partition)
+        except StoredDataError as error:
+            day.problem = str(error)
+            return day
+        if stored.sha256 == record.content_sha256:
+            day.rows = rows
+        else:
+            day.problem = _not_the_file(stored, record)
+        return day
+
+    # ---- checking --------------------------------------------------------------------------------------------------
+
+    def _check(self, series: Series, batch: Sequence[_Read]) -> list[Outcome]:
+        with self._ledger.transaction() as connection:
+            near = read_near(connection, series, [day.partition for day in batch])
+        whole = [(day, day.rows) for day in batch if day.rows is not None]
+        found: dict[Partition, tuple[Verdict, dict[str, Finding]]] = {}
+        if whole:
+            verdicts = validate(series, [(day.partition, rows) for day, rows in whole], near)
+            compared = self._comparer.findings(series, {day.partition: _at_hand(rows) for day, rows in whole})
+            for (day, rows), verdict in zip(whole, verdicts, strict=True):
+                asked = self._ask(series, day.record, _at_hand(rows))
+                found[day.partition] = verdict, {**compared[day.partition], **asked}
+        for day in batch:
+            if day.rows is None and not day.problem:
+                self._in_pieces(series, day, found)
+        files = self._delays.findings(series, {d.partition: _source(d.record) for d in batch if d.partition in found})
+        partitions = list(found)
+        for day in batch:
+            if day.partition in found and (profile := found[day.partition][0].profile) is not None:
+                near.add(replace(profile, content_sha256=day.record.content_sha256 or ""))
+        revisions = []
+        for day in batch:
+            sha256 = day.record.content_sha256 or ""
+            if day.partition in found:
+                verdict, others = found[day.partition]
+                findings = {**verdict.findings, **files[day.partition], **others, **near.seams(series, day.partition)}
+                revisions.append(Revision(day.partition, sha256, findings, whole=True))
+            else:
+                broken = {STORED_FILE: Finding(False, {"problem": day.problem})}
+                revisions.append(Revision(day.partition, sha256, broken))
+        with self._ledger.transaction() as connection:
+            states = revise(connection, series, revisions)
+            profiles = [near.get(p.symbol, p.day) for p in partitions if found[p][0].profile is not None]
+            write_profiles(connection, series, [profile for profile in profiles if profile is not None])
+            revise_beside(connection, series, near, partitions)
+        return [
+            self._outcome(series, day, revision.findings, states.get(day.partition))
+            for day, revision in zip(batch, revisions, strict=True)
+        ]
+
+    def _in_pieces(
+        self, series: Series, day: _Read, found: dict[Partition, tuple[Verdict, dict[str, Finding]]]
+    ) -> None:
+        try:
+            with self._lake.pieces(series, day.partition) as rows:
+                if rows.stored.sha256 != day.record.content_sha256:
+                    day.problem = _not_the_file(rows.stored, day.record)
+                    return
+                pieces: Pieces = lambda: rows  # noqa: E731
+                verdict = validate_pieces(series, day.partition, rows)
+                compared = self._comparer.findings(series, {day.partition: pieces})[day.partition]
+                found[day.partition] = verdict, {**compared, **self._ask(series, day.record, pieces)}
+        except StoredDataError as error:
+            day.problem = str(error)
+
+    def _ask(self, series: Series, record: PartitionRecord, pieces: Pieces) -> dict[str, Finding]:
+        """Return what the sources that are asked say now, and what the others said of this file before."""
+        asked = {} if self._asker is None else self._asker.findings(series, record, pieces)
+        return asked_before(series, record.findings) | asked
+
+    def _outcome(
+        self, series: Series, day: _Read, findings: Mapping[str, Finding], state: tuple[State, str] | None
+    ) -> Outcome:
+        record = day.record
+        stored = StoredFile(record.path or "", record.rows or 0, record.size_bytes or 0, record.content_sha256 or "")
+        if state is None:  # it was collected again meanwhile, and is as that found it
+            return Outcome(series, day.partition, record.state, record.reason, record.evidence, None, stored)
+        return Outcome(
+            series, day.partition, *state, record.evidence, _source(record), stored, findings, unchanged=True
+        )
+
+
+def _is_large(series: Series, record: PartitionRecord) -> bool:
+    return (record.rows or 0) > PIECEMEAL_ROWS and folds(series)
+
+
+def _at_hand(rows: pa.Table) -> Pieces:
+    return lambda: [rows]
+
+
+def _not_the_file(stored: StoredFile, record: PartitionRecord) -> str:
+    return f"{stored.path}: expected sha256 {record.content_sha256}, found {stored.sha256}; `crypto-assets fill` mends it"
+
+
+def _source(record: PartitionRecord) -> SourceFile:
+    return SourceFile(
+        record.source_key or "",
+        record.source_size_bytes or 0,
+        record.source_etag or "",
+        record.source_sha256 or "",
+        record.source_published_sha256,
+        record.source_last_modified,
+        record.source or "archive",
+    )
