@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crypto_assets.config import Collection, SeriesEntry
 from crypto_assets.model import COMPLETE_STATES, Series, State, days_between
@@ -18,7 +18,10 @@ NEVER_COLLECTED = "never collected"
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """One day of one symbol that is not complete; `state` is None where it was never collected."""
+    """One day of one symbol that is not complete; `state` is None where it was never collected.
+
+    `evidence` and `findings` are those of its record: `crypto_assets.quality.explaining` makes the cause of them.
+    """
 
     entry: SeriesEntry
     series: Series
@@ -26,6 +29,8 @@ class Gap:
     day: date
     state: State | None
     reason: str
+    evidence: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    findings: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 def gaps(
@@ -58,7 +63,9 @@ def gaps(
                     if record is None:
                         yield Gap(entry, series, symbol, day, None, NEVER_COLLECTED)
                     elif record.state not in COMPLETE_STATES:
-                        yield Gap(entry, series, symbol, day, record.state, record.reason)
+                        yield Gap(
+                            entry, series, symbol, day, record.state, record.reason, record.evidence, record.findings
+                        )
 
 
 def group_days(found: Iterable[Gap]) -> dict[tuple[date, ...], list[tuple[Series, str]]]:

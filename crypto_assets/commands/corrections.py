@@ -28,7 +28,7 @@ def corrections(as_json: bool, market_type: str | None, symbols: tuple[str, ...]
     datasets = given.pop("datasets") or None
     found = with_ledger(
         lambda ledger: ledger.corrections(
-            market_type=market_type, symbols=_spellings(symbols), datasets=datasets, **given
+            market_type=market_type, symbols=spellings(symbols), datasets=datasets, **given
         )
     )
     if as_json:
@@ -41,7 +41,7 @@ def corrections(as_json: bool, market_type: str | None, symbols: tuple[str, ...]
         out.print("nothing was corrected")
 
 
-def _spellings(symbols: tuple[str, ...]) -> list[str] | None:
+def spellings(symbols: tuple[str, ...]) -> list[str] | None:
     """Return the symbols as the ledger may have them: `BTC-USDT` means BTC/USDT, and BTC/USDT:USDT of the linear market."""
     from crypto_assets.errors import ConfigError
     from crypto_assets.model import MARKET_TYPES, unified_symbol

@@ -1,0 +1,72 @@
+"""Gaps with their causes: what the ledger and the profiles say of every day that is not complete."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from crypto_assets.collection.database import Database
+from crypto_assets.collection.gaps import Gap
+from crypto_assets.model import DAY, STORED_STATES
+from crypto_assets.quality.causes import Cause, Market, MinuteSpan, cause_of_day
+from crypto_assets.quality.incidents import load_market
+from crypto_assets.quality.known_outages import known_outages
+from crypto_assets.quality.minutes import start_of
+from crypto_assets.tables import names
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A day that is not complete, its cause, and the minutes that lack in it where it is stored."""
+
+    gap: Gap
+    cause: Cause
+    spans: Sequence[MinuteSpan] = ()
+
+
+def explain(database: Database, gaps: Sequence[Gap]) -> list[Explained]:
+    """Return the causes of some gaps, in their order; reads the profiles of the markets and days that are stored."""
+    stored: dict[tuple[str, str], set[date]] = defaultdict(set)
+    for gap in gaps:
+        if gap.state in STORED_STATES:
+            stored[gap.series.exchange, gap.series.market_type].add(gap.day)
+    markets: dict[tuple[str, str], Market] = {}
+    if stored:
+        with database.transaction() as connection:
+            for (exchange, market_type), days in stored.items():
+                markets[exchange, market_type], _, _ = load_market(connection, exchange, market_type, days)
+    return [_explained(gap, markets.get((gap.series.exchange, gap.series.market_type))) for gap in gaps]
+
+
+def _explained(gap: Gap, market: Market | None) -> Explained:
+    spans: list[MinuteSpan] = []
+    if market is not None and gap.state in STORED_STATES:
+        spans = [span for span in market.spans(gap.symbol, gap.series.dataset, gap.day) if span.lacks_rows]
+    known = known_outages(gap.series.exchange, gap.series.market_type, start_of(gap.day), start_of(gap.day + DAY))
+    return Explained(gap, cause_of_day(gap.day, gap.state, gap.evidence, spans, known, gap.findings), spans)
+
+
+def as_json(one: Explained) -> dict[str, Any]:
+    """Return a gap as the command line and the API show it."""
+    gap = one.gap
+    return {
+        **names(gap.series, gap.symbol),
+        "day": str(gap.day),
+        "state": gap.state,
+        "reason": gap.reason,
+        "cause": one.cause.kind.value,
+        "cause_evidence": one.cause.evidence,
+        "minutes": [
+            {
+                "start": span.start.isoformat(),
+                "end": span.end.isoformat(),
+                "absent": span.absent,
+                "cause": span.cause.kind.value,
+                "cause_evidence": span.cause.evidence,
+            }
+            for span in one.spans
+        ],
+    }
