@@ -187,6 +187,32 @@ class SeriesEntry(BaseModel):
         return [Series.named(self.exchange, self.market_type, name) for name in self.datasets]
 
 
+class WeightsConfig(BaseModel):
+    """How much each score counts in the total of a day (docs/quality.md); one left out keeps its default, 0 leaves it out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    completeness: float = Field(default=0.4, ge=0, allow_inf_nan=False)
+    accuracy: float = Field(default=0.3, ge=0, allow_inf_nan=False)
+    agreement: float = Field(default=0.2, ge=0, allow_inf_nan=False)
+    timeliness: float = Field(default=0.1, ge=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _some(self) -> WeightsConfig:
+        if not any(self.model_dump().values()):
+            raise ValueError("expected at least one weight above 0, found 0 for all; leave out those that may stay")
+        return self
+
+
+class QualityConfig(BaseModel):
+    """From which total on a day is good, and what the total is made of. Scores are from 0 to 1."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    threshold: float = Field(default=0.999, ge=0, le=1)
+    weights: WeightsConfig = WeightsConfig()
+
+
 class Collection(BaseModel):
     """The whole of collection.yaml."""
 
@@ -194,6 +220,7 @@ class Collection(BaseModel):
 
     exchanges: dict[str, ExchangeConfig] = {}
     series: list[SeriesEntry] = Field(min_length=1)
+    quality: QualityConfig = QualityConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> Collection:
@@ -302,7 +329,11 @@ def _explain(error: Any) -> str:
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        models: dict[Any, type[BaseModel]] = {"series": SeriesEntry, "exchanges": ExchangeConfig}
+        models: dict[Any, type[BaseModel]] = {
+            "series": SeriesEntry,
+            "exchanges": ExchangeConfig,
+            "quality": WeightsConfig if "weights" in error["loc"][:-1] else QualityConfig,
+        }
         known = (models[error["loc"][0]] if len(error["loc"]) > 1 else Collection).model_fields
         message = f"unknown key{_did_you_mean(str(error['loc'][-1]), known)}"
     elif error["type"] == "missing":

@@ -20,7 +20,9 @@ import yaml
 from crypto_assets.api.app import create_app
 from crypto_assets.collection.control import Controls
 from crypto_assets.collection.database import Database
+from crypto_assets.collection.ledger import Ledger
 from crypto_assets.collection.progress import ProgressWriter, RunState
+from crypto_assets.quality.incidents import refresh_incidents
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests.collection.running import Running
@@ -120,8 +122,25 @@ def test_gaps_name_the_day_and_the_reason(client: httpx.Client) -> None:
     (gap,) = get(client, "/v1/gaps", to=str(LAST))["items"]
     assert (gap["symbol"], gap["day"], gap["state"]) == ("BTC/USDT", str(HOLE), "missing")
     assert "expected a zip, found an empty file" in gap["reason"]
+    assert (gap["cause"], gap["cause_evidence"]["error"]) == ("upstream_bad_file", "BadContainer")
+    assert gap["minutes"] == []
     later = get(client, "/v1/gaps", **{"from": "2024-01-07", "to": "2024-01-08", "symbol": "ETH/USDT"})["items"]
     assert [(one["day"], one["state"]) for one in later] == [("2024-01-07", None), ("2024-01-08", None)]
+
+
+def test_incidents_are_filtered_and_say_what_they_rest_on(client: httpx.Client, module_postgres_url: str) -> None:
+    outage = date(2020, 2, 19)
+    with Ledger(module_postgres_url) as ledger:
+        refresh_incidents(ledger, ("binance", "spot"), outage, outage)
+    (one,) = get(client, "/v1/incidents", **{"from": str(outage), "to": str(outage), "symbol": "BTC/USDT"})["items"]
+    assert (one["kind"], one["symbol"], one["source"]) == ("exchange_outage", None, "known")
+    assert (one["start_time"], one["end_time"]) == ("2020-02-19T11:35:33+00:00", "2020-02-19T17:30:00+00:00")
+    assert one["reference"] == one["evidence"]["source"] == "https://github.com/binance/binance-public-data/issues/84"
+    assert get(client, "/v1/incidents", **{"from": "2020-02-20", "to": "2020-02-21"})["items"] == []
+    assert get(client, "/v1/incidents", kind="illiquid", to=str(outage))["items"] == []
+    answer = client.get("/v1/incidents", params={"kind": "holiday"})
+    assert (answer.status_code, answer.json()["error"], answer.json()["found"]) == (400, "unknown kind", "holiday")
+    assert "exchange_outage" in answer.json()["expected"]
 
 
 def test_partitions_are_filtered_and_come_in_pages_that_name_the_next(client: httpx.Client) -> None:

@@ -315,3 +315,37 @@ def test_a_bad_variable_is_refused_by_its_name(clean, monkeypatch, name, value, 
     assert str(caught.value).startswith(f"environment variable {name}: ")
     assert str(caught.value).endswith(message)
     assert "\n" not in str(caught.value)
+
+
+def test_quality_has_a_threshold_and_weights_that_are_given_one_by_one(tmp_path):
+    assert load_collection(write(tmp_path, entry())).quality.model_dump() == {
+        "threshold": 0.999,
+        "weights": {"completeness": 0.4, "accuracy": 0.3, "agreement": 0.2, "timeliness": 0.1},
+    }
+    given = "quality: {threshold: 0.95, weights: {completeness: 1, timeliness: 0}}\n"
+    assert load_collection(write(tmp_path, given + entry())).quality.model_dump() == {
+        "threshold": 0.95,
+        "weights": {"completeness": 1, "accuracy": 0.3, "agreement": 0.2, "timeliness": 0},
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("{threshold: 1.5}", "quality.threshold: Input should be less than or equal to 1, found 1.5"),
+        ("{threshold: -1}", "quality.threshold: Input should be greater than or equal to 0, found -1"),
+        ("{treshold: 1}", "quality.treshold: unknown key; did you mean 'threshold'?"),
+        ("{weights: {accurcy: 1}}", "quality.weights.accurcy: unknown key; did you mean 'accuracy'?"),
+        (
+            "{weights: {accuracy: -1}}",
+            "quality.weights.accuracy: Input should be greater than or equal to 0, found -1",
+        ),
+        ("{weights: {accuracy: .inf}}", "quality.weights.accuracy: Input should be a finite number, found inf"),
+        (
+            "{weights: {completeness: 0, accuracy: 0, agreement: 0, timeliness: 0}}",
+            "quality.weights: expected at least one weight above 0, found 0 for all; leave out those that may stay",
+        ),
+    ],
+)
+def test_bad_quality_settings_are_refused_by_their_place(tmp_path, given, message):
+    assert refusal(tmp_path, f"quality: {given}\n{entry()}") == message

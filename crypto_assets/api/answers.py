@@ -87,6 +87,19 @@ class Query:
         except ValueError:
             raise Problem(400, "not a day", f"{name} like 2024-01-31", text or "") from None
 
+    def share(self, name: str) -> float | None:
+        """Return a number from 0 to 1, or None."""
+        text = self._given.get(name)
+        if text is None:
+            return None
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value <= 1:
+            raise Problem(400, "not a number in range", f"{name} from 0 to 1", text)
+        return value
+
     def flag(self, name: str) -> bool:
         text = self._given.get(name, "false")
         if text not in ("true", "false"):

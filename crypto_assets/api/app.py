@@ -28,8 +28,14 @@ from crypto_assets.collection.ledger import Ledger
 from crypto_assets.collection.progress import ACTIVE_STATES, Progress, RunState, read_progress
 from crypto_assets.config import load_collection
 from crypto_assets.errors import ConfigError, CryptoAssetsError, PostgresUnavailable
-from crypto_assets.model import State
-from crypto_assets.tables import names, summary_json
+from crypto_assets.model import DAY, State
+from crypto_assets.quality import averages
+from crypto_assets.quality.delays import delays, late_objects
+from crypto_assets.quality.explaining import as_json as explained_json
+from crypto_assets.quality.explaining import explain
+from crypto_assets.quality.kinds import Kind
+from crypto_assets.quality.minutes import start_of
+from crypto_assets.tables import summary_json
 from crypto_assets.version import __version__
 
 _SERIES = ("exchange", "market_type", "symbol", "dataset")
@@ -45,6 +51,7 @@ def create_app(postgres: str, collection: Path) -> Starlette:
         "/v1": api.index,
         "/v1/status": api.status,
         "/v1/gaps": api.gaps,
+        "/v1/incidents": api.incidents,
         "/v1/partitions": api.partitions,
         "/v1/objects": api.objects,
         "/v1/runs": api.runs,
@@ -52,6 +59,8 @@ def create_app(postgres: str, collection: Path) -> Starlette:
         "/v1/breakers": api.breakers,
         "/v1/limits": api.limits,
         "/v1/corrections": api.corrections,
+        "/v1/quality": api.quality,
+        "/v1/delays": api.delays,
         "/v1/pauses": api.pauses,
     }
     changes = {"/v1/pause": api.pause, "/v1/resume": api.resume, "/v1/runs/{run_id}/cancel": api.cancel}
@@ -127,14 +136,35 @@ class _Api:
             and _some(wanted["dataset"], entry.datasets)
         ]
         found = (
-            {**names(gap.series, gap.symbol), "day": gap.day, "state": gap.state, "reason": gap.reason}
+            gap
             for gap in gaps(collection, self._ledger, datetime.now(UTC).date(), entries)
             if _some(wanted["symbol"], [gap.symbol])
             and _some(wanted["dataset"], [gap.series.dataset])
             and (not first or gap.day >= first)
             and (not last or gap.day <= last)
         )
-        return page.answer(request, list(islice(found, page.offset, page.offset + page.limit + 1)))
+        asked = list(islice(found, page.offset, page.offset + page.limit + 1))
+        explained = explain(self._ledger, asked[: page.limit])
+        return page.answer(request, [*map(explained_json, explained), *asked[page.limit :]])
+
+    def incidents(self, request: Request) -> Response:
+        """Spans of minutes without data, and why."""
+        query = Query(request, (*_SERIES, *_DAYS, *_PAGED, "kind"))
+        kinds = query.many("kind")
+        for kind in kinds or ():
+            if kind not in {known.value for known in Kind}:
+                raise Problem(400, "unknown kind", f"one of {', '.join(Kind)}", kind)
+        first, last = query.day("from"), query.day("to")
+        conditions: dict[str, Any] = {f"{name} = ANY(%s)": query.many(name) for name in ("exchange", "market_type")}
+        # What is about the whole market is about each of its symbols and datasets.
+        conditions |= {f"({name} IS NULL OR {name} = ANY(%s))": query.many(name) for name in ("symbol", "dataset")}
+        conditions |= {
+            "kind = ANY(%s)": kinds,
+            "end_time > %s": first and start_of(first),
+            "start_time < %s": last and start_of(last + DAY),
+        }
+        order = "exchange, market_type, start_time, incident_id"
+        return self._rows(request, query.page, "collection.incidents", conditions, order)
 
     def partitions(self, request: Request) -> Response:
         """What the ledger knows of every symbol and day."""
@@ -192,6 +222,34 @@ class _Api:
         conditions: dict[str, Any] = {f"{name} = ANY(%s)": query.many(name) for name in _SERIES}
         conditions |= {"day >= %s": query.day("from"), "day <= %s": query.day("to")}
         return self._rows(request, query.page, "collection.corrections", conditions, "found_at DESC, id DESC")
+
+    def quality(self, request: Request) -> Response:
+        """Quality scores as they were last kept, or how they came to be."""
+        query = Query(request, (*_SERIES, *_DAYS, *_PAGED, "by", "below", "trend"))
+        by, below, page = query.one("by") or "symbol", query.share("below"), query.page
+        if by not in averages.LEVELS:
+            raise Problem(400, "unknown level", f"by={' or by='.join(averages.LEVELS)}", by)
+        chosen = averages.Chosen(
+            **{name: query.many(name) for name in _SERIES}, first=query.day("from"), last=query.day("to")
+        )
+        rows = {"limit": page.limit + 1, "offset": page.offset}
+        found: list[Any]
+        if query.flag("trend"):
+            if below is not None:
+                raise Problem(400, "not together", "below or trend=true", "both", "leave one of them out")
+            found = averages.trend(self._ledger, by, chosen, **rows)
+        else:
+            threshold = load_collection(self._collection).quality.threshold
+            found = averages.read_scores(self._ledger, by, chosen, threshold=threshold, below=below, **rows)
+        return page.answer(request, [asdict(one) for one in found])
+
+    def delays(self, request: Request) -> Response:
+        """How long the archives take to publish, and what should be there by now and is not."""
+        Query(request, ())
+        collection = load_collection(self._collection)
+        measured = delays(self._ledger, collection)
+        late = late_objects(self._ledger, collection, measured)
+        return Json({"items": [asdict(one) for one in measured], "late": [asdict(one) for one in late]})
 
     def pauses(self, request: Request) -> Response:
         """What is paused, by whom and why."""

@@ -1,0 +1,210 @@
+"""How long after the end of its period each kind of archive object appears, and which ones should be there and are not.
+
+Measured by `collection.archive_objects.first_modified`: the object's time when it was first seen. Of objects that were seen
+to appear (`crypto_assets.checks.published_in_time`) this is their publication; others are history, whose files may
+have been published again before anybody looked, and are shown apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from crypto_assets import exchanges
+from crypto_assets.checks.published_in_time import USUAL, WATCHED, percentile, period_end
+from crypto_assets.collection.discovery import delisted_after
+from crypto_assets.config import Collection
+from crypto_assets.model import Series, State
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from crypto_assets.collection.database import Database
+    from crypto_assets.exchanges import Exchange
+
+_AT_ONCE = 20_000
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Delay:
+    """The delays of one kind of object: those of a series that hold a `day` or a `month`, seen to appear (`watched`) or not.
+
+    Seconds from the end of the period to the publication: half of the objects came within `p50_s`, 95 of 100 within
+    `p95_s`, the last one of the newest period (its last day is `latest_day`) after `latest_s`.
+    """
+
+    exchange: str
+    market_type: str
+    dataset: str
+    period: str
+    watched: bool
+    objects: int
+    p50_s: float
+    p95_s: float
+    latest_s: float
+    latest_day: date
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Late:
+    """An object that is not there yet although its like mostly are by now; `day` is the last one of its period.
+
+    `due_at` follows from the delays of its like, or is the exchange's deadline where too few were seen to appear.
+    """
+
+    exchange: str
+    market_type: str
+    dataset: str
+    symbol: str
+    day: date
+    key: str
+    due_at: datetime
+    late_s: float
+
+
+_OBJECTS = """
+SELECT exchange, key, first_modified, first_seen FROM collection.archive_objects
+WHERE exchange = ANY(%s) AND first_modified IS NOT NULL
+"""
+
+
+def delays(database: Database, collection: Collection) -> list[Delay]:
+    """Return the delays of every kind of object that the collection is made from, as far as any was seen."""
+    kinds = {place: (series, period) for place, (series, period, _) in _prefixes(collection).items()}
+    found: dict[tuple[Series, str, bool], list[tuple[date, float]]] = {}
+    with database.transaction() as connection, connection.cursor("archive_objects") as cursor:
+        cursor.itersize = _AT_ONCE
+        # Which prefix a key has is told here: without statistics Postgres joins them in minutes.
+        for name, key, modified, seen in cursor.execute(_OBJECTS, (sorted({exchange for exchange, _ in kinds}),)):
+            kind = kinds.get((name, key[: key.rfind("/") + 1]))
+            if kind is None:
+                continue
+            try:
+                end = period_end(exchanges.get(name), key)
+            except ValueError:  # a file that is no data
+                continue
+            delay_s = (modified - end).total_seconds()
+            if delay_s >= 0:  # else written while its period went on
+                day = (end - timedelta(days=1)).date()
+                found.setdefault((*kind, seen - end <= WATCHED), []).append((day, delay_s))
+    return sorted(_measured(*kind, of_kind) for kind, of_kind in found.items())
+
+
+def _prefixes(collection: Collection) -> dict[tuple[str, str], tuple[Series, str, str]]:
+    """Return the series, the period (`day` or `month`) and the symbol of every prefix, by exchange and prefix."""
+    found = {}
+    for entry in collection.series:
+        exchange = exchanges.get(entry.exchange)
+        for series in entry.series:
+            for symbol in entry.symbols:
+                for prefix in exchange.prefixes(series, symbol):
+                    first, last = exchange.period(exchange.key(prefix, series, symbol, entry.start))
+                    found[entry.exchange, prefix] = series, "day" if first == last else "month", symbol
+    return found
+
+
+def _measured(series: Series, period: str, watched: bool, found: Sequence[tuple[date, float]]) -> Delay:
+    ascending = sorted(delay_s for _, delay_s in found)
+    latest_day, latest_s = max(found)
+    return Delay(
+        series.exchange,
+        series.market_type,
+        series.dataset,
+        period,
+        watched,
+        len(ascending),
+        percentile(ascending, 0.5),
+        percentile(ascending, 0.95),
+        latest_s,
+        latest_day,
+    )
+
+
+# ---- what is not there yet --------------------------------------------------------------------------------------------
+
+
+def late_objects(
+    database: Database, collection: Collection, measured: Iterable[Delay], now: datetime | None = None
+) -> list[Late]:
+    """Return the objects that should be there by now and are not, by name and day.
+
+    Known are the next object of every prefix that a sensor watches, and those of days that are `pending`. A symbol whose
+    files end long before those of the others was delisted, and nothing is expected of it.
+
+    Args:
+        measured: what `delays` returned.
+    """
+    at = now or datetime.now(UTC)
+    usual = {
+        (Series.named(delay.exchange, delay.market_type, delay.dataset), delay.period): delay.p95_s
+        for delay in measured
+        if delay.watched and delay.objects >= USUAL
+    }
+    found: dict[tuple[str, str], Late] = {}
+    with database.transaction() as connection:
+        for series, symbol, day in _expected(connection, collection):
+            exchange = exchanges.get(series.exchange)
+            key = exchange.key(exchange.prefixes(series, symbol)[0], series, symbol, day)
+            late = _late(exchange, series, symbol, key, day, usual, at)
+            if late:
+                found[series.exchange, key] = late
+        rows = connection.execute(
+            """SELECT exchange, key FROM collection.archive_objects
+            JOIN unnest(%s::text[], %s::text[]) AS w (exchange, key) USING (exchange, key)""",
+            ([exchange for exchange, _ in found], [key for _, key in found]),
+        ).fetchall()
+    there = set(rows)
+    return sorted(late for name, late in found.items() if name not in there)
+
+
+def _expected(connection: psycopg.Connection[Any], collection: Collection) -> list[tuple[Series, str, date]]:
+    """Return a day of each object that is the next one of its prefix, or whose day is pending."""
+    preferred = {
+        (exchange, prefix): (series, symbol)
+        for (exchange, prefix), (series, _, symbol) in _prefixes(collection).items()
+        if exchanges.get(exchange).prefixes(series, symbol)[0] == prefix
+    }
+    rows = connection.execute(
+        "SELECT exchange, prefix, last_day FROM collection.prefixes WHERE last_day IS NOT NULL"
+    ).fetchall()
+    ends = {preferred[exchange, prefix]: day for exchange, prefix, day in rows if (exchange, prefix) in preferred}
+    newest: dict[Series, date] = {}
+    for (series, _), day in ends.items():
+        newest[series] = max(day, newest.get(series, day))
+    expected = [
+        (series, symbol, day + timedelta(days=1))
+        for (series, symbol), day in ends.items()
+        if newest[series] - day <= delisted_after(exchanges.get(series.exchange), series, symbol, day)
+    ]
+    pairs = set(preferred.values())
+    pending = connection.execute(
+        "SELECT exchange, market_type, dataset, symbol, day FROM collection.partitions WHERE state = %s",
+        (State.PENDING.value,),
+    ).fetchall()
+    for *names, symbol, day in pending:
+        series = Series.named(*names)
+        if (series, symbol) in pairs:
+            expected.append((series, symbol, day))
+    return expected
+
+
+def _late(
+    exchange: Exchange,
+    series: Series,
+    symbol: str,
+    key: str,
+    day: date,
+    usual: Mapping[tuple[Series, str], float],
+    at: datetime,
+) -> Late | None:
+    first, last = exchange.period(key)
+    usual_s = usual.get((series, "day" if first == last else "month"))
+    due_at = (
+        exchange.expected_by(series, day) if usual_s is None else period_end(exchange, key) + timedelta(seconds=usual_s)
+    )
+    if at <= due_at:
+        return None
+    names = series.exchange, series.market_type, series.dataset
+    return Late(*names, symbol, last, key, due_at, (at - due_at).total_seconds())
