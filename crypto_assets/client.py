@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
@@ -35,6 +36,7 @@ def read(
     columns: Sequence[str] | None = None,
     source: Literal["lake", "warehouse"] = "lake",
     as_of: Moment | None = None,
+    lock: str | Path | None = None,
 ) -> pd.DataFrame:
     """Return the stored rows of one symbol, in the order of time.
 
@@ -51,14 +53,17 @@ def read(
         source: `lake` reads Parquet, `warehouse` reads Postgres.
         as_of: the rows as they were known at this instant, or at the end of this day, UTC: days that were corrected later as
             they stood before, days that were first collected later not at all. From the lake only.
+        lock: the file of `crypto-assets lock`: exactly the versions that it names, also where others were published since.
+            From the lake only.
 
     Returns:
         A DataFrame with a plain index and UTC microsecond times; empty, with the same columns, where nothing is stored.
 
     Raises:
         ConfigError: an unknown dataset, column or symbol text, an end before the start, a symbol of which nothing is
-            stored while other symbols of the series are, or `as_of` for the warehouse.
-        StoredDataError: a file that was in force at `as_of` is damaged or lost.
+            stored while other symbols of the series are, `as_of` or `lock` for the warehouse or both at once, a lock that
+            is none, or days that it is not about.
+        StoredDataError: a file that was in force at `as_of`, or that the lock names, is damaged or lost.
     """
     try:
         series = Series.named(exchange, market_type, dataset)
@@ -67,14 +72,16 @@ def read(
         raise ConfigError(str(error)) from None
     begin, after = _bounds(start, end)
     known_at = None if as_of is None else _known_at(as_of)
+    if known_at is not None and lock is not None:
+        raise ConfigError("as_of and lock: expected one of them; a lock names its versions itself")
     if source == "warehouse":
-        if known_at is not None:
+        if known_at is not None or lock is not None:
             raise ConfigError(
-                "as_of: expected source='lake', found 'warehouse'; Postgres holds the newest version of each day only, "
-                "the lake keeps the former ones"
+                f"{'lock' if lock is not None else 'as_of'}: expected source='lake', found 'warehouse'; Postgres holds the "
+                "newest version of each day only, the lake keeps the former ones"
             )
         return _from_warehouse(series, unified, begin, after, exact, columns)
-    return _from_lake(series, unified, begin, after, exact, columns, known_at)
+    return _from_lake(series, unified, begin, after, exact, columns, known_at, lock)
 
 
 def _bounds(start: Moment, end: Moment) -> tuple[datetime, datetime]:
@@ -121,6 +128,7 @@ def _from_lake(
     exact: bool,
     columns: Sequence[str] | None,
     known_at: datetime | None,
+    lock: str | Path | None,
 ) -> pd.DataFrame:
     from crypto_assets.collection.frames import to_frame
     from crypto_assets.storage.lake import Lake
@@ -138,6 +146,10 @@ def _from_lake(
     lake = Lake(settings().lake)
     if last < begin.date():
         rows = pa.schema([dataset.schema.field(name) for name in needed]).empty_table()
+    elif lock is not None:
+        from crypto_assets.quality.lock import read_lock, read_locked
+
+        rows = read_locked(read_lock(lock), lake, series, symbol, begin.date(), last, needed)
     elif known_at is not None:
         rows = _as_known(lake, series, symbol, begin.date(), last, needed, known_at)
     else:

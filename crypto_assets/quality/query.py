@@ -1,0 +1,87 @@
+"""Which series, symbols and days somebody asks about, by the words of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from difflib import get_close_matches
+
+from crypto_assets.errors import ConfigError
+from crypto_assets.model import MARKET_TYPES, Series, unified_symbol
+
+Pair = tuple[Series, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What is left empty chooses all. `BTC/USDT` and `BTC-USDT` mean that pair in every market type; days are included."""
+
+    exchange: str | None = None
+    market_type: str | None = None
+    symbols: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    first: date | None = None
+    last: date | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for a text that is no symbol, and for a first day after the last."""
+        for symbol in self.symbols:
+            if not _spellings(symbol):
+                raise ConfigError(
+                    f"symbol {symbol!r}: expected the form BTC/USDT, BTC/USDT:USDT or BTC/USDT:USDT-240628"
+                )
+        if self.first and self.last and self.last < self.first:
+            raise ConfigError(f"--from {self.first} --to {self.last}: expected the first day before the last")
+
+    def has(self, series: Series, symbol: str) -> bool:
+        """Return whether a symbol of a series is asked about."""
+        return (
+            self.exchange in (None, series.exchange)
+            and self.market_type in (None, series.market_type)
+            and (not self.datasets or series.dataset in self.datasets)
+            and (not self.symbols or any(symbol in _spellings(wanted) for wanted in self.symbols))
+        )
+
+    def has_day(self, day: date) -> bool:
+        return (self.first is None or day >= self.first) and (self.last is None or day <= self.last)
+
+    def choose(self, known: Iterable[Pair]) -> list[Pair]:
+        """Return the pairs that are asked about, in order.
+
+        Raises:
+            ConfigError: a word that chooses nothing, naming what there is.
+        """
+        pairs = sorted(set(known))
+        for option, wanted, there in (
+            ("--exchange", [self.exchange] if self.exchange else [], {series.exchange for series, _ in pairs}),
+            ("--market-type", [self.market_type] if self.market_type else [], {s.market_type for s, _ in pairs}),
+            ("--dataset", self.datasets, {series.dataset for series, _ in pairs}),
+        ):
+            for value in wanted:
+                _require(option, value, there, {value})
+        for symbol in self.symbols:
+            _require("--symbol", symbol, {found for _, found in pairs}, _spellings(symbol))
+        chosen = [(series, symbol) for series, symbol in pairs if self.has(series, symbol)]
+        if not chosen:
+            raise ConfigError("nothing that is known matches all the filters together; see `crypto-assets status`")
+        return chosen
+
+
+def _require(option: str, value: str, there: set[str], spellings: set[str]) -> None:
+    if spellings & there:
+        return
+    close = get_close_matches(value, there, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"there is: {', '.join(sorted(there)[:12]) or 'nothing yet'}"
+    raise ConfigError(f"{option} {value}: nothing of it is known; {hint}")
+
+
+def _spellings(symbol: str) -> set[str]:
+    """Return the unified symbols that a text may mean: with a settle currency one, else one for each market type."""
+    found = set()
+    for market_type in MARKET_TYPES:
+        try:
+            found.add(unified_symbol(symbol, market_type))
+        except ValueError:
+            continue
+    return found
