@@ -29,6 +29,9 @@ def main() -> None:
     with archive(1, 1, trades, "trades") as (trades_url, names):
         for warehouse in (False, True):
             _pairs(results, Scenario(trades_url, "trades", names, 1, warehouse), runs)
+        _check(results, "trades", Scenario(trades_url, "trades", names, 1, warehouse=False), runs)
+    with archive(1, 1, trades // 4, "trades") as (trades_url, names):
+        _check(results, "a quarter of the trades", Scenario(trades_url, "trades", names, 1, warehouse=False), runs)
     if given.json:
         given.json.write_text(json.dumps(results.as_json(), indent=1))
     report.show(results, quick=given.quick)
@@ -46,8 +49,15 @@ def _bars(results: Results, scenario: Scenario, runs: int) -> None:
         _pair(results, "files", scenario, number)
         _note(results, "files engine", number, measure.engine(scenario))
         _note(results, "one symbol ours", number, measure.ours(one))
+        _note(results, "compared ours", number, measure.ours(replace(scenario, compared=("ohlcv_1h", "ohlcv_1d"))))
+    _check(results, "files", scenario, runs)
     _say("first line")
     results.launched = measure.launched(scenario, runs + 1)
+
+
+def _check(results: Results, name: str, scenario: Scenario, runs: int) -> None:
+    for number in range(runs):
+        _note(results, f"{name} validate", number, measure.validated(scenario))
 
 
 def _pairs(results: Results, scenario: Scenario, runs: int) -> None:

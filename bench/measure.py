@@ -53,6 +53,27 @@ def ours(scenario: Scenario) -> Sample:
         )
 
 
+def validated(scenario: Scenario) -> Sample:
+    """Collect, then check all of it again; only the check counts."""
+    with Home(scenario) as home:
+        days = ("--from", FIRST.isoformat(), "--to", scenario.last.isoformat())
+        prepared = home.folder / "collected.json"
+        run(
+            "bench.ours",
+            "cli",
+            str(prepared),
+            "collect",
+            *days,
+            environment=home.environment,
+            log=home.folder / "ours.log",
+        )
+        stamps, before = home.folder / "stamps.json", home.postgres_cpu()
+        log = home.folder / "validate.log"
+        cost = run("bench.ours", "cli", str(stamps), "validate", environment=home.environment, log=log)
+        rows = home.rows("SELECT sum(rows) FROM collection.partitions WHERE failed_checks = '{}'")
+        return Sample(cost, rows, home.postgres_cpu() - before)
+
+
 def engine(scenario: Scenario) -> Sample:
     """Run the pipeline alone, in a process that never imports Dagster."""
     with Home(scenario) as home:
@@ -79,13 +100,20 @@ def _parts(cpu: Mapping[str, float], total: float) -> dict[str, float]:
 
     start-up: imports, definitions, looking symbols up, until Dagster is asked to execute. orchestration: what Dagster does
     from there to the op's first line (the run and its planned events), the reports of the batches, and what follows the
-    engine. engine: the pipeline without its reports. end: the command's own summary and leaving.
+    engine but the closing. engine: the pipeline without its reports. checks: what of the engine goes into checks and
+    comparisons, and all of the closing: incidents, scores. end: the command's own summary and leaving.
     """
     reports = cpu["report"]
     return {
         "start-up": cpu["execute"],
-        "orchestration": cpu["first line"] - cpu["execute"] + reports + cpu["executed"] - cpu["engine done"],
+        "orchestration": cpu["first line"]
+        - cpu["execute"]
+        + reports
+        + cpu["executed"]
+        - cpu["engine done"]
+        - cpu["closing"],
         "engine": cpu["engine done"] - cpu["first line"] - reports,
+        "checks": cpu["checks"],
         "end": total - cpu["executed"],
     }
 
@@ -103,6 +131,6 @@ def _stored(home: Home, scenario: Scenario) -> int:
 
 
 def _require(files: int, scenario: Scenario) -> None:
-    expected = len(scenario.coins) * scenario.days
+    expected = len(scenario.coins) * scenario.days * (1 + len(scenario.compared))
     if files != expected:
         raise SystemExit(f"expected {expected} Parquet files, found {files}")

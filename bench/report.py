@@ -14,7 +14,7 @@ from rich.table import Table
 
 from bench.measure import Sample
 
-FILES_RATIO, TRADES_RATIO, ORCHESTRATION_SHARE, FIRST_LINE_S = 2.0, 1.5, 0.10, 5.0
+FILES_RATIO, TRADES_RATIO, ORCHESTRATION_SHARE, FIRST_LINE_S, CHECKS_SHARE = 2.0, 1.5, 0.10, 5.0, 0.30
 
 
 @dataclass(slots=True)
@@ -50,6 +50,8 @@ class Results:
         many, one = self.peak("files ours"), self.peak("one symbol ours")
         cli = self.median("files ours", lambda s: s.first_line_s or 0.0)
         launched = max(seconds for seconds, _ in self.launched)
+        checks = 100 * self.part("compared ours", "checks") / self.cpu("files ours")
+        whole, quarter = self.peak("trades validate"), self.peak("a quarter of the trades validate")
         return [
             _at_most(f"{self.files} files of 1m bars", self.ratio("files"), FILES_RATIO, "{:.2f} × floor"),
             _at_most(f"{self.trades:,} trades, lake", self.ratio("trades to lake"), TRADES_RATIO, "{:.2f} × floor"),
@@ -62,6 +64,19 @@ class Results:
             _at_most("orchestration", 100 * share, 100 * ORCHESTRATION_SHARE, "{:.1f} % of the CPU"),
             _at_most("first line of the op, launched", launched, FIRST_LINE_S, "{:.2f} s"),
             _at_most("first line of the op, `crypto-assets collect`", cli, FIRST_LINE_S, "{:.2f} s"),
+            _at_most(
+                f"all checks of {self.files} files, and of the 1h and 1d bars beside them",
+                checks,
+                100 * CHECKS_SHARE,
+                "{:.1f} % of the CPU that collects these files",
+            ),
+            _at_most(
+                f"peak memory, {self.trades:,} trades checked",
+                whole,
+                quarter * 1.1,
+                "{:.0f} MB",
+                f"as {self.trades // 4:,} trades, ± 10 %",
+            ),
             # The allocator keeps more or less from run to run; a tenth is less than that.
             _at_most(f"peak memory, {self.files} files", many, one * 1.1, "{:.0f} MB", f"as {self.days} files, ± 10 %"),
         ]
@@ -94,10 +109,18 @@ _GOAL_COLUMNS = ("goal", "wanted", "found", "met")
 _NAMES = {
     "files": "{files} files of 1m bars",
     "one symbol": "{days} files of one symbol",
+    "compared": "the same with bars of 1h and 1d",
+    "trades": "{trades:,} trades, one day",
+    "a quarter of the trades": "a quarter of these trades",
     "trades to lake": "{trades:,} trades, one day, lake",
     "trades to both": "{trades:,} trades, one day, lake and Postgres",
 }
-_WAYS = {"floor": "floor", "ours": "crypto-assets collect", "engine": "pipeline without Dagster"}
+_WAYS = {
+    "floor": "floor",
+    "ours": "crypto-assets collect",
+    "engine": "pipeline without Dagster",
+    "validate": "crypto-assets validate",
+}
 
 
 def _costs(results: Results) -> list[list[str]]:
@@ -106,7 +129,8 @@ def _costs(results: Results) -> list[list[str]]:
         pair, _, way = name.rpartition(" ")
         floor = f"{pair} floor"
         what = _NAMES[pair].format(files=results.files, days=results.days, trades=results.trades)
-        rows = results.median(f"{pair} ours", lambda s: s.rows)  # the floor's are the same, or it would have ended
+        # The floor's rows are the same, or it would have ended.
+        rows = results.median(f"{pair} ours" if way == "floor" else name, lambda s: s.rows)
         wall = results.median(name, lambda s: s.cost.wall_s)
         ratio = "" if floor not in results.samples else "1" if way == "floor" else ""
         if floor in results.samples and way != "floor":
@@ -123,7 +147,7 @@ def _costs(results: Results) -> list[list[str]]:
             ]
         )
         if way == "ours":
-            parts = ("start-up", "orchestration", "engine", "end")
+            parts = ("start-up", "orchestration", "engine", "checks", "end")
             lines += [[f"  of it {part}", f"{results.part(name, part):.2f}", *[""] * 5] for part in parts]
     return lines
 

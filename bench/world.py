@@ -36,6 +36,8 @@ class Scenario:
     coins: tuple[str, ...]
     days: int
     warehouse: bool
+    compared: tuple[str, ...] = ()
+    """Further datasets that are collected too, to be compared with."""
 
     @property
     def dataset(self) -> str:
@@ -59,7 +61,7 @@ class Scenario:
         entry = {
             "exchange": "binance",
             "market_type": "spot",
-            "datasets": [self.dataset],
+            "datasets": [self.dataset, *self.compared],
             "symbols": [f"{coin}/USDT" for coin in self.coins],
             "start": FIRST,
         }

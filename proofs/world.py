@@ -51,11 +51,14 @@ def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = 120.0, 
 
 
 @contextlib.contextmanager
-def sandbox(coins: Sequence[str], last: date, trades_per_day: int = 1_500) -> Iterator[SandboxProcess]:
-    """Serve 1m bars of some coins, from FIRST to `last`, from a process of its own."""
+def sandbox(
+    coins: Sequence[str], last: date, trades_per_day: int = 1_500, *, linear: bool = False
+) -> Iterator[SandboxProcess]:
+    """Serve some coins on spot, with `linear` as futures too, from FIRST to `last`, from a process of its own."""
     symbols = ",".join(f"{coin}USDT" for coin in coins)
     span = ("--from", FIRST.isoformat(), "--to", last.isoformat(), "--trades-per-day", str(trades_per_day))
-    with SandboxProcess("--symbols", symbols, "--market-types", "spot", *span) as process:
+    markets = "spot,linear" if linear else "spot"
+    with SandboxProcess("--symbols", symbols, "--market-types", markets, *span) as process:
         yield process
 
 
@@ -66,17 +69,10 @@ class Home:
         self, exchange: SandboxProcess, coins: Sequence[str], variables: Mapping[str, str] | None = None
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="crypto-assets-proof-"))
-        entry = {
-            "exchange": "binance",
-            "market_type": "spot",
-            "datasets": ["ohlcv_1m"],
-            "symbols": [f"{coin}/USDT" for coin in coins],
-            "start": FIRST,
-            "rest": False,
-        }
-        urls = {"archive_url": exchange.archive_url, "listing_url": exchange.listing_url}
+        self._coins = coins
+        self._urls = {"archive_url": exchange.archive_url, "listing_url": exchange.listing_url}
         config = self.folder / "collection.yaml"
-        config.write_text(yaml.safe_dump({"exchanges": {"binance": urls}, "series": [entry]}, sort_keys=False))
+        self.configure(spot=["ohlcv_1m"])
         self.environment = environment() | {
             "CRYPTO_ASSETS_HOME": str(self.folder),
             "CRYPTO_ASSETS_CONFIG": str(config),
@@ -87,6 +83,22 @@ class Home:
         for name in _NOT_OURS:
             if name not in (variables or {}) and name != "CRYPTO_ASSETS_POSTGRES_DURABLE":
                 self.environment.pop(name, None)
+
+    def configure(self, **datasets: Sequence[str]) -> None:
+        """Write the collection: these datasets of all coins, by market type."""
+        entries = [
+            {
+                "exchange": "binance",
+                "market_type": market_type,
+                "datasets": list(names),
+                "symbols": [f"{coin}/USDT" for coin in self._coins],
+                "start": FIRST,
+                "rest": False,
+            }
+            for market_type, names in datasets.items()
+        ]
+        content = {"exchanges": {"binance": self._urls}, "series": entries}
+        (self.folder / "collection.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 
     def __enter__(self) -> Self:
         self.url = ensure_server(self.folder, durable=False)
