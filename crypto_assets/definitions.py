@@ -5,10 +5,12 @@ import warnings
 import dagster as dg
 
 from crypto_assets.assets import build_assets
-from crypto_assets.automation import build_automation
+from crypto_assets.automation import build_automation, build_jobs
 from crypto_assets.config import Collection, load_collection, settings
 from crypto_assets.health import build_health
 from crypto_assets.io_managers import LakeIOManager, WarehouseIOManager
+from crypto_assets.quality_asset import build_quality
+from crypto_assets.quarantine_asset import build_quarantine
 from crypto_assets.recovery import build_recovery
 from crypto_assets.resources import CollectorResource, LakeResource, PostgresResource
 
@@ -22,10 +24,13 @@ def build(collection: Collection) -> dg.Definitions:
     lake, postgres = LakeResource(), PostgresResource()
     sensors, schedules = build_automation(collection)
     health, health_sensor = build_health(collection)
+    quarantine, quarantine_sensor = build_quarantine(collection)
+    quality, quality_sensor = build_quality(collection)
     return dg.Definitions(
-        assets=[*build_assets(collection), *health],
-        sensors=[*sensors, build_recovery(collection), health_sensor],
+        assets=[*build_assets(collection), *health, *quarantine, *quality],
+        sensors=[*sensors, build_recovery(collection), health_sensor, quarantine_sensor, quality_sensor],
         schedules=schedules,
+        jobs=build_jobs(collection),
         resources={
             "lake": lake,
             "postgres": postgres,

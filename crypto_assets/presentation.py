@@ -5,10 +5,10 @@ Markdown below 1,000 characters is shown inline, longer one behind a link, so bo
 
 from __future__ import annotations
 
-import base64
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +16,12 @@ import pyarrow as pa
 from crypto_assets.collection.frames import approximate
 from crypto_assets.model import Series
 
-_WIDTH, _HEIGHT, _CANDLES = 192, 60, 24
-_SHOWN_WIDTH = 480
+_CANDLES = 24
+_PRICES, _VOLUME = 60, 16
+_HEIGHT = _PRICES + 2 + _VOLUME
+
+_PLAIN = "/:=',.-;"
+"""Characters of the drawing that a URL in Markdown may have as they are; base64 would take a third more."""
 
 
 def preview(rows: pa.Table, count: int = 3) -> str:
@@ -48,31 +52,37 @@ def evidence_text(value: Any) -> str:
 def candles(rows: pa.Table, series: Series) -> str | None:
     """Return a chart of the day's bars, merged to 24 at most, as a Markdown image; None for a day of fewer than two bars.
 
-    Green rises, red falls; the height spans the day's lowest to highest price.
+    Green rises, red falls; their height spans the day's lowest to highest price. Grey below is volume, from nothing to the
+    most.
     """
     if series.table != "ohlcv" or rows.num_rows < 2:
         return None
-    open_, high, low, close = (approximate(rows.column(name)) for name in ("open", "high", "low", "close"))
+    open_, high, low, close, volume = (
+        approximate(rows.column(name)) for name in ("open", "high", "low", "close", "volume")
+    )
     groups = min(_CANDLES, len(open_))
     edges = np.linspace(0, len(open_), groups + 1).astype(int)
     opens, closes = open_[edges[:-1]], close[edges[1:] - 1]
     highs, lows = np.maximum.reduceat(high, edges[:-1]), np.minimum.reduceat(low, edges[:-1])
+    volumes = np.add.reduceat(volume, edges[:-1])
     bottom, top = lows.min(), highs.max()
-    scale = (_HEIGHT - 2) / (top - bottom) if top > bottom else 0.0
+    scale = (_PRICES - 2) / (top - bottom) if top > bottom else 0.0
+    heights = (volumes / (volumes.max() or 1.0) * _VOLUME).round().astype(int)
 
     def y(prices: np.ndarray) -> list[int]:
         return [int(value) for value in (1 + (top - prices) * scale).round()]
 
-    paths = {"rise": ["", ""], "fall": ["", ""]}
+    wicks, rises, falls = "", "", ""
     for place, (o, h, lo, c) in enumerate(zip(y(opens), y(highs), y(lows), y(closes), strict=True)):
-        x = 4 + place * 8
-        path = paths["rise" if c <= o else "fall"]
-        path[0] += f"M{x} {h}V{lo}"
-        path[1] += f"M{x} {max(o, c)}V{min(o, c) - (o == c)}"
-    drawing = "".join(
-        f'<path stroke="{colour}" d="{wick}"/><path stroke="{colour}" stroke-width="5" d="{body}"/>'
-        for (wick, body), colour in zip(paths.values(), ("#185", "#c33"), strict=True)
-        if wick
+        wicks += f"M{place},{h}V{lo}"
+        body = f"M{place},{max(o, c)}V{min(o, c) - (o == c)}"
+        rises, falls = (rises + body, falls) if c <= o else (rises, falls + body)
+    bars = "".join(f"V{_HEIGHT - height}h1" for height in heights.tolist())
+    # A candle is one unit wide whatever the scale of prices, which keeps the numbers short.
+    svg = (
+        f"<svg xmlns='http://www.w3.org/2000/svg' width='480' height='200' viewBox='-.5,0,{groups},{_HEIGHT}' "
+        "preserveAspectRatio='none' stroke-width='.7'>"
+        f"<path fill='#aab' d='M-.5,{_HEIGHT}{bars}V{_HEIGHT}'/><path stroke='#778' stroke-width='.1' d='{wicks}'/>"
+        f"<path stroke='#185' d='{rises}'/><path stroke='#c33' d='{falls}'/></svg>"
     )
-    svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="{_SHOWN_WIDTH}" viewBox="0 0 {_WIDTH} {_HEIGHT}">{drawing}</svg>'
-    return f"![candles](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
+    return f"![candles](data:image/svg+xml,{quote(svg, safe=_PLAIN)})"

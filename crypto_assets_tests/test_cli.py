@@ -56,6 +56,10 @@ SAYS = {
     ("runs",): "Show what is running",
     ("demo",): "Collect from the sandbox exchange",
     ("corrections",): "Show the stored days that were replaced",
+    ("incidents",): "Show outages of exchanges",
+    ("validate",): "Check stored days again with all checks",
+    ("quality",): "Show quality scores from 0 to 1",
+    ("delays",): "Show how long after the end of a day or month its files appear",
     ("selftest",): "Let an exchange on this machine do everything wrong",
 }
 
@@ -290,8 +294,8 @@ def test_gaps_for_people_join_equal_days(story: Story) -> None:
     assert len(lines) == 3
     assert lines[0].startswith(f"binance spot BTC/USDT ohlcv_1m 2024-01-04: missing: {key_of(date(2024, 1, 4))}")
     assert lines[1:] == [
-        "binance spot BTC/USDT ohlcv_1m 2024-01-06 … 2024-01-07 (2 days): absent: never collected",
-        "binance spot ETH/USDT ohlcv_1m 2024-01-01 … 2024-01-07 (7 days): absent: never collected",
+        "binance spot BTC/USDT ohlcv_1m 2024-01-06 … 2024-01-07 (2 days): absent: never collected [our_failure]",
+        "binance spot ETH/USDT ohlcv_1m 2024-01-01 … 2024-01-07 (7 days): absent: never collected [our_failure]",
     ]
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from crypto_assets.assets import plan, warehouse_assets
-from crypto_assets.checks import checks_of
+from crypto_assets.assets import plan, rules_for, warehouse_assets
+from crypto_assets.checks import rules_of
 from crypto_assets.collection.pipeline import Target
 from crypto_assets.config import parse_collection
 from crypto_assets.model import Series, State, days_between
@@ -44,7 +44,10 @@ ASSETS = {
     "warehouse/binance/linear/BTC-USDT/ohlcv": "warehouse_binance_linear",
     "warehouse/binance/linear/BTC-USDT/funding_rates": "warehouse_binance_linear",
     "binance/health": "exchanges",
+    "binance/quarantine": "exchanges",
+    "binance/quality": "exchanges",
 }
+OBSERVED = {"binance/health", "binance/quality", "binance/quarantine"}
 """Every asset and its group."""
 
 
@@ -115,17 +118,26 @@ def test_every_lake_asset_has_the_checks_of_its_dataset(graph):
     found: dict[str, set[str]] = {}
     for check in graph.asset_check_keys:
         found.setdefault(check.asset_key.to_user_string(), set()).add(check.name)
-    tables = {
-        name: "ohlcv" if "ohlcv_" in name else name.rpartition("/")[2]
+    series = {
+        name: Series.named(*name.split("/")[:2], name.rpartition("/")[2])
         for name in ASSETS
-        if "/BTC-" in name or "/ETH-" in name
-        if "warehouse" not in name
+        if ("/BTC-" in name or "/ETH-" in name) and "warehouse" not in name
     }
-    assert found == {name: {check.name for check in checks_of(table)} for name, table in tables.items()}
+    assert found == {name: {rule.name for rule in rules_of(one)} for name, one in series.items()}
     assert "complete" in found["binance/spot/BTC-USDT/trades"]
 
 
-def test_an_entry_is_one_op_that_takes_any_range_in_one_run_and_has_a_sensor_and_two_schedules(mine):
+def test_a_series_is_not_compared_with_one_that_nobody_collects():
+    alone = parse_collection({"series": [entry(["trades", "ohlcv_1h"], ["BTC/USDT"], FIRST)]})
+    absent = {
+        dataset: {rule.name for rule in rules_of(series)} - {rule.name for rule in rules_for(alone, series, "BTC/USDT")}
+        for dataset in ("trades", "ohlcv_1h")
+        if (series := Series.named("binance", "spot", dataset))
+    }
+    assert absent == {"trades": {"agrees_with_bars", "price_band"}, "ohlcv_1h": {"agrees_with_shorter"}}
+
+
+def test_an_entry_is_one_op_that_takes_any_range_in_one_run_and_has_a_sensor_and_three_schedules(mine):
     repository = mine.definitions().get_repository_def()
     ops = {name: {key.to_user_string() for key in keys} for name, keys in _ops(repository).items()}
     assert ops == {
@@ -138,19 +150,21 @@ def test_an_entry_is_one_op_that_takes_any_range_in_one_run_and_has_a_sensor_and
     assert {sensor.name for sensor in repository.sensor_defs} == {f"new_files_{name}" for name in ops} | {
         "recovery",
         "health",
+        "quarantine",
+        "quality",
     }
     assert {schedule.name for schedule in repository.schedule_defs} == {
-        f"{kind}_{name}" for kind in ("daily", "fill_gaps") for name in ops
+        f"{kind}_{name}" for kind in ("daily", "fill_gaps", "reconcile") for name in ops
     }
     # Nothing is collected before somebody asks for it; what a killed run left is mended from the start.
     running = {s.name for s in repository.sensor_defs if s.default_status is dg.DefaultSensorStatus.RUNNING}
-    assert running == {"recovery", "health"}
+    assert running == {"recovery", "health", "quarantine", "quality"}
 
 
 def _ops(repository: dg.RepositoryDefinition) -> dict[str, set[dg.AssetKey]]:
     found: dict[str, set[dg.AssetKey]] = {}
     for node in repository.asset_graph.asset_nodes:
-        if node.key.path[-1] != "health":  # observed, not made by an op
+        if node.key.to_user_string() not in OBSERVED:  # observed, not made by an op
             found.setdefault(node.assets_def.op.name, set()).add(node.key)
     return found
 
@@ -277,7 +291,7 @@ def test_the_commands_that_the_readme_gives_for_ci_work_as_they_stand(mine):
 
     done = _shell(mine, listing)
     assert done.returncode == 0, done.stderr
-    assert set(done.stdout.split()) == set(ASSETS) - {"binance/health"}  # nothing there to materialise
+    assert set(done.stdout.split()) == set(ASSETS) - OBSERVED  # nothing there to materialise
 
     assert "binance/spot/BTC-USDT/ohlcv_1m" in materialize
     assert "2024-01-01...2024-01-31" in materialize

@@ -1,0 +1,51 @@
+"""`report`: what is there, what lacks and why, and whether it can be trusted, as pictures and one page."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+
+from crypto_assets.commands.console import err, out
+from crypto_assets.commands.options import DAY, filters, load_configured, with_ledger
+
+
+@click.command()
+@filters
+@click.option("--from", "first", type=DAY, help="First day, UTC, included; default: the first that there is any of.")
+@click.option("--to", "last", type=DAY, help="Last day, UTC, included; default: yesterday.")
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("report"),
+    show_default=True,
+    help="Folder for report.html and the pictures.",
+)
+@click.option("--open", "opens", type=click.Choice(["yes", "no"]), default="no", help="Open the page in the browser.")
+@click.option("--demo", "of_demo", is_flag=True, help="Of what `crypto-assets demo` collected.")
+def report(first: date | None, last: date | None, folder: Path, opens: str, of_demo: bool, **given: Any) -> None:
+    """Write what is there, what lacks and why, and how good it is: pictures, and one page that needs no network."""
+    from crypto_assets.demo import LAST, demo_environment
+    from crypto_assets.quality.query import Query
+    from crypto_assets.quality.report import bars_of, write_report
+    from crypto_assets.quality.report_facts import read_facts
+    from crypto_assets.quality.report_page import verdict
+    from crypto_assets.resources import LakeResource
+
+    query = Query(**given, first=first, last=last or (LAST if of_demo else None))
+    with demo_environment() if of_demo else nullcontext(), err.status("reading"):
+        collection = load_configured()
+        facts = with_ledger(lambda ledger: read_facts(ledger, collection, query))
+        files = write_report(facts, bars_of(LakeResource().lake(), facts), folder)
+    out.print(verdict(facts), markup=False)
+    out.print(f"{files[0]}  and {len(files) - 1} pictures", markup=False)
+    if opens == "yes":
+        click.launch(files[0].resolve().as_uri())
+
+
+COMMANDS = (report,)

@@ -1,0 +1,94 @@
+"""The quality of an exchange as the UI shows it: pictures and numbers, observed when something changed."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from datetime import timedelta
+
+import dagster as dg
+import psycopg
+import pytest
+import time_machine
+from matplotlib.image import imread
+
+from crypto_assets.quality.charts import LIGHT
+from crypto_assets.quality.charts.strip import INLINE
+from crypto_assets.quality_asset import PICTURES_BYTES, build_quality, quality_key
+from crypto_assets.resources import PostgresResource
+from crypto_assets_tests.quality import ledger_rows
+
+EVENT_BYTES = 150_000
+
+
+class Ticks:
+    """The sensor, tick after tick."""
+
+    def __init__(self, url: str) -> None:
+        (self.spec,), self._sensor = build_quality(ledger_rows.collection())
+        self._postgres = PostgresResource(url=url)
+        self._cursor: str | None = None
+
+    def __call__(self) -> list[dg.AssetObservation] | str:
+        """Return what a tick observes, or why it does not."""
+        with dg.build_sensor_context(cursor=self._cursor) as context:
+            result = self._sensor(context, postgres=self._postgres)
+        if isinstance(result, dg.SkipReason):
+            return str(result.skip_message)
+        self._cursor = result.cursor
+        return list(result.asset_events)
+
+
+@pytest.fixture
+def ticks(postgres_url):
+    ledger_rows.fill(postgres_url)
+    with time_machine.travel(ledger_rows.NOW, tick=False):
+        yield Ticks(postgres_url)
+
+
+def test_the_pictures_and_numbers_of_an_exchange_are_those_of_the_ledger_and_small(ticks):
+    assert ticks.spec.key == quality_key("binance")
+    (event,) = ticks()
+    metadata = {name: value.value for name, value in event.metadata.items()}
+    assert metadata["verdict"] == "Not complete: 7 of 60 days lack"
+    assert (metadata["days"], metadata["days lacking"], metadata["days missing"], metadata["days available"]) == (
+        60,
+        7,
+        2,
+        49,
+    )
+    assert metadata["share complete"] == pytest.approx(53 / 60)
+    assert (metadata["score"], metadata["days below the threshold"]) == (pytest.approx(0.9979), 1)
+    assert len(metadata["overview"]) < INLINE
+    svg = base64.b64decode(re.search(r"base64,([^)]+)", metadata["overview"])[1]).decode()
+    assert f"<path stroke='{LIGHT.states['missing']}' d='M8 1H10'/>" in svg, "the 9th and 10th of 30 days"
+    pictures = {name: metadata[name] for name in ("Coverage", "Gaps", "Quality", "Publication delay")}
+    for text in pictures.values():
+        (data,) = re.findall(r"^!\[[^\]]{30,}\]\(data:image/png;base64,([^)]+)\)$", text)
+        assert imread(io.BytesIO(base64.b64decode(data))).shape[1] == 960
+    assert sum(map(len, pictures.values())) <= PICTURES_BYTES
+    assert sum(len(str(value)) for value in metadata.values()) < EVENT_BYTES
+
+
+def test_a_tick_observes_again_only_when_something_changed(ticks, postgres_url):
+    assert len(ticks()) == 1
+    assert ticks() == "nothing changed"
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute(
+            "UPDATE collection.partitions SET state = 'available', updated_at = %s WHERE state = 'missing'",
+            (ledger_rows.NOW + timedelta(minutes=1),),
+        )
+    (event,) = ticks()
+    assert event.metadata["verdict"].value == "Not complete: 5 of 60 days lack"
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute("UPDATE collection.partitions SET updated_at = %s", (ledger_rows.NOW + timedelta(hours=1),))
+    assert ticks() == [], "looked at, and nothing that is shown is another"
+
+
+def test_nothing_collected_yet_is_shown_as_that(postgres_url):
+    with time_machine.travel(ledger_rows.NOW, tick=False):
+        (event,) = Ticks(postgres_url)()
+    assert event.metadata["verdict"].value == "Not complete: 60 of 60 days lack"
+    assert event.metadata["days never collected"].value == 60
+    assert "score" not in event.metadata
