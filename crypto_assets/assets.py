@@ -29,7 +29,6 @@ from crypto_assets.reporting import Reporter, failure_metadata, failure_text
 from crypto_assets.resources import CollectorResource, LakeResource, PostgresResource
 from crypto_assets.stopping import COMMAND_LINE, asked_by, cancelled_if_stopped
 
-
 COMPARE_TAG = "crypto_assets/compare"
 """Tag of a run that only checks: the sources that stored days are compared with too, `monthly`, `rest` or both."""
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
-from crypto_assets.model import path_symbol
+from crypto_assets.model import NOT_JUDGED, path_symbol
 
 
 def names(series: Any, symbol: str) -> dict[str, str]:
@@ -51,7 +51,7 @@ def record_table(records: Sequence[Any]) -> Table:
                 states,
                 sum(r.rows or 0 for r in mine),
                 sum(r.size_bytes or 0 for r in mine),
-                sum(len(r.findings) for r in mine),
+                sum(NOT_JUDGED not in finding for r in mine for finding in r.findings.values()),
                 failed,
             )
         )

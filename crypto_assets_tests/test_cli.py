@@ -57,6 +57,10 @@ SAYS = {
     ("demo",): "Collect from the sandbox exchange",
     ("corrections",): "Show the stored days that were replaced",
     ("incidents",): "Show outages of exchanges",
+    ("lock",): "Write name, version and sha256 of every file behind a question",
+    ("verify",): "Tell whether the very data of a lock file is there",
+    ("quarantine",): "List the files that were refused",
+    ("report",): "Write what is there, what lacks and why",
     ("validate",): "Check stored days again with all checks",
     ("quality",): "Show quality scores from 0 to 1",
     ("delays",): "Show how long after the end of a day or month its files appear",
@@ -149,7 +153,7 @@ def test_the_demo_shows_what_was_stored_and_checked(demo: Demo) -> None:
         assert cells[f"binance/spot/{name}-USDT/ohlcv_1m"][:5] == ["11", "10", "1", "0", "14,400"]
     assert cells["binance/linear/ETH-USDT/ohlcv_1h"][:5] == ["11", "10", "1", "0", "240"]
     assert cells["binance/linear/BTC-USDT/funding_rates"][:5] == ["11", "10", "1", "0", "30"]
-    assert cells["binance/spot/BTC-USDT/ohlcv_1m"][-2:] == ["60", "0"], "six checks on each of ten days"
+    assert cells["binance/spot/BTC-USDT/ohlcv_1m"][-2:] == ["89", "0"], "eight checks a day, nine midnights"
     assert all(line[-1] == "0" for line in cells.values()), "failed checks"
     assert "165 days asked for: 150 available, 15 no_data" in demo.first.out
     assert "no_data: not listed before 2024-01-01: the archive's first file" in demo.first.out

@@ -61,8 +61,9 @@ class PartitionRecord:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Coverage of one symbol of a series: days by state, rows and bytes stored, check results, first and last day known.
+    """Coverage of one symbol of a series: days by state, rows and bytes stored, first and last day known.
 
+    `checks` counts results of checks that had something to judge by.
     `corrections` counts how often rows of a stored day were replaced by others.
     """
 
@@ -270,7 +271,7 @@ class Ledger(Database):
             FROM (
                 SELECT exchange, market_type, symbol, dataset, state, count(*) AS days,
                     coalesce(sum(rows), 0) AS rows, coalesce(sum(size_bytes), 0) AS size_bytes,
-                    sum((SELECT count(*) FROM jsonb_object_keys(findings))) AS checks,
+                    sum((SELECT count(*) FROM jsonb_each(findings) f WHERE NOT f.value ? 'not_judged')) AS checks,
                     sum(cardinality(failed_checks)) AS failed, sum(corrections) AS corrections,
                     min(day) AS first_day, max(day) AS last_day
                 FROM collection.partitions GROUP BY 1, 2, 3, 4, 5

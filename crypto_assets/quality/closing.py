@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from crypto_assets.collection.comparing import Comparer, in_lake
 from crypto_assets.collection.days import Target
+from crypto_assets.collection.journal import Journal
 from crypto_assets.collection.revising import Revision, revise
 from crypto_assets.config import Collection
 from crypto_assets.errors import StoredDataError
 from crypto_assets.model import Partition, Series
 from crypto_assets.quality.incidents import refresh_incidents
 from crypto_assets.quality.scorebook import refresh_scores
+from crypto_assets.storage.lake import symbol_folder
 
 if TYPE_CHECKING:
     from crypto_assets.collection.ledger import Ledger
@@ -70,6 +72,8 @@ def _compare(comparer: Comparer, lake: Lake, ledger: Ledger, series: Series, par
                 revisions.append(Revision(partition, rows.stored.sha256, findings))
         except StoredDataError:
             continue  # `validate` says so; a comparison is not the place
-    with ledger.transaction() as connection:
+    folders = sorted({symbol_folder(series, revision.partition.symbol) for revision in revisions})
+    with Journal(lake, ledger).alone(folders) as connection:
         revise(connection, series, revisions)
+        connection.commit()
     return len(revisions)

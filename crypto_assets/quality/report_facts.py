@@ -212,8 +212,8 @@ ORDER BY exchange, market_type, dataset, first, state
 
 _TOTALS = """
 SELECT place, coalesce(sum(rows), 0), coalesce(sum(size_bytes), 0),
-    coalesce(sum((SELECT count(*) FROM jsonb_object_keys(findings))), 0), coalesce(sum(cardinality(failed_checks)), 0),
-    coalesce(sum(corrections), 0)
+    coalesce(sum((SELECT count(*) FROM jsonb_each(findings) f WHERE NOT f.value ? 'not_judged')), 0),
+    coalesce(sum(cardinality(failed_checks)), 0), coalesce(sum(corrections), 0)
 FROM days GROUP BY place
 """
 

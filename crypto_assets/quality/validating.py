@@ -19,6 +19,7 @@ from crypto_assets.collection.comparing import Comparer, Pieces, asked_before
 from crypto_assets.collection.days import Target
 from crypto_assets.collection.delays import Delays
 from crypto_assets.collection.flow import BATCH_DAYS, BATCH_ROWS
+from crypto_assets.collection.journal import Journal
 from crypto_assets.collection.memory import use_steady_allocators
 from crypto_assets.collection.near import read_near
 from crypto_assets.collection.pipeline import Tally
@@ -41,6 +42,7 @@ from crypto_assets.model import (
     StoredFile,
 )
 from crypto_assets.quality.asking import Asker
+from crypto_assets.storage.lake import symbol_folder
 
 if TYPE_CHECKING:
     from crypto_assets.collection.ledger import Ledger, PartitionRecord
@@ -88,6 +90,7 @@ class Validator:
         self._stop = stop or threading.Event()
         self._comparer = Comparer(lake, ledger)
         self._delays = Delays(ledger)
+        self._journal = Journal(lake, ledger)
 
     def run(self, targets: Sequence[Target]) -> Tally:
         """Check the stored days of some targets; days that are not stored are left out.
@@ -198,11 +201,14 @@ class Validator:
             else:
                 broken = {STORED_FILE: Finding(False, {"problem": day.problem})}
                 revisions.append(Revision(day.partition, sha256, broken))
-        with self._ledger.transaction() as connection:
+        folders = sorted({symbol_folder(series, day.partition.symbol) for day in batch})
+        # As one publishes: two who revise days of a symbol in another order would wait for each other.
+        with self._journal.alone(folders) as connection:
             states = revise(connection, series, revisions)
             profiles = [near.get(p.symbol, p.day) for p in partitions if found[p][0].profile is not None]
             write_profiles(connection, series, [profile for profile in profiles if profile is not None])
             revise_beside(connection, series, near, partitions)
+            connection.commit()
         return [
             self._outcome(series, day, revision.findings, states.get(day.partition))
             for day, revision in zip(batch, revisions, strict=True)

@@ -77,6 +77,7 @@ _STATEMENTS = (
         PRIMARY KEY (exchange, market_type, symbol, dataset, day, scored_at)
     )
     """,
+    "CREATE INDEX quality_scored_at ON collection.quality (scored_at)",
     "COMMENT ON TABLE collection.quality IS 'Scores from 0 to 1, docs/quality.md; a row whenever a score has changed.'",
     "COMMENT ON COLUMN collection.quality.state IS 'of the day when it was scored; null: it was never collected'",
     "COMMENT ON COLUMN collection.quality.total IS 'weighted mean of those that could be judged; null: none could'",
