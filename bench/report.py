@@ -50,8 +50,8 @@ class Results:
         many, one = self.peak("files ours"), self.peak("one symbol ours")
         cli = self.median("files ours", lambda s: s.first_line_s or 0.0)
         launched = max(seconds for seconds, _ in self.launched)
-        checks = 100 * self.part("compared ours", "checks") / self.cpu("files ours")
-        whole, quarter = self.peak("trades validate"), self.peak("a quarter of the trades validate")
+        checks = 100 * self.median("compared ours", lambda s: s.parts["checks"] / s.cost.cpu_s)
+        whole, half = self.peak("trades validate"), self.peak("half of the trades validate")
         return [
             _at_most(f"{self.files} files of 1m bars", self.ratio("files"), FILES_RATIO, "{:.2f} × floor"),
             _at_most(f"{self.trades:,} trades, lake", self.ratio("trades to lake"), TRADES_RATIO, "{:.2f} × floor"),
@@ -65,17 +65,17 @@ class Results:
             _at_most("first line of the op, launched", launched, FIRST_LINE_S, "{:.2f} s"),
             _at_most("first line of the op, `crypto-assets collect`", cli, FIRST_LINE_S, "{:.2f} s"),
             _at_most(
-                f"all checks of {self.files} files, and of the 1h and 1d bars beside them",
+                f"all checks of {self.files} files of 1m bars, as many of 1h and of 1d, compared with each other",
                 checks,
                 100 * CHECKS_SHARE,
-                "{:.1f} % of the CPU that collects these files",
+                "{:.1f} % of the CPU",
             ),
             _at_most(
                 f"peak memory, {self.trades:,} trades checked",
                 whole,
-                quarter * 1.1,
+                half * 1.1,
                 "{:.0f} MB",
-                f"as {self.trades // 4:,} trades, ± 10 %",
+                f"as {self.trades // 2:,} trades, ± 10 %",
             ),
             # The allocator keeps more or less from run to run; a tenth is less than that.
             _at_most(f"peak memory, {self.files} files", many, one * 1.1, "{:.0f} MB", f"as {self.days} files, ± 10 %"),
@@ -111,7 +111,7 @@ _NAMES = {
     "one symbol": "{days} files of one symbol",
     "compared": "the same with bars of 1h and 1d",
     "trades": "{trades:,} trades, one day",
-    "a quarter of the trades": "a quarter of these trades",
+    "half of the trades": "half of these trades",
     "trades to lake": "{trades:,} trades, one day, lake",
     "trades to both": "{trades:,} trades, one day, lake and Postgres",
 }

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -40,6 +41,19 @@ NOT_ASKED = not_judged("not compared while collecting; `crypto-assets validate -
 """What is said of a stored day to which nobody has asked the other source."""
 
 
+@dataclass(slots=True)
+class _Result:
+    """The days of a run on which one check passed and failed; some of those that passed could not be judged.
+
+    `example` is the finding of the first day that failed.
+    """
+
+    passed: list[date] = field(default_factory=list)
+    failed: list[date] = field(default_factory=list)
+    not_judged: int = 0
+    example: Finding | None = None
+
+
 class Reporter:
     """Tells Dagster what became of each partition, a batch at a time.
 
@@ -57,7 +71,7 @@ class Reporter:
         self._done = 0
         self._logged_at = time.monotonic()
         self._selected_checks = context.op_execution_context.selected_asset_check_keys
-        self._results: dict[dg.AssetCheckKey, tuple[list[date], list[date]]] = {}
+        self._results: dict[dg.AssetCheckKey, _Result] = {}
 
     def checked(self, outcomes: Sequence[Outcome], rows: Sequence[pa.Table | None]) -> None:
         """Report one batch of stored days that were checked again, whoever had collected them."""
@@ -149,8 +163,11 @@ class Reporter:
                 finding = NOT_ASKED
             if finding is None:
                 continue
-            passed, failed = self._results.setdefault(check_key, ([], []))
-            (passed if finding.passed else failed).append(outcome.partition.day)
+            result = self._results.setdefault(check_key, _Result())
+            (result.passed if finding.passed else result.failed).append(outcome.partition.day)
+            result.not_judged += not finding.judged
+            if not finding.passed and result.example is None:
+                result.example = finding
             evaluations.append(evaluation(key, rule, outcome.partition.day, finding))
         return evaluations
 
@@ -158,12 +175,17 @@ class Reporter:
         """Report one summary of each check over the whole run, which is what the UI shows first."""
         severities = {rule.name: severity_of(rule.severity) for rule in all_rules()}
         evaluations = []
-        for key, (passed, failed) in self._results.items():
+        for key, result in self._results.items():
+            passed, failed = result.passed, result.failed
             if len(passed) + len(failed) == 1 and self._context.has_partition_key:
                 continue  # the one day speaks for itself
-            metadata: dict[str, Any] = {"days_passed": len(passed), "days_failed": len(failed)}
+            metadata: dict[str, Any] = {"days_passed": len(passed) - result.not_judged, "days_failed": len(failed)}
+            if result.not_judged:
+                metadata["days_not_judged"] = result.not_judged
             if failed:
                 metadata["failed"] = _days_text(failed)
+            if result.example is not None:  # what a person would open next
+                metadata |= {"shown_day": failed[0].isoformat(), **evidence_metadata(result.example)}
             evaluations.append(
                 dg.AssetCheckEvaluation(
                     asset_key=key.asset_key,

@@ -321,7 +321,7 @@ def test_status_as_json_has_the_states_of_every_series(story: Story) -> None:
         "dataset": "ohlcv_1m",
         "states": {"available": 4, "missing": 1},
         "rows": 5760,
-        "checks": 24,
+        "checks": 34,  # eight of the rows, and two midnights between stored days
         "failed_checks": 0,
         "corrections": 0,
         "first_day": "2024-01-01",

@@ -107,6 +107,9 @@ def test_the_job_of_an_entry_checks_what_is_stored_and_dagster_shows_the_differi
     (row,) = wrong.metadata["differences"].records
     assert row.data["open_time"].startswith(f"{DAY}")
     assert (row.data["column"], row.data["bars"]) == ("trade_count", "999")
+    summary = days[None]  # shows what a person would open next
+    assert (summary.metadata["days_failed"].value, summary.metadata["shown_day"].value) == (1, str(DAY))
+    assert summary.metadata["differences"] == wrong.metadata["differences"]
 
 
 def test_once_a_week_the_month_before_is_compared_with_its_file(mine: Project) -> None:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 PIECEMEAL_ROWS = 500_000
 """A day of more rows is checked in pieces."""
 
+
 @dataclass(slots=True)
 class _Read:
     """A stored day with its rows, or why it cannot be read."""
@@ -255,7 +256,9 @@ def _at_hand(rows: pa.Table) -> Pieces:
 
 
 def _not_the_file(stored: StoredFile, record: PartitionRecord) -> str:
-    return f"{stored.path}: expected sha256 {record.content_sha256}, found {stored.sha256}; `crypto-assets fill` mends it"
+    return (
+        f"{stored.path}: expected sha256 {record.content_sha256}, found {stored.sha256}; `crypto-assets fill` mends it"
+    )
 
 
 def _source(record: PartitionRecord) -> SourceFile:

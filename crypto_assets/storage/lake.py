@@ -231,26 +231,32 @@ PIECE_ROWS = 1 << 18
 
 
 class StoredPieces:
-    """A Parquet file that is read some rows at a time."""
+    """A Parquet file that is read some rows at a time; memory follows the row group (a million rows), not the day."""
 
     def __init__(self, series: Series, file: BufferedIOBase, path: str) -> None:
         """Raises StoredDataError where the file is not what this package writes."""
         self._path = path
         self._schema = datasets.get(series.table).schema
+        self._file = file
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         size_bytes = file.tell()
-        file.seek(0)
-        with _parquet(path):
-            # Its default takes all of a column of a million rows at once.
-            self._file = pq.ParquetFile(file, buffer_size=1 << 20)
-        self.stored = StoredFile(path, self._file.metadata.num_rows, size_bytes, sha256)
-        self.source = _source(self._file.schema_arrow.metadata, path)
+        opened = self._open()
+        self._groups = opened.num_row_groups
+        self.stored = StoredFile(path, opened.metadata.num_rows, size_bytes, sha256)
+        self.source = _source(opened.schema_arrow.metadata, path)
 
     def __iter__(self) -> Iterator[pa.Table]:
         """Yield the rows from the first on, `PIECE_ROWS` at most at once; may be called again."""
         with _parquet(self._path):
-            for batch in self._file.iter_batches(PIECE_ROWS, use_threads=False):
-                yield pa.Table.from_batches([batch]).replace_schema_metadata(None).cast(self._schema)
+            for group in range(self._groups):
+                # Opened anew for each: a reader keeps some 20 MB of every million rows that it has read.
+                for batch in self._open().iter_batches(PIECE_ROWS, row_groups=[group], use_threads=False):
+                    yield pa.Table.from_batches([batch]).replace_schema_metadata(None).cast(self._schema)
+
+    def _open(self) -> pq.ParquetFile:
+        self._file.seek(0)
+        with _parquet(self._path):
+            return pq.ParquetFile(self._file)
 
 
 def encode(rows: pa.Table, metadata: Mapping[str, str]) -> bytes:
