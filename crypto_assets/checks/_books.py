@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from copy import copy
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -105,7 +106,7 @@ def is_side(sides: pd.Series, side: str) -> np.ndarray:
     return codes == places[0] if places else np.zeros(len(codes), dtype=bool)
 
 
-class TopsFold:
+class TopsFold(ABC):
     """A check of the best prices of snapshots, at work.
 
     A subclass looks at some snapshots at a time, in file order, and replaces what it keeps rather than changing it: the
@@ -116,13 +117,13 @@ class TopsFold:
         self._reader: _Reader = _Tickers() if series.table == "tickers" else _Books()
         self.snapshots = 0
 
+    @abstractmethod
     def look(self, tops: Tops) -> None:
         """Take some snapshots into account."""
-        raise NotImplementedError
 
+    @abstractmethod
     def result(self) -> Finding:
         """Return what was found in the snapshots so far, at least one."""
-        raise NotImplementedError
 
     def add(self, rows: pd.DataFrame) -> None:
         self._look(self._reader.add(rows))
