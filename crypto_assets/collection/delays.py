@@ -54,7 +54,7 @@ def _latest_keys(connection: psycopg.Connection[Any], series: Series) -> list[st
 
 
 def _seen(connection: psycopg.Connection[Any], series: Series, keys: Sequence[str]) -> dict[str, float]:
-    """Return the seconds from the end of the period to the publication of those objects that were seen to appear."""
+    """Return the seconds from the end of the period to the publication, by key, of objects that were seen to appear."""
     if not keys:
         return {}
     exchange = exchanges.get(series.exchange)

@@ -86,7 +86,7 @@ class Storer:
             correction: Correction | None,
             beside: Mapping[str, Finding],
         ) -> Outcome:
-            found = {**verdicts[id(day)].findings, **files[day.partition], **compared[day.partition], **beside}
+            found = {**verdicts[id(day)].findings, **files.get(day.partition, {}), **compared[day.partition], **beside}
             lacking = degrading(series, found)
             took = (time.perf_counter() - started) / len(batch)
             return Outcome(
