@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -171,15 +169,3 @@ def test_the_difference_is_the_one_of_two_dictionaries(former: dict, new: dict, 
     differing = sorted(changed | (former.keys() ^ new.keys()))
     assert list(dict.fromkeys(shown)) == differing[: len(set(shown))]
     assert bool(shown) == bool(differing)
-
-
-def test_a_day_of_minutes_is_compared_in_milliseconds() -> None:
-    generator = np.random.default_rng(1)
-    prices = [{n: int(price) for n, price in enumerate(generator.integers(1, 10**9, 1440))} for _ in range(2)]
-    former, new = (bars(version) for version in prices)
-    best = 1.0
-    for _ in range(5):
-        started = time.perf_counter()
-        assert of_bars(former, new).changed == 1440
-        best = min(best, time.perf_counter() - started)
-    assert best < 0.025, "2.5 ms on an idle machine"

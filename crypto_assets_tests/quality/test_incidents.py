@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -211,7 +210,7 @@ def test_the_minutes_of_outages_are_given_by_day(ledger: Ledger) -> None:
     assert other == {}
 
 
-def test_a_thousand_symbols_over_a_month_cost_little_beside_the_query(ledger: Ledger) -> None:
+def test_an_outage_is_found_among_a_thousand_symbols_over_a_month(ledger: Ledger) -> None:
     random = np.random.default_rng(3)
     month = days(FIRST, 30)
     made = []
@@ -223,14 +222,11 @@ def test_a_thousand_symbols_over_a_month_cost_little_beside_the_query(ledger: Le
             made.append(stored(f"S{number}/USDT", day))
             object.__setattr__(made[-1], "silent", np.packbits(minutes).tobytes() if minutes.any() else None)
     keep(ledger, made)
-    started, cpu = time.perf_counter(), time.process_time()
     found = refresh_incidents(ledger, SPOT, FIRST, month[-1])
-    took, cpu = time.perf_counter() - started, time.process_time() - cpu
     outages = [one for one in found if one.kind is Kind.EXCHANGE_OUTAGE]
     assert brief(outages) == [(Kind.EXCHANGE_OUTAGE, None, "13 11:40", "13 12:10")]
     assert len(outages[0].symbols) == 1000
     assert len(found) < 200
-    assert cpu < 3, f"{took:.2f} s, {cpu:.2f} s of them CPU of this process; 0.7 s on a machine of its own"
 
 
 # ---- gaps -------------------------------------------------------------------------------------------------------------
