@@ -90,8 +90,9 @@ def command(stamps: Stamps, arguments: list[str]) -> None:
 
     from crypto_assets import assets, cli
     from crypto_assets.checks import contract  # noqa: F401  loaded here, so that no measured call pays for it
-    from crypto_assets.collection import comparing, delays, near, publishing, storing
     from crypto_assets.collection.pipeline import Pipeline
+    from crypto_assets.collection.storing import comparing, delays, near, publishing
+    from crypto_assets.collection.storing import storer as storing
 
     stamps.around(dagster, "execute_job", "execute", "executed")
     stamps.around(assets, "plan", "first line")
@@ -119,9 +120,9 @@ def command(stamps: Stamps, arguments: list[str]) -> None:
 
 def engine(stamps: Stamps, last: date) -> None:
     """Collect everything that the collection names, without Dagster."""
-    from crypto_assets.collection.ledger import Ledger
-    from crypto_assets.collection.loads import warehouse_tables
     from crypto_assets.collection.pipeline import Pipeline, Target
+    from crypto_assets.collection.records.ledger import Ledger
+    from crypto_assets.collection.storing.loads import warehouse_tables
     from crypto_assets.config import load_collection, settings
     from crypto_assets.model import days_between
     from crypto_assets.storage import postgres_url

@@ -16,9 +16,8 @@ import pyarrow as pa
 
 from crypto_assets import datasets
 from crypto_assets.checks import rules_of
-from crypto_assets.collection.derive import STATISTICS_SCHEMA
-from crypto_assets.collection.loads import warehouse_tables
 from crypto_assets.collection.pipeline import Pipeline, Tally, Target
+from crypto_assets.collection.storing.loads import warehouse_tables
 from crypto_assets.config import Collection, SeriesEntry, settings
 from crypto_assets.model import STORED_STATES, Comparison, Rule, Series, State
 from crypto_assets.partitions import daily, day_of, lake_key, warehouse_key
@@ -27,6 +26,7 @@ from crypto_assets.quality.closing import close_run
 from crypto_assets.quality.validating import Validator
 from crypto_assets.reporting import Reporter, failure_metadata, failure_text
 from crypto_assets.resources import CollectorResource, LakeResource, PostgresResource
+from crypto_assets.rows.derive import STATISTICS_SCHEMA
 from crypto_assets.stopping import COMMAND_LINE, asked_by, cancelled_if_stopped
 
 COMPARE_TAG = "crypto_assets/compare"

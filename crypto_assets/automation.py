@@ -19,12 +19,12 @@ from typing import Any, TypeVar
 import dagster as dg
 
 from crypto_assets.assets import COMPARE_TAG, WarehouseAsset, entry_name, warehouse_assets
-from crypto_assets.collection.catalog import Catalog
-from crypto_assets.collection.gaps import gaps, group_days
-from crypto_assets.collection.guard import Guard
-from crypto_assets.collection.http import Client
-from crypto_assets.collection.reading import Watch
-from crypto_assets.collection.watch import LISTINGS, PRIORITIES, Tick, tick
+from crypto_assets.collection.archive.catalog import Catalog
+from crypto_assets.collection.archive.reading import Watch
+from crypto_assets.collection.archive.watch import LISTINGS, PRIORITIES, Tick, tick
+from crypto_assets.collection.records.gaps import gaps, group_days
+from crypto_assets.collection.transport.guard import Guard
+from crypto_assets.collection.transport.http import Client
 from crypto_assets.config import Collection, SeriesEntry, settings
 from crypto_assets.errors import PostgresUnavailable
 from crypto_assets.model import TIMEFRAME_LENGTHS, Series

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from crypto_assets.collection.control import Controls
-from crypto_assets.collection.database import Database
+from crypto_assets.collection.records.control import Controls
+from crypto_assets.collection.records.database import Database
 
 
 def cancel(database: Database, run_id: str, who: str, reason: str = "") -> None:

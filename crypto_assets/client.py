@@ -130,7 +130,7 @@ def _from_lake(
     known_at: datetime | None,
     lock: str | Path | None,
 ) -> pd.DataFrame:
-    from crypto_assets.collection.frames import to_frame
+    from crypto_assets.rows.frames import to_frame
     from crypto_assets.storage.lake import Lake
 
     if series.table not in datasets.all_datasets():
@@ -167,7 +167,7 @@ def _as_known(
     lake: Lake, series: Series, symbol: str, first: date, last: date, columns: Sequence[str], at: datetime
 ) -> pa.Table:
     """Return the rows of the days from first to last, both included, as they were known at an instant."""
-    from crypto_assets.collection.ledger import Ledger
+    from crypto_assets.collection.records.ledger import Ledger
     from crypto_assets.storage import postgres_url
     from crypto_assets.storage.migrations import migrate
 

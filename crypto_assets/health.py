@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from crypto_assets.collection import shared
+from crypto_assets.collection.transport import shared
 from crypto_assets.config import Collection
 from crypto_assets.resources import PostgresResource
 

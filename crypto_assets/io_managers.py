@@ -72,7 +72,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
         Raises:
             StoredDataError: an asset of your own has not been stored for one of the days.
         """
-        from crypto_assets.collection.frames import to_frame
+        from crypto_assets.rows.frames import to_frame
 
         lake = self.lake.lake()
         days = _days(context)

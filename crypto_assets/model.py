@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from crypto_assets.collection.versions import Correction
+    from crypto_assets.rows.versions import Correction
 
 MARKET_TYPES = ("spot", "linear", "inverse")
 DAY = timedelta(days=1)

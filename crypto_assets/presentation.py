@@ -13,8 +13,8 @@ from urllib.parse import quote
 import numpy as np
 import pyarrow as pa
 
-from crypto_assets.collection.frames import approximate
 from crypto_assets.model import Series
+from crypto_assets.rows.frames import approximate
 
 _CANDLES = 24
 _PRICES, _VOLUME = 60, 16

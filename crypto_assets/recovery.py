@@ -1,6 +1,6 @@
 """Mending what a killed process left behind in Dagster, so that its partitions and the ledger agree again.
 
-The engine's own part, lake and warehouse, is `collection/journal.py`. Here:
+The engine's own part, lake and warehouse, is `collection/storing/journal.py`. Here:
 
 - runs of the command line whose process is gone are marked failed; Dagster watches those of its code server itself;
 - outcomes that are in the ledger and that Dagster was never told of, because the process died between the two, are reported.
@@ -17,10 +17,10 @@ import dagster as dg
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
 from crypto_assets.checks import rules_of
-from crypto_assets.collection.ledger import Ledger, PartitionRecord
-from crypto_assets.collection.loads import warehouse_tables
-from crypto_assets.collection.recording import from_stored
-from crypto_assets.collection.unreported import loaded, mark_told, unreported
+from crypto_assets.collection.records.ledger import Ledger, PartitionRecord
+from crypto_assets.collection.records.recording import from_stored
+from crypto_assets.collection.records.unreported import loaded, mark_told, unreported
+from crypto_assets.collection.storing.loads import warehouse_tables
 from crypto_assets.config import Collection
 from crypto_assets.instance.process import PROCESS_TAG, is_gone
 from crypto_assets.model import Finding, Series, State

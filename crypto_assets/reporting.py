@@ -10,10 +10,10 @@ import dagster as dg
 import pyarrow as pa
 
 from crypto_assets.checks import all_rules, rules_of
-from crypto_assets.collection.ledger import Ledger
-from crypto_assets.collection.loads import warehouse_tables
 from crypto_assets.collection.pipeline import Tally
-from crypto_assets.collection.progress import RunState
+from crypto_assets.collection.records.ledger import Ledger
+from crypto_assets.collection.records.progress import RunState
+from crypto_assets.collection.storing.loads import warehouse_tables
 from crypto_assets.config import Collection
 from crypto_assets.instance.events import report
 from crypto_assets.model import (

@@ -57,7 +57,7 @@ class PostgresResource(dg.ConfigurableResource):
     @contextmanager
     def ledger(self) -> Iterator[Any]:
         """Yield the ledger, its tables up to date."""
-        from crypto_assets.collection.ledger import Ledger
+        from crypto_assets.collection.records.ledger import Ledger
 
         with Ledger(self.resolved_url()) as ledger:
             yield ledger

@@ -78,7 +78,7 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
 
     from crypto_assets.assets import COMPARE_TAG
     from crypto_assets.automation import assets_of
-    from crypto_assets.collection.ledger import Ledger
+    from crypto_assets.collection.records.ledger import Ledger
     from crypto_assets.instance.process import PROCESS_TAG, this_process
     from crypto_assets.partitions import lake_key
     from crypto_assets.recovery import end_dead_runs, report_unreported
@@ -172,8 +172,8 @@ def _raise_unexpected(result: Any) -> None:
 @contextlib.contextmanager
 def _watched(url: str, progress: Callable[[int, str], None]) -> Iterator[None]:
     """Call `progress` as `execute` says with what the run that this process begins writes of itself, until the block ends."""
-    from crypto_assets.collection.database import Database
-    from crypto_assets.collection.progress import RunState, read_progress
+    from crypto_assets.collection.records.database import Database
+    from crypto_assets.collection.records.progress import RunState, read_progress
 
     done = threading.Event()
 
@@ -310,11 +310,11 @@ def check_symbols(collection: Collection, requests: Sequence[Request]) -> None:
         UnknownSymbol: the archive lists nothing for a symbol.
     """
     from crypto_assets import exchanges
-    from crypto_assets.collection.control import ALL, Controls, of_exchange
-    from crypto_assets.collection.http import Client
-    from crypto_assets.collection.ledger import Ledger
-    from crypto_assets.collection.locate import require_listed
+    from crypto_assets.collection.archive.locate import require_listed
     from crypto_assets.collection.pool import DaemonPool
+    from crypto_assets.collection.records.control import ALL, Controls, of_exchange
+    from crypto_assets.collection.records.ledger import Ledger
+    from crypto_assets.collection.transport.http import Client
     from crypto_assets.errors import HostRefused, HostUnreachable, ListingError
     from crypto_assets.resources import PostgresResource
 

@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 import yaml
 
-from crypto_assets.collection.ledger import Ledger, PartitionRecord
+from crypto_assets.collection.records.ledger import Ledger, PartitionRecord
 from crypto_assets.config import Collection, parse_collection
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests.command import PROJECT, Command

@@ -18,10 +18,10 @@ import uvicorn
 import yaml
 
 from crypto_assets.api.app import create_app
-from crypto_assets.collection.control import Controls
-from crypto_assets.collection.database import Database
-from crypto_assets.collection.ledger import Ledger
-from crypto_assets.collection.progress import ProgressWriter, RunState
+from crypto_assets.collection.records.control import Controls
+from crypto_assets.collection.records.database import Database
+from crypto_assets.collection.records.ledger import Ledger
+from crypto_assets.collection.records.progress import ProgressWriter, RunState
 from crypto_assets.quality.incidents import refresh_incidents
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
@@ -185,8 +185,8 @@ def test_breakers_limits_and_corrections_are_lists(client: httpx.Client) -> None
 def test_an_open_breaker_and_the_cool_down_of_a_budget_are_shown(
     client: httpx.Client, module_postgres_url: str
 ) -> None:
-    from crypto_assets.collection import shared
-    from crypto_assets.collection.breaker import Breakers, Key
+    from crypto_assets.collection.transport import shared
+    from crypto_assets.collection.transport.breaker import Breakers, Key
 
     with Database(module_postgres_url) as database:
         breakers = Breakers(database, "default", failures=1, first_open_s=60, probe_s=5)

@@ -18,9 +18,9 @@ import pytest
 import crypto_assets
 from crypto_assets import datasets
 from crypto_assets.collection.days import Day, Target
-from crypto_assets.collection.ledger import Ledger
-from crypto_assets.collection.loads import Load
-from crypto_assets.collection.publishing import Publisher
+from crypto_assets.collection.records.ledger import Ledger
+from crypto_assets.collection.storing.loads import Load
+from crypto_assets.collection.storing.publishing import Publisher
 from crypto_assets.config import parse_collection
 from crypto_assets.errors import ConfigError, StoredDataError
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State, StoredFile

@@ -7,10 +7,10 @@ from datetime import date
 import dagster as dg
 import pytest
 
-from crypto_assets.collection import breaker
-from crypto_assets.collection.guard import Guard
-from crypto_assets.collection.http import Client
-from crypto_assets.collection.limits import Endpoint
+from crypto_assets.collection.transport import breaker
+from crypto_assets.collection.transport.guard import Guard
+from crypto_assets.collection.transport.http import Client
+from crypto_assets.collection.transport.limits import Endpoint
 from crypto_assets.errors import TransientError
 from crypto_assets.health import build_health, health_key
 from crypto_assets.resources import PostgresResource

@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 
 from crypto_assets import recovery
-from crypto_assets.collection.ledger import Ledger
+from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.model import STORED_STATES, State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
@@ -27,7 +27,8 @@ LAKE, WAREHOUSE = key("binance/spot/BTC-USDT/ohlcv_1m"), key("warehouse/binance/
 _CHILD = """
 import os, signal, sys
 from crypto_assets import cli, reporting
-from crypto_assets.collection import flow, journal
+from crypto_assets.collection import flow
+from crypto_assets.collection.storing import journal
 
 step, times = sys.argv[1], int(sys.argv[2])
 seen = 0

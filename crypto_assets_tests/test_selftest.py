@@ -15,7 +15,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from crypto_assets.cli import cli
-from crypto_assets.collection import fetching, storing
+from crypto_assets.collection import fetching
+from crypto_assets.collection.storing import storer as storing
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import SourceFile, State
 from crypto_assets.sandbox.faults import CATALOGUE, parse_fault

@@ -11,8 +11,8 @@ import dagster as dg
 import pytest
 
 from crypto_assets import runs
-from crypto_assets.collection.gaps import gaps
-from crypto_assets.collection.ledger import Ledger
+from crypto_assets.collection.records.gaps import gaps
+from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.config import parse_collection
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import State

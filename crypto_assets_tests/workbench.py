@@ -12,9 +12,9 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
-from crypto_assets.collection.ledger import Ledger, PartitionRecord
-from crypto_assets.collection.loads import warehouse_tables
 from crypto_assets.collection.pipeline import OnBatch, Pipeline, Tally, Target
+from crypto_assets.collection.records.ledger import Ledger, PartitionRecord
+from crypto_assets.collection.storing.loads import warehouse_tables
 from crypto_assets.config import Collection, parse_collection
 from crypto_assets.model import Outcome, Partition, Series, days_between
 from crypto_assets.sandbox.server import SandboxServer

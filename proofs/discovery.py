@@ -31,11 +31,11 @@ import httpx
 import psycopg
 
 from crypto_assets.automation import SENSOR_INTERVAL_S
-from crypto_assets.collection.catalog import Catalog
-from crypto_assets.collection.http import Client
-from crypto_assets.collection.outbox import Request
-from crypto_assets.collection.reading import Watch
-from crypto_assets.collection.watch import LISTINGS, Tick, tick
+from crypto_assets.collection.archive.catalog import Catalog
+from crypto_assets.collection.archive.outbox import Request
+from crypto_assets.collection.archive.reading import Watch
+from crypto_assets.collection.archive.watch import LISTINGS, Tick, tick
+from crypto_assets.collection.transport.http import Client
 from crypto_assets.config import Collection, parse_collection
 from crypto_assets.sandbox.listing import Query, list_page, page_xml
 from crypto_assets.storage.embedded_postgres import delete_server, ensure_server

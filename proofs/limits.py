@@ -34,9 +34,9 @@ from typing import Any
 
 import uvicorn
 
-from crypto_assets.collection.guard import Guard
-from crypto_assets.collection.http import Client
-from crypto_assets.collection.limits import Endpoint, Limit
+from crypto_assets.collection.transport.guard import Guard
+from crypto_assets.collection.transport.http import Client
+from crypto_assets.collection.transport.limits import Endpoint, Limit
 from crypto_assets.storage.embedded_postgres import delete_server, ensure_server
 from crypto_assets.storage.migrations import migrate
 from proofs.world import say, show

@@ -21,11 +21,12 @@ from starlette.routing import Route
 
 from crypto_assets.api.answers import MOST, Json, Page, Problem, Query, body
 from crypto_assets.api.origin import OnlyFromHere
-from crypto_assets.collection import control, shared
-from crypto_assets.collection.control import Controls
-from crypto_assets.collection.gaps import gaps
-from crypto_assets.collection.ledger import Ledger
-from crypto_assets.collection.progress import ACTIVE_STATES, Progress, RunState, read_progress
+from crypto_assets.collection.records import control
+from crypto_assets.collection.records.control import Controls
+from crypto_assets.collection.records.gaps import gaps
+from crypto_assets.collection.records.ledger import Ledger
+from crypto_assets.collection.records.progress import ACTIVE_STATES, Progress, RunState, read_progress
+from crypto_assets.collection.transport import shared
 from crypto_assets.config import load_collection
 from crypto_assets.errors import ConfigError, CryptoAssetsError, PostgresUnavailable
 from crypto_assets.model import DAY, State

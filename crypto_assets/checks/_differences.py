@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from crypto_assets import datasets
-from crypto_assets.collection.versions import different, key_text, matched, numbers, others, plain
 from crypto_assets.model import SHOWN_ROWS, Finding, Series, not_judged
+from crypto_assets.rows.versions import different, key_text, matched, numbers, others, plain
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,9 @@ import pyarrow as pa
 
 from crypto_assets.checks._differences import Differences, differences
 from crypto_assets.checks._minute_bars import minute_bars
-from crypto_assets.collection.derive import silent_bars
-from crypto_assets.collection.versions import key_text, numbers, plain
 from crypto_assets.model import SHOWN_ROWS, Comparison, Finding, Partition, Series, Severity, not_judged
+from crypto_assets.rows.derive import silent_bars
+from crypto_assets.rows.versions import key_text, numbers, plain
 
 _MINUTE_US = 60_000_000
 _QUOTE_TOLERANCE = Decimal("1e-8")

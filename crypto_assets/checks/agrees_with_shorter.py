@@ -1,7 +1,7 @@
 """Bars made of shorter bars are the bars that the exchange publishes.
 
 A shorter bar without trades repeats the former close, which has no say in a longer one that has trades
-(`crypto_assets.collection.derive`).
+(`crypto_assets.rows.derive`).
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import numpy as np
 import pyarrow as pa
 
 from crypto_assets.checks._differences import differences, whole_day
-from crypto_assets.collection.derive import merge_bars
-from crypto_assets.collection.versions import numbers
 from crypto_assets.model import (
     DAY,
     TIMEFRAME_LENGTHS,
@@ -25,6 +23,8 @@ from crypto_assets.model import (
     bar_length,
     not_judged,
 )
+from crypto_assets.rows.derive import merge_bars
+from crypto_assets.rows.versions import numbers
 
 _MINUTE = timedelta(minutes=1)
 

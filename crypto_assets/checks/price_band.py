@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 
 from crypto_assets.checks._minute_bars import minute_bars
 from crypto_assets.checks.agrees_with_bars import minute_series, until
-from crypto_assets.collection.derive import silent_bars
-from crypto_assets.collection.versions import matched, numbers, plain
 from crypto_assets.model import SHOWN_ROWS, Comparison, Finding, Partition, Series, Severity, not_judged
+from crypto_assets.rows.derive import silent_bars
+from crypto_assets.rows.versions import matched, numbers, plain
 
 
 def price_band(built: pa.Table, bars: pa.Table, partition: Partition, series: Series) -> Finding:  # noqa: ARG001

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crypto_assets import datasets, exchanges
+from crypto_assets.collection.archive.download import download
+from crypto_assets.collection.archive.locate import Located, locate
 from crypto_assets.collection.days import Day, RestDay, Target, quarantine, refused
-from crypto_assets.collection.download import download
-from crypto_assets.collection.http import Client
-from crypto_assets.collection.locate import Located, locate
-from crypto_assets.collection.rest import RestFeed
-from crypto_assets.collection.rest_days import RestDays, again, not_over
+from crypto_assets.collection.rest.days import RestDays, again, not_over
+from crypto_assets.collection.rest.feed import RestFeed
+from crypto_assets.collection.transport.http import Client
 from crypto_assets.config import Collection
 from crypto_assets.errors import (
     ChecksumMismatch,
@@ -30,7 +30,7 @@ from crypto_assets.errors import (
 from crypto_assets.model import ArchiveObject, Outcome, Partition, Series, SourceFile, State
 
 if TYPE_CHECKING:
-    from crypto_assets.collection.ledger import Ledger, PartitionRecord
+    from crypto_assets.collection.records.ledger import Ledger, PartitionRecord
     from crypto_assets.storage.lake import Lake
 
 Known = dict[date, "PartitionRecord"]

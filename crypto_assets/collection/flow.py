@@ -17,9 +17,9 @@ from datetime import date
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
+from crypto_assets.collection.archive.locate import Located
 from crypto_assets.collection.days import Day, Target, refused
 from crypto_assets.collection.fetching import Fetcher, Known
-from crypto_assets.collection.locate import Located
 from crypto_assets.collection.trouble import Patience, Streak, again, failed_for_now
 from crypto_assets.errors import Stopped, TransientError
 from crypto_assets.model import ArchiveObject, Partition

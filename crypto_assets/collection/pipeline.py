@@ -7,7 +7,7 @@ becomes an `Outcome` with its reason. Only what concerns every day (the database
 A run can be paused: what has begun ends and is stored, then nothing is asked until it is resumed. It can be stopped: the
 batch being stored has a moment to end, everything else is dropped where it is.
 
-A kill at any moment leaves a batch published or not at all (`journal.py`), and collecting again does the rest.
+A kill at any moment leaves a batch published or not at all (`storing/journal.py`), and collecting again does the rest.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
-from crypto_assets.collection import control
-from crypto_assets.collection.control import Control, Controls
 from crypto_assets.collection.days import Day, Target
 from crypto_assets.collection.fetching import Fetcher
 from crypto_assets.collection.flow import BATCH_DAYS, BATCH_ROWS, IN_FLIGHT_BYTES, Flow, Gate
-from crypto_assets.collection.guard import EGRESS, Guard
-from crypto_assets.collection.http import Client
 from crypto_assets.collection.memory import use_steady_allocators
 from crypto_assets.collection.pool import DaemonPool
-from crypto_assets.collection.progress import HEARTBEAT_S, ProgressWriter, RunState
-from crypto_assets.collection.storing import OnBatch, Storer
+from crypto_assets.collection.records import control
+from crypto_assets.collection.records.control import Control, Controls
+from crypto_assets.collection.records.progress import HEARTBEAT_S, ProgressWriter, RunState
+from crypto_assets.collection.storing.storer import OnBatch, Storer
+from crypto_assets.collection.transport.guard import EGRESS, Guard
+from crypto_assets.collection.transport.http import Client
 from crypto_assets.collection.trouble import Patience
 from crypto_assets.config import Collection
 from crypto_assets.errors import CryptoAssetsError, Stopped
 from crypto_assets.model import COMPLETE_STATES, Outcome, State
 
 if TYPE_CHECKING:
-    from crypto_assets.collection.ledger import Ledger
+    from crypto_assets.collection.records.ledger import Ledger
     from crypto_assets.storage.lake import Lake
     from crypto_assets.storage.warehouse import Warehouse
 

@@ -42,7 +42,7 @@ def collect(first: date, last: date, as_json: bool, **filters: Any) -> None:
 def fill(first: date | None, last: date | None, as_json: bool, **filters: Any) -> None:
     """Collect what is missing: every day from each entry's start to yesterday that is not complete."""
     from crypto_assets import runs
-    from crypto_assets.collection.gaps import group_days
+    from crypto_assets.collection.records.gaps import group_days
     from crypto_assets.partitions import ranges
 
     collection = load_configured()

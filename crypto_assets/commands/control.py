@@ -14,7 +14,7 @@ from crypto_assets.commands.console import err, out
 from crypto_assets.commands.options import with_ledger
 
 if TYPE_CHECKING:
-    from crypto_assets.collection.progress import Progress
+    from crypto_assets.collection.records.progress import Progress
 
 FOLLOW_S = 1.0
 
@@ -29,7 +29,7 @@ def _scope_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--reason", default="", help="Why; shown wherever the pause is.")
 def pause(exchange: str | None, run: str | None, reason: str) -> None:
     """Pause everything, an exchange or a run: what is in hand ends, then nothing is asked until `resume`."""
-    from crypto_assets.collection.control import Controls, me
+    from crypto_assets.collection.records.control import Controls, me
 
     def change(ledger: Any) -> list[str]:
         scope = _scope(ledger, exchange, run)
@@ -43,7 +43,7 @@ def pause(exchange: str | None, run: str | None, reason: str) -> None:
 @_scope_options
 def resume(exchange: str | None, run: str | None) -> None:
     """Let go on what was paused, where it was; exactly what `pause` was told with the same options."""
-    from crypto_assets.collection.control import Controls
+    from crypto_assets.collection.records.control import Controls
 
     def change(ledger: Any) -> tuple[str, bool, list[str]]:
         scope = _scope(ledger, exchange, run)
@@ -61,7 +61,7 @@ def resume(exchange: str | None, run: str | None) -> None:
 def cancel(run: str, reason: str) -> None:
     """End a run, by its id or the beginning of it; what it has stored stays."""
     from crypto_assets.cancelling import cancel as ask
-    from crypto_assets.collection.control import me
+    from crypto_assets.collection.records.control import me
 
     def change(ledger: Any) -> str:
         found = _run(ledger, run)
@@ -77,7 +77,7 @@ def cancel(run: str, reason: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with --follow one array a line.")
 def runs(everything: bool, follow: bool, as_json: bool) -> None:
     """Show what is running, how far it is and what is paused."""
-    from crypto_assets.collection.progress import ACTIVE_STATES, read_progress
+    from crypto_assets.collection.records.progress import ACTIVE_STATES, read_progress
 
     def show(ledger: Any) -> None:
         while True:
@@ -118,14 +118,14 @@ def _line(run: Progress) -> str:
 
 
 def _paused(ledger: Any) -> list[str]:
-    from crypto_assets.collection.control import Controls
+    from crypto_assets.collection.records.control import Controls
 
     return [str(one) for one in Controls(ledger).read() if one.action == "pause"]
 
 
 def _scope(ledger: Any, exchange: str | None, run: str | None) -> str:
     from crypto_assets import exchanges
-    from crypto_assets.collection import control
+    from crypto_assets.collection.records import control
     from crypto_assets.errors import ConfigError
 
     if exchange and run:
@@ -138,7 +138,7 @@ def _scope(ledger: Any, exchange: str | None, run: str | None) -> str:
 
 
 def _run(ledger: Any, beginning: str) -> Progress:
-    from crypto_assets.collection.progress import ACTIVE_STATES, read_progress
+    from crypto_assets.collection.records.progress import ACTIVE_STATES, read_progress
     from crypto_assets.errors import ConfigError
 
     found = read_progress(ledger, run_id=beginning, limit=2)

@@ -63,7 +63,7 @@ def gaps_by_entry(
 ) -> list[tuple[Any, list[Any]]]:
     """Return the gaps of each entry that the filters leave."""
     from crypto_assets import runs
-    from crypto_assets.collection.gaps import gaps as find
+    from crypto_assets.collection.records.gaps import gaps as find
 
     def of_entry(ledger: Any) -> Iterator[tuple[Any, list[Any]]]:
         for entry, pairs in runs.select(collection, **filters):

@@ -1,4 +1,4 @@
-"""What an exchange's module says about its REST API. Facts and texts only; `collection/rest.py` asks."""
+"""What an exchange's module says about its REST API. Facts and texts only; `collection/rest/` asks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from crypto_assets.collection.limits import Endpoint
+from crypto_assets.collection.transport.limits import Endpoint
 
 if TYPE_CHECKING:
     import pyarrow as pa

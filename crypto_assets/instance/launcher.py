@@ -18,8 +18,8 @@ from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import ConfigurableClassData, deserialize_value
 
-from crypto_assets.collection.control import Controls
-from crypto_assets.collection.database import Database
+from crypto_assets.collection.records.control import Controls
+from crypto_assets.collection.records.database import Database
 from crypto_assets.config import settings
 from crypto_assets.instance.process import PROCESS_TAG, is_gone
 from crypto_assets.storage import postgres_url

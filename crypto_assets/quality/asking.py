@@ -16,20 +16,20 @@ import pyarrow as pa
 
 from crypto_assets import datasets, exchanges
 from crypto_assets.checks import of_kind
-from crypto_assets.collection.comparing import WITH, WITH_SHA256, Pieces
-from crypto_assets.collection.download import download
+from crypto_assets.collection.archive.download import download
+from crypto_assets.collection.archive.listing import list_objects
 from crypto_assets.collection.fetching import split_days
-from crypto_assets.collection.guard import Guard
-from crypto_assets.collection.http import Client
-from crypto_assets.collection.limits import Endpoint
-from crypto_assets.collection.listing import list_objects
-from crypto_assets.collection.rest import RestFeed
+from crypto_assets.collection.rest.feed import RestFeed
+from crypto_assets.collection.storing.comparing import WITH, WITH_SHA256, Pieces
+from crypto_assets.collection.transport.guard import Guard
+from crypto_assets.collection.transport.http import Client
+from crypto_assets.collection.transport.limits import Endpoint
 from crypto_assets.config import Collection, settings
 from crypto_assets.errors import CryptoAssetsError, Stopped
 from crypto_assets.model import ArchiveObject, Comparison, Finding, Partition, Series, SourceFile, not_judged
 
 if TYPE_CHECKING:
-    from crypto_assets.collection.ledger import PartitionRecord
+    from crypto_assets.collection.records.ledger import PartitionRecord
 
 SOURCES = ("monthly", "rest")
 

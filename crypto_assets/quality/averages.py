@@ -9,7 +9,7 @@ from typing import Any
 
 from psycopg.rows import class_row
 
-from crypto_assets.collection.database import Database
+from crypto_assets.collection.records.database import Database
 from crypto_assets.quality.scores import SCORES
 
 KEYS = ("exchange", "market_type", "symbol", "dataset", "day")

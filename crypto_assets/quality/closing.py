@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from crypto_assets.collection.comparing import Comparer, in_lake
 from crypto_assets.collection.days import Target
-from crypto_assets.collection.journal import Journal
-from crypto_assets.collection.revising import Revision, revise
+from crypto_assets.collection.storing.comparing import Comparer, in_lake
+from crypto_assets.collection.storing.journal import Journal
+from crypto_assets.collection.storing.revising import Revision, revise
 from crypto_assets.config import Collection
 from crypto_assets.errors import StoredDataError
 from crypto_assets.model import Partition, Series
@@ -17,7 +17,7 @@ from crypto_assets.quality.scorebook import refresh_scores
 from crypto_assets.storage.lake import symbol_folder
 
 if TYPE_CHECKING:
-    from crypto_assets.collection.ledger import Ledger
+    from crypto_assets.collection.records.ledger import Ledger
     from crypto_assets.storage.lake import Lake
 
 _AT_ONCE = 64

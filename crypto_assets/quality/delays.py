@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from crypto_assets import exchanges
 from crypto_assets.checks.published_in_time import USUAL, WATCHED, percentile, period_end
-from crypto_assets.collection.discovery import delisted_after
+from crypto_assets.collection.archive.discovery import delisted_after
 from crypto_assets.config import Collection
 from crypto_assets.model import Series, State
 
 if TYPE_CHECKING:
     import psycopg
 
-    from crypto_assets.collection.database import Database
+    from crypto_assets.collection.records.database import Database
     from crypto_assets.exchanges import Exchange
 
 _AT_ONCE = 20_000

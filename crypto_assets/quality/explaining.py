@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from crypto_assets.collection.database import Database
-from crypto_assets.collection.gaps import Gap
+from crypto_assets.collection.records.database import Database
+from crypto_assets.collection.records.gaps import Gap
 from crypto_assets.model import DAY, STORED_STATES
 from crypto_assets.quality.causes import Cause, Market, MinuteSpan, cause_of_day
 from crypto_assets.quality.incidents import load_market

@@ -19,7 +19,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from crypto_assets.checks._minutes import MINUTES
-from crypto_assets.collection.database import Database
+from crypto_assets.collection.records.database import Database
 from crypto_assets.model import DAY, Series, days_between
 from crypto_assets.quality.causes import Market, MarketIncident, MinuteSpan, of_market
 from crypto_assets.quality.kinds import Kind

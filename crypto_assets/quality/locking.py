@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import dict_row
 
-from crypto_assets.collection.gaps import NEVER_COLLECTED
+from crypto_assets.collection.records.gaps import NEVER_COLLECTED
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import Series, State, days_between
 from crypto_assets.quality.lock import AbsentDays, Lock, LockedFile
@@ -17,7 +17,7 @@ from crypto_assets.quality.query import Pair, Query
 if TYPE_CHECKING:
     import psycopg
 
-    from crypto_assets.collection.ledger import Ledger
+    from crypto_assets.collection.records.ledger import Ledger
     from crypto_assets.config import Collection
 
 ABSENT = "absent"

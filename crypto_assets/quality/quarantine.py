@@ -26,7 +26,7 @@ from crypto_assets.model import STORED_STATES, Series, State, days_between
 from crypto_assets.storage.lake import REASON
 
 if TYPE_CHECKING:
-    from crypto_assets.collection.ledger import Ledger
+    from crypto_assets.collection.records.ledger import Ledger
     from crypto_assets.config import Collection
     from crypto_assets.quality.query import Query
     from crypto_assets.storage.lake import Lake

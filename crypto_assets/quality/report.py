@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crypto_assets.collection.frames import approximate
 from crypto_assets.errors import ConfigError, StoredDataError
 from crypto_assets.model import COMPLETE_STATES, STORED_STATES, Series, bar_length
 from crypto_assets.quality import charts
@@ -22,6 +21,7 @@ from crypto_assets.quality.charts import drawing, palette
 from crypto_assets.quality.charts.gaps import length_text, merged
 from crypto_assets.quality.charts.scores import SERIES_SHOWN
 from crypto_assets.quality.report_facts import Facts, Holding
+from crypto_assets.rows.frames import approximate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

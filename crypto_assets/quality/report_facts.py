@@ -12,7 +12,7 @@ import numpy as np
 
 from crypto_assets import exchanges
 from crypto_assets.checks.published_in_time import WATCHED, period_end
-from crypto_assets.collection.gaps import NEVER_COLLECTED
+from crypto_assets.collection.records.gaps import NEVER_COLLECTED
 from crypto_assets.config import Collection
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import COMPLETE_STATES, Series
@@ -22,7 +22,7 @@ from crypto_assets.quality.query import Pair, Query
 if TYPE_CHECKING:
     import psycopg
 
-    from crypto_assets.collection.database import Database
+    from crypto_assets.collection.records.database import Database
 
 DELAY_DAYS = 400
 """Files whose day is older are left out of the delays: what a publisher did years ago says little about tomorrow."""

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from crypto_assets import exchanges
+from crypto_assets.collection.archive.download import published_sha256
 from crypto_assets.collection.days import Day, Target, quarantine
-from crypto_assets.collection.download import published_sha256
 from crypto_assets.collection.fetching import split_days
-from crypto_assets.collection.guard import Guard
-from crypto_assets.collection.http import Client
-from crypto_assets.collection.limits import Endpoint
-from crypto_assets.collection.loads import warehouse_tables
 from crypto_assets.collection.pool import DaemonPool
-from crypto_assets.collection.storing import Storer
+from crypto_assets.collection.storing.loads import warehouse_tables
+from crypto_assets.collection.storing.storer import Storer
+from crypto_assets.collection.transport.guard import Guard
+from crypto_assets.collection.transport.http import Client
+from crypto_assets.collection.transport.limits import Endpoint
 from crypto_assets.config import Collection, settings
 from crypto_assets.errors import CryptoAssetsError, InvalidRows, MalformedFile, Stopped, TransientError
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State
@@ -35,7 +35,7 @@ from crypto_assets.quality.quarantine import RefusedFile, drop
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from crypto_assets.collection.ledger import Ledger, PartitionRecord
+    from crypto_assets.collection.records.ledger import Ledger, PartitionRecord
     from crypto_assets.exchanges import Exchange
     from crypto_assets.storage.lake import Lake
     from crypto_assets.storage.warehouse import Warehouse

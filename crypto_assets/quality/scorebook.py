@@ -15,7 +15,7 @@ import psycopg
 
 from crypto_assets import exchanges
 from crypto_assets.checks.published_in_time import WATCHED, period_end
-from crypto_assets.collection.database import Database
+from crypto_assets.collection.records.database import Database
 from crypto_assets.config import Collection
 from crypto_assets.model import Series, State, days_between
 from crypto_assets.quality.averages import KEYS

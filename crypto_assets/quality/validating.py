@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from crypto_assets.collection.comparing import Comparer, Pieces, asked_before
 from crypto_assets.collection.days import Target
-from crypto_assets.collection.delays import Delays
 from crypto_assets.collection.flow import BATCH_DAYS, BATCH_ROWS
-from crypto_assets.collection.journal import Journal
 from crypto_assets.collection.memory import use_steady_allocators
-from crypto_assets.collection.near import read_near
 from crypto_assets.collection.pipeline import Tally
 from crypto_assets.collection.pool import DaemonPool
-from crypto_assets.collection.profiles import write_profiles
-from crypto_assets.collection.progress import ProgressWriter, RunState
-from crypto_assets.collection.rest_days import partition_of
-from crypto_assets.collection.revising import STORED_FILE, Revision, revise, revise_beside
-from crypto_assets.collection.storing import OnBatch
-from crypto_assets.collection.validation import Verdict, folds, validate, validate_pieces
+from crypto_assets.collection.records.profiles import write_profiles
+from crypto_assets.collection.records.progress import ProgressWriter, RunState
+from crypto_assets.collection.rest.days import partition_of
+from crypto_assets.collection.storing.comparing import Comparer, Pieces, asked_before
+from crypto_assets.collection.storing.delays import Delays
+from crypto_assets.collection.storing.journal import Journal
+from crypto_assets.collection.storing.near import read_near
+from crypto_assets.collection.storing.revising import STORED_FILE, Revision, revise, revise_beside
+from crypto_assets.collection.storing.storer import OnBatch
+from crypto_assets.collection.storing.validation import Verdict, folds, validate, validate_pieces
 from crypto_assets.errors import Stopped, StoredDataError
 from crypto_assets.model import (
     STORED_STATES,
@@ -45,7 +45,7 @@ from crypto_assets.quality.asking import Asker
 from crypto_assets.storage.lake import symbol_folder
 
 if TYPE_CHECKING:
-    from crypto_assets.collection.ledger import Ledger, PartitionRecord
+    from crypto_assets.collection.records.ledger import Ledger, PartitionRecord
     from crypto_assets.storage.lake import Lake
 
 PIECEMEAL_ROWS = 500_000

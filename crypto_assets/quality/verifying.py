@@ -21,7 +21,7 @@ from crypto_assets.quality.locking import of_pair
 from crypto_assets.quality.query import Pair
 
 if TYPE_CHECKING:
-    from crypto_assets.collection.ledger import Ledger
+    from crypto_assets.collection.records.ledger import Ledger
     from crypto_assets.storage.lake import Lake
 
 _THREADS = 8

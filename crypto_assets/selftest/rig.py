@@ -17,11 +17,11 @@ import psycopg
 import pyarrow as pa
 
 from crypto_assets.collection import pipeline as pipelines
-from crypto_assets.collection.body import Pace
-from crypto_assets.collection.database import unavailable
-from crypto_assets.collection.ledger import Ledger
-from crypto_assets.collection.loads import warehouse_tables
 from crypto_assets.collection.pipeline import Pipeline, Target
+from crypto_assets.collection.records.database import unavailable
+from crypto_assets.collection.records.ledger import Ledger
+from crypto_assets.collection.storing.loads import warehouse_tables
+from crypto_assets.collection.transport.body import Pace
 from crypto_assets.config import Collection, parse_collection
 from crypto_assets.errors import Stopped
 from crypto_assets.model import COMPLETE_STATES, Outcome

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 
 from crypto_assets.checks.agrees_with_shorter import CHECK
-from crypto_assets.collection.derive import longer_bars, merge_bars
 from crypto_assets.model import Finding, Partition, Series, bar_length, days_between
+from crypto_assets.rows.derive import longer_bars, merge_bars
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets_tests.synthetic import BINANCE, day_of, series_of
 

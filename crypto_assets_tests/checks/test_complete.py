@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from crypto_assets.checks.complete import CHECK
-from crypto_assets.collection.frames import to_check_frame
 from crypto_assets.model import Partition
+from crypto_assets.rows.frames import to_check_frame
 from crypto_assets_tests.checks.judging import DAY_ONE, at, edited, finding_of
 from crypto_assets_tests.synthetic import day_of, series_of
 

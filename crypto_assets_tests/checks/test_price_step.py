@@ -13,9 +13,9 @@ import pytest
 
 from crypto_assets.checks._minutes import to_bits
 from crypto_assets.checks.price_step import CHECK
-from crypto_assets.collection.frames import to_check_frame
-from crypto_assets.collection.profiling import profile_of
+from crypto_assets.collection.storing.profiling import profile_of
 from crypto_assets.model import Partition, Profile, Series, days_between
+from crypto_assets.rows.frames import to_check_frame
 from crypto_assets_tests.synthetic import BINANCE, day_of, series_of
 
 

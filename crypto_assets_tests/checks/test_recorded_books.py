@@ -27,8 +27,8 @@ from crypto_assets.checks import (
     spread_bounded,
     unique_key,
 )
-from crypto_assets.collection.frames import to_check_frame
 from crypto_assets.model import Check, Finding, Partition
+from crypto_assets.rows.frames import to_check_frame
 from crypto_assets_tests.checks.books import book_table, ticker_table
 from crypto_assets_tests.checks.judging import Rows
 from crypto_assets_tests.synthetic import series_of

@@ -24,8 +24,8 @@ from crypto_assets.checks import (
     spread_bounded,
     unique_key,
 )
-from crypto_assets.collection.frames import to_check_frame
 from crypto_assets.model import Check, Partition
+from crypto_assets.rows.frames import to_check_frame
 from crypto_assets_tests.checks.books import book_table, snapshot
 from crypto_assets_tests.checks.judging import DAY_ONE, at, finding_of, in_pieces
 from crypto_assets_tests.synthetic import day_of, series_of

@@ -14,7 +14,7 @@ import uvicorn
 from starlette.requests import Request
 from starlette.responses import Response
 
-from crypto_assets.collection.http import Client
+from crypto_assets.collection.transport.http import Client
 
 Answer = Callable[[Request], Awaitable[Response]]
 
@@ -88,7 +88,7 @@ def client() -> Iterator[Client]:
 @pytest.fixture
 def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attempts are as many as ever, without the waits between them, but for those that a host asks for."""
-    monkeypatch.setattr("crypto_assets.collection.http.backoff_s", lambda attempt: 0.0)
+    monkeypatch.setattr("crypto_assets.collection.transport.http.backoff_s", lambda attempt: 0.0)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from crypto_assets import exchanges
-from crypto_assets.collection.rest_api import read_json
+from crypto_assets.collection.rest.api import read_json
 from crypto_assets.errors import BadContent
 from crypto_assets.exchanges import Rest
 from crypto_assets.model import Series

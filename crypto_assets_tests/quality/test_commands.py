@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from crypto_assets import recovery
-from crypto_assets.collection.ledger import Ledger
+from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.model import Series
 from crypto_assets.quality.quarantine import refused_files
 from crypto_assets.quarantine_asset import build_quarantine, quarantine_key

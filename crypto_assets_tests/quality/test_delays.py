@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import psycopg
 import pytest
 
-from crypto_assets.collection.ledger import Ledger
+from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.config import parse_collection
 from crypto_assets.exchanges import get
 from crypto_assets.model import ArchiveObject, Outcome, Partition, Series, State

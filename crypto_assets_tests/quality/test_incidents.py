@@ -14,9 +14,9 @@ import yaml
 from click.testing import CliRunner
 
 from crypto_assets.cli import cli
-from crypto_assets.collection.gaps import Gap
-from crypto_assets.collection.ledger import Ledger
-from crypto_assets.collection.profiles import write_profiles
+from crypto_assets.collection.records.gaps import Gap
+from crypto_assets.collection.records.ledger import Ledger
+from crypto_assets.collection.records.profiles import write_profiles
 from crypto_assets.config import SeriesEntry
 from crypto_assets.model import DAY, Outcome, Partition, Series, State, StoredFile
 from crypto_assets.quality.explaining import as_json, explain

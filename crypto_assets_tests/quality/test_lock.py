@@ -17,7 +17,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 import crypto_assets
-from crypto_assets.collection.ledger import Ledger
+from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.errors import ConfigError, StoredDataError
 from crypto_assets.model import Partition, Series
 from crypto_assets.quality.lock import Lock, read_lock, to_text, write_lock

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 import pytest
 
 from crypto_assets.checks import all_rules
-from crypto_assets.collection.ledger import Ledger
+from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.model import COMPLETE_STATES, Outcome, Series, State
 from crypto_assets.quality.closing import close_run
 from crypto_assets.sandbox.archive import SyntheticArchive

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from crypto_assets.collection.gaps import gaps
-from crypto_assets.collection.ledger import Ledger
+from crypto_assets.collection.records.gaps import gaps
+from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.model import State
 from crypto_assets.quality.asking import asking
 from crypto_assets.quality.closing import close_run

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from matplotlib.image import imread
 
-from crypto_assets.collection.database import Database
+from crypto_assets.collection.records.database import Database
 from crypto_assets.errors import ConfigError
 from crypto_assets.quality.charts import NEVER, Span
 from crypto_assets.quality.query import Query

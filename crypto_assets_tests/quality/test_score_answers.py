@@ -14,7 +14,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from crypto_assets.cli import cli
-from crypto_assets.collection.ledger import Ledger
+from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.commands.delays import span
 from crypto_assets.commands.scores import _number
 from crypto_assets.config import parse_collection

@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crypto_assets.checks._minutes import MINUTES, to_bits
-from crypto_assets.collection.ledger import Ledger
-from crypto_assets.collection.profiles import write_profiles
+from crypto_assets.collection.records.ledger import Ledger
+from crypto_assets.collection.records.profiles import write_profiles
 from crypto_assets.config import Collection, parse_collection
 from crypto_assets.model import (
     ArchiveObject,

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from crypto_assets.checks import rules_of
 from crypto_assets.checks._minutes import MINUTES, to_bits
-from crypto_assets.collection.frames import to_frame
 from crypto_assets.config import WeightsConfig
 from crypto_assets.errors import REFUSALS
 from crypto_assets.model import (
@@ -31,6 +30,7 @@ from crypto_assets.model import (
 )
 from crypto_assets.quality import scores
 from crypto_assets.quality.scores import SCORES, Facts, Scores, completeness, score, total
+from crypto_assets.rows.frames import to_frame
 from crypto_assets_tests.synthetic import day_of
 
 DAY = date(2024, 3, 5)

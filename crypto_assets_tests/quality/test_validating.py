@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from crypto_assets.collection.ledger import Ledger
 from crypto_assets.collection.pipeline import Tally
-from crypto_assets.collection.revising import STORED_FILE
+from crypto_assets.collection.records.ledger import Ledger
+from crypto_assets.collection.storing.revising import STORED_FILE
 from crypto_assets.errors import Stopped
 from crypto_assets.model import Outcome, Partition, Series, State
 from crypto_assets.quality import validating

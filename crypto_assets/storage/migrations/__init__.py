@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psycopg
 
-from crypto_assets.collection.database import unavailable
+from crypto_assets.collection.records.database import unavailable
 
 HEAD = max(path.name[:4] for path in (Path(__file__).parent / "versions").glob("[0-9]*.py"))
 """The newest revision in versions/."""

@@ -112,7 +112,7 @@ _STATEMENTS = (
         PRIMARY KEY (lake, path)
     )
     """,
-    "COMMENT ON TABLE collection.journal IS 'Files that are being published; see crypto_assets/collection/journal.py.'",
+    "COMMENT ON TABLE collection.journal IS 'Files that are being published; see journal.py of the engine.'",
     "COMMENT ON COLUMN collection.journal.folder IS 'what the publishing process holds an advisory lock on'",
     "COMMENT ON COLUMN collection.journal.kept IS 'where the former file lies meanwhile; null: there was none'",
 )

@@ -1,0 +1,60 @@
+"""Downloading one archive object, checked against its published SHA-256. Never looks inside the file."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from crypto_assets.collection.transport.http import Client, View
+from crypto_assets.collection.transport.limits import Endpoint
+from crypto_assets.errors import ChecksumMismatch, NotPublished
+from crypto_assets.exchanges import Exchange
+from crypto_assets.model import ArchiveObject, SourceFile
+
+_SHA256 = re.compile(r"^\s*([0-9a-fA-F]{64})\b")
+
+
+def download(client: Client, archive_url: str, exchange: Exchange, obj: ArchiveObject) -> tuple[bytes, SourceFile]:
+    """Return the bytes of one archive object and where they came from.
+
+    Raises:
+        NotPublished: the object, or its checksum, is not there (yet).
+        ChecksumMismatch: the bytes differ from the published checksum; the error's `content` holds them.
+        HostUnreachable, HostRefused: as `Client.get`.
+    """
+    archive = client.at(Endpoint(exchange.name, "archive", "archive"))
+    response = archive.get(f"{archive_url}/{obj.key}")
+    content = response.content
+    computed = hashlib.sha256(content).hexdigest()
+    published = None
+    checksum_key = exchange.checksum_key(obj.key)
+    if checksum_key:
+        published = published_sha256(archive, archive_url, checksum_key)
+        if published != computed:
+            error = ChecksumMismatch(
+                f"{obj.key}: published sha256 {published or 'unreadable'}, downloaded {computed} ({len(content)} bytes); "
+                "kept in quarantine/, will be tried again",
+                published=published,
+                downloaded=computed,
+            )
+            error.content = content
+            raise error
+    etag = response.headers.get("etag", obj.etag).strip('"')
+    return content, SourceFile(obj.key, len(content), etag, computed, published, obj.last_modified)
+
+
+def published_sha256(client: View, archive_url: str, key: str) -> str | None:
+    """Return what the exchange publishes now under the key of a checksum, None where it is no SHA-256.
+
+    Raises:
+        NotPublished: nothing is there.
+        HostUnreachable, HostRefused: as `Client.get`.
+    """
+    try:
+        text = client.get(f"{archive_url}/{key}").text
+    except NotPublished:
+        raise NotPublished(
+            f"{key}: expected a checksum beside the file, found none; will be tried again", key=key
+        ) from None
+    match = _SHA256.match(text)
+    return match[1].lower() if match else None

@@ -1,0 +1,187 @@
+"""Reading what a prefix holds: its whole listing, or only the end. Runs in threads and writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+from crypto_assets import exchanges
+from crypto_assets.collection.archive.catalog import Marks, Prefix, entry_digest, fingerprint, unpack
+from crypto_assets.collection.archive.discovery import PROBE_AFTER, RECENT_DAYS, delisted_after, probe_all
+from crypto_assets.collection.archive.listing import list_pages
+from crypto_assets.collection.transport.limits import Endpoint
+from crypto_assets.config import Collection, SeriesEntry
+from crypto_assets.model import ArchiveObject, Series, days_between
+
+if TYPE_CHECKING:
+    from crypto_assets.collection.transport.http import Client
+
+RECENT = 10
+"""Objects at the end of a prefix that every look reads again."""
+
+PATROL = timedelta(days=7)
+"""In this time every prefix is read once from end to end."""
+
+PROBE_EVERY = timedelta(hours=6)
+"""How often files that are late are asked for by name."""
+
+
+class Watch:
+    """One entry of a collection as a sensor watches it."""
+
+    def __init__(self, collection: Collection, entry: SeriesEntry, patrol: timedelta = PATROL) -> None:
+        self.entry = entry
+        self.exchange = exchanges.get(entry.exchange)
+        urls = collection.urls(entry.exchange)
+        self.listing_url = urls.listing_url or self.exchange.listing_url
+        self.archive_url = urls.archive_url or self.exchange.archive_url
+        self.host = urlsplit(self.listing_url).netloc
+        self.digest = entry_digest(entry)
+        self.patrol = patrol
+
+    def prefixes(self) -> dict[str, tuple[Series, str]]:
+        """Return the preferred prefix of each symbol of each series."""
+        return {
+            self.exchange.prefixes(series, symbol)[0]: (series, symbol)
+            for series in self.entry.series
+            for symbol in self.entry.symbols
+        }
+
+    def due_at(self, row: Prefix, last_of_period: date) -> datetime:
+        """Return when the object whose period ends on a day can be there, by the delays of the ones before."""
+        end = datetime(last_of_period.year, last_of_period.month, last_of_period.day, tzinfo=UTC) + timedelta(days=1)
+        if row.delay_s is not None:
+            return end + timedelta(seconds=row.delay_s)
+        return end + self.exchange.usual_delay(row.pair[0])
+
+    def quiet(self, row: Prefix, newest: Mapping[str, date]) -> bool:
+        """Whether a symbol seems to be delisted: others of its dataset, by `newest`, go on long after its last day."""
+        return (
+            row.last_day is not None
+            and row.dataset in newest
+            and newest[row.dataset] - row.last_day > delisted_after(self.exchange, *row.pair, row.last_day)
+        )
+
+
+class Listed(NamedTuple):
+    """An object, the ordinal of the last day of its period, and its fingerprint; a tuple, for there are millions."""
+
+    obj: ArchiveObject
+    last: int
+    mark: bytes
+
+
+@dataclass(slots=True)
+class Reading:
+    """What a prefix holds from some day on, ascending by the ordinal of the first day of each object's period.
+
+    `probed` are those of them that no listing shows.
+    """
+
+    row: Prefix
+    walk: bool
+    objects: dict[int, Listed]
+    first_day: date | None
+    probed: set[int] = field(default_factory=set)
+    asked_by_name: bool = False
+
+    @property
+    def marks(self) -> Marks:
+        return {day: listed.mark for day, listed in self.objects.items()}
+
+    @property
+    def first(self) -> bool:
+        """Whether the prefix was never read, or not from the entry's start."""
+        return self.row.since is None
+
+
+class Reader:
+    """Asks one listing host; every method may be called from many threads."""
+
+    def __init__(self, client: Client, watch: Watch, newest: Mapping[str, date], now: datetime) -> None:
+        self._client = client
+        self._listing = client.at(Endpoint(watch.exchange.name, "listing", "listing"))
+        self._watch = watch
+        self._newest = newest
+        self._now = now
+        self._today = now.astimezone(UTC).date()
+
+    def read(self, row: Prefix, walk: bool) -> Reading:
+        """Return what is listed from the entry's start on, or, where that is known and no `walk`, of the last objects.
+
+        Raises:
+            ListingError, HostUnreachable, HostRefused: the listing could not be read.
+        """
+        series, symbol = row.pair
+        start = self._watch.entry.start
+        known = sorted(unpack(row.recent))
+        from_start = row.since is None or walk
+        since = start if from_start else date.fromordinal(known[0]) if known else None
+        # What was never read is asked for from its first key on: that is the day of the listing.
+        after = "" if row.since is None or since is None else self._just_before(row, since)
+        objects: dict[int, Listed] = {}
+        while True:
+            for page in self._pages(row.prefix, after):
+                for obj in page:
+                    if period := self._period(obj, row.prefix, series, symbol):
+                        first, last = period
+                        objects[first] = Listed(obj, last, fingerprint(obj))
+                if since and not after and objects and max(objects) < since.toordinal() - 1:
+                    break  # history before the entry's start: on to there
+            else:
+                break
+            after = self._just_before(row, since)
+        first_days = [row.first_day] if row.first_day else []
+        if objects:
+            first_days.append(date.fromordinal(min(objects)))
+        wanted = {day: objects[day] for day in sorted(objects) if objects[day].last >= start.toordinal()}
+        reading = Reading(row, walk, wanted, min(first_days, default=None))
+        self._probe(reading, {*objects, *known})
+        return reading
+
+    def _pages(self, prefix: str, after: str) -> Iterable[list[ArchiveObject]]:
+        version = self._watch.exchange.listing_version
+        return list_pages(self._listing, self._watch.listing_url, prefix, after=after, version=version)
+
+    def _just_before(self, row: Prefix, day: date) -> str:
+        series, symbol = row.pair
+        return self._watch.exchange.key(row.prefix, series, symbol, day).removesuffix(".zip")
+
+    def _period(self, obj: ArchiveObject, prefix: str, series: Series, symbol: str) -> tuple[int, int] | None:
+        """Return the ordinals of an object's first and last day; None for a checksum, or a key that is not of its day."""
+        if not obj.key.endswith(".zip"):
+            return None
+        try:
+            first, last = self._watch.exchange.period(obj.key)
+        except ValueError:
+            return None
+        if self._watch.exchange.key(prefix, series, symbol, first) != obj.key:
+            return None
+        return first.toordinal(), last.toordinal()
+
+    def _probe(self, reading: Reading, listed: set[int]) -> None:
+        """Ask by name for days of the last week that should be there by now and are not listed."""
+        row = reading.row
+        if row.since is None or not row.recent or self._watch.quiet(row, self._newest):
+            return
+        if row.probed_at is not None and self._now - row.probed_at < PROBE_EVERY:
+            return
+        series, symbol = row.pair
+        keys: dict[str, tuple[int, int]] = {}
+        newest = self._newest.get(row.dataset)
+        for day in days_between(self._today - timedelta(days=RECENT_DAYS), self._today - timedelta(days=1)):
+            key = self._watch.exchange.key(row.prefix, series, symbol, day)
+            first, last = self._watch.exchange.period(key)
+            others_have_later = newest is not None and newest > last
+            late = self._now >= self._watch.due_at(row, last) + PROBE_AFTER
+            if first >= self._watch.entry.start and first.toordinal() not in listed and (late or others_have_later):
+                keys[key] = first.toordinal(), last.toordinal()
+        if keys:
+            reading.asked_by_name = True
+            found, _ = probe_all(self._client, self._watch.archive_url, self._watch.exchange, list(keys)[::-1])
+            added = {keys[key][0]: Listed(obj, keys[key][1], fingerprint(obj)) for key, obj in found.items()}
+            reading.probed = set(added)
+            reading.objects = dict(sorted((reading.objects | added).items()))

@@ -1,0 +1,1 @@
+"""What Postgres knows of collecting: the ledger of partitions and objects, versions, pauses, progress."""

@@ -1,0 +1,246 @@
+"""Former versions and corrections in Postgres: what is in force, what is recorded of a replacement, what was known when."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row
+
+from crypto_assets.model import Partition, Series, SourceFile
+from crypto_assets.rows.versions import Correction
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectionRecord:
+    """One row of `collection.corrections`: a stored day that was replaced. See there and `versions.Difference`."""
+
+    exchange: str
+    market_type: str
+    symbol: str
+    dataset: str
+    day: date
+    found_at: datetime
+    run_id: str | None
+    text: str
+    version: int | None
+    former_sha256: str
+    sha256: str
+    former_source: str
+    source: str
+    former_source_key: str
+    source_key: str
+    former_source_sha256: str
+    source_sha256: str
+    former_rows: int
+    rows: int
+    rows_added: int | None
+    rows_removed: int | None
+    rows_changed: int | None
+    columns: Sequence[str]
+    price_change: float | None
+    price_column: str | None
+    price_key: str | None
+    price_before: Decimal | None
+    price_after: Decimal | None
+    volume_change: Decimal | None
+    volume_column: str | None
+    volume_key: str | None
+    volume_before: Decimal | None
+    volume_after: Decimal | None
+    examples: Sequence[Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """The file that is stored of a partition, and since when its rows are known (None: the ledger does not know it).
+
+    `findings` are those of its checks, as the ledger keeps them.
+    """
+
+    sha256: str
+    rows: int
+    source: SourceFile
+    known_from: datetime | None
+    findings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """The file that held a day at some instant, and how many of its rows from the first were known then (None: all).
+
+    `path` is None where the file was lost before it could be kept.
+    """
+
+    day: date
+    path: str | None
+    sha256: str
+    rows: int | None
+
+
+_KEYS = "exchange, market_type, symbol, dataset"
+_SAME_DAY = " AND ".join(f"{{0}}.{name} = {{1}}.{name}" for name in (*_KEYS.split(", "), "day"))
+
+
+def in_force(
+    connection: psycopg.Connection[Any], series: Series, partitions: Sequence[Partition]
+) -> dict[Partition, InForce]:
+    """Return what is stored of some partitions, those of which nothing is left out."""
+    rows = connection.execute(
+        f"""SELECT symbol, day, content_sha256, rows, known_from, findings, source_key, source_size_bytes, source_etag,
+            source_sha256, source_published_sha256, source_last_modified, source
+        FROM collection.partitions JOIN unnest(%s::text[], %s::date[]) AS wanted (symbol, day) USING (symbol, day)
+        WHERE ({_KEYS}) = (%s, %s, symbol, %s) AND path IS NOT NULL""",
+        (
+            [partition.symbol for partition in partitions],
+            [partition.day for partition in partitions],
+            series.exchange,
+            series.market_type,
+            series.dataset,
+        ),
+    ).fetchall()
+    return {
+        Partition(symbol, day): InForce(sha256, count, SourceFile(*source), known_from, findings)
+        for symbol, day, sha256, count, known_from, findings, *source in rows
+    }
+
+
+def record_corrections(
+    connection: psycopg.Connection[Any], corrections: Sequence[Correction], at: datetime, run_id: str | None
+) -> None:
+    """Remember replacements of stored days, and the former versions whose rows were others."""
+    for found in corrections:
+        keys = _keys(found.series, found.partition)
+        version = _record_version(connection, keys, found, at) if found.changes_rows else None
+        difference = found.difference
+        price, volume = (difference.price, difference.volume) if difference else (None, None)
+        examples = difference.examples if difference else ()
+        values = {
+            **keys,
+            "found_at": at,
+            "run_id": run_id,
+            "text": found.text,
+            "version": version,
+            "former_sha256": found.former_sha256,
+            "sha256": found.sha256,
+            "former_source": found.former.source,
+            "source": found.source.source,
+            "former_source_key": found.former.key,
+            "source_key": found.source.key,
+            "former_source_sha256": found.former.sha256,
+            "source_sha256": found.source.sha256,
+            "former_rows": found.former_rows,
+            "rows": found.rows,
+            "rows_added": difference.added if difference else None,
+            "rows_removed": difference.removed if difference else None,
+            "rows_changed": difference.changed if difference else None,
+            "columns": list(difference.columns) if difference else [],
+            "price_change": price.relative if price else None,
+            "volume_change": abs(volume.after - volume.before) if volume else None,
+            "examples": json.dumps(
+                [{"key": e.key, "what": e.what, "before": e.before, "after": e.after} for e in examples]
+            ),
+        }
+        for name, change in (("price", price), ("volume", volume)):
+            for part in ("column", "key", "before", "after"):
+                values[f"{name}_{part}"] = getattr(change, part) if change else None
+        _insert(connection, "corrections", values)
+
+
+def _record_version(
+    connection: psycopg.Connection[Any], keys: Mapping[str, Any], found: Correction, at: datetime
+) -> int:
+    row = connection.execute(
+        """SELECT count(*) + 1 FROM collection.versions WHERE exchange = %(exchange)s AND market_type = %(market_type)s
+        AND symbol = %(symbol)s AND dataset = %(dataset)s AND day = %(day)s""",
+        keys,
+    ).fetchone()
+    number = int(row[0]) if row else 1
+    version = {
+        **keys,
+        "number": number,
+        "content_sha256": found.former_sha256,
+        "path": found.kept,
+        "rows": found.former_rows,
+        "source": found.former.source,
+        "source_key": found.former.key,
+        "source_etag": found.former.etag,
+        "source_sha256": found.former.sha256,
+        # A file that the ledger did not know was known to nobody who asks by the ledger.
+        "known_from": found.known_from or at,
+        "known_to": at,
+    }
+    _insert(connection, "versions", version)
+    connection.execute(
+        """UPDATE collection.partitions SET corrections = corrections + 1 WHERE exchange = %(exchange)s
+        AND market_type = %(market_type)s AND symbol = %(symbol)s AND dataset = %(dataset)s AND day = %(day)s""",
+        keys,
+    )
+    return number
+
+
+def record_growth(
+    connection: psycopg.Connection[Any], series: Series, grown: Sequence[tuple[Partition, int]], at: datetime
+) -> None:
+    """Remember how many rows provisional days had until now, the first of those that they have from now on."""
+    for partition, rows in grown:
+        _insert(connection, "growth", {**_keys(series, partition), "known_to": at, "rows": rows})
+
+
+def known_files(
+    connection: psycopg.Connection[Any], series: Series, symbol: str, first: date, last: date, at: datetime
+) -> list[KnownFile]:
+    """Return the files that held the days from first to last, both included, at an instant; days in order."""
+    rows = connection.execute(
+        f"""WITH files AS (
+            SELECT {_KEYS}, day, path, content_sha256, known_from, 'infinity'::timestamptz AS known_to
+            FROM collection.partitions WHERE path IS NOT NULL
+            UNION ALL
+            SELECT {_KEYS}, day, path, content_sha256, known_from, known_to FROM collection.versions
+        )
+        SELECT f.day, f.path, f.content_sha256, (
+            SELECT g.rows FROM collection.growth g
+            WHERE {_SAME_DAY.format("g", "f")} AND g.known_to > %(at)s AND g.known_to < f.known_to
+            ORDER BY g.known_to LIMIT 1
+        )
+        FROM files f
+        WHERE exchange = %(exchange)s AND market_type = %(market_type)s AND symbol = %(symbol)s
+            AND dataset = %(dataset)s AND day BETWEEN %(first)s AND %(last)s AND known_from <= %(at)s AND known_to > %(at)s
+        ORDER BY day""",
+        {**_keys(series, Partition(symbol, first)), "first": first, "last": last, "at": at},
+    ).fetchall()
+    return [KnownFile(*row) for row in rows]
+
+
+def find_corrections(
+    connection: psycopg.Connection[Any], conditions: Mapping[str, Any], limit: int | None
+) -> list[CorrectionRecord]:
+    """Return the corrections that meet all conditions (SQL with one %s each, and its value), the latest first."""
+    names = ", ".join(CorrectionRecord.__dataclass_fields__)
+    query = (
+        f"SELECT {names} FROM collection.corrections WHERE {' AND '.join(conditions) or 'true'} "
+        "ORDER BY found_at DESC, id DESC LIMIT %s"
+    )
+    with connection.cursor(row_factory=class_row(CorrectionRecord)) as cursor:
+        return cursor.execute(query, [*conditions.values(), limit]).fetchall()
+
+
+def _keys(series: Series, partition: Partition) -> dict[str, Any]:
+    return {
+        "exchange": series.exchange,
+        "market_type": series.market_type,
+        "symbol": partition.symbol,
+        "dataset": series.dataset,
+        "day": partition.day,
+    }
+
+
+def _insert(connection: psycopg.Connection[Any], table: str, values: Mapping[str, Any]) -> None:
+    connection.execute(
+        f"INSERT INTO collection.{table} ({', '.join(values)}) VALUES ({', '.join(f'%({n})s' for n in values)})", values
+    )

@@ -1,0 +1,197 @@
+"""The days that go to REST: which ones may, what becomes of them, and how they are continued.
+
+A day from REST is `provisional`: it is stored like any other, says in its evidence why the archive did not give it and up
+to which instant it is complete (`until`), goes on from there when it is collected again, and is replaced when the archive has
+it. A day that is stored from the archive is never asked for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from crypto_assets import datasets, exchanges
+from crypto_assets.collection.days import Day, RestDay, Target, quarantine
+from crypto_assets.collection.rest.cursors import step_of
+from crypto_assets.collection.rest.feed import RestFeed, RestRows, source_of
+from crypto_assets.errors import REFUSALS, CryptoAssetsError, InvalidRows, MalformedFile, Stopped, StoredDataError
+from crypto_assets.model import Outcome, Partition, SourceFile, State, StoredFile
+
+if TYPE_CHECKING:
+    from crypto_assets.collection.records.ledger import PartitionRecord
+    from crypto_assets.storage.lake import Lake
+
+_SIZE_BYTES = {"trades": 16 << 20, "agg_trades": 16 << 20}
+"""What a day is taken for while it is on its way; how much it will be is not known before."""
+
+
+class RestDays:
+    """Days of one run that REST is asked for; safe to use from many threads."""
+
+    def __init__(self, feed: RestFeed, lake: Lake) -> None:
+        self._feed = feed
+        self._lake = lake
+
+    def serves(self, target: Target) -> bool:
+        """Return whether REST may be asked for a target at all."""
+        return self._feed.serves(target.series, target.symbol)
+
+    def may_have(self, target: Target, archive: Outcome, record: PartitionRecord | None, now: datetime) -> bool:
+        """Return whether REST is asked for a day that the archive does not give: late, absent or refused, up to today."""
+        if archive.partition.day > now.astimezone(UTC).date() or not self.serves(target):
+            return False
+        if record is not None and record.path is not None and record.source == "archive":
+            return False
+        if archive.state not in (State.PENDING, State.MISSING):
+            return False
+        cause = archive.evidence.get("error")
+        if cause == "UnknownSymbol":  # listed lately, perhaps: the archive follows days later
+            return now < exchanges.get(target.series.exchange).expected_by(target.series, archive.partition.day)
+        return cause is None or cause in REFUSALS
+
+    def holder(self, target: Target, archive: Outcome) -> RestDay:
+        """Return what stands for a day of REST where an archive object would stand."""
+        return RestDay(f"rest/{archive.partition}", _SIZE_BYTES.get(target.series.table, 1 << 20), "", archive=archive)
+
+    def fetch(self, target: Target, archive: Outcome, record: PartitionRecord | None) -> Day:
+        """Return a day from REST, what is stored of it continued; where REST has nothing, with the archive's outcome."""
+        started = time.perf_counter()
+        stored = self._stored(target, archive.partition, record)
+        try:
+            found = self._feed.day(
+                target.series,
+                archive.partition,
+                stored[0] if stored else datasets.get(target.series.table).schema.empty_table(),
+                until_of(record) if stored and record else None,
+            )
+        except Stopped:
+            raise
+        except (MalformedFile, InvalidRows) as error:
+            key, days = f"rest/{target.series}/{archive.partition}", [archive.partition.day]
+            path = quarantine(self._lake, key, str(error).encode(), error, target, days)
+            return _nothing(target, archive, str(error), error=type(error).__name__, quarantine=path)
+        except CryptoAssetsError as error:
+            return _nothing(target, archive, str(error), error=type(error).__name__)
+        day = self._day(target, archive, found, stored, record)
+        day.fetch_s = time.perf_counter() - started
+        return day
+
+    def _day(
+        self,
+        target: Target,
+        archive: Outcome,
+        found: RestRows,
+        stored: tuple[pa.Table, SourceFile, StoredFile] | None,
+        record: PartitionRecord | None,
+    ) -> Day:
+        if found.rows.num_rows == 0:
+            if found.ended and not found.lacking and target.series.table == "ohlcv" and step_of(target.series) is None:
+                reason = f"no {target.series.timeframe} bar opens on this day"
+                return Day(target, archive.partition, outcome=replace(archive, state=State.NO_DATA, reason=reason))
+            return _nothing(target, archive, found.lacking or "it has no rows of this day")
+        evidence: dict[str, Any] = {
+            "until": found.until.isoformat(),
+            "ended": found.ended,
+            "archive": {"state": archive.state.value, "reason": archive.reason, **archive.evidence},
+        }
+        if found.lacking:
+            evidence["lacking"] = found.lacking
+        before = record.evidence.get("missing_ids", 0) if stored and record else 0
+        if before + found.missing_ids:
+            evidence["missing_ids"] = before + found.missing_ids
+        if stored and stored[0].equals(found.rows):
+            rows, source, file = stored
+            return _marked(target, archive.partition, rows, source, evidence, known=file)
+        source, content = source_of(target.series, target.symbol, found.rows)
+        return _marked(target, archive.partition, found.rows, source, evidence, content=content)
+
+    def _stored(
+        self, target: Target, partition: Partition, record: PartitionRecord | None
+    ) -> tuple[pa.Table, SourceFile, StoredFile] | None:
+        """Return what the lake has of a day from REST, if it is what the ledger says."""
+        if record is None or record.source != "rest" or record.content_sha256 is None:
+            return None
+        try:
+            rows, file, source = self._lake.open(target.series, partition)
+        except StoredDataError:
+            return None
+        return (rows, source, file) if file.sha256 == record.content_sha256 else None
+
+
+def not_over(target: Target, day: Any) -> Outcome:
+    """Return the outcome of today, as far as an archive is concerned."""
+    return Outcome(target.series, Partition(target.symbol, day), State.PENDING, "the day has not ended")
+
+
+def until_of(record: PartitionRecord) -> datetime | None:
+    """Return the instant that a stored day from REST is complete up to."""
+    return _until(record.evidence)
+
+
+def again(target: Target, rows: pa.Table, source: SourceFile, stored: StoredFile, record: PartitionRecord) -> Day:
+    """Return a day from REST as the lake has it, to be checked and loaded for what it is."""
+    return _marked(target, Partition(target.symbol, record.day), rows, source, record.evidence, known=stored)
+
+
+def _marked(
+    target: Target,
+    partition: Partition,
+    rows: pa.Table,
+    source: SourceFile,
+    evidence: Mapping[str, Any],
+    *,
+    content: bytes = b"",
+    known: StoredFile | None = None,
+) -> Day:
+    """Return a day with what its evidence means for checks, state and reason."""
+    until = _until(evidence)
+    reason, lacking = words_of(evidence)
+    if until and not evidence.get("ended"):
+        partition = replace(partition, until=until)
+    return Day(
+        target,
+        partition,
+        rows,
+        source,
+        content,
+        known,
+        reason=reason,
+        lacking=lacking,
+        evidence=evidence,
+    )
+
+
+def partition_of(record: PartitionRecord) -> Partition:
+    """Return the partition of a stored day, with the instant that it goes up to where it was not over."""
+    until = _until(record.evidence) if record.source == "rest" and not record.evidence.get("ended") else None
+    return Partition(record.symbol, record.day, until)
+
+
+def words_of(evidence: Mapping[str, Any]) -> tuple[str, str]:
+    """Return why a day is from REST, and why its rows are not all there, by its evidence."""
+    until = _until(evidence)
+    reason = f"archive: {evidence.get('archive', {}).get('reason', 'unknown')}; rows from REST"
+    lacking = evidence.get("lacking", "")
+    if until and not evidence.get("ended"):
+        # What lacks of a day that is not over lies behind `until`: the day is not less than it says.
+        return f"{reason} up to {until:%H:%M:%S} UTC" + (f" ({lacking})" if lacking else ""), ""
+    return reason, lacking
+
+
+def _until(evidence: Mapping[str, Any]) -> datetime | None:
+    return datetime.fromisoformat(evidence["until"]) if evidence.get("until") else None
+
+
+def _nothing(target: Target, archive: Outcome, why: str, **evidence: Any) -> Day:
+    """Return a day of which REST gave nothing new: the archive's outcome, and what REST said."""
+    outcome = replace(
+        archive,
+        reason=f"{archive.reason}; REST: {why}",
+        evidence={**archive.evidence, "rest": {"reason": why, **evidence}},
+    )
+    return Day(target, archive.partition, outcome=outcome)

@@ -1,0 +1,1 @@
+"""Judging days and publishing them: lake, warehouse and ledger at once."""

@@ -1,0 +1,56 @@
+"""The stored days around those in hand, by their profiles; and what checks of seams make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import psycopg
+
+from crypto_assets.checks import of_kind
+from crypto_assets.collection.records.profiles import read_profiles
+from crypto_assets.model import DAY, Finding, HistoryCheck, Partition, Profile, SeamCheck, Series
+
+WEEKS = 8
+"""Weeks before a day that its bars are compared with."""
+
+
+class Near:
+    """Profiles of days of one series, of one or more symbols."""
+
+    def __init__(self, profiles: Iterable[Profile] = ()) -> None:
+        self._profiles = {(profile.symbol, profile.day): profile for profile in profiles}
+
+    def add(self, profile: Profile) -> None:
+        """Know one more day, or another version of one."""
+        self._profiles[profile.symbol, profile.day] = profile
+
+    def get(self, symbol: str, day: date) -> Profile | None:
+        return self._profiles.get((symbol, day))
+
+    def weeks_before(self, partition: Partition) -> list[Profile]:
+        """Return the same weekday of the weeks before, as far as they are known, the latest first."""
+        days = (partition.day - timedelta(weeks=number) for number in range(1, WEEKS + 1))
+        return [found for day in days if (found := self.get(partition.symbol, day))]
+
+    def seams(self, series: Series, partition: Partition) -> dict[str, Finding]:
+        """Return what the checks of seams say of a known day and the days beside it; nothing of a day that is not known."""
+        mine = self.get(partition.symbol, partition.day)
+        if mine is None:
+            return {}
+        before, after = (self.get(partition.symbol, partition.day + step) for step in (-DAY, DAY))
+        return {check.name: check.judge(before, mine, after, series) for check in of_kind(series, SeamCheck)}
+
+
+def read_near(
+    connection: psycopg.Connection[Any], series: Series, partitions: Sequence[Partition], weeks: int = WEEKS
+) -> Near:
+    """Return the stored days that checks of some partitions look at: those beside them, and some weeks before."""
+    if not partitions or not of_kind(series, SeamCheck) + of_kind(series, HistoryCheck):
+        return Near()
+    days = [partition.day for partition in partitions]
+    # The days beside those in hand are judged again too, and by the days beside them.
+    back = timedelta(weeks=weeks) if weeks and of_kind(series, HistoryCheck) else 2 * DAY
+    symbols = sorted({partition.symbol for partition in partitions})
+    return Near(read_profiles(connection, series, min(days) - back, max(days) + 2 * DAY, symbols))

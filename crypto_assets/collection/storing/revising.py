@@ -1,0 +1,121 @@
+"""Findings of stored days that change without their rows: by what is stored beside them, or by being checked again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from crypto_assets.collection.records.recording import as_json, failed_names, from_stored, stored_form
+from crypto_assets.collection.rest.days import words_of
+from crypto_assets.collection.storing.near import Near
+from crypto_assets.collection.storing.validation import blocking, degrading, in_words
+from crypto_assets.model import DAY, NOT_JUDGED, Finding, Partition, Series, State
+
+_REVISED = (State.AVAILABLE, State.DEGRADED, State.PROVISIONAL)
+"""States of stored days that follow from their findings; a day that is `corrected` stays so until it is collected."""
+
+
+STORED_FILE = "stored_file"
+"""The finding of a day whose file is damaged or gone; no check of its own, for there are no rows to check."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """New findings of a stored day, by name; they hold of the file with this sha256 and of no other.
+
+    `whole` says that these are all findings there are; otherwise findings of other checks stay.
+    """
+
+    partition: Partition
+    content_sha256: str
+    findings: Mapping[str, Finding]
+    whole: bool = False
+
+
+def revise(
+    connection: psycopg.Connection[Any], series: Series, revisions: Sequence[Revision]
+) -> dict[Partition, tuple[State, str]]:
+    """Bring findings of stored days up to date, and the state and reason that follow; return these by partition.
+
+    Days that are stored in another file meanwhile are left alone, and so are their states. Where a check passes that failed
+    or could not be judged, or the reverse, Dagster is to be told: the record counts as not reported.
+    """
+    if not revisions:
+        return {}
+    wanted = {revision.partition: revision for revision in revisions}
+    keys = (series.exchange, series.market_type, series.dataset)
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(
+            """SELECT symbol, day, state, reason, evidence, source, content_sha256, findings FROM collection.partitions
+            JOIN unnest(%s::text[], %s::date[]) AS wanted (symbol, day) USING (symbol, day)
+            WHERE (exchange, market_type, dataset) = (%s, %s, %s) AND path IS NOT NULL
+            ORDER BY symbol, day FOR UPDATE OF partitions""",
+            ([p.symbol for p in wanted], [p.day for p in wanted], *keys),
+        ).fetchall()
+    changes: list[tuple[Any, ...]] = []
+    states: dict[Partition, tuple[State, str]] = {}
+    for row in rows:
+        revision = wanted[Partition(row["symbol"], row["day"])]
+        if row["content_sha256"] != revision.content_sha256:
+            continue
+        new = {name: stored_form(finding) for name, finding in revision.findings.items()}
+        merged = new if revision.whole else row["findings"] | new
+        # As they will be read back: numbers of other types and tuples are no change.
+        merged = json.loads(as_json(merged))
+        state, reason = _state(series, row, merged)
+        states[revision.partition] = state, reason
+        if (merged, state, reason) != (row["findings"], State(row["state"]), row["reason"]):
+            failed = failed_names(merged)
+            before = (failed_names(row["findings"]), _open(row["findings"]), row["state"])
+            tell = (failed, _open(merged), state) != before
+            changes.append((row["symbol"], row["day"], as_json(merged), ",".join(failed), state.value, reason, tell))
+    if changes:
+        connection.execute(
+            """UPDATE collection.partitions p SET findings = o.findings, state = o.state, reason = o.reason,
+                failed_checks = string_to_array(o.failed, ','),
+                reported_at = CASE WHEN o.tell THEN NULL ELSE p.reported_at END,
+                updated_at = CASE WHEN o.tell THEN clock_timestamp() ELSE p.updated_at END
+            FROM unnest(%s::text[], %s::date[], %s::jsonb[], %s::text[], %s::text[], %s::text[], %s::boolean[])
+                AS o (symbol, day, findings, failed, state, reason, tell)
+            WHERE (p.exchange, p.market_type, p.symbol, p.dataset, p.day) = (%s, %s, o.symbol, %s, o.day)""",
+            (*map(list, zip(*changes, strict=True)), *keys),
+        )
+    return states
+
+
+def revise_beside(
+    connection: psycopg.Connection[Any], series: Series, near: Near, partitions: Sequence[Partition]
+) -> None:
+    """Judge the seams of stored days beside some partitions again; `near` knows both."""
+    mine = {(partition.symbol, partition.day) for partition in partitions}
+    beside = {(symbol, day + step) for symbol, day in mine for step in (-DAY, DAY)} - mine
+    revisions = []
+    for symbol, day in sorted(beside):
+        profile = near.get(symbol, day)
+        if profile is not None:
+            partition = Partition(symbol, day)
+            revisions.append(Revision(partition, profile.content_sha256, near.seams(series, partition)))
+    revise(connection, series, [revision for revision in revisions if revision.findings])
+
+
+def _open(findings: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    return {name for name, kept in findings.items() if NOT_JUDGED in kept}
+
+
+def _state(series: Series, row: Mapping[str, Any], stored: Mapping[str, Mapping[str, Any]]) -> tuple[State, str]:
+    """Return state and reason of a stored day that follow from its findings."""
+    if State(row["state"]) not in _REVISED:
+        return State(row["state"]), row["reason"]
+    findings = from_stored(stored)
+    # Stored rows that break a rule of today stay where they are, and the day is not complete: `fill` collects it again.
+    failed = [STORED_FILE] if STORED_FILE in findings else blocking(series, findings) + degrading(series, findings)
+    reason, lacking = words_of(row["evidence"]) if row["source"] == "rest" else ("", "")
+    words = "; ".join(filter(None, [reason, lacking, in_words(failed, findings)]))
+    if failed or lacking:
+        return State.DEGRADED, words
+    return (State.PROVISIONAL if row["source"] == "rest" else State.AVAILABLE), words

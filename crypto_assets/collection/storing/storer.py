@@ -1,0 +1,181 @@
+"""Judging batches of days, and what becomes of each. Runs in a thread of its own, one batch at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from crypto_assets.collection.days import Day, Target, quarantine, refused
+from crypto_assets.collection.storing.comparing import Comparer, Pieces
+from crypto_assets.collection.storing.delays import Delays
+from crypto_assets.collection.storing.near import Near, read_near
+from crypto_assets.collection.storing.publishing import Publisher
+from crypto_assets.collection.storing.validation import Verdict, blocking, degrading, in_words, validate
+from crypto_assets.config import Collection
+from crypto_assets.errors import InvalidRows
+from crypto_assets.model import Finding, Outcome, State, StoredFile
+from crypto_assets.rows.versions import Correction
+
+if TYPE_CHECKING:
+    from crypto_assets.collection.records.ledger import Ledger
+    from crypto_assets.storage.lake import Lake
+    from crypto_assets.storage.warehouse import Warehouse
+
+OnBatch = Callable[[Sequence[Outcome], Sequence[pa.Table | None]], None]
+"""Called after each batch with what became of its days and, for stored ones, their rows."""
+
+Instead = Callable[[Target, Outcome], Day]
+"""Called for a day that the archive gave and that was refused; returns it from another source, or with its outcome."""
+
+
+class Storer:
+    """Takes batches of fetched days of one series all the rest of their way."""
+
+    def __init__(
+        self,
+        writers: Executor,
+        collection: Collection,
+        lake: Lake,
+        warehouse: Warehouse,
+        ledger: Ledger,
+        run_id: str | None,
+        on_batch: OnBatch,
+        instead: Instead | None = None,
+    ) -> None:
+        self._lake = lake
+        self._ledger = ledger
+        self._comparer = Comparer(lake, ledger)
+        self._delays = Delays(ledger)
+        self._publisher = Publisher(writers, collection, lake, warehouse, ledger, run_id)
+        self._on_batch = on_batch
+        self._instead = instead
+
+    def store(self, batch: Sequence[Day]) -> list[Outcome]:
+        """Validate, write and record one batch of days of one series; return what became of each."""
+        started = time.perf_counter()
+        series = batch[0].series
+        near = self._near(batch)
+        verdicts = _validated(batch, near)
+        fetched, batch = batch, [self._second(day, verdicts) for day in batch]
+        # What came instead is judged like the others. (`fetched` stays, for verdicts are found by identity.)
+        verdicts |= _validated([day for day, first in zip(batch, fetched, strict=True) if day is not first], near)
+        outcomes: dict[int, Outcome] = {}
+        good: list[Day] = []
+        for day in batch:
+            if day.outcome is not None:
+                outcomes[id(day)] = day.outcome
+            elif id(day) not in verdicts:
+                outcomes[id(day)] = _no_rows(day)
+            elif wrong := blocking(series, verdicts[id(day)].findings):
+                outcomes[id(day)] = self._refuse(day, wrong, verdicts[id(day)].findings)
+            else:
+                day.profile = verdicts[id(day)].profile
+                good.append(day)
+        compared = self._comparer.findings(series, {day.partition: _pieces(day) for day in good})
+        files = self._delays.findings(series, {day.partition: day.source for day in good if day.source})
+
+        def published(
+            day: Day,
+            stored: StoredFile,
+            rows: Mapping[str, int],
+            correction: Correction | None,
+            beside: Mapping[str, Finding],
+        ) -> Outcome:
+            found = {**verdicts[id(day)].findings, **files.get(day.partition, {}), **compared[day.partition], **beside}
+            lacking = degrading(series, found)
+            took = (time.perf_counter() - started) / len(batch)
+            return Outcome(
+                series,
+                day.partition,
+                _state(day, lacking),
+                "; ".join(filter(None, [day.reason, day.lacking, in_words(lacking, found)])),
+                day.evidence,
+                day.source,
+                stored,
+                found,
+                unchanged=day.known is not None,
+                warehouse_rows=rows,
+                duration_s=round(day.fetch_s + took, 4),
+                correction=correction,
+            )
+
+        bad = [outcomes[id(day)] for day in batch if id(day) in outcomes and day.target.collect]
+        outcomes |= self._publisher.publish(good, bad, published)
+        ordered = [outcomes[id(day)] for day in batch]
+        self._on_batch(ordered, [day.rows if outcomes[id(day)].stored else None for day in batch])
+        return ordered
+
+    def _near(self, batch: Sequence[Day]) -> Near:
+        partitions = [day.partition for day in batch if day.rows is not None]
+        with self._ledger.transaction() as connection:
+            return read_near(connection, batch[0].series, partitions)
+
+    def _second(self, day: Day, verdicts: Mapping[int, Verdict]) -> Day:
+        """Return a day of the archive whose rows are refused, or not there, as another source has it; others as they are."""
+        if self._instead is None or day.outcome is not None or day.source is None or day.source.source != "archive":
+            return day
+        if id(day) not in verdicts:
+            outcome = _no_rows(day)
+        elif wrong := blocking(day.series, verdicts[id(day)].findings):
+            outcome = self._refuse(day, wrong, verdicts[id(day)].findings)
+        else:
+            return day
+        return self._instead(day.target, outcome)
+
+    def _refuse(self, day: Day, wrong: Sequence[str], findings: Mapping[str, Finding]) -> Outcome:
+        details = in_words(wrong, findings)
+        key = day.source.key if day.source else str(day.partition)
+        error = InvalidRows(f"{key}: rows of {day.partition} are refused ({details})", day=str(day.partition.day))
+        path = ""
+        if day.content:
+            failed = {name: findings[name] for name in wrong}
+            path = quarantine(self._lake, key, day.content, error, day.target, [day.partition.day], day.source, failed)
+        outcome = refused(day.target, day.partition.day, error, path)
+        reason = f"{day.reason}, refused: {outcome.reason}" if day.reason else outcome.reason
+        return replace(outcome, reason=reason, findings=findings, source=day.source)
+
+
+def _validated(batch: Sequence[Day], near: Near) -> dict[int, Verdict]:
+    """Return what the days are that have rows, by the identity of the day."""
+    here = [day for day in batch if day.outcome is None and day.rows is not None and day.rows.num_rows]
+    if not here:
+        return {}
+    days = [(day.partition, day.parsed) for day in here]
+    return dict(zip(map(id, here), validate(here[0].series, days, near), strict=True))
+
+
+def _pieces(day: Day) -> Pieces:
+    return lambda: [day.parsed]
+
+
+def _state(day: Day, lacking: Sequence[str]) -> State:
+    if lacking or day.lacking:
+        return State.DEGRADED
+    return State.PROVISIONAL if day.source and day.source.source == "rest" else State.AVAILABLE
+
+
+def _no_rows(day: Day) -> Outcome:
+    """Return the outcome of a day of which a longer object has no row."""
+    key = day.source.key if day.source else ""
+    if day.series.timeframe in ("3d", "1w", "1mo"):
+        return Outcome(
+            day.series,
+            day.partition,
+            State.NO_DATA,
+            f"no {day.series.timeframe} bar opens on this day",
+            {"object": key},
+            day.source,
+        )
+    return Outcome(
+        day.series,
+        day.partition,
+        State.MISSING,
+        f"{key} has no rows of this day; it will be tried again when the file changes",
+        {"object": key},
+        day.source,
+    )

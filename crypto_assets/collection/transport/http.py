@@ -1,0 +1,400 @@
+"""Asking an exchange's hosts: one pooled client, retries by cause, and no hammering of a host that is down.
+
+httpx's sync client over HTTP/1.1 keep-alive, called from threads: its AsyncClient costs three to four times the CPU for
+small files, and http2=True in threads fails (httpx issue 3566). What to do about a failure is decided in `retry.py`; what
+all processes share (limits, cool-downs, circuit breakers) stands behind a `Guard`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import httpx
+import tenacity
+
+from crypto_assets.collection.transport.body import Body, BrokenRange, Pace, TooSlow
+from crypto_assets.collection.transport.concurrency import Slots
+from crypto_assets.collection.transport.limits import Endpoint
+from crypto_assets.collection.transport.network import Network
+from crypto_assets.collection.transport.retry import Retry, WaitUntil, asked_wait_s, backoff_s, decide
+from crypto_assets.errors import (
+    CircuitOpen,
+    CryptoAssetsError,
+    HostRefused,
+    HostUnreachable,
+    NotPublished,
+    PermanentError,
+    Stopped,
+)
+from crypto_assets.version import __version__
+
+if TYPE_CHECKING:
+    from crypto_assets.collection.transport.guard import Guard, Permit
+
+_ATTEMPTS = 4
+_UNREACHABLE_IN_A_ROW = 3
+_LONGEST_WAIT_S = 60.0
+_CONNECT_TIMEOUT_S = 5.0
+_MOST_BYTES = 4 << 30
+_SHOWN_BODY = 2_000
+
+# Failures of a connection that was there: the host is up, and one bad file must not close it for the others.
+_CUT = (httpx.RemoteProtocolError, httpx.ReadError)
+
+
+@dataclass(slots=True)
+class _Asked:
+    """One `get` over all of its attempts."""
+
+    method: str
+    url: str
+    host: str
+    params: Mapping[str, str] | None
+    headers: Mapping[str, str] | None
+    endpoint: Endpoint | None
+    body: Body
+    attempts: int
+    permit: Permit | None = None
+    error: CryptoAssetsError | None = None
+
+
+class Client:
+    """A pooled HTTP client for one run; safe to use from many threads.
+
+    Without a guard: after some requests in a row that reached no host at all, further requests to that host fail at once
+    with the same message, so that 900 days of a host that is down take seconds.
+    """
+
+    def __init__(
+        self,
+        connections: int = 8,
+        timeout_s: float = 30.0,
+        attempts: int = _ATTEMPTS,
+        guard: Guard | None = None,
+        stop: threading.Event | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        """Prepare; nothing is opened yet.
+
+        Args:
+            connections: the most requests in flight to one host.
+            timeout_s: for the head of an answer, and for silence in its body.
+            attempts: of one request.
+            guard: limits, cool-downs and circuit breakers of requests made through `at`.
+            stop: once set, every request that waits or is in flight ends with `Stopped`.
+            pace: how slow a body may come.
+        """
+        self._connections = connections
+        self._timeout_s = timeout_s
+        self._attempts = attempts
+        self._guard = guard
+        self._stop = stop
+        self._pace = pace or Pace()
+        self._client = httpx.Client(
+            # Some archives answer 403 to requests without a User-Agent.
+            headers={"user-agent": f"crypto-assets/{__version__}", "accept-encoding": "identity"},
+            timeout=httpx.Timeout(timeout_s, connect=_CONNECT_TIMEOUT_S),
+            # Slots bound each host by itself; a bound over all of them would let one that hangs use up the others' share.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=2 * connections),
+            follow_redirects=True,
+        )
+        self._network = Network()
+        self._network.serve(self._client)
+        self._retrying = tenacity.Retrying(
+            retry=self._again,
+            wait=_wait_s,
+            stop=lambda state: state.attempt_number >= state.args[0].attempts,
+            sleep=tenacity.nap.sleep if stop is None else tenacity.sleep_using_event(stop),
+            reraise=True,
+        )
+        self._lock = threading.Lock()
+        self._slots: dict[str, Slots] = {}
+        self._unreachable: dict[str, tuple[int, str]] = {}
+        self._closed = threading.Event()
+        if stop is not None:
+            threading.Thread(target=self._watch, args=(stop,), name="stop", daemon=True).start()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closed.set()
+        self._client.close()
+
+    def at(self, endpoint: Endpoint) -> View:
+        """Return the client for one kind of request: what it counts as, and whose breaker it heeds."""
+        return View(self, endpoint)
+
+    def get(
+        self,
+        url: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        most_bytes: int = _MOST_BYTES,
+    ) -> httpx.Response:
+        """Return a whole answer with status 200.
+
+        Raises:
+            NotPublished: 404.
+            HostRefused: another status than 200; those that can pass were tried four times.
+            HostUnreachable: no connection, no answer in time, or a cut connection, four times.
+            BadContainer: a body of more than `most_bytes`.
+            Stopped: the client's `stop` is set.
+        """
+        return self._request("GET", url, params, headers, most_bytes, None)
+
+    def head(self, url: str) -> httpx.Response:
+        """Return the head of what `get` would return; raises as it does."""
+        return self._request("HEAD", url, None, None, _MOST_BYTES, None)
+
+    def _request(
+        self,
+        method: str,
+        url: str,
+        params: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        most_bytes: int,
+        endpoint: Endpoint | None,
+    ) -> httpx.Response:
+        try:
+            host = urlsplit(url).netloc
+        except ValueError as error:
+            raise PermanentError(f"{url}: not a URL ({error}); check collection.yaml") from None
+        asked = _Asked(method, url, host, params, headers, endpoint, Body(url, self._pace, most_bytes), self._attempts)
+        if endpoint is not None and self._guard is not None:
+            return self._guarded(asked, self._guard)
+        failures, message = self._unreachable.get(host, (0, ""))
+        if failures >= _UNREACHABLE_IN_A_ROW:
+            raise HostUnreachable(message, host=host)
+        if failures:
+            asked.attempts = 1
+        try:
+            response = self._retrying(self._attempt, asked)
+        except HostUnreachable as error:
+            if not isinstance(error.__cause__, _CUT):
+                with self._lock:
+                    self._unreachable[host] = (self._unreachable.get(host, (0, ""))[0] + 1, str(error))
+            raise
+        except CryptoAssetsError:
+            self._unreachable.pop(host, None)
+            raise
+        self._unreachable.pop(host, None)
+        return response
+
+    def _guarded(self, asked: _Asked, guard: Guard) -> httpx.Response:
+        try:
+            return self._retrying(self._attempt, asked)
+        except HostRefused as error:
+            # An answer of 500 may be about one file, so it counts once it has stood all attempts.
+            if error.status >= 500 and asked.permit is not None:
+                guard.failed(asked.permit, str(error), arrived=False)
+            raise
+
+    def _again(self, state: tenacity.RetryCallState) -> bool:
+        """Return whether an attempt is to be followed by another."""
+        assert state.outcome is not None  # noqa: S101 - tenacity asks after an attempt
+        error = state.outcome.exception()
+        if error is None:
+            return False
+        asked: _Asked = state.args[0]
+        match _decision(error, asked.endpoint):
+            case Retry():
+                return True
+            case WaitUntil(seconds=seconds, ban=ban):
+                # With a guard the next attempt waits for the cool-down, as all others do, or says that it is too long.
+                return asked.permit is not None or (not ban and (seconds or 0.0) <= _LONGEST_WAIT_S)
+            case _:
+                return False
+
+    def _attempt(self, asked: _Asked) -> httpx.Response:
+        if self._stopping():
+            raise Stopped(f"{asked.url}: not asked, for the run stops")
+        slots = self._slots_of(asked.host)
+        entered = slots.enter(self._stop)
+        good: bool | None = None
+        answered_s: float | None = None
+        began: float | None = None
+        try:
+            if asked.endpoint is not None and self._guard is not None:
+                self._admit(asked, asked.endpoint, self._guard)
+            began = time.monotonic()
+            response, headed = self._ask(asked)
+            answered_s = headed - began
+            good = True
+            return response
+        except (HostRefused, HostUnreachable) as error:
+            # What was not asked says nothing about the host.
+            passes = isinstance(error, HostUnreachable) or isinstance(
+                _decision(error, asked.endpoint), Retry | WaitUntil
+            )
+            good = False if passes and began is not None else None
+            asked.error = error
+            raise
+        finally:
+            slots.leave(entered, good=good, answered_s=answered_s)
+
+    def _admit(self, asked: _Asked, endpoint: Endpoint, guard: Guard) -> None:
+        try:
+            asked.permit = guard.admit(endpoint, asked.host, self._stop)
+        except CircuitOpen:
+            if asked.error is not None:  # it opened between two attempts of ours, whose own failure says more
+                asked.attempts = 0
+                raise asked.error from asked.error.__cause__
+            raise
+        except HostRefused:  # the cool-down is longer than our patience, and will be so at once again
+            asked.attempts = 0
+            raise
+        if asked.permit.probe:
+            asked.attempts = 1
+
+    def _ask(self, asked: _Asked) -> tuple[httpx.Response, float]:
+        """Return the answer to one attempt, and when it began; tell the guard what came of it."""
+        permit, guard = asked.permit, self._guard
+        headed: float | None = None
+        try:
+            headers = {**(asked.headers or {}), **asked.body.range_headers()}
+            request = self._client.build_request(asked.method, asked.url, params=asked.params, headers=headers or None)
+            with self._network.within(self._timeout_s):
+                response = self._client.send(request, stream=True)
+            headed = time.monotonic()
+            with contextlib.closing(response):
+                if permit is not None and guard is not None:
+                    retry_after_s = asked_wait_s(response)
+                    guard.answered(
+                        permit, response.status_code, response.headers, at=headed, retry_after_s=retry_after_s
+                    )
+                return self._read(asked, response), headed
+        except (httpx.RequestError, TooSlow, BrokenRange) as error:  # too many redirects and broken encodings too
+            if self._stopping():
+                self._abandon(permit)
+                raise Stopped(f"{asked.url}: given up, for the run stops") from error
+            raise self._unreachable_error(asked, error, answered=headed is not None) from error
+        except httpx.InvalidURL as error:
+            self._abandon(permit)
+            raise PermanentError(f"{asked.url}: not a URL ({error}); check collection.yaml") from None
+
+    def _read(self, asked: _Asked, response: httpx.Response) -> httpx.Response:
+        if response.status_code == 200 and asked.method == "HEAD":
+            return response
+        if response.status_code == 200 or (response.status_code == 206 and asked.body.size):
+            body = asked.body
+            body.begin(response)
+            coded = "content-encoding" in response.headers
+            for chunk in response.iter_bytes() if coded else response.iter_raw():
+                body.add(chunk)
+            headers = body.headers
+            if coded and headers is not None:
+                headers = httpx.Headers([(k, v) for k, v in headers.items() if k != "content-encoding"])
+            return httpx.Response(200, headers=headers, content=body.whole(), request=response.request)
+        if response.status_code == 416 and asked.body.size:
+            asked.body.drop()
+            raise BrokenRange("the file is shorter than what came of it")
+        if response.status_code == 404:
+            raise NotPublished(f"{asked.url}: 404, not published; it may appear later", url=asked.url)
+        raise HostRefused(
+            f"{asked.url}: expected 200, found {response.status_code} {response.reason_phrase}; "
+            "the host refuses for now, try again later",
+            status=response.status_code,
+            retry_after_s=asked_wait_s(response),
+            url=asked.url,
+            **_shown(response),
+        )
+
+    def _unreachable_error(self, asked: _Asked, error: Exception, *, answered: bool) -> HostUnreachable:
+        reason = str(error) or type(error).__name__
+        found = HostUnreachable(
+            f"{asked.host}: expected an answer, found {reason}; check the network and the URLs in collection.yaml, "
+            "then `crypto-assets fill`",
+            host=asked.host,
+        )
+        if asked.permit is not None and self._guard is not None:
+            if answered:
+                self._abandon(asked.permit)
+            else:
+                arrived = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+                self._guard.failed(asked.permit, f"{asked.host}: {reason}", arrived=arrived)
+        return found
+
+    def _abandon(self, permit: Permit | None) -> None:
+        if permit is not None and self._guard is not None:
+            self._guard.abandoned(permit)
+
+    def _stopping(self) -> bool:
+        return self._stop is not None and self._stop.is_set()
+
+    def _slots_of(self, host: str) -> Slots:
+        with self._lock:
+            return self._slots.setdefault(host, Slots(self._connections))
+
+    def _watch(self, stop: threading.Event) -> None:
+        """End what is in flight once `stop` is set."""
+        while not self._closed.is_set():
+            if stop.wait(0.2):
+                self._network.shut()
+                return
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A client for one kind of request; as cheap as the call itself."""
+
+    client: Client
+    endpoint: Endpoint
+
+    def get(
+        self,
+        url: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        most_bytes: int = _MOST_BYTES,
+    ) -> httpx.Response:
+        """Return a whole answer with status 200; as `Client.get`, and with a guard:
+
+        Raises:
+            CircuitOpen: the host fails; nobody asks it for now.
+            HostRefused: also where the exchange wants to be left alone for long.
+        """
+        return self.client._request("GET", url, params, headers, most_bytes, self.endpoint)
+
+    def head(self, url: str) -> httpx.Response:
+        """Return the head of what `get` would return; raises as it does."""
+        return self.client._request("HEAD", url, None, None, _MOST_BYTES, self.endpoint)
+
+
+def _decision(error: BaseException, endpoint: Endpoint | None) -> object:
+    if endpoint is None:
+        return decide(error)
+    return decide(error, exchange=endpoint.exchange, rest=endpoint.budget not in ("archive", "listing"))
+
+
+def _wait_s(state: tenacity.RetryCallState) -> float:
+    """Return how long to wait before the next attempt."""
+    error = state.outcome.exception() if state.outcome is not None else None
+    if isinstance(error, HostRefused) and error.retry_after_s is not None:
+        guarded = state.args[0].permit is not None
+        return 0.0 if guarded else error.retry_after_s
+    return backoff_s(state.attempt_number)
+
+
+def _shown(response: httpx.Response) -> dict[str, str]:
+    """Return the beginning of a refusal's body: some exchanges say there what they mean."""
+    with contextlib.suppress(httpx.RequestError, httpx.StreamError):
+        text = b""
+        for chunk in response.iter_bytes():
+            text += chunk
+            if len(text) >= _SHOWN_BODY:
+                break
+        if text:
+            return {"body": text[:_SHOWN_BODY].decode("utf-8", "replace")}
+    return {}

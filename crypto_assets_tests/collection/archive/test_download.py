@@ -1,0 +1,150 @@
+"""Bytes are returned only when the published SHA-256 is theirs."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, date, datetime
+
+import pytest
+
+from crypto_assets import exchanges
+from crypto_assets.collection.archive.download import download
+from crypto_assets.collection.archive.listing import list_objects
+from crypto_assets.errors import ChecksumMismatch, HostRefused, NotPublished
+from crypto_assets.model import ArchiveObject, SourceFile
+from crypto_assets.sandbox.archive import SyntheticArchive
+from crypto_assets.sandbox.server import SandboxServer
+
+BINANCE = exchanges.get("binance")
+FOLDER = "data/spot/daily/klines/BTCUSDT/1h/"
+KEY = f"{FOLDER}BTCUSDT-1h-2024-01-01.zip"
+
+
+@pytest.fixture(scope="module")
+def running():
+    with SandboxServer(SyntheticArchive({"spot": ["BTCUSDT"]}, date(2024, 1, 1), date(2024, 1, 3))) as server:
+        yield server
+
+
+@pytest.fixture
+def sandbox(running):
+    running.forget_requests()
+    yield running
+    running.app.state.overrides.clear()
+
+
+@pytest.fixture
+def obj(sandbox, client) -> ArchiveObject:
+    found = next(iter(list_objects(client, sandbox.listing_url, FOLDER)))
+    assert found.key == KEY
+    sandbox.forget_requests()
+    return found
+
+
+def test_the_bytes_come_with_where_they_are_from(sandbox, client, obj):
+    content, source = download(client, sandbox.archive_url, BINANCE, obj)
+    published = sandbox.app.state.source.read(KEY)
+    assert content == published
+    sha256 = hashlib.sha256(published).hexdigest()
+    assert source == SourceFile(
+        KEY, len(published), obj.etag, sha256, sha256, datetime(2024, 1, 2, 8, tzinfo=UTC), "archive"
+    )
+    assert sandbox.requests() == [("GET", f"/{KEY}"), ("GET", f"/{KEY}.CHECKSUM")]
+
+
+def refused(sandbox, client, obj) -> ChecksumMismatch:
+    with pytest.raises(ChecksumMismatch) as caught:
+        download(client, sandbox.archive_url, BINANCE, obj)
+    return caught.value
+
+
+def test_bytes_that_differ_from_their_checksum_are_refused_and_kept_in_the_error(sandbox, client, obj):
+    published = hashlib.sha256(sandbox.app.state.source.read(KEY)).hexdigest()
+    sandbox.app.state.overrides[KEY] = b"other bytes"
+    error = refused(sandbox, client, obj)
+    downloaded = hashlib.sha256(b"other bytes").hexdigest()
+    assert error.content == b"other bytes"
+    assert error.evidence == {"published": published, "downloaded": downloaded}
+    assert str(error) == (
+        f"{KEY}: published sha256 {published}, downloaded {downloaded} (11 bytes); "
+        "kept in quarantine/, will be tried again"
+    )
+
+
+@pytest.mark.parametrize(
+    "checksum",
+    [
+        b"",
+        b"<html>Not here</html>",
+        b"\xff\xfe\x00",
+        b"d41d8cd98f00b204e9800998ecf8427e  BTCUSDT-1h-2024-01-01.zip\n",
+        b"0" * 63,
+        b"0" * 65,
+    ],
+)
+def test_a_checksum_that_is_none_vouches_for_nothing(sandbox, client, obj, checksum):
+    sandbox.app.state.overrides[f"{KEY}.CHECKSUM"] = checksum
+    error = refused(sandbox, client, obj)
+    assert error.evidence["published"] is None
+    assert f"{KEY}: published sha256 unreadable, downloaded " in str(error)
+    assert error.content == sandbox.app.state.source.read(KEY)
+
+
+@pytest.mark.parametrize("form", ["{sha256}", "{sha256}\n", " {sha256} *BTCUSDT-1h-2024-01-01.zip\r\n", "{upper}  x"])
+def test_a_checksum_is_read_however_it_is_written(sandbox, client, obj, form):
+    sha256 = hashlib.sha256(sandbox.app.state.source.read(KEY)).hexdigest()
+    sandbox.app.state.overrides[f"{KEY}.CHECKSUM"] = form.format(sha256=sha256, upper=sha256.upper()).encode()
+    _, source = download(client, sandbox.archive_url, BINANCE, obj)
+    assert source.published_sha256 == sha256
+
+
+def test_a_file_without_its_checksum_is_not_published_yet(sandbox, client, obj):
+    sandbox.app.state.overrides[f"{KEY}.CHECKSUM"] = None
+    with pytest.raises(NotPublished, match=rf"^{KEY}.CHECKSUM: expected a checksum beside the file, found none"):
+        download(client, sandbox.archive_url, BINANCE, obj)
+
+
+def test_a_file_that_has_gone_since_it_was_listed_is_not_published(sandbox, client, obj):
+    sandbox.app.state.overrides[KEY] = None
+    with pytest.raises(NotPublished, match=rf"{KEY}: 404"):
+        download(client, sandbox.archive_url, BINANCE, obj)
+    assert sandbox.requests() == [("GET", f"/{KEY}")]
+
+
+def test_a_file_replaced_together_with_its_checksum_is_told_by_its_etag(sandbox, client, obj):
+    new = b"new bytes"
+    sandbox.app.state.overrides[KEY] = new
+    sandbox.app.state.overrides[f"{KEY}.CHECKSUM"] = hashlib.sha256(new).hexdigest().encode()
+    content, source = download(client, sandbox.archive_url, BINANCE, obj)
+    assert content == new
+    assert source.etag == hashlib.md5(new, usedforsecurity=False).hexdigest() != obj.etag
+    assert source.size_bytes == len(new)
+
+
+def test_an_empty_file_with_the_checksum_of_nothing_is_returned_for_the_parser_to_judge(sandbox, client, obj):
+    sandbox.app.state.overrides[KEY] = b""
+    sandbox.app.state.overrides[f"{KEY}.CHECKSUM"] = hashlib.sha256(b"").hexdigest().encode()
+    content, source = download(client, sandbox.archive_url, BINANCE, obj)
+    assert (content, source.size_bytes) == (b"", 0)
+
+
+def test_a_refusal_of_the_host_is_no_mismatch(serve, client):
+    from starlette.responses import Response
+
+    async def answer(request):
+        return Response("denied", 403)
+
+    with pytest.raises(HostRefused):
+        download(client, serve(answer).url, BINANCE, ArchiveObject(KEY, 1, "e"))
+
+
+def test_an_exchange_without_checksums_says_so(sandbox, client, obj):
+    class Plain:
+        name = "plain"
+
+        def checksum_key(self, key):
+            return None
+
+    _, source = download(client, sandbox.archive_url, Plain(), obj)
+    assert source.published_sha256 is None
+    assert source.sha256 == hashlib.sha256(sandbox.app.state.source.read(KEY)).hexdigest()

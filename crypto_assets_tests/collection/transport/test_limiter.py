@@ -1,0 +1,400 @@
+"""One limit over many processes: a Limiter of its own for each, on a real Postgres; real processes where they are killed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from itertools import count
+from uuid import uuid4
+
+import pytest
+
+from crypto_assets.collection.records.database import Database
+from crypto_assets.collection.transport import shared
+from crypto_assets.collection.transport.limiter import Cooling, Grant, Limiter
+from crypto_assets.collection.transport.limits import Limit
+from crypto_assets.errors import ConfigError, Stopped
+from crypto_assets.storage.migrations import migrate
+from proofs.limits import Arrival, judge
+
+
+class Budget:
+    """One budget with its limits; `limiter` makes what each process has for itself."""
+
+    def __init__(self, database: Database, limits: tuple[Limit, ...], stack: ExitStack) -> None:
+        self.database = database
+        self.limits = limits
+        self.name = uuid4().hex
+        self.id = shared.budget_id(database, "binance", "default", self.name, limits)
+        self._stack = stack
+
+    def limiter(self) -> Limiter:
+        return self._stack.enter_context(closing(Limiter(self.database, self.id, self.limits)))
+
+    def query(self, query: str) -> list[tuple]:
+        with self.database.transaction() as connection:
+            cursor = connection.execute(query, {"id": self.id})
+            return cursor.fetchall() if cursor.description else []
+
+    def waiting_in_postgres(self) -> int:
+        """How many connections hold or want the lock of this budget."""
+        return self.query("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = %(id)s")[0][0]
+
+
+@pytest.fixture(scope="module")
+def database(module_postgres_url: str) -> Iterator[Database]:
+    migrate(module_postgres_url)
+    with Database(module_postgres_url) as database:
+        yield database
+
+
+@pytest.fixture
+def budget(database: Database) -> Iterator[Callable[..., Budget]]:
+    with ExitStack() as stack:
+        yield lambda *limits: Budget(database, limits, stack)
+
+
+def take(limiter: Limiter, weight: int = 1) -> float:
+    """Take one grant as a request would that arrives at once, and return when."""
+    grant = limiter.acquire(weight)
+    assert isinstance(grant, Grant)
+    arrived = time.monotonic()
+    limiter.arrived(grant, arrived)
+    return arrived
+
+
+def ask_for(seconds: float, limiters: list[tuple[Limiter, int]], weights: tuple[int, ...]) -> list[Arrival]:
+    """Let some threads of each limiter ask without pause, and return what arrived by which limiter."""
+    stop = threading.Event()
+    arrivals: list[Arrival] = []
+
+    def ask(limiter: Limiter, worker: int, first: int) -> None:
+        for number in count(first):
+            weight = weights[number % len(weights)]
+            try:
+                grant = limiter.acquire(weight, stop)
+            except Stopped:
+                return
+            assert isinstance(grant, Grant)
+            arrived = time.monotonic()
+            arrivals.append(Arrival(arrived, "", weight, worker))
+            limiter.arrived(grant, arrived)
+
+    threads = [
+        threading.Thread(target=ask, args=(limiter, worker, worker + thread))
+        for worker, (limiter, many) in enumerate(limiters)
+        for thread in range(many)
+    ]
+    for thread in threads:
+        thread.start()
+    time.sleep(seconds)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    return arrivals
+
+
+def fullest(arrivals: list[Arrival], limit: Limit) -> int:
+    """Return the most that arrived in any sliding window."""
+    return judge(arrivals, "", limit, workers=1, seconds=0).fullest
+
+
+def soon(condition: Callable[[], bool], within_s: float = 2.0) -> float:
+    """Wait until a condition holds, and return how long it took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < within_s
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+def test_two_limits_hold_in_every_sliding_window_and_both_are_used(budget):
+    requests, weights = Limit(12, 0.5, "requests"), Limit(100, 1.0)
+    heavy = budget(requests, weights)
+    arrivals = ask_for(1.8, [(heavy.limiter(), 2) for _ in range(4)], (2, 4, 25))
+    assert 50 < fullest(arrivals, weights) <= 100
+    assert fullest(arrivals, requests) <= 12
+    light = budget(requests, weights)
+    arrivals = ask_for(1.3, [(light.limiter(), 2) for _ in range(4)], (1,))
+    assert fullest(arrivals, requests) == 12
+    assert len(arrivals) >= 24
+
+
+def test_processes_have_equal_shares_however_many_threads_each_has(budget):
+    one = budget(Limit(20, 0.4, "requests"))
+    arrivals = ask_for(1.6, [(one.limiter(), 1), (one.limiter(), 6), (one.limiter(), 2)], (1,))
+    shares = Counter(arrival.worker for arrival in arrivals)
+    assert len(arrivals) >= 60
+    assert min(shares[worker] for worker in range(3)) >= 0.7 * len(arrivals) / 3
+
+
+def test_a_heavy_request_is_not_overtaken_for_ever_by_light_ones(budget):
+    one = budget(Limit(30, 0.5))
+    heavy = one.limiter()
+    taken: list[float] = []
+    asking = threading.Thread(target=lambda: taken.extend(take(heavy, 28) for _ in range(2)))
+    asking.start()
+    ask_for(1.8, [(one.limiter(), 3), (one.limiter(), 3)], (1,))
+    assert len(taken) == 2
+    asking.join()
+
+
+def test_who_waits_stops_at_once_and_gives_its_turn_away(budget):
+    one = budget(Limit(1, 20.0, "requests"))
+    take(one.limiter())
+    waiting, stop = one.limiter(), threading.Event()
+    ended: list[float] = []
+
+    def wait() -> None:
+        with pytest.raises(Stopped):
+            waiting.acquire(1, stop)
+        ended.append(time.monotonic())
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    soon(lambda: one.waiting_in_postgres() == 1)
+    began = time.monotonic()
+    stop.set()
+    thread.join(5)
+    assert ended[0] - began < 3
+    soon(lambda: one.waiting_in_postgres() == 0, 1.0)
+
+
+def test_closing_a_limiter_ends_every_wait(budget):
+    one = budget(Limit(1, 20.0, "requests"))
+    limiter = one.limiter()
+    take(limiter)
+    ended: list[float] = []
+
+    def wait() -> None:
+        with pytest.raises(Stopped):
+            limiter.acquire()
+        ended.append(time.monotonic())
+
+    threads = [threading.Thread(target=wait) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    soon(lambda: one.waiting_in_postgres() == 1)
+    began = time.monotonic()
+    limiter.close()
+    for thread in threads:
+        thread.join(5)
+    assert len(ended) == 3
+    assert max(ended) - began < 3
+    with pytest.raises(Stopped):
+        limiter.acquire()
+
+
+_HOLDER = """
+import sys
+from crypto_assets.collection.records.database import Database
+from crypto_assets.collection.transport.limiter import Limiter
+from crypto_assets.collection.transport.limits import Limit
+
+limiter = Limiter(Database(sys.argv[1]), int(sys.argv[2]), [Limit(1, 1.5, "requests")])
+limiter.acquire()
+print("first", flush=True)
+limiter.acquire()
+print("second", flush=True)
+"""
+
+
+def test_a_process_that_is_killed_while_it_is_first_in_line_blocks_nobody(budget):
+    one = budget(Limit(1, 1.5, "requests"))
+    command = [sys.executable, "-c", _HOLDER, one.database.url, str(one.id)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "first\n"
+        first = time.monotonic()
+        soon(lambda: one.waiting_in_postgres() == 1)
+        taken: list[float] = []
+        limiter = one.limiter()
+        thread = threading.Thread(target=lambda: taken.append(take(limiter)))
+        thread.start()
+        soon(lambda: one.waiting_in_postgres() == 2)
+        holder.kill()
+        soon(lambda: one.waiting_in_postgres() == 1, 1.0)
+        thread.join(10)
+        assert holder.stdout.read() == ""
+    assert 1.4 < taken[0] - first < 2.1
+
+
+def test_budgets_do_not_wait_for_each_other(budget):
+    used_up, free = budget(Limit(1, 20.0, "requests")), budget(Limit(1, 20.0, "requests"))
+    waiting, stop = used_up.limiter(), threading.Event()
+    take(waiting)
+
+    def wait() -> None:
+        with pytest.raises(Stopped):
+            waiting.acquire(1, stop)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    soon(lambda: used_up.waiting_in_postgres() == 1)
+    began = time.monotonic()
+    take(free.limiter())
+    assert time.monotonic() - began < 5
+    stop.set()
+    thread.join(5)
+
+
+def test_a_cool_down_holds_for_every_process_and_then_ends(budget):
+    one = budget(Limit(10, 0.5, "requests"))
+    limiters = [one.limiter(), one.limiter()]
+    for limiter in limiters:
+        take(limiter)
+    told = time.monotonic()
+    left = shared.cool_down(one.database, one.id, 0.8, 429, "api.binance.com answered 429", ban=False)
+    assert 0.7 < left <= 0.8
+    for limiter in limiters:
+        found = limiter.acquire()
+        assert isinstance(found, Cooling)
+        assert (found.status, found.reason) == (429, "api.binance.com answered 429")
+        assert 0.3 < found.seconds <= left
+    time.sleep(max(0.0, told + 0.85 - time.monotonic()))
+    for limiter in limiters:
+        assert take(limiter) - told < 1.5
+
+
+def test_a_cool_down_that_begins_meanwhile_holds_for_who_waits(budget):
+    one = budget(Limit(1, 0.6, "requests"))
+    limiter = one.limiter()
+    take(limiter)
+    found: list[Grant | Cooling] = []
+    thread = threading.Thread(target=lambda: found.append(limiter.acquire()))
+    thread.start()
+    soon(lambda: one.waiting_in_postgres() == 1)
+    shared.cool_down(one.database, one.id, 30.0, 418, "banned", ban=True)
+    thread.join(5)
+    assert isinstance(found[0], Cooling)
+    assert found[0].status == 418
+
+
+def test_refusals_without_a_time_double_the_cool_down_but_those_of_one_moment_are_one(budget):
+    one = budget(Limit(1, 1.0, "requests"))
+    first = shared.cool_down(one.database, one.id, None, 429, "", ban=False)
+    assert 4.9 < first <= 6.25
+    again = shared.cool_down(one.database, one.id, None, 429, "", ban=False)
+    assert first - 1 < again <= first
+    one.query("UPDATE collection.budgets SET cool_until = clock_timestamp() - interval '1 s' WHERE id = %(id)s")
+    assert 9.9 < shared.cool_down(one.database, one.id, None, 429, "", ban=False) <= 12.5
+
+
+def test_what_others_on_our_address_use_counts_and_what_we_use_is_not_taken_for_theirs(budget):
+    one = budget(Limit(100, 1.0))
+    limiter = one.limiter()
+    shared.learn_clock(one.database, one.id, -0.01, 0.01)
+    sent = time.monotonic()
+    first = take(limiter, 10)
+    limiter.counted(10, 60.0, sent, time.monotonic())
+    take(limiter, 1)
+    foreign = "SELECT weight FROM collection.grants WHERE budget_id = %(id)s AND is_foreign"
+    assert one.query(foreign) == []
+    limiter.counted(70, 60.0, sent, time.monotonic())
+    second = take(limiter, 1)
+    assert one.query(foreign) == [(59,)]
+    assert second - first < 0.5
+    assert take(limiter, 90) - second > 0.9  # 10 + 1 + 59 + 1 are there, so it waits for all of them
+
+
+def test_a_limit_of_calendar_windows_begins_anew_with_each(budget):
+    one = budget(Limit(5, 1.0, "requests", aligned=True))
+    limiter = one.limiter()
+    shared.learn_clock(one.database, one.id, -0.01, 0.01)
+    time.sleep((0.4 - time.time()) % 1)  # the middle of a window
+    taken = [take(limiter) for _ in range(6)]
+    assert taken[4] - taken[0] < 0.5
+    assert taken[5] - taken[0] < 0.95  # at the next, not a second after the first
+    windows = one.query(
+        "SELECT count(*) FROM collection.grants WHERE budget_id = %(id)s AND requests > 0 "
+        "GROUP BY floor(extract(epoch FROM granted_at)) ORDER BY min(id)"
+    )
+    assert windows == [(5,), (1,)]
+
+
+def test_a_limit_of_calendar_windows_slides_while_the_clock_of_the_exchange_is_unknown(budget):
+    limiter = budget(Limit(2, 0.8, "requests", aligned=True)).limiter()
+    taken = [take(limiter) for _ in range(3)]
+    assert taken[2] - taken[0] > 0.8
+
+
+def test_a_request_that_arrived_late_counts_from_when_it_arrived(budget):
+    one = budget(Limit(1, 0.5, "requests"))
+    slow, other = one.limiter(), one.limiter()
+    grant = slow.acquire()
+    time.sleep(0.3)
+    arrived = time.monotonic()
+    slow.arrived(grant, arrived)
+    assert take(other) - arrived > 0.5
+
+
+def test_a_log_that_was_lost_counts_as_all_used(budget):
+    one = budget(Limit(3, 0.7, "requests"), Limit(50, 0.7))
+    limiter = one.limiter()
+    began = take(limiter)
+    one.query("DELETE FROM collection.grants WHERE budget_id = %(id)s")  # as the crash of a server does
+    lost = time.monotonic()
+    assert take(limiter) - lost > 0.7
+    assert lost - began < 0.5
+
+
+def test_a_clock_of_the_server_that_was_put_back_blocks_nobody_for_long(budget):
+    one = budget(Limit(1, 0.4, "requests"))
+    limiter = one.limiter()
+    take(limiter)
+    one.query("UPDATE collection.grants SET granted_at = granted_at + interval '1 hour' WHERE budget_id = %(id)s")
+    began = time.monotonic()
+    assert 0.4 < take(limiter) - began < 1.5
+
+
+def test_a_broken_connection_is_made_again(budget):
+    one = budget(Limit(1, 0.5, "requests"))
+    limiter = one.limiter()
+    first = take(limiter)
+    taken: list[float] = []
+    thread = threading.Thread(target=lambda: taken.append(take(limiter)))
+    thread.start()
+    soon(lambda: one.waiting_in_postgres() == 1)
+    one.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = %(id)s AND granted"
+    )
+    thread.join(10)
+    assert 0.5 < taken[0] - first < 2.0
+
+
+def test_old_grants_are_deleted_and_the_sums_go_on(budget):
+    one = budget(Limit(1_000, 0.1, "requests"))
+    limiter = one.limiter()
+    for _ in range(20):
+        take(limiter)
+    one.query("UPDATE collection.grants SET granted_at = granted_at - interval '10 min' WHERE budget_id = %(id)s")
+    for _ in range(35):
+        take(limiter)
+    rows = one.query("SELECT id, requests_before FROM collection.grants WHERE budget_id = %(id)s ORDER BY id")
+    assert len(rows) == 35  # without the first of all, which stands for nothing, and the 20
+    assert [before for _, before in rows] == list(range(20, 55))
+
+
+def test_a_request_that_never_fits_is_a_mistake_of_the_configuration(budget):
+    with pytest.raises(ConfigError, match=r"weight 25 never fits into the limit 20 weight/min; check limits"):
+        budget(Limit(20, 60)).limiter().acquire(25)
+
+
+def test_people_see_how_much_of_each_limit_is_used(budget):
+    one = budget(Limit(20, 1, "requests"), Limit(6_000, 60))
+    limiter = one.limiter()
+    for weight in (2, 25):
+        take(limiter, weight)
+    shared.cool_down(one.database, one.id, 30.0, 429, "asked to wait", ban=False)
+    found = shared.snapshot(one.database)
+    assert [(use.limit, use.used, use.amount) for use in found.limits if use.budget == one.name] == [
+        ("20 requests/s", 2, 20),
+        ("6000 weight/min", 27, 6_000),
+    ]
+    assert [(cool.status, cool.reason) for cool in found.cool_downs if cool.budget == one.name] == [
+        (429, "asked to wait")
+    ]
