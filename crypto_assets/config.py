@@ -17,8 +17,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from crypto_assets.collection.transport.limits import Limit, parse_limit
 from crypto_assets.errors import ConfigError
+from crypto_assets.limits import Limit, parse_limit
 from crypto_assets.model import MARKET_TYPES, Series, path_symbol, unified_symbol
 
 

@@ -1,4 +1,4 @@
-"""What an exchange allows, and what one request means to it. Facts only; `limiter.py` keeps them."""
+"""What an exchange allows, and what one request means to it. Facts only; `collection/transport/limiter.py` keeps them."""
 
 from __future__ import annotations
 

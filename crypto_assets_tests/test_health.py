@@ -10,9 +10,9 @@ import pytest
 from crypto_assets.collection.transport import breaker
 from crypto_assets.collection.transport.guard import Guard
 from crypto_assets.collection.transport.http import Client
-from crypto_assets.collection.transport.limits import Endpoint
 from crypto_assets.errors import TransientError
 from crypto_assets.health import build_health, health_key
+from crypto_assets.limits import Endpoint
 from crypto_assets.resources import PostgresResource
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.faults import parse_fault

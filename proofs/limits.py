@@ -36,7 +36,7 @@ import uvicorn
 
 from crypto_assets.collection.transport.guard import Guard
 from crypto_assets.collection.transport.http import Client
-from crypto_assets.collection.transport.limits import Endpoint, Limit
+from crypto_assets.limits import Endpoint, Limit
 from crypto_assets.storage.embedded_postgres import delete_server, ensure_server
 from crypto_assets.storage.migrations import migrate
 from proofs.world import say, show

@@ -9,8 +9,8 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Protocol
 
-from crypto_assets.collection.transport.limits import Limit
 from crypto_assets.exchanges._rest import Call, Cursor, Rest
+from crypto_assets.limits import Limit
 from crypto_assets.model import Series
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from urllib.parse import urlencode
 import pyarrow as pa
 
 from crypto_assets import datasets
-from crypto_assets.collection.transport.limits import Endpoint
 from crypto_assets.errors import BadContent
 from crypto_assets.exchanges._rest import Call, Cursor
+from crypto_assets.limits import Endpoint
 from crypto_assets.model import Series
 
 _PATHS = {"spot": "api/v3", "linear": "fapi/v1"}

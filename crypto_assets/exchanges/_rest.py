@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from crypto_assets.collection.transport.limits import Endpoint
+from crypto_assets.limits import Endpoint
 
 if TYPE_CHECKING:
     import pyarrow as pa

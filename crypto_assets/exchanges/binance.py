@@ -22,10 +22,10 @@ from datetime import UTC, date, datetime, time, timedelta
 import pyarrow as pa
 
 from crypto_assets import datasets
-from crypto_assets.collection.transport.limits import Limit
 from crypto_assets.datasets.types import DECIMAL
 from crypto_assets.exchanges._binance_rest import BinanceRest
 from crypto_assets.exchanges._files import instants, read_csv, sides, unzip_one
+from crypto_assets.limits import Limit
 from crypto_assets.model import Series
 
 _TREES = {"spot": "data/spot", "linear": "data/futures/um"}

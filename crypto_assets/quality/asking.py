@@ -23,9 +23,9 @@ from crypto_assets.collection.rest.feed import RestFeed
 from crypto_assets.collection.storing.comparing import WITH, WITH_SHA256, Pieces
 from crypto_assets.collection.transport.guard import Guard
 from crypto_assets.collection.transport.http import Client
-from crypto_assets.collection.transport.limits import Endpoint
 from crypto_assets.config import Collection, settings
 from crypto_assets.errors import CryptoAssetsError, Stopped
+from crypto_assets.limits import Endpoint
 from crypto_assets.model import ArchiveObject, Comparison, Finding, Partition, Series, SourceFile, not_judged
 
 if TYPE_CHECKING:

@@ -26,9 +26,9 @@ from crypto_assets.collection.storing.loads import warehouse_tables
 from crypto_assets.collection.storing.storer import Storer
 from crypto_assets.collection.transport.guard import Guard
 from crypto_assets.collection.transport.http import Client
-from crypto_assets.collection.transport.limits import Endpoint
 from crypto_assets.config import Collection, settings
 from crypto_assets.errors import CryptoAssetsError, InvalidRows, MalformedFile, Stopped, TransientError
+from crypto_assets.limits import Endpoint
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State
 from crypto_assets.quality.quarantine import RefusedFile, drop
 

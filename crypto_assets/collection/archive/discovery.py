@@ -17,8 +17,8 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from crypto_assets.collection.archive.listing import list_objects, list_prefixes
-from crypto_assets.collection.transport.limits import Endpoint
 from crypto_assets.errors import CryptoAssetsError, NotPublished, Stopped
+from crypto_assets.limits import Endpoint
 from crypto_assets.model import ArchiveObject, Series
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import hashlib
 import re
 
 from crypto_assets.collection.transport.http import Client, View
-from crypto_assets.collection.transport.limits import Endpoint
 from crypto_assets.errors import ChecksumMismatch, NotPublished
 from crypto_assets.exchanges import Exchange
+from crypto_assets.limits import Endpoint
 from crypto_assets.model import ArchiveObject, SourceFile
 
 _SHA256 = re.compile(r"^\s*([0-9a-fA-F]{64})\b")

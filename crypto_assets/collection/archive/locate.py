@@ -11,9 +11,9 @@ from typing import Any
 from crypto_assets.collection.archive.discovery import Delisting, Unlisted, delisting, unlisted
 from crypto_assets.collection.archive.listing import list_objects, list_prefixes
 from crypto_assets.collection.transport.http import Client, View
-from crypto_assets.collection.transport.limits import Endpoint
 from crypto_assets.errors import CryptoAssetsError, Stopped, UnknownSymbol
 from crypto_assets.exchanges import Exchange
+from crypto_assets.limits import Endpoint
 from crypto_assets.model import ArchiveObject, Outcome, Partition, Series, State
 
 

@@ -12,8 +12,8 @@ from crypto_assets import exchanges
 from crypto_assets.collection.archive.catalog import Marks, Prefix, entry_digest, fingerprint, unpack
 from crypto_assets.collection.archive.discovery import PROBE_AFTER, RECENT_DAYS, delisted_after, probe_all
 from crypto_assets.collection.archive.listing import list_pages
-from crypto_assets.collection.transport.limits import Endpoint
 from crypto_assets.config import Collection, SeriesEntry
+from crypto_assets.limits import Endpoint
 from crypto_assets.model import ArchiveObject, Series, days_between
 
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ from crypto_assets.collection.records.database import Database
 from crypto_assets.collection.transport import shared
 from crypto_assets.collection.transport.breaker import FAILURES, FIRST_OPEN_S, PROBE_S, Breaker, Breakers, Key
 from crypto_assets.collection.transport.limiter import Cooling, Grant, Limiter
-from crypto_assets.collection.transport.limits import Endpoint, Limit
 from crypto_assets.collection.transport.retry import WaitUntil, decide
 from crypto_assets.collection.transport.shared import Snapshot
 from crypto_assets.errors import CircuitOpen, HostRefused, Stopped
+from crypto_assets.limits import Endpoint, Limit
 
 if TYPE_CHECKING:
     from crypto_assets.config import Collection

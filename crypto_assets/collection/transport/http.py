@@ -21,7 +21,6 @@ import tenacity
 
 from crypto_assets.collection.transport.body import Body, BrokenRange, Pace, TooSlow
 from crypto_assets.collection.transport.concurrency import Slots
-from crypto_assets.collection.transport.limits import Endpoint
 from crypto_assets.collection.transport.network import Network
 from crypto_assets.collection.transport.retry import Retry, WaitUntil, asked_wait_s, backoff_s, decide
 from crypto_assets.errors import (
@@ -33,6 +32,7 @@ from crypto_assets.errors import (
     PermanentError,
     Stopped,
 )
+from crypto_assets.limits import Endpoint
 from crypto_assets.version import __version__
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from typing import Any
 import psycopg
 
 from crypto_assets.collection.records.database import CONNECT_TIMEOUT_S, Database, unavailable
-from crypto_assets.collection.transport.limits import Limit
 from crypto_assets.errors import ConfigError, PostgresUnavailable, Stopped
+from crypto_assets.limits import Limit
 
 _LOOK_S = 0.05
 """How often a waiting thread looks whether it is to stop."""

@@ -15,7 +15,7 @@ from typing import Any
 from crypto_assets.collection.records.database import Database
 from crypto_assets.collection.transport import breaker
 from crypto_assets.collection.transport.breaker import Breaker
-from crypto_assets.collection.transport.limits import Limit, parse_limit
+from crypto_assets.limits import Limit, parse_limit
 
 _FIRST_S, _LONGEST_S = 5.0, 900.0
 _FIRST_BAN_S, _LONGEST_BAN_S = 120.0, 259_200.0

@@ -18,8 +18,8 @@ from starlette.responses import PlainTextResponse, Response
 from crypto_assets.collection.records.database import Database
 from crypto_assets.collection.transport.guard import Guard
 from crypto_assets.collection.transport.http import Client
-from crypto_assets.collection.transport.limits import Endpoint, Limit
 from crypto_assets.errors import CircuitOpen, HostRefused, HostUnreachable, NotPublished, PermanentError, Stopped
+from crypto_assets.limits import Endpoint, Limit
 from crypto_assets.storage.migrations import migrate
 
 ARCHIVE = Endpoint("binance", "archive", "archive")
@@ -163,7 +163,7 @@ def test_an_open_breaker_is_known_to_another_process_at_once(make_guard, url):
 from crypto_assets.collection.transport import breaker
 breaker._SPAN_S = 0.0
 from crypto_assets.collection.transport.guard import Guard
-from crypto_assets.collection.transport.limits import Endpoint
+from crypto_assets.limits import Endpoint
 with Guard({url!r}, limits={{}}, failures=3, first_open_s=60.0) as guard:
     for _ in range(3):
         guard.failed(guard.admit(Endpoint("binance", "archive", "archive"), {HOST!r}), "down")

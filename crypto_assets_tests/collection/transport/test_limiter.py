@@ -17,8 +17,8 @@ import pytest
 from crypto_assets.collection.records.database import Database
 from crypto_assets.collection.transport import shared
 from crypto_assets.collection.transport.limiter import Cooling, Grant, Limiter
-from crypto_assets.collection.transport.limits import Limit
 from crypto_assets.errors import ConfigError, Stopped
+from crypto_assets.limits import Limit
 from crypto_assets.storage.migrations import migrate
 from proofs.limits import Arrival, judge
 
@@ -194,7 +194,7 @@ _HOLDER = """
 import sys
 from crypto_assets.collection.records.database import Database
 from crypto_assets.collection.transport.limiter import Limiter
-from crypto_assets.collection.transport.limits import Limit
+from crypto_assets.limits import Limit
 
 limiter = Limiter(Database(sys.argv[1]), int(sys.argv[2]), [Limit(1, 1.5, "requests")])
 limiter.acquire()
