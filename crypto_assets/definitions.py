@@ -7,10 +7,11 @@ import dagster as dg
 from crypto_assets.assets import build_assets
 from crypto_assets.automation import build_automation, build_jobs
 from crypto_assets.config import Collection, load_collection, settings
-from crypto_assets.health import build_health
 from crypto_assets.io_managers import LakeIOManager, WarehouseIOManager
-from crypto_assets.quality_asset import build_quality
-from crypto_assets.quarantine_asset import build_quarantine
+from crypto_assets.observed import build_observed
+from crypto_assets.observed.health import HEALTH
+from crypto_assets.observed.quality import QUALITY
+from crypto_assets.observed.quarantine import QUARANTINE
 from crypto_assets.recovery import build_recovery
 from crypto_assets.resources import CollectorResource, LakeResource, PostgresResource
 
@@ -23,12 +24,10 @@ def build(collection: Collection) -> dg.Definitions:
     """Return the definitions of a collection."""
     lake, postgres = LakeResource(), PostgresResource()
     sensors, schedules = build_automation(collection)
-    health, health_sensor = build_health(collection)
-    quarantine, quarantine_sensor = build_quarantine(collection)
-    quality, quality_sensor = build_quality(collection)
+    observed = [build_observed(kind, collection) for kind in (HEALTH, QUARANTINE, QUALITY)]
     return dg.Definitions(
-        assets=[*build_assets(collection), *health, *quarantine, *quality],
-        sensors=[*sensors, build_recovery(collection), health_sensor, quarantine_sensor, quality_sensor],
+        assets=[*build_assets(collection), *(spec for specs, _ in observed for spec in specs)],
+        sensors=[*sensors, build_recovery(collection), *(sensor for _, sensor in observed)],
         schedules=schedules,
         jobs=build_jobs(collection),
         resources={

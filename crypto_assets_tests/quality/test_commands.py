@@ -6,19 +6,19 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 
-import dagster as dg
 import pytest
 
 from crypto_assets import recovery
 from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.model import Series
+from crypto_assets.observed import observed_key
+from crypto_assets.observed.quarantine import QUARANTINE
 from crypto_assets.quality.quarantine import refused_files
-from crypto_assets.quarantine_asset import build_quarantine, quarantine_key
-from crypto_assets.resources import LakeResource, PostgresResource
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests import project
 from crypto_assets_tests.command import no_traceback
+from crypto_assets_tests.observed.ticks import Ticks
 from crypto_assets_tests.project import key
 from crypto_assets_tests.published import text_of, zip_of
 from crypto_assets_tests.workbench import Workbench, entry
@@ -98,20 +98,8 @@ def test_the_command_lists_shows_restores_and_drops_and_dagster_hears_of_it(
     paths = {file.days[0]: file.path for file in refused_files(work.lake)}
     work.publish(OF, content)
 
-    (spec,), sensor = build_quarantine(mine.collection)
-    assert spec.key == quarantine_key("binance")
-    resources = {"lake": LakeResource(url=str(tmp_path / "lake")), "postgres": PostgresResource(url=postgres_url)}
-    cursor = None
-
-    def tick() -> list[dg.AssetObservation]:
-        nonlocal cursor
-        with dg.build_sensor_context(cursor=cursor) as context:
-            result = sensor(context, **resources)
-        if isinstance(result, dg.SkipReason):
-            return []
-        cursor = result.cursor
-        return list(result.asset_events)
-
+    tick = Ticks(QUARANTINE, mine.collection, str(tmp_path / "lake"), postgres_url)
+    assert tick.spec.key == observed_key("quarantine", "binance")
     (observed,) = tick()
     assert (observed.metadata["files"].value, observed.metadata["files whose days are not there"].value) == (2, 2)
     assert paths[SECOND] in observed.metadata["refused files"].value

@@ -4,19 +4,21 @@ The numbers are plotted over time by Dagster; the strip of coverage is small eno
 open with a click.
 """
 
+from __future__ import annotations
+
 import base64
-import hashlib
-import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from crypto_assets.config import Collection
-from crypto_assets.resources import PostgresResource
+from crypto_assets.observed import Found, Observed
 
-INTERVAL_S = 300
-"""While days are being collected, the pictures are drawn again so often: two seconds of CPU for each exchange."""
+if TYPE_CHECKING:
+    from crypto_assets.collection.records.ledger import Ledger
 
 PICTURES_BYTES = 140_000
 """Of all pictures of an event together, as Markdown; they are drawn coarser until they fit."""
@@ -25,66 +27,27 @@ _SCALES = (1.0, 0.75)
 """Dagster shows a picture in its own size and cuts off what is wider than its dialog."""
 
 
-def quality_key(exchange: str) -> dg.AssetKey:
-    """Return the key of an exchange's quality: `binance/quality`."""
-    return dg.AssetKey([exchange, "quality"])
+def look(collection: Collection, exchanges: Sequence[str], ledger: Ledger, lake: object) -> Mapping[str, Found]:  # noqa: ARG001
+    """Return what is found of each exchange."""
+    result = {}
+    for exchange in exchanges:
+        metadata = _metadata(ledger, collection, exchange)
+        texts = [f"{name} {getattr(value, 'value', value)}" for name, value in sorted(metadata.items())]
+        result[exchange] = Found("\n".join(texts), partial(dict, metadata))
+    return result
 
 
-def build_quality(collection: Collection) -> tuple[list[dg.AssetSpec], dg.SensorDefinition]:
-    """Return an asset for each exchange of the collection, and the sensor that observes them from the start."""
-    names = sorted({entry.exchange for entry in collection.series})
-    specs = [
-        dg.AssetSpec(
-            quality_key(name),
-            group_name="exchanges",
-            description=f"What is there of {name}, what lacks and why, and how good it is: `crypto-assets report` in the UI.",
-        )
-        for name in names
-    ]
-
-    @dg.sensor(
-        name="quality",
-        minimum_interval_seconds=INTERVAL_S,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Draws coverage, gaps, scores and publication delays of the exchanges anew when something changed.",
-    )
-    def quality(context: dg.SensorEvaluationContext, postgres: PostgresResource) -> dg.SensorResult | dg.SkipReason:
-        before: dict[str, Any] = json.loads(context.cursor) if context.cursor else {}
-        shown: dict[str, str] = before.get("shown", {})
-        with postgres.ledger() as ledger:
-            state = _state(ledger)
-            if state == before.get("state"):
-                return dg.SkipReason("nothing changed")
-            found = {name: _metadata(ledger, collection, name) for name in names}
-        digests = {name: _digest(metadata) for name, metadata in found.items()}
-        events = [
-            dg.AssetObservation(quality_key(name), metadata=found[name])
-            for name in names
-            if digests[name] != shown.get(name)
-        ]
-        return dg.SensorResult(
-            asset_events=events, cursor=json.dumps({"state": state, "shown": digests}, sort_keys=True)
-        )
-
-    return specs, quality
-
-
-def _state(ledger: Any) -> list[str]:
+def _state(ledger: Ledger) -> list[str]:
     """Return what differs whenever a picture may differ: the day, and the latest change of each table."""
     with ledger.transaction() as connection:
-        row = connection.execute(
+        [row] = connection.execute(
             """SELECT (SELECT max(updated_at) FROM collection.partitions), (SELECT max(scored_at) FROM collection.quality),
                 (SELECT max(updated_at) FROM collection.incidents), (SELECT count(*) FROM collection.incidents)"""
-        ).fetchone()
+        ).fetchall()
     return [str(datetime.now(UTC).date()), *map(str, row)]
 
 
-def _digest(metadata: dict[str, Any]) -> str:
-    texts = [f"{name} {getattr(value, 'value', value)}" for name, value in sorted(metadata.items())]
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
-
-
-def _metadata(ledger: Any, collection: Collection, exchange: str) -> dict[str, Any]:
+def _metadata(ledger: Ledger, collection: Collection, exchange: str) -> dict[str, Any]:
     # With matplotlib these cost two seconds to import.
     from crypto_assets.quality.charts import strip
     from crypto_assets.quality.query import Query
@@ -126,3 +89,15 @@ def _drawn(found: list[Any]) -> dict[str, str]:
 def _plain(alt: str) -> str:
     """Return a text that cannot end the description of a Markdown image."""
     return alt.replace("[", "(").replace("]", ")").replace("\n", " ")
+
+
+QUALITY = Observed(
+    name="quality",
+    interval_s=300,  # while days are being collected it is drawn again so often: two seconds of CPU for each exchange
+    of_exchange=lambda exchange: (
+        f"What is there of {exchange}, what lacks and why, and how good it is: `crypto-assets report` in the UI."
+    ),
+    description="Draws coverage, gaps, scores and publication delays of the exchanges anew when something changed.",
+    look=look,
+    stamp=_state,
+)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from datetime import date
 
-import dagster as dg
 import pytest
 
 from crypto_assets.collection.transport import breaker
 from crypto_assets.collection.transport.guard import Guard
 from crypto_assets.collection.transport.http import Client
 from crypto_assets.errors import TransientError
-from crypto_assets.health import build_health, health_key
 from crypto_assets.limits import Endpoint
-from crypto_assets.resources import PostgresResource
+from crypto_assets.observed import observed_key
+from crypto_assets.observed.health import HEALTH
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.faults import parse_fault
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests import project
+from crypto_assets_tests.observed.ticks import Ticks
 from crypto_assets_tests.project import entry
 
 
@@ -27,20 +27,8 @@ def test_a_breaker_that_opens_is_observed_once_and_its_end_too(tmp_path, postgre
     source = SyntheticArchive({"spot": ["BTCUSDT"]}, day, day, trades_per_day=1_440)
     with SandboxServer(source) as server:
         mine = project.make(server, tmp_path, postgres_url, monkeypatch, entry(["ohlcv_1m"], ["BTC/USDT"], day))
-        (spec,), sensor = build_health(mine.collection)
-        assert spec.key == health_key("binance")
-        postgres = PostgresResource(url=postgres_url)
-        cursor = None
-
-        def tick() -> list[dg.AssetObservation]:
-            nonlocal cursor
-            with dg.build_sensor_context(cursor=cursor) as context:
-                result = sensor(context, postgres=postgres)
-            if isinstance(result, dg.SkipReason):
-                return []
-            cursor = result.cursor
-            return list(result.asset_events)
-
+        tick = Ticks(HEALTH, mine.collection, str(tmp_path / "lake"), postgres_url)
+        assert tick.spec.key == observed_key("health", "binance")
         (first,) = tick()
         assert first.metadata["state"].value == "well"
         assert tick() == []

@@ -7,48 +7,30 @@ import io
 import re
 from datetime import timedelta
 
-import dagster as dg
 import psycopg
 import pytest
 import time_machine
 from matplotlib.image import imread
 
+from crypto_assets.observed import observed_key
+from crypto_assets.observed.quality import PICTURES_BYTES, QUALITY
 from crypto_assets.quality.charts import LIGHT
 from crypto_assets.quality.charts.strip import INLINE
-from crypto_assets.quality_asset import PICTURES_BYTES, build_quality, quality_key
-from crypto_assets.resources import PostgresResource
+from crypto_assets_tests.observed.ticks import Ticks
 from crypto_assets_tests.quality import ledger_rows
 
 EVENT_BYTES = 150_000
 
 
-class Ticks:
-    """The sensor, tick after tick."""
-
-    def __init__(self, url: str) -> None:
-        (self.spec,), self._sensor = build_quality(ledger_rows.collection())
-        self._postgres = PostgresResource(url=url)
-        self._cursor: str | None = None
-
-    def __call__(self) -> list[dg.AssetObservation] | str:
-        """Return what a tick observes, or why it does not."""
-        with dg.build_sensor_context(cursor=self._cursor) as context:
-            result = self._sensor(context, postgres=self._postgres)
-        if isinstance(result, dg.SkipReason):
-            return str(result.skip_message)
-        self._cursor = result.cursor
-        return list(result.asset_events)
-
-
 @pytest.fixture
-def ticks(postgres_url):
+def ticks(postgres_url, tmp_path):
     ledger_rows.fill(postgres_url)
     with time_machine.travel(ledger_rows.NOW, tick=False):
-        yield Ticks(postgres_url)
+        yield Ticks(QUALITY, ledger_rows.collection(), str(tmp_path), postgres_url)
 
 
 def test_the_pictures_and_numbers_of_an_exchange_are_those_of_the_ledger_and_small(ticks):
-    assert ticks.spec.key == quality_key("binance")
+    assert ticks.spec.key == observed_key("quality", "binance")
     (event,) = ticks()
     metadata = {name: value.value for name, value in event.metadata.items()}
     assert metadata["verdict"] == "Not complete: 7 of 60 days lack"
@@ -73,7 +55,7 @@ def test_the_pictures_and_numbers_of_an_exchange_are_those_of_the_ledger_and_sma
 
 def test_a_tick_observes_again_only_when_something_changed(ticks, postgres_url):
     assert len(ticks()) == 1
-    assert ticks() == "nothing changed"
+    assert ticks() == []
     with psycopg.connect(postgres_url) as connection:
         connection.execute(
             "UPDATE collection.partitions SET state = 'available', updated_at = %s WHERE state = 'missing'",
@@ -86,9 +68,9 @@ def test_a_tick_observes_again_only_when_something_changed(ticks, postgres_url):
     assert ticks() == [], "looked at, and nothing that is shown is another"
 
 
-def test_nothing_collected_yet_is_shown_as_that(postgres_url):
+def test_nothing_collected_yet_is_shown_as_that(postgres_url, tmp_path):
     with time_machine.travel(ledger_rows.NOW, tick=False):
-        (event,) = Ticks(postgres_url)()
+        (event,) = Ticks(QUALITY, ledger_rows.collection(), str(tmp_path), postgres_url)()
     assert event.metadata["verdict"].value == "Not complete: 60 of 60 days lack"
     assert event.metadata["days never collected"].value == 60
     assert "score" not in event.metadata

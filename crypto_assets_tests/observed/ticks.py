@@ -1,0 +1,26 @@
+"""The sensor of an observed asset, tick after tick."""
+
+import dagster as dg
+
+from crypto_assets.config import Collection
+from crypto_assets.observed import Observed, build_observed
+from crypto_assets.resources import LakeResource, PostgresResource
+
+
+class Ticks:
+    """Ticks of the one sensor of a collection with one exchange; each gets the cursor of the one before."""
+
+    def __init__(self, observed: Observed, collection: Collection, lake: str, postgres_url: str) -> None:
+        (self.spec,), self._sensor = build_observed(observed, collection)
+        self._resources = {"lake": LakeResource(url=lake), "postgres": PostgresResource(url=postgres_url)}
+        self.cursor: str | None = None
+
+    def __call__(self) -> list[dg.AssetObservation]:
+        """Return what a tick observes."""
+        with dg.build_sensor_context(cursor=self.cursor) as context:
+            result = self._sensor(context, **self._resources)
+        if isinstance(result, dg.SkipReason):
+            assert result.skip_message == "nothing changed"
+            return []
+        self.cursor = result.cursor
+        return list(result.asset_events)
