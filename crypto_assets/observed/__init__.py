@@ -24,19 +24,19 @@ class Found:
     """What a look found of one exchange: it is observed, with the metadata, where the content differs from the last one."""
 
     content: str
-    metadata: Callable[[], Mapping[str, Any]]
+    metadata: Mapping[str, Any]
 
 
 Look = Callable[[Collection, Sequence[str], "Ledger", LakeResource], Mapping[str, Found]]
-"""Returns what is found of each of some exchanges."""
+"""Returns what is found of each of some exchanges; what ledger and lake raise ends the tick, and the next one looks again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
     """One asset for each exchange, and the sensor of the same name that observes them.
 
-    `of_exchange` describes the asset of an exchange, `description` the sensor. `stamp`, where it is given, costs little and
-    differs whenever `look` would find anything new.
+    `of_exchange` describes the asset of an exchange, `description` the sensor, which looks every `interval_s` seconds at
+    most. `stamp`, where it is given, costs little and differs whenever `look` would find anything new; JSON-serialisable.
     """
 
     name: str
@@ -80,7 +80,7 @@ def build_observed(observed: Observed, collection: Collection) -> tuple[list[dg.
             found = observed.look(collection, exchanges, ledger, lake)
         now = {exchange: hashlib.sha256(found[exchange].content.encode()).hexdigest()[:16] for exchange in exchanges}
         events = [
-            dg.AssetObservation(observed_key(observed.name, exchange), metadata=found[exchange].metadata())
+            dg.AssetObservation(observed_key(observed.name, exchange), metadata=found[exchange].metadata)
             for exchange in exchanges
             if now[exchange] != shown.get(exchange)
         ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -22,7 +21,7 @@ def look(collection: Collection, exchanges: Sequence[str], ledger: Ledger, lake:
     result = {}
     for exchange in exchanges:
         trouble = troubles(found, exchange)
-        result[exchange] = Found("\n".join(trouble), partial(_metadata, found, exchange, trouble))
+        result[exchange] = Found("\n".join(trouble), _metadata(found, exchange, trouble))
     return result
 
 

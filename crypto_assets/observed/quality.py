@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -33,7 +32,7 @@ def look(collection: Collection, exchanges: Sequence[str], ledger: Ledger, lake:
     for exchange in exchanges:
         metadata = _metadata(ledger, collection, exchange)
         texts = [f"{name} {getattr(value, 'value', value)}" for name, value in sorted(metadata.items())]
-        result[exchange] = Found("\n".join(texts), partial(dict, metadata))
+        result[exchange] = Found("\n".join(texts), metadata)
     return result
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -30,7 +29,7 @@ def look(collection: Collection, exchanges: Sequence[str], ledger: Ledger, lake:
         # A file of which nobody knows whose it is concerns every exchange.
         mine = [file for file in files if file.exchange in ("", exchange)]
         table = _table(mine, states)
-        result[exchange] = Found("\n".join([str(len(mine)), *table]), partial(_metadata, mine, states, table))
+        result[exchange] = Found("\n".join([str(len(mine)), *table]), _metadata(mine, states, table))
     return result
 
 

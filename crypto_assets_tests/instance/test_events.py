@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator
 
 import dagster as dg
+import pytest
 import sqlalchemy as db
 from dagster import DagsterEventType
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
+from crypto_assets.instance import event_log
 from crypto_assets.instance.events import report
 
 DAILY = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-06-01")
@@ -197,7 +199,9 @@ def test_a_derived_asset_is_fresh_until_its_parents_content_changes(open_instanc
         assert status("2024-01-02") == StaleStatus.FRESH
 
 
-def test_ten_times_the_events_take_no_statement_more(open_instance: Open) -> None:
+def test_ten_times_the_events_take_no_statement_and_no_copy_more(
+    open_instance: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
     counts: list[int] = []
 
     def counted(
@@ -206,15 +210,23 @@ def test_ten_times_the_events_take_no_statement_more(open_instance: Open) -> Non
         evaluations: list[dg.AssetCheckEvaluation],
     ) -> None:
         statements: list[str] = []
+        copy = event_log._copy
+
+        def copied(connection: object, table: str, *rest: object) -> None:
+            statements.append(f"COPY {table}")
+            copy(connection, table, *rest)  # type: ignore[arg-type]
 
         def executed(_connection: object, _cursor: object, statement: str, *_: object) -> None:
             statements.append(statement)
 
         db.event.listen(db.Engine, "before_cursor_execute", executed)
         try:
-            report(context, materializations, evaluations)
+            with monkeypatch.context() as patched:
+                patched.setattr(event_log, "_copy", copied)
+                report(context, materializations, evaluations)
         finally:
             db.event.remove(db.Engine, "before_cursor_execute", executed)
+        assert statements.count("COPY event_logs") == 1
         counts.append(len(statements))
 
     with open_instance("ours") as instance:
