@@ -7,6 +7,7 @@ check.
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -16,17 +17,34 @@ from crypto_assets.model import Check, Finding, Partition, Series, Severity
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pandera.pandas as pandera
+    from pandera.errors import SchemaErrors
 
 
 def violations(frame: pd.DataFrame, table: str) -> pd.DataFrame | None:
     """Return Pandera's failure cases (columns: column, check, failure_case, index), or None where the contract holds."""
-    from pandera.errors import SchemaErrors
-
+    contract, broken = _loaded(table)
     try:
-        datasets.get(table).contract().validate(frame, lazy=True, inplace=True)
-    except SchemaErrors as error:
+        contract.validate(frame, lazy=True, inplace=True)
+    except broken as error:
         return error.failure_cases
     return None
+
+
+_LOADING = threading.Lock()
+
+
+def _loaded(table: str) -> tuple[pandera.DataFrameSchema, type[SchemaErrors]]:
+    """Return a dataset's contract and what it raises.
+
+    Pandera is imported late, for it costs a second, and whole, by one thread at a time: two that import parts of one
+    package wait for each other, and Python ends that with an error in one of them (CPython issue 83065).
+    """
+    with _LOADING:
+        import pandera.pandas  # noqa: F401
+        from pandera.errors import SchemaErrors
+
+        return datasets.get(table).contract(), SchemaErrors
 
 
 class ContractHolds:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from decimal import Decimal
 
 import pyarrow as pa
@@ -130,3 +132,38 @@ def test_a_funding_rate_of_two_hundred_percent_is_none():
     found = finding_of(CHECK, "funding_rates", table, "linear")
     assert not found.passed
     assert found.evidence["first"] == "row 1: funding_rate = 2.0, expected in_range(-1, 1)"
+
+
+_TWO_THREADS = """
+import importlib.abc, sys, threading, time
+import pandas as pd
+from crypto_assets.checks.contract import violations
+
+reached, found = threading.Event(), []
+
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "pandera.engines":  # in the middle of importing Pandera
+            reached.set()
+            time.sleep(0.5)
+
+def work():
+    found.append(violations(pd.DataFrame({"price": [1.0]}), "trades") is not None)
+
+sys.meta_path.insert(0, Slow())
+threads = [threading.Thread(target=work) for _ in range(2)]
+threads[0].start()
+assert reached.wait(60)
+threads[1].start()
+for thread in threads:
+    thread.join()
+print(found)
+"""
+
+
+def test_two_threads_may_be_the_first_to_judge():
+    """Pandera is imported late; without a lock one of the threads ended with a _DeadlockError of the import system."""
+    done = subprocess.run(
+        [sys.executable, "-c", _TWO_THREADS], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[True, True]\n", "")
