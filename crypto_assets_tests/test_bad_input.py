@@ -24,6 +24,7 @@ from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.lake import Lake
 from crypto_assets_tests.command import Answer, Command, no_traceback
 from crypto_assets_tests.exchanges.files import zipped, zipped_all
+from crypto_assets_tests.ports import free_port
 from crypto_assets_tests.published import DAY_US, checksum_of, rows_of, text_of, zip_of
 from crypto_assets_tests.workbench import Workbench, entry, lake_rows, warehouse_rows
 
@@ -390,12 +391,6 @@ def test_gaps_lists_the_same_days_with_the_same_reasons(run: Run) -> None:
 # ---- hosts -----------------------------------------------------------------------------------------------------------
 
 
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def silent_port() -> Iterator[int]:
     """A port that takes no connection and refuses none, as behind a firewall: its queue is full."""
@@ -417,7 +412,7 @@ def silent_port() -> Iterator[int]:
 
 @contextmanager
 def refusing_port() -> Iterator[int]:
-    yield closed_port()
+    yield free_port()
 
 
 @pytest.mark.parametrize("port", [refusing_port, silent_port], ids=["refuses", "is silent"])
@@ -436,7 +431,7 @@ def test_a_host_that_cannot_be_reached_is_one_reason_per_day_and_quick(
         assert problem["reason"].startswith(f"127.0.0.1:{number}: expected an answer, found ")
         assert "check the network and the URLs in collection.yaml" in problem["reason"]
     assert files_in(tmp_path / "lake") == []
-    assert answer.took_s < 30, "20 seconds on an idle machine: half of it is imports"
+    assert answer.took_s < 120, "20 s on an idle machine, where 366 days tried alone take half an hour"
 
 
 def test_a_silent_host_is_waited_for_once_whatever_the_number_of_days(work: Workbench) -> None:
@@ -444,7 +439,7 @@ def test_a_silent_host_is_waited_for_once_whatever_the_number_of_days(work: Work
         work.listing_url = f"http://127.0.0.1:{number}"
         started = time.monotonic()
         result = work.collect(START, date(2024, 2, 29))
-        assert time.monotonic() - started < 12
+        assert time.monotonic() - started < 60
     assert result.tally.states == {State.MISSING: 60}
     assert {problem.reason for problem in result.tally.problems} == {
         (
@@ -455,7 +450,7 @@ def test_a_silent_host_is_waited_for_once_whatever_the_number_of_days(work: Work
 
 
 def test_an_archive_that_goes_away_after_its_listing_costs_seconds_not_minutes(work: Workbench) -> None:
-    work.archive_url = f"http://127.0.0.1:{closed_port()}"
+    work.archive_url = f"http://127.0.0.1:{free_port()}"
     result = work.collect(START, date(2024, 2, 29))
     assert result.tally.states == {State.MISSING: 60}
     assert all("Connection refused" in problem.reason for problem in result.tally.problems)

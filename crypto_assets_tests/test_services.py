@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import pytest
 
 from crypto_assets.instance.child import listens
 from crypto_assets_tests.command import Command
+from crypto_assets_tests.ports import free_port
 from crypto_assets_tests.project import entry
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
@@ -26,13 +26,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason=
 COLLECTION = {"series": [entry(["ohlcv_1m"], ["BTC/USDT"], date(2024, 1, 1))]}
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = 60) -> Any:
+def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = 120) -> Any:
     """Return the first true answer of `condition`."""
     deadline = time.monotonic() + timeout_s
     while not (answer := condition()):
@@ -73,14 +67,14 @@ class Up:
     def end(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str]:
         """Send a signal; return exit code and the rest of what it printed."""
         self.process.send_signal(number)
-        out, _ = self.process.communicate(timeout=40)
+        out, _ = self.process.communicate(timeout=90)
         return self.process.returncode, out
 
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
-            self.process.communicate(timeout=40)
+            self.process.communicate(timeout=90)
         if self.process.poll() is None:
             self.process.kill()
 
@@ -165,7 +159,7 @@ def test_a_child_ends_by_sigint_although_whoever_started_it_ignores_and_blocks_t
     try:
         wait_for("it listens", lambda: listens(port))
         child.send_signal(signal.SIGINT)
-        child.wait(5)
+        child.wait(60)
     finally:
         child.kill()
         child.wait()

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from crypto_assets.collection.transport.http import Client
+from crypto_assets_tests.ports import free_port
 
 Answer = Callable[[Request], Awaitable[Response]]
 
@@ -94,5 +95,4 @@ def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def closed_port() -> int:
     """A port of loopback that refuses connections."""
-    with socket.create_server(("127.0.0.1", 0)) as bound:
-        return bound.getsockname()[1]
+    return free_port()

@@ -18,7 +18,7 @@ from crypto_assets.storage.warehouse import Warehouse
 from crypto_assets_tests.workbench import Workbench
 
 
-def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = 30, poll_s: float = 0.02) -> Any:
+def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = 60, poll_s: float = 0.02) -> Any:
     """Return the first true answer of `condition`."""
     deadline = time.monotonic() + timeout_s
     while not (answer := condition()):
@@ -66,7 +66,7 @@ class Running:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop.set()
-        self._thread.join(10)
+        self._thread.join(60)
         self._database.close()
 
     def ended(self, timeout_s: float = 60) -> Running:
@@ -80,7 +80,7 @@ class Running:
         (found,) = read_progress(self._database, run_id=self.run_id)
         return found
 
-    def until(self, state: RunState, timeout_s: float = 30) -> Progress:
+    def until(self, state: RunState, timeout_s: float = 60) -> Progress:
         """Return the progress once the run is in a state."""
 
         def reached() -> Progress | None:

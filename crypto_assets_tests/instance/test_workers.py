@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from dagster._grpc.client import DagsterGrpcClient
 
 from crypto_assets.instance import code_server
 from crypto_assets.instance.launcher import HealthRunLauncher
+from crypto_assets_tests.ports import free_port
 
 MODULE = "crypto_assets_tests.instance.tiny_definitions"
 
@@ -42,9 +42,7 @@ def instance(postgres_url: str, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 @contextmanager
 def serving(tmp_path: Path, **environment: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """Run the code server on a free port of loopback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "crypto_assets.instance.code_server", "api", "grpc"),

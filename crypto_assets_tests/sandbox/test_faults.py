@@ -175,7 +175,7 @@ def test_drops_come_slowly_and_the_rest_at_once_when_the_fault_is_lifted(server,
             raw.read(len(raw.received) + 1)
         assert before < len(raw.body) <= 10 * ((time.monotonic() - started) / 0.1 + 1)
         server.app.state.faults.off()
-        raw.socket.settimeout(5)
+        raw.socket.settimeout(30)
         whole = archive.read(KEY)
         raw.read(len(raw.received) - len(raw.body) + len(whole))
         assert raw.body == whole
@@ -187,10 +187,10 @@ def test_a_connection_that_hangs_is_accepted_and_never_answered_until_the_fault_
         assert raw.read() == "silent"
         assert raw.received == b""
         server.app.state.faults.off()
-        raw.socket.settimeout(5)
+        raw.socket.settimeout(30)
         assert raw.read() in ("closed", "reset")
         assert raw.received == b""
-    assert ask(server, f"{KEY}.CHECKSUM", 0.2)[1].head["status"] == "HTTP/1.1 200 OK"
+    assert ask(server, f"{KEY}.CHECKSUM", 10)[1].head["status"] == "HTTP/1.1 200 OK"
 
 
 def test_a_server_ends_although_a_connection_hangs(archive):
@@ -199,7 +199,7 @@ def test_a_server_ends_although_a_connection_hangs(archive):
         server.app.state.faults.on("hang")
         raw = Raw(server, KEY)
     raw.close()
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 20
 
 
 def test_nothing_of_a_fault_on_the_wire_is_logged_as_an_error_of_the_server(server, caplog):
@@ -356,10 +356,10 @@ def test_a_late_file_is_neither_listed_nor_served_until_it_has_been_asked_for(se
 
 
 def test_a_late_file_can_appear_after_some_time(server, client):
-    server.app.state.faults.on("late", seconds=0.3)
+    server.app.state.faults.on("late", seconds=3.0)
     assert listed(client, server) == {}
     assert client.get(f"{server.archive_url}/{KEY}").status_code == 404
-    time.sleep(0.35)
+    time.sleep(3.05)
     assert client.get(f"{server.archive_url}/{KEY}").status_code == 200
 
 
@@ -458,9 +458,9 @@ def test_a_pattern_and_kinds_choose_the_requests(server, client):
 
 
 def test_a_fault_ends_after_its_seconds(server, client):
-    server.app.state.faults.on("http-503", seconds=0.2)
+    server.app.state.faults.on("http-503", seconds=2.0)
     assert statuses(client, server, KEY, 1) == [503]
-    time.sleep(0.25)
+    time.sleep(2.05)
     assert statuses(client, server, KEY, 1) == [200]
     assert server.app.state.faults.active() == []
 

@@ -70,7 +70,7 @@ def client() -> Iterator[httpx.Client]:
 
 def early_in_a_minute() -> None:
     """Wait for the next minute where this one is about to end, so that a test lies in one."""
-    if time.time() % 60 > 55:
+    if time.time() % 60 > 50:
         time.sleep(60.05 - time.time() % 60)
 
 
@@ -253,7 +253,7 @@ def test_requests_are_counted_by_client_and_budget_with_their_weights(server, cl
     assert [(a["budget"], a["weight"], a["client"], a["refused"]) for a in spot["arrivals"]] == [
         ("spot", 250, "two", 0)
     ]
-    assert abs(time.monotonic() - spot["arrivals"][0]["at"]) < 5
+    assert abs(time.monotonic() - spot["arrivals"][0]["at"]) < 30
     assert client.delete(f"{server.archive_url}/_sandbox/limits").json()["requests"] == 0
 
 

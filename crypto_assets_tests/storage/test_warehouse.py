@@ -255,7 +255,7 @@ def test_a_new_leaf_does_not_wait_for_readers(warehouse: Warehouse, url: str) ->
         reader.execute("SELECT count(*) FROM market.ohlcv").fetchone()
         loaded = pool.submit(warehouse.replace, [load({"1m": ["2"]}, day=date(2025, 6, 1))])
         try:
-            assert loaded.result(timeout=10) == [1]
+            assert loaded.result(timeout=60) == [1]
         finally:
             reader.rollback()
 

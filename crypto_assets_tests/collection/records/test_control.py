@@ -106,14 +106,14 @@ def test_a_pause_lets_what_has_begun_end_and_asks_nothing_until_it_is_resumed(wo
     with Running(work, FIRST, LAST) as run:
         wait_for("some downloads", lambda: len(sandbox.requests()) > 12)
         run.controls.pause(scope, "ann", "lunch")
-        time.sleep(0.5)
+        paused = run.until(RunState.PAUSED)
+        time.sleep(0.3)
         begun = asked(sandbox)
-        paused = run.until(RunState.PAUSED, 1)
         assert paused.reason == f"{scope} by ann: lunch"
         wait_for("what was fetched is stored", lambda: run.progress.done * 2 >= len(asked(sandbox)) - 1)
         time.sleep(0.7)
         later = asked(sandbox)
-        # Of what was in hand half a second after the pause, only checksums were still to come: nothing new was begun.
+        # Of what was in hand when it said so, only checksums were still to come: nothing new was begun.
         assert set(later) - set(begun) <= {f"{path}.CHECKSUM" for path in begun}
         objects = {path for path in later if path.endswith(".zip")}
         assert {f"{path}.CHECKSUM" for path in objects} == {p for p in later if p.endswith(".CHECKSUM")}
@@ -194,8 +194,8 @@ def test_a_run_that_is_stopped_ends_soon_with_its_state_saved(work, sandbox, slo
             run.controls.cancel("run-1", "ann")
         else:
             run.stop.set()
-        run.ended(5)
-        assert time.monotonic() - started < 2
+        run.ended(30)
+        assert time.monotonic() - started < 15
         assert isinstance(run.error, Stopped)
         ended = run.progress
         assert ended.state is RunState.CANCELLED
@@ -234,7 +234,7 @@ def test_what_a_signal_handler_raises_in_the_main_thread_ends_the_run_and_is_rai
     try:
         sender.start()
         run._run()  # in this thread
-        assert time.monotonic() - sent[0] < 2
+        assert time.monotonic() - sent[0] < 15
     finally:
         signal.signal(signal.SIGUSR1, before)
         sender.join()
@@ -260,8 +260,9 @@ def test_too_many_failures_in_a_row_pause_a_run_which_goes_on_by_itself_and_trie
         assert work.records() == {}, "nothing is decided about days that will be tried again"
         hammered = downloads(sandbox)
         assert hammered <= 6 + 2 * 4
-        time.sleep(1.5)
-        assert 2 <= downloads(sandbox) - hammered <= 5, "now and then one day is tried"
+        began = time.monotonic()
+        wait_for("now and then one day is tried", lambda: downloads(sandbox) - hammered >= 3)
+        assert downloads(sandbox) - hammered <= 1 + (time.monotonic() - began) / 0.2
         sandbox.app.state.faults.off(fault)
         run.ended()
         assert run.tally.states == {State.AVAILABLE: len(DAYS)}

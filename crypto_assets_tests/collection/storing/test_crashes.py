@@ -191,13 +191,13 @@ def killed(work: Workbench, step: str, times: int) -> None:
     arguments = (step, times, work.collection.model_dump(mode="json"), work.url, str(work.folder))
     child = processes.Process(target=run_until, args=(*arguments, work.targets(FIRST, LAST)))
     child.start()
-    child.join(60)
+    child.join(120)
     assert child.exitcode == -signal.SIGKILL, f"{step}: expected to be killed there, found exit code {child.exitcode}"
 
 
 def wait_until_gone(url: str) -> None:
     """Wait until Postgres has noticed that a process is dead; then nothing of it is locked any more."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     with psycopg.connect(url, autocommit=True) as connection:
         others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         while connection.execute(others).fetchone() != (0,):

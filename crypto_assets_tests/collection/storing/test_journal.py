@@ -287,11 +287,11 @@ def test_two_who_publish_the_same_symbol_take_turns(
         time.sleep(0.3)
         order.append("first moves")
 
-    thread = threading.Thread(target=lambda: began.wait(10) and other())
+    thread = threading.Thread(target=lambda: began.wait(60) and other())
     thread.start()
     at_step("loaded", slowly)
     publish(folder_lake, ledger)
-    thread.join(10)
+    thread.join(60)
     assert order == ["first moves", "other finds b'new one'"]
 
 
@@ -299,7 +299,7 @@ def test_other_symbols_do_not_wait(folder_lake: Lake, ledger: Ledger) -> None:
     with Journal(folder_lake, ledger).alone([FOLDER]), Ledger(ledger.url) as other:
         started = time.monotonic()
         with Journal(folder_lake, other).alone(["symbol=ETH-USDT/"]):
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 30
 
 
 def test_a_version_that_was_there_already_survives_the_undo(
