@@ -22,6 +22,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from crypto_assets.instance.child import obey_signals
+
 _DAGSTER = (
     "dagster._grpc.impl",
     "dagster._grpc.server",
@@ -76,6 +78,8 @@ def _modules(arguments: Sequence[str]) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `dagster` with these arguments in this process, forking run workers where that is possible."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    # Dagster ends by SIGTERM as it does by SIGINT: not at all where a shell's `&` had that ignored.
+    obey_signals()
     use_forkserver(_modules(arguments))
     # The forkserver inherits the working directory and the path; `dagster` puts the former first in the latter.
     if os.getcwd() not in sys.path:  # noqa: PTH109

@@ -593,18 +593,20 @@ def test_fewer_requests_are_in_flight_after_errors_and_more_again_after_answers(
     in_flight: list[int] = [0]
     seen: list[int] = []
     failing = [True]
+    pause_s = [0.0]
 
     async def answer(request):
         in_flight[0] += 1
         seen.append(in_flight[0])
-        await asyncio.sleep(0.15)  # long enough for eight threads to overlap on a busy machine
+        await asyncio.sleep(pause_s[0])
         in_flight[0] -= 1
         return Response("body", 503 if failing else 200)
 
     server = serve(answer)
 
-    def at_once(times: int) -> int:
+    def at_once(times: int, answered_after_s: float = 0.1) -> int:
         """Ask from eight threads, and return how many requests were in flight at most."""
+        pause_s[0] = answered_after_s
         seen.clear()
 
         def ask() -> None:
@@ -622,12 +624,12 @@ def test_fewer_requests_are_in_flight_after_errors_and_more_again_after_answers(
         return max(seen)
 
     with Client(connections=8, attempts=1) as client:
-        assert at_once(1) == 8
+        assert at_once(1, 2.0) == 8  # so long that eight threads overlap on a busy machine
         at_once(2)
         failing.clear()
-        assert at_once(1) <= 4
-        at_once(10)
-        assert at_once(2) == 8
+        assert at_once(1, 0.5) <= 4
+        at_once(12)
+        assert at_once(1, 2.0) == 8
 
 
 def test_errors_of_one_moment_halve_the_slots_once_and_never_to_nothing():
