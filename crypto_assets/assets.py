@@ -18,7 +18,7 @@ from crypto_assets import datasets
 from crypto_assets.checks import rules_of
 from crypto_assets.collection.pipeline import Pipeline, Tally, Target
 from crypto_assets.collection.storing.loads import warehouse_tables
-from crypto_assets.config import Collection, SeriesEntry, settings
+from crypto_assets.config import Collection, SeriesEntry, leading, settings
 from crypto_assets.model import STORED_STATES, Comparison, Rule, Series, State
 from crypto_assets.partitions import daily, day_of, lake_key, warehouse_key
 from crypto_assets.quality.asking import asking
@@ -67,8 +67,7 @@ def warehouse_assets(collection: Collection, entry: SeriesEntry) -> list[Warehou
             for series in other.series:
                 for table in warehouse_tables(series, other.warehouse):
                     feeders.setdefault(table, []).append(series)
-                    if table not in owner or other.start < owner[table].start:
-                        owner[table] = other
+                    owner[table] = leading([owner.get(table, other), other])
         result += [
             WarehouseAsset(warehouse_key(entry.series[0], symbol, table), table, symbol, tuple(feeding))
             for table, feeding in feeders.items()
@@ -83,10 +82,10 @@ def build_assets(collection: Collection) -> list[dg.AssetsDefinition]:
 
 
 def _entry_assets(collection: Collection, number: int, entry: SeriesEntry) -> dg.AssetsDefinition:
-    partitions_def = daily(entry.start, today=collection.asks_rest(entry))
+    partitions_def = daily(entry.start, entry.end, today=collection.asks_rest(entry))
     warehouse = warehouse_assets(collection, entry)
     specs = [_lake_spec(series, symbol, partitions_def) for series in entry.series for symbol in entry.symbols]
-    specs += [_warehouse_spec(entry, asset, partitions_def) for asset in warehouse]
+    specs += [_warehouse_spec(collection, entry, asset, partitions_def) for asset in warehouse]
     check_specs = [
         dg.AssetCheckSpec(
             rule.name, asset=lake_key(series, symbol), description=rule.description, partitions_def=partitions_def
@@ -194,7 +193,7 @@ def plan(
             continue
         for series in asset.feeders:
             feeder = collection.entry_of(series, asset.symbol)
-            since = [day for day in days if feeder is None or day >= feeder.start]
+            since = [day for day in days if feeder is None or feeder.has(day)]
             if since:
                 targets.append(Target(series, asset.symbol, tuple(since), (asset.table,), collect=False))
     return targets
@@ -220,6 +219,7 @@ def recheck(
                     symbols=[symbol],
                     datasets=[series.dataset],
                     first=entry.start,
+                    last=entry.end,
                     states=[*STORED_STATES, State.NO_DATA],
                 )
                 stored = [record.day for record in records]
@@ -252,15 +252,28 @@ def _lake_spec(series: Series, symbol: str, partitions_def: dg.DailyPartitionsDe
     ).with_io_manager_key("lake_io_manager")
 
 
+def _feeding(collection: Collection, entry: SeriesEntry, series: Series, symbol: str) -> dg.AssetDep:
+    """Return the dependence of a table of an entry on what feeds it, maybe of another entry, with fewer days."""
+    feeder = collection.entry_of(series, symbol) or entry
+    same = (feeder.start, feeder.end, collection.asks_rest(feeder)) == (
+        entry.start,
+        entry.end,
+        collection.asks_rest(entry),
+    )
+    # Without it Dagster refuses to backfill days of the table that the feeder does not have.
+    fewer = None if same else dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
+    return dg.AssetDep(lake_key(series, symbol), partition_mapping=fewer)
+
+
 def _warehouse_spec(
-    entry: SeriesEntry, asset: WarehouseAsset, partitions_def: dg.DailyPartitionsDefinition
+    collection: Collection, entry: SeriesEntry, asset: WarehouseAsset, partitions_def: dg.DailyPartitionsDefinition
 ) -> dg.AssetSpec:
     statistics = asset.table == "trade_statistics_1m"
     dataset = None if statistics else datasets.get(asset.table)
     schema = STATISTICS_SCHEMA if dataset is None else dataset.schema
     return dg.AssetSpec(
         asset.key,
-        deps=[lake_key(series, asset.symbol) for series in asset.feeders],
+        deps=[_feeding(collection, entry, series, asset.symbol) for series in asset.feeders],
         description=f"{asset.symbol} in the Postgres table market.{asset.table}.",
         partitions_def=partitions_def,
         skippable=True,

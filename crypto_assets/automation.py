@@ -238,10 +238,10 @@ def _daily(part: _Part) -> dg.ScheduleDefinition:
         description=f"Collects the last {LATE_DAYS} days that have ended.",
     )
     def daily_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        last = context.scheduled_execution_time.astimezone(UTC).date() - timedelta(days=1)
-        first = max(part.entry.start, last - timedelta(days=LATE_DAYS - 1))
+        yesterday = context.scheduled_execution_time.astimezone(UTC).date() - timedelta(days=1)
+        first, last = max(part.entry.start, yesterday - timedelta(days=LATE_DAYS - 1)), part.entry.until(yesterday)
         if first > last:
-            return dg.SkipReason(f"the entry starts on {part.entry.start}")
+            return dg.SkipReason(f"the entry has days {part.entry.span}")
         return range_request(part.keys, first, last, f"{name} {last}", priority=PRIORITIES["fresh"])
 
     return daily_schedule
@@ -302,11 +302,11 @@ def _reconcile(part: _Part) -> dg.ScheduleDefinition:
         if part.collection.asks_rest(part.entry):
             wanted.append(("rest", today - timedelta(days=7), today - timedelta(days=7)))
         found = [
-            _check_request(lakes, max(begin, part.entry.start), end, source, f"{name} {today}")
+            _check_request(lakes, max(begin, part.entry.start), part.entry.until(end), source, f"{name} {today}")
             for source, begin, end in wanted
-            if end >= part.entry.start
+            if max(begin, part.entry.start) <= part.entry.until(end)
         ]
-        return found or dg.SkipReason(f"the entry starts on {part.entry.start}")
+        return found or dg.SkipReason(f"the entry has days {part.entry.span}")
 
     return reconcile_schedule
 
@@ -346,8 +346,10 @@ def _today(part: _Part) -> dg.ScheduleDefinition:
         found = [
             range_request(part.assets(pairs), day, day, f"{name} {now:%Y-%m-%d %H:%M}", priority=PRIORITIES["fresh"])
             for day, pairs in sorted(wanted.items())
-            if pairs and day >= part.entry.start
+            if pairs and part.entry.has(day)
         ]
+        if not found and not part.entry.has(today):
+            return dg.SkipReason(f"the entry has days {part.entry.span}")
         return found or dg.SkipReason("nothing of today can be closed yet")
 
     return today_schedule

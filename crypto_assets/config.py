@@ -6,7 +6,7 @@ Every error names the file, the place in it, what was expected and what was foun
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from crypto_assets.errors import ConfigError
@@ -118,8 +118,9 @@ class ExchangeConfig(BaseModel):
 
 
 class SeriesEntry(BaseModel):
-    """One entry of `series:`: datasets × symbols of one exchange and market type, daily from `start`.
+    """One entry of `series:`: datasets × symbols of one exchange and market type, daily from `start` to `end`, UTC.
 
+    Both days are included; without `end` it goes on.
     `warehouse` names datasets of the entry that go to Postgres although they stay in the lake by default (`trades`).
     `rest` lets the exchange's REST API give what its archive does not have: today, late days, holes.
     """
@@ -131,12 +132,15 @@ class SeriesEntry(BaseModel):
     datasets: list[str] = Field(min_length=1)
     symbols: list[str] = Field(min_length=1)
     start: date
+    end: date | None = None
     warehouse: list[str] = []
     rest: bool = True
 
-    @field_validator("start", mode="before")
+    @field_validator("start", "end", mode="before")
     @classmethod
-    def _day(cls, value: Any) -> Any:
+    def _day(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is None and info.field_name == "end":
+            return None
         if isinstance(value, datetime) or not isinstance(value, date | str):
             raise ValueError(f"expected a day such as 2024-01-01, found {value!r}")
         if isinstance(value, str):
@@ -174,6 +178,8 @@ class SeriesEntry(BaseModel):
                     f"warehouse: {name!r} is not among the datasets of this entry ({', '.join(self.datasets)})"
                 )
             datasets.get(Series.named(self.exchange, self.market_type, name).table)
+        if self.end is not None and self.end < self.start:
+            raise ValueError(f"expected an end on {self.start}, the start, or later, found {self.end}")
         self.symbols = [unified_symbol(symbol, self.market_type) for symbol in self.symbols]
         for what, names in (("symbols", self.symbols), ("datasets", self.datasets)):
             doubles = sorted({name for name in names if names.count(name) > 1})
@@ -185,6 +191,24 @@ class SeriesEntry(BaseModel):
     def series(self) -> list[Series]:
         """The series of the entry, in the order of `datasets`."""
         return [Series.named(self.exchange, self.market_type, name) for name in self.datasets]
+
+    @property
+    def span(self) -> str:
+        """The days of the entry in words: `from 2024-01-01`, with `to 2024-06-30` where it ends."""
+        return f"from {self.start}" + (f" to {self.end}" if self.end else "")
+
+    def until(self, day: date) -> date:
+        """Return the day, or the entry's end where that comes first."""
+        return day if self.end is None else min(day, self.end)
+
+    def has(self, day: date) -> bool:
+        """Return whether a day is one of the entry's."""
+        return self.start <= day == self.until(day)
+
+
+def leading(entries: Iterable[SeriesEntry]) -> SeriesEntry:
+    """Return the entry that starts first, and of several the one that goes on longest: a table that they share is its."""
+    return min(entries, key=lambda entry: (entry.start, -entry.until(date.max).toordinal()))
 
 
 class WeightsConfig(BaseModel):
@@ -244,7 +268,25 @@ class Collection(BaseModel):
                         raise ValueError(
                             f"{series} {symbol} stands in series[{other}] and series[{number}]; keep it in one"
                         )
+        self._bars_end_together()
         return self
+
+    def _bars_end_together(self) -> None:
+        """Refuse an entry with the table of a symbol's bars that ends before another entry that fills it too."""
+        sharing: dict[tuple[str, str, str], list[int]] = {}
+        for number, entry in enumerate(self.series):
+            if any(series.timeframe for series in entry.series):
+                for symbol in entry.symbols:
+                    sharing.setdefault((entry.exchange, entry.market_type, symbol), []).append(number)
+        for (exchange, market_type, symbol), numbers in sharing.items():
+            first = leading(self.series[number] for number in numbers)
+            longest = max(numbers, key=lambda number: self.series[number].until(date.max))
+            if first.end and self.series[longest].until(date.max) > first.end:
+                raise ValueError(
+                    f"series[{self.series.index(first)}] has the warehouse's bars of {exchange} {market_type} {symbol}, "
+                    f"for it starts first, and ends on {first.end}, before series[{longest}]; "
+                    f"let series[{longest}] start on {first.start} too"
+                )
 
     def urls(self, exchange: str) -> ExchangeConfig:
         """Return the overridden URLs of an exchange; fields without a value mean the real host."""

@@ -15,7 +15,8 @@ FIRST, LISTED, LAST = date(2023, 12, 31), date(2024, 1, 1), date(2024, 1, 10)
 """The collection starts a day before the sandbox lists anything, so that the demo shows a day that is explained."""
 
 SANDBOX_LAST = date(2024, 1, 31)
-"""The sandbox has whole months, as monthly files (funding rates) need; the days after LAST are left to the reader."""
+"""The sandbox has whole months, as monthly files (funding rates) need; the collection ends there. `crypto-assets demo`
+collects up to LAST, the days after it are left to the reader."""
 
 
 @contextmanager
@@ -68,6 +69,7 @@ def _collection(archive_url: str, listing_url: str) -> str:
                 "datasets": ["ohlcv_1m", "trades", "agg_trades"],
                 "symbols": ["BTC/USDT", "ETH/USDT", "SOL/USDT"],
                 "start": FIRST,
+                "end": SANDBOX_LAST,
             },
             {
                 "exchange": "binance",
@@ -75,6 +77,7 @@ def _collection(archive_url: str, listing_url: str) -> str:
                 "datasets": ["ohlcv_1m", "ohlcv_1h", "funding_rates"],
                 "symbols": ["BTC/USDT:USDT", "ETH/USDT:USDT"],
                 "start": FIRST,
+                "end": SANDBOX_LAST,
             },
         ],
     }

@@ -26,9 +26,10 @@ def warehouse_key(series: Series, symbol: str, table: str) -> dg.AssetKey:
     return dg.AssetKey([WAREHOUSE, series.exchange, series.market_type, path_symbol(symbol), table])
 
 
-def daily(start: date, *, today: bool = False) -> dg.DailyPartitionsDefinition:
-    """Return the days from `start` to yesterday, UTC; with `today` also the one that is not over."""
-    return dg.DailyPartitionsDefinition(start_date=start.isoformat(), timezone="UTC", end_offset=int(today))
+def daily(start: date, end: date | None = None, *, today: bool = False) -> dg.DailyPartitionsDefinition:
+    """Return the days from `start` to yesterday, UTC, but none after `end`; with `today` also the one that is not over."""
+    after = None if end is None else (end + timedelta(days=1)).isoformat()  # Dagster's end is not included
+    return dg.DailyPartitionsDefinition(start.isoformat(), end_date=after, timezone="UTC", end_offset=int(today))
 
 
 def day_of(partition_key: str) -> date:

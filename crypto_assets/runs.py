@@ -273,8 +273,10 @@ def plan(
 ) -> list[Request]:
     """Return one request for each entry over the days from first to last; today only where REST is asked.
 
+    Days after an entry's end are left out.
+
     Raises:
-        ConfigError: last before first, a day that has not ended, or days before every entry's start.
+        ConfigError: last before first, a day that has not ended, days before an entry's start, or after every entry's end.
     """
     if last < first:
         raise ConfigError(f"--from {first} --to {last}: expected the first day before the last")
@@ -289,10 +291,13 @@ def plan(
             f"--to {last}: the day has not ended in UTC; the last one that has is {yesterday(today)}{hint}"
         )
     requests = [
-        Request(entry, pairs, max(first, entry.start), end)
+        Request(entry, pairs, max(first, entry.start), entry.until(end))
         for (entry, pairs), end in zip(selected, ends, strict=True)
-        if end >= max(first, entry.start)
+        if entry.until(end) >= max(first, entry.start)
     ]
+    if not requests and all(entry.until(first) < first for entry, _ in selected):
+        early = ", ".join(f"{entry.exchange} {entry.market_type} {entry.span}" for entry, _ in selected)
+        raise ConfigError(f"--from {first}: {settings().config} ends earlier ({early}); set a later `end` there")
     if not requests or any(first < entry.start for entry, _ in selected):
         late = ", ".join(
             f"{entry.exchange} {entry.market_type} from {entry.start}" for entry, _ in selected if first < entry.start

@@ -293,7 +293,21 @@ def test_each_morning_the_last_three_days_of_everything_are_collected(mine):
 def test_the_first_mornings_of_an_entry_do_not_ask_for_days_before_its_start(mine):
     (request,) = evaluate(mine, "daily_binance_spot_0", at(7))
     assert asked(request) == (sorted(BTC + ETH), "2024-01-05", "2024-01-06")
-    assert evaluate(mine, "daily_binance_spot_0", at(5)) == "the entry starts on 2024-01-05"
+    assert evaluate(mine, "daily_binance_spot_0", at(5)) == "the entry has days from 2024-01-05"
+
+
+def test_schedules_ask_for_nothing_after_the_end_of_an_entry(sandbox, tmp_path, postgres_url, monkeypatch):
+    ended = entry(["ohlcv_1m"], ["BTC/USDT", "ETH/USDT"], START) | {"end": date(2024, 1, 10)}
+    mine = project.make(sandbox, tmp_path, postgres_url, monkeypatch, ended)
+    (request,) = evaluate(mine, "daily_binance_spot_0", at(12))
+    assert asked(request) == (sorted(BTC + ETH), "2024-01-09", "2024-01-10")
+    assert evaluate(mine, "daily_binance_spot_0", at(14)) == "the entry has days from 2024-01-05 to 2024-01-10"
+    (everything,) = evaluate(mine, "fill_gaps_binance_spot_0", at(20, 13))
+    assert asked(everything) == (sorted(BTC + ETH), "2024-01-05", "2024-01-10")
+    (month,) = evaluate(mine, "reconcile_binance_spot_0", at(31) + timedelta(days=3))
+    assert month.tags["dagster/asset_partition_range_end"] == "2024-01-10"
+    later = evaluate(mine, "reconcile_binance_spot_0", at(31) + timedelta(days=40))
+    assert later == "the entry has days from 2024-01-05 to 2024-01-10"
 
 
 def test_gaps_are_exactly_the_days_that_are_not_complete(mine, sandbox):

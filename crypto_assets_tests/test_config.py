@@ -140,7 +140,10 @@ def test_a_file_that_is_no_collection_is_refused_in_one_line(tmp_path, text, mes
     [
         ({"exchange": None}, "series[0].exchange: this key is required and is not there"),
         ({"symbol": "BTC/USDT"}, "series[0].symbol: unknown key; did you mean 'symbols'?"),
-        ({"zzz": "1"}, "series[0].zzz: unknown key; known: exchange, market_type, datasets, symbols, start, warehouse"),
+        (
+            {"zzz": "1"},
+            "series[0].zzz: unknown key; known: exchange, market_type, datasets, symbols, start, end, warehouse",
+        ),
         ({"exchange": "binanse"}, "series[0]: exchange 'binanse' is unknown; did you mean 'binance'?"),
         ({"exchange": "zzz"}, "series[0]: exchange 'zzz' is unknown; known: binance"),
         ({"market_type": "um"}, "series[0].market_type: expected one of spot, linear, inverse, found 'um'"),
@@ -178,6 +181,8 @@ def test_a_file_that_is_no_collection_is_refused_in_one_line(tmp_path, text, mes
             "series[0].start: expected a day such as 2024-01-01, found datetime.datetime(2024, 1, 1, 12, 0)",
         ),
         ({"start": ""}, "series[0].start: expected a day such as 2024-01-01, found None"),
+        ({"end": "tomorrow"}, "series[0].end: expected a day such as 2024-01-01, found 'tomorrow'"),
+        ({"end": "2023-12-31"}, "series[0]: expected an end on 2024-01-01, the start, or later, found 2023-12-31"),
         (
             {"warehouse": "[trades]"},
             "series[0]: warehouse: 'trades' is not among the datasets of this entry (ohlcv_1m)",
@@ -245,6 +250,35 @@ def test_the_same_symbol_of_another_market_or_dataset_is_no_double(tmp_path):
     text = entry() + "\n" + entry(market_type="linear").removeprefix("series:\n")
     collection = load_collection(write(tmp_path, text + "\n" + entry(datasets="[trades]").removeprefix("series:\n")))
     assert [e.symbols for e in collection.series] == [["BTC/USDT"], ["BTC/USDT:USDT"], ["BTC/USDT"]]
+
+
+def test_an_entry_has_the_days_from_its_start_to_its_end(tmp_path):
+    (ended,) = load_collection(write(tmp_path, entry(end="2024-03-31"))).series
+    assert ended.span == "from 2024-01-01 to 2024-03-31"
+    assert [ended.has(date(2024, *day)) for day in [(1, 1), (3, 31), (4, 1)]] == [True, True, False]
+    assert not ended.has(date(2023, 12, 31))
+    assert (ended.until(date(2024, 2, 1)), ended.until(date(2024, 5, 1))) == (date(2024, 2, 1), date(2024, 3, 31))
+    for text in (entry(), entry(end="")):
+        (open_,) = load_collection(write(tmp_path, text)).series
+        assert (open_.span, open_.until(date.max)) == ("from 2024-01-01", date.max)
+
+
+def test_bars_that_share_a_table_must_not_go_on_after_the_entry_that_has_it(tmp_path):
+    def both(first: str, second: str) -> str:
+        return first + "\n" + second.removeprefix("series:\n")
+
+    hours = entry(datasets="[ohlcv_1h]", start="2024-02-01")
+    message = refusal(tmp_path, both(entry(end="2024-03-31"), hours))
+    assert message == (
+        "series[0] has the warehouse's bars of binance spot BTC/USDT, for it starts first, and ends on 2024-03-31, "
+        "before series[1]; let series[1] start on 2024-01-01 too"
+    )
+    for second in (
+        entry(datasets="[ohlcv_1h]"),
+        entry(datasets="[trades]", start="2024-02-01"),
+        entry(datasets="[ohlcv_1h]", start="2024-02-01", end="2024-03-31"),
+    ):
+        load_collection(write(tmp_path, both(entry(end="2024-03-31"), second)))
 
 
 def test_several_mistakes_are_told_one_in_a_line():

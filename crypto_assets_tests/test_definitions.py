@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
+from dagster._core.definitions.events import AssetKeyPartitionKey
 
 from crypto_assets.assets import plan, rules_for, warehouse_assets
 from crypto_assets.checks import rules_of
@@ -107,11 +109,37 @@ def test_partitions_are_the_days_from_each_entrys_start_to_yesterday_and_a_share
         "warehouse/binance/spot/BTC-USDT/ohlcv": "2024-01-01",
         "warehouse/binance/spot/ETH-USDT/ohlcv": "2024-01-01",
     }
-    from datetime import UTC, datetime
-
     keys = graph.get(key("binance/spot/BTC-USDT/ohlcv_1m")).partitions_def.get_partition_keys()
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     assert keys == [str(day) for day in days_between(FIRST, yesterday)]
+
+
+def test_an_entry_that_ends_has_no_partition_after_that_and_neither_has_a_table_that_it_shares(
+    sandbox, tmp_path, postgres_url, monkeypatch
+):
+    ended = [
+        entry(["ohlcv_1m"], ["BTC/USDT"], LATER) | {"end": LATER + timedelta(days=1)},
+        entry(["ohlcv_1h"], ["BTC/USDT"], FIRST) | {"end": LAST},
+    ]
+    mine = project.make(sandbox, tmp_path, postgres_url, monkeypatch, *ended)
+    nodes = {node.key: node for node in mine.definitions().get_repository_def().asset_graph.asset_nodes}
+    minutes = nodes[key("binance/spot/BTC-USDT/ohlcv_1m")]
+    assert minutes.partitions_def.get_partition_keys() == ["2024-01-05", "2024-01-06"]
+    table = nodes[key("warehouse/binance/spot/BTC-USDT/ohlcv")]
+    assert table.partitions_def.get_partition_keys()[-1] == "2024-01-31"
+
+
+def test_a_backfill_of_a_table_may_have_days_that_one_of_its_feeders_does_not_have(mine):
+    """Dagster refuses it otherwise: the days of the table would depend on partitions that do not exist."""
+    table, hours = key("warehouse/binance/spot/BTC-USDT/ohlcv"), key("binance/spot/BTC-USDT/ohlcv_1h")
+    with mine.instance() as instance:
+        view = AssetGraphView.for_test(mine.definitions(), instance)
+        days = {AssetKeyPartitionKey(table, "2024-01-02"), AssetKeyPartitionKey(table, "2024-01-06")}
+        parents, lacking = view.compute_parent_subset_and_required_but_nonexistent_subset(
+            hours, view.get_asset_subset_from_asset_partitions(table, days)
+        )
+    assert parents.expensively_compute_partition_keys() == {"2024-01-06"}
+    assert lacking.is_empty
 
 
 def test_every_lake_asset_has_the_checks_of_its_dataset(graph):

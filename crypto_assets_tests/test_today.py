@@ -130,6 +130,15 @@ def test_today_may_be_asked_for_where_an_entry_has_rest() -> None:
     assert planned(collection, yesterday) == [("BTC/USDT", START, yesterday), ("ETH/USDT", START, yesterday)]
 
 
+def test_days_after_the_end_of_an_entry_are_not_asked_for() -> None:
+    yesterday = TODAY - timedelta(days=1)
+    collection = collection_of(WITH_REST | {"end": START}, WITHOUT)
+    assert planned(collection, yesterday) == [("BTC/USDT", START, START), ("ETH/USDT", START, yesterday)]
+    (ended, _) = collection.series
+    with pytest.raises(ConfigError, match=rf"ends earlier \(binance spot from {START} to {START}\); set a later `end`"):
+        runs.plan(collection, [(ended, ())], yesterday, yesterday, TODAY)
+
+
 @pytest.mark.parametrize(
     ("entries", "urls", "days"),
     [

@@ -50,6 +50,7 @@ def validate(
         begin, end = max(first or entry.start, entry.start), min(last or today(), today())
         if not collection.asks_rest(entry) and end == today():
             end = runs.yesterday(today())
+        end = entry.until(end)
         if begin <= end:
             requests.append(runs.Request(entry, pairs, begin, end, checks_only=True, compare=compare))
     run_all(collection, requests, quiet=as_json, doing="checking")

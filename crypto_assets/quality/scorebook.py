@@ -93,7 +93,7 @@ def refresh_scores(
 ) -> int:
     """Score the days from first to last, both included, and keep the scores that changed; return of how many days.
 
-    Days before an entry's start are not scored, nor days that have not ended and of which nothing is known.
+    Days before an entry's start or after its end are not scored, nor days that have not ended and of which nothing is known.
 
     Args:
         pairs: some of the collection's series and symbols; all by default. Others are ignored.
@@ -123,8 +123,9 @@ def _spans(collection: Collection, first: date, last: date, chosen: set[Pair] | 
     for entry in collection.series:
         for series in entry.series:
             for symbol in entry.symbols:
-                if max(first, entry.start) <= last and (chosen is None or (series, symbol) in chosen):
-                    yield _Span(series, symbol, max(first, entry.start), last)
+                begin, end = max(first, entry.start), entry.until(last)
+                if begin <= end and (chosen is None or (series, symbol) in chosen):
+                    yield _Span(series, symbol, begin, end)
 
 
 def _portions(spans: Iterable[_Span]) -> Iterator[list[_Span]]:

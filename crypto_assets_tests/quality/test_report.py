@@ -103,6 +103,19 @@ def test_days_in_a_row_are_one_span_and_days_without_a_record_were_never_collect
     ]
 
 
+def test_the_days_end_with_the_entries(filled):
+    collection = ledger_rows.collection()
+    (entry,) = collection.series
+    entry.end = date(2024, 1, 12)
+    with Database(filled) as database:
+        facts = read_facts(database, collection, Query(), NOW)
+        assert (facts.first, facts.last) == (FIRST, entry.end)
+        assert facts.holdings[1].spans[1:] == [Span(NEVER, entry.end, entry.end)]
+        longer = read_facts(database, collection, Query(last=LAST), NOW)
+    # What is stored of later days is shown, what is not is not asked for.
+    assert [(span.first.day, span.last.day) for span in longer.holdings[1].spans] == [(1, 11), (12, 12), (14, 30)]
+
+
 def test_reasons_of_days_in_a_row_are_one_although_each_names_its_day(filled):
     reasons = {(r.state, tuple(r.symbols)): r for r in facts_of(filled).reasons}
     refused = reasons["missing", ("BTC/USDT",)]

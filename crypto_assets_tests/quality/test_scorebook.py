@@ -235,6 +235,14 @@ def test_nine_hundred_days_are_scored_and_averaged(ledger: Ledger) -> None:
     assert (mean.days, mean.judged, mean.below, mean.total) == (900, 900, 0, 1.0)
 
 
+def test_days_after_the_end_of_an_entry_are_not_scored(ledger: Ledger) -> None:
+    ledger.record_outcomes([stored(day, BTC) for day in days(4)])
+    ended = collection().model_copy(deep=True)
+    for part in ended.series:
+        part.end = FIRST + timedelta(days=1)
+    assert scored(ledger, collection=ended) == 2 * len([BTC, ETH])
+
+
 def test_two_processes_that_score_the_same_days_keep_one_row_each(ledger: Ledger, postgres_url: str) -> None:
     ledger.record_outcomes([stored(day, symbol) for day in days(60) for symbol in (BTC, ETH)])
     changed: list[int] = []

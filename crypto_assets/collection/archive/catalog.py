@@ -129,7 +129,8 @@ class Due:
 
 def entry_digest(entry: SeriesEntry) -> str:
     """Return a text that changes with what an entry watches, and not with its place in collection.yaml."""
-    text = repr((entry.exchange, entry.market_type, entry.datasets, entry.symbols, entry.start.isoformat()))
+    ends = [] if entry.end is None else [entry.end.isoformat()]
+    text = repr((entry.exchange, entry.market_type, entry.datasets, entry.symbols, entry.start.isoformat(), *ends))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
@@ -58,7 +58,13 @@ class Watch:
         return end + self.exchange.usual_delay(row.pair[0])
 
     def quiet(self, row: Prefix, newest: Mapping[str, date]) -> bool:
-        """Whether a symbol seems to be delisted: others of its dataset, by `newest`, go on long after its last day."""
+        """Whether nothing more is expected.
+
+        So it is where the entry ends, and where a symbol seems to be delisted: others of its dataset, by `newest`, go on
+        long after its last day.
+        """
+        if row.last_day is not None and self.entry.until(row.last_day) == self.entry.end:
+            return True
         return (
             row.last_day is not None
             and row.dataset in newest
@@ -110,12 +116,11 @@ class Reader:
         self._today = now.astimezone(UTC).date()
 
     def read(self, row: Prefix, walk: bool) -> Reading:
-        """Return what is listed from the entry's start on, or, where that is known and no `walk`, of the last objects.
+        """Return what is listed of the entry's days, or, where that is known and no `walk`, of the last objects of these.
 
         Raises:
             ListingError, HostUnreachable, HostRefused: the listing could not be read.
         """
-        series, symbol = row.pair
         start = self._watch.entry.start
         known = sorted(unpack(row.recent))
         from_start = row.since is None or walk
@@ -124,11 +129,8 @@ class Reader:
         after = "" if row.since is None or since is None else self._just_before(row, since)
         objects: dict[int, Listed] = {}
         while True:
-            for page in self._pages(row.prefix, after):
-                for obj in page:
-                    if period := self._period(obj, row.prefix, series, symbol):
-                        first, last = period
-                        objects[first] = Listed(obj, last, fingerprint(obj))
+            for found in self._listed(row, after):
+                objects |= found
                 if since and not after and objects and max(objects) < since.toordinal() - 1:
                     break  # history before the entry's start: on to there
             else:
@@ -142,9 +144,19 @@ class Reader:
         self._probe(reading, {*objects, *known})
         return reading
 
-    def _pages(self, prefix: str, after: str) -> Iterable[list[ArchiveObject]]:
+    def _listed(self, row: Prefix, after: str) -> Iterator[dict[int, Listed]]:
+        """Yield the objects of each page by the ordinal of their first day, up to the entry's end."""
         version = self._watch.exchange.listing_version
-        return list_pages(self._listing, self._watch.listing_url, prefix, after=after, version=version)
+        end = self._watch.entry.until(date.max).toordinal()
+        for page in list_pages(self._listing, self._watch.listing_url, row.prefix, after=after, version=version):
+            found = {}
+            for obj in page:
+                if period := self._period(obj, row.prefix, *row.pair):
+                    first, last = period
+                    found[first] = Listed(obj, last, fingerprint(obj))
+            yield {first: listed for first, listed in found.items() if first <= end}
+            if max(found, default=0) > end:
+                return
 
     def _just_before(self, row: Prefix, day: date) -> str:
         series, symbol = row.pair
@@ -177,7 +189,7 @@ class Reader:
             first, last = self._watch.exchange.period(key)
             others_have_later = newest is not None and newest > last
             late = self._now >= self._watch.due_at(row, last) + PROBE_AFTER
-            if first >= self._watch.entry.start and first.toordinal() not in listed and (late or others_have_later):
+            if self._watch.entry.has(first) and first.toordinal() not in listed and (late or others_have_later):
                 keys[key] = first.toordinal(), last.toordinal()
         if keys:
             reading.asked_by_name = True

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 EVERY = timedelta(hours=1)
 QUIET_EVERY = timedelta(hours=6)
-"""How often the end of a prefix is read in any case; less where a symbol seems to be delisted."""
+"""How often the end of a prefix is read in any case; less where nothing more is expected: a symbol seems to be delisted,
+or the entry ends."""
 
 WAITS = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 10, 30, 60))
 """Between looks for an object that is late, and at a prefix whose look failed."""
@@ -287,11 +288,12 @@ class _Looker:
 
     def _candidates(self, reading: Reading, kinds: dict[int, str]) -> Iterator[_Candidate]:
         """Yield what the news mean for days, by kind and priority."""
-        start, today = self._watch.entry.start.toordinal(), self._today.toordinal()
+        entry, today = self._watch.entry, self._today.toordinal()
+        start, end = entry.start.toordinal(), entry.until(self._today - timedelta(days=1)).toordinal()
         found: dict[tuple[str, int], dict[int, Listed]] = {}
         for first, kind in sorted(kinds.items()):
             listed = reading.objects[first]
-            for day in range(max(first, start), min(listed.last, today - 1) + 1):
+            for day in range(max(first, start), min(listed.last, end) + 1):
                 fresh = today - day <= FRESH_DAYS and kind != "republished"
                 found.setdefault((kind, PRIORITIES["fresh" if fresh else kind]), {})[day] = listed
         for (kind, priority), days in found.items():

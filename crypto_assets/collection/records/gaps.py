@@ -36,7 +36,7 @@ class Gap:
 def gaps(
     collection: Collection, ledger: Ledger, today: date, entries: Iterable[SeriesEntry] | None = None
 ) -> Iterator[Gap]:
-    """Yield every day from an entry's start to yesterday that is not complete, by entry, series, symbol and day.
+    """Yield every day from an entry's start to its end or yesterday that is not complete, by entry, series, symbol and day.
 
     Args:
         today: the UTC day that has not ended; it is never a gap.
@@ -44,7 +44,8 @@ def gaps(
     """
     yesterday = today - timedelta(days=1)
     for entry in collection.series if entries is None else entries:
-        days = days_between(entry.start, yesterday)
+        last = entry.until(yesterday)
+        days = days_between(entry.start, last)
         for series in entry.series:
             for symbol in entry.symbols:
                 known = {
@@ -55,7 +56,7 @@ def gaps(
                         symbols=[symbol],
                         datasets=[series.dataset],
                         first=entry.start,
-                        last=yesterday,
+                        last=last,
                     )
                 }
                 for day in days:

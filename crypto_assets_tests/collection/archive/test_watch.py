@@ -18,6 +18,7 @@ from crypto_assets.collection.records.control import Controls, of_exchange
 from crypto_assets.collection.transport.http import Client
 from crypto_assets.config import Collection, parse_collection
 from crypto_assets.errors import HostUnreachable, ListingError
+from crypto_assets.sandbox import listing
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.migrations import migrate
@@ -314,6 +315,43 @@ def test_an_entry_that_starts_earlier_or_has_another_symbol_is_read_for_what_is_
     world.now += HOUR
     world.tick()
     assert world.asked() == 1
+
+
+def test_an_entry_that_ends_is_read_and_asked_for_up_to_there(world):
+    world.entries[0] |= {"end": date(2024, 1, 12)}
+    world.now = datetime(2024, 3, 20, 9, tzinfo=UTC)
+    assert said(world.tick().requests) == [
+        ("BTC", "2024-01-05", "2024-01-12", 1, "history"),
+        ("ETH", "2024-01-10", "2024-01-12", 1, "history"),
+    ]
+    assert world.rows("SELECT DISTINCT last_day FROM collection.prefixes") == [(date(2024, 1, 12),)]
+    # Nothing more is expected: four looks a day at its last objects, which may be published again.
+    looks = [world.tick(HOUR) for _ in range(12)]
+    assert sum(look.reason != "nothing is due" for look in looks) == 2
+    assert not any(look.requests for look in looks)
+    world.override("BTC", date(2024, 1, 11), b"another")
+    world.override("BTC", date(2024, 1, 13), b"another")
+    assert said(world.tick(6 * HOUR).requests) == [("BTC", "2024-01-11", "2024-01-11", 3, "republished")]
+    world.show("BTC", date(2024, 1, 11))
+    world.show("BTC", date(2024, 1, 13))
+
+    world.entries[0] |= {"end": date(2024, 1, 14)}
+    found = [request for _ in range(7) for request in said(world.tick(HOUR).requests)]
+    assert ("BTC ETH", "2024-01-13", "2024-01-14", 5, "new") in found
+
+
+def test_the_pages_of_a_listing_after_the_end_of_an_entry_are_not_read(world, monkeypatch):
+    monkeypatch.setattr(listing, "MOST_ENTRIES", 40)  # 20 days and their checksums
+    world.now = datetime(2024, 3, 20, 9, tzinfo=UTC)
+    world.entries[0] |= {"symbols": ["BTC/USDT"], "end": date(2024, 1, 12)}
+    world.tick()
+    assert world.asked() == 2  # from the first key on, and from the start on: up to 24 January
+    world.entries[0] |= {"end": None}
+    for _ in range(7):
+        world.tick(HOUR)
+        if world.asked():
+            break
+    assert world.asked() == 4
 
 
 def test_a_symbol_that_is_not_listed_yet_is_found_when_it_is(world):
