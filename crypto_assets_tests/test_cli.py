@@ -8,7 +8,6 @@ import select
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -27,6 +26,7 @@ from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.embedded_postgres import delete_server, ensure_server
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.migrations import migrate
+from crypto_assets_tests.collection.running import wait_for
 from crypto_assets_tests.command import Answer, Command, no_traceback
 from crypto_assets_tests.published import checksum_of, days, rows_of, text_of
 from crypto_assets_tests.workbench import entry, lake_rows, warehouse_rows
@@ -394,17 +394,17 @@ def test_ctrl_c_ends_with_one_word_and_the_next_run_completes(tmp_path: Path, po
         def recorded() -> int:
             return int(connection.execute("SELECT count(*) FROM collection.partitions").fetchone()[0])  # type: ignore[index]
 
+        server.app.state.faults.on("hang", pattern="*2024-12-3*")  # it cannot end before it is stopped
         process = command.start(*arguments)
-        deadline = time.monotonic() + 60
-        while not recorded() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_for("a day is recorded", recorded, 200)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
         answer = Answer(process.returncode, out, err, 0)
         assert answer.code == 130, answer
         assert no_traceback(answer), answer
         assert "stopped" in answer.err
         assert 0 < recorded() < 366
+        server.app.state.faults.off()
         again = command(*arguments, "--json")
     assert again.code == 0
     assert again.json == {"days": 366, "states": {"available": 366}, "rows": 366 * 1440, "problems": []}
@@ -436,7 +436,7 @@ def test_the_sandbox_serves_the_files_of_a_folder_until_ctrl_c(tmp_path: Path) -
             assert of in client.get("/listing", params={"prefix": "data/spot/"}).text
             assert client.get(f"/{key_of(date(2024, 1, 2))}").status_code == 404
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=120)
     finally:
         if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)

@@ -97,7 +97,7 @@ def test_a_user_looks_at_an_asset_and_backfills_others_from_the_page(
         page.close()
 
     assert up.process.returncode == 0
-    assert wait_for("no process is left", lambda: not up.children(), 5)
+    assert wait_for("no process is left", lambda: not up.children())
 
 
 def visible(page: Any, text: str) -> None:
