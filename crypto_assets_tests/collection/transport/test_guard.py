@@ -13,7 +13,7 @@ from email.utils import format_datetime
 
 import psycopg
 import pytest
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse
 
 from crypto_assets.collection.records.database import Database
 from crypto_assets.collection.transport.guard import Guard
@@ -21,6 +21,7 @@ from crypto_assets.collection.transport.http import Client
 from crypto_assets.errors import CircuitOpen, HostRefused, HostUnreachable, NotPublished, PermanentError, Stopped
 from crypto_assets.limits import Endpoint, Limit
 from crypto_assets.storage.migrations import migrate
+from crypto_assets_tests.collection.transport.answers import statuses
 
 ARCHIVE = Endpoint("binance", "archive", "archive")
 LISTING = Endpoint("binance", "listing", "listing")
@@ -51,17 +52,6 @@ def make_guard(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeGuard]
     yield make
     for guard in made:
         guard.close()
-
-
-def statuses(*codes: int, headers: dict[str, str] | None = None):
-    """Answer with these statuses one after the other, and with the last one for ever."""
-    left = list(codes)
-
-    async def answer(request):
-        code = left.pop(0) if len(left) > 1 else left[0]
-        return Response("body" if code == 200 else "no", code, headers if code != 200 else None)
-
-    return answer
 
 
 def fail(guard: Guard, times: int, endpoint: Endpoint = ARCHIVE) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import socket
 import threading
 import time
@@ -13,13 +12,10 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, RedirectResponse, StreamingResponse
 
-from crypto_assets.collection.transport.body import Pace
-from crypto_assets.collection.transport.concurrency import Slots
 from crypto_assets.collection.transport.http import Client
 from crypto_assets.errors import (
-    BadContainer,
     HostRefused,
     HostUnreachable,
     NotPublished,
@@ -28,17 +24,7 @@ from crypto_assets.errors import (
     TransientError,
 )
 from crypto_assets.version import __version__
-
-
-def statuses(*codes: int, headers: dict[str, str] | None = None):
-    """Answer with these statuses one after the other, and with the last one for ever."""
-    left = list(codes)
-
-    async def answer(request):
-        code = left.pop(0) if len(left) > 1 else left[0]
-        return Response("body" if code == 200 else "no", code, headers if code != 200 else None)
-
-    return answer
+from crypto_assets_tests.collection.transport.answers import statuses
 
 
 @contextmanager
@@ -337,181 +323,6 @@ def test_many_threads_share_a_client(serve):
     assert found == {n: f"/{n}" for n in range(40)}
 
 
-CONTENT = random.Random(0).randbytes(300_000)
-CHANGED = random.Random(1).randbytes(200_000)
-
-
-def file(content: bytes = CONTENT, etag: str = '"v1"', **headers: str) -> Response:
-    return Response(content, headers={"etag": etag} | headers)
-
-
-def part_of(content: bytes, start: int, etag: str = '"v1"') -> Response:
-    about = f"bytes {start}-{len(content) - 1}/{len(content)}"
-    return Response(content[start:], 206, headers={"etag": etag, "content-range": about})
-
-
-def cut(content: bytes = CONTENT, etag: str | None = '"v1"') -> Response:
-    """The first 100,000 bytes of a file, and then the end of the connection."""
-
-    async def begin():
-        yield content[:100_000]
-        await asyncio.sleep(0.05)
-        raise ConnectionError
-
-    headers = {"content-length": str(len(content))}
-    return StreamingResponse(begin(), headers=headers if etag is None else headers | {"etag": etag})
-
-
-def in_turn(*answers):
-    """Give each answer, made of the request, once."""
-    left = list(answers)
-
-    async def answer(request):
-        return left.pop(0)(request)
-
-    return answer
-
-
-def begin_of(request) -> int:
-    return int(request.headers["range"].removeprefix("bytes=").removesuffix("-"))
-
-
-def test_a_body_that_was_cut_is_continued_where_it_ended(serve, client, no_waits):
-    server = serve(
-        in_turn(
-            lambda _: cut(),
-            lambda request: part_of(CONTENT, begin_of(request)),
-        )
-    )
-    response = client.get(f"{server.url}/a")
-    assert (response.status_code, response.content == CONTENT) == (200, True)
-    first, second = server.requests
-    assert "range" not in first.headers
-    assert (second.headers["range"], second.headers["if-range"]) == ("bytes=100000-", '"v1"')
-
-
-def test_a_file_that_changed_in_between_comes_whole_from_the_start(serve, client, no_waits):
-    server = serve(in_turn(lambda _: cut(), lambda _: file(CHANGED, '"v2"')))
-    response = client.get(f"{server.url}/a")
-    assert response.content == CHANGED
-    assert response.headers["etag"] == '"v2"'
-    assert len(server.requests) == 2
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        lambda _: part_of(CONTENT[::-1], 100_000, '"v2"'),  # a host that does not know If-Range
-        lambda _: part_of(CONTENT[:250_000], 100_000),  # another length
-        lambda _: part_of(CONTENT, 99_999),  # another place
-        lambda _: Response(CONTENT[100_000:], 206, headers={"etag": '"v1"'}),  # no place at all
-        lambda _: Response(status_code=416, headers={"content-range": "bytes */50"}),
-    ],
-    ids=["version", "length", "place", "no place", "shorter"],
-)
-def test_a_rest_that_does_not_fit_is_dropped_and_the_whole_is_asked_for_anew(serve, client, no_waits, wrong):
-    server = serve(in_turn(lambda _: cut(), wrong, lambda _: file()))
-    assert client.get(f"{server.url}/a").content == CONTENT
-    assert ["range" in request.headers for request in server.requests] == [False, True, False]
-
-
-@pytest.mark.parametrize("etag", [None, 'W/"v1"'])
-def test_without_an_exact_version_nothing_is_continued(serve, client, no_waits, etag):
-    server = serve(in_turn(lambda _: cut(etag=etag), lambda _: file()))
-    assert client.get(f"{server.url}/a").content == CONTENT
-    assert ["range" in request.headers for request in server.requests] == [False, False]
-
-
-def test_a_rest_that_nobody_asked_for_is_no_file(serve, client):
-    server = serve(in_turn(lambda _: part_of(CONTENT, 0)))
-    with pytest.raises(HostRefused, match="expected 200, found 206"):
-        client.get(f"{server.url}/a")
-
-
-def drops(bytes_each: int, pause_s: float):
-    async def answer(request):
-        async def drip():
-            for _ in range(400):
-                yield b"x" * bytes_each
-                await asyncio.sleep(pause_s)
-
-        return StreamingResponse(drip())
-
-    return answer
-
-
-@pytest.mark.parametrize(
-    ("pace", "expected"),
-    [
-        (Pace(bytes_per_s=1_000, span_s=0.3), "expected at least 1000 bytes/s"),
-        (Pace(bytes_per_s=1, span_s=60, deadline_s=0.3), "an end within 0.3 s"),
-    ],
-)
-def test_a_body_in_drops_is_given_up(serve, no_waits, pace, expected):
-    server = serve(drops(10, 0.02))
-    begun = time.monotonic()
-    with Client(attempts=2, pace=pace) as client, pytest.raises(HostUnreachable, match=expected):
-        client.get(f"{server.url}/a")
-    assert 0.6 <= time.monotonic() - begun < 12, "8 s each to its end"
-    assert len(server.requests) == 2
-
-
-def test_a_slow_body_that_keeps_pace_is_taken(serve):
-    server = serve(drops(1_000, 0.005))
-    with Client(attempts=1, pace=Pace(bytes_per_s=10, span_s=1.0)) as client:
-        assert client.get(f"{server.url}/a").content == b"x" * 400_000
-
-
-def test_a_head_in_drops_is_given_up_after_the_timeout(no_waits):
-    """A timeout of the socket alone would start anew with each byte."""
-    ended = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as bound, Client(timeout_s=0.4, attempts=1) as client:
-
-        def drip() -> None:
-            connection, _ = bound.accept()
-            with connection:
-                connection.sendall(b"HTTP/1.1 200 OK\r\n")
-                for _ in range(400):
-                    if ended.wait(0.05):
-                        return
-                    connection.sendall(b"x")
-
-        thread = threading.Thread(target=drip, daemon=True)
-        thread.start()
-        begun = time.monotonic()
-        with pytest.raises(HostUnreachable, match="found timed out"):
-            client.get(f"http://127.0.0.1:{bound.getsockname()[1]}/a")
-        assert 0.3 < time.monotonic() - begun < 15
-        ended.set()
-        thread.join(30)
-
-
-@pytest.mark.parametrize("told", [True, False])
-def test_a_body_larger_than_can_be_is_not_read_any_further(serve, client, told):
-    sent: list[int] = []
-
-    async def answer(request):
-        async def much():
-            for _ in range(1_000):
-                sent.append(100_000)
-                yield b"x" * 100_000
-                await asyncio.sleep(0)
-
-        return StreamingResponse(much(), headers={"content-length": "100000000"} if told else {})
-
-    server = serve(answer)
-    with pytest.raises(BadContainer, match=r"/a: expected at most 50000 bytes, found \d+ or more") as caught:
-        client.get(f"{server.url}/a", most_bytes=50_000)
-    assert caught.value.evidence == {"url": f"{server.url}/a", "most_bytes": 50_000}
-    assert len(server.requests) == 1
-    assert sum(sent) < 100_000_000
-
-
-def test_a_body_as_large_as_can_be_is_taken(serve, client):
-    server = serve(in_turn(lambda _: file()))
-    assert client.get(f"{server.url}/a", most_bytes=300_000).content == CONTENT
-
-
 async def never(request):
     await asyncio.sleep(10)
     return PlainTextResponse("late")
@@ -562,98 +373,3 @@ def test_a_stop_ends_every_request_within_half_a_second(serve, answer, connectio
         with pytest.raises(Stopped, match="not asked, for the run stops"):
             client.get(f"{server.url}/a")
         assert len(server.requests) == asked
-
-
-def test_a_host_that_hangs_does_not_take_the_place_of_another(serve):
-    other = serve(statuses(200))
-    stop = threading.Event()
-    with (
-        socket.create_server(("127.0.0.1", 0)) as silent,
-        Client(connections=2, timeout_s=60, attempts=1, stop=stop) as client,
-    ):
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}/a"
-
-        def hang() -> None:
-            with pytest.raises(Stopped):
-                client.get(url)
-
-        threads = [threading.Thread(target=hang) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        time.sleep(0.2)
-        begun = time.monotonic()
-        assert [client.get(f"{other.url}/{n}").text for n in range(5)] == ["body"] * 5
-        assert time.monotonic() - begun < 30
-        stop.set()
-        for thread in threads:
-            thread.join()
-
-
-def test_fewer_requests_are_in_flight_after_errors_and_more_again_after_answers(serve):
-    in_flight: list[int] = [0]
-    seen: list[int] = []
-    failing = [True]
-    pause_s = [0.0]
-
-    async def answer(request):
-        in_flight[0] += 1
-        seen.append(in_flight[0])
-        await asyncio.sleep(pause_s[0])
-        in_flight[0] -= 1
-        return Response("body", 503 if failing else 200)
-
-    server = serve(answer)
-
-    def at_once(times: int, answered_after_s: float = 0.1) -> int:
-        """Ask from eight threads, and return how many requests were in flight at most."""
-        pause_s[0] = answered_after_s
-        seen.clear()
-
-        def ask() -> None:
-            for _ in range(times):
-                try:
-                    client.get(f"{server.url}/a")
-                except HostRefused:
-                    continue
-
-        threads = [threading.Thread(target=ask) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return max(seen)
-
-    with Client(connections=8, attempts=1) as client:
-        assert at_once(1, 2.0) == 8  # so long that eight threads overlap on a busy machine
-        at_once(2)
-        failing.clear()
-        assert at_once(1, 0.5) <= 4
-        at_once(12)
-        assert at_once(1, 2.0) == 8
-
-
-def test_errors_of_one_moment_halve_the_slots_once_and_never_to_nothing():
-    slots = Slots(8)
-    entered = [slots.enter() for _ in range(8)]
-    for began in entered:
-        slots.leave(began, good=False)
-    assert slots.limit == 4
-    limits = []
-    for _ in range(4):
-        slots.leave(slots.enter(), good=False)
-        limits.append(slots.limit)
-    assert limits == [2, 1, 1, 1]
-    slots.leave(slots.enter(), good=None)  # a file that is not there says nothing
-    assert slots.limit == 1
-    for _ in range(40):
-        slots.leave(slots.enter(), good=True, answered_s=0.1)
-    assert slots.limit == 8
-
-
-def test_answers_that_become_much_slower_count_as_errors():
-    slots = Slots(8)
-    for answered_s in (0.1, 0.1, 0.1, 1.9):
-        slots.leave(slots.enter(), good=True, answered_s=answered_s)
-    assert slots.limit == 8  # less than two seconds is never slow
-    slots.leave(slots.enter(), good=True, answered_s=2.5)
-    assert slots.limit == 4
