@@ -23,14 +23,26 @@ _HEIGHT = _PRICES + 2 + _VOLUME
 _PLAIN = "/:=',.-;"
 """Characters of the drawing that a URL in Markdown may have as they are; base64 would take a third more."""
 
+# A candle is one unit wide whatever the scale of prices, which keeps the numbers short.
+_SVG = (
+    "<svg xmlns='http://www.w3.org/2000/svg' width='480' height='200' "
+    f"viewBox='-.5,0,{{groups}},{_HEIGHT}' preserveAspectRatio='none' stroke-width='.7'>"
+    f"<path fill='#aab' d='M-.5,{_HEIGHT}{{bars}}V{_HEIGHT}'/><path stroke='#778' stroke-width='.1' d='{{wicks}}'/>"
+    "<path stroke='#185' d='{rises}'/><path stroke='#c33' d='{falls}'/></svg>"
+)
+_CHART = f"![candles](data:image/svg+xml,{quote(_SVG, safe=_PLAIN + '{}')})"
+
 
 def preview(rows: pa.Table, count: int = 3) -> str:
     """Return the first and last rows as a Markdown table, the first six columns."""
     names = rows.column_names[:6]
-    parts = [rows] if rows.num_rows <= 2 * count else [rows.slice(0, count), rows.slice(rows.num_rows - count)]
-    columns = [[_text(value) for part in parts for value in part.column(name).to_pylist()] for name in names]
+    cut = rows.num_rows > 2 * count
+    shown = rows.select(names)
+    if cut:
+        shown = pa.concat_tables([shown.slice(0, count), shown.slice(rows.num_rows - count)])
+    columns = [[_text(value) for value in column.to_pylist()] for column in shown.columns]
     lines = ["|".join(cells) for cells in zip(*columns, strict=True)]
-    if len(parts) == 2:
+    if cut:
         lines.insert(count, "|".join("…" for _ in names))
     return "\n".join(f"|{line}|" for line in ("|".join(names), "|".join("-" for _ in names), *lines))
 
@@ -61,7 +73,7 @@ def candles(rows: pa.Table, series: Series) -> str | None:
         approximate(rows.column(name)) for name in ("open", "high", "low", "close", "volume")
     )
     groups = min(_CANDLES, len(open_))
-    edges = np.linspace(0, len(open_), groups + 1).astype(int)
+    edges = np.arange(groups + 1) * len(open_) // groups
     opens, closes = open_[edges[:-1]], close[edges[1:] - 1]
     highs, lows = np.maximum.reduceat(high, edges[:-1]), np.minimum.reduceat(low, edges[:-1])
     volumes = np.add.reduceat(volume, edges[:-1])
@@ -78,11 +90,5 @@ def candles(rows: pa.Table, series: Series) -> str | None:
         body = f"M{place},{max(o, c)}V{min(o, c) - (o == c)}"
         rises, falls = (rises + body, falls) if c <= o else (rises, falls + body)
     bars = "".join(f"V{_HEIGHT - height}h1" for height in heights.tolist())
-    # A candle is one unit wide whatever the scale of prices, which keeps the numbers short.
-    svg = (
-        f"<svg xmlns='http://www.w3.org/2000/svg' width='480' height='200' viewBox='-.5,0,{groups},{_HEIGHT}' "
-        "preserveAspectRatio='none' stroke-width='.7'>"
-        f"<path fill='#aab' d='M-.5,{_HEIGHT}{bars}V{_HEIGHT}'/><path stroke='#778' stroke-width='.1' d='{wicks}'/>"
-        f"<path stroke='#185' d='{rises}'/><path stroke='#c33' d='{falls}'/></svg>"
-    )
-    return f"![candles](data:image/svg+xml,{quote(svg, safe=_PLAIN)})"
+    # The numbers and letters of a path stand in a URL as they are; quoting all of it would take as long as drawing.
+    return _CHART.format(groups=groups, bars=bars, wicks=wicks, rises=rises, falls=falls)

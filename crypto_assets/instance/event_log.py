@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any, cast
 
 import sqlalchemy as db
@@ -19,7 +20,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from dagster_postgres.event_log import PostgresEventLogStorage
 from sqlalchemy.engine import Connection
 
-from crypto_assets.instance.serialize import serialize_all
+from crypto_assets.instance.serialize import Serializer
 
 _ASSET_EVENTS = {
     DagsterEventType.ASSET_MATERIALIZATION,
@@ -46,6 +47,10 @@ class BatchedEventLogStorage(PostgresEventLogStorage):
             known.add(table_name)
         return table_name in known
 
+    @cached_property
+    def _serializer(self) -> Serializer:
+        return Serializer()
+
     def reserve_event_ids(self, count: int) -> list[int]:
         """Return ids for events that will be stored soon, so that events can point at each other.
 
@@ -71,7 +76,7 @@ class BatchedEventLogStorage(PostgresEventLogStorage):
             return
         with self.index_transaction() as connection:
             numbered = list(zip(ids or _reserve_ids(connection, len(events)), events, strict=True))
-            texts = serialize_all(events)
+            texts = self._serializer.texts(events)
             self._copy_events(connection, numbered, texts)
             self._copy_tags(connection, [(id_, event) for id_, event in numbered if _type(event) in _ASSET_EVENTS])
             self._update_asset_keys(connection, numbered)

@@ -15,6 +15,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 from dagster import AssetKey, DagsterEvent, DagsterEventType, EventLogEntry
@@ -109,29 +110,39 @@ class _Frame:
     """What all events of a step have in common, as `DagsterEvent.from_step` and the log manager fill it in."""
 
     def __init__(self, step: StepExecutionContext) -> None:
-        self._run_id = step.run_id
-        self._job_name = step.job_name
-        self._step_key = step.step.key
-        self._common = {
-            "job_name": step.job_name,
-            "step_handle": step.step.handle,
-            "node_handle": step.step.node_handle,
-            "step_kind_value": step.step.kind.value,
-            "logging_tags": step.event_tags,
-            "pid": os.getpid(),
-        }
+        self._step = step
+        self._first: dict[DagsterEventType, EventLogEntry] = {}
 
-    def entry(self, kind: DagsterEventType, data: object, message: str) -> EventLogEntry:
+    def entry(self, kind: DagsterEventType, data: Any, message: str) -> EventLogEntry:
         """Return one event of the step, as of now."""
-        event = DagsterEvent(event_type_value=kind.value, event_specific_data=data, message=message, **self._common)  # type: ignore[arg-type]
+        first = self._first.get(kind)
+        if first is None:
+            self._first[kind] = first = self._made(kind, data, message)
+        # Dagster's constructors check each field; the first event of a kind went through them.
+        event = first.get_dagster_event()._replace(event_specific_data=data, message=message)
+        return first._replace(user_message=message, timestamp=time.time(), dagster_event=event)
+
+    def _made(self, kind: DagsterEventType, data: Any, message: str) -> EventLogEntry:
+        step = self._step
+        event = DagsterEvent(
+            event_type_value=kind.value,
+            event_specific_data=data,
+            message=message,
+            job_name=step.job_name,
+            step_handle=step.step.handle,
+            node_handle=step.step.node_handle,
+            step_kind_value=step.step.kind.value,
+            logging_tags=step.event_tags,
+            pid=os.getpid(),
+        )
         return EventLogEntry(
             error_info=None,
             level=logging.DEBUG,
             user_message=message,
-            run_id=self._run_id,
+            run_id=step.run_id,
             timestamp=time.time(),
-            step_key=self._step_key,
-            job_name=self._job_name,
+            step_key=step.step.key,
+            job_name=step.job_name,
             dagster_event=event,
         )
 

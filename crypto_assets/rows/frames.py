@@ -61,4 +61,4 @@ def approximate(column: pa.ChunkedArray) -> np.ndarray:
         high = np.where(negative, ~high + (low == 0), high)
         values = (high * 2.0**64 + low) / 10.0**column.type.scale
         parts.append(np.where(negative, -values, values))
-    return np.concatenate(parts) if parts else np.empty(0)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts or [np.empty(0)])
