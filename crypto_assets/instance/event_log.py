@@ -11,10 +11,10 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import sqlalchemy as db
-from dagster import AssetCheckEvaluation, DagsterEventType, EventLogEntry
+from dagster import AssetCheckEvaluation, AssetKey, DagsterEventType, EventLogEntry
 from dagster._core.events import AssetCheckEvaluationPlanned
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster_postgres.event_log import PostgresEventLogStorage
@@ -29,12 +29,28 @@ _ASSET_EVENTS = {
 }
 _BATCHED = _ASSET_EVENTS | {DagsterEventType.ASSET_CHECK_EVALUATION, DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED}
 
+_KINDS = {kind.value: kind for kind in _BATCHED}
+_STATUS = {True: AssetCheckExecutionRecordStatus.SUCCEEDED.value, False: AssetCheckExecutionRecordStatus.FAILED.value}
+
 _EVENT_COLUMNS = ("id", "run_id", "event", "dagster_event_type", "timestamp", "step_key", "asset_key", "partition")
 _TAG_COLUMNS = ("event_id", "asset_key", "key", "value", "event_timestamp")
 _CHECK_COLUMNS = (
     *("asset_key", "check_name", "partition", "run_id", "execution_status", "evaluation_event"),
     *("evaluation_event_timestamp", "evaluation_event_storage_id", "materialization_event_storage_id"),
 )
+
+
+class _Event(NamedTuple):
+    """An entry with what several tables want of it; Dagster's own properties work it out anew each time."""
+
+    id: int
+    entry: EventLogEntry
+    text: str
+    kind: DagsterEventType
+    data: Any
+    asset_key: str | None
+    partition: str | None
+    moment: Any
 
 
 class BatchedEventLogStorage(PostgresEventLogStorage):
@@ -67,7 +83,7 @@ class BatchedEventLogStorage(PostgresEventLogStorage):
                 outside a run, goes the stock way, one by one.
             ids: from `reserve_event_ids`, one for each event.
         """
-        if not all(_is_batched(event) for event in events):
+        if not all(map(_is_batched, events)):
             for event in events:
                 if not event.get_dagster_event().is_asset_failed_to_materialize:  # the stock one drops these too
                     self.store_event(event)
@@ -75,62 +91,68 @@ class BatchedEventLogStorage(PostgresEventLogStorage):
         if not events:
             return
         with self.index_transaction() as connection:
-            numbered = list(zip(ids or _reserve_ids(connection, len(events)), events, strict=True))
-            texts = self._serializer.texts(events)
-            self._copy_events(connection, numbered, texts)
-            self._copy_tags(connection, [(id_, event) for id_, event in numbered if _type(event) in _ASSET_EVENTS])
-            self._update_asset_keys(connection, numbered)
-            self._store_checks(connection, numbered, texts)
+            rows = self._rows(ids or _reserve_ids(connection, len(events)), events)
+            self._copy_events(connection, rows)
+            self._copy_tags(connection, [row for row in rows if row.kind in _ASSET_EVENTS])
+            self._update_asset_keys(connection, rows)
+            self._store_checks(connection, rows)
 
-    def _copy_events(
-        self, connection: Connection, numbered: Iterable[tuple[int, EventLogEntry]], texts: Iterable[str]
-    ) -> None:
+    def _rows(self, ids: Sequence[int], events: Sequence[EventLogEntry]) -> list[_Event]:
         rows = []
-        for (id_, entry), text in zip(numbered, texts, strict=True):
+        for id_, entry, text in zip(ids, events, self._serializer.texts(events), strict=True):
             event = entry.get_dagster_event()
-            key = event.asset_key.to_string() if event.asset_key else None
+            kind = _KINDS[event.event_type_value]
+            # Those of checks have neither in this table, by Dagster's schema.
+            key, partition = (event.asset_key, event.partition) if kind in _ASSET_EVENTS else (None, None)
+            of_asset = (key.to_string() if key else None, partition)
             moment = self._event_insert_timestamp(entry)
-            rows.append((id_, entry.run_id, text, event.event_type_value, moment, event.step_key, key, event.partition))
-        _copy(connection, "event_logs", _EVENT_COLUMNS, rows)
+            rows.append(_Event(id_, entry, text, kind, event.event_specific_data, *of_asset, moment))
+        return rows
 
-    def _copy_tags(self, connection: Connection, numbered: Iterable[tuple[int, EventLogEntry]]) -> None:
-        rows = [
-            (id_, event.get_dagster_event().asset_key.to_string(), key, value, self._event_insert_timestamp(event))  # type: ignore[union-attr]
-            for id_, event in numbered
-            for key, value in self._tags_for_asset_event(event).items()
+    def _copy_events(self, connection: Connection, rows: Iterable[_Event]) -> None:
+        values = (
+            (
+                *(row.id, row.entry.run_id, row.text, row.kind.value, row.moment),
+                *(row.entry.get_dagster_event().step_key, row.asset_key, row.partition),
+            )
+            for row in rows
+        )
+        _copy(connection, "event_logs", _EVENT_COLUMNS, values)
+
+    def _copy_tags(self, connection: Connection, rows: Iterable[_Event]) -> None:
+        values = [
+            (row.id, row.asset_key, key, value, row.moment)
+            for row in rows
+            for key, value in self._tags_for_asset_event(row.entry).items()
         ]
-        if rows and self.has_table("asset_event_tags"):
-            _copy(connection, "asset_event_tags", _TAG_COLUMNS, rows)
+        if values and self.has_table("asset_event_tags"):
+            _copy(connection, "asset_event_tags", _TAG_COLUMNS, values)
 
-    def _update_asset_keys(self, connection: Connection, numbered: Iterable[tuple[int, EventLogEntry]]) -> None:
+    def _update_asset_keys(self, connection: Connection, rows: Iterable[_Event]) -> None:
         """Bring the summary row of every asset key up to date: the last event of each type decides its columns."""
-        last: dict[tuple[str, str], tuple[int, EventLogEntry]] = {}
-        for id_, event in numbered:
-            asset_key = event.get_dagster_event().asset_key
-            if asset_key and _type(event) in _ASSET_EVENTS:
-                last[asset_key.to_string(), event.get_dagster_event().event_type_value] = (id_, event)
+        last = {(row.asset_key, row.kind): row for row in rows if row.asset_key}
         # In the order of the keys, so that two batches never wait for each other's rows.
-        for (_key, _), (id_, event) in sorted(last.items(), key=lambda item: (item[0][0], item[1][0])):
-            self._store_asset_event(connection, event, id_)
+        for row in sorted(last.values(), key=lambda row: (row.asset_key or "", row.id)):
+            self._store_asset_event(connection, row.entry, row.id)
 
-    def _store_checks(
-        self, connection: Connection, numbered: Iterable[tuple[int, EventLogEntry]], texts: Iterable[str]
-    ) -> None:
+    def _store_checks(self, connection: Connection, rows: Iterable[_Event]) -> None:
         evaluated: dict[tuple[str, str, str, str | None], tuple[Any, ...]] = {}
-        for (id_, event), text in zip(numbered, texts, strict=True):
-            data = event.get_dagster_event().event_specific_data
-            moment = self._event_insert_timestamp(event)
+        keys_in_text: dict[AssetKey, str] = {}
+        for row in rows:
+            data, run_id = row.data, row.entry.run_id
             if isinstance(data, AssetCheckEvaluationPlanned):
-                self._plan_check(connection, event.run_id, data, (text, moment, id_))
+                self._plan_check(connection, run_id, data, (row.text, row.moment, row.id))
             elif isinstance(data, AssetCheckEvaluation):
-                status = (
-                    AssetCheckExecutionRecordStatus.SUCCEEDED if data.passed else AssetCheckExecutionRecordStatus.FAILED
+                if data.asset_key not in keys_in_text:
+                    keys_in_text[data.asset_key] = data.asset_key.to_string()
+                asset_key, target = keys_in_text[data.asset_key], data.target_materialization_data
+                values = (
+                    *(asset_key, data.check_name, data.partition, run_id, _STATUS[data.passed], row.text),
+                    *(row.moment, row.id, target.storage_id if target else None),
                 )
-                target = data.target_materialization_data
-                row = (data.asset_key.to_string(), data.check_name, data.partition, event.run_id, status.value, text)
-                key = (event.run_id, row[0], data.check_name, data.partition)
+                key = (run_id, asset_key, data.check_name, data.partition)
                 evaluated.pop(key, None)  # the last evaluation of a partition wins, in its place
-                evaluated[key] = (*row, moment, id_, target.storage_id if target else None)
+                evaluated[key] = values
         if not evaluated:
             return
         # An evaluation takes the place of what was planned (or evaluated before) for it in the same run.
@@ -166,13 +188,9 @@ class BatchedEventLogStorage(PostgresEventLogStorage):
         )
 
 
-def _type(event: EventLogEntry) -> DagsterEventType:
-    return event.get_dagster_event().event_type
-
-
-def _is_batched(event: EventLogEntry) -> bool:
-    kind = _type(event)
-    return kind in _BATCHED and (kind != DagsterEventType.ASSET_CHECK_EVALUATION or bool(event.run_id))
+def _is_batched(entry: EventLogEntry) -> bool:
+    kind = _KINDS.get(entry.get_dagster_event().event_type_value)
+    return kind is not None and (kind != DagsterEventType.ASSET_CHECK_EVALUATION or bool(entry.run_id))
 
 
 def _reserve_ids(connection: Connection, count: int) -> list[int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from json.encoder import encode_basestring_ascii
+from math import isfinite
 from typing import Any, NamedTuple
 
 import dagster as dg
@@ -84,7 +85,11 @@ class Serializer:
 
 
 def _json(leaf: Leaf) -> str:
-    return encode_basestring_ascii(leaf) if type(leaf) is str else json.dumps(leaf)
+    """Return `json.dumps` of a leaf; for plain ones that takes longer than all else."""
+    if isinstance(leaf, str):
+        return encode_basestring_ascii(leaf)
+    plain = type(leaf) is int or (type(leaf) is float and isfinite(leaf))
+    return repr(leaf) if plain else json.dumps(leaf)
 
 
 def _taken_apart(entry: EventLogEntry) -> _Parts | None:

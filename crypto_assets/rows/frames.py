@@ -55,8 +55,11 @@ def approximate(column: pa.ChunkedArray) -> np.ndarray:
         if not high.any():
             parts.append(low / 10.0**column.type.scale)
             continue
-        # The halves of a small negative number would cancel each other out: its amount first, then its sign.
         negative = high < 0
+        if not negative.any():
+            parts.append((high * 2.0**64 + low) / 10.0**column.type.scale)
+            continue
+        # The halves of a small negative number would cancel each other out: its amount first, then its sign.
         low = np.where(negative, ~low + np.uint64(1), low)
         high = np.where(negative, ~high + (low == 0), high)
         values = (high * 2.0**64 + low) / 10.0**column.type.scale
