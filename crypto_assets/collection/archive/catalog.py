@@ -156,9 +156,13 @@ _REGISTER = """
 WITH wanted AS (
     SELECT * FROM unnest(%(prefixes)s::text[], %(symbols)s::text[], %(datasets)s::text[]) AS w (prefix, symbol, dataset)
 ), moved AS (
-    UPDATE collection.discoveries d SET entry = %(entry)s FROM wanted w
+    -- Dagster has no partitions for other days. What is all outside stays, and is moved when the entry grows again.
+    UPDATE collection.discoveries d SET
+        entry = %(entry)s, first_day = greatest(d.first_day, %(start)s), last_day = least(d.last_day, %(end)s)
+    FROM wanted w
     WHERE d.delivered_at IS NULL AND d.exchange = %(exchange)s AND d.market_type = %(market_type)s
         AND d.symbol = w.symbol AND d.dataset = w.dataset AND d.entry <> %(entry)s
+        AND d.last_day >= %(start)s AND d.first_day <= %(end)s
 )
 INSERT INTO collection.prefixes AS p (exchange, prefix, market_type, symbol, dataset, entry, next_look_at)
 SELECT %(exchange)s, prefix, %(market_type)s, symbol, dataset, %(entry)s, %(now)s FROM wanted ORDER BY prefix
@@ -239,6 +243,7 @@ class Catalog(Database):
             "exchange": entry.exchange,
             "market_type": entry.market_type,
             "start": entry.start,
+            "end": entry.until(date.max),
             "prefixes": list(prefixes),
             "symbols": [symbol for _, symbol in prefixes.values()],
             "datasets": [series.dataset for series, _ in prefixes.values()],

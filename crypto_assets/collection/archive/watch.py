@@ -117,7 +117,8 @@ def tick(
             catalog.failed(watch.exchange.name, watch.host, str(look_.error), now, now + back_off)
         elif due.failures:
             catalog.answered(watch.exchange.name, watch.host)
-    requests = hand_out(catalog, watch.digest, now, most) if due.requests or look_.found else []
+    waiting = due.requests or look_.found or not due.registered  # a changed entry takes over what waits
+    requests = hand_out(catalog, watch.digest, now, most) if waiting else []
     if look_.error and not requests:
         raise look_.error
     if due.blocked:

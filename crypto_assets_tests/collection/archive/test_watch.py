@@ -340,6 +340,26 @@ def test_an_entry_that_ends_is_read_and_asked_for_up_to_there(world):
     assert ("BTC ETH", "2024-01-13", "2024-01-14", 5, "new") in found
 
 
+def test_what_waits_for_its_run_is_cut_to_the_days_that_the_entry_has_by_then(world):
+    world.entries[0] |= {"symbols": ["BTC/USDT"]}
+    world.now = datetime(2024, 1, 20, 9, tzinfo=UTC)
+    assert said(world.tick(most=1).requests) == [("BTC", "2024-01-17", "2024-01-19", 10, "history")]
+    world.entries[0] |= {"start": date(2024, 1, 8), "end": date(2024, 1, 12)}
+    assert said(world.tick(most=1).requests) == [("BTC", "2024-01-08", "2024-01-12", 1, "history")]
+    assert world.tick(most=1).requests == []
+
+
+def test_what_waits_for_days_that_the_entry_has_no_more_waits_until_it_has_them_again(world):
+    world.entries[0] |= {"symbols": ["BTC/USDT"]}
+    world.now = datetime(2024, 1, 20, 9, tzinfo=UTC)
+    world.tick(most=1)
+    world.entries[0] |= {"start": date(2024, 1, 17)}
+    assert world.tick(most=1).requests == []
+    world.entries[0] |= {"start": START}
+    again = said(world.tick(most=1).requests)
+    assert again == [("BTC", "2024-01-05", "2024-01-16", 1, "history")]
+
+
 def test_the_pages_of_a_listing_after_the_end_of_an_entry_are_not_read(world, monkeypatch):
     monkeypatch.setattr(listing, "MOST_ENTRIES", 40)  # 20 days and their checksums
     world.now = datetime(2024, 3, 20, 9, tzinfo=UTC)
