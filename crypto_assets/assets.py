@@ -82,7 +82,7 @@ def build_assets(collection: Collection) -> list[dg.AssetsDefinition]:
 
 
 def _entry_assets(collection: Collection, number: int, entry: SeriesEntry) -> dg.AssetsDefinition:
-    partitions_def = daily(entry.start, entry.end, today=collection.asks_rest(entry))
+    partitions_def = _partitions_of(collection, entry)
     warehouse = warehouse_assets(collection, entry)
     specs = [_lake_spec(series, symbol, partitions_def) for series in entry.series for symbol in entry.symbols]
     specs += [_warehouse_spec(collection, entry, asset, partitions_def) for asset in warehouse]
@@ -252,17 +252,23 @@ def _lake_spec(series: Series, symbol: str, partitions_def: dg.DailyPartitionsDe
     ).with_io_manager_key("lake_io_manager")
 
 
-def _feeding(collection: Collection, entry: SeriesEntry, series: Series, symbol: str) -> dg.AssetDep:
+def _partitions_of(collection: Collection, entry: SeriesEntry) -> dg.DailyPartitionsDefinition:
+    return daily(entry.start, entry.end, today=collection.asks_rest(entry))
+
+
+def _feeding(
+    collection: Collection,
+    entry: SeriesEntry,
+    series: Series,
+    symbol: str,
+    partitions_def: dg.DailyPartitionsDefinition,
+) -> dg.AssetDep:
     """Return the dependence of a table of an entry on what feeds it, maybe of another entry, with fewer days."""
     feeder = collection.entry_of(series, symbol) or entry
-    same = (feeder.start, feeder.end, collection.asks_rest(feeder)) == (
-        entry.start,
-        entry.end,
-        collection.asks_rest(entry),
-    )
     # Without it Dagster refuses to backfill days of the table that the feeder does not have.
-    fewer = None if same else dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
-    return dg.AssetDep(lake_key(series, symbol), partition_mapping=fewer)
+    fewer = dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
+    same = _partitions_of(collection, feeder) == partitions_def
+    return dg.AssetDep(lake_key(series, symbol), partition_mapping=None if same else fewer)
 
 
 def _warehouse_spec(
@@ -273,7 +279,7 @@ def _warehouse_spec(
     schema = STATISTICS_SCHEMA if dataset is None else dataset.schema
     return dg.AssetSpec(
         asset.key,
-        deps=[_feeding(collection, entry, series, asset.symbol) for series in asset.feeders],
+        deps=[_feeding(collection, entry, series, asset.symbol, partitions_def) for series in asset.feeders],
         description=f"{asset.symbol} in the Postgres table market.{asset.table}.",
         partitions_def=partitions_def,
         skippable=True,

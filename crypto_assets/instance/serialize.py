@@ -33,14 +33,6 @@ _VALUES: Mapping[type, str] = {
 Leaf = str | int | float
 
 
-class _Parts(NamedTuple):
-    """An entry taken apart: what all of its form share, what differs, and how to make one with other values there."""
-
-    form: Hashable
-    leaves: list[Leaf]
-    made_of: Callable[[Sequence[Any]], EventLogEntry]
-
-
 class _Template(NamedTuple):
     """The texts between the leaves, and which leaf follows each but the last."""
 
@@ -69,18 +61,19 @@ class Serializer:
         parts = _taken_apart(entry)
         if parts is None:
             return serialize_value(entry)
-        template = self._templates.get(parts.form)
+        form, leaves = parts
+        template = self._templates.get(form)
         if template is not None:
-            return template.filled(parts.leaves)
+            return template.filled(leaves)
         text = serialize_value(entry)
-        if parts.form in self._seen:
-            if parts.form not in self._templates:
-                self._templates[parts.form] = _template(parts, text)
+        if form in self._seen:
+            if form not in self._templates:
+                self._templates[form] = _template(entry, leaves, text)
         else:
             if len(self._seen) >= _FORMS:
                 self._seen.clear()
                 self._templates.clear()
-            self._seen.add(parts.form)
+            self._seen.add(form)
         return text
 
 
@@ -92,100 +85,101 @@ def _json(leaf: Leaf) -> str:
     return repr(leaf) if plain else json.dumps(leaf)
 
 
+_Parts = tuple[Hashable, list[Leaf]]
+"""What all entries of a form share, and what differs."""
+
+
 def _taken_apart(entry: EventLogEntry) -> _Parts | None:
     """Return the parts of an entry, None where its kind or something in it is not known here."""
     event = entry.dagster_event
     if event is None or entry.error_info is not None:
         return None
     data = event.event_specific_data
-    take = _KINDS.get(type(data))
-    taken = take(data) if take else None
-    if taken is None:
+    kind = _KINDS.get(type(data))
+    parts = kind.apart(data) if kind else None
+    if parts is None:
         return None
-    form, leaves, data_of = taken
     common = (
         *(entry.run_id, entry.step_key, entry.job_name, entry.level),
         *(event.event_type_value, event.step_key, event.pid, event.job_name, event.step_kind_value),
         tuple(event.logging_tags.items()) if event.logging_tags else None,
     )
-
-    def made_of(values: Sequence[Any]) -> EventLogEntry:
-        message, user_message, timestamp, *rest = values
-        return entry._replace(
-            user_message=user_message,
-            timestamp=timestamp,
-            dagster_event=event._replace(message=message, event_specific_data=data_of(rest)),
-        )
-
-    return _Parts((common, form), [event.message or "", entry.user_message, entry.timestamp, *leaves], made_of)
+    return (common, parts[0]), [event.message or "", entry.user_message, entry.timestamp, *parts[1]]
 
 
-_Taken = tuple[Hashable, list[Leaf], Callable[[Sequence[Any]], Any]]
+def _with_leaves(entry: EventLogEntry, leaves: Sequence[Any]) -> EventLogEntry:
+    """Return the entry with other leaves, in the order of `_taken_apart`."""
+    message, user_message, timestamp, *rest = leaves
+    event = entry.get_dagster_event()
+    data = _KINDS[type(event.event_specific_data)].together(event.event_specific_data, rest)
+    event = event._replace(message=message, event_specific_data=data)
+    return entry._replace(user_message=user_message, timestamp=timestamp, dagster_event=event)
 
 
-def _of_evaluation(data: AssetCheckEvaluation) -> _Taken | None:
-    target, described = data.target_materialization_data, data.description is not None
-    metadata = _of_metadata(data.metadata)
+def _evaluation_apart(data: AssetCheckEvaluation) -> _Parts | None:
+    target = data.target_materialization_data
+    metadata = _metadata_apart(data.metadata)
     if metadata is None or target is None or data.partition is None:
         return None
     form = (
-        *(data.asset_key, data.check_name, data.passed, data.severity, data.blocking, described),
-        *(target.run_id, metadata.form),
+        *(data.asset_key, data.check_name, data.passed, data.severity, data.blocking, data.description is None),
+        *(target.run_id, metadata[0]),
+    )
+    return form, [data.partition, target.storage_id, target.timestamp, data.description or "", *metadata[1]]
+
+
+def _evaluation_together(data: AssetCheckEvaluation, leaves: Sequence[Any]) -> AssetCheckEvaluation:
+    partition, storage_id, timestamp, description, *rest = leaves
+    target: Any = data.target_materialization_data
+    return replace(
+        data,
+        partition=partition,
+        description=None if data.description is None else description,
+        target_materialization_data=replace(target, storage_id=storage_id, timestamp=timestamp),
+        metadata=_metadata_together(data.metadata, rest),
     )
 
-    def made_of(values: Sequence[Any]) -> AssetCheckEvaluation:
-        partition, storage_id, timestamp, description, *rest = values
-        return replace(
-            data,
-            partition=partition,
-            description=description if described else None,
-            target_materialization_data=replace(target, storage_id=storage_id, timestamp=timestamp),
-            metadata=metadata.made_of(rest),
-        )
 
-    leaves = [data.partition, target.storage_id, target.timestamp, data.description or "", *metadata.leaves]
-    return form, leaves, made_of
-
-
-def _of_materialization(data: StepMaterializationData) -> _Taken | None:
+def _materialization_apart(data: StepMaterializationData) -> _Parts | None:
     made = data.materialization
-    metadata = _of_metadata(made.metadata)
+    metadata = _metadata_apart(made.metadata)
     if metadata is None or data.asset_lineage or made.partition is None or made.description is not None:
         return None
-    names = tuple(made.tags or ())
-
-    def made_of(values: Sequence[Any]) -> StepMaterializationData:
-        tags = dict(zip(names, values[1 : 1 + len(names)], strict=True))
-        return data._replace(
-            materialization=made._replace(
-                partition=values[0], tags=tags, metadata=metadata.made_of(values[1 + len(names) :])
-            )
-        )
-
-    leaves = [made.partition, *(made.tags or {}).values(), *metadata.leaves]
-    return (made.asset_key, names, metadata.form), leaves, made_of
+    tags = made.tags or {}
+    return (made.asset_key, tuple(tags), metadata[0]), [made.partition, *tags.values(), *metadata[1]]
 
 
-def _of_planned(data: AssetMaterializationPlannedData) -> _Taken | None:
-    if data.partition is None or data.partitions_subset is not None:
-        return None
-    return data.asset_key, [data.partition], lambda values: data._replace(partition=values[0])
+def _materialization_together(data: StepMaterializationData, leaves: Sequence[Any]) -> StepMaterializationData:
+    made = data.materialization
+    partition, *rest = leaves
+    tags = dict(zip(made.tags or (), rest, strict=False))
+    metadata = _metadata_together(made.metadata, rest[len(tags) :])
+    return data._replace(materialization=made._replace(partition=partition, tags=tags, metadata=metadata))
 
 
-_KINDS: Mapping[type, Callable[[Any], _Taken | None]] = {
-    AssetCheckEvaluation: _of_evaluation,
-    StepMaterializationData: _of_materialization,
-    AssetMaterializationPlannedData: _of_planned,
+def _planned_apart(data: AssetMaterializationPlannedData) -> _Parts | None:
+    return None if data.partition is None or data.partitions_subset is not None else (data.asset_key, [data.partition])
+
+
+def _planned_together(data: AssetMaterializationPlannedData, leaves: Sequence[Any]) -> AssetMaterializationPlannedData:
+    return data._replace(partition=leaves[0])
+
+
+class _Kind(NamedTuple):
+    """How the data of a kind of event are taken apart, and put together again with other leaves."""
+
+    apart: Callable[[Any], _Parts | None]
+    together: Callable[[Any, Sequence[Any]], Any]
+
+
+_KINDS: Mapping[type, _Kind] = {
+    AssetCheckEvaluation: _Kind(_evaluation_apart, _evaluation_together),
+    StepMaterializationData: _Kind(_materialization_apart, _materialization_together),
+    AssetMaterializationPlannedData: _Kind(_planned_apart, _planned_together),
 }
 
 
-class _Metadata(NamedTuple):
-    form: Hashable
-    leaves: list[Leaf]
-    made_of: Callable[[Sequence[Any]], dict[str, Any]]
-
-
-def _of_metadata(metadata: Mapping[str, Any]) -> _Metadata | None:
+def _metadata_apart(metadata: Mapping[str, Any]) -> _Parts | None:
     """Return metadata taken apart; None where some is of another kind: tables, links."""
     leaves: list[Leaf] = []
     form: list[tuple[str, Any]] = []
@@ -199,22 +193,21 @@ def _of_metadata(metadata: Mapping[str, Any]) -> _Metadata | None:
             return None
         leaves.append(leaf)
         form.append((name, (kind, type(leaf))))
-
-    def made_of(values: Sequence[Any]) -> dict[str, Any]:
-        rest = iter(values)
-        made = dict(metadata)
-        for name, value in metadata.items():
-            if type(value) in _VALUES:
-                made[name] = type(value)(**{_VALUES[type(value)]: next(rest)})
-        return made
-
-    return _Metadata(tuple(form), leaves, made_of)
+    return tuple(form), leaves
 
 
-def _template(parts: _Parts, text: str) -> _Template | None:
-    """Return the template of a form, from one entry and its text; None where it would not give this very text."""
-    marks = [_mark(leaf, number) for number, leaf in enumerate(parts.leaves)]
-    marked = serialize_value(parts.made_of(marks))
+def _metadata_together(metadata: Mapping[str, Any], leaves: Sequence[Any]) -> dict[str, Any]:
+    rest = iter(leaves)
+    return {
+        name: type(value)(**{_VALUES[type(value)]: next(rest)}) if type(value) in _VALUES else value
+        for name, value in metadata.items()
+    }
+
+
+def _template(entry: EventLogEntry, leaves: Sequence[Leaf], text: str) -> _Template | None:
+    """Return the template of an entry's form, from the entry and its text; None where it would not give this very text."""
+    marks = [_mark(leaf, number) for number, leaf in enumerate(leaves)]
+    marked = serialize_value(_with_leaves(entry, marks))
     places = []
     for number, mark in enumerate(marks):
         found = _json(mark)
@@ -228,7 +221,7 @@ def _template(parts: _Parts, text: str) -> _Template | None:
         order.append(number)
         begin = place + length
     template = _Template((*between, marked[begin:]), tuple(order))
-    return template if template.filled(parts.leaves) == text else None
+    return template if template.filled(leaves) == text else None
 
 
 def _mark(leaf: Leaf, number: int) -> Leaf:

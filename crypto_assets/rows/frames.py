@@ -56,12 +56,11 @@ def approximate(column: pa.ChunkedArray) -> np.ndarray:
             parts.append(low / 10.0**column.type.scale)
             continue
         negative = high < 0
-        if not negative.any():
-            parts.append((high * 2.0**64 + low) / 10.0**column.type.scale)
-            continue
-        # The halves of a small negative number would cancel each other out: its amount first, then its sign.
-        low = np.where(negative, ~low + np.uint64(1), low)
-        high = np.where(negative, ~high + (low == 0), high)
+        signed = negative.any()
+        if signed:
+            # The halves of a small negative number would cancel each other out: its amount first, then its sign.
+            low = np.where(negative, ~low + np.uint64(1), low)
+            high = np.where(negative, ~high + (low == 0), high)
         values = (high * 2.0**64 + low) / 10.0**column.type.scale
-        parts.append(np.where(negative, -values, values))
+        parts.append(np.where(negative, -values, values) if signed else values)
     return parts[0] if len(parts) == 1 else np.concatenate(parts or [np.empty(0)])

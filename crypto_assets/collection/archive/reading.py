@@ -63,12 +63,12 @@ class Watch:
         So it is where the entry ends, and where a symbol seems to be delisted: others of its dataset, by `newest`, go on
         long after its last day.
         """
-        if row.last_day is not None and self.entry.until(row.last_day) == self.entry.end:
+        if row.last_day is None:
+            return False
+        if self.entry.end is not None and row.last_day >= self.entry.end:
             return True
-        return (
-            row.last_day is not None
-            and row.dataset in newest
-            and newest[row.dataset] - row.last_day > delisted_after(self.exchange, *row.pair, row.last_day)
+        return row.dataset in newest and newest[row.dataset] - row.last_day > delisted_after(
+            self.exchange, *row.pair, row.last_day
         )
 
 
