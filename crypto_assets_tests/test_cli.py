@@ -26,9 +26,9 @@ from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.embedded_postgres import delete_server, ensure_server
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.migrations import migrate
-from crypto_assets_tests.collection.running import wait_for
 from crypto_assets_tests.command import Answer, Command, no_traceback
 from crypto_assets_tests.published import checksum_of, days, rows_of, text_of
+from crypto_assets_tests.waiting import wait_for
 from crypto_assets_tests.workbench import entry, lake_rows, warehouse_rows
 
 FIRST = date(2024, 1, 1)

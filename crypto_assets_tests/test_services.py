@@ -7,11 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -20,19 +18,11 @@ from crypto_assets.instance.child import listens
 from crypto_assets_tests.command import Command
 from crypto_assets_tests.ports import free_port
 from crypto_assets_tests.project import entry
+from crypto_assets_tests.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
 
 COLLECTION = {"series": [entry(["ohlcv_1m"], ["BTC/USDT"], date(2024, 1, 1))]}
-
-
-def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = 120) -> Any:
-    """Return the first true answer of `condition`."""
-    deadline = time.monotonic() + timeout_s
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, f"did not happen within {timeout_s} s: {what}"
-        time.sleep(0.2)
-    return answer
 
 
 def answers(url: str) -> bool:

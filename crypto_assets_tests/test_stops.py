@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -19,6 +18,7 @@ from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests.command import PROJECT, Command
 from crypto_assets_tests.project import Project, entry, make
+from crypto_assets_tests.waiting import wait_for
 
 FIRST, LAST = date(2024, 1, 1), date(2024, 2, 9)
 SPAN = ("--from", str(FIRST), "--to", str(LAST))
@@ -41,13 +41,6 @@ def sandbox(running: SandboxServer) -> Iterator[SandboxServer]:
 def project(sandbox: SandboxServer, tmp_path: Path, postgres_url: str, monkeypatch) -> Project:
     mine = {**entry(["ohlcv_1h"], ["BTC/USDT"], FIRST), "rest": False}
     return make(sandbox, tmp_path / "home", postgres_url, monkeypatch, mine)
-
-
-def wait_until(sandbox: SandboxServer, requests: int) -> None:
-    deadline = time.monotonic() + 120
-    while len(sandbox.requests()) < requests:
-        assert time.monotonic() < deadline, sandbox.requests()
-        time.sleep(0.02)
 
 
 def gone_soon(process: subprocess.Popen[str]) -> tuple[str, str]:
@@ -87,7 +80,7 @@ def test_a_paused_run_is_shown_and_goes_on_and_one_that_is_cancelled_is_gone(pro
     assert resumed.out == "exchange:binance: goes on\n"
     assert again.out == "exchange:binance: was not paused\n"
 
-    wait_until(sandbox, 6)
+    wait_for("some requests", lambda: len(sandbox.requests()) >= 6)
     unknown, two, cancelled = command.sequence("cancel ffff", "pause --run ffff", f"cancel {found[1]} --reason enough")
     assert unknown.code == two.code == 2
     assert "run ffff: no run has this id" in unknown.message
@@ -105,7 +98,7 @@ def test_a_paused_run_is_shown_and_goes_on_and_one_that_is_cancelled_is_gone(pro
 def test_a_signal_ends_a_collection_at_once_and_the_next_one_completes_it(project, sandbox, number) -> None:
     sandbox.app.state.faults.on("hang", pattern="*2024-02-0*")
     process = project.command.start("collect", *SPAN)
-    wait_until(sandbox, 66)  # the first of February hang
+    wait_for("the first of February hang", lambda: len(sandbox.requests()) >= 66)
     process.send_signal(number)
     _, err = gone_soon(process)
     assert err.endswith("stopped\n")

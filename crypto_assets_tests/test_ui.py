@@ -22,7 +22,8 @@ from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests import project
 from crypto_assets_tests.project import entry, key
 from crypto_assets_tests.published import rows_of, text_of
-from crypto_assets_tests.test_services import Up, wait_for
+from crypto_assets_tests.test_services import Up
+from crypto_assets_tests.waiting import wait_for
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date
 from types import TracebackType
 from typing import Any
@@ -15,16 +14,8 @@ from crypto_assets.collection.records.database import Database
 from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.collection.records.progress import Progress, RunState, read_progress
 from crypto_assets.storage.warehouse import Warehouse
+from crypto_assets_tests.waiting import wait_for
 from crypto_assets_tests.workbench import Workbench
-
-
-def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = 60, poll_s: float = 0.02) -> Any:
-    """Return the first true answer of `condition`."""
-    deadline = time.monotonic() + timeout_s
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, f"did not happen within {timeout_s} s: {what}"
-        time.sleep(poll_s)
-    return answer
 
 
 class Running:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from dagster._grpc.client import DagsterGrpcClient
 from crypto_assets.instance import code_server
 from crypto_assets.instance.launcher import HealthRunLauncher
 from crypto_assets_tests.ports import free_port
+from crypto_assets_tests.waiting import wait_for
 
 MODULE = "crypto_assets_tests.instance.tiny_definitions"
 
@@ -55,7 +56,7 @@ def serving(tmp_path: Path, **environment: str) -> Iterator[tuple[int, subproces
     )
     try:
         client = DagsterGrpcClient(host="127.0.0.1", port=port)
-        wait_until(lambda: answers(client), 60)
+        wait_for("the code server answers", lambda: answers(client))
         yield port, process
     finally:
         process.terminate()
@@ -67,13 +68,6 @@ def answers(client: DagsterGrpcClient) -> bool:
         return client.ping("x")["echo"] == "x"
     except Exception:
         return False
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.1)
 
 
 def launch(instance: dg.DagsterInstance, port: int) -> str:
@@ -119,7 +113,7 @@ def test_a_forked_worker_reaches_user_code_with_little_cpu(instance: dg.DagsterI
     with serving(tmp_path) as (port, _):
         for _ in range(2):  # the first run pays for the preload
             run_id = launch(instance, port)
-            wait_until(lambda run_id=run_id: status(instance, run_id).value in ("SUCCESS", "FAILURE"))  # type: ignore[misc]
+            wait_for("the run ends", lambda run_id=run_id: status(instance, run_id).value in ("SUCCESS", "FAILURE"))  # type: ignore[misc]
             assert status(instance, run_id) == dg.DagsterRunStatus.SUCCESS
     cpu_s = float((tmp_path / "out").read_text().split()[0])
     assert cpu_s < 1.5 or code_server.unsupported()
@@ -128,7 +122,9 @@ def test_a_forked_worker_reaches_user_code_with_little_cpu(instance: dg.DagsterI
 def test_a_run_whose_worker_and_server_were_killed_is_found_lost(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     with serving(tmp_path, TINY_SLEEP_S="60") as (port, server):
         run_id = launch(instance, port)
-        wait_until(lambda: (tmp_path / "out").exists() and len((tmp_path / "out").read_text().split()) == 3)
+        wait_for(
+            "the op runs", lambda: (tmp_path / "out").exists() and len((tmp_path / "out").read_text().split()) == 3
+        )
         launcher = instance.run_launcher
         run = instance.get_run_by_id(run_id)
         assert run is not None

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -16,6 +16,7 @@ import pytest
 
 from crypto_assets.errors import PostgresUnavailable
 from crypto_assets.storage.embedded_postgres import delete_server, ensure_server, server, stop_server, supervisor
+from crypto_assets_tests.waiting import wait_for
 
 USER = """
 import sys
@@ -52,13 +53,6 @@ def end(user: subprocess.Popen[str]) -> None:
     user.communicate()
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.05)
-
-
 def postmaster_pid(url: str) -> int:
     with psycopg.connect(url) as connection:
         data = connection.execute("SHOW data_directory").fetchone()
@@ -77,7 +71,7 @@ def kill(pid: int) -> None:
         except (FileNotFoundError, ProcessLookupError):
             return True
 
-    wait_until(ended)
+    wait_for(f"process {pid} has ended", ended)
 
 
 def supervisor_pid(home: Path) -> int:
@@ -136,7 +130,7 @@ def test_a_crashed_server_comes_back_on_the_same_port_for_those_who_have_its_url
             return False
         return True
 
-    wait_until(answers)
+    wait_for("the server answers", answers)
 
 
 def test_it_stops_by_itself_after_its_last_user_was_killed_and_starts_again_on_the_same_port(home: Path) -> None:
@@ -150,8 +144,8 @@ def test_it_stops_by_itself_after_its_last_user_was_killed_and_starts_again_on_t
     assert postmaster_pid(url) == pid, "one user is left"
     users[1].kill()
     users[1].wait()
-    wait_until(lambda: server._state(home / "postgres") is None)
-    wait_until(lambda: not Path(f"/proc/{pid}").exists() if Path("/proc").exists() else True)
+    wait_for("the server stops", lambda: server._state(home / "postgres") is None)
+    wait_for("Postgres is gone", lambda: not Path("/proc").exists() or not Path(f"/proc/{pid}").exists())
     third = start_user(home)
     assert url_of(third) == url
     end(third)
@@ -167,7 +161,7 @@ def test_programs_that_a_user_starts_do_not_keep_the_server_alive(home: Path) ->
     sleeper = int(url_of(user))
     try:
         user.wait()
-        wait_until(lambda: server._state(home / "postgres") is None)
+        wait_for("the server stops", lambda: server._state(home / "postgres") is None)
     finally:
         os.kill(sleeper, signal.SIGKILL)
 
@@ -240,5 +234,5 @@ def test_deleting_a_home_takes_the_data_that_had_to_live_elsewhere_with_it(home:
         data = connection.execute("SHOW data_directory").fetchone()
     assert data is not None
     subprocess.run(["rm", "-rf", closed], check=True)
-    wait_until(lambda: not Path(data[0]).parent.exists())
+    wait_for("the data is deleted", lambda: not Path(data[0]).parent.exists())
     end(user)

@@ -16,7 +16,8 @@ from crypto_assets.collection.records.progress import ProgressWriter, RunState, 
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.migrations import migrate
-from crypto_assets_tests.collection.running import Running, wait_for
+from crypto_assets_tests.collection.running import Running
+from crypto_assets_tests.waiting import wait_for
 from crypto_assets_tests.workbench import Workbench, entry
 
 FIRST, LAST = date(2024, 1, 1), date(2024, 1, 20)

@@ -22,6 +22,7 @@ from crypto_assets.errors import CircuitOpen, HostRefused, HostUnreachable, NotP
 from crypto_assets.limits import Endpoint, Limit
 from crypto_assets.storage.migrations import migrate
 from crypto_assets_tests.collection.transport.answers import statuses
+from crypto_assets_tests.waiting import wait_for
 
 ARCHIVE = Endpoint("binance", "archive", "archive")
 LISTING = Endpoint("binance", "listing", "listing")
@@ -62,15 +63,6 @@ def fail(guard: Guard, times: int, endpoint: Endpoint = ARCHIVE) -> None:
 def cool_down(guard: Guard, seconds: float | None, status: int = 429, endpoint: Endpoint = ARCHIVE) -> None:
     permit = guard.admit(endpoint, HOST)
     guard.answered(permit, status, {}, at=time.monotonic(), retry_after_s=seconds)
-
-
-def eventually(holds: Callable[[], bool], within_s: float = 60.0) -> float:
-    """Wait until it holds, and return how long that took."""
-    begun = time.monotonic()
-    while not holds():
-        assert time.monotonic() - begun < within_s
-        time.sleep(0.01)
-    return time.monotonic() - begun
 
 
 def is_open(guard: Guard, endpoint: Endpoint = ARCHIVE) -> bool:
@@ -159,7 +151,7 @@ with Guard({url!r}, limits={{}}, failures=3, first_open_s=60.0) as guard:
         guard.failed(guard.admit(Endpoint("binance", "archive", "archive"), {HOST!r}), "down")
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
-    eventually(lambda: is_open(ours), 0.7)
+    wait_for("the other process's breaker is known", lambda: is_open(ours), 15)
     assert not is_open(ours, LISTING)
     assert not is_open(ours, Endpoint("okx", "archive", "archive"))
 
@@ -189,7 +181,7 @@ def test_one_request_of_all_instances_probes_and_its_answer_lets_everybody_in(ma
         threads = [threading.Thread(target=ask, args=(client,)) for client in (one, two) * 4]
         for thread in threads:
             thread.start()
-        eventually(lambda: len(found) == 7, 5)
+        wait_for("seven are told", lambda: len(found) == 7)
         assert found == ["now by another request"] * 7
         assert len(server.requests) == 1
         gate.set()
@@ -236,7 +228,7 @@ def test_a_cool_down_is_kept_by_another_instance_within_half_a_second(make_guard
         told: list[float] = []
 
         def other() -> None:
-            eventually(lambda: len(server.requests) == 1)
+            wait_for("the host is asked", lambda: len(server.requests) == 1)
             time.sleep(0.7)
             others.admit(ARCHIVE, HOST)
             told.append(time.monotonic() - begun)
@@ -267,7 +259,7 @@ def test_a_wait_longer_than_our_patience_is_told_at_once_to_everybody(make_guard
     assert caught.value.retry_after_s == pytest.approx(1000, abs=30)
     message = str(caught.value)
     assert f"answered {status} and asked to wait 1000 s; all of binance archive waits until 20" in message
-    eventually(lambda: is_refused(others))
+    wait_for("others are refused", lambda: is_refused(others), 15)
     assert not is_refused(others, LISTING)
     (found,) = ours.snapshot().cool_downs
     assert (found.exchange, found.budget, found.egress, found.status) == ("binance", "archive", "default", status)

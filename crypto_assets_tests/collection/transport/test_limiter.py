@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from crypto_assets.collection.transport.limiter import Cooling, Grant, Limiter
 from crypto_assets.errors import ConfigError, Stopped
 from crypto_assets.limits import Limit
 from crypto_assets.storage.migrations import migrate
+from crypto_assets_tests.waiting import wait_for
 from proofs.limits import Arrival, judge
 
 
@@ -95,7 +97,7 @@ def ask_until(
     for thread in threads:
         thread.start()
     try:
-        soon(lambda: enough(arrivals[:]), poll_s=0.1)
+        wait_for("enough has arrived", lambda: enough(arrivals[:]), poll_s=0.1)
     finally:
         stop.set()
         for thread in threads:
@@ -108,12 +110,10 @@ def fullest(arrivals: list[Arrival], limit: Limit) -> int:
     return judge(arrivals, "", limit, workers=1, seconds=0).fullest
 
 
-def soon(condition: Callable[[], bool], within_s: float = 60.0, poll_s: float = 0.01) -> None:
-    """Wait until a condition holds."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < within_s
-        time.sleep(poll_s)
+def quickest(arrivals: list[Arrival], many: int) -> float:
+    """Return the seconds of the shortest time in which so many arrived, infinite where there are fewer."""
+    at = sorted(arrival.at for arrival in arrivals)
+    return min((last - first for first, last in zip(at, at[many - 1 :], strict=False)), default=math.inf)
 
 
 def test_two_limits_hold_in_every_sliding_window_and_both_are_used(budget):
@@ -129,7 +129,7 @@ def test_two_limits_hold_in_every_sliding_window_and_both_are_used(budget):
     light = budget(requests, weights)
 
     def all_used(arrivals: list[Arrival]) -> bool:
-        return len(arrivals) >= 30 and fullest(arrivals, requests) >= 12
+        return fullest(arrivals, requests) >= 12 and quickest(arrivals, 25) < 1.5  # two windows, and all but a third
 
     arrivals = ask_until(all_used, [(light.limiter(), 2) for _ in range(4)], (1,))
     assert fullest(arrivals, requests) == 12
@@ -138,7 +138,7 @@ def test_two_limits_hold_in_every_sliding_window_and_both_are_used(budget):
 def test_processes_have_equal_shares_however_many_threads_each_has(budget):
     one = budget(Limit(20, 0.4, "requests"))
     limiters = [(one.limiter(), 1), (one.limiter(), 6), (one.limiter(), 2)]
-    arrivals = ask_until(lambda arrivals: len(arrivals) >= 80, limiters, (1,))
+    arrivals = ask_until(lambda arrivals: len(arrivals) >= 80 and quickest(arrivals, 61) < 1.8, limiters, (1,))
     shares = Counter(arrival.worker for arrival in arrivals)
     assert min(shares[worker] for worker in range(3)) >= 0.7 * len(arrivals) / 3
 
@@ -166,12 +166,12 @@ def test_who_waits_stops_at_once_and_gives_its_turn_away(budget):
 
     thread = threading.Thread(target=wait)
     thread.start()
-    soon(lambda: one.waiting_in_postgres() == 1)
+    wait_for("1 wait", lambda: one.waiting_in_postgres() == 1)
     began = time.monotonic()
     stop.set()
     thread.join(60)
     assert ended[0] - began < 15
-    soon(lambda: one.waiting_in_postgres() == 0, 15)
+    wait_for("0 wait", lambda: one.waiting_in_postgres() == 0, 15)
 
 
 def test_closing_a_limiter_ends_every_wait(budget):
@@ -188,7 +188,7 @@ def test_closing_a_limiter_ends_every_wait(budget):
     threads = [threading.Thread(target=wait) for _ in range(3)]
     for thread in threads:
         thread.start()
-    soon(lambda: one.waiting_in_postgres() == 1)
+    wait_for("1 wait", lambda: one.waiting_in_postgres() == 1)
     began = time.monotonic()
     limiter.close()
     for thread in threads:
@@ -219,14 +219,14 @@ def test_a_process_that_is_killed_while_it_is_first_in_line_blocks_nobody(budget
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "first\n"
         first = time.monotonic()
-        soon(lambda: one.waiting_in_postgres() == 1)
+        wait_for("1 wait", lambda: one.waiting_in_postgres() == 1)
         taken: list[float] = []
         limiter = one.limiter()
         thread = threading.Thread(target=lambda: taken.append(take(limiter)))
         thread.start()
-        soon(lambda: one.waiting_in_postgres() == 2)
+        wait_for("2 wait", lambda: one.waiting_in_postgres() == 2)
         holder.kill()
-        soon(lambda: one.waiting_in_postgres() == 1)
+        wait_for("1 wait", lambda: one.waiting_in_postgres() == 1)
         thread.join(60)
         assert holder.stdout.read() == ""
     assert 4.9 < taken[0] - first < 9.9, "who was killed has used nothing"
@@ -243,7 +243,7 @@ def test_budgets_do_not_wait_for_each_other(budget):
 
     thread = threading.Thread(target=wait)
     thread.start()
-    soon(lambda: used_up.waiting_in_postgres() == 1)
+    wait_for("1 wait", lambda: used_up.waiting_in_postgres() == 1)
     began = time.monotonic()
     take(free.limiter())
     assert time.monotonic() - began < 15
@@ -266,7 +266,7 @@ def test_a_cool_down_holds_for_every_process_and_then_ends(budget):
         assert 0.0 < found.seconds <= left
     time.sleep(max(0.0, told + 4.2 - time.monotonic()))
     for limiter in limiters:
-        assert take(limiter) - told < 60
+        take(limiter)
 
 
 def test_a_cool_down_that_begins_meanwhile_holds_for_who_waits(budget):
@@ -276,7 +276,7 @@ def test_a_cool_down_that_begins_meanwhile_holds_for_who_waits(budget):
     found: list[Grant | Cooling] = []
     thread = threading.Thread(target=lambda: found.append(limiter.acquire()))
     thread.start()
-    soon(lambda: one.waiting_in_postgres() == 1)
+    wait_for("1 wait", lambda: one.waiting_in_postgres() == 1)
     shared.cool_down(one.database, one.id, 30.0, 418, "banned", ban=True)
     thread.join(25)
     assert isinstance(found[0], Cooling)
@@ -369,7 +369,7 @@ def test_a_broken_connection_is_made_again(budget):
     taken: list[float] = []
     thread = threading.Thread(target=lambda: taken.append(take(limiter)))
     thread.start()
-    soon(lambda: one.waiting_in_postgres() == 1)
+    wait_for("1 wait", lambda: one.waiting_in_postgres() == 1)
     one.query(
         "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = %(id)s AND granted"
     )
