@@ -262,7 +262,8 @@ def _fill(part: _Part) -> dg.ScheduleDefinition:
     ) -> list[dg.RunRequest] | dg.SkipReason:
         today = context.scheduled_execution_time.astimezone(UTC).date()
         with postgres.ledger() as ledger:
-            groups = group_days(gaps(part.collection, ledger, today, [part.entry]))
+            open_ = [gap for gap in gaps(part.collection, ledger, today, [part.entry]) if gap.is_open]
+            groups = group_days(open_)
         found = list(_gap_requests(part, groups, f"{name} {today}"))
         return found or dg.SkipReason("nothing is missing")
 

@@ -298,8 +298,8 @@ def test_gaps_for_people_join_equal_days(story: Story) -> None:
     assert len(lines) == 3
     assert lines[0].startswith(f"binance spot BTC/USDT ohlcv_1m 2024-01-04: missing: {key_of(date(2024, 1, 4))}")
     assert lines[1:] == [
-        "binance spot BTC/USDT ohlcv_1m 2024-01-06 … 2024-01-07 (2 days): absent: never collected [our_failure]",
-        "binance spot ETH/USDT ohlcv_1m 2024-01-01 … 2024-01-07 (7 days): absent: never collected [our_failure]",
+        "binance spot BTC/USDT ohlcv_1m 2024-01-06 … 2024-01-07 (2 days): not collected yet",
+        "binance spot ETH/USDT ohlcv_1m 2024-01-01 … 2024-01-07 (7 days): not collected yet",
     ]
 
 

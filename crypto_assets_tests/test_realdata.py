@@ -202,7 +202,7 @@ def test_gaps_name_exactly_the_days_that_are_not_complete(collected: Collected) 
     answer = collected.answers["gaps of bars"]
     assert answer.code == 1
     assert [(row["symbol"], row["day"], row["state"], row["reason"]) for row in answer.json] == [
-        (AVAX, str(SEPTEMBER + timedelta(days=n)), None, "never collected") for n in (30, 31)
+        (AVAX, str(SEPTEMBER + timedelta(days=n)), None, "not collected yet") for n in (30, 31)
     ]
     answer = collected.answers["gaps of trades"]
     assert answer.code == 1

@@ -133,17 +133,15 @@ class _Api:
             entry
             for entry in collection.series
             if all(_some(wanted[name], [getattr(entry, name)]) for name in ("exchange", "market_type"))
-            and _some(wanted["symbol"], entry.symbols)
-            and _some(wanted["dataset"], entry.datasets)
         ]
-        found = (
-            gap
-            for gap in gaps(collection, self._ledger, datetime.now(UTC).date(), entries)
-            if _some(wanted["symbol"], [gap.symbol])
-            and _some(wanted["dataset"], [gap.series.dataset])
-            and (not first or gap.day >= first)
-            and (not last or gap.day <= last)
-        )
+        pairs = {
+            (series, symbol)
+            for entry in entries
+            for series in entry.series
+            for symbol in entry.symbols
+            if _some(wanted["symbol"], [symbol]) and _some(wanted["dataset"], [series.dataset])
+        }
+        found = gaps(collection, self._ledger, datetime.now(UTC).date(), entries, pairs=pairs, first=first, last=last)
         asked = list(islice(found, page.offset, page.offset + page.limit + 1))
         explained = explain(self._ledger, asked[: page.limit])
         return page.answer(request, [*map(explained_json, explained), *asked[page.limit :]])

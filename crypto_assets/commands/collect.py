@@ -48,7 +48,7 @@ def fill(first: date | None, last: date | None, as_json: bool, **filters: Any) -
     collection = load_configured()
     requests = []
     for entry, found in gaps_by_entry(collection, first, last, filters):
-        for days, pairs in group_days(found).items():
+        for days, pairs in group_days(gap for gap in found if gap.is_open).items():
             requests += [runs.Request(entry, tuple(pairs), begin, end) for begin, end in ranges(days)]
     if not requests:
         if as_json:

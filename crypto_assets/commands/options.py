@@ -67,13 +67,6 @@ def gaps_by_entry(
 
     def of_entry(ledger: Any) -> Iterator[tuple[Any, list[Any]]]:
         for entry, pairs in runs.select(collection, **filters):
-            found = [
-                gap
-                for gap in find(collection, ledger, today(), [entry])
-                if (gap.series, gap.symbol) in pairs
-                and (not first or gap.day >= first)
-                and (not last or gap.day <= last)
-            ]
-            yield entry, found
+            yield entry, list(find(collection, ledger, today(), [entry], pairs=set(pairs), first=first, last=last))
 
     return list(with_ledger(lambda ledger: list(of_entry(ledger))))

@@ -66,7 +66,7 @@ def cause_of_day(
     """Return why a day is not complete.
 
     Args:
-        state: of its record, None where it was never collected.
+        state: of its record, None where it was not collected yet.
         evidence: of its record.
         spans: the minutes that lack inside a day that is stored.
         known: known outages of the market.
@@ -74,7 +74,7 @@ def cause_of_day(
     """
     error = evidence.get("error")
     if state is None:
-        return Cause(Kind.OUR_FAILURE, {"why": "never collected"})
+        return Cause(Kind.NOT_COLLECTED)
     if state is State.PENDING:
         return Cause(Kind.NOT_YET_PUBLISHED, _some(evidence, "asked_by_name"))
     if state is State.NO_DATA:

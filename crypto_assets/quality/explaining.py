@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from crypto_assets.collection.records.acknowledgements import Acknowledgement
 from crypto_assets.collection.records.database import Database
 from crypto_assets.collection.records.gaps import Gap
 from crypto_assets.model import DAY, STORED_STATES
 from crypto_assets.quality.causes import Cause, Market, MinuteSpan, cause_of_day
 from crypto_assets.quality.incidents import load_market
+from crypto_assets.quality.kinds import Kind
 from crypto_assets.quality.known_outages import known_outages
 from crypto_assets.quality.minutes import start_of
 from crypto_assets.tables import names
@@ -20,7 +22,7 @@ from crypto_assets.tables import names
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A day that is not complete, its cause, and the minutes that lack in it where it is stored."""
+    """A day that is not complete, its cause, and the minutes that are missing in it where it is stored."""
 
     gap: Gap
     cause: Cause
@@ -42,11 +44,20 @@ def explain(database: Database, gaps: Sequence[Gap]) -> list[Explained]:
 
 
 def _explained(gap: Gap, market: Market | None) -> Explained:
+    if gap.lost:
+        return Explained(gap, Cause(Kind.OUR_FAILURE, {"why": gap.reason}))
     spans: list[MinuteSpan] = []
     if market is not None and gap.state in STORED_STATES:
         spans = [span for span in market.spans(gap.symbol, gap.series.dataset, gap.day) if span.lacks_rows]
     known = known_outages(gap.series.exchange, gap.series.market_type, start_of(gap.day), start_of(gap.day + DAY))
     return Explained(gap, cause_of_day(gap.day, gap.state, gap.evidence, spans, known, gap.findings), spans)
+
+
+def acknowledged_json(one: Acknowledgement | None) -> dict[str, Any] | None:
+    """Return who has acknowledged a day, when and why, and why that no longer holds (`withdrawn`, else null)."""
+    if one is None:
+        return None
+    return {"reason": one.reason, "by": one.by, "at": one.at.isoformat(), "withdrawn": one.withdrawn}
 
 
 def as_json(one: Explained) -> dict[str, Any]:
@@ -59,6 +70,7 @@ def as_json(one: Explained) -> dict[str, Any]:
         "reason": gap.reason,
         "cause": one.cause.kind.value,
         "cause_evidence": one.cause.evidence,
+        "acknowledged": acknowledged_json(gap.acknowledged),
         "minutes": [
             {
                 "start": span.start.isoformat(),

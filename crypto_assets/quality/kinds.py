@@ -1,4 +1,4 @@
-"""The causes of missing days and minutes; docs/incidents.md says how each is told."""
+"""The causes of missing days and minutes, and what each is called for people; docs/incidents.md says how each is told."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """Why a day or some minutes are not there, or nothing traded in them."""
+    """Why a day or some minutes are missing, or nothing traded in them."""
 
     EXCHANGE_OUTAGE = "exchange_outage"  # every symbol of the exchange and market was silent at once
     ILLIQUID = "illiquid"  # nothing traded in this symbol: the bar is there, or the ids of the trades run on
@@ -14,7 +14,28 @@ class Kind(StrEnum):
     DELISTED = "delisted"
     BEFORE_LISTING = "before_listing"
     UPSTREAM_ABSENT_FILE = "upstream_absent_file"  # the archive should have a file and has none
-    UPSTREAM_PARTIAL_FILE = "upstream_partial_file"  # the file lacks rows that there were
+    UPSTREAM_PARTIAL_FILE = "upstream_partial_file"  # rows are missing from a file that is there
     UPSTREAM_BAD_FILE = "upstream_bad_file"  # a file that was refused: wrong checksum, no zip, invalid rows
-    OUR_FAILURE = "our_failure"  # never asked for, stopped, or no way to the host
+    OUR_FAILURE = "our_failure"  # stopped, or no way to the host, or the file is gone from the lake
+    NOT_COLLECTED = "not_collected"  # nobody has asked for the day yet
     UNEXPLAINED = "unexplained"
+
+    @property
+    def sentence(self) -> str:
+        """What it means, for people: one sentence without its full stop."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    Kind.EXCHANGE_OUTAGE: "the exchange was down",
+    Kind.ILLIQUID: "nothing traded in this symbol",
+    Kind.NOT_YET_PUBLISHED: "the archive may still publish it",
+    Kind.DELISTED: "the symbol was no longer listed",
+    Kind.BEFORE_LISTING: "the symbol was not listed yet",
+    Kind.UPSTREAM_ABSENT_FILE: "the archive should have a file and has none",
+    Kind.UPSTREAM_PARTIAL_FILE: "the exchange's file has only some of the rows",
+    Kind.UPSTREAM_BAD_FILE: "the exchange's file was refused",
+    Kind.OUR_FAILURE: "it could not be collected, or its file is gone",
+    Kind.NOT_COLLECTED: "it was not collected yet",
+    Kind.UNEXPLAINED: "nothing explains it",
+}

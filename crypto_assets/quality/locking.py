@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import dict_row
 
-from crypto_assets.collection.records.gaps import NEVER_COLLECTED
+from crypto_assets.collection.records.gaps import NOT_COLLECTED
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import Series, State, days_between
 from crypto_assets.quality.lock import AbsentDays, Lock, LockedFile
@@ -145,9 +145,9 @@ def _absent(
         if day in there:
             begin = day + timedelta(days=1)
             continue
-        mine = why.get(day, (ABSENT, NEVER_COLLECTED))
+        mine = why.get(day, (ABSENT, NOT_COLLECTED))
         following = day + timedelta(days=1)
-        if following > last or following in there or why.get(following, (ABSENT, NEVER_COLLECTED)) != mine:
+        if following > last or following in there or why.get(following, (ABSENT, NOT_COLLECTED)) != mine:
             series, symbol = pair
             yield AbsentDays(
                 exchange=series.exchange,

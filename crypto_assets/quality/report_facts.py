@@ -12,7 +12,7 @@ import numpy as np
 
 from crypto_assets import exchanges
 from crypto_assets.checks.published_in_time import WATCHED, period_end
-from crypto_assets.collection.records.gaps import NEVER_COLLECTED
+from crypto_assets.collection.records.gaps import NOT_COLLECTED
 from crypto_assets.config import Collection, SeriesEntry
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import COMPLETE_STATES, Series
@@ -124,7 +124,7 @@ def read_facts(database: Database, collection: Collection, query: Query, now: da
 
     Asked about is what collection.yaml has and what the ledger has. Without days in the query they begin with the first
     one of any entry or record, and end with the entries, yesterday at the latest. Days of an entry of which the ledger has
-    nothing are `never collected`.
+    nothing are `not collected yet`.
 
     Raises:
         ConfigError: a word of the query that chooses nothing, or no day between the first and the last.
@@ -322,7 +322,7 @@ def _reasons(ask: _Asking, spans: Mapping[Pair, Sequence[Span]]) -> list[Reason]
             if span.state == NEVER:
                 never.setdefault((series, span.first, span.last), []).append(symbol)
     return found + [
-        Reason(series, symbols, NEVER, NEVER_COLLECTED, first, last) for (series, first, last), symbols in never.items()
+        Reason(series, symbols, NEVER, NOT_COLLECTED, first, last) for (series, first, last), symbols in never.items()
     ]
 
 

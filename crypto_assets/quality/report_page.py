@@ -52,7 +52,7 @@ def page(facts: Facts, pictures: Sequence[tuple[Picture, bytes, bytes]]) -> str:
 
 _MEANINGS = {
     "missing": "should exist and does not, or was refused",
-    "never collected": "is in collection.yaml, and nobody has asked for it yet: crypto-assets fill",
+    "not collected yet": "is in collection.yaml, and nobody has asked for it yet: crypto-assets fill",
     "degraded": "stored, but rows lack; what is there is right",
     "corrected": "the exchange has published another version that is not taken yet",
     "pending": "not published yet, and not late",

@@ -50,7 +50,7 @@ def judged(
 @pytest.mark.parametrize(
     ("state", "evidence", "kind"),
     [
-        (None, {}, Kind.OUR_FAILURE),
+        (None, {}, Kind.NOT_COLLECTED),
         (State.PENDING, {"first_listed": "2020-01-01"}, Kind.NOT_YET_PUBLISHED),
         (State.NO_DATA, {"first_listed": "2024-03-05"}, Kind.BEFORE_LISTING),
         (State.NO_DATA, {"first_listed": "2020-01-01", "last_listed": "2024-02-01"}, Kind.DELISTED),

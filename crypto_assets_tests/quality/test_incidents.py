@@ -251,7 +251,7 @@ def test_gaps_have_causes_and_the_minutes_that_lack(ledger: Ledger) -> None:
     assert [one.cause.kind for one in (degraded, bad, never)] == [
         Kind.EXCHANGE_OUTAGE,
         Kind.UPSTREAM_BAD_FILE,
-        Kind.OUR_FAILURE,
+        Kind.NOT_COLLECTED,
     ]
     answer = as_json(degraded)
     assert (answer["symbol"], answer["day"], answer["cause"]) == (BTC, "2024-03-04", "exchange_outage")
@@ -261,7 +261,7 @@ def test_gaps_have_causes_and_the_minutes_that_lack(ledger: Ledger) -> None:
         ("10:00", "10:03", "upstream_partial_file", True),
     ]
     assert json.loads(json.dumps(answer)) == answer
-    assert (as_json(bad)["minutes"], as_json(never)["cause_evidence"]) == ([], {"why": "never collected"})
+    assert (as_json(bad)["minutes"], as_json(never)["cause_evidence"]) == ([], {})
     assert explain(ledger, []) == []
 
 
@@ -324,9 +324,9 @@ def test_gaps_for_people_name_the_minutes_that_lack_and_their_causes(
     assert answer.exit_code == 1
     first, outage, unknown = answer.output.splitlines()
     assert first == "binance spot BTC/USDT ohlcv_1m 2023-03-24: degraded: complete: missing 82 [exchange_outage]"
-    assert outage.startswith("  2023-03-24 12:40–14:00: absent [exchange_outage]: known the matching engine stopped")
+    assert outage.startswith("  2023-03-24 12:40–14:00: missing [exchange_outage]: known the matching engine stopped")
     assert "source https://www.binance.com/en/blog/" in outage
-    assert unknown == "  2023-03-24 15:00–15:02: absent [unexplained]: symbols trading meanwhile 0"
+    assert unknown == "  2023-03-24 15:00–15:02: missing [unexplained]: symbols trading meanwhile 0"
 
 
 # ---- real files -------------------------------------------------------------------------------------------------------

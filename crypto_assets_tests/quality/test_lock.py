@@ -126,9 +126,9 @@ def test_days_that_were_never_collected_and_symbols_too_are_named(work: Workbenc
     work.entries = [entry("spot", ["ohlcv_1m"], [BTC, ETH], date(2023, 12, 30))]
     locked = lock(work, whole=True, last=date(2024, 1, 6))
     assert [(a.symbol, a.first, a.last, a.state, a.reason) for a in locked.absent if a.state == "absent"] == [
-        (BTC, date(2023, 12, 30), date(2023, 12, 31), "absent", "never collected"),
-        (BTC, date(2024, 1, 5), date(2024, 1, 6), "absent", "never collected"),
-        (ETH, date(2023, 12, 30), date(2024, 1, 6), "absent", "never collected"),
+        (BTC, date(2023, 12, 30), date(2023, 12, 31), "absent", "not collected yet"),
+        (BTC, date(2024, 1, 5), date(2024, 1, 6), "absent", "not collected yet"),
+        (ETH, date(2023, 12, 30), date(2024, 1, 6), "absent", "not collected yet"),
     ]
     every = {(file.symbol, file.day) for file in locked.files}
     every |= {

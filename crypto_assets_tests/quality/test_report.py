@@ -171,7 +171,7 @@ def test_the_page_says_what_the_facts_say_and_asks_no_network(filled, tmp_path):
         "Not complete: 7 of 60 days lack",
         "88.33 %",
         "53 of 60 days",
-        "2 missing, 2 never collected, 1 degraded, 1 corrected, 1 pending",
+        "2 missing, 2 not collected yet, 1 degraded, 1 corrected, 1 pending",
         f"{STORED * BARS_A_DAY - 20:,}",
         "of 104 that were run on stored days",
         "0.9979 1 of 50 days below the threshold 0.99",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from crypto_assets.model import State
 
-NEVER = "never collected"
+NEVER = "not collected yet"
 """A day that was asked for in collection.yaml and of which the ledger knows nothing."""
 
 STATES = (
@@ -34,7 +34,7 @@ STATE_TITLES: Mapping[str, str] = {
     "pending": "pending: not published yet",
     "corrected": "corrected: republished, not yet taken",
     "degraded": "degraded: stored, rows lack",
-    NEVER: "never collected",
+    NEVER: "not collected yet",
     "missing": "missing",
 }
 
@@ -49,6 +49,7 @@ KIND_STATES: Mapping[str, str] = {
     "upstream_bad_file": "degraded",
     "unexplained": "missing",
     "our_failure": "missing",
+    "not_collected": NEVER,
 }
 """Kinds of incidents (`collection.incidents`), in the order of STATES, and the state whose colour they have."""
 

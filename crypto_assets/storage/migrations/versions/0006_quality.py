@@ -48,7 +48,7 @@ _STATEMENTS = (
         dataset text,
         kind text NOT NULL CHECK (kind IN ('exchange_outage', 'illiquid', 'not_yet_published', 'delisted',
             'before_listing', 'upstream_absent_file', 'upstream_partial_file', 'upstream_bad_file', 'our_failure',
-            'unexplained')),
+            'not_collected', 'unexplained')),
         start_time timestamptz NOT NULL,
         end_time timestamptz NOT NULL CHECK (end_time > start_time),
         symbols text[] NOT NULL DEFAULT '{}',
@@ -85,6 +85,42 @@ _STATEMENTS = (
     CREATE VIEW collection.quality_now AS
     SELECT DISTINCT ON (exchange, market_type, symbol, dataset, day) *
     FROM collection.quality ORDER BY exchange, market_type, symbol, dataset, day, scored_at DESC
+    """,
+    f"""
+    CREATE TABLE collection.acknowledgements (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, {_PARTITION}
+        reason text NOT NULL,
+        by text NOT NULL,
+        at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        state text NOT NULL,
+        state_reason text NOT NULL,
+        cause text,
+        content_sha256 text,
+        source_etag text,
+        objects jsonb NOT NULL DEFAULT '{{}}',
+        withdrawn_at timestamptz,
+        withdrawn_because text
+    )
+    """,
+    "CREATE INDEX acknowledgements_day ON collection.acknowledgements (exchange, market_type, symbol, dataset, day, id)",
+    "COMMENT ON TABLE collection.acknowledgements IS 'Gaps that a person accepts, and what was known of them then.'",
+    "COMMENT ON COLUMN collection.acknowledgements.objects IS 'etags of the files of the day then; null: not published'",
+    # The last acknowledgement of each day, and why it no longer holds.
+    """
+    CREATE VIEW collection.acknowledgements_now AS
+    SELECT a.*, CASE
+        WHEN a.withdrawn_because IS NOT NULL THEN a.withdrawn_because
+        WHEN p.state IS DISTINCT FROM a.state THEN 'the day is ' || coalesce(p.state, 'unknown') || ' now, it was ' || a.state
+        WHEN p.content_sha256 IS DISTINCT FROM a.content_sha256 THEN 'its rows have changed'
+        WHEN p.source_etag IS DISTINCT FROM a.source_etag THEN 'the archive has published its file again'
+        ELSE (SELECT 'the archive has ' || CASE WHEN o.etag IS NULL THEN 'a' ELSE 'another' END || ' file now: ' || o.key
+            FROM jsonb_each_text(a.objects) AS o (key, etag)
+            JOIN collection.archive_objects t ON t.exchange = a.exchange AND t.key = o.key
+            WHERE t.etag IS DISTINCT FROM o.etag ORDER BY o.key LIMIT 1)
+        END AS withdrawn
+    FROM (SELECT DISTINCT ON (exchange, market_type, symbol, dataset, day) * FROM collection.acknowledgements
+        ORDER BY exchange, market_type, symbol, dataset, day, id DESC) a
+    LEFT JOIN collection.partitions p USING (exchange, market_type, symbol, dataset, day)
     """,
     "ALTER TABLE collection.archive_objects ADD COLUMN first_modified timestamptz",
     "UPDATE collection.archive_objects SET first_modified = last_modified",

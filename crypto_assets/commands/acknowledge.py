@@ -1,0 +1,128 @@
+"""`gaps acknowledge` and `gaps acknowledged`: days that somebody accepts as they are."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crypto_assets.commands.console import out
+from crypto_assets.commands.options import DAY, filters, load_configured, today, with_ledger
+from crypto_assets.tables import record_names
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from crypto_assets.collection.records.acknowledgements import Acknowledgement
+
+
+@click.command()
+@filters
+@click.option("--from", "first", type=DAY, required=True, help="First day, UTC, included.")
+@click.option("--to", "last", type=DAY, help="Last day, UTC, included; the first one by default.")
+@click.option("--reason", default="", help="Why the days are accepted; shown wherever they are.")
+@click.option("--by", help="Who accepts them; the user of this process by default.")
+@click.option("--withdraw", "withdrawn", is_flag=True, help="Withdraw the acknowledgement: the days count again.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each day.")
+def acknowledge(
+    first: date,
+    last: date | None,
+    reason: str,
+    by: str | None,
+    withdrawn: bool,
+    as_json: bool,
+    **filters: Any,
+) -> None:
+    """Accept gaps as they are: they no longer count, and nothing asks for them.
+
+    Name the symbol and the dataset. An acknowledgement ends by itself when the archive has another file of the day, or its
+    rows, state or cause change.
+    """
+    from crypto_assets import runs
+    from crypto_assets.collection.records.control import me
+    from crypto_assets.quality.acknowledged_gaps import acknowledge as keep
+    from crypto_assets.quality.acknowledged_gaps import withdraw_by_hand
+
+    for name in ("symbols", "datasets"):
+        if not filters[name]:
+            raise click.UsageError(f"expected --{name.removesuffix('s')}: name what you accept")
+    collection = load_configured()
+    selected = runs.select(collection, **filters)
+    until, who = last or first, by or me()
+    if withdrawn:
+        found = with_ledger(lambda ledger: withdraw_by_hand(ledger, selected, first, until, by=who, reason=reason))
+    else:
+        found = with_ledger(
+            lambda ledger: keep(ledger, collection, selected, first, until, reason=reason, by=who, today=today())
+        )
+    if as_json:
+        _print_json(found)
+        return
+    for one in found:
+        click.echo(f"{_place(one)}: {f'counts again, it was {one}' if withdrawn else one}")
+
+
+@click.command()
+@filters
+@click.option("--from", "first", type=DAY, help="Only days from this one on.")
+@click.option("--to", "last", type=DAY, help="Only days up to this one.")
+@click.option("--all", "everything", is_flag=True, help="Those too that were withdrawn.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each day.")
+def acknowledged(
+    market_type: str | None,
+    symbols: tuple[str, ...],
+    datasets: tuple[str, ...],
+    everything: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Show the gaps that somebody accepts: who, when and why."""
+    from crypto_assets.collection.records.acknowledgements import read_acknowledgements
+    from crypto_assets.commands.corrections import spellings
+
+    def read(ledger: Any) -> list[Acknowledgement]:
+        with ledger.transaction() as connection:
+            return read_acknowledgements(
+                connection,
+                market_type=market_type,
+                symbols=spellings(symbols),
+                datasets=datasets or None,
+                holding=not everything,
+                **given,
+            )
+
+    found = with_ledger(read)
+    if as_json:
+        _print_json(found)
+        return
+    for one in found:
+        click.echo(f"{_place(one)}: {one.state}: {one}")
+    if not found:
+        out.print("no gaps are acknowledged")
+
+
+def _place(one: Acknowledgement) -> str:
+    return f"{' '.join(record_names(one).values())} {one.day}"
+
+
+def _print_json(found: Sequence[Acknowledgement]) -> None:
+    click.echo(json.dumps([as_json_object(one) for one in found], indent=1))
+
+
+def as_json_object(one: Acknowledgement) -> dict[str, Any]:
+    """Return an acknowledgement as the command line and the API show it."""
+    return {
+        **record_names(one),
+        "day": str(one.day),
+        "state": one.state,
+        "cause": one.cause,
+        "reason": one.reason,
+        "by": one.by,
+        "at": one.at.isoformat(),
+        "withdrawn": one.withdrawn,
+    }
+
+
+SUBCOMMANDS = (acknowledge, acknowledged)

@@ -1,0 +1,167 @@
+"""Acknowledging gaps and withdrawing that: which days may be, and what is kept of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection as Some
+from collections.abc import Sequence
+from datetime import date
+from typing import TYPE_CHECKING
+
+from crypto_assets import exchanges
+from crypto_assets.collection.records.acknowledgements import (
+    Acknowledged,
+    Acknowledgement,
+    add_acknowledgements,
+    read_acknowledgements,
+    withdraw,
+    withdraw_outdated,
+)
+from crypto_assets.collection.records.gaps import Gap, gaps
+from crypto_assets.config import Collection, SeriesEntry
+from crypto_assets.errors import ConfigError
+from crypto_assets.model import Series, State, days_between
+from crypto_assets.quality.explaining import explain
+
+if TYPE_CHECKING:
+    from crypto_assets.collection.records.ledger import Ledger
+
+Pair = tuple[Series, str]
+
+_REFUSED_SHOWN = 3
+"""Days that a refusal names."""
+
+
+def acknowledge(
+    ledger: Ledger,
+    collection: Collection,
+    selected: Sequence[tuple[SeriesEntry, Some[Pair]]],
+    first: date,
+    last: date,
+    *,
+    reason: str,
+    by: str,
+    today: date,
+) -> list[Acknowledgement]:
+    """Acknowledge every day from first to last, both included, of some series and symbols; return what is kept.
+
+    All of them, or none: a day that is no gap is no matter for an acknowledgement.
+
+    Raises:
+        ConfigError: a day that is complete, still expected, not collected yet or outside the collection; or no reason.
+    """
+    if not reason.strip():
+        raise ConfigError("--reason: expected why these days are accepted, found nothing; write it in a few words")
+    if last < first:
+        raise ConfigError(f"--from {first} --to {last}: expected the first day before the last")
+    found: list[Gap] = []
+    refused: list[str] = []
+    for entry, pairs in selected:
+        mine = {
+            (gap.series, gap.symbol, gap.day): gap
+            for gap in gaps(collection, ledger, today, [entry], pairs=pairs, first=first, last=last)
+        }
+        for series, symbol in sorted(pairs):
+            for day in days_between(first, last):
+                gap = mine.get((series, symbol, day))
+                if why := _refusal(entry, day, gap, today):
+                    refused.append(f"{series} {symbol} {day} {why}")
+                elif gap is not None:
+                    found.append(gap)
+    if refused:
+        more = f", and {len(refused) - _REFUSED_SHOWN} more days" if len(refused) > _REFUSED_SHOWN else ""
+        raise ConfigError(
+            f"expected days that are gaps, found: {'; '.join(refused[:_REFUSED_SHOWN])}{more}. Nothing was acknowledged; "
+            "`crypto-assets gaps` shows the days that can be"
+        )
+    wanted = [
+        Acknowledged(
+            gap.series.exchange,
+            gap.series.market_type,
+            gap.symbol,
+            gap.series.dataset,
+            gap.day,
+            one.cause.kind.value,
+            _keys(gap.series, gap.symbol, gap.day),
+        )
+        for one in explain(ledger, found)
+        for gap in [one.gap]
+    ]
+    with ledger.transaction() as connection:
+        add_acknowledgements(connection, wanted, reason.strip(), by)
+    places = {(gap.series, gap.symbol) for gap in found}
+    return [one for one in _read(ledger, places, first, last) if one.holds]
+
+
+def _refusal(entry: SeriesEntry, day: date, gap: Gap | None, today: date) -> str:
+    """Return why a day cannot be acknowledged; empty where it can."""
+    if day < entry.start or entry.until(day) < day:
+        return f"is outside the collection ({entry.span})"
+    if day >= today:
+        return "has not ended"
+    if gap is None:
+        return "is complete"
+    if gap.state is None:
+        return "was not collected yet (`crypto-assets fill` collects it)"
+    if gap.state is State.PENDING:
+        return "is pending: the archive may still publish it"
+    return ""
+
+
+def _keys(series: Series, symbol: str, day: date) -> list[str]:
+    exchange = exchanges.get(series.exchange)
+    return [exchange.key(prefix, series, symbol, day) for prefix in exchange.prefixes(series, symbol)]
+
+
+def withdraw_by_hand(
+    ledger: Ledger, selected: Sequence[tuple[SeriesEntry, Some[Pair]]], first: date, last: date, *, by: str, reason: str
+) -> list[Acknowledgement]:
+    """Withdraw the acknowledgements of some days that hold; return these.
+
+    Raises:
+        ConfigError: none of them holds.
+    """
+    places = {pair for _, pairs in selected for pair in pairs}
+    found = [one for one in _read(ledger, places, first, last) if one.holds]
+    if not found:
+        raise ConfigError(
+            f"expected acknowledged days from {first} to {last}, found none; `crypto-assets gaps acknowledged` lists them"
+        )
+    with ledger.transaction() as connection:
+        withdraw(connection, found, f"{by} withdrew it" + (f": {reason.strip()}" if reason.strip() else ""))
+    return found
+
+
+def refresh_acknowledgements(
+    ledger: Ledger, collection: Collection, first: date, last: date, today: date
+) -> list[Acknowledgement]:
+    """End the acknowledgements that no longer hold: what was acknowledged has changed, or has another cause now.
+
+    Args:
+        first, last: days whose causes may have changed, both included.
+
+    Returns:
+        Those whose cause has changed.
+    """
+    with ledger.transaction() as connection:
+        withdraw_outdated(connection)
+        held = read_acknowledgements(connection, first=first, last=last, holding=True)
+    if not held:
+        return []
+    places = {(Series.named(one.exchange, one.market_type, one.dataset), one.symbol) for one in held}
+    days = min(one.day for one in held), max(one.day for one in held)
+    open_ = gaps(collection, ledger, today, pairs=places, first=days[0], last=days[1])
+    changed: dict[str, list[Acknowledgement]] = {}
+    for one in explain(ledger, [gap for gap in open_ if gap.acknowledged and gap.acknowledged.holds]):
+        known = one.gap.acknowledged
+        if known is not None and known.cause not in (None, one.cause.kind.value):
+            changed.setdefault(f"its cause is {one.cause.kind} now, it was {known.cause}", []).append(known)
+    with ledger.transaction() as connection:
+        for because, ones in changed.items():
+            withdraw(connection, ones, because)
+    return [one for ones in changed.values() for one in ones]
+
+
+def _read(ledger: Ledger, places: Some[Pair], first: date, last: date) -> list[Acknowledgement]:
+    with ledger.transaction() as connection:
+        found = read_acknowledgements(connection, first=first, last=last)
+    return [one for one in found if (Series.named(one.exchange, one.market_type, one.dataset), one.symbol) in places]
