@@ -150,7 +150,7 @@ def _entry_assets(collection: Collection, number: int, entry: SeriesEntry) -> dg
                         on_batch=reporter.checked,
                     )
                     tally = tally + validator.run(stored)
-            close_run(collection, lake.lake(), ledger, [*targets, *stored])
+            tally.revise(close_run(collection, lake.lake(), ledger, [*targets, *stored]))
         reporter.finish()
         # Nothing is yielded: Dagster would mark every day of the range as materialised, the bad ones too.
         yield from ()

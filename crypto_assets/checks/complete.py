@@ -30,6 +30,8 @@ _HOUR_US = 3_600_000_000
 _EDGE_FACTOR = 3
 """A day's edge may be silent three times as long as its longest silence inside, and an hour in any case."""
 
+_PLACES_SHOWN = 20
+
 _HIDDEN = 100
 _SILENCE_US = 60_000_000
 """Futures: so many ids at one place may be hidden, and more where trading goes on meanwhile."""
@@ -146,29 +148,42 @@ class _Trades:
         before = self._earliest - self._start
         after = self._start + self._length - self._latest
         allowed = max(_HOUR_US, _EDGE_FACTOR * self._longest)
-        evidence = {
+        evidence: dict[str, object] = {
             "silent_before_s": round(before / 1e6, 3),
             "silent_after_s": round(after / 1e6, 3),
             "longest_silence_inside_s": round(self._longest / 1e6, 3),
         }
-        absent, places = self._absent_ids()
+        absent, count, places = self._absent_ids()
         if absent:
-            evidence |= {"missing_ids": absent, "places": places}
+            evidence |= {"missing_ids": absent, "places": count, "id_gaps": places}
         return Finding(before <= allowed and after <= allowed and not absent, evidence)
 
-    def _absent_ids(self) -> tuple[int, int]:
-        """Return how many ids lack between the rows, in the order of the ids, and at how many places."""
+    def _absent_ids(self) -> tuple[int, int, list[str]]:
+        """Return how many ids are missing between the rows, at how many places, and the first of these.
+
+        A place is told by the rows beside it: `08:33:59–08:53:02: 14`.
+        """
         if not self._runs:
-            return 0, 0
+            return 0, 0, []
         first, last, begin, end = np.concatenate(self._runs, axis=1)
         if (np.diff(first) < 0).any():
             order = np.argsort(first, kind="stable")
             first, last, begin, end = first[order], last[order], begin[order], end[order]
         lacking = first[1:] - last[:-1] - 1
         if (lacking < 0).any():  # doubles, which `unique_key` reports: an id that was overwritten is no gap
-            return 0, 0
+            return 0, 0, []
         gaps = lacking > 0 if self._spot else (lacking > _HIDDEN) & (begin[1:] - end[:-1] >= _SILENCE_US)
-        return int(lacking[gaps].sum()), int(gaps.sum())
+        shown = np.flatnonzero(gaps)[:_PLACES_SHOWN]
+        places = [
+            f"{_time(end[n] - self._start)}–{_time(begin[n + 1] - self._start)}: {lacking[n]}" for n in shown.tolist()
+        ]
+        return int(lacking[gaps].sum()), int(gaps.sum()), places
+
+
+def _time(us: int) -> str:
+    """Return a time of day, rounded down to a second."""
+    seconds = int(us) // 1_000_000
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
 
 
 def _in_pieces(partition: Partition, series: Series) -> Fold:

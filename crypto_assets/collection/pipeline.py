@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import contextvars
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -37,10 +37,11 @@ from crypto_assets.collection.transport.http import Client
 from crypto_assets.collection.trouble import Patience
 from crypto_assets.config import Collection
 from crypto_assets.errors import CryptoAssetsError, Stopped
-from crypto_assets.model import COMPLETE_STATES, Outcome, State
+from crypto_assets.model import COMPLETE_STATES, Outcome, Partition, Series, State
 
 if TYPE_CHECKING:
     from crypto_assets.collection.records.ledger import Ledger
+    from crypto_assets.collection.storing.revising import Revised
     from crypto_assets.storage.lake import Lake
     from crypto_assets.storage.warehouse import Warehouse
 
@@ -73,6 +74,20 @@ class Tally:
                 self.stored_bytes += outcome.stored.size_bytes
             if outcome.state not in COMPLETE_STATES:
                 self.problems.append(replace(outcome, evidence={}, findings={}))
+
+    def revise(self, changed: Mapping[tuple[Series, Partition], Revised]) -> None:
+        """Count days as they are after all: an outage that was found at the end of the run explains what is missing."""
+        problems = []
+        for outcome in self.problems:
+            now = changed.get((outcome.series, outcome.partition))
+            if now is None:
+                problems.append(outcome)
+                continue
+            self.states[outcome.state] -= 1
+            self.states[now.state] = self.states.get(now.state, 0) + 1
+            if now.state not in COMPLETE_STATES:
+                problems.append(replace(outcome, state=now.state, reason=now.reason))
+        self.problems = problems
 
     @property
     def days(self) -> int:

@@ -17,7 +17,7 @@ from crypto_assets.errors import REFUSALS
 from crypto_assets.model import DAY, State
 from crypto_assets.quality.kinds import Kind
 from crypto_assets.quality.known_outages import KnownOutage
-from crypto_assets.quality.minutes import StoredDay, bits, covered, mask, moment, resolution, runs
+from crypto_assets.quality.minutes import StoredDay, bits, covered, mask, moment, resolution, runs, whole_bars
 from crypto_assets.quality.outages import JointSilence
 
 _HIDDEN_IDS = 100
@@ -212,13 +212,13 @@ class Market:
         for other in sorted(own, key=lambda other: other.dataset):
             if (resolution(other.dataset) or MINUTES) > step:
                 continue
-            if both := left & _whole_bars(other.traded, step):
+            if both := left & whole_bars(other.traded, step):
                 found.append((both, Cause(Kind.UPSTREAM_PARTIAL_FILE, {"traded_in": other.dataset})))
                 left &= ~both
         for incident in self._incidents:
             inside = covered(incident.start, incident.end, day)
             if step > 1:
-                inside = ~_whole_bars(~inside & mask(0, MINUTES), step)
+                inside = ~whole_bars(~inside & mask(0, MINUTES), step)
             if inside & left:
                 found.append((inside & left, incident.cause))
                 left &= ~inside
@@ -280,16 +280,6 @@ class Market:
                 if other.symbol != one.symbol and (resolution(other.dataset) or MINUTES) <= step and other.traded & span
             }
         )
-
-
-def _whole_bars(minutes: int, step: int) -> int:
-    """Return all minutes of the bars in which any minute is set."""
-    if step == 1:
-        return minutes
-    whole = 0
-    for first, end in runs(minutes):
-        whole |= mask(first // step * step, -(-end // step) * step)
-    return whole
 
 
 def _ids_between(before: StoredDay | None, after: StoredDay | None) -> int | None:

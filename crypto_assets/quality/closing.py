@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from crypto_assets.collection.days import Target
 from crypto_assets.collection.storing.comparing import Comparer, in_lake
 from crypto_assets.collection.storing.journal import Journal
-from crypto_assets.collection.storing.revising import Revision, revise
+from crypto_assets.collection.storing.revising import Revised, Revision, excusable, revise
 from crypto_assets.config import Collection
 from crypto_assets.errors import StoredDataError
-from crypto_assets.model import Partition, Series
+from crypto_assets.model import DAY, Partition, Series
+from crypto_assets.quality.acknowledged_gaps import refresh_acknowledgements
 from crypto_assets.quality.incidents import refresh_incidents
+from crypto_assets.quality.market_outages import read_outages
 from crypto_assets.quality.scorebook import refresh_scores
 from crypto_assets.storage.lake import symbol_folder
 
@@ -20,24 +23,54 @@ if TYPE_CHECKING:
     from crypto_assets.collection.records.ledger import Ledger
     from crypto_assets.storage.lake import Lake
 
+_BESIDE = 2 * DAY
+"""Days beside those of a run whose outages may change with them: a silence is judged by the days around it."""
+
 _AT_ONCE = 64
 """Days that are compared in one transaction."""
 
 
-def close_run(collection: Collection, lake: Lake, ledger: Ledger, targets: Sequence[Target]) -> None:
-    """Bring what depends on the days of a run up to date.
+def close_run(
+    collection: Collection, lake: Lake, ledger: Ledger, targets: Sequence[Target]
+) -> dict[tuple[Series, Partition], Revised]:
+    """Bring what depends on the days of a run up to date; return the days whose state has changed by that.
 
     Raises:
         PostgresUnavailable: the server does not answer; `crypto-assets validate` does the rest.
     """
     if not targets:
-        return
+        return {}
     compare_dependents(collection, lake, ledger, targets)
     first = min(target.days[0] for target in targets)
     last = max(target.days[-1] for target in targets)
+    changed: dict[tuple[Series, Partition], Revised] = {}
     for exchange, market_type in sorted({(t.series.exchange, t.series.market_type) for t in targets}):
         refresh_incidents(ledger, (exchange, market_type), first, last)
-    refresh_scores(ledger, collection, first, last, sorted({(t.series, t.symbol) for t in targets}))
+        changed |= excuse_days(lake, ledger, exchange, market_type, first - _BESIDE, last + _BESIDE)
+    pairs = {(t.series, t.symbol) for t in targets} | {(series, partition.symbol) for series, partition in changed}
+    days = [first, last, *(partition.day for _, partition in changed)]
+    refresh_scores(ledger, collection, min(days), max(days), sorted(pairs))
+    refresh_acknowledgements(ledger, collection, min(days), max(days), datetime.now(UTC).date())
+    return changed
+
+
+def excuse_days(
+    lake: Lake, ledger: Ledger, exchange: str, market_type: str, first: date, last: date
+) -> dict[tuple[Series, Partition], Revised]:
+    """Weigh the days of a market that miss rows against its outages as they are known now; return those that changed."""
+    with ledger.transaction() as connection:
+        reached = read_outages(connection, exchange, market_type, first, last)
+        first = min([first, *(one.start.date() for one in reached)])
+        last = max([last, *(one.end.date() for one in reached)])
+        wanted = excusable(connection, exchange, market_type, first, last)
+    changed: dict[tuple[Series, Partition], Revised] = {}
+    for series, revisions in wanted.items():
+        folders = sorted({symbol_folder(series, revision.partition.symbol) for revision in revisions})
+        with Journal(lake, ledger).alone(folders) as connection:
+            revised = revise(connection, series, revisions)
+            connection.commit()
+        changed |= {(series, partition): one for partition, one in revised.items() if one.changed}
+    return changed
 
 
 def compare_dependents(collection: Collection, lake: Lake, ledger: Ledger, targets: Sequence[Target]) -> int:

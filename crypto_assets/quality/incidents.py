@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
-import numpy as np
 import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
@@ -114,40 +113,6 @@ def read_incidents(
         ORDER BY exchange, market_type, start_time, kind, symbol NULLS FIRST, dataset LIMIT %s"""
     with connection.cursor(row_factory=class_row(Incident)) as cursor:
         return cursor.execute(query, [*given.values(), limit]).fetchall()
-
-
-def outage_minutes(
-    connection: psycopg.Connection[Any], exchange: str, market_type: str, day_first: date, day_last: date
-) -> dict[date, np.ndarray]:
-    """Return which minutes of each day lie wholly in an outage of the market, known or found: 1,440 booleans a day.
-
-    Only days that have some are in it; both days are included. An outage in the list that was never refreshed counts too.
-    """
-    spans = [
-        (incident.start_time, incident.end_time)
-        for incident in read_incidents(
-            connection,
-            exchange=exchange,
-            market_type=market_type,
-            kinds=[Kind.EXCHANGE_OUTAGE],
-            first=day_first,
-            last=day_last,
-        )
-    ]
-    spans += [
-        (one.start, one.end)
-        for one in known_outages(exchange, market_type, start_of(day_first), start_of(day_last + DAY))
-        if one.kind is Kind.EXCHANGE_OUTAGE
-    ]
-    found: dict[date, int] = {}
-    for start, end in spans:
-        for day in days_between(max(start.date(), day_first), min(end.date(), day_last)):
-            if minutes := covered(start, end, day):
-                found[day] = found.get(day, 0) | minutes
-    return {
-        day: np.unpackbits(np.frombuffer(minutes.to_bytes(MINUTES // 8, "big"), np.uint8)).astype(bool)
-        for day, minutes in sorted(found.items())
-    }
 
 
 def load_market(

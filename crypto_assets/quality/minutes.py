@@ -79,6 +79,16 @@ def runs(number: int) -> Iterator[tuple[int, int]]:
         number &= mask(end, MINUTES)
 
 
+def whole_bars(minutes: int, step: int) -> int:
+    """Return all minutes of the bars in which any minute is set; bars are `step` minutes long."""
+    if step == 1:
+        return minutes
+    whole = 0
+    for first, end in runs(minutes):
+        whole |= mask(first // step * step, -(-end // step) * step)
+    return whole
+
+
 def start_of(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
 

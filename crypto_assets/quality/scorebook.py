@@ -97,12 +97,12 @@ def refresh_scores(
 
     Args:
         pairs: some of the collection's series and symbols; all by default. Others are ignored.
-        outages: which minutes of an exchange's days are not expected; `crypto_assets.quality.incidents.outage_minutes` by
+        outages: which minutes of an exchange's days are not expected; `quality.market_outages.outage_minutes` by
             default.
         now: the instant that the scores are of; this one by default.
     """
     if outages is None:
-        from crypto_assets.quality.incidents import outage_minutes
+        from crypto_assets.quality.market_outages import outage_minutes
 
         outages = outage_minutes
     at = now or datetime.now(UTC)

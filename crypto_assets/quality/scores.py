@@ -150,7 +150,7 @@ def _bars(facts: Facts, finding: Mapping[str, Any], down: np.ndarray) -> float |
 def _trades(facts: Facts, finding: Mapping[str, Any], down: np.ndarray) -> float | None:
     """Return the lesser of two shares: of the ids, and of the day that does not lie before or after all trades."""
     names = {"complete", *_kinds(facts.series).seams} & facts.findings.keys()
-    lacking = sum(_count(facts.findings[name], "missing_ids") for name in names)
+    lacking = sum(_missing_ids(facts.findings[name]) for name in names)
     ids = facts.rows / (facts.rows + lacking) if facts.rows else None
     if finding.get("passed"):
         return ids
@@ -165,6 +165,12 @@ def _trades(facts: Facts, finding: Mapping[str, Any], down: np.ndarray) -> float
         lost[max(0, MINUTES - int(after // 60)) :] = True
     shares = [share for share in (ids, _share(lost, down)) if share is not None]
     return min(shares, default=None)
+
+
+def _missing_ids(finding: Mapping[str, Any]) -> int:
+    """Return how many ids are missing that no outage excuses."""
+    excused = sum(_count(one, "rows") for one in finding.get("outages", ()))
+    return max(0, _count(finding, "missing_ids") - excused)
 
 
 def _events(finding: Mapping[str, Any]) -> float:

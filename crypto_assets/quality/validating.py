@@ -27,7 +27,7 @@ from crypto_assets.collection.storing.comparing import Comparer, Pieces, asked_b
 from crypto_assets.collection.storing.delays import Delays
 from crypto_assets.collection.storing.journal import Journal
 from crypto_assets.collection.storing.near import read_near
-from crypto_assets.collection.storing.revising import STORED_FILE, Revision, revise, revise_beside
+from crypto_assets.collection.storing.revising import STORED_FILE, Revised, Revision, revise, revise_beside
 from crypto_assets.collection.storing.storer import OnBatch
 from crypto_assets.collection.storing.validation import Verdict, folds, validate, validate_pieces
 from crypto_assets.errors import Stopped, StoredDataError
@@ -38,7 +38,6 @@ from crypto_assets.model import (
     Partition,
     Series,
     SourceFile,
-    State,
     StoredFile,
 )
 from crypto_assets.quality.asking import Asker
@@ -205,9 +204,9 @@ class Validator:
         folders = sorted({symbol_folder(series, day.partition.symbol) for day in batch})
         # As one publishes: two who revise days of a symbol in another order would wait for each other.
         with self._journal.alone(folders) as connection:
-            states = revise(connection, series, revisions)
             profiles = [near.get(p.symbol, p.day) for p in partitions if found[p][0].profile is not None]
             write_profiles(connection, series, [profile for profile in profiles if profile is not None])
+            states = revise(connection, series, revisions)
             revise_beside(connection, series, near, partitions)
             connection.commit()
         return [
@@ -235,15 +234,22 @@ class Validator:
         asked = {} if self._asker is None else self._asker.findings(series, record, pieces)
         return asked_before(series, record.findings) | asked
 
-    def _outcome(
-        self, series: Series, day: _Read, findings: Mapping[str, Finding], state: tuple[State, str] | None
-    ) -> Outcome:
+    def _outcome(self, series: Series, day: _Read, findings: Mapping[str, Finding], now: Revised | None) -> Outcome:
         record = day.record
         stored = StoredFile(record.path or "", record.rows or 0, record.size_bytes or 0, record.content_sha256 or "")
-        if state is None:  # it was collected again meanwhile, and is as that found it
+        if now is None:  # it was collected again meanwhile, and is as that found it
             return Outcome(series, day.partition, record.state, record.reason, record.evidence, None, stored)
+        weighed = {name: now.findings.get(name, finding) for name, finding in findings.items()}
         return Outcome(
-            series, day.partition, *state, record.evidence, _source(record), stored, findings, unchanged=True
+            series,
+            day.partition,
+            now.state,
+            now.reason,
+            record.evidence,
+            _source(record),
+            stored,
+            weighed,
+            unchanged=True,
         )
 
 

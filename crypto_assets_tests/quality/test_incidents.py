@@ -20,8 +20,9 @@ from crypto_assets.collection.records.profiles import write_profiles
 from crypto_assets.config import SeriesEntry
 from crypto_assets.model import DAY, Outcome, Partition, Series, State, StoredFile
 from crypto_assets.quality.explaining import as_json, explain
-from crypto_assets.quality.incidents import Incident, outage_minutes, read_incidents, refresh_incidents
+from crypto_assets.quality.incidents import Incident, read_incidents, refresh_incidents
 from crypto_assets.quality.kinds import Kind
+from crypto_assets.quality.market_outages import outage_minutes
 from crypto_assets.quality.minutes import StoredDay, moment
 from crypto_assets.storage.migrations import migrate
 from crypto_assets_tests.quality.stored import days, flags, profile, published, published_5m, stored

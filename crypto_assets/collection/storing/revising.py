@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any
 
 import psycopg
@@ -15,6 +16,7 @@ from crypto_assets.collection.rest.days import words_of
 from crypto_assets.collection.storing.near import Near
 from crypto_assets.collection.storing.validation import blocking, degrading, in_words
 from crypto_assets.model import DAY, NOT_JUDGED, Finding, Partition, Series, State
+from crypto_assets.quality.excuses import EXCUSABLE, Excuses, excuse_in_words
 
 _REVISED = (State.AVAILABLE, State.DEGRADED, State.PROVISIONAL)
 """States of stored days that follow from their findings; a day that is `corrected` stays so until it is collected."""
@@ -37,10 +39,22 @@ class Revision:
     whole: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Revised:
+    """What a stored day is now; `changed` says that its state is another than before."""
+
+    state: State
+    reason: str
+    findings: Mapping[str, Finding]
+    changed: bool = False
+
+
 def revise(
     connection: psycopg.Connection[Any], series: Series, revisions: Sequence[Revision]
-) -> dict[Partition, tuple[State, str]]:
+) -> dict[Partition, Revised]:
     """Bring findings of stored days up to date, and the state and reason that follow; return these by partition.
+
+    What outages of the exchange excuse is weighed anew.
 
     Days that are stored in another file meanwhile are left alone, and so are their states. Where a check passes that failed
     or could not be judged, or the reverse, Dagster is to be told: the record counts as not reported.
@@ -51,24 +65,29 @@ def revise(
     keys = (series.exchange, series.market_type, series.dataset)
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(
-            """SELECT symbol, day, state, reason, evidence, source, content_sha256, findings FROM collection.partitions
+            """SELECT symbol, day, p.state, p.reason, p.evidence, p.source, p.content_sha256, p.findings,
+                f.first_time, f.last_time, f.absent
+            FROM collection.partitions p
             JOIN unnest(%s::text[], %s::date[]) AS wanted (symbol, day) USING (symbol, day)
-            WHERE (exchange, market_type, dataset) = (%s, %s, %s) AND path IS NOT NULL
-            ORDER BY symbol, day FOR UPDATE OF partitions""",
+            LEFT JOIN collection.profiles f USING (exchange, market_type, symbol, dataset, day, content_sha256)
+            WHERE (exchange, market_type, dataset) = (%s, %s, %s) AND p.path IS NOT NULL
+            ORDER BY symbol, day FOR UPDATE OF p""",
             ([p.symbol for p in wanted], [p.day for p in wanted], *keys),
         ).fetchall()
+    rows = [row for row in rows if row["content_sha256"] == wanted[Partition(row["symbol"], row["day"])].content_sha256]
+    excuses = Excuses.read(connection, series, [Partition(row["symbol"], row["day"]) for row in rows])
     changes: list[tuple[Any, ...]] = []
-    states: dict[Partition, tuple[State, str]] = {}
+    states: dict[Partition, Revised] = {}
     for row in rows:
         revision = wanted[Partition(row["symbol"], row["day"])]
-        if row["content_sha256"] != revision.content_sha256:
-            continue
         new = {name: stored_form(finding) for name, finding in revision.findings.items()}
         merged = new if revision.whole else row["findings"] | new
+        times = None if row["first_time"] is None else _Times(row["first_time"], row["last_time"], row["absent"])
+        weighed = excuses.weigh(revision.partition, from_stored(merged), times)
         # As they will be read back: numbers of other types and tuples are no change.
-        merged = json.loads(as_json(merged))
+        merged = json.loads(as_json({name: stored_form(finding) for name, finding in weighed.items()}))
         state, reason = _state(series, row, merged)
-        states[revision.partition] = state, reason
+        states[revision.partition] = Revised(state, reason, from_stored(merged), state is not State(row["state"]))
         if (merged, state, reason) != (row["findings"], State(row["state"]), row["reason"]):
             failed = failed_names(merged)
             before = (failed_names(row["findings"]), _open(row["findings"]), row["state"])
@@ -88,6 +107,15 @@ def revise(
     return states
 
 
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """Of the profile of a stored day, what excuses look at."""
+
+    first_time: datetime
+    last_time: datetime
+    absent: bytes | None
+
+
 def revise_beside(
     connection: psycopg.Connection[Any], series: Series, near: Near, partitions: Sequence[Partition]
 ) -> None:
@@ -103,6 +131,30 @@ def revise_beside(
     revise(connection, series, [revision for revision in revisions if revision.findings])
 
 
+def excusable(
+    connection: psycopg.Connection[Any], exchange: str, market_type: str, first: date, last: date
+) -> dict[Series, list[Revision]]:
+    """Return the stored days of a market that miss rows, as revisions that change nothing but what outages excuse of them.
+
+    Args:
+        first, last: days whose outages may have changed, both included.
+    """
+    rows = connection.execute(
+        """SELECT dataset, symbol, day, content_sha256 FROM collection.partitions
+        WHERE exchange = %s AND market_type = %s AND day BETWEEN %s AND %s AND path IS NOT NULL AND EXISTS (
+            SELECT FROM unnest(%s::text[]) AS name
+            WHERE findings -> name -> 'passed' = 'false' OR findings -> name ? 'outages')
+        ORDER BY dataset, symbol, day""",
+        (exchange, market_type, first, last, list(EXCUSABLE)),
+    ).fetchall()
+    found: dict[Series, list[Revision]] = {}
+    for dataset, symbol, day, sha256 in rows:
+        found.setdefault(Series.named(exchange, market_type, dataset), []).append(
+            Revision(Partition(symbol, day), sha256, {})
+        )
+    return found
+
+
 def _open(findings: Mapping[str, Mapping[str, Any]]) -> set[str]:
     return {name for name, kept in findings.items() if NOT_JUDGED in kept}
 
@@ -115,7 +167,7 @@ def _state(series: Series, row: Mapping[str, Any], stored: Mapping[str, Mapping[
     # Stored rows that break a rule of today stay where they are, and the day is not complete: `fill` collects it again.
     failed = [STORED_FILE] if STORED_FILE in findings else blocking(series, findings) + degrading(series, findings)
     reason, lacking = words_of(row["evidence"]) if row["source"] == "rest" else ("", "")
-    words = "; ".join(filter(None, [reason, lacking, in_words(failed, findings)]))
+    words = "; ".join(filter(None, [reason, lacking, in_words(failed, findings), excuse_in_words(findings)]))
     if failed or lacking:
         return State.DEGRADED, words
     return (State.PROVISIONAL if row["source"] == "rest" else State.AVAILABLE), words

@@ -19,6 +19,7 @@ from crypto_assets.collection.storing.validation import Verdict, blocking, degra
 from crypto_assets.config import Collection
 from crypto_assets.errors import InvalidRows
 from crypto_assets.model import Finding, Outcome, State, StoredFile
+from crypto_assets.quality.excuses import Excuses, excuse_in_words
 from crypto_assets.rows.versions import Correction
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Storer:
         """Validate, write and record one batch of days of one series; return what became of each."""
         started = time.perf_counter()
         series = batch[0].series
-        near = self._near(batch)
+        near, excuses = self._around(batch)
         verdicts = _validated(batch, near)
         fetched, batch = batch, [self._second(day, verdicts) for day in batch]
         # What came instead is judged like the others. (`fetched` stays, for verdicts are found by identity.)
@@ -68,9 +69,9 @@ class Storer:
         good: list[Day] = []
         for day in batch:
             if day.outcome is not None:
-                outcomes[id(day)] = day.outcome
+                outcomes[id(day)] = excuses.whole_day(day.outcome)
             elif id(day) not in verdicts:
-                outcomes[id(day)] = _no_rows(day)
+                outcomes[id(day)] = excuses.whole_day(_no_rows(day))
             elif wrong := blocking(series, verdicts[id(day)].findings):
                 outcomes[id(day)] = self._refuse(day, wrong, verdicts[id(day)].findings)
             else:
@@ -87,13 +88,14 @@ class Storer:
             beside: Mapping[str, Finding],
         ) -> Outcome:
             found = {**verdicts[id(day)].findings, **files.get(day.partition, {}), **compared[day.partition], **beside}
+            found = excuses.weigh(day.partition, found, day.profile)
             lacking = degrading(series, found)
             took = (time.perf_counter() - started) / len(batch)
             return Outcome(
                 series,
                 day.partition,
                 _state(day, lacking),
-                "; ".join(filter(None, [day.reason, day.lacking, in_words(lacking, found)])),
+                "; ".join(filter(None, [day.reason, day.lacking, in_words(lacking, found), excuse_in_words(found)])),
                 day.evidence,
                 day.source,
                 stored,
@@ -110,10 +112,12 @@ class Storer:
         self._on_batch(ordered, [day.rows if outcomes[id(day)].stored else None for day in batch])
         return ordered
 
-    def _near(self, batch: Sequence[Day]) -> Near:
+    def _around(self, batch: Sequence[Day]) -> tuple[Near, Excuses]:
+        """Return the stored days around a batch, and the outages that excuse what is missing in it."""
         partitions = [day.partition for day in batch if day.rows is not None]
         with self._ledger.transaction() as connection:
-            return read_near(connection, batch[0].series, partitions)
+            near = read_near(connection, batch[0].series, partitions)
+            return near, Excuses.read(connection, batch[0].series, [day.partition for day in batch])
 
     def _second(self, day: Day, verdicts: Mapping[int, Verdict]) -> Day:
         """Return a day of the archive whose rows are refused, or not there, as another source has it; others as they are."""

@@ -19,6 +19,7 @@ from crypto_assets.checks.contract import describe, violations
 from crypto_assets.collection.storing.near import Near
 from crypto_assets.collection.storing.profiling import ProfileFold, profile_of
 from crypto_assets.model import Finding, HistoryCheck, Partition, Profile, Series, Severity
+from crypto_assets.quality.excuses import unexplained_part
 from crypto_assets.rows.frames import to_check_frame
 
 if TYPE_CHECKING:
@@ -118,13 +119,23 @@ def degrading(series: Series, findings: Mapping[str, Finding]) -> list[str]:
 
 def in_words(names: Iterable[str], findings: Mapping[str, Finding]) -> str:
     """Return what some checks found, in one line: `complete: expected 1440, found 1437; …`. Rows are left out."""
-    return "; ".join(f"{name}: {_brief(findings[name])}" for name in names)
+    return "; ".join(f"{name}: {_brief(unexplained_part(findings[name]))}" for name in names)
+
+
+_ORDER = (
+    *("expected", "found", "missing", "spans"),
+    *("silent_before_s", "silent_after_s", "longest_silence_inside_s"),
+    *("ids_before", "ids_after", "missing_ids", "places", "id_gaps", "repeated_ids", "not_stored", "proven"),
+)
+"""Postgres keeps objects in an order of its own; a reason that is made anew of what is stored must stay as it was."""
 
 
 def _brief(finding: Finding) -> str:
+    rank = {name: place for place, name in enumerate(_ORDER)}
+    evidence = dict(sorted(finding.evidence.items(), key=lambda item: rank.get(item[0], len(rank))))
     return ", ".join(
         f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"
-        for name, value in finding.evidence.items()
+        for name, value in evidence.items()
         if not (isinstance(value, list) and value and isinstance(value[0], Mapping))
     )
 
