@@ -19,6 +19,7 @@ from crypto_assets.quality.kinds import Kind
 from crypto_assets.quality.known_outages import KnownOutage
 from crypto_assets.quality.minutes import StoredDay, bits, covered, mask, moment, resolution, runs, whole_bars
 from crypto_assets.quality.outages import JointSilence
+from crypto_assets.quality.silences import RareSilence, rare_silences
 
 _HIDDEN_IDS = 100
 """Futures hide internal and insurance trades (binance-public-data #190, #363, #378): fewer ids than this prove nothing."""
@@ -37,7 +38,10 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class MinuteSpan:
-    """Minutes [start, end) of one symbol and dataset that are silent, or `absent`: their bar is not there."""
+    """Minutes [start, end) of one symbol and dataset that are silent, or `absent`: their bar is missing.
+
+    `only_silent` says that no row is missing: the exchange's own bars or the ids of the trades show that nothing traded.
+    """
 
     symbol: str
     dataset: str
@@ -45,11 +49,12 @@ class MinuteSpan:
     end: datetime
     absent: bool
     cause: Cause
+    only_silent: bool = False
 
     @property
     def lacks_rows(self) -> bool:
-        """Whether rows are not there that should be, or may be: silence of a market or a symbol lacks none."""
-        return self.absent or self.cause.kind not in (Kind.EXCHANGE_OUTAGE, Kind.ILLIQUID)
+        """Whether rows are missing, or may be: a silence of a market or a symbol misses none."""
+        return self.absent or not (self.only_silent or self.cause.kind in (Kind.EXCHANGE_OUTAGE, Kind.ILLIQUID))
 
 
 # ---- days -------------------------------------------------------------------------------------------------------------
@@ -195,9 +200,21 @@ class Market:
         self._of_day: dict[date, list[StoredDay]] = defaultdict(list)
         for one in self._stored.values():
             self._of_day[one.day].append(one)
+        self._of_symbol: dict[str, list[StoredDay]] = defaultdict(list)
+        for one in self._stored.values():
+            self._of_symbol[one.symbol].append(one)
+        self._rare: dict[str, Mapping[date, Sequence[RareSilence]]] = {}
+        self._minutes_down: dict[date, int] = {}
         self._incidents = incidents
         self._cuts = cuts
         self._unlisted = unlisted
+
+    def rare(self, symbol: str, day: date) -> Sequence[RareSilence]:
+        """Return the silences of a symbol on a day that are rare by its own rates, whatever their cause."""
+        if symbol not in self._rare:
+            days = {one.day for one in self._of_symbol[symbol]}
+            self._rare[symbol] = rare_silences(self._of_symbol[symbol], {day: self._down(day) for day in days})
+        return self._rare[symbol].get(day, ())
 
     def spans(self, symbol: str, dataset: str, day: date) -> list[MinuteSpan]:
         """Return the silent and absent minutes of a day and why, by time; none for a day that is not stored."""
@@ -206,6 +223,7 @@ class Market:
         if one is None or step is None:
             return []
         found: list[tuple[int, Cause]] = []
+        quiet = 0
         left = one.untraded
 
         own = [other for other in self._of_day[day] if other.symbol == symbol and other.dataset != dataset]
@@ -226,9 +244,22 @@ class Market:
         for first, end in runs(left & absent):
             found.append((mask(first, end), self._absent(one, step, first, end)))
         for first, end in runs(left & ~absent):
-            found.append((mask(first, end), self._silent(one, step, first, end, own)))
+            cause = self._silent(one, step, first, end, own)
+            if cause.kind is Kind.ILLIQUID:
+                quiet |= mask(first, end)
+                found += self._silences(one, step, first, end, cause)
+            else:
+                found.append((mask(first, end), cause))
         made = [
-            MinuteSpan(symbol, dataset, moment(day, first), moment(day, end), bool(kind), cause)
+            MinuteSpan(
+                symbol,
+                dataset,
+                moment(day, first),
+                moment(day, end),
+                bool(kind),
+                cause,
+                not kind and bool(some & quiet),
+            )
             for minutes, cause in found
             for kind, some in ((1, minutes & absent), (0, minutes & ~absent))
             for first, end in runs(some)
@@ -269,6 +300,27 @@ class Market:
         elif lacking and self._numbered:
             return Cause(Kind.UNEXPLAINED, {"missing_ids_of_the_day": lacking})
         return Cause(Kind.ILLIQUID, {"missing_ids": lacking})
+
+    def _silences(self, one: StoredDay, step: int, first: int, end: int, ordinary: Cause) -> list[tuple[int, Cause]]:
+        """Return minutes in which nothing traded with their causes: rare ones have none that anybody knows."""
+        found, left = [], mask(first, end)
+        for rare in self.rare(one.symbol, one.day):
+            minutes = mask(rare.first, rare.end) & left
+            if minutes:
+                evidence = {"chance": rare.chance, "once_in_days": rare.once_in_days}
+                others = self._trading(one, step, rare.first, rare.end)
+                found.append((minutes, Cause(Kind.UNEXPLAINED, {**evidence, "symbols_trading_meanwhile": others})))
+                left &= ~minutes
+        return found + [(mask(a, b), ordinary) for a, b in runs(left)]
+
+    def _down(self, day: date) -> int:
+        """Return the minutes of a day that lie in incidents of the whole market."""
+        if day not in self._minutes_down:
+            minutes = 0
+            for incident in self._incidents:
+                minutes |= covered(incident.start, incident.end, day)
+            self._minutes_down[day] = minutes
+        return self._minutes_down[day]
 
     def _trading(self, one: StoredDay, step: int, first: int, end: int) -> int:
         """Return how many other symbols traded in some minutes, by bars that are no longer."""

@@ -26,23 +26,18 @@ from crypto_assets.quality.known_outages import KnownOutage, known_outages
 from crypto_assets.quality.minutes import (
     MINUTE,
     StoredDay,
-    bits,
     covered,
-    mask,
     read_minutes,
     resolution,
-    runs,
     start_of,
 )
-from crypto_assets.quality.outages import LEAST_TRADED, Rates, every, find_outages
+from crypto_assets.quality.outages import find_outages
 
 WORTH_MINUTES = 5
 """A span of one symbol that is shorter has no row of its own."""
 
-RARE = 1e-3
-"""A silence of a symbol has a row where the symbol's own rates give less than that many a day as long as it."""
-
-_DAYS_BESIDE = 2  # days on either side that are read too: a span may reach over midnight, and is judged by the next day
+_DAYS_BESIDE = 4
+"""Days on either side that are read too: a span may reach over midnight, and is judged by the days around it."""
 
 _CONTENT = ("end_time", "symbols", "evidence", "source", "reference")
 
@@ -230,36 +225,22 @@ def _made(
 
 
 def _worth_a_look(one: StoredDay, outages: int) -> bool:
-    """Return whether a day has spans that are worth a row, at small cost: most days have none."""
+    """Return whether a day has spans that may be worth a row, at small cost: most days have none."""
     untraded = one.untraded & ~outages
     long = untraded
     for n in range(1, WORTH_MINUTES):
         long &= untraded << n
         if not long:
             return False
-    if bits(one.absent) & untraded:
-        return True
-    longest = max(runs(untraded), key=lambda run: run[1] - run[0])
-    return _is_rare(one, *longest) or not one.is_bars
+    return True
 
 
 def _worth_a_row(one: StoredDay, span: MinuteSpan, finest: int) -> bool:
-    length = (span.end - span.start) // MINUTE
-    if length < WORTH_MINUTES:
+    if (span.end - span.start) // MINUTE < WORTH_MINUTES:
         return False
-    if span.absent or span.cause.kind is not Kind.ILLIQUID:
-        return True
-    first = (span.start - start_of(one.day)) // MINUTE
-    return resolution(one.dataset) == finest and _is_rare(one, first, first + length)
-
-
-def _is_rare(one: StoredDay, first: int, end: int) -> bool:
-    """Return whether a silence is rare by the symbol's own rates on that day, itself left out."""
-    step = resolution(one.dataset) or MINUTES
-    rates = Rates.counted(one.untraded, every(step) & ~mask(first, end), step)
-    steps = max(1, (end - first) // step)
-    expected = MINUTES / step * rates.silent * rates.stays ** (steps - 1)
-    return rates.traded >= LEAST_TRADED and expected < RARE
+    if span.only_silent:  # it is of the symbol, and shown once, by its finest bars or trades
+        return span.cause.kind is Kind.UNEXPLAINED and resolution(one.dataset) == finest
+    return span.absent or span.cause.kind is not Kind.ILLIQUID
 
 
 def _of_market(exchange: str, market_type: str, one: MarketIncident) -> Incident:
@@ -279,8 +260,8 @@ def _of_market(exchange: str, market_type: str, one: MarketIncident) -> Incident
 
 
 def _of_span(exchange: str, market_type: str, span: MinuteSpan) -> Incident:
-    """Return the row of a span; that nothing traded is of the symbol, that rows lack is of the dataset."""
-    dataset = span.dataset if span.absent or span.cause.kind is not Kind.ILLIQUID else None
+    """Return the row of a span; that nothing traded is of the symbol, that rows are missing is of the dataset."""
+    dataset = None if span.only_silent else span.dataset
     return Incident(
         exchange,
         market_type,

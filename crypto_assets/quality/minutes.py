@@ -69,6 +69,19 @@ def mask(first: int, end: int, length: int = MINUTES) -> int:
     return ((1 << (end - first)) - 1) << (length - end) if first < end else 0
 
 
+def every(step: int) -> int:
+    """Return every step-th minute of a day, the first included."""
+    return int(("1" + "0" * (step - 1)) * (MINUTES // step), 2)
+
+
+def joined(days: Iterable[int]) -> int:
+    """Return the minutes of days one after the other."""
+    whole = 0
+    for minutes in days:
+        whole = whole << MINUTES | minutes
+    return whole
+
+
 def runs(number: int) -> Iterator[tuple[int, int]]:
     """Yield the runs of set minutes of a day as (first, one after the last)."""
     while number:

@@ -1,34 +1,34 @@
 """Outages of a whole market: spans in which every stored symbol is silent, too long to be a coincidence.
 
-A symbol alone that does not trade is no news; many at once are. How often a symbol is silent, and how often it stays so for
-another minute, is counted in the day before, the day and the day after, and in the two hours on either side (nights and
-weekends are quieter), whichever is more; the span itself and other outages are left out. If symbols were silent
-independently of each other, a joint silence of k steps would begin, in a day of n steps, n * product over the symbols of
-P(silent) * P(stays)^(k-1) times. A span is an outage where that is below `CHANCE`. A bar that is not there counts as silent.
+A symbol alone that does not trade is no news (`silences` says when it is); many at once are. Each symbol counts by the finest
+bars or trades that it has, and only for minutes of which anything is known: hourly bars are witnesses too. How often a symbol
+is silent, and how often it stays so for another step, is counted in the day before, the day and the day after, and in the two
+hours on either side (nights and weekends are quieter), whichever is more; the span itself and other outages are left out. If
+symbols were silent independently of each other, a joint silence would begin, in a day of n steps, n * product over symbols of
+P(silent) * P(stays)^(k-1) times, where k counts the steps of the symbol that lie in the silence. A span is an outage where
+that is below `CHANCE`. A bar that is missing counts as silent.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 
 from crypto_assets.checks._minutes import MINUTES
 from crypto_assets.model import DAY
-from crypto_assets.quality.minutes import StoredDay, bits, mask, moment, resolution, runs
+from crypto_assets.quality.minutes import StoredDay, bits, every, joined, mask, moment, resolution, runs
+from crypto_assets.quality.rates import LEAST_TRADED, MOST_SILENT, Rates
 
 CHANCE = 1e-6
 """Joint silences that long in a day by coincidence: one in 2,700 years of a market. Fewer is an outage."""
 
 _BESIDE = 120  # minutes on either side of a span whose rates count on their own
 
-LEAST_TRADED = 20
-"""Steps that a symbol must have traded in, outside the span: one that hardly ever trades tells nothing by being silent."""
-
-_MOST_SILENT = 0.5
-"""A symbol that is silent more often than not tells nothing either: such silences are no chain of coincidences."""
+_TELLS = 0.1
+"""A symbol of which only longer bars are stored tells something by a silent bar where it has such less often than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +48,16 @@ class JointSilence:
 
 @dataclass(slots=True)
 class _MarketDay:
-    """The symbols of a day that can be compared minute by minute, and what was silent in all of them.
+    """The symbols of a day, each by its finest bars or trades: which minutes are silent, and of which anything is known.
 
-    `step` is the length in minutes of the coarsest bars among them. `shown` are minutes in which a bar without trades is
-    there, in some symbol.
+    `step` is the length in minutes of the finest of all; `joint` are minutes that are silent in every symbol that has
+    these, and in which no whole bar of another one traded. `shown` are minutes in which a bar without trades is there.
     """
 
     step: int
-    symbols: dict[str, int]
+    steps: dict[str, int]
+    silent: dict[str, int]
+    known: dict[str, int]
     joint: int = 0
     shown: int = 0
 
@@ -89,8 +91,8 @@ def find_outages(stored: Iterable[StoredDay]) -> list[JointSilence]:
         for run in held:
             for day, first, end in run.pieces:
                 left_out[day] |= mask(first, end)
-        chances = {run: _chance(run, days, left_out) for run in held}
-        still = [run for run in held if chances[run] < CHANCE]
+        judged = {run: _chance(run, days, left_out) for run in held}
+        still = [run for run in held if judged[run][0] < CHANCE]
         if len(still) == len(held):
             break
         held = still
@@ -98,7 +100,8 @@ def find_outages(stored: Iterable[StoredDay]) -> list[JointSilence]:
     for run in held:
         (first_day, first, _), (last_day, _, end) = run.pieces[0], run.pieces[-1]
         start, until = moment(first_day, first), moment(last_day, end)
-        found.append(JointSilence(start, until, run.symbols, chances[run], _is_cut(run, days)))
+        chance, symbols = judged[run]
+        found.append(JointSilence(start, until, symbols, chance, _is_cut(run, days)))
     return sorted(found, key=lambda one: one.start)
 
 
@@ -106,31 +109,49 @@ def _market_days(stored: Iterable[StoredDay]) -> dict[date, _MarketDay]:
     by_day: dict[date, dict[str, list[StoredDay]]] = defaultdict(lambda: defaultdict(list))
     for one in stored:
         by_day[one.day][one.symbol].append(one)
-    return {day: made for day, symbols in by_day.items() if (made := _market_day(symbols)) is not None}
+    return {day: _market_day(symbols) for day, symbols in by_day.items()}
 
 
-def _market_day(by_symbol: dict[str, list[StoredDay]]) -> _MarketDay | None:
-    """Return the day of the symbols with the finest minutes: at least two, and all others that are no coarser than these.
+def _market_day(by_symbol: dict[str, list[StoredDay]]) -> _MarketDay:
+    """Return the day of some symbols.
 
-    A bar that traded says nothing of each of its minutes, so an hourly bar would hide an outage of twenty minutes.
+    A bar that traded says nothing of each of its minutes, so an hourly bar would hide an outage of twenty minutes; one that
+    lies wholly in a silence of the others, and traded, refutes it all the same.
     """
-    finest = {symbol: min(resolution(one.dataset) or MINUTES for one in ones) for symbol, ones in by_symbol.items()}
-    if len(finest) < 2:
-        return None
-    step = sorted(finest.values())[1]
-    made = _MarketDay(step, {}, joint=mask(0, MINUTES))
+    steps = {symbol: min(resolution(one.dataset) or MINUTES for one in ones) for symbol, ones in by_symbol.items()}
+    made = _MarketDay(min(steps.values()), steps, {}, {}, joint=mask(0, MINUTES))
     for symbol, ones in by_symbol.items():
-        if finest[symbol] > step:
-            continue
-        untraded = mask(0, MINUTES)
+        silent, traded = mask(0, MINUTES), 0
         for one in ones:
-            if resolution(one.dataset) == finest[symbol]:
-                untraded &= one.untraded
-                if one.is_bars:
+            if resolution(one.dataset) == steps[symbol]:
+                silent &= one.untraded
+                traded |= one.traded
+                if one.is_bars and steps[symbol] == made.step:
                     made.shown |= bits(one.silent)
-        made.symbols[symbol] = untraded
-        made.joint &= untraded
+        made.silent[symbol] = silent & ~traded
+        made.known[symbol] = made.silent[symbol] | traded
+        if steps[symbol] == made.step:
+            # Of minutes that are not known (a day that is not over) a symbol says nothing.
+            made.joint &= made.silent[symbol] | ~made.known[symbol]
+    if len(steps) < 2 or not any(silent & made.joint for silent in made.silent.values()):
+        made.joint = 0
+    longer = [step for step in steps.values() if step > made.step]
+    if len(longer) == len(steps) - 1 and longer:
+        # One symbol alone has the finest bars: only a silence that holds a whole bar of another one has a witness.
+        long = [mask(first, end) for first, end in runs(made.joint) if end - first >= min(longer)]
+        made.joint = sum(long)
+    for symbol, step in steps.items():
+        if step > made.step and made.joint:
+            made.joint &= ~_whole_traded(made.joint, made.known[symbol] & ~made.silent[symbol], step)
     return made
+
+
+def _whole_traded(joint: int, traded: int, step: int) -> int:
+    """Return the minutes of the bars that traded and lie wholly in a joint silence."""
+    found = 0
+    for first, end in runs(joint):
+        found |= mask(-(-first // step) * step, end // step * step) & traded
+    return found
 
 
 def _runs(days: dict[date, _MarketDay]) -> list[_Run]:
@@ -139,10 +160,10 @@ def _runs(days: dict[date, _MarketDay]) -> list[_Run]:
     for day in sorted(days):
         market = days[day]
         for first, end in runs(market.joint):
-            run = _Run(((day, first, end),), tuple(sorted(market.symbols)), market.step)
+            run = _Run(((day, first, end),), tuple(sorted(market.silent)), market.step)
             before = found[-1] if first == 0 and found else None
             if before and before.pieces[-1][0] == day - DAY and before.pieces[-1][2] == MINUTES:
-                both = tuple(symbol for symbol in before.symbols if symbol in market.symbols)
+                both = tuple(symbol for symbol in before.symbols if symbol in market.silent)
                 if len(both) > 1:
                     found[-1] = _Run((*before.pieces, *run.pieces), both, max(before.step, run.step))
                     continue
@@ -150,63 +171,50 @@ def _runs(days: dict[date, _MarketDay]) -> list[_Run]:
     return found
 
 
-def _chance(run: _Run, days: dict[date, _MarketDay], left_out: dict[date, int]) -> float:
-    """Return how many joint silences as long as this one a day would have by coincidence; infinite if few tell."""
+def _chance(run: _Run, days: dict[date, _MarketDay], left_out: dict[date, int]) -> tuple[float, tuple[str, ...]]:
+    """Return how many joint silences as long as this one a day would have by coincidence, and the symbols that are silent.
+
+    Infinite where fewer than two symbols tell anything.
+    """
     first_day, last_day = run.pieces[0][0] - DAY, run.pieces[-1][0] + DAY
     window = [first_day + n * DAY for n in range((last_day - first_day).days + 1)]
     length = len(window) * MINUTES
-    span = _joined([sum(mask(a, b) for day, a, b in run.pieces if day == one) for one in window])
-    others = _joined([left_out.get(one, 0) for one in window])
+    span = joined([sum(mask(a, b) for day, a, b in run.pieces if day == one) for one in window])
+    others = joined([left_out.get(one, 0) for one in window])
     start = length - span.bit_length()
-    end = start + run.steps * run.step
-    beside = mask(max(0, start - _BESIDE), min(length, end + _BESIDE), length)
-    counts = _joined([every(run.step)] * len(window))
-    logarithm, telling = math.log(MINUTES // run.step), 0
+    beside = mask(max(0, start - _BESIDE), min(length, start + run.steps * run.step + _BESIDE), length)
+    logarithm, telling, silent_ones = math.log(MINUTES // run.step), 0, []
     for symbol in run.symbols:
-        markets = [days[day].symbols.get(symbol) if day in days else None for day in window]
-        silent = _joined([untraded or 0 for untraded in markets])
-        seen = _joined([0 if untraded is None else mask(0, MINUTES) for untraded in markets]) & counts & ~span
-        usual = Rates.counted(silent, seen, run.step)
-        if usual.traded < LEAST_TRADED or usual.silent > _MOST_SILENT:
+        markets = [days[day] if day in days and symbol in days[day].silent else None for day in window]
+        # Where a symbol is stored in bars of several lengths, days of other bars than in the span tell nothing of it.
+        step = max(days[day].steps[symbol] for day, _, _ in run.pieces if symbol in days[day].steps)
+        silent = joined([0 if market is None else market.silent[symbol] for market in markets])
+        known = [0 if m is None or m.steps[symbol] != step else m.known[symbol] for m in markets]
+        counts = joined([every(step)] * len(window))
+        seen = joined(known) & counts & ~span
+        usual = Rates.counted(silent, seen, step)
+        steps = (_whole(span, step, length) & silent & counts).bit_count()
+        most = _TELLS if step > run.step else MOST_SILENT
+        if not steps:
+            continue
+        silent_ones.append(symbol)
+        if usual.traded < LEAST_TRADED or usual.silent > most:
             continue
         seen &= ~others
-        rates = Rates.counted(silent, seen, run.step)
-        near = Rates.counted(silent, seen & beside, run.step)
+        rates = Rates.counted(silent, seen, step)
+        near = Rates.counted(silent, seen & beside, step)
         telling += 1
         logarithm += math.log(max(rates.silent, near.silent))
-        logarithm += (run.steps - 1) * math.log(max(rates.stays, near.stays))
-    return math.exp(max(logarithm, -700.0)) if telling > 1 else math.inf
+        logarithm += (steps - 1) * math.log(max(rates.stays, near.stays))
+    return (math.exp(max(logarithm, -700.0)) if telling > 1 else math.inf), tuple(silent_ones)
 
 
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """How often a step is silent, and a step after a silent one; of nothing seen a half (one of each is added)."""
-
-    traded: int
-    silent: float
-    stays: float
-
-    @classmethod
-    def counted(cls, silent: int, seen: int, step: int) -> Rates:
-        """Count the silent ones among the steps that are seen: bits at the first minute of each step."""
-        steps = seen.bit_count()
-        silences = (silent & seen).bit_count()
-        pairs = silent & seen & (seen << step)
-        stayed = (pairs & (silent << step)).bit_count()
-        return cls(steps - silences, (silences + 1) / (steps + 2), (stayed + 1) / (pairs.bit_count() + 2))
-
-
-def _joined(days: Sequence[int]) -> int:
-    """Return the minutes of days one after the other."""
-    joined = 0
-    for minutes in days:
-        joined = joined << MINUTES | minutes
-    return joined
-
-
-def every(step: int) -> int:
-    """Return every step-th minute of a day, the first included."""
-    return int(("1" + "0" * (step - 1)) * (MINUTES // step), 2)
+def _whole(span: int, step: int, length: int) -> int:
+    """Return the minutes of the bars that lie wholly in a span of `length` minutes."""
+    if step == 1:
+        return span
+    first, end = length - span.bit_length(), length - ((span & -span).bit_length() - 1)
+    return mask(-(-first // step) * step, end // step * step, length)
 
 
 def _is_cut(run: _Run, days: dict[date, _MarketDay]) -> bool:

@@ -72,5 +72,5 @@ def test_nothing_collected_yet_is_shown_as_that(postgres_url, tmp_path):
     with time_machine.travel(ledger_rows.NOW, tick=False):
         (event,) = Ticks(QUALITY, ledger_rows.collection(), str(tmp_path), postgres_url)()
     assert event.metadata["verdict"].value == "Not complete: 60 of 60 days lack"
-    assert event.metadata["days never collected"].value == 60
+    assert event.metadata["days not collected yet"].value == 60
     assert "score" not in event.metadata

@@ -197,11 +197,23 @@ def trades(silent: Spans = (), day: date = TODAY, **ids: int) -> StoredDay:
 
 
 def test_silence_between_trades_whose_ids_run_on_is_illiquid() -> None:
-    assert judged(trades([(700, 760)], missing_ids=0), dataset="trades") == [(700, 760, False, Kind.ILLIQUID)]
-    assert judged(trades([(700, 760)], missing_ids=9), dataset="trades") == [(700, 760, False, Kind.UNEXPLAINED)]
+    assert judged(trades([(700, 706)], missing_ids=0), dataset="trades") == [(700, 706, False, Kind.ILLIQUID)]
+    assert judged(trades([(700, 706)], missing_ids=9), dataset="trades") == [(700, 706, False, Kind.UNEXPLAINED)]
     # Futures hide ids every day.
-    hidden = judged(trades([(700, 760)], missing_ids=9), dataset="trades", market_type="linear")
-    assert hidden == [(700, 760, False, Kind.ILLIQUID)]
+    hidden = judged(trades([(700, 706)], missing_ids=9), dataset="trades", market_type="linear")
+    assert hidden == [(700, 706, False, Kind.ILLIQUID)]
+
+
+def test_a_silence_that_is_too_long_for_the_symbol_is_unexplained_and_misses_no_rows() -> None:
+    for one in (trades([(700, 760)], missing_ids=0), stored(BTC, TODAY, [(700, 760)], dataset="trades")):
+        (span,) = Market("spot", [one]).spans(BTC, "trades", TODAY)
+        assert shown([span]) == [(700, 760, False, Kind.UNEXPLAINED)]
+        assert (span.only_silent, span.lacks_rows) == (True, False)
+        assert span.cause.evidence["chance"] < 1e-9
+        assert span.cause.evidence["symbols_trading_meanwhile"] == 0
+    # Ids that are missing on the same day may be of just these minutes.
+    (span,) = Market("spot", [trades([(700, 760)], missing_ids=9)]).spans(BTC, "trades", TODAY)
+    assert (span.only_silent, span.lacks_rows, span.cause.evidence) == (False, True, {"missing_ids_of_the_day": 9})
 
 
 @pytest.mark.parametrize(
@@ -215,8 +227,13 @@ def test_silence_between_trades_whose_ids_run_on_is_illiquid() -> None:
 )
 def test_ids_over_midnight_tell_whether_a_file_was_cut(market_type: str, first_id: int, kind: Kind) -> None:
     yesterday = trades(day=TODAY - DAY, first_id=1, last_id=500)
-    today = trades([(0, 600)], first_id=first_id, last_id=9000, missing_ids=0)
-    assert judged(yesterday, today, dataset="trades", market_type=market_type) == [(0, 600, False, kind)]
+    today = trades([(0, 8)], first_id=first_id, last_id=9000, missing_ids=0)
+    assert judged(yesterday, today, dataset="trades", market_type=market_type) == [(0, 8, False, kind)]
+    # Ten hours without a trade are no thin trading of a busy symbol, and yet no row is missing where the ids run on.
+    longer = trades([(0, 600)], first_id=first_id, last_id=9000, missing_ids=0)
+    (span,) = Market(market_type, [yesterday, longer]).spans(BTC, "trades", TODAY)
+    assert span.cause.kind is (Kind.UNEXPLAINED if kind is Kind.ILLIQUID else kind)
+    assert span.lacks_rows is (kind is not Kind.ILLIQUID)
 
 
 def test_ids_after_midnight_tell_whether_the_end_was_cut() -> None:
@@ -229,7 +246,10 @@ def test_a_silent_edge_without_ids_beside_it_is_told_by_other_symbols() -> None:
     today = trades([(0, 1434)])
     assert judged(today, dataset="trades") == [(0, 1434, False, Kind.UNEXPLAINED)]
     assert judged(today, stored(ETH, TODAY), dataset="trades") == [(0, 1434, False, Kind.UPSTREAM_PARTIAL_FILE)]
-    assert judged(trades([(0, 60)]), stored(ETH, TODAY), dataset="trades") == [(0, 60, False, Kind.ILLIQUID)]
+    assert judged(trades([(0, 8)]), stored(ETH, TODAY), dataset="trades") == [(0, 8, False, Kind.ILLIQUID)]
+    hour = Market("spot", [trades([(0, 60)]), stored(ETH, TODAY)]).spans(BTC, "trades", TODAY)
+    assert shown(hour) == [(0, 60, False, Kind.UNEXPLAINED)]
+    assert (hour[0].lacks_rows, hour[0].cause.evidence["symbols_trading_meanwhile"]) == (False, 1)
 
 
 # ---- outages of a market ----------------------------------------------------------------------------------------------

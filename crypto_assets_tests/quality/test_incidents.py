@@ -154,8 +154,10 @@ def test_only_silences_that_are_rare_for_the_symbol_have_a_row(ledger: Ledger) -
         ],
     )
     (one,) = refresh_incidents(ledger, SPOT, FIRST, FIRST)
-    assert brief([one]) == [(Kind.ILLIQUID, BTC, "04 11:40", "04 12:20")]
+    assert brief([one]) == [(Kind.UNEXPLAINED, BTC, "04 11:40", "04 12:20")]
     assert one.dataset is None
+    assert one.evidence["chance"] < 1e-6
+    assert one.evidence["symbols_trading_meanwhile"] == 1
 
 
 def test_a_known_outage_is_kept_with_its_source_for_a_single_symbol(ledger: Ledger) -> None:
@@ -172,7 +174,7 @@ def test_a_known_outage_is_kept_with_its_source_for_a_single_symbol(ledger: Ledg
 def test_markets_do_not_mix(ledger: Ledger) -> None:
     keep(ledger, [stored(BTC, FIRST, silent=[(500, 520)])])
     keep(ledger, [stored("BTC/USDT:USDT", FIRST, silent=[(500, 520)])], LINEAR)
-    assert [one.kind for one in refresh_incidents(ledger, SPOT, FIRST, FIRST)] == [Kind.ILLIQUID]
+    assert [one.kind for one in refresh_incidents(ledger, SPOT, FIRST, FIRST)] == [Kind.UNEXPLAINED]
     assert [one.symbol for one in refresh_incidents(ledger, LINEAR, FIRST, FIRST)] == ["BTC/USDT:USDT"]
     assert len(kept(ledger)) == 2
 
@@ -186,12 +188,12 @@ def test_incidents_are_found_by_everything_that_is_given(ledger: Ledger) -> None
     def found(**given: Any) -> list[str]:
         return [f"{one.start_time:%d} {one.kind}" for one in kept(ledger, **given)]
 
-    assert found() == ["04 exchange_outage", "05 exchange_outage", "08 illiquid"]
-    assert found(first=FIRST + 2 * DAY) == ["05 exchange_outage", "08 illiquid"]
+    assert found() == ["04 exchange_outage", "05 exchange_outage", "08 unexplained"]
+    assert found(first=FIRST + 2 * DAY) == ["05 exchange_outage", "08 unexplained"]
     assert found(last=FIRST) == ["04 exchange_outage"]
     assert found(symbols=["X/USDT"]) == found(), "an outage of the market is one of the symbol too"
-    assert found(symbols=[BTC], kinds=[Kind.ILLIQUID]) == []
-    assert found(kinds=[Kind.ILLIQUID]) == ["08 illiquid"]
+    assert found(symbols=[BTC], kinds=[Kind.UNEXPLAINED]) == []
+    assert found(kinds=[Kind.UNEXPLAINED]) == ["08 unexplained"]
     assert (found(exchange="okx"), found(market_type="linear"), len(found(limit=1))) == ([], [], 1)
 
 

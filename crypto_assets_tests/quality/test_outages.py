@@ -74,6 +74,50 @@ def test_hourly_bars_do_not_hide_twenty_minutes_of_finer_ones() -> None:
     assert found(market({FIRST: [(500, 520)]}) + hourly) == [(moment(FIRST, 500), moment(FIRST, 520))]
 
 
+def coarse(spans: dict[date, Spans], dataset: str, symbol: str = "H/USDT", count: int = 3) -> list[StoredDay]:
+    return [stored(symbol, day, spans.get(day, ()), dataset=dataset) for day in days(FIRST - DAY, count + 1)]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "silence", "witness"), [("ohlcv_1h", (687, 840), (720, 840)), ("ohlcv_5m", (490, 564), (490, 560))]
+)
+def test_longer_bars_of_another_symbol_are_a_witness(
+    dataset: str, silence: tuple[int, int], witness: tuple[int, int]
+) -> None:
+    fine = market({FIRST: [silence]}, symbols=1)
+    (one,) = find_outages(fine + coarse({FIRST: [witness]}, dataset))
+    assert (one.start, one.end) == (moment(FIRST, silence[0]), moment(FIRST, silence[1]))
+    assert one.symbols == ("H/USDT", "S0/USDT")
+    assert found(fine) == []
+    assert found(fine + coarse({}, dataset)) == [], "it traded meanwhile"
+    short = market({FIRST: [(721, 779)]}, symbols=1)
+    assert found(short + coarse({}, "ohlcv_1h")) == [], "no whole bar lies in it"
+    often: dict[date, Spans] = {day: [(h * 60, h * 60 + 60) for h in range(0, 24, 3)] for day in days(FIRST - DAY, 4)}
+    assert found(market({FIRST: [(719, 781)]}, symbols=1) + coarse(often, "ohlcv_1h")) == [], "it is often silent"
+
+
+def test_a_long_bar_that_traded_refutes_a_silence_that_it_lies_in() -> None:
+    fine = market({FIRST: [(600, 900)]})
+    assert found(fine) == [(moment(FIRST, 600), moment(FIRST, 900))]
+    assert found(fine + coarse({FIRST: [(600, 720), (780, 900)]}, "ohlcv_1h")) == []
+    # A bar that reaches over the edge may have traded outside.
+    assert found(market({FIRST: [(630, 690)]}) + coarse({}, "ohlcv_1h")) == [(moment(FIRST, 630), moment(FIRST, 690))]
+
+
+def test_a_symbol_that_is_known_for_a_part_of_the_day_tells_of_that_part() -> None:
+    fine = market({FIRST: [(500, 600), (900, 1000)]}, symbols=1)
+    until_noon = stored("P/USDT", FIRST, silent=[(500, 600)])
+    object.__setattr__(until_noon, "last_time", moment(FIRST, 719))
+    assert found([*fine, until_noon]) == [(moment(FIRST, 500), moment(FIRST, 600))]
+    trading = stored("P/USDT", FIRST)
+    object.__setattr__(trading, "last_time", moment(FIRST, 719))
+    assert found([*fine, trading]) == []
+
+
+def test_a_whole_day_without_trades_in_any_symbol_is_an_outage() -> None:
+    assert found(market({FIRST: [(0, MINUTES)]})) == [(moment(FIRST, 0), moment(FIRST + DAY, 0))]
+
+
 def test_symbols_that_hardly_trade_tell_nothing() -> None:
     dead = [
         stored(f"{name}/USDT", day, silent=[(0, 700), (710, MINUTES)]) for name in "ABC" for day in days(FIRST - DAY, 3)
