@@ -52,6 +52,10 @@ class TransientError(CryptoAssetsError):
     """Trying again later can help."""
 
 
+CHECK_NETWORK = "check the network and the URLs in collection.yaml, then `crypto-assets fill`"
+"""What to do about a host that gives no answer."""
+
+
 class HostUnreachable(TransientError):
     """No connection, no answer in time, or a connection that was cut."""
 

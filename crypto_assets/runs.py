@@ -8,38 +8,25 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 from crypto_assets import errors
-from crypto_assets.config import Collection, SeriesEntry, settings
+from crypto_assets.config import Collection
 from crypto_assets.ending import ending_in_time
-from crypto_assets.errors import ConfigError
-from crypto_assets.model import Series
+from crypto_assets.errors import CHECK_NETWORK, ConfigError
+from crypto_assets.selection import Request
 
 POLL_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """Some symbols of one entry over consecutive days, both ends included.
+class Step:
+    """What was done since the last step: days and bytes stored; `paused` says why the run waits, if it does."""
 
-    `checks_only`: stored days are checked again and nothing is collected; `compare` names the sources that they are compared
-    with too (`crypto_assets.quality.asking.SOURCES`).
-    """
-
-    entry: SeriesEntry
-    pairs: tuple[tuple[Series, str], ...]
-    first: date
-    last: date
-    checks_only: bool = False
-    compare: tuple[str, ...] = ()
-
-    @property
-    def days(self) -> int:
-        """Partitions in all: symbols × days."""
-        return len(self.pairs) * ((self.last - self.first).days + 1)
+    days: int
+    size_bytes: int
+    paused: str = ""
 
 
 def use_dagster_home() -> Path:
@@ -58,12 +45,11 @@ def use_dagster_home() -> Path:
     return home
 
 
-def execute(collection: Collection, requests: Sequence[Request], progress: Callable[[int, str], None]) -> None:
+def execute(collection: Collection, requests: Sequence[Request], progress: Callable[[Step], None]) -> dict[str, str]:
     """Run each request as one Dagster run; what killed commands left behind in Dagster is mended first.
 
-    `progress` is called now and then with the days done since the last call, and with the reason while the run is paused.
-
-    What became of the days is in the ledger afterwards, also where a run failed.
+    An exchange whose hosts are found to be down by one run is not asked by the others. Returns its failure, by exchange.
+    What became of the days is in the ledger afterwards, also where a run failed. `progress` is called now and then.
 
     Raises:
         ConfigError: no dagster.yaml.
@@ -90,12 +76,15 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
     definition = repository.get_definition()
     # Half a million objects of imported modules live as long as the process; nobody need look through them again.
     gc.freeze()
+    down: dict[str, str] = {}
     with dg.DagsterInstance.get() as instance:
         ending_in_time(lambda: _cancel_mine(instance))
         end_dead_runs(instance)
         with Ledger(url) as ledger:
             report_unreported(instance, collection, ledger)
         for request in requests:
+            if request.entry.exchange in down:
+                continue
             keys = assets_of(collection, request.entry, request.pairs)
             job = definition.get_implicit_job_def_for_assets(keys)
             if job is None:
@@ -125,6 +114,42 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
             _raise_unexpected(result)
             if ending.is_set():  # between two runs Dagster lets a signal go unnoticed
                 raise KeyboardInterrupt
+            if not result.success and (failure := _host_down(url, result.run_id, request)):
+                down[request.entry.exchange] = failure
+    return down
+
+
+_IN_TROUBLE = """
+WITH mine AS (
+    SELECT coalesce(attempt_error, reason) AS problem, evidence->>'failure' AS failure,
+        evidence->>'error' IN ('HostUnreachable', 'CircuitOpen') OR attempt_error LIKE %(unreachable)s AS unreachable,
+        coalesce(attempt_error, reason) LIKE 'not tried:%%' AS given_up
+    FROM collection.partitions
+    WHERE run_id = %(run)s AND exchange = %(exchange)s AND market_type = %(market_type)s AND symbol = ANY(%(symbols)s)
+)
+SELECT failure, problem FROM mine
+WHERE (SELECT bool_or(given_up) OR bool_and(unreachable) FROM mine) AND (given_up OR unreachable)
+ORDER BY failure NULLS LAST, given_up LIMIT 1
+"""
+
+
+def _host_down(url: str, run_id: str, request: Request) -> str:
+    """Return the failure of the host that kept a run from its days, or "" where it was none, or some days came.
+
+    A long run says of the days that it gave up that it has not tried them; of a short one nothing came at all.
+    """
+    from crypto_assets.collection.records.database import Database
+
+    values = {
+        "run": run_id,
+        "exchange": request.entry.exchange,
+        "market_type": request.entry.market_type,
+        "symbols": sorted({symbol for _, symbol in request.pairs}),
+        "unreachable": f"%{CHECK_NETWORK}%",
+    }
+    with Database(url, connections=1) as database, database.transaction() as connection:
+        found = connection.execute(_IN_TROUBLE, values).fetchone()
+    return str(found[0] or found[1]) if found else ""
 
 
 def _cancel_mine(instance: Any) -> None:
@@ -170,7 +195,7 @@ def _raise_unexpected(result: Any) -> None:
 
 
 @contextlib.contextmanager
-def _watched(url: str, progress: Callable[[int, str], None]) -> Iterator[None]:
+def _watched(url: str, progress: Callable[[Step], None]) -> Iterator[None]:
     """Call `progress` as `execute` says with what the run that this process begins writes of itself, until the block ends."""
     from crypto_assets.collection.records.database import Database
     from crypto_assets.collection.records.progress import RunState, read_progress
@@ -178,7 +203,7 @@ def _watched(url: str, progress: Callable[[int, str], None]) -> Iterator[None]:
     done = threading.Event()
 
     def watch() -> None:
-        seen = 0
+        days = size_bytes = 0
         with Database(url, connections=1) as database:
             before = {run.run_id for run in mine(database)}
             ready.set()
@@ -186,8 +211,9 @@ def _watched(url: str, progress: Callable[[int, str], None]) -> Iterator[None]:
                 last = done.wait(POLL_S)
                 for run in mine(database):
                     if run.run_id not in before:
-                        progress(run.done - seen, run.reason if run.state is RunState.PAUSED else "")
-                        seen = run.done
+                        paused = run.reason if run.state is RunState.PAUSED else ""
+                        progress(Step(run.done - days, run.bytes - size_bytes, paused))
+                        days, size_bytes = run.done, run.bytes
                 if last:
                     return
 
@@ -205,147 +231,3 @@ def _watched(url: str, progress: Callable[[int, str], None]) -> Iterator[None]:
     finally:
         done.set()
         watcher.join(timeout=0.5)
-
-
-def select(
-    collection: Collection,
-    *,
-    exchange: str | None = None,
-    market_type: str | None = None,
-    symbols: Sequence[str] = (),
-    datasets: Sequence[str] = (),
-) -> list[tuple[SeriesEntry, tuple[tuple[Series, str], ...]]]:
-    """Return the entries, series and symbols of a collection that the filters leave; empty filters leave all.
-
-    Raises:
-        ConfigError: a filter that matches nothing, naming what there is.
-    """
-    from crypto_assets.model import path_symbol
-
-    known_datasets = {name for entry in collection.series for name in entry.datasets}
-    _require("--exchange", [exchange] if exchange else [], {entry.exchange for entry in collection.series})
-    _require("--market-type", [market_type] if market_type else [], {entry.market_type for entry in collection.series})
-    _require("--dataset", datasets, known_datasets)
-    # `BTC/USDT` means that pair in every market type, `BTC/USDT:USDT` only the contract.
-    wanted = {symbol.strip().upper().replace("/", "-") if ":" not in symbol else symbol.upper() for symbol in symbols}
-    there = {symbol for entry in collection.series for symbol in entry.symbols}
-    _require("--symbol", sorted(wanted), there | {path_symbol(symbol) for symbol in there})
-    result = []
-    for entry in collection.series:
-        if (exchange and entry.exchange != exchange) or (market_type and entry.market_type != market_type):
-            continue
-        pairs = tuple(
-            (series, symbol)
-            for series in entry.series
-            for symbol in entry.symbols
-            if (not wanted or path_symbol(symbol) in wanted or symbol in wanted)
-            and (not datasets or series.dataset in datasets)
-        )
-        if pairs:
-            result.append((entry, pairs))
-    if not result:
-        raise ConfigError(
-            f"{settings().config}: nothing there matches all the filters together; see `crypto-assets status`"
-        )
-    return result
-
-
-def _require(option: str, values: Sequence[str], known: set[str]) -> None:
-    from difflib import get_close_matches
-
-    for value in values:
-        if value not in known:
-            close = get_close_matches(value, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"there is: {', '.join(sorted(known)[:12])}"
-            raise ConfigError(f"{option} {value}: not in {settings().config}; {hint}")
-
-
-def yesterday(today: date) -> date:
-    return today - timedelta(days=1)
-
-
-def plan(
-    collection: Collection,
-    selected: Sequence[tuple[SeriesEntry, tuple[tuple[Series, str], ...]]],
-    first: date,
-    last: date,
-    today: date,
-) -> list[Request]:
-    """Return one request for each entry over the days from first to last; today only where REST is asked.
-
-    Days after an entry's end are left out.
-
-    Raises:
-        ConfigError: last before first, a day that has not ended, days before an entry's start, or after every entry's end.
-    """
-    if last < first:
-        raise ConfigError(f"--from {first} --to {last}: expected the first day before the last")
-    ends = [last if last < today or collection.asks_rest(entry) else yesterday(today) for entry, _ in selected]
-    if last > today or (last == today and today not in ends):
-        hint = (
-            "; only entries with `rest` and the exchange's own hosts, or a rest_url, have today"
-            if last == today
-            else ""
-        )
-        raise ConfigError(
-            f"--to {last}: the day has not ended in UTC; the last one that has is {yesterday(today)}{hint}"
-        )
-    requests = [
-        Request(entry, pairs, max(first, entry.start), entry.until(end))
-        for (entry, pairs), end in zip(selected, ends, strict=True)
-        if entry.until(end) >= max(first, entry.start)
-    ]
-    if not requests and all(entry.until(first) < first for entry, _ in selected):
-        early = ", ".join(f"{entry.exchange} {entry.market_type} {entry.span}" for entry, _ in selected)
-        raise ConfigError(f"--from {first}: {settings().config} ends earlier ({early}); set a later `end` there")
-    if not requests or any(first < entry.start for entry, _ in selected):
-        late = ", ".join(
-            f"{entry.exchange} {entry.market_type} from {entry.start}" for entry, _ in selected if first < entry.start
-        )
-        raise ConfigError(f"--from {first}: {settings().config} starts later ({late}); set an earlier `start` there")
-    return requests
-
-
-def check_symbols(collection: Collection, requests: Sequence[Request]) -> None:
-    """Ask the archive for every symbol that was never stored, so that a misspelt one is found before anything runs.
-
-    A host that does not answer is not an error here: the run will say so for each day.
-
-    Raises:
-        UnknownSymbol: the archive lists nothing for a symbol.
-    """
-    from crypto_assets import exchanges
-    from crypto_assets.collection.archive.locate import require_listed
-    from crypto_assets.collection.pool import DaemonPool
-    from crypto_assets.collection.records.control import ALL, Controls, of_exchange
-    from crypto_assets.collection.records.ledger import Ledger
-    from crypto_assets.collection.transport.http import Client
-    from crypto_assets.errors import HostRefused, HostUnreachable, ListingError
-    from crypto_assets.resources import PostgresResource
-
-    with Ledger(PostgresResource().resolved_url()) as ledger:
-        paused = {one.scope for one in Controls(ledger).read() if one.action == "pause"}
-        known = {
-            (record.exchange, record.market_type, record.symbol, record.dataset)
-            for record in ledger.summary()
-            if record.rows
-        }
-
-    def ask(pair: tuple[Series, str]) -> None:
-        series, symbol = pair
-        exchange = exchanges.get(series.exchange)
-        url = collection.urls(series.exchange).listing_url or exchange.listing_url
-        with contextlib.suppress(HostRefused, HostUnreachable, ListingError):
-            require_listed(client, exchange, url, series, symbol)
-
-    pairs = {
-        (series, symbol)
-        for request in requests
-        for series, symbol in request.pairs
-        if (series.exchange, series.market_type, symbol, series.dataset) not in known
-        and not paused & {ALL, of_exchange(series.exchange)}  # then the run waits too, and says so
-    }
-    # The run asks again, with patience: a host that is down must not be waited for twice.
-    with Client(timeout_s=10.0, attempts=1) as client, DaemonPool(8, "symbols") as pool:
-        for _ in pool.map(ask, sorted(pairs)):
-            pass

@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
 from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.model import Series, State
+from crypto_assets.model import Series, days_between, State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.lake import Lake
@@ -344,11 +344,9 @@ def test_the_command_ends_with_1_and_one_line_for_each_bad_day(run: Run) -> None
         for words in case.says:
             assert words in line
     degraded = max(run.bad) + timedelta(days=2)
-    assert lines[-1].startswith(
-        f"binance spot {BTC} ohlcv_1m {degraded}: degraded: complete: expected 1440, found 1439"
-    )
+    assert lines[-1].startswith(f"binance spot {BTC} ohlcv_1m {degraded}: partial: complete: expected 1440, found 1439")
     good = len(run.days) - len(CASES) - 1
-    assert f"{len(run.days)} days asked for: {good} available, 1 degraded, {len(CASES)} missing" in run.answer.out
+    assert f"{len(run.days)} days asked for: {good} available, 1 partial, {len(CASES)} missing" in run.answer.out
 
 
 def test_the_command_stores_every_good_day_and_nothing_of_the_bad_ones(run: Run) -> None:
@@ -415,23 +413,34 @@ def refusing_port() -> Iterator[int]:
     yield free_port()
 
 
-@pytest.mark.parametrize("port", [refusing_port, silent_port], ids=["refuses", "is silent"])
-def test_a_host_that_cannot_be_reached_is_one_reason_per_day_and_quick(
-    port: Callable[[], Any], postgres_url: str, tmp_path: Path
+@pytest.mark.parametrize(
+    ("port", "failure"),
+    [
+        (refusing_port, "127.0.0.1:{} refuses connections (nothing listens on that port)"),
+        (silent_port, "127.0.0.1:{}: no connection in time (it is down, or something on the way drops packets)"),
+    ],
+    ids=["refuses", "is silent"],
+)
+def test_a_host_that_cannot_be_reached_is_said_once_and_quickly_and_no_run_is_launched(
+    port: Callable[[], Any], failure: str, postgres_url: str, tmp_path: Path
 ) -> None:
     command = Command.at(tmp_path, postgres_url)
     with port() as number:
         command.configure(collection_of(f"http://127.0.0.1:{number}"))
         answer = command("collect", "--from", "2024-01-01", "--to", "2024-12-31", "--json")
+    failure = failure.format(number)
     assert answer.code == 1
     assert no_traceback(answer), answer
-    assert answer.json["states"] == {"missing": 366}
-    assert len(answer.json["problems"]) == 366
-    for problem in answer.json["problems"]:
-        assert problem["reason"].startswith(f"127.0.0.1:{number}: expected an answer, found ")
-        assert "check the network and the URLs in collection.yaml" in problem["reason"]
+    assert answer.message == f"error: {failure}; binance is not asked any more"
+    assert answer.json["states"] == {}
+    assert answer.json["unreachable"] == [{"exchange": "binance", "reason": failure}]
+    assert [(one["day"], one["state"], one["reason"]) for one in answer.json["problems"]] == [
+        (str(day), None, failure) for day in days_between(date(2024, 1, 1), date(2024, 12, 31))
+    ]
     assert files_in(tmp_path / "lake") == []
-    assert answer.took_s < 120, "20 s on an idle machine, where 366 days tried alone take half an hour"
+    with psycopg.connect(postgres_url) as connection:
+        assert connection.execute("SELECT count(*) FROM collection.progress").fetchone() == (0,)
+    assert answer.took_s < 60, "seconds on an idle machine"
 
 
 def test_a_silent_host_is_waited_for_once_whatever_the_number_of_days(work: Workbench) -> None:
@@ -443,8 +452,8 @@ def test_a_silent_host_is_waited_for_once_whatever_the_number_of_days(work: Work
     assert result.tally.states == {State.MISSING: 60}
     assert {problem.reason for problem in result.tally.problems} == {
         (
-            f"127.0.0.1:{number}: expected an answer, found timed out; check the network and the URLs in collection.yaml, "
-            "then `crypto-assets fill`"
+            f"127.0.0.1:{number}: no connection in time (it is down, or something on the way drops packets); "
+            "check the network and the URLs in collection.yaml, then `crypto-assets fill`"
         )
     }
 
@@ -453,7 +462,7 @@ def test_an_archive_that_goes_away_after_its_listing_costs_seconds_not_minutes(w
     work.archive_url = f"http://127.0.0.1:{free_port()}"
     result = work.collect(START, date(2024, 2, 29))
     assert result.tally.states == {State.MISSING: 60}
-    assert all("Connection refused" in problem.reason for problem in result.tally.problems)
+    assert all("refuses connections" in problem.reason for problem in result.tally.problems)
     work.archive_url = work.sandbox.archive_url
     assert work.collect(START, date(2024, 2, 29)).tally.states == {State.AVAILABLE: 60}
 
@@ -468,12 +477,11 @@ def test_html_in_place_of_the_listing_says_so_and_names_the_setting(postgres_url
         answer = command("collect", "--from", str(DAYS[0]), "--to", str(DAYS[-1]))
     assert answer.code == 1
     assert no_traceback(answer), answer
-    lines = [line for line in answer.out.splitlines() if ": missing: " in line]
-    assert len(lines) == 3
-    for line in lines:
-        assert f"{server.archive_url}/browser" in line
-        assert "expected S3 XML, found '<!DOCTYPE html>" in line
-        assert "check listing_url" in line
+    (line,) = [line for line in answer.out.splitlines() if ": missing: " in line]
+    assert line.startswith(f"binance spot {BTC} ohlcv_1m 2024-01-01 … 2024-01-03 (3 days): missing: ")
+    assert f"{server.archive_url}/browser" in line
+    assert "expected S3 XML, found '<!DOCTYPE html>" in line
+    assert "check listing_url" in line
 
 
 # ---- collection.yaml and arguments -----------------------------------------------------------------------------------
@@ -516,11 +524,17 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
         ["--from", "2024-01-05", "--to", "2024-01-04"],
         "--from 2024-01-05 --to 2024-01-04: expected the first day before the last",
     ),
-    "day to come": (["--from", "2024-01-05", "--to", "2999-01-01"], "--to 2999-01-01: the day has not ended in UTC"),
-    "before the start": (["--from", "2023-12-31", "--to", "2024-01-04"], "starts later"),
+    "days to come": (
+        ["--from", "2999-01-01", "--to", "2999-01-02"],
+        "--from 2999-01-01 --to 2999-01-02: no day is left; binance spot has nothing after today",
+    ),
+    "before the start": (
+        ["--from", "2010-01-01", "--to", "2010-01-04"],
+        "no day is left; binance spot starts on 2024-01-01",
+    ),
     "unknown symbol": (
         ["--from", "2024-01-01", "--to", "2024-01-02", "--symbol", "BTC/USDC"],
-        "--symbol BTC-USDC: not in",
+        "--symbol BTC/USDC: not in",
     ),
     "unknown dataset": (
         ["--from", "2024-01-01", "--to", "2024-01-02", "--dataset", "ohlcv_1n"],
@@ -543,20 +557,41 @@ def test_wrong_arguments_are_one_message_and_exit_code_2(plain: Command, name: s
         assert "did you mean BTC/USDT?" in answer.message or "did you mean BTC-USDT?" in answer.message
 
 
-def test_a_symbol_that_the_archive_does_not_list_is_one_message_and_exit_code_2(
+def test_a_symbol_that_the_exchange_does_not_know_does_not_stop_the_others(
     sandbox: SandboxServer, postgres_url: str, tmp_path: Path
 ) -> None:
     command = Command.at(tmp_path, postgres_url)
     content = collection_of(sandbox.archive_url)
     content["series"][0]["symbols"] = [BTC, "BTD/USDT"]
     command.configure(content)
-    answer = command("collect", "--from", "2024-01-01", "--to", "2024-01-02")
-    assert answer.code == 2
-    assert "the archive lists nothing for BTD/USDT" in answer.message
-    assert "did you mean BTCUSDT? Check `symbols` in collection.yaml" in answer.message
-    assert no_traceback(answer)
+    days = ("--from", "2024-01-01", "--to", "2024-01-02")
+    both = command("collect", *days, "--json")
+    assert both.code == 1
+    assert "the archive lists nothing for BTD/USDT" in both.message
+    assert "did you mean BTCUSDT? Check `symbols` in collection.yaml" in both.message
+    assert both.json["states"] == {"available": 2}
+    assert {(one["symbol"], one["state"]) for one in both.json["problems"]} == {("BTD/USDT", None)}
+    assert [one["symbol"] for one in both.json["unknown_symbols"]] == ["BTD/USDT"]
+    alone = command("collect", *days, "--symbol", "BTD/USDT")
+    assert (alone.code, alone.out) == (2, "")
+    assert "the archive lists nothing for BTD/USDT" in alone.message
+    assert no_traceback(alone)
     with Ledger(postgres_url) as ledger:
-        assert ledger.partitions() == []
+        assert {record.symbol for record in ledger.partitions()} == {BTC}
+
+
+def test_a_misspelt_symbol_option_does_not_stop_the_others(
+    sandbox: SandboxServer, postgres_url: str, tmp_path: Path
+) -> None:
+    command = Command.at(tmp_path, postgres_url)
+    command.configure(collection_of(sandbox.archive_url))
+    days = ("--from", "2024-01-01", "--to", "2024-01-01")
+    answer = command("collect", *days, "--symbol", "BTCUSDT", "--symbol", "btc-usdt", "--json")
+    assert answer.code == 1
+    assert "--symbol BTCUSDT: not in" in answer.message
+    assert answer.message.endswith("did you mean BTC/USDT?")
+    assert answer.json["states"] == {"available": 1}
+    assert len(answer.json["misspelt"]) == 1
 
 
 def test_debug_shows_where_an_error_was_raised(plain: Command) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from crypto_assets import runs
+from crypto_assets import selection
 from crypto_assets.collection.records.gaps import gaps
 from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.config import parse_collection
@@ -120,7 +120,8 @@ def test_a_run_of_today_is_provisional_and_reported_as_materialised(mine: projec
 
 def planned(collection: Any, last: date) -> list[tuple[str, date, date]]:
     selected = [(part, tuple((series, part.symbols[0]) for series in part.series)) for part in collection.series]
-    return [(r.entry.symbols[0], r.first, r.last) for r in runs.plan(collection, selected, START, last, TODAY)]
+    requests, _ = selection.clip(collection, selected, START, last, TODAY, with_today=True)
+    return [(request.entry.symbols[0], request.first, request.last) for request in requests]
 
 
 def test_today_may_be_asked_for_where_an_entry_has_rest() -> None:
@@ -135,19 +136,35 @@ def test_days_after_the_end_of_an_entry_are_not_asked_for() -> None:
     collection = collection_of(WITH_REST | {"end": START}, WITHOUT)
     assert planned(collection, yesterday) == [("BTC/USDT", START, START), ("ETH/USDT", START, yesterday)]
     (ended, _) = collection.series
-    with pytest.raises(ConfigError, match=rf"ends earlier \(binance spot from {START} to {START}\); set a later `end`"):
-        runs.plan(collection, [(ended, ())], yesterday, yesterday, TODAY)
+    with pytest.raises(
+        ConfigError, match=rf"no day is left; binance spot ohlcv_1m, ohlcv_1h, ohlcv_1d, trades ends on {START}"
+    ):
+        selection.clip(collection, [(ended, ())], yesterday, yesterday, TODAY)
 
 
 @pytest.mark.parametrize(
-    ("entries", "urls", "days"),
+    ("entries", "urls", "last", "why"),
     [
-        ([WITHOUT], {}, 0),
-        ([WITH_REST], {}, 1),
+        ([WITHOUT], {}, TODAY - timedelta(1), "is the last day that has ended in UTC"),
+        ([WITH_REST], {}, TODAY, "has nothing after today"),
         # Rows of two exchanges must not stand in one series.
-        ([WITH_REST], {"archive_url": "http://127.0.0.1:9"}, 0),
+        (
+            [WITH_REST],
+            {"archive_url": "http://127.0.0.1:9"},
+            TODAY - timedelta(1),
+            "is the last day that has ended in UTC",
+        ),
     ],
 )
-def test_what_nobody_has_yet_is_not_asked_for(entries: list[dict[str, Any]], urls: dict[str, str], days: int) -> None:
-    with pytest.raises(ConfigError, match=f"--to {TODAY + timedelta(days=days)}: the day has not ended in UTC"):
-        planned(collection_of(*entries, **urls), TODAY + timedelta(days=days))
+def test_what_nobody_has_yet_is_not_asked_for_and_said(
+    entries: list[dict[str, Any]], urls: dict[str, str], last: date, why: str
+) -> None:
+    collection = collection_of(*entries, **urls)
+    selected = selection.select(collection)
+    (request,), note = selection.clip(collection, selected, START, last + timedelta(1), TODAY, with_today=True)
+    assert (request.first, request.last) == (START, last)
+    assert note.startswith(f"--from {START} --to {last + timedelta(1)}: some of these days are left out: ")
+    assert why in note
+    assert selection.clip(collection, selected, START, last, TODAY, with_today=True)[1] == ""
+    with pytest.raises(ConfigError, match="no day is left"):
+        selection.clip(collection, selected, last + timedelta(1), last + timedelta(1), TODAY, with_today=True)

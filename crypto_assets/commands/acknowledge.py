@@ -40,7 +40,7 @@ def acknowledge(
     Name the symbol and the dataset. An acknowledgement ends by itself when the archive has another file of the day, or its
     rows, state or cause change.
     """
-    from crypto_assets import runs
+    from crypto_assets import selection
     from crypto_assets.collection.records.control import me
     from crypto_assets.quality.acknowledged_gaps import acknowledge as keep
     from crypto_assets.quality.acknowledged_gaps import withdraw_by_hand
@@ -49,7 +49,7 @@ def acknowledge(
         if not filters[name]:
             raise click.UsageError(f"expected --{name.removesuffix('s')}: name what you accept")
     collection = load_configured()
-    selected = runs.select(collection, **filters)
+    selected = selection.select(collection, **filters)
     until, who = last or first, by or me()
     if withdrawn:
         found = with_ledger(lambda ledger: withdraw_by_hand(ledger, selected, first, until, by=who, reason=reason))

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from crypto_assets.commands.console import err
+
 
 class _Day(click.ParamType):
     name = "day"
@@ -30,7 +32,11 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--exchange", help="Only this exchange."),
             click.option("--market-type", help="Only this market type: spot, linear, inverse."),
             click.option(
-                "--symbol", "symbols", multiple=True, help="Only this symbol, e.g. BTC/USDT; may be repeated."
+                "--symbol",
+                "symbols",
+                multiple=True,
+                help="Only this symbol; may be repeated. BTC/USDT (or btc-usdt) is that pair in every market type, "
+                "BTC/USDT:USDT only the contract.",
             ),
             click.option(
                 "--dataset", "datasets", multiple=True, help="Only this dataset, e.g. ohlcv_1m; may be repeated."
@@ -61,12 +67,29 @@ def with_ledger(use: Callable[[Any], Any]) -> Any:
 def gaps_by_entry(
     collection: Any, first: date | None, last: date | None, filters: dict[str, Any]
 ) -> list[tuple[Any, list[Any]]]:
-    """Return the gaps of each entry that the filters leave."""
-    from crypto_assets import runs
+    """Return the gaps of each entry that the filters leave; days that cannot be asked for are named on stderr.
+
+    Raises:
+        ConfigError: a filter that matches nothing, or no day is left.
+    """
+    from crypto_assets import selection
     from crypto_assets.collection.records.gaps import gaps as find
 
+    requests, note = selection.clip(collection, selection.select(collection, **filters), first, last, today())
+    if note:
+        err.print(f"note: {note}", markup=False)
+
     def of_entry(ledger: Any) -> Iterator[tuple[Any, list[Any]]]:
-        for entry, pairs in runs.select(collection, **filters):
-            yield entry, list(find(collection, ledger, today(), [entry], pairs=set(pairs), first=first, last=last))
+        for request in requests:
+            found = find(
+                collection,
+                ledger,
+                today(),
+                [request.entry],
+                pairs=set(request.pairs),
+                first=request.first,
+                last=request.last,
+            )
+            yield request.entry, list(found)
 
     return list(with_ledger(lambda ledger: list(of_entry(ledger))))

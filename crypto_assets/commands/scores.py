@@ -53,12 +53,12 @@ def quality(
     A score is the mean over days: one bad day of a year hides in `--by exchange`, not in `--by partition`.
     See docs/quality.md for what each score means.
     """
-    from crypto_assets import runs
+    from crypto_assets import selection
     from crypto_assets.quality import averages, scorebook
 
     collection = load_configured()
     threshold = collection.quality.threshold if below is None else below
-    pairs = [pair for _, of_entry in runs.select(collection, **filters) for pair in of_entry]
+    pairs = [pair for _, of_entry in selection.select(collection, **filters) for pair in of_entry]
     chosen = averages.Chosen(
         exchange=sorted({series.exchange for series, _ in pairs}),
         market_type=sorted({series.market_type for series, _ in pairs}),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from crypto_assets.commands.collect import report, run_all
+from crypto_assets.commands.collect import collect_all
 from crypto_assets.commands.console import err, out, without_password
 from crypto_assets.commands.options import load_configured, today
 
@@ -61,17 +61,16 @@ def up(port: int, api_port: int | None, with_demo: bool) -> None:
 @click.command()
 def demo() -> None:
     """Collect from the sandbox exchange, show what was stored and checked, exit."""
-    from crypto_assets import runs
+    from crypto_assets import selection
     from crypto_assets.config import settings
     from crypto_assets.demo import FIRST, LAST, demo_environment
     from crypto_assets.resources import PostgresResource
 
     with demo_environment():
         collection = load_configured()
-        requests = runs.plan(collection, runs.select(collection), FIRST, LAST, today())
+        requests, _ = selection.clip(collection, selection.select(collection), FIRST, LAST, today())
         out.print("A synthetic exchange runs on this machine; none of these prices is real.")
-        run_all(collection, requests)
-        code = report(requests, as_json=False)
+        code = collect_all(collection, requests, as_json=False)
         postgres = without_password(PostgresResource().resolved_url())
         out.print(f"Parquet   {settings().lake}\nPostgres  {postgres} (runs while it is used)")
         out.print("Look at it in the Dagster UI: [bold]crypto-assets up --demo[/bold]")

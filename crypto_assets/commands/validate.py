@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
 import click
 from rich.table import Table
 
-from crypto_assets.commands.collect import records_of, run_all
-from crypto_assets.commands.console import escape, out
+from crypto_assets.commands.console import err, escape, out
 from crypto_assets.commands.options import DAY, filters, load_configured, today, with_ledger
+from crypto_assets.commands.outcome import records_of
+from crypto_assets.commands.progress import progress
 from crypto_assets.model import COMPLETE_STATES, NOT_JUDGED
 from crypto_assets.tables import record_names
 
@@ -39,21 +41,19 @@ def validate(
 ) -> None:
     """Check stored days again with all checks, comparisons with other series included; nothing is collected.
 
-    Exit code 1 where a stored day is degraded: its file is damaged, its rows break a rule, or some lack.
+    Exit code 1 where a stored day is degraded: its file is damaged, its rows break a rule, or some are missing.
     """
-    from crypto_assets import runs
+    from crypto_assets import runs, selection
 
     collection = load_configured()
     compare = tuple(name for name, wanted in (("monthly", monthly), ("rest", rest)) if wanted)
-    requests = []
-    for entry, pairs in runs.select(collection, **filters):
-        begin, end = max(first or entry.start, entry.start), min(last or today(), today())
-        if not collection.asks_rest(entry) and end == today():
-            end = runs.yesterday(today())
-        end = entry.until(end)
-        if begin <= end:
-            requests.append(runs.Request(entry, pairs, begin, end, checks_only=True, compare=compare))
-    run_all(collection, requests, quiet=as_json, doing="checking")
+    selected = selection.select(collection, **filters)
+    clipped, note = selection.clip(collection, selected, first, last, today(), with_today=True)
+    if note:
+        err.print(f"note: {note}", markup=False)
+    requests = [replace(request, checks_only=True, compare=compare) for request in clipped]
+    with progress(sum(request.days for request in requests), as_json, "checking") as step:
+        runs.execute(collection, requests, step)
     found = [record for record in with_ledger(lambda ledger: records_of(ledger, requests)) if record.path is not None]
     counts, failed = _counted(found)
     problems = [record for record in found if record.state not in COMPLETE_STATES]

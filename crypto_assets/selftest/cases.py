@@ -78,12 +78,12 @@ _FILES = (
     Case("http-500", (f"http-500:{OBJECT}",), _one_of(MISSING), ("500",)),
     Case("http-503", (f"http-503:{OBJECT}",), _one_of(MISSING), ("503",)),
     # The connection fails; where bytes come, asking for the rest of them may well succeed.
-    Case("truncated", (f"truncated:{FILE}",), _one_of(MISSING, AVAILABLE), ("expected",)),
+    Case("truncated", (f"truncated:{FILE}",), _one_of(MISSING, AVAILABLE), ("the connection was cut",)),
     Case("truncated-silently", (f"truncated-silently:{FILE}",), _one_of(MISSING), ("sha256", "bytes")),
-    Case("cut", (f"cut:{FILE}",), _one_of(MISSING, AVAILABLE), ("expected",)),
-    Case("reset", (f"reset:{OBJECT}",), _one_of(MISSING), ("expected an answer",)),
-    Case("drip", (f"drip:{FILE}",), _one_of(MISSING, AVAILABLE), ("expected",)),
-    Case("hang", (f"hang:{OBJECT}",), _one_of(MISSING), ("expected an answer",)),
+    Case("cut", (f"cut:{FILE}",), _one_of(MISSING, AVAILABLE), ("the connection was cut",)),
+    Case("reset", (f"reset:{OBJECT}",), _one_of(MISSING), ("the connection was cut",)),
+    Case("drip", (f"drip:{FILE}",), _one_of(MISSING, AVAILABLE), ("no whole answer",)),
+    Case("hang", (f"hang:{OBJECT}",), _one_of(MISSING), ("no answer within",)),
     # The same, once: the run itself must get over it.
     *(
         Case(f"{name}, once", (f"{name}:{ONCE}",), _one_of(AVAILABLE))
@@ -154,8 +154,8 @@ _LISTINGS = (
             ("http-503", "503"),
             ("html", "expected S3 XML"),
             ("cut-xml", "expected S3 XML"),
-            ("reset", "expected an answer"),
-            ("hang", "expected an answer"),
+            ("reset", "the connection was cut"),
+            ("hang", "no answer within"),
         )
     ),
     Case("http-503, listing, once", (f"http-503:{LISTING}:1:each=true",), _one_of(AVAILABLE), first=DAYS[0]),
@@ -168,7 +168,7 @@ _LISTINGS = (
         (),
         DAYS[1],
     ),
-    Case("host down", (), _one_of(MISSING), ("expected an answer",), DAYS[0], down=True),
+    Case("host down", (), _one_of(MISSING), ("refuses connections",), DAYS[0], down=True),
     Case(
         "outage",
         ("outage:start=2024-01-02T08:end=2024-01-02T11",),
@@ -192,8 +192,8 @@ _REST = (
     _rest("http-500", "http-500:*:kinds=rest", "500", MISSING, PENDING),
     _rest("html", "html:*:kinds=rest", "expected", MISSING, PENDING),
     _rest("truncated-silently", "truncated-silently:*:kinds=rest", "expected", MISSING, PENDING),
-    _rest("cut", "cut:*:kinds=rest", "expected", MISSING, PENDING),
-    _rest("hang", "hang:*:kinds=rest", "expected", MISSING, PENDING),
+    _rest("cut", "cut:*:kinds=rest", "the connection was cut", MISSING, PENDING),
+    _rest("hang", "hang:*:kinds=rest", "no answer within", MISSING, PENDING),
     _rest("http-503, once", "http-503:*:1:each=true:kinds=rest", "REST", PROVISIONAL),
     Case(
         "outage, REST",

@@ -195,7 +195,7 @@ class Guard:
         probed = f"at {_clock(left)}" if left > 0 else "now by another request"
         retry_at = datetime.now(UTC) + timedelta(seconds=max(left, 0.0))
         raise CircuitOpen(
-            f"{key.host}: expected an answer, found {breaker.failures} failures in a row, the last: {breaker.last_error}; "
+            f"{key.host} has failed {breaker.failures} times in a row, the last: {breaker.last_error}; "
             f"it is not asked until a probe succeeds, the next {probed}; then `crypto-assets fill`",
             host=key.host,
             failures=breaker.failures,

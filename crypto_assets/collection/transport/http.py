@@ -23,7 +23,9 @@ from crypto_assets.collection.transport.body import Body, BrokenRange, Pace, Too
 from crypto_assets.collection.transport.concurrency import Slots
 from crypto_assets.collection.transport.network import Network
 from crypto_assets.collection.transport.retry import Retry, WaitUntil, asked_wait_s, backoff_s, decide
+from crypto_assets.collection.transport.unreachable import failure_text, proxy_of
 from crypto_assets.errors import (
+    CHECK_NETWORK,
     CircuitOpen,
     CryptoAssetsError,
     HostRefused,
@@ -311,18 +313,14 @@ class Client:
         )
 
     def _unreachable_error(self, asked: _Asked, error: Exception, *, answered: bool) -> HostUnreachable:
-        reason = str(error) or type(error).__name__
-        found = HostUnreachable(
-            f"{asked.host}: expected an answer, found {reason}; check the network and the URLs in collection.yaml, "
-            "then `crypto-assets fill`",
-            host=asked.host,
-        )
+        failure = failure_text(asked.host, error, proxy_of(self._client, asked.url), self._timeout_s)
+        found = HostUnreachable(f"{failure}; {CHECK_NETWORK}", host=asked.host, failure=failure)
         if asked.permit is not None and self._guard is not None:
             if answered:
                 self._abandon(asked.permit)
             else:
                 arrived = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-                self._guard.failed(asked.permit, f"{asked.host}: {reason}", arrived=arrived)
+                self._guard.failed(asked.permit, failure, arrived=arrived)
         return found
 
     def _abandon(self, permit: Permit | None) -> None:

@@ -95,7 +95,7 @@ class Network(httpcore.NetworkBackend):
                 sock.close()
         if isinstance(error, TimeoutError):
             raise httpcore.ConnectTimeout("timed out") from error
-        raise httpcore.ConnectError(str(error) or "no address") from error
+        raise _because(error or OSError("no address"))
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -143,8 +143,15 @@ class Network(httpcore.NetworkBackend):
             if deadline is not None and time.monotonic() > deadline:
                 raise httpcore.ConnectTimeout(f"{host}: the name was not resolved in time")
         if failures:
-            raise httpcore.ConnectError(str(failures[0])) from failures[0]
+            raise _because(failures[0])
         return found
+
+
+def _because(error: OSError) -> httpcore.ConnectError:
+    """Return httpcore's error for one of the system; httpcore drops its cause on the way, but not its context."""
+    found = httpcore.ConnectError(str(error))
+    found.__context__ = error
+    return found
 
 
 class Stream(httpcore.NetworkStream):

@@ -188,7 +188,7 @@ def test_an_answer_that_is_cut_is_tried_again(serve, client, no_waits):
 
 def test_an_answer_that_is_always_cut_ends_as_unreachable(client, no_waits):
     with raw_server(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nshort") as (url, connections):
-        with pytest.raises(HostUnreachable, match="expected an answer, found peer closed connection") as caught:
+        with pytest.raises(HostUnreachable, match=r"was cut before the whole answer came \(peer closed") as caught:
             client.get(f"{url}/a")
         assert len(connections) == 4
         assert caught.value.evidence["host"] == url.removeprefix("http://")
@@ -215,7 +215,7 @@ def test_files_that_are_always_cut_do_not_close_the_host_for_the_others(serve, c
 @pytest.mark.parametrize("answer", [b"", b"220 smtp.example.com ESMTP\r\n", b"HTTP/1.1 xyz\r\n\r\n"])
 def test_a_host_that_does_not_speak_http_is_unreachable(client, no_waits, answer):
     with raw_server(answer) as (url, connections):
-        with pytest.raises(HostUnreachable, match="expected an answer, found "):
+        with pytest.raises(HostUnreachable, match="the connection was cut before the whole answer came "):
             client.get(f"{url}/a")
         assert len(connections) == 4
 
@@ -223,7 +223,7 @@ def test_a_host_that_does_not_speak_http_is_unreachable(client, no_waits, answer
 def test_a_host_that_never_answers_is_unreachable(no_waits):
     with socket.create_server(("127.0.0.1", 0)) as silent, Client(timeout_s=0.1) as client:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/a"
-        with pytest.raises(HostUnreachable, match="expected an answer, found timed out"):
+        with pytest.raises(HostUnreachable, match=r"no answer within 0\.1 s"):
             client.get(url)
 
 
@@ -237,7 +237,7 @@ def test_after_three_requests_that_reached_no_host_the_next_fails_at_once_with_t
             client.get(url)
         durations.append(time.monotonic() - begun)
         messages.append(str(caught.value))
-    assert messages[0].startswith(f"127.0.0.1:{closed_port}: expected an answer, found ")
+    assert messages[0].startswith(f"127.0.0.1:{closed_port} refuses connections (nothing listens on that port); ")
     assert "check the network and the URLs in collection.yaml" in messages[0]
     assert messages[3] == messages[2]
     assert durations[3] < min(durations[:2])
@@ -281,7 +281,7 @@ def test_redirects_without_end_are_a_failure_of_the_host(serve, client, no_waits
         return RedirectResponse("/again")
 
     server = serve(answer)
-    with pytest.raises(TransientError, match="expected an answer, found Exceeded maximum allowed redirects"):
+    with pytest.raises(TransientError, match="it redirects without end"):
         client.get(f"{server.url}/a")
 
 
@@ -296,7 +296,7 @@ def test_a_body_that_is_not_what_its_encoding_says_is_a_failure_of_the_host(serv
     async def answer(request):
         return PlainTextResponse("not gzip", headers={"content-encoding": "gzip"})
 
-    with pytest.raises(TransientError, match="expected an answer, found "):
+    with pytest.raises(TransientError, match="the answer is not what its content-encoding says"):
         client.get(f"{serve(answer).url}/a")
 
 
