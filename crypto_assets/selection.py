@@ -163,7 +163,7 @@ def clip(
     asked. None stands for the first or last of these.
 
     Raises:
-        ConfigError: last before first, or no day is left.
+        ConfigError: last before first, or no day is left of those that are given.
     """
     if first and last and last < first:
         raise ConfigError(f"--from {first} --to {last}: expected the first day before the last")
@@ -187,8 +187,8 @@ def clip(
             kept.append(Request(entry, pairs, begin, end))
     asked = " ".join(f"{option} {day}" for option, day in (("--from", first), ("--to", last)) if day)
     why = "; ".join(dict.fromkeys(left_out))
-    if not kept:
-        raise ConfigError(f"{asked or settings().config}: no day is left; {why or _spans(selected, today)}")
+    if not kept and asked:
+        raise ConfigError(f"{asked}: no day is left; {why or _spans(selected, today)}")
     return kept, f"{asked}: some of these days are left out: {why}" if why else ""
 
 

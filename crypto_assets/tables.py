@@ -1,11 +1,13 @@
-"""Coverage as tables for people and as JSON for programs. Used by the command line."""
+"""Coverage as tables for people and as JSON for programs. Used by the command line and the API."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
 
-from crypto_assets.model import NOT_JUDGED, path_symbol
+from crypto_assets.collection.records.coverage import Coverage
+from crypto_assets.model import NOT_JUDGED, State, path_symbol
 
 
 def names(series: Any, symbol: str) -> dict[str, str]:
@@ -16,75 +18,84 @@ def record_names(record: Any) -> dict[str, str]:
     return {name: getattr(record, name) for name in ("exchange", "market_type", "symbol", "dataset")}
 
 
-_COLUMNS = ("asset", "days", "stored", "no data", "not there", "rows", "size", "checks", "failed")
-
-
-def _table() -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for number, name in enumerate(_COLUMNS):
-        table.add_column(name, justify="right" if number else "left", no_wrap=True)
-    return table
-
-
-def _row(names: Mapping[str, str], states: dict[str, int], rows: int, size: int, checks: int, failed: int) -> list[str]:
-    asset = "/".join((names["exchange"], names["market_type"], path_symbol(names["symbol"]), names["dataset"]))
-    stored = sum(states.get(state, 0) for state in ("available", "provisional", "degraded", "corrected"))
-    absent = states.get("missing", 0) + states.get("pending", 0)
-    counts = [str(sum(states.values())), str(stored), str(states.get("no_data", 0)), str(absent)]
-    return [asset, *counts, f"{rows:,}", f"{size / 1e6:.1f} MB", str(checks), str(failed)]
+# The counts of days, as they are called for people; the later ones only where there are any.
+_COUNTS = {
+    "complete": "complete",
+    "partial": "partial",
+    "missing": "missing",
+    "not_collected": "not collected yet",
+    "no_data": "no data",
+}
+_SELDOM = {"acknowledged": "acknowledged", "pending": "not published yet", "corrected": "published again"}
 
 
 def record_table(records: Sequence[Any]) -> Table:
+    """Return what is known of some days, a line for each asset."""
     groups: dict[tuple[str, ...], list[Any]] = {}
     for record in records:
         groups.setdefault(tuple(record_names(record).values()), []).append(record)
-    table = _table()
-    for mine in groups.values():
-        names = record_names(mine[0])
-        states: dict[str, int] = {}
-        for record in mine:
-            states[record.state] = states.get(record.state, 0) + 1
-        failed = sum(len(record.failed_checks) for record in mine)
-        table.add_row(
-            *_row(
-                names,
-                states,
-                sum(r.rows or 0 for r in mine),
-                sum(r.size_bytes or 0 for r in mine),
-                sum(NOT_JUDGED not in finding for r in mine for finding in r.findings.values()),
-                failed,
-            )
-        )
+    return _table([_coverage(mine) for mine in groups.values()], ("not_collected",))
+
+
+def status_table(found: Sequence[Coverage]) -> Table:
+    """Return the coverage of everything, a line for each asset."""
+    return _table(found, (), more=True)
+
+
+def _table(found: Sequence[Coverage], without: Sequence[str], *, more: bool = False) -> Table:
+    counts = {name: title for name, title in _COUNTS.items() if name not in without}
+    counts |= {name: title for name, title in _SELDOM.items() if any(getattr(one, name) for one in found)}
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("asset", no_wrap=True)
+    corrected = more and any(one.corrections for one in found)
+    for title in (
+        "days",
+        *counts.values(),
+        "rows",
+        "size",
+        "checks",
+        "failed",
+        *(["corrections"] if corrected else []),
+    ):
+        table.add_column(title, justify="right", no_wrap=True)
+    for title in ("first day", "last day") if more else ():
+        table.add_column(title, no_wrap=True)
+    for one in found:
+        asset = "/".join((one.exchange, one.market_type, path_symbol(one.symbol), one.dataset))
+        cells = [f"{one.days:,}", *(f"{getattr(one, name):,}" for name in counts), f"{one.rows:,}"]
+        cells += [f"{one.size_bytes / 1e6:.1f} MB", f"{one.checks:,}", f"{one.failed_checks:,}"]
+        cells += [f"{one.corrections:,}"] if corrected else []
+        cells += [str(one.first_day or "–"), str(one.last_day or "–")] if more else []
+        table.add_row(asset + ("" if one.in_collection else " (not in the collection)"), *cells)
     return table
 
 
-def summary_table(summaries: Sequence[Any]) -> Table:
-    table = _table()
-    table.add_column("corrected", justify="right")
-    table.add_column("first day")
-    table.add_column("last day")
-    for summary in summaries:
-        row = _row(
-            record_names(summary),
-            summary.states,
-            summary.rows,
-            summary.size_bytes,
-            summary.checks,
-            summary.failed_checks,
-        )
-        table.add_row(*row, str(summary.corrections), str(summary.first_day), str(summary.last_day))
-    return table
+def status_json(one: Coverage) -> dict[str, Any]:
+    """Return the coverage of one asset as the command line and the API show it."""
+    days = {"first_day": one.first_day, "last_day": one.last_day}
+    return {**asdict(one), **{name: None if day is None else str(day) for name, day in days.items()}}
 
 
-def summary_json(summary: Any) -> dict[str, Any]:
-    return {
-        **record_names(summary),
-        "states": summary.states,
-        "rows": summary.rows,
-        "size_bytes": summary.size_bytes,
-        "checks": summary.checks,
-        "failed_checks": summary.failed_checks,
-        "corrections": summary.corrections,
-        "first_day": str(summary.first_day),
-        "last_day": str(summary.last_day),
-    }
+def _coverage(records: Sequence[Any]) -> Coverage:
+    """Return the coverage of one asset by the records of some of its days."""
+    states: dict[str, int] = {}
+    for record in records:
+        states[record.state] = states.get(record.state, 0) + 1
+    first = records[0]
+    return Coverage(
+        first.exchange,
+        first.market_type,
+        first.symbol,
+        first.dataset,
+        days=len(records),
+        complete=states.get(State.AVAILABLE, 0) + states.get(State.PROVISIONAL, 0),
+        partial=states.get(State.DEGRADED, 0),
+        missing=states.get(State.MISSING, 0),
+        no_data=states.get(State.NO_DATA, 0),
+        pending=states.get(State.PENDING, 0),
+        corrected=states.get(State.CORRECTED, 0),
+        rows=sum(record.rows or 0 for record in records),
+        size_bytes=sum(record.size_bytes or 0 for record in records),
+        checks=sum(NOT_JUDGED not in finding for record in records for finding in record.findings.values()),
+        failed_checks=sum(len(record.failed_checks) for record in records),
+    )

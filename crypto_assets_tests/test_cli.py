@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -149,14 +149,14 @@ def test_the_demo_shows_what_was_stored_and_checked(demo: Demo) -> None:
     cells = table_of(demo.first.out)
     assert len(cells) == 3 * 3 + 2 * 3
     for name in ("BTC", "ETH", "SOL"):
-        # days, stored, no data, not there, rows
-        assert cells[f"binance/spot/{name}-USDT/ohlcv_1m"][:5] == ["11", "10", "1", "0", "14,400"]
-    assert cells["binance/linear/ETH-USDT/ohlcv_1h"][:5] == ["11", "10", "1", "0", "240"]
-    assert cells["binance/linear/BTC-USDT/funding_rates"][:5] == ["11", "10", "1", "0", "30"]
+        # days, complete, partial, missing, no data, rows
+        assert cells[f"binance/spot/{name}-USDT/ohlcv_1m"][:6] == ["11", "10", "0", "0", "1", "14,400"]
+    assert cells["binance/linear/ETH-USDT/ohlcv_1h"][:6] == ["11", "10", "0", "0", "1", "240"]
+    assert cells["binance/linear/BTC-USDT/funding_rates"][:6] == ["11", "10", "0", "0", "1", "30"]
     assert cells["binance/spot/BTC-USDT/ohlcv_1m"][-2:] == ["89", "0"], "eight checks a day, nine midnights"
     assert all(line[-1] == "0" for line in cells.values()), "failed checks"
-    assert "165 days asked for: 150 available, 15 no_data" in demo.first.out
-    assert "no_data: not listed before 2024-01-01: the archive's first file" in demo.first.out
+    assert "165 days asked for: 150 available, 15 no data" in demo.first.out
+    assert "no data: not listed before 2024-01-01: the archive's first file" in demo.first.out
 
 
 def test_a_second_demo_changes_no_byte_and_no_row(demo: Demo) -> None:
@@ -237,9 +237,19 @@ def story(tmp_path_factory: pytest.TempPathFactory, module_postgres_url: str) ->
     return Story(answers, filled, module_postgres_url, Lake(str(command.home / "lake")), archive)
 
 
+def number(first: date) -> int:
+    """The days from one to yesterday."""
+    return (datetime.now(UTC).date() - first).days
+
+
+def since(first: date) -> str:
+    return f"{number(first):,}"
+
+
 def test_status_before_anything_was_collected_says_how_to_start(story: Story) -> None:
     answer = story.answers["status of nothing"]
-    assert answer.code == 0
+    assert answer.code == 1, "nothing of the collection is there"
+    assert table_of(answer.out)["binance/spot/BTC-USDT/ohlcv_1m"][1:7] == ["0", "0", "0", since(FIRST), "0", "0"]
     assert "nothing was collected yet; start with `crypto-assets collect`" in answer.out
 
 
@@ -253,7 +263,7 @@ def test_collect_as_json_counts_days_and_rows(story: Story) -> None:
 def test_collect_with_a_bad_day_ends_with_1_and_one_line_for_it(story: Story) -> None:
     answer = story.answers["collect"]
     assert answer.code == 1
-    assert table_of(answer.out)["binance/spot/BTC-USDT/ohlcv_1m"][:5] == ["3", "2", "0", "1", "2,880"]
+    assert table_of(answer.out)["binance/spot/BTC-USDT/ohlcv_1m"][:6] == ["3", "2", "0", "1", "0", "2,880"]
     lines = [line for line in answer.out.splitlines() if ": missing: " in line]
     assert len(lines) == 1
     assert lines[0].startswith(
@@ -310,8 +320,10 @@ def test_gaps_of_complete_days_end_with_0(story: Story) -> None:
 
 def test_status_as_json_has_the_states_of_every_series(story: Story) -> None:
     answer = story.answers["status json"]
-    assert answer.code == 0
-    (row,) = answer.json
+    assert answer.code == 1
+    row, other = answer.json
+    assert (other["symbol"], other["states"], other["first_day"]) == ("ETH/USDT", {}, None)
+    assert other["days"] == other["not_collected"] == number(FIRST)
     size = row.pop("size_bytes")
     assert size > 10_000
     assert row == {
@@ -319,6 +331,16 @@ def test_status_as_json_has_the_states_of_every_series(story: Story) -> None:
         "market_type": "spot",
         "symbol": BTC,
         "dataset": "ohlcv_1m",
+        "in_collection": True,
+        "days": number(FIRST),
+        "complete": 4,
+        "partial": 0,
+        "missing": 1,
+        "not_collected": number(FIRST) - 5,
+        "no_data": 0,
+        "acknowledged": 0,
+        "pending": 0,
+        "corrected": 0,
         "states": {"available": 4, "missing": 1},
         "rows": 5760,
         "checks": 34,  # eight of the rows, and two midnights between stored days
@@ -360,7 +382,7 @@ def test_a_stored_day_whose_new_file_is_refused_stays_and_is_named(story: Story)
 def test_stored_days_that_could_not_be_looked_at_again_stay_and_are_named(story: Story) -> None:
     answer = story.answers["host away"]
     assert answer.code == 0, "every day is available"
-    assert table_of(answer.out)["binance/spot/BTC-USDT/ohlcv_1m"][:5] == ["2", "2", "0", "0", "2,880"]
+    assert table_of(answer.out)["binance/spot/BTC-USDT/ohlcv_1m"][:6] == ["2", "2", "0", "0", "0", "2,880"]
     failure = "127.0.0.1:1 refuses connections (nothing listens on that port)"
     assert answer.err.splitlines() == [
         f"error: {failure}; binance is not asked any more",
@@ -370,13 +392,13 @@ def test_stored_days_that_could_not_be_looked_at_again_stay_and_are_named(story:
 
 def test_status_for_people_is_one_line_for_each_asset(story: Story) -> None:
     answer = story.answers["then status"]
-    assert answer.code == 0
+    assert answer.code == 1
     assert answer.out.splitlines()[0].split("  ")[0] == "asset"
     cells = table_of(answer.out)
-    assert list(cells) == ["binance/spot/BTC-USDT/ohlcv_1m"]
-    cells = cells["binance/spot/BTC-USDT/ohlcv_1m"]
-    assert cells[:5] == ["7", "7", "0", "0", "10,080"]
-    assert cells[-3:] == ["0", "2024-01-01", "2024-01-07"]
+    assert list(cells) == ["binance/spot/BTC-USDT/ohlcv_1m", "binance/spot/ETH-USDT/ohlcv_1m"]
+    whole = cells["binance/spot/BTC-USDT/ohlcv_1m"]
+    assert whole[:7] == [since(FIRST), "7", "0", "0", since(date(2024, 1, 8)), "0", "10,080"]
+    assert whole[-3:] == ["0", "2024-01-01", "2024-01-07"]
 
 
 # ---- stopped by a person ---------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from crypto_assets.api.answers import MOST, Json, Page, Problem, Query, body
 from crypto_assets.api.origin import OnlyFromHere
 from crypto_assets.collection.records import control
 from crypto_assets.collection.records.control import Controls
+from crypto_assets.collection.records.coverage import coverage
 from crypto_assets.collection.records.gaps import gaps
 from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.collection.records.progress import ACTIVE_STATES, Progress, RunState, read_progress
@@ -36,7 +37,7 @@ from crypto_assets.quality.explaining import as_json as explained_json
 from crypto_assets.quality.explaining import explain
 from crypto_assets.quality.kinds import Kind
 from crypto_assets.quality.minutes import start_of
-from crypto_assets.tables import summary_json
+from crypto_assets.tables import status_json
 from crypto_assets.version import __version__
 
 _SERIES = ("exchange", "market_type", "symbol", "dataset")
@@ -115,9 +116,11 @@ class _Api:
         """Coverage of every series, what is running and what is paused."""
         Query(request, ())
         running = read_progress(self._ledger, states=ACTIVE_STATES, limit=MOST)
+        collection, today = load_collection(self._collection), datetime.now(UTC).date()
+        found = coverage(collection, self._ledger, gaps(collection, self._ledger, today), today)
         return Json(
             {
-                "series": [summary_json(summary) for summary in self._ledger.summary()],
+                "series": [status_json(one) for one in found],
                 "runs": [run.as_json() for run in running],
                 "pauses": self._pauses(),
             }

@@ -7,7 +7,7 @@ from rich.console import Console
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 # Where the output is narrower, or no terminal at all, lines go on in the next one; rich would cut the cells of a table.
-out.width = max(out.width, 140)
+out.width = max(out.width, 170)
 
 
 def escape(text: str) -> str:

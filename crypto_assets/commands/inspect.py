@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from crypto_assets.collection.problems import Problem, spans
 from crypto_assets.commands import acknowledge
 from crypto_assets.commands.console import out
-from crypto_assets.commands.options import DAY, filters, gaps_by_entry, load_configured, with_ledger
-from crypto_assets.tables import names, summary_json, summary_table
+from crypto_assets.commands.options import DAY, filters, gaps_by_entry, load_configured, today, with_ledger
+from crypto_assets.model import State, days_between
+from crypto_assets.tables import status_json, status_table
 
 if TYPE_CHECKING:
     from crypto_assets.quality.causes import MinuteSpan
@@ -63,26 +65,20 @@ def gaps(
 
 def _echo(explained: Sequence[Explained]) -> None:
     """Print days, equal neighbours as one line, each with the minutes that are missing in it."""
-    from crypto_assets.partitions import ranges
-
-    alike: dict[tuple[Any, ...], list[Explained]] = {}
+    days = {(one.gap.series, one.gap.symbol, one.gap.day): one for one in explained}
+    problems = []
     for one in explained:
         gap = one.gap
-        # Reasons name the file of their day; without the day, equal reasons are one line.
-        noted = str(gap.acknowledged) if gap.acknowledged else ""
-        like = gap.series, gap.symbol, gap.state, one.cause.kind, gap.reason.replace(str(gap.day), "…"), noted
-        alike.setdefault(like, []).append(one)
-    for (series, symbol, state, kind, _, noted), same in alike.items():
-        days = {one.gap.day: one for one in same}
-        for begin, end in ranges(days):
-            span = str(begin) if begin == end else f"{begin} … {end} ({(end - begin).days + 1} days)"
-            asset = " ".join(names(series, symbol).values())
-            why = f"{state}: {days[begin].gap.reason} [{kind}]" if state else days[begin].gap.reason
-            click.echo(f"{asset} {span}: {why}" + (f"; {noted}" if noted else ""))
-            for day, one in days.items():
-                if begin <= day <= end:
-                    for missing in one.spans:
-                        click.echo(f"  {missing.start:%Y-%m-%d %H:%M}–{missing.end:%H:%M}: {in_words(missing)}")
+        cause = one.cause.kind.value if gap.state is not None else ""  # "not collected yet" says it all
+        noted = f"; {gap.acknowledged}" if gap.acknowledged else ""
+        reason = "" if gap.state is None else gap.reason
+        state = State.MISSING if gap.lost else gap.state
+        problems.append(Problem(gap.series, gap.symbol, gap.day, state, reason + noted, cause))
+    for span in spans(problems):
+        click.echo(str(span))
+        for day in days_between(span.first, span.last):
+            for missing in days[span.series, span.symbol, day].spans:
+                click.echo(f"  {missing.start:%Y-%m-%d %H:%M}–{missing.end:%H:%M}: {in_words(missing)}")
 
 
 def in_words(span: MinuteSpan) -> str:
@@ -95,17 +91,26 @@ def in_words(span: MinuteSpan) -> str:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each asset.")
 def status(as_json: bool) -> None:
-    """Show the coverage of every series: states by day, rows, failed checks."""
-    summaries = with_ledger(lambda ledger: ledger.summary())
+    """Show how many days of everything in collection.yaml are complete; exit code 1 where `gaps` has it.
+
+    A day is one symbol of a dataset over one UTC day, from the entry's start to its end or yesterday.
+    """
+    from crypto_assets.collection.records.coverage import coverage
+
+    collection = load_configured()
+    found_gaps = [gap for _, of_entry in gaps_by_entry(collection, None, None, {}) for gap in of_entry]
+    found = with_ledger(lambda ledger: coverage(collection, ledger, found_gaps, today()))
     if as_json:
-        click.echo(json.dumps([summary_json(summary) for summary in summaries], indent=1))
-        return
-    if not summaries:
-        out.print("nothing was collected yet; start with `crypto-assets collect` or `crypto-assets demo`")
-        return
-    out.print(summary_table(summaries))
+        click.echo(json.dumps([status_json(one) for one in found], indent=1))
+    else:
+        out.print(status_table(found))
+        if not any(one.states for one in found):
+            out.print("nothing was collected yet; start with `crypto-assets collect` or `crypto-assets demo`")
+        elif any(not one.is_complete for one in found if one.in_collection):
+            out.print("`crypto-assets gaps` shows what is missing, and why; `crypto-assets fill` collects it")
+    sys.exit(1 if any(gap.is_open for gap in found_gaps) else 0)
 
 
 for _command in acknowledge.SUBCOMMANDS:
