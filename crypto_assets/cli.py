@@ -26,13 +26,20 @@ from crypto_assets.version import __version__
     type=click.Path(path_type=Path),
     help="The collection; default: CRYPTO_ASSETS_CONFIG or collection.yaml.",
 )
+@click.option("--demo", is_flag=True, help="Work on what `crypto-assets demo` collected, and its sandbox exchange.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
-def cli(config: Path | None, debug: bool) -> None:  # noqa: ARG001  read by main()
+@click.pass_context
+def cli(context: click.Context, config: Path | None, demo: bool, debug: bool) -> None:  # noqa: ARG001  debug: for main()
     """Collect crypto market data: complete, or it says exactly what is missing and why."""
     if config:
         import os
 
         os.environ["CRYPTO_ASSETS_CONFIG"] = str(config.absolute())
+    if not {"-h", "--help"} & set(sys.argv):
+        from crypto_assets.demo import demo_environment, is_demo_home
+
+        if demo or is_demo_home():
+            context.with_resource(demo_environment())
 
 
 for _command in all_commands():

@@ -14,9 +14,24 @@ from crypto_assets.sandbox.server import SandboxProcess
 FIRST, LISTED, LAST = date(2023, 12, 31), date(2024, 1, 1), date(2024, 1, 10)
 """The collection starts a day before the sandbox lists anything, so that the demo shows a day that is explained."""
 
-SANDBOX_LAST = date(2024, 1, 31)
-"""The sandbox has whole months, as monthly files (funding rates) need; the collection ends there. `crypto-assets demo`
-collects up to LAST, the days after it are left to the reader."""
+_SANDBOX_LAST = date(2024, 1, 31)
+"""The sandbox has whole months, as monthly files (funding rates) need; the collection ends on LAST, as what is collected."""
+
+_MARK = "DEMO"
+_MARK_TEXT = (
+    "The rows in this folder come from the sandbox exchange of `crypto-assets demo`. None of the prices is real.\n"
+)
+
+
+def demo_home() -> Path:
+    """Return the folder of the demo: below the home of this environment, or that home where it is a demo's itself."""
+    home = settings().home
+    return home if (home / _MARK).is_file() else home / "demo"
+
+
+def is_demo_home() -> bool:
+    """Return whether the home of this environment is a demo's: then nothing real may be collected into it."""
+    return (settings().home / _MARK).is_file()
 
 
 @contextmanager
@@ -25,13 +40,14 @@ def demo_environment(home: Path | None = None) -> Iterator[Path]:
 
     CRYPTO_ASSETS_POSTGRES_URL and CRYPTO_ASSETS_LAKE_URL are put aside: the demo never writes to a real store.
     """
-    home = home or settings().home / "demo"
+    home = home or demo_home()
     home.mkdir(parents=True, exist_ok=True)
+    (home / _MARK).write_text(_MARK_TEXT)
     # Of this process: another demo beside `up --demo` has another exchange, which ends before this one.
     config = home / f"collection-{os.getpid()}.yaml"
     before = {name: os.environ.get(name) for name in _VARIABLES}
     with SandboxProcess(
-        "--symbols", "BTCUSDT,ETHUSDT,SOLUSDT", "--from", LISTED.isoformat(), "--to", SANDBOX_LAST.isoformat()
+        "--symbols", "BTCUSDT,ETHUSDT,SOLUSDT", "--from", LISTED.isoformat(), "--to", _SANDBOX_LAST.isoformat()
     ) as sandbox:
         config.write_text(_collection(sandbox.archive_url, sandbox.listing_url))
         os.environ["CRYPTO_ASSETS_HOME"] = str(home)
@@ -69,7 +85,7 @@ def _collection(archive_url: str, listing_url: str) -> str:
                 "datasets": ["ohlcv_1m", "trades", "agg_trades"],
                 "symbols": ["BTC/USDT", "ETH/USDT", "SOL/USDT"],
                 "start": FIRST,
-                "end": SANDBOX_LAST,
+                "end": LAST,
             },
             {
                 "exchange": "binance",
@@ -77,7 +93,7 @@ def _collection(archive_url: str, listing_url: str) -> str:
                 "datasets": ["ohlcv_1m", "ohlcv_1h", "funding_rates"],
                 "symbols": ["BTC/USDT:USDT", "ETH/USDT:USDT"],
                 "start": FIRST,
-                "end": SANDBOX_LAST,
+                "end": LAST,
             },
         ],
     }

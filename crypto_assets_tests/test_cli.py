@@ -44,10 +44,12 @@ def key_of(day: date, symbol: str = "BTCUSDT") -> str:
 
 SAYS = {
     (): "complete, or it says exactly what is missing and why",
-    ("collect",): "stored ones are verified, not downloaded again",
+    ("collect",): "Stored days are verified, not downloaded again",
+    ("postgres",): "keep the embedded server running until Ctrl-C",
+    ("sql",): "Ask the warehouse one SQL question, read-only",
     ("fill",): "Collect what is missing",
     ("gaps",): "Show what is missing, and why",
-    ("status",): "Show the coverage of every series",
+    ("status",): "Show how many days of everything in collection.yaml are complete",
     ("up",): "prints the URLs",
     ("api",): "Run the HTTP API",
     ("pause",): "Pause everything, an exchange or a run",

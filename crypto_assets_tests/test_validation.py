@@ -81,7 +81,7 @@ def test_a_warning_is_shown_and_is_an_error_where_that_is_wanted(mine: Project, 
 def test_wrong_words_are_told_so(mine: Project) -> None:
     unknown, symbol = mine.command.sequence("validate --dataset nothing", "validate --symbol BTC/USDR")
     assert (unknown.code, symbol.code) == (2, 2)
-    assert "did you mean BTC-USDT" in symbol.message
+    assert "did you mean BTC/USDT" in symbol.message
 
 
 def test_the_job_of_an_entry_checks_what_is_stored_and_dagster_shows_the_differing_rows(

@@ -32,7 +32,7 @@ _OF_ONE_DAY = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One day of one symbol that is not complete; `state` is None where the day has no record."""
+    """One day of one symbol that is not complete; `state` is None where the day has no record. `note` is told at the end."""
 
     series: Series
     symbol: str
@@ -40,6 +40,7 @@ class Problem:
     state: State | None
     reason: str = ""
     cause: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Span:
     state: State | None
     reason: str = ""
     cause: str = ""
+    note: str = ""
 
     @property
     def days(self) -> int:
@@ -101,9 +103,9 @@ def spans(problems: Iterable[Problem]) -> list[Span]:
 
     Reasons are equal when they differ only in dates, times and hashes: the failure of 31 files is one failure.
     """
-    alike: dict[tuple[Series, str, str, str, str], dict[date, Problem]] = {}
+    alike: dict[tuple[Series, str, str, str, str, str], dict[date, Problem]] = {}
     for one in problems:
-        like = one.series, one.symbol, str(one.state or ""), one.cause, without_day(one.reason)
+        like = one.series, one.symbol, str(one.state or ""), one.cause, without_day(one.reason), one.note
         alike.setdefault(like, {})[one.day] = one
     found = [span for days in alike.values() for span in _consecutive(days)]
     return sorted(found, key=lambda span: (_order(span.series), span.symbol, span.first, span.last))
@@ -111,9 +113,9 @@ def spans(problems: Iterable[Problem]) -> list[Span]:
 
 def sentences(problems: Iterable[Problem]) -> list[Sentence]:
     """Return the problems as few sentences, the one about the most days first."""
-    by_failure: dict[tuple[Series, str, str, str, str], list[Span]] = {}
+    by_failure: dict[tuple[Series, str, str, str, str, str], list[Span]] = {}
     for span in spans(problems):
-        like = span.series, span.symbol, str(span.state or ""), span.cause, without_day(span.reason)
+        like = span.series, span.symbol, str(span.state or ""), span.cause, without_day(span.reason), span.note
         by_failure.setdefault(like, []).append(span)
     alike: dict[tuple[object, ...], tuple[list[tuple[Series, str]], tuple[Span, ...]]] = {}
     for (series, symbol, *why), mine in by_failure.items():
@@ -155,7 +157,7 @@ def track_text(series: Series, symbol: str) -> str:
 
 def _why(span: Span) -> str:
     text = word_of(span.state) + (f": {span.reason}" if span.reason else "")
-    return text + (f" [{span.cause}]" if span.cause else "")
+    return text + (f" [{span.cause}]" if span.cause else "") + (f"; {span.note}" if span.note else "")
 
 
 def _order(series: Series) -> tuple[str, str, str, str]:
@@ -173,4 +175,4 @@ def _consecutive(days: dict[date, Problem]) -> list[Span]:
 
 
 def _span(first: Problem, days: Sequence[date]) -> Span:
-    return Span(first.series, first.symbol, days[0], days[-1], first.state, first.reason, first.cause)
+    return Span(first.series, first.symbol, days[0], days[-1], first.state, first.reason, first.cause, first.note)

@@ -70,10 +70,10 @@ def _echo(explained: Sequence[Explained]) -> None:
     for one in explained:
         gap = one.gap
         cause = one.cause.kind.value if gap.state is not None else ""  # "not collected yet" says it all
-        noted = f"; {gap.acknowledged}" if gap.acknowledged else ""
+        noted = str(gap.acknowledged or "")
         reason = "" if gap.state is None else gap.reason
         state = State.MISSING if gap.lost else gap.state
-        problems.append(Problem(gap.series, gap.symbol, gap.day, state, reason + noted, cause))
+        problems.append(Problem(gap.series, gap.symbol, gap.day, state, reason, cause, noted))
     for span in spans(problems):
         click.echo(str(span))
         for day in days_between(span.first, span.last):

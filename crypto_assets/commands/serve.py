@@ -64,17 +64,33 @@ def demo() -> None:
     from crypto_assets import selection
     from crypto_assets.config import settings
     from crypto_assets.demo import FIRST, LAST, demo_environment
-    from crypto_assets.resources import PostgresResource
 
     with demo_environment():
         collection = load_configured()
         requests, _ = selection.clip(collection, selection.select(collection), FIRST, LAST, today())
         out.print("A synthetic exchange runs on this machine; none of these prices is real.")
         code = collect_all(collection, requests, as_json=False)
-        postgres = without_password(PostgresResource().resolved_url())
-        out.print(f"Parquet   {settings().lake}\nPostgres  {postgres} (runs while it is used)")
-        out.print("Look at it in the Dagster UI: [bold]crypto-assets up --demo[/bold]")
+        out.print(f"Parquet   {settings().lake}", markup=False)
+    command = _command()
+    for what, how in (
+        ("status", f"{command} --demo status"),
+        ("SQL", f'{command} --demo sql "SELECT symbol, count(*) FROM market.ohlcv GROUP BY symbol"'),
+        ("Postgres", f"{command} --demo postgres    prints its address and keeps it running until Ctrl-C"),
+        ("Dagster", f"{command} --demo up          the UI, with everything that was collected"),
+    ):
+        out.print(f"{what:<9} {how}", markup=False)
     sys.exit(code)
+
+
+def _command() -> str:
+    """Return how this command is called from here."""
+    import shutil
+    from pathlib import Path
+
+    mine = Path(sys.argv[0])
+    if shutil.which(mine.name) and Path(shutil.which(mine.name) or "").resolve() == mine.resolve():
+        return mine.name
+    return str(mine.relative_to(Path.cwd())) if mine.is_relative_to(Path.cwd()) else str(mine)
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)

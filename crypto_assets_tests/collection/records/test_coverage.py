@@ -29,7 +29,9 @@ def ledger(postgres_url: str) -> Iterator[Ledger]:
 
 
 def collection_of(**more: Any) -> Collection:
-    return parse_collection({"series": [entry("spot", ["ohlcv_1m"], ["BTC/USDT", "ETH/USDT"], **{"start": FIRST, **more})]})
+    return parse_collection(
+        {"series": [entry("spot", ["ohlcv_1m"], ["BTC/USDT", "ETH/USDT"], **{"start": FIRST, **more})]}
+    )
 
 
 def outcome(day: date, state: State, symbol: str = "BTC/USDT") -> Outcome:
@@ -88,7 +90,9 @@ def test_today_counts_where_something_of_it_is_stored(ledger: Ledger) -> None:
 
 def test_what_the_collection_does_not_have_is_shown_beside_it_and_no_gap(ledger: Ledger) -> None:
     ledger.record_outcomes([outcome(day(n), State.MISSING) for n in range(3)])
-    ledger.record_outcomes([outcome(day(0), State.AVAILABLE, "DOGE/USDT"), outcome(day(1), State.DEGRADED, "DOGE/USDT")])
+    ledger.record_outcomes(
+        [outcome(day(0), State.AVAILABLE, "DOGE/USDT"), outcome(day(1), State.DEGRADED, "DOGE/USDT")]
+    )
     found = counted(ledger, collection_of(start=day(2), end=day(3)))
     assert [(one.symbol, one.in_collection, one.days, one.missing, one.not_collected) for one in found] == [
         ("BTC/USDT", True, 2, 1, 1),
