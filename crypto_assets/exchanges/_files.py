@@ -96,29 +96,30 @@ def read_csv(
     columns: Mapping[str, pa.DataType],
     *,
     headers: Sequence[Sequence[str]] = (),
+    optional: Mapping[str, pa.DataType] | None = None,
     words: Sequence[bytes] = (),
     use: Sequence[str] | None = None,
 ) -> pa.Table:
     """Return the columns of a CSV, parsed straight to their types; nothing is guessed, nothing may be empty.
 
+    Where the file has a header, its names say which column is which, in whatever order, case and spelling.
+
     Args:
-        columns: every column of the file in order, with its type.
-        headers: the header lines that are known; where the file has a header, it must be one of them.
+        columns: every column of a file without a header in order, with its type.
+        headers: header lines that are known, each in the order of `columns`: what the columns are called.
+        optional: columns that a header may leave out, or name beside the others; they are not returned.
         words: spellings that may stand where numbers do not (`true`, `True`); every other letter is refused.
         use: the columns to return; all by default.
 
     Raises:
-        BadContent: no rows, another header, a wrong count of columns, an empty line, a text that is not of its type, a
+        BadContent: no rows, an unknown header, a wrong count of columns, an empty line, a text that is not of its type, a
             number too large for it, or traces of a spreadsheet, which drops digits: scientific notation, CR line ends.
     """
-    skip = 0
+    expected = columns
+    start = 0
     if has_header(text):
-        line = text[: text.find(b"\n") if b"\n" in text[:4096] else 4096].decode("utf-8", "replace").strip()
-        if tuple(line.split(",")) not in {tuple(header) for header in headers}:
-            expected = " or ".join(",".join(header) for header in headers) or "no header"
-            raise BadContent(f"{key}: expected {expected}, found the first line {line[:200]!r}")
-        skip = 1
-    start = (text.find(b"\n") + 1 or len(text)) if skip else 0
+        start = text.find(b"\n") + 1 or len(text)
+        columns = _named(key, text, columns, headers, optional or {})
     if start == len(text):
         raise BadContent(f"{key}: expected rows, found none")
     _refuse_characters(key, text, words, start)
@@ -128,14 +129,14 @@ def read_csv(
             pa.BufferReader(pa.py_buffer(text)),
             read_options=csv.ReadOptions(
                 column_names=list(columns),
-                skip_rows=skip,
+                skip_rows=1 if start else 0,
                 use_threads=False,
                 block_size=max(len(text), 1) if len(text) < 1 << 24 else 1 << 24,
             ),
             parse_options=csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
             convert_options=csv.ConvertOptions(
                 column_types=dict(columns),
-                include_columns=list(use if use is not None else columns),
+                include_columns=[name for name in use or expected if name in columns],
                 null_values=[],
                 strings_can_be_null=False,
                 true_values=["true", "True"],
@@ -147,6 +148,45 @@ def read_csv(
             f"{key}: expected {len(columns)} columns ({', '.join(columns)}); {_readable(error, columns)}"
         ) from None
     return table
+
+
+def _named(
+    key: str,
+    text: bytes | bytearray,
+    columns: Mapping[str, pa.DataType],
+    headers: Sequence[Sequence[str]],
+    optional: Mapping[str, pa.DataType],
+) -> dict[str, pa.DataType]:
+    """Return the columns in the order of the header of a file, with their types.
+
+    A header that leaves out the last column, in front of rows that have it, is one of futures on a file of spot.
+
+    Raises:
+        BadContent: a name that is not known, or stands twice, or no name for a column that is needed.
+    """
+    lines = bytes(text[:4096]).removeprefix(_BYTE_ORDER_MARK).split(b"\n", 2)
+    cells = lines[0].decode("utf-8", "replace").strip().split(",")
+    known = {_plain_name(name): name for name in (*columns, *optional)}
+    for header in headers:
+        known |= {_plain_name(name): column for name, column in zip(header, columns, strict=False)}
+    names = [known.get(_plain_name(cell), "") for cell in cells]
+    needed = [name for name in columns if name not in optional]
+    if "" in names or len(set(names)) < len(names) or not set(names).issuperset(needed):
+        expected = ",".join(headers[0]) if headers else "no header"
+        line = bytes(text[:4096]).split(b"\n", 1)[0].decode("utf-8", "replace").strip()
+        raise BadContent(f"{key}: expected {expected}, found the first line {line[:200]!r}")
+    if names == list(columns)[: len(names)] and len(lines) > 1 and lines[1].count(b",") + 1 == len(columns):
+        names = list(columns)
+    types = {**optional, **columns}
+    return {name: types[name] for name in names}
+
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def _plain_name(name: str) -> str:
+    """Return a column's name without case, blanks, quotes and underscores: `isBuyerMaker` is `is_buyer_maker`."""
+    return re.sub(r"[\s_\"']", "", name).lower()
 
 
 def _refuse_characters(key: str, text: bytes | bytearray, words: Sequence[bytes], start: int) -> None:

@@ -8,7 +8,7 @@ Each zip holds one CSV and has a sibling .CHECKSUM (SHA-256). Daily files appear
 sometimes days later; monthly files from the first Monday of the next month on. 3d, 1w and 1mo bars and funding rates are
 published monthly only. Source: github.com/binance/binance-public-data (README) and its issues #166, #181, #328, #414.
 
-What a file looks like follows no date rule, because old files are regenerated: spot has no header, futures mostly one;
+What a file looks like follows no date rule, because old files are regenerated: spot mostly has no header, futures mostly one;
 spot times are microseconds since 2025-01-01 and milliseconds before, futures milliseconds; `True` on spot, `true` on
 futures. All of it is decided per file by its content.
 """
@@ -53,34 +53,31 @@ _KLINES = {
     "taker_buy_quote_volume": DECIMAL,
     "ignore": _TEXT,
 }
-_KLINES_HEADER = [
-    "open_time",
-    "open",
-    "high",
-    "low",
-    "close",
-    "volume",
-    "close_time",
-    "quote_volume",
-    "count",
-    "taker_buy_volume",
-    "taker_buy_quote_volume",
-    "ignore",
-]
+_KLINES_NAMES = ("open_time", "open", "high", "low", "close", "volume", "close_time")
+_KLINES_HEADERS = (
+    (*_KLINES_NAMES, "quote_volume", "count", "taker_buy_volume", "taker_buy_quote_volume", "ignore"),
+    # As the README and the REST API call them.
+    (
+        *_KLINES_NAMES,
+        *("quote_asset_volume", "number_of_trades", "taker_buy_base_asset_volume", "taker_buy_quote_asset_volume"),
+        "ignore",
+    ),
+)
 
-_SPOT_TRADES = {
+_TRADES = {
     "trade_id": _INTEGER,
     "price": DECIMAL,
     "amount": DECIMAL,
     "quote_amount": DECIMAL,
     "trade_time": _INTEGER,
     "taker_sold": pa.bool_(),
-    "is_best_match": pa.bool_(),
 }
-_FUTURES_TRADES = {name: kind for name, kind in _SPOT_TRADES.items() if name != "is_best_match"}
-_FUTURES_TRADES_HEADER = ["id", "price", "qty", "quote_qty", "time", "is_buyer_maker"]
+_TRADES_HEADERS = (
+    ("id", "price", "qty", "quote_qty", "time", "is_buyer_maker"),
+    ("trade_id", "price", "quantity", "quote_quantity", "timestamp", "is_buyer_maker"),
+)
 
-_SPOT_AGG_TRADES = {
+_AGG_TRADES = {
     "agg_trade_id": _INTEGER,
     "price": DECIMAL,
     "amount": DECIMAL,
@@ -88,21 +85,27 @@ _SPOT_AGG_TRADES = {
     "last_trade_id": _INTEGER,
     "trade_time": _INTEGER,
     "taker_sold": pa.bool_(),
-    "is_best_match": pa.bool_(),
 }
-_FUTURES_AGG_TRADES = {name: kind for name, kind in _SPOT_AGG_TRADES.items() if name != "is_best_match"}
-_FUTURES_AGG_TRADES_HEADER = [
-    "agg_trade_id",
-    "price",
-    "quantity",
-    "first_trade_id",
-    "last_trade_id",
-    "transact_time",
-    "is_buyer_maker",
-]
+_AGG_TRADES_HEADERS = (
+    ("agg_trade_id", "price", "quantity", "first_trade_id", "last_trade_id", "transact_time", "is_buyer_maker"),
+    ("agg_id", "price", "qty", "first_trade_id", "last_trade_id", "time", "is_buyer_maker"),
+    (
+        "aggregate_trade_id",
+        "price",
+        "quantity",
+        "first_trade_id",
+        "last_trade_id",
+        "timestamp",
+        "was_the_buyer_the_maker",
+    ),
+)
+
+# Files of spot have one column more; COIN-M names the amount in base.
+_BEST_MATCH = {"is_best_match": pa.bool_()}
+_BESIDE = {**_BEST_MATCH, "base_qty": DECIMAL}
 
 _FUNDING = {"funding_time": _INTEGER, "funding_interval_hours": pa.int16(), "funding_rate": DECIMAL}
-_FUNDING_HEADER = ("calc_time", "funding_interval_hours", "last_funding_rate")
+_FUNDING_HEADERS = (("calc_time", "funding_interval_hours", "last_funding_rate"),)
 
 _KEY = re.compile(r"-(\d{4})-(\d{2})(?:-(\d{2}))?\.zip$")
 
@@ -190,26 +193,24 @@ class Binance:
         spot = series.market_type == "spot"
         match series.table:
             case "ohlcv":
-                table = read_csv(key, text, _KLINES, headers=[_KLINES_HEADER], use=_KLINES_USED)
-            case "trades" if spot:
-                table = read_csv(key, text, _SPOT_TRADES, words=_BOOLEANS)
+                table = read_csv(key, text, _KLINES, headers=_KLINES_HEADERS, use=_KLINES_USED)
             case "trades":
-                table = read_csv(key, text, _FUTURES_TRADES, headers=[_FUTURES_TRADES_HEADER], words=_BOOLEANS)
-            case "agg_trades" if spot:
-                table = read_csv(key, text, _SPOT_AGG_TRADES, words=_BOOLEANS)
+                columns = _TRADES | _BEST_MATCH if spot else _TRADES
+                table = read_csv(key, text, columns, headers=_TRADES_HEADERS, optional=_BESIDE, words=_BOOLEANS)
             case "agg_trades":
-                table = read_csv(key, text, _FUTURES_AGG_TRADES, headers=[_FUTURES_AGG_TRADES_HEADER], words=_BOOLEANS)
+                columns = _AGG_TRADES | _BEST_MATCH if spot else _AGG_TRADES
+                table = read_csv(key, text, columns, headers=_AGG_TRADES_HEADERS, optional=_BESIDE, words=_BOOLEANS)
             case "funding_rates":
-                table = read_csv(key, text, _FUNDING, headers=[_FUNDING_HEADER])
+                table = read_csv(key, text, _FUNDING, headers=_FUNDING_HEADERS)
             case _:
                 raise ValueError(f"{series}: Binance's archive has no such dataset")
         schema = datasets.get(series.table).schema
         time_column = datasets.get(series.table).time_column
-        columns = {name: table.column(name) for name in table.column_names}
-        columns[time_column] = instants(key, columns[time_column])
-        if "taker_sold" in columns:
-            columns["side"] = sides(columns.pop("taker_sold"))
-        return pa.table([columns[name] for name in schema.names], schema=schema)
+        found = {name: table.column(name) for name in table.column_names}
+        found[time_column] = instants(key, found[time_column])
+        if "taker_sold" in found:
+            found["side"] = sides(found.pop("taker_sold"))
+        return pa.table([found[name] for name in schema.names], schema=schema)
 
     def _folder(self, series: Series, frequency: str) -> str:
         kind = "klines" if series.table == "ohlcv" else _TAGS[series.table]

@@ -451,12 +451,11 @@ def test_the_line_ends_of_a_spreadsheet_are_refused_for_it_drops_digits(ends):
     assert "carriage returns" in refused(ends.join([*TRADES, ""]), "trades", TRADE_KEY)
 
 
-def test_quoted_cells_semicolons_and_a_byte_order_mark_are_refused():
+def test_quoted_cells_semicolons_and_a_byte_order_mark_before_a_row_are_refused():
     quoted = lines(*('"' + row.replace(",", '","') + '"' for row in BARS))
     assert 'found the first line \'"1704067200000","1.5"' in refused(quoted)
     assert "found ';' in line 1" in refused(lines(*BARS).replace(",", ";"))
     assert "found the first line '\\ufeff1704067200000" in refused("\ufeff" + lines(*BARS))
-    assert "found the first line '\\ufeffopen_time" in refused("\ufeff" + lines(KLINES_HEADER, *BARS))
 
 
 @pytest.mark.parametrize(
@@ -464,8 +463,8 @@ def test_quoted_cells_semicolons_and_a_byte_order_mark_are_refused():
     [
         KLINES_HEADER.replace("open_time", "time"),
         KLINES_HEADER.removesuffix(",ignore"),
-        KLINES_HEADER.replace("high,low", "low,high"),
-        KLINES_HEADER.upper(),
+        KLINES_HEADER.replace("high", "low"),
+        f"{KLINES_HEADER},symbol",
         "Open time,Open,High,Low,Close,Volume",
         "<html><head><title>403</title></head></html>",
     ],
@@ -475,9 +474,61 @@ def test_an_unknown_header_is_refused_with_the_known_one(header):
     assert f"expected {KLINES_HEADER}, found the first line {header!r}" in message or "found '<' in line 1" in message
 
 
-def test_a_header_in_a_spot_trades_file_is_refused_for_none_is_known():
-    message = refused(lines("id,price,qty,quote_qty,time,is_buyer_maker", *TRADES), "trades", TRADE_KEY)
-    assert "expected no header, found the first line 'id,price,qty" in message
+def read(text: str, dataset: str, key: str, market_type: str = "spot") -> list[dict[str, object]]:
+    member = key.rpartition("/")[2].replace(".zip", ".csv")
+    return parsed(BINANCE.parse(series_of(dataset, market_type), key, zipped(member, text)))
+
+
+_REST_NAMES = (
+    "Open time,Open,High,Low,Close,Volume,Close time,Quote asset volume,Number of trades,"
+    "Taker buy base asset volume,Taker buy quote asset volume,Ignore"
+)
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("header", [KLINES_HEADER, KLINES_HEADER.upper(), _REST_NAMES])
+def test_a_header_of_spot_bars_is_known_in_every_spelling(header, mark):
+    assert read(mark + lines(header, *BARS), "ohlcv_1m", BAR_KEY) == read(lines(*BARS), "ohlcv_1m", BAR_KEY)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "id,price,qty,quote_qty,time,is_buyer_maker,is_best_match",
+        "id,price,qty,quoteQty,time,isBuyerMaker,isBestMatch",
+        "trade_id,price,qty,quote_qty,time,is_buyer_maker,is_best_match",
+        "id,price,qty,quote_qty,time,is_buyer_maker",  # that of futures, before the rows of spot
+    ],
+)
+def test_a_header_of_spot_trades_is_known(header):
+    assert read(lines(header, *TRADES), "trades", TRADE_KEY) == read(lines(*TRADES), "trades", TRADE_KEY)
+
+
+def test_columns_in_another_order_are_read_by_their_names():
+    names = KLINES_HEADER.split(",")
+    order = [11, 0, 2, 1, 3, 4, 10, 9, 8, 7, 6, 5]
+    rows = [",".join(row.split(",")[place] for place in order) for row in BARS]
+    text = lines(",".join(names[place] for place in order), *rows)
+    assert read(text, "ohlcv_1m", BAR_KEY) == read(lines(*BARS), "ohlcv_1m", BAR_KEY)
+
+
+def test_a_known_column_beside_the_others_is_passed_over():
+    rows = [",".join([*cells[:4], "0.5", *cells[4:]]) for cells in (row.split(",") for row in TRADES)]
+    header = "id,price,qty,quote_qty,base_qty,time,is_buyer_maker,is_best_match"
+    assert read(lines(header, *rows), "trades", TRADE_KEY) == read(lines(*TRADES), "trades", TRADE_KEY)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "id,price,qty,base_qty,time,is_buyer_maker,is_best_match",  # COIN-M: no quote amount
+        "id,price,qty,quote_qty,time,is_buyer_maker,id",
+        "id,price,qty,quote_qty,time,is_seller_maker,is_best_match",
+    ],
+)
+def test_a_header_of_trades_without_a_column_that_is_needed_is_refused(header):
+    message = refused(lines(header, *TRADES), "trades", TRADE_KEY)
+    assert f"expected id,price,qty,quote_qty,time,is_buyer_maker, found the first line {header!r}" in message
 
 
 def test_a_second_header_inside_the_file_is_refused():
