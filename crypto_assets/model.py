@@ -214,7 +214,8 @@ def not_judged(why: str) -> Finding:
 class Profile:
     """What others need to know of a stored partition without reading it. Times are UTC, prices quote per base.
 
-    `first_id` to `missing_ids` are set where the exchange numbers its rows (trades); prices and `largest_step`, the greatest
+    `first_id` to `missing_ids` are set where the exchange numbers its rows (trades), `first_trade_id` and `last_trade_id`
+    of the trades that aggregates are made of; prices and `largest_step`, the greatest
     |log(price / price before)| between neighbouring rows, where rows have one. `silent` and `absent` have a bit for each
     minute of the day (180 bytes, the first minute is the highest bit of the first byte), None where no bit is set: minutes in
     which nothing traded, and minutes of which the bar is not there. `hours` is what `crypto_assets.checks.outliers` compares
@@ -230,6 +231,8 @@ class Profile:
     first_id: int | None = None
     last_id: int | None = None
     missing_ids: int | None = None
+    first_trade_id: int | None = None
+    last_trade_id: int | None = None
     first_price: float | None = None
     last_price: float | None = None
     largest_step: float | None = None
@@ -257,12 +260,14 @@ class Rule:
     """What every check has: its name, what it is about, and what its failure means.
 
     `applies` says of which series it is, `counts_wrong_rows` that a failure's `rows` have wrong values (docs/quality.md).
+    `words` makes a sentence for people of the evidence of a judged finding, without the name of the check.
     """
 
     name: str
     tables: tuple[str, ...]
     severity: Severity
     description: str
+    words: Callable[[Mapping[str, Any], Series], str]
     applies: Callable[[Series], bool] = _everywhere
     counts_wrong_rows: bool = False
 

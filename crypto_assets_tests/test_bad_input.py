@@ -145,7 +145,7 @@ CASES = [
     Case(
         "times outside the day",
         csv_file(a_day_later),
-        ("inside_day", "rows 1440", "expected inside", "quarantine/", "crypto-assets fill"),
+        ("1,440 rows of another day", "expected inside", "quarantine/", "crypto-assets fill"),
         "InvalidRows",
     ),
     Case(
@@ -155,21 +155,32 @@ CASES = [
         "BadContent",
     ),
     Case(
-        "duplicate rows",
-        csv_file(lambda s: [*s[:10], s[9], *s[10:]]),
-        ("unique_key", "doubles 1", "quarantine/", "crypto-assets fill"),
+        "one bar twice, with two volumes",
+        csv_file(lambda s: [*s[:10], [*s[9][:5], "1.25", *s[9][6:]], *s[10:]]),
+        (
+            "1 row with the key of another one",
+            "once with volume",
+            "once with volume 1.25",
+            "quarantine/",
+            "crypto-assets fill",
+        ),
         "InvalidRows",
     ),
     Case(
-        "descending rows",
-        csv_file(lambda s: s[::-1]),
-        ("ascending_time", "steps_back 1439", "quarantine/", "crypto-assets fill"),
+        "descending rows, one of them twice, at two prices",
+        csv_file(lambda s: [[*s[9][:2], "90000", *s[9][3:]], *s[::-1]]),
+        (
+            "1 row with the key of another one",
+            "once with high 90000, once with high",
+            "quarantine/",
+            "crypto-assets fill",
+        ),
         "InvalidRows",
     ),
     Case(
         "a price of zero",
         cell(8, 3, "0"),
-        ("contract", "low", "quarantine/", "crypto-assets fill"),
+        ("1 value not allowed", "low = 0.0", "quarantine/", "crypto-assets fill"),
         "InvalidRows",
     ),
 ]
@@ -344,7 +355,7 @@ def test_the_command_ends_with_1_and_one_line_for_each_bad_day(run: Run) -> None
         for words in case.says:
             assert words in line
     degraded = max(run.bad) + timedelta(days=2)
-    assert lines[-1].startswith(f"binance spot {BTC} ohlcv_1m {degraded}: partial: complete: expected 1440, found 1439")
+    assert lines[-1].startswith(f"binance spot {BTC} ohlcv_1m {degraded}: partial: 1 of 1,440 bars is missing (")
     good = len(run.days) - len(CASES) - 1
     assert f"{len(run.days)} days asked for: {good} available, 1 partial, {len(CASES)} missing" in run.answer.out
 

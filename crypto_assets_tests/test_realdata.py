@@ -143,7 +143,7 @@ def test_funding_rates_of_a_month_lie_on_their_days(collected: Collected) -> Non
 def test_a_partial_day_of_trades_is_stored_and_marked_degraded(collected: Collected) -> None:
     answer = collected.answers["trades"]
     assert answer.code == 1
-    assert f"binance linear {PERPETUAL} trades {RECORDED}: degraded: complete: silent_before_s 86" in answer.out
+    assert f"binance linear {PERPETUAL} trades {RECORDED}: degraded: no trade in the first 23 h 54 min" in answer.out
     expected = rows_of("trades", collected.text(key("linear", "trades", "BTCUSDT", "trades", RECORDED)))
     assert len(expected) > 1000
     assert lake_rows(collected.lake, Series("binance", "linear", "trades"), PERPETUAL, RECORDED) == expected
@@ -208,4 +208,4 @@ def test_gaps_name_exactly_the_days_that_are_not_complete(collected: Collected) 
     assert answer.code == 1
     ((day, state, reason),) = [(row["day"], row["state"], row["reason"]) for row in answer.json]
     assert (day, state) == (str(RECORDED), "degraded")
-    assert reason.startswith("complete: ")
+    assert reason.startswith("no trade in the first 23 h 54 min")

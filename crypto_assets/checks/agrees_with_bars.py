@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from crypto_assets.checks._differences import Differences, differences
 from crypto_assets.checks._minute_bars import minute_bars
+from crypto_assets.checks._words import counted
 from crypto_assets.model import SHOWN_ROWS, Comparison, Finding, Partition, Series, Severity, not_judged
 from crypto_assets.rows.derive import silent_bars
 from crypto_assets.rows.versions import key_text, numbers, plain
@@ -45,6 +46,8 @@ _Wrong = dict[int, dict[str, tuple[Any, Any]]]
 def agrees_with_bars(built: pa.Table, bars: pa.Table, partition: Partition, series: Series) -> Finding:
     """Every minute that has trades or a bar has the same nine values in both; silent bars need no trades.
 
+    Minutes that a bar beside the grid reaches into are not compared (`off_grid` counts such bars).
+
     Evidence: minutes `compared`, `agree` and `differ`; of these without a bar (`no_bar`) and with a bar that has trades
     where none are (`no_trades`); `columns` counts the differing values, `differences` shows the first of them.
 
@@ -55,6 +58,9 @@ def agrees_with_bars(built: pa.Table, bars: pa.Table, partition: Partition, seri
     built, bars = until(built, bars, partition)
     if not bars.num_rows:
         return not_judged("there are no bars to compare with")
+    built, bars, beside = on_the_minute(built, bars)
+    if not bars.num_rows:
+        return not_judged(OFF_GRID)
     found = differences(built, bars, "open_time")
     minutes = _Minutes.of(found)
     evidence: dict[str, Any] = {}
@@ -65,6 +71,8 @@ def agrees_with_bars(built: pa.Table, bars: pa.Table, partition: Partition, seri
         minutes.accept_rounding()
     compared = len(found.common[0]) + len(found.only_here) + len(found.only_there)
     evidence = {"compared": compared, "agree": compared - len(minutes.wrong), "differ": len(minutes.wrong), **evidence}
+    if beside:
+        evidence["off_grid"] = beside
     return Finding(not minutes.wrong, evidence | minutes.evidence())
 
 
@@ -79,6 +87,25 @@ def until(built: pa.Table, bars: pa.Table, partition: Partition) -> tuple[pa.Tab
     return tuple(
         table.filter(pa.array(numbers(table.column("open_time")) <= end - _MINUTE_US)) for table in (built, bars)
     )
+
+
+OFF_GRID = "every bar opens beside the minute"
+
+
+def on_the_minute(built: pa.Table, bars: pa.Table) -> tuple[pa.Table, pa.Table, int]:
+    """Return both without the minutes that bars beside the grid reach into, and how many such bars there are.
+
+    A bar that opens at 10:00:14.789 has trades of two minutes. The second one stays where a bar on the grid has it.
+    """
+    opens = numbers(bars.column("open_time"))
+    beside = opens % _MINUTE_US != 0
+    if not beside.any():
+        return built, bars, 0
+    first = opens[beside] // _MINUTE_US * _MINUTE_US
+    reached = np.concatenate([first, np.setdiff1d(first + _MINUTE_US, opens[~beside])])
+    bars = bars.filter(pa.array(~beside & ~np.isin(opens, reached)))
+    built = built.filter(pa.array(~np.isin(numbers(built.column("open_time")), reached)))
+    return built, bars, int(beside.sum())
 
 
 @dataclass
@@ -204,6 +231,20 @@ def minute_series(series: Series) -> tuple[Series, ...]:
     return (Series(series.exchange, series.market_type, "ohlcv", "1m"),)
 
 
+def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
+    """Return what was found as a sentence."""
+    differ, compared = evidence["differ"], counted(evidence["compared"], "minute")
+    if not differ:
+        return f"bars made of the trades are the published ones ({compared} compared)"
+    apart = [f"{evidence[name]:,} {what}" for name, what in _APART.items() if evidence.get(name)]
+    return f"bars made of the trades differ from the published ones in {differ:,} of {compared}" + (
+        f" ({', '.join(apart)})" if apart else ""
+    )
+
+
+_APART = {"no_bar": "without a bar", "no_trades": "without trades"}
+
+
 CHECK = Comparison(
     name="agrees_with_bars",
     tables=("trades", "agg_trades"),
@@ -213,4 +254,5 @@ CHECK = Comparison(
     counterparts=minute_series,
     gather=minute_bars,
     run=agrees_with_bars,
+    words=words,
 )

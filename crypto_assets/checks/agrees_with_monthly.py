@@ -6,9 +6,13 @@ Binance's monthly klines are known to differ from the daily ones and from the AP
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pyarrow as pa
 
 from crypto_assets.checks._differences import same_rows, whole_day
+from crypto_assets.checks._words import differing
 from crypto_assets.model import DAY, Comparison, Finding, Partition, Series, Severity, bar_length
 
 
@@ -26,6 +30,11 @@ def _has_daily_files(series: Series) -> bool:
     return series.table != "ohlcv" or (series.timeframe != "1mo" and bar_length(series.timeframe or "") <= DAY)
 
 
+def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
+    """Return what was found as a sentence."""
+    return differing(evidence, "the file of the month")
+
+
 CHECK = Comparison(
     name="agrees_with_monthly",
     tables=("ohlcv", "trades", "agg_trades"),
@@ -36,4 +45,5 @@ CHECK = Comparison(
     counterparts=lambda series: (series,),
     gather=whole_day,
     run=agrees_with_monthly,
+    words=words,
 )

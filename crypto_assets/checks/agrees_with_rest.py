@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pyarrow as pa
 
 from crypto_assets.checks._differences import same_rows, whole_day
+from crypto_assets.checks._words import differing
 from crypto_assets.model import Comparison, Finding, Partition, Series, Severity
 
 
@@ -18,6 +22,11 @@ def agrees_with_rest(rows: pa.Table, answered: pa.Table, partition: Partition, s
     return same_rows(rows, answered, series, ("stored", "rest"))
 
 
+def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
+    """Return what was found as a sentence."""
+    return differing(evidence, "the REST API")
+
+
 CHECK = Comparison(
     name="agrees_with_rest",
     tables=("ohlcv", "trades", "agg_trades", "funding_rates"),
@@ -27,4 +36,5 @@ CHECK = Comparison(
     counterparts=lambda series: (series,),
     gather=whole_day,
     run=agrees_with_rest,
+    words=words,
 )

@@ -6,12 +6,15 @@ A shorter bar without trades repeats the former close, which has no say in a lon
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from crypto_assets.checks._differences import differences, whole_day
+from crypto_assets.checks._words import differing
 from crypto_assets.model import (
     DAY,
     TIMEFRAME_LENGTHS,
@@ -27,13 +30,14 @@ from crypto_assets.rows.derive import merge_bars
 from crypto_assets.rows.versions import numbers
 
 _MINUTE = timedelta(minutes=1)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def agrees_with_shorter(bars: pa.Table, shorter: pa.Table, partition: Partition, series: Series) -> Finding:  # noqa: ARG001
     """Every bar of which all parts are there is what they make of it, in all nine fields.
 
-    Evidence: bars `compared`, and `not_whole` ones that lack a part; how those that were compared differ, and the first of
-    these values.
+    Evidence: bars `compared`, and `not_whole` ones that are not compared, for a part of them is missing or opens beside
+    the grid (`off_grid` counts such bars of both); how those that were compared differ, and the first of these values.
     """
     step, length = _length_of(shorter), bar_length(series.timeframe or "")
     if not step or step >= length or length % step:
@@ -45,13 +49,25 @@ def agrees_with_shorter(bars: pa.Table, shorter: pa.Table, partition: Partition,
     if not evidence["compared"]:
         return not_judged("no bar has all its parts")
     evidence["not_whole"] = int((~whole).sum())
+    if beside := off_grid(bars, length) + off_grid(shorter, step):
+        evidence["off_grid"] = beside
     return Finding(found.equal, evidence if found.equal else evidence | {"differences": found.shown("bars", "shorter")})
 
 
+def off_grid(bars: pa.Table, length: timedelta) -> int:
+    """Return how many bars open beside the grid of their length."""
+    return int(np.count_nonzero(numbers(bars.column("open_time")) % (length // _MICROSECOND)))
+
+
 def _length_of(bars: pa.Table) -> timedelta | None:
-    """Return the length of bars of one timeframe: the least distance between two of them."""
-    opens = numbers(bars.column("open_time"))
-    return timedelta(microseconds=int(np.diff(opens).min())) if len(opens) > 1 else None
+    """Return the length of bars of one timeframe: the least distance between two of them that some timeframe has.
+
+    Others are seen where bars leave the grid or come back to it.
+    """
+    steps = np.diff(numbers(bars.column("open_time")))
+    return min(
+        (length for length in TIMEFRAME_LENGTHS.values() if (steps == length // _MICROSECOND).any()), default=None
+    )
 
 
 def _shorter(series: Series) -> tuple[Series, ...]:
@@ -65,6 +81,11 @@ def _has_parts(series: Series) -> bool:
     return series.timeframe != "1mo" and _MINUTE < bar_length(series.timeframe or "") <= DAY
 
 
+def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
+    """Return what was found as a sentence."""
+    return differing(evidence, "the bars that the shorter ones make", "bar")
+
+
 CHECK = Comparison(
     name="agrees_with_shorter",
     tables=("ohlcv",),
@@ -75,4 +96,5 @@ CHECK = Comparison(
     counterparts=_shorter,
     gather=whole_day,
     run=agrees_with_shorter,
+    words=words,
 )

@@ -1,8 +1,14 @@
-"""Rows stand in the order of time."""
+"""Rows stand in the order of time, and numbered ones in the order of their ids.
+
+Rows that stand in another order in the file are sorted before this is judged (`crypto_assets.rows.arrange`): by id, and
+then their times must ascend too. Where they do not, time and id contradict each other and nothing says which of them is
+right.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,31 +22,45 @@ if TYPE_CHECKING:
 
 
 class AscendingTime:
-    """Looks at each row and the one before it; what it keeps is the time of the last row."""
+    """Looks at each row and the one before it; what it keeps is the last row's time and id."""
 
     def __init__(self, partition: Partition, series: Series) -> None:  # noqa: ARG002
-        self._column = datasets.get(series.table).time_column
+        dataset = datasets.get(series.table)
+        self._time = dataset.time_column
+        self._id = dataset.key[0] if len(dataset.key) == 1 and dataset.key[0] != self._time else None
         self._rows = 0
-        self._last: int | None = None
+        self._last: tuple[int, int | None] | None = None
         self._steps_back = 0
         self._first = ""
 
     def add(self, rows: pd.DataFrame) -> None:
-        times = epoch_us(rows[self._column])
+        times = epoch_us(rows[self._time])
         if len(times) == 0:
             return
-        if self._last is not None and times[0] < self._last:
-            self._step_back(1, 0, times[0], self._last)
+        ids = None if self._id is None else rows[self._id].to_numpy()
+        if self._last is not None:
+            time, number = self._last
+            if times[0] < time or (ids is not None and number is not None and ids[0] < number):
+                self._step_back(1, 0, self._text(times[0], ids, 0), self._text(time, None, 0, number))
         back = times[1:] < times[:-1]
+        if ids is not None:
+            back |= ids[1:] < ids[:-1]
         if back.any():
             places = np.flatnonzero(back) + 1
-            self._step_back(len(places), places[0], times[places[0]], times[places[0] - 1])
+            here, before = int(places[0]), int(places[0]) - 1
+            self._step_back(
+                len(places), here, self._text(times[here], ids, here), self._text(times[before], ids, before)
+            )
         self._rows += len(times)
-        self._last = int(times[-1])
+        self._last = int(times[-1]), None if ids is None else int(ids[-1])
 
-    def _step_back(self, count: int, place: int, later: int, earlier: int) -> None:
+    def _text(self, time: int, ids: np.ndarray | None, place: int, number: int | None = None) -> str:
+        number = number if ids is None else int(ids[place])
+        return str(instant(time)) if number is None else f"{self._id} {number} at {instant(time)}"
+
+    def _step_back(self, count: int, place: int, later: str, earlier: str) -> None:
         self._steps_back += count
-        self._first = self._first or f"row {self._rows + place}: {instant(later)} after {instant(earlier)}"
+        self._first = self._first or f"row {self._rows + place}: {later} after {earlier}"
 
     def finding(self) -> Finding:
         if self._rows == 0:
@@ -51,15 +71,25 @@ class AscendingTime:
 
 
 def ascending_time(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
-    """No row is earlier than the one before it."""
+    """No row is earlier than the one before it, or has a smaller id."""
     return at_once(AscendingTime(partition, series), frame)
+
+
+def words(evidence: Mapping[str, Any], series: Series) -> str:
+    """Return what was found as a sentence."""
+    if "steps_back" not in evidence:
+        return "rows are in the order of time"
+    dataset = datasets.get(series.table)
+    why = "times repeat" if dataset.key == (dataset.time_column,) else "times and ids contradict each other"
+    return f"out of order, and {why}, so the rows cannot be sorted: {evidence['first']}"
 
 
 CHECK = Check(
     name="ascending_time",
     tables=("ohlcv", "trades", "agg_trades", "funding_rates", "order_books", "tickers"),
     severity=Severity.BLOCK,
-    description="No row is earlier than the one before it.",
+    description="No row is earlier than the one before it, and ids ascend with the times.",
+    words=words,
     run=ascending_time,
     fold=AscendingTime,
 )

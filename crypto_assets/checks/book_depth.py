@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from crypto_assets.checks._books import Tops, TopsFold
 from crypto_assets.checks._folds import at_once
+from crypto_assets.checks._words import wrong_rows
 from crypto_assets.model import Check, Finding, Partition, Series, Severity
 
 if TYPE_CHECKING:
@@ -51,6 +53,13 @@ def book_depth(frame: pd.DataFrame, partition: Partition, series: Series) -> Fin
     return at_once(BookDepth(partition, series), frame)
 
 
+def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
+    """Return what was found as a sentence."""
+    if "thin" not in evidence:
+        return f"every snapshot has at least {LEVELS} levels on both sides"
+    return wrong_rows(evidence, f"with fewer than {LEVELS} levels on a side", "snapshot", "thin")
+
+
 CHECK = Check(
     name="book_depth",
     tables=("order_books",),
@@ -58,4 +67,5 @@ CHECK = Check(
     description=f"Every snapshot has at least {LEVELS} levels on both sides.",
     run=book_depth,
     fold=BookDepth,
+    words=words,
 )

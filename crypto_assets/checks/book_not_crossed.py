@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from crypto_assets.checks._books import Tops, TopsFold
 from crypto_assets.checks._folds import at_once
+from crypto_assets.checks._words import wrong_rows
 from crypto_assets.model import Check, Finding, Partition, Series, Severity
 
 if TYPE_CHECKING:
@@ -39,6 +41,13 @@ def book_not_crossed(frame: pd.DataFrame, partition: Partition, series: Series) 
     return at_once(BookNotCrossed(partition, series), frame)
 
 
+def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
+    """Return what was found as a sentence."""
+    if "crossed" not in evidence:
+        return "every bid is below every ask"
+    return wrong_rows(evidence, "with a bid that is not below every ask", "snapshot", "crossed")
+
+
 CHECK = Check(
     name="book_not_crossed",
     tables=("order_books", "tickers"),
@@ -46,4 +55,5 @@ CHECK = Check(
     description="Every bid of a snapshot is below every ask.",
     run=book_not_crossed,
     fold=BookNotCrossed,
+    words=words,
 )

@@ -12,15 +12,18 @@ prove more; that needs two days at once and is a check of its own.)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from crypto_assets import datasets
 from crypto_assets.checks._folds import NO_ROWS, Gathered, at_once
+from crypto_assets.checks._grid import uncovered
 from crypto_assets.checks._keys import breaks
 from crypto_assets.checks._times import epoch_us, start_us
+from crypto_assets.checks._words import counted, lasting, listed, row_of, verb
 from crypto_assets.model import DAY, Check, Finding, Fold, Partition, Series, Severity, bar_length
 
 if TYPE_CHECKING:
@@ -77,11 +80,10 @@ def _bars(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
         return Finding(len(frame) == 1, {"expected": 1, "found": len(frame)})
     step = bar_length(timeframe)
     expected = _length_us(partition) // (step // timedelta(microseconds=1))
-    # Rows are not only counted: a double or a row of the next day must not stand in for a bar that is missing.
-    places = (epoch_us(frame["open_time"]) - start_us(partition)) // (step // timedelta(microseconds=1))
-    present = np.zeros(expected, dtype=bool)
-    present[places[(places >= 0) & (places < expected)]] = True
-    absent = np.flatnonzero(~present)
+    # Rows are not only counted: a double or a row of the next day must not stand in for a bar that is missing. A bar beside
+    # the grid counts for the step that it opens in.
+    since = epoch_us(frame["open_time"]) - start_us(partition)
+    absent = np.flatnonzero(uncovered(since, step // timedelta(microseconds=1), expected))
     if len(absent) == 0:
         return Finding(True, {"expected": expected, "found": len(frame)})
     return Finding(
@@ -192,6 +194,49 @@ def _in_pieces(partition: Partition, series: Series) -> Fold:
     return Gathered(complete, partition, series)
 
 
+def words(evidence: Mapping[str, Any], series: Series) -> str:
+    """Return what is missing as a sentence: `3 of 1,440 bars are missing (08:34–08:36)`."""
+    match series.table:
+        case "ohlcv":
+            return _bars_in_words(evidence)
+        case "funding_rates":
+            missing = evidence.get("missing")
+            return (
+                f"funding events are missing ({missing})" if missing else counted(evidence["events"], "funding event")
+            )
+        case _:
+            return _trades_in_words(evidence, row_of(series.table))
+
+
+def _bars_in_words(evidence: Mapping[str, Any]) -> str:
+    expected, missing = evidence["expected"], evidence.get("missing", 0)
+    if missing:
+        spans = f" ({listed(evidence['spans'])})" if evidence.get("spans") else ""
+        return f"{missing:,} of {counted(expected, 'bar')} {verb(missing)} missing{spans}"
+    if expected == evidence["found"]:
+        return f"all of {counted(expected, 'bar')}"
+    return f"{counted(evidence['found'], 'bar')} where {expected:,} {verb(expected)} expected"
+
+
+def _trades_in_words(evidence: Mapping[str, Any], noun: str) -> str:
+    parts = []
+    if missing := evidence.get("missing_ids", 0):
+        places = counted(evidence["places"], "place")
+        parts.append(f"{counted(missing, noun)} {verb(missing)} missing at {places} inside the day, by their ids")
+    if "spans" in evidence:  # what is left of a day that outages explain in part (`crypto_assets.quality.excuses`)
+        parts.append(f"{noun}s are missing without a known cause: {listed(evidence['spans'])}")
+        return "; ".join(parts)
+    inside = evidence["longest_silence_inside_s"]
+    allowed = max(_HOUR_US / 1e6, _EDGE_FACTOR * inside)
+    for name, where in (("silent_before_s", "first"), ("silent_after_s", "last")):
+        if evidence[name] > allowed:
+            silence = lasting(evidence[name])
+            parts.append(
+                f"no {noun} in the {where} {silence} of the day (the longest silence inside is {lasting(inside)})"
+            )
+    return "; ".join(parts) or f"{noun}s from one end of the day to the other"
+
+
 CHECK = Check(
     name="complete",
     tables=("ohlcv", "trades", "agg_trades", "funding_rates"),
@@ -199,4 +244,5 @@ CHECK = Check(
     description="Every bar of the day, every funding event, trades from one end of the day to the other.",
     run=complete,
     fold=_in_pieces,
+    words=words,
 )

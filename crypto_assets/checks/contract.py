@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from crypto_assets import datasets
 from crypto_assets.checks._folds import NO_ROWS, at_once
+from crypto_assets.checks._words import wrong_rows
 from crypto_assets.model import Check, Finding, Partition, Series, Severity
 
 if TYPE_CHECKING:
@@ -106,6 +108,13 @@ def _first(cases: pd.DataFrame, rows_before: int = 0) -> str:
     return f"row {first['index']}: {first['column']} = {first['failure_case']}, expected {first['check']}"
 
 
+def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
+    """Return what was found as a sentence."""
+    if "violations" not in evidence:
+        return "every value is of its type and in its range"
+    return wrong_rows(evidence, "not allowed", "value", "violations")
+
+
 CHECK = Check(
     name="contract",
     tables=("ohlcv", "trades", "agg_trades", "funding_rates", "order_books", "tickers"),
@@ -113,4 +122,5 @@ CHECK = Check(
     description="Types, positive prices, non-negative amounts: the dataset's Pandera schema.",
     run=contract_holds,
     fold=ContractHolds,
+    words=words,
 )

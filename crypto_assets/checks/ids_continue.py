@@ -5,13 +5,20 @@ to the side that is silent for longer at midnight, for that is what a file cut s
 ended at 07:36 with a right checksum, binance-public-data #412); so a day is blamed only for what lacks in itself.
 
 Of futures some ids are hidden (internal and insurance trades, #190, #363, #378): as in `complete`, only many with a minute
-of silence count there. Ids that stand in two adjacent days (ZILBTC, #353) are found on the later one.
+of silence count there.
+
+The last aggregate of a day and the first of the next may have one id although they are other trades (ZILBTC 2021-02-28,
+#353). Aggregates name their first and last trade too, and these prove whether a trade is missing; a repeated id by itself
+is no gap.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, time, timedelta
+from typing import Any
 
+from crypto_assets.checks._words import counted, row_of, verb
 from crypto_assets.model import Finding, Profile, SeamCheck, Series, Severity, not_judged
 
 _HIDDEN = 100
@@ -22,49 +29,66 @@ _SILENCE = timedelta(minutes=1)
 def ids_continue(before: Profile | None, day: Profile, after: Profile | None, series: Series) -> Finding:
     """The first id follows the last one of the day before, the last one comes before the first of the day after.
 
-    Evidence: `ids_before` and `ids_after` count the ids between the days (negative: ids that both have); `missing_ids`
-    those that lack in this day at its ends, `repeated_ids` those that the day before has too (0 where the ids started
-    over). `proven` says that every id of the day is there: none lacks inside, and both seams are closed.
+    Evidence: `ids_before` and `ids_after` count the ids between the days (negative: ids that both have, or ids that started
+    over), `trades_before` and `trades_after` the trades between aggregates where ids alone prove nothing; `missing_ids` those
+    that are missing in this day at its ends. `repeated_ids` counts ids that the day before has too (0 where the ids
+    started over) and `repeated` says which. `proven` says that every id of the day is there: none is missing inside, and
+    both seams are closed.
     """
     if day.first_id is None:
         return not_judged("rows have no numbers")
     if before is None and after is None:
         return not_judged("neither the day before nor the day after is stored")
     evidence: dict[str, object] = {}
-    missing = 0
-    if before is not None:
-        evidence["ids_before"] = between = _between(before, day)
-        if between < 0:
-            evidence["repeated_ids"] = _in_both(before, day)
-        elif _counts(before, day, between, series) and not _blames_earlier(before, day):
-            missing += between
-    if after is not None:
-        evidence["ids_after"] = between = _between(day, after)
-        if _counts(day, after, between, series) and _blames_earlier(day, after):
-            missing += between
+    missing, closed = 0, before is not None and after is not None
+    for side, earlier, later in (("before", before, day), ("after", day, after)):
+        if earlier is None or later is None:
+            continue
+        evidence[f"ids_{side}"] = between = _between(earlier, later)
+        trades = _trades_between(earlier, later)
+        if trades is not None and (between < 0 or (between > 0 >= trades)):
+            evidence[f"trades_{side}"] = trades
+        if between < 0 and side == "before":
+            evidence |= _repeated(earlier, later)
+        closed &= between == 0 or trades == 0
+        if _blames_earlier(earlier, later) == (side == "after"):
+            missing += _missing(earlier, later, series, between, trades)
     if before is None or after is None:
         evidence["not_stored"] = "day before" if before is None else "day after"
     if missing:
         evidence["missing_ids"] = missing
-    closed = evidence.get("ids_before") == evidence.get("ids_after") == 0
     evidence["proven"] = closed and day.missing_ids == 0
-    return Finding(not missing and "repeated_ids" not in evidence, evidence)
+    return Finding(not missing, evidence)
 
 
 def _between(earlier: Profile, later: Profile) -> int:
     return (later.first_id or 0) - (earlier.last_id or 0) - 1
 
 
-def _in_both(earlier: Profile, later: Profile) -> int:
-    first = max(earlier.first_id or 0, later.first_id or 0)
-    return max(0, min(earlier.last_id or 0, later.last_id or 0) - first + 1)
+def _trades_between(earlier: Profile, later: Profile) -> int | None:
+    """Return the ids of trades between the last aggregate of a day and the first of the next; None where rows name none."""
+    if earlier.last_trade_id is None or later.first_trade_id is None:
+        return None
+    return later.first_trade_id - earlier.last_trade_id - 1
 
 
-def _counts(earlier: Profile, later: Profile, between: int, series: Series) -> bool:
-    """Whether ids that lack between two days are rows that lack."""
+def _missing(earlier: Profile, later: Profile, series: Series, between: int, trades: int | None) -> int:
+    """Return how many ids are missing between two days: ids of the rows, or of their trades where those contradict."""
+    if between == 0 or (trades is not None and trades <= 0):
+        return 0
+    wanted = between if between > 0 else trades or 0
     if series.market_type == "spot":
-        return between > 0
-    return between > _HIDDEN and later.first_time - earlier.last_time >= _SILENCE
+        return wanted
+    return wanted if wanted > _HIDDEN and later.first_time - earlier.last_time >= _SILENCE else 0
+
+
+def _repeated(earlier: Profile, later: Profile) -> dict[str, object]:
+    """Return how many ids two days both have, and which."""
+    first = max(earlier.first_id or 0, later.first_id or 0)
+    last = min(earlier.last_id or 0, later.last_id or 0)
+    if last < first:
+        return {"repeated_ids": 0}
+    return {"repeated_ids": last - first + 1, "repeated": f"{first}" if first == last else f"{first}–{last}"}
 
 
 def _blames_earlier(earlier: Profile, later: Profile) -> bool:
@@ -73,10 +97,57 @@ def _blames_earlier(earlier: Profile, later: Profile) -> bool:
     return midnight - earlier.last_time >= later.first_time - midnight
 
 
+def words(evidence: Mapping[str, Any], series: Series) -> str:
+    """Return what was found as a sentence: `the id 699 stands in both days, for other trades; no trade is missing`."""
+    parts, noun = [], row_of(series.table)
+    if "repeated_ids" in evidence:
+        parts.append(_repeated_in_words(evidence))
+    if missing := evidence.get("missing_ids"):
+        where = [end for side, end in _ENDS.items() if 0 < max(_gaps(evidence, side)) <= missing]
+        parts.append(f"{counted(missing, 'id')} {verb(missing)} missing at the {' and the '.join(where)} of the day")
+    elif not parts and _run_on(evidence):
+        parts.append(f"the ids run on, no {noun} is missing" if evidence["proven"] else "the ids run on")
+    elif not parts:
+        parts.append(f"ids are left out between the days, and no {noun} is missing from this one")
+    if "not_stored" in evidence:
+        parts.append(f"the {evidence['not_stored']} is not stored")
+    return "; ".join(parts)
+
+
+_ENDS = {"before": "beginning", "after": "end"}
+
+
+def _gaps(evidence: Mapping[str, Any], side: str) -> tuple[int, int]:
+    return evidence.get(f"ids_{side}", 0), evidence.get(f"trades_{side}", 0)
+
+
+def _run_on(evidence: Mapping[str, Any]) -> bool:
+    return not any(evidence.get(f"ids_{side}", 0) for side in _ENDS)
+
+
+def _repeated_in_words(evidence: Mapping[str, Any]) -> str:
+    ids, trades = evidence.get("repeated"), evidence.get("trades_before")
+    if ids is None:
+        text = "the ids start over after the day before"
+    else:
+        text = (
+            f"the id {ids} stands in both days"
+            if evidence["repeated_ids"] == 1
+            else f"the ids {ids} stand in both days"
+        )
+    if trades is None:
+        return f"{text}; they do not say whether a trade is missing"
+    if trades < 0:
+        return f"{text}, for {counted(-trades, 'trade')} that both days have; no trade is missing"
+    missing = "no trade is missing" if trades == 0 else f"{counted(trades, 'trade')} between them"
+    return f"{text}, for other trades; {missing}"
+
+
 CHECK = SeamCheck(
     name="ids_continue",
     tables=("trades", "agg_trades"),
     severity=Severity.DEGRADE,
     description="Ids run on from the day before and to the day after.",
+    words=words,
     judge=ids_continue,
 )

@@ -1,16 +1,18 @@
-"""Every row belongs to the partition's UTC day, and every bar to the grid of its timeframe."""
+"""Every row belongs to the partition's UTC day."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from crypto_assets import datasets
 from crypto_assets.checks._folds import NO_ROWS, at_once
 from crypto_assets.checks._times import epoch_us, instant, start_us
-from crypto_assets.model import DAY, Check, Finding, Partition, Series, Severity, bar_length
+from crypto_assets.checks._words import wrong_rows
+from crypto_assets.model import DAY, Check, Finding, Partition, Series, Severity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,9 +27,6 @@ class InsideDay:
         self._column = datasets.get(series.table).time_column
         self._day = partition.day
         self._start = start_us(partition)
-        self._step = 0
-        if series.timeframe and series.timeframe != "1mo" and bar_length(series.timeframe) <= DAY:
-            self._step = bar_length(series.timeframe) // _MICROSECOND
         self._rows = 0
         self._wrong = 0
         self._first = ""
@@ -36,8 +35,6 @@ class InsideDay:
         times = epoch_us(rows[self._column])
         since = times - self._start
         wrong = (since < 0) | (since >= DAY // _MICROSECOND)
-        if self._step:
-            wrong |= since % self._step != 0
         if wrong.any():
             places = np.flatnonzero(wrong)
             self._wrong += len(places)
@@ -54,15 +51,21 @@ class InsideDay:
 
 
 def inside_day(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
-    """start ≤ time < end, and bars of at most a day open at whole multiples of their length."""
+    """start ≤ time < end, in UTC. (Whether a bar opens on the grid of its timeframe is `on_grid`.)"""
     return at_once(InsideDay(partition, series), frame)
+
+
+def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
+    """Return what was found as a sentence."""
+    return wrong_rows(evidence, "of another day") if "rows" in evidence else "every row lies inside the day"
 
 
 CHECK = Check(
     name="inside_day",
     tables=("ohlcv", "trades", "agg_trades", "funding_rates", "order_books", "tickers"),
     severity=Severity.BLOCK,
-    description="Every row lies inside the UTC day, every bar on the grid of its timeframe.",
+    description="Every row lies inside the UTC day.",
+    words=words,
     run=inside_day,
     fold=InsideDay,
 )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from crypto_assets.checks._books import is_side
 from crypto_assets.checks._folds import NO_ROWS, at_once
 from crypto_assets.checks._times import epoch_us, instant
+from crypto_assets.checks._words import wrong_rows
 from crypto_assets.model import Check, Finding, Partition, Series, Severity
 
 if TYPE_CHECKING:
@@ -74,6 +76,11 @@ def levels_ordered(frame: pd.DataFrame, partition: Partition, series: Series) ->
     return at_once(LevelsOrdered(partition, series), frame)
 
 
+def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
+    """Return what was found as a sentence."""
+    return wrong_rows(evidence, "out of the order of levels") if "rows" in evidence else "levels are in order"
+
+
 CHECK = Check(
     name="levels_ordered",
     tables=("order_books",),
@@ -81,4 +88,5 @@ CHECK = Check(
     description="Bids descend, asks ascend, levels go up from 0 without holes or doubles.",
     run=levels_ordered,
     fold=LevelsOrdered,
+    words=words,
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crypto_assets.checks._words import wrong_rows
 from crypto_assets.model import Check, Finding, Partition, Series, Severity
 
 if TYPE_CHECKING:
@@ -34,10 +36,18 @@ def ohlc_consistent(frame: pd.DataFrame, partition: Partition, series: Series) -
     )
 
 
+def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
+    """Return what was found as a sentence."""
+    if "bars" not in evidence:
+        return "every open and close lies between low and high"
+    return wrong_rows(evidence, "with a price outside low and high", "bar", "bars")
+
+
 CHECK = Check(
     name="ohlc_consistent",
     tables=("ohlcv",),
     severity=Severity.BLOCK,
     description="low ≤ open, close ≤ high in every bar.",
     run=ohlc_consistent,
+    words=words,
 )

@@ -14,13 +14,14 @@ Only what is too great is found: a bar without trades is `silent`, and a small o
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from crypto_assets.checks._times import epoch_us, start_us
+from crypto_assets.checks._words import counted
 from crypto_assets.model import (
     DAY,
     SHOWN_ROWS,
@@ -112,9 +113,10 @@ def _values(frame: pd.DataFrame, partition: Partition, series: Series) -> np.nda
     high, low, close, volume, count = (frame[name].to_numpy() for name in _COLUMNS)
     # The first bar has none before it, and its own lowest price adds nothing.
     before = np.concatenate((low[:1], close[:-1]))
-    whole = len(low) == _HOURS * per_hour
+    places = (epoch_us(frame["open_time"]) - start_us(partition)) // (length // timedelta(microseconds=1))
+    # As many bars as the day has steps are not enough: bars beside the grid may stand two in one of them.
+    whole = len(low) == _HOURS * per_hour and bool((np.diff(places) == 1).all())
     if not whole:  # the move over a gap is not that of one bar
-        places = (epoch_us(frame["open_time"]) - start_us(partition)) // (length // timedelta(microseconds=1))
         before = np.where(np.diff(places, prepend=-1) == 1, before, low)
     traded = (count > 0) & (volume > 0)
     numbers = np.empty((len(_WHAT), len(low)))
@@ -175,6 +177,17 @@ def _shorter_than_an_hour(series: Series) -> bool:
     return series.timeframe != "1mo" and bar_length(series.timeframe or "") < DAY / _HOURS
 
 
+def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
+    """Return what was found as a sentence."""
+    if not evidence["bars"]:
+        return f"no bar is far beyond the {counted(evidence['weeks'], 'week')} before"
+    first = evidence["examples"][0]
+    return (
+        f"{counted(evidence['bars'], 'bar')} far beyond what is usual in its hour of the week; the first: "
+        f"{first['open_time']}, {first['what']} {first['value']:g}, usually {first['usual']:g}"
+    )
+
+
 CHECK = HistoryCheck(
     name="outliers",
     tables=("ohlcv",),
@@ -182,4 +195,5 @@ CHECK = HistoryCheck(
     description="No bar's price move, volume or trade count is far beyond what is usual in its hour of the week.",
     applies=_shorter_than_an_hour,
     run=outliers,
+    words=words,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crypto_assets.checks._minute_bars import minute_bars
-from crypto_assets.checks.agrees_with_bars import minute_series, until
+from crypto_assets.checks._words import counted
+from crypto_assets.checks.agrees_with_bars import OFF_GRID, minute_series, on_the_minute, until
 from crypto_assets.model import SHOWN_ROWS, Comparison, Finding, Partition, Series, Severity, not_judged
 from crypto_assets.rows.derive import silent_bars
 from crypto_assets.rows.versions import matched, numbers, plain
 
 
 def price_band(built: pa.Table, bars: pa.Table, partition: Partition, series: Series) -> Finding:  # noqa: ARG001
-    """low ≤ price ≤ high of the minute's bar, exactly, for every trade; minutes without a bar or with a silent one aside.
+    """low ≤ price ≤ high of the minute's bar, exactly, for every trade; minutes without a bar, with a silent one
+    or with one beside the grid aside.
 
     Evidence: minutes `compared` and `outside`, and `examples` of these with the trades' and the bar's lowest and highest.
 
@@ -25,6 +28,7 @@ def price_band(built: pa.Table, bars: pa.Table, partition: Partition, series: Se
         bars: the published 1m bars of the same symbol and day.
     """
     built, bars = until(built, bars, partition)
+    built, bars, beside = on_the_minute(built, bars)
     bars = bars.filter(pa.array(~silent_bars(bars)))
     mine, theirs = (
         table.take(pa.array(places))
@@ -33,11 +37,13 @@ def price_band(built: pa.Table, bars: pa.Table, partition: Partition, series: Se
         )
     )
     if not mine.num_rows:
-        return not_judged("no minute has both trades and a bar with trades")
+        return not_judged(OFF_GRID if beside else "no minute has both trades and a bar with trades")
     below = pc.less(mine.column("low"), theirs.column("low"))
     above = pc.greater(mine.column("high"), theirs.column("high"))
     outside = np.flatnonzero(pc.or_(below, above).to_numpy())
     evidence: dict[str, Any] = {"compared": mine.num_rows, "outside": len(outside)}
+    if beside:
+        evidence["off_grid"] = beside
     if not len(outside):
         return Finding(True, evidence)
     first = pa.array(outside[:SHOWN_ROWS])
@@ -55,6 +61,18 @@ def price_band(built: pa.Table, bars: pa.Table, partition: Partition, series: Se
     return Finding(False, evidence)
 
 
+def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
+    """Return what was found as a sentence."""
+    compared = counted(evidence["compared"], "minute")
+    if not evidence["outside"]:
+        return f"every price lies inside the bar of its minute ({compared} compared)"
+    first = evidence["examples"][0]
+    return (
+        f"prices lie outside the bar in {evidence['outside']:,} of {compared}; the first: {first['open_time']}, "
+        f"trades {first['lowest']}–{first['highest']}, bar {first['low']}–{first['high']}"
+    )
+
+
 CHECK = Comparison(
     name="price_band",
     tables=("trades", "agg_trades"),
@@ -64,4 +82,5 @@ CHECK = Comparison(
     counterparts=minute_series,
     gather=minute_bars,
     run=price_band,
+    words=words,
 )

@@ -7,6 +7,8 @@ before it can be seen that its price is another one.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -63,6 +65,15 @@ def _days_touch(series: Series) -> bool:
     return series.timeframe != "1mo" and bar_length(series.timeframe or "") <= DAY
 
 
+def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
+    """Return what was found as a sentence."""
+    step, allowed = (100 * math.expm1(evidence[name]) for name in ("step", "allowed"))
+    return (
+        f"the first open {evidence['open']:.12g} is {step:.3g} % away from the last close {evidence['close_before']:.12g} "
+        f"of the day before; up to {allowed:.3g} % is usual"
+    )
+
+
 CHECK = SeamCheck(
     name="price_step",
     tables=("ohlcv",),
@@ -70,4 +81,5 @@ CHECK = SeamCheck(
     description="The first open is near the last close of the day before.",
     applies=_days_touch,
     judge=price_step,
+    words=words,
 )

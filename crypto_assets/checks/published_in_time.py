@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crypto_assets import exchanges
+from crypto_assets.checks._words import lasting
 from crypto_assets.model import Finding, Partition, Series, Severity, SourceCheck, SourceFile, not_judged
 
 if TYPE_CHECKING:
@@ -76,10 +77,17 @@ def published_in_time(source: SourceFile, partition: Partition, series: Series, 
     return Finding(not late, evidence | ({"late": "; ".join(late)} if late else {}))
 
 
+def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
+    """Return what was found as a sentence."""
+    text = f"the file appeared {lasting(evidence['delay_s'])} after the end of its period"
+    return f"{text}, {evidence['late']}" if "late" in evidence else text
+
+
 CHECK = SourceCheck(
     name="published_in_time",
     tables=("ohlcv", "trades", "agg_trades", "funding_rates"),
     severity=Severity.WARN,
     description="The file appeared by the exchange's deadline, and not far later than usual.",
     judge=published_in_time,
+    words=words,
 )

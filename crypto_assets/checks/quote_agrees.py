@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from crypto_assets.checks._folds import NO_ROWS, at_once
+from crypto_assets.checks._words import row_of, wrong_rows
 from crypto_assets.model import Check, Finding, Partition, Series, Severity
 
 if TYPE_CHECKING:
@@ -53,6 +55,13 @@ def quote_agrees(frame: pd.DataFrame, partition: Partition, series: Series) -> F
     return at_once(QuoteAgrees(partition, series), frame)
 
 
+def words(evidence: Mapping[str, Any], series: Series) -> str:
+    """Return what was found as a sentence."""
+    if "rows" not in evidence:
+        return "every quote amount is price times amount"
+    return wrong_rows(evidence, "with a quote amount that is not price times amount", row_of(series.table))
+
+
 CHECK = Check(
     name="quote_agrees",
     tables=("trades",),
@@ -63,4 +72,5 @@ CHECK = Check(
     applies=lambda series: series.market_type != "inverse",
     run=quote_agrees,
     fold=QuoteAgrees,
+    words=words,
 )

@@ -7,10 +7,12 @@ one, though rare: none of 129,600 published bars of three symbols (2023-09, 2024
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crypto_assets.checks._words import wrong_rows
 from crypto_assets.model import SHOWN_ROWS, Check, Finding, Partition, Series, Severity
 
 if TYPE_CHECKING:
@@ -81,6 +83,13 @@ def _shown(value: np.generic) -> float:
     return int(value) if isinstance(value, np.integer) else float(f"{value:.15g}")
 
 
+def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
+    """Return what was found as a sentence."""
+    if "rows" not in evidence:
+        return "volumes and trade counts agree in every bar"
+    return wrong_rows(evidence, "with volumes and trade counts that contradict each other", "bar")
+
+
 CHECK = Check(
     name="silence_agrees",
     tables=("ohlcv",),
@@ -88,4 +97,5 @@ CHECK = Check(
     counts_wrong_rows=True,
     description="Trade count and volumes are zero together, a bar without trades is flat, takers bought no more than all.",
     run=silence_agrees,
+    words=words,
 )

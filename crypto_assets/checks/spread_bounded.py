@@ -6,12 +6,14 @@ The spread is (ask − bid) / mid. It jumps: in five recorded minutes of BTC/USD
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from crypto_assets.checks._books import Tops, TopsFold
 from crypto_assets.checks._folds import at_once
+from crypto_assets.checks._words import wrong_rows
 from crypto_assets.model import Check, Finding, Partition, Series, Severity, not_judged
 
 if TYPE_CHECKING:
@@ -81,6 +83,13 @@ def spread_bounded(frame: pd.DataFrame, partition: Partition, series: Series) ->
     return at_once(SpreadBounded(partition, series), frame)
 
 
+def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
+    """Return what was found as a sentence."""
+    if "wide" not in evidence:
+        return f"the widest spread is {100 * evidence['widest']:.3g} %"
+    return wrong_rows(evidence, f"with a spread above {100 * evidence['bound']:.3g} %", "snapshot", "wide")
+
+
 CHECK = Check(
     name="spread_bounded",
     tables=("order_books", "tickers"),
@@ -88,4 +97,5 @@ CHECK = Check(
     description="No spread is above 1 % of the price and above 20 times the day's median.",
     run=spread_bounded,
     fold=SpreadBounded,
+    words=words,
 )

@@ -7,11 +7,13 @@ BTC/USDT in one of 180. Bars without trades say nothing and are passed over.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from crypto_assets.checks._times import epoch_us, instant
+from crypto_assets.checks._words import wrong_rows
 from crypto_assets.model import Check, Finding, Partition, Series, Severity, not_judged
 
 if TYPE_CHECKING:
@@ -83,10 +85,18 @@ def _clock(us: int) -> str:
     return str(instant(us))[11:19].removesuffix(":00")
 
 
+def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
+    """Return what was found as a sentence."""
+    if "bars" not in evidence:
+        return "no price stands still for long"
+    return wrong_rows(evidence, "with trades that go on closing at one price", "bar", "bars")
+
+
 CHECK = Check(
     name="stale_prices",
     tables=("ohlcv",),
     severity=Severity.WARN,
     description="No long run of bars with trades closes at one price, unless that is usual for the symbol that day.",
     run=stale_prices,
+    words=words,
 )

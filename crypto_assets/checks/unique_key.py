@@ -1,8 +1,13 @@
-"""No two rows of a partition have the same key."""
+"""No two rows of a partition have the same key.
+
+Exact doubles were dropped before (`crypto_assets.rows.arrange`); two rows of one key that differ contradict each other,
+and nothing says which of them is right.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,6 +15,7 @@ from crypto_assets import datasets
 from crypto_assets.checks._folds import NO_ROWS, at_once
 from crypto_assets.checks._keys import Keys
 from crypto_assets.checks._times import epoch_us, instant
+from crypto_assets.checks._words import wrong_rows
 from crypto_assets.datasets.types import BOOK_SIDES, SIDES
 from crypto_assets.model import Check, Finding, Partition, Series, Severity
 
@@ -72,11 +78,30 @@ def unique_key(frame: pd.DataFrame, partition: Partition, series: Series) -> Fin
     return at_once(UniqueKey(partition, series), frame)
 
 
+def with_rows(finding: Finding, rows: Sequence[Mapping[str, str]]) -> Finding:
+    """Return a failed finding that also shows two rows of one key that differ (`crypto_assets.rows.arrange`)."""
+    return Finding(False, {**finding.evidence, "rows_shown": list(rows)})
+
+
+def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
+    """Return what was found as a sentence, with the values in which the first two rows of one key differ."""
+    if "doubles" not in evidence:
+        return "every row has a key of its own"
+    text = wrong_rows(evidence, "with the key of another one", count="doubles")
+    if len(evidence.get("rows_shown", ())) < 2:
+        return text
+    one, other = evidence["rows_shown"][:2]
+    differing = [name for name in one if one[name] != other[name]]
+    left, right = (", ".join(f"{name} {row[name]}" for name in differing) for row in (one, other))
+    return f"{text}, once with {left}, once with {right}"
+
+
 CHECK = Check(
     name="unique_key",
     tables=("ohlcv", "trades", "agg_trades", "funding_rates", "order_books", "tickers"),
     severity=Severity.BLOCK,
     description="No two rows have the same key.",
+    words=words,
     run=unique_key,
     fold=UniqueKey,
 )

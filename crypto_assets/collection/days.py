@@ -26,6 +26,7 @@ from crypto_assets.model import (
 from crypto_assets.version import __version__
 
 if TYPE_CHECKING:
+    from crypto_assets.rows.arrange import Arrangement
     from crypto_assets.storage.lake import Lake
 
 
@@ -55,7 +56,7 @@ class Day:
     """One day on its way: rows that were parsed, or an outcome that is already final.
 
     `reason` and `evidence` go with the rows of a provisional day; `lacking` says why its rows are not all there; `profile` is
-    set once the rows are found to be good.
+    set once the rows are found to be good; `arrangement` says how rows that were just parsed stood in their file.
     """
 
     target: Target
@@ -70,6 +71,7 @@ class Day:
     lacking: str = ""
     evidence: Mapping[str, Any] = field(default_factory=dict)
     profile: Profile | None = None
+    arrangement: Arrangement | None = None
 
     @property
     def series(self) -> Series:

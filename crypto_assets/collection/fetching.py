@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from crypto_assets import datasets, exchanges
 from crypto_assets.collection.archive.download import download
@@ -27,7 +27,8 @@ from crypto_assets.errors import (
     Stopped,
     StoredDataError,
 )
-from crypto_assets.model import ArchiveObject, Outcome, Partition, Series, SourceFile, State
+from crypto_assets.model import ArchiveObject, Dataset, Outcome, Partition, Series, SourceFile, State
+from crypto_assets.rows.arrange import Arranged, arranged, row_text
 
 if TYPE_CHECKING:
     from crypto_assets.collection.records.ledger import Ledger, PartitionRecord
@@ -130,7 +131,15 @@ class Fetcher:
             return [Day(target, Partition(target.symbol, d), outcome=refused(target, d, error)) for d in days]
         took = (time.perf_counter() - started) / len(days)
         return [
-            Day(target, Partition(target.symbol, d), part, source, content, fetch_s=took)
+            Day(
+                target,
+                Partition(target.symbol, d),
+                part.rows,
+                source,
+                content,
+                fetch_s=took,
+                arrangement=part.arrangement,
+            )
             for d, part in zip(days, parts, strict=True)
         ]
 
@@ -182,27 +191,57 @@ class Fetcher:
 
 def split_days(
     series: Series, rows: pa.Table, key: str, period: tuple[date, date], days: Sequence[date]
-) -> list[pa.Table]:
-    """Return the rows of each wanted day of an object; one of a single day is returned whole, for its checks to judge.
+) -> list[Arranged]:
+    """Return the rows of each wanted day of an object in their order; one of a single day keeps rows of others.
+
+    Each day of a longer object is judged by its own rows: what is wrong with one does not cost the others. A row of the day
+    before the period or after it, as at the seam of two months, is left to the file of its day, and said of the nearest day.
 
     Raises:
-        InvalidRows: an object of many days whose rows are out of order or outside its period.
+        InvalidRows: an object of many days with rows further outside its period.
     """
+    dataset = datasets.get(series.table)
     if period[0] == period[1]:
-        return [rows]
-    times = rows.column(datasets.get(series.table).time_column).cast(pa.int64()).to_numpy()
-    first, last = (Partition("", period[0]).start, Partition("", period[1]).end)
-    if len(times) and (times[0] < _us(first) or times[-1] >= _us(last) or (np.diff(times) < 0).any()):
-        span = pc.min_max(rows.column(datasets.get(series.table).time_column)).as_py()
-        raise InvalidRows(
-            f"{key}: expected ascending times inside {period[0]} … {period[1]}, found {span['min']} … {span['max']}"
-        )
+        return [arranged(rows, dataset)]
+    times = rows.column(dataset.time_column).cast(pa.int64()).to_numpy()
+    before, after = _outside(rows, times, key, period, dataset)
+    ascending = not (times[1:] < times[:-1]).any()
     parts = []
     for day in days:
         partition = Partition("", day)
-        begin, end = np.searchsorted(times, [_us(partition.start), _us(partition.end)])
-        parts.append(rows.slice(begin, end - begin))
+        start, end = _us(partition.start), _us(partition.end)
+        if ascending:
+            begin, stop = np.searchsorted(times, [start, end])
+            mine = rows.slice(begin, stop - begin)
+        else:
+            mine = rows.take(pa.array(np.flatnonzero((times >= start) & (times < end))))
+        part = arranged(mine, dataset)
+        seam = np.concatenate([before if day == period[0] else before[:0], after if day == period[1] else after[:0]])
+        if len(seam):
+            first = row_text(rows, dataset, int(seam[0]))
+            part = replace(
+                part,
+                arrangement=replace(part.arrangement, seam_rows=len(seam), first_seam=f"row {seam[0] + 1}: {first}"),
+            )
+        parts.append(part)
     return parts
+
+
+def _outside(
+    rows: pa.Table, times: np.ndarray, key: str, period: tuple[date, date], dataset: Dataset
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places of rows of the day before a period and of the day after it; raises as `split_days` says."""
+    first, last = _us(Partition("", period[0]).start), _us(Partition("", period[1]).end)
+    before, after = np.flatnonzero(times < first), np.flatnonzero(times >= last)
+    day = _us(Partition("", period[0]).end) - first
+    far = np.concatenate([before[times[before] < first - day], after[times[after] >= last + day]])
+    if len(far):
+        found = "1 row of another day" if len(far) == 1 else f"{len(far):,} rows of other days"
+        raise InvalidRows(
+            f"{key}: expected times inside {period[0]} … {period[1]}, found {found}; the first is "
+            f"row {far[0] + 1}: {row_text(rows, dataset, int(far[0]))}"
+        )
+    return before, after
 
 
 def _us(instant: datetime) -> int:

@@ -124,7 +124,8 @@ class Asker:
         first = partition.day.replace(day=1)
         days = [first.replace(day=n + 1) for n in range(calendar.monthrange(first.year, first.month)[1])]
         rows = exchange.parse(series, key, content)
-        return dict(zip(days, split_days(series, rows, key, exchange.period(key), days), strict=True)), source
+        parts = split_days(series, rows, key, exchange.period(key), days)
+        return {day: part.rows for day, part in zip(days, parts, strict=True)}, source
 
     # ---- REST ------------------------------------------------------------------------------------------------------
 

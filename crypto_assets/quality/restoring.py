@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from crypto_assets import exchanges
 from crypto_assets.collection.archive.download import published_sha256
 from crypto_assets.collection.days import Day, Target, quarantine
@@ -31,6 +29,7 @@ from crypto_assets.errors import CryptoAssetsError, InvalidRows, MalformedFile, 
 from crypto_assets.limits import Endpoint
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State
 from crypto_assets.quality.quarantine import RefusedFile, drop
+from crypto_assets.rows.arrange import Arranged
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -120,14 +119,15 @@ class Restorer:
             result.refused[None] = str(error)
             return result
         records = self._records(target)
-        for day, rows in parts.items():
+        for day, part in parts.items():
             record = records.get(day)
             if record is not None and record.path is not None and record.source_sha256 == source.sha256:
                 result.stored[day] = (record.state, "was stored from this file already")
             elif why := _stored_from_another(record, file, was_asked=was_asked):
                 result.refused[day] = why
             else:
-                self._store(result, Day(target, Partition(target.symbol, day), rows, source, content))
+                partition = Partition(target.symbol, day)
+                self._store(result, Day(target, partition, part.rows, source, content, arrangement=part.arrangement))
         if result.complete:
             drop(self._lake, file)
         return result
@@ -186,7 +186,7 @@ class Restorer:
             ).fetchone()
         return str(row[0]) if row else ""
 
-    def _parse(self, target: Target, source: SourceFile, content: bytes) -> dict[date, pa.Table]:
+    def _parse(self, target: Target, source: SourceFile, content: bytes) -> dict[date, Arranged]:
         """Return the rows of each day; what cannot be read is refused again, with the words of today."""
         exchange = exchanges.get(target.series.exchange)
         try:

@@ -1,6 +1,7 @@
 """Rows that follow from other rows: longer bars from 1m bars, minute statistics from trades. Exact, in decimals.
 
-Nothing is invented: a bar is built only where all its minutes are there, and a minute without trades has no statistics.
+Nothing is invented: a bar is built only where all its minutes are there and open on the minute, and a minute without
+trades has no statistics.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def _micros(timeframe: str) -> int:
 
 
 def merge_bars(bars: pa.Table, step: timedelta, length: timedelta) -> pa.Table:
-    """Return the bars of `length` of which every bar of `step` is there.
+    """Return the bars of `length` of which every bar of `step` is there, on the grid.
 
     Args:
         bars: of one symbol, in the columns of `ohlcv`, ascending.
@@ -97,6 +98,9 @@ def _merge(bars: pa.Table, day_starts: np.ndarray, step_us: int, length_us: int)
     counts = np.diff(np.append(starts, len(buckets)))
     size = length_us // step_us
     whole = counts == size
+    beside = times % step_us != 0
+    if beside.any():  # a part beside the grid reaches into the next bucket, or leaves the beginning of its own open
+        whole &= ~np.logical_or.reduceat(beside, starts)
     result_starts = np.append(0, np.cumsum(whole))[np.searchsorted(starts, day_starts)]
     if not whole.all():
         bars = bars.filter(pa.array(np.repeat(whole, counts)))

@@ -68,7 +68,7 @@ class Difference:
     `columns` are those with a changed value. `price` is the greatest relative change of a number that is no amount (prices,
     rates); `volume` the greatest absolute change in the first column of amounts that changed (`volume` before
     `quote_volume`). `examples` are the first differences in the order of the key. `grew` says that the former rows are the
-    first of the new ones, in their order.
+    first of the new ones, in their order; `reordered` that the rows of both stand in another order.
     """
 
     added: int
@@ -79,6 +79,7 @@ class Difference:
     volume: Change | None = None
     examples: tuple[Example, ...] = ()
     grew: bool = False
+    reordered: bool = False
 
     @property
     def equal(self) -> bool:
@@ -91,6 +92,7 @@ class Correction:
 
     `former_*` and `known_from` (since when its rows were known) are of the version before. `kept` is where its file lies in
     the lake now: None where the rows are the same, and where they are lost. `difference` is None where they are lost.
+    `reordered` says that the same rows stand in another order: in the new file, or in the former one.
     """
 
     series: Series
@@ -104,6 +106,7 @@ class Correction:
     sha256: str
     rows: int
     kept: str | None
+    reordered: bool = False
 
     @property
     def changes_rows(self) -> bool:
@@ -118,7 +121,11 @@ class Correction:
         if found is None:
             return f"replaced{by}: {self.former_rows} rows, of which the file is damaged or gone, became {self.rows}"
         if found.equal:
-            return f"published again{by}, rows equal"
+            return (
+                f"published again{by}, another order, same rows"
+                if self.reordered
+                else f"published again{by}, rows equal"
+            )
         counts = {"added": found.added, "removed": found.removed, "changed": found.changed}
         text = f"rows {', '.join(f'{count} {what}' for what, count in counts.items() if count)}{by}"
         if found.columns:
@@ -141,6 +148,7 @@ def compare(former: Rows, new: Rows, dataset: Dataset) -> Difference:
     before, after = numbers(former.column(key)), numbers(new.column(key))
     old, fresh = matched(before, after)
     gone, come = others(old, len(before)), others(fresh, len(after))
+    reordered = bool((fresh[1:] < fresh[:-1]).any())  # of the rows that both have, in the order of the former ones
     aligned = len(old) == len(before) == len(after) and bool((old == fresh).all())
     grew = not len(gone) and bool((fresh == np.arange(len(fresh))).all())
     changed = np.zeros(len(old), bool)
@@ -191,6 +199,7 @@ def compare(former: Rows, new: Rows, dataset: Dataset) -> Difference:
         volume,
         tuple(Example(key_text(k, key_type), *rest) for k, _, *rest in nsmallest(EXAMPLES, examples)),
         grew and not columns,
+        reordered,
     )
 
 

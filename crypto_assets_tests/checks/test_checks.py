@@ -41,7 +41,7 @@ def test_a_clean_day_passes_every_check_of_its_table(dataset, market_type):
 def test_each_table_has_the_checks_that_suit_it():
     common = {"ascending_time", "contract", "inside_day", "unique_key"}
     more = {
-        "ohlcv_1m": {"complete", "ohlc_consistent", "silence_agrees", "stale_prices"},
+        "ohlcv_1m": {"complete", "ohlc_consistent", "on_grid", "silence_agrees", "stale_prices"},
         "trades": {"complete", "quote_agrees"},
         "agg_trades": {"complete"},
         "funding_rates": {"complete"},
@@ -113,11 +113,31 @@ BAR_DEFECTS: dict[str, tuple[Edit, dict[str, dict[str, object]]]] = {
     ),
     "a minute is off the grid": (
         setting(514, open_time=at(514, seconds=30)),
-        {"inside_day": {"rows": 1, "first": "row 514: 2024-03-01T08:34:30.000000, expected inside 2024-03-01"}},
+        {
+            "on_grid": {
+                "off_grid": 1,
+                "bars": 1440,
+                "first_time": "2024-03-01T08:34:30.000000",
+                "last_time": "2024-03-01T08:34:30.000000",
+                "least_s": 30.0,
+                "most_s": 30.0,
+                "examples": [{"open_time": "2024-03-01T08:34:30.000000", "beside_s": 30.0}],
+            }
+        },
     ),
     "a minute is off the grid by a millisecond": (
         setting(514, open_time=at(514, milliseconds=1)),
-        {"inside_day": {"rows": 1, "first": "row 514: 2024-03-01T08:34:00.001000, expected inside 2024-03-01"}},
+        {
+            "on_grid": {
+                "off_grid": 1,
+                "bars": 1440,
+                "first_time": "2024-03-01T08:34:00.001000",
+                "last_time": "2024-03-01T08:34:00.001000",
+                "least_s": 0.001,
+                "most_s": 0.001,
+                "examples": [{"open_time": "2024-03-01T08:34:00.001000", "beside_s": 0.001}],
+            }
+        },
     ),
     "high is below close": (
         setting(7, open=Decimal(10), high=Decimal("10.5"), low=Decimal(9), close=Decimal(11)),
@@ -176,7 +196,7 @@ def test_a_defect_of_bars_is_caught_by_the_checks_that_are_for_it(defect):
     partition, table = day_of("ohlcv_1m", DAY_ONE)
     findings = findings_of("ohlcv_1m", edited(table, edit), partition)
     assert {name: dict(findings[name].evidence) for name in failed(findings)} == expected
-    assert blocking(series_of("ohlcv_1m"), findings) == sorted(set(expected) - {"complete"})
+    assert blocking(series_of("ohlcv_1m"), findings) == sorted(set(expected) - {"complete", "on_grid"})
     assert degrading(series_of("ohlcv_1m"), findings) == sorted(set(expected) & {"complete"})
 
 

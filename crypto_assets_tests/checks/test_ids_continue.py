@@ -94,24 +94,86 @@ def test_ids_missing_inside_are_no_proof_and_left_to_the_check_of_the_day():
     )
 
 
+def said(found: Finding, dataset: str = "trades", market_type: str = "spot") -> str:
+    return CHECK.words(found.evidence, series_of(dataset, market_type))
+
+
 @pytest.mark.parametrize("market_type", ["spot", "linear"])
-def test_an_id_in_two_days_is_found_on_the_later_one(market_type):
+def test_an_id_in_two_days_is_found_on_the_later_one_and_no_gap(market_type):
     one, two, three = (profile(day, market_type=market_type) for day in DAYS[:3])
     double = replace(two, first_id=one.last_id)
-    assert judge(one, double, three, market_type=market_type) == Finding(
-        False, {"ids_before": -1, "repeated_ids": 1, "ids_after": 0, "proven": False}
+    found = judge(one, double, three, market_type=market_type)
+    assert found == Finding(
+        True, {"ids_before": -1, "repeated_ids": 1, "repeated": str(one.last_id), "ids_after": 0, "proven": False}
     )
+    assert said(found) == f"the id {one.last_id} stands in both days; they do not say whether a trade is missing"
     assert judge(None, one, double, market_type=market_type) == Finding(
         True, {"ids_after": -1, "not_stored": "day before", "proven": False}
     )
 
 
+def repeated(trades_between: int) -> tuple[Profile, Profile, Profile]:
+    """Three days of aggregates; the second begins with the last id of the first, so many trades after its last one."""
+    one, two, three = (profile(day, "agg_trades") for day in DAYS[:3])
+    shift = trades_between - (two.first_trade_id - one.last_trade_id - 1)
+    one = replace(one, last_id=two.first_id, last_trade_id=one.last_trade_id - shift)
+    return one, two, three
+
+
+def test_trade_ids_prove_that_a_repeated_aggregate_id_is_no_gap():
+    one, two, three = repeated(0)
+    found = judge(one, two, three, "agg_trades")
+    assert found == Finding(
+        True,
+        {
+            "ids_before": -1,
+            "trades_before": 0,
+            "repeated_ids": 1,
+            "repeated": str(two.first_id),
+            "ids_after": 0,
+            "proven": True,
+        },
+    )
+    expected = f"the id {two.first_id} stands in both days, for other trades; no trade is missing"
+    assert said(found, "agg_trades") == expected
+    earlier = judge(None, one, two, "agg_trades")
+    assert earlier.passed
+    assert earlier.evidence["trades_after"] == 0
+
+
+def test_trades_that_are_missing_beside_a_repeated_aggregate_id_count():
+    one, two, three = repeated(7)
+    both = [judge(one, two, three, "agg_trades"), judge(None, one, two, "agg_trades")]
+    assert sorted(found.passed for found in both) == [False, True], "one of the two days is blamed"
+    [blamed] = [found for found in both if not found.passed]
+    assert blamed.evidence["missing_ids"] == 7
+    assert "7 ids are missing at the " in said(blamed, "agg_trades")
+
+
+def test_an_aggregate_that_both_days_have_is_said_as_such():
+    one, two, three = repeated(-1)
+    found = judge(one, two, three, "agg_trades")
+    assert found.passed
+    assert said(found, "agg_trades").startswith(
+        f"the id {two.first_id} stands in both days, for 1 trade that both days have; no trade is missing"
+    )
+
+
+def test_ids_that_are_left_out_while_trades_run_on_are_no_gap():
+    one, two, _ = repeated(0)
+    one = replace(one, last_id=two.first_id - 5)
+    assert judge(one, two, None, "agg_trades").passed
+    assert judge(None, one, two, "agg_trades").passed
+
+
 def test_ids_that_start_over_are_found_on_the_later_day():
     one, two = (profile(day) for day in DAYS[:2])
     again = replace(two, first_id=1, last_id=two.rows)
-    assert judge(one, again, None) == Finding(
-        False, {"ids_before": -one.last_id, "repeated_ids": 0, "not_stored": "day after", "proven": False}
+    found = judge(one, again, None)
+    assert found == Finding(
+        True, {"ids_before": -one.last_id, "repeated_ids": 0, "not_stored": "day after", "proven": False}
     )
+    assert said(found).startswith("the ids start over after the day before; they do not say whether a trade is missing")
 
 
 def futures_seam(ids: int, silence: timedelta) -> tuple[Profile, Profile]:

@@ -65,7 +65,7 @@ TRADE_DEFECTS: dict[str, tuple[Edit, dict[str, dict[str, object]]]] = {
     ),
     "an id comes back much later": (
         lambda rows: [*rows[:900], rows[900] | {"trade_id": rows[5]["trade_id"]}, *rows[901:]],
-        {"unique_key": {"doubles": 1}},
+        {"unique_key": {"doubles": 1}, "ascending_time": {"steps_back": 1}},
     ),
     "rows are descending": (lambda rows: rows[::-1], {"ascending_time": {}}),
     "a trade of the next day is at the end": (

@@ -287,7 +287,7 @@ def test_a_day_whose_rows_break_a_check_is_refused_with_its_reason(bench: Open) 
     outcome = result.of(DAYS[1])
     assert outcome.failed_checks == ["ohlc_consistent"]
     assert of in outcome.reason
-    assert "ohlc_consistent: bars 1" in outcome.reason
+    assert "1 bar with a price outside low and high" in outcome.reason
     ((path, reason),) = work.quarantined().items()
     assert (work.folder / path).read_bytes() == content
     assert outcome.reason.startswith(reason["reason"])
@@ -345,10 +345,14 @@ def test_a_bad_month_file_says_so_for_each_of_its_days_and_is_kept_once(bench: O
         work.hide(work.key(BARS, BTC, day))
     month = work.key(BARS, BTC, "2024-01", "monthly")
     lines = text_of(work.bytes_at(month)).splitlines()
-    content = zip_of(month, "\n".join(lines[::-1]) + "\n")
+    opens, rest = lines[-1].split(",", 1)
+    a_week_later = f"{int(opens) + 7 * 24 * 3_600_000},{rest}"
+    content = zip_of(month, "\n".join([*lines, a_week_later]) + "\n")
     work.publish(month, content)
     result = work.collect(FIRST, LAST)
     assert [result.of(day).state for day in DAYS] == ["missing", "missing", "available"]
+    assert "1 rows of other days" not in result.of(DAYS[0]).reason
+    assert "found 1 row of another day" in result.of(DAYS[0]).reason
     assert all(month in result.of(day).reason for day in DAYS[:2])
     ((path, _),) = work.quarantined().items()
     assert (work.folder / path).read_bytes() == content

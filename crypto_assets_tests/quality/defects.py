@@ -88,6 +88,23 @@ def _doubled(lines: Lines) -> Lines:
     return [*lines[:700], list(lines[700]), *lines[700:]]
 
 
+def _doubled_otherwise(column: int) -> Callable[[Lines], Lines]:
+    """Repeat a row with one value that is another one."""
+
+    def change(lines: Lines) -> Lines:
+        other = list(lines[700])
+        _more(column, 1)(other)
+        return [*lines[:701], other, *lines[701:]]
+
+    return change
+
+
+def _contradicting(lines: Lines) -> Lines:
+    """Exchange the times of two trades, not their ids."""
+    lines[700][TRADE_TIME], lines[900][TRADE_TIME] = lines[900][TRADE_TIME], lines[700][TRADE_TIME]
+    return lines
+
+
 def _swapped(lines: Lines) -> Lines:
     lines[700], lines[900] = lines[900], lines[700]
     return lines
@@ -153,10 +170,12 @@ _ALL: list[tuple[str, str, Callable[[Lines], Lines], str]] = [
     ("ohlcv_1m", "a negative volume", _each(_times("-1", VOLUME), 700), "contract silence_agrees"),
     ("ohlcv_1m", "a price of zero", _each(_set(LOW, "0.00000000"), 700), "contract"),
     ("ohlcv_1m", "a negative count", _each(_set(COUNT, "-1"), 700), "contract"),
-    ("ohlcv_1m", "a bar twice", _doubled, "unique_key"),
-    ("ohlcv_1m", "two bars in each other's place", _swapped, "ascending_time"),
+    ("ohlcv_1m", "a bar twice, with two volumes", _doubled_otherwise(VOLUME), "unique_key"),
     ("ohlcv_1m", "a bar of the next day", _of_next_day, "inside_day"),
-    ("ohlcv_1m", "a bar beside the grid", _off_grid, "inside_day"),
+    # ---- bars: odd, and all there
+    ("ohlcv_1m", "a bar twice", _doubled, "duplicate_rows"),
+    ("ohlcv_1m", "two bars in each other's place", _swapped, "file_order"),
+    ("ohlcv_1m", "a bar beside the grid", _off_grid, "on_grid"),
     # ---- bars: not all there, stored
     ("ohlcv_1m", "three bars lost", _without(700, 703), f"complete {_AGREEMENT}"),
     ("ohlcv_1m", "cut at 07:36", _without(456), f"complete {_AGREEMENT}"),
@@ -222,8 +241,11 @@ _ALL: list[tuple[str, str, Callable[[Lines], Lines], str]] = [
     # ---- trades: refused
     ("trades", "an amount of zero", _each(_set(AMOUNT, "0.00000000"), 700), "contract quote_agrees"),
     ("trades", "a negative price", _each(_times("-1", PRICE), 700), "contract quote_agrees"),
-    ("trades", "a trade twice", _doubled, "unique_key"),
-    ("trades", "two trades in each other's place", _swapped, "ascending_time"),
+    ("trades", "a trade twice, at two prices", _doubled_otherwise(PRICE), "unique_key"),
+    ("trades", "two trades with each other's times", _contradicting, "ascending_time"),
+    # ---- trades: odd, and all there
+    ("trades", "a trade twice", _doubled, "duplicate_rows"),
+    ("trades", "two trades in each other's place", _swapped, "file_order"),
     # ---- trades: not all there
     ("trades", "a trade lost", _without(700, 701), "complete agrees_with_bars"),
     ("trades", "the last ten minutes lost", _without(-20), "ids_continue agrees_with_bars"),

@@ -22,6 +22,8 @@ _KINDS = {
     "first_id": "bigint",
     "last_id": "bigint",
     "missing_ids": "bigint",
+    "first_trade_id": "bigint",
+    "last_trade_id": "bigint",
     "first_price": "float8",
     "last_price": "float8",
     "largest_step": "float8",

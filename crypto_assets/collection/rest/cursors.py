@@ -50,12 +50,15 @@ def bar_end(series: Series, opens: datetime) -> datetime:
 
 
 def missing_spans(stored: pa.Table, start: datetime, end: datetime, step: timedelta) -> list[tuple[datetime, datetime]]:
-    """Return the spans [first, last) of [start, end) whose bars are not stored; `end` is on the grid."""
-    expected = np.arange(_us(start), _us(end), step // timedelta(microseconds=1))
-    absent = expected[~np.isin(expected, _ints(stored, "open_time"))]
+    """Return the spans [first, last) of [start, end) whose bars are not stored; `end` is on the grid.
+
+    A stored bar beside the grid counts for the step that it opens in.
+    """
+    width = step // timedelta(microseconds=1)
+    expected = np.arange(_us(start), _us(end), width)
+    absent = expected[~np.isin(expected, _ints(stored, "open_time") // width * width)]
     if len(absent) == 0:
         return []
-    width = step // timedelta(microseconds=1)
     runs = np.split(absent, np.flatnonzero(np.diff(absent) > width) + 1)
     return [(_at(start, run[0]), _at(start, run[-1] + width)) for run in runs]
 

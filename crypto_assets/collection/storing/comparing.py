@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from crypto_assets.checks import of_kind
+from crypto_assets.checks._arrangement import ArrangementCheck
 from crypto_assets.collection.records.recording import from_stored
 from crypto_assets.errors import StoredDataError
 from crypto_assets.model import Comparison, Finding, Partition, Series, not_judged
@@ -34,8 +35,12 @@ def in_lake(series: Series) -> list[Comparison]:
 
 
 def asked_before(series: Series, stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Finding]:
-    """Return those findings of a file, as the ledger keeps them, that came from sources which are not asked every time."""
+    """Return those findings of a file, as the ledger keeps them, that its stored rows do not give again.
+
+    They came from sources which are not asked every time, or from how the rows stood in the file.
+    """
     asked = {check.name for check in of_kind(series, Comparison) if check.source != "lake"}
+    asked |= {check.name for check in of_kind(series, ArrangementCheck)}
     return from_stored({name: kept for name, kept in stored.items() if name in asked})
 
 

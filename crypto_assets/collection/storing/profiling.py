@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crypto_assets import datasets
+from crypto_assets.checks._grid import uncovered
 from crypto_assets.checks._minutes import MINUTES, to_bits
 from crypto_assets.checks._times import epoch_us, start_us
 from crypto_assets.checks.outliers import CHECK as OUTLIERS
@@ -51,6 +52,7 @@ class ProfileFold:
         self._rows = 0
         self._times: tuple[int, int] | None = None
         self._ids: tuple[int, int] | None = None
+        self._trade_ids: tuple[int, int] | None = None
         self._first_price: float | None = None
         self._last_price: float | None = None
         self._largest_step = 0.0
@@ -66,6 +68,7 @@ class ProfileFold:
         if self._id is None:
             return
         self._ids = _wider(self._ids, frame[self._id].to_numpy())
+        self._add_trade_ids(frame)
         prices = frame["price"].to_numpy()
         if self._last_price is None:
             self._first_price = self._last_price = float(prices[0])
@@ -74,6 +77,17 @@ class ProfileFold:
         self._last_price = float(prices[-1])
         minutes = (times - self._start_us) // _MINUTE_US
         self._traded[minutes[(minutes >= 0) & (minutes < MINUTES)]] = True
+
+    def _add_trade_ids(self, frame: pd.DataFrame) -> None:
+        """Look at the trades that aggregates name; -1 stands for trades that were removed."""
+        if "first_trade_id" not in frame:
+            return
+        first, last = (frame[f"{end}_trade_id"].to_numpy() for end in ("first", "last"))
+        if first.min() < 0:
+            first, last = first[first >= 0], last[first >= 0]
+        if len(first):
+            span = int(first.min()), int(last.max())
+            self._trade_ids = _wider(self._trade_ids, np.array(span))
 
     def profile(self, content_sha256: str = "") -> Profile:
         """Return the profile of all rows so far.
@@ -96,6 +110,8 @@ class ProfileFold:
             first_id=ids[0] if ids else None,
             last_id=ids[1] if ids else None,
             missing_ids=ids[1] - ids[0] + 1 - self._rows if ids else None,
+            first_trade_id=self._trade_ids[0] if self._trade_ids else None,
+            last_trade_id=self._trade_ids[1] if self._trade_ids else None,
             first_price=self._first_price,
             last_price=self._last_price,
             largest_step=self._largest_step if ids else None,
@@ -128,7 +144,9 @@ def _minutes(
 ) -> tuple[bytes | None, bytes | None]:
     """Return the silent and the absent minutes of bars; a bar longer than a minute marks all of its minutes.
 
-    Of bars shorter than a minute, a minute is silent where none of them traded, and absent where one of them is.
+    Of bars shorter than a minute, a minute is silent where none of them traded, and absent where one of them is. A bar
+    beside the grid stands for the step that it opens in; that is silent only if the bar before, which reaches into it, is
+    silent too.
     """
     if series.timeframe == "1mo" or bar_length(series.timeframe or "") > DAY:
         return None, None
@@ -137,16 +155,20 @@ def _minutes(
     untraded = frame["trade_count"].to_numpy() == 0
     if untraded.any():
         untraded &= frame["volume"].to_numpy() == 0
-    if len(times) == expected and not untraded.any():  # rows have keys of their own, inside the day and on the grid
+    since = times - start_us(partition)
+    beside = since % step_us != 0
+    if len(times) == expected and not untraded.any() and not beside.any():  # keys of their own, inside the day
         return None, None
-    places = (times - start_us(partition)) // step_us
+    if beside.any():
+        untraded[1:] &= untraded[:-1] | ~beside[1:]
+    places = since // step_us
     inside = places < expected
-    places = places[inside]
+    places, untraded = places[inside], untraded[inside]
     absent = np.zeros(DAY // _MICROSECOND // step_us, dtype=bool)
-    absent[:expected] = True
+    absent[:expected] = uncovered(since, step_us, expected)
     silent = np.zeros(len(absent), dtype=bool)
-    absent[places] = False
-    silent[places] = untraded[inside]
+    silent[places] = untraded
+    silent[places[~untraded]] = False  # two bars may open in one step
     if len(absent) <= MINUTES:
         each = MINUTES // len(absent)
         return to_bits(np.repeat(silent, each)), to_bits(np.repeat(absent, each))

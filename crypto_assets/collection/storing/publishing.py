@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from crypto_assets import datasets
 from crypto_assets.checks import of_kind
+from crypto_assets.checks.file_order import CHECK as FILE_ORDER
 from crypto_assets.collection.days import Day
 from crypto_assets.collection.records.corrections import InForce, in_force, record_corrections, record_growth
 from crypto_assets.collection.records.profiles import write_profiles
@@ -180,6 +181,7 @@ class Publisher:
             stored.sha256,
             stored.rows,
             self._lake.version_path(day.series, day.partition, former.sha256) if keeps else None,
+            reordered=difference is not None and (difference.reordered or _moved(day, former)),
         )
 
     def _load(self, connection: psycopg.Connection[Any], drafts: Sequence[_Draft]) -> dict[Partition, dict[str, int]]:
@@ -215,6 +217,12 @@ class Publisher:
         record_corrections(connection, [d.correction for d in drafts if d.correction], at, self._run_id)
         grown = [(d.day.partition, d.grew_from) for d in drafts if d.grew_from is not None]
         record_growth(connection, outcomes[0].series, grown, at)
+
+
+def _moved(day: Day, former: InForce) -> bool:
+    """Return whether rows stood in another order in the file of a day, or in that of the version before it."""
+    moved_before = former.findings.get(FILE_ORDER.name, {}).get("passed") is False
+    return moved_before or (day.arrangement is not None and day.arrangement.moved > 0)
 
 
 def _agreement_with_rest(day: Day, rows: StoredRows) -> dict[str, Finding]:

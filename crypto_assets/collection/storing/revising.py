@@ -167,7 +167,7 @@ def _state(series: Series, row: Mapping[str, Any], stored: Mapping[str, Mapping[
     # Stored rows that break a rule of today stay where they are, and the day is not complete: `fill` collects it again.
     failed = [STORED_FILE] if STORED_FILE in findings else blocking(series, findings) + degrading(series, findings)
     reason, lacking = words_of(row["evidence"]) if row["source"] == "rest" else ("", "")
-    words = "; ".join(filter(None, [reason, lacking, in_words(failed, findings), excuse_in_words(findings)]))
+    words = "; ".join(filter(None, [reason, lacking, in_words(series, failed, findings), excuse_in_words(findings)]))
     if failed or lacking:
         return State.DEGRADED, words
     return (State.PROVISIONAL if row["source"] == "rest" else State.AVAILABLE), words

@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from crypto_assets.checks import of_kind
+from crypto_assets.checks._arrangement import ArrangementCheck
+from crypto_assets.checks.unique_key import CHECK as UNIQUE_KEY
+from crypto_assets.checks.unique_key import with_rows
 from crypto_assets.collection.days import Day, Target, quarantine, refused
 from crypto_assets.collection.storing.comparing import Comparer, Pieces
 from crypto_assets.collection.storing.delays import Delays
@@ -73,7 +77,7 @@ class Storer:
             elif id(day) not in verdicts:
                 outcomes[id(day)] = excuses.whole_day(_no_rows(day))
             elif wrong := blocking(series, verdicts[id(day)].findings):
-                outcomes[id(day)] = self._refuse(day, wrong, verdicts[id(day)].findings)
+                outcomes[id(day)] = self._refuse(day, wrong, _of_file(day, verdicts[id(day)]))
             else:
                 day.profile = verdicts[id(day)].profile
                 good.append(day)
@@ -87,7 +91,13 @@ class Storer:
             correction: Correction | None,
             beside: Mapping[str, Finding],
         ) -> Outcome:
-            found = {**verdicts[id(day)].findings, **files.get(day.partition, {}), **compared[day.partition], **beside}
+            found = {
+                **verdicts[id(day)].findings,
+                **files.get(day.partition, {}),
+                **compared[day.partition],
+                **beside,
+                **_in_file(day),
+            }
             found = excuses.weigh(day.partition, found, day.profile)
             lacking = degrading(series, found)
             took = (time.perf_counter() - started) / len(batch)
@@ -95,7 +105,7 @@ class Storer:
                 series,
                 day.partition,
                 _state(day, lacking),
-                "; ".join(filter(None, [day.reason, day.lacking, in_words(lacking, found), excuse_in_words(found)])),
+                "; ".join(filter(None, [day.reason, day.lacking, in_words(series, lacking, found), excuse_in_words(found)])),
                 day.evidence,
                 day.source,
                 stored,
@@ -126,13 +136,13 @@ class Storer:
         if id(day) not in verdicts:
             outcome = _no_rows(day)
         elif wrong := blocking(day.series, verdicts[id(day)].findings):
-            outcome = self._refuse(day, wrong, verdicts[id(day)].findings)
+            outcome = self._refuse(day, wrong, _of_file(day, verdicts[id(day)]))
         else:
             return day
         return self._instead(day.target, outcome)
 
     def _refuse(self, day: Day, wrong: Sequence[str], findings: Mapping[str, Finding]) -> Outcome:
-        details = in_words(wrong, findings)
+        details = in_words(day.series, wrong, findings)
         key = day.source.key if day.source else str(day.partition)
         error = InvalidRows(f"{key}: rows of {day.partition} are refused ({details})", day=str(day.partition.day))
         path = ""
@@ -151,6 +161,25 @@ def _validated(batch: Sequence[Day], near: Near) -> dict[int, Verdict]:
         return {}
     days = [(day.partition, day.parsed) for day in here]
     return dict(zip(map(id, here), validate(here[0].series, days, near), strict=True))
+
+
+def _in_file(day: Day) -> dict[str, Finding]:
+    """Return what checks say of how the rows stood in the file; nothing of rows that were not just parsed."""
+    if day.arrangement is None:
+        return {}
+    return {
+        check.name: check.judge(day.arrangement, day.partition, day.series)
+        for check in of_kind(day.series, ArrangementCheck)
+    }
+
+
+def _of_file(day: Day, verdict: Verdict) -> dict[str, Finding]:
+    """Return the findings of a refused day: of its rows, and of how they stood in the file."""
+    findings = {**verdict.findings, **_in_file(day)}
+    key = findings.get(UNIQUE_KEY.name)
+    if key is not None and not key.passed and day.arrangement is not None and day.arrangement.conflict:
+        findings[UNIQUE_KEY.name] = with_rows(key, day.arrangement.conflict)
+    return findings
 
 
 def _pieces(day: Day) -> Pieces:

@@ -18,7 +18,7 @@ from crypto_assets.checks.contract import CHECK as CONTRACT
 from crypto_assets.checks.contract import describe, violations
 from crypto_assets.collection.storing.near import Near
 from crypto_assets.collection.storing.profiling import ProfileFold, profile_of
-from crypto_assets.model import Finding, HistoryCheck, Partition, Profile, Series, Severity
+from crypto_assets.model import NOT_JUDGED, Finding, HistoryCheck, Partition, Profile, Rule, Series, Severity
 from crypto_assets.quality.excuses import unexplained_part
 from crypto_assets.rows.frames import to_check_frame
 
@@ -117,27 +117,21 @@ def degrading(series: Series, findings: Mapping[str, Finding]) -> list[str]:
     return _failed(series, findings, Severity.DEGRADE)
 
 
-def in_words(names: Iterable[str], findings: Mapping[str, Finding]) -> str:
-    """Return what some checks found, in one line: `complete: expected 1440, found 1437; …`. Rows are left out."""
-    return "; ".join(f"{name}: {_brief(unexplained_part(findings[name]))}" for name in names)
+def in_words(series: Series, names: Iterable[str], findings: Mapping[str, Finding]) -> str:
+    """Return what some checks found, as sentences in one line: `3 of 1,440 bars are missing (08:34–08:36); …`."""
+    rules = {rule.name: rule for rule in rules_of(series)}
+    return "; ".join(sentence(rules.get(name), series, unexplained_part(findings[name])) for name in names)
 
 
-_ORDER = (
-    *("expected", "found", "missing", "spans"),
-    *("silent_before_s", "silent_after_s", "longest_silence_inside_s"),
-    *("ids_before", "ids_after", "missing_ids", "places", "id_gaps", "repeated_ids", "not_stored", "proven"),
-)
-"""Postgres keeps objects in an order of its own; a reason that is made anew of what is stored must stay as it was."""
-
-
-def _brief(finding: Finding) -> str:
-    rank = {name: place for place, name in enumerate(_ORDER)}
-    evidence = dict(sorted(finding.evidence.items(), key=lambda item: rank.get(item[0], len(rank))))
-    return ", ".join(
-        f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"
-        for name, value in evidence.items()
-        if not (isinstance(value, list) and value and isinstance(value[0], Mapping))
-    )
+def sentence(rule: Rule | None, series: Series, finding: Finding) -> str:
+    """Return one finding as a sentence; of a check that is no more, and of a file, its evidence as it is."""
+    if not finding.judged:
+        return str(finding.evidence[NOT_JUDGED])
+    if finding.evidence.get("rows") == 0 and not finding.passed:
+        return "there are no rows"
+    if rule is None:
+        return ", ".join(str(value) for value in finding.evidence.values())
+    return rule.words(finding.evidence, series)
 
 
 def _failed(series: Series, findings: Mapping[str, Finding], severity: Severity) -> list[str]:

@@ -381,7 +381,7 @@ def test_an_outage_of_hours_neither_stalls_nor_ends_the_day_and_is_not_filled(be
     assert len(expected) == 360
     assert work.in_lake(BARS, BTC, YESTERDAY) == expected
     assert outcome.state is State.DEGRADED
-    assert "missing 1080, spans 00:00–17:59" in outcome.reason
+    assert "1,080 of 1,440 bars are missing (00:00–17:59)" in outcome.reason
     # Only what lacks is asked for again.
     work.sandbox.forget_requests()
     work.collect(YESTERDAY, YESTERDAY)

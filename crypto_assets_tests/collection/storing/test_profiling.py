@@ -148,6 +148,8 @@ def test_a_clean_day_of_trades(dataset, name, market_type):
         first_id=rows[0][name],
         last_id=rows[-1][name],
         missing_ids=0,
+        first_trade_id=rows[0].get("first_trade_id"),
+        last_trade_id=rows[-1].get("last_trade_id"),
         first_price=found.first_price,
         last_price=found.last_price,
         largest_step=found.largest_step,

@@ -23,6 +23,8 @@ _STATEMENTS = (
         first_id bigint,
         last_id bigint,
         missing_ids bigint,
+        first_trade_id bigint,
+        last_trade_id bigint,
         first_price double precision,
         last_price double precision,
         largest_step double precision,

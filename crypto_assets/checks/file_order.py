@@ -1,0 +1,45 @@
+"""Rows stood in the file in the order in which they are stored: by time, and by id inside one instant.
+
+Rows in another order are sorted where their ids, or the opening times of bars, prove how they follow each other
+(`crypto_assets.rows.arrange`); the finding says that this was done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from crypto_assets import datasets
+from crypto_assets.checks._arrangement import ArrangementCheck
+from crypto_assets.checks._words import counted, row_of
+from crypto_assets.model import Finding, Partition, Series, Severity
+
+if TYPE_CHECKING:
+    from crypto_assets.rows.arrange import Arrangement
+
+
+def file_order(arrangement: Arrangement, partition: Partition, series: Series) -> Finding:  # noqa: ARG001
+    """No row stood in another place among the rows of its day."""
+    if not arrangement.moved:
+        return Finding(True)
+    (key,) = datasets.get(series.table).key
+    return Finding(False, {"moved": arrangement.moved, "sorted_by": key, "first": arrangement.first_moved})
+
+
+def words(evidence: Mapping[str, Any], series: Series) -> str:
+    """Return what was found as a sentence."""
+    if "moved" not in evidence:
+        return "the rows stood in the file in their order"
+    by = "id" if evidence["sorted_by"].endswith("_id") else evidence["sorted_by"].replace("_", " ")
+    moved = counted(evidence["moved"], row_of(series.table))
+    return f"{moved} stood in another order in the file; sorted by {by}; the first: {evidence['first']}"
+
+
+CHECK = ArrangementCheck(
+    name="file_order",
+    tables=("ohlcv", "trades", "agg_trades", "funding_rates"),
+    severity=Severity.WARN,
+    description="Rows stand in the file by time, and by id inside one instant; others are sorted where ids prove the order.",
+    words=words,
+    judge=file_order,
+)

@@ -1,0 +1,71 @@
+"""Bars open on the grid of their timeframe (`crypto_assets.checks._grid`).
+
+Bars beside it are real, and stored as they were published. What builds longer bars from them, or compares them with
+trades and other bars, leaves their steps out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crypto_assets.checks._grid import step_us
+from crypto_assets.checks._times import epoch_us, instant, start_us
+from crypto_assets.checks._words import counted, lasting, verb
+from crypto_assets.model import SHOWN_ROWS, Check, Finding, Partition, Series, Severity
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def on_grid(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
+    """Every bar opens at a whole multiple of its length.
+
+    Evidence: `off_grid` of `bars`, `first_time` and `last_time` of these, how far after the grid they open at least and at
+    most (`least_s`, `most_s`), and the first of them.
+    """
+    times = epoch_us(frame["open_time"])
+    beside = (times - start_us(partition)) % step_us(series)
+    if not beside.any():
+        return Finding(True)
+    places = np.flatnonzero(beside)
+    return Finding(
+        False,
+        {
+            "off_grid": len(places),
+            "bars": len(times),
+            "first_time": str(instant(times[places[0]])),
+            "last_time": str(instant(times[places[-1]])),
+            "least_s": int(beside[places].min()) / 1e6,
+            "most_s": int(beside[places].max()) / 1e6,
+            "examples": [
+                {"open_time": str(instant(times[place])), "beside_s": int(beside[place]) / 1e6}
+                for place in places[:SHOWN_ROWS]
+            ],
+        },
+    )
+
+
+def words(evidence: Mapping[str, Any], series: Series) -> str:
+    """Return what was found as a sentence."""
+    if "off_grid" not in evidence:
+        return f"every bar opens on the grid of {series.timeframe}"
+    number, bars = evidence["off_grid"], counted(evidence["bars"], "bar")
+    least, most = lasting(evidence["least_s"]), lasting(evidence["most_s"])
+    return (
+        f"{number:,} of {bars} {verb(number, 'opens', 'open')} beside the grid of {series.timeframe}, "
+        f"{least if least == most else f'{least} to {most}'} after it, from {evidence['first_time']} to "
+        f"{evidence['last_time']}; stored as published"
+    )
+
+
+CHECK = Check(
+    name="on_grid",
+    tables=("ohlcv",),
+    severity=Severity.WARN,
+    description="Every bar opens on the grid of its timeframe; others are stored as published.",
+    words=words,
+    run=on_grid,
+)

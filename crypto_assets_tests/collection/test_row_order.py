@@ -1,0 +1,323 @@
+"""Rows in another order, rows that stand twice and bars beside the grid, from the file to the lake: stored where proven."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from crypto_assets.checks import rules_of
+from crypto_assets.collection.records.ledger import Ledger
+from crypto_assets.collection.storing.validation import sentence
+from crypto_assets.model import Outcome, Series, State
+from crypto_assets.sandbox.archive import SyntheticArchive
+from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets_tests.published import of_day, rows_of, text_of, zip_of
+from crypto_assets_tests.workbench import Workbench, entry
+
+DAY, NEXT, END = date(2024, 1, 30), date(2024, 1, 31), date(2024, 2, 29)
+BTC, PERPETUAL = "BTC/USDT", "BTC/USDT:USDT"
+BARS, HOURS = Series("binance", "spot", "ohlcv", "1m"), Series("binance", "spot", "ohlcv", "1h")
+TRADES, AGGREGATES = Series("binance", "spot", "trades"), Series("binance", "spot", "agg_trades")
+FUTURES = Series("binance", "linear", "trades")
+HOUR_US = 3_600_000_000
+
+Lines = list[list[str]]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[SandboxServer]:
+    span = (date(2024, 1, 1), END)
+    archive = SyntheticArchive({"spot": {"BTCUSDT": span}, "linear": {"BTCUSDT": span}}, trades_per_day=1_440)
+    with SandboxServer(archive) as server:
+        yield server
+
+
+@pytest.fixture
+def bench(running: SandboxServer, postgres_url: str, tmp_path: Path) -> Iterator[Callable[..., Workbench]]:
+    """A function that opens a workbench for some datasets of spot."""
+
+    def opened(*datasets: str, market_type: str = "spot") -> Workbench:
+        symbol = BTC if market_type == "spot" else PERPETUAL
+        tables = [name for name in datasets if name in ("trades", "agg_trades")]
+        return Workbench(
+            running, postgres_url, tmp_path / "lake", entry(market_type, datasets, [symbol], DAY, warehouse=tables)
+        )
+
+    yield opened
+    running.app.state.overrides.clear()
+
+
+def republish(
+    work: Workbench, series: Series, change: Callable[[Lines], Lines], stamp: date | str = DAY, symbol: str = BTC
+) -> str:
+    """Publish a changed file; return its key."""
+    key = work.key(series, symbol, stamp, "daily" if isinstance(stamp, date) else "monthly")
+    lines = [line.split(",") for line in text_of(work.bytes_at(key)).splitlines()]
+    header = [] if lines[0][0].isdigit() else [lines.pop(0)]
+    text = "".join(",".join(cells) + "\n" for cells in [*header, *change(lines)])
+    work.publish(key, zip_of(key, text))
+    return key
+
+
+def shuffled(lines: Lines) -> Lines:
+    return random.Random(7).sample(lines, len(lines))
+
+
+def said(outcome: Outcome, check: str) -> str:
+    """Return what a check of a day found, as a sentence."""
+    (rule,) = [rule for rule in rules_of(outcome.series) if rule.name == check]
+    return sentence(rule, outcome.series, outcome.findings[check])
+
+
+def failed(outcome: Outcome) -> list[str]:
+    return sorted(outcome.failed_checks)
+
+
+# ---- order ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("series", [BARS, TRADES, AGGREGATES], ids=lambda series: series.dataset)
+def test_rows_shuffled_across_the_file_are_sorted_where_their_keys_prove_the_order(bench, series):
+    work = bench(series.dataset)
+    expected = work.published(series, BTC, DAY)
+    republish(work, series, shuffled)
+    outcome = work.collect(DAY, DAY).of(DAY, series.dataset)
+    assert (outcome.state, failed(outcome)) == (State.AVAILABLE, ["file_order"])
+    assert work.in_lake(series, BTC, DAY) == expected
+    by = "open time" if series.table == "ohlcv" else "id"
+    assert f" stood in another order in the file; sorted by {by}; the first: row " in said(outcome, "file_order")
+
+
+def test_a_month_of_futures_trades_that_is_sorted_by_nothing_gives_all_of_its_days(bench):
+    work = bench("trades", market_type="linear")
+    days = [DAY, NEXT]
+    expected = {day: work.published(FUTURES, PERPETUAL, day) for day in days}
+    for day in days:
+        work.hide(work.key(FUTURES, PERPETUAL, day))
+    republish(work, FUTURES, shuffled, "2024-01", PERPETUAL)
+    result = work.collect(DAY, NEXT)
+    for day in days:
+        outcome = result.of(day, "trades", PERPETUAL, "linear")
+        assert (outcome.state, failed(outcome)) == (State.AVAILABLE, ["file_order"])
+        assert work.in_lake(FUTURES, PERPETUAL, day) == expected[day]
+
+
+def one_instant(first: int, last: int) -> Callable[[Lines], Lines]:
+    """Give some trades the time of the first of them."""
+
+    def change(lines: Lines) -> Lines:
+        for cells in lines[first:last]:
+            cells[4] = lines[first][4]
+        return lines
+
+    return change
+
+
+def test_trades_of_one_instant_follow_their_ids_whatever_the_file_says(bench):
+    work = bench("trades")
+    republish(work, TRADES, one_instant(700, 704))
+    expected = work.published(TRADES, BTC, DAY)
+    assert work.collect(DAY, DAY).of(DAY, "trades").findings["file_order"].passed
+    republish(work, TRADES, lambda lines: [*lines[:700], *lines[700:704][::-1], *lines[704:]])
+    outcome = work.collect(DAY, DAY).of(DAY, "trades")
+    assert (outcome.state, failed(outcome)) == (State.AVAILABLE, ["file_order"])
+    words = "4 trades stood in another order in the file; sorted by id; the first: row 701: "
+    assert said(outcome, "file_order").startswith(words)
+    assert work.in_lake(TRADES, BTC, DAY) == expected
+    assert work.in_warehouse("trades", BTC, DAY) == expected
+    assert outcome.correction is not None
+    assert outcome.correction.text == "published again, another order, same rows"
+    assert not outcome.correction.changes_rows
+    record = work.records()[BTC, "trades", DAY]
+    assert (record.state, record.corrections) == (State.AVAILABLE, 0)
+    republish(work, TRADES, lambda lines: sorted(lines, key=lambda cells: int(cells[0])))
+    outcome = work.collect(DAY, DAY).of(DAY, "trades")
+    assert outcome.findings["file_order"].passed
+    assert outcome.correction is not None
+    assert outcome.correction.text == "published again, another order, same rows"
+
+
+def exchanged_times(lines: Lines) -> Lines:
+    lines[700][4], lines[900][4] = lines[900][4], lines[700][4]
+    return lines
+
+
+@pytest.mark.parametrize("order", ["by id", "by time", "shuffled"])
+def test_times_that_contradict_the_ids_are_refused_as_out_of_order(bench, order):
+    work = bench("trades")
+    arrange = {
+        "by id": list,
+        "by time": lambda lines: sorted(lines, key=lambda cells: int(cells[4])),
+        "shuffled": shuffled,
+    }
+    key = republish(work, TRADES, lambda lines: arrange[order](exchanged_times(lines)))
+    ids = [row[1] for row in sorted(work.published(TRADES, BTC, DAY), key=lambda row: row[1])]
+    outcome = work.collect(DAY, DAY).of(DAY, "trades")
+    assert outcome.state is State.MISSING
+    assert "out of order" in outcome.reason
+    assert "times and ids contradict each other" in outcome.reason
+    assert f"trade_id {ids[701]} at " in outcome.reason
+    assert f" after trade_id {ids[700]} at " in outcome.reason
+    ((path, _),) = work.quarantined().items()
+    assert path.startswith(f"quarantine/{key}")
+
+
+def test_one_contradicting_day_of_a_month_costs_that_day_alone(bench):
+    work = bench("trades")
+    expected = work.published(TRADES, BTC, NEXT)
+    for day in (DAY, NEXT):
+        work.hide(work.key(TRADES, BTC, day))
+    start = (DAY - date(2024, 1, 1)).days * 1_440
+
+    def change(lines: Lines) -> Lines:
+        lines[start + 700][4], lines[start + 900][4] = lines[start + 900][4], lines[start + 700][4]
+        return lines
+
+    republish(work, TRADES, change, "2024-01")
+    result = work.collect(DAY, NEXT)
+    assert result.of(DAY, "trades").state is State.MISSING
+    assert "out of order" in result.of(DAY, "trades").reason
+    assert result.of(NEXT, "trades").state is State.AVAILABLE
+    assert work.in_lake(TRADES, BTC, NEXT) == expected
+
+
+# ---- doubles -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("series", [BARS, TRADES, AGGREGATES], ids=lambda series: series.dataset)
+def test_rows_that_stand_twice_are_dropped_and_counted(bench, series):
+    work = bench(series.dataset)
+    expected = work.published(series, BTC, DAY)
+    republish(work, series, lambda lines: [*lines[:500], lines[499], *lines[500:], lines[7]])
+    outcome = work.collect(DAY, DAY).of(DAY, series.dataset)
+    assert (outcome.state, outcome.reason) == (State.AVAILABLE, "")
+    assert outcome.findings["duplicate_rows"].evidence["doubles"] == 2
+    assert len(outcome.findings["duplicate_rows"].evidence["examples"]) == 2
+    assert said(outcome, "duplicate_rows").startswith("2 duplicate rows, equal in every column, dropped; the first: ")
+    assert work.in_lake(series, BTC, DAY) == expected
+    again = work.collect(DAY, DAY).of(DAY, series.dataset)
+    assert again.unchanged
+    assert again.findings["duplicate_rows"] == outcome.findings["duplicate_rows"], "it is said of the stored day too"
+
+
+def test_two_rows_of_one_key_that_differ_are_refused_with_the_values_of_both(bench):
+    work = bench("ohlcv_1m")
+    republish(work, BARS, lambda lines: [*lines[:500], [*lines[499][:5], "12.5", *lines[499][6:]], *lines[500:]])
+    outcome = work.collect(DAY, DAY).of(DAY)
+    assert outcome.state is State.MISSING
+    volume = f"{work.published(BARS, BTC, DAY)[499][5].normalize():f}"
+    assert f"open_time 2024-01-30T08:19:00.000000, once with volume {volume}, once with volume 12.5" in outcome.reason
+
+
+def test_a_bar_of_the_next_month_at_the_seam_is_left_to_its_own_file(bench):
+    work = bench("ohlcv_1m")
+    expected = {day: work.published(BARS, BTC, day) for day in (DAY, NEXT)}
+    first = text_of(work.bytes_at(work.key(BARS, BTC, NEXT + timedelta(days=1)))).splitlines()[0].split(",")
+    for day in (DAY, NEXT):
+        work.hide(work.key(BARS, BTC, day))
+    republish(work, BARS, lambda lines: [*lines, first], "2024-01")
+    result = work.collect(DAY, NEXT)
+    assert [result.of(day).state for day in (DAY, NEXT)] == [State.AVAILABLE, State.AVAILABLE]
+    assert failed(result.of(DAY)) == []
+    assert failed(result.of(NEXT)) == ["duplicate_rows"]
+    assert said(result.of(NEXT), "duplicate_rows") == (
+        "1 row of a day outside the file's period, left to that day's own file; the first: row 44641: 2024-02-01 00:00:00"
+    )
+    assert {day: work.in_lake(BARS, BTC, day) for day in (DAY, NEXT)} == expected
+
+
+# ---- bars beside the grid ------------------------------------------------------------------------------------------
+
+
+def moved(first: int, last: int, by_ms: int) -> Callable[[Lines], Lines]:
+    """Let some bars open so much later."""
+
+    def change(lines: Lines) -> Lines:
+        for cells in lines[first:last]:
+            cells[0] = str(int(cells[0]) + by_ms)
+        return lines
+
+    return change
+
+
+def test_bars_beside_the_minute_are_stored_and_marked_and_nothing_is_built_or_compared_wrongly(bench):
+    work = bench("ohlcv_1m", "ohlcv_1h", "trades", "agg_trades")
+    republish(work, BARS, moved(600, 900, 14_789))
+    result = work.collect(DAY, DAY)
+    outcome = result.of(DAY)
+    assert (outcome.state, outcome.reason, failed(outcome)) == (State.AVAILABLE, "", ["on_grid"])
+    assert said(outcome, "on_grid") == (
+        "300 of 1,440 bars open beside the grid of 1m, 14.789 s after it, from 2024-01-30T10:00:14.789000 to "
+        "2024-01-30T14:59:14.789000; stored as published"
+    )
+    rows = work.in_lake(BARS, BTC, DAY)
+    assert rows == work.published(BARS, BTC, DAY)
+    assert rows[600][0] % 60_000_000 == 14_789_000
+    hours = [row[0] // HOUR_US % 24 for row in work.in_warehouse("ohlcv", BTC, DAY, "timeframe = '1h'")]
+    assert sorted(set(hours)) == list(range(24)), "the 1h bars of the archive are all there"
+    built = [row[0] // HOUR_US % 24 for row in work.in_warehouse("ohlcv", BTC, DAY, "timeframe = '5m'")]
+    assert set(built) == set(range(24)) - set(range(10, 15)), "no longer bar is made of bars beside the grid"
+    for dataset in ("trades", "agg_trades"):
+        found = result.of(DAY, dataset).findings["agrees_with_bars"]
+        assert (found.passed, found.evidence["compared"], found.evidence["off_grid"]) == (True, 1_140, 300)
+        assert result.of(DAY, dataset).findings["price_band"].evidence["off_grid"] == 300
+    found = result.of(DAY, "ohlcv_1h").findings["agrees_with_shorter"]
+    assert (found.passed, found.evidence["compared"], found.evidence["not_whole"]) == (True, 19, 5)
+    assert found.evidence["off_grid"] == 300
+
+
+def test_hours_that_open_half_an_hour_late_over_midnight_are_stored(bench):
+    work = bench("ohlcv_1h")
+    late = 28 * 60_000 + 14_789
+    republish(work, HOURS, moved(9, 24, late))
+    republish(work, HOURS, moved(0, 4, late), NEXT)
+    result = work.collect(DAY, NEXT)
+    for day, count in ((DAY, 15), (NEXT, 4)):
+        outcome = result.of(day, "ohlcv_1h")
+        assert (outcome.state, failed(outcome)) == (State.AVAILABLE, ["on_grid"])
+        assert outcome.findings["on_grid"].evidence["off_grid"] == count
+        assert "28 min 15 s after it" in said(outcome, "on_grid")
+        assert work.in_lake(HOURS, BTC, day) == work.published(HOURS, BTC, day)
+
+
+def test_a_bar_that_is_missing_among_bars_beside_the_grid_is_still_missed(bench):
+    work = bench("ohlcv_1m")
+    republish(work, BARS, lambda lines: [*(rows := moved(600, 900, 14_789)(lines))[:700], *rows[703:]])
+    outcome = work.collect(DAY, DAY).of(DAY)
+    assert (outcome.state, outcome.reason) == (State.DEGRADED, "3 of 1,440 bars are missing (11:40–11:42)")
+
+
+def test_a_bar_of_another_day_is_refused_and_called_what_it_is(bench):
+    work = bench("ohlcv_1m")
+    republish(work, BARS, moved(1_439, 1_440, 60_000 + 14_789))
+    outcome = work.collect(DAY, DAY).of(DAY)
+    assert outcome.state is State.MISSING
+    assert "1 row of another day; the first: row 1439: 2024-01-31T00:00:14.789000, expected inside 2024-01-30" in (
+        outcome.reason
+    )
+
+
+# ---- ids over midnight ---------------------------------------------------------------------------------------------
+
+
+def test_an_aggregate_id_that_stands_in_two_days_for_other_trades_is_no_gap(bench):
+    work = bench("agg_trades")
+    last = int(text_of(work.bytes_at(work.key(AGGREGATES, BTC, DAY))).splitlines()[-1].split(",")[0])
+
+    def again(lines: Lines) -> Lines:
+        for cells in lines:
+            cells[0] = str(int(cells[0]) - 1)
+        return lines
+
+    republish(work, AGGREGATES, again, NEXT)
+    result = work.collect(DAY, NEXT)
+    assert [result.of(day, "agg_trades").state for day in (DAY, NEXT)] == [State.AVAILABLE, State.AVAILABLE]
+    words = said(result.of(NEXT, "agg_trades"), "ids_continue")
+    assert words.startswith(f"the id {last} stands in both days, for other trades; no trade is missing")
+    with Ledger(work.url) as ledger:
+        assert ledger.corrections() == []
+    assert len(of_day(rows_of("aggTrades", text_of(work.bytes_at(work.key(AGGREGATES, BTC, NEXT)))), NEXT)) == 1_440
