@@ -250,7 +250,7 @@ def test_an_outage_that_is_found_at_the_end_of_a_run_makes_its_days_complete_and
     collect(bench, days[1], days[1])
     record = bench.records()[BTC, "ohlcv_1m", days[1]]
     assert (record.state, record.failed_checks) == (State.DEGRADED, ["complete"])
-    assert record.reason == "complete: expected 1440, found 1400, missing 40, spans 10:00–10:39"
+    assert record.reason == "40 of 1,440 bars are missing (10:00–10:39)"
     assert open_days(bench) == [(BTC, days[1])]
     assert 1 - 40 / 1440 in completeness(bench)
 
@@ -266,7 +266,7 @@ def test_a_known_outage_counts_when_the_day_is_stored(bench: Workbench) -> None:
         "1,411 bars are missing, the exchange was down 00:29–24:00 (known outage: https://" in result.of(first).reason
     )
     assert result.of(second).state is State.DEGRADED
-    assert result.of(second).reason == "complete: expected 840, found 835, missing 5, spans 11:40–11:44"
+    assert result.of(second).reason == "5 of 840 bars are missing (11:40–11:44)"
     assert result.tally.problems[0].partition.day == second
     with Ledger(bench.url) as ledger:
         assert excuse_days(bench.lake, ledger, "binance", "spot", first, second) == {}, "as it was"
