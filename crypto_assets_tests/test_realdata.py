@@ -143,7 +143,7 @@ def test_funding_rates_of_a_month_lie_on_their_days(collected: Collected) -> Non
 def test_a_partial_day_of_trades_is_stored_and_marked_degraded(collected: Collected) -> None:
     answer = collected.answers["trades"]
     assert answer.code == 1
-    assert f"binance linear {PERPETUAL} trades {RECORDED}: degraded: no trade in the first 23 h 54 min" in answer.out
+    assert f"binance linear {PERPETUAL} trades {RECORDED}: partial: no trade in the first 23 h 54 min" in answer.out
     expected = rows_of("trades", collected.text(key("linear", "trades", "BTCUSDT", "trades", RECORDED)))
     assert len(expected) > 1000
     assert lake_rows(collected.lake, Series("binance", "linear", "trades"), PERPETUAL, RECORDED) == expected

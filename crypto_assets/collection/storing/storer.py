@@ -105,7 +105,9 @@ class Storer:
                 series,
                 day.partition,
                 _state(day, lacking),
-                "; ".join(filter(None, [day.reason, day.lacking, in_words(series, lacking, found), excuse_in_words(found)])),
+                "; ".join(
+                    filter(None, [day.reason, day.lacking, in_words(series, lacking, found), excuse_in_words(found)])
+                ),
                 day.evidence,
                 day.source,
                 stored,
