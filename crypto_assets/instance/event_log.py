@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, cast
 
 import sqlalchemy as db
 from dagster import AssetCheckEvaluation, AssetKey, DagsterEventType, EventLogEntry
-from dagster._core.events import AssetCheckEvaluationPlanned
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster_postgres.event_log import PostgresEventLogStorage
 from sqlalchemy.engine import Connection
@@ -140,9 +139,7 @@ class BatchedEventLogStorage(PostgresEventLogStorage):
         keys_in_text: dict[AssetKey, str] = {}
         for row in rows:
             data, run_id = row.data, row.entry.run_id
-            if isinstance(data, AssetCheckEvaluationPlanned):
-                self._plan_check(connection, run_id, data, (row.text, row.moment, row.id))
-            elif isinstance(data, AssetCheckEvaluation):
+            if isinstance(data, AssetCheckEvaluation):
                 if data.asset_key not in keys_in_text:
                     keys_in_text[data.asset_key] = data.asset_key.to_string()
                 asset_key, target = keys_in_text[data.asset_key], data.target_materialization_data
@@ -155,37 +152,20 @@ class BatchedEventLogStorage(PostgresEventLogStorage):
                 evaluated[key] = values
         if not evaluated:
             return
-        # An evaluation takes the place of what was planned (or evaluated before) for it in the same run.
+        # An evaluation takes the place of the one before for the same partition in the same run.
         for run_id in {key[0] for key in evaluated}:
             keys = [key[1:] for key in evaluated if key[0] == run_id]
             _delete_checks(connection, run_id, [key for key in keys if key[2] is not None], "t.partition = k.partition")
             _delete_checks(connection, run_id, [key for key in keys if key[2] is None], "t.partition IS NULL")
         _copy(connection, "asset_check_executions", _CHECK_COLUMNS, evaluated.values())
 
-    def _plan_check(
-        self, connection: Connection, run_id: str, planned: AssetCheckEvaluationPlanned, event: tuple[str, Any, int]
-    ) -> None:
-        """Write one planned row per partition; the event, the same for all, is serialised and sent once."""
-        partitions = planned.partitions_subset.get_partition_keys() if planned.partitions_subset else [None]
-        text, moment, id_ = event
-        connection.execute(
-            db.text(
-                "INSERT INTO asset_check_executions (asset_key, check_name, partition, run_id, execution_status,"
-                " evaluation_event, evaluation_event_timestamp, evaluation_event_storage_id)"
-                " SELECT :asset_key, :check_name, partition, :run_id, :status, :event, :moment, :id"
-                " FROM unnest(CAST(:partitions AS text[])) AS partition"
-            ),
-            {
-                "asset_key": planned.asset_key.to_string(),
-                "check_name": planned.check_name,
-                "run_id": run_id,
-                "status": AssetCheckExecutionRecordStatus.PLANNED.value,
-                "event": text,
-                "moment": moment,
-                "id": id_,
-                "partitions": list(partitions),
-            },
-        )
+    def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
+        """Write no row for a check that is only planned; the event itself is in the log.
+
+        A row stays planned for each day that a run could not judge, and Dagster then shows the check as skipped, or as
+        failed where the run ended failed, in place of its last result: a check without anything to judge would make a
+        healthy asset degraded. A check has a result when it was judged, and none before.
+        """
 
 
 def _is_batched(entry: EventLogEntry) -> bool:

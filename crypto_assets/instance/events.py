@@ -1,4 +1,4 @@
-"""Report many materialisations and check evaluations from inside an op, cheaply.
+"""Report many materialisations, observations and check evaluations from inside an op, cheaply.
 
 `context.log_event` costs 10–20 ms an event (Python logging, then a transaction or two); a run over 900 days of one
 symbol has thousands. `report` builds the same event log entries and stores them in one batch, at about 0.1 ms each.
@@ -31,7 +31,7 @@ from dagster._core.definitions.data_version import (
     get_input_data_version_tag,
     get_input_event_pointer_tag,
 )
-from dagster._core.events import StepMaterializationData
+from dagster._core.events import AssetObservationData, StepMaterializationData
 from dagster._core.execution.context.system import StepExecutionContext
 from dagster_shared.record import replace
 
@@ -44,8 +44,9 @@ def report(
     context: dg.AssetExecutionContext,
     materializations: Sequence[dg.AssetMaterialization],
     evaluations: Sequence[dg.AssetCheckEvaluation] = (),
+    observations: Sequence[dg.AssetObservation] = (),
 ) -> None:
-    """Store the events of one batch of partitions, materialisations before evaluations, in one transaction.
+    """Store the events of one batch of partitions in one transaction: materialisations, evaluations, observations.
 
     A materialisation gets the version tags that Dagster gives those it makes itself. A `dagster/data_version` tag of
     the caller's (a hash of the content) is taken as the version; without one every report is a new version. Where a
@@ -55,14 +56,16 @@ def report(
         context: of the running op. Only assets and checks that the run has selected should be reported.
         materializations: with `partition` set where the asset is partitioned.
         evaluations: with `partition` set to belong to that partition, None for the check as a whole.
+        observations: with `partition` set, of days that are not materialised.
     """
-    if not materializations and not evaluations:
+    count = len(materializations) + len(evaluations) + len(observations)
+    if not count:
         return
     step = context.op_execution_context._step_execution_context
     storage = context.instance.event_log_storage
     if isinstance(storage, BatchedEventLogStorage):
-        ids = storage.reserve_event_ids(len(materializations) + len(evaluations))
-        entries = _entries(step, materializations, evaluations, ids)
+        ids = storage.reserve_event_ids(count)
+        entries = _entries(step, materializations, evaluations, observations, ids)
         storage.store_event_batch(entries, ids)
         return
     # Without ids nothing can point at an event of the same batch; Dagster then compares times, which are in order.
@@ -70,12 +73,15 @@ def report(
         context.log_event(materialization)
     for evaluation in evaluations:
         context.log_event(evaluation)
+    for observation in observations:
+        context.log_event(observation)
 
 
 def _entries(
     step: StepExecutionContext,
     materializations: Sequence[dg.AssetMaterialization],
     evaluations: Sequence[dg.AssetCheckEvaluation],
+    observations: Sequence[dg.AssetObservation],
     ids: Sequence[int],
 ) -> list[EventLogEntry]:
     """Return the entries of a batch, in the order of the ids."""
@@ -92,11 +98,14 @@ def _entries(
     for evaluation in evaluations:
         target = made.get((evaluation.asset_key, evaluation.partition))
         if target is not None and evaluation.target_materialization_data is None:
-            data = AssetCheckEvaluationTargetMaterializationData(
+            at = AssetCheckEvaluationTargetMaterializationData(
                 storage_id=target[0], run_id=step.run_id, timestamp=target[1]
             )
-            evaluation = replace(evaluation, target_materialization_data=data)
+            evaluation = replace(evaluation, target_materialization_data=at)
         entries.append(frame.entry(DagsterEventType.ASSET_CHECK_EVALUATION, evaluation, _check_message(evaluation)))
+    for observation in observations:
+        data = AssetObservationData(observation)
+        entries.append(frame.entry(DagsterEventType.ASSET_OBSERVATION, data, observation.description or ""))
     return entries
 
 

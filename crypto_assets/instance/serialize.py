@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import dagster as dg
 from dagster import AssetCheckEvaluation, EventLogEntry
-from dagster._core.events import AssetMaterializationPlannedData, StepMaterializationData
+from dagster._core.events import AssetMaterializationPlannedData, AssetObservationData, StepMaterializationData
 from dagster._serdes import serialize_value
 from dagster_shared.record import replace
 
@@ -157,6 +157,21 @@ def _materialization_together(data: StepMaterializationData, leaves: Sequence[An
     return data._replace(materialization=made._replace(partition=partition, tags=tags, metadata=metadata))
 
 
+def _observation_apart(data: AssetObservationData) -> _Parts | None:
+    seen = data.asset_observation
+    metadata = _metadata_apart(seen.metadata)
+    if metadata is None or seen.partition is None or seen.description is None or seen.tags:
+        return None
+    return (seen.asset_key, metadata[0]), [seen.partition, seen.description, *metadata[1]]
+
+
+def _observation_together(data: AssetObservationData, leaves: Sequence[Any]) -> AssetObservationData:
+    seen = data.asset_observation
+    partition, description, *rest = leaves
+    metadata = _metadata_together(seen.metadata, rest)
+    return AssetObservationData(seen._replace(partition=partition, description=description, metadata=metadata))
+
+
 def _planned_apart(data: AssetMaterializationPlannedData) -> _Parts | None:
     return None if data.partition is None or data.partitions_subset is not None else (data.asset_key, [data.partition])
 
@@ -175,6 +190,7 @@ class _Kind(NamedTuple):
 _KINDS: Mapping[type, _Kind] = {
     AssetCheckEvaluation: _Kind(_evaluation_apart, _evaluation_together),
     StepMaterializationData: _Kind(_materialization_apart, _materialization_together),
+    AssetObservationData: _Kind(_observation_apart, _observation_together),
     AssetMaterializationPlannedData: _Kind(_planned_apart, _planned_together),
 }
 
