@@ -15,9 +15,11 @@ import dagster as dg
 import pyarrow as pa
 
 from crypto_assets import datasets
+from crypto_assets.asset_checks import ALL_DAYS_COMPLETE, table_of
 from crypto_assets.checks import rules_of
 from crypto_assets.collection.pipeline import Pipeline, Tally, Target
 from crypto_assets.collection.storing.loads import warehouse_tables
+from crypto_assets.collection.storing.warehouse_rows import ROWS_MATCH_LAKE, Table, open_days
 from crypto_assets.config import Collection, SeriesEntry, leading, settings
 from crypto_assets.model import STORED_STATES, Comparison, Rule, Series, State
 from crypto_assets.partitions import daily, day_of, lake_key, warehouse_key
@@ -86,14 +88,7 @@ def _entry_assets(collection: Collection, number: int, entry: SeriesEntry) -> dg
     warehouse = warehouse_assets(collection, entry)
     specs = [_lake_spec(series, symbol, partitions_def) for series in entry.series for symbol in entry.symbols]
     specs += [_warehouse_spec(collection, entry, asset, partitions_def) for asset in warehouse]
-    check_specs = [
-        dg.AssetCheckSpec(
-            rule.name, asset=lake_key(series, symbol), description=rule.description, partitions_def=partitions_def
-        )
-        for series in entry.series
-        for symbol in entry.symbols
-        for rule in rules_for(collection, series, symbol)
-    ]
+    check_specs = _check_specs(collection, entry, warehouse, partitions_def)
 
     @dg.multi_asset(
         name=entry_name(number, entry),
@@ -108,17 +103,20 @@ def _entry_assets(collection: Collection, number: int, entry: SeriesEntry) -> dg
         context: dg.AssetExecutionContext, lake: LakeResource, postgres: PostgresResource, collector: CollectorResource
     ) -> Iterator[Any]:
         selected = context.op_execution_context.selected_asset_keys
-        checked = {key.asset_key for key in context.op_execution_context.selected_asset_check_keys} - selected
+        checks = context.op_execution_context.selected_asset_check_keys
+        checked = {key.asset_key for key in checks if key.name != ALL_DAYS_COMPLETE.name} - selected
         with cancelled_if_stopped(context), postgres.warehouse() as store, postgres.ledger() as ledger:
             targets: list[Target] = []
             if context.has_partition_key or context.has_partition_key_range:
                 days = [day_of(key) for key in context.partition_keys]
                 targets = plan(collection, entry, warehouse, selected, days)
                 stored = recheck(entry, checked, ledger, days)
+                counted = recount(collection, warehouse, checked, ledger, days)
             elif selected:
                 raise dg.Failure("a run of these assets needs days; choose partitions", allow_retries=False)
             else:
                 stored = recheck(entry, checked, ledger)
+                counted = recount(collection, warehouse, checked, ledger)
             total = sum(len(target.days) for target in [*targets, *stored])
             reporter = Reporter(context, collection, total, ledger)
             tally = Tally()
@@ -150,8 +148,9 @@ def _entry_assets(collection: Collection, number: int, entry: SeriesEntry) -> dg
                         on_batch=reporter.checked,
                     )
                     tally = tally + validator.run(stored)
+            reporter.tables(counted)
             tally.revise(close_run(collection, lake.lake(), ledger, [*targets, *stored]))
-        reporter.finish()
+            reporter.finish(tracks(entry, warehouse, {key.asset_key for key in checks}))
         # Nothing is yielded: Dagster would mark every day of the range as materialised, the bad ones too.
         yield from ()
         if tally.problems:
@@ -226,6 +225,55 @@ def recheck(
             if stored:
                 targets.append(Target(series, symbol, tuple(stored), collect=False))
     return targets
+
+
+def recount(
+    collection: Collection,
+    warehouse: Sequence[WarehouseAsset],
+    checked: AbstractSet[dg.AssetKey],
+    ledger: Any,
+    days: Sequence[date] | None = None,
+) -> list[tuple[Table, Sequence[date]]]:
+    """Return the warehouse assets of which only checks are selected, and the days whose rows are counted.
+
+    Without `days`, as the UI runs checks, it is every day that is loaded.
+    """
+    tables = [
+        table_of(collection, asset.symbol, asset.table, asset.feeders) for asset in warehouse if asset.key in checked
+    ]
+    return [(table, days if days is not None else open_days(ledger, table, date.min, date.max)[0]) for table in tables]
+
+
+def tracks(
+    entry: SeriesEntry, warehouse: Sequence[WarehouseAsset], keys: AbstractSet[dg.AssetKey]
+) -> list[tuple[Series, str]]:
+    """Return the series and symbols that some assets of an entry are about: their own, or those that feed a table."""
+    lakes = [
+        (series, symbol) for series in entry.series for symbol in entry.symbols if lake_key(series, symbol) in keys
+    ]
+    return lakes + [(feeder, asset.symbol) for asset in warehouse if asset.key in keys for feeder in asset.feeders]
+
+
+def _check_specs(
+    collection: Collection,
+    entry: SeriesEntry,
+    warehouse: Sequence[WarehouseAsset],
+    partitions_def: dg.DailyPartitionsDefinition,
+) -> list[dg.AssetCheckSpec]:
+    """Return the checks of an entry's assets: those of the rows of a day, and one of all days together."""
+    lakes = {
+        lake_key(series, symbol): rules_for(collection, series, symbol)
+        for series in entry.series
+        for symbol in entry.symbols
+    }
+    of_days = lakes | {asset.key: [ROWS_MATCH_LAKE] for asset in warehouse}
+    specs = [
+        dg.AssetCheckSpec(rule.name, asset=key, description=rule.description, partitions_def=partitions_def)
+        for key, rules in of_days.items()
+        for rule in rules
+    ]
+    whole = ALL_DAYS_COMPLETE
+    return specs + [dg.AssetCheckSpec(whole.name, asset=key, description=whole.description) for key in of_days]
 
 
 def rules_for(collection: Collection, series: Series, symbol: str) -> list[Rule]:

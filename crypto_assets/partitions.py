@@ -46,3 +46,10 @@ def ranges(days: Iterable[date]) -> list[tuple[date, date]]:
         else:
             result.append((day, day))
     return result
+
+
+def days_text(days: Iterable[date], most: int = 20) -> str:
+    """Return days as `2024-01-05, 2024-01-07 … 2024-01-09`: `most` spans, and how many more there are."""
+    spans = ranges(days)
+    text = ", ".join(str(first) if first == last else f"{first} … {last}" for first, last in spans[:most])
+    return text + (f" and {len(spans) - most} more" if len(spans) > most else "")

@@ -11,21 +11,27 @@ process that died just after it reported, Dagster hears twice.
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import dagster as dg
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
-from crypto_assets.checks import rules_of
+from crypto_assets.asset_checks import Summary, tables_of
+from crypto_assets.assets import rules_for
 from crypto_assets.collection.records.ledger import Ledger, PartitionRecord
 from crypto_assets.collection.records.recording import from_stored
 from crypto_assets.collection.records.unreported import loaded, mark_told, unreported
 from crypto_assets.collection.storing.loads import warehouse_tables
 from crypto_assets.config import Collection
 from crypto_assets.instance.process import PROCESS_TAG, is_gone
-from crypto_assets.model import Finding, Series, State
+from crypto_assets.model import Series, State
+from crypto_assets.partition_events import (
+    evaluation,
+    materialization_of_record,
+    observations,
+    unmet_record,
+    warehouse_materialization,
+)
 from crypto_assets.partitions import lake_key, warehouse_key
-from crypto_assets.reporting import evaluation
 from crypto_assets.resources import PostgresResource
 
 SETTLED = timedelta(seconds=30)
@@ -70,8 +76,13 @@ def report_unreported(
     }
     told = [record for record in found if record.run_id not in running]
     for record in told:
-        for event in _events(record, loaded(ledger, record) or _no_rows(collection, record)):
+        for event in _events(collection, record, loaded(ledger, record) or _no_rows(collection, record)):
             instance.report_runless_asset_event(event)
+    summary = Summary(collection, ledger, instance)
+    for event in summary.of_tracks(
+        (Series.named(record.exchange, record.market_type, record.dataset), record.symbol) for record in told
+    ):
+        instance.report_runless_asset_event(event)
     mark_told(ledger, told)
     return len(told)
 
@@ -90,40 +101,27 @@ def _no_rows(collection: Collection, record: PartitionRecord) -> list[tuple[str,
 
 
 def _events(
-    record: PartitionRecord, loaded: Sequence[tuple[str, int]]
-) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
+    collection: Collection, record: PartitionRecord, loaded: Sequence[tuple[str, int]]
+) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation | dg.AssetObservation]:
     """Yield what the run would have reported of one partition, without its rows."""
     series = Series.named(record.exchange, record.market_type, record.dataset)
-    key, day = lake_key(series, record.symbol), record.day.isoformat()
-    tags = {"dagster/data_version": record.content_sha256 or record.state.value}
-    present = record.path is not None or record.state is State.NO_DATA
-    metadata: dict[str, Any] = {"state": record.state.value, "reported": "later: the run ended before it could"}
-    if record.reason:
-        metadata["reason"] = record.reason
-    if record.path is not None:
-        metadata |= {
-            "dagster/partition_row_count": record.rows or 0,
-            "source_object": record.source_key or "",
-            "source_sha256": record.source_sha256 or "",
-            "path": record.path,
-            "bytes": record.size_bytes or 0,
-        }
-    if present:
-        yield dg.AssetMaterialization(key, partition=day, metadata=metadata, tags=tags)
+    key = lake_key(series, record.symbol)
+    if record.path is not None or record.state is State.NO_DATA:
+        yield materialization_of_record(key, record)
     findings = from_stored(record.findings)
-    for rule in rules_of(series):
+    for rule in rules_for(collection, series, record.symbol):
         finding = findings.get(rule.name)
-        if finding is None and record.state is State.NO_DATA:
-            finding = Finding(True, {"rows": 0, "no_data": record.reason})
-        if finding is not None:
+        if finding is not None and finding.judged:
             yield evaluation(key, rule, record.day, finding)
+    version = record.content_sha256 or record.state.value
     for table, rows in loaded:
-        yield dg.AssetMaterialization(
-            warehouse_key(series, record.symbol, table),
-            partition=day,
-            metadata={"dagster/partition_row_count": rows, "dataset": record.dataset, "state": record.state.value},
-            tags=tags,
-        )
+        table_key = warehouse_key(series, record.symbol, table)
+        yield warehouse_materialization(table_key, record.day, record.dataset, record.state, rows, version)
+    if (unmet := unmet_record(record)) is not None:
+        tables = [
+            warehouse_key(series, record.symbol, table.name) for table in tables_of(collection, series, record.symbol)
+        ]
+        yield from observations(unmet, [key, *tables])
 
 
 def build_recovery(collection: Collection) -> dg.SensorDefinition:

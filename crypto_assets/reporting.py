@@ -1,77 +1,63 @@
 """What a run tells Dagster: materialisations and check results of each day, and why a run ends failed."""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
-from crypto_assets.checks import all_rules, rules_of
+from crypto_assets.asset_checks import ALL_DAYS_COMPLETE, Judged, Summary, tables_of
+from crypto_assets.checks import rules_of
 from crypto_assets.collection.pipeline import Tally
-from crypto_assets.collection.records.ledger import Ledger
+from crypto_assets.collection.problems import lines, problem_of
+from crypto_assets.collection.records.ledger import Ledger, PartitionRecord
 from crypto_assets.collection.records.progress import RunState
 from crypto_assets.collection.storing.loads import warehouse_tables
+from crypto_assets.collection.storing.warehouse_rows import ROWS_MATCH_LAKE, Table, judge
 from crypto_assets.config import Collection
 from crypto_assets.instance.events import report
-from crypto_assets.model import (
-    COMPLETE_STATES,
-    NOT_JUDGED,
-    STORED_STATES,
-    Finding,
-    Outcome,
-    Rule,
-    Severity,
-    State,
-    not_judged,
+from crypto_assets.model import COMPLETE_STATES, Finding, Outcome, Rule, Series, State
+from crypto_assets.partition_events import (
+    evaluation,
+    evidence_metadata,
+    is_present,
+    materialization,
+    observations,
+    unmet_outcome,
+    warehouse_materialization,
 )
-from crypto_assets.partitions import lake_key, ranges, warehouse_key
-from crypto_assets.presentation import candles, evidence_text, preview
+from crypto_assets.partitions import day_of, lake_key, warehouse_key
 
 PROBLEMS_SHOWN = 200
 PROBLEMS_LOGGED = 20
-SPANS_SHOWN = 20
 LOG_INTERVAL_S = 2.0
 PAUSED_TAG = "crypto_assets/paused"
 TAG_LENGTH = 200
-
-NOT_ASKED = not_judged("not compared while collecting; `crypto-assets validate --monthly --rest` does")
-"""What is said of a stored day to which nobody has asked the other source."""
-
-
-@dataclass(slots=True)
-class _Result:
-    """The days of a run on which one check passed and failed; some of those that passed could not be judged.
-
-    `example` is the finding of the first day that failed.
-    """
-
-    passed: list[date] = field(default_factory=list)
-    failed: list[date] = field(default_factory=list)
-    not_judged: int = 0
-    example: Finding | None = None
 
 
 class Reporter:
     """Tells Dagster what became of each partition, a batch at a time.
 
-    Only days that are stored, or of which there is nothing to store, are reported as materialised.
+    Days that are stored, or of which there is nothing to store, are reported as materialised; the others are observed, with
+    the reason. Checks that could not be judged have no result.
     """
 
     def __init__(
         self, context: dg.AssetExecutionContext, collection: Collection, total: int, ledger: Ledger | None = None
     ) -> None:
-        """Without a ledger nobody remembers what was reported."""
+        """Without a ledger nobody remembers what was reported, and there is no summary."""
         self._context = context
         self._collection = collection
         self._ledger = ledger
         self._total = total
         self._done = 0
         self._logged_at = time.monotonic()
+        self._selected = context.op_execution_context.selected_asset_keys
         self._selected_checks = context.op_execution_context.selected_asset_check_keys
-        self._results: dict[dg.AssetCheckKey, _Result] = {}
+        self._judged: dict[dg.AssetCheckKey, Judged] = {}
+        self._tracks: dict[tuple[Series, str], None] = {}
 
     def checked(self, outcomes: Sequence[Outcome], rows: Sequence[pa.Table | None]) -> None:
         """Report one batch of stored days that were checked again, whoever had collected them."""
@@ -84,16 +70,19 @@ class Reporter:
     def _report(self, outcomes: Sequence[Outcome], rows: Sequence[pa.Table | None], *, collected: bool) -> None:
         materializations: list[dg.AssetMaterialization] = []
         evaluations: list[dg.AssetCheckEvaluation] = []
-        selected = self._context.op_execution_context.selected_asset_keys
         for outcome, table in zip(outcomes, rows, strict=True):
             key = lake_key(outcome.series, outcome.partition.symbol)
-            present = outcome.state in STORED_STATES or outcome.state is State.NO_DATA
-            if key in selected and present:
-                materializations.append(_materialization(key, outcome, table))
-            evaluations += self._evaluations(key, outcome)
-            if present:
+            self._tracks[outcome.series, outcome.partition.symbol] = None
+            if key in self._selected and is_present(outcome):
+                materializations.append(materialization(key, outcome, table))
+            for rule in rules_of(outcome.series):
+                if (finding := outcome.findings.get(rule.name)) is not None:
+                    evaluations += self._evaluation(key, rule, outcome.partition.day, finding)
+            if is_present(outcome):
                 materializations += self._warehouse_materializations(outcome)
-        report(self._context, materializations, evaluations)
+        if collected:
+            evaluations += self._loaded(outcomes)
+        report(self._context, materializations, evaluations, self._observations(outcomes) if collected else ())
         if self._ledger is not None:
             # After the report: of a process that is killed in between, Dagster hears twice, never not at all.
             self._ledger.mark_reported(outcomes, self._context.run.run_id if collected else None)
@@ -110,10 +99,9 @@ class Reporter:
 
     def _log(self, outcomes: Sequence[Outcome]) -> None:
         """Write what is worth a line in the run's log; each line is a transaction, so there are few."""
-        problems = [problem_line(outcome) for outcome in outcomes if outcome.state not in COMPLETE_STATES]
+        problems = [problem_of(outcome) for outcome in outcomes if outcome.state not in COMPLETE_STATES]
         if problems:
-            more = f"\n… and {len(problems) - PROBLEMS_LOGGED} more" if len(problems) > PROBLEMS_LOGGED else ""
-            self._context.log.warning("\n".join(problems[:PROBLEMS_LOGGED]) + more)
+            self._context.log.warning("\n".join(lines(problems, PROBLEMS_LOGGED, "the message of the run has them")))
         corrected = [
             f"{_name(o)}: corrected: {o.correction.text}"
             for o in outcomes
@@ -126,169 +114,113 @@ class Reporter:
             self._logged_at = time.monotonic()
             self._context.log.info(f"{self._done} of {self._total} days done; {outcomes[-1].partition}")
 
+    # ---- days --------------------------------------------------------------------------------------------------------
+
+    def _selected_tables(self, series: Series, symbol: str) -> list[dg.AssetKey]:
+        """Return the keys of the tables that a series feeds and that the run has selected."""
+        entry = self._collection.entry_of(series, symbol)
+        keys = [warehouse_key(series, symbol, t) for t in warehouse_tables(series, entry.warehouse if entry else ())]
+        return [key for key in keys if key in self._selected]
+
     def _warehouse_materializations(self, outcome: Outcome) -> list[dg.AssetMaterialization]:
         """Return one for each table that the day was loaded into; a day without data is materialised without rows."""
-        symbol = outcome.partition.symbol
-        rows = dict(outcome.warehouse_rows)
+        series, symbol = outcome.series, outcome.partition.symbol
+        rows = {warehouse_key(series, symbol, table): count for table, count in outcome.warehouse_rows.items()}
         if outcome.state is State.NO_DATA:
-            entry = self._collection.entry_of(outcome.series, symbol)
-            selected = self._context.op_execution_context.selected_asset_keys
-            tables = warehouse_tables(outcome.series, entry.warehouse if entry else ())
-            rows = {table: 0 for table in tables if warehouse_key(outcome.series, symbol, table) in selected}
+            rows = dict.fromkeys(self._selected_tables(series, symbol), 0)
+        version = outcome.stored.sha256 if outcome.stored else outcome.state.value
         return [
-            dg.AssetMaterialization(
-                warehouse_key(outcome.series, symbol, table),
-                partition=outcome.partition.day.isoformat(),
-                metadata={
-                    "dagster/partition_row_count": count,
-                    "dataset": outcome.series.dataset,
-                    "state": outcome.state.value,
-                },
-                tags={"dagster/data_version": outcome.stored.sha256 if outcome.stored else outcome.state.value},
-            )
-            for table, count in rows.items()
+            warehouse_materialization(key, outcome.partition.day, series.dataset, outcome.state, count, version)
+            for key, count in rows.items()
         ]
 
-    def _evaluations(self, key: dg.AssetKey, outcome: Outcome) -> list[dg.AssetCheckEvaluation]:
-        evaluations = []
-        for rule in rules_of(outcome.series):
-            check_key = dg.AssetCheckKey(key, rule.name)
-            if check_key not in self._selected_checks:
-                continue
-            finding = outcome.findings.get(rule.name)
-            # Without a result Dagster shows the check as skipped, for all days of the asset.
-            if finding is None and outcome.state is State.NO_DATA:
-                finding = Finding(True, {"rows": 0, "no_data": outcome.reason})
-            if finding is None and outcome.stored:
-                finding = NOT_ASKED
-            if finding is None:
-                continue
-            result = self._results.setdefault(check_key, _Result())
-            (result.passed if finding.passed else result.failed).append(outcome.partition.day)
-            result.not_judged += not finding.judged
-            if not finding.passed and result.example is None:
-                result.example = finding
-            evaluations.append(evaluation(key, rule, outcome.partition.day, finding))
-        return evaluations
+    def _observations(self, outcomes: Sequence[Outcome]) -> list[dg.AssetObservation]:
+        """Return why days are not materialised, on the page of each day."""
+        unmet = [outcome for outcome in outcomes if not is_present(outcome)]
+        records = self._records(unmet)
+        found = []
+        for outcome in unmet:
+            series, symbol = outcome.series, outcome.partition.symbol
+            lake = lake_key(series, symbol)
+            keys = [*([lake] if lake in self._selected else []), *self._selected_tables(series, symbol)]
+            found += observations(unmet_outcome(outcome, records.get((series, symbol, outcome.partition.day))), keys)
+        return found
 
-    def finish(self) -> None:
-        """Report one summary of each check over the whole run, which is what the UI shows first."""
-        severities = {rule.name: severity_of(rule.severity) for rule in all_rules()}
-        evaluations = []
-        for key, result in self._results.items():
-            passed, failed = result.passed, result.failed
-            if len(passed) + len(failed) == 1 and self._context.has_partition_key:
-                continue  # the one day speaks for itself
-            metadata: dict[str, Any] = {"days_passed": len(passed) - result.not_judged, "days_failed": len(failed)}
-            if result.not_judged:
-                metadata["days_not_judged"] = result.not_judged
-            if failed:
-                metadata["failed"] = _days_text(failed)
-            if result.example is not None:  # what a person would open next
-                metadata |= {"shown_day": failed[0].isoformat(), **evidence_metadata(result.example)}
-            evaluations.append(
-                dg.AssetCheckEvaluation(
-                    asset_key=key.asset_key,
-                    check_name=key.name,
-                    passed=not failed,
-                    metadata=metadata,
-                    description=f"All days of run {self._context.run.run_id[:8]} together: {_days_text(passed + failed)}.",
-                    # Of a summary that passed the UI uses the severity for days on which the check did not run.
-                    severity=severities[key.name] if failed else dg.AssetCheckSeverity.WARN,
-                )
+    def _records(self, outcomes: Sequence[Outcome]) -> dict[tuple[Series, str, date], PartitionRecord]:
+        if self._ledger is None:
+            return {}
+        days: dict[tuple[Series, str], list[date]] = {}
+        for outcome in outcomes:
+            days.setdefault((outcome.series, outcome.partition.symbol), []).append(outcome.partition.day)
+        return {
+            (series, symbol, record.day): record
+            for (series, symbol), mine in days.items()
+            for record in self._ledger.partitions(
+                exchange=series.exchange,
+                market_type=series.market_type,
+                symbols=[symbol],
+                datasets=[series.dataset],
+                first=min(mine),
+                last=max(mine),
             )
-        report(self._context, [], evaluations)
-
-
-def _days_text(days: Sequence[date]) -> str:
-    """Return days as `2024-01-05, 2024-01-07 … 2024-01-09`, some of them at least."""
-    spans = [str(first) if first == last else f"{first} … {last}" for first, last in ranges(days)]
-    return ", ".join(spans[:SPANS_SHOWN]) + (
-        f" and {len(spans) - SPANS_SHOWN} more" if len(spans) > SPANS_SHOWN else ""
-    )
-
-
-def _materialization(key: dg.AssetKey, outcome: Outcome, rows: pa.Table | None) -> dg.AssetMaterialization:
-    metadata: dict[str, Any] = {"state": outcome.state.value}
-    if outcome.reason:
-        metadata["reason"] = outcome.reason
-    if outcome.stored:
-        metadata["dagster/partition_row_count"] = outcome.stored.rows
-        metadata["checks"] = _checks_text(outcome)
-    if rows is not None:
-        chart = candles(rows, outcome.series)
-        if chart:
-            metadata["candles"] = dg.MetadataValue.md(chart)
-        metadata["rows"] = dg.MetadataValue.md(preview(rows))
-    if outcome.correction:
-        metadata["correction"] = dg.MetadataValue.md(outcome.correction.markdown)
-    if outcome.source:
-        metadata |= {"source_object": outcome.source.key, "source_sha256": outcome.source.sha256}
-    if outcome.stored:
-        metadata |= {
-            "path": outcome.stored.path,
-            "bytes": outcome.stored.size_bytes,
-            "unchanged": outcome.unchanged,
         }
-    metadata["duration_s"] = outcome.duration_s
-    return dg.AssetMaterialization(
-        key,
-        partition=outcome.partition.day.isoformat(),
-        metadata=metadata,
-        tags={"dagster/data_version": outcome.stored.sha256 if outcome.stored else outcome.state.value},
-    )
 
+    # ---- checks ------------------------------------------------------------------------------------------------------
 
-def _checks_text(outcome: Outcome) -> str:
-    failed = outcome.failed_checks
-    open_ = sum(not finding.judged for finding in outcome.findings.values())
-    passed = len(outcome.findings) - len(failed) - open_
-    text = f"{', '.join(failed)} failed, {passed} passed" if failed else f"all {passed} passed"
-    return f"{text}, {open_} not judged" if open_ else text
+    def _evaluation(self, key: dg.AssetKey, rule: Rule, day: date, finding: Finding) -> list[dg.AssetCheckEvaluation]:
+        """Return the result of a check of a day; none where the run has not selected it, or it could not be judged."""
+        check = dg.AssetCheckKey(key, rule.name)
+        if check not in self._selected_checks:
+            return []
+        judged = self._judged.setdefault(check, Judged())
+        if not finding.judged:
+            judged.not_judged.add(day)
+            return []
+        if not finding.passed and not judged.failed:
+            judged.example = evidence_metadata(finding)
+        judged.results[day] = finding.passed
+        return [evaluation(key, rule, day, finding)]
 
+    def _loaded(self, outcomes: Sequence[Outcome]) -> list[dg.AssetCheckEvaluation]:
+        """Return whether the tables hold the days that were just loaded."""
+        days: dict[Table, set[date]] = {}
+        for outcome in outcomes:
+            tables = (
+                tables_of(self._collection, outcome.series, outcome.partition.symbol) if outcome.warehouse_rows else ()
+            )
+            for table in tables:
+                if table.name in outcome.warehouse_rows:
+                    days.setdefault(table, set()).add(outcome.partition.day)
+        return [one for table, mine in days.items() for one in self._table(table, mine)]
 
-def evaluation(key: dg.AssetKey, rule: Rule, day: date, finding: Finding) -> dg.AssetCheckEvaluation:
-    """Return what Dagster is told of one check of one day."""
-    return dg.AssetCheckEvaluation(
-        asset_key=key,
-        check_name=rule.name,
-        passed=finding.passed,
-        description=None if finding.judged else f"Not judged: {finding.evidence[NOT_JUDGED]}.",
-        metadata=evidence_metadata(finding),
-        severity=severity_of(rule.severity),
-        partition=day.isoformat(),
-    )
+    def tables(self, tables: Iterable[tuple[Table, Sequence[date]]]) -> None:
+        """Judge some days of tables of which only the checks are selected."""
+        for table, days in tables:
+            report(self._context, [], self._table(table, days))
+            self._tracks |= dict.fromkeys((feeder, table.symbol) for feeder in table.feeders)
 
+    def _table(self, table: Table, days: Iterable[date]) -> list[dg.AssetCheckEvaluation]:
+        key = warehouse_key(table.feeders[0], table.symbol, table.name)
+        if self._ledger is None or dg.AssetCheckKey(key, ROWS_MATCH_LAKE.name) not in self._selected_checks:
+            return []
+        findings = judge(self._ledger, table, set(days))
+        return [one for day, found in findings.items() for one in self._evaluation(key, ROWS_MATCH_LAKE, day, found)]
 
-def evidence_metadata(finding: Finding) -> Mapping[str, Any]:
-    """Return a finding's evidence as the metadata of an evaluation; rows are a table."""
-    return {name: _metadata(value) for name, value in finding.evidence.items()}
+    def finish(self, tracks: Iterable[tuple[Series, str]] = ()) -> None:
+        """Report the summary of each check over all days of its asset, which decides the health that the UI shows.
 
-
-def _metadata(value: Any) -> Any:
-    if isinstance(value, int | float | str | bool):
-        return value
-    if isinstance(value, Sequence) and value and all(isinstance(row, Mapping) for row in value):
-        columns = list(dict.fromkeys(name for row in value for name in row))
-        return dg.MetadataValue.table(
-            [dg.TableRecord({name: _cell(row.get(name)) for name in columns}) for row in value],
-            dg.TableSchema([dg.TableColumn(name) for name in columns]),
-        )
-    return evidence_text(value)
-
-
-def _cell(value: Any) -> str | int | float | bool:
-    return value if isinstance(value, int | float | bool) else "" if value is None else str(value)
-
-
-def severity_of(severity: Severity) -> dg.AssetCheckSeverity:
-    """Return what Dagster calls a severity."""
-    return dg.AssetCheckSeverity.ERROR if severity is Severity.BLOCK else dg.AssetCheckSeverity.WARN
-
-
-def problem_line(outcome: Outcome) -> str:
-    """Return the one line that names a day that is not there and why."""
-    return f"{_name(outcome)}: {outcome.state}: {outcome.reason}"
+        Args:
+            tracks: the series and symbols that the run is about; those of its days are known.
+        """
+        if self._ledger is None:
+            return
+        summary = Summary(self._collection, self._ledger, self._context.instance)
+        only_day = day_of(self._context.partition_key) if self._context.has_partition_key else None
+        found = summary.of_tracks([*self._tracks, *tracks], self._judged, only_day)
+        # Days of a series change the tables that it feeds, selected or not.
+        always = ALL_DAYS_COMPLETE.name
+        wanted = [one for one in found if one.check_name == always or one.asset_check_key in self._selected_checks]
+        report(self._context, [], wanted)
 
 
 def _name(outcome: Outcome) -> str:
@@ -297,12 +229,12 @@ def _name(outcome: Outcome) -> str:
 
 
 def failure_text(tally: Tally) -> str:
+    """Return why a run ended failed: one sentence for all days of one failure, the one about the most days first."""
     counts = ", ".join(f"{count} {state}" for state, count in sorted(tally.states.items()))
-    lines = [problem_line(problem) for problem in tally.problems[:PROBLEMS_SHOWN]]
-    if len(tally.problems) > PROBLEMS_SHOWN:
-        lines.append(f"… and {len(tally.problems) - PROBLEMS_SHOWN} more: crypto-assets gaps")
-    return f"{len(tally.problems)} of {tally.days} days are not complete ({counts}):\n" + "\n".join(lines)
+    found = lines(map(problem_of, tally.problems), PROBLEMS_SHOWN, "`crypto-assets gaps` has them")
+    return f"{len(tally.problems)} of {tally.days} days are not complete ({counts}):\n" + "\n".join(found)
 
 
 def failure_metadata(tally: Tally) -> dict[str, Any]:
+    """Return the counts of a failed run's days by state."""
     return {f"days_{state}": count for state, count in tally.states.items()}

@@ -188,6 +188,12 @@ def _lock(connection: psycopg.Connection[Any], loads: Iterable[Load]) -> None:
     )
 
 
+def lock_symbol(connection: psycopg.Connection[Any], table: str, exchange: str, market_type: str, symbol: str) -> None:
+    """Keep writers of a symbol's rows in a table out until the end of the transaction."""
+    name = f"{table} {exchange} {market_type} {symbol}"
+    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))
+
+
 def _contents(connection: psycopg.Connection[Any], loads: Sequence[Load]) -> dict[tuple[Any, ...], str]:
     rows = connection.execute(
         """SELECT w.table_name, w.exchange, w.market_type, w.symbol, w.dataset, w.day, w.content

@@ -54,12 +54,16 @@ def collector(store: Callable[..., None], *, fail: bool = False) -> dg.AssetsDef
             for day in days
             for name in CHECKS
         ]
-        store(context, materializations, evaluations)
+        store(context, materializations, evaluations, [observed(key, MISSING) for key in (LAKE, WAREHOUSE)])
         yield from ()
         if fail:
             raise dg.Failure("2024-01-03 is missing", allow_retries=False)
 
     return collect
+
+
+def observed(key: dg.AssetKey, day: str) -> dg.AssetObservation:
+    return dg.AssetObservation(key, f"Missing: {day}", {"reason": "404", "state": "missing"}, day)
 
 
 def run(
@@ -74,8 +78,9 @@ def log_one_by_one(
     context: dg.AssetExecutionContext,
     materializations: list[dg.AssetMaterialization],
     evaluations: list[dg.AssetCheckEvaluation],
+    observations: list[dg.AssetObservation],
 ) -> None:
-    for event in (*materializations, *evaluations):
+    for event in (*materializations, *evaluations, *observations):
         context.log_event(event)
 
 
@@ -114,10 +119,10 @@ def test_every_partition_has_the_result_of_its_own_check(open_instance: Open) ->
         key = dg.AssetCheckKey(LAKE, CHECKS[0])
         history = instance.event_log_storage.get_asset_check_execution_history(key, limit=100)
         found = {record.partition: record.status for record in history}
-        assert len(history) == 10, "planned rows were taken over, none is left double"
+        assert len(history) == 9, "none is there twice"
         assert found[BAD] == AssetCheckExecutionRecordStatus.FAILED
         assert found["2024-01-04"] == AssetCheckExecutionRecordStatus.SUCCEEDED
-        assert found[MISSING] == AssetCheckExecutionRecordStatus.PLANNED, "as the stock storage leaves it"
+        assert MISSING not in found, "what was planned and never judged has no result"
         [record] = [record for record in history if record.partition == "2024-01-04"]
         assert record.run_id == run_id
         assert record.event is not None
@@ -129,9 +134,22 @@ def test_every_partition_has_the_result_of_its_own_check(open_instance: Open) ->
         assert evaluation.target_materialization_data.storage_id == materialization.storage_id
 
 
+def test_a_day_that_is_not_materialised_is_observed_with_what_was_said_of_it(open_instance: Open) -> None:
+    with open_instance("ours") as instance:
+        run_id = run(instance, collector(report)).run_id
+        for key in (LAKE, WAREHOUSE):
+            [record] = instance.fetch_observations(dg.AssetRecordsFilter(asset_key=key), limit=10).records
+            assert record.asset_observation == observed(key, MISSING)
+            assert (record.run_id, record.partition_key) == (run_id, MISSING)
+
+
 def comparable(instance: dg.DagsterInstance, run_id: str) -> list[object]:
     """The asset events of a run without what differs between any two runs."""
-    kinds = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_CHECK_EVALUATION}
+    kinds = {
+        DagsterEventType.ASSET_MATERIALIZATION,
+        DagsterEventType.ASSET_CHECK_EVALUATION,
+        DagsterEventType.ASSET_OBSERVATION,
+    }
     found = []
     for record in instance.get_records_for_run(run_id, of_type=kinds).records:
         entry = record.event_log_entry
@@ -143,6 +161,11 @@ def comparable(instance: dg.DagsterInstance, run_id: str) -> list[object]:
                 tags={"dagster/data_version": data.materialization.tags["dagster/data_version"]}
             )  # type: ignore[union-attr]
             content: object = mine
+        elif event.event_type == DagsterEventType.ASSET_OBSERVATION:
+            content = data.asset_observation
+            # Dagster has no message for it; ours is the description, which the log of the run then shows.
+            found.append((entry.level, entry.step_key, entry.job_name, content))
+            continue
         else:
             content = (data.asset_key, data.check_name, data.partition, data.passed, data.metadata, data.severity)  # type: ignore[union-attr]
         logging_tags = {**(event.logging_tags or {}), "run_id": "differs"}
@@ -156,7 +179,7 @@ def test_reported_events_equal_those_that_dagster_logs_itself(open_instance: Ope
     with open_instance("ours") as instance:
         ours = comparable(instance, run(instance, collector(report)).run_id)
         stock = comparable(instance, run(instance, collector(log_one_by_one)).run_id)
-    assert len(ours) == 36
+    assert len(ours) == 38
     assert ours == stock
 
 
@@ -174,7 +197,7 @@ def test_a_stock_postgres_storage_reads_what_ours_wrote_and_the_other_way_round(
         assert len(instance.get_materialized_partitions(WAREHOUSE)) == 9
         assert (
             len(instance.event_log_storage.get_asset_check_execution_history(dg.AssetCheckKey(LAKE, CHECKS[1]), 100))
-            == 10
+            == 9
         )
         assert run(instance, collector(report), "2024-01-11", "2024-01-12").success
     with open_instance("ours") as instance:
@@ -208,6 +231,7 @@ def test_ten_times_the_events_take_no_statement_and_no_copy_more(
         context: dg.AssetExecutionContext,
         materializations: list[dg.AssetMaterialization],
         evaluations: list[dg.AssetCheckEvaluation],
+        observations: list[dg.AssetObservation],
     ) -> None:
         statements: list[str] = []
         copy = event_log._copy
@@ -223,7 +247,7 @@ def test_ten_times_the_events_take_no_statement_and_no_copy_more(
         try:
             with monkeypatch.context() as patched:
                 patched.setattr(event_log, "_copy", copied)
-                report(context, materializations, evaluations)
+                report(context, materializations, evaluations, observations)
         finally:
             db.event.remove(db.Engine, "before_cursor_execute", executed)
         assert statements.count("COPY event_logs") == 1
@@ -237,7 +261,7 @@ def test_ten_times_the_events_take_no_statement_and_no_copy_more(
 
 
 def test_a_wrong_report_fails_the_op_and_stores_nothing(open_instance: Open) -> None:
-    def wrong(context: dg.AssetExecutionContext, materializations: list[dg.AssetMaterialization], _: object) -> None:
+    def wrong(context: dg.AssetExecutionContext, materializations: list[dg.AssetMaterialization], *_: object) -> None:
         report(context, [*materializations, "not an event"])  # type: ignore[list-item]
 
     with open_instance("ours") as instance:

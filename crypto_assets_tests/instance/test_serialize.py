@@ -4,7 +4,7 @@ import dagster as dg
 import pytest
 from dagster import DagsterEvent, DagsterEventType, EventLogEntry
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
-from dagster._core.events import AssetMaterializationPlannedData, StepMaterializationData
+from dagster._core.events import AssetMaterializationPlannedData, AssetObservationData, StepMaterializationData
 from dagster._serdes import deserialize_value, serialize_value
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,6 +36,11 @@ def evaluation(
 def materialization(partition, time=2.5, metadata=None, tags=None, key=KEY):
     made = dg.AssetMaterialization(key, partition=partition, metadata=metadata, tags=tags)
     return entry(DagsterEventType.ASSET_MATERIALIZATION, StepMaterializationData(made), "made", time)
+
+
+def observation(partition, time=2.5, metadata=None, description="Missing: 404"):
+    seen = dg.AssetObservation(KEY, description, metadata, partition)
+    return entry(DagsterEventType.ASSET_OBSERVATION, AssetObservationData(seen), description or "", time)
 
 
 def planned(partition, time=2.5):
@@ -99,6 +104,9 @@ entries = st.one_of(
         ),
     ),
     st.builds(planned, partition=partitions, time=times),
+    st.builds(
+        observation, partition=partitions, time=times, metadata=metadata, description=st.one_of(st.none(), texts)
+    ),
 )
 
 
@@ -121,7 +129,13 @@ def stored(day):
     return materialization(f"2024-01-{day:02d}", day / 7, metadata, {"dagster/data_version": f"v{day}"})
 
 
-@pytest.mark.parametrize("make", [evaluated, stored, lambda day: planned(f"2024-01-{day:02d}", day / 7)])
+def missed(day):
+    return observation(
+        f"2024-01-{day:02d}", day / 7, {"reason": f"no. {day}", "state": "missing"}, f"Missing: no. {day}"
+    )
+
+
+@pytest.mark.parametrize("make", [evaluated, stored, missed, lambda day: planned(f"2024-01-{day:02d}", day / 7)])
 def test_entries_of_one_form_are_serialised_once_whatever_their_values_and_read_back_as_they_were(monkeypatch, make):
     made = [make(day) for day in range(1, 29)]
     calls = []

@@ -135,6 +135,7 @@ def add_acknowledgements(
     columns: dict[str, list[Any]] = {name: [getattr(one, name) for one in days] for name in (*_KEYS, "cause")}
     columns["keys"] = [Jsonb(list(one.keys)) for one in days]
     connection.execute(_ADD, {**columns, "reason": reason, "by": by})
+    _tell_dagster(connection, [tuple(getattr(one, name) for name in _KEYS) for one in days])
 
 
 def withdraw(connection: psycopg.Connection[Any], days: Sequence[Acknowledgement], because: str) -> None:
@@ -146,8 +147,22 @@ def withdraw(connection: psycopg.Connection[Any], days: Sequence[Acknowledgement
         WHERE {" AND ".join(f"a.{name} = o.{name}" for name in _KEYS)} AND a.withdrawn_because IS NULL""",
         (because, *columns),
     )
+    _tell_dagster(connection, [tuple(getattr(one, name) for name in _KEYS) for one in days])
 
 
 def withdraw_outdated(connection: psycopg.Connection[Any]) -> int:
     """End the acknowledgements of days that are no longer what was acknowledged; return how many."""
-    return len(connection.execute(_WITHDRAW).fetchall())
+    ended = connection.execute(_WITHDRAW).fetchall()
+    _tell_dagster(connection, ended)
+    return len(ended)
+
+
+def _tell_dagster(connection: psycopg.Connection[Any], days: Sequence[tuple[Any, ...]]) -> None:
+    """Let the health of the assets be judged again: the records of some days count as not reported."""
+    if days:
+        connection.execute(
+            f"""UPDATE collection.partitions p SET reported_at = NULL
+            FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::date[]) AS o ({", ".join(_KEYS)})
+            WHERE {" AND ".join(f"p.{name} = o.{name}" for name in _KEYS)}""",
+            [list(column) for column in zip(*days, strict=True)],
+        )

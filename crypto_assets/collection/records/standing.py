@@ -25,22 +25,25 @@ class Standing:
     """What is known of the days of a span.
 
     `days` counts those that were ever asked for. `open` has those that are not complete, by state; `failed` those on which
-    a check failed, by its name. Days in order.
+    a check failed, by its name; neither has `acknowledged` ones, which a person has accepted as they are. Days in order.
     """
 
     days: int = 0
+    acknowledged: Sequence[date] = ()
     open: Mapping[State, Sequence[date]] = field(default_factory=dict)
     failed: Mapping[str, Sequence[date]] = field(default_factory=dict)
 
 
 _QUERY = """
 SELECT s.n, count(*),
-    coalesce(jsonb_agg(jsonb_build_array(p.day, p.state, p.failed_checks) ORDER BY p.day)
+    coalesce(jsonb_agg(jsonb_build_array(p.day, p.state, p.failed_checks, a.day IS NOT NULL) ORDER BY p.day)
         FILTER (WHERE p.state <> ALL(%(complete)s) OR p.failed_checks <> '{}'), '[]')
 FROM unnest(%(exchanges)s::text[], %(market_types)s::text[], %(datasets)s::text[], %(symbols)s::text[],
         %(firsts)s::date[], %(lasts)s::date[]) WITH ORDINALITY
     AS s (exchange, market_type, dataset, symbol, first, last, n)
 JOIN collection.partitions p USING (exchange, market_type, dataset, symbol)
+LEFT JOIN (SELECT * FROM collection.acknowledgements_now WHERE withdrawn IS NULL) a
+    USING (exchange, market_type, dataset, symbol, day)
 WHERE p.day BETWEEN s.first AND s.last
 GROUP BY s.n
 """
@@ -65,13 +68,16 @@ def standings(database: Database, spans: Sequence[Span]) -> dict[Span, Standing]
     return {span: found.get(span, Standing()) for span in spans}
 
 
-def _standing(days: int, marked: Sequence[tuple[str, str, Sequence[str]]]) -> Standing:
+def _standing(days: int, marked: Sequence[tuple[str, str, Sequence[str], bool]]) -> Standing:
+    acknowledged = [date.fromisoformat(text) for text, *_, accepted in marked if accepted]
     open_: dict[State, list[date]] = {}
     failed: dict[str, list[date]] = {}
-    for text, state, checks in marked:
+    for text, state, checks, accepted in marked:
+        if accepted:
+            continue
         day = date.fromisoformat(text)
         if State(state) not in COMPLETE_STATES:
             open_.setdefault(State(state), []).append(day)
         for check in checks:
             failed.setdefault(check, []).append(day)
-    return Standing(days, open_, failed)
+    return Standing(days, acknowledged, open_, failed)

@@ -1,0 +1,256 @@
+"""Whether a table of the warehouse holds what the lake holds, day by day: rows are counted in the table itself.
+
+A load that is remembered proves nothing once somebody has deleted rows. What does not agree is marked in
+`collection.warehouse_loads`, so that the next load of the day replaces its rows instead of finding them done.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+import psycopg
+
+from crypto_assets.collection.records.database import Database
+from crypto_assets.model import DAY, STORED_STATES, Finding, Rule, Series, Severity, bar_length, not_judged
+from crypto_assets.rows.derive import DERIVED_TIMEFRAMES
+from crypto_assets.storage.warehouse import TABLES, lock_symbol
+
+ROWS_MATCH_LAKE = Rule(
+    name="rows_match_lake",
+    tables=("ohlcv", "trades", "agg_trades", "funding_rates", "trade_statistics_1m"),
+    severity=Severity.DEGRADE,
+    description="The table holds every row that the lake has of the day, of the same version, and the bars built of them.",
+)
+
+INCOMPLETE = "incomplete: "
+"""What stands before the content of a load of which rows are missing in the table."""
+
+_STATISTICS = "trade_statistics_1m"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One symbol in one table of the warehouse; `feeders` are the series whose days are loaded into it.
+
+    `published` are the timeframes that are collected as published: no bar of them is built.
+    """
+
+    name: str
+    exchange: str
+    market_type: str
+    symbol: str
+    feeders: tuple[Series, ...]
+    published: frozenset[str] = frozenset()
+
+    @property
+    def keys(self) -> tuple[str, str, str]:
+        return self.exchange, self.market_type, self.symbol
+
+
+@dataclass(slots=True)
+class _Loaded:
+    """A day of a feeder that was loaded: what the lake has of it, and what was remembered of the load."""
+
+    dataset: str
+    rows: int
+    sha256: str
+    content: str
+
+    @property
+    def same_version(self) -> bool:
+        return self.content.removeprefix(INCOMPLETE).startswith(self.sha256)
+
+
+@dataclass(slots=True)
+class _Counted:
+    """Rows of a day in the table by timeframe, as published and built; rows without a timeframe are under ""."""
+
+    own: dict[str, int] = field(default_factory=dict)
+    built: dict[str, int] = field(default_factory=dict)
+
+
+def judge(database: Database, table: Table, days: Collection[date]) -> dict[date, Finding]:
+    """Return what is found of each day, and mark the loads that have to be repeated.
+
+    A day that was never loaded, or that the lake does not have, is not judged.
+    """
+    found: dict[date, Finding] = {}
+    with database.transaction() as connection:
+        # Counting while somebody replaces the rows would find a day that never was.
+        lock_symbol(connection, table.name, *table.keys)
+        loaded = _loaded(connection, table, days)
+        for first, last in _spans(loaded):
+            counted = _counted(connection, table, first, last)
+            due = _built_due(connection, table, loaded, counted, first, last)
+            for day, feeders in loaded.items():
+                if first <= day <= last:
+                    found[day] = _finding(table, feeders, counted[day], due.get(day, {}))
+        _mark(connection, table, {day: finding.passed for day, finding in found.items()})
+    nothing = not_judged("the day is not loaded")
+    return {day: found.get(day, nothing) for day in sorted(days)}
+
+
+def open_days(database: Database, table: Table, first: date, last: date) -> tuple[list[date], list[date]]:
+    """Return the days that are loaded, and those of them that do not hold what the lake has.
+
+    It goes by the marks of earlier checks and by the version, without counting rows.
+    """
+    with database.transaction() as connection:
+        loaded = _loaded(connection, table, None, first, last)
+    wrong = [
+        day
+        for day, feeders in loaded.items()
+        if any(not one.same_version or one.content.startswith(INCOMPLETE) for one in feeders)
+    ]
+    return list(loaded), wrong
+
+
+def _loaded(
+    connection: psycopg.Connection[Any],
+    table: Table,
+    days: Collection[date] | None,
+    first: date = date.min,
+    last: date = date.max,
+) -> dict[date, list[_Loaded]]:
+    rows = connection.execute(
+        """SELECT p.day, p.dataset, p.rows, p.content_sha256, w.content FROM collection.partitions p
+        JOIN collection.warehouse_loads w USING (exchange, market_type, symbol, dataset, day)
+        WHERE w.table_name = %s AND (p.exchange, p.market_type, p.symbol) = (%s, %s, %s) AND p.dataset = ANY(%s)
+            AND p.day BETWEEN %s AND %s AND (%s::date[] IS NULL OR p.day = ANY(%s)) AND p.path IS NOT NULL
+            AND p.state = ANY(%s) ORDER BY p.day, p.dataset""",
+        (
+            table.name,
+            *table.keys,
+            [series.dataset for series in table.feeders],
+            first,
+            last,
+            *[None if days is None else sorted(days)] * 2,
+            sorted(STORED_STATES),
+        ),
+    ).fetchall()
+    loaded: dict[date, list[_Loaded]] = defaultdict(list)
+    for day, *of_feeder in rows:
+        loaded[day].append(_Loaded(*of_feeder))
+    return dict(loaded)
+
+
+def _counted(connection: psycopg.Connection[Any], table: Table, first: date, last: date) -> dict[date, _Counted]:
+    """Return the rows of each day in the table; of statistics the trades that they count."""
+    column = TABLES[table.name].time_column
+    count = "sum(trade_count)" if table.name == _STATISTICS else "count(*)"
+    by = "timeframe, source = 'derived'" if table.name == "ohlcv" else "'', false"
+    rows = connection.execute(
+        f"""SELECT ({column} AT TIME ZONE 'UTC')::date, {by}, {count}::bigint FROM market.{table.name}
+        WHERE (exchange, market_type, symbol) = (%s, %s, %s) AND {column} >= %s AND {column} < %s GROUP BY 1, 2, 3""",
+        (*table.keys, _instant(first), _instant(last + DAY)),
+    ).fetchall()
+    counted: dict[date, _Counted] = defaultdict(_Counted)
+    for day, timeframe, built, number in rows:
+        (counted[day].built if built else counted[day].own)[timeframe] = number
+    return counted
+
+
+def _built_due(
+    connection: psycopg.Connection[Any],
+    table: Table,
+    loaded: Mapping[date, Sequence[_Loaded]],
+    counted: Mapping[date, _Counted],
+    first: date,
+    last: date,
+) -> dict[date, dict[str, int]]:
+    """Return how many bars of each built timeframe the 1m bars in the table make: those of which every minute is there."""
+    if table.name != "ohlcv":
+        return {}
+    goals = [timeframe for timeframe in DERIVED_TIMEFRAMES if timeframe not in table.published]
+    minutes = {timeframe: bar_length(timeframe) // timedelta(minutes=1) for timeframe in goals}
+    of_minutes = [
+        day
+        for day, feeders in loaded.items()
+        if first <= day <= last and any(one.dataset == "ohlcv_1m" for one in feeders)
+    ]
+    due = {}
+    for day in of_minutes:
+        if counted[day].own.get("1m", 0) == 1440:
+            due[day] = {timeframe: 1440 // size for timeframe, size in minutes.items()}
+        else:
+            due[day] = _whole_bars(connection, table, day, minutes)
+    return due
+
+
+def _whole_bars(
+    connection: psycopg.Connection[Any], table: Table, day: date, minutes: Mapping[str, int]
+) -> dict[str, int]:
+    rows = connection.execute(
+        """SELECT t.name, (SELECT count(*) FROM (
+            SELECT 1 FROM market.ohlcv WHERE (exchange, market_type, symbol, timeframe) = (%s, %s, %s, '1m')
+                AND open_time >= %s AND open_time < %s
+            GROUP BY date_bin(make_interval(mins => t.size), open_time, 'epoch') HAVING count(*) = t.size) whole)
+        FROM unnest(%s::text[], %s::int[]) AS t (name, size)""",
+        (*table.keys, _instant(day), _instant(day + DAY), list(minutes), list(minutes.values())),
+    ).fetchall()
+    return dict(rows)
+
+
+def _finding(table: Table, feeders: Sequence[_Loaded], counted: _Counted, due: Mapping[str, int]) -> Finding:
+    wrong: list[str] = []
+    lake = found = 0
+    for one in feeders:
+        rows = counted.own.get(_timeframe(table, one.dataset), 0)
+        lake, found = lake + one.rows, found + rows
+        if rows != one.rows:
+            wrong.append(f"{one.dataset}: {rows:,} of {one.rows:,} rows")
+        if not one.same_version:
+            wrong.append(f"{one.dataset}: another version than the lake's")
+    wrong += [
+        f"built {timeframe} bars: {counted.built.get(timeframe, 0):,} of {bars:,}"
+        for timeframe, bars in due.items()
+        if counted.built.get(timeframe, 0) != bars
+    ]
+    evidence: dict[str, Any] = {"rows": found, "rows_in_lake": lake}
+    if due:
+        evidence |= {"built_bars": sum(counted.built.get(name, 0) for name in due), "built_bars_due": sum(due.values())}
+    if wrong:
+        evidence |= {"differs": wrong, "what_to_do": "materialize this asset for the day: it is loaded again"}
+    return Finding(not wrong, evidence)
+
+
+def _timeframe(table: Table, dataset: str) -> str:
+    return dataset.removeprefix("ohlcv_") if table.name == "ohlcv" else ""
+
+
+def _mark(connection: psycopg.Connection[Any], table: Table, passed: Mapping[date, bool]) -> None:
+    """Remember which days have to be loaded again; nothing is written where nothing changes."""
+    connection.execute(
+        """UPDATE collection.warehouse_loads w SET content = CASE WHEN j.passed THEN '' ELSE %s END
+            || CASE WHEN starts_with(w.content, %s) THEN substr(w.content, length(%s) + 1) ELSE w.content END
+        FROM unnest(%s::date[], %s::boolean[]) AS j (day, passed)
+        WHERE w.day = j.day AND w.table_name = %s AND (w.exchange, w.market_type, w.symbol) = (%s, %s, %s)
+            AND w.dataset = ANY(%s) AND j.passed = starts_with(w.content, %s)""",
+        (
+            *[INCOMPLETE] * 3,
+            list(passed),
+            list(passed.values()),
+            table.name,
+            *table.keys,
+            [series.dataset for series in table.feeders],
+            INCOMPLETE,
+        ),
+    )
+
+
+def _spans(days: Iterable[date]) -> list[tuple[date, date]]:
+    spans: list[tuple[date, date]] = []
+    for day in sorted(days):
+        if spans and day - spans[-1][1] == DAY:
+            spans[-1] = (spans[-1][0], day)
+        else:
+            spans.append((day, day))
+    return spans
+
+
+def _instant(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)

@@ -1,0 +1,78 @@
+"""What the Dagster UI asks its webserver, asked in the same words: GraphQL over a workspace with the project's own code."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import ModuleTarget
+from dagster_graphql.schema import create_schema
+
+from crypto_assets_tests.project import Project
+
+_HEALTH = """query ($key: AssetKeyInput!) { assetOrError(assetKey: $key) { ... on Asset {
+    assetHealth { assetHealth materializationStatus assetChecksStatus
+        assetChecksStatusMetadata {
+            ... on AssetHealthCheckDegradedMeta { numFailedChecks numWarningChecks totalNumChecks }
+            ... on AssetHealthCheckUnknownMeta { numNotExecutedChecks totalNumChecks } } } } } }"""
+
+_COUNTS = """query ($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
+    partitionStats { numMaterialized numFailed numMaterializing numPartitions } } } }"""
+
+_CHECKS = """query ($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
+    assetChecksOrError { ... on AssetChecks { checks { name executionForLatestMaterialization {
+        status evaluation { success severity description partition } } } } } } } }"""
+
+_DAY = """query ($key: AssetKeyInput!, $day: String!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
+    assetMaterializations(partitions: [$day], limit: 1) { timestamp }
+    assetObservations(partitions: [$day], limit: 5) { description partition runId metadataEntries {
+        label ... on TextMetadataEntry { text } } } } } }"""
+
+
+class Ui:
+    """The GraphQL of a webserver that has loaded a project; each question is a request of its own."""
+
+    def __init__(self, process: WorkspaceProcessContext) -> None:
+        self._process = process
+        self._schema = create_schema()
+
+    def _ask(self, query: str, asset: str, **values: Any) -> dict[str, Any]:
+        context = self._process.create_request_context()
+        variables = {"key": {"path": asset.split("/")}, **values}
+        answer = asyncio.run(self._schema.execute_async(query, variables=variables, context_value=context))
+        assert not answer.errors, answer.errors
+        (found,) = answer.data.values()
+        return found
+
+    def health(self, asset: str) -> dict[str, Any]:
+        """Return `assetHealth` of an asset as the catalog and the asset's page ask for it."""
+        return self._ask(_HEALTH, asset)["assetHealth"]
+
+    def counts(self, asset: str) -> tuple[int, int, int]:
+        """Return the partitions that the page of an asset shows as materialised, failed and in progress."""
+        stats = self._ask(_COUNTS, asset)["partitionStats"]
+        return stats["numMaterialized"], stats["numFailed"], stats["numMaterializing"]
+
+    def checks(self, asset: str) -> dict[str, Any]:
+        """Return the latest execution of each check, None for one that was never executed."""
+        checks = self._ask(_CHECKS, asset)["assetChecksOrError"]["checks"]
+        return {check["name"]: check["executionForLatestMaterialization"] for check in checks}
+
+    def observed(self, asset: str, day: Any) -> list[dict[str, str]]:
+        """Return what the page of a day shows of its observations, the latest first."""
+        found = self._ask(_DAY, asset, day=str(day))["assetObservations"]
+        return [
+            {entry["label"]: entry["text"] for entry in one["metadataEntries"]} | {"": one["description"]}
+            for one in found
+        ]
+
+
+@contextmanager
+def looking_at(mine: Project) -> Iterator[Ui]:
+    """Load a project into a webserver's workspace; the environment of this process is that of the project."""
+    target = ModuleTarget("crypto_assets.definitions", None, None, "crypto_assets")
+    with mine.instance() as instance, WorkspaceProcessContext(instance, target) as process:
+        yield Ui(process)
