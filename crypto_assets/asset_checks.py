@@ -177,14 +177,14 @@ def all_days(key: dg.AssetKey, spans: Mapping[Span, Standing], today: date) -> I
         for state, found in standing.open.items():
             open_.setdefault(state, set()).update(found)
             count += len(found)
+    accepted = sum(len(standing.acknowledged) for standing in spans.values())
     ended = sum(len(days_between(span.first, min(span.last, _before(today)))) for span in spans)
-    metadata: dict[str, Any] = {"days": days, "days complete": days - count}
+    metadata: dict[str, Any] = {"days": days, "days complete": days - count - accepted}
     texts = []
     for state, word in _WORDS.items():
         if found_days := open_.get(state):
             metadata[f"days {word}"] = sum(len(standing.open.get(state, ())) for standing in spans.values())
             texts.append(f"{word} {days_text(sorted(found_days))}")
-    accepted = sum(len(standing.acknowledged) for standing in spans.values())
     if accepted:
         metadata["days acknowledged"] = accepted
     if days < ended:
