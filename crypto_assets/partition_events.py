@@ -24,7 +24,8 @@ _WHAT_TO_DO = {
     Kind.NOT_YET_PUBLISHED: "Wait: the exchange has not published it yet. The archive sensor collects it when it appears; "
     "`crypto-assets fill` asks at once.",
     Kind.UPSTREAM_BAD_FILE: "`crypto-assets quarantine` shows the refused file; `crypto-assets fill` downloads it again.",
-    Kind.UPSTREAM_ABSENT_FILE: "`crypto-assets fill` asks the exchange again; `crypto-assets gaps` shows all such days.",
+    Kind.UPSTREAM_ABSENT_FILE: "`crypto-assets fill` asks the exchange again. If the file will never come, accept the day: "
+    "`crypto-assets gaps acknowledge`.",
     Kind.OUR_FAILURE: "`crypto-assets fill` collects it as soon as the host answers.",
 }
 
