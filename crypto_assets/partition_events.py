@@ -202,12 +202,13 @@ def _short(evidence: Mapping[str, Any]) -> str:
 # ---- checks -----------------------------------------------------------------------------------------------------------
 
 
-def evaluation(key: dg.AssetKey, rule: Rule, day: date, finding: Finding) -> dg.AssetCheckEvaluation:
-    """Return what Dagster is told of one check of one day that was judged."""
+def evaluation(key: dg.AssetKey, rule: Rule, series: Series, day: date, finding: Finding) -> dg.AssetCheckEvaluation:
+    """Return what Dagster is told of one check of one day that was judged; a failure is said in a sentence too."""
     return dg.AssetCheckEvaluation(
         asset_key=key,
         check_name=rule.name,
         passed=finding.passed,
+        description=None if finding.passed else rule.words(finding.evidence, series),
         metadata=evidence_metadata(finding),
         severity=severity_of(rule.severity),
         partition=day.isoformat(),

@@ -112,7 +112,7 @@ def _events(
     for rule in rules_for(collection, series, record.symbol):
         finding = findings.get(rule.name)
         if finding is not None and finding.judged:
-            yield evaluation(key, rule, record.day, finding)
+            yield evaluation(key, rule, series, record.day, finding)
     version = record.content_sha256 or record.state.value
     for table, rows in loaded:
         table_key = warehouse_key(series, record.symbol, table)

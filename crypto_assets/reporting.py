@@ -77,7 +77,7 @@ class Reporter:
                 materializations.append(materialization(key, outcome, table))
             for rule in rules_of(outcome.series):
                 if (finding := outcome.findings.get(rule.name)) is not None:
-                    evaluations += self._evaluation(key, rule, outcome.partition.day, finding)
+                    evaluations += self._evaluation(key, rule, outcome.series, outcome.partition.day, finding)
             if is_present(outcome):
                 materializations += self._warehouse_materializations(outcome)
         if collected:
@@ -167,7 +167,9 @@ class Reporter:
 
     # ---- checks ------------------------------------------------------------------------------------------------------
 
-    def _evaluation(self, key: dg.AssetKey, rule: Rule, day: date, finding: Finding) -> list[dg.AssetCheckEvaluation]:
+    def _evaluation(
+        self, key: dg.AssetKey, rule: Rule, series: Series, day: date, finding: Finding
+    ) -> list[dg.AssetCheckEvaluation]:
         """Return the result of a check of a day; none where the run has not selected it, or it could not be judged."""
         check = dg.AssetCheckKey(key, rule.name)
         if check not in self._selected_checks:
@@ -179,7 +181,7 @@ class Reporter:
         if not finding.passed and not judged.failed:
             judged.example = evidence_metadata(finding)
         judged.results[day] = finding.passed
-        return [evaluation(key, rule, day, finding)]
+        return [evaluation(key, rule, series, day, finding)]
 
     def _loaded(self, outcomes: Sequence[Outcome]) -> list[dg.AssetCheckEvaluation]:
         """Return whether the tables hold the days that were just loaded."""
@@ -204,7 +206,11 @@ class Reporter:
         if self._ledger is None or dg.AssetCheckKey(key, ROWS_MATCH_LAKE.name) not in self._selected_checks:
             return []
         findings = judge(self._ledger, table, set(days))
-        return [one for day, found in findings.items() for one in self._evaluation(key, ROWS_MATCH_LAKE, day, found)]
+        return [
+            one
+            for day, found in findings.items()
+            for one in self._evaluation(key, ROWS_MATCH_LAKE, table.feeders[0], day, found)
+        ]
 
     def finish(self, tracks: Iterable[tuple[Series, str]] = ()) -> None:
         """Report the summary of each check over all days of its asset, which decides the health that the UI shows.

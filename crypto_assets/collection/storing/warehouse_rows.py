@@ -19,11 +19,18 @@ from crypto_assets.model import DAY, STORED_STATES, Finding, Rule, Series, Sever
 from crypto_assets.rows.derive import DERIVED_TIMEFRAMES
 from crypto_assets.storage.warehouse import TABLES, lock_symbol
 
+
+def _words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
+    differs = evidence.get("differs", ())
+    return f"{'; '.join(differs)}; {evidence['what_to_do']}" if differs else f"{evidence['rows']:,} rows as in the lake"
+
+
 ROWS_MATCH_LAKE = Rule(
     name="rows_match_lake",
     tables=("ohlcv", "trades", "agg_trades", "funding_rates", "trade_statistics_1m"),
     severity=Severity.DEGRADE,
     description="The table holds every row that the lake has of the day, of the same version, and the bars built of them.",
+    words=_words,
 )
 
 INCOMPLETE = "incomplete: "
@@ -214,7 +221,7 @@ def _finding(table: Table, feeders: Sequence[_Loaded], counted: _Counted, due: M
     if due:
         evidence |= {"built_bars": sum(counted.built.get(name, 0) for name in due), "built_bars_due": sum(due.values())}
     if wrong:
-        evidence |= {"differs": wrong, "what_to_do": "materialize this asset for the day: it is loaded again"}
+        evidence |= {"differs": wrong, "what_to_do": "materialize this asset for the day, which loads it again"}
     return Finding(not wrong, evidence)
 
 
