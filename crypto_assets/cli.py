@@ -1,10 +1,12 @@
 """The command `crypto-assets`.
 
 Exit codes: 0 when every day asked for is available, provisional or known to have no data; 1 when something is missing or
-degraded, with one line for each; 2 for bad arguments or configuration.
+degraded, with one line for each, or something else failed; 2 for bad arguments or configuration, before anything is done.
 """
 
+import errno
 import gc
+import os
 import signal
 import sys
 import traceback
@@ -16,7 +18,14 @@ from crypto_assets.commands import all_commands
 from crypto_assets.commands.console import err, escape
 from crypto_assets.ending import EXIT_CODE, end_now
 from crypto_assets.errors import ConfigError, CryptoAssetsError
+from crypto_assets.urls import masked
 from crypto_assets.version import __version__
+
+_WITHOUT_COLLECTION = ("demo", "selftest", "sandbox")
+"""Commands that have a collection of their own, or need none."""
+
+_MAKING = ("demo", "up", "collect", "fill", "pause", "selftest", "sandbox")
+"""Commands that make a home where there is none; the others only look."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -31,15 +40,23 @@ from crypto_assets.version import __version__
 @click.pass_context
 def cli(context: click.Context, config: Path | None, demo: bool, debug: bool) -> None:  # noqa: ARG001  debug: for main()
     """Collect crypto market data: complete, or it says exactly what is missing and why."""
-    if config:
-        import os
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        return
+    from crypto_assets.environment import keep_loopback_direct, require_file, settings, settings_at_start
 
-        os.environ["CRYPTO_ASSETS_CONFIG"] = str(config.absolute())
-    if not {"-h", "--help"} & set(sys.argv):
-        from crypto_assets.demo import demo_environment, is_demo_home
+    from crypto_assets.demo import demo_environment, is_demo_home, require_demo
 
-        if demo or is_demo_home():
-            context.with_resource(demo_environment())
+    if config is not None:
+        require_file(config.expanduser().absolute())
+        os.environ["CRYPTO_ASSETS_CONFIG"] = str(config.expanduser().absolute())
+    settings()
+    keep_loopback_direct()
+    if demo or is_demo_home():
+        if context.invoked_subcommand not in _MAKING:
+            require_demo()
+        context.with_resource(demo_environment())
+    elif context.invoked_subcommand not in _WITHOUT_COLLECTION and "--demo" not in sys.argv:
+        settings_at_start()
 
 
 for _command in all_commands():
@@ -47,10 +64,11 @@ for _command in all_commands():
 
 
 def main() -> None:
-    """Run the command; our own errors become one message on stderr and an exit code."""
+    """Run the command; every error becomes one message on stderr and an exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         cli.main(standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         sys.exit(2)
@@ -59,14 +77,41 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         err.print("stopped")
         end_now(EXIT_CODE)
-    except CryptoAssetsError as error:
+    except BrokenPipeError:
+        _nobody_reads()
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.EPIPE:
+            _nobody_reads()
         if "--debug" in sys.argv:
-            traceback.print_exc()
-        err.print(f"[red]error:[/red] {escape(str(error))}")
+            sys.stderr.write(masked(traceback.format_exc()))
+        err.print(f"[red]error:[/red] {escape(_in_words(error))}")
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     finally:
         # Python would look through every object once more before it ends: a second of CPU with Dagster loaded.
         gc.freeze()
+
+
+def _in_words(error: Exception) -> str:
+    """Return the message of an error: our own as it is, others with what they are."""
+    if isinstance(error, CryptoAssetsError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        advice = {
+            errno.ENOSPC: "make room on the disk, then run this again",
+            errno.EACCES: "this user needs the right to it; CRYPTO_ASSETS_HOME and CRYPTO_ASSETS_LAKE_URL name other places",
+            errno.EMFILE: "raise the limit of open files (ulimit -n)",
+        }
+        hint = advice.get(error.errno or 0, "--debug shows where")
+        return masked(f"{where}{error.strerror}; {hint}")
+    text = " ".join(str(error).split())
+    return masked(f"unexpected {type(error).__name__}: {text[:500]}; --debug shows where, please report it")
+
+
+def _nobody_reads() -> None:
+    """End after `| head`: whoever read the output has gone. Python would complain once more when it closes stdout."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(EXIT_CODE)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crypto_assets import datasets
-from crypto_assets.config import settings
+from crypto_assets.config import settings_at_start
 from crypto_assets.errors import ConfigError, StoredDataError
 from crypto_assets.model import DAY, Series, path_symbol, unified_symbol
 
@@ -143,7 +143,7 @@ def _from_lake(
     wanted = list(columns) if columns is not None else list(dataset.schema.names)
     needed = list(dict.fromkeys([dataset.time_column, *wanted]))
     last = (after - timedelta(microseconds=1)).date()
-    lake = Lake(settings().lake)
+    lake = Lake(settings_at_start().lake)
     if last < begin.date():
         rows = pa.schema([dataset.schema.field(name) for name in needed]).empty_table()
     elif lock is not None:
@@ -171,7 +171,7 @@ def _as_known(
     from crypto_assets.storage import postgres_url
     from crypto_assets.storage.migrations import migrate
 
-    url = postgres_url(settings())
+    url = postgres_url(settings_at_start(), make=False)
     migrate(url)
     with Ledger(url) as ledger:
 
@@ -208,7 +208,7 @@ def _from_warehouse(
     from crypto_assets.storage.migrations import migrate
     from crypto_assets.storage.warehouse import Warehouse
 
-    url = postgres_url(settings())
+    url = postgres_url(settings_at_start(), make=False)
     migrate(url)
     with Warehouse(url) as warehouse:
         return warehouse.read(

@@ -1,88 +1,39 @@
-"""The environment and collection.yaml, read here and nowhere else.
+"""collection.yaml, read here and nowhere else. (The environment: `crypto_assets.environment`, offered here too.)
 
 Every error names the file, the place in it, what was expected and what was found (`ConfigError`, exit code 2).
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from crypto_assets.environment import Settings, environment, require_file, settings, settings_at_start
 from crypto_assets.errors import ConfigError
 from crypto_assets.limits import Limit, parse_limit
 from crypto_assets.model import MARKET_TYPES, Series, path_symbol, unified_symbol
+from crypto_assets.urls import http_url
 
-
-class Settings(BaseSettings):
-    """What the environment says. Variables are prefixed `CRYPTO_ASSETS_`; the usual `AWS_*` are read by boto3 itself."""
-
-    model_config = SettingsConfigDict(env_prefix="CRYPTO_ASSETS_", extra="ignore", env_ignore_empty=True)
-
-    postgres_url: str | None = Field(default=None, description="postgresql://…; unset: an embedded server under `home`")
-    lake_url: str | None = Field(default=None, description="a folder or s3://bucket/prefix; unset: `home`/lake")
-    home: Path = Field(default=Path(".crypto_assets"), description="the folder for everything local")
-    config: Path = Field(default=Path("collection.yaml"), description="the collection to work on")
-    postgres_durable: bool = Field(
-        default=True, description="false: the embedded server may lose data when the power fails"
-    )
-    downloads: int = Field(default=12, ge=1, le=64, description="downloads in flight per run")
-    egress: str = Field(
-        default="default",
-        description="a name for the address by which exchanges know this machine; limits count for each",
-    )
-    pause_after: int = Field(default=20, ge=0, description="failures in a row that pause a run; 0: never")
-    patience_s: float = Field(
-        default=3600, ge=0, description="how long such a run waits for its host before it gives up"
-    )
-    patrol_days: int = Field(
-        default=7, ge=1, description="days in which a sensor reads every listing once from end to end"
-    )
-    binance_api_key: str | None = Field(default=None, description="for what Binance's REST API gives to nobody else")
-
-    @field_validator("home", "config")
-    @classmethod
-    def _absolute(cls, path: Path) -> Path:
-        return path.expanduser().absolute()
-
-    def api_key(self, exchange: str) -> str | None:
-        """Return the key for an exchange's REST API, where there is one."""
-        return getattr(self, f"{exchange}_api_key", None)
-
-    @property
-    def lake(self) -> str:
-        """The URL of the lake: a folder's absolute path, or s3://bucket/prefix."""
-        if self.lake_url is None:
-            return str(self.home / "lake")
-        if "://" in self.lake_url:
-            return self.lake_url.rstrip("/")
-        return str(Path(self.lake_url).expanduser().absolute())
-
-
-def settings() -> Settings:
-    """Return the settings of this moment; raises ConfigError naming the variable that is wrong."""
-    try:
-        return Settings()
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = f"CRYPTO_ASSETS_{'_'.join(str(part) for part in first['loc']).upper()}"
-        raise ConfigError(f"environment variable {name}: {first['msg']}, found {first.get('input')!r}") from None
-
-
-def _has_host(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return bool(parts.hostname) and parts.port != 0
-    except ValueError:  # brackets without an address in them, or a port that is no number
-        return False
+__all__ = [
+    "Collection",
+    "ExchangeConfig",
+    "QualityConfig",
+    "SeriesEntry",
+    "Settings",
+    "WeightsConfig",
+    "environment",
+    "leading",
+    "load_collection",
+    "parse_collection",
+    "settings",
+    "settings_at_start",
+]
 
 
 class ExchangeConfig(BaseModel):
@@ -110,11 +61,7 @@ class ExchangeConfig(BaseModel):
     @field_validator("archive_url", "listing_url", "rest_url")
     @classmethod
     def _http(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(("http://", "https://")):
-            raise ValueError(f"expected a URL that starts with http:// or https://, found {url!r}")
-        if url is not None and not _has_host(url):
-            raise ValueError(f"expected a URL with a host, and a port up to 65535 if any, found {url!r}")
-        return url.rstrip("/") if url else None
+        return None if url is None else http_url(url)
 
 
 class SeriesEntry(BaseModel):
@@ -341,18 +288,17 @@ def load_collection(path: Path) -> Collection:
     Raises:
         ConfigError: no such file, not YAML, an unknown key, or a value that cannot be; the message names file and place.
     """
+    require_file(path)
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: no such file; write one (the README shows how) or name another with CRYPTO_ASSETS_CONFIG"
-        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     try:
         content = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, ValueError) as error:  # ValueError: PyYAML meets a day such as 2024-13-01
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        raise ConfigError(f"{path}: expected the keys `series` and `exchanges`, found an empty file")
     if not isinstance(content, Mapping):
         raise ConfigError(f"{path}: expected the keys `series` and `exchanges`, found {type(content).__name__}")
     return parse_collection(content, str(path))
@@ -389,12 +335,3 @@ def _did_you_mean(word: str, known: Any) -> str:
     known = list(known)
     close = get_close_matches(word, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
-
-
-def environment() -> dict[str, str]:
-    """Return a copy of the environment for a child process of ours; paths are absolute, whatever folder it works in."""
-    now = settings()
-    found = dict(os.environ) | {"CRYPTO_ASSETS_HOME": str(now.home), "CRYPTO_ASSETS_CONFIG": str(now.config)}
-    if now.lake_url is not None:
-        found["CRYPTO_ASSETS_LAKE_URL"] = now.lake
-    return found

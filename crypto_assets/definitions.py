@@ -6,7 +6,7 @@ import dagster as dg
 
 from crypto_assets.assets import build_assets
 from crypto_assets.automation import build_automation, build_jobs
-from crypto_assets.config import Collection, load_collection, settings
+from crypto_assets.config import Collection, load_collection, settings_at_start
 from crypto_assets.io_managers import LakeIOManager, WarehouseIOManager
 from crypto_assets.observed import build_observed
 from crypto_assets.observed.health import HEALTH
@@ -42,4 +42,4 @@ def build(collection: Collection) -> dg.Definitions:
     )
 
 
-defs = build(load_collection(settings().config))
+defs = build(load_collection(settings_at_start().config))

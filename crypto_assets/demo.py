@@ -9,7 +9,10 @@ from pathlib import Path
 import yaml
 
 from crypto_assets.config import settings
+from crypto_assets.environment import require_writable
+from crypto_assets.errors import NothingCollected
 from crypto_assets.sandbox.server import SandboxProcess
+from crypto_assets.storage.embedded_postgres import is_made
 
 FIRST, LISTED, LAST = date(2023, 12, 31), date(2024, 1, 1), date(2024, 1, 10)
 """The collection starts a day before the sandbox lists anything, so that the demo shows a day that is explained."""
@@ -41,6 +44,7 @@ def demo_environment(home: Path | None = None) -> Iterator[Path]:
     CRYPTO_ASSETS_POSTGRES_URL and CRYPTO_ASSETS_LAKE_URL are put aside: the demo never writes to a real store.
     """
     home = home or demo_home()
+    require_writable(home, "CRYPTO_ASSETS_HOME")
     home.mkdir(parents=True, exist_ok=True)
     (home / _MARK).write_text(_MARK_TEXT)
     # Of this process: another demo beside `up --demo` has another exchange, which ends before this one.
@@ -73,6 +77,16 @@ _VARIABLES = (
     "CRYPTO_ASSETS_POSTGRES_URL",
     "CRYPTO_ASSETS_LAKE_URL",
 )
+
+
+def require_demo() -> None:
+    """Raise NothingCollected where `crypto-assets demo` has not collected anything for this home."""
+    home = demo_home()
+    if not is_made(home):
+        raise NothingCollected(
+            f"nothing was collected by the demo here: no database under {home} (CRYPTO_ASSETS_HOME decides where); "
+            "run `crypto-assets demo` first"
+        )
 
 
 def _collection(archive_url: str, listing_url: str) -> str:

@@ -1,6 +1,7 @@
 """Every exception that crypto_assets raises.
 
     CryptoAssetsError
+    ├── NothingCollected             a command that only looks found no database here, and made none
     ├── Stopped                      the run was cancelled or is shutting down; what is stored stays
     ├── ConfigError                  collection.yaml, a URL or an argument is wrong; exit code 2
     │   └── UnknownSymbol            the exchange's archive does not list this symbol
@@ -27,17 +28,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from crypto_assets.urls import masked
+
 
 class CryptoAssetsError(Exception):
     """Base of all errors of this package; `evidence` is JSON-serialisable detail for the ledger and the UI."""
 
     def __init__(self, message: str, **evidence: Any) -> None:
-        super().__init__(message)
-        self.evidence = evidence
+        # The one place that all messages pass: a URL's password goes into no log, ledger, event or terminal.
+        super().__init__(masked(message))
+        self.evidence = {name: masked(value) if isinstance(value, str) else value for name, value in evidence.items()}
 
 
 class ConfigError(CryptoAssetsError):
     """The configuration or an argument is wrong; nothing was started. Exit code 2."""
+
+
+class NothingCollected(CryptoAssetsError):
+    """A command that only looks found nothing where it looked, and made nothing. The message says where that is."""
 
 
 class UnknownSymbol(ConfigError):

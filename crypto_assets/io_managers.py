@@ -163,11 +163,12 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
         context.add_output_metadata({"dagster/row_count": len(obj), "dagster/table_name": f"assets.{table}"})
 
     def _engine(self) -> Any:
+        import psycopg
         import sqlalchemy
 
         url = self.postgres.resolved_url()
         return sqlalchemy.create_engine(
-            "postgresql+psycopg://" + url.partition("://")[2], poolclass=sqlalchemy.NullPool
+            "postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=sqlalchemy.NullPool
         )
 
 

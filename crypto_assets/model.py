@@ -9,12 +9,14 @@ source (`Comparison`). What became of a partition is an `Outcome`, with one of t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from crypto_assets.symbols import path_symbol as path_symbol
+from crypto_assets.symbols import unified_symbol as unified_symbol
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,39 +83,6 @@ class Series:
 
     def __str__(self) -> str:
         return f"{self.exchange} {self.market_type} {self.dataset}"
-
-
-def path_symbol(symbol: str) -> str:
-    """Return the form of a symbol in paths and asset keys: `BTC/USDT:USDT` → `BTC-USDT`, dated ones keep the date.
-
-    `BTC/USDT:USDT-240628` → `BTC-USDT-240628`.
-    """
-    pair, _, settle = symbol.partition(":")
-    _, dash, expiry = settle.partition("-")
-    return pair.replace("/", "-") + dash + expiry
-
-
-_SYMBOL = re.compile(r"^([A-Z0-9]+)[/-]([A-Z0-9]+)(?::([A-Z0-9]+))?(?:-([0-9]{6}))?$")
-
-
-def unified_symbol(text: str, market_type: str) -> str:
-    """Return the symbol as ccxt writes it; `BTC/USDT` and `BTC-USDT` are accepted where the market type says the rest.
-
-    Raises:
-        ValueError: not a symbol, or its settle currency contradicts the market type.
-    """
-    match = _SYMBOL.match(text.strip().upper())
-    if not match:
-        raise ValueError(f"symbol {text!r}: expected the form BTC/USDT, BTC/USDT:USDT or BTC/USDT:USDT-240628")
-    base, quote, settle, expiry = match.groups()
-    if market_type == "spot":
-        if settle or expiry:
-            raise ValueError(f"symbol {text!r}: a spot symbol has no settle currency and no date; write {base}/{quote}")
-        return f"{base}/{quote}"
-    expected = quote if market_type == "linear" else base
-    if settle not in (None, expected):
-        raise ValueError(f"symbol {text!r}: {market_type} contracts of {base}/{quote} settle in {expected}")
-    return f"{base}/{quote}:{expected}" + (f"-{expiry}" if expiry else "")
 
 
 @dataclass(frozen=True, slots=True, order=True)

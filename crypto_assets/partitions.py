@@ -11,9 +11,12 @@ from datetime import date, timedelta
 
 import dagster as dg
 
+from crypto_assets.instance.names import allow_every_letter
 from crypto_assets.model import Series, path_symbol
 
 WAREHOUSE = "warehouse"
+
+allow_every_letter()
 
 
 def lake_key(series: Series, symbol: str) -> dg.AssetKey:

@@ -1,6 +1,6 @@
 """Dagster resources over the engine. Each says where something is; the environment decides where a value is left out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,12 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from crypto_assets import urls
 from crypto_assets.config import settings
+from crypto_assets.environment import keep_loopback_direct
+from crypto_assets.errors import ConfigError
 from crypto_assets.storage import postgres_url
+from crypto_assets.urls import lake_url
 
 
 class LakeResource(dg.ConfigurableResource):
@@ -21,12 +25,24 @@ class LakeResource(dg.ConfigurableResource):
         """Return the lake; S3 is reached through dagster-aws' S3Resource, with the usual AWS_* variables."""
         from crypto_assets.storage.lake import Lake
 
-        return Lake(self.url or settings().lake, s3_client=_s3_client)
+        return Lake(_checked("LakeResource", self.url, lake_url) or settings().lake, s3_client=_s3_client)
+
+
+def _checked(resource: str, url: str | None, check: Callable[[str], str]) -> str | None:
+    """Return a URL of Dagster's configuration in its one form; raises ConfigError naming the resource."""
+    if not url:
+        return None
+    try:
+        return check(url)
+    except ValueError as error:
+        raise ConfigError(f"{resource}.url: {error}") from None
 
 
 def _s3_client() -> Any:
     # Importing dagster_aws costs 1.5 CPU seconds; a lake in a folder does not need it.
     from dagster_aws.s3 import S3Resource
+
+    keep_loopback_direct()
 
     return S3Resource().get_client()
 
@@ -38,11 +54,21 @@ class PostgresResource(dg.ConfigurableResource):
         default=None, description="postgresql://…; unset: CRYPTO_ASSETS_POSTGRES_URL, else embedded"
     )
 
-    def resolved_url(self) -> str:
-        """Return the URL, starting the embedded server where none is named; raises PostgresUnavailable."""
+    def resolved_url(self, *, make: bool = True) -> str:
+        """Return the URL of a database with its tables, starting the embedded server where none is named.
+
+        Args:
+            make: whether an embedded server may be made where there is none.
+
+        Raises:
+            ConfigError: a URL that is none, or a pooler that does not keep sessions.
+            NothingCollected: there is no server, and `make` is false.
+            PostgresUnavailable: it does not answer.
+        """
         from crypto_assets.storage.migrations import migrate
 
-        url = self.url or postgres_url(settings())
+        now = settings()
+        url = _checked("PostgresResource", self.url, urls.postgres_url) or postgres_url(now, make=make)
         migrate(url)
         return url
 
@@ -55,11 +81,11 @@ class PostgresResource(dg.ConfigurableResource):
             yield warehouse
 
     @contextmanager
-    def ledger(self) -> Iterator[Any]:
-        """Yield the ledger, its tables up to date."""
+    def ledger(self, *, make: bool = True) -> Iterator[Any]:
+        """Yield the ledger, its tables up to date; `make` as for `resolved_url`."""
         from crypto_assets.collection.records.ledger import Ledger
 
-        with Ledger(self.resolved_url()) as ledger:
+        with Ledger(self.resolved_url(make=make)) as ledger:
             yield ledger
 
 
@@ -67,7 +93,7 @@ class CollectorResource(dg.ConfigurableResource):
     """How hard a run works: downloads in flight, all through one connection pool."""
 
     downloads: int | None = Field(
-        default=None, description="downloads in flight per run; unset: CRYPTO_ASSETS_DOWNLOADS or 12"
+        default=None, ge=1, le=64, description="downloads in flight per run; unset: CRYPTO_ASSETS_DOWNLOADS or 12"
     )
 
     def in_flight(self) -> int:

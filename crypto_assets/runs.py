@@ -14,6 +14,7 @@ from typing import Any
 from crypto_assets import errors
 from crypto_assets.config import Collection
 from crypto_assets.ending import ending_in_time
+from crypto_assets.environment import require_places
 from crypto_assets.errors import CHECK_NETWORK, ConfigError
 from crypto_assets.selection import Request
 
@@ -57,6 +58,7 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
         CryptoAssetsError: the database or the lake failed, which concerns every day.
     """
     use_dagster_home()
+    require_places(settings())
     ending = ending_in_time()
     # Dagster costs 1.5 CPU seconds to import; `--help` and wrong arguments do not wait for it.
     import dagster as dg

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from crypto_assets.config import Collection, SeriesEntry, settings
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import Series, path_symbol
+from crypto_assets.symbols import symbol_text
 
 Track = tuple[Series, str]
 """One symbol of a series."""
@@ -94,7 +95,7 @@ def known_symbols(collection: Collection, symbols: Sequence[str]) -> tuple[list[
 
 def _spelling(symbol: str) -> str:
     """Return a symbol as typed in the form that is looked for: `BTC-USDT` for the pair, `BTC/USDT:USDT` for the contract."""
-    text = symbol.strip().upper()
+    text = symbol_text(symbol)
     return text if ":" in text else text.replace("/", "-")
 
 

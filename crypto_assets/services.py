@@ -17,6 +17,7 @@ import httpx
 import yaml
 
 from crypto_assets.config import environment, settings
+from crypto_assets.environment import require_places
 from crypto_assets.errors import ConfigError, CryptoAssetsError
 from crypto_assets.instance.child import listens
 from crypto_assets.runs import use_dagster_home
@@ -135,6 +136,7 @@ def running(
         CryptoAssetsError: a process ended while starting; the message names its log.
     """
     use_dagster_home()
+    require_places(settings())
     home = settings().home
     logs = home / "logs"
     logs.mkdir(parents=True, exist_ok=True)

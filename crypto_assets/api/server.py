@@ -5,7 +5,8 @@ from __future__ import annotations
 import uvicorn
 
 from crypto_assets.api.app import create_app
-from crypto_assets.config import load_collection, settings
+from crypto_assets.config import load_collection, settings_at_start
+from crypto_assets.environment import keep_loopback_direct
 from crypto_assets.errors import ConfigError
 from crypto_assets.storage import postgres_url
 from crypto_assets.storage.migrations import migrate
@@ -20,9 +21,10 @@ def serve(port: int) -> None:
         ConfigError: the collection cannot be read, or the port is in use.
         PostgresUnavailable: it does not answer.
     """
-    now = settings()
+    keep_loopback_direct()
+    now = settings_at_start()
     load_collection(now.config)  # a mistake there is told now; later it is the answer to what needs it
-    url = postgres_url(now)
+    url = postgres_url(now, make=False)
     migrate(url)
     config = uvicorn.Config(
         create_app(url, now.config),

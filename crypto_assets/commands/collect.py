@@ -51,7 +51,7 @@ def fill(first: date | None, last: date | None, verbose: bool, as_json: bool, **
     collection = load_configured()
     misspelt = _without_misspelt(collection, filters)
     requests = []
-    for entry, found in gaps_by_entry(collection, first, last, filters):
+    for entry, found in gaps_by_entry(collection, first, last, filters, make=True):
         missing = [(gap.series, gap.symbol, gap.day) for gap in found if gap.is_open]
         requests += selection.as_few_requests(entry, missing)
     if not requests:

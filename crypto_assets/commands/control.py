@@ -36,7 +36,7 @@ def pause(exchange: str | None, run: str | None, reason: str) -> None:
         Controls(ledger).pause(scope, me(), reason)
         return _paused(ledger)
 
-    out.print("paused: " + "\n        ".join(with_ledger(change)), markup=False)
+    out.print("paused: " + "\n        ".join(with_ledger(change, make=True)), markup=False)
 
 
 @click.command()

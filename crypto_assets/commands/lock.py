@@ -56,7 +56,7 @@ def verify(path: Path, quick: bool, as_json: bool) -> None:
     The bytes of every file are read from the lake and hashed; it may be another lake than the one that was locked.
     """
     from crypto_assets.config import settings
-    from crypto_assets.errors import PostgresUnavailable
+    from crypto_assets.errors import NothingCollected, PostgresUnavailable
     from crypto_assets.partitions import ranges
     from crypto_assets.quality.lock import read_lock
     from crypto_assets.quality.verifying import Found
@@ -67,7 +67,7 @@ def verify(path: Path, quick: bool, as_json: bool) -> None:
     lake = None if quick else Lake(settings().lake)
     try:
         result = with_ledger(lambda ledger: look(locked, lake, ledger))
-    except PostgresUnavailable as error:
+    except (PostgresUnavailable, NothingCollected) as error:
         if lake is None:
             raise
         err.print(f"without the ledger, by the files alone: {escape(str(error))}")

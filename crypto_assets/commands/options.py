@@ -57,15 +57,16 @@ def load_configured() -> Any:
     return load_collection(settings().config)
 
 
-def with_ledger(use: Callable[[Any], Any]) -> Any:
+def with_ledger(use: Callable[[Any], Any], *, make: bool = False) -> Any:
+    """Return what `use` makes of the ledger; only where `make` says so is a database made when there is none."""
     from crypto_assets.resources import PostgresResource
 
-    with PostgresResource().ledger() as ledger:
+    with PostgresResource().ledger(make=make) as ledger:
         return use(ledger)
 
 
 def gaps_by_entry(
-    collection: Any, first: date | None, last: date | None, filters: dict[str, Any]
+    collection: Any, first: date | None, last: date | None, filters: dict[str, Any], *, make: bool = False
 ) -> list[tuple[Any, list[Any]]]:
     """Return the gaps of each entry that the filters leave; days that cannot be asked for are named on stderr.
 
@@ -92,4 +93,4 @@ def gaps_by_entry(
             )
             yield request.entry, list(found)
 
-    return list(with_ledger(lambda ledger: list(of_entry(ledger))))
+    return list(with_ledger(lambda ledger: list(of_entry(ledger)), make=make))

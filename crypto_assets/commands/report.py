@@ -30,7 +30,7 @@ from crypto_assets.commands.options import DAY, filters, load_configured, with_l
 @click.option("--demo", "of_demo", is_flag=True, help="Of what `crypto-assets demo` collected.")
 def report(first: date | None, last: date | None, folder: Path, opens: str, of_demo: bool, **given: Any) -> None:
     """Write what is there, what lacks and why, and how good it is: pictures, and one page that needs no network."""
-    from crypto_assets.demo import LAST, demo_environment
+    from crypto_assets.demo import LAST, demo_environment, require_demo
     from crypto_assets.quality.query import Query
     from crypto_assets.quality.report import bars_of, write_report
     from crypto_assets.quality.report_facts import read_facts
@@ -38,6 +38,8 @@ def report(first: date | None, last: date | None, folder: Path, opens: str, of_d
     from crypto_assets.resources import LakeResource
 
     query = Query(**given, first=first, last=last or (LAST if of_demo else None))
+    if of_demo:
+        require_demo()
     with demo_environment() if of_demo else nullcontext(), err.status("reading"):
         collection = load_configured()
         facts = with_ledger(lambda ledger: read_facts(ledger, collection, query))

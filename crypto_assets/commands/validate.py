@@ -52,6 +52,7 @@ def validate(
     if note:
         err.print(f"note: {note}", markup=False)
     requests = [replace(request, checks_only=True, compare=compare) for request in clipped]
+    with_ledger(lambda _: None)  # says so where nothing was collected, before a run makes anything
     with progress(sum(request.days for request in requests), as_json, "checking") as step:
         runs.execute(collection, requests, step)
     found = [record for record in with_ledger(lambda ledger: records_of(ledger, requests)) if record.path is not None]

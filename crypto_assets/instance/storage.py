@@ -27,6 +27,8 @@ from sqlalchemy.pool import QueuePool
 
 from crypto_assets.errors import PostgresUnavailable
 from crypto_assets.instance.event_log import BatchedEventLogStorage
+from crypto_assets.storage.sessions import Waiting, lock_wait, require_session
+from crypto_assets.urls import postgres_place
 
 SCHEMA = "dagster"
 # The tables by which the three storages know that they have been set up.
@@ -67,15 +69,22 @@ class InstanceStorage(DagsterPostgresStorage):
         try:
             with closing(psycopg2.connect(_dsn(url))) as connection:
                 connection.autocommit = True
+                require_session(postgres_url)
                 missing = not _has_tables(connection)
                 if missing:
-                    _execute(connection, "SELECT pg_advisory_lock(%s)", _CREATION_LOCK)  # until the connection closes
+                    with lock_wait(
+                        Waiting(postgres_url, connection.info.backend_pid, connection.cancel),
+                        "the lock under which Dagster's tables are made",
+                    ):
+                        _execute(
+                            connection, "SELECT pg_advisory_lock(%s)", _CREATION_LOCK
+                        )  # until the connection closes
                     if not _execute(connection, "SELECT 1 FROM pg_namespace WHERE nspname = %s", SCHEMA):
                         _execute(connection, f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
                 super().__init__(url, should_autocreate_tables=missing, inst_data=inst_data)
                 self._event_log_storage = BatchedEventLogStorage(url, should_autocreate_tables=missing)
         except psycopg2.Error as error:
-            place = db.make_url(url).set(query={}).render_as_string(hide_password=True)
+            place = postgres_place(postgres_url)
             found = " ".join(str(error).split())
             raise PostgresUnavailable(
                 f"Dagster's storage needs the schema {SCHEMA} at {place}, but found: {found}; start the server, "

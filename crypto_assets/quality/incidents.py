@@ -32,6 +32,7 @@ from crypto_assets.quality.minutes import (
     start_of,
 )
 from crypto_assets.quality.outages import find_outages
+from crypto_assets.storage.sessions import lock_wait, of_connection
 
 WORTH_MINUTES = 5
 """A span of one symbol that is shorter has no row of its own."""
@@ -160,9 +161,10 @@ def refresh_incidents(
     """
     exchange, market_type = (market.exchange, market.market_type) if isinstance(market, Series) else market
     with database.transaction() as connection:
-        connection.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"incidents {exchange} {market_type}",)
-        )
+        with lock_wait(of_connection(connection), f"the lock on the incidents of {exchange} {market_type}"):
+            connection.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"incidents {exchange} {market_type}",)
+            )
 
         def former(days: tuple[date, date]) -> list[Incident]:
             return read_incidents(connection, exchange=exchange, market_type=market_type, first=days[0], last=days[1])

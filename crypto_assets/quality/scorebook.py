@@ -20,6 +20,7 @@ from crypto_assets.config import Collection
 from crypto_assets.model import Series, State, days_between
 from crypto_assets.quality.averages import KEYS
 from crypto_assets.quality.scores import Facts, Scores, score
+from crypto_assets.storage.sessions import lock_wait, of_connection
 
 Pair = tuple[Series, str]
 OutageMinutes = Callable[[psycopg.Connection[Any], str, str, date, date], Mapping[date, np.ndarray]]
@@ -111,7 +112,8 @@ def refresh_scores(
     changed = 0
     for spans in _portions(_spans(collection, first_day, last_day, chosen)):
         with database.transaction() as connection:
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+            with lock_wait(of_connection(connection), "the lock on the scores"):
+                connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
             found = _score(connection, spans, weights, outages, at)
             if found["day"]:
                 connection.execute(_ADD, {**found, "now": now})

@@ -22,6 +22,7 @@ from crypto_assets.collection.storing.loads import Load
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import DAY
 from crypto_assets.rows.derive import STATISTICS_SCHEMA
+from crypto_assets.storage.sessions import lock_wait, of_connection
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -182,10 +183,11 @@ def _lock(connection: psycopg.Connection[Any], loads: Iterable[Load]) -> None:
     symbols = {f"{load.table} {load.exchange} {load.market_type} {load.symbol}" for load in loads}
     leaves = {_leaf(load.table, load.day)[0] for load in loads if TABLES[load.table].leaf == "day"}
     names = sorted(symbols | leaves)
-    connection.execute(
-        "SELECT pg_advisory_xact_lock(hashtextextended(n, 0)) FROM (SELECT unnest(%s::text[]) AS n ORDER BY 1) s",
-        (names,),
-    )
+    with lock_wait(of_connection(connection), f"the lock on the rows of {names[0] if names else 'nothing'}"):
+        connection.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(n, 0)) FROM (SELECT unnest(%s::text[]) AS n ORDER BY 1) s",
+            (names,),
+        )
 
 
 def lock_symbol(connection: psycopg.Connection[Any], table: str, exchange: str, market_type: str, symbol: str) -> None:
@@ -229,7 +231,8 @@ def _make_leaves(connection: psycopg.Connection[Any], table: str, days: Iterable
     if not _absent(connection, leaves):
         return
     # Two processes may want the same new leaf: the second waits here, then finds it made.
-    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"leaves of {table}",))
+    with lock_wait(of_connection(connection), f"the lock under which {table} grows"):
+        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"leaves of {table}",))
     for name, first, after in _absent(connection, leaves):
         # CREATE … PARTITION OF would lock the whole table until the end of the transaction, readers included.
         connection.execute(f"CREATE TABLE market.{name} (LIKE market.{table} INCLUDING ALL)")

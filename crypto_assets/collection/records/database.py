@@ -9,10 +9,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from crypto_assets.errors import PostgresUnavailable, Stopped
+from crypto_assets.storage.sessions import needs_session
+from crypto_assets.urls import postgres_place
 
 CONNECT_TIMEOUT_S = 15.0
 _CANCEL_TIMEOUT_S = 0.2
@@ -74,6 +75,9 @@ class Database:
                     self._go_on()
                 finally:
                     self._in_use.discard(connection)
+        except (psycopg.errors.DuplicatePreparedStatement, psycopg.errors.InvalidSqlStatementName) as error:
+            # One connection has met what another has prepared.
+            raise needs_session(self.url, "prepared statements are another connection's") from error
         except (PoolTimeout, psycopg.OperationalError) as error:
             raise unavailable(self.url, error) from error
 
@@ -99,9 +103,11 @@ class Database:
 
 def unavailable(url: str, error: Exception) -> PostgresUnavailable:
     """Return the error that names the server, never the password."""
-    parts = conninfo_to_dict(url)
-    where = f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
-    return PostgresUnavailable(
-        f"Postgres at {where}: expected an answer, found: {' '.join(str(error).split())[:300]}; "
-        "check CRYPTO_ASSETS_POSTGRES_URL and that the server runs"
-    )
+    found = " ".join(str(error).split())[:300]
+    if "password authentication failed" in found or "no password supplied" in found:
+        advice = "correct user and password in CRYPTO_ASSETS_POSTGRES_URL"
+    elif "database" in found and "does not exist" in found:
+        advice = "create the database with createdb, or correct its name in CRYPTO_ASSETS_POSTGRES_URL"
+    else:
+        advice = "check CRYPTO_ASSETS_POSTGRES_URL and that the server runs"
+    return PostgresUnavailable(f"Postgres at {postgres_place(url)}: expected an answer, found: {found}; {advice}")

@@ -31,6 +31,7 @@ from uuid import uuid4
 import psycopg
 
 from crypto_assets.errors import CryptoAssetsError
+from crypto_assets.storage.sessions import lock_wait, of_connection, process_name
 from crypto_assets.storage.stores import STAGING, Staged
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ class Journal:
         """Yield a connection while nobody else publishes in some folders; what the dead have left there is undone first.
 
         Raises:
-            PostgresUnavailable: the server does not answer, or the connection breaks; what it held is free then.
+            PostgresUnavailable: the server does not answer, or the connection breaks, and what it held is free then; or
+                somebody else has held one of the folders for too long.
         """
         with self._database.transaction() as connection:
             try:
@@ -118,12 +120,16 @@ class Journal:
                     connection.execute(
                         """SELECT set_config('tcp_keepalives_idle', '20', false),
                             set_config('tcp_keepalives_interval', '5', false),
-                            set_config('tcp_keepalives_count', '4', false)"""
+                            set_config('tcp_keepalives_count', '4', false), set_config('application_name', %s, false)""",
+                        (process_name(),),
                     )
-                    connection.execute(
-                        "SELECT pg_advisory_lock(hashtextextended(n, 0)) FROM (SELECT unnest(%s::text[]) AS n ORDER BY 1) s",
-                        ([self._lock_name(folder) for folder in folders],),
-                    )
+                    what = f"the lock on {folders[0]}" + (f" and {len(folders) - 1} more" if len(folders) > 1 else "")
+                    with lock_wait(of_connection(connection), what):
+                        connection.execute(
+                            "SELECT pg_advisory_lock(hashtextextended(n, 0)) "
+                            "FROM (SELECT unnest(%s::text[]) AS n ORDER BY 1) s",
+                            ([self._lock_name(folder) for folder in folders],),
+                        )
                     connection.commit()
                     if self._undo(connection, folders):
                         connection.commit()

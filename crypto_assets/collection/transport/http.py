@@ -22,11 +22,13 @@ import tenacity
 from crypto_assets.collection.transport.body import Body, BrokenRange, Pace, TooSlow
 from crypto_assets.collection.transport.concurrency import Slots
 from crypto_assets.collection.transport.network import Network
+from crypto_assets.collection.transport.proxies import WANTS_PASSWORD, Routes, proxy_place, way_to
 from crypto_assets.collection.transport.retry import Retry, WaitUntil, asked_wait_s, backoff_s, decide
-from crypto_assets.collection.transport.unreachable import failure_text, proxy_of
+from crypto_assets.collection.transport.unreachable import failure_text
 from crypto_assets.errors import (
     CHECK_NETWORK,
     CircuitOpen,
+    ConfigError,
     CryptoAssetsError,
     HostRefused,
     HostUnreachable,
@@ -99,16 +101,17 @@ class Client:
         self._guard = guard
         self._stop = stop
         self._pace = pace or Pace()
+        self._network = Network()
         self._client = httpx.Client(
             # Some archives answer 403 to requests without a User-Agent.
             headers={"user-agent": f"crypto-assets/{__version__}", "accept-encoding": "identity"},
             timeout=httpx.Timeout(timeout_s, connect=_CONNECT_TIMEOUT_S),
             # Slots bound each host by itself; a bound over all of them would let one that hangs use up the others' share.
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=2 * connections),
+            transport=Routes(
+                httpx.Limits(max_connections=None, max_keepalive_connections=2 * connections), self._network.serve
+            ),
             follow_redirects=True,
         )
-        self._network = Network()
-        self._network.serve(self._client)
         self._retrying = tenacity.Retrying(
             retry=self._again,
             wait=_wait_s,
@@ -169,7 +172,7 @@ class Client:
         endpoint: Endpoint | None,
     ) -> httpx.Response:
         try:
-            host = urlsplit(url).netloc
+            host = urlsplit(url).netloc.rpartition("@")[2]
         except ValueError as error:
             raise PermanentError(f"{url}: not a URL ({error}); check collection.yaml") from None
         asked = _Asked(method, url, host, params, headers, endpoint, Body(url, self._pace, most_bytes), self._attempts)
@@ -284,6 +287,9 @@ class Client:
         except httpx.InvalidURL as error:
             self._abandon(permit)
             raise PermanentError(f"{asked.url}: not a URL ({error}); check collection.yaml") from None
+        except ConfigError:  # the proxy's
+            self._abandon(permit)
+            raise
 
     def _read(self, asked: _Asked, response: httpx.Response) -> httpx.Response:
         if response.status_code == 200 and asked.method == "HEAD":
@@ -304,8 +310,8 @@ class Client:
         if response.status_code == 404:
             raise NotPublished(f"{asked.url}: 404, not published; it may appear later", url=asked.url)
         raise HostRefused(
-            f"{asked.url}: expected 200, found {response.status_code} {response.reason_phrase}; "
-            "the host refuses for now, try again later",
+            f"{asked.url}: expected 200, found {response.status_code} {response.reason_phrase}{way_to(asked.url)}; "
+            + ("the host refuses for now, try again later" if response.status_code != 407 else WANTS_PASSWORD),
             status=response.status_code,
             retry_after_s=asked_wait_s(response),
             url=asked.url,
@@ -313,13 +319,13 @@ class Client:
         )
 
     def _unreachable_error(self, asked: _Asked, error: Exception, *, answered: bool) -> HostUnreachable:
-        failure = failure_text(asked.host, error, proxy_of(self._client, asked.url), self._timeout_s)
+        failure = failure_text(asked.host, error, proxy_place(asked.url), self._timeout_s)
         found = HostUnreachable(f"{failure}; {CHECK_NETWORK}", host=asked.host, failure=failure)
         if asked.permit is not None and self._guard is not None:
             if answered:
                 self._abandon(asked.permit)
             else:
-                arrived = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+                arrived = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError)
                 self._guard.failed(asked.permit, failure, arrived=arrived)
         return found
 

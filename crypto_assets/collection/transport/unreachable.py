@@ -29,6 +29,7 @@ def failure_text(host: str, error: BaseException, proxy: str | None = None, time
     causes = list(_causes(error))
     asked = f"proxy {proxy}" if proxy else host
     behind = f"; it is the way to {host}" if proxy else ""
+    through = f" through the proxy {proxy}" if proxy else ""
     if isinstance(error, httpx.ProxyError):
         return f"proxy {proxy or '(unknown)'} does not let us reach {host}: {_short(error)}"
     tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
@@ -38,7 +39,7 @@ def failure_text(host: str, error: BaseException, proxy: str | None = None, time
             "issues it, name that authority's file in SSL_CERT_FILE"
         )
     if tls is not None:
-        return f"{host}: no TLS connection ({_reason(tls)}); is it a host for https?"
+        return f"{host}: no TLS connection{through} ({_reason(tls)}); is it a host for https?"
     if any(isinstance(cause, socket.gaierror) for cause in causes) or "was not resolved in time" in str(error):
         return f"cannot resolve {_name(asked)} (no DNS or no network){behind}"
     numbers = {cause.errno for cause in causes if isinstance(cause, OSError)}
@@ -50,14 +51,7 @@ def failure_text(host: str, error: BaseException, proxy: str | None = None, time
         return f"{asked}: no connection in time (it is down, or something on the way drops packets){behind}"
     if isinstance(error, httpx.ConnectError):
         return f"{asked}: no connection ({_short(error)}){behind}"
-    return f"{host}: {_broken(error, timeout_s)}"
-
-
-def proxy_of(client: httpx.Client, url: str) -> str | None:
-    """Return `host:port` of the proxy that a client asks for a URL, without its credentials; None where it asks the host."""
-    pool = getattr(client._transport_for_url(httpx.URL(url)), "_pool", None)
-    found = getattr(pool, "_proxy_url", None)
-    return f"{found.host.decode()}:{found.port}" if found is not None else None
+    return f"{host}: {_broken(error, timeout_s)}{through}"
 
 
 def _broken(error: BaseException, timeout_s: float | None) -> str:

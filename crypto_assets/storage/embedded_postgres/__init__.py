@@ -15,6 +15,6 @@ last one has gone, however it went. Access is `trust` on 127.0.0.1: whoever can 
 read and write the data. On a shared machine name a server with accounts in `CRYPTO_ASSETS_POSTGRES_URL` instead.
 """
 
-from crypto_assets.storage.embedded_postgres.server import DATABASE, delete_server, ensure_server, stop_server
+from crypto_assets.storage.embedded_postgres.server import DATABASE, delete_server, ensure_server, is_made, stop_server
 
-__all__ = ["DATABASE", "delete_server", "ensure_server", "stop_server"]
+__all__ = ["DATABASE", "delete_server", "ensure_server", "is_made", "stop_server"]

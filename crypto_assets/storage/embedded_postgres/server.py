@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import psycopg
 from crypto_assets.errors import PostgresUnavailable
 from crypto_assets.storage.embedded_postgres import supervisor
 from crypto_assets.storage.embedded_postgres.placement import Placement, place
+from crypto_assets.storage.sessions import SAY_AFTER_S, SAY_AGAIN_S, is_own, process_name, say
 
 DATABASE = "crypto_assets"
 START_TIMEOUT_S = 60.0
@@ -53,9 +55,16 @@ def ensure_server(
         deadline = time.monotonic() + timeout_s
         with _start_lock(folder, deadline):
             _use(folder)
-            return _find_or_start(folder, durable, grace_s, deadline)
+            url = _find_or_start(folder, durable, grace_s, deadline)
+            is_own(url)
+            return url
     except (OSError, subprocess.SubprocessError) as error:
         raise PostgresUnavailable(_explain(folder, f"{type(error).__name__}: {error}")) from error
+
+
+def is_made(home: Path) -> bool:
+    """Return whether the server under `home` was ever started."""
+    return (Path(home).absolute() / "postgres" / supervisor.START_LOCK).exists()
 
 
 def stop_server(home: Path, *, timeout_s: float = START_TIMEOUT_S) -> bool:
@@ -99,18 +108,29 @@ def delete_server(home: Path) -> None:
 def _start_lock(folder: Path, deadline: float) -> Iterator[None]:
     """Hold the lock under which the server is started and stopped."""
     fd = supervisor.open_lock(folder / supervisor.START_LOCK)
+    say_at = time.monotonic() + SAY_AFTER_S
     try:
         while not supervisor.try_lock(fd):
             if time.monotonic() > deadline:
                 raise PostgresUnavailable(
-                    _explain(folder, "another process has been starting or stopping it all the time")
+                    _explain(folder, f"it has been started or stopped all the time by {_holder(fd)}")
                 )
+            if time.monotonic() > say_at:
+                say(f"waiting for {folder / supervisor.START_LOCK}: held by {_holder(fd)}")
+                say_at += SAY_AGAIN_S
             time.sleep(0.01)
+        os.truncate(fd, 0)
+        os.pwrite(fd, f"{process_name()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC".encode(), 0)
         yield
         # Explicitly, because a child forked meanwhile shares the descriptor and would keep the lock.
         fcntl.flock(fd, fcntl.LOCK_UN)
     finally:
         os.close(fd)
+
+
+def _holder(fd: int) -> str:
+    """Return who holds start.lock, as it has written there itself."""
+    return os.pread(fd, 500, 0).decode(errors="replace") or "another process"
 
 
 def _use(folder: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import psycopg
 
 from crypto_assets.collection.records.database import unavailable
+from crypto_assets.storage.sessions import lock_wait, of_connection, process_name, require_session
 
 HEAD = max(path.name[:4] for path in (Path(__file__).parent / "versions").glob("[0-9]*.py"))
 """The newest revision in versions/."""
@@ -19,13 +20,18 @@ def migrate(url: str) -> None:
     """Bring the database up to date; costs one query where it is. Safe from many processes at once.
 
     Raises:
-        PostgresUnavailable: the server does not answer.
+        ConfigError: a pooler stands between that does not keep sessions.
+        PostgresUnavailable: the server does not answer, or another process has been migrating for too long.
     """
+    require_session(url)
     try:
-        with psycopg.connect(url, connect_timeout=15, autocommit=True) as connection:
+        with psycopg.connect(
+            url, connect_timeout=15, autocommit=True, application_name=f"{process_name()} migrating"[:63]
+        ) as connection:
             if _revision(connection) == HEAD:
                 return
-            connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+            with lock_wait(of_connection(connection), "the lock under which tables are made"):
+                connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
             if _revision(connection) != HEAD:
                 _upgrade(url)
     except psycopg.OperationalError as error:
@@ -46,5 +52,5 @@ def _upgrade(url: str) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
-    config.attributes["url"] = "postgresql+psycopg://" + url.partition("://")[2]
+    config.attributes["connect"] = lambda: psycopg.connect(url, connect_timeout=15)
     command.upgrade(config, "head")

@@ -3,7 +3,10 @@
 import sqlalchemy
 from alembic import context
 
-engine = sqlalchemy.create_engine(context.config.attributes["url"], poolclass=sqlalchemy.NullPool)
+# libpq reads the URL itself: SQLAlchemy does not know all of its forms.
+engine = sqlalchemy.create_engine(
+    "postgresql+psycopg://", creator=context.config.attributes["connect"], poolclass=sqlalchemy.NullPool
+)
 with engine.begin() as connection:
     connection.execute(sqlalchemy.text("CREATE SCHEMA IF NOT EXISTS collection"))
     context.configure(connection, version_table="migrations", version_table_schema="collection")

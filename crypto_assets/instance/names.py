@@ -1,0 +1,25 @@
+"""Names for the inputs and outputs of assets whose keys have letters other than A to Z.
+
+Dagster makes these names from asset keys and accepts A-Z, a-z, 0-9 and _ only; keys themselves may have any letter
+(`binance/spot/币安人生-USDT/ohlcv_1m`). Nobody sees the names: other letters become their numbers in them.
+"""
+
+from __future__ import annotations
+
+import re
+
+from dagster import AssetKey
+
+_OTHER = re.compile(r"[^A-Za-z0-9_]")
+
+_stock = AssetKey.to_python_identifier
+
+
+def identifier(key: AssetKey, suffix: str | None = None) -> str:
+    """Return Dagster's own name of a key, each letter that it refuses as `u` and its number: 币 → `u5e01_`."""
+    return _OTHER.sub(lambda match: f"u{ord(match[0]):x}_", _stock(key, suffix))
+
+
+def allow_every_letter() -> None:
+    """Let Dagster name assets so from now on; keys of plain letters have the names that they always had."""
+    AssetKey.to_python_identifier = identifier  # type: ignore[method-assign]

@@ -1,0 +1,209 @@
+"""Sessions of Postgres: that a named server gives them, and what to say while one waits for the lock of another.
+
+Locks on symbols last longer than a transaction, and notices come to a session. A pooler in transaction mode (pgbouncer:
+`pool_mode = transaction`) lends a session for one transaction only: locks would stay behind with a session that others use.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from crypto_assets.errors import ConfigError, PostgresUnavailable
+from crypto_assets.urls import postgres_place
+
+CONNECT_TIMEOUT_S = 15
+OPTIONS = "-c timezone=UTC"
+
+SAY_AFTER_S = 5.0
+"""A wait for a lock is silent for so long."""
+
+SAY_AGAIN_S = 60.0
+
+GIVE_UP_S = 900.0
+"""A wait for a lock ends after so long. A batch of days holds one for some minutes at most."""
+
+_checked: set[str] = set()
+_own: set[str] = set()
+
+
+def process_name() -> str:
+    """Return `crypto_assets, process 4711 on myhost`: what a session that holds locks is called in pg_stat_activity."""
+    return f"crypto_assets, process {os.getpid()} on {socket.gethostname()}"[:63]
+
+
+def say(text: str) -> None:
+    """Write a line to stderr: what is waited for, while nothing else can be said."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def is_own(url: str) -> None:
+    """Remember that a URL is of the embedded server, which nobody need ask whether a pooler stands before it."""
+    _own.add(url)
+
+
+def require_session(url: str) -> None:
+    """Check once in a process that a server gives each connection a session of its own.
+
+    Raises:
+        ConfigError: a pooler in transaction or statement mode stands between; nothing was stored and nothing is locked.
+        PostgresUnavailable: the server does not answer.
+    """
+    if url in _checked or url in _own:
+        return
+    from crypto_assets.collection.records.database import unavailable
+
+    try:
+        with _connect(url) as one, _connect(url) as other:
+            changes = _changes(one, other)
+    except (psycopg.OperationalError, psycopg.InternalError) as error:
+        if "startup parameter" in str(error):
+            raise needs_session(url, "it refuses startup options (ignore_startup_parameters)") from None
+        raise unavailable(url, error) from error
+    if changes:
+        raise needs_session(url, "two connections were given one session")
+    _checked.add(url)
+
+
+def needs_session(url: str, found: str) -> ConfigError:
+    """Return the error for a server behind a pooler that does not keep sessions."""
+    return ConfigError(
+        f"Postgres at {postgres_place(url)} answers through a pooler that does not keep sessions: {found}; expected a "
+        "session for each connection, for locks and notices. Name the server itself in CRYPTO_ASSETS_POSTGRES_URL, or "
+        "a pool in session mode (pgbouncer: pool_mode = session)"
+    )
+
+
+def _connect(url: str) -> psycopg.Connection[Any]:
+    # No prepared statements: a pooler must be recognised, not met with an error about them.
+    return psycopg.connect(
+        url,
+        connect_timeout=CONNECT_TIMEOUT_S,
+        prepare_threshold=None,
+        application_name="crypto_assets",
+        options=OPTIONS,
+    )
+
+
+def _changes(one: psycopg.Connection[Any], other: psycopg.Connection[Any]) -> bool:
+    """Return whether a session changes hands: transactions of two connections are laid over each other, in every order.
+
+    A pooler hands out the session that became free last, or first; either way one of these gets another's.
+    """
+
+    def session(connection: psycopg.Connection[Any]) -> int:
+        row = connection.execute("SELECT pg_backend_pid()").fetchone()
+        assert row is not None  # noqa: S101  a SELECT without FROM
+        return int(row[0])
+
+    first = session(one)
+    one.commit()
+    second = session(other)
+    if second == first:
+        return True
+    for _ in range(2):
+        if session(one) != first:
+            return True
+        other.commit()
+        if session(other) != second:
+            return True
+        one.commit()
+        if session(one) != first:
+            return True
+        one.commit()
+        other.commit()
+        if session(other) != second:
+            return True
+    return False
+
+
+# ---- waiting for a lock ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A session that may have to wait: its server, its process id there, and how its statement is ended from outside."""
+
+    url: str
+    pid: int
+    cancel: Callable[[], object]
+
+
+def of_connection(connection: psycopg.Connection[Any]) -> Waiting:
+    """Return the session of a connection."""
+    info = connection.info
+    url = make_conninfo(info.dsn, **({"password": info.password} if info.password else {}))
+    return Waiting(url, info.backend_pid, lambda: connection.cancel_safe(timeout=5))
+
+
+@contextmanager
+def lock_wait(session: Waiting, what: str) -> Iterator[None]:
+    """Say on stderr what the block waits for once that takes long, and end its statement after GIVE_UP_S.
+
+    Raises:
+        PostgresUnavailable: the wait was ended; the message says who holds the lock and what to do.
+    """
+    done = threading.Event()
+    given_up: list[str] = []
+
+    def watch() -> None:
+        deadline, pause = time.monotonic() + GIVE_UP_S, SAY_AFTER_S
+        while not done.wait(max(min(pause, deadline - time.monotonic()), 0)):
+            holders = _holders(session)
+            if time.monotonic() >= deadline:
+                given_up.append(holders)
+                with suppress(psycopg.Error, OSError):
+                    session.cancel()
+                return
+            if holders:
+                say(f"waiting for {what}: held by {holders}")
+            pause = SAY_AGAIN_S
+
+    threading.Thread(target=watch, name="lock wait", daemon=True).start()
+    try:
+        yield
+    except psycopg.errors.QueryCanceled as error:
+        if not given_up:
+            raise
+        raise _too_long(session, what, given_up[0]) from error
+    finally:
+        done.set()
+
+
+def _too_long(session: Waiting, what: str, holders: str) -> PostgresUnavailable:
+    return PostgresUnavailable(
+        f"Postgres at {postgres_place(session.url)}: expected {what} to be free within {GIVE_UP_S:g} s, found it held by "
+        f"{holders or 'a session that has just ended'}; end that process, or its session with "
+        "SELECT pg_terminate_backend(number), then run this again"
+    )
+
+
+_HOLDERS = """
+    SELECT a.pid, a.application_name, coalesce(host(a.client_addr), 'this machine'), a.state,
+        to_char(coalesce(a.state_change, a.backend_start) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')
+    FROM unnest(pg_blocking_pids(%s)) b JOIN pg_stat_activity a ON a.pid = b ORDER BY 1
+"""
+
+
+def _holders(session: Waiting) -> str:
+    """Return who holds what a session waits for; empty where it waits for nobody, or Postgres does not say."""
+    try:
+        with _connect(session.url) as connection:
+            rows = connection.execute(_HOLDERS, (session.pid,)).fetchall()
+    except psycopg.Error:
+        return ""
+    return "; ".join(
+        f"{name or 'a session'} (session {pid}, from {host}, {state or 'active'} since {since} UTC)"
+        for pid, name, host, state, since in rows[:3]
+    )

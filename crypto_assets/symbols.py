@@ -1,0 +1,56 @@
+"""Symbols as people and ccxt write them: `BTC/USDT`, `BTC/USDT:USDT`, `BTC/USDT:USDT-240628`; in paths `BTC-USDT`."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+
+def path_symbol(symbol: str) -> str:
+    """Return the form of a symbol in paths and asset keys: `BTC/USDT:USDT` → `BTC-USDT`, dated ones keep the date.
+
+    `BTC/USDT:USDT-240628` → `BTC-USDT-240628`.
+    """
+    pair, _, settle = symbol.partition(":")
+    _, dash, expiry = settle.partition("-")
+    return pair.replace("/", "-") + dash + expiry
+
+
+_SYMBOL = re.compile(r"([^\W_]+)[/-]([^\W_]+)(?::([^\W_]+))?(?:-([0-9]{6}))?")
+_MOST_LETTERS = 50  # of a symbol at Binance; with up to 4 bytes each they still fit into the name of a folder
+# Letters by their class, and not to be seen: Hangul's fillers.
+_UNSEEN = re.compile("[\u115f\u1160\u3164\uffa0]")
+
+
+def symbol_text(text: str) -> str:
+    """Return a symbol as a person typed it, with its letters as exchanges write them: composed (NFC), capital.
+
+    A letter whose capital is several letters, or another letter's too (ß, ı), stays as it is.
+    """
+    composed = unicodedata.normalize("NFC", text.strip())
+    return "".join(c.upper() if len(c.upper()) == 1 and c.upper().lower() == c else c for c in composed)
+
+
+def unified_symbol(text: str, market_type: str) -> str:
+    """Return the symbol as ccxt writes it; `BTC/USDT` and `BTC-USDT` are accepted where the market type says the rest.
+
+    Letters and digits of every script are accepted (币安人生/USDT is listed); signs, blanks and pictures are not.
+
+    Raises:
+        ValueError: not a symbol, or its settle currency contradicts the market type.
+    """
+    written = symbol_text(text)
+    match = _SYMBOL.fullmatch(written)
+    if not match or len(written) > _MOST_LETTERS or _UNSEEN.search(written):
+        raise ValueError(
+            f"symbol {text[:80]!r}: expected the form BTC/USDT, BTC/USDT:USDT or BTC/USDT:USDT-240628, of letters and digits"
+        )
+    base, quote, settle, expiry = match.groups()
+    if market_type == "spot":
+        if settle or expiry:
+            raise ValueError(f"symbol {text!r}: a spot symbol has no settle currency and no date; write {base}/{quote}")
+        return f"{base}/{quote}"
+    expected = quote if market_type == "linear" else base
+    if settle not in (None, expected):
+        raise ValueError(f"symbol {text!r}: {market_type} contracts of {base}/{quote} settle in {expected}")
+    return f"{base}/{quote}:{expected}" + (f"-{expiry}" if expiry else "")
