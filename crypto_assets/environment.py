@@ -143,7 +143,7 @@ def require_file(path: Path) -> None:
         )
     if not path.exists():
         raise ConfigError(
-            f"{path}: no such file; write one (the README shows how) or name another with --config or CRYPTO_ASSETS_CONFIG"
+            f"{path}: no such file; write one (the README shows how) or name another with CRYPTO_ASSETS_CONFIG"
         )
 
 

@@ -167,7 +167,7 @@ def folder(text: str) -> Path:
 
 # ---- Postgres -------------------------------------------------------------------------------------------------------
 
-POSTGRES_FORM = "postgresql://user:password@host:port/database"
+POSTGRES_FORM = "postgresql://user@host:port/database"
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _ESCAPES = "in user and password write @ as %40, / as %2F, # as %23, ? as %3F, % as %25, a blank as %20"
 

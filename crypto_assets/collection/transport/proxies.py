@@ -93,7 +93,7 @@ def way_to(url: str) -> str:
     return f" through the proxy {shown_proxy(proxy)}" if proxy else ""
 
 
-WANTS_PASSWORD = "give the proxy's user and password in its URL: http://user:password@proxy:8080"  # noqa: S105
+WANTS_PASSWORD = "the proxy wants user and password: write them into its URL, before an @"  # noqa: S105
 
 
 class Routes(httpx.BaseTransport):
