@@ -298,7 +298,7 @@ def load_collection(path: Path) -> Collection:
     except (yaml.YAMLError, ValueError) as error:  # ValueError: PyYAML meets a day such as 2024-13-01
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if content is None:
-        raise ConfigError(f"{path}: expected the keys `series` and `exchanges`, found an empty file")
+        raise ConfigError(f"{path}: expected the keys `series` and `exchanges`, found NoneType: the file is empty")
     if not isinstance(content, Mapping):
         raise ConfigError(f"{path}: expected the keys `series` and `exchanges`, found {type(content).__name__}")
     return parse_collection(content, str(path))

@@ -138,7 +138,7 @@ def require_file(path: Path) -> None:
     """Raise ConfigError where the collection that CRYPTO_ASSETS_CONFIG or --config names is not there, or is a folder."""
     if path.is_dir():
         raise ConfigError(
-            f"{path}: expected a file, found a folder; name the file, such as {path / 'collection.yaml'}, with --config or "
+            f"{path}: cannot be read: it is a directory; name the file, such as {path / 'collection.yaml'}, with --config or "
             "CRYPTO_ASSETS_CONFIG"
         )
     if not path.exists():

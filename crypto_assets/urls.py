@@ -183,10 +183,10 @@ def postgres_url(text: str) -> str:
     """
     if re.search(r"[\x00-\x1f\x7f]", text):
         raise ValueError(f"expected {POSTGRES_FORM}, found a control character, such as a line end")
+    if re.match(r"[a-z_]+\s*=", text):
+        return _from_pairs(text)
     scheme, separator, rest = text.partition("://")
     if not separator:
-        if "=" in text and not text.startswith("postgres"):
-            return _from_pairs(text)
         raise ValueError(f"expected {POSTGRES_FORM}, found a text without ://")
     name, plus, driver = scheme.partition("+")
     if plus and name in ("postgresql", "postgres"):
