@@ -156,8 +156,9 @@ def _check_names_and_quotes(variables: Mapping[str, str]) -> None:
         if name.upper() not in known:
             if in_kubernetes and _OF_KUBERNETES.fullmatch(name):
                 continue
-            close = get_close_matches(name.upper(), known[: -len(OF_TESTS)], n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known[: -len(OF_TESTS)])}"
+            ours = {field.upper(): PREFIX + field.upper() for field in Settings.model_fields}
+            close = get_close_matches(name.upper().removeprefix(PREFIX), ours, n=1, cutoff=0.5)
+            hint = f"did you mean {ours[close[0]]}?" if close else f"known: {', '.join(ours.values())}"
             raise ConfigError(f"environment variable {name}: unknown; {hint}")
         if value != value.strip():
             raise ConfigError(

@@ -85,13 +85,13 @@ class Command:
             raise
         return Answer(process.returncode, out, err, time.monotonic() - started)
 
-    def sequence(self, *commands: str, timeout_s: float = 240) -> list[Answer]:
-        """Run commands one after another in one process, which imports Dagster once only."""
+    def sequence(self, *commands: str, timeout_s: float = 240, folder: Path = PROJECT) -> list[Answer]:
+        """Run commands one after another in one process, which imports Dagster once only and works in `folder`."""
         started = time.monotonic()
         done = subprocess.run(
             [sys.executable, "-c", _SEQUENCE, *commands],
             env=self.variables,
-            cwd=PROJECT,
+            cwd=folder,
             text=True,
             capture_output=True,
             timeout=timeout_s,

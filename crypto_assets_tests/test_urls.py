@@ -30,7 +30,11 @@ SECRET = "hunter2"
         ("postgresql://[::1]:5433/x", "postgresql://[::1]:5433/x", "[::1]:5433/x"),
         ("postgresql://a:1,b:2/x", "postgresql:///x?host=a%2Cb&port=1%2C2", "a,b:1,2/x"),
         ("host=h user=me dbname=x", "postgresql://me@h/x", "h:5432/x"),
-        ("host=/run/pg dbname=x password='a b@'", "postgresql://:a%20b%40@/x?host=%2Frun%2Fpg", "the socket /run/pg, database x"),
+        (
+            "host=/run/pg dbname=x password='a b@'",
+            "postgresql://:a%20b%40@/x?host=%2Frun%2Fpg",
+            "the socket /run/pg, database x",
+        ),
     ],
 )
 def test_a_postgres_url_is_brought_to_one_form(text, url, place):
@@ -139,7 +143,9 @@ def test_a_lake_that_cannot_be_used_is_refused_with_what_to_write(text, says):
     assert SECRET not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["ftp://h", "http://", "http://h:port", "http://h h/", "http://h/?a=b", "http://h/#a", "h"])
+@pytest.mark.parametrize(
+    "text", ["ftp://h", "http://", "http://h:port", "http://h h/", "http://h/?a=b", "http://h/#a", "h"]
+)
 def test_a_host_that_cannot_be_asked_is_refused(text):
     with pytest.raises(ValueError, match="expected a URL"):
         http_url(text)
@@ -166,7 +172,10 @@ def test_no_error_of_ours_has_a_password_in_its_message_or_its_evidence():
 @pytest.mark.parametrize(
     ("host", "loopback"),
     [
-        *((host, True) for host in ("127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost", "LOCALHOST.", "::ffff:127.0.0.1")),
+        *(
+            (host, True)
+            for host in ("127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost", "LOCALHOST.", "::ffff:127.0.0.1")
+        ),
         *((host, False) for host in ("10.0.0.1", "archive.example", "127.example.com", "localhost.example", "", "::2")),
     ],
 )

@@ -32,7 +32,8 @@ def quarantine(context: click.Context, as_json: bool, **given: Any) -> None:
     from crypto_assets.quality.query import Query
 
     files = select(_files(), Query(**given))
-    states = with_ledger(lambda ledger: states_now(ledger, files)) if files else {}
+    # Without files too: where nothing was ever collected, it says where it looked.
+    states = with_ledger(lambda ledger: states_now(ledger, files) if files else {})
     if as_json:
         click.echo(json.dumps([_as_json(file, states[file.path]) for file in files], indent=1))
         return

@@ -121,5 +121,7 @@ def test_the_makers_of_tables_wait_for_each_other_with_words(postgres_url, monke
         assert heard.wait(20)
         holder.execute("SELECT pg_advisory_unlock_all()")
         maker.join(30)
-    assert said[0].startswith("waiting for the lock under which tables are made: held by crypto_assets, process 8 on there")
+    assert said[0].startswith(
+        "waiting for the lock under which tables are made: held by crypto_assets, process 8 on there"
+    )
     assert _tables_and_locks(postgres_url)[0] > 10

@@ -33,7 +33,9 @@ def http_proxy(target: str, password: str | None = None) -> Iterator[Proxy]:
         def handle(self) -> None:
             while head := self._head():
                 method, url, _ = head[0].split(" ", 2)
-                headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
+                headers = {
+                    name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])
+                }
                 user = base64.b64decode(headers.get("proxy-authorization", "Basic ").split(" ")[1]).decode()
                 proxy.users.append(user)
                 if password is not None and user != f"user:{password}":

@@ -101,7 +101,9 @@ def test_user_and_password_go_to_the_proxy_and_into_no_message(target, monkeypat
         monkeypatch.setenv("HTTP_PROXY", f"http://user:s3cret@{proxy.address}")
         assert client.get("http://archive.example/x").text == "archive.example/x"
         monkeypatch.setenv("HTTP_PROXY", f"http://user:wr0ng@{proxy.address}")
-        with pytest.raises(HostRefused, match=rf"407 .* through the proxy http://{proxy.address}; .*password") as caught:
+        with pytest.raises(
+            HostRefused, match=rf"407 .* through the proxy http://{proxy.address}; .*password"
+        ) as caught:
             client.get("http://archive.example/x")
         assert "wr0ng" not in str(caught.value) + repr(caught.value.evidence)
         assert proxy.users[0] == "user:s3cret"
@@ -109,9 +111,11 @@ def test_user_and_password_go_to_the_proxy_and_into_no_message(target, monkeypat
 
 def test_a_proxy_that_nobody_runs_is_named_without_its_password(monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://user:s3cret@127.0.0.1:9")
-    with Client(attempts=1) as client:
-        with pytest.raises(HostUnreachable, match=r"archive\.example: .* through the proxy http://127\.0\.0\.1:9") as caught:
-            client.get("http://archive.example/x")
+    with (
+        Client(attempts=1) as client,
+        pytest.raises(HostUnreachable, match=r"archive\.example: .* through the proxy http://127\.0\.0\.1:9") as caught,
+    ):
+        client.get("http://archive.example/x")
     assert "s3cret" not in str(caught.value)
 
 

@@ -1,0 +1,264 @@
+"""Variables of the environment: each is checked at start, by every way in; what cannot be used is named, in one line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import crypto_assets
+from crypto_assets.environment import direct_to_loopback, environment, require_places, settings, settings_at_start
+from crypto_assets.errors import ConfigError
+from crypto_assets.resources import CollectorResource, LakeResource, PostgresResource
+from crypto_assets_tests.command import PROJECT, Command, no_traceback
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch, tmp_path):
+    """No variable of ours is set, and the working folder is empty."""
+    for name in list(os.environ):
+        if name.upper().startswith(("CRYPTO_ASSETS_", "AWS_", "KUBERNETES_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refusal() -> str:
+    with pytest.raises(ConfigError) as caught:
+        settings_at_start()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("CRYPTO_ASSETS_DOWNLOAD", "3", "unknown; did you mean CRYPTO_ASSETS_DOWNLOADS?"),
+        ("crypto_assets_lake", "x", "unknown; did you mean CRYPTO_ASSETS_LAKE_URL?"),
+        ("CRYPTO_ASSETS_XYZZY", "x", "unknown; known: CRYPTO_ASSETS_POSTGRES_URL, "),
+        ("CRYPTO_ASSETS_PORT", "tcp://10.0.0.1:80", "unknown;"),
+        ("CRYPTO_ASSETS_HOME", " /tmp", "expected no blanks and line ends around the value"),
+        ("CRYPTO_ASSETS_HOME", "   ", "expected no blanks"),
+        ("CRYPTO_ASSETS_LAKE_URL", "s3://bucket/lake\n", "expected no blanks and line ends"),
+        ("CRYPTO_ASSETS_LAKE_URL", '"s3://bucket/lake"', "expected a value without quotes around it"),
+        ("CRYPTO_ASSETS_LAKE_URL", "gs://bucket/lake", "found the scheme 'gs'"),
+        ("CRYPTO_ASSETS_LAKE_URL", __file__, "is a file"),
+        ("CRYPTO_ASSETS_HOME", __file__, "is a file"),
+        ("CRYPTO_ASSETS_HOME", f"{__file__}/home", "is a file"),
+        ("CRYPTO_ASSETS_HOME", "s3://bucket/home", "found a URL with the scheme 's3'"),
+        ("CRYPTO_ASSETS_HOME", "~nobody-of-that-name/home", "no home folder"),
+        ("CRYPTO_ASSETS_CONFIG", "~nobody-of-that-name/c.yaml", "no home folder"),
+        ("CRYPTO_ASSETS_POSTGRES_URL", "postgresql+psycopg2://me:hunter2@h/x", "leave out +psycopg2"),
+        ("CRYPTO_ASSETS_POSTGRES_URL", "'postgresql://me:hunter2@h/x'", "without quotes"),
+        ("CRYPTO_ASSETS_DOWNLOADS", "1.5", "found '1.5'"),
+        ("CRYPTO_ASSETS_PAUSE_AFTER", "-1", "found '-1'"),
+        ("CRYPTO_ASSETS_PATIENCE_S", "nan", "found 'nan'"),
+        ("CRYPTO_ASSETS_PATIENCE_S", "inf", "found 'inf'"),
+        ("CRYPTO_ASSETS_PATIENCE_S", "1e300", "found '1e300'"),
+        ("CRYPTO_ASSETS_PATROL_DAYS", "9999999", "found '9999999'"),
+        ("CRYPTO_ASSETS_EGRESS", "a\x1bb", "found a control character"),
+        ("CRYPTO_ASSETS_BINANCE_API_KEY", "hunter2 hunter2", "expected a key of letters and digits"),
+        ("CRYPTO_ASSETS_BINANCE_API_KEY", "hunter2ключ", "expected a key of letters and digits"),
+    ],
+)
+def test_a_variable_that_cannot_be_used_is_refused_by_its_name(monkeypatch, name, value, says):
+    monkeypatch.setenv(name, value)
+    message = refusal()
+    assert message.startswith(f"environment variable {name}: ")
+    assert says in message
+    assert "hunter2" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("AWS_ENDPOINT_URL", "minio:9000", "expected a URL that starts with http:// or https://"),
+        ("AWS_ENDPOINT_URL_S3", "http://minio:port", "expected a URL with a host"),
+        ("AWS_CA_BUNDLE", "/none.pem", "found that /none.pem does not exist"),
+        ("AWS_REGION", "eu central", "expected a region such as eu-central-1"),
+    ],
+)
+def test_what_boto3_will_read_is_checked_where_the_lake_is_a_bucket(monkeypatch, name, value, says):
+    monkeypatch.setenv(name, value)
+    settings_at_start()
+    monkeypatch.setenv("CRYPTO_ASSETS_LAKE_URL", "s3://bucket/lake")
+    message = refusal()
+    assert message.startswith(f"environment variable {name}: ")
+    assert says in message
+
+
+def test_what_kubernetes_says_of_a_service_of_this_name_is_no_mistake(monkeypatch):
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    for name in ("PORT", "SERVICE_HOST", "SERVICE_PORT", "PORT_3000_TCP_ADDR", "UI_SERVICE_PORT_HTTP"):
+        monkeypatch.setenv(f"CRYPTO_ASSETS_{name}", "x")
+    assert settings().downloads == 12
+
+
+def test_variables_of_the_tests_are_known(monkeypatch):
+    monkeypatch.setenv("CRYPTO_ASSETS_REALDATA", "x")
+    monkeypatch.setenv("CRYPTO_ASSETS_SCREENSHOT", "x")
+    assert settings().downloads == 12
+
+
+def test_a_collection_that_is_named_must_be_a_file(monkeypatch, tmp_path):
+    assert settings_at_start().config == tmp_path / "collection.yaml"  # nobody has named it
+    monkeypatch.setenv("CRYPTO_ASSETS_CONFIG", str(tmp_path / "none.yaml"))
+    assert refusal().startswith(f"{tmp_path / 'none.yaml'}: no such file; ")
+    monkeypatch.setenv("CRYPTO_ASSETS_CONFIG", str(tmp_path))
+    assert refusal().startswith(f"{tmp_path}: cannot be read: it is a directory; ")
+
+
+def test_nothing_secret_is_in_the_text_of_the_settings(monkeypatch):
+    monkeypatch.setenv("CRYPTO_ASSETS_POSTGRES_URL", "postgresql://me:hunter2@h/x")
+    monkeypatch.setenv("CRYPTO_ASSETS_BINANCE_API_KEY", "hunter2")
+    assert "hunter2" not in repr(settings()) + str(settings())
+
+
+def test_resources_and_read_check_their_values_too(monkeypatch):
+    for call, says in (
+        (LakeResource(url="gs://bucket/x").lake, "LakeResource.url: expected a folder or s3://bucket/prefix"),
+        (PostgresResource(url="postgresql+psycopg2://me:hunter2@h/x").resolved_url, "PostgresResource.url: expected"),
+    ):
+        with pytest.raises(ConfigError, match=says) as caught:
+            call()
+        assert "hunter2" not in str(caught.value)
+    with pytest.raises(ValueError, match="less than or equal to 64"):
+        CollectorResource(downloads=65)
+    monkeypatch.setenv("CRYPTO_ASSETS_DOWNLOAD", "3")
+    for call in (
+        LakeResource().lake,
+        PostgresResource().resolved_url,
+        CollectorResource().in_flight,
+        lambda: crypto_assets.read("binance", "BTC/USDT", "ohlcv_1m", "2024-01-01", "2024-01-01"),
+    ):
+        with pytest.raises(ConfigError, match="did you mean CRYPTO_ASSETS_DOWNLOADS"):
+            call()
+
+
+def test_a_folder_that_cannot_be_written_is_refused_by_the_variable_that_names_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    monkeypatch.setenv("CRYPTO_ASSETS_HOME", str(tmp_path / "home"))
+    with pytest.raises(
+        ConfigError, match=rf"{tmp_path}/home: .* {tmp_path} cannot; name another with CRYPTO_ASSETS_HOME"
+    ):
+        require_places(settings())
+
+
+def test_no_library_asks_this_machine_through_a_proxy():
+    assert direct_to_loopback({"NO_PROXY": "a.example"}) == {}
+    assert direct_to_loopback({"http_proxy": "http://p:1", "no_proxy": "*"}) == {}
+    value = "localhost,127.0.0.1,::1"
+    assert direct_to_loopback({"HTTP_PROXY": "http://p:1"}) == {"NO_PROXY": value, "no_proxy": value}
+    found = direct_to_loopback({"all_proxy": "socks5://p:1", "NO_PROXY": "a.example, localhost"})
+    assert found["no_proxy"] == found["NO_PROXY"] == "a.example,localhost,127.0.0.1,::1"
+
+
+def test_children_ask_this_machine_straight(monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://p:1")
+    assert "127.0.0.1" in environment()["no_proxy"].split(",")
+
+
+# ---- every command, in a folder where nothing is --------------------------------------------------------------------
+
+LOOKING = (
+    "status",
+    "gaps",
+    "quality",
+    "incidents",
+    "delays",
+    "corrections",
+    "quarantine",
+    "runs",
+    "resume",
+    "report",
+    "validate",
+    "lock",
+)
+
+
+def _commands(folder: Path, *commands: str, **variables: str) -> list[tuple[int, str]]:
+    """Return exit code and stderr of commands that are run in a folder, one after another in one process."""
+    command = Command(folder, {"DAGSTER_HOME": str(PROJECT), **variables})
+    return [(answer.code, answer.err) for answer in command.sequence(*commands, folder=folder)]
+
+
+def test_commands_that_look_make_nothing_where_nothing_is(tmp_path):
+    for code, said in _commands(tmp_path, *LOOKING):
+        assert code == 2
+        assert str(tmp_path) in said
+        assert "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_commands_that_look_say_where_they_looked_beside_a_collection(tmp_path):
+    entry = "{exchange: binance, market_type: spot, datasets: [ohlcv_1m], symbols: [BTC/USDT], start: 2024-01-01}"
+    (tmp_path / "collection.yaml").write_text(f"series: [{entry}]\n")
+    for code, said in _commands(tmp_path, *LOOKING):
+        assert code == 1
+        assert f"no database under {tmp_path / '.crypto_assets'} (CRYPTO_ASSETS_HOME decides where" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["collection.yaml"]
+
+
+def test_reading_and_loading_definitions_make_nothing(tmp_path):
+    entry = "{exchange: binance, market_type: spot, datasets: [ohlcv_1m], symbols: [BTC/USDT], start: 2024-01-01}"
+    (tmp_path / "collection.yaml").write_text(f"series: [{entry}]\n")
+    code = (
+        "import crypto_assets, crypto_assets.definitions\n"
+        "for source in ('lake', 'warehouse'):\n"
+        "    try:\n"
+        "        crypto_assets.read('binance', 'BTC/USDT', 'ohlcv_1m', '2024-01-01', '2024-01-01', source=source)\n"
+        "    except crypto_assets.errors.CryptoAssetsError as error:\n"
+        "        print(error)\n"
+    )
+    command = Command(tmp_path, {})
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=command.variables, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"no database under {tmp_path / '.crypto_assets'}" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["collection.yaml"]
+
+
+def test_every_command_checks_the_environment_before_anything_else(tmp_path):
+    answers = _commands(
+        tmp_path,
+        *LOOKING,
+        *("collect --from 2024-01-01 --to 2024-01-01", "fill", "up", "api", "demo", "selftest", "sandbox", "pause"),
+        CRYPTO_ASSETS_DOWNLOAD="3",
+    )
+    for code, said in answers:
+        assert code == 2
+        assert "CRYPTO_ASSETS_DOWNLOAD: unknown; did you mean CRYPTO_ASSETS_DOWNLOADS?" in " ".join(said.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_is_given_whatever_the_environment_says(tmp_path):
+    (code, _), (other, _) = _commands(tmp_path, "--help", "status --help", CRYPTO_ASSETS_DOWNLOAD="3")
+    assert (code, other) == (0, 0)
+
+
+def test_a_collection_that_is_named_by_option_must_be_a_file(tmp_path):
+    answers = _commands(tmp_path, f"--config {tmp_path}/none.yaml status", f"--config {tmp_path} status")
+    assert [code for code, _ in answers] == [2, 2]
+    assert f"{tmp_path}/none.yaml: no such file" in answers[0][1]
+    assert f"{tmp_path}: cannot be read: it is a directory" in answers[1][1]
+
+
+def test_a_reader_that_goes_early_ends_the_command_without_a_word(tmp_path):
+    done = subprocess.run(
+        f"{sys.executable} -m crypto_assets.cli --help | true", shell=True, capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+
+
+def test_the_secret_of_a_url_is_not_in_the_traceback_of_debug(tmp_path):
+    command = Command.at(tmp_path, "postgresql://someone:hunter2@127.0.0.1:1/none")
+    command.configure("series: []")
+    answer = command("--debug", "status")
+    assert answer.code == 1
+    assert "Traceback" in answer.err
+    assert "hunter2" not in answer.out + answer.err
+    assert not no_traceback(answer)
