@@ -10,7 +10,7 @@ import socketserver
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 _SSL, _GSS = 80877103, 80877104
@@ -76,10 +76,8 @@ def transaction_pooler(url: str, *, first_in: bool = False) -> Iterator[str]:
 
     class Client(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            try:
+            with suppress(ConnectionError):
                 self._serve(self.request)
-            except ConnectionError:
-                pass
 
         def _serve(self, client: socket.socket) -> None:
             while True:

@@ -9,7 +9,7 @@ import pytest
 
 from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.errors import ConfigError, PostgresUnavailable
-from crypto_assets.storage import sessions
+from crypto_assets.storage import migrations, sessions
 from crypto_assets.storage.migrations import migrate
 from crypto_assets.storage.sessions import lock_wait, of_connection, require_session
 from crypto_assets_tests.storage.pooler import transaction_pooler
@@ -51,13 +51,13 @@ def test_a_server_without_a_pooler_is_asked_once_in_a_process(postgres_url):
 
 
 def test_a_statement_that_another_connection_has_prepared_is_said_as_a_pooler(postgres_url):
-    with (
-        Ledger(postgres_url) as ledger,
-        pytest.raises(ConfigError, match="a pooler that does not keep sessions"),
-        ledger.transaction() as connection,
-    ):
-        connection.execute("PREPARE one AS SELECT 1")
-        connection.execute("PREPARE one AS SELECT 1")
+    def prepare_twice(ledger: Ledger) -> None:
+        with ledger.transaction() as connection:
+            connection.execute("PREPARE one AS SELECT 1")
+            connection.execute("PREPARE one AS SELECT 1")
+
+    with Ledger(postgres_url) as ledger, pytest.raises(ConfigError, match="a pooler that does not keep sessions"):
+        prepare_twice(ledger)
 
 
 def test_a_wait_for_a_lock_says_who_holds_it_and_ends(postgres_url, monkeypatch, capsys):
@@ -75,7 +75,8 @@ def test_a_wait_for_a_lock_says_who_holds_it_and_ends(postgres_url, monkeypatch,
         said = capsys.readouterr().err
         assert said.count("\n") == 1
         assert said.startswith(
-            f"waiting for the lock on BTC: held by crypto_assets, process 7 on there (session {pid}, from 127.0.0.1, idle since "
+            "waiting for the lock on BTC: held by crypto_assets, process 7 on there "
+            f"(session {pid}, from 127.0.0.1, idle since "
         )
         message = str(caught.value)
         assert "expected the lock on BTC to be free within 0.6 s" in message
@@ -113,9 +114,7 @@ def test_the_makers_of_tables_wait_for_each_other_with_words(postgres_url, monke
     monkeypatch.setattr(sessions, "SAY_AFTER_S", 0.05)
     monkeypatch.setattr(sessions, "say", lambda text: (said.append(text), heard.set()))
     with psycopg.connect(postgres_url, autocommit=True, application_name="crypto_assets, process 8 on there") as holder:
-        from crypto_assets.storage.migrations import _LOCK as lock
-
-        holder.execute("SELECT pg_advisory_lock(%s)", (lock,))
+        holder.execute("SELECT pg_advisory_lock(%s)", (migrations._LOCK,))
         maker = threading.Thread(target=migrate, args=(postgres_url,))
         maker.start()
         assert heard.wait(20)
