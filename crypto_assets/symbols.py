@@ -16,10 +16,18 @@ def path_symbol(symbol: str) -> str:
     return pair.replace("/", "-") + dash + expiry
 
 
-_SYMBOL = re.compile(r"([^\W_]+)[/-]([^\W_]+)(?::([^\W_]+))?(?:-([0-9]{6}))?")
-_MOST_LETTERS = 50  # of a symbol at Binance; with up to 4 bytes each they still fit into the name of a folder
-# Letters by their class, and not to be seen: Hangul's fillers.
-_UNSEEN = re.compile("[\u115f\u1160\u3164\uffa0]")
+_SYMBOL = re.compile(r"([^/:\-]+)[/-]([^/:\-]+)(?::([^/:\-]+))?(?:-([0-9]{6}))?")
+_MOST_LETTERS = 50
+"""Of a symbol at Binance. With up to 4 bytes each they still fit into the name of a folder."""
+
+# Letters and marks by their class that nobody sees: joiners, Hangul's fillers, variation selectors.
+_UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+
+
+def _is_word(text: str) -> bool:
+    """Return whether a text is of letters and decimal digits of any script, with the marks that belong to letters."""
+    classes = [unicodedata.category(letter) for letter in text]
+    return classes[0] not in ("Mn", "Mc") and all(one[0] == "L" or one in ("Nd", "Mn", "Mc") for one in classes)
 
 
 def symbol_text(text: str) -> str:
@@ -41,7 +49,8 @@ def unified_symbol(text: str, market_type: str) -> str:
     """
     written = symbol_text(text)
     match = _SYMBOL.fullmatch(written)
-    if not match or len(written) > _MOST_LETTERS or _UNSEEN.search(written):
+    words = [word for word in match.groups() if word] if match else []
+    if not match or len(written) > _MOST_LETTERS or _UNSEEN.search(written) or not all(map(_is_word, words)):
         raise ValueError(
             f"symbol {text[:80]!r}: expected the form BTC/USDT, BTC/USDT:USDT or BTC/USDT:USDT-240628, of letters and digits"
         )

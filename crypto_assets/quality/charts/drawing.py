@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from crypto_assets.quality.charts.palette import NEVER, Theme
@@ -28,10 +30,33 @@ AXIS = 40
 _DPI = 96.0
 
 
+_FAMILIES = (
+    "Noto Sans CJK SC",
+    "Noto Sans SC",
+    "WenQuanYi Zen Hei",
+    "PingFang SC",
+    "Microsoft YaHei",
+    "Arial Unicode MS",
+)
+"""Fonts with letters of symbols that matplotlib's own DejaVu does not have; those that are installed are used."""
+
+
+@cache
+def _use_fonts() -> None:
+    import matplotlib as mpl
+    from matplotlib.font_manager import fontManager
+
+    installed = {font.name for font in fontManager.ttflist}
+    mpl.rcParams["font.family"] = ["DejaVu Sans", *(name for name in _FAMILIES if name in installed)]
+    # A letter that no font has is drawn as a box; the page itself has the name in text.
+    warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+
+
 def new_figure(width: float, height: float, theme: Theme) -> Figure:
     """Return an empty figure of so many CSS pixels."""
     from matplotlib.figure import Figure
 
+    _use_fonts()
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor=theme.background)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
