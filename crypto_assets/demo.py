@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from crypto_assets.config import settings
-from crypto_assets.environment import require_writable
+from crypto_assets.environment import make_home
 from crypto_assets.errors import NothingCollected
 from crypto_assets.sandbox.server import SandboxProcess
 from crypto_assets.storage.embedded_postgres import is_made
@@ -44,9 +44,7 @@ def demo_environment(home: Path | None = None) -> Iterator[Path]:
     CRYPTO_ASSETS_POSTGRES_URL and CRYPTO_ASSETS_LAKE_URL are put aside: the demo never writes to a real store.
     """
     home = home or demo_home()
-    require_writable(home, "CRYPTO_ASSETS_HOME")
-    home.mkdir(parents=True, exist_ok=True)
-    (home / _MARK).write_text(_MARK_TEXT)
+    make_home(home)
     # Of this process: another demo beside `up --demo` has another exchange, which ends before this one.
     config = home / f"collection-{os.getpid()}.yaml"
     before = {name: os.environ.get(name) for name in _VARIABLES}

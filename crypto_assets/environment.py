@@ -216,9 +216,20 @@ def require_writable(place: Path, variable: str) -> None:
         )
 
 
+def make_home(home: Path) -> None:
+    """Make the folder for everything local where it is not there; raises ConfigError where it cannot be written."""
+    require_writable(home, f"{PREFIX}HOME")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"environment variable {PREFIX}HOME: expected a folder that can be made, found {home}: {error.strerror}"
+        ) from None
+
+
 def require_places(now: Settings) -> None:
-    """Raise ConfigError where the home or the lake, if it is a folder, cannot be written."""
-    require_writable(now.home, f"{PREFIX}HOME")
+    """Make the home where it is not there; raises ConfigError where it or the lake, if that is a folder, cannot be written."""
+    make_home(now.home)
     if not now.lake.startswith("s3://"):
         require_writable(Path(now.lake), f"{PREFIX}LAKE_URL" if now.lake_url else f"{PREFIX}HOME")
 

@@ -3,7 +3,6 @@
 import fcntl
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,11 +19,11 @@ from crypto_assets.config import environment, settings
 from crypto_assets.environment import require_places
 from crypto_assets.errors import ConfigError, CryptoAssetsError
 from crypto_assets.instance.child import listens
+from crypto_assets.ports import HOST, free_port, is_free, require_free
 from crypto_assets.runs import use_dagster_home
 from crypto_assets.storage import postgres_url
 from crypto_assets.storage.migrations import migrate
 
-HOST = "127.0.0.1"
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 15.0
 POLL_S = 0.1
@@ -142,16 +141,16 @@ def running(
     logs.mkdir(parents=True, exist_ok=True)
     url = f"http://{HOST}:{port}"
     with _only_one(home, url):
-        _require_free(port, "--port")
+        require_free(port, "--port")
         if api_port is None:
-            api_port = port + 1 if _is_free(port + 1) else _free_port()
+            api_port = port + 1 if is_free(port + 1) else free_port()
         else:
-            _require_free(api_port, "--api-port")
+            require_free(api_port, "--api-port")
         say("waiting for Postgres")
         database = postgres_url(settings())
         migrate(database)
         services = Services(url, f"http://{HOST}:{api_port}/v1", database, logs, stop, say)
-        code_port = _free_port()
+        code_port = free_port()
         workspace = home / "workspace.yaml"
         server = {"host": HOST, "port": code_port, "location_name": "crypto_assets"}
         workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
@@ -198,34 +197,6 @@ def _only_one(home: Path, url: str) -> Iterator[None]:
         lock.write(url)
         lock.flush()
         yield
-
-
-def _require_free(port: int, option: str) -> None:
-    try:
-        _bind(port)
-    except (OSError, OverflowError) as error:
-        text = error.strerror if isinstance(error, OSError) else str(error)
-        raise ConfigError(f"port {port}: {text}; choose another with {option}") from None
-
-
-def _is_free(port: int) -> bool:
-    try:
-        _bind(port)
-    except (OSError, OverflowError):
-        return False
-    return True
-
-
-def _bind(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((HOST, port))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def _answers(url: str) -> bool:

@@ -8,10 +8,9 @@ from crypto_assets.api.app import create_app
 from crypto_assets.config import load_collection, settings_at_start
 from crypto_assets.environment import keep_loopback_direct
 from crypto_assets.errors import ConfigError
+from crypto_assets.ports import HOST, require_free
 from crypto_assets.storage import postgres_url
 from crypto_assets.storage.migrations import migrate
-
-HOST = "127.0.0.1"
 
 
 def serve(port: int) -> None:
@@ -22,6 +21,7 @@ def serve(port: int) -> None:
         PostgresUnavailable: it does not answer.
     """
     keep_loopback_direct()
+    require_free(port, "--port")
     now = settings_at_start()
     load_collection(now.config)  # a mistake there is told now; later it is the answer to what needs it
     url = postgres_url(now, make=False)

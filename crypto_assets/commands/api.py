@@ -12,7 +12,9 @@ from crypto_assets.commands.console import out
 def api(port: int) -> None:
     """Run the HTTP API until Ctrl-C: what is there, what is missing, what is running, pause and resume."""
     from crypto_assets.api.server import serve
+    from crypto_assets.ports import require_free
 
+    require_free(port, "--port")
     out.print(f"API  http://127.0.0.1:{port}/v1")
     serve(port)
 

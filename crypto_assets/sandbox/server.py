@@ -18,6 +18,7 @@ import httpx
 import uvicorn
 from starlette.applications import Starlette
 
+from crypto_assets.errors import ConfigError
 from crypto_assets.sandbox.app import create_app
 from crypto_assets.sandbox.archive import Source
 from crypto_assets.sandbox.faults import Fault
@@ -178,7 +179,11 @@ def _server(app: Starlette) -> uvicorn.Server:
 
 def _bind(host: str, port: int) -> socket.socket:
     # Bound and listening before the server runs: the port is known, and clients that are early wait.
-    bound = socket.create_server((host, port), backlog=512)
+    try:
+        bound = socket.create_server((host, port), backlog=512)
+    except (OSError, OverflowError) as error:
+        text = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"{host} port {port}: {text}; choose others with --host and --port") from None
     bound.set_inheritable(False)
     return bound
 

@@ -21,12 +21,12 @@ def postgres_url(settings: Settings, *, make: bool = True) -> str:
     """
     if settings.postgres_url:
         return settings.postgres_url
-    from crypto_assets.environment import require_writable
+    from crypto_assets.environment import make_home
     from crypto_assets.storage.embedded_postgres import ensure_server, is_made
 
     if not make and not is_made(settings.home):
         raise _nothing(settings)
-    require_writable(settings.home, "CRYPTO_ASSETS_HOME")
+    make_home(settings.home)
     return ensure_server(settings.home, durable=settings.postgres_durable)
 
 
