@@ -228,7 +228,7 @@ def make_home(home: Path) -> None:
 
 
 def require_places(now: Settings) -> None:
-    """Make the home where it is not there; raises ConfigError where it or the lake, if that is a folder, cannot be written."""
+    """Make the home where it is not there; raises ConfigError where it, or a lake in a folder, cannot be written."""
     make_home(now.home)
     if not now.lake.startswith("s3://"):
         require_writable(Path(now.lake), f"{PREFIX}LAKE_URL" if now.lake_url else f"{PREFIX}HOME")

@@ -10,7 +10,7 @@ HOST = "127.0.0.1"
 
 
 def require_free(port: int, option: str) -> None:
-    """Raise ConfigError where nobody may listen on a port of 127.0.0.1: it is in use, privileged, or none; names the option."""
+    """Raise ConfigError, naming the option, where a port of 127.0.0.1 is in use, privileged, or no port."""
     try:
         _bind(port)
     except (OSError, OverflowError) as error:

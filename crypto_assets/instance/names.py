@@ -22,4 +22,4 @@ def identifier(key: AssetKey, suffix: str | None = None) -> str:
 
 def allow_every_letter() -> None:
     """Let Dagster name assets so from now on; keys of plain letters have the names that they always had."""
-    AssetKey.to_python_identifier = identifier  # type: ignore[method-assign]
+    AssetKey.to_python_identifier = identifier  # type: ignore[method-assign, assignment]
