@@ -42,9 +42,8 @@ def cli(context: click.Context, config: Path | None, demo: bool, debug: bool) ->
     """Collect crypto market data: complete, or it says exactly what is missing and why."""
     if {"-h", "--help"} & set(sys.argv[1:]):
         return
-    from crypto_assets.environment import keep_loopback_direct, require_file, settings, settings_at_start
-
     from crypto_assets.demo import demo_environment, is_demo_home, require_demo
+    from crypto_assets.environment import keep_loopback_direct, require_file, settings, settings_at_start
 
     if config is not None:
         require_file(config.expanduser().absolute())

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from crypto_assets import errors
-from crypto_assets.config import Collection
+from crypto_assets.config import Collection, settings
 from crypto_assets.ending import ending_in_time
 from crypto_assets.environment import require_places
 from crypto_assets.errors import CHECK_NETWORK, ConfigError

@@ -16,9 +16,9 @@ import crypto_assets
 from crypto_assets.config import parse_collection
 from crypto_assets.definitions import build
 from crypto_assets.instance.names import identifier
-from crypto_assets.runs import select
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.selection import select
 from crypto_assets.symbols import path_symbol, unified_symbol
 from crypto_assets_tests.workbench import Workbench, entry
 

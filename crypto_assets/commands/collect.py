@@ -93,7 +93,7 @@ def collect_all(
     from crypto_assets.errors import UnknownSymbol
 
     with err.status("asking the exchange"):
-        found = with_ledger(lambda ledger: preflight.check(collection, requests, ledger, today()))
+        found = with_ledger(lambda ledger: preflight.check(collection, requests, ledger, today()), make=True)
     if found.unknown and not found.requests and not found.unreachable:
         raise UnknownSymbol("\n".join(found.unknown.values()))
     for problem in found.unknown.values():

@@ -29,7 +29,7 @@ def postgres() -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
-    out.print(without_password(PostgresResource().resolved_url()), markup=False)
+    out.print(without_password(PostgresResource().resolved_url(make=False)), markup=False)
     if settings().postgres_url:
         out.print("CRYPTO_ASSETS_POSTGRES_URL names it; the password, if it has one, stands there")
         return
@@ -61,7 +61,7 @@ def _ask(query: str) -> tuple[list[str], Iterator[Sequence[Any]]]:
     from crypto_assets.errors import ConfigError
     from crypto_assets.resources import PostgresResource
 
-    url = PostgresResource().resolved_url()
+    url = PostgresResource().resolved_url(make=False)
     try:
         with psycopg.connect(url, options="-c default_transaction_read_only=on -c timezone=UTC") as connection:
             cursor = connection.execute(query)

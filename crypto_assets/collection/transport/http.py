@@ -22,7 +22,7 @@ import tenacity
 from crypto_assets.collection.transport.body import Body, BrokenRange, Pace, TooSlow
 from crypto_assets.collection.transport.concurrency import Slots
 from crypto_assets.collection.transport.network import Network
-from crypto_assets.collection.transport.proxies import WANTS_PASSWORD, Routes, proxy_place, way_to
+from crypto_assets.collection.transport.proxies import WANTS_PASSWORD, Routes, proxy_of, way_to
 from crypto_assets.collection.transport.retry import Retry, WaitUntil, asked_wait_s, backoff_s, decide
 from crypto_assets.collection.transport.unreachable import failure_text
 from crypto_assets.errors import (
@@ -319,7 +319,7 @@ class Client:
         )
 
     def _unreachable_error(self, asked: _Asked, error: Exception, *, answered: bool) -> HostUnreachable:
-        failure = failure_text(asked.host, error, proxy_place(asked.url), self._timeout_s)
+        failure = failure_text(asked.host, error, proxy_of(asked.url), self._timeout_s)
         found = HostUnreachable(f"{failure}; {CHECK_NETWORK}", host=asked.host, failure=failure)
         if asked.permit is not None and self._guard is not None:
             if answered:

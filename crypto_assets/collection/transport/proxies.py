@@ -81,16 +81,16 @@ def shown_proxy(url: str) -> str:
     return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
 
 
-def proxy_place(url: str) -> str | None:
-    """Return `host:port` of the proxy through which a URL is asked, without its password; None where it is asked straight."""
+def proxy_of(url: str) -> str | None:
+    """Return the proxy through which a URL is asked, without its password; None where it is asked straight."""
     proxy = proxy_for(url)
-    return shown_proxy(proxy).partition("://")[2] if proxy else None
+    return shown_proxy(proxy) if proxy else None
 
 
 def way_to(url: str) -> str:
     """Return how a URL is asked, where that is not straight: ` through the proxy http://proxy:8080`."""
-    proxy = proxy_for(url)
-    return f" through the proxy {shown_proxy(proxy)}" if proxy else ""
+    proxy = proxy_of(url)
+    return f" through the proxy {proxy}" if proxy else ""
 
 
 WANTS_PASSWORD = "the proxy wants user and password: write them into its URL, before an @"  # noqa: S105

@@ -23,15 +23,16 @@ def failure_text(host: str, error: BaseException, proxy: str | None = None, time
     Args:
         host: as in the URL, with its port if any.
         error: what httpx raised; its causes are looked through.
-        proxy: `host:port` of the proxy that was asked instead, if any: then a connection that fails is the proxy's.
+        proxy: the proxy that was asked instead, if any, without its password: then a connection that fails is the proxy's.
         timeout_s: how long the head of an answer was waited for.
     """
     causes = list(_causes(error))
-    asked = f"proxy {proxy}" if proxy else host
+    place = proxy.rpartition("://")[2] if proxy else "(unknown)"
+    asked = f"proxy {place}" if proxy else host
     behind = f"; it is the way to {host}" if proxy else ""
     through = f" through the proxy {proxy}" if proxy else ""
     if isinstance(error, httpx.ProxyError):
-        return f"proxy {proxy or '(unknown)'} does not let us reach {host}: {_short(error)}"
+        return f"proxy {place} does not let us reach {host}: {_short(error)}"
     tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
     if isinstance(tls, ssl.SSLCertVerificationError):
         return (
