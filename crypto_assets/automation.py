@@ -21,6 +21,7 @@ import dagster as dg
 from crypto_assets.assets import COMPARE_TAG, WarehouseAsset, entry_name, warehouse_assets
 from crypto_assets.collection.archive.catalog import Catalog
 from crypto_assets.collection.archive.reading import Watch
+from crypto_assets.collection.archive.review import review
 from crypto_assets.collection.archive.watch import LISTINGS, PRIORITIES, Tick, tick
 from crypto_assets.collection.records.gaps import gaps, group_days
 from crypto_assets.collection.transport.guard import Guard
@@ -36,6 +37,9 @@ LATE_DAYS = 3
 
 DAILY_CRON = "30 8 * * *"  # Binance's daily files are mostly there by 08:30 UTC
 GAPS_CRON = "0 13 * * *"
+REVIEW_S = 30.0
+"""Seconds in which days of no data are looked at again before gaps are filled; Dagster gives a schedule 60."""
+
 TODAY_CRON = "*/15 * * * *"
 RECONCILE_CRON = "0 5 * * 1"  # monthly files come between the first Monday and the middle of the month
 
@@ -262,6 +266,7 @@ def _fill(part: _Part) -> dg.ScheduleDefinition:
     ) -> list[dg.RunRequest] | dg.SkipReason:
         today = context.scheduled_execution_time.astimezone(UTC).date()
         with postgres.ledger() as ledger:
+            review(part.collection, ledger, [(part.entry, part.pairs)], budget_s=REVIEW_S, egress=settings().egress)
             open_ = [gap for gap in gaps(part.collection, ledger, today, [part.entry]) if gap.is_open]
             groups = group_days(open_)
         found = list(_gap_requests(part, groups, f"{name} {today}"))

@@ -17,6 +17,7 @@
         ├── MalformedFile            an archive object whose bytes are not what its name promises
         │   ├── BadContainer         not a zip, cut, empty, several members, another name, too large
         │   └── BadContent           columns, text or times that the dataset cannot have
+        │       └── NoRows           nothing, or a header alone
         ├── InvalidRows              parsed, but rows break the schema, the key, the order or the day
         └── StoredDataError          a file in the lake is missing or is not what the ledger says
 
@@ -118,6 +119,10 @@ class BadContent(MalformedFile):
     """Columns, text or times that the dataset cannot have."""
 
 
+class NoRows(BadContent):
+    """A file without any row: right where nothing should be in it, which the file alone does not say."""
+
+
 class InvalidRows(PermanentError):
     """The file parses, but its rows break the schema, the key, the order or the bounds of the day."""
 
@@ -126,5 +131,7 @@ class StoredDataError(PermanentError):
     """A file in the lake is missing or is not what the ledger says was stored."""
 
 
-REFUSALS = tuple(kind.__name__ for kind in (ChecksumMismatch, MalformedFile, BadContainer, BadContent, InvalidRows))
+REFUSALS = tuple(
+    kind.__name__ for kind in (ChecksumMismatch, MalformedFile, BadContainer, BadContent, NoRows, InvalidRows)
+)
 """The errors of a file that is there and cannot be used, as the evidence of an outcome names them."""

@@ -89,12 +89,14 @@ class Series:
 class Partition:
     """One symbol over one UTC day, half-open: [start, end).
 
-    `until` is set for a day that is not over: its rows are those before that instant.
+    Rows are expected in [first, last), which is the whole day unless `since` or `until` cut it: `since` on a symbol's first
+    day (it begins to trade at 04:00), `until` on its last one (a contract expires at 08:00) and on a day that is not over.
     """
 
     symbol: str
     day: date
     until: datetime | None = field(default=None, compare=False)
+    since: datetime | None = field(default=None, compare=False)
 
     @property
     def start(self) -> datetime:
@@ -103,6 +105,16 @@ class Partition:
     @property
     def end(self) -> datetime:
         return self.start + DAY
+
+    @property
+    def first(self) -> datetime:
+        """The instant from which rows are expected."""
+        return max(self.since, self.start) if self.since else self.start
+
+    @property
+    def last(self) -> datetime:
+        """The instant before which rows are expected."""
+        return min(self.until, self.end) if self.until else self.end
 
     def __str__(self) -> str:
         return f"{self.symbol} {self.day}"

@@ -1,6 +1,7 @@
 """The day is all there.
 
-A day that is not over is judged up to the instant that its rows are to reach (`Partition.until`).
+Rows are expected from `Partition.first` to `Partition.last`: a symbol's first day begins where the symbol does, its last
+one ends with it, and a day that is not over is judged as far as its rows are to reach.
 
 Bars: one for each step of the timeframe. Funding: no event further from the next than the interval that one of them
 names. Trades have no expected count. Inside the day their ids tell: Binance numbers spot trades without a gap, so ids
@@ -51,25 +52,27 @@ def complete(frame: pd.DataFrame, partition: Partition, series: Series) -> Findi
             return at_once(_Trades(partition, series), frame)
 
 
-def _length_us(partition: Partition) -> int:
-    end = min(partition.until or partition.end, partition.end)
-    return (end - partition.start) // timedelta(microseconds=1)
+def _bounds_us(partition: Partition) -> tuple[int, int]:
+    """Return from where to where rows are expected, in microseconds of the day."""
+    microsecond = timedelta(microseconds=1)
+    return (partition.first - partition.start) // microsecond, (partition.last - partition.start) // microsecond
 
 
 def _funding(frame: pd.DataFrame, partition: Partition) -> Finding:
     """The first event is at midnight, and no two are further apart than an interval that one of them names.
 
-    Exchanges switch a symbol from 8 to 4 or 1 hours in the middle of a day, so a fixed count would be wrong. Whether the
-    first event of another interval names the one that ends with it or the one that begins is not documented: a hole as
-    long as the longer of the two, just there, is taken for the switch.
+    On a symbol's first day it is where the symbol begins. Exchanges switch a symbol from 8 to 4 or 1 hours in the middle of
+    a day, so a fixed count would be wrong. Whether the first event of another interval names the one that ends with it or
+    the one that begins is not documented: a hole as long as the longer of the two, just there, is taken for the switch.
     """
+    first_us, last_us = _bounds_us(partition)
     hours = (epoch_us(frame["funding_time"]) - start_us(partition)) // _HOUR_US
     intervals = frame["funding_interval_hours"].to_numpy()
-    steps = np.diff(hours, append=_length_us(partition) // _HOUR_US)
+    steps = np.diff(hours, append=last_us // _HOUR_US)
     allowed = np.maximum(intervals, np.append(intervals[1:], intervals[-1:]))
     absent = [f"after {hour:02d}:00" for hour in hours[steps > allowed]]
-    if hours[0] > 0:
-        absent.insert(0, "at 00:00")
+    if hours[0] > first_us // _HOUR_US:
+        absent.insert(0, f"at {first_us // _HOUR_US:02d}:00")
     evidence = {"events": len(frame), "hours": " ".join(f"{hour:02d}" for hour in hours)}
     return Finding(not absent, evidence | ({"missing": ", ".join(absent)} if absent else {}))
 
@@ -79,11 +82,15 @@ def _bars(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
     if timeframe == "1mo" or bar_length(timeframe) > DAY:
         return Finding(len(frame) == 1, {"expected": 1, "found": len(frame)})
     step = bar_length(timeframe)
-    expected = _length_us(partition) // (step // timedelta(microseconds=1))
+    step_us = step // timedelta(microseconds=1)
+    first_us, last_us = _bounds_us(partition)
+    # A bar that `last` cuts is not expected: it is open, or its contract expired in it.
+    begin, end = first_us // step_us, last_us // step_us
+    expected = max(0, end - begin)
     # Rows are not only counted: a double or a row of the next day must not stand in for a bar that is missing. A bar beside
     # the grid counts for the step that it opens in.
-    since = epoch_us(frame["open_time"]) - start_us(partition)
-    absent = np.flatnonzero(uncovered(since, step // timedelta(microseconds=1), expected))
+    absent = np.flatnonzero(uncovered(epoch_us(frame["open_time"]) - start_us(partition), step_us, end))
+    absent = absent[absent >= begin]
     if len(absent) == 0:
         return Finding(True, {"expected": expected, "found": len(frame)})
     return Finding(
@@ -115,7 +122,7 @@ class _Trades:
         (self._id_column,) = datasets.get(series.table).key
         self._spot = series.market_type == "spot"
         self._start = start_us(partition)
-        self._length = _length_us(partition)
+        self._bounds = _bounds_us(partition)
         self._earliest = self._latest = self._last = 0
         self._longest = 0
         self._rows = 0
@@ -147,8 +154,8 @@ class _Trades:
     def finding(self) -> Finding:
         if self._rows == 0:
             return NO_ROWS
-        before = self._earliest - self._start
-        after = self._start + self._length - self._latest
+        before = self._earliest - self._start - self._bounds[0]
+        after = self._start + self._bounds[1] - self._latest
         allowed = max(_HOUR_US, _EDGE_FACTOR * self._longest)
         evidence: dict[str, object] = {
             "silent_before_s": round(before / 1e6, 3),

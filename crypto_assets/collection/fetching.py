@@ -13,9 +13,12 @@ import pyarrow as pa
 
 from crypto_assets import datasets, exchanges
 from crypto_assets.collection.archive.download import download
-from crypto_assets.collection.archive.locate import Located, locate
+from crypto_assets.collection.archive.empty_days import why_empty
+from crypto_assets.collection.archive.finder import Finder
+from crypto_assets.collection.archive.lifetime import LIFE, keep_what_was_said
+from crypto_assets.collection.archive.locate import Located, nothing_due
 from crypto_assets.collection.days import Day, RestDay, Target, quarantine, refused
-from crypto_assets.collection.rest.days import RestDays, again, not_over
+from crypto_assets.collection.rest.days import RestDays, again, not_over, partition_of
 from crypto_assets.collection.rest.feed import RestFeed
 from crypto_assets.collection.transport.http import Client
 from crypto_assets.config import Collection
@@ -24,11 +27,13 @@ from crypto_assets.errors import (
     CryptoAssetsError,
     InvalidRows,
     MalformedFile,
+    NoRows,
     Stopped,
     StoredDataError,
 )
 from crypto_assets.model import ArchiveObject, Dataset, Outcome, Partition, Series, SourceFile, State
 from crypto_assets.rows.arrange import Arranged, arranged, row_text
+from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES, due
 
 if TYPE_CHECKING:
     from crypto_assets.collection.records.ledger import Ledger, PartitionRecord
@@ -49,7 +54,10 @@ class Fetcher:
         self._lake = lake
         self._ledger = ledger
         self._now = now
-        self._rest = RestDays(RestFeed(client, collection), lake)
+        feed = RestFeed(client, collection)
+        self._finder = Finder(client, collection, ledger, feed, now)
+        self._edges = self._finder.edges
+        self._rest = RestDays(feed, lake, self._finder.told, self._finder.anchor, now)
 
     def locate(self, target: Target) -> tuple[Located, Known]:
         """Return the objects that hold the days of a target, and what the ledger knows of these days."""
@@ -59,12 +67,14 @@ class Fetcher:
         now = self._now()
         # No archive has today: its listing is not asked for it.
         today = now.astimezone(UTC).date() if self._rest.serves(target) else None
-        located = self._in_archive(target, [day for day in target.days if day != today], now)
+        located = self._finder.find(target, [day for day in target.days if day != today])
         absent, asked = [], []
         if today in target.days:
             located = Located(located.holders, [*located.absent, not_over(target, today)])
         for outcome in located.absent:
             day = outcome.partition.day
+            if record := known.get(day):
+                outcome = keep_what_was_said(outcome, record.evidence, record.reason, record.state)
             if self._rest.may_have(target, outcome, known.get(day), now):
                 asked.append((self._rest.holder(target, outcome), (day,)))
             else:
@@ -84,21 +94,6 @@ class Fetcher:
             )
         }
 
-    def _in_archive(self, target: Target, days: Sequence[date], now: datetime) -> Located:
-        if not days:
-            return Located([], [])
-        exchange = exchanges.get(target.series.exchange)
-        urls = self._collection.urls(exchange.name)
-        listing_url, archive_url = urls.listing_url or exchange.listing_url, urls.archive_url or exchange.archive_url
-        try:
-            located = locate(self._client, exchange, listing_url, target.series, target.symbol, days, now, archive_url)
-        except Stopped:
-            raise
-        except CryptoAssetsError as error:
-            return Located([], [refused(target, day, error) for day in days])
-        self._ledger.record_objects(exchange.name, [obj for obj, _ in located.holders])
-        return located
-
     def fetch(self, target: Target, obj: ArchiveObject, days: Sequence[date], known: Known) -> list[Day]:
         """Return the days that one object gives: from the lake where it has them from this very object, else downloaded.
 
@@ -109,10 +104,11 @@ class Fetcher:
             return [self._rest.fetch(target, obj.archive, known.get(day)) for day in days if obj.archive]
         if not target.collect:
             return [self._from_lake(target, day, known.get(day), None) for day in days]
-        current = [self._from_lake(target, day, known.get(day), obj) for day in days]
-        if all(day.outcome is None or day.outcome.state is State.NO_DATA for day in current):
-            return current
         exchange = exchanges.get(target.series.exchange)
+        period = exchange.period(obj.key)
+        current = [self._from_lake(target, day, known.get(day), obj) for day in days]
+        if all(self._is_current(day, period) for day in current):
+            return [self._with_edges(day, period) for day in current]
         archive_url = self._collection.urls(exchange.name).archive_url or exchange.archive_url
         content = b""
         came: ArchiveObject | SourceFile = obj
@@ -120,28 +116,61 @@ class Fetcher:
             content, source = download(self._client, archive_url, exchange, obj)
             came = source
             rows = exchange.parse(target.series, obj.key, content)
-            parts = split_days(target.series, rows, obj.key, exchange.period(obj.key), days)
+            parts = split_days(target.series, rows, obj.key, period, days)
         except (ChecksumMismatch, MalformedFile, InvalidRows) as error:
             refused_bytes = content or getattr(error, "content", b"")
             path = quarantine(self._lake, obj.key, refused_bytes, error, target, days, came)
-            return [self._instead(target, refused(target, d, error, path), known.get(d)) for d in days]
+            anchor = self._finder.anchor(target.series, target.symbol)
+            found = []
+            for day in days:
+                outcome = refused(target, day, error, path)
+                rule = due(target.series.timeframe or "", day, anchor)
+                if isinstance(error, NoRows) and rule.opens is False:
+                    outcome = nothing_due(target.series, target.symbol, day, rule)
+                elif isinstance(error, NoRows) and target.series.timeframe in LONG_TIMEFRAMES:
+                    outcome = replace(outcome, reason=f"{outcome.reason}; {rule.because}")
+                found.append(self._instead(target, outcome, known.get(day)))
+            return found
         except Stopped:
             raise
         except CryptoAssetsError as error:
             return [Day(target, Partition(target.symbol, d), outcome=refused(target, d, error)) for d in days]
+        span = self._edges.of(target.series, target.symbol, period, rows)
         took = (time.perf_counter() - started) / len(days)
-        return [
-            Day(
-                target,
-                Partition(target.symbol, d),
-                part.rows,
-                source,
-                content,
-                fetch_s=took,
-                arrangement=part.arrangement,
-            )
-            for d, part in zip(days, parts, strict=True)
-        ]
+        found = []
+        for day, part in zip(days, parts, strict=True):
+            partition, evidence = span.cut(Partition(target.symbol, day))
+            if part.rows.num_rows:
+                found.append(
+                    Day(
+                        target,
+                        partition,
+                        part.rows,
+                        source,
+                        content,
+                        fetch_s=took,
+                        evidence=evidence,
+                        arrangement=part.arrangement,
+                    )
+                )
+            else:
+                anchor = self._finder.anchor(target.series, target.symbol)
+                outcome = why_empty(target.series, partition, source, rows, span, anchor)
+                found.append(self._instead(target, outcome, known.get(day)))
+        return found
+
+    def _is_current(self, day: Day, period: tuple[date, date]) -> bool:
+        """Whether a day is stored from the very object, and the object need not be read again for what is beside the day."""
+        if day.outcome is not None:
+            return day.outcome.state is State.NO_DATA and LIFE not in day.outcome.evidence
+        return period[0] == period[1] or self._edges.fills(day.series, day.partition, day.parsed)
+
+    def _with_edges(self, day: Day, period: tuple[date, date]) -> Day:
+        """Return a stored day with where its symbol begins and ends in it, as it is known now."""
+        if day.outcome is None and period[0] == period[1]:
+            span = self._edges.of(day.series, day.partition.symbol, period, day.parsed)
+            day.partition, day.evidence = span.cut(Partition(day.partition.symbol, day.partition.day))
+        return day
 
     def instead(self, target: Target, outcome: Outcome) -> Day:
         """Return a day whose file was refused from REST, where that may be asked; else with its outcome."""
@@ -174,7 +203,10 @@ class Fetcher:
         if record is None or (obj and (record.source_key, record.source_etag) != (obj.key, obj.etag)):
             return missing
         if record.state is State.NO_DATA:
-            known = Outcome(target.series, partition, State.NO_DATA, record.reason, unchanged=True)
+            source = record.source_file
+            known = Outcome(
+                target.series, partition, State.NO_DATA, record.reason, record.evidence, source, unchanged=True
+            )
             return Day(target, partition, outcome=known)
         if record.content_sha256 is None:
             return missing
@@ -186,7 +218,7 @@ class Fetcher:
             return missing
         if source.source == "rest":
             return again(target, rows, source, stored, record)
-        return Day(target, partition, rows, source, known=stored)
+        return Day(target, partition_of(record), rows, source, known=stored, evidence=record.evidence)
 
 
 def split_days(

@@ -31,6 +31,7 @@ from crypto_assets.collection.pool import DaemonPool
 from crypto_assets.collection.records import control
 from crypto_assets.collection.records.control import Control, Controls
 from crypto_assets.collection.records.progress import HEARTBEAT_S, ProgressWriter, RunState
+from crypto_assets.collection.storing.revising import Revised
 from crypto_assets.collection.storing.storer import OnBatch, Storer
 from crypto_assets.collection.transport.guard import EGRESS, Guard
 from crypto_assets.collection.transport.http import Client
@@ -41,7 +42,6 @@ from crypto_assets.model import COMPLETE_STATES, Outcome, Partition, Series, Sta
 
 if TYPE_CHECKING:
     from crypto_assets.collection.records.ledger import Ledger
-    from crypto_assets.collection.storing.revising import Revised
     from crypto_assets.storage.lake import Lake
     from crypto_assets.storage.warehouse import Warehouse
 
@@ -278,6 +278,8 @@ class _Run:
         try:
             while await self._store_next():
                 pass
+            if not self._stopping.is_set():
+                await self._in_thread(self._second_look)
         except BaseException:
             self._fetching.cancel()
             raise
@@ -299,6 +301,10 @@ class _Run:
             size_bytes=tally.stored_bytes,
             last_partition=f"{batch[-1].series} {batch[-1].partition}",
         )
+
+    def _second_look(self) -> None:
+        settled = self._storer.second_look(self._targets)
+        self._tally.revise({(one.series, one.partition): Revised(one.state, one.reason, {}) for one in settled})
 
     async def _beat(self) -> None:
         while True:

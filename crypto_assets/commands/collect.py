@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import click
 
+from crypto_assets.commands.again import look_again
 from crypto_assets.commands.console import err, escape, out
 from crypto_assets.commands.options import DAY, filters, gaps_by_entry, load_configured, today, with_ledger
 from crypto_assets.commands.outcome import Asked, report
@@ -50,6 +51,7 @@ def fill(first: date | None, last: date | None, verbose: bool, as_json: bool, **
 
     collection = load_configured()
     misspelt = _without_misspelt(collection, filters)
+    look_again(collection, filters, older_than=timedelta(0), timeout_s=15.0)
     requests = []
     for entry, found in gaps_by_entry(collection, first, last, filters, make=True):
         missing = [(gap.series, gap.symbol, gap.day) for gap in found if gap.is_open]

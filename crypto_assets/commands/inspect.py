@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from crypto_assets.collection.problems import Problem, spans
 from crypto_assets.commands import acknowledge
+from crypto_assets.commands.again import look_again
 from crypto_assets.commands.console import out
 from crypto_assets.commands.options import DAY, filters, gaps_by_entry, load_configured, today, with_ledger
 from crypto_assets.model import State, days_between
@@ -48,6 +49,7 @@ def gaps(
     from crypto_assets.quality.explaining import explain
 
     collection = load_configured()
+    look_again(collection, filters, older_than=timedelta(days=1), timeout_s=5.0)
     found = [gap for _, of_entry in gaps_by_entry(collection, first, last, filters) for gap in of_entry]
     explained = with_ledger(lambda ledger: explain(ledger, found)) if found else []
     open_ = [one for one in explained if one.gap.is_open]

@@ -37,6 +37,9 @@ class Exchange(Protocol):
     def exchange_symbol(self, symbol: str) -> str:
         """Return the exchange's own text for a unified symbol: `BTC/USDT:USDT` → `BTCUSDT`."""
 
+    def expires_at(self, symbol: str) -> datetime | None:
+        """Return when a contract ends by its own name, or None for one that does not say it."""
+
     def prefixes(self, series: Series, symbol: str) -> list[str]:
         """Return the listing prefixes that hold the objects of one symbol, the preferred one first."""
 

@@ -38,6 +38,13 @@ _KLINES_PAGE = {"spot": 1000, "linear": 1500}
 _TRADES_PAGE = {"spot": 1000, "linear": 500}
 _FUNDING_BEFORE = timedelta(days=1)
 
+# rest-api.md "ENUM definitions", symbol status: TRADING, END_OF_DAY, HALT, BREAK; futures "contractStatus": PENDING_TRADING,
+# TRADING, PRE_DELIVERING, DELIVERING, DELIVERED, PRE_SETTLE, SETTLING, CLOSE. A halt is over some time; delisted symbols
+# stay in BREAK (spot), or are left out (futures).
+_ENDED = frozenset({"BREAK", "DELIVERED", "SETTLING", "CLOSE"})
+
+_DEFAULT_INTERVAL = "1m"
+
 
 @dataclass(frozen=True, slots=True)
 class BinanceRest:
@@ -133,6 +140,49 @@ class BinanceRest:
         # The ninth column counts the trades.
         hours = [int(row[0]) for row in _rows(answer) if int(row[8])]
         return datetime.fromtimestamp(min(hours) / 1000, UTC) if hours else None
+
+    def status(self, symbol: str) -> Call:
+        # Futures answer with all contracts, whatever is asked; of spot that would be megabytes.
+        spot = self._market == "spot"
+        params: dict[str, str | int] = {"symbol": self.exchange_symbol(symbol)} if spot else {}
+        return self._call("exchangeInfo", params, 20 if spot else 1)
+
+    def status_of(self, symbol: str, answer: Any) -> str | None:
+        name = self.exchange_symbol(symbol)
+        try:
+            found = [one for one in answer["symbols"] if one["symbol"] == name]
+            return str(found[0].get("status") or found[0]["contractStatus"]) if found else None
+        except (KeyError, TypeError, AttributeError):
+            raise BadContent(f"{self._market} exchangeInfo: expected symbols, found {str(answer)[:200]}") from None
+
+    def has_ended(self, status: str | None) -> bool:
+        return status is None or status in _ENDED
+
+    def first_row(self, symbol: str) -> Call:
+        return self._one_row(symbol, {"startTime": 0})
+
+    def latest_row(self, symbol: str) -> Call:
+        return self._one_row(symbol, {})
+
+    def any_row(self, symbol: str, start: datetime, end: datetime) -> Call:
+        return self._one_row(symbol, {"startTime": _ms(start), "endTime": _ms(end) - 1}, "1d")
+
+    def _one_row(self, symbol: str, window: Mapping[str, str | int], interval: str = "") -> Call:
+        """Return the call for the first row of a window, or the last one of all; trades have no time, their bars do."""
+        path, params = self._source(symbol)
+        if path not in ("klines", "fundingRate"):
+            path, params = "klines", {"symbol": self.exchange_symbol(symbol), "interval": _DEFAULT_INTERVAL}
+        if path == "klines" and interval:
+            params = params | {"interval": interval}
+        weight = 1 if path == "fundingRate" else _klines_weight(self._market, 1)
+        return self._call(path, {**params, **window, "limit": 1}, weight)
+
+    def row_time(self, answer: Any) -> datetime | None:
+        rows = _rows(answer, ("fundingTime",) if self.series.table == "funding_rates" else ())
+        if not rows:
+            return None
+        time = rows[0]["fundingTime"] if self.series.table == "funding_rates" else rows[0][0]
+        return datetime.fromtimestamp(int(time) / 1000, UTC)
 
     def rows(self, key: str, answer: Any) -> pa.Table:
         spot = self._market == "spot"

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from crypto_assets.datasets.types import INSTANT
-from crypto_assets.errors import BadContainer, BadContent
+from crypto_assets.errors import BadContainer, BadContent, NoRows
 
 MAX_UNPACKED_BYTES = 8 << 30
 """Larger than the largest day ever published (book tickers, some GB); a zip that claims more is a bomb."""
@@ -121,7 +121,7 @@ def read_csv(
         start = text.find(b"\n") + 1 or len(text)
         columns = _named(key, text, columns, headers, optional or {})
     if start == len(text):
-        raise BadContent(f"{key}: expected rows, found none")
+        raise NoRows(f"{key}: expected rows, found none")
     _refuse_characters(key, text, words, start)
     _refuse_long_numbers(key, text, start)
     try:

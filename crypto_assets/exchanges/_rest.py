@@ -90,6 +90,27 @@ class Rest(Protocol):
     def busy_from(self, answer: Any) -> datetime | None:
         """Return the beginning of the first hour with trades of such an answer, or None where it has none."""
 
+    def status(self, symbol: str) -> Call:
+        """Return the call that tells whether a symbol trades; calls for several symbols may be equal."""
+
+    def status_of(self, symbol: str, answer: Any) -> str | None:
+        """Return the exchange's own word for the state of a symbol, or None where it lists no such symbol."""
+
+    def has_ended(self, status: str | None) -> bool:
+        """Return whether a symbol in such a state does not trade and will not go on by itself."""
+
+    def first_row(self, symbol: str) -> Call:
+        """Return the call that asks for the earliest row of a symbol, or for the bar that holds it."""
+
+    def latest_row(self, symbol: str) -> Call:
+        """Return the call that asks for the latest row of a symbol, or for the bar that holds it."""
+
+    def any_row(self, symbol: str, start: datetime, end: datetime) -> Call:
+        """Return the call that tells whether there is a row in [start, end)."""
+
+    def row_time(self, answer: Any) -> datetime | None:
+        """Return the time of the row in an answer to one of these three, or None where it has none."""
+
     def rows(self, key: str, answer: Any) -> pa.Table:
         """Return the rows of an answer in the columns of the dataset, in its order.
 

@@ -140,6 +140,14 @@ class Binance:
         _, dash, expiry = settle.partition("-")
         return pair.replace("/", "") + ("_" + expiry if dash else "")
 
+    def expires_at(self, symbol: str) -> datetime | None:
+        # Delivery is at 08:00 UTC of the day in the name (fapi exchangeInfo, deliveryDate).
+        _, dash, expiry = symbol.partition(":")[2].partition("-")
+        try:
+            return datetime.strptime(expiry, "%y%m%d").replace(hour=8, tzinfo=UTC) if dash else None
+        except ValueError:  # 241399 is no day
+            return None
+
     def prefixes(self, series: Series, symbol: str) -> list[str]:
         # Daily before monthly: monthly klines are known to differ from daily ones and from the API
         # (binance-public-data #475) and to lack days (#140, #253).

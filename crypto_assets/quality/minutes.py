@@ -33,6 +33,7 @@ class StoredDay:
     first_id: int | None = None
     last_id: int | None = None
     missing_ids: int | None = None
+    first_time: datetime | None = None
 
     @property
     def is_bars(self) -> bool:
@@ -47,7 +48,9 @@ class StoredDay:
     def traded(self) -> int:
         """The minutes that are known to have traded: of bars longer than a minute, those of a bar that traded."""
         seen = (self.last_time - start_of(self.day)) // MINUTE + (resolution(self.dataset) or 1)
-        return mask(0, min(seen, MINUTES)) & ~self.untraded
+        # On its first day a symbol did not trade before its first row, and nothing says that these minutes were silent.
+        first = (self.first_time - start_of(self.day)) // MINUTE if self.first_time else 0
+        return mask(max(0, first), min(seen, MINUTES)) & ~self.untraded
 
 
 @cache

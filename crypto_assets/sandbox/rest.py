@@ -119,13 +119,26 @@ def _time(source: SyntheticArchive) -> Callable[[Request], JSONResponse]:
 def _exchange_info(source: SyntheticArchive, market: str) -> Callable[[Request], JSONResponse]:
     def exchange_info(request: Request) -> JSONResponse:
         wanted = request.query_params.get("symbol")
+        now_us = _now_us(source)
+        ended = {
+            item.symbol: now_us >= microseconds(last_day) + DAY
+            for (where, _), (item, _, last_day) in source.listed.items()
+            if where == market
+        }
         listed = [item for (where, _), (item, _, _) in source.listed.items() if where == market]
         found = [item for item in listed if wanted in (None, item.symbol)]
         if wanted and not found:
             return _error(_Refused(-1121, "Invalid symbol."))
+        if market == "linear":  # contracts that have ended are left out
+            found = [item for item in found if not ended[item.symbol]]
         rules = {"baseAssetPrecision": 8, "quotePrecision": 8, "quoteAsset": "USDT"}
         symbols = [
-            {"symbol": item.symbol, "status": "TRADING", "baseAsset": item.symbol.removesuffix("USDT"), **rules}
+            {
+                "symbol": item.symbol,
+                "status": "BREAK" if ended[item.symbol] else "TRADING",
+                "baseAsset": item.symbol.removesuffix("USDT"),
+                **rules,
+            }
             for item in found
         ]
         limit = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1}

@@ -1,20 +1,20 @@
-"""What a listing alone does not tell: files that it does not show, and symbols that no longer trade.
+"""What the listing of one symbol does not tell: files that it does not show, and how far the other symbols go.
 
 A listing may be stale while the files are there: that of Binance's aggTrades is said to have stood still since 2025-02-18
 (facts differ; another reading of it was current), so a day that should be there is asked for by its name before it is
-called missing. A symbol whose files end long before those of the others was delisted; the days after are no gaps.
+called missing. Whether a symbol whose files have ended was delisted is for `lifetime.py` to say.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from crypto_assets.collection.archive.listing import list_objects, list_prefixes
 from crypto_assets.errors import CryptoAssetsError, NotPublished, Stopped
@@ -22,7 +22,7 @@ from crypto_assets.limits import Endpoint
 from crypto_assets.model import ArchiveObject, Series
 
 if TYPE_CHECKING:
-    from crypto_assets.collection.transport.http import Client
+    from crypto_assets.collection.transport.http import Client, View
     from crypto_assets.exchanges import Exchange
 
 PROBES = 12
@@ -128,7 +128,7 @@ def probe_all(
     return found, ""
 
 
-# ---- symbols that no longer trade -------------------------------------------------------------------------------------
+# ---- how far symbols go -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,72 +140,23 @@ class Newest:
     symbols: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Delisting:
-    """The last listed day of a symbol, and how far the others go on."""
-
-    last_day: date
-    others: Newest
-
-    def covers(self, day: date) -> bool:
-        """Whether it explains that there is nothing of a day: others have it, or a later one."""
-        return self.last_day < day and self.others.day is not None and day <= self.others.day
-
-    @property
-    def reason(self) -> str:
-        count = len(self.others.symbols)
-        return (
-            f"delisted: the archive's last file is of {self.last_day}; {count} other symbol{'s' if count != 1 else ''} "
-            f"of {self.others.asked} asked go on to {self.others.day}"
-        )
-
-    @property
-    def evidence(self) -> Mapping[str, Any]:
-        return {
-            "last_listed": str(self.last_day),
-            "others_newest": str(self.others.day),
-            "others": list(self.others.symbols),
-        }
-
-
 _newest: dict[tuple[str, str, date], tuple[datetime, Newest]] = {}
 _newest_lock = threading.Lock()
 
 
 def delisted_after(exchange: Exchange, series: Series, symbol: str, day: date) -> timedelta:
-    """Return how much older than the newest of the others the last file of a delisted symbol is.
+    """Return how much older than the newest of the others the last file of a symbol is that may be delisted.
 
     Files of days were up to some days late, those of months up to two weeks (binance-public-data #166, #181, #328, #414).
+    That is when the question is put, not its answer: files of single symbols came a month late too (#302, #347).
     """
     prefix = exchange.prefixes(series, symbol)[0]
     first, last = exchange.period(exchange.key(prefix, series, symbol, day))
     return _DAYS_LATE if first == last else _MONTHS_LATE
 
 
-def delisting(
-    client: Client, exchange: Exchange, listing_url: str, series: Series, symbol: str, day: date, now: datetime
-) -> Delisting | None:
-    """Return why nothing is listed for a symbol from `day` on, or None where that does not mean a delisting.
-
-    It does where no file of `day` or later is listed, the last one is much older (`delisted_after`) than the newest of
-    other symbols of the same kind of file, and these are recent. A listing that has come to an end for all is none.
-
-    Raises:
-        ListingError, HostUnreachable, HostRefused: a listing could not be read.
-    """
-    prefix = exchange.prefixes(series, symbol)[0]
-    last = _Asker(client, listing_url, exchange).last(prefix, series, symbol, day)
-    late = delisted_after(exchange, series, symbol, day)
-    if last is None or last >= day or now.astimezone(UTC).date() - last <= late:
-        return None
-    others = newest_day(client, exchange, listing_url, series, symbol, now)
-    if others.day is None or others.day - last <= late:
-        return None
-    return Delisting(last, others)
-
-
 def newest_day(
-    client: Client, exchange: Exchange, listing_url: str, series: Series, symbol: str, now: datetime
+    client: Client | View, exchange: Exchange, listing_url: str, series: Series, symbol: str, now: datetime
 ) -> Newest:
     """Return how far other symbols of a series go; remembered for ten minutes, for thousands of symbols ask the same.
 
@@ -252,26 +203,52 @@ def _ask_others(ask: _Asker, exchange: Exchange, series: Series, symbol: str, to
 class _Asker:
     """Asks a listing for the days that it has."""
 
-    client: Client
+    client: Client | View
     url: str
     exchange: Exchange
 
     def newest(self, prefix: str, key: str) -> date | None:
         """Return the last day listed at or after a key."""
-        days = []
-        for obj in list_objects(
-            self.client, self.url, prefix, after=key.removesuffix(".zip"), version=self.exchange.listing_version
-        ):
-            with contextlib.suppress(ValueError):  # a checksum, or a file that is no data
-                days.append(self.exchange.period(obj.key)[1])
-        return max(days, default=None)
+        return max((last for _, last in self.periods(prefix, key)), default=None)
 
-    def last(self, prefix: str, series: Series, symbol: str, day: date) -> date | None:
-        """Return the last day listed, from a while before `day` on; steps back that grow find an older one."""
-        span = _FIRST_STEP_DAYS
-        while day.year > 2009:  # before the first exchange
-            day -= timedelta(days=span)
-            if last := self.newest(prefix, self.exchange.key(prefix, series, symbol, day)):
-                return last
-            span = max(480, 2 * span)  # 480 days are on one page of 1,000 keys, with their checksums
-        return None
+    def periods(self, prefix: str, key: str, until: str | None = None) -> Iterator[tuple[date, date]]:
+        """Yield the first and last day of each object from a key on, up to `until` where that is given."""
+        version = self.exchange.listing_version
+        after = key.removesuffix(".zip")
+        for obj in list_objects(self.client, self.url, prefix, after=after, until=until, version=version):
+            with contextlib.suppress(ValueError):  # a checksum, or a file that is no data
+                yield self.exchange.period(obj.key)
+
+
+def files_around(
+    client: Client | View,
+    exchange: Exchange,
+    listing_url: str,
+    series: Series,
+    symbol: str,
+    day: date,
+    first_listed: date,
+) -> tuple[date | None, date | None]:
+    """Return the last day of the files before a day that is not listed, and the first day of the files after it.
+
+    Of the preferred files; steps back that grow find an older one, down to the symbol's first.
+
+    Raises:
+        ListingError, HostUnreachable, HostRefused: the listing could not be read.
+    """
+    ask = _Asker(client, listing_url, exchange)
+    prefix = exchange.prefixes(series, symbol)[0]
+    before, after, span = None, None, _FIRST_STEP_DAYS
+    place = day - timedelta(days=span)
+    for first, last in ask.periods(prefix, exchange.key(prefix, series, symbol, place)):
+        if first > day:
+            after = first
+            break
+        before = last if last < day else before
+    while before is None and place > first_listed:
+        span = max(480, 2 * span)  # 480 days are on one page of 1,000 keys, with their checksums
+        until = exchange.key(prefix, series, symbol, place)
+        place = max(place - timedelta(days=span), first_listed)
+        listed = ask.periods(prefix, exchange.key(prefix, series, symbol, place), until)
+        before = max((last for _, last in listed if last < day), default=None)
+    return before, after

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from typing import Any
 
-from crypto_assets.collection.archive.discovery import Delisting, Unlisted, delisting, unlisted
+from crypto_assets.collection.archive.discovery import Unlisted, unlisted
+from crypto_assets.collection.archive.lifetime import Asks, Cause, Lifetime, expired
 from crypto_assets.collection.archive.listing import list_objects, list_prefixes
 from crypto_assets.collection.transport.http import Client, View
-from crypto_assets.errors import CryptoAssetsError, Stopped, UnknownSymbol
+from crypto_assets.errors import UnknownSymbol
 from crypto_assets.exchanges import Exchange
 from crypto_assets.limits import Endpoint
 from crypto_assets.model import ArchiveObject, Outcome, Partition, Series, State
+from crypto_assets.rows.bar_calendar import Due, due
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +37,61 @@ def locate(
     days: Sequence[date],
     now: datetime,
     archive_url: str | None = None,
+    told: Asks | None = None,
+    anchor: date | None = None,
 ) -> Located:
     """Return the objects that hold `days` (ascending) of one symbol.
 
     The preferred prefix (daily files) is asked first; the next one (monthly files) only for days it does not have. A day
-    without an object is `pending` while it may still appear, `no_data` before the first listed day and after a delisting,
-    else `missing`. Before that it is asked for by its name, where `archive_url` is given: listings have been stale.
+    without an object is `no_data` where nothing should be there: no bar opens, or the symbol did not trade (`lifetime.py`).
+    Else it is `pending` while the file may still appear, then `missing`. Before that it is asked for by its name, where
+    `archive_url` is given: listings have been stale.
+
+    Args:
+        told: what asks the exchange about the symbol, where that may be asked.
+        anchor: a day on which a bar of the symbol opens, for bars of three days.
 
     Raises:
         UnknownSymbol: nothing is listed for the symbol at all.
         ListingError, HostUnreachable, HostRefused: the listing could not be read.
     """
-    wanted = list(days)
+    gone = {day: cause for day in days if (cause := expired(exchange, symbol, day))}
+    outcomes = [_no_data(series, symbol, day, cause, {}) for day, cause in gone.items()]
+    wanted = [day for day in days if day not in gone]
+    if not wanted:
+        return Located([], outcomes)
+    holders, listed, wanted = _held(client, exchange, listing_url, series, symbol, wanted)
+    if wanted:
+        first_listed = require_listed(client, exchange, listing_url, series, symbol)
+        about = {"first_listed": str(first_listed), "listing": listing_url}
+        not_due = {day: rule for day in wanted if (rule := due(series.timeframe or "", day, anchor)).opens is False}
+        outcomes += [nothing_due(series, symbol, day, rule) for day, rule in not_due.items()]
+        wanted = [day for day in wanted if day not in not_due]
+        life = Lifetime(_listing(client, exchange), exchange, listing_url, series, symbol, now, first_listed, told)
+        causes = _causes(life, wanted, first_listed, listed)
+        asked = Unlisted({}, frozenset())
+        if archive_url:
+            lacking = [day for day in wanted if not causes[day].no_data and day >= first_listed]
+            asked = unlisted(client, archive_url, exchange, series, symbol, lacking, now)
+            for day, obj in sorted(asked.found.items()):
+                holders.setdefault(obj.key, (obj, []))[1].append(day)
+            wanted = [day for day in wanted if day not in asked.found]
+        outcomes += [
+            _no_data(series, symbol, day, causes[day], about)
+            if causes[day].no_data
+            else _not_there(exchange, series, symbol, day, now, causes[day], asked, about)
+            for day in wanted
+        ]
+    outcomes.sort(key=lambda outcome: outcome.partition.day)
+    return Located([(obj, tuple(sorted(held))) for obj, held in holders.values()], outcomes)
+
+
+def _held(
+    client: Client, exchange: Exchange, listing_url: str, series: Series, symbol: str, wanted: list[date]
+) -> tuple[dict[str, tuple[ArchiveObject, list[date]]], list[tuple[date, date]], list[date]]:
+    """Return the objects that hold some days, the periods of all that is listed among these, and the days without any."""
     holders: dict[str, tuple[ArchiveObject, list[date]]] = {}
+    listed: list[tuple[date, date]] = []
     for prefix in exchange.prefixes(series, symbol):
         if not wanted:
             break
@@ -63,25 +108,11 @@ def locate(
             key = exchange.key(prefix, series, symbol, day)
             if key in found:
                 holders.setdefault(key, (found[key], []))[1].append(day)
+                listed.append(exchange.period(key))
             else:
                 left.append(day)
         wanted = left
-    absent = []
-    if wanted:
-        first_listed = require_listed(client, exchange, listing_url, series, symbol)
-        later = [day for day in wanted if day >= first_listed]
-        gone = _delisting(client, exchange, listing_url, series, symbol, later, now) if later else None
-        asked = Unlisted({}, frozenset())
-        if archive_url:
-            lacking = [day for day in later if gone is None or not gone.covers(day)]
-            asked = unlisted(client, archive_url, exchange, series, symbol, lacking, now)
-            for day, obj in sorted(asked.found.items()):
-                holders.setdefault(obj.key, (obj, []))[1].append(day)
-            wanted = [day for day in wanted if day not in asked.found]
-        absent = [
-            _explain(exchange, listing_url, series, symbol, day, now, first_listed, gone, asked) for day in wanted
-        ]
-    return Located([(obj, tuple(sorted(held))) for obj, held in holders.values()], absent)
+    return holders, listed, wanted
 
 
 def _just_before(key: str) -> str:
@@ -89,43 +120,48 @@ def _just_before(key: str) -> str:
     return key.removesuffix(".zip")
 
 
-def _delisting(
-    client: Client,
-    exchange: Exchange,
-    listing_url: str,
-    series: Series,
-    symbol: str,
-    days: Sequence[date],
-    now: datetime,
-) -> Delisting | None:
-    """Return the delisting that explains some of `days`, if that can be seen; what cannot be seen explains nothing."""
-    try:
-        return delisting(client, exchange, listing_url, series, symbol, days[-1], now)
-    except Stopped:
-        raise
-    except CryptoAssetsError:
-        return None
+def _causes(
+    life: Lifetime, days: Sequence[date], first_listed: date, listed: Sequence[tuple[date, date]]
+) -> dict[date, Cause]:
+    """Return what is known of days without a file, by the files beside them."""
+    causes = {day: life.before(day) for day in days if day < first_listed}
+    later = [day for day in days if day >= first_listed]
+    firsts, lasts = sorted(first for first, _ in listed), sorted(last for _, last in listed)
+    runs: dict[tuple[date | None, date | None], list[date]] = {}
+    for day in later:
+        before, after = bisect_left(lasts, day), bisect_right(firsts, day)
+        beside = lasts[before - 1] if before else None, firsts[after] if after < len(firsts) else None
+        runs.setdefault(beside, []).append(day)
+    for (earlier, following), run in runs.items():
+        causes |= life.after(run, earlier, following)
+    return causes
 
 
-def _explain(
+def nothing_due(series: Series, symbol: str, day: date, rule: Due) -> Outcome:
+    """Return the outcome of a day on which no bar opens."""
+    reason = f"no {series.timeframe} bar opens on this day: {rule.rule}"
+    return Outcome(series, Partition(symbol, day), State.NO_DATA, reason, {"opens": rule.because})
+
+
+def _no_data(series: Series, symbol: str, day: date, cause: Cause, about: Mapping[str, Any]) -> Outcome:
+    evidence = {**about, **(cause.evidence or {})}
+    return Outcome(series, Partition(symbol, day), State.NO_DATA, cause.reason, evidence)
+
+
+def _not_there(
     exchange: Exchange,
-    listing_url: str,
     series: Series,
     symbol: str,
     day: date,
     now: datetime,
-    first_listed: date,
-    gone: Delisting | None,
+    cause: Cause,
     asked: Unlisted,
+    about: Mapping[str, Any],
 ) -> Outcome:
-    evidence: dict[str, Any] = {"first_listed": str(first_listed), "listing": listing_url}
+    """Return the outcome of a day that should have a file, now or later."""
+    evidence: dict[str, Any] = {**about, **(cause.evidence or {})}
     expected_by = exchange.expected_by(series, day)
-    if day < first_listed:
-        state, reason = State.NO_DATA, f"not listed before {first_listed}: the archive's first file"
-    elif gone is not None and gone.covers(day):
-        state, reason = State.NO_DATA, gone.reason
-        evidence |= gone.evidence
-    elif day >= now.astimezone(UTC).date():
+    if day >= now.astimezone(UTC).date():
         state, reason = State.PENDING, "the day has not ended"
     elif now < expected_by:
         state, reason = State.PENDING, f"not published yet; expected by {expected_by:%Y-%m-%d %H:%M} UTC"
@@ -133,11 +169,13 @@ def _explain(
         key = exchange.key(exchange.prefixes(series, symbol)[0], series, symbol, day)
         state = State.MISSING
         reason = f"expected {key} by {expected_by:%Y-%m-%d}, the archive does not list it"
-    if state in (State.PENDING, State.MISSING) and day in asked.asked:
+    if day in asked.asked:
         evidence["asked_by_name"] = "404"
         reason += ", nor has it under its name" if state is State.MISSING else ""
     elif asked.problem:
         evidence["asked_by_name"] = asked.problem
+    if cause.hint and state is State.MISSING:
+        reason += f"; {cause.hint}"
     return Outcome(series, Partition(symbol, day), state, reason, evidence)
 
 

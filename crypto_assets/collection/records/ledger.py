@@ -14,7 +14,7 @@ from psycopg.rows import class_row
 from crypto_assets.collection.records.corrections import CorrectionRecord, KnownFile, find_corrections, known_files
 from crypto_assets.collection.records.database import Database
 from crypto_assets.collection.records.recording import COLUMNS, RECORD_OUTCOMES, key_of, row_of
-from crypto_assets.model import ArchiveObject, Outcome, Partition, Series, State
+from crypto_assets.model import ArchiveObject, Outcome, Partition, Series, SourceFile, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,21 @@ class PartitionRecord:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", State(self.state))
+
+    @property
+    def source_file(self) -> SourceFile | None:
+        """What the day came from, None where it came from nothing."""
+        if self.source_key is None or self.source is None:
+            return None
+        return SourceFile(
+            self.source_key,
+            self.source_size_bytes or 0,
+            self.source_etag or "",
+            self.source_sha256 or "",
+            self.source_published_sha256,
+            self.source_last_modified,
+            self.source,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,19 +8,32 @@ it. A day that is stored from the archive is never asked for.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from crypto_assets import datasets, exchanges
+from crypto_assets.collection.archive.edges import cut_of, of_rest
+from crypto_assets.collection.archive.locate import nothing_due
 from crypto_assets.collection.days import Day, RestDay, Target, quarantine
-from crypto_assets.collection.rest.cursors import step_of
 from crypto_assets.collection.rest.feed import RestFeed, RestRows, source_of
-from crypto_assets.errors import REFUSALS, CryptoAssetsError, InvalidRows, MalformedFile, Stopped, StoredDataError
-from crypto_assets.model import Outcome, Partition, SourceFile, State, StoredFile
+from crypto_assets.collection.rest.told import Told
+from crypto_assets.errors import (
+    REFUSALS,
+    CryptoAssetsError,
+    InvalidRows,
+    MalformedFile,
+    PermanentError,
+    Stopped,
+    StoredDataError,
+    TransientError,
+)
+from crypto_assets.model import Outcome, Partition, Series, SourceFile, State, StoredFile
+from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES, Due, due
 
 if TYPE_CHECKING:
     from crypto_assets.collection.records.ledger import PartitionRecord
@@ -33,9 +46,20 @@ _SIZE_BYTES = {"trades": 16 << 20, "agg_trades": 16 << 20}
 class RestDays:
     """Days of one run that REST is asked for; safe to use from many threads."""
 
-    def __init__(self, feed: RestFeed, lake: Lake) -> None:
+    def __init__(
+        self,
+        feed: RestFeed,
+        lake: Lake,
+        told: Told,
+        anchor: Callable[[Series, str], date | None],
+        now: Callable[[], datetime],
+    ) -> None:
+        """Prepare; `anchor` returns a day on which a stored bar of three days opens, None where none is known."""
         self._feed = feed
         self._lake = lake
+        self._told = told
+        self._anchor = anchor
+        self._now = now
 
     def serves(self, target: Target) -> bool:
         """Return whether REST may be asked for a target at all."""
@@ -90,10 +114,14 @@ class RestDays:
         record: PartitionRecord | None,
     ) -> Day:
         if found.rows.num_rows == 0:
-            if found.ended and not found.lacking and target.series.table == "ohlcv" and step_of(target.series) is None:
-                reason = f"no {target.series.timeframe} bar opens on this day"
-                return Day(target, archive.partition, outcome=replace(archive, state=State.NO_DATA, reason=reason))
-            return _nothing(target, archive, found.lacking or "it has no rows of this day")
+            rule = self._due(target.series, archive.partition)
+            if rule.opens is False:
+                outcome = nothing_due(target.series, target.symbol, archive.partition.day, rule)
+                return Day(target, archive.partition, outcome=outcome)
+            why = found.lacking or "it has no rows of this day"
+            if target.series.timeframe in LONG_TIMEFRAMES and not found.lacking:
+                why = f"it has no bar of this day; {rule.because}"
+            return _nothing(target, archive, why)
         evidence: dict[str, Any] = {
             "until": found.until.isoformat(),
             "ended": found.ended,
@@ -101,6 +129,8 @@ class RestDays:
         }
         if found.lacking:
             evidence["lacking"] = found.lacking
+        if found.ended and not found.lacking:
+            evidence |= self._edges(target.series, archive, found.rows)
         before = record.evidence.get("missing_ids", 0) if stored and record else 0
         if before + found.missing_ids:
             evidence["missing_ids"] = before + found.missing_ids
@@ -109,6 +139,28 @@ class RestDays:
             return _marked(target, archive.partition, rows, source, evidence, known=file)
         source, content = source_of(target.series, target.symbol, found.rows)
         return _marked(target, archive.partition, found.rows, source, evidence, content=content)
+
+    def _due(self, series: Series, partition: Partition) -> Due:
+        """Return whether a bar opens on a day; where no bar of three days is stored, the exchange's first one says it."""
+        anchor = self._anchor(series, partition.symbol)
+        if anchor is None and series.timeframe == "3d":
+            with suppress(TransientError, PermanentError):
+                first = self._told.first(series, partition.symbol)
+                anchor = first.date() if first else None
+        return due(series.timeframe or "", partition.day, anchor)
+
+    def _edges(self, series: Series, archive: Outcome, rows: pa.Table) -> dict[str, Any]:
+        """Return where the symbol begins or ends in a day that is over, if the exchange says so."""
+        partition = archive.partition
+        # A symbol that the archive lists before a day does not begin on it: no question is needed.
+        may_begin = str(archive.evidence.get("first_listed", "9999")) >= str(partition.day)
+        try:
+            span = of_rest(self._told, series, partition, rows, self._now(), may_begin=may_begin)
+            return span.cut(partition)[1]
+        except Stopped:
+            raise
+        except CryptoAssetsError:
+            return {}
 
     def _stored(
         self, target: Target, partition: Partition, record: PartitionRecord | None
@@ -149,13 +201,10 @@ def _marked(
     known: StoredFile | None = None,
 ) -> Day:
     """Return a day with what its evidence means for checks, state and reason."""
-    until = _until(evidence)
     reason, lacking = words_of(evidence)
-    if until and not evidence.get("ended"):
-        partition = replace(partition, until=until)
     return Day(
         target,
-        partition,
+        _cut(partition, evidence, from_rest=True),
         rows,
         source,
         content,
@@ -167,9 +216,15 @@ def _marked(
 
 
 def partition_of(record: PartitionRecord) -> Partition:
-    """Return the partition of a stored day, with the instant that it goes up to where it was not over."""
-    until = _until(record.evidence) if record.source == "rest" and not record.evidence.get("ended") else None
-    return Partition(record.symbol, record.day, until)
+    """Return the partition of a stored day: since and until when rows are expected of it."""
+    return _cut(Partition(record.symbol, record.day), record.evidence, from_rest=record.source == "rest")
+
+
+def _cut(partition: Partition, evidence: Mapping[str, Any], *, from_rest: bool) -> Partition:
+    since, until = cut_of(evidence)
+    if from_rest and not evidence.get("ended"):
+        until = _until(evidence) or until
+    return replace(partition, since=since, until=until)
 
 
 def words_of(evidence: Mapping[str, Any]) -> tuple[str, str]:

@@ -72,6 +72,10 @@ class RestFeed:
         asked = entry is not None and self._collection.asks_rest(entry)
         return asked and exchanges.get(series.exchange).rest(series) is not None
 
+    def ask(self, series: Series, call: Call) -> Any:
+        """Return the answer to one call about a series, as `RestApi.ask` does."""
+        return self._api(series, self._rest(series)).ask(call)
+
     def day(self, series: Series, partition: Partition, stored: pa.Table, until: datetime | None) -> RestRows:
         """Return the rows of a day, continuing `stored`, which is complete up to `until` (None: nothing is stored).
 

@@ -99,7 +99,8 @@ class ProfileFold:
             raise ValueError(f"{self._partition}: a profile needs at least one row")
         ids = self._ids
         silent = ~self._traded
-        silent[_length_us(self._partition) // _MINUTE_US :] = False
+        first_us, last_us = _bounds_us(self._partition)
+        silent[: first_us // _MINUTE_US] = silent[last_us // _MINUTE_US :] = False
         return Profile(
             symbol=self._partition.symbol,
             day=self._partition.day,
@@ -151,21 +152,23 @@ def _minutes(
     if series.timeframe == "1mo" or bar_length(series.timeframe or "") > DAY:
         return None, None
     step_us = bar_length(series.timeframe or "") // _MICROSECOND
-    expected = _length_us(partition) // step_us
+    first_us, last_us = _bounds_us(partition)
+    begin, end = first_us // step_us, last_us // step_us
     untraded = frame["trade_count"].to_numpy() == 0
     if untraded.any():
         untraded &= frame["volume"].to_numpy() == 0
     since = times - start_us(partition)
     beside = since % step_us != 0
-    if len(times) == expected and not untraded.any() and not beside.any():  # keys of their own, inside the day
+    # Rows have keys of their own and lie inside the day.
+    if len(times) == end - begin and not untraded.any() and not beside.any():
         return None, None
     if beside.any():
         untraded[1:] &= untraded[:-1] | ~beside[1:]
     places = since // step_us
-    inside = places < expected
+    inside = (places >= begin) & (places < end)
     places, untraded = places[inside], untraded[inside]
     absent = np.zeros(DAY // _MICROSECOND // step_us, dtype=bool)
-    absent[:expected] = uncovered(since, step_us, expected)
+    absent[begin:end] = uncovered(since, step_us, end)[begin:]
     silent = np.zeros(len(absent), dtype=bool)
     silent[places] = untraded
     silent[places[~untraded]] = False  # two bars may open in one step
@@ -176,9 +179,9 @@ def _minutes(
     return to_bits(np.all(lacking | still, axis=1) & np.any(still, axis=1)), to_bits(np.any(lacking, axis=1))
 
 
-def _length_us(partition: Partition) -> int:
-    """Return how much of the day its rows are to reach, in microseconds."""
-    return (min(partition.until or partition.end, partition.end) - partition.start) // _MICROSECOND
+def _bounds_us(partition: Partition) -> tuple[int, int]:
+    """Return from where to where rows are expected, in microseconds of the day."""
+    return (partition.first - partition.start) // _MICROSECOND, (partition.last - partition.start) // _MICROSECOND
 
 
 def _largest_step(prices: np.ndarray) -> float:

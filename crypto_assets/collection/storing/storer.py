@@ -14,15 +14,18 @@ from crypto_assets.checks import of_kind
 from crypto_assets.checks._arrangement import ArrangementCheck
 from crypto_assets.checks.unique_key import CHECK as UNIQUE_KEY
 from crypto_assets.checks.unique_key import with_rows
+from crypto_assets.collection.archive.edges import WHOLE
+from crypto_assets.collection.archive.empty_days import why_empty
 from crypto_assets.collection.days import Day, Target, quarantine, refused
 from crypto_assets.collection.storing.comparing import Comparer, Pieces
 from crypto_assets.collection.storing.delays import Delays
 from crypto_assets.collection.storing.near import Near, read_near
 from crypto_assets.collection.storing.publishing import Publisher
+from crypto_assets.collection.storing.second_look import judge_edges_again, settle_silent_days
 from crypto_assets.collection.storing.validation import Verdict, blocking, degrading, in_words, validate
 from crypto_assets.config import Collection
 from crypto_assets.errors import InvalidRows
-from crypto_assets.model import Finding, Outcome, State, StoredFile
+from crypto_assets.model import Finding, Outcome, Series, State, StoredFile
 from crypto_assets.quality.excuses import Excuses, excuse_in_words
 from crypto_assets.rows.versions import Correction
 
@@ -59,6 +62,7 @@ class Storer:
         self._publisher = Publisher(writers, collection, lake, warehouse, ledger, run_id)
         self._on_batch = on_batch
         self._instead = instead
+        self._run_id = run_id
 
     def store(self, batch: Sequence[Day]) -> list[Outcome]:
         """Validate, write and record one batch of days of one series; return what became of each."""
@@ -123,6 +127,23 @@ class Storer:
         ordered = [outcomes[id(day)] for day in batch]
         self._on_batch(ordered, [day.rows if outcomes[id(day)].stored else None for day in batch])
         return ordered
+
+    def second_look(self, targets: Sequence[Target]) -> list[Outcome]:
+        """Look again at days beside those of a run; return what became of days that are explained now."""
+        symbols: dict[Series, list[str]] = {}
+        for target in targets:
+            if target.collect:
+                symbols.setdefault(target.series, []).append(target.symbol)
+        found: list[Outcome] = []
+        for series, names in symbols.items():
+            judge_edges_again(self._lake, self._ledger, series, names)
+            asked = {(one.symbol, day) for one in targets if one.series == series for day in one.days}
+            settled = settle_silent_days(self._ledger, series, names, self._run_id)
+            mine = [one for one in settled if (one.partition.symbol, one.partition.day) in asked]
+            if mine:
+                self._on_batch(mine, [None] * len(mine))
+            found += mine
+        return found
 
     def _around(self, batch: Sequence[Day]) -> tuple[Near, Excuses]:
         """Return the stored days around a batch, and the outages that excuse what is missing in it."""
@@ -195,22 +216,5 @@ def _state(day: Day, lacking: Sequence[str]) -> State:
 
 
 def _no_rows(day: Day) -> Outcome:
-    """Return the outcome of a day of which a longer object has no row."""
-    key = day.source.key if day.source else ""
-    if day.series.timeframe in ("3d", "1w", "1mo"):
-        return Outcome(
-            day.series,
-            day.partition,
-            State.NO_DATA,
-            f"no {day.series.timeframe} bar opens on this day",
-            {"object": key},
-            day.source,
-        )
-    return Outcome(
-        day.series,
-        day.partition,
-        State.MISSING,
-        f"{key} has no rows of this day; it will be tried again when the file changes",
-        {"object": key},
-        day.source,
-    )
+    """Return the outcome of a day of which an object has no row, where nothing more is known than the object."""
+    return why_empty(day.series, day.partition, day.source, day.parsed, WHOLE)

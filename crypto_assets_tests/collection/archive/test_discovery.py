@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from crypto_assets import exchanges
 from crypto_assets.collection.archive import discovery
-from crypto_assets.collection.archive.discovery import PROBES, Delisting, Newest, delisting, newest_day, probe
+from crypto_assets.collection.archive.discovery import PROBES, Newest, newest_day, probe
 from crypto_assets.collection.archive.locate import Located, locate
 from crypto_assets.errors import HostRefused
 from crypto_assets.model import ArchiveObject, State, days_between
@@ -22,9 +22,10 @@ from crypto_assets_tests.synthetic import series_of
 BINANCE = exchanges.get("binance")
 BARS, FUNDING = series_of("ohlcv_1d"), series_of("funding_rates", "linear")
 KEY = "data/spot/daily/klines/{0}USDT/1d/{0}USDT-1d-{1}.zip"
-FIRST, LAST = date(2024, 1, 1), date(2024, 4, 30)
+FIRST, LAST = date(2024, 1, 1), date(2024, 9, 30)
 GONE = date(2024, 2, 10)
 NOW = datetime(2024, 4, 20, 12, tzinfo=UTC)
+MUCH_LATER = datetime(2024, 10, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -58,16 +59,16 @@ def of_listing(sandbox) -> int:
 # ---- symbols that no longer trade -------------------------------------------------------------------------------------
 
 
-def test_days_after_the_last_file_of_a_delisted_symbol_are_no_data_and_say_who_goes_on(sandbox, client):
+def test_days_after_the_last_file_are_missing_and_say_that_the_symbol_may_be_delisted(sandbox, client):
     located = find(sandbox, client, days_between(date(2024, 2, 8), date(2024, 3, 5)))
     assert [day for _, days in located.holders for day in days] == days_between(date(2024, 2, 8), GONE)
-    assert {outcome.partition.day for outcome in located.absent} == set(
-        days_between(date(2024, 2, 11), date(2024, 3, 5))
+    assert [outcome.partition.day for outcome in located.absent] == days_between(date(2024, 2, 11), date(2024, 3, 5))
+    assert {outcome.state for outcome in located.absent} == {State.MISSING}
+    assert located.absent[0].reason.endswith(
+        "the archive does not list it; the archive's last file is of 2024-02-10 (70 days ago), 3 other symbols of 3 asked go "
+        "on to 2024-04-19: it may be delisted, or late. Set `end` in collection.yaml, give a rest_url so that the exchange "
+        "can be asked, or acknowledge the gap"
     )
-    assert {outcome.state for outcome in located.absent} == {State.NO_DATA}
-    assert {outcome.reason for outcome in located.absent} == {
-        "delisted: the archive's last file is of 2024-02-10; 3 other symbols of 3 asked go on to 2024-04-19"
-    }
     assert located.absent[0].evidence | {"listing": ""} == {
         "first_listed": "2024-01-01",
         "listing": "",
@@ -77,11 +78,26 @@ def test_days_after_the_last_file_of_a_delisted_symbol_are_no_data_and_say_who_g
     }
 
 
+def test_half_a_year_after_the_last_file_a_delisting_is_inferred_and_says_so(sandbox, client):
+    located = find(sandbox, client, days_between(GONE, date(2024, 2, 12)), now=MUCH_LATER)
+    assert [days for _, days in located.holders] == [(GONE,)]
+    assert {outcome.state for outcome in located.absent} == {State.NO_DATA}
+    assert {outcome.reason for outcome in located.absent} == {
+        "delisted: the archive's last file is of 2024-02-10; 3 other symbols of 3 asked go on to 2024-09-30"
+    }
+    evidence = located.absent[0].evidence
+    assert evidence["inferred"] is True
+    assert (evidence["life"], evidence["looked_at"]) == ("after", MUCH_LATER.isoformat())
+    before = MUCH_LATER - timedelta(days=1) * 60
+    absent = find(sandbox, client, [date(2024, 2, 12)], now=before).absent
+    assert {outcome.state for outcome in absent} == {State.MISSING}
+
+
 def test_of_a_delisted_symbol_only_days_that_the_others_have_are_explained(sandbox, client):
-    located = find(sandbox, client, [date(2024, 4, 19), date(2024, 4, 20)])
+    located = find(sandbox, client, [date(2024, 9, 30), date(2024, 10, 1)], now=MUCH_LATER)
     assert [(outcome.partition.day.day, outcome.state) for outcome in located.absent] == [
-        (19, State.NO_DATA),
-        (20, State.PENDING),
+        (30, State.NO_DATA),
+        (1, State.PENDING),
     ]
 
 
@@ -101,32 +117,47 @@ def test_a_symbol_that_is_only_late_is_not_delisted(sandbox, client):
 
 
 def test_where_the_listing_ends_for_all_nobody_was_delisted(sandbox, client):
-    # What the archive listed on the 1st of March is all that there ever is.
-    now = datetime(2024, 6, 20, 12, tzinfo=UTC)
+    # What the archive listed on the 1st of October is all that there ever is.
+    now = datetime(2024, 12, 20, 12, tzinfo=UTC)
     assert newest_day(client, BINANCE, sandbox.listing_url, BARS, "LUNA/USDT", now) == Newest(None, 3, ())
     absent = find(sandbox, client, [date(2024, 5, 10), date(2024, 5, 11)], now=now).absent
     assert [outcome.state for outcome in absent] == [State.MISSING, State.MISSING]
+    assert "may be delisted" not in absent[0].reason
 
 
-def test_a_symbol_that_is_listed_again_is_collected_again(sandbox, client):
+def test_a_short_hole_before_a_new_file_is_missing(sandbox, client):
     back = date(2024, 4, 1)
     sandbox.app.state.overrides[KEY.format("LUNA", back)] = b"a zip"
     located = find(sandbox, client, days_between(date(2024, 3, 30), back))
     assert [days for _, days in located.holders] == [(back,)]
     assert {outcome.state for outcome in located.absent} == {State.MISSING}
+    assert located.absent[0].reason.endswith("the archive has nothing from 2024-02-10 to 2024-04-01")
 
 
-def test_files_of_months_are_late_by_weeks_before_their_symbol_is_delisted(sandbox, client):
+@pytest.mark.parametrize("asked", [(date(2024, 3, 1), date(2024, 3, 2)), (date(2024, 2, 9), date(2024, 9, 20))])
+def test_a_very_long_hole_between_files_is_inferred_to_lie_between_two_listings(sandbox, client, asked):
+    back = date(2024, 9, 20)
+    sandbox.app.state.overrides[KEY.format("LUNA", back)] = b"a zip"
+    absent = find(sandbox, client, days_between(*asked), now=MUCH_LATER).absent
+    assert {outcome.state for outcome in absent} == {State.NO_DATA}
+    assert {outcome.reason for outcome in absent} == {
+        "between two listings: the archive has files up to 2024-02-10 and again from 2024-09-20 on"
+    }
+    assert absent[0].evidence["inferred"] is True
+    assert (absent[0].evidence["last_listed"], absent[0].evidence["listed_again"]) == ("2024-02-10", "2024-09-20")
+
+
+def test_files_of_months_are_late_by_weeks_before_their_symbol_may_be_delisted(sandbox, client):
     def asked(now):
         sandbox.app.state.source.now = now
-        return delisting(client, BINANCE, sandbox.listing_url, FUNDING, "LUNA/USDT:USDT", date(2024, 2, 5), now)
+        symbol, day = "LUNA/USDT:USDT", date(2024, 2, 5)
+        (absent,) = locate(client, BINANCE, sandbox.listing_url, FUNDING, symbol, [day], now).absent
+        return absent.state, "may be delisted" in absent.reason
 
-    assert asked(datetime(2024, 4, 5, tzinfo=UTC)) is None
-    found = asked(datetime(2024, 5, 6, tzinfo=UTC))
-    assert found == Delisting(date(2024, 1, 31), Newest(date(2024, 4, 30), 1, ("BTCUSDT",)))
-    assert found.covers(date(2024, 4, 30))
-    assert not found.covers(date(2024, 5, 1))
-    assert not found.covers(date(2024, 1, 31))
+    assert asked(datetime(2024, 4, 4, tzinfo=UTC)) == (State.PENDING, False)
+    assert asked(datetime(2024, 4, 15, tzinfo=UTC)) == (State.MISSING, False)
+    assert asked(datetime(2024, 5, 6, tzinfo=UTC)) == (State.MISSING, True)
+    assert asked(datetime(2024, 9, 6, tzinfo=UTC)) == (State.NO_DATA, False)
 
 
 def test_the_others_are_asked_once_for_thousands_of_symbols(sandbox, client):
@@ -134,7 +165,7 @@ def test_the_others_are_asked_once_for_thousands_of_symbols(sandbox, client):
     first = of_listing(sandbox)
     sandbox.forget_requests()
     find(sandbox, client, [date(2024, 3, 2)])
-    assert first == 1 + 1 + 2 + 1 + 1 + 3  # daily, monthly, two first files, steps back, the universe, three others
+    assert first == 1 + 1 + 2 + 1 + 1 + 3  # daily, monthly, two first files, those around, the universe, three others
     assert of_listing(sandbox) == 5
 
 
@@ -177,7 +208,10 @@ def test_what_is_not_there_costs_one_small_request_each_and_a_bounded_number(san
     sandbox.forget_requests()
     find(sandbox, client, days_between(date(2024, 1, 25), date(2024, 4, 10)), "BTC/USDT", now=NOW)
     asked = [path for _, path in sandbox.requests() if path != "/listing"]
-    assert asked == []  # it was delisted, by all that can be seen
+    # It may be delisted, and may be there all the same; the months before have their file.
+    april = days_between(date(2024, 4, 1), date(2024, 4, 10))
+    assert sorted(asked) == sorted("/" + KEY.format("BTC", day) + ".CHECKSUM" for day in april)
+    sandbox.forget_requests()
     now = datetime(2024, 2, 13, 20, tzinfo=UTC)
     absent = find(sandbox, client, days_between(date(2024, 1, 25), date(2024, 2, 12)), "BTC/USDT", now=now).absent
     asked = [path for _, path in sandbox.requests() if path != "/listing"]

@@ -104,7 +104,13 @@ def test_days_before_the_first_file_have_no_data_and_the_listing_is_the_evidence
     assert first.series == HOURS
     assert first.partition == Partition("BTC/USDT", date(2024, 1, 18))
     assert first.reason == "not listed before 2024-01-20: the archive's first file"
-    assert first.evidence == {"first_listed": "2024-01-20", "listing": sandbox.listing_url}
+    assert first.evidence == {
+        "first_listed": "2024-01-20",
+        "listing": sandbox.listing_url,
+        "life": "before",
+        "inferred": True,
+        "looked_at": NOW.isoformat(),
+    }
 
 
 def test_a_day_that_should_be_there_and_is_not_is_missing_by_its_key(sandbox, client):

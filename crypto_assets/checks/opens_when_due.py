@@ -1,0 +1,50 @@
+"""A bar of a week or a month opens when its timeframe says: on a Monday, on the 1st, at midnight.
+
+A bar elsewhere is stored as it was published. (Bars of three days stand every third day from any other one; that needs
+other days. Shorter bars: `inside_day`.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from crypto_assets.model import Check, Finding, Partition, Series, Severity
+from crypto_assets.rows.bar_calendar import due
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def opens_when_due(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
+    """Every 1w bar opens on a Monday, every 1mo bar on the 1st, both at midnight."""
+    expected = due(series.timeframe or "", partition.day)
+    early = [str(time) for time in frame["open_time"] if time != partition.start]
+    if expected.opens and not early:
+        return Finding(True)
+    return Finding(
+        False,
+        {
+            "rows": len(frame),
+            "expected": expected.because,
+            "found": f"a bar that opens at {frame['open_time'].iloc[0]}",
+        },
+    )
+
+
+def words(evidence: Mapping[str, Any], series: Series) -> str:
+    """Return what was found as a sentence."""
+    if "expected" not in evidence:
+        return f"the {series.timeframe} bar opens when it is due"
+    return f"{evidence['expected']}; found {evidence['found']}, stored as published"
+
+
+CHECK = Check(
+    name="opens_when_due",
+    tables=("ohlcv",),
+    severity=Severity.WARN,
+    description="A 1w bar opens on a Monday, a 1mo bar on the 1st, at midnight.",
+    applies=lambda series: series.timeframe in ("1w", "1mo"),
+    run=opens_when_due,
+    words=words,
+)

@@ -1,0 +1,247 @@
+"""Where a symbol's life begins or ends inside a day or a file: at 04:00 of its first day, at 08:00 of its expiry.
+
+A day whose rows fill it asks nothing. Another one looks at the days beside its rows: where nothing should be there either,
+by what `lifetime.py` knows, the symbol begins with its first row or ends with its last one. Where something should be there,
+rows are missing. What the days beside are is remembered for a run.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from crypto_assets import datasets, exchanges
+from crypto_assets.collection.archive.lifetime import LIFE, Asks
+from crypto_assets.collection.rest.cursors import step_of
+from crypto_assets.errors import CryptoAssetsError, Stopped
+from crypto_assets.model import DAY, Outcome, Partition, Series, State, days_between
+from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES, due
+
+LISTED_FROM, LISTED_UNTIL = "listed_from", "listed_until"
+"""In the evidence of a stored day: since or until when its symbol was listed on it, and who says so."""
+
+_MICROSECOND = timedelta(microseconds=1)
+_EDGE = timedelta(hours=1)
+"""Trades may be silent so long at midnight without a question (as crypto_assets/checks/complete.py has it)."""
+
+Beside = Callable[[Series, str, date], Outcome | None]
+"""Returns what is known of a day without a file; None for a day that has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """An end of a symbol's life, and the evidence of it: `source` (archive, exchange, name) and what that says."""
+
+    time: datetime
+    evidence: Mapping[str, Any]
+
+    def as_evidence(self) -> dict[str, Any]:
+        return {"time": self.time.isoformat(), **self.evidence}
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where the life of a symbol begins and ends in the period of one file; None where it goes on beyond the period."""
+
+    begins: Edge | None = None
+    ends: Edge | None = None
+
+    def cut(self, partition: Partition) -> tuple[Partition, dict[str, Any]]:
+        """Return the partition with the edges that lie in its day, and their evidence."""
+        since = self.begins if self.begins and partition.start < self.begins.time < partition.end else None
+        until = self.ends if self.ends and partition.start < self.ends.time < partition.end else None
+        evidence = {LISTED_FROM: since.as_evidence()} if since else {}
+        evidence |= {LISTED_UNTIL: until.as_evidence()} if until else {}
+        return (
+            Partition(partition.symbol, partition.day, until.time if until else None, since.time if since else None),
+            evidence,
+        )
+
+
+WHOLE = Span()
+
+
+def cut_of(evidence: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
+    """Return since and until when rows are expected of a stored day, by its evidence."""
+    times = (evidence.get(name, {}).get("time") for name in (LISTED_FROM, LISTED_UNTIL))
+    since, until = (datetime.fromisoformat(time) if time else None for time in times)
+    return since, until
+
+
+@dataclass
+class Edges:
+    """Finds the edges of days and files for one run; safe to use from many threads."""
+
+    beside: Beside
+    told: Callable[[Series, str], Asks | None]
+    now: Callable[[], datetime]
+    _known: dict[tuple[Series, str, date], Outcome | None] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def remember(self, series: Series, symbol: str, held: Sequence[date], absent: Sequence[Outcome]) -> None:
+        """Know what was found of some days, so that it is not asked again."""
+        with self._lock:
+            self._known |= {(series, symbol, day): None for day in held}
+            self._known |= {(series, symbol, outcome.partition.day): outcome for outcome in absent}
+
+    def fills(self, series: Series, partition: Partition, rows: pa.Table) -> bool:
+        """Return whether rows go from one end of a day to the other, so that no edge of a life can be in it."""
+        times = rows.column(datasets.get(series.table).time_column).cast(pa.int64()).to_numpy()
+        if not len(times):
+            return False
+        first, last = _instant(times.min()), _instant(times.max()) + _length(series)
+        return not _open(series, partition.start, first) and not _open(series, last, partition.end, rows)
+
+    def of(self, series: Series, symbol: str, period: tuple[date, date], rows: pa.Table) -> Span:
+        """Return where a symbol begins and ends in the period of a file, by the file's rows."""
+        ends = self._expiry(series, symbol, period)
+        times = rows.column(datasets.get(series.table).time_column).cast(pa.int64()).to_numpy()
+        start, end = Partition(symbol, period[0]).start, Partition(symbol, period[1]).end
+        # Rows of other days may stand in a file; the checks say so.
+        times = times[(times >= _us(start)) & (times < _us(end))]
+        if not len(times):
+            return Span(None, ends)
+        first, last = _instant(times.min()), _instant(times.max()) + _length(series)
+        begins = self._begins(series, symbol, period[0], first) if _open(series, start, first) else None
+        if ends is None and _open(series, last, end, rows):
+            ends = self._ends(series, symbol, period, last)
+        return Span(begins, ends)
+
+    def _expiry(self, series: Series, symbol: str, period: tuple[date, date]) -> Edge | None:
+        at = exchanges.get(series.exchange).expires_at(symbol)
+        if at is None or series.timeframe in LONG_TIMEFRAMES or not period[0] <= at.date() <= period[1]:
+            return None
+        return Edge(at, {"source": "name"})
+
+    def _begins(self, series: Series, symbol: str, day: date, first: datetime) -> Edge | None:
+        outside = self._beside(series, symbol, day - DAY)
+        if outside is None or outside.state is not State.NO_DATA or LIFE not in outside.evidence:
+            return None
+        said = outside.evidence.get("exchange_first")
+        # The exchange has rows before the file's first one: these are missing.
+        since = min(first, datetime.fromisoformat(said)) if said else first
+        return Edge(since, _source(outside.evidence))
+
+    def _ends(self, series: Series, symbol: str, period: tuple[date, date], last: datetime) -> Edge | None:
+        outside = self._beside(series, symbol, period[1] + DAY)
+        if outside is None:
+            return None
+        if outside.state is State.NO_DATA:
+            # A bar of a week that its file lost looks like the end of a symbol: that nobody confirmed does not excuse it.
+            guessed = series.timeframe in LONG_TIMEFRAMES and outside.evidence.get("inferred")
+            if LIFE not in outside.evidence or guessed:
+                return None
+            said = outside.evidence.get("exchange_latest")
+            if said and datetime.fromisoformat(said) >= last:
+                last = datetime.fromisoformat(said) + _length(series)
+            return Edge(last, _source(outside.evidence))
+        if "last_listed" not in outside.evidence or "exchange_status" in outside.evidence:
+            return None
+        asks = self.told(series, symbol)
+        if asks is not None:
+            return self._told_ends(asks, series, symbol, last)
+        if outside.state is State.MISSING and period[0] != period[1] and series.timeframe not in LONG_TIMEFRAMES:
+            # A file of a month that ends inside it, and the next month's is overdue: so delisted contracts look.
+            evidence = {"source": "archive", "inferred": True, "looked_at": self.now().isoformat()}
+            return Edge(last, evidence | {"overdue": str(period[1] + DAY)})
+        return None
+
+    def _told_ends(self, asks: Asks, series: Series, symbol: str, last: datetime) -> Edge | None:
+        try:
+            latest = asks.latest(series, symbol)
+        except Stopped:
+            raise
+        except CryptoAssetsError:
+            return None
+        if not latest.ended:
+            return None
+        until = max(last, latest.until) if latest.until else last
+        asked = self.now().isoformat()
+        evidence = {"source": "exchange", "exchange_status": latest.status, "exchange_asked": asked, "looked_at": asked}
+        return Edge(until, evidence)
+
+    def _beside(self, series: Series, symbol: str, day: date) -> Outcome | None:
+        key = series, symbol, day
+        with self._lock:
+            if key in self._known:
+                return self._known[key]
+        found = self.beside(series, symbol, day)
+        with self._lock:
+            self._known[key] = found
+        return found
+
+
+def of_rest(
+    asks: Asks, series: Series, partition: Partition, rows: pa.Table, now: datetime, *, may_begin: bool
+) -> Span:
+    """Return where a symbol begins and ends in a day that has ended and came from REST; only the exchange is asked.
+
+    Args:
+        may_begin: whether it is not known that the symbol is older than the day.
+
+    Raises:
+        CryptoAssetsError: it does not say.
+    """
+    symbol = partition.symbol
+    times = rows.column(datasets.get(series.table).time_column).cast(pa.int64()).to_numpy()
+    expires_at = exchanges.get(series.exchange).expires_at(symbol)
+    ends = Edge(expires_at, {"source": "name"}) if expires_at and expires_at.date() == partition.day else None
+    if not len(times) or series.timeframe in LONG_TIMEFRAMES:
+        return Span(None, ends)
+    first, last = _instant(times.min()), _instant(times.max()) + _length(series)
+    asked = {"source": "exchange", "exchange_asked": now.isoformat(), "looked_at": now.isoformat()}
+    begins = None
+    if may_begin and _open(series, partition.start, first):
+        said = asks.first(series, symbol)
+        if said is not None and partition.start <= said < partition.end:
+            begins = Edge(min(first, said), {**asked, "exchange_first": said.isoformat()})
+    if ends is None and _open(series, last, partition.end, rows):
+        latest = asks.latest(series, symbol)
+        if latest.ended and latest.until is not None and partition.start < latest.until < partition.end:
+            ends = Edge(max(last, latest.until), {**asked, "exchange_status": latest.status})
+    return Span(begins, ends)
+
+
+_SAID = (
+    *("first_listed", "last_listed", "listed_again", "exchange_first", "exchange_status", "exchange_latest"),
+    *("exchange_asked", "inferred", "looked_at"),
+)
+
+
+def _source(evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """Return who says that nothing should be there beside an edge."""
+    source = evidence.get("source") or ("exchange" if "exchange_asked" in evidence else "archive")
+    return {"source": source} | {name: evidence[name] for name in _SAID if name in evidence}
+
+
+def _length(series: Series) -> timedelta:
+    """Return how long a row lasts: a bar its length, another row a moment."""
+    if series.table != "ohlcv":
+        return _MICROSECOND
+    return step_of(series) or DAY
+
+
+def _open(series: Series, begin: datetime, end: datetime, rows_before: pa.Table | None = None) -> bool:
+    """Return whether rows should be in [begin, end), at an end of a period; `rows_before` where it is the latter one."""
+    if series.timeframe in LONG_TIMEFRAMES:
+        days = days_between(begin.date(), (end - _MICROSECOND).date()) if begin < end else []
+        return any(due(series.timeframe or "", day).opens is not False for day in days)
+    slack = step_of(series) or DAY if series.table == "ohlcv" else _EDGE
+    if series.table == "funding_rates" and rows_before is not None:
+        # The last event of a day stands one interval before midnight.
+        slack = timedelta(hours=rows_before.column("funding_interval_hours")[-1].as_py(), seconds=1)
+    return end - begin >= slack
+
+
+def _us(instant: datetime) -> int:
+    return int(instant.timestamp()) * 1_000_000
+
+
+def _instant(us: np.int64) -> datetime:
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(us))

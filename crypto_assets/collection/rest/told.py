@@ -1,0 +1,130 @@
+"""What an exchange says of a symbol's life: whether it trades, and when its first and its latest row are.
+
+It is asked where files alone would only suggest it: that a symbol was delisted, was not listed yet, or was away between
+two listings. Each question is put once a run, through the limits of all other requests.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, TypeVar
+
+from crypto_assets import exchanges
+from crypto_assets.collection.rest.cursors import step_of
+from crypto_assets.collection.rest.feed import RestFeed
+from crypto_assets.errors import CryptoAssetsError, PermanentError, Stopped
+from crypto_assets.exchanges import Call, Rest
+from crypto_assets.model import Partition, Series
+
+NOT_KNOWN = "the exchange does not know the symbol"
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The state of a symbol in the exchange's own word, and its latest row.
+
+    `ended` says that it does not trade and will not go on by itself; `time` is the beginning of its latest row and `until`
+    the end of it, None where the exchange has none.
+    """
+
+    status: str
+    ended: bool
+    time: datetime | None
+    until: datetime | None
+
+
+class Told:
+    """Asks the exchange about symbols, and remembers the answers; safe to use from many threads."""
+
+    def __init__(self, feed: RestFeed) -> None:
+        self._feed = feed
+        self._lock = threading.Lock()
+        self._answers: dict[tuple[Any, ...], Any] = {}
+        self._locks: dict[tuple[Any, ...], threading.Lock] = {}
+
+    def serves(self, series: Series, symbol: str) -> bool:
+        """Return whether the exchange may be asked about a symbol, by collection.yaml."""
+        return self._feed.serves(series, symbol)
+
+    def first(self, series: Series, symbol: str) -> datetime | None:
+        """Return the time of the exchange's earliest row, None where it has none.
+
+        Raises:
+            HostUnreachable, HostRefused, CircuitOpen, BadContent: it does not say.
+            PermanentError: it does not know the symbol.
+        """
+        rest = _rest(series)
+        return self._once(("first", series, symbol), lambda: self._row_time(series, rest, rest.first_row(symbol)))
+
+    def latest(self, series: Series, symbol: str) -> Latest:
+        """Return whether a symbol trades and what its latest row is; raises as `first`, but knows an unknown symbol."""
+        return self._once(("latest", series, symbol), lambda: self._latest(series, symbol))
+
+    def has_rows(self, series: Series, symbol: str, first: date, last: date) -> bool:
+        """Return whether there is any row in the days from first to last, both included; raises as `first`."""
+        rest = _rest(series)
+        start, end = Partition(symbol, first).start, Partition(symbol, last).end
+
+        def ask() -> bool:
+            found = self._row_time(series, rest, rest.any_row(symbol, start, end))
+            return found is not None and start <= found < end
+
+        return self._once(("rows", series, symbol, first, last), ask)
+
+    def _latest(self, series: Series, symbol: str) -> Latest:
+        rest = _rest(series)
+        status: str | None = None
+        try:
+            call = rest.status(symbol)
+            of_call = (series.exchange, series.market_type, call.method, *sorted(call.params.items()))
+            status = rest.status_of(symbol, self._once(of_call, lambda: self._feed.ask(series, call)))
+            time = self._row_time(series, rest, rest.latest_row(symbol))
+        except PermanentError as error:
+            if not error.evidence.get("unknown_symbol"):
+                raise
+            time = None
+        until = None if time is None else time + (_row_length(series))
+        return Latest(status or NOT_KNOWN, rest.has_ended(status), time, until)
+
+    def _row_time(self, series: Series, rest: Rest, call: Call) -> datetime | None:
+        return rest.row_time(self._feed.ask(series, call))
+
+    def _once(self, question: tuple[Any, ...], ask: Callable[[], _T]) -> _T:
+        """Return the answer to a question; who asks the same meanwhile waits for it. A failure is an answer too."""
+        with self._lock:
+            lock = self._locks.setdefault(question, threading.Lock())
+        with lock:
+            if question not in self._answers:
+                try:
+                    self._answers[question] = ask()
+                except Stopped:
+                    raise
+                except CryptoAssetsError as error:
+                    self._answers[question] = error
+            answer = self._answers[question]
+        if isinstance(answer, CryptoAssetsError):
+            raise answer
+        found: _T = answer
+        return found
+
+
+def _rest(series: Series) -> Rest:
+    rest = exchanges.get(series.exchange).rest(series)
+    if rest is None:
+        raise PermanentError(f"{series}: {series.exchange} does not give it over REST")
+    return rest
+
+
+def _row_length(series: Series) -> timedelta:
+    """Return how long the row of `Told.latest` lasts: a bar its length, trades the minute that tells of them."""
+    match series.table:
+        case "ohlcv":
+            return step_of(series) or timedelta(days=1)
+        case "funding_rates":
+            return timedelta(microseconds=1)
+    return timedelta(minutes=1)

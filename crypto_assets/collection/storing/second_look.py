@@ -1,0 +1,129 @@
+"""What stored days say of the days beside them: nothing traded in between, or a first day is the first no more.
+
+Days come in any order. A day without a file is proven to be empty once the days around it are stored and their ids run on;
+the first day of a symbol is judged like any other once an earlier one turns up. So a run looks again at its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from crypto_assets.collection.archive.edges import LISTED_FROM, LISTED_UNTIL, cut_of
+from crypto_assets.collection.archive.empty_days import NUMBERED
+from crypto_assets.collection.records.profiles import write_profiles
+from crypto_assets.collection.storing.journal import Journal
+from crypto_assets.collection.storing.near import read_near
+from crypto_assets.collection.storing.revising import Revision, revise
+from crypto_assets.collection.storing.validation import validate
+from crypto_assets.errors import REFUSALS, NoRows, StoredDataError
+from crypto_assets.model import Outcome, Partition, Series, State
+from crypto_assets.storage.lake import symbol_folder
+
+if TYPE_CHECKING:
+    from crypto_assets.collection.records.ledger import Ledger
+    from crypto_assets.storage.lake import Lake
+
+_SILENT = """
+WITH numbered AS (
+    SELECT symbol, day, last_id, lead(day) OVER one AS next_day, lead(first_id) OVER one AS next_id
+    FROM collection.profiles
+    WHERE (exchange, market_type, dataset) = (%s, %s, %s) AND symbol = ANY(%s) AND first_id IS NOT NULL
+    WINDOW one AS (PARTITION BY symbol ORDER BY day)
+)
+SELECT p.symbol, p.day, p.evidence, n.day, n.last_id, n.next_day, n.next_id
+FROM collection.partitions p JOIN numbered n ON p.symbol = n.symbol AND p.day > n.day AND p.day < n.next_day
+WHERE (p.exchange, p.market_type, p.dataset) = (%s, %s, %s) AND p.symbol = ANY(%s) AND p.state = ANY(%s)
+    AND p.path IS NULL AND n.next_id = n.last_id + 1 AND NOT coalesce(p.evidence ->> 'error' = ANY(%s), false)
+ORDER BY p.symbol, p.day
+"""
+
+_REFUSED = [name for name in REFUSALS if name != NoRows.__name__]
+"""Files with rows that could not be used: something was traded, whatever the ids say."""
+
+_AT_AN_EDGE = """
+SELECT p.symbol, p.day, p.content_sha256, array_agg(e.name) FROM collection.partitions p
+CROSS JOIN (VALUES (%s, -1), (%s, 1)) AS e (name, step)
+JOIN collection.partitions beside ON (beside.exchange, beside.market_type, beside.symbol, beside.dataset, beside.day)
+    = (p.exchange, p.market_type, p.symbol, p.dataset, p.day + e.step)
+WHERE (p.exchange, p.market_type, p.dataset) = (%s, %s, %s) AND p.symbol = ANY(%s) AND p.path IS NOT NULL
+    AND p.evidence ? e.name AND beside.state NOT IN ('no_data', 'pending')
+GROUP BY 1, 2, 3 ORDER BY 1, 2
+"""
+
+
+def settle_silent_days(ledger: Ledger, series: Series, symbols: Iterable[str], run_id: str | None) -> list[Outcome]:
+    """Record days as `no_data` that have no file, or an empty one, and whose neighbours' ids run on; return them."""
+    if series.table not in NUMBERED:
+        return []
+    keys, names = (series.exchange, series.market_type, series.dataset), sorted(set(symbols))
+    with ledger.transaction() as connection:
+        states = [State.MISSING.value, State.PENDING.value]
+        rows = connection.execute(_SILENT, (*keys, names, *keys, names, states, _REFUSED)).fetchall()
+        found = [_silent(series, *row) for row in rows]
+        ledger.record_outcomes(found, run_id, connection=connection)
+    return found
+
+
+def _silent(
+    series: Series,
+    symbol: str,
+    day: date,
+    evidence: dict[str, Any],
+    before: date,
+    last_id: int,
+    after: date,
+    first_id: int,
+) -> Outcome:
+    reason = f"nothing traded: ids run on from {last_id} ({before}) to {first_id} ({after})"
+    ids = {"last_id_before": last_id, "day_before": str(before), "first_id_after": first_id, "day_after": str(after)}
+    return Outcome(series, Partition(symbol, day), State.NO_DATA, reason, {**evidence, "ids": ids})
+
+
+def judge_edges_again(lake: Lake, ledger: Ledger, series: Series, symbols: Iterable[str]) -> list[Partition]:
+    """Judge first and last days whole that are the first or the last no more: a day beside them should have rows too.
+
+    Return the days that were judged. What cannot be read is left for `validate`, which says so.
+    """
+    names = sorted(set(symbols))
+    with ledger.transaction() as connection:
+        rows = _at_an_edge(connection, series, names)
+    judged = []
+    for symbol, day, sha256, edges in rows:
+        try:
+            table, stored, _ = lake.open(series, Partition(symbol, day))
+        except StoredDataError:
+            continue
+        if stored.sha256 != sha256:
+            continue
+        with Journal(lake, ledger).alone([symbol_folder(series, symbol)]) as connection:
+            evidence = connection.execute(
+                """UPDATE collection.partitions SET evidence = evidence - %s::text[]
+                WHERE (exchange, market_type, dataset, symbol, day) = (%s, %s, %s, %s, %s) AND content_sha256 = %s
+                RETURNING evidence""",
+                (edges, series.exchange, series.market_type, series.dataset, symbol, day, sha256),
+            ).fetchone()
+            if evidence is not None:
+                partition = _partition(symbol, day, evidence[0])
+                near = read_near(connection, series, [partition])
+                (verdict,) = validate(series, [(partition, table)], near)
+                if verdict.profile is not None:
+                    write_profiles(connection, series, [replace(verdict.profile, content_sha256=sha256)])
+                revise(connection, series, [Revision(partition, sha256, verdict.findings)])
+                judged.append(partition)
+            connection.commit()
+    return judged
+
+
+def _at_an_edge(connection: psycopg.Connection[Any], series: Series, names: Sequence[str]) -> list[Any]:
+    keys = (series.exchange, series.market_type, series.dataset)
+    return connection.execute(_AT_AN_EDGE, (LISTED_FROM, LISTED_UNTIL, *keys, list(names))).fetchall()
+
+
+def _partition(symbol: str, day: date, evidence: dict[str, Any]) -> Partition:
+    since, until = cut_of(evidence)
+    return Partition(symbol, day, until, since)
