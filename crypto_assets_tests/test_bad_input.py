@@ -128,7 +128,7 @@ CASES = [
         "no rows",
         csv_file(lambda s: []),
         ("expected rows, found none", "quarantine/", "crypto-assets fill"),
-        "BadContent",
+        "NoRows",
     ),
     Case(
         "letters in numbers",
