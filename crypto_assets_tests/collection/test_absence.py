@@ -135,7 +135,7 @@ def test_a_monday_that_rest_lacks_is_missing_and_a_tuesday_is_no_data_without_a_
     assert states(found)[State.PROVISIONAL] == [6, 20, 27]
     assert len(states(found)[State.NO_DATA]) == 19
     assert "REST: it has no bar of this day; 1w bars open on Mondays, 2024-05-13 is a Monday" in found[7].reason
-    assert [query["startTime"] for name, query in world.asked if name == "klines"] == [
+    assert sorted(query["startTime"] for name, query in world.asked if name == "klines") == [
         str(int(at(f"2024-05-{day:02}").timestamp() * 1000)) for day in (6, 13, 20, 27)
     ]
 
@@ -246,7 +246,7 @@ def test_a_gap_on_a_first_day_is_still_a_gap(world):
     world.daily("AAAUSDT", "2024-05-11")
     (first, _) = collect(world, "ohlcv_1m", "2024-05-10", "2024-05-11")
     assert first.state is State.DEGRADED
-    assert "missing 30, spans 09:00–09:29" in first.reason
+    assert "30 of 1,200 bars are missing (09:00–09:29)" in first.reason
 
 
 def test_a_file_that_is_cut_in_the_middle_of_a_life_stays_degraded(world):
@@ -255,7 +255,7 @@ def test_a_file_that_is_cut_in_the_middle_of_a_life_stays_degraded(world):
     world.daily("AAAUSDT", "2024-05-11")
     (day,) = collect(world, "ohlcv_1m", "2024-05-10", "2024-05-10")
     assert day.state is State.DEGRADED
-    assert "spans 00:00–03:59, 20:00–23:59" in day.reason
+    assert "(00:00–03:59, 20:00–23:59)" in day.reason
 
 
 def test_an_ordinary_day_asks_nothing_more_than_its_listing_and_its_file(world):
@@ -275,7 +275,7 @@ def test_a_first_day_is_judged_whole_once_an_earlier_file_appears(world):
     collect(world, "ohlcv_1m", "2024-05-09", "2024-05-09")
     kept = record(world, "2024-05-10")
     assert kept.state is State.DEGRADED
-    assert "missing 240, spans 00:00–03:59" in kept.reason
+    assert "240 of 1,440 bars are missing (00:00–03:59)" in kept.reason
     assert "listed_from" not in kept.evidence
 
 
@@ -297,7 +297,7 @@ def test_a_contract_that_lacks_its_last_hour_is_degraded(world):
     world.daily("AAAUSDT_240628", "2024-06-28", minutes("2024-06-28", "2024-06-28 07:00"), market="linear")
     (day,) = collect(world, "ohlcv_1m", "2024-06-28", "2024-06-28", DATED)
     assert day.state is State.DEGRADED
-    assert "spans 07:00–07:59" in day.reason
+    assert "(07:00–07:59)" in day.reason
 
 
 def test_the_last_day_of_a_symbol_that_the_exchange_has_taken_down_ends_with_its_last_row(world):
@@ -313,7 +313,7 @@ def test_the_last_day_of_a_symbol_that_the_exchange_has_taken_down_ends_with_its
     world.lives_from("AAAUSDT", ("2024-05-01", "2024-05-10 15:00"), status="BREAK")
     (cut,) = collect(world, "ohlcv_1m", "2024-05-10", "2024-05-10", rest=True)
     assert cut.state is State.DEGRADED
-    assert "spans 03:00–14:59" in cut.reason
+    assert "(03:00–14:59)" in cut.reason
 
 
 def test_trades_of_a_first_day_may_be_silent_before_the_first_one(world):
