@@ -8,6 +8,7 @@ rows came from. The bytes depend on rows and source only: the same day collected
     {lake}/versions/exchange=…/…/date=2024-01-01/{first 16 digits of its sha256}.parquet   a former file of the day
     {lake}/quarantine/…                                                                     bytes that were refused
     {lake}/staging/…                                                                        bytes on their way
+    {lake}/_lake.json                                                                       the id of the lake, written once
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from datetime import date, datetime
 from io import BufferedIOBase
 from pathlib import PurePosixPath
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,6 +36,8 @@ from crypto_assets.storage.stores import open_store
 REASON = ".reason.json"
 """What the name of a reason in quarantine/ has more than that of the file that it is about."""
 
+IDENTITY = "_lake.json"
+
 _METADATA = "crypto_assets."
 _SOURCE_FIELDS = ("key", "size_bytes", "etag", "sha256", "published_sha256", "last_modified", "source")
 
@@ -44,6 +48,27 @@ class Lake:
     def __init__(self, url: str, s3_client: Callable[[], Any] | None = None) -> None:
         self.url = url
         self.store = open_store(url, s3_client)
+
+    def identity(self) -> str | None:
+        """Return the id that the lake was given when it was first written to, also by others; None: it has none yet."""
+        try:
+            return str(json.loads(self.store.get(IDENTITY) or b"{}")["id"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def make_identity(self) -> str:
+        """Return the id of the lake; one without gets one. Of many processes that do this all return the same."""
+        about = "Identifies this lake, also where it is copied to another place. Written once by crypto_assets."
+        while (found := self.identity()) is None:
+            content = json.dumps({"id": uuid4().hex, "about": about}, indent=1).encode()
+            if not self.store.create(IDENTITY, content) and self.identity() is None:
+                self.store.put(IDENTITY, content)  # what is there cannot be read as an identity
+        return found
+
+    def sizes(self, series: Series, symbol: str, first: date, last: date) -> dict[date, int]:
+        """Return the bytes of each stored day from first to last, both included; one listing, no file is opened."""
+        found = self.store.sizes(symbol_folder(series, symbol), "data.parquet", f"date={first}", f"date={last}")
+        return {date.fromisoformat(name.removeprefix("date=")): size for name, size in found.items()}
 
     def path(self, series: Series, partition: Partition) -> str:
         """Return the path of a partition's file, relative to the lake."""

@@ -17,6 +17,7 @@ from crypto_assets.checks import of_kind
 from crypto_assets.checks.file_order import CHECK as FILE_ORDER
 from crypto_assets.collection.days import Day
 from crypto_assets.collection.records.corrections import InForce, in_force, record_corrections, record_growth
+from crypto_assets.collection.records.lakes import remember_lake
 from crypto_assets.collection.records.profiles import write_profiles
 from crypto_assets.collection.storing.comparing import asked_before
 from crypto_assets.collection.storing.journal import Journal, Replacement
@@ -80,6 +81,7 @@ class Publisher:
         self._run_id = run_id
         self._journal = Journal(lake, ledger, run_id)
         self._journal.recover()
+        self._remembered = False
 
     def publish(self, good: Sequence[Day], others: Sequence[Outcome], published: Published) -> dict[int, Outcome]:
         """Store good days of one series; record their outcomes and those of other days of their batch.
@@ -94,6 +96,10 @@ class Publisher:
             before = in_force(connection, collected[0].series, wanted) if collected else {}
             drafts = list(self._writers.map(lambda day: self._draft(day, before.get(day.partition)), good))
             files = {draft.file.path: draft.file for draft in drafts if draft.file is not None}
+            if files and not self._remembered:
+                # In a transaction of its own: others who publish do not wait for this one.
+                remember_lake(self._ledger, self._lake)
+                self._remembered = True
             with self._journal.publishing(connection, list(files.values()), self._writers):
                 current = [draft for draft in drafts if not draft.superseded]
                 counts = self._load(connection, current)

@@ -153,6 +153,15 @@ COMMENT ON COLUMN collection.partitions.source_sha256 IS 'of the downloaded byte
 COMMENT ON COLUMN collection.partitions.attempt_error IS
     'why the last attempt to collect the day again failed, while the former version stays in force';
 
+CREATE TABLE collection.lakes (
+    id text PRIMARY KEY,
+    url text NOT NULL,
+    first_used timestamptz NOT NULL DEFAULT clock_timestamp(),
+    last_used timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE collection.lakes IS 'The lakes that days were collected into; the ledger speaks of the one used last.';
+COMMENT ON COLUMN collection.lakes.id IS 'of _lake.json in its root; a copy of the lake at another place has the same';
+
 CREATE TABLE collection.warehouse_loads (
     table_name text NOT NULL,
     exchange text NOT NULL,

@@ -1,0 +1,157 @@
+"""Which lake the ledger speaks of, and whether the files that it says are stored are in the lake that is used now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from crypto_assets.model import Series
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from crypto_assets.collection.records.database import Database
+    from crypto_assets.storage.lake import Lake
+
+
+Pair = tuple[Series, str]
+"""A series and a symbol."""
+
+Place = tuple[Series, str, date]
+"""A series, a symbol and a day."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLake:
+    """The lake that the ledger speaks of: the one that days were last collected into."""
+
+    id: str
+    url: str
+
+
+def known_lake(connection: psycopg.Connection[Any]) -> KnownLake | None:
+    """Return the lake that the ledger speaks of; None where nothing was collected yet."""
+    row = connection.execute("SELECT id, url FROM collection.lakes ORDER BY last_used DESC LIMIT 1").fetchone()
+    return KnownLake(*row) if row else None
+
+
+def remember_lake(database: Database, lake: Lake) -> None:
+    """Let the ledger speak of a lake from now on; called by what is about to write to it. A lake without an id gets one."""
+    with database.transaction() as connection:
+        connection.execute(
+            """INSERT INTO collection.lakes (id, url) VALUES (%s, %s)
+            ON CONFLICT (id) DO UPDATE SET url = excluded.url, last_used = clock_timestamp()""",
+            (lake.make_identity(), lake.store.url),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LostFiles:
+    """The stored days whose files the lake does not have as the ledger says, out of `stored` that were compared.
+
+    `reasons` says why, by series, symbol and day. `other` is the lake that the ledger speaks of, if it is not this one.
+    """
+
+    url: str
+    stored: int
+    reasons: Mapping[Place, str]
+    other: KnownLake | None = None
+
+    @property
+    def notice(self) -> str:
+        """One line about the lake where files are lost; empty where none is."""
+        return lake_notice(self.url, self.other, len(self.reasons), self.stored) if self.reasons else ""
+
+
+def lost_files(
+    database: Database,
+    lake: Lake,
+    pairs: Iterable[Pair] | None = None,
+    first: date | None = None,
+    last: date | None = None,
+) -> LostFiles:
+    """Compare what the ledger says is stored with what the lake lists: a file is lost where it is missing or of another size.
+
+    One query, one listing a symbol; no file is opened. A lake that was copied whole to another place is the same lake.
+
+    Args:
+        pairs: these series and symbols; all by default.
+        first, last: only days from and up to these.
+
+    Raises:
+        HostUnreachable, HostRefused, ConfigError, OSError: the lake does not answer; then nothing is known of its files.
+    """
+    wanted = None if pairs is None else set(pairs)
+    with database.transaction() as connection:
+        known = known_lake(connection)
+        stored = [one for one in _stored(connection, first, last) if wanted is None or one[0] in wanted]
+        identity = lake.identity() if known else None
+        if known and known.id == identity and known.url != lake.store.url:
+            connection.execute("UPDATE collection.lakes SET url = %s WHERE id = %s", (lake.store.url, known.id))
+
+    def compare(one: tuple[Pair, dict[date, int | None]]) -> dict[Place, str]:
+        (series, symbol), days = one
+        sizes = lake.sizes(series, symbol, min(days), max(days))
+        found = {day: file_problem(lake.url, sizes.get(day), expected) for day, expected in days.items()}
+        return {(series, symbol, day): reason for day, reason in sorted(found.items()) if reason}
+
+    reasons: dict[Place, str] = {}
+    with ThreadPoolExecutor(_LISTINGS) as pool:
+        for found in pool.map(compare, stored) if lake.url.startswith("s3://") else map(compare, stored):
+            reasons |= found
+    return LostFiles(
+        lake.url,
+        sum(len(days) for _, days in stored),
+        reasons,
+        known if known and known.id != identity else None,
+    )
+
+
+_LISTINGS = 8
+"""Listings of a bucket at once; each waits for the network."""
+
+
+def _stored(
+    connection: psycopg.Connection[Any], first: date | None, last: date | None
+) -> list[tuple[Pair, dict[date, int | None]]]:
+    """Return each symbol of each series with the days that the ledger says are stored, and the bytes of their files."""
+    with connection.cursor(binary=True) as cursor:
+        rows = cursor.execute(
+            """SELECT exchange, market_type, dataset, symbol, array_agg(day), array_agg(size_bytes)
+            FROM collection.partitions
+            WHERE path IS NOT NULL AND day BETWEEN coalesce(%s, '-infinity'::date) AND coalesce(%s, 'infinity'::date)
+            GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4""",
+            (first, last),
+        ).fetchall()
+    return [
+        ((Series.named(exchange, market_type, dataset), symbol), dict(zip(days, sizes, strict=True)))
+        for exchange, market_type, dataset, symbol, days, sizes in rows
+    ]
+
+
+def lake_notice(url: str, other: KnownLake | None, lost: int, stored: int) -> str:
+    """Return one line about stored days that are lost; `other` is the lake that the ledger speaks of, if it is not this one."""
+    found = f"{lost} of {stored} stored days {'is' if lost == 1 else 'are'} not in it"
+    if other is None:
+        return f"the lake {url}: {found} as the ledger says; `crypto-assets fill` downloads them again"
+    if other.url == url:
+        return (
+            f"the lake {url} is not the one that the ledger speaks of (which was at the same place): {found}; "
+            "bring that one back, or let `crypto-assets fill` download them again"
+        )
+    return (
+        f"the lake {url} is not the one that the ledger speaks of ({other.url}): {found}; "
+        "set CRYPTO_ASSETS_LAKE_URL to that one, or let `crypto-assets fill` download them again"
+    )
+
+
+def file_problem(url: str, found: int | None, expected: int | None) -> str:
+    """Return what is wrong with a stored file by its bytes; empty where nothing is. `found` is None for a missing file."""
+    if found is None:
+        return f"its file is missing in the lake {url}"
+    if expected is not None and found != expected:
+        return f"its file is damaged in the lake {url}: it has {found} bytes, the ledger says {expected}"
+    return ""
