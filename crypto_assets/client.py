@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time, timedelta
-from difflib import get_close_matches
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -12,16 +11,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crypto_assets import datasets
+from crypto_assets.collection.records.day_records import DayRecords, database_that_is_there, read_records
 from crypto_assets.config import settings_at_start
-from crypto_assets.errors import ConfigError, StoredDataError
-from crypto_assets.model import DAY, Series, path_symbol, unified_symbol
+from crypto_assets.coverage import NOT_COLLECTED, STORED, DayCoverage, Missing, require_known, settle
+from crypto_assets.errors import ConfigError, PostgresUnavailable, StoredDataError
+from crypto_assets.model import COMPLETE_STATES, State, path_symbol
+from crypto_assets.question import Moment, Question, did_you_mean, question
+from crypto_assets.stored_days import not_collected, of_record, read_lake
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from crypto_assets.collection.records.corrections import KnownFile
+    from crypto_assets.quality.lock import Lock
     from crypto_assets.storage.lake import Lake
-
-Moment = str | date | datetime
 
 
 def read(
@@ -37,6 +40,7 @@ def read(
     source: Literal["lake", "warehouse"] = "lake",
     as_of: Moment | None = None,
     lock: str | Path | None = None,
+    missing: Missing = "raise",
 ) -> pd.DataFrame:
     """Return the stored rows of one symbol, in the order of time.
 
@@ -55,136 +59,143 @@ def read(
             they stood before, days that were first collected later not at all. From the lake only.
         lock: the file of `crypto-assets lock`: exactly the versions that it names, also where others were published since.
             From the lake only.
+        missing: what to do where a day is missing, partial (`degraded`) or not collected yet, or its file is not what the
+            ledger says: `raise` IncompleteData, `warn` with IncompleteDataWarning, or `ignore` it. Days that somebody has
+            acknowledged as they are only warn.
 
     Returns:
         A DataFrame with a plain index and UTC microsecond times; empty, with the same columns, where nothing is stored.
+        `attrs["coverage"]` has a mapping for each day that was asked for: `day`, `state`, `reason`, `rows` (of the whole
+        day), `until` (how far a day goes that is not over), `acknowledged`, `complete`. `attrs["looked_in"]` says where.
+        Without a database the files of the lake alone decide, and the state of a day is `stored` or `missing`.
 
     Raises:
-        ConfigError: an unknown dataset, column or symbol text, an end before the start, a symbol of which nothing is
-            stored while other symbols of the series are, `as_of` or `lock` for the warehouse or both at once, a lock that
-            is none, or days that it is not about.
+        ConfigError: an argument that cannot be, an unknown exchange, market type, dataset or column, a symbol of which
+            nothing is stored while other symbols of the series are, a lock that is none, or days that it is not about.
+        IncompleteData: a day is not complete; `coverage` says what is known of each.
         StoredDataError: a file that was in force at `as_of`, or that the lock names, is damaged or lost.
+        PostgresUnavailable: the database does not answer, so that nobody can say what is complete.
     """
-    try:
-        series = Series.named(exchange, market_type, dataset)
-        unified = unified_symbol(symbol, market_type)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    begin, after = _bounds(start, end)
-    known_at = None if as_of is None else _known_at(as_of)
-    if known_at is not None and lock is not None:
-        raise ConfigError("as_of and lock: expected one of them; a lock names its versions itself")
-    if source == "warehouse":
-        if known_at is not None or lock is not None:
-            raise ConfigError(
-                f"{'lock' if lock is not None else 'as_of'}: expected source='lake', found 'warehouse'; Postgres holds the "
-                "newest version of each day only, the lake keeps the former ones"
-            )
-        return _from_warehouse(series, unified, begin, after, exact, columns)
-    return _from_lake(series, unified, begin, after, exact, columns, known_at, lock)
+    require_known(missing)
+    asked = question(exchange, symbol, dataset, start, end, market_type, columns, source, as_of, lock)
+    if asked.source == "warehouse":
+        from crypto_assets.warehouse_rows import from_warehouse
+
+        frame, days, where, notice = from_warehouse(asked, exact=exact)
+    else:
+        frame, days, where, notice = _from_lake(asked, missing, exact=exact)
+    frame.attrs["coverage"] = settle(str(asked), where, days, len(frame), missing, notice=notice)
+    frame.attrs["looked_in"] = where
+    return frame
 
 
-def _bounds(start: Moment, end: Moment) -> tuple[datetime, datetime]:
-    """Return [start, end) as UTC instants; a day as the end means up to its last instant."""
-    begin, _ = _instant("start", start)
-    after, is_day = _instant("end", end)
-    if is_day:
-        after += DAY
-    if after < begin:
-        raise ConfigError(f"start {start}, end {end}: expected the start before the end")
-    return begin, after
-
-
-def _known_at(moment: Moment) -> datetime:
-    """Return the instant that `as_of` means; a day means its last one."""
-    instant, is_day = _instant("as_of", moment)
-    return instant + DAY - timedelta(microseconds=1) if is_day else instant
-
-
-def _instant(name: str, moment: Moment) -> tuple[datetime, bool]:
-    if isinstance(moment, str):
-        try:
-            moment = _parse(moment)
-        except ValueError:
-            raise ConfigError(f"{name}: expected a day like 2024-01-31 or an ISO instant, found {moment!r}") from None
-    if isinstance(moment, datetime):
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC), False
-    return datetime.combine(moment, time(), UTC), True
-
-
-def _parse(text: str) -> date:
-    """Return a date for a date in any ISO form, a datetime for what is more than a date."""
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        return datetime.fromisoformat(text)
-
-
-def _from_lake(
-    series: Series,
-    symbol: str,
-    begin: datetime,
-    after: datetime,
-    exact: bool,
-    columns: Sequence[str] | None,
-    known_at: datetime | None,
-    lock: str | Path | None,
-) -> pd.DataFrame:
+def _from_lake(asked: Question, missing: Missing, *, exact: bool) -> tuple[pd.DataFrame, list[DayCoverage], str, str]:
+    """Return rows, coverage, where that is from, and a line about the lake where it is not the right one."""
     from crypto_assets.rows.frames import to_frame
     from crypto_assets.storage.lake import Lake
 
-    if series.table not in datasets.all_datasets():
-        known = ", ".join(sorted(datasets.all_datasets()))
-        raise ConfigError(f"dataset {series.dataset!r}: expected ohlcv_<timeframe> or one of {known}")
-    dataset = datasets.get(series.table)
-    unknown = [name for name in columns or () if name not in dataset.schema.names]
-    if unknown:
+    dataset = datasets.get(asked.series.table)
+    if unknown := [name for name in asked.columns or () if name not in dataset.schema.names]:
         raise ConfigError(f"columns {', '.join(unknown)}: expected some of {', '.join(dataset.schema.names)}")
-    wanted = list(columns) if columns is not None else list(dataset.schema.names)
+    wanted = list(asked.columns or dataset.schema.names)
     needed = list(dict.fromkeys([dataset.time_column, *wanted]))
-    last = (after - timedelta(microseconds=1)).date()
     lake = Lake(settings_at_start().lake)
-    if last < begin.date():
-        rows = pa.schema([dataset.schema.field(name) for name in needed]).empty_table()
-    elif lock is not None:
-        from crypto_assets.quality.lock import read_lock, read_locked
-
-        rows = read_locked(read_lock(lock), lake, series, symbol, begin.date(), last, needed)
-    elif known_at is not None:
-        rows = _as_known(lake, series, symbol, begin.date(), last, needed, known_at)
+    notice = ""
+    if asked.lock is not None:
+        rows, days = _locked(asked, lake, needed)
+    elif asked.known_at is not None:
+        rows, days = _as_known(asked, lake, needed, asked.known_at)
     else:
-        rows = lake.read(series, symbol, begin.date(), last, needed)
-    times = rows.column(dataset.time_column)
-    if begin.time() != time() or after.time() != time():
-        rows = rows.filter(pc.and_(pc.greater_equal(times, pa.scalar(begin)), pc.less(times, pa.scalar(after))))
-    if rows.num_rows == 0:
-        _require_stored(lake, series, symbol)
+        rows, days, notice = _now(asked, lake, needed, missing)
+    if not asked.is_whole_days:
+        times = rows.column(dataset.time_column)
+        inside = pc.and_(pc.greater_equal(times, pa.scalar(asked.begin)), pc.less(times, pa.scalar(asked.after)))
+        rows = rows.filter(inside)
     rows = rows.select(wanted)
-    return rows.to_pandas() if exact else to_frame(rows)
+    return rows.to_pandas() if exact else to_frame(rows), days, f"the lake {lake.url}", notice
 
 
-def _as_known(
-    lake: Lake, series: Series, symbol: str, first: date, last: date, columns: Sequence[str], at: datetime
-) -> pa.Table:
-    """Return the rows of the days from first to last, both included, as they were known at an instant."""
+def _now(
+    asked: Question, lake: Lake, columns: Sequence[str], missing: Missing
+) -> tuple[pa.Table, list[DayCoverage], str]:
+    """Return rows and coverage as they are now, by the ledger where there is one."""
+    days = asked.days
+    if not days:
+        return read_lake(lake, lambda: None, asked.series, asked.symbol, (), columns).rows, [], ""
+    url = database_that_is_there(settings_at_start())
+    last: list[DayRecords | None] = [None]
+
+    def records() -> DayRecords | None:
+        if url is None:
+            return None
+        try:
+            last[0] = read_records(url, asked.series, asked.symbol, days[0], days[-1], [asked.series.dataset])
+        except PostgresUnavailable:
+            if missing == "raise":
+                raise
+        return last[0]
+
+    until = None if asked.to_day_end else asked.after
+    found = read_lake(lake, records, asked.series, asked.symbol, days, columns, until=until)
+    known = last[0]
+    if not found.rows.num_rows and not (known and known.of):
+        _require_stored(asked, lake, known)
+    return found.rows, found.coverage, found.notice
+
+
+def _require_stored(asked: Question, lake: Lake, known: DayRecords | None) -> None:
+    """Raise ConfigError where other symbols of the series are stored or known, but nothing at all of this one."""
+    stored = lake.symbols(asked.series)
+    in_ledger = known.symbols if known else frozenset()
+    others = sorted({*stored, *map(path_symbol, in_ledger)})
+    if others and path_symbol(asked.symbol) not in others and not _is_configured(asked):
+        raise ConfigError(
+            f"symbol {asked.symbol}: nothing of {asked.series} is stored in the lake {lake.url}; "
+            + did_you_mean(path_symbol(asked.symbol), others)
+        )
+
+
+def _is_configured(asked: Question) -> bool:
+    """Return whether collection.yaml, if there is a good one, has the symbol: then it is not collected yet."""
+    from crypto_assets.config import load_collection
+
+    try:
+        return load_collection(settings_at_start().config).entry_of(asked.series, asked.symbol) is not None
+    except ConfigError:
+        return False
+
+
+# ---- former versions --------------------------------------------------------------------------------------------------
+
+
+def _as_known(asked: Question, lake: Lake, columns: Sequence[str], at: datetime) -> tuple[pa.Table, list[DayCoverage]]:
+    """Return the rows of the days as they were known at an instant."""
     from crypto_assets.collection.records.ledger import Ledger
-    from crypto_assets.storage import postgres_url
-    from crypto_assets.storage.migrations import migrate
 
-    url = postgres_url(settings_at_start(), make=False)
-    migrate(url)
+    days, series, symbol = asked.days, asked.series, asked.symbol
+    if not days:
+        return lake.read_versions(series, [], columns), []
+    url = database_that_is_there(settings_at_start())
+    records = read_records(url, series, symbol, days[0], days[-1], [series.dataset]) if url else None
+    if url is None or records is None:
+        raise ConfigError(
+            "as_of: expected a ledger that knows former versions, found no database; "
+            f"set CRYPTO_ASSETS_POSTGRES_URL or CRYPTO_ASSETS_HOME (now {settings_at_start().home})"
+        )
     with Ledger(url) as ledger:
 
-        def found() -> pa.Table:
-            files = []
-            for file in ledger.known_files(series, symbol, first, last, at):
+        def found() -> tuple[pa.Table, list[DayCoverage]]:
+            files = ledger.known_files(series, symbol, days[0], days[-1], at)
+            for file in files:
                 if file.path is None:
                     raise StoredDataError(
                         f"{series} {symbol} {file.day}: expected the version that was known at {at:%Y-%m-%d %H:%M:%S} UTC, "
                         "found that its file was damaged or gone before it was replaced; ask for other days or a later as_of"
                     )
-                files.append((file.path, file.sha256, file.rows))
-            return lake.read_versions(series, files, columns)
+            named = [(file.path or "", file.sha256, file.rows) for file in files]
+            known = {file.day: file for file in files}
+            rows = lake.read_versions(series, named, columns)
+            return rows, [_then(day, known.get(day), records, series.dataset, at) for day in days]
 
         try:
             return found()
@@ -192,33 +203,45 @@ def _as_known(
             return found()  # a day may just have been replaced; what is lost stays lost
 
 
-def _require_stored(lake: Lake, series: Series, symbol: str) -> None:
-    """Raise ConfigError where the lake has other symbols of the series, but nothing at all of this one."""
-    stored = lake.symbols(series)
-    if stored and path_symbol(symbol) not in stored:
-        close = get_close_matches(path_symbol(symbol), stored, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"stored are {', '.join(stored[:10])}"
-        raise ConfigError(f"symbol {symbol}: nothing of {series} is stored; {hint}")
+def _then(day: date, file: KnownFile | None, records: DayRecords, dataset: str, at: datetime) -> DayCoverage:
+    """Return what is known of a day as of an instant."""
+    record = records.of.get(dataset, {}).get(day)
+    when = f"{at:%Y-%m-%d %H:%M:%S} UTC"
+    if file is None:
+        if record is None or record.path is None:
+            return not_collected(day) if record is None else of_record(record)
+        return DayCoverage(day, NOT_COLLECTED, f"not known at {when}, collected later")
+    if record is not None and record.sha256 == file.sha256 and file.rows is None:
+        return of_record(record)
+    return DayCoverage(day, STORED, f"as known at {when}; others took its place since", file.rows, complete=True)
 
 
-def _from_warehouse(
-    series: Series, symbol: str, begin: datetime, after: datetime, exact: bool, columns: Sequence[str] | None
-) -> pd.DataFrame:
-    from crypto_assets.storage import postgres_url
-    from crypto_assets.storage.migrations import migrate
-    from crypto_assets.storage.warehouse import Warehouse
+def _locked(asked: Question, lake: Lake, columns: Sequence[str]) -> tuple[pa.Table, list[DayCoverage]]:
+    """Return the rows of the days as a lock names them."""
+    from crypto_assets.quality.lock import read_lock, read_locked
 
-    url = postgres_url(settings_at_start(), make=False)
-    migrate(url)
-    with Warehouse(url) as warehouse:
-        return warehouse.read(
-            series.table,
-            series.exchange,
-            series.market_type,
-            symbol,
-            begin,
-            after,
-            timeframe=series.timeframe,
-            exact=exact,
-            columns=columns,
-        )
+    assert asked.lock is not None  # noqa: S101  tells the type checker
+    lock, days = read_lock(asked.lock), asked.days
+    if not days:
+        return lake.read_versions(asked.series, [], columns), []
+    rows = read_locked(lock, lake, asked.series, asked.symbol, days[0], days[-1], columns)
+    return rows, _as_locked(lock, asked, days)
+
+
+def _as_locked(lock: Lock, asked: Question, days: Sequence[date]) -> list[DayCoverage]:
+    """Return what a lock says of days that it is about."""
+    pair = (asked.series, asked.symbol)
+    files = {file.day: file for file in lock.files if file.pair == pair}
+    coverage = []
+    for day in days:
+        if (file := files.get(day)) is not None:
+            # Of a lock as of an instant, `corrected` is a former version: the one in force then.
+            former = lock.as_of is not None and file.state == State.CORRECTED
+            state = STORED if former else file.state
+            complete = former or file.state in COMPLETE_STATES
+            coverage.append(DayCoverage(day, state, "as locked", file.rows, complete=complete))
+            continue
+        part = next(part for part in lock.absent if part.pair == pair and part.first <= day <= part.last)
+        state = part.state if part.state in set(State) else NOT_COLLECTED
+        coverage.append(DayCoverage(day, state, f"as locked: {part.reason}", complete=state in COMPLETE_STATES))
+    return coverage

@@ -19,7 +19,10 @@
         │   └── BadContent           columns, text or times that the dataset cannot have
         │       └── NoRows           nothing, or a header alone
         ├── InvalidRows              parsed, but rows break the schema, the key, the order or the day
-        └── StoredDataError          a file in the lake is missing or is not what the ledger says
+        ├── StoredDataError          a file in the lake is missing or is not what the ledger says
+        └── IncompleteData           rows were asked for of days that are missing, partial or not collected yet
+
+    IncompleteDataWarning            the same, where it is not to be an error
 
 Transient and permanent are different types so that one place can decide about trying again. A message says what was
 expected, what was found and what to do; `evidence` carries the same for programs.
@@ -27,6 +30,7 @@ expected, what was found and what to do; `evidence` carries the same for program
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crypto_assets.urls import masked
@@ -129,6 +133,21 @@ class InvalidRows(PermanentError):
 
 class StoredDataError(PermanentError):
     """A file in the lake is missing or is not what the ledger says was stored."""
+
+
+class IncompleteData(PermanentError):
+    """Some of the days that were asked for are missing, partial or not collected yet; `coverage` says what is known of each.
+
+    It has a mapping for each day: `day`, `state`, `reason`, `rows`, `until`, `acknowledged`, `complete`; JSON-serialisable.
+    """
+
+    def __init__(self, message: str, coverage: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(message)
+        self.coverage = coverage
+
+
+class IncompleteDataWarning(UserWarning):
+    """Rows were given although some of the days asked for are not complete, or no day has rows."""
 
 
 REFUSALS = tuple(

@@ -88,7 +88,7 @@ class BucketStore:
                 yield entry["Prefix"].rstrip("/").rpartition("/")[2]
 
     def sizes(self, folder: str, name: str, first: str, last: str) -> dict[str, int]:
-        found = {}
+        found: dict[str, int] = {}
         start = len(self._prefix + folder)
         for page in self._pages(folder, StartAfter=f"{self._prefix}{folder}{first}"):
             for entry in page.get("Contents", ()):

@@ -115,6 +115,12 @@ class Lake:
         ]
         return pa.concat_tables(part.cast(schema) for part in parts) if parts else schema.empty_table()
 
+    def decode(self, series: Series, partition: Partition, data: bytes, columns: Sequence[str]) -> pa.Table:
+        """Return some columns of the rows in the bytes of a partition's file; raises StoredDataError for damaged ones."""
+        schema = datasets.get(series.table).schema
+        rows = _decode(data, self.path(series, partition), columns)
+        return rows.cast(pa.schema([schema.field(name) for name in columns]))
+
     def read_versions(
         self, series: Series, files: Sequence[tuple[str, str, int | None]], columns: Sequence[str] | None = None
     ) -> pa.Table:

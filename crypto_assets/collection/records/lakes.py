@@ -133,7 +133,7 @@ def _stored(
 
 
 def lake_notice(url: str, other: KnownLake | None, lost: int, stored: int) -> str:
-    """Return one line about stored days that are lost; `other` is the lake that the ledger speaks of, if it is not this one."""
+    """Return one line about stored days that are lost; `other` is the lake that the ledger speaks of, if it is another."""
     found = f"{lost} of {stored} stored days {'is' if lost == 1 else 'are'} not in it"
     if other is None:
         return f"the lake {url}: {found} as the ledger says; `crypto-assets fill` downloads them again"

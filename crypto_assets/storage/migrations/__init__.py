@@ -28,17 +28,18 @@ def migrate(url: str) -> None:
         with psycopg.connect(
             url, connect_timeout=15, autocommit=True, application_name=f"{process_name()} migrating"[:63]
         ) as connection:
-            if _revision(connection) == HEAD:
+            if revision(connection) == HEAD:
                 return
             with lock_wait(of_connection(connection), "the lock under which tables are made"):
                 connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
-            if _revision(connection) != HEAD:
+            if revision(connection) != HEAD:
                 _upgrade(url)
     except psycopg.OperationalError as error:
         raise unavailable(url, error) from error
 
 
-def _revision(connection: psycopg.Connection[object]) -> str | None:
+def revision(connection: psycopg.Connection[object]) -> str | None:
+    """Return the revision that a database is at; None where it has no tables of ours."""
     if connection.execute("SELECT to_regclass('collection.migrations')").fetchone() == (None,):
         return None
     row = connection.execute("SELECT version_num FROM collection.migrations").fetchone()

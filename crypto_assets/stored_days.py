@@ -1,0 +1,214 @@
+"""Rows of stored days together with what is known of each day: what is read is compared with what the ledger says."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from crypto_assets import datasets
+from crypto_assets.collection.records.day_records import DayRecord, DayRecords
+from crypto_assets.collection.records.lakes import file_problem, lake_notice
+from crypto_assets.coverage import NOT_COLLECTED, STORED, DayCoverage
+from crypto_assets.errors import StoredDataError
+from crypto_assets.model import COMPLETE_STATES, DAY, Partition, Series, State
+
+if TYPE_CHECKING:
+    from crypto_assets.storage.lake import Lake
+
+_PROBED_DAYS = 64
+"""Up to so many days a missing file is found faster by asking for it than by listing."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDays:
+    """Rows in the order of days, what is known of each day, and a line about the lake where it is not the right one."""
+
+    rows: pa.Table
+    coverage: list[DayCoverage]
+    notice: str = ""
+
+
+def read_lake(
+    lake: Lake,
+    records: Callable[[], DayRecords | None],
+    series: Series,
+    symbol: str,
+    days: Sequence[date],
+    columns: Sequence[str],
+    *,
+    until: datetime | None = None,
+) -> StoredDays:
+    """Return the rows of some days from the lake; a day whose file is not what the ledger says has none.
+
+    Args:
+        records: looks into the ledger; None where there is no ledger. Called again where a file is another one than it said,
+            for a run may just have replaced it.
+        days: ascending.
+        until: the instant up to which rows of the last day are wanted; its end by default.
+    """
+    found = _read_lake(lake, records(), series, symbol, days, columns, until)
+    if found[1]:
+        found = _read_lake(lake, records(), series, symbol, days, columns, until)
+    return found[0]
+
+
+def _read_lake(
+    lake: Lake,
+    known: DayRecords | None,
+    series: Series,
+    symbol: str,
+    days: Sequence[date],
+    columns: Sequence[str],
+    until: datetime | None,
+) -> tuple[StoredDays, bool]:
+    """Return what is read, and whether a file is another one than the ledger says."""
+    records = known.of.get(series.dataset, {}) if known else {}
+    # A ledger that has never heard of the symbol says nothing about it: the lake may be somebody else's.
+    silent = known is None or (not records and symbol not in known.symbols)
+    unknown = [day for day in days if day not in records]
+    listed = set(lake.days(series, symbol)) if len(unknown) > _PROBED_DAYS else set(unknown)
+    parts, coverage, lost = [], [], 0
+    for day in days:
+        record = records.get(day)
+        wanted = until if until is not None and day == days[-1] else None
+        data = None
+        if (record is not None and record.path is not None) or (record is None and day in listed):
+            data = lake.store.get(lake.path(series, Partition(symbol, day)))
+        rows, problem = _checked(lake, series, symbol, day, data, record, columns)
+        if rows is not None:
+            parts.append(rows)
+        if record is not None:
+            one = of_record(record, wanted)
+            if problem:
+                lost += 1
+                one = replace(one, state=State.MISSING, reason=problem, complete=False)
+        elif silent:
+            one = _by_file(
+                lake, day, rows, problem, "no ledger here" if known is None else "the ledger does not know it"
+            )
+        else:
+            one = not_collected(day, "its file is in the lake, the ledger does not know it" if data is not None else "")
+        coverage.append(one)
+    schema = datasets.get(series.table).schema
+    empty = pa.schema([schema.field(name) for name in columns]).empty_table()
+    notice = ""
+    if lost and known is not None and known.lake is not None and known.lake.id != lake.identity():
+        stored = sum(record.path is not None for record in records.values())
+        notice = lake_notice(lake.url, known.lake, lost, stored)
+    return StoredDays(pa.concat_tables([empty, *parts]), coverage, notice), lost > 0
+
+
+def _checked(
+    lake: Lake,
+    series: Series,
+    symbol: str,
+    day: date,
+    data: bytes | None,
+    record: DayRecord | None,
+    columns: Sequence[str],
+) -> tuple[pa.Table | None, str]:
+    """Return the rows in the bytes of a day's file, and what is wrong with it; no rows where something is."""
+    if record is not None and record.path is not None:
+        size = None if data is None else len(data)
+        if problem := file_problem(lake.url, size, record.size_bytes):
+            return None, problem
+        if data is not None and record.sha256 and hashlib.sha256(data).hexdigest() != record.sha256:
+            return None, f"its file in the lake {lake.url} is another one than the ledger says"
+    if data is None:
+        return None, ""
+    try:
+        rows = lake.decode(series, Partition(symbol, day), data, columns)
+    except StoredDataError as error:
+        return None, f"its file is damaged in the lake {lake.url}: {error}"
+    if record is not None and record.path is not None and record.rows not in (None, rows.num_rows):
+        return None, f"its file in the lake {lake.url} has {rows.num_rows} rows, the ledger says {record.rows}"
+    return rows, ""
+
+
+def _by_file(lake: Lake, day: date, rows: pa.Table | None, problem: str, why: str) -> DayCoverage:
+    """Return what a file alone says of its day."""
+    if rows is not None:
+        return DayCoverage(day, STORED, why, rows.num_rows, complete=True)
+    if problem:
+        return DayCoverage(day, State.MISSING, f"{problem}; {why}")
+    if day >= datetime.now(UTC).date():
+        return not_collected(day)
+    return DayCoverage(day, State.MISSING, f"no file in the lake {lake.url}; {why}")
+
+
+def not_collected(day: date, reason: str = "") -> DayCoverage:
+    """Return the coverage of a day that the ledger does not have."""
+    today = datetime.now(UTC).date()
+    if day >= today:
+        when = "the day has not ended" if day == today else "the day has not begun"
+        reason = f"{when}; {reason}" if reason else when
+    return DayCoverage(day, NOT_COLLECTED, reason or "not collected yet")
+
+
+def of_record(record: DayRecord, until: datetime | None = None) -> DayCoverage:
+    """Return what the ledger says of a day.
+
+    Args:
+        until: the instant up to which rows are wanted, inside the day; None: the whole day, today as far as it goes.
+    """
+    complete, reason = record.state in COMPLETE_STATES, record.reason
+    if record.state is State.PROVISIONAL and record.until is not None:
+        today = datetime.now(UTC).date()
+        end = Partition("", record.day).start + DAY
+        wanted = min(until, end) if until is not None else None if record.day >= today else end
+        if wanted is not None and record.until < wanted:
+            complete = False
+            reason = f"rows up to {record.until:%H:%M:%S} UTC only; {reason}"
+    return DayCoverage(
+        record.day, record.state, reason, record.rows, record.until, record.acknowledged, complete=complete
+    )
+
+
+# ---- the warehouse ----------------------------------------------------------------------------------------------------
+
+
+def cover_warehouse(
+    known: DayRecords,
+    days: Sequence[date],
+    sources: Sequence[str],
+    where: str,
+    counts: Mapping[date, int],
+    expected: Callable[[DayRecord, str], int | None],
+    *,
+    whole: Callable[[date], bool],
+    until: datetime | None = None,
+) -> list[DayCoverage]:
+    """Return what is known of days in a table of the warehouse.
+
+    Args:
+        sources: the datasets that can have given the rows of a day; the first that the ledger knows of the day did.
+        where: the database, in words.
+        counts: the rows that were read of each day.
+        expected: returns how many rows a whole day should have, None where that is not known.
+        whole: returns whether all rows of a day were asked for.
+        until: as `read_lake`.
+    """
+    coverage = []
+    for day in days:
+        found = next(((name, known.of[name][day]) for name in sources if day in known.of.get(name, {})), None)
+        if found is None:
+            coverage.append(not_collected(day))
+            continue
+        name, record = found
+        one = of_record(record, until if until is not None and day == days[-1] else None)
+        problem = ""
+        if record.path is not None:
+            wanted = expected(record, name)
+            if record.loaded is None or (record.sha256 and not record.loaded.startswith(record.sha256)):
+                problem = f"{where} does not have it: it was not loaded"
+            elif whole(day) and wanted is not None and wanted != counts.get(day, 0):
+                problem = f"{where} has {counts.get(day, 0)} of its {wanted} rows"
+        if record.path is not None and whole(day):
+            one = replace(one, rows=counts.get(day, 0))
+        coverage.append(replace(one, state=State.MISSING, reason=problem, complete=False) if problem else one)
+    return coverage

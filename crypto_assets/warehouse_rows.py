@@ -1,0 +1,155 @@
+"""Rows from Postgres together with what is known of each day, for `crypto_assets.read` and the IO managers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from crypto_assets.collection.records.day_records import DayRecord, DayRecords, database_that_is_there, read_records
+from crypto_assets.config import settings_at_start
+from crypto_assets.coverage import DayCoverage
+from crypto_assets.errors import ConfigError
+from crypto_assets.model import DAY, Partition, Series, bar_length
+from crypto_assets.question import STATISTICS, Question, did_you_mean
+from crypto_assets.rows.derive import DERIVED_TIMEFRAMES
+from crypto_assets.storage.warehouse import TABLES, Warehouse
+from crypto_assets.stored_days import cover_warehouse
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def from_warehouse(asked: Question, *, exact: bool) -> tuple[pd.DataFrame, list[DayCoverage], str, str]:
+    """Return rows, coverage, where that is from, and no further line.
+
+    Raises:
+        ConfigError: no database, nothing was ever collected into it, or an unknown column or symbol.
+    """
+    url = database_that_is_there(settings_at_start())
+    if url is None:
+        raise ConfigError(
+            f"source='warehouse': expected a database, found none in {settings_at_start().home}; "
+            "set CRYPTO_ASSETS_POSTGRES_URL or CRYPTO_ASSETS_HOME"
+        )
+    table = STATISTICS if asked.series.dataset == STATISTICS else asked.series.table
+    if table not in TABLES:
+        raise ConfigError(f"dataset {asked.series.dataset!r}: expected source='lake', Postgres has {', '.join(TABLES)}")
+    frame, days = read_days(
+        url,
+        asked.series,
+        asked.symbol,
+        table,
+        asked.begin,
+        asked.after,
+        asked.days,
+        exact,
+        asked.columns,
+        asked.to_day_end,
+    )
+    return frame, days, where_is(url), ""
+
+
+def read_days(
+    url: str,
+    series: Series,
+    symbol: str,
+    table: str,
+    begin: datetime,
+    after: datetime,
+    days: Sequence[date],
+    exact: bool = False,
+    columns: Sequence[str] | None = None,
+    to_day_end: bool = True,
+) -> tuple[pd.DataFrame, list[DayCoverage]]:
+    """Return the rows of [begin, after) of a table and what is known of the days that they touch.
+
+    Args:
+        series: of the rows; bars without a timeframe are those of all timeframes.
+        to_day_end: `after` was named as a day.
+    """
+    sources = _sources(series)
+    time_column = TABLES[table].time_column
+    needed = None if columns is None else list(dict.fromkeys([time_column, *columns]))
+
+    def once() -> tuple[pd.DataFrame, list[DayCoverage], bool]:
+        known = None
+        if days:
+            known = read_records(url, series, symbol, days[0], days[-1], sources, table)
+            if known is None:
+                raise ConfigError(
+                    f"{where_is(url)}: expected tables of crypto_assets, found none; nothing was collected into it"
+                )
+            if not known.of and known.symbols and symbol not in known.symbols:
+                raise ConfigError(
+                    f"symbol {symbol}: nothing of {series} is in {where_is(url)}; "
+                    + did_you_mean(symbol, sorted(known.symbols))
+                )
+        with Warehouse(url) as warehouse:
+            frame = warehouse.read(
+                table,
+                series.exchange,
+                series.market_type,
+                symbol,
+                begin,
+                after,
+                timeframe=series.timeframe,
+                exact=exact,
+                columns=needed,
+            )
+        coverage = _cover(known, series, table, days, begin, after, frame, to_day_end, where_is(url)) if known else []
+        lost = any(one.state == "missing" and one.rows is not None for one in coverage)
+        return frame if needed is None else frame[list(columns or ())], coverage, lost
+
+    frame, coverage, lost = once()
+    if lost:  # a run may just have replaced a day between the two looks
+        frame, coverage, _ = once()
+    return frame, coverage
+
+
+def where_is(url: str) -> str:
+    """Return a database in words, without password."""
+    from psycopg.conninfo import conninfo_to_dict
+
+    parts = conninfo_to_dict(url)
+    return f"Postgres at {parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
+
+
+def _sources(series: Series) -> list[str]:
+    """Return the datasets that give the rows of a series in the warehouse, the one that goes first before the others."""
+    if series.dataset == STATISTICS:
+        return ["trades"]
+    if series.timeframe in DERIVED_TIMEFRAMES:
+        return [series.dataset, "ohlcv_1m"]
+    return [series.dataset]
+
+
+def _cover(
+    known: DayRecords,
+    series: Series,
+    table: str,
+    days: Sequence[date],
+    begin: datetime,
+    after: datetime,
+    frame: pd.DataFrame,
+    to_day_end: bool,
+    where: str,
+) -> list[DayCoverage]:
+    times = frame[TABLES[table].time_column]
+    counts = {day.date(): int(count) for day, count in times.dt.floor("D").value_counts().items()}
+
+    def expected(record: DayRecord, dataset: str) -> int | None:
+        if table == STATISTICS:
+            return record.loaded_rows
+        if dataset == series.dataset:
+            return record.rows
+        # Bars are built where all their minutes are stored.
+        minutes = DAY // timedelta(minutes=1)
+        return DAY // bar_length(series.timeframe or "1d") if record.rows == minutes else None
+
+    def whole(day: date) -> bool:
+        partition = Partition("", day)
+        return begin <= partition.start and partition.end <= after
+
+    until = None if to_day_end else after
+    return cover_warehouse(known, days, _sources(series), where, counts, expected, whole=whole, until=until)
