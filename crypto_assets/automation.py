@@ -24,13 +24,14 @@ from crypto_assets.collection.archive.reading import Watch
 from crypto_assets.collection.archive.review import review
 from crypto_assets.collection.archive.watch import LISTINGS, PRIORITIES, Tick, tick
 from crypto_assets.collection.records.gaps import gaps, group_days
+from crypto_assets.collection.records.lakes import lost_days
 from crypto_assets.collection.transport.guard import Guard
 from crypto_assets.collection.transport.http import Client
 from crypto_assets.config import Collection, SeriesEntry, settings
 from crypto_assets.errors import PostgresUnavailable
 from crypto_assets.model import TIMEFRAME_LENGTHS, Series
 from crypto_assets.partitions import WAREHOUSE, lake_key, ranges
-from crypto_assets.resources import PostgresResource
+from crypto_assets.resources import LakeResource, PostgresResource
 
 LATE_DAYS = 3
 """The daily schedule asks for this many days, so that files published late are collected; stored ones cost little."""
@@ -259,16 +260,18 @@ def _fill(part: _Part) -> dg.ScheduleDefinition:
         target=part.selection,
         cron_schedule=GAPS_CRON,
         execution_timezone="UTC",
-        description="Collects exactly the days that are missing, by the ledger.",
+        description="Collects exactly the days that are missing, by the ledger and the files of the lake.",
     )
     def fill_schedule(
-        context: dg.ScheduleEvaluationContext, postgres: PostgresResource
+        context: dg.ScheduleEvaluationContext, lake: LakeResource, postgres: PostgresResource
     ) -> list[dg.RunRequest] | dg.SkipReason:
         today = context.scheduled_execution_time.astimezone(UTC).date()
         with postgres.ledger() as ledger:
             review(part.collection, ledger, [(part.entry, part.pairs)], budget_s=REVIEW_S, egress=settings().egress)
-            open_ = [gap for gap in gaps(part.collection, ledger, today, [part.entry]) if gap.is_open]
-            groups = group_days(open_)
+            last = part.entry.until(today)
+            lost = lost_days(ledger, lake.lake(), part.pairs, part.entry.start, last, part.collection).reasons
+            found_gaps = gaps(part.collection, ledger, today, [part.entry], lost=lost)
+            groups = group_days(gap for gap in found_gaps if gap.is_open)
         found = list(_gap_requests(part, groups, f"{name} {today}"))
         return found or dg.SkipReason("nothing is missing")
 

@@ -10,21 +10,30 @@ rows as a DataFrame, of exactly the partitions of the run, and keep what your as
     def volatility(bars: pd.DataFrame) -> pd.DataFrame: ...
 
 A DataFrame that is returned for several partitions at once needs a `date` column of days, or one UTC time column.
+
+An input whose days are not all complete (missing, partial, not collected yet, a file that is not what the ledger says) ends
+the run with IncompleteData, which names days and reasons; `missing: warn` or `ignore` in the resource lets it go on. What is
+known of each day is in `attrs["coverage"]` of the frame, as `crypto_assets.read` gives it, and in the log.
 """
 
 import io
+import warnings
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 from pydantic import Field
 
-from crypto_assets.errors import ConfigError
-from crypto_assets.model import Series
+from crypto_assets.collection.records.day_records import DayRecords, database_that_is_there, read_records
+from crypto_assets.config import settings
+from crypto_assets.coverage import STORED, DayCoverage, Missing, settle
+from crypto_assets.errors import ConfigError, IncompleteDataWarning
+from crypto_assets.model import Partition, Series, State, unified_symbol
 from crypto_assets.partitions import WAREHOUSE, day_of
 from crypto_assets.resources import LakeResource, PostgresResource
+from crypto_assets.storage.lake import Lake
 
 
 def _days(context: dg.InputContext | dg.OutputContext) -> list[date]:
@@ -61,28 +70,83 @@ def _by_day(context: dg.OutputContext, frame: pd.DataFrame) -> Iterator[tuple[da
         yield day, frame[row_days == day]
 
 
+def _settled(
+    context: dg.InputContext,
+    frame: pd.DataFrame,
+    days: list[DayCoverage],
+    where: str,
+    missing: Missing,
+    notice: str = "",
+) -> pd.DataFrame:
+    """Return the frame with its coverage, once it is said which days are not complete; a warning goes to the run's log."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", IncompleteDataWarning)
+        what = context.asset_key.to_user_string()
+        frame.attrs["coverage"] = settle(what, where, days, len(frame), missing, notice=notice)
+    frame.attrs["looked_in"] = where
+    for one in said:
+        context.log.warning(str(one.message))
+    complete = sum(day.complete for day in days)
+    context.log.info(f"{what}: {len(frame)} rows of {len(days)} days from {where}; {complete} days are complete")
+    return frame
+
+
+_MISSING: Any = Field(
+    default="raise",
+    description="for days that are not complete: `raise` ends the run, `warn` logs them, `ignore` goes on",
+)
+
+
 class LakeIOManager(dg.ConfigurableIOManager):
     """Reads lake assets; keeps other assets as Parquet beside them, on a folder or S3."""
 
     lake: dg.ResourceDependency[LakeResource]
+    postgres_url: str | None = Field(
+        default=None,
+        description="of the ledger, which says what is complete; unset: CRYPTO_ASSETS_POSTGRES_URL, else embedded if there",
+    )
+    missing: Missing = _MISSING
 
     def load_input(self, context: dg.InputContext) -> pd.DataFrame:
         """Return the rows of the input's partitions, float64 and UTC, days in order.
 
         Raises:
-            StoredDataError: an asset of your own has not been stored for one of the days.
+            IncompleteData: a day is not complete, or an asset of your own has not been stored for it.
         """
-        from crypto_assets.rows.frames import to_frame
-
         lake = self.lake.lake()
-        days = _days(context)
         path = context.asset_key.path
         if len(path) == 4 and path[0] != WAREHOUSE:
-            exchange, market_type, symbol, dataset = path
-            return to_frame(lake.read(Series.named(exchange, market_type, dataset), symbol, days[0], days[-1]))
-        return pd.concat(
-            [pd.read_parquet(io.BytesIO(lake.get_bytes(self._path(context, day)))) for day in days], ignore_index=True
-        )
+            frame, days, notice = self._collected(context, lake)
+        else:
+            frame, days, notice = *self._own(context, lake), ""
+        return _settled(context, frame, days, f"the lake {lake.url}", self.missing, notice)
+
+    def _collected(self, context: dg.InputContext, lake: Lake) -> tuple[pd.DataFrame, list[DayCoverage], str]:
+        from crypto_assets import datasets
+        from crypto_assets.rows.frames import to_frame
+        from crypto_assets.stored_days import read_lake
+
+        exchange, market_type, symbol, dataset = context.asset_key.path
+        series, days = Series.named(exchange, market_type, dataset), _days(context)
+        unified, columns = unified_symbol(_with_date(symbol), market_type), datasets.get(series.table).schema.names
+        url = self.postgres_url or database_that_is_there(settings())
+
+        def records() -> DayRecords | None:
+            return read_records(url, series, unified, days[0], days[-1], [dataset]) if url else None
+
+        found = read_lake(lake, records, series, unified, days, columns)
+        return to_frame(found.rows), found.coverage, found.notice
+
+    def _own(self, context: dg.InputContext, lake: Lake) -> tuple[pd.DataFrame, list[DayCoverage]]:
+        frames, coverage = [], []
+        for day in _days(context):
+            data = lake.store.get(self._path(context, day))
+            if data is None:
+                coverage.append(DayCoverage(day, State.MISSING, "no file is stored; materialise that partition first"))
+                continue
+            frames.append(pd.read_parquet(io.BytesIO(data)))
+            coverage.append(DayCoverage(day, STORED, "", len(frames[-1]), complete=True))
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(), coverage
 
     def handle_output(self, context: dg.OutputContext, obj: pd.DataFrame | None) -> None:
         """Store the rows of each partition as one file, replaced whole."""
@@ -106,39 +170,56 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
 
     postgres: dg.ResourceDependency[PostgresResource]
     timeframe: str | None = Field(default=None, description="bars to load from `ohlcv`; unset: all timeframes")
+    missing: Missing = _MISSING
 
     def load_input(self, context: dg.InputContext) -> pd.DataFrame:
-        """Return the rows of the input's partitions from Postgres, float64 and UTC, in the order of time."""
-        days = _days(context)
-        path = context.asset_key.path
-        if path[0] == WAREHOUSE:
-            from crypto_assets.model import unified_symbol
+        """Return the rows of the input's partitions from Postgres, float64 and UTC, in the order of time.
 
-            _, exchange, market_type, symbol, table = path
-            timeframe = (
-                (context.upstream_output.definition_metadata or {}).get("timeframe")
-                if context.upstream_output
-                else None
-            )
-            with self.postgres.warehouse() as warehouse:
-                return warehouse.read(
-                    table,
-                    exchange,
-                    market_type,
-                    unified_symbol(_with_date(symbol), market_type),
-                    days[0],
-                    days[-1] + timedelta(days=1),
-                    timeframe=timeframe or self.timeframe,
-                )
+        Raises:
+            IncompleteData: a day is not complete, or an asset of your own has not been stored for it.
+        """
+        from crypto_assets.warehouse_rows import where_is
+
+        of_ours = context.asset_key.path[0] == WAREHOUSE
+        frame, days = self._collected(context) if of_ours else self._own(context)
+        return _settled(context, frame, days, where_is(self.postgres.resolved_url()), self.missing)
+
+    def _collected(self, context: dg.InputContext) -> tuple[pd.DataFrame, list[DayCoverage]]:
+        from crypto_assets.warehouse_rows import read_days
+
+        _, exchange, market_type, symbol, table = context.asset_key.path
+        upstream = context.upstream_output
+        timeframe = (upstream.definition_metadata or {}).get("timeframe") if upstream else None
+        timeframe = (timeframe or self.timeframe) if table == "ohlcv" else None
+        days = _days(context)
+        return read_days(
+            self.postgres.resolved_url(),
+            Series(exchange, market_type, table, timeframe),
+            unified_symbol(_with_date(symbol), market_type),
+            table,
+            Partition("", days[0]).start,
+            Partition("", days[-1]).end,
+            days,
+        )
+
+    def _own(self, context: dg.InputContext) -> tuple[pd.DataFrame, list[DayCoverage]]:
         import sqlalchemy
 
-        engine = self._engine()
-        with engine.connect() as connection:
-            return pd.read_sql(
-                sqlalchemy.text(f'SELECT * FROM assets."{_table(context)}" WHERE partition_day BETWEEN :a AND :b'),
-                connection,
-                params={"a": days[0], "b": days[-1]},
-            ).drop(columns="partition_day")
+        table, days = _table(context), _days(context)
+        with self._engine().connect() as connection:
+            known = sqlalchemy.text("SELECT day, rows FROM collection.asset_days WHERE table_name = :name")
+            stored = {row.day: row.rows for row in connection.execute(known, {"name": table})}
+            coverage = [
+                DayCoverage(day, STORED, "", stored[day], complete=True)
+                if day in stored
+                else DayCoverage(day, State.MISSING, "no rows were stored; materialise that partition first")
+                for day in days
+            ]
+            if not sqlalchemy.inspect(connection).has_table(table, schema="assets"):
+                return pd.DataFrame(), coverage
+            found = sqlalchemy.text(f'SELECT * FROM assets."{table}" WHERE partition_day BETWEEN :a AND :b')
+            frame = pd.read_sql(found, connection, params={"a": days[0], "b": days[-1]})
+        return frame.drop(columns="partition_day"), coverage
 
     def handle_output(self, context: dg.OutputContext, obj: pd.DataFrame | None) -> None:
         """Replace the rows of each partition in one transaction; the table is created by its first rows."""
@@ -160,6 +241,13 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
                     table, connection, schema="assets", if_exists="append", index=False
                 )
                 exists = True
+                connection.execute(
+                    sqlalchemy.text(
+                        "INSERT INTO collection.asset_days (table_name, day, rows) VALUES (:name, :day, :rows) "
+                        "ON CONFLICT (table_name, day) DO UPDATE SET rows = excluded.rows, stored_at = now()"
+                    ),
+                    {"name": table, "day": day, "rows": len(frame)},
+                )
         context.add_output_metadata({"dagster/row_count": len(obj), "dagster/table_name": f"assets.{table}"})
 
     def _engine(self) -> Any:

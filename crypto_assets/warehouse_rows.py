@@ -10,11 +10,11 @@ from crypto_assets.collection.records.day_records import DayRecord, DayRecords, 
 from crypto_assets.config import settings_at_start
 from crypto_assets.coverage import DayCoverage
 from crypto_assets.errors import ConfigError
-from crypto_assets.model import DAY, Partition, Series, bar_length
+from crypto_assets.model import DAY, TIMEFRAMES, Partition, Series, bar_length
 from crypto_assets.question import STATISTICS, Question, did_you_mean
 from crypto_assets.rows.derive import DERIVED_TIMEFRAMES
 from crypto_assets.storage.warehouse import TABLES, Warehouse
-from crypto_assets.stored_days import cover_warehouse
+from crypto_assets.stored_days import cover_warehouse, not_collected
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,6 +119,8 @@ def _sources(series: Series) -> list[str]:
     """Return the datasets that give the rows of a series in the warehouse, the one that goes first before the others."""
     if series.dataset == STATISTICS:
         return ["trades"]
+    if series.table == "ohlcv" and series.timeframe is None:
+        return [f"ohlcv_{name}" for name in TIMEFRAMES]
     if series.timeframe in DERIVED_TIMEFRAMES:
         return [series.dataset, "ohlcv_1m"]
     return [series.dataset]
@@ -152,4 +154,11 @@ def _cover(
         return begin <= partition.start and partition.end <= after
 
     until = None if to_day_end else after
+    if table == "ohlcv" and series.timeframe is None:
+        # Bars of all timeframes: a day is as its worst dataset is, and the rows of each are not counted apart.
+        by_dataset = [
+            cover_warehouse(known, days, [name], where, {}, expected, whole=lambda _: False, until=until)
+            for name in known.of
+        ] or [list(map(not_collected, days))]
+        return [next((one for one in same if not one.complete), same[0]) for same in zip(*by_dataset, strict=True)]
     return cover_warehouse(known, days, _sources(series), where, counts, expected, whole=whole, until=until)

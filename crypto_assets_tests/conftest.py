@@ -27,12 +27,13 @@ def postgres_server_url() -> Iterator[str]:
 
 
 @contextmanager
-def new_database(server_url: str) -> Iterator[str]:
-    """The URL of an empty database that is dropped at the end."""
+def new_database(server_url: str, template: str | None = None) -> Iterator[str]:
+    """The URL of an empty database, or a copy of the one that a URL names, that is dropped at the end."""
     server, _, _ = server_url.rpartition("/")
     name = f"test_{uuid4().hex[:12]}"
     with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        like = f" TEMPLATE {template.rpartition('/')[2]}" if template else ""
+        connection.execute(f"CREATE DATABASE {name}{like}")
     try:
         yield f"{server}/{name}"
     finally:

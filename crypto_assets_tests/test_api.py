@@ -37,7 +37,9 @@ RUN = "0a1b2c3d-0000-4000-8000-000000000001"
 @contextmanager
 def serving(postgres: str, collection: Path) -> Iterator[httpx.Client]:
     bound = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(postgres, collection), log_level="critical"))
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(postgres, collection, str(collection.parent / "lake")), log_level="critical")
+    )
     thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
     thread.start()
     while not server.started:

@@ -20,7 +20,7 @@ from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon
 from crypto_assets import automation
 from crypto_assets.errors import HostUnreachable
 from crypto_assets.model import State, days_between
-from crypto_assets.resources import PostgresResource
+from crypto_assets.resources import LakeResource, PostgresResource
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests import project
@@ -268,9 +268,8 @@ def evaluate(mine: project.Project, name: str, at: datetime) -> list[dg.RunReque
     """Return what a schedule requests at an instant, or why nothing is."""
     with mine.instance() as instance:
         schedule = mine.definitions().get_repository_def().get_schedule_def(name)
-        with dg.build_schedule_context(
-            instance=instance, scheduled_execution_time=at, resources={"postgres": PostgresResource()}
-        ) as context:
+        resources = {"lake": LakeResource(), "postgres": PostgresResource()}
+        with dg.build_schedule_context(instance=instance, scheduled_execution_time=at, resources=resources) as context:
             answer = schedule(context)
     if isinstance(answer, dg.SkipReason):
         return str(answer.skip_message)

@@ -25,10 +25,11 @@ from crypto_assets.collection.records import control
 from crypto_assets.collection.records.control import Controls
 from crypto_assets.collection.records.coverage import coverage
 from crypto_assets.collection.records.gaps import gaps
+from crypto_assets.collection.records.lakes import lost_days
 from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.collection.records.progress import ACTIVE_STATES, Progress, RunState, read_progress
 from crypto_assets.collection.transport import shared
-from crypto_assets.config import load_collection
+from crypto_assets.config import load_collection, settings
 from crypto_assets.errors import ConfigError, CryptoAssetsError, PostgresUnavailable
 from crypto_assets.model import DAY, State
 from crypto_assets.quality import averages
@@ -37,6 +38,7 @@ from crypto_assets.quality.explaining import as_json as explained_json
 from crypto_assets.quality.explaining import explain
 from crypto_assets.quality.kinds import Kind
 from crypto_assets.quality.minutes import start_of
+from crypto_assets.storage.lake import Lake
 from crypto_assets.tables import status_json
 from crypto_assets.version import __version__
 
@@ -45,9 +47,13 @@ _PAGED = ("limit", "offset")
 _DAYS = ("from", "to")
 
 
-def create_app(postgres: str, collection: Path) -> Starlette:
-    """Return the ASGI app over a database that is up to date and a collection.yaml that is read when it is asked about."""
-    api = _Api(Ledger(postgres), collection)
+def create_app(postgres: str, collection: Path, lake: str | None = None) -> Starlette:
+    """Return the ASGI app over a database that is up to date and a collection.yaml that is read when it is asked about.
+
+    Args:
+        lake: its URL; the configured one by default.
+    """
+    api = _Api(Ledger(postgres), collection, Lake(lake or settings().lake))
     routes = {
         "/healthz": api.health,
         "/v1": api.index,
@@ -85,8 +91,9 @@ def create_app(postgres: str, collection: Path) -> Starlette:
 class _Api:
     """Answers from one ledger; plain functions run in threads, so that a long one holds up nobody."""
 
-    def __init__(self, ledger: Ledger, collection: Path) -> None:
+    def __init__(self, ledger: Ledger, collection: Path, lake: Lake) -> None:
         self._ledger = ledger
+        self._lake = lake
         self._collection = collection
         self._controls = Controls(ledger)
 
@@ -117,7 +124,8 @@ class _Api:
         Query(request, ())
         running = read_progress(self._ledger, states=ACTIVE_STATES, limit=MOST)
         collection, today = load_collection(self._collection), datetime.now(UTC).date()
-        found = coverage(collection, self._ledger, gaps(collection, self._ledger, today), today)
+        lost = lost_days(self._ledger, self._lake, collection=collection).reasons
+        found = coverage(collection, self._ledger, gaps(collection, self._ledger, today, lost=lost), today)
         return Json(
             {
                 "series": [status_json(one) for one in found],
@@ -144,7 +152,9 @@ class _Api:
             for symbol in entry.symbols
             if _some(wanted["symbol"], [symbol]) and _some(wanted["dataset"], [series.dataset])
         }
-        found = gaps(collection, self._ledger, datetime.now(UTC).date(), entries, pairs=pairs, first=first, last=last)
+        lost = lost_days(self._ledger, self._lake, pairs, first, last, collection).reasons
+        today = datetime.now(UTC).date()
+        found = gaps(collection, self._ledger, today, entries, pairs=pairs, first=first, last=last, lost=lost)
         asked = list(islice(found, page.offset, page.offset + page.limit + 1))
         explained = explain(self._ledger, asked[: page.limit])
         return page.answer(request, [*map(explained_json, explained), *asked[page.limit :]])

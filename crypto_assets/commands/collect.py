@@ -12,7 +12,7 @@ import click
 
 from crypto_assets.commands.again import look_again
 from crypto_assets.commands.console import err, escape, out
-from crypto_assets.commands.options import DAY, filters, gaps_by_entry, load_configured, today, with_ledger
+from crypto_assets.commands.options import DAY, filters, gaps_by_entry, load_configured, lost_of, today, with_ledger
 from crypto_assets.commands.outcome import Asked, report
 from crypto_assets.commands.progress import progress
 
@@ -37,6 +37,7 @@ def collect(first: date, last: date, verbose: bool, as_json: bool, **filters: An
     requests, note = selection.clip(collection, selected, first, last, today(), with_today=True)
     if note:
         err.print(f"note: {note}", markup=False)
+    with_ledger(lambda ledger: lost_of(ledger, {pair for request in requests for pair in request.pairs}))
     sys.exit(collect_all(collection, requests, misspelt, as_json=as_json, verbose=verbose))
 
 

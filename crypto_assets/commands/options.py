@@ -65,6 +65,22 @@ def with_ledger(use: Callable[[Any], Any], *, make: bool = False) -> Any:
         return use(ledger)
 
 
+def lost_of(
+    ledger: Any, pairs: Any, first: date | None = None, last: date | None = None, collection: Any = None
+) -> Any:
+    """Return the stored days that the configured lake does not have; says so where it is another one than the ledger's.
+
+    With a collection also those whose table in Postgres was emptied.
+    """
+    from crypto_assets.collection.records.lakes import lost_days
+    from crypto_assets.resources import LakeResource
+
+    lost = lost_days(ledger, LakeResource().lake(), pairs, first, last, collection)
+    if lost.other and lost.notice:
+        err.print(lost.notice, markup=False)
+    return lost
+
+
 def gaps_by_entry(
     collection: Any, first: date | None, last: date | None, filters: dict[str, Any], *, make: bool = False
 ) -> list[tuple[Any, list[Any]]]:
@@ -81,6 +97,11 @@ def gaps_by_entry(
         err.print(f"note: {note}", markup=False)
 
     def of_entry(ledger: Any) -> Iterator[tuple[Any, list[Any]]]:
+        if not requests:
+            return
+        first, last = min(request.first for request in requests), max(request.last for request in requests)
+        pairs = {pair for request in requests for pair in request.pairs}
+        lost = lost_of(ledger, pairs, first, last, collection).reasons
         for request in requests:
             found = find(
                 collection,
@@ -90,6 +111,7 @@ def gaps_by_entry(
                 pairs=set(request.pairs),
                 first=request.first,
                 last=request.last,
+                lost=lost,
             )
             yield request.entry, list(found)
 

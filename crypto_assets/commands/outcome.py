@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +53,13 @@ class Asked:
 
 
 def records_of(ledger: Any, requests: Sequence[Request]) -> list[Any]:
-    """Return what the ledger knows of the days of some requests; one query for each market."""
+    """Return what the ledger knows of the days of some requests; one query for each market.
+
+    A day whose file the lake does not have is missing, whatever the ledger says of it.
+    """
+    from crypto_assets.collection.records.lakes import lost_days
+    from crypto_assets.resources import LakeResource
+
     asked: dict[Names, list[tuple[date, date]]] = {}
     markets: dict[tuple[str, str], list[Request]] = {}
     for request in requests:
@@ -74,7 +80,20 @@ def records_of(ledger: Any, requests: Sequence[Request]) -> list[Any]:
             last=max(request.last for request in mine),
         )
         found += [record for record in records if _has(asked.get(_names(record), ()), record.day)]
-    return found
+    if not found:
+        return []
+    days = [record.day for record in found]
+    pairs = {record.pair for record in found}
+    lost = lost_days(ledger, LakeResource().lake(), pairs, min(days), max(days)).files
+    return [_as_lost(record, lost.get((*record.pair, record.day))) for record in found]
+
+
+def _as_lost(record: Any, reason: str | None) -> Any:
+    """Return the record of a day whose file is lost as what it is; others as they are."""
+    if reason is None:
+        return record
+    tried = f"; tried again: {record.attempt_error}" if record.attempt_error else ""
+    return replace(record, state=State.MISSING, reason=reason + tried)
 
 
 def report(asked: Asked, *, as_json: bool, verbose: bool = False) -> int:

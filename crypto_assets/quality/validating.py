@@ -20,6 +20,7 @@ from crypto_assets.collection.flow import BATCH_DAYS, BATCH_ROWS
 from crypto_assets.collection.memory import use_steady_allocators
 from crypto_assets.collection.pipeline import Tally
 from crypto_assets.collection.pool import DaemonPool
+from crypto_assets.collection.records.lakes import lost_days
 from crypto_assets.collection.records.profiles import write_profiles
 from crypto_assets.collection.records.progress import ProgressWriter, RunState
 from crypto_assets.collection.rest.days import partition_of
@@ -98,7 +99,9 @@ class Validator:
         Raises:
             Stopped: `stop` was set; what was found until then is kept.
             PostgresUnavailable: the server does not answer.
+            StoredDataError: the lake is another one than the ledger speaks of and has not all days; nothing was judged by it.
         """
+        self._require_lake(targets)
         use_steady_allocators()
         tally, total = Tally(), sum(len(target.days) for target in targets)
         progress = ProgressWriter(
@@ -126,6 +129,14 @@ class Validator:
         finally:
             progress.state(RunState.CANCELLED if self._stop.is_set() else state)
         return tally
+
+    def _require_lake(self, targets: Sequence[Target]) -> None:
+        """Judging by the wrong lake would spoil what is known of the right one."""
+        days = [day for target in targets for day in (target.days[0], target.days[-1])]
+        pairs = {(target.series, target.symbol) for target in targets}
+        lost = lost_days(self._ledger, self._lake, pairs, min(days, default=None), max(days, default=None))
+        if lost.other and lost.reasons:
+            raise StoredDataError(lost.notice)
 
     # ---- reading ---------------------------------------------------------------------------------------------------
 

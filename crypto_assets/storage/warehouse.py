@@ -7,7 +7,7 @@ times a fresh COPY and double the table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -20,7 +20,7 @@ from crypto_assets import datasets
 from crypto_assets.collection.records.database import Database
 from crypto_assets.collection.storing.loads import Load
 from crypto_assets.errors import ConfigError
-from crypto_assets.model import DAY
+from crypto_assets.model import DAY, Series
 from crypto_assets.rows.derive import STATISTICS_SCHEMA
 from crypto_assets.storage.sessions import lock_wait, of_connection
 
@@ -78,6 +78,8 @@ class Warehouse(Database):
         with nullcontext(connection) if connection else self.transaction() as connection:
             _lock(connection, loads)
             present = _contents(connection, loads)
+            if emptied := _forget_emptied(connection, {(key[0], *_leaf(key[0], key[5])) for key in present}):
+                present = {key: "" if _leaf(key[0], key[5])[0] in emptied else text for key, text in present.items()}
             changed = [load for load in loads if present.get(_identity(load)) != load.content]
             for table in dict.fromkeys(load.table for load in changed):
                 mine = [load for load in changed if load.table == table]
@@ -224,6 +226,63 @@ def _leaf(table: str, day: date) -> tuple[str, date, date]:
             return f"{table}_{day:%Y%m}", first, (first + timedelta(days=32)).replace(day=1)
         case "year":
             return f"{table}_{day:%Y}", date(day.year, 1, 1), date(day.year + 1, 1, 1)
+
+
+def _forget_emptied(connection: psycopg.Connection[Any], leaves: Collection[tuple[str, str, date, date]]) -> set[str]:
+    """Return the names of those leaves that were emptied or dropped by hand; what they held is forgotten, all symbols of it.
+
+    Their size says so, no row is read. A load that is forgotten has no content, so that it is loaded again.
+
+    Args:
+        leaves: of each its table, its name, its first day and the day after its last.
+    """
+    rows = connection.execute(
+        """SELECT name FROM unnest(%s::text[]) AS name
+        WHERE coalesce(pg_relation_size(to_regclass('market.' || name)), 0) = 0""",
+        ([name for _, name, _, _ in leaves],),
+    ).fetchall()
+    names = {row[0] for row in rows}
+    for table, name, first, after in sorted(leaves):
+        if name in names:
+            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"leaves of {table}",))
+            connection.execute(
+                """UPDATE collection.warehouse_loads SET content = ''
+                WHERE table_name = %s AND day >= %s AND day < %s AND rows > 0""",
+                (table, first, after),
+            )
+    return names
+
+
+def emptied_loads(
+    connection: psycopg.Connection[Any], first: date | None = None, last: date | None = None
+) -> list[tuple[str, str, Series, str, list[date]]]:
+    """Return leaf, table, series, symbol and days of all loads whose leaf was emptied or dropped by hand since.
+
+    Rows that were deleted one by one are not seen: to count them takes as long as to read them.
+    """
+    stamps = "CASE table_name " + " ".join(
+        f"WHEN '{name}' THEN to_char(day, '{_STAMPS[table.leaf]}')" for name, table in TABLES.items()
+    )
+    rows = connection.execute(
+        f"""WITH loads AS (
+            SELECT table_name || '_' || {stamps} END AS leaf, table_name, exchange, market_type, dataset, symbol, day, content
+            FROM collection.warehouse_loads WHERE rows > 0
+            AND day BETWEEN coalesce(%s::date, '-infinity') AND coalesce(%s::date, 'infinity')
+        ), emptied AS (
+            SELECT leaf FROM (SELECT DISTINCT leaf FROM loads) l
+            WHERE coalesce(pg_relation_size(to_regclass('market.' || leaf)), 0) = 0
+        )
+        SELECT leaf, table_name, exchange, market_type, dataset, symbol, array_agg(day ORDER BY day)
+        FROM loads WHERE content = '' OR leaf IN (SELECT leaf FROM emptied) GROUP BY 1, 2, 3, 4, 5, 6""",
+        (first, last),
+    ).fetchall()
+    return [
+        (leaf, table, Series.named(exchange, market_type, dataset), symbol, days)
+        for leaf, table, exchange, market_type, dataset, symbol, days in rows
+    ]
+
+
+_STAMPS = {"day": "YYYYMMDD", "month": "YYYYMM", "year": "YYYY"}
 
 
 def _make_leaves(connection: psycopg.Connection[Any], table: str, days: Iterable[date]) -> None:

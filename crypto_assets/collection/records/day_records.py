@@ -24,6 +24,7 @@ class DayRecord:
 
     `until` is the instant that rows from REST go up to where the day was not over. `loaded` is what the warehouse table that
     was asked about holds of the day, by content, and `loaded_rows` how many rows that are; None where it holds nothing.
+    `acknowledged` says who accepts the day as it is, when and why.
     """
 
     day: date
@@ -70,9 +71,11 @@ def database_that_is_there(now: Settings) -> str | None:
 _QUERY = """
 SELECT p.dataset, p.day, p.state, p.reason, p.rows, p.path, p.size_bytes, p.content_sha256,
     CASE WHEN p.source = 'rest' AND p.evidence -> 'ended' IS DISTINCT FROM 'true' THEN p.evidence ->> 'until' END,
-    w.content, w.rows
+    w.content, w.rows, a.reason, a.by, a.at
 FROM collection.partitions p
 LEFT JOIN collection.warehouse_loads w ON w.table_name = %(table)s AND (w.exchange, w.market_type, w.symbol, w.dataset, w.day)
+    = (p.exchange, p.market_type, p.symbol, p.dataset, p.day)
+LEFT JOIN collection.acknowledgements_now a ON a.withdrawn IS NULL AND (a.exchange, a.market_type, a.symbol, a.dataset, a.day)
     = (p.exchange, p.market_type, p.symbol, p.dataset, p.day)
 WHERE p.exchange = %(exchange)s AND p.market_type = %(market_type)s AND p.symbol = %(symbol)s
     AND p.dataset = ANY(%(datasets)s) AND p.day BETWEEN %(first)s AND %(last)s
@@ -147,6 +150,9 @@ def _record(
     until: str | None,
     loaded: str | None,
     loaded_rows: int | None,
+    why: str | None,
+    by: str | None,
+    at: datetime | None,
 ) -> DayRecord:
     return DayRecord(
         day,
@@ -159,4 +165,5 @@ def _record(
         datetime.fromisoformat(until) if until else None,
         loaded,
         loaded_rows,
+        f"acknowledged by {by} on {at:%Y-%m-%d}: {why}" if at else None,
     )

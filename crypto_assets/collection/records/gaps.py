@@ -45,7 +45,7 @@ class Gap:
     @property
     def is_open(self) -> bool:
         """Whether it counts: nobody has acknowledged it as it is now."""
-        return self.acknowledged is None or not self.acknowledged.holds
+        return self.lost or self.acknowledged is None or not self.acknowledged.holds
 
     @property
     def is_inferred(self) -> bool:
@@ -78,7 +78,8 @@ def gaps(
         entries: some of the collection's entries; all by default.
         pairs: some of their series and symbols; all by default.
         first, last: only days from and up to these.
-        lost: days whose file is gone from the lake, and the reason to give; they are gaps whatever their state.
+        lost: days whose file is missing or damaged in the lake, and the reason to give; they are missing whatever the
+            ledger says of them (`crypto_assets.collection.records.lakes`).
         inferred: also days whose `no_data` is an inference that nobody confirmed (`evidence["inferred"]`).
     """
     yesterday = today - timedelta(days=1)
@@ -151,7 +152,7 @@ def _of_entry(
             series,
             symbol,
             day,
-            None if state is None else State(state),
+            State.MISSING if is_lost else None if state is None else State(state),
             lost[series, symbol, day] if is_lost else NOT_COLLECTED if state is None else reason,
             evidence or {},
             findings or {},

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from crypto_assets.collection.storing.loads import warehouse_tables
 from crypto_assets.model import Series
+from crypto_assets.storage.warehouse import emptied_loads
 
 if TYPE_CHECKING:
     import psycopg
 
     from crypto_assets.collection.records.database import Database
+    from crypto_assets.config import Collection
     from crypto_assets.storage.lake import Lake
 
 
@@ -49,30 +52,38 @@ def remember_lake(database: Database, lake: Lake) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class LostFiles:
-    """The stored days whose files the lake does not have as the ledger says, out of `stored` that were compared.
+class LostDays:
+    """The stored days that are not as the ledger says, out of `stored` that were compared, and why: by series, symbol, day.
 
-    `reasons` says why, by series, symbol and day. `other` is the lake that the ledger speaks of, if it is not this one.
+    `files` are those whose file the lake does not have, or has otherwise; `rows` those whose table in Postgres was emptied.
+    `other` is the lake that the ledger speaks of, if it is not this one.
     """
 
     url: str
     stored: int
-    reasons: Mapping[Place, str]
+    files: Mapping[Place, str]
+    rows: Mapping[Place, str]
     other: KnownLake | None = None
+
+    @property
+    def reasons(self) -> dict[Place, str]:
+        """Why each of them is lost."""
+        return {**self.rows, **self.files}
 
     @property
     def notice(self) -> str:
         """One line about the lake where files are lost; empty where none is."""
-        return lake_notice(self.url, self.other, len(self.reasons), self.stored) if self.reasons else ""
+        return lake_notice(self.url, self.other, len(self.files), self.stored) if self.files else ""
 
 
-def lost_files(
+def lost_days(
     database: Database,
     lake: Lake,
     pairs: Iterable[Pair] | None = None,
     first: date | None = None,
     last: date | None = None,
-) -> LostFiles:
+    collection: Collection | None = None,
+) -> LostDays:
     """Compare what the ledger says is stored with what the lake lists: a file is lost where it is missing or of another size.
 
     One query, one listing a symbol; no file is opened. A lake that was copied whole to another place is the same lake.
@@ -80,6 +91,7 @@ def lost_files(
     Args:
         pairs: these series and symbols; all by default.
         first, last: only days from and up to these.
+        collection: says what is to be in the warehouse, which is compared then too: one query, one look at each table's size.
 
     Raises:
         HostUnreachable, HostRefused, ConfigError, OSError: the lake does not answer; then nothing is known of its files.
@@ -88,6 +100,7 @@ def lost_files(
     with database.transaction() as connection:
         known = known_lake(connection)
         stored = [one for one in _stored(connection, first, last) if wanted is None or one[0] in wanted]
+        rows = emptied_days(connection, collection, wanted, first, last) if collection else {}
         identity = lake.identity() if known else None
         if known and known.id == identity and known.url != lake.store.url:
             connection.execute("UPDATE collection.lakes SET url = %s WHERE id = %s", (lake.store.url, known.id))
@@ -102,10 +115,11 @@ def lost_files(
     with ThreadPoolExecutor(_LISTINGS) as pool:
         for found in pool.map(compare, stored) if lake.url.startswith("s3://") else map(compare, stored):
             reasons |= found
-    return LostFiles(
+    return LostDays(
         lake.url,
         sum(len(days) for _, days in stored),
         reasons,
+        rows,
         known if known and known.id != identity else None,
     )
 
@@ -130,6 +144,24 @@ def _stored(
         ((Series.named(exchange, market_type, dataset), symbol), dict(zip(days, sizes, strict=True)))
         for exchange, market_type, dataset, symbol, days, sizes in rows
     ]
+
+
+def emptied_days(
+    connection: psycopg.Connection[Any],
+    collection: Collection,
+    pairs: Container[Pair] | None,
+    first: date | None,
+    last: date | None,
+) -> dict[Place, str]:
+    """Return the days whose rows a table of the warehouse had and has no more, for its leaf was emptied or dropped."""
+    found: dict[Place, str] = {}
+    for leaf, table, series, symbol, days in emptied_loads(connection, first, last):
+        entry = collection.entry_of(series, symbol) if pairs is None or (series, symbol) in pairs else None
+        if entry is not None and table in warehouse_tables(series, entry.warehouse):
+            found |= {
+                (series, symbol, day): f"its rows are gone from Postgres: market.{leaf} was emptied" for day in days
+            }
+    return found
 
 
 def lake_notice(url: str, other: KnownLake | None, lost: int, stored: int) -> str:

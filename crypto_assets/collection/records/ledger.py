@@ -73,6 +73,11 @@ class PartitionRecord:
             self.source,
         )
 
+    @property
+    def pair(self) -> tuple[Series, str]:
+        """The series and the symbol."""
+        return Series.named(self.exchange, self.market_type, self.dataset), self.symbol
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -94,6 +99,11 @@ class Summary:
     corrections: int
     first_day: date
     last_day: date
+
+    @property
+    def pair(self) -> tuple[Series, str]:
+        """The series and the symbol."""
+        return Series.named(self.exchange, self.market_type, self.dataset), self.symbol
 
 
 _RECORD_OBJECTS = """

@@ -162,6 +162,15 @@ CREATE TABLE collection.lakes (
 COMMENT ON TABLE collection.lakes IS 'The lakes that days were collected into; the ledger speaks of the one used last.';
 COMMENT ON COLUMN collection.lakes.id IS 'of _lake.json in its root; a copy of the lake at another place has the same';
 
+CREATE TABLE collection.asset_days (
+    table_name text NOT NULL,
+    day date NOT NULL,
+    rows bigint NOT NULL,
+    stored_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (table_name, day)
+);
+COMMENT ON TABLE collection.asset_days IS 'The days that assets of your own are stored for in the schema assets.';
+
 CREATE TABLE collection.warehouse_loads (
     table_name text NOT NULL,
     exchange text NOT NULL,
