@@ -88,9 +88,7 @@ def _read_lake(
                 lost += 1
                 one = replace(one, state=State.MISSING, reason=problem, complete=False)
         elif silent:
-            one = _by_file(
-                lake, day, rows, problem, "no ledger here" if known is None else "the ledger does not know it"
-            )
+            one = _by_file(lake, day, rows, problem, has_ledger=known is not None)
         else:
             one = not_collected(day, "its file is in the lake, the ledger does not know it" if data is not None else "")
         coverage.append(one)
@@ -130,13 +128,14 @@ def _checked(
     return rows, ""
 
 
-def _by_file(lake: Lake, day: date, rows: pa.Table | None, problem: str, why: str) -> DayCoverage:
-    """Return what a file alone says of its day."""
+def _by_file(lake: Lake, day: date, rows: pa.Table | None, problem: str, *, has_ledger: bool) -> DayCoverage:
+    """Return what a file alone says of its day, where no ledger does."""
+    why = "the ledger does not know it" if has_ledger else "no ledger here"
     if rows is not None:
         return DayCoverage(day, STORED, why, rows.num_rows, complete=True)
     if problem:
         return DayCoverage(day, State.MISSING, f"{problem}; {why}")
-    if day >= datetime.now(UTC).date():
+    if has_ledger or day >= datetime.now(UTC).date():
         return not_collected(day)
     return DayCoverage(day, State.MISSING, f"no file in the lake {lake.url}; {why}")
 

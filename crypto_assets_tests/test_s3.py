@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -15,10 +16,13 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 import crypto_assets
-from crypto_assets.model import Series
+from crypto_assets.collection.records.lakes import lost_days
+from crypto_assets.collection.records.ledger import Ledger
+from crypto_assets.errors import HostUnreachable
+from crypto_assets.model import Partition, Series
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
-from crypto_assets.storage.lake import Lake
+from crypto_assets.storage.lake import IDENTITY, Lake
 from crypto_assets_tests.command import Answer, Command, no_traceback
 from crypto_assets_tests.conftest import new_database
 from crypto_assets_tests.published import Row, days
@@ -100,7 +104,8 @@ def test_objects_in_a_bucket_are_byte_for_byte_the_files_of_a_folder(cloud: Clou
     files = {f"{PREFIX}/{path.relative_to(cloud.folder)}": path for path in cloud.folder.rglob("*") if path.is_file()}
     objects = cloud.objects()
     assert sorted(objects) == sorted(files)
-    assert len(objects) == 7, "two days of bars, three of trades, one refused file with its reason"
+    assert len(objects) == 8, "two days of bars, three of trades, one refused file with its reason, the id of the lake"
+    del files[f"{PREFIX}/{IDENTITY}"]  # the two have their own
     for name, path in files.items():
         if name.endswith(".reason.json"):  # the two were refused at different times
             in_bucket, in_folder = (json.loads(of) for of in (objects[name], path.read_bytes()))
@@ -159,3 +164,61 @@ def test_a_bucket_that_does_not_exist_is_one_message(cloud: Cloud, postgres_url:
     with psycopg.connect(postgres_url) as connection:
         assert connection.execute("SELECT count(*) FROM market.ohlcv").fetchone() == (0,)
         assert connection.execute("SELECT count(*) FROM collection.partitions").fetchone() == (0,)
+
+
+def test_a_lake_that_moved_to_a_bucket_is_compared_with_few_requests(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in cloud.environment.items():
+        monkeypatch.setenv(name, value)
+    asked: list[str] = []
+
+    def client() -> Any:
+        made = boto3.client("s3")
+        made.meta.events.register("before-call.s3", lambda model, **_: asked.append(model.name))
+        return made
+
+    here, empty = Lake(f"s3://{BUCKET}/{PREFIX}", client), Lake(f"s3://{BUCKET}/empty", client)
+    with Ledger(cloud.url) as ledger:
+        assert lost_days(ledger, here).reasons == {}
+        assert asked.count("ListObjectsV2") == 2, "one for each series and symbol"
+        assert asked.count("HeadObject") == 0
+        assert asked.count("GetObject") == 1, "the id"
+        lost = lost_days(ledger, empty)
+        assert len(lost.reasons) == lost.stored == 5
+        assert f"({here.url}): 5 of 5 stored days are not in it" in lost.notice
+        gone = here.path(BARS, Partition(BTC, FIRST))
+        data = here.store.get(gone)
+        assert data is not None
+        try:
+            here.store.put(gone, data + b"x")
+            assert "has" in lost_days(ledger, here).reasons[BARS, BTC, FIRST]
+            here.delete(BARS, Partition(BTC, FIRST))
+            assert list(lost_days(ledger, here).reasons) == [(BARS, BTC, FIRST)]
+        finally:
+            here.store.put(gone, data)
+        down = Lake(f"s3://{BUCKET}/{PREFIX}", lambda: boto3.client("s3", endpoint_url="http://127.0.0.1:9"))
+        with pytest.raises(HostUnreachable):
+            lost_days(ledger, down)
+
+
+def test_a_listing_of_a_bucket_goes_over_pages(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in cloud.environment.items():
+        monkeypatch.setenv(name, value)
+    lake = Lake(f"s3://{BUCKET}/many")
+    wanted = days(date(2020, 1, 1), 1100)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda day: lake.store.put(lake.path(BARS, Partition(BTC, day)), str(day).encode()), wanted))
+    assert lake.sizes(BARS, BTC, wanted[0], wanted[-1]) == dict.fromkeys(wanted, 10)
+    assert list(lake.sizes(BARS, BTC, wanted[3], wanted[1050])) == wanted[3:1051]
+    assert lake.sizes(BARS, "BT/USDT", wanted[0], wanted[-1]) == {}
+
+
+def test_many_processes_give_a_bucket_one_id(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in cloud.environment.items():
+        monkeypatch.setenv(name, value)
+    with ThreadPoolExecutor(8) as pool:
+        ids = set(pool.map(lambda _: Lake(f"s3://{BUCKET}/new").make_identity(), range(8)))
+    assert len(ids) == 1
+    assert Lake(f"s3://{BUCKET}/new").identity() in ids
+    assert not Lake(f"s3://{BUCKET}/new").store.create(IDENTITY, b"another")

@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 
 import crypto_assets
 from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.errors import ConfigError, StoredDataError
+from crypto_assets.errors import ConfigError, IncompleteData, StoredDataError
 from crypto_assets.model import Partition, Series
 from crypto_assets.quality.lock import Lock, read_lock, to_text, write_lock
 from crypto_assets.quality.locking import make_lock
@@ -343,10 +343,15 @@ def test_reading_by_a_lock_gives_its_versions_or_says_that_they_are_lost(
     monkeypatch.setenv("CRYPTO_ASSETS_POSTGRES_URL", "postgresql://127.0.0.1:1/none")
 
     def volumes(**more: Any) -> list[Decimal]:
-        return list(crypto_assets.read("binance", BTC, "ohlcv_1m", FIRST, LAST, exact=True, **more)["volume"])
+        rows = crypto_assets.read("binance", BTC, "ohlcv_1m", FIRST, LAST, exact=True, missing="ignore", **more)
+        return list(rows["volume"])
 
     assert len(expected) == 3 * 1440
     assert volumes(lock=path) == expected != volumes()
+    with pytest.raises(IncompleteData, match=f"{MISSING}: missing: as locked: expected data/spot") as refused:
+        crypto_assets.read("binance", BTC, "ohlcv_1m", FIRST, LAST, lock=path)
+    days = [(day["state"], day["rows"]) for day in refused.value.coverage]
+    assert days == [("available", 1440), ("available", 1440), ("missing", None), ("available", 1440)]
     with pytest.raises(ConfigError, match=r"2024-01-05 … 2024-01-06: expected days that the lock is about"):
         crypto_assets.read("binance", BTC, "ohlcv_1m", LAST, "2024-01-06", lock=path)
     with pytest.raises(ConfigError, match="lock: expected source='lake'"):
@@ -383,7 +388,7 @@ def test_a_lake_in_a_bucket_is_verified_and_read_by_the_lock_of_a_folder(
         lake = Lake("s3://data/lake")
         assert verify(locked, lake, None).same
         monkeypatch.setenv("CRYPTO_ASSETS_LAKE_URL", "s3://data/lake")
-        rows = crypto_assets.read("binance", BTC, "ohlcv_1m", FIRST, LAST, exact=True, lock=path)
+        rows = crypto_assets.read("binance", BTC, "ohlcv_1m", FIRST, LAST, exact=True, lock=path, missing="ignore")
         assert list(rows["volume"]) == expected
         lake.delete(BARS, Partition(BTC, LAST))
         lake.store.put(lake.path(BARS, Partition(BTC, FIRST)), b"other bytes")
