@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from crypto_assets import datasets
 from crypto_assets.collection.records.day_records import DayRecords, database_that_is_there, read_records
 from crypto_assets.config import settings_at_start
-from crypto_assets.coverage import NOT_COLLECTED, STORED, DayCoverage, Missing, require_known, settle
+from crypto_assets.day_coverage import NOT_COLLECTED, STORED, DayCoverage, Missing, require_known, settle
 from crypto_assets.errors import ConfigError, PostgresUnavailable, StoredDataError
 from crypto_assets.model import COMPLETE_STATES, State, path_symbol
 from crypto_assets.question import Moment, Question, did_you_mean, question

@@ -28,7 +28,7 @@ from pydantic import Field
 
 from crypto_assets.collection.records.day_records import DayRecords, database_that_is_there, read_records
 from crypto_assets.config import settings
-from crypto_assets.coverage import STORED, DayCoverage, Missing, settle
+from crypto_assets.day_coverage import STORED, DayCoverage, Missing, settle
 from crypto_assets.errors import ConfigError, IncompleteDataWarning
 from crypto_assets.model import Partition, Series, State, unified_symbol
 from crypto_assets.partitions import WAREHOUSE, day_of

@@ -13,7 +13,7 @@ import pyarrow as pa
 from crypto_assets import datasets
 from crypto_assets.collection.records.day_records import DayRecord, DayRecords
 from crypto_assets.collection.records.lakes import file_problem, lake_notice
-from crypto_assets.coverage import NOT_COLLECTED, STORED, DayCoverage
+from crypto_assets.day_coverage import NOT_COLLECTED, STORED, DayCoverage
 from crypto_assets.errors import StoredDataError
 from crypto_assets.model import COMPLETE_STATES, DAY, Partition, Series, State
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from crypto_assets.collection.records.day_records import DayRecord, DayRecords, database_that_is_there, read_records
 from crypto_assets.config import settings_at_start
-from crypto_assets.coverage import DayCoverage
+from crypto_assets.day_coverage import DayCoverage
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import DAY, TIMEFRAMES, Partition, Series, bar_length
 from crypto_assets.question import STATISTICS, Question, did_you_mean

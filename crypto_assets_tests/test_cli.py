@@ -347,7 +347,6 @@ def test_status_as_json_has_the_states_of_every_series(story: Story) -> None:
         "rows": 5760,
         "checks": 34,  # eight of the rows, and two midnights between stored days
         "failed_checks": 0,
-        "lost_files": 0,
         "corrections": 0,
         "first_day": "2024-01-01",
         "last_day": "2024-01-05",

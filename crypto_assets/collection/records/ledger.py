@@ -100,11 +100,6 @@ class Summary:
     first_day: date
     last_day: date
 
-    @property
-    def pair(self) -> tuple[Series, str]:
-        """The series and the symbol."""
-        return Series.named(self.exchange, self.market_type, self.dataset), self.symbol
-
 
 _RECORD_OBJECTS = """
 WITH seen AS (
