@@ -37,7 +37,8 @@ def collect(first: date, last: date, verbose: bool, as_json: bool, **filters: An
     requests, note = selection.clip(collection, selected, first, last, today(), with_today=True)
     if note:
         err.print(f"note: {note}", markup=False)
-    with_ledger(lambda ledger: lost_of(ledger, {pair for request in requests for pair in request.pairs}))
+    pairs = {pair for request in requests for pair in request.pairs}
+    with_ledger(lambda ledger: lost_of(ledger, pairs), make=True)
     sys.exit(collect_all(collection, requests, misspelt, as_json=as_json, verbose=verbose))
 
 
