@@ -22,6 +22,7 @@ from crypto_assets.assets import COMPARE_TAG, WarehouseAsset, entry_name, wareho
 from crypto_assets.collection.archive.catalog import Catalog
 from crypto_assets.collection.archive.reading import Watch
 from crypto_assets.collection.archive.review import review
+from crypto_assets.collection.archive.settled import due
 from crypto_assets.collection.archive.watch import LISTINGS, PRIORITIES, Tick, tick
 from crypto_assets.collection.records.gaps import gaps, group_days
 from crypto_assets.collection.records.lakes import lost_days
@@ -43,6 +44,9 @@ REVIEW_S = 30.0
 
 TODAY_CRON = "*/15 * * * *"
 RECONCILE_CRON = "0 5 * * 1"  # monthly files come between the first Monday and the middle of the month
+
+SETTLED_WEEKDAY = 0
+"""Partial days that only another file can complete are asked for on Mondays; on other days the sensors see such files."""
 
 SENSOR_INTERVAL_S = 15
 """A tick that has nothing to do is one query, so this is how soon after its time a new file is looked for."""
@@ -260,7 +264,8 @@ def _fill(part: _Part) -> dg.ScheduleDefinition:
         target=part.selection,
         cron_schedule=GAPS_CRON,
         execution_timezone="UTC",
-        description="Collects exactly the days that are missing, by the ledger and the files of the lake.",
+        description="Collects exactly the days that are missing, by the ledger and the files of the lake. Partial days that "
+        "only another file of the archive completes are asked for on Mondays, acknowledged days never.",
     )
     def fill_schedule(
         context: dg.ScheduleEvaluationContext, lake: LakeResource, postgres: PostgresResource
@@ -271,7 +276,7 @@ def _fill(part: _Part) -> dg.ScheduleDefinition:
             last = part.entry.until(today)
             lost = lost_days(ledger, lake.lake(), part.pairs, part.entry.start, last, part.collection).reasons
             found_gaps = gaps(part.collection, ledger, today, [part.entry], lost=lost)
-            groups = group_days(gap for gap in found_gaps if gap.is_open)
+            groups = group_days(due(found_gaps, today))
         found = list(_gap_requests(part, groups, f"{name} {today}"))
         return found or dg.SkipReason("nothing is missing")
 

@@ -130,6 +130,31 @@ def test_gaps_name_the_day_and_the_reason(client: httpx.Client) -> None:
     assert [(one["day"], one["state"]) for one in later] == [("2024-01-07", None), ("2024-01-08", None)]
 
 
+def test_gaps_are_acknowledged_and_withdrawn(client: httpx.Client) -> None:
+    day = {"exchange": "binance", "market_type": "spot", "symbol": "BTC/USDT", "dataset": "ohlcv_1h", "from": str(HOLE)}
+    answer = client.post("/v1/gaps/acknowledge", json={**day, "reason": "it stays empty", "who": "ann"})
+    assert answer.status_code == 200, answer.text
+    (kept,) = answer.json()["items"]
+    assert (kept["day"], kept["by"], kept["reason"], kept["state"]) == (str(HOLE), "ann", "it stays empty", "missing")
+    (gap,) = get(client, "/v1/gaps", to=str(LAST))["items"]
+    assert gap["acknowledged"] == kept
+    assert get(client, "/v1/acknowledgements")["items"] == [kept]
+    assert client.post("/v1/gaps/withdraw", json={**day, "who": "bob"}).status_code == 200
+    (gap,) = get(client, "/v1/gaps", to=str(LAST))["items"]
+    assert gap["acknowledged"]["withdrawn"] == "bob withdrew it"
+    assert get(client, "/v1/acknowledgements")["items"] == []
+    assert len(get(client, "/v1/acknowledgements", withdrawn="true", symbol="BTC/USDT")["items"]) == 1
+
+    nothing = refused(client.post("/v1/gaps/withdraw", json=day), 409)
+    assert "found none" in nothing["found"]
+    whole = refused(client.post("/v1/gaps/acknowledge", json={**day, "from": str(LAST), "reason": "x"}), 409)
+    assert "is complete" in whole["found"]
+    assert "--reason" in refused(client.post("/v1/gaps/acknowledge", json=day), 409)["found"]
+    assert refused(client.post("/v1/gaps/acknowledge", json={**day, "symbol": "DOGE/USDT"}), 404)["found"].count("DOGE")
+    assert refused(client.post("/v1/gaps/acknowledge", json={**day, "from": "monday"}), 400)["error"] == "not a day"
+    assert refused(client.post("/v1/gaps/acknowledge", json={"symbol": "BTC/USDT"}), 400)["found"] == "no exchange"
+
+
 def test_incidents_are_filtered_and_say_what_they_rest_on(client: httpx.Client, module_postgres_url: str) -> None:
     outage = date(2020, 2, 19)
     with Ledger(module_postgres_url) as ledger:

@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from crypto_assets.api import acknowledgements
 from crypto_assets.api.answers import MOST, Json, Page, Problem, Query, body
 from crypto_assets.api.origin import OnlyFromHere
 from crypto_assets.collection.records import control
@@ -76,6 +77,7 @@ def create_app(postgres: str, collection: Path, lake: str | None = None) -> Star
         routes=[
             *(Route(path, answer, methods=["GET"]) for path, answer in routes.items()),
             *(Route(path, answer, methods=["POST"]) for path, answer in changes.items()),
+            *acknowledgements.routes(api.ledger, collection),
         ],
         middleware=[Middleware(OnlyFromHere)],
         exception_handlers={
@@ -96,6 +98,10 @@ class _Api:
         self._lake = lake
         self._collection = collection
         self._controls = Controls(ledger)
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._ledger
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:

@@ -108,21 +108,9 @@ def _place(one: Acknowledgement) -> str:
 
 
 def _print_json(found: Sequence[Acknowledgement]) -> None:
-    click.echo(json.dumps([as_json_object(one) for one in found], indent=1))
+    from crypto_assets.quality.explaining import acknowledgement_json
 
-
-def as_json_object(one: Acknowledgement) -> dict[str, Any]:
-    """Return an acknowledgement as the command line and the API show it."""
-    return {
-        **record_names(one),
-        "day": str(one.day),
-        "state": one.state,
-        "cause": one.cause,
-        "reason": one.reason,
-        "by": one.by,
-        "at": one.at.isoformat(),
-        "withdrawn": one.withdrawn,
-    }
+    click.echo(json.dumps([acknowledgement_json(one) for one in found], indent=1))
 
 
 SUBCOMMANDS = (acknowledge, acknowledged)

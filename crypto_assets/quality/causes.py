@@ -98,12 +98,26 @@ def cause_of_day(
     return Cause(Kind.OUR_FAILURE, _some(evidence, "error", "status"))
 
 
+_LIVES = {"before": Kind.BEFORE_LISTING, "after": Kind.DELISTED, "between": Kind.DELISTED}
+"""Kinds by what the evidence says of the life of a symbol (`crypto_assets/collection/archive`)."""
+
+
 def _no_data(day: date, evidence: Mapping[str, Any]) -> Cause:
+    if "outage" in evidence:
+        return Cause(Kind.EXCHANGE_OUTAGE, evidence["outage"])
+    if (life := evidence.get("life")) in _LIVES:
+        return Cause(
+            _LIVES[life], _some(evidence, "first_listed", "last_listed", "expired", "inferred", "exchange_asked")
+        )
     if "last_listed" in evidence:
         return Cause(Kind.DELISTED, _some(evidence, "last_listed", "others_newest", "others"))
     if str(evidence.get("first_listed", "")) > day.isoformat():
         return Cause(Kind.BEFORE_LISTING, _some(evidence, "first_listed"))
     return Cause(Kind.ILLIQUID, {"why": "nothing is due on this day"})
+
+
+_EXCUSES = frozenset({Kind.EXCHANGE_OUTAGE, Kind.ILLIQUID, Kind.DELISTED, Kind.BEFORE_LISTING})
+"""Causes that leave no row to be missed: a day that is partial is so for another one, as far as there is one."""
 
 
 def _degraded(evidence: Mapping[str, Any], spans: Sequence[MinuteSpan], findings: Mapping[str, Any]) -> Cause:
@@ -112,7 +126,7 @@ def _degraded(evidence: Mapping[str, Any], spans: Sequence[MinuteSpan], findings
         if span.lacks_rows:
             minutes[span.cause.kind] += int((span.end - span.start).total_seconds()) // 60
     if minutes:
-        most = max(minutes, key=lambda kind: minutes[kind])
+        most = max(minutes, key=lambda kind: (kind not in _EXCUSES, minutes[kind]))
         return Cause(most, {"minutes": {kind.value: count for kind, count in minutes.items()}})
     if evidence.get("lacking"):
         return Cause(Kind.OUR_FAILURE, {"lacking": evidence["lacking"]})

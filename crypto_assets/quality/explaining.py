@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+import psycopg
+
 from crypto_assets.collection.records.acknowledgements import Acknowledgement
 from crypto_assets.collection.records.database import Database
 from crypto_assets.collection.records.gaps import Gap
@@ -17,7 +19,7 @@ from crypto_assets.quality.incidents import load_market
 from crypto_assets.quality.kinds import Kind
 from crypto_assets.quality.known_outages import known_outages
 from crypto_assets.quality.minutes import start_of
-from crypto_assets.tables import names
+from crypto_assets.tables import names, record_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +33,19 @@ class Explained:
 
 def explain(database: Database, gaps: Sequence[Gap]) -> list[Explained]:
     """Return the causes of some gaps, in their order; reads the profiles of the markets and days that are stored."""
+    with database.transaction() as connection:
+        return explain_with(connection, gaps)
+
+
+def explain_with(connection: psycopg.Connection[Any], gaps: Sequence[Gap]) -> list[Explained]:
+    """Return what `explain` does, through a connection that is at hand."""
     stored: dict[tuple[str, str], set[date]] = defaultdict(set)
     for gap in gaps:
         if gap.state in STORED_STATES:
             stored[gap.series.exchange, gap.series.market_type].add(gap.day)
     markets: dict[tuple[str, str], Market] = {}
-    if stored:
-        with database.transaction() as connection:
-            for (exchange, market_type), days in stored.items():
-                markets[exchange, market_type], _, _ = load_market(connection, exchange, market_type, days)
+    for (exchange, market_type), days in stored.items():
+        markets[exchange, market_type], _, _ = load_market(connection, exchange, market_type, days)
     return [_explained(gap, markets.get((gap.series.exchange, gap.series.market_type))) for gap in gaps]
 
 
@@ -53,11 +59,18 @@ def _explained(gap: Gap, market: Market | None) -> Explained:
     return Explained(gap, cause_of_day(gap.day, gap.state, gap.evidence, spans, known, gap.findings), spans)
 
 
-def acknowledged_json(one: Acknowledgement | None) -> dict[str, Any] | None:
-    """Return who has acknowledged a day, when and why, and why that no longer holds (`withdrawn`, else null)."""
-    if one is None:
-        return None
-    return {"reason": one.reason, "by": one.by, "at": one.at.isoformat(), "withdrawn": one.withdrawn}
+def acknowledgement_json(one: Acknowledgement) -> dict[str, Any]:
+    """Return an acknowledgement as the command line and the API show it; `withdrawn` is null while it holds."""
+    return {
+        **record_names(one),
+        "day": str(one.day),
+        "state": one.state,
+        "cause": one.cause,
+        "reason": one.reason,
+        "by": one.by,
+        "at": one.at.isoformat(),
+        "withdrawn": one.withdrawn,
+    }
 
 
 def as_json(one: Explained) -> dict[str, Any]:
@@ -70,7 +83,7 @@ def as_json(one: Explained) -> dict[str, Any]:
         "reason": gap.reason,
         "cause": one.cause.kind.value,
         "cause_evidence": one.cause.evidence,
-        "acknowledged": acknowledged_json(gap.acknowledged),
+        "acknowledged": acknowledgement_json(gap.acknowledged) if gap.acknowledged else None,
         "minutes": [
             {
                 "start": span.start.isoformat(),

@@ -12,12 +12,28 @@ import numpy as np
 
 from crypto_assets import exchanges
 from crypto_assets.checks.published_in_time import WATCHED, period_end
-from crypto_assets.collection.records.gaps import NOT_COLLECTED
+from crypto_assets.collection.records.acknowledgements import Acknowledgement
+from crypto_assets.collection.records.gaps import NOT_COLLECTED, Gap, Place
 from crypto_assets.config import Collection, SeriesEntry
 from crypto_assets.errors import ConfigError
-from crypto_assets.model import COMPLETE_STATES, Series
+from crypto_assets.model import COMPLETE_STATES, Series, State, days_between
 from crypto_assets.quality.charts import NEVER, CoverageRow, Delays, ScoreLine, Span
+from crypto_assets.quality.explaining import Explained, explain_with
+from crypto_assets.quality.kinds import Kind
 from crypto_assets.quality.query import Pair, Query
+from crypto_assets.quality.report_queries import (
+    INCIDENTS,
+    KEYS,
+    OBJECTS,
+    OPEN,
+    REASONS,
+    SCORE,
+    SCORES_OF_DAYS,
+    SCORES_OF_SYMBOLS,
+    SPANS,
+    TOTALS,
+    Asking,
+)
 
 if TYPE_CHECKING:
     import psycopg
@@ -53,7 +69,11 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Days of one state in a row, `first` and `last` included, of symbols of one series, and why they are in it."""
+    """Days of one state in a row, `first` and `last` included, of symbols of one series, and why they are in it.
+
+    `causes` are those of the days that are not complete, the most frequent first. `acknowledged` counts days that somebody
+    accepts as they are.
+    """
 
     series: Series
     symbols: Sequence[str]
@@ -61,6 +81,8 @@ class Reason:
     reason: str
     first: date
     last: date
+    causes: Sequence[Kind] = ()
+    acknowledged: int = 0
 
     @property
     def days(self) -> int:
@@ -93,7 +115,10 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything on the page, of the days from `first` to `last`, both included. `below` counts days under the threshold."""
+    """Everything on the page, of the days from `first` to `last`, both included. `below` counts days under the threshold.
+
+    `acknowledged` counts days that are not complete and that somebody accepts as they are; they are among `lacking`.
+    """
 
     made_at: datetime
     first: date
@@ -107,6 +132,7 @@ class Facts:
     score: float | None
     scored_days: int
     below: int
+    acknowledged: int = 0
 
     @property
     def counts(self) -> Counter[str]:
@@ -147,23 +173,24 @@ def read_facts(database: Database, collection: Collection, query: Query, now: da
             raise ConfigError(
                 f"report: expected days from {first} on, found that they end with {last}; change --from or --to"
             )
-        ask = _Asking(connection, pairs, first, last)
+        ask = Asking(connection, pairs, first, last)
         spans = _spans(ask, entries, min(last, yesterday))
-        totals = ask.by_pair(_TOTALS)
-        means = ask.by_pair(_SCORES_OF_SYMBOLS)
+        open_days = _explained(connection, ask)
+        totals = ask.by_pair(TOTALS)
+        means = ask.by_pair(SCORES_OF_SYMBOLS)
         holdings = []
         for pair in pairs:
             rows, size, checks, failed, corrections = map(int, totals.get(pair, (0,) * 5))
             score, *parts = means.get(pair, (None,) * 5)
             named = dict(zip(("completeness", "accuracy", "agreement", "timeliness"), parts, strict=True))
             holdings.append(Holding(*pair, spans[pair], rows, size, checks, failed, corrections, score, named))
-        score, scored, below = ask(_SCORE, threshold=collection.quality.threshold)[0]
+        score, scored, below = ask(SCORE, threshold=collection.quality.threshold)[0]
         return Facts(
             at,
             first,
             last,
             holdings,
-            _reasons(ask, spans),
+            _reasons(ask, spans, open_days),
             _incidents(ask),
             _score_lines(ask),
             _delays(ask),
@@ -171,111 +198,8 @@ def read_facts(database: Database, collection: Collection, query: Query, now: da
             score,
             scored,
             below,
+            sum(not one.gap.is_open for one in open_days.values()),
         )
-
-
-# ---- SQL --------------------------------------------------------------------------------------------------------------
-
-_KEYS = "exchange, market_type, dataset, symbol"
-
-# Places are grouped and sorted by, as numbers: texts in the order of a language cost many times as much.
-_WANTED = f"""
-WITH wanted AS (
-    SELECT * FROM unnest(%(exchanges)s::text[], %(market_types)s::text[], %(datasets)s::text[], %(symbols)s::text[])
-        WITH ORDINALITY AS w ({_KEYS}, place)
-), days AS (
-    SELECT p.*, place FROM collection.partitions p JOIN wanted USING ({_KEYS}) WHERE day BETWEEN %(first)s AND %(last)s
-)
-"""
-
-# Days in a row have the same distance between day and row number.
-_SPANS = """
-SELECT place, state, min(day), max(day) FROM (
-    SELECT place, state, day, day - (row_number() OVER (PARTITION BY place, state ORDER BY day))::int AS island FROM days
-) numbered GROUP BY place, state, island ORDER BY place, min(day)
-"""
-
-# Reasons name the file of their day, its digest and the deadline; without these, equal reasons are one.
-_REASONS = rf"""
-SELECT exchange, market_type, dataset, array_agg(symbol ORDER BY symbol), state, min(reason), first, last FROM (
-    SELECT {_KEYS}, state, alike, min(reason) AS reason, min(day) AS first, max(day) AS last FROM (
-        SELECT {_KEYS}, state, reason, alike, day,
-            day - (row_number() OVER (PARTITION BY {_KEYS}, state, alike ORDER BY day))::int AS island
-        FROM (SELECT *, regexp_replace(replace(replace(replace(reason, symbol, '…'), replace(symbol, '/', '-'), '…'),
-            replace(split_part(symbol, ':', 1), '/', ''), '…'), '\d{{4}}-\d\d-\d\d|[0-9a-f]{{16,}}', '…', 'g') AS alike
-            FROM days) named
-        WHERE state <> ALL(%(plain)s)
-    ) numbered GROUP BY {_KEYS}, state, alike, island
-) of_symbols GROUP BY exchange, market_type, dataset, state, alike, first, last
-ORDER BY exchange, market_type, dataset, first, state
-"""
-
-_TOTALS = """
-SELECT place, coalesce(sum(rows), 0), coalesce(sum(size_bytes), 0),
-    coalesce(sum((SELECT count(*) FROM jsonb_each(findings) f WHERE NOT f.value ? 'not_judged')), 0),
-    coalesce(sum(cardinality(failed_checks)), 0), coalesce(sum(corrections), 0)
-FROM days GROUP BY place
-"""
-
-_SCORED = f"""
-, scored AS (
-    SELECT q.*, place FROM collection.quality_now q JOIN wanted USING ({_KEYS})
-    WHERE day BETWEEN %(first)s AND %(last)s AND total IS NOT NULL
-)
-"""
-
-_SCORES_OF_SYMBOLS = f"""{_SCORED}
-SELECT place, avg(total), avg(completeness), avg(accuracy), avg(agreement), avg(timeliness) FROM scored GROUP BY place
-"""
-
-_SCORES_OF_DAYS = f"""{_SCORED}
-SELECT exchange, market_type, dataset, day, avg(total), min(total) FROM scored
-GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
-"""
-
-_SCORE = f"""{_SCORED}
-SELECT avg(total), count(*), count(*) FILTER (WHERE total < %(threshold)s) FROM scored
-"""
-
-_INCIDENTS = """
-SELECT exchange, market_type, symbol, dataset, kind, start_time, end_time, symbols, source, reference
-FROM collection.incidents
-WHERE (exchange, market_type) IN (SELECT exchange, market_type FROM wanted)
-    AND start_time < (%(last)s::date + 1)::timestamp AT TIME ZONE 'UTC'
-    AND end_time > %(first)s::date::timestamp AT TIME ZONE 'UTC'
-ORDER BY start_time
-"""
-
-_OBJECTS = """
-SELECT DISTINCT exchange, market_type, dataset, o.key, o.first_modified, o.first_seen
-FROM days JOIN collection.archive_objects o USING (exchange)
-WHERE o.key = days.source_key AND days.source = 'archive' AND o.first_modified IS NOT NULL
-    AND day > %(last)s::date - %(recent)s
-"""
-
-
-class _Asking:
-    """Asks about some pairs, over the days from `first` to `last`, both included."""
-
-    def __init__(self, connection: psycopg.Connection[Any], pairs: Sequence[Pair], first: date, last: date) -> None:
-        self.pairs, self.first, self.last = pairs, first, last
-        self._connection = connection
-
-    def __call__(self, query: str, **more: Any) -> list[Any]:
-        """Return the rows of a query that may name `wanted`, the pairs, and `days`, their records."""
-        values = {
-            "exchanges": [series.exchange for series, _ in self.pairs],
-            "market_types": [series.market_type for series, _ in self.pairs],
-            "datasets": [series.dataset for series, _ in self.pairs],
-            "symbols": [symbol for _, symbol in self.pairs],
-            "first": self.first,
-            "last": self.last,
-        }
-        return self._connection.execute(_WANTED + query, values | more).fetchall()
-
-    def by_pair(self, query: str) -> dict[Pair, list[Any]]:
-        """Return what stands behind the first column, the place of a pair counted from 1, by that pair."""
-        return {self.pairs[place - 1]: rest for place, *rest in self(query)}
 
 
 # ---- reading ----------------------------------------------------------------------------------------------------------
@@ -283,14 +207,14 @@ class _Asking:
 
 def _known(connection: psycopg.Connection[Any]) -> dict[Pair, date]:
     """Return every pair of which the ledger knows a day, and the first of its days."""
-    rows = connection.execute(f"SELECT {_KEYS}, min(day) FROM collection.partitions GROUP BY {_KEYS}").fetchall()
+    rows = connection.execute(f"SELECT {KEYS}, min(day) FROM collection.partitions GROUP BY {KEYS}").fetchall()
     return {(Series.named(*names), symbol): day for *names, symbol, day in rows}
 
 
-def _spans(ask: _Asking, entries: Mapping[Pair, SeriesEntry], last: date) -> dict[Pair, list[Span]]:
+def _spans(ask: Asking, entries: Mapping[Pair, SeriesEntry], last: date) -> dict[Pair, list[Span]]:
     """Return the spans of every pair, ascending; up to `last` the days that were never collected are among them."""
     found: dict[Pair, list[Span]] = {pair: [] for pair in ask.pairs}
-    for place, state, begin, end in ask(_SPANS):
+    for place, state, begin, end in ask(SPANS):
         found[ask.pairs[place - 1]].append(Span(state, begin, end))
     for pair, spans in found.items():
         spans.sort(key=lambda span: span.first)
@@ -310,39 +234,61 @@ def _holes(spans: Sequence[Span], first: date, last: date) -> list[Span]:
     return [*holes, Span(NEVER, at, last)] if at <= last else holes
 
 
-def _reasons(ask: _Asking, spans: Mapping[Pair, Sequence[Span]]) -> list[Reason]:
-    """Return why days are not there: those of records, then those that were never collected."""
-    found = [
-        Reason(Series.named(*names), symbols, state, reason, first, last)
-        for *names, symbols, state, reason, first, last in ask(_REASONS, plain=["available", "provisional"])
-    ]
+def _explained(connection: psycopg.Connection[Any], ask: Asking) -> dict[Place, Explained]:
+    """Return the days that are not complete and of which the ledger knows something, with their causes."""
+    found = []
+    for place, day, state, reason, evidence, findings, *acknowledged in ask(
+        OPEN, complete=[state.value for state in COMPLETE_STATES]
+    ):
+        series, symbol = ask.pairs[place - 1]
+        known = None if acknowledged[0] is None else Acknowledgement(*acknowledged)
+        found.append(Gap(None, series, symbol, day, State(state), reason, evidence, findings, acknowledged=known))
+    explained = explain_with(connection, found)
+    return {(one.gap.series, one.gap.symbol, one.gap.day): one for one in explained}
+
+
+def _reasons(ask: Asking, spans: Mapping[Pair, Sequence[Span]], open_days: Mapping[Place, Explained]) -> list[Reason]:
+    """Return why days are missing: those of records, then those that were not collected yet."""
+    found = []
+    for *names, symbols, state, reason, first, last in ask(REASONS, plain=["available", "provisional"]):
+        series = Series.named(*names)
+        mine = [
+            one
+            for symbol in symbols
+            for day in days_between(first, last)
+            if (one := open_days.get((series, symbol, day))) is not None
+        ]
+        causes = [kind for kind, _ in Counter(one.cause.kind for one in mine).most_common()]
+        accepted = sum(not one.gap.is_open for one in mine)
+        found.append(Reason(series, symbols, state, reason, first, last, causes, accepted))
     never: dict[tuple[Series, date, date], list[str]] = {}
-    for (series, symbol), mine in spans.items():
-        for span in mine:
+    for (series, symbol), mine_ in spans.items():
+        for span in mine_:
             if span.state == NEVER:
                 never.setdefault((series, span.first, span.last), []).append(symbol)
     return found + [
-        Reason(series, symbols, NEVER, NOT_COLLECTED, first, last) for (series, first, last), symbols in never.items()
+        Reason(series, symbols, NEVER, NOT_COLLECTED, first, last, [Kind.NOT_COLLECTED])
+        for (series, first, last), symbols in never.items()
     ]
 
 
-def _incidents(ask: _Asking) -> list[Incident]:
+def _incidents(ask: Asking) -> list[Incident]:
     """Return the incidents that concern one of the pairs, by time."""
-    found = [Incident(*row) for row in ask(_INCIDENTS)]
+    found = [Incident(*row) for row in ask(INCIDENTS)]
     return [incident for incident in found if any(incident.concerns(*pair) for pair in ask.pairs)]
 
 
-def _score_lines(ask: _Asking) -> list[ScoreLine]:
+def _score_lines(ask: Asking) -> list[ScoreLine]:
     lines: dict[Series, list[tuple[date, float, float]]] = {}
-    for *names, day, mean, worst in ask(_SCORES_OF_DAYS):
+    for *names, day, mean, worst in ask(SCORES_OF_DAYS):
         lines.setdefault(Series.named(*names), []).append((day, mean, worst))
     return [ScoreLine(str(series), *zip(*found, strict=True)) for series, found in lines.items()]
 
 
-def _delays(ask: _Asking) -> list[Delays]:
+def _delays(ask: Asking) -> list[Delays]:
     """Return the delays of the files that the latest days came from, those of days and of months apart."""
     found: dict[tuple[Series, bool], list[tuple[datetime, float, bool]]] = {}
-    for *names, key, modified, seen in ask(_OBJECTS, recent=DELAY_DAYS):
+    for *names, key, modified, seen in ask(OBJECTS, recent=DELAY_DAYS):
         series = Series.named(*names)
         exchange = exchanges.get(series.exchange)
         try:

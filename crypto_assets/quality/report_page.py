@@ -137,7 +137,7 @@ def _lacking(facts: Facts) -> str:
             escape(str(reason.series)),
             escape(_names(reason.symbols)),
             _days(reason.first, reason.last),
-            f'<td class="why">{escape(reason.reason or "no reason is recorded")}{_causes(facts, reason)}</td>',
+            f'<td class="why">{escape(reason.reason or "no reason is recorded")}{_causes(reason)}</td>',
         )
         for reason in lacking[:ROWS]
     ]
@@ -149,18 +149,16 @@ def _lacking(facts: Facts) -> str:
     return _table(("state", "days", "series", "symbols", "when", "why"), lines) + more
 
 
-def _causes(facts: Facts, reason: Reason) -> str:
-    """Return the kinds of incidents that overlap these days and symbols."""
-    kinds = {
-        incident.kind
-        for incident in facts.incidents
-        if incident.start.date() <= reason.last
-        and incident.end.date() >= reason.first
-        and any(incident.concerns(reason.series, symbol) for symbol in reason.symbols)
-    }
-    return "".join(
-        f' <span class="cause">{escape(kind.replace("_", " "))}</span>' for kind in sorted(kinds, key=alarm_order)
+def _causes(reason: Reason) -> str:
+    """Return the causes of these days, as `crypto-assets gaps` has them, and how many are acknowledged."""
+    causes = "".join(
+        f' <span class="cause" title="{escape(kind.sentence)}">{escape(kind.replace("_", " "))}</span>'
+        for kind in reason.causes
     )
+    if not reason.acknowledged:
+        return causes
+    days = "1 day is" if reason.acknowledged == 1 else f"{reason.acknowledged:,} days are"
+    return f"{causes} ({days} acknowledged)"
 
 
 def _no_data(facts: Facts) -> str:

@@ -86,6 +86,7 @@ def _record(symbol: str, state: str, day: date) -> dict[str, Any]:
         "day": day,
         "state": state,
         "reason": reasons.get(state, ""),
+        "evidence": psycopg.types.json.Jsonb({"error": "ChecksumMismatch"} if state == "missing" else {}),
         "rows": (BARS_A_DAY - 20 * (state == "degraded")) if stored else None,
         "size_bytes": BYTES_A_DAY if stored else None,
         "source": {"provisional": "rest"}.get(state, "archive") if stored else None,

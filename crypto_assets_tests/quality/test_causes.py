@@ -83,6 +83,22 @@ def test_the_evidence_of_a_day_says_what_was_seen() -> None:
     assert short.evidence == {"failed_checks": {"complete": {"passed": False, "missing": 3}}}
 
 
+@pytest.mark.parametrize(
+    ("evidence", "kind"),
+    [
+        ({"life": "before", "inferred": True, "first_listed": "2024-05-01"}, Kind.BEFORE_LISTING),
+        ({"life": "after", "expired": "2024-03-29T08:00:00+00:00"}, Kind.DELISTED),
+        ({"life": "between"}, Kind.DELISTED),
+        (
+            {"outage": {"what": "https://x"}, "inferred": True, "first_listed": "2020-01-01"},
+            Kind.EXCHANGE_OUTAGE,
+        ),
+    ],
+)
+def test_a_day_without_data_has_the_cause_that_its_evidence_names(evidence: dict[str, Any], kind: Kind) -> None:
+    assert cause_of_day(TODAY, State.NO_DATA, evidence).kind is kind
+
+
 def test_a_day_that_lies_wholly_in_a_known_outage_lacks_for_that_reason() -> None:
     one = KnownOutage(
         "x", "spot", moment(TODAY, 0), moment(TODAY + DAY, 0), Kind.EXCHANGE_OUTAGE, "minute", "all", "https://x"
@@ -94,10 +110,13 @@ def test_a_day_that_lies_wholly_in_a_known_outage_lacks_for_that_reason() -> Non
     assert cause_of_day(TODAY, State.MISSING, {"error": "BadContainer"}, known=[one]).kind is Kind.UPSTREAM_BAD_FILE
 
 
-def test_a_degraded_day_has_the_cause_of_most_of_its_lacking_minutes() -> None:
+def test_a_partial_day_has_the_cause_of_most_of_the_minutes_that_no_outage_explains() -> None:
     market = Market("spot", [stored(BTC, TODAY, absent=[(100, 110), (500, 580)])], [incident(480, 600)])
     cause = cause_of_day(TODAY, State.DEGRADED, {}, market.spans(BTC, "ohlcv_1m", TODAY))
-    assert cause == Cause(Kind.EXCHANGE_OUTAGE, {"minutes": {"unexplained": 10, "exchange_outage": 80}})
+    assert cause == Cause(Kind.UNEXPLAINED, {"minutes": {"unexplained": 10, "exchange_outage": 80}})
+    explained = Market("spot", [stored(BTC, TODAY, absent=[(500, 580)])], [incident(480, 600)])
+    cause = cause_of_day(TODAY, State.DEGRADED, {}, explained.spans(BTC, "ohlcv_1m", TODAY))
+    assert cause == Cause(Kind.EXCHANGE_OUTAGE, {"minutes": {"exchange_outage": 80}})
 
 
 # ---- minutes of bars --------------------------------------------------------------------------------------------------

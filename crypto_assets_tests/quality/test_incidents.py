@@ -252,12 +252,12 @@ def test_gaps_have_causes_and_the_minutes_that_lack(ledger: Ledger) -> None:
         ],
     )
     assert [one.cause.kind for one in (degraded, bad, never)] == [
-        Kind.EXCHANGE_OUTAGE,
+        Kind.UPSTREAM_PARTIAL_FILE,  # the outage is excused; three other minutes keep the day partial
         Kind.UPSTREAM_BAD_FILE,
         Kind.NOT_COLLECTED,
     ]
     answer = as_json(degraded)
-    assert (answer["symbol"], answer["day"], answer["cause"]) == (BTC, "2024-03-04", "exchange_outage")
+    assert (answer["symbol"], answer["day"], answer["cause"]) == (BTC, "2024-03-04", "upstream_partial_file")
     assert answer["cause_evidence"] == {"minutes": {"exchange_outage": 20, "upstream_partial_file": 3}}
     assert [(one["start"][11:16], one["end"][11:16], one["cause"], one["absent"]) for one in answer["minutes"]] == [
         ("08:20", "08:40", "exchange_outage", True),
@@ -326,7 +326,7 @@ def test_gaps_for_people_name_the_minutes_that_lack_and_their_causes(
     answer = CliRunner().invoke(cli, ["gaps", "--to", str(day)], catch_exceptions=False)
     assert answer.exit_code == 1
     first, outage, unknown = answer.output.splitlines()
-    assert first == "binance spot BTC/USDT ohlcv_1m 2023-03-24: degraded: complete: missing 82 [exchange_outage]"
+    assert first == "binance spot BTC/USDT ohlcv_1m 2023-03-24: partial: complete: missing 82 [unexplained]"
     assert outage.startswith("  2023-03-24 12:40–14:00: missing [exchange_outage]: known the matching engine stopped")
     assert "source https://www.binance.com/en/blog/" in outage
     assert unknown == "  2023-03-24 15:00–15:02: missing [unexplained]: symbols trading meanwhile 0"

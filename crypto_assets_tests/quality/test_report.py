@@ -176,7 +176,7 @@ def test_the_page_says_what_the_facts_say_and_asks_no_network(filled, tmp_path):
         "of 104 that were run on stored days",
         "0.9979 1 of 50 days below the threshold 0.99",
         ledger_rows.REFUSED.format("2024-01-09") + " upstream bad file",
-        "20 of 1440 bars lack <script> exchange outage",
+        "20 of 1440 bars lack <script> upstream partial file",
         "2024-01-12 to 2024-01-13",
         "known, status page",
     ):

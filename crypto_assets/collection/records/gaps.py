@@ -22,12 +22,13 @@ NOT_COLLECTED = "not collected yet"
 class Gap:
     """One day of one symbol that is not complete; `state` is None where it was not collected yet.
 
+    `entry` is the part of the collection that has it, None where only the ledger does.
     `evidence`, `findings` and `source` (`archive` or `rest`, None: nothing is stored) are those of its record:
     `crypto_assets.quality.explaining` makes the cause of them. `lost` says that the ledger has it as complete and the lake
     does not have its file. `acknowledged` is its last acknowledgement, also one that was withdrawn.
     """
 
-    entry: SeriesEntry
+    entry: SeriesEntry | None
     series: Series
     symbol: str
     day: date
