@@ -120,6 +120,7 @@ class _Trades:
     def __init__(self, partition: Partition, series: Series) -> None:
         self._time_column = datasets.get(series.table).time_column
         (self._id_column,) = datasets.get(series.table).key
+        self._aggregates = series.table == "agg_trades"
         self._spot = series.market_type == "spot"
         self._start = start_us(partition)
         self._bounds = _bounds_us(partition)
@@ -140,16 +141,19 @@ class _Trades:
             self._longest = max(self._longest, int(np.diff(times).max()))
         self._earliest, self._latest, self._last = earliest, latest, int(times[-1])
         self._rows += len(times)
-        self._add_ids(rows[self._id_column].to_numpy(), times)
+        self._add_ids(rows, times)
 
-    def _add_ids(self, ids: np.ndarray, times: np.ndarray) -> None:
+    def _add_ids(self, rows: pd.DataFrame, times: np.ndarray) -> None:
+        ids = rows[self._id_column].to_numpy()
+        first, last = (rows[f"{end}_trade_id"].to_numpy() if self._aggregates else ids for end in ("first", "last"))
         inside = (times >= self._start) & (times < self._start + 24 * _HOUR_US)
         if not inside.all():
-            ids, times = ids[inside], times[inside]
+            ids, times, first, last = ids[inside], times[inside], first[inside], last[inside]
         if len(ids):
             places = np.flatnonzero(breaks([ids]))
             starts, ends = np.append(0, places + 1), np.append(places, len(ids) - 1)
-            self._runs.append(np.stack([ids[starts], ids[ends], times[starts], times[ends]]))
+            parts = (ids[starts], ids[ends], times[starts], times[ends], first[starts], last[ends])
+            self._runs.append(np.stack(parts))
 
     def finding(self) -> Finding:
         if self._rows == 0:
@@ -174,14 +178,17 @@ class _Trades:
         """
         if not self._runs:
             return 0, 0, []
-        first, last, begin, end = np.concatenate(self._runs, axis=1)
+        first, last, begin, end, first_trade, last_trade = np.concatenate(self._runs, axis=1)
         if (np.diff(first) < 0).any():
             order = np.argsort(first, kind="stable")
             first, last, begin, end = first[order], last[order], begin[order], end[order]
+            first_trade, last_trade = first_trade[order], last_trade[order]
         lacking = first[1:] - last[:-1] - 1
         if (lacking < 0).any():  # doubles, which `unique_key` reports: an id that was overwritten is no gap
             return 0, 0, []
         gaps = lacking > 0 if self._spot else (lacking > _HIDDEN) & (begin[1:] - end[:-1] >= _SILENCE_US)
+        # Where an aggregate id is left out and the trades run on, no trade is missing; -1 stands for removed trades.
+        gaps &= ~((first_trade[1:] == last_trade[:-1] + 1) & (last_trade[:-1] >= 0))
         shown = np.flatnonzero(gaps)[:_PLACES_SHOWN]
         places = [
             f"{_time(end[n] - self._start)}–{_time(begin[n + 1] - self._start)}: {lacking[n]}" for n in shown.tolist()

@@ -47,6 +47,23 @@ def test_a_symbol_that_seldom_trades_may_be_silent_at_the_edges():
     assert failed(findings_of("trades", pa.Table.from_pylist(rows, schema=table.schema), partition)) == set()
 
 
+@pytest.mark.parametrize("market_type", ["spot", "linear"])
+@pytest.mark.parametrize(("lost", "complete"), [(0, True), (7, False)])
+def test_an_aggregate_id_that_is_left_out_is_no_gap_where_the_trades_run_on(market_type, lost, complete):
+    partition, table = day_of("agg_trades", DAY_ONE, market_type)
+    rows = table.to_pylist()
+    many = 1 if market_type == "spot" else 500
+    for row in rows[900:]:
+        row["agg_trade_id"] += many
+        row["first_trade_id"] += lost
+        row["last_trade_id"] += lost
+    if market_type == "linear" and lost:  # ids of futures count where nobody trades for a minute
+        del rows[900:903]
+    findings = findings_of("agg_trades", pa.Table.from_pylist(rows, schema=table.schema), partition, market_type)
+    assert findings["complete"].passed is complete
+    assert findings["complete"].evidence.get("missing_ids", 0) >= (0 if complete else many)
+
+
 @pytest.mark.realdata
 def test_a_recorded_part_of_a_real_day_is_not_complete(realdata):
     from crypto_assets_tests.synthetic import BINANCE
