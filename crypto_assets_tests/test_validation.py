@@ -51,7 +51,8 @@ def test_the_command_tells_what_it_found_and_fails_for_damage(mine: Project) -> 
         f"validate --to {LAST}", f"gaps --to {LAST}", f"fill --to {LAST}", f"validate --to {LAST} --strict"
     )
     assert damaged.code == 1
-    assert f"binance spot {BTC} ohlcv_1m {DAY}: {STORED_FILE}: problem" in damaged.out
+    assert f"binance spot {BTC} ohlcv_1m {DAY}: {STORED_FILE}: " in damaged.out
+    assert "data.parquet: expected a file, found none" in damaged.out
     assert "expected a file, found none" in damaged.out
     assert status.code == 1
     assert f"{DAY}" in status.out

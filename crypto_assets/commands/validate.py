@@ -16,7 +16,7 @@ from crypto_assets.commands.console import err, escape, out
 from crypto_assets.commands.options import DAY, filters, load_configured, today, with_ledger
 from crypto_assets.commands.outcome import records_of
 from crypto_assets.commands.progress import progress
-from crypto_assets.model import COMPLETE_STATES, NOT_JUDGED
+from crypto_assets.model import COMPLETE_STATES, NOT_JUDGED, Series
 from crypto_assets.tables import record_names
 
 _LINES = 200
@@ -69,16 +69,29 @@ def validate(
 
 def _counted(records: Iterable[Any]) -> tuple[dict[str, dict[str, int]], list[dict[str, Any]]]:
     """Return how often each check passed, failed and was not judged, and every failure with its evidence."""
+    from crypto_assets.collection.records.recording import from_stored
+    from crypto_assets.collection.storing.validation import in_words
+
     counts: dict[str, dict[str, int]] = {}
     failed: list[dict[str, Any]] = []
     for record in records:
+        series = Series.named(record.exchange, record.market_type, record.dataset)
         for name, finding in sorted(record.findings.items()):
             what = "not judged" if NOT_JUDGED in finding else "passed" if finding["passed"] else "failed"
             of = counts.setdefault(name, {"passed": 0, "failed": 0, "not judged": 0})
             of[what] += 1
             if what == "failed":
                 evidence = {key: value for key, value in finding.items() if key != "passed"}
-                failed.append({**record_names(record), "day": str(record.day), "check": name, "evidence": evidence})
+                words = in_words(series, [name], from_stored(record.findings))
+                failed.append(
+                    {
+                        **record_names(record),
+                        "day": str(record.day),
+                        "check": name,
+                        "words": words,
+                        "evidence": evidence,
+                    }
+                )
     return counts, failed
 
 
@@ -92,22 +105,10 @@ def _show(counts: Mapping[str, Mapping[str, int]], failed: list[dict[str, Any]],
     out.print(table)
     for one in failed[:_LINES]:
         asset = " ".join(str(one[key]) for key in ("exchange", "market_type", "symbol", "dataset", "day"))
-        click.echo(f"{asset}: {one['check']}: {_brief(one['evidence'])}")
+        click.echo(f"{asset}: {one['check']}: {one['words']}")
     if len(failed) > _LINES:
         out.print(f"… and {len(failed) - _LINES} more: --json")
     out.print(f"{days} stored days checked, {escape(str(len(failed)))} findings")
-
-
-def _brief(evidence: Mapping[str, Any]) -> str:
-    """Return evidence in one line; of rows the first."""
-    parts = []
-    for name, value in evidence.items():
-        if isinstance(value, list) and value and isinstance(value[0], Mapping):
-            value = ", ".join(f"{key} {cell}" for key, cell in value[0].items())
-        elif isinstance(value, list):
-            value = ", ".join(map(str, value[:5]))
-        parts.append(f"{name} {value}")
-    return "; ".join(parts)
 
 
 COMMANDS = (validate,)
