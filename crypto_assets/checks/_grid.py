@@ -27,26 +27,30 @@ def step_us(series: Series) -> int:
 def uncovered(since: np.ndarray, step: int, count: int) -> np.ndarray:
     """Return which of the first `count` steps of a day have no bar.
 
-    A step without a bar of its own is covered where the step beside it has two, one of them beside the grid: bars that
-    leave the grid, or come back to it, put two into one step and none into the next. A bar that stands twice covers one step.
+    A bar counts for the step that it opens in; one beside the grid, where that step has a bar already, for the next step,
+    which it reaches into: bars that leave the grid, or come back to it, put two into one step. A bar that stands twice
+    counts once.
 
     Args:
         since: when each bar opens, in microseconds since the day began; those outside of the day are passed over.
         step: the length of a step in microseconds.
     """
     inside = since[(since >= 0) & (since < count * step)]
-    bars = np.zeros(count, dtype=np.int64)
-    if not (inside % step).any():
-        bars[inside // step] = 1
-        return bars == 0
-    inside = np.unique(inside)
-    np.add.at(bars, inside // step, 1)
-    beside = np.zeros(count, dtype=bool)
-    beside[inside[inside % step != 0] // step] = True
-    for empty in np.flatnonzero(bars == 0):
-        for near in (empty - 1, empty + 1):
-            if 0 <= near < count and bars[near] > 1 and beside[near]:
-                bars[near] -= 1
-                bars[empty] = 1
-                break
-    return bars == 0
+    bare = np.ones(count, dtype=bool)
+    bare[inside // step] = False
+    beside = inside % step != 0
+    if not bare.any() or not beside.any():
+        return bare
+    bare[:] = True
+    for opens in np.unique(inside).tolist():
+        place = opens // step
+        if not bare[place] and opens % step and place + 1 < count:
+            place += 1
+        bare[place] = False
+    return bare
+
+
+def beside_us(since: np.ndarray, step: int) -> np.ndarray:
+    """Return how far bars open from the nearest instant of the grid, in microseconds; negative before it."""
+    after = since % step
+    return np.where(2 * after > step, after - step, after)

@@ -1,13 +1,15 @@
 """No row stands twice in the file.
 
 A row that is equal to another one in every column says nothing new: it is dropped, and counted here. Two rows of one key that
-differ contradict each other, and `unique_key` refuses the day. A monthly file may hold a row of the day before its month
-or after it; that row is left to the file of its own day.
+differ contradict each other, and `unique_key` refuses the day.
+
+A file may hold rows of the day beside its period: the first bar of the next month, or a bar that opens some seconds beside
+midnight. They are left to the file of their own day, and shown here whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from crypto_assets.checks._arrangement import ArrangementCheck
@@ -24,7 +26,7 @@ def duplicate_rows(arrangement: Arrangement, partition: Partition, series: Serie
     if arrangement.doubles:
         evidence |= {"doubles": arrangement.doubles, "examples": list(arrangement.double_rows)}
     if arrangement.seam_rows:
-        evidence |= {"seam_rows": arrangement.seam_rows, "first_seam": arrangement.first_seam}
+        evidence |= {"seam_rows": arrangement.seam_rows, "seam_examples": list(arrangement.seam_shown)}
     return Finding(not evidence, evidence)
 
 
@@ -32,15 +34,16 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
     """Return what was found as a sentence."""
     parts = []
     if doubles := evidence.get("doubles"):
-        first = evidence["examples"][0]
-        shown = ", ".join(f"{name} {value}" for name, value in list(first.items())[:3])
-        parts.append(f"{counted(doubles, 'duplicate row')}, equal in every column, dropped; the first: {shown}")
+        first = _first(evidence["examples"])
+        parts.append(f"{counted(doubles, 'duplicate row')}, equal in every column, dropped; the first: {first}")
     if seam := evidence.get("seam_rows"):
-        parts.append(
-            f"{counted(seam, 'row')} of a day outside the file's period, left to that day's own file; "
-            f"the first: {evidence['first_seam']}"
-        )
+        first = _first(evidence["seam_examples"])
+        parts.append(f"{counted(seam, 'row')} of the day beside, left to that day's own file; the first: {first}")
     return "; ".join(parts) or "no row stands twice"
+
+
+def _first(rows: Sequence[Mapping[str, str]]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in list(rows[0].items())[:3])
 
 
 CHECK = ArrangementCheck(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crypto_assets.checks._grid import step_us
+from crypto_assets.checks._grid import beside_us, step_us
 from crypto_assets.checks._times import epoch_us, instant, start_us
 from crypto_assets.checks._words import counted, lasting, verb
 from crypto_assets.model import SHOWN_ROWS, Check, Finding, Partition, Series, Severity
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 def on_grid(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
     """Every bar opens at a whole multiple of its length.
 
-    Evidence: `off_grid` of `bars`, `first_time` and `last_time` of these, how far after the grid they open at least and at
-    most (`least_s`, `most_s`), and the first of them.
+    Evidence: `off_grid` of `bars`, `first_time` and `last_time` of these, how far after the nearest instant of the grid
+    they open (`least_s` to `most_s`, negative before it), and the first of them.
     """
     times = epoch_us(frame["open_time"])
-    beside = (times - start_us(partition)) % step_us(series)
+    beside = beside_us(times - start_us(partition), step_us(series))
     if not beside.any():
         return Finding(True)
     places = np.flatnonzero(beside)
@@ -53,12 +53,16 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:
     if "off_grid" not in evidence:
         return f"every bar opens on the grid of {series.timeframe}"
     number, bars = evidence["off_grid"], counted(evidence["bars"], "bar")
-    least, most = lasting(evidence["least_s"]), lasting(evidence["most_s"])
+    least, most = _offset(evidence["least_s"]), _offset(evidence["most_s"])
     return (
         f"{number:,} of {bars} {verb(number, 'opens', 'open')} beside the grid of {series.timeframe}, "
-        f"{least if least == most else f'{least} to {most}'} after it, from {evidence['first_time']} to "
+        f"{least if least == most else f'{least} to {most}'} it, from {evidence['first_time']} to "
         f"{evidence['last_time']}; stored as published"
     )
+
+
+def _offset(seconds: float) -> str:
+    return f"{lasting(abs(seconds))} {'before' if seconds < 0 else 'after'}"
 
 
 CHECK = Check(

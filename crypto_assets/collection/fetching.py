@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from crypto_assets import datasets, exchanges
+from crypto_assets.checks._grid import step_us
 from crypto_assets.collection.archive.download import download
 from crypto_assets.collection.archive.empty_days import why_empty
 from crypto_assets.collection.archive.finder import Finder
@@ -31,8 +32,8 @@ from crypto_assets.errors import (
     Stopped,
     StoredDataError,
 )
-from crypto_assets.model import ArchiveObject, Dataset, Outcome, Partition, Series, SourceFile, State
-from crypto_assets.rows.arrange import Arranged, arranged, row_text
+from crypto_assets.model import SHOWN_ROWS, ArchiveObject, Dataset, Outcome, Partition, Series, SourceFile, State
+from crypto_assets.rows.arrange import Arranged, arranged, row_text, shown
 from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES, due
 
 if TYPE_CHECKING:
@@ -224,18 +225,24 @@ class Fetcher:
 def split_days(
     series: Series, rows: pa.Table, key: str, period: tuple[date, date], days: Sequence[date]
 ) -> list[Arranged]:
-    """Return the rows of each wanted day of an object in their order; one of a single day keeps rows of others.
+    """Return the rows of each wanted day of an object in their order, each to be judged by its own rows.
 
-    Each day of a longer object is judged by its own rows: what is wrong with one does not cost the others. A row of the day
-    before the period or after it, as at the seam of two months, is left to the file of its day, and said of the nearest day.
+    What is wrong with one day does not cost the others. Rows of the day before the period or after it are left to the
+    files of these days, and said of the nearest day: of an object of many days all of them, of a daily one bars beside the
+    grid that reach over midnight. Other rows of another day stay in a daily object, for its checks to refuse.
 
     Raises:
         InvalidRows: an object of many days with rows further outside its period.
     """
     dataset = datasets.get(series.table)
-    if period[0] == period[1]:
-        return [arranged(rows, dataset)]
     times = rows.column(dataset.time_column).cast(pa.int64()).to_numpy()
+    if period[0] == period[1]:
+        before, after = _over_midnight(series, times, period[0])
+        if not (len(before) or len(after)):
+            return [arranged(rows, dataset)]
+        inside = np.delete(np.arange(len(times)), np.concatenate([before, after]))
+        part = arranged(rows.take(pa.array(inside)), dataset)
+        return [_with_seam(part, rows, np.concatenate([before, after]))]
     before, after = _outside(rows, times, key, period, dataset)
     ascending = not (times[1:] < times[:-1]).any()
     parts = []
@@ -247,16 +254,35 @@ def split_days(
             mine = rows.slice(begin, stop - begin)
         else:
             mine = rows.take(pa.array(np.flatnonzero((times >= start) & (times < end))))
-        part = arranged(mine, dataset)
         seam = np.concatenate([before if day == period[0] else before[:0], after if day == period[1] else after[:0]])
-        if len(seam):
-            first = row_text(rows, dataset, int(seam[0]))
-            part = replace(
-                part,
-                arrangement=replace(part.arrangement, seam_rows=len(seam), first_seam=f"row {seam[0] + 1}: {first}"),
-            )
-        parts.append(part)
+        parts.append(_with_seam(arranged(mine, dataset), rows, seam))
     return parts
+
+
+def _with_seam(part: Arranged, rows: pa.Table, seam: np.ndarray) -> Arranged:
+    """Return a day that also says which rows of the file were left to the days beside it."""
+    if not len(seam):
+        return part
+    return replace(
+        part,
+        arrangement=replace(part.arrangement, seam_rows=len(seam), seam_shown=shown(rows, seam[:SHOWN_ROWS])),
+    )
+
+
+def _over_midnight(series: Series, times: np.ndarray, day: date) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places of bars beside the grid that open less than their length before a day, or after it."""
+    none = np.arange(0)
+    if series.table != "ohlcv" or not len(times):
+        return none, none
+    start, end = _us(Partition("", day).start), _us(Partition("", day).end)
+    if times.min() >= start and times.max() < end:
+        return none, none
+    step = step_us(series)
+    beside = (times - start) % step != 0
+    return (
+        np.flatnonzero(beside & (times < start) & (times > start - step)),
+        np.flatnonzero(beside & (times >= end) & (times < end + step)),
+    )
 
 
 def _outside(

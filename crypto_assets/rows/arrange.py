@@ -26,7 +26,8 @@ class Arrangement:
     `moved` counts rows that stood in another place among the rows of their day; `first_moved` describes the first of them.
     `doubles` counts rows that repeat another one in every column and were dropped; `double_rows` shows the first of these.
     `conflict` shows two rows of one key that differ, where there are any.
-    `seam_rows` counts rows of the day before or after the period of the file, which were left to that day's own file.
+    `seam_rows` are rows of the day before or after the period of the file, which were left to that day's own file: so many
+    in all, and the first of them in `seam_shown`.
     """
 
     moved: int = 0
@@ -35,7 +36,7 @@ class Arrangement:
     double_rows: tuple[Mapping[str, str], ...] = ()
     conflict: tuple[Mapping[str, str], ...] = ()
     seam_rows: int = 0
-    first_seam: str = ""
+    seam_shown: tuple[Mapping[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,8 @@ def arranged(rows: pa.Table, dataset: Dataset) -> Arranged:
         moved=len(places),
         first_moved=_described(rows, dataset, int(in_file[places[0]])) if len(places) else "",
         doubles=len(doubled),
-        double_rows=_shown(rows, order[doubled[:SHOWN_ROWS]]),
-        conflict=_shown(rows, order[differing[0] - 1 : differing[0] + 1]) if len(differing) else (),
+        double_rows=shown(rows, order[doubled[:SHOWN_ROWS]]),
+        conflict=shown(rows, order[differing[0] - 1 : differing[0] + 1]) if len(differing) else (),
     )
     return Arranged(rows.take(pa.array(kept)) if len(places) or len(doubled) else rows, arrangement)
 
@@ -107,7 +108,7 @@ def _doubled(rows: pa.Table, keys: np.ndarray, order: np.ndarray) -> tuple[np.nd
     return places[~unequal] + 1, places[unequal] + 1
 
 
-def _shown(rows: pa.Table, places: np.ndarray) -> tuple[Mapping[str, str], ...]:
+def shown(rows: pa.Table, places: np.ndarray) -> tuple[Mapping[str, str], ...]:
     """Return some rows as text."""
     return tuple({name: plain(value) for name, value in row.items()} for row in rows.take(pa.array(places)).to_pylist())
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from crypto_assets import datasets
 from crypto_assets.checks import rules_of
 from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.collection.storing.validation import sentence
@@ -24,6 +25,7 @@ BARS, HOURS = Series("binance", "spot", "ohlcv", "1m"), Series("binance", "spot"
 TRADES, AGGREGATES = Series("binance", "spot", "trades"), Series("binance", "spot", "agg_trades")
 FUTURES = Series("binance", "linear", "trades")
 HOUR_US = 3_600_000_000
+BARS_COLUMNS = datasets.get("ohlcv").schema.names
 
 Lines = list[list[str]]
 
@@ -224,9 +226,10 @@ def test_a_bar_of_the_next_month_at_the_seam_is_left_to_its_own_file(bench):
     assert [result.of(day).state for day in (DAY, NEXT)] == [State.AVAILABLE, State.AVAILABLE]
     assert failed(result.of(DAY)) == []
     assert failed(result.of(NEXT)) == ["duplicate_rows"]
-    assert said(result.of(NEXT), "duplicate_rows") == (
-        "1 row of a day outside the file's period, left to that day's own file; the first: row 44641: 2024-02-01 00:00:00"
-    )
+    words = "1 row of the day beside, left to that day's own file; the first: open_time 2024-02-01 00:00:00, open "
+    assert said(result.of(NEXT), "duplicate_rows").startswith(words)
+    (shown,) = result.of(NEXT).findings["duplicate_rows"].evidence["seam_examples"]
+    assert list(shown) == BARS_COLUMNS, "the row is shown whole"
     assert {day: work.in_lake(BARS, BTC, day) for day in (DAY, NEXT)} == expected
 
 
@@ -291,14 +294,28 @@ def test_a_bar_that_is_missing_among_bars_beside_the_grid_is_still_missed(bench)
     assert (outcome.state, outcome.reason) == (State.DEGRADED, "3 of 1,440 bars are missing (11:40–11:42)")
 
 
-def test_a_bar_of_another_day_is_refused_and_called_what_it_is(bench):
+@pytest.mark.parametrize(
+    ("first", "by_ms", "missing"), [(1_439, 60_000 + 14_789, "23:59"), (1_439, 60_001, "23:59"), (0, -214, "00:00")]
+)
+def test_a_bar_that_moved_over_midnight_costs_its_minute_and_not_the_day(bench, first, by_ms, missing):
     work = bench("ohlcv_1m")
-    republish(work, BARS, moved(1_439, 1_440, 60_000 + 14_789))
+    republish(work, BARS, moved(first, first + 1, by_ms))
+    rows = work.published(BARS, BTC, DAY)
+    outcome = work.collect(DAY, DAY).of(DAY)
+    assert (outcome.state, outcome.reason) == (State.DEGRADED, f"1 of 1,440 bars is missing ({missing})")
+    assert failed(outcome) == ["complete", "duplicate_rows"]
+    assert outcome.findings["duplicate_rows"].evidence["seam_rows"] == 1
+    assert work.in_lake(BARS, BTC, DAY) == [*rows[:first], *rows[first + 1 :]]
+
+
+@pytest.mark.parametrize("by_ms", [60_000, 90 * 60_000 + 14_789, -1_440 * 60_000])
+def test_a_bar_of_another_day_is_refused_and_called_what_it_is(bench, by_ms):
+    work = bench("ohlcv_1m")
+    republish(work, BARS, moved(1_439, 1_440, by_ms))
     outcome = work.collect(DAY, DAY).of(DAY)
     assert outcome.state is State.MISSING
-    assert "1 row of another day; the first: row 1439: 2024-01-31T00:00:14.789000, expected inside 2024-01-30" in (
-        outcome.reason
-    )
+    assert "1 row of another day; the first: row " in outcome.reason
+    assert "expected inside 2024-01-30" in outcome.reason
 
 
 # ---- ids over midnight ---------------------------------------------------------------------------------------------
