@@ -9,7 +9,9 @@ from crypto_assets.commands.console import err, escape
 from crypto_assets.commands.options import with_ledger
 
 
-def look_again(collection: Any, filters: dict[str, Any], *, older_than: timedelta, timeout_s: float) -> None:
+def look_again(
+    collection: Any, filters: dict[str, Any], *, older_than: timedelta, timeout_s: float, make: bool = False
+) -> None:
     """Look again at days that were taken for no data by inference, where the last look is old enough; say what came of it."""
     from crypto_assets import selection
     from crypto_assets.collection.archive.review import review
@@ -20,7 +22,7 @@ def look_again(collection: Any, filters: dict[str, Any], *, older_than: timedelt
     def look(ledger: Any) -> Any:
         return review(collection, ledger, chosen, older_than=older_than, timeout_s=timeout_s, egress=settings().egress)
 
-    for line in with_ledger(look).in_words():
+    for line in with_ledger(look, make=make).in_words():
         err.print(escape(line))
 
 

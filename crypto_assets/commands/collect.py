@@ -53,7 +53,7 @@ def fill(first: date | None, last: date | None, verbose: bool, as_json: bool, **
 
     collection = load_configured()
     misspelt = _without_misspelt(collection, filters)
-    look_again(collection, filters, older_than=timedelta(0), timeout_s=15.0)
+    look_again(collection, filters, older_than=timedelta(0), timeout_s=15.0, make=True)
     requests = []
     for entry, found in gaps_by_entry(collection, first, last, filters, make=True):
         missing = [(gap.series, gap.symbol, gap.day) for gap in found if gap.is_open]
