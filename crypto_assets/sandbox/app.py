@@ -30,7 +30,7 @@ from crypto_assets.sandbox.control import InFlight, RecordedRequest, control_rou
 from crypto_assets.sandbox.faults import Faults
 from crypto_assets.sandbox.limits import LimitedWire, Limits
 from crypto_assets.sandbox.listing import Query, QueryError, error_xml, list_page, page_xml
-from crypto_assets.sandbox.outage import Span
+from crypto_assets.sandbox.outage import Quiet
 from crypto_assets.sandbox.rest import rest_routes
 from crypto_assets.sandbox.shown import Overridden, Shown
 from crypto_assets.sandbox.wire import FaultyWire, classify
@@ -46,7 +46,7 @@ def create_app(source: Source) -> Starlette:
     overrides: dict[str, bytes | None] = {}
     recorded: list[RecordedRequest] = []
     in_flight = InFlight()
-    faults = Faults(_outages_of(source))
+    faults = Faults(_quiet_of(source))
     limits = Limits()
     shown = Shown(Overridden(source, overrides), faults)
 
@@ -82,13 +82,13 @@ def create_app(source: Source) -> Starlette:
     return app
 
 
-def _outages_of(source: Source) -> Callable[[Sequence[Span]], None]:
-    """Return the function that makes the market of a source stand still; raises ValueError for files of a folder."""
+def _quiet_of(source: Source) -> Callable[[Sequence[Quiet]], None]:
+    """Return the function that changes when the market of a source trades; raises ValueError for files of a folder."""
 
-    def change(spans: Sequence[Span]) -> None:
+    def change(quiet: Sequence[Quiet]) -> None:
         if not isinstance(source, SyntheticArchive):
-            raise ValueError("outage: expected the synthetic market, found files of a folder, which are as they are")
-        source.stand_still(spans)
+            raise ValueError("expected the synthetic market, found files of a folder, which are as they are")
+        source.stand_still(quiet)
 
     return change
 

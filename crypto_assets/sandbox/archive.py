@@ -23,7 +23,7 @@ from crypto_assets.sandbox import layout
 from crypto_assets.sandbox.cache import BoundedCache
 from crypto_assets.sandbox.layout import Folder
 from crypto_assets.sandbox.market import Instrument, Market, days_between, instant, instrument, month_end
-from crypto_assets.sandbox.outage import SilentMarket, Span
+from crypto_assets.sandbox.outage import Quiet, SilentMarket
 
 CHECKSUM = ".CHECKSUM"
 
@@ -86,7 +86,8 @@ class SyntheticArchive:
         cache_bytes: bound of the generated objects that are kept in memory.
 
     A day is published at 08:00 UTC of the next day, a month on the 3rd of the next month. A month has files when all
-    its days are listed days. Funding rates exist by month only.
+    its days are listed days. Funding rates exist by month only. A dated future such as BTCUSDT_240628 ends at 08:00 of
+    the day in its name.
     """
 
     synthetic = True
@@ -103,7 +104,6 @@ class SyntheticArchive:
         cache_bytes: int = 256_000_000,
     ) -> None:
         self.now = now
-        self._market = Market(seed)
         self._folders: dict[str, Folder] = {}
         self.listed: dict[tuple[str, str], tuple[Instrument, date, date]] = {}
         # REST gives no older trades by their id, by market and symbol (binance-public-data #376).
@@ -117,20 +117,28 @@ class SyntheticArchive:
         # No folder is the beginning of another (all end in a slash, files are in the innermost only), so the keys of
         # sorted folders are sorted keys.
         self._order = sorted(self._folders)
-        self._known: dict[str, _Digests] = {}
+        self._seed = seed
         self._cache_bytes = cache_bytes
-        self._bytes: BoundedCache[str, bytes] = BoundedCache(cache_bytes, len)
+        self._expired = [Quiet(end, None, symbol, listed=False) for _, symbol in self.listed if (end := expiry(symbol))]
+        self.stand_still([])
 
     @property
     def market(self) -> Market:
         """What is traded; what is published follows from it."""
         return self._market
 
-    def stand_still(self, spans: Sequence[Span]) -> None:
-        """Let nobody trade in these spans, and no others, in all that is published; raises ValueError as `SilentMarket`."""
-        self._market = SilentMarket(self._market.seed, spans) if spans else Market(self._market.seed)
-        self._known = {}
-        self._bytes = BoundedCache(self._cache_bytes, len)
+    def stand_still(self, quiet: Sequence[Quiet]) -> None:
+        """Let nobody trade in these spans, and no others, in all that is published. Contracts expire all the same."""
+        quiet = [*self._expired, *quiet]
+        self._market = SilentMarket(self._seed, quiet) if quiet else Market(self._seed)
+        self._known: dict[str, _Digests] = {}
+        self._bytes: BoundedCache[str, bytes] = BoundedCache(self._cache_bytes, len)
+
+    def listed_until(self, market: str, symbol: str) -> datetime:
+        """Return when a symbol ends: where a fault or its name says so, else with its last day."""
+        item, _, last_day = self.listed[market, symbol]
+        end = instant(last_day + timedelta(days=1), 0)
+        return min(self._market.listed_until(item) or end, end)
 
     def keys(self, prefix: str, after: str = "") -> Iterator[str]:
         # The folder that may hold the first key, or the one before it.
@@ -174,7 +182,8 @@ class SyntheticArchive:
                 continue
             if _published(folder, day) > now:
                 return
-            yield day
+            if layout.has_rows(self._market, folder, day):
+                yield day
 
     def _find(self, key: str) -> _Found | None:
         """Look up a zip or its checksum, without generating it."""
@@ -187,7 +196,7 @@ class SyntheticArchive:
         published = _published(folder, period)
         if period < folder.first_day or last > folder.last_day or published > (self.now or datetime.now(UTC)):
             return None
-        return _Found(folder, period, published)
+        return _Found(folder, period, published) if layout.has_rows(self._market, folder, period) else None
 
     def _zip(self, key: str, found: _Found) -> bytes:
         def make() -> bytes:
@@ -213,6 +222,17 @@ def _published(folder: Folder, period: date) -> datetime:
     if folder.monthly:
         return instant(month_end(period) + timedelta(days=3), 8)
     return instant(period + timedelta(days=1), 8)
+
+
+def expiry(symbol: str) -> datetime | None:
+    """Return when a dated future expires: at 08:00 UTC of the day in its name, such as BTCUSDT_240628; else None."""
+    base, _, digits = symbol.partition("_")
+    if not base or len(digits) != 6 or not digits.isascii() or not digits.isdigit():
+        return None
+    try:
+        return instant(datetime.strptime(digits, "%y%m%d").date(), 8)  # noqa: DTZ007 - a day
+    except ValueError:
+        return None
 
 
 class FolderArchive:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import random
 import zipfile
 from collections.abc import Callable
 from decimal import Decimal
 from functools import lru_cache
+from itertools import groupby
+
+from crypto_assets.sandbox.layout import HEADERS
 
 Lines = list[list[str]]
 
@@ -15,6 +19,9 @@ _BOMB_BYTES = 64 << 20
 # Columns, by the folder that the key names: the amount that a republished file changes, and its quote amount if any.
 _AMOUNTS = {"klines": (5, 7), "trades": (2, 3), "aggTrades": (2, None), "fundingRate": (2, None)}
 _PRICES = {"klines": 3, "trades": 1, "aggTrades": 1, "fundingRate": 2}
+_TIMES = {"klines": 0, "trades": 4, "aggTrades": 5, "fundingRate": 0}
+
+_OFF_GRID_MS = 14_789  # as bars of 2018-02-09 were published (binance-public-data #14)
 
 
 def damaged(fault: str, key: str, content: bytes) -> bytes:
@@ -25,6 +32,8 @@ def damaged(fault: str, key: str, content: bytes) -> bytes:
         return _bomb(_member(key))
     if fault == "path-traversal":
         return _zip(f"../../../{_member(key)}", _unzip(content))
+    if fault == "header":
+        return _zip(_member(key), _other_header(_folder(key), _unzip(content)))
     return _zip(_member(key), _rewritten(_unzip(content), lambda lines: _CHANGES[fault](_folder(key), lines)))
 
 
@@ -64,9 +73,53 @@ def _without_some(folder: str, lines: Lines) -> Lines:  # noqa: ARG001 - rows ar
     return lines[:place] + lines[place + 3 :]
 
 
+def _without_one(folder: str, lines: Lines) -> Lines:  # noqa: ARG001
+    place = len(lines) * 2 // 3
+    return lines[:place] + lines[place + 1 :]
+
+
 def _doubled(folder: str, lines: Lines) -> Lines:  # noqa: ARG001
     place = len(lines) // 2
     return [*lines[:place], lines[place], *lines[place:]]
+
+
+def _conflicting(folder: str, lines: Lines) -> Lines:
+    """Let a row that has an amount stand there twice."""
+    amount, _ = _AMOUNTS[folder]
+    place = next((n for n in range(len(lines) // 2, len(lines)) if Decimal(lines[n][amount])), len(lines) // 2)
+    return [*lines[: place + 1], *_other_amount(folder, [[*lines[place]]], 0), *lines[place + 1 :]]
+
+
+def _swapped(folder: str, lines: Lines) -> Lines:
+    if folder == "klines":  # each bar has an instant of its own
+        return lines
+    time = _TIMES[folder]
+    if len({cells[time] for cells in lines}) == len(lines) > 1:
+        place = len(lines) // 2
+        lines[place][time] = lines[place - 1][time]
+    return [cells for _, group in groupby(lines, lambda cells: cells[time]) for cells in list(group)[::-1]]
+
+
+def _shuffled(folder: str, lines: Lines) -> Lines:  # noqa: ARG001
+    random.Random(len(lines)).shuffle(lines)
+    return lines
+
+
+def _off_grid(folder: str, lines: Lines) -> Lines:
+    if folder != "klines":
+        return lines
+    for cells in lines[len(lines) // 4 : len(lines) // 2]:
+        for place in (0, 6):
+            # Microseconds have 16 digits.
+            cells[place] = str(int(cells[place]) + _OFF_GRID_MS * (1_000 if len(cells[place]) == 16 else 1))
+    return lines
+
+
+def _ids_before(folder: str, lines: Lines) -> Lines:
+    if folder == "aggTrades":
+        for cells in lines:
+            cells[0] = str(int(cells[0]) - 1)
+    return lines
 
 
 def _reversed(folder: str, lines: Lines) -> Lines:  # noqa: ARG001
@@ -87,7 +140,13 @@ _CHANGES: dict[str, Callable[[str, Lines], Lines]] = {
     "republished": _republished,
     "republished-stale-checksum": _republished,
     "missing-minutes": _without_some,
+    "missing-bar": _without_one,
     "duplicate-rows": _doubled,
+    "conflicting-rows": _conflicting,
+    "swapped-rows": _swapped,
+    "shuffled-rows": _shuffled,
+    "off-grid-bars": _off_grid,
+    "repeated-id": _ids_before,
     "descending-rows": _reversed,
     "inconsistent-values": _inconsistent,
 }
@@ -99,6 +158,12 @@ def _rewritten(text: str, change: Callable[[Lines], Lines]) -> str:
     header = lines[:1] if lines and lines[0][:1].isalpha() else []
     rows = change([line.split(",") for line in lines[len(header) :]])
     return "".join(f"{line}\n" for line in [*header, *(",".join(cells) for cells in rows)])
+
+
+def _other_header(folder: str, text: str) -> str:
+    """Put a header in front of rows that have none, or take away the one that is there."""
+    first, _, rest = text.partition("\n")
+    return rest if first[:1].isalpha() else f"{HEADERS[folder]}\n{text}"
 
 
 def _member(key: str) -> str:

@@ -19,6 +19,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from crypto_assets.sandbox.outage import Quiet, whole_days
+
 Kind = Literal["object", "checksum", "listing", "rest"]
 KINDS: tuple[Kind, ...] = ("object", "checksum", "listing", "rest")
 CHECKSUM = ".CHECKSUM"
@@ -65,8 +67,19 @@ OBJECTS: Mapping[str, About] = {
     "zip-bomb": About(_FILES, "a zip that unpacks to a thousand times its size"),
     "path-traversal": About(_FILES, "a zip whose member is named ../../…"),
     "missing-minutes": About(_FILES, "three rows of the file are not there"),
+    "missing-bar": About(_FILES, "one row in the second half of the file is not there"),
     "duplicate-rows": About(_FILES, "one row stands there twice"),
+    "conflicting-rows": About(_FILES, "one row stands there twice, the second time with another amount"),
     "descending-rows": About(_FILES, "the rows are in reverse order"),
+    "swapped-rows": About(_FILES, "trades of one instant are in reverse order; two get one time where none share one"),
+    "shuffled-rows": About(_FILES, "the rows are in no order at all"),
+    "off-grid-bars": About(
+        _FILES, "the bars of a quarter of the file open 14.789 seconds late; trades stay as they are"
+    ),
+    "header": About(_FILES, "a header where the file has none usually, and none where it has one"),
+    "repeated-id": About(
+        _FILES, "ids of aggregate trades are one less: the first is the last of the day before, of other trades"
+    ),
     "inconsistent-values": About(_FILES, "a bar whose high is below its low, a trade with a negative price"),
 }
 
@@ -75,7 +88,14 @@ WORLD: Mapping[str, About] = {
     "late": About(("object", "checksum", "listing"), "the object is not there yet: neither listed nor served"),
     "stale-listing": About(("listing",), "the listing stands still since `at`; objects that came later are served"),
     "outage": About((), "nobody trades from `start` to `end`: bars without volume, no trades, in files and REST alike"),
+    "silence": About((), "nobody trades the symbols of the pattern from `start` to `end`; whole days too, ids run on"),
+    "listed": About((), "the symbols of the pattern are listed at `at`: nothing is published of the time before"),
+    "delisted": About((), "the symbols of the pattern are delisted at `at`: nothing is published of the time after"),
+    "relisted": About((), "the symbols of the pattern are not listed from `start` to `end`, and then again"),
 }
+
+MARKET = frozenset({"outage", "silence", "listed", "delisted", "relisted"})
+"""Faults of the market itself; their pattern is a glob over the exchange's symbols."""
 
 CATALOGUE: Mapping[str, About] = {**ANSWERS, **OBJECTS, **WORLD}
 
@@ -88,8 +108,9 @@ class Fault(BaseModel):
     """One fault and what it concerns.
 
     Args:
-        pattern: glob over the key of an object, the prefix of a listing, path and query of a REST request. One without
-            `.CHECKSUM` at its end holds for the checksum beside the object too.
+        pattern: glob over the key of an object, the prefix of a listing, path and query of a REST request; of a fault of
+            the market over the exchange's symbols. One without `.CHECKSUM` at its end holds for the checksum beside the
+            object too.
         times: at most this many requests of each kind; with `each`, of each kind and key.
         seconds: from when it was switched on.
         probability: the share of requests; for faults of objects the share of objects, always the same ones.
@@ -117,13 +138,45 @@ class Fault(BaseModel):
             close = get_close_matches(self.fault, CATALOGUE, n=1)
             hint = f"did you mean {close[0]!r}?" if close else "`crypto-assets sandbox --fault help` lists them"
             raise ValueError(f"fault {self.fault!r} is unknown; {hint}")
-        if self.fault == "outage" and (self.start is None or self.end is None or self.start >= self.end):
-            raise ValueError(
-                "an outage needs `start` and a later `end`, such as start=2024-01-02T08 and end=2024-01-02T10"
-            )
-        if self.fault == "outage" and (self.times or self.seconds or self.probability < 1 or self.pattern != "*"):
-            raise ValueError("an outage concerns everything until it is lifted: `start` and `end` are all it takes")
+        if self.fault in MARKET:
+            self._check_market()
         return self
+
+    def _check_market(self) -> None:
+        name = {"outage": "an outage", "silence": "a silence"}.get(self.fault, self.fault)
+        if self.fault in ("listed", "delisted"):
+            if self.at is None or self.start or self.end:
+                raise ValueError(f"{self.fault} needs `at` alone, such as at=2024-01-02T04")
+        elif self.at or self.start is None or self.end is None or self.start >= self.end:
+            raise ValueError(
+                f"{name} needs `start` and a later `end`, such as start=2024-01-02T08 and end=2024-01-02T10"
+            )
+        if self.times or self.seconds or self.probability < 1:
+            raise ValueError(
+                f"{name} concerns everything until it is lifted: it takes no times, seconds or probability"
+            )
+        if self.fault == "outage" and self.pattern != "*":
+            raise ValueError(
+                "an outage concerns every symbol: `start` and `end` are all it takes; `silence` is of some"
+            )
+        if self.fault == "outage" and whole_days(self._quiet):
+            raise ValueError(
+                f"an outage from {self.start} to {self.end} holds a whole UTC day; expected some of each day left"
+            )
+
+    @property
+    def quiet(self) -> Quiet | None:
+        """What a fault of the market makes of it; None for other faults."""
+        return self._quiet if self.fault in MARKET else None
+
+    @property
+    def _quiet(self) -> Quiet:
+        match self.fault:
+            case "listed":
+                return Quiet(None, self.at, self.pattern, listed=False)
+            case "delisted":
+                return Quiet(self.at, None, self.pattern, listed=False)
+        return Quiet(self.start, self.end, self.pattern, listed=self.fault != "relisted")
 
     @property
     def concerns(self) -> tuple[Kind, ...]:
@@ -216,12 +269,12 @@ class Faults:
     """The faults that are on; may be asked and changed from any thread.
 
     Args:
-        outages: called with the (start, end) of all outages when one is switched on or off; raises ValueError where there
-            can be none.
+        change_market: called with what all faults of the market make of it when one is switched on or off; raises
+            ValueError where there is no market.
     """
 
-    def __init__(self, outages: Callable[[Sequence[tuple[datetime, datetime]]], None], seed: int = 0) -> None:
-        self._outages = outages
+    def __init__(self, change_market: Callable[[Sequence[Quiet]], None], seed: int = 0) -> None:
+        self._change_market = change_market
         self._random = random.Random(seed)
         self._lock = threading.RLock()
         self._on: dict[int, Active] = {}
@@ -252,9 +305,11 @@ class Faults:
         return len(gone)
 
     def _tell(self, changed: Fault) -> None:
-        if changed.fault == "outage":
-            spans = [(f.start, f.end) for f in (a.fault for a in self._on.values()) if f.start and f.end]
-            self._outages(spans)
+        if changed.quiet:
+            try:
+                self._change_market([quiet for active in self._on.values() if (quiet := active.fault.quiet)])
+            except ValueError as error:
+                raise ValueError(f"{changed.fault}: {error}") from None
 
     def active(self) -> list[Active]:
         """Return the faults that are on, in the order in which they were switched on."""

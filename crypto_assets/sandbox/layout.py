@@ -36,7 +36,7 @@ from crypto_assets.sandbox.text import Boolean, Column, Constant, Decimal, Integ
 
 _ROOTS = {"spot": "data/spot", "linear": "data/futures/um"}
 _SPOT_MICROSECONDS_SINCE = date(2025, 1, 1)  # by data date, in all time columns (binance-public-data README)
-_HEADERS = {
+HEADERS = {
     "klines": "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,"
     "taker_buy_quote_volume,ignore",
     "trades": "id,price,qty,quote_qty,time,is_buyer_maker",
@@ -89,6 +89,12 @@ def folders(item: Instrument, first_day: date, last_day: date) -> Iterator[Folde
         yield Folder(item, "fundingRate", None, True, first_day, last_day)
 
 
+def has_rows(market: Market, folder: Folder, period: date) -> bool:
+    """Return whether there is anything to publish of a day or month whose first day is `period`."""
+    days = days_between(period, month_end(period) if folder.monthly else period)
+    return any(market.has_day(folder.item, day, traded=folder.dataset in ("trades", "aggTrades")) for day in days)
+
+
 def build(market: Market, folder: Folder, period: date, written: datetime) -> bytes:
     """Return the zip of one day or month; the first day of it is `period`."""
     days = list(days_between(period, month_end(period) if folder.monthly else period))
@@ -100,7 +106,7 @@ def build(market: Market, folder: Folder, period: date, written: datetime) -> by
 def _lines(market: Market, folder: Folder, days: list[date]) -> Iterator[bytes]:
     item = folder.item
     if item.market != "spot":
-        yield _HEADERS[folder.dataset].encode() + b"\n"
+        yield HEADERS[folder.dataset].encode() + b"\n"
     if folder.dataset == "fundingRate":
         for day in days:
             for time, rate in market.funding_rates(item, day):

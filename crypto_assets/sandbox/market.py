@@ -45,8 +45,7 @@ INTERVALS = {
 
 LONG_INTERVALS = ("3d", "1w", "1mo")
 
-# At more than this the milliseconds of a day get crowded, and every order has one of its own.
-MOST_TRADES_PER_DAY = 20_000_000
+MOST_TRADES_PER_DAY = 20_000_000  # the milliseconds of a day get crowded, and every order has one of its own
 
 # Base asset: price in ticks, decimals of the price.
 _PRICES = {
@@ -284,8 +283,8 @@ def aggregate(trades: Trades) -> Aggregates:
     """Merge neighbours of the same millisecond, price and maker side."""
     millisecond, price, maker = trades.time // 1_000, trades.price, trades.is_buyer_maker
     differs = (np.diff(millisecond) != 0) | (np.diff(price) != 0) | (maker[1:] != maker[:-1])
-    start = np.concatenate(([0], np.flatnonzero(differs) + 1))
-    end = np.append(start[1:], len(trades))
+    start = np.concatenate(([0], np.flatnonzero(differs) + 1))[: len(trades)]
+    end = np.append(start[1:], len(trades))[: len(trades)]
     return Aggregates(
         id=trades.first_aggregate_id + np.arange(len(start), dtype=np.int64),
         time=trades.time[start],
@@ -306,7 +305,8 @@ def bars_of_day(trades: Trades, day: date, length: int, opening: int) -> Bars:
     start = edges[full]
 
     last_full = np.maximum.accumulate(np.where(count > 0, np.arange(len(count)), -1))
-    close = np.where(last_full < 0, opening, trades.price[np.maximum(edges[last_full + 1] - 1, 0)])
+    prices = trades.price if len(trades) else np.array([opening])
+    close = np.where(last_full < 0, opening, prices[np.maximum(edges[last_full + 1] - 1, 0)])
 
     def spread(values: Ints, empty: Ints) -> Ints:
         result = empty.copy()
@@ -335,8 +335,8 @@ def join_bars(parts: list[Bars]) -> Bars:
     """One bar from bars that follow each other, each with trades."""
     every = {name: np.concatenate([getattr(part, name) for part in parts]) for name in Bars.__slots__}
     first, last = np.array([0]), len(every["open"]) - 1
-    how = {"open": every["open"][:1], "close": every["close"][last:], "open_time": every["open_time"][:1]}
-    how["end_time"] = every["end_time"][last:]
+    how = {"open": every["open"][:1], "close": every["close"][last:]}
+    how |= {"open_time": every["open_time"][:1], "end_time": every["end_time"][last:]}
     how["high"] = np.maximum.reduceat(every["high"], first)
     how["low"] = np.minimum.reduceat(every["low"], first)
     return Bars(**{name: how[name] if name in how else np.add.reduceat(every[name], first) for name in Bars.__slots__})
@@ -373,18 +373,26 @@ class Market:
             else:
                 continue
             last = day + timedelta(days=length - 1)
-            bar = join_bars([self.bars(item, "1d", d) for d in days_between(day, min(last, last_day))])
-            bar.end_time[:] = microseconds(last) + DAY
-            yield bar
+            parts = [self.bars(item, "1d", d) for d in days_between(day, min(last, last_day))]
+            if parts := [part for part in parts if len(part.open_time)]:
+                bar = join_bars(parts)
+                bar.open_time[:], bar.end_time[:] = microseconds(day), microseconds(last) + DAY
+                yield bar
 
     def funding_rates(self, item: Instrument, day: date) -> list[tuple[int, int]]:
         """Return (time in microseconds, rate in 1e-8) of 00:00, 08:00 and 16:00, each 0 to 13 ms late."""
-        result = []
-        for hour in (0, 8, 16):
-            chance = _digest("funding", self.seed, item.market, item.symbol, day.isoformat(), hour)
-            late = chance % 14
-            result.append((microseconds(day) + hour * 60 * MINUTE + late * 1_000, (chance >> 32) % 15_001 - 5_000))
-        return result
+        name = "funding", self.seed, item.market, item.symbol, day.isoformat()
+        chances = [(hour, _digest(*name, hour)) for hour in (0, 8, 16)]
+        times = [microseconds(day) + hour * 60 * MINUTE + chance % 14 * 1_000 for hour, chance in chances]
+        return [(time, (chance >> 32) % 15_001 - 5_000) for time, (_, chance) in zip(times, chances, strict=True)]
+
+    def has_day(self, item: Instrument, day: date, *, traded: bool) -> bool:  # noqa: ARG002 - in a usual market always
+        """Return whether a symbol is listed at any time of a day, or is traded on it."""
+        return True
+
+    def listed_until(self, item: Instrument) -> datetime | None:  # noqa: ARG002
+        """Return when a symbol ends for good, None where it does not."""
+        return None
 
 
 def instant(day: date, hour: int) -> datetime:

@@ -23,6 +23,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from crypto_assets.sandbox.archive import SyntheticArchive
+from crypto_assets.sandbox.exchange_info import exchange_info
 from crypto_assets.sandbox.layout import Format
 from crypto_assets.sandbox.market import (
     DAY,
@@ -105,7 +106,7 @@ def rest_routes(source: SyntheticArchive) -> list[Route]:
                 routes.append(Route(f"{root}/{name}", _endpoint(source, market, name, answer)))
         routes.append(Route(f"{root}/ping", lambda request: JSONResponse({})))  # noqa: ARG005
         routes.append(Route(f"{root}/time", _time(source)))
-        routes.append(Route(f"{root}/exchangeInfo", _exchange_info(source, market)))
+        routes.append(Route(f"{root}/exchangeInfo", exchange_info(source, market)))
     return routes
 
 
@@ -114,39 +115,6 @@ def _time(source: SyntheticArchive) -> Callable[[Request], JSONResponse]:
         return JSONResponse({"serverTime": _now_us(source) // 1000})
 
     return time
-
-
-def _exchange_info(source: SyntheticArchive, market: str) -> Callable[[Request], JSONResponse]:
-    def exchange_info(request: Request) -> JSONResponse:
-        wanted = request.query_params.get("symbol")
-        now_us = _now_us(source)
-        ended = {
-            item.symbol: now_us >= microseconds(last_day) + DAY
-            for (where, _), (item, _, last_day) in source.listed.items()
-            if where == market
-        }
-        listed = [item for (where, _), (item, _, _) in source.listed.items() if where == market]
-        found = [item for item in listed if wanted in (None, item.symbol)]
-        if wanted and not found:
-            return _error(_Refused(-1121, "Invalid symbol."))
-        if market == "linear":  # contracts that have ended are left out
-            found = [item for item in found if not ended[item.symbol]]
-        rules = {"baseAssetPrecision": 8, "quotePrecision": 8, "quoteAsset": "USDT"}
-        symbols = [
-            {
-                "symbol": item.symbol,
-                "status": "BREAK" if ended[item.symbol] else "TRADING",
-                "baseAsset": item.symbol.removesuffix("USDT"),
-                **rules,
-            }
-            for item in found
-        ]
-        limit = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1}
-        limits = [limit | {"limit": 6000 if market == "spot" else 2400}]
-        now = _now_us(source) // 1000
-        return JSONResponse({"timezone": "UTC", "serverTime": now, "rateLimits": limits, "symbols": symbols})
-
-    return exchange_info
 
 
 def _endpoint(
@@ -271,10 +239,9 @@ def _bars_opening(asked: _Asked, day: date) -> Bars | None:
         return None
     days = [day + timedelta(days=n) for n in range(length) if day + timedelta(days=n) <= asked.latest_day]
     parts = [_bars_opening(replace(asked, interval="1d"), within) for within in days]
-    if not any(parts):
-        return None
-    bar = join_bars([part for part in parts if part is not None])
-    return replace(bar, end_time=bar.open_time + length * DAY)
+    there = [part for part in parts if part is not None and len(part.open_time)]
+    opens = np.array([microseconds(day)], dtype=np.int64)
+    return replace(join_bars(there), open_time=opens, end_time=opens + length * DAY) if there else None
 
 
 # ---- trades ----------------------------------------------------------------------------------------------------------
@@ -296,9 +263,11 @@ def _trades(asked: _Asked) -> list[Any]:
     else:
         first = date(1970, 1, 1) + timedelta(days=max(0, asked.from_id - 1) // asked.item.trades_per_day)
         for day in asked.days_up(first):
-            trades = asked.trades(day)
-            if trades is None or not left:
+            if not left:
                 break
+            trades = asked.trades(day)
+            if trades is None:  # nobody traded on that day
+                continue
             start = max(0, asked.from_id - trades.first_id)
             stop = min(len(trades), start + left)
             if start < stop:
