@@ -21,10 +21,10 @@ from crypto_assets.commands.console import err, escape, out
 @click.option(
     "--keep",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Keep the lakes and a report.json in this folder, which must be empty or absent.",
+    help="Keep the lakes and a report.json in this folder, which must be empty or new.",
 )
 def selftest(names: tuple[str, ...], as_json: bool, keep: Path | None) -> None:
-    """Let an exchange on this machine do everything wrong, and show what was stored and reported; offline."""
+    """Let an exchange on this machine do everything wrong, and our stores lose rows; show what was stored and reported."""
     from crypto_assets import selftest as tests
     from crypto_assets.config import settings
     from crypto_assets.errors import ConfigError

@@ -1,9 +1,9 @@
 """`crypto-assets selftest`: everything an exchange can do wrong against the real engine, on this machine alone.
 
 For each case of `cases.py` a sandbox exchange goes wrong while the product's own pipeline collects a few days into a lake
-and a database that exist for the test only; then the fault is lifted and the days are collected again. What is in lake,
-warehouse and ledger is read without the engine (`evidence.py`) and compared with what the exchange publishes, value by value
-(`verdict.py`).
+and a database that exist for the test only; or these lose rows behind its back (`stores.py`). Then the fault is lifted and
+the days are collected again, or filled as `fill` does. What is in lake, warehouse and ledger is read without the engine
+(`evidence.py`) and compared with what the exchange publishes, value by value (`verdict.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from crypto_assets.errors import ConfigError
-from crypto_assets.selftest.cases import CASES, Case
+from crypto_assets.selftest.case import Case
+from crypto_assets.selftest.cases import CASES
 from crypto_assets.selftest.rig import Rig, impatient, new_database
 from crypto_assets.selftest.verdict import Verdict
 

@@ -8,6 +8,8 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,8 +19,11 @@ import psycopg
 import pyarrow as pa
 
 from crypto_assets.collection import pipeline as pipelines
+from crypto_assets.collection.archive.review import review
 from crypto_assets.collection.pipeline import Pipeline, Target
 from crypto_assets.collection.records.database import unavailable
+from crypto_assets.collection.records.gaps import gaps
+from crypto_assets.collection.records.lakes import lost_days
 from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.collection.storing.loads import warehouse_tables
 from crypto_assets.collection.transport.body import Pace
@@ -26,21 +31,28 @@ from crypto_assets.config import Collection, parse_collection
 from crypto_assets.errors import Stopped
 from crypto_assets.model import COMPLETE_STATES, Outcome
 from crypto_assets.sandbox.archive import SyntheticArchive
-from crypto_assets.sandbox.faults import parse_fault
+from crypto_assets.sandbox.faults import OBJECTS, parse_fault
 from crypto_assets.sandbox.limits import parse_rate
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.selftest import evidence
-from crypto_assets.selftest.cases import BAD, DATASETS, DAYS, Case
-from crypto_assets.selftest.evidence import Where
-from crypto_assets.selftest.verdict import Found, Truth, Verdict, describe_reported, describe_stored, judge, judge_after
+from crypto_assets.selftest.case import Case
+from crypto_assets.selftest.scenes import Scene, Where
+from crypto_assets.selftest.verdict import (
+    Found,
+    Truth,
+    Verdict,
+    describe_reported,
+    describe_stored,
+    judge,
+    judge_after,
+    judge_noticed,
+)
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.migrations import migrate
 from crypto_assets.storage.warehouse import Warehouse
 
 LONGEST_RUN_S = 30.0
-"""A run of six days that takes longer hangs."""
-
-TRADES_PER_DAY = 600
+"""A run of some days that takes longer hangs."""
 
 _TIMEOUT_S = 2.0
 _ATTEMPTS = 3
@@ -84,17 +96,14 @@ def _admitted(server_url: str, names: Sequence[str]) -> psycopg.Connection[Any]:
 
 
 class Rig:
-    """One exchange and one database, used for one case after another inside `with`."""
+    """One exchange for each scene and one database, used for one case after another inside `with`."""
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._source = SyntheticArchive(
-            {"spot": [evidence.EXCHANGE_SYMBOL]}, DAYS[0], DAYS[-1], trades_per_day=TRADES_PER_DAY
-        )
         self._open = ExitStack()
+        self._exchanges: dict[Scene, _Exchange] = {}
 
     def __enter__(self) -> Self:
-        self._server = self._open.enter_context(SandboxServer(self._source))
         return self
 
     def __exit__(
@@ -107,34 +116,72 @@ class Rig:
         started = time.monotonic()
         verdict = Verdict(case.name)
         self._empty()
-        home.mkdir(parents=True)
-        before = evidence.published(self._source.read)
+        stores = _Stores(home, home / "lake", self._url)
+        stores.lake.mkdir(parents=True)
+        scene = case.scene
+        if scene not in self._exchanges:
+            self._exchanges[scene] = self._open.enter_context(_Exchange(scene))
+        exchange = self._exchanges[scene]
+        before = evidence.published(scene, exchange.source.read)
         if case.stored:
-            verdict.broken += judge_after(self._collect(case, home), Truth(before, before))
-        with self._going_wrong(case):
-            under = self._collect(case, home)
-            now = evidence.published(self._source.read)
-            if case.publishes not in ("", "outage"):
-                changed = evidence.published(self._source.read, case.publishes)
-                now |= {(name, BAD): changed[name, BAD] for name in case.datasets}
-            truth = Truth(now, before)
+            found = _collect(case, exchange, stores)
+            verdict.broken += judge_after(scene, found, Truth(before, before))
+        if case.happens:
+            stores = replace(stores, lake=case.happens(stores.lake, stores.url))
+            verdict.broken += judge_noticed(case, _gaps(case, exchange, stores))
+        with exchange.going_wrong(case):
+            under = _collect(case, exchange, stores, fill=case.happens is not None)
+            truth = Truth(_published_now(case, exchange), before)
             verdict.broken += judge(case, under, truth)
-            verdict.stored, verdict.reported = describe_stored(under, truth), describe_reported(case, under)
-        after = self._collect(case, home)
+            verdict.stored, verdict.reported = describe_stored(scene, under, truth), describe_reported(case, under)
+        after = _collect(case, exchange, stores, fill=case.fill)
         for _ in range(_PROBES):
             if not any(said.error == "CircuitOpen" for said in after.ledger.values()):
                 break
             time.sleep(_PROBE_AFTER_S)  # a circuit that is open is probed when its time has come, not before
-            after = self._collect(case, home)
-        again = judge_after(after, Truth(before, before))
+            after = _collect(case, exchange, stores, fill=case.fill)
+        again = judge_after(scene, after, Truth(before, before))
         verdict.after = "all days available, as published" if not again else describe_reported(case, after)
         verdict.broken += again
         verdict.seconds = time.monotonic() - started
         return verdict
 
+    def _empty(self) -> None:
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            tables = connection.execute(
+                "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables "
+                "WHERE schemaname IN ('market', 'collection') AND tablename <> 'migrations'"
+            ).fetchall()
+            connection.execute(f"TRUNCATE {', '.join(name for (name,) in tables)}")
+
+
+class _Exchange:
+    """A sandbox exchange that has what a scene says, inside `with`."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.source = SyntheticArchive(
+            {scene.market_type: scene.listed},
+            scene.first,
+            scene.last,
+            trades_per_day=scene.trades_per_day,
+            now=scene.now,
+        )
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._server = self._open.enter_context(SandboxServer(self.source))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
     @contextmanager
-    def _going_wrong(self, case: Case) -> Iterator[None]:
+    def going_wrong(self, case: Case) -> Iterator[None]:
+        """Let the exchange do what the case says until the block ends."""
         state = self._server.app.state
+        port = 0
         if case.down:
             port = int(self._server.archive_url.rpartition(":")[2])
             self._open.close()
@@ -148,70 +195,118 @@ class Rig:
             state.limits.set_rates([])
             state.limits.forget()
             if case.down:
-                self._server = self._open.enter_context(SandboxServer(self._source, port=port))
+                self._server = self._open.enter_context(SandboxServer(self.source, port=port))
 
-    def _empty(self) -> None:
-        with psycopg.connect(self._url, autocommit=True) as connection:
-            tables = connection.execute(
-                "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables "
-                "WHERE schemaname IN ('market', 'collection') AND tablename <> 'migrations'"
-            ).fetchall()
-            connection.execute(f"TRUNCATE {', '.join(name for (name,) in tables)}")
-
-    def _collection(self, case: Case) -> Collection:
+    def collection(self, case: Case) -> Collection:
+        """Return the collection.yaml of a case: all of its scene, from this exchange."""
         urls = {"archive_url": self._server.archive_url, "listing_url": self._server.listing_url}
-        entry = {
-            "exchange": "binance",
-            "market_type": "spot",
-            "datasets": list(DATASETS),
-            "symbols": [evidence.SYMBOL],
-            "start": DAYS[0],
-            "warehouse": ["trades"],
-            "rest": case.rest,
-        }
         if case.rest:
             urls["rest_url"] = self._server.archive_url
+        scene = case.scene
+        entry = {
+            "exchange": "binance",
+            "market_type": scene.market_type,
+            "datasets": list(scene.datasets),
+            "symbols": list(scene.symbols),
+            "start": scene.first,
+            "end": scene.last,
+            "warehouse": [name for name in scene.datasets if name.endswith("trades")],
+            "rest": case.rest,
+        }
         return parse_collection({"exchanges": {"binance": urls}, "series": [entry]})
 
-    def _collect(self, case: Case, home: Path) -> Found:
-        """Collect all days as the product does, and read what is there afterwards."""
-        collection = self._collection(case)
-        (entry,) = collection.series
-        targets = [
-            Target(series, evidence.SYMBOL, DAYS, warehouse_tables(series, entry.warehouse)) for series in entry.series
-        ]
-        problems: dict[Where, str] = {}
 
-        def note(outcomes: Sequence[Outcome], rows: Sequence[pa.Table | None]) -> None:  # noqa: ARG001
-            for outcome in outcomes:
-                if outcome.state not in COMPLETE_STATES:
-                    problems[outcome.series.dataset, outcome.partition.day] = outcome.reason
+@dataclass(frozen=True, slots=True)
+class _Stores:
+    """The lake and the database of a case, and the folder of all that it may write."""
 
-        stop = threading.Event()
-        timer = threading.Timer(LONGEST_RUN_S, stop.set)
-        timer.start()
-        started, error = time.monotonic(), ""
-        try:
-            with Warehouse(self._url) as warehouse, Ledger(self._url) as ledger:
-                lake = Lake(str(home / "lake"))
-                Pipeline(collection, lake, warehouse, ledger, downloads=4, on_batch=note, stop=stop).run(targets)
-        except Stopped:
-            error = f"nothing for {LONGEST_RUN_S:.0f} seconds: it hangs"
-        except Exception as raised:
-            # Whatever it is, it is a promise that was not held, and the other cases go on.
-            place = traceback.extract_tb(raised.__traceback__)[-1]
-            error = f"{type(raised).__name__} ({Path(place.filename).name}:{place.lineno}): {raised}"
-        finally:
-            timer.cancel()
-        return Found(
-            evidence.in_lake(home / "lake"),
-            evidence.in_warehouse(self._url),
-            evidence.in_ledger(self._url),
-            problems,
-            evidence.foreign_files(home),
-            error,
-            time.monotonic() - started,
-        )
+    home: Path
+    lake: Path
+    url: str
+
+
+def _now(scene: Scene) -> datetime:
+    return scene.now or datetime.now(UTC)
+
+
+def _published_now(case: Case, exchange: _Exchange) -> dict[Where, list[evidence.Row]]:
+    """Return what the exchange publishes while a case goes wrong; files in disorder in their true order, rows once."""
+    concerned = [where for where in case.scene.everything if case.concerns(where)]
+    read = exchange.source.read
+    if case.publishes in OBJECTS:
+        now = evidence.published(case.scene, read, case.publishes, concerned)
+    else:
+        now = evidence.published(case.scene, read)
+    return {where: sorted(set(rows)) if case.in_order else rows for where, rows in now.items()}
+
+
+def _gaps(case: Case, exchange: _Exchange, stores: _Stores, *, look_again: bool = False) -> dict[Where, str]:
+    """Return the gaps and their reasons as the commands see them; with `look_again` as `fill` does, which asks first."""
+    now = _now(case.scene)
+    collection = exchange.collection(case)
+    (entry,) = collection.series
+    with Ledger(stores.url) as ledger:
+        if look_again:
+            pairs = [(series, symbol) for series in entry.series for symbol in entry.symbols]
+            review(collection, ledger, [(entry, pairs)], now=now)
+        lost = lost_days(ledger, Lake(str(stores.lake)), collection=collection).reasons
+        found = list(gaps(collection, ledger, now.date(), lost=lost))
+    return {Where(gap.symbol, gap.series.dataset, gap.day): gap.reason for gap in found if gap.is_open}
+
+
+def _collect(case: Case, exchange: _Exchange, stores: _Stores, *, fill: bool = False) -> Found:
+    """Collect all days as the product does, or with `fill` those that it would fill, and read what is there afterwards."""
+    collection = exchange.collection(case)
+    scene = case.scene
+    (entry,) = collection.series
+    days = {(series, symbol): list(scene.days) for series in entry.series for symbol in entry.symbols}
+    if fill:
+        wanted = _gaps(case, exchange, stores, look_again=True)
+        days = {
+            (series, symbol): [day for day in scene.days if Where(symbol, series.dataset, day) in wanted]
+            for series, symbol in days
+        }
+    targets = [
+        Target(series, symbol, tuple(mine), warehouse_tables(series, entry.warehouse))
+        for (series, symbol), mine in days.items()
+        if mine
+    ]
+    problems: dict[Where, str] = {}
+
+    def note(outcomes: Sequence[Outcome], rows: Sequence[pa.Table | None]) -> None:  # noqa: ARG001
+        for outcome in outcomes:
+            if outcome.state not in COMPLETE_STATES:
+                where = Where(outcome.partition.symbol, outcome.series.dataset, outcome.partition.day)
+                problems[where] = outcome.reason
+
+    stop = threading.Event()
+    timer = threading.Timer(LONGEST_RUN_S, stop.set)
+    timer.start()
+    started, error = time.monotonic(), ""
+    try:
+        with Warehouse(stores.url) as warehouse, Ledger(stores.url) as ledger:
+            lake = Lake(str(stores.lake))
+            Pipeline(
+                collection, lake, warehouse, ledger, downloads=4, on_batch=note, stop=stop, now=lambda: _now(scene)
+            ).run(targets)
+    except Stopped:
+        error = f"nothing for {LONGEST_RUN_S:.0f} seconds: it hangs"
+    except Exception as raised:
+        # Whatever it is, it is a promise that was not held, and the other cases go on.
+        place = traceback.extract_tb(raised.__traceback__)[-1]
+        error = f"{type(raised).__name__} ({Path(place.filename).name}:{place.lineno}): {raised}"
+    finally:
+        timer.cancel()
+    return Found(
+        evidence.in_lake(scene, stores.lake),
+        evidence.in_warehouse(scene, stores.url),
+        evidence.in_ledger(stores.url),
+        problems,
+        evidence.foreign_files(stores.home),
+        _gaps(case, exchange, stores),
+        error,
+        time.monotonic() - started,
+    )
 
 
 @contextmanager

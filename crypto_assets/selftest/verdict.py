@@ -10,8 +10,9 @@ from typing import Any
 from rich.table import Table
 
 from crypto_assets.model import COMPLETE_STATES, State
-from crypto_assets.selftest.cases import Case
-from crypto_assets.selftest.evidence import Row, Said, Where, everything
+from crypto_assets.selftest.case import Case
+from crypto_assets.selftest.evidence import Row, Said
+from crypto_assets.selftest.scenes import Scene, Where
 
 Rows = Mapping[Where, list[Row]]
 
@@ -22,7 +23,8 @@ _REASON_LENGTH = 90
 class Found:
     """What a run left behind.
 
-    `error` is the exception that it raised, `problems` the days that the run itself called incomplete.
+    `error` is the exception that it raised, `problems` the days that the run itself called incomplete, `gaps` those that
+    are gaps afterwards, with their reasons.
     """
 
     lake: Rows
@@ -30,6 +32,7 @@ class Found:
     ledger: Mapping[Where, Said]
     problems: Mapping[Where, str]
     foreign: list[str]
+    gaps: Mapping[Where, str] = field(default_factory=dict)
     error: str = ""
     seconds: float = 0.0
 
@@ -61,33 +64,55 @@ class Verdict:
 def judge(case: Case, found: Found, truth: Truth) -> list[str]:
     """Return every promise that a run under a fault broke, in words; none if it held all of them."""
     broken = _of_the_run(found)
-    for where in everything():
-        dataset, day = where
+    for where in case.scene.everything:
         said = found.ledger.get(where)
         if said is None:
-            broken.append(f"{dataset} {day}: a silent loss, the ledger has no word about it")
+            broken.append(f"{where}: a silent loss, the ledger has no word about it")
             continue
-        concerned = case.concerns(dataset, day)
-        right = case.states if concerned else frozenset({State.AVAILABLE})
+        concerned = case.concerns(where)
+        right = case.states if concerned else _right(where, truth)
         if said.state not in right:
             wanted = " or ".join(sorted(right))
-            broken.append(f"{dataset} {day}: expected {wanted}, reported {said.state}: {said.reason}")
+            broken.append(f"{where}: expected {wanted}, reported {said.state}: {said.reason}")
         broken += _of_the_rows(where, said.state, found, truth)
         broken += _of_the_words(case, where, said, found, concerned)
+        broken += _of_the_gaps(where, said, found, truth)
     return broken
 
 
-def judge_after(found: Found, truth: Truth) -> list[str]:
+def judge_after(scene: Scene, found: Found, truth: Truth) -> list[str]:
     """Return every promise that the run after the fault broke: then all days are there, with their true rows."""
     broken = _of_the_run(found)
-    for where in everything():
+    for where in scene.everything:
         said = found.ledger.get(where)
-        if said is None or said.state is not State.AVAILABLE:
+        right = _right(where, truth)
+        if said is None or said.state not in right:
             what = f"reported {said.state}: {said.reason}" if said else "the ledger has no word about it"
-            broken.append(f"{where[0]} {where[1]}, after the fault: expected available, {what}")
+            broken.append(f"{where}, after the fault: expected {' or '.join(right)}, {what}")
         else:
             broken += _of_the_rows(where, said.state, found, truth)
+            broken += _of_the_gaps(where, said, found, truth)
     return broken
+
+
+def judge_noticed(case: Case, gaps: Mapping[Where, str]) -> list[str]:
+    """Return what is wrong with the gaps that are named after something has happened to our own stores."""
+    broken = []
+    for where in case.scene.everything:
+        reason = gaps.get(where)
+        if case.loses(where):
+            if reason is None:
+                broken.append(f"{where}: a silent loss, it is no gap although its rows are gone")
+            elif not any(word in reason for word in case.says):
+                broken.append(f"{where}: expected {' or '.join(case.says)} as the reason of the gap, found {reason!r}")
+        elif reason is not None:
+            broken.append(f"{where}: expected no gap, for nothing happened to it, found {reason!r}")
+    return broken
+
+
+def _right(where: Where, truth: Truth) -> frozenset[State]:
+    """Return the state of a day that nothing went wrong with: there is none where the exchange has nothing of it."""
+    return frozenset({State.AVAILABLE if truth.now.get(where) else State.NO_DATA})
 
 
 def _of_the_run(found: Found) -> list[str]:
@@ -99,17 +124,30 @@ def _of_the_rows(where: Where, state: State, found: Found, truth: Truth) -> list
     """A day that is there has the rows that the exchange publishes; one that is not has none, anywhere."""
     match state:
         case State.AVAILABLE | State.DEGRADED | State.PROVISIONAL:
-            expected, what = truth.now[where], "published"
+            expected, what = truth.now.get(where, []), "published"
         case State.CORRECTED:
-            expected, what = truth.before[where], "published before"
+            expected, what = truth.before.get(where, []), "published before"
         case _:
             expected, what = [], "to be there, for the day is not"
     broken = []
     for place, rows in (("lake", found.lake.get(where, [])), ("warehouse", found.warehouse.get(where, []))):
         if rows != expected:
             wrong = _difference(rows, expected)
-            broken.append(f"{where[0]} {where[1]}, {state}: the rows in the {place} are not those {what}: {wrong}")
+            broken.append(f"{where}, {state}: the rows in the {place} are not those {what}: {wrong}")
     return broken
+
+
+def _of_the_gaps(where: Where, said: Said, found: Found, truth: Truth) -> list[str]:
+    """A day that is not complete is a gap and no other is; what the exchange has is `no_data` by inference at most."""
+    if said.state is State.NO_DATA:
+        if not said.evidence or not said.reason:
+            return [f"{where}, no_data: expected a reason and evidence that nothing should be there, found neither"]
+        if truth.now.get(where) and not said.inferred:
+            return [f"{where}: called no_data for ever although the exchange has rows of it: {said.reason}"]
+    if (where in found.gaps) == (said.state in COMPLETE_STATES):
+        what = f"a gap: {found.gaps[where]}" if where in found.gaps else "no gap"
+        return [f"{where}, {said.state}: `gaps` calls it {what}"]
+    return []
 
 
 def _difference(rows: list[Row], expected: list[Row]) -> str:
@@ -125,31 +163,35 @@ def _text(row: Row) -> str:
 
 def _of_the_words(case: Case, where: Where, said: Said, found: Found, concerned: bool) -> list[str]:
     """A day that is not complete has a reason of one line that names the cause, and the run itself has told it."""
-    name = f"{where[0]} {where[1]}"
     words = said.reason
-    if said.state in COMPLETE_STATES:
-        if not (concerned and case.stored and not case.publishes):
-            return []
-        words = said.attempt_error  # stored before, looked at again without success
     broken = []
+    if concerned and said.state in COMPLETE_STATES and not case.marks <= said.failed:
+        found_marks = ", ".join(sorted(said.failed)) or "none"
+        broken.append(
+            f"{where}, {said.state}: expected the failed checks {', '.join(sorted(case.marks))}, found {found_marks}"
+        )
+    if said.state in COMPLETE_STATES:
+        if not (concerned and case.stored and not case.publishes and not case.happens):
+            return broken
+        words = said.attempt_error  # stored before, looked at again without success
     if not words or "\n" in words or "Traceback" in words:
-        broken.append(f"{name}, {said.state}: expected a reason of one line, found {words!r}")
+        broken.append(f"{where}, {said.state}: expected a reason of one line, found {words!r}")
     elif concerned and case.says and not any(text in words for text in case.says):
-        broken.append(f"{name}, {said.state}: expected {' or '.join(case.says)} in the reason, found {words!r}")
+        broken.append(f"{where}, {said.state}: expected {' or '.join(case.says)} in the reason, found {words!r}")
     if said.state not in COMPLETE_STATES and where not in found.problems and said.state is not State.CORRECTED:
-        broken.append(f"{name}, {said.state}: the run itself did not name the day")
+        broken.append(f"{where}, {said.state}: the run itself did not name the day")
     return broken
 
 
 # ---- for people ------------------------------------------------------------------------------------------------------
 
 
-def describe_stored(found: Found, truth: Truth) -> str:
+def describe_stored(scene: Scene, found: Found, truth: Truth) -> str:
     """Return what lake and warehouse hold, in a few words."""
-    both = [where for where in everything() if where in found.lake and where in found.warehouse]
-    only = [where for where in everything() if (where in found.lake) != (where in found.warehouse)]
-    same = sum(found.lake[where] == found.warehouse[where] == truth.now[where] for where in both)
-    words = f"{len(both)} of {len(everything())} days"
+    both = [where for where in scene.everything if where in found.lake and where in found.warehouse]
+    only = [where for where in scene.everything if (where in found.lake) != (where in found.warehouse)]
+    same = sum(found.lake[where] == found.warehouse[where] == truth.now.get(where) for where in both)
+    words = f"{len(both)} of {len(scene.everything)} days"
     if both:
         words += ", as published" if same == len(both) else f", {same} as published"
     return words + (f", {len(only)} torn" if only else "")
@@ -163,8 +205,8 @@ def describe_reported(case: Case, found: Found) -> str:
     words = ", ".join(f"{count} {state}" for state, count in states.items())
     reasons = [
         said.reason or said.attempt_error
-        for (dataset, day), said in sorted(found.ledger.items())
-        if case.concerns(dataset, day) and (said.reason or said.attempt_error)
+        for where, said in sorted(found.ledger.items())
+        if case.concerns(where) and (said.reason or said.attempt_error)
     ]
     return f"{words}: {_short(reasons[0])}" if reasons else words
 
