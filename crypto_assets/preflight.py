@@ -18,6 +18,7 @@ from crypto_assets.collection.records.control import ALL, Controls, of_exchange
 from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.collection.rest.api import RestApi
 from crypto_assets.collection.transport.http import Client
+from crypto_assets.collection.transport.proxies import require_proxies
 from crypto_assets.config import Collection, settings
 from crypto_assets.errors import CryptoAssetsError, HostUnreachable, PermanentError, UnknownSymbol
 from crypto_assets.exchanges import Rest
@@ -46,7 +47,11 @@ def check(collection: Collection, requests: Sequence[Request], ledger: Ledger, t
 
     What is not about reaching the host (it refuses, its listing is broken) is no error here: the run says it for each day.
     An exchange whose REST API answers is not left out where it is asked for today, and neither is one that is paused.
+
+    Raises:
+        ConfigError: the proxy that the environment names is none.
     """
+    require_proxies(collection)
     paused = {one.scope for one in Controls(ledger).read() if one.action == "pause"}
     stored = {(one.exchange, one.market_type, one.symbol, one.dataset) for one in ledger.summary() if one.rows}
     unreachable: dict[str, str] = {}

@@ -10,7 +10,6 @@ from pydantic import Field
 
 from crypto_assets import urls
 from crypto_assets.config import settings
-from crypto_assets.environment import keep_loopback_direct
 from crypto_assets.errors import ConfigError
 from crypto_assets.storage import postgres_url
 from crypto_assets.urls import lake_url
@@ -41,8 +40,6 @@ def _checked(resource: str, url: str | None, check: Callable[[str], str]) -> str
 def _s3_client() -> Any:
     # Importing dagster_aws costs 1.5 CPU seconds; a lake in a folder does not need it.
     from dagster_aws.s3 import S3Resource
-
-    keep_loopback_direct()
 
     return S3Resource().get_client()
 

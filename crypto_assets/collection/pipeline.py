@@ -35,6 +35,7 @@ from crypto_assets.collection.storing.revising import Revised
 from crypto_assets.collection.storing.storer import OnBatch, Storer
 from crypto_assets.collection.transport.guard import EGRESS, Guard
 from crypto_assets.collection.transport.http import Client
+from crypto_assets.collection.transport.proxies import require_proxies
 from crypto_assets.collection.trouble import Patience
 from crypto_assets.config import Collection
 from crypto_assets.errors import CryptoAssetsError, Stopped
@@ -162,8 +163,10 @@ class Pipeline:
 
         Raises:
             Stopped: `stop` was set, or somebody has cancelled the run.
+            ConfigError: the proxy that the environment names is none.
             PostgresUnavailable, StoredDataError, OSError: the database or the lake fails; stored days stay stored.
         """
+        require_proxies(self.collection)
         use_steady_allocators()
         run = _Run(self, targets)
         outcome: Future[Tally] = Future()

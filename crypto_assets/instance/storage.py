@@ -25,6 +25,7 @@ from dagster._serdes import ConfigurableClassData
 from dagster_postgres.storage import DagsterPostgresStorage
 from sqlalchemy.pool import QueuePool
 
+from crypto_assets.environment import keep_loopback_direct
 from crypto_assets.errors import PostgresUnavailable
 from crypto_assets.instance.event_log import BatchedEventLogStorage
 from crypto_assets.storage.sessions import Waiting, lock_wait, require_session
@@ -38,6 +39,9 @@ _CREATION_LOCK = 0x63727970746F  # "crypto", an arbitrary key for pg_advisory_lo
 # Dagster reads this at every event; 0, its default, means "no batches". Set here because every process that
 # uses this storage imports this module, however it was started.
 os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
+
+# For the same reason here: `dagster dev` and `dagster-webserver` reach the code server by gRPC, which heeds http_proxy.
+keep_loopback_direct()
 
 
 def storage_url(postgres_url: str) -> str:

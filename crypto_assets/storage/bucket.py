@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from io import BufferedIOBase
 from typing import Any, cast
 
+from crypto_assets.environment import keep_loopback_direct
 from crypto_assets.errors import ConfigError, HostRefused, HostUnreachable
 from crypto_assets.storage.stores import STAGING, Staged, require_same
 
@@ -30,6 +31,7 @@ class BucketStore:
     @property
     def _client(self) -> Any:
         if self._made is None:
+            keep_loopback_direct()
             if self._make_client is None:
                 import boto3
 

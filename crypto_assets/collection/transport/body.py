@@ -6,6 +6,7 @@ answers 206 with the rest, or 200 with the whole of what it has now.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from dataclasses import dataclass, field
@@ -134,3 +135,19 @@ class Body:
         self.size = 0
         self._etag = ""
         self._total = None
+
+
+_SHOWN = 2_000
+
+
+def beginning_of(response: httpx.Response) -> dict[str, str]:
+    """Return the beginning of a refusal's body: some exchanges say there what they mean."""
+    with contextlib.suppress(httpx.RequestError, httpx.StreamError):
+        text = b""
+        for chunk in response.iter_bytes():
+            text += chunk
+            if len(text) >= _SHOWN:
+                break
+        if text:
+            return {"body": text[:_SHOWN].decode("utf-8", "replace")}
+    return {}

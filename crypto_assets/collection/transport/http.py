@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 import tenacity
 
-from crypto_assets.collection.transport.body import Body, BrokenRange, Pace, TooSlow
+from crypto_assets.collection.transport.body import Body, BrokenRange, Pace, TooSlow, beginning_of
 from crypto_assets.collection.transport.concurrency import Slots
 from crypto_assets.collection.transport.network import Network
 from crypto_assets.collection.transport.proxies import WANTS_PASSWORD, Routes, proxy_of, way_to
@@ -47,7 +47,6 @@ _UNREACHABLE_IN_A_ROW = 3
 _LONGEST_WAIT_S = 60.0
 _CONNECT_TIMEOUT_S = 5.0
 _MOST_BYTES = 4 << 30
-_SHOWN_BODY = 2_000
 
 # Failures of a connection that was there: the host is up, and one bad file must not close it for the others.
 _CUT = (httpx.RemoteProtocolError, httpx.ReadError)
@@ -315,7 +314,7 @@ class Client:
             status=response.status_code,
             retry_after_s=asked_wait_s(response),
             url=asked.url,
-            **_shown(response),
+            **beginning_of(response),
         )
 
     def _unreachable_error(self, asked: _Asked, error: Exception, *, answered: bool) -> HostUnreachable:
@@ -389,16 +388,3 @@ def _wait_s(state: tenacity.RetryCallState) -> float:
         guarded = state.args[0].permit is not None
         return 0.0 if guarded else error.retry_after_s
     return backoff_s(state.attempt_number)
-
-
-def _shown(response: httpx.Response) -> dict[str, str]:
-    """Return the beginning of a refusal's body: some exchanges say there what they mean."""
-    with contextlib.suppress(httpx.RequestError, httpx.StreamError):
-        text = b""
-        for chunk in response.iter_bytes():
-            text += chunk
-            if len(text) >= _SHOWN_BODY:
-                break
-        if text:
-            return {"body": text[:_SHOWN_BODY].decode("utf-8", "replace")}
-    return {}

@@ -11,6 +11,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -19,6 +20,9 @@ import httpx
 from crypto_assets.environment import check_certificates
 from crypto_assets.errors import ConfigError
 from crypto_assets.urls import is_loopback, masked
+
+if TYPE_CHECKING:
+    from crypto_assets.config import Collection
 
 _SCHEMES = ("http", "https", "socks5", "socks5h")
 
@@ -79,6 +83,22 @@ def shown_proxy(url: str) -> str:
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
+
+
+def require_proxies(collection: Collection) -> None:
+    """Raise ConfigError where a host of a collection's exchanges would be asked through a proxy that is none.
+
+    Told once and at the start: later it would be the reason of every day.
+    """
+    from crypto_assets import exchanges
+
+    for name in dict.fromkeys(entry.exchange for entry in collection.series):
+        urls, known = collection.urls(name), exchanges.get(name)
+        asked = [urls.archive_url or known.archive_url, urls.listing_url or known.listing_url]
+        if any(collection.asks_rest(entry) for entry in collection.series if entry.exchange == name):
+            asked.append(urls.rest_url or "https://rest.example")
+        for url in asked:
+            proxy_for(url)
 
 
 def proxy_of(url: str) -> str | None:
