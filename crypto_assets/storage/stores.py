@@ -229,11 +229,15 @@ class _StagedFile:
 
 
 def _write(file: Path, data: bytes) -> None:
-    with file.open("wb") as handle:
-        handle.write(data)
-        handle.flush()
-        os.fsync(handle.fileno())
-    file.chmod(0o644)
+    try:
+        with file.open("wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        file.chmod(0o644)
+    except OSError as error:
+        error.filename = error.filename or str(file)  # a full disk does not say which
+        raise
 
 
 def require_same(where: str, expected: bytes, found: bytes | None) -> None:

@@ -18,6 +18,7 @@ import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from botocore.config import Config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
@@ -334,3 +335,15 @@ def test_statistics_let_readers_skip(tmp_path: Path) -> None:
     column = pq.ParquetFile(tmp_path / PATH).metadata.row_group(0).column(0)
     assert column.statistics.min == datetime(2024, 1, 1, tzinfo=UTC)
     assert column.compression == "ZSTD"
+
+
+def test_a_bucket_on_this_machine_is_not_asked_through_a_proxy(
+    s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws(monkeypatch, s3_endpoint)
+    for name in ("HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "" if name.lower() == "no_proxy" else "http://127.0.0.1:9")
+    boto3.client("s3", config=Config(proxies={})).create_bucket(Bucket="lake-behind-a-proxy")
+    lake = Lake("s3://lake-behind-a-proxy/p")
+    lake.write(BARS, PARTITION, bars(), SOURCE)
+    assert lake.read_partition(BARS, PARTITION).equals(bars())
