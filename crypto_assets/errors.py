@@ -33,7 +33,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from crypto_assets.urls import masked
+from crypto_assets.urls import masked, masked_in
 
 
 class CryptoAssetsError(Exception):
@@ -42,7 +42,7 @@ class CryptoAssetsError(Exception):
     def __init__(self, message: str, **evidence: Any) -> None:
         # The one place that all messages pass: a URL's password goes into no log, ledger, event or terminal.
         super().__init__(masked(message))
-        self.evidence = {name: masked(value) if isinstance(value, str) else value for name, value in evidence.items()}
+        self.evidence: dict[str, Any] = masked_in(evidence)
 
 
 class ConfigError(CryptoAssetsError):

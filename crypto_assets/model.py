@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from crypto_assets.symbols import path_symbol as path_symbol
 from crypto_assets.symbols import unified_symbol as unified_symbol
+from crypto_assets.urls import masked, masked_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -380,6 +381,11 @@ class Outcome:
     duration_s: float = 0.0
     correction: Correction | None = None
     profile: Profile | None = None
+
+    def __post_init__(self) -> None:
+        """Hide the password of a URL: outcomes go into the ledger, Dagster's events and reports."""
+        object.__setattr__(self, "reason", masked(self.reason))
+        object.__setattr__(self, "evidence", masked_in(self.evidence))
 
     @property
     def failed_checks(self) -> list[str]:

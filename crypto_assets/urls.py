@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 _HIDDEN = "***"
@@ -22,9 +23,22 @@ def masked(text: str) -> str:
 
     `http://me:secret@proxy:8080` → `http://me:***@proxy:8080`.
     """
-    if "://" in text:
+    if "://" in text and "@" in text:
         text = _IN_URL.sub(rf"\g<start>:{_HIDDEN}@", text)
     return _IN_PAIR.sub(rf"\g<start>{_HIDDEN}", text) if "assword" in text or "ASSWORD" in text else text
+
+
+def masked_in(value: Any) -> Any:
+    """Return JSON-serialisable evidence with every text in it masked; the very same object where nothing is to hide."""
+    if isinstance(value, str):
+        return masked(value)
+    if isinstance(value, Mapping):
+        found = {name: masked_in(one) for name, one in value.items()}
+        return value if all(found[name] is one for name, one in value.items()) else found
+    if isinstance(value, list | tuple):
+        items = [masked_in(one) for one in value]
+        return value if all(new is old for new, old in zip(items, value, strict=True)) else items
+    return value
 
 
 def is_loopback(host: str) -> bool:

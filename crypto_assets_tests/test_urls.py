@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import psycopg
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
 from crypto_assets.errors import CryptoAssetsError
-from crypto_assets.urls import http_url, is_loopback, lake_url, masked, postgres_place, postgres_url
+from crypto_assets.model import Outcome, Partition, Series, State
+from crypto_assets.urls import http_url, is_loopback, lake_url, masked, masked_in, postgres_place, postgres_url
 
 SECRET = "hunter2"
 
@@ -167,6 +169,18 @@ def test_no_error_of_ours_has_a_password_in_its_message_or_its_evidence():
     error = CryptoAssetsError("http://me:hunter2@h/x: no", url="http://me:hunter2@h/x", status=500)
     assert SECRET not in str(error) + repr(error) + repr(error.evidence)
     assert error.evidence == {"url": "http://me:***@h/x", "status": 500}
+
+
+def test_an_outcome_and_nested_evidence_are_masked_too_and_plain_ones_stay_themselves():
+    evidence = {"listing": "http://me:hunter2@h/listing", "looked": [{"url": "http://me:hunter2@h"}, 1]}
+    partition = Partition("BTC/USDT", date(2024, 1, 1))
+    outcome = Outcome(
+        Series("binance", "spot", "trades"), partition, State.MISSING, "http://me:hunter2@h: no", evidence
+    )
+    assert SECRET not in repr(outcome)
+    assert outcome.evidence == {"listing": "http://me:***@h/listing", "looked": [{"url": "http://me:***@h"}, 1]}
+    plain = {"rows": 1, "listing": "http://h/listing", "more": [1, "2"]}
+    assert masked_in(plain) is plain
 
 
 @pytest.mark.parametrize(
