@@ -220,7 +220,9 @@ def test_reading_and_loading_definitions_make_nothing(tmp_path):
         [sys.executable, "-c", code], env=command.variables, cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert f"no database under {tmp_path / '.crypto_assets'}" in done.stdout
+    # Each says where it looked, and which variables decide that.
+    assert f"looked in the lake {tmp_path / '.crypto_assets' / 'lake'}" in done.stdout
+    assert "CRYPTO_ASSETS_POSTGRES_URL" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["collection.yaml"]
 
 
