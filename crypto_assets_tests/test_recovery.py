@@ -134,6 +134,32 @@ def test_what_is_reported_later_has_the_checks_and_the_source(mine):
         assert statuses == dict.fromkeys(stored, "SUCCEEDED"), "neither of days without rows nor of those only planned"
 
 
+def test_a_day_that_could_not_be_had_is_explained_later_and_once(mine, sandbox):
+    lost = date(2024, 1, 3)
+    key_of = "data/spot/{}/klines/BTCUSDT/1m/BTCUSDT-1m-{}.zip".format
+    names = [key_of("daily", lost), key_of("monthly", "2024-01")]
+    sandbox.app.state.overrides |= {name + end: None for name in names for end in ("", ".CHECKSUM")}
+    try:
+        killed_at(mine, "recorded", 2)
+    finally:
+        sandbox.app.state.overrides.clear()
+    record = mine.records()["BTC/USDT", "ohlcv_1m", lost]
+    assert record.state is State.MISSING
+    with mine.instance() as instance, Ledger(mine.postgres_url) as ledger:
+        recovery.end_dead_runs(instance)
+        for _ in range(2):
+            recovery.report_unreported(instance, mine.collection, ledger, settled=timedelta(0))
+            for asset in (LAKE, WAREHOUSE):
+                wanted = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[str(lost)])
+                (seen,) = instance.fetch_observations(wanted, limit=5).records
+                assert seen.asset_observation.metadata["reason"].value == record.reason
+                assert seen.asset_observation.metadata["state"].value == "missing"
+                check = dg.AssetCheckKey(asset, "all_days_complete")
+                (latest,) = instance.event_log_storage.get_asset_check_execution_history(check, limit=1)
+                assert latest.status.value == "FAILED"
+                assert str(lost) in latest.evaluation.description
+
+
 def test_a_young_outcome_and_one_of_a_living_run_are_left_to_their_run(mine):
     killed_at(mine, "recorded", 1)
     with mine.instance() as instance, Ledger(mine.postgres_url) as ledger:

@@ -26,7 +26,7 @@ def look(collection: Collection, exchanges: Sequence[str], ledger: Ledger, lake:
 
 
 def troubles(found: shared.Snapshot, exchange: str) -> list[str]:
-    """Return one line for each open breaker and each cool-down of an exchange; empty when all is well."""
+    """Return one line for each open breaker and each cool-down of an exchange; empty for a healthy one."""
     lines = [
         f"{b.kind} at {b.host}: {b.state}, {b.failures} failures in a row, the last: {b.last_error}"
         for b in found.breakers
@@ -43,7 +43,7 @@ def troubles(found: shared.Snapshot, exchange: str) -> list[str]:
 def _metadata(found: shared.Snapshot, exchange: str, trouble: Sequence[str]) -> dict[str, Any]:
     used = [f"{use.budget} {use.limit}: {use.used} of {use.amount}" for use in found.limits if use.exchange == exchange]
     return {
-        "state": "in trouble" if trouble else "well",
+        "state": "in trouble" if trouble else "healthy",
         "trouble": dg.MetadataValue.md("\n".join(f"- {line}" for line in trouble) or "none"),
         "limits in use": dg.MetadataValue.md("\n".join(f"- {line}" for line in used) or "no limits"),
     }

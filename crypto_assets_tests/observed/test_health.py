@@ -30,7 +30,7 @@ def test_a_breaker_that_opens_is_observed_once_and_its_end_too(tmp_path, postgre
         tick = Ticks(HEALTH, mine.collection, str(tmp_path / "lake"), postgres_url)
         assert tick.spec.key == observed_key("health", "binance")
         (first,) = tick()
-        assert first.metadata["state"].value == "well"
+        assert first.metadata["state"].value == "healthy"
         assert tick() == []
         server.app.state.faults.on(parse_fault("http-503"))
         with Guard(postgres_url) as guard, Client(attempts=1, guard=guard) as client:
