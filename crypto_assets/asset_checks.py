@@ -251,8 +251,8 @@ def of_table(key: dg.AssetKey, loaded: Sequence[date], wrong: Sequence[date]) ->
     if wrong:
         metadata["failed"] = days_text(wrong)
         text = (
-            f"Failed on {len(wrong):,} of {len(loaded):,} days that are loaded: {days_text(wrong)}. Materialize these days "
-            "of this asset: they are loaded again."
+            f"Failed on {len(wrong):,} of {len(loaded):,} days that are loaded: {days_text(wrong)}. "
+            "`crypto-assets fill` loads them again."
         )
     yield dg.AssetCheckEvaluation(
         asset_key=key,

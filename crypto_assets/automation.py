@@ -288,11 +288,13 @@ def build_jobs(collection: Collection) -> list[Any]:
     jobs = []
     for number, entry in enumerate(collection.series):
         lakes = [lake_key(series, symbol) for series in entry.series for symbol in entry.symbols]
+        tables = [asset.key for asset in warehouse_assets(collection, entry)]
         jobs.append(
             dg.define_asset_job(
                 f"validate_{entry_name(number, entry)}",
-                selection=dg.AssetSelection.checks_for_assets(*lakes),
-                description="Checks stored days again, comparisons with other series included; collects nothing.",
+                selection=dg.AssetSelection.checks_for_assets(*lakes, *tables),
+                description="Checks stored days again, comparisons with other series and with the warehouse included; "
+                "collects nothing.",
             )
         )
     return jobs

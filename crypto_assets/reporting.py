@@ -11,7 +11,7 @@ import pyarrow as pa
 from crypto_assets.asset_checks import ALL_DAYS_COMPLETE, Judged, Summary, tables_of
 from crypto_assets.checks import rules_of
 from crypto_assets.collection.pipeline import Tally
-from crypto_assets.collection.problems import lines, problem_of
+from crypto_assets.collection.problems import lines, problem_of, word_of
 from crypto_assets.collection.records.ledger import Ledger, PartitionRecord
 from crypto_assets.collection.records.progress import RunState
 from crypto_assets.collection.storing.loads import warehouse_tables
@@ -236,7 +236,7 @@ def _name(outcome: Outcome) -> str:
 
 def failure_text(tally: Tally) -> str:
     """Return why a run ended failed: one sentence for all days of one failure, the one about the most days first."""
-    counts = ", ".join(f"{count} {state}" for state, count in sorted(tally.states.items()))
+    counts = ", ".join(f"{count} {word_of(state)}" for state, count in sorted(tally.states.items()) if count)
     found = lines(map(problem_of, tally.problems), PROBLEMS_SHOWN, "`crypto-assets gaps` has them")
     return f"{len(tally.problems)} of {tally.days} days are not complete ({counts}):\n" + "\n".join(found)
 

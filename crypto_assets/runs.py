@@ -68,7 +68,6 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
     from crypto_assets.automation import assets_of
     from crypto_assets.collection.records.ledger import Ledger
     from crypto_assets.instance.process import PROCESS_TAG, this_process
-    from crypto_assets.partitions import lake_key
     from crypto_assets.recovery import end_dead_runs, report_unreported
     from crypto_assets.resources import PostgresResource
 
@@ -95,8 +94,9 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
                 )
             wanted, selection = ReconstructableJob(repository, job.name), keys if not request.checks_only else None
             if request.checks_only:
-                lakes = {lake_key(series, symbol) for series, symbol in request.pairs}
-                checks = {check for check in job.asset_layer.asset_graph.asset_check_keys if check.asset_key in lakes}
+                checks = {
+                    check for check in job.asset_layer.asset_graph.asset_check_keys if check.asset_key in set(keys)
+                }
                 wanted = wanted.get_subset(asset_selection=set(), asset_check_selection=checks)
             with _watched(url, progress):
                 result = dg.execute_job(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
 import psycopg
 import pytest
 
+from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.model import State, days_between
+from crypto_assets.recovery import report_unreported
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests import project
@@ -125,6 +127,38 @@ def test_a_day_that_cannot_be_had_is_red_and_says_why(mine, sandbox):
             assert "crypto-assets" in seen["what to do"]
             assert seen[""] == f"Missing: {record.reason}"
             assert ui.observed(asset, FIRST) == []
+        sandbox.app.state.overrides.clear()
+        collect(mine, LOST, LOST)
+        for asset in (LAKE, TABLE):
+            assert ui.counts(asset) == (8, 0, 0), asset
+            assert health(ui, asset)[:2] == ("HEALTHY", "HEALTHY"), asset
+
+
+def test_a_partial_day_that_somebody_accepts_is_counted_apart(mine, sandbox):
+    publish(sandbox, PARTIAL, without_minutes(sandbox, PARTIAL, 600, 25))
+    collect(mine, FIRST, LAST, complete=False)
+    with looking_at(mine) as ui, mine.instance() as instance, Ledger(mine.postgres_url) as ledger:
+        for options, expected in ((["--reason", "the exchange confirmed it"], "HEALTHY"), (["--withdraw"], "DEGRADED")):
+            which = ["--symbol", "BTC/USDT", "--dataset", "ohlcv_1m", "--from", str(PARTIAL), "--to", str(PARTIAL)]
+            answer = mine.command("gaps", "acknowledge", *which, *options)
+            assert answer.code == 0, answer.err
+            assert report_unreported(instance, mine.collection, ledger, settled=timedelta(0)) == 1
+            for asset in (LAKE, TABLE):
+                assert health(ui, asset)[0] == expected, (asset, options)
+            found = ui.checks(LAKE)["all_days_complete"]["evaluation"]
+            assert found["success"] is (expected == "HEALTHY")
+            assert ("acknowledged (1)" in found["description"]) is (expected == "HEALTHY")
+
+
+def test_a_file_that_is_gone_from_the_lake_makes_its_asset_degraded_though_no_check_of_rows_fails(mine, sandbox):
+    collect(mine, FIRST, LAST)
+    record = mine.records()["BTC/USDT", "ohlcv_1m", PARTIAL]
+    (mine.home / "lake" / record.path).unlink()
+    assert mine.command("validate").code == 1
+    with looking_at(mine) as ui:
+        assert mine.records()["BTC/USDT", "ohlcv_1m", PARTIAL].state is State.DEGRADED
+        assert health(ui, LAKE)[0] == "DEGRADED"
+        assert f"partial {PARTIAL}" in ui.checks(LAKE)["all_days_complete"]["evaluation"]["description"]
 
 
 def test_a_stored_day_whose_new_version_is_refused_is_red_and_says_that_the_old_one_stays(mine, sandbox):
@@ -201,7 +235,8 @@ def test_a_table_that_somebody_emptied_fails_until_it_is_loaded_again(mine, sand
         assert str(FIRST) in ui.checks(TABLE)["rows_match_lake"]["evaluation"]["description"]
         collect(mine, LAST, LAST)
         assert judged()[0] == "FAILED", "a good day later does not hide it"
-        collect(mine, FIRST, FIRST)
+        answer = mine.command("fill")
+        assert answer.code == 0, answer.err
         assert judged()[0] == "SUCCEEDED"
         assert health(ui, TABLE)[0] == "HEALTHY"
         with psycopg.connect(mine.postgres_url) as connection:

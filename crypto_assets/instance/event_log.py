@@ -167,6 +167,18 @@ class BatchedEventLogStorage(PostgresEventLogStorage):
         healthy asset degraded. A check has a result when it was judged, and none before.
         """
 
+    def _store_runless_asset_check_evaluation(self, event: EventLogEntry, event_id: int | None) -> None:
+        """Store a result that was reported outside a run; it takes the place of the one before for the same partition.
+
+        The stock storage fails there: its key of a result is the run, and all these have none.
+        """
+        data: Any = event.get_dagster_event().event_specific_data
+        if data.partition is not None:
+            with self.index_transaction() as connection:
+                key = (data.asset_key.to_string(), data.check_name, data.partition)
+                _delete_checks(connection, event.run_id, [key], "t.partition = k.partition")
+        super()._store_runless_asset_check_evaluation(event, event_id)
+
 
 def _is_batched(entry: EventLogEntry) -> bool:
     kind = _KINDS.get(entry.get_dagster_event().event_type_value)

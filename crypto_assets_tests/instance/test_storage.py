@@ -130,6 +130,21 @@ def test_evaluating_again_in_the_same_run_replaces_the_result(open_instance: Ope
         assert len(history) == 2
 
 
+def test_a_result_that_is_reported_outside_a_run_again_replaces_the_one_before(open_instance: Open) -> None:
+    with open_instance("ours") as instance:
+        for passed in (True, False, True):
+            for partition in ("p", "q", None):
+                instance.report_runless_asset_event(
+                    dg.AssetCheckEvaluation(asset_key=AssetKey("a"), check_name="c", passed=passed, partition=partition)
+                )
+        history = instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(AssetKey("a"), "c"), limit=9
+        )
+        assert {record.partition for record in history[:3]} == {"p", "q", None}
+        assert [record.status.value for record in history[:3]] == ["SUCCEEDED"] * 3
+        assert sum(record.partition is not None for record in history) == 2
+
+
 def test_a_batch_with_an_unknown_type_goes_the_stock_way(open_instance: Open) -> None:
     with open_instance("ours") as instance:
         other = entry(DagsterEventType.STEP_START, None)
@@ -150,6 +165,8 @@ def test_what_we_override_in_dagster_is_still_there() -> None:
         "_store_asset_event",
         "_tags_for_asset_event",
         "_event_insert_timestamp",
+        "_store_asset_check_evaluation_planned",
+        "_store_runless_asset_check_evaluation",
         "index_transaction",
         "has_table",
     ):

@@ -1,7 +1,8 @@
 """Whether a table of the warehouse holds what the lake holds, day by day: rows are counted in the table itself.
 
-A load that is remembered proves nothing once somebody has deleted rows. What does not agree is marked in
-`collection.warehouse_loads`, so that the next load of the day replaces its rows instead of finding them done.
+A load that is remembered proves nothing once somebody has deleted rows. What does not agree is forgotten in
+`collection.warehouse_loads` (its content is empty, as that of a leaf that was emptied), so that `gaps` shows the day and
+`fill` loads it again.
 """
 
 from __future__ import annotations
@@ -32,9 +33,6 @@ ROWS_MATCH_LAKE = Rule(
     description="The table holds every row that the lake has of the day, of the same version, and the bars built of them.",
     words=_words,
 )
-
-INCOMPLETE = "incomplete: "
-"""What stands before the content of a load of which rows are missing in the table."""
 
 _STATISTICS = "trade_statistics_1m"
 
@@ -69,7 +67,7 @@ class _Loaded:
 
     @property
     def same_version(self) -> bool:
-        return self.content.removeprefix(INCOMPLETE).startswith(self.sha256)
+        return self.content.startswith(self.sha256)
 
 
 @dataclass(slots=True)
@@ -81,7 +79,7 @@ class _Counted:
 
 
 def judge(database: Database, table: Table, days: Collection[date]) -> dict[date, Finding]:
-    """Return what is found of each day, and mark the loads that have to be repeated.
+    """Return what is found of each day, and forget the loads that have to be repeated.
 
     A day that was never loaded, or that the lake does not have, is not judged.
     """
@@ -96,7 +94,7 @@ def judge(database: Database, table: Table, days: Collection[date]) -> dict[date
             for day, feeders in loaded.items():
                 if first <= day <= last:
                     found[day] = _finding(table, feeders, counted[day], due.get(day, {}))
-        _mark(connection, table, {day: finding.passed for day, finding in found.items()})
+        _forget(connection, table, [day for day, finding in found.items() if not finding.passed])
     nothing = not_judged("the day is not loaded")
     return {day: found.get(day, nothing) for day in sorted(days)}
 
@@ -104,16 +102,11 @@ def judge(database: Database, table: Table, days: Collection[date]) -> dict[date
 def open_days(database: Database, table: Table, first: date, last: date) -> tuple[list[date], list[date]]:
     """Return the days that are loaded, and those of them that do not hold what the lake has.
 
-    It goes by the marks of earlier checks and by the version, without counting rows.
+    It goes by what was loaded and what was found before, without counting rows.
     """
     with database.transaction() as connection:
         loaded = _loaded(connection, table, None, first, last)
-    wrong = [
-        day
-        for day, feeders in loaded.items()
-        if any(not one.same_version or one.content.startswith(INCOMPLETE) for one in feeders)
-    ]
-    return list(loaded), wrong
+    return list(loaded), [day for day, feeders in loaded.items() if not all(one.same_version for one in feeders)]
 
 
 def _loaded(
@@ -210,7 +203,9 @@ def _finding(table: Table, feeders: Sequence[_Loaded], counted: _Counted, due: M
         lake, found = lake + one.rows, found + rows
         if rows != one.rows:
             wrong.append(f"{one.dataset}: {rows:,} of {one.rows:,} rows")
-        if not one.same_version:
+        elif not one.content:
+            wrong.append(f"{one.dataset}: rows were missing before, and nobody has loaded the day again")
+        elif not one.same_version:
             wrong.append(f"{one.dataset}: another version than the lake's")
     wrong += [
         f"built {timeframe} bars: {counted.built.get(timeframe, 0):,} of {bars:,}"
@@ -221,7 +216,10 @@ def _finding(table: Table, feeders: Sequence[_Loaded], counted: _Counted, due: M
     if due:
         evidence |= {"built_bars": sum(counted.built.get(name, 0) for name in due), "built_bars_due": sum(due.values())}
     if wrong:
-        evidence |= {"differs": wrong, "what_to_do": "materialize this asset for the day, which loads it again"}
+        evidence |= {
+            "differs": wrong,
+            "what_to_do": "`crypto-assets fill` loads the day again, and so does materializing it",
+        }
     return Finding(not wrong, evidence)
 
 
@@ -229,24 +227,15 @@ def _timeframe(table: Table, dataset: str) -> str:
     return dataset.removeprefix("ohlcv_") if table.name == "ohlcv" else ""
 
 
-def _mark(connection: psycopg.Connection[Any], table: Table, passed: Mapping[date, bool]) -> None:
-    """Remember which days have to be loaded again; nothing is written where nothing changes."""
-    connection.execute(
-        """UPDATE collection.warehouse_loads w SET content = CASE WHEN j.passed THEN '' ELSE %s END
-            || CASE WHEN starts_with(w.content, %s) THEN substr(w.content, length(%s) + 1) ELSE w.content END
-        FROM unnest(%s::date[], %s::boolean[]) AS j (day, passed)
-        WHERE w.day = j.day AND w.table_name = %s AND (w.exchange, w.market_type, w.symbol) = (%s, %s, %s)
-            AND w.dataset = ANY(%s) AND j.passed = starts_with(w.content, %s)""",
-        (
-            *[INCOMPLETE] * 3,
-            list(passed),
-            list(passed.values()),
-            table.name,
-            *table.keys,
-            [series.dataset for series in table.feeders],
-            INCOMPLETE,
-        ),
-    )
+def _forget(connection: psycopg.Connection[Any], table: Table, days: Sequence[date]) -> None:
+    """Forget the loads of some days, so that they are loaded again."""
+    if days:
+        connection.execute(
+            """UPDATE collection.warehouse_loads SET content = ''
+            WHERE table_name = %s AND (exchange, market_type, symbol) = (%s, %s, %s)
+                AND dataset = ANY(%s) AND day = ANY(%s)""",
+            (table.name, *table.keys, [series.dataset for series in table.feeders], list(days)),
+        )
 
 
 def _spans(days: Iterable[date]) -> list[tuple[date, date]]:
