@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from crypto_assets import datasets
 from crypto_assets.checks._arrangement import ArrangementCheck
 from crypto_assets.checks._words import counted
 from crypto_assets.model import Finding, Partition, Series, Severity
@@ -30,20 +31,21 @@ def duplicate_rows(arrangement: Arrangement, partition: Partition, series: Serie
     return Finding(not evidence, evidence)
 
 
-def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
+def words(evidence: Mapping[str, Any], series: Series) -> str:
     """Return what was found as a sentence."""
     parts = []
     if doubles := evidence.get("doubles"):
-        first = _first(evidence["examples"])
+        first = _first(evidence["examples"], series)
         parts.append(f"{counted(doubles, 'duplicate row')}, equal in every column, dropped; the first: {first}")
     if seam := evidence.get("seam_rows"):
-        first = _first(evidence["seam_examples"])
+        first = _first(evidence["seam_examples"], series)
         parts.append(f"{counted(seam, 'row')} of the day beside, left to that day's own file; the first: {first}")
     return "; ".join(parts) or "no row stands twice"
 
 
-def _first(rows: Sequence[Mapping[str, str]]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in list(rows[0].items())[:3])
+def _first(rows: Sequence[Mapping[str, str]], series: Series) -> str:
+    # Postgres keeps objects in an order of its own.
+    return ", ".join(f"{name} {rows[0][name]}" for name in datasets.get(series.table).schema.names[:3])
 
 
 CHECK = ArrangementCheck(

@@ -139,7 +139,9 @@ def _repeated_in_words(evidence: Mapping[str, Any]) -> str:
         return f"{text}; they do not say whether a trade is missing"
     if trades < 0:
         return f"{text}, for {counted(-trades, 'trade')} that both days have; no trade is missing"
-    missing = "no trade is missing" if trades == 0 else f"{counted(trades, 'trade')} between them"
+    missing = "no trade is missing" if trades == 0 else f"{counted(trades, 'trade')} {verb(trades)} missing"
+    if "missing_ids" in evidence or trades:  # it is said of which end of the day
+        missing += " between the two days"
     return f"{text}, for other trades; {missing}"
 
 

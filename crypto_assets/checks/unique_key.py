@@ -83,7 +83,7 @@ def with_rows(finding: Finding, rows: Sequence[Mapping[str, str]]) -> Finding:
     return Finding(False, {**finding.evidence, "rows_shown": list(rows)})
 
 
-def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
+def words(evidence: Mapping[str, Any], series: Series) -> str:
     """Return what was found as a sentence, with the values in which the first two rows of one key differ."""
     if "doubles" not in evidence:
         return "every row has a key of its own"
@@ -91,7 +91,7 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
     if len(evidence.get("rows_shown", ())) < 2:
         return text
     one, other = evidence["rows_shown"][:2]
-    differing = [name for name in one if one[name] != other[name]]
+    differing = [name for name in datasets.get(series.table).schema.names if one[name] != other[name]]
     left, right = (", ".join(f"{name} {row[name]}" for name in differing) for row in (one, other))
     return f"{text}, once with {left}, once with {right}"
 

@@ -297,7 +297,7 @@ def _outside(
         found = "1 row of another day" if len(far) == 1 else f"{len(far):,} rows of other days"
         raise InvalidRows(
             f"{key}: expected times inside {period[0]} … {period[1]}, found {found}; the first is "
-            f"row {far[0] + 1}: {row_text(rows, dataset, int(far[0]))}"
+            f"row {far[0]}: {row_text(rows, dataset, int(far[0]))}"
         )
     return before, after
 

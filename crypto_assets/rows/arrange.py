@@ -114,8 +114,8 @@ def shown(rows: pa.Table, places: np.ndarray) -> tuple[Mapping[str, str], ...]:
 
 
 def _described(rows: pa.Table, dataset: Dataset, place: int) -> str:
-    """Return which row of the file one is: `row 7: trade_id 12 at 2024-01-01 00:00:01.5`."""
-    return f"row {place + 1}: {row_text(rows, dataset, place)}"
+    """Return which row one is, from row 0 on: `row 7: trade_id 12 at 2024-01-01 00:00:01.5`."""
+    return f"row {place}: {row_text(rows, dataset, place)}"
 
 
 def row_text(rows: pa.Table, dataset: Dataset, place: int) -> str:

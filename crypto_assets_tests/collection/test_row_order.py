@@ -127,7 +127,7 @@ def test_trades_of_one_instant_follow_their_ids_whatever_the_file_says(bench):
     republish(work, TRADES, lambda lines: [*lines[:700], *lines[700:704][::-1], *lines[704:]])
     outcome = work.collect(DAY, DAY).of(DAY, "trades")
     assert (outcome.state, failed(outcome)) == (State.AVAILABLE, ["file_order"])
-    words = "4 trades stood in another order in the file; sorted by id; the first: row 701: "
+    words = "4 trades stood in another order in the file; sorted by id; the first: row 700: "
     assert said(outcome, "file_order").startswith(words)
     assert work.in_lake(TRADES, BTC, DAY) == expected
     assert work.in_warehouse("trades", BTC, DAY) == expected

@@ -71,12 +71,12 @@ def test_two_rows_of_one_key_that_differ_both_stay_and_are_shown(order, place):
     assert {row["trade_id"] for row in found.arrangement.conflict} == {str(rows[place]["trade_id"])}
 
 
-def test_one_row_out_of_its_place_is_named_by_its_line_and_id():
+def test_one_row_out_of_its_place_is_named_by_its_place_and_id():
     order = [0, 1, 3, 2, *range(4, 40)]
     found = arranged(TRADES.take(pa.array(order)), DATASET)
     assert found.arrangement.moved == 2
     third = TRADES.slice(3, 1).to_pylist()[0]
-    assert found.arrangement.first_moved.startswith(f"row 3: trade_id {third['trade_id']} at {DAY} 00:0")
+    assert found.arrangement.first_moved.startswith(f"row 2: trade_id {third['trade_id']} at {DAY} 00:0")
 
 
 def test_trades_of_one_instant_follow_their_ids_and_times_are_never_changed():
