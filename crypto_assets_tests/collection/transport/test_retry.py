@@ -29,9 +29,11 @@ from crypto_assets.errors import (
     CryptoAssetsError,
     HostRefused,
     HostUnreachable,
+    IncompleteData,
     InvalidRows,
     ListingError,
     MalformedFile,
+    NoRows,
     NothingCollected,
     NotPublished,
     PermanentError,
@@ -98,6 +100,7 @@ OURS = {
     ConfigError: Permanent(),
     UnknownSymbol: Permanent(),
     NothingCollected: Permanent(),
+    NoRows: Quarantine(),
     TransientError: Retry(),
     HostUnreachable: Retry(),
     CircuitOpen: Later(),
@@ -123,7 +126,8 @@ def test_each_error_of_ours_has_its_decision(kind, decision):
 def test_no_error_of_ours_is_without_a_decision():
     ours = {kind for _, kind in inspect.getmembers(crypto_assets.errors, inspect.isclass)}
     ours = {kind for kind in ours if issubclass(kind, CryptoAssetsError)}
-    assert ours == {*OURS, HostRefused}
+    assert ours == {*OURS, HostRefused, IncompleteData}  # these two want more than a message
+    assert decide(IncompleteData("what is missing", [])) == Permanent()
 
 
 HTTPX = {
