@@ -105,6 +105,10 @@ _LIVES = {"before": Kind.BEFORE_LISTING, "after": Kind.DELISTED, "between": Kind
 def _no_data(day: date, evidence: Mapping[str, Any]) -> Cause:
     if "outage" in evidence:
         return Cause(Kind.EXCHANGE_OUTAGE, evidence["outage"])
+    if "ids" in evidence:
+        return Cause(Kind.ILLIQUID, {"why": "ids run on: nothing traded", **_some(evidence, "ids")})
+    if "opens" in evidence:
+        return Cause(Kind.ILLIQUID, {"why": "nothing is due on this day", **_some(evidence, "opens")})
     if (life := evidence.get("life")) in _LIVES:
         return Cause(
             _LIVES[life], _some(evidence, "first_listed", "last_listed", "expired", "inferred", "exchange_asked")

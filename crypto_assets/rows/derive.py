@@ -7,7 +7,7 @@ trades has no statistics.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal, localcontext
 
 import numpy as np
@@ -38,7 +38,13 @@ _MINUTE_US = 60_000_000
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def longer_bars(days: Sequence[pa.Table], wanted: Collection[str]) -> list[dict[str, pa.Table]]:
+Life = tuple[datetime | None, datetime | None]
+"""Since and until when a symbol trades on a day; None where it does so from midnight, or to midnight."""
+
+
+def longer_bars(
+    days: Sequence[pa.Table], wanted: Collection[str], lives: Sequence[Life] = ()
+) -> list[dict[str, pa.Table]]:
     """Return, for each day, the bars of the wanted timeframes that its 1m bars make; incomplete bars are left out.
 
     Open, high, low and close are those of minutes with trades, as where an exchange builds every timeframe from trades; a
@@ -48,13 +54,15 @@ def longer_bars(days: Sequence[pa.Table], wanted: Collection[str]) -> list[dict[
     Args:
         days: 1m bars in the columns of `ohlcv`, ascending, one table for each UTC day.
         wanted: some of `DERIVED_TIMEFRAMES`.
+        lives: of each day, where its symbol begins or ends in it: a bar is complete with what of it lies inside. Without
+            them every day is whole.
     """
     starts = np.cumsum([0, *(day.num_rows for day in days)])
     built = {"1m": (pa.concat_tables(days), starts)}
     for timeframe in DERIVED_TIMEFRAMES:
         if any(_leads_to(timeframe, goal) for goal in wanted):
             source = _BUILT_FROM[timeframe]
-            built[timeframe] = _merge(*built[source], _micros(source), _micros(timeframe))
+            built[timeframe] = _merge(*built[source], _micros(source), _micros(timeframe), lives)
     return [
         {
             timeframe: built[timeframe][0].slice(
@@ -87,7 +95,9 @@ def merge_bars(bars: pa.Table, step: timedelta, length: timedelta) -> pa.Table:
     return _merge(bars, np.array([0]), step // _MICROSECOND, length // _MICROSECOND)[0]
 
 
-def _merge(bars: pa.Table, day_starts: np.ndarray, step_us: int, length_us: int) -> tuple[pa.Table, np.ndarray]:
+def _merge(
+    bars: pa.Table, day_starts: np.ndarray, step_us: int, length_us: int, lives: Sequence[Life] = ()
+) -> tuple[pa.Table, np.ndarray]:
     """Return the bars of `length_us` of which every part of `step_us` is there, and the first row of each day in them."""
     times = bars.column("open_time").cast(pa.int64()).to_numpy()
     buckets = times // length_us
@@ -96,18 +106,24 @@ def _merge(bars: pa.Table, day_starts: np.ndarray, step_us: int, length_us: int)
     begins[day_starts[day_starts < len(buckets)]] = True  # two symbols may meet in one bucket of the same day
     starts = np.flatnonzero(begins)
     counts = np.diff(np.append(starts, len(buckets)))
-    size = length_us // step_us
-    whole = counts == size
+    expected = np.full(len(starts), length_us // step_us)
+    if any(life != (None, None) for life in lives):
+        day_of = np.searchsorted(day_starts, starts, side="right") - 1
+        for place, life in enumerate(lives):
+            mine = day_of == place
+            expected[mine] = _parts_inside(buckets[starts[mine]], step_us, length_us, life)
+    whole = counts == expected
     beside = times % step_us != 0
     if beside.any():  # a part beside the grid reaches into the next bucket, or leaves the beginning of its own open
         whole &= ~np.logical_or.reduceat(beside, starts)
     result_starts = np.append(0, np.cumsum(whole))[np.searchsorted(starts, day_starts)]
+    # A bar opens at the start of its bucket; a symbol's first one does so before its first part.
+    opens = buckets[starts[whole]] * length_us
     if not whole.all():
         bars = bars.filter(pa.array(np.repeat(whole, counts)))
-        starts = np.arange(int(whole.sum())) * size
-        times = bars.column("open_time").cast(pa.int64()).to_numpy()
-    opens = times[starts]
-    groups = np.repeat(np.arange(len(starts), dtype=np.int32), size)
+        counts = counts[whole]
+        starts = np.cumsum(counts) - counts
+    groups = np.repeat(np.arange(len(starts), dtype=np.int32), counts)
     traded = ~silent_bars(bars)
     if not traded.all():
         # A bar without a trade repeats the former close, which need not be a price of this bucket: it has no say in a
@@ -123,7 +139,6 @@ def _merge(bars: pa.Table, day_starts: np.ndarray, step_us: int, length_us: int)
         .aggregate([("high", "max"), ("low", "min"), *((name, "sum") for name in _SUMS)])
     )
     result = {
-        # A bar opens at the start of its bucket, which is the opening of its first part.
         "open_time": pa.array(opens).cast(INSTANT),
         "open": bars.column("open").take(pa.array(firsts)),
         "high": grouped.column("high_max"),
@@ -132,6 +147,15 @@ def _merge(bars: pa.Table, day_starts: np.ndarray, step_us: int, length_us: int)
         **{name: grouped.column(f"{name}_sum").cast(bars.schema.field(name).type) for name in _SUMS},
     }
     return pa.table([result[name] for name in bars.column_names], schema=bars.schema), result_starts
+
+
+def _parts_inside(buckets: np.ndarray, step_us: int, length_us: int, life: Life) -> np.ndarray:
+    """Return how many parts of each bucket lie in a life, or reach into it."""
+    begins = buckets * length_us
+    since, until = (None if edge is None else round(edge.timestamp() * 1_000_000) for edge in life)
+    first = begins // step_us if since is None else np.maximum(begins // step_us, since // step_us)
+    ends = (begins + length_us) // step_us
+    return (ends if until is None else np.minimum(ends, -(-until // step_us))) - first
 
 
 def silent_bars(bars: pa.Table) -> np.ndarray:

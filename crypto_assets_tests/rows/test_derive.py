@@ -362,3 +362,35 @@ def test_real_minutes_make_the_hours_that_a_slow_reference_makes(realdata: Path)
     for timeframe, table in built.items():
         assert table.to_pylist() == built_slowly(minutes.to_pylist(), timeframe)
         assert table.num_rows == timedelta(days=1) // bar_length(timeframe)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1439), st.integers(1, 1440), st.none() | st.integers(0, 1439))
+def test_where_a_symbol_begins_or_ends_in_a_day_its_longer_bars_are_made_of_what_lies_inside(since, until, lost):
+    since, until = sorted((since, until)) if since != until else (since, since + 1)
+    _, minutes = day_of("ohlcv_1m", date(2024, 3, 1))
+    midnight = minutes.column("open_time")[0].as_py()
+    inside = minutes.slice(since, until - since)
+    kept = without(inside, lost - since) if lost is not None and since <= lost < until else inside
+    life = (midnight + since * MINUTE if since else None, midnight + until * MINUTE if until < 1440 else None)
+    whole, edge, other = longer_bars([minutes, kept, minutes], DERIVED_TIMEFRAMES, [(None, None), life, (None, None)])
+    assert whole == other == longer_bars([minutes], DERIVED_TIMEFRAMES)[0]
+    for timeframe in DERIVED_TIMEFRAMES:
+        length = bar_length(timeframe)
+        groups: dict[datetime, list[Row]] = defaultdict(list)
+        for row in inside.to_pylist():
+            groups[open_of(row["open_time"], length)].append(row)
+        left_out = {open_of(midnight + lost * MINUTE, length)} if kept is not inside else set()
+        expected = [
+            {
+                "open_time": opening,
+                "open": rows[0]["open"],
+                "high": max(row["high"] for row in rows),
+                "low": min(row["low"] for row in rows),
+                "close": rows[-1]["close"],
+                **{name: sum(row[name] for row in rows) for name in SUMS},
+            }
+            for opening, rows in groups.items()
+            if opening not in left_out
+        ]
+        assert edge[timeframe].to_pylist() == expected, timeframe

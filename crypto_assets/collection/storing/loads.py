@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from crypto_assets import datasets
 from crypto_assets.model import Partition, Series
-from crypto_assets.rows.derive import DERIVED_TIMEFRAMES, longer_bars, trade_statistics
+from crypto_assets.rows.derive import DERIVED_TIMEFRAMES, Life, longer_bars, trade_statistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,13 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class StoredDay:
-    """One day in the lake with its rows at hand; `source` is `archive` or `rest`."""
+    """One day in the lake with its rows; `source` is `archive` or `rest`, `life` where the symbol begins or ends in it."""
 
     partition: Partition
     rows: pa.Table
     sha256: str
     source: str
+    life: Life = (None, None)
 
 
 def warehouse_tables(series: Series, configured: Collection[str] = ()) -> tuple[str, ...]:
@@ -81,7 +82,9 @@ def _bars(series: Series, days: Sequence[StoredDay], collected: Mapping[str, Col
     if timeframe == "1m":
         for goal in set(wanted):
             places = [place for place, mine in enumerate(wanted) if mine == goal]
-            for place, bars in zip(places, longer_bars([days[place].rows for place in places], goal), strict=True):
+            lives = [days[place].life for place in places]
+            made = longer_bars([days[place].rows for place in places], goal, lives)
+            for place, bars in zip(places, made, strict=True):
                 built[place] = bars
     result = []
     for day, bars, goals in zip(days, built, wanted, strict=True):
@@ -89,6 +92,8 @@ def _bars(series: Series, days: Sequence[StoredDay], collected: Mapping[str, Col
         parts += [_labelled(rows, name, "derived") for name, rows in bars.items() if rows.num_rows]
         derives = timeframe == "1m"
         content = f"{day.sha256}/{day.source}" + (f"/derived-1 {' '.join(goals)}" if derives else "")
+        if derives and day.life != (None, None):
+            content += "/" + " … ".join(edge.isoformat() if edge else "" for edge in day.life)
         result.append(
             _load(
                 "ohlcv",

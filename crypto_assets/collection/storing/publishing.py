@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from crypto_assets import datasets
 from crypto_assets.checks import of_kind
 from crypto_assets.checks.file_order import CHECK as FILE_ORDER
+from crypto_assets.collection.archive.edges import cut_of
 from crypto_assets.collection.days import Day
 from crypto_assets.collection.records.corrections import InForce, in_force, record_corrections, record_growth
 from crypto_assets.collection.records.lakes import remember_lake
@@ -199,7 +200,11 @@ class Publisher:
         series = drafts[0].day.series
         days = [
             StoredDay(
-                d.day.partition, d.day.parsed, d.stored.sha256, d.day.source.source if d.day.source else "archive"
+                d.day.partition,
+                d.day.parsed,
+                d.stored.sha256,
+                d.day.source.source if d.day.source else "archive",
+                cut_of(d.day.evidence),
             )
             for d in drafts
         ]
