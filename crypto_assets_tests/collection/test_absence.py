@@ -182,6 +182,7 @@ def test_days_that_the_ids_run_over_had_no_trade_also_where_their_neighbours_com
         assert kept.state is State.NO_DATA
         assert kept.reason == "nothing traded: ids run on from 1023 (2024-05-01) to 1024 (2024-05-05)"
         assert kept.evidence["ids"]["first_id_after"] == 1024
+        assert "error" not in kept.evidence
     again = collect(world, "trades", "2024-05-01", "2024-05-05")
     assert states(again) == {State.AVAILABLE: [1, 5], State.NO_DATA: [2, 3, 4]}
 
@@ -344,6 +345,22 @@ def test_days_before_the_first_and_after_the_last_row_of_a_contract_have_no_data
     assert "the file from 2024-07-01 on is overdue and not listed" in june[20].reason
     # The same again, from what is stored.
     assert states(collect(world, "funding_rates", "2024-06-01", "2024-06-30", PERPETUAL)) == states(june)
+
+
+def test_a_contract_that_has_files_of_months_alone_begins_and_ends_inside_them_though_days_are_preferred(world):
+    march = minutes("2020-03-10 08:00", "2020-04-01")
+    april = minutes("2020-04-01", "2020-04-07") + minutes("2020-04-08", "2020-04-20 12:00")
+    for month, text in (("2020-03", march), ("2020-04", april)):
+        world.monthly("AAAUSDT", month, text, "1m", market="linear")
+    found = collect(world, "ohlcv_1m", "2020-03-08", "2020-03-11", PERPETUAL)
+    assert [outcome.state for outcome in found] == [State.NO_DATA] * 2 + [State.AVAILABLE] * 2
+    found = collect(world, "ohlcv_1m", "2020-04-06", "2020-04-22", PERPETUAL)
+    assert states(found) == {
+        State.AVAILABLE: [6, *range(8, 21)],
+        State.MISSING: [7],
+        State.NO_DATA: [21, 22],
+    }
+    assert found[14].partition.last == at("2020-04-20 12:00")
 
 
 def test_a_month_that_is_cut_in_the_middle_of_a_life_lacks_its_days(world):

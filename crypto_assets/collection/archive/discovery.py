@@ -219,6 +219,28 @@ class _Asker:
             with contextlib.suppress(ValueError):  # a checksum, or a file that is no data
                 yield self.exchange.period(obj.key)
 
+    def around(
+        self, prefix: str, series: Series, symbol: str, day: date, first_listed: date
+    ) -> tuple[date | None, date | None]:
+        """Return the last day before a day, and the first one after it, of the files under a prefix.
+
+        Steps back that grow find an older file, down to the symbol's first.
+        """
+        before, after, span = None, None, _FIRST_STEP_DAYS
+        place = day - timedelta(days=span)
+        for first, last in self.periods(prefix, self.exchange.key(prefix, series, symbol, place)):
+            if first > day:
+                after = first
+                break
+            before = last if last < day else before
+        while before is None and place > first_listed:
+            span = max(480, 2 * span)  # 480 days are on one page of 1,000 keys, with their checksums
+            until = self.exchange.key(prefix, series, symbol, place)
+            place = max(place - timedelta(days=span), first_listed)
+            listed = self.periods(prefix, self.exchange.key(prefix, series, symbol, place), until)
+            before = max((last for _, last in listed if last < day), default=None)
+        return before, after
+
 
 def files_around(
     client: Client | View,
@@ -231,24 +253,17 @@ def files_around(
 ) -> tuple[date | None, date | None]:
     """Return the last day of the files before a day that is not listed, and the first day of the files after it.
 
-    Of the preferred files; steps back that grow find an older one, down to the symbol's first.
+    The preferred files are asked first; the others only where these have none within some weeks before the day.
 
     Raises:
         ListingError, HostUnreachable, HostRefused: the listing could not be read.
     """
     ask = _Asker(client, listing_url, exchange)
-    prefix = exchange.prefixes(series, symbol)[0]
-    before, after, span = None, None, _FIRST_STEP_DAYS
-    place = day - timedelta(days=span)
-    for first, last in ask.periods(prefix, exchange.key(prefix, series, symbol, place)):
-        if first > day:
-            after = first
+    befores, afters = [], []
+    for prefix in exchange.prefixes(series, symbol):
+        before, after = ask.around(prefix, series, symbol, day, first_listed)
+        befores += [before] if before else []
+        afters += [after] if after else []
+        if before and day - before <= timedelta(days=_FIRST_STEP_DAYS):
             break
-        before = last if last < day else before
-    while before is None and place > first_listed:
-        span = max(480, 2 * span)  # 480 days are on one page of 1,000 keys, with their checksums
-        until = exchange.key(prefix, series, symbol, place)
-        place = max(place - timedelta(days=span), first_listed)
-        listed = ask.periods(prefix, exchange.key(prefix, series, symbol, place), until)
-        before = max((last for _, last in listed if last < day), default=None)
-    return before, after
+    return max(befores, default=None), min(afters, default=None)

@@ -30,6 +30,9 @@ _MICROSECOND = timedelta(microseconds=1)
 _EDGE = timedelta(hours=1)
 """Trades may be silent so long at midnight without a question (as crypto_assets/checks/complete.py has it)."""
 
+_OVERDUE = timedelta(days=66)
+"""So long after the end of a month the file of the next one is overdue: it ends 31 days later, and may be 35 days late."""
+
 Beside = Callable[[Series, str, date], Outcome | None]
 """Returns what is known of a day without a file; None for a day that has one."""
 
@@ -146,7 +149,8 @@ class Edges:
         asks = self.told(series, symbol)
         if asks is not None:
             return self._told_ends(asks, series, symbol, last)
-        if outside.state is State.MISSING and period[0] != period[1] and series.timeframe not in LONG_TIMEFRAMES:
+        overdue = outside.state is State.MISSING and self.now().date() - period[1] >= _OVERDUE
+        if overdue and period[0] != period[1] and series.timeframe not in LONG_TIMEFRAMES:
             # A file of a month that ends inside it, and the next month's is overdue: so delisted contracts look.
             evidence = {"source": "archive", "inferred": True, "looked_at": self.now().isoformat()}
             return Edge(last, evidence | {"overdue": str(period[1] + DAY)})

@@ -81,7 +81,8 @@ def _silent(
 ) -> Outcome:
     reason = f"nothing traded: ids run on from {last_id} ({before}) to {first_id} ({after})"
     ids = {"last_id_before": last_id, "day_before": str(before), "first_id_after": first_id, "day_after": str(after)}
-    return Outcome(series, Partition(symbol, day), State.NO_DATA, reason, {**evidence, "ids": ids})
+    kept = {name: value for name, value in evidence.items() if name != "error"}  # the file of no rows was right
+    return Outcome(series, Partition(symbol, day), State.NO_DATA, reason, {**kept, "ids": ids})
 
 
 def judge_edges_again(lake: Lake, ledger: Ledger, series: Series, symbols: Iterable[str]) -> list[Partition]:
