@@ -7,8 +7,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+import yaml
+from click.testing import CliRunner
 
+from crypto_assets.cli import cli
 from crypto_assets.collection.archive.review import Review, review
 from crypto_assets.collection.records.gaps import gaps
 from crypto_assets.collection.records.ledger import Ledger
@@ -16,9 +20,9 @@ from crypto_assets.model import State
 from crypto_assets.sandbox.archive import FolderArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests.collection.conftest import OddServer
-from crypto_assets_tests.collection.test_absence import collect, funding, of_day, publish_trades, record, states
+from crypto_assets_tests.collection.test_absence import A, collect, funding, of_day, publish_trades, record, states
 from crypto_assets_tests.collection.world import World, at, eight_hours, minutes, on
-from crypto_assets_tests.workbench import Workbench
+from crypto_assets_tests.workbench import Workbench, entry
 
 PERPETUAL = "AAA/USDT:USDT"
 
@@ -296,6 +300,43 @@ def test_a_host_that_cannot_be_reached_is_said_once_with_the_last_look_and_chang
         "the last look was at 2024-07-01 12:00 UTC: "
     )
     assert record(world, "2024-05-08").state is State.NO_DATA
+
+
+def test_a_contract_that_the_exchange_has_forgotten_is_looked_at_without_a_word(world):
+    world.set_clock("2024-12-01 12:00")
+    world.days("AAAUSDT", "2024-05-08", "2024-05-10", market="linear")
+    world.days("AAAUSDT", "2024-08-10", "2024-08-10", market="linear")
+    found = collect(world, "ohlcv_1m", "2024-05-06", "2024-08-12", PERPETUAL, rest=True)
+    assert [outcome.state for outcome in found[:5]] == [State.NO_DATA] * 2 + [State.AVAILABLE] * 3
+    assert found[0].evidence["inferred"] is True
+    assert {outcome.state for outcome in found[5:-3]} == {State.MISSING}  # nobody knows of this time
+    assert [outcome.state for outcome in found[-3:]] == [State.AVAILABLE] + [State.NO_DATA] * 2
+    assert found[-1].evidence["exchange_status"] == "the exchange does not know the symbol"
+    looked = look(world)
+    assert (looked.looked_at, looked.in_words()) == (4, [])
+
+
+def test_gaps_says_in_one_line_that_it_could_not_look_again_and_fill_collects_what_appeared(
+    world, monkeypatch, tmp_path
+):
+    world.days("AAAUSDT", "2024-05-10", "2024-05-11")
+    collect(world, "ohlcv_1m", "2024-05-08", "2024-05-11")
+    urls = {"archive_url": world.work.archive_url, "listing_url": world.work.listing_url}
+    series = entry("spot", ["ohlcv_1m"], [A], on("2024-05-08"), end=on("2024-05-11"))
+    (tmp_path / "collection.yaml").write_text(yaml.safe_dump({"exchanges": {"binance": urls}, "series": [series]}))
+    monkeypatch.setenv("CRYPTO_ASSETS_CONFIG", str(tmp_path / "collection.yaml"))
+    monkeypatch.setenv("CRYPTO_ASSETS_POSTGRES_URL", world.work.url)
+    monkeypatch.setenv("CRYPTO_ASSETS_LAKE_URL", str(world.work.folder))
+    complete = CliRunner().invoke(cli, ["gaps"])
+    assert (complete.exit_code, complete.stdout) == (0, "nothing is missing\n")
+    assert complete.stderr == ""
+    world.days("AAAUSDT", "2024-05-09", "2024-05-09")
+    with psycopg.connect(world.work.url) as connection:
+        connection.execute('UPDATE collection.partitions SET evidence = evidence || \'{"looked_at": "2024-05-20"}\'')
+    found = CliRunner().invoke(cli, ["gaps"])
+    assert found.exit_code == 1
+    assert "AAAUSDT-1m-2024-05-09.zip has appeared since 2024-05-20" in found.stdout
+    assert found.stderr == "1 day of no data is no longer explained; it is a gap now\n"
 
 
 def test_days_that_ids_prove_to_be_empty_are_not_asked_again(world):

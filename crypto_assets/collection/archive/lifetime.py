@@ -38,7 +38,7 @@ class Asks(Protocol):
 
     def first(self, series: Series, symbol: str) -> datetime | None: ...
     def latest(self, series: Series, symbol: str) -> Latest: ...
-    def has_rows(self, series: Series, symbol: str, first: date, last: date) -> bool: ...
+    def has_rows(self, series: Series, symbol: str, first: date, last: date) -> bool | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +106,8 @@ class Lifetime:
             raise
         except CryptoAssetsError as error:
             return self._inferred_before(problem=str(error))
-        if first is None:
-            return self._inferred_before(problem="it has no rows of the symbol")
+        if first is None:  # it forgets symbols that it has delisted
+            return self._inferred_before()
         evidence = {"exchange_first": first.isoformat(), **self._asked()}
         if day < first.date():
             reason = f"not listed before {first:%Y-%m-%d %H:%M} UTC: the exchange's first row; {listed}"
@@ -169,12 +169,13 @@ class Lifetime:
             except CryptoAssetsError as error:
                 evidence["exchange_problem"] = str(error)
             else:
-                evidence |= self._asked() | {"exchange_has_rows": has_rows}
+                if has_rows is not None:
+                    evidence |= self._asked() | {"exchange_has_rows": has_rows}
                 if has_rows:
                     return Cause(False, hint="the exchange has rows of this time", evidence=evidence)
-                return Cause(
-                    True, f"{words}; the exchange has no rows in between", evidence=evidence | {LIFE: "between"}
-                )
+                if has_rows is False:
+                    words += "; the exchange has no rows in between"
+                    return Cause(True, words, evidence=evidence | {LIFE: "between"})
         if length < VERY_OLD:
             return Cause(False, hint=f"the archive has nothing from {earlier} to {later}", evidence=evidence)
         evidence |= {LIFE: "between", "inferred": True, "looked_at": self._now.isoformat()}

@@ -74,7 +74,11 @@ class Review:
         lines = []
         if self.reopened:
             days = len(self.reopened)
-            lines.append(f"{days} day{'s' if days != 1 else ''} of no data are no longer explained; they are gaps now")
+            lines.append(
+                "1 day of no data is no longer explained; it is a gap now"
+                if days == 1
+                else f"{days} days of no data are no longer explained; they are gaps now"
+            )
         for exchange, problem in sorted(self.problems.items()):
             since = f" at {self.since[:16].replace('T', ' ')} UTC" if self.since else " not recorded"
             what = f"{self.not_looked_at} days of no data that was inferred, or said by the exchange"

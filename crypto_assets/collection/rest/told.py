@@ -52,26 +52,33 @@ class Told:
         return self._feed.serves(series, symbol)
 
     def first(self, series: Series, symbol: str) -> datetime | None:
-        """Return the time of the exchange's earliest row, None where it has none.
+        """Return the time of the exchange's earliest row, None where it has none, or does not know the symbol any more.
 
         Raises:
-            HostUnreachable, HostRefused, CircuitOpen, BadContent: it does not say.
-            PermanentError: it does not know the symbol.
+            HostUnreachable, HostRefused, CircuitOpen, PermanentError: it does not say.
         """
         rest = _rest(series)
         return self._once(("first", series, symbol), lambda: self._row_time(series, rest, rest.first_row(symbol)))
 
     def latest(self, series: Series, symbol: str) -> Latest:
-        """Return whether a symbol trades and what its latest row is; raises as `first`, but knows an unknown symbol."""
+        """Return whether a symbol trades and what its latest row is; raises as `first`."""
         return self._once(("latest", series, symbol), lambda: self._latest(series, symbol))
 
-    def has_rows(self, series: Series, symbol: str, first: date, last: date) -> bool:
-        """Return whether there is any row in the days from first to last, both included; raises as `first`."""
+    def has_rows(self, series: Series, symbol: str, first: date, last: date) -> bool | None:
+        """Return whether there is any row in the days from first to last, both included; raises as `first`.
+
+        None where the exchange does not know the symbol any more: that says nothing of a time when it traded.
+        """
         rest = _rest(series)
         start, end = Partition(symbol, first).start, Partition(symbol, last).end
 
-        def ask() -> bool:
-            found = self._row_time(series, rest, rest.any_row(symbol, start, end))
+        def ask() -> bool | None:
+            try:
+                found = rest.row_time(self._feed.ask(series, rest.any_row(symbol, start, end)))
+            except PermanentError as error:
+                if error.evidence.get("unknown_symbol"):
+                    return None
+                raise
             return found is not None and start <= found < end
 
         return self._once(("rows", series, symbol, first, last), ask)
@@ -83,16 +90,21 @@ class Told:
             call = rest.status(symbol)
             of_call = (series.exchange, series.market_type, call.method, *sorted(call.params.items()))
             status = rest.status_of(symbol, self._once(of_call, lambda: self._feed.ask(series, call)))
-            time = self._row_time(series, rest, rest.latest_row(symbol))
         except PermanentError as error:
             if not error.evidence.get("unknown_symbol"):
                 raise
-            time = None
-        until = None if time is None else time + (_row_length(series))
+        time = self._row_time(series, rest, rest.latest_row(symbol))
+        until = None if time is None else time + _row_length(series)
         return Latest(status or NOT_KNOWN, rest.has_ended(status), time, until)
 
     def _row_time(self, series: Series, rest: Rest, call: Call) -> datetime | None:
-        return rest.row_time(self._feed.ask(series, call))
+        """Return the time of the row in an answer; None also where the exchange does not know the symbol."""
+        try:
+            return rest.row_time(self._feed.ask(series, call))
+        except PermanentError as error:
+            if error.evidence.get("unknown_symbol"):
+                return None
+            raise
 
     def _once(self, question: tuple[Any, ...], ask: Callable[[], _T]) -> _T:
         """Return the answer to a question; who asks the same meanwhile waits for it. A failure is an answer too."""

@@ -183,6 +183,22 @@ def test_what_is_stored_from_this_very_object_is_not_requested(world):
     ]
 
 
+def test_a_file_that_appears_late_is_requested_for_a_day_that_was_taken_for_no_data(world):
+    late = date(2024, 1, 11)
+    world.override("BTC", late, None)
+    world.now = datetime(2024, 1, 20, 9, tzinfo=UTC)
+    world.tick()
+    with psycopg.connect(world.url) as connection:
+        connection.execute(
+            "INSERT INTO collection.partitions (exchange, market_type, symbol, dataset, day, state, evidence) VALUES "
+            "('binance', 'spot', 'BTC/USDT', 'ohlcv_1d', %s, 'no_data', %s)",
+            (late, '{"life": "between", "inferred": true}'),
+        )
+    assert world.tick(HOUR).requests == []
+    world.show("BTC", late)
+    assert said(world.tick(HOUR).requests) == [("BTC", "2024-01-11", "2024-01-11", 5, "late")]
+
+
 def test_marks_hold_every_object_in_eight_bytes(world):
     world.now = datetime(2024, 1, 20, 9, tzinfo=UTC)
     world.tick()
