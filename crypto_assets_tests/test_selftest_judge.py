@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
 
 from crypto_assets.model import COMPLETE_STATES, State
+from crypto_assets.selftest import stores
 from crypto_assets.selftest.case import BAD, Case
 from crypto_assets.selftest.evidence import Said
 from crypto_assets.selftest.scenes import THREE_DAYS, Where
@@ -27,7 +28,7 @@ def found_of(state: State, reason: str, rows: list[Any] | None, named: bool = Tr
     ledger[WHERE] = Said(state, reason, **said)
     stored = {where: kept for where, kept in ROWS.items() if where != WHERE} | ({WHERE: rows} if rows else {})
     gaps = {WHERE: reason} if state not in COMPLETE_STATES else {}
-    return Found(stored, dict(stored), ledger, {WHERE: reason} if named else {}, [], gaps)
+    return Found(stored, dict(stored), ledger, {WHERE: reason} if named else {}, [], gaps, dict(gaps))
 
 
 ONLY_TRADES = replace(CASE, datasets=("trades",))
@@ -51,6 +52,11 @@ def test_the_judge_is_content_with_a_day_that_is_missing_for_a_reason() -> None:
         (replace(found_of(State.MISSING, "the cause", None), ledger={}), "a silent loss"),
         (replace(found_of(State.MISSING, "the cause", None), warehouse=ROWS), "missing: the rows in the warehouse"),
         (replace(found_of(State.MISSING, "the cause", None), gaps={}), "missing: `gaps` calls it no gap"),
+        (replace(found_of(State.MISSING, "the cause", None), incomplete={}), "missing: `read` calls it complete"),
+        (
+            replace(found_of(State.MISSING, "the cause", None), incomplete={WHERE: "a", EVERYTHING[0]: "b"}),
+            f"{EVERYTHING[0]}, available: `read` calls it incomplete: b",
+        ),
         (
             replace(found_of(State.MISSING, "the cause", None), gaps={WHERE: "a", EVERYTHING[0]: "b"}),
             f"{EVERYTHING[0]}, available: `gaps` calls it a gap: b",
@@ -98,12 +104,42 @@ def test_what_is_odd_about_a_complete_day_must_be_marked() -> None:
 
 
 def test_what_happens_to_our_stores_must_be_named_as_a_gap_and_nothing_else() -> None:
-    assert judge_noticed(ONLY_TRADES, {WHERE: "the cause"}) == []
-    assert judge_noticed(replace(ONLY_TRADES, says=()), {}) == []
-    assert "a silent loss" in judge_noticed(ONLY_TRADES, {})[0]
-    assert "expected the cause as the reason" in judge_noticed(ONLY_TRADES, {WHERE: "not collected yet"})[0]
-    (line,) = judge_noticed(ONLY_TRADES, {WHERE: "the cause", EVERYTHING[0]: "the cause"})
-    assert line.startswith(f"{EVERYTHING[0]}: expected no gap")
+    case = replace(ONLY_TRADES, happens=stores.lose_files)
+    lost = {WHERE: "the cause"}
+    assert judge_noticed(case, lost, lost) == []
+    assert judge_noticed(replace(case, says=()), {}, {}) == []
+    assert judge_noticed(replace(case, happens=stores.empty_warehouse), lost, {}) == []
+    for gaps, incomplete, says in (
+        ({}, lost, f"{WHERE}: a silent loss"),
+        ({WHERE: "not collected yet"}, lost, f"{WHERE}: expected the cause as the reason"),
+        ({**lost, EVERYTHING[0]: "the cause"}, lost, f"{EVERYTHING[0]}: expected no gap"),
+        (lost, {}, f"{WHERE}: it is read as complete"),
+        (lost, {**lost, EVERYTHING[0]: "the cause"}, f"{EVERYTHING[0]}: it cannot be read"),
+    ):
+        (line,) = judge_noticed(case, gaps, incomplete)
+        assert line.startswith(says)
+
+
+def test_what_stands_still_must_be_told_with_its_kind_and_its_hours() -> None:
+    case = replace(ONLY_TRADES, first=date.max, incidents=frozenset({("unexplained", "BTC/USDT")}))
+    good = found_of(State.AVAILABLE, "", ROWS[WHERE])
+
+    def told(*incidents: tuple[str, str, int, int]) -> list[str]:
+        found = {(kind, symbol, at(first), at(last)) for kind, symbol, first, last in incidents}
+        return judge(case, replace(good, incidents=frozenset(found)), Truth(ROWS, ROWS))
+
+    def at(hour: int) -> datetime:
+        return datetime(2024, 1, 2, hour, tzinfo=UTC)
+
+    assert told(("unexplained", "BTC/USDT", 8, 11)) == []
+    assert "expected the incidents unexplained BTC/USDT, found none" in told()[0]
+    assert "found exchange_outage" in told(("exchange_outage", "", 8, 11))[0]
+    assert "found illiquid BTC/USDT" in told(("illiquid", "BTC/USDT", 8, 11))[0]
+    assert (
+        "found unexplained BTC/USDT, unexplained ETH/USDT"
+        in told(("unexplained", "BTC/USDT", 8, 11), ("unexplained", "ETH/USDT", 8, 11))[0]
+    )
+    assert "expected it from 2024-01-02 08:00" in told(("unexplained", "BTC/USDT", 9, 11))[0]
 
 
 def test_the_judge_compares_every_value_of_every_day() -> None:

@@ -112,7 +112,7 @@ def test_an_engine_that_fails_with_a_traceback_is_found_out(
 
 
 def test_an_engine_that_hangs_is_found_out(selftest: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crypto_assets.selftest.rig.LONGEST_RUN_S", 1.0)
+    monkeypatch.setattr("crypto_assets.selftest.engine.LONGEST_RUN_S", 1.0)
     monkeypatch.setattr("crypto_assets.selftest.rig._TIMEOUT_S", 3.0)
     found = broken(selftest("--fault", "hang, listing", "--json"))["hang, listing"]
     assert "the run ended with nothing for 1 seconds: it hangs" in found

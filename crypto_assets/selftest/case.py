@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 
 from crypto_assets.model import State
+from crypto_assets.selftest import stores
 from crypto_assets.selftest.scenes import THREE_DAYS, Scene, Where
 from crypto_assets.selftest.stores import Happens
 
@@ -13,6 +14,9 @@ BAD = THREE_DAYS.days[1]
 """The day that a fault of one file concerns."""
 
 FILE = f"*-{BAD}.zip"
+
+STILL = datetime(2024, 1, 2, 8, tzinfo=UTC), datetime(2024, 1, 2, 11, tzinfo=UTC)
+"""From when to when nobody trades, where an incident is expected."""
 
 AVAILABLE, PROVISIONAL, DEGRADED = State.AVAILABLE, State.PROVISIONAL, State.DEGRADED
 MISSING, PENDING, CORRECTED, NO_DATA = State.MISSING, State.PENDING, State.CORRECTED, State.NO_DATA
@@ -38,6 +42,8 @@ class Case:
         rates: limits that the exchange keeps meanwhile, as `--limit` takes them.
         rest: the REST API may be asked for what is missing from the archive.
         datasets: those that are concerned; all of the scene by default.
+        incidents: what is to be found of the hours that stand still, as (kind, symbol), once the run is closed; the symbol is
+            empty for all of the market. None does not close the run.
         marks: checks that the rows of a complete day concerned must fail, for what is odd about them is said.
     """
 
@@ -56,6 +62,7 @@ class Case:
     rates: tuple[str, ...] = ()
     rest: bool = False
     datasets: tuple[str, ...] = ()
+    incidents: frozenset[tuple[str, str]] | None = None
     marks: frozenset[str] = frozenset()
     scene: Scene = THREE_DAYS
 
@@ -69,6 +76,11 @@ class Case:
     def loses(self, where: Where) -> bool:
         """Return whether what happens to our stores takes the rows of a day."""
         return bool(self.says) and self.concerns(where)
+
+    @property
+    def loses_files(self) -> bool:
+        """Whether what happens to our stores happens to files of the lake."""
+        return self.happens is not None and self.happens is not stores.empty_warehouse
 
     @property
     def fault_names(self) -> set[str]:

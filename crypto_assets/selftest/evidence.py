@@ -208,6 +208,19 @@ def in_ledger(url: str) -> dict[Where, Said]:
     }
 
 
+Incident = tuple[str, str, datetime, datetime]
+"""A kind, a symbol (empty: all of the market), from when and until when."""
+
+
+def incidents(url: str) -> frozenset[Incident]:
+    """Return the incidents that were found in what is stored."""
+    with psycopg.connect(url, options="-c timezone=UTC") as connection:
+        rows = connection.execute(
+            "SELECT kind, coalesce(symbol, ''), start_time, end_time FROM collection.incidents WHERE source = 'found'"
+        ).fetchall()
+    return frozenset((kind, symbol, start, end) for kind, symbol, start, end in rows)
+
+
 def foreign_files(home: Path) -> list[str]:
     """Return files that lie where none may be: outside of the lake, of another kind, or on their way for ever."""
 

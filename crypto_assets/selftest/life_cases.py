@@ -9,7 +9,16 @@ from __future__ import annotations
 from datetime import date
 
 from crypto_assets.selftest.case import AVAILABLE, MISSING, NO_DATA, PENDING, PROVISIONAL, Case, one_of
-from crypto_assets.selftest.scenes import DATED_FUTURE, FUNDING, HALF_A_YEAR, SIX_WEEKS, THREE_DAYS, TWO_SYMBOLS, Scene
+from crypto_assets.selftest.scenes import (
+    BUSY,
+    DATED_FUTURE,
+    FUNDING,
+    HALF_A_YEAR,
+    SIX_WEEKS,
+    THREE_DAYS,
+    TWO_SYMBOLS,
+    Scene,
+)
 
 _BTC = "BTCUSDT"
 
@@ -24,6 +33,12 @@ _DAYS_ALONE = "late:data/spot/monthly/*"
 def _life(name: str, scene: Scene, *faults: str, rest: bool = False) -> Case:
     """Days outside of a symbol's life are `no_data`, those that it begins or ends on complete with what they have."""
     return Case(name, faults, one_of(AVAILABLE), first=date.max, scene=scene, rest=rest)
+
+
+def _still(name: str, fault: str, scene: Scene, *incidents: tuple[str, str]) -> Case:
+    """Three hours in which nobody trades one symbol, or all; no row of them is missing."""
+    fault = f"{fault}:start=2024-01-02T08:end=2024-01-02T11"
+    return Case(name, (fault,), one_of(AVAILABLE), first=date.max, incidents=frozenset(incidents), scene=scene)
 
 
 LIFE = (
@@ -62,7 +77,9 @@ LIFE = (
         "relisted, REST", SIX_WEEKS, f"relisted:{_BTC}:start=2024-01-10T06:end=2024-01-25T09", _DAYS_ALONE, rest=True
     ),
     _life("expired", DATED_FUTURE),
-    _life("silence", TWO_SYMBOLS, f"silence:{_BTC}:start=2024-01-02T08:end=2024-01-02T11"),
+    _still("silence", f"silence:{_BTC}", TWO_SYMBOLS, ("unexplained", "BTC/USDT")),
+    _still("silence of the only symbol", "outage", BUSY, ("unexplained", "BTC/USDT")),
     _life("silence, a day", TWO_SYMBOLS, f"silence:{_BTC}:start=2024-01-02:end=2024-01-03"),
-    _life("outage, two symbols", TWO_SYMBOLS, "outage:start=2024-01-02T08:end=2024-01-02T11"),
+    _still("outage, two symbols", "outage", TWO_SYMBOLS, ("exchange_outage", "")),
+    _still("outage, without bars", "relisted:*", TWO_SYMBOLS, ("exchange_outage", "")),
 )

@@ -3,42 +3,30 @@
 from __future__ import annotations
 
 import functools
-import threading
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
 import psycopg
-import pyarrow as pa
 
 from crypto_assets.collection import pipeline as pipelines
-from crypto_assets.collection.archive.review import review
-from crypto_assets.collection.pipeline import Pipeline, Target
 from crypto_assets.collection.records.database import unavailable
-from crypto_assets.collection.records.gaps import gaps
-from crypto_assets.collection.records.lakes import lost_days
-from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.collection.storing.loads import warehouse_tables
 from crypto_assets.collection.transport.body import Pace
 from crypto_assets.config import Collection, parse_collection
-from crypto_assets.errors import Stopped
-from crypto_assets.model import COMPLETE_STATES, Outcome
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.faults import OBJECTS, parse_fault
 from crypto_assets.sandbox.limits import parse_rate
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.selftest import evidence
 from crypto_assets.selftest.case import Case
+from crypto_assets.selftest.engine import Stores, collect, incomplete_days, named_gaps
 from crypto_assets.selftest.scenes import Scene, Where
 from crypto_assets.selftest.verdict import (
-    Found,
     Truth,
     Verdict,
     describe_reported,
@@ -47,12 +35,7 @@ from crypto_assets.selftest.verdict import (
     judge_after,
     judge_noticed,
 )
-from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.migrations import migrate
-from crypto_assets.storage.warehouse import Warehouse
-
-LONGEST_RUN_S = 30.0
-"""A run of some days that takes longer hangs."""
 
 _TIMEOUT_S = 2.0
 _ATTEMPTS = 3
@@ -116,30 +99,32 @@ class Rig:
         started = time.monotonic()
         verdict = Verdict(case.name)
         self._empty()
-        stores = _Stores(home, home / "lake", self._url)
+        stores = Stores(home, home / "lake", self._url)
         stores.lake.mkdir(parents=True)
         scene = case.scene
         if scene not in self._exchanges:
             self._exchanges[scene] = self._open.enter_context(_Exchange(scene))
         exchange = self._exchanges[scene]
         before = evidence.published(scene, exchange.source.read)
+        collection = exchange.collection(case)
         if case.stored:
-            found = _collect(case, exchange, stores)
+            found = collect(collection, case, stores)
             verdict.broken += judge_after(scene, found, Truth(before, before))
         if case.happens:
             stores = replace(stores, lake=case.happens(stores.lake, stores.url))
-            verdict.broken += judge_noticed(case, _gaps(case, exchange, stores))
+            missing = incomplete_days(collection, scene, stores)
+            verdict.broken += judge_noticed(case, named_gaps(collection, scene, stores), missing)
         with exchange.going_wrong(case):
-            under = _collect(case, exchange, stores, fill=case.happens is not None)
+            under = collect(collection, case, stores, fill=case.happens is not None)
             truth = Truth(_published_now(case, exchange), before)
             verdict.broken += judge(case, under, truth)
             verdict.stored, verdict.reported = describe_stored(scene, under, truth), describe_reported(case, under)
-        after = _collect(case, exchange, stores, fill=case.fill)
+        after = collect(collection, case, stores, fill=case.fill)
         for _ in range(_PROBES):
             if not any(said.error == "CircuitOpen" for said in after.ledger.values()):
                 break
             time.sleep(_PROBE_AFTER_S)  # a circuit that is open is probed when its time has come, not before
-            after = _collect(case, exchange, stores, fill=case.fill)
+            after = collect(collection, case, stores, fill=case.fill)
         again = judge_after(scene, after, Truth(before, before))
         verdict.after = "all days available, as published" if not again else describe_reported(case, after)
         verdict.broken += again
@@ -216,19 +201,6 @@ class _Exchange:
         return parse_collection({"exchanges": {"binance": urls}, "series": [entry]})
 
 
-@dataclass(frozen=True, slots=True)
-class _Stores:
-    """The lake and the database of a case, and the folder of all that it may write."""
-
-    home: Path
-    lake: Path
-    url: str
-
-
-def _now(scene: Scene) -> datetime:
-    return scene.now or datetime.now(UTC)
-
-
 def _published_now(case: Case, exchange: _Exchange) -> dict[Where, list[evidence.Row]]:
     """Return what the exchange publishes while a case goes wrong; files in disorder in their true order, rows once."""
     concerned = [where for where in case.scene.everything if case.concerns(where)]
@@ -238,75 +210,6 @@ def _published_now(case: Case, exchange: _Exchange) -> dict[Where, list[evidence
     else:
         now = evidence.published(case.scene, read)
     return {where: sorted(set(rows)) if case.in_order else rows for where, rows in now.items()}
-
-
-def _gaps(case: Case, exchange: _Exchange, stores: _Stores, *, look_again: bool = False) -> dict[Where, str]:
-    """Return the gaps and their reasons as the commands see them; with `look_again` as `fill` does, which asks first."""
-    now = _now(case.scene)
-    collection = exchange.collection(case)
-    (entry,) = collection.series
-    with Ledger(stores.url) as ledger:
-        if look_again:
-            pairs = [(series, symbol) for series in entry.series for symbol in entry.symbols]
-            review(collection, ledger, [(entry, pairs)], now=now)
-        lost = lost_days(ledger, Lake(str(stores.lake)), collection=collection).reasons
-        found = list(gaps(collection, ledger, now.date(), lost=lost))
-    return {Where(gap.symbol, gap.series.dataset, gap.day): gap.reason for gap in found if gap.is_open}
-
-
-def _collect(case: Case, exchange: _Exchange, stores: _Stores, *, fill: bool = False) -> Found:
-    """Collect all days as the product does, or with `fill` those that it would fill, and read what is there afterwards."""
-    collection = exchange.collection(case)
-    scene = case.scene
-    (entry,) = collection.series
-    days = {(series, symbol): list(scene.days) for series in entry.series for symbol in entry.symbols}
-    if fill:
-        wanted = _gaps(case, exchange, stores, look_again=True)
-        days = {
-            (series, symbol): [day for day in scene.days if Where(symbol, series.dataset, day) in wanted]
-            for series, symbol in days
-        }
-    targets = [
-        Target(series, symbol, tuple(mine), warehouse_tables(series, entry.warehouse))
-        for (series, symbol), mine in days.items()
-        if mine
-    ]
-    problems: dict[Where, str] = {}
-
-    def note(outcomes: Sequence[Outcome], rows: Sequence[pa.Table | None]) -> None:  # noqa: ARG001
-        for outcome in outcomes:
-            if outcome.state not in COMPLETE_STATES:
-                where = Where(outcome.partition.symbol, outcome.series.dataset, outcome.partition.day)
-                problems[where] = outcome.reason
-
-    stop = threading.Event()
-    timer = threading.Timer(LONGEST_RUN_S, stop.set)
-    timer.start()
-    started, error = time.monotonic(), ""
-    try:
-        with Warehouse(stores.url) as warehouse, Ledger(stores.url) as ledger:
-            lake = Lake(str(stores.lake))
-            Pipeline(
-                collection, lake, warehouse, ledger, downloads=4, on_batch=note, stop=stop, now=lambda: _now(scene)
-            ).run(targets)
-    except Stopped:
-        error = f"nothing for {LONGEST_RUN_S:.0f} seconds: it hangs"
-    except Exception as raised:
-        # Whatever it is, it is a promise that was not held, and the other cases go on.
-        place = traceback.extract_tb(raised.__traceback__)[-1]
-        error = f"{type(raised).__name__} ({Path(place.filename).name}:{place.lineno}): {raised}"
-    finally:
-        timer.cancel()
-    return Found(
-        evidence.in_lake(scene, stores.lake),
-        evidence.in_warehouse(scene, stores.url),
-        evidence.in_ledger(stores.url),
-        problems,
-        evidence.foreign_files(stores.home),
-        _gaps(case, exchange, stores),
-        error,
-        time.monotonic() - started,
-    )
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
@@ -70,7 +70,10 @@ def exchange_symbol(symbol: str) -> str:
 THREE_DAYS = Scene(("ohlcv_1m", "trades"), date(2024, 1, 1), date(2024, 1, 3))
 """Bars and trades of one symbol, years ago."""
 
-TWO_SYMBOLS = Scene(("ohlcv_1m", "trades"), date(2024, 1, 1), date(2024, 1, 3), ("BTC/USDT", "ETH/USDT"))
+BUSY = replace(THREE_DAYS, trades_per_day=1_500)
+"""A symbol that trades every minute, so that a silence tells something."""
+
+TWO_SYMBOLS = replace(BUSY, symbols=("BTC/USDT", "ETH/USDT"))
 
 AGGREGATES = Scene(("agg_trades",), date(2024, 1, 1), date(2024, 1, 3))
 

@@ -10,8 +10,8 @@ from typing import Any
 from rich.table import Table
 
 from crypto_assets.model import COMPLETE_STATES, State
-from crypto_assets.selftest.case import Case
-from crypto_assets.selftest.evidence import Row, Said
+from crypto_assets.selftest.case import STILL, Case
+from crypto_assets.selftest.evidence import Incident, Row, Said
 from crypto_assets.selftest.scenes import Scene, Where
 
 Rows = Mapping[Where, list[Row]]
@@ -24,7 +24,8 @@ class Found:
     """What a run left behind.
 
     `error` is the exception that it raised, `problems` the days that the run itself called incomplete, `gaps` those that
-    are gaps afterwards, with their reasons.
+    are gaps afterwards, `incomplete` those that cannot be read as complete, with their reasons; `incidents` what was found,
+    as (kind, symbol, first and last instant), where that was looked for.
     """
 
     lake: Rows
@@ -33,6 +34,8 @@ class Found:
     problems: Mapping[Where, str]
     foreign: list[str]
     gaps: Mapping[Where, str] = field(default_factory=dict)
+    incomplete: Mapping[Where, str] = field(default_factory=dict)
+    incidents: frozenset[Incident] = frozenset()
     error: str = ""
     seconds: float = 0.0
 
@@ -77,7 +80,7 @@ def judge(case: Case, found: Found, truth: Truth) -> list[str]:
         broken += _of_the_rows(where, said.state, found, truth)
         broken += _of_the_words(case, where, said, found, concerned)
         broken += _of_the_gaps(where, said, found, truth)
-    return broken
+    return broken + _of_the_incidents(case, found)
 
 
 def judge_after(scene: Scene, found: Found, truth: Truth) -> list[str]:
@@ -95,10 +98,18 @@ def judge_after(scene: Scene, found: Found, truth: Truth) -> list[str]:
     return broken
 
 
-def judge_noticed(case: Case, gaps: Mapping[Where, str]) -> list[str]:
-    """Return what is wrong with the gaps that are named after something has happened to our own stores."""
+def judge_noticed(case: Case, gaps: Mapping[Where, str], incomplete: Mapping[Where, str]) -> list[str]:
+    """Return what is wrong with what is said after something has happened to our own stores.
+
+    Args:
+        gaps: the days that are named as gaps, and why.
+        incomplete: those of which the lake's rows cannot be read as complete, and why.
+    """
     broken = []
     for where in case.scene.everything:
+        if (where in incomplete) != (case.loses(where) and case.loses_files):
+            what = "cannot be read, though nothing" if where in incomplete else "is read as complete, though something"
+            broken.append(f"{where}: it {what} happened to its file: {incomplete.get(where, 'no reason')}")
         reason = gaps.get(where)
         if case.loses(where):
             if reason is None:
@@ -144,10 +155,32 @@ def _of_the_gaps(where: Where, said: Said, found: Found, truth: Truth) -> list[s
             return [f"{where}, no_data: expected a reason and evidence that nothing should be there, found neither"]
         if truth.now.get(where) and not said.inferred:
             return [f"{where}: called no_data for ever although the exchange has rows of it: {said.reason}"]
-    if (where in found.gaps) == (said.state in COMPLETE_STATES):
+    broken = []
+    is_complete = said.state in COMPLETE_STATES
+    if (where in found.gaps) == is_complete:
         what = f"a gap: {found.gaps[where]}" if where in found.gaps else "no gap"
-        return [f"{where}, {said.state}: `gaps` calls it {what}"]
-    return []
+        broken.append(f"{where}, {said.state}: `gaps` calls it {what}")
+    if (where in found.incomplete) == is_complete:
+        what = f"incomplete: {found.incomplete[where]}" if where in found.incomplete else "complete"
+        broken.append(f"{where}, {said.state}: `read` calls it {what}")
+    return broken
+
+
+def _of_the_incidents(case: Case, found: Found) -> list[str]:
+    """What stood still is told with its kind, for the symbols that it concerns, and nothing else is."""
+    if case.incidents is None or found.error:
+        return []
+    broken = []
+    kinds = {(kind, symbol) for kind, symbol, _, _ in found.incidents}
+    if kinds != case.incidents:
+        wanted, others = (
+            ", ".join(" ".join(filter(None, one)) for one in sorted(some)) or "none" for some in (case.incidents, kinds)
+        )
+        broken.append(f"expected the incidents {wanted}, found {others}")
+    for kind, symbol, first, last in found.incidents:
+        if not (first <= STILL[0] and last >= STILL[1]):
+            broken.append(f"{kind} {symbol}: expected it from {STILL[0]} to {STILL[1]}, found {first} to {last}")
+    return broken
 
 
 def _difference(rows: list[Row], expected: list[Row]) -> str:
