@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from crypto_assets.checks._minutes import MINUTES, to_bits
-from crypto_assets.model import Profile
+from crypto_assets.model import Outcome, Profile
 from crypto_assets.quality.minutes import StoredDay
+from crypto_assets.storage.lake import Lake
 from crypto_assets_tests.published import rows_of, text_of
 
 Spans = Iterable[tuple[int, int]]
@@ -86,3 +87,13 @@ def _of_bars(symbol: str, dataset: str, day: date, rows: list[tuple[datetime, ob
 
 def days(first: date, count: int) -> list[date]:
     return [first + timedelta(days=n) for n in range(count)]
+
+
+def put_files(folder: Path, outcomes: Iterable[Outcome]) -> None:
+    """Let a lake in a folder have the files that some outcomes say are stored: as many bytes, none of them rows."""
+    lake = Lake(str(folder))
+    for outcome in outcomes:
+        if outcome.stored:
+            path = folder / lake.path(outcome.series, outcome.partition)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(bytes(outcome.stored.size_bytes))

@@ -20,6 +20,7 @@ from crypto_assets.errors import ConfigError
 from crypto_assets.model import ArchiveObject, Finding, Outcome, Partition, Series, SourceFile, State, StoredFile
 from crypto_assets.quality.acknowledged_gaps import acknowledge, refresh_acknowledgements
 from crypto_assets.storage.migrations import migrate
+from crypto_assets_tests.quality.stored import put_files
 from crypto_assets_tests.workbench import entry
 
 BTC, ETH = "BTC/USDT", "ETH/USDT"
@@ -60,7 +61,12 @@ def ledger(postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     )
     monkeypatch.setenv("CRYPTO_ASSETS_CONFIG", str(tmp_path / "collection.yaml"))
     monkeypatch.setenv("CRYPTO_ASSETS_POSTGRES_URL", postgres_url)
+    monkeypatch.setenv("CRYPTO_ASSETS_LAKE_URL", str(tmp_path / "lake"))
     migrate(postgres_url)
+    put_files(
+        tmp_path / "lake",
+        [stored(PARTIAL, State.DEGRADED), stored(GOOD, State.AVAILABLE), stored(MISSING, State.DEGRADED)],
+    )
     with Ledger(postgres_url) as opened:
         appears(opened, PARTIAL)
         opened.record_outcomes(
@@ -115,8 +121,11 @@ def test_a_complete_day_whose_file_is_gone_is_a_gap(ledger: Ledger, collection: 
     lost = {(BARS, BTC, GOOD): "its file is gone from the lake", (BARS, "XRP/USDT", GOOD): "of no entry"}
     found = [gap for gap in gaps(collection, ledger, TODAY, lost=lost) if gap.lost]
     assert [(gap.day, gap.state, gap.reason) for gap in found] == [
-        (GOOD, State.AVAILABLE, "its file is gone from the lake")
+        (GOOD, State.MISSING, "its file is gone from the lake")
     ]
+    accept(PARTIAL)
+    (gap,) = gaps(collection, ledger, TODAY, pairs={(BARS, BTC)}, last=PARTIAL, lost={(BARS, BTC, PARTIAL): "gone"})
+    assert gap.is_open, "what was accepted had a file"
 
 
 def test_inferences_are_given_only_where_they_are_asked_for(ledger: Ledger, collection: Collection) -> None:

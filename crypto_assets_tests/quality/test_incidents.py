@@ -25,7 +25,7 @@ from crypto_assets.quality.kinds import Kind
 from crypto_assets.quality.market_outages import outage_minutes
 from crypto_assets.quality.minutes import StoredDay, moment
 from crypto_assets.storage.migrations import migrate
-from crypto_assets_tests.quality.stored import days, flags, profile, published, published_5m, stored
+from crypto_assets_tests.quality.stored import days, flags, profile, published, published_5m, put_files, stored
 from crypto_assets_tests.workbench import entry
 
 FIRST = date(2024, 3, 4)
@@ -322,7 +322,10 @@ def test_gaps_for_people_name_the_minutes_that_lack_and_their_causes(
     day = date(2023, 3, 24)
     keep(ledger, [stored(BTC, day, absent=[(760, 840), (900, 902)])])
     series, file = Series.named(*SPOT, "ohlcv_1m"), StoredFile("x.parquet", 1358, 1, "c" * 64)
-    ledger.record_outcomes([Outcome(series, Partition(BTC, day), State.DEGRADED, "complete: missing 82", stored=file)])
+    outcome = Outcome(series, Partition(BTC, day), State.DEGRADED, "complete: missing 82", stored=file)
+    ledger.record_outcomes([outcome])
+    put_files(tmp_path / "lake", [outcome])
+    monkeypatch.setenv("CRYPTO_ASSETS_LAKE_URL", str(tmp_path / "lake"))
     answer = CliRunner().invoke(cli, ["gaps", "--to", str(day)], catch_exceptions=False)
     assert answer.exit_code == 1
     first, outage, unknown = answer.output.splitlines()

@@ -25,7 +25,7 @@ from crypto_assets.quality.query import Query
 from crypto_assets.quality.report_facts import read_facts
 from crypto_assets.quality.report_page import page
 from crypto_assets.storage.migrations import migrate
-from crypto_assets_tests.quality.stored import stored
+from crypto_assets_tests.quality.stored import put_files, stored
 from crypto_assets_tests.test_api import serving
 from crypto_assets_tests.workbench import entry
 
@@ -67,6 +67,7 @@ def ledger(postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     )
     monkeypatch.setenv("CRYPTO_ASSETS_CONFIG", str(tmp_path / "collection.yaml"))
     monkeypatch.setenv("CRYPTO_ASSETS_POSTGRES_URL", postgres_url)
+    monkeypatch.setenv("CRYPTO_ASSETS_LAKE_URL", str(tmp_path / "lake"))
     migrate(postgres_url)
     outcomes, profiles = [], []
     with Ledger(postgres_url) as opened:
@@ -86,6 +87,7 @@ def ledger(postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             if others:
                 profiles.append(profile(ETH, at, sha256, []))
         opened.record_outcomes(outcomes)
+        put_files(tmp_path / "lake", outcomes)
         with opened.transaction() as connection:
             write_profiles(connection, BARS, profiles)
         refresh_incidents(opened, ("binance", "spot"), FIRST, NEVER)
