@@ -50,14 +50,29 @@ def collect(first: date, last: date, verbose: bool, as_json: bool, **filters: An
 def fill(first: date | None, last: date | None, verbose: bool, as_json: bool, **filters: Any) -> None:
     """Collect what is missing: every day from each entry's start to yesterday that is not complete."""
     from crypto_assets import selection
+    from crypto_assets.collection.archive.settled import unchanged
 
     collection = load_configured()
     misspelt = _without_misspelt(collection, filters)
     look_again(collection, filters, older_than=timedelta(0), timeout_s=15.0, make=True)
+    found = gaps_by_entry(collection, first, last, filters, make=True)
+    settled = {
+        (gap.series, gap.symbol, gap.day)
+        for gap in unchanged(collection, [gap for _, of_entry in found for gap in of_entry if gap.is_open])
+    }
     requests = []
-    for entry, found in gaps_by_entry(collection, first, last, filters, make=True):
-        missing = [(gap.series, gap.symbol, gap.day) for gap in found if gap.is_open]
-        requests += selection.as_few_requests(entry, missing)
+    for entry, of_entry in found:
+        missing = [(gap.series, gap.symbol, gap.day) for gap in of_entry if gap.is_open]
+        requests += selection.as_few_requests(entry, [place for place in missing if place not in settled])
+    if settled:
+        days = "1 partial day" if len(settled) == 1 else f"{len(settled)} partial days"
+        err.print(
+            f"{days}: the archive has no other file than the stored one; `crypto-assets gaps` shows what is missing"
+        )
+    if not requests and settled:
+        if as_json:
+            click.echo(json.dumps({"days": 0, "states": {}, "rows": 0, "problems": []}))
+        sys.exit(1)
     if not requests:
         if as_json:
             click.echo(json.dumps({"days": 0, "states": {}, "rows": 0, "problems": []}))

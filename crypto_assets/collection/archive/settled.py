@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime, time
 from typing import Any
 
 from crypto_assets import exchanges
@@ -20,9 +20,12 @@ from crypto_assets.collection.transport.http import Client
 from crypto_assets.config import Collection
 from crypto_assets.errors import CryptoAssetsError, Stopped
 from crypto_assets.limits import Endpoint
-from crypto_assets.model import Series, Severity, State
+from crypto_assets.model import DAY, TIMEFRAME_LENGTHS, Series, Severity, State
 
 SETTLED_WEEKDAY = 0
+
+_SILENT_S = 3_600  # at an end of a day of trades, as `complete` lets it be silent
+_SPANS_NAMED = 20  # by `complete`, of bars; there may be more
 
 _AT_ONCE = 8
 
@@ -30,14 +33,31 @@ _AT_ONCE = 8
 def may_be_settled(gap: Gap) -> bool:
     """Return whether only another file of the archive can complete a day, by what the ledger knows of it.
 
-    Its rows are all right as far as they go (no stored row breaks a rule, the file is in the lake), and the last attempt to
-    collect it did not fail.
+    Its rows are all right as far as they go (no stored row breaks a rule, the file is in the lake), the last attempt to
+    collect it did not fail, and what is missing lies inside the day: at its ends the symbol may have begun or ended, which
+    the exchange may say when it is asked again.
     """
     if gap.state is not State.DEGRADED or gap.source != "archive" or gap.lost or gap.attempt_error:
         return False
     severities = {rule.name: rule.severity for rule in rules_of(gap.series)}
     failed = [name for name, finding in gap.findings.items() if not finding.get("passed", True)]
-    return all(severities.get(name) in (Severity.DEGRADE, Severity.WARN) for name in failed)
+    if not all(severities.get(name) in (Severity.DEGRADE, Severity.WARN) for name in failed):
+        return False
+    return not _reaches_an_end(gap.series, gap.findings.get("complete", {}))
+
+
+def _reaches_an_end(series: Series, finding: Mapping[str, Any]) -> bool:
+    """Whether rows are missing at an end of the day, by the evidence of `complete`; where it does not say, they may be."""
+    if finding.get("passed", True):
+        return False
+    if series.table in ("trades", "agg_trades"):
+        return max(float(finding.get(f"silent_{end}_s") or 0) for end in ("before", "after")) > _SILENT_S
+    spans = finding.get("unexplained") or finding.get("spans") or ()
+    if not spans or len(spans) >= _SPANS_NAMED or series.timeframe not in TIMEFRAME_LENGTHS:
+        return True
+    clock = "%H:%M:%S" if str(series.timeframe).endswith("s") else "%H:%M"
+    last = datetime.combine(date.min + DAY, time()) - TIMEFRAME_LENGTHS[str(series.timeframe)]
+    return str(spans[0]).startswith(time().strftime(clock)) or str(spans[-1]).endswith(last.strftime(clock))
 
 
 def due(found: Iterable[Gap], today: date) -> Iterator[Gap]:

@@ -13,7 +13,7 @@ from crypto_assets.collection.archive.settled import due, may_be_settled, unchan
 from crypto_assets.collection.records.acknowledgements import Acknowledgement
 from crypto_assets.collection.records.gaps import Gap, gaps
 from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.model import State
+from crypto_assets.model import Series, State
 from crypto_assets.sandbox.archive import FolderArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests.published import key, zip_of
@@ -26,7 +26,7 @@ BTC = "BTC/USDT"
 
 @pytest.fixture
 def bench(postgres_url: str, tmp_path: Path) -> Iterator[Workbench]:
-    """Three days of 1h bars: the first two of them end at 20:00, the last is missing."""
+    """Three days of 1h bars: of the first two four bars are missing from 08:00 on, the last is missing."""
     (tmp_path / "archive").mkdir()
     with SandboxServer(FolderArchive(tmp_path / "archive")) as server:
         made = Workbench(server, postgres_url, tmp_path / "lake", entry("spot", ["ohlcv_1h"], [BTC], FIRST))
@@ -38,7 +38,8 @@ def bench(postgres_url: str, tmp_path: Path) -> Iterator[Workbench]:
 
 def publish(bench: Workbench, day: date, bars: int, frequency: str = "daily") -> None:
     start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
-    times = [start + hour * 3_600_000 for hour in range(bars)]
+    hours = [*range(8), *range(8 + 24 - bars, 24)]
+    times = [start + hour * 3_600_000 for hour in hours]
     of = key("spot", "klines", "BTCUSDT", "1h", f"{day:%Y-%m}" if frequency == "monthly" else day, frequency)
     bench.publish(of, zip_of(of, "".join(f"{t},10,11,9,10.5,3,{t + 3_599_999},31,7,1,10.5,0\n" for t in times)))
 
@@ -80,6 +81,31 @@ def test_only_partial_days_whose_rows_are_right_are_settled(bench: Workbench) ->
     for name in ("unique_key", "stored_file", "a_check_of_former_times"):
         assert not may_be_settled(replace(partial, findings={**partial.findings, name: {"passed": False}}))
     assert may_be_settled(replace(partial, findings={**partial.findings, "silence_agrees": {"passed": False}}))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "evidence", "settled"),
+    [
+        ("ohlcv_1m", {"spans": ["00:01–00:09", "23:58"]}, True),
+        ("ohlcv_1m", {"spans": ["00:00–00:09"]}, False),
+        ("ohlcv_1m", {"spans": ["10:00–23:59"]}, False),
+        ("ohlcv_1h", {"spans": ["22:00"]}, True),
+        ("ohlcv_1h", {"spans": ["10:00–23:00"]}, False),
+        ("ohlcv_1s", {"spans": ["10:00:00–23:59:59"]}, False),
+        ("ohlcv_1s", {"spans": ["10:00:00–23:59:58"]}, True),
+        ("ohlcv_1m", {"spans": ["10:00"] * 20}, False),
+        ("ohlcv_1m", {"spans": ["00:00–00:09", "12:00"], "unexplained": ["12:00"], "outages": []}, True),
+        ("trades", {"silent_before_s": 10, "silent_after_s": 50, "missing_ids": 7}, True),
+        ("trades", {"silent_before_s": 10, "silent_after_s": 50_000}, False),
+        ("funding_rates", {"missing": "after 08:00"}, False),
+    ],
+)
+def test_a_day_is_settled_where_rows_are_missing_inside_and_not_at_its_ends(
+    dataset: str, evidence: dict[str, object], settled: bool
+) -> None:
+    series, findings = Series.named("binance", "spot", dataset), {"complete": {**evidence, "passed": False}}
+    gap = Gap(None, series, BTC, FIRST, State.DEGRADED, "", findings=findings, source="archive")
+    assert may_be_settled(gap) is settled
 
 
 def test_settled_days_are_due_on_mondays_and_acknowledged_ones_never(bench: Workbench) -> None:
