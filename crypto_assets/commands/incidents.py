@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import date, datetime
 from typing import Any
@@ -68,8 +69,22 @@ def _words(one: Any) -> str:
     if one.source == "known":
         shown = f"; {len(one.symbols)} stored symbols show it" if one.symbols else ""
         return f"{one.evidence['known']}, {one.reference}{shown}"
-    plain = {name: value for name, value in one.evidence.items() if isinstance(value, str | int | float)}
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in plain.items())
+    return evidence_in_words(one.evidence)
+
+
+def evidence_in_words(evidence: Mapping[str, Any]) -> str:
+    """Return evidence in one line: `expected once in 40,414 days by the symbol's own rates, symbols trading meanwhile 0`."""
+    plain = {name: value for name, value in evidence.items() if isinstance(value, str | int | float)}
+    texts = []
+    if (days := plain.pop("once_in_days", None)) is not None:
+        plain.pop("chance", None)
+        texts.append(f"expected once in {days:,} days by the symbol's own rates")
+    if (chance := plain.pop("chance", None)) is not None:
+        texts.append(f"chance {chance:.2g} a day")
+    absent = plain.pop("absent", None)
+    if absent:
+        texts.append("rows are missing")
+    return ", ".join([*texts, *(f"{name.replace('_', ' ')} {value}" for name, value in plain.items())])
 
 
 def _json(value: Any) -> Any:
