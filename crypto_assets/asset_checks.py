@@ -230,7 +230,7 @@ def of_rule(key: dg.AssetKey, rule: Rule, standing: Standing, found: Judged) -> 
     if found.failed:  # what a person would open next
         metadata |= {"shown_day": found.failed[0].isoformat(), **found.example}
     where = "in this run" if rule.severity is Severity.WARN else f"of {standing.days:,} that were asked for"
-    text = f"Failed on {len(failed):,} days {where}: {days_text(failed)}." if failed else f"Failed on no day {where}."
+    text = f"Failed on {_days(len(failed))} {where}: {days_text(failed)}." if failed else f"Failed on no day {where}."
     yield dg.AssetCheckEvaluation(
         asset_key=key,
         check_name=rule.name,
@@ -240,6 +240,10 @@ def of_rule(key: dg.AssetKey, rule: Rule, standing: Standing, found: Judged) -> 
         # Of a summary that passed the UI uses the severity for days on which the check did not run.
         severity=severity_of(rule.severity) if failed else dg.AssetCheckSeverity.WARN,
     )
+
+
+def _days(count: int) -> str:
+    return "1 day" if count == 1 else f"{count:,} days"
 
 
 def of_table(key: dg.AssetKey, loaded: Sequence[date], wrong: Sequence[date]) -> Iterator[dg.AssetCheckEvaluation]:
