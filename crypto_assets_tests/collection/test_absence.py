@@ -7,10 +7,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
+from crypto_assets.asset_checks import tables_of
+from crypto_assets.collection.records.database import Database
 from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.model import Outcome, State, days_between
+from crypto_assets.collection.storing.warehouse_rows import judge
+from crypto_assets.model import Outcome, Series, State, days_between
 from crypto_assets.quality.validating import Validator
 from crypto_assets.sandbox.archive import FolderArchive
 from crypto_assets.sandbox.server import SandboxServer
@@ -239,6 +243,26 @@ def test_the_first_day_of_a_symbol_is_complete_from_its_first_row_on_whatever_is
         tally = Validator(world.work.lake, ledger).run(world.work.targets(on("2024-05-08"), on("2024-05-11")))
     assert tally.problems == []
     assert record(world, "2024-05-10").state is State.AVAILABLE
+
+
+def test_longer_bars_of_a_first_day_are_built_from_its_first_row_on_and_are_no_gap_in_the_warehouse(world):
+    world.daily("AAAUSDT", "2024-05-10", minutes("2024-05-10 10:30", "2024-05-11"))
+    world.daily("AAAUSDT", "2024-05-11")
+    collect(world, "ohlcv_1m", "2024-05-10", "2024-05-11")
+    with psycopg.connect(world.work.url) as connection:
+        rows = connection.execute(
+            "SELECT timeframe, min(open_time AT TIME ZONE 'UTC')::text, count(*), sum(trade_count)::int FROM market.ohlcv "
+            "WHERE open_time < '2024-05-11Z' AND timeframe IN ('1h', '4h', '1d') GROUP BY 1 ORDER BY 1"
+        ).fetchall()
+    assert rows == [
+        ("1d", "2024-05-10 00:00:00", 1, 810 * 3),
+        ("1h", "2024-05-10 10:00:00", 14, 810 * 3),
+        ("4h", "2024-05-10 08:00:00", 4, 810 * 3),
+    ]
+    (bars,) = tables_of(world.work.collection, Series.named("binance", "spot", "ohlcv_1m"), A)
+    with Database(world.work.url) as database:
+        found = judge(database, bars, [on("2024-05-10"), on("2024-05-11")])
+    assert [(finding.passed, finding.judged) for finding in found.values()] == [(True, True)] * 2
 
 
 def test_a_gap_on_a_first_day_is_still_a_gap(world):

@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 
+from crypto_assets.collection.archive.edges import cut_of
 from crypto_assets.collection.records.database import Database
 from crypto_assets.model import DAY, STORED_STATES, Finding, Rule, Series, Severity, bar_length, not_judged
 from crypto_assets.rows.derive import DERIVED_TIMEFRAMES
@@ -184,13 +185,30 @@ def _built_due(
 def _whole_bars(
     connection: psycopg.Connection[Any], table: Table, day: date, minutes: Mapping[str, int]
 ) -> dict[str, int]:
+    # On a symbol's first or last day a bar is whole with the minutes in which the symbol was listed.
+    life = connection.execute(
+        """SELECT evidence FROM collection.partitions
+        WHERE (exchange, market_type, symbol, dataset, day) = (%s, %s, %s, 'ohlcv_1m', %s)""",
+        (*table.keys, day),
+    ).fetchone()
+    since, until = cut_of(life[0]) if life else (None, None)
     rows = connection.execute(
         """SELECT t.name, (SELECT count(*) FROM (
-            SELECT 1 FROM market.ohlcv WHERE (exchange, market_type, symbol, timeframe) = (%s, %s, %s, '1m')
-                AND open_time >= %s AND open_time < %s
-            GROUP BY date_bin(make_interval(mins => t.size), open_time, 'epoch') HAVING count(*) = t.size) whole)
+            SELECT 1 FROM (SELECT date_bin(make_interval(mins => t.size), open_time, 'epoch') AS opens FROM market.ohlcv
+                WHERE (exchange, market_type, symbol, timeframe) = (%s, %s, %s, '1m')
+                    AND open_time >= %s AND open_time < %s) minutes
+            GROUP BY opens HAVING count(*) * interval '1 minute'
+                = least(opens + make_interval(mins => t.size), %s) - greatest(opens, %s)) whole)
         FROM unnest(%s::text[], %s::int[]) AS t (name, size)""",
-        (*table.keys, _instant(day), _instant(day + DAY), list(minutes), list(minutes.values())),
+        (
+            *table.keys,
+            _instant(day),
+            _instant(day + DAY),
+            until or _instant(day + DAY),
+            since or _instant(day),
+            list(minutes),
+            list(minutes.values()),
+        ),
     ).fetchall()
     return dict(rows)
 
