@@ -61,10 +61,11 @@ def bench(sandbox: SandboxServer, postgres_url: str, tmp_path: Path) -> Open:
 
 
 def files_of(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Return the files of a lake but that with its id, which is another one in each lake."""
     return {
         str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name != "_lake.json"
     }
 
 
