@@ -79,7 +79,7 @@ def read(
     require_known(missing)
     asked = question(exchange, symbol, dataset, start, end, market_type, columns, source, as_of, lock)
     if asked.source == "warehouse":
-        from crypto_assets.warehouse_rows import from_warehouse
+        from crypto_assets.loaded_days import from_warehouse
 
         frame, days, where, notice = from_warehouse(asked, exact=exact)
     else:

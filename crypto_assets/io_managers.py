@@ -178,14 +178,14 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
         Raises:
             IncompleteData: a day is not complete, or an asset of your own has not been stored for it.
         """
-        from crypto_assets.warehouse_rows import where_is
+        from crypto_assets.loaded_days import where_is
 
         of_ours = context.asset_key.path[0] == WAREHOUSE
         frame, days = self._collected(context) if of_ours else self._own(context)
         return _settled(context, frame, days, where_is(self.postgres.resolved_url()), self.missing)
 
     def _collected(self, context: dg.InputContext) -> tuple[pd.DataFrame, list[DayCoverage]]:
-        from crypto_assets.warehouse_rows import read_days
+        from crypto_assets.loaded_days import read_days
 
         _, exchange, market_type, symbol, table = context.asset_key.path
         upstream = context.upstream_output

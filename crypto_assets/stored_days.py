@@ -16,6 +16,7 @@ from crypto_assets.collection.records.lakes import file_problem, lake_notice
 from crypto_assets.day_coverage import NOT_COLLECTED, STORED, DayCoverage
 from crypto_assets.errors import StoredDataError
 from crypto_assets.model import COMPLETE_STATES, DAY, Partition, Series, State
+from crypto_assets.rows.bar_calendar import Due, anchor_of, due
 
 if TYPE_CHECKING:
     from crypto_assets.storage.lake import Lake
@@ -89,6 +90,8 @@ def _read_lake(
                 one = replace(one, state=State.MISSING, reason=problem, complete=False)
         elif silent:
             one = _by_file(lake, day, rows, problem, has_ledger=known is not None)
+            if one.state == State.MISSING and not problem and not (bar := _due(lake, series, symbol, day)).opens:
+                one = DayCoverage(day, State.NO_DATA, f"{bar.because}; no ledger here", complete=bar.opens is False)
         else:
             one = not_collected(day, "its file is in the lake, the ledger does not know it" if data is not None else "")
         coverage.append(one)
@@ -138,6 +141,12 @@ def _by_file(lake: Lake, day: date, rows: pa.Table | None, problem: str, *, has_
     if has_ledger or day >= datetime.now(UTC).date():
         return not_collected(day)
     return DayCoverage(day, State.MISSING, f"no file in the lake {lake.url}; {why}")
+
+
+def _due(lake: Lake, series: Series, symbol: str, day: date) -> Due:
+    """Return whether a day of a series has a bar at all, by the calendar and by the days that the lake has."""
+    anchor = anchor_of(lake.days(series, symbol)) if series.timeframe == "3d" else None
+    return due(series.timeframe or "", day, anchor)
 
 
 def not_collected(day: date, reason: str = "") -> DayCoverage:

@@ -267,6 +267,75 @@ def test_rows_outside_the_range_are_refused_and_nothing_is_kept(work: Workbench,
         assert connection.execute("SELECT to_regclass('assets.astray')").fetchone() == (None,)
 
 
+# ---- days that are not complete ---------------------------------------------------------------------------------------
+
+
+def over_a_gap(spec: Any, seen: list[pd.DataFrame], manager: str) -> list[Any]:
+    """Return an asset that looks at bars, and the bars."""
+
+    @dg.asset(
+        partitions_def=PARTITIONS,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        ins={"bars": dg.AssetIn(key=spec.key, input_manager_key=manager)},
+    )
+    def looked(bars: pd.DataFrame) -> None:
+        seen.append(bars)
+
+    return [looked, spec]
+
+
+@pytest.mark.parametrize("spec", [BARS_IN_LAKE, BARS_IN_WAREHOUSE, STATISTICS])
+def test_days_that_were_not_collected_end_the_run_unless_it_is_told_otherwise(
+    work: Workbench, resources: dict[str, Any], spec: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CRYPTO_ASSETS_POSTGRES_URL", work.url)
+    manager = "lake_io_manager" if spec is BARS_IN_LAKE else "warehouse_io_manager"
+    seen: list[pd.DataFrame] = []
+    assets, after = over_a_gap(spec, seen, manager), date(2024, 1, 6)
+    with pytest.raises(Exception, match=r"2024-01-05 … 2024-01-06 \(2 days\): not collected yet"):
+        materialise(assets, resources, DAYS[2], after)
+    assert seen == []
+    told = resources | {
+        "lake_io_manager": LakeIOManager(lake=resources["lake_io_manager"].lake, missing="warn"),
+        "warehouse_io_manager": WarehouseIOManager(postgres=PostgresResource(url=work.url), missing="ignore"),
+    }
+    materialise(assets, told, DAYS[2], after)
+    (frame,) = seen
+    assert len(frame) > 0
+    states = [(day["day"], day["state"]) for day in frame.attrs["coverage"]]
+    assert states == [
+        *(("2024-01-03", "available"), ("2024-01-04", "available")),
+        *(("2024-01-05", "not_collected"), ("2024-01-06", "not_collected")),
+    ]
+
+
+def test_days_of_an_asset_of_ones_own_that_were_never_made_are_named(
+    work: Workbench, resources: dict[str, Any]
+) -> None:
+    @dg.asset(
+        partitions_def=PARTITIONS, backfill_policy=dg.BackfillPolicy.single_run(), io_manager_key="warehouse_io_manager"
+    )
+    def in_postgres(context: dg.AssetExecutionContext) -> pd.DataFrame:
+        return pd.DataFrame({"date": pd.to_datetime([context.partition_keys[0]]), "number": [1]})
+
+    @dg.asset(
+        partitions_def=PARTITIONS, backfill_policy=dg.BackfillPolicy.single_run(), io_manager_key="lake_io_manager"
+    )
+    def in_the_lake(context: dg.AssetExecutionContext) -> pd.DataFrame:
+        return pd.DataFrame({"date": pd.to_datetime([context.partition_keys[0]]), "number": [1]})
+
+    materialise([in_postgres, in_the_lake], resources, DAYS[0], DAYS[1])  # the second day has no rows, and is there
+    seen: list[pd.DataFrame] = []
+    for asset, manager in ((in_postgres, "warehouse_io_manager"), (in_the_lake, "lake_io_manager")):
+        spec = dg.AssetSpec(asset.key, partitions_def=PARTITIONS).with_io_manager_key(manager)
+        materialise(over_a_gap(spec, seen, manager), resources, DAYS[0], DAYS[1])
+        assert seen.pop()["number"].tolist() == [1]
+        with pytest.raises(
+            Exception, match=r"1 of 3 days asked for are not complete[^$]*2024-01-03: missing: no .* stored"
+        ):
+            materialise(over_a_gap(spec, seen, manager), resources, DAYS[0], DAYS[2])
+
+
 # ---- as documented ---------------------------------------------------------------------------------------------------
 
 

@@ -262,6 +262,26 @@ def test_a_lake_alone_is_judged_by_its_files(work: Workbench, tmp_path: Path, mo
     assert not (tmp_path / "home").exists(), "reading makes no new home"
 
 
+@pytest.mark.parametrize(
+    ("timeframe", "opens"),
+    [("1w", ["2024-01-01", "2024-01-08"]), ("1mo", ["2024-01-01"]), ("3d", ["2024-01-02", "2024-01-08"])],
+)
+def test_without_a_ledger_days_on_which_no_bar_opens_are_not_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, collected: Workbench, timeframe: str, opens: list[str]
+) -> None:
+    monkeypatch.delenv("CRYPTO_ASSETS_POSTGRES_URL", raising=False)
+    monkeypatch.setenv("CRYPTO_ASSETS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CRYPTO_ASSETS_LAKE_URL", str(tmp_path / "lake"))
+    lake, bars = Lake(str(tmp_path / "lake")), Series("binance", "spot", "ohlcv", timeframe)
+    rows, _, source = collected.lake.open(BARS, Partition(BTC, FIRST))
+    for day in opens:
+        lake.write(bars, Partition(BTC, date.fromisoformat(day)), rows.slice(0, 1), source)
+    error = refused("2024-01-01", "2024-02-09", f"ohlcv_{timeframe}")
+    due = {"1w": ["2024-01-15", "2024-01-22", "2024-01-29", "2024-02-05"], "1mo": ["2024-02-01"]}
+    every_third = [str(date(2024, 1, 5))] + [str(date(2024, 1, 8) + timedelta(days=3 * n)) for n in range(1, 11)]
+    assert incomplete(error.coverage) == [(day, "missing") for day in due.get(timeframe, every_third)]
+
+
 def test_a_ledger_of_other_things_is_not_asked(
     work: Workbench, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -209,9 +209,10 @@ def test_a_listing_of_a_bucket_goes_over_pages(cloud: Cloud, monkeypatch: pytest
     wanted = days(date(2020, 1, 1), 1100)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda day: lake.store.put(lake.path(BARS, Partition(BTC, day)), str(day).encode()), wanted))
-    assert lake.sizes(BARS, BTC, wanted[0], wanted[-1]) == dict.fromkeys(wanted, 10)
-    assert list(lake.sizes(BARS, BTC, wanted[3], wanted[1050])) == wanted[3:1051]
-    assert lake.sizes(BARS, "BT/USDT", wanted[0], wanted[-1]) == {}
+    names = [str(day) for day in wanted]
+    assert lake.sizes(BARS, BTC, names[0], names[-1]) == dict.fromkeys(names, 10)
+    assert list(lake.sizes(BARS, BTC, names[3], names[1050])) == names[3:1051]
+    assert lake.sizes(BARS, "BT/USDT", names[0], names[-1]) == {}
 
 
 def test_many_processes_give_a_bucket_one_id(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,11 +105,13 @@ def lost_days(
         if known and known.id == identity and known.url != lake.store.url:
             connection.execute("UPDATE collection.lakes SET url = %s WHERE id = %s", (lake.store.url, known.id))
 
-    def compare(one: tuple[Pair, dict[date, int | None]]) -> dict[Place, str]:
+    def compare(one: tuple[Pair, dict[str, int]]) -> dict[Place, str]:
         (series, symbol), days = one
         sizes = lake.sizes(series, symbol, min(days), max(days))
-        found = {day: file_problem(lake.url, sizes.get(day), expected) for day, expected in days.items()}
-        return {(series, symbol, day): reason for day, reason in sorted(found.items()) if reason}
+        return {
+            (series, symbol, date.fromisoformat(day)): file_problem(lake.url, sizes.get(day), days[day])
+            for day in sorted(day for day, size in days.items() if sizes.get(day) != size)
+        }
 
     reasons: dict[Place, str] = {}
     with ThreadPoolExecutor(_LISTINGS) as pool:
@@ -130,19 +132,23 @@ _LISTINGS = 8
 
 def _stored(
     connection: psycopg.Connection[Any], first: date | None, last: date | None
-) -> list[tuple[Pair, dict[date, int | None]]]:
-    """Return each symbol of each series with the days that the ledger says are stored, and the bytes of their files."""
-    with connection.cursor(binary=True) as cursor:
-        rows = cursor.execute(
-            """SELECT exchange, market_type, dataset, symbol, array_agg(day), array_agg(size_bytes)
-            FROM collection.partitions
-            WHERE path IS NOT NULL AND day BETWEEN coalesce(%s, '-infinity'::date) AND coalesce(%s, 'infinity'::date)
-            GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4""",
-            (first, last),
-        ).fetchall()
+) -> list[tuple[Pair, dict[str, int]]]:
+    """Return each symbol of each series with the days that are stored by the ledger, as ISO text, and their files' bytes."""
+    # Text, for a driver makes date objects one by one; arrays of 200,000 took it two seconds.
+    rows = connection.execute(
+        """SELECT exchange, market_type, dataset, symbol, string_agg(to_char(day, 'YYYY-MM-DD'), ' '),
+            string_agg(size_bytes::text, ' ')
+        FROM collection.partitions
+        WHERE path IS NOT NULL AND day BETWEEN coalesce(%s, '-infinity'::date) AND coalesce(%s, 'infinity'::date)
+        GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4""",
+        (first, last),
+    ).fetchall()
     return [
-        ((Series.named(exchange, market_type, dataset), symbol), dict(zip(days, sizes, strict=True)))
-        for exchange, market_type, dataset, symbol, days, sizes in rows
+        (
+            (Series.named(exchange, market, dataset), symbol),
+            dict(zip(days.split(), map(int, sizes.split()), strict=True)),
+        )
+        for exchange, market, dataset, symbol, days, sizes in rows
     ]
 
 
@@ -171,8 +177,8 @@ def lake_notice(url: str, other: KnownLake | None, lost: int, stored: int) -> st
         return f"the lake {url}: {found} as the ledger says; `crypto-assets fill` downloads them again"
     if other.url == url:
         return (
-            f"the lake {url} is not the one that the ledger speaks of (which was at the same place): {found}; "
-            "bring that one back, or let `crypto-assets fill` download them again"
+            f"the lake {url} is not the one that the ledger speaks of (that was here too, and is gone): {found}; "
+            "bring it back, or let `crypto-assets fill` download them again"
         )
     return (
         f"the lake {url} is not the one that the ledger speaks of ({other.url}): {found}; "

@@ -143,7 +143,7 @@ def test_a_lake_whose_folder_is_gone_says_what_to_do(work: Workbench) -> None:
     shutil.rmtree(work.folder)
     seen = look(work, work.lake)
     assert len(seen.gaps) == 8
-    assert "(which was at the same place): 8 of 8 stored days are not in it; bring that one back" in seen.lost.notice
+    assert "(that was here too, and is gone): 8 of 8 stored days are not in it; bring it back" in seen.lost.notice
 
 
 def test_a_whole_copy_is_the_same_lake_and_its_place_is_remembered(work: Workbench, tmp_path: Path) -> None:
