@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from dagster._core.remote_origin import InProcessCodeLocationOrigin
+from dagster._core.test_utils import InProcessTestWorkspaceLoadTarget
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import ModuleTarget
 from dagster_graphql.schema import create_schema
 
 from crypto_assets_tests.project import Project
@@ -72,7 +75,12 @@ class Ui:
 
 @contextmanager
 def looking_at(mine: Project) -> Iterator[Ui]:
-    """Load a project into a webserver's workspace; the environment of this process is that of the project."""
-    target = ModuleTarget("crypto_assets.definitions", None, None, "crypto_assets")
+    """Load a project into a webserver's workspace, in this process, whose environment is that of the project."""
+    sys.modules.pop("crypto_assets.definitions", None)  # it reads the collection when it is imported
+    origin = InProcessCodeLocationOrigin(
+        LoadableTargetOrigin(executable_path=sys.executable, module_name="crypto_assets.definitions"),
+        location_name="crypto_assets",
+    )
+    target = InProcessTestWorkspaceLoadTarget(origin)
     with mine.instance() as instance, WorkspaceProcessContext(instance, target) as process:
         yield Ui(process)
