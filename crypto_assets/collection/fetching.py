@@ -157,8 +157,21 @@ class Fetcher:
             else:
                 anchor = self._finder.anchor(target.series, target.symbol)
                 outcome = why_empty(target.series, partition, source, rows, span, anchor)
-                found.append(self._instead(target, outcome, known.get(day)))
-        return found
+                found.append(Day(target, partition, outcome=outcome))
+        self._look_outside(target, obj, source, found)
+        return [self._or_rest(target, day, known) for day in found]
+
+    def _look_outside(self, target: Target, obj: ArchiveObject, source: SourceFile, days: Sequence[Day]) -> None:
+        """Let days of which a file of a month has no row be no data where the exchange says that the symbol was away."""
+        missing = [day for day in days if day.outcome and day.outcome.state is State.MISSING]
+        outside = self._finder.outside(target.series, target.symbol, [day.partition.day for day in missing])
+        for day in missing:
+            said = outside.get(day.partition.day)
+            if said and said.state is State.NO_DATA:
+                day.outcome = replace(said, evidence={**said.evidence, "object": obj.key}, source=source)
+
+    def _or_rest(self, target: Target, day: Day, known: Known) -> Day:
+        return day if day.outcome is None else self._instead(target, day.outcome, known.get(day.partition.day))
 
     def _is_current(self, day: Day, period: tuple[date, date]) -> bool:
         """Whether a day is stored from the very object, and the object need not be read again for what is beside the day."""

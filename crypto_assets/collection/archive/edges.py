@@ -33,8 +33,8 @@ _EDGE = timedelta(hours=1)
 _OVERDUE = timedelta(days=66)
 """So long after the end of a month the file of the next one is overdue: it ends 31 days later, and may be 35 days late."""
 
-Beside = Callable[[Series, str, date], Outcome | None]
-"""Returns what is known of a day without a file; None for a day that has one."""
+Beside = Callable[[Series, str, date, timedelta | None], Outcome | None]
+"""Returns what is known of a day without a file; None for a day that has one (`Finder.beside`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +84,22 @@ class Edges:
     beside: Beside
     told: Callable[[Series, str], Asks | None]
     now: Callable[[], datetime]
-    _known: dict[tuple[Series, str, date], Outcome | None] = field(default_factory=dict)
+    _known: dict[tuple[Series, str, date, bool], Outcome | None] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def remember(self, series: Series, symbol: str, held: Sequence[date], absent: Sequence[Outcome]) -> None:
-        """Know what was found of some days, so that it is not asked again."""
+    def remember(
+        self, series: Series, symbol: str, alone: Sequence[date], longer: Sequence[date], absent: Sequence[Outcome]
+    ) -> None:
+        """Know what was found of some days, so that it is not asked again.
+
+        Args:
+            alone, longer: days with a file of their own, and days that only a longer file covers.
+        """
         with self._lock:
-            self._known |= {(series, symbol, day): None for day in held}
-            self._known |= {(series, symbol, outcome.partition.day): outcome for outcome in absent}
+            for of_day in (False, True):
+                self._known |= {(series, symbol, day, of_day): None for day in alone}
+                self._known |= {(series, symbol, outcome.partition.day, of_day): outcome for outcome in absent}
+            self._known |= {(series, symbol, day, False): None for day in longer}
 
     def fills(self, series: Series, partition: Partition, rows: pa.Table) -> bool:
         """Return whether rows go from one end of a day to the other, so that no edge of a life can be in it."""
@@ -111,7 +119,7 @@ class Edges:
         if not len(times):
             return Span(None, ends)
         first, last = _instant(times.min()), _instant(times.max()) + _length(series)
-        begins = self._begins(series, symbol, period[0], first) if _open(series, start, first) else None
+        begins = self._begins(series, symbol, period, first) if _open(series, start, first) else None
         if ends is None and _open(series, last, end, rows):
             ends = self._ends(series, symbol, period, last)
         return Span(begins, ends)
@@ -122,8 +130,8 @@ class Edges:
             return None
         return Edge(at, {"source": "name"})
 
-    def _begins(self, series: Series, symbol: str, day: date, first: datetime) -> Edge | None:
-        outside = self._beside(series, symbol, day - DAY)
+    def _begins(self, series: Series, symbol: str, period: tuple[date, date], first: datetime) -> Edge | None:
+        outside = self._beside(series, symbol, period, -DAY)
         if outside is None or outside.state is not State.NO_DATA or LIFE not in outside.evidence:
             return None
         said = outside.evidence.get("exchange_first")
@@ -132,7 +140,7 @@ class Edges:
         return Edge(since, _source(outside.evidence))
 
     def _ends(self, series: Series, symbol: str, period: tuple[date, date], last: datetime) -> Edge | None:
-        outside = self._beside(series, symbol, period[1] + DAY)
+        outside = self._beside(series, symbol, period, DAY)
         if outside is None:
             return None
         if outside.state is State.NO_DATA:
@@ -170,12 +178,15 @@ class Edges:
         evidence = {"source": "exchange", "exchange_status": latest.status, "exchange_asked": asked, "looked_at": asked}
         return Edge(until, evidence)
 
-    def _beside(self, series: Series, symbol: str, day: date) -> Outcome | None:
-        key = series, symbol, day
+    def _beside(self, series: Series, symbol: str, period: tuple[date, date], toward: timedelta) -> Outcome | None:
+        """Return what is known of the day before a period, or after it."""
+        day = (period[0] if toward < timedelta(0) else period[1]) + toward
+        of_day = period[0] == period[1]
+        key = series, symbol, day, of_day
         with self._lock:
             if key in self._known:
                 return self._known[key]
-        found = self.beside(series, symbol, day)
+        found = self.beside(series, symbol, day, toward if of_day else None)
         with self._lock:
             self._known[key] = found
         return found

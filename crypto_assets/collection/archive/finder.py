@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from crypto_assets import exchanges
 from crypto_assets.collection.archive.edges import Edges
-from crypto_assets.collection.archive.lifetime import Asks
+from crypto_assets.collection.archive.lifetime import LIFE, Asks
 from crypto_assets.collection.archive.locate import Located, locate
 from crypto_assets.collection.days import Target, refused
 from crypto_assets.collection.records.profiles import read_profiles
@@ -16,7 +16,8 @@ from crypto_assets.collection.rest.told import Told
 from crypto_assets.collection.transport.http import Client
 from crypto_assets.config import Collection
 from crypto_assets.errors import CryptoAssetsError, Stopped
-from crypto_assets.model import Outcome, Series
+from crypto_assets.exchanges import Exchange
+from crypto_assets.model import ArchiveObject, Outcome, Series
 from crypto_assets.rows.bar_calendar import anchor_of
 
 if TYPE_CHECKING:
@@ -38,8 +39,11 @@ class Finder:
         self.told = Told(feed)
         self.edges = Edges(self.beside, self.asks, now)
 
-    def find(self, target: Target, days: Sequence[date]) -> Located:
-        """Return where some days of a target are; where the listing cannot be read, every day says so."""
+    def find(self, target: Target, days: Sequence[date], *, preferred_only: bool = False) -> Located:
+        """Return where some days of a target are; where the listing cannot be read, every day says so.
+
+        `preferred_only` looks as if there were no files of months beside those of days.
+        """
         if not days:
             return Located([], [])
         exchange = exchanges.get(target.series.exchange)
@@ -56,13 +60,19 @@ class Finder:
                 urls.archive_url or exchange.archive_url,
                 self.asks(target.series, target.symbol),
                 self.anchor(target.series, target.symbol),
+                preferred_only=preferred_only,
             )
         except Stopped:
             raise
         except CryptoAssetsError as error:
             return Located([], [refused(target, day, error) for day in days])
-        held = [day for _, of_object in located.holders for day in of_object]
-        self.edges.remember(target.series, target.symbol, held, located.absent)
+        if preferred_only:
+            return located
+        alone, longer = (
+            [day for obj, held in located.holders if _is_of_a_day(exchange, obj) == of_day for day in held]
+            for of_day in (True, False)
+        )
+        self.edges.remember(target.series, target.symbol, alone, longer, located.absent)
         self._ledger.record_objects(exchange.name, [obj for obj, _ in located.holders])
         return located
 
@@ -70,10 +80,43 @@ class Finder:
         """Return what asks the exchange about a symbol, where that may be asked."""
         return self.told if self.told.serves(series, symbol) else None
 
-    def beside(self, series: Series, symbol: str, day: date) -> Outcome | None:
-        """Return what is known of a day without a file; None for a day that has one."""
-        absent = self.find(Target(series, symbol, (day,)), [day]).absent
-        return absent[0] if absent else None
+    def beside(self, series: Series, symbol: str, day: date, toward: timedelta | None = None) -> Outcome | None:
+        """Return what is known of a day without a file; None for a day that has one.
+
+        Args:
+            toward: from a day with a file of its own to this one, a day on or back. A file of a month that covers this one
+                says nothing of it then: a symbol may have ended, or begun, in the middle of the month.
+        """
+        located = self.find(Target(series, symbol, (day,)), [day])
+        if located.absent:
+            return located.absent[0]
+        ((obj, _),) = located.holders
+        exchange = exchanges.get(series.exchange)
+        if toward is None or _is_of_a_day(exchange, obj):
+            return None
+        alone = self.find(Target(series, symbol, (day,)), [day], preferred_only=True).absent[0]
+        if self.asks(series, symbol) is not None:
+            return alone
+        # Nobody can be asked: it is outside where the files of days end here, and those of months with this one.
+        ends_here = alone.evidence.get(LIFE) == "before" or (
+            "last_listed" in alone.evidence and "listed_again" not in alone.evidence
+        )
+        period = exchange.period(obj.key)
+        return (
+            self.beside(series, symbol, (period[0] if toward < timedelta(0) else period[1]) + toward)
+            if ends_here
+            else None
+        )
+
+    def outside(self, series: Series, symbol: str, days: Sequence[date]) -> dict[date, Outcome]:
+        """Return what is known of days without files of their own, of which a file of a month has no row.
+
+        Empty where the exchange cannot be asked: nobody knows then whether rows are missing from the file.
+        """
+        if not days or self.asks(series, symbol) is None:
+            return {}
+        located = self.find(Target(series, symbol, tuple(days)), days, preferred_only=True)
+        return {outcome.partition.day: outcome for outcome in located.absent}
 
     def anchor(self, series: Series, symbol: str) -> date | None:
         """Return a day on which a stored bar of three days opens; None for other series, and where none is stored."""
@@ -84,3 +127,8 @@ class Finder:
                 stored = read_profiles(connection, series, date.min, date.max, [symbol])
             self._anchors[series, symbol] = anchor_of(profile.day for profile in stored)
         return self._anchors[series, symbol]
+
+
+def _is_of_a_day(exchange: Exchange, obj: ArchiveObject) -> bool:
+    first, last = exchange.period(obj.key)
+    return first == last

@@ -39,6 +39,8 @@ def locate(
     archive_url: str | None = None,
     told: Asks | None = None,
     anchor: date | None = None,
+    *,
+    preferred_only: bool = False,
 ) -> Located:
     """Return the objects that hold `days` (ascending) of one symbol.
 
@@ -50,6 +52,7 @@ def locate(
     Args:
         told: what asks the exchange about the symbol, where that may be asked.
         anchor: a day on which a bar of the symbol opens, for bars of three days.
+        preferred_only: look as if there were only files of the preferred prefix.
 
     Raises:
         UnknownSymbol: nothing is listed for the symbol at all.
@@ -60,9 +63,10 @@ def locate(
     wanted = [day for day in days if day not in gone]
     if not wanted:
         return Located([], outcomes)
-    holders, listed, wanted = _held(client, exchange, listing_url, series, symbol, wanted)
+    prefixes = exchange.prefixes(series, symbol)[: 1 if preferred_only else None]
+    holders, listed, wanted = _held(client, exchange, listing_url, series, symbol, prefixes, wanted)
     if wanted:
-        first_listed = require_listed(client, exchange, listing_url, series, symbol)
+        first_listed = require_listed(client, exchange, listing_url, series, symbol, prefixes)
         about = {"first_listed": str(first_listed), "listing": listing_url}
         not_due = {day: rule for day in wanted if (rule := due(series.timeframe or "", day, anchor)).opens is False}
         outcomes += [nothing_due(series, symbol, day, rule) for day, rule in not_due.items()]
@@ -87,12 +91,18 @@ def locate(
 
 
 def _held(
-    client: Client, exchange: Exchange, listing_url: str, series: Series, symbol: str, wanted: list[date]
+    client: Client,
+    exchange: Exchange,
+    listing_url: str,
+    series: Series,
+    symbol: str,
+    prefixes: Sequence[str],
+    wanted: list[date],
 ) -> tuple[dict[str, tuple[ArchiveObject, list[date]]], list[tuple[date, date]], list[date]]:
     """Return the objects that hold some days, the periods of all that is listed among these, and the days without any."""
     holders: dict[str, tuple[ArchiveObject, list[date]]] = {}
     listed: list[tuple[date, date]] = []
-    for prefix in exchange.prefixes(series, symbol):
+    for prefix in prefixes:
         if not wanted:
             break
         first, last = exchange.key(prefix, series, symbol, wanted[0]), exchange.key(prefix, series, symbol, wanted[-1])
@@ -179,14 +189,21 @@ def _not_there(
     return Outcome(series, Partition(symbol, day), state, reason, evidence)
 
 
-def require_listed(client: Client, exchange: Exchange, listing_url: str, series: Series, symbol: str) -> date:
-    """Return the first day that the archive has of a symbol.
+def require_listed(
+    client: Client,
+    exchange: Exchange,
+    listing_url: str,
+    series: Series,
+    symbol: str,
+    prefixes: Sequence[str] | None = None,
+) -> date:
+    """Return the first day that the archive has of a symbol, under all of its prefixes or under some.
 
     Raises:
         UnknownSymbol: it has nothing; the message names similar symbols that it lists.
         ListingError, HostUnreachable, HostRefused: the listing could not be read.
     """
-    first_listed = first_listed_day(client, exchange, listing_url, series, symbol)
+    first_listed = first_listed_day(client, exchange, listing_url, series, symbol, prefixes)
     if first_listed is None:
         raise UnknownSymbol(
             f"{series.exchange} {series.market_type} {series.dataset}: the archive lists nothing for {symbol} "
@@ -197,10 +214,17 @@ def require_listed(client: Client, exchange: Exchange, listing_url: str, series:
     return first_listed
 
 
-def first_listed_day(client: Client, exchange: Exchange, listing_url: str, series: Series, symbol: str) -> date | None:
+def first_listed_day(
+    client: Client,
+    exchange: Exchange,
+    listing_url: str,
+    series: Series,
+    symbol: str,
+    prefixes: Sequence[str] | None = None,
+) -> date | None:
     """Return the first day that the archive has of a symbol, or None where it has nothing; raises as `list_objects`."""
     firsts = []
-    for prefix in exchange.prefixes(series, symbol):
+    for prefix in prefixes or exchange.prefixes(series, symbol):
         for obj in list_objects(_listing(client, exchange), listing_url, prefix, page=2):
             try:
                 firsts.append(exchange.period(obj.key)[0])

@@ -205,6 +205,9 @@ class _Reviewer:
             since = one.looked_at[:10] or "it was looked at last"
             reason = f"{obj.key} has appeared since {since}; until then: {one.reason}. `crypto-assets fill` collects it"
             return Outcome(series, partition, State.MISSING, reason, {"appeared": obj.key, "was": one.reason})
+        if "edge" not in one.evidence and "object" in one.evidence:  # a file of a month, in which it was no edge
+            outside = self._finder.outside(series, one.symbol, [one.day]).get(one.day)
+            return None if outside is None or outside.state is State.NO_DATA else outside
         period = exchanges.get(series.exchange).period(obj.key)
         before = one.evidence.get("life") == "before"
         outside = self._finder.beside(series, one.symbol, period[0] - DAY if before else period[1] + DAY)
@@ -218,7 +221,7 @@ class _Reviewer:
                 contradicted |= first is not None and first < datetime.fromisoformat(edge)
             elif asks is not None and edge:
                 latest = asks.latest(series, one.symbol)
-                later = latest.until is not None and latest.until > datetime.fromisoformat(edge)
+                later = latest.time is not None and latest.time >= datetime.fromisoformat(edge)
                 contradicted |= not latest.ended or later
         except Stopped:
             raise
