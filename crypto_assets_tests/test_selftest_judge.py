@@ -13,7 +13,7 @@ from crypto_assets.selftest import stores
 from crypto_assets.selftest.case import BAD, Case
 from crypto_assets.selftest.evidence import Said
 from crypto_assets.selftest.scenes import THREE_DAYS, Where
-from crypto_assets.selftest.verdict import Found, Truth, judge, judge_after, judge_noticed
+from crypto_assets.selftest.verdict import Found, Truth, judge, judge_after, judge_looked_again, judge_noticed
 
 EVERYTHING = THREE_DAYS.everything
 ROWS = {where: [(number, 1), (number, 2)] for number, where in enumerate(EVERYTHING)}
@@ -118,6 +118,12 @@ def test_what_happens_to_our_stores_must_be_named_as_a_gap_and_nothing_else() ->
     ):
         (line,) = judge_noticed(case, gaps, incomplete)
         assert line.startswith(says)
+
+
+def test_a_second_look_at_what_has_not_changed_must_find_the_same() -> None:
+    assert judge_looked_again({WHERE: "the cause"}, {WHERE: "the cause, in other words"}) == []
+    (line,) = judge_looked_again({}, {WHERE: "it has files"})
+    assert line == f"{WHERE}: no data at first, and a gap at the second look: it has files"
 
 
 def test_what_stands_still_must_be_told_with_its_kind_and_its_hours() -> None:

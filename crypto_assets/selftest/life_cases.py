@@ -14,6 +14,7 @@ from crypto_assets.selftest.scenes import (
     DATED_FUTURE,
     FUNDING,
     HALF_A_YEAR,
+    ONE_MONTH,
     SIX_WEEKS,
     THREE_DAYS,
     TWO_SYMBOLS,
@@ -25,9 +26,6 @@ _BTC = "BTCUSDT"
 _LATE_SINCE = date(2024, 1, 20)
 # Files of days, and those of the months that would have the same days.
 _LATE = tuple(f"late:*/{_BTC}-*-2024-{part}.zip" for part in ("01-2[0-9]", "01-3[01]", "0[2-9]-[0-3][0-9]", "0[1-9]"))
-
-
-_DAYS_ALONE = "late:data/spot/monthly/*"
 
 
 def _life(name: str, scene: Scene, *faults: str, rest: bool = False) -> Case:
@@ -70,12 +68,14 @@ LIFE = (
     ),
     _life("listed", THREE_DAYS, f"listed:{_BTC}:at=2024-01-02T04"),
     _life("listed, REST", THREE_DAYS, f"listed:{_BTC}:at=2024-01-02T04", rest=True),
+    # A month that a symbol begins or ends in has files of days and one of the month, which is silent on the other days.
+    _life("listed, days and month", ONE_MONTH, f"listed:{_BTC}:at=2024-01-12T04"),
+    _life("listed, days and month, REST", ONE_MONTH, f"listed:{_BTC}:at=2024-01-12T04", rest=True),
     _life("listed, files of months", FUNDING, f"listed:{_BTC}:at=2024-01-12T08"),
-    _life("delisted, REST", SIX_WEEKS, f"delisted:{_BTC}:at=2024-01-20T12", _DAYS_ALONE, rest=True),
+    _life("delisted, REST", SIX_WEEKS, f"delisted:{_BTC}:at=2024-01-20T12", "late:data/spot/monthly/*", rest=True),
+    _life("delisted, days and month, REST", ONE_MONTH, f"delisted:{_BTC}:at=2024-01-20T12", rest=True),
     _life("delisted, files of months, REST", FUNDING, f"delisted:{_BTC}:at=2024-02-15T10", rest=True),
-    _life(
-        "relisted, REST", SIX_WEEKS, f"relisted:{_BTC}:start=2024-01-10T06:end=2024-01-25T09", _DAYS_ALONE, rest=True
-    ),
+    _life("relisted, REST", ONE_MONTH, f"relisted:{_BTC}:start=2024-01-10T06:end=2024-01-25T09", rest=True),
     _life("expired", DATED_FUTURE),
     _still("silence", f"silence:{_BTC}", TWO_SYMBOLS, ("unexplained", "BTC/USDT")),
     _still("silence of the only symbol", "outage", BUSY, ("unexplained", "BTC/USDT")),

@@ -18,6 +18,7 @@ from crypto_assets.collection import pipeline as pipelines
 from crypto_assets.collection.records.database import unavailable
 from crypto_assets.collection.transport.body import Pace
 from crypto_assets.config import Collection, parse_collection
+from crypto_assets.model import State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.faults import OBJECTS, parse_fault
 from crypto_assets.sandbox.limits import parse_rate
@@ -33,6 +34,7 @@ from crypto_assets.selftest.verdict import (
     describe_stored,
     judge,
     judge_after,
+    judge_looked_again,
     judge_noticed,
 )
 from crypto_assets.storage.migrations import migrate
@@ -118,6 +120,9 @@ class Rig:
             under = collect(collection, case, stores, fill=case.happens is not None)
             truth = Truth(_published_now(case, exchange), before)
             verdict.broken += judge(case, under, truth)
+            if any(said.state is State.NO_DATA for said in under.ledger.values()):
+                second = named_gaps(collection, scene, stores, look_again=True)
+                verdict.broken += judge_looked_again(under.gaps, second)
             verdict.stored, verdict.reported = describe_stored(scene, under, truth), describe_reported(case, under)
         after = collect(collection, case, stores, fill=case.fill)
         for _ in range(_PROBES):

@@ -96,6 +96,9 @@ SIX_WEEKS = Scene(
 )
 """Long enough for a symbol to end while others go on, and recent."""
 
+ONE_MONTH = replace(SIX_WEEKS, last=date(2024, 1, 31), now=datetime(2024, 2, 20, 12, tzinfo=UTC))
+"""A month that has files of days and one of the month."""
+
 HALF_A_YEAR = Scene(
     ("ohlcv_1d",),
     date(2024, 1, 1),

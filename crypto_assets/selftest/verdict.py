@@ -121,6 +121,15 @@ def judge_noticed(case: Case, gaps: Mapping[Where, str], incomplete: Mapping[Whe
     return broken
 
 
+def judge_looked_again(gaps: Mapping[Where, str], again: Mapping[Where, str]) -> list[str]:
+    """Return what a second look at days of no data found although nothing has changed since the first."""
+    return [
+        f"{where}: no data at first, and a gap at the second look: {again[where]}"
+        for where in again
+        if where not in gaps
+    ]
+
+
 def _right(where: Where, truth: Truth) -> frozenset[State]:
     """Return the state of a day that nothing went wrong with: there is none where the exchange has nothing of it."""
     return frozenset({State.AVAILABLE if truth.now.get(where) else State.NO_DATA})
