@@ -258,7 +258,7 @@ def test_a_bad_file_is_refused_with_one_message_and_kept_in_quarantine(work: Wor
     stored = [
         f"exchange=binance/market_type=spot/dataset=ohlcv_1m/symbol=BTC-USDT/date={day}/data.parquet" for day in DAYS
     ]
-    assert files_in(work.folder) == [stored[0], stored[2], path, f"{path}.reason.json"]
+    assert files_in(work.folder) == ["_lake.json", stored[0], stored[2], path, f"{path}.reason.json"]
     assert days_in_market(work.url) == {DAYS[0], DAYS[2]}
     for day in (DAYS[0], DAYS[2]):
         expected = work.published(BARS, BTC, day)
