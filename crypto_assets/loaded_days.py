@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from crypto_assets.collection.records.day_records import DayRecord, DayRecords, database_that_is_there, read_records
@@ -13,6 +13,7 @@ from crypto_assets.errors import ConfigError
 from crypto_assets.model import DAY, TIMEFRAMES, Partition, Series, bar_length
 from crypto_assets.question import STATISTICS, Question, did_you_mean
 from crypto_assets.rows.derive import DERIVED_TIMEFRAMES
+from crypto_assets.storage.built_bars import BuiltDue, built_due
 from crypto_assets.storage.warehouse import TABLES, Warehouse
 from crypto_assets.stored_days import cover_warehouse, not_collected
 
@@ -97,7 +98,10 @@ def read_days(
                 exact=exact,
                 columns=needed,
             )
-        coverage = _cover(known, series, table, days, begin, after, frame, to_day_end, where_is(url)) if known else []
+            due = _due(warehouse, known, series, symbol) if known else {}
+        coverage = (
+            _cover(known, series, table, days, begin, after, frame, due, to_day_end, where_is(url)) if known else []
+        )
         lost = any(one.state == "missing" and one.rows is not None for one in coverage)
         return frame if needed is None else frame[list(columns or ())], coverage, lost
 
@@ -126,6 +130,16 @@ def _sources(series: Series) -> list[str]:
     return [series.dataset]
 
 
+def _due(warehouse: Warehouse, known: DayRecords, series: Series, symbol: str) -> Mapping[date, BuiltDue]:
+    """Return what the 1m bars of each day make, where the bars that were asked for are built of them."""
+    if series.timeframe not in DERIVED_TIMEFRAMES:
+        return {}
+    published = known.of.get(series.dataset, {})
+    lives = {day: record.life for day, record in known.of.get("ohlcv_1m", {}).items() if day not in published}
+    with warehouse.transaction() as connection:
+        return built_due(connection, series.exchange, series.market_type, symbol, lives)
+
+
 def _cover(
     known: DayRecords,
     series: Series,
@@ -134,6 +148,7 @@ def _cover(
     begin: datetime,
     after: datetime,
     frame: pd.DataFrame,
+    due: Mapping[date, BuiltDue],
     to_day_end: bool,
     where: str,
 ) -> list[DayCoverage]:
@@ -145,9 +160,10 @@ def _cover(
             return record.loaded_rows
         if dataset == series.dataset:
             return record.rows
-        # Bars are built where all their minutes are stored.
-        minutes = DAY // timedelta(minutes=1)
-        return DAY // bar_length(series.timeframe or "1d") if record.rows == minutes else None
+        found, timeframe = due[record.day], series.timeframe or ""
+        if found.minutes == record.rows:
+            return found.built[timeframe]
+        return DAY // bar_length(timeframe)  # without all its minutes nobody can say that a bar less was due
 
     def whole(day: date) -> bool:
         partition = Partition("", day)

@@ -100,22 +100,8 @@ def _merge(
 ) -> tuple[pa.Table, np.ndarray]:
     """Return the bars of `length_us` of which every part of `step_us` is there, and the first row of each day in them."""
     times = bars.column("open_time").cast(pa.int64()).to_numpy()
+    starts, counts, whole = _wholes(times, day_starts, step_us, length_us, lives)
     buckets = times // length_us
-    begins = np.ones(len(buckets), dtype=bool)
-    begins[1:] = buckets[1:] != buckets[:-1]
-    begins[day_starts[day_starts < len(buckets)]] = True  # two symbols may meet in one bucket of the same day
-    starts = np.flatnonzero(begins)
-    counts = np.diff(np.append(starts, len(buckets)))
-    expected = np.full(len(starts), length_us // step_us)
-    if any(life != (None, None) for life in lives):
-        day_of = np.searchsorted(day_starts, starts, side="right") - 1
-        for place, life in enumerate(lives):
-            mine = day_of == place
-            expected[mine] = _parts_inside(buckets[starts[mine]], step_us, length_us, life)
-    whole = counts == expected
-    beside = times % step_us != 0
-    if beside.any():  # a part beside the grid reaches into the next bucket, or leaves the beginning of its own open
-        whole &= ~np.logical_or.reduceat(beside, starts)
     result_starts = np.append(0, np.cumsum(whole))[np.searchsorted(starts, day_starts)]
     # A bar opens at the start of its bucket; a symbol's first one does so before its first part.
     opens = buckets[starts[whole]] * length_us
@@ -147,6 +133,51 @@ def _merge(
         **{name: grouped.column(f"{name}_sum").cast(bars.schema.field(name).type) for name in _SUMS},
     }
     return pa.table([result[name] for name in bars.column_names], schema=bars.schema), result_starts
+
+
+def _wholes(
+    times: np.ndarray, day_starts: np.ndarray, step_us: int, length_us: int, lives: Sequence[Life]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return first row and row count of each bucket that has rows, and whether all its parts are there, on the grid.
+
+    Args:
+        times: when the parts open, in microseconds, ascending.
+        day_starts: the first row of each day.
+    """
+    buckets = times // length_us
+    begins = np.ones(len(buckets), dtype=bool)
+    begins[1:] = buckets[1:] != buckets[:-1]
+    begins[day_starts[day_starts < len(buckets)]] = True  # two symbols may meet in one bucket of the same day
+    starts = np.flatnonzero(begins)
+    counts = np.diff(np.append(starts, len(buckets)))
+    expected = np.full(len(starts), length_us // step_us)
+    if any(life != (None, None) for life in lives):
+        day_of = np.searchsorted(day_starts, starts, side="right") - 1
+        for place, life in enumerate(lives):
+            mine = day_of == place
+            expected[mine] = _parts_inside(buckets[starts[mine]], step_us, length_us, life)
+    whole = counts == expected
+    beside = times % step_us != 0
+    if beside.any():  # a part beside the grid reaches into the next bucket, or leaves the beginning of its own open
+        whole &= ~np.logical_or.reduceat(beside, starts)
+    return starts, counts, whole
+
+
+def bars_due(opens: np.ndarray, life: Life = (None, None)) -> dict[str, int]:
+    """Return how many bars of each of `DERIVED_TIMEFRAMES` the 1m bars of one day make, as `longer_bars` builds them.
+
+    Args:
+        opens: when the 1m bars open, in microseconds since 1970, ascending.
+        life: where the symbol begins or ends in the day.
+    """
+    times, due = {"1m": opens}, {}
+    for timeframe in DERIVED_TIMEFRAMES:
+        source, length_us = _BUILT_FROM[timeframe], _micros(timeframe)
+        parts = times[source]
+        starts, _, whole = _wholes(parts, np.array([0]), _micros(source), length_us, [life])
+        times[timeframe] = parts[starts[whole]] // length_us * length_us
+        due[timeframe] = len(times[timeframe])
+    return due
 
 
 def _parts_inside(buckets: np.ndarray, step_us: int, length_us: int, life: Life) -> np.ndarray:

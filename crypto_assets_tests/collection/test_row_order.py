@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import date, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 
+import crypto_assets
 from crypto_assets import datasets
+from crypto_assets.asset_checks import tables_of
 from crypto_assets.checks import rules_of
+from crypto_assets.collection.records.database import Database
 from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.collection.storing.validation import sentence
+from crypto_assets.collection.storing.warehouse_rows import judge
+from crypto_assets.errors import IncompleteData, IncompleteDataWarning
 from crypto_assets.model import Outcome, Series, State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
@@ -271,6 +278,35 @@ def test_bars_beside_the_minute_are_stored_and_marked_and_nothing_is_built_or_co
     found = result.of(DAY, "ohlcv_1h").findings["agrees_with_shorter"]
     assert (found.passed, found.evidence["compared"], found.evidence["not_whole"]) == (True, 19, 5)
     assert found.evidence["off_grid"] == 300
+
+
+@pytest.mark.parametrize("rows", [1_440, 1_200])
+def test_a_table_holds_what_bars_beside_the_minute_make_and_so_says_who_reads_it(bench, monkeypatch, rows):
+    work = bench("ohlcv_1m")
+    republish(work, BARS, lambda lines: moved(600, 900, 14_789)(lines)[:rows])
+    work.collect(DAY, DAY)
+    (of,) = tables_of(work.collection, BARS, BTC)
+    with Database(work.url) as database:
+        (found,) = judge(database, of, [DAY]).values()
+        assert found.passed, found.evidence
+        assert found.evidence["built_bars"] == found.evidence["built_bars_due"] > 0
+        assert judge(database, of, [DAY])[DAY].passed
+    monkeypatch.setenv("CRYPTO_ASSETS_POSTGRES_URL", work.url)
+    hours = [hour for hour in range(rows // 60) if hour not in range(10, 15)]
+    # The day is complete or partial by its 1m bars; that no hour is built of bars beside the minute is no fault.
+    how = "raise" if rows == 1_440 else "warn"
+    with nullcontext() if rows == 1_440 else pytest.warns(IncompleteDataWarning, match="partial"):
+        frame = crypto_assets.read("binance", BTC, "ohlcv_1h", DAY, DAY, source="warehouse", missing=how)
+    assert list(frame["open_time"].dt.hour) == hours
+    assert [day["rows"] for day in frame.attrs["coverage"]] == [len(hours)]
+    with psycopg.connect(work.url) as connection:
+        connection.execute("DELETE FROM market.ohlcv WHERE timeframe = '1h' AND open_time = %s", (DAY,))
+    with pytest.raises(IncompleteData, match=f"has {len(hours) - 1} of its {len(hours)} rows"):
+        crypto_assets.read("binance", BTC, "ohlcv_1h", DAY, DAY, source="warehouse")
+    with Database(work.url) as database:
+        assert judge(database, of, [DAY])[DAY].evidence["differs"] == [
+            f"built 1h bars: {len(hours) - 1} of {len(hours)}"
+        ]
 
 
 def test_hours_that_open_half_an_hour_late_over_midnight_are_stored(bench):

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from crypto_assets.collection.archive.edges import cut_of
 from crypto_assets.collection.records.database import unavailable
 from crypto_assets.collection.records.lakes import KnownLake, known_lake
 from crypto_assets.model import Series, State
+from crypto_assets.rows.derive import Life
 from crypto_assets.storage.migrations import HEAD, migrate, revision
 
 if TYPE_CHECKING:
@@ -24,7 +26,8 @@ class DayRecord:
 
     `until` is the instant that rows from REST go up to where the day was not over. `loaded` is what the warehouse table that
     was asked about holds of the day, by content, and `loaded_rows` how many rows that are; None where it holds nothing.
-    `acknowledged` says who accepts the day as it is, when and why.
+    `acknowledged` says who accepts the day as it is, when and why. `life` is since and until when its symbol was listed on it,
+    None where that is not inside the day.
     """
 
     day: date
@@ -38,6 +41,7 @@ class DayRecord:
     loaded: str | None
     loaded_rows: int | None
     acknowledged: str | None = None
+    life: Life = (None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,8 @@ def database_that_is_there(now: Settings) -> str | None:
 _QUERY = """
 SELECT p.dataset, p.day, p.state, p.reason, p.rows, p.path, p.size_bytes, p.content_sha256,
     CASE WHEN p.source = 'rest' AND p.evidence -> 'ended' IS DISTINCT FROM 'true' THEN p.evidence ->> 'until' END,
-    w.content, w.rows, a.reason, a.by, a.at
+    w.content, w.rows, a.reason, a.by, a.at,
+    jsonb_build_object('listed_from', p.evidence -> 'listed_from', 'listed_until', p.evidence -> 'listed_until')
 FROM collection.partitions p
 LEFT JOIN collection.warehouse_loads w ON w.table_name = %(table)s AND (w.exchange, w.market_type, w.symbol, w.dataset, w.day)
     = (p.exchange, p.market_type, p.symbol, p.dataset, p.day)
@@ -153,6 +158,7 @@ def _record(
     why: str | None,
     by: str | None,
     at: datetime | None,
+    life: Mapping[str, Any],
 ) -> DayRecord:
     return DayRecord(
         day,
@@ -166,4 +172,5 @@ def _record(
         loaded,
         loaded_rows,
         f"acknowledged by {by} on {at:%Y-%m-%d}: {why}" if at else None,
+        cut_of({name: edge for name, edge in life.items() if edge}),
     )

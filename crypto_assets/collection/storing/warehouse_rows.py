@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 import psycopg
 
 from crypto_assets.collection.archive.edges import cut_of
 from crypto_assets.collection.records.database import Database
-from crypto_assets.model import DAY, STORED_STATES, Finding, Rule, Series, Severity, bar_length, not_judged
-from crypto_assets.rows.derive import DERIVED_TIMEFRAMES
+from crypto_assets.model import DAY, STORED_STATES, Finding, Rule, Series, Severity, not_judged
+from crypto_assets.rows.derive import Life
+from crypto_assets.storage.built_bars import built_due
 from crypto_assets.storage.warehouse import TABLES, lock_symbol
 
 
@@ -65,6 +66,7 @@ class _Loaded:
     rows: int
     sha256: str
     content: str
+    life: Life
 
     @property
     def same_version(self) -> bool:
@@ -91,7 +93,7 @@ def judge(database: Database, table: Table, days: Collection[date]) -> dict[date
         loaded = _loaded(connection, table, days)
         for first, last in _spans(loaded):
             counted = _counted(connection, table, first, last)
-            due = _built_due(connection, table, loaded, counted, first, last)
+            due = _built_due(connection, table, loaded, first, last)
             for day, feeders in loaded.items():
                 if first <= day <= last:
                     found[day] = _finding(table, feeders, counted[day], due.get(day, {}))
@@ -118,7 +120,7 @@ def _loaded(
     last: date = date.max,
 ) -> dict[date, list[_Loaded]]:
     rows = connection.execute(
-        """SELECT p.day, p.dataset, p.rows, p.content_sha256, w.content FROM collection.partitions p
+        """SELECT p.day, p.dataset, p.rows, p.content_sha256, w.content, p.evidence FROM collection.partitions p
         JOIN collection.warehouse_loads w USING (exchange, market_type, symbol, dataset, day)
         WHERE w.table_name = %s AND (p.exchange, p.market_type, p.symbol) = (%s, %s, %s) AND p.dataset = ANY(%s)
             AND p.day BETWEEN %s AND %s AND (%s::date[] IS NULL OR p.day = ANY(%s)) AND p.path IS NOT NULL
@@ -134,8 +136,8 @@ def _loaded(
         ),
     ).fetchall()
     loaded: dict[date, list[_Loaded]] = defaultdict(list)
-    for day, *of_feeder in rows:
-        loaded[day].append(_Loaded(*of_feeder))
+    for day, *of_feeder, evidence in rows:
+        loaded[day].append(_Loaded(*of_feeder, cut_of(evidence)))
     return dict(loaded)
 
 
@@ -159,58 +161,22 @@ def _built_due(
     connection: psycopg.Connection[Any],
     table: Table,
     loaded: Mapping[date, Sequence[_Loaded]],
-    counted: Mapping[date, _Counted],
     first: date,
     last: date,
 ) -> dict[date, dict[str, int]]:
-    """Return how many bars of each built timeframe the 1m bars in the table make: those of which every minute is there."""
+    """Return how many bars of each built timeframe the 1m bars in the table make."""
     if table.name != "ohlcv":
         return {}
-    goals = [timeframe for timeframe in DERIVED_TIMEFRAMES if timeframe not in table.published]
-    minutes = {timeframe: bar_length(timeframe) // timedelta(minutes=1) for timeframe in goals}
-    of_minutes = [
-        day
+    lives = {
+        day: one.life
         for day, feeders in loaded.items()
-        if first <= day <= last and any(one.dataset == "ohlcv_1m" for one in feeders)
-    ]
-    due = {}
-    for day in of_minutes:
-        if counted[day].own.get("1m", 0) == 1440:
-            due[day] = {timeframe: 1440 // size for timeframe, size in minutes.items()}
-        else:
-            due[day] = _whole_bars(connection, table, day, minutes)
-    return due
-
-
-def _whole_bars(
-    connection: psycopg.Connection[Any], table: Table, day: date, minutes: Mapping[str, int]
-) -> dict[str, int]:
-    # On a symbol's first or last day a bar is whole with the minutes in which the symbol was listed.
-    life = connection.execute(
-        """SELECT evidence FROM collection.partitions
-        WHERE (exchange, market_type, symbol, dataset, day) = (%s, %s, %s, 'ohlcv_1m', %s)""",
-        (*table.keys, day),
-    ).fetchone()
-    since, until = cut_of(life[0]) if life else (None, None)
-    rows = connection.execute(
-        """SELECT t.name, (SELECT count(*) FROM (
-            SELECT 1 FROM (SELECT date_bin(make_interval(mins => t.size), open_time, 'epoch') AS opens FROM market.ohlcv
-                WHERE (exchange, market_type, symbol, timeframe) = (%s, %s, %s, '1m')
-                    AND open_time >= %s AND open_time < %s) minutes
-            GROUP BY opens HAVING count(*) * interval '1 minute'
-                = least(opens + make_interval(mins => t.size), %s) - greatest(opens, %s)) whole)
-        FROM unnest(%s::text[], %s::int[]) AS t (name, size)""",
-        (
-            *table.keys,
-            _instant(day),
-            _instant(day + DAY),
-            until or _instant(day + DAY),
-            since or _instant(day),
-            list(minutes),
-            list(minutes.values()),
-        ),
-    ).fetchall()
-    return dict(rows)
+        for one in feeders
+        if first <= day <= last and one.dataset == "ohlcv_1m"
+    }
+    return {
+        day: {timeframe: bars for timeframe, bars in found.built.items() if timeframe not in table.published}
+        for day, found in built_due(connection, *table.keys, lives).items()
+    }
 
 
 def _finding(table: Table, feeders: Sequence[_Loaded], counted: _Counted, due: Mapping[str, int]) -> Finding:
