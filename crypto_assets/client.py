@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crypto_assets import datasets
-from crypto_assets.collection.records.day_records import DayRecords, database_that_is_there, read_records
+from crypto_assets.collection.records.day_records import DayRecord, DayRecords, database_that_is_there, read_records
 from crypto_assets.config import settings_at_start
 from crypto_assets.day_coverage import NOT_COLLECTED, STORED, DayCoverage, Missing, require_known, settle
 from crypto_assets.errors import ConfigError, PostgresUnavailable, StoredDataError
@@ -213,7 +213,28 @@ def _then(day: date, file: KnownFile | None, records: DayRecords, dataset: str, 
         return DayCoverage(day, NOT_COLLECTED, f"not known at {when}, collected later")
     if record is not None and record.sha256 == file.sha256 and file.rows is None:
         return of_record(record)
-    return DayCoverage(day, STORED, f"as known at {when}; others took its place since", file.rows, complete=True)
+    return _formerly(file, at, f"as known at {when}; others took its place since")
+
+
+def _formerly(file: KnownFile, at: datetime, why: str) -> DayCoverage:
+    """Return what was known of a day while a former version, or fewer rows of the one in force now, held it."""
+    if file.rows is not None:
+        # More rows came later: while the day went on it went as far as it could, after its end it was not whole.
+        over = at.date() > file.day
+        return DayCoverage(
+            file.day,
+            State.PROVISIONAL,
+            f"{why}; more rows of it came later" if over else why,
+            file.rows,
+            complete=not over,
+        )
+    if file.state is None:
+        return DayCoverage(file.day, STORED, f"{why}; whether it was complete is not known", file.rows_in_all)
+    reason = f"{why}; {file.reason}" if file.reason else why
+    record = DayRecord(
+        file.day, State(file.state), reason, file.rows_in_all, file.path, None, file.sha256, file.until, None, None
+    )
+    return of_record(record, today=at.date())
 
 
 def _locked(asked: Question, lake: Lake, columns: Sequence[str]) -> tuple[pa.Table, list[DayCoverage]]:
@@ -235,11 +256,8 @@ def _as_locked(lock: Lock, asked: Question, days: Sequence[date]) -> list[DayCov
     coverage = []
     for day in days:
         if (file := files.get(day)) is not None:
-            # Of a lock as of an instant, `corrected` is a former version: the one in force then.
-            former = lock.as_of is not None and file.state == State.CORRECTED
-            state = STORED if former else file.state
-            complete = former or file.state in COMPLETE_STATES
-            coverage.append(DayCoverage(day, state, "as locked", file.rows, complete=complete))
+            complete = file.state in COMPLETE_STATES
+            coverage.append(DayCoverage(day, file.state, "as locked", file.rows, complete=complete))
             continue
         part = next(part for part in lock.absent if part.pair == pair and part.first <= day <= part.last)
         state = part.state if part.state in set(State) else NOT_COLLECTED

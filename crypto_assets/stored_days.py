@@ -87,7 +87,7 @@ def _read_lake(
             one = of_record(record, wanted)
             if problem:
                 lost += 1
-                one = replace(one, state=State.MISSING, reason=problem, complete=False)
+                one = _lost(one, problem)
         elif silent:
             one = _by_file(lake, day, rows, problem, has_ledger=known is not None)
             if one.state == State.MISSING and not problem and not (bar := _due(lake, series, symbol, day)).opens:
@@ -102,6 +102,11 @@ def _read_lake(
         stored = sum(record.path is not None for record in records.values())
         notice = lake_notice(lake.url, known.lake, lost, stored)
     return StoredDays(pa.concat_tables([empty, *parts]), coverage, notice), lost > 0
+
+
+def _lost(one: DayCoverage, problem: str) -> DayCoverage:
+    """Return a day as what it is without its rows; who accepted it as it was did not accept that."""
+    return replace(one, state=State.MISSING, reason=problem, acknowledged=None, complete=False)
 
 
 def _checked(
@@ -158,15 +163,16 @@ def not_collected(day: date, reason: str = "") -> DayCoverage:
     return DayCoverage(day, NOT_COLLECTED, reason or "not collected yet")
 
 
-def of_record(record: DayRecord, until: datetime | None = None) -> DayCoverage:
+def of_record(record: DayRecord, until: datetime | None = None, today: date | None = None) -> DayCoverage:
     """Return what the ledger says of a day.
 
     Args:
         until: the instant up to which rows are wanted, inside the day; None: the whole day, today as far as it goes.
+        today: the UTC day that it says it on; that of the clock by default.
     """
     complete, reason = record.state in COMPLETE_STATES, record.reason
     if record.state is State.PROVISIONAL and record.until is not None:
-        today = datetime.now(UTC).date()
+        today = today or datetime.now(UTC).date()
         end = Partition("", record.day).start + DAY
         wanted = min(until, end) if until is not None else None if record.day >= today else end
         if wanted is not None and record.until < wanted:
@@ -218,5 +224,5 @@ def cover_warehouse(
                 problem = f"{where} has {counts.get(day, 0)} of its {wanted} rows"
         if record.path is not None and whole(day):
             one = replace(one, rows=counts.get(day, 0))
-        coverage.append(replace(one, state=State.MISSING, reason=problem, complete=False) if problem else one)
+        coverage.append(_lost(one, problem) if problem else one)
     return coverage

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psycopg
 import pyarrow as pa
 import pytest
 
@@ -22,8 +24,11 @@ from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.collection.storing.loads import Load
 from crypto_assets.collection.storing.publishing import Publisher
 from crypto_assets.config import parse_collection
-from crypto_assets.errors import ConfigError, StoredDataError
+from crypto_assets.errors import ConfigError, IncompleteData, StoredDataError
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State, StoredFile
+from crypto_assets.quality.lock import write_lock
+from crypto_assets.quality.locking import make_lock
+from crypto_assets.quality.query import Query
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.migrations import migrate
 from crypto_assets.storage.warehouse import Warehouse
@@ -181,9 +186,16 @@ class History:
         entry = {"exchange": "binance", "market_type": "spot", "datasets": ["ohlcv_1m"], "symbols": ["BTC/USDT"]}
         self.collection = parse_collection({"series": [{**entry, "start": FIRST}]})
 
-    def publish(self, days: dict[date, pa.Table], name: str, source: str = "archive") -> datetime:
+    def publish(
+        self,
+        days: dict[date, pa.Table],
+        name: str,
+        source: str = "archive",
+        state: State = State.AVAILABLE,
+        **evidence: Any,
+    ) -> datetime:
         def published(day: Day, stored: StoredFile, *_: Any) -> Outcome:
-            return Outcome(BARS, day.partition, State.AVAILABLE, source=day.source, stored=stored)
+            return Outcome(BARS, day.partition, state, f"is {state}", evidence, source=day.source, stored=stored)
 
         batch = [
             Day(
@@ -254,6 +266,46 @@ def test_provisional_rows_count_as_known_from_when_they_came(history: History) -
     last = history.publish({FIRST: doubled(FIRST)}, "a")
     assert [counts(FIRST, FIRST, as_of=at) for at in instants] == [[10], [10, 11], [10, 11, 12]]
     assert counts(FIRST, FIRST, as_of=last) == [1000, 1100, 1200]
+
+
+def known_at(at: datetime) -> list[tuple[str, bool]]:
+    """Return state and completeness of the first days, as they were known at an instant."""
+    frame = crypto_assets.read("binance", "BTC/USDT", "ohlcv_1m", FIRST, FIRST, as_of=at, missing="ignore")
+    return [(day["state"], day["complete"]) for day in frame.attrs["coverage"]]
+
+
+def test_a_former_version_is_as_complete_as_it_was_then(history: History, tmp_path: Path) -> None:
+    day = {FIRST: bars(FIRST)}
+    partial = history.publish({FIRST: bars(FIRST).slice(0, 2)}, "a", state=State.DEGRADED)
+    until = datetime(2024, 1, 1, 8, tzinfo=UTC)
+    early = history.publish({FIRST: doubled(FIRST)}, "r", "rest", State.PROVISIONAL, until=until.isoformat())
+    whole = history.publish(day, "b")
+    now = history.publish({FIRST: doubled(FIRST)}, "c", state=State.DEGRADED)
+    assert known_at(partial) == [("degraded", False)]
+    assert known_at(early) == [("provisional", False)], "its rows go up to 08:00, and the day was over"
+    assert known_at(whole) == [("available", True)]
+    assert known_at(now) == [("degraded", False)]
+    with pytest.raises(IncompleteData, match=r"partial: as known at .*; is degraded"):
+        counts(FIRST, FIRST, as_of=partial, missing="raise")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert counts(FIRST, FIRST, as_of=whole, missing="raise") == [10, 11, 12]
+    for at, complete in ((partial, False), (whole, True), (now, False)):
+        lock = make_lock(history.ledger, Query(), as_of=at)
+        write_lock(lock, tmp_path / "lock")
+        frame = crypto_assets.read(
+            "binance", "BTC/USDT", "ohlcv_1m", FIRST, FIRST, lock=tmp_path / "lock", missing="ignore"
+        )
+        assert [one["complete"] for one in frame.attrs["coverage"]] == [complete], at
+    with psycopg.connect(history.ledger.url) as connection:
+        connection.execute("UPDATE collection.versions SET state = NULL")
+    assert known_at(whole) == [("stored", False)], "nobody recorded what it was"
+
+
+def test_fewer_rows_than_came_later_are_whole_only_while_the_day_goes_on(history: History) -> None:
+    instants = [history.publish({FIRST: bars(FIRST).slice(0, count)}, f"r{count}", "rest") for count in (1, 2)]
+    assert known_at(instants[0]) == [("provisional", False)]
+    assert known_at(instants[1]) == [("available", True)]
 
 
 def test_a_version_that_is_lost_is_not_silently_left_out(history: History, tmp_path: Path) -> None:

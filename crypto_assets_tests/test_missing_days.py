@@ -171,6 +171,13 @@ def test_an_acknowledged_day_only_warns(work: Workbench) -> None:
     assert frame.attrs["coverage"][1]["acknowledged"].endswith("it was so")
     error = refused(DAYS[1], "2024-01-05")
     assert "1 of 4 days asked for" in str(error), "an open day is refused, the acknowledged one is not named"
+    # Nobody has accepted that what is stored of the day goes too.
+    file_of(work, HALF).unlink()
+    (lost,) = [day for day in refused(DAYS[1], DAYS[3]).coverage if not day["complete"]]
+    assert (lost["day"], lost["state"], lost["acknowledged"]) == (str(HALF), "missing", None)
+    with psycopg.connect(work.url) as connection:
+        connection.execute("DELETE FROM market.ohlcv WHERE open_time >= %s AND timeframe = '1m'", (HALF,))
+    assert incomplete(refused(HALF, HALF, source="warehouse").coverage) == [(str(HALF), "missing")]
 
 
 @pytest.mark.parametrize("harm", ["deleted", "cut", "changed", "no Parquet"])

@@ -39,8 +39,9 @@ class LockedFile:
     """One file of the lake that the lock names.
 
     `rows` are its first ones that count (all, unless a provisional day has grown since `as_of`), `sha256` is over the Parquet
-    bytes, `version` 1 for the first rows that were known of the day. `state` is `corrected` for a former version. The source
-    is the archive object or REST answer that the rows came from, with the sha256 of its bytes.
+    bytes, `version` 1 for the first rows that were known of the day. `state` is that of the day while this file was in force,
+    `corrected` where nobody recorded it, or where a newer file could not be used. The source is the archive object or REST
+    answer that the rows came from, with the sha256 of its bytes.
     """
 
     exchange: str

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import dict_row
 
+from crypto_assets.collection.records.corrections import STATE
 from crypto_assets.collection.records.gaps import NOT_COLLECTED
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import Series, State, days_between
@@ -93,21 +94,23 @@ _OF_PAIR = (
 
 _FILES = f"""
 WITH files AS (
-    SELECT {_KEYS}, day, path, rows, content_sha256 AS sha256, corrections + 1 AS version, state, known_from,
-        'infinity'::timestamptz AS known_to, source, source_key, source_sha256
+    SELECT {_KEYS}, day, path, rows, content_sha256 AS sha256, corrections + 1 AS version, known_from,
+        CASE WHEN %(at)s::timestamptz IS NULL THEN state ELSE {STATE} END AS state, 'infinity'::timestamptz AS known_to,
+        source, source_key, source_sha256
     FROM collection.partitions WHERE {_OF_PAIR} AND path IS NOT NULL
     UNION ALL
-    SELECT {_KEYS}, day, coalesce(path, ''), rows, content_sha256, number, 'corrected', known_from,
-        known_to, source, source_key, source_sha256
+    SELECT {_KEYS}, day, coalesce(path, ''), rows, content_sha256, number, known_from,
+        coalesce(state, 'corrected'), known_to, source, source_key, source_sha256
     FROM collection.versions WHERE {_OF_PAIR} AND %(at)s::timestamptz IS NOT NULL
 )
-SELECT {_KEYS}, day, path, coalesce((
-        SELECT g.rows FROM collection.growth g
-        WHERE (g.exchange, g.market_type, g.symbol, g.dataset, g.day)
-                = (f.exchange, f.market_type, f.symbol, f.dataset, f.day)
-            AND g.known_to > %(at)s AND g.known_to < f.known_to ORDER BY g.known_to LIMIT 1
-    ), rows) AS rows, sha256, version, state, known_from, source, source_key, source_sha256
-FROM files f WHERE %(at)s::timestamptz IS NULL OR (known_from <= %(at)s AND known_to > %(at)s) ORDER BY day
+SELECT {_KEYS}, day, path, coalesce(grown.rows, f.rows) AS rows, sha256, version,
+    CASE WHEN grown.rows IS NULL THEN state ELSE 'provisional' END AS state, known_from, source, source_key, source_sha256
+FROM files f LEFT JOIN LATERAL (
+    SELECT g.rows FROM collection.growth g
+    WHERE (g.exchange, g.market_type, g.symbol, g.dataset, g.day) = (f.exchange, f.market_type, f.symbol, f.dataset, f.day)
+        AND g.known_to > %(at)s AND g.known_to < f.known_to ORDER BY g.known_to LIMIT 1
+) grown ON true
+WHERE %(at)s::timestamptz IS NULL OR (known_from <= %(at)s AND known_to > %(at)s) ORDER BY day
 """
 
 

@@ -92,7 +92,8 @@ class Correction:
 
     `former_*` and `known_from` (since when its rows were known) are of the version before. `kept` is where its file lies in
     the lake now: None where the rows are the same, and where they are lost. `difference` is None where they are lost.
-    `reordered` says that the same rows stand in another order: in the new file, or in the former one.
+    `reordered` says that the same rows stand in another order: in the new file, or in the former one. `former_state` is None
+    where the ledger did not know the version.
     """
 
     series: Series
@@ -107,6 +108,9 @@ class Correction:
     rows: int
     kept: str | None
     reordered: bool = False
+    former_state: str | None = None
+    former_reason: str = ""
+    former_until: datetime | None = None
 
     @property
     def changes_rows(self) -> bool:

@@ -58,9 +58,7 @@ def built_due(
     return due
 
 
-def _opens(
-    connection: psycopg.Connection[Any], mine: tuple[str, str, str], days: list[date]
-) -> dict[date, np.ndarray]:
+def _opens(connection: psycopg.Connection[Any], mine: tuple[str, str, str], days: list[date]) -> dict[date, np.ndarray]:
     """Return when the 1m bars of some days open, in microseconds since 1970, ascending."""
     rows = connection.execute(
         """SELECT d.day, (extract(epoch FROM o.open_time) * 1000000)::bigint

@@ -277,7 +277,7 @@ def test_a_lock_of_a_former_instant_has_the_versions_of_then(work: Workbench) ->
     locked = lock(work, as_of=before)
     files = {file.day: file for file in locked.files}
     assert sorted(files) == [FIRST, SECOND, LAST]
-    assert (files[SECOND].path, files[SECOND].version, files[SECOND].state) == (former[1], 1, "corrected")
+    assert (files[SECOND].path, files[SECOND].version, files[SECOND].state) == (former[1], 1, "available")
     assert [(a.first, a.state) for a in locked.absent] == [(MISSING, "absent")]
     assert "collected later" in locked.absent[0].reason
     for quick in (False, True):

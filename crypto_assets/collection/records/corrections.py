@@ -60,7 +60,8 @@ class CorrectionRecord:
 class InForce:
     """The file that is stored of a partition, and since when its rows are known (None: the ledger does not know it).
 
-    `findings` are those of its checks, as the ledger keeps them.
+    `findings` are those of its checks, `state`, `reason` and `until` (as in `DayRecord`) those of its day, as the ledger
+    keeps them.
     """
 
     sha256: str
@@ -68,23 +69,41 @@ class InForce:
     source: SourceFile
     known_from: datetime | None
     findings: Mapping[str, Any] = field(default_factory=dict)
+    state: str | None = None
+    reason: str = ""
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class KnownFile:
     """The file that held a day at some instant, and how many of its rows from the first were known then (None: all).
 
-    `path` is None where the file was lost before it could be kept.
+    `path` is None where the file was lost before it could be kept. `state`, `reason` and `until` (as in `DayRecord`) are what
+    the ledger said of the day while the file held it; `state` is None where it did not know the file. `rows_in_all` are those
+    of the whole file.
     """
 
     day: date
     path: str | None
     sha256: str
     rows: int | None
+    state: str | None = None
+    reason: str = ""
+    until: datetime | None = None
+    rows_in_all: int | None = None
 
 
 _KEYS = "exchange, market_type, symbol, dataset"
 _SAME_DAY = " AND ".join(f"{{0}}.{name} = {{1}}.{name}" for name in (*_KEYS.split(", "), "day"))
+
+
+UNTIL = """CASE WHEN source = 'rest' AND evidence -> 'ended' IS DISTINCT FROM 'true'
+    THEN (evidence ->> 'until')::timestamptz END"""
+"""SQL for how far a day from REST goes that was not over."""
+
+STATE = """CASE WHEN state <> 'corrected' THEN state
+    WHEN findings -> 'complete' -> 'passed' = 'false' THEN 'degraded' ELSE 'available' END"""
+"""SQL for what a stored version is: that a newer one was refused (`corrected`) says nothing of it, its check does."""
 
 
 def in_force(
@@ -92,7 +111,8 @@ def in_force(
 ) -> dict[Partition, InForce]:
     """Return what is stored of some partitions, those of which nothing is left out."""
     rows = connection.execute(
-        f"""SELECT symbol, day, content_sha256, rows, known_from, findings, source_key, source_size_bytes, source_etag,
+        f"""SELECT symbol, day, content_sha256, rows, known_from, findings, {STATE}, reason, {UNTIL},
+            source_key, source_size_bytes, source_etag,
             source_sha256, source_published_sha256, source_last_modified, source
         FROM collection.partitions JOIN unnest(%s::text[], %s::date[]) AS wanted (symbol, day) USING (symbol, day)
         WHERE ({_KEYS}) = (%s, %s, symbol, %s) AND path IS NOT NULL""",
@@ -105,8 +125,8 @@ def in_force(
         ),
     ).fetchall()
     return {
-        Partition(symbol, day): InForce(sha256, count, SourceFile(*source), known_from, findings)
-        for symbol, day, sha256, count, known_from, findings, *source in rows
+        Partition(symbol, day): InForce(sha256, count, SourceFile(*source), known_from, findings, state, reason, until)
+        for symbol, day, sha256, count, known_from, findings, state, reason, until, *source in rows
     }
 
 
@@ -174,6 +194,9 @@ def _record_version(
         # A file that the ledger did not know was known to nobody who asks by the ledger.
         "known_from": found.known_from or at,
         "known_to": at,
+        "state": found.former_state,
+        "state_reason": found.former_reason,
+        "until": found.former_until,
     }
     _insert(connection, "versions", version)
     connection.execute(
@@ -198,16 +221,18 @@ def known_files(
     """Return the files that held the days from first to last, both included, at an instant; days in order."""
     rows = connection.execute(
         f"""WITH files AS (
-            SELECT {_KEYS}, day, path, content_sha256, known_from, 'infinity'::timestamptz AS known_to
+            SELECT {_KEYS}, day, path, content_sha256, known_from, 'infinity'::timestamptz AS known_to,
+                {STATE} AS state, reason, {UNTIL} AS until, rows
             FROM collection.partitions WHERE path IS NOT NULL
             UNION ALL
-            SELECT {_KEYS}, day, path, content_sha256, known_from, known_to FROM collection.versions
+            SELECT {_KEYS}, day, path, content_sha256, known_from, known_to, state, coalesce(state_reason, ''), until, rows
+            FROM collection.versions
         )
         SELECT f.day, f.path, f.content_sha256, (
             SELECT g.rows FROM collection.growth g
             WHERE {_SAME_DAY.format("g", "f")} AND g.known_to > %(at)s AND g.known_to < f.known_to
             ORDER BY g.known_to LIMIT 1
-        )
+        ), f.state, f.reason, f.until, f.rows
         FROM files f
         WHERE exchange = %(exchange)s AND market_type = %(market_type)s AND symbol = %(symbol)s
             AND dataset = %(dataset)s AND day BETWEEN %(first)s AND %(last)s AND known_from <= %(at)s AND known_to > %(at)s

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from crypto_assets.config import Collection
-from crypto_assets.model import STORED_STATES, State
+from crypto_assets.model import COMPLETE_STATES, State
 
 if TYPE_CHECKING:
     from crypto_assets.collection.records.gaps import Gap
@@ -22,9 +22,10 @@ Names = tuple[str, str, str, str]
 class Coverage:
     """The days of one symbol of a series, counted; every day is in exactly one count.
 
-    The days are those of the collection up to yesterday, and today where something of it is stored; of what the collection
-    does not have (`in_collection` is false) those that have a record. `partial` to `acknowledged` are the gaps: `pending`
-    days are not published yet, `corrected` ones were published again and the new file could not be used. `first_day` and
+    The days are those of the collection up to yesterday, and today where its record is complete so far: no gap is of today,
+    so that today in another state is no day yet. Of what the collection does not have (`in_collection` is false) they are
+    those that have a record. `partial` to `acknowledged` are the gaps: `pending` days are not published yet, `corrected` ones
+    were published again and the new file could not be used. `first_day` and
     `last_day` have a record; `checks` counts results of checks that had something to judge by, `corrections` how often
     rows of a stored day were replaced by others.
     """
@@ -66,13 +67,13 @@ def coverage(collection: Collection, ledger: Ledger, found: Iterable[Gap], today
     """
     result, spans = _of_collection(collection, today)
     beside: dict[Names, Coverage] = {}
-    for names, inside, day_count, today_stored, no_data, numbers in _read(ledger, spans, today):
+    for names, inside, day_count, today_complete, no_data, numbers in _read(ledger, spans, today):
         one = result[names] if inside else beside.setdefault(names, Coverage(*names, in_collection=False))
         for name, value in numbers.items():
             setattr(one, name, value)
         one.no_data = no_data
         if inside:
-            one.days += today_stored
+            one.days += today_complete
         else:
             one.days = day_count
     for gap in found:
@@ -132,7 +133,7 @@ WITH wanted AS (
 ), by_state AS (
     SELECT p.exchange, p.market_type, p.symbol, p.dataset, p.state,
         coalesce(p.day BETWEEN w.first AND w.last, false) AS inside, count(*) AS days,
-        count(*) FILTER (WHERE p.day = %(today)s AND p.state = ANY(%(stored)s)) AS today_stored,
+        count(*) FILTER (WHERE p.day = %(today)s AND p.state = ANY(%(complete)s)) AS today_complete,
         coalesce(sum(p.rows), 0) AS rows, coalesce(sum(p.size_bytes), 0) AS size_bytes,
         sum((SELECT count(*) FROM jsonb_each(p.findings) f WHERE NOT f.value ? 'not_judged')) AS checks,
         sum(cardinality(p.failed_checks)) AS failed, sum(p.corrections) AS corrections,
@@ -140,7 +141,7 @@ WITH wanted AS (
     FROM collection.partitions p LEFT JOIN wanted w USING (exchange, market_type, symbol, dataset)
     GROUP BY 1, 2, 3, 4, 5, 6
 )
-SELECT exchange, market_type, symbol, dataset, inside, sum(days)::bigint, sum(today_stored)::bigint,
+SELECT exchange, market_type, symbol, dataset, inside, sum(days)::bigint, sum(today_complete)::bigint,
     coalesce(sum(days) FILTER (WHERE state = 'no_data'), 0)::bigint, jsonb_object_agg(state, days),
     sum(rows)::bigint, sum(size_bytes)::bigint, sum(checks)::bigint, sum(failed)::bigint, sum(corrections)::bigint,
     min(first_day), max(last_day)
@@ -153,11 +154,11 @@ _NUMBERS = ("states", "rows", "size_bytes", "checks", "failed_checks", "correcti
 def _read(
     ledger: Ledger, spans: Mapping[Names, tuple[date, date]], today: date
 ) -> list[tuple[Names, bool, int, int, int, dict[str, Any]]]:
-    """Return the names, whether it is of the collection, days, days of today that are stored, days of no data, numbers."""
+    """Return the names, whether it is of the collection, days, days of today that are complete, days of no data, numbers."""
     columns = list(zip(*spans, strict=True))
     values = dict(zip(("exchanges", "market_types", "symbols", "datasets"), map(list, columns), strict=True))
     more = {"firsts": [first for first, _ in spans.values()], "lasts": [last for _, last in spans.values()]}
-    states = [state.value for state in STORED_STATES]
+    states = [state.value for state in COMPLETE_STATES]
     with ledger.transaction() as connection:
-        rows = connection.execute(_QUERY, {**values, **more, "today": today, "stored": states}).fetchall()
+        rows = connection.execute(_QUERY, {**values, **more, "today": today, "complete": states}).fetchall()
     return [(row[:4], row[4], row[5], row[6], row[7], dict(zip(_NUMBERS, row[8:], strict=True))) for row in rows]

@@ -26,8 +26,8 @@ class DayRecord:
 
     `until` is the instant that rows from REST go up to where the day was not over. `loaded` is what the warehouse table that
     was asked about holds of the day, by content, and `loaded_rows` how many rows that are; None where it holds nothing.
-    `acknowledged` says who accepts the day as it is, when and why. `life` is since and until when its symbol was listed on it,
-    None where that is not inside the day.
+    `acknowledged` says who accepts the day as it is, when and why. `life` is since and until when its symbol was listed on
+    it, None where that is not inside the day.
     """
 
     day: date

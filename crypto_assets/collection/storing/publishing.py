@@ -189,6 +189,9 @@ class Publisher:
             stored.rows,
             self._lake.version_path(day.series, day.partition, former.sha256) if keeps else None,
             reordered=difference is not None and (difference.reordered or _moved(day, former)),
+            former_state=former.state,
+            former_reason=former.reason,
+            former_until=former.until,
         )
 
     def _load(self, connection: psycopg.Connection[Any], drafts: Sequence[_Draft]) -> dict[Partition, dict[str, int]]:

@@ -136,8 +136,8 @@ def _loaded(
         ),
     ).fetchall()
     loaded: dict[date, list[_Loaded]] = defaultdict(list)
-    for day, *of_feeder, evidence in rows:
-        loaded[day].append(_Loaded(*of_feeder, cut_of(evidence)))
+    for day, dataset, count, sha256, content, evidence in rows:
+        loaded[day].append(_Loaded(dataset, count, sha256, content, cut_of(evidence)))
     return dict(loaded)
 
 

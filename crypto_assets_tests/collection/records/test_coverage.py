@@ -88,6 +88,22 @@ def test_today_counts_where_something_of_it_is_stored(ledger: Ledger) -> None:
     assert (second.days, second.complete, second.not_collected) == (10, 0, 10)
 
 
+@pytest.mark.parametrize("state", list(State))
+def test_today_is_a_day_only_where_it_is_complete_so_far_whatever_its_record_says(ledger: Ledger, state: State) -> None:
+    ledger.record_outcomes([outcome(day(n), State.AVAILABLE) for n in range(10)])
+    if state is State.CORRECTED:
+        ledger.record_outcomes([outcome(TODAY, State.AVAILABLE)])
+        with ledger.transaction() as connection:
+            connection.execute("UPDATE collection.partitions SET state = 'corrected' WHERE day = %s", (TODAY,))
+    else:
+        ledger.record_outcomes([outcome(TODAY, state)])
+    one = counted(ledger, collection_of())[0]
+    no_data, whole = state is State.NO_DATA, state in (State.AVAILABLE, State.PROVISIONAL)
+    assert (one.complete, one.no_data, one.days) == (10 + whole, int(no_data), 10 + whole + no_data)
+    assert one.is_complete
+    assert one.states[state] == 1 + 10 * (state is State.AVAILABLE)
+
+
 def test_what_the_collection_does_not_have_is_shown_beside_it_and_no_gap(ledger: Ledger) -> None:
     ledger.record_outcomes([outcome(day(n), State.MISSING) for n in range(3)])
     ledger.record_outcomes(

@@ -37,6 +37,9 @@ _STATEMENTS = (
         source_sha256 text NOT NULL,
         known_from timestamptz NOT NULL,
         known_to timestamptz NOT NULL,
+        state text,
+        state_reason text,
+        until timestamptz,
         PRIMARY KEY (exchange, market_type, symbol, dataset, day, number)
     )
     """,
@@ -44,6 +47,8 @@ _STATEMENTS = (
     "COMMENT ON TABLE collection.versions IS 'Former versions of stored days, with other rows; the first is number 1.'",
     "COMMENT ON COLUMN collection.versions.path IS 'of the kept file in the lake; null: it was damaged or gone already'",
     "COMMENT ON COLUMN collection.versions.known_to IS 'when the next version took its place'",
+    "COMMENT ON COLUMN collection.versions.state IS 'of the day when the next version took its place; null: not known'",
+    "COMMENT ON COLUMN collection.versions.until IS 'how far a day from REST went that was not over; null: to its end'",
     f"""
     CREATE TABLE collection.growth ({_PARTITION}
         known_to timestamptz NOT NULL,
