@@ -325,7 +325,7 @@ def _explain(error: Any) -> str:
         known = (models[error["loc"][0]] if len(error["loc"]) > 1 else Collection).model_fields
         message = f"unknown key{_did_you_mean(str(error['loc'][-1]), known)}"
     elif error["type"] == "missing":
-        message = "this key is required and is not there"
+        message = "this required key is missing"
     elif not error["type"].startswith("value_error"):
         message = f"{message}, found {error.get('input')!r}"
     return f"{place}: {message}" if place else message

@@ -15,7 +15,7 @@ from crypto_assets.model import Outcome, Series, State
 NAMES_SHOWN = 3
 """A sentence about more symbols than this names the first ones and counts the others."""
 
-_WORDS = {
+_WORDS: dict[str | None, str] = {
     None: "not collected yet",
     State.MISSING: "missing",
     State.DEGRADED: "partial",
@@ -140,9 +140,9 @@ def without_day(reason: str) -> str:
     return _OF_ONE_DAY.sub("…", reason)
 
 
-def word_of(state: State | None) -> str:
-    """Return the word for a state that people read; None is a day without a record."""
-    return _WORDS.get(state) or str(state)
+def word_of(state: str | None) -> str:
+    """Return the word for a state that people read; None is a day without a record, other texts are their own word."""
+    return _WORDS.get(state, str(state))
 
 
 def days_text(first: date, last: date) -> str:

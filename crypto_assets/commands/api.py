@@ -10,7 +10,7 @@ from crypto_assets.commands.console import out
 @click.command()
 @click.option("--port", default=3001, show_default=True, help="Port of the API on 127.0.0.1.")
 def api(port: int) -> None:
-    """Run the HTTP API until Ctrl-C: what is there, what is missing, what is running, pause and resume."""
+    """Run the HTTP API until Ctrl-C: what is stored, what is missing, what is running; pause and resume."""
     from crypto_assets.api.server import serve
     from crypto_assets.ports import require_free
 

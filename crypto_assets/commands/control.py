@@ -28,7 +28,7 @@ def _scope_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @_scope_options
 @click.option("--reason", default="", help="Why; shown wherever the pause is.")
 def pause(exchange: str | None, run: str | None, reason: str) -> None:
-    """Pause everything, an exchange or a run: what is in hand ends, then nothing is asked until `resume`."""
+    """Pause everything, an exchange or a run. Days in hand are finished, then nothing is requested until `resume`."""
     from crypto_assets.collection.records.control import Controls, me
 
     def change(ledger: Any) -> list[str]:
@@ -42,7 +42,7 @@ def pause(exchange: str | None, run: str | None, reason: str) -> None:
 @click.command()
 @_scope_options
 def resume(exchange: str | None, run: str | None) -> None:
-    """Let go on what was paused, where it was; exactly what `pause` was told with the same options."""
+    """Resume a paused scope. Use the same options as for `pause`."""
     from crypto_assets.collection.records.control import Controls
 
     def change(ledger: Any) -> tuple[str, bool, list[str]]:
@@ -50,7 +50,7 @@ def resume(exchange: str | None, run: str | None) -> None:
         return scope, Controls(ledger).resume(scope), _paused(ledger)
 
     scope, there, still = with_ledger(change)
-    out.print(f"{scope}: {'goes on' if there else 'was not paused'}", markup=False)
+    out.print(f"{scope}: {'resumed' if there else 'was not paused'}", markup=False)
     if still:
         out.print("still paused: " + "\n              ".join(still), markup=False)
 
@@ -59,7 +59,7 @@ def resume(exchange: str | None, run: str | None) -> None:
 @click.argument("run")
 @click.option("--reason", default="", help="Why; it is in the run's log.")
 def cancel(run: str, reason: str) -> None:
-    """End a run, by its id or the beginning of it; what it has stored stays."""
+    """Stop a run, named by its id or the beginning of it. What it has stored stays."""
     from crypto_assets.cancelling import cancel as ask
     from crypto_assets.collection.records.control import me
 
@@ -68,13 +68,13 @@ def cancel(run: str, reason: str) -> None:
         ask(ledger, found.run_id, me(), reason)
         return found.run_id
 
-    out.print(f"{with_ledger(change)}: asked to end", markup=False)
+    out.print(f"{with_ledger(change)}: asked to stop", markup=False)
 
 
 @click.command()
-@click.option("--all", "everything", is_flag=True, help="Those too that have ended.")
-@click.option("--follow", is_flag=True, help="Go on until nothing is running.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with --follow one array a line.")
+@click.option("--all", "everything", is_flag=True, help="Runs that have ended too.")
+@click.option("--follow", is_flag=True, help="Repeat every second until nothing is running.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; with --follow one array on each line.")
 def runs(everything: bool, follow: bool, as_json: bool) -> None:
     """Show what is running, how far it is and what is paused."""
     from crypto_assets.collection.records.progress import ACTIVE_STATES, read_progress

@@ -17,8 +17,8 @@ from crypto_assets.tables import record_names
 @filters
 @click.option("--from", "first", type=DAY, help="Only days from this one on.")
 @click.option("--to", "last", type=DAY, help="Only days up to this one.")
-@click.option("--all", "equal_rows", is_flag=True, help="Those too that changed no row: the day was published again.")
-@click.option("--limit", type=click.IntRange(min=1), default=200, show_default=True, help="That many at most.")
+@click.option("--all", "equal_rows", is_flag=True, help="Also days that were published again with the same rows.")
+@click.option("--limit", type=click.IntRange(min=1), default=200, show_default=True, help="At most so many.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each correction.")
 def corrections(as_json: bool, market_type: str | None, symbols: tuple[str, ...], **given: Any) -> None:
     """Show the stored days that were replaced by other rows, the latest first.

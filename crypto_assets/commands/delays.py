@@ -21,10 +21,10 @@ _SHOWN = 50
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: `delays` and `late`.")
 def delays(as_json: bool) -> None:
-    """Show how long after the end of a day or month its files appear, and which ones are late.
+    """Show how long after the end of a day or month its files appear, and which files are late.
 
-    `seen` are files that were seen to appear; `history` those that were there before anybody looked, whose times may be
-    those of later versions. Late is what is not there although 95 of 100 of its like came sooner.
+    `seen` counts files that we saw appear. `history` counts files that were published before we looked; their times may
+    be those of later versions. A file is late when 95 of 100 files of its kind came sooner.
     """
     from crypto_assets.quality.delays import delays as measure
     from crypto_assets.quality.delays import late_objects

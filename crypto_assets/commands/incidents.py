@@ -18,8 +18,8 @@ from crypto_assets.quality.kinds import Kind
 
 @click.command()
 @filters
-@click.option("--from", "first", type=DAY, help="Only what reaches into this day or later ones.")
-@click.option("--to", "last", type=DAY, help="Only what begins on this day or before.")
+@click.option("--from", "first", type=DAY, help="Only incidents that end on this day or later.")
+@click.option("--to", "last", type=DAY, help="Only incidents that begin on this day or earlier.")
 @click.option(
     "--kind",
     "kinds",
@@ -27,14 +27,14 @@ from crypto_assets.quality.kinds import Kind
     type=click.Choice([kind.value for kind in Kind]),
     help="Only this kind; may be repeated.",
 )
-@click.option("--limit", type=click.IntRange(min=1), default=200, show_default=True, help="That many at most.")
+@click.option("--limit", type=click.IntRange(min=1), default=200, show_default=True, help="At most so many.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each incident.")
 def incidents(
     as_json: bool, symbols: tuple[str, ...], datasets: tuple[str, ...], kinds: tuple[str, ...], **given: Any
 ) -> None:
     """Show outages of exchanges and other spans of minutes without data, by time (docs/incidents.md).
 
-    What concerns a whole market is shown for each of its symbols.
+    An incident of a whole market is shown for each of its symbols.
     """
     from crypto_assets.quality.incidents import Incident, read_incidents
 

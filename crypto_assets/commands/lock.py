@@ -1,4 +1,4 @@
-"""`lock` and `verify`: naming the exact files behind a question, and telling later whether they are there."""
+"""`lock` and `verify`: name the exact files behind a query, and check later that they are still the same."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from crypto_assets.collection.problems import word_of
 from crypto_assets.commands.console import err, escape, out
 from crypto_assets.commands.options import DAY, filters, load_configured, with_ledger
 
@@ -28,7 +29,7 @@ from crypto_assets.commands.options import DAY, filters, load_configured, with_l
 @click.option("--to", "last", type=DAY, help="Last day, UTC, included; default: the last that is known.")
 @click.option("--as-of", type=DAY, help="The versions that were known at the end of this day, UTC.")
 def lock(output: Path, as_of: date | None, **given: Any) -> None:
-    """Write name, version and sha256 of every file behind a question, and the days that have none, into one file."""
+    """Write a lock file: name, version and sha256 of every file behind a query, and the days that have no file."""
     from crypto_assets.config import settings
     from crypto_assets.quality.lock import write_lock
     from crypto_assets.quality.locking import make_lock
@@ -42,8 +43,9 @@ def lock(output: Path, as_of: date | None, **given: Any) -> None:
     absent: dict[str, int] = {}
     for part in made.absent:
         absent[part.state] = absent.get(part.state, 0) + (part.last - part.first).days + 1
-    lacking = "; without a file: " + ", ".join(f"{n} {state}" for state, n in sorted(absent.items())) if absent else ""
-    out.print(f"{escape(str(output))}: {len(made.files)} files, {made.rows:,} rows{lacking}")
+    without = ", ".join(f"{n:,} {word_of(state)}" for state, n in sorted(absent.items()))
+    without = f"; days without a file: {without}" if without else ""
+    out.print(f"{escape(str(output))}: {len(made.files)} files, {made.rows:,} rows{without}")
 
 
 @click.command()
@@ -51,9 +53,9 @@ def lock(output: Path, as_of: date | None, **given: Any) -> None:
 @click.option("--quick", is_flag=True, help="Compare with the ledger only; the files are not read.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify(path: Path, quick: bool, as_json: bool) -> None:
-    """Tell whether the very data of a lock file is there: exit code 0 if it is, 1 if not, 2 for a file that is no lock.
+    """Check that the data of a lock file is still the same. Exit code 0 if it is, 1 if not, 2 for a file that is no lock.
 
-    The bytes of every file are read from the lake and hashed; it may be another lake than the one that was locked.
+    The bytes of every file are read from the lake and hashed. It may be another lake than the one that was locked.
     """
     from crypto_assets.config import settings
     from crypto_assets.errors import NothingCollected, PostgresUnavailable

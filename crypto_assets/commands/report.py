@@ -1,4 +1,4 @@
-"""`report`: what is there, what lacks and why, and whether it can be trusted, as pictures and one page."""
+"""`report`: what is stored, what is missing and why, and how good it is, as pictures and one page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crypto_assets.commands.options import DAY, filters, load_configured, with_l
 
 @click.command()
 @filters
-@click.option("--from", "first", type=DAY, help="First day, UTC, included; default: the first that there is any of.")
+@click.option("--from", "first", type=DAY, help="First day, UTC, included; default: the first day with a record.")
 @click.option("--to", "last", type=DAY, help="Last day, UTC, included; default: yesterday.")
 @click.option(
     "-o",
@@ -27,9 +27,9 @@ from crypto_assets.commands.options import DAY, filters, load_configured, with_l
     help="Folder for report.html and the pictures.",
 )
 @click.option("--open", "opens", type=click.Choice(["yes", "no"]), default="no", help="Open the page in the browser.")
-@click.option("--demo", "of_demo", is_flag=True, help="Of what `crypto-assets demo` collected.")
+@click.option("--demo", "of_demo", is_flag=True, help="Report on what `crypto-assets demo` collected.")
 def report(first: date | None, last: date | None, folder: Path, opens: str, of_demo: bool, **given: Any) -> None:
-    """Write what is there, what lacks and why, and how good it is: pictures, and one page that needs no network."""
+    """Write a report with pictures that needs no network: what is stored, what is missing and why, how good it is."""
     from crypto_assets.demo import LAST, demo_environment, require_demo
     from crypto_assets.quality.query import Query
     from crypto_assets.quality.report import bars_of, write_report

@@ -31,7 +31,7 @@ _LEVELS = ("partition", "symbol", "series", "exchange")
 @click.option(
     "--below",
     type=click.FloatRange(0, 1),
-    help="Show only totals under this one, which takes the place of the threshold.",
+    help="Show only totals under this one. It takes the place of the threshold.",
 )
 @click.option(
     "--trend", is_flag=True, help="Show how the scores came to be: a line for each UTC day that changed them."

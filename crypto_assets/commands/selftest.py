@@ -24,7 +24,7 @@ from crypto_assets.commands.console import err, escape, out
     help="Keep the lakes and a report.json in this folder, which must be empty or new.",
 )
 def selftest(names: tuple[str, ...], as_json: bool, keep: Path | None) -> None:
-    """Let an exchange on this machine do everything wrong, and our stores lose rows; show what was stored and reported."""
+    """Run every fault of an exchange, and of our stores, on this machine, offline; show what was stored and reported."""
     from crypto_assets import selftest as tests
     from crypto_assets.config import settings
     from crypto_assets.errors import ConfigError

@@ -20,7 +20,7 @@ from crypto_assets.commands.options import load_configured, today
     "--demo", "with_demo", is_flag=True, help="Show what `crypto-assets demo` collected; its exchange runs too."
 )
 def up(port: int, api_port: int | None, with_demo: bool) -> None:
-    """Run Postgres, the Dagster UI, the daemon and the API until Ctrl-C; prints the URLs."""
+    """Run Postgres, the Dagster UI, the daemon and the API until Ctrl-C; print their addresses."""
     import threading
     from contextlib import nullcontext
 
@@ -60,7 +60,7 @@ def up(port: int, api_port: int | None, with_demo: bool) -> None:
 
 @click.command()
 def demo() -> None:
-    """Collect from the sandbox exchange, show what was stored and checked, exit."""
+    """Collect ten days from the sandbox exchange and show what was stored. Offline; none of the prices is real."""
     from crypto_assets import selection
     from crypto_assets.config import settings
     from crypto_assets.demo import FIRST, LAST, demo_environment
@@ -88,6 +88,8 @@ def _command() -> str:
     from pathlib import Path
 
     mine = Path(sys.argv[0])
+    if mine.suffix == ".py":
+        return "python -m crypto_assets.cli"
     if shutil.which(mine.name) and Path(shutil.which(mine.name) or "").resolve() == mine.resolve():
         return mine.name
     return str(mine.relative_to(Path.cwd())) if mine.is_relative_to(Path.cwd()) else str(mine)

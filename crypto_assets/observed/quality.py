@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from crypto_assets.collection.problems import word_of
 from crypto_assets.config import Collection
 from crypto_assets.observed import Found, Observed
 
@@ -60,8 +61,8 @@ def _metadata(ledger: Ledger, collection: Collection, exchange: str) -> dict[str
     overview = strip([holding.coverage for holding in facts.holdings], facts.first, facts.last)
     if overview:
         metadata["overview"] = dg.MetadataValue.md(overview)
-    metadata |= {"days": total, "days lacking": facts.lacking}
-    metadata |= {f"days {state.replace('_', ' ')}": days for state, days in sorted(counts.items())}
+    metadata |= {"days": total, "days not complete": facts.lacking}
+    metadata |= {f"days {word_of(state)}": days for state, days in sorted(counts.items())}
     metadata["share complete"] = (total - facts.lacking) / total if total else 0.0
     metadata["rows"] = sum(holding.rows for holding in facts.holdings)
     if facts.score is not None:
@@ -94,7 +95,7 @@ QUALITY = Observed(
     name="quality",
     interval_s=300,  # while days are being collected it is drawn again so often: two seconds of CPU for each exchange
     of_exchange=lambda exchange: (
-        f"What is there of {exchange}, what lacks and why, and how good it is: `crypto-assets report` in the UI."
+        f"What is stored of {exchange}, what is missing and why, and how good it is: `crypto-assets report` in the UI."
     ),
     description="Draws coverage, gaps, scores and publication delays of the exchanges anew when something changed.",
     look=look,

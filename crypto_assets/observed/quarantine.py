@@ -51,7 +51,7 @@ def _metadata(files: Sequence[Any], states: dict[str, Any], table: Sequence[str]
     head = "|refused, UTC|what|its days now|error|bytes|reason|path|\n|-|-|-|-|-|-|-|\n"
     return {
         "files": len(files),
-        "files whose days are not there": sum(not all_stored(states[file.path]) for file in files),
+        "files whose days are missing": sum(not all_stored(states[file.path]) for file in files),
         "bytes": sum(file.size_bytes or 0 for file in files),
         "refused files": dg.MetadataValue.md(head + "\n".join(table) if table else "none"),
     }

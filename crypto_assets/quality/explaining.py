@@ -88,7 +88,7 @@ def as_json(one: Explained) -> dict[str, Any]:
             {
                 "start": span.start.isoformat(),
                 "end": span.end.isoformat(),
-                "absent": span.absent,
+                "missing": span.absent,
                 "cause": span.cause.kind.value,
                 "cause_evidence": span.cause.evidence,
             }

@@ -1,7 +1,7 @@
 """Incidents: spans of minutes without data or trades and their causes, kept in `collection.incidents`.
 
 They are made from profiles alone, without the lake, and are what the profiles say now: an incident that no longer holds is
-removed. What is ordinary for a symbol has no row; `crypto-assets gaps` says of every minute why it is not there.
+removed. What is ordinary for a symbol has no row; `crypto-assets gaps` says of every minute why it is missing.
 """
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ def _of_span(exchange: str, market_type: str, span: MinuteSpan) -> Incident:
         span.start,
         span.end,
         (span.symbol,),
-        {**span.cause.evidence, "absent": span.absent},
+        {**span.cause.evidence, "missing": span.absent},
     )
 
 
@@ -281,7 +281,7 @@ def _over_midnight(spans: Iterable[Incident]) -> list[Incident]:
     """Return spans of symbols, with those that go on after midnight as one, each once."""
     by_end: dict[tuple[Any, ...], Incident] = {}
     for one in sorted(spans, key=lambda one: one.start_time):
-        series = one.symbol, one.dataset, one.kind, one.evidence["absent"]
+        series = one.symbol, one.dataset, one.kind, one.evidence["missing"]
         before = by_end.pop((*series, one.start_time), None)
         if before:
             one = replace(before, end_time=one.end_time)

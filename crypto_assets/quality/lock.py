@@ -69,7 +69,7 @@ class LockedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AbsentDays:
-    """Days from first to last, both included, that have no file, all for one reason; `state` is a `State` or `absent`."""
+    """Days from first to last, both included, without a file, for one reason; `state` is a `State` or `not collected yet`."""
 
     exchange: str
     market_type: str
@@ -112,11 +112,11 @@ class Lock:
 
 
 def to_text(lock: Lock) -> str:
-    """Return the lock as it is written: JSON, one line for each file and for each stretch of absent days."""
+    """Return the lock as it is written: JSON, one line for each file and for each stretch of days without a file."""
     content = _content(lock)
     parts = []
     for name, value in {**content, "created_at": lock.created_at.isoformat(), "digest": _digest(content)}.items():
-        if name in ("files", "absent") and value:
+        if name in ("files", "without_file") and value:
             lines = ",\n".join(json.dumps(line, ensure_ascii=False) for line in value)
             parts.append(f'"{name}": [\n{lines}\n]')
         else:
@@ -186,7 +186,7 @@ def read_lock(path: str | Path) -> Lock:
                         "last": date.fromisoformat(line["last"]),
                     }
                 )
-                for line in content["absent"]
+                for line in content["without_file"]
             ),
             datetime.fromisoformat(created_at),
             content["package"],
@@ -210,7 +210,7 @@ def _content(lock: Lock) -> dict[str, Any]:
             "as_of": _plain(lock.as_of),
         },
         "files": [_line(file) for file in lock.files],
-        "absent": [_line(days) for days in lock.absent],
+        "without_file": [_line(days) for days in lock.absent],
     }
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from crypto_assets.collection.records.ledger import Ledger
     from crypto_assets.config import Collection
 
-ABSENT = "absent"
+ABSENT = "not collected yet"
 """The state of a day that the ledger does not know, or did not know at `as_of`."""
 
 

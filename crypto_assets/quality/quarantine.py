@@ -21,6 +21,7 @@ from difflib import get_close_matches
 from typing import IO, TYPE_CHECKING, Any
 
 from crypto_assets import exchanges
+from crypto_assets.collection.problems import word_of
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import STORED_STATES, Series, State, days_between
 from crypto_assets.storage.lake import REASON
@@ -241,7 +242,7 @@ def in_words(states: Mapping[date, State | None]) -> str:
     """Return what became of some days in few words: `available`, or `30 available, 1 missing`."""
     counts: dict[str, int] = {}
     for state in states.values():
-        counts[state.value if state else "absent"] = counts.get(state.value if state else "absent", 0) + 1
+        counts[word_of(state)] = counts.get(word_of(state), 0) + 1
     if len(counts) == 1:
         return next(iter(counts))
     return ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "unknown"

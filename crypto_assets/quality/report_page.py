@@ -11,6 +11,7 @@ from math import floor
 from string import Template
 from typing import TYPE_CHECKING
 
+from crypto_assets.collection.problems import word_of
 from crypto_assets.model import COMPLETE_STATES, STORED_STATES, State
 from crypto_assets.quality.charts import DARK, LIGHT, score_text
 from crypto_assets.quality.charts.coverage import ROWS_SHOWN
@@ -37,7 +38,7 @@ def page(facts: Facts, pictures: Sequence[tuple[Picture, bytes, bytes]]) -> str:
         colours=f":root{{{_colours(LIGHT)}}}@media screen and (prefers-color-scheme:dark){{:root{{{_colours(DARK)}}}}}",
         title=escape(f"{verdict(facts)}: {facts.first} to {facts.last}"),
         verdict=escape(verdict(facts)),
-        tone="lacks" if facts.lacking else "complete",
+        tone="incomplete" if facts.lacking else "complete",
         scope=escape(_scope(facts)),
         tiles="".join(_tile(*tile) for tile in _tiles(facts)),
         bar=_bar(facts),
@@ -51,9 +52,9 @@ def page(facts: Facts, pictures: Sequence[tuple[Picture, bytes, bytes]]) -> str:
 
 
 _MEANINGS = {
-    "missing": "should exist and does not, or was refused",
+    "missing": "should be there and is not, or was refused",
     "not collected yet": "is in collection.yaml, and nobody has asked for it yet: crypto-assets fill",
-    "degraded": "stored, but rows lack; what is there is right",
+    "degraded": "stored, but some rows are missing; what is stored is right",
     "corrected": "the exchange has published another version that is not taken yet",
     "pending": "not published yet, and not late",
     "provisional": "complete, from the REST API until the archive has the file",
@@ -69,7 +70,7 @@ def verdict(facts: Facts) -> str:
         return "Nothing was collected yet"
     if not facts.lacking:
         return f"Complete: all {total:,} days are there or known to have no data"
-    return f"Not complete: {facts.lacking:,} of {total:,} days lack"
+    return f"Not complete: {facts.lacking:,} of {total:,} days are missing or partial"
 
 
 def _scope(facts: Facts) -> str:
@@ -89,10 +90,12 @@ def _scope(facts: Facts) -> str:
 def _tiles(facts: Facts) -> Iterable[tuple[str, str, str, bool]]:
     """Yield name, value, explanation, and whether it alarms."""
     counts, total = facts.counts, facts.counts.total()
-    lacks = ", ".join(f"{counts[s]:,} {s}" for s in reversed(STATES) if counts[s] and s not in COMPLETE_STATES)
+    counted = ", ".join(
+        f"{counts[s]:,} {word_of(s)}" for s in reversed(STATES) if counts[s] and s not in COMPLETE_STATES
+    )
     stored = sum(counts[state] for state in STORED_STATES)
     yield "complete", _percent(total - facts.lacking, total), f"{total - facts.lacking:,} of {total:,} days", False
-    yield "lacking", f"{facts.lacking:,}", lacks or "nothing is missing", bool(facts.lacking)
+    yield "not complete", f"{facts.lacking:,}", counted or "nothing is missing", bool(facts.lacking)
     rows, size = sum(h.rows for h in facts.holdings), sum(h.size_bytes for h in facts.holdings)
     yield "rows", f"{rows:,}", f"{_size(size)} in {stored:,} stored days", False
     checks, failed = sum(h.checks for h in facts.holdings), sum(h.failed_checks for h in facts.holdings)
@@ -118,7 +121,7 @@ def _bar(facts: Facts) -> str:
     states = [*map(str, shown), *(state for state in STATES if counts[state] and state not in COMPLETE_STATES)]
     parts = "".join(f'<i class="{_css(state)}" style="flex-grow:{counts[state]}"></i>' for state in states)
     legend = "".join(f"<li>{_chip(state)} <b>{counts[state]:,}</b></li>" for state in states)
-    text = ", ".join(f"{counts[state]:,} {state}" for state in states)
+    text = ", ".join(f"{counts[state]:,} {word_of(state)}" for state in states)
     return f'<div class="bar" role="img" aria-label="{escape(text)}">{parts}</div><ul class="legend">{legend}</ul>'
 
 
@@ -202,11 +205,24 @@ def _incidents(facts: Facts) -> str:
 def _holdings(facts: Facts) -> str:
     order = sorted(facts.holdings, key=lambda one: -one.coverage.lacking)[:HOLDINGS]
     head = (
-        *("series", "symbol", "days", "stored", "no data", "lacking", "rows", "size", "failed checks", "corrections"),
+        *(
+            "series",
+            "symbol",
+            "days",
+            "stored",
+            "no data",
+            "not complete",
+            "rows",
+            "size",
+            "failed checks",
+            "corrections",
+        ),
         *("score", "complete", "accurate", "agrees", "timely"),
     )
     more = (
-        "" if len(facts.holdings) <= HOLDINGS else f"<p>The {HOLDINGS:,} of {len(facts.holdings):,} that lack most.</p>"
+        ""
+        if len(facts.holdings) <= HOLDINGS
+        else f"<p>The {HOLDINGS:,} of {len(facts.holdings):,} with the fewest complete days.</p>"
     )
     return _table(head, [_holding(one) for one in order]) + more
 
@@ -266,7 +282,9 @@ def _pictures(facts: Facts, pictures: Sequence[tuple[Picture, bytes, bytes]]) ->
         parts.append((_incidents(facts) if name == "gaps" else "") + "</section>")
     candles = [_figure(*by_name[name]) for name in by_name if name.startswith("candles")]
     if candles:
-        text = "The last stored days of some symbols. Where bars lack, the place stays empty: nothing is invented."
+        text = (
+            "The last stored days of some symbols. Where bars are missing, the place stays empty: nothing is invented."
+        )
         parts.append(
             f'<section id="candles"><h2>Prices and volume</h2><p>{text}</p><div class="pair">{"".join(candles)}</div>'
         )
@@ -277,14 +295,16 @@ def _pictures(facts: Facts, pictures: Sequence[tuple[Picture, bytes, bytes]]) ->
 def _caption(facts: Facts, name: str, there: bool) -> str:
     if name == "coverage":
         some = (
-            f" The {ROWS_SHOWN} of {len(facts.holdings):,} that lack most." if len(facts.holdings) > ROWS_SHOWN else ""
+            f" The {ROWS_SHOWN} of {len(facts.holdings):,} with the fewest complete days."
+            if len(facts.holdings) > ROWS_SHOWN
+            else ""
         )
         return "Every day of every symbol by its state. Blank: not asked for." + some
     if name == "gaps":
         return (
-            "When days lack, by state, and spans without data, by cause; of all symbols together. What alarms is on top."
+            "Days that are not complete, by state, and spans without data, by cause, of all symbols. The worst is on top."
             if there
-            else "No day lacks, and no span without data is known."
+            else "Every day is complete, and no span without data is known."
         )
     if name == "quality":
         if not there:
@@ -327,7 +347,7 @@ def _css(state: str) -> str:
 
 def _chip(state: str) -> str:
     title = escape(STATE_TITLES[state], quote=True)
-    return f'<span class="chip" title="{title}"><i class="{_css(state)}"></i>{escape(state.replace("_", " "))}</span>'
+    return f'<span class="chip" title="{title}"><i class="{_css(state)}"></i>{escape(word_of(state))}</span>'
 
 
 def _names(symbols: Sequence[str]) -> str:

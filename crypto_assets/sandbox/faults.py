@@ -66,8 +66,8 @@ OBJECTS: Mapping[str, About] = {
     "empty": About(_FILES, "a file of no bytes"),
     "zip-bomb": About(_FILES, "a zip that unpacks to a thousand times its size"),
     "path-traversal": About(_FILES, "a zip whose member is named ../../…"),
-    "missing-minutes": About(_FILES, "three rows of the file are not there"),
-    "missing-bar": About(_FILES, "one row in the second half of the file is not there"),
+    "missing-minutes": About(_FILES, "three rows of the file are missing"),
+    "missing-bar": About(_FILES, "one row in the second half of the file is missing"),
     "duplicate-rows": About(_FILES, "one row stands there twice"),
     "conflicting-rows": About(_FILES, "one row stands there twice, the second time with another amount"),
     "descending-rows": About(_FILES, "the rows are in reverse order"),
@@ -85,7 +85,7 @@ OBJECTS: Mapping[str, About] = {
 
 # What exists at all.
 WORLD: Mapping[str, About] = {
-    "late": About(("object", "checksum", "listing"), "the object is not there yet: neither listed nor served"),
+    "late": About(("object", "checksum", "listing"), "the object is not published yet: neither listed nor served"),
     "stale-listing": About(("listing",), "the listing stands still since `at`; objects that came later are served"),
     "outage": About((), "nobody trades from `start` to `end`: bars without volume, no trades, in files and REST alike"),
     "silence": About((), "nobody trades the symbols of the pattern from `start` to `end`; whole days too, ids run on"),

@@ -33,8 +33,8 @@ def test_the_pictures_and_numbers_of_an_exchange_are_those_of_the_ledger_and_sma
     assert ticks.spec.key == observed_key("quality", "binance")
     (event,) = ticks()
     metadata = {name: value.value for name, value in event.metadata.items()}
-    assert metadata["verdict"] == "Not complete: 7 of 60 days lack"
-    assert (metadata["days"], metadata["days lacking"], metadata["days missing"], metadata["days available"]) == (
+    assert metadata["verdict"] == "Not complete: 7 of 60 days are missing or partial"
+    assert (metadata["days"], metadata["days not complete"], metadata["days missing"], metadata["days available"]) == (
         60,
         7,
         2,
@@ -62,7 +62,7 @@ def test_a_tick_observes_again_only_when_something_changed(ticks, postgres_url):
             (ledger_rows.NOW + timedelta(minutes=1),),
         )
     (event,) = ticks()
-    assert event.metadata["verdict"].value == "Not complete: 5 of 60 days lack"
+    assert event.metadata["verdict"].value == "Not complete: 5 of 60 days are missing or partial"
     with psycopg.connect(postgres_url) as connection:
         connection.execute("UPDATE collection.partitions SET updated_at = %s", (ledger_rows.NOW + timedelta(hours=1),))
     assert ticks() == [], "looked at, and nothing that is shown is another"
@@ -71,6 +71,6 @@ def test_a_tick_observes_again_only_when_something_changed(ticks, postgres_url):
 def test_nothing_collected_yet_is_shown_as_that(postgres_url, tmp_path):
     with time_machine.travel(ledger_rows.NOW, tick=False):
         (event,) = Ticks(QUALITY, ledger_rows.collection(), str(tmp_path), postgres_url)()
-    assert event.metadata["verdict"].value == "Not complete: 60 of 60 days lack"
+    assert event.metadata["verdict"].value == "Not complete: 60 of 60 days are missing or partial"
     assert event.metadata["days not collected yet"].value == 60
     assert "score" not in event.metadata

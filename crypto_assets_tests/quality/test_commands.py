@@ -49,7 +49,7 @@ def test_the_command_locks_verifies_and_exits_by_what_it_found(sandbox, tmp_path
         f"verify {tmp_path / 'absent.lock'}",
     )
     assert made.code == 0, made.err
-    assert made.out == f"{path}: 3 files, 4,320 rows; without a file: 1 missing\n"
+    assert made.out == f"{path}: 3 files, 4,320 rows; days without a file: 1 missing\n"
     assert (same.code, same.out) == (0, "3 of 3 files are the same, by their bytes\n")
     assert (quick.code, quick.out) == (0, "3 of 3 files are the same, by the ledger\n")
     assert (unknown.code, edited.exists()) == (2, False)
@@ -101,7 +101,7 @@ def test_the_command_lists_shows_restores_and_drops_and_dagster_hears_of_it(
     tick = Ticks(QUARANTINE, mine.collection, str(tmp_path / "lake"), postgres_url)
     assert tick.spec.key == observed_key("quarantine", "binance")
     (observed,) = tick()
-    assert (observed.metadata["files"].value, observed.metadata["files whose days are not there"].value) == (2, 2)
+    assert (observed.metadata["files"].value, observed.metadata["files whose days are missing"].value) == (2, 2)
     assert paths[SECOND] in observed.metadata["refused files"].value
     assert "|missing|ChecksumMismatch|" in observed.metadata["refused files"].value
     assert tick() == []

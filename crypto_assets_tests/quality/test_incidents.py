@@ -139,7 +139,7 @@ def test_rows_that_lack_in_one_symbol_are_an_incident_of_its_dataset(ledger: Led
     (one,) = refresh_incidents(ledger, SPOT, FIRST, FIRST)
     assert brief([one]) == [(Kind.UPSTREAM_PARTIAL_FILE, BTC, "04 11:40", "04 11:56")]
     assert (one.dataset, one.symbols) == ("ohlcv_1m", (BTC,))
-    assert one.evidence == {"symbols_trading_meanwhile": 1, "absent": True}
+    assert one.evidence == {"symbols_trading_meanwhile": 1, "missing": True}
 
 
 def test_only_silences_that_are_rare_for_the_symbol_have_a_row(ledger: Ledger) -> None:
@@ -259,7 +259,7 @@ def test_gaps_have_causes_and_the_minutes_that_lack(ledger: Ledger) -> None:
     answer = as_json(degraded)
     assert (answer["symbol"], answer["day"], answer["cause"]) == (BTC, "2024-03-04", "upstream_partial_file")
     assert answer["cause_evidence"] == {"minutes": {"exchange_outage": 20, "upstream_partial_file": 3}}
-    assert [(one["start"][11:16], one["end"][11:16], one["cause"], one["absent"]) for one in answer["minutes"]] == [
+    assert [(one["start"][11:16], one["end"][11:16], one["cause"], one["missing"]) for one in answer["minutes"]] == [
         ("08:20", "08:40", "exchange_outage", True),
         ("10:00", "10:03", "upstream_partial_file", True),
     ]

@@ -125,10 +125,12 @@ def test_the_same_data_locked_twice_is_the_same_text_but_for_the_time(work: Work
 def test_days_that_were_never_collected_and_symbols_too_are_named(work: Workbench) -> None:
     work.entries = [entry("spot", ["ohlcv_1m"], [BTC, ETH], date(2023, 12, 30))]
     locked = lock(work, whole=True, last=date(2024, 1, 6))
-    assert [(a.symbol, a.first, a.last, a.state, a.reason) for a in locked.absent if a.state == "absent"] == [
-        (BTC, date(2023, 12, 30), date(2023, 12, 31), "absent", "not collected yet"),
-        (BTC, date(2024, 1, 5), date(2024, 1, 6), "absent", "not collected yet"),
-        (ETH, date(2023, 12, 30), date(2024, 1, 6), "absent", "not collected yet"),
+    assert [
+        (a.symbol, a.first, a.last, a.state, a.reason) for a in locked.absent if a.state == "not collected yet"
+    ] == [
+        (BTC, date(2023, 12, 30), date(2023, 12, 31), "not collected yet", "not collected yet"),
+        (BTC, date(2024, 1, 5), date(2024, 1, 6), "not collected yet", "not collected yet"),
+        (ETH, date(2023, 12, 30), date(2024, 1, 6), "not collected yet", "not collected yet"),
     ]
     every = {(file.symbol, file.day) for file in locked.files}
     every |= {
@@ -278,7 +280,7 @@ def test_a_lock_of_a_former_instant_has_the_versions_of_then(work: Workbench) ->
     files = {file.day: file for file in locked.files}
     assert sorted(files) == [FIRST, SECOND, LAST]
     assert (files[SECOND].path, files[SECOND].version, files[SECOND].state) == (former[1], 1, "available")
-    assert [(a.first, a.state) for a in locked.absent] == [(MISSING, "absent")]
+    assert [(a.first, a.state) for a in locked.absent] == [(MISSING, "not collected yet")]
     assert "collected later" in locked.absent[0].reason
     for quick in (False, True):
         result = check(work, locked, quick=quick)
@@ -399,7 +401,7 @@ def test_a_lake_in_a_bucket_is_verified_and_read_by_the_lock_of_a_folder(
 
 def test_a_lock_is_json_that_others_can_read(work: Workbench) -> None:
     content = json.loads(to_text(lock(work, symbols=("BTC-USDT",), last=SECOND)))
-    assert list(content) == ["format", "package", "query", "files", "absent", "created_at", "digest"]
+    assert list(content) == ["format", "package", "query", "files", "without_file", "created_at", "digest"]
     nothing = dict.fromkeys(("exchange", "market_type", "from", "as_of"))
     assert content["query"] == {**nothing, "symbols": ["BTC-USDT"], "datasets": [], "to": str(SECOND)}
     assert [(line["day"], line["rows"]) for line in content["files"]] == [(str(FIRST), 1440), (str(SECOND), 1440)]

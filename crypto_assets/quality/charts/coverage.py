@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crypto_assets.collection.problems import word_of
 from crypto_assets.model import COMPLETE_STATES
 from crypto_assets.quality.charts import drawing
 from crypto_assets.quality.charts.palette import NEVER, STATES, Theme
@@ -23,7 +24,7 @@ _NARROWEST = 3.0  # CSS pixels; a narrower cell is not seen
 _EDGED = 7.0
 _OUTSIDE = -1
 _RANKS = {state: rank for rank, state in enumerate(STATES)}
-_SHORT = {state: state.replace("_", " ") for state in STATES}
+_SHORT = {state: word_of(state) for state in STATES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,5 +197,5 @@ def _note(row: CoverageRow) -> str:
     lacking = [state for state in reversed(STATES) if counts[state] and state not in COMPLETE_STATES]
     if not lacking:
         return "complete" if counts else "nothing asked"
-    texts = [f"{counts[state]:,} {'never' if state == NEVER else _SHORT[state]}" for state in lacking]
+    texts = [f"{counts[state]:,} {_SHORT[state]}" for state in lacking]
     return texts[0] + (f", {row.lacking - counts[lacking[0]]:,} other" if len(lacking) > 1 else "")

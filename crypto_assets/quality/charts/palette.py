@@ -2,7 +2,7 @@
 
 The states form a ladder of lightness, so that they stay apart in grey print and for every kind of colour vision (tested
 with simulated protanopia, deuteranopia and tritanopia). What needs nothing is calm: a day without data is nearly the
-background, a stored day a quiet blue. What lacks has the strongest contrast.
+background, a stored day a quiet blue. What is missing has the strongest contrast.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ STATE_TITLES: Mapping[str, str] = {
     "no_data": "no data: nothing traded or not listed",
     "available": "available",
     "provisional": "provisional: from REST until the archive has it",
-    "pending": "pending: not published yet",
+    "pending": "not published yet",
     "corrected": "corrected: republished, not yet taken",
-    "degraded": "degraded: stored, rows lack",
+    "degraded": "partial: stored, some rows are missing",
     NEVER: "not collected yet",
     "missing": "missing",
 }

@@ -36,7 +36,7 @@ _STATEMENTS = (
     """,
     "COMMENT ON TABLE collection.profiles IS 'What checks need to know of a stored day without reading it.'",
     "COMMENT ON COLUMN collection.profiles.content_sha256 IS 'of the Parquet file that the profile is of'",
-    "COMMENT ON COLUMN collection.profiles.missing_ids IS 'ids that lack between the first and the last one'",
+    "COMMENT ON COLUMN collection.profiles.missing_ids IS 'ids that are missing between the first and the last one'",
     "COMMENT ON COLUMN collection.profiles.largest_step IS 'greatest |log(price / price before)| between rows'",
     "COMMENT ON COLUMN collection.profiles.silent IS 'a bit for each minute in which nothing traded; null: none'",
     "COMMENT ON COLUMN collection.profiles.absent IS 'a bit for each minute whose bar is not there; null: none'",
@@ -81,7 +81,7 @@ _STATEMENTS = (
     """,
     "CREATE INDEX quality_scored_at ON collection.quality (scored_at)",
     "COMMENT ON TABLE collection.quality IS 'Scores from 0 to 1, docs/quality.md; a row whenever a score has changed.'",
-    "COMMENT ON COLUMN collection.quality.state IS 'of the day when it was scored; null: it was never collected'",
+    "COMMENT ON COLUMN collection.quality.state IS 'of the day when it was scored; null: it was not collected yet'",
     "COMMENT ON COLUMN collection.quality.total IS 'weighted mean of those that could be judged; null: none could'",
     """
     CREATE VIEW collection.quality_now AS
