@@ -45,6 +45,7 @@ def demo_environment(home: Path | None = None) -> Iterator[Path]:
     """
     home = home or demo_home()
     make_home(home)
+    (home / _MARK).write_text(_MARK_TEXT)
     # Of this process: another demo beside `up --demo` has another exchange, which ends before this one.
     config = home / f"collection-{os.getpid()}.yaml"
     before = {name: os.environ.get(name) for name in _VARIABLES}
