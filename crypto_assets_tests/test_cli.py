@@ -155,7 +155,7 @@ def test_the_demo_shows_what_was_stored_and_checked(demo: Demo) -> None:
         assert cells[f"binance/spot/{name}-USDT/ohlcv_1m"][:6] == ["11", "10", "0", "0", "1", "14,400"]
     assert cells["binance/linear/ETH-USDT/ohlcv_1h"][:6] == ["11", "10", "0", "0", "1", "240"]
     assert cells["binance/linear/BTC-USDT/funding_rates"][:6] == ["11", "10", "0", "0", "1", "30"]
-    assert cells["binance/spot/BTC-USDT/ohlcv_1m"][-2:] == ["89", "0"], "eight checks a day, nine midnights"
+    assert cells["binance/spot/BTC-USDT/ohlcv_1m"][-2:] == ["119", "0"], "eleven checks a day, nine midnights"
     assert all(line[-1] == "0" for line in cells.values()), "failed checks"
     assert "165 days asked for: 150 available, 15 no data" in demo.first.out
     assert "no data: not listed before 2024-01-01: the archive's first file" in demo.first.out
@@ -345,7 +345,7 @@ def test_status_as_json_has_the_states_of_every_series(story: Story) -> None:
         "corrected": 0,
         "states": {"available": 4, "missing": 1},
         "rows": 5760,
-        "checks": 34,  # eight of the rows, and two midnights between stored days
+        "checks": 46,  # eleven of the rows, and two midnights between stored days
         "failed_checks": 0,
         "corrections": 0,
         "first_day": "2024-01-01",
