@@ -66,7 +66,7 @@ SAYS = {
     ("validate",): "Check stored days again with all checks",
     ("quality",): "Show quality scores from 0 to 1",
     ("delays",): "Show how long after the end of a day or month its files appear",
-    ("selftest",): "Run every fault of an exchange against the engine",
+    ("selftest",): "Run every fault of an exchange, and of our stores",
 }
 
 
