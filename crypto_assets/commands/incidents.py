@@ -81,8 +81,7 @@ def evidence_in_words(evidence: Mapping[str, Any]) -> str:
         texts.append(f"expected once in {days:,} days by the symbol's own rates")
     if (chance := plain.pop("chance", None)) is not None:
         texts.append(f"chance {chance:.2g} a day")
-    absent = plain.pop("absent", None)
-    if absent:
+    if isinstance(plain.get("missing"), bool) and plain.pop("missing"):
         texts.append("rows are missing")
     return ", ".join([*texts, *(f"{name.replace('_', ' ')} {value}" for name, value in plain.items())])
 
