@@ -38,7 +38,8 @@ def collect(first: date, last: date, verbose: bool, as_json: bool, **filters: An
     if note:
         err.print(f"note: {note}", markup=False)
     pairs = {pair for request in requests for pair in request.pairs}
-    with_ledger(lambda ledger: lost_of(ledger, pairs), make=True)
+    span = [day for request in requests for day in (request.first, request.last)]
+    with_ledger(lambda ledger: lost_of(ledger, pairs, min(span, default=None), max(span, default=None)), make=True)
     sys.exit(collect_all(collection, requests, misspelt, as_json=as_json, verbose=verbose))
 
 

@@ -97,7 +97,8 @@ def judge(database: Database, table: Table, days: Collection[date]) -> dict[date
             for day, feeders in loaded.items():
                 if first <= day <= last:
                     found[day] = _finding(table, feeders, counted[day], due.get(day, {}))
-        _forget(connection, table, [day for day, finding in found.items() if not finding.passed])
+        wrong = {day: "; ".join(finding.evidence["differs"]) for day, finding in found.items() if not finding.passed}
+        _forget(connection, table, wrong)
     nothing = not_judged("the day is not loaded")
     return {day: found.get(day, nothing) for day in sorted(days)}
 
@@ -211,14 +212,21 @@ def _timeframe(table: Table, dataset: str) -> str:
     return dataset.removeprefix("ohlcv_") if table.name == "ohlcv" else ""
 
 
-def _forget(connection: psycopg.Connection[Any], table: Table, days: Sequence[date]) -> None:
-    """Forget the loads of some days, so that they are loaded again."""
-    if days:
+def _forget(connection: psycopg.Connection[Any], table: Table, wrong: Mapping[date, str]) -> None:
+    """Forget the loads of some days, so that they are loaded again, and remember what differs."""
+    if wrong:
         connection.execute(
-            """UPDATE collection.warehouse_loads SET content = ''
-            WHERE table_name = %s AND (exchange, market_type, symbol) = (%s, %s, %s)
-                AND dataset = ANY(%s) AND day = ANY(%s)""",
-            (table.name, *table.keys, [series.dataset for series in table.feeders], list(days)),
+            """UPDATE collection.warehouse_loads w SET content = '', differs = d.differs
+            FROM unnest(%s::date[], %s::text[]) AS d (day, differs)
+            WHERE w.table_name = %s AND (w.exchange, w.market_type, w.symbol) = (%s, %s, %s)
+                AND w.dataset = ANY(%s) AND w.day = d.day AND w.content <> ''""",
+            (
+                list(wrong),
+                list(wrong.values()),
+                table.name,
+                *table.keys,
+                [series.dataset for series in table.feeders],
+            ),
         )
 
 
