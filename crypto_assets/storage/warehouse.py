@@ -20,7 +20,7 @@ from crypto_assets import datasets
 from crypto_assets.collection.records.database import Database
 from crypto_assets.collection.storing.loads import Load
 from crypto_assets.errors import ConfigError
-from crypto_assets.model import DAY
+from crypto_assets.model import DAY, Series
 from crypto_assets.rows.derive import STATISTICS_SCHEMA
 from crypto_assets.storage.sessions import lock_wait, of_connection
 
@@ -195,7 +195,8 @@ def _lock(connection: psycopg.Connection[Any], loads: Iterable[Load]) -> None:
 def lock_symbol(connection: psycopg.Connection[Any], table: str, exchange: str, market_type: str, symbol: str) -> None:
     """Keep writers of a symbol's rows in a table out until the end of the transaction."""
     name = f"{table} {exchange} {market_type} {symbol}"
-    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))
+    with lock_wait(of_connection(connection), f"the lock on the rows of {name}"):
+        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))
 
 
 def _contents(connection: psycopg.Connection[Any], loads: Sequence[Load]) -> dict[tuple[Any, ...], str]:
@@ -244,13 +245,46 @@ def _forget_emptied(connection: psycopg.Connection[Any], leaves: Collection[tupl
     names = {row[0] for row in rows}
     for table, name, first, after in sorted(leaves):
         if name in names:
-            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"leaves of {table}",))
+            with lock_wait(of_connection(connection), f"the lock under which {table} grows"):
+                connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"leaves of {table}",))
             connection.execute(
-                """UPDATE collection.warehouse_loads SET content = '', differs = NULL
+                """UPDATE collection.warehouse_loads SET content = ''
                 WHERE table_name = %s AND day >= %s AND day < %s AND rows > 0""",
                 (table, first, after),
             )
     return names
+
+
+def emptied_loads(
+    connection: psycopg.Connection[Any], first: date | None = None, last: date | None = None
+) -> list[tuple[str, str, Series, str, list[date]]]:
+    """Return leaf, table, series, symbol and days of all loads whose leaf was emptied or dropped by hand since.
+
+    Rows that were deleted one by one are not seen: to count them takes as long as to read them.
+    """
+    stamps = "CASE table_name " + " ".join(
+        f"WHEN '{name}' THEN to_char(day, '{_STAMPS[table.leaf]}')" for name, table in TABLES.items()
+    )
+    rows = connection.execute(
+        f"""WITH loads AS (
+            SELECT table_name || '_' || {stamps} END AS leaf, table_name, exchange, market_type, dataset, symbol, day, content
+            FROM collection.warehouse_loads WHERE rows > 0
+            AND day BETWEEN coalesce(%s::date, '-infinity') AND coalesce(%s::date, 'infinity')
+        ), emptied AS (
+            SELECT leaf FROM (SELECT DISTINCT leaf FROM loads) l
+            WHERE coalesce(pg_relation_size(to_regclass('market.' || leaf)), 0) = 0
+        )
+        SELECT leaf, table_name, exchange, market_type, dataset, symbol, array_agg(day ORDER BY day)
+        FROM loads WHERE content = '' OR leaf IN (SELECT leaf FROM emptied) GROUP BY 1, 2, 3, 4, 5, 6""",
+        (first, last),
+    ).fetchall()
+    return [
+        (leaf, table, Series.named(exchange, market_type, dataset), symbol, days)
+        for leaf, table, exchange, market_type, dataset, symbol, days in rows
+    ]
+
+
+_STAMPS = {"day": "YYYYMMDD", "month": "YYYYMM", "year": "YYYY"}
 
 
 def _make_leaves(connection: psycopg.Connection[Any], table: str, days: Iterable[date]) -> None:
@@ -345,7 +379,7 @@ def _remember(connection: psycopg.Connection[Any], loads: Sequence[Load]) -> Non
             (table_name, exchange, market_type, symbol, dataset, day, content, rows)
         SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::date[], %s::text[], %s::bigint[])
         ON CONFLICT (table_name, exchange, market_type, symbol, dataset, day)
-        DO UPDATE SET content = excluded.content, differs = NULL, rows = excluded.rows, loaded_at = now()""",
+        DO UPDATE SET content = excluded.content, rows = excluded.rows, loaded_at = now()""",
         (
             [load.table for load in loads],
             [load.exchange for load in loads],

@@ -12,6 +12,7 @@ from crypto_assets.errors import ConfigError, PostgresUnavailable
 from crypto_assets.storage import migrations, sessions
 from crypto_assets.storage.migrations import migrate
 from crypto_assets.storage.sessions import lock_wait, of_connection, require_session
+from crypto_assets.storage.warehouse import lock_symbol
 from crypto_assets_tests.storage.pooler import transaction_pooler
 
 _LOCK = "SELECT pg_advisory_lock(4711)"
@@ -106,6 +107,24 @@ def test_a_statement_that_somebody_else_cancels_is_no_wait_that_was_too_long(pos
         connection.execute("SET statement_timeout = 20")
         with pytest.raises(psycopg.errors.QueryCanceled), lock_wait(of_connection(connection), "nothing"):
             connection.execute("SELECT pg_sleep(5)")
+
+
+def test_whoever_counts_rows_says_what_it_waits_for(postgres_url, monkeypatch):
+    said: list[str] = []
+    heard = threading.Event()
+    monkeypatch.setattr(sessions, "SAY_AFTER_S", 0.05)
+    monkeypatch.setattr(sessions, "say", lambda text: (said.append(text), heard.set()))
+    names = "ohlcv", "binance", "spot", "BTC/USDT"
+    with psycopg.connect(postgres_url) as holder, psycopg.connect(postgres_url) as waiter:
+        lock_symbol(holder, *names)
+        counting = threading.Thread(target=lock_symbol, args=(waiter, *names))
+        counting.start()
+        try:
+            assert heard.wait(20)
+        finally:
+            holder.rollback()
+            counting.join(30)
+    assert said[0].startswith("waiting for the lock on the rows of ohlcv binance spot BTC/USDT: held by ")
 
 
 def test_the_makers_of_tables_wait_for_each_other_with_words(postgres_url, monkeypatch):
