@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from crypto_assets.collection.days import Target
 from crypto_assets.collection.storing.comparing import Comparer, in_lake
 from crypto_assets.collection.storing.journal import Journal
-from crypto_assets.collection.storing.revising import Revised, Revision, excusable, revise
+from crypto_assets.collection.storing.revising import Revised, Revision, changing, excusable, revise
 from crypto_assets.config import Collection
 from crypto_assets.errors import StoredDataError
 from crypto_assets.model import DAY, Partition, Series
@@ -63,8 +63,12 @@ def excuse_days(
         first = min([first, *(one.start.date() for one in reached)])
         last = max([last, *(one.end.date() for one in reached)])
         wanted = excusable(connection, exchange, market_type, first, last)
+        # Other runs are publishing: only folders of days that do change are locked.
+        due = {series: changing(connection, series, revisions) for series, revisions in wanted.items()}
     changed: dict[tuple[Series, Partition], Revised] = {}
-    for series, revisions in wanted.items():
+    for series, revisions in due.items():
+        if not revisions:
+            continue
         folders = sorted({symbol_folder(series, revision.partition.symbol) for revision in revisions})
         with Journal(lake, ledger).alone(folders) as connection:
             revised = revise(connection, series, revisions)

@@ -13,6 +13,7 @@ import pytest
 from crypto_assets.checks._minutes import to_bits
 from crypto_assets.collection.records.gaps import gaps
 from crypto_assets.collection.records.ledger import Ledger
+from crypto_assets.collection.storing.journal import Journal
 from crypto_assets.model import Finding, Outcome, Partition, Series, State
 from crypto_assets.quality.closing import close_run, excuse_days
 from crypto_assets.quality.excuses import Excuses, excuse_in_words, plain, unexplained_part
@@ -20,6 +21,8 @@ from crypto_assets.quality.market_outages import Outage
 from crypto_assets.quality.minutes import StoredDay
 from crypto_assets.sandbox.archive import FolderArchive
 from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.storage import sessions
+from crypto_assets.storage.lake import symbol_folder
 from crypto_assets_tests.published import key, zip_of
 from crypto_assets_tests.quality.stored import flags, stored
 from crypto_assets_tests.workbench import Workbench, entry
@@ -253,6 +256,19 @@ def test_an_outage_that_is_found_at_the_end_of_a_run_makes_its_days_complete_and
     assert record.reason == "40 of 1,440 bars are missing (10:00–10:39)"
     assert open_days(bench) == [(BTC, days[1])]
     assert 1 - 40 / 1440 in completeness(bench)
+
+
+def test_days_that_stay_as_they_are_lock_nobody_out(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    day = QUIET
+    for symbol in (BTC, ETH):
+        publish(bench, symbol, day, *([(600, 640)] if symbol == BTC else []))
+    collect(bench, day, day)
+    assert open_days(bench) == [(BTC, day)]
+    monkeypatch.setattr(sessions, "GIVE_UP_S", 0.5)
+    with Ledger(bench.url) as ledger:
+        folder = symbol_folder(Series.named("binance", "spot", "ohlcv_1m"), BTC)
+        with Journal(bench.lake, ledger).alone([folder]):  # another run is publishing the symbol
+            assert excuse_days(bench.lake, ledger, "binance", "spot", day, day) == {}
 
 
 def test_a_known_outage_counts_when_the_day_is_stored(bench: Workbench) -> None:

@@ -59,19 +59,45 @@ def revise(
     Days that are stored in another file meanwhile are left alone, and so are their states. Where a check passes that failed
     or could not be judged, or the reverse, Dagster is to be told: the record counts as not reported.
     """
+    states, changes = _weighed(connection, series, revisions, lock=True)
+    if changes:
+        connection.execute(
+            """UPDATE collection.partitions p SET findings = o.findings, state = o.state, reason = o.reason,
+                failed_checks = string_to_array(o.failed, ','),
+                reported_at = CASE WHEN o.tell THEN NULL ELSE p.reported_at END,
+                updated_at = CASE WHEN o.tell THEN clock_timestamp() ELSE p.updated_at END
+            FROM unnest(%s::text[], %s::date[], %s::jsonb[], %s::text[], %s::text[], %s::text[], %s::boolean[])
+                AS o (symbol, day, findings, failed, state, reason, tell)
+            WHERE (p.exchange, p.market_type, p.symbol, p.dataset, p.day) = (%s, %s, o.symbol, %s, o.day)""",
+            (*map(list, zip(*changes, strict=True)), series.exchange, series.market_type, series.dataset),
+        )
+    return states
+
+
+def changing(connection: psycopg.Connection[Any], series: Series, revisions: Sequence[Revision]) -> list[Revision]:
+    """Return those of some revisions that would change what is kept of their days now; nothing is locked."""
+    _, changes = _weighed(connection, series, revisions, lock=False)
+    places = {Partition(symbol, day) for symbol, day, *_ in changes}
+    return [revision for revision in revisions if revision.partition in places]
+
+
+def _weighed(
+    connection: psycopg.Connection[Any], series: Series, revisions: Sequence[Revision], *, lock: bool
+) -> tuple[dict[Partition, Revised], list[tuple[Any, ...]]]:
+    """Return what becomes of some days by their revisions, and the columns of those that change."""
     if not revisions:
-        return {}
+        return {}, []
     wanted = {revision.partition: revision for revision in revisions}
     keys = (series.exchange, series.market_type, series.dataset)
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(
-            """SELECT symbol, day, p.state, p.reason, p.evidence, p.source, p.content_sha256, p.findings,
+            f"""SELECT symbol, day, p.state, p.reason, p.evidence, p.source, p.content_sha256, p.findings,
                 f.first_time, f.last_time, f.absent
             FROM collection.partitions p
             JOIN unnest(%s::text[], %s::date[]) AS wanted (symbol, day) USING (symbol, day)
             LEFT JOIN collection.profiles f USING (exchange, market_type, symbol, dataset, day, content_sha256)
             WHERE (exchange, market_type, dataset) = (%s, %s, %s) AND p.path IS NOT NULL
-            ORDER BY symbol, day FOR UPDATE OF p""",
+            ORDER BY symbol, day {"FOR UPDATE OF p" if lock else ""}""",
             ([p.symbol for p in wanted], [p.day for p in wanted], *keys),
         ).fetchall()
     rows = [row for row in rows if row["content_sha256"] == wanted[Partition(row["symbol"], row["day"])].content_sha256]
@@ -93,18 +119,7 @@ def revise(
             before = (failed_names(row["findings"]), _open(row["findings"]), row["state"])
             tell = (failed, _open(merged), state) != before
             changes.append((row["symbol"], row["day"], as_json(merged), ",".join(failed), state.value, reason, tell))
-    if changes:
-        connection.execute(
-            """UPDATE collection.partitions p SET findings = o.findings, state = o.state, reason = o.reason,
-                failed_checks = string_to_array(o.failed, ','),
-                reported_at = CASE WHEN o.tell THEN NULL ELSE p.reported_at END,
-                updated_at = CASE WHEN o.tell THEN clock_timestamp() ELSE p.updated_at END
-            FROM unnest(%s::text[], %s::date[], %s::jsonb[], %s::text[], %s::text[], %s::text[], %s::boolean[])
-                AS o (symbol, day, findings, failed, state, reason, tell)
-            WHERE (p.exchange, p.market_type, p.symbol, p.dataset, p.day) = (%s, %s, o.symbol, %s, o.day)""",
-            (*map(list, zip(*changes, strict=True)), *keys),
-        )
-    return states
+    return states, changes
 
 
 @dataclass(frozen=True, slots=True)
