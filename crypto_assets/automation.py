@@ -12,7 +12,7 @@ import gc
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -24,15 +24,16 @@ from crypto_assets.collection.archive.reading import Watch
 from crypto_assets.collection.archive.review import review
 from crypto_assets.collection.archive.settled import due
 from crypto_assets.collection.archive.watch import LISTINGS, PRIORITIES, Tick, tick
-from crypto_assets.collection.records.gaps import gaps, group_days
+from crypto_assets.collection.records.gaps import gaps
 from crypto_assets.collection.records.lakes import lost_days
 from crypto_assets.collection.transport.guard import Guard
 from crypto_assets.collection.transport.http import Client
 from crypto_assets.config import Collection, SeriesEntry, settings
 from crypto_assets.errors import PostgresUnavailable
 from crypto_assets.model import TIMEFRAME_LENGTHS, Series
-from crypto_assets.partitions import WAREHOUSE, lake_key, ranges
+from crypto_assets.partitions import WAREHOUSE, lake_key
 from crypto_assets.resources import LakeResource, PostgresResource
+from crypto_assets.selection import as_few_requests
 
 LATE_DAYS = 3
 """The daily schedule asks for this many days, so that files published late are collected; stored ones cost little."""
@@ -44,9 +45,6 @@ REVIEW_S = 30.0
 
 TODAY_CRON = "*/15 * * * *"
 RECONCILE_CRON = "0 5 * * 1"  # monthly files come between the first Monday and the middle of the month
-
-SETTLED_WEEKDAY = 0
-"""Partial days that only another file can complete are asked for on Mondays; on other days the sensors see such files."""
 
 SENSOR_INTERVAL_S = 15
 """A tick that has nothing to do is one query, so this is how soon after its time a new file is looked for."""
@@ -276,8 +274,13 @@ def _fill(part: _Part) -> dg.ScheduleDefinition:
             last = part.entry.until(today)
             lost = lost_days(ledger, lake.lake(), part.pairs, part.entry.start, last, part.collection).reasons
             found_gaps = gaps(part.collection, ledger, today, [part.entry], lost=lost)
-            groups = group_days(due(found_gaps, today))
-        found = list(_gap_requests(part, groups, f"{name} {today}"))
+            places = [(gap.series, gap.symbol, gap.day) for gap in due(found_gaps, today)]
+        found = [
+            range_request(
+                part.assets(request.pairs), request.first, request.last, f"{name} {today}", priority=GAPS_PRIORITY
+            )
+            for request in as_few_requests(part.entry, places)
+        ]
         return found or dg.SkipReason("nothing is missing")
 
     return fill_schedule
@@ -377,11 +380,3 @@ def _has_closed(series: Series, since_midnight: timedelta) -> bool:
         return since_midnight > timedelta()
     length = TIMEFRAME_LENGTHS.get(series.timeframe or "")
     return length is not None and length < since_midnight
-
-
-def _gap_requests(part: _Part, groups: Mapping[tuple[date, ...], Sequence[Pair]], why: str) -> Iterator[dg.RunRequest]:
-    """Yield one request for each run of consecutive days of each group of symbols that lack the same days."""
-    for days, pairs in groups.items():
-        selection = part.assets(pairs)
-        for first, last in ranges(days):
-            yield range_request(selection, first, last, why, priority=GAPS_PRIORITY)
