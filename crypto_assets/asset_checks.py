@@ -16,8 +16,9 @@ from crypto_assets.checks import rules_of
 from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.collection.records.standing import Span, Standing, standings
 from crypto_assets.collection.storing.loads import warehouse_tables
-from crypto_assets.collection.storing.warehouse_rows import ROWS_MATCH_LAKE, Table, open_days
+from crypto_assets.collection.storing.warehouse_rows import ROWS_MATCH_LAKE, Loads, Table, loads_of
 from crypto_assets.config import Collection, SeriesEntry
+from crypto_assets.instance.event_log import BatchedEventLogStorage
 from crypto_assets.model import Rule, Series, Severity, State, days_between
 from crypto_assets.partition_events import severity_of
 from crypto_assets.partitions import days_text, lake_key, warehouse_key
@@ -26,8 +27,8 @@ ALL_DAYS_COMPLETE = Rule(
     name="all_days_complete",
     tables=(),
     severity=Severity.DEGRADE,
-    description="No day that was asked for is missing, partial, not published yet or corrected since; for a table, no day of "
-    "what feeds it.",
+    description="No day from the start of the collection to its end or yesterday is missing, partial, not collected or not "
+    "published yet, or corrected since; for a table, no day of what feeds it. Acknowledged days do not count.",
     words=lambda evidence, series: "",  # noqa: ARG005  its evaluation says it
 )
 
@@ -117,7 +118,8 @@ class Summary:
         tables = list(dict.fromkeys(table for track in lakes for table in tables_of(self._collection, *track)))
         feeders = [(feeder, table.symbol) for table in tables for feeder in table.feeders]
         spans = {track: span for track in dict.fromkeys([*lakes, *feeders]) if (span := self._span(*track)) is not None}
-        standing = standings(self._ledger, list(spans.values()))
+        standing = standings(self._ledger, list(spans.values()), self._today)
+        loads = loads_of(self._ledger, {table: days for table in tables if (days := _days_of(table, spans))})
         for track in lakes:
             if track in spans:
                 key = lake_key(*track)
@@ -138,26 +140,21 @@ class Summary:
                 if (feeder, table.symbol) in spans
             }
             yield from all_days(key, mine, self._today)
-            if mine:
-                first, last = min(span.first for span in mine), max(span.last for span in mine)
-                loaded, wrong = open_days(self._ledger, table, first, last)
-                found = judged.get(dg.AssetCheckKey(key, ROWS_MATCH_LAKE.name), Judged())
-                if not (found.results and only_day and set(wrong) <= {only_day}):
-                    yield from of_table(key, loaded, wrong)
+            found = judged.get(dg.AssetCheckKey(key, ROWS_MATCH_LAKE.name), Judged())
+            loaded = loads.get(table, Loads())
+            if not (found.results and only_day and set(loaded.wrong) <= {only_day}):
+                yield from of_table(key, loaded)
 
     def _mended(self, quiet: Sequence[tuple[dg.AssetKey, Rule]]) -> Iterator[dg.AssetCheckEvaluation]:
         """Yield a summary of checks that fail on no day any more, though the last result that Dagster has is a failure."""
-        keys = {dg.AssetCheckKey(key, rule.name): rule for key, rule in quiet}
-        latest = self._instance.event_log_storage.get_latest_asset_check_execution_by_key(list(keys)) if keys else {}
-        for check, execution in latest.items():
-            if execution.status is AssetCheckExecutionRecordStatus.FAILED:
-                yield dg.AssetCheckEvaluation(
-                    asset_key=check.asset_key,
-                    check_name=check.name,
-                    passed=True,
-                    description="Fails on no day any more.",
-                    severity=dg.AssetCheckSeverity.WARN,
-                )
+        for check in _failing(self._instance, [dg.AssetCheckKey(key, rule.name) for key, rule in quiet]):
+            yield dg.AssetCheckEvaluation(
+                asset_key=check.asset_key,
+                check_name=check.name,
+                passed=True,
+                description="Fails on no day any more.",
+                severity=dg.AssetCheckSeverity.WARN,
+            )
 
     def _span(self, series: Series, symbol: str) -> Span | None:
         entry: SeriesEntry | None = self._collection.entry_of(series, symbol)
@@ -167,10 +164,24 @@ class Summary:
         return Span(series, symbol, entry.start, last) if entry.start <= last else None
 
 
+def _failing(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> Sequence[dg.AssetCheckKey]:
+    """Return those of some checks whose last result in Dagster is a failure."""
+    storage = instance.event_log_storage
+    if isinstance(storage, BatchedEventLogStorage):
+        return storage.failing_checks(keys)
+    latest = storage.get_latest_asset_check_execution_by_key(keys) if keys else {}
+    return [key for key, one in latest.items() if one.status is AssetCheckExecutionRecordStatus.FAILED]
+
+
+def _days_of(table: Table, spans: Mapping[tuple[Series, str], Span]) -> tuple[date, date] | None:
+    """Return the first and the last day of what feeds a table; None where nothing does."""
+    mine = [spans[feeder, table.symbol] for feeder in table.feeders if (feeder, table.symbol) in spans]
+    return (min(span.first for span in mine), max(span.last for span in mine)) if mine else None
+
+
 def all_days(key: dg.AssetKey, spans: Mapping[Span, Standing], today: date) -> Iterator[dg.AssetCheckEvaluation]:
-    """Yield whether every day that was ever asked for is complete; nothing where none was."""
-    days = sum(standing.days for standing in spans.values())
-    if not days:
+    """Yield whether every day of some spans that has ended is complete, as `gaps` counts; nothing where none is collected."""
+    if not any(standing.days for standing in spans.values()):
         return
     open_: dict[State, set[date]] = {}
     count = 0
@@ -179,8 +190,9 @@ def all_days(key: dg.AssetKey, spans: Mapping[Span, Standing], today: date) -> I
             open_.setdefault(state, set()).update(found)
             count += len(found)
     accepted = sum(len(standing.acknowledged) for standing in spans.values())
-    ended = sum(len(days_between(span.first, min(span.last, _before(today)))) for span in spans)
-    metadata: dict[str, Any] = {"days": days, "days complete": days - count - accepted}
+    days = sum(len(days_between(span.first, min(span.last, _before(today)))) for span in spans)
+    fresh = days - sum(standing.days for standing in spans.values())
+    metadata: dict[str, Any] = {"days": days, "days complete": days - count - accepted - fresh}
     texts = []
     for state, word in _WORDS.items():
         if found_days := open_.get(state):
@@ -188,20 +200,19 @@ def all_days(key: dg.AssetKey, spans: Mapping[Span, Standing], today: date) -> I
             texts.append(f"{word} {days_text(sorted(found_days))}")
     if accepted:
         metadata["days acknowledged"] = accepted
-    if days < ended:
-        metadata["days not collected yet"] = ended - days
-    if count:
-        what = f"{count:,} of {days:,} days are missing or partial"
-        text = f"Incomplete: {what}: {'; '.join(texts)}. `crypto-assets gaps` says why."
+    if fresh:
+        metadata["days not collected yet"] = fresh
+        texts.append(f"{_days(fresh)} not collected yet")
+    if count or fresh:
+        text = f"Incomplete: {count + fresh:,} of {_days(days)}: {'; '.join(texts)}. `crypto-assets gaps` says why."
     else:
-        text = f"All {days:,} days that were asked for are complete" + (
-            f" or acknowledged ({accepted:,})." if accepted else "."
-        )
+        text = f"All {days:,} days are complete" + (f" or acknowledged ({accepted:,})." if accepted else ".")
+    # Days that nobody has asked for and those that the exchange has not published yet are no fault.
     waiting = not open_.keys() - {State.PENDING}
     yield dg.AssetCheckEvaluation(
         asset_key=key,
         check_name=ALL_DAYS_COMPLETE.name,
-        passed=not count,
+        passed=not count and not fresh,
         description=text,
         metadata=metadata,
         severity=dg.AssetCheckSeverity.WARN if waiting else severity_of(ALL_DAYS_COMPLETE.severity),
@@ -246,16 +257,17 @@ def _days(count: int) -> str:
     return "1 day" if count == 1 else f"{count:,} days"
 
 
-def of_table(key: dg.AssetKey, loaded: Sequence[date], wrong: Sequence[date]) -> Iterator[dg.AssetCheckEvaluation]:
+def of_table(key: dg.AssetKey, loaded: Loads) -> Iterator[dg.AssetCheckEvaluation]:
     """Yield the summary of `rows_match_lake` over all days that are loaded; none where none is."""
-    if not loaded:
+    if not loaded.days:
         return
-    metadata: dict[str, Any] = {"days_loaded": len(loaded), "days_failed": len(wrong)}
-    text = f"Failed on no day of {len(loaded):,} that are loaded."
+    wrong = loaded.wrong
+    metadata: dict[str, Any] = {"days_loaded": loaded.days, "days_failed": len(wrong)}
+    text = f"Failed on no day of {loaded.days:,} that are loaded."
     if wrong:
         metadata["failed"] = days_text(wrong)
         text = (
-            f"Failed on {len(wrong):,} of {len(loaded):,} days that are loaded: {days_text(wrong)}. "
+            f"Failed on {len(wrong):,} of {loaded.days:,} days that are loaded: {days_text(wrong)}. "
             "`crypto-assets fill` loads them again."
         )
     yield dg.AssetCheckEvaluation(

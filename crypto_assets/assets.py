@@ -19,7 +19,7 @@ from crypto_assets.asset_checks import ALL_DAYS_COMPLETE, table_of
 from crypto_assets.checks import rules_of
 from crypto_assets.collection.pipeline import Pipeline, Tally, Target
 from crypto_assets.collection.storing.loads import warehouse_tables
-from crypto_assets.collection.storing.warehouse_rows import ROWS_MATCH_LAKE, Table, open_days
+from crypto_assets.collection.storing.warehouse_rows import ROWS_MATCH_LAKE, Table, loaded_days
 from crypto_assets.config import Collection, SeriesEntry, leading, settings
 from crypto_assets.model import STORED_STATES, Comparison, Rule, Series, State
 from crypto_assets.partitions import daily, day_of, lake_key, warehouse_key
@@ -150,6 +150,7 @@ def _entry_assets(collection: Collection, number: int, entry: SeriesEntry) -> dg
                     tally = tally + validator.run(stored)
             reporter.tables(counted)
             tally.revise(close_run(collection, lake.lake(), ledger, [*targets, *stored]))
+            tally.accept(ledger)
             reporter.finish(tracks(entry, warehouse, {key.asset_key for key in checks}))
         # Nothing is yielded: Dagster would mark every day of the range as materialised, the bad ones too.
         yield from ()
@@ -241,7 +242,7 @@ def recount(
     tables = [
         table_of(collection, asset.symbol, asset.table, asset.feeders) for asset in warehouse if asset.key in checked
     ]
-    return [(table, days if days is not None else open_days(ledger, table, date.min, date.max)[0]) for table in tables]
+    return [(table, days if days is not None else loaded_days(ledger, table)) for table in tables]
 
 
 def tracks(

@@ -17,7 +17,7 @@ from crypto_assets.day_coverage import NOT_COLLECTED, STORED, DayCoverage, Missi
 from crypto_assets.errors import ConfigError, PostgresUnavailable, StoredDataError
 from crypto_assets.model import COMPLETE_STATES, State, path_symbol
 from crypto_assets.question import Moment, Question, did_you_mean, question
-from crypto_assets.stored_days import not_collected, of_record, opened, read_lake
+from crypto_assets.stored_days import not_collected, of_record, read_lake
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,8 +73,7 @@ def read(
         ConfigError: an argument that cannot be, an unknown exchange, market type, dataset or column, a symbol of which
             nothing is stored while other symbols of the series are, a lock that is none, or days that it is not about.
         IncompleteData: a day is not complete; `coverage` says what is known of each.
-        StoredDataError: a file that was in force at `as_of`, or that the lock names, is damaged or lost; or the folder of the
-            lake cannot be read.
+        StoredDataError: a file that was in force at `as_of`, or that the lock names, is damaged or lost.
         PostgresUnavailable: the database does not answer, so that nobody can say what is complete.
     """
     require_known(missing)
@@ -84,8 +83,7 @@ def read(
 
         frame, days, where, notice = from_warehouse(asked, exact=exact)
     else:
-        with opened(settings_at_start().lake):
-            frame, days, where, notice = _from_lake(asked, missing, exact=exact)
+        frame, days, where, notice = _from_lake(asked, missing, exact=exact)
     frame.attrs["coverage"] = settle(str(asked), where, days, len(frame), missing, notice=notice)
     frame.attrs["looked_in"] = where
     return frame

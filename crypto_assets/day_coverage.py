@@ -9,7 +9,6 @@ from datetime import date, datetime
 from itertools import groupby
 from typing import Any, Literal, Self, get_args
 
-from crypto_assets.collection.problems import days_text, without_day
 from crypto_assets.errors import ConfigError, IncompleteData, IncompleteDataWarning
 from crypto_assets.model import State
 
@@ -124,11 +123,13 @@ def in_words(
 
 
 def spans(days: Iterable[DayCoverage]) -> Iterable[list[DayCoverage]]:
-    """Yield days that follow each other and have equal state and reason, together; reasons are equal as in `problems`."""
+    """Yield days that follow each other and have equal state and reason, together."""
 
     def alike(numbered: tuple[int, DayCoverage]) -> tuple[Any, ...]:
         number, day = numbered
-        return day.day.toordinal() - number, day.state, without_day(day.reason), day.acknowledged
+        # Reasons name the file of their day; without the day, equal reasons are one span.
+        reason = day.reason.replace(day.day.isoformat(), "…")
+        return day.day.toordinal() - number, day.state, reason, day.acknowledged
 
     for _, same in groupby(enumerate(days), alike):
         yield [day for _, day in same]
@@ -136,7 +137,7 @@ def spans(days: Iterable[DayCoverage]) -> Iterable[list[DayCoverage]]:
 
 def _span(span: Sequence[DayCoverage]) -> str:
     first, last = span[0], span[-1]
-    when = days_text(first.day, last.day)
+    when = str(first.day) if len(span) == 1 else f"{first.day} … {last.day} ({len(span)} days)"
     state = _IN_WORDS.get(first.state, str(first.state))
     why = "" if first.reason in ("", state) else f": {first.reason}"
     return f"{when}: {state}{why}" + (f" ({first.acknowledged})" if first.acknowledged else "")

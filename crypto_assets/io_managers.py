@@ -112,17 +112,13 @@ class LakeIOManager(dg.ConfigurableIOManager):
 
         Raises:
             IncompleteData: a day is not complete, or an asset of your own has not been stored for it.
-            StoredDataError: the folder of the lake cannot be read.
         """
-        from crypto_assets.stored_days import opened
-
         lake = self.lake.lake()
         path = context.asset_key.path
-        with opened(lake.url):
-            if len(path) == 4 and path[0] != WAREHOUSE:
-                frame, days, notice = self._collected(context, lake)
-            else:
-                frame, days, notice = *self._own(context, lake), ""
+        if len(path) == 4 and path[0] != WAREHOUSE:
+            frame, days, notice = self._collected(context, lake)
+        else:
+            frame, days, notice = *self._own(context, lake), ""
         return _settled(context, frame, days, f"the lake {lake.url}", self.missing, notice)
 
     def _collected(self, context: dg.InputContext, lake: Lake) -> tuple[pd.DataFrame, list[DayCoverage], str]:

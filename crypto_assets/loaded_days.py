@@ -160,8 +160,6 @@ def _cover(
             return record.loaded_rows
         if dataset == series.dataset:
             return record.rows
-        if not due:
-            return None  # bars of all timeframes: those of one dataset are not counted apart
         found, timeframe = due[record.day], series.timeframe or ""
         if found.minutes == record.rows:
             return found.built[timeframe]

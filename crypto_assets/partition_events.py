@@ -9,6 +9,7 @@ import dagster as dg
 import pyarrow as pa
 
 from crypto_assets.collection.problems import word_of
+from crypto_assets.collection.records.acknowledgements import Acknowledgement
 from crypto_assets.collection.records.ledger import PartitionRecord
 from crypto_assets.model import DAY, STORED_STATES, Finding, Outcome, Rule, Series, Severity, State
 from crypto_assets.presentation import candles, evidence_text, preview
@@ -121,10 +122,10 @@ def _checks_text(outcome: Outcome) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Unmet:
-    """An attempt to get a day that failed: in which state, why, and `standing`, what the ledger says of the day since.
+    """An attempt to get a day that failed: why, and the `state` in which the ledger has the day since.
 
-    Both states are None for a day that was never collected, so that a table cannot be loaded with it. With `former` an
-    earlier version stays stored; the ledger then keeps its state, or calls it `corrected`.
+    It is None for a day that was never collected, so that a table cannot be loaded with it. With `former` an earlier version
+    stays stored; the ledger then keeps its state, or calls it `corrected`.
     """
 
     series: Series
@@ -133,14 +134,13 @@ class Unmet:
     state: State | None
     reason: str
     evidence: Mapping[str, Any]
-    standing: State | None
     former: bool = False
 
     @property
     def text(self) -> str:
         """One sentence for people."""
-        word = word_of(self.standing)
-        if self.former and self.standing is not State.CORRECTED:
+        word = word_of(self.state)
+        if self.former and self.state is not State.CORRECTED:
             word = f"{word}, but not collected again"
         return f"{word[:1].upper()}{word[1:]}: {self.reason or 'no reason is known'}"
 
@@ -151,10 +151,9 @@ def unmet_outcome(outcome: Outcome, record: PartitionRecord | None) -> Unmet:
         outcome.series,
         outcome.partition.symbol,
         outcome.partition.day,
-        outcome.state if record else None,
+        record.state if record else None,
         outcome.reason,
         outcome.evidence,
-        record.state if record else None,
         former=record is not None and record.path is not None,
     )
 
@@ -168,21 +167,22 @@ def unmet_record(record: PartitionRecord) -> Unmet | None:
     evidence = {} if former and record.state is not State.CORRECTED else record.evidence
     series = Series.named(record.exchange, record.market_type, record.dataset)
     reason = record.attempt_error or record.reason
-    state = State.MISSING if former else record.state
-    return Unmet(series, record.symbol, record.day, state, reason, evidence, record.state, former)
+    return Unmet(series, record.symbol, record.day, record.state, reason, evidence, former)
 
 
 def observations(unmet: Unmet, keys: Iterable[dg.AssetKey]) -> list[dg.AssetObservation]:
     """Return what the page of a day shows of an attempt that failed, for the lake asset and its tables."""
     metadata: dict[str, Any] = {
-        "state": unmet.standing.value if unmet.standing else word_of(None),
+        "state": unmet.state.value if unmet.state else word_of(None),
         "reason": unmet.reason or "no reason is known",
         "what to do": _FILL,
     }
     if unmet.evidence or not unmet.former:
         begin, end = start_of(unmet.day), start_of(unmet.day + DAY)
         known = known_outages(unmet.series.exchange, unmet.series.market_type, begin, end)
-        cause = cause_of_day(unmet.day, unmet.state, unmet.evidence, (), known)
+        # The attempt came to nothing, whatever is stored.
+        attempt = State.MISSING if unmet.former else unmet.state
+        cause = cause_of_day(unmet.day, attempt, unmet.evidence, (), known)
         metadata |= {
             "cause": cause.kind.value,
             "evidence": _short({**cause.evidence, **unmet.evidence}),
@@ -191,6 +191,16 @@ def observations(unmet: Unmet, keys: Iterable[dg.AssetKey]) -> list[dg.AssetObse
     if unmet.former:
         metadata["version before"] = "stays in the lake and in the warehouse"
     return [dg.AssetObservation(key, unmet.text, metadata, unmet.day.isoformat()) for key in keys]
+
+
+def acknowledgement(one: Acknowledgement, keys: Iterable[dg.AssetKey]) -> list[dg.AssetObservation]:
+    """Return what the page of a day shows of its last acknowledgement, for the lake asset and its tables."""
+    text = str(one)
+    metadata = {"state": one.state.value, "acknowledged by": one.by, "acknowledged because": one.reason}
+    if one.withdrawn:
+        metadata["withdrawn because"] = one.withdrawn
+    description = f"{text[:1].upper()}{text[1:]}"
+    return [dg.AssetObservation(key, description, metadata, one.day.isoformat()) for key in keys]
 
 
 def _short(evidence: Mapping[str, Any]) -> str:

@@ -3,7 +3,8 @@
 The engine's own part, lake and warehouse, is `collection/storing/journal.py`. Here:
 
 - runs of the command line whose process is gone are marked failed; Dagster watches those of its code server itself;
-- outcomes that are in the ledger and that Dagster was never told of, because the process died between the two, are reported.
+- outcomes that are in the ledger and that Dagster was never told of, because the process died between the two, are reported;
+- days that somebody has acknowledged since, or no longer: they are observed and judged again, not materialised.
 
 The sensor `recovery` does it every minute, and each command that collects before it begins. Events are at least once: of a
 process that died just after it reported, Dagster hears twice.
@@ -17,14 +18,16 @@ from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
 from crypto_assets.asset_checks import Summary, tables_of
 from crypto_assets.assets import rules_for
+from crypto_assets.collection.records.acknowledgements import Acknowledgement, read_acknowledgements
 from crypto_assets.collection.records.ledger import Ledger, PartitionRecord
 from crypto_assets.collection.records.recording import from_stored
-from crypto_assets.collection.records.unreported import loaded, mark_told, unreported
+from crypto_assets.collection.records.unreported import loaded, mark_told, now, unreported
 from crypto_assets.collection.storing.loads import warehouse_tables
 from crypto_assets.config import Collection
 from crypto_assets.instance.process import PROCESS_TAG, is_gone
 from crypto_assets.model import Series, State
 from crypto_assets.partition_events import (
+    acknowledgement,
     evaluation,
     materialization_of_record,
     observations,
@@ -68,6 +71,7 @@ def report_unreported(
     Runs in progress report for themselves, and so do the youngest outcomes. Symbols that collection.yaml does not have any
     more have no asset to report to.
     """
+    at = now(ledger)
     found = unreported(ledger, datetime.now(UTC) - settled, _series(collection), most)
     running = {
         run_id
@@ -76,14 +80,17 @@ def report_unreported(
     }
     told = [record for record in found if record.run_id not in running]
     for record in told:
-        for event in _events(collection, record, loaded(ledger, record) or _no_rows(collection, record)):
+        tables = loaded(ledger, record) or _no_rows(collection, record)
+        # To materialise a day that is as it was would start whatever follows from it.
+        known = record.reported_at is not None
+        for event in _acknowledged(collection, ledger, record) if known else _events(collection, record, tables):
             instance.report_runless_asset_event(event)
     summary = Summary(collection, ledger, instance)
     for event in summary.of_tracks(
         (Series.named(record.exchange, record.market_type, record.dataset), record.symbol) for record in told
     ):
         instance.report_runless_asset_event(event)
-    mark_told(ledger, told)
+    mark_told(ledger, told, at)
     return len(told)
 
 
@@ -118,10 +125,30 @@ def _events(
         table_key = warehouse_key(series, record.symbol, table)
         yield warehouse_materialization(table_key, record.day, record.dataset, record.state, rows, version)
     if (unmet := unmet_record(record)) is not None:
-        tables = [
-            warehouse_key(series, record.symbol, table.name) for table in tables_of(collection, series, record.symbol)
-        ]
-        yield from observations(unmet, [key, *tables])
+        yield from observations(unmet, _keys(collection, series, record.symbol))
+
+
+def _acknowledged(collection: Collection, ledger: Ledger, record: PartitionRecord) -> Iterator[dg.AssetObservation]:
+    """Yield what the page of a day shows of its last acknowledgement."""
+    series = Series.named(record.exchange, record.market_type, record.dataset)
+    with ledger.transaction() as connection:
+        found: list[Acknowledgement] = read_acknowledgements(
+            connection,
+            exchange=record.exchange,
+            market_type=record.market_type,
+            symbols=[record.symbol],
+            datasets=[record.dataset],
+            first=record.day,
+            last=record.day,
+        )
+    for one in found:
+        yield from acknowledgement(one, _keys(collection, series, record.symbol))
+
+
+def _keys(collection: Collection, series: Series, symbol: str) -> list[dg.AssetKey]:
+    """Return the lake asset and the tables that it feeds."""
+    tables = [warehouse_key(series, symbol, table.name) for table in tables_of(collection, series, symbol)]
+    return [lake_key(series, symbol), *tables]
 
 
 def build_recovery(collection: Collection) -> dg.SensorDefinition:

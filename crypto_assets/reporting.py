@@ -14,7 +14,6 @@ from crypto_assets.collection.pipeline import Tally
 from crypto_assets.collection.problems import lines, problem_of, word_of
 from crypto_assets.collection.records.ledger import Ledger, PartitionRecord
 from crypto_assets.collection.records.progress import RunState
-from crypto_assets.collection.storing.loads import warehouse_tables
 from crypto_assets.collection.storing.warehouse_rows import ROWS_MATCH_LAKE, Table, judge
 from crypto_assets.config import Collection
 from crypto_assets.instance.events import report
@@ -58,6 +57,7 @@ class Reporter:
         self._selected_checks = context.op_execution_context.selected_asset_check_keys
         self._judged: dict[dg.AssetCheckKey, Judged] = {}
         self._tracks: dict[tuple[Series, str], None] = {}
+        self._fed: dict[tuple[Series, str], Sequence[Table]] = {}
 
     def checked(self, outcomes: Sequence[Outcome], rows: Sequence[pa.Table | None]) -> None:
         """Report one batch of stored days that were checked again, whoever had collected them."""
@@ -118,9 +118,14 @@ class Reporter:
 
     def _selected_tables(self, series: Series, symbol: str) -> list[dg.AssetKey]:
         """Return the keys of the tables that a series feeds and that the run has selected."""
-        entry = self._collection.entry_of(series, symbol)
-        keys = [warehouse_key(series, symbol, t) for t in warehouse_tables(series, entry.warehouse if entry else ())]
+        keys = [warehouse_key(series, symbol, table.name) for table in self._tables(series, symbol)]
         return [key for key in keys if key in self._selected]
+
+    def _tables(self, series: Series, symbol: str) -> Sequence[Table]:
+        """Return the tables that a series of a symbol feeds; looked up once, for a run has thousands of its days."""
+        if (series, symbol) not in self._fed:
+            self._fed[series, symbol] = tables_of(self._collection, series, symbol)
+        return self._fed[series, symbol]
 
     def _warehouse_materializations(self, outcome: Outcome) -> list[dg.AssetMaterialization]:
         """Return one for each table that the day was loaded into; a day without data is materialised without rows."""
@@ -187,10 +192,7 @@ class Reporter:
         """Return whether the tables hold the days that were just loaded."""
         days: dict[Table, set[date]] = {}
         for outcome in outcomes:
-            tables = (
-                tables_of(self._collection, outcome.series, outcome.partition.symbol) if outcome.warehouse_rows else ()
-            )
-            for table in tables:
+            for table in self._tables(outcome.series, outcome.partition.symbol) if outcome.warehouse_rows else ():
                 if table.name in outcome.warehouse_rows:
                     days.setdefault(table, set()).add(outcome.partition.day)
         return [one for table, mine in days.items() for one in self._table(table, mine)]

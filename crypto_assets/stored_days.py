@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
@@ -35,19 +34,6 @@ class StoredDays:
     notice: str = ""
 
 
-@contextmanager
-def opened(lake: str) -> Iterator[None]:
-    """Let what a folder answers that cannot be read be StoredDataError: the folder, the problem, what to do."""
-    try:
-        yield
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        raise StoredDataError(
-            f"the lake {lake}: expected a folder that can be read, found: {error.strerror or error}{where}; "
-            "let this user read it, or set CRYPTO_ASSETS_LAKE_URL to another one"
-        ) from None
-
-
 def read_lake(
     lake: Lake,
     records: Callable[[], DayRecords | None],
@@ -66,60 +52,41 @@ def read_lake(
         days: ascending.
         until: the instant up to which rows of the last day are wanted; its end by default.
     """
-    end = (days[-1], until) if days and until is not None else None
-
-    def read(some: Sequence[date], known: DayRecords | None) -> dict[date, _Read]:
-        return {one.coverage.day: one for one in _read_days(lake, known, series, symbol, some, columns, end)}
-
-    known = records()
-    found = read(days, known)
-    if gone := [day for day in days if found[day].is_lost]:
-        known = records()
-        found |= read(gone, known)
-    schema = datasets.get(series.table).schema
-    empty = pa.schema([schema.field(name) for name in columns]).empty_table()
-    lost = sum(one.is_lost for one in found.values())
-    notice = ""
-    if lost and known is not None and known.lake is not None and known.lake.id != lake.identity():
-        stored = sum(record.path is not None for record in known.of.get(series.dataset, {}).values())
-        notice = lake_notice(lake.url, known.lake, lost, stored)
-    parts = [one.rows for day in days if (one := found[day]).rows is not None]
-    return StoredDays(pa.concat_tables([empty, *parts]), [found[day].coverage for day in days], notice)
+    found = _read_lake(lake, records(), series, symbol, days, columns, until)
+    if found[1]:
+        found = _read_lake(lake, records(), series, symbol, days, columns, until)
+    return found[0]
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """A day as it was read; `is_lost` where its file is another one than the ledger says."""
-
-    coverage: DayCoverage
-    rows: pa.Table | None
-    is_lost: bool
-
-
-def _read_days(
+def _read_lake(
     lake: Lake,
     known: DayRecords | None,
     series: Series,
     symbol: str,
     days: Sequence[date],
     columns: Sequence[str],
-    end: tuple[date, datetime] | None,
-) -> Iterator[_Read]:
-    """Yield what is read of each day; `end` is the last day, and the instant in it up to which rows are wanted."""
+    until: datetime | None,
+) -> tuple[StoredDays, bool]:
+    """Return what is read, and whether a file is another one than the ledger says."""
     records = known.of.get(series.dataset, {}) if known else {}
     # A ledger that has never heard of the symbol says nothing about it: the lake may be somebody else's.
     silent = known is None or (not records and symbol not in known.symbols)
     unknown = [day for day in days if day not in records]
     listed = set(lake.days(series, symbol)) if len(unknown) > _PROBED_DAYS else set(unknown)
+    parts, coverage, lost = [], [], 0
     for day in days:
         record = records.get(day)
+        wanted = until if until is not None and day == days[-1] else None
         data = None
         if (record is not None and record.path is not None) or (record is None and day in listed):
             data = lake.store.get(lake.path(series, Partition(symbol, day)))
         rows, problem = _checked(lake, series, symbol, day, data, record, columns)
+        if rows is not None:
+            parts.append(rows)
         if record is not None:
-            one = of_record(record, end[1] if end is not None and day == end[0] else None)
+            one = of_record(record, wanted)
             if problem:
+                lost += 1
                 one = _lost(one, problem)
         elif silent:
             one = _by_file(lake, day, rows, problem, has_ledger=known is not None)
@@ -127,7 +94,14 @@ def _read_days(
                 one = DayCoverage(day, State.NO_DATA, f"{bar.because}; no ledger here", complete=bar.opens is False)
         else:
             one = not_collected(day, "its file is in the lake, the ledger does not know it" if data is not None else "")
-        yield _Read(one, rows, record is not None and bool(problem))
+        coverage.append(one)
+    schema = datasets.get(series.table).schema
+    empty = pa.schema([schema.field(name) for name in columns]).empty_table()
+    notice = ""
+    if lost and known is not None and known.lake is not None and known.lake.id != lake.identity():
+        stored = sum(record.path is not None for record in records.values())
+        notice = lake_notice(lake.url, known.lake, lost, stored)
+    return StoredDays(pa.concat_tables([empty, *parts]), coverage, notice), lost > 0
 
 
 def _lost(one: DayCoverage, problem: str) -> DayCoverage:

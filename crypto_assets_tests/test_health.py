@@ -10,8 +10,9 @@ import dagster as dg
 import psycopg
 import pytest
 
+from crypto_assets.asset_checks import Summary
 from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.model import State, days_between
+from crypto_assets.model import Series, State, days_between
 from crypto_assets.recovery import report_unreported
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
@@ -92,7 +93,10 @@ def test_an_asset_is_degraded_as_long_as_a_day_is_and_healthy_when_it_is_mended(
         assert checks["complete"]["status"] == "FAILED"
         assert checks["complete"]["evaluation"]["severity"] == "ERROR"
         assert str(PARTIAL) in checks["complete"]["evaluation"]["description"]
-        assert "Incomplete: 1 of 4 days" in checks["all_days_complete"]["evaluation"]["description"]
+        assert (
+            "Incomplete: 5 of 8 days: partial 2024-01-03; 4 days not collected yet"
+            in checks["all_days_complete"]["evaluation"]["description"]
+        )
         assert checks["contract"]["status"] == "SUCCEEDED"
 
         # Good days that are collected later, many or one alone, hide nothing.
@@ -134,10 +138,63 @@ def test_a_day_that_cannot_be_had_is_red_and_says_why(mine, sandbox):
             assert health(ui, asset)[:2] == ("HEALTHY", "HEALTHY"), asset
 
 
+def test_days_that_were_never_collected_and_today_count_as_gaps_counts_them(mine, sandbox):
+    publish(sandbox, PARTIAL, without_minutes(sandbox, PARTIAL, 600, 25))
+    collect(mine, FIRST, PARTIAL, complete=False)
+    bars = Series.named("binance", "spot", "ohlcv_1m")
+
+    def judged(today: date) -> list[tuple[bool | None, str, Any]]:
+        with Ledger(mine.postgres_url) as ledger, mine.instance() as instance:
+            found = list(Summary(mine.collection, ledger, instance, today).of_tracks([(bars, "BTC/USDT")]))
+        return [(one.passed, one.description, one.severity) for one in found if one.check_name == "all_days_complete"]
+
+    why = ". `crypto-assets gaps` says why."
+    warn, error = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
+    # Of the day that has not ended nothing is expected, though rows are missing in what is stored of it.
+    assert judged(PARTIAL) == [(True, "All 2 days are complete.", warn)] * 2
+    partial = f"Incomplete: 1 of 3 days: partial {PARTIAL}{why}"
+    assert judged(PARTIAL + timedelta(days=1)) == [(False, partial, error)] * 2
+    both = f"Incomplete: 2 of 4 days: partial {PARTIAL}; 1 day not collected yet{why}"
+    assert judged(PARTIAL + timedelta(days=2)) == [(False, both, error)] * 2
+    publish(sandbox, PARTIAL, sandbox.app.state.source.read(key_of(PARTIAL)))
+    collect(mine, PARTIAL, PARTIAL)
+    fresh = f"Incomplete: 5 of 8 days: 5 days not collected yet{why}"
+    assert judged(date(2025, 1, 1)) == [(False, fresh, warn)] * 2
+
+
+def test_fill_and_collect_and_gaps_agree_on_settled_and_acknowledged_days(mine, sandbox):
+    publish(sandbox, PARTIAL, without_minutes(sandbox, PARTIAL, 600, 25))
+    publish(sandbox, LOST, b"not a zip")
+    collect(mine, FIRST, LAST, complete=False)
+    publish(sandbox, LOST, sandbox.app.state.source.read(key_of(LOST)))
+    which = ["--symbol", "BTC/USDT", "--dataset", "ohlcv_1m", "--from", str(PARTIAL), "--to", str(PARTIAL)]
+    # One day is collected, another cannot be completed now: first beside the other, then alone.
+    for states in ({"available": 1}, {}):
+        answer = mine.command("fill", "--json")
+        assert answer.code == 1, "a gap is open"
+        assert "1 partial day: the archive has no other file" in answer.err
+        assert answer.json["states"] == states
+        assert [(one["day"], one["state"]) for one in answer.json["problems"]] == [(str(PARTIAL), "degraded")]
+    assert mine.command("collect", *which).code == 1
+    assert mine.command("gaps", "acknowledge", *which, "--reason", "the exchange says so").code == 0
+    answer = mine.command("collect", *which, "--json")
+    assert (answer.code, answer.json["problems"], answer.json["acknowledged"]) == (0, [], 1)
+    assert "1 day is as acknowledged" in answer.err
+    with mine.instance() as instance:
+        (last,) = instance.get_runs(limit=1)
+        assert last.is_success
+    assert mine.command("validate", *which).code == 0
+    assert mine.command("gaps").code == 0
+
+
 def test_a_partial_day_that_somebody_accepts_is_counted_apart(mine, sandbox):
     publish(sandbox, PARTIAL, without_minutes(sandbox, PARTIAL, 600, 25))
     collect(mine, FIRST, LAST, complete=False)
     with looking_at(mine) as ui, mine.instance() as instance, Ledger(mine.postgres_url) as ledger:
+        known = {asset: len(instance.fetch_materializations(key(asset), limit=100).records) for asset in (LAKE, TABLE)}
+        checks = [dg.AssetCheckKey(key(LAKE), name) for name in ("contract", "complete")]
+        assert instance.event_log_storage.failing_checks(checks) == checks[1:]
+        assert instance.event_log_storage.failing_checks([]) == []
         for options, expected in ((["--reason", "the exchange confirmed it"], "HEALTHY"), (["--withdraw"], "DEGRADED")):
             which = ["--symbol", "BTC/USDT", "--dataset", "ohlcv_1m", "--from", str(PARTIAL), "--to", str(PARTIAL)]
             answer = mine.command("gaps", "acknowledge", *which, *options)
@@ -145,6 +202,11 @@ def test_a_partial_day_that_somebody_accepts_is_counted_apart(mine, sandbox):
             assert report_unreported(instance, mine.collection, ledger, settled=timedelta(0)) == 1
             for asset in (LAKE, TABLE):
                 assert health(ui, asset)[0] == expected, (asset, options)
+                assert ui.observed(asset, PARTIAL)[0][""].startswith("Acknowledged by ")
+                assert len(instance.fetch_materializations(key(asset), limit=100).records) == known[asset], (
+                    "the day is as it was: nothing that follows from it may start"
+                )
+            assert report_unreported(instance, mine.collection, ledger, settled=timedelta(0)) == 0
             found = ui.checks(LAKE)["all_days_complete"]["evaluation"]
             assert found["success"] is (expected == "HEALTHY")
             assert ("acknowledged (1)" in found["description"]) is (expected == "HEALTHY")
@@ -203,7 +265,8 @@ def test_a_check_without_anything_to_judge_has_no_result_and_makes_no_asset_red(
         never = {"agrees_with_monthly", "agrees_with_rest", "outliers"}
         assert {name for name, execution in checks.items() if execution is None} >= never
         assert checks["price_step"]["status"] == "SUCCEEDED"
-        assert health(ui, LAKE) == ("HEALTHY", "HEALTHY", "UNKNOWN")
+        # The other days were never collected, which is worth a look and no fault.
+        assert health(ui, LAKE) == ("WARNING", "HEALTHY", "WARNING")
         # A run that fails does not call them failed.
         publish(sandbox, LOST, None)
         collect(mine, LOST, LOST, complete=False)

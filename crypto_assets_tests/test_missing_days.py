@@ -16,18 +16,11 @@ import pytest
 
 import crypto_assets
 from crypto_assets.collection.records.day_records import DayRecord
-from crypto_assets.errors import (
-    ConfigError,
-    IncompleteData,
-    IncompleteDataWarning,
-    PostgresUnavailable,
-    StoredDataError,
-)
+from crypto_assets.errors import ConfigError, IncompleteData, IncompleteDataWarning, PostgresUnavailable
 from crypto_assets.model import Partition, Series, State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.lake import Lake
-from crypto_assets.storage.stores import FolderStore
 from crypto_assets.stored_days import of_record
 from crypto_assets_tests.conftest import new_database
 from crypto_assets_tests.published import days, text_of, zip_of
@@ -185,42 +178,6 @@ def test_an_acknowledged_day_only_warns(work: Workbench) -> None:
     with psycopg.connect(work.url) as connection:
         connection.execute("DELETE FROM market.ohlcv WHERE open_time >= %s AND timeframe = '1m'", (HALF,))
     assert incomplete(refused(HALF, HALF, source="warehouse").coverage) == [(str(HALF), "missing")]
-
-
-def test_a_folder_that_cannot_be_read_says_which_and_what_to_do(work: Workbench) -> None:
-    # A link to itself: it refuses everybody, as rights do not.
-    folder = file_of(work, DAYS[1]).parent
-    shutil.rmtree(folder)
-    folder.symlink_to(folder)
-    with pytest.raises(StoredDataError, match=rf"the lake {work.folder}: expected a folder that can be read.*{folder}"):
-        read(DAYS[0], DAYS[1])
-    work.folder.rename(f"{work.folder}-away")
-    work.folder.symlink_to(work.folder)
-    with pytest.raises(StoredDataError, match="let this user read it, or set CRYPTO_ASSETS_LAKE_URL"):
-        read(DAYS[0], DAYS[1])
-
-
-def test_only_the_days_that_are_lost_are_read_again(work: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
-    file_of(work, DAYS[1]).unlink()
-    asked: list[str] = []
-    get = FolderStore.get
-    monkeypatch.setattr(FolderStore, "get", lambda store, path: (asked.append(path), get(store, path))[1])
-    assert len(read(DAYS[0], DAYS[3], missing="ignore")) == 2 * 1440 + 22 * 60
-    paths = [work.lake.path(BARS, Partition(BTC, day)) for day in [*DAYS, DAYS[1]]]
-    assert [path for path in asked if path.endswith(".parquet")] == paths
-
-
-def test_days_that_fail_for_one_reason_are_one_span_as_the_commands_have_it(work: Workbench) -> None:
-    with psycopg.connect(work.url) as connection:
-        for day in DAYS[1:]:
-            stamp = int(datetime.combine(day, time(), UTC).timestamp() * 1000)
-            reason = f"https://api/klines?startTime={stamp} of {day:%Y-%m} answers 500 at {day} 03:00:0{day.day}"
-            connection.execute(
-                "UPDATE collection.partitions SET state = 'degraded', reason = %s WHERE day = %s AND dataset = 'ohlcv_1m'",
-                (reason, day),
-            )
-    (span,) = [line for line in str(refused(DAYS[0], DAYS[3])).splitlines() if line.startswith("  ")]
-    assert span.startswith(f"  {DAYS[1]} … {DAYS[3]} (3 days): partial: https://api/klines?startTime=")
 
 
 @pytest.mark.parametrize("harm", ["deleted", "cut", "changed", "no Parquet"])

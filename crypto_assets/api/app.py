@@ -21,12 +21,12 @@ from starlette.routing import Route
 
 from crypto_assets.api import acknowledgements
 from crypto_assets.api.answers import MOST, Json, Page, Problem, Query, body
-from crypto_assets.api.losses import RecentLosses
 from crypto_assets.api.origin import OnlyFromHere
 from crypto_assets.collection.records import control
 from crypto_assets.collection.records.control import Controls
 from crypto_assets.collection.records.coverage import coverage
 from crypto_assets.collection.records.gaps import gaps
+from crypto_assets.collection.records.lakes import lost_days
 from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.collection.records.progress import ACTIVE_STATES, Progress, RunState, read_progress
 from crypto_assets.collection.transport import shared
@@ -95,7 +95,7 @@ class _Api:
 
     def __init__(self, ledger: Ledger, collection: Path, lake: Lake) -> None:
         self._ledger = ledger
-        self._losses = RecentLosses(ledger, lake)
+        self._lake = lake
         self._collection = collection
         self._controls = Controls(ledger)
 
@@ -130,7 +130,7 @@ class _Api:
         Query(request, ())
         running = read_progress(self._ledger, states=ACTIVE_STATES, limit=MOST)
         collection, today = load_collection(self._collection), datetime.now(UTC).date()
-        lost = self._losses.of(collection)
+        lost = lost_days(self._ledger, self._lake, collection=collection).reasons
         found = coverage(collection, self._ledger, gaps(collection, self._ledger, today, lost=lost), today)
         return Json(
             {
@@ -158,7 +158,7 @@ class _Api:
             for symbol in entry.symbols
             if _some(wanted["symbol"], [symbol]) and _some(wanted["dataset"], [series.dataset])
         }
-        lost = self._losses.of(collection, pairs, first, last)
+        lost = lost_days(self._ledger, self._lake, pairs, first, last, collection).reasons
         today = datetime.now(UTC).date()
         found = gaps(collection, self._ledger, today, entries, pairs=pairs, first=first, last=last, lost=lost)
         asked = list(islice(found, page.offset, page.offset + page.limit + 1))

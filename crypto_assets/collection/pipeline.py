@@ -29,6 +29,7 @@ from crypto_assets.collection.flow import BATCH_DAYS, BATCH_ROWS, IN_FLIGHT_BYTE
 from crypto_assets.collection.memory import use_steady_allocators
 from crypto_assets.collection.pool import DaemonPool
 from crypto_assets.collection.records import control
+from crypto_assets.collection.records.acknowledgements import accepted
 from crypto_assets.collection.records.control import Control, Controls
 from crypto_assets.collection.records.progress import HEARTBEAT_S, ProgressWriter, RunState
 from crypto_assets.collection.storing.revising import Revised
@@ -58,13 +59,17 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Tally:
-    """What a run did, in counts; `problems` holds the outcomes that leave a day incomplete, without evidence."""
+    """What a run did, in counts; `problems` holds the outcomes that leave a day incomplete, without evidence.
+
+    `accepted` holds those that a person has acknowledged just so; they are no failure of the run.
+    """
 
     states: dict[State, int] = field(default_factory=dict)
     rows: int = 0
     stored_bytes: int = 0
     unchanged: int = 0
     problems: list[Outcome] = field(default_factory=list)
+    accepted: list[Outcome] = field(default_factory=list)
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
@@ -77,9 +82,12 @@ class Tally:
                 self.problems.append(replace(outcome, evidence={}, findings={}))
 
     def revise(self, changed: Mapping[tuple[Series, Partition], Revised]) -> None:
-        """Count days as they are after all: an outage that was found at the end of the run explains what is missing."""
+        """Count days as they are after all: an outage that was found at the end of the run explains what is missing.
+
+        What was accepted is a problem until `accept` is asked again.
+        """
         problems = []
-        for outcome in self.problems:
+        for outcome in [*self.problems, *self.accepted]:
             now = changed.get((outcome.series, outcome.partition))
             if now is None:
                 problems.append(outcome)
@@ -88,7 +96,16 @@ class Tally:
             self.states[now.state] = self.states.get(now.state, 0) + 1
             if now.state not in COMPLETE_STATES:
                 problems.append(replace(outcome, state=now.state, reason=now.reason))
-        self.problems = problems
+        self.problems, self.accepted = problems, []
+
+    def accept(self, ledger: Ledger) -> None:
+        """Count days apart that a person has acknowledged and that are as they were then."""
+        found = [*self.problems, *self.accepted]
+        held = accepted(ledger, [(o.series, o.partition.symbol, o.partition.day, o.state) for o in found])
+        self.problems, self.accepted = [], []
+        for outcome in found:
+            place = outcome.series, outcome.partition.symbol, outcome.partition.day
+            (self.accepted if place in held else self.problems).append(outcome)
 
     @property
     def days(self) -> int:
@@ -102,6 +119,7 @@ class Tally:
             self.stored_bytes + other.stored_bytes,
             self.unchanged + other.unchanged,
             self.problems + other.problems,
+            self.accepted + other.accepted,
         )
 
 
@@ -206,6 +224,7 @@ class _Run:
         self._ending = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tally = Tally()
+        self._last = ""
         total = sum(len(target.days) for target in targets)
         self._progress = ProgressWriter(pipeline.ledger, self._id, pipeline.kind, _what(targets), total)
 
@@ -295,19 +314,25 @@ class _Run:
 
     def _store(self, batch: Sequence[Day]) -> None:
         outcomes = self._storer.store(batch)
+        self._tally.add(outcomes)
+        self._last = f"{batch[-1].series} {batch[-1].partition}"
+        self._count()
+
+    def _count(self) -> None:
         tally = self._tally
-        tally.add(outcomes)
         self._progress.count(
             done=tally.days,
             failed=len(tally.problems),
             rows=tally.rows,
             size_bytes=tally.stored_bytes,
-            last_partition=f"{batch[-1].series} {batch[-1].partition}",
+            last_partition=self._last,
         )
 
     def _second_look(self) -> None:
         settled = self._storer.second_look(self._targets)
         self._tally.revise({(one.series, one.partition): Revised(one.state, one.reason, {}) for one in settled})
+        self._tally.accept(self._pipeline.ledger)
+        self._count()
 
     async def _beat(self) -> None:
         while True:

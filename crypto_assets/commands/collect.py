@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -10,10 +9,19 @@ from typing import Any
 
 import click
 
-from crypto_assets.commands.again import look_again
+from crypto_assets.collection.problems import Problem
 from crypto_assets.commands.console import err, escape, out
-from crypto_assets.commands.options import DAY, filters, gaps_by_entry, load_configured, lost_of, today, with_ledger
-from crypto_assets.commands.outcome import Asked, report
+from crypto_assets.commands.options import (
+    DAY,
+    filters,
+    gaps_by_entry,
+    load_configured,
+    look_again,
+    lost_of,
+    today,
+    with_ledger,
+)
+from crypto_assets.commands.outcome import Asked, print_json, problem_of_gap, report
 from crypto_assets.commands.progress import progress
 
 
@@ -38,8 +46,7 @@ def collect(first: date, last: date, verbose: bool, as_json: bool, **filters: An
     if note:
         err.print(f"note: {note}", markup=False)
     pairs = {pair for request in requests for pair in request.pairs}
-    span = [day for request in requests for day in (request.first, request.last)]
-    with_ledger(lambda ledger: lost_of(ledger, pairs, min(span, default=None), max(span, default=None)), make=True)
+    with_ledger(lambda ledger: lost_of(ledger, pairs), make=True)
     sys.exit(collect_all(collection, requests, misspelt, as_json=as_json, verbose=verbose))
 
 
@@ -52,35 +59,32 @@ def fill(first: date | None, last: date | None, verbose: bool, as_json: bool, **
     """Collect what is missing: every day from each entry's start to yesterday that is not complete."""
     from crypto_assets import selection
     from crypto_assets.collection.archive.settled import unchanged
+    from crypto_assets.config import settings
 
     collection = load_configured()
     misspelt = _without_misspelt(collection, filters)
     look_again(collection, filters, older_than=timedelta(0), timeout_s=15.0, make=True)
     found = gaps_by_entry(collection, first, last, filters, make=True)
-    settled = {
-        (gap.series, gap.symbol, gap.day)
-        for gap in unchanged(collection, [gap for _, of_entry in found for gap in of_entry if gap.is_open])
-    }
+    open_ = [gap for _, of_entry in found for gap in of_entry if gap.is_open]
+    settled = with_ledger(lambda ledger: unchanged(collection, ledger, open_, egress=settings().egress), make=True)
+    left_out = {(gap.series, gap.symbol, gap.day) for gap in settled}
     requests = []
     for entry, of_entry in found:
         missing = [(gap.series, gap.symbol, gap.day) for gap in of_entry if gap.is_open]
-        requests += selection.as_few_requests(entry, [place for place in missing if place not in settled])
+        requests += selection.as_few_requests(entry, [place for place in missing if place not in left_out])
     if settled:
         days = "1 partial day" if len(settled) == 1 else f"{len(settled)} partial days"
         err.print(
             f"{days}: the archive has no other file than the stored one; `crypto-assets gaps` shows what is missing"
         )
-    if not requests and settled:
-        if as_json:
-            click.echo(json.dumps({"days": 0, "states": {}, "rows": 0, "problems": []}))
-        sys.exit(1)
-    if not requests:
-        if as_json:
-            click.echo(json.dumps({"days": 0, "states": {}, "rows": 0, "problems": []}))
-        else:
-            out.print("nothing is missing")
-        sys.exit(1 if misspelt else 0)
-    sys.exit(collect_all(collection, requests, misspelt, as_json=as_json, verbose=verbose))
+    if requests:
+        left = [problem_of_gap(gap) for gap in settled]
+        sys.exit(collect_all(collection, requests, misspelt, left, as_json=as_json, verbose=verbose))
+    if as_json:
+        print_json(Asked(requests, misspelt=misspelt), [], [problem_of_gap(gap) for gap in settled])
+    elif not settled:
+        out.print("nothing is missing")
+    sys.exit(1 if misspelt or settled else 0)
 
 
 def _without_misspelt(collection: Any, filters: dict[str, Any]) -> list[str]:
@@ -102,9 +106,18 @@ def _without_misspelt(collection: Any, filters: dict[str, Any]) -> list[str]:
 
 
 def collect_all(
-    collection: Any, requests: Sequence[Any], misspelt: Sequence[str] = (), *, as_json: bool, verbose: bool = False
+    collection: Any,
+    requests: Sequence[Any],
+    misspelt: Sequence[str] = (),
+    left: Sequence[Problem] = (),
+    *,
+    as_json: bool,
+    verbose: bool = False,
 ) -> int:
     """Collect some days, print what became of them, and return the exit code.
+
+    Args:
+        left: days that are not complete and that nobody asks for now; that was said already.
 
     Raises:
         UnknownSymbol: the exchange knows none of the symbols.
@@ -124,7 +137,7 @@ def collect_all(
             down |= runs.execute(collection, found.requests, step)
     for exchange, failure in down.items():
         err.print(f"[red]error:[/red] {escape(failure)}; {exchange} is not asked any more")
-    asked = Asked(requests, down, found.unknown, misspelt, never_asked=frozenset(found.unreachable))
+    asked = Asked(requests, down, found.unknown, misspelt, never_asked=frozenset(found.unreachable), left=left)
     return report(asked, as_json=as_json, verbose=verbose)
 
 

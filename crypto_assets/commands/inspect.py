@@ -12,9 +12,8 @@ import click
 
 from crypto_assets.collection.problems import Problem, spans
 from crypto_assets.commands import acknowledge
-from crypto_assets.commands.again import look_again
 from crypto_assets.commands.console import out
-from crypto_assets.commands.options import DAY, filters, gaps_by_entry, load_configured, today, with_ledger
+from crypto_assets.commands.options import DAY, filters, gaps_by_entry, load_configured, look_again, today, with_ledger
 from crypto_assets.model import State, days_between
 from crypto_assets.tables import status_json, status_table
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import click
 
-from crypto_assets.commands.console import err
+from crypto_assets.commands.console import err, escape
 
 
 class _Day(click.ParamType):
@@ -79,6 +79,23 @@ def lost_of(
     if lost.other and lost.notice:
         err.print(lost.notice, markup=False)
     return lost
+
+
+def look_again(
+    collection: Any, filters: dict[str, Any], *, older_than: timedelta, timeout_s: float, make: bool = False
+) -> None:
+    """Look again at days that were taken for no data by inference, where the last look is old enough; say what came of it."""
+    from crypto_assets import selection
+    from crypto_assets.collection.archive.review import review
+    from crypto_assets.config import settings
+
+    chosen = selection.select(collection, **filters)
+
+    def look(ledger: Any) -> Any:
+        return review(collection, ledger, chosen, older_than=older_than, timeout_s=timeout_s, egress=settings().egress)
+
+    for line in with_ledger(look, make=make).in_words():
+        err.print(escape(line))
 
 
 def gaps_by_entry(

@@ -33,7 +33,8 @@ Names = tuple[str, str, str, str]
 class Asked:
     """What was asked for, and what kept some of it from being tried: hosts by exchange, symbols, words of the command.
 
-    Of the exchanges in `never_asked` not even stored days were looked at again.
+    Of the exchanges in `never_asked` not even stored days were looked at again. `left` are days that are not complete and
+    that were left out, for only another file of the archive completes them.
     """
 
     requests: Sequence[Request]
@@ -41,6 +42,7 @@ class Asked:
     unknown: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
     misspelt: Sequence[str] = ()
     never_asked: Set[str] = frozenset()
+    left: Sequence[Problem] = ()
 
     @property
     def days(self) -> int:
@@ -98,18 +100,41 @@ def _as_lost(record: Any, reason: str | None) -> Any:
 
 def report(asked: Asked, *, as_json: bool, verbose: bool = False) -> int:
     """Print what became of every day that was asked for; return the exit code."""
-    found = with_ledger(lambda ledger: records_of(ledger, asked.requests))
-    bad = [_problem(record) for record in found if record.state not in COMPLETE_STATES]
+
+    def known(ledger: Any) -> tuple[list[Any], set[Any]]:
+        records = records_of(ledger, asked.requests)
+        return records, accepted_of(ledger, records)
+
+    found, accepted = with_ledger(known)
+    fine: list[Any] = []
+    bad: list[Any] = []
+    for record in found:
+        is_fine = record.state in COMPLETE_STATES or (*record.pair, record.day) in accepted
+        (fine if is_fine else bad).append(record)
     untried = _untried(asked, found)
     if as_json:
-        _print_json(asked, found, sorted([*bad, *untried], key=_order))
+        print_json(asked, found, [*(_problem(record) for record in bad), *untried, *asked.left], len(accepted))
     else:
-        _print_text(asked, found, bad, untried, verbose)
-    _print_kept(asked, [record for record in found if record.state in COMPLETE_STATES])
+        _print_text(asked, found, [_problem(record) for record in bad], untried, verbose)
+    if accepted:
+        err.print(acknowledged_in_words(len(accepted)), markup=False)
+    _print_kept(asked, fine)
     unsaid = sum(not asked.why_not(one.series, one.symbol) for one in untried)
     if unsaid:
         err.print(f"[red]error:[/red] {unsaid:,} days have no record; the run was stopped. Run the command again")
-    return 1 if bad or untried or asked.unknown or asked.misspelt else 0
+    return 1 if bad or untried or asked.left or asked.unknown or asked.misspelt else 0
+
+
+def accepted_of(ledger: Any, records: Sequence[Any]) -> set[tuple[Series, str, date]]:
+    """Return the days of some records that a person has acknowledged as they are now; they are no failure."""
+    from crypto_assets.collection.records.acknowledgements import accepted
+
+    return accepted(ledger, [(*record.pair, record.day, record.state) for record in records])
+
+
+def acknowledged_in_words(count: int) -> str:
+    days = "1 day is" if count == 1 else f"{count:,} days are"
+    return f"{days} as acknowledged; `crypto-assets gaps --all` shows why"
 
 
 def _print_text(
@@ -137,7 +162,8 @@ def _left_text(problems: Sequence[Problem]) -> str:
     return f"{days} of {len(symbols):,} symbol" + ("s" if len(symbols) != 1 else "")
 
 
-def _print_json(asked: Asked, found: Sequence[Any], problems: Sequence[Problem]) -> None:
+def print_json(asked: Asked, found: Sequence[Any], problems: Sequence[Problem], accepted: int = 0) -> None:
+    """Print what became of some days, `accepted` of which are as acknowledged, and every day that is not complete."""
     told = [
         {
             "exchange": one.series.exchange,
@@ -148,7 +174,7 @@ def _print_json(asked: Asked, found: Sequence[Any], problems: Sequence[Problem])
             "state": one.state,
             "reason": one.reason,
         }
-        for one in problems
+        for one in sorted(problems, key=_order)
     ]
     answer: dict[str, Any] = {
         "days": asked.days,
@@ -156,6 +182,8 @@ def _print_json(asked: Asked, found: Sequence[Any], problems: Sequence[Problem])
         "rows": sum(record.rows or 0 for record in found),
         "problems": told,
     }
+    if accepted:
+        answer["acknowledged"] = accepted
     if asked.unreachable:
         answer["unreachable"] = [{"exchange": name, "reason": why} for name, why in asked.unreachable.items()]
     if asked.unknown:
@@ -192,6 +220,10 @@ def _untried(asked: Asked, found: Sequence[Any]) -> list[Problem]:
 def _problem(record: Any, reason: str | None = None) -> Problem:
     series = Series.named(record.exchange, record.market_type, record.dataset)
     return Problem(series, record.symbol, record.day, record.state, record.reason if reason is None else reason)
+
+
+def problem_of_gap(gap: Any) -> Problem:
+    return Problem(gap.series, gap.symbol, gap.day, gap.state, gap.reason)
 
 
 def _each_day(problems: Sequence[Problem]) -> list[str]:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from crypto_assets.commands.console import err, escape, out
 from crypto_assets.commands.options import DAY, filters, load_configured, today, with_ledger
-from crypto_assets.commands.outcome import records_of
+from crypto_assets.commands.outcome import accepted_of, acknowledged_in_words, records_of
 from crypto_assets.commands.progress import progress
 from crypto_assets.model import COMPLETE_STATES, NOT_JUDGED, Series
 from crypto_assets.tables import record_names
@@ -42,6 +42,7 @@ def validate(
     """Check stored days again with all checks, comparisons with other series included; nothing is collected.
 
     Exit code 1 where a stored day is degraded: its file is damaged, its rows break a rule, or some are missing.
+    Days that somebody has acknowledged as they are do not count.
     """
     from crypto_assets import runs, selection
 
@@ -55,9 +56,18 @@ def validate(
     with_ledger(lambda _: None)  # says so where nothing was collected, before a run makes anything
     with progress(sum(request.days for request in requests), as_json, "checking") as step:
         runs.execute(collection, requests, step)
-    found = [record for record in with_ledger(lambda ledger: records_of(ledger, requests)) if record.path is not None]
+
+    def known(ledger: Any) -> tuple[list[Any], set[Any]]:
+        stored = [record for record in records_of(ledger, requests) if record.path is not None]
+        return stored, accepted_of(ledger, stored)
+
+    found, accepted = with_ledger(known)
     counts, failed = _counted(found)
-    problems = [record for record in found if record.state not in COMPLETE_STATES]
+    problems = [
+        record for record in found if record.state not in COMPLETE_STATES and (*record.pair, record.day) not in accepted
+    ]
+    if accepted:
+        err.print(acknowledged_in_words(len(accepted)), markup=False)
     if as_json:
         click.echo(json.dumps({"days": len(found), "checks": counts, "failed": failed}, indent=1, default=str))
     elif not found:

@@ -125,6 +125,7 @@ class Validator:
                             size_bytes=tally.stored_bytes,
                             last_partition=f"{target.series} {outcomes[-1].partition}",
                         )
+            tally.accept(self._ledger)
             state = RunState.FAILED if tally.problems else RunState.DONE
         finally:
             progress.state(RunState.CANCELLED if self._stop.is_set() else state)

@@ -83,7 +83,7 @@ class FolderStore:
     """
 
     def __init__(self, root: Path) -> None:
-        self.url = os.path.realpath(root)  # not Path.resolve: that raises where a link leads to itself
+        self.url = str(root.resolve())
         self._root = root
 
     def put(self, path: str, data: bytes) -> None:

@@ -13,6 +13,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from crypto_assets.cli import cli
+from crypto_assets.collection.pipeline import Tally
 from crypto_assets.collection.records.gaps import NOT_COLLECTED, Gap, gaps
 from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.config import Collection, load_collection
@@ -128,13 +129,29 @@ def test_a_complete_day_whose_file_is_gone_is_a_gap(ledger: Ledger, collection: 
     assert gap.is_open, "what was accepted had a file"
 
 
-def test_inferences_are_given_only_where_they_are_asked_for(ledger: Ledger, collection: Collection) -> None:
+def test_days_of_no_data_are_no_gaps_inferred_or_proven(ledger: Ledger, collection: Collection) -> None:
     known = Outcome(BARS, Partition(BTC, NEW), State.NO_DATA, "delisted", {"inferred": True})
     proven = Outcome(BARS, Partition(BTC, PENDING), State.NO_DATA, "not listed", {"inferred": False})
     ledger.record_outcomes([known, proven])
-    assert {NEW, PENDING}.isdisjoint(of_btc(ledger, collection))
-    asked = {gap.day: gap for gap in gaps(collection, ledger, TODAY, pairs={(BARS, BTC)}, inferred=True)}
-    assert [day for day, gap in asked.items() if gap.is_inferred] == [NEW]
+    assert set(of_btc(ledger, collection)) == {PARTIAL, MISSING}
+
+
+def test_a_run_counts_acknowledged_days_apart_only_as_they_were_acknowledged(ledger: Ledger) -> None:
+    accept(PARTIAL, MISSING)
+    tally = Tally()
+    tally.add([stored(PARTIAL, State.DEGRADED), absent(MISSING), absent(PENDING, State.PENDING), absent(GOOD)])
+    tally.accept(ledger)
+    assert [one.partition.day for one in tally.accepted] == [PARTIAL, MISSING]
+    assert [one.partition.day for one in tally.problems] == [PENDING, GOOD]
+    assert tally.days == 4
+    run("gaps", "acknowledge", *ONE, "--from", str(MISSING), "--withdraw")
+    tally.accept(ledger)
+    assert sorted(one.partition.day for one in tally.problems) == [MISSING, PENDING, GOOD]
+    # An attempt that came to nothing is not what was acknowledged, though the stored rows are.
+    other = Tally()
+    other.add([absent(PARTIAL)])
+    other.accept(ledger)
+    assert [one.partition.day for one in other.problems] == [PARTIAL]
 
 
 def test_acknowledged_days_are_counted_apart(ledger: Ledger) -> None:
@@ -279,7 +296,13 @@ def test_collecting_a_day_again_that_is_as_it_was_changes_nothing(ledger: Ledger
         [replace(stored(PARTIAL, State.DEGRADED), unchanged=True), absent(MISSING, reason="still no file")]
     )
     assert refresh_acknowledgements(ledger, collection, PARTIAL, MISSING, TODAY) == []
-    assert not any(gap.is_open for day, gap in of_btc(ledger, collection).items() if day <= MISSING)
+    found = of_btc(ledger, collection)
+    assert {day: gap.is_open for day, gap in found.items()} == {
+        PARTIAL: False,
+        MISSING: False,
+        PENDING: True,
+        NEW: True,
+    }
 
 
 def test_another_cause_withdraws_it(ledger: Ledger, collection: Collection) -> None:

@@ -15,7 +15,10 @@ from crypto_assets import exchanges
 from crypto_assets.checks import rules_of
 from crypto_assets.collection.archive.listing import list_objects
 from crypto_assets.collection.pool import DaemonPool
+from crypto_assets.collection.records.control import ALL, Controls, of_exchange
 from crypto_assets.collection.records.gaps import Gap
+from crypto_assets.collection.records.ledger import Ledger
+from crypto_assets.collection.transport.guard import EGRESS, Guard
 from crypto_assets.collection.transport.http import Client
 from crypto_assets.config import Collection
 from crypto_assets.errors import CryptoAssetsError, Stopped
@@ -28,6 +31,7 @@ _SILENT_S = 3_600  # at an end of a day of trades, as `complete` lets it be sile
 _SPANS_NAMED = 20  # by `complete`, of bars; there may be more
 
 _AT_ONCE = 8
+_TIMEOUT_S = 10.0
 
 
 def may_be_settled(gap: Gap) -> bool:
@@ -70,18 +74,23 @@ def due(found: Iterable[Gap], today: date) -> Iterator[Gap]:
             yield gap
 
 
-def unchanged(collection: Collection, found: Sequence[Gap]) -> list[Gap]:
+def unchanged(collection: Collection, ledger: Ledger, found: Sequence[Gap], *, egress: str = EGRESS) -> list[Gap]:
     """Return the gaps that the archive cannot close now: it lists the file that is stored, and none that goes before it.
 
-    A listing that cannot be read settles nothing.
+    A listing that cannot be read settles nothing, and exchanges that are paused are not asked.
     """
     by_symbol: dict[tuple[Series, str], list[Gap]] = defaultdict(list)
+    paused = {one.scope for one in Controls(ledger).read() if one.action == "pause"}
     for gap in found:
-        if may_be_settled(gap):
+        if may_be_settled(gap) and not paused & {ALL, of_exchange(gap.series.exchange)}:
             by_symbol[gap.series, gap.symbol].append(gap)
     if not by_symbol:
         return []
-    with Client(timeout_s=10.0, attempts=1) as client, DaemonPool(_AT_ONCE, "settled") as pool:
+    with (
+        Guard(ledger.url, collection, egress=egress, patience_s=_TIMEOUT_S) as guard,
+        Client(timeout_s=_TIMEOUT_S, attempts=1, guard=guard) as client,
+        DaemonPool(_AT_ONCE, "settled") as pool,
+    ):
         parts = pool.map(lambda found: _of_symbol(client, collection, found), by_symbol.values())
         return [gap for part in parts for gap in part]
 

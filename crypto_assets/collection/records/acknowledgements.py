@@ -7,7 +7,7 @@ and why it no longer holds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -16,7 +16,8 @@ import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from crypto_assets.model import State
+from crypto_assets.collection.records.database import Database
+from crypto_assets.model import COMPLETE_STATES, Series, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,10 @@ class Acknowledgement:
     def holds(self) -> bool:
         return self.withdrawn is None
 
+    @property
+    def place(self) -> tuple[Series, str, date]:
+        return Series.named(self.exchange, self.market_type, self.dataset), self.symbol, self.day
+
     def __str__(self) -> str:
         """Return it in one line: `acknowledged by ann on 2024-06-01: the exchange confirmed it`."""
         who = f"acknowledged by {self.by} on {self.at:%Y-%m-%d}"
@@ -53,7 +58,7 @@ class Acknowledgement:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """What is to be acknowledged of one day: its `state` and `cause`, and the archive objects that could change it.
+    """What is to be acknowledged of one day: its `cause`, and the archive objects that could change it.
 
     `keys` are the archive's names for the day's files; an object of one of them that appears or changes ends it.
     """
@@ -87,11 +92,10 @@ FROM unnest(%(exchange)s::text[], %(market_type)s::text[], %(symbol)s::text[], %
 JOIN collection.partitions p USING (exchange, market_type, symbol, dataset, day)
 """
 
-_WITHDRAW = f"""
+_WITHDRAW = """
 UPDATE collection.acknowledgements a SET withdrawn_at = clock_timestamp(), withdrawn_because = n.withdrawn
 FROM collection.acknowledgements_now n
 WHERE a.id = n.id AND n.withdrawn IS NOT NULL AND a.withdrawn_because IS NULL
-RETURNING {", ".join(f"a.{name}" for name in _KEYS)}
 """
 
 
@@ -135,7 +139,6 @@ def add_acknowledgements(
     columns: dict[str, list[Any]] = {name: [getattr(one, name) for one in days] for name in (*_KEYS, "cause")}
     columns["keys"] = [Jsonb(list(one.keys)) for one in days]
     connection.execute(_ADD, {**columns, "reason": reason, "by": by})
-    _tell_dagster(connection, [tuple(getattr(one, name) for name in _KEYS) for one in days])
 
 
 def withdraw(connection: psycopg.Connection[Any], days: Sequence[Acknowledgement], because: str) -> None:
@@ -147,22 +150,28 @@ def withdraw(connection: psycopg.Connection[Any], days: Sequence[Acknowledgement
         WHERE {" AND ".join(f"a.{name} = o.{name}" for name in _KEYS)} AND a.withdrawn_because IS NULL""",
         (because, *columns),
     )
-    _tell_dagster(connection, [tuple(getattr(one, name) for name in _KEYS) for one in days])
 
 
 def withdraw_outdated(connection: psycopg.Connection[Any]) -> int:
     """End the acknowledgements of days that are no longer what was acknowledged; return how many."""
-    ended = connection.execute(_WITHDRAW).fetchall()
-    _tell_dagster(connection, ended)
-    return len(ended)
+    return connection.execute(_WITHDRAW).rowcount
 
 
-def _tell_dagster(connection: psycopg.Connection[Any], days: Sequence[tuple[Any, ...]]) -> None:
-    """Let the health of the assets be judged again: the records of some days count as not reported."""
-    if days:
-        connection.execute(
-            f"""UPDATE collection.partitions p SET reported_at = NULL
-            FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::date[]) AS o ({", ".join(_KEYS)})
-            WHERE {" AND ".join(f"p.{name} = o.{name}" for name in _KEYS)}""",
-            [list(column) for column in zip(*days, strict=True)],
+def accepted(database: Database, days: Iterable[tuple[Series, str, date, State]]) -> set[tuple[Series, str, date]]:
+    """Return those of some days, given with their states, that a person has accepted just so; one query.
+
+    A day that is in another state than the acknowledged one, for its file is lost or the attempt to collect it again failed,
+    is not among them.
+    """
+    wanted = {(series, symbol, day): state for series, symbol, day, state in days if state not in COMPLETE_STATES}
+    if not wanted:
+        return set()
+    with database.transaction() as connection:
+        held = read_acknowledgements(
+            connection,
+            symbols=sorted({symbol for _, symbol, _ in wanted}),
+            first=min(day for *_, day in wanted),
+            last=max(day for *_, day in wanted),
+            holding=True,
         )
+    return {one.place for one in held if wanted.get(one.place) is one.state}

@@ -48,11 +48,6 @@ class Gap:
         """Whether it counts: nobody has acknowledged it as it is now."""
         return self.lost or self.acknowledged is None or not self.acknowledged.holds
 
-    @property
-    def is_inferred(self) -> bool:
-        """Whether it is `no_data` by an inference that nobody confirmed; it is looked at again, and no gap meanwhile."""
-        return self.state is State.NO_DATA
-
 
 Place = tuple[Series, str, date]
 """A series, a symbol and a day."""
@@ -68,7 +63,6 @@ def gaps(
     first: date | None = None,
     last: date | None = None,
     lost: Mapping[Place, str] | None = None,
-    inferred: bool = False,
 ) -> Iterator[Gap]:
     """Yield every day from an entry's start to its end or yesterday that is not complete, by entry, series, symbol and day.
 
@@ -81,7 +75,6 @@ def gaps(
         first, last: only days from and up to these.
         lost: days whose file is missing or damaged in the lake, and the reason to give; they are missing whatever the
             ledger says of them (`crypto_assets.collection.records.lakes`).
-        inferred: also days whose `no_data` is an inference that nobody confirmed (`evidence["inferred"]`).
     """
     yesterday = today - timedelta(days=1)
     for entry in collection.series if entries is None else entries:
@@ -94,7 +87,7 @@ def gaps(
         begin = max(entry.start, first or entry.start)
         end = min(entry.until(yesterday), last or yesterday)
         if wanted and begin <= end:
-            yield from _of_entry(ledger, entry, wanted, begin, end, lost or {}, inferred=inferred)
+            yield from _of_entry(ledger, entry, wanted, begin, end, lost or {})
 
 
 _QUERY = f"""
@@ -113,7 +106,6 @@ LEFT JOIN known p ON (p.symbol, p.dataset, p.day) = (w.symbol, w.dataset, d.day:
 LEFT JOIN collection.acknowledgements_now a ON (a.exchange, a.market_type, a.symbol, a.dataset, a.day)
     = (%(exchange)s, %(market_type)s, w.symbol, w.dataset, d.day::date)
 WHERE p.day IS NULL OR p.state <> ALL(%(complete)s)
-    OR (%(inferred)s AND p.state = 'no_data' AND p.evidence -> 'inferred' = 'true')
     OR (w.place, d.day::date) IN (SELECT place, day FROM lost)
 ORDER BY w.place, d.day
 """
@@ -126,8 +118,6 @@ def _of_entry(
     first: date,
     last: date,
     lost: Mapping[Place, str],
-    *,
-    inferred: bool,
 ) -> Iterator[Gap]:
     places = {pair: place for place, pair in enumerate(wanted, 1)}
     gone = [(places[place[:2]], place[2]) for place in lost if place[:2] in places]
@@ -139,7 +129,6 @@ def _of_entry(
         "first": first,
         "last": last,
         "complete": [state.value for state in COMPLETE_STATES],
-        "inferred": inferred,
         "lost_places": [place for place, _ in gone],
         "lost_days": [day for _, day in gone],
     }
@@ -164,21 +153,3 @@ def _of_entry(
             is_lost,
             None if acknowledged[0] is None else Acknowledgement(*acknowledged),
         )
-
-
-def group_days(found: Iterable[Gap]) -> dict[tuple[date, ...], list[tuple[Series, str]]]:
-    """Return the symbols that miss the very same days, by those days, so that they can be collected together."""
-    by_symbol: dict[tuple[Series, str], list[date]] = {}
-    for gap in found:
-        by_symbol.setdefault((gap.series, gap.symbol), []).append(gap.day)
-    return group_equal(by_symbol)
-
-
-def group_equal(
-    by_symbol: dict[tuple[Series, str], Sequence[date]] | dict[tuple[Series, str], list[date]],
-) -> dict[tuple[date, ...], list[tuple[Series, str]]]:
-    """Return the keys that have equal days, by those days (ascending)."""
-    groups: dict[tuple[date, ...], list[tuple[Series, str]]] = {}
-    for key, days in by_symbol.items():
-        groups.setdefault(tuple(sorted(days)), []).append(key)
-    return groups

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from crypto_assets.collection.storing.loads import warehouse_tables
 from crypto_assets.model import Series
-from crypto_assets.storage.emptied import OF_PAIRS, emptied_loads, names_of
+from crypto_assets.storage.warehouse import emptied_loads
 
 if TYPE_CHECKING:
     import psycopg
@@ -25,9 +25,6 @@ Pair = tuple[Series, str]
 
 Place = tuple[Series, str, date]
 """A series, a symbol and a day."""
-
-_Stored = tuple[Pair, dict[str, int]]
-"""A symbol of a series, and the bytes of the file of each of its stored days, by ISO text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,42 +96,16 @@ def lost_days(
     Raises:
         HostUnreachable, HostRefused, ConfigError, OSError: the lake does not answer; then nothing is known of its files.
     """
-    wanted = None if pairs is None else list(pairs)
+    wanted = None if pairs is None else set(pairs)
     with database.transaction() as connection:
         known = known_lake(connection)
-        stored = _stored(connection, wanted, first, last)
+        stored = [one for one in _stored(connection, first, last) if wanted is None or one[0] in wanted]
         rows = emptied_days(connection, collection, wanted, first, last) if collection else {}
-    # The lake is asked between transactions: a bucket that does not answer holds up nobody in Postgres.
-    identity = lake.identity() if known else None
-    if known and known.id == identity and known.url != lake.store.url:
-        with database.transaction() as connection:
+        identity = lake.identity() if known else None
+        if known and known.id == identity and known.url != lake.store.url:
             connection.execute("UPDATE collection.lakes SET url = %s WHERE id = %s", (lake.store.url, known.id))
-    files = _files_lost(lake, stored)
-    if files:
-        # A run may have replaced a file since the ledger was asked: what differs is asked about once more.
-        with database.transaction() as connection:
-            now = _stored(connection, sorted({place[:2] for place in files}), first, last)
-        before, sizes = dict(stored), dict(now)
-        changed = [
-            (pair, {day: size for day, size in days.items() if before.get(pair, {}).get(day) != size})
-            for pair, days in now
-        ]
-        again = _files_lost(lake, [(pair, days) for pair, days in changed if days])
-        files = {
-            place: why
-            for place, why in files.items()
-            if sizes.get(place[:2], {}).get(day := str(place[2])) is not None
-            and sizes[place[:2]][day] == before[place[:2]][day]
-        } | again
-    return LostDays(
-        lake.url, sum(len(days) for _, days in stored), files, rows, known if known and known.id != identity else None
-    )
 
-
-def _files_lost(lake: Lake, stored: Sequence[_Stored]) -> dict[Place, str]:
-    """Return the days whose file the lake does not have, or has with other bytes, and why."""
-
-    def compare(one: _Stored) -> dict[Place, str]:
+    def compare(one: tuple[Pair, dict[str, int]]) -> dict[Place, str]:
         (series, symbol), days = one
         sizes = lake.sizes(series, symbol, min(days), max(days))
         return {
@@ -142,10 +113,17 @@ def _files_lost(lake: Lake, stored: Sequence[_Stored]) -> dict[Place, str]:
             for day in sorted(day for day, size in days.items() if sizes.get(day) != size)
         }
 
-    if not lake.url.startswith("s3://"):
-        return {place: why for one in stored for place, why in compare(one).items()}
+    reasons: dict[Place, str] = {}
     with ThreadPoolExecutor(_LISTINGS) as pool:
-        return {place: why for found in pool.map(compare, stored) for place, why in found.items()}
+        for found in pool.map(compare, stored) if lake.url.startswith("s3://") else map(compare, stored):
+            reasons |= found
+    return LostDays(
+        lake.url,
+        sum(len(days) for _, days in stored),
+        reasons,
+        rows,
+        known if known and known.id != identity else None,
+    )
 
 
 _LISTINGS = 8
@@ -153,17 +131,17 @@ _LISTINGS = 8
 
 
 def _stored(
-    connection: psycopg.Connection[Any], pairs: Sequence[Pair] | None, first: date | None, last: date | None
-) -> list[_Stored]:
+    connection: psycopg.Connection[Any], first: date | None, last: date | None
+) -> list[tuple[Pair, dict[str, int]]]:
     """Return each symbol of each series with the days that are stored by the ledger, as ISO text, and their files' bytes."""
     # Text, for a driver makes date objects one by one; arrays of 200,000 took it two seconds.
     rows = connection.execute(
-        f"""SELECT exchange, market_type, dataset, symbol, string_agg(to_char(day, 'YYYY-MM-DD'), ' '),
+        """SELECT exchange, market_type, dataset, symbol, string_agg(to_char(day, 'YYYY-MM-DD'), ' '),
             string_agg(size_bytes::text, ' ')
-        FROM collection.partitions {"" if pairs is None else OF_PAIRS}
-        WHERE path IS NOT NULL AND day BETWEEN coalesce(%(first)s, '-infinity'::date) AND coalesce(%(last)s, 'infinity'::date)
+        FROM collection.partitions
+        WHERE path IS NOT NULL AND day BETWEEN coalesce(%s, '-infinity'::date) AND coalesce(%s, 'infinity'::date)
         GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4""",
-        {"first": first, "last": last, **names_of(pairs or ())},
+        (first, last),
     ).fetchall()
     return [
         (
@@ -177,21 +155,18 @@ def _stored(
 def emptied_days(
     connection: psycopg.Connection[Any],
     collection: Collection,
-    pairs: Sequence[Pair] | None,
+    pairs: Container[Pair] | None,
     first: date | None,
     last: date | None,
 ) -> dict[Place, str]:
-    """Return the days whose rows a table of the warehouse had and has no more, or has otherwise than the lake, and why."""
+    """Return the days whose rows a table of the warehouse had and has no more, for its leaf was emptied or dropped."""
     found: dict[Place, str] = {}
-    for leaf, table, series, symbol, differs, days in emptied_loads(connection, pairs, first, last):
-        entry = collection.entry_of(series, symbol)
+    for leaf, table, series, symbol, days in emptied_loads(connection, first, last):
+        entry = collection.entry_of(series, symbol) if pairs is None or (series, symbol) in pairs else None
         if entry is not None and table in warehouse_tables(series, entry.warehouse):
-            why = (
-                f"its rows in market.{table} were not those of the lake: {differs}"
-                if differs
-                else f"its rows are gone from Postgres: market.{leaf} was emptied"
-            )
-            found |= {(series, symbol, day): why for day in days}
+            found |= {
+                (series, symbol, day): f"its rows are gone from Postgres: market.{leaf} was emptied" for day in days
+            }
     return found
 
 

@@ -24,8 +24,9 @@ class Span:
 class Standing:
     """What is known of the days of a span.
 
-    `days` counts those that were ever asked for. `open` has those that are not complete, by state; `failed` those on which
-    a check failed, by its name; neither has `acknowledged` ones, which a person has accepted as they are. Days in order.
+    `days` counts those that have ended and were ever asked for. `open` has those of them that are not complete, by state;
+    `failed` those on which a check failed, by its name, today too; neither has `acknowledged` ones, which a person has
+    accepted as they are. Days in order.
     """
 
     days: int = 0
@@ -35,7 +36,7 @@ class Standing:
 
 
 _QUERY = """
-SELECT s.n, count(*),
+SELECT s.n, count(*) FILTER (WHERE p.day < %(today)s),
     coalesce(jsonb_agg(jsonb_build_array(p.day, p.state, p.failed_checks, a.day IS NOT NULL) ORDER BY p.day)
         FILTER (WHERE p.state <> ALL(%(complete)s) OR p.failed_checks <> '{}'), '[]')
 FROM unnest(%(exchanges)s::text[], %(market_types)s::text[], %(datasets)s::text[], %(symbols)s::text[],
@@ -49,12 +50,17 @@ GROUP BY s.n
 """
 
 
-def standings(database: Database, spans: Sequence[Span]) -> dict[Span, Standing]:
-    """Return how each span stands; one query for all."""
+def standings(database: Database, spans: Sequence[Span], today: date) -> dict[Span, Standing]:
+    """Return how each span stands; one query for all.
+
+    Args:
+        today: the UTC day that has not ended; it is never incomplete.
+    """
     if not spans:
         return {}
     values = {
         "complete": sorted(COMPLETE_STATES),
+        "today": today,
         "exchanges": [span.series.exchange for span in spans],
         "market_types": [span.series.market_type for span in spans],
         "datasets": [span.series.dataset for span in spans],
@@ -64,11 +70,11 @@ def standings(database: Database, spans: Sequence[Span]) -> dict[Span, Standing]
     }
     with database.transaction() as connection:
         rows = connection.execute(_QUERY, values).fetchall()
-    found = {spans[number - 1]: _standing(days, marked) for number, days, marked in rows}
+    found = {spans[number - 1]: _standing(days, marked, today) for number, days, marked in rows}
     return {span: found.get(span, Standing()) for span in spans}
 
 
-def _standing(days: int, marked: Sequence[tuple[str, str, Sequence[str], bool]]) -> Standing:
+def _standing(days: int, marked: Sequence[tuple[str, str, Sequence[str], bool]], today: date) -> Standing:
     acknowledged = [date.fromisoformat(text) for text, *_, accepted in marked if accepted]
     open_: dict[State, list[date]] = {}
     failed: dict[str, list[date]] = {}
@@ -76,7 +82,7 @@ def _standing(days: int, marked: Sequence[tuple[str, str, Sequence[str], bool]])
         if accepted:
             continue
         day = date.fromisoformat(text)
-        if State(state) not in COMPLETE_STATES:
+        if day < today and State(state) not in COMPLETE_STATES:
             open_.setdefault(State(state), []).append(day)
         for check in checks:
             failed.setdefault(check, []).append(day)

@@ -97,41 +97,71 @@ def judge(database: Database, table: Table, days: Collection[date]) -> dict[date
             for day, feeders in loaded.items():
                 if first <= day <= last:
                     found[day] = _finding(table, feeders, counted[day], due.get(day, {}))
-        wrong = {day: "; ".join(finding.evidence["differs"]) for day, finding in found.items() if not finding.passed}
-        _forget(connection, table, wrong)
+        _forget(connection, table, [day for day, finding in found.items() if not finding.passed])
     nothing = not_judged("the day is not loaded")
     return {day: found.get(day, nothing) for day in sorted(days)}
 
 
-def open_days(database: Database, table: Table, first: date, last: date) -> tuple[list[date], list[date]]:
-    """Return the days that are loaded, and those of them that do not hold what the lake has.
+@dataclass(frozen=True, slots=True)
+class Loads:
+    """Of a table over some days: how many are loaded, and which of them do not hold what the lake has, in order."""
+
+    days: int = 0
+    wrong: tuple[date, ...] = ()
+
+
+_LOADS = """
+SELECT t.n, count(DISTINCT p.day),
+    coalesce(array_agg(DISTINCT p.day) FILTER (WHERE NOT starts_with(w.content, p.content_sha256)), '{}')
+FROM unnest(%s::int[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::date[], %s::date[])
+    AS t (n, table_name, exchange, market_type, symbol, dataset, first, last)
+JOIN collection.warehouse_loads w USING (table_name, exchange, market_type, symbol, dataset)
+JOIN collection.partitions p USING (exchange, market_type, symbol, dataset, day)
+WHERE w.day BETWEEN t.first AND t.last AND p.path IS NOT NULL AND p.state = ANY(%s)
+GROUP BY t.n
+"""
+
+
+def loads_of(database: Database, spans: Mapping[Table, tuple[date, date]]) -> dict[Table, Loads]:
+    """Return how the loads of some tables stand over spans of days, both ends included; one query for all.
 
     It goes by what was loaded and what was found before, without counting rows.
     """
+    tables = list(spans)
+    feeders = [
+        (number, table.name, *table.keys, feeder.dataset, *spans[table])
+        for number, table in enumerate(tables)
+        for feeder in table.feeders
+    ]
+    if not feeders:
+        return {}
     with database.transaction() as connection:
-        loaded = _loaded(connection, table, None, first, last)
-    return list(loaded), [day for day, feeders in loaded.items() if not all(one.same_version for one in feeders)]
+        rows = connection.execute(_LOADS, (*map(list, zip(*feeders, strict=True)), sorted(STORED_STATES))).fetchall()
+    found = {tables[number]: Loads(days, tuple(wrong)) for number, days, wrong in rows}
+    return {table: found.get(table, Loads()) for table in tables}
+
+
+def loaded_days(database: Database, table: Table) -> list[date]:
+    """Return every day that is loaded into a table, in order."""
+    with database.transaction() as connection:
+        return list(_loaded(connection, table, None))
 
 
 def _loaded(
     connection: psycopg.Connection[Any],
     table: Table,
     days: Collection[date] | None,
-    first: date = date.min,
-    last: date = date.max,
 ) -> dict[date, list[_Loaded]]:
     rows = connection.execute(
         """SELECT p.day, p.dataset, p.rows, p.content_sha256, w.content, p.evidence FROM collection.partitions p
         JOIN collection.warehouse_loads w USING (exchange, market_type, symbol, dataset, day)
         WHERE w.table_name = %s AND (p.exchange, p.market_type, p.symbol) = (%s, %s, %s) AND p.dataset = ANY(%s)
-            AND p.day BETWEEN %s AND %s AND (%s::date[] IS NULL OR p.day = ANY(%s)) AND p.path IS NOT NULL
+            AND (%s::date[] IS NULL OR p.day = ANY(%s)) AND p.path IS NOT NULL
             AND p.state = ANY(%s) ORDER BY p.day, p.dataset""",
         (
             table.name,
             *table.keys,
             [series.dataset for series in table.feeders],
-            first,
-            last,
             *[None if days is None else sorted(days)] * 2,
             sorted(STORED_STATES),
         ),
@@ -212,21 +242,14 @@ def _timeframe(table: Table, dataset: str) -> str:
     return dataset.removeprefix("ohlcv_") if table.name == "ohlcv" else ""
 
 
-def _forget(connection: psycopg.Connection[Any], table: Table, wrong: Mapping[date, str]) -> None:
-    """Forget the loads of some days, so that they are loaded again, and remember what differs."""
-    if wrong:
+def _forget(connection: psycopg.Connection[Any], table: Table, days: Sequence[date]) -> None:
+    """Forget the loads of some days, so that they are loaded again."""
+    if days:
         connection.execute(
-            """UPDATE collection.warehouse_loads w SET content = '', differs = d.differs
-            FROM unnest(%s::date[], %s::text[]) AS d (day, differs)
-            WHERE w.table_name = %s AND (w.exchange, w.market_type, w.symbol) = (%s, %s, %s)
-                AND w.dataset = ANY(%s) AND w.day = d.day AND w.content <> ''""",
-            (
-                list(wrong),
-                list(wrong.values()),
-                table.name,
-                *table.keys,
-                [series.dataset for series in table.feeders],
-            ),
+            """UPDATE collection.warehouse_loads SET content = ''
+            WHERE table_name = %s AND (exchange, market_type, symbol) = (%s, %s, %s)
+                AND dataset = ANY(%s) AND day = ANY(%s)""",
+            (table.name, *table.keys, [series.dataset for series in table.feeders], list(days)),
         )
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from crypto_assets.collection.archive.settled import due, may_be_settled, unchanged
 from crypto_assets.collection.records.acknowledgements import Acknowledgement
+from crypto_assets.collection.records.control import Controls, of_exchange
 from crypto_assets.collection.records.gaps import Gap, gaps
 from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.model import Series, State
@@ -50,7 +51,8 @@ def found(bench: Workbench) -> list[Gap]:
 
 
 def settled(bench: Workbench) -> list[date]:
-    return [gap.day for gap in unchanged(bench.collection, found(bench))]
+    with Ledger(bench.url) as ledger:
+        return [gap.day for gap in unchanged(bench.collection, ledger, found(bench))]
 
 
 def test_a_partial_day_is_settled_until_the_archive_has_another_file(bench: Workbench) -> None:
@@ -69,6 +71,25 @@ def test_a_partial_day_is_settled_until_the_archive_has_another_file(bench: Work
 def test_a_listing_that_cannot_be_read_settles_nothing(bench: Workbench) -> None:
     bench.listing_url = "http://127.0.0.1:9"
     assert settled(bench) == []
+
+
+def test_an_exchange_that_is_paused_is_not_asked(bench: Workbench) -> None:
+    with Ledger(bench.url) as ledger:
+        control = Controls(ledger)
+        control.pause(of_exchange("binance"), "ann", "maintenance")
+        before = len(bench.sandbox.requests())
+        assert settled(bench) == []
+        assert len(bench.sandbox.requests()) == before
+        control.resume(of_exchange("binance"), "ann")
+    assert settled(bench) == [FIRST, SECOND]
+
+
+def test_listings_are_asked_within_the_limits_that_all_processes_share(bench: Workbench) -> None:
+    with Ledger(bench.url) as ledger:
+        assert len(unchanged(bench.collection, ledger, found(bench), egress="elsewhere")) == 2
+        with ledger.transaction() as connection:
+            kept = connection.execute("SELECT DISTINCT exchange FROM collection.budgets WHERE egress = 'elsewhere'")
+            assert kept.fetchall() == [("binance",)]
 
 
 def test_only_partial_days_whose_rows_are_right_are_settled(bench: Workbench) -> None:

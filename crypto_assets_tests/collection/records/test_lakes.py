@@ -13,12 +13,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from crypto_assets.api.losses import REMEMBERED_S, RecentLosses
-from crypto_assets.asset_checks import tables_of
 from crypto_assets.collection.records.gaps import gaps
 from crypto_assets.collection.records.lakes import LostDays, known_lake, lost_days
 from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.collection.storing.warehouse_rows import judge
 from crypto_assets.errors import StoredDataError
 from crypto_assets.model import Partition, Series, State
 from crypto_assets.quality.validating import Validator
@@ -26,7 +23,7 @@ from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.lake import Lake
 from crypto_assets_tests.conftest import new_database
-from crypto_assets_tests.published import days, text_of, zip_of
+from crypto_assets_tests.published import days
 from crypto_assets_tests.workbench import Workbench, entry
 
 FIRST = date(2024, 1, 1)
@@ -209,75 +206,6 @@ def test_validating_in_another_lake_changes_nothing(work: Workbench, tmp_path: P
     assert [outcome.partition.day for outcome in tally.problems] == [DAYS[2]]
 
 
-def test_a_file_that_a_run_replaces_meanwhile_is_neither_lost_nor_damaged(
-    work: Workbench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    key = work.key(BARS, BTC, DAYS[1])
-    lines = text_of(work.bytes_at(key)).splitlines(keepends=True)
-    file_of(work, DAYS[3], ETH).unlink()
-    sizes, asked = work.lake.sizes, []
-
-    def replaced_before(series: Series, symbol: str, first: str, last: str) -> dict[str, int]:
-        asked.append((symbol, first, last))
-        if len(asked) == 1:  # between the look into the ledger and the listing
-            work.publish(key, zip_of(key, "".join(lines[:700])))
-            work.collect(DAYS[1], DAYS[1])
-        return sizes(series, symbol, first, last)
-
-    monkeypatch.setattr(work.lake, "sizes", replaced_before)
-    try:
-        with Ledger(work.url) as ledger:
-            lost = lost_days(ledger, work.lake)
-    finally:
-        work.sandbox.app.state.overrides.clear()
-    assert list(lost.files) == [(BARS, ETH, DAYS[3])]
-    assert asked[2:] == [(BTC, str(DAYS[1]), str(DAYS[1]))], "only what changed is listed again"
-
-
-def test_a_lake_that_is_slow_to_answer_holds_up_no_transaction(
-    work: Workbench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    identity, sizes, seen = work.lake.identity, work.lake.sizes, []
-
-    def in_transaction() -> None:
-        with psycopg.connect(work.url) as connection:
-            seen.append(
-                connection.execute(
-                    """SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-                    AND pid <> pg_backend_pid() AND xact_start IS NOT NULL AND backend_type = 'client backend'"""
-                ).fetchone()
-            )
-
-    monkeypatch.setattr(work.lake, "identity", lambda: (in_transaction(), identity())[1])
-    monkeypatch.setattr(work.lake, "sizes", lambda *of: (in_transaction(), sizes(*of))[1])
-    look(work, work.lake)
-    assert seen == [(0,)] * 3
-
-
-def test_rows_that_differ_are_called_that_and_not_an_emptied_table(work: Workbench) -> None:
-    (of,) = tables_of(work.collection, BARS, BTC)
-
-    def counted() -> list[tuple[str, date, State | None, str]]:
-        with Ledger(work.url) as ledger:
-            judge(ledger, of, DAYS)
-        return look(work, work.lake).gaps
-
-    with psycopg.connect(work.url) as connection:
-        connection.execute(
-            "DELETE FROM market.ohlcv WHERE symbol = %s AND timeframe = '1m' AND open_time = %s", (BTC, DAYS[2])
-        )
-    says = "its rows in market.ohlcv were not those of the lake: ohlcv_1m: 1,439 of 1,440 rows; built "
-    for _ in range(2):
-        ((symbol, day, state, reason),) = counted()
-        assert (symbol, day, state) == (BTC, DAYS[2], State.MISSING)
-        assert reason.startswith(says)
-    assert not work.collect(DAYS[2], DAYS[2]).tally.problems
-    assert counted() == []
-    with psycopg.connect(work.url) as connection:
-        connection.execute("TRUNCATE market.ohlcv_202401")
-    assert {gap[3] for gap in counted()} == {"its rows are gone from Postgres: market.ohlcv_202401 was emptied"}
-
-
 def test_days_of_an_emptied_table_are_missing_and_loaded_again(work: Workbench) -> None:
     rows = work.in_warehouse("ohlcv", BTC, DAYS[0], "timeframe = '1m'")
     with psycopg.connect(work.url) as connection:
@@ -313,24 +241,3 @@ def test_a_table_that_the_collection_does_not_fill_any_more_may_be_emptied(work:
     assert seen() == [DAYS[0]]
     work.entries = [entry("spot", ["trades"], [BTC], FIRST)]
     assert seen() == []
-
-
-def test_the_lake_is_listed_once_a_minute_however_often_it_is_asked_about(
-    work: Workbench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    listed: list[str] = []
-    sizes, now = work.lake.sizes, [0.0]
-    monkeypatch.setattr(work.lake, "sizes", lambda *of: (listed.append(of[1]), sizes(*of))[1])
-    with Ledger(work.url) as ledger:
-        losses = RecentLosses(ledger, work.lake, lambda: now[0])
-        collection = work.collection
-        assert [losses.of(collection) for _ in range(3)] == [{}] * 3
-        assert listed == [BTC, ETH]
-        assert losses.of(collection, [(BARS, ETH)], DAYS[0], DAYS[1]) == {}
-        assert listed == [BTC, ETH, ETH], "another question is another look"
-        file_of(work, DAYS[1]).unlink()
-        now[0] = REMEMBERED_S
-        assert [list(losses.of(collection)) for _ in range(2)] == [[(BARS, BTC, DAYS[1])]] * 2
-        assert listed == [BTC, ETH, ETH, BTC, ETH]
-        work.collect(DAYS[1], DAYS[1])
-        assert losses.of(collection) == {}, "what is collected again is seen at once"

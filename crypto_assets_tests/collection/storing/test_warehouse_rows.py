@@ -11,7 +11,7 @@ import pytest
 
 from crypto_assets.asset_checks import tables_of
 from crypto_assets.collection.records.database import Database
-from crypto_assets.collection.storing.warehouse_rows import Table, judge, open_days
+from crypto_assets.collection.storing.warehouse_rows import Loads, Table, judge, loads_of
 from crypto_assets.model import Finding, Series
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
@@ -109,15 +109,17 @@ def test_what_was_loaded_passes_in_every_table_a_partial_day_too(bench):
 )
 def test_rows_deleted_by_hand_fail_their_day_until_it_is_loaded_again(bench, name, dataset, where, says):
     of = table(bench, name, dataset)
+    other = table(bench, "ohlcv", "ohlcv_1m") if name == "trades" else table(bench, "trades", "trades")
+    spans = dict.fromkeys((of, other), (FIRST, LAST))
     assert change(bench, f"DELETE FROM market.{name} WHERE {where}") > 0
     assert passed(bench, of) == [True, True, False]
     found = judged(bench, of)[LAST]
     assert any(says in one for one in found.evidence["differs"]), found.evidence
     with Database(bench.url) as database:
-        assert open_days(database, of, FIRST, LAST) == ([FIRST, PARTIAL, LAST], [LAST])
+        assert loads_of(database, spans) == {of: Loads(3, (LAST,)), other: Loads(3)}
         bench.collect(LAST, LAST)
         assert passed(bench, of) == [True] * 3
-        assert open_days(database, of, FIRST, LAST) == ([FIRST, PARTIAL, LAST], [])
+        assert loads_of(database, spans) == {of: Loads(3), other: Loads(3)}
 
 
 def test_a_table_that_is_emptied_fails_on_every_day_until_it_is_loaded_again(bench):

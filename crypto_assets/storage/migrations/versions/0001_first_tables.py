@@ -179,14 +179,11 @@ CREATE TABLE collection.warehouse_loads (
     dataset text NOT NULL,
     day date NOT NULL,
     content text NOT NULL,
-    differs text,
     rows bigint NOT NULL,
     loaded_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (table_name, exchange, market_type, symbol, dataset, day)
 );
 COMMENT ON TABLE collection.warehouse_loads IS 'What each table of the warehouse holds of each day, by content.';
-COMMENT ON COLUMN collection.warehouse_loads.differs IS
-    'how rows that were counted differed from the lake; content is empty then, as where a leaf was emptied by hand';
 """
 
 
