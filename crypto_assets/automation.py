@@ -270,7 +270,9 @@ def _fill(part: _Part) -> dg.ScheduleDefinition:
     ) -> list[dg.RunRequest] | dg.SkipReason:
         today = context.scheduled_execution_time.astimezone(UTC).date()
         with postgres.ledger() as ledger:
-            review(part.collection, ledger, [(part.entry, part.pairs)], budget_s=REVIEW_S, egress=settings().egress)
+            pairs, egress = [(part.entry, part.pairs)], settings().egress
+            for line in review(part.collection, ledger, pairs, budget_s=REVIEW_S, egress=egress).in_words():
+                context.log.warning(line)
             last = part.entry.until(today)
             lost = lost_days(ledger, lake.lake(), part.pairs, part.entry.start, last, part.collection).reasons
             found_gaps = gaps(part.collection, ledger, today, [part.entry], lost=lost)

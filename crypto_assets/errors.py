@@ -86,6 +86,10 @@ class CircuitOpen(TransientError):
     """The circuit breaker of an exchange and endpoint class is open; `retry_at` says when it will be probed."""
 
 
+HOST_PROBLEMS = tuple(kind.__name__ for kind in (HostUnreachable, HostRefused, CircuitOpen))
+"""The errors that say nothing of what was asked for, only that a host does not answer now, as evidence names them."""
+
+
 class NotPublished(TransientError):
     """The exchange answers 404: the file does not exist yet, or no longer."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ import pyarrow as pa
 from crypto_assets import datasets, exchanges
 from crypto_assets.checks._grid import step_us
 from crypto_assets.collection.archive.download import download
+from crypto_assets.collection.archive.edges import WHOLE, Span, edges_in
 from crypto_assets.collection.archive.empty_days import why_empty
 from crypto_assets.collection.archive.finder import Finder
 from crypto_assets.collection.archive.lifetime import LIFE, keep_what_was_said
@@ -108,8 +109,9 @@ class Fetcher:
         exchange = exchanges.get(target.series.exchange)
         period = exchange.period(obj.key)
         current = [self._from_lake(target, day, known.get(day), obj) for day in days]
-        if all(self._is_current(day, period) for day in current):
-            return [self._with_edges(day, period) for day in current]
+        was = _edges_before(known, days, obj)
+        if (span := self._stored_span(target, period, current, known, was)) is not None:
+            return [_with_edges(day, span) for day in current]
         archive_url = self._collection.urls(exchange.name).archive_url or exchange.archive_url
         content = b""
         came: ArchiveObject | SourceFile = obj
@@ -136,7 +138,7 @@ class Fetcher:
             raise
         except CryptoAssetsError as error:
             return [Day(target, Partition(target.symbol, d), outcome=refused(target, d, error)) for d in days]
-        span = self._edges.of(target.series, target.symbol, period, rows)
+        span = self._edges.again(target.series, target.symbol, period, rows, was)
         took = (time.perf_counter() - started) / len(days)
         found = []
         for day, part in zip(days, parts, strict=True):
@@ -173,18 +175,41 @@ class Fetcher:
     def _or_rest(self, target: Target, day: Day, known: Known) -> Day:
         return day if day.outcome is None else self._instead(target, day.outcome, known.get(day.partition.day))
 
-    def _is_current(self, day: Day, period: tuple[date, date]) -> bool:
-        """Whether a day is stored from the very object, and the object need not be read again for what is beside the day."""
-        if day.outcome is not None:
-            return day.outcome.state is State.NO_DATA and LIFE not in day.outcome.evidence
-        return period[0] == period[1] or self._edges.fills(day.series, day.partition, day.parsed)
+    def _stored_span(
+        self,
+        target: Target,
+        period: tuple[date, date],
+        current: Sequence[Day],
+        known: Known,
+        was: Mapping[str, Any],
+    ) -> Span | None:
+        """Return where a symbol begins and ends in an object, by what is stored of it; None where it must be read again.
 
-    def _with_edges(self, day: Day, period: tuple[date, date]) -> Day:
-        """Return a stored day with where its symbol begins and ends in it, as it is known now."""
-        if day.outcome is None and period[0] == period[1]:
-            span = self._edges.of(day.series, day.partition.symbol, period, day.parsed)
-            day.partition, day.evidence = span.cut(Partition(day.partition.symbol, day.partition.day))
-        return day
+        So it is where a day is not stored from the very object, where a day without rows is explained no more, and where a
+        partial day may reach as far as rows of the object that are not at hand.
+        """
+        series, symbol = target.series, target.symbol
+        if any(day.outcome is not None and day.outcome.state is not State.NO_DATA for day in current):
+            return None
+        stored = [day for day in current if day.outcome is None]
+        reaches = current[0].partition.day == period[0], current[-1].partition.day == period[1]
+        explained = [(day, life) for day in current if day.outcome and (life := day.outcome.evidence.get(LIFE))]
+        if not stored:
+            return None if explained else WHOLE
+        for end, day in zip(reaches, (stored[0], stored[-1]), strict=True):
+            partial = known[day.partition.day].state is State.DEGRADED
+            if not end and partial and not self._edges.fills(series, day.partition, day.parsed):
+                return None
+        rows = pa.concat_tables([day.parsed for day in (stored if len(stored) == 1 else (stored[0], stored[-1]))])
+        span = self._edges.again(series, symbol, period, rows, was, reaches)
+        for day, life in explained:
+            edge = span.begins if life == "before" else span.ends
+            outside = edge and (
+                day.partition.end <= edge.time if life == "before" else edge.time <= day.partition.start
+            )
+            if not outside:
+                return None
+        return span
 
     def instead(self, target: Target, outcome: Outcome) -> Day:
         """Return a day whose file was refused from REST, where that may be asked; else with its outcome."""
@@ -233,6 +258,22 @@ class Fetcher:
         if source.source == "rest":
             return again(target, rows, source, stored, record)
         return Day(target, partition_of(record), rows, source, known=stored, evidence=record.evidence)
+
+
+def _edges_before(known: Known, days: Sequence[date], obj: ArchiveObject) -> dict[str, Any]:
+    """Return where a symbol began and ended in an object when it was collected before, by the evidence of its days."""
+    found: dict[str, Any] = {}
+    for record in (known[day] for day in days if day in known):
+        if (record.source_key, record.source_etag) == (obj.key, obj.etag):
+            found |= edges_in(record.evidence)
+    return found
+
+
+def _with_edges(day: Day, span: Span) -> Day:
+    """Return a stored day with where its symbol begins and ends in it."""
+    if day.outcome is None:
+        day.partition, day.evidence = span.cut(Partition(day.partition.symbol, day.partition.day))
+    return day
 
 
 def split_days(

@@ -252,6 +252,7 @@ class _Run:
                 pipeline.run_id,
                 pipeline.on_batch,
                 fetcher.instead,
+                pipeline.now,
             )
             await self._in_thread(self._progress.begin)
             await self._read_controls()

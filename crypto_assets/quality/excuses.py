@@ -105,19 +105,23 @@ class Excuses:
                 weighed[name] = _trades(partition, finding, times, outages)
         return weighed
 
-    def whole_day(self, outcome: Outcome) -> Outcome:
+    def whole_day(self, outcome: Outcome, now: datetime) -> Outcome:
         """Return a day that is missing as `no_data` where the exchange was down all of it; others as they are.
 
         The archive may publish the day all the same: the evidence says that it is an inference, so it is looked at again.
         """
         error = outcome.evidence.get("error")
-        if outcome.state is not State.MISSING or error not in (None, "NotPublished"):
+        if outcome.state is not State.MISSING or error not in (None, "NotPublished", "NoRows"):
+            return outcome
+        if "appeared" in outcome.evidence:  # there is a file now: it says more
             return outcome
         for one in self._outages:
             if covered(one.start, one.end, outcome.partition.day) == mask(0, MINUTES):
-                evidence = {"inferred": True, "inferred_from": str(one), "outage": one.as_json()}
+                kept = {name: value for name, value in outcome.evidence.items() if name != "error"}
+                inference = {"inferred": True, "inferred_from": str(one), "looked_at": now.isoformat()}
                 reason = f"the exchange was down all day ({one})"
-                return replace(outcome, state=State.NO_DATA, reason=reason, evidence={**outcome.evidence, **evidence})
+                evidence = {**kept, **inference, "outage": one.as_json()}
+                return replace(outcome, state=State.NO_DATA, reason=reason, evidence=evidence)
         return outcome
 
     def _bars(self, partition: Partition, finding: Finding, times: Times, outages: Sequence[Outage]) -> Finding:

@@ -76,19 +76,44 @@ def test_a_symbol_is_delisted_where_the_exchange_says_so_and_its_last_day_ends_w
     world.days("AAAUSDT", "2024-05-08", "2024-05-09")
     world.daily("AAAUSDT", "2024-05-10", minutes("2024-05-10", "2024-05-10 03:00"))
     others_go_on(world)
-    if status:
-        world.lives_from("AAAUSDT", ("2024-05-01", "2024-05-10 03:00"), status=status)
+    world.lives_from("AAAUSDT", ("2024-05-01", "2024-05-10 03:00"), status=status)
     found = collect(world, "ohlcv_1m", "2024-05-08", "2024-05-14", rest=True)
     assert states(found) == {State.AVAILABLE: [8, 9, 10], State.NO_DATA: [11, 12, 13, 14]}
-    said = (
-        "BREAK, its last row is of 2024-05-10 02:59 UTC"
-        if status
-        else "the exchange does not know the symbol, it has no rows"
-    )
+    said = f"{status or 'the exchange does not know the symbol'}, its last row is of 2024-05-10 02:59 UTC"
     assert found[3].reason == f"delisted: the archive's last file is of 2024-05-10; the exchange says {said}"
     assert found[3].evidence["exchange_asked"] == world.now.isoformat()
     assert "inferred" not in found[3].evidence
     assert [name for name, _ in world.asked].count("exchangeInfo") == 1
+
+
+@pytest.mark.parametrize("clock", ["2024-07-01 12:00", "2024-12-01 12:00"])
+def test_a_symbol_that_the_exchange_does_not_know_is_delisted_after_half_a_year_by_inference(world, clock):
+    """Another site that was asked, and a new name of the symbol, look the same as a delisting."""
+    world.set_clock(clock)
+    world.days("AAAUSDT", "2024-05-08", "2024-05-10")
+    others_go_on(world)
+    found = collect(world, "ohlcv_1m", "2024-05-10", "2024-05-12", rest=True)
+    assert found[2].evidence["exchange_status"] == "the exchange does not know the symbol"
+    assert "exchange_asked" not in found[2].evidence
+    if clock < "2024-08":
+        assert states(found) == {State.AVAILABLE: [10], State.MISSING: [11, 12]}
+        assert "2024-05-10 (52 days ago); the exchange does not know the symbol" in found[2].reason
+        assert "it may be delisted, or late" in found[2].reason
+    else:
+        assert states(found) == {State.AVAILABLE: [10], State.NO_DATA: [11, 12]}
+        assert found[2].evidence["inferred"] is True
+
+
+def test_what_an_exchange_said_stays_said_once_it_has_forgotten_the_symbol(world):
+    world.days("AAAUSDT", "2024-05-08", "2024-05-09")
+    world.daily("AAAUSDT", "2024-05-10", minutes("2024-05-10", "2024-05-10 03:00"))
+    others_go_on(world)
+    world.lives_from("AAAUSDT", ("2024-05-01", "2024-05-10 03:00"), status="BREAK")
+    collect(world, "ohlcv_1m", "2024-05-10", "2024-05-12", rest=True)
+    world.lives.clear()
+    found = collect(world, "ohlcv_1m", "2024-05-10", "2024-05-12", rest=True)
+    assert states(found) == {State.AVAILABLE: [10], State.NO_DATA: [11, 12]}
+    assert look(world).reopened == []
 
 
 def test_a_symbol_that_trades_is_not_delisted_and_its_late_days_come_from_rest(world):
@@ -306,6 +331,8 @@ def test_a_contract_that_the_exchange_has_forgotten_is_looked_at_without_a_word(
     world.set_clock("2024-12-01 12:00")
     world.days("AAAUSDT", "2024-05-08", "2024-05-10", market="linear")
     world.days("AAAUSDT", "2024-08-10", "2024-08-10", market="linear")
+    world.days("BBBUSDT", "2025-03-28", "2025-03-30", market="linear")
+    world.set_clock("2025-04-01 12:00")
     found = collect(world, "ohlcv_1m", "2024-05-06", "2024-08-12", PERPETUAL, rest=True)
     assert [outcome.state for outcome in found[:5]] == [State.NO_DATA] * 2 + [State.AVAILABLE] * 3
     assert found[0].evidence["inferred"] is True

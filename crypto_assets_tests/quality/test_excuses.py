@@ -173,18 +173,21 @@ def test_a_whole_day_in_an_outage_has_no_data_by_inference() -> None:
     series = Series.named("binance", "spot", "ohlcv_1m")
     two_days = Outage(at(0) - timedelta(hours=3), at(23, 59) + timedelta(hours=3), "https://example.org/long")
     absent = Outcome(series, PARTITION, State.MISSING, "expected a file", {"first_listed": "2020-01-01"})
-    found = Excuses(series, [two_days]).whole_day(absent)
+    found = Excuses(series, [two_days]).whole_day(absent, at(12))
+    assert found.evidence["looked_at"] == at(12).isoformat()
     assert (found.state, found.evidence["inferred"], found.evidence["first_listed"]) == (
         State.NO_DATA,
         True,
         "2020-01-01",
     )
     assert found.reason == "the exchange was down all day (known outage: https://example.org/long)"
-    assert Excuses(series, [DOWN]).whole_day(absent) == absent
+    assert Excuses(series, [DOWN]).whole_day(absent, at(12)) == absent
     refused = Outcome(series, PARTITION, State.MISSING, "wrong checksum", {"error": "ChecksumMismatch"})
-    assert Excuses(series, [two_days]).whole_day(refused) == refused
+    assert Excuses(series, [two_days]).whole_day(refused, at(12)) == refused
+    empty = Outcome(series, PARTITION, State.MISSING, "no rows", {"error": "NoRows"})
+    assert Excuses(series, [two_days]).whole_day(empty, at(12)).state is State.NO_DATA
     pending = Outcome(series, PARTITION, State.PENDING, "not published yet")
-    assert Excuses(series, [two_days]).whole_day(pending) == pending
+    assert Excuses(series, [two_days]).whole_day(pending, at(12)) == pending
 
 
 # ---- the whole way ----------------------------------------------------------------------------------------------------

@@ -142,6 +142,14 @@ def test_thin_trading_is_no_alarm(quiet: float, stays: float) -> None:
     # At one in a thousand days, and the greatest of three rates, one in three hundred days is no surprise.
     assert len(silences) <= 1
     assert all(one.chance < RARE for ones in silences.values() for one in ones)
+    # In the same noise a silence that is none of its own is found, and nothing else than before.
+    planted = flags_with(made[150], 600, 1000)
+    with_planted = rare_silences([*made[:150], planted, *made[151:]], {})
+    assert planted.day in with_planted
+    (one,) = with_planted[planted.day]
+    assert one.first <= 600
+    assert one.end >= 1000
+    assert len(with_planted.keys() - silences.keys()) <= 1
 
 
 def test_a_day_that_is_not_over_is_not_silent_from_then_on() -> None:

@@ -19,7 +19,7 @@ import pyarrow as pa
 from crypto_assets import datasets, exchanges
 from crypto_assets.collection.archive.lifetime import LIFE, Asks
 from crypto_assets.collection.rest.cursors import step_of
-from crypto_assets.errors import CryptoAssetsError, Stopped
+from crypto_assets.errors import HOST_PROBLEMS, CryptoAssetsError, ListingError, Stopped
 from crypto_assets.model import DAY, Outcome, Partition, Series, State, days_between
 from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES, due
 
@@ -70,11 +70,72 @@ class Span:
 WHOLE = Span()
 
 
+@dataclass(slots=True)
+class _Days:
+    """What was found of the days of a symbol: spans of days with a file, and the first and last of days without one.
+
+    Only a day beside one with rows is ever asked for, so the days inside a span without files are not kept.
+    """
+
+    held: list[tuple[date, date]] = field(default_factory=list)
+    absent: dict[date, Outcome] = field(default_factory=dict)
+
+    def add(self, held: Sequence[date], absent: Sequence[Outcome]) -> None:
+        for day in sorted(held):
+            self.absent.pop(day, None)
+            if self.held and self.held[-1][1] in (day - DAY, day):
+                self.held[-1] = self.held[-1][0], day
+            elif not self._holds(day):
+                self.held.append((day, day))
+        days = {outcome.partition.day for outcome in absent}
+        self.absent |= {
+            outcome.partition.day: outcome
+            for outcome in absent
+            if not {outcome.partition.day - DAY, outcome.partition.day + DAY} <= days
+        }
+
+    def note(self, day: date, found: Outcome | None) -> None:
+        """Know what was found of a day: None where it has a file."""
+        if found is None:
+            self.add([day], [])
+        else:
+            self.absent[day] = found
+
+    def _holds(self, day: date) -> bool:
+        return any(first <= day <= last for first, last in self.held)
+
+    def __contains__(self, day: date) -> bool:
+        return day in self.absent or self._holds(day)
+
+    def at(self, day: date) -> Outcome | None:
+        """Return what is known of a day without a file, None for one that has a file; the day is known."""
+        return self.absent.get(day)
+
+
 def cut_of(evidence: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
     """Return since and until when rows are expected of a stored day, by its evidence."""
     times = (evidence.get(name, {}).get("time") for name in (LISTED_FROM, LISTED_UNTIL))
     since, until = (datetime.fromisoformat(time) if time else None for time in times)
     return since, until
+
+
+def edges_in(evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """Return LISTED_FROM and LISTED_UNTIL by the evidence of a day in a file: of a stored one, or of one without rows."""
+    found = {name: evidence[name] for name in (LISTED_FROM, LISTED_UNTIL) if name in evidence}
+    if "edge" in evidence and evidence.get(LIFE) in _SIDES:
+        said = {name: value for name, value in evidence.items() if name not in (LIFE, "edge", "object")}
+        found[_SIDES[evidence[LIFE]]] = {**said, "time": evidence["edge"]}
+    return found
+
+
+_SIDES = {"before": LISTED_FROM, "after": LISTED_UNTIL}
+
+
+def _edge(evidence: Mapping[str, Any] | None) -> Edge | None:
+    if not evidence:
+        return None
+    said = {name: value for name, value in evidence.items() if name != "time"}
+    return Edge(datetime.fromisoformat(evidence["time"]), said)
 
 
 @dataclass
@@ -84,22 +145,20 @@ class Edges:
     beside: Beside
     told: Callable[[Series, str], Asks | None]
     now: Callable[[], datetime]
-    _known: dict[tuple[Series, str, date, bool], Outcome | None] = field(default_factory=dict)
+    _known: dict[tuple[Series, str, bool], _Days] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def remember(
         self, series: Series, symbol: str, alone: Sequence[date], longer: Sequence[date], absent: Sequence[Outcome]
     ) -> None:
-        """Know what was found of some days, so that it is not asked again.
+        """Know what was found of some days, so that it is not asked again; what is kept does not grow with the days.
 
         Args:
             alone, longer: days with a file of their own, and days that only a longer file covers.
         """
         with self._lock:
-            for of_day in (False, True):
-                self._known |= {(series, symbol, day, of_day): None for day in alone}
-                self._known |= {(series, symbol, outcome.partition.day, of_day): outcome for outcome in absent}
-            self._known |= {(series, symbol, day, False): None for day in longer}
+            self._known.setdefault((series, symbol, True), _Days()).add(alone, absent)
+            self._known.setdefault((series, symbol, False), _Days()).add([*alone, *longer], absent)
 
     def fills(self, series: Series, partition: Partition, rows: pa.Table) -> bool:
         """Return whether rows go from one end of a day to the other, so that no edge of a life can be in it."""
@@ -123,6 +182,67 @@ class Edges:
         if ends is None and _open(series, last, end, rows):
             ends = self._ends(series, symbol, period, last)
         return Span(begins, ends)
+
+    def again(
+        self,
+        series: Series,
+        symbol: str,
+        period: tuple[date, date],
+        rows: pa.Table,
+        was: Mapping[str, Any],
+        reaches: tuple[bool, bool] = (True, True),
+    ) -> Span:
+        """Return the edges of a file that was read before, as they are known now.
+
+        What an exchange said of an edge before stays, unless a file or the exchange contradicts it: that nobody answers, or
+        may be asked any more, is no contradiction.
+
+        Args:
+            rows: of the stored days; the first ones and the last ones are enough.
+            was: the evidence of the stored days, with LISTED_FROM and LISTED_UNTIL where they have these.
+            reaches: whether `rows` begin and end where the file does; else its edge there is as it was.
+        """
+        span = self.of(series, symbol, period, rows)
+        before, after = _edge(was.get(LISTED_FROM)), _edge(was.get(LISTED_UNTIL))
+        begins = self._kept(series, symbol, period, -DAY, before, span.begins) if reaches[0] else before
+        if not reaches[1]:
+            return Span(begins, after)
+        ends = span.ends
+        if ends is None or ends.evidence.get("source") != "name":
+            ends = self._kept(series, symbol, period, DAY, after, ends)
+        return Span(begins, ends)
+
+    def _kept(
+        self,
+        series: Series,
+        symbol: str,
+        period: tuple[date, date],
+        toward: timedelta,
+        was: Edge | None,
+        now: Edge | None,
+    ) -> Edge | None:
+        """Return an edge at one end of a period: as it is known now, or as it was where nobody says anything of it now."""
+        if was is None or was.evidence.get("source") == "name":
+            return now
+        outside = self._beside(series, symbol, period, toward)
+        if outside is None or "exchange_asked" in outside.evidence:
+            return now
+        unanswered = outside.evidence.get("error") in (*HOST_PROBLEMS, ListingError.__name__)
+        if unanswered or "listing_problem" in outside.evidence:
+            return was
+        is_outside_files = any(name in outside.evidence for name in (LIFE, "last_listed", "listed_again"))
+        if "exchange_asked" not in was.evidence or not is_outside_files:
+            return now
+        asks = self.told(series, symbol)
+        if toward > timedelta(0) and asks is not None:
+            try:
+                latest = asks.latest(series, symbol)
+            except Stopped:
+                raise
+            except CryptoAssetsError:
+                return was
+            return now if latest.is_known else was
+        return was
 
     def _expiry(self, series: Series, symbol: str, period: tuple[date, date]) -> Edge | None:
         at = exchanges.get(series.exchange).expires_at(symbol)
@@ -182,13 +302,13 @@ class Edges:
         """Return what is known of the day before a period, or after it."""
         day = (period[0] if toward < timedelta(0) else period[1]) + toward
         of_day = period[0] == period[1]
-        key = series, symbol, day, of_day
         with self._lock:
-            if key in self._known:
-                return self._known[key]
+            known = self._known.setdefault((series, symbol, of_day), _Days())
+            if day in known:
+                return known.at(day)
         found = self.beside(series, symbol, day, toward if of_day else None)
         with self._lock:
-            self._known[key] = found
+            known.note(day, found)
         return found
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from crypto_assets.collection.archive.discovery import Newest, delisted_after, files_around, newest_day
+from crypto_assets.collection.archive.discovery import delisted_after, files_around, newest_day
 from crypto_assets.errors import CryptoAssetsError, Stopped
 from crypto_assets.model import Outcome, Partition, Series, State
 
@@ -105,7 +105,7 @@ class Lifetime:
         except Stopped:
             raise
         except CryptoAssetsError as error:
-            return self._inferred_before(problem=str(error))
+            return self._inferred_before(error)
         if first is None:  # it forgets symbols that it has delisted
             return self._inferred_before()
         evidence = {"exchange_first": first.isoformat(), **self._asked()}
@@ -115,10 +115,10 @@ class Lifetime:
         hint = f"{listed}, but the exchange has rows from {first:%Y-%m-%d %H:%M} UTC on"
         return Cause(False, hint=hint, evidence=evidence)
 
-    def _inferred_before(self, problem: str = "") -> Cause:
+    def _inferred_before(self, problem: CryptoAssetsError | None = None) -> Cause:
         evidence = {LIFE: "before", "inferred": True, "looked_at": self._now.isoformat()}
         if problem:
-            evidence["exchange_problem"] = problem
+            evidence |= problem_of("exchange", problem)
         return Cause(True, f"not listed before {self._first_listed}: the archive's first file", evidence=evidence)
 
     # ---- after a file -----------------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ class Lifetime:
             except Stopped:
                 raise
             except CryptoAssetsError as error:
-                return dict.fromkeys(days, Cause(False, evidence={"listing_problem": str(error)}))
+                return dict.fromkeys(days, Cause(False, evidence=problem_of("listing", error)))
             earlier = earlier or before
             later = later or (after if after is not None and after > days[-1] else None)
         if earlier is None:
@@ -167,7 +167,7 @@ class Lifetime:
             except Stopped:
                 raise
             except CryptoAssetsError as error:
-                evidence["exchange_problem"] = str(error)
+                evidence |= problem_of("exchange", error)
             else:
                 if has_rows is not None:
                     evidence |= self._asked() | {"exchange_has_rows": has_rows}
@@ -184,37 +184,64 @@ class Lifetime:
     def _at_the_end(self, days: Sequence[date], last: date) -> dict[date, Cause]:
         """Return what is known of days after the last file."""
         evidence: dict[str, Any] = {"last_listed": str(last)}
-        if self._today - last <= delisted_after(self._exchange, self._series, self._symbol, days[-1]):
-            return dict.fromkeys(days, Cause(False, evidence=evidence))
         words = f"the archive's last file is of {last}"
+        if self._today - last <= delisted_after(self._exchange, self._series, self._symbol, days[-1]):
+            return self._lately(days, words, evidence)
+        forgotten = ""
         if self._told is not None:
             try:
                 latest = self._told.latest(self._series, self._symbol)
             except Stopped:
                 raise
             except CryptoAssetsError as error:
-                evidence["exchange_problem"] = str(error)
+                evidence |= problem_of("exchange", error)
             else:
-                return {day: self._told_at_the_end(day, latest, words, evidence) for day in days}
-        others = self._others()
-        if others is None or others.day is None or others.day <= last:
+                if latest.is_known:
+                    return {day: self._told_at_the_end(day, latest, words, evidence) for day in days}
+                # It was renamed or forgotten, or this is another site: that it ended is no answer of this exchange.
+                forgotten = f"; {latest.status}"
+                evidence["exchange_status"] = latest.status
+        try:
+            others = newest_day(self._client, self._exchange, self._listing_url, self._series, self._symbol, self._now)
+        except Stopped:
+            raise
+        except CryptoAssetsError as error:
+            return dict.fromkeys(days, Cause(False, evidence=evidence | problem_of("listing", error)))
+        if others.day is None or others.day <= last:
             return dict.fromkeys(days, Cause(False, evidence=evidence))
         count, age = len(others.symbols), (self._today - last).days
         goes_on = f"{count} other symbol{'s' if count != 1 else ''} of {others.asked} asked go on to {others.day}"
         evidence |= {"others_newest": str(others.day), "others": list(others.symbols)}
         if others.day - last < VERY_OLD:
+            ask = "give a rest_url so that the exchange can be asked" if self._told is None else "check the rest_url"
             hint = (
-                f"{words} ({age} days ago), {goes_on}: it may be delisted, or late. Set `end` in collection.yaml, give a "
-                "rest_url so that the exchange can be asked, or acknowledge the gap"
+                f"{words} ({age} days ago){forgotten}, {goes_on}: it may be delisted, or late. Set `end` in collection.yaml, {ask}, "
+                "or acknowledge the gap"
             )
             return dict.fromkeys(days, Cause(False, hint=hint, evidence=evidence))
         gone = Cause(
             True,
-            f"delisted: {words}; {goes_on}",
+            f"delisted: {words}{forgotten}; {goes_on}",
             evidence={**evidence, LIFE: "after", "inferred": True, "looked_at": self._now.isoformat()},
         )
         # Days that the others do not have either are explained by nothing yet.
         return {day: gone if day <= others.day else Cause(False, evidence=evidence) for day in days}
+
+    def _lately(self, days: Sequence[date], words: str, evidence: Mapping[str, Any]) -> dict[date, Cause]:
+        """Return what is known of days whose files may only be late: the exchange is asked once they are."""
+        causes = dict.fromkeys(days, Cause(False, evidence=evidence))
+        late = [day for day in days if self._now >= self._exchange.expected_by(self._series, day)]
+        if self._told is None or not late:
+            return causes
+        try:
+            latest = self._told.latest(self._series, self._symbol)
+        except Stopped:
+            raise
+        except CryptoAssetsError:
+            return causes
+        if latest.ended:
+            causes |= {day: self._told_at_the_end(day, latest, words, evidence) for day in late}
+        return causes
 
     def _told_at_the_end(self, day: date, latest: Latest, words: str, evidence: Mapping[str, Any]) -> Cause:
         said = f"the exchange says {latest.status}"
@@ -226,16 +253,13 @@ class Lifetime:
             return Cause(False, hint=f"{words}, and {said}" if not latest.ended else "", evidence=evidence)
         return Cause(True, f"delisted: {words}; {said}", evidence={**evidence, LIFE: "after"})
 
-    def _others(self) -> Newest | None:
-        try:
-            return newest_day(self._client, self._exchange, self._listing_url, self._series, self._symbol, self._now)
-        except Stopped:
-            raise
-        except CryptoAssetsError:
-            return None
-
     def _asked(self) -> dict[str, str]:
         return {"exchange_asked": self._now.isoformat(), "looked_at": self._now.isoformat()}
+
+
+def problem_of(whom: str, error: CryptoAssetsError) -> dict[str, Any]:
+    """Return the evidence of a question that got no answer; `whom` is `exchange` or `listing`."""
+    return {f"{whom}_problem": str(error), f"{whom}_error": type(error).__name__}
 
 
 def says_more(outcome: Outcome) -> bool:

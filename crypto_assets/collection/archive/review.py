@@ -2,7 +2,8 @@
 
 Files may appear later, a symbol may be listed again, an archive may be completed backwards. A day that is no longer explained
 becomes `missing` (or `pending`), and so a gap that `fill` collects. Each look costs about one page of a listing and one
-question a symbol; when a day was last looked at stands in its evidence.
+question a symbol. In the evidence of a day, `looked_at` says when it was looked at last. Where only a part could be asked, or
+nothing, that stays, and `tried_at` says when that was; `look_problem` says why.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from psycopg.rows import class_row
 
 from crypto_assets import exchanges
 from crypto_assets.collection.archive.finder import Finder
-from crypto_assets.collection.archive.lifetime import says_more
+from crypto_assets.collection.archive.lifetime import problem_of, says_more
 from crypto_assets.collection.days import Target
 from crypto_assets.collection.pool import DaemonPool
 from crypto_assets.collection.records.control import ALL, Controls, of_exchange
@@ -29,13 +30,16 @@ from crypto_assets.collection.rest.feed import RestFeed
 from crypto_assets.collection.transport.guard import EGRESS, Guard
 from crypto_assets.collection.transport.http import Client
 from crypto_assets.config import Collection, SeriesEntry
-from crypto_assets.errors import CryptoAssetsError, Stopped
+from crypto_assets.errors import HOST_PROBLEMS, CryptoAssetsError, Stopped
 from crypto_assets.model import DAY, ArchiveObject, Outcome, Partition, Series, State
+from crypto_assets.quality.excuses import Excuses
+from crypto_assets.quality.market_outages import read_outages
 
 DAILY = timedelta(days=1)
 """`gaps` looks again at what was not looked at for so long; `fill` always looks."""
 
 _AT_ONCE = 8
+_NAMED = 3  # symbols in a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +52,62 @@ class Inferred:
     evidence: Mapping[str, Any]
     source_key: str | None
     source_etag: str | None
+    updated_at: datetime
 
     @property
     def looked_at(self) -> str:
         """When it was last looked at, ISO 8601; empty where that is not known."""
         return str(self.evidence.get("looked_at", ""))
 
+    @property
+    def tried_at(self) -> str:
+        """When it was looked at last or somebody tried to, ISO 8601; who comes next goes by that."""
+        return max(self.looked_at, str(self.evidence.get("tried_at", "")))
+
+    @property
+    def is_settled_since(self) -> str:
+        """Since when another look is of no use; a look that failed for a problem is no look."""
+        return self.looked_at if "look_problem" in self.evidence else self.tried_at
+
+
+@dataclass(slots=True)
+class Skipped:
+    """Days that stay as they were because nobody could look at them: how many, of which symbols, and why.
+
+    `since` is the oldest look at them, ISO 8601; empty where a day has no look that was recorded.
+    """
+
+    problem: str
+    days: int = 0
+    symbols: set[str] = field(default_factory=set)
+    since: str | None = None
+
+    def add(self, symbol: str, days: Sequence[Inferred]) -> None:
+        self.days += len(days)
+        self.symbols.add(symbol)
+        looked = [one.looked_at for one in days] + ([] if self.since is None else [self.since])
+        self.since = min(looked, default=None)
+
+
+_OF_HOST, _OF_SYMBOLS, _OF_TIME = "host", "symbols", "time"
+"""Why days were skipped: nobody could be asked, something was wrong with single symbols, or time was up."""
+
 
 @dataclass(slots=True)
 class Review:
     """What a look came to: how many days were looked at, those that are no longer explained, and what could not be asked.
 
-    `problems` holds what went wrong, by exchange; `not_looked_at` counts the days that stay as they were because of that, and
-    `since` is the oldest look at them.
+    `skipped` holds what could not be looked at, by exchange and kind of reason.
     """
 
     looked_at: int = 0
     reopened: list[Outcome] = field(default_factory=list)
-    problems: dict[str, str] = field(default_factory=dict)
-    not_looked_at: int = 0
-    since: str = ""
+    skipped: dict[tuple[str, str], Skipped] = field(default_factory=dict)
+
+    @property
+    def not_looked_at(self) -> int:
+        """The number of days that stay as they were because nobody could look."""
+        return sum(one.days for one in self.skipped.values())
 
     def in_words(self) -> list[str]:
         """Return lines for people; none where nothing is to be said."""
@@ -79,11 +119,18 @@ class Review:
                 if days == 1
                 else f"{days} days of no data are no longer explained; they are gaps now"
             )
-        for exchange, problem in sorted(self.problems.items()):
-            since = f" at {self.since[:16].replace('T', ' ')} UTC" if self.since else " not recorded"
-            what = f"{self.not_looked_at} days of no data that was inferred, or said by the exchange"
-            lines.append(f"{exchange}: could not look again at {what}; the last look was{since}: {problem}")
+        for (exchange, kind), one in sorted(self.skipped.items()):
+            since = f" at {one.since[:16].replace('T', ' ')} UTC" if one.since else " not recorded"
+            what = f"{one.days} days of no data that was inferred, or said by the exchange"
+            of = f" ({_names(one.symbols)})" if kind == _OF_SYMBOLS else ""
+            lines.append(f"{exchange}: could not look again at {what}{of}; the last look was{since}: {one.problem}")
         return lines
+
+
+def _names(symbols: set[str]) -> str:
+    named = sorted(symbols)[:_NAMED]
+    more = len(symbols) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more else "")
 
 
 def review(
@@ -123,7 +170,7 @@ def review(
     result = Review()
     if not work:
         return result
-    work.sort(key=lambda one: min(day.looked_at for day in one[2]))
+    work.sort(key=lambda one: min(day.tried_at for day in one[2]))
     deadline = time.monotonic() + budget_s
     with (
         Guard(ledger.url, collection, egress=egress, patience_s=timeout_s) as guard,
@@ -131,7 +178,7 @@ def review(
         DaemonPool(_AT_ONCE, "review") as pool,
     ):
         finder = Finder(client, collection, ledger, RestFeed(client, collection), lambda: at)
-        reviewer = _Reviewer(finder, ledger, result, at, deadline)
+        reviewer = _Reviewer(finder, ledger, result, at, deadline, budget_s)
         list(pool.map(lambda one: reviewer.look(*one), work))
     return result
 
@@ -157,46 +204,63 @@ def _inferred(
     found: dict[str, list[Inferred]] = {}
     for row in rows:
         found.setdefault(row.symbol, []).append(row)
-    return {symbol: days for symbol, days in found.items() if min(one.looked_at for one in days) <= before.isoformat()}
+    last_look = before.isoformat()
+    return {symbol: days for symbol, days in found.items() if min(one.is_settled_since for one in days) <= last_look}
 
 
 class _Reviewer:
     """Looks at one symbol after the other; `look` may be called from many threads."""
 
-    def __init__(self, finder: Finder, ledger: Ledger, result: Review, now: datetime, deadline: float) -> None:
+    def __init__(
+        self, finder: Finder, ledger: Ledger, result: Review, now: datetime, deadline: float, budget_s: float
+    ) -> None:
         self._finder = finder
         self._ledger = ledger
         self._result = result
         self._now = now
         self._deadline = deadline
+        self._budget_s = budget_s
         self._lock = threading.Lock()
 
     def look(self, series: Series, symbol: str, days: Sequence[Inferred]) -> None:
         if time.monotonic() > self._deadline:
+            self._skip(series, symbol, days, _OF_TIME, f"the {self._budget_s:g} s for it were over")
             return
-        if series.exchange in self._result.problems:  # the host was asked a moment ago
-            self._not_looked(series, days, self._result.problems[series.exchange])
+        if (down := self._result.skipped.get((series.exchange, _OF_HOST))) is not None:
+            self._skip(series, symbol, days, _OF_HOST, down.problem)  # the host was asked a moment ago
             return
         target = Target(series, symbol, tuple(one.day for one in days))
         located = self._finder.find(target, target.days)
         held = {day: obj for obj, of_object in located.holders for day in of_object}
         absent = {outcome.partition.day: outcome for outcome in located.absent}
-        same: list[tuple[Inferred, Outcome | None]] = []
-        reopened: list[Outcome] = []
+        excuses = self._outages(series, days)
+        looked = {"looked_at": self._now.isoformat()}
+        tried = {"tried_at": self._now.isoformat()}
+        same: list[tuple[Inferred, str, Mapping[str, Any]]] = []
+        reopened: list[tuple[Inferred, Outcome]] = []
         for one in days:
             outcome = self._in_file(series, one, held[one.day]) if one.day in held else absent[one.day]
-            if outcome is not None and (error := outcome.evidence.get("error")):
-                problem = f"{error}: {outcome.reason}" if error == "ListingError" else outcome.reason
-                self._not_looked(series, [one], problem)
-            elif outcome is not None and outcome.evidence.get("exchange_problem"):
-                self._not_looked(series, [one], str(outcome.evidence["exchange_problem"]))
-            elif outcome is None or outcome.state is State.NO_DATA:
-                same.append((one, outcome))
+            outcome = outcome and excuses.whole_day(outcome, self._now)
+            former = {name: value for name, value in one.evidence.items() if name not in ("tried_at", "look_problem")}
+            if outcome is not None and (found := _problem(outcome)):
+                kind, problem = found
+                self._skip(series, symbol, [one], kind, problem)
+                if kind == _OF_SYMBOLS:  # others come before it the next time
+                    same.append((one, one.reason, former | tried | {"look_problem": problem}))
+            elif outcome is None:
+                same.append((one, one.reason, former | looked))
+            elif outcome.state is State.NO_DATA:
+                same.append((one, outcome.reason, {**outcome.evidence, **looked}))
             elif "exchange_asked" in one.evidence and not says_more(outcome):
-                same.append((one, None))  # what the exchange said stays said, where it may not be asked any more
+                same.append((one, one.reason, former | tried))  # what an exchange said stays said
             else:
-                reopened.append(outcome)
+                reopened.append((one, outcome))
         self._record(series, symbol, same, reopened)
+
+    def _outages(self, series: Series, days: Sequence[Inferred]) -> Excuses:
+        with self._ledger.transaction() as connection:
+            outages = read_outages(connection, series.exchange, series.market_type, days[0].day, days[-1].day)
+        return Excuses(series, outages)
 
     def _in_file(self, series: Series, one: Inferred, obj: ArchiveObject) -> Outcome | None:
         """Return what has become of a day that a file covers: None where it is as it was."""
@@ -205,13 +269,16 @@ class _Reviewer:
             since = one.looked_at[:10] or "it was looked at last"
             reason = f"{obj.key} has appeared since {since}; until then: {one.reason}. `crypto-assets fill` collects it"
             return Outcome(series, partition, State.MISSING, reason, {"appeared": obj.key, "was": one.reason})
+        if "outage" in one.evidence:
+            reason = f"{obj.key} has no rows of this day; until now: {one.reason}"
+            return Outcome(series, partition, State.MISSING, reason, {"object": obj.key, "was": one.reason})
         if "edge" not in one.evidence and "object" in one.evidence:  # a file of a month, in which it was no edge
             outside = self._finder.outside(series, one.symbol, [one.day]).get(one.day)
             return None if outside is None or outside.state is State.NO_DATA else outside
         period = exchanges.get(series.exchange).period(obj.key)
         before = one.evidence.get("life") == "before"
         outside = self._finder.beside(series, one.symbol, period[0] - DAY if before else period[1] + DAY)
-        if outside is not None and (outside.evidence.get("error") or outside.evidence.get("exchange_problem")):
+        if outside is not None and _problem(outside):
             return outside
         edge = one.evidence.get("edge")
         try:
@@ -226,7 +293,7 @@ class _Reviewer:
         except Stopped:
             raise
         except CryptoAssetsError as error:
-            return Outcome(series, partition, State.NO_DATA, one.reason, {"exchange_problem": str(error)})
+            return Outcome(series, partition, State.NO_DATA, one.reason, problem_of("exchange", error))
         if not contradicted:
             return None
         where = "before" if before else "after"
@@ -235,40 +302,50 @@ class _Reviewer:
         )
         return Outcome(series, partition, State.MISSING, reason, {"object": obj.key, "was": one.reason})
 
-    def _not_looked(self, series: Series, days: Sequence[Inferred], problem: str) -> None:
+    def _skip(self, series: Series, symbol: str, days: Sequence[Inferred], kind: str, problem: str) -> None:
         with self._lock:
-            self._result.problems.setdefault(series.exchange, problem)
-            self._result.not_looked_at += len(days)
-            looked = [one.looked_at for one in days if one.looked_at]
-            self._result.since = min([*looked, *([self._result.since] if self._result.since else [])], default="")
+            self._result.skipped.setdefault((series.exchange, kind), Skipped(problem)).add(symbol, days)
 
     def _record(
-        self, series: Series, symbol: str, same: Sequence[tuple[Inferred, Outcome | None]], reopened: Sequence[Outcome]
+        self,
+        series: Series,
+        symbol: str,
+        same: Sequence[tuple[Inferred, str, Mapping[str, Any]]],
+        reopened: Sequence[tuple[Inferred, Outcome]],
     ) -> None:
-        looked = {"looked_at": self._now.isoformat()}
-        rows = [
-            (
-                one.day,
-                outcome.reason if outcome else one.reason,
-                as_json({**(outcome.evidence if outcome else one.evidence), **looked}),
-            )
-            for one, outcome in same
-        ]
+        """Record days as they are now; those that a run has recorded while they were asked about stay as it left them."""
+        keys = (series.exchange, series.market_type, series.dataset, symbol)
+        days = {one.day: one.updated_at for one in [*(one for one, *_ in same), *(one for one, _ in reopened)]}
         with self._ledger.transaction() as connection:
+            rows = connection.execute(
+                """SELECT day, updated_at FROM collection.partitions
+                WHERE (exchange, market_type, dataset, symbol) = (%s, %s, %s, %s) AND day = ANY(%s)
+                ORDER BY day FOR UPDATE""",
+                (*keys, list(days)),
+            ).fetchall()
+            current = {day for day, updated_at in rows if updated_at == days[day]}
+            kept = [(one.day, reason, as_json(evidence)) for one, reason, evidence in same if one.day in current]
             connection.execute(
                 """UPDATE collection.partitions p SET reason = o.reason, evidence = o.evidence
                 FROM unnest(%s::date[], %s::text[], %s::jsonb[]) AS o (day, reason, evidence)
-                WHERE (p.exchange, p.market_type, p.dataset, p.symbol, p.day) = (%s, %s, %s, %s, o.day)
-                    AND p.state = 'no_data'""",
-                (
-                    *([list(column) for column in zip(*rows, strict=True)] or [[], [], []]),
-                    series.exchange,
-                    series.market_type,
-                    series.dataset,
-                    symbol,
-                ),
+                WHERE (p.exchange, p.market_type, p.dataset, p.symbol, p.day) = (%s, %s, %s, %s, o.day)""",
+                (*([list(column) for column in zip(*kept, strict=True)] or [[], [], []]), *keys),
             )
-            self._ledger.record_outcomes(reopened, connection=connection)
+            opened = [outcome for one, outcome in reopened if one.day in current]
+            self._ledger.record_outcomes(opened, connection=connection)
         with self._lock:
-            self._result.looked_at += len(same) + len(reopened)
-            self._result.reopened += reopened
+            looked = [one for one, _, evidence in same if "look_problem" not in evidence]
+            self._result.looked_at += len(looked) + len(reopened)
+            self._result.reopened += opened
+
+
+def _problem(outcome: Outcome) -> tuple[str, str] | None:
+    """Return why an outcome is no answer, and whether that is of a host or of the symbol; None where it is one."""
+    evidence = outcome.evidence
+    if error := evidence.get("error"):
+        reason = f"{error}: {outcome.reason}" if error == "ListingError" else outcome.reason
+        return (_OF_HOST if error in HOST_PROBLEMS else _OF_SYMBOLS), reason
+    for whom in ("exchange", "listing"):
+        if problem := evidence.get(f"{whom}_problem"):
+            return (_OF_HOST if evidence.get(f"{whom}_error") in HOST_PROBLEMS else _OF_SYMBOLS), str(problem)
+    return None

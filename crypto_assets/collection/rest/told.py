@@ -29,13 +29,18 @@ class Latest:
     """The state of a symbol in the exchange's own word, and its latest row.
 
     `ended` says that it does not trade and will not go on by itself; `time` is the beginning of its latest row and `until`
-    the end of it, None where the exchange has none.
+    the end of it, None where the exchange has none. A symbol that has neither state nor row is not known, and not ended:
+    another site that was asked, or a new name of the symbol, looks the same.
     """
 
     status: str
     ended: bool
     time: datetime | None
     until: datetime | None
+
+    @property
+    def is_known(self) -> bool:
+        return self.status != NOT_KNOWN or self.time is not None
 
 
 class Told:
@@ -95,7 +100,8 @@ class Told:
                 raise
         time = self._row_time(series, rest, rest.latest_row(symbol))
         until = None if time is None else time + _row_length(series)
-        return Latest(status or NOT_KNOWN, rest.has_ended(status), time, until)
+        has_ended = rest.has_ended(status) and (status is not None or time is not None)
+        return Latest(status or NOT_KNOWN, has_ended, time, until)
 
     def _row_time(self, series: Series, rest: Rest, call: Call) -> datetime | None:
         """Return the time of the row in an answer; None also where the exchange does not know the symbol."""

@@ -22,12 +22,12 @@ from crypto_assets.collection.records.lakes import remember_lake
 from crypto_assets.collection.records.profiles import write_profiles
 from crypto_assets.collection.storing.comparing import asked_before
 from crypto_assets.collection.storing.journal import Journal, Replacement
-from crypto_assets.collection.storing.loads import StoredDay, loads
+from crypto_assets.collection.storing.loads import Load, StoredDay, loads
 from crypto_assets.collection.storing.near import Near, read_near
 from crypto_assets.collection.storing.revising import revise_beside
 from crypto_assets.config import Collection
 from crypto_assets.errors import ConfigError, StoredDataError
-from crypto_assets.model import Comparison, Finding, Outcome, Partition, StoredFile
+from crypto_assets.model import Comparison, Finding, Outcome, Partition, Series, StoredFile
 from crypto_assets.rows.versions import Correction, Difference, compare
 from crypto_assets.storage.lake import StoredRows, symbol_folder
 
@@ -211,14 +211,27 @@ class Publisher:
             )
             for d in drafts
         ]
-        collected = {
-            symbol: self._collection.timeframes(series.exchange, series.market_type, symbol)
-            for symbol in {draft.day.partition.symbol for draft in drafts}
-        }
-        batch = loads(series, days, tables, collected)
+        batch = self._loads(series, days, tables)
         for load, rows in zip(batch, self._warehouse.replace(batch, connection), strict=True):
             counts[Partition(load.symbol, load.day)][load.table] = rows
         return counts
+
+    def _loads(self, series: Series, days: Sequence[StoredDay], tables: Sequence[str]) -> list[Load]:
+        collected = {
+            symbol: self._collection.timeframes(series.exchange, series.market_type, symbol)
+            for symbol in {day.partition.symbol for day in days}
+        }
+        return loads(series, days, tables, collected)
+
+    def load_again(self, connection: psycopg.Connection[Any], series: Series, day: StoredDay) -> None:
+        """Load a stored day anew into the tables that hold it, for what was built of it holds no more."""
+        rows = connection.execute(
+            """SELECT table_name FROM collection.warehouse_loads
+            WHERE (exchange, market_type, symbol, dataset, day) = (%s, %s, %s, %s, %s) AND content <> '' ORDER BY 1""",
+            (series.exchange, series.market_type, day.partition.symbol, series.dataset, day.partition.day),
+        ).fetchall()
+        if rows:
+            self._warehouse.replace(self._loads(series, [day], [name for (name,) in rows]), connection)
 
     def _record(
         self, connection: psycopg.Connection[Any], outcomes: Sequence[Outcome], drafts: Sequence[_Draft]

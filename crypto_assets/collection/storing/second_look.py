@@ -6,7 +6,7 @@ the first day of a symbol is judged like any other once an earlier one turns up.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from crypto_assets.collection.archive.edges import LISTED_FROM, LISTED_UNTIL, cu
 from crypto_assets.collection.archive.empty_days import NUMBERED
 from crypto_assets.collection.records.profiles import write_profiles
 from crypto_assets.collection.storing.journal import Journal
+from crypto_assets.collection.storing.loads import StoredDay
 from crypto_assets.collection.storing.near import read_near
 from crypto_assets.collection.storing.revising import Revision, revise
 from crypto_assets.collection.storing.validation import validate
@@ -29,22 +30,26 @@ if TYPE_CHECKING:
     from crypto_assets.storage.lake import Lake
 
 _SILENT = """
-WITH numbered AS (
-    SELECT symbol, day, last_id, lead(day) OVER one AS next_day, lead(first_id) OVER one AS next_id
-    FROM collection.profiles
-    WHERE (exchange, market_type, dataset) = (%s, %s, %s) AND symbol = ANY(%s) AND first_id IS NOT NULL
-    WINDOW one AS (PARTITION BY symbol ORDER BY day)
+WITH open AS MATERIALIZED (
+    SELECT exchange, market_type, symbol, dataset, day, evidence FROM collection.partitions
+    WHERE (exchange, market_type, dataset) = (%s, %s, %s) AND symbol = ANY(%s) AND state = ANY(%s)
+        AND path IS NULL AND NOT coalesce(evidence ->> 'error' = ANY(%s), false)
 )
-SELECT p.symbol, p.day, p.evidence, n.day, n.last_id, n.next_day, n.next_id
-FROM collection.partitions p JOIN numbered n ON p.symbol = n.symbol AND p.day > n.day AND p.day < n.next_day
-WHERE (p.exchange, p.market_type, p.dataset) = (%s, %s, %s) AND p.symbol = ANY(%s) AND p.state = ANY(%s)
-    AND p.path IS NULL AND n.next_id = n.last_id + 1 AND NOT coalesce(p.evidence ->> 'error' = ANY(%s), false)
+SELECT p.symbol, p.day, p.evidence, b.day, b.last_id, n.day, n.first_id FROM open p
+CROSS JOIN LATERAL (SELECT f.day, f.last_id FROM collection.profiles f
+    WHERE (f.exchange, f.market_type, f.symbol, f.dataset) = (p.exchange, p.market_type, p.symbol, p.dataset)
+        AND f.day < p.day AND f.first_id IS NOT NULL ORDER BY f.day DESC LIMIT 1) b
+CROSS JOIN LATERAL (SELECT f.day, f.first_id FROM collection.profiles f
+    WHERE (f.exchange, f.market_type, f.symbol, f.dataset) = (p.exchange, p.market_type, p.symbol, p.dataset)
+        AND f.day > p.day AND f.first_id IS NOT NULL ORDER BY f.day LIMIT 1) n
+WHERE n.first_id = b.last_id + 1
 ORDER BY p.symbol, p.day
 """
 
 _REFUSED = [name for name in REFUSALS if name != NoRows.__name__]
 """Files with rows that could not be used: something was traded, whatever the ids say."""
 
+# An exchange that says that a symbol has ended says it of the days beside too, which may not have been asked for since.
 _AT_AN_EDGE = """
 SELECT p.symbol, p.day, p.content_sha256, array_agg(e.name) FROM collection.partitions p
 CROSS JOIN (VALUES (%s, -1), (%s, 1)) AS e (name, step)
@@ -52,6 +57,9 @@ JOIN collection.partitions beside ON (beside.exchange, beside.market_type, besid
     = (p.exchange, p.market_type, p.symbol, p.dataset, p.day + e.step)
 WHERE (p.exchange, p.market_type, p.dataset) = (%s, %s, %s) AND p.symbol = ANY(%s) AND p.path IS NOT NULL
     AND p.evidence ? e.name AND beside.state NOT IN ('no_data', 'pending')
+    AND NOT (beside.state = 'missing' AND beside.path IS NULL AND p.evidence -> e.name ? 'exchange_asked'
+        AND NOT beside.evidence ?| ARRAY['appeared', 'object'] AND NOT coalesce(beside.evidence ->> 'error' = ANY(%s), false)
+        AND coalesce(beside.evidence ->> 'exchange_asked', '') < p.evidence -> e.name ->> 'exchange_asked')
 GROUP BY 1, 2, 3 ORDER BY 1, 2
 """
 
@@ -63,7 +71,7 @@ def settle_silent_days(ledger: Ledger, series: Series, symbols: Iterable[str], r
     keys, names = (series.exchange, series.market_type, series.dataset), sorted(set(symbols))
     with ledger.transaction() as connection:
         states = [State.MISSING.value, State.PENDING.value]
-        rows = connection.execute(_SILENT, (*keys, names, *keys, names, states, _REFUSED)).fetchall()
+        rows = connection.execute(_SILENT, (*keys, names, states, _REFUSED)).fetchall()
         found = [_silent(series, *row) for row in rows]
         ledger.record_outcomes(found, run_id, connection=connection)
     return found
@@ -85,10 +93,17 @@ def _silent(
     return Outcome(series, Partition(symbol, day), State.NO_DATA, reason, {**kept, "ids": ids})
 
 
-def judge_edges_again(lake: Lake, ledger: Ledger, series: Series, symbols: Iterable[str]) -> list[Partition]:
+LoadAgain = Callable[[psycopg.Connection[Any], Series, StoredDay], None]
+"""Loads a stored day anew into the tables of the warehouse that hold it, in a transaction."""
+
+
+def judge_edges_again(
+    lake: Lake, ledger: Ledger, series: Series, symbols: Iterable[str], load_again: LoadAgain
+) -> list[Partition]:
     """Judge first and last days whole that are the first or the last no more: a day beside them should have rows too.
 
-    Return the days that were judged. What cannot be read is left for `validate`, which says so.
+    Bars that were built for the life that no longer holds go out of the warehouse. Return the days that were judged. What
+    cannot be read is left for `validate`, which says so.
     """
     names = sorted(set(symbols))
     with ledger.transaction() as connection:
@@ -96,7 +111,7 @@ def judge_edges_again(lake: Lake, ledger: Ledger, series: Series, symbols: Itera
     judged = []
     for symbol, day, sha256, edges in rows:
         try:
-            table, stored, _ = lake.open(series, Partition(symbol, day))
+            table, stored, source = lake.open(series, Partition(symbol, day))
         except StoredDataError:
             continue
         if stored.sha256 != sha256:
@@ -115,6 +130,7 @@ def judge_edges_again(lake: Lake, ledger: Ledger, series: Series, symbols: Itera
                 if verdict.profile is not None:
                     write_profiles(connection, series, [replace(verdict.profile, content_sha256=sha256)])
                 revise(connection, series, [Revision(partition, sha256, verdict.findings)])
+                load_again(connection, series, StoredDay(partition, table, sha256, source.source, cut_of(evidence[0])))
                 judged.append(partition)
             connection.commit()
     return judged
@@ -122,7 +138,7 @@ def judge_edges_again(lake: Lake, ledger: Ledger, series: Series, symbols: Itera
 
 def _at_an_edge(connection: psycopg.Connection[Any], series: Series, names: Sequence[str]) -> list[Any]:
     keys = (series.exchange, series.market_type, series.dataset)
-    return connection.execute(_AT_AN_EDGE, (LISTED_FROM, LISTED_UNTIL, *keys, list(names))).fetchall()
+    return connection.execute(_AT_AN_EDGE, (LISTED_FROM, LISTED_UNTIL, *keys, list(names), _REFUSED)).fetchall()
 
 
 def _partition(symbol: str, day: date, evidence: dict[str, Any]) -> Partition:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -54,6 +55,7 @@ class Storer:
         run_id: str | None,
         on_batch: OnBatch,
         instead: Instead | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._lake = lake
         self._ledger = ledger
@@ -63,6 +65,7 @@ class Storer:
         self._on_batch = on_batch
         self._instead = instead
         self._run_id = run_id
+        self._now = now
 
     def store(self, batch: Sequence[Day]) -> list[Outcome]:
         """Validate, write and record one batch of days of one series; return what became of each."""
@@ -77,9 +80,9 @@ class Storer:
         good: list[Day] = []
         for day in batch:
             if day.outcome is not None:
-                outcomes[id(day)] = excuses.whole_day(day.outcome)
+                outcomes[id(day)] = excuses.whole_day(day.outcome, self._now())
             elif id(day) not in verdicts:
-                outcomes[id(day)] = excuses.whole_day(_no_rows(day))
+                outcomes[id(day)] = excuses.whole_day(_no_rows(day), self._now())
             elif wrong := blocking(series, verdicts[id(day)].findings):
                 outcomes[id(day)] = self._refuse(day, wrong, _of_file(day, verdicts[id(day)]))
             else:
@@ -136,7 +139,7 @@ class Storer:
                 symbols.setdefault(target.series, []).append(target.symbol)
         found: list[Outcome] = []
         for series, names in symbols.items():
-            judge_edges_again(self._lake, self._ledger, series, names)
+            judge_edges_again(self._lake, self._ledger, series, names, self._publisher.load_again)
             asked = {(one.symbol, day) for one in targets if one.series == series for day in one.days}
             settled = settle_silent_days(self._ledger, series, names, self._run_id)
             mine = [one for one in settled if (one.partition.symbol, one.partition.day) in asked]
