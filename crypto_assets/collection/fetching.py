@@ -160,17 +160,26 @@ class Fetcher:
                 anchor = self._finder.anchor(target.series, target.symbol)
                 outcome = why_empty(target.series, partition, source, rows, span, anchor)
                 found.append(Day(target, partition, outcome=outcome))
-        self._look_outside(target, obj, source, found)
+        self._look_outside(target, obj, source, found, known)
         return [self._or_rest(target, day, known) for day in found]
 
-    def _look_outside(self, target: Target, obj: ArchiveObject, source: SourceFile, days: Sequence[Day]) -> None:
-        """Let days of which a file of a month has no row be no data where the exchange says that the symbol was away."""
+    def _look_outside(
+        self, target: Target, obj: ArchiveObject, source: SourceFile, days: Sequence[Day], known: Known
+    ) -> None:
+        """Let days of which a file of a month has no row be no data where the exchange says that the symbol was away.
+
+        What it said of such a day before stays where it says nothing now.
+        """
         missing = [day for day in days if day.outcome and day.outcome.state is State.MISSING]
         outside = self._finder.outside(target.series, target.symbol, [day.partition.day for day in missing])
         for day in missing:
-            said = outside.get(day.partition.day)
+            said, before = outside.get(day.partition.day), known.get(day.partition.day)
             if said and said.state is State.NO_DATA:
                 day.outcome = replace(said, evidence={**said.evidence, "object": obj.key}, source=source)
+            elif _was_said(before, obj) and (said is None or "exchange_asked" not in said.evidence):
+                assert day.outcome is not None and before is not None  # noqa: S101, PT018  tells the type checker
+                kept = replace(day.outcome, state=State.NO_DATA, reason=before.reason, evidence=before.evidence)
+                day.outcome = kept
 
     def _or_rest(self, target: Target, day: Day, known: Known) -> Day:
         return day if day.outcome is None else self._instead(target, day.outcome, known.get(day.partition.day))
@@ -267,6 +276,17 @@ def _edges_before(known: Known, days: Sequence[date], obj: ArchiveObject) -> dic
         if (record.source_key, record.source_etag) == (obj.key, obj.etag):
             found |= edges_in(record.evidence)
     return found
+
+
+def _was_said(record: PartitionRecord | None, obj: ArchiveObject) -> bool:
+    """Return whether an exchange said before that a day without rows in an object lies outside a symbol's life."""
+    return (
+        record is not None
+        and record.state is State.NO_DATA
+        and (record.source_key, record.source_etag) == (obj.key, obj.etag)
+        and "exchange_asked" in record.evidence
+        and "edge" not in record.evidence
+    )
 
 
 def _with_edges(day: Day, span: Span) -> Day:

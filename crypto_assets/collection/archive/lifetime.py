@@ -215,8 +215,8 @@ class Lifetime:
         if others.day - last < VERY_OLD:
             ask = "give a rest_url so that the exchange can be asked" if self._told is None else "check the rest_url"
             hint = (
-                f"{words} ({age} days ago){forgotten}, {goes_on}: it may be delisted, or late. Set `end` in collection.yaml, {ask}, "
-                "or acknowledge the gap"
+                f"{words} ({age} days ago){forgotten}, {goes_on}: it may be delisted, or late. "
+                f"Set `end` in collection.yaml, {ask}, or acknowledge the gap"
             )
             return dict.fromkeys(days, Cause(False, hint=hint, evidence=evidence))
         gone = Cause(
