@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -230,4 +230,6 @@ def sees_why_a_run_failed(page: Any, url: str, mine: project.Project, sandbox: S
         visible(page, "upstream_bad_file")
         visible(page, "shows the refused file")
     page.goto(f"{url}/assets/binance/spot/ETH-USDT/ohlcv_1m?view=checks&checkDetail=all_days_complete")
-    visible(page, f"Incomplete: 1 of {len(BACKFILL) + 1} days are missing or partial: missing {BROKEN}")
+    due = len(days_between(START, datetime.now(UTC).date() - timedelta(days=1)))
+    fresh = due - len(BACKFILL) - 1
+    visible(page, f"Incomplete: {fresh + 1:,} of {due:,} days: missing {BROKEN}; {fresh:,} days not collected yet")
