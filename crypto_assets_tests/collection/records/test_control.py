@@ -352,7 +352,7 @@ def test_failures_that_are_not_in_a_row_and_a_threshold_of_nought_stop_nobody(wo
 def test_a_host_that_is_away_for_a_while_is_waited_for(work, sandbox, closed_port) -> None:
     work.archive_url = f"http://127.0.0.1:{closed_port}"
     with Running(work, FIRST, LAST, patience=Patience("pause", 6, probe_s=(0.3, 0.5))) as run:
-        assert "found" in run.until(RunState.PAUSED, 60).reason
+        assert "refuses connections" in run.until(RunState.PAUSED, 60).reason
         archive = SyntheticArchive({"spot": {"BTCUSDT": (FIRST, LAST)}})
         with SandboxServer(archive, port=closed_port):  # it comes back
             run.ended()
