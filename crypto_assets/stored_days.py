@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _PROBED_DAYS = 64
 """Up to so many days a missing file is found faster by asking for it than by listing."""
 
+_MEND = "`crypto-assets validate` for these days finds that too, `crypto-assets fill` then collects them again"
+"""`gaps` and `fill` take a file of the right size for the right one, until `validate` has read it."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredDays:
@@ -124,7 +127,7 @@ def _checked(
         if problem := file_problem(lake.url, size, record.size_bytes):
             return None, problem
         if data is not None and record.sha256 and hashlib.sha256(data).hexdigest() != record.sha256:
-            return None, f"its file in the lake {lake.url} is another one than the ledger says"
+            return None, f"its file in the lake {lake.url} is another one than the ledger says; {_MEND}"
     if data is None:
         return None, ""
     try:

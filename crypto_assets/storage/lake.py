@@ -350,8 +350,9 @@ def _parquet(path: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
+        what = " ".join(str(error).split())  # Arrow's may end in a new line
         raise StoredDataError(
-            f"{path}: expected Parquet, found bytes that are not ({error}); `crypto-assets fill` collects it"
+            f"{path}: expected Parquet, found bytes that are not ({what}); `crypto-assets fill` collects it"
         ) from None
 
 
