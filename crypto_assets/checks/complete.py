@@ -6,7 +6,8 @@ one ends with it, and a day that is not over is judged as far as its rows are to
 Bars: one for each step of the timeframe. Funding: no event further from the next than the interval that one of them
 names. Trades have no expected count. Inside the day their ids tell: Binance numbers spot trades without a gap, so ids
 that lack are rows that lack; of futures it hides some (internal and insurance trades, binance-public-data #190, #363,
-#378), so there only many at one place count, with a minute of silence around them. At its ends silence is judged: a
+#378), so there only many at one place count, with a minute of silence around them. Aggregates name their trades too, and
+these are judged in the same way where the ids of the rows run on. At its ends silence is judged: a
 file that was cut is silent up to midnight although its symbol trades all the time. (Ids that run on from the day before
 prove more; that needs two days at once and is a check of its own.)
 """
@@ -150,7 +151,7 @@ class _Trades:
         if not inside.all():
             ids, times, first, last = ids[inside], times[inside], first[inside], last[inside]
         if len(ids):
-            places = np.flatnonzero(breaks([ids]))
+            places = np.flatnonzero(breaks([ids]) | (_trades_between(first, last) != 0))
             starts, ends = np.append(0, places + 1), np.append(places, len(ids) - 1)
             parts = (ids[starts], ids[ends], times[starts], times[ends], first[starts], last[ends])
             self._runs.append(np.stack(parts))
@@ -166,18 +167,21 @@ class _Trades:
             "silent_after_s": round(after / 1e6, 3),
             "longest_silence_inside_s": round(self._longest / 1e6, 3),
         }
-        absent, count, places = self._absent_ids()
+        absent, trades, count, places = self._absent_ids()
         if absent:
             evidence |= {"missing_ids": absent, "places": count, "id_gaps": places}
+        if trades:
+            evidence["missing_trades"] = trades
         return Finding(before <= allowed and after <= allowed and not absent, evidence)
 
-    def _absent_ids(self) -> tuple[int, int, list[str]]:
-        """Return how many ids are missing between the rows, at how many places, and the first of these.
+    def _absent_ids(self) -> tuple[int, int, int, list[str]]:
+        """Return how many ids are missing between the rows, how many of them are of trades, at how many places, and which.
 
-        A place is told by the rows beside it: `08:33:59–08:53:02: 14`.
+        Ids are those of the rows; between aggregates whose ids run on they are those of the trades that these name, unless
+        these step back somewhere. A place is told by the rows beside it: `08:33:59–08:53:02: 14`.
         """
         if not self._runs:
-            return 0, 0, []
+            return 0, 0, 0, []
         first, last, begin, end, first_trade, last_trade = np.concatenate(self._runs, axis=1)
         if (np.diff(first) < 0).any():
             order = np.argsort(first, kind="stable")
@@ -185,7 +189,10 @@ class _Trades:
             first_trade, last_trade = first_trade[order], last_trade[order]
         lacking = first[1:] - last[:-1] - 1
         if (lacking < 0).any():  # doubles, which `unique_key` reports: an id that was overwritten is no gap
-            return 0, 0, []
+            return 0, 0, 0, []
+        trades = _trades_between(first_trade, last_trade)
+        of_trades = (lacking == 0) & (trades > 0) & self._aggregates & bool((trades >= 0).all())
+        lacking = np.where(of_trades, trades, lacking)
         gaps = lacking > 0 if self._spot else (lacking > _HIDDEN) & (begin[1:] - end[:-1] >= _SILENCE_US)
         # Where an aggregate id is left out and the trades run on, no trade is missing; -1 stands for removed trades.
         gaps &= ~((first_trade[1:] == last_trade[:-1] + 1) & (last_trade[:-1] >= 0))
@@ -193,7 +200,12 @@ class _Trades:
         places = [
             f"{_time(end[n] - self._start)}–{_time(begin[n + 1] - self._start)}: {lacking[n]}" for n in shown.tolist()
         ]
-        return int(lacking[gaps].sum()), int(gaps.sum()), places
+        return int(lacking[gaps].sum()), int(lacking[gaps & of_trades].sum()), int(gaps.sum()), places
+
+
+def _trades_between(first: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Return how many trades lie between neighbours, by the first and last trade of each; 0 beside removed ones (-1)."""
+    return np.where((first[1:] >= 0) & (last[:-1] >= 0), first[1:] - last[:-1] - 1, 0)
 
 
 def _time(us: int) -> str:
@@ -236,7 +248,10 @@ def _trades_in_words(evidence: Mapping[str, Any], noun: str) -> str:
     parts = []
     if missing := evidence.get("missing_ids", 0):
         places = counted(evidence["places"], "place")
-        parts.append(f"{counted(missing, noun)} {verb(missing)} missing at {places} inside the day, by their ids")
+        trades = min(missing, evidence.get("missing_trades", 0))
+        found = [(missing - trades, noun), (trades, "trade")]
+        what = " and ".join(counted(number, of) for number, of in found if number)
+        parts.append(f"{what} {verb(missing)} missing at {places} inside the day, by their ids")
     if "spans" in evidence:  # what is left of a day that outages explain in part (`crypto_assets.quality.excuses`)
         parts.append(f"{noun}s are missing without a known cause: {listed(evidence['spans'])}")
         return "; ".join(parts)

@@ -9,7 +9,9 @@ of silence count there.
 
 The last aggregate of a day and the first of the next may have one id although they are other trades (ZILBTC 2021-02-28,
 #353). Aggregates name their first and last trade too, and these prove whether a trade is missing; a repeated id by itself
-is no gap.
+is no gap. Nor are ids that run on a proof, where the trades that they name jump: an exchange that lost trades may number the
+aggregates that are left one after the other. (-1 stands for trades that were removed; a day that such a row begins or ends
+names no trade there.)
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ def ids_continue(before: Profile | None, day: Profile, after: Profile | None, se
     """The first id follows the last one of the day before, the last one comes before the first of the day after.
 
     Evidence: `ids_before` and `ids_after` count the ids between the days (negative: ids that both have, or ids that started
-    over), `trades_before` and `trades_after` the trades between aggregates where ids alone prove nothing; `missing_ids` those
+    over), `trades_before` and `trades_after` the trades between aggregates where ids alone prove nothing (they may be missing
+    where the ids run on); `missing_ids` those
     that are missing in this day at its ends. `repeated_ids` counts ids that the day before has too (0 where the ids
     started over) and `repeated` says which. `proven` says that every id of the day is there: none is missing inside, and
     both seams are closed.
@@ -50,9 +53,12 @@ def ids_continue(before: Profile | None, day: Profile, after: Profile | None, se
             evidence[f"trades_{side}"] = trades
         if between < 0 and side == "before":
             evidence |= _repeated(earlier, later)
-        closed &= between == 0 or trades == 0
+        wanted = _missing(earlier, later, series, between, trades)
+        if between == 0 and wanted:
+            evidence[f"trades_{side}"] = trades
+        closed &= (between == 0 and not wanted) or trades == 0
         if _blames_earlier(earlier, later) == (side == "after"):
-            missing += _missing(earlier, later, series, between, trades)
+            missing += wanted
     if before is None or after is None:
         evidence["not_stored"] = "day before" if before is None else "day after"
     if missing:
@@ -74,7 +80,7 @@ def _trades_between(earlier: Profile, later: Profile) -> int | None:
 
 def _missing(earlier: Profile, later: Profile, series: Series, between: int, trades: int | None) -> int:
     """Return how many ids are missing between two days: ids of the rows, or of their trades where those contradict."""
-    if between == 0 or (trades is not None and trades <= 0):
+    if trades is not None and trades <= 0:
         return 0
     wanted = between if between > 0 else trades or 0
     if series.market_type == "spot":
@@ -104,7 +110,10 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:
         parts.append(_repeated_in_words(evidence))
     if missing := evidence.get("missing_ids"):
         where = [end for side, end in _ENDS.items() if 0 < max(_gaps(evidence, side)) <= missing]
-        parts.append(f"{counted(missing, 'id')} {verb(missing)} missing at the {' and the '.join(where)} of the day")
+        of_trades = all(evidence.get(f"ids_{side}", 0) == 0 for side in _ENDS)
+        noun = "trade" if of_trades else "id"
+        text = f"{counted(missing, noun)} {verb(missing)} missing at the {' and the '.join(where)} of the day"
+        parts.append(f"{text}, though the ids of the rows run on" if noun == "trade" else text)
     elif not parts and _run_on(evidence):
         parts.append(f"the ids run on, no {noun} is missing" if evidence["proven"] else "the ids run on")
     elif not parts:
@@ -122,7 +131,7 @@ def _gaps(evidence: Mapping[str, Any], side: str) -> tuple[int, int]:
 
 
 def _run_on(evidence: Mapping[str, Any]) -> bool:
-    return not any(evidence.get(f"ids_{side}", 0) for side in _ENDS)
+    return not any(evidence.get(f"ids_{side}", 0) or evidence.get(f"trades_{side}", 0) for side in _ENDS)
 
 
 def _repeated_in_words(evidence: Mapping[str, Any]) -> str:

@@ -194,7 +194,10 @@ def _seams(partition: Partition, finding: Finding, times: Times, outages: Sequen
     """Judge ids that are missing between a day and those beside it, by the silence on this side of midnight."""
     evidence = finding.evidence
     missing = int(evidence.get("missing_ids") or 0)
-    before, after = (max(0, int(evidence.get(name) or 0)) for name in ("ids_before", "ids_after"))
+    # Where the ids of aggregates run on, the trades that they name may not.
+    before, after = (
+        max(0, int(evidence.get(f"ids_{side}") or evidence.get(f"trades_{side}") or 0)) for side in ("before", "after")
+    )
     marks: list[dict[str, Any]] = []
     unexplained: list[str] = []
     if "repeated_ids" in evidence or missing not in (before, after, before + after):

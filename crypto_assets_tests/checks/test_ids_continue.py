@@ -202,3 +202,26 @@ def test_futures_hide_some_ids_so_only_many_with_a_minute_of_silence_count(ids, 
     assert later == Finding(True, {"ids_before": ids, "not_stored": "day after", "proven": False})
     on_spot = judge(None, one, two)
     assert on_spot.evidence["missing_ids"] == ids
+
+
+@pytest.mark.parametrize(("market_type", "lost", "fails"), [("spot", 7, True), ("linear", 7, False)])
+def test_trades_that_are_missing_between_aggregates_whose_ids_run_on_count(market_type, lost, fails):
+    one, two, three = (profile(day, "agg_trades") for day in DAYS[:3])
+    jumped = [
+        replace(day, first_trade_id=day.first_trade_id + lost, last_trade_id=day.last_trade_id + lost)
+        for day in (two, three)
+    ]
+    both = [
+        judge(None, one, jumped[0], "agg_trades", market_type),
+        judge(one, jumped[0], jumped[1], "agg_trades", market_type),
+    ]
+    assert any(not found.passed for found in both) is fails
+    if fails:
+        [blamed] = [found for found in both if not found.passed]
+        assert blamed.evidence["missing_ids"] == lost
+        assert "7 trades are missing at the " in said(blamed, "agg_trades")
+        assert "though the ids of the rows run on" in said(blamed, "agg_trades")
+        assert not both[1].evidence["proven"]
+    # A row of removed trades at midnight leaves open which trades are next to it.
+    unknown = replace(jumped[0], first_trade_id=None)
+    assert judge(one, unknown, jumped[1], "agg_trades", market_type).passed

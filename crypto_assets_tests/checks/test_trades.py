@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from itertools import pairwise
 
 import pyarrow as pa
 import pytest
 
+from crypto_assets.checks.complete import CHECK as COMPLETE
 from crypto_assets.model import Partition
 from crypto_assets_tests.checks.judging import DAY_ONE, Edit, at, edited, failed, findings_of, setting
 from crypto_assets_tests.synthetic import day_of, series_of
@@ -62,6 +63,44 @@ def test_an_aggregate_id_that_is_left_out_is_no_gap_where_the_trades_run_on(mark
     findings = findings_of("agg_trades", pa.Table.from_pylist(rows, schema=table.schema), partition, market_type)
     assert findings["complete"].passed is complete
     assert findings["complete"].evidence.get("missing_ids", 0) >= (0 if complete else many)
+
+
+@pytest.mark.parametrize(
+    ("market_type", "silence", "lost", "removed", "missing"),
+    [
+        ("spot", 0, 7, False, 7),
+        ("spot", 0, 7, True, 0),  # the trades are those of the row that names none
+        ("linear", 0, 7, False, 0),  # hidden trades
+        ("linear", 120, 100, False, 0),
+        ("linear", 120, 500, False, 500),
+    ],
+)
+def test_trades_that_aggregates_jump_over_are_missing_though_the_ids_of_the_rows_run_on(
+    market_type, silence, lost, removed, missing
+):
+    partition, table = day_of("agg_trades", DAY_ONE, market_type)
+    rows = table.to_pylist()
+    for row in rows[900:]:
+        row["first_trade_id"] += lost
+        row["last_trade_id"] += lost
+    if removed:
+        rows[900] |= {"first_trade_id": -1, "last_trade_id": -1}
+    pause = rows[900]["trade_time"]
+    kept = [row for row in rows[900:] if row["trade_time"] >= pause + timedelta(seconds=silence)]
+    if silence:  # number what is left one after the other
+        shift = kept[0]["agg_trade_id"] - rows[900]["agg_trade_id"]
+        trades = kept[0]["first_trade_id"] - rows[900]["first_trade_id"]
+        for row in kept:
+            row["agg_trade_id"] -= shift
+            row["first_trade_id"] -= trades
+            row["last_trade_id"] -= trades
+    changed = pa.Table.from_pylist([*rows[:900], *kept], schema=table.schema)
+    found = findings_of("agg_trades", changed, partition, market_type)["complete"]
+    assert found.evidence.get("missing_trades", 0) == found.evidence.get("missing_ids", 0) == missing
+    assert found.passed is (missing == 0)
+    if missing:
+        said = COMPLETE.words(found.evidence, series_of("agg_trades", market_type))
+        assert said == f"{missing} trades are missing at 1 place inside the day, by their ids"
 
 
 @pytest.mark.realdata

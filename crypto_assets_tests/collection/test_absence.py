@@ -19,7 +19,18 @@ from crypto_assets.quality.validating import Validator
 from crypto_assets.sandbox.archive import FolderArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests.collection.conftest import OddServer
-from crypto_assets_tests.collection.world import World, at, eight_hours, fundings, klines, minutes, on, opens, trades
+from crypto_assets_tests.collection.world import (
+    World,
+    at,
+    eight_hours,
+    fundings,
+    klines,
+    minutes,
+    ms,
+    on,
+    opens,
+    trades,
+)
 from crypto_assets_tests.workbench import Result, Workbench, entry
 
 A, B = "AAA/USDT", "BBB/USDT"
@@ -213,6 +224,27 @@ def test_a_day_without_rows_inside_a_file_of_a_month_is_judged_by_the_ids_beside
     assert [outcome.state for outcome in found if outcome.partition.day.day == 17] == [state]
     if not skipped:
         assert found[2].reason == "nothing traded: ids run on from 384 to 385"
+
+
+def aggregates(first_id: int, first_trade: int, day: str, count: int = 24) -> str:
+    times = (at(day) + timedelta(hours=24) / count * n for n in range(count))
+    return "".join(
+        f"{first_id + n},1.0,2.0,{first_trade + n},{first_trade + n},{ms(time)},True,True\n"
+        for n, time in enumerate(times)
+    )
+
+
+@pytest.mark.parametrize(("jump", "state"), [(0, State.NO_DATA), (5000, State.MISSING)])
+@pytest.mark.parametrize("monthly", [False, True])
+def test_aggregates_whose_ids_run_on_prove_an_empty_day_only_where_their_trades_run_on_too(world, monthly, jump, state):
+    before, after = aggregates(1, 1, "2024-05-01"), aggregates(25, 25 + jump, "2024-05-03")
+    if monthly:
+        world.monthly("AAAUSDT", "2024-05", before + after, "aggTrades")
+    else:
+        for day, text in (("2024-05-01", before), ("2024-05-03", after)):
+            world.publish(f"data/spot/daily/aggTrades/AAAUSDT/AAAUSDT-aggTrades-{day}.zip", text)
+    found = collect(world, "agg_trades", "2024-05-01", "2024-05-03")
+    assert found[1].state is state
 
 
 def test_a_day_without_bars_inside_a_file_of_a_month_is_missing(world):

@@ -76,8 +76,23 @@ def _ids_run_on(series: Series, partition: Partition, rows: pa.Table, times: np.
     if not 0 < place < len(times):
         return None
     ids = rows.column(name).to_numpy()
-    before, after = int(ids[:place].max()), int(ids[place:].min())
-    return {"last_id_before": before, "first_id_after": after} if after == before + 1 else None
+    last, first = int(ids[:place].argmax()), place + int(ids[place:].argmin())
+    before, after = int(ids[last]), int(ids[first])
+    if after != before + 1 or _trades_jump(rows, last, first):
+        return None
+    return {"last_id_before": before, "first_id_after": after}
+
+
+def _trades_jump(rows: pa.Table, last: int, first: int) -> bool:
+    """Return whether the trades that two aggregates name do not follow each other, given by their places among the rows.
+
+    An exchange that lost trades may number the aggregates that are left one after the other. -1 stands for removed trades:
+    such a row says nothing.
+    """
+    if "first_trade_id" not in rows.column_names:
+        return False
+    before, after = rows.column("last_trade_id")[last].as_py(), rows.column("first_trade_id")[first].as_py()
+    return bool(before >= 0 and after >= 0 and after != before + 1)
 
 
 def _life(where: str, edge: Edge) -> dict[str, Any]:

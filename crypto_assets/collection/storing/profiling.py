@@ -53,6 +53,7 @@ class ProfileFold:
         self._times: tuple[int, int] | None = None
         self._ids: tuple[int, int] | None = None
         self._trade_ids: tuple[int, int] | None = None
+        self._removed: tuple[int, int] | None = None
         self._first_price: float | None = None
         self._last_price: float | None = None
         self._largest_step = 0.0
@@ -79,11 +80,15 @@ class ProfileFold:
         self._traded[minutes[(minutes >= 0) & (minutes < MINUTES)]] = True
 
     def _add_trade_ids(self, frame: pd.DataFrame) -> None:
-        """Look at the trades that aggregates name; -1 stands for trades that were removed."""
+        """Look at the trades that aggregates name; -1 stands for trades that were removed.
+
+        A row of removed trades at an end of the day leaves open which trade that end is.
+        """
         if "first_trade_id" not in frame:
             return
         first, last = (frame[f"{end}_trade_id"].to_numpy() for end in ("first", "last"))
         if first.min() < 0:
+            self._removed = _wider(self._removed, frame[self._id].to_numpy()[first < 0])
             first, last = first[first >= 0], last[first >= 0]
         if len(first):
             span = int(first.min()), int(last.max())
@@ -97,7 +102,7 @@ class ProfileFold:
         """
         if self._times is None:
             raise ValueError(f"{self._partition}: a profile needs at least one row")
-        ids = self._ids
+        ids, trade_ids, removed = self._ids, self._trade_ids, self._removed or (None, None)
         silent = ~self._traded
         first_us, last_us = _bounds_us(self._partition)
         silent[: first_us // _MINUTE_US] = silent[last_us // _MINUTE_US :] = False
@@ -111,8 +116,8 @@ class ProfileFold:
             first_id=ids[0] if ids else None,
             last_id=ids[1] if ids else None,
             missing_ids=ids[1] - ids[0] + 1 - self._rows if ids else None,
-            first_trade_id=self._trade_ids[0] if self._trade_ids else None,
-            last_trade_id=self._trade_ids[1] if self._trade_ids else None,
+            first_trade_id=trade_ids[0] if ids and trade_ids and removed[0] != ids[0] else None,
+            last_trade_id=trade_ids[1] if ids and trade_ids and removed[1] != ids[1] else None,
             first_price=self._first_price,
             last_price=self._last_price,
             largest_step=self._largest_step if ids else None,

@@ -36,15 +36,17 @@ WITH open AS MATERIALIZED (
         AND path IS NULL AND NOT coalesce(evidence ->> 'error' = ANY(%s), false)
 )
 SELECT p.symbol, p.day, p.evidence, b.day, b.last_id, n.day, n.first_id FROM open p
-CROSS JOIN LATERAL (SELECT f.day, f.last_id FROM collection.profiles f
+CROSS JOIN LATERAL (SELECT f.day, f.last_id, f.last_trade_id FROM collection.profiles f
     WHERE (f.exchange, f.market_type, f.symbol, f.dataset) = (p.exchange, p.market_type, p.symbol, p.dataset)
         AND f.day < p.day AND f.first_id IS NOT NULL ORDER BY f.day DESC LIMIT 1) b
-CROSS JOIN LATERAL (SELECT f.day, f.first_id FROM collection.profiles f
+CROSS JOIN LATERAL (SELECT f.day, f.first_id, f.first_trade_id FROM collection.profiles f
     WHERE (f.exchange, f.market_type, f.symbol, f.dataset) = (p.exchange, p.market_type, p.symbol, p.dataset)
         AND f.day > p.day AND f.first_id IS NOT NULL ORDER BY f.day LIMIT 1) n
-WHERE n.first_id = b.last_id + 1
+WHERE n.first_id = b.last_id + 1 AND (n.first_trade_id = b.last_trade_id + 1) IS NOT FALSE
 ORDER BY p.symbol, p.day
 """
+"""Aggregates prove it only where the trades that they name run on too: an exchange that lost trades may number what is left
+one after the other. Rows whose trades were removed name none, and their ids alone decide."""
 
 _REFUSED = [name for name in REFUSALS if name != NoRows.__name__]
 """Files with rows that could not be used: something was traded, whatever the ids say."""
