@@ -158,7 +158,7 @@ def test_the_demo_shows_what_was_stored_and_checked(demo: Demo) -> None:
     assert cells["binance/spot/BTC-USDT/ohlcv_1m"][-2:] == ["119", "0"], "eleven checks a day, nine midnights"
     assert all(line[-1] == "0" for line in cells.values()), "failed checks"
     assert "165 days asked for: 150 available, 15 no data" in demo.first.out
-    assert "no data: not listed before 2024-01-01: the archive's first file" in demo.first.out
+    assert "no data: not listed before 2024-01-01 00:00 UTC: the exchange's first row" in demo.first.out
 
 
 def test_a_second_demo_changes_no_byte_and_no_row(demo: Demo) -> None:
