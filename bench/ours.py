@@ -100,7 +100,7 @@ def command(stamps: Stamps, arguments: list[str]) -> None:
     stamps.summed(assets.Reporter, "batch", "report")
     for owner, name in (
         (storing, "_validated"),
-        (storing.Storer, "_near"),
+        (storing.Storer, "_around"),
         (comparing.Comparer, "findings"),
         (delays.Delays, "findings"),
         (near.Near, "seams"),
