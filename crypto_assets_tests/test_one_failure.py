@@ -65,7 +65,7 @@ def test_without_a_network_the_shipped_collection_is_a_few_lines(postgres_url: s
             f"{FIRST} … {last} ({days:,} days) each: not collected yet"
         ),
         f"{8 * days:,} days asked for: {8 * days:,} not collected yet",
-        f"left to collect: {8 * days:,} days of 4 symbols; `crypto-assets fill` collects them",
+        f"left to collect: {8 * days:,} days of 4 symbols; `crypto-assets fill` tries them again",
     ]
     verbose = command("fill", "--verbose", "--symbol", "BTC/USDT:USDT", "--dataset", "funding_rates")
     assert len(sentences(verbose)) == days
