@@ -126,7 +126,7 @@ def test_a_folder_and_bytes_that_are_no_text_cannot_be_read(tmp_path):
         ("", "expected the keys `series` and `exchanges`, found NoneType"),
         ("- binance", "expected the keys `series` and `exchanges`, found list"),
         ("just words", "expected the keys `series` and `exchanges`, found str"),
-        ("{}", "series: this key is required and is not there"),
+        ("{}", "series: this required key is missing"),
         ("series: []", "series: List should have at least 1 item after validation, not 0, found []"),
         ("series: BTC/USDT", "series: Input should be a valid list, found 'BTC/USDT'"),
     ],
@@ -138,7 +138,7 @@ def test_a_file_that_is_no_collection_is_refused_in_one_line(tmp_path, text, mes
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"exchange": None}, "series[0].exchange: this key is required and is not there"),
+        ({"exchange": None}, "series[0].exchange: this required key is missing"),
         ({"symbol": "BTC/USDT"}, "series[0].symbol: unknown key; did you mean 'symbols'?"),
         (
             {"zzz": "1"},
@@ -289,7 +289,7 @@ def test_several_mistakes_are_told_one_in_a_line():
     assert str(caught.value).splitlines() == [
         "c.yaml: series[0].market_type: expected one of spot, linear, inverse, found 'um'",
         "c.yaml: series[0].datasets: List should have at least 1 item after validation, not 0, found []",
-        "c.yaml: series[0].symbols: this key is required and is not there",
+        "c.yaml: series[0].symbols: this required key is missing",
         "c.yaml: series[0].start: expected a day such as 2024-01-01, found 'x'",
     ]
 
