@@ -252,8 +252,12 @@ class Edges:
 
     def _begins(self, series: Series, symbol: str, period: tuple[date, date], first: datetime) -> Edge | None:
         outside = self._beside(series, symbol, period, -DAY)
-        if outside is None or outside.state is not State.NO_DATA or LIFE not in outside.evidence:
+        if outside is None or outside.state is not State.NO_DATA:
             return None
+        if LIFE not in outside.evidence:
+            # No bar of a week opens on the day beside, so that it tells nothing; the exchange may.
+            asks = self.told(series, symbol) if series.timeframe in LONG_TIMEFRAMES else None
+            return self._told_begins(asks, series, symbol, first) if asks is not None else None
         said = outside.evidence.get("exchange_first")
         # The exchange has rows before the file's first one: these are missing.
         since = min(first, datetime.fromisoformat(said)) if said else first
@@ -267,7 +271,8 @@ class Edges:
             # A bar of a week that its file lost looks like the end of a symbol: that nobody confirmed does not excuse it.
             guessed = series.timeframe in LONG_TIMEFRAMES and outside.evidence.get("inferred")
             if LIFE not in outside.evidence or guessed:
-                return None
+                asks = self.told(series, symbol) if series.timeframe in LONG_TIMEFRAMES else None
+                return self._told_ends(asks, series, symbol, last) if asks is not None else None
             said = outside.evidence.get("exchange_latest")
             if said and datetime.fromisoformat(said) >= last:
                 last = datetime.fromisoformat(said) + _length(series)
@@ -283,6 +288,24 @@ class Edges:
             evidence = {"source": "archive", "inferred": True, "looked_at": self.now().isoformat()}
             return Edge(last, evidence | {"overdue": str(period[1] + DAY)})
         return None
+
+    def _told_begins(self, asks: Asks, series: Series, symbol: str, first: datetime) -> Edge | None:
+        try:
+            said = asks.first(series, symbol)
+        except Stopped:
+            raise
+        except CryptoAssetsError:
+            return None
+        if said is None:
+            return None
+        asked = self.now().isoformat()
+        evidence = {
+            "source": "exchange",
+            "exchange_first": said.isoformat(),
+            "exchange_asked": asked,
+            "looked_at": asked,
+        }
+        return Edge(min(first, said), evidence)
 
     def _told_ends(self, asks: Asks, series: Series, symbol: str, last: datetime) -> Edge | None:
         try:
