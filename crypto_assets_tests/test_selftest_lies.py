@@ -20,6 +20,7 @@ from crypto_assets.collection import fetching
 from crypto_assets.collection.archive import edges, empty_days, finder, lifetime
 from crypto_assets.collection.archive import review as looking
 from crypto_assets.collection.records import lakes
+from crypto_assets.collection.storing import revising
 from crypto_assets.collection.storing import storer as storing
 from crypto_assets.model import Dataset, SourceFile
 from crypto_assets.rows.arrange import AS_PUBLISHED, Arranged, arranged
@@ -78,7 +79,8 @@ def test_an_engine_that_trusts_any_bytes_is_found_out(
 def test_an_engine_that_calls_every_day_complete_is_found_out(
     selftest: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storing, "degrading", lambda table, findings: [])
+    for module in (storing, revising):
+        monkeypatch.setattr(module, "degrading", lambda table, findings: [])
     found = broken(selftest("--fault", "missing-minutes", "--json"))["missing-minutes"]
     assert f"BTC/USDT ohlcv_1m {BAD}: expected degraded, reported available: " in found
 
@@ -190,7 +192,7 @@ def test_an_engine_that_never_looks_again_at_what_it_inferred_is_found_out(
 def test_an_engine_that_believes_its_ledger_is_found_out(
     selftest: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lakes, "file_problem", lambda *_: "")
+    monkeypatch.setattr(lakes, "_stored", lambda *_: [])
     found = broken(selftest("--fault", "a lost file", "--fault", "another lake", "--json"))
     assert f"BTC/USDT trades {BAD}: a silent loss, it is no gap although its rows are gone" in found["a lost file"]
     assert len([line for line in found["another lake"] if "a silent loss" in line]) == 6

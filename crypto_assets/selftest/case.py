@@ -42,8 +42,8 @@ class Case:
         rates: limits that the exchange keeps meanwhile, as `--limit` takes them.
         rest: the REST API may be asked for what is missing from the archive.
         datasets: those that are concerned; all of the scene by default.
-        incidents: what is to be found of the hours that stand still, as (kind, symbol), once the run is closed; the symbol is
-            empty for all of the market. None does not close the run.
+        incidents: what is to be found of the hours that stand still, as (kind, symbol); the symbol is empty for all of the
+            market. None: whatever is found.
         marks: checks that the rows of a complete day concerned must fail, for what is odd about them is said.
     """
 

@@ -69,8 +69,7 @@ def collect(collection: Collection, case: Case, stores: Stores, *, fill: bool = 
             Pipeline(
                 collection, lake, warehouse, ledger, downloads=4, on_batch=note, stop=stop, now=lambda: _now(scene)
             ).run(targets)
-            if case.incidents is not None:
-                close_run(collection, lake, ledger, targets)
+            close_run(collection, lake, ledger, targets)
     except Stopped:
         error = f"nothing for {LONGEST_RUN_S:.0f} seconds: it hangs"
     except Exception as raised:
@@ -87,7 +86,7 @@ def collect(collection: Collection, case: Case, stores: Stores, *, fill: bool = 
         evidence.foreign_files(stores.home),
         named_gaps(collection, scene, stores),
         incomplete_days(collection, scene, stores),
-        evidence.incidents(stores.url) if case.incidents is not None else frozenset(),
+        evidence.incidents(stores.url),
         error,
         time.monotonic() - started,
     )

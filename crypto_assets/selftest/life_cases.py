@@ -14,6 +14,7 @@ from crypto_assets.selftest.scenes import (
     DATED_FUTURE,
     FUNDING,
     HALF_A_YEAR,
+    LONG_BARS,
     ONE_MONTH,
     SIX_WEEKS,
     THREE_DAYS,
@@ -71,6 +72,8 @@ LIFE = (
     # A month that a symbol begins or ends in has files of days and one of the month, which is silent on the other days.
     _life("listed, days and month", ONE_MONTH, f"listed:{_BTC}:at=2024-01-12T04"),
     _life("listed, days and month, REST", ONE_MONTH, f"listed:{_BTC}:at=2024-01-12T04", rest=True),
+    _life("listed, bars of weeks, REST", LONG_BARS, f"listed:{_BTC}:at=2024-01-18T04", rest=True),
+    _life("delisted, bars of weeks, REST", LONG_BARS, f"delisted:{_BTC}:at=2024-02-08T04", rest=True),
     _life("listed, files of months", FUNDING, f"listed:{_BTC}:at=2024-01-12T08"),
     _life("delisted, REST", SIX_WEEKS, f"delisted:{_BTC}:at=2024-01-20T12", "late:data/spot/monthly/*", rest=True),
     _life("delisted, days and month, REST", ONE_MONTH, f"delisted:{_BTC}:at=2024-01-20T12", rest=True),
