@@ -68,8 +68,8 @@ def _never(*_: Any) -> Any:
 
 
 def _rule(kind: type[Rule], name: str, **more: Any) -> Any:
-    given = {"name": name, "tables": ("ohlcv", "trades"), "severity": Severity.WARN, "description": name, **more}
-    return kind(**given)
+    given = {"name": name, "tables": ("ohlcv", "trades"), "severity": Severity.WARN, "description": name}
+    return kind(**{**given, "words": _never, **more})
 
 
 @pytest.fixture
