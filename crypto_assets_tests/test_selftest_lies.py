@@ -185,8 +185,8 @@ def test_an_engine_that_never_looks_again_at_what_it_inferred_is_found_out(
     selftest: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(looking, "_inferred", lambda *_: {})
-    found = broken(selftest("--fault", "late, seven months", "--json"))["late, seven months"]
-    assert any("2024-08-31, after the fault: expected available, reported no_data" in line for line in found)
+    found = broken(selftest("--fault", "late, half a year", "--json"))["late, half a year"]
+    assert any("2024-07-31, after the fault: expected available, reported no_data" in line for line in found)
 
 
 def test_an_engine_that_believes_its_ledger_is_found_out(

@@ -59,7 +59,7 @@ LIFE = (
         scene=SIX_WEEKS,
     ),
     Case(
-        "late, seven months",  # so long that it is taken for the end, until the files come
+        "late, half a year",  # so long that it is taken for the end, until the files come
         _LATE,
         one_of(MISSING, NO_DATA),
         ("does not list", "last file", "not published yet"),

@@ -102,10 +102,10 @@ ONE_MONTH = replace(SIX_WEEKS, last=date(2024, 1, 31), now=datetime(2024, 2, 20,
 HALF_A_YEAR = Scene(
     ("ohlcv_1d",),
     date(2024, 1, 1),
-    date(2024, 8, 31),
+    date(2024, 7, 31),
     others=("ETH/USDT",),
     trades_per_day=20,
-    now=datetime(2024, 9, 1, 12, tzinfo=UTC),
+    now=datetime(2024, 8, 1, 12, tzinfo=UTC),
 )
 """Long enough, and recent, for a symbol whose files end to be taken for delisted where nobody can be asked."""
 
