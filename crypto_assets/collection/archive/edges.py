@@ -178,7 +178,11 @@ class Edges:
         if not len(times):
             return Span(None, ends)
         first, last = _instant(times.min()), _instant(times.max()) + _length(series)
-        begins = self._begins(series, symbol, period, first) if _open(series, start, first) else None
+        begins = (
+            self._begins(series, symbol, period, first)
+            if _open(series, start, first) and not _traded_before(rows)
+            else None
+        )
         if ends is None and _open(series, last, end, rows):
             ends = self._ends(series, symbol, period, last)
         return Span(begins, ends)
@@ -395,6 +399,11 @@ def _open(series: Series, begin: datetime, end: datetime, rows_before: pa.Table 
         # The last event of a day stands one interval before midnight.
         slack = timedelta(hours=rows_before.column("funding_interval_hours")[-1].as_py(), seconds=1)
     return end - begin >= slack
+
+
+def _traded_before(rows: pa.Table) -> bool:
+    """Return whether the first trade has a number that shows trades before it: an exchange counts a symbol's from 0 or 1."""
+    return "trade_id" in rows.column_names and rows.num_rows > 0 and rows.column("trade_id")[0].as_py() > 1
 
 
 def _us(instant: datetime) -> int:
