@@ -206,7 +206,7 @@ def cover_warehouse(
         sources: the datasets that can have given the rows of a day; the first that the ledger knows of the day did.
         where: the database, in words.
         counts: the rows that were read of each day.
-        expected: returns how many rows a whole day should have, None where that is not known.
+        expected: returns how many rows a whole day should have, None where that is not known; asked of whole days only.
         whole: returns whether all rows of a day were asked for.
         until: as `read_lake`.
     """
@@ -220,11 +220,12 @@ def cover_warehouse(
         one = of_record(record, until if until is not None and day == days[-1] else None)
         problem = ""
         if record.path is not None:
-            wanted = expected(record, name)
             if record.loaded is None or (record.sha256 and not record.loaded.startswith(record.sha256)):
                 problem = f"{where} does not have it: it was not loaded"
-            elif whole(day) and wanted is not None and wanted != counts.get(day, 0):
-                problem = f"{where} has {counts.get(day, 0)} of its {wanted} rows"
+            elif whole(day):
+                there, wanted = counts.get(day, 0), expected(record, name)
+                if wanted not in (None, there):
+                    problem = f"{where} has {there} of its {wanted} rows"
         if record.path is not None and whole(day):
             one = replace(one, rows=counts.get(day, 0))
         coverage.append(_lost(one, problem) if problem else one)

@@ -20,7 +20,7 @@ from crypto_assets.selftest.cases import CASES
 from crypto_assets.selftest.rig import Rig, impatient, new_database
 from crypto_assets.selftest.verdict import Verdict
 
-RIGS = 4
+RIGS = 6
 """Cases side by side. Most of their time they wait for something that does not come."""
 
 

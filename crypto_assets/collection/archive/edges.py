@@ -178,11 +178,7 @@ class Edges:
         if not len(times):
             return Span(None, ends)
         first, last = _instant(times.min()), _instant(times.max()) + _length(series)
-        begins = (
-            self._begins(series, symbol, period, first)
-            if _open(series, start, first) and not _traded_before(rows)
-            else None
-        )
+        begins = self._begins(series, symbol, period, first, rows) if _open(series, start, first) else None
         if ends is None and _open(series, last, end, rows):
             ends = self._ends(series, symbol, period, last)
         return Span(begins, ends)
@@ -254,7 +250,9 @@ class Edges:
             return None
         return Edge(at, {"source": "name"})
 
-    def _begins(self, series: Series, symbol: str, period: tuple[date, date], first: datetime) -> Edge | None:
+    def _begins(
+        self, series: Series, symbol: str, period: tuple[date, date], first: datetime, rows: pa.Table
+    ) -> Edge | None:
         outside = self._beside(series, symbol, period, -DAY)
         if outside is None or outside.state is not State.NO_DATA:
             return None
@@ -262,6 +260,8 @@ class Edges:
             # No bar of a week opens on the day beside, so that it tells nothing; the exchange may.
             asks = self.told(series, symbol) if series.timeframe in LONG_TIMEFRAMES else None
             return self._told_begins(asks, series, symbol, first) if asks is not None else None
+        if outside.evidence[LIFE] == "before" and _traded_before(rows):  # one that is listed again counts on
+            return None
         said = outside.evidence.get("exchange_first")
         # The exchange has rows before the file's first one: these are missing.
         since = min(first, datetime.fromisoformat(said)) if said else first

@@ -57,7 +57,8 @@ def test_every_batch_is_written_and_the_last_row_says_what_the_run_did(work, san
     monkeypatch.setattr(ProgressWriter, "count", noted)
     with Database(work.url) as database, Running(work, FIRST, LAST, kind="a test") as run:
         run.ended()
-        assert written == [(5, 0, 120), (10, 1, 216), (15, 1, 336), (20, 1, 456)]
+        batches, second_look = [(5, 0, 120), (10, 1, 216), (15, 1, 336), (20, 1, 456)], (20, 1, 456)
+        assert written == [*batches, second_look]
         row = run.progress
     assert (row.state, row.kind, row.total, row.remaining) == (RunState.FAILED, "a test", 20, 0)
     assert row.what == "binance spot ohlcv_1h BTC/USDT, 2024-01-01 … 2024-01-20"
