@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,19 @@ class Target:
     days: tuple[date, ...]
     tables: tuple[str, ...] = ()
     collect: bool = True
+
+
+class DaysOf:
+    """The days of the targets of a run, for the question whether one is among them."""
+
+    def __init__(self, targets: Iterable[Target]) -> None:
+        self._days: dict[tuple[Series, str], set[date]] = {}
+        for target in targets:
+            self._days.setdefault((target.series, target.symbol), set()).update(target.days)
+
+    def __contains__(self, place: tuple[Series, Partition]) -> bool:
+        series, partition = place
+        return partition.day in self._days.get((series, partition.symbol), ())
 
 
 @dataclass(frozen=True, slots=True)

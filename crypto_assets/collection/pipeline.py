@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
-from crypto_assets.collection.days import Day, Target
+from crypto_assets.collection.days import Day, DaysOf, Target
 from crypto_assets.collection.fetching import Fetcher
 from crypto_assets.collection.flow import BATCH_DAYS, BATCH_ROWS, IN_FLIGHT_BYTES, Flow, Gate
 from crypto_assets.collection.memory import use_steady_allocators
@@ -81,13 +81,18 @@ class Tally:
             if outcome.state not in COMPLETE_STATES:
                 self.problems.append(replace(outcome, evidence={}, findings={}))
 
-    def revise(self, changed: Mapping[tuple[Series, Partition], Revised]) -> None:
+    def revise(self, changed: Mapping[tuple[Series, Partition], Revised], targets: Sequence[Target]) -> None:
         """Count days as they are after all: an outage that was found at the end of the run explains what is missing.
 
         What was accepted is a problem until `accept` is asked again.
+
+        Args:
+            changed: days by what they are now; those of other runs may be among them.
+            targets: of the run.
         """
-        problems = []
+        problems, known = [], set()
         for outcome in [*self.problems, *self.accepted]:
+            known.add((outcome.series, outcome.partition))
             now = changed.get((outcome.series, outcome.partition))
             if now is None:
                 problems.append(outcome)
@@ -96,6 +101,13 @@ class Tally:
             self.states[now.state] = self.states.get(now.state, 0) + 1
             if now.state not in COMPLETE_STATES:
                 problems.append(replace(outcome, state=now.state, reason=now.reason))
+        of_run = DaysOf(targets)
+        for (series, partition), now in changed.items():
+            was_complete = now.was in COMPLETE_STATES and now.state not in COMPLETE_STATES
+            if was_complete and (series, partition) in of_run and (series, partition) not in known:
+                self.states[now.was] -= 1
+                self.states[now.state] = self.states.get(now.state, 0) + 1
+                problems.append(Outcome(series, partition, now.state, now.reason))
         self.problems, self.accepted = problems, []
 
     def accept(self, ledger: Ledger) -> None:
@@ -330,8 +342,7 @@ class _Run:
         )
 
     def _second_look(self) -> None:
-        settled = self._storer.second_look(self._targets)
-        self._tally.revise({(one.series, one.partition): Revised(one.state, one.reason, {}) for one in settled})
+        self._tally.revise(self._storer.second_look(self._targets), self._targets)
         self._tally.accept(self._pipeline.ledger)
         self._count()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
@@ -41,12 +41,16 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class Revised:
-    """What a stored day is now; `changed` says that its state is another than before."""
+    """What a day is now, and what it was before; findings are those of a stored one."""
 
     state: State
     reason: str
-    findings: Mapping[str, Finding]
-    changed: bool = False
+    was: State
+    findings: Mapping[str, Finding] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> bool:
+        return self.state is not self.was
 
 
 def revise(
@@ -113,7 +117,7 @@ def _weighed(
         # As they will be read back: numbers of other types and tuples are no change.
         merged = json.loads(as_json({name: stored_form(finding) for name, finding in weighed.items()}))
         state, reason = _state(series, row, merged)
-        states[revision.partition] = Revised(state, reason, from_stored(merged), state is not State(row["state"]))
+        states[revision.partition] = Revised(state, reason, State(row["state"]), from_stored(merged))
         if (merged, state, reason) != (row["findings"], State(row["state"]), row["reason"]):
             failed = failed_names(merged)
             before = (failed_names(row["findings"]), _open(row["findings"]), row["state"])

@@ -1,7 +1,8 @@
 """What stored days say of the days beside them: nothing traded in between, or a first day is the first no more.
 
 Days come in any order. A day without a file is proven to be empty once the days around it are stored and their ids run on;
-the first day of a symbol is judged like any other once an earlier one turns up. So a run looks again at its end.
+the first day of a symbol is judged like any other once an earlier one turns up; and rows of one dataset contradict what was
+inferred from another (`contradictions.py`). So a run looks again at its end.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import psycopg
 from crypto_assets.collection.archive.edges import LISTED_FROM, LISTED_UNTIL, cut_of
 from crypto_assets.collection.archive.empty_days import NUMBERED
 from crypto_assets.collection.records.profiles import write_profiles
+from crypto_assets.collection.storing.contradictions import HAS_AN_EDGE, Edges, reopen
 from crypto_assets.collection.storing.journal import Journal
 from crypto_assets.collection.storing.loads import StoredDay
 from crypto_assets.collection.storing.near import read_near
-from crypto_assets.collection.storing.revising import Revision, revise
+from crypto_assets.collection.storing.revising import Revised, Revision, revise
 from crypto_assets.collection.storing.validation import validate
 from crypto_assets.errors import REFUSALS, NoRows, StoredDataError
 from crypto_assets.model import Outcome, Partition, Series, State
@@ -33,7 +35,7 @@ _SILENT = """
 WITH open AS MATERIALIZED (
     SELECT exchange, market_type, symbol, dataset, day, evidence FROM collection.partitions
     WHERE (exchange, market_type, dataset) = (%s, %s, %s) AND symbol = ANY(%s) AND state = ANY(%s)
-        AND path IS NULL AND NOT coalesce(evidence ->> 'error' = ANY(%s), false)
+        AND path IS NULL AND NOT coalesce(evidence ->> 'error' = ANY(%s), false) AND NOT evidence ? 'contradicted_by'
 )
 SELECT p.symbol, p.day, p.evidence, b.day, b.last_id, n.day, n.first_id FROM open p
 CROSS JOIN LATERAL (SELECT f.day, f.last_id, f.last_trade_id FROM collection.profiles f
@@ -52,15 +54,16 @@ _REFUSED = [name for name in REFUSALS if name != NoRows.__name__]
 """Files with rows that could not be used: something was traded, whatever the ids say."""
 
 # An exchange that says that a symbol has ended says it of the days beside too, which may not have been asked for since.
-_AT_AN_EDGE = """
+_AT_AN_EDGE = f"""
 SELECT p.symbol, p.day, p.content_sha256, array_agg(e.name) FROM collection.partitions p
 CROSS JOIN (VALUES (%s, -1), (%s, 1)) AS e (name, step)
 JOIN collection.partitions beside ON (beside.exchange, beside.market_type, beside.symbol, beside.dataset, beside.day)
     = (p.exchange, p.market_type, p.symbol, p.dataset, p.day + e.step)
 WHERE (p.exchange, p.market_type, p.dataset) = (%s, %s, %s) AND p.symbol = ANY(%s) AND p.path IS NOT NULL
-    AND p.evidence ? e.name AND beside.state NOT IN ('no_data', 'pending')
+    AND p.{HAS_AN_EDGE} AND p.evidence ? e.name AND beside.state NOT IN ('no_data', 'pending')
     AND NOT (beside.state = 'missing' AND beside.path IS NULL AND p.evidence -> e.name ? 'exchange_asked'
-        AND NOT beside.evidence ?| ARRAY['appeared', 'object'] AND NOT coalesce(beside.evidence ->> 'error' = ANY(%s), false)
+        AND NOT beside.evidence ?| ARRAY['appeared', 'object', 'contradicted_by']
+        AND NOT coalesce(beside.evidence ->> 'error' = ANY(%s), false)
         AND coalesce(beside.evidence ->> 'exchange_asked', '') < p.evidence -> e.name ->> 'exchange_asked')
 GROUP BY 1, 2, 3 ORDER BY 1, 2
 """
@@ -95,23 +98,42 @@ def _silent(
     return Outcome(series, Partition(symbol, day), State.NO_DATA, reason, {**kept, "ids": ids})
 
 
+def reopen_contradicted(
+    ledger: Ledger, exchange: str, market_type: str, symbols: Iterable[str], run_id: str | None
+) -> list[Outcome]:
+    """Record days without data as `missing` of which another dataset of the symbol knows better; return them."""
+    with ledger.transaction() as connection:
+        found = reopen(connection, exchange, market_type, symbols)
+        ledger.record_outcomes(found, run_id, connection=connection)
+    return found
+
+
 LoadAgain = Callable[[psycopg.Connection[Any], Series, StoredDay], None]
 """Loads a stored day anew into the tables of the warehouse that hold it, in a transaction."""
 
 
 def judge_edges_again(
-    lake: Lake, ledger: Ledger, series: Series, symbols: Iterable[str], load_again: LoadAgain
-) -> list[Partition]:
+    lake: Lake,
+    ledger: Ledger,
+    series: Series,
+    symbols: Iterable[str],
+    contradicted: Sequence[Edges],
+    load_again: LoadAgain,
+) -> dict[Partition, Revised]:
     """Judge first and last days whole that are the first or the last no more: a day beside them should have rows too.
 
-    Bars that were built for the life that no longer holds go out of the warehouse. Return the days that were judged. What
-    cannot be read is left for `validate`, which says so.
+    So should the rest of a day in which another dataset traded (`contradicted`). Bars that were built for the life that no
+    longer holds go out of the warehouse. Return what has become of the days that were judged. What cannot be read is left for
+    `validate`, which says so.
     """
     names = sorted(set(symbols))
     with ledger.transaction() as connection:
-        rows = _at_an_edge(connection, series, names)
-    judged = []
+        rows = [*_at_an_edge(connection, series, names), *contradicted]
+    wrong: dict[tuple[str, date, str], set[str]] = {}
     for symbol, day, sha256, edges in rows:
+        wrong.setdefault((symbol, day, sha256), set()).update(edges)
+    judged: dict[Partition, Revised] = {}
+    for (symbol, day, sha256), edges in wrong.items():
         try:
             table, stored, source = lake.open(series, Partition(symbol, day))
         except StoredDataError:
@@ -123,7 +145,7 @@ def judge_edges_again(
                 """UPDATE collection.partitions SET evidence = evidence - %s::text[]
                 WHERE (exchange, market_type, dataset, symbol, day) = (%s, %s, %s, %s, %s) AND content_sha256 = %s
                 RETURNING evidence""",
-                (edges, series.exchange, series.market_type, series.dataset, symbol, day, sha256),
+                (sorted(edges), series.exchange, series.market_type, series.dataset, symbol, day, sha256),
             ).fetchone()
             if evidence is not None:
                 partition = _partition(symbol, day, evidence[0])
@@ -131,9 +153,9 @@ def judge_edges_again(
                 (verdict,) = validate(series, [(partition, table)], near)
                 if verdict.profile is not None:
                     write_profiles(connection, series, [replace(verdict.profile, content_sha256=sha256)])
-                revise(connection, series, [Revision(partition, sha256, verdict.findings)])
+                revised = revise(connection, series, [Revision(partition, sha256, verdict.findings)])
                 load_again(connection, series, StoredDay(partition, table, sha256, source.source, cut_of(evidence[0])))
-                judged.append(partition)
+                judged |= {Partition(one.symbol, one.day): found for one, found in revised.items()}
             connection.commit()
     return judged
 

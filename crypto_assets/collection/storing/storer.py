@@ -17,16 +17,18 @@ from crypto_assets.checks.unique_key import CHECK as UNIQUE_KEY
 from crypto_assets.checks.unique_key import with_rows
 from crypto_assets.collection.archive.edges import WHOLE
 from crypto_assets.collection.archive.empty_days import why_empty
-from crypto_assets.collection.days import Day, Target, quarantine, refused
+from crypto_assets.collection.days import Day, DaysOf, Target, quarantine, refused
 from crypto_assets.collection.storing.comparing import Comparer, Pieces
+from crypto_assets.collection.storing.contradictions import Edges, contradicted, contradicted_edges
 from crypto_assets.collection.storing.delays import Delays
 from crypto_assets.collection.storing.near import Near, read_near
 from crypto_assets.collection.storing.publishing import Publisher
-from crypto_assets.collection.storing.second_look import judge_edges_again, settle_silent_days
+from crypto_assets.collection.storing.revising import Revised
+from crypto_assets.collection.storing.second_look import judge_edges_again, reopen_contradicted, settle_silent_days
 from crypto_assets.collection.storing.validation import Verdict, blocking, degrading, in_words, validate
 from crypto_assets.config import Collection
 from crypto_assets.errors import InvalidRows
-from crypto_assets.model import Finding, Outcome, Series, State, StoredFile
+from crypto_assets.model import Finding, Outcome, Partition, Series, State, StoredFile
 from crypto_assets.quality.excuses import Excuses, excuse_in_words
 from crypto_assets.rows.versions import Correction
 
@@ -88,6 +90,7 @@ class Storer:
             else:
                 day.profile = verdicts[id(day)].profile
                 good.append(day)
+        outcomes |= self._contradicted(batch, outcomes)
         compared = self._comparer.findings(series, {day.partition: _pieces(day) for day in good})
         files = self._delays.findings(series, {day.partition: day.source for day in good if day.source})
 
@@ -131,22 +134,45 @@ class Storer:
         self._on_batch(ordered, [day.rows if outcomes[id(day)].stored else None for day in batch])
         return ordered
 
-    def second_look(self, targets: Sequence[Target]) -> list[Outcome]:
-        """Look again at days beside those of a run; return what became of days that are explained now."""
+    def second_look(self, targets: Sequence[Target]) -> dict[tuple[Series, Partition], Revised]:
+        """Look again at the symbols of a run, at days beside its own too; return what has become of days."""
         symbols: dict[Series, list[str]] = {}
+        markets: dict[tuple[str, str], set[str]] = {}
         for target in targets:
             if target.collect:
                 symbols.setdefault(target.series, []).append(target.symbol)
-        found: list[Outcome] = []
+                markets.setdefault((target.series.exchange, target.series.market_type), set()).add(target.symbol)
+        now: dict[tuple[Series, Partition], tuple[State, Outcome]] = {}
+        edges: dict[Series, list[Edges]] = {}
         for series, names in symbols.items():
-            judge_edges_again(self._lake, self._ledger, series, names, self._publisher.load_again)
-            asked = {(one.symbol, day) for one in targets if one.series == series for day in one.days}
-            settled = settle_silent_days(self._ledger, series, names, self._run_id)
-            mine = [one for one in settled if (one.partition.symbol, one.partition.day) in asked]
-            if mine:
-                self._on_batch(mine, [None] * len(mine))
-            found += mine
-        return found
+            for one in settle_silent_days(self._ledger, series, names, self._run_id):
+                now[one.series, one.partition] = State.MISSING, one
+        for market, of_market in markets.items():
+            for one in reopen_contradicted(self._ledger, *market, of_market, self._run_id):
+                was, _ = now.get((one.series, one.partition), (State.NO_DATA, one))
+                now[one.series, one.partition] = was, one
+                symbols.setdefault(one.series, []).append(one.partition.symbol)
+            with self._ledger.transaction() as connection:
+                edges |= contradicted_edges(connection, *market, of_market)
+        self._report(targets, [one for _, one in now.values()])
+        revised = {place: Revised(one.state, one.reason, was) for place, (was, one) in now.items()}
+        for series in [*symbols, *(series for series in edges if series not in symbols)]:
+            names, contradicted = symbols.get(series, []), edges.get(series, [])
+            judged = judge_edges_again(
+                self._lake, self._ledger, series, names, contradicted, self._publisher.load_again
+            )
+            revised |= {(series, partition): found for partition, found in judged.items()}
+        return revised
+
+    def _report(self, targets: Sequence[Target], outcomes: Sequence[Outcome]) -> None:
+        """Tell of those of some outcomes that are of the run's own days."""
+        of_run = DaysOf(targets)
+        mine: dict[Series, list[Outcome]] = {}
+        for one in outcomes:
+            if (one.series, one.partition) in of_run:
+                mine.setdefault(one.series, []).append(one)
+        for of_series in mine.values():
+            self._on_batch(of_series, [None] * len(of_series))
 
     def _around(self, batch: Sequence[Day]) -> tuple[Near, Excuses]:
         """Return the stored days around a batch, and the outages that excuse what is missing in it."""
@@ -154,6 +180,13 @@ class Storer:
         with self._ledger.transaction() as connection:
             near = read_near(connection, batch[0].series, partitions)
             return near, Excuses.read(connection, batch[0].series, [day.partition for day in batch])
+
+    def _contradicted(self, batch: Sequence[Day], outcomes: Mapping[int, Outcome]) -> dict[int, Outcome]:
+        """Return the days without data of a batch that another dataset contradicts, as they are then."""
+        empty = {outcomes[id(day)].partition: id(day) for day in batch if id(day) in outcomes and day.target.collect}
+        with self._ledger.transaction() as connection:
+            found = contradicted(connection, batch[0].series, [outcomes[place] for place in empty.values()])
+        return {empty[one.partition]: one for one in found}
 
     def _second(self, day: Day, verdicts: Mapping[int, Verdict]) -> Day:
         """Return a day of the archive whose rows are refused, or not there, as another source has it; others as they are."""

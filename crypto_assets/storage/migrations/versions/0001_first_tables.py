@@ -146,6 +146,10 @@ CREATE TABLE collection.partitions (
     PRIMARY KEY (exchange, market_type, symbol, dataset, day)
 );
 CREATE INDEX partitions_updated_at ON collection.partitions (updated_at);
+CREATE INDEX partitions_edges ON collection.partitions (exchange, market_type, symbol, dataset, day)
+    WHERE evidence ?| ARRAY['listed_from', 'listed_until'];
+CREATE INDEX partitions_without_data ON collection.partitions (exchange, market_type, symbol, dataset, day)
+    WHERE state = 'no_data' AND NOT evidence ? 'opens';
 COMMENT ON TABLE collection.partitions IS 'The state of every symbol and day that was ever asked for.';
 COMMENT ON COLUMN collection.partitions.size_bytes IS 'of the Parquet file';
 COMMENT ON COLUMN collection.partitions.content_sha256 IS 'of the Parquet file';

@@ -1,0 +1,191 @@
+"""A day that one dataset takes for a day without data, though another one of the symbol has rows that say otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from crypto_assets.model import State, days_between
+from crypto_assets.sandbox.archive import FolderArchive
+from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets_tests.collection.conftest import OddServer
+from crypto_assets_tests.collection.test_absence import (
+    PERPETUAL,
+    A,
+    collect,
+    funding,
+    of_day,
+    publish_trades,
+    record,
+    states,
+)
+from crypto_assets_tests.collection.world import World, at, eight_hours, klines, minutes, on, opens, trades
+from crypto_assets_tests.workbench import Workbench, entry
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, SandboxServer]]:
+    folder = tmp_path_factory.mktemp("archive")
+    with SandboxServer(FolderArchive(folder)) as server:
+        yield folder, server
+
+
+@pytest.fixture
+def world(
+    served: tuple[Path, SandboxServer], odd_server: OddServer, postgres_url: str, tmp_path: Path
+) -> Iterator[World]:
+    folder, server = served
+    made = World(Workbench(server, postgres_url, tmp_path / "lake"), folder, odd_server)
+    yield made
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
+def silent(text: str) -> str:
+    """Return bars as those of minutes in which nothing traded."""
+    return text.replace(",5.0,", ",0,").replace(",3,1.0,1.0,", ",0,0,0,")
+
+
+def month(world: World, timeframe: str, first: str, end: str) -> None:
+    text = klines(opens(timeframe, at(first), at(end)), timeframe)
+    world.monthly("AAAUSDT", first[:7], text, timeframe, market="linear")
+
+
+def states_now(world: World, dataset: str, first: str, last: str, symbol: str = A) -> dict[State, list[int]]:
+    found: dict[State, list[int]] = {}
+    for day in days_between(on(first), on(last)):
+        found.setdefault(record(world, str(day), dataset, symbol).state, []).append(day.day)
+    return found
+
+
+CUT = {State.AVAILABLE: list(range(1, 10)), State.DEGRADED: [10], State.MISSING: list(range(11, 32))}
+
+
+@pytest.mark.parametrize("cut_first", [True, False])
+def test_a_month_that_is_cut_is_no_delisting_where_another_dataset_goes_on(world, cut_first):
+    month(world, "1m", "2024-05-01", "2024-05-10 12:00")
+    month(world, "1h", "2024-05-01", "2024-06-01")
+    days = "2024-05-01", "2024-05-31"
+    if cut_first:
+        alone = collect(world, "ohlcv_1m", *days, PERPETUAL)
+        assert states(alone) == {State.AVAILABLE: list(range(1, 11)), State.NO_DATA: list(range(11, 32))}
+    collect(world, "ohlcv_1h", *days, PERPETUAL)
+    if not cut_first:
+        # A run counts its days as they are after its second look.
+        found = collect_counted(world, "ohlcv_1m", *days)
+        assert found == {State.AVAILABLE: 9, State.DEGRADED: 1, State.MISSING: 21}
+    assert states_now(world, "ohlcv_1m", *days, PERPETUAL) == CUT
+    lost = record(world, "2024-05-20", "ohlcv_1m", PERPETUAL)
+    assert lost.reason.startswith(
+        "no rows, and ohlcv_1h has rows of this day; without these: delisted: the last row is of"
+    )
+    assert lost.evidence["contradicted_by"] == "ohlcv_1h"
+    assert "listed_until" not in record(world, "2024-05-10", "ohlcv_1m", PERPETUAL).evidence
+    # The same again.
+    assert collect_counted(world, "ohlcv_1m", *days) == {State.AVAILABLE: 9, State.DEGRADED: 1, State.MISSING: 21}
+    assert states_now(world, "ohlcv_1m", *days, PERPETUAL) == CUT
+
+
+def collect_counted(world: World, dataset: str, first: str, last: str) -> dict[State, int]:
+    """Collect days of the perpetual contract and return how many the run counts by state."""
+    world.work.entries = [entry("linear", [dataset], [PERPETUAL], on("2017-01-01"))]
+    tally = world.work.collect(on(first), on(last)).tally
+    assert len(tally.problems) == tally.states.get(State.DEGRADED, 0) + tally.states.get(State.MISSING, 0)
+    return {state: count for state, count in tally.states.items() if count}
+
+
+def test_files_that_end_are_no_delisting_on_days_up_to_the_last_rows_of_another_dataset(world):
+    """Bars were collected up to the 14th only: nothing explains that trades have no rows after it."""
+    for day in range(8, 13):
+        publish_trades(world, f"2024-05-{day:02}", of_day(day * 24, f"2024-05-{day:02}")[0])
+    for symbol in ("BBBUSDT", "CCCUSDT"):
+        world.publish(
+            f"data/spot/daily/trades/{symbol}/{symbol}-trades-2024-11-28.zip", trades(1, [at("2024-11-28 10:00")])
+        )
+    world.days("AAAUSDT", "2024-05-08", "2024-05-14")
+    found = collect(world, "trades", "2024-05-08", "2024-05-16")
+    assert states(found) == {State.AVAILABLE: [8, 9, 10, 11, 12], State.NO_DATA: [13, 14, 15, 16]}
+    collect(world, "ohlcv_1m", "2024-05-08", "2024-05-14")
+    assert states_now(world, "trades", "2024-05-08", "2024-05-16")[State.MISSING] == [13, 14, 15, 16]
+
+
+@pytest.mark.parametrize("traded", [True, False])
+@pytest.mark.parametrize("bars_first", [True, False])
+def test_ids_that_run_on_prove_no_empty_day_where_bars_traded(world, traded, bars_first):
+    publish_trades(world, "2024-05-01", trades(1, [at("2024-05-01 10:00")]))
+    publish_trades(world, "2024-05-02", "")
+    publish_trades(world, "2024-05-03", trades(2, [at("2024-05-03 10:00")]))
+    world.days("AAAUSDT", "2024-05-01", "2024-05-03")
+    if not traded:
+        world.daily("AAAUSDT", "2024-05-02", silent(minutes("2024-05-02", "2024-05-03")))
+    for dataset in ("ohlcv_1m", "trades") if bars_first else ("trades", "ohlcv_1m"):
+        collect(world, dataset, "2024-05-01", "2024-05-03")
+    now = record(world, "2024-05-02", "trades")
+    assert now.state is (State.MISSING if traded else State.NO_DATA)
+    if traded:
+        assert now.reason.startswith(
+            "no rows, and ohlcv_1m has rows of this day; without these: nothing traded: ids run on"
+        )
+        assert states(collect(world, "trades", "2024-05-01", "2024-05-03"))[State.MISSING] == [2]
+
+
+@pytest.mark.parametrize(("timeframe", "opened"), [("3d", "2024-05-02"), ("1w", "2024-05-06")])
+def test_a_first_bar_that_is_lost_is_missing_where_its_time_has_trades(world, timeframe, opened):
+    bars = [one for one in opens(timeframe, at("2024-05-01"), at("2024-06-01")) if one > at(opened)]
+    assert bars[0] - at(opened) == timedelta(days=3 if timeframe == "3d" else 7)
+    world.monthly("AAAUSDT", "2024-05", klines(bars, timeframe), timeframe, market="linear")
+    month(world, "1h", "2024-05-08", "2024-06-01")  # listed inside the week; three days later the next bar opens
+    if timeframe == "3d":
+        month(world, "1h", "2024-05-03", "2024-06-01")
+    name, days = f"ohlcv_{timeframe}", ("2024-05-01", "2024-05-31")
+    collect(world, name, *days, PERPETUAL)
+    collect(world, "ohlcv_1h", *days, PERPETUAL)
+    assert record(world, opened, name, PERPETUAL).state is State.MISSING
+    assert states_now(world, name, *days, PERPETUAL)[State.MISSING] == [on(opened).day]
+
+
+def test_datasets_that_agree_on_a_life_and_funding_that_begins_later_contradict_nothing(world):
+    month(world, "1m", "2024-05-05 10:00", "2024-05-25 12:00")
+    month(world, "1h", "2024-05-05 10:00", "2024-05-25 12:00")
+    funding(world, "AAAUSDT", "2024-05", eight_hours("2024-05-06", "2024-05-25 12:00"))
+    days = "2024-05-01", "2024-05-31"
+    empty = {State.NO_DATA: [1, 2, 3, 4, 26, 27, 28, 29, 30, 31], State.AVAILABLE: list(range(5, 26))}
+    for dataset in ("ohlcv_1m", "ohlcv_1h", "funding_rates", "ohlcv_1m"):
+        collect(world, dataset, *days, PERPETUAL)
+    assert states_now(world, "ohlcv_1m", *days, PERPETUAL) == empty
+    assert states_now(world, "ohlcv_1h", *days, PERPETUAL) == empty
+    assert states_now(world, "funding_rates", *days, PERPETUAL)[State.NO_DATA] == [1, 2, 3, 4, 5, *range(26, 32)]
+
+
+def test_funding_that_is_lost_before_or_after_days_with_trades_is_missing(world):
+    month(world, "1h", "2024-05-05 10:00", "2024-05-25 12:00")
+    funding(world, "AAAUSDT", "2024-05", eight_hours("2024-05-08", "2024-05-21"))
+    days = "2024-05-01", "2024-05-31"
+    collect(world, "funding_rates", *days, PERPETUAL)
+    collect(world, "ohlcv_1h", *days, PERPETUAL)
+    now = states_now(world, "funding_rates", *days, PERPETUAL)
+    assert now[State.MISSING] == [6, 7, *range(21, 26)]
+    assert now[State.NO_DATA] == [1, 2, 3, 4, 5, *range(26, 32)]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_an_edge_inside_a_day_holds_only_where_no_other_dataset_traded_outside_it(world, late):
+    """Hours that hold a first or last minute are no contradiction, and neither are bars of a whole day."""
+    month(world, "1m", "2024-05-05 10:30", "2024-05-25 12:20")
+    month(
+        world,
+        "1h",
+        "2024-05-05 09:00" if late else "2024-05-05 10:00",
+        "2024-05-25 14:00" if late else "2024-05-25 13:00",
+    )
+    month(world, "1d", "2024-05-05", "2024-05-26")
+    days = "2024-05-05", "2024-05-25"
+    for dataset in ("ohlcv_1m", "ohlcv_1h", "ohlcv_1d"):
+        collect(world, dataset, *days, PERPETUAL)
+    collect_counted(world, "ohlcv_1m", *days)
+    now = states_now(world, "ohlcv_1m", *days, PERPETUAL)
+    assert now.get(State.DEGRADED, []) == ([5, 25] if late else [])
+    assert State.DEGRADED not in states_now(world, "ohlcv_1h", *days, PERPETUAL)
