@@ -10,6 +10,7 @@ from crypto_assets.config import Collection, load_collection, settings_at_start
 from crypto_assets.io_managers import LakeIOManager, WarehouseIOManager
 from crypto_assets.observed import build_observed
 from crypto_assets.observed.health import HEALTH
+from crypto_assets.observed.lake import LAKE
 from crypto_assets.observed.quality import QUALITY
 from crypto_assets.observed.quarantine import QUARANTINE
 from crypto_assets.recovery import build_recovery
@@ -24,10 +25,11 @@ def build(collection: Collection) -> dg.Definitions:
     """Return the definitions of a collection."""
     lake, postgres = LakeResource(), PostgresResource()
     sensors, schedules = build_automation(collection)
-    observed = [build_observed(kind, collection) for kind in (HEALTH, QUARANTINE, QUALITY)]
+    observed = [build_observed(kind, collection) for kind in (HEALTH, LAKE, QUARANTINE, QUALITY)]
     return dg.Definitions(
-        assets=[*build_assets(collection), *(spec for specs, _ in observed for spec in specs)],
-        sensors=[*sensors, build_recovery(collection), *(sensor for _, sensor in observed)],
+        assets=[*build_assets(collection), *(spec for one in observed for spec in one.assets)],
+        sensors=[*sensors, build_recovery(collection), *(one.sensor for one in observed)],
+        asset_checks=[check for one in observed for check in one.checks],
         schedules=schedules,
         jobs=build_jobs(collection),
         resources={

@@ -46,10 +46,11 @@ ASSETS = {
     "warehouse/binance/linear/BTC-USDT/ohlcv": "warehouse_binance_linear",
     "warehouse/binance/linear/BTC-USDT/funding_rates": "warehouse_binance_linear",
     "binance/health": "exchanges",
+    "binance/lake": "exchanges",
     "binance/quarantine": "exchanges",
     "binance/quality": "exchanges",
 }
-OBSERVED = {"binance/health", "binance/quality", "binance/quarantine"}
+OBSERVED = {"binance/health", "binance/lake", "binance/quality", "binance/quarantine"}
 """Every asset and its group."""
 
 
@@ -153,7 +154,10 @@ def test_every_asset_has_the_checks_of_its_dataset_or_table(graph):
     }
     whole = {"all_days_complete"}
     tables = {name: {"rows_match_lake"} | whole for name in found if name.startswith("warehouse/")}
-    assert found == tables | {name: {rule.name for rule in rules_of(one)} | whole for name, one in series.items()}
+    files = {"binance/lake": {"files_are_there"}}
+    assert found == files | tables | {
+        name: {rule.name for rule in rules_of(one)} | whole for name, one in series.items()
+    }
     assert "warehouse/binance/spot/BTC-USDT/trade_statistics_1m" in tables
     assert "complete" in found["binance/spot/BTC-USDT/trades"]
 
@@ -181,6 +185,7 @@ def test_an_entry_is_one_op_that_takes_any_range_in_one_run_and_has_a_sensor_and
     assert {sensor.name for sensor in repository.sensor_defs} == {f"new_files_{name}" for name in ops} | {
         "recovery",
         "health",
+        "lake",
         "quarantine",
         "quality",
     }
@@ -189,7 +194,7 @@ def test_an_entry_is_one_op_that_takes_any_range_in_one_run_and_has_a_sensor_and
     }
     # Nothing is collected before somebody asks for it; what a killed run left is mended from the start.
     running = {s.name for s in repository.sensor_defs if s.default_status is dg.DefaultSensorStatus.RUNNING}
-    assert running == {"recovery", "health", "quarantine", "quality"}
+    assert running == {"recovery", "health", "lake", "quarantine", "quality"}
 
 
 def _ops(repository: dg.RepositoryDefinition) -> dict[str, set[dg.AssetKey]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +16,19 @@ from crypto_assets.resources import LakeResource, PostgresResource
 if TYPE_CHECKING:
     from crypto_assets.collection.records.ledger import Ledger
 
-__all__ = ["Found", "Observed", "build_observed", "observed_key"]
+__all__ = ["Built", "Found", "Observed", "build_observed", "observed_key"]
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a look found of one exchange: it is observed, with the metadata, where the content differs from the last one."""
+    """What a look found of one exchange: it is observed, with the metadata, where the content differs from the last one.
+
+    `problem` is why the check of the asset fails; empty where it passes, or there is none.
+    """
 
     content: str
     metadata: Mapping[str, Any]
+    problem: str = ""
 
 
 Look = Callable[[Collection, Sequence[str], "Ledger", LakeResource], Mapping[str, Found]]
@@ -37,6 +41,7 @@ class Observed:
 
     `of_exchange` describes the asset of an exchange, `description` the sensor, which looks every `interval_s` seconds at
     most. `stamp`, where it is given, costs little and differs whenever `look` would find anything new; JSON-serialisable.
+    `check`, where it is given, is the name of a check that fails where `look` finds a problem, and what it is about.
     """
 
     name: str
@@ -45,6 +50,7 @@ class Observed:
     description: str
     look: Look
     stamp: Callable[[Ledger], Any] | None = None
+    check: tuple[str, str] | None = None
 
 
 def observed_key(name: str, exchange: str) -> dg.AssetKey:
@@ -52,7 +58,16 @@ def observed_key(name: str, exchange: str) -> dg.AssetKey:
     return dg.AssetKey([exchange, name])
 
 
-def build_observed(observed: Observed, collection: Collection) -> tuple[list[dg.AssetSpec], dg.SensorDefinition]:
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What Dagster gets of one kind: an asset for each exchange, the sensor that observes them, and their checks, if any."""
+
+    assets: Sequence[dg.AssetSpec]
+    sensor: dg.SensorDefinition
+    checks: Sequence[dg.AssetChecksDefinition]
+
+
+def build_observed(observed: Observed, collection: Collection) -> Built:
     """Return an asset for each exchange of the collection, and the sensor that observes them from the start."""
     exchanges = sorted({entry.exchange for entry in collection.series})
     specs = [
@@ -79,13 +94,48 @@ def build_observed(observed: Observed, collection: Collection) -> tuple[list[dg.
                 return dg.SkipReason("nothing changed")
             found = observed.look(collection, exchanges, ledger, lake)
         now = {exchange: hashlib.sha256(found[exchange].content.encode()).hexdigest()[:16] for exchange in exchanges}
-        events = [
+        changed = [exchange for exchange in exchanges if now[exchange] != shown.get(exchange)]
+        events: list[Any] = [
             dg.AssetObservation(observed_key(observed.name, exchange), metadata=found[exchange].metadata)
-            for exchange in exchanges
-            if now[exchange] != shown.get(exchange)
+            for exchange in changed
         ]
+        if observed.check is not None:
+            events += [dg.AssetCheckEvaluation(**_judged(observed, exchange, found[exchange])) for exchange in changed]
         if not events and stamp is None:
             return dg.SkipReason("nothing changed")
         return dg.SensorResult(asset_events=events, cursor=json.dumps({"stamp": stamp, "shown": now}, sort_keys=True))
 
-    return specs, observe
+    checks = [] if observed.check is None else [_check(observed, collection, exchanges)]
+    return Built(specs, observe, checks)
+
+
+def _check(observed: Observed, collection: Collection, exchanges: Sequence[str]) -> dg.AssetChecksDefinition:
+    """Return the checks of the assets of one kind, which may be run at any time; the sensor evaluates them too."""
+    name, description = observed.check or ("", "")
+
+    @dg.multi_asset_check(
+        name=f"{observed.name}_{name}",
+        specs=[
+            dg.AssetCheckSpec(name, asset=observed_key(observed.name, one), description=description)
+            for one in exchanges
+        ],
+    )
+    def look_now(lake: LakeResource, postgres: PostgresResource) -> Iterator[dg.AssetCheckResult]:
+        with postgres.ledger() as ledger:
+            found = observed.look(collection, exchanges, ledger, lake)
+        for exchange in exchanges:
+            yield dg.AssetCheckResult(**_judged(observed, exchange, found[exchange]))
+
+    return look_now
+
+
+def _judged(observed: Observed, exchange: str, found: Found) -> dict[str, Any]:
+    """Return what a check result and a check evaluation are made of."""
+    name, _ = observed.check or ("", "")
+    return {
+        "asset_key": observed_key(observed.name, exchange),
+        "check_name": name,
+        "passed": not found.problem,
+        "description": found.problem or None,
+        "metadata": dict(found.metadata),
+    }

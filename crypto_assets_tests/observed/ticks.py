@@ -1,5 +1,7 @@
 """The sensor of an observed asset, tick after tick."""
 
+from typing import Any
+
 import dagster as dg
 
 from crypto_assets.config import Collection
@@ -11,11 +13,12 @@ class Ticks:
     """Ticks of the one sensor of a collection with one exchange; each gets the cursor of the one before."""
 
     def __init__(self, observed: Observed, collection: Collection, lake: str, postgres_url: str) -> None:
-        (self.spec,), self._sensor = build_observed(observed, collection)
+        built = build_observed(observed, collection)
+        (self.spec,), self._sensor = built.assets, built.sensor
         self._resources = {"lake": LakeResource(url=lake), "postgres": PostgresResource(url=postgres_url)}
         self.cursor: str | None = None
 
-    def __call__(self) -> list[dg.AssetObservation]:
+    def __call__(self) -> list[Any]:
         """Return what a tick observes."""
         with dg.build_sensor_context(cursor=self.cursor) as context:
             result = self._sensor(context, **self._resources)

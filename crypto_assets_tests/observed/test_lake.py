@@ -1,0 +1,62 @@
+"""A stored file that is deleted behind Dagster's back: the asset of the lake says so, and its check fails."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import dagster as dg
+import pytest
+
+from crypto_assets.observed import build_observed
+from crypto_assets.observed.lake import LAKE
+from crypto_assets.resources import LakeResource, PostgresResource
+from crypto_assets.sandbox.archive import SyntheticArchive
+from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets_tests.observed.ticks import Ticks
+from crypto_assets_tests.workbench import Workbench, entry
+
+FIRST, LAST = date(2024, 1, 1), date(2024, 1, 3)
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    with SandboxServer(SyntheticArchive({"spot": ["BTCUSDT"]}, FIRST, date(2024, 1, 9))) as server:
+        yield server
+
+
+@pytest.fixture
+def work(sandbox, postgres_url, tmp_path):
+    made = Workbench(sandbox, postgres_url, tmp_path / "lake", entry("spot", ["ohlcv_1h"], ["BTC/USDT"], FIRST))
+    assert not made.collect(FIRST, LAST).tally.problems
+    return made
+
+
+def test_a_deleted_file_is_observed_with_its_day_and_fails_the_check_until_it_is_collected_again(work):
+    ticks = Ticks(LAKE, work.collection, str(work.folder), work.url)
+    observed, check = ticks()
+    assert (observed.metadata["stored days lost"].value, check.passed) == (0, True)
+    assert ticks() == []
+    (path,) = (one for one in work.folder.rglob("*.parquet") if "2024-01-02" in str(one))
+    path.unlink()
+    observed, check = ticks()
+    assert observed.metadata["stored days lost"].value == 1
+    assert (
+        "|binance spot ohlcv_1h BTC/USDT|2024-01-02|its file is missing in the lake"
+        in observed.metadata["lost days"].value
+    )
+    assert check.asset_check_key == dg.AssetCheckKey(dg.AssetKey(["binance", "lake"]), "files_are_there")
+    assert not check.passed
+    assert check.description == "1 stored day is not where the ledger says; `crypto-assets fill` collects them again"
+    work.collect(FIRST, LAST)
+    observed, check = ticks()
+    assert (observed.metadata["stored days lost"].value, check.passed) == (0, True)
+
+
+def test_the_check_can_be_run_at_any_time(work):
+    (check,) = build_observed(LAKE, work.collection).checks
+    resources = {"lake": LakeResource(url=str(work.folder)), "postgres": PostgresResource(url=work.url)}
+    job = dg.Definitions(asset_checks=[check], resources=resources).get_implicit_global_asset_job_def()
+    assert [one.passed for one in job.execute_in_process().get_asset_check_evaluations()] == [True]
+    (path,) = (one for one in work.folder.rglob("*.parquet") if "2024-01-02" in str(one))
+    path.unlink()
+    assert [one.passed for one in job.execute_in_process().get_asset_check_evaluations()] == [False]
