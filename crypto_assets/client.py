@@ -16,7 +16,7 @@ from crypto_assets.config import settings_at_start
 from crypto_assets.day_coverage import NOT_COLLECTED, STORED, DayCoverage, Missing, require_known, settle
 from crypto_assets.errors import ConfigError, PostgresUnavailable, StoredDataError
 from crypto_assets.model import COMPLETE_STATES, State, path_symbol
-from crypto_assets.question import Moment, Question, did_you_mean, question
+from crypto_assets.question import Moment, Question, did_you_mean_symbol, question
 from crypto_assets.stored_days import not_collected, of_record, read_lake
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _require_stored(asked: Question, lake: Lake, known: DayRecords | None) -> No
     if others and path_symbol(asked.symbol) not in others and not _is_configured(asked):
         raise ConfigError(
             f"symbol {asked.symbol}: nothing of {asked.series} is stored in the lake {lake.url}; "
-            + did_you_mean(path_symbol(asked.symbol), others)
+            + did_you_mean_symbol(path_symbol(asked.symbol), others)
         )
 
 

@@ -30,6 +30,8 @@ _SECRETS = ("POSTGRES_URL", "BINANCE_API_KEY")
 # Kubernetes tells every container of a service `crypto-assets` where it is; nobody has typed these.
 _OF_KUBERNETES = re.compile(r"CRYPTO_ASSETS_(\w+_)?(SERVICE_(HOST|PORT)|PORT)(_\w+)?")
 
+_NEARLY_OURS = re.compile(r"CRYPTO_?ASSETS?_?")
+
 Folder = Annotated[Path, AfterValidator(lambda path: folder(str(path)))]
 
 
@@ -152,6 +154,8 @@ def _check_names_and_quotes(variables: Mapping[str, str]) -> None:
     in_kubernetes = "KUBERNETES_SERVICE_HOST" in variables
     for name, value in variables.items():
         if not name.upper().startswith(PREFIX):
+            if (meant := _NEARLY_OURS.sub(PREFIX, name.upper(), count=1)) in known:
+                raise ConfigError(f"environment variable {name}: unknown; did you mean {meant}?")
             continue
         if name.upper() not in known:
             if in_kubernetes and _OF_KUBERNETES.fullmatch(name):

@@ -11,7 +11,7 @@ from crypto_assets.config import settings_at_start
 from crypto_assets.day_coverage import DayCoverage
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import DAY, TIMEFRAMES, Partition, Series, bar_length
-from crypto_assets.question import STATISTICS, Question, did_you_mean
+from crypto_assets.question import STATISTICS, Question, did_you_mean_symbol
 from crypto_assets.rows.derive import DERIVED_TIMEFRAMES
 from crypto_assets.storage.built_bars import BuiltDue, built_due
 from crypto_assets.storage.warehouse import TABLES, Warehouse
@@ -84,7 +84,7 @@ def read_days(
             if not known.of and known.symbols and symbol not in known.symbols:
                 raise ConfigError(
                     f"symbol {symbol}: nothing of {series} is in {where_is(url)}; "
-                    + did_you_mean(symbol, sorted(known.symbols))
+                    + did_you_mean_symbol(symbol, sorted(known.symbols))
                 )
         with Warehouse(url) as warehouse:
             frame = warehouse.read(

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 from crypto_assets import datasets
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import DAY, MARKET_TYPES, TIMEFRAMES, Series, days_between, unified_symbol
+from crypto_assets.symbols import similar_symbols
 
 Moment = str | date | datetime
 """A day or an instant, as people write it."""
@@ -100,7 +101,15 @@ def question(
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """Return the name that is meant, or those that there are."""
-    close = get_close_matches(word, known, n=1)
+    return _in_words(get_close_matches(word, known, n=1), known)
+
+
+def did_you_mean_symbol(symbol: str, known: Sequence[str]) -> str:
+    """Return the symbol that is meant, or those that there are; all in one spelling."""
+    return _in_words(similar_symbols(symbol, known), known)
+
+
+def _in_words(close: Sequence[str], known: Sequence[str]) -> str:
     return f"did you mean {close[0]}?" if close else f"known: {', '.join(known[:20])}" if known else "none is known"
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from difflib import get_close_matches
 
 from crypto_assets.config import Collection, SeriesEntry, settings
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import Series, path_symbol
-from crypto_assets.symbols import symbol_text
+from crypto_assets.symbols import similar_symbols, symbol_text
 
 Track = tuple[Series, str]
 """One symbol of a series."""
@@ -110,7 +109,7 @@ def _hint(value: str, known: set[str]) -> str:
     letters: dict[str, str] = {}
     for name in sorted(known, key=lambda name: (":" in name, name)):
         letters.setdefault(_letters(name.partition(":")[0]), name)
-    close = get_close_matches(_letters(value.partition(":")[0]), letters, n=1)
+    close = similar_symbols(_letters(value.partition(":")[0]), letters)
     return f"did you mean {letters[close[0]]}?" if close else f"there is: {', '.join(sorted(known)[:12])}"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
+from difflib import SequenceMatcher
 
 
 def path_symbol(symbol: str) -> str:
@@ -63,3 +65,22 @@ def unified_symbol(text: str, market_type: str) -> str:
     if settle not in (None, expected):
         raise ValueError(f"symbol {text!r}: {market_type} contracts of {base}/{quote} settle in {expected}")
     return f"{base}/{quote}:{expected}" + (f"-{expiry}" if expiry else "")
+
+
+_ALIKE = 0.6
+_LEAST = 3
+
+
+def similar_symbols(symbol: str, known: Iterable[str], most: int = 1) -> list[str]:
+    """Return the known symbols that somebody who wrote another one may mean, the likeliest first; all in one spelling.
+
+    The end that two have in common counts for nothing: `DOGE/USDT` is not like `SOL/USDT`.
+    """
+    scores = sorted(((_likeness(symbol, name), name) for name in known), key=lambda one: (-one[0], one[1]))
+    return [name for score, name in scores[:most] if score >= _ALIKE]
+
+
+def _likeness(one: str, other: str) -> float:
+    same = next((n for n, (a, b) in enumerate(zip(one[::-1], other[::-1], strict=False)) if a != b), len(one))
+    end = max(0, min(same, len(one) - _LEAST, len(other) - _LEAST))
+    return SequenceMatcher(None, one[: len(one) - end], other[: len(other) - end]).ratio()

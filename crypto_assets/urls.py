@@ -5,6 +5,7 @@ What is wrong is a ValueError that says what was expected and how to write it, a
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -148,6 +149,9 @@ def _bucket_url(text: str) -> str:
     return f"s3://{bucket}/{prefix}" if prefix else f"s3://{bucket}"
 
 
+_OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+
+
 def folder(text: str) -> Path:
     """Return the absolute path of a folder that is there or can be made.
 
@@ -157,6 +161,10 @@ def folder(text: str) -> Path:
     if (scheme := _scheme(text)) is not None:
         raise ValueError(
             f"expected a folder, found a URL with the scheme {scheme!r}; a folder of that name is ./{text}"
+        )
+    if _OF_WINDOWS.match(text) and os.name != "nt":
+        raise ValueError(
+            f"expected a folder of this system, found {text!r}: a path of Windows; write one such as /data/lake"
         )
     if text.startswith("$"):
         raise ValueError(f"expected a folder, found {text!r}: a variable that nobody has replaced by its value")

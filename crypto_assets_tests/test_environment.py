@@ -38,6 +38,10 @@ def refusal() -> str:
     [
         ("CRYPTO_ASSETS_DOWNLOAD", "3", "unknown; did you mean CRYPTO_ASSETS_DOWNLOADS?"),
         ("crypto_assets_lake", "x", "unknown; did you mean CRYPTO_ASSETS_LAKE_URL?"),
+        ("CRYPTO_ASSET_LAKE_URL", "x", "unknown; did you mean CRYPTO_ASSETS_LAKE_URL?"),
+        ("CryptoAssets_Home", "x", "unknown; did you mean CRYPTO_ASSETS_HOME?"),
+        ("CRYPTO_ASSETS_LAKE_URL", "C:\\lake", "found 'C:\\\\lake': a path of Windows"),
+        ("CRYPTO_ASSETS_HOME", "d:/lake", "a path of Windows"),
         ("CRYPTO_ASSETS_XYZZY", "x", "unknown; known: CRYPTO_ASSETS_POSTGRES_URL, "),
         ("CRYPTO_ASSETS_PORT", "tcp://10.0.0.1:80", "unknown;"),
         ("CRYPTO_ASSETS_HOME", " /tmp", "expected no blanks and line ends around the value"),

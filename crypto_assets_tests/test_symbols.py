@@ -19,7 +19,7 @@ from crypto_assets.instance.names import identifier
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.selection import select
-from crypto_assets.symbols import path_symbol, unified_symbol
+from crypto_assets.symbols import path_symbol, similar_symbols, unified_symbol
 from crypto_assets_tests.workbench import Workbench, entry
 
 DAY = date(2024, 1, 2)
@@ -133,3 +133,18 @@ def test_a_symbol_of_such_letters_is_collected_and_read_like_any_other(postgres_
         f"SELECT symbol, sum(volume) FROM read_parquet('{pattern}', hive_partitioning=true) GROUP BY 1"
     ).fetchall()
     assert found == [("币安人生-USDT", sum(rows["volume"], Decimal(0)))]
+
+
+@pytest.mark.parametrize(
+    ("symbol", "known", "meant"),
+    [
+        ("DOGE/USDT", ["SOL/USDT", "BTC/USDT"], []),
+        ("DOGEUSDT", ["SOLUSDT", "BTCUSDT"], []),
+        ("BTX/USDT", ["ETH/USDT", "BTC/USDT"], ["BTC/USDT"]),
+        ("BTC/USDC", ["ETH/USDT", "BTC/USDT"], ["BTC/USDT"]),
+        ("BTCCUSDT", ["BTCUSDT", "ETHUSDT"], ["BTCUSDT"]),
+        ("AT/USDT", ["CAT/USDT", "BTC/USDT"], ["CAT/USDT"]),
+    ],
+)
+def test_a_common_quote_makes_no_symbols_alike(symbol, known, meant):
+    assert similar_symbols(symbol, known) == meant

@@ -12,20 +12,22 @@ from starlette.routing import Route
 
 from crypto_assets.api.answers import Json, Problem, Query, body
 from crypto_assets.collection.records.acknowledgements import read_acknowledgements
+from crypto_assets.collection.records.lakes import lost_days
 from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.config import Collection, SeriesEntry, load_collection
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import Series
 from crypto_assets.quality.acknowledged_gaps import acknowledge, withdraw_by_hand
 from crypto_assets.quality.explaining import acknowledgement_json
+from crypto_assets.storage.lake import Lake
 
 _NAMES = ("exchange", "market_type", "symbol", "dataset")
 _FIELDS = (*_NAMES, "from", "to", "reason", "who")
 
 
-def routes(ledger: Ledger, collection: Path) -> list[Route]:
-    """Return the routes over a ledger and a collection.yaml that is read when it is asked about."""
-    answers = _Acknowledgements(ledger, collection)
+def routes(ledger: Ledger, lake: Lake, collection: Path) -> list[Route]:
+    """Return the routes over a ledger, its lake and a collection.yaml that is read when it is asked about."""
+    answers = _Acknowledgements(ledger, lake, collection)
     return [
         Route("/v1/acknowledgements", answers.all, methods=["GET"]),
         Route("/v1/gaps/acknowledge", answers.acknowledge, methods=["POST"]),
@@ -34,8 +36,9 @@ def routes(ledger: Ledger, collection: Path) -> list[Route]:
 
 
 class _Acknowledgements:
-    def __init__(self, ledger: Ledger, collection: Path) -> None:
+    def __init__(self, ledger: Ledger, lake: Lake, collection: Path) -> None:
         self._ledger = ledger
+        self._lake = lake
         self._collection = collection
 
     def all(self, request: Request) -> Response:
@@ -75,6 +78,7 @@ class _Acknowledgements:
             if withdrawn:
                 found = withdraw_by_hand(self._ledger, selected, first, last, by=who, reason=reason)
             else:
+                pairs = {pair for _, of_entry in selected for pair in of_entry}
                 found = acknowledge(
                     self._ledger,
                     collection,
@@ -84,6 +88,7 @@ class _Acknowledgements:
                     reason=reason,
                     by=who,
                     today=datetime.now(UTC).date(),
+                    lost=lost_days(self._ledger, self._lake, pairs, first, last, collection).reasons,
                 )
         except ConfigError as error:
             raise Problem(409, "not possible", "days that are gaps", str(error), "see GET /v1/gaps") from error

@@ -77,7 +77,7 @@ def create_app(postgres: str, collection: Path, lake: str | None = None) -> Star
         routes=[
             *(Route(path, answer, methods=["GET"]) for path, answer in routes.items()),
             *(Route(path, answer, methods=["POST"]) for path, answer in changes.items()),
-            *acknowledgements.routes(api.ledger, collection),
+            *acknowledgements.routes(api.ledger, api.lake, collection),
         ],
         middleware=[Middleware(OnlyFromHere)],
         exception_handlers={
@@ -102,6 +102,10 @@ class _Api:
     @property
     def ledger(self) -> Ledger:
         return self._ledger
+
+    @property
+    def lake(self) -> Lake:
+        return self._lake
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crypto_assets.commands.console import out
-from crypto_assets.commands.options import DAY, filters, load_configured, today, with_ledger
+from crypto_assets.commands.options import DAY, filters, load_configured, lost_of, today, with_ledger
 from crypto_assets.tables import record_names
 
 if TYPE_CHECKING:
@@ -54,9 +54,13 @@ def acknowledge(
     if withdrawn:
         found = with_ledger(lambda ledger: withdraw_by_hand(ledger, selected, first, until, by=who, reason=reason))
     else:
-        found = with_ledger(
-            lambda ledger: keep(ledger, collection, selected, first, until, reason=reason, by=who, today=today())
-        )
+
+        def accept(ledger: Any) -> list[Acknowledgement]:
+            pairs = {pair for _, of_entry in selected for pair in of_entry}
+            lost = lost_of(ledger, pairs, first, until, collection).reasons
+            return keep(ledger, collection, selected, first, until, reason=reason, by=who, today=today(), lost=lost)
+
+        found = with_ledger(accept)
     if as_json:
         _print_json(found)
         return

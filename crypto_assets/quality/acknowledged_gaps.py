@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection as Some
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from crypto_assets.collection.records.acknowledgements import (
     withdraw_outdated,
 )
 from crypto_assets.collection.records.gaps import Gap, gaps
+from crypto_assets.collection.records.lakes import Place
 from crypto_assets.config import Collection, SeriesEntry
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import Series, State, days_between
@@ -41,13 +42,15 @@ def acknowledge(
     reason: str,
     by: str,
     today: date,
+    lost: Container[Place] = (),
 ) -> list[Acknowledgement]:
     """Acknowledge every day from first to last, both included, of some series and symbols; return what is kept.
 
     All of them, or none: a day that is no gap is no matter for an acknowledgement.
 
     Raises:
-        ConfigError: a day that is complete, still expected, not collected yet or outside the collection; or no reason.
+        ConfigError: a day that is complete (or was, and is `lost`), still expected, not collected yet or outside the
+            collection; or no reason.
     """
     if not reason.strip():
         raise ConfigError("--reason: expected why these days are accepted, found nothing; write it in a few words")
@@ -63,7 +66,8 @@ def acknowledge(
         for series, symbol in sorted(pairs):
             for day in days_between(first, last):
                 gap = mine.get((series, symbol, day))
-                if why := _refusal(entry, day, gap, today):
+                is_lost = (series, symbol, day) in lost
+                if why := _refusal(entry, day, gap, today, is_lost):
                     refused.append(f"{series} {symbol} {day} {why}")
                 elif gap is not None:
                     found.append(gap)
@@ -92,14 +96,14 @@ def acknowledge(
     return [one for one in _read(ledger, places, first, last) if one.holds]
 
 
-def _refusal(entry: SeriesEntry, day: date, gap: Gap | None, today: date) -> str:
+def _refusal(entry: SeriesEntry, day: date, gap: Gap | None, today: date, is_lost: bool) -> str:
     """Return why a day cannot be acknowledged; empty where it can."""
     if day < entry.start or entry.until(day) < day:
         return f"is outside the collection ({entry.span})"
     if day >= today:
         return "has not ended"
     if gap is None:
-        return "is complete"
+        return "was complete and is lost (`crypto-assets fill` collects it again)" if is_lost else "is complete"
     if gap.state is None:
         return "was not collected yet (`crypto-assets fill` collects it)"
     if gap.state is State.PENDING:

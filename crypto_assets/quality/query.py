@@ -9,6 +9,7 @@ from difflib import get_close_matches
 
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import MARKET_TYPES, Series, unified_symbol
+from crypto_assets.symbols import similar_symbols
 
 Pair = tuple[Series, str]
 
@@ -71,9 +72,13 @@ class Query:
 def _require(option: str, value: str, there: set[str], spellings: set[str]) -> None:
     if spellings & there:
         return
-    close = get_close_matches(value, there, n=1)
+    close = (similar_symbols if option == "--symbol" else _similar)(value, there)
     hint = f"did you mean {close[0]}?" if close else f"there is: {', '.join(sorted(there)[:12]) or 'nothing yet'}"
     raise ConfigError(f"{option} {value}: nothing of it is known; {hint}")
+
+
+def _similar(value: str, there: set[str]) -> list[str]:
+    return get_close_matches(value, there, n=1)
 
 
 def _spellings(symbol: str) -> set[str]:

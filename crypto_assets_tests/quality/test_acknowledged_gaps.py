@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -127,6 +128,12 @@ def test_a_complete_day_whose_file_is_gone_is_a_gap(ledger: Ledger, collection: 
     accept(PARTIAL)
     (gap,) = gaps(collection, ledger, TODAY, pairs={(BARS, BTC)}, last=PARTIAL, lost={(BARS, BTC, PARTIAL): "gone"})
     assert gap.is_open, "what was accepted had a file"
+
+
+def test_a_lost_day_is_collected_again_and_not_accepted(ledger: Ledger, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "lake")
+    refused = accept(GOOD)
+    assert "2024-03-04 was complete and is lost (`crypto-assets fill` collects it again)" in str(refused.exception)
 
 
 def test_days_of_no_data_are_no_gaps_inferred_or_proven(ledger: Ledger, collection: Collection) -> None:

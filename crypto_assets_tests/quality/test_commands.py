@@ -53,7 +53,7 @@ def test_the_command_locks_verifies_and_exits_by_what_it_found(sandbox, tmp_path
     assert (same.code, same.out) == (0, "3 of 3 files are the same, by their bytes\n")
     assert (quick.code, quick.out) == (0, "3 of 3 files are the same, by the ledger\n")
     assert (unknown.code, edited.exists()) == (2, False)
-    assert "did you mean BTC/USDT" in unknown.message
+    assert unknown.message.endswith("--symbol ETH/USDT: nothing of it is known; there is: BTC/USDT")
     assert none.code == 2
     assert "expected a lock file, found: No such file" in none.message
 

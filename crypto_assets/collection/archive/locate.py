@@ -6,7 +6,6 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from difflib import get_close_matches
 from typing import Any
 
 from crypto_assets.collection.archive.discovery import Unlisted, unlisted
@@ -18,6 +17,7 @@ from crypto_assets.exchanges import Exchange
 from crypto_assets.limits import Endpoint
 from crypto_assets.model import ArchiveObject, Outcome, Partition, Series, State
 from crypto_assets.rows.bar_calendar import Due, due
+from crypto_assets.symbols import similar_symbols
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +243,7 @@ def _similar(client: Client, exchange: Exchange, listing_url: str, series: Serie
         prefix.rstrip("/").rpartition("/")[2]
         for prefix in list_prefixes(_listing(client, exchange), listing_url, exchange.universe_prefix(series))
     ]
-    close = get_close_matches(exchange.exchange_symbol(symbol), listed, n=3)
+    close = similar_symbols(exchange.exchange_symbol(symbol), listed, most=3)
     if close:
         return f"; did you mean {' or '.join(close)}? Check `symbols` in collection.yaml"
     return f"; it lists {len(listed)} symbols. Check `symbols` in collection.yaml"
