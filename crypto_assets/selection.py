@@ -166,7 +166,7 @@ def clip(
         ConfigError: last before first, or no day is left of those that are given.
     """
     if first and last and last < first:
-        raise ConfigError(f"--from {first} --to {last}: expected the first day before the last")
+        raise ConfigError(f"--from {first} --to {last}: expected --from on or before --to")
     kept: list[Request] = []
     left_out: list[str] = []
     for entry, pairs in selected:

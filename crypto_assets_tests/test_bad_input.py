@@ -442,7 +442,7 @@ def test_a_host_that_cannot_be_reached_is_said_once_and_quickly_and_no_run_is_la
     failure = failure.format(number)
     assert answer.code == 1
     assert no_traceback(answer), answer
-    assert answer.message == f"error: {failure}; binance is not asked any more"
+    assert answer.message == f"error: {failure}; binance is not asked again in this run"
     assert answer.json["states"] == {}
     assert answer.json["unreachable"] == [{"exchange": "binance", "reason": failure}]
     assert [(one["day"], one["state"], one["reason"]) for one in answer.json["problems"]] == [
@@ -533,7 +533,7 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "bad day": (["--from", "2024-01-32", "--to", "2024-02-01"], "'2024-01-32' is not a day; write it like 2024-01-31"),
     "to before from": (
         ["--from", "2024-01-05", "--to", "2024-01-04"],
-        "--from 2024-01-05 --to 2024-01-04: expected the first day before the last",
+        "--from 2024-01-05 --to 2024-01-04: expected --from on or before --to",
     ),
     "days to come": (
         ["--from", "2999-01-01", "--to", "2999-01-02"],

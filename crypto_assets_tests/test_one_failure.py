@@ -57,7 +57,10 @@ def test_without_a_network_the_shipped_collection_is_a_few_lines(postgres_url: s
     fill = command("fill")
     assert fill.code == 1
     assert fill.took_s < 60, "three seconds on an idle machine"
-    assert fill.message == "error: cannot resolve listing.invalid (no DNS or no network); binance is not asked any more"
+    assert (
+        fill.message
+        == "error: cannot resolve listing.invalid (no DNS or no network); binance is not asked again in this run"
+    )
     assert fill.out.splitlines() == [
         (
             "binance linear BTC/USDT:USDT funding_rates, binance linear ETH/USDT:USDT funding_rates, "
@@ -85,7 +88,7 @@ def test_a_host_that_goes_down_during_a_run_ends_the_other_runs_of_its_exchange(
     errors = [line for line in answer.err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert "the connection was cut" in errors[0]
-    assert errors[0].endswith("; binance is not asked any more")
+    assert errors[0].endswith("; binance is not asked again in this run")
     with psycopg.connect(postgres_url) as connection:
         assert connection.execute("SELECT count(*) FROM collection.progress").fetchone() == (1,), "one run of two"
     assert len(answer.out.splitlines()) < 15

@@ -124,7 +124,7 @@ def test_without_days_that_can_be_asked_for_it_is_an_error_only_where_days_were_
     assert clipped(None, None, later) == ([], "")
     with pytest.raises(ConfigError, match=r"^--from 2024-02-01: no day is left; binance spot starts on 2024-03-04$"):
         clipped(date(2024, 2, 1), None, later)
-    with pytest.raises(ConfigError, match="expected the first day before the last"):
+    with pytest.raises(ConfigError, match="expected --from on or before --to"):
         clipped(date(2024, 2, 2), date(2024, 2, 1))
 
 

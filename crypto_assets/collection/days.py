@@ -104,7 +104,9 @@ def refused(target: Target, day: date, error: CryptoAssetsError, quarantined: st
     if quarantined:
         evidence["quarantine"] = quarantined
         if isinstance(error, BadContent | InvalidRows):  # the others say what to do themselves
-            reason += "; kept in quarantine/, `crypto-assets fill` tries it again"
+            reason += (
+                "; kept in quarantine/ (`crypto-assets quarantine` shows why), `crypto-assets fill` tries it again"
+            )
     return Outcome(target.series, Partition(target.symbol, day), State.MISSING, reason, evidence)
 
 

@@ -55,7 +55,7 @@ def acknowledge(
     if not reason.strip():
         raise ConfigError("--reason: expected why these days are accepted, found nothing; write it in a few words")
     if last < first:
-        raise ConfigError(f"--from {first} --to {last}: expected the first day before the last")
+        raise ConfigError(f"--from {first} --to {last}: expected --from on or before --to")
     found: list[Gap] = []
     refused: list[str] = []
     for entry, pairs in selected:

@@ -33,7 +33,7 @@ class Query:
                     f"symbol {symbol!r}: expected the form BTC/USDT, BTC/USDT:USDT or BTC/USDT:USDT-240628"
                 )
         if self.first and self.last and self.last < self.first:
-            raise ConfigError(f"--from {self.first} --to {self.last}: expected the first day before the last")
+            raise ConfigError(f"--from {self.first} --to {self.last}: expected --from on or before --to")
 
     def has(self, series: Series, symbol: str) -> bool:
         """Return whether a symbol of a series is asked about."""

@@ -198,7 +198,7 @@ def test_acknowledged_days_are_counted_apart(ledger: Ledger) -> None:
         (NEW, NEW, "was not collected yet"),
         (FIRST - timedelta(days=1), FIRST, "is outside the collection"),
         (NEW + timedelta(days=1), NEW + timedelta(days=1), "is outside the collection"),
-        (MISSING, FIRST, "expected the first day before the last"),
+        (MISSING, FIRST, "expected --from on or before --to"),
         (PARTIAL, NEW, "Nothing was acknowledged"),
     ],
 )
