@@ -34,6 +34,7 @@ from crypto_assets.model import Partition, Series, State, unified_symbol
 from crypto_assets.partitions import WAREHOUSE, day_of
 from crypto_assets.resources import LakeResource, PostgresResource
 from crypto_assets.storage.lake import Lake
+from crypto_assets.storage.reader import readable
 
 
 def _days(context: dg.InputContext | dg.OutputContext) -> list[date]:
@@ -231,6 +232,7 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
         engine = self._engine()
         with engine.begin() as connection:
             connection.execute(sqlalchemy.text("CREATE SCHEMA IF NOT EXISTS assets"))
+            connection.execute(sqlalchemy.text(readable("assets")))
             exists = sqlalchemy.inspect(connection).has_table(table, schema="assets")
             for day, frame in _by_day(context, obj):
                 if exists:

@@ -307,6 +307,38 @@ def _postgres_form(values: dict[str, str]) -> str:
     return f"postgresql://{credentials}{'@' if credentials else ''}{place}/{database}" + (f"?{query}" if query else "")
 
 
+READER = "crypto_assets_reader"
+"""The role that may read `market`, the views and `assets`, and nothing else."""
+
+_PARTS = re.compile(
+    r"(?P<scheme>postgres(?:ql)?://)(?:(?P<credentials>[^/?@]*)@)?(?P<hosts>[^/?]*)(?:/(?P<database>[^?]*))?"
+)
+
+
+def database_of(url: str) -> str:
+    """Return the name of the database of a Postgres URL."""
+    found = _PARTS.match(url)
+    return unquote(found["database"] or "") if found else ""
+
+
+def with_database(url: str, name: str) -> str:
+    """Return the Postgres URL of another database of the same server, for the same user, with the same options."""
+    return _PARTS.sub(
+        lambda of: f"{of['scheme']}{_at(of['credentials'])}{of['hosts']}/{quote(name, safe='')}", url, count=1
+    )
+
+
+def with_user(url: str, name: str) -> str:
+    """Return the Postgres URL for another user without a password."""
+    return _PARTS.sub(
+        lambda of: f"{of['scheme']}{_at(quote(name, safe=''))}{of['hosts']}/{of['database'] or ''}", url, count=1
+    )
+
+
+def _at(credentials: str | None) -> str:
+    return f"{credentials}@" if credentials else ""
+
+
 def postgres_place(url: str) -> str:
     """Return `host:port/database` of a URL of `postgres_url`, for messages."""
     from psycopg.conninfo import conninfo_to_dict

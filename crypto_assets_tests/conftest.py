@@ -13,12 +13,13 @@ import psycopg
 import pytest
 
 from crypto_assets.storage.embedded_postgres import delete_server, ensure_server
+from crypto_assets.urls import database_of, with_database
 
 
 @pytest.fixture(scope="session")
 def postgres_server_url() -> Iterator[str]:
     """The URL of an embedded PostgreSQL server (not durable), its database `crypto_assets` included."""
-    # Not tmp_path: pytest's folders are 0700, and as root the server runs as `nobody`.
+    # Not tmp_path: pytest's folders are 0700, and as root the server runs under an id of its own.
     home = Path(tempfile.mkdtemp(prefix="crypto_assets_tests-"))
     home.chmod(0o711)
     yield ensure_server(home, durable=False, grace_s=5)
@@ -29,13 +30,12 @@ def postgres_server_url() -> Iterator[str]:
 @contextmanager
 def new_database(server_url: str, template: str | None = None) -> Iterator[str]:
     """The URL of an empty database, or a copy of the one that a URL names, that is dropped at the end."""
-    server, _, _ = server_url.rpartition("/")
     name = f"test_{uuid4().hex[:12]}"
     with psycopg.connect(server_url, autocommit=True) as connection:
-        like = f" TEMPLATE {template.rpartition('/')[2]}" if template else ""
+        like = f" TEMPLATE {database_of(template)}" if template else ""
         connection.execute(f"CREATE DATABASE {name}{like}")
     try:
-        yield f"{server}/{name}"
+        yield with_database(server_url, name)
     finally:
         with psycopg.connect(server_url, autocommit=True) as connection:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

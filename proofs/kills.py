@@ -24,6 +24,7 @@ from uuid import uuid4
 import psycopg
 import pyarrow.parquet as pq
 
+from crypto_assets.urls import database_of, with_database
 from proofs.world import COINS, FIRST, Home, sandbox, say, show, wait_for
 
 DAYS = 20
@@ -102,13 +103,12 @@ def main() -> None:
 def _fresh(home: Home, server: str) -> None:
     """Give the home an empty lake and an empty database of its own."""
     shutil.rmtree(home.lake, ignore_errors=True)
-    base, _, former = home.url.rpartition("/")
     name = f"proof_{uuid4().hex[:12]}"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
         if home.url != server:
-            connection.execute(f"DROP DATABASE {former} WITH (FORCE)")
-    home.url = f"{base}/{name}"
+            connection.execute(f"DROP DATABASE {database_of(home.url)} WITH (FORCE)")
+    home.url = with_database(home.url, name)
     home.environment["CRYPTO_ASSETS_POSTGRES_URL"] = home.url
 
 

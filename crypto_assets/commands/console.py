@@ -16,6 +16,14 @@ def escape(text: str) -> str:
     return escape(text)
 
 
+def reading_address(url: str) -> str:
+    """Return the address for people and their programs: the reader's on the embedded server, a named one as it is."""
+    from crypto_assets.config import settings
+    from crypto_assets.urls import READER, with_user
+
+    return url if settings().postgres_url else with_user(url, READER)
+
+
 def without_password(url: str) -> str:
     scheme, _, rest = url.partition("://")
     credentials, at, host = rest.rpartition("@")

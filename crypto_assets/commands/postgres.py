@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from crypto_assets.commands.console import out, without_password
+from crypto_assets.commands.console import out, reading_address, without_password
 
 _SHOWN = 200
 
@@ -21,6 +21,7 @@ _SHOWN = 200
 def postgres() -> None:
     """Print the address of Postgres and keep the embedded server running until Ctrl-C, for psql and other clients.
 
+    The address is for reading, and works for the account that runs this only.
     The embedded server starts when a command needs it and stops when none has used it for half a minute.
     """
     from crypto_assets.config import settings
@@ -29,7 +30,8 @@ def postgres() -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
-    out.print(without_password(PostgresResource().resolved_url(make=False)), markup=False)
+    url = PostgresResource().resolved_url(make=False)
+    out.print(without_password(reading_address(url)), markup=False, soft_wrap=True)
     if settings().postgres_url:
         out.print("CRYPTO_ASSETS_POSTGRES_URL names it; the password, if it has one, stands there")
         return
@@ -61,7 +63,7 @@ def _ask(query: str) -> tuple[list[str], Iterator[Sequence[Any]]]:
     from crypto_assets.errors import ConfigError
     from crypto_assets.resources import PostgresResource
 
-    url = PostgresResource().resolved_url(make=False)
+    url = reading_address(PostgresResource().resolved_url(make=False))
     try:
         with psycopg.connect(url, options="-c default_transaction_read_only=on -c timezone=UTC") as connection:
             cursor = connection.execute(query)

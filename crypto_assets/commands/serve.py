@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 from crypto_assets.commands.collect import collect_all
-from crypto_assets.commands.console import err, out, without_password
+from crypto_assets.commands.console import err, out, reading_address, without_password
 from crypto_assets.commands.options import load_configured, today
 
 
@@ -46,7 +46,7 @@ def up(port: int, api_port: int | None, with_demo: bool) -> None:
                 if not stop.is_set():
                     out.print(
                         f"Dagster UI  {running.url}\nAPI         {running.api}\n"
-                        f"Postgres    {without_password(running.postgres)}\n"
+                        f"Postgres    {without_password(reading_address(running.postgres))}\n"
                         f"lake        {settings().lake}\nlogs        {running.logs}\nCtrl-C ends all of it"
                     )
                     sys.stdout.flush()

@@ -38,6 +38,7 @@ from crypto_assets.selftest.verdict import (
     judge_noticed,
 )
 from crypto_assets.storage.migrations import migrate
+from crypto_assets.urls import with_database
 
 _TIMEOUT_S = 2.0
 _ATTEMPTS = 3
@@ -54,10 +55,8 @@ def new_database(server_url: str, count: int = 1) -> Iterator[list[str]]:
     Raises:
         PostgresUnavailable: the server does not answer, or does not allow it.
     """
-    server, _, name = server_url.rpartition("/")
-    query = name.partition("?")[2]
     names = [f"crypto_assets_selftest_{uuid4().hex[:12]}" for _ in range(count)]
-    urls = [f"{server}/{name}" + (f"?{query}" if query else "") for name in names]
+    urls = [with_database(server_url, name) for name in names]
     connection = _admitted(server_url, names)
     try:
         migrate(urls[0])

@@ -17,6 +17,7 @@ import pytest
 from crypto_assets.model import Outcome, Series, State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.urls import database_of, with_database
 from crypto_assets_tests.published import Row, checksum_of, of_day, rows_of, statistics_of, text_of, zip_of
 from crypto_assets_tests.workbench import Workbench, entry
 
@@ -411,10 +412,10 @@ def test_an_interrupted_run_that_is_completed_equals_an_undisturbed_one(
     assert 0 < len(stored) < 27
     assert not [name for name in stored if name.endswith(".part")]
     work.collect(FIRST, LAST)
-    name = work.url.rpartition("/")[2] + "_undisturbed"
+    name = database_of(work.url) + "_undisturbed"
     with psycopg.connect(postgres_server_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-    url = f"{work.url.rpartition('/')[0]}/{name}"
+    url = with_database(work.url, name)
     try:
         other = Workbench(sandbox, url, tmp_path / "undisturbed", SPOT, LINEAR)
         other.collect(FIRST, LAST)

@@ -11,7 +11,9 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from urllib.parse import urlsplit
+from pathlib import Path
+
+from psycopg.conninfo import conninfo_to_dict
 
 _SSL, _GSS = 80877103, 80877104
 
@@ -45,7 +47,7 @@ def _until_ready(sock: socket.socket) -> tuple[bytes, bytes]:
 class _Sessions:
     """The sessions that are free; the one that became free last is lent first, as pgbouncer does, or last."""
 
-    def __init__(self, address: tuple[str, int], first_in: bool) -> None:
+    def __init__(self, address: Path, first_in: bool) -> None:
         self._address = address
         self._first_in = first_in
         self._free: list[tuple[socket.socket, bytes]] = []
@@ -55,7 +57,8 @@ class _Sessions:
         with self._lock:
             if self._free:
                 return self._free.pop(0 if self._first_in else -1)
-        made = socket.create_connection(self._address)
+        made = socket.socket(socket.AF_UNIX)
+        made.connect(str(self._address))
         made.sendall(startup)
         return made, _until_ready(made)[0]
 
@@ -71,8 +74,8 @@ class _Sessions:
 @contextmanager
 def transaction_pooler(url: str, *, first_in: bool = False) -> Iterator[str]:
     """Yield the URL of a database behind a pooler; `first_in`: sessions are lent in turn."""
-    parts = urlsplit(url)
-    sessions = _Sessions((str(parts.hostname), parts.port or 5432), first_in)
+    parts = conninfo_to_dict(url)
+    sessions = _Sessions(Path(str(parts["host"])) / f".s.PGSQL.{parts.get('port') or 5432}", first_in)
 
     class Client(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -107,6 +110,6 @@ def transaction_pooler(url: str, *, first_in: bool = False) -> Iterator[str]:
     socketserver.ThreadingTCPServer.daemon_threads = True
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Client) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        yield f"postgresql://{parts.username}@127.0.0.1:{server.server_address[1]}{parts.path}"
+        yield f"postgresql://{parts['user']}@127.0.0.1:{server.server_address[1]}/{parts['dbname']}"
         server.shutdown()
     sessions.close()

@@ -53,11 +53,14 @@ def end(user: subprocess.Popen[str]) -> None:
     user.communicate()
 
 
-def postmaster_pid(url: str) -> int:
-    with psycopg.connect(url) as connection:
-        data = connection.execute("SHOW data_directory").fetchone()
-    assert data is not None
-    return int((Path(data[0]) / "postmaster.pid").read_text().split()[0])
+def data_of(home: Path) -> Path:
+    state = server._state(home / "postgres")
+    assert state is not None
+    return Path(state["data"])
+
+
+def postmaster_pid(home: Path) -> int:
+    return int((data_of(home) / "postmaster.pid").read_text().split()[0])
 
 
 def kill(pid: int) -> None:
@@ -82,8 +85,7 @@ def supervisor_pid(home: Path) -> int:
 
 def test_a_server_starts_and_answers_and_a_second_process_gets_the_same_one(home: Path) -> None:
     url = ensure_server(home, durable=False)
-    assert url.startswith("postgresql://postgres@127.0.0.1:")
-    assert url.endswith("/crypto_assets")
+    assert url == f"postgresql://crypto_assets@/crypto_assets?host={home}/postgres/socket"
     with psycopg.connect(url) as connection:
         connection.execute("CREATE TABLE t AS SELECT 41 + 1 AS answer")
     second = start_user(home)
@@ -91,7 +93,7 @@ def test_a_server_starts_and_answers_and_a_second_process_gets_the_same_one(home
     end(second)
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT answer FROM t").fetchone() == (42,)
-        assert connection.execute("SHOW listen_addresses").fetchone() == ("127.0.0.1",)
+        assert connection.execute("SHOW listen_addresses").fetchone() == ("",)
 
 
 def test_ten_processes_at_once_start_exactly_one_server(home: Path) -> None:
@@ -110,7 +112,7 @@ def test_after_kill_9_the_next_call_works_and_committed_rows_are_there(home: Pat
     with psycopg.connect(url) as connection:
         connection.execute("CREATE TABLE t (n int)")
         connection.execute("INSERT INTO t SELECT generate_series(1, 1000)")
-    pids = {"supervisor": [supervisor_pid(home)], "postgres": [postmaster_pid(url)]}
+    pids = {"supervisor": [supervisor_pid(home)], "postgres": [postmaster_pid(home)]}
     for pid in pids["supervisor"] + pids["postgres"] if victims == "both" else pids[victims]:
         kill(pid)
     again = ensure_server(home, durable=True)
@@ -119,9 +121,9 @@ def test_after_kill_9_the_next_call_works_and_committed_rows_are_there(home: Pat
         assert connection.execute("SHOW fsync").fetchone() == ("on",)
 
 
-def test_a_crashed_server_comes_back_on_the_same_port_for_those_who_have_its_url(home: Path) -> None:
+def test_a_crashed_server_comes_back_at_the_same_address_for_those_who_have_its_url(home: Path) -> None:
     url = ensure_server(home, durable=False)
-    kill(postmaster_pid(url))
+    kill(postmaster_pid(home))
 
     def answers() -> bool:
         try:
@@ -133,15 +135,15 @@ def test_a_crashed_server_comes_back_on_the_same_port_for_those_who_have_its_url
     wait_for("the server answers", answers)
 
 
-def test_it_stops_by_itself_after_its_last_user_was_killed_and_starts_again_on_the_same_port(home: Path) -> None:
+def test_it_stops_by_itself_after_its_last_user_was_killed_and_starts_again_at_the_same_address(home: Path) -> None:
     users = [start_user(home, grace_s=0.3) for _ in range(2)]
     url = url_of(users[0])
     assert url_of(users[1]) == url
-    pid = postmaster_pid(url)
+    pid = postmaster_pid(home)
     users[0].kill()
     users[0].wait()
     time.sleep(1.0)
-    assert postmaster_pid(url) == pid, "one user is left"
+    assert postmaster_pid(home) == pid, "one user is left"
     users[1].kill()
     users[1].wait()
     wait_for("the server stops", lambda: server._state(home / "postgres") is None)
@@ -194,12 +196,10 @@ def test_a_durable_caller_turns_durability_on_for_everybody(home: Path) -> None:
 
 
 def test_a_server_that_cannot_start_says_why_with_its_log(home: Path) -> None:
-    url = ensure_server(home, durable=False)
-    with psycopg.connect(url) as connection:
-        data = connection.execute("SHOW data_directory").fetchone()
-    assert data is not None
+    ensure_server(home, durable=False)
+    data = data_of(home)
     stop_server(home)
-    (Path(data[0]) / "postgresql.local.conf").write_text("shared_buffers = 'nonsense'\n")
+    (data / "postgresql.local.conf").write_text("shared_buffers = 'nonsense'\n")
     with pytest.raises(
         PostgresUnavailable, match=r'(?s)ended while it was starting.*invalid value for parameter "shared_buff'
     ):
@@ -207,21 +207,23 @@ def test_a_server_that_cannot_start_says_why_with_its_log(home: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
-def test_as_root_a_home_that_nobody_can_reach_keeps_its_permissions(home: Path) -> None:
+def test_as_root_a_home_that_its_server_cannot_reach_keeps_its_permissions(home: Path) -> None:
     closed = home / "closed"
     closed.mkdir(mode=0o700)
     before = closed.stat()
     url = ensure_server(closed, durable=False)
     with psycopg.connect(url) as connection:
-        data = connection.execute("SHOW data_directory").fetchone()
-    assert data is not None
-    assert not Path(data[0]).is_relative_to(home)
-    assert str(data[0]) in (closed / "postgres" / "location.json").read_text()
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    data = data_of(closed)
+    assert not data.is_relative_to(home)
+    assert str(data) in (closed / "postgres" / "location.json").read_text()
     after = closed.stat()
     assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
-    assert (Path(data[0]).stat().st_mode & 0o777, Path(data[0]).owner()) == (0o700, "nobody")
+    assert data.stat().st_mode & 0o777 == 0o700
+    with pytest.raises(KeyError):
+        data.owner()  # an id of its own, which has no account
     delete_server(closed)
-    assert not Path(data[0]).parent.exists()
+    assert not data.parent.exists()
     closed.rmdir()
 
 
@@ -230,9 +232,8 @@ def test_deleting_a_home_takes_the_data_that_had_to_live_elsewhere_with_it(home:
     closed = home / "closed"
     closed.mkdir(mode=0o700)
     user = start_user(closed, grace_s=1)
-    with psycopg.connect(url_of(user)) as connection:
-        data = connection.execute("SHOW data_directory").fetchone()
-    assert data is not None
+    assert url_of(user)
+    data = data_of(closed)
     subprocess.run(["rm", "-rf", closed], check=True)
-    wait_for("the data is deleted", lambda: not Path(data[0]).parent.exists())
+    wait_for("the data is deleted", lambda: not data.parent.exists())
     end(user)

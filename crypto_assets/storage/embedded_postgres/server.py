@@ -10,21 +10,35 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 
 from crypto_assets.errors import PostgresUnavailable
+from crypto_assets.private_folder import private_folder, private_opener, socket_folder
 from crypto_assets.storage.embedded_postgres import supervisor
-from crypto_assets.storage.embedded_postgres.placement import Placement, place
+from crypto_assets.storage.embedded_postgres.cluster import (
+    APPLICATION,
+    DATABASE,
+    make_cluster,
+    make_durable,
+    make_roles,
+    write_configuration,
+)
+from crypto_assets.storage.embedded_postgres.leftovers import remove_leftovers
+from crypto_assets.storage.embedded_postgres.placement import REACHABLE_BASES, Placement, place
 from crypto_assets.storage.sessions import SAY_AFTER_S, SAY_AGAIN_S, is_own, process_name, say
 
-DATABASE = "crypto_assets"
 START_TIMEOUT_S = 60.0
 _LOG_LIMIT_BYTES = 10_000_000
+_USUAL_PORT, _LONGEST_SOCKET = 5432, ".s.PGSQL.65535"
+
+# An interpreter may need these to find its own shared library; PostgreSQL does not get them.
+_OF_PYTHON = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 # One descriptor of users.lock per folder, kept open for the life of this process: the lock is the use.
 _uses: dict[Path, int] = {}
@@ -36,8 +50,8 @@ def ensure_server(
 ) -> str:
     """Return the URL of the PostgreSQL server under `home`, started if need be, with its database `crypto_assets`.
 
-    The server runs at least as long as this process; forked children keep it alive too. Anybody who can open a socket
-    on this machine can connect (`trust` on 127.0.0.1).
+    The server runs at least as long as this process; forked children keep it alive too. It listens on a unix socket, and
+    the account that runs this process is the only one that it lets in.
 
     Args:
         home: the folder for everything local; the server uses `home/postgres`.
@@ -51,7 +65,8 @@ def ensure_server(
     """
     folder = Path(home).absolute() / "postgres"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _own(folder)
         deadline = time.monotonic() + timeout_s
         with _start_lock(folder, deadline):
             _use(folder)
@@ -75,6 +90,7 @@ def stop_server(home: Path, *, timeout_s: float = START_TIMEOUT_S) -> bool:
     folder = Path(home).absolute() / "postgres"
     if not folder.is_dir():
         return False
+    _own(folder)
     deadline = time.monotonic() + timeout_s
     with _start_lock(folder, deadline):
         running = False
@@ -99,9 +115,22 @@ def delete_server(home: Path) -> None:
     folder = Path(home).absolute() / "postgres"
     stop_server(home)
     if folder.is_dir():
-        data = place(folder).data
-        shutil.rmtree(data if data.parent == folder else data.parent, ignore_errors=True)
+        placement = place(folder)
+        shutil.rmtree(_socket_folder(placement), ignore_errors=True)
+        supervisor.remove_data(placement.data)
         shutil.rmtree(folder)
+
+
+def _own(folder: Path) -> None:
+    """Make the server's folder, and let nobody else look into it; root's server must be able to walk through.
+
+    Raises:
+        PostgresUnavailable: it is of another account, which could put anything there.
+    """
+    try:
+        private_folder(folder, mode=0o711 if os.geteuid() == 0 else 0o700)
+    except PermissionError as error:
+        raise PostgresUnavailable(str(error)) from None
 
 
 @contextlib.contextmanager
@@ -173,9 +202,9 @@ def _find_or_start(folder: Path, durable: bool, grace_s: float, deadline: float)
         if _supervised(folder):
             state = _state(folder)
             if state is not None:
-                url = f"postgresql://postgres@127.0.0.1:{state['port']}/{DATABASE}"
+                url = _url(state)
                 try:
-                    _prepare(url, Path(state["data"]), durable)
+                    _prepare(folder, url, state, durable, fresh=spawned)
                 except psycopg.OperationalError as error:
                     problem = f"it does not accept connections: {error}"
                 else:
@@ -190,96 +219,64 @@ def _find_or_start(folder: Path, durable: bool, grace_s: float, deadline: float)
         time.sleep(0.02)
 
 
-def _prepare(url: str, data: Path, durable: bool) -> None:
-    """Connect, create the database if it is absent, turn durability on if it is wanted and off."""
-    with psycopg.connect(url.removesuffix(DATABASE) + "postgres", connect_timeout=5, autocommit=True) as connection:
-        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
-            connection.execute(f"CREATE DATABASE {DATABASE}")
+def _url(state: Mapping[str, Any]) -> str:
+    """Return the address for the application's role: `postgresql://crypto_assets@/crypto_assets?host=/…/socket`."""
+    port = "" if state["port"] == _USUAL_PORT else f"&port={state['port']}"
+    return f"postgresql://{APPLICATION}@/{DATABASE}?host={quote(state['socket'])}{port}"
+
+
+def _prepare(folder: Path, url: str, state: Mapping[str, Any], durable: bool, fresh: bool) -> None:
+    """Connect; make roles and database where they are missing; turn durability on where it is wanted and off."""
+    socket, port = Path(state["socket"]), int(state["port"])
+    if fresh:
+        make_roles(socket, port)
+    try:
+        connection = psycopg.connect(url, connect_timeout=5, autocommit=True)
+    except psycopg.OperationalError as error:
+        if "does not exist" not in str(error):
+            raise
+        make_roles(socket, port)  # whoever started the server was killed before this
+        connection = psycopg.connect(url, connect_timeout=5, autocommit=True)
+    with connection:
         if durable and connection.execute("SHOW fsync").fetchone() == ("off",):
-            _write_configuration(data, durable=True)
-            connection.execute("SELECT pg_reload_conf()")
-            connection.execute("CHECKPOINT")
-            os.sync()  # what was written while fsync was off
+            make_durable(place(folder), socket, port)
 
 
 def _spawn(folder: Path, durable: bool, grace_s: float) -> None:
     """Make the cluster if there is none and start its supervisor; returns when the supervisor has detached."""
+    if os.geteuid() == 0:
+        remove_leftovers(REACHABLE_BASES)
     placement = place(folder)
     log_path = folder / supervisor.LOG
     if log_path.exists() and log_path.stat().st_size > _LOG_LIMIT_BYTES:
         log_path.replace(log_path.with_suffix(".log.old"))
     (folder / supervisor.STATE).unlink(missing_ok=True)
-    with log_path.open("ab") as log:
+    with open(log_path, "ab", opener=private_opener) as log:
         if not (placement.data / "PG_VERSION").exists():
-            _make_cluster(placement, durable, log)
-        _write_configuration(placement.data, durable)
-        remembered = folder / "port"
-        # Isolated and without site: quick to start, small, and nothing of this project's environment in it.
+            make_cluster(placement, durable, log)
+        socket = _socket_folder(placement)
+        write_configuration(placement, socket, durable)
+        # Isolated, without site, and with nothing of our environment, which has keys in it.
         command: list[Any] = [sys.executable, "-I", "-S", supervisor.__file__, folder, "--data", placement.data]
-        command += ["--binaries", placement.binaries, "--grace-s", str(grace_s)]
-        if remembered.exists():
-            command += ["--port", remembered.read_text().strip() or "0"]
+        command += ["--binaries", placement.binaries, "--socket", socket, "--grace-s", str(grace_s)]
         if placement.user is not None:
             command += ["--user", str(placement.user), "--group", str(placement.group)]
         subprocess.run(
-            command, check=True, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            command,
+            check=True,
+            cwd="/",
+            env={name: os.environ[name] for name in _OF_PYTHON if name in os.environ} | {"PATH": os.defpath},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
 
 
-def _make_cluster(placement: Placement, durable: bool, log: Any) -> None:
-    """Run initdb beside the final place and rename, so that a cluster that is there is whole."""
-    temporary = placement.data.with_name("data.tmp")
-    if temporary.exists():
-        shutil.rmtree(temporary)
-    temporary.mkdir(mode=0o700)
-    if placement.user is not None:
-        os.chown(temporary, placement.user, placement.group if placement.group is not None else -1)
-    # The builtin locale is the same on every platform and sorts text by code point, which is what keys need.
-    command = [placement.binaries / "initdb", "-D", temporary, "--username=postgres", "--auth=trust", "--encoding=UTF8"]
-    command += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions"]
-    subprocess.run(
-        [*command, *([] if durable else ["--no-sync"])],
-        check=True,
-        cwd=temporary,
-        env={"LC_ALL": "C", "PATH": os.defpath, "TZ": "UTC", "HOME": str(temporary)},
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        **placement.run_as(),  # type: ignore[call-overload]
+def _socket_folder(placement: Placement) -> Path:
+    return socket_folder(
+        placement.data.with_name("socket"), _LONGEST_SOCKET, user=placement.user, group=placement.group
     )
-    temporary.replace(placement.data)
-
-
-def _write_configuration(data: Path, durable: bool) -> None:
-    """Write postgresql.conf: bulk loads on a small machine, one user, loopback."""
-    settings = {
-        "listen_addresses": "127.0.0.1",
-        "unix_socket_directories": "",  # their paths may not exceed 107 bytes; TCP has no such trap
-        "max_connections": "200",
-        "shared_buffers": "256MB",
-        "work_mem": "32MB",
-        "maintenance_work_mem": "256MB",
-        "max_wal_size": "4GB",  # a backfill writes gigabytes; checkpoints every few seconds would double that
-        "checkpoint_timeout": "15min",
-        # No replicas and no archive: COPY into a table emptied in the same transaction skips the WAL altogether.
-        "wal_level": "minimal",
-        "max_wal_senders": "0",
-        "wal_compression": "off",  # the wheel's build has neither lz4 nor zstd, and pglz costs more CPU than it saves
-        "max_locks_per_transaction": "256",  # a lock for each table partition that a transaction touches
-        "random_page_cost": "1.1",
-        "jit": "off",
-        "timezone": "UTC",
-        "log_timezone": "UTC",
-        "log_checkpoints": "off",
-        **dict.fromkeys(("fsync", "synchronous_commit", "full_page_writes"), "on" if durable else "off"),
-    }
-    text = "# Written by crypto_assets at every start; your own settings belong in postgresql.local.conf.\n"
-    text += "".join(f"{name} = '{value}'\n" for name, value in settings.items())
-    text += "include = 'postgresql.local.conf'\n"
-    with (data / "postgresql.local.conf").open("a"):
-        pass
-    # In place: the file belongs to the account that PostgreSQL runs as, and it only reads it at start and reload.
-    (data / "postgresql.conf").write_text(text)
 
 
 def _explain(folder: Path, found: str) -> str:

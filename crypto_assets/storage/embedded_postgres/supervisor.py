@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 import signal
-import socket
+import stat
 import subprocess
 import sys
 import time
@@ -29,6 +29,9 @@ USERS_LOCK = "users.lock"
 SUPERVISOR_LOCK = "supervisor.lock"
 STATE = "server.json"
 LOG = "server.log"
+
+OWN_PREFIX = "crypto_assets-"
+"""Folders of ours outside a home, for data that had to live elsewhere, begin with this."""
 
 # Waits between attempts to start, in seconds: backends of a killed postmaster need a moment to let go of its memory.
 _START_DELAYS_S = (0.1, 0.2, 0.4, 0.8)
@@ -57,16 +60,24 @@ def cluster_name(data: Path) -> str:
 
 
 def processes_of(data: Path) -> list[int]:
-    """Return the ids of the running processes (postmaster and backends) of the server on this data folder."""
+    """Return the ids of the running processes (postmaster and backends) of the server on this data folder.
+
+    Only those of the user who owns the data: anybody can give a process a title that looks like it.
+    """
     mark = cluster_name(data).encode()
+    try:
+        owner = data.lstat().st_uid
+    except FileNotFoundError:  # the server outlives its data for a moment
+        owner = None
     if not Path("/proc/self/cmdline").exists():
-        table = subprocess.run(["ps", "-axww", "-o", "pid=,command="], capture_output=True, check=True)  # noqa: S607
-        return [int(line.split(None, 1)[0]) for line in table.stdout.splitlines() if mark in line]
+        table = subprocess.run(["ps", "-axww", "-o", "pid=,uid=,command="], capture_output=True, check=True)  # noqa: S607
+        lines = [line.split(None, 2) for line in table.stdout.splitlines() if mark in line]
+        return [int(pid) for pid, user, _ in lines if int(user) == owner or owner is None]
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                if mark in (entry / "cmdline").read_bytes():
+                if mark in (entry / "cmdline").read_bytes() and owner in (None, entry.stat().st_uid):
                     found.append(int(entry.name))
             except OSError:
                 continue  # it ended while we looked
@@ -80,7 +91,7 @@ def stop_leftovers(data: Path) -> None:
         for pid in processes_of(data):
             try:
                 os.kill(pid, signum)
-            except ProcessLookupError:
+            except (ProcessLookupError, PermissionError):
                 continue
         while processes_of(data) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -89,17 +100,10 @@ def stop_leftovers(data: Path) -> None:
         (data / "postmaster.pid").unlink(missing_ok=True)
 
 
-def usable_port(preferred: int) -> int:
-    """Return the preferred TCP port on loopback if nobody listens there, else one that the kernel picks."""
-    for port in (preferred, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise OSError("no free TCP port on 127.0.0.1")
+def remove_data(data: Path) -> None:
+    """Delete the databases of a server that has stopped, and the folder of ours that they had to live in, if they had."""
+    elsewhere = data.parent.name.startswith(OWN_PREFIX)
+    shutil.rmtree(data.parent if elsewhere else data, ignore_errors=True)
 
 
 def _die_with(parent: int) -> None:
@@ -116,6 +120,7 @@ class Supervisor:
     def __init__(self, options: argparse.Namespace) -> None:
         self.folder: Path = options.folder
         self.data: Path = options.data
+        self.socket: Path = options.socket
         self.options = options
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
@@ -145,7 +150,7 @@ class Supervisor:
     def _start(self) -> bool:
         """Start PostgreSQL and return whether it accepts connections (False: asked to stop, or it would not start)."""
         for delay_s in (*_START_DELAYS_S, None):
-            self.port = usable_port(self.port or self.options.port)
+            self._make_socket_folder()
             self.process = self._launch()
             while self.process.poll() is None and not self.stopping and not self._abandoned():
                 if self._is_ready():
@@ -163,10 +168,7 @@ class Supervisor:
         if self.options.user is not None:
             user = {"user": self.options.user, "group": self.options.group, "extra_groups": []}
         return subprocess.Popen(  # type: ignore[call-overload]
-            [
-                *(self.options.binaries / "postgres", "-D", self.data, "-p", str(self.port)),
-                *("-c", f"cluster_name={cluster_name(self.data)}"),
-            ],
+            [self.options.binaries / "postgres", "-D", self.data, "-c", f"cluster_name={cluster_name(self.data)}"],
             cwd=self.data,
             env={"LC_ALL": "C", "PATH": os.defpath, "TZ": "UTC"},
             stdin=subprocess.DEVNULL,
@@ -175,14 +177,36 @@ class Supervisor:
             **user,
         )
 
-    def _is_ready(self) -> bool:
-        """Whether the postmaster of this start has written `ready` into its own status file (line 8)."""
+    def _make_socket_folder(self) -> None:
+        """Make the folder of the socket again where somebody has deleted it; it was checked when this server was started.
+
+        Raises:
+            PermissionError: it is another's now.
+        """
+        user = os.geteuid() if self.options.user is None else self.options.user
         try:
-            lines = (self.data / "postmaster.pid").read_text().splitlines()
+            self.socket.mkdir(mode=0o700)
+            os.chown(self.socket, user, -1 if self.options.group is None else self.options.group)
+        except FileExistsError:
+            pass
+        found = self.socket.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != user or found.st_mode & 0o077:
+            raise PermissionError(f"{self.socket}: expected a folder that only the user {user} may enter; remove it")
+
+    def _is_ready(self) -> bool:
+        """Whether the postmaster of this start has written `ready` into its own status file (line 8; 4 is its port)."""
+        try:
+            # Neither a link nor a pipe: the folder is the server's, and this process may be root's.
+            fd = os.open(self.data / "postmaster.pid", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with os.fdopen(fd, encoding="utf-8", errors="replace") as file:
+                lines = file.read(4096).splitlines()
         except OSError:
             return False
         assert self.process is not None  # noqa: S101
-        return len(lines) >= 8 and lines[0] == str(self.process.pid) and lines[7].strip() == "ready"
+        if len(lines) < 8 or lines[0] != str(self.process.pid) or lines[7].strip() != "ready":
+            return False
+        self.port = int(lines[3])
+        return True
 
     def _watch(self) -> bool:
         """Return True when PostgreSQL ended by itself, False when it is time to stop it."""
@@ -195,6 +219,11 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 pass
             else:
+                return not self.stopping
+            if not self.socket.is_dir():
+                # Nobody can reach it any more, and PostgreSQL does not make its socket again.
+                self._say(f"{self.socket} was deleted; PostgreSQL is started again")
+                self._stop_postgres()
                 return not self.stopping
             if not try_lock(self.users_fd):
                 idle_since = None
@@ -221,9 +250,11 @@ class Supervisor:
         self._stop_postgres()
         if self.folder.is_dir():
             (self.folder / STATE).unlink(missing_ok=True)
-        elif self.data.parent.name.startswith("crypto_assets-") and os.fstat(self.users_fd).st_nlink == 0:
-            # Deleted, not unmounted or renamed: the data that had to live elsewhere would be litter.
-            shutil.rmtree(self.data.parent, ignore_errors=True)
+        elif os.fstat(self.users_fd).st_nlink == 0:
+            # Deleted, not unmounted or renamed: what had to live elsewhere would be litter.
+            if self.data.parent.name.startswith(OWN_PREFIX):
+                remove_data(self.data)
+            shutil.rmtree(self.socket, ignore_errors=True)
 
     def _stop_postgres(self) -> None:
         if self.process is None or self.process.poll() is not None:
@@ -239,10 +270,9 @@ class Supervisor:
 
     def _write_state(self) -> None:
         temporary = self.folder / (STATE + ".tmp")
-        temporary.write_text(json.dumps({"port": self.port, "pid": os.getpid(), "data": str(self.data)}))
+        found = {"socket": str(self.socket), "port": self.port, "pid": os.getpid(), "data": str(self.data)}
+        temporary.write_text(json.dumps(found))
         temporary.replace(self.folder / STATE)
-        # Remembered on its own, so that the next start has the same port if it is free.
-        (self.folder / "port").write_text(f"{self.port}\n")
 
     def _say(self, message: str) -> None:
         print(time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()), "supervisor:", message, file=sys.stderr, flush=True)  # noqa: T201
@@ -253,11 +283,12 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--binaries", type=Path, required=True)
-    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--socket", type=Path, required=True, help="the folder that the socket is made in")
     parser.add_argument("--grace-s", type=float, default=30.0)
     parser.add_argument("--user", type=int)
     parser.add_argument("--group", type=int)
     options = parser.parse_args()
+    os.umask(0o077)
     lock = open_lock(options.folder / SUPERVISOR_LOCK)
     if not try_lock(lock):
         return 3

@@ -30,6 +30,7 @@ from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.lake import IDENTITY, Lake
 from crypto_assets.storage.warehouse import Warehouse
+from crypto_assets.urls import database_of, with_database
 from crypto_assets_tests.conftest import new_database
 from crypto_assets_tests.published import text_of, zip_of
 from crypto_assets_tests.workbench import Workbench, entry
@@ -92,10 +93,10 @@ def state_of(url: str, lake: Path) -> dict[str, Any]:
 
 
 def copy_of(database: str, template: str) -> None:
-    server, _, name = database.rpartition("/")
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+    name = database_of(database)
+    with psycopg.connect(with_database(database, "postgres"), autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template.rpartition('/')[2]}")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {database_of(template)}")
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from crypto_assets.storage.reader import readable
+
 revision = "0001"
 down_revision = None
 
@@ -194,6 +196,7 @@ COMMENT ON TABLE collection.warehouse_loads IS 'What each table of the warehouse
 def upgrade() -> None:
     """Create everything."""
     op.execute("CREATE SCHEMA IF NOT EXISTS market")
+    op.execute(readable("market"))
     for table, definition in _MARKET.items():
         op.execute(f"CREATE TABLE market.{table} ({definition})")
         for column, text in _COMMENTS[table].items():

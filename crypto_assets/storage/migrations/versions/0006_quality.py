@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from crypto_assets.storage.reader import readable
+
 revision = "0006"
 down_revision = "0005"
 
@@ -124,6 +126,7 @@ _STATEMENTS = (
         ORDER BY exchange, market_type, symbol, dataset, day, id DESC) a
     LEFT JOIN collection.partitions p USING (exchange, market_type, symbol, dataset, day)
     """,
+    readable("collection", ["quality_now", "acknowledgements_now"]),
     "ALTER TABLE collection.archive_objects ADD COLUMN first_modified timestamptz",
     "UPDATE collection.archive_objects SET first_modified = last_modified",
     "COMMENT ON COLUMN collection.archive_objects.first_modified IS 'last_modified when the object was first seen'",

@@ -1,0 +1,117 @@
+"""Folders that one account may enter, and short ones for unix sockets.
+
+What another account has prepared is refused: a link, a folder of somebody else. Only the standard library is imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import socket
+import stat
+import sys
+import tempfile
+from pathlib import Path
+
+MOST_SOCKET_BYTES = 107 if sys.platform == "linux" else 103
+"""A unix socket's path may not be longer (`sun_path` without its NUL)."""
+
+_SHORT_BASE = Path("/tmp")  # noqa: S108  (owner, mode and kind of the folder in it are verified)
+
+
+def private_folder(path: Path, *, mode: int = 0o700, user: int | None = None, group: int | None = None) -> Path:
+    """Make a folder where there is none and return it, with exactly this mode whatever the umask says.
+
+    Args:
+        user: whose folder it is; None: of the one who runs this. Only root can name another.
+        group: its group, where `user` is given.
+
+    Raises:
+        PermissionError: a link or a file stands there, or a folder of another account.
+        OSError: it cannot be made.
+    """
+    owner = os.geteuid() if user is None else user
+    made = True
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        made = False
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        if stat.S_ISDIR(path.lstat().st_mode):
+            raise
+        raise PermissionError(f"{path}: expected a folder, found a link or a file; remove it") from None
+    try:
+        found = os.fstat(fd)
+        if made and found.st_uid == os.geteuid() != owner:
+            os.fchown(fd, owner, -1 if group is None else group)
+        elif found.st_uid != owner:
+            raise PermissionError(
+                f"{path}: expected a folder of the user with the id {owner}, found one of {found.st_uid}; remove it, or "
+                "name another home in CRYPTO_ASSETS_HOME"
+            )
+        os.fchmod(fd, mode)
+    finally:
+        os.close(fd)
+    return path
+
+
+def socket_folder(beside: Path, longest: str, *, user: int | None = None, group: int | None = None) -> Path:
+    """Return a 0700 folder in which a socket can be made: `beside`, or one under /tmp where that path is too long.
+
+    The answer is the same at every call, unless another account has taken the name in /tmp.
+
+    Args:
+        longest: the longest name that a socket in it has.
+
+    Raises:
+        PermissionError: something of another account stands in the place of `beside`.
+        OSError: no socket can be made in any of them.
+    """
+    if len(os.fsencode(beside / longest)) <= MOST_SOCKET_BYTES:
+        folder = private_folder(beside, user=user, group=group)
+        if _holds_sockets(folder):
+            return folder
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+    owner = os.geteuid() if user is None else user
+    short = _SHORT_BASE / f"ca-{owner}-{hashlib.sha256(os.fsencode(beside)).hexdigest()[:16]}"
+    try:
+        return private_folder(short, user=user, group=group)
+    except PermissionError:  # somebody else was here first
+        taken = Path(tempfile.mkdtemp(prefix=f"{short.name}-", dir=_SHORT_BASE))
+        if user is not None:
+            os.chown(taken, user, -1 if group is None else group)
+        return taken
+
+
+def private_opener(path: str | os.PathLike[str], flags: int) -> int:
+    """Open a file that its owner alone may read, for `open(..., opener=private_opener)`; a link is refused."""
+    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    found = os.fstat(fd)
+    if found.st_uid == os.geteuid() and found.st_mode & 0o077:
+        os.fchmod(fd, 0o600)
+    return fd
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file by one that its owner alone may read."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    with open(temporary, "x", encoding="utf-8", opener=private_opener) as file:
+        file.write(text)
+    temporary.replace(path)
+
+
+def _holds_sockets(folder: Path) -> bool:
+    """Whether the file system of a folder knows unix sockets, found out by trying: network and shared folders do not."""
+    probe = folder / f".probe.{os.getpid()}"
+    try:
+        with socket.socket(socket.AF_UNIX) as trial:
+            trial.bind(os.fspath(probe))
+    except OSError:
+        return False
+    probe.unlink(missing_ok=True)
+    return True
