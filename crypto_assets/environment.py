@@ -221,10 +221,14 @@ def require_writable(place: Path, variable: str) -> None:
 
 
 def make_home(home: Path) -> None:
-    """Make the folder for everything local where it is not there; raises ConfigError where it cannot be written."""
+    """Make the folder for everything local, for its owner alone, where it is not there yet.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
     require_writable(home, f"{PREFIX}HOME")
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
             f"environment variable {PREFIX}HOME: expected a folder that can be made, found {home}: {error.strerror}"

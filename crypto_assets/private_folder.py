@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import socket
 import stat
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 MOST_SOCKET_BYTES = 107 if sys.platform == "linux" else 103
 """A unix socket's path may not be longer (`sun_path` without its NUL)."""
 
+_PLAIN = re.compile(r"[A-Za-z0-9/._+\-]+")
 _SHORT_BASE = Path("/tmp")  # noqa: S108  (owner, mode and kind of the folder in it are verified)
 
 
@@ -59,7 +61,9 @@ def private_folder(path: Path, *, mode: int = 0o700, user: int | None = None, gr
 
 
 def socket_folder(beside: Path, longest: str, *, user: int | None = None, group: int | None = None) -> Path:
-    """Return a 0700 folder in which a socket can be made: `beside`, or one under /tmp where that path is too long.
+    """Return a 0700 folder in which a socket can be made: `beside`, or one under /tmp where that path does not do.
+
+    It is too long, or has characters that an address of gRPC cannot have, or its file system knows no sockets.
 
     The answer is the same at every call, unless another account has taken the name in /tmp.
 
@@ -70,7 +74,7 @@ def socket_folder(beside: Path, longest: str, *, user: int | None = None, group:
         PermissionError: something of another account stands in the place of `beside`.
         OSError: no socket can be made in any of them.
     """
-    if len(os.fsencode(beside / longest)) <= MOST_SOCKET_BYTES:
+    if len(os.fsencode(beside / longest)) <= MOST_SOCKET_BYTES and _PLAIN.fullmatch(str(beside)):
         folder = private_folder(beside, user=user, group=group)
         if _holds_sockets(folder):
             return folder

@@ -20,6 +20,7 @@ from crypto_assets.environment import require_places
 from crypto_assets.errors import ConfigError, CryptoAssetsError
 from crypto_assets.instance.child import listens
 from crypto_assets.ports import HOST, free_port, is_free, require_free
+from crypto_assets.private_folder import private_folder, private_opener, socket_folder, write_private
 from crypto_assets.runs import use_dagster_home
 from crypto_assets.storage import postgres_url
 from crypto_assets.storage.migrations import migrate
@@ -30,6 +31,9 @@ POLL_S = 0.1
 
 MAX_RESTARTS = 3
 """A child that ends by itself is started again; one that does so more often than this is left alone, and all end."""
+
+CODE_SOCKET = "code-server"
+"""The code server runs what it is asked to as its owner: it listens on a unix socket that its owner alone can reach."""
 
 _INSTANCE = ("crypto_assets.instance.storage", "crypto_assets.instance.launcher", "crypto_assets.instance.local_files")
 
@@ -52,7 +56,7 @@ class Services:
         """Start `python -m crypto_assets.instance.child …`; what it prints goes to a log of its name."""
         self._commands[name] = list(command)
         child = [sys.executable, "-m", "crypto_assets.instance.child", "--parent", str(os.getpid()), *command]
-        with (self.logs / f"{name}.log").open("ab") as log:
+        with open(self.logs / f"{name}.log", "ab", opener=private_opener) as log:
             # A session of its own: Ctrl-C in the terminal is for us, and we end the children in order.
             self._children[name] = subprocess.Popen(
                 child, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(), start_new_session=True
@@ -137,8 +141,7 @@ def running(
     use_dagster_home()
     require_places(settings())
     home = settings().home
-    logs = home / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
+    logs = private_folder(home / "logs")
     url = f"http://{HOST}:{port}"
     with _only_one(home, url):
         require_free(port, "--port")
@@ -150,28 +153,29 @@ def running(
         database = postgres_url(settings())
         migrate(database)
         services = Services(url, f"http://{HOST}:{api_port}/v1", database, logs, stop, say)
-        code_port = free_port()
+        code = socket_folder(home / "sockets", CODE_SOCKET) / CODE_SOCKET
+        code.unlink(missing_ok=True)  # left behind by one that was killed: `up` holds the lock of this home
         workspace = home / "workspace.yaml"
-        server = {"host": HOST, "port": code_port, "location_name": "crypto_assets"}
-        workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
+        server = {"socket": str(code), "location_name": "crypto_assets"}
+        write_private(workspace, yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
         try:
             services.start(
                 "code-server",
-                *("crypto_assets.instance.code_server", "api", "grpc", "-h", HOST, "-p", str(code_port)),
+                *("crypto_assets.instance.code_server", "api", "grpc", "--socket", str(code)),
                 *("-m", "crypto_assets.definitions", "--location-name", "crypto_assets"),
             )
             services.start(
                 "webserver",
-                *_after(code_port, "dagster_webserver.app"),
-                *("dagster_webserver", "-h", HOST, "-p", str(port), "-w", str(workspace)),
+                *_after(code, "dagster_webserver.app"),
+                *("crypto_assets.instance.webserver", "--port", str(port), "--workspace", str(workspace)),
             )
             services.start(
                 "daemon",
-                *_after(code_port, "dagster._daemon.cli"),
+                *_after(code, "dagster._daemon.cli"),
                 *("dagster._daemon", "run", "-w", str(workspace)),
             )
             services.start("api", "crypto_assets.api", "--port", str(api_port))
-            services.wait_for("code-server", lambda: listens(code_port))
+            services.wait_for("code-server", lambda: listens(code))
             services.wait_for("webserver", lambda: _answers(f"{url}/server_info"))
             services.wait_for("api", lambda: _answers(f"http://{HOST}:{api_port}/healthz"))
             yield services
@@ -179,15 +183,15 @@ def running(
             services.end()
 
 
-def _after(port: int, module: str) -> list[str]:
+def _after(socket: Path, module: str) -> list[str]:
     """Return the options of a child that needs the code server: it imports while that one starts."""
-    return [f"--after={port}", *(f"--import={name}" for name in (module, *_INSTANCE))]
+    return [f"--after={socket}", *(f"--import={name}" for name in (module, *_INSTANCE))]
 
 
 @contextmanager
 def _only_one(home: Path, url: str) -> Iterator[None]:
     """Hold the lock of a home: two daemons on one instance would start every run twice."""
-    with (home / "up.lock").open("a+") as lock:
+    with open(home / "up.lock", "a+", encoding="utf-8", opener=private_opener) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -302,7 +302,19 @@ def test_a_web_page_from_elsewhere_can_neither_read_nor_change_anything(client: 
     assert refused(form, 415)["found"] == "text/plain"
     assert get(client, "/v1/pauses") == {"items": []}
     assert client.get("/v1/status", headers={"host": "localhost:3001"}).status_code == 200
-    assert client.get("/v1/status", headers={"origin": "http://127.0.0.1:3000"}).status_code == 200
+    own = f"{client.base_url.host}:{client.base_url.port}"
+    assert client.get("/v1/status", headers={"origin": f"http://{own}"}).status_code == 200
+    # A page of another server on this machine is foreign too, and so is what only looks like ours.
+    for origin in (
+        *("http://localhost:8000", "http://127.0.0.1:3000", f"http://localhost:{own.partition(':')[2]}", "null", ""),
+        *(f"http://{own}@evil.example", f"http://{own}.evil.example", f"ftp://{own}", own, f"http://{own}/", "http://"),
+    ):
+        for answer in (
+            client.get("/v1/status", headers={"origin": origin}),
+            client.post("/v1/pause", json={"scope": "all"}, headers={"origin": origin}),
+        ):
+            assert refused(answer, 403)["error"] == "foreign Origin"
+    assert get(client, "/v1/pauses") == {"items": []}
 
 
 # ---- runs that die --------------------------------------------------------------------------------------------------

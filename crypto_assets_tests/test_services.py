@@ -38,6 +38,7 @@ class Up:
         port, api_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.api = f"http://127.0.0.1:{api_port}/v1"
+        self.home = command.home
         self.process = command.start("up", "--port", str(port), "--api-port", str(api_port))
         self.printed: list[str] = []
 
@@ -123,7 +124,7 @@ def test_it_runs_until_sigterm_and_refuses_a_second_one_in_the_same_home(command
 def test_a_webserver_that_dies_is_started_again_and_nothing_outlives_a_killed_parent(command):
     with Up(command) as up:
         up.ready()
-        (webserver,) = [pid for pid, line in up.children().items() if "dagster_webserver.app" in line]
+        (webserver,) = [pid for pid, line in up.children().items() if "crypto_assets.instance.webserver" in line]
         os.kill(webserver, signal.SIGKILL)
         wait_for("another webserver", lambda: webserver not in up.children() and answers(up.url))
         up.process.kill()

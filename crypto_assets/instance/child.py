@@ -1,9 +1,9 @@
 """One of the processes of `crypto-assets up`: runs a module as `python -m` does, at the right moment, and not for ever.
 
-    python -m crypto_assets.instance.child --import dagster_webserver.app --after 4266 dagster_webserver -h 127.0.0.1
+    python -m crypto_assets.instance.child --import dagster_webserver.app --after /…/code-server dagster._daemon run
 
 The imports take most of the time to start, so they are done while another process is still getting ready; the module
-runs once that one listens on its port of 127.0.0.1. On Linux the process is told to end (SIGTERM) when its parent is gone,
+runs once that one listens on its socket. On Linux the process is told to end (SIGTERM) when its parent is gone,
 also when the parent was killed and could not say so.
 """
 
@@ -19,16 +19,18 @@ import signal
 import socket
 import sys
 import time
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.05
 
 
-def listens(port: int) -> bool:
-    """Return whether somebody accepts connections on this port of 127.0.0.1."""
-    with socket.socket() as probe:
+def listens(place: int | Path) -> bool:
+    """Return whether somebody accepts connections on this port of 127.0.0.1, or on this unix socket."""
+    address = ("127.0.0.1", place) if isinstance(place, int) else str(place)
+    with socket.socket(socket.AF_INET if isinstance(place, int) else socket.AF_UNIX) as probe:
         probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex(address) == 0
 
 
 def end_with_parent(parent: int) -> None:
@@ -49,7 +51,7 @@ def main() -> None:
     """Take the options, then replace them by the arguments of the module and run it."""
     words = argparse.ArgumentParser("crypto_assets.instance.child", description=__doc__)
     words.add_argument("--parent", type=int, required=True, help="the process to end with")
-    words.add_argument("--after", type=int, help="wait until somebody listens on this port")
+    words.add_argument("--after", type=Path, help="wait until somebody listens on this unix socket")
     words.add_argument("--import", dest="imports", action="append", default=[], help="import this early")
     words.add_argument("module")
     words.add_argument("arguments", nargs=argparse.REMAINDER)

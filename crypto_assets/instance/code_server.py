@@ -1,6 +1,6 @@
 """A Dagster code server whose run workers are forked from a process that has imported everything already.
 
-    python -m crypto_assets.instance.code_server api grpc -h 127.0.0.1 -p 4266 -m crypto_assets.definitions
+    python -m crypto_assets.instance.code_server api grpc --socket /…/code-server -m crypto_assets.definitions
 
 takes the arguments of `dagster`. The stock server starts every worker with `spawn`: 2.6–4.4 s of CPU before the first
 line of user code, for imports. Here a `forkserver` does the imports once (0.33 s per run then). Where that is not

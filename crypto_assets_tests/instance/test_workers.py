@@ -22,7 +22,7 @@ from dagster._grpc.client import DagsterGrpcClient
 
 from crypto_assets.instance import code_server
 from crypto_assets.instance.launcher import HealthRunLauncher
-from crypto_assets_tests.ports import free_port
+from crypto_assets.private_folder import socket_folder
 from crypto_assets_tests.waiting import wait_for
 
 MODULE = "crypto_assets_tests.instance.tiny_definitions"
@@ -41,13 +41,13 @@ def instance(postgres_url: str, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 
 @contextmanager
-def serving(tmp_path: Path, **environment: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """Run the code server on a free port of loopback."""
-    port = free_port()
+def serving(tmp_path: Path, **environment: str) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
+    """Run the code server on a unix socket."""
+    place = socket_folder(tmp_path / "sockets", "code") / "code"
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "crypto_assets.instance.code_server", "api", "grpc"),
-            *("-h", "127.0.0.1", "-p", str(port), "-m", MODULE, "--location-name", "tiny"),
+            *("--socket", str(place), "-m", MODULE, "--location-name", "tiny"),
         ],
         env={**os.environ, "DAGSTER_HOME": str(tmp_path), "TINY_OUTPUT": str(tmp_path / "out"), **environment},
         cwd=Path(__file__).parents[2],
@@ -55,9 +55,9 @@ def serving(tmp_path: Path, **environment: str) -> Iterator[tuple[int, subproces
         start_new_session=True,
     )
     try:
-        client = DagsterGrpcClient(host="127.0.0.1", port=port)
+        client = DagsterGrpcClient(socket=str(place))
         wait_for("the code server answers", lambda: answers(client))
-        yield port, process
+        yield place, process
     finally:
         process.terminate()
         process.wait(60)
@@ -70,9 +70,9 @@ def answers(client: DagsterGrpcClient) -> bool:
         return False
 
 
-def launch(instance: dg.DagsterInstance, port: int) -> str:
+def launch(instance: dg.DagsterInstance, place: Path) -> str:
     """Launch a run of the tiny asset on the code server; return its id."""
-    target = GrpcServerTarget(host="127.0.0.1", port=port, socket=None, location_name="tiny")
+    target = GrpcServerTarget(host="localhost", port=None, socket=str(place), location_name="tiny")
     with WorkspaceProcessContext(instance, target) as process:
         request = process.create_request_context()
         location = request.get_code_location("tiny")
@@ -110,9 +110,9 @@ def status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
 
 
 def test_a_forked_worker_reaches_user_code_with_little_cpu(instance: dg.DagsterInstance, tmp_path: Path) -> None:
-    with serving(tmp_path) as (port, _):
+    with serving(tmp_path) as (place, _):
         for _ in range(2):  # the first run pays for the preload
-            run_id = launch(instance, port)
+            run_id = launch(instance, place)
             wait_for("the run ends", lambda run_id=run_id: status(instance, run_id).value in ("SUCCESS", "FAILURE"))  # type: ignore[misc]
             assert status(instance, run_id) == dg.DagsterRunStatus.SUCCESS
     cpu_s = float((tmp_path / "out").read_text().split()[0])
@@ -120,8 +120,8 @@ def test_a_forked_worker_reaches_user_code_with_little_cpu(instance: dg.DagsterI
 
 
 def test_a_run_whose_worker_and_server_were_killed_is_found_lost(instance: dg.DagsterInstance, tmp_path: Path) -> None:
-    with serving(tmp_path, TINY_SLEEP_S="60") as (port, server):
-        run_id = launch(instance, port)
+    with serving(tmp_path, TINY_SLEEP_S="60") as (place, server):
+        run_id = launch(instance, place)
         wait_for(
             "the op runs", lambda: (tmp_path / "out").exists() and len((tmp_path / "out").read_text().split()) == 3
         )

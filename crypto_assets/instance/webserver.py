@@ -1,0 +1,84 @@
+"""The Dagster UI of `crypto-assets up`: Dagster's own webserver application, behind the check that guards the API.
+
+    python -m crypto_assets.instance.webserver --port 3000 --workspace workspace.yaml
+
+Dagster's command serves whoever asks, from wherever: a web page could delete runs by the address of an image. So the
+application is served here. What the UI itself does is all allowed: questions and changes by POST as JSON, and
+subscriptions by WebSocket, from the page that this server has given out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import uvicorn
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster._utils.log import configure_loggers
+from dagster_webserver.app import create_app_from_workspace_process_context
+from dagster_webserver.version import __version__
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from crypto_assets.api.answers import Problem
+from crypto_assets.api.origin import OnlyFromHere
+from crypto_assets.ports import HOST
+
+# As `dagster-webserver` has them: statement timeout in ms, age of a connection in s, connections beyond the pool.
+_STATEMENT_TIMEOUT_MS, _RECYCLE_S, _MAX_OVERFLOW = 15_000, 3600, 20
+
+
+class QuestionsByPost:
+    """Middleware that lets nothing be asked or changed by an address alone: GraphQL by GET gives its page, no answers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and _asks_by_address(request := Request(scope)):
+            found = f"{request.method} {request.url.path}"
+            answer = Problem(405, "GraphQL by address", "POST with Content-Type: application/json", found, "send it so")
+            await answer.answer()(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def _asks_by_address(request: Request) -> bool:
+    of_graphql = request.url.path.rstrip("/").endswith("/graphql")
+    return of_graphql and request.method != "POST" and "text/html" not in request.headers.get("accept", "")
+
+
+def guarded(context: Any) -> ASGIApp:
+    """Return the application of a workspace, for pages and programs of this machine only."""
+    app = create_app_from_workspace_process_context(context, lifespan=_lifespan)
+    return OnlyFromHere(QuestionsByPost(app))
+
+
+@asynccontextmanager
+async def _lifespan(_app: object) -> AsyncIterator[None]:
+    with suppress(asyncio.CancelledError):  # uvicorn ends an application so
+        yield
+
+
+def main() -> None:
+    """Serve on 127.0.0.1 until interrupted."""
+    words = argparse.ArgumentParser("crypto_assets.instance.webserver", description=__doc__)
+    words.add_argument("--port", type=int, required=True)
+    words.add_argument("--workspace", type=Path, required=True, help="the file that says where the code server is")
+    given = words.parse_args()
+    configure_loggers()
+    with dg.DagsterInstance.get() as instance:
+        instance.optimize_for_webserver(_STATEMENT_TIMEOUT_MS, _RECYCLE_S, _MAX_OVERFLOW)
+        target = WorkspaceFileTarget(paths=[str(given.workspace)])
+        with WorkspaceProcessContext(instance, version=__version__, workspace_load_target=target) as context:
+            uvicorn.run(guarded(context), host=HOST, port=given.port, log_level="warning", server_header=False)
+
+
+if __name__ == "__main__":
+    main()

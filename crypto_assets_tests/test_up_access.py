@@ -1,0 +1,245 @@
+"""Who may command what `crypto-assets up` has started: web pages, other users of the machine, other umasks."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+import yaml
+
+from crypto_assets_tests.command import Command
+from crypto_assets_tests.storage.other_user import as_stranger, needs_root
+from crypto_assets_tests.test_services import COLLECTION, Up
+from crypto_assets_tests.waiting import wait_for
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
+
+DELETE = 'mutation { deletePipelineRun(runId: "x") { __typename } }'
+VERSION = "{ version }"
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory, module_postgres_url: str) -> Iterator[Up]:
+    """`up` as somebody without a umask starts it."""
+    folder = tmp_path_factory.mktemp("access")
+    config = folder / "collection.yaml"
+    config.write_text(yaml.safe_dump(COLLECTION))
+    command = Command.at(folder / "home", module_postgres_url, CRYPTO_ASSETS_CONFIG=str(config))
+    before = os.umask(0)
+    try:
+        with Up(command) as running:
+            yield running.ready()
+    finally:
+        os.umask(before)
+
+
+@pytest.fixture(scope="module")
+def client(up: Up) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=up.url, trust_env=False, timeout=30) as opened:
+        yield opened
+
+
+def workspace_of(up: Up) -> Path:
+    return up.home / "workspace.yaml"
+
+
+# ---- web pages ------------------------------------------------------------------------------------------------------
+
+
+def test_a_program_may_ask_and_change_by_post(client: httpx.Client) -> None:
+    answer = client.post("/graphql", json={"query": VERSION})
+    assert answer.status_code == 200
+    assert answer.json()["data"]["version"]
+    changed = client.post("/graphql", json={"query": DELETE})
+    assert changed.json()["data"]["deletePipelineRun"]["__typename"] == "RunNotFoundError"
+
+
+def test_the_page_that_it_has_given_out_may_ask_under_each_of_its_names(up: Up, client: httpx.Client) -> None:
+    port = up.url.rpartition(":")[2]
+    for host in (f"127.0.0.1:{port}", f"localhost:{port}", f"LOCALHOST:{port}"):
+        own = {"host": host, "origin": f"http://{host}"}
+        assert client.post("/graphql", json={"query": VERSION}, headers=own).status_code == 200
+        assert "<html" in client.get("/runs", headers=own).text
+
+
+@pytest.mark.parametrize(
+    ("headers", "error"),
+    [
+        ({"host": "evil.example"}, "foreign Host"),
+        ({"host": "127.0.0.1.evil.example:3000"}, "foreign Host"),
+        ({"host": "[::1"}, "foreign Host"),
+        ({"origin": "http://evil.example"}, "foreign Origin"),
+        ({"origin": "http://localhost:8000"}, "foreign Origin"),
+        ({"origin": "http://127.0.0.1"}, "foreign Origin"),
+        ({"origin": "null"}, "foreign Origin"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/graphql", "/server_info", "/", "/report_asset_materialization/a"])
+def test_a_foreign_page_gets_nothing_and_changes_nothing(
+    client: httpx.Client, headers: dict[str, str], error: str, path: str
+) -> None:
+    for answer in (client.get(path, headers=headers), client.post(path, json={"query": DELETE}, headers=headers)):
+        assert (answer.status_code, answer.json()["error"]) == (403, error)
+
+
+@pytest.mark.parametrize("query", [DELETE, VERSION])
+@pytest.mark.parametrize("path", ["/graphql", "/graphql/"])
+@pytest.mark.parametrize("accept", ["*/*", "image/avif,image/webp,*/*", "application/json", ""])
+def test_nothing_is_asked_or_changed_by_an_address_as_images_have_them(
+    client: httpx.Client, path: str, query: str, accept: str
+) -> None:
+    answer = client.get(path, params={"query": query}, headers={"accept": accept})
+    assert (answer.status_code, answer.json()["error"]) == (405, "GraphQL by address")
+
+
+def test_the_address_in_a_browser_shows_the_page_of_graphql_and_runs_nothing(client: httpx.Client) -> None:
+    answer = client.get("/graphql", params={"query": DELETE}, headers={"accept": "text/html"})
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "RunNotFoundError" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(
+            "application/x-www-form-urlencoded",
+            "text/plain",
+            "multipart/form-data; boundary=b",
+            "application/graphql",
+            "",
+        ),
+        *("text/plain; application/json", "application/jsonp", "application/json+x"),
+    ],
+)
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_what_a_form_can_send_is_refused(client: httpx.Client, kind: str, method: str) -> None:
+    content = json.dumps({"query": DELETE})
+    for path in ("/graphql", f"/graphql?query={DELETE}", "/report_asset_materialization/a"):
+        answer = client.request(method, path, content=content, headers={"content-type": kind})
+        assert (answer.status_code, answer.json()["error"]) == (415, "not JSON")
+
+
+def subscribe(url: str, headers: dict[str, str]) -> dict[str, Any]:
+    """Return what a subscription's server says first, as the UI's own client asks."""
+    from websockets.sync.client import connect
+
+    with connect(
+        f"{url.replace('http', 'ws', 1)}/graphql",
+        additional_headers={name: value for name, value in headers.items() if name != "origin"},
+        origin=headers.get("origin"),  # type: ignore[arg-type]
+        subprotocols=["graphql-ws"],  # type: ignore[list-item]
+        proxy=None,
+        open_timeout=30,
+    ) as opened:
+        opened.send(json.dumps({"type": "connection_init"}))
+        found: dict[str, Any] = json.loads(opened.recv(timeout=30))
+        return found
+
+
+def test_subscriptions_work_for_its_own_page_and_for_programs(up: Up) -> None:
+    for headers in ({}, {"origin": up.url}):
+        assert subscribe(up.url, headers) == {"type": "connection_ack"}
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://localhost:8000", "null"])
+def test_a_websocket_from_a_foreign_page_is_refused_before_it_opens(up: Up, origin: str) -> None:
+    from websockets.exceptions import InvalidStatus
+
+    with pytest.raises(InvalidStatus) as caught:
+        subscribe(up.url, {"origin": origin})
+    assert caught.value.response.status_code == 403
+
+
+# ---- other users ----------------------------------------------------------------------------------------------------
+
+
+def test_the_ui_and_the_api_are_all_that_listens_on_a_port(up: Up) -> None:
+    inodes = set()
+    for pid in up.children():
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                inodes.add(str(entry.readlink()).removeprefix("socket:[").removesuffix("]"))
+            except OSError:
+                continue  # closed while we looked
+    listening = {
+        int(line.split()[1].rpartition(":")[2], 16)
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+        if line.split()[3] == "0A" and line.split()[9] in inodes
+    }
+    assert listening == {int(httpx.URL(url).port or 0) for url in (up.url, up.api)}
+
+
+def test_the_code_server_is_reached_by_its_owner(up: Up) -> None:
+    (server,) = yaml.safe_load(workspace_of(up).read_text())["load_from"]
+    assert set(server["grpc_server"]) == {"socket", "location_name"}
+    place = Path(server["grpc_server"]["socket"])
+    assert stat.S_IMODE(place.parent.stat().st_mode) == 0o700
+    with socket.socket(socket.AF_UNIX) as tried:
+        tried.connect(str(place))
+
+
+@needs_root
+def test_another_user_reaches_neither_the_code_server_nor_the_files(up: Up) -> None:
+    place = yaml.safe_load(workspace_of(up).read_text())["load_from"][0]["grpc_server"]["socket"]
+    # What stands around the home is another matter: here everybody may walk there.
+    opened = [parent for parent in up.home.parents if parent.stat().st_uid == 0 and str(parent) not in ("/", "/tmp")]
+    before = {parent: stat.S_IMODE(parent.stat().st_mode) for parent in opened}
+    for parent in opened:
+        parent.chmod(0o755)
+    try:
+        tried = as_stranger(
+            "import socket\nfor what in (lambda: socket.socket(socket.AF_UNIX).connect(sys.argv[1]),"
+            " lambda: open(sys.argv[2]), lambda: os.listdir(sys.argv[3]), lambda: os.listdir(sys.argv[3] + '/logs')):\n"
+            "    try:\n        what()\n    except PermissionError:\n        print('refused')\n    else:\n        print('IN')",
+            *(place, str(workspace_of(up)), str(up.home)),
+        )
+    finally:
+        for parent, mode in before.items():
+            parent.chmod(mode)
+    assert tried.stdout.split() == ["refused"] * 4, tried
+
+
+def test_homes_logs_and_workspace_are_for_their_owner_alone_whatever_the_umask(up: Up) -> None:
+    modes = {path.name: oct(stat.S_IMODE(path.stat().st_mode)) for path in (up.home, *up.home.iterdir())}
+    assert modes["home"] == "0o700"
+    assert modes["logs"] == modes["sockets"] == "0o700"
+    assert modes["workspace.yaml"] == modes["up.lock"] == "0o600"
+    logs = {path.name: oct(stat.S_IMODE(path.stat().st_mode)) for path in (up.home / "logs").iterdir()}
+    assert logs == dict.fromkeys(("api.log", "code-server.log", "daemon.log", "webserver.log"), "0o600")
+
+
+def test_a_code_server_that_was_killed_listens_at_the_same_place_again(up: Up, module_postgres_url: str) -> None:
+    def server() -> list[int]:
+        return [pid for pid, line in up.children().items() if "crypto_assets.instance.code_server" in line]
+
+    (former,) = server()
+    os.kill(former, 9)
+
+    def loaded() -> bool:
+        question = (
+            "{ workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError { __typename } } } } }"
+        )
+        found = httpx.post(f"{up.url}/graphql", json={"query": question}, trust_env=False, timeout=30).json()
+        entries = found["data"]["workspaceOrError"]["locationEntries"]
+        return [entry["locationOrLoadError"]["__typename"] for entry in entries] == ["RepositoryLocation"]
+
+    wait_for("another code server", lambda: server() not in ([], [former]))
+    place = yaml.safe_load(workspace_of(up).read_text())["load_from"][0]["grpc_server"]["socket"]
+
+    def listens() -> bool:
+        with socket.socket(socket.AF_UNIX) as tried:
+            return tried.connect_ex(place) == 0
+
+    wait_for("it listens", listens)
+    wait_for("the UI has loaded it", loaded)
+    with psycopg.connect(module_postgres_url) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
