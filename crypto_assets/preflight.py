@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
-from urllib.parse import urlsplit
 
 from crypto_assets import exchanges
 from crypto_assets.collection.archive.locate import require_listed
@@ -24,6 +23,7 @@ from crypto_assets.errors import CryptoAssetsError, HostUnreachable, PermanentEr
 from crypto_assets.exchanges import Rest
 from crypto_assets.model import Series
 from crypto_assets.selection import Request, Track
+from crypto_assets.urls import host_of
 
 # The run asks again, with patience: what hangs is not waited for twice.
 _TIMEOUT_S = 10.0
@@ -94,7 +94,7 @@ def _reach(client: Client, collection: Collection, exchange: str, track: Track) 
         raise
     except CryptoAssetsError:
         pass
-    if urlsplit(archive_url).netloc != urlsplit(listing_url).netloc:
+    if host_of(archive_url) != host_of(listing_url):
         try:
             client.head(archive_url + "/")
         except HostUnreachable:

@@ -26,6 +26,8 @@ class Exchange(Protocol):
     archive_url: str
     listing_url: str
     rest_url: str
+    hosts: frozenset[str]
+    """All hosts of the exchange: one of them may redirect a request to another of them, and to no other host."""
     limits: Mapping[str, Sequence[Limit]]
     """By budget of one address of ours; `archive` and `listing` are two of them. None: unlimited."""
     listing_version: int

@@ -25,8 +25,11 @@ from crypto_assets.errors import BadContainer, BadContent, NoRows
 MAX_UNPACKED_BYTES = 8 << 30
 """Larger than the largest day ever published (book tickers, some GB); a zip that claims more is a bomb."""
 
-MAX_RATIO = 200
-"""Text of numbers deflates 4 to 30 times, with long runs of one bar up to 100."""
+MAX_RATIO, MAX_RATIO_LARGE = 200, 40
+"""Text of numbers deflates 4 to 30 times, with long runs of one bar up to 100; such files are small."""
+
+_LARGE = 64 << 20
+"""A text of more bytes is no run of one bar: a day of seconds without a trade has 9 MB."""
 
 # From 1e14 on a number is microseconds: as milliseconds that is the year 5138, as microseconds 1973.
 FIRST_MICROSECONDS = 10**14
@@ -52,9 +55,9 @@ def unzip_one(key: str, content: bytes) -> bytes | bytearray:
                     f"{key}: expected one member {expected}, found {len(members)} ({found}); look at it in quarantine/"
                 )
             member = members[0]
-            if member.file_size > min(MAX_UNPACKED_BYTES, 4096 + MAX_RATIO * len(content)):
+            if member.file_size > (most := _most_unpacked(len(content))):
                 raise BadContainer(
-                    f"{key}: expected a text at most {MAX_RATIO} times the {len(content)} bytes of the zip, "
+                    f"{key}: expected a text of at most {most} bytes in the {len(content)} bytes of the zip, "
                     f"found one that claims {member.file_size} bytes; not unpacked"
                 )
             if member.flag_bits & 1:
@@ -83,6 +86,11 @@ def unzip_one(key: str, content: bytes) -> bytes | bytearray:
             f"{key}: expected a whole zip, found {len(content)} bytes that are not one ({error}); "
             "it will be tried again when it changes"
         ) from None
+
+
+def _most_unpacked(size: int) -> int:
+    """Return the most bytes that a zip of a size may unpack to."""
+    return min(4096 + MAX_RATIO * size, max(_LARGE, MAX_RATIO_LARGE * size), MAX_UNPACKED_BYTES)
 
 
 def has_header(text: bytes | bytearray) -> bool:

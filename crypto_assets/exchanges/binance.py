@@ -117,6 +117,16 @@ class Binance:
     archive_url = "https://data.binance.vision"
     listing_url = "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision"
     rest_url = "https://api.binance.com"
+    # With S3's two names of one region (S3 user guide, "Request redirection"), and where futures are asked for over REST.
+    hosts = frozenset(
+        {
+            "data.binance.vision",
+            "s3-ap-northeast-1.amazonaws.com",
+            "s3.ap-northeast-1.amazonaws.com",
+            "api.binance.com",
+            "fapi.binance.com",
+        }
+    )
     # The host answers list-type=2 too; version 1 is what the exchange's own page asks (binance-public-data, web list script).
     listing_version = 1
     # For each address (rest-api.md, "LIMITS"; exchangeInfo, rateLimits). Binance counts calendar minutes; kept in every

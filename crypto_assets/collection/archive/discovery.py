@@ -17,7 +17,8 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from crypto_assets.collection.archive.listing import list_objects, list_prefixes
-from crypto_assets.errors import CryptoAssetsError, NotPublished, Stopped
+from crypto_assets.collection.transport.bounds import CHECKSUM
+from crypto_assets.errors import BadContainer, CryptoAssetsError, NotPublished, Stopped
 from crypto_assets.limits import Endpoint
 from crypto_assets.model import ArchiveObject, Series
 
@@ -67,7 +68,8 @@ def probe(client: Client, archive_url: str, exchange: Exchange, key: str) -> Arc
     try:
         archive = client.at(Endpoint(exchange.name, "archive", "archive"))
         if checksum := exchange.checksum_key(key):
-            archive.get(f"{archive_url}/{checksum}")
+            with contextlib.suppress(BadContainer):  # there it is; what is wrong with it is for the download to say
+                archive.get(f"{archive_url}/{checksum}", bound=CHECKSUM)
         headers = archive.head(f"{archive_url}/{key}").headers
     except NotPublished:
         return None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 
+from crypto_assets.collection.transport.bounds import CHECKSUM, file_bound
 from crypto_assets.collection.transport.http import Client, View
-from crypto_assets.errors import ChecksumMismatch, NotPublished
+from crypto_assets.errors import BadContainer, ChecksumMismatch, NotPublished
 from crypto_assets.exchanges import Exchange
 from crypto_assets.limits import Endpoint
 from crypto_assets.model import ArchiveObject, SourceFile
@@ -20,10 +21,11 @@ def download(client: Client, archive_url: str, exchange: Exchange, obj: ArchiveO
     Raises:
         NotPublished: the object, or its checksum, is not there (yet).
         ChecksumMismatch: the bytes differ from the published checksum; the error's `content` holds them.
+        BadContainer: far more bytes than the listing says; they were not read.
         HostUnreachable, HostRefused: as `Client.get`.
     """
     archive = client.at(Endpoint(exchange.name, "archive", "archive"))
-    response = archive.get(f"{archive_url}/{obj.key}")
+    response = archive.get(f"{archive_url}/{obj.key}", bound=file_bound(obj.size_bytes))
     content = response.content
     computed = hashlib.sha256(content).hexdigest()
     published = None
@@ -44,14 +46,16 @@ def download(client: Client, archive_url: str, exchange: Exchange, obj: ArchiveO
 
 
 def published_sha256(client: View, archive_url: str, key: str) -> str | None:
-    """Return what the exchange publishes now under the key of a checksum, None where it is no SHA-256.
+    """Return what the exchange publishes now under the key of a checksum, None where it is no SHA-256, or larger than one.
 
     Raises:
         NotPublished: nothing is there.
         HostUnreachable, HostRefused: as `Client.get`.
     """
     try:
-        text = client.get(f"{archive_url}/{key}").text
+        text = client.get(f"{archive_url}/{key}", bound=CHECKSUM).text
+    except BadContainer:
+        return None
     except NotPublished:
         raise NotPublished(
             f"{key}: expected a checksum beside the file, found none; will be tried again", key=key

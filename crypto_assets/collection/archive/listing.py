@@ -9,6 +9,8 @@ Names are encoded where `EncodingType` is `url`. The root's `Prefix` echoes the 
 `CommonPrefixes/Prefix`, so only direct children are read. Buckets hold foreign trees
 too (`data2/`, `data3/`, keys that start with a slash): what does not start with the prefix asked for is left out. A host
 may answer its HTML browser page instead: that is an error, not an empty listing.
+
+A page that goes on without end, is nested without end, or is followed by pages without end is an error too.
 """
 
 from __future__ import annotations
@@ -16,17 +18,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import count
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 
-from crypto_assets.errors import ListingError
+from crypto_assets.collection.transport.bounds import LISTING
+from crypto_assets.errors import BadContainer, ListingError
 from crypto_assets.model import ArchiveObject
 
 if TYPE_CHECKING:
     from crypto_assets.collection.transport.http import Client, View
 
 PAGE = 1000
+
+MOST_KEYS = 100_000
+"""Of one listing. The longest that is known has 7,000: a file and its checksum for each day of nine years."""
+
+MOST_PAGES = 1_000
+"""Of one listing. A server may end its pages early, but not each of them."""
+
+_MOST_SIZE = 5 << 40
+"""Of one object (S3 user guide)."""
+
+_MOST_TAGS = 100_000
+"""Of one page: 1,000 keys have 14,000 to 24,000. Each element takes some 200 bytes when it is parsed."""
 
 
 def list_objects(
@@ -48,7 +64,7 @@ def list_objects(
         version: of ListObjects, as the exchange's `listing_version` says.
 
     Raises:
-        ListingError: not the XML of a listing.
+        ListingError: not the XML of a listing, or one without an end.
         HostUnreachable, HostRefused: as `Client.get`.
     """
     for objects in list_pages(client, listing_url, prefix, after=after, page=page, version=version):
@@ -94,9 +110,15 @@ def _pages(
     params = {"prefix": prefix, "delimiter": delimiter, "max-keys": str(size) if size else ""}
     params |= {"marker": after} if version == 1 else {"list-type": "2", "start-after": after}
     place = after
-    while True:
-        response = client.get(url, {name: value for name, value in params.items() if value})
-        page = _read(response.content, url, prefix)
+    keys = 0
+    for number in count(1):
+        page = _read(_content(client, url, prefix, params), url, prefix)
+        keys += page.entries
+        if keys > MOST_KEYS or number > MOST_PAGES:
+            raise ListingError(
+                f"{url} (prefix {prefix}): expected at most {MOST_KEYS} keys on {MOST_PAGES} pages, found {keys} on {number} "
+                "and no end; not asked any further, check listing_url"
+            )
         yield page
         if page.texts.get("IsTruncated", "").strip() != "true":
             return
@@ -120,6 +142,26 @@ def _pages(
         place = following if version == 1 else page.last or place
 
 
+def _content(client: Client | View, url: str, prefix: str, params: dict[str, str]) -> bytes:
+    try:
+        return client.get(url, {name: value for name, value in params.items() if value}, bound=LISTING).content
+    except BadContainer:
+        raise ListingError(
+            f"{url} (prefix {prefix}): expected a page of at most {LISTING.most_bytes} bytes, found more; not read any "
+            "further, check listing_url"
+        ) from None
+
+
+def _parsed(content: bytes) -> ElementTree.Element:
+    """Return the root; raises ValueError before anything is parsed that would take more memory than a page can."""
+    if content.count(b"<") > _MOST_TAGS or content.count(b"=") > _MOST_TAGS:  # `=`: attributes
+        raise ValueError(f"more than {_MOST_TAGS} tags or attributes")
+    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+        raise ValueError("a document type, which listings do not have")
+    # Whatever encoding it names: in another one the bytes counted above would not be the tags.
+    return ElementTree.fromstring(content, ElementTree.XMLParser(encoding="utf-8"))  # noqa: S314  bounded above
+
+
 def _read(content: bytes, url: str, prefix: str) -> _Page:
     """Return a page of 1,000 keys in about 3 ms.
 
@@ -127,7 +169,7 @@ def _read(content: bytes, url: str, prefix: str) -> _Page:
         ListingError: not the XML of a listing, or one that lacks entries.
     """
     try:
-        root = ElementTree.fromstring(content)  # noqa: S314  expat ≥ 2.4 bounds entity expansion
+        root = _parsed(content)
     except (ElementTree.ParseError, LookupError, ValueError) as error:  # an encoding that does not exist, a null byte
         start = content[:80].decode("utf-8", "replace").strip()
         raise ListingError(
@@ -156,10 +198,10 @@ def _read(content: bytes, url: str, prefix: str) -> _Page:
         page.prefixes = [unquote_plus(prefix) for prefix in page.prefixes]
         if "NextMarker" in page.texts:
             page.texts["NextMarker"] = unquote_plus(page.texts["NextMarker"])
-    count = page.texts.get("KeyCount")
-    if count is not None and count.strip() != str(page.entries):
+    told = page.texts.get("KeyCount")
+    if told is not None and told.strip() != str(page.entries):
         raise ListingError(
-            f"{url} (prefix {prefix}): expected {count} entries, as KeyCount says, found {page.entries}; "
+            f"{url} (prefix {prefix}): expected {told} entries, as KeyCount says, found {page.entries}; "
             "the page is not whole, look again later"
         )
     return page
@@ -173,9 +215,12 @@ def _object(entry: ElementTree.Element, url: str) -> ArchiveObject:
         raise ListingError(f"{url}: expected a Key in each Contents, found one without")
     modified = text(namespace + "LastModified")
     try:
+        size = int(text(namespace + "Size") or 0)
+        if not 0 <= size < _MOST_SIZE:
+            raise ValueError(f"the size {size}")
         return ArchiveObject(
             key,
-            int(text(namespace + "Size") or 0),
+            size,
             text(namespace + "ETag", "").strip('"'),
             _instant(modified) if modified else None,
         )

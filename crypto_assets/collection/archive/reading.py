@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlsplit
 
 from crypto_assets import exchanges
 from crypto_assets.collection.archive.catalog import Marks, Prefix, entry_digest, fingerprint, unpack
@@ -15,6 +14,7 @@ from crypto_assets.collection.archive.listing import list_pages
 from crypto_assets.config import Collection, SeriesEntry
 from crypto_assets.limits import Endpoint
 from crypto_assets.model import ArchiveObject, Series, days_between
+from crypto_assets.urls import host_of
 
 if TYPE_CHECKING:
     from crypto_assets.collection.transport.http import Client
@@ -38,7 +38,7 @@ class Watch:
         urls = collection.urls(entry.exchange)
         self.listing_url = urls.listing_url or self.exchange.listing_url
         self.archive_url = urls.archive_url or self.exchange.archive_url
-        self.host = urlsplit(self.listing_url).netloc
+        self.host = host_of(self.listing_url)
         self.digest = entry_digest(entry)
         self.patrol = patrol
 

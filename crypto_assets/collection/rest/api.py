@@ -15,7 +15,7 @@ from typing import Any
 
 from crypto_assets.collection.transport.http import Client
 from crypto_assets.collection.transport.retry import Permanent, decide
-from crypto_assets.errors import BadContent, HostRefused, NotPublished, PermanentError
+from crypto_assets.errors import BadContainer, BadContent, HostRefused, NotPublished, PermanentError
 from crypto_assets.exchanges import Call, Rest
 
 
@@ -57,6 +57,8 @@ class RestApi:
             wanted |= headers or {}
         try:
             response = self._client.at(call.endpoint).get(url, headers=wanted)
+        except BadContainer as error:
+            raise BadContent(f"{error}; try again later or check rest_url") from None
         except HostRefused as error:
             raise self._explained(url, error) or error from None
         except NotPublished:
@@ -65,12 +67,14 @@ class RestApi:
 
     def _explained(self, url: str, error: HostRefused) -> PermanentError | None:
         """Return the error for an answer that trying again will not change, by ccxt's reading of it; else None."""
+        if error.status < 400:  # a redirect or a coding, and no word of the exchange's
+            return None
         from ccxt.base.errors import AuthenticationError, BadSymbol, BaseError
 
         body = str(error.evidence.get("body", ""))
         try:
             answer = json.loads(body, parse_float=str)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         advice, unknown = "", False
         decision = decide(error.status, exchange=self._rest.ccxt_id, rest=True)
@@ -95,11 +99,11 @@ def read_json(url: str, text: str) -> Any:
     """Return JSON with every number that has a fraction as its text: nothing passes through a float.
 
     Raises:
-        BadContent: not JSON, such as a page of a proxy.
+        BadContent: not JSON, such as a page of a proxy, or JSON that is nested without end.
     """
     try:
         return json.loads(text, parse_float=str)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BadContent(f"{url}: expected JSON, found {text[:80]!r}; try again later or check rest_url") from None
 
 

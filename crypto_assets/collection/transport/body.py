@@ -1,7 +1,9 @@
-"""The body of an answer while it comes: bounded in size and in slowness, and continued where it was cut.
+"""The body of an answer while it comes: bounded in size, packed and unpacked, in slowness, and continued where it was cut.
 
 An answer that breaks off is asked for again from there (`Range`), if the file is still the same (`If-Range`): the host
 answers 206 with the rest, or 200 with the whole of what it has now.
+
+The only coding that is unpacked is gzip, where it was asked for, and in pieces: one of 64 kB can become 64 MB.
 """
 
 from __future__ import annotations
@@ -9,10 +11,13 @@ from __future__ import annotations
 import contextlib
 import re
 import time
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import httpx
 
+from crypto_assets.collection.transport.bounds import Bound
 from crypto_assets.errors import BadContainer
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)", re.ASCII)
@@ -26,13 +31,65 @@ class BrokenRange(Exception):
     """The rest of a body does not fit to its beginning."""
 
 
+class UnaskedCoding(Exception):
+    """The answer is packed in a way that was not asked for; `status` is its status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """At least `bytes_per_s` over each `span_s`, and the end of an answer within `deadline_s` of its beginning."""
+    """At least `bytes_per_s` over each `span_s`, and a body within `deadline_s` over all attempts, or what its bound says."""
 
     bytes_per_s: float = 1_000.0
     span_s: float = 20.0
-    deadline_s: float = 3_600.0
+    deadline_s: float = 14_400.0
+
+
+_PIECE = 1 << 20
+_SIXTEEN_PLUS_WINDOW = 31  # zlib: the header of gzip, and its largest window
+
+
+class Unpacking:
+    """Unpacks gzip in pieces of a bounded size."""
+
+    def __init__(self) -> None:
+        self._gzip = zlib.decompressobj(_SIXTEEN_PLUS_WINDOW)
+        self._began = False
+
+    def pieces(self, packed: bytes) -> Iterator[bytes]:
+        """Yield what some bytes unpack to, in pieces of at most 1 MB; raises httpx.DecodingError where it is no gzip."""
+        self._began = self._began or bool(packed)
+        try:
+            while packed and not self._gzip.eof:
+                yield self._gzip.decompress(packed, _PIECE)
+                packed = self._gzip.unconsumed_tail
+        except zlib.error as error:
+            raise httpx.DecodingError(str(error)) from None
+
+    def end(self) -> None:
+        """Raise httpx.DecodingError where the end is missing."""
+        if self._began and not self._gzip.eof:
+            raise httpx.DecodingError("the end of the gzip is missing")
+
+
+def unpacking_of(response: httpx.Response, asked: str) -> Unpacking | None:
+    """Return what unpacks an answer; None where it is not packed.
+
+    Args:
+        asked: the `accept-encoding` of the request.
+
+    Raises:
+        UnaskedCoding: nothing of the answer is unpacked.
+    """
+    coding = response.headers.get("content-encoding", "").strip().lower()
+    if coding in ("", "identity"):
+        return None
+    if coding in ("gzip", "x-gzip") and "gzip" in asked:
+        return Unpacking()
+    raise UnaskedCoding(f"Content-Encoding {coding[:40]!r}, which was not asked for; not read", response.status_code)
 
 
 @dataclass(slots=True)
@@ -41,13 +98,18 @@ class Body:
 
     url: str
     pace: Pace
-    most_bytes: int
+    bound: Bound
+    asked_coding: str = "identity"
     chunks: list[bytes] = field(default_factory=list)
     size: int = 0
     headers: httpx.Headers | None = None
+    overdue: bool = False
+    """Whether it took longer than its bound allows: trying again would take as long."""
     _total: int | None = None
     _etag: str = ""
-    _deadline: float = 0.0
+    _unpacking: Unpacking | None = None
+    _packed: int = 0
+    _deadline: float | None = None
     _span_began: float = 0.0
     _span_size: int = 0
 
@@ -63,7 +125,9 @@ class Body:
         Raises:
             BrokenRange: a rest that does not begin where ours ends; what came is dropped, and can be asked for anew.
             BadContainer: larger than can be.
+            UnaskedCoding: packed, though that was not asked for.
         """
+        unpacking = unpacking_of(response, self.asked_coding)
         if response.status_code == 206:
             found = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
             total = None if found is None or found[3] == "*" else int(found[3])
@@ -85,48 +149,69 @@ class Body:
             self._total = int(length) if length.isascii() and length.isdigit() else None
             etag = response.headers.get("etag", "")
             # A weak one names a meaning, not the bytes; and what is coded on the way cannot be joined.
-            self._etag = "" if etag.startswith("W/") or "content-encoding" in response.headers else etag
+            self._etag = "" if etag.startswith("W/") or unpacking else etag
         if self._total is not None:
-            self._bound(self._total)
+            self._check(self._total)
+        self._unpacking, self._packed = unpacking, 0
         self._span_began = time.monotonic()
         self._span_size = self.size
-        self._deadline = self._span_began + self.pace.deadline_s
+        if self._deadline is None:
+            self._deadline = self._span_began + self._longest_s
 
     def add(self, chunk: bytes) -> None:
-        """Take some bytes.
+        """Take some bytes as they came.
 
         Raises:
             TooSlow: they came too slowly.
             BadContainer: more than can be.
         """
+        if self._unpacking is None:
+            self._keep(chunk)
+        else:
+            self._packed += len(chunk)  # gzip that unpacks to nothing may go on without end too
+            self._check(self._packed)
+            for piece in self._unpacking.pieces(chunk):
+                self._keep(piece)
+        self._keep_pace()
+
+    def _keep(self, chunk: bytes) -> None:
+        self._check(self.size + len(chunk))
         self.chunks.append(chunk)
         self.size += len(chunk)
-        self._bound(self.size)
+
+    def _keep_pace(self) -> None:
         now = time.monotonic()
-        if now - self._span_began >= self.pace.span_s or now > self._deadline:
+        self.overdue = self._deadline is not None and now > self._deadline
+        if now - self._span_began >= self.pace.span_s or self.overdue:
             took, came = now - self._span_began, self.size - self._span_size
-            if came < self.pace.bytes_per_s * took or now > self._deadline:
+            if came < self.pace.bytes_per_s * took or self.overdue:
                 raise TooSlow(
                     f"{came} bytes in {took:.0f} s, {self.size} of {self._total or 'unknown'} in all; expected at least "
-                    f"{self.pace.bytes_per_s:g} bytes/s and an end within {self.pace.deadline_s:g} s"
+                    f"{self.pace.bytes_per_s:g} bytes/s and an end within {self._longest_s:g} s"
                 )
             self._span_began, self._span_size = now, self.size
 
+    @property
+    def _longest_s(self) -> float:
+        return min(self.pace.deadline_s, self.bound.most_s)
+
     def whole(self) -> bytes:
         """Return all bytes; raises BrokenRange where they are not as many as the host said at first."""
+        if self._unpacking is not None:
+            self._unpacking.end()
         if self._etag and self._total is not None and self.size != self._total:
             found, expected = self.size, self._total
             self.drop()
             raise BrokenRange(f"expected {expected} bytes, found {found}")
         return self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
 
-    def _bound(self, size: int) -> None:
-        if size > self.most_bytes:
+    def _check(self, size: int) -> None:
+        if size > self.bound.most_bytes:
             self.drop()
             raise BadContainer(
-                f"{self.url}: expected at most {self.most_bytes} bytes, found {size} or more; not read any further",
+                f"{self.url}: expected at most {self.bound.most_bytes} bytes, found {size} or more; not read any further",
                 url=self.url,
-                most_bytes=self.most_bytes,
+                most_bytes=self.bound.most_bytes,
             )
 
     def drop(self) -> None:
@@ -138,16 +223,17 @@ class Body:
 
 
 _SHOWN = 2_000
+_SHOWN_WITHIN_S = 5.0
 
 
-def beginning_of(response: httpx.Response) -> dict[str, str]:
-    """Return the beginning of a refusal's body: some exchanges say there what they mean."""
-    with contextlib.suppress(httpx.RequestError, httpx.StreamError):
-        text = b""
-        for chunk in response.iter_bytes():
-            text += chunk
-            if len(text) >= _SHOWN:
+def beginning_of(response: httpx.Response, asked_coding: str = "identity") -> dict[str, str]:
+    """Return the beginning of a refusal's body: some exchanges say there what they mean. It may not take long."""
+    text = b""
+    deadline = time.monotonic() + _SHOWN_WITHIN_S
+    with contextlib.suppress(httpx.RequestError, httpx.StreamError, UnaskedCoding):
+        unpacking = unpacking_of(response, asked_coding)
+        for chunk in response.iter_raw():
+            text += chunk if unpacking is None else next(unpacking.pieces(chunk), b"")
+            if len(text) >= _SHOWN or time.monotonic() > deadline:
                 break
-        if text:
-            return {"body": text[:_SHOWN].decode("utf-8", "replace")}
-    return {}
+    return {"body": text[:_SHOWN].decode("utf-8", "replace")} if text else {}

@@ -12,14 +12,17 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import httpx
 import tenacity
 
-from crypto_assets.collection.transport.body import Body, BrokenRange, Pace, TooSlow, beginning_of
+from crypto_assets.collection.transport import redirects
+from crypto_assets.collection.transport.asked import Asked
+from crypto_assets.collection.transport.body import Body, BrokenRange, Pace, TooSlow, UnaskedCoding, beginning_of
+from crypto_assets.collection.transport.bounds import HEAD, JSON, Bound
 from crypto_assets.collection.transport.concurrency import Slots
 from crypto_assets.collection.transport.network import Network
 from crypto_assets.collection.transport.proxies import WANTS_PASSWORD, Routes, proxy_of, way_to
@@ -37,6 +40,7 @@ from crypto_assets.errors import (
     Stopped,
 )
 from crypto_assets.limits import Endpoint
+from crypto_assets.urls import host_of
 from crypto_assets.version import __version__
 
 if TYPE_CHECKING:
@@ -46,26 +50,9 @@ _ATTEMPTS = 4
 _UNREACHABLE_IN_A_ROW = 3
 _LONGEST_WAIT_S = 60.0
 _CONNECT_TIMEOUT_S = 5.0
-_MOST_BYTES = 4 << 30
 
 # Failures of a connection that was there: the host is up, and one bad file must not close it for the others.
 _CUT = (httpx.RemoteProtocolError, httpx.ReadError)
-
-
-@dataclass(slots=True)
-class _Asked:
-    """One `get` over all of its attempts."""
-
-    method: str
-    url: str
-    host: str
-    params: Mapping[str, str] | None
-    headers: Mapping[str, str] | None
-    endpoint: Endpoint | None
-    body: Body
-    attempts: int
-    permit: Permit | None = None
-    error: CryptoAssetsError | None = None
 
 
 class Client:
@@ -109,7 +96,8 @@ class Client:
             transport=Routes(
                 httpx.Limits(max_connections=None, max_keepalive_connections=2 * connections), self._network.serve
             ),
-            follow_redirects=True,
+            follow_redirects=False,  # `redirects.py` says which
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # none: they would grow as a host likes
         )
         self._retrying = tenacity.Retrying(
             retry=self._again,
@@ -144,22 +132,23 @@ class Client:
         params: Mapping[str, str] | None = None,
         *,
         headers: Mapping[str, str] | None = None,
-        most_bytes: int = _MOST_BYTES,
+        bound: Bound = JSON,
     ) -> httpx.Response:
         """Return a whole answer with status 200.
 
         Raises:
             NotPublished: 404.
-            HostRefused: another status than 200; those that can pass were tried four times.
+            HostRefused: another status than 200; those that can pass were tried four times; a redirect that is
+                not followed; a coding that was not asked for.
             HostUnreachable: no connection, no answer in time, or a cut connection, four times.
-            BadContainer: a body of more than `most_bytes`.
+            BadContainer: a body of more bytes than its bound says.
             Stopped: the client's `stop` is set.
         """
-        return self._request("GET", url, params, headers, most_bytes, None)
+        return self._request("GET", url, params, headers, bound, None)
 
     def head(self, url: str) -> httpx.Response:
         """Return the head of what `get` would return; raises as it does."""
-        return self._request("HEAD", url, None, None, _MOST_BYTES, None)
+        return self._request("HEAD", url, None, None, HEAD, None)
 
     def _request(
         self,
@@ -167,14 +156,15 @@ class Client:
         url: str,
         params: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
-        most_bytes: int,
+        bound: Bound,
         endpoint: Endpoint | None,
     ) -> httpx.Response:
         try:
-            host = urlsplit(url).netloc.rpartition("@")[2]
+            host = host_of(url)
         except ValueError as error:
             raise PermanentError(f"{url}: not a URL ({error}); check collection.yaml") from None
-        asked = _Asked(method, url, host, params, headers, endpoint, Body(url, self._pace, most_bytes), self._attempts)
+        body = Body(url, self._pace, bound, (headers or {}).get("accept-encoding", "identity"))
+        asked = Asked(method, url, host, params, headers, endpoint, body, self._attempts)
         if endpoint is not None and self._guard is not None:
             return self._guarded(asked, self._guard)
         failures, message = self._unreachable.get(host, (0, ""))
@@ -195,7 +185,7 @@ class Client:
         self._unreachable.pop(host, None)
         return response
 
-    def _guarded(self, asked: _Asked, guard: Guard) -> httpx.Response:
+    def _guarded(self, asked: Asked, guard: Guard) -> httpx.Response:
         try:
             return self._retrying(self._attempt, asked)
         except HostRefused as error:
@@ -210,7 +200,9 @@ class Client:
         error = state.outcome.exception()
         if error is None:
             return False
-        asked: _Asked = state.args[0]
+        asked: Asked = state.args[0]
+        if asked.body.overdue:
+            return False
         match _decision(error, asked.endpoint):
             case Retry():
                 return True
@@ -220,7 +212,7 @@ class Client:
             case _:
                 return False
 
-    def _attempt(self, asked: _Asked) -> httpx.Response:
+    def _attempt(self, asked: Asked) -> httpx.Response:
         if self._stopping():
             raise Stopped(f"{asked.url}: not asked, for the run stops")
         slots = self._slots_of(asked.host)
@@ -247,7 +239,7 @@ class Client:
         finally:
             slots.leave(entered, good=good, answered_s=answered_s)
 
-    def _admit(self, asked: _Asked, endpoint: Endpoint, guard: Guard) -> None:
+    def _admit(self, asked: Asked, endpoint: Endpoint, guard: Guard) -> None:
         try:
             asked.permit = guard.admit(endpoint, asked.host, self._stop)
         except CircuitOpen:
@@ -261,7 +253,7 @@ class Client:
         if asked.permit.probe:
             asked.attempts = 1
 
-    def _ask(self, asked: _Asked) -> tuple[httpx.Response, float]:
+    def _ask(self, asked: Asked) -> tuple[httpx.Response, float]:
         """Return the answer to one attempt, and when it began; tell the guard what came of it."""
         permit, guard = asked.permit, self._guard
         headed: float | None = None
@@ -269,7 +261,7 @@ class Client:
             headers = {**(asked.headers or {}), **asked.body.range_headers()}
             request = self._client.build_request(asked.method, asked.url, params=asked.params, headers=headers or None)
             with self._network.within(self._timeout_s):
-                response = self._client.send(request, stream=True)
+                response = redirects.send(self._client, request, asked)
             headed = time.monotonic()
             with contextlib.closing(response):
                 if permit is not None and guard is not None:
@@ -278,6 +270,14 @@ class Client:
                         permit, response.status_code, response.headers, at=headed, retry_after_s=retry_after_s
                     )
                 return self._read(asked, response), headed
+        except (redirects.NotFollowed, UnaskedCoding) as error:
+            if headed is None:
+                self._abandon(permit)
+            raise HostRefused(
+                f"{asked.shown}: expected an answer, found {error}{way_to(asked.at)}; check the URLs in collection.yaml",
+                status=error.status,
+                url=asked.url,
+            ) from None
         except (httpx.RequestError, TooSlow, BrokenRange) as error:  # too many redirects and broken encodings too
             if self._stopping():
                 self._abandon(permit)
@@ -290,36 +290,34 @@ class Client:
             self._abandon(permit)
             raise
 
-    def _read(self, asked: _Asked, response: httpx.Response) -> httpx.Response:
+    def _read(self, asked: Asked, response: httpx.Response) -> httpx.Response:
         if response.status_code == 200 and asked.method == "HEAD":
             return response
         if response.status_code == 200 or (response.status_code == 206 and asked.body.size):
             body = asked.body
             body.begin(response)
-            coded = "content-encoding" in response.headers
-            for chunk in response.iter_bytes() if coded else response.iter_raw():
+            for chunk in response.iter_raw():
                 body.add(chunk)
-            headers = body.headers
-            if coded and headers is not None:
-                headers = httpx.Headers([(k, v) for k, v in headers.items() if k != "content-encoding"])
+            headers = httpx.Headers([(k, v) for k, v in (body.headers or {}).items() if k != "content-encoding"])
             return httpx.Response(200, headers=headers, content=body.whole(), request=response.request)
         if response.status_code == 416 and asked.body.size:
             asked.body.drop()
             raise BrokenRange("the file is shorter than what came of it")
         if response.status_code == 404:
-            raise NotPublished(f"{asked.url}: 404, not published; it may appear later", url=asked.url)
+            raise NotPublished(f"{asked.shown}: 404, not published; it may appear later", url=asked.url)
         raise HostRefused(
-            f"{asked.url}: expected 200, found {response.status_code} {response.reason_phrase}{way_to(asked.url)}; "
+            f"{asked.shown}: expected 200, found {response.status_code} {response.reason_phrase}{way_to(asked.at)}; "
             + ("the host refuses for now, try again later" if response.status_code != 407 else WANTS_PASSWORD),
             status=response.status_code,
             retry_after_s=asked_wait_s(response),
             url=asked.url,
-            **beginning_of(response),
+            **beginning_of(response, asked.body.asked_coding),
         )
 
-    def _unreachable_error(self, asked: _Asked, error: Exception, *, answered: bool) -> HostUnreachable:
-        failure = failure_text(asked.host, error, proxy_of(asked.url), self._timeout_s)
-        found = HostUnreachable(f"{failure}; {CHECK_NETWORK}", host=asked.host, failure=failure)
+    def _unreachable_error(self, asked: Asked, error: Exception, *, answered: bool) -> HostUnreachable:
+        host = host_of(asked.at or asked.url)
+        failure = failure_text(host, error, proxy_of(asked.at or asked.url), self._timeout_s)
+        found = HostUnreachable(f"{failure}; {CHECK_NETWORK}", host=host, failure=failure)
         if asked.permit is not None and self._guard is not None:
             if answered:
                 self._abandon(asked.permit)
@@ -360,7 +358,7 @@ class View:
         params: Mapping[str, str] | None = None,
         *,
         headers: Mapping[str, str] | None = None,
-        most_bytes: int = _MOST_BYTES,
+        bound: Bound = JSON,
     ) -> httpx.Response:
         """Return a whole answer with status 200; as `Client.get`, and with a guard:
 
@@ -368,11 +366,11 @@ class View:
             CircuitOpen: the host fails; nobody asks it for now.
             HostRefused: also where the exchange wants to be left alone for long.
         """
-        return self.client._request("GET", url, params, headers, most_bytes, self.endpoint)
+        return self.client._request("GET", url, params, headers, bound, self.endpoint)
 
     def head(self, url: str) -> httpx.Response:
         """Return the head of what `get` would return; raises as it does."""
-        return self.client._request("HEAD", url, None, None, _MOST_BYTES, self.endpoint)
+        return self.client._request("HEAD", url, None, None, HEAD, self.endpoint)
 
 
 def _decision(error: BaseException, endpoint: Endpoint | None) -> object:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.responses import Response
 
 
@@ -24,3 +26,11 @@ def in_turn(*answers):
         return left.pop(0)(request)
 
     return answer
+
+
+async def endless(piece: bytes, start: bytes = b""):
+    """The pieces of a body without an end, until the client leaves."""
+    yield start
+    while True:
+        yield piece
+        await asyncio.sleep(0)  # so that the server notices that the client is gone

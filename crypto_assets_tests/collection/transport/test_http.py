@@ -297,7 +297,7 @@ def test_a_body_that_is_not_what_its_encoding_says_is_a_failure_of_the_host(serv
         return PlainTextResponse("not gzip", headers={"content-encoding": "gzip"})
 
     with pytest.raises(TransientError, match="the answer is not what its content-encoding says"):
-        client.get(f"{serve(answer).url}/a")
+        client.get(f"{serve(answer).url}/a", headers={"accept-encoding": "gzip"})
 
 
 def test_what_is_not_a_url_is_a_mistake_in_the_configuration(client, no_waits):
