@@ -5,6 +5,7 @@ Every error names the file, the place in it, what was expected and what was foun
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from difflib import get_close_matches
@@ -19,6 +20,7 @@ from crypto_assets.errors import ConfigError
 from crypto_assets.limits import Limit, parse_limit
 from crypto_assets.model import MARKET_TYPES, Series, path_symbol, unified_symbol
 from crypto_assets.urls import http_url
+from crypto_assets.yaml_file import MOST_BYTES, load_yaml
 
 __all__ = [
     "Collection",
@@ -34,6 +36,20 @@ __all__ = [
     "settings",
     "settings_at_start",
 ]
+
+
+MOST_SYMBOLS = 10_000
+"""Of one entry. Binance has listed some 3,500 on spot in all of its years."""
+
+MOST_ENTRIES = 1_000
+
+_MOST_LETTERS = 64
+"""Of a symbol; `1000000MOG/USDT:USDT-250328` has 27."""
+
+_MOST_PROBLEMS = 10
+"""Said of one file; the rest is counted."""
+
+_SHOWN = 200
 
 
 class ExchangeConfig(BaseModel):
@@ -76,11 +92,11 @@ class SeriesEntry(BaseModel):
 
     exchange: str
     market_type: str
-    datasets: list[str] = Field(min_length=1)
-    symbols: list[str] = Field(min_length=1)
+    datasets: list[str] = Field(min_length=1, max_length=100)
+    symbols: list[str] = Field(min_length=1, max_length=MOST_SYMBOLS)
     start: date
     end: date | None = None
-    warehouse: list[str] = []
+    warehouse: list[str] = Field(default=[], max_length=100)
     rest: bool = True
 
     @field_validator("start", "end", mode="before")
@@ -95,6 +111,16 @@ class SeriesEntry(BaseModel):
                 return date.fromisoformat(value)
             except ValueError:
                 raise ValueError(f"expected a day such as 2024-01-01, found {value!r}") from None
+        return value
+
+    @field_validator("symbols")
+    @classmethod
+    def _short(cls, value: list[str]) -> list[str]:
+        for symbol in value:
+            if len(symbol) > _MOST_LETTERS:
+                raise ValueError(
+                    f"expected a symbol of at most {_MOST_LETTERS} letters, found {len(symbol)}: {symbol[:20]!r}…"
+                )
         return value
 
     @field_validator("market_type")
@@ -129,9 +155,9 @@ class SeriesEntry(BaseModel):
             raise ValueError(f"expected an end on {self.start}, the start, or later, found {self.end}")
         self.symbols = [unified_symbol(symbol, self.market_type) for symbol in self.symbols]
         for what, names in (("symbols", self.symbols), ("datasets", self.datasets)):
-            doubles = sorted({name for name in names if names.count(name) > 1})
+            doubles = sorted(name for name, times in Counter(names).items() if times > 1)
             if doubles:
-                raise ValueError(f"{what}: {', '.join(doubles)} stands here twice")
+                raise ValueError(f"{what}: {', '.join(doubles[:_MOST_PROBLEMS])} stands here twice")
         return self
 
     @property
@@ -190,7 +216,7 @@ class Collection(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     exchanges: dict[str, ExchangeConfig] = {}
-    series: list[SeriesEntry] = Field(min_length=1)
+    series: list[SeriesEntry] = Field(min_length=1, max_length=MOST_ENTRIES)
     quality: QualityConfig = QualityConfig()
 
     @model_validator(mode="after")
@@ -266,22 +292,6 @@ class Collection(BaseModel):
         }
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice: YAML would keep the last one and lose the series of the first."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for number, key in enumerate(keys):
-            if key in keys[:number]:
-                raise yaml.constructor.ConstructorError(
-                    "while reading a mapping",
-                    node.start_mark,
-                    f"found the key {key!r} twice",
-                    node.value[number][0].start_mark,
-                )
-        return super().construct_mapping(node, deep)
-
-
 def load_collection(path: Path) -> Collection:
     """Return the collection that a YAML file describes.
 
@@ -290,11 +300,12 @@ def load_collection(path: Path) -> Collection:
     """
     require_file(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            text = file.read(MOST_BYTES + 1).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     try:
-        content = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+        content = load_yaml(text)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: PyYAML meets a day such as 2024-13-01
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if content is None:
@@ -309,12 +320,17 @@ def parse_collection(content: Mapping[str, Any], name: str = "collection") -> Co
     try:
         return Collection.model_validate(content)
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{name}: {_explain(entry)}" for entry in error.errors())) from None
+        found = error.errors()
+        lines = [f"{name}: {_explain(entry)}" for entry in found[:_MOST_PROBLEMS]]
+        if len(found) > _MOST_PROBLEMS:
+            lines.append(f"{name}: and {len(found) - _MOST_PROBLEMS} more problems")
+        raise ConfigError("\n".join(lines)) from None
 
 
 def _explain(error: Any) -> str:
     """Return one line for one pydantic error: the place in the file, what was expected, what was found."""
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
+    parts = [part if isinstance(part, int) else _plain(str(part)) for part in error["loc"]]
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         models: dict[Any, type[BaseModel]] = {
@@ -327,11 +343,21 @@ def _explain(error: Any) -> str:
     elif error["type"] == "missing":
         message = "this required key is missing"
     elif not error["type"].startswith("value_error"):
-        message = f"{message}, found {error.get('input')!r}"
+        message = f"{message}, found {_shortened(error.get('input'))}"
     return f"{place}: {message}" if place else message
 
 
+def _plain(text: str) -> str:
+    """Return a key of the file as it can be shown."""
+    return text[:_SHOWN] if text.isprintable() else repr(text[:_SHOWN])
+
+
+def _shortened(value: Any) -> str:
+    text = f"{len(value)} of them" if isinstance(value, list) and len(value) > _MOST_PROBLEMS else repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
 def _did_you_mean(word: str, known: Any) -> str:
-    known = list(known)
+    known, word = list(known), word[:_SHOWN]  # the search takes the square of its length
     close = get_close_matches(word, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"

@@ -62,8 +62,28 @@ def is_loopback(host: str) -> bool:
 # ---- HTTP -----------------------------------------------------------------------------------------------------------
 
 
+def host_of(url: str) -> str:
+    """Return host and port of a URL, as it has them, without user and password: `data.example.com`, `[::1]:9000`.
+
+    Raises:
+        ValueError: brackets without an address in them, or a port that is no number.
+    """
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port
+    return (f"[{host}]" if ":" in host else host) + ("" if port is None else f":{port}")
+
+
 def http_url(text: str) -> str:
-    """Return the URL of a host that is asked by HTTP, without a slash at its end; raises ValueError."""
+    """Return the URL of a host that is asked by HTTP, without a slash at its end.
+
+    Raises:
+        ValueError: not such a URL, or one with user and password: URLs are names in logs, ledgers and pages.
+    """
+    if "@" in text:  # before anything else is said of it, for what stands before the @ is not to be shown
+        raise ValueError(
+            "expected a URL without user and password, found an @ in it (not shown here); leave out what stands before "
+            "the @, and write an @ of a path as %40"
+        )
     if not text.startswith(("http://", "https://")):
         raise ValueError(f"expected a URL that starts with http:// or https://, found {masked(text)!r}")
     if re.search(r"[\s\x00-\x1f]", text):

@@ -1,0 +1,96 @@
+"""YAML that people write, read within bounds: a file of some lines can say ten billion things (YAML's aliases do that).
+
+What is out of bounds is an error like any other of YAML: one line with the place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+MOST_BYTES = 1 << 20
+"""Of a file: 10,000 symbols have 0.2 MB."""
+
+_MOST_NODES = 200_000
+"""Of a file, each as often as aliases repeat it."""
+
+_MOST_DEPTH = 20
+"""Lists and mappings inside each other; collection.yaml has five."""
+
+_MOST_LETTERS = 1_000
+"""Of one text or number. PyYAML takes the square of their length for numbers such as 1:30:00."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice, for YAML would keep the last one, and what is out of bounds."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+        self._sizes: dict[int, int] = {}
+        self._kept: list[yaml.Node] = []
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()
+        mark = event.start_mark
+        if isinstance(event, yaml.ScalarEvent) and len(event.value) > _MOST_LETTERS:
+            raise _out_of_bounds(f"expected texts of at most {_MOST_LETTERS} letters, found {len(event.value)}", mark)
+        if self._depth >= _MOST_DEPTH:
+            raise _out_of_bounds(f"expected at most {_MOST_DEPTH} lists and mappings inside each other, found more", mark)
+        self._depth += 1
+        try:
+            node = super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
+        if node is not None and id(node) not in self._sizes:
+            self._kept.append(node)  # so that no other node gets its id
+            self._sizes[id(node)] = size = 1 + sum(self._size(child, mark) for child in _children(node))
+            if size > _MOST_NODES:
+                raise _out_of_bounds(
+                    f"expected at most {_MOST_NODES} values, found {size}, each as often as aliases (*) repeat it", mark
+                )
+        return node
+
+    def _size(self, node: yaml.Node, mark: yaml.Mark) -> int:
+        """Return how many values a node stands for; one that is not known yet is composed just now: it holds itself."""
+        if id(node) not in self._sizes:
+            raise _out_of_bounds("expected no alias (*) inside of what it names, found one", mark)
+        return self._sizes[id(node)]
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        "while reading a mapping",
+                        node.start_mark,
+                        f"found the key {key.value[:200]!r} twice",
+                        key.start_mark,
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def load_yaml(text: str) -> Any:
+    """Return what a text says.
+
+    Raises:
+        yaml.YAMLError, ValueError: not YAML, or out of bounds; the message is for people.
+    """
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"expected at most {MOST_BYTES} bytes, found more")
+    return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [child for pair in node.value for child in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def _out_of_bounds(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
+    # Without the text around it, which has no bounds and may hold anything.
+    place = yaml.Mark(mark.name, mark.index, mark.line, mark.column, None, None)
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=place)
