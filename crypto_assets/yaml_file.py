@@ -36,14 +36,20 @@ class _Loader(yaml.SafeLoader):
         mark = event.start_mark
         if isinstance(event, yaml.ScalarEvent) and len(event.value) > _MOST_LETTERS:
             raise _out_of_bounds(f"expected texts of at most {_MOST_LETTERS} letters, found {len(event.value)}", mark)
+        if getattr(event, "tag", None) is not None:  # PyYAML reads a !!timestamp that is none with an AttributeError
+            raise _out_of_bounds(f"expected no tags, found {event.tag[:40]!r}; leave it out", mark)
         if self._depth >= _MOST_DEPTH:
-            raise _out_of_bounds(f"expected at most {_MOST_DEPTH} lists and mappings inside each other, found more", mark)
+            raise _out_of_bounds(
+                f"expected at most {_MOST_DEPTH} lists and mappings inside each other, found more", mark
+            )
         self._depth += 1
         try:
             node = super().compose_node(parent, index)
         finally:
             self._depth -= 1
-        if node is not None and id(node) not in self._sizes:
+        if node is not None and isinstance(event, yaml.AliasEvent):
+            self._size(node, mark)
+        elif node is not None:
             self._kept.append(node)  # so that no other node gets its id
             self._sizes[id(node)] = size = 1 + sum(self._size(child, mark) for child in _children(node))
             if size > _MOST_NODES:

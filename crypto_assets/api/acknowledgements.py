@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from crypto_assets.api.answers import Json, Problem, Query, body
+from crypto_assets.api.answers import Json, Problem, Query, day_of
+from crypto_assets.api.bounds import body
 from crypto_assets.collection.records.acknowledgements import read_acknowledgements
 from crypto_assets.collection.records.lakes import lost_days
 from crypto_assets.collection.records.ledger import Ledger
@@ -71,8 +72,8 @@ class _Acknowledgements:
     def _change(self, given: dict[str, str], *, withdrawn: bool) -> Response:
         collection = load_collection(self._collection)
         selected = _selected(collection, given)
-        first = _day(given, "from")
-        last = _day(given, "to") if "to" in given else first
+        first = day_of("from", given["from"])
+        last = day_of("to", given["to"]) if "to" in given else first
         who, reason = given.get("who", "API"), given.get("reason", "")
         try:
             if withdrawn:
@@ -119,10 +120,3 @@ def _selected(collection: Collection, given: dict[str, str]) -> list[tuple[Serie
             "see GET /v1/status",
         )
     return found
-
-
-def _day(given: dict[str, str], name: str) -> date:
-    try:
-        return date.fromisoformat(given[name])
-    except ValueError:
-        raise Problem(400, "not a day", f"{name} like 2024-01-31", given[name]) from None

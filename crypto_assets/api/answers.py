@@ -14,6 +14,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 LIMIT, MOST = 1_000, 10_000
+_SHOWN = 1_000
+_FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(2999, 12, 31)
 
 
 @dataclass(slots=True)
@@ -28,14 +30,15 @@ class Problem(Exception):
 
     def answer(self) -> Response:
         fields = ("error", "expected", "found", "what_to_do")
-        return Json({name: getattr(self, name) for name in fields}, self.status)
+        return Json({name: shortened(getattr(self, name)) for name in fields}, self.status)
 
 
 class Json(JSONResponse):
     """JSON with days and instants in ISO 8601 and decimals as text."""
 
     def render(self, content: Any) -> bytes:
-        return json.dumps(content, default=_plain, ensure_ascii=False, separators=(",", ":")).encode()
+        text = json.dumps(content, default=_plain, ensure_ascii=False, separators=(",", ":"))
+        return text.encode(errors="backslashreplace")  # half a surrogate pair becomes \\ud800, as JSON writes it
 
 
 def _plain(value: Any) -> Any:
@@ -63,6 +66,17 @@ class Page:
         return Json({"items": items[: self.limit], "next": following})
 
 
+def day_of(name: str, text: str) -> date:
+    """Return a day that somebody wrote: one at which something can have been traded, with room for the day after it."""
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise Problem(400, "not a day", f"{name} like 2024-01-31", text) from None
+    if not _FIRST_DAY <= day <= _LAST_DAY:
+        raise Problem(400, "not a day in range", f"{name} from {_FIRST_DAY} to {_LAST_DAY}", text)
+    return day
+
+
 class Query:
     """The parameters of a request; every one that is not asked for is an error, for a filter with a typing error lies."""
 
@@ -82,10 +96,7 @@ class Query:
 
     def day(self, name: str) -> date | None:
         text = self._given.get(name)
-        try:
-            return date.fromisoformat(text) if text else None
-        except ValueError:
-            raise Problem(400, "not a day", f"{name} like 2024-01-31", text or "") from None
+        return day_of(name, text) if text else None
 
     def share(self, name: str) -> float | None:
         """Return a number from 0 to 1, or None."""
@@ -112,24 +123,11 @@ class Query:
 
     def _number(self, name: str, default: int, least: int, most: int) -> int:
         text = self._given.get(name, str(default))
-        if not text.isdecimal() or not least <= int(text) <= most:
+        if not text.isdecimal() or len(text) > 20 or not least <= int(text) <= most:
             raise Problem(400, "not a number in range", f"{name} from {least} to {most}", text)
         return int(text)
 
 
-async def body(request: Request, known: Iterable[str]) -> dict[str, str]:
-    """Return the JSON object of a POST, of texts only; an empty body is an empty object."""
-    content = await request.body()
-    try:
-        found = json.loads(content) if content else {}
-    except ValueError:
-        raise Problem(400, "not JSON", "a JSON object", content[:100].decode(errors="replace")) from None
-    known = set(known)
-    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
-        raise Problem(
-            400, "not an object of texts", f"a JSON object with some of {', '.join(sorted(known))}", str(found)
-        )
-    for name in found:
-        if name not in known:
-            raise Problem(400, "unknown field", f"some of {', '.join(sorted(known))}", name)
-    return found
+def shortened(text: str) -> str:
+    """Return the beginning of what somebody sent, for an answer that says what was found."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

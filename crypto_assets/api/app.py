@@ -20,7 +20,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from crypto_assets.api import acknowledgements
-from crypto_assets.api.answers import MOST, Json, Page, Problem, Query, body
+from crypto_assets.api.answers import MOST, Json, Page, Problem, Query
+from crypto_assets.api.bounds import OnlyPlainText, body
 from crypto_assets.api.origin import OnlyFromHere
 from crypto_assets.collection.records import control
 from crypto_assets.collection.records.control import Controls
@@ -79,7 +80,7 @@ def create_app(postgres: str, collection: Path, lake: str | None = None) -> Star
             *(Route(path, answer, methods=["POST"]) for path, answer in changes.items()),
             *acknowledgements.routes(api.ledger, api.lake, collection),
         ],
-        middleware=[Middleware(OnlyFromHere)],
+        middleware=[Middleware(OnlyFromHere), Middleware(OnlyPlainText)],
         exception_handlers={
             Problem: lambda _, error: error.answer(),
             HTTPException: _no_route,

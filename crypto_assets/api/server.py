@@ -5,6 +5,7 @@ from __future__ import annotations
 import uvicorn
 
 from crypto_assets.api.app import create_app
+from crypto_assets.api.bounds import Impatient
 from crypto_assets.config import load_collection, settings_at_start
 from crypto_assets.environment import keep_loopback_direct
 from crypto_assets.errors import ConfigError
@@ -33,6 +34,7 @@ def serve(port: int) -> None:
         log_level="warning",
         access_log=False,
         lifespan="on",
+        http=Impatient,
         server_header=False,
         timeout_graceful_shutdown=2,
     )

@@ -40,7 +40,7 @@ def test_a_coding_that_was_not_asked_for_is_not_read(serve, client, coding):
         return Response(body, headers={"content-encoding": coding})
 
     server = serve(answer)
-    with pytest.raises(HostRefused, match="found Content-Encoding '.*', which was not asked for; not read") as caught:
+    with pytest.raises(HostRefused, match=r"found Content-Encoding '.*', which was not asked for; not read") as caught:
         client.get(f"{server.url}/a.zip")
     assert caught.value.status == 200
     assert len(str(caught.value)) < 300
