@@ -98,5 +98,5 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
 
 def _out_of_bounds(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
     # Without the text around it, which has no bounds and may hold anything.
-    place = yaml.Mark(mark.name, mark.index, mark.line, mark.column, None, None)
+    place = yaml.Mark(mark.name, mark.index, mark.line, mark.column, None, 0)
     return yaml.MarkedYAMLError(problem=problem, problem_mark=place)
