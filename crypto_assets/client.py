@@ -41,6 +41,7 @@ def read(
     as_of: Moment | None = None,
     lock: str | Path | None = None,
     missing: Missing = "raise",
+    verify: bool = True,
 ) -> pd.DataFrame:
     """Return the stored rows of one symbol, in the order of time.
 
@@ -62,6 +63,9 @@ def read(
         missing: what to do where a day is missing, partial (`degraded`) or not collected yet, or its file is not what the
             ledger says: `raise` IncompleteData, `warn` with IncompleteDataWarning, or `ignore` it. Days that somebody has
             acknowledged as they are only warn.
+        verify: compare the bytes of each file with the SHA-256 of the ledger (without a database with what the file says of
+            itself) and each page with its checksum, before rows are given. False leaves that out, for the last bit of speed:
+            a flipped bit is then another price. Files of `as_of` and `lock` are always compared.
 
     Returns:
         A DataFrame with a plain index and UTC microsecond times; empty, with the same columns, where nothing is stored.
@@ -83,13 +87,15 @@ def read(
 
         frame, days, where, notice = from_warehouse(asked, exact=exact)
     else:
-        frame, days, where, notice = _from_lake(asked, missing, exact=exact)
+        frame, days, where, notice = _from_lake(asked, missing, exact=exact, verify=verify)
     frame.attrs["coverage"] = settle(str(asked), where, days, len(frame), missing, notice=notice)
     frame.attrs["looked_in"] = where
     return frame
 
 
-def _from_lake(asked: Question, missing: Missing, *, exact: bool) -> tuple[pd.DataFrame, list[DayCoverage], str, str]:
+def _from_lake(
+    asked: Question, missing: Missing, *, exact: bool, verify: bool
+) -> tuple[pd.DataFrame, list[DayCoverage], str, str]:
     """Return rows, coverage, where that is from, and a line about the lake where it is not the right one."""
     from crypto_assets.rows.frames import to_frame
     from crypto_assets.storage.lake import Lake
@@ -106,7 +112,7 @@ def _from_lake(asked: Question, missing: Missing, *, exact: bool) -> tuple[pd.Da
     elif asked.known_at is not None:
         rows, days = _as_known(asked, lake, needed, asked.known_at)
     else:
-        rows, days, notice = _now(asked, lake, needed, missing)
+        rows, days, notice = _now(asked, lake, needed, missing, verify=verify)
     if not asked.is_whole_days:
         times = rows.column(dataset.time_column)
         inside = pc.and_(pc.greater_equal(times, pa.scalar(asked.begin)), pc.less(times, pa.scalar(asked.after)))
@@ -116,7 +122,7 @@ def _from_lake(asked: Question, missing: Missing, *, exact: bool) -> tuple[pd.Da
 
 
 def _now(
-    asked: Question, lake: Lake, columns: Sequence[str], missing: Missing
+    asked: Question, lake: Lake, columns: Sequence[str], missing: Missing, *, verify: bool
 ) -> tuple[pa.Table, list[DayCoverage], str]:
     """Return rows and coverage as they are now, by the ledger where there is one."""
     days = asked.days
@@ -136,7 +142,7 @@ def _now(
         return last[0]
 
     until = None if asked.to_day_end else asked.after
-    found = read_lake(lake, records, asked.series, asked.symbol, days, columns, until=until)
+    found = read_lake(lake, records, asked.series, asked.symbol, days, columns, until=until, verify=verify)
     known = last[0]
     if not found.rows.num_rows and not (known and known.of):
         _require_stored(asked, lake, known)

@@ -11,7 +11,8 @@
     │   ├── CircuitOpen              the host has failed too often; nobody asks it until a probe succeeds
     │   ├── NotPublished             the exchange answers 404; the file may appear later
     │   ├── ChecksumMismatch         bytes differ from the published checksum
-    │   └── PostgresUnavailable      the database does not answer or could not be started
+    │   ├── PostgresUnavailable      the database does not answer or could not be started
+    │   └── NotEnoughMemory          this process has too little; it says nothing of the file at hand
     └── PermanentError               trying again gives the same; a person or a new file is needed
         ├── ListingError             the listing is not what the exchange documents (HTML, cut XML)
         ├── MalformedFile            an archive object whose bytes are not what its name promises
@@ -105,6 +106,10 @@ class ChecksumMismatch(TransientError):
 
 class PostgresUnavailable(TransientError):
     """The database does not answer, or the embedded one could not be started."""
+
+
+class NotEnoughMemory(TransientError):
+    """This process or machine has too little memory for what is at hand; it says nothing of the file that was read."""
 
 
 class PermanentError(CryptoAssetsError):

@@ -16,7 +16,6 @@ the run with IncompleteData, which names days and reasons; `missing: warn` or `i
 known of each day is in `attrs["coverage"]` of the frame, as `crypto_assets.read` gives it, and in the log.
 """
 
-import io
 import warnings
 from collections.abc import Iterator
 from datetime import date
@@ -29,7 +28,7 @@ from pydantic import Field
 from crypto_assets.collection.records.day_records import DayRecords, database_that_is_there, read_records
 from crypto_assets.config import settings
 from crypto_assets.day_coverage import STORED, DayCoverage, Missing, settle
-from crypto_assets.errors import ConfigError, IncompleteDataWarning
+from crypto_assets.errors import ConfigError, IncompleteDataWarning, StoredDataError
 from crypto_assets.model import Partition, Series, State, unified_symbol
 from crypto_assets.partitions import WAREHOUSE, day_of
 from crypto_assets.resources import LakeResource, PostgresResource
@@ -141,12 +140,13 @@ class LakeIOManager(dg.ConfigurableIOManager):
     def _own(self, context: dg.InputContext, lake: Lake) -> tuple[pd.DataFrame, list[DayCoverage]]:
         frames, coverage = [], []
         for day in _days(context):
-            data = lake.store.get(self._path(context, day))
-            if data is None:
-                coverage.append(DayCoverage(day, State.MISSING, "no file is stored; materialise that partition first"))
+            try:
+                frame = lake.read_frame(self._path(context, day))
+            except StoredDataError as error:
+                coverage.append(DayCoverage(day, State.MISSING, str(error)))
                 continue
-            frames.append(pd.read_parquet(io.BytesIO(data)))
-            coverage.append(DayCoverage(day, STORED, "", len(frames[-1]), complete=True))
+            frames.append(frame)
+            coverage.append(DayCoverage(day, STORED, "", len(frame), complete=True))
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(), coverage
 
     def handle_output(self, context: dg.OutputContext, obj: pd.DataFrame | None) -> None:
@@ -156,9 +156,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
         lake = self.lake.lake()
         rows = {}
         for day, frame in _by_day(context, obj):
-            buffer = io.BytesIO()
-            frame.to_parquet(buffer, index=False, compression="zstd")
-            lake.put_bytes(self._path(context, day), buffer.getvalue())
+            lake.put_frame(self._path(context, day), frame)
             rows[day.isoformat()] = len(frame)
         context.add_output_metadata({"dagster/row_count": sum(rows.values())})
 

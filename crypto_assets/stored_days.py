@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
 _PROBED_DAYS = 64
 """Up to so many days a missing file is found faster by asking for it than by listing."""
 
-_MEND = "`crypto-assets validate` for these days finds that too, `crypto-assets fill` then collects them again"
-"""`gaps` and `fill` take a file of the right size for the right one, until `validate` has read it."""
-
 
 @dataclass(frozen=True, slots=True)
 class StoredDays:
@@ -46,18 +42,23 @@ def read_lake(
     columns: Sequence[str],
     *,
     until: datetime | None = None,
+    verify: bool = True,
 ) -> StoredDays:
     """Return the rows of some days from the lake; a day whose file is not what the ledger says has none.
+
+    Bytes are compared with the ledger, or where that does not know the day with what the file says of itself, before rows
+    are decoded from them.
 
     Args:
         records: looks into the ledger; None where there is no ledger. Called again where a file is another one than it said,
             for a run may just have replaced it.
         days: ascending.
         until: the instant up to which rows of the last day are wanted; its end by default.
+        verify: False compares sizes and numbers of rows only.
     """
-    found = _read_lake(lake, records(), series, symbol, days, columns, until)
+    found = _read_lake(lake, records(), series, symbol, days, columns, until, verify=verify)
     if found[1]:
-        found = _read_lake(lake, records(), series, symbol, days, columns, until)
+        found = _read_lake(lake, records(), series, symbol, days, columns, until, verify=verify)
     return found[0]
 
 
@@ -69,6 +70,8 @@ def _read_lake(
     days: Sequence[date],
     columns: Sequence[str],
     until: datetime | None,
+    *,
+    verify: bool,
 ) -> tuple[StoredDays, bool]:
     """Return what is read, and whether a file is another one than the ledger says."""
     records = known.of.get(series.dataset, {}) if known else {}
@@ -80,10 +83,9 @@ def _read_lake(
     for day in days:
         record = records.get(day)
         wanted = until if until is not None and day == days[-1] else None
-        data = None
+        is_there, rows, problem = False, None, ""
         if (record is not None and record.path is not None) or (record is None and day in listed):
-            data = lake.store.get(lake.path(series, Partition(symbol, day)))
-        rows, problem = _checked(lake, series, symbol, day, data, record, columns)
+            is_there, rows, problem = _checked(lake, series, Partition(symbol, day), record, columns, verify=verify)
         if rows is not None:
             parts.append(rows)
         if record is not None:
@@ -96,7 +98,7 @@ def _read_lake(
             if one.state == State.MISSING and not problem and not (bar := _due(lake, series, symbol, day)).opens:
                 one = DayCoverage(day, State.NO_DATA, f"{bar.because}; no ledger here", complete=bar.opens is False)
         else:
-            one = not_collected(day, "its file is in the lake, the ledger does not know it" if data is not None else "")
+            one = not_collected(day, "its file is in the lake, the ledger does not know it" if is_there else "")
         coverage.append(one)
     schema = datasets.get(series.table).schema
     empty = pa.schema([schema.field(name) for name in columns]).empty_table()
@@ -115,28 +117,27 @@ def _lost(one: DayCoverage, problem: str) -> DayCoverage:
 def _checked(
     lake: Lake,
     series: Series,
-    symbol: str,
-    day: date,
-    data: bytes | None,
+    partition: Partition,
     record: DayRecord | None,
     columns: Sequence[str],
-) -> tuple[pa.Table | None, str]:
-    """Return the rows in the bytes of a day's file, and what is wrong with it; no rows where something is."""
-    if record is not None and record.path is not None:
-        size = None if data is None else len(data)
-        if problem := file_problem(lake.url, size, record.size_bytes):
-            return None, problem
-        if data is not None and record.sha256 and hashlib.sha256(data).hexdigest() != record.sha256:
-            return None, f"its file in the lake {lake.url} is another one than the ledger says; {_MEND}"
-    if data is None:
-        return None, ""
+    *,
+    verify: bool,
+) -> tuple[bool, pa.Table | None, str]:
+    """Return whether a day has a file, the rows in it, and what is wrong with it; no rows where something is."""
+    known = record if record is not None and record.path is not None else None
     try:
-        rows = lake.decode(series, Partition(symbol, day), data, columns)
+        data = lake.store.get(lake.path(series, partition))
+        if known and (problem := file_problem(lake.url, None if data is None else len(data), known.size_bytes)):
+            return data is not None, None, problem
+        if data is None:
+            return False, None, ""
+        sha256 = known.sha256 if known else None
+        rows = lake.decode(series, partition, data, columns, sha256=sha256, check=verify)
     except StoredDataError as error:
-        return None, f"its file is damaged in the lake {lake.url}: {error}"
-    if record is not None and record.path is not None and record.rows not in (None, rows.num_rows):
-        return None, f"its file in the lake {lake.url} has {rows.num_rows} rows, the ledger says {record.rows}"
-    return rows, ""
+        return True, None, str(error)
+    if known and known.rows not in (None, rows.num_rows):
+        return True, None, f"its file in the lake {lake.url} has {rows.num_rows} rows, the ledger says {known.rows}"
+    return True, rows, ""
 
 
 def _by_file(lake: Lake, day: date, rows: pa.Table | None, problem: str, *, has_ledger: bool) -> DayCoverage:

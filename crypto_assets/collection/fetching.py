@@ -22,6 +22,7 @@ from crypto_assets.collection.archive.locate import Located, nothing_due
 from crypto_assets.collection.days import Day, RestDay, Target, quarantine, refused
 from crypto_assets.collection.rest.days import RestDays, again, not_over, partition_of
 from crypto_assets.collection.rest.feed import RestFeed
+from crypto_assets.collection.storing.stored_file import StoredFiles
 from crypto_assets.collection.transport.http import Client
 from crypto_assets.config import Collection
 from crypto_assets.errors import (
@@ -31,7 +32,6 @@ from crypto_assets.errors import (
     MalformedFile,
     NoRows,
     Stopped,
-    StoredDataError,
 )
 from crypto_assets.model import SHOWN_ROWS, ArchiveObject, Dataset, Outcome, Partition, Series, SourceFile, State
 from crypto_assets.rows.arrange import Arranged, arranged, row_text, shown
@@ -59,7 +59,8 @@ class Fetcher:
         feed = RestFeed(client, collection)
         self._finder = Finder(client, collection, ledger, feed, now)
         self._edges = self._finder.edges
-        self._rest = RestDays(feed, lake, self._finder.told, self._finder.anchor, now)
+        self._files = StoredFiles(lake, ledger)
+        self._rest = RestDays(feed, lake, self._files, self._finder.told, self._finder.anchor, now)
 
     def locate(self, target: Target) -> tuple[Located, Known]:
         """Return the objects that hold the days of a target, and what the ledger knows of these days."""
@@ -235,19 +236,11 @@ class Fetcher:
     def _from_lake(self, target: Target, day: date, record: PartitionRecord | None, obj: ArchiveObject | None) -> Day:
         """Return the day as the lake has it, if that is the day of `obj` (None: any); else one with an outcome.
 
-        The file's bytes are compared with the ledger, so a file that was damaged on disk is collected again.
+        The file's bytes are compared with the ledger before anything is read from them, so that a file that was damaged on
+        disk is collected again, whatever it holds now.
         """
         partition = Partition(target.symbol, day)
-        missing = Day(
-            target,
-            partition,
-            outcome=Outcome(
-                target.series,
-                partition,
-                State.MISSING,
-                "not in the lake; materialise its lake asset first",
-            ),
-        )
+        missing = _not_in_lake(target, partition)
         if record is None or (obj and (record.source_key, record.source_etag) != (obj.key, obj.etag)):
             return missing
         if record.state is State.NO_DATA:
@@ -258,15 +251,18 @@ class Fetcher:
             return Day(target, partition, outcome=known)
         if record.content_sha256 is None:
             return missing
-        try:
-            rows, stored, source = self._lake.open(target.series, partition)
-        except StoredDataError:
-            return missing
-        if stored.sha256 != record.content_sha256:
-            return missing
-        if source.source == "rest":
-            return again(target, rows, source, stored, record)
-        return Day(target, partition_of(record), rows, source, known=stored, evidence=record.evidence)
+        found = self._files.open(target.series, record)
+        if found.rows is None or found.stored is None or found.source is None:
+            return _not_in_lake(target, partition, found.problem)
+        if found.source.source == "rest":
+            return again(target, found.rows, found.source, found.stored, record)
+        return Day(target, partition_of(record), found.rows, found.source, known=found.stored, evidence=record.evidence)
+
+
+def _not_in_lake(target: Target, partition: Partition, problem: str = "") -> Day:
+    """Return a day that the lake does not have, or has in a file that cannot be used."""
+    reason = problem or "not in the lake; materialise its lake asset first"
+    return Day(target, partition, outcome=Outcome(target.series, partition, State.MISSING, reason))
 
 
 def _edges_before(known: Known, days: Sequence[date], obj: ArchiveObject) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from crypto_assets.model import (
     Partition,
     Series,
     SourceFile,
+    State,
     StoredFile,
 )
 from crypto_assets.quality.asking import Asker
@@ -153,7 +154,7 @@ class Validator:
                 datasets=[target.series.dataset],
                 first=target.days[0],
                 last=target.days[-1],
-                states=sorted(STORED_STATES),
+                states=sorted({*STORED_STATES, State.MISSING}),
             )
             if record.day in wanted and record.path is not None
         ]
@@ -172,14 +173,9 @@ class Validator:
         if _is_large(series, record):
             return day
         try:
-            rows, stored, _ = self._lake.open(series, day.partition)
+            day.rows, _, _ = self._lake.open(series, day.partition, record.content_sha256)
         except StoredDataError as error:
             day.problem = str(error)
-            return day
-        if stored.sha256 == record.content_sha256:
-            day.rows = rows
-        else:
-            day.problem = _not_the_file(stored, record)
         return day
 
     # ---- checking --------------------------------------------------------------------------------------------------
@@ -230,10 +226,7 @@ class Validator:
         self, series: Series, day: _Read, found: dict[Partition, tuple[Verdict, dict[str, Finding]]]
     ) -> None:
         try:
-            with self._lake.pieces(series, day.partition) as rows:
-                if rows.stored.sha256 != day.record.content_sha256:
-                    day.problem = _not_the_file(rows.stored, day.record)
-                    return
+            with self._lake.pieces(series, day.partition, day.record.content_sha256) as rows:
                 pieces: Pieces = lambda: rows  # noqa: E731
                 verdict = validate_pieces(series, day.partition, rows)
                 compared = self._comparer.findings(series, {day.partition: pieces})[day.partition]
@@ -271,12 +264,6 @@ def _is_large(series: Series, record: PartitionRecord) -> bool:
 
 def _at_hand(rows: pa.Table) -> Pieces:
     return lambda: [rows]
-
-
-def _not_the_file(stored: StoredFile, record: PartitionRecord) -> str:
-    return (
-        f"{stored.path}: expected sha256 {record.content_sha256}, found {stored.sha256}; `crypto-assets fill` mends it"
-    )
 
 
 def _source(record: PartitionRecord) -> SourceFile:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import time
 from collections.abc import Callable, Container, Iterator
-from contextlib import suppress
-from io import BufferedIOBase
+from contextlib import contextmanager, suppress
+from io import BufferedIOBase, BufferedReader
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
@@ -46,10 +47,14 @@ class Store(Protocol):
         """Make `data` the content of `path` where there is none yet; return whether it was done. Of two, one does it."""
 
     def get(self, path: str) -> bytes | None:
-        """Return the content of `path`, or None where there is none."""
+        """Return the content of `path`, or None where there is none; raises StoredDataError where it cannot be read."""
 
     def open(self, path: str) -> BufferedIOBase | None:
-        """Return the content of `path` as a file to read and seek in, or None; memory does not follow its size."""
+        """Return the content of `path` as a file to read and seek in, or None; memory does not follow its size.
+
+        Raises:
+            StoredDataError: what lies there is no file, or cannot be read.
+        """
 
     def paths(self, prefix: str) -> Iterator[str]:
         """Yield the paths that start with `prefix` (which ends in a slash), in order."""
@@ -117,16 +122,14 @@ class FolderStore:
         return _StagedFile(self._root, self._root / path, data)
 
     def get(self, path: str) -> bytes | None:
-        try:
-            return (self._root / path).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
+        file = self._root / path
+        if (opened := _opened(file)) is None:
             return None
+        with opened, _reading(file):
+            return opened.read()
 
     def open(self, path: str) -> BufferedIOBase | None:
-        try:
-            return (self._root / path).open("rb")
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        return _opened(self._root / path)
 
     def paths(self, prefix: str) -> Iterator[str]:
         folder = self._root / prefix
@@ -152,9 +155,13 @@ class FolderStore:
             for child in os.listdir(handle):  # noqa: PTH208  a handle is no path
                 if first <= child <= last:
                     try:
-                        found[child] = os.stat(f"{child}/{name}", dir_fd=handle).st_size
-                    except (FileNotFoundError, NotADirectoryError):
+                        about = os.stat(f"{child}/{name}", dir_fd=handle)
+                    except OSError as error:
+                        if error.errno not in _NO_FILE | _OF_THE_FILE:
+                            raise
                         continue
+                    if stat.S_ISREG(about.st_mode):
+                        found[child] = about.st_size
         finally:
             os.close(handle)
         return found
@@ -218,14 +225,14 @@ class _StagedFile:
         target = self._root / path
         _make_folder(target.parent)
         try:
-            self._file.replace(target)
+            _move(self._file, target)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
             # A part of the lake lies on another disk, behind a link: from staging/ there is no rename to it.
             beside = target.with_name(f".{uuid4().hex}.part")
             _write(beside, self._file.read_bytes())
-            beside.replace(target)
+            _move(beside, target)
             self._file.unlink()
         _sync(target.parent)
 
@@ -234,6 +241,61 @@ class _StagedFile:
         if self._file.parent != self._root / STAGING:  # that one is everybody's
             with suppress(OSError):
                 self._file.parent.rmdir()
+
+
+_NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR})
+
+_OF_THE_FILE = frozenset(
+    {
+        *(errno.EISDIR, errno.ENXIO, errno.ENODEV, errno.ELOOP, errno.ENAMETOOLONG, errno.EOVERFLOW),
+        *(errno.EACCES, errno.EPERM, errno.EIO, errno.EBADMSG, errno.EUCLEAN),
+    }
+)
+"""Numbers of an OSError that speak of one file: no file, not ours to read, or on a bad place of the disk. The others (no
+memory, no file descriptors, a file system that is gone) speak of more than the file and are passed on."""
+
+
+def _opened(file: Path) -> BufferedReader | None:
+    """Return a regular file, opened to be read; None where there is none.
+
+    Raises:
+        StoredDataError: something else lies there, or it cannot be read.
+    """
+    try:
+        with _reading(file):
+            # Without O_NONBLOCK a FIFO that nobody writes to would be waited for, for ever.
+            handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    kind = stat.S_IFMT(os.fstat(handle).st_mode)
+    if kind == stat.S_IFREG:
+        return os.fdopen(handle, "rb")
+    os.close(handle)
+    what = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe"}.get(kind, "something that is no file")
+    raise StoredDataError(f"{file}: expected a file, found {what}; `crypto-assets collect` for that day replaces it")
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Let errors that speak of one file be StoredDataError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OF_THE_FILE:
+            raise
+        raise StoredDataError(
+            f"{file}: expected a file that can be read, found one that cannot ({error.strerror}); check its permissions and "
+            "the disk, `crypto-assets collect` for that day replaces it"
+        ) from None
+
+
+def _move(file: Path, target: Path) -> None:
+    """Give a file the place of another one; a folder there is set aside, beside it."""
+    try:
+        file.replace(target)
+    except IsADirectoryError:
+        target.rename(target.with_name(f"{target.name}.{uuid4().hex[:8]}.set-aside"))
+        file.replace(target)
 
 
 def _write(file: Path, data: bytes) -> None:

@@ -112,7 +112,7 @@ def test_a_day_in_pieces_is_judged_as_a_whole_one(bench: Workbench, monkeypatch:
     whole = {key: record.findings for key, record in bench.records().items()}
     assert whole[BTC, "trades", DAY]["complete"]["missing_ids"] == 3
     monkeypatch.setattr(validating, "PIECEMEAL_ROWS", 100)
-    monkeypatch.setattr("crypto_assets.storage.lake.PIECE_ROWS", 251)
+    monkeypatch.setattr("crypto_assets.storage.parquet.PIECE_ROWS", 251)
     check_again(bench)
     assert {key: record.findings for key, record in bench.records().items()} == whole
 

@@ -26,7 +26,8 @@ from moto.server import ThreadedMotoServer
 from crypto_assets import datasets
 from crypto_assets.errors import ConfigError, HostUnreachable, StoredDataError
 from crypto_assets.model import Partition, Series, SourceFile
-from crypto_assets.storage.lake import Lake, StoredRows
+from crypto_assets.storage.lake import Lake
+from crypto_assets.storage.parquet import StoredRows
 
 BARS = Series("binance", "spot", "ohlcv", "1m")
 TRADES = Series("binance", "linear", "trades")

@@ -29,7 +29,6 @@ from crypto_assets.errors import (
     MalformedFile,
     PermanentError,
     Stopped,
-    StoredDataError,
     TransientError,
 )
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State, StoredFile
@@ -37,6 +36,7 @@ from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES, Due, due
 
 if TYPE_CHECKING:
     from crypto_assets.collection.records.ledger import PartitionRecord
+    from crypto_assets.collection.storing.stored_file import StoredFiles
     from crypto_assets.storage.lake import Lake
 
 _SIZE_BYTES = {"trades": 16 << 20, "agg_trades": 16 << 20}
@@ -50,6 +50,7 @@ class RestDays:
         self,
         feed: RestFeed,
         lake: Lake,
+        files: StoredFiles,
         told: Told,
         anchor: Callable[[Series, str], date | None],
         now: Callable[[], datetime],
@@ -57,6 +58,7 @@ class RestDays:
         """Prepare; `anchor` returns a day on which a stored bar of three days opens, None where none is known."""
         self._feed = feed
         self._lake = lake
+        self._files = files
         self._told = told
         self._anchor = anchor
         self._now = now
@@ -85,7 +87,7 @@ class RestDays:
     def fetch(self, target: Target, archive: Outcome, record: PartitionRecord | None) -> Day:
         """Return a day from REST, what is stored of it continued; where REST has nothing, with the archive's outcome."""
         started = time.perf_counter()
-        stored = self._stored(target, archive.partition, record)
+        stored = self._stored(target, record)
         try:
             found = self._feed.day(
                 target.series,
@@ -162,17 +164,14 @@ class RestDays:
         except CryptoAssetsError:
             return {}
 
-    def _stored(
-        self, target: Target, partition: Partition, record: PartitionRecord | None
-    ) -> tuple[pa.Table, SourceFile, StoredFile] | None:
+    def _stored(self, target: Target, record: PartitionRecord | None) -> tuple[pa.Table, SourceFile, StoredFile] | None:
         """Return what the lake has of a day from REST, if it is what the ledger says."""
         if record is None or record.source != "rest" or record.content_sha256 is None:
             return None
-        try:
-            rows, file, source = self._lake.open(target.series, partition)
-        except StoredDataError:
+        found = self._files.open(target.series, record)
+        if found.rows is None or found.source is None or found.stored is None:
             return None
-        return (rows, source, file) if file.sha256 == record.content_sha256 else None
+        return found.rows, found.source, found.stored
 
 
 def not_over(target: Target, day: Any) -> Outcome:

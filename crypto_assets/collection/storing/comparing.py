@@ -114,7 +114,7 @@ class Comparer:
                 continue
             try:
                 if other.series not in rows:
-                    rows[other.series] = self._lake.read_partition(other.series, partition)
+                    rows[other.series] = self._lake.read_partition(other.series, partition, other.content_sha256)
             except StoredDataError as error:
                 findings[check.name] = not_judged(str(error))
                 continue

@@ -247,11 +247,11 @@ class Journal:
             (self._store.url, list(folders)),
         ).fetchall()
         for path, staged, kept, former_sha256, sha256 in left:
-            found = _sha256(self._store.get(path))
+            found = _sha256(self._lake.readable(path))
             if former_sha256 is None:
                 if found == sha256:
                     self._store.delete(path)
-            elif found != former_sha256 and _sha256(former := self._store.get(kept)) == former_sha256 and former:
+            elif found != former_sha256 and _sha256(former := self._lake.readable(kept)) == former_sha256 and former:
                 self._store.put(path, former)
             if kept is not None and not self._is_version(connection, kept):
                 self._store.delete(kept)

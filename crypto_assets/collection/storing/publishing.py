@@ -29,7 +29,8 @@ from crypto_assets.config import Collection
 from crypto_assets.errors import ConfigError, StoredDataError
 from crypto_assets.model import Comparison, Finding, Outcome, Partition, Series, StoredFile
 from crypto_assets.rows.versions import Correction, Difference, compare
-from crypto_assets.storage.lake import StoredRows, symbol_folder
+from crypto_assets.storage.lake import symbol_folder
+from crypto_assets.storage.parquet import StoredRows
 
 if TYPE_CHECKING:
     from crypto_assets.collection.records.ledger import Ledger
@@ -130,7 +131,7 @@ class Publisher:
         data = self._lake.encode(day.series, day.partition, day.parsed, day.source)
         path = self._lake.path(day.series, day.partition)
         draft = _Draft(day, StoredFile(path, day.parsed.num_rows, len(data), hashlib.sha256(data).hexdigest()))
-        there = self._lake.store.get(path)
+        there = self._lake.readable(path)
         sha256_there = None if there is None else hashlib.sha256(there).hexdigest()
         rows, former = self._former(day, before, there, sha256_there)
         if former is not None and former.sha256 != draft.stored.sha256:
@@ -150,7 +151,8 @@ class Publisher:
         rows = None
         if there is not None and sha256_there is not None and (before is None or before.sha256 == sha256_there):
             try:
-                rows = StoredRows(day.series, there, self._lake.path(day.series, day.partition))
+                sha256 = before.sha256 if before else None
+                rows = StoredRows(day.series, there, self._lake.path(day.series, day.partition), sha256)
             except StoredDataError:
                 return None, before
             if before is None:

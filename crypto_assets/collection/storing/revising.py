@@ -18,8 +18,11 @@ from crypto_assets.collection.storing.validation import blocking, degrading, in_
 from crypto_assets.model import DAY, NOT_JUDGED, Finding, Partition, Series, State
 from crypto_assets.quality.excuses import EXCUSABLE, Excuses, excuse_in_words
 
-_REVISED = (State.AVAILABLE, State.DEGRADED, State.PROVISIONAL)
-"""States of stored days that follow from their findings; a day that is `corrected` stays so until it is collected."""
+_REVISED = (State.AVAILABLE, State.DEGRADED, State.PROVISIONAL, State.MISSING)
+"""States of stored days that follow from their findings; a day that is `corrected` stays so until it is collected.
+
+A stored day is `missing` while its file is damaged or gone.
+"""
 
 
 STORED_FILE = "stored_file"
@@ -184,7 +187,9 @@ def _state(series: Series, row: Mapping[str, Any], stored: Mapping[str, Mapping[
         return State(row["state"]), row["reason"]
     findings = from_stored(stored)
     # Stored rows that break a rule of today stay where they are, and the day is not complete: `fill` collects it again.
-    failed = [STORED_FILE] if STORED_FILE in findings else blocking(series, findings) + degrading(series, findings)
+    if STORED_FILE in findings:
+        return State.MISSING, str(findings[STORED_FILE].evidence.get("problem", ""))
+    failed = blocking(series, findings) + degrading(series, findings)
     reason, lacking = words_of(row["evidence"]) if row["source"] == "rest" else ("", "")
     words = "; ".join(filter(None, [reason, lacking, in_words(series, failed, findings), excuse_in_words(findings)]))
     if failed or lacking:

@@ -135,10 +135,8 @@ def judge_edges_again(
     judged: dict[Partition, Revised] = {}
     for (symbol, day, sha256), edges in wrong.items():
         try:
-            table, stored, source = lake.open(series, Partition(symbol, day))
+            table, _, source = lake.open(series, Partition(symbol, day), sha256)
         except StoredDataError:
-            continue
-        if stored.sha256 != sha256:
             continue
         with Journal(lake, ledger).alone([symbol_folder(series, symbol)]) as connection:
             evidence = connection.execute(

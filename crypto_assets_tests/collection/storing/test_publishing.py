@@ -18,8 +18,9 @@ from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.collection.storing.publishing import Publisher
 from crypto_assets.config import parse_collection
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State
-from crypto_assets.storage.lake import Lake, StoredRows
+from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.migrations import migrate
+from crypto_assets.storage.parquet import StoredRows
 from crypto_assets.storage.warehouse import Warehouse
 from crypto_assets_tests.rows.test_versions import bars
 

@@ -1,0 +1,349 @@
+"""The Parquet bytes of a day: how they are written, and how they are verified before anybody gets rows of them.
+
+    PAR1
+    pages     each with the CRC-32 of its bytes, as Parquet has it; compared while rows are decoded
+    seal      MARK, and the SHA-256 of all bytes of the file but the seal
+    footer    Parquet's own: names, places and types of the columns, and where the rows came from
+    PAR1
+
+Readers of Parquet find the footer from the end of a file and pages by the footer, so that none of them sees the seal. With
+it a file says by itself whether it is whole, footer included, which page checksums do not cover. Bytes are verified before
+they are decoded: a footer that is damaged asks a decoder for anything, text that is none and terabytes of memory included.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from io import BufferedIOBase
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from crypto_assets import datasets
+from crypto_assets.datasets.types import BOOK_SIDES, SIDES
+from crypto_assets.errors import NotEnoughMemory, StoredDataError
+from crypto_assets.model import Partition, Series, SourceFile, StoredFile
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MARK = b"\xffcrypto_assets\x00\x01"
+"""What a seal begins with: no text has its first byte, so that nothing an exchange names can be taken for one."""
+
+SEAL_BYTES = len(MARK) + hashlib.sha256().digest_size
+
+PIECE_ROWS = 1 << 18
+
+COLLECT_AGAIN = "`crypto-assets collect` for that day downloads it again"
+
+_TAIL_BYTES = 8
+"""The length of the footer, four bytes, and PAR1."""
+
+_METADATA = "crypto_assets."
+_SOURCE_FIELDS = ("key", "size_bytes", "etag", "sha256", "published_sha256", "last_modified", "source")
+
+
+# ---- writing ----------------------------------------------------------------------------------------------------------
+
+
+def encode(rows: pa.Table, metadata: Mapping[str, str]) -> bytes:
+    """Return the bytes of a Parquet file: zstd, decimals, page checksums, sealed, equal for equal input.
+
+    Measured on 60 days of 1m bars: 0.7 ms a day where Arrow's defaults take 1.3 ms and 20 % more space.
+    """
+    # Times and ids go up in small steps; sides are few; prices and amounts gain nothing from a dictionary.
+    steps = [f.name for f in rows.schema if pa.types.is_integer(f.type) or pa.types.is_timestamp(f.type)]
+    words = [f.name for f in rows.schema if pa.types.is_dictionary(f.type)]
+    for name in words:
+        rows = rows.set_column(
+            rows.schema.get_field_index(name), rows.schema.field(name), _canonical(rows.column(name))
+        )
+    buffer = pa.BufferOutputStream()
+    pq.write_table(
+        rows.replace_schema_metadata(metadata),
+        buffer,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=words or False,
+        column_encoding=dict.fromkeys(steps, "DELTA_BINARY_PACKED"),
+        row_group_size=1 << 20,
+        store_schema=True,
+        write_page_checksum=True,
+    )
+    return sealed(buffer.getvalue())
+
+
+def sealed(data: bytes | pa.Buffer) -> bytes:
+    """Return the bytes of a Parquet file with a seal before its footer."""
+    view = memoryview(data)
+    footer = view.nbytes - _TAIL_BYTES - int.from_bytes(view[-_TAIL_BYTES:-4], "little")
+    return b"".join((view[:footer], MARK, hashlib.sha256(view).digest(), view[footer:]))
+
+
+def encode_frame(frame: pd.DataFrame) -> bytes:
+    """Return the bytes of a Parquet file of your own, with pandas' types: zstd, page checksums, sealed."""
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, engine="pyarrow", index=False, compression="zstd", write_page_checksum=True)
+    return sealed(buffer.getvalue())
+
+
+def describe(series: Series, partition: Partition, source: SourceFile) -> dict[str, str]:
+    """Return what a file says of itself in its metadata."""
+    fields = {
+        "exchange": series.exchange,
+        "market_type": series.market_type,
+        "dataset": series.dataset,
+        "symbol": partition.symbol,
+        "date": partition.day.isoformat(),
+    }
+    for name in _SOURCE_FIELDS:
+        value = getattr(source, name)
+        if value is not None:
+            fields[f"source_{name}"] = value.isoformat() if isinstance(value, datetime) else str(value)
+    return {f"{_METADATA}{name}": value for name, value in fields.items()}
+
+
+def _canonical(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a dictionary column with the words in alphabetical order, however it came: equal rows, equal bytes."""
+    dictionaries = [chunk.dictionary for chunk in column.chunks]
+    for words in _VOCABULARIES:
+        if dictionaries and all(found.equals(words) for found in dictionaries):
+            return column
+    text = column.cast(pa.string())
+    for words in _VOCABULARIES:
+        indices = pc.index_in(text, words)
+        if not indices.null_count:
+            chunks = [pa.DictionaryArray.from_arrays(part.cast(pa.int8()), words) for part in indices.chunks]
+            return pa.chunked_array(chunks, column.type)
+    known = " or ".join(", ".join(words.to_pylist()) for words in _VOCABULARIES)
+    raise ValueError(f"expected the words {known}, found others")
+
+
+_VOCABULARIES = tuple(pa.array(sorted(words)) for words in (SIDES, BOOK_SIDES))
+
+
+# ---- verifying --------------------------------------------------------------------------------------------------------
+
+
+def verify(data: bytes, path: str, sha256: str | None = None, mend: str = COLLECT_AGAIN) -> bool:
+    """Compare a file's bytes with what was written; return whether they are that for certain.
+
+    Args:
+        path: names the file in what is said.
+        sha256: of the bytes, where the ledger knows it; otherwise the file's own seal has to hold. A file without a seal was
+            not written here and is not certain: only the checksums of its pages are compared, where it has any.
+        mend: what is to be done about a damaged one.
+
+    Raises:
+        StoredDataError: they are others.
+    """
+    if sha256 is None:
+        return _certain(path, seal_holds(data), mend)
+    if (found := hashlib.sha256(data).hexdigest()) != sha256:
+        raise _another(path, sha256, found, seal_holds(data))
+    return True
+
+
+def _certain(path: str, holds: bool | None, mend: str = COLLECT_AGAIN) -> bool:
+    """Return whether there is a seal; raises StoredDataError where it does not hold."""
+    if holds is False:
+        raise StoredDataError(f"{path}: the file is damaged: its bytes are not those of its seal; {mend}")
+    return holds is True
+
+
+def _another(path: str, expected: str, found: str, holds: bool | None) -> StoredDataError:
+    what = "another file than the ledger says" if holds else "the file is damaged"
+    return StoredDataError(f"{path}: {what}: expected sha256 {expected}, found {found}; {COLLECT_AGAIN}")
+
+
+def seal_holds(data: bytes) -> bool | None:
+    """Return whether the bytes of a file are those that its seal is of; None where it has no seal."""
+    place = data.rfind(MARK)
+    if place < 0:
+        return None
+    view = memoryview(data)
+    others = hashlib.sha256(view[:place])
+    others.update(view[place + SEAL_BYTES :])
+    return others.digest() == data[place + len(MARK) : place + SEAL_BYTES]
+
+
+def decode(data: bytes, path: str, schema: pa.Schema, *, verified: bool, check_pages: bool = True) -> pa.Table:
+    """Return the columns of a schema of the rows in a file's bytes, with the file's metadata.
+
+    Args:
+        verified: whether the bytes are known to be those that were written; what is said follows from it.
+        check_pages: compares page checksums, where the file has them.
+
+    Raises:
+        StoredDataError: the bytes are damaged, or do not have such rows.
+        NotEnoughMemory: there was none left; nothing is known of the file.
+    """
+    with _decoding(path, verified=verified):
+        # Not pq.read_table: for one small file it takes twice the time.
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=check_pages)
+        rows = file.read(columns=schema.names, use_threads=False)
+        return rows.cast(schema.with_metadata(rows.schema.metadata))
+
+
+def decode_frame(data: bytes, path: str) -> pd.DataFrame:
+    """Return the rows of a Parquet file of your own, once its bytes are known to be those that were written.
+
+    Raises:
+        StoredDataError, NotEnoughMemory: as `decode`.
+    """
+    mend = "materialise that partition again"
+    with _decoding(path, verified=verify(data, path, mend=mend), mend=mend):
+        table = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read(use_threads=False)
+        return table.to_pandas()
+
+
+OURS = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EAGAIN, errno.EINTR})
+"""Numbers of an OSError that say that this process or machine is out of something; they say nothing of a file."""
+
+
+@contextmanager
+def _decoding(path: str, *, verified: bool, mend: str = COLLECT_AGAIN) -> Iterator[None]:
+    """Let what Arrow raises for bytes that it cannot decode be StoredDataError, and what is ours what it is."""
+    try:
+        yield
+    except MemoryError as error:
+        raise NotEnoughMemory(
+            f"{path}: not enough memory to read this file ({_words(error)}); it says nothing of the file. "
+            "Give the process more, or let fewer runs work at once"
+        ) from error
+    except (pa.ArrowException, OSError, ValueError, OverflowError, KeyError) as error:
+        if isinstance(error, OSError) and error.errno in OURS:
+            raise
+        if verified:
+            what = (
+                f"its bytes are those that were written, and Arrow {pa.__version__} cannot read these columns of them"
+            )
+        else:
+            what = "the file is damaged: expected Parquet, found bytes that are not"
+        raise StoredDataError(f"{path}: {what} ({_words(error)}); {mend}") from None
+
+
+def _words(error: BaseException) -> str:
+    """Return what an error says in one line: Arrow's may end in a new line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def source_of(metadata: Mapping[bytes, bytes] | None, path: str) -> SourceFile:
+    """Return where the rows of a file came from; raises StoredDataError where its metadata does not say it."""
+    try:
+        found = {name.decode(): value.decode() for name, value in (metadata or {}).items()}
+        modified = found.get(f"{_METADATA}source_last_modified")
+        return SourceFile(
+            key=found[f"{_METADATA}source_key"],
+            size_bytes=int(found[f"{_METADATA}source_size_bytes"]),
+            etag=found[f"{_METADATA}source_etag"],
+            sha256=found[f"{_METADATA}source_sha256"],
+            published_sha256=found.get(f"{_METADATA}source_published_sha256"),
+            last_modified=datetime.fromisoformat(modified) if modified else None,
+            source=found[f"{_METADATA}source_source"],
+        )
+    except (KeyError, ValueError) as error:
+        raise StoredDataError(f"{path}: expected metadata of its source, found none ({error})") from None
+
+
+# ---- reading some of it ------------------------------------------------------------------------------------------------
+
+
+class StoredRows:
+    """The rows of one Parquet file, read a column at a time: a day of millions of trades need not stand in memory whole."""
+
+    def __init__(self, series: Series, data: bytes, path: str, sha256: str | None = None) -> None:
+        """Raises StoredDataError where `data` are not what was written, or not what this package writes."""
+        self._verified = verify(data, path, sha256)
+        self._path = path
+        self._schema = datasets.get(series.table).schema
+        with _decoding(path, verified=self._verified):
+            self._file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+            self.num_rows: int = self._file.metadata.num_rows
+            arrow = self._file.schema_arrow
+        self.source = source_of(arrow.metadata, path)
+        if absent := set(self._schema.names) - set(arrow.names):
+            raise StoredDataError(f"{path}: expected the columns {', '.join(sorted(absent))} too, found none")
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        with _decoding(self._path, verified=self._verified):
+            return self._file.read(columns=[name], use_threads=False).column(0).cast(self._schema.field(name).type)
+
+
+class StoredPieces:
+    """A Parquet file that is read some rows at a time; memory follows the row group (a million rows), not the day."""
+
+    def __init__(
+        self, series: Series, file: BufferedIOBase, path: str, sha256: str | None = None, where: str = ""
+    ) -> None:
+        """Raises StoredDataError where the file is not what was written, or not what this package writes.
+
+        Args:
+            where: names the file in what is said; its path by default.
+        """
+        self._path = where or path
+        self._schema = datasets.get(series.table).schema
+        self._file = file
+        found, self._verified = _verify_file(file, self._path, sha256)
+        size_bytes = file.seek(0, os.SEEK_END)
+        opened = self._open()
+        with _decoding(self._path, verified=self._verified):
+            self._groups = opened.num_row_groups
+            self.stored = StoredFile(path, opened.metadata.num_rows, size_bytes, found)
+            metadata = opened.schema_arrow.metadata
+        self.source = source_of(metadata, self._path)
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        """Yield the rows from the first on, `PIECE_ROWS` at most at once; may be called again."""
+        for group in range(self._groups):
+            # Opened anew for each: a reader keeps some 20 MB of every million rows that it has read.
+            with _decoding(self._path, verified=self._verified):
+                for batch in self._open().iter_batches(PIECE_ROWS, row_groups=[group], use_threads=False):
+                    yield pa.Table.from_batches([batch]).replace_schema_metadata(None).cast(self._schema)
+
+    def _open(self) -> pq.ParquetFile:
+        self._file.seek(0)
+        with _decoding(self._path, verified=self._verified):
+            return pq.ParquetFile(self._file, page_checksum_verification=True)
+
+
+def _verify_file(file: BufferedIOBase, path: str, sha256: str | None) -> tuple[str, bool]:
+    """Return the SHA-256 of an open file, and what `verify` says of it; memory does not follow its size."""
+    file.seek(0)
+    found = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 is None:
+        return found, _certain(path, _seal_of_file_holds(file))
+    if found != sha256:
+        raise _another(path, sha256, found, _seal_of_file_holds(file))
+    return found, True
+
+
+def _seal_of_file_holds(file: BufferedIOBase) -> bool | None:
+    """As `seal_holds`, of an open file; a seal is looked for in its last `_SOUGHT_BYTES`."""
+    size = file.seek(0, os.SEEK_END)
+    start = max(0, size - _SOUGHT_BYTES)
+    file.seek(start)
+    end = file.read(size - start)
+    place = end.rfind(MARK)
+    if place < 0:
+        return None
+    others, left = hashlib.sha256(), start
+    file.seek(0)
+    while left and (part := file.read(min(left, _SOUGHT_BYTES))):
+        others.update(part)
+        left -= len(part)
+    others.update(end[:place])
+    others.update(end[place + SEAL_BYTES :])
+    return others.digest() == end[place + len(MARK) : place + SEAL_BYTES]
+
+
+_SOUGHT_BYTES = 1 << 20
+"""A footer of a day has some 5 kB, one of a hundred million rows 200 kB."""
