@@ -145,6 +145,9 @@ class LakeIOManager(dg.ConfigurableIOManager):
             except StoredDataError as error:
                 coverage.append(DayCoverage(day, State.MISSING, str(error)))
                 continue
+            if frame is None:
+                coverage.append(DayCoverage(day, State.MISSING, "no file is stored; materialise that partition first"))
+                continue
             frames.append(frame)
             coverage.append(DayCoverage(day, STORED, "", len(frame), complete=True))
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(), coverage

@@ -197,9 +197,7 @@ def test_a_file_that_is_not_what_the_ledger_says_is_missing(work: Workbench, har
     error = refused(DAYS[0], DAYS[1])
     assert incomplete(error.coverage) == [(str(DAYS[1]), "missing")]
     expected = {"deleted": "is missing in", "cut": f"has {half} bytes, the ledger says {len(good)}"}
-    assert expected.get(harm, "is another one than the ledger says; `crypto-assets validate` for these days") in str(
-        error
-    )
+    assert expected.get(harm, f"{path}: the file is damaged: expected sha256") in str(error)
     frame = read(DAYS[0], DAYS[1], missing="ignore")
     assert len(frame) == 1440
     assert set(frame["open_time"].dt.date) == {DAYS[0]}

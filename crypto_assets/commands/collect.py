@@ -24,6 +24,12 @@ from crypto_assets.commands.options import (
 from crypto_assets.commands.outcome import Asked, print_json, problem_of_gap, report
 from crypto_assets.commands.progress import progress
 
+_NEW_LAKE = click.option(
+    "--new-lake",
+    is_flag=True,
+    help="Write into the lake that is there now, although another one was at its place: lost, or emptied on purpose.",
+)
+
 
 def _output(command: Any) -> Any:
     command = click.option("--json", "as_json", is_flag=True, help="Print JSON; every day is in it.")(command)
@@ -34,8 +40,9 @@ def _output(command: Any) -> Any:
 @filters
 @click.option("--from", "first", type=DAY, required=True, help="First day, UTC, included.")
 @click.option("--to", "last", type=DAY, required=True, help="Last day, UTC, included; today means up to now.")
+@_NEW_LAKE
 @_output
-def collect(first: date, last: date, verbose: bool, as_json: bool, **filters: Any) -> None:
+def collect(first: date, last: date, new_lake: bool, verbose: bool, as_json: bool, **filters: Any) -> None:
     """Collect some days of what is in collection.yaml. Stored days are verified, not downloaded again."""
     from crypto_assets import selection
 
@@ -46,6 +53,7 @@ def collect(first: date, last: date, verbose: bool, as_json: bool, **filters: An
     if note:
         err.print(f"note: {note}", markup=False)
     pairs = {pair for request in requests for pair in request.pairs}
+    _require_lake(new_lake=new_lake)
     with_ledger(lambda ledger: lost_of(ledger, pairs), make=True)
     sys.exit(collect_all(collection, requests, misspelt, as_json=as_json, verbose=verbose))
 
@@ -54,8 +62,9 @@ def collect(first: date, last: date, verbose: bool, as_json: bool, **filters: An
 @filters
 @click.option("--from", "first", type=DAY, help="Only days from this one on.")
 @click.option("--to", "last", type=DAY, help="Only days up to this one.")
+@_NEW_LAKE
 @_output
-def fill(first: date | None, last: date | None, verbose: bool, as_json: bool, **filters: Any) -> None:
+def fill(first: date | None, last: date | None, new_lake: bool, verbose: bool, as_json: bool, **filters: Any) -> None:
     """Collect what is missing: every day from each entry's start to yesterday that is not complete."""
     from crypto_assets import selection
     from crypto_assets.collection.archive.settled import unchanged
@@ -63,6 +72,7 @@ def fill(first: date | None, last: date | None, verbose: bool, as_json: bool, **
 
     collection = load_configured()
     misspelt = _without_misspelt(collection, filters)
+    _require_lake(new_lake=new_lake)
     look_again(collection, filters, older_than=timedelta(0), timeout_s=15.0, make=True)
     found = gaps_by_entry(collection, first, last, filters, make=True)
     open_ = [gap for _, of_entry in found for gap in of_entry if gap.is_open]
@@ -85,6 +95,19 @@ def fill(first: date | None, last: date | None, verbose: bool, as_json: bool, **
     elif not settled:
         out.print("nothing is missing")
     sys.exit(1 if misspelt or settled else 0)
+
+
+def _require_lake(*, new_lake: bool) -> None:
+    """Look whether the lake is where it was, before anything is asked; `new_lake` says that it is the right one as it is.
+
+    Raises:
+        StoredDataError: it is not.
+    """
+    from crypto_assets.collection.records.lakes import remember_lake, require_lake
+    from crypto_assets.resources import LakeResource
+
+    lake = LakeResource().lake()
+    with_ledger(lambda ledger: (remember_lake if new_lake else require_lake)(ledger, lake), make=True)
 
 
 def _without_misspelt(collection: Any, filters: dict[str, Any]) -> list[str]:

@@ -37,6 +37,7 @@ class Case:
             it has to say why.
         in_order: rows in disorder are stored in the order of time and id, and rows that are there twice once.
         happens: what happens to our own stores between two collections; it must be noticed, and then `fill` mends it.
+        refused: words with which collecting is refused after that, until somebody says that the lake is the right one.
         fill: only the days that `fill` takes are collected after the fault.
         down: the host itself refuses connections.
         rates: limits that the exchange keeps meanwhile, as `--limit` takes them.
@@ -57,6 +58,7 @@ class Case:
     publishes: str = ""
     in_order: bool = False
     happens: Happens | None = None
+    refused: str = ""
     fill: bool = False
     down: bool = False
     rates: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ from crypto_assets.collection.archive.review import review
 from crypto_assets.collection.pipeline import Pipeline, Target
 from crypto_assets.collection.records.day_records import read_records
 from crypto_assets.collection.records.gaps import gaps
-from crypto_assets.collection.records.lakes import lost_days
+from crypto_assets.collection.records.lakes import lost_days, remember_lake
 from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.collection.storing.loads import warehouse_tables
 from crypto_assets.config import Collection
@@ -90,6 +90,12 @@ def collect(collection: Collection, case: Case, stores: Stores, *, fill: bool = 
         error,
         time.monotonic() - started,
     )
+
+
+def accept_lake(stores: Stores) -> None:
+    """Say that the lake that is there now is the right one, as `fill --new-lake` does."""
+    with Ledger(stores.url) as ledger:
+        remember_lake(ledger, Lake(str(stores.lake)))
 
 
 def _targets(collection: Collection, scene: Scene, wanted: dict[Where, str] | None) -> list[Target]:

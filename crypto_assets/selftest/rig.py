@@ -25,7 +25,7 @@ from crypto_assets.sandbox.limits import parse_rate
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.selftest import evidence
 from crypto_assets.selftest.case import Case
-from crypto_assets.selftest.engine import Stores, collect, incomplete_days, named_gaps
+from crypto_assets.selftest.engine import Stores, accept_lake, collect, incomplete_days, named_gaps
 from crypto_assets.selftest.scenes import Scene, Where
 from crypto_assets.selftest.verdict import (
     Truth,
@@ -36,6 +36,7 @@ from crypto_assets.selftest.verdict import (
     judge_after,
     judge_looked_again,
     judge_noticed,
+    judge_refused,
 )
 from crypto_assets.storage.migrations import migrate
 from crypto_assets.urls import with_database
@@ -115,6 +116,10 @@ class Rig:
             stores = replace(stores, lake=case.happens(stores.lake, stores.url))
             missing = incomplete_days(collection, scene, stores)
             verdict.broken += judge_noticed(case, named_gaps(collection, scene, stores), missing)
+        if case.refused:
+            refused = collect(collection, case, stores, fill=True)
+            verdict.broken += judge_refused(case, refused)
+            accept_lake(stores)
         with exchange.going_wrong(case):
             under = collect(collection, case, stores, fill=case.happens is not None)
             truth = Truth(_published_now(case, exchange), before)

@@ -56,3 +56,10 @@ def empty_warehouse(lake: Path, url: str) -> Path:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("TRUNCATE market.ohlcv, market.trades")
     return lake
+
+
+def flip_bit(file: Path, number: int) -> None:
+    """One bit of a file is another one, as by a bad disk, cable or memory; its size stays."""
+    content = bytearray(file.read_bytes())
+    content[number // 8] ^= 1 << (number % 8)
+    file.write_bytes(content)

@@ -121,6 +121,18 @@ def judge_noticed(case: Case, gaps: Mapping[Where, str], incomplete: Mapping[Whe
     return broken
 
 
+def judge_refused(case: Case, found: Found) -> list[str]:
+    """Return what is wrong with a run that had to be refused before it wrote anything."""
+    broken = []
+    if case.refused not in found.error:
+        broken.append(
+            f"expected that collecting is refused ({case.refused}), found {found.error or 'that it went on'!r}"
+        )
+    if found.lake:
+        broken.append(f"expected no file in a lake that is not the right one, found {len(found.lake)} days")
+    return broken
+
+
 def judge_looked_again(gaps: Mapping[Where, str], again: Mapping[Where, str]) -> list[str]:
     """Return what a second look at days of no data found although nothing has changed since the first."""
     return [

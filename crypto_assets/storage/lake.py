@@ -56,21 +56,29 @@ class Lake:
         self.url = url
         self.store = open_store(url, s3_client)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the lake is a folder, which may be a mount point, and not a bucket."""
+        return not self.url.startswith("s3://")
+
     def identity(self) -> str | None:
         """Return the id that the lake was given when it was first written to, also by others; None: it has none yet."""
         try:
-            return str(json.loads(self.store.get(IDENTITY) or b"{}")["id"])
-        except (ValueError, KeyError, TypeError):
+            return str(json.loads(self.readable(IDENTITY) or b"{}")["id"])
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def make_identity(self) -> str:
         """Return the id of the lake; one without gets one. Of many processes that do this all return the same."""
-        about = "Identifies this lake, also where it is copied to another place. Written once by crypto_assets."
         while (found := self.identity()) is None:
-            content = json.dumps({"id": uuid4().hex, "about": about}, indent=1).encode()
+            content = _identity_file(uuid4().hex)
             if not self.store.create(IDENTITY, content) and self.identity() is None:
                 self.store.put(IDENTITY, content)  # what is there cannot be read as an identity
         return found
+
+    def restore_identity(self, identity: str) -> None:
+        """Give a lake whose identity file was lost or damaged its id back."""
+        self.store.put(IDENTITY, _identity_file(identity))
 
     def sizes(self, series: Series, symbol: str, first: str, last: str) -> dict[str, int]:
         """Return the bytes of each stored day from first to last, both included; one listing, no file is opened.
@@ -261,9 +269,10 @@ class Lake:
         """Make the rows of a DataFrame the whole content of a path of your own, with page checksums and sealed."""
         self.put_bytes(path, encode_frame(frame))
 
-    def read_frame(self, path: str) -> pd.DataFrame:
-        """Return the rows of a path of your own; raises StoredDataError where there is no file, or a damaged one."""
-        return decode_frame(self.get_bytes(path), f"{self.url}/{path}")
+    def read_frame(self, path: str) -> pd.DataFrame | None:
+        """Return the rows of a path of your own, None where there is no file; raises StoredDataError for a damaged one."""
+        data = self.store.get(_safe(path))
+        return None if data is None else decode_frame(data, f"{self.url}/{path}")
 
     def get_bytes(self, path: str) -> bytes:
         """Return the content of a path; raises StoredDataError where there is none."""
@@ -310,6 +319,11 @@ def _schema(series: Series, columns: Sequence[str] | None = None) -> pa.Schema:
     """Return the types of some columns of a series; all by default."""
     schema = datasets.get(series.table).schema
     return schema if columns is None else pa.schema([schema.field(name) for name in columns])
+
+
+def _identity_file(identity: str) -> bytes:
+    about = "Identifies this lake, also where it is copied to another place. Written once by crypto_assets."
+    return json.dumps({"id": identity, "about": about}, indent=1).encode()
 
 
 def _series_folder(series: Series) -> str:

@@ -77,17 +77,18 @@ def test_what_is_found_again_is_what_was_found(bench: Workbench) -> None:
     assert bench.records() == before  # updated_at and reported_at too
 
 
-def test_a_damaged_file_degrades_its_day_and_is_mended_by_collecting(bench: Workbench) -> None:
+def test_a_day_whose_file_is_damaged_is_missing_and_is_mended_by_collecting(bench: Workbench) -> None:
     collect(bench, FIRST, LAST, "ohlcv_1m")
     path = bench.folder / bench.lake.path(BARS, Partition(BTC, DAY))
     good = path.read_bytes()
     path.write_bytes(good[:-100])
     bench.lake.delete(BARS, Partition(BTC, LAST))
     tally, _ = check_again(bench)
-    assert tally.states == {State.AVAILABLE: 1, State.DEGRADED: 2}
+    assert tally.states == {State.AVAILABLE: 1, State.MISSING: 2}
     records = bench.records()
+    assert check_again(bench)[0].states == tally.states, "it is said as often as it is looked at"
     assert records[BTC, "ohlcv_1m", DAY].failed_checks == [STORED_FILE]
-    assert "expected Parquet" in records[BTC, "ohlcv_1m", DAY].reason
+    assert records[BTC, "ohlcv_1m", DAY].reason.startswith(f"{path}: the file is damaged: expected sha256")
     assert "found none" in records[BTC, "ohlcv_1m", LAST].reason
     collect(bench, FIRST, LAST, "ohlcv_1m")
     assert path.read_bytes() == good
@@ -100,8 +101,8 @@ def test_another_valid_file_in_its_place_is_seen(bench: Workbench) -> None:
     paths = [bench.folder / bench.lake.path(BARS, Partition(BTC, day)) for day in (DAY, LAST)]
     paths[0].write_bytes(paths[1].read_bytes())
     tally, _ = check_again(bench)
-    assert tally.states == {State.AVAILABLE: 2, State.DEGRADED: 1}
-    assert "expected sha256" in bench.records()[BTC, "ohlcv_1m", DAY].reason
+    assert tally.states == {State.AVAILABLE: 2, State.MISSING: 1}
+    assert "another file than the ledger says: expected sha256" in bench.records()[BTC, "ohlcv_1m", DAY].reason
 
 
 def test_a_day_in_pieces_is_judged_as_a_whole_one(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:

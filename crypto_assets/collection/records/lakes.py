@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Container, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from crypto_assets.collection.storing.loads import warehouse_tables
+from crypto_assets.errors import StoredDataError
 from crypto_assets.model import Series
 from crypto_assets.storage.warehouse import emptied_loads
 
@@ -41,14 +43,69 @@ def known_lake(connection: psycopg.Connection[Any]) -> KnownLake | None:
     return KnownLake(*row) if row else None
 
 
-def remember_lake(database: Database, lake: Lake) -> None:
-    """Let the ledger speak of a lake from now on; called by what is about to write to it. A lake without an id gets one."""
+def remember_lake(database: Database, lake: Lake) -> str:
+    """Let the ledger speak of a lake from now on, and return its id; a lake without one gets one.
+
+    Called by what is about to write to it, once `require_lake` has looked at it, and by who says that it is the right one.
+    """
+    identity = lake.make_identity()
     with database.transaction() as connection:
         connection.execute(
             """INSERT INTO collection.lakes (id, url) VALUES (%s, %s)
             ON CONFLICT (id) DO UPDATE SET url = excluded.url, last_used = clock_timestamp()""",
-            (lake.make_identity(), lake.store.url),
+            (identity, lake.store.url),
         )
+    return identity
+
+
+def require_lake(database: Database, lake: Lake) -> None:
+    """Look whether the lake that the ledger knows at a place is still the one that lies there; before anything is written.
+
+    An unmounted disk leaves an empty folder at the place of its lake, another disk leaves another lake: to collect into
+    either would fill the wrong disk without a word. A place that the ledger does not know is a lake that somebody has
+    configured, and may be empty. A lake whose `_lake.json` alone is lost or damaged is known by its files, and gets its id
+    back.
+
+    Raises:
+        StoredDataError: the lake is not there. Nothing was written.
+    """
+    identity = lake.identity()
+    with database.transaction() as connection:
+        ids = [
+            str(known)
+            for (known,) in connection.execute(
+                "SELECT id FROM collection.lakes WHERE url = %s ORDER BY last_used DESC", (lake.store.url,)
+            ).fetchall()
+        ]
+        if not ids or identity in ids:
+            return
+        stored = connection.execute("SELECT count(*) FROM collection.partitions WHERE path IS NOT NULL").fetchone()
+        files = connection.execute(
+            """SELECT path, content_sha256 FROM collection.partitions WHERE path IS NOT NULL
+            ORDER BY random() LIMIT %s""",
+            (_LOOKED_AT,),
+        ).fetchall()
+    if not files:
+        return
+    if any(_sha256(lake.readable(path)) == sha256 for path, sha256 in files):
+        if identity is None:
+            lake.restore_identity(ids[0])
+        return
+    found = "none is there now" if identity is None else f"the lake {identity[:8]}… is there now"
+    raise StoredDataError(
+        f"the lake {lake.url} is not where it was: expected the lake {ids[0][:8]}…, which has files of "
+        f"{stored[0] if stored else 0:,} stored days, {found}. "
+        "Is its disk mounted? Nothing was written. Bring it back; or, if it is lost or empty on purpose, let "
+        "`crypto-assets fill --new-lake` collect the days again into what is there"
+    )
+
+
+_LOOKED_AT = 32
+"""Stored files that are looked for in a lake that cannot say its id; one that is there is enough."""
+
+
+def _sha256(data: bytes | None) -> str | None:
+    return None if data is None else hashlib.sha256(data).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from crypto_assets.checks.file_order import CHECK as FILE_ORDER
 from crypto_assets.collection.archive.edges import cut_of
 from crypto_assets.collection.days import Day
 from crypto_assets.collection.records.corrections import InForce, in_force, record_corrections, record_growth
-from crypto_assets.collection.records.lakes import remember_lake
+from crypto_assets.collection.records.lakes import remember_lake, require_lake
 from crypto_assets.collection.records.profiles import write_profiles
 from crypto_assets.collection.storing.comparing import asked_before
 from crypto_assets.collection.storing.journal import Journal, Replacement
@@ -82,8 +82,9 @@ class Publisher:
         self._ledger = ledger
         self._run_id = run_id
         self._journal = Journal(lake, ledger, run_id)
+        require_lake(ledger, lake)
         self._journal.recover()
-        self._remembered = False
+        self._lake_id = ""
 
     def publish(self, good: Sequence[Day], others: Sequence[Outcome], published: Published) -> dict[int, Outcome]:
         """Store good days of one series; record their outcomes and those of other days of their batch.
@@ -98,10 +99,8 @@ class Publisher:
             before = in_force(connection, collected[0].series, wanted) if collected else {}
             drafts = list(self._writers.map(lambda day: self._draft(day, before.get(day.partition)), good))
             files = {draft.file.path: draft.file for draft in drafts if draft.file is not None}
-            if files and not self._remembered:
-                # In a transaction of its own: others who publish do not wait for this one.
-                remember_lake(self._ledger, self._lake)
-                self._remembered = True
+            if files:
+                self._require_same_lake()
             with self._journal.publishing(connection, list(files.values()), self._writers):
                 current = [draft for draft in drafts if not draft.superseded]
                 counts = self._load(connection, current)
@@ -120,6 +119,18 @@ class Publisher:
                 self._record(connection, [*others, *(outcomes[id(d.day)] for d in recorded)], drafts)
                 _record_profiles(connection, recorded, near)
         return outcomes
+
+    def _require_same_lake(self) -> None:
+        """Let the ledger speak of the lake before the first file is written; later ask whether it is still there.
+
+        Raises:
+            StoredDataError: the lake went away while the run went on.
+        """
+        if not self._lake_id:
+            # In a transaction of its own: others who publish do not wait for this one.
+            self._lake_id = remember_lake(self._ledger, self._lake)
+        elif self._lake.is_local and self._lake.identity() != self._lake_id:
+            require_lake(self._ledger, self._lake)
 
     def _draft(self, day: Day, before: InForce | None) -> _Draft:
         """Return what publishing a day means, beside what the ledger says of it."""
