@@ -2,7 +2,7 @@
 # make test   all tests (a browser and an exchange's real files are used where they are present)
 # make check  lint, format and types
 # make bench  CPU and memory beside a plain script, in one run
-# make prove  what takes minutes to show: limits, kills, stops, recovery, queues, listings, no false alarms
+# make prove  what takes minutes to show: limits, kills, stops, recovery, queues, listings, flipped bits, no false alarms
 
 PYTHON ?= python3
 VENV := .venv
@@ -41,6 +41,7 @@ prove: $(VENV)/installed
 	$(BIN)/python -m proofs.recovery
 	$(BIN)/python -m proofs.queue
 	$(BIN)/python -m proofs.discovery
+	$(BIN)/python -m proofs.flips
 	$(BIN)/python -m proofs.clean
 
 clean:

@@ -13,6 +13,7 @@ Exit code 1 where more than five flips gave other rows, one of them ended a run,
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import random
 import sys
@@ -198,6 +199,7 @@ def main() -> None:
     words.add_argument("--seed", type=int, default=1)
     given = words.parse_args()
     warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)  # the IO manager says of each day how many rows it has
     coins, last = COINS[:4], FIRST + timedelta(days=9)
     with sandbox(coins, last) as exchange, Home(exchange, coins) as home:
         home.configure(spot=DATASETS)

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from crypto_assets.environment import keep_loopback_direct
 from crypto_assets.errors import ConfigError, HostRefused, HostUnreachable
-from crypto_assets.storage.stores import STAGING, Staged, require_same
+from crypto_assets.storage.stores import MOST_BYTES, STAGING, Staged, require_same, too_long
 
 NOT_IMPLEMENTED = 501
 
@@ -146,7 +146,11 @@ class BucketStore:
             arguments["Key"] = self._prefix + path
         try:
             answer = getattr(self._client, method)(Bucket=self._bucket, **arguments)
-            return answer["Body"].read() if method == "get_object" else answer
+            if method != "get_object":
+                return answer
+            if answer["ContentLength"] > MOST_BYTES:
+                raise too_long(f"{self.url}/{path}", answer["ContentLength"])
+            return answer["Body"].read()
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
             status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

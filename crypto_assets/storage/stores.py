@@ -21,6 +21,9 @@ from crypto_assets.errors import StoredDataError
 
 STAGING = "staging/"
 
+MOST_BYTES = 2 << 30
+"""A longer file is none of ours, and would be read into memory: a day of ten million trades has 200 MB."""
+
 
 class Staged(Protocol):
     """New bytes on their way into a store, lasting but not yet under their name."""
@@ -267,12 +270,23 @@ def _opened(file: Path) -> BufferedReader | None:
             handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    kind = stat.S_IFMT(os.fstat(handle).st_mode)
-    if kind == stat.S_IFREG:
+    about = os.fstat(handle)
+    kind = stat.S_IFMT(about.st_mode)
+    if kind == stat.S_IFREG and about.st_size <= MOST_BYTES:
         return os.fdopen(handle, "rb")
     os.close(handle)
+    if kind == stat.S_IFREG:
+        raise too_long(str(file), about.st_size)
     what = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe"}.get(kind, "something that is no file")
     raise StoredDataError(f"{file}: expected a file, found {what}; `crypto-assets collect` for that day replaces it")
+
+
+def too_long(where: str, size: int) -> StoredDataError:
+    """Return the error of a file that nobody has written here."""
+    return StoredDataError(
+        f"{where}: expected a file of at most {MOST_BYTES:,} bytes, found {size:,}; "
+        "`crypto-assets collect` for that day replaces it"
+    )
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from crypto_assets.collection.records.gaps import gaps
-from crypto_assets.collection.records.lakes import LostDays, known_lake, lost_days
+from crypto_assets.collection.records.lakes import LostDays, known_lake, lost_days, remember_lake
 from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.errors import StoredDataError
 from crypto_assets.model import Partition, Series, State
@@ -144,6 +144,73 @@ def test_a_lake_whose_folder_is_gone_says_what_to_do(work: Workbench) -> None:
     seen = look(work, work.lake)
     assert len(seen.gaps) == 8
     assert "(that was here too, and is gone): 8 of 8 stored days are not in it; bring it back" in seen.lost.notice
+
+
+def unmount(work: Workbench) -> Path:
+    """Take a lake away from its place, where an empty folder stays; return where it is now."""
+    disk = work.folder.rename(work.folder.with_name("disk"))
+    work.folder.mkdir()
+    return disk
+
+
+def what_lies_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_nothing_is_written_where_a_lake_was_unmounted(work: Workbench) -> None:
+    disk = unmount(work)
+    before = work.records()
+    with pytest.raises(
+        StoredDataError, match=r"is not where it was: .* 8 stored days, none is there now\. Is its disk"
+    ):
+        work.collect(DAYS[0], DAYS[-1])
+    assert (what_lies_in(work.folder), work.records()) == ([], before)
+    work.folder.rmdir()
+    disk.rename(work.folder)
+    assert work.collect(DAYS[0], DAYS[-1]).tally.unchanged == 8, "it is mounted again"
+
+
+def test_nothing_is_written_into_another_disk_at_the_place_of_a_lake(work: Workbench) -> None:
+    unmount(work)
+    other = work.lake.make_identity()
+    with pytest.raises(StoredDataError, match=f"the lake {other[:8]}… is there now"):
+        work.collect(DAYS[0], DAYS[-1])
+    assert [path.name for path in what_lies_in(work.folder)] == ["_lake.json"]
+
+
+def test_a_lake_that_was_emptied_on_purpose_is_filled_once_somebody_says_so(work: Workbench) -> None:
+    rows = work.in_lake(BARS, BTC, DAYS[0])
+    unmount(work)
+    with Ledger(work.url) as ledger:
+        remember_lake(ledger, work.lake)
+    result = work.collect(DAYS[0], DAYS[-1])
+    assert (result.tally.unchanged, result.tally.problems) == (0, [])
+    assert (look(work, work.lake).gaps, work.in_lake(BARS, BTC, DAYS[0])) == ([], rows)
+    assert work.collect(DAYS[0], DAYS[-1]).tally.unchanged == 8, "it is the lake from then on"
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[" * 100_000, '{"id": null', "\xff"])
+def test_a_lake_whose_id_is_lost_is_known_by_its_files_and_gets_it_back(work: Workbench, content: str | None) -> None:
+    before, file = work.lake.identity(), work.folder / "_lake.json"
+    if content is None:
+        file.unlink()
+    else:
+        file.write_text(content, encoding="latin-1")
+    assert work.collect(DAYS[0], DAYS[-1]).tally.unchanged == 8
+    assert work.lake.identity() == before
+
+
+def test_a_place_that_the_ledger_does_not_know_may_be_empty_and_the_former_one_is_watched(
+    work: Workbench, tmp_path: Path
+) -> None:
+    former = work.folder
+    move(work, tmp_path / "new")
+    assert not work.collect(DAYS[0], DAYS[-1]).tally.problems
+    move(work, former)
+    disk = unmount(work)
+    with pytest.raises(StoredDataError, match="is not where it was"):
+        work.collect(DAYS[0], DAYS[-1])
+    assert disk.is_dir()
 
 
 def test_a_whole_copy_is_the_same_lake_and_its_place_is_remembered(work: Workbench, tmp_path: Path) -> None:

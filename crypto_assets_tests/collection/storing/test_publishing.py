@@ -17,6 +17,7 @@ from crypto_assets.collection.days import Day, Target
 from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.collection.storing.publishing import Publisher
 from crypto_assets.config import parse_collection
+from crypto_assets.errors import StoredDataError
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.migrations import migrate
@@ -40,8 +41,10 @@ class Stores:
         entry = {"exchange": "binance", "market_type": "spot", "datasets": ["ohlcv_1m"], "symbols": ["BTC/USDT"]}
         self.collection = parse_collection({"series": [entry | {"start": DAY}]})
 
-    def publish(self, rows: pa.Table, name: str, source: str = "archive", day: date = DAY) -> Outcome:
-        """Publish a day from an object of some name."""
+    def publish(
+        self, rows: pa.Table, name: str, source: str = "archive", day: date = DAY, by: Publisher | None = None
+    ) -> Outcome:
+        """Publish a day from an object of some name; `by` a publisher that has done others, or a new one."""
         partition = Partition("BTC/USDT", day)
         target = Target(BARS, "BTC/USDT", (day,), ("ohlcv",))
         origin = SourceFile(f"{name}.zip", 70, name, hashlib.sha256(name.encode()).hexdigest(), source=source)
@@ -52,9 +55,12 @@ class Stores:
             )
 
         with ThreadPoolExecutor(1) as pool:
-            publisher = Publisher(pool, self.collection, self.lake, self.warehouse, self.ledger, "run-1")
+            publisher = by or self.publisher(pool)
             [outcome] = publisher.publish([Day(target, partition, rows, origin)], [], published).values()
         return outcome
+
+    def publisher(self, pool: ThreadPoolExecutor) -> Publisher:
+        return Publisher(pool, self.collection, self.lake, self.warehouse, self.ledger, "run-1")
 
     def file(self, path: str) -> bytes:
         return (self.folder / path).read_bytes()
@@ -235,6 +241,21 @@ def test_a_damaged_file_that_is_collected_again_as_it_was_is_no_correction(store
     assert stores.publish(bars(MINUTES), "a").correction is None
     assert stores.ledger.corrections() == []
     assert stores.lake.read_partition(BARS, PARTITION).equals(bars(MINUTES))
+
+
+def test_a_lake_that_goes_away_in_the_middle_of_a_run_is_not_filled_at_its_place(stores: Stores) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        by = stores.publisher(pool)
+        stores.publish(bars(MINUTES), "a", by=by)
+        disk = stores.folder.rename(stores.folder.with_name("disk"))
+        stores.folder.mkdir()
+        with pytest.raises(StoredDataError, match=r"is not where it was: .* none is there now"):
+            stores.publish(bars({1440: 1}), "b", day=DAY + timedelta(days=1), by=by)
+        assert not list(stores.folder.iterdir())
+        assert [record.day for record in stores.ledger.partitions()] == [DAY]
+        stores.folder.rmdir()
+        disk.rename(stores.folder)
+        assert stores.publish(bars({1440: 1}), "b", day=DAY + timedelta(days=1), by=by).stored is not None
 
 
 def test_a_file_that_the_ledger_has_lost_is_kept_when_it_is_replaced(stores: Stores) -> None:
