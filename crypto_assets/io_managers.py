@@ -18,6 +18,7 @@ known of each day is in `attrs["coverage"]` of the frame, as `crypto_assets.read
 
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date
 from typing import Any
 
@@ -28,7 +29,7 @@ from pydantic import Field
 from crypto_assets.collection.records.day_records import DayRecords, database_that_is_there, read_records
 from crypto_assets.config import settings
 from crypto_assets.day_coverage import STORED, DayCoverage, Missing, settle
-from crypto_assets.errors import ConfigError, IncompleteDataWarning, StoredDataError
+from crypto_assets.errors import ConfigError, IncompleteDataWarning, PostgresUnavailable, StoredDataError
 from crypto_assets.model import Partition, Series, State, unified_symbol
 from crypto_assets.partitions import WAREHOUSE, day_of
 from crypto_assets.resources import LakeResource, PostgresResource
@@ -157,11 +158,21 @@ class LakeIOManager(dg.ConfigurableIOManager):
         if obj is None:
             return
         lake = self.lake.lake()
+        self._require_lake(lake)
         rows = {}
         for day, frame in _by_day(context, obj):
             lake.put_frame(self._path(context, day), frame)
             rows[day.isoformat()] = len(frame)
         context.add_output_metadata({"dagster/row_count": sum(rows.values())})
+
+    def _require_lake(self, lake: Lake) -> None:
+        """Write into no lake that is not the one at its place, where there is a ledger that knows it and can be asked."""
+        from crypto_assets.collection.records.lakes import require_lake
+        from crypto_assets.collection.records.ledger import Ledger
+
+        if url := self.postgres_url or database_that_is_there(settings()):
+            with suppress(PostgresUnavailable), Ledger(url) as ledger:
+                require_lake(ledger, lake)
 
     def _path(self, context: dg.InputContext | dg.OutputContext, day: date) -> str:
         return f"assets/{'/'.join(context.asset_key.path)}/date={day}/data.parquet"

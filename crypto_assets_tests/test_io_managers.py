@@ -21,6 +21,7 @@ from crypto_assets.partitions import daily, lake_key, warehouse_key
 from crypto_assets.resources import LakeResource, PostgresResource
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.selftest.stores import flip_bit
 from crypto_assets_tests.command import PROJECT, Command
 from crypto_assets_tests.published import Row, days
 from crypto_assets_tests.workbench import Workbench, entry, total
@@ -308,6 +309,34 @@ def test_days_that_were_not_collected_end_the_run_unless_it_is_told_otherwise(
         *(("2024-01-03", "available"), ("2024-01-04", "available")),
         *(("2024-01-05", "not_collected"), ("2024-01-06", "not_collected")),
     ]
+
+
+def test_an_asset_of_ones_own_goes_into_no_lake_that_was_unmounted_and_a_damaged_one_is_named(
+    work: Workbench, resources: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CRYPTO_ASSETS_POSTGRES_URL", work.url)
+
+    @dg.asset(
+        partitions_def=PARTITIONS, backfill_policy=dg.BackfillPolicy.single_run(), io_manager_key="lake_io_manager"
+    )
+    def kept_in_the_lake(context: dg.AssetExecutionContext) -> pd.DataFrame:
+        return pd.DataFrame({"date": pd.to_datetime([context.partition_keys[0]]), "number": [1]})
+
+    materialise([kept_in_the_lake], resources, DAYS[0], DAYS[0])
+    file = work.folder / f"assets/kept_in_the_lake/date={DAYS[0]}/data.parquet"
+    flip_bit(file, 8 * 100)
+    spec = dg.AssetSpec(kept_in_the_lake.key, partitions_def=PARTITIONS).with_io_manager_key("lake_io_manager")
+    with pytest.raises(Exception, match=f"missing: {file}: the file is damaged.*; materialise that partition again"):
+        materialise(over_a_gap(spec, [], "lake_io_manager"), resources, DAYS[0], DAYS[0])
+    disk = work.folder.rename(tmp_path / "disk")
+    work.folder.mkdir()
+    try:
+        with pytest.raises(Exception, match="is not where it was"):
+            materialise([kept_in_the_lake], resources, DAYS[0], DAYS[0])
+        assert not list(work.folder.iterdir())
+    finally:
+        work.folder.rmdir()
+        disk.rename(work.folder)
 
 
 def test_days_of_an_asset_of_ones_own_that_were_never_made_are_named(

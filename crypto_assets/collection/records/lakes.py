@@ -71,6 +71,8 @@ def require_lake(database: Database, lake: Lake) -> None:
     """
     identity = lake.identity()
     with database.transaction() as connection:
+        if connection.execute("SELECT to_regclass('collection.lakes')").fetchone() == (None,):
+            return
         ids = [
             str(known)
             for (known,) in connection.execute(

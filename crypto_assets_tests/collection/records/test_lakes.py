@@ -22,6 +22,7 @@ from crypto_assets.quality.validating import Validator
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.lake import Lake
+from crypto_assets_tests.command import Command
 from crypto_assets_tests.conftest import new_database
 from crypto_assets_tests.published import days
 from crypto_assets_tests.workbench import Workbench, entry
@@ -168,6 +169,22 @@ def test_nothing_is_written_where_a_lake_was_unmounted(work: Workbench) -> None:
     work.folder.rmdir()
     disk.rename(work.folder)
     assert work.collect(DAYS[0], DAYS[-1]).tally.unchanged == 8, "it is mounted again"
+
+
+def test_the_commands_say_what_to_do_about_a_lake_that_was_unmounted(work: Workbench, tmp_path: Path) -> None:
+    command = Command.at(tmp_path, work.url, CRYPTO_ASSETS_LAKE_URL=str(work.folder))
+    command.configure(work.collection.model_dump(mode="json"))
+    days_of = ("--symbol", BTC, "--from", str(DAYS[0]), "--to", str(DAYS[-1]))
+    disk = unmount(work)
+    for arguments in (("collect", *days_of), ("fill", *days_of)):
+        answer = command(*arguments)
+        assert (answer.code, what_lies_in(work.folder)) == (1, [])
+        assert "is not where it was" in answer.message
+        assert "Is its disk mounted? Nothing was written. Bring it back; or, if it is lost" in answer.message
+        assert "`crypto-assets fill --new-lake`" in answer.message
+    answer = command("fill", *days_of, "--new-lake")
+    assert answer.code == 0, answer.err
+    assert file_of(work, DAYS[0]).read_bytes() == (disk / work.lake.path(BARS, Partition(BTC, DAYS[0]))).read_bytes()
 
 
 def test_nothing_is_written_into_another_disk_at_the_place_of_a_lake(work: Workbench) -> None:
