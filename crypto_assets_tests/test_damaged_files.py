@@ -66,6 +66,12 @@ def _folder(file: Path) -> None:
     (file / "mine").mkdir(parents=True)
 
 
+def _file_for_a_folder(file: Path) -> None:
+    """As a file system that was repaired may leave it."""
+    shutil.rmtree(file.parent)
+    file.parent.write_bytes(b"mine")
+
+
 def _pipe(file: Path) -> None:
     file.unlink()
     os.mkfifo(file)
@@ -117,6 +123,7 @@ DAMAGES: dict[str, Damage] = {
     "longer than memory": _longer_than_memory,
     "a bad sector": _bad_sector,
     "a folder": _folder,
+    "a file in the place of its folder": _file_for_a_folder,
     "a pipe": _pipe,
     "a socket": _socket,
     "a link to itself": _link_to_itself,
@@ -230,6 +237,8 @@ def test_collecting_replaces_each_of_them_and_nothing_else(work: Workbench, kept
     (folder,) = (day for day, name in happened.items() if name == "a folder")
     (aside,) = file_of(work, folder).parent.glob("*.set-aside")
     assert (aside / "mine").is_dir(), "what somebody has put there is set aside, not deleted"
+    (file,) = file_of(work, folder).parents[1].glob("*.set-aside")
+    assert file.read_bytes() == b"mine"
 
 
 def test_a_damaged_file_that_cannot_be_collected_again_is_missing_for_everybody(work: Workbench) -> None:

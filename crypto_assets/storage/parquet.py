@@ -215,9 +215,10 @@ def _decoding(path: str, *, verified: bool, mend: str = COLLECT_AGAIN) -> Iterat
     try:
         yield
     except MemoryError as error:
+        what = "its bytes are those that were written" if verified else "its bytes were not compared, it may be damaged"
         raise NotEnoughMemory(
-            f"{path}: not enough memory to read this file ({_words(error)}); it says nothing of the file. "
-            "Give the process more, or let fewer runs work at once"
+            f"{path}: not enough memory to read this file ({_words(error)}; {what}); "
+            "give the process more, or let fewer runs work at once"
         ) from error
     except (pa.ArrowException, OSError, ValueError, OverflowError, KeyError) as error:
         if isinstance(error, OSError) and error.errno in OURS:

@@ -226,7 +226,7 @@ class _StagedFile:
 
     def publish(self, path: str) -> None:
         target = self._root / path
-        _make_folder(target.parent)
+        _make_folder(target.parent, self._root)
         try:
             _move(self._file, target)
         except OSError as error:
@@ -308,8 +308,13 @@ def _move(file: Path, target: Path) -> None:
     try:
         file.replace(target)
     except IsADirectoryError:
-        target.rename(target.with_name(f"{target.name}.{uuid4().hex[:8]}.set-aside"))
+        _set_aside(target)
         file.replace(target)
+
+
+def _set_aside(place: Path) -> None:
+    """Give what lies in a place that is ours another name: somebody may want it, and it is in the way of one day only."""
+    place.rename(place.with_name(f"{place.name}.{uuid4().hex[:8]}.set-aside"))
 
 
 def _write(file: Path, data: bytes) -> None:
@@ -332,12 +337,21 @@ def require_same(where: str, expected: bytes, found: bytes | None) -> None:
         )
 
 
-def _make_folder(folder: Path) -> None:
-    """Make a folder and those above it; a new one is as lasting as the file that comes into it."""
+def _make_folder(folder: Path, root: Path | None = None) -> None:
+    """Make a folder and those above it; a new one is as lasting as the file that comes into it.
+
+    A file in the place of one below `root` is set aside, beside it.
+    """
     if folder.is_dir():
         return
-    _make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
+    _make_folder(folder.parent, root if folder != root else None)
+    try:
+        folder.mkdir(exist_ok=True)
+    except FileExistsError:
+        if root is None or folder == root:
+            raise
+        _set_aside(folder)
+        folder.mkdir(exist_ok=True)
     _sync(folder.parent)
 
 

@@ -69,7 +69,6 @@ def require_lake(database: Database, lake: Lake) -> None:
     Raises:
         StoredDataError: the lake is not there. Nothing was written.
     """
-    identity = lake.identity()
     with database.transaction() as connection:
         if connection.execute("SELECT to_regclass('collection.lakes')").fetchone() == (None,):
             return
@@ -79,7 +78,7 @@ def require_lake(database: Database, lake: Lake) -> None:
                 "SELECT id FROM collection.lakes WHERE url = %s ORDER BY last_used DESC", (lake.store.url,)
             ).fetchall()
         ]
-        if not ids or identity in ids:
+        if not ids or (identity := lake.identity()) in ids:
             return
         stored = connection.execute("SELECT count(*) FROM collection.partitions WHERE path IS NOT NULL").fetchone()
         files = connection.execute(
