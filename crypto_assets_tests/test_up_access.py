@@ -7,7 +7,11 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx
@@ -156,6 +160,92 @@ def test_a_websocket_from_a_foreign_page_is_refused_before_it_opens(up: Up, orig
     with pytest.raises(InvalidStatus) as caught:
         subscribe(up.url, {"origin": origin})
     assert caught.value.response.status_code == 403
+
+
+# ---- a browser ------------------------------------------------------------------------------------------------------
+
+CHANGE = "mutation { setAutoMaterializePaused(paused: false) }"
+ATTACK = """<!doctype html><title>attack</title><script>
+const url = "%(url)s/graphql", query = %(query)s, body = JSON.stringify({query});
+async function tell(name, trial) {
+  let text;
+  try { text = "read: " + await trial(); } catch (error) { text = "refused"; }
+  document.body.insertAdjacentHTML("beforeend", `<p id="${name}">${text}</p>`);
+}
+addEventListener("load", async () => {
+  const kinds = {"plain": "text/plain", "form": "application/x-www-form-urlencoded", "json": "application/json"};
+  await tell("get", async () => (await fetch(url + "?query=" + encodeURIComponent(query))).text());
+  await tell("blind", async () => { await fetch(url + "?query=" + encodeURIComponent(query), {mode: "no-cors"}); throw 0; });
+  for (const [name, kind] of Object.entries(kinds))
+    await tell(name, async () => (await fetch(url, {method: "POST", headers: {"content-type": kind}, body})).text());
+  await tell("blindpost", async () => { await fetch(url, {method: "POST", mode: "no-cors", body}); throw 0; });
+  await tell("image", () => new Promise((yes, no) => {
+    const image = new Image(); image.onload = () => yes("image"); image.onerror = no;
+    image.src = url + "?query=" + encodeURIComponent(query); }));
+  await tell("socket", () => new Promise((yes, no) => {
+    const opened = new WebSocket(url.replace("http", "ws"), "graphql-ws");
+    opened.onopen = () => yes("open"); opened.onerror = no; }));
+  await tell("done", async () => "done");
+});
+</script><body><form id="f" method="post" enctype="text/plain" target="frame" action="%(url)s/graphql"></form>
+<iframe name="frame"></iframe><script>document.getElementById("f").submit()</script>"""
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Any]:
+    """A page of a browser for which evil.example has just become 127.0.0.1."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
+    from crypto_assets_tests.test_ui import SWITCHES, chromium
+
+    with playwright.sync_playwright() as running:
+        path = chromium()
+        if path is None and not Path(running.chromium.executable_path).exists():
+            pytest.skip("no Chromium: install one, or run `playwright install chromium`")
+        # The browser's own guard of this machine is off: others do not have it.
+        guard = "--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests"
+        rules = "--host-resolver-rules=MAP evil.example 127.0.0.1"
+        opened = running.chromium.launch(executable_path=path, args=[*SWITCHES, guard, rules])
+        yield opened.new_page()
+        opened.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "evil.example"])
+def test_a_page_of_another_site_in_a_real_browser_neither_reads_nor_changes(
+    up: Up, client: httpx.Client, page: Any, tmp_path: Path, host: str
+) -> None:
+    (tmp_path / "index.html").write_text(ATTACK % {"url": up.url, "query": json.dumps(CHANGE)})
+    with serving_folder(tmp_path) as port:
+        page.goto(f"http://{host}:{port}/index.html")
+        page.locator("#done").wait_for(state="attached")
+        names = ("get", "blind", "plain", "form", "json", "blindpost", "image", "socket")
+        assert {name: page.locator(f"#{name}").inner_text() for name in names} == dict.fromkeys(names, "refused")
+    state = client.post("/graphql", json={"query": "{ instance { autoMaterializePaused } }"}).json()
+    assert state["data"] == {"instance": {"autoMaterializePaused": True}}
+
+
+@pytest.mark.browser
+def test_a_page_whose_name_was_bound_to_this_machine_anew_gets_nothing_but_a_refusal(up: Up, page: Any) -> None:
+    port = up.url.rpartition(":")[2]
+    for path in ("/", "/runs", "/graphql", "/server_info"):
+        answer = page.goto(f"http://evil.example:{port}{path}")
+        assert answer.status == 403
+        assert "foreign Host" in page.content()
+    assert page.goto(f"{up.url}/server_info").status == 200
+
+
+@contextmanager
+def serving_folder(folder: Path) -> Iterator[int]:
+    """Serve a folder's files on a port of this machine, as another site."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        yield int(server.server_address[1])
+        server.shutdown()
 
 
 # ---- other users ----------------------------------------------------------------------------------------------------
