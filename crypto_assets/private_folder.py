@@ -37,6 +37,7 @@ def private_folder(path: Path, *, mode: int = 0o700, user: int | None = None, gr
     made = True
     try:
         path.mkdir(mode=0o700)
+        path.chmod(0o700)  # a umask may have taken even our own rights
     except FileExistsError:
         made = False
     try:
@@ -95,7 +96,7 @@ def private_opener(path: str | os.PathLike[str], flags: int) -> int:
     """Open a file that its owner alone may read, for `open(..., opener=private_opener)`; a link is refused."""
     fd = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     found = os.fstat(fd)
-    if found.st_uid == os.geteuid() and found.st_mode & 0o077:
+    if found.st_uid == os.geteuid() and found.st_mode & 0o777 != 0o600:
         os.fchmod(fd, 0o600)
     return fd
 

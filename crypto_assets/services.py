@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
 import yaml
 
 from crypto_assets.config import environment, settings
 from crypto_assets.environment import require_places
 from crypto_assets.errors import ConfigError, CryptoAssetsError
 from crypto_assets.instance.child import listens
+from crypto_assets.liveness import HEARTBEAT_S, Heartbeats, answers_grpc, answers_http
 from crypto_assets.ports import HOST, free_port, is_free, require_free
 from crypto_assets.private_folder import private_folder, private_opener, socket_folder, write_private
 from crypto_assets.runs import use_dagster_home
@@ -29,13 +29,35 @@ START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 15.0
 POLL_S = 0.1
 
-MAX_RESTARTS = 3
-"""A child that ends by itself is started again; one that does so more often than this is left alone, and all end."""
+MAX_RESTARTS, RESTART_WINDOW_S = 3, 600.0
+"""A child that ends by itself is started again; one that does so more often than this within the window ends all."""
+
+PROBE_S, MOST_SILENT = 10.0, 6
+"""Seconds between two questions to each child, and how many without an answer in a row say that it hangs."""
 
 CODE_SOCKET = "code-server"
 """The code server runs what it is asked to as its owner: it listens on a unix socket that its owner alone can reach."""
 
 _INSTANCE = ("crypto_assets.instance.storage", "crypto_assets.instance.launcher", "crypto_assets.instance.local_files")
+
+
+@dataclass
+class _Child:
+    """A running child, and how it is asked whether it lives: True, False, or None where that cannot be told."""
+
+    command: tuple[str, ...]
+    lives: Callable[[], bool | None]
+    patience: int
+    process: subprocess.Popen[bytes]
+    has_answered: bool = False
+    silent: int = 0
+    restarts: list[float] = field(default_factory=list)
+
+    def hangs(self) -> bool:
+        """Whether it is silent for too long; one that has just been started may take START_TIMEOUT_S."""
+        return self.silent >= (
+            self.patience if self.has_answered else max(self.patience, int(START_TIMEOUT_S / PROBE_S))
+        )
 
 
 @dataclass
@@ -48,17 +70,23 @@ class Services:
     logs: Path
     stop: threading.Event
     say: Callable[[str], None]
-    _commands: dict[str, list[str]] = field(default_factory=dict)
-    _children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    _restarts: dict[str, int] = field(default_factory=dict)
+    _children: dict[str, _Child] = field(default_factory=dict)
 
-    def start(self, name: str, *command: str) -> None:
-        """Start `python -m crypto_assets.instance.child …`; what it prints goes to a log of its name."""
-        self._commands[name] = list(command)
+    def start(self, name: str, *command: str, lives: Callable[[], bool | None], patience: int | None = None) -> None:
+        """Start `python -m crypto_assets.instance.child …`; what it prints goes to a log of its name.
+
+        Args:
+            lives: asks it for a sign of life, every PROBE_S seconds once `watch` runs.
+            patience: how many such questions in a row may go without one; MOST_SILENT by default.
+        """
+        process = self._run(name, command)
+        self._children[name] = _Child(command, lives, patience or MOST_SILENT, process)
+
+    def _run(self, name: str, command: tuple[str, ...]) -> subprocess.Popen[bytes]:
         child = [sys.executable, "-m", "crypto_assets.instance.child", "--parent", str(os.getpid()), *command]
         with open(self.logs / f"{name}.log", "ab", opener=private_opener) as log:
             # A session of its own: Ctrl-C in the terminal is for us, and we end the children in order.
-            self._children[name] = subprocess.Popen(
+            return subprocess.Popen(
                 child, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(), start_new_session=True
             )
 
@@ -71,8 +99,8 @@ class Services:
         self.say(f"waiting for the {name.replace('-', ' ')}")
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self.stop.is_set() and not ready():
-            for other, process in self._children.items():
-                if process.poll() is not None:
+            for other, child in self._children.items():
+                if child.process.poll() is not None:
                     raise CryptoAssetsError(self._ended(other))
             if time.monotonic() > deadline:
                 raise CryptoAssetsError(
@@ -81,24 +109,44 @@ class Services:
             self.stop.wait(POLL_S)
 
     def watch(self) -> None:
-        """Keep the processes running until `stop` is set.
+        """Keep the processes running, and answering, until `stop` is set.
 
         Raises:
-            CryptoAssetsError: one ended more often than it is worth starting again.
+            CryptoAssetsError: one ended or hung more often than it is worth starting again.
         """
+        threading.Thread(target=self._ask, name="signs of life", daemon=True).start()
         while not self.stop.wait(5 * POLL_S):
-            for name, process in list(self._children.items()):
-                if process.poll() is None:
+            for name, child in self._children.items():
+                code = child.process.poll()
+                if code is not None:
+                    self._restart(name, child, f"ended with code {code}")
+                elif child.hangs():
+                    # Itself alone: runs that the code server has started go on, as when it dies by itself.
+                    child.process.kill()
+                    child.process.wait()
+                    self._restart(name, child, f"gave no sign of life {child.silent} times in a row")
+
+    def _restart(self, name: str, child: _Child, why: str) -> None:
+        child.restarts = [at for at in child.restarts if at > time.monotonic() - RESTART_WINDOW_S] + [time.monotonic()]
+        if len(child.restarts) > MAX_RESTARTS:
+            raise CryptoAssetsError(self._ended(name))
+        self.say(f"the {name} {why} and is started again; see {self._log(name)}")
+        child.process, child.has_answered, child.silent = self._run(name, child.command), False, 0
+
+    def _ask(self) -> None:
+        """Ask each child for a sign of life again and again. Counted, not timed: this process may have been asleep."""
+        while not self.stop.wait(PROBE_S):
+            for child in self._children.values():
+                asked = child.process
+                found = child.lives()
+                if found is None or asked is not child.process:
                     continue
-                self._restarts[name] = self._restarts.get(name, 0) + 1
-                if self._restarts[name] > MAX_RESTARTS:
-                    raise CryptoAssetsError(self._ended(name))
-                self.say(f"the {name} ended with code {process.returncode} and is started again; see {self._log(name)}")
-                self.start(name, *self._commands[name])
+                child.has_answered |= found
+                child.silent = 0 if found else child.silent + 1
 
     def end(self) -> None:
         """End the children, newest first: politely, then not."""
-        children = list(reversed(self._children.values()))
+        children = [child.process for child in reversed(self._children.values())]
         for process in children:
             if process.poll() is None:
                 # To the code server's run workers too: they save their state, and their runs are CANCELED.
@@ -117,7 +165,7 @@ class Services:
     def _ended(self, name: str) -> str:
         text = self._log(name).read_text(errors="replace")
         tail = "\n".join(text.splitlines()[-5:])
-        code = self._children[name].returncode
+        code = self._children[name].process.returncode
         return f"{name}: expected it to run, it ended with code {code}; see {self._log(name)}:\n{tail}"
 
 
@@ -163,21 +211,28 @@ def running(
                 "code-server",
                 *("crypto_assets.instance.code_server", "api", "grpc", "--socket", str(code)),
                 *("-m", "crypto_assets.definitions", "--location-name", "crypto_assets"),
+                lives=lambda: answers_grpc(code),
             )
             services.start(
                 "webserver",
                 *_after(code, "dagster_webserver.app"),
                 *("crypto_assets.instance.webserver", "--port", str(port), "--workspace", str(workspace)),
+                lives=lambda: answers_http(f"{url}/server_info"),
             )
             services.start(
                 "daemon",
                 *_after(code, "dagster._daemon.cli"),
                 *("dagster._daemon", "run", "-w", str(workspace)),
+                lives=Heartbeats(database),
+                patience=int(HEARTBEAT_S / PROBE_S),
             )
-            services.start("api", "crypto_assets.api", "--port", str(api_port))
+            # What answers for the database and the lake too would be silent with them, and no restart mends that.
+            services.start(
+                "api", "crypto_assets.api", "--port", str(api_port), lives=lambda: answers_http(services.api)
+            )
             services.wait_for("code-server", lambda: listens(code))
-            services.wait_for("webserver", lambda: _answers(f"{url}/server_info"))
-            services.wait_for("api", lambda: _answers(f"http://{HOST}:{api_port}/healthz"))
+            services.wait_for("webserver", lambda: answers_http(f"{url}/server_info"))
+            services.wait_for("api", lambda: answers_http(services.api))
             yield services
         finally:
             services.end()
@@ -201,10 +256,3 @@ def _only_one(home: Path, url: str) -> Iterator[None]:
         lock.write(url)
         lock.flush()
         yield
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5, trust_env=False).status_code == 200
-    except httpx.HTTPError:
-        return False

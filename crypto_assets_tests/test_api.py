@@ -110,7 +110,9 @@ def test_the_index_names_every_path_and_health_says_that_the_database_answers(cl
     paths = get(client, "/v1")["paths"]
     assert "GET /v1/partitions" in paths
     assert "POST /v1/pause" in paths
-    assert get(client, "/healthz")["ok"] is True
+    found = get(client, "/healthz")
+    assert (found["ok"], found["postgres"], found["lake"]) == (True, "answers", "answers")
+    assert (found["up"], found["code_server"]) == ("not running", "not running")
 
 
 def test_the_status_counts_the_days_of_each_symbol_by_state(client: httpx.Client) -> None:

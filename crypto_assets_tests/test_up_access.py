@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import stat
 from collections.abc import Iterator
@@ -305,6 +306,26 @@ def test_homes_logs_and_workspace_are_for_their_owner_alone_whatever_the_umask(u
     assert modes["workspace.yaml"] == modes["up.lock"] == "0o600"
     logs = {path.name: oct(stat.S_IMODE(path.stat().st_mode)) for path in (up.home / "logs").iterdir()}
     assert logs == dict.fromkeys(("api.log", "code-server.log", "daemon.log", "webserver.log"), "0o600")
+
+
+def test_healthz_knows_the_parts_and_says_which_one_is_silent(up: Up) -> None:
+    def health() -> tuple[int, dict[str, Any]]:
+        answer = httpx.get(up.api.replace("/v1", "/healthz"), trust_env=False, timeout=60)
+        return answer.status_code, answer.json()
+
+    wait_for("a heartbeat", lambda: health()[1]["daemon"]["heartbeat"])
+    status, found = health()
+    assert (status, found["ok"]) == (200, True)
+    assert {found[name] for name in ("postgres", "lake", "up", "code_server")} == {"answers"}
+    assert 0 <= found["daemon"]["age_s"] < 300
+    (server,) = [pid for pid, line in up.children().items() if "crypto_assets.instance.code_server" in line]
+    os.kill(server, signal.SIGSTOP)
+    try:
+        status, found = health()
+    finally:
+        os.kill(server, signal.SIGCONT)
+    assert (status, found["ok"], found["code_server"], found["postgres"]) == (503, False, "does not answer", "answers")
+    wait_for("it is well again", lambda: health()[0] == 200)
 
 
 def test_a_code_server_that_was_killed_listens_at_the_same_place_again(up: Up, module_postgres_url: str) -> None:

@@ -22,6 +22,7 @@ from starlette.routing import Route
 from crypto_assets.api import acknowledgements
 from crypto_assets.api.answers import MOST, Json, Page, Problem, Query
 from crypto_assets.api.bounds import OnlyPlainText, body
+from crypto_assets.api.health import Health
 from crypto_assets.api.origin import OnlyFromHere
 from crypto_assets.collection.records import control
 from crypto_assets.collection.records.control import Controls
@@ -99,6 +100,7 @@ class _Api:
         self._lake = lake
         self._collection = collection
         self._controls = Controls(ledger)
+        self._health = Health(ledger, lake, settings().home)
 
     @property
     def ledger(self) -> Ledger:
@@ -113,17 +115,14 @@ class _Api:
         """Close the connections at the end."""
         with self._ledger:
             yield
+        self._health.close()
 
     # ---- reading ----------------------------------------------------------------------------------------------------
 
     def health(self, _: Request) -> Response:
-        """Whether the database answers."""
-        try:
-            with self._ledger.transaction() as connection:
-                connection.execute("SELECT 1")
-        except PostgresUnavailable as error:
-            return Json({"ok": False, "version": __version__, "postgres": str(error)}, 503)
-        return Json({"ok": True, "version": __version__, "postgres": "answers"})
+        """Whether database, lake, daemon and code server do their work."""
+        found = self._health.report()
+        return Json({"version": __version__, **found}, 200 if found["ok"] else 503)
 
     def index(self, request: Request) -> Response:
         """What can be asked."""

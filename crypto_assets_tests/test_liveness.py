@@ -1,0 +1,142 @@
+"""Children of `up` that end or hang, with real processes: who is started again, how often, and who is left alone."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from crypto_assets import services
+from crypto_assets.errors import CryptoAssetsError
+from crypto_assets.liveness import Heartbeats, answers_http, is_up
+from crypto_assets.private_folder import private_opener
+from crypto_assets.services import Services
+from crypto_assets_tests.ports import free_port
+from crypto_assets_tests.waiting import wait_for
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
+
+
+class Watched:
+    """One small web server as a child, watched in a thread as `up` does."""
+
+    def __init__(self, folder: Path, patience: int) -> None:
+        self.said: list[str] = []
+        self.errors: list[Exception] = []
+        self.url = f"http://127.0.0.1:{(port := free_port())}"
+        self.services = Services(self.url, "", "", folder, threading.Event(), self.said.append)
+        self.services.start(
+            "server",
+            *("http.server", "--bind", "127.0.0.1", "--directory", str(folder), str(port)),
+            lives=lambda: answers_http(self.url),
+            patience=patience,
+        )
+        self.thread = threading.Thread(target=self._watch)
+
+    def _watch(self) -> None:
+        try:
+            self.services.watch()
+        except CryptoAssetsError as error:
+            self.errors.append(error)
+
+    @property
+    def pid(self) -> int:
+        return self.services._children["server"].process.pid
+
+    def dies(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal; return when another process answers in its place."""
+        former = self.pid
+        os.kill(former, number)
+        wait_for("another child answers", lambda: self.errors or (self.pid != former and answers_http(self.url)))
+
+
+@pytest.fixture
+def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
+    monkeypatch.setattr(services, "PROBE_S", 0.05)
+    monkeypatch.setattr("crypto_assets.liveness.ANSWER_S", 0.3)
+    made = Watched(tmp_path, patience=3)
+    wait_for("it answers", lambda: answers_http(made.url))
+    made.thread.start()
+    yield made
+    made.services.stop.set()
+    made.thread.join()
+    made.services.end()
+
+
+def test_a_child_that_hangs_is_started_again(watched: Watched) -> None:
+    wait_for("it was asked", lambda: watched.services._children["server"].has_answered)
+    watched.dies(signal.SIGSTOP)
+    (said,) = watched.said
+    found = re.match(r"the server gave no sign of life (\d+) times in a row and is started again; see /", said)
+    assert found
+    assert int(found[1]) >= 3
+    assert watched.errors == []
+
+
+def test_deaths_count_within_a_window_only(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "RESTART_WINDOW_S", 0.0)
+    for _ in range(5):
+        watched.dies()
+    assert watched.errors == []
+    assert watched.said == [watched.said[0]] * 5
+    assert "ended with code -9 and is started again" in watched.said[0]
+
+
+def test_the_fourth_death_within_the_window_ends_all_with_the_log(watched: Watched) -> None:
+    for _ in range(3):
+        watched.dies()
+    assert watched.errors == []
+    os.kill(watched.pid, signal.SIGKILL)
+    watched.thread.join(60)
+    (error,) = watched.errors
+    assert "server: expected it to run, it ended with code -9; see " in str(error)
+    assert len(watched.said) == 3
+
+
+def test_a_child_that_is_still_starting_has_more_time(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = watched.services._children["server"]
+    child.has_answered, child.silent = False, 2_399
+    assert not child.hangs()  # 120 s of questions, one each 0.05 s
+    child.silent = 2_400
+    assert child.hangs()
+    child.has_answered, child.silent = True, 3
+    assert child.hangs()
+
+
+def test_a_heartbeat_is_a_sign_of_life_when_it_is_new_and_none_when_the_database_is_silent(postgres_url: str) -> None:
+    lives = Heartbeats(postgres_url)
+    assert lives() is False  # nobody has made the table yet
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA dagster; CREATE TABLE dagster.daemon_heartbeats (timestamp timestamp)")
+        assert lives() is False
+        connection.execute("INSERT INTO dagster.daemon_heartbeats VALUES ('2024-01-01 00:00:00')")
+        assert lives() is True
+        assert lives() is False
+        # The clock of the host may be set back: another heartbeat is a sign of life all the same.
+        connection.execute("UPDATE dagster.daemon_heartbeats SET timestamp = '2023-01-01 00:00:00'")
+        assert lives() is True
+    assert Heartbeats(f"postgresql://nobody@127.0.0.1:{free_port()}/none")() is None
+
+
+def test_up_is_known_by_its_lock(tmp_path: Path) -> None:
+    assert not is_up(tmp_path)
+    with services._only_one(tmp_path, "http://127.0.0.1:1"):
+        assert is_up(tmp_path)
+    assert not is_up(tmp_path)
+
+
+def test_private_files_are_opened_through_no_link(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    link = tmp_path / "up.lock"
+    link.symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic links"), open(link, "a+", opener=private_opener):
+        pass
+    assert victim.read_text() == "precious"
