@@ -228,7 +228,9 @@ def make_home(home: Path) -> None:
     """
     require_writable(home, f"{PREFIX}HOME")
     try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not home.is_dir():
+            home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            home.chmod(0o700)  # a umask may have taken even our own rights
     except OSError as error:
         raise ConfigError(
             f"environment variable {PREFIX}HOME: expected a folder that can be made, found {home}: {error.strerror}"

@@ -189,7 +189,7 @@ def running(
     use_dagster_home()
     require_places(settings())
     home = settings().home
-    logs = private_folder(home / "logs")
+    logs, code = _own_places(home)
     url = f"http://{HOST}:{port}"
     with _only_one(home, url):
         require_free(port, "--port")
@@ -201,7 +201,6 @@ def running(
         database = postgres_url(settings())
         migrate(database)
         services = Services(url, f"http://{HOST}:{api_port}/v1", database, logs, stop, say)
-        code = socket_folder(home / "sockets", CODE_SOCKET) / CODE_SOCKET
         code.unlink(missing_ok=True)  # left behind by one that was killed: `up` holds the lock of this home
         workspace = home / "workspace.yaml"
         server = {"socket": str(code), "location_name": "crypto_assets"}
@@ -243,10 +242,27 @@ def _after(socket: Path, module: str) -> list[str]:
     return [f"--after={socket}", *(f"--import={name}" for name in (module, *_INSTANCE))]
 
 
+def _own_places(home: Path) -> tuple[Path, Path]:
+    """Return the folder of the logs and the path of the code server's socket, for the owner of this process alone.
+
+    Raises:
+        ConfigError: something of another account, or a link, stands in their place.
+    """
+    try:
+        return private_folder(home / "logs"), socket_folder(home / "sockets", CODE_SOCKET) / CODE_SOCKET
+    except PermissionError as error:
+        raise ConfigError(str(error)) from None
+
+
 @contextmanager
 def _only_one(home: Path, url: str) -> Iterator[None]:
     """Hold the lock of a home: two daemons on one instance would start every run twice."""
-    with open(home / "up.lock", "a+", encoding="utf-8", opener=private_opener) as lock:
+    path = home / "up.lock"
+    try:
+        opened = open(path, "a+", encoding="utf-8", opener=private_opener)  # noqa: SIM115  closed just below
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a file of ours, found: {error.strerror}; remove it") from None
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

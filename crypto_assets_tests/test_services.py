@@ -121,6 +121,21 @@ def test_it_runs_until_sigterm_and_refuses_a_second_one_in_the_same_home(command
         assert not answers(up.url)
 
 
+@pytest.mark.parametrize("name", ["logs", "sockets", "up.lock", "postgres"])
+def test_a_link_where_its_own_files_should_be_is_refused_and_not_followed(tmp_path, name):
+    (elsewhere := tmp_path / "elsewhere").mkdir(mode=0o755)
+    command = Command.at(tmp_path / "home")
+    command.configure(COLLECTION)
+    (command.home / name).symlink_to(elsewhere / "victim" if name == "up.lock" else elsewhere)
+    answer = command("up", "--port", str(free_port()))
+    assert answer.code == (1 if name == "postgres" else 2)
+    assert f"error: {command.home / name}: expected a f" in answer.err
+    assert "; remove it" in answer.message
+    assert "Traceback" not in answer.err
+    assert list(elsewhere.iterdir()) == []
+    assert elsewhere.stat().st_mode & 0o777 == 0o755
+
+
 def test_a_webserver_that_dies_is_started_again_and_nothing_outlives_a_killed_parent(command):
     with Up(command) as up:
         up.ready()

@@ -116,7 +116,8 @@ def delete_server(home: Path) -> None:
     stop_server(home)
     if folder.is_dir():
         placement = place(folder)
-        shutil.rmtree(_socket_folder(placement), ignore_errors=True)
+        with contextlib.suppress(OSError):  # something else stands there, which is not ours to delete
+            shutil.rmtree(_socket_folder(placement), ignore_errors=True)
         supervisor.remove_data(placement.data)
         shutil.rmtree(folder)
 
