@@ -53,6 +53,14 @@ ANSWERS: Mapping[str, About] = {
     "reset": About(KINDS, "the connection is reset before the first byte of an answer"),
     "drip": About(("object",), "the body comes in drops: chunk_bytes, a pause of pause_s, and so on"),
     "hang": About(KINDS, "the connection is accepted and never answered"),
+    "gzip-bomb": About(KINDS, "gzip without an end, a thousandth of what it unpacks to; only REST has asked for gzip"),
+    "endless": About(KINDS, "the true body again and again, without an end"),
+    "endless-pages": About(("listing",), "each page is followed by another one, always with new keys"),
+    "deep-xml": About(("listing",), "7 MB of elements inside each other"),
+    "redirect-host": About(KINDS, "a redirect to a foreign host, over https"),
+    "redirect-loopback": About(KINDS, "a redirect to another port of this machine"),
+    "redirect-http": About(KINDS, "a redirect to a host of the exchange without https"),
+    "redirect-loop": About(KINDS, "a redirect to the same URL, again and again"),
 }
 
 # What an object is. A checksum follows its zip where the text does not say otherwise.

@@ -16,10 +16,12 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
 
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from crypto_assets.sandbox import hostile
 from crypto_assets.sandbox.faults import CHECKSUM, Active, Faults, Kind
 from crypto_assets.sandbox.listing import error_xml
 
@@ -82,6 +84,12 @@ class FaultyWire:
             await self._hang(active, scope, receive)
         elif name == "reset":
             await _reset(scope, receive)
+        elif name in hostile.REDIRECTS:
+            await hostile.redirect(name, Request(scope))(scope, receive, send)
+        elif name == "endless-pages":
+            await hostile.endless_page(Request(scope))(scope, receive, send)
+        elif name == "deep-xml":
+            await hostile.deep_page()(scope, receive, send)
         else:
             await self._body(active, scope, receive, send)
 
@@ -106,6 +114,12 @@ class FaultyWire:
             await _send(send, start, half)
         elif name == "drip":
             await self._drip(active, start, body, receive, send)
+        elif name == "endless":
+            pieces = hostile.again_and_again(body)
+            await hostile.stream(hostile.head_of(start), pieces, receive, send, lambda: self._faults.is_on(active))
+        elif name == "gzip-bomb":
+            head = hostile.head_of(start, content_encoding=b"gzip")
+            await hostile.stream(head, hostile.bomb(), receive, send, lambda: self._faults.is_on(active))
         else:
             await send(start)
             await send({"type": "http.response.body", "body": half, "more_body": True})

@@ -60,6 +60,27 @@ _FILES = (
     Case("path-traversal", (f"path-traversal:{FILE}",), one_of(MISSING), ("expected one member",)),
 )
 
+_NOT_FOLLOWED = ("redirect-host", "redirect-loopback", "redirect-http")
+_UNASKED, _NOT_READ = "which was not asked for", "expected at most"
+
+_HOSTILE = (
+    # Answers that mean harm: none is read, unpacked or followed beyond its bound.
+    Case("gzip-bomb", (f"gzip-bomb:{OBJECT}",), one_of(MISSING), (_UNASKED,)),
+    Case("gzip-bomb, checksum", (f"gzip-bomb:{FILE}:kinds=checksum",), one_of(MISSING), (_UNASKED,)),
+    Case("gzip-bomb, listing", (f"gzip-bomb:{LISTING}",), one_of(MISSING), (_UNASKED,), THREE_DAYS.first),
+    Case("endless", (f"endless:{OBJECT}",), one_of(MISSING), (_NOT_READ,)),
+    Case("endless, checksum", (f"endless:{FILE}:kinds=checksum",), one_of(MISSING), ("sha256",)),
+    Case("endless, listing", (f"endless:{LISTING}",), one_of(MISSING), ("a page of at most",), THREE_DAYS.first),
+    Case("endless-pages", (f"endless-pages:{LISTING}",), one_of(MISSING), ("and no end",), THREE_DAYS.first),
+    Case("deep-xml", (f"deep-xml:{LISTING}",), one_of(MISSING), ("expected S3 XML",), THREE_DAYS.first),
+    Case("redirect-loop", (f"redirect-loop:{OBJECT}",), one_of(MISSING), ("redirects without end",)),
+    *(Case(name, (f"{name}:{OBJECT}",), one_of(MISSING), ("not followed",)) for name in _NOT_FOLLOWED),
+    *(
+        Case(f"{name}, listing", (f"{name}:{LISTING}",), one_of(MISSING), ("not followed",), THREE_DAYS.first)
+        for name in _NOT_FOLLOWED
+    ),
+)
+
 _AGAIN = (
     # Days that are stored, and then something happens.
     Case("republished", (f"republished:{FILE}",), one_of(AVAILABLE), stored=True, publishes="republished"),
@@ -131,6 +152,9 @@ _REST = (
     _rest("truncated-silently", "truncated-silently:*:kinds=rest", "expected", MISSING, PENDING),
     _rest("cut", "cut:*:kinds=rest", "the connection was cut", MISSING, PENDING),
     _rest("hang", "hang:*:kinds=rest", "no answer within", MISSING, PENDING),
+    _rest("gzip-bomb", "gzip-bomb:*:kinds=rest", _NOT_READ, MISSING, PENDING),
+    _rest("endless", "endless:*:kinds=rest", _NOT_READ, MISSING, PENDING),
+    _rest("redirect-host", "redirect-host:*:kinds=rest", "not followed", MISSING, PENDING),
     _rest("http-503, once", "http-503:*:1:each=true:kinds=rest", "REST", PROVISIONAL),
     Case(
         "outage, REST",
@@ -145,6 +169,7 @@ _REST = (
 CASES: Sequence[Case] = (
     Case("nothing", (), one_of(AVAILABLE)),
     *_FILES,
+    *_HOSTILE,
     *ROWS,
     *_AGAIN,
     *_LISTINGS,

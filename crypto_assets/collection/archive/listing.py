@@ -35,7 +35,7 @@ PAGE = 1000
 MOST_KEYS = 100_000
 """Of one listing. The longest that is known has 7,000: a file and its checksum for each day of nine years."""
 
-MOST_PAGES = 1_000
+MOST_PAGES = 300
 """Of one listing. A server may end its pages early, but not each of them."""
 
 _MOST_SIZE = 5 << 40

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from crypto_assets.collection.transport.bounds import Bound
+from crypto_assets.collection.transport.memory import give_back
 from crypto_assets.errors import BadContainer
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)", re.ASCII)
@@ -49,6 +51,9 @@ class Pace:
 
 
 _PIECE = 1 << 20
+_ROOM = threading.BoundedSemaphore(2)
+"""For large bodies. Who has room waits for its host alone, so all others come to their turn."""
+
 _SIXTEEN_PLUS_WINDOW = 31  # zlib: the header of gzip, and its largest window
 
 
@@ -109,6 +114,7 @@ class Body:
     _etag: str = ""
     _unpacking: Unpacking | None = None
     _packed: int = 0
+    _large: bool = False
     _deadline: float | None = None
     _span_began: float = 0.0
     _span_size: int = 0
@@ -176,6 +182,8 @@ class Body:
 
     def _keep(self, chunk: bytes) -> None:
         self._check(self.size + len(chunk))
+        if self.size > self.bound.large_bytes and not self._large:
+            self._wait_for_room()
         self.chunks.append(chunk)
         self.size += len(chunk)
 
@@ -190,6 +198,21 @@ class Body:
                     f"{self.pace.bytes_per_s:g} bytes/s and an end within {self._longest_s:g} s"
                 )
             self._span_began, self._span_size = now, self.size
+
+    def _wait_for_room(self) -> None:
+        began = time.monotonic()
+        _ROOM.acquire()
+        self._large = True
+        waited = time.monotonic() - began  # which is not the host's slowness
+        self._span_began += waited
+        self._deadline = None if self._deadline is None else self._deadline + waited
+
+    def close(self) -> None:
+        """Make room for another large body; to be called after each attempt."""
+        if self._large:
+            self._large = False
+            give_back()
+            _ROOM.release()
 
     @property
     def _longest_s(self) -> float:

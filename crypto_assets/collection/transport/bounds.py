@@ -1,7 +1,7 @@
 """How large an answer may be and how long it may take, by what was asked for.
 
 A host can be hostile, broken, or replaced by something on the way. What it sends is counted while it comes, unpacked too,
-and is never read beyond its bound; so an answer costs at most its bound in memory.
+and is never read beyond its bound; so an answer costs at most its bound in memory. Only two large ones are read at a time.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ class Bound:
 
     most_bytes: int
     most_s: float
+    large_bytes: int = 2 * _MB
+    """From here on only two answers of the process are read at a time: many threads ask, and each may be answered so."""
 
 
 CHECKSUM = Bound(4 << 10, 60.0)
@@ -39,4 +41,4 @@ MOST_FILE_BYTES = 4 << 30
 def file_bound(listed_bytes: int) -> Bound:
     """Return the bound of an archive file that is listed with a size: twice that, for it may have been replaced since."""
     most = min(2 * max(listed_bytes, 0) + _MB, MOST_FILE_BYTES)
-    return Bound(most, 600.0 + most / _SLOWEST_FILE)
+    return Bound(most, 600.0 + most / _SLOWEST_FILE, large_bytes=256 * _MB)

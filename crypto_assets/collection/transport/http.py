@@ -294,12 +294,12 @@ class Client:
         if response.status_code == 200 and asked.method == "HEAD":
             return response
         if response.status_code == 200 or (response.status_code == 206 and asked.body.size):
-            body = asked.body
-            body.begin(response)
-            for chunk in response.iter_raw():
-                body.add(chunk)
-            headers = httpx.Headers([(k, v) for k, v in (body.headers or {}).items() if k != "content-encoding"])
-            return httpx.Response(200, headers=headers, content=body.whole(), request=response.request)
+            with contextlib.closing(asked.body) as body:
+                body.begin(response)
+                for chunk in response.iter_raw():
+                    body.add(chunk)
+                headers = httpx.Headers([(k, v) for k, v in (body.headers or {}).items() if k != "content-encoding"])
+                return httpx.Response(200, headers=headers, content=body.whole(), request=response.request)
         if response.status_code == 416 and asked.body.size:
             asked.body.drop()
             raise BrokenRange("the file is shorter than what came of it")

@@ -1,0 +1,74 @@
+"""A process that asks a hostile exchange as the product does, many times at once, and says what its memory grew to.
+
+Each line of its input is JSON with `kind`, `times` and the URL `base`; each line of its output has `errors` and `peak_mb`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+from crypto_assets import exchanges
+from crypto_assets.collection.archive.download import download
+from crypto_assets.collection.archive.listing import list_objects
+from crypto_assets.collection.rest.api import RestApi
+from crypto_assets.collection.transport.http import Client
+from crypto_assets.errors import CryptoAssetsError
+from crypto_assets.limits import Endpoint
+from crypto_assets.model import ArchiveObject, Series
+
+AT_ONCE = 12
+PREFIX = "data/spot/daily/klines/BTCUSDT/1m/"
+KEY = f"{PREFIX}BTCUSDT-1m-2024-01-02.zip"
+
+
+def ask(client: Client, kind: str, base: str) -> None:
+    binance = exchanges.get("binance")
+    if kind == "listing":
+        for _ in list_objects(client.at(Endpoint("binance", "listing", "listing")), f"{base}/listing", PREFIX):
+            pass
+    elif kind == "rest":
+        rest = binance.rest(Series("binance", "spot", "ohlcv", "1m"))
+        assert rest is not None
+        start = datetime(2024, 1, 2, tzinfo=UTC)
+        RestApi(client, rest, base).ask(rest.by_time("BTC/USDT", start, start, 10))
+    else:
+        download(client, base, binance, ArchiveObject(KEY, 50_000, "", None))
+
+
+def failure(client: Client, kind: str, base: str) -> str:
+    try:
+        ask(client, kind, base)
+    except CryptoAssetsError as error:
+        return f"{type(error).__name__}: {error}"[:300]
+    return ""
+
+
+def resident_mb(name: str) -> float:
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition(f"{name}:")[2].split()[0]) / 1024
+
+
+def main() -> None:
+    import ccxt  # part of the start: 100 MB of code
+
+    assert ccxt
+    with Client(connections=AT_ONCE, timeout_s=20, attempts=2) as client, ThreadPoolExecutor(AT_ONCE) as pool:
+        start_mb = resident_mb("VmRSS")
+        for line in sys.stdin:
+            asked = json.loads(line)
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+            found = pool.map(
+                lambda _, asked=asked: failure(client, asked["kind"], asked["base"]), range(asked["times"])
+            )
+            errors = sorted(set(found))
+            peak_mb = round(resident_mb("VmHWM") - start_mb)
+            sys.stdout.write(json.dumps({"errors": errors, "peak_mb": peak_mb}) + "\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
