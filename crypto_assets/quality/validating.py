@@ -20,7 +20,7 @@ from crypto_assets.collection.flow import BATCH_DAYS, BATCH_ROWS
 from crypto_assets.collection.memory import use_steady_allocators
 from crypto_assets.collection.pipeline import Tally
 from crypto_assets.collection.pool import DaemonPool
-from crypto_assets.collection.records.lakes import lost_days
+from crypto_assets.collection.records.lakes import lost_days, require_lake
 from crypto_assets.collection.records.profiles import write_profiles
 from crypto_assets.collection.records.progress import ProgressWriter, RunState
 from crypto_assets.collection.rest.days import partition_of
@@ -134,6 +134,7 @@ class Validator:
 
     def _require_lake(self, targets: Sequence[Target]) -> None:
         """Judging by the wrong lake would spoil what is known of the right one."""
+        require_lake(self._ledger, self._lake)
         days = [day for target in targets for day in (target.days[0], target.days[-1])]
         pairs = {(target.series, target.symbol) for target in targets}
         lost = lost_days(self._ledger, self._lake, pairs, min(days, default=None), max(days, default=None))

@@ -91,6 +91,8 @@ def require_lake(database: Database, lake: Lake) -> None:
     if any(_sha256(lake.readable(path)) == sha256 for path, sha256 in files):
         if identity is None:
             lake.restore_identity(ids[0])
+        else:  # another ledger's lake with the same files, or a digit of its id was damaged
+            remember_lake(database, lake)
         return
     found = "none is there now" if identity is None else f"the lake {identity[:8]}… is there now"
     raise StoredDataError(
@@ -236,7 +238,7 @@ def lake_notice(url: str, other: KnownLake | None, lost: int, stored: int) -> st
     if other.url == url:
         return (
             f"the lake {url} is not the one that the ledger speaks of (that was here too, and is gone): {found}; "
-            "bring it back, or let `crypto-assets fill` download them again"
+            "bring it back, or let `crypto-assets fill --new-lake` download them again"
         )
     return (
         f"the lake {url} is not the one that the ledger speaks of ({other.url}): {found}; "

@@ -217,6 +217,28 @@ def test_a_lake_whose_id_is_lost_is_known_by_its_files_and_gets_it_back(work: Wo
     assert work.lake.identity() == before
 
 
+def test_a_lake_whose_id_has_another_digit_is_known_by_its_files(work: Workbench) -> None:
+    file = work.folder / "_lake.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps(content | {"id": content["id"][:-1]}))
+    file_of(work, DAYS[1]).unlink()
+    with Ledger(work.url) as ledger:
+        tally = Validator(work.lake, ledger).run(work.targets(DAYS[0], DAYS[-1]))
+    assert [outcome.partition.day for outcome in tally.problems] == [DAYS[1]], (
+        "it is judged by it, not called another lake"
+    )
+    assert work.collect(DAYS[0], DAYS[-1]).tally.unchanged == 7
+    assert look(work, work.lake).lost.other is None
+
+
+def test_validating_where_a_lake_was_unmounted_changes_nothing(work: Workbench) -> None:
+    before = work.records()
+    unmount(work)
+    with Ledger(work.url) as ledger, pytest.raises(StoredDataError, match="is not where it was"):
+        Validator(work.lake, ledger).run(work.targets(DAYS[0], DAYS[-1]))
+    assert (work.records(), what_lies_in(work.folder)) == (before, [])
+
+
 def test_a_place_that_the_ledger_does_not_know_may_be_empty_and_the_former_one_is_watched(
     work: Workbench, tmp_path: Path
 ) -> None:
