@@ -41,6 +41,9 @@ MOST_PAGES = 300
 _MOST_SIZE = 5 << 40
 """Of one object (S3 user guide)."""
 
+_MOST_ETAG = 200
+"""Of a digest and the count of its parts: 32 to 70 letters."""
+
 _MOST_TAGS = 100_000
 """Of one page: 1,000 keys have 14,000 to 24,000. Each element takes some 200 bytes when it is parsed."""
 
@@ -79,7 +82,8 @@ def list_pages(
 ) -> Iterator[list[ArchiveObject]]:
     """Yield the objects under a prefix as the server's pages have them, some of which may be empty; as `list_objects`."""
     for answer in _pages(client, listing_url, prefix, "", after, page, version):
-        yield [obj for obj in answer.objects if obj.key.startswith(prefix)]
+        # One with NUL is no key of any exchange, and Postgres takes none.
+        yield [obj for obj in answer.objects if obj.key.startswith(prefix) and "\0" not in obj.key]
 
 
 def list_prefixes(client: Client | View, listing_url: str, prefix: str, *, version: int = 1) -> Iterator[str]:
@@ -218,14 +222,19 @@ def _object(entry: ElementTree.Element, url: str) -> ArchiveObject:
         size = int(text(namespace + "Size") or 0)
         if not 0 <= size < _MOST_SIZE:
             raise ValueError(f"the size {size}")
+        etag = text(namespace + "ETag", "").strip('"')
+        if len(etag) > _MOST_ETAG:
+            raise ValueError(f"an ETag of {len(etag)} letters")
         return ArchiveObject(
             key,
             size,
-            text(namespace + "ETag", "").strip('"'),
+            etag,
             _instant(modified) if modified else None,
         )
     except ValueError as error:
-        raise ListingError(f"{url}: expected a size and a time for {key}, found {error}; check listing_url") from None
+        raise ListingError(
+            f"{url}: expected a size and a time for {key[:200]}, found {error}; check listing_url"
+        ) from None
 
 
 def _instant(text: str) -> datetime:

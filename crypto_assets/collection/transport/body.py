@@ -50,7 +50,7 @@ class Pace:
     deadline_s: float = 14_400.0
 
 
-_PIECE = 1 << 20
+_PIECE, _SMALL = 1 << 20, 4 << 10
 _ROOM = threading.BoundedSemaphore(2)
 """For large bodies. Who has room waits for its host alone, so all others come to their turn."""
 
@@ -105,7 +105,7 @@ class Body:
     pace: Pace
     bound: Bound
     asked_coding: str = "identity"
-    chunks: list[bytes] = field(default_factory=list)
+    chunks: list[bytes | bytearray] = field(default_factory=list)
     size: int = 0
     headers: httpx.Headers | None = None
     overdue: bool = False
@@ -184,8 +184,13 @@ class Body:
         self._check(self.size + len(chunk))
         if self.size > self.bound.large_bytes and not self._large:
             self._wait_for_room()
-        self.chunks.append(chunk)
         self.size += len(chunk)
+        if len(chunk) >= _SMALL:
+            self.chunks.append(chunk)
+        elif self.chunks and isinstance(self.chunks[-1], bytearray) and len(self.chunks[-1]) < _PIECE:
+            self.chunks[-1] += chunk
+        else:  # small ones go together: each by itself takes 40 bytes more than it holds
+            self.chunks.append(bytearray(chunk))
 
     def _keep_pace(self) -> None:
         now = time.monotonic()
@@ -226,7 +231,7 @@ class Body:
             found, expected = self.size, self._total
             self.drop()
             raise BrokenRange(f"expected {expected} bytes, found {found}")
-        return self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+        return bytes(self.chunks[0]) if len(self.chunks) == 1 else b"".join(self.chunks)
 
     def _check(self, size: int) -> None:
         if size > self.bound.most_bytes:

@@ -29,8 +29,11 @@ CHECKSUM = Bound(4 << 10, 60.0)
 LISTING = Bound(8 * _MB, 300.0)
 """A page of 1,000 keys has 0.4 MB where keys are as long as Binance's; a key has at most 1,024 bytes (S3 user guide)."""
 
+REST = Bound(8 * _MB, 300.0)
+"""1,000 rows have 0.2 MB, exchangeInfo of all futures some 2 MB."""
+
 JSON = Bound(64 * _MB, 600.0)
-"""1,000 rows have 0.2 MB; the largest answer known is Binance's exchangeInfo with some 20 MB."""
+"""Whatever else is asked for; the largest answer known is exchangeInfo of all of Binance's spot with some 20 MB."""
 
 HEAD = Bound(0, 0.0)
 """The answer to HEAD has no body."""

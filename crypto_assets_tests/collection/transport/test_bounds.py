@@ -5,13 +5,15 @@ from __future__ import annotations
 import gzip
 import zlib
 
+import httpx
 import pytest
 from starlette.responses import Response, StreamingResponse
 
-from crypto_assets.collection.transport.body import Pace, Unpacking
-from crypto_assets.collection.transport.bounds import CHECKSUM, JSON, LISTING, Bound, file_bound
+from crypto_assets.collection.rest.api import read_json
+from crypto_assets.collection.transport.body import Body, Pace, Unpacking
+from crypto_assets.collection.transport.bounds import CHECKSUM, JSON, LISTING, REST, Bound, file_bound
 from crypto_assets.collection.transport.http import Client
-from crypto_assets.errors import BadContainer, HostRefused, HostUnreachable, NotPublished
+from crypto_assets.errors import BadContainer, BadContent, HostRefused, HostUnreachable, NotPublished
 from crypto_assets_tests.collection.transport.answers import endless
 
 GZIP = {"accept-encoding": "gzip"}
@@ -19,7 +21,7 @@ MB = 1 << 20
 
 
 def test_a_file_may_have_twice_the_size_that_is_listed_and_a_megabyte():
-    assert (CHECKSUM.most_bytes, LISTING.most_bytes, JSON.most_bytes) == (4 << 10, 8 * MB, 64 * MB)
+    assert [bound.most_bytes for bound in (CHECKSUM, LISTING, REST, JSON)] == [4 << 10, 8 * MB, 8 * MB, 64 * MB]
     assert file_bound(0).most_bytes == file_bound(-5).most_bytes == MB
     assert file_bound(30 * MB).most_bytes == 61 * MB
     assert file_bound(10**18).most_bytes == 4 << 30
@@ -105,6 +107,35 @@ def test_gzip_without_its_end_is_a_failure_of_the_host(serve, client, no_waits):
 
     with pytest.raises(HostUnreachable, match="the end of the gzip is missing"):
         client.get(f"{serve(answer).url}/a", headers=GZIP)
+
+
+def test_a_body_in_single_bytes_takes_no_more_than_it_holds():
+    body = Body("url", Pace(), JSON)
+    body.begin(httpx.Response(200))
+    for _ in range(300_000):
+        body.add(b"ab")
+    for _ in range(3):
+        body.add(b"x" * 10_000)
+    body.add(b"c")
+    assert len(body.chunks) == 5
+    assert body.whole() == b"ab" * 300_000 + b"x" * 30_000 + b"c"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 3_000_000,
+        "[],",
+        '{"a":' * 100_000,
+        "[" + "[]," * 300_000 + "1]",
+        "[" + "1," * 2_000_000 + "1]",
+        '"\\ud800',
+        "1" * 10_000,
+    ],
+)
+def test_json_that_takes_far_more_than_its_size_is_refused(text):
+    with pytest.raises(BadContent, match=r"https://api\.example\.com: expected"):
+        read_json("https://api.example.com", text)
 
 
 @pytest.mark.parametrize("status", [200, 403, 404, 500])
