@@ -298,15 +298,18 @@ class Client:
                 body.begin(response)
                 for chunk in response.iter_raw():
                     body.add(chunk)
-                headers = httpx.Headers([(k, v) for k, v in (body.headers or {}).items() if k != "content-encoding"])
+                headers = body.headers
+                if headers is not None and "content-encoding" in headers:
+                    headers = httpx.Headers([(k, v) for k, v in headers.items() if k != "content-encoding"])
                 return httpx.Response(200, headers=headers, content=body.whole(), request=response.request)
         if response.status_code == 416 and asked.body.size:
             asked.body.drop()
             raise BrokenRange("the file is shorter than what came of it")
         if response.status_code == 404:
             raise NotPublished(f"{asked.shown}: 404, not published; it may appear later", url=asked.url)
+        reason = "".join(letter for letter in response.reason_phrase[:60] if letter.isprintable())
         raise HostRefused(
-            f"{asked.shown}: expected 200, found {response.status_code} {response.reason_phrase}{way_to(asked.at)}; "
+            f"{asked.shown}: expected 200, found {response.status_code} {reason}{way_to(asked.at)}; "
             + ("the host refuses for now, try again later" if response.status_code != 407 else WANTS_PASSWORD),
             status=response.status_code,
             retry_after_s=asked_wait_s(response),
