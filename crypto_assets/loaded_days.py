@@ -16,6 +16,7 @@ from crypto_assets.rows.derive import DERIVED_TIMEFRAMES
 from crypto_assets.storage.built_bars import BuiltDue, built_due
 from crypto_assets.storage.warehouse import TABLES, Warehouse
 from crypto_assets.stored_days import cover_warehouse, not_collected
+from crypto_assets.urls import postgres_place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,10 +114,7 @@ def read_days(
 
 def where_is(url: str) -> str:
     """Return a database in words, without password."""
-    from psycopg.conninfo import conninfo_to_dict
-
-    parts = conninfo_to_dict(url)
-    return f"Postgres at {parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
+    return f"Postgres at {postgres_place(url)}"
 
 
 def _sources(series: Series) -> list[str]:

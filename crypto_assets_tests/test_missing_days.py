@@ -15,9 +15,9 @@ import psycopg
 import pytest
 
 import crypto_assets
+from crypto_assets import urls
 from crypto_assets.collection.records.day_records import DayRecord
 from crypto_assets.errors import ConfigError, IncompleteData, IncompleteDataWarning, PostgresUnavailable
-from crypto_assets.loaded_days import where_is
 from crypto_assets.model import Partition, Series, State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
@@ -324,8 +324,10 @@ def test_built_bars_are_as_complete_as_the_minutes_that_they_are_built_from(work
     frame = read(DAYS[0], DAYS[1], "ohlcv_1h", source="warehouse")
     assert len(frame) == 48
     assert [(day["state"], day["rows"]) for day in frame.attrs["coverage"]] == [("available", 24)] * 2
-    assert frame.attrs["looked_in"].startswith("Postgres at ")
-    assert frame.attrs["looked_in"] == where_is(work.url)
+    place, name = urls.postgres_place(work.url), urls.database_of(work.url)
+    assert place.startswith("the socket /")
+    assert place.endswith(f"/postgres/socket, database {name}")
+    assert frame.attrs["looked_in"] == f"Postgres at {place}"
     assert incomplete(refused(DAYS[1], "2024-01-05", "ohlcv_1h", source="warehouse").coverage) == [
         (str(HALF), "degraded"),
         ("2024-01-05", "not_collected"),
