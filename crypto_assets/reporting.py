@@ -86,7 +86,7 @@ class Reporter:
         if self._ledger is not None:
             # After the report: of a process that is killed in between, Dagster hears twice, never not at all.
             self._ledger.mark_reported(outcomes, self._context.run.run_id if collected else None)
-        self._done += len(outcomes)
+        self._done = min(self._done + len(outcomes), self._total)  # some days come twice: after the second look as well
         self._log(outcomes)
 
     def state(self, state: RunState, reason: str) -> None:

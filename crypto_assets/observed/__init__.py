@@ -100,7 +100,9 @@ def build_observed(observed: Observed, collection: Collection) -> Built:
             for exchange in changed
         ]
         if observed.check is not None:
-            events += [dg.AssetCheckEvaluation(**_judged(observed, exchange, found[exchange])) for exchange in changed]
+            # At every tick: somebody may have run the check since, and its last result is what is shown.
+            judged = (_judged(observed, exchange, found[exchange]) for exchange in exchanges)
+            events += [dg.AssetCheckEvaluation(**one) for one in judged]
         if not events and stamp is None:
             return dg.SkipReason("nothing changed")
         return dg.SensorResult(asset_events=events, cursor=json.dumps({"stamp": stamp, "shown": now}, sort_keys=True))

@@ -32,7 +32,10 @@ def look(collection: Collection, exchanges: Sequence[str], ledger: Ledger, lake:
 
 def _of_exchange(exchange: str, lost: LostDays) -> Found:
     mine = [(place, reason) for place, reason in sorted(lost.reasons.items()) if place[0].exchange == exchange]
-    table = [f"|{series} {symbol}|{day}|{reason}|" for (series, symbol, day), reason in mine[:SHOWN]]
+    table = [
+        f"|{series} {symbol}|{day}|{reason.replace('|', chr(92) + '|')}|"
+        for (series, symbol, day), reason in mine[:SHOWN]
+    ]
     days = f"{len(mine):,} stored day{' is' if len(mine) == 1 else 's are'}"
     problem = f"{days} not where the ledger says; `crypto-assets fill` collects them again" if mine else ""
     metadata: dict[str, Any] = {
@@ -42,7 +45,8 @@ def _of_exchange(exchange: str, lost: LostDays) -> Found:
     }
     if lost.other is not None:
         metadata["the ledger speaks of another lake"] = lost.other.url
-    return Found("\n".join([lost.url, str(len(mine)), *table]), metadata, problem)
+    other = lost.other.id if lost.other else ""
+    return Found("\n".join([lost.url, other, str(len(mine)), *table]), metadata, problem)
 
 
 LAKE = Observed(

@@ -102,8 +102,10 @@ def _refusal(entry: SeriesEntry, day: date, gap: Gap | None, today: date, is_los
         return f"is outside the collection ({entry.span})"
     if day >= today:
         return "has not ended"
+    if is_lost:
+        return "was stored and is lost (`crypto-assets fill` collects it again)"
     if gap is None:
-        return "was complete and is lost (`crypto-assets fill` collects it again)" if is_lost else "is complete"
+        return "is complete"
     if gap.state is None:
         return "was not collected yet (`crypto-assets fill` collects it)"
     if gap.state is State.PENDING:

@@ -89,11 +89,13 @@ def cause_of_day(
     if error in REFUSALS:
         return Cause(Kind.UPSTREAM_BAD_FILE, _some(evidence, "error", "quarantine", "key"))
     if error in (None, "NotPublished", "UnknownSymbol"):
-        for one in known:
+        for one in known if "contradicted_by" not in evidence else ():
             if covered(one.start, one.end, day) == mask(0, MINUTES):
                 return Cause(one.kind, of_known(one))
         if state is State.MISSING:
-            return Cause(Kind.UPSTREAM_ABSENT_FILE, _some(evidence, "error", "first_listed", "asked_by_name"))
+            return Cause(
+                Kind.UPSTREAM_ABSENT_FILE, _some(evidence, "error", "first_listed", "asked_by_name", "contradicted_by")
+            )
         return Cause(Kind.UNEXPLAINED, {"state": state.value})
     return Cause(Kind.OUR_FAILURE, _some(evidence, "error", "status"))
 

@@ -132,8 +132,10 @@ def test_a_complete_day_whose_file_is_gone_is_a_gap(ledger: Ledger, collection: 
 
 def test_a_lost_day_is_collected_again_and_not_accepted(ledger: Ledger, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "lake")
+    partial = accept(PARTIAL)
+    assert f"{PARTIAL} was stored and is lost" in str(partial.exception), "it would stay a gap whoever accepts it"
     refused = accept(GOOD)
-    assert "2024-03-04 was complete and is lost (`crypto-assets fill` collects it again)" in str(refused.exception)
+    assert "2024-03-04 was stored and is lost (`crypto-assets fill` collects it again)" in str(refused.exception)
 
 
 def test_days_of_no_data_are_no_gaps_inferred_or_proven(ledger: Ledger, collection: Collection) -> None:

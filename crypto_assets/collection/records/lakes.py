@@ -113,10 +113,21 @@ def lost_days(
             for day in sorted(day for day, size in days.items() if sizes.get(day) != size)
         }
 
-    reasons: dict[Place, str] = {}
-    with ThreadPoolExecutor(_LISTINGS) as pool:
-        for found in pool.map(compare, stored) if lake.url.startswith("s3://") else map(compare, stored):
-            reasons |= found
+    def compared(days: Iterable[tuple[Pair, dict[str, int]]]) -> dict[Place, str]:
+        with ThreadPoolExecutor(_LISTINGS) as pool:
+            parts = pool.map(compare, days) if lake.url.startswith("s3://") else map(compare, days)
+            return {place: reason for part in parts for place, reason in part.items()}
+
+    reasons = compared(stored)
+    if reasons:  # a run may have published some of them while the lake was listed: only what is so twice is lost
+        with database.transaction() as connection:
+            again = _stored(connection, min(day for *_, day in reasons), max(day for *_, day in reasons))
+        suspects = [
+            (pair, mine)
+            for pair, days in again
+            if (mine := {day: size for day, size in days.items() if (*pair, date.fromisoformat(day)) in reasons})
+        ]
+        reasons = compared(suspects)
     return LostDays(
         lake.url,
         sum(len(days) for _, days in stored),

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from crypto_assets.collection.archive.edges import LISTED_FROM, LISTED_UNTIL, cut_of
-from crypto_assets.collection.archive.empty_days import NUMBERED
+from crypto_assets.collection.archive.lifetime import NUMBERED
 from crypto_assets.collection.records.profiles import write_profiles
-from crypto_assets.collection.storing.contradictions import HAS_AN_EDGE, Edges, reopen
+from crypto_assets.collection.storing.contradictions import HAS_AN_EDGE, ContradictedEdges, contradicted, reopen
 from crypto_assets.collection.storing.journal import Journal
 from crypto_assets.collection.storing.loads import StoredDay
 from crypto_assets.collection.storing.near import read_near
@@ -70,7 +70,10 @@ GROUP BY 1, 2, 3 ORDER BY 1, 2
 
 
 def settle_silent_days(ledger: Ledger, series: Series, symbols: Iterable[str], run_id: str | None) -> list[Outcome]:
-    """Record days as `no_data` that have no file, or an empty one, and whose neighbours' ids run on; return them."""
+    """Record days as `no_data` that have no file, or an empty one, and whose neighbours' ids run on; return them.
+
+    Those that another dataset contradicts are recorded as missing, and said to be.
+    """
     if series.table not in NUMBERED:
         return []
     keys, names = (series.exchange, series.market_type, series.dataset), sorted(set(symbols))
@@ -78,6 +81,8 @@ def settle_silent_days(ledger: Ledger, series: Series, symbols: Iterable[str], r
         states = [State.MISSING.value, State.PENDING.value]
         rows = connection.execute(_SILENT, (*keys, names, states, _REFUSED)).fetchall()
         found = [_silent(series, *row) for row in rows]
+        wrong = {one.partition: one for one in contradicted(connection, series, found)}
+        found = [wrong.get(one.partition, one) for one in found]
         ledger.record_outcomes(found, run_id, connection=connection)
     return found
 
@@ -117,18 +122,19 @@ def judge_edges_again(
     ledger: Ledger,
     series: Series,
     symbols: Iterable[str],
-    contradicted: Sequence[Edges],
+    wrong_edges: Sequence[ContradictedEdges],
     load_again: LoadAgain,
 ) -> dict[Partition, Revised]:
     """Judge first and last days whole that are the first or the last no more: a day beside them should have rows too.
 
-    So should the rest of a day in which another dataset traded (`contradicted`). Bars that were built for the life that no
+    So should the rest of a day in which another dataset traded (`wrong_edges`). Bars that were built for the life that no
     longer holds go out of the warehouse. Return what has become of the days that were judged. What cannot be read is left for
     `validate`, which says so.
     """
     names = sorted(set(symbols))
     with ledger.transaction() as connection:
-        rows = [*_at_an_edge(connection, series, names), *contradicted]
+        rows = _at_an_edge(connection, series, names)
+    rows += [(one.symbol, one.day, one.content_sha256, one.names) for one in wrong_edges]
     wrong: dict[tuple[str, date, str], set[str]] = {}
     for symbol, day, sha256, edges in rows:
         wrong.setdefault((symbol, day, sha256), set()).update(edges)
