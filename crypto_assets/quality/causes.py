@@ -109,6 +109,8 @@ def _no_data(day: date, evidence: Mapping[str, Any]) -> Cause:
         return Cause(Kind.EXCHANGE_OUTAGE, evidence["outage"])
     if "ids" in evidence:
         return Cause(Kind.ILLIQUID, {"why": "ids run on: nothing traded", **_some(evidence, "ids")})
+    if "silent_bars" in evidence:
+        return Cause(Kind.ILLIQUID, {"why": "all bars are silent: nothing traded", **_some(evidence, "silent_bars")})
     if "opens" in evidence:
         return Cause(Kind.ILLIQUID, {"why": "nothing is due on this day", **_some(evidence, "opens")})
     if (life := evidence.get("life")) in _LIVES:

@@ -271,3 +271,89 @@ def test_a_day_that_is_opened_again_keeps_its_file_and_dagster_is_to_be_told(wor
         series = Series("binance", "linear", "ohlcv", "1m")
         told = unreported(ledger, datetime.now(UTC) + timedelta(days=1), [(series, PERPETUAL)], 100)
     assert {one.day.day for one in told} >= {10, 11, 12}
+
+
+def test_an_edge_moves_to_where_another_dataset_traded_and_no_hour_before_it_is_missing(world):
+    """A first trade in the last second before the first bar, and a last one in the first second after the last bar."""
+    world.daily(
+        "AAAUSDT", "2024-05-08", klines(opens("1h", at("2024-05-08 10:00"), at("2024-05-09")), "1h"), timeframe="1h"
+    )
+    world.daily(
+        "AAAUSDT", "2024-05-09", klines(opens("1h", at("2024-05-09"), at("2024-05-09 09:00")), "1h"), timeframe="1h"
+    )
+    for symbol in ("BBBUSDT", "CCCUSDT"):
+        world.days(symbol, "2024-11-28", "2024-11-28", timeframe="1h")
+    minute = timedelta(minutes=30)
+    first = [at("2024-05-08 09:59") + timedelta(seconds=59), *(at("2024-05-08 10:00") + minute * n for n in range(28))]
+    last = [*(at("2024-05-09") + minute * n for n in range(18)), at("2024-05-09 09:00") + timedelta(seconds=1)]
+    publish_trades(world, "2024-05-08", trades(1, first))
+    publish_trades(world, "2024-05-09", trades(1 + len(first), last))
+    for dataset in ("trades", "ohlcv_1h"):
+        collect(world, dataset, "2024-05-08", "2024-05-09")
+    begins, ends = record(world, "2024-05-08", "ohlcv_1h"), record(world, "2024-05-09", "ohlcv_1h")
+    assert begins.findings["complete"]["spans"] == ["09:00"]
+    assert begins.evidence["listed_from"]["contradicted_by"] == "trades"
+    assert begins.evidence["listed_from"]["time"] == "2024-05-08T09:59:00+00:00"
+    assert ends.findings["complete"]["spans"] == ["09:00"]
+
+
+def test_bars_of_weeks_that_came_before_show_that_a_symbol_was_listed(world):
+    """The week in which the first of them opened may have been that of the listing; the following ones were not."""
+    world.monthly(
+        "AAAUSDT", "2024-05", klines(opens("1w", at("2024-05-06"), at("2024-06-01")), "1w"), "1w", market="linear"
+    )
+    month(world, "1h", "2024-05-20", "2024-06-01")
+    for dataset in ("ohlcv_1h", "ohlcv_1w"):
+        collect(world, dataset, "2024-05-01", "2024-05-31", PERPETUAL)
+    now = states_now(world, "ohlcv_1h", "2024-05-01", "2024-05-31", PERPETUAL)
+    assert now[State.MISSING] == list(range(13, 20))
+    assert now[State.NO_DATA] == list(range(1, 13))
+
+
+def test_a_witness_whose_days_end_before_the_first_file_still_shows_an_earlier_listing(world):
+    for day in (3, 4):
+        publish_trades(world, f"2024-05-{day:02}", of_day(1 + (day - 3) * 24, f"2024-05-{day:02}")[0])
+    world.days("AAAUSDT", "2024-05-10", "2024-05-11")
+    collect(world, "trades", "2024-05-03", "2024-05-04")
+    found = collect(world, "ohlcv_1m", "2024-05-01", "2024-05-11")
+    assert states(found)[State.NO_DATA] == [1, 2]
+    assert states(found)[State.MISSING] == [3, 4, 5, 6, 7, 8, 9]
+
+
+def test_one_trade_after_midnight_makes_no_funding_due(world):
+    funding(world, "AAAUSDT", "2024-05", eight_hours("2024-05-01", "2024-05-10 17:00"))
+    month(world, "1m", "2024-05-01", "2024-05-11 00:01")
+    collect(world, "ohlcv_1m", "2024-05-09", "2024-05-13", PERPETUAL)
+    collect(world, "funding_rates", "2024-05-09", "2024-05-13", PERPETUAL)
+    assert states_now(world, "funding_rates", "2024-05-09", "2024-05-13", PERPETUAL)[State.NO_DATA] == [11, 12, 13]
+
+
+# ---- thin trading ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", [[8, 9, 11], [11, 9, 8]])
+@pytest.mark.parametrize("lost", [0, 3])
+def test_silence_at_midnight_is_no_gap_where_the_ids_run_on(world, order, lost):
+    """Two trades a day, early, one after the other; the tenth has none. Ids that are lost are a gap as before."""
+    ids = {8: 1, 9: 3, 11: 5 + lost}
+    for day in order:
+        times = [at(f"2024-05-{day:02} 01:00"), at(f"2024-05-{day:02} 03:00")]
+        publish_trades(world, f"2024-05-{day:02}", trades(ids[day], times))
+        collect(world, "trades", f"2024-05-{day:02}", f"2024-05-{day:02}")
+    collect(world, "trades", "2024-05-10", "2024-05-10")
+    whole = record(world, "2024-05-08", "trades")
+    assert whole.state is State.AVAILABLE
+    assert whole.findings["complete"]["ids_run_on"] == ["after"]
+    assert record(world, "2024-05-09", "trades").state is (State.DEGRADED if lost else State.AVAILABLE)
+
+
+def test_a_day_of_trades_without_a_file_had_none_where_all_bars_are_silent(world):
+    publish_trades(world, "2024-05-08", of_day(1, "2024-05-08")[0])
+    publish_trades(world, "2024-05-10", of_day(100, "2024-05-10")[0])
+    world.days("AAAUSDT", "2024-05-08", "2024-05-10")
+    world.daily("AAAUSDT", "2024-05-09", silent(minutes("2024-05-09", "2024-05-10")))
+    collect(world, "ohlcv_1m", "2024-05-08", "2024-05-10")
+    collect(world, "trades", "2024-05-08", "2024-05-10")
+    now = record(world, "2024-05-09", "trades")
+    assert now.state is State.NO_DATA
+    assert now.reason == "nothing traded: ohlcv_1m has all bars of this day, and none of them has a trade"

@@ -1,9 +1,9 @@
 """Days without data, and edges of lives, that stored rows of another dataset of the same symbol contradict.
 
 That nothing is due of a day is inferred from one dataset: its files end, its first row comes late, its ids run on. Another
-dataset that has rows of the day, or of days on both sides of it, says otherwise; then rows are missing. Bars up to a day and
-trades are such witnesses. A calendar on which no bar opens is never contradicted; an outage, or the name of a contract, only
-by trading on that very day.
+dataset that has rows of the day, or beyond the end of the life that it was put down to, says otherwise; then rows are
+missing. Trades are such witnesses, and bars in which something traded. A calendar on which no bar opens is never
+contradicted; an outage, or the name of a contract, only by trading on that very day.
 """
 
 from __future__ import annotations
@@ -22,13 +22,17 @@ from crypto_assets.collection.archive.edges import LISTED_FROM, LISTED_UNTIL
 from crypto_assets.collection.archive.lifetime import FEW_TRADES, LIFE, NUMBERED
 from crypto_assets.collection.records.ledger import PartitionRecord
 from crypto_assets.model import DAY, TIMEFRAMES, Outcome, Partition, Series, State
-from crypto_assets.quality.minutes import MINUTE, StoredDay, every, mask, resolution, start_of, whole_bars
+from crypto_assets.quality.minutes import MINUTE, StoredDay, mask, resolution, runs, start_of, whole_bars
 from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES
 
 CONTRADICTED_BY = "contradicted_by"
 """In the evidence of a missing day: the dataset whose rows show that it is no day without data."""
 
-_WITNESSES = [name for name in ("trades", "agg_trades", *(f"ohlcv_{t}" for t in TIMEFRAMES)) if resolution(name)]
+_WITNESSES = ["trades", "agg_trades", *(f"ohlcv_{timeframe}" for timeframe in TIMEFRAMES)]
+"""Funding is none: events were published after settlements (binance-public-data #201, #500)."""
+
+_OF_MINUTES = [name for name in _WITNESSES if resolution(name)]
+"""Those that tell the minutes of a day apart."""
 
 HAS_AN_EDGE = f"evidence ?| ARRAY['{LISTED_FROM}', '{LISTED_UNTIL}']"
 """In SQL, as the index `partitions_edges` has it."""
@@ -61,20 +65,25 @@ SELECT {", ".join(f"p.{name}" for name in PartitionRecord.__dataclass_fields__)}
 WHERE (p.exchange, p.market_type) = (%(exchange)s, %(market_type)s) AND p.symbol = ANY(%(symbols)s)
     AND p.state = 'no_data' AND p.path IS NULL AND NOT p.evidence ? 'opens' AND (EXISTS (SELECT FROM spans b
         WHERE b.symbol = p.symbol AND b.dataset <> p.dataset AND p.day > b.first - 31
-            AND (p.day <= b.last OR b.last > left(coalesce(p.evidence ->> 'edge', p.evidence ->> 'last_listed'), 10)::date))
+            AND (p.day <= b.last OR p.evidence ->> 'life' = 'before'
+                OR b.last > left(coalesce(p.evidence ->> 'edge', p.evidence ->> 'last_listed'), 10)::date))
         OR p.evidence ->> 'life' = 'before' AND (p.symbol, p.dataset) IN (SELECT symbol, dataset FROM numbers))
 ORDER BY p.dataset, p.symbol, p.day
 """
 
 
+Edges = Mapping[str, Mapping[str, Any] | None]
+"""Which of LISTED_FROM and LISTED_UNTIL do not hold, and what takes their place: None where the day has no such edge."""
+
+
 @dataclass(frozen=True, slots=True)
-class ContradictedEdges:
-    """Of a stored day, which of LISTED_FROM and LISTED_UNTIL do not hold; the hash is of its file."""
+class WrongEdges:
+    """The edges of a stored day that do not hold; the hash is of its file."""
 
     symbol: str
     day: date
     content_sha256: str
-    names: Sequence[str]
+    edges: Edges
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +155,8 @@ def reopen(
 
 def wrong_edges(
     connection: psycopg.Connection[Any], series: Series, days: Iterable[tuple[str, date, Mapping[str, Any]]]
-) -> dict[tuple[str, date], list[str]]:
-    """Return which edges of some days another dataset contradicts, by symbol and day; it traded outside them.
+) -> dict[tuple[str, date], Edges]:
+    """Return the edges of some days outside which another dataset traded, by symbol and day, and where they are then.
 
     Funding rates have no such edges: between a listing and the first event, and after the last one, there is trading. What
     the name of a contract says stays.
@@ -161,17 +170,17 @@ def wrong_edges(
     if not with_edges:
         return {}
     stored = _stored(connection, series, with_edges)
-    found = {
-        place: [name for name, time in times.items() if any(_trades_outside(row, name, time) for row in stored[place])]
-        for place, times in with_edges.items()
-        if place in stored
-    }
-    return {place: names for place, names in found.items() if names}
+    found: dict[tuple[str, date], Edges] = {}
+    for place, edges in with_edges.items():
+        moved = {name: _moved(series, name, edge, stored.get(place, ())) for name, edge in edges.items()}
+        if wrong := {name: edge for name, edge in moved.items() if edge is not edges[name]}:
+            found[place] = wrong
+    return found
 
 
 def contradicted_edges(
     connection: psycopg.Connection[Any], exchange: str, market_type: str, symbols: Iterable[str]
-) -> dict[Series, list[ContradictedEdges]]:
+) -> dict[Series, list[WrongEdges]]:
     """Return the stored days of some symbols outside whose edges another dataset traded, by series."""
     rows = connection.execute(
         f"""SELECT dataset, symbol, day, content_sha256, evidence FROM collection.partitions
@@ -182,17 +191,23 @@ def contradicted_edges(
     by_dataset: dict[str, list[Any]] = defaultdict(list)
     for dataset, *of_day in rows:
         by_dataset[dataset].append(of_day)
-    found: dict[Series, list[ContradictedEdges]] = {}
+    found: dict[Series, list[WrongEdges]] = {}
     for dataset, days in by_dataset.items():
         series = Series.named(exchange, market_type, dataset)
         wrong = wrong_edges(connection, series, [(symbol, day, evidence) for symbol, day, _, evidence in days])
         if wrong:
             found[series] = [
-                ContradictedEdges(symbol, day, sha256, wrong[symbol, day])
+                WrongEdges(symbol, day, sha256, wrong[symbol, day])
                 for symbol, day, sha256, _ in days
                 if (symbol, day) in wrong
             ]
     return found
+
+
+def with_edges(evidence: Mapping[str, Any], wrong: Edges) -> dict[str, Any]:
+    """Return the evidence of a day with its edges where they are."""
+    kept = {name: value for name, value in evidence.items() if name not in wrong}
+    return kept | {name: edge for name, edge in wrong.items() if edge is not None}
 
 
 # ---- the rule --------------------------------------------------------------------------------------------------------
@@ -201,32 +216,40 @@ def contradicted_edges(
 def _may_be(series: Series, outcome: Outcome, spans: Mapping[str, Mapping[str, tuple[date, date]]]) -> bool:
     day = outcome.partition.day
     end, since = day + _length(series, day), min(day, _last_day(outcome))
-    return any(first < end and since <= last for first, last in spans.get(outcome.partition.symbol, {}).values())
+    of_symbol = spans.get(outcome.partition.symbol, {}).values()
+    return any(first < end and (since <= last or outcome.evidence.get(LIFE) == "before") for first, last in of_symbol)
 
 
 def _on_the_day(series: Series, outcome: Outcome, known: _Known) -> _Witness | None:
-    if series.table == "funding_rates":  # none is due on a day that has hours of trading only
-        return None
     bars_are_due = (
         series.table == "ohlcv" and "outage" not in outcome.evidence and outcome.evidence.get("source") != "name"
     )
-    day = outcome.partition.day
+    day, funding = outcome.partition.day, series.table == "funding_rates"
     for each in _days_of_bar(series, day):
         for row in known.stored.get((outcome.partition.symbol, each), ()):
-            if row.traded or (bars_are_due and row.is_bars):
+            if _funding_is_due(row) if funding else row.traded or (bars_are_due and row.is_bars):
                 when = "of this day" if each == day else f"of {each}"
                 return _Witness(row.dataset, each, f"{row.dataset} has rows {when}")
     return None
 
 
+def _funding_is_due(row: StoredDay) -> bool:
+    """Return whether a symbol traded from the first hour of a day to the first event that must follow, eight hours later."""
+    return bool(row.traded & mask(0, 60)) and bool(row.traded & mask(8 * 60, MINUTES))
+
+
 def _beyond_the_edge(outcome: Outcome, known: _Known) -> _Witness | None:
-    """Return a dataset with rows beyond the end of a life that a day was put down to; one without data of the day is none."""
+    """Return a dataset with rows beyond the end of a life that a day was put down to; one without data of the day is none.
+
+    Funding may end hours before trading does: of it only days inside the trading are contradicted.
+    """
     evidence, day, symbol = outcome.evidence, outcome.partition.day, outcome.partition.symbol
+    funding = outcome.series.table == "funding_rates"
     life = evidence.get(LIFE)
     if life not in ("before", "after") or evidence.get("source") == "name":
         return None
     for dataset, (first, last) in known.spans.get(symbol, {}).items():
-        beyond = first < day and (life == "before" or last > _last_day(outcome))
+        beyond = first < day and (life == "before" or last > (day if funding else _last_day(outcome)))
         if beyond and (dataset, symbol, day) not in known.empty:
             when = first if life == "before" else last
             return _Witness(dataset, when, f"{dataset} has rows of {when}")
@@ -251,16 +274,33 @@ def _last_day(outcome: Outcome) -> date:
     return date.fromisoformat(str(said)[:10]) if said else outcome.partition.day
 
 
-def _trades_outside(row: StoredDay, edge: str, time: str) -> bool:
-    """Return whether a witness traded in a bar that lies wholly outside an edge of its day."""
-    step = resolution(row.dataset) or 1
-    since = datetime.fromisoformat(time) - start_of(row.day)
+def _moved(series: Series, name: str, edge: Mapping[str, Any], rows: Sequence[StoredDay]) -> Mapping[str, Any] | None:
+    """Return an edge as it is, or where another dataset traded farthest outside it; None where that reaches midnight."""
+    found, own = edge, resolution(series.dataset) or 1
+    for row in rows:
+        time, day = datetime.fromisoformat(found["time"]), start_of(row.day)
+        step = resolution(row.dataset) or 1
+        outside = _bars_outside(
+            row, name, (time - day) // MINUTE if name == LISTED_FROM else -(-(time - day) // MINUTE), step
+        )
+        if not outside:
+            continue
+        reached = list(runs(outside))
+        minute = reached[0][0] if name == LISTED_FROM else reached[-1][1]
+        if name == LISTED_UNTIL:  # a bar that an edge cuts would not be expected, and this one had trades
+            minute = -(-minute // own) * own
+        if minute in (0, MINUTES):
+            return None
+        found = {**edge, "time": (day + minute * MINUTE).isoformat(), CONTRADICTED_BY: row.dataset}
+    return found
+
+
+def _bars_outside(row: StoredDay, name: str, edge: int, step: int) -> int:
+    """Return the minutes of the bars in which a witness traded and that lie wholly outside an edge, a minute of its day."""
     bars = whole_bars(row.traded, step)
-    if edge == LISTED_FROM:
-        outside = mask(0, since // MINUTE // step * step)
-    else:
-        outside = mask(min(MINUTES, -(-since // (MINUTE * step)) * step), MINUTES)
-    return bool(bars & outside & every(step))
+    if name == LISTED_FROM:
+        return bars & mask(0, edge // step * step)
+    return bars & mask(min(MINUTES, -(-edge // step) * step), MINUTES)
 
 
 def _missing(outcome: Outcome, witness: _Witness) -> Outcome:
@@ -275,10 +315,10 @@ def _missing(outcome: Outcome, witness: _Witness) -> Outcome:
     return replace(outcome, state=State.MISSING, reason=reason, evidence=evidence)
 
 
-def _edges(evidence: Mapping[str, Any]) -> dict[str, str]:
-    """Return when the edges of a day are that another dataset can contradict."""
+def _edges(evidence: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the edges of a day that another dataset can contradict."""
     found = {name: evidence[name] for name in (LISTED_FROM, LISTED_UNTIL) if name in evidence}
-    return {name: edge["time"] for name, edge in found.items() if edge.get("source") != "name"}
+    return {name: edge for name, edge in found.items() if edge.get("source") != "name"}
 
 
 def _days_of_bar(series: Series, day: date) -> list[date]:
@@ -307,6 +347,7 @@ def _parameters(exchange: str, market_type: str, symbols: Sequence[str], besides
         "market_type": market_type,
         "symbols": list(symbols),
         "witnesses": [name for name in _WITNESSES if name != besides],
+        "of_minutes": [name for name in _OF_MINUTES if name != besides],
         "numbered": list(NUMBERED),
         "few": FEW_TRADES,
     }
@@ -318,7 +359,9 @@ def _spans(
     parameters = _parameters(series.exchange, series.market_type, sorted(symbols), series.dataset)
     found: dict[str, dict[str, tuple[date, date]]] = defaultdict(dict)
     for symbol, dataset, first, last in connection.execute(_SPANS, parameters).fetchall():
-        found[symbol][dataset] = first, last
+        # Of a bar of weeks nobody knows on which of its days something traded: on the last one at the latest.
+        witness = Series.named(series.exchange, series.market_type, dataset)
+        found[symbol][dataset] = first + _length(witness, first) - DAY, last
     return found
 
 
@@ -342,7 +385,7 @@ def _stored(
     rows = connection.execute(
         f"""SELECT {names} FROM unnest(%(symbols)s::text[], %(days)s::date[]) AS w (symbol, day)
         JOIN collection.profiles f ON (f.exchange, f.market_type, f.symbol, f.day)
-            = (%(exchange)s, %(market_type)s, w.symbol, w.day) AND f.dataset = ANY(%(witnesses)s)
+            = (%(exchange)s, %(market_type)s, w.symbol, w.day) AND f.dataset = ANY(%(of_minutes)s)
         ORDER BY f.symbol, f.dataset, f.day""",
         {**parameters, "symbols": symbols, "days": days},
         binary=True,
@@ -363,7 +406,7 @@ def _empty(
         """SELECT p.dataset, p.symbol, p.day FROM unnest(%(symbols)s::text[], %(days)s::date[]) AS w (symbol, day)
         JOIN collection.partitions p ON (p.exchange, p.market_type, p.symbol, p.day)
             = (%(exchange)s, %(market_type)s, w.symbol, w.day) AND p.dataset = ANY(%(witnesses)s)
-        WHERE p.state = 'no_data'""",
+        WHERE p.state = 'no_data' AND NOT p.evidence ? 'opens'""",
         {**parameters, "symbols": symbols, "days": days},
     )
     return {(dataset, symbol, day) for dataset, symbol, day in rows}

@@ -20,9 +20,10 @@ from crypto_assets.collection.archive.empty_days import why_empty
 from crypto_assets.collection.days import Day, DaysOf, Target, quarantine, refused
 from crypto_assets.collection.storing.comparing import Comparer, Pieces
 from crypto_assets.collection.storing.contradictions import (
-    ContradictedEdges,
+    WrongEdges,
     contradicted,
     contradicted_edges,
+    with_edges,
     wrong_edges,
 )
 from crypto_assets.collection.storing.delays import Delays
@@ -78,7 +79,7 @@ class Storer:
         """Validate, write and record one batch of days of one series; return what became of each."""
         started = time.perf_counter()
         series = batch[0].series
-        self._drop_wrong_edges(batch)
+        self._mend_edges(batch)
         near, excuses = self._around(batch)
         verdicts = _validated(batch, near)
         fetched, batch = batch, [self._second(day, verdicts) for day in batch]
@@ -149,7 +150,7 @@ class Storer:
                 symbols.setdefault(target.series, []).append(target.symbol)
                 markets.setdefault((target.series.exchange, target.series.market_type), set()).add(target.symbol)
         now: dict[tuple[Series, Partition], tuple[State, Outcome]] = {}
-        edges: dict[Series, list[ContradictedEdges]] = {}
+        edges: dict[Series, list[WrongEdges]] = {}
         for series, names in symbols.items():
             for one in settle_silent_days(self._ledger, series, names, self._run_id):
                 now[one.series, one.partition] = State.MISSING, one
@@ -185,16 +186,16 @@ class Storer:
             near = read_near(connection, batch[0].series, partitions)
             return near, Excuses.read(connection, batch[0].series, [day.partition for day in batch])
 
-    def _drop_wrong_edges(self, batch: Sequence[Day]) -> None:
-        """Take the edges of days away outside which another dataset traded, so that the days are judged whole."""
+    def _mend_edges(self, batch: Sequence[Day]) -> None:
+        """Move or drop the edges of days outside which another dataset traded, so that the days are judged by these."""
         days = [(day.partition.symbol, day.partition.day, day.evidence) for day in batch if day.rows is not None]
         if not any(LISTED_FROM in evidence or LISTED_UNTIL in evidence for _, _, evidence in days):
             return
         with self._ledger.transaction() as connection:
             wrong = wrong_edges(connection, batch[0].series, days)
         for day in batch:
-            if names := wrong.get((day.partition.symbol, day.partition.day)):
-                day.evidence = {name: value for name, value in day.evidence.items() if name not in names}
+            if edges := wrong.get((day.partition.symbol, day.partition.day)):
+                day.evidence = with_edges(day.evidence, edges)
                 since, until = cut_of(day.evidence)
                 day.partition = Partition(day.partition.symbol, day.partition.day, until, since)
 
