@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crypto_assets.commands.console import out
+from crypto_assets.commands.console import out, print_table
 from crypto_assets.commands.options import load_configured, with_ledger
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def delays(as_json: bool) -> None:
     if not measured:
         out.print("no archive object was seen yet")
     else:
-        out.print(_table(measured, late))
+        print_table(_table(measured, late))
     for one in late[:_SHOWN]:
         click.echo(
             f"late: {one.exchange} {one.market_type} {one.symbol} {one.dataset} {one.day}: expected {one.key} by "

@@ -12,7 +12,7 @@ import click
 
 from crypto_assets.collection.problems import Problem, spans
 from crypto_assets.commands import acknowledge
-from crypto_assets.commands.console import out
+from crypto_assets.commands.console import out, print_table
 from crypto_assets.commands.options import DAY, filters, gaps_by_entry, load_configured, look_again, today, with_ledger
 from crypto_assets.model import State, days_between
 from crypto_assets.tables import status_json, status_table
@@ -106,7 +106,7 @@ def status(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([status_json(one) for one in found], indent=1))
     else:
-        out.print(status_table(found))
+        print_table(status_table(found))
         if not any(one.states for one in found):
             out.print("nothing was collected yet; start with `crypto-assets collect` or `crypto-assets demo`")
         elif any(not one.is_complete for one in found if one.in_collection):

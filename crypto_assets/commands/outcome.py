@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crypto_assets.collection.problems import Problem, days_text, lines, spans, track_text, word_of
-from crypto_assets.commands.console import err, escape, out
+from crypto_assets.commands.console import err, escape, out, print_table
 from crypto_assets.commands.options import with_ledger
 from crypto_assets.model import COMPLETE_STATES, Series, State, days_between
 from crypto_assets.tables import record_names, record_table
@@ -141,7 +141,7 @@ def _print_text(
     asked: Asked, found: Sequence[Any], bad: Sequence[Problem], untried: Sequence[Problem], verbose: bool
 ) -> None:
     if found:
-        out.print(record_table(found))
+        print_table(record_table(found))
     # What kept days from being tried was said already, once.
     problems = [*bad, *(Problem(one.series, one.symbol, one.day, None) for one in untried)]
     for line in _each_day(problems) if verbose else lines(problems, LINES_SHOWN, "--verbose or `crypto-assets gaps`"):

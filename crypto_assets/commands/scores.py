@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crypto_assets.commands.console import out
+from crypto_assets.commands.console import out, print_table
 from crypto_assets.commands.options import DAY, filters, load_configured, today, with_ledger
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def quality(
     elif not shown:
         out.print("no day was scored yet" if below is None or trend else f"no total is below {below}")
     else:
-        out.print(_table(shown, trend=trend))
+        print_table(_table(shown, trend=trend))
         if not trend:
             out.print(f"{len(bad)} of {len(scores)} below {threshold}")
     sys.exit(1 if bad else 0)
