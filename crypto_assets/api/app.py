@@ -310,7 +310,10 @@ class _Api:
         run = self._run(run_id)
         if run.state not in ACTIVE_STATES:
             raise Problem(409, "not running", "a run that is running or paused", run.state, "see GET /v1/runs")
-        cancel(self._ledger, run.run_id, given.get("who", "API"), given.get("reason", ""))
+        if not cancel(self._ledger, run, given.get("who", "API"), given.get("reason", "")):
+            raise Problem(
+                409, "not running", "a run that is running or paused", "one that has ended", "see GET /v1/runs"
+            )
         return Json({"run_id": run.run_id, "cancelling": True}, 202)
 
     # ---- what they share --------------------------------------------------------------------------------------------

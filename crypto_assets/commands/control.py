@@ -65,7 +65,8 @@ def cancel(run: str, reason: str) -> None:
 
     def change(ledger: Any) -> str:
         found = _run(ledger, run)
-        ask(ledger, found.run_id, me(), reason)
+        if not ask(ledger, found, me(), reason):
+            _run(ledger, run)  # says how it has ended
         return found.run_id
 
     out.print(f"{with_ledger(change)}: asked to stop", markup=False)
@@ -146,8 +147,12 @@ def _run(ledger: Any, beginning: str) -> Progress:
         what = f"several begin so, such as {found[0].run_id}" if found else "no run has this id"
         raise ConfigError(f"run {beginning}: {what}; `crypto-assets runs --all` shows them")
     if found[0].state not in ACTIVE_STATES:
-        raise ConfigError(f"run {beginning}: expected one that is running, found that it is {found[0].state}")
+        raise ConfigError(f"run {beginning}: expected one that is running, found that it has ended: {_end(found[0])}")
     return found[0]
+
+
+def _end(run: Progress) -> str:
+    return f"{run.state}, {run.reason}" if run.reason else str(run.state)
 
 
 COMMANDS = (pause, resume, cancel, runs)
