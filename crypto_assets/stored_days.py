@@ -13,7 +13,7 @@ import pyarrow as pa
 from crypto_assets import datasets
 from crypto_assets.collection.records.day_records import DayRecord, DayRecords
 from crypto_assets.collection.records.lakes import file_problem, lake_notice
-from crypto_assets.day_coverage import NOT_COLLECTED, STORED, DayCoverage
+from crypto_assets.day_coverage import NOT_COLLECTED, STORED, DayCoverage, Remedy
 from crypto_assets.errors import StoredDataError
 from crypto_assets.model import COMPLETE_STATES, DAY, Partition, Series, State
 from crypto_assets.rows.bar_calendar import Due, anchor_of, due
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 _PROBED_DAYS = 64
 """Up to so many days a missing file is found faster by asking for it than by listing."""
-
-_MEND = "`crypto-assets validate` for these days finds that too, `crypto-assets fill` then collects them again"
-"""`gaps` and `fill` take a file of the right size for the right one, until `validate` has read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +87,9 @@ def _read_lake(
             one = of_record(record, wanted)
             if problem:
                 lost += 1
-                one = _lost(one, problem)
+                # A size that is wrong is seen by `fill`; what else is wrong in a file, by `validate` alone.
+                seen = data is None or record.size_bytes not in (None, len(data))
+                one = replace(_lost(one, problem), remedy=Remedy.FILL if seen else Remedy.VALIDATE)
         elif silent:
             one = _by_file(lake, day, rows, problem, has_ledger=known is not None)
             if one.state == State.MISSING and not problem and not (bar := _due(lake, series, symbol, day)).opens:
@@ -127,7 +126,7 @@ def _checked(
         if problem := file_problem(lake.url, size, record.size_bytes):
             return None, problem
         if data is not None and record.sha256 and hashlib.sha256(data).hexdigest() != record.sha256:
-            return None, f"its file in the lake {lake.url} is another one than the ledger says; {_MEND}"
+            return None, f"its file in the lake {lake.url} is another one than the ledger says"
     if data is None:
         return None, ""
     try:
@@ -163,7 +162,8 @@ def not_collected(day: date, reason: str = "") -> DayCoverage:
     if day >= today:
         when = "the day has not ended" if day == today else "the day has not begun"
         reason = f"{when}; {reason}" if reason else when
-    return DayCoverage(day, NOT_COLLECTED, reason or "not collected yet")
+    remedy = Remedy.NONE if day > today else Remedy.FILL
+    return DayCoverage(day, NOT_COLLECTED, reason or "not collected yet", remedy=remedy)
 
 
 def of_record(record: DayRecord, until: datetime | None = None, today: date | None = None) -> DayCoverage:
