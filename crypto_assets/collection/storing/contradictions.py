@@ -269,9 +269,12 @@ def _before_the_first(outcome: Outcome, known: _Known) -> _Witness | None:
 
 
 def _last_day(outcome: Outcome) -> date:
-    """Return the last day with rows that a day after the life of a symbol was inferred from."""
+    """Return the last day with rows that a day after the life of a symbol was inferred from, to the end of a long bar."""
     said = outcome.evidence.get("edge") or outcome.evidence.get("last_listed")
-    return date.fromisoformat(str(said)[:10]) if said else outcome.partition.day
+    if not said:
+        return outcome.partition.day
+    last = date.fromisoformat(str(said)[:10])
+    return last + _length(outcome.series, last) - DAY
 
 
 def _moved(series: Series, name: str, edge: Mapping[str, Any], rows: Sequence[StoredDay]) -> Mapping[str, Any] | None:
