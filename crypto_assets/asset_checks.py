@@ -13,6 +13,7 @@ import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from crypto_assets.checks import rules_of
+from crypto_assets.collection.records.lakes import Place, lost_days
 from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.collection.records.standing import Span, Standing, standings
 from crypto_assets.collection.storing.loads import warehouse_tables
@@ -22,6 +23,8 @@ from crypto_assets.instance.event_log import BatchedEventLogStorage
 from crypto_assets.model import Rule, Series, Severity, State, days_between
 from crypto_assets.partition_events import severity_of
 from crypto_assets.partitions import days_text, lake_key, warehouse_key
+from crypto_assets.resources import LakeResource
+from crypto_assets.storage.lake import Lake
 
 ALL_DAYS_COMPLETE = Rule(
     name="all_days_complete",
@@ -88,15 +91,22 @@ class Summary:
 
     Args:
         today: the UTC day that has not ended; tests choose it.
+        lake: days whose files it does not have are missing; the configured one by default.
     """
 
     def __init__(
-        self, collection: Collection, ledger: Ledger, instance: dg.DagsterInstance, today: date | None = None
+        self,
+        collection: Collection,
+        ledger: Ledger,
+        instance: dg.DagsterInstance,
+        today: date | None = None,
+        lake: Lake | None = None,
     ) -> None:
         self._collection = collection
         self._ledger = ledger
         self._instance = instance
         self._today = today or datetime.now(UTC).date()
+        self._lake = lake or LakeResource().lake()
 
     def of_tracks(
         self,
@@ -118,7 +128,7 @@ class Summary:
         tables = list(dict.fromkeys(table for track in lakes for table in tables_of(self._collection, *track)))
         feeders = [(feeder, table.symbol) for table in tables for feeder in table.feeders]
         spans = {track: span for track in dict.fromkeys([*lakes, *feeders]) if (span := self._span(*track)) is not None}
-        standing = standings(self._ledger, list(spans.values()), self._today)
+        standing = standings(self._ledger, list(spans.values()), self._today, self._lost(list(spans.values())))
         loads = loads_of(self._ledger, {table: days for table in tables if (days := _days_of(table, spans))})
         for track in lakes:
             if track in spans:
@@ -155,6 +165,14 @@ class Summary:
                 description="Fails on no day any more.",
                 severity=dg.AssetCheckSeverity.WARN,
             )
+
+    def _lost(self, spans: Sequence[Span]) -> Mapping[Place, str]:
+        """Return the stored days of some spans that are not in the lake as the ledger says."""
+        if not spans:
+            return {}
+        pairs = {(span.series, span.symbol) for span in spans}
+        first, last = min(span.first for span in spans), max(span.last for span in spans)
+        return lost_days(self._ledger, self._lake, pairs, first, last, self._collection).reasons
 
     def _span(self, series: Series, symbol: str) -> Span | None:
         entry: SeriesEntry | None = self._collection.entry_of(series, symbol)

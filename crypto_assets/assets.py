@@ -118,7 +118,7 @@ def _entry_assets(collection: Collection, number: int, entry: SeriesEntry) -> dg
                 stored = recheck(entry, checked, ledger)
                 counted = recount(collection, warehouse, checked, ledger)
             total = sum(len(target.days) for target in [*targets, *stored])
-            reporter = Reporter(context, collection, total, ledger)
+            reporter = Reporter(context, collection, total, ledger, lake.lake())
             tally = Tally()
             if targets:
                 pipeline = Pipeline(

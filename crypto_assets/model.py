@@ -186,6 +186,9 @@ SHOWN_ROWS = 50
 
 NOT_JUDGED = "not_judged"
 
+STORED_FILE = "stored_file"
+"""The finding of a day whose file is damaged or gone; no check of its own, for there are no rows to check."""
+
 
 def not_judged(why: str) -> Finding:
     """Return the finding of a check that has nothing to compare a partition with."""

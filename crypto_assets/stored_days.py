@@ -106,9 +106,9 @@ def _read_lake(
     return StoredDays(pa.concat_tables([empty, *parts]), coverage, notice), lost > 0
 
 
-def _lost(one: DayCoverage, problem: str) -> DayCoverage:
+def _lost(one: DayCoverage, problem: str, rows: int | None = None) -> DayCoverage:
     """Return a day as what it is without its rows; who accepted it as it was did not accept that."""
-    return replace(one, state=State.MISSING, reason=problem, acknowledged=None, complete=False)
+    return replace(one, state=State.MISSING, reason=problem, rows=rows, acknowledged=None, complete=False)
 
 
 def _checked(
@@ -228,5 +228,5 @@ def cover_warehouse(
                     problem = f"{where} has {there} of its {wanted} rows"
         if record.path is not None and whole(day):
             one = replace(one, rows=counts.get(day, 0))
-        coverage.append(_lost(one, problem) if problem else one)
+        coverage.append(_lost(one, problem, counts.get(day) or None) if problem else one)
     return coverage

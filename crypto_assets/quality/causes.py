@@ -14,7 +14,7 @@ from typing import Any
 
 from crypto_assets.checks._minutes import MINUTES
 from crypto_assets.errors import REFUSALS
-from crypto_assets.model import DAY, State
+from crypto_assets.model import DAY, STORED_FILE, State
 from crypto_assets.quality.kinds import Kind
 from crypto_assets.quality.known_outages import KnownOutage
 from crypto_assets.quality.minutes import StoredDay, bits, covered, mask, moment, resolution, runs, whole_bars
@@ -78,6 +78,9 @@ def cause_of_day(
         findings: of its record, for days that are stored.
     """
     error = evidence.get("error")
+    damage = (findings or {}).get(STORED_FILE)
+    if damage is not None:  # of our own copy: the exchange has no part in it
+        return Cause(Kind.OUR_FAILURE, {"why": damage.get("problem", "its file was damaged or gone")})
     if state is None:
         return Cause(Kind.NOT_COLLECTED)
     if state is State.PENDING:

@@ -15,15 +15,11 @@ from crypto_assets.collection.records.recording import as_json, failed_names, fr
 from crypto_assets.collection.rest.days import words_of
 from crypto_assets.collection.storing.near import EMPTY, Near
 from crypto_assets.collection.storing.validation import blocking, degrading, in_words
-from crypto_assets.model import DAY, NOT_JUDGED, Finding, Partition, Series, State
+from crypto_assets.model import DAY, NOT_JUDGED, STORED_FILE, Finding, Partition, Series, State
 from crypto_assets.quality.excuses import EXCUSABLE, Excuses, excuse_in_words
 
 _REVISED = (State.AVAILABLE, State.DEGRADED, State.PROVISIONAL)
 """States of stored days that follow from their findings; a day that is `corrected` stays so until it is collected."""
-
-
-STORED_FILE = "stored_file"
-"""The finding of a day whose file is damaged or gone; no check of its own, for there are no rows to check."""
 
 
 @dataclass(frozen=True, slots=True)
