@@ -226,7 +226,7 @@ def test_a_file_that_is_gone_from_the_lake_makes_its_asset_degraded_though_no_ch
     with looking_at(mine) as ui:
         assert mine.records()["BTC/USDT", "ohlcv_1m", PARTIAL].state is State.DEGRADED
         assert health(ui, LAKE)[0] == "DEGRADED"
-        assert f"partial {PARTIAL}" in ui.checks(LAKE)["all_days_complete"]["evaluation"]["description"]
+        assert f"missing {PARTIAL}" in ui.checks(LAKE)["all_days_complete"]["evaluation"]["description"]
 
 
 def test_a_stored_day_whose_new_version_is_refused_is_red_and_says_that_the_old_one_stays(mine, sandbox):

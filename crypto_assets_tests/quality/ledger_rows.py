@@ -106,6 +106,7 @@ def _record(symbol: str, state: str, day: date) -> dict[str, Any]:
         "evidence": psycopg.types.json.Jsonb({"error": "ChecksumMismatch"} if state == "missing" else {}),
         "rows": (BARS_A_DAY - 20 * (state == "degraded")) if stored else None,
         "size_bytes": BYTES_A_DAY if stored else None,
+        "path": f"{symbol}/{day}" if stored else None,
         "source": {"provisional": "rest"}.get(state, "archive") if stored else None,
         "source_key": f"data/spot/daily/klines/X/1m/{symbol.replace('/', '')}-1m-{day}.zip" if stored else None,
         "findings": psycopg.types.json.Jsonb(
