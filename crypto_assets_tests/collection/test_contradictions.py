@@ -347,13 +347,14 @@ def test_silence_at_midnight_is_no_gap_where_the_ids_run_on(world, order, lost):
     assert record(world, "2024-05-09", "trades").state is (State.DEGRADED if lost else State.AVAILABLE)
 
 
-def test_a_day_of_trades_without_a_file_had_none_where_all_bars_are_silent(world):
+@pytest.mark.parametrize("order", [("ohlcv_1m", "trades"), ("trades", "ohlcv_1m")])
+def test_a_day_of_trades_without_a_file_had_none_where_all_bars_are_silent(world, order):
     publish_trades(world, "2024-05-08", of_day(1, "2024-05-08")[0])
     publish_trades(world, "2024-05-10", of_day(100, "2024-05-10")[0])
     world.days("AAAUSDT", "2024-05-08", "2024-05-10")
     world.daily("AAAUSDT", "2024-05-09", silent(minutes("2024-05-09", "2024-05-10")))
-    collect(world, "ohlcv_1m", "2024-05-08", "2024-05-10")
-    collect(world, "trades", "2024-05-08", "2024-05-10")
+    for dataset in order:
+        collect(world, dataset, "2024-05-08", "2024-05-10")
     now = record(world, "2024-05-09", "trades")
     assert now.state is State.NO_DATA
     assert now.reason == "nothing traded: ohlcv_1m has all bars of this day, and none of them has a trade"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import product
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from crypto_assets.checks.unique_key import CHECK as UNIQUE_KEY
 from crypto_assets.checks.unique_key import with_rows
 from crypto_assets.collection.archive.edges import LISTED_FROM, LISTED_UNTIL, WHOLE, cut_of
 from crypto_assets.collection.archive.empty_days import why_empty
+from crypto_assets.collection.archive.lifetime import NUMBERED
 from crypto_assets.collection.days import Day, DaysOf, Target, quarantine, refused
 from crypto_assets.collection.storing.comparing import Comparer, Pieces
 from crypto_assets.collection.storing.contradictions import (
@@ -151,8 +153,9 @@ class Storer:
                 markets.setdefault((target.series.exchange, target.series.market_type), set()).add(target.symbol)
         now: dict[tuple[Series, Partition], tuple[State, Outcome]] = {}
         edges: dict[Series, list[WrongEdges]] = {}
-        for series, names in symbols.items():
-            for one in settle_silent_days(self._ledger, series, names, self._run_id):
+        # Trades of other runs too: the bars that prove a day to be empty may come after it.
+        for market, table in product(markets, NUMBERED):
+            for one in settle_silent_days(self._ledger, Series(*market, table), markets[market], self._run_id):
                 now[one.series, one.partition] = State.MISSING, one
         for market, of_market in markets.items():
             for one in reopen_contradicted(self._ledger, *market, of_market, self._run_id):
