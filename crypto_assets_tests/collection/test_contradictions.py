@@ -101,6 +101,7 @@ def collect_counted(world: World, dataset: str, first: str, last: str) -> dict[S
 
 def test_files_that_end_are_no_delisting_on_days_up_to_the_last_rows_of_another_dataset(world):
     """Bars were collected up to the 14th only: nothing explains that trades have no rows after it."""
+    world.set_clock("2024-12-02 12:00")
     for day in range(8, 13):
         publish_trades(world, f"2024-05-{day:02}", of_day(day * 24, f"2024-05-{day:02}")[0])
     for symbol in ("BBBUSDT", "CCCUSDT"):
@@ -194,6 +195,7 @@ def test_an_edge_inside_a_day_holds_only_where_no_other_dataset_traded_outside_i
 
 
 def test_bars_that_are_silent_up_to_a_delisting_contradict_no_end_of_trades(world):
+    world.set_clock("2024-12-03 12:00")  # how far others go is asked once a day
     for day in ("2024-05-09", "2024-05-10"):
         number = on(day).day * 24
         publish_trades(world, day, of_day(number, day)[0])
@@ -205,7 +207,10 @@ def test_bars_that_are_silent_up_to_a_delisting_contradict_no_end_of_trades(worl
     world.daily("AAAUSDT", "2024-05-11", silent(minutes("2024-05-11", "2024-05-11 03:00")))
     for dataset in ("ohlcv_1m", "trades", "ohlcv_1m"):
         collect(world, dataset, "2024-05-09", "2024-05-13")
-    assert states_now(world, "trades", "2024-05-09", "2024-05-13")[State.NO_DATA] == [11, 12, 13]
+    assert states_now(world, "trades", "2024-05-09", "2024-05-13") == {
+        State.AVAILABLE: [9, 10],
+        State.NO_DATA: [11, 12, 13],
+    }, record(world, "2024-05-12", "trades").reason
 
 
 @pytest.mark.parametrize(("first_id", "missing"), [(1, []), (900, []), (100_001, [6, 7])])
