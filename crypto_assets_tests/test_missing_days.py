@@ -201,6 +201,7 @@ def test_a_file_that_is_not_what_the_ledger_says_is_missing(work: Workbench, har
             path.write_bytes(b"x" * len(good))
     error = refused(DAYS[0], DAYS[1])
     assert incomplete(error.coverage) == [(str(DAYS[1]), "missing")]
+    assert [day["rows"] for day in error.coverage] == [1_440, None]
     expected = {"deleted": "is missing in", "cut": f"has {half} bytes, the ledger says {len(good)}"}
     assert expected.get(harm, "is another one than the ledger says") in str(error)
     by_size = harm in expected
