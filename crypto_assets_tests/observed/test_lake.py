@@ -66,6 +66,34 @@ def test_the_check_can_be_run_at_any_time(work):
     assert [one.passed for one in job.execute_in_process().get_asset_check_evaluations()] == [False]
 
 
+def test_the_check_run_by_hand_shows_what_it_found_and_the_sensor_what_is_so_later(work):
+    ticks = Ticks(LAKE, work.collection, str(work.folder), work.url)
+    (check,) = build_observed(LAKE, work.collection).checks
+    resources = {"lake": LakeResource(url=str(work.folder)), "postgres": PostgresResource(url=work.url)}
+    job = dg.Definitions(asset_checks=[check], resources=resources).get_implicit_global_asset_job_def()
+
+    def lost_in_the_ui() -> int:
+        (latest,) = ticks.instance.fetch_observations(ticks.spec.key, limit=1).records
+        return latest.asset_observation.metadata["stored days lost"].value
+
+    ticks()
+    assert lost_in_the_ui() == 0
+    (path,) = (one for one in work.folder.rglob("*.parquet") if "2024-01-02" in str(one))
+    content = path.read_bytes()
+    path.unlink()
+    assert job.execute_in_process(instance=ticks.instance).success
+    assert lost_in_the_ui() == 1
+    path.write_bytes(content)
+    assert len(ticks()) == 2, "it is as the last tick saw it, and not as the UI shows it"
+    assert lost_in_the_ui() == 0
+
+
+@pytest.mark.parametrize(("url", "seconds"), [("s3://bucket/lake", 3600), ("/data/lake", 300)])
+def test_a_lake_is_looked_at_as_often_as_listings_cost(work, monkeypatch, url, seconds):
+    monkeypatch.setenv("CRYPTO_ASSETS_LAKE_URL", url)
+    assert build_observed(LAKE, work.collection).sensor.minimum_interval_seconds == seconds
+
+
 def test_what_a_check_by_hand_found_is_not_the_last_word(work):
     """The sensor judges at every tick, whatever it saw before: a loss that was mended and lost again is red."""
     ticks = Ticks(LAKE, work.collection, str(work.folder), work.url)
