@@ -258,8 +258,12 @@ def of_rule(key: dg.AssetKey, rule: Rule, standing: Standing, found: Judged) -> 
         metadata["failed"] = days_text(failed)
     if found.failed:  # what a person would open next
         metadata |= {"shown_day": found.failed[0].isoformat(), **found.example}
-    where = "in this run" if rule.severity is Severity.WARN else f"of {standing.days:,} that were asked for"
-    text = f"Failed on {_days(len(failed))} {where}: {days_text(failed)}." if failed else f"Failed on no day {where}."
+    days = (
+        f"{_days(len(failed)) if failed else 'no day'} in this run"
+        if rule.severity is Severity.WARN
+        else f"{len(failed) or 'none'} of {_days(standing.days)} that {_were(standing.days)} asked for"
+    )
+    text = f"Failed on {days}: {days_text(failed)}." if failed else f"Failed on {days}."
     yield dg.AssetCheckEvaluation(
         asset_key=key,
         check_name=rule.name,
@@ -275,19 +279,21 @@ def _days(count: int) -> str:
     return "1 day" if count == 1 else f"{count:,} days"
 
 
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
 def of_table(key: dg.AssetKey, loaded: Loads) -> Iterator[dg.AssetCheckEvaluation]:
     """Yield the summary of `rows_match_lake` over all days that are loaded; none where none is."""
     if not loaded.days:
         return
     wrong = loaded.wrong
     metadata: dict[str, Any] = {"days_loaded": loaded.days, "days_failed": len(wrong)}
-    text = f"Failed on no day of {loaded.days:,} that are loaded."
+    which = f"{_days(loaded.days)} that {'is' if loaded.days == 1 else 'are'} loaded"
+    text = f"Failed on none of {which}."
     if wrong:
         metadata["failed"] = days_text(wrong)
-        text = (
-            f"Failed on {len(wrong):,} of {loaded.days:,} days that are loaded: {days_text(wrong)}. "
-            "`crypto-assets fill` loads them again."
-        )
+        text = f"Failed on {len(wrong):,} of {which}: {days_text(wrong)}. `crypto-assets fill` loads them again."
     yield dg.AssetCheckEvaluation(
         asset_key=key,
         check_name=ROWS_MATCH_LAKE.name,

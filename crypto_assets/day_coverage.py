@@ -147,14 +147,15 @@ def in_words(what: str, where: str, days: Sequence[DayCoverage], explained: Expl
     """Return which days are not complete and why, days with equal reasons as spans; some lines at most."""
     incomplete = explained.days
     verb = "is" if len(days) == 1 else "are"
-    lines = [f"{what}: {len(incomplete)} of {len(days)} days asked for {verb} not complete; looked in {where}"]
+    asked = f"{len(days)} day{'' if len(days) == 1 else 's'} asked for {verb} not complete"
+    lines = [f"{what}: {len(incomplete)} of {asked}; looked in {where}"]
     if notice:
         lines.append(notice)
     found = list(spans(incomplete))
     lines += [f"  {_span(span)}" for span in found[:_SHOWN_SPANS]]
     if len(found) > _SHOWN_SPANS:
         left = sum(len(span) for span in found[_SHOWN_SPANS:])
-        lines.append(f"  and {left} more days; `coverage` has all of them")
+        lines.append(f"  and {left} more day{'' if left == 1 else 's'}; `coverage` has all of them")
     lines.append("; ".join([*explained.advice, "missing='warn' or missing='ignore' gives the rows that are stored"]))
     return "\n".join(lines)
 

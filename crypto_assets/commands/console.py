@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
-from rich.table import Table
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 # Without emoji=False rich would print a stored text `:key:` as a picture of a key.
 out = Console(soft_wrap=True, highlight=False, emoji=False)
@@ -22,6 +26,11 @@ def print_table(table: Table, *, markup: bool = False, fold: bool = False) -> No
         fold: on a terminal, go on in the next line of a cell where the table is too wide for it.
     """
     out.print(table, markup=markup, width=_TERMINAL_WIDTH if fold and out.is_terminal else None)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 day`, `1,440 days`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def escape(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crypto_assets.commands.console import err, out
+from crypto_assets.commands.console import counted, err, out
 from crypto_assets.commands.options import with_ledger
 
 if TYPE_CHECKING:
@@ -104,10 +104,10 @@ def runs(everything: bool, follow: bool, as_json: bool) -> None:
 
 def _line(run: Progress) -> str:
     """Return a run in one line."""
-    parts = [f"{run.run_id[:8]} {run.state}", run.what, f"{run.done} of {run.total} days"]
+    parts = [f"{run.run_id[:8]} {run.state}", run.what, f"{run.done} of {counted(run.total, 'day')}"]
     if run.failed:
         parts.append(f"{run.failed} not complete")
-    parts.append(f"{run.rows:,} rows, {run.bytes / 1e6:.1f} MB")
+    parts.append(f"{counted(run.rows, 'row')}, {run.bytes / 1e6:.1f} MB")
     if run.days_per_s:
         parts.append(f"{run.days_per_s:.1f} days/s")
     if run.eta_s is not None:

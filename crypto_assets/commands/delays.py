@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crypto_assets.commands.console import out, print_table
+from crypto_assets.commands.console import counted, out, print_table
 from crypto_assets.commands.options import load_configured, with_ledger
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def delays(as_json: bool) -> None:
             f"{one.due_at:%Y-%m-%d %H:%M} UTC, {span(one.late_s)} ago; it is asked for again by itself"
         )
     if len(late) > _SHOWN:
-        out.print(f"and {len(late) - _SHOWN} more are late; --json has them all")
+        out.print(f"… and {counted(len(late) - _SHOWN, 'more late object')}: --json")
 
 
 def _table(measured: list[Delay], late: list[Late]) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from crypto_assets.collection.problems import word_of
-from crypto_assets.commands.console import err, escape, out
+from crypto_assets.commands.console import counted, err, escape, out
 from crypto_assets.commands.options import DAY, filters, load_configured, with_ledger
 
 
@@ -50,7 +50,7 @@ def lock(output: Path, as_of: date | None, **given: Any) -> None:
         absent[part.state] = absent.get(part.state, 0) + (part.last - part.first).days + 1
     without = ", ".join(f"{n:,} {word_of(state)}" for state, n in sorted(absent.items()))
     without = f"; days without a file: {without}" if without else ""
-    out.print(f"{escape(str(output))}: {len(made.files)} files, {made.rows:,} rows{without}")
+    out.print(f"{escape(str(output))}: {counted(len(made.files), 'file')}, {counted(made.rows, 'row')}{without}")
 
 
 @click.command()

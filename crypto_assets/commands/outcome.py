@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crypto_assets.collection.problems import Problem, days_text, lines, spans, track_text, word_of
-from crypto_assets.commands.console import err, escape, out, print_table
+from crypto_assets.commands.console import counted, err, escape, out, print_table
 from crypto_assets.commands.options import with_ledger
 from crypto_assets.model import COMPLETE_STATES, Series, State, days_between
 from crypto_assets.tables import record_names, record_table
@@ -121,7 +121,9 @@ def report(asked: Asked, *, as_json: bool, verbose: bool = False) -> int:
     _print_kept(asked, fine)
     unsaid = sum(not asked.why_not(one.series, one.symbol) for one in untried)
     if unsaid:
-        err.print(f"[red]error:[/red] {unsaid:,} days have no record; the run was stopped. Run the command again")
+        err.print(
+            f"[red]error:[/red] {counted(unsaid, 'day')} without a record; the run was stopped. Run the command again"
+        )
     return 1 if bad or untried or asked.left or asked.unknown or asked.misspelt else 0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from crypto_assets.commands.console import out, print_table, without_password
+from crypto_assets.commands.console import counted, out, print_table, without_password
 
 _SHOWN = 200
 
@@ -87,7 +87,7 @@ def _print(names: Sequence[str], rows: Iterator[Sequence[Any]]) -> None:
         table.add_row(*("" if value is None else str(value) for value in row))
     print_table(table)
     if len(found) > _SHOWN:
-        out.print(f"… and {len(found) - _SHOWN:,} more rows: --csv")
+        out.print(f"… and {counted(len(found) - _SHOWN, 'more row')}: --csv")
 
 
 COMMANDS = (postgres, sql)

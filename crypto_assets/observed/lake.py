@@ -38,8 +38,8 @@ def _of_exchange(exchange: str, lost: LostDays) -> Found:
         f"|{series} {symbol}|{day}|{reason.replace('|', chr(92) + '|')}|"
         for (series, symbol, day), reason in mine[:SHOWN]
     ]
-    days = f"{len(mine):,} stored day{' is' if len(mine) == 1 else 's are'}"
-    problem = f"{days} not where the ledger says; `crypto-assets fill` collects them again" if mine else ""
+    what, again = ("1 stored day is", "it") if len(mine) == 1 else (f"{len(mine):,} stored days are", "them")
+    problem = f"{what} lost or damaged; `crypto-assets fill` collects {again} again" if mine else ""
     metadata: dict[str, Any] = {
         "lake": lost.url,
         "stored days lost": len(mine),

@@ -50,7 +50,7 @@ def test_a_deleted_file_is_observed_with_its_day_and_fails_the_check_until_it_is
     )
     assert check.asset_check_key == dg.AssetCheckKey(dg.AssetKey(["binance", "lake"]), "files_are_there")
     assert not check.passed
-    assert check.description == "1 stored day is not where the ledger says; `crypto-assets fill` collects them again"
+    assert check.description == "1 stored day is lost or damaged; `crypto-assets fill` collects it again"
     work.collect(FIRST, LAST)
     observed, check = ticks()
     assert (observed.metadata["stored days lost"].value, check.passed) == (0, True)
