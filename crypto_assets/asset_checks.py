@@ -13,6 +13,7 @@ import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from crypto_assets.checks import rules_of
+from crypto_assets.collection.records.lakes import Place, lost_days
 from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.collection.records.standing import Span, Standing, standings
 from crypto_assets.collection.storing.loads import warehouse_tables
@@ -22,6 +23,8 @@ from crypto_assets.instance.event_log import BatchedEventLogStorage
 from crypto_assets.model import Rule, Series, Severity, State, days_between
 from crypto_assets.partition_events import severity_of
 from crypto_assets.partitions import days_text, lake_key, warehouse_key
+from crypto_assets.resources import LakeResource
+from crypto_assets.storage.lake import Lake
 
 ALL_DAYS_COMPLETE = Rule(
     name="all_days_complete",
@@ -88,15 +91,22 @@ class Summary:
 
     Args:
         today: the UTC day that has not ended; tests choose it.
+        lake: days whose files it does not have are missing; the configured one by default.
     """
 
     def __init__(
-        self, collection: Collection, ledger: Ledger, instance: dg.DagsterInstance, today: date | None = None
+        self,
+        collection: Collection,
+        ledger: Ledger,
+        instance: dg.DagsterInstance,
+        today: date | None = None,
+        lake: Lake | None = None,
     ) -> None:
         self._collection = collection
         self._ledger = ledger
         self._instance = instance
         self._today = today or datetime.now(UTC).date()
+        self._lake = lake or LakeResource().lake()
 
     def of_tracks(
         self,
@@ -118,7 +128,7 @@ class Summary:
         tables = list(dict.fromkeys(table for track in lakes for table in tables_of(self._collection, *track)))
         feeders = [(feeder, table.symbol) for table in tables for feeder in table.feeders]
         spans = {track: span for track in dict.fromkeys([*lakes, *feeders]) if (span := self._span(*track)) is not None}
-        standing = standings(self._ledger, list(spans.values()), self._today)
+        standing = standings(self._ledger, list(spans.values()), self._today, self._lost(list(spans.values())))
         loads = loads_of(self._ledger, {table: days for table in tables if (days := _days_of(table, spans))})
         for track in lakes:
             if track in spans:
@@ -155,6 +165,14 @@ class Summary:
                 description="Fails on no day any more.",
                 severity=dg.AssetCheckSeverity.WARN,
             )
+
+    def _lost(self, spans: Sequence[Span]) -> Mapping[Place, str]:
+        """Return the stored days of some spans that are not in the lake as the ledger says."""
+        if not spans:
+            return {}
+        pairs = {(span.series, span.symbol) for span in spans}
+        first, last = min(span.first for span in spans), max(span.last for span in spans)
+        return lost_days(self._ledger, self._lake, pairs, first, last, self._collection).reasons
 
     def _span(self, series: Series, symbol: str) -> Span | None:
         entry: SeriesEntry | None = self._collection.entry_of(series, symbol)
@@ -240,8 +258,12 @@ def of_rule(key: dg.AssetKey, rule: Rule, standing: Standing, found: Judged) -> 
         metadata["failed"] = days_text(failed)
     if found.failed:  # what a person would open next
         metadata |= {"shown_day": found.failed[0].isoformat(), **found.example}
-    where = "in this run" if rule.severity is Severity.WARN else f"of {standing.days:,} that were asked for"
-    text = f"Failed on {_days(len(failed))} {where}: {days_text(failed)}." if failed else f"Failed on no day {where}."
+    days = (
+        f"{_days(len(failed)) if failed else 'no day'} in this run"
+        if rule.severity is Severity.WARN
+        else f"{len(failed) or 'none'} of {_days(standing.days)} that {_were(standing.days)} asked for"
+    )
+    text = f"Failed on {days}: {days_text(failed)}." if failed else f"Failed on {days}."
     yield dg.AssetCheckEvaluation(
         asset_key=key,
         check_name=rule.name,
@@ -257,19 +279,21 @@ def _days(count: int) -> str:
     return "1 day" if count == 1 else f"{count:,} days"
 
 
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
 def of_table(key: dg.AssetKey, loaded: Loads) -> Iterator[dg.AssetCheckEvaluation]:
     """Yield the summary of `rows_match_lake` over all days that are loaded; none where none is."""
     if not loaded.days:
         return
     wrong = loaded.wrong
     metadata: dict[str, Any] = {"days_loaded": loaded.days, "days_failed": len(wrong)}
-    text = f"Failed on no day of {loaded.days:,} that are loaded."
+    which = f"{_days(loaded.days)} that {'is' if loaded.days == 1 else 'are'} loaded"
+    text = f"Failed on none of {which}."
     if wrong:
         metadata["failed"] = days_text(wrong)
-        text = (
-            f"Failed on {len(wrong):,} of {loaded.days:,} days that are loaded: {days_text(wrong)}. "
-            "`crypto-assets fill` loads them again."
-        )
+        text = f"Failed on {len(wrong):,} of {which}: {days_text(wrong)}. `crypto-assets fill` loads them again."
     yield dg.AssetCheckEvaluation(
         asset_key=key,
         check_name=ROWS_MATCH_LAKE.name,

@@ -118,7 +118,7 @@ def _entry_assets(collection: Collection, number: int, entry: SeriesEntry) -> dg
                 stored = recheck(entry, checked, ledger)
                 counted = recount(collection, warehouse, checked, ledger)
             total = sum(len(target.days) for target in [*targets, *stored])
-            reporter = Reporter(context, collection, total, ledger)
+            reporter = Reporter(context, collection, total, ledger, lake.lake())
             tally = Tally()
             if targets:
                 pipeline = Pipeline(
@@ -149,7 +149,8 @@ def _entry_assets(collection: Collection, number: int, entry: SeriesEntry) -> dg
                     )
                     tally = tally + validator.run(stored)
             reporter.tables(counted)
-            tally.revise(close_run(collection, lake.lake(), ledger, [*targets, *stored]), [*targets, *stored])
+            every = [*targets, *stored]
+            tally.revise(close_run(collection, lake.lake(), ledger, every, tally.revised), every)
             tally.accept(ledger)
             reporter.finish(tracks(entry, warehouse, {key.asset_key for key in checks}))
         # Nothing is yielded: Dagster would mark every day of the range as materialised, the bad ones too.

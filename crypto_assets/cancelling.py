@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from crypto_assets.collection.records.control import Controls
 from crypto_assets.collection.records.database import Database
+from crypto_assets.collection.records.progress import Progress
 
 
-def cancel(database: Database, run_id: str, who: str, reason: str = "") -> None:
-    """Ask a run to end; it ends within a second where its process lives.
+def cancel(database: Database, progress: Progress, who: str, reason: str = "") -> bool:
+    """Ask a run to end; it ends within a second where its process lives. Return False where it has ended before.
 
     The run reads what is asked of it from Postgres, wherever it runs. Dagster is told too: then a run that waits in the
     queue ends, and one whose process is dead is known to be wanted no more.
     """
+    run_id = progress.run_id
     Controls(database).cancel(run_id, who, reason)
     # Dagster costs 1.5 CPU seconds to import; only a cancel needs it.
     import dagster as dg
 
+    from crypto_assets.recovery import end_as_in_dagster
     from crypto_assets.runs import use_dagster_home
 
     use_dagster_home()
     with dg.DagsterInstance.get() as instance:
+        if end_as_in_dagster(instance, database, progress):
+            Controls(database).forget(run_id)
+            return False
         run = instance.get_run_by_id(run_id)
         if run is not None and not run.is_finished:
             instance.run_coordinator.cancel_run(run_id)
+    return True

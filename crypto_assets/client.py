@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 from crypto_assets import datasets
 from crypto_assets.collection.records.day_records import DayRecord, DayRecords, database_that_is_there, read_records
 from crypto_assets.config import settings_at_start
-from crypto_assets.day_coverage import NOT_COLLECTED, STORED, DayCoverage, Missing, require_known, settle
+from crypto_assets.day_coverage import NOT_COLLECTED, STORED, DayCoverage, Explained, Missing, require_known, settle
 from crypto_assets.errors import ConfigError, PostgresUnavailable, StoredDataError
-from crypto_assets.model import COMPLETE_STATES, State, path_symbol
+from crypto_assets.model import COMPLETE_STATES, State
 from crypto_assets.question import Moment, Question, did_you_mean_symbol, question
 from crypto_assets.stored_days import not_collected, of_record, read_lake
+from crypto_assets.symbols import unified_symbol
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,7 +89,13 @@ def read(
         frame, days, where, notice = from_warehouse(asked, exact=exact)
     else:
         frame, days, where, notice = _from_lake(asked, missing, exact=exact, verify=verify)
-    frame.attrs["coverage"] = settle(str(asked), where, days, len(frame), missing, notice=notice)
+
+    def explained(incomplete: Sequence[DayCoverage]) -> Explained:
+        from crypto_assets.remedies import explain
+
+        return explain(asked, incomplete)
+
+    frame.attrs["coverage"] = settle(str(asked), where, days, len(frame), missing, notice=notice, explain=explained)
     frame.attrs["looked_in"] = where
     return frame
 
@@ -151,14 +158,21 @@ def _now(
 
 def _require_stored(asked: Question, lake: Lake, known: DayRecords | None) -> None:
     """Raise ConfigError where other symbols of the series are stored or known, but nothing at all of this one."""
-    stored = lake.symbols(asked.series)
     in_ledger = known.symbols if known else frozenset()
-    others = sorted({*stored, *map(path_symbol, in_ledger)})
-    if others and path_symbol(asked.symbol) not in others and not _is_configured(asked):
+    others = sorted({*(_unified(name, asked) for name in lake.symbols(asked.series)), *in_ledger})
+    if others and asked.symbol not in others and not _is_configured(asked):
         raise ConfigError(
-            f"symbol {asked.symbol}: nothing of {asked.series} is stored in the lake {lake.url}; "
-            + did_you_mean_symbol(path_symbol(asked.symbol), others)
+            f"symbol {asked.symbol}: it is none of the symbols of {asked.series} that the lake {lake.url} has; "
+            + did_you_mean_symbol(asked.symbol, others)
         )
+
+
+def _unified(name: str, asked: Question) -> str:
+    """Return a symbol of the lake, where it is written as in paths, as people write it."""
+    try:
+        return unified_symbol(name, asked.series.market_type)
+    except ValueError:
+        return name
 
 
 def _is_configured(asked: Question) -> bool:

@@ -70,7 +70,7 @@ def read_days(
         series: of the rows; bars without a timeframe are those of all timeframes.
         to_day_end: `after` was named as a day.
     """
-    sources = _sources(series)
+    sources = sources_of(series)
     time_column = TABLES[table].time_column
     needed = None if columns is None else list(dict.fromkeys([time_column, *columns]))
 
@@ -84,7 +84,7 @@ def read_days(
                 )
             if not known.of and known.symbols and symbol not in known.symbols:
                 raise ConfigError(
-                    f"symbol {symbol}: nothing of {series} is in {where_is(url)}; "
+                    f"symbol {symbol}: it is none of the symbols of {series} that {where_is(url)} has; "
                     + did_you_mean_symbol(symbol, sorted(known.symbols))
                 )
         with Warehouse(url) as warehouse:
@@ -117,7 +117,7 @@ def where_is(url: str) -> str:
     return f"Postgres at {postgres_place(url)}"
 
 
-def _sources(series: Series) -> list[str]:
+def sources_of(series: Series) -> list[str]:
     """Return the datasets that give the rows of a series in the warehouse, the one that goes first before the others."""
     if series.dataset == STATISTICS:
         return ["trades"]
@@ -175,4 +175,4 @@ def _cover(
             for name in known.of
         ] or [list(map(not_collected, days))]
         return [next((one for one in same if not one.complete), same[0]) for same in zip(*by_dataset, strict=True)]
-    return cover_warehouse(known, days, _sources(series), where, counts, expected, whole=whole, until=until)
+    return cover_warehouse(known, days, sources_of(series), where, counts, expected, whole=whole, until=until)

@@ -186,6 +186,9 @@ SHOWN_ROWS = 50
 
 NOT_JUDGED = "not_judged"
 
+STORED_FILE = "stored_file"
+"""The finding of a day whose file is damaged or gone; no check of its own, for there are no rows to check."""
+
 
 def not_judged(why: str) -> Finding:
     """Return the finding of a check that has nothing to compare a partition with."""
@@ -201,7 +204,7 @@ class Profile:
     |log(price / price before)| between neighbouring rows, where rows have one. `silent` and `absent` have a bit for each
     minute of the day (180 bytes, the first minute is the highest bit of the first byte), None where no bit is set: minutes in
     which nothing traded, and minutes of which the bar is not there. `hours` is what `crypto_assets.checks.outliers` compares
-    later days with.
+    later days with. `traded` is false where all rows are bars in which nothing traded.
     """
 
     symbol: str
@@ -221,6 +224,7 @@ class Profile:
     silent: bytes | None = None
     absent: bytes | None = None
     hours: bytes | None = None
+    traded: bool = True
 
 
 class Fold(Protocol):

@@ -2,7 +2,8 @@
 
 The engine's own part, lake and warehouse, is `collection/storing/journal.py`. Here:
 
-- runs of the command line whose process is gone are marked failed; Dagster watches those of its code server itself;
+- runs of the command line whose process is gone are marked failed; Dagster watches those of its code server itself; the
+  progress that either kind left behind is ended too;
 - outcomes that are in the ledger and that Dagster was never told of, because the process died between the two, are reported;
 - days that somebody has acknowledged since, or no longer: they are observed and judged again, not materialised.
 
@@ -19,7 +20,9 @@ from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 from crypto_assets.asset_checks import Summary, tables_of
 from crypto_assets.assets import rules_for
 from crypto_assets.collection.records.acknowledgements import Acknowledgement, read_acknowledgements
+from crypto_assets.collection.records.database import Database
 from crypto_assets.collection.records.ledger import Ledger, PartitionRecord
+from crypto_assets.collection.records.progress import Progress, RunState, end_gone, end_run, read_progress
 from crypto_assets.collection.records.recording import from_stored
 from crypto_assets.collection.records.unreported import loaded, mark_told, now, unreported
 from crypto_assets.collection.storing.loads import warehouse_tables
@@ -46,8 +49,11 @@ AT_ONCE = 100
 INTERVAL_S = 60
 
 
-def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Mark the runs of the command line failed whose process is gone; return their ids."""
+def end_dead_runs(instance: dg.DagsterInstance, ledger: Ledger) -> list[str]:
+    """Mark the runs of the command line failed whose process is gone; return their ids.
+
+    The progress of every dead run ends too, also of those that Dagster itself has found dead.
+    """
     ended = []
     for run in instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES)):
         if is_gone(run.tags.get(PROCESS_TAG, "")):
@@ -56,7 +62,23 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
                 "The process of the command line has ended; what it stored stays. `crypto-assets fill` does the rest.",
             )
             ended.append(run.run_id)
+    end_gone(ledger)
+    for stalled in read_progress(ledger, states=[RunState.STALLED]):
+        end_as_in_dagster(instance, ledger, stalled)
     return ended
+
+
+def end_as_in_dagster(instance: dg.DagsterInstance, ledger: Database, run: Progress) -> bool:
+    """End the progress of a stalled run that Dagster says has ended; return whether it says so.
+
+    A run that still writes is left alone: it writes its own end.
+    """
+    known = instance.get_run_by_id(run.run_id) if run.state is RunState.STALLED else None
+    if known is None or not known.is_finished:
+        return False
+    state = RunState.CANCELLED if known.status is dg.DagsterRunStatus.CANCELED else RunState.FAILED
+    end_run(ledger, run.run_id, state, f"it has ended in Dagster ({known.status.value}); what it stored stays")
+    return True
 
 
 def report_unreported(
@@ -161,8 +183,8 @@ def build_recovery(collection: Collection) -> dg.SensorDefinition:
         description="Ends runs whose process is gone and reports outcomes that killed runs could not report.",
     )
     def recovery(context: dg.SensorEvaluationContext, postgres: PostgresResource) -> dg.SkipReason:
-        ended = end_dead_runs(context.instance)
         with postgres.ledger() as ledger:
+            ended = end_dead_runs(context.instance, ledger)
             told = report_unreported(context.instance, collection, ledger)
         if not ended and not told:
             return dg.SkipReason("nothing was left behind")

@@ -28,6 +28,7 @@ from crypto_assets.partition_events import (
     warehouse_materialization,
 )
 from crypto_assets.partitions import day_of, lake_key, warehouse_key
+from crypto_assets.storage.lake import Lake
 
 PROBLEMS_SHOWN = 200
 PROBLEMS_LOGGED = 20
@@ -44,9 +45,15 @@ class Reporter:
     """
 
     def __init__(
-        self, context: dg.AssetExecutionContext, collection: Collection, total: int, ledger: Ledger | None = None
+        self,
+        context: dg.AssetExecutionContext,
+        collection: Collection,
+        total: int,
+        ledger: Ledger | None = None,
+        lake: Lake | None = None,
     ) -> None:
-        """Without a ledger nobody remembers what was reported, and there is no summary."""
+        """Without a ledger nobody remembers what was reported, and there is no summary; `lake` is for the summary."""
+        self._lake = lake
         self._context = context
         self._collection = collection
         self._ledger = ledger
@@ -86,7 +93,7 @@ class Reporter:
         if self._ledger is not None:
             # After the report: of a process that is killed in between, Dagster hears twice, never not at all.
             self._ledger.mark_reported(outcomes, self._context.run.run_id if collected else None)
-        self._done += len(outcomes)
+        self._done = min(self._done + len(outcomes), self._total)  # some days come twice: after the second look as well
         self._log(outcomes)
 
     def state(self, state: RunState, reason: str) -> None:
@@ -222,7 +229,7 @@ class Reporter:
         """
         if self._ledger is None:
             return
-        summary = Summary(self._collection, self._ledger, self._context.instance)
+        summary = Summary(self._collection, self._ledger, self._context.instance, lake=self._lake)
         only_day = day_of(self._context.partition_key) if self._context.has_partition_key else None
         found = summary.of_tracks([*self._tracks, *tracks], self._judged, only_day)
         # Days of a series change the tables that it feeds, selected or not.

@@ -80,8 +80,8 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
     down: dict[str, str] = {}
     with dg.DagsterInstance.get() as instance:
         ending_in_time(lambda: _cancel_mine(instance))
-        end_dead_runs(instance)
         with Ledger(url) as ledger:
+            end_dead_runs(instance, ledger)
             report_unreported(instance, collection, ledger)
         for request in requests:
             if request.entry.exchange in down:

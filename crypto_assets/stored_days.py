@@ -12,7 +12,7 @@ import pyarrow as pa
 from crypto_assets import datasets
 from crypto_assets.collection.records.day_records import DayRecord, DayRecords
 from crypto_assets.collection.records.lakes import file_problem, lake_notice
-from crypto_assets.day_coverage import NOT_COLLECTED, STORED, DayCoverage
+from crypto_assets.day_coverage import NOT_COLLECTED, STORED, DayCoverage, Remedy
 from crypto_assets.errors import StoredDataError
 from crypto_assets.model import COMPLETE_STATES, DAY, Partition, Series, State
 from crypto_assets.rows.bar_calendar import Due, anchor_of, due
@@ -83,22 +83,23 @@ def _read_lake(
     for day in days:
         record = records.get(day)
         wanted = until if until is not None and day == days[-1] else None
-        is_there, rows, problem = False, None, ""
+        found = _Checked()
         if (record is not None and record.path is not None) or (record is None and day in listed):
-            is_there, rows, problem = _checked(lake, series, Partition(symbol, day), record, columns, verify=verify)
+            found = _checked(lake, series, Partition(symbol, day), record, columns, verify=verify)
+        rows, problem = found.rows, found.problem
         if rows is not None:
             parts.append(rows)
         if record is not None:
             one = of_record(record, wanted)
             if problem:
                 lost += 1
-                one = _lost(one, problem)
+                one = replace(_lost(one, problem), remedy=found.remedy)
         elif silent:
             one = _by_file(lake, day, rows, problem, has_ledger=known is not None)
             if one.state == State.MISSING and not problem and not (bar := _due(lake, series, symbol, day)).opens:
                 one = DayCoverage(day, State.NO_DATA, f"{bar.because}; no ledger here", complete=bar.opens is False)
         else:
-            one = not_collected(day, "its file is in the lake, the ledger does not know it" if is_there else "")
+            one = not_collected(day, "its file is in the lake, the ledger does not know it" if found.is_there else "")
         coverage.append(one)
     schema = datasets.get(series.table).schema
     empty = pa.schema([schema.field(name) for name in columns]).empty_table()
@@ -109,9 +110,22 @@ def _read_lake(
     return StoredDays(pa.concat_tables([empty, *parts]), coverage, notice), lost > 0
 
 
-def _lost(one: DayCoverage, problem: str) -> DayCoverage:
+def _lost(one: DayCoverage, problem: str, rows: int | None = None) -> DayCoverage:
     """Return a day as what it is without its rows; who accepted it as it was did not accept that."""
-    return replace(one, state=State.MISSING, reason=problem, acknowledged=None, complete=False)
+    return replace(one, state=State.MISSING, reason=problem, rows=rows, acknowledged=None, complete=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """Whether a day has a file, the rows in it, and what is wrong with it; no rows where something is.
+
+    A size that is wrong is seen by `fill`; what else is wrong in a file, by `validate` alone.
+    """
+
+    is_there: bool = False
+    rows: pa.Table | None = None
+    problem: str = ""
+    remedy: Remedy = Remedy.VALIDATE
 
 
 def _checked(
@@ -122,22 +136,22 @@ def _checked(
     columns: Sequence[str],
     *,
     verify: bool,
-) -> tuple[bool, pa.Table | None, str]:
-    """Return whether a day has a file, the rows in it, and what is wrong with it; no rows where something is."""
+) -> _Checked:
     known = record if record is not None and record.path is not None else None
     try:
         data = lake.store.get(lake.path(series, partition))
         if known and (problem := file_problem(lake.url, None if data is None else len(data), known.size_bytes)):
-            return data is not None, None, problem
+            return _Checked(data is not None, None, problem, Remedy.FILL)
         if data is None:
-            return False, None, ""
+            return _Checked()
         sha256 = known.sha256 if known else None
         rows = lake.decode(series, partition, data, columns, sha256=sha256, check=verify)
     except StoredDataError as error:
-        return True, None, str(error)
+        return _Checked(True, None, str(error))
     if known and known.rows not in (None, rows.num_rows):
-        return True, None, f"its file in the lake {lake.url} has {rows.num_rows} rows, the ledger says {known.rows}"
-    return True, rows, ""
+        problem = f"its file in the lake {lake.url} has {rows.num_rows} rows, the ledger says {known.rows}"
+        return _Checked(True, None, problem)
+    return _Checked(True, rows)
 
 
 def _by_file(lake: Lake, day: date, rows: pa.Table | None, problem: str, *, has_ledger: bool) -> DayCoverage:
@@ -164,7 +178,8 @@ def not_collected(day: date, reason: str = "") -> DayCoverage:
     if day >= today:
         when = "the day has not ended" if day == today else "the day has not begun"
         reason = f"{when}; {reason}" if reason else when
-    return DayCoverage(day, NOT_COLLECTED, reason or "not collected yet")
+    remedy = Remedy.NONE if day > today else Remedy.FILL
+    return DayCoverage(day, NOT_COLLECTED, reason or "not collected yet", remedy=remedy)
 
 
 def of_record(record: DayRecord, until: datetime | None = None, today: date | None = None) -> DayCoverage:
@@ -229,5 +244,5 @@ def cover_warehouse(
                     problem = f"{where} has {there} of its {wanted} rows"
         if record.path is not None and whole(day):
             one = replace(one, rows=counts.get(day, 0))
-        coverage.append(_lost(one, problem) if problem else one)
+        coverage.append(_lost(one, problem, counts.get(day) or None) if problem else one)
     return coverage

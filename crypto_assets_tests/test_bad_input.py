@@ -579,7 +579,7 @@ def test_a_symbol_that_the_exchange_does_not_know_does_not_stop_the_others(
     both = command("collect", *days, "--json")
     assert both.code == 1
     assert "the archive lists nothing for BTD/USDT" in both.message
-    assert "did you mean BTCUSDT? Check `symbols` in collection.yaml" in both.message
+    assert "did you mean BTC/USDT? Check `symbols` in collection.yaml" in both.message
     assert both.json["states"] == {"available": 2}
     assert {(one["symbol"], one["state"]) for one in both.json["problems"]} == {("BTD/USDT", None)}
     assert [one["symbol"] for one in both.json["unknown_symbols"]] == ["BTD/USDT"]

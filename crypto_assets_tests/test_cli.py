@@ -26,7 +26,7 @@ from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.embedded_postgres import delete_server, ensure_server
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.migrations import migrate
-from crypto_assets_tests.command import Answer, Command, no_traceback
+from crypto_assets_tests.command import PROJECT, Answer, Command, no_traceback
 from crypto_assets_tests.published import checksum_of, days, rows_of, text_of
 from crypto_assets_tests.waiting import wait_for
 from crypto_assets_tests.workbench import entry, lake_rows, warehouse_rows
@@ -401,6 +401,33 @@ def test_status_for_people_is_one_line_for_each_asset(story: Story) -> None:
     whole = cells["binance/spot/BTC-USDT/ohlcv_1m"]
     assert whole[:7] == [since(FIRST), "7", "0", "0", since(date(2024, 1, 8)), "0", "10,080"]
     assert whole[-3:] == ["0", "2024-01-01", "2024-01-07"]
+
+
+# ---- tables of any width ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("terminal", [False, True], ids=["pipe", "terminal"])
+def test_a_table_prints_every_value_whole_however_narrow_the_output_is(
+    tmp_path: Path, postgres_url: str, terminal: bool
+) -> None:
+    values = ["x" * 400, "12345678901234567890.123456789012345678", ":heart: [red]", "the last"]
+    command = Command.at(tmp_path, postgres_url, COLUMNS="40", **({"FORCE_COLOR": "1"} if terminal else {}))
+    command.configure({"series": [entry("spot", ["ohlcv_1m"], [BTC], FIRST)]})
+    query = ", ".join(f"'{value}' AS column_number_{number}" for number, value in enumerate(values))
+    answer = command("sql", f"SELECT {query}")
+    assert answer.code == 0, answer.err
+    header, row = re.sub(r"\x1b\[[0-9;]*m", "", answer.out).splitlines()
+    assert header.split() == [f"column_number_{number}" for number in range(4)]
+    assert re.split(r"  +", row.strip()) == values
+
+
+def test_every_command_that_makes_a_table_prints_it_whole() -> None:
+    texts = {path.name: path.read_text() for path in (PROJECT / "crypto_assets" / "commands").glob("*.py")}
+    makers = {name for name, text in texts.items() if re.search(r"\bTable\(|_table\(|table_of\(", text)} - {
+        "console.py"
+    }
+    assert len(makers) > 5
+    assert {name for name in makers if "print_table(" not in texts[name]} == set()
 
 
 # ---- stopped by a person ---------------------------------------------------------------------------------------------

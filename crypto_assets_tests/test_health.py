@@ -12,10 +12,11 @@ import pytest
 
 from crypto_assets.asset_checks import Summary
 from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.model import Series, State, days_between
+from crypto_assets.model import Partition, Series, State, days_between
 from crypto_assets.recovery import report_unreported
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.storage.lake import Lake
 from crypto_assets_tests import project
 from crypto_assets_tests.project import Project, entry, key
 from crypto_assets_tests.published import checksum_of, text_of, zip_of
@@ -158,6 +159,11 @@ def test_days_that_were_never_collected_and_today_count_as_gaps_counts_them(mine
     assert judged(PARTIAL + timedelta(days=2)) == [(False, both, error)] * 2
     publish(sandbox, PARTIAL, sandbox.app.state.source.read(key_of(PARTIAL)))
     collect(mine, PARTIAL, PARTIAL)
+    file = mine.home / "lake" / Lake(str(mine.home / "lake")).path(bars, Partition("BTC/USDT", FIRST))
+    away = file.rename(file.with_suffix(".away"))
+    lost = f"Incomplete: 1 of 3 days: missing {FIRST}{why}"
+    assert judged(PARTIAL + timedelta(days=1)) == [(False, lost, error)] * 2
+    away.rename(file)
     fresh = f"Incomplete: 5 of 8 days: 5 days not collected yet{why}"
     assert judged(date(2025, 1, 1)) == [(False, fresh, warn)] * 2
 
@@ -220,7 +226,7 @@ def test_a_file_that_is_gone_from_the_lake_makes_its_asset_degraded_though_no_ch
     with looking_at(mine) as ui:
         assert mine.records()["BTC/USDT", "ohlcv_1m", PARTIAL].state is State.DEGRADED
         assert health(ui, LAKE)[0] == "DEGRADED"
-        assert f"partial {PARTIAL}" in ui.checks(LAKE)["all_days_complete"]["evaluation"]["description"]
+        assert f"missing {PARTIAL}" in ui.checks(LAKE)["all_days_complete"]["evaluation"]["description"]
 
 
 def test_a_stored_day_whose_new_version_is_refused_is_red_and_says_that_the_old_one_stays(mine, sandbox):

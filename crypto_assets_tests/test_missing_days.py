@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -17,8 +18,12 @@ import pytest
 import crypto_assets
 from crypto_assets import urls
 from crypto_assets.collection.records.day_records import DayRecord
+from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.errors import ConfigError, IncompleteData, IncompleteDataWarning, PostgresUnavailable
 from crypto_assets.model import Partition, Series, State
+from crypto_assets.quality.lock import write_lock
+from crypto_assets.quality.locking import make_lock
+from crypto_assets.quality.query import Query
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.lake import Lake
@@ -197,8 +202,14 @@ def test_a_file_that_is_not_what_the_ledger_says_is_missing(work: Workbench, har
             path.write_bytes(b"x" * len(good))
     error = refused(DAYS[0], DAYS[1])
     assert incomplete(error.coverage) == [(str(DAYS[1]), "missing")]
+    assert [day["rows"] for day in error.coverage] == [1_440, None]
     expected = {"deleted": "is missing in", "cut": f"has {half} bytes, the ledger says {len(good)}"}
     assert expected.get(harm, f"{path}: the file is damaged: expected sha256") in str(error)
+    by_size = harm in expected
+    assert ("`crypto-assets fill` collects what can be had" in str(error)) is by_size
+    mend = "`crypto-assets validate` for these days, then `crypto-assets fill`, collects them again"
+    assert (mend in str(error)) is not by_size
+    assert str(error).count("`crypto-assets fill`") == 1, "one hint"
     frame = read(DAYS[0], DAYS[1], missing="ignore")
     assert len(frame) == 1440
     assert set(frame["open_time"].dt.date) == {DAYS[0]}
@@ -356,6 +367,69 @@ def test_trades_that_were_not_loaded_are_missing_from_postgres(work: Workbench) 
     assert len(read(DAYS[0], DAYS[1], "trades")) == 2 * 1440
 
 
+# ---- what can be done ------------------------------------------------------------------------------------------------
+
+
+WIDEN = (
+    "`start` and `end` in collection.yaml say which days `crypto-assets fill` collects; "
+    "missing='warn' or missing='ignore' gives the rows that are stored"
+)
+
+
+@pytest.fixture
+def configured(work: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workbench:
+    """What was collected, beside a collection.yaml that has just these four days."""
+    (tmp_path / "collection.yaml").write_text(
+        "series: [{exchange: binance, market_type: spot, datasets: [ohlcv_1m, trades], symbols: [BTC/USDT], "
+        f"start: {DAYS[0]}, end: {DAYS[3]}}}]"
+    )
+    monkeypatch.setenv("CRYPTO_ASSETS_CONFIG", str(tmp_path / "collection.yaml"))
+    return work
+
+
+def test_days_outside_the_collection_are_said_to_be_so(configured: Workbench) -> None:
+    error = refused(DAYS[0] - timedelta(days=2), DAYS[3] + timedelta(days=1))
+    assert str(error).splitlines()[1:] == [
+        f"  2023-12-30 … 2023-12-31 (2 days): not in the collection: its collection begins on {DAYS[0]}",
+        next(line for line in str(error).splitlines() if f"  {HALF}: partial" in line),
+        "  2024-01-05: not in the collection: its collection ends on 2024-01-04",
+        "`crypto-assets fill` collects what can be had; " + WIDEN,
+    ]
+    before = refused(DAYS[0] - timedelta(days=2), DAYS[1], source="warehouse")
+    assert f"begins on {DAYS[0]}" in str(before)
+    assert "collects what can be had" not in str(before)
+
+
+def test_bars_that_only_the_warehouse_builds_are_said_to_be_there(configured: Workbench) -> None:
+    error = refused(DAYS[0], DAYS[1], "ohlcv_1h")
+    assert "(2 days): not in the collection: collection.yaml has no entry of binance spot ohlcv_1h BTC/USDT" in str(
+        error
+    )
+    assert "\nsource='warehouse' has them, built of ohlcv_1m; " in str(error)
+    assert len(read(DAYS[0], DAYS[1], "ohlcv_1h", source="warehouse")) == 48
+    assert "source='warehouse' has 1 of them" in str(refused(DAYS[1], HALF, "ohlcv_1h"))
+    with psycopg.connect(configured.url) as connection:
+        connection.execute("DELETE FROM market.ohlcv")
+    assert "source='warehouse'" not in str(refused(DAYS[0], DAYS[1], "ohlcv_1h"))
+    assert "source='warehouse'" not in str(refused(DAYS[0], DAYS[1], "ohlcv_1s"))
+
+
+def test_what_was_known_before_it_was_collected_says_since_when_it_is(configured: Workbench) -> None:
+    text = str(refused(DAYS[0], DAYS[1], as_of="2024-06-01"))
+    assert "`crypto-assets fill` collects what can be had" not in text
+    since = re.search(r"is known since (\S+ \S+) UTC: as_of that instant or later has it", text)
+    assert since, text
+    assert len(read(DAYS[0], DAYS[1], as_of=since[1])) == 2880
+
+
+def test_a_lock_is_not_mended_by_collecting(configured: Workbench, tmp_path: Path) -> None:
+    with Ledger(configured.url) as ledger:
+        write_lock(make_lock(ledger, Query()), tmp_path / "lock")
+    text = str(refused(HALF, HALF, lock=tmp_path / "lock"))
+    assert "`crypto-assets lock` writes one of what is now" in text
+    assert "`crypto-assets fill`" not in text
+
+
 # ---- what cannot be ---------------------------------------------------------------------------------------------------
 
 
@@ -382,11 +456,11 @@ def test_trades_that_were_not_loaded_are_missing_from_postgres(work: Workbench) 
         ({"end": date.max}, "end: expected a day before 9999-12-31"),
         ({"start": date.min}, "expected at most 100,000 days"),
         ({"symbol": 5}, "symbol: expected text, found 5"),
-        ({"symbol": "XRP/USDT"}, "symbol XRP/USDT: nothing of binance spot ohlcv_1m is stored in the lake"),
-        ({"symbol": "BTX/USDT", "missing": "ignore"}, "did you mean BTC"),
+        ({"symbol": "XRP/USDT"}, "symbol XRP/USDT: it is none of the symbols of binance spot ohlcv_1m that the lake"),
+        ({"symbol": "BTX/USDT", "missing": "ignore"}, "did you mean BTC/USDT?"),
         (
             {"symbol": "XRP/USDT", "source": "warehouse"},
-            "symbol XRP/USDT: nothing of binance spot ohlcv_1m is in Postgres",
+            "symbol XRP/USDT: it is none of the symbols of binance spot ohlcv_1m that Postgres",
         ),
         ({"lock": 5}, "lock: expected the path of a lock file"),
         ({"as_of": 5}, "as_of: expected a day"),

@@ -12,7 +12,9 @@ import dagster as dg
 import pytest
 
 from crypto_assets import recovery
+from crypto_assets.collection.records.control import Controls
 from crypto_assets.collection.records.ledger import Ledger
+from crypto_assets.collection.records.progress import GONE, RunState, read_progress
 from crypto_assets.model import STORED_STATES, State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
@@ -99,7 +101,7 @@ def test_dagster_and_the_ledger_agree_after_a_kill_at_every_step(mine, step, tim
     with mine.instance() as instance, Ledger(mine.postgres_url) as ledger:
         (run,) = instance.get_runs()
         assert run.status is dg.DagsterRunStatus.STARTED
-        assert recovery.end_dead_runs(instance) == [run.run_id]
+        assert recovery.end_dead_runs(instance, ledger) == [run.run_id]
         assert instance.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.FAILURE
         recovery.report_unreported(instance, mine.collection, ledger, settled=timedelta(0))
         assert materialized(instance, LAKE) == known(mine)
@@ -114,7 +116,7 @@ def test_dagster_and_the_ledger_agree_after_a_kill_at_every_step(mine, step, tim
 def test_what_is_reported_later_has_the_checks_and_the_source(mine):
     killed_at(mine, "recorded", 1)
     with mine.instance() as instance, Ledger(mine.postgres_url) as ledger:
-        recovery.end_dead_runs(instance)
+        recovery.end_dead_runs(instance, ledger)
         assert materialized(instance, LAKE) == set()
         assert (
             recovery.report_unreported(instance, mine.collection, ledger, settled=timedelta(0)) == len(known(mine)) > 0
@@ -146,7 +148,7 @@ def test_a_day_that_could_not_be_had_is_explained_later_and_once(mine, sandbox):
     record = mine.records()["BTC/USDT", "ohlcv_1m", lost]
     assert record.state is State.MISSING
     with mine.instance() as instance, Ledger(mine.postgres_url) as ledger:
-        recovery.end_dead_runs(instance)
+        recovery.end_dead_runs(instance, ledger)
         for _ in range(2):
             recovery.report_unreported(instance, mine.collection, ledger, settled=timedelta(0))
             for asset in (LAKE, WAREHOUSE):
@@ -166,7 +168,7 @@ def test_a_young_outcome_and_one_of_a_living_run_are_left_to_their_run(mine):
         assert (
             recovery.report_unreported(instance, mine.collection, ledger, settled=timedelta(0)) == 0
         )  # looks alive yet
-        recovery.end_dead_runs(instance)
+        recovery.end_dead_runs(instance, ledger)
         assert recovery.report_unreported(instance, mine.collection, ledger) == 0  # not settled yet
         assert recovery.report_unreported(instance, mine.collection, ledger, settled=timedelta(0)) > 0
 
@@ -174,6 +176,46 @@ def test_a_young_outcome_and_one_of_a_living_run_are_left_to_their_run(mine):
 def test_the_next_command_ends_the_run_that_was_killed_and_completes_it(mine):
     killed_at(mine, "recorded", 2)
     assert mine.command("collect", "--from", str(FIRST), "--to", str(LAST)).code == 0
-    with mine.instance() as instance:
+    with mine.instance() as instance, Ledger(mine.postgres_url) as ledger:
         assert sorted(run.status.value for run in instance.get_runs()) == ["FAILURE", "SUCCESS"]
+        assert sorted(run.state for run in read_progress(ledger)) == ["done", "failed"]
         assert materialized(instance, LAKE) == known(mine) == {f"2024-01-0{day}" for day in range(1, 6)}
+
+
+def test_a_run_that_was_killed_is_shown_as_failed_and_cannot_be_cancelled(mine):
+    killed_at(mine, "recorded", 2)
+    with mine.instance() as instance, Ledger(mine.postgres_url) as ledger:
+        (run_id,) = [run.run_id for run in instance.get_runs()]
+        shown, everything, cancelled = mine.command.sequence("runs", "runs --all", f"cancel {run_id[:8]}")
+        assert shown.out == "nothing is running; --all shows what has ended\n"
+        assert everything.out.startswith(f"{run_id[:8]} failed · ")
+        assert "its process is gone; what it stored stays" in everything.out
+        assert " left" not in everything.out
+        assert cancelled.code == 2
+        assert "found that it has ended: failed, its process is gone" in cancelled.message
+        written = "SELECT state, reason, eta_s FROM collection.progress"
+        with ledger.transaction() as connection:
+            assert connection.execute(written).fetchone()[0] == "running", "who looks writes nothing"
+        recovery.end_dead_runs(instance, ledger)
+        with ledger.transaction() as connection:
+            assert connection.execute(written).fetchall() == [("failed", GONE, None)]
+
+
+def test_a_stalled_run_of_another_machine_ends_as_dagster_says(mine):
+    killed_at(mine, "recorded", 2)
+    stall = "UPDATE collection.progress SET host = 'elsewhere', state = 'running', updated_at = now() - interval '31 s'"
+    with mine.instance() as instance, Ledger(mine.postgres_url) as ledger:
+        with ledger.transaction() as connection:
+            connection.execute(stall)
+        (run,) = instance.get_runs()
+        assert read_progress(ledger)[0].state is RunState.STALLED
+        instance.report_run_failed(run)
+        cancelled = mine.command("cancel", run.run_id)
+        assert cancelled.code == 2
+        assert "it has ended: failed, it has ended in Dagster (FAILURE)" in cancelled.message
+        assert Controls(ledger).read() == []
+        with ledger.transaction() as connection:
+            connection.execute(stall)
+        recovery.end_dead_runs(instance, ledger)
+        (shown,) = read_progress(ledger)
+        assert (shown.state, shown.eta_s, shown.days_per_s) == (RunState.FAILED, None, 0)

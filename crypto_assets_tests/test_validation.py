@@ -9,8 +9,7 @@ import pytest
 
 from crypto_assets.assets import COMPARE_TAG
 from crypto_assets.automation import range_request
-from crypto_assets.collection.storing.revising import STORED_FILE
-from crypto_assets.model import Partition, Series, State
+from crypto_assets.model import STORED_FILE, Partition, Series, State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.lake import Lake

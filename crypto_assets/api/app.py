@@ -134,8 +134,9 @@ class _Api:
         Query(request, ())
         running = read_progress(self._ledger, states=ACTIVE_STATES, limit=MOST)
         collection, today = load_collection(self._collection), datetime.now(UTC).date()
-        lost = lost_days(self._ledger, self._lake, collection=collection).reasons
-        found = coverage(collection, self._ledger, gaps(collection, self._ledger, today, lost=lost), today)
+        lost = lost_days(self._ledger, self._lake, collection=collection)
+        found_gaps = gaps(collection, self._ledger, today, lost=lost.reasons)
+        found = coverage(collection, self._ledger, found_gaps, today, lost)
         return Json(
             {
                 "series": [status_json(one) for one in found],
@@ -254,15 +255,26 @@ class _Api:
         chosen = averages.Chosen(
             **{name: query.many(name) for name in _SERIES}, first=query.day("from"), last=query.day("to")
         )
-        rows = {"limit": page.limit + 1, "offset": page.offset}
+        rows: dict[str, Any] = {"limit": page.limit + 1, "offset": page.offset}
         found: list[Any]
         if query.flag("trend"):
             if below is not None:
                 raise Problem(400, "not together", "below or trend=true", "both", "leave one of them out")
             found = averages.trend(self._ledger, by, chosen, **rows)
         else:
-            threshold = load_collection(self._collection).quality.threshold
-            found = averages.read_scores(self._ledger, by, chosen, threshold=threshold, below=below, **rows)
+            collection = load_collection(self._collection)
+            rules = collection.quality
+            lost = lost_days(self._ledger, self._lake, None, chosen.first, chosen.last, collection)
+            found = averages.read_scores(
+                self._ledger,
+                by,
+                chosen,
+                threshold=rules.threshold,
+                below=below,
+                lost=lost,
+                weights=rules.weights.model_dump(),
+                **rows,
+            )
         return page.answer(request, [asdict(one) for one in found])
 
     def delays(self, request: Request) -> Response:
@@ -310,7 +322,10 @@ class _Api:
         run = self._run(run_id)
         if run.state not in ACTIVE_STATES:
             raise Problem(409, "not running", "a run that is running or paused", run.state, "see GET /v1/runs")
-        cancel(self._ledger, run.run_id, given.get("who", "API"), given.get("reason", ""))
+        if not cancel(self._ledger, run, given.get("who", "API"), given.get("reason", "")):
+            raise Problem(
+                409, "not running", "a run that is running or paused", "one that has ended", "see GET /v1/runs"
+            )
         return Json({"run_id": run.run_id, "cancelling": True}, 202)
 
     # ---- what they share --------------------------------------------------------------------------------------------

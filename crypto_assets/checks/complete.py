@@ -263,6 +263,8 @@ def _trades_in_words(evidence: Mapping[str, Any], noun: str) -> str:
             parts.append(
                 f"no {noun} in the {where} {silence} of the day (the longest silence inside is {lasting(inside)})"
             )
+    if parts and evidence.get("ids_run_on"):  # by the days beside it (`crypto_assets.quality.excuses`)
+        parts.append("the ids run on to the day beside: nothing traded")
     return "; ".join(parts) or f"{noun}s from one end of the day to the other"
 
 

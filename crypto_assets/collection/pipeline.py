@@ -61,7 +61,8 @@ T = TypeVar("T")
 class Tally:
     """What a run did, in counts; `problems` holds the outcomes that leave a day incomplete, without evidence.
 
-    `accepted` holds those that a person has acknowledged just so; they are no failure of the run.
+    `accepted` holds those that a person has acknowledged just so; they are no failure of the run. `revised` are the days
+    whose state the run's second look has changed, days of other runs among them.
     """
 
     states: dict[State, int] = field(default_factory=dict)
@@ -70,6 +71,7 @@ class Tally:
     unchanged: int = 0
     problems: list[Outcome] = field(default_factory=list)
     accepted: list[Outcome] = field(default_factory=list)
+    revised: list[tuple[Series, Partition]] = field(default_factory=list)
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
@@ -105,7 +107,9 @@ class Tally:
         for (series, partition), now in changed.items():
             was_complete = now.was in COMPLETE_STATES and now.state not in COMPLETE_STATES
             if was_complete and (series, partition) in of_run and (series, partition) not in known:
-                self.states[now.was] -= 1
+                # The ledger keeps what is stored where an attempt came to nothing; the run has counted the attempt.
+                counted = now.was if self.states.get(now.was) else State.NO_DATA
+                self.states[counted] = self.states.get(counted, 0) - 1
                 self.states[now.state] = self.states.get(now.state, 0) + 1
                 problems.append(Outcome(series, partition, now.state, now.reason))
         self.problems, self.accepted = problems, []
@@ -132,6 +136,7 @@ class Tally:
             self.unchanged + other.unchanged,
             self.problems + other.problems,
             self.accepted + other.accepted,
+            self.revised + other.revised,
         )
 
 
@@ -342,7 +347,9 @@ class _Run:
         )
 
     def _second_look(self) -> None:
-        self._tally.revise(self._storer.second_look(self._targets), self._targets)
+        revised = self._storer.second_look(self._targets)
+        self._tally.revise(revised, self._targets)
+        self._tally.revised += [place for place, now in revised.items() if now.changed]
         self._tally.accept(self._pipeline.ledger)
         self._count()
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from crypto_assets.collection.problems import Problem, days_text, spans, track_text, word_of
 from crypto_assets.commands.console import out
 from crypto_assets.commands.options import DAY, filters, load_configured, lost_of, today, with_ledger
-from crypto_assets.tables import record_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from crypto_assets.collection.records.acknowledgements import Acknowledgement
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 @filters
 @click.option("--from", "first", type=DAY, required=True, help="First day, UTC, included.")
 @click.option("--to", "last", type=DAY, help="Last day, UTC, included; the first one by default.")
-@click.option("--reason", default="", help="Why the days are accepted; shown wherever they are.")
+@click.option(
+    "--reason", default="", help="Why the days are accepted, shown wherever they are.  [required without --withdraw]"
+)
 @click.option("--by", help="Who accepts them; the user of this process by default.")
 @click.option("--withdraw", "withdrawn", is_flag=True, help="Withdraw the acknowledgement: the days count again.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each day.")
@@ -37,8 +39,11 @@ def acknowledge(
 ) -> None:
     """Accept gaps as they are: they no longer count, and nothing asks for them.
 
-    Name the symbol and the dataset. An acknowledgement ends by itself when the archive has another file of the day, or its
-    rows, state or cause change.
+    Only days that were collected and are missing or partial are accepted, not those that `crypto-assets fill` can still
+    collect (not collected yet, or stored and lost) or that the archive may still publish.
+
+    Name the symbol and the dataset, and give a reason. An acknowledgement ends by itself when the archive has another file
+    of the day, or its rows, state or cause change.
     """
     from crypto_assets import selection
     from crypto_assets.collection.records.control import me
@@ -64,8 +69,7 @@ def acknowledge(
     if as_json:
         _print_json(found)
         return
-    for one in found:
-        click.echo(f"{_place(one)}: {f'counts again, it was {one}' if withdrawn else one}")
+    _print_spans(found, lambda one: f"counts again, it was {one}" if withdrawn else str(one))
 
 
 @click.command()
@@ -101,14 +105,15 @@ def acknowledged(
     if as_json:
         _print_json(found)
         return
-    for one in found:
-        click.echo(f"{_place(one)}: {one.state}: {one}")
+    _print_spans(found, lambda one: f"{word_of(one.state)}: {one}")
     if not found:
         out.print("no gaps are acknowledged")
 
 
-def _place(one: Acknowledgement) -> str:
-    return f"{' '.join(record_names(one).values())} {one.day}"
+def _print_spans(found: Sequence[Acknowledgement], words: Callable[[Acknowledgement], str]) -> None:
+    """Print days, equal neighbours as one line."""
+    for span in spans(Problem(*one.place, None, note=words(one)) for one in found):
+        click.echo(f"{track_text(span.series, span.symbol)} {days_text(span.first, span.last)}: {span.note}")
 
 
 def _print_json(found: Sequence[Acknowledgement]) -> None:

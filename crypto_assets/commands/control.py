@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crypto_assets.commands.console import err, out
+from crypto_assets.commands.console import counted, err, out
 from crypto_assets.commands.options import with_ledger
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def cancel(run: str, reason: str) -> None:
 
     def change(ledger: Any) -> str:
         found = _run(ledger, run)
-        ask(ledger, found.run_id, me(), reason)
+        if not ask(ledger, found, me(), reason):
+            _run(ledger, run)  # says how it has ended
         return found.run_id
 
     out.print(f"{with_ledger(change)}: asked to stop", markup=False)
@@ -103,10 +104,10 @@ def runs(everything: bool, follow: bool, as_json: bool) -> None:
 
 def _line(run: Progress) -> str:
     """Return a run in one line."""
-    parts = [f"{run.run_id[:8]} {run.state}", run.what, f"{run.done} of {run.total} days"]
+    parts = [f"{run.run_id[:8]} {run.state}", run.what, f"{run.done} of {counted(run.total, 'day')}"]
     if run.failed:
         parts.append(f"{run.failed} not complete")
-    parts.append(f"{run.rows:,} rows, {run.bytes / 1e6:.1f} MB")
+    parts.append(f"{counted(run.rows, 'row')}, {run.bytes / 1e6:.1f} MB")
     if run.days_per_s:
         parts.append(f"{run.days_per_s:.1f} days/s")
     if run.eta_s is not None:
@@ -146,8 +147,12 @@ def _run(ledger: Any, beginning: str) -> Progress:
         what = f"several begin so, such as {found[0].run_id}" if found else "no run has this id"
         raise ConfigError(f"run {beginning}: {what}; `crypto-assets runs --all` shows them")
     if found[0].state not in ACTIVE_STATES:
-        raise ConfigError(f"run {beginning}: expected one that is running, found that it is {found[0].state}")
+        raise ConfigError(f"run {beginning}: expected one that is running, found that it has ended: {_end(found[0])}")
     return found[0]
+
+
+def _end(run: Progress) -> str:
+    return f"{run.state}, {run.reason}" if run.reason else str(run.state)
 
 
 COMMANDS = (pause, resume, cancel, runs)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crypto_assets.commands.console import out
+from crypto_assets.commands.console import counted, out, print_table
 from crypto_assets.commands.options import load_configured, with_ledger
 
 if TYPE_CHECKING:
@@ -43,14 +43,14 @@ def delays(as_json: bool) -> None:
     if not measured:
         out.print("no archive object was seen yet")
     else:
-        out.print(_table(measured, late))
+        print_table(_table(measured, late))
     for one in late[:_SHOWN]:
         click.echo(
             f"late: {one.exchange} {one.market_type} {one.symbol} {one.dataset} {one.day}: expected {one.key} by "
             f"{one.due_at:%Y-%m-%d %H:%M} UTC, {span(one.late_s)} ago; it is asked for again by itself"
         )
     if len(late) > _SHOWN:
-        out.print(f"and {len(late) - _SHOWN} more are late; --json has them all")
+        out.print(f"… and {counted(len(late) - _SHOWN, 'more late object')}: --json")
 
 
 def _table(measured: list[Delay], late: list[Late]) -> Any:

@@ -12,8 +12,17 @@ import click
 
 from crypto_assets.collection.problems import Problem, spans
 from crypto_assets.commands import acknowledge
-from crypto_assets.commands.console import out
-from crypto_assets.commands.options import DAY, filters, gaps_by_entry, load_configured, look_again, today, with_ledger
+from crypto_assets.commands.console import out, print_table
+from crypto_assets.commands.options import (
+    DAY,
+    filters,
+    gaps_by_entry,
+    load_configured,
+    look_again,
+    lost_of,
+    today,
+    with_ledger,
+)
 from crypto_assets.model import State, days_between
 from crypto_assets.tables import status_json, status_table
 
@@ -99,14 +108,20 @@ def status(as_json: bool) -> None:
     A day is one symbol of a dataset over one UTC day, from the entry's start to its end or yesterday.
     """
     from crypto_assets.collection.records.coverage import coverage
+    from crypto_assets.collection.records.gaps import gaps as find
 
     collection = load_configured()
-    found_gaps = [gap for _, of_entry in gaps_by_entry(collection, None, None, {}) for gap in of_entry]
-    found = with_ledger(lambda ledger: coverage(collection, ledger, found_gaps, today()))
+
+    def known(ledger: Any) -> tuple[list[Any], list[Any]]:
+        lost = lost_of(ledger, None, collection=collection)
+        found_gaps = list(find(collection, ledger, today(), lost=lost.reasons))
+        return found_gaps, coverage(collection, ledger, found_gaps, today(), lost)
+
+    found_gaps, found = with_ledger(known)
     if as_json:
         click.echo(json.dumps([status_json(one) for one in found], indent=1))
     else:
-        out.print(status_table(found))
+        print_table(status_table(found))
         if not any(one.states for one in found):
             out.print("nothing was collected yet; start with `crypto-assets collect` or `crypto-assets demo`")
         elif any(not one.is_complete for one in found if one.in_collection):

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from crypto_assets.collection.problems import word_of
-from crypto_assets.commands.console import err, escape, out
+from crypto_assets.commands.console import counted, err, escape, out
 from crypto_assets.commands.options import DAY, filters, load_configured, with_ledger
 
 
@@ -29,23 +29,28 @@ from crypto_assets.commands.options import DAY, filters, load_configured, with_l
 @click.option("--to", "last", type=DAY, help="Last day, UTC, included; default: the last that is known.")
 @click.option("--as-of", type=DAY, help="The versions that were known at the end of this day, UTC.")
 def lock(output: Path, as_of: date | None, **given: Any) -> None:
-    """Write a lock file: name, version and sha256 of every file behind a query, and the days that have no file."""
+    """Write a lock file: name, version and sha256 of every file behind a query, and the days that have no file.
+
+    Exit code 1, and no lock, where a stored file is missing in the lake or damaged.
+    """
     from crypto_assets.config import settings
     from crypto_assets.quality.lock import write_lock
     from crypto_assets.quality.locking import make_lock
     from crypto_assets.quality.query import Query
+    from crypto_assets.resources import LakeResource
 
     query = Query(**given)
     collection = load_configured() if settings().config.exists() else None
     at = datetime.combine(as_of + timedelta(days=1), time(), UTC) - timedelta(microseconds=1) if as_of else None
-    made = with_ledger(lambda ledger: make_lock(ledger, query, as_of=at, collection=collection))
+    lake = LakeResource().lake()
+    made = with_ledger(lambda ledger: make_lock(ledger, query, as_of=at, collection=collection, lake=lake))
     write_lock(made, output)
     absent: dict[str, int] = {}
     for part in made.absent:
         absent[part.state] = absent.get(part.state, 0) + (part.last - part.first).days + 1
     without = ", ".join(f"{n:,} {word_of(state)}" for state, n in sorted(absent.items()))
     without = f"; days without a file: {without}" if without else ""
-    out.print(f"{escape(str(output))}: {len(made.files)} files, {made.rows:,} rows{without}")
+    out.print(f"{escape(str(output))}: {counted(len(made.files), 'file')}, {counted(made.rows, 'row')}{without}")
 
 
 @click.command()

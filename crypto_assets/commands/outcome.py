@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crypto_assets.collection.problems import Problem, days_text, lines, spans, track_text, word_of
-from crypto_assets.commands.console import err, escape, out
+from crypto_assets.commands.console import counted, err, escape, out, print_table
 from crypto_assets.commands.options import with_ledger
 from crypto_assets.model import COMPLETE_STATES, Series, State, days_between
 from crypto_assets.tables import record_names, record_table
@@ -121,7 +121,9 @@ def report(asked: Asked, *, as_json: bool, verbose: bool = False) -> int:
     _print_kept(asked, fine)
     unsaid = sum(not asked.why_not(one.series, one.symbol) for one in untried)
     if unsaid:
-        err.print(f"[red]error:[/red] {unsaid:,} days have no record; the run was stopped. Run the command again")
+        err.print(
+            f"[red]error:[/red] {counted(unsaid, 'day')} without a record; the run was stopped. Run the command again"
+        )
     return 1 if bad or untried or asked.left or asked.unknown or asked.misspelt else 0
 
 
@@ -141,7 +143,7 @@ def _print_text(
     asked: Asked, found: Sequence[Any], bad: Sequence[Problem], untried: Sequence[Problem], verbose: bool
 ) -> None:
     if found:
-        out.print(record_table(found))
+        print_table(record_table(found))
     # What kept days from being tried was said already, once.
     problems = [*bad, *(Problem(one.series, one.symbol, one.day, None) for one in untried)]
     for line in _each_day(problems) if verbose else lines(problems, LINES_SHOWN, "--verbose or `crypto-assets gaps`"):

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from crypto_assets.commands.console import out, reading_address, without_password
+from crypto_assets.commands.console import counted, out, print_table, reading_address, without_password
 
 _SHOWN = 200
 
@@ -87,9 +87,9 @@ def _print(names: Sequence[str], rows: Iterator[Sequence[Any]]) -> None:
     found = list(rows)
     for row in found[:_SHOWN]:
         table.add_row(*("" if value is None else str(value) for value in row))
-    out.print(table, markup=False)
+    print_table(table)
     if len(found) > _SHOWN:
-        out.print(f"… and {len(found) - _SHOWN:,} more rows: --csv")
+        out.print(f"… and {counted(len(found) - _SHOWN, 'more row')}: --csv")
 
 
 COMMANDS = (postgres, sql)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from crypto_assets.commands.console import err, escape
+from crypto_assets.commands.console import counted, err, escape
 
 if TYPE_CHECKING:
     from crypto_assets.runs import Step
@@ -53,7 +53,7 @@ class Count:
     def text(self, *, ended: bool = False) -> str:
         """Return it in one line; one that has ended takes no more time."""
         left, rate = max(self.total - self.done, 0), self.days_per_s
-        parts = [f"{self.done:,} of {self.total:,} days"]
+        parts = [f"{self.done:,} of {counted(self.total, 'day')}"]
         if rate:
             parts.append(f"{rate:.1f} days/s")
         parts.append(f"{self.size_bytes / 1e6:.1f} MB")

@@ -42,8 +42,11 @@ def report(first: date | None, last: date | None, folder: Path, opens: str, of_d
         require_demo()
     with demo_environment() if of_demo else nullcontext(), err.status("reading"):
         collection = load_configured()
-        facts = with_ledger(lambda ledger: read_facts(ledger, collection, query))
-        files = write_report(facts, bars_of(LakeResource().lake(), facts), folder)
+        lake = LakeResource().lake()
+        facts = with_ledger(lambda ledger: read_facts(ledger, collection, query, lake=lake))
+        files = write_report(facts, bars_of(lake, facts), folder)
+    if facts.lost.other and facts.lost.notice:
+        err.print(facts.lost.notice, markup=False)
     out.print(verdict(facts), markup=False)
     out.print(f"{files[0]}  and {len(files) - 1} pictures", markup=False)
     if opens == "yes":

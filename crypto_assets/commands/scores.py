@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crypto_assets.commands.console import out
-from crypto_assets.commands.options import DAY, filters, load_configured, today, with_ledger
+from crypto_assets.commands.console import err, out, print_table
+from crypto_assets.commands.options import DAY, filters, load_configured, lost_of, today, with_ledger
 
 if TYPE_CHECKING:
+    from crypto_assets.collection.records.lakes import LostDays
     from crypto_assets.quality.averages import Point, Quality
 
 _LEVELS = ("partition", "symbol", "series", "exchange")
@@ -50,10 +51,13 @@ def quality(
 ) -> None:
     """Show quality scores from 0 to 1; exit code 1 if a total shown is below the threshold of collection.yaml.
 
+    Stored days whose files are gone or damaged count as missing, and the exit code is 1 if there is one.
+
     A score is the mean over days: one bad day of a year hides in `--by exchange`, not in `--by partition`.
     See docs/quality.md for what each score means.
     """
     from crypto_assets import selection
+    from crypto_assets.collection.records.lakes import in_one_line
     from crypto_assets.quality import averages, scorebook
 
     collection = load_configured()
@@ -68,14 +72,16 @@ def quality(
         last=last,
     )
 
-    def read(ledger: Any) -> tuple[list[Quality], list[Point]]:
+    def read(ledger: Any) -> tuple[list[Quality], list[Point], LostDays]:
         if not no_refresh:
             start = first or min(entry.start for entry in collection.series)
             scorebook.refresh_scores(ledger, collection, start, last or today(), pairs)
-        scores = averages.read_scores(ledger, by, chosen, threshold=threshold, below=below)
-        return scores, averages.trend(ledger, by, chosen) if trend else []
+        lost = lost_of(ledger, pairs, first, last, collection)
+        weights = collection.quality.weights.model_dump()
+        scores = averages.read_scores(ledger, by, chosen, threshold=threshold, below=below, lost=lost, weights=weights)
+        return scores, averages.trend(ledger, by, chosen) if trend else [], lost
 
-    scores, points = with_ledger(read)
+    scores, points, lost = with_ledger(read)
     bad = [score for score in scores if score.total is not None and score.total < threshold]
     shown: Sequence[Quality | Point] = points if trend else scores
     if as_json:
@@ -83,10 +89,12 @@ def quality(
     elif not shown:
         out.print("no day was scored yet" if below is None or trend else f"no total is below {below}")
     else:
-        out.print(_table(shown, trend=trend))
+        print_table(_table(shown, trend=trend))
         if not trend:
             out.print(f"{len(bad)} of {len(scores)} below {threshold}")
-    sys.exit(1 if bad else 0)
+    if lost.reasons:
+        err.print(in_one_line(len(lost.reasons), lost.stored), markup=False)
+    sys.exit(1 if bad or lost.reasons else 0)
 
 
 def _table(shown: Sequence[Any], *, trend: bool) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from crypto_assets.commands.console import err, escape, out
+from crypto_assets.commands.console import err, escape, out, print_table
 
 
 @click.command()
@@ -57,7 +57,7 @@ def selftest(names: tuple[str, ...], as_json: bool, keep: Path | None) -> None:
     if as_json:
         click.echo(report)
     else:
-        out.print(table_of(verdicts))
+        print_table(table_of(verdicts), markup=True, fold=True)
         for verdict in verdicts:
             for line in verdict.broken:
                 out.print(f"[red]{escape(verdict.name)}[/red]: {escape(line)}")

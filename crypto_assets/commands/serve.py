@@ -69,13 +69,12 @@ def demo() -> None:
         collection = load_configured()
         requests, _ = selection.clip(collection, selection.select(collection), FIRST, LAST, today())
         out.print("A synthetic exchange runs on this machine; none of these prices is real.")
-        code = collect_all(collection, requests, as_json=False)
         out.print(f"Parquet   {settings().lake}", markup=False)
+        code = collect_all(collection, requests, as_json=False)
     command = _command()
     for what, how in (
         ("status", f"{command} --demo status"),
         ("SQL", f'{command} --demo sql "SELECT symbol, count(*) FROM market.ohlcv GROUP BY symbol"'),
-        ("Postgres", f"{command} --demo postgres    prints its address and keeps it running until Ctrl-C"),
         ("Dagster", f"{command} --demo up          the UI, with everything that was collected"),
     ):
         out.print(f"{what:<9} {how}", markup=False)

@@ -1,7 +1,5 @@
 """Assets that nobody collects: what is known of an exchange now, such as `binance/health`, observed when it changed."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,15 +39,16 @@ class Observed:
 
     `of_exchange` describes the asset of an exchange, `description` the sensor, which looks every `interval_s` seconds at
     most. `stamp`, where it is given, costs little and differs whenever `look` would find anything new; JSON-serialisable.
-    `check`, where it is given, is the name of a check that fails where `look` finds a problem, and what it is about.
+    `check`, where it is given, is the name of a check that fails where `look` finds a problem, and what it is about; running
+    the check observes the asset too.
     """
 
     name: str
-    interval_s: int
+    interval_s: int | Callable[[], int]
     of_exchange: Callable[[str], str]
     description: str
     look: Look
-    stamp: Callable[[Ledger], Any] | None = None
+    stamp: Callable[["Ledger"], Any] | None = None
     check: tuple[str, str] | None = None
 
 
@@ -79,7 +78,7 @@ def build_observed(observed: Observed, collection: Collection) -> Built:
 
     @dg.sensor(
         name=observed.name,
-        minimum_interval_seconds=observed.interval_s,
+        minimum_interval_seconds=observed.interval_s() if callable(observed.interval_s) else observed.interval_s,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=observed.description,
     )
@@ -93,14 +92,16 @@ def build_observed(observed: Observed, collection: Collection) -> Built:
             if stamp is not None and stamp == before.get("stamp"):
                 return dg.SkipReason("nothing changed")
             found = observed.look(collection, exchanges, ledger, lake)
-        now = {exchange: hashlib.sha256(found[exchange].content.encode()).hexdigest()[:16] for exchange in exchanges}
-        changed = [exchange for exchange in exchanges if now[exchange] != shown.get(exchange)]
-        events: list[Any] = [
-            dg.AssetObservation(observed_key(observed.name, exchange), metadata=found[exchange].metadata)
-            for exchange in changed
-        ]
+        now = {exchange: _digest(found[exchange]) for exchange in exchanges}
         if observed.check is not None:
-            events += [dg.AssetCheckEvaluation(**_judged(observed, exchange, found[exchange])) for exchange in changed]
+            # The check, run by hand, may have observed something else since the last tick.
+            shown = {one: _last_observed(context.instance, observed_key(observed.name, one)) for one in exchanges}
+        changed = [exchange for exchange in exchanges if now[exchange] != shown.get(exchange)]
+        events: list[Any] = [_observation(observed, exchange, found[exchange]) for exchange in changed]
+        if observed.check is not None:
+            # At every tick: somebody may have run the check since, and its last result is what is shown.
+            judged = (_judged(observed, exchange, found[exchange]) for exchange in exchanges)
+            events += [dg.AssetCheckEvaluation(**one) for one in judged]
         if not events and stamp is None:
             return dg.SkipReason("nothing changed")
         return dg.SensorResult(asset_events=events, cursor=json.dumps({"stamp": stamp, "shown": now}, sort_keys=True))
@@ -120,13 +121,36 @@ def _check(observed: Observed, collection: Collection, exchanges: Sequence[str])
             for one in exchanges
         ],
     )
-    def look_now(lake: LakeResource, postgres: PostgresResource) -> Iterator[dg.AssetCheckResult]:
+    def look_now(
+        context: dg.AssetCheckExecutionContext, lake: LakeResource, postgres: PostgresResource
+    ) -> Iterator[dg.AssetCheckResult]:
         with postgres.ledger() as ledger:
             found = observed.look(collection, exchanges, ledger, lake)
         for exchange in exchanges:
+            context.op_execution_context.log_event(_observation(observed, exchange, found[exchange]))
             yield dg.AssetCheckResult(**_judged(observed, exchange, found[exchange]))
 
     return look_now
+
+
+_CONTENT_TAG = "crypto_assets/content"
+"""Tells what an observation shows from what another one does."""
+
+
+def _digest(found: Found) -> str:
+    return hashlib.sha256(found.content.encode()).hexdigest()[:16]
+
+
+def _observation(observed: Observed, exchange: str, found: Found) -> dg.AssetObservation:
+    key, tags = observed_key(observed.name, exchange), {_CONTENT_TAG: _digest(found)}
+    return dg.AssetObservation(key, metadata=dict(found.metadata), tags=tags)
+
+
+def _last_observed(instance: dg.DagsterInstance, key: dg.AssetKey) -> str:
+    """Return the digest of what the UI shows of an asset now; empty where it shows nothing."""
+    records = instance.fetch_observations(key, limit=1).records
+    last = records[0].asset_observation if records else None
+    return last.tags.get(_CONTENT_TAG, "") if last else ""
 
 
 def _judged(observed: Observed, exchange: str, found: Found) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Whether the files that are stored by the ledger are in the lake, as an asset of the UI: `binance/lake`, with a check.
 
-A file that somebody deletes changes nothing in Dagster: its partition stays materialised. So the lake is listed every hour.
+A file that somebody deletes changes nothing in Dagster: its partition stays materialised. So a lake in a folder is listed
+every 5 minutes, one on S3 every hour.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from crypto_assets.config import Collection
+from crypto_assets.environment import settings
 from crypto_assets.observed import Found, Observed
 from crypto_assets.resources import LakeResource
 
@@ -32,9 +34,12 @@ def look(collection: Collection, exchanges: Sequence[str], ledger: Ledger, lake:
 
 def _of_exchange(exchange: str, lost: LostDays) -> Found:
     mine = [(place, reason) for place, reason in sorted(lost.reasons.items()) if place[0].exchange == exchange]
-    table = [f"|{series} {symbol}|{day}|{reason}|" for (series, symbol, day), reason in mine[:SHOWN]]
-    days = f"{len(mine):,} stored day{' is' if len(mine) == 1 else 's are'}"
-    problem = f"{days} not where the ledger says; `crypto-assets fill` collects them again" if mine else ""
+    table = [
+        f"|{series} {symbol}|{day}|{reason.replace('|', chr(92) + '|')}|"
+        for (series, symbol, day), reason in mine[:SHOWN]
+    ]
+    what, again = ("1 stored day is", "it") if len(mine) == 1 else (f"{len(mine):,} stored days are", "them")
+    problem = f"{what} lost or damaged; `crypto-assets fill` collects {again} again" if mine else ""
     metadata: dict[str, Any] = {
         "lake": lost.url,
         "stored days lost": len(mine),
@@ -42,12 +47,18 @@ def _of_exchange(exchange: str, lost: LostDays) -> Found:
     }
     if lost.other is not None:
         metadata["the ledger speaks of another lake"] = lost.other.url
-    return Found("\n".join([lost.url, str(len(mine)), *table]), metadata, problem)
+    other = lost.other.id if lost.other else ""
+    return Found("\n".join([lost.url, other, str(len(mine)), *table]), metadata, problem)
+
+
+FOLDER_INTERVAL_S = 300
+S3_INTERVAL_S = 3600
+"""A look is one listing a symbol and dataset, which a bucket's owner pays for."""
 
 
 LAKE = Observed(
     name="lake",
-    interval_s=3600,  # one listing a symbol and dataset
+    interval_s=lambda: S3_INTERVAL_S if settings().lake.startswith("s3://") else FOLDER_INTERVAL_S,
     of_exchange=lambda exchange: (
         f"Whether the stored days of {exchange} are in the lake and in Postgres as they were stored. "
         "`crypto-assets gaps` names those that are not, `crypto-assets fill` collects them again."

@@ -19,6 +19,8 @@ from crypto_assets.observed import Found, Observed
 
 if TYPE_CHECKING:
     from crypto_assets.collection.records.ledger import Ledger
+    from crypto_assets.resources import LakeResource
+    from crypto_assets.storage.lake import Lake
 
 PICTURES_BYTES = 140_000
 """Of all pictures of an event together, as Markdown; they are drawn coarser until they fit."""
@@ -27,27 +29,30 @@ _SCALES = (1.0, 0.75)
 """Dagster shows a picture in its own size and cuts off what is wider than its dialog."""
 
 
-def look(collection: Collection, exchanges: Sequence[str], ledger: Ledger, lake: object) -> Mapping[str, Found]:  # noqa: ARG001
+def look(collection: Collection, exchanges: Sequence[str], ledger: Ledger, lake: LakeResource) -> Mapping[str, Found]:
     """Return what is found of each exchange."""
     result = {}
     for exchange in exchanges:
-        metadata = _metadata(ledger, collection, exchange)
+        metadata = _metadata(ledger, collection, exchange, lake.lake())
         texts = [f"{name} {getattr(value, 'value', value)}" for name, value in sorted(metadata.items())]
         result[exchange] = Found("\n".join(texts), metadata)
     return result
 
 
 def _state(ledger: Ledger) -> list[str]:
-    """Return what differs whenever a picture may differ: the day, and the latest change of each table."""
+    """Return what differs whenever a picture may differ: the hour, and the latest change of each table.
+
+    The hour, for a file that somebody deletes changes no table: the lake is listed as often as for `lake`.
+    """
     with ledger.transaction() as connection:
         [row] = connection.execute(
             """SELECT (SELECT max(updated_at) FROM collection.partitions), (SELECT max(scored_at) FROM collection.quality),
                 (SELECT max(updated_at) FROM collection.incidents), (SELECT count(*) FROM collection.incidents)"""
         ).fetchall()
-    return [str(datetime.now(UTC).date()), *map(str, row)]
+    return [f"{datetime.now(UTC):%Y-%m-%d %H}", *map(str, row)]
 
 
-def _metadata(ledger: Ledger, collection: Collection, exchange: str) -> dict[str, Any]:
+def _metadata(ledger: Ledger, collection: Collection, exchange: str, lake: Lake) -> dict[str, Any]:
     # With matplotlib these cost two seconds to import.
     from crypto_assets.quality.charts import strip
     from crypto_assets.quality.query import Query
@@ -55,7 +60,7 @@ def _metadata(ledger: Ledger, collection: Collection, exchange: str) -> dict[str
     from crypto_assets.quality.report_facts import read_facts
     from crypto_assets.quality.report_page import verdict
 
-    facts = read_facts(ledger, collection, Query(exchange=exchange))
+    facts = read_facts(ledger, collection, Query(exchange=exchange), lake=lake)
     counts, total = facts.counts, facts.counts.total()
     metadata: dict[str, Any] = {"verdict": verdict(facts)}
     overview = strip([holding.coverage for holding in facts.holdings], facts.first, facts.last)

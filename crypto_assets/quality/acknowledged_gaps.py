@@ -8,6 +8,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from crypto_assets import exchanges
+from crypto_assets.collection.problems import Problem, days_text, spans, track_text
 from crypto_assets.collection.records.acknowledgements import (
     Acknowledged,
     Acknowledgement,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 Pair = tuple[Series, str]
 
 _REFUSED_SHOWN = 3
-"""Days that a refusal names."""
+"""Spans of days that a refusal names."""
 
 
 def acknowledge(
@@ -57,7 +58,7 @@ def acknowledge(
     if last < first:
         raise ConfigError(f"--from {first} --to {last}: expected --from on or before --to")
     found: list[Gap] = []
-    refused: list[str] = []
+    refused: list[Problem] = []
     for entry, pairs in selected:
         mine = {
             (gap.series, gap.symbol, gap.day): gap
@@ -68,15 +69,11 @@ def acknowledge(
                 gap = mine.get((series, symbol, day))
                 is_lost = (series, symbol, day) in lost
                 if why := _refusal(entry, day, gap, today, is_lost):
-                    refused.append(f"{series} {symbol} {day} {why}")
+                    refused.append(Problem(series, symbol, day, None, why))
                 elif gap is not None:
                     found.append(gap)
     if refused:
-        more = f", and {len(refused) - _REFUSED_SHOWN} more days" if len(refused) > _REFUSED_SHOWN else ""
-        raise ConfigError(
-            f"expected days that are gaps, found: {'; '.join(refused[:_REFUSED_SHOWN])}{more}. Nothing was acknowledged; "
-            "`crypto-assets gaps` shows the days that can be"
-        )
+        raise ConfigError(_refused_in_words(refused))
     wanted = [
         Acknowledged(
             gap.series.exchange,
@@ -96,18 +93,35 @@ def acknowledge(
     return [one for one in _read(ledger, places, first, last) if one.holds]
 
 
+def _refused_in_words(refused: Sequence[Problem]) -> str:
+    """Return which days are not accepted and why, neighbours together, and which days would be."""
+    found = spans(refused)
+    texts = [
+        f"{track_text(one.series, one.symbol)} {days_text(one.first, one.last)}: {one.reason}"
+        for one in found[:_REFUSED_SHOWN]
+    ]
+    left = sum(one.days for one in found[_REFUSED_SHOWN:])
+    more = f"; and {left:,} more" if left else ""
+    return (
+        f"expected days that were collected and are missing or partial, found {'; '.join(texts)}{more}. Nothing was "
+        "acknowledged: days that `crypto-assets fill` can still collect, or the archive may still publish, are not accepted"
+    )
+
+
 def _refusal(entry: SeriesEntry, day: date, gap: Gap | None, today: date, is_lost: bool) -> str:
     """Return why a day cannot be acknowledged; empty where it can."""
     if day < entry.start or entry.until(day) < day:
-        return f"is outside the collection ({entry.span})"
+        return f"outside the collection ({entry.span})"
     if day >= today:
-        return "has not ended"
+        return "not over yet"
+    if is_lost:
+        return "stored and lost"
     if gap is None:
-        return "was complete and is lost (`crypto-assets fill` collects it again)" if is_lost else "is complete"
+        return "complete"
     if gap.state is None:
-        return "was not collected yet (`crypto-assets fill` collects it)"
+        return "not collected yet"
     if gap.state is State.PENDING:
-        return "is pending: the archive may still publish it"
+        return "not published yet"
     return ""
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from psycopg.rows import class_row
 
 from crypto_assets.collection.records.database import Database
+from crypto_assets.collection.records.lakes import LOST, LOST_STATE, NOTHING_LOST, LostDays
 from crypto_assets.quality.scores import SCORES
 
 KEYS = ("exchange", "market_type", "symbol", "dataset", "day")
@@ -21,6 +22,19 @@ LEVELS: Mapping[str, tuple[str, ...]] = {
     "exchange": ("exchange",),
 }
 """What scores can be the mean of, and the columns that name it."""
+
+_OF_LOST = """coalesce(%(weight_t)s::float8 * timeliness, 0)
+    / nullif(%(weight_c)s::float8 + CASE WHEN timeliness IS NULL THEN 0 ELSE %(weight_t)s::float8 END, 0)"""
+
+SCORES_NOW = f"""
+SELECT {", ".join(KEYS)}, timeliness, scored_at, l.day IS NOT NULL AS lost, lost_reason,
+    CASE WHEN l.day IS NULL THEN accuracy END AS accuracy,
+    CASE WHEN l.day IS NULL THEN completeness ELSE 0 END AS completeness,
+    CASE WHEN l.day IS NULL THEN agreement END AS agreement, CASE WHEN l.day IS NULL THEN total ELSE {_OF_LOST} END AS total
+FROM collection.quality_now LEFT JOIN lost l USING ({", ".join(KEYS)})
+"""
+"""Scores as they are now, in a query that has `LOST`: a lost day is a missing one. It is so while it is lost; what is kept
+stays, for it is of the rows, and the lake may only be another one for a moment. Takes the values of `weights_of_lost`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +60,8 @@ class Chosen:
 class Quality:
     """The mean scores of some days as they are now: each day of a symbol counts once, one that was not judged not at all.
 
-    Names are None where the level has them all. `judged` counts the days with a total, `below` those of them under the
+    Names are None where the level has them all. `lost` counts the days whose stored file (or table) is gone or damaged: they
+    have completeness 0. `judged` counts the days with a total, `below` those of them under the
     threshold. `worst` names the day with the least total (`market_type`, `symbol`, `dataset`, `day`, `total`). State and
     reason are those of a single day, which has no worst one.
     """
@@ -57,6 +72,7 @@ class Quality:
     dataset: str | None
     day: date | None
     days: int
+    lost: int
     judged: int
     below: int
     accuracy: float | None
@@ -97,12 +113,16 @@ def read_scores(
     below: float | None = None,
     limit: int | None = None,
     offset: int = 0,
+    lost: LostDays = NOTHING_LOST,
+    weights: Mapping[str, float] | None = None,
 ) -> list[Quality]:
     """Return the scores of a level (`LEVELS`) as they are now, by name and day.
 
     Args:
         threshold: the total under which a day counts as `below`.
         below: only what has a total under this one.
+        lost: stored days that are missing now, whatever their scores were.
+        weights: those of the scores (`quality.weights`), for the totals of lost days.
 
     Raises:
         KeyError: an unknown level.
@@ -110,20 +130,26 @@ def read_scores(
     level = LEVELS[by]
     where, values = (chosen or Chosen()).where()
     names = ", ".join(level)
-    query = _OF_DAYS.format(where=where) if by == "partition" else _means(level, where)
+    query = f"WITH {LOST} " + (_OF_DAYS.format(where=where) if by == "partition" else _means(level, where))
     if below is not None:
         query = f"SELECT * FROM ({query}) AS every WHERE total < %(below)s"
     query += f" ORDER BY {names} LIMIT %(limit)s OFFSET %(offset)s"
     values |= {"threshold": threshold, "below": below, "limit": limit, "offset": offset}
+    values |= {**lost.as_values(), **weights_of_lost(weights or {})}
     with database.transaction() as connection, connection.cursor(row_factory=class_row(Quality)) as cursor:
         return cursor.execute(query, values).fetchall()
 
 
+def weights_of_lost(weights: Mapping[str, float]) -> dict[str, float]:
+    """Return the values of a query with `SCORES_NOW`: of a lost day only completeness and timeliness are judged."""
+    return {"weight_c": weights.get("completeness", 1.0), "weight_t": weights.get("timeliness", 0.0)}
+
+
 _OF_DAYS = f"""
-SELECT {", ".join(KEYS)}, 1 AS days, (total IS NOT NULL)::int AS judged,
+SELECT {", ".join(KEYS)}, 1 AS days, lost::int AS lost, (total IS NOT NULL)::int AS judged,
     coalesce(total < %(threshold)s, false)::int AS below, {", ".join(SCORES)}, total, NULL AS worst,
-    p.state, p.reason, scored_at
-FROM (SELECT * FROM collection.quality_now WHERE {{where}}) AS q
+    CASE WHEN lost THEN '{LOST_STATE}' ELSE p.state END AS state, coalesce(lost_reason, p.reason) AS reason, scored_at
+FROM (SELECT * FROM ({SCORES_NOW}) AS every WHERE {{where}}) AS q
 LEFT JOIN collection.partitions p USING ({", ".join(KEYS)})
 """
 
@@ -132,10 +158,10 @@ def _means(level: Sequence[str], where: str) -> str:
     """Return the query for the means of a level, each with its worst day."""
     names = ", ".join(level)
     means = ", ".join(f"avg({name}) AS {name}" for name in (*SCORES, "total"))
-    return f"""
-        WITH scored AS MATERIALIZED (SELECT * FROM collection.quality_now WHERE {where}),
+    return f""", scored AS MATERIALIZED (SELECT * FROM ({SCORES_NOW}) AS every WHERE {where}),
         means AS (
-            SELECT {names}, count(*) AS days, count(total) AS judged, {means}, max(scored_at) AS scored_at,
+            SELECT {names}, count(*) AS days, count(*) FILTER (WHERE lost) AS lost,
+                count(total) AS judged, {means}, max(scored_at) AS scored_at,
                 count(*) FILTER (WHERE total < %(threshold)s) AS below
             FROM scored GROUP BY {names}
         ), worst AS (
@@ -144,7 +170,7 @@ def _means(level: Sequence[str], where: str) -> str:
             FROM scored WHERE total IS NOT NULL
             ORDER BY {names}, total, {", ".join(key for key in KEYS if key not in level)}
         )
-        SELECT {_names(level)}, days, judged, below, {", ".join(SCORES)}, total, worst,
+        SELECT {_names(level)}, days, lost, judged, below, {", ".join(SCORES)}, total, worst,
             NULL AS state, NULL AS reason, scored_at
         FROM means LEFT JOIN worst USING ({names})"""
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from crypto_assets.checks._minutes import MINUTES
 from crypto_assets.errors import REFUSALS
-from crypto_assets.model import DAY, State
+from crypto_assets.model import DAY, STORED_FILE, State
 from crypto_assets.quality.kinds import Kind
 from crypto_assets.quality.known_outages import KnownOutage
 from crypto_assets.quality.minutes import StoredDay, bits, covered, mask, moment, resolution, runs, whole_bars
@@ -78,6 +78,9 @@ def cause_of_day(
         findings: of its record, for days that are stored.
     """
     error = evidence.get("error")
+    damage = (findings or {}).get(STORED_FILE)
+    if damage is not None:  # of our own copy: the exchange has no part in it
+        return Cause(Kind.OUR_FAILURE, {"why": damage.get("problem", "its file was damaged or gone")})
     if state is None:
         return Cause(Kind.NOT_COLLECTED)
     if state is State.PENDING:
@@ -89,11 +92,13 @@ def cause_of_day(
     if error in REFUSALS:
         return Cause(Kind.UPSTREAM_BAD_FILE, _some(evidence, "error", "quarantine", "key"))
     if error in (None, "NotPublished", "UnknownSymbol"):
-        for one in known:
+        for one in known if "contradicted_by" not in evidence else ():
             if covered(one.start, one.end, day) == mask(0, MINUTES):
                 return Cause(one.kind, of_known(one))
         if state is State.MISSING:
-            return Cause(Kind.UPSTREAM_ABSENT_FILE, _some(evidence, "error", "first_listed", "asked_by_name"))
+            return Cause(
+                Kind.UPSTREAM_ABSENT_FILE, _some(evidence, "error", "first_listed", "asked_by_name", "contradicted_by")
+            )
         return Cause(Kind.UNEXPLAINED, {"state": state.value})
     return Cause(Kind.OUR_FAILURE, _some(evidence, "error", "status"))
 
@@ -107,6 +112,8 @@ def _no_data(day: date, evidence: Mapping[str, Any]) -> Cause:
         return Cause(Kind.EXCHANGE_OUTAGE, evidence["outage"])
     if "ids" in evidence:
         return Cause(Kind.ILLIQUID, {"why": "ids run on: nothing traded", **_some(evidence, "ids")})
+    if "silent_bars" in evidence:
+        return Cause(Kind.ILLIQUID, {"why": "all bars are silent: nothing traded", **_some(evidence, "silent_bars")})
     if "opens" in evidence:
         return Cause(Kind.ILLIQUID, {"why": "nothing is due on this day", **_some(evidence, "opens")})
     if (life := evidence.get("life")) in _LIVES:

@@ -31,9 +31,16 @@ _AT_ONCE = 64
 
 
 def close_run(
-    collection: Collection, lake: Lake, ledger: Ledger, targets: Sequence[Target]
+    collection: Collection,
+    lake: Lake,
+    ledger: Ledger,
+    targets: Sequence[Target],
+    revised: Iterable[tuple[Series, Partition]] = (),
 ) -> dict[tuple[Series, Partition], Revised]:
     """Bring what depends on the days of a run up to date; return the days whose state has changed by that.
+
+    Args:
+        revised: days whose state the run has changed, those of other runs among them.
 
     Raises:
         PostgresUnavailable: the server does not answer; `crypto-assets validate` does the rest.
@@ -47,8 +54,9 @@ def close_run(
     for exchange, market_type in sorted({(t.series.exchange, t.series.market_type) for t in targets}):
         refresh_incidents(ledger, (exchange, market_type), first, last)
         changed |= excuse_days(lake, ledger, exchange, market_type, first - _BESIDE, last + _BESIDE)
-    pairs = {(t.series, t.symbol) for t in targets} | {(series, partition.symbol) for series, partition in changed}
-    days = [first, last, *(partition.day for _, partition in changed)]
+    others = [*changed, *revised]
+    pairs = {(t.series, t.symbol) for t in targets} | {(series, partition.symbol) for series, partition in others}
+    days = [first, last, *(partition.day for _, partition in others)]
     refresh_scores(ledger, collection, min(days), max(days), sorted(pairs))
     refresh_acknowledgements(ledger, collection, min(days), max(days), datetime.now(UTC).date())
     return changed

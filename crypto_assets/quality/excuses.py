@@ -41,6 +41,9 @@ EXCUSABLE = ("complete", "ids_continue")
 _MARKS = ("excused", "cause", "outages", "unexplained")
 """What is added to the evidence of a finding."""
 
+_QUIET = "ids_run_on"
+"""Added to the evidence of `complete`: the ends, `before` or `after` the rows, where ids prove that nothing traded."""
+
 _AT_EDGES = timedelta(minutes=1)
 """Times of outages are exact to a minute: so much beside one may be without rows too where ids are missing."""
 
@@ -90,6 +93,8 @@ class Excuses:
     def weigh(self, partition: Partition, findings: Mapping[str, Finding], times: Times | None) -> dict[str, Finding]:
         """Return findings with what the outages of the day make of them; without a profile nothing is excused."""
         weighed = {name: plain(finding) if name in EXCUSABLE else finding for name, finding in findings.items()}
+        if (quiet := _quiet_ends(weighed)) is not None:
+            weighed["complete"] = quiet
         outages = [one for one in self._outages if one.touches(partition.day)]
         if times is None or not outages:
             return weighed
@@ -147,6 +152,27 @@ class Excuses:
         left = bits(times.absent) & ~excused
         unexplained = [_clock(first, end - step) for first, end in runs(left)]
         return _marked(finding, marks, int(finding.evidence.get("missing", 0)), unexplained)
+
+
+def _quiet_ends(findings: Mapping[str, Finding]) -> Finding | None:
+    """Return what becomes of a day of trades that is silent at its ends, where ids prove that nothing traded there.
+
+    The last id before the silence and the first one after it follow each other: so thin symbols trade. None where that is
+    not so, or where anything else is missing.
+    """
+    complete, seams = findings.get("complete"), findings.get("ids_continue")
+    if complete is None or seams is None or complete.passed or "silent_after_s" not in complete.evidence:
+        return None
+    evidence = complete.evidence
+    if evidence.get("missing_ids"):
+        return None
+    allowed = max(_EDGE.total_seconds(), _EDGE_TIMES * float(evidence.get("longest_silence_inside_s") or 0))
+    quiet = [side for side in ("before", "after") if float(evidence.get(f"silent_{side}_s") or 0) > allowed]
+    if not quiet or any(
+        seams.evidence.get(f"ids_{side}") != 0 or seams.evidence.get(f"trades_{side}") for side in quiet
+    ):
+        return None
+    return Finding(True, {**evidence, _QUIET: quiet})
 
 
 def _seconds(partition: Partition, finding: Finding, outages: Sequence[Outage]) -> Finding:
@@ -255,6 +281,8 @@ def _marked(finding: Finding, marks: Sequence[Mapping[str, Any]], missing: int, 
 def plain(finding: Finding) -> Finding:
     """Return a finding as its check gave it, without what outages made of it."""
     evidence = finding.evidence
+    if _QUIET in evidence:
+        return Finding(False, {name: value for name, value in evidence.items() if name != _QUIET})
     if "outages" not in evidence:
         return finding
     kept = {name: value for name, value in evidence.items() if name not in _MARKS}

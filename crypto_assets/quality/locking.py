@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import dict_row
 
+from crypto_assets.collection.problems import Problem, lines
 from crypto_assets.collection.records.corrections import STATE
 from crypto_assets.collection.records.gaps import NOT_COLLECTED
-from crypto_assets.errors import ConfigError
-from crypto_assets.model import Series, State, days_between
+from crypto_assets.collection.records.lakes import file_problem, lost_days
+from crypto_assets.errors import ConfigError, StoredDataError
+from crypto_assets.model import Partition, Series, State, days_between
 from crypto_assets.quality.lock import AbsentDays, Lock, LockedFile
 from crypto_assets.quality.query import Pair, Query
 
@@ -20,13 +22,22 @@ if TYPE_CHECKING:
 
     from crypto_assets.collection.records.ledger import Ledger
     from crypto_assets.config import Collection
+    from crypto_assets.storage.lake import Lake
 
 ABSENT = "not collected yet"
 """The state of a day that the ledger does not know, or did not know at `as_of`."""
 
+DAYS_NAMED = 20
+"""Lines about lost files in an error."""
+
 
 def make_lock(
-    ledger: Ledger, query: Query, *, as_of: datetime | None = None, collection: Collection | None = None
+    ledger: Ledger,
+    query: Query,
+    *,
+    as_of: datetime | None = None,
+    collection: Collection | None = None,
+    lake: Lake | None = None,
 ) -> Lock:
     """Return the lock of what is stored, by the ledger; the files themselves are not read.
 
@@ -36,9 +47,11 @@ def make_lock(
     Args:
         as_of: the versions that were known at this instant.
         collection: its symbols are asked about too, so that what was never collected is named.
+        lake: is to have every file that is locked; without one the ledger is believed.
 
     Raises:
         ConfigError: a word of the query chooses nothing, nothing is stored, or `as_of` is not over.
+        StoredDataError: the lake does not have a file of the lock, or has it damaged; names the days.
     """
     with ledger.transaction() as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -63,7 +76,33 @@ def make_lock(
             absent += _absent(connection, pair, first, last, mine, as_of)
     if not files:
         raise ConfigError("nothing is stored of what is asked, so there is nothing to lock; see `crypto-assets status`")
+    if lake is not None:
+        _require_files(ledger, lake, files)
     return Lock(query, as_of, tuple(files), tuple(absent), now.astimezone(UTC))
+
+
+def _require_files(ledger: Ledger, lake: Lake, files: Sequence[LockedFile]) -> None:
+    """Raise StoredDataError where a file is missing or damaged: nobody could ever verify or read its lock."""
+    days = [file.day for file in files]
+    lost = lost_days(ledger, lake, {file.pair for file in files}, min(days), max(days))
+    broken = {}
+    for file in files:
+        series, symbol = file.pair
+        if file.path == lake.path(series, Partition(symbol, file.day)):
+            reason = lost.files.get((series, symbol, file.day), "")
+        else:  # a former version, which no listing of days shows
+            reason = "" if lake.store.get(file.path) is not None else file_problem(lake.url, None, None)
+        if reason:
+            broken[series, symbol, file.day] = reason
+    if broken:
+        found = [Problem(*place, State.MISSING, reason) for place, reason in broken.items()]
+        named = lines(found, DAYS_NAMED, "`crypto-assets gaps`")
+        head = (
+            f"expected the files of {len(files):,} stored days, found {len(broken):,} of them missing or damaged, so nothing "
+            "is locked; `crypto-assets fill` collects them again"
+        )
+        notice = [lost.notice] if lost.other else []
+        raise StoredDataError("\n".join([head, *notice, *(f"  {line}" for line in named)]))
 
 
 def _starts(collection: Collection | None) -> dict[Pair, date]:

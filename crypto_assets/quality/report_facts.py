@@ -14,6 +14,7 @@ from crypto_assets import exchanges
 from crypto_assets.checks.published_in_time import WATCHED, period_end
 from crypto_assets.collection.records.acknowledgements import Acknowledgement
 from crypto_assets.collection.records.gaps import NOT_COLLECTED, Gap, Place
+from crypto_assets.collection.records.lakes import NOTHING_LOST, LostDays, lost_days
 from crypto_assets.config import Collection, SeriesEntry
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import COMPLETE_STATES, Series, State, days_between
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from crypto_assets.collection.records.database import Database
+    from crypto_assets.storage.lake import Lake
 
 DELAY_DAYS = 400
 """Files whose day is older are left out of the delays: what a publisher did years ago says little about tomorrow."""
@@ -118,6 +120,7 @@ class Facts:
     """Everything on the page, of the days from `first` to `last`, both included. `below` counts days under the threshold.
 
     `acknowledged` counts days that are not complete and that somebody accepts as they are; they are among `lacking`.
+    `lost` are stored days that the lake does not have; they are missing.
     """
 
     made_at: datetime
@@ -133,6 +136,7 @@ class Facts:
     scored_days: int
     below: int
     acknowledged: int = 0
+    lost: LostDays = NOTHING_LOST
 
     @property
     def counts(self) -> Counter[str]:
@@ -145,8 +149,10 @@ class Facts:
         return sum(days for state, days in self.counts.items() if state not in COMPLETE_STATES)
 
 
-def read_facts(database: Database, collection: Collection, query: Query, now: datetime | None = None) -> Facts:
-    """Return what the ledger knows of the series, symbols and days of a query.
+def read_facts(
+    database: Database, collection: Collection, query: Query, now: datetime | None = None, lake: Lake | None = None
+) -> Facts:
+    """Return what the ledger knows of the series, symbols and days of a query; stored days that a lake lost are missing.
 
     Asked about is what collection.yaml has and what the ledger has. Without days in the query they begin with the first
     one of any entry or record, and end with the entries, yesterday at the latest. Days of an entry of which the ledger has
@@ -161,19 +167,21 @@ def read_facts(database: Database, collection: Collection, query: Query, now: da
         (series, symbol): entry for entry in collection.series for series in entry.series for symbol in entry.symbols
     }
     with database.transaction() as connection:
+        known = _known(connection)
+    pairs = query.choose([*entries, *known])
+    begins = [entries[pair].start for pair in pairs if pair in entries]
+    begins += [known[pair] for pair in pairs if pair in known]
+    ends = [entries[pair].until(yesterday) if pair in entries else yesterday for pair in pairs]
+    first, last = query.first or min(begins), min(query.last or max(ends), at.date())
+    if last < first:
+        raise ConfigError(
+            f"report: expected days from {first} on, found that they end with {last}; change --from or --to"
+        )
+    lost = lost_days(database, lake, pairs, first, last, collection) if lake else NOTHING_LOST
+    with database.transaction() as connection:
         # A million records are sorted in memory: a third of the time that Postgres' 4 MB would take.
         connection.execute("SET LOCAL work_mem = '256MB'")
-        known = _known(connection)
-        pairs = query.choose([*entries, *known])
-        begins = [entries[pair].start for pair in pairs if pair in entries]
-        begins += [known[pair] for pair in pairs if pair in known]
-        ends = [entries[pair].until(yesterday) if pair in entries else yesterday for pair in pairs]
-        first, last = query.first or min(begins), min(query.last or max(ends), at.date())
-        if last < first:
-            raise ConfigError(
-                f"report: expected days from {first} on, found that they end with {last}; change --from or --to"
-            )
-        ask = Asking(connection, pairs, first, last)
+        ask = Asking(connection, pairs, first, last, lost, collection.quality.weights.model_dump())
         spans = _spans(ask, entries, min(last, yesterday))
         open_days = _explained(connection, ask)
         totals = ask.by_pair(TOTALS)
@@ -199,6 +207,7 @@ def read_facts(database: Database, collection: Collection, query: Query, now: da
             scored,
             below,
             sum(not one.gap.is_open for one in open_days.values()),
+            lost,
         )
 
 
@@ -237,12 +246,14 @@ def _holes(spans: Sequence[Span], first: date, last: date) -> list[Span]:
 def _explained(connection: psycopg.Connection[Any], ask: Asking) -> dict[Place, Explained]:
     """Return the days that are not complete and of which the ledger knows something, with their causes."""
     found = []
-    for place, day, state, reason, evidence, findings, *acknowledged in ask(
+    for place, day, state, reason, evidence, findings, is_lost, *acknowledged in ask(
         OPEN, complete=[state.value for state in COMPLETE_STATES]
     ):
         series, symbol = ask.pairs[place - 1]
         known = None if acknowledged[0] is None else Acknowledgement(*acknowledged)
-        found.append(Gap(None, series, symbol, day, State(state), reason, evidence, findings, acknowledged=known))
+        found.append(
+            Gap(None, series, symbol, day, State(state), reason, evidence, findings, lost=is_lost, acknowledged=known)
+        )
     explained = explain_with(connection, found)
     return {(one.gap.series, one.gap.symbol, one.gap.day): one for one in explained}
 

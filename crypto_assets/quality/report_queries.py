@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from crypto_assets.collection.records.acknowledgements import NAMES
+from crypto_assets.collection.records.lakes import LOST, LOST_STATE, LostDays
+from crypto_assets.quality.averages import SCORES_NOW, weights_of_lost
 from crypto_assets.quality.query import Pair
 
 if TYPE_CHECKING:
@@ -14,13 +16,20 @@ if TYPE_CHECKING:
 
 KEYS = "exchange, market_type, dataset, symbol"
 
+_COLUMNS = "corrections, source, source_key, evidence, findings"
+
 # Places are grouped and sorted by, as numbers: texts in the order of a language cost many times as much.
 WANTED = f"""
 WITH wanted AS (
     SELECT * FROM unnest(%(exchanges)s::text[], %(market_types)s::text[], %(datasets)s::text[], %(symbols)s::text[])
         WITH ORDINALITY AS w ({KEYS}, place)
-), days AS (
-    SELECT p.*, place FROM collection.partitions p JOIN wanted USING ({KEYS}) WHERE day BETWEEN %(first)s AND %(last)s
+), {LOST}, days AS (
+    SELECT place, {KEYS}, day, {_COLUMNS}, failed_checks, l.day IS NOT NULL AS is_lost,
+        CASE WHEN l.day IS NULL THEN state ELSE '{LOST_STATE}' END AS state, coalesce(lost_reason, reason) AS reason,
+        CASE WHEN lost_file IS NOT TRUE THEN rows END AS rows,
+        CASE WHEN lost_file IS NOT TRUE THEN size_bytes END AS size_bytes
+    FROM collection.partitions p JOIN wanted USING ({KEYS}) LEFT JOIN lost l USING ({KEYS}, day)
+    WHERE day BETWEEN %(first)s AND %(last)s
 )
 """
 
@@ -47,7 +56,7 @@ ORDER BY exchange, market_type, dataset, first, state
 """
 
 OPEN = f"""
-SELECT place, days.day, days.state, days.reason, evidence, findings, {", ".join(f"a.{name}" for name in NAMES)}
+SELECT place, days.day, days.state, days.reason, evidence, findings, is_lost, {", ".join(f"a.{name}" for name in NAMES)}
 FROM days LEFT JOIN collection.acknowledgements_now a USING (exchange, market_type, symbol, dataset, day)
 WHERE days.state <> ALL(%(complete)s) ORDER BY place, days.day
 """
@@ -61,7 +70,7 @@ FROM days GROUP BY place
 
 SCORED = f"""
 , scored AS (
-    SELECT q.*, place FROM collection.quality_now q JOIN wanted USING ({KEYS})
+    SELECT q.*, place FROM ({SCORES_NOW}) q JOIN wanted USING ({KEYS})
     WHERE day BETWEEN %(first)s AND %(last)s AND total IS NOT NULL
 )
 """
@@ -97,11 +106,20 @@ WHERE o.key = days.source_key AND days.source = 'archive' AND o.first_modified I
 
 
 class Asking:
-    """Asks about some pairs, over the days from `first` to `last`, both included."""
+    """Asks about some pairs, over the days from `first` to `last`, both included; stored days that are lost are missing."""
 
-    def __init__(self, connection: psycopg.Connection[Any], pairs: Sequence[Pair], first: date, last: date) -> None:
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        pairs: Sequence[Pair],
+        first: date,
+        last: date,
+        lost: LostDays,
+        weights: Mapping[str, float],
+    ) -> None:
         self.pairs, self.first, self.last = pairs, first, last
         self._connection = connection
+        self._more = {**lost.as_values(), **weights_of_lost(weights)}
 
     def __call__(self, query: str, **more: Any) -> list[Any]:
         """Return the rows of a query that may name `wanted`, the pairs, and `days`, their records."""
@@ -113,7 +131,7 @@ class Asking:
             "first": self.first,
             "last": self.last,
         }
-        return self._connection.execute(WANTED + query, values | more).fetchall()
+        return self._connection.execute(WANTED + query, values | self._more | more).fetchall()
 
     def by_pair(self, query: str) -> dict[Pair, list[Any]]:
         """Return what stands behind the first column, the place of a pair counted from 1, by that pair."""

@@ -28,11 +28,12 @@ from crypto_assets.collection.storing.comparing import Comparer, Pieces, asked_b
 from crypto_assets.collection.storing.delays import Delays
 from crypto_assets.collection.storing.journal import Journal
 from crypto_assets.collection.storing.near import read_near
-from crypto_assets.collection.storing.revising import STORED_FILE, Revised, Revision, revise, revise_beside
+from crypto_assets.collection.storing.revising import Revised, Revision, revise, revise_beside
 from crypto_assets.collection.storing.storer import OnBatch
 from crypto_assets.collection.storing.validation import Verdict, folds, validate, validate_pieces
 from crypto_assets.errors import Stopped, StoredDataError
 from crypto_assets.model import (
+    STORED_FILE,
     STORED_STATES,
     Finding,
     Outcome,
@@ -245,11 +246,13 @@ class Validator:
         stored = StoredFile(record.path or "", record.rows or 0, record.size_bytes or 0, record.content_sha256 or "")
         if now is None:  # it was collected again meanwhile, and is as that found it
             return Outcome(series, day.partition, record.state, record.reason, record.evidence, None, stored)
+        # Its rows are not partial, they are gone: the ledger keeps the state of the file, people read `missing`.
+        state = State.MISSING if day.problem else now.state
         weighed = {name: now.findings.get(name, finding) for name, finding in findings.items()}
         return Outcome(
             series,
             day.partition,
-            now.state,
+            state,
             now.reason,
             record.evidence,
             _source(record),

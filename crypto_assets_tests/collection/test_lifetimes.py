@@ -375,6 +375,26 @@ def test_days_that_ids_prove_to_be_empty_are_not_asked_again(world):
     assert look(world) == Review()
 
 
+def test_a_contract_in_files_of_months_that_the_exchange_has_forgotten_stays_as_it_said(world):
+    """Looks and collections take turns: none of them finds anything new."""
+    world.monthly("AAAUSDT", "2024-05", minutes("2024-05-01", "2024-05-10 08:00"), "1m", market="linear")
+    world.lives_from("AAAUSDT", ("2024-05-01", "2024-05-10 08:00"), status="SETTLING")
+    whole = {State.AVAILABLE: [9, 10], State.NO_DATA: [11, 12, 13, 14]}
+    assert states(collect(world, "ohlcv_1m", "2024-05-09", "2024-05-14", PERPETUAL, rest=True)) == whole
+    world.lives.clear()
+    for _ in range(2):
+        assert look(world).reopened == []
+        assert states(collect(world, "ohlcv_1m", "2024-05-09", "2024-05-14", PERPETUAL, rest=True)) == whole
+
+
+def test_a_month_that_ends_a_life_ends_it_also_where_the_exchange_may_be_asked_and_has_forgotten_it(world):
+    world.set_clock("2024-12-01 12:00")
+    world.monthly("AAAUSDT", "2024-05", minutes("2024-05-01", "2024-05-10 08:00"), "1m", market="linear")
+    alone = states(collect(world, "ohlcv_1m", "2024-05-09", "2024-05-12", PERPETUAL))
+    assert alone == {State.AVAILABLE: [9, 10], State.NO_DATA: [11, 12]}
+    assert states(collect(world, "ohlcv_1m", "2024-05-09", "2024-05-12", PERPETUAL, rest=True)) == alone
+
+
 def test_the_last_row_of_a_contract_is_asked_of_the_exchange_before_the_next_month_is_overdue(world):
     funding(world, "AAAUSDT", "2024-05", eight_hours("2024-05-01", "2024-05-15 16:00"))
     alone = collect(world, "funding_rates", "2024-05-14", "2024-05-17", PERPETUAL)

@@ -387,7 +387,7 @@ def test_a_symbol_that_the_archive_does_not_list_leaves_the_others_alone(bench: 
     result = work.collect(FIRST, LAST)
     assert result.tally.states == {State.AVAILABLE: 3, State.MISSING: 3}
     assert {outcome.partition.symbol for outcome in result.tally.problems} == {"BTD/USDT"}
-    assert all("did you mean BTCUSDT" in outcome.reason for outcome in result.tally.problems)
+    assert all("did you mean BTC/USDT" in outcome.reason for outcome in result.tally.problems)
 
 
 # ---- interrupted -----------------------------------------------------------------------------------------------------

@@ -5,17 +5,19 @@ from __future__ import annotations
 import base64
 import io
 import re
-from datetime import timedelta
+from datetime import date, timedelta
 
 import psycopg
 import pytest
 import time_machine
 from matplotlib.image import imread
 
+from crypto_assets.model import Partition, Series
 from crypto_assets.observed import observed_key
 from crypto_assets.observed.quality import PICTURES_BYTES, QUALITY
 from crypto_assets.quality.charts import LIGHT
 from crypto_assets.quality.charts.strip import INLINE
+from crypto_assets.storage.lake import Lake
 from crypto_assets_tests.observed.ticks import Ticks
 from crypto_assets_tests.quality import ledger_rows
 
@@ -25,6 +27,7 @@ EVENT_BYTES = 150_000
 @pytest.fixture
 def ticks(postgres_url, tmp_path):
     ledger_rows.fill(postgres_url)
+    ledger_rows.put_files(postgres_url, tmp_path)
     with time_machine.travel(ledger_rows.NOW, tick=False):
         yield Ticks(QUALITY, ledger_rows.collection(), str(tmp_path), postgres_url)
 
@@ -66,6 +69,18 @@ def test_a_tick_observes_again_only_when_something_changed(ticks, postgres_url):
     with psycopg.connect(postgres_url) as connection:
         connection.execute("UPDATE collection.partitions SET updated_at = %s", (ledger_rows.NOW + timedelta(hours=1),))
     assert ticks() == [], "looked at, and nothing that is shown is another"
+
+
+def test_a_file_that_somebody_deletes_is_a_missing_day_within_the_hour(ticks, tmp_path):
+    (before,) = ticks()
+    bars = Series("binance", "spot", "ohlcv", "1m")
+    (tmp_path / Lake(str(tmp_path)).path(bars, Partition("ETH/USDT", date(2024, 1, 25)))).unlink()
+    with time_machine.travel(ledger_rows.NOW + timedelta(hours=1), tick=False):
+        (event,) = ticks()
+    assert event.metadata["verdict"].value == "Not complete: 8 of 60 days are missing or partial"
+    assert event.metadata["days missing"].value == before.metadata["days missing"].value + 1
+    assert event.metadata["rows"].value == before.metadata["rows"].value - ledger_rows.BARS_A_DAY
+    assert event.metadata["score"].value < before.metadata["score"].value
 
 
 def test_nothing_collected_yet_is_shown_as_that(postgres_url, tmp_path):

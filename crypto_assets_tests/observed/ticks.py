@@ -10,20 +10,23 @@ from crypto_assets.resources import LakeResource, PostgresResource
 
 
 class Ticks:
-    """Ticks of the one sensor of a collection with one exchange; each gets the cursor of the one before."""
+    """Ticks of the one sensor of a collection with one exchange; each gets the cursor and the instance of the one before."""
 
     def __init__(self, observed: Observed, collection: Collection, lake: str, postgres_url: str) -> None:
         built = build_observed(observed, collection)
         (self.spec,), self._sensor = built.assets, built.sensor
         self._resources = {"lake": LakeResource(url=lake), "postgres": PostgresResource(url=postgres_url)}
         self.cursor: str | None = None
+        self.instance = dg.DagsterInstance.ephemeral()
 
     def __call__(self) -> list[Any]:
         """Return what a tick observes."""
-        with dg.build_sensor_context(cursor=self.cursor) as context:
+        with dg.build_sensor_context(self.instance, cursor=self.cursor) as context:
             result = self._sensor(context, **self._resources)
         if isinstance(result, dg.SkipReason):
             assert result.skip_message == "nothing changed"
             return []
         self.cursor = result.cursor
+        for event in result.asset_events:
+            self.instance.report_runless_asset_event(event)
         return list(result.asset_events)

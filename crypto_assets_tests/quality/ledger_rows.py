@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
 
+from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.config import Collection, parse_collection
+from crypto_assets.model import Partition
+from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.migrations import migrate
 
 FIRST, LAST = date(2024, 1, 1), date(2024, 1, 30)
@@ -62,6 +67,18 @@ def fill(url: str) -> None:
             _insert(connection, "incidents", incident)
 
 
+def put_files(url: str, folder: Path) -> None:
+    """Put a file of the right size into a lake for every stored day of a ledger; nobody opens it."""
+    lake = Lake(str(folder))
+    with Ledger(url) as ledger:
+        for record in ledger.partitions():
+            if record.path is not None:
+                file = folder / lake.path(record.pair[0], Partition(record.symbol, record.day))
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.touch()
+                os.truncate(file, record.size_bytes or 0)
+
+
 def records() -> Iterator[dict[str, Any]]:
     for symbol, states in STATES.items():
         for state, days in states.items():
@@ -89,6 +106,7 @@ def _record(symbol: str, state: str, day: date) -> dict[str, Any]:
         "evidence": psycopg.types.json.Jsonb({"error": "ChecksumMismatch"} if state == "missing" else {}),
         "rows": (BARS_A_DAY - 20 * (state == "degraded")) if stored else None,
         "size_bytes": BYTES_A_DAY if stored else None,
+        "path": f"{symbol}/{day}" if stored else None,
         "source": {"provisional": "rest"}.get(state, "archive") if stored else None,
         "source_key": f"data/spot/daily/klines/X/1m/{symbol.replace('/', '')}-1m-{day}.zip" if stored else None,
         "findings": psycopg.types.json.Jsonb(

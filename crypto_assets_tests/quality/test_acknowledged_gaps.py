@@ -132,8 +132,10 @@ def test_a_complete_day_whose_file_is_gone_is_a_gap(ledger: Ledger, collection: 
 
 def test_a_lost_day_is_collected_again_and_not_accepted(ledger: Ledger, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "lake")
+    partial = accept(PARTIAL)
+    assert f"{PARTIAL}: stored and lost" in str(partial.exception), "it would stay a gap whoever accepts it"
     refused = accept(GOOD)
-    assert "2024-03-04 was complete and is lost (`crypto-assets fill` collects it again)" in str(refused.exception)
+    assert "2024-03-04: stored and lost" in str(refused.exception)
 
 
 def test_days_of_no_data_are_no_gaps_inferred_or_proven(ledger: Ledger, collection: Collection) -> None:
@@ -165,7 +167,7 @@ def test_acknowledged_days_are_counted_apart(ledger: Ledger) -> None:
     answer = accept(PARTIAL, MISSING)
     assert answer.exit_code == 0, answer.output
     assert [line.partition(": ")[0] for line in answer.output.splitlines()] == [
-        f"binance spot BTC/USDT ohlcv_1m {day}" for day in (PARTIAL, MISSING)
+        f"binance spot BTC/USDT ohlcv_1m {PARTIAL} … {MISSING} (2 days)"
     ]
     seen = run("gaps", *ONE, "--to", str(MISSING))
     assert (seen.exit_code, seen.output) == (
@@ -193,11 +195,15 @@ def test_acknowledged_days_are_counted_apart(ledger: Ledger) -> None:
 @pytest.mark.parametrize(
     ("first", "last", "why"),
     [
-        (GOOD, GOOD, "is complete"),
-        (PENDING, PENDING, "is pending"),
-        (NEW, NEW, "was not collected yet"),
-        (FIRST - timedelta(days=1), FIRST, "is outside the collection"),
-        (NEW + timedelta(days=1), NEW + timedelta(days=1), "is outside the collection"),
+        (GOOD, GOOD, "2024-03-04: complete"),
+        (PENDING, PENDING, "2024-03-03: not published yet"),
+        (
+            NEW,
+            NEW,
+            "2024-03-05: not collected yet. .* days that `crypto-assets fill` can still collect, .* not accepted",
+        ),
+        (FIRST - timedelta(days=3), FIRST, r"2024-02-27 … 2024-02-29 .3 days.: outside the collection"),
+        (NEW + timedelta(days=1), NEW + timedelta(days=1), "outside the collection"),
         (MISSING, FIRST, "expected --from on or before --to"),
         (PARTIAL, NEW, "Nothing was acknowledged"),
     ],
@@ -321,6 +327,24 @@ def test_another_cause_withdraws_it(ledger: Ledger, collection: Collection) -> N
     gap = of_btc(ledger, collection)[MISSING]
     assert gap.is_open
     assert "its cause is upstream_bad_file now, it was upstream_absent_file" in str(gap.acknowledged)
+
+
+def test_days_in_a_row_are_one_line(ledger: Ledger, collection: Collection) -> None:
+    (line,) = accept(PARTIAL, MISSING).output.splitlines()
+    assert line.startswith(f"binance spot {BTC} ohlcv_1m {PARTIAL} … {MISSING} (2 days): acknowledged by ann on ")
+    shown = run("gaps", "acknowledged").output.splitlines()
+    assert [line.split(": ")[1] for line in shown] == ["partial", "missing"], (
+        "days in other states are lines of their own"
+    )
+    words = ("gaps", "acknowledge", *ONE, "--from", str(PARTIAL), "--to", str(MISSING), "--withdraw")
+    (line,) = run(*words).output.splitlines()
+    assert f"{PARTIAL} … {MISSING} (2 days): counts again, it was acknowledged by ann on " in line
+
+
+def test_the_help_says_what_is_needed_and_what_is_not_accepted() -> None:
+    text = " ".join(run("gaps", "acknowledge", "--help").output.split())
+    assert "[required without --withdraw]" in text
+    assert "not those that `crypto-assets fill` can still collect" in text
 
 
 def test_a_person_can_withdraw_it(ledger: Ledger, collection: Collection) -> None:

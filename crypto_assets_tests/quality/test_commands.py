@@ -10,7 +10,7 @@ import pytest
 
 from crypto_assets import recovery
 from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.model import Series
+from crypto_assets.model import Partition, Series
 from crypto_assets.observed import observed_key
 from crypto_assets.observed.quarantine import QUARANTINE
 from crypto_assets.quality.quarantine import refused_files
@@ -83,6 +83,41 @@ def test_the_command_locks_verifies_and_exits_by_what_it_found(sandbox, tmp_path
     assert damaged.code == 2
     assert "it was edited or damaged" in damaged.message
     assert all(map(no_traceback, (made, same, quick, unknown, none, other, as_json, damaged)))
+
+
+def test_every_command_says_of_a_lost_file_what_gaps_says(sandbox, tmp_path, postgres_url, monkeypatch) -> None:
+    mine = project.make(sandbox, tmp_path, postgres_url, monkeypatch, project.entry(["ohlcv_1m"], [BTC], FIRST))
+    mine.command.configure({**mine.content, "series": [{**mine.content["series"][0], "end": LAST}]})
+    work = Workbench(sandbox, postgres_url, tmp_path / "lake", entry("spot", ["ohlcv_1m"], [BTC], FIRST))
+    work.collect(FIRST, LAST)
+    lake, lock = tmp_path / "lake", tmp_path / "dataset.lock"
+    file = lake / work.lake.path(BARS, Partition(BTC, SECOND))
+    file.unlink()
+    status, gaps, report, refused, mended, made, after = mine.command.sequence(
+        "status --json",
+        "gaps --json",
+        f"report -o {tmp_path / 'report'}",
+        f"lock -o {lock}",
+        "fill",
+        f"lock -o {lock}",
+        "status --json",
+    )
+    [one], [gap] = status.json, gaps.json
+    assert (status.code, one["complete"], one["missing"], one["rows"]) == (1, 3, 1, 3 * 1_440)
+    assert (gap["state"], gap["day"], gap["cause"]) == ("missing", str(SECOND), "our_failure")
+    assert report.out.startswith("Not complete: 1 of 4 days are missing or partial\n"), report.err
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert f"its file is missing in the lake {lake}" in page
+    assert "our failure" in page.replace("_", " ")
+    assert refused.code == 1
+    assert "expected the files of 4 stored days, found 1 of them missing or damaged" in refused.message
+    assert "`crypto-assets fill` collects them again" in refused.message
+    assert f"binance spot {BTC} ohlcv_1m {SECOND}: missing: its file is missing in the lake {lake}" in refused.message
+    assert (mended.code, made.code) == (0, 0), mended.err
+    assert made.out == f"{lock}: 4 files, 5,760 rows\n"
+    [one] = after.json
+    assert (after.code, one["complete"], one["rows"]) == (0, 4, 4 * 1_440)
+    assert all(map(no_traceback, (status, gaps, report, refused, mended, made, after)))
 
 
 def test_the_command_lists_shows_restores_and_drops_and_dagster_hears_of_it(

@@ -220,6 +220,7 @@ def test_a_lake_without_the_files_of_the_ledger_gives_no_candles(filled, tmp_pat
 
 
 def test_the_command_writes_the_files_and_prints_the_verdict(filled, tmp_path):
+    ledger_rows.put_files(filled, tmp_path / "home" / "lake")
     command = Command.at(tmp_path / "home", filled)
     command.configure(ledger_rows.collection().model_dump(mode="json", include={"series", "quality"}))
     folder = tmp_path / "written"

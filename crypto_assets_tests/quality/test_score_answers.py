@@ -21,7 +21,9 @@ from crypto_assets.config import parse_collection
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import ArchiveObject, Outcome, Partition, State
 from crypto_assets.quality.scorebook import refresh_scores
+from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.migrations import migrate
+from crypto_assets_tests.quality.ledger_rows import put_files
 from crypto_assets_tests.quality.test_scorebook import BARS, BTC, CUT, CUT_TOTAL, ETH, FIRST, key_of, no_outage, stored
 from crypto_assets_tests.test_api import get, refused, serving
 from crypto_assets_tests.workbench import entry
@@ -52,6 +54,7 @@ def place(module_postgres_url: str, tmp_path_factory: pytest.TempPathFactory) ->
         with ledger.transaction() as connection:
             connection.execute("UPDATE collection.archive_objects SET first_seen = first_modified")
         ledger.record_outcomes([Outcome(BARS, Partition(ETH, date(2024, 3, 4)), State.PENDING, "not published yet")])
+    put_files(module_postgres_url, folder / "lake")
     return {
         "CRYPTO_ASSETS_POSTGRES_URL": module_postgres_url,
         "CRYPTO_ASSETS_CONFIG": str(folder / "collection.yaml"),
@@ -190,6 +193,34 @@ def test_the_api_has_scores_by_level_with_the_threshold_of_the_collection(client
         ("2024-03-02", "360 bars lack"),
         ("2024-03-03", "the archive does not list it"),
     ]
+
+
+def test_a_stored_day_whose_file_is_lost_is_missing_in_every_answer_until_it_is_back(
+    kept: dict[str, str], client: httpx.Client
+) -> None:
+    """What is kept stays: a lake that is another one for a moment spoils no history."""
+    which = ("--symbol", ETH, "--no-refresh")
+    before = quality(kept, *which, "--by", "partition", code=0)
+    trend = quality(kept, *which, "--trend", code=0)
+    lake = Path(kept["CRYPTO_ASSETS_HOME"]) / "lake"
+    file = lake / Lake(str(lake)).path(BARS, Partition(ETH, FIRST))
+    away = file.rename(file.with_suffix(".away"))
+    try:
+        [eth] = quality(kept, "--symbol", ETH, code=1)
+        assert (eth["days"], eth["lost"], eth["below"], eth["completeness"]) == (3, 1, 1, pytest.approx(2 / 3))
+        assert (eth["worst"]["day"], eth["worst"]["total"]) == ("2024-03-01", 0)
+        assert get(client, "/v1/quality", symbol=ETH, **DAYS)["items"] == [eth]
+        first, *others = quality(kept, *which, "--by", "partition", code=1)
+        assert (first["state"], first["completeness"], first["accuracy"], first["total"]) == ("missing", 0, None, 0)
+        assert "its file is missing in the lake" in first["reason"]
+        assert others == before[1:]
+        words = run(kept, "quality", *which, "--from", str(FIRST), "--to", str(LAST), "--below", "0.1")
+        assert words.exit_code == 1, "also where the mean hides it"
+        assert words.stderr.startswith("1 of 3 stored days is lost and counts as missing; ")
+        assert quality(kept, *which, "--trend", code=1) == trend
+    finally:
+        away.rename(file)
+    assert quality(kept, *which, "--by", "partition", code=0) == before
 
 
 def test_the_api_gives_scores_in_pages(client: httpx.Client) -> None:

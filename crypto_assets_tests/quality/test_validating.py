@@ -10,13 +10,17 @@ from pathlib import Path
 import pytest
 
 from crypto_assets.collection.pipeline import Tally
+from crypto_assets.collection.problems import problem_of
+from crypto_assets.collection.records.gaps import gaps
+from crypto_assets.collection.records.lakes import Place, lost_days
 from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.collection.storing.revising import STORED_FILE
 from crypto_assets.errors import Stopped
-from crypto_assets.model import Outcome, Partition, Series, State
+from crypto_assets.model import STORED_FILE, Outcome, Partition, Series, State
 from crypto_assets.quality import validating
 from crypto_assets.quality.asking import asking
 from crypto_assets.quality.closing import close_run
+from crypto_assets.quality.explaining import explain
+from crypto_assets.quality.kinds import Kind
 from crypto_assets.quality.validating import Validator
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
@@ -77,7 +81,7 @@ def test_what_is_found_again_is_what_was_found(bench: Workbench) -> None:
     assert bench.records() == before  # updated_at and reported_at too
 
 
-def test_a_day_whose_file_is_damaged_is_missing_and_is_mended_by_collecting(bench: Workbench) -> None:
+def test_a_damaged_file_is_missing_by_our_failure_and_is_mended_by_collecting(bench: Workbench) -> None:
     collect(bench, FIRST, LAST, "ohlcv_1m")
     path = bench.folder / bench.lake.path(BARS, Partition(BTC, DAY))
     good = path.read_bytes()
@@ -85,6 +89,7 @@ def test_a_day_whose_file_is_damaged_is_missing_and_is_mended_by_collecting(benc
     bench.lake.delete(BARS, Partition(BTC, LAST))
     tally, _ = check_again(bench)
     assert tally.states == {State.AVAILABLE: 1, State.MISSING: 2}
+    assert {problem_of(one).state for one in tally.problems} == {State.MISSING}
     records = bench.records()
     assert check_again(bench)[0].states == tally.states, "it is said as often as it is looked at"
     assert records[BTC, "ohlcv_1m", DAY].failed_checks == [STORED_FILE]
@@ -103,6 +108,33 @@ def test_another_valid_file_in_its_place_is_seen(bench: Workbench) -> None:
     tally, _ = check_again(bench)
     assert tally.states == {State.AVAILABLE: 2, State.MISSING: 1}
     assert "another file than the ledger says: expected sha256" in bench.records()[BTC, "ohlcv_1m", DAY].reason
+
+
+def test_a_damaged_file_of_the_right_size_is_our_failure_until_it_is_collected_again(bench: Workbench) -> None:
+    collect(bench, FIRST, LAST, "ohlcv_1m")
+    path = bench.folder / bench.lake.path(BARS, Partition(BTC, DAY))
+    good = path.read_bytes()
+    path.write_bytes(good[:100] + bytes([good[100] ^ 1]) + good[101:])
+    assert lost_of(bench) == {}, "nobody has read it yet"
+    check_again(bench)
+    [(place, reason)] = lost_of(bench).items()
+    assert place == (BARS, BTC, DAY)
+    assert reason.startswith("its file was damaged or gone when `validate` read it: ")
+    with Ledger(bench.url) as ledger:
+        found = gaps(bench.collection, ledger, LAST + timedelta(days=1), lost=lost_of(bench))
+        [one] = explain(ledger, [gap for gap in found if gap.series == BARS])
+        # Whoever asks without a lake is not told that the exchange did it.
+        alone = [gap for gap in gaps(bench.collection, ledger, LAST + timedelta(days=1)) if gap.series == BARS]
+        assert [other.cause.kind for other in explain(ledger, alone)] == [Kind.OUR_FAILURE]
+    assert (one.gap.state, one.gap.lost, one.cause.kind) == (State.MISSING, True, Kind.OUR_FAILURE)
+    collect(bench, FIRST, LAST, "ohlcv_1m")
+    assert path.read_bytes() == good
+    assert lost_of(bench) == {}
+
+
+def lost_of(bench: Workbench) -> dict[Place, str]:
+    with Ledger(bench.url) as ledger:
+        return lost_days(ledger, bench.lake).reasons
 
 
 def test_a_day_in_pieces_is_judged_as_a_whole_one(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:

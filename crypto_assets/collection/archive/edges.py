@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from crypto_assets import datasets, exchanges
-from crypto_assets.collection.archive.lifetime import LIFE, Asks
+from crypto_assets.collection.archive.lifetime import FEW_TRADES, LIFE, NUMBERED, Asks
 from crypto_assets.collection.rest.cursors import step_of
 from crypto_assets.errors import HOST_PROBLEMS, CryptoAssetsError, ListingError, Stopped
 from crypto_assets.model import DAY, Outcome, Partition, Series, State, days_between
@@ -260,9 +261,10 @@ class Edges:
             # No bar of a week opens on the day beside, so that it tells nothing; the exchange may.
             asks = self.told(series, symbol) if series.timeframe in LONG_TIMEFRAMES else None
             return self._told_begins(asks, series, symbol, first) if asks is not None else None
-        if outside.evidence[LIFE] == "before" and _traded_before(rows):  # one that is listed again counts on
-            return None
         said = outside.evidence.get("exchange_first")
+        # One that is listed again counts on.
+        if said is None and outside.evidence[LIFE] == "before" and _traded_before(rows):
+            return None
         # The exchange has rows before the file's first one: these are missing.
         since = min(first, datetime.fromisoformat(said)) if said else first
         return Edge(since, _source(outside.evidence))
@@ -284,7 +286,7 @@ class Edges:
         if "last_listed" not in outside.evidence or "exchange_status" in outside.evidence:
             return None
         asks = self.told(series, symbol)
-        if asks is not None:
+        if asks is not None and not self._has_forgotten(asks, series, symbol):
             return self._told_ends(asks, series, symbol, last)
         overdue = outside.state is State.MISSING and self.now().date() - period[1] >= _OVERDUE
         if overdue and period[0] != period[1] and series.timeframe not in LONG_TIMEFRAMES:
@@ -310,6 +312,15 @@ class Edges:
             "looked_at": asked,
         }
         return Edge(min(first, said), evidence)
+
+    def _has_forgotten(self, asks: Asks, series: Series, symbol: str) -> bool:
+        """Return whether the exchange answers and does not know the symbol any more: that is no answer."""
+        try:
+            return not asks.latest(series, symbol).is_known
+        except Stopped:
+            raise
+        except CryptoAssetsError:
+            return False
 
     def _told_ends(self, asks: Asks, series: Series, symbol: str, last: datetime) -> Edge | None:
         try:
@@ -402,8 +413,9 @@ def _open(series: Series, begin: datetime, end: datetime, rows_before: pa.Table 
 
 
 def _traded_before(rows: pa.Table) -> bool:
-    """Return whether the first trade has a number that shows trades before it: an exchange counts a symbol's from 0 or 1."""
-    return "trade_id" in rows.column_names and rows.num_rows > 0 and rows.column("trade_id")[0].as_py() > 1
+    """Return whether the smallest number of trades shows that many came before: an exchange counts a symbol's from 0 or 1."""
+    name = next((name for name in NUMBERED.values() if name in rows.column_names), None)
+    return name is not None and rows.num_rows > 0 and pc.min(rows.column(name)).as_py() > FEW_TRADES
 
 
 def _us(instant: datetime) -> int:

@@ -10,13 +10,10 @@ import pyarrow as pa
 
 from crypto_assets import datasets
 from crypto_assets.collection.archive.edges import Edge, Span
-from crypto_assets.collection.archive.lifetime import LIFE
+from crypto_assets.collection.archive.lifetime import LIFE, NUMBERED
 from crypto_assets.collection.archive.locate import nothing_due
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State
 from crypto_assets.rows.bar_calendar import anchor_of, due
-
-NUMBERED = {"trades": "trade_id", "agg_trades": "agg_trade_id"}
-"""Tables whose rows the exchange numbers one after the other in a symbol, and the column of the number."""
 
 
 def why_empty(

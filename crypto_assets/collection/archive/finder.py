@@ -94,7 +94,10 @@ class Finder:
         exchange = exchanges.get(series.exchange)
         if toward is None or _is_of_a_day(exchange, obj):
             return None
-        alone = self.find(Target(series, symbol, (day,)), [day], preferred_only=True).absent[0]
+        preferred = self.find(Target(series, symbol, (day,)), [day], preferred_only=True)
+        if preferred.holders:  # a file of its own that the listing did not have yet
+            return None
+        alone = preferred.absent[0]
         if self.asks(series, symbol) is not None:
             return alone
         # Nobody can be asked: it is outside where the files of days end here, and those of months with this one.

@@ -33,6 +33,14 @@ LIFE = "life"
 """In the evidence of a day: `before`, `after` or `between` the listings of its symbol."""
 
 
+NUMBERED = {"trades": "trade_id", "agg_trades": "agg_trade_id"}
+"""Tables whose rows the exchange numbers one after the other in a symbol, and the column of the number."""
+
+FEW_TRADES = 1_000
+"""The numbers of a symbol begin with 0 or 1. So many may be gone at its start (a choice, not a fact); where more came before
+the archive's first row, its files do not begin where the symbol did."""
+
+
 class Asks(Protocol):
     """What an exchange can be asked about a symbol (`crypto_assets.collection.rest.told.Told`)."""
 

@@ -245,5 +245,13 @@ def _similar(client: Client, exchange: Exchange, listing_url: str, series: Serie
     ]
     close = similar_symbols(exchange.exchange_symbol(symbol), listed, most=3)
     if close:
-        return f"; did you mean {' or '.join(close)}? Check `symbols` in collection.yaml"
+        meant = [_written(exchange, name, symbol) for name in close]
+        return f"; did you mean {' or '.join(meant)}? Check `symbols` in collection.yaml"
     return f"; it lists {len(listed)} symbols. Check `symbols` in collection.yaml"
+
+
+def _written(exchange: Exchange, name: str, symbol: str) -> str:
+    """Return an exchange's own name of a symbol as collection.yaml writes it, where it ends as `symbol` does."""
+    _, _, end = symbol.partition("/")
+    written = f"{name.removesuffix(end.partition(':')[0])}/{end}"
+    return written if exchange.exchange_symbol(written) == name else name

@@ -289,7 +289,8 @@ class _Reviewer:
             elif asks is not None and edge:
                 latest = asks.latest(series, one.symbol)
                 later = latest.time is not None and latest.time >= datetime.fromisoformat(edge)
-                contradicted |= not latest.ended or later
+                # That it has forgotten the symbol is no answer.
+                contradicted |= latest.is_known and (not latest.ended or later)
         except Stopped:
             raise
         except CryptoAssetsError as error:

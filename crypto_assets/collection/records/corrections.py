@@ -215,6 +215,23 @@ def record_growth(
         _insert(connection, "growth", {**_keys(series, partition), "known_to": at, "rows": rows})
 
 
+def known_since(
+    connection: psycopg.Connection[Any], series: Series, symbol: str, first: date, last: date
+) -> dict[date, datetime]:
+    """Return since when something is known of each stored day from first to last, both included."""
+    rows = connection.execute(
+        """SELECT day, min(known_from) FROM (
+            SELECT exchange, market_type, symbol, dataset, day, known_from FROM collection.partitions WHERE path IS NOT NULL
+            UNION ALL
+            SELECT exchange, market_type, symbol, dataset, day, known_from FROM collection.versions
+        ) files
+        WHERE (exchange, market_type, symbol, dataset) = (%s, %s, %s, %s) AND day BETWEEN %s AND %s
+        GROUP BY day""",
+        (series.exchange, series.market_type, symbol, series.dataset, first, last),
+    )
+    return {day: at for day, at in rows if at is not None}
+
+
 def known_files(
     connection: psycopg.Connection[Any], series: Series, symbol: str, first: date, last: date, at: datetime
 ) -> list[KnownFile]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
+from crypto_assets.collection.records.lakes import LOST, LOST_STATE, NOTHING_LOST, LostDays
 from crypto_assets.config import Collection
 from crypto_assets.model import COMPLETE_STATES, State
 
@@ -26,8 +27,8 @@ class Coverage:
     so that today in another state is no day yet. Of what the collection does not have (`in_collection` is false) they are
     those that have a record. `partial` to `acknowledged` are the gaps: `pending` days are not published yet, `corrected` ones
     were published again and the new file could not be used. `first_day` and
-    `last_day` have a record; `checks` counts results of checks that had something to judge by, `corrections` how often
-    rows of a stored day were replaced by others.
+    `last_day` have a record; `rows` and `size_bytes` are of files that are in the lake; `checks` counts results
+    of checks that had something to judge by, `corrections` how often rows of a stored day were replaced by others.
     """
 
     exchange: str
@@ -59,15 +60,18 @@ class Coverage:
         return not (self.partial or self.missing or self.not_collected or self.pending or self.corrected)
 
 
-def coverage(collection: Collection, ledger: Ledger, found: Iterable[Gap], today: date) -> list[Coverage]:
+def coverage(
+    collection: Collection, ledger: Ledger, found: Iterable[Gap], today: date, lost: LostDays = NOTHING_LOST
+) -> list[Coverage]:
     """Return the coverage of everything that a collection has, then of what is stored beside it.
 
     Args:
         found: all gaps of the collection, acknowledged ones too: what `gaps` shows is what is counted here.
+        lost: what the lake does not have of what the ledger has; the gaps are to be found with it too.
     """
     result, spans = _of_collection(collection, today)
     beside: dict[Names, Coverage] = {}
-    for names, inside, day_count, today_complete, no_data, numbers in _read(ledger, spans, today):
+    for names, inside, day_count, today_complete, no_data, numbers in _read(ledger, spans, today, lost):
         one = result[names] if inside else beside.setdefault(names, Coverage(*names, in_collection=False))
         for name, value in numbers.items():
             setattr(one, name, value)
@@ -126,10 +130,16 @@ def _of_collection(collection: Collection, today: date) -> tuple[dict[Names, Cov
     return result, spans
 
 
-_QUERY = """
-WITH wanted AS (
+_QUERY = f"""
+WITH {LOST}, wanted AS (
     SELECT * FROM unnest(%(exchanges)s::text[], %(market_types)s::text[], %(symbols)s::text[], %(datasets)s::text[],
         %(firsts)s::date[], %(lasts)s::date[]) AS w (exchange, market_type, symbol, dataset, first, last)
+), known AS (
+    SELECT p.exchange, p.market_type, p.symbol, p.dataset, p.day, p.findings, p.failed_checks, p.corrections,
+        CASE WHEN l.day IS NULL THEN p.state ELSE '{LOST_STATE}' END AS state,
+        CASE WHEN l.lost_file IS NOT TRUE THEN p.rows END AS rows,
+        CASE WHEN l.lost_file IS NOT TRUE THEN p.size_bytes END AS size_bytes
+    FROM collection.partitions p LEFT JOIN lost l USING (exchange, market_type, symbol, dataset, day)
 ), by_state AS (
     SELECT p.exchange, p.market_type, p.symbol, p.dataset, p.state,
         coalesce(p.day BETWEEN w.first AND w.last, false) AS inside, count(*) AS days,
@@ -138,7 +148,7 @@ WITH wanted AS (
         sum((SELECT count(*) FROM jsonb_each(p.findings) f WHERE NOT f.value ? 'not_judged')) AS checks,
         sum(cardinality(p.failed_checks)) AS failed, sum(p.corrections) AS corrections,
         min(p.day) AS first_day, max(p.day) AS last_day
-    FROM collection.partitions p LEFT JOIN wanted w USING (exchange, market_type, symbol, dataset)
+    FROM known p LEFT JOIN wanted w USING (exchange, market_type, symbol, dataset)
     GROUP BY 1, 2, 3, 4, 5, 6
 )
 SELECT exchange, market_type, symbol, dataset, inside, sum(days)::bigint, sum(today_complete)::bigint,
@@ -152,7 +162,7 @@ _NUMBERS = ("states", "rows", "size_bytes", "checks", "failed_checks", "correcti
 
 
 def _read(
-    ledger: Ledger, spans: Mapping[Names, tuple[date, date]], today: date
+    ledger: Ledger, spans: Mapping[Names, tuple[date, date]], today: date, lost: LostDays
 ) -> list[tuple[Names, bool, int, int, int, dict[str, Any]]]:
     """Return the names, whether it is of the collection, days, days of today that are complete, days of no data, numbers."""
     columns = list(zip(*spans, strict=True))
@@ -160,5 +170,6 @@ def _read(
     more = {"firsts": [first for first, _ in spans.values()], "lasts": [last for _, last in spans.values()]}
     states = [state.value for state in COMPLETE_STATES]
     with ledger.transaction() as connection:
-        rows = connection.execute(_QUERY, {**values, **more, "today": today, "complete": states}).fetchall()
+        given = {**values, **more, **lost.as_values(), "today": today, "complete": states}
+        rows = connection.execute(_QUERY, given).fetchall()
     return [(row[:4], row[4], row[5], row[6], row[7], dict(zip(_NUMBERS, row[8:], strict=True))) for row in rows]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from crypto_assets.collection.storing.loads import warehouse_tables
 from crypto_assets.errors import StoredDataError
-from crypto_assets.model import Series
+from crypto_assets.model import STORED_FILE, Series, State
 from crypto_assets.storage.warehouse import emptied_loads
 
 if TYPE_CHECKING:
@@ -115,14 +115,14 @@ def _sha256(data: bytes | None) -> str | None:
 class LostDays:
     """The stored days that are not as the ledger says, out of `stored` that were compared, and why: by series, symbol, day.
 
-    `files` are those whose file the lake does not have, or has otherwise; `rows` those whose table in Postgres was emptied.
-    `other` is the lake that the ledger speaks of, if it is not this one.
+    `files` are those whose file the lake does not have, or has otherwise, or that `validate` found damaged; `rows` those
+    whose table in Postgres was emptied. `other` is the lake that the ledger speaks of, if it is not this one.
     """
 
-    url: str
-    stored: int
-    files: Mapping[Place, str]
-    rows: Mapping[Place, str]
+    url: str = ""
+    stored: int = 0
+    files: Mapping[Place, str] = field(default_factory=dict)
+    rows: Mapping[Place, str] = field(default_factory=dict)
     other: KnownLake | None = None
 
     @property
@@ -135,6 +135,41 @@ class LostDays:
         """One line about the lake where files are lost; empty where none is."""
         return lake_notice(self.url, self.other, len(self.files), self.stored) if self.files else ""
 
+    def as_values(self) -> dict[str, Sequence[object]]:
+        """Return the values of a query that has `LOST`."""
+        places = list(self.reasons)
+        return {
+            "lost_exchange": [series.exchange for series, *_ in places],
+            "lost_market_type": [series.market_type for series, *_ in places],
+            "lost_symbol": [symbol for _, symbol, _ in places],
+            "lost_dataset": [series.dataset for series, *_ in places],
+            "lost_day": [day for *_, day in places],
+            "lost_reason": list(self.reasons.values()),
+            "lost_file": [place in self.files for place in places],
+        }
+
+
+NOTHING_LOST = LostDays()
+
+LOST = """lost AS (
+    SELECT * FROM unnest(%(lost_exchange)s::text[], %(lost_market_type)s::text[], %(lost_symbol)s::text[],
+        %(lost_dataset)s::text[], %(lost_day)s::date[], %(lost_reason)s::text[], %(lost_file)s::boolean[])
+        AS l (exchange, market_type, symbol, dataset, day, lost_reason, lost_file)
+)"""
+"""The lost days in a query (`LostDays.as_values`), so that whatever counts stored days counts these as missing."""
+
+LOST_STATE = State.MISSING.value
+"""The state of a lost day, whatever the ledger has."""
+
+
+def in_one_line(lost: int, stored: int) -> str:
+    """Return in words how many stored days are lost."""
+    are = "is" if lost == 1 else "are"
+    return (
+        f"{lost:,} of {stored:,} stored days {are} lost and count{'s' if lost == 1 else ''} as missing; "
+        "`crypto-assets gaps` says why, `crypto-assets fill` collects them again"
+    )
+
 
 def lost_days(
     database: Database,
@@ -146,7 +181,8 @@ def lost_days(
 ) -> LostDays:
     """Compare what the ledger says is stored with what the lake lists: a file is lost where it is missing or of another size.
 
-    One query, one listing a symbol; no file is opened. A lake that was copied whole to another place is the same lake.
+    One query, one listing a symbol; no file is opened. A file of the right size is lost too where `validate` has read it and
+    found it damaged. A lake that was copied whole to another place is the same lake.
 
     Args:
         pairs: these series and symbols; all by default.
@@ -173,14 +209,27 @@ def lost_days(
             for day in sorted(day for day, size in days.items() if sizes.get(day) != size)
         }
 
-    reasons: dict[Place, str] = {}
-    with ThreadPoolExecutor(_LISTINGS) as pool:
-        for found in pool.map(compare, stored) if lake.url.startswith("s3://") else map(compare, stored):
-            reasons |= found
+    def compared(days: Iterable[tuple[Pair, dict[str, int]]]) -> dict[Place, str]:
+        with ThreadPoolExecutor(_LISTINGS) as pool:
+            parts = pool.map(compare, days) if lake.url.startswith("s3://") else map(compare, days)
+            return {place: reason for part in parts for place, reason in part.items()}
+
+    reasons = compared(stored)
+    if reasons:  # a run may have published some of them while the lake was listed: only what is so twice is lost
+        with database.transaction() as connection:
+            again = _stored(connection, min(day for *_, day in reasons), max(day for *_, day in reasons))
+        suspects = [
+            (pair, mine)
+            for pair, days in again
+            if (mine := {day: size for day, size in days.items() if (*pair, date.fromisoformat(day)) in reasons})
+        ]
+        reasons = compared(suspects)
+    with database.transaction() as connection:
+        damaged = _found_damaged(connection, wanted, first, last)
     return LostDays(
         lake.url,
         sum(len(days) for _, days in stored),
-        reasons,
+        {**damaged, **reasons},
         rows,
         known if known and known.id != identity else None,
     )
@@ -210,6 +259,25 @@ def _stored(
         )
         for exchange, market, dataset, symbol, days, sizes in rows
     ]
+
+
+def _found_damaged(
+    connection: psycopg.Connection[Any], pairs: Container[Pair] | None, first: date | None, last: date | None
+) -> dict[Place, str]:
+    """Return the stored days whose file `validate` found damaged or gone, and that were not collected since."""
+    rows = connection.execute(
+        """SELECT exchange, market_type, dataset, symbol, day, findings -> %(name)s ->> 'problem'
+        FROM collection.partitions
+        WHERE path IS NOT NULL AND %(name)s = ANY(failed_checks)
+            AND day BETWEEN coalesce(%(first)s, '-infinity'::date) AND coalesce(%(last)s, 'infinity'::date)""",
+        {"name": STORED_FILE, "first": first, "last": last},
+    ).fetchall()
+    found = {}
+    for exchange, market, dataset, symbol, day, problem in rows:
+        series = Series.named(exchange, market, dataset)
+        if pairs is None or (series, symbol) in pairs:
+            found[series, symbol, day] = f"its file was damaged or gone when `validate` read it: {problem}"
+    return found
 
 
 def emptied_days(

@@ -11,7 +11,13 @@ from typing import Any
 import psycopg
 from psycopg.rows import class_row
 
-from crypto_assets.collection.records.corrections import CorrectionRecord, KnownFile, find_corrections, known_files
+from crypto_assets.collection.records.corrections import (
+    CorrectionRecord,
+    KnownFile,
+    find_corrections,
+    known_files,
+    known_since,
+)
 from crypto_assets.collection.records.database import Database
 from crypto_assets.collection.records.recording import COLUMNS, RECORD_OUTCOMES, key_of, row_of
 from crypto_assets.model import ArchiveObject, Outcome, Partition, Series, SourceFile, State
@@ -250,6 +256,11 @@ class Ledger(Database):
         """Return the files that held the days from first to last, both included, at an instant; days in order."""
         with self.transaction() as connection:
             return known_files(connection, series, symbol, first, last, at)
+
+    def known_since(self, series: Series, symbol: str, first: date, last: date) -> dict[date, datetime]:
+        """Return since when something is known of each stored day from first to last, both included."""
+        with self.transaction() as connection:
+            return known_since(connection, series, symbol, first, last)
 
     def partitions(
         self,

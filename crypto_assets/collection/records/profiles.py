@@ -30,6 +30,7 @@ _KINDS = {
     "silent": "bytea",
     "absent": "bytea",
     "hours": "bytea",
+    "traded": "boolean",
 }
 
 

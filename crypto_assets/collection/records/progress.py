@@ -14,21 +14,29 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+import psycopg
 from psycopg.rows import class_row
 
 from crypto_assets.collection.records.database import Database
 from crypto_assets.errors import CryptoAssetsError
+from crypto_assets.instance.process import is_gone
 
 HEARTBEAT_S = 5.0
 STALLED_AFTER_S = 30.0
 """A run that has not written for so long is dead, or as good as."""
+
+GONE = "its process is gone; what it stored stays"
+"""The reason of a run that was killed, so that it could not write an end of its own."""
 
 RATE_OVER_S = 30.0
 _KEPT_DAYS = 90
 
 
 class RunState(StrEnum):
-    """What a run is doing; `stalled` is what readers see of one that no longer writes."""
+    """What a run is doing.
+
+    Readers see `stalled` of one that no longer writes, and `failed` of one whose process is known to be gone.
+    """
 
     RUNNING = "running"
     PAUSED = "paused"
@@ -43,7 +51,10 @@ ACTIVE_STATES = (RunState.RUNNING, RunState.PAUSED, RunState.STALLED)
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One row of `collection.progress`. Days are partitions; rates are over the last 30 s; `eta_s` is None while unknown."""
+    """One row of `collection.progress`. Days are partitions; rates are over the last 30 s; `eta_s` is None while unknown.
+
+    A run that does not go on, for it is paused, stalled or has ended, has no rates and no time left.
+    """
 
     run_id: str
     kind: str
@@ -66,6 +77,9 @@ class Progress:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", RunState(self.state))
+        if self.state is not RunState.RUNNING:
+            for name, value in (("days_per_s", 0.0), ("rows_per_s", 0.0), ("eta_s", None)):
+                object.__setattr__(self, name, value)
 
     @property
     def remaining(self) -> int:
@@ -86,10 +100,17 @@ ON CONFLICT (run_id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for na
 """
 
 _READ = f"""
-SELECT {", ".join(name for name in _COLUMNS if name != "state")},
-    CASE WHEN state IN ('running', 'paused') AND updated_at < clock_timestamp() - %(stalled)s * interval '1 second'
+SELECT {", ".join(name for name in _COLUMNS if name not in ("state", "reason"))},
+    CASE WHEN run_id = ANY(%(gone)s) THEN %(reason_gone)s ELSE reason END AS reason,
+    CASE WHEN run_id = ANY(%(gone)s) THEN 'failed'
+        WHEN state IN ('running', 'paused') AND updated_at < clock_timestamp() - %(stalled)s * interval '1 second'
         THEN 'stalled' ELSE state END AS state
 FROM collection.progress
+"""
+
+_END = """
+UPDATE collection.progress SET state = %s, reason = %s, days_per_s = 0, rows_per_s = 0, eta_s = NULL
+WHERE run_id = ANY(%s) AND state IN ('running', 'paused')
 """
 
 
@@ -190,10 +211,34 @@ def read_progress(
         "started_at >= %(since)s": ("since", since),
     }
     given = {text: pair for text, pair in conditions.items() if pair[1] is not None}
-    values = {name: value for name, value in given.values()}  # noqa: C416  pairs, by name
+    values: dict[str, Any] = dict(given.values())
     query = (
         f"SELECT * FROM ({_READ}) runs WHERE {' AND '.join(given) or 'true'} ORDER BY started_at DESC LIMIT %(limit)s"
     )
     with database.transaction() as connection:
+        values |= {"gone": _gone(connection), "reason_gone": GONE, "limit": limit, "stalled": STALLED_AFTER_S}
         cursor = connection.cursor(row_factory=class_row(Progress))
-        return cursor.execute(query, {**values, "limit": limit, "stalled": STALLED_AFTER_S}).fetchall()
+        return cursor.execute(query, values).fetchall()
+
+
+def end_gone(database: Database) -> list[str]:
+    """Write that the runs of this machine whose process is gone have failed; return their ids."""
+    with database.transaction() as connection:
+        if gone := _gone(connection):
+            connection.execute(_END, (RunState.FAILED.value, GONE, gone))
+    return gone
+
+
+def end_run(database: Database, run_id: str, state: RunState, reason: str) -> None:
+    """Write the end of a run that could not do it itself; one that has written its own end keeps that."""
+    with database.transaction() as connection:
+        connection.execute(_END, (state.value, reason, [run_id]))
+
+
+def _gone(connection: psycopg.Connection[Any]) -> list[str]:
+    """Return the runs that look alive though their process on this machine is gone."""
+    found = connection.execute(
+        "SELECT run_id, host, pid FROM collection.progress WHERE state IN ('running', 'paused') AND host = %s",
+        (socket.gethostname(),),
+    )
+    return [run_id for run_id, host, pid in found if is_gone(f"{host} {pid} 0")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -26,7 +26,7 @@ class Standing:
 
     `days` counts those that have ended and were ever asked for. `open` has those of them that are not complete, by state;
     `failed` those on which a check failed, by its name, today too; neither has `acknowledged` ones, which a person has
-    accepted as they are. Days in order.
+    accepted as they are. A stored day that the lake lost is `open` as missing, whoever accepted it before. Days in order.
     """
 
     days: int = 0
@@ -50,11 +50,14 @@ GROUP BY s.n
 """
 
 
-def standings(database: Database, spans: Sequence[Span], today: date) -> dict[Span, Standing]:
+def standings(
+    database: Database, spans: Sequence[Span], today: date, lost: Collection[tuple[Series, str, date]] = ()
+) -> dict[Span, Standing]:
     """Return how each span stands; one query for all.
 
     Args:
         today: the UTC day that has not ended; it is never incomplete.
+        lost: series, symbols and days whose file is missing or damaged in the lake, or whose table was emptied.
     """
     if not spans:
         return {}
@@ -70,20 +73,32 @@ def standings(database: Database, spans: Sequence[Span], today: date) -> dict[Sp
     }
     with database.transaction() as connection:
         rows = connection.execute(_QUERY, values).fetchall()
-    found = {spans[number - 1]: _standing(days, marked, today) for number, days, marked in rows}
+    gone: dict[tuple[Series, str], set[date]] = {}
+    for series, symbol, day in lost:
+        gone.setdefault((series, symbol), set()).add(day)
+    found = {}
+    for number, days, marked in rows:
+        span = spans[number - 1]
+        mine = {day for day in gone.get((span.series, span.symbol), ()) if span.first <= day <= span.last}
+        found[span] = _standing(days, marked, today, mine)
     return {span: found.get(span, Standing()) for span in spans}
 
 
-def _standing(days: int, marked: Sequence[tuple[str, str, Sequence[str], bool]], today: date) -> Standing:
-    acknowledged = [date.fromisoformat(text) for text, *_, accepted in marked if accepted]
+def _standing(
+    days: int, marked: Sequence[tuple[str, str, Sequence[str], bool]], today: date, lost: Collection[date]
+) -> Standing:
+    acknowledged: list[date] = []
     open_: dict[State, list[date]] = {}
     failed: dict[str, list[date]] = {}
     for text, state, checks, accepted in marked:
-        if accepted:
-            continue
         day = date.fromisoformat(text)
-        if day < today and State(state) not in COMPLETE_STATES:
+        if accepted and day not in lost:
+            acknowledged.append(day)
+            continue
+        if day < today and day not in lost and State(state) not in COMPLETE_STATES:
             open_.setdefault(State(state), []).append(day)
         for check in checks:
             failed.setdefault(check, []).append(day)
+    if missing := [day for day in lost if day < today]:
+        open_[State.MISSING] = sorted([*open_.get(State.MISSING, ()), *missing])
     return Standing(days, acknowledged, open_, failed)

@@ -27,7 +27,8 @@ def unreported(
     query = f"""
         WITH wanted AS (
             SELECT {keys} FROM collection.partitions
-            WHERE reported_at IS NULL AND (path IS NOT NULL OR state = 'no_data' OR findings <> '{{}}')
+            WHERE reported_at IS NULL AND (path IS NOT NULL OR state = 'no_data' OR findings <> '{{}}'
+                OR state = 'missing' AND evidence ? 'was')  -- without a run of its own: taken for no data before
             UNION
             SELECT {keys} FROM collection.acknowledgements a JOIN collection.partitions p USING ({keys})
             WHERE coalesce(p.reported_at, '-infinity') < greatest(a.at, a.withdrawn_at)

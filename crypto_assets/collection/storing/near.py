@@ -12,6 +12,9 @@ from crypto_assets.checks import of_kind
 from crypto_assets.collection.records.profiles import read_profiles
 from crypto_assets.model import DAY, Finding, HistoryCheck, Partition, Profile, SeamCheck, Series
 
+EMPTY = 3
+"""Days without a trade that a seam reaches over, where the ids run on: it proves that these are empty."""
+
 WEEKS = 8
 """Weeks before a day that its bars are compared with."""
 
@@ -39,8 +42,26 @@ class Near:
         mine = self.get(partition.symbol, partition.day)
         if mine is None:
             return {}
-        before, after = (self.get(partition.symbol, partition.day + step) for step in (-DAY, DAY))
+        before, after = self._before(mine), self._after(mine)
         return {check.name: check.judge(before, mine, after, series) for check in of_kind(series, SeamCheck)}
+
+    def _before(self, mine: Profile) -> Profile | None:
+        """Return the day before, or an earlier one whose ids run on to a day."""
+        beside = self.get(mine.symbol, mine.day - DAY)
+        if beside is not None or mine.first_id is None:
+            return beside
+        earlier = (self.get(mine.symbol, mine.day - n * DAY) for n in range(2, EMPTY + 2))
+        found = next((one for one in earlier if one is not None), None)
+        return found if found is not None and found.last_id == mine.first_id - 1 else None
+
+    def _after(self, mine: Profile) -> Profile | None:
+        """Return the day after, or a later one to which the ids of a day run on."""
+        beside = self.get(mine.symbol, mine.day + DAY)
+        if beside is not None or mine.last_id is None:
+            return beside
+        later = (self.get(mine.symbol, mine.day + n * DAY) for n in range(2, EMPTY + 2))
+        found = next((one for one in later if one is not None), None)
+        return found if found is not None and found.first_id == mine.last_id + 1 else None
 
 
 def read_near(
@@ -51,6 +72,7 @@ def read_near(
         return Near()
     days = [partition.day for partition in partitions]
     # The days beside those in hand are judged again too, and by the days beside them.
-    back = timedelta(weeks=weeks) if weeks and of_kind(series, HistoryCheck) else 2 * DAY
+    reach = (2 + EMPTY) * DAY
+    back = timedelta(weeks=weeks) if weeks and of_kind(series, HistoryCheck) else reach
     symbols = sorted({partition.symbol for partition in partitions})
-    return Near(read_profiles(connection, series, min(days) - back, max(days) + 2 * DAY, symbols))
+    return Near(read_profiles(connection, series, min(days) - back, max(days) + reach, symbols))

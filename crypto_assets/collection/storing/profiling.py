@@ -142,6 +142,7 @@ def _of_bars(series: Series, partition: Partition, frame: pd.DataFrame, content_
         silent=silent,
         absent=absent,
         hours=hours_of(frame, partition, series) if OUTLIERS.applies(series) else None,
+        traded=bool((frame["trade_count"].to_numpy() != 0).any() or (frame["volume"].to_numpy() != 0).any()),
     )
 
 

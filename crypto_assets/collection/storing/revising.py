@@ -13,9 +13,9 @@ from psycopg.rows import dict_row
 
 from crypto_assets.collection.records.recording import as_json, failed_names, from_stored, stored_form
 from crypto_assets.collection.rest.days import words_of
-from crypto_assets.collection.storing.near import Near
+from crypto_assets.collection.storing.near import EMPTY, Near
 from crypto_assets.collection.storing.validation import blocking, degrading, in_words
-from crypto_assets.model import DAY, NOT_JUDGED, Finding, Partition, Series, State
+from crypto_assets.model import DAY, NOT_JUDGED, STORED_FILE, Finding, Partition, Series, State
 from crypto_assets.quality.excuses import EXCUSABLE, Excuses, excuse_in_words
 
 _REVISED = (State.AVAILABLE, State.DEGRADED, State.PROVISIONAL, State.MISSING)
@@ -23,10 +23,6 @@ _REVISED = (State.AVAILABLE, State.DEGRADED, State.PROVISIONAL, State.MISSING)
 
 A stored day is `missing` while its file is damaged or gone.
 """
-
-
-STORED_FILE = "stored_file"
-"""The finding of a day whose file is damaged or gone; no check of its own, for there are no rows to check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +139,8 @@ def revise_beside(
 ) -> None:
     """Judge the seams of stored days beside some partitions again; `near` knows both."""
     mine = {(partition.symbol, partition.day) for partition in partitions}
-    beside = {(symbol, day + step) for symbol, day in mine for step in (-DAY, DAY)} - mine
+    reach = [n * DAY for n in range(-EMPTY - 1, EMPTY + 2)]
+    beside = {(symbol, day + step) for symbol, day in mine for step in reach} - mine
     revisions = []
     for symbol, day in sorted(beside):
         profile = near.get(symbol, day)

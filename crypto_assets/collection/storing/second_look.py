@@ -14,10 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from crypto_assets.checks._minutes import MINUTES
 from crypto_assets.collection.archive.edges import LISTED_FROM, LISTED_UNTIL, cut_of
-from crypto_assets.collection.archive.empty_days import NUMBERED
+from crypto_assets.collection.archive.lifetime import NUMBERED
 from crypto_assets.collection.records.profiles import write_profiles
-from crypto_assets.collection.storing.contradictions import HAS_AN_EDGE, Edges, reopen
+from crypto_assets.collection.records.recording import as_json
+from crypto_assets.collection.storing.contradictions import (
+    HAS_AN_EDGE,
+    Edges,
+    WrongEdges,
+    contradicted,
+    reopen,
+    with_edges,
+)
 from crypto_assets.collection.storing.journal import Journal
 from crypto_assets.collection.storing.loads import StoredDay
 from crypto_assets.collection.storing.near import read_near
@@ -50,6 +59,16 @@ ORDER BY p.symbol, p.day
 """Aggregates prove it only where the trades that they name run on too: an exchange that lost trades may number what is left
 one after the other. Rows whose trades were removed name none, and their ids alone decide."""
 
+_SILENT_BARS = """
+SELECT p.symbol, p.day, p.evidence, min(f.dataset) FROM collection.partitions p
+JOIN collection.profiles f ON (f.exchange, f.market_type, f.symbol, f.day) = (p.exchange, p.market_type, p.symbol, p.day)
+    AND f.dataset LIKE 'ohlcv\\_%%' AND f.silent = %s
+WHERE (p.exchange, p.market_type, p.dataset) = (%s, %s, %s) AND p.symbol = ANY(%s) AND p.state = 'missing'
+    AND p.path IS NULL AND NOT coalesce(p.evidence ->> 'error' = ANY(%s), false) AND NOT p.evidence ? 'contradicted_by'
+GROUP BY p.symbol, p.day, p.evidence ORDER BY p.symbol, p.day
+"""
+"""Bars of every minute of the day, in none of which anything traded: the exchange was there, and the symbol was quiet."""
+
 _REFUSED = [name for name in REFUSALS if name != NoRows.__name__]
 """Files with rows that could not be used: something was traded, whatever the ids say."""
 
@@ -70,7 +89,11 @@ GROUP BY 1, 2, 3 ORDER BY 1, 2
 
 
 def settle_silent_days(ledger: Ledger, series: Series, symbols: Iterable[str], run_id: str | None) -> list[Outcome]:
-    """Record days as `no_data` that have no file, or an empty one, and whose neighbours' ids run on; return them."""
+    """Record days of trades as `no_data` that have no file, or an empty one, where nothing traded; return them.
+
+    The ids of their neighbours run on, or the symbol's bars of every minute are silent. Those that another dataset
+    contradicts are recorded as missing, and said to be.
+    """
     if series.table not in NUMBERED:
         return []
     keys, names = (series.exchange, series.market_type, series.dataset), sorted(set(symbols))
@@ -78,6 +101,11 @@ def settle_silent_days(ledger: Ledger, series: Series, symbols: Iterable[str], r
         states = [State.MISSING.value, State.PENDING.value]
         rows = connection.execute(_SILENT, (*keys, names, states, _REFUSED)).fetchall()
         found = [_silent(series, *row) for row in rows]
+        known = {one.partition for one in found}
+        bars = connection.execute(_SILENT_BARS, (_ALL_SILENT, *keys, names, _REFUSED)).fetchall()
+        found += [one for row in bars if (one := _silent_by_bars(series, *row)).partition not in known]
+        wrong = {one.partition: one for one in contradicted(connection, series, found)}
+        found = [wrong.get(one.partition, one) for one in found]
         ledger.record_outcomes(found, run_id, connection=connection)
     return found
 
@@ -96,6 +124,15 @@ def _silent(
     ids = {"last_id_before": last_id, "day_before": str(before), "first_id_after": first_id, "day_after": str(after)}
     kept = {name: value for name, value in evidence.items() if name != "error"}  # the file of no rows was right
     return Outcome(series, Partition(symbol, day), State.NO_DATA, reason, {**kept, "ids": ids})
+
+
+def _silent_by_bars(series: Series, symbol: str, day: date, evidence: dict[str, Any], dataset: str) -> Outcome:
+    reason = f"nothing traded: {dataset} has all bars of this day, and none of them has a trade"
+    kept = {name: value for name, value in evidence.items() if name != "error"}
+    return Outcome(series, Partition(symbol, day), State.NO_DATA, reason, {**kept, "silent_bars": dataset})
+
+
+_ALL_SILENT = b"\xff" * (MINUTES // 8)
 
 
 def reopen_contradicted(
@@ -117,21 +154,23 @@ def judge_edges_again(
     ledger: Ledger,
     series: Series,
     symbols: Iterable[str],
-    contradicted: Sequence[Edges],
+    wrong_edges: Sequence[WrongEdges],
     load_again: LoadAgain,
 ) -> dict[Partition, Revised]:
     """Judge first and last days whole that are the first or the last no more: a day beside them should have rows too.
 
-    So should the rest of a day in which another dataset traded (`contradicted`). Bars that were built for the life that no
+    So should the rest of a day in which another dataset traded (`wrong_edges`). Bars that were built for the life that no
     longer holds go out of the warehouse. Return what has become of the days that were judged. What cannot be read is left for
     `validate`, which says so.
     """
     names = sorted(set(symbols))
     with ledger.transaction() as connection:
-        rows = [*_at_an_edge(connection, series, names), *contradicted]
-    wrong: dict[tuple[str, date, str], set[str]] = {}
-    for symbol, day, sha256, edges in rows:
-        wrong.setdefault((symbol, day, sha256), set()).update(edges)
+        rows = _at_an_edge(connection, series, names)
+    wrong: dict[tuple[str, date, str], Edges] = {
+        (one.symbol, one.day, one.content_sha256): one.edges for one in wrong_edges
+    }
+    for symbol, day, sha256, gone in rows:
+        wrong[symbol, day, sha256] = {**wrong.get((symbol, day, sha256), {}), **dict.fromkeys(gone)}
     judged: dict[Partition, Revised] = {}
     for (symbol, day, sha256), edges in wrong.items():
         try:
@@ -140,10 +179,19 @@ def judge_edges_again(
             continue
         with Journal(lake, ledger).alone([symbol_folder(series, symbol)]) as connection:
             evidence = connection.execute(
-                """UPDATE collection.partitions SET evidence = evidence - %s::text[]
+                """UPDATE collection.partitions SET evidence = evidence - %s::text[] || %s::jsonb
                 WHERE (exchange, market_type, dataset, symbol, day) = (%s, %s, %s, %s, %s) AND content_sha256 = %s
                 RETURNING evidence""",
-                (sorted(edges), series.exchange, series.market_type, series.dataset, symbol, day, sha256),
+                (
+                    sorted(edges),
+                    as_json(with_edges({}, edges)),
+                    series.exchange,
+                    series.market_type,
+                    series.dataset,
+                    symbol,
+                    day,
+                    sha256,
+                ),
             ).fetchone()
             if evidence is not None:
                 partition = _partition(symbol, day, evidence[0])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import product
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -15,11 +16,18 @@ from crypto_assets.checks import of_kind
 from crypto_assets.checks._arrangement import ArrangementCheck
 from crypto_assets.checks.unique_key import CHECK as UNIQUE_KEY
 from crypto_assets.checks.unique_key import with_rows
-from crypto_assets.collection.archive.edges import WHOLE
+from crypto_assets.collection.archive.edges import LISTED_FROM, LISTED_UNTIL, WHOLE, cut_of
 from crypto_assets.collection.archive.empty_days import why_empty
+from crypto_assets.collection.archive.lifetime import NUMBERED
 from crypto_assets.collection.days import Day, DaysOf, Target, quarantine, refused
 from crypto_assets.collection.storing.comparing import Comparer, Pieces
-from crypto_assets.collection.storing.contradictions import Edges, contradicted, contradicted_edges
+from crypto_assets.collection.storing.contradictions import (
+    WrongEdges,
+    contradicted,
+    contradicted_edges,
+    with_edges,
+    wrong_edges,
+)
 from crypto_assets.collection.storing.delays import Delays
 from crypto_assets.collection.storing.near import Near, read_near
 from crypto_assets.collection.storing.publishing import Publisher
@@ -73,6 +81,7 @@ class Storer:
         """Validate, write and record one batch of days of one series; return what became of each."""
         started = time.perf_counter()
         series = batch[0].series
+        self._mend_edges(batch)
         near, excuses = self._around(batch)
         verdicts = _validated(batch, near)
         fetched, batch = batch, [self._second(day, verdicts) for day in batch]
@@ -143,9 +152,10 @@ class Storer:
                 symbols.setdefault(target.series, []).append(target.symbol)
                 markets.setdefault((target.series.exchange, target.series.market_type), set()).add(target.symbol)
         now: dict[tuple[Series, Partition], tuple[State, Outcome]] = {}
-        edges: dict[Series, list[Edges]] = {}
-        for series, names in symbols.items():
-            for one in settle_silent_days(self._ledger, series, names, self._run_id):
+        edges: dict[Series, list[WrongEdges]] = {}
+        # Trades of other runs too: the bars that prove a day to be empty may come after it.
+        for market, table in product(markets, NUMBERED):
+            for one in settle_silent_days(self._ledger, Series(*market, table), markets[market], self._run_id):
                 now[one.series, one.partition] = State.MISSING, one
         for market, of_market in markets.items():
             for one in reopen_contradicted(self._ledger, *market, of_market, self._run_id):
@@ -157,10 +167,8 @@ class Storer:
         self._report(targets, [one for _, one in now.values()])
         revised = {place: Revised(one.state, one.reason, was) for place, (was, one) in now.items()}
         for series in [*symbols, *(series for series in edges if series not in symbols)]:
-            names, contradicted = symbols.get(series, []), edges.get(series, [])
-            judged = judge_edges_again(
-                self._lake, self._ledger, series, names, contradicted, self._publisher.load_again
-            )
+            names, wrong = symbols.get(series, []), edges.get(series, [])
+            judged = judge_edges_again(self._lake, self._ledger, series, names, wrong, self._publisher.load_again)
             revised |= {(series, partition): found for partition, found in judged.items()}
         return revised
 
@@ -181,9 +189,28 @@ class Storer:
             near = read_near(connection, batch[0].series, partitions)
             return near, Excuses.read(connection, batch[0].series, [day.partition for day in batch])
 
+    def _mend_edges(self, batch: Sequence[Day]) -> None:
+        """Move or drop the edges of days outside which another dataset traded, so that the days are judged by these."""
+        days = [(day.partition.symbol, day.partition.day, day.evidence) for day in batch if day.rows is not None]
+        if not any(LISTED_FROM in evidence or LISTED_UNTIL in evidence for _, _, evidence in days):
+            return
+        with self._ledger.transaction() as connection:
+            wrong = wrong_edges(connection, batch[0].series, days)
+        for day in batch:
+            if edges := wrong.get((day.partition.symbol, day.partition.day)):
+                day.evidence = with_edges(day.evidence, edges)
+                since, until = cut_of(day.evidence)
+                day.partition = Partition(day.partition.symbol, day.partition.day, until, since)
+
     def _contradicted(self, batch: Sequence[Day], outcomes: Mapping[int, Outcome]) -> dict[int, Outcome]:
         """Return the days without data of a batch that another dataset contradicts, as they are then."""
-        empty = {outcomes[id(day)].partition: id(day) for day in batch if id(day) in outcomes and day.target.collect}
+        empty = {
+            outcomes[id(day)].partition: id(day)
+            for day in batch
+            if id(day) in outcomes and outcomes[id(day)].state is State.NO_DATA and day.target.collect
+        }
+        if not empty:
+            return {}
         with self._ledger.transaction() as connection:
             found = contradicted(connection, batch[0].series, [outcomes[place] for place in empty.values()])
         return {empty[one.partition]: one for one in found}

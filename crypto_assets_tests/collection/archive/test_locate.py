@@ -183,7 +183,7 @@ def test_an_unknown_symbol_is_refused_with_those_that_are_like_it(sandbox, clien
     message = str(caught.value)
     assert message.startswith(
         "binance spot ohlcv_1h: the archive lists nothing for BTCC/USDT "
-        "(expected keys under data/spot/daily/klines/BTCCUSDT/1h/); did you mean BTCUSDT"
+        "(expected keys under data/spot/daily/klines/BTCCUSDT/1h/); did you mean BTC/USDT"
     )
     assert "Check `symbols` in collection.yaml" in message
     assert caught.value.evidence == {"symbol": "BTCC/USDT"}

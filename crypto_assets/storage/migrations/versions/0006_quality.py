@@ -33,6 +33,7 @@ _STATEMENTS = (
         silent bytea,
         absent bytea,
         hours bytea,
+        traded boolean NOT NULL,
         PRIMARY KEY (exchange, market_type, symbol, dataset, day)
     )
     """,
@@ -42,6 +43,7 @@ _STATEMENTS = (
     "COMMENT ON COLUMN collection.profiles.largest_step IS 'greatest |log(price / price before)| between rows'",
     "COMMENT ON COLUMN collection.profiles.silent IS 'a bit for each minute in which nothing traded; null: none'",
     "COMMENT ON COLUMN collection.profiles.absent IS 'a bit for each minute whose bar is not there; null: none'",
+    "COMMENT ON COLUMN collection.profiles.traded IS 'false: bars in which nothing traded, and nothing else'",
     "COMMENT ON COLUMN collection.profiles.hours IS 'float32, see crypto_assets/checks/outliers.py'",
     """
     CREATE TABLE collection.incidents (
