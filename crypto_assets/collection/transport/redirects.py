@@ -38,7 +38,7 @@ def send(client: httpx.Client, request: httpx.Request, asked: Asked) -> httpx.Re
         NotFollowed: a redirect to where we do not go.
         httpx.RequestError: no answer.
     """
-    named = exchanges.get(asked.endpoint.exchange).hosts if asked.endpoint is not None else ()
+    named = _hosts(asked.endpoint.exchange) if asked.endpoint is not None else ()
     keyed = has_key(asked.headers)
     for _ in range(MOST + 1):
         asked.at = str(request.url)
@@ -51,6 +51,11 @@ def send(client: httpx.Client, request: httpx.Request, asked: Asked) -> httpx.Re
             raise NotFollowed(f"a redirect to {place(following.url)}, {why}; not followed", response.status_code)
         request = following
     raise httpx.TooManyRedirects("too many redirects", request=request)
+
+
+def _hosts(exchange: str) -> Collection[str]:
+    """Return the hosts that an exchange names; one that is not known here names none."""
+    return exchanges.get(exchange).hosts if exchange in exchanges.names() else ()
 
 
 def has_key(headers: Mapping[str, str] | None) -> bool:
