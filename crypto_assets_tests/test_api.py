@@ -150,7 +150,7 @@ def test_gaps_are_acknowledged_and_withdrawn(client: httpx.Client) -> None:
     nothing = refused(client.post("/v1/gaps/withdraw", json=day), 409)
     assert "found none" in nothing["found"]
     whole = refused(client.post("/v1/gaps/acknowledge", json={**day, "from": str(LAST), "reason": "x"}), 409)
-    assert "is complete" in whole["found"]
+    assert f"{LAST}: complete" in whole["found"]
     assert "--reason" in refused(client.post("/v1/gaps/acknowledge", json=day), 409)["found"]
     assert refused(client.post("/v1/gaps/acknowledge", json={**day, "symbol": "DOGE/USDT"}), 404)["found"].count("DOGE")
     assert refused(client.post("/v1/gaps/acknowledge", json={**day, "from": "monday"}), 400)["error"] == "not a day"
