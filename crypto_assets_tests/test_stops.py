@@ -91,7 +91,7 @@ def test_a_paused_run_is_shown_and_goes_on_and_one_that_is_cancelled_is_gone(pro
     (run,) = ended.json
     assert (run["state"], run["kind"], run["total"]) == ("cancelled", "command line", 40)
     assert run["done"] == len(project.records())
-    assert "found that it is cancelled" in late.message
+    assert "found that it has ended: cancelled" in late.message
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
