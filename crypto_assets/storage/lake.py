@@ -19,7 +19,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -60,6 +60,12 @@ class Lake:
     def is_local(self) -> bool:
         """Whether the lake is a folder, which may be a mount point, and not a bucket."""
         return not self.url.startswith("s3://")
+
+    @property
+    def was_removed(self) -> bool:
+        """Whether the folder of the lake is gone from among others, which no unmounting does: that leaves an empty folder."""
+        folder = Path(self.store.url)
+        return self.is_local and not folder.exists() and folder.parent.is_dir() and any(folder.parent.iterdir())
 
     def identity(self) -> str | None:
         """Return the id that the lake was given when it was first written to, also by others; None: it has none yet."""

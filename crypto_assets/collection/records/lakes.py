@@ -63,8 +63,8 @@ def require_lake(database: Database, lake: Lake) -> None:
 
     An unmounted disk leaves an empty folder at the place of its lake, another disk leaves another lake: to collect into
     either would fill the wrong disk without a word. A place that the ledger does not know is a lake that somebody has
-    configured, and may be empty. A lake whose `_lake.json` alone is lost or damaged is known by its files, and gets its id
-    back.
+    configured, and may be empty; a folder that somebody has removed is made again. A lake whose `_lake.json` alone is lost
+    or damaged is known by its files, and gets its id back.
 
     Raises:
         StoredDataError: the lake is not there. Nothing was written.
@@ -78,7 +78,7 @@ def require_lake(database: Database, lake: Lake) -> None:
                 "SELECT id FROM collection.lakes WHERE url = %s ORDER BY last_used DESC", (lake.store.url,)
             ).fetchall()
         ]
-        if not ids or (identity := lake.identity()) in ids:
+        if not ids or (identity := lake.identity()) in ids or lake.was_removed:
             return
         stored = connection.execute("SELECT count(*) FROM collection.partitions WHERE path IS NOT NULL").fetchone()
         files = connection.execute(

@@ -147,6 +147,19 @@ def test_a_lake_whose_folder_is_gone_says_what_to_do(work: Workbench) -> None:
     assert "(that was here too, and is gone): 8 of 8 stored days are not in it; bring it back" in seen.lost.notice
 
 
+def test_a_folder_that_somebody_has_removed_is_filled_again_and_one_beside_which_nothing_is_may_be_unmounted(
+    work: Workbench, tmp_path: Path
+) -> None:
+    shutil.rmtree(work.folder)
+    (tmp_path / "something").touch()
+    assert not work.collect(DAYS[0], DAYS[-1]).tally.problems
+    assert look(work, work.lake).gaps == []
+    alone = Lake(str(tmp_path / "mountpoint" / "lake"))
+    alone_folder = tmp_path / "mountpoint"
+    alone_folder.mkdir()
+    assert not alone.was_removed
+
+
 def unmount(work: Workbench) -> Path:
     """Take a lake away from its place, where an empty folder stays; return where it is now."""
     disk = work.folder.rename(work.folder.with_name("disk"))
