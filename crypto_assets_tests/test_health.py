@@ -224,7 +224,7 @@ def test_a_file_that_is_gone_from_the_lake_makes_its_asset_degraded_though_no_ch
     (mine.home / "lake" / record.path).unlink()
     assert mine.command("validate").code == 1
     with looking_at(mine) as ui:
-        assert mine.records()["BTC/USDT", "ohlcv_1m", PARTIAL].state is State.DEGRADED
+        assert mine.records()["BTC/USDT", "ohlcv_1m", PARTIAL].state is State.MISSING
         assert health(ui, LAKE)[0] == "DEGRADED"
         assert f"missing {PARTIAL}" in ui.checks(LAKE)["all_days_complete"]["evaluation"]["description"]
 
