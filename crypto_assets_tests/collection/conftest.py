@@ -8,6 +8,8 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import uvicorn
@@ -15,7 +17,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from crypto_assets.collection.transport.http import Client
+from crypto_assets.sandbox.archive import FolderArchive
+from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests.ports import free_port
+from crypto_assets_tests.workbench import Workbench
+
+if TYPE_CHECKING:
+    from crypto_assets_tests.collection.world import World
 
 Answer = Callable[[Request], Awaitable[Response]]
 
@@ -96,3 +104,27 @@ def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 def closed_port() -> int:
     """A port of loopback that refuses connections."""
     return free_port()
+
+
+# ---- the world of `world.py`: files that are written one by one, and a REST API ---------------------------------------
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, SandboxServer]]:
+    """A folder, and the sandbox that serves it."""
+    folder = tmp_path_factory.mktemp("archive")
+    with SandboxServer(FolderArchive(folder)) as server:
+        yield folder, server
+
+
+@pytest.fixture
+def world(
+    served: tuple[Path, SandboxServer], odd_server: OddServer, postgres_url: str, tmp_path: Path
+) -> Iterator[World]:
+    """A world without files; those that a test publishes go with it."""
+    from crypto_assets_tests.collection.world import World  # which needs the server above
+
+    folder, server = served
+    yield World(Workbench(server, postgres_url, tmp_path / "lake"), folder, odd_server)
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()

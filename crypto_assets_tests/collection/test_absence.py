@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -16,9 +14,6 @@ from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.collection.storing.warehouse_rows import judge
 from crypto_assets.model import Outcome, Series, State, days_between
 from crypto_assets.quality.validating import Validator
-from crypto_assets.sandbox.archive import FolderArchive
-from crypto_assets.sandbox.server import SandboxServer
-from crypto_assets_tests.collection.conftest import OddServer
 from crypto_assets_tests.collection.world import (
     World,
     at,
@@ -31,28 +26,10 @@ from crypto_assets_tests.collection.world import (
     opens,
     trades,
 )
-from crypto_assets_tests.workbench import Result, Workbench, entry
+from crypto_assets_tests.workbench import Result, entry
 
 A, B = "AAA/USDT", "BBB/USDT"
 PERPETUAL, DATED = "AAA/USDT:USDT", "AAA/USDT:USDT-240628"
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, SandboxServer]]:
-    folder = tmp_path_factory.mktemp("archive")
-    with SandboxServer(FolderArchive(folder)) as server:
-        yield folder, server
-
-
-@pytest.fixture
-def world(
-    served: tuple[Path, SandboxServer], odd_server: OddServer, postgres_url: str, tmp_path: Path
-) -> Iterator[World]:
-    folder, server = served
-    made = World(Workbench(server, postgres_url, tmp_path / "lake"), folder, odd_server)
-    yield made
-    for path in sorted(folder.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
 
 
 def collect(world: World, dataset: str, first: str, last: str, symbol: str = A, rest: bool = False) -> list[Outcome]:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.collection.records.unreported import unreported
 from crypto_assets.model import Series, State, days_between
-from crypto_assets.sandbox.archive import FolderArchive
-from crypto_assets.sandbox.server import SandboxServer
-from crypto_assets_tests.collection.conftest import OddServer
 from crypto_assets_tests.collection.test_absence import (
     PERPETUAL,
     A,
@@ -25,25 +20,7 @@ from crypto_assets_tests.collection.test_absence import (
     states,
 )
 from crypto_assets_tests.collection.world import World, at, eight_hours, klines, minutes, on, opens, trades
-from crypto_assets_tests.workbench import Workbench, entry
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, SandboxServer]]:
-    folder = tmp_path_factory.mktemp("archive")
-    with SandboxServer(FolderArchive(folder)) as server:
-        yield folder, server
-
-
-@pytest.fixture
-def world(
-    served: tuple[Path, SandboxServer], odd_server: OddServer, postgres_url: str, tmp_path: Path
-) -> Iterator[World]:
-    folder, server = served
-    made = World(Workbench(server, postgres_url, tmp_path / "lake"), folder, odd_server)
-    yield made
-    for path in sorted(folder.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
+from crypto_assets_tests.workbench import entry
 
 
 def silent(text: str) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -17,33 +15,17 @@ from crypto_assets.collection.archive.review import Review, review
 from crypto_assets.collection.records.gaps import gaps
 from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.model import State
-from crypto_assets.sandbox.archive import FolderArchive
-from crypto_assets.sandbox.server import SandboxServer
-from crypto_assets_tests.collection.conftest import OddServer
 from crypto_assets_tests.collection.test_absence import A, collect, funding, of_day, publish_trades, record, states
 from crypto_assets_tests.collection.world import World, at, eight_hours, minutes, on
-from crypto_assets_tests.workbench import Workbench, entry
+from crypto_assets_tests.workbench import entry
 
 PERPETUAL = "AAA/USDT:USDT"
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, SandboxServer]]:
-    folder = tmp_path_factory.mktemp("archive")
-    with SandboxServer(FolderArchive(folder)) as server:
-        yield folder, server
-
-
 @pytest.fixture
-def world(
-    served: tuple[Path, SandboxServer], odd_server: OddServer, postgres_url: str, tmp_path: Path
-) -> Iterator[World]:
-    folder, server = served
-    made = World(Workbench(server, postgres_url, tmp_path / "lake"), folder, odd_server)
-    made.set_clock("2024-07-01 12:00")
-    yield made
-    for path in sorted(folder.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
+def world(world: World) -> World:
+    world.set_clock("2024-07-01 12:00")
+    return world
 
 
 def look(world: World, **more: Any) -> Review:

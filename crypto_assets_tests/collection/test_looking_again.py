@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -17,36 +15,20 @@ from crypto_assets.collection.records.database import Database
 from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.collection.storing.warehouse_rows import judge
 from crypto_assets.model import DAY, Outcome, Partition, Series, State, days_between
-from crypto_assets.sandbox.archive import FolderArchive
-from crypto_assets.sandbox.server import SandboxServer
-from crypto_assets_tests.collection.conftest import OddServer
 from crypto_assets_tests.collection.test_absence import A, B, collect, funding, record, states
 from crypto_assets_tests.collection.test_lifetimes import look, others_go_on
 from crypto_assets_tests.collection.world import World, at, eight_hours, klines, minutes, on, opens
 from crypto_assets_tests.published import key
-from crypto_assets_tests.workbench import Workbench, entry
+from crypto_assets_tests.workbench import entry
 
 PERPETUAL = "AAA/USDT:USDT"
 MINUTE_BARS = Series.named("binance", "spot", "ohlcv_1m")
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, SandboxServer]]:
-    folder = tmp_path_factory.mktemp("archive")
-    with SandboxServer(FolderArchive(folder)) as server:
-        yield folder, server
-
-
 @pytest.fixture
-def world(
-    served: tuple[Path, SandboxServer], odd_server: OddServer, postgres_url: str, tmp_path: Path
-) -> Iterator[World]:
-    folder, server = served
-    made = World(Workbench(server, postgres_url, tmp_path / "lake"), folder, odd_server)
-    made.set_clock("2024-07-01 12:00")
-    yield made
-    for path in sorted(folder.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
+def world(world: World) -> World:
+    world.set_clock("2024-07-01 12:00")
+    return world
 
 
 def files(world: World, prefix: str = "") -> list[str]:
