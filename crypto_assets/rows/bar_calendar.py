@@ -6,10 +6,13 @@ day from any other one of the same symbol.
 
 from __future__ import annotations
 
+from calendar import monthrange
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
+
+from crypto_assets.model import DAY
 
 LONG_TIMEFRAMES = ("3d", "1w", "1mo")
 """Timeframes whose bars do not open on every day."""
@@ -47,6 +50,13 @@ def due(timeframe: str, day: date, anchor: date | None = None) -> Due:
             where = f"{after} day{'s' if after > 1 else ''} after one" if after else "one of these days"
             return Due(after == 0, rule, f"{rule}, {day} is {where}")
     return Due(True, f"a {timeframe} bar opens on every day")
+
+
+def days_of_bar(timeframe: str | None, day: date) -> list[date]:
+    """Return the days that a bar which opens on a day covers, ascending; bars up to a day, and other rows, cover one."""
+    month = monthrange(day.year, day.month)[1]
+    length = {"3d": 3, "1w": 7, "1mo": month}.get(timeframe or "", 1)
+    return [day + number * DAY for number in range(length)]
 
 
 def anchor_of(days: Iterable[date]) -> date | None:

@@ -33,6 +33,9 @@ LIFE = "life"
 """In the evidence of a day: `before`, `after` or `between` the listings of its symbol."""
 
 
+CONTRADICTED_BY = "contradicted_by"
+"""In the evidence of a missing day, or of an edge: the dataset whose rows show that it is not what it was taken for."""
+
 NUMBERED = {"trades": "trade_id", "agg_trades": "agg_trade_id"}
 """Tables whose rows the exchange numbers one after the other in a symbol, and the column of the number."""
 

@@ -17,6 +17,7 @@ from crypto_assets.checks._minutes import MINUTES, to_bits
 from crypto_assets.checks._times import epoch_us, start_us
 from crypto_assets.checks.outliers import CHECK as OUTLIERS
 from crypto_assets.checks.outliers import hours_of
+from crypto_assets.collection.archive.lifetime import NUMBERED
 from crypto_assets.model import DAY, Partition, Profile, Series, bar_length
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _MINUTE_US = 60_000_000
-_IDS = {"trades": "trade_id", "agg_trades": "agg_trade_id"}
-"""Tables whose rows the exchange numbers, one after the other in a symbol."""
 
 
 def profile_of(series: Series, partition: Partition, frame: pd.DataFrame, content_sha256: str = "") -> Profile:
@@ -47,7 +46,7 @@ class ProfileFold:
     def __init__(self, series: Series, partition: Partition) -> None:
         self._partition = partition
         self._time = datasets.get(series.table).time_column
-        self._id = _IDS.get(series.table)
+        self._id = NUMBERED.get(series.table)
         self._start_us = start_us(partition)
         self._rows = 0
         self._times: tuple[int, int] | None = None

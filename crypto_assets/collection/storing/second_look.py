@@ -19,19 +19,13 @@ from crypto_assets.collection.archive.edges import LISTED_FROM, LISTED_UNTIL, cu
 from crypto_assets.collection.archive.lifetime import NUMBERED
 from crypto_assets.collection.records.profiles import write_profiles
 from crypto_assets.collection.records.recording import as_json
-from crypto_assets.collection.storing.contradictions import (
-    HAS_AN_EDGE,
-    Edges,
-    WrongEdges,
-    contradicted,
-    reopen,
-    with_edges,
-)
+from crypto_assets.collection.storing.contradictions import contradicted, reopen
 from crypto_assets.collection.storing.journal import Journal
 from crypto_assets.collection.storing.loads import StoredDay
 from crypto_assets.collection.storing.near import read_near
 from crypto_assets.collection.storing.revising import Revised, Revision, revise
 from crypto_assets.collection.storing.validation import validate
+from crypto_assets.collection.storing.wrong_edges import HAS_AN_EDGE, Edges, WrongEdges, with_edges
 from crypto_assets.errors import REFUSALS, NoRows, StoredDataError
 from crypto_assets.model import Outcome, Partition, Series, State
 from crypto_assets.storage.lake import symbol_folder

@@ -21,19 +21,14 @@ from crypto_assets.collection.archive.empty_days import why_empty
 from crypto_assets.collection.archive.lifetime import NUMBERED
 from crypto_assets.collection.days import Day, DaysOf, Target, quarantine, refused
 from crypto_assets.collection.storing.comparing import Comparer, Pieces
-from crypto_assets.collection.storing.contradictions import (
-    WrongEdges,
-    contradicted,
-    contradicted_edges,
-    with_edges,
-    wrong_edges,
-)
+from crypto_assets.collection.storing.contradictions import contradicted
 from crypto_assets.collection.storing.delays import Delays
 from crypto_assets.collection.storing.near import Near, read_near
 from crypto_assets.collection.storing.publishing import Publisher
 from crypto_assets.collection.storing.revising import Revised
 from crypto_assets.collection.storing.second_look import judge_edges_again, reopen_contradicted, settle_silent_days
 from crypto_assets.collection.storing.validation import Verdict, blocking, degrading, in_words, validate
+from crypto_assets.collection.storing.wrong_edges import WrongEdges, contradicted_edges, with_edges, wrong_edges
 from crypto_assets.config import Collection
 from crypto_assets.errors import InvalidRows
 from crypto_assets.model import Finding, Outcome, Partition, Series, State, StoredFile
