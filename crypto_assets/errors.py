@@ -21,6 +21,7 @@
         │       └── NoRows           nothing, or a header alone
         ├── InvalidRows              parsed, but rows break the schema, the key, the order or the day
         ├── StoredDataError          a file in the lake is missing or is not what the ledger says
+        │   └── UnsafePath           a text that should name a file of the lake leads elsewhere; nothing was done with it
         └── IncompleteData           rows were asked for of days that are missing, partial or not collected yet
 
     IncompleteDataWarning            the same, where it is not to be an error
@@ -35,14 +36,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crypto_assets.urls import masked, masked_in
+from crypto_assets.visible import visible
 
 
 class CryptoAssetsError(Exception):
-    """Base of all errors of this package; `evidence` is JSON-serialisable detail for the ledger and the UI."""
+    """Base of all errors of this package; `evidence` is JSON-serialisable detail for the ledger and the UI.
 
-    def __init__(self, message: str, **evidence: Any) -> None:
-        # The one place that all messages pass: a URL's password goes into no log, ledger, event or terminal.
-        super().__init__(masked(message))
+    A message is one line, or a sequence of lines. A line end inside of a line is shown as `\\n`: it came with the text of
+    somebody else.
+    """
+
+    def __init__(self, message: str | Sequence[str], **evidence: Any) -> None:
+        # The one place that all messages pass: a URL's password and terminal codes go into no log, ledger, event or terminal.
+        lines = (message,) if isinstance(message, str) else message
+        super().__init__("\n".join(visible(masked(line)) for line in lines))
         self.evidence: dict[str, Any] = masked_in(evidence)
 
 
@@ -144,13 +151,17 @@ class StoredDataError(PermanentError):
     """A file in the lake is missing or is not what the ledger says was stored."""
 
 
+class UnsafePath(StoredDataError):
+    """A text that should name a file of the lake names something else, or a link there leads elsewhere."""
+
+
 class IncompleteData(PermanentError):
     """Some of the days that were asked for are missing, partial or not collected yet; `coverage` says what is known of each.
 
     It has a mapping for each day: `day`, `state`, `reason`, `rows`, `until`, `acknowledged`, `complete`; JSON-serialisable.
     """
 
-    def __init__(self, message: str, coverage: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, message: str | Sequence[str], coverage: Sequence[Mapping[str, Any]]) -> None:
         super().__init__(message)
         self.coverage = coverage
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from crypto_assets.symbols import path_symbol as path_symbol
 from crypto_assets.symbols import unified_symbol as unified_symbol
 from crypto_assets.urls import masked, masked_in
+from crypto_assets.visible import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -387,8 +388,8 @@ class Outcome:
     profile: Profile | None = None
 
     def __post_init__(self) -> None:
-        """Hide the password of a URL: outcomes go into the ledger, Dagster's events and reports."""
-        object.__setattr__(self, "reason", masked(self.reason))
+        """Hide passwords and terminal codes: outcomes go into the ledger, Dagster's events and reports."""
+        object.__setattr__(self, "reason", visible(masked(self.reason)))
         object.__setattr__(self, "evidence", masked_in(self.evidence))
 
     @property

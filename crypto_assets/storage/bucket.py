@@ -10,7 +10,9 @@ from typing import Any, cast
 
 from crypto_assets.environment import keep_loopback_direct
 from crypto_assets.errors import ConfigError, HostRefused, HostUnreachable
-from crypto_assets.storage.stores import MOST_BYTES, STAGING, Staged, require_same, too_long
+from crypto_assets.storage.files import MOST_BYTES, too_long
+from crypto_assets.storage.inside import folder_inside, inside
+from crypto_assets.storage.stores import STAGING, Staged, require_same
 
 NOT_IMPLEMENTED = 501
 
@@ -91,7 +93,7 @@ class BucketStore:
 
     def sizes(self, folder: str, name: str, first: str, last: str) -> dict[str, int]:
         found: dict[str, int] = {}
-        start = len(self._prefix + folder)
+        start = len(self._prefix + folder)  # which ends in a slash
         for page in self._pages(folder, StartAfter=f"{self._prefix}{folder}{first}"):
             for entry in page.get("Contents", ()):
                 child, _, file = entry["Key"][start:].partition("/")
@@ -108,7 +110,7 @@ class BucketStore:
         return _StagedObject(self, data)
 
     def keep(self, path: str, kept: str) -> None:
-        source = {"Bucket": self._bucket, "Key": self._prefix + path}
+        source = {"Bucket": self._bucket, "Key": self._key(path)}
         self._call("copy_object", kept, CopySource=source)
 
     def sweep(self, older_than_s: float, spare: Container[str]) -> int:
@@ -123,7 +125,12 @@ class BucketStore:
             self.delete(path)
         return len(old)
 
+    def _key(self, path: str) -> str:
+        inside(self.url, path)
+        return self._prefix + path
+
     def _pages(self, prefix: str, **options: str) -> Iterator[dict[str, Any]]:
+        folder_inside(self.url, prefix)
         token: dict[str, str] = {}
         while True:
             page = self._call("list_objects_v2", None, Prefix=self._prefix + prefix, **options, **token)
@@ -143,7 +150,7 @@ class BucketStore:
         from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
         if path is not None:
-            arguments["Key"] = self._prefix + path
+            arguments["Key"] = self._key(path)
         try:
             answer = getattr(self._client, method)(Bucket=self._bucket, **arguments)
             if method != "get_object":

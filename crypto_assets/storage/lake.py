@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -28,6 +29,7 @@ import pyarrow as pa
 from crypto_assets import datasets
 from crypto_assets.errors import StoredDataError
 from crypto_assets.model import Partition, Series, SourceFile, StoredFile, days_between, path_symbol
+from crypto_assets.storage.inside import safe_name
 from crypto_assets.storage.parquet import (
     StoredPieces,
     decode,
@@ -269,7 +271,7 @@ class Lake:
 
     def put_bytes(self, path: str, data: bytes) -> None:
         """Make `data` the whole content of a path of your own, below `assets/`."""
-        self.store.put(_safe(path), data)
+        self.store.put(path, data)
 
     def put_frame(self, path: str, frame: pd.DataFrame) -> None:
         """Make the rows of a DataFrame the whole content of a path of your own, with page checksums and sealed."""
@@ -277,12 +279,12 @@ class Lake:
 
     def read_frame(self, path: str) -> pd.DataFrame | None:
         """Return the rows of a path of your own, None where there is no file; raises StoredDataError for a damaged one."""
-        data = self.store.get(_safe(path))
+        data = self.store.get(path)
         return None if data is None else decode_frame(data, f"{self.url}/{path}")
 
     def get_bytes(self, path: str) -> bytes:
         """Return the content of a path; raises StoredDataError where there is none."""
-        data = self.store.get(_safe(path))
+        data = self.store.get(path)
         if data is None:
             raise StoredDataError(f"{self.url}/{path}: expected a file, found none; materialise that partition first")
         return data
@@ -301,7 +303,7 @@ class Lake:
 
     def quarantine_path(self, name: str, data: bytes) -> str:
         """Return the path that refused bytes have, relative to the lake."""
-        return f"quarantine/{_safe(name)}.{hashlib.sha256(data).hexdigest()[:12]}"
+        return f"quarantine/{safe_name(name)}.{hashlib.sha256(data).hexdigest()[:12]}"
 
     def reason(self, path: str) -> dict[str, Any]:
         """Return the reason why the file at a path in quarantine/ was refused; empty where there is none to be read."""
@@ -336,12 +338,17 @@ def _series_folder(series: Series) -> str:
     return f"exchange={series.exchange}/market_type={series.market_type}/dataset={series.dataset}/"
 
 
+_DAY = re.compile(
+    r"(exchange=[^/]+/market_type=[^/]+/dataset=[^/]+/symbol=[^/]+/)date=[0-9]{4}-[0-9]{2}-[0-9]{2}/data\.parquet"
+)
+
+
+def folder_of_day(path: str) -> str | None:
+    """Return the folder of the symbol that a path is a day's file of, with a slash at its end; None for any other path."""
+    match = _DAY.fullmatch(path)
+    return match[1] if match else None
+
+
 def symbol_folder(series: Series, symbol: str) -> str:
     """Return the folder of a symbol of a series, with a slash at its end."""
     return f"{_series_folder(series)}symbol={path_symbol(symbol)}/"
-
-
-def _safe(name: str) -> str:
-    """Return a path that stays below the lake, whatever a hostile key says."""
-    parts = [part for part in PurePosixPath(name).parts if part not in ("/", "..", ".")]
-    return "/".join(parts) or "unnamed"

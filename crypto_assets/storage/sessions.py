@@ -21,6 +21,7 @@ from psycopg.conninfo import make_conninfo
 
 from crypto_assets.errors import ConfigError, PostgresUnavailable
 from crypto_assets.urls import postgres_place
+from crypto_assets.visible import visible
 
 CONNECT_TIMEOUT_S = 15
 OPTIONS = "-c timezone=UTC"
@@ -43,8 +44,8 @@ def process_name() -> str:
 
 
 def say(text: str) -> None:
-    """Write a line to stderr: what is waited for, while nothing else can be said."""
-    sys.stderr.write(f"{text}\n")
+    """Write a line to stderr: what is waited for or was found, where nothing else can say it."""
+    sys.stderr.write(f"{visible(text)}\n")
     sys.stderr.flush()
 
 

@@ -1,7 +1,8 @@
 """Where the lake's bytes lie: a folder, or a bucket. Both put whole objects or nothing.
 
 Streams from pyarrow, ParquetWriter and s3fs publish what was written so far when an exception ends them, so an object is
-encoded to a buffer first and put at once. `staging/` holds what nobody is to read yet.
+encoded to a buffer first and put at once. `staging/` holds what nobody is to read yet. Which text is a path of a store, and
+which links in a folder are followed, says `inside.py`; both stores ask it for every path.
 """
 
 from __future__ import annotations
@@ -11,18 +12,17 @@ import os
 import stat
 import time
 from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager, suppress
-from io import BufferedIOBase, BufferedReader
+from contextlib import suppress
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
-from crypto_assets.errors import StoredDataError
+from crypto_assets.errors import StoredDataError, UnsafePath
+from crypto_assets.storage.files import NO_FILE, OF_THE_FILE, content_of, make_folder, move, opened_file, sync, write
+from crypto_assets.storage.inside import folder_inside, inside, require_own_folders
 
 STAGING = "staging/"
-
-MOST_BYTES = 2 << 30
-"""A longer file is none of ours, and would be read into memory: a day of ten million trades has 200 MB."""
 
 
 class Staged(Protocol):
@@ -39,7 +39,10 @@ class Staged(Protocol):
 
 
 class Store(Protocol):
-    """A flat space of objects under paths with slashes; `url` is the same for everyone who means the same place."""
+    """A flat space of objects under paths with slashes; `url` is the same for everyone who means the same place.
+
+    Every method raises UnsafePath, and does nothing, for a path that leads outside of the store.
+    """
 
     url: str
 
@@ -93,9 +96,23 @@ class FolderStore:
     def __init__(self, root: Path) -> None:
         self.url = str(root.resolve())
         self._root = root
+        self._text = str(root)
+
+    def _place(self, path: str) -> Path:
+        """Return where a file of this store has its place."""
+        place = inside(self._text, path)
+        require_own_folders(self._text, path)
+        return Path(place)
+
+    def _folder(self, prefix: str) -> str:
+        """Return where a folder of this store has its place; the empty prefix is the whole."""
+        place = folder_inside(self._text, prefix)
+        require_own_folders(self._text, f"{prefix.removesuffix('/')}/")
+        return place
 
     def put(self, path: str, data: bytes) -> None:
-        staged = _StagedFile(self._root, self._root / STAGING / f".{uuid4().hex}.part", data)
+        self._place(path)  # before anything is written
+        staged = self.stage(f"{STAGING}.{uuid4().hex}.part", data)
         try:
             staged.publish(path)
         except BaseException:
@@ -103,13 +120,12 @@ class FolderStore:
             raise
 
     def create(self, path: str, data: bytes) -> bool:
-        target = self._root / path
-        staged = self._root / STAGING / f".{uuid4().hex}.part"
-        written = _StagedFile(self._root, staged, data)
+        target = self._place(path)
+        written = self.stage(f"{STAGING}.{uuid4().hex}.part", data)
         try:
-            _make_folder(target.parent)
+            make_folder(target.parent)
             # A name that is given whole or refused: nobody sees a part, and of two processes one is refused.
-            os.link(staged, target)
+            os.link(written.file, target)
         except FileExistsError:
             return False
         except OSError:  # a file system without hard links
@@ -118,24 +134,20 @@ class FolderStore:
             written.publish(path)
         finally:
             written.discard()
-        _sync(target.parent)
+        sync(target.parent)
         return True
 
-    def stage(self, path: str, data: bytes) -> Staged:
-        return _StagedFile(self._root, self._root / path, data)
+    def stage(self, path: str, data: bytes) -> _StagedFile:
+        return _StagedFile(self, self._place(path), data)
 
     def get(self, path: str) -> bytes | None:
-        file = self._root / path
-        if (opened := _opened(file)) is None:
-            return None
-        with opened, _reading(file):
-            return opened.read()
+        return content_of(self._place(path))
 
     def open(self, path: str) -> BufferedIOBase | None:
-        return _opened(self._root / path)
+        return opened_file(self._place(path))
 
     def paths(self, prefix: str) -> Iterator[str]:
-        folder = self._root / prefix
+        folder = self._folder(prefix)
         for base, folders, names in os.walk(folder):
             folders.sort()
             for name in sorted(names):
@@ -143,66 +155,73 @@ class FolderStore:
                     yield str((Path(base) / name).relative_to(self._root))
 
     def children(self, prefix: str) -> Iterator[str]:
-        folder = self._root / prefix
-        if folder.is_dir():
-            yield from sorted(child.name for child in folder.iterdir() if child.is_dir())
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._folder(prefix)) as entries:
+            yield from sorted(entry.name for entry in entries if entry.is_dir())
 
     def sizes(self, folder: str, name: str, first: str, last: str) -> dict[str, int]:
         found = {}
         try:
-            handle = os.open(self._root / folder, os.O_RDONLY | os.O_DIRECTORY)
+            handle = os.open(self._folder(folder), os.O_RDONLY | os.O_DIRECTORY)
         except (FileNotFoundError, NotADirectoryError):
             return {}
         try:
             # From the folder on: of 200,000 files the way from the root takes longer than the files.
-            for child in os.listdir(handle):  # noqa: PTH208  a handle is no path
-                if first <= child <= last:
-                    try:
-                        about = os.stat(f"{child}/{name}", dir_fd=handle)
-                    except OSError as error:
-                        if error.errno not in _NO_FILE | _OF_THE_FILE:
-                            raise
-                        continue
-                    if stat.S_ISREG(about.st_mode):
-                        found[child] = about.st_size
+            with os.scandir(handle) as children:
+                for child in children:
+                    if first <= child.name <= last and (size := self._size(folder, child, name, handle)) is not None:
+                        found[child.name] = size
         finally:
             os.close(handle)
         return found
 
+    def _size(self, folder: str, child: os.DirEntry[str], name: str, handle: int) -> int | None:
+        try:
+            if child.is_symlink():
+                self._folder(folder + child.name)
+            about = os.stat(f"{child.name}/{name}", dir_fd=handle, follow_symlinks=False)
+        except UnsafePath:
+            return None
+        except OSError as error:
+            if error.errno not in NO_FILE | OF_THE_FILE:
+                raise
+            return None
+        return about.st_size if stat.S_ISREG(about.st_mode) else None
+
     def delete(self, path: str) -> None:
-        file = self._root / path
+        file = self._place(path)
         file.unlink(missing_ok=True)
         with suppress(OSError):  # it has other files, or is not there
             file.parent.rmdir()
 
     def keep(self, path: str, kept: str) -> None:
-        source, target = self._root / path, self._root / kept
-        if target.exists() and target.read_bytes() == source.read_bytes():
-            return
-        _make_folder(target.parent)
+        source, target = self._place(path), self._place(kept)
+        with suppress(StoredDataError):  # what lies there is no file
+            if (there := self.get(kept)) is not None and there == self.get(path):
+                return
+        make_folder(target.parent)
         try:
             target.unlink(missing_ok=True)
             # A second name for the same bytes. Files are replaced, never written into, so both stay what they are.
-            os.link(source, target)
+            os.link(source, target, follow_symlinks=False)
         except OSError:  # a file system without hard links, or another one
-            self.put(kept, source.read_bytes())
+            self.put(kept, content_of(source) or source.read_bytes())
         else:
-            _sync(target.parent)
+            sync(target.parent)
 
     def sweep(self, older_than_s: float, spare: Container[str]) -> int:
         removed = 0
         limit = time.time() - older_than_s
-        for base, folders, names in os.walk(self._root / STAGING, topdown=False):
+        for base, folders, names in os.walk(self._folder(STAGING), topdown=False):
             for name in names:
                 file = Path(base) / name
                 with suppress(FileNotFoundError):
                     # Not the time of the content: a second name for an old file is as young as its making.
-                    if file.stat().st_ctime < limit and file.relative_to(self._root).as_posix() not in spare:
+                    if file.lstat().st_ctime < limit and file.relative_to(self._root).as_posix() not in spare:
                         file.unlink()
                         removed += 1
             for name in folders:
                 with suppress(OSError):
-                    if (folder := Path(base) / name).stat().st_ctime < limit:
+                    if (folder := Path(base) / name).lstat().st_ctime < limit:
                         folder.rmdir()
         return removed
 
@@ -210,123 +229,40 @@ class FolderStore:
 class _StagedFile:
     """A file that was written and synced; publishing renames it."""
 
-    def __init__(self, root: Path, file: Path, data: bytes) -> None:
-        self._root = root
-        self._file = file
-        _make_folder(root)
+    def __init__(self, store: FolderStore, file: Path, data: bytes) -> None:
+        self._store = store
+        self.file = file
+        make_folder(store._root)
         file.parent.mkdir(parents=True, exist_ok=True)  # not synced: nobody misses what is lost in staging/
         try:
-            _write(file, data)
+            write(file, data)
         except BaseException:
             self.discard()
             raise
 
     def verify(self, data: bytes) -> None:
-        require_same(str(self._file), data, self._file.read_bytes())
+        require_same(str(self.file), data, content_of(self.file))
 
     def publish(self, path: str) -> None:
-        target = self._root / path
-        _make_folder(target.parent, self._root)
+        target = self._store._place(path)
+        make_folder(target.parent, self._store._root)
         try:
-            _move(self._file, target)
+            move(self.file, target)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
             # A part of the lake lies on another disk, behind a link: from staging/ there is no rename to it.
             beside = target.with_name(f".{uuid4().hex}.part")
-            _write(beside, self._file.read_bytes())
-            _move(beside, target)
-            self._file.unlink()
-        _sync(target.parent)
+            write(beside, self.file.read_bytes())
+            move(beside, target)
+            self.file.unlink()
+        sync(target.parent)
 
     def discard(self) -> None:
-        self._file.unlink(missing_ok=True)
-        if self._file.parent != self._root / STAGING:  # that one is everybody's
+        self.file.unlink(missing_ok=True)
+        if self.file.parent != self._store._root / STAGING:  # that one is everybody's
             with suppress(OSError):
-                self._file.parent.rmdir()
-
-
-_NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR})
-
-_OF_THE_FILE = frozenset(
-    {
-        *(errno.EISDIR, errno.ENXIO, errno.ENODEV, errno.ELOOP, errno.ENAMETOOLONG, errno.EOVERFLOW),
-        *(errno.EACCES, errno.EPERM, errno.EIO, errno.EBADMSG, errno.EUCLEAN),
-    }
-)
-"""Numbers of an OSError that speak of one file: no file, not ours to read, or on a bad place of the disk. The others (no
-memory, no file descriptors, a file system that is gone) speak of more than the file and are passed on."""
-
-
-def _opened(file: Path) -> BufferedReader | None:
-    """Return a regular file, opened to be read; None where there is none.
-
-    Raises:
-        StoredDataError: something else lies there, or it cannot be read.
-    """
-    try:
-        with _reading(file):
-            # Without O_NONBLOCK a FIFO that nobody writes to would be waited for, for ever.
-            handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    about = os.fstat(handle)
-    kind = stat.S_IFMT(about.st_mode)
-    if kind == stat.S_IFREG and about.st_size <= MOST_BYTES:
-        return os.fdopen(handle, "rb")
-    os.close(handle)
-    if kind == stat.S_IFREG:
-        raise too_long(str(file), about.st_size)
-    what = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe"}.get(kind, "something that is no file")
-    raise StoredDataError(f"{file}: expected a file, found {what}; `crypto-assets collect` for that day replaces it")
-
-
-def too_long(where: str, size: int) -> StoredDataError:
-    """Return the error of a file that nobody has written here."""
-    return StoredDataError(
-        f"{where}: expected a file of at most {MOST_BYTES:,} bytes, found {size:,}; "
-        "`crypto-assets collect` for that day replaces it"
-    )
-
-
-@contextmanager
-def _reading(file: Path) -> Iterator[None]:
-    """Let errors that speak of one file be StoredDataError."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _OF_THE_FILE:
-            raise
-        raise StoredDataError(
-            f"{file}: expected a file that can be read, found one that cannot ({error.strerror}); check its permissions and "
-            "the disk, `crypto-assets collect` for that day replaces it"
-        ) from None
-
-
-def _move(file: Path, target: Path) -> None:
-    """Give a file the place of another one; a folder there is set aside, beside it."""
-    try:
-        file.replace(target)
-    except IsADirectoryError:
-        _set_aside(target)
-        file.replace(target)
-
-
-def _set_aside(place: Path) -> None:
-    """Give what lies in a place that is ours another name: somebody may want it, and it is in the way of one day only."""
-    place.rename(place.with_name(f"{place.name}.{uuid4().hex[:8]}.set-aside"))
-
-
-def _write(file: Path, data: bytes) -> None:
-    try:
-        with file.open("wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        file.chmod(0o644)
-    except OSError as error:
-        error.filename = error.filename or str(file)  # a full disk does not say which
-        raise
+                self.file.parent.rmdir()
 
 
 def require_same(where: str, expected: bytes, found: bytes | None) -> None:
@@ -335,32 +271,6 @@ def require_same(where: str, expected: bytes, found: bytes | None) -> None:
         raise StoredDataError(
             f"{where}: expected the {len(expected)} bytes that were written, read back {size}; check the disk or the bucket"
         )
-
-
-def _make_folder(folder: Path, root: Path | None = None) -> None:
-    """Make a folder and those above it; a new one is as lasting as the file that comes into it.
-
-    A file in the place of one below `root` is set aside, beside it.
-    """
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent, root if folder != root else None)
-    try:
-        folder.mkdir(exist_ok=True)
-    except FileExistsError:
-        if root is None or folder == root:
-            raise
-        _set_aside(folder)
-        folder.mkdir(exist_ok=True)
-    _sync(folder.parent)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def open_store(url: str, s3_client: Callable[[], Any] | None = None) -> Store:

@@ -13,7 +13,8 @@
 
 So a row of the journal means that the transaction has not committed. Whoever publishes holds an advisory lock on the folder
 of each symbol, which Postgres frees when the process is dead: a row whose folder can be locked is undone by whoever
-locks it. An exception runs the same undo at once.
+locks it. An exception runs the same undo at once. A row that the journal cannot have written (`journal_rows.py`) is removed,
+said in a line, and followed by nothing.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ from uuid import uuid4
 
 import psycopg
 
-from crypto_assets.errors import CryptoAssetsError
-from crypto_assets.storage.sessions import lock_wait, of_connection, process_name
+from crypto_assets.collection.storing.journal_rows import NotedFile
+from crypto_assets.errors import CryptoAssetsError, UnsafePath
+from crypto_assets.storage.sessions import lock_wait, of_connection, process_name, say
 from crypto_assets.storage.stores import STAGING, Staged
 
 if TYPE_CHECKING:
@@ -243,20 +245,36 @@ class Journal:
         """Put back every file of locked folders that the journal has; return how many these were."""
         left = connection.execute(
             """DELETE FROM collection.journal WHERE lake = %s AND folder = ANY(%s)
-            RETURNING path, staged, kept, former_sha256, sha256""",
+            RETURNING folder, path, staged, kept, former_sha256, sha256""",
             (self._store.url, list(folders)),
         ).fetchall()
-        for path, staged, kept, former_sha256, sha256 in left:
-            found = _sha256(self._lake.readable(path))
-            if former_sha256 is None:
-                if found == sha256:
-                    self._store.delete(path)
-            elif found != former_sha256 and _sha256(former := self._lake.readable(kept)) == former_sha256 and former:
-                self._store.put(path, former)
-            if kept is not None and not self._is_version(connection, kept):
-                self._store.delete(kept)
-            self._store.delete(staged)
-        return len(left)
+        undone = 0
+        for row in left:
+            noted = NotedFile(*row)
+            try:
+                if noted.problem:
+                    raise UnsafePath(noted.problem)
+                self._put_back(connection, noted)
+                undone += 1
+            except UnsafePath as error:
+                say(
+                    f"a row of collection.journal is not believed ({noted}): {error}; it is removed, and nothing outside "
+                    "of the lake was touched. If nobody has edited that table, please report it"
+                )
+        return undone
+
+    def _put_back(self, connection: psycopg.Connection[Any], noted: NotedFile) -> None:
+        found = _sha256(self._lake.readable(noted.path))
+        if noted.former_sha256 is None:
+            if found == noted.sha256:
+                self._store.delete(noted.path)
+        elif found != noted.former_sha256 and noted.kept is not None:
+            former = self._lake.readable(noted.kept)
+            if former and _sha256(former) == noted.former_sha256:
+                self._store.put(noted.path, former)
+        if noted.kept is not None and not self._is_version(connection, noted.kept):
+            self._store.delete(noted.kept)
+        self._store.delete(noted.staged)
 
     def _is_version(self, connection: psycopg.Connection[Any], path: str) -> bool:
         row = connection.execute("SELECT 1 FROM collection.versions WHERE path = %s LIMIT 1", (path,)).fetchone()
