@@ -15,11 +15,12 @@ from pathlib import Path
 import click
 
 from crypto_assets.commands import all_commands
-from crypto_assets.commands.console import err, escape
+from crypto_assets.commands.console import err, print_error
 from crypto_assets.ending import EXIT_CODE, end_now
 from crypto_assets.errors import ConfigError, CryptoAssetsError
 from crypto_assets.urls import masked
 from crypto_assets.version import __version__
+from crypto_assets.visible import visible_lines
 
 _WITHOUT_COLLECTION = ("demo", "selftest", "sandbox")
 """Commands that have a collection of their own, or need none."""
@@ -82,8 +83,8 @@ def main() -> None:
         if isinstance(error, OSError) and error.errno == errno.EPIPE:
             _nobody_reads()
         if "--debug" in sys.argv:
-            sys.stderr.write(masked(traceback.format_exc()))
-        err.print(f"[red]error:[/red] {escape(_in_words(error))}")
+            sys.stderr.write(visible_lines(masked(traceback.format_exc())))
+        print_error(_in_words(error))
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     finally:
         # Python would look through every object once more before it ends: a second of CPU with Dagster loaded.

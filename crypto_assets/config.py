@@ -324,7 +324,7 @@ def parse_collection(content: Mapping[str, Any], name: str = "collection") -> Co
         lines = [f"{name}: {_explain(entry)}" for entry in found[:_MOST_PROBLEMS]]
         if len(found) > _MOST_PROBLEMS:
             lines.append(f"{name}: and {len(found) - _MOST_PROBLEMS} more problems")
-        raise ConfigError("\n".join(lines)) from None
+        raise ConfigError(lines) from None
 
 
 def _explain(error: Any) -> str:

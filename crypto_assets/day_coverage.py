@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, get_args
 
 from crypto_assets.errors import ConfigError, IncompleteData, IncompleteDataWarning
 from crypto_assets.model import State
+from crypto_assets.visible import visible
 
 Missing = Literal["raise", "warn", "ignore"]
 """What reading does about days that are not complete."""
@@ -137,14 +138,16 @@ def settle(
     incomplete = [day for day in days if not day.complete]
     if missing != "ignore" and incomplete:
         said = in_words(what, where, days, explain(incomplete), notice)
-        warnings.warn(said, IncompleteDataWarning, stacklevel)
+        warnings.warn("\n".join(map(visible, said)), IncompleteDataWarning, stacklevel)
     elif missing != "ignore" and days and not rows:
-        warnings.warn(f"{what}: no rows of the days asked for; looked in {where}", IncompleteDataWarning, stacklevel)
+        warnings.warn(
+            visible(f"{what}: no rows of the days asked for; looked in {where}"), IncompleteDataWarning, stacklevel
+        )
     return coverage
 
 
-def in_words(what: str, where: str, days: Sequence[DayCoverage], explained: Explained, notice: str = "") -> str:
-    """Return which days are not complete and why, days with equal reasons as spans; some lines at most."""
+def in_words(what: str, where: str, days: Sequence[DayCoverage], explained: Explained, notice: str = "") -> list[str]:
+    """Return the lines that say which days are not complete and why, days with equal reasons as spans; some lines at most."""
     incomplete = explained.days
     verb = "is" if len(days) == 1 else "are"
     asked = f"{len(days)} day{'' if len(days) == 1 else 's'} asked for {verb} not complete"
@@ -157,7 +160,7 @@ def in_words(what: str, where: str, days: Sequence[DayCoverage], explained: Expl
         left = sum(len(span) for span in found[_SHOWN_SPANS:])
         lines.append(f"  and {left} more day{'' if left == 1 else 's'}; `coverage` has all of them")
     lines.append("; ".join([*explained.advice, "missing='warn' or missing='ignore' gives the rows that are stored"]))
-    return "\n".join(lines)
+    return lines
 
 
 def spans(days: Iterable[DayCoverage]) -> Iterable[list[DayCoverage]]:

@@ -49,7 +49,7 @@ class CryptoAssetsError(Exception):
     def __init__(self, message: str | Sequence[str], **evidence: Any) -> None:
         # The one place that all messages pass: a URL's password and terminal codes go into no log, ledger, event or terminal.
         lines = (message,) if isinstance(message, str) else message
-        super().__init__("\n".join(visible(masked(line)) for line in lines))
+        super().__init__("\n".join(visible(masked(line.rstrip())) for line in lines))
         self.evidence: dict[str, Any] = masked_in(evidence)
 
 

@@ -59,7 +59,7 @@ def select(
     _require("--dataset", datasets, {name for entry in collection.series for name in entry.datasets})
     _, wrong = known_symbols(collection, symbols)
     if wrong:
-        raise ConfigError("\n".join(wrong))
+        raise ConfigError(wrong)
     filters = {"--exchange": exchange, "--market-type": market_type, "--symbol": symbols, "--dataset": datasets}
     wanted = {_spelling(symbol) for symbol in symbols}
     result = []

@@ -162,11 +162,13 @@ class Services:
     def _log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
 
-    def _ended(self, name: str) -> str:
+    def _ended(self, name: str) -> list[str]:
         text = self._log(name).read_text(errors="replace")
-        tail = "\n".join(text.splitlines()[-5:])
         code = self._children[name].process.returncode
-        return f"{name}: expected it to run, it ended with code {code}; see {self._log(name)}:\n{tail}"
+        return [
+            f"{name}: expected it to run, it ended with code {code}; see {self._log(name)}:",
+            *text.splitlines()[-5:],
+        ]
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crypto_assets.collection.problems import Problem, days_text, spans, track_text, word_of
-from crypto_assets.commands.console import out
+from crypto_assets.commands.console import out, print_line
 from crypto_assets.commands.options import DAY, filters, load_configured, lost_of, today, with_ledger
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def acknowledged(
 def _print_spans(found: Sequence[Acknowledgement], words: Callable[[Acknowledgement], str]) -> None:
     """Print days, equal neighbours as one line."""
     for span in spans(Problem(*one.place, None, note=words(one)) for one in found):
-        click.echo(f"{track_text(span.series, span.symbol)} {days_text(span.first, span.last)}: {span.note}")
+        print_line(f"{track_text(span.series, span.symbol)} {days_text(span.first, span.last)}: {span.note}")
 
 
 def _print_json(found: Sequence[Acknowledgement]) -> None:

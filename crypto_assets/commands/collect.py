@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from crypto_assets.collection.problems import Problem
-from crypto_assets.commands.console import err, escape, out
+from crypto_assets.commands.console import err, out, print_error
 from crypto_assets.commands.options import (
     DAY,
     filters,
@@ -121,7 +121,7 @@ def _without_misspelt(collection: Any, filters: dict[str, Any]) -> list[str]:
 
     good, wrong = selection.known_symbols(collection, filters["symbols"])
     if wrong and not good:
-        raise ConfigError("\n".join(wrong))
+        raise ConfigError(wrong)
     for problem in wrong:
         _say_wrong(problem)
     filters["symbols"] = tuple(good)
@@ -151,7 +151,7 @@ def collect_all(
     with err.status("asking the exchange"):
         found = with_ledger(lambda ledger: preflight.check(collection, requests, ledger, today()), make=True)
     if found.unknown and not found.requests and not found.unreachable:
-        raise UnknownSymbol("\n".join(found.unknown.values()))
+        raise UnknownSymbol(list(found.unknown.values()))
     for problem in found.unknown.values():
         _say_wrong(problem)
     down = dict(found.unreachable)
@@ -159,13 +159,13 @@ def collect_all(
         with progress(sum(request.days for request in found.requests), as_json, "collecting") as step:
             down |= runs.execute(collection, found.requests, step)
     for exchange, failure in down.items():
-        err.print(f"[red]error:[/red] {escape(failure)}; {exchange} is not asked again in this run")
+        print_error(f"{failure}; {exchange} is not asked again in this run")
     asked = Asked(requests, down, found.unknown, misspelt, never_asked=frozenset(found.unreachable), left=left)
     return report(asked, as_json=as_json, verbose=verbose)
 
 
 def _say_wrong(problem: str) -> None:
-    err.print(f"[red]error:[/red] {escape(problem)}")
+    print_error(problem)
 
 
 COMMANDS = (collect, fill)

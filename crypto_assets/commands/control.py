@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from crypto_assets.commands.console import counted, err, out
+from crypto_assets.commands.console import counted, err, out, print_line
 from crypto_assets.commands.options import with_ledger
 
 if TYPE_CHECKING:
@@ -36,7 +36,14 @@ def pause(exchange: str | None, run: str | None, reason: str) -> None:
         Controls(ledger).pause(scope, me(), reason)
         return _paused(ledger)
 
-    out.print("paused: " + "\n        ".join(with_ledger(change, make=True)), markup=False)
+    _print_lines("paused: ", with_ledger(change, make=True))
+
+
+def _print_lines(title: str, lines: Sequence[str]) -> None:
+    """Print a title and lines after it, one below the other."""
+    out.print(
+        *(f"{title if not n else ' ' * len(title)}{line}" for n, line in enumerate(lines)), sep="\n", markup=False
+    )
 
 
 @click.command()
@@ -52,7 +59,7 @@ def resume(exchange: str | None, run: str | None) -> None:
     scope, there, still = with_ledger(change)
     out.print(f"{scope}: {'resumed' if there else 'was not paused'}", markup=False)
     if still:
-        out.print("still paused: " + "\n              ".join(still), markup=False)
+        _print_lines("still paused: ", still)
 
 
 @click.command()
@@ -88,7 +95,7 @@ def runs(everything: bool, follow: bool, as_json: bool) -> None:
                 click.echo(json.dumps([run.as_json() for run in found], indent=None if follow else 1))
             else:
                 for run in found:
-                    click.echo(_line(run))
+                    print_line(_line(run))
                 if not found and not follow:
                     out.print("nothing is running" + ("" if everything else "; --all shows what has ended"))
             if not (follow and active):

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from crypto_assets.commands.console import out
+from crypto_assets.commands.console import out, print_line
 from crypto_assets.commands.options import DAY, filters, with_ledger
 from crypto_assets.tables import record_names
 
@@ -36,7 +36,7 @@ def corrections(as_json: bool, market_type: str | None, symbols: tuple[str, ...]
         return
     for record in found:
         asset = " ".join(record_names(record).values())
-        click.echo(f"{asset} {record.day}: {record.found_at:%Y-%m-%d %H:%M} UTC: {record.text}")
+        print_line(f"{asset} {record.day}: {record.found_at:%Y-%m-%d %H:%M} UTC: {record.text}")
     if not found:
         out.print("nothing was corrected")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crypto_assets.commands.console import counted, out, print_table
+from crypto_assets.commands.console import counted, out, print_line, print_table
 from crypto_assets.commands.options import load_configured, with_ledger
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def delays(as_json: bool) -> None:
     else:
         print_table(_table(measured, late))
     for one in late[:_SHOWN]:
-        click.echo(
+        print_line(
             f"late: {one.exchange} {one.market_type} {one.symbol} {one.dataset} {one.day}: expected {one.key} by "
             f"{one.due_at:%Y-%m-%d %H:%M} UTC, {span(one.late_s)} ago; it is asked for again by itself"
         )

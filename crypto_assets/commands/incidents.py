@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from crypto_assets.commands.console import out
+from crypto_assets.commands.console import out, print_line
 from crypto_assets.commands.corrections import spellings
 from crypto_assets.commands.options import DAY, filters, with_ledger
 from crypto_assets.quality.kinds import Kind
@@ -54,7 +54,7 @@ def incidents(
         return
     for one in found:
         about = " ".join(filter(None, (one.exchange, one.market_type, one.symbol, one.dataset)))
-        click.echo(f"{about} {_span(one.start_time, one.end_time)}: {one.kind}, {one.source}: {_words(one)}")
+        print_line(f"{about} {_span(one.start_time, one.end_time)}: {one.kind}, {one.source}: {_words(one)}")
     if not found:
         out.print("no incidents are known of what is stored; `crypto-assets gaps` shows what is missing")
 

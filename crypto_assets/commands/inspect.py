@@ -12,7 +12,7 @@ import click
 
 from crypto_assets.collection.problems import Problem, spans
 from crypto_assets.commands import acknowledge
-from crypto_assets.commands.console import out, print_table
+from crypto_assets.commands.console import out, print_line, print_table
 from crypto_assets.commands.options import (
     DAY,
     filters,
@@ -69,7 +69,7 @@ def gaps(
             out.print("nothing is missing" + (" that nobody has acknowledged" if explained else ""))
         if count := len(explained) - len(open_):
             days = "1 day is" if count == 1 else f"{count} days are"
-            click.echo(f"{days} acknowledged" + ("" if everything else "; --all lists them"))
+            print_line(f"{days} acknowledged" + ("" if everything else "; --all lists them"))
     sys.exit(1 if open_ else 0)
 
 
@@ -85,10 +85,10 @@ def _echo(explained: Sequence[Explained]) -> None:
         state = State.MISSING if gap.lost else gap.state
         problems.append(Problem(gap.series, gap.symbol, gap.day, state, reason, cause, noted))
     for span in spans(problems):
-        click.echo(str(span))
+        print_line(str(span))
         for day in days_between(span.first, span.last):
             for missing in days[span.series, span.symbol, day].spans:
-                click.echo(f"  {missing.start:%Y-%m-%d %H:%M}–{missing.end:%H:%M}: {in_words(missing)}")
+                print_line(f"  {missing.start:%Y-%m-%d %H:%M}–{missing.end:%H:%M}: {in_words(missing)}")
 
 
 def in_words(span: MinuteSpan) -> str:

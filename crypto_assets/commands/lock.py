@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from crypto_assets.collection.problems import word_of
-from crypto_assets.commands.console import counted, err, escape, out
+from crypto_assets.commands.console import counted, err, escape, out, print_line
 from crypto_assets.commands.options import DAY, filters, load_configured, with_ledger
 
 
@@ -115,7 +115,7 @@ def verify(path: Path, quick: bool, as_json: bool) -> None:
         click.echo(json.dumps(answer, indent=1))
     else:
         for one in other:
-            click.echo(f"{one.file}: {one.found}: {one.text}")
+            print_line(f"{one.file}: {one.found}: {one.text}")
         for (series, symbol), begin, end in appeared:
             span = str(begin) if begin == end else f"{begin} … {end} ({(end - begin).days + 1} days)"
             name = f"{series.exchange} {series.market_type} {symbol} {series.dataset}"

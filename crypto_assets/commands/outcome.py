@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crypto_assets.collection.problems import Problem, days_text, lines, spans, track_text, word_of
-from crypto_assets.commands.console import counted, err, escape, out, print_table
+from crypto_assets.commands.console import counted, err, escape, out, print_line, print_table
 from crypto_assets.commands.options import with_ledger
 from crypto_assets.model import COMPLETE_STATES, Series, State, days_between
 from crypto_assets.tables import record_names, record_table
@@ -147,7 +147,7 @@ def _print_text(
     # What kept days from being tried was said already, once.
     problems = [*bad, *(Problem(one.series, one.symbol, one.day, None) for one in untried)]
     for line in _each_day(problems) if verbose else lines(problems, LINES_SHOWN, "--verbose or `crypto-assets gaps`"):
-        click.echo(line)
+        print_line(line)
     counts = [f"{count:,} {word_of(State(state))}" for state, count in _states(found).items()]
     counts += [f"{len(untried):,} {word_of(None)}"] if untried else []
     out.print(f"{asked.days:,} day{'s' if asked.days != 1 else ''} asked for: " + ", ".join(counts))

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from crypto_assets.commands.console import counted, out, print_table, reading_address, without_password
+from crypto_assets.visible import visible_in
 
 _SHOWN = 200
 
@@ -50,7 +51,8 @@ def sql(query: str, as_csv: bool, as_json: bool) -> None:
     if as_csv:
         writer = csv.writer(sys.stdout)
         writer.writerow(names)
-        writer.writerows(rows)
+        # A file gets what is stored; a terminal would obey what looks like its codes.
+        writer.writerows(map(visible_in, rows) if sys.stdout.isatty() else rows)
     elif as_json:
         click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=1, default=str))
     else:
@@ -75,7 +77,7 @@ def _ask(query: str) -> tuple[list[str], Iterator[Sequence[Any]]]:
 
         raise unavailable(url, error) from error
     except psycopg.Error as error:
-        raise ConfigError(f"SQL: {str(error).strip()}") from None
+        raise ConfigError(f"SQL: {str(error).strip()}".splitlines()) from None
 
 
 def _print(names: Sequence[str], rows: Iterator[Sequence[Any]]) -> None:

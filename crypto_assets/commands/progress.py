@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from crypto_assets.commands.console import counted, err, escape
+from crypto_assets.visible import visible
 
 if TYPE_CHECKING:
     from crypto_assets.runs import Step
@@ -99,7 +100,9 @@ def _bar(count: Count, doing: str, console: Console) -> Iterator[Callable[[str],
         task = bar.add_task(f"{doing}: {count}", total=count.total)
 
         def shown(paused: str) -> None:
-            bar.update(task, completed=count.done, description=f"paused: {paused}" if paused else f"{doing}: {count}")
+            bar.update(
+                task, completed=count.done, description=f"paused: {visible(paused)}" if paused else f"{doing}: {count}"
+            )
 
         yield shown
 

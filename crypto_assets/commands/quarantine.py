@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crypto_assets.commands.console import err, escape, out
+from crypto_assets.commands.console import err, escape, out, print_line
 from crypto_assets.commands.options import DAY, filters, load_configured, with_ledger
 from crypto_assets.tables import names
 
@@ -38,8 +38,9 @@ def quarantine(context: click.Context, as_json: bool, **given: Any) -> None:
         click.echo(json.dumps([_as_json(file, states[file.path]) for file in files], indent=1))
         return
     for file in files:
-        click.echo(_line(file, states[file.path]))
-        click.echo(f"    {file.reason}\n    {file.path}")
+        print_line(_line(file, states[file.path]))
+        print_line(f"    {file.reason}")
+        print_line(f"    {file.path}")
     if not files:
         out.print("nothing is in quarantine")
 
@@ -62,19 +63,20 @@ def show(path: str, lines: int, as_json: bool) -> None:
         shown = {"kind": content.kind, "lines": content.lines}
         click.echo(json.dumps({**_as_json(file, states), "details": file.details, "content": shown}, indent=1))
         return
-    click.echo(f"{_line(file, states)}\n{file.reason}\n{file.path}")
+    for line in (_line(file, states), file.reason, file.path):
+        print_line(line)
     for name in ("etag", "last_modified", "sha256", "published_sha256", "version"):
         if value := getattr(file, name):
-            click.echo(f"    {name.replace('_', ' ')}: {value}")
+            print_line(f"    {name.replace('_', ' ')}: {value}")
     for day, checks in file.details.get("findings", {}).items():
         for check, evidence in checks.items():
-            click.echo(f"{day} {check}:")
+            print_line(f"{day} {check}:")
             for name, value in evidence.items():
                 for one in value if isinstance(value, list) else [value]:
-                    click.echo(f"    {name}: {one}")
-    click.echo(content.kind)
+                    print_line(f"    {name}: {one}")
+    print_line(content.kind)
     for line in content.lines:
-        click.echo(f"    {line}")
+        print_line(f"    {line}")
 
 
 @quarantine.command()
@@ -124,7 +126,8 @@ def drop(path: str, yes: bool) -> None:
     if not yes:
         if not sys.stdin.isatty():
             raise ConfigError("quarantine drop: expected --yes where nobody can be asked; nothing was removed")
-        click.echo(f"{file.path}\n    {file.reason}")
+        print_line(file.path)
+        print_line(f"    {file.reason}")
         if not click.confirm("Remove it for good?"):
             out.print("nothing was removed")
             return
@@ -160,7 +163,7 @@ def _told(one: Any, as_json: bool) -> Any:
     """Print what became of a file as soon as it is known."""
     if not as_json:
         for day, (state, why) in one.stored.items():
-            click.echo(f"{_asset(one.file)} {day}: {state}" + (f": {why}" if why else ""))
+            print_line(f"{_asset(one.file)} {day}: {state}" + (f": {why}" if why else ""))
         for day, why in one.refused.items():
             err.print(escape(f"{_asset(one.file)} {day}: still refused: {why}" if day else f"still refused: {why}"))
     return one

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 from crypto_assets.commands.collect import collect_all
-from crypto_assets.commands.console import err, out, reading_address, without_password
+from crypto_assets.commands.console import err, escape, out, reading_address, without_password
 from crypto_assets.commands.options import load_configured, today
 
 
@@ -37,7 +37,7 @@ def up(port: int, api_port: int | None, with_demo: bool) -> None:
         with err.status("starting") as status:
 
             def say(text: str) -> None:
-                status.update(text)
+                status.update(escape(text))
                 if not err.is_terminal:
                     err.print(text)
 
@@ -45,9 +45,14 @@ def up(port: int, api_port: int | None, with_demo: bool) -> None:
                 status.stop()
                 if not stop.is_set():
                     out.print(
-                        f"Dagster UI  {running.url}\nAPI         {running.api}\n"
-                        f"Postgres    {without_password(reading_address(running.postgres))}\n"
-                        f"lake        {settings().lake}\nlogs        {running.logs}\nCtrl-C ends all of it"
+                        f"Dagster UI  {running.url}",
+                        f"API         {running.api}",
+                        f"Postgres    {without_password(reading_address(running.postgres))}",
+                        f"lake        {settings().lake}",
+                        f"logs        {running.logs}",
+                        "Ctrl-C ends all of it",
+                        sep="\n",
+                        markup=False,
                     )
                     sys.stdout.flush()
                     running.say = err.print

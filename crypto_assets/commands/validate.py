@@ -12,7 +12,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from crypto_assets.commands.console import counted, err, out, print_table
+from crypto_assets.commands.console import counted, err, out, print_line, print_table
 from crypto_assets.commands.options import DAY, filters, load_configured, today, with_ledger
 from crypto_assets.commands.outcome import accepted_of, acknowledged_in_words, records_of
 from crypto_assets.commands.progress import progress
@@ -115,7 +115,7 @@ def _show(counts: Mapping[str, Mapping[str, int]], failed: list[dict[str, Any]],
     print_table(table)
     for one in failed[:_LINES]:
         asset = " ".join(str(one[key]) for key in ("exchange", "market_type", "symbol", "dataset", "day"))
-        click.echo(f"{asset}: {one['check']}: {one['words']}")
+        print_line(f"{asset}: {one['check']}: {one['words']}")
     if len(failed) > _LINES:
         out.print(f"… and {len(failed) - _LINES} more: --json")
     out.print(f"{counted(days, 'stored day')} checked, {counted(len(failed), 'finding')}")

@@ -102,7 +102,7 @@ def _require_files(ledger: Ledger, lake: Lake, files: Sequence[LockedFile]) -> N
             "is locked; `crypto-assets fill` collects them again"
         )
         notice = [lost.notice] if lost.other else []
-        raise StoredDataError("\n".join([head, *notice, *(f"  {line}" for line in named)]))
+        raise StoredDataError([head, *notice, *(f"  {line}" for line in named)])
 
 
 def _starts(collection: Collection | None) -> dict[Pair, date]:

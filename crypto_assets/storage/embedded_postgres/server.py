@@ -280,15 +280,14 @@ def _socket_folder(placement: Placement) -> Path:
     )
 
 
-def _explain(folder: Path, found: str) -> str:
-    """Return a message with what was found, what to do, and the last lines of the log."""
+def _explain(folder: Path, found: str) -> list[str]:
+    """Return a message, in lines, with what was found, what to do, and the last lines of the log."""
     try:
         tail = (folder / supervisor.LOG).read_text(errors="replace").splitlines()[-15:]
     except OSError:
         tail = []
-    lines = [
+    return [
         f"expected an embedded PostgreSQL under {folder}, but {found}",
         f"what to do: read {folder / supervisor.LOG}; or name a server of your own in CRYPTO_ASSETS_POSTGRES_URL",
         *(f"  | {line}" for line in tail),
     ]
-    return "\n".join(lines)
