@@ -2,19 +2,23 @@
 # make test   all tests (a browser and an exchange's real files are used where they are present)
 # make check  lint, format and types
 # make bench  CPU and memory beside a plain script, in one run
+# make lock   write the lock files again: all packages by version and hash
 # make prove  what takes minutes to show: limits, kills, stops, recovery, queues, listings, flipped bits, no false alarms
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench prove clean
+COMPILE := --quiet --universal --upgrade --python-version 3.11 --generate-hashes --custom-compile-command 'make lock' pyproject.toml
 
-$(VENV)/installed: pyproject.toml setup.py
+.PHONY: demo test check bench prove lock clean
+
+# Every package has the hash that the lock file names, this one is built from this folder with what was installed so.
+$(VENV)/installed: pyproject.toml setup.py requirements-dev.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "crypto_assets needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name another with make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
 demo: $(VENV)/installed
@@ -43,6 +47,14 @@ prove: $(VENV)/installed
 	$(BIN)/python -m proofs.discovery
 	$(BIN)/python -m proofs.flips
 	$(BIN)/python -m proofs.clean
+
+# Take the newest versions that pyproject.toml allows; what is in the lock files stays there until somebody runs this.
+lock:
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
+	$(VENV)-lock/bin/uv pip compile $(COMPILE) --output-file requirements.lock
+	$(VENV)-lock/bin/uv pip compile $(COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	rm -rf $(VENV)-lock
 
 clean:
 	rm -rf $(VENV) .crypto_assets
