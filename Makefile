@@ -9,7 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-COMPILE := --quiet --universal --upgrade --python-version 3.11 --generate-hashes --custom-compile-command 'make lock' pyproject.toml
+COMPILE := --quiet --universal --upgrade --python-version 3.11 --generate-hashes --no-strip-extras --custom-compile-command 'make lock' pyproject.toml
 
 .PHONY: demo test check bench prove lock clean
 
