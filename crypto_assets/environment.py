@@ -84,6 +84,12 @@ class Settings(BaseSettings):
     patrol_days: int = Field(
         default=7, ge=1, le=3650, description="days in which a sensor reads every listing once from end to end"
     )
+    ui_users: Annotated[str, AfterValidator(_text)] = Field(
+        default="",
+        max_length=1000,
+        description="accounts of this machine, with commas between, that may use UI and API beside "
+        "the user who runs them and root; *: all",
+    )
     binance_api_key: Annotated[str, AfterValidator(_header)] | None = Field(
         default=None, repr=False, description="for what Binance's REST API gives to nobody else"
     )

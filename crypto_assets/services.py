@@ -14,6 +14,7 @@ from pathlib import Path
 
 import yaml
 
+from crypto_assets.api.callers import users
 from crypto_assets.config import environment, settings
 from crypto_assets.environment import require_places
 from crypto_assets.errors import ConfigError, CryptoAssetsError
@@ -190,6 +191,7 @@ def running(
     """
     use_dagster_home()
     require_places(settings())
+    users(settings().ui_users)  # a mistake there is told now, not by a child that ends
     home = settings().home
     logs, code = _own_places(home)
     url = f"http://{HOST}:{port}"

@@ -299,6 +299,34 @@ def test_another_user_reaches_neither_the_code_server_nor_the_files(up: Up) -> N
     assert tried.stdout.split() == ["refused"] * 4, tried
 
 
+ASK = """
+owner = sys.argv[1].split(",")
+for url in sys.argv[2:]:
+    host, _, path = url.removeprefix("http://").partition("/")
+    for method, headers in (
+        ("GET", {}), ("POST", {"Content-Type": "application/json"}), ("GET", {"X-Forwarded-For": owner[0]}),
+        ("GET", {"X-Forwarded-For": owner[1]}), ("GET", {"Forwarded": "for=" + owner[1]}),
+        ("GET", {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
+                 "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}),
+    ):
+        asked = http.client.HTTPConnection(host, timeout=30)
+        asked.request(method, "/" + path, body="{}" if method == "POST" else None, headers=headers)
+        answer = asked.getresponse()
+        body = answer.read()
+        print(answer.status, json.loads(body)["error"] if body.startswith(b"{") else "")
+"""
+
+
+@needs_root
+def test_another_user_gets_nothing_of_ui_and_api_whatever_his_headers_say(up: Up) -> None:
+    with socket.create_connection(("127.0.0.1", httpx.URL(up.url).port or 0)) as own:
+        names = "127.0.0.1", f"127.0.0.1:{own.getsockname()[1]}"
+        tried = as_stranger(ASK, ",".join(names), f"{up.url}/graphql", f"{up.url}/runs", f"{up.api}/status")
+    answers = tried.stdout.splitlines()
+    assert len(answers) == 3 * 6, tried
+    assert set(answers) <= {"403 another user", "403 "}, tried
+
+
 def test_homes_logs_and_workspace_are_for_their_owner_alone_whatever_the_umask(up: Up) -> None:
     modes = {path.name: oct(stat.S_IMODE(path.stat().st_mode)) for path in (up.home, *up.home.iterdir())}
     assert modes["home"] == "0o700"

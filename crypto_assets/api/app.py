@@ -22,6 +22,7 @@ from starlette.routing import Route
 from crypto_assets.api import acknowledgements
 from crypto_assets.api.answers import MOST, Json, Page, Problem, Query
 from crypto_assets.api.bounds import OnlyPlainText, body
+from crypto_assets.api.callers import OnlyTheseUsers, users
 from crypto_assets.api.health import Health
 from crypto_assets.api.origin import OnlyFromHere
 from crypto_assets.collection.records import control
@@ -81,7 +82,11 @@ def create_app(postgres: str, collection: Path, lake: str | None = None) -> Star
             *(Route(path, answer, methods=["POST"]) for path, answer in changes.items()),
             *acknowledgements.routes(api.ledger, api.lake, collection),
         ],
-        middleware=[Middleware(OnlyFromHere), Middleware(OnlyPlainText)],
+        middleware=[
+            Middleware(OnlyTheseUsers, users(settings().ui_users)),
+            Middleware(OnlyFromHere),
+            Middleware(OnlyPlainText),
+        ],
         exception_handlers={
             Problem: lambda _, error: error.answer(),
             HTTPException: _no_route,

@@ -36,6 +36,7 @@ def serve(port: int) -> None:
         lifespan="on",
         http=Impatient,
         server_header=False,
+        proxy_headers=False,  # a header would say who asks
         timeout_graceful_shutdown=2,
     )
     try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,9 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crypto_assets.api.answers import Problem
+from crypto_assets.api.callers import OnlyTheseUsers, users
 from crypto_assets.api.origin import OnlyFromHere
+from crypto_assets.environment import settings
 from crypto_assets.ports import HOST
 
 # As `dagster-webserver` has them: statement timeout in ms, age of a connection in s, connections beyond the pool.
@@ -54,10 +56,10 @@ def _asks_by_address(request: Request) -> bool:
     return of_graphql and request.method != "POST" and "text/html" not in request.headers.get("accept", "")
 
 
-def guarded(context: Any) -> ASGIApp:
-    """Return the application of a workspace, for pages and programs of this machine only."""
+def guarded(context: Any, allowed: Collection[int] | None) -> ASGIApp:
+    """Return the application of a workspace, for pages and programs of some users of this machine; None: of all."""
     app = create_app_from_workspace_process_context(context, lifespan=_lifespan)
-    return OnlyFromHere(QuestionsByPost(app))
+    return OnlyTheseUsers(OnlyFromHere(QuestionsByPost(app)), allowed)
 
 
 @asynccontextmanager
@@ -77,7 +79,9 @@ def main() -> None:
         instance.optimize_for_webserver(_STATEMENT_TIMEOUT_MS, _RECYCLE_S, _MAX_OVERFLOW)
         target = WorkspaceFileTarget(paths=[str(given.workspace)])
         with WorkspaceProcessContext(instance, version=__version__, workspace_load_target=target) as context:
-            uvicorn.run(guarded(context), host=HOST, port=given.port, log_level="warning", server_header=False)
+            app = guarded(context, users(settings().ui_users))
+            # proxy_headers: a header would say who asks.
+            uvicorn.run(app, host=HOST, port=given.port, log_level="warning", server_header=False, proxy_headers=False)
 
 
 if __name__ == "__main__":

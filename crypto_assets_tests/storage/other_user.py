@@ -17,7 +17,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 def as_stranger(code: str, *arguments: str, user: int = STRANGER) -> subprocess.CompletedProcess[str]:
     """Run Python code as another user, with the libraries of this environment and nothing of its variables."""
     start = (
-        f"import os, sys\nsys.path[:] = {sys.path!r}\nimport psycopg, psycopg_pool\n"
+        f"import os, sys\nsys.path[:] = {sys.path!r}\nimport encodings.idna, http.client, json, psycopg, psycopg_pool\n"
         f"os.setgroups([]); os.setgid({user}); os.setuid({user})\n"
     )
     return subprocess.run(
