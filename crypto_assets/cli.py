@@ -18,6 +18,7 @@ from crypto_assets.commands import all_commands
 from crypto_assets.commands.console import err, print_error
 from crypto_assets.ending import EXIT_CODE, end_now
 from crypto_assets.errors import ConfigError, CryptoAssetsError
+from crypto_assets.shortage import shortage
 from crypto_assets.urls import masked
 from crypto_assets.version import __version__
 from crypto_assets.visible import visible_lines
@@ -95,12 +96,12 @@ def _in_words(error: Exception) -> str:
     """Return the message of an error: our own as it is, others with what they are."""
     if isinstance(error, CryptoAssetsError):
         return str(error)
+    if (ours := shortage(error)) is not None:
+        return str(ours)
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         advice = {
-            errno.ENOSPC: "make room on the disk, then run this again",
             errno.EACCES: "this user needs the right to it; CRYPTO_ASSETS_HOME and CRYPTO_ASSETS_LAKE_URL name other places",
-            errno.EMFILE: "raise the limit of open files (ulimit -n)",
         }
         hint = advice.get(error.errno or 0, "--debug shows where")
         return masked(f"{where}{error.strerror}; {hint}")

@@ -19,6 +19,7 @@ from crypto_assets.environment import Settings, environment, require_file, setti
 from crypto_assets.errors import ConfigError
 from crypto_assets.limits import Limit, parse_limit
 from crypto_assets.model import MARKET_TYPES, Series, path_symbol, unified_symbol
+from crypto_assets.shortage import raise_if_ours
 from crypto_assets.urls import http_url
 from crypto_assets.yaml_file import MOST_BYTES, load_yaml
 
@@ -303,6 +304,7 @@ def load_collection(path: Path) -> Collection:
         with path.open("rb") as file:
             text = file.read(MOST_BYTES + 1).decode()
     except (OSError, UnicodeDecodeError) as error:
+        raise_if_ours(error)
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     try:
         content = load_yaml(text)

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from crypto_assets import urls
 from crypto_assets.errors import ConfigError
+from crypto_assets.shortage import raise_if_ours
 from crypto_assets.urls import folder, http_url
 
 PREFIX = "CRYPTO_ASSETS_"
@@ -238,6 +239,7 @@ def make_home(home: Path) -> None:
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
             home.chmod(0o700)  # a umask may have taken even our own rights
     except OSError as error:
+        raise_if_ours(error)
         raise ConfigError(
             f"environment variable {PREFIX}HOME: expected a folder that can be made, found {home}: {error.strerror}"
         ) from None

@@ -12,7 +12,7 @@
     │   ├── NotPublished             the exchange answers 404; the file may appear later
     │   ├── ChecksumMismatch         bytes differ from the published checksum
     │   ├── PostgresUnavailable      the database does not answer or could not be started
-    │   └── NotEnoughMemory          this process has too little; it says nothing of the file at hand
+    │   └── OutOfResources           this process has no memory, open file, thread or room left; it blames no file and no host
     └── PermanentError               trying again gives the same; a person or a new file is needed
         ├── ListingError             the listing is not what the exchange documents (HTML, cut XML)
         ├── MalformedFile            an archive object whose bytes are not what its name promises
@@ -115,8 +115,15 @@ class PostgresUnavailable(TransientError):
     """The database does not answer, or the embedded one could not be started."""
 
 
-class NotEnoughMemory(TransientError):
-    """This process or machine has too little memory for what is at hand; it says nothing of the file that was read."""
+class OutOfResources(TransientError):
+    """This process or machine has no memory, open file, thread or room left; it says nothing of what was at hand.
+
+    The evidence names the `resource`. `shortage.py` decides which errors are this one.
+    """
+
+
+OF_THIS_PROCESS = (Stopped, OutOfResources)
+"""What an `except` that makes an error the answer to a question passes on: it says nothing of what was asked."""
 
 
 class PermanentError(CryptoAssetsError):

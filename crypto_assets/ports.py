@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 from crypto_assets.errors import ConfigError
+from crypto_assets.shortage import raise_if_ours
 
 HOST = "127.0.0.1"
 
@@ -14,6 +15,7 @@ def require_free(port: int, option: str) -> None:
     try:
         _bind(port)
     except (OSError, OverflowError) as error:
+        raise_if_ours(error, f"port {port}")
         text = error.strerror if isinstance(error, OSError) else str(error)
         raise ConfigError(f"port {port}: {text}; choose another with {option}") from None
 
@@ -22,7 +24,8 @@ def is_free(port: int) -> bool:
     """Return whether a port of 127.0.0.1 can be listened on."""
     try:
         _bind(port)
-    except (OSError, OverflowError):
+    except (OSError, OverflowError) as error:
+        raise_if_ours(error, f"port {port}")
         return False
     return True
 

@@ -23,6 +23,7 @@ from crypto_assets.liveness import HEARTBEAT_S, Heartbeats, answers_grpc, answer
 from crypto_assets.ports import HOST, free_port, is_free, require_free
 from crypto_assets.private_folder import private_folder, private_opener, socket_folder, write_private
 from crypto_assets.runs import use_dagster_home
+from crypto_assets.shortage import raise_if_ours
 from crypto_assets.storage import postgres_url
 from crypto_assets.storage.migrations import migrate
 
@@ -265,6 +266,7 @@ def _only_one(home: Path, url: str) -> Iterator[None]:
     try:
         opened = open(path, "a+", encoding="utf-8", opener=private_opener)  # noqa: SIM115  closed just below
     except OSError as error:
+        raise_if_ours(error)
         raise ConfigError(f"{path}: expected a file of ours, found: {error.strerror}; remove it") from None
     with opened as lock:
         try:

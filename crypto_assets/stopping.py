@@ -8,6 +8,7 @@ import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from crypto_assets.errors import Stopped
+from crypto_assets.shortage import raise_if_ours
 
 WHY_TAG = "crypto_assets/why"
 COMMAND_LINE = "command line"
@@ -26,7 +27,8 @@ def cancelled_if_stopped(context: Any) -> Iterator[None]:
     """Let a run whose block was interrupted or raised Stopped end CANCELED.
 
     Dagster makes it CANCELED only where somebody had asked for that in the UI before (job_execution_iterator in
-    dagster/_core/execution/api.py); a SIGTERM, a Ctrl-C or our own cancel would be a FAILURE.
+    dagster/_core/execution/api.py); a SIGTERM, a Ctrl-C or our own cancel would be a FAILURE. What the process is out of is
+    said in one line.
     """
     try:
         yield
@@ -37,4 +39,7 @@ def cancelled_if_stopped(context: Any) -> Iterator[None]:
                 context.instance.report_run_canceling(run, message=str(stopped) or "The process was asked to end.")
         if isinstance(stopped, Stopped):
             raise DagsterExecutionInterruptedError(str(stopped)) from stopped
+        raise
+    except Exception as error:
+        raise_if_ours(error)
         raise

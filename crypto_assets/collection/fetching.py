@@ -26,12 +26,12 @@ from crypto_assets.collection.storing.stored_file import StoredFiles
 from crypto_assets.collection.transport.http import Client
 from crypto_assets.config import Collection
 from crypto_assets.errors import (
+    OF_THIS_PROCESS,
     ChecksumMismatch,
     CryptoAssetsError,
     InvalidRows,
     MalformedFile,
     NoRows,
-    Stopped,
 )
 from crypto_assets.model import SHOWN_ROWS, ArchiveObject, Dataset, Outcome, Partition, Series, SourceFile, State
 from crypto_assets.rows.arrange import Arranged, arranged, row_text, shown
@@ -135,7 +135,7 @@ class Fetcher:
                     outcome = replace(outcome, reason=f"{outcome.reason}; {rule.because}")
                 found.append(self._instead(target, outcome, known.get(day)))
             return found
-        except Stopped:
+        except OF_THIS_PROCESS:
             raise
         except CryptoAssetsError as error:
             return [Day(target, Partition(target.symbol, d), outcome=refused(target, d, error)) for d in days]

@@ -21,8 +21,9 @@ from crypto_assets.collection.archive.locate import Located
 from crypto_assets.collection.days import Day, Target, refused
 from crypto_assets.collection.fetching import Fetcher, Known
 from crypto_assets.collection.trouble import Patience, Streak, again, failed_for_now
-from crypto_assets.errors import Stopped, TransientError
+from crypto_assets.errors import OutOfResources, Stopped, TransientError
 from crypto_assets.model import ArchiveObject, Partition
+from crypto_assets.shortage import named_shortage
 
 T = TypeVar("T")
 
@@ -170,19 +171,24 @@ class Flow:
         async with self._slots, self._gate:
             if self._given_up:
                 return Located([], [refused(target, day, self._given_up) for day in target.days]), {}
-            return await self._in_thread(self._fetcher.locate, target)
+            try:
+                return await self._in_thread(self._fetcher.locate, target)
+            except OutOfResources as error:
+                return Located([], [refused(target, day, error) for day in target.days]), {}
 
     async def _fetch(self, target: Target, obj: ArchiveObject, days: Sequence[date], known: Known) -> list[Day]:
         async with self._slots, self._gate:
-            if self._given_up:
-                return [
-                    Day(target, Partition(target.symbol, day), outcome=refused(target, day, self._given_up))
-                    for day in days
-                ]
-            return await self._in_thread(self._fetcher.fetch, target, obj, days, known)
+            problem = self._given_up
+            try:
+                if problem is None:
+                    return await self._in_thread(self._fetcher.fetch, target, obj, days, known)
+            except OutOfResources as error:  # one large file, or a peak that passes: others may still have their turn
+                problem = error
+            return [Day(target, Partition(target.symbol, day), outcome=refused(target, day, problem)) for day in days]
 
     async def _in_thread(self, call: Callable[..., T], *arguments: object) -> T:
-        result = await asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
+        with named_shortage():
+            result = await asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
         if self._ending.is_set():  # what was cut short says nothing about the day
             raise Stopped("the run is ending")
         return result

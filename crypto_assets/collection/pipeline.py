@@ -41,6 +41,7 @@ from crypto_assets.collection.trouble import Patience
 from crypto_assets.config import Collection
 from crypto_assets.errors import CryptoAssetsError, Stopped
 from crypto_assets.model import COMPLETE_STATES, Outcome, Partition, Series, State
+from crypto_assets.shortage import named_shortage, raise_if_ours
 
 if TYPE_CHECKING:
     from crypto_assets.collection.records.ledger import Ledger
@@ -213,7 +214,8 @@ class Pipeline:
                 outcome.set_exception(error)
 
         context = contextvars.copy_context()
-        threading.Thread(target=context.run, args=(work,), name="pipeline", daemon=True).start()
+        with named_shortage():
+            threading.Thread(target=context.run, args=(work,), name="pipeline", daemon=True).start()
         try:
             while not wait([outcome], _POLL_S).done:
                 if self.stop.is_set():
@@ -299,7 +301,9 @@ class _Run:
             results += await asyncio.gather(*aside, return_exceptions=True)
             errors = [r for r in results if isinstance(r, BaseException) and not isinstance(r, asyncio.CancelledError)]
             if errors:
-                raise next((error for error in errors if isinstance(error, CryptoAssetsError)), errors[0])
+                first = next((error for error in errors if isinstance(error, CryptoAssetsError)), errors[0])
+                raise_if_ours(first)
+                raise first
             if self._stopping.is_set():
                 raise Stopped("the run was cancelled")
         return self._tally

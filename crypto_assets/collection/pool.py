@@ -10,6 +10,8 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
 
+from crypto_assets.shortage import raise_if_ours
+
 
 class DaemonPool(Executor):
     """Runs calls in some threads, each in the context of its caller.
@@ -32,8 +34,15 @@ class DaemonPool(Executor):
         self._queue.put((future, copy_context(), lambda: fn(*args, **kwargs)))
         if len(self._threads) < self._most:
             thread = threading.Thread(target=self._work, name=f"{self._name}_{len(self._threads)}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError as error:  # no more threads for this process: those that are there do the work
+                if not self._threads:
+                    raise_if_ours(error)
+                    raise
+                self._most = len(self._threads)
+            else:
+                self._threads.append(thread)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, timeout_s: float | None = None) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 from crypto_assets.collection.days import Day, Target
 from crypto_assets.model import State
 
-_FOR_NOW = frozenset({"HostUnreachable", "HostRefused", "CircuitOpen"})
+_FOR_NOW = frozenset({"HostUnreachable", "HostRefused", "CircuitOpen", "OutOfResources"})
 """Causes that say nothing about the day itself. Wrong bytes and days that are not published are no reason to stop asking."""
 
 _DISTINCT = 3

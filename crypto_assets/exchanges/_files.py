@@ -6,6 +6,7 @@ by error pages, opened and saved by spreadsheets, or hostile.
 
 from __future__ import annotations
 
+import encodings.cp437  # noqa: F401  zipfile reads names with it, and would open its file only then
 import io
 import re
 import struct
@@ -21,6 +22,7 @@ from pyarrow import csv
 
 from crypto_assets.datasets.types import INSTANT
 from crypto_assets.errors import BadContainer, BadContent, NoRows
+from crypto_assets.shortage import raise_if_ours
 
 MAX_UNPACKED_BYTES = 8 << 30
 """Larger than the largest day ever published (book tickers, some GB); a zip that claims more is a bomb."""
@@ -42,6 +44,7 @@ def unzip_one(key: str, content: bytes) -> bytes | bytearray:
 
     Raises:
         BadContainer: not a zip, cut, empty, encrypted, several members, another name, or too large when unpacked.
+        OutOfResources: this process has not enough memory or open files; nothing is known of the zip.
     """
     expected = PurePosixPath(key).name.removesuffix(".zip") + ".csv"
     if not content:
@@ -80,8 +83,9 @@ def unzip_one(key: str, content: bytes) -> bytes | bytearray:
     except (
         # zipfile itself lets the last four through where offsets and names in the directory are damaged.
         *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError),
-        *(OSError, ValueError, RuntimeError, struct.error),
+        *(OSError, ValueError, RuntimeError, struct.error, MemoryError),
     ) as error:
+        raise_if_ours(error, key)
         raise BadContainer(
             f"{key}: expected a whole zip, found {len(content)} bytes that are not one ({error}); "
             "it will be tried again when it changes"
@@ -151,7 +155,8 @@ def read_csv(
                 false_values=["false", "False"],
             ),
         )
-    except pa.ArrowInvalid as error:
+    except (MemoryError, pa.ArrowInvalid) as error:
+        raise_if_ours(error, key)
         raise BadContent(
             f"{key}: expected {len(columns)} columns ({', '.join(columns)}); {_readable(error, columns)}"
         ) from None

@@ -24,7 +24,7 @@ from crypto_assets.collection.storing.comparing import WITH, WITH_SHA256, Pieces
 from crypto_assets.collection.transport.guard import Guard
 from crypto_assets.collection.transport.http import Client
 from crypto_assets.config import Collection, settings
-from crypto_assets.errors import CryptoAssetsError, Stopped
+from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError
 from crypto_assets.limits import Endpoint
 from crypto_assets.model import ArchiveObject, Comparison, Finding, Partition, Series, SourceFile, not_judged
 
@@ -69,7 +69,7 @@ class Asker:
                 theirs, told = self._of_month(series, partition, record)
             else:
                 theirs, told = self._of_rest(series, partition, record)
-        except Stopped:
+        except OF_THIS_PROCESS:
             raise
         except CryptoAssetsError as error:
             return not_judged(" ".join(str(error).split()))

@@ -24,6 +24,7 @@ from crypto_assets import exchanges
 from crypto_assets.collection.problems import word_of
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import STORED_STATES, Series, State, days_between
+from crypto_assets.shortage import raise_if_ours
 from crypto_assets.storage.lake import REASON
 
 if TYPE_CHECKING:
@@ -272,6 +273,7 @@ def content_of(lake: Lake, file: RefusedFile, lines: int = 8) -> Content:
             with archive.open(members[0]) as unpacked:
                 return Content(kind, _first_lines(unpacked, lines))
     except (zipfile.BadZipFile, OSError, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
+        raise_if_ours(error, file.path)
         kind = f"{len(data)} bytes that cannot be unpacked ({error})"
         return Content(kind, _first_lines(io.BytesIO(data), lines))
 

@@ -22,6 +22,7 @@ from crypto_assets.quality.charts.gaps import length_text, merged
 from crypto_assets.quality.charts.scores import SERIES_SHOWN
 from crypto_assets.quality.report_facts import Facts, Holding
 from crypto_assets.rows.frames import approximate
+from crypto_assets.shortage import raise_if_ours
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,6 +78,7 @@ def write_report(facts: Facts, bars: Sequence[DrawnBars], folder: Path) -> list[
         for file, (_, content) in zip(files[1:], drawn, strict=True):
             file.write_bytes(content)
     except OSError as error:
+        raise_if_ours(error)
         raise ConfigError(f"-o {folder}: expected a folder that can be written to, found: {error}") from None
     return files
 

@@ -25,7 +25,7 @@ from crypto_assets.collection.storing.storer import Storer
 from crypto_assets.collection.transport.guard import Guard
 from crypto_assets.collection.transport.http import Client
 from crypto_assets.config import Collection, settings
-from crypto_assets.errors import CryptoAssetsError, InvalidRows, MalformedFile, Stopped, TransientError
+from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError, InvalidRows, MalformedFile, TransientError
 from crypto_assets.limits import Endpoint
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State
 from crypto_assets.quality.quarantine import RefusedFile, drop
@@ -113,7 +113,7 @@ class Restorer:
         try:
             source, was_asked = self._source(exchanges.get(file.series.exchange), file, content)
             parts = self._parse(target, source, content)
-        except Stopped:
+        except OF_THIS_PROCESS:
             raise
         except CryptoAssetsError as error:
             result.refused[None] = str(error)

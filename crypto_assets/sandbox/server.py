@@ -24,6 +24,7 @@ from crypto_assets.sandbox.archive import Source
 from crypto_assets.sandbox.faults import Fault
 from crypto_assets.sandbox.limits import Rate
 from crypto_assets.sandbox.wire import Connection
+from crypto_assets.shortage import raise_if_ours
 
 HOST = "127.0.0.1"
 _START_SECONDS = 30.0
@@ -182,6 +183,7 @@ def _bind(host: str, port: int) -> socket.socket:
     try:
         bound = socket.create_server((host, port), backlog=512)
     except (OSError, OverflowError) as error:
+        raise_if_ours(error, f"{host} port {port}")
         text = error.strerror if isinstance(error, OSError) else str(error)
         raise ConfigError(f"{host} port {port}: {text}; choose others with --host and --port") from None
     bound.set_inheritable(False)

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from crypto_assets.environment import keep_loopback_direct
 from crypto_assets.errors import ConfigError, HostRefused, HostUnreachable
+from crypto_assets.shortage import raise_if_ours
 from crypto_assets.storage.files import MOST_BYTES, too_long
 from crypto_assets.storage.inside import folder_inside, inside
 from crypto_assets.storage.stores import STAGING, Staged, require_same
@@ -177,6 +178,7 @@ class BucketStore:
                 f"{self.url}: {method}: {error}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             ) from error
         except BotoCoreError as error:
+            raise_if_ours(error, self.url)
             raise HostUnreachable(f"{self.url}: {method}: {error}; check AWS_* and AWS_ENDPOINT_URL") from error
 
 

@@ -13,7 +13,6 @@ they are decoded: a footer that is damaged asks a decoder for anything, text tha
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import os
@@ -29,8 +28,9 @@ import pyarrow.parquet as pq
 
 from crypto_assets import datasets
 from crypto_assets.datasets.types import BOOK_SIDES, SIDES
-from crypto_assets.errors import NotEnoughMemory, StoredDataError
+from crypto_assets.errors import StoredDataError
 from crypto_assets.model import Partition, Series, SourceFile, StoredFile
+from crypto_assets.shortage import raise_if_ours
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -184,7 +184,7 @@ def decode(data: bytes, path: str, schema: pa.Schema, *, verified: bool, check_p
 
     Raises:
         StoredDataError: the bytes are damaged, or do not have such rows.
-        NotEnoughMemory: there was none left; nothing is known of the file.
+        OutOfResources: this process has not enough memory or open files; nothing is known of the file.
     """
     with _decoding(path, verified=verified):
         # Not pq.read_table: for one small file it takes twice the time.
@@ -197,7 +197,7 @@ def decode_frame(data: bytes, path: str) -> pd.DataFrame:
     """Return the rows of a Parquet file of your own, once its bytes are known to be those that were written.
 
     Raises:
-        StoredDataError, NotEnoughMemory: as `decode`.
+        StoredDataError, OutOfResources: as `decode`.
     """
     mend = "materialise that partition again"
     with _decoding(path, verified=verify(data, path, mend=mend), mend=mend):
@@ -205,24 +205,16 @@ def decode_frame(data: bytes, path: str) -> pd.DataFrame:
         return table.to_pandas()
 
 
-OURS = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EAGAIN, errno.EINTR})
-"""Numbers of an OSError that say that this process or machine is out of something; they say nothing of a file."""
-
-
 @contextmanager
 def _decoding(path: str, *, verified: bool, mend: str = COLLECT_AGAIN) -> Iterator[None]:
     """Let what Arrow raises for bytes that it cannot decode be StoredDataError, and what is ours what it is."""
     try:
         yield
-    except MemoryError as error:
-        what = "its bytes are those that were written" if verified else "its bytes were not compared, it may be damaged"
-        raise NotEnoughMemory(
-            f"{path}: not enough memory to read this file ({_words(error)}; {what}); "
-            "give the process more, or let fewer runs work at once"
-        ) from error
-    except (pa.ArrowException, OSError, ValueError, OverflowError, KeyError) as error:
-        if isinstance(error, OSError) and error.errno in OURS:
-            raise
+    except (MemoryError, pa.ArrowException, OSError, ValueError, OverflowError, KeyError) as error:
+        known = (
+            "its bytes are those that were written" if verified else "its bytes were not compared, it may be damaged"
+        )
+        raise_if_ours(error, f"{path} ({known})")
         if verified:
             what = (
                 f"its bytes are those that were written, and Arrow {pa.__version__} cannot read these columns of them"

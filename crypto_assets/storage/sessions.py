@@ -20,6 +20,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from crypto_assets.errors import ConfigError, PostgresUnavailable
+from crypto_assets.shortage import named_shortage
 from crypto_assets.urls import postgres_place
 from crypto_assets.visible import visible
 
@@ -171,7 +172,8 @@ def lock_wait(session: Waiting, what: str) -> Iterator[None]:
                 say(f"waiting for {what}: held by {holders}")
             pause = SAY_AGAIN_S
 
-    threading.Thread(target=watch, name="lock wait", daemon=True).start()
+    with named_shortage():
+        threading.Thread(target=watch, name="lock wait", daemon=True).start()
     try:
         yield
     except psycopg.errors.QueryCanceled as error:

@@ -118,7 +118,7 @@ def _parquet(table: pa.Table) -> bytes:
 
 _LITTLE_MEMORY = """
 import pathlib, resource, sys
-from crypto_assets.errors import NotEnoughMemory
+from crypto_assets.errors import OutOfResources
 from crypto_assets.model import Partition, Series
 from crypto_assets.storage.lake import Lake
 from datetime import date
@@ -127,7 +127,7 @@ lake, series = Lake(sys.argv[1]), Series("binance", "spot", "ohlcv", "1m")
 resource.setrlimit(resource.RLIMIT_AS, (used * 1024 + (96 << 20),) * 2)
 try:
     lake.read_partition(series, Partition("BTC/USDT", date(2024, 1, 1)))
-except NotEnoughMemory as error:
+except OutOfResources as error:
     print(error)
 """
 
@@ -146,8 +146,11 @@ def test_too_little_memory_is_said_as_such_and_no_file_is_called_damaged(lake: L
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"{lake.url}/{lake.path(BARS, PARTITION)}: not enough memory to read this file (")
-    assert "; its bytes are those that were written); give the process more" in done.stdout
+    path = f"{lake.url}/{lake.path(BARS, PARTITION)}"
+    assert done.stdout.startswith(
+        f"{path} (its bytes are those that were written): this process has not enough memory ("
+    )
+    assert " kB); it says nothing of the file or host at hand; give it more" in done.stdout
 
 
 def test_rows_of_your_own_are_verified_too(lake: Lake) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from crypto_assets.collection.archive.listing import list_objects, list_prefixes
 from crypto_assets.collection.transport.bounds import CHECKSUM
-from crypto_assets.errors import BadContainer, CryptoAssetsError, NotPublished, Stopped
+from crypto_assets.errors import OF_THIS_PROCESS, BadContainer, CryptoAssetsError, NotPublished
 from crypto_assets.limits import Endpoint
 from crypto_assets.model import ArchiveObject, Series
 
@@ -123,7 +123,7 @@ def probe_all(
         if keys[1:]:
             with ThreadPoolExecutor(_PROBES_AT_ONCE, "probe") as pool:
                 list(pool.map(ask, keys[1:]))
-    except Stopped:
+    except OF_THIS_PROCESS:
         raise
     except CryptoAssetsError as error:
         return found, str(error)

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from crypto_assets import datasets, exchanges
 from crypto_assets.collection.archive.lifetime import FEW_TRADES, LIFE, NUMBERED, Asks
 from crypto_assets.collection.rest.cursors import step_of
-from crypto_assets.errors import HOST_PROBLEMS, CryptoAssetsError, ListingError, Stopped
+from crypto_assets.errors import HOST_PROBLEMS, OF_THIS_PROCESS, CryptoAssetsError, ListingError
 from crypto_assets.model import DAY, Outcome, Partition, Series, State, days_between
 from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES, due
 
@@ -238,7 +238,7 @@ class Edges:
         if toward > timedelta(0) and asks is not None:
             try:
                 latest = asks.latest(series, symbol)
-            except Stopped:
+            except OF_THIS_PROCESS:
                 raise
             except CryptoAssetsError:
                 return was
@@ -298,7 +298,7 @@ class Edges:
     def _told_begins(self, asks: Asks, series: Series, symbol: str, first: datetime) -> Edge | None:
         try:
             said = asks.first(series, symbol)
-        except Stopped:
+        except OF_THIS_PROCESS:
             raise
         except CryptoAssetsError:
             return None
@@ -317,7 +317,7 @@ class Edges:
         """Return whether the exchange answers and does not know the symbol any more: that is no answer."""
         try:
             return not asks.latest(series, symbol).is_known
-        except Stopped:
+        except OF_THIS_PROCESS:
             raise
         except CryptoAssetsError:
             return False
@@ -325,7 +325,7 @@ class Edges:
     def _told_ends(self, asks: Asks, series: Series, symbol: str, last: datetime) -> Edge | None:
         try:
             latest = asks.latest(series, symbol)
-        except Stopped:
+        except OF_THIS_PROCESS:
             raise
         except CryptoAssetsError:
             return None

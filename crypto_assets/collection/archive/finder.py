@@ -15,7 +15,7 @@ from crypto_assets.collection.records.profiles import read_profiles
 from crypto_assets.collection.rest.told import Told
 from crypto_assets.collection.transport.http import Client
 from crypto_assets.config import Collection
-from crypto_assets.errors import CryptoAssetsError, Stopped
+from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError
 from crypto_assets.exchanges import Exchange
 from crypto_assets.model import ArchiveObject, Outcome, Series
 from crypto_assets.rows.bar_calendar import anchor_of
@@ -62,7 +62,7 @@ class Finder:
                 self.anchor(target.series, target.symbol),
                 preferred_only=preferred_only,
             )
-        except Stopped:
+        except OF_THIS_PROCESS:
             raise
         except CryptoAssetsError as error:
             return Located([], [refused(target, day, error) for day in days])

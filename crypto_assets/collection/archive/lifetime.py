@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from crypto_assets.collection.archive.discovery import delisted_after, files_around, newest_day
-from crypto_assets.errors import CryptoAssetsError, Stopped
+from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError
 from crypto_assets.model import Outcome, Partition, Series, State
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Lifetime:
             return self._inferred_before()
         try:
             first = self._told.first(self._series, self._symbol)
-        except Stopped:
+        except OF_THIS_PROCESS:
             raise
         except CryptoAssetsError as error:
             return self._inferred_before(error)
@@ -151,7 +151,7 @@ class Lifetime:
                     days[0] if earlier is None else days[-1],
                     self._first_listed,
                 )
-            except Stopped:
+            except OF_THIS_PROCESS:
                 raise
             except CryptoAssetsError as error:
                 return dict.fromkeys(days, Cause(False, evidence=problem_of("listing", error)))
@@ -175,7 +175,7 @@ class Lifetime:
             try:
                 inside = earlier + timedelta(days=1), later - timedelta(days=1)
                 has_rows = self._told.has_rows(self._series, self._symbol, *inside)
-            except Stopped:
+            except OF_THIS_PROCESS:
                 raise
             except CryptoAssetsError as error:
                 evidence |= problem_of("exchange", error)
@@ -202,7 +202,7 @@ class Lifetime:
         if self._told is not None:
             try:
                 latest = self._told.latest(self._series, self._symbol)
-            except Stopped:
+            except OF_THIS_PROCESS:
                 raise
             except CryptoAssetsError as error:
                 evidence |= problem_of("exchange", error)
@@ -214,7 +214,7 @@ class Lifetime:
                 evidence["exchange_status"] = latest.status
         try:
             others = newest_day(self._client, self._exchange, self._listing_url, self._series, self._symbol, self._now)
-        except Stopped:
+        except OF_THIS_PROCESS:
             raise
         except CryptoAssetsError as error:
             return dict.fromkeys(days, Cause(False, evidence=evidence | problem_of("listing", error)))
@@ -246,7 +246,7 @@ class Lifetime:
             return causes
         try:
             latest = self._told.latest(self._series, self._symbol)
-        except Stopped:
+        except OF_THIS_PROCESS:
             raise
         except CryptoAssetsError:
             return causes

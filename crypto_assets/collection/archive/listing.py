@@ -26,6 +26,7 @@ from xml.etree import ElementTree
 from crypto_assets.collection.transport.bounds import LISTING
 from crypto_assets.errors import BadContainer, ListingError
 from crypto_assets.model import ArchiveObject
+from crypto_assets.shortage import raise_if_ours
 
 if TYPE_CHECKING:
     from crypto_assets.collection.transport.http import Client, View
@@ -175,6 +176,7 @@ def _read(content: bytes, url: str, prefix: str) -> _Page:
     try:
         root = _parsed(content)
     except (ElementTree.ParseError, LookupError, ValueError) as error:  # an encoding that does not exist, a null byte
+        raise_if_ours(error, url)
         start = content[:80].decode("utf-8", "replace").strip()
         raise ListingError(
             f"{url} (prefix {prefix}): expected S3 XML, found {start!r} ({error}); check listing_url"

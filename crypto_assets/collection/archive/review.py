@@ -30,7 +30,7 @@ from crypto_assets.collection.rest.feed import RestFeed
 from crypto_assets.collection.transport.guard import EGRESS, Guard
 from crypto_assets.collection.transport.http import Client
 from crypto_assets.config import Collection, SeriesEntry
-from crypto_assets.errors import HOST_PROBLEMS, CryptoAssetsError, Stopped
+from crypto_assets.errors import HOST_PROBLEMS, OF_THIS_PROCESS, CryptoAssetsError
 from crypto_assets.model import DAY, ArchiveObject, Outcome, Partition, Series, State
 from crypto_assets.quality.excuses import Excuses
 from crypto_assets.quality.market_outages import read_outages
@@ -291,7 +291,7 @@ class _Reviewer:
                 later = latest.time is not None and latest.time >= datetime.fromisoformat(edge)
                 # That it has forgotten the symbol is no answer.
                 contradicted |= latest.is_known and (not latest.ended or later)
-        except Stopped:
+        except OF_THIS_PROCESS:
             raise
         except CryptoAssetsError as error:
             return Outcome(series, partition, State.NO_DATA, one.reason, problem_of("exchange", error))

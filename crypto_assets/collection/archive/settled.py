@@ -21,7 +21,7 @@ from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.collection.transport.guard import EGRESS, Guard
 from crypto_assets.collection.transport.http import Client
 from crypto_assets.config import Collection
-from crypto_assets.errors import CryptoAssetsError, Stopped
+from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError
 from crypto_assets.limits import Endpoint
 from crypto_assets.model import DAY, TIMEFRAME_LENGTHS, Series, Severity, State
 
@@ -99,7 +99,7 @@ def _of_symbol(client: Client, collection: Collection, found: Sequence[Gap]) -> 
     series, symbol = found[0].series, found[0].symbol
     try:
         etags = _listed(client, collection, series, symbol, found)
-    except Stopped:
+    except OF_THIS_PROCESS:
         raise
     except CryptoAssetsError:
         return []

@@ -11,7 +11,8 @@ from typing import Any, Self
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from crypto_assets.errors import PostgresUnavailable, Stopped
+from crypto_assets.errors import OutOfResources, PostgresUnavailable, Stopped
+from crypto_assets.shortage import named_shortage, no_files_left, said_in
 from crypto_assets.storage.sessions import needs_session
 from crypto_assets.urls import postgres_place
 
@@ -88,22 +89,27 @@ class Database:
     def _opened(self) -> ConnectionPool[psycopg.Connection[Any]]:
         with self._lock:
             if self._pool is None:
-                self._pool = ConnectionPool(
-                    self.url,
-                    min_size=0,
-                    max_size=self._connections,
-                    kwargs={"application_name": "crypto_assets", "options": "-c timezone=UTC"},
-                    # The pool retries in the background for this long; then `connection()` says so.
-                    reconnect_timeout=CONNECT_TIMEOUT_S,
-                    num_workers=1,
-                    open=True,
-                )
+                with named_shortage():
+                    self._pool = ConnectionPool(
+                        self.url,
+                        min_size=0,
+                        max_size=self._connections,
+                        kwargs={"application_name": "crypto_assets", "options": "-c timezone=UTC"},
+                        # The pool retries in the background for this long; then `connection()` says so.
+                        reconnect_timeout=CONNECT_TIMEOUT_S,
+                        num_workers=1,
+                        open=True,
+                    )
             return self._pool
 
 
-def unavailable(url: str, error: Exception) -> PostgresUnavailable:
-    """Return the error that names the server, never the password."""
+def unavailable(url: str, error: Exception) -> PostgresUnavailable | OutOfResources:
+    """Return the error that names the server, never the password; or what this process has too little of to ask it."""
     found = " ".join(str(error).split())[:300]
+    at = f"Postgres at {postgres_place(url)}"
+    # What the server itself says has a number of SQL's; the rest is libpq's, and the C library's through it.
+    if getattr(error, "sqlstate", None) is None and (ours := said_in(found, at) or no_files_left(at)):
+        return ours
     if "password authentication failed" in found or "no password supplied" in found:
         advice = "correct user and password in CRYPTO_ASSETS_POSTGRES_URL"
     elif "database" in found and "does not exist" in found:

@@ -23,12 +23,12 @@ from crypto_assets.collection.days import Day, RestDay, Target, quarantine
 from crypto_assets.collection.rest.feed import RestFeed, RestRows, source_of
 from crypto_assets.collection.rest.told import Told
 from crypto_assets.errors import (
+    OF_THIS_PROCESS,
     REFUSALS,
     CryptoAssetsError,
     InvalidRows,
     MalformedFile,
     PermanentError,
-    Stopped,
     TransientError,
 )
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State, StoredFile
@@ -95,7 +95,7 @@ class RestDays:
                 stored[0] if stored else datasets.get(target.series.table).schema.empty_table(),
                 until_of(record) if stored and record else None,
             )
-        except Stopped:
+        except OF_THIS_PROCESS:
             raise
         except (MalformedFile, InvalidRows) as error:
             key, days = f"rest/{target.series}/{archive.partition}", [archive.partition.day]
@@ -159,7 +159,7 @@ class RestDays:
         try:
             span = of_rest(self._told, series, partition, rows, self._now(), may_begin=may_begin)
             return span.cut(partition)[1]
-        except Stopped:
+        except OF_THIS_PROCESS:
             raise
         except CryptoAssetsError:
             return {}

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from crypto_assets import exchanges
 from crypto_assets.collection.rest.cursors import step_of
 from crypto_assets.collection.rest.feed import RestFeed
-from crypto_assets.errors import CryptoAssetsError, PermanentError, Stopped
+from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError, PermanentError
 from crypto_assets.exchanges import Call, Rest
 from crypto_assets.model import Partition, Series
 
@@ -120,7 +120,7 @@ class Told:
             if question not in self._answers:
                 try:
                     self._answers[question] = ask()
-                except Stopped:
+                except OF_THIS_PROCESS:
                     raise
                 except CryptoAssetsError as error:
                     self._answers[question] = error

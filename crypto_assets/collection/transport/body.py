@@ -21,6 +21,7 @@ import httpx
 from crypto_assets.collection.transport.bounds import Bound
 from crypto_assets.collection.transport.memory import give_back
 from crypto_assets.errors import BadContainer
+from crypto_assets.shortage import raise_if_ours
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)", re.ASCII)
 
@@ -72,6 +73,7 @@ class Unpacking:
                 yield self._gzip.decompress(packed, _PIECE)
                 packed = self._gzip.unconsumed_tail
         except zlib.error as error:
+            raise_if_ours(error)
             raise httpx.DecodingError(str(error)) from None
 
     def end(self) -> None:

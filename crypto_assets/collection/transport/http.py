@@ -40,6 +40,7 @@ from crypto_assets.errors import (
     Stopped,
 )
 from crypto_assets.limits import Endpoint
+from crypto_assets.shortage import named_shortage, raise_if_ours, shortage
 from crypto_assets.urls import host_of
 from crypto_assets.version import __version__
 
@@ -111,7 +112,8 @@ class Client:
         self._unreachable: dict[str, tuple[int, str]] = {}
         self._closed = threading.Event()
         if stop is not None:
-            threading.Thread(target=self._watch, args=(stop,), name="stop", daemon=True).start()
+            with named_shortage():
+                threading.Thread(target=self._watch, args=(stop,), name="stop", daemon=True).start()
 
     def __enter__(self) -> Client:
         return self
@@ -282,12 +284,19 @@ class Client:
             if self._stopping():
                 self._abandon(permit)
                 raise Stopped(f"{asked.url}: given up, for the run stops") from error
+            if (ours := shortage(error, asked.shown)) is not None:  # it says nothing of the host
+                self._abandon(permit)
+                raise ours from error
             raise self._unreachable_error(asked, error, answered=headed is not None) from error
         except httpx.InvalidURL as error:
             self._abandon(permit)
             raise PermanentError(f"{asked.url}: not a URL ({error}); check collection.yaml") from None
         except ConfigError:  # the proxy's
             self._abandon(permit)
+            raise
+        except (MemoryError, OSError, RuntimeError) as error:  # no thread to look up a name with
+            self._abandon(permit)
+            raise_if_ours(error, asked.shown)
             raise
 
     def _read(self, asked: Asked, response: httpx.Response) -> httpx.Response:

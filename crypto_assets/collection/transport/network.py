@@ -8,6 +8,7 @@ with each byte.
 from __future__ import annotations
 
 import contextlib
+import encodings.idna  # noqa: F401  every name is looked up with it, and its file would be opened only then
 import select
 import socket
 import ssl
@@ -18,6 +19,8 @@ from typing import Any
 
 import httpcore
 import httpx
+
+from crypto_assets.shortage import no_files_left
 
 _LOOK_S = 0.05
 
@@ -142,7 +145,8 @@ class Network(httpcore.NetworkBackend):
             if deadline is not None and time.monotonic() > deadline:
                 raise httpcore.ConnectTimeout(f"{host}: the name was not resolved in time")
         if failures:
-            raise _because(failures[0])
+            # The C library says "no name" also where it could not open its own files.
+            raise no_files_left(host) or _because(failures[0])
         return found
 
 

@@ -19,6 +19,7 @@ import httpx
 
 from crypto_assets.environment import check_certificates
 from crypto_assets.errors import ConfigError
+from crypto_assets.shortage import raise_if_ours
 from crypto_assets.urls import is_loopback, masked
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ class Routes(httpx.BaseTransport):
         try:
             self._ssl = httpx.create_ssl_context()
         except (ssl.SSLError, OSError) as error:
+            raise_if_ours(error, "the certificates")
             raise ConfigError(
                 f"environment variable SSL_CERT_FILE: expected certificates in PEM, found what cannot be read ({error}); "
                 "correct or unset it"
@@ -152,6 +154,7 @@ class Routes(httpx.BaseTransport):
                 try:
                     pool = httpx.HTTPTransport(verify=self._ssl, limits=self._limits, proxy=proxy)
                 except ImportError as error:  # SOCKS is an extra of httpx
+                    raise_if_ours(error)
                     raise ConfigError(f"proxy {shown_proxy(proxy or '')}: {error}") from None
                 self._serve(pool)
                 self._pools[proxy] = pool

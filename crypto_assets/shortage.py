@@ -1,0 +1,184 @@
+"""What this process or machine has run out of: memory, open files, threads, room on a disk.
+
+Such an error says nothing of what was at hand. Wherever a wide `except` decides that a file, an answer or a host is bad, this
+is asked first: a good file of the exchange must not lie in quarantine/ because this process had no file descriptor left.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import resource
+import socket
+import ssl
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from xml.etree import ElementTree
+
+from crypto_assets.errors import CryptoAssetsError, OutOfResources
+
+_THEN = "then run this again"
+
+_BY_NUMBER = {
+    errno.EMFILE: "open files",
+    errno.ENFILE: "open files of this machine",
+    errno.ENOMEM: "memory",
+    errno.ENOBUFS: "memory",
+    errno.EAGAIN: "threads and processes",
+    errno.ENOSPC: "room",
+    errno.EDQUOT: "room",
+    errno.EFBIG: "file size",
+}
+
+_NO_MEMORY_OF_ZLIB = "Error -4 "
+_NO_MEMORY_OF_EXPAT = 1
+_NO_THREAD = "can't start new thread"
+
+# What libraries make of these numbers where they keep the text alone: the C library's words, and those of zstd and Arrow.
+_BY_WORDS = (
+    (re.compile(r"too many open files in system", re.IGNORECASE), "open files of this machine"),
+    (re.compile(r"too many open files", re.IGNORECASE), "open files"),
+    (re.compile(r"cannot allocate memory|not enough memory|out of memory|bad_alloc", re.IGNORECASE), "memory"),
+    (re.compile(r"can't start new thread|failed to launch worker thread", re.IGNORECASE), "threads and processes"),
+)
+
+
+def shortage(error: BaseException | None, at: str = "") -> OutOfResources | None:
+    """Return what this process is out of, where an error, or one that led to it, says so; None for every other error.
+
+    Args:
+        at: what was being done, to begin the message with.
+    """
+    for one in _chain(error):
+        if isinstance(one, OutOfResources):
+            return one
+        if (found := _of(one)) is not None:
+            return _in_words(found, one, at)
+    return None
+
+
+def raise_if_ours(error: BaseException, at: str = "") -> None:
+    """Raise OutOfResources where an error, or one that led to it, says that this process is out of something."""
+    if (found := shortage(error, at)) is not None:
+        raise found from error
+
+
+@contextmanager
+def named_shortage(at: str = "") -> Iterator[None]:
+    """Let an error of the block that says that this process is out of something be OutOfResources; others pass."""
+    try:
+        yield
+    except Exception as error:
+        raise_if_ours(error, at)
+        raise
+
+
+def said_in(text: str, at: str = "") -> OutOfResources | None:
+    """Return what this process is out of by the text of a library of ours alone; never ask it about an exchange's text."""
+    for words, found in _BY_WORDS:
+        if words.search(text):
+            return _in_words(found, OSError(" ".join(text.split())[:200]), at)
+    return None
+
+
+def no_files_left(at: str = "") -> OutOfResources | None:
+    """Return that this process has too many open files, found out by opening as many as a connection takes.
+
+    For libraries that do not say why they failed: a resolver says "no name", libpq "connection is bad".
+    """
+    try:
+        with ExitStack() as opened:
+            for _ in range(_FILES_OF_A_CONNECTION):
+                opened.enter_context(Path(os.devnull).open("rb"))
+    except OSError as error:
+        return shortage(error, at)
+    return None
+
+
+_FILES_OF_A_CONNECTION = 4
+"""A socket, the files that a resolver or TLS opens, and one that another thread takes meanwhile."""
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and those that led to it; one of ours has been judged already, so what led to it is not asked."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        if isinstance(error, CryptoAssetsError):
+            return
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _of(error: BaseException) -> str | None:
+    """Return what one error says that there is none left of. Texts are asked only where no exchange can have written them."""
+    if isinstance(error, MemoryError):  # Arrow's and NumPy's too
+        return "memory"
+    if isinstance(error, ssl.SSLError):  # its numbers are those of OpenSSL
+        return "memory" if error.reason == "MALLOC_FAILURE" else None
+    if isinstance(error, socket.gaierror):
+        return "memory" if error.errno == socket.EAI_MEMORY else None
+    if isinstance(error, OSError):
+        if error.errno is not None:
+            return _BY_NUMBER.get(error.errno)
+        return "memory" if _says_no_memory(str(error)) else None
+    if isinstance(error, RuntimeError) and str(error) == _NO_THREAD:
+        return "threads and processes"
+    if isinstance(error, zlib.error) and str(error).startswith(_NO_MEMORY_OF_ZLIB):
+        return "memory"
+    if isinstance(error, ElementTree.ParseError) and error.code == _NO_MEMORY_OF_EXPAT:
+        return "memory"
+    if isinstance(error, ImportError):  # of a library of ours that could not be opened or mapped
+        return next((found for words, found in _BY_WORDS if words.search(str(error))), None)
+    return None
+
+
+def _says_no_memory(text: str) -> bool:
+    """Whether an error of Arrow's codecs, which has no number, says that there was no memory; a CSV's text is no such one."""
+    return bool(re.search(r"decompress\w* failed: Allocation error", text)) or text.startswith("malloc of size")
+
+
+def _in_words(found: str, error: BaseException, at: str) -> OutOfResources:
+    name = getattr(error, "filename", None)
+    text = getattr(error, "strerror", None) or " ".join(str(error).split())[:200] or type(error).__name__
+    place = f"{name}: {text}" if isinstance(name, str) and name else text
+    begin = f"{at}: " if at else ""
+    match found:
+        case "open files":
+            limit = _limit(resource.RLIMIT_NOFILE)
+            what = f"this process has too many open files ({place}; its limit is {limit})"
+            todo = f"raise the limit (ulimit -n 4096), {_THEN}"
+        case "open files of this machine":
+            what = f"this machine has too many open files ({place})"
+            todo = f"end what holds them or raise fs.file-max, {_THEN}"
+        case "memory":
+            what = f"this process has not enough memory ({place}{_addresses()})"
+            todo = f"give it more, or let fewer runs and downloads work at once, {_THEN}"
+        case "threads and processes":
+            limit = _limit(_NPROC)
+            what = f"this process cannot start another thread or process ({place}; its limit is {limit}{_addresses()})"
+            todo = f"raise the limit (ulimit -u, or that of the container) or give it more memory, {_THEN}"
+        case "file size":
+            what = f"this process may not write a file of this size ({place})"
+            todo = f"raise the limit (ulimit -f), {_THEN}"
+        case _:
+            what = f"there is no room left on the disk ({place})"
+            todo = "make room on the disk, then run this again"
+    return OutOfResources(f"{begin}{what}; it says nothing of the file or host at hand; {todo}", resource=found)
+
+
+_NPROC = getattr(resource, "RLIMIT_NPROC", resource.RLIMIT_NOFILE)
+
+
+def _addresses() -> str:
+    """Return the limit of what a process may map, where it has one: `; ulimit -v is 1000000 kB`."""
+    limit = _limit(resource.RLIMIT_AS)
+    return "" if limit == "unlimited" else f"; ulimit -v is {int(limit) // 1024} kB"
+
+
+def _limit(kind: int) -> str:
+    soft, _ = resource.getrlimit(kind)
+    return "unlimited" if soft == resource.RLIM_INFINITY else f"{soft}"

@@ -1,0 +1,366 @@
+"""A process that runs out of something says so: no file, no host and no day is blamed for it."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import resource
+import socket
+import subprocess
+import sys
+import threading
+import zipfile
+import zlib
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import httpx
+import psycopg
+import pyarrow as pa
+import pytest
+
+from crypto_assets.collection.pool import DaemonPool
+from crypto_assets.errors import BadContainer, ConfigError, OutOfResources, PostgresUnavailable
+from crypto_assets.exchanges._files import unzip_one
+from crypto_assets.sandbox.archive import SyntheticArchive
+from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.shortage import no_files_left, raise_if_ours, shortage
+from crypto_assets_tests.command import PROJECT, Answer, no_traceback
+from crypto_assets_tests.project import Project, entry, make
+from crypto_assets_tests.storage.other_user import needs_root
+
+FIRST, LAST = date(2024, 1, 1), date(2024, 1, 6)
+KEY = "data/spot/daily/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01-01.zip"
+SPAN = ("--from", str(FIRST), "--to", str(LAST))
+
+
+# ---- which errors are ours ----------------------------------------------------------------------------------------------
+
+
+def _from(cause: BaseException, error: BaseException) -> BaseException:
+    error.__cause__ = cause
+    return error
+
+
+def _while(context: BaseException, error: BaseException) -> BaseException:
+    error.__context__ = context
+    return error
+
+
+def _no_memory_of_expat() -> ElementTree.ParseError:
+    error = ElementTree.ParseError("out of memory: line 1, column 0")
+    error.code = 1
+    return error
+
+
+_EMFILE = OSError(errno.EMFILE, "Too many open files", "cp437.py")
+
+
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [
+        (_EMFILE, "open files"),
+        (OSError(errno.ENFILE, "Too many open files in system"), "open files of this machine"),
+        (OSError(errno.ENOSPC, "No space left on device"), "room"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "room"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory"),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "threads and processes"),
+        (MemoryError(), "memory"),
+        (pa.ArrowMemoryError("malloc of size 64 failed"), "memory"),
+        (RuntimeError("can't start new thread"), "threads and processes"),
+        (zlib.error("Error -4 while decompressing data"), "memory"),
+        (_no_memory_of_expat(), "memory"),
+        (OSError("ZSTD decompression failed: Allocation error : not enough memory"), "memory"),
+        (ImportError("/usr/lib/x.so: cannot open shared object file: Too many open files"), "open files"),
+        (_from(_while(_EMFILE, httpx.ReadError("no")), httpx.ConnectError("no connection")), "open files"),
+    ],
+)
+def test_an_error_of_this_process_is_known_as_one(error: BaseException, found: str) -> None:
+    ours = shortage(error, "a.zip")
+    assert ours is not None
+    assert ours.evidence["resource"] == found
+    assert str(ours).startswith("a.zip: th")
+    assert "it says nothing of the file or host at hand" in str(ours)
+    assert ("raise" in str(ours)) or ("make room" in str(ours)) or ("more" in str(ours))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        # What an exchange can write is never asked, whatever it says.
+        pa.ArrowInvalid("CSV conversion error to double: invalid value 'not enough memory: Too many open files'"),
+        zipfile.BadZipFile("out of memory"),
+        RuntimeError("File 'Too many open files' is encrypted"),
+        ValueError("can't start new thread"),
+        zlib.error("Error -3 while decompressing data: incorrect header check"),
+        ElementTree.ParseError("out of memory: line 1"),
+        OSError("Couldn't deserialize thrift: not enough memory"),
+        OSError(errno.EACCES, "Permission denied"),
+        FileNotFoundError(errno.ENOENT, "No such file"),
+        socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+        # One that has been judged stays what it is, whatever led to it.
+        _from(_EMFILE, ConfigError("is up already")),
+    ],
+)
+def test_an_error_of_a_file_or_a_host_stays_one(error: BaseException) -> None:
+    if isinstance(error, ElementTree.ParseError):
+        error.code = 3
+    assert shortage(error) is None
+    raise_if_ours(error)
+
+
+def test_what_came_before_and_was_done_with_is_not_the_reason() -> None:
+    error = ValueError("another")
+    error.__context__, error.__suppress_context__ = _EMFILE, True
+    assert shortage(error) is None
+    circle = RuntimeError("a")
+    circle.__context__ = _while(circle, RuntimeError("b"))
+    assert shortage(circle) is None
+
+
+# ---- one file ----------------------------------------------------------------------------------------------------------
+
+
+def _zip(size: int) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("a.csv", os.urandom(size // 32).hex() * 16)
+    return packed.getvalue()
+
+
+_UNZIP = """
+import resource, sys
+from crypto_assets.errors import CryptoAssetsError
+from crypto_assets.exchanges._files import unzip_one, read_csv
+import pyarrow as pa
+content = sys.stdin.buffer.read()
+kind, much = sys.argv[1:]
+if kind == "files":
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+else:
+    (used,) = [int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmSize")]
+    resource.setrlimit(resource.RLIMIT_AS, (used * 1024 + int(much),) * 2)
+try:
+    print(len(unzip_one("a.zip", content)))
+except CryptoAssetsError as error:
+    print(type(error).__name__, error)
+"""
+
+
+def _unzipped(content: bytes, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", _UNZIP, *arguments], input=content, capture_output=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode().strip()
+
+
+def test_a_good_zip_is_read_without_one_file_descriptor_left() -> None:
+    """zipfile opened encodings/cp437.py at its first name, and called the zip bad where that failed."""
+    assert _unzipped(_zip(1 << 20), "files", "0") == f"{1 << 20}"
+
+
+def test_a_good_zip_that_does_not_fit_into_memory_is_not_called_bad() -> None:
+    told = _unzipped(_zip(100 << 20), "memory", f"{32 << 20}")
+    assert told.startswith("OutOfResources a.zip: this process has not enough memory (MemoryError; ulimit -v is "), told
+    with pytest.raises(BadContainer, match="expected a whole zip"):
+        unzip_one("a.zip", _zip(1 << 20)[:-30])
+
+
+# ---- through the command line -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[SandboxServer]:
+    with SandboxServer(SyntheticArchive({"spot": {"BTCUSDT": (FIRST, LAST)}})) as server:
+        yield server
+
+
+@pytest.fixture
+def project(sandbox: SandboxServer, tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Project:
+    return make(
+        sandbox, tmp_path / "home", postgres_url, monkeypatch, entry(["ohlcv_1h"], ["BTC/USDT"], FIRST) | {"rest": True}
+    )
+
+
+def _limited(project: Project, kind: int, most: int, *arguments: str) -> Answer:
+    done = subprocess.run(
+        [sys.executable, "-c", _LIMITED, str(kind), str(most), *arguments],
+        env=project.command.variables,
+        cwd=PROJECT,
+        text=True,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    return Answer(done.returncode, done.stdout, done.stderr, 0.0)
+
+
+_LIMITED = """
+import os, resource, sys
+kind, most = int(sys.argv[1]), int(sys.argv[2])
+resource.setrlimit(kind, (most, most))
+os.execv(sys.executable, [sys.executable, "-m", "crypto_assets.cli", *sys.argv[3:]])
+"""
+
+
+def _refused(project: Project) -> list[Path]:
+    return [path for path in project.home.rglob("quarantine/**/*") if path.is_file()]
+
+
+def _reasons(project: Project) -> list[tuple[str, str | None, str]]:
+    with psycopg.connect(project.postgres_url) as connection:
+        if connection.execute("SELECT to_regclass('collection.partitions')").fetchone() == (None,):
+            return []
+        return connection.execute("SELECT state, source, reason FROM collection.partitions").fetchall()
+
+
+def _blames_nobody(project: Project, answer: Answer, words: tuple[str, ...]) -> None:
+    """All is right, or a line says what there is too little of; nothing is refused, and nothing came from REST instead."""
+    assert no_traceback(answer), answer.err
+    assert _refused(project) == []
+    for state, source, reason in _reasons(project):
+        assert source in (None, "archive"), reason
+        assert state == "available" or any(word in reason for word in words), reason
+    if answer.code != 0:
+        assert any(word in answer.out + answer.err for word in words), answer.err + answer.out
+        assert "quarantine" not in answer.out + answer.err
+
+
+def test_with_few_open_files_a_run_is_right_or_says_that_it_has_too_few(project: Project) -> None:
+    """Below 20 nothing starts, above 40 all is well; in between it fails in other places each time."""
+    codes = []
+    for most in (24, 28, 31, 32, 33, 34, 36):
+        answer = _limited(project, resource.RLIMIT_NOFILE, most, "collect", *SPAN)
+        _blames_nobody(project, answer, ("open files (",))
+        codes.append(answer.code)
+    assert 1 in codes, "the limit was never felt"
+    assert project.command("fill", *SPAN).code == 0
+    assert {state for state, *_ in _reasons(project)} == {"available"}
+
+
+def test_with_little_memory_a_run_is_right_or_says_that_it_has_too_little(project: Project) -> None:
+    codes = []
+    for most in (700 << 20, 1100 << 20, 1500 << 20):
+        answer = _limited(project, resource.RLIMIT_AS, most, "collect", *SPAN)
+        _blames_nobody(project, answer, ("not enough memory (", "cannot start another thread or process ("))
+        codes.append(answer.code)
+    assert 1 in codes, "the limit was never felt"
+    assert project.command("fill", *SPAN).code == 0
+
+
+# ---- threads ------------------------------------------------------------------------------------------------------------
+
+_FEW_THREADS = """
+import os, resource, sys, threading
+from concurrent.futures import wait
+from crypto_assets.collection.pool import DaemonPool
+from crypto_assets.collection.transport.http import Client
+from crypto_assets.errors import CryptoAssetsError
+hold = threading.Event()
+def most(number):
+    resource.setrlimit(resource.RLIMIT_NPROC, (number, number))
+threading.Thread(target=hold.wait, daemon=True).start()
+client = Client(attempts=1)
+os.setgroups([]); os.setgid(51998); os.setuid(51998)
+most(1)
+try:
+    client.get("http://data.example/a")
+except CryptoAssetsError as error:
+    print(type(error).__name__, error)
+try:
+    DaemonPool(2, "none").submit(print)
+except CryptoAssetsError as error:
+    print(type(error).__name__, error)
+most(4)
+with DaemonPool(8, "few") as pool:
+    done = [pool.submit(lambda number=number: number) for number in range(40)]
+    print(sum(one.result(10) for one in done))
+hold.set()
+"""
+
+
+@needs_root
+def test_a_process_that_cannot_start_threads_says_so_and_uses_those_that_it_has() -> None:
+    """For root there is no such limit, so another account tries it."""
+    told = subprocess.run([sys.executable, "-c", _FEW_THREADS], capture_output=True, text=True, check=False, timeout=60)
+    assert told.returncode == 0, told.stderr
+    first, second, summed = told.stdout.splitlines()
+    assert first.startswith(
+        "OutOfResources http://data.example/a: this process cannot start another thread or process ("
+    )
+    assert second.startswith("OutOfResources this process cannot start another thread or process (")
+    assert summed == str(sum(range(40)))
+
+
+# ---- connections --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_files() -> Iterator[Any]:
+    """Take every file descriptor that is left of a low limit, for as long as the test asks."""
+    held: list[int] = []
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def take() -> None:
+        top = os.dup(0)
+        os.close(top)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(top, 3), before[1]))
+        while True:
+            try:
+                held.append(os.dup(0))
+            except OSError:
+                return
+
+    def give() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        while held:
+            os.close(held.pop())
+
+    yield take, give
+    give()
+
+
+def test_a_host_is_not_called_unreachable_where_no_socket_can_be_opened(sandbox: SandboxServer, no_files: Any) -> None:
+    from crypto_assets.collection.transport.http import Client
+
+    take, give = no_files
+    with Client(attempts=1) as client:
+        assert client.get(sandbox.archive_url + "/" + KEY).status_code == 200
+    with Client(attempts=1) as client:
+        for url in (sandbox.archive_url, "http://data.example"):  # an address, and a name that a resolver is asked for
+            take()
+            try:
+                with pytest.raises(OutOfResources) as told:
+                    client.get(f"{url}/a")
+                assert no_files_left() is not None
+            finally:
+                give()
+            assert told.value.evidence["resource"] == "open files"
+        assert no_files_left() is None
+
+
+def test_postgres_is_not_called_down_where_no_socket_can_be_opened(postgres_url: str, no_files: Any) -> None:
+    from crypto_assets.collection.records.database import unavailable
+
+    take, give = no_files
+    take()
+    try:
+        with pytest.raises(psycopg.OperationalError) as told:
+            psycopg.connect(postgres_url)
+        error = unavailable(postgres_url, told.value)
+    finally:
+        give()
+    assert isinstance(error, OutOfResources)
+    assert "this process has too many open files" in str(error)
+    assert isinstance(unavailable(postgres_url, psycopg.OperationalError("connection refused")), PostgresUnavailable)
+
+
+def test_a_pool_whose_first_thread_starts_works() -> None:
+    with DaemonPool(3, "some") as pool:
+        names = {pool.submit(lambda: threading.current_thread().name).result() for _ in range(5)}
+    assert names <= {"some_0", "some_1", "some_2"}
