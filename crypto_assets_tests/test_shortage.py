@@ -263,7 +263,7 @@ from crypto_assets.collection.transport.http import Client
 from crypto_assets.errors import CryptoAssetsError
 hold = threading.Event()
 def most(number):
-    resource.setrlimit(resource.RLIMIT_NPROC, (number, number))
+    resource.setrlimit(resource.RLIMIT_NPROC, (number, 1000))
 threading.Thread(target=hold.wait, daemon=True).start()
 client = Client(attempts=1)
 os.setgroups([]); os.setgid(51998); os.setuid(51998)
