@@ -113,6 +113,7 @@ def _from_lake(
     wanted = list(asked.columns or dataset.schema.names)
     needed = list(dict.fromkeys([dataset.time_column, *wanted]))
     lake = Lake(settings_at_start().lake)
+    lake.require_known_format()
     notice = ""
     if asked.lock is not None:
         rows, days = _locked(asked, lake, needed)

@@ -4,7 +4,8 @@
     ├── NothingCollected             a command that only looks found no database here, and made none
     ├── Stopped                      the run was cancelled or is shutting down; what is stored stays
     ├── ConfigError                  collection.yaml, a URL or an argument is wrong; exit code 2
-    │   └── UnknownSymbol            the exchange's archive does not list this symbol
+    │   ├── UnknownSymbol            the exchange's archive does not list this symbol
+    │   └── OtherVersion             the database, the lake or Dagster's tables are of a version that this one does not know
     ├── TransientError               trying again later can help
     │   ├── HostUnreachable          no connection, no answer, or a cut connection
     │   ├── HostRefused              an answer that says "not now" (403, 418, 429, 5xx), with its status
@@ -63,6 +64,10 @@ class NothingCollected(CryptoAssetsError):
 
 class UnknownSymbol(ConfigError):
     """The exchange's archive does not list this symbol for this market type and dataset."""
+
+
+class OtherVersion(ConfigError):
+    """The database, the lake or Dagster's tables are not those of this version; the message names both and what to do."""
 
 
 class Stopped(CryptoAssetsError):

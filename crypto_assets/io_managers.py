@@ -115,6 +115,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
             IncompleteData: a day is not complete, or an asset of your own has not been stored for it.
         """
         lake = self.lake.lake()
+        lake.require_known_format()
         path = context.asset_key.path
         if len(path) == 4 and path[0] != WAREHOUSE:
             frame, days, notice = self._collected(context, lake)

@@ -171,6 +171,7 @@ def _raise_unexpected(result: Any) -> None:
 
     Raises:
         KeyboardInterrupt: Ctrl-C, which Dagster has turned into an error of its own.
+        OtherVersion: a store of another version.
         CryptoAssetsError: anything else, in our own words where the chain of causes has any.
     """
     if result.success:
@@ -193,7 +194,8 @@ def _raise_unexpected(result: Any) -> None:
             message = next(
                 (error.message.strip() for error in ours + others), "the run failed; the Dagster UI shows why"
             )
-            raise errors.CryptoAssetsError(message.partition(": ")[2] or message, run_id=result.run_id)
+            kind = errors.OtherVersion if "OtherVersion" in names else errors.CryptoAssetsError
+            raise kind(message.partition(": ")[2] or message, run_id=result.run_id)
 
 
 @contextlib.contextmanager

@@ -34,7 +34,7 @@ from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.collection.records.progress import ACTIVE_STATES, Progress, RunState, read_progress
 from crypto_assets.collection.transport import shared
 from crypto_assets.config import load_collection, settings
-from crypto_assets.errors import ConfigError, CryptoAssetsError, PostgresUnavailable
+from crypto_assets.errors import ConfigError, CryptoAssetsError, OtherVersion, PostgresUnavailable
 from crypto_assets.model import DAY, State
 from crypto_assets.quality import averages
 from crypto_assets.quality.delays import delays, late_objects
@@ -394,7 +394,7 @@ def _no_route(request: Request, error: Exception) -> Response:
 
 
 def _failed(_: Request, error: Exception) -> Response:
-    statuses: dict[type[Exception], int] = {ConfigError: 500, PostgresUnavailable: 503}
+    statuses: dict[type[Exception], int] = {OtherVersion: 503, ConfigError: 500, PostgresUnavailable: 503}
     status = next((code for kind, code in statuses.items() if isinstance(error, kind)), 500)
     found = str(error) if isinstance(error, CryptoAssetsError) else f"{type(error).__name__}: {error}"
     return Problem(status, type(error).__name__, "an answer", found, "see the log of the API").answer()

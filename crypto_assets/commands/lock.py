@@ -72,6 +72,8 @@ def verify(path: Path, quick: bool, as_json: bool) -> None:
 
     locked = read_lock(path)
     lake = None if quick else Lake(settings().lake)
+    if lake is not None:
+        lake.require_known_format()
     try:
         result = with_ledger(lambda ledger: look(locked, lake, ledger))
     except (PostgresUnavailable, NothingCollected) as error:

@@ -139,7 +139,9 @@ def _lake() -> Any:
     from crypto_assets.config import settings
     from crypto_assets.storage.lake import Lake
 
-    return Lake(settings().lake)
+    lake = Lake(settings().lake)
+    lake.require_known_format()
+    return lake
 
 
 def _files() -> list[RefusedFile]:

@@ -12,10 +12,14 @@ The stock Postgres storage opens a connection for every call (12 ms each) and wr
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from contextlib import closing
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+import dagster
 import psycopg2  # type: ignore[import-untyped]
 import sqlalchemy as db
 from dagster import Field, StringSource
@@ -26,8 +30,9 @@ from dagster_postgres.storage import DagsterPostgresStorage
 from sqlalchemy.pool import QueuePool
 
 from crypto_assets.environment import keep_loopback_direct
-from crypto_assets.errors import PostgresUnavailable
+from crypto_assets.errors import OtherVersion, PostgresUnavailable
 from crypto_assets.instance.event_log import BatchedEventLogStorage
+from crypto_assets.storage.revisions import NO_WAY_BACK
 from crypto_assets.storage.sessions import Waiting, lock_wait, require_session
 from crypto_assets.urls import postgres_place
 
@@ -75,6 +80,7 @@ class InstanceStorage(DagsterPostgresStorage):
                 connection.autocommit = True
                 require_session(postgres_url)
                 missing = not _has_tables(connection)
+                _require_known(connection, postgres_url)
                 if missing:
                     with lock_wait(
                         Waiting(postgres_url, connection.info.backend_pid, connection.cancel),
@@ -134,6 +140,31 @@ def _has_tables(connection: Any) -> bool:
     names = [f"{SCHEMA}.{table}" for table in _MAIN_TABLES]
     rows = _execute(connection, "SELECT bool_and(to_regclass(name) IS NOT NULL) FROM unnest(%s) AS name", names)
     return bool(rows[0][0])
+
+
+def _require_known(connection: Any, postgres_url: str) -> None:
+    """Refuse tables that a newer dagster has migrated: this one would fail somewhere, or write what that one misreads.
+
+    Raises:
+        OtherVersion: Dagster's tables are of a revision that the installed dagster does not know.
+    """
+    if _execute(connection, "SELECT to_regclass(%s) IS NULL", f"{SCHEMA}.alembic_version")[0][0]:
+        return
+    for (revision,) in _execute(connection, f"SELECT version_num FROM {SCHEMA}.alembic_version"):
+        if not _knows(str(revision)):
+            raise OtherVersion(
+                f"Dagster's tables at {postgres_place(postgres_url)}, schema {SCHEMA}: their revision is "
+                f"{str(revision)[:40]!r}, which dagster {dagster.__version__} does not know: a newer one has migrated them. "
+                f"Update this installation (dagster and dagster-postgres); {NO_WAY_BACK}"
+            )
+
+
+@cache
+def _knows(revision: str) -> bool:
+    """Whether the installed dagster has a migration of this revision; the newest are looked at first: 0.2 ms."""
+    folder = Path(dagster.__file__).parent / "_core" / "storage" / "alembic" / "versions"
+    wanted = re.compile(rf"^revision\s*(?::\s*str\s*)?=\s*[\"']{re.escape(revision)}[\"']", re.MULTILINE)
+    return any(wanted.search(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.py"), reverse=True))
 
 
 def _execute(connection: Any, statement: str, *parameters: Any) -> list[Any]:

@@ -27,7 +27,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from crypto_assets import datasets
-from crypto_assets.errors import StoredDataError
+from crypto_assets.errors import OtherVersion, StoredDataError
 from crypto_assets.model import Partition, Series, SourceFile, StoredFile, days_between, path_symbol
 from crypto_assets.storage.inside import safe_name
 from crypto_assets.storage.parquet import (
@@ -40,7 +40,9 @@ from crypto_assets.storage.parquet import (
     source_of,
     verify,
 )
+from crypto_assets.storage.revisions import NO_WAY_BACK
 from crypto_assets.storage.stores import open_store
+from crypto_assets.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +51,9 @@ REASON = ".reason.json"
 """What the name of a reason in quarantine/ has more than that of the file that it is about."""
 
 IDENTITY = "_lake.json"
+
+FORMAT = 1
+"""The form of paths and files in a lake; a version that changes what older ones would misread counts it up."""
 
 
 class Lake:
@@ -70,11 +75,28 @@ class Lake:
         return self.is_local and not folder.exists() and folder.parent.is_dir() and any(folder.parent.iterdir())
 
     def identity(self) -> str | None:
-        """Return the id that the lake was given when it was first written to, also by others; None: it has none yet."""
+        """Return the id that the lake was given when it was first written to, also by others; None: it has none yet.
+
+        Raises:
+            OtherVersion: the lake has the form of a newer version of this program.
+        """
         try:
-            return str(json.loads(self.readable(IDENTITY) or b"{}")["id"])
+            found = json.loads(self.readable(IDENTITY) or b"{}")
+            identity = str(found["id"])
         except (ValueError, KeyError, TypeError, RecursionError):
             return None
+        form = found.get("format", FORMAT)
+        if not (isinstance(form, int) and 1 <= form <= FORMAT):
+            by = str(found.get("program", ""))[:40]
+            raise OtherVersion(
+                f"the lake {self.url}: its format is {str(form)[:40]!r}{f', of crypto_assets {by}' if by else ''}; this is "
+                f"crypto_assets {__version__}, which knows formats up to {FORMAT}. Update this installation; {NO_WAY_BACK}"
+            )
+        return identity
+
+    def require_known_format(self) -> None:
+        """Raise OtherVersion where a newer version has given the lake a form that this one would misread."""
+        self.identity()
 
     def make_identity(self) -> str:
         """Return the id of the lake; one without gets one. Of many processes that do this all return the same."""
@@ -331,7 +353,7 @@ def _schema(series: Series, columns: Sequence[str] | None = None) -> pa.Schema:
 
 def _identity_file(identity: str) -> bytes:
     about = "Identifies this lake, also where it is copied to another place. Written once by crypto_assets."
-    return json.dumps({"id": identity, "about": about}, indent=1).encode()
+    return json.dumps({"id": identity, "format": FORMAT, "program": __version__, "about": about}, indent=1).encode()
 
 
 def _series_folder(series: Series) -> str:

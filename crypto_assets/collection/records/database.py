@@ -13,6 +13,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from crypto_assets.errors import OutOfResources, PostgresUnavailable, Stopped
 from crypto_assets.shortage import named_shortage, no_files_left, said_in
+from crypto_assets.storage.revisions import MISFITS, differs
 from crypto_assets.storage.sessions import needs_session
 from crypto_assets.urls import postgres_place
 
@@ -79,6 +80,8 @@ class Database:
         except (psycopg.errors.DuplicatePreparedStatement, psycopg.errors.InvalidSqlStatementName) as error:
             # One connection has met what another has prepared.
             raise needs_session(self.url, "prepared statements are another connection's") from error
+        except MISFITS as error:
+            raise differs(self.url, str(error)) from error
         except (PoolTimeout, psycopg.OperationalError) as error:
             raise unavailable(self.url, error) from error
 

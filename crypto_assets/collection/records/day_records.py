@@ -14,7 +14,8 @@ from crypto_assets.collection.records.database import unavailable
 from crypto_assets.collection.records.lakes import KnownLake, known_lake
 from crypto_assets.model import Series, State
 from crypto_assets.rows.derive import Life
-from crypto_assets.storage.migrations import HEAD, migrate, revision
+from crypto_assets.storage.migrations import migrate
+from crypto_assets.storage.revisions import HEAD, MISFITS, differs, revision
 
 if TYPE_CHECKING:
     from crypto_assets.config import Settings
@@ -126,7 +127,7 @@ def read_records(
     }
     try:
         with psycopg.connect(url, connect_timeout=15, autocommit=True, options="-c timezone=UTC") as connection:
-            found = revision(connection)
+            found = revision(connection, url)
             if found is None:
                 return None
             if found != HEAD:
@@ -140,6 +141,8 @@ def read_records(
                 # Where there are records the symbol is known; the others are wanted where nothing is.
                 others = [] if records else connection.execute(_SYMBOLS, asked).fetchall()
                 return DayRecords(records, known_lake(connection), frozenset(row[0] for row in others))
+    except MISFITS as error:
+        raise differs(url, str(error)) from error
     except psycopg.OperationalError as error:
         raise unavailable(url, error) from error
 

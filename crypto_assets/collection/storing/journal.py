@@ -33,6 +33,7 @@ import psycopg
 
 from crypto_assets.collection.storing.journal_rows import NotedFile
 from crypto_assets.errors import CryptoAssetsError, UnsafePath
+from crypto_assets.storage.revisions import require_head
 from crypto_assets.storage.sessions import lock_wait, of_connection, process_name, say
 from crypto_assets.storage.stores import STAGING, Staged
 
@@ -168,6 +169,7 @@ class Journal:
                 connection.commit()
                 reached("noted")
                 _all(pool, self._prepare, steps)
+            require_head(connection, self._database.url)
             yield
             reached("loaded")
             _all(pool, self._move, steps)

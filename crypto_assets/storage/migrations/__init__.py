@@ -7,19 +7,15 @@ from pathlib import Path
 import psycopg
 
 from crypto_assets.collection.records.database import unavailable
+from crypto_assets.storage.revisions import HEAD, LOCK, revision
 from crypto_assets.storage.sessions import lock_wait, of_connection, process_name, require_session
-
-HEAD = max(path.name[:4] for path in (Path(__file__).parent / "versions").glob("[0-9]*.py"))
-"""The newest revision in versions/."""
-
-# Any number will do; it must only be the same in every process.
-_LOCK = 7_214_301_958_011
 
 
 def migrate(url: str) -> None:
     """Bring the database up to date; costs one query where it is. Safe from many processes at once.
 
     Raises:
+        OtherVersion: a newer version of this program has made the tables; nothing was changed.
         ConfigError: a pooler stands between that does not keep sessions.
         PostgresUnavailable: the server does not answer, or another process has been migrating for too long.
     """
@@ -28,22 +24,14 @@ def migrate(url: str) -> None:
         with psycopg.connect(
             url, connect_timeout=15, autocommit=True, application_name=f"{process_name()} migrating"[:63]
         ) as connection:
-            if revision(connection) == HEAD:
+            if revision(connection, url) == HEAD:
                 return
             with lock_wait(of_connection(connection), "the lock under which tables are made"):
-                connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
-            if revision(connection) != HEAD:
+                connection.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
+            if revision(connection, url) != HEAD:
                 _upgrade(url)
     except psycopg.OperationalError as error:
         raise unavailable(url, error) from error
-
-
-def revision(connection: psycopg.Connection[object]) -> str | None:
-    """Return the revision that a database is at; None where it has no tables of ours."""
-    if connection.execute("SELECT to_regclass('collection.migrations')").fetchone() == (None,):
-        return None
-    row = connection.execute("SELECT version_num FROM collection.migrations").fetchone()
-    return str(row[0]) if row else None  # type: ignore[index]
 
 
 def _upgrade(url: str) -> None:

@@ -3,6 +3,9 @@
 import sqlalchemy
 from alembic import context
 
+from crypto_assets.storage.revisions import HEAD
+from crypto_assets.version import __version__
+
 # libpq reads the URL itself: SQLAlchemy does not know all of its forms.
 engine = sqlalchemy.create_engine(
     "postgresql+psycopg://", creator=context.config.attributes["connect"], poolclass=sqlalchemy.NullPool
@@ -12,3 +15,11 @@ with engine.begin() as connection:
     context.configure(connection, version_table="migrations", version_table_schema="collection")
     with context.begin_transaction():
         context.run_migrations()
+    # In the same transaction: an older version that meets this database can name the one that it needs.
+    connection.execute(
+        sqlalchemy.text(
+            """INSERT INTO collection.migrated (revision, program) VALUES (:revision, :program)
+            ON CONFLICT (revision) DO UPDATE SET program = excluded.program, migrated_at = clock_timestamp()"""
+        ),
+        {"revision": HEAD, "program": __version__},
+    )

@@ -36,6 +36,7 @@ from crypto_assets.errors import (
     NoRows,
     NothingCollected,
     NotPublished,
+    OtherVersion,
     OutOfResources,
     PermanentError,
     PostgresUnavailable,
@@ -43,6 +44,7 @@ from crypto_assets.errors import (
     StoredDataError,
     TransientError,
     UnknownSymbol,
+    UnsafePath,
 )
 
 STATUSES = {
@@ -100,6 +102,7 @@ OURS = {
     Stopped: Permanent(),
     ConfigError: Permanent(),
     UnknownSymbol: Permanent(),
+    OtherVersion: Permanent(),
     NothingCollected: Permanent(),
     NoRows: Quarantine(),
     TransientError: Retry(),
@@ -116,6 +119,7 @@ OURS = {
     BadContent: Quarantine(),
     InvalidRows: Quarantine(),
     StoredDataError: Permanent(),
+    UnsafePath: Permanent(),
     CryptoAssetsError: Permanent(),
 }
 

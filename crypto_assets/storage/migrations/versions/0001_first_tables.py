@@ -104,6 +104,13 @@ _COMMENTS = {
 }
 
 _COLLECTION = """
+CREATE TABLE collection.migrated (
+    revision text PRIMARY KEY,
+    program text NOT NULL,
+    migrated_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE collection.migrated IS 'Which version of crypto_assets has brought the tables to which revision, and when.';
+
 CREATE TABLE collection.archive_objects (
     exchange text NOT NULL,
     key text NOT NULL,
