@@ -260,7 +260,8 @@ def _formerly(file: KnownFile, at: datetime, why: str) -> DayCoverage:
 
 def _locked(asked: Question, lake: Lake, columns: Sequence[str]) -> tuple[pa.Table, list[DayCoverage]]:
     """Return the rows of the days as a lock names them."""
-    from crypto_assets.quality.lock import read_lock, read_locked
+    from crypto_assets.quality.lock import read_locked
+    from crypto_assets.quality.lock_file import read_lock
 
     assert asked.lock is not None  # noqa: S101  tells the type checker
     lock, days = read_lock(asked.lock), asked.days

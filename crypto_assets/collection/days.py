@@ -138,7 +138,7 @@ def quarantine(
         "market_type": target.series.market_type,
         "dataset": target.series.dataset,
         "symbol": target.symbol,
-        "days": sorted({*former.get("days", ()), *map(str, days)}),
+        "days": sorted({*(former.get("days") or ()), *map(str, days)}),
         "key": key,
         "source": "rest" if source is None else getattr(source, "source", "archive"),
         "etag": source.etag if source else "",
@@ -148,7 +148,7 @@ def quarantine(
         "published_sha256": getattr(source, "published_sha256", None) or error.evidence.get("published"),
         "refused_at": former.get("refused_at") or datetime.now(UTC).isoformat(timespec="seconds"),
         "version": __version__,
-        "findings": {**former.get("findings", {}), **({str(day): failed for day in days} if failed else {})},
+        "findings": {**(former.get("findings") or {}), **({str(day): failed for day in days} if failed else {})},
     }
     return lake.quarantine(key, content, reason)
 

@@ -14,6 +14,8 @@ from crypto_assets.collection.problems import word_of
 from crypto_assets.commands.console import counted, err, escape, out, print_line
 from crypto_assets.commands.options import DAY, filters, load_configured, with_ledger
 
+_REFUSED_SHOWN = 20
+
 
 @click.command()
 @click.option(
@@ -60,12 +62,14 @@ def lock(output: Path, as_of: date | None, **given: Any) -> None:
 def verify(path: Path, quick: bool, as_json: bool) -> None:
     """Check that the data of a lock file is still the same. Exit code 0 if it is, 1 if not, 2 for a file that is no lock.
 
+    A line that names no file of a lake is refused: nothing is read by it, and the others are checked.
+
     The bytes of every file are read from the lake and hashed. It may be another lake than the one that was locked.
     """
     from crypto_assets.config import settings
     from crypto_assets.errors import NothingCollected, PostgresUnavailable
     from crypto_assets.partitions import ranges
-    from crypto_assets.quality.lock import read_lock
+    from crypto_assets.quality.lock_file import read_lock
     from crypto_assets.quality.verifying import Found
     from crypto_assets.quality.verifying import verify as look
     from crypto_assets.storage.lake import Lake
@@ -112,10 +116,15 @@ def verify(path: Path, quick: bool, as_json: bool) -> None:
             "files": len(result.verdicts),
             "counts": counts,
             "problems": problems,
+            "refused": [{"line": line.place, "reason": line.reason} for line in result.refused],
             "appeared": more,
         }
         click.echo(json.dumps(answer, indent=1))
     else:
+        for line in result.refused[:_REFUSED_SHOWN]:
+            print_line(f"{line.place}: refused: {line.reason}")
+        if len(result.refused) > _REFUSED_SHOWN:
+            out.print(f"… and {counted(len(result.refused) - _REFUSED_SHOWN, 'more refused line')}: --json")
         for one in other:
             print_line(f"{one.file}: {one.found}: {one.text}")
         for (series, symbol), begin, end in appeared:
@@ -123,8 +132,12 @@ def verify(path: Path, quick: bool, as_json: bool) -> None:
             name = f"{series.exchange} {series.market_type} {symbol} {series.dataset}"
             out.print(f"{name} {span}: appeared, not in the lock", markup=False)
         how = "by the ledger" if quick else "by their bytes"
-        out.print(f"{counts['same']} of {len(result.verdicts)} files are the same, {how}")
+        out.print(f"{counts['same']} of {len(result.verdicts)} files are the same, {how}" + _refused(result))
     sys.exit(0 if result.same else 1)
+
+
+def _refused(result: Any) -> str:
+    return f"; {counted(len(result.refused), 'line')} of the lock refused" if result.refused else ""
 
 
 COMMANDS = (lock, verify)

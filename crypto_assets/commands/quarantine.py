@@ -68,7 +68,7 @@ def show(path: str, lines: int, as_json: bool) -> None:
     for name in ("etag", "last_modified", "sha256", "published_sha256", "version"):
         if value := getattr(file, name):
             print_line(f"    {name.replace('_', ' ')}: {value}")
-    for day, checks in file.details.get("findings", {}).items():
+    for day, checks in (file.details.get("findings") or {}).items():
         for check, evidence in checks.items():
             print_line(f"{day} {check}:")
             for name, value in evidence.items():

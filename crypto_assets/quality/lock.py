@@ -5,8 +5,8 @@
 JSON with one line for each file, in the order of exchange, market type, dataset, symbol and day, so that a change of one day
 is a change of one line in git. Paths are relative to the lake: the lock holds for every copy of it. Days that are asked for
 and have no file are in it too, with state and reason. `digest` is over everything but itself and `created_at`: the same data
-locked twice are the same bytes but for that line. Making one is `crypto_assets.quality.locking`, verifying one
-`crypto_assets.quality.verifying`.
+locked twice are the same bytes but for that line. Making one is `crypto_assets.quality.locking`, reading one
+`crypto_assets.quality.lock_file`, verifying one `crypto_assets.quality.verifying`.
 """
 
 from __future__ import annotations
@@ -86,8 +86,22 @@ class AbsentDays:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedLine:
+    """A line of a lock file that cannot be believed, by its place: `files, line 3`."""
+
+    place: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class Lock:
-    """What was asked and what is behind it. `as_of` is None for what was stored at `created_at`."""
+    """What was asked and what is behind it. `as_of` is None for what was stored at `created_at`.
+
+    `refused` are lines of a lock file that cannot be believed; nothing is read by them, and it is not written again.
+    """
 
     query: Query
     as_of: datetime | None
@@ -95,6 +109,7 @@ class Lock:
     absent: tuple[AbsentDays, ...]
     created_at: datetime
     package: str = f"crypto_assets {__version__}"
+    refused: tuple[RefusedLine, ...] = ()
 
     @property
     def instant(self) -> datetime:
@@ -115,7 +130,7 @@ def to_text(lock: Lock) -> str:
     """Return the lock as it is written: JSON, one line for each file and for each stretch of days without a file."""
     content = _content(lock)
     parts = []
-    for name, value in {**content, "created_at": lock.created_at.isoformat(), "digest": _digest(content)}.items():
+    for name, value in {**content, "created_at": lock.created_at.isoformat(), "digest": digest(content)}.items():
         if name in ("files", "without_file") and value:
             lines = ",\n".join(json.dumps(line, ensure_ascii=False) for line in value)
             parts.append(f'"{name}": [\n{lines}\n]')
@@ -133,66 +148,6 @@ def write_lock(lock: Lock, path: Path) -> None:
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise ConfigError(f"{path}: expected a file that can be written, found: {error.strerror}") from None
-
-
-def read_lock(path: str | Path) -> Lock:
-    """Return the lock in a file.
-
-    Raises:
-        ConfigError: no such file, not a lock, one of a younger format, or one that was edited.
-    """
-    try:
-        content = json.loads(Path(path).read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{path}: expected a lock file, found: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"{path}: expected the JSON of `crypto-assets lock`, found none ({error})") from None
-    if not isinstance(content, dict) or not isinstance(content.get("format"), int):
-        raise ConfigError(f"{path}: expected the JSON of `crypto-assets lock`, found other JSON")
-    if content["format"] > FORMAT:
-        raise ConfigError(
-            f"{path}: expected format {FORMAT}, found {content['format']}, made by {content.get('package')}; "
-            f"this is crypto_assets {__version__}, update it"
-        )
-    created_at, digest = content.pop("created_at", None), content.pop("digest", None)
-    if (found := _digest(content)) != digest:
-        raise ConfigError(
-            f"{path}: expected content with the digest {digest}, found {found}: it was edited or damaged; "
-            "lock anew, or take it from git"
-        )
-    try:
-        query = content["query"]
-        return Lock(
-            Query(
-                exchange=query["exchange"],
-                market_type=query["market_type"],
-                symbols=tuple(query["symbols"]),
-                datasets=tuple(query["datasets"]),
-                first=_day(query["from"]),
-                last=_day(query["to"]),
-            ),
-            _instant(query["as_of"]),
-            tuple(
-                LockedFile(
-                    **{**line, "day": date.fromisoformat(line["day"]), "known_from": _instant(line["known_from"])}
-                )
-                for line in content["files"]
-            ),
-            tuple(
-                AbsentDays(
-                    **{
-                        **line,
-                        "first": date.fromisoformat(line["first"]),
-                        "last": date.fromisoformat(line["last"]),
-                    }
-                )
-                for line in content["without_file"]
-            ),
-            datetime.fromisoformat(created_at),
-            content["package"],
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path}: expected a lock of format {FORMAT}, found other content ({error!r})") from None
 
 
 def _content(lock: Lock) -> dict[str, Any]:
@@ -222,17 +177,10 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else value
 
 
-def _digest(content: Mapping[str, Any]) -> str:
+def digest(content: Mapping[str, Any]) -> str:
+    """Return what `digest` of a lock with some content is; raises ValueError for text that is none."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
-
-
-def _day(text: str | None) -> date | None:
-    return date.fromisoformat(text) if text else None
-
-
-def _instant(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
 
 
 # ---- the rows --------------------------------------------------------------------------------------------------------
@@ -246,9 +194,12 @@ def read_locked(
     A file that was replaced since is taken from the former versions that the lake keeps.
 
     Raises:
-        ConfigError: the lock does not know one of the days.
+        ConfigError: the lock does not know one of the days, or has lines that cannot be believed.
         StoredDataError: one of its files is not there any more.
     """
+    if lock.refused:
+        more = f", and {len(lock.refused) - 1} more" if len(lock.refused) > 1 else ""
+        raise ConfigError(f"expected a lock with lines that can be believed, found {lock.refused[0]}{more}; lock anew")
     pair = (series, symbol)
     files = {file.day: file for file in lock.files if file.pair == pair}
     absent = [part for part in lock.absent if part.pair == pair]

@@ -22,8 +22,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 from crypto_assets import exchanges
 from crypto_assets.collection.problems import word_of
-from crypto_assets.errors import ConfigError
-from crypto_assets.model import STORED_STATES, Series, State, days_between
+from crypto_assets.datasets import all_datasets
+from crypto_assets.errors import ConfigError, StoredDataError
+from crypto_assets.model import MARKET_TYPES, STORED_STATES, Series, State, days_between, unified_symbol
 from crypto_assets.shortage import raise_if_ours
 from crypto_assets.storage.lake import REASON
 
@@ -108,15 +109,15 @@ def _refused_file(
 ) -> RefusedFile:
     details = lake.reason(path)
     key = str(details.get("key") or _DIGITS.sub("", path.removeprefix(FOLDER)))
-    series, symbol = _series_of(details), str(details.get("symbol", ""))
-    days = tuple(day for text in details.get("days", ()) if (day := _day(text)))
+    series, symbol = _series_of(details)
+    days = tuple(sorted({day for text in details.get("days") or () if (day := _day(text))}))
     if series is None:
         series, symbol = _owner(key, prefixes)
     if series is not None and not days:
         days = _period(series, key)
     size = details.get("size_bytes")
     if is_there and not isinstance(size, int):
-        size = len(lake.store.get(path) or b"")
+        size = _size(lake, path)
     return RefusedFile(
         path,
         key,
@@ -124,10 +125,10 @@ def _refused_file(
         symbol,
         days,
         size if is_there else None,
-        str(details.get("error", "unknown")),
+        str(details.get("error") or "unknown"),
         str(details.get("reason") or "nothing is known: the process ended before it could write the reason"),
         _instant(details.get("refused_at")),
-        str(details.get("version", "")),
+        str(details.get("version") or ""),
         str(details.get("source") or ("rest" if key.startswith("rest/") else "archive")),
         str(details.get("etag") or ""),
         _instant(details.get("last_modified")),
@@ -137,11 +138,28 @@ def _refused_file(
     )
 
 
-def _series_of(details: Mapping[str, Any]) -> Series | None:
+def _series_of(details: Mapping[str, Any]) -> tuple[Series | None, str]:
+    """Return the series and symbol that a reason names, if there can be such."""
+    exchange, market_type, dataset, symbol = (
+        str(details.get(name) or "") for name in ("exchange", "market_type", "dataset", "symbol")
+    )
     try:
-        return Series.named(str(details["exchange"]), str(details["market_type"]), str(details["dataset"]))
-    except (KeyError, ValueError):
+        series = Series.named(exchange, market_type, dataset)
+        good = series.table in all_datasets() and market_type in MARKET_TYPES and bool(exchange)
+        return (series, symbol) if good and unified_symbol(symbol, market_type) == symbol else (None, "")
+    except ValueError:
+        return None, ""
+
+
+def _size(lake: Lake, path: str) -> int | None:
+    try:
+        file = lake.store.open(path)
+    except StoredDataError:  # a link, a pipe, a folder: none of its bytes are of the exchange
         return None
+    if file is None:
+        return None
+    with file:
+        return file.seek(0, io.SEEK_END)
 
 
 def _prefixes(collection: Collection) -> dict[str, list[tuple[Series, str]]]:
@@ -257,7 +275,10 @@ def all_stored(states: Mapping[date, State | None]) -> bool:
 
 def content_of(lake: Lake, file: RefusedFile, lines: int = 8) -> Content:
     """Return the beginning of a refused file, unpacked where that is possible; never raises for what is in it."""
-    data = lake.store.get(file.path)
+    try:
+        data = lake.store.get(file.path)
+    except StoredDataError as error:
+        return Content(f"it is not read: {error}", ())
     if data is None:
         return Content("the bytes are gone, only the reason is there", ())
     try:

@@ -25,7 +25,14 @@ from crypto_assets.collection.storing.storer import Storer
 from crypto_assets.collection.transport.guard import Guard
 from crypto_assets.collection.transport.http import Client
 from crypto_assets.config import Collection, settings
-from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError, InvalidRows, MalformedFile, TransientError
+from crypto_assets.errors import (
+    OF_THIS_PROCESS,
+    CryptoAssetsError,
+    InvalidRows,
+    MalformedFile,
+    StoredDataError,
+    TransientError,
+)
 from crypto_assets.limits import Endpoint
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State
 from crypto_assets.quality.quarantine import RefusedFile, drop
@@ -100,10 +107,14 @@ class Restorer:
         """Judge one file again and publish its days that are good.
 
         Raises:
-            PostgresUnavailable, StoredDataError, OSError: the database or the lake fails.
+            PostgresUnavailable, OSError: the database or the lake fails.
         """
         result = Restored(file)
-        content = self._lake.store.get(file.path)
+        try:
+            content = self._lake.store.get(file.path)
+        except StoredDataError as error:  # a link, a pipe, a folder
+            result.refused[None] = str(error)
+            return result
         if why := _unusable(file, content):
             result.refused[None] = why
             return result
@@ -226,11 +237,20 @@ def _unusable(file: RefusedFile, content: bytes | None) -> str:
         )
     if file.series.exchange not in exchanges.names():
         return f"exchange {file.series.exchange}: expected one of {', '.join(exchanges.names())}"
-    prefixes = exchanges.get(file.series.exchange).prefixes(file.series, file.symbol)
+    exchange = exchanges.get(file.series.exchange)
+    if file.series.dataset not in (known := exchange.dataset_names(file.series.market_type)):
+        return f"dataset {file.series.dataset}: expected one of {', '.join(known)}"
+    prefixes = exchange.prefixes(file.series, file.symbol)
     if not file.key.startswith(tuple(prefixes)):
         return (
             f"{file.key}: expected a key under {' or '.join(prefixes)}, where {file.series} {file.symbol} is published"
         )
+    try:
+        first, last = exchange.period(file.key)
+    except ValueError as error:
+        return f"{file.key}: expected the key of a data file ({error})"
+    if not (first <= min(file.days) and max(file.days) <= last):
+        return f"{file.key}: expected days from {first} to {last}, found {min(file.days)} to {max(file.days)} in its reason"
     found = hashlib.sha256(content).hexdigest()
     if file.sha256 not in ("", found) or not file.path.endswith(found[:12]):
         return (

@@ -14,9 +14,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from crypto_assets.collection.pool import DaemonPool
-from crypto_assets.errors import ConfigError
+from crypto_assets.errors import ConfigError, StoredDataError
 from crypto_assets.model import Partition
-from crypto_assets.quality.lock import Lock, LockedFile
+from crypto_assets.quality.lock import Lock, LockedFile, RefusedLine
 from crypto_assets.quality.locking import of_pair
 from crypto_assets.quality.query import Pair
 
@@ -49,15 +49,19 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """One verdict for each file of the lock, and stored days that the lock does not have, which is no failure."""
+    """One verdict for each file of the lock, and stored days that the lock does not have, which is no failure.
+
+    `refused` are the lines of the lock that cannot be believed.
+    """
 
     verdicts: tuple[Verdict, ...]
     appeared: tuple[tuple[Pair, tuple[date, ...]], ...]
+    refused: tuple[RefusedLine, ...] = ()
 
     @property
     def same(self) -> bool:
         """Whether the very data is there."""
-        return all(verdict.found is Found.SAME for verdict in self.verdicts)
+        return not self.refused and all(verdict.found is Found.SAME for verdict in self.verdicts)
 
 
 @dataclass(slots=True)
@@ -93,17 +97,20 @@ def verify(lock: Lock, lake: Lake | None, ledger: Ledger | None) -> Verification
         verdicts = [_by_ledger(lock, file, known.get((file.pair, file.day), _Day())) for file in lock.files]
     else:
         raise ConfigError("verify: expected a lake or a ledger to look into, found neither")
-    return Verification(tuple(verdicts), tuple(_appeared(lock, lake, known)))
+    return Verification(tuple(verdicts), tuple(_appeared(lock, lake, known)), lock.refused)
 
 
 def _by_bytes(lock: Lock, file: LockedFile, lake: Lake, known: _Known) -> Verdict:
     series, symbol = file.pair
-    data = lake.store.get(file.path)
+    try:
+        data = lake.store.get(file.path)
+    except StoredDataError as error:  # a folder, a pipe, a link, a bad sector
+        return Verdict(file, Found.CHANGED, str(error))
     sha256 = hashlib.sha256(data).hexdigest() if data is not None else None
     if sha256 == file.sha256:
         return Verdict(file, Found.SAME)
     kept_path = lake.version_path(series, Partition(symbol, file.day), file.sha256)
-    kept = lake.store.get(kept_path) if kept_path != file.path else None
+    kept = lake.readable(kept_path) if kept_path != file.path else None
     is_kept = kept is not None and hashlib.sha256(kept).hexdigest() == file.sha256
     day = known.get((file.pair, file.day), _Day())
     if is_kept and day.sha256 != file.sha256:

@@ -40,6 +40,8 @@ from crypto_assets.storage.parquet import (
     source_of,
     verify,
 )
+from crypto_assets.storage.refusal_reason import MOST_BYTES as MOST_REASON_BYTES
+from crypto_assets.storage.refusal_reason import checked_reason, unreadable
 from crypto_assets.storage.revisions import NO_WAY_BACK
 from crypto_assets.storage.stores import open_store
 from crypto_assets.version import __version__
@@ -120,11 +122,11 @@ class Lake:
 
     def path(self, series: Series, partition: Partition) -> str:
         """Return the path of a partition's file, relative to the lake."""
-        return f"{symbol_folder(series, partition.symbol)}date={partition.day}/data.parquet"
+        return day_path(series, partition)
 
     def version_path(self, series: Series, partition: Partition, sha256: str) -> str:
         """Return the path that a partition's file with this sha256 has when it is a former version."""
-        return f"versions/{symbol_folder(series, partition.symbol)}date={partition.day}/{sha256[:16]}.parquet"
+        return version_path(series, partition, sha256)
 
     def encode(self, series: Series, partition: Partition, rows: pa.Table, source: SourceFile) -> bytes:
         """Return the bytes that `rows` are stored as."""
@@ -328,12 +330,15 @@ class Lake:
         return f"quarantine/{safe_name(name)}.{hashlib.sha256(data).hexdigest()[:12]}"
 
     def reason(self, path: str) -> dict[str, Any]:
-        """Return the reason why the file at a path in quarantine/ was refused; empty where there is none to be read."""
+        """Return the reason why the file at a path in quarantine/ was refused, as `checked_reason`; empty for none."""
         try:
-            found = json.loads(self.store.get(f"{path}{REASON}") or b"{}")
-        except ValueError:
+            file = self.store.open(f"{path}{REASON}")
+        except StoredDataError as error:
+            return unreadable(str(error))
+        if file is None:
             return {}
-        return found if isinstance(found, dict) else {}
+        with file:
+            return checked_reason(file.read(MOST_REASON_BYTES + 1))
 
     def quarantined(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the path of each refused file and the reason it was refused for."""
@@ -369,6 +374,16 @@ def folder_of_day(path: str) -> str | None:
     """Return the folder of the symbol that a path is a day's file of, with a slash at its end; None for any other path."""
     match = _DAY.fullmatch(path)
     return match[1] if match else None
+
+
+def day_path(series: Series, partition: Partition) -> str:
+    """Return the path of a partition's file, relative to the lake."""
+    return f"{symbol_folder(series, partition.symbol)}date={partition.day}/data.parquet"
+
+
+def version_path(series: Series, partition: Partition, sha256: str) -> str:
+    """Return the path that a partition's file with this sha256 has when it is a former version."""
+    return f"versions/{symbol_folder(series, partition.symbol)}date={partition.day}/{sha256[:16]}.parquet"
 
 
 def symbol_folder(series: Series, symbol: str) -> str:

@@ -20,7 +20,8 @@ import crypto_assets
 from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.errors import ConfigError, IncompleteData, StoredDataError
 from crypto_assets.model import Partition, Series
-from crypto_assets.quality.lock import Lock, read_lock, to_text, write_lock
+from crypto_assets.quality.lock import Lock, to_text, write_lock
+from crypto_assets.quality.lock_file import read_lock
 from crypto_assets.quality.locking import make_lock
 from crypto_assets.quality.query import Query
 from crypto_assets.quality.verifying import Found, Verification, verify
