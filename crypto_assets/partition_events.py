@@ -12,11 +12,12 @@ from crypto_assets.collection.problems import word_of
 from crypto_assets.collection.records.acknowledgements import Acknowledgement
 from crypto_assets.collection.records.ledger import PartitionRecord
 from crypto_assets.model import DAY, STORED_STATES, Finding, Outcome, Rule, Series, Severity, State
-from crypto_assets.presentation import candles, evidence_text, preview
+from crypto_assets.presentation import candles, evidence_text, preview, shown_metadata
 from crypto_assets.quality.causes import cause_of_day
 from crypto_assets.quality.kinds import Kind
 from crypto_assets.quality.known_outages import known_outages
 from crypto_assets.quality.minutes import start_of
+from crypto_assets.visible import visible
 
 EVIDENCE_CHARACTERS = 600
 
@@ -70,7 +71,7 @@ def materialization(key: dg.AssetKey, outcome: Outcome, rows: pa.Table | None) -
     return dg.AssetMaterialization(
         key,
         partition=outcome.partition.day.isoformat(),
-        metadata=metadata,
+        metadata=shown_metadata(metadata),
         tags={"dagster/data_version": outcome.stored.sha256 if outcome.stored else outcome.state.value},
     )
 
@@ -94,7 +95,7 @@ def materialization_of_record(key: dg.AssetKey, record: PartitionRecord) -> dg.A
             "bytes": record.size_bytes or 0,
         }
     tags = {"dagster/data_version": record.content_sha256 or record.state.value}
-    return dg.AssetMaterialization(key, partition=record.day.isoformat(), metadata=metadata, tags=tags)
+    return dg.AssetMaterialization(key, partition=record.day.isoformat(), metadata=shown_metadata(metadata), tags=tags)
 
 
 def warehouse_materialization(
@@ -190,7 +191,9 @@ def observations(unmet: Unmet, keys: Iterable[dg.AssetKey]) -> list[dg.AssetObse
         }
     if unmet.former:
         metadata["version before"] = "stays in the lake and in the warehouse"
-    return [dg.AssetObservation(key, unmet.text, metadata, unmet.day.isoformat()) for key in keys]
+    return [
+        dg.AssetObservation(key, visible(unmet.text), shown_metadata(metadata), unmet.day.isoformat()) for key in keys
+    ]
 
 
 def acknowledgement(one: Acknowledgement, keys: Iterable[dg.AssetKey]) -> list[dg.AssetObservation]:
@@ -200,7 +203,9 @@ def acknowledgement(one: Acknowledgement, keys: Iterable[dg.AssetKey]) -> list[d
     if one.withdrawn:
         metadata["withdrawn because"] = one.withdrawn
     description = f"{text[:1].upper()}{text[1:]}"
-    return [dg.AssetObservation(key, description, metadata, one.day.isoformat()) for key in keys]
+    return [
+        dg.AssetObservation(key, visible(description), shown_metadata(metadata), one.day.isoformat()) for key in keys
+    ]
 
 
 def _short(evidence: Mapping[str, Any]) -> str:
@@ -218,7 +223,7 @@ def evaluation(key: dg.AssetKey, rule: Rule, series: Series, day: date, finding:
         asset_key=key,
         check_name=rule.name,
         passed=finding.passed,
-        description=None if finding.passed else rule.words(finding.evidence, series),
+        description=None if finding.passed else visible(rule.words(finding.evidence, series)),
         metadata=evidence_metadata(finding),
         severity=severity_of(rule.severity),
         partition=day.isoformat(),
@@ -227,7 +232,7 @@ def evaluation(key: dg.AssetKey, rule: Rule, series: Series, day: date, finding:
 
 def evidence_metadata(finding: Finding) -> Mapping[str, Any]:
     """Return a finding's evidence as the metadata of an evaluation; rows are a table."""
-    return {name: _metadata(value) for name, value in finding.evidence.items()}
+    return shown_metadata({name: _metadata(value) for name, value in finding.evidence.items()})
 
 
 def _metadata(value: Any) -> Any:
@@ -243,7 +248,7 @@ def _metadata(value: Any) -> Any:
 
 
 def _cell(value: Any) -> str | int | float | bool:
-    return value if isinstance(value, int | float | bool) else "" if value is None else str(value)
+    return value if isinstance(value, int | float | bool) else "" if value is None else visible(str(value))
 
 
 def severity_of(severity: Severity) -> dg.AssetCheckSeverity:

@@ -5,6 +5,8 @@ Markdown below 1,000 characters is shown inline, longer one behind a link, so bo
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -15,6 +17,7 @@ import pyarrow as pa
 
 from crypto_assets.model import Series
 from crypto_assets.rows.frames import approximate
+from crypto_assets.visible import visible
 
 _CANDLES = 24
 _PRICES, _VOLUME = 60, 16
@@ -54,6 +57,19 @@ def _text(value: object) -> str:
     if isinstance(value, datetime):
         return value.time().isoformat()
     return str(value)
+
+
+def shown_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metadata of an event without control characters in its texts; Markdown is made of cells that have none."""
+    return {name: visible(value) if isinstance(value, str) else value for name, value in metadata.items()}
+
+
+def markdown_cell(text: str) -> str:
+    """Return a text of others for a cell of a Markdown table: what it says, no link, no image, no HTML, one line."""
+    return _MARKDOWN.sub(r"\\\g<0>", visible(" ".join(text.split())))
+
+
+_MARKDOWN = re.compile(r"[\\|\[\]<>`!]")
 
 
 def evidence_text(value: Any) -> str:

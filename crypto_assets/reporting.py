@@ -29,6 +29,7 @@ from crypto_assets.partition_events import (
 )
 from crypto_assets.partitions import day_of, lake_key, warehouse_key
 from crypto_assets.storage.lake import Lake
+from crypto_assets.visible import visible
 
 PROBLEMS_SHOWN = 200
 PROBLEMS_LOGGED = 20
@@ -98,7 +99,7 @@ class Reporter:
 
     def state(self, state: RunState, reason: str) -> None:
         """Say in the run's log and in its tags that it is paused, or that it goes on."""
-        paused = state is RunState.PAUSED
+        paused, reason = state is RunState.PAUSED, visible(reason)
         self._context.log.warning(f"paused: {reason}") if paused else self._context.log.info("goes on")
         self._context.instance.add_run_tags(
             self._context.run.run_id, {PAUSED_TAG: reason[:TAG_LENGTH] if paused else "no longer"}

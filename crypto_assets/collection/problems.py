@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from crypto_assets.model import Outcome, Series, State
+from crypto_assets.visible import visible
 
 NAMES_SHOWN = 3
 """A sentence about more symbols than this names the first ones and counts the others."""
@@ -152,12 +153,12 @@ def days_text(first: date, last: date) -> str:
 
 def track_text(series: Series, symbol: str) -> str:
     """Return `binance spot BTC/USDT ohlcv_1m`."""
-    return f"{series.exchange} {series.market_type} {symbol} {series.dataset}"
+    return visible(f"{series.exchange} {series.market_type} {symbol} {series.dataset}")
 
 
 def _why(span: Span) -> str:
     text = word_of(span.state) + (f": {span.reason}" if span.reason else "")
-    return text + (f" [{span.cause}]" if span.cause else "") + (f"; {span.note}" if span.note else "")
+    return visible(text + (f" [{span.cause}]" if span.cause else "") + (f"; {span.note}" if span.note else ""))
 
 
 def _order(series: Series) -> tuple[str, str, str, str]:

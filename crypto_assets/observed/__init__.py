@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from crypto_assets.config import Collection
+from crypto_assets.presentation import shown_metadata
 from crypto_assets.resources import LakeResource, PostgresResource
+from crypto_assets.visible import visible
 
 if TYPE_CHECKING:
     from crypto_assets.collection.records.ledger import Ledger
@@ -143,7 +145,7 @@ def _digest(found: Found) -> str:
 
 def _observation(observed: Observed, exchange: str, found: Found) -> dg.AssetObservation:
     key, tags = observed_key(observed.name, exchange), {_CONTENT_TAG: _digest(found)}
-    return dg.AssetObservation(key, metadata=dict(found.metadata), tags=tags)
+    return dg.AssetObservation(key, metadata=shown_metadata(found.metadata), tags=tags)
 
 
 def _last_observed(instance: dg.DagsterInstance, key: dg.AssetKey) -> str:
@@ -160,6 +162,6 @@ def _judged(observed: Observed, exchange: str, found: Found) -> dict[str, Any]:
         "asset_key": observed_key(observed.name, exchange),
         "check_name": name,
         "passed": not found.problem,
-        "description": found.problem or None,
-        "metadata": dict(found.metadata),
+        "description": visible(found.problem) or None,
+        "metadata": shown_metadata(found.metadata),
     }

@@ -10,6 +10,7 @@ import dagster as dg
 from crypto_assets.collection.transport import shared
 from crypto_assets.config import Collection
 from crypto_assets.observed import Found, Observed
+from crypto_assets.presentation import markdown_cell
 
 if TYPE_CHECKING:
     from crypto_assets.collection.records.ledger import Ledger
@@ -44,8 +45,8 @@ def _metadata(found: shared.Snapshot, exchange: str, trouble: Sequence[str]) -> 
     used = [f"{use.budget} {use.limit}: {use.used} of {use.amount}" for use in found.limits if use.exchange == exchange]
     return {
         "state": "in trouble" if trouble else "healthy",
-        "trouble": dg.MetadataValue.md("\n".join(f"- {line}" for line in trouble) or "none"),
-        "limits in use": dg.MetadataValue.md("\n".join(f"- {line}" for line in used) or "no limits"),
+        "trouble": dg.MetadataValue.md("\n".join(f"- {markdown_cell(line)}" for line in trouble) or "none"),
+        "limits in use": dg.MetadataValue.md("\n".join(f"- {markdown_cell(line)}" for line in used) or "no limits"),
     }
 
 

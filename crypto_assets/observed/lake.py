@@ -14,6 +14,7 @@ import dagster as dg
 from crypto_assets.config import Collection
 from crypto_assets.environment import settings
 from crypto_assets.observed import Found, Observed
+from crypto_assets.presentation import markdown_cell
 from crypto_assets.resources import LakeResource
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def look(collection: Collection, exchanges: Sequence[str], ledger: Ledger, lake:
 def _of_exchange(exchange: str, lost: LostDays) -> Found:
     mine = [(place, reason) for place, reason in sorted(lost.reasons.items()) if place[0].exchange == exchange]
     table = [
-        f"|{series} {symbol}|{day}|{reason.replace('|', chr(92) + '|')}|"
+        f"|{markdown_cell(f'{series} {symbol}')}|{day}|{markdown_cell(reason)}|"
         for (series, symbol, day), reason in mine[:SHOWN]
     ]
     what, again = ("1 stored day is", "it") if len(mine) == 1 else (f"{len(mine):,} stored days are", "them")

@@ -16,6 +16,7 @@ import dagster as dg
 from crypto_assets.collection.problems import word_of
 from crypto_assets.config import Collection
 from crypto_assets.observed import Found, Observed
+from crypto_assets.visible import visible
 
 if TYPE_CHECKING:
     from crypto_assets.collection.records.ledger import Ledger
@@ -93,7 +94,7 @@ def _drawn(found: list[Any]) -> dict[str, str]:
 
 def _plain(alt: str) -> str:
     """Return a text that cannot end the description of a Markdown image."""
-    return alt.replace("[", "(").replace("]", ")").replace("\n", " ")
+    return visible(alt.replace("\n", " ")).replace("\\", "/").replace("[", "(").replace("]", ")")
 
 
 QUALITY = Observed(

@@ -9,6 +9,7 @@ import dagster as dg
 
 from crypto_assets.config import Collection
 from crypto_assets.observed import Found, Observed
+from crypto_assets.presentation import markdown_cell
 from crypto_assets.resources import LakeResource
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def _table(files: Sequence[Any], states: dict[str, Any]) -> list[str]:
     for file in files[:SHOWN]:
         when = f"{file.refused_at:%Y-%m-%d %H:%M}" if file.refused_at else ""
         cells = (when, str(file), in_words(states[file.path]), file.error, str(file.size_bytes), file.reason, file.path)
-        rows.append("|" + "|".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + "|")
+        rows.append("|" + "|".join(map(markdown_cell, cells)) + "|")
     return rows
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
+import html
 from collections.abc import Iterable, Sequence
 from datetime import date
-from html import escape
 from importlib.resources import files
 from math import floor
 from string import Template
@@ -19,6 +19,7 @@ from crypto_assets.quality.charts.gaps import alarm_order, length_text
 from crypto_assets.quality.charts.palette import STATE_TITLES, STATES, Theme
 from crypto_assets.quality.charts.scores import SERIES_SHOWN
 from crypto_assets.quality.report_facts import DELAY_DAYS, Facts, Holding, Reason
+from crypto_assets.visible import visible
 
 if TYPE_CHECKING:
     from crypto_assets.quality.report import Picture
@@ -49,6 +50,11 @@ def page(facts: Facts, pictures: Sequence[tuple[Picture, bytes, bytes]]) -> str:
         made=f"{facts.made_at:%Y-%m-%d %H:%M} UTC",
         states="".join(f"<dt>{_chip(state)}</dt><dd>{escape(_MEANINGS[state])}</dd>" for state in reversed(STATES)),
     )
+
+
+def escape(text: str) -> str:
+    """Return a text as it can stand in the page, between tags and in attributes."""
+    return html.escape(visible(text))
 
 
 _MEANINGS = {
@@ -346,7 +352,7 @@ def _css(state: str) -> str:
 
 
 def _chip(state: str) -> str:
-    title = escape(STATE_TITLES[state], quote=True)
+    title = escape(STATE_TITLES[state])
     return f'<span class="chip" title="{title}"><i class="{_css(state)}"></i>{escape(word_of(state))}</span>'
 
 

@@ -34,6 +34,7 @@ from crypto_assets.errors import HOST_PROBLEMS, OF_THIS_PROCESS, CryptoAssetsErr
 from crypto_assets.model import DAY, ArchiveObject, Outcome, Partition, Series, State
 from crypto_assets.quality.excuses import Excuses
 from crypto_assets.quality.market_outages import read_outages
+from crypto_assets.visible import visible
 
 DAILY = timedelta(days=1)
 """`gaps` looks again at what was not looked at for so long; `fill` always looks."""
@@ -124,7 +125,7 @@ class Review:
             what = f"{one.days} days of no data that was inferred, or said by the exchange"
             of = f" ({_names(one.symbols)})" if kind == _OF_SYMBOLS else ""
             lines.append(f"{exchange}: could not look again at {what}{of}; the last look was{since}: {one.problem}")
-        return lines
+        return [visible(line) for line in lines]
 
 
 def _names(symbols: set[str]) -> str:

@@ -10,6 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from crypto_assets.quality.charts.palette import NEVER, Theme
+from crypto_assets.visible import visible_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -127,7 +128,7 @@ def label(figure: Figure, text: str, x: float, y: float, colour: str, **more: An
     """Write at a place in CSS pixels from the top left corner; the text's middle is at `y`."""
     across, down = size_of(figure)
     options: dict[str, Any] = {"fontsize": TEXT, "va": "center_baseline", "ha": "left"} | more
-    figure.text(x / across, 1 - y / down, text.replace("$", r"\$"), color=colour, **options)
+    figure.text(x / across, 1 - y / down, visible_lines(text).replace("$", r"\$"), color=colour, **options)
 
 
 def instant(day: date) -> datetime:
