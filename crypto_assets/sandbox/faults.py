@@ -57,6 +57,7 @@ ANSWERS: Mapping[str, About] = {
     "endless": About(KINDS, "the true body again and again, without an end"),
     "endless-pages": About(("listing",), "each page is followed by another one, always with new keys"),
     "deep-xml": About(("listing",), "7 MB of elements inside each other"),
+    "terminal-codes": About(("listing",), "a key that would set the title of a terminal, with a size that is none"),
     "redirect-host": About(KINDS, "a redirect to a foreign host, over https"),
     "redirect-loopback": About(KINDS, "a redirect to another port of this machine"),
     "redirect-http": About(KINDS, "a redirect to a host of the exchange without https"),

@@ -58,6 +58,15 @@ def deep_page() -> Response:
     return Response(b"<a>" * _DEPTH + b"</a>" * _DEPTH, media_type="application/xml")
 
 
+def page_with_codes(request: Request) -> Response:
+    """Return a page with a key that a terminal would obey, as far as XML has such characters: C1, DEL, and turned text."""
+    prefix = Query.parse(request.query_params).prefix
+    key = f"{prefix}\x9d0;owned\x9c\x7f\u202e\u2028binance spot forged: available"
+    entry = f"<Contents><Key>{key}</Key><Size>\x9b2J</Size><LastModified>\x9b2J</LastModified></Contents>"
+    page = f"<ListBucketResult><IsTruncated>false</IsTruncated>{entry}</ListBucketResult>"
+    return Response(page.encode(), media_type="application/xml")
+
+
 def bomb() -> Iterator[bytes]:
     """Yield gzip without an end, a thousandth of what it unpacks to; each piece unpacks to 16 MB of zeros."""
     first, others = _bomb_pieces()

@@ -90,6 +90,8 @@ class FaultyWire:
             await hostile.endless_page(Request(scope))(scope, receive, send)
         elif name == "deep-xml":
             await hostile.deep_page()(scope, receive, send)
+        elif name == "terminal-codes":
+            await hostile.page_with_codes(Request(scope))(scope, receive, send)
         else:
             await self._body(active, scope, receive, send)
 

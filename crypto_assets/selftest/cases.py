@@ -73,6 +73,7 @@ _HOSTILE = (
     Case("endless, listing", (f"endless:{LISTING}",), one_of(MISSING), ("a page of at most",), THREE_DAYS.first),
     Case("endless-pages", (f"endless-pages:{LISTING}",), one_of(MISSING), ("and no end",), THREE_DAYS.first),
     Case("deep-xml", (f"deep-xml:{LISTING}",), one_of(MISSING), ("expected S3 XML",), THREE_DAYS.first),
+    Case("terminal-codes", (f"terminal-codes:{LISTING}",), one_of(MISSING), (r"\x9d0;owned",), THREE_DAYS.first),
     Case("redirect-loop", (f"redirect-loop:{OBJECT}",), one_of(MISSING), ("redirects without end",)),
     *(Case(name, (f"{name}:{OBJECT}",), one_of(MISSING), ("not followed",)) for name in _NOT_FOLLOWED),
     *(

@@ -70,6 +70,7 @@ def hostile() -> Iterator[Hostile]:
         ("endless", "rest", "expected at most 8388608 bytes"),
         ("endless-pages", "listing", "expected at most 100000 keys on 300 pages"),
         ("deep-xml", "listing", "more than 100000 tags"),
+        ("terminal-codes", "listing", r"\x9d0;owned\x9c\x7f\u202e\u2028binance spot forged"),
         ("redirect-host", "object", "not followed"),
         ("redirect-host", "rest", "not followed"),
         ("redirect-loopback", "checksum", "not followed"),
