@@ -7,6 +7,7 @@ around. A terminal, a log and a page obey them; shown as `\\x1b`, `\\n` and `\\u
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -17,6 +18,8 @@ _CONTROL = re.compile(
     "\U000e0001-\U000e007f\ud800-\udfff]"
 )
 
+_IN_JSON = re.compile(rf"(?!\n){_CONTROL.pattern}")  # its own line ends stay
+
 
 def visible(text: str) -> str:
     """Return a text as one line that can be printed anywhere: `a\\x1b[2Jb`; the very same text where nothing is to escape."""
@@ -26,6 +29,11 @@ def visible(text: str) -> str:
 def visible_lines(text: str) -> str:
     """Return a text of our own with several lines, each of them visible. Of a text of others, ask for `visible`."""
     return text if text.isprintable() else "\n".join(visible(line) for line in text.split("\n"))
+
+
+def visible_json(text: str) -> str:
+    """Return a JSON text with the same content, in which control characters, which stand in its texts only, are escapes."""
+    return text if text.isprintable() else _IN_JSON.sub(lambda match: json.dumps(match[0])[1:-1], text)
 
 
 def visible_in(value: Any) -> Any:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import unicodedata
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,10 +16,13 @@ from hypothesis import strategies as st
 from rich.table import Table
 
 import crypto_assets.commands
+from crypto_assets.api.answers import Json
 from crypto_assets.commands import console
 from crypto_assets.errors import ConfigError, CryptoAssetsError, IncompleteData
 from crypto_assets.model import Outcome, Partition, Series, State
-from crypto_assets.visible import visible, visible_in, visible_lines
+from crypto_assets.quality.lock import AbsentDays, Lock, to_text
+from crypto_assets.quality.query import Query
+from crypto_assets.visible import visible, visible_in, visible_json, visible_lines
 
 TITLE = "\x1b]0;owned\x07"
 
@@ -58,6 +63,32 @@ def test_whatever_comes_is_one_line_that_can_be_printed(text: str) -> None:
     assert not [c for c in shown if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")]
     assert len(shown.splitlines()) <= 1
     shown.encode()
+
+
+@given(st.recursive(st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8))
+def test_json_with_codes_has_the_same_content_without_them(value: Any) -> None:
+    for indent in (None, 1):
+        text = visible_json(json.dumps(value, ensure_ascii=False, indent=indent))
+        assert not [c for c in text if c != "\n" and unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")]
+        assert json.loads(text) == value
+        text.encode()
+
+
+def test_a_lock_file_and_an_answer_of_the_api_have_no_codes() -> None:
+    hidden = AbsentDays(
+        exchange="binance",
+        market_type="spot",
+        symbol="BTC/USDT",
+        dataset="trades",
+        first=date(2024, 1, 1),
+        last=date(2024, 1, 2),
+        state="missing",
+        reason="x\x9b2J\u202e币",
+    )
+    at = datetime(2024, 2, 1, tzinfo=UTC)
+    for text in (to_text(Lock(Query(), None, (), (hidden,), at)), Json({"reason": hidden.reason}).body.decode()):
+        assert r'"x\u009b2J\u202e币"' in text
+        assert text.replace("\n", "").isprintable()
 
 
 def test_values_are_looked_through() -> None:

@@ -13,6 +13,8 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from crypto_assets.visible import visible_json
+
 LIMIT, MOST = 1_000, 10_000
 _SHOWN = 1_000
 _FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(2999, 12, 31)
@@ -38,7 +40,7 @@ class Json(JSONResponse):
 
     def render(self, content: Any) -> bytes:
         text = json.dumps(content, default=_plain, ensure_ascii=False, separators=(",", ":"))
-        return text.encode(errors="backslashreplace")  # half a surrogate pair becomes \\ud800, as JSON writes it
+        return visible_json(text).encode()
 
 
 def _plain(value: Any) -> Any:

@@ -26,6 +26,7 @@ from crypto_assets.errors import ConfigError, StoredDataError
 from crypto_assets.model import Partition, Series, days_between
 from crypto_assets.quality.query import Pair, Query
 from crypto_assets.version import __version__
+from crypto_assets.visible import visible_json
 
 if TYPE_CHECKING:
     from crypto_assets.storage.lake import Lake
@@ -136,7 +137,7 @@ def to_text(lock: Lock) -> str:
             parts.append(f'"{name}": [\n{lines}\n]')
         else:
             parts.append(f'"{name}": {json.dumps(value, ensure_ascii=False)}')
-    return "{\n" + ",\n".join(parts) + "\n}\n"
+    return visible_json("{\n" + ",\n".join(parts) + "\n}\n")
 
 
 def write_lock(lock: Lock, path: Path) -> None:

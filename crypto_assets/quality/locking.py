@@ -91,7 +91,7 @@ def _require_files(ledger: Ledger, lake: Lake, files: Sequence[LockedFile]) -> N
         if file.path == lake.path(series, Partition(symbol, file.day)):
             reason = lost.files.get((series, symbol, file.day), "")
         else:  # a former version, which no listing of days shows
-            reason = "" if lake.store.get(file.path) is not None else file_problem(lake.url, None, None)
+            reason = "" if lake.readable(file.path) is not None else file_problem(lake.url, None, None)
         if reason:
             broken[series, symbol, file.day] = reason
     if broken:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +21,7 @@ from crypto_assets.errors import StoredDataError, UnsafePath
 from crypto_assets.storage.files import content_of
 from crypto_assets.storage.inside import inside, safe_name
 from crypto_assets.storage.stores import FolderStore, Store, open_store
+from crypto_assets_tests.storage.other_user import STRANGER, needs_root
 
 DAY = "exchange=binance/market_type=spot/dataset=ohlcv_1m/symbol=BTC-USDT/date=2024-01-01/data.parquet"
 
@@ -216,7 +218,7 @@ def test_a_part_of_the_lake_may_lie_behind_a_link_of_its_own(tmp_path: Path) -> 
     assert store.sizes(folder, "data.parquet", "", "~") == {"date=2024-01-01": 4}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a link of another user")
+@needs_root
 @pytest.mark.parametrize("link", ["exchange=binance", "/".join(DAY.split("/")[:4]), DAY.rpartition("/")[0]])
 def test_a_link_of_another_user_is_not_followed(tmp_path: Path, link: str) -> None:
     store = FolderStore(tmp_path / "lake")
@@ -261,3 +263,29 @@ def test_many_threads_may_use_a_store(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert store.get(DAY) in {bytes([n]) for n in range(8)}
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("owner", "follows"), [(0, True), (STRANGER, True), (STRANGER + 1, True), (STRANGER + 2, False)]
+)
+def test_a_link_is_followed_for_a_user_who_reads_a_lake_of_another_one(owner: int, follows: bool) -> None:
+    """It may belong to root, to the user or to the owner of the lake, and to nobody else."""
+    with TemporaryDirectory(dir="/tmp") as name:
+        folder, disk = Path(name), Path(name) / "disk"
+        folder.chmod(0o755)
+        FolderStore(disk).put(DAY, b"ours")
+        store = FolderStore(folder / "lake")
+        (folder / "lake").mkdir()
+        (folder / "lake" / "exchange=binance").symlink_to(disk / "exchange=binance")
+        os.chown(folder / "lake", STRANGER + 1, -1)
+        os.lchown(folder / "lake" / "exchange=binance", owner, -1)
+        os.seteuid(STRANGER)
+        try:
+            if follows:
+                assert store.get(DAY) == b"ours"
+            else:
+                with pytest.raises(UnsafePath, match=f"found a link of user {owner}"):
+                    store.get(DAY)
+        finally:
+            os.seteuid(0)
