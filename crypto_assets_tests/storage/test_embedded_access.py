@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 
 from crypto_assets.errors import PostgresUnavailable
 from crypto_assets.storage.embedded_postgres import (
+    binaries,
     delete_server,
     ensure_server,
     leftovers,
@@ -370,3 +372,69 @@ def test_a_home_that_was_deleted_while_its_server_was_down_leaves_nothing_after_
     stop_server(home)
     ensure_server(home, durable=False)
     assert not own.exists()
+
+
+@needs_root
+def test_copies_of_the_binaries_are_shared_and_go_with_the_last_home_that_uses_them(tmp_path: Path) -> None:
+    package = tmp_path / "site" / "embedded_postgres"
+    (package / "pginstall" / "bin").mkdir(parents=True)
+    program = package / "pginstall" / "bin" / "postgres"
+    shutil.copy("/bin/sleep", program)
+    (package / "__init__.py").touch()
+    base = tmp_path / "lib"
+    one, two = (base / f"{leftovers.OWN_PREFIX}{name}" for name in ("one", "two"))
+    for own in (one, two):
+        own.mkdir(parents=True)
+    copy = binaries.shared_binaries(package, one)
+    assert binaries.shared_binaries(package, two) == copy, "35 MB are there once"
+    assert (copy / "postgres").read_bytes() == program.read_bytes()
+    assert [path.name for path in copy.parents[1].iterdir()] == ["pginstall"]
+    assert stat.S_IMODE((copy / "postgres").stat().st_mode) & 0o022 == 0
+    shutil.copy("/bin/cat", program)  # another version: it is not the first one's any more
+    newer = binaries.shared_binaries(package, two)
+    assert newer != copy
+    assert binaries.remove_unused(base) == []
+    running = subprocess.Popen([copy / "postgres", "60"])
+    one.rmdir()
+    assert binaries.remove_unused(base) == [], "a program of it runs"
+    running.kill()
+    running.wait()
+    assert binaries.remove_unused(base) == [copy.parents[2]]
+    assert newer.exists()
+    two.rmdir()
+    assert leftovers.remove_leftovers((base,)) == [newer.parents[2]]
+    assert [path.name for path in (base / binaries.FOLDER).iterdir()] == ["lock"]
+
+
+@needs_root
+def test_a_copy_that_was_cut_short_is_made_again_and_a_link_in_its_place_is_refused(tmp_path: Path) -> None:
+    package, base = tmp_path / "embedded_postgres", tmp_path / "lib"
+    (package / "pginstall" / "bin").mkdir(parents=True)
+    (package / "pginstall" / "bin" / "postgres").write_text("program")
+    own = base / f"{leftovers.OWN_PREFIX}one"
+    own.mkdir(parents=True)
+    copy = binaries.shared_binaries(package, own)
+    copy.parents[2].rename(copy.parents[2].with_name(f"{copy.parents[2].name}.tmp"))
+    assert (binaries.shared_binaries(package, own) / "postgres").read_text() == "program"
+    shutil.rmtree(base / binaries.FOLDER)
+    (tmp_path / "elsewhere").mkdir()
+    (base / binaries.FOLDER).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(PermissionError, match="found a link"):
+        binaries.shared_binaries(package, own)
+    assert binaries.remove_unused(base) == []
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@needs_root
+def test_what_is_kept_of_a_home_that_is_missing_is_said_in_a_line(tmp_path: Path) -> None:
+    folder, base = tmp_path / "mount" / "home" / "postgres", tmp_path / "lib"
+    folder.mkdir(parents=True)
+    own = base / f"{leftovers.OWN_PREFIX}one"
+    own.mkdir(parents=True)
+    leftovers.remember_home(own, folder)
+    assert leftovers.kept_without_home((base,)) == []
+    shutil.move(tmp_path / "mount", tmp_path / "disk")
+    (tmp_path / "mount").mkdir()
+    assert leftovers.remove_leftovers((base,)) == []
+    [line] = leftovers.kept_without_home((base,))
+    assert line.startswith(f"kept {own}: its home {folder.parent} is missing, and so may be the disk")

