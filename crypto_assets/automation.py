@@ -186,7 +186,7 @@ def _requested(cursor: str | None) -> list[str]:
     try:
         keys = json.loads(cursor or "{}")["requested"]
         return [key for key in keys if isinstance(key, str)]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return []
 
 

@@ -16,13 +16,13 @@ def cancel(database: Database, progress: Progress, who: str, reason: str = "") -
     run_id = progress.run_id
     Controls(database).cancel(run_id, who, reason)
     # Dagster costs 1.5 CPU seconds to import; only a cancel needs it.
-    import dagster as dg
 
+    from crypto_assets.instance.opening import opened_instance
     from crypto_assets.recovery import end_as_in_dagster
     from crypto_assets.runs import use_dagster_home
 
     use_dagster_home()
-    with dg.DagsterInstance.get() as instance:
+    with opened_instance() as instance:
         if end_as_in_dagster(instance, database, progress):
             Controls(database).forget(run_id)
             return False

@@ -17,6 +17,8 @@ from crypto_assets.ending import ending_in_time
 from crypto_assets.environment import require_places
 from crypto_assets.errors import CHECK_NETWORK, ConfigError
 from crypto_assets.selection import Request
+from crypto_assets.shortage import raise_if_ours
+from crypto_assets.yaml_file import load_yaml
 
 POLL_S = 0.25
 
@@ -34,7 +36,7 @@ def use_dagster_home() -> Path:
     """Return the folder with dagster.yaml, and tell Dagster in this process and its children.
 
     Raises:
-        ConfigError: DAGSTER_HOME is unset and the working directory has no dagster.yaml.
+        ConfigError: DAGSTER_HOME is unset and the working directory has no dagster.yaml, or one that is no YAML.
     """
     named = os.environ.get("DAGSTER_HOME")
     home = Path(named).absolute() if named else Path.cwd()
@@ -42,8 +44,24 @@ def use_dagster_home() -> Path:
         raise ConfigError(
             f"{home}: expected a dagster.yaml there, found none; run in the project's folder or set DAGSTER_HOME to it"
         )
+    _require_yaml(home / "dagster.yaml")
     os.environ["DAGSTER_HOME"] = str(home)
     return home
+
+
+def _require_yaml(file: Path) -> None:
+    """Look at a file before Dagster does, which has no bounds for what a file of some lines can say."""
+    import yaml
+
+    try:
+        found = load_yaml(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise_if_ours(error)
+        raise ConfigError(f"{file}: expected text that can be read, found: {error}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{file}: expected YAML, found: {' '.join(str(error).split())[:300]}") from None
+    if not (found is None or isinstance(found, dict)):
+        raise ConfigError(f"{file}: expected names with values, found {type(found).__name__}; see the project's own")
 
 
 def execute(collection: Collection, requests: Sequence[Request], progress: Callable[[Step], None]) -> dict[str, str]:
@@ -67,6 +85,7 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
     from crypto_assets.assets import COMPARE_TAG
     from crypto_assets.automation import assets_of
     from crypto_assets.collection.records.ledger import Ledger
+    from crypto_assets.instance.opening import opened_instance
     from crypto_assets.instance.process import PROCESS_TAG, this_process
     from crypto_assets.recovery import end_dead_runs, report_unreported
     from crypto_assets.resources import PostgresResource
@@ -78,7 +97,7 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
     # Half a million objects of imported modules live as long as the process; nobody need look through them again.
     gc.freeze()
     down: dict[str, str] = {}
-    with dg.DagsterInstance.get() as instance:
+    with opened_instance() as instance:
         ending_in_time(lambda: _cancel_mine(instance))
         with Ledger(url) as ledger:
             end_dead_runs(instance, ledger)

@@ -16,7 +16,7 @@ from crypto_assets.collection.pool import DaemonPool
 from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.collection.storing.journal import Journal
 from crypto_assets.errors import OtherVersion
-from crypto_assets.instance.storage import InstanceStorage, _knows
+from crypto_assets.instance.storage import InstanceStorage, knows_revision
 from crypto_assets.ports import free_port
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
@@ -158,8 +158,8 @@ def test_tables_of_a_newer_dagster_are_refused_and_both_are_named(project: Proje
     assert project.command(*COLLECT.split()).code == 0
     with psycopg.connect(project.postgres_url) as connection:
         [(revision_of_dagster,)] = connection.execute("SELECT version_num FROM dagster.alembic_version").fetchall()
-    assert _knows(revision_of_dagster)
-    assert not _knows("")
+    assert knows_revision(revision_of_dagster)
+    assert not knows_revision("")
     _change(project.postgres_url, "UPDATE dagster.alembic_version SET version_num = 'feedc0ffee00'")
     words = f"their revision is 'feedc0ffee00', which dagster {dg.__version__} does not know"
     with pytest.raises(OtherVersion, match=words):

@@ -151,7 +151,7 @@ def _require_known(connection: Any, postgres_url: str) -> None:
     if _execute(connection, "SELECT to_regclass(%s) IS NULL", f"{SCHEMA}.alembic_version")[0][0]:
         return
     for (revision,) in _execute(connection, f"SELECT version_num FROM {SCHEMA}.alembic_version"):
-        if not _knows(str(revision)):
+        if not knows_revision(str(revision)):
             raise OtherVersion(
                 f"Dagster's tables at {postgres_place(postgres_url)}, schema {SCHEMA}: their revision is "
                 f"{str(revision)[:40]!r}, which dagster {dagster.__version__} does not know: a newer one has migrated them. "
@@ -160,7 +160,7 @@ def _require_known(connection: Any, postgres_url: str) -> None:
 
 
 @cache
-def _knows(revision: str) -> bool:
+def knows_revision(revision: str) -> bool:
     """Whether the installed dagster has a migration of this revision; the newest are looked at first: 0.2 ms."""
     folder = Path(dagster.__file__).parent / "_core" / "storage" / "alembic" / "versions"
     wanted = re.compile(rf"^revision\s*(?::\s*str\s*)?=\s*[\"']{re.escape(revision)}[\"']", re.MULTILINE)

@@ -16,7 +16,6 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import uvicorn
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
@@ -30,6 +29,7 @@ from crypto_assets.api.answers import Problem
 from crypto_assets.api.callers import OnlyTheseUsers, users
 from crypto_assets.api.origin import OnlyFromHere
 from crypto_assets.environment import settings
+from crypto_assets.instance.opening import opened_instance
 from crypto_assets.ports import HOST
 
 # As `dagster-webserver` has them: statement timeout in ms, age of a connection in s, connections beyond the pool.
@@ -75,7 +75,7 @@ def main() -> None:
     words.add_argument("--workspace", type=Path, required=True, help="the file that says where the code server is")
     given = words.parse_args()
     configure_loggers()
-    with dg.DagsterInstance.get() as instance:
+    with opened_instance() as instance:
         instance.optimize_for_webserver(_STATEMENT_TIMEOUT_MS, _RECYCLE_S, _MAX_OVERFLOW)
         target = WorkspaceFileTarget(paths=[str(given.workspace)])
         with WorkspaceProcessContext(instance, version=__version__, workspace_load_target=target) as context:

@@ -62,7 +62,7 @@ def kept_without_home(bases: tuple[Path, ...]) -> list[str]:
 
 
 def _home_of(record: Path) -> Path | None:
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         return Path(json.loads(record.read_bytes()[:_MOST_BYTES])["folder"])
     return None
 
@@ -81,7 +81,7 @@ def _is_deleted(record: Path) -> bool:
             return False
         nearest = next(parent for parent in folder.parents if os.path.lexists(parent))
         return above.get(str(nearest)) == _identity(nearest)
-    except (OSError, ValueError, KeyError, TypeError, StopIteration):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, StopIteration):
         return False
 
 

@@ -53,7 +53,7 @@ def place(folder: Path) -> Placement:
     if os.geteuid() != 0:
         return Placement(folder / "data", package / "pginstall" / "bin")
     location = folder / "location.json"
-    data = Path(json.loads(location.read_text())["data"]) if location.exists() else folder / "data"
+    data = _data_of(location) if location.exists() else folder / "data"
     user = group = _own_id(folder, data)
     binaries = package / "pginstall" / "bin"
     if not _reaches(user, group, data.parent):
@@ -65,6 +65,16 @@ def place(folder: Path) -> Placement:
         why = f"the server's user id {user} cannot reach {folder}"
         write_private(location, json.dumps({"data": str(data), "binaries": str(binaries), "why": why}) + "\n")
     return Placement(data, binaries, user, group)
+
+
+def _data_of(location: Path) -> Path:
+    try:
+        return Path(json.loads(location.read_text(encoding="utf-8"))["data"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise PostgresUnavailable(
+            f'{location}: expected the folder of the databases as {{"data": …}}, found something else; correct it (it is the '
+            f"folder {REACHABLE_BASES[0]}/{OWN_PREFIX}… whose home.json names this home)"
+        ) from None
 
 
 def _wheel() -> Path:

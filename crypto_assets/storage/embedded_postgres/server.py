@@ -192,10 +192,10 @@ def _supervised(folder: Path) -> bool:
 
 def _state(folder: Path) -> dict[str, Any] | None:
     try:
-        state: dict[str, Any] = json.loads((folder / supervisor.STATE).read_text())
-    except (FileNotFoundError, ValueError):
+        state = json.loads((folder / supervisor.STATE).read_text())
+        return {"pid": int(state["pid"]), "port": int(state["port"]), "socket": str(state["socket"]), **state}
+    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):  # being written, or damaged
         return None
-    return state
 
 
 def _find_or_start(folder: Path, durable: bool, grace_s: float, deadline: float) -> str:

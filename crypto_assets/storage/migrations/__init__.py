@@ -7,8 +7,10 @@ from pathlib import Path
 import psycopg
 
 from crypto_assets.collection.records.database import unavailable
-from crypto_assets.storage.revisions import HEAD, LOCK, revision
+from crypto_assets.errors import ConfigError
+from crypto_assets.storage.revisions import HEAD, LOCK, differs, revision
 from crypto_assets.storage.sessions import lock_wait, of_connection, process_name, require_session
+from crypto_assets.urls import postgres_place
 
 
 def migrate(url: str) -> None:
@@ -38,8 +40,23 @@ def _upgrade(url: str) -> None:
     # Alembic and SQLAlchemy cost half a second to import; a database that is up to date does without.
     from alembic import command
     from alembic.config import Config
+    from sqlalchemy.exc import DBAPIError
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.attributes["connect"] = lambda: psycopg.connect(url, connect_timeout=15)
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except DBAPIError as error:
+        if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+            raise ConfigError(
+                f"Postgres at {postgres_place(url)}: this role may not make the tables ({_first_line(error.orig)}); "
+                "give it the right to, or name another role or database in CRYPTO_ASSETS_POSTGRES_URL"
+            ) from error
+        if error.orig is None or isinstance(error.orig, psycopg.OperationalError):
+            raise error.orig or error from error
+        raise differs(url, f"that they cannot be made ({_first_line(error.orig)})") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0][:200]
