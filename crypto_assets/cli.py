@@ -1,7 +1,8 @@
 """The command `crypto-assets`.
 
 Exit codes: 0 when every day asked for is available, provisional or known to have no data; 1 when something is missing or
-degraded, with one line for each, or something else failed; 2 for bad arguments or configuration, before anything is done.
+degraded, with one line for each, or something else failed; 2 for bad arguments or configuration, before anything is done,
+and for a database, a lake or Dagster's tables of another version.
 """
 
 import errno
