@@ -29,7 +29,8 @@ from crypto_assets.quality.validating import Validator
 from crypto_assets.reporting import Reporter, failure_metadata, failure_text
 from crypto_assets.resources import CollectorResource, LakeResource, PostgresResource
 from crypto_assets.rows.derive import STATISTICS_SCHEMA
-from crypto_assets.stopping import COMMAND_LINE, asked_by, cancelled_if_stopped
+from crypto_assets.stopping import COMMAND_LINE, asked_by, cancelled_if_stopped, failing_in_one_line
+from crypto_assets.storage.patience import outlast
 
 COMPARE_TAG = "crypto_assets/compare"
 """Tag of a run that only checks: the sources that stored days are compared with too, `monthly`, `rest` or both."""
@@ -105,7 +106,12 @@ def _entry_assets(collection: Collection, number: int, entry: SeriesEntry) -> dg
         selected = context.op_execution_context.selected_asset_keys
         checks = context.op_execution_context.selected_asset_check_keys
         checked = {key.asset_key for key in checks if key.name != ALL_DAYS_COMPLETE.name} - selected
-        with cancelled_if_stopped(context), postgres.warehouse() as store, postgres.ledger() as ledger:
+        with (
+            cancelled_if_stopped(context),
+            failing_in_one_line(),
+            postgres.warehouse() as store,
+            postgres.ledger() as ledger,
+        ):
             targets: list[Target] = []
             if context.has_partition_key or context.has_partition_key_range:
                 days = [day_of(key) for key in context.partition_keys]
@@ -150,8 +156,8 @@ def _entry_assets(collection: Collection, number: int, entry: SeriesEntry) -> dg
                     tally = tally + validator.run(stored)
             reporter.tables(counted)
             every = [*targets, *stored]
-            tally.revise(close_run(collection, lake.lake(), ledger, every, tally.revised), every)
-            tally.accept(ledger)
+            tally.revise(outlast(close_run, collection, lake.lake(), ledger, every, tally.revised), every)
+            outlast(tally.accept, ledger)
             reporter.finish(tracks(entry, warehouse, {key.asset_key for key in checks}))
         # Nothing is yielded: Dagster would mark every day of the range as materialised, the bad ones too.
         yield from ()

@@ -10,7 +10,6 @@ import gc
 import os
 import signal
 import sys
-import traceback
 from pathlib import Path
 
 import click
@@ -18,9 +17,8 @@ import click
 from crypto_assets.commands import all_commands
 from crypto_assets.commands.console import err, print_error
 from crypto_assets.ending import EXIT_CODE, end_now
-from crypto_assets.errors import ConfigError, CryptoAssetsError
-from crypto_assets.shortage import shortage
-from crypto_assets.urls import masked
+from crypto_assets.errors import ConfigError
+from crypto_assets.fault_log import last_line, traceback_of
 from crypto_assets.version import __version__
 from crypto_assets.visible import visible_lines
 
@@ -85,29 +83,12 @@ def main() -> None:
         if isinstance(error, OSError) and error.errno == errno.EPIPE:
             _nobody_reads()
         if "--debug" in sys.argv:
-            sys.stderr.write(visible_lines(masked(traceback.format_exc())))
-        print_error(_in_words(error))
+            sys.stderr.write(f"{visible_lines(traceback_of(error))}\n")
+        print_error(last_line(error))
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     finally:
         # Python would look through every object once more before it ends: a second of CPU with Dagster loaded.
         gc.freeze()
-
-
-def _in_words(error: Exception) -> str:
-    """Return the message of an error: our own as it is, others with what they are."""
-    if isinstance(error, CryptoAssetsError):
-        return str(error)
-    if (ours := shortage(error)) is not None:
-        return str(ours)
-    if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else ""
-        advice = {
-            errno.EACCES: "this user needs the right to it; CRYPTO_ASSETS_HOME and CRYPTO_ASSETS_LAKE_URL name other places",
-        }
-        hint = advice.get(error.errno or 0, "--debug shows where")
-        return masked(f"{where}{error.strerror}; {hint}")
-    text = " ".join(str(error).split())
-    return masked(f"unexpected {type(error).__name__}: {text[:500]}; --debug shows where, please report it")
 
 
 def _nobody_reads() -> None:

@@ -82,6 +82,13 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="how long such a run waits for its host before it gives up",
     )
+    store_patience_s: float = Field(
+        default=60,
+        ge=0,
+        le=86_400,
+        allow_inf_nan=False,
+        description="how long to wait for our own Postgres or bucket where it fails for a moment",
+    )
     patrol_days: int = Field(
         default=7, ge=1, le=3650, description="days in which a sensor reads every listing once from end to end"
     )

@@ -12,7 +12,9 @@
     │   ├── CircuitOpen              the host has failed too often; nobody asks it until a probe succeeds
     │   ├── NotPublished             the exchange answers 404; the file may appear later
     │   ├── ChecksumMismatch         bytes differ from the published checksum
-    │   ├── PostgresUnavailable      the database does not answer or could not be started
+    │   ├── StoreUnavailable         one of our own stores fails: Postgres with Dagster's events, or the lake
+    │   │   ├── PostgresUnavailable  the database does not answer or could not be started
+    │   │   └── LakeUnavailable      the bucket of the lake does not answer, or says "not now"
     │   └── OutOfResources           this process has no memory, open file, thread or room left; it blames no file and no host
     └── PermanentError               trying again gives the same; a person or a new file is needed
         ├── ListingError             the listing is not what the exchange documents (HTML, cut XML)
@@ -116,8 +118,29 @@ class ChecksumMismatch(TransientError):
     content: bytes = b""
 
 
-class PostgresUnavailable(TransientError):
+class StoreUnavailable(TransientError):
+    """One of our own stores fails; what was stored before stays.
+
+    `passing` says that it may be over in a moment: `storage/patience.py` waits then. Once it has waited, it says False.
+    """
+
+    def __init__(self, message: str | Sequence[str], *, passing: bool = False, **evidence: Any) -> None:
+        super().__init__(message, **evidence)
+        self.passing = passing
+
+
+class PostgresUnavailable(StoreUnavailable):
     """The database does not answer, or the embedded one could not be started."""
+
+
+class LakeUnavailable(StoreUnavailable):
+    """The bucket of the lake does not answer, or refuses for now; `status` is the HTTP status, None without an answer."""
+
+    def __init__(
+        self, message: str | Sequence[str], *, status: int | None = None, passing: bool = False, **evidence: Any
+    ) -> None:
+        super().__init__(message, passing=passing, **evidence)
+        self.status = status
 
 
 class OutOfResources(TransientError):
@@ -127,7 +150,7 @@ class OutOfResources(TransientError):
     """
 
 
-OF_THIS_PROCESS = (Stopped, OutOfResources)
+OF_THIS_PROCESS = (Stopped, OutOfResources, StoreUnavailable)
 """What an `except` that makes an error the answer to a question passes on: it says nothing of what was asked."""
 
 

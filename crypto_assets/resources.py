@@ -39,9 +39,17 @@ def _checked(resource: str, url: str | None, check: Callable[[str], str]) -> str
 
 def _s3_client() -> Any:
     # Importing dagster_aws costs 1.5 CPU seconds; a lake in a folder does not need it.
+    import boto3
+    from botocore.config import Config
     from dagster_aws.s3 import S3Resource
 
-    return S3Resource().get_client()
+    from crypto_assets.storage.bucket import CONNECT_TIMEOUT_S, READ_TIMEOUT_S
+
+    made = S3Resource().get_client()
+    # S3Resource has no setting for timeouts: a bucket that hangs would be waited for five times a minute, in silence. The
+    # store asks again by itself.
+    own = Config(connect_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S, retries={"total_max_attempts": 1})
+    return boto3.client("s3", config=made.meta.config.merge(own), region_name=made.meta.region_name)
 
 
 class PostgresResource(dg.ConfigurableResource):

@@ -89,6 +89,7 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
     from crypto_assets.instance.process import PROCESS_TAG, this_process
     from crypto_assets.recovery import end_dead_runs, report_unreported
     from crypto_assets.resources import PostgresResource
+    from crypto_assets.storage.patience import outlast
 
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     repository = ReconstructableRepository.for_module("crypto_assets.definitions", "defs")
@@ -100,8 +101,8 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
     with opened_instance() as instance:
         ending_in_time(lambda: _cancel_mine(instance))
         with Ledger(url) as ledger:
-            end_dead_runs(instance, ledger)
-            report_unreported(instance, collection, ledger)
+            outlast(end_dead_runs, instance, ledger)
+            outlast(report_unreported, instance, collection, ledger)
         for request in requests:
             if request.entry.exchange in down:
                 continue
@@ -135,7 +136,7 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
             _raise_unexpected(result)
             if ending.is_set():  # between two runs Dagster lets a signal go unnoticed
                 raise KeyboardInterrupt
-            if not result.success and (failure := _host_down(url, result.run_id, request)):
+            if not result.success and (failure := outlast(_host_down, url, result.run_id, request)):
                 down[request.entry.exchange] = failure
     return down
 

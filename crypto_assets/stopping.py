@@ -7,8 +7,9 @@ from typing import Any
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 
-from crypto_assets.errors import Stopped
-from crypto_assets.shortage import raise_if_ours
+from crypto_assets.errors import CryptoAssetsError, OutOfResources, Stopped, StoreUnavailable
+from crypto_assets.fault_log import is_explained, last_line
+from crypto_assets.shortage import raise_if_ours, shortage
 
 WHY_TAG = "crypto_assets/why"
 COMMAND_LINE = "command line"
@@ -20,6 +21,25 @@ def asked_by(tags: Mapping[str, str]) -> str:
         if tag in tags:
             return tags[tag]
     return "backfill" if "dagster/backfill" in tags else "dagster"
+
+
+@contextmanager
+def failing_in_one_line() -> Iterator[None]:
+    """Let a run that fails say one line in Dagster, as a command does; what led to it is in the log of the home.
+
+    Dagster shows and stores the whole chain of causes, SQL and parameters included.
+    """
+    try:
+        yield
+    except (dg.Failure, Stopped, DagsterExecutionInterruptedError):
+        raise
+    except Exception as error:
+        if is_explained(error):
+            raise
+        kind = type(shortage(error) or error)
+        if not issubclass(kind, StoreUnavailable | OutOfResources):
+            kind = CryptoAssetsError
+        raise kind(last_line(error).splitlines()) from None
 
 
 @contextmanager

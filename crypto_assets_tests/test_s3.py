@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 import crypto_assets
 from crypto_assets.collection.records.lakes import lost_days
 from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.errors import HostUnreachable
+from crypto_assets.errors import LakeUnavailable
 from crypto_assets.model import Partition, Series
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
@@ -198,7 +198,7 @@ def test_a_lake_that_moved_to_a_bucket_is_compared_with_few_requests(
         finally:
             here.store.put(gone, data)
         down = Lake(f"s3://{BUCKET}/{PREFIX}", lambda: boto3.client("s3", endpoint_url="http://127.0.0.1:9"))
-        with pytest.raises(HostUnreachable):
+        with pytest.raises(LakeUnavailable):
             lost_days(ledger, down)
 
 

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from crypto_assets.errors import BadContent, CryptoAssetsError, InvalidRows
+from crypto_assets.errors import (
+    BadContent,
+    ChecksumMismatch,
+    ConfigError,
+    CryptoAssetsError,
+    InvalidRows,
+    StoredDataError,
+    StoreUnavailable,
+)
 from crypto_assets.model import (
     SHOWN_ROWS,
     ArchiveObject,
@@ -97,16 +105,32 @@ class Day:
         return self.rows
 
 
-def refused(target: Target, day: date, error: CryptoAssetsError, quarantined: str = "") -> Outcome:
-    """Return the outcome of a day that an error keeps from being stored; `quarantined` is where its bytes lie now."""
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Where refused bytes lie, relative to the lake; or why they could not be kept. Without bytes it has neither."""
+
+    path: str = ""
+    problem: str = ""
+
+
+_NOT_KEPT = Kept()
+
+
+def refused(target: Target, day: date, error: CryptoAssetsError, kept: Kept = _NOT_KEPT) -> Outcome:
+    """Return the outcome of a day that an error keeps from being stored; `kept` is what became of its bytes."""
     evidence: dict[str, Any] = {"error": type(error).__name__, **error.evidence}
     reason = str(error)
-    if quarantined:
-        evidence["quarantine"] = quarantined
-        if isinstance(error, BadContent | InvalidRows):  # the others say what to do themselves
+    if kept.path:
+        evidence["quarantine"] = kept.path
+        if isinstance(error, ChecksumMismatch):
+            reason += "; kept in quarantine/ (`crypto-assets quarantine` shows why)"
+        elif isinstance(error, BadContent | InvalidRows):  # the others say what to do themselves
             reason += (
                 "; kept in quarantine/ (`crypto-assets quarantine` shows why), `crypto-assets fill` tries it again"
             )
+    elif kept.problem:
+        evidence["not_kept"] = kept.problem
+        reason += f"; {kept.problem}"
     return Outcome(target.series, Partition(target.symbol, day), State.MISSING, reason, evidence)
 
 
@@ -119,15 +143,33 @@ def quarantine(
     days: Sequence[date],
     source: ArchiveObject | SourceFile | None = None,
     findings: Mapping[str, Finding] | None = None,
-) -> str:
-    """Keep refused bytes, and beside them the error and all that is needed to judge them again; return their path.
+) -> Kept:
+    """Keep refused bytes, and beside them the error and all that is needed to judge them again.
 
-    Bytes that were refused before stay one file, with the time of the first refusal and the days of all of them.
+    Bytes that were refused before stay one file, with the time of the first refusal and the days of all of them. They are
+    evidence and no more: where they cannot be kept (a full disk, a bucket that refuses), days that are good go on.
 
     Args:
         source: what the bytes came as; None for what is no file of an archive.
         findings: the failed checks of the day, where its rows are known.
     """
+    try:
+        return Kept(_quarantine(lake, key, content, error, target, days, source, findings))
+    except (OSError, StoreUnavailable, ConfigError, StoredDataError) as problem:
+        found = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
+        return Kept(problem=f"its bytes could not be kept in quarantine/ of {lake.url}: {found}")
+
+
+def _quarantine(
+    lake: Lake,
+    key: str,
+    content: bytes,
+    error: CryptoAssetsError,
+    target: Target,
+    days: Sequence[date],
+    source: ArchiveObject | SourceFile | None,
+    findings: Mapping[str, Finding] | None,
+) -> str:
     former = lake.reason(lake.quarantine_path(key, content))
     failed = {name: _shown(found.evidence) for name, found in (findings or {}).items()}
     reason = {

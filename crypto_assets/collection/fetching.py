@@ -123,11 +123,11 @@ class Fetcher:
             parts = split_days(target.series, rows, obj.key, period, days)
         except (ChecksumMismatch, MalformedFile, InvalidRows) as error:
             refused_bytes = content or getattr(error, "content", b"")
-            path = quarantine(self._lake, obj.key, refused_bytes, error, target, days, came)
+            kept = quarantine(self._lake, obj.key, refused_bytes, error, target, days, came)
             anchor = self._finder.anchor(target.series, target.symbol)
             found = []
             for day in days:
-                outcome = refused(target, day, error, path)
+                outcome = refused(target, day, error, kept)
                 rule = due(target.series.timeframe or "", day, anchor)
                 if isinstance(error, NoRows) and rule.opens is False:
                     outcome = nothing_due(target.series, target.symbol, day, rule)

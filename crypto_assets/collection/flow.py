@@ -24,6 +24,7 @@ from crypto_assets.collection.trouble import Patience, Streak, again, failed_for
 from crypto_assets.errors import OutOfResources, Stopped, TransientError
 from crypto_assets.model import ArchiveObject, Partition
 from crypto_assets.shortage import named_shortage
+from crypto_assets.storage.patience import outlast
 
 T = TypeVar("T")
 
@@ -188,7 +189,7 @@ class Flow:
 
     async def _in_thread(self, call: Callable[..., T], *arguments: object) -> T:
         with named_shortage():
-            result = await asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
+            result = await asyncio.get_running_loop().run_in_executor(self._pool, outlast, call, *arguments)
         if self._ending.is_set():  # what was cut short says nothing about the day
             raise Stopped("the run is ending")
         return result

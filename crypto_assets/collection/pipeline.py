@@ -42,6 +42,7 @@ from crypto_assets.config import Collection
 from crypto_assets.errors import CryptoAssetsError, Stopped
 from crypto_assets.model import COMPLETE_STATES, Outcome, Partition, Series, State
 from crypto_assets.shortage import named_shortage, raise_if_ours
+from crypto_assets.storage.patience import STOP, outlast
 
 if TYPE_CHECKING:
     from crypto_assets.collection.records.ledger import Ledger
@@ -251,6 +252,7 @@ class _Run:
         """Do everything; raises Stopped when the run was cancelled meanwhile."""
         pipeline = self._pipeline
         self._loop = asyncio.get_running_loop()
+        STOP.set(self._ending)  # for all tasks, and threads of pools, that begin here
         self._stopping = asyncio.Event()
         self._gate = Gate()
         self._batches: asyncio.Queue[list[Day] | None] = asyncio.Queue(maxsize=1)
@@ -262,7 +264,9 @@ class _Run:
             Client(pipeline.downloads, guard=guard, stop=self._ending) as client,
         ):
             fetcher = Fetcher(client, pipeline.collection, pipeline.lake, pipeline.ledger, pipeline.now)
-            self._storer = Storer(
+            self._storer = await self._in_thread(
+                outlast,
+                Storer,
                 writers,
                 pipeline.collection,
                 pipeline.lake,
@@ -351,10 +355,10 @@ class _Run:
         )
 
     def _second_look(self) -> None:
-        revised = self._storer.second_look(self._targets)
+        revised = outlast(self._storer.second_look, self._targets)
         self._tally.revise(revised, self._targets)
         self._tally.revised += [place for place, now in revised.items() if now.changed]
-        self._tally.accept(self._pipeline.ledger)
+        outlast(self._tally.accept, self._pipeline.ledger)
         self._count()
 
     async def _beat(self) -> None:

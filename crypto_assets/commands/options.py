@@ -60,9 +60,10 @@ def load_configured() -> Any:
 def with_ledger(use: Callable[[Any], Any], *, make: bool = False) -> Any:
     """Return what `use` makes of the ledger; only where `make` says so is a database made when there is none."""
     from crypto_assets.resources import PostgresResource
+    from crypto_assets.storage.patience import outlast
 
     with PostgresResource().ledger(make=make) as ledger:
-        return use(ledger)
+        return outlast(use, ledger)
 
 
 def lost_of(

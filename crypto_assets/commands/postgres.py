@@ -73,7 +73,7 @@ def _ask(query: str) -> tuple[list[str], Iterator[Sequence[Any]]]:
                 raise ConfigError("expected a query with rows, such as SELECT, found a statement without any")
             return [column.name for column in cursor.description], iter(cursor.fetchall())
     except psycopg.OperationalError as error:
-        from crypto_assets.collection.records.database import unavailable
+        from crypto_assets.storage.postgres_faults import unavailable
 
         raise unavailable(url, error) from error
     except psycopg.Error as error:

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, cast
 
+import psycopg2  # type: ignore[import-untyped]
+import psycopg2.errors  # type: ignore[import-untyped]
 import sqlalchemy as db
 from dagster import AssetCheckEvaluation, AssetCheckKey, AssetKey, DagsterEventType, EventLogEntry
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
@@ -89,12 +91,17 @@ class BatchedEventLogStorage(PostgresEventLogStorage):
             return
         if not events:
             return
-        with self.index_transaction() as connection:
-            rows = self._rows(ids or _reserve_ids(connection, len(events)), events)
-            self._copy_events(connection, rows)
-            self._copy_tags(connection, [row for row in rows if row.kind in _ASSET_EVENTS])
-            self._update_asset_keys(connection, rows)
-            self._store_checks(connection, rows)
+        try:
+            with self.index_transaction() as connection:
+                rows = self._rows(ids or _reserve_ids(connection, len(events)), events)
+                self._copy_events(connection, rows)
+                self._copy_tags(connection, [row for row in rows if row.kind in _ASSET_EVENTS])
+                self._update_asset_keys(connection, rows)
+                self._store_checks(connection, rows)
+        except psycopg2.errors.UniqueViolation:
+            # A sequence gives each id once: the batch was committed before, and the answer was lost with the connection.
+            if ids is None:
+                raise
 
     def failing_checks(self, keys: Sequence[AssetCheckKey]) -> list[AssetCheckKey]:
         """Return those of some checks whose last result is a failure.

@@ -29,9 +29,12 @@ from dagster._serdes import ConfigurableClassData
 from dagster_postgres.storage import DagsterPostgresStorage
 from sqlalchemy.pool import QueuePool
 
+from crypto_assets.collection.records.database import connected
 from crypto_assets.environment import keep_loopback_direct
 from crypto_assets.errors import OtherVersion, PostgresUnavailable
-from crypto_assets.instance.event_log import BatchedEventLogStorage
+from crypto_assets.instance.patient import EventLogStorage, RunStorage, ScheduleStorage, in_words, remember
+from crypto_assets.storage.patience import outlast
+from crypto_assets.storage.postgres_faults import unavailable
 from crypto_assets.storage.revisions import NO_WAY_BACK
 from crypto_assets.storage.sessions import Waiting, lock_wait, require_session
 from crypto_assets.urls import postgres_place
@@ -75,31 +78,14 @@ class InstanceStorage(DagsterPostgresStorage):
             PostgresUnavailable: it does not answer, or its role may not create what is missing.
         """
         url = storage_url(postgres_url)
+        remember(url, postgres_url)
         try:
-            with closing(psycopg2.connect(_dsn(url))) as connection:
-                connection.autocommit = True
-                require_session(postgres_url)
-                missing = not _has_tables(connection)
-                _require_known(connection, postgres_url)
-                if missing:
-                    with lock_wait(
-                        Waiting(postgres_url, connection.info.backend_pid, connection.cancel),
-                        "the lock under which Dagster's tables are made",
-                    ):
-                        _execute(
-                            connection, "SELECT pg_advisory_lock(%s)", _CREATION_LOCK
-                        )  # until the connection closes
-                    if not _execute(connection, "SELECT 1 FROM pg_namespace WHERE nspname = %s", SCHEMA):
-                        _execute(connection, f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
-                super().__init__(url, should_autocreate_tables=missing, inst_data=inst_data)
-                self._event_log_storage = BatchedEventLogStorage(url, should_autocreate_tables=missing)
-        except psycopg2.Error as error:
-            place = postgres_place(postgres_url)
-            found = " ".join(str(error).split())
-            raise PostgresUnavailable(
-                f"Dagster's storage needs the schema {SCHEMA} at {place}, but found: {found}; start the server, "
-                "correct CRYPTO_ASSETS_POSTGRES_URL, or unset it to use the embedded server"
-            ) from error
+            outlast(self._open, postgres_url, url, inst_data)
+        except PostgresUnavailable as error:
+            raise PostgresUnavailable(f"Dagster's storage needs the schema {SCHEMA}: {error}") from error
+        except (psycopg2.Error, db.exc.DBAPIError) as error:  # its role may not create what is missing
+            found = unavailable(postgres_url, error)
+            raise PostgresUnavailable(f"Dagster's storage needs the schema {SCHEMA}: {found}") from error
         for storage in (self._event_log_storage, self._run_storage, self._schedule_storage):
             # Connections are made when first used, so a process that only reads runs holds one. Checked before use:
             # the embedded server may have been started again meanwhile.
@@ -112,6 +98,26 @@ class InstanceStorage(DagsterPostgresStorage):
                 pool_recycle=600,
                 pool_pre_ping=True,
             )
+
+    def _open(self, postgres_url: str, url: str, inst_data: ConfigurableClassData | None) -> None:
+        with in_words(postgres_url), closing(_connect(postgres_url, url)) as connection:
+            connection.autocommit = True
+            require_session(postgres_url)
+            missing = not _has_tables(connection)
+            _require_known(connection, postgres_url)
+            if missing:
+                with lock_wait(
+                    Waiting(postgres_url, connection.info.backend_pid, connection.cancel),
+                    "the lock under which Dagster's tables are made",
+                ):
+                    # Until the connection closes.
+                    _execute(connection, "SELECT pg_advisory_lock(%s)", _CREATION_LOCK)
+                if not _execute(connection, "SELECT 1 FROM pg_namespace WHERE nspname = %s", SCHEMA):
+                    _execute(connection, f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+            super().__init__(url, should_autocreate_tables=missing, inst_data=inst_data)
+            self._run_storage = RunStorage(url, missing)
+            self._event_log_storage = EventLogStorage(url, missing)
+            self._schedule_storage = ScheduleStorage(url, missing)
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
@@ -130,6 +136,10 @@ class InstanceStorage(DagsterPostgresStorage):
 
             url = postgres_url(settings())
         return cls(url, inst_data)
+
+
+def _connect(postgres_url: str, url: str) -> Any:
+    return connected(postgres_url, lambda: psycopg2.connect(_dsn(url)), psycopg2.OperationalError)
 
 
 def _dsn(url: str) -> str:

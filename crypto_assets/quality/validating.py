@@ -45,6 +45,7 @@ from crypto_assets.model import (
 )
 from crypto_assets.quality.asking import Asker
 from crypto_assets.storage.lake import symbol_folder
+from crypto_assets.storage.patience import outlast
 
 if TYPE_CHECKING:
     from crypto_assets.collection.records.ledger import Ledger, PartitionRecord
@@ -117,7 +118,7 @@ class Validator:
                     for batch in self._batches(target, readers):
                         if self._stop.is_set():
                             raise Stopped("the run was stopped")
-                        outcomes = self._check(target.series, batch)
+                        outcomes = outlast(self._check, target.series, batch)
                         tally.add(outcomes)
                         self._on_batch(outcomes, [day.rows for day in batch])
                         progress.count(

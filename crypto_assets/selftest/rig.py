@@ -15,7 +15,6 @@ from uuid import uuid4
 import psycopg
 
 from crypto_assets.collection import pipeline as pipelines
-from crypto_assets.collection.records.database import unavailable
 from crypto_assets.collection.transport.body import Pace
 from crypto_assets.config import Collection, parse_collection
 from crypto_assets.model import State
@@ -39,6 +38,7 @@ from crypto_assets.selftest.verdict import (
     judge_refused,
 )
 from crypto_assets.storage.migrations import migrate
+from crypto_assets.storage.postgres_faults import unavailable
 from crypto_assets.urls import with_database
 
 _TIMEOUT_S = 2.0

@@ -1,4 +1,8 @@
-"""The lake's bytes in a bucket: a prefix of it, through boto3."""
+"""The lake's bytes in a bucket: a prefix of it, through boto3.
+
+Each request here may be repeated: a put is whole or not at all, and gives the same bytes again. So a bucket that fails for a
+moment (5xx, a slow-down, a cut or hanging connection) is asked again by `_call`, for the span of `storage/patience.py`.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,29 @@ from collections.abc import Callable, Container, Iterator
 from datetime import UTC, datetime, timedelta
 from io import BufferedIOBase
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from crypto_assets.environment import keep_loopback_direct
-from crypto_assets.errors import ConfigError, HostRefused, HostUnreachable
+from crypto_assets.errors import ConfigError, LakeUnavailable
 from crypto_assets.shortage import raise_if_ours
 from crypto_assets.storage.files import MOST_BYTES, too_long
 from crypto_assets.storage.inside import folder_inside, inside
+from crypto_assets.storage.patience import patience_with
 from crypto_assets.storage.stores import STAGING, Staged, require_same
 
 NOT_IMPLEMENTED = 501
+
+CONNECT_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 30.0
+"""Silence in an answer that ends the attempt. A put of 200 MB is answered within seconds of its last byte."""
+
+_PASSING_CODES = frozenset(
+    {
+        *("RequestTimeout", "RequestTimeoutException", "PriorRequestNotComplete", "OperationAborted"),
+        *("SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "BandwidthLimitExceeded"),
+    }
+)
+"""Codes of a moment that come with 4xx, or may (botocore's `_retry.json`)."""
 
 _PART_BYTES = 8 << 20
 """Bytes of an object that are in memory at once when it is opened to be read."""
@@ -30,6 +48,7 @@ class BucketStore:
         self._prefix = f"{prefix}/" if prefix else ""
         self._make_client = client
         self._made: Any = None
+        self._patience = patience_with(url, f"the lake {url}")
 
     @property
     def _client(self) -> Any:
@@ -49,7 +68,7 @@ class BucketStore:
     def create(self, path: str, data: bytes) -> bool:
         try:
             return self._call("put_object", path, Body=data, IfNoneMatch="*") is not None
-        except HostRefused as error:
+        except LakeUnavailable as error:
             if error.status != NOT_IMPLEMENTED:
                 raise
         # A server without conditional writes: of two that write at once the last one holds, and both read it afterwards.
@@ -144,14 +163,32 @@ class BucketStore:
         """Return boto3's answer, of get_object the bytes; None where the key does not exist.
 
         Raises:
-            HostUnreachable: no answer, or one that was cut.
-            HostRefused: S3 has trouble or wants it slower (429, 5xx).
+            LakeUnavailable: S3 gives no answer, a cut one, or has trouble (429, 5xx), and has had for the whole span.
             ConfigError: no such bucket, no credentials, or they may not do this; the message says what S3 said.
+            Stopped: the run was stopped while it waited.
         """
-        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
-
         if path is not None:
             arguments["Key"] = self._key(path)
+        attempt = 0
+        while True:
+            try:
+                with self._patience.asking(f"{method} of {path or 'the listing'}"):
+                    answer = self._ask(method, path, arguments)
+            except LakeUnavailable as error:
+                attempt += 1
+                if not (error.passing and self._patience.wait(attempt, error.evidence["found"])):
+                    error.passing = False
+                    raise
+            except ConfigError:
+                self._patience.answered()
+                raise
+            else:
+                self._patience.answered()
+                return answer
+
+    def _ask(self, method: str, path: str | None, arguments: dict[str, Any]) -> Any:
+        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+
         try:
             answer = getattr(self._client, method)(Bucket=self._bucket, **arguments)
             if method != "get_object":
@@ -160,26 +197,59 @@ class BucketStore:
                 raise too_long(f"{self.url}/{path}", answer["ContentLength"])
             return answer["Body"].read()
         except ClientError as error:
-            code = error.response.get("Error", {}).get("Code", "")
-            status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-            if code in ("NoSuchKey", "404") and method in ("get_object", "head_object"):
-                return None
-            if code in ("PreconditionFailed", "ConditionalRequestConflict") and "IfNoneMatch" in arguments:
-                return None
-            message = (
-                f"{self.url}: {method} of {path or 'the listing'}: S3 says {code}: "
-                f"{error.response.get('Error', {}).get('Message', '')}"
-            )
-            if status == 429 or status >= 500:
-                raise HostRefused(f"{message}; try again later", status=status) from error
-            raise ConfigError(f"{message}; check the bucket, AWS_* and its permissions") from error
+            return self._refused(error, method, path, conditional="IfNoneMatch" in arguments)
         except (NoCredentialsError, PartialCredentialsError) as error:
             raise ConfigError(
                 f"{self.url}: {method}: {error}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             ) from error
         except BotoCoreError as error:
             raise_if_ours(error, self.url)
-            raise HostUnreachable(f"{self.url}: {method}: {error}; check AWS_* and AWS_ENDPOINT_URL") from error
+            raise self._unreachable(error, method, path) from error
+
+    def _refused(self, error: Any, method: str, path: str | None, *, conditional: bool) -> None:
+        """Return where the answer means that there is no such object, or that there is one already; else raise."""
+        said = error.response.get("Error", {})
+        code = said.get("Code", "")
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        if code in ("NoSuchKey", "404") and method in ("get_object", "head_object"):
+            return
+        if code in ("PreconditionFailed", "ConditionalRequestConflict") and conditional:
+            return
+        found = f"S3 says {code}: {said.get('Message', '')}"
+        where = f"{self.url}: {method} of {path or 'the listing'}"
+        if status == 429 or status >= 500 or code in _PASSING_CODES:
+            raise LakeUnavailable(
+                f"{where}: {found} ({self._place}); what was stored stays, run this again later",
+                status=status,
+                passing=status != NOT_IMPLEMENTED,
+                found=found,
+            ) from error
+        raise ConfigError(f"{where}: {found}; check the bucket, AWS_* and its permissions") from error
+
+    def _unreachable(self, error: Any, method: str, path: str | None) -> LakeUnavailable:
+        from botocore.exceptions import (
+            ConnectTimeoutError,
+            EndpointConnectionError,
+            HTTPClientError,
+            IncompleteReadError,
+        )
+
+        passing = isinstance(error, HTTPClientError | IncompleteReadError)
+        if isinstance(error, EndpointConnectionError | ConnectTimeoutError):
+            passing = self._patience.known  # else its address may be wrong
+        found = " ".join(str(error).split())[:300]
+        return LakeUnavailable(
+            f"{self.url}: {method} of {path or 'the listing'}: {found} ({self._place}); what was stored stays; check "
+            "AWS_* and AWS_ENDPOINT_URL, then run this again",
+            passing=passing,
+            found=found,
+        )
+
+    @property
+    def _place(self) -> str:
+        """Where the bucket is asked for, as host:port."""
+        found = urlsplit(self._client.meta.endpoint_url)
+        return f"at {found.hostname}:{found.port or (443 if found.scheme == 'https' else 80)}"
 
 
 class _StagedObject:

@@ -18,7 +18,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from crypto_assets import datasets
-from crypto_assets.errors import OtherVersion, StoredDataError
+from crypto_assets.errors import CryptoAssetsError, OtherVersion, StoredDataError
 from crypto_assets.model import Partition, Series, SourceFile, StoredFile, days_between, path_symbol
 from crypto_assets.storage.inside import safe_name
 from crypto_assets.storage.parquet import (
@@ -322,7 +322,14 @@ class Lake:
         """
         path = self.quarantine_path(name, data)
         self.store.put(path, data)
-        self.store.put(f"{path}{REASON}", json.dumps(reason, default=str, indent=1, sort_keys=True).encode())
+        try:
+            self.store.put(f"{path}{REASON}", json.dumps(reason, default=str, indent=1, sort_keys=True).encode())
+        except BaseException:
+            # Bytes without a reason would take room on a full disk, and nobody would find them.
+            with suppress(OSError, CryptoAssetsError):
+                if not self.reason(path):
+                    self.store.delete(path)
+            raise
         return path
 
     def quarantine_path(self, name: str, data: bytes) -> str:

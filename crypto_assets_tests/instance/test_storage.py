@@ -78,7 +78,7 @@ def test_the_url_names_driver_and_schema_and_keeps_what_it_had() -> None:
 
 def test_a_server_that_does_not_answer_is_named_without_the_password() -> None:
     with pytest.raises(
-        PostgresUnavailable, match=r"127\.0\.0\.1:1/d, but found: .*CRYPTO_ASSETS_POSTGRES_URL"
+        PostgresUnavailable, match=r"127\.0\.0\.1:1/d: expected an answer, found: .*CRYPTO_ASSETS_POSTGRES_URL"
     ) as caught:
         InstanceStorage("postgresql://u:secret@127.0.0.1:1/d")
     assert "secret" not in str(caught.value)

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
 from crypto_assets import datasets
-from crypto_assets.errors import ConfigError, HostUnreachable, StoredDataError
+from crypto_assets.errors import ConfigError, LakeUnavailable, StoredDataError
 from crypto_assets.model import Partition, Series, SourceFile
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.parquet import StoredRows
@@ -311,7 +311,7 @@ def test_a_bucket_that_does_not_exist_is_a_matter_of_configuration(
 
 def test_a_bucket_that_does_not_answer_is_not_an_absent_file(monkeypatch: pytest.MonkeyPatch) -> None:
     aws(monkeypatch, "http://127.0.0.1:9")
-    with pytest.raises(HostUnreachable, match="AWS_ENDPOINT_URL"):
+    with pytest.raises(LakeUnavailable, match="AWS_ENDPOINT_URL"):
         Lake("s3://bucket").describe(BARS, PARTITION)
 
 

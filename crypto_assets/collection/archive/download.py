@@ -35,7 +35,7 @@ def download(client: Client, archive_url: str, exchange: Exchange, obj: ArchiveO
         if published != computed:
             error = ChecksumMismatch(
                 f"{obj.key}: published sha256 {published or 'unreadable'}, downloaded {computed} ({len(content)} bytes); "
-                "kept in quarantine/ (`crypto-assets quarantine` shows why), will be tried again",
+                "will be tried again",
                 published=published,
                 downloaded=computed,
             )

@@ -20,6 +20,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from crypto_assets.collection.records.database import Database
+from crypto_assets.storage.patience import repeatable
 
 ALL = "all"
 ITSELF = "the run itself"
@@ -86,6 +87,7 @@ class Controls:
         """Ask a run to end; it does so within a second, wherever it is."""
         self._put(of_run(run_id), "cancel", who, reason)
 
+    @repeatable
     def resume(self, scope: str, who: str | None = None) -> bool:
         """End the pause of exactly this scope (with `who`: only if it is by them); return whether there was one."""
         with self._database.transaction() as connection:
@@ -96,16 +98,19 @@ class Controls:
             connection.execute("SELECT pg_notify(%s, %s)", (_CHANNEL, scope))
         return bool(found.rowcount)
 
+    @repeatable
     def forget(self, run_id: str) -> None:
         """Remove what concerns a run that has ended."""
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM collection.controls WHERE scope = %s", (of_run(run_id),))
 
+    @repeatable
     def read(self, scopes: Sequence[str] | None = None) -> list[Control]:
         """Return what is in force, oldest first; with `scopes` only what concerns them."""
         with self._database.transaction() as connection:
             return connection.cursor(row_factory=class_row(Control)).execute(*_query(scopes)).fetchall()
 
+    @repeatable
     def _put(self, scope: str, action: str, who: str, reason: str) -> None:
         values = {"scope": scope, "action": action, "who": who, "reason": reason, "itself": ITSELF}
         with self._database.transaction() as connection:
@@ -119,7 +124,7 @@ async def watch(url: str, scopes: Sequence[str], changed: Callable[[list[Control
     A database that is away is waited for: whoever needs its rows says so.
     """
     while True:
-        with contextlib.suppress(psycopg.OperationalError):
+        with contextlib.suppress(psycopg.OperationalError, psycopg.InterfaceError):
             async with await psycopg.AsyncConnection.connect(
                 url, autocommit=True, application_name="crypto_assets control", options="-c timezone=UTC"
             ) as connection:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from crypto_assets.collection.archive.edges import cut_of
-from crypto_assets.collection.records.database import unavailable
 from crypto_assets.collection.records.lakes import KnownLake, known_lake
 from crypto_assets.model import Series, State
 from crypto_assets.rows.derive import Life
 from crypto_assets.storage.migrations import migrate
+from crypto_assets.storage.postgres_faults import unavailable
 from crypto_assets.storage.revisions import HEAD, MISFITS, differs, revision
 
 if TYPE_CHECKING:

@@ -190,7 +190,7 @@ def lost_days(
         collection: says what is to be in the warehouse, which is compared then too: one query, one look at each table's size.
 
     Raises:
-        HostUnreachable, HostRefused, ConfigError, OSError: the lake does not answer; then nothing is known of its files.
+        LakeUnavailable, ConfigError, OSError: the lake does not answer; then nothing is known of its files.
     """
     wanted = None if pairs is None else set(pairs)
     with database.transaction() as connection:

@@ -21,6 +21,7 @@ from crypto_assets.collection.records.corrections import (
 from crypto_assets.collection.records.database import Database
 from crypto_assets.collection.records.recording import COLUMNS, RECORD_OUTCOMES, key_of, row_of
 from crypto_assets.model import ArchiveObject, Outcome, Partition, Series, SourceFile, State
+from crypto_assets.storage.patience import repeatable
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,7 @@ WHERE a.exchange = %(exchange)s AND a.key = c.key
 class Ledger(Database):
     """Reads and writes the ledger; safe to use from many threads and processes."""
 
+    @repeatable
     def record_objects(self, exchange: str, objects: Sequence[ArchiveObject]) -> tuple[list[str], list[str]]:
         """Remember the objects of a listing; return the keys that are new and those that changed since last seen.
 
@@ -206,6 +208,7 @@ class Ledger(Database):
                     },
                 )
 
+    @repeatable
     def mark_reported(self, outcomes: Sequence[Outcome], run_id: str | None) -> None:
         """Remember that Dagster knows some outcomes of a run; those that another run has recorded again since stay open.
 
@@ -226,6 +229,7 @@ class Ledger(Database):
                 (*map(list, zip(*keys, strict=True)), [marks[key] for key in keys]),
             )
 
+    @repeatable
     def corrections(
         self,
         *,
@@ -252,16 +256,19 @@ class Ledger(Database):
         with self.transaction() as connection:
             return find_corrections(connection, conditions, limit)
 
+    @repeatable
     def known_files(self, series: Series, symbol: str, first: date, last: date, at: datetime) -> list[KnownFile]:
         """Return the files that held the days from first to last, both included, at an instant; days in order."""
         with self.transaction() as connection:
             return known_files(connection, series, symbol, first, last, at)
 
+    @repeatable
     def known_since(self, series: Series, symbol: str, first: date, last: date) -> dict[date, datetime]:
         """Return since when something is known of each stored day from first to last, both included."""
         with self.transaction() as connection:
             return known_since(connection, series, symbol, first, last)
 
+    @repeatable
     def partitions(
         self,
         *,
@@ -291,6 +298,7 @@ class Ledger(Database):
         with self.transaction() as connection, connection.cursor(row_factory=class_row(PartitionRecord)) as cursor:
             return cursor.execute(query, list(given.values())).fetchall()
 
+    @repeatable
     def summary(self) -> list[Summary]:
         """Return the coverage of every symbol of every series."""
         query = """

@@ -151,7 +151,7 @@ class ProgressWriter:
 
     def begin(self) -> None:
         """Write the first row, and forget runs of long ago."""
-        with contextlib.suppress(CryptoAssetsError), self._database.transaction() as connection:
+        with contextlib.suppress(CryptoAssetsError), self._database.transaction(waits=False) as connection:
             connection.execute(
                 "DELETE FROM collection.progress WHERE updated_at < now() - %s * interval '1 day'", (_KEPT_DAYS,)
             )
@@ -174,7 +174,7 @@ class ProgressWriter:
         """Write the row as it is, so that readers see that the run lives."""
         with self._lock:
             self._measure()
-            with contextlib.suppress(CryptoAssetsError), self._database.transaction() as connection:
+            with contextlib.suppress(CryptoAssetsError), self._database.transaction(waits=False) as connection:
                 connection.execute(_WRITE, self._values)
 
     def _measure(self) -> None:

@@ -99,8 +99,9 @@ class RestDays:
             raise
         except (MalformedFile, InvalidRows) as error:
             key, days = f"rest/{target.series}/{archive.partition}", [archive.partition.day]
-            path = quarantine(self._lake, key, str(error).encode(), error, target, days)
-            return _nothing(target, archive, str(error), error=type(error).__name__, quarantine=path)
+            kept = quarantine(self._lake, key, str(error).encode(), error, target, days)
+            where = {"not_kept": kept.problem} if kept.problem else {"quarantine": kept.path}
+            return _nothing(target, archive, str(error), error=type(error).__name__, **where)
         except CryptoAssetsError as error:
             return _nothing(target, archive, str(error), error=type(error).__name__)
         day = self._day(target, archive, found, stored, record)

@@ -23,7 +23,7 @@ from crypto_assets.collection.rest import cursors
 from crypto_assets.collection.rest.api import RestApi
 from crypto_assets.collection.transport.http import Client
 from crypto_assets.config import Collection, settings
-from crypto_assets.errors import PermanentError, TransientError
+from crypto_assets.errors import PermanentError, StoreUnavailable, TransientError
 from crypto_assets.exchanges import Call, Cursor, Rest
 from crypto_assets.model import Partition, Series, SourceFile
 
@@ -137,6 +137,8 @@ class RestFeed:
                 came.append(page)
                 if time.monotonic() > deadline and not reached.complete:
                     return came, f"{VISIT_S / 60:.0f} minutes were not enough, the next run goes on"
+        except StoreUnavailable:
+            raise
         except TransientError as error:
             if not sum(page.num_rows for page in came):
                 raise

@@ -19,7 +19,7 @@ from crypto_assets.checks.unique_key import with_rows
 from crypto_assets.collection.archive.edges import LISTED_FROM, LISTED_UNTIL, WHOLE, cut_of
 from crypto_assets.collection.archive.empty_days import why_empty
 from crypto_assets.collection.archive.lifetime import NUMBERED
-from crypto_assets.collection.days import Day, DaysOf, Target, quarantine, refused
+from crypto_assets.collection.days import Day, DaysOf, Kept, Target, quarantine, refused
 from crypto_assets.collection.storing.comparing import Comparer, Pieces
 from crypto_assets.collection.storing.contradictions import contradicted
 from crypto_assets.collection.storing.delays import Delays
@@ -34,6 +34,7 @@ from crypto_assets.errors import InvalidRows
 from crypto_assets.model import Finding, Outcome, Partition, Series, State, StoredFile
 from crypto_assets.quality.excuses import Excuses, excuse_in_words
 from crypto_assets.rows.versions import Correction
+from crypto_assets.storage.patience import outlast
 
 if TYPE_CHECKING:
     from crypto_assets.collection.records.ledger import Ledger
@@ -73,7 +74,16 @@ class Storer:
         self._now = now
 
     def store(self, batch: Sequence[Day]) -> list[Outcome]:
-        """Validate, write and record one batch of days of one series; return what became of each."""
+        """Validate, write and record one batch of days of one series; return what became of each.
+
+        Where Postgres fails in passing it is done again as a whole: what was not committed has not happened, and what was
+        committed is found to be stored.
+        """
+        ordered, rows = outlast(self._stored, batch)
+        self._on_batch(ordered, rows)
+        return ordered
+
+    def _stored(self, batch: Sequence[Day]) -> tuple[list[Outcome], list[pa.Table | None]]:
         started = time.perf_counter()
         series = batch[0].series
         self._mend_edges(batch)
@@ -135,8 +145,7 @@ class Storer:
         bad = [outcomes[id(day)] for day in batch if id(day) in outcomes and day.target.collect]
         outcomes |= self._publisher.publish(good, bad, published)
         ordered = [outcomes[id(day)] for day in batch]
-        self._on_batch(ordered, [day.rows if outcomes[id(day)].stored else None for day in batch])
-        return ordered
+        return ordered, [day.rows if outcomes[id(day)].stored else None for day in batch]
 
     def second_look(self, targets: Sequence[Target]) -> dict[tuple[Series, Partition], Revised]:
         """Look again at the symbols of a run, at days beside its own too; return what has become of days."""
@@ -226,11 +235,11 @@ class Storer:
         details = in_words(day.series, wrong, findings)
         key = day.source.key if day.source else str(day.partition)
         error = InvalidRows(f"{key}: rows of {day.partition} are refused ({details})", day=str(day.partition.day))
-        path = ""
+        kept = Kept()
         if day.content:
             failed = {name: findings[name] for name in wrong}
-            path = quarantine(self._lake, key, day.content, error, day.target, [day.partition.day], day.source, failed)
-        outcome = refused(day.target, day.partition.day, error, path)
+            kept = quarantine(self._lake, key, day.content, error, day.target, [day.partition.day], day.source, failed)
+        outcome = refused(day.target, day.partition.day, error, kept)
         reason = f"{day.reason}, refused: {outcome.reason}" if day.reason else outcome.reason
         return replace(outcome, reason=reason, findings=findings, source=day.source)
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from psycopg.rows import class_row
 
 from crypto_assets.collection.records.database import Database
+from crypto_assets.storage.patience import repeatable
 
 FAILURES = 5
 """Failures in a row, over all processes, that open a breaker."""
@@ -124,6 +125,7 @@ class Breakers:
         """Return every breaker that is not closed, or has failures that count."""
         return read(self._database, self._egress)
 
+    @repeatable
     def failed(self, key: Key, error: str, took_s: float, *, probe: bool) -> Breaker:
         """Count a failure that took some seconds, and return what has become of the breaker."""
         values = self._values(key) | {"error": error[:1000], "took_s": took_s, "probe": probe}
@@ -132,16 +134,19 @@ class Breakers:
         assert found is not None  # noqa: S101 - RETURNING of an upsert
         return found
 
+    @repeatable
     def succeeded(self, key: Key) -> None:
         """Close the breaker and forget its failures."""
         with self._database.transaction() as connection:
             connection.execute(_SUCCEEDED, self._values(key))
 
+    @repeatable
     def claim(self, key: Key) -> bool:
         """Return whether this caller, and nobody else, is to probe a host whose time is up."""
         with self._database.transaction() as connection:
             return bool(connection.execute(_CLAIM, self._values(key)).rowcount)
 
+    @repeatable
     def release(self, key: Key) -> None:
         """Let another probe: this one was not made."""
         with self._database.transaction() as connection:
@@ -157,6 +162,7 @@ class Breakers:
         }
 
 
+@repeatable
 def read(database: Database, egress: str | None = None) -> list[Breaker]:
     """Return every breaker that is not closed or has failures, of one egress address or of all."""
     with database.transaction() as connection:

@@ -23,9 +23,11 @@ from typing import Any
 
 import psycopg
 
-from crypto_assets.collection.records.database import CONNECT_TIMEOUT_S, Database, unavailable
+from crypto_assets.collection.records.database import CONNECT_TIMEOUT_S, Database, connected
 from crypto_assets.errors import ConfigError, PostgresUnavailable, Stopped
 from crypto_assets.limits import Limit
+from crypto_assets.storage.patience import outlast, repeatable
+from crypto_assets.storage.postgres_faults import unavailable
 
 _LOOK_S = 0.05
 """How often a waiting thread looks whether it is to stop."""
@@ -139,13 +141,14 @@ class Limiter:
                     raise Stopped("stopped while waiting for a limit of the exchange")
             found = waiter.found
             if isinstance(found, PostgresUnavailable):
-                raise PostgresUnavailable(str(found)) from found
+                raise PostgresUnavailable(str(found), passing=found.passing) from found
             if isinstance(found, Exception):
                 raise found
             # A process that slept in between (SIGSTOP, a suspended machine) must not use what has passed out of its window.
             if isinstance(found, Cooling) or (found is not None and time.monotonic() - found.at < self._stale_s):
                 return found
 
+    @repeatable
     def arrived(self, grant: Grant, at: float) -> None:
         """Say when a request had arrived at the latest: the moment of its answer or of its failure, by our stopwatch."""
         if at - grant.at > self._pad_s:
@@ -250,37 +253,42 @@ class Limiter:
 
     def _execute(self, query: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the row of a query, over a new connection where the old one is broken."""
-        for last in (False, True):
-            try:
-                connection = self._connected()
-                row = connection.execute(query, values, prepare=True).fetchone()
-                assert row is not None  # noqa: S101 - a function returns one
-                return row
-            except psycopg.errors.QueryCanceled:
-                raise
-            except psycopg.OperationalError as error:
-                self._disconnect()
-                if last or self._closed:
-                    raise unavailable(self._database.url, error) from error
-        raise AssertionError
+        return outlast(self._execute_once, query, values)
+
+    def _execute_once(self, query: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        try:
+            connection = self._connected()
+            row = connection.execute(query, values, prepare=True).fetchone()
+        except psycopg.errors.QueryCanceled:
+            raise
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            self._disconnect()
+            if self._closed:
+                raise Stopped("stopped while waiting for a limit of the exchange") from None
+            raise unavailable(self._database.url, error) from error
+        assert row is not None  # noqa: S101 - a function returns one
+        return row
 
     def _connected(self) -> psycopg.Connection[Any]:
         if self._connection is None:
-            self._connection = psycopg.connect(
-                self._database.url,
-                autocommit=True,
-                connect_timeout=int(CONNECT_TIMEOUT_S),
-                application_name="crypto_assets limiter",
-                options=_OPTIONS,
-                keepalives_idle=10,
-                keepalives_interval=5,
-                keepalives_count=3,
-            )
+            self._connection = connected(self._database.url, self._connect, stopped=lambda: self._closed)
             self._clock_read = -_CLOCK_S
         if time.monotonic() - self._clock_read > _CLOCK_S:
             self._server_minus_ours = _compare_clocks(self._connection)
             self._clock_read = time.monotonic()
         return self._connection
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(
+            self._database.url,
+            autocommit=True,
+            connect_timeout=int(CONNECT_TIMEOUT_S),
+            application_name="crypto_assets limiter",
+            options=_OPTIONS,
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=3,
+        )
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

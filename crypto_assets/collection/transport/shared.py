@@ -16,6 +16,7 @@ from crypto_assets.collection.records.database import Database
 from crypto_assets.collection.transport import breaker
 from crypto_assets.collection.transport.breaker import Breaker
 from crypto_assets.limits import Limit, parse_limit
+from crypto_assets.storage.patience import repeatable
 
 _FIRST_S, _LONGEST_S = 5.0, 900.0
 _FIRST_BAN_S, _LONGEST_BAN_S = 120.0, 259_200.0
@@ -87,6 +88,7 @@ class Snapshot:
     breakers: list[Breaker]
 
 
+@repeatable
 def snapshot(database: Database) -> Snapshot:
     """Return limits in use, cool-downs and breakers that are not closed, of every address of ours."""
     uses: list[Use] = []
@@ -106,6 +108,7 @@ def snapshot(database: Database) -> Snapshot:
     return Snapshot(uses, cool, breaker.read(database))
 
 
+@repeatable
 def budget_id(database: Database, exchange: str, egress: str, budget: str, limits: Sequence[Limit]) -> int:
     """Return the row of a budget, made with the first call; its limits are noted for people."""
     with database.transaction() as connection:
@@ -116,12 +119,14 @@ def budget_id(database: Database, exchange: str, egress: str, budget: str, limit
     return int(row[0])
 
 
+@repeatable
 def cool_downs(database: Database, egress: str) -> list[tuple[str, str, float, int, str]]:
     """Return exchange, budget, seconds left, status and reason of what nobody asks for now."""
     with database.transaction() as connection:
         return connection.execute(_COOL, (egress,)).fetchall()
 
 
+@repeatable
 def cool_down(
     database: Database, budget_id: int, seconds: float | None, status: int, reason: str, *, ban: bool
 ) -> float:
@@ -139,6 +144,7 @@ def cool_down(
     return float(row[0]) if row else 0.0
 
 
+@repeatable
 def learn_clock(database: Database, budget_id: int, low_s: float, high_s: float) -> None:
     """Note between which bounds the exchange's clock is ahead of Postgres'."""
     with database.transaction() as connection:

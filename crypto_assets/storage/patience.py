@@ -1,0 +1,208 @@
+"""Waiting for our own stores, Postgres and the lake, where they fail for a moment.
+
+A restart, a cut connection, a 500 of a bucket are over in seconds. What was asked is asked again, a little later each time,
+until the store answers, the span is over (CRYPTO_ASSETS_STORE_PATIENCE_S), or the run is stopped. All threads of a process
+share the span of a store: one that has failed for that long is not waited for anew by whoever asks next.
+
+A store that has never answered this process is not waited for where its address may be wrong: a person would wait for
+a typing error. Lack of room on a disk does not pass by itself, so nobody waits for that either.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from crypto_assets.errors import CryptoAssetsError, Stopped, StoreUnavailable
+from crypto_assets.storage.sessions import say
+
+SAY_AFTER_S = 3.0
+"""A wait is silent for so long: a server that is started again takes a second or two."""
+
+SAY_AGAIN_S = 30.0
+
+_DEFAULT_SPAN_S = 60.0
+_SLICE_S = 0.2
+_FIRST_ATTEMPTS = 3
+"""Attempts that follow each other at once: of a pool each may meet another connection that was cut."""
+
+STOP: ContextVar[threading.Event | None] = ContextVar("stop", default=None)
+"""What ends the waits of a run; threads of a DaemonPool have that of their caller."""
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class Patience:
+    """How long one store has failed, for all threads of this process; `name` is what people know it by."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._lock = threading.Lock()
+        self._known = False
+        self._since: float | None = None
+        self._failed_at = 0.0
+        self._said_at: float | None = None
+        self._calls: dict[object, tuple[float, str]] = {}
+        self._watcher: threading.Thread | None = None
+
+    def answered(self) -> None:
+        """Note that the store has answered: the next failure begins a new span."""
+        self._known = True
+        if self._since is not None:
+            with self._lock:
+                self._since = self._said_at = None
+
+    @property
+    def known(self) -> bool:
+        """Whether the store has answered this process before."""
+        return self._known
+
+    def wait(self, attempt: int, why: str, stopped: Callable[[], bool] = lambda: False) -> bool:
+        """Wait a little after the n-th attempt (from 1) has failed; return False when the span is over.
+
+        Raises:
+            Stopped: the run was stopped meanwhile.
+        """
+        # Only where something has failed: httpx, which the module imports, is not needed to read a lake.
+        from crypto_assets.collection.transport.retry import backoff_s
+
+        span_s = _span_s()
+        now = time.monotonic()
+        with self._lock:
+            # A failure of long ago that nobody has followed is no part of this one.
+            if self._since is None or now - self._failed_at > max(span_s, _DEFAULT_SPAN_S):
+                self._since, self._said_at = now, None
+            self._failed_at = now
+            left = self._since + span_s - now
+        if left <= 0:
+            return False
+        self._say_waiting(why, now - self._since, left)
+        pause = min(left, backoff_s(attempt))
+        self._sleep(pause, stopped)
+        return True
+
+    def _sleep(self, seconds: float, stopped: Callable[[], bool]) -> None:
+        event, deadline = STOP.get(), time.monotonic() + seconds
+        while True:
+            if stopped() or (event is not None and event.is_set()):
+                raise Stopped(f"stopped while waiting for {self.name}")
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            if event is None:
+                time.sleep(min(left, _SLICE_S))
+            else:
+                event.wait(min(left, _SLICE_S))
+
+    def _say_waiting(self, why: str, waited_s: float, left_s: float) -> None:
+        with self._lock:
+            now = time.monotonic()
+            if waited_s < SAY_AFTER_S or (self._said_at is not None and now - self._said_at < SAY_AGAIN_S):
+                return
+            self._said_at = now
+        say(f"waiting for {self.name}: {why}; for {left_s:.0f} s more at most")
+
+    @contextmanager
+    def asking(self, what: str) -> Iterator[None]:
+        """Say that an answer is waited for, once the block takes long: a store that hangs gives no error for a while."""
+        call = object()
+        with self._lock:
+            self._calls[call] = time.monotonic(), what
+            if self._watcher is None:
+                self._watcher = threading.Thread(target=self._watch, name="slow store", daemon=True)
+                self._watcher.start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._calls[call]
+
+    def _watch(self) -> None:
+        idle_at = time.monotonic()
+        while True:
+            time.sleep(1.0)
+            now = time.monotonic()
+            with self._lock:
+                if self._calls:
+                    idle_at = now
+                elif now - idle_at > _DEFAULT_SPAN_S:
+                    self._watcher = None
+                    return
+                began, what = min(self._calls.values(), default=(now, ""))
+                quiet = self._said_at is None or now - self._said_at >= SAY_AGAIN_S
+                if not quiet or now - began < SAY_AFTER_S:
+                    continue
+                self._said_at = now
+            say(f"waiting for {self.name}: no answer to {what} for {now - began:.0f} s")
+
+
+_all: dict[str, Patience] = {}
+_all_lock = threading.Lock()
+
+
+def patience_with(key: str, name: str) -> Patience:
+    """Return the patience that this process has with a store, by what tells it from others."""
+    with _all_lock:
+        return _all.setdefault(key, Patience(name))
+
+
+def outlast(call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Return what a call gives, made again where a store failed in passing while it was made.
+
+    A call is repeated as a whole, so it must be safe to repeat: a read, or a transaction that has not committed.
+
+    Raises:
+        Stopped: the run was stopped meanwhile.
+        StoreUnavailable: the store has failed for the whole span, or in a way that does not pass; `passing` is False.
+    """
+    began: float | None = None
+    attempt = 0
+    while True:
+        try:
+            return call(*arguments, **named)
+        except StoreUnavailable as error:
+            if not error.passing:
+                raise
+            attempt += 1
+            now = time.monotonic()
+            began = now if began is None else began
+            # Each attempt may have reached the store, and been cut each time: that ends too.
+            if attempt > _FIRST_ATTEMPTS and now - began > _span_s():
+                error.passing = False
+                raise
+            _pause(attempt)
+
+
+def repeatable(call: Callable[P, T]) -> Callable[P, T]:
+    """Let a function outlast failures of a store; it must be safe to repeat as a whole."""
+
+    @wraps(call)
+    def patient(*arguments: P.args, **named: P.kwargs) -> T:
+        return outlast(call, *arguments, **named)
+
+    return patient
+
+
+def _pause(attempt: int) -> None:
+    from crypto_assets.collection.transport.retry import backoff_s
+
+    event, seconds = STOP.get(), backoff_s(attempt) if attempt > 1 else 0.0
+    if event is None:
+        time.sleep(seconds)
+    elif event.wait(seconds):
+        raise Stopped("stopped while waiting for one of our own stores")
+
+
+def _span_s() -> float:
+    from crypto_assets.environment import settings
+
+    try:
+        return settings().store_patience_s
+    except CryptoAssetsError:  # it was said when the process began
+        return _DEFAULT_SPAN_S

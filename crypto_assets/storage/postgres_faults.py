@@ -1,0 +1,115 @@
+"""What an error of Postgres means, whichever driver raises it: whether it may pass by itself, and what to say.
+
+Of an error only its first line is repeated. What follows there (DETAIL, CONTEXT, SQL, parameters) may hold rows.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from crypto_assets.errors import OutOfResources, PostgresUnavailable
+from crypto_assets.shortage import no_files_left, said_in
+from crypto_assets.storage.sessions import why_down
+from crypto_assets.urls import postgres_place
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html: 57P01 to 57P03 and 57P05 are a server or session that was
+# ended or starts, 53300 is too many connections, 40001 and 40P01 are two transactions of which one may be repeated.
+_PASSING = frozenset({"57P01", "57P02", "57P03", "57P05", "53300", "40001", "40P01"})
+_DISK_FULL = "53100"
+_OUT_OF_MEMORY = "53200"
+
+# What libpq says while it connects has no code.
+_BUSY = re.compile(
+    r"starting up|shutting down|in recovery mode|too many clients|connection slots|not yet accepting", re.I
+)
+_LOGIN = re.compile(
+    r"password authentication failed|no password supplied|peer authentication failed|pg_hba|certificate", re.I
+)
+_NO_ROLE = re.compile(r'role "[^"]*" does not exist', re.I)
+_NO_DATABASE = re.compile(r'database "?[^"]*"? does not exist', re.I)
+_NO_SPACE = re.compile(r"no space left on device|disk full", re.I)
+_LOST = re.compile(
+    r"terminating connection|server closed the connection|connection (?:is|already) closed|the connection is lost|"
+    r"connection to server was lost|SSL connection has been closed|broken pipe|connection reset|lost synchronization",
+    re.I,
+)
+_REFUSED = re.compile(r"connection refused|no such file or directory", re.I)
+
+_WORDS = (
+    (_NO_SPACE, "its disk is full"),
+    (re.compile(r"too many clients|connection slots", re.I), "it has no free connection"),
+    (re.compile(r"starting up|in recovery mode|not yet accepting", re.I), "it is starting up"),
+    (re.compile(r"shutting down", re.I), "it is shutting down"),
+    (_LOST, "the connection was cut"),
+    (_REFUSED, "nothing answers there"),
+)
+
+_AGAIN = "what was stored stays; run this again once the server runs"
+
+
+def is_lost(error: BaseException) -> bool:
+    """Return whether an error of psycopg, psycopg2 or SQLAlchemy speaks of the server and not of the statement."""
+    error = _driver_error(error)
+    code = _code(error)
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if code is not None:
+        return code in _PASSING or code[:2] in ("08", "53", "57", "58")
+    # An InterfaceError is also a mistake of the caller's; a closed connection is not.
+    return "OperationalError" in names or "PoolTimeout" in names or bool(_LOST.search(str(error)))
+
+
+def is_busy(error: BaseException) -> bool:
+    """Return whether a server has answered that it cannot serve now: it is there, whatever its address."""
+    return _code(error) in ("57P03", "53300") or bool(_BUSY.search(str(error)))
+
+
+def unavailable(url: str, error: BaseException) -> PostgresUnavailable | OutOfResources:
+    """Return the error that names the server, never the password; or what this process has too little of to ask it.
+
+    `passing` says whether to ask again soon may help.
+    """
+    error = _driver_error(error)
+    said = _first_line(error)
+    at = f"Postgres at {postgres_place(url)}"
+    # What the server itself says has a number of SQL's; the rest is libpq's, and the C library's through it.
+    if _code(error) is None and not _LOST.search(said) and (ours := said_in(said, at) or no_files_left(at)):
+        return ours
+    passing = _code(error) in _PASSING or str(_code(error) or "08").startswith("08")
+    if _LOGIN.search(said) or _NO_ROLE.search(said):
+        passing, advice = False, "correct user and password in CRYPTO_ASSETS_POSTGRES_URL"
+    elif _NO_DATABASE.search(said):
+        passing = False
+        advice = "create the database with createdb, or correct its name in CRYPTO_ASSETS_POSTGRES_URL"
+    elif _code(error) == _DISK_FULL or _NO_SPACE.search(said):
+        passing, advice = False, "what was stored stays; make room there, then run this again"
+    elif _code(error) == _OUT_OF_MEMORY:
+        passing, advice = False, "what was stored stays; the server's machine needs more memory"
+    elif _BUSY.search(said) or _LOST.search(said):
+        advice = _AGAIN
+    else:
+        advice = "check CRYPTO_ASSETS_POSTGRES_URL and that the server runs"
+    found = next((f"{words} ({said})" for text, words in _WORDS if text.search(said)), said)
+    if (_NO_SPACE.search(said) or _REFUSED.search(said)) and (reason := why_down(url)):
+        found = f"{found}; {reason}"
+    return PostgresUnavailable(f"{at}: expected an answer, found: {found}; {advice}", passing=passing)
+
+
+def _driver_error(error: BaseException) -> BaseException:
+    """Return the driver's own error behind one of SQLAlchemy's, whose text has statement and parameters in it."""
+    original = getattr(error, "orig", None)
+    return original if isinstance(original, BaseException) else error
+
+
+def _code(error: BaseException) -> str | None:
+    found: Any = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    return str(found) if found else None
+
+
+def _first_line(error: BaseException) -> str:
+    """Return the first line that says something; of several addresses that were tried the first, too."""
+    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    # "connection to server … failed: FATAL:  …" breaks after the colon where libpq adds a hint.
+    return lines[0][:300]
