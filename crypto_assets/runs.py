@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -118,7 +119,7 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
                     check for check in job.asset_layer.asset_graph.asset_check_keys if check.asset_key in set(keys)
                 }
                 wanted = wanted.get_subset(asset_selection=set(), asset_check_selection=checks)
-            with _watched(url, progress):
+            with _watched(url, progress), _without_dagsters_words():
                 result = dg.execute_job(
                     wanted,
                     instance=instance,
@@ -216,6 +217,33 @@ def _raise_unexpected(result: Any) -> None:
             )
             kind = errors.OtherVersion if "OtherVersion" in names else errors.CryptoAssetsError
             raise kind(message.partition(": ")[2] or message, run_id=result.run_id)
+
+
+class _Stderr:
+    """The stderr of before, without the line in which Dagster repeats an error of its storage; the command says it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text to the stream of before, unless it is that line."""
+        return len(text) if text.startswith(_OF_DAGSTER) else int(self._stream.write(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+_OF_DAGSTER = "Exception while writing logger call to event log"
+
+
+@contextlib.contextmanager
+def _without_dagsters_words() -> Iterator[None]:
+    before = sys.stderr
+    sys.stderr = _Stderr(before)
+    try:
+        yield
+    finally:
+        sys.stderr = before
 
 
 @contextlib.contextmanager

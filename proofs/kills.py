@@ -11,35 +11,19 @@ differ from those of the undisturbed run after completion.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import random
-import shutil
 import signal
 import sys
 import time
-from dataclasses import dataclass
 from datetime import timedelta
-from uuid import uuid4
 
-import psycopg
 import pyarrow.parquet as pq
 
-from crypto_assets.urls import database_of, with_database
+from proofs.stored import differences, files, fresh, stored
 from proofs.world import COINS, FIRST, Home, sandbox, say, show, wait_for
 
 DAYS = 20
 FILES = len(COINS) * DAYS
-
-
-@dataclass(frozen=True)
-class Stored:
-    """Everything a collection leaves behind, as digests that can be compared."""
-
-    lake: dict[str, str]
-    warehouse: str
-    ledger: str
-    dagster: set[tuple[str, str]]
-    leftovers: list[str]
 
 
 def main() -> None:
@@ -55,32 +39,32 @@ def main() -> None:
     reached: list[int] = []
     with sandbox(COINS, last) as exchange, Home(exchange, COINS) as home:
         server = home.url
-        _fresh(home, server)
+        fresh(home, server)
         if home.run(*command) != 0:  # the sandbox makes its files
             raise SystemExit(f"a first run failed:\n{home.said()}")
-        _fresh(home, server)
+        fresh(home, server)
         began = time.monotonic()
         child = home.start(*command)
-        wait_for("the first file", lambda: _files(home), poll_s=0.01)
+        wait_for("the first file", lambda: files(home), poll_s=0.01)
         first_file = time.monotonic() - began
         if child.wait(600) != 0:
             raise SystemExit(f"the undisturbed run failed:\n{home.said()}")
         whole = time.monotonic() - began
-        expected = _stored(home)
+        expected = stored(home)
         say(f"undisturbed: first file after {first_file:.1f} s, end after {whole:.1f} s, {len(expected.lake)} files")
         for number in range(given.times):
-            _fresh(home, server)
+            fresh(home, server)
             child = home.start(*command)
-            wait_for("the first file", lambda: _files(home), poll_s=0.01)
+            wait_for("the first file", lambda: files(home), poll_s=0.01)
             time.sleep(moments.random() * (whole - first_file))
             child.send_signal(signal.SIGKILL)
             child.wait()
-            there = _files(home)
+            there = files(home)
             reached.append(there)
             problems = _torn(home)
             if home.run(*command) != 0:
                 problems.append(f"completion failed: {home.said()}")
-            problems += _differences(expected, _stored(home))
+            problems += differences(expected, stored(home))
             bad += [f"kill {number + 1} at {there} files: {problem}" for problem in problems]
             say(
                 f"kill {number + 1}: {there} of {FILES} files were there; {'; '.join(problems) or 'equal after completion'}"
@@ -100,22 +84,6 @@ def main() -> None:
     sys.exit(1 if bad else 0)
 
 
-def _fresh(home: Home, server: str) -> None:
-    """Give the home an empty lake and an empty database of its own."""
-    shutil.rmtree(home.lake, ignore_errors=True)
-    name = f"proof_{uuid4().hex[:12]}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-        if home.url != server:
-            connection.execute(f"DROP DATABASE {database_of(home.url)} WITH (FORCE)")
-    home.url = with_database(home.url, name)
-    home.environment["CRYPTO_ASSETS_POSTGRES_URL"] = home.url
-
-
-def _files(home: Home) -> int:
-    return sum(1 for _ in home.lake.glob("exchange=*/**/data.parquet"))
-
-
 def _torn(home: Home) -> list[str]:
     """Return what a killed run must not leave: a file that is no whole Parquet file, a day of which some rows are loaded."""
     problems = []
@@ -132,43 +100,6 @@ def _torn(home: Home) -> list[str]:
         "GROUP BY 1, 2 HAVING count(*) <> 1440"
     )
     return problems + [f"half a day in the warehouse: {half}" for half in halves]
-
-
-def _stored(home: Home) -> Stored:
-    lake = {}
-    leftovers = []
-    for path in sorted(path for path in home.lake.rglob("*") if path.is_file()):
-        name = str(path.relative_to(home.lake))
-        if path.name == "data.parquet":
-            lake[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-        else:
-            leftovers.append(name)
-    # Of the rows everything, of the ledger everything but when and by which run.
-    warehouse = home.query(
-        "SELECT md5(string_agg(o::text, '|' ORDER BY symbol, timeframe, open_time)) FROM market.ohlcv o"
-    )
-    ledger = home.query(
-        "SELECT md5(string_agg(concat_ws('|', symbol, dataset, day, state, reason, rows, content_sha256, path, source_key, "
-        "source_etag, source_sha256, failed_checks), ';' ORDER BY symbol, dataset, day)) FROM collection.partitions"
-    )
-    dagster = home.query(
-        "SELECT DISTINCT asset_key, partition FROM dagster.event_logs WHERE dagster_event_type = 'ASSET_MATERIALIZATION'"
-    )
-    return Stored(lake, str(warehouse[0][0]), str(ledger[0][0]), {(str(a), str(p)) for a, p in dagster}, leftovers)
-
-
-def _differences(expected: Stored, found: Stored) -> list[str]:
-    names = sorted(expected.lake.keys() | found.lake.keys())
-    problems = [f"{name} differs" for name in names if expected.lake.get(name) != found.lake.get(name)]
-    if expected.warehouse != found.warehouse:
-        problems.append("the warehouse differs")
-    if expected.ledger != found.ledger:
-        problems.append("the ledger differs")
-    if expected.dagster != found.dagster:
-        problems.append(f"Dagster's partitions differ: {sorted(expected.dagster ^ found.dagster)[:3]}")
-    if expected.leftovers != found.leftovers:
-        problems.append(f"left over: {sorted(set(found.leftovers) ^ set(expected.leftovers))[:3]}")
-    return problems
 
 
 if __name__ == "__main__":

@@ -66,9 +66,13 @@ class Home:
     """A fresh CRYPTO_ASSETS_HOME with its own embedded Postgres and a collection of 1m bars; removed at the end."""
 
     def __init__(
-        self, exchange: SandboxProcess, coins: Sequence[str], variables: Mapping[str, str] | None = None
+        self,
+        exchange: SandboxProcess,
+        coins: Sequence[str],
+        variables: Mapping[str, str] | None = None,
+        folder: Path | None = None,
     ) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="crypto-assets-proof-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="crypto-assets-proof-")) if folder is None else folder
         self._coins = coins
         self._urls = {"archive_url": exchange.archive_url, "listing_url": exchange.listing_url}
         config = self.folder / "collection.yaml"
@@ -112,11 +116,16 @@ class Home:
     def lake(self) -> Path:
         return self.folder / "lake"
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start `crypto-assets …`; what it says goes to command.log in the home."""
+    def start(self, *arguments: str, limits: str = "") -> subprocess.Popen[str]:
+        """Start `crypto-assets …`; what it says goes to command.log in the home.
+
+        Args:
+            limits: of the process, as the shell sets them: `ulimit -n 36`.
+        """
+        shell = ["/bin/sh", "-c", f'{limits}; exec "$@"', "sh"] if limits else []
         with (self.folder / "command.log").open("a") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "crypto_assets.cli", *arguments],
+                [*shell, sys.executable, "-m", "crypto_assets.cli", *arguments],
                 env=self.environment,
                 cwd=ROOT,
                 text=True,

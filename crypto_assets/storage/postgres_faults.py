@@ -10,7 +10,7 @@ from typing import Any
 
 from crypto_assets.errors import OutOfResources, PostgresUnavailable
 from crypto_assets.shortage import no_files_left, said_in
-from crypto_assets.storage.sessions import why_down
+from crypto_assets.storage.sessions import known_as_own, why_down
 from crypto_assets.urls import postgres_place
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html: 57P01 to 57P03 and 57P05 are a server or session that was
@@ -85,14 +85,19 @@ def unavailable(url: str, error: BaseException) -> PostgresUnavailable | OutOfRe
         passing, advice = False, "what was stored stays; make room there, then run this again"
     elif _code(error) == _OUT_OF_MEMORY:
         passing, advice = False, "what was stored stays; the server's machine needs more memory"
-    elif _BUSY.search(said) or _LOST.search(said):
+    elif _BUSY.search(said) or _LOST.search(said) or known_as_own(url):
         advice = _AGAIN
     else:
-        advice = "check CRYPTO_ASSETS_POSTGRES_URL and that the server runs"
-    found = next((f"{words} ({said})" for text, words in _WORDS if text.search(said)), said)
+        advice = "what was stored stays; check CRYPTO_ASSETS_POSTGRES_URL and that the server runs"
+    found = next((f"{words} ({_short(said)})" for text, words in _WORDS if text.search(said)), said)
     if (_NO_SPACE.search(said) or _REFUSED.search(said)) and (reason := why_down(url)):
         found = f"{found}; {reason}"
     return PostgresUnavailable(f"{at}: expected an answer, found: {found}; {advice}", passing=passing)
+
+
+def _short(said: str) -> str:
+    """Return what libpq says without the address, which the message names: all up to `failed:`, or a severity."""
+    return re.sub(r"^.*?(?:failed: |FATAL: +|ERROR: +)+", "", said)
 
 
 def _driver_error(error: BaseException) -> BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import select
 import threading
 import time
@@ -12,7 +13,7 @@ from typing import Any, Self, TypeAlias, TypeVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from crypto_assets.errors import OutOfResources, PostgresUnavailable, Stopped
 from crypto_assets.shortage import named_shortage
@@ -27,6 +28,10 @@ _CANCEL_TIMEOUT_S = 0.2
 _SLICE_S = 0.5
 _SESSION: dict[str, Any] = {"application_name": "crypto_assets", "options": "-c timezone=UTC"}
 
+
+# What they warn of is waited for, or said in a line, here.
+for _name in ("psycopg", "psycopg.pool"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 _Problem: TypeAlias = PostgresUnavailable | OutOfResources
 _Pool: TypeAlias = ConnectionPool[psycopg.Connection[Any]]
@@ -124,6 +129,8 @@ class Database:
             pool, began = self._opened(), time.monotonic()
             try:
                 connection = pool.getconn(timeout=_SLICE_S)
+            except PoolClosed:
+                raise Stopped("the database was closed meanwhile; nothing was committed") from None
             except PoolTimeout as error:
                 if self._refused_at < began:  # all connections are in use, or a new one takes its time
                     if time.monotonic() < busy_until:
