@@ -3,7 +3,7 @@
 # make check  lint, format and types
 # make bench  CPU and memory beside a plain script, in one run
 # make lock   write the lock files again: all packages by version and hash
-# make prove  what takes minutes to show: limits, kills, stops, recovery, queues, listings, flipped bits, no false alarms
+# make prove  what takes minutes to show: limits, kills, stops, recovery, queues, listings, flipped bits, failing stores, no false alarms
 
 PYTHON ?= python3
 VENV := .venv
@@ -46,6 +46,7 @@ prove: $(VENV)/installed
 	$(BIN)/python -m proofs.queue
 	$(BIN)/python -m proofs.discovery
 	$(BIN)/python -m proofs.flips
+	$(BIN)/python -m proofs.stores
 	$(BIN)/python -m proofs.clean
 
 # Take the newest versions that pyproject.toml allows; what is in the lock files stays there until somebody runs this.

@@ -154,11 +154,11 @@ def _entry_assets(collection: Collection, number: int, entry: SeriesEntry) -> dg
                         on_batch=reporter.checked,
                     )
                     tally = tally + validator.run(stored)
-            reporter.tables(counted)
+            outlast(reporter.tables, counted)
             every = [*targets, *stored]
             tally.revise(outlast(close_run, collection, lake.lake(), ledger, every, tally.revised), every)
             outlast(tally.accept, ledger)
-            reporter.finish(tracks(entry, warehouse, {key.asset_key for key in checks}))
+            outlast(reporter.finish, tracks(entry, warehouse, {key.asset_key for key in checks}))
         # Nothing is yielded: Dagster would mark every day of the range as materialised, the bad ones too.
         yield from ()
         if tally.problems:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -14,6 +15,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 REGION = "eu-central-1"
 
+_STATUS = {"InternalError": "500 Internal", "SlowDown": "503 Slow Down", "AccessDenied": "403 Forbidden"}
 _AROUND = "X-Let-Through"
 _ERROR = b"<?xml version='1.0'?><Error><Code>%s</Code><Message>on purpose</Message></Error>"
 
@@ -24,18 +26,23 @@ class _Silent(WSGIRequestHandler):
 
 
 class Bucket:
-    """A bucket that works until it is told not to; every request that comes while it fails is counted."""
+    """A bucket that works until it is told not to; every request that comes while it fails is counted.
+
+    `denied` is a part of a path that nobody may write to, empty for none.
+    """
 
     def __init__(self) -> None:
         self.name = f"market-{uuid4().hex[:8]}"
         self.refused = 0
         self._mode: tuple[str, int] = "", 0
+        self.denied = ""
         self._healed = threading.Event()
         self._lock = threading.Lock()
         self._moto = DomainDispatcherApplication(create_backend_app)
 
     def __enter__(self) -> Self:
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=_Silent)
+        logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
         self._server.daemon_threads = True  # type: ignore[attr-defined]  one that hangs is not waited for
         self._server.block_on_close = False  # type: ignore[attr-defined]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -107,6 +114,8 @@ class Bucket:
             if left:
                 self._mode = how, left - 1
                 self.refused += 1
+        if self.denied and self.denied in environ["PATH_INFO"] and environ["REQUEST_METHOD"] == "PUT":
+            how, left = "AccessDenied", 1
         if not left:
             return self._moto(environ, start)
         if how == "hang":
@@ -116,5 +125,5 @@ class Bucket:
         if how == "cut":
             environ["werkzeug.socket"].shutdown(2)
             return []
-        start("503 Slow Down" if how == "SlowDown" else "500 Internal", [("Content-Type", "application/xml")])
+        start(_STATUS[how], [("Content-Type", "application/xml")])
         return [_ERROR % how.encode()]

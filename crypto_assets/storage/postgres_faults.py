@@ -21,7 +21,8 @@ _OUT_OF_MEMORY = "53200"
 
 # What libpq says while it connects has no code.
 _BUSY = re.compile(
-    r"starting up|shutting down|in recovery mode|too many clients|connection slots|not yet accepting", re.I
+    r"starting up|shutting down|in recovery mode|too many (?:clients|connections)|connection slots|not yet accepting",
+    re.I,
 )
 _LOGIN = re.compile(
     r"password authentication failed|no password supplied|peer authentication failed|pg_hba|certificate", re.I
@@ -38,7 +39,7 @@ _REFUSED = re.compile(r"connection refused|no such file or directory", re.I)
 
 _WORDS = (
     (_NO_SPACE, "its disk is full"),
-    (re.compile(r"too many clients|connection slots", re.I), "it has no free connection"),
+    (re.compile(r"too many (?:clients|connections)|connection slots", re.I), "it has no free connection"),
     (re.compile(r"starting up|in recovery mode|not yet accepting", re.I), "it is starting up"),
     (re.compile(r"shutting down", re.I), "it is shutting down"),
     (_LOST, "the connection was cut"),
@@ -97,7 +98,7 @@ def unavailable(url: str, error: BaseException) -> PostgresUnavailable | OutOfRe
 
 def _short(said: str) -> str:
     """Return what libpq says without the address, which the message names: all up to `failed:`, or a severity."""
-    return re.sub(r"^.*?(?:failed: |FATAL: +|ERROR: +)+", "", said)
+    return re.sub(r"^.*(?:failed: |FATAL: +|ERROR: +)", "", said)
 
 
 def _driver_error(error: BaseException) -> BaseException:

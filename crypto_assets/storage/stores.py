@@ -253,8 +253,12 @@ class _StagedFile:
                 raise
             # A part of the lake lies on another disk, behind a link: from staging/ there is no rename to it.
             beside = target.with_name(f".{uuid4().hex}.part")
-            write(beside, self.file.read_bytes())
-            move(beside, target)
+            try:
+                write(beside, self.file.read_bytes())
+                move(beside, target)
+            except BaseException:
+                beside.unlink(missing_ok=True)  # a part of a file would take up room on a full disk
+                raise
             self.file.unlink()
         sync(target.parent)
 

@@ -80,7 +80,7 @@ class Storer:
         committed is found to be stored.
         """
         ordered, rows = outlast(self._stored, batch)
-        self._on_batch(ordered, rows)
+        outlast(self._on_batch, ordered, rows)
         return ordered
 
     def _stored(self, batch: Sequence[Day]) -> tuple[list[Outcome], list[pa.Table | None]]:
