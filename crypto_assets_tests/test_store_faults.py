@@ -460,8 +460,9 @@ def test_a_full_disk_of_the_lake_is_one_line_that_names_it(
         assert no_traceback(answer), answer
         lines = answer.err.splitlines()
         assert len(lines) == 1, answer.err
-        assert lines[0].startswith(f"error: {lake}/")
-        assert "No space left on device; its disk is full: make room there" in lines[0]
+        assert lines[0].startswith(f"error: there is no room left on the disk ({lake}/")
+        assert "No space left on device" in lines[0]
+        assert "make room on the disk, then run this again" in lines[0]
         log = tmp_path / "home" / "errors.log"
         assert f"its traceback is in {log}" in lines[0]
         assert log.stat().st_mode & 0o777 == 0o600
