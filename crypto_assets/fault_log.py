@@ -16,7 +16,7 @@ from pathlib import Path
 
 from crypto_assets.errors import ConfigError, CryptoAssetsError, NothingCollected, Stopped
 from crypto_assets.private_folder import private_opener
-from crypto_assets.shortage import shortage
+from crypto_assets.shortage import said_in, shortage
 from crypto_assets.urls import masked
 from crypto_assets.visible import visible_lines
 
@@ -53,6 +53,9 @@ def words_of(error: BaseException) -> str:
     for package, words in _OTHERS.items():
         if any(kind.startswith(package) for kind in kinds):
             return _line(words.format(_said(error)))
+    # Arrow says in words alone that no thread could be started.
+    if type(error).__module__.startswith("pyarrow") and (ours := said_in(_said(error))) is not None:
+        return str(ours)
     return _line(f"unexpected {type(error).__name__}: {_said(error)}; please report it")
 
 
