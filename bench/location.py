@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from crypto_assets import assets
 from crypto_assets.definitions import defs
+from crypto_assets.defs import assets
 
 __all__ = ["defs"]
 

@@ -77,7 +77,7 @@ def prepare() -> None:
     """Create the schemas of the product and of Dagster."""
     import dagster as dg
 
-    from crypto_assets.resources import PostgresResource
+    from crypto_assets.defs.resources import PostgresResource
 
     PostgresResource().resolved_url()
     with dg.DagsterInstance.get() as instance:
@@ -88,11 +88,12 @@ def command(stamps: Stamps, arguments: list[str]) -> None:
     """Run `crypto-assets`; ends with its exit code."""
     import dagster
 
-    from crypto_assets import assets, cli
+    from crypto_assets import cli
     from crypto_assets.checks import contract  # noqa: F401  loaded here, so that no measured call pays for it
-    from crypto_assets.collection.pipeline import Pipeline
-    from crypto_assets.collection.storing import comparing, delays, near, publishing
-    from crypto_assets.collection.storing import storer as storing
+    from crypto_assets.defs import assets
+    from crypto_assets.engine.pipeline import Pipeline
+    from crypto_assets.engine.storing import cross_series, neighbour_days, publication_delay, publishing
+    from crypto_assets.engine.storing import storer as storing
 
     stamps.around(dagster, "execute_job", "execute", "executed")
     stamps.around(assets, "plan", "first line")
@@ -101,9 +102,9 @@ def command(stamps: Stamps, arguments: list[str]) -> None:
     for owner, name in (
         (storing, "_validated"),
         (storing.Storer, "_around"),
-        (comparing.Comparer, "findings"),
-        (delays.Delays, "findings"),
-        (near.Near, "seams"),
+        (cross_series.Comparer, "findings"),
+        (publication_delay.Delays, "findings"),
+        (neighbour_days.Near, "seams"),
         (publishing, "_profiles_now"),
         (publishing, "_record_profiles"),
         (assets, "close_run"),
@@ -120,11 +121,12 @@ def command(stamps: Stamps, arguments: list[str]) -> None:
 
 def engine(stamps: Stamps, last: date) -> None:
     """Collect everything that the collection names, without Dagster."""
-    from crypto_assets.collection.pipeline import Pipeline, Target
-    from crypto_assets.collection.records.ledger import Ledger
-    from crypto_assets.collection.storing.loads import warehouse_tables
-    from crypto_assets.config import load_collection, settings
+    from crypto_assets.config.collection import load_collection
+    from crypto_assets.config.environment import settings
+    from crypto_assets.engine.pipeline import Pipeline, Target
+    from crypto_assets.ledger.partitions import Ledger
     from crypto_assets.model import days_between
+    from crypto_assets.rows.loads import warehouse_tables
     from crypto_assets.storage import postgres_url
     from crypto_assets.storage.lake import Lake
     from crypto_assets.storage.warehouse import Warehouse

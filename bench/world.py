@@ -18,7 +18,7 @@ import psycopg
 import yaml
 
 from bench.process import postgres_cpu, run
-from crypto_assets.config import environment
+from crypto_assets.config.environment import environment
 from crypto_assets.sandbox.server import SandboxProcess
 from crypto_assets.storage.embedded_postgres import delete_server, ensure_server
 

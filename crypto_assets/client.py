@@ -11,20 +11,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crypto_assets import datasets
-from crypto_assets.collection.records.day_records import DayRecord, DayRecords, database_that_is_there, read_records
-from crypto_assets.config import settings_at_start
-from crypto_assets.day_coverage import NOT_COLLECTED, STORED, DayCoverage, Explained, Missing, require_known, settle
+from crypto_assets.config.environment import settings_at_start
 from crypto_assets.errors import ConfigError, PostgresUnavailable, StoredDataError
+from crypto_assets.ledger.day_records import DayRecord, DayRecords, database_that_is_there, read_records
 from crypto_assets.model import COMPLETE_STATES, State
-from crypto_assets.question import Moment, Question, did_you_mean_symbol, question
-from crypto_assets.stored_days import not_collected, of_record, read_lake
-from crypto_assets.symbols import unified_symbol
+from crypto_assets.model.symbols import unified_symbol
+from crypto_assets.reading.day_coverage import (
+    NOT_COLLECTED,
+    STORED,
+    DayCoverage,
+    Explained,
+    Missing,
+    require_known,
+    settle,
+)
+from crypto_assets.reading.question import Moment, Question, did_you_mean_symbol, question
+from crypto_assets.reading.stored_days import not_collected, of_record, read_lake
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from crypto_assets.collection.records.corrections import KnownFile
-    from crypto_assets.quality.lock import Lock
+    from crypto_assets.ledger.corrections import KnownFile
+    from crypto_assets.quality.lock.content import Lock
     from crypto_assets.storage.lake import Lake
 
 
@@ -84,14 +92,14 @@ def read(
     require_known(missing)
     asked = question(exchange, symbol, dataset, start, end, market_type, columns, source, as_of, lock)
     if asked.source == "warehouse":
-        from crypto_assets.loaded_days import from_warehouse
+        from crypto_assets.reading.loaded_days import from_warehouse
 
         frame, days, where, notice = from_warehouse(asked, exact=exact)
     else:
         frame, days, where, notice = _from_lake(asked, missing, exact=exact, verify=verify)
 
     def explained(incomplete: Sequence[DayCoverage]) -> Explained:
-        from crypto_assets.remedies import explain
+        from crypto_assets.reading.remedies import explain
 
         return explain(asked, incomplete)
 
@@ -178,7 +186,7 @@ def _unified(name: str, asked: Question) -> str:
 
 def _is_configured(asked: Question) -> bool:
     """Return whether collection.yaml, if there is a good one, has the symbol: then it is not collected yet."""
-    from crypto_assets.config import load_collection
+    from crypto_assets.config.collection import load_collection
 
     try:
         return load_collection(settings_at_start().config).entry_of(asked.series, asked.symbol) is not None
@@ -191,7 +199,7 @@ def _is_configured(asked: Question) -> bool:
 
 def _as_known(asked: Question, lake: Lake, columns: Sequence[str], at: datetime) -> tuple[pa.Table, list[DayCoverage]]:
     """Return the rows of the days as they were known at an instant."""
-    from crypto_assets.collection.records.ledger import Ledger
+    from crypto_assets.ledger.partitions import Ledger
 
     days, series, symbol = asked.days, asked.series, asked.symbol
     if not days:
@@ -260,8 +268,8 @@ def _formerly(file: KnownFile, at: datetime, why: str) -> DayCoverage:
 
 def _locked(asked: Question, lake: Lake, columns: Sequence[str]) -> tuple[pa.Table, list[DayCoverage]]:
     """Return the rows of the days as a lock names them."""
-    from crypto_assets.quality.lock import read_locked
-    from crypto_assets.quality.lock_file import read_lock
+    from crypto_assets.quality.lock.content import read_locked
+    from crypto_assets.quality.lock.file import read_lock
 
     assert asked.lock is not None  # noqa: S101  tells the type checker
     lock, days = read_lock(asked.lock), asked.days

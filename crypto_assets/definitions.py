@@ -4,17 +4,18 @@ import warnings
 
 import dagster as dg
 
-from crypto_assets.assets import build_assets
-from crypto_assets.automation import build_automation, build_jobs
-from crypto_assets.config import Collection, load_collection, settings_at_start
-from crypto_assets.io_managers import LakeIOManager, WarehouseIOManager
-from crypto_assets.observed import build_observed
-from crypto_assets.observed.health import HEALTH
-from crypto_assets.observed.lake import LAKE
-from crypto_assets.observed.quality import QUALITY
-from crypto_assets.observed.quarantine import QUARANTINE
-from crypto_assets.recovery import build_recovery
-from crypto_assets.resources import CollectorResource, LakeResource, PostgresResource
+from crypto_assets.config.collection import Collection, load_collection
+from crypto_assets.config.environment import settings_at_start
+from crypto_assets.defs.assets import build_assets
+from crypto_assets.defs.automation import build_automation, build_jobs
+from crypto_assets.defs.io_managers import LakeIOManager, WarehouseIOManager
+from crypto_assets.defs.observed import build_observed
+from crypto_assets.defs.observed.health import HEALTH
+from crypto_assets.defs.observed.lake import LAKE
+from crypto_assets.defs.observed.quality import QUALITY
+from crypto_assets.defs.observed.quarantine import QUARANTINE
+from crypto_assets.defs.recovery import build_recovery
+from crypto_assets.defs.resources import CollectorResource, LakeResource, PostgresResource
 
 # Once for each asset otherwise: 4,500 assets are 40,000 lines of log.
 for category in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):

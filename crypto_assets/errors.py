@@ -38,8 +38,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from crypto_assets.urls import masked, masked_in
-from crypto_assets.visible import visible
+from crypto_assets.text.urls import masked, masked_in
+from crypto_assets.text.visible import visible
 
 
 class CryptoAssetsError(Exception):

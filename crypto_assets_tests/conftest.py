@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from crypto_assets.storage.embedded_postgres import delete_server, ensure_server
-from crypto_assets.urls import database_of, with_database
+from crypto_assets.text.urls import database_of, with_database
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ from typing import Any
 import dagster as dg
 import yaml
 
-from crypto_assets.collection.records.ledger import Ledger, PartitionRecord
-from crypto_assets.config import Collection, parse_collection
+from crypto_assets.config.collection import Collection, parse_collection
+from crypto_assets.ledger.partitions import Ledger, PartitionRecord
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests.command import PROJECT, Command
 

@@ -23,7 +23,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster._daemon import sensor as daemon
 
-from crypto_assets import automation
+from crypto_assets.defs import automation
 
 SENSOR = "new_files_binance_spot_0"
 

@@ -7,12 +7,12 @@ from functools import cache
 
 import pyarrow as pa
 
-from crypto_assets import exchanges
+from crypto_assets import sources
 from crypto_assets.model import Partition, Series
 from crypto_assets.sandbox.archive import SyntheticArchive
 
 FIRST, LAST = date(2024, 1, 1), date(2024, 12, 31)
-BINANCE = exchanges.get("binance")
+BINANCE = sources.get("binance")
 
 
 @cache

@@ -18,13 +18,13 @@ import uvicorn
 import yaml
 
 from crypto_assets.api.app import create_app
-from crypto_assets.collection.records.control import Controls
-from crypto_assets.collection.records.database import Database
-from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.collection.records.progress import ProgressWriter, RunState
-from crypto_assets.quality.incidents import refresh_incidents
+from crypto_assets.causes.incidents import refresh_incidents
+from crypto_assets.ledger.partitions import Ledger
+from crypto_assets.ledger.pauses import Controls
+from crypto_assets.ledger.progress import ProgressWriter, RunState
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.storage.database import Database
 from crypto_assets_tests.collection.running import Running
 from crypto_assets_tests.workbench import Workbench, entry
 
@@ -214,16 +214,16 @@ def test_breakers_limits_and_corrections_are_lists(client: httpx.Client) -> None
 def test_an_open_breaker_and_the_cool_down_of_a_budget_are_shown(
     client: httpx.Client, module_postgres_url: str
 ) -> None:
-    from crypto_assets.collection.transport import shared
-    from crypto_assets.collection.transport.breaker import Breakers, Key
+    from crypto_assets.transport import limit_state
+    from crypto_assets.transport.breaker import Breakers, Key
 
     with Database(module_postgres_url) as database:
         breakers = Breakers(database, "default", failures=1, first_open_s=60, probe_s=5)
         key = Key("binance", "archive", "data.example")
         for _ in range(2):
             breakers.failed(key, "refused", 10.0, probe=False)
-        budget = shared.budget_id(database, "binance", "default", "spot", [])
-        shared.cool_down(database, budget, 30.0, 429, "it answered 429", ban=False)
+        budget = limit_state.budget_id(database, "binance", "default", "spot", [])
+        limit_state.cool_down(database, budget, 30.0, 429, "it answered 429", ban=False)
     (breaker,) = [one for one in get(client, "/v1/breakers")["items"] if one["host"] == "data.example"]
     assert breaker["last_error"] == "refused"
     (cool,) = get(client, "/v1/limits")["cool_downs"]

@@ -17,10 +17,10 @@ from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon
 
-from crypto_assets import automation
+from crypto_assets.defs import automation
+from crypto_assets.defs.resources import LakeResource, PostgresResource
 from crypto_assets.errors import HostUnreachable
 from crypto_assets.model import State, days_between
-from crypto_assets.resources import LakeResource, PostgresResource
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests import project

@@ -17,7 +17,7 @@ import pytest
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
-from crypto_assets.collection.records.ledger import Ledger
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Series, State, days_between
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from crypto_assets.api.callers import user_of, users
+from crypto_assets.access.callers import user_of, users
 from crypto_assets.errors import ConfigError
 from crypto_assets_tests.storage.other_user import STRANGER, needs_root
 

@@ -19,16 +19,16 @@ import pytest
 
 import crypto_assets
 from crypto_assets import datasets
-from crypto_assets.collection.days import Day, Target
-from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.collection.storing.loads import Load
-from crypto_assets.collection.storing.publishing import Publisher
-from crypto_assets.config import parse_collection
+from crypto_assets.config.collection import parse_collection
+from crypto_assets.engine.day_outcomes import Day, Target
+from crypto_assets.engine.storing.publishing import Publisher
 from crypto_assets.errors import ConfigError, IncompleteData, StoredDataError
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State, StoredFile
-from crypto_assets.quality.lock import write_lock
-from crypto_assets.quality.locking import make_lock
+from crypto_assets.quality.lock.content import write_lock
+from crypto_assets.quality.lock.create import make_lock
 from crypto_assets.quality.query import Query
+from crypto_assets.rows.loads import Load
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.migrations import migrate
 from crypto_assets.storage.warehouse import Warehouse

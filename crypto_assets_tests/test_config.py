@@ -8,7 +8,8 @@ from textwrap import dedent
 
 import pytest
 
-from crypto_assets.config import environment, load_collection, parse_collection, settings
+from crypto_assets.config.collection import load_collection, parse_collection
+from crypto_assets.config.environment import environment, settings
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import Series
 

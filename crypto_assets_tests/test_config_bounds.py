@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from crypto_assets.config import MOST_SYMBOLS, load_collection
+from crypto_assets.config.collection import MOST_SYMBOLS, load_collection
+from crypto_assets.config.yaml_file import load_yaml
 from crypto_assets.errors import ConfigError
-from crypto_assets.urls import host_of, http_url
-from crypto_assets.yaml_file import load_yaml
+from crypto_assets.text.urls import host_of, http_url
 
 ENTRY = "series:\n- {exchange: binance, market_type: spot, datasets: [trades], start: 2024-01-01, symbols: "
 

@@ -22,18 +22,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from crypto_assets import client
-from crypto_assets.collection.records.gaps import gaps
-from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.io_managers import LakeIOManager
+from crypto_assets.defs.asset_keys import daily
+from crypto_assets.defs.io_managers import LakeIOManager
+from crypto_assets.defs.resources import LakeResource
+from crypto_assets.ledger.gaps import gaps
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Partition, Series, State
-from crypto_assets.partitions import daily
-from crypto_assets.quality.validating import Validator
-from crypto_assets.resources import LakeResource
+from crypto_assets.quality.validate import Validator
+from crypto_assets.reading.stored_days import read_lake
 from crypto_assets.sandbox.archive import SyntheticArchive
+from crypto_assets.sandbox.selftest.stores import flip_bit
 from crypto_assets.sandbox.server import SandboxServer
-from crypto_assets.selftest.stores import flip_bit
 from crypto_assets.storage.parquet import MARK
-from crypto_assets.stored_days import read_lake
 from crypto_assets_tests.conftest import new_database
 from crypto_assets_tests.published import days
 from crypto_assets_tests.workbench import Result, Workbench, entry

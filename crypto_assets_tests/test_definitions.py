@@ -13,10 +13,10 @@ import pytest
 from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
 from dagster._core.definitions.events import AssetKeyPartitionKey
 
-from crypto_assets.assets import plan, rules_for, warehouse_assets
 from crypto_assets.checks import rules_of
-from crypto_assets.collection.pipeline import Target
-from crypto_assets.config import parse_collection
+from crypto_assets.config.collection import parse_collection
+from crypto_assets.defs.assets import plan, rules_for, warehouse_assets
+from crypto_assets.engine.pipeline import Target
 from crypto_assets.model import Series, State, days_between
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
@@ -294,7 +294,7 @@ def test_a_day_that_feeds_two_tables_counts_the_rows_of_each(tmp_path, postgres_
 
 
 def _request(keys: list[dg.AssetKey], first: date, last: date) -> dg.RunRequest:
-    from crypto_assets.automation import range_request
+    from crypto_assets.defs.automation import range_request
 
     return range_request(keys, first, last, "a test")
 

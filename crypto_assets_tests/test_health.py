@@ -10,10 +10,10 @@ import dagster as dg
 import psycopg
 import pytest
 
-from crypto_assets.asset_checks import Summary
-from crypto_assets.collection.records.ledger import Ledger
+from crypto_assets.defs.asset_checks import Summary
+from crypto_assets.defs.recovery import report_unreported
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Partition, Series, State, days_between
-from crypto_assets.recovery import report_unreported
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.lake import Lake

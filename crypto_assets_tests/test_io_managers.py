@@ -15,13 +15,13 @@ import pandas as pd
 import psycopg
 import pytest
 
-from crypto_assets.io_managers import LakeIOManager, WarehouseIOManager
+from crypto_assets.defs.asset_keys import daily, lake_key, warehouse_key
+from crypto_assets.defs.io_managers import LakeIOManager, WarehouseIOManager
+from crypto_assets.defs.resources import LakeResource, PostgresResource
 from crypto_assets.model import Series
-from crypto_assets.partitions import daily, lake_key, warehouse_key
-from crypto_assets.resources import LakeResource, PostgresResource
 from crypto_assets.sandbox.archive import SyntheticArchive
+from crypto_assets.sandbox.selftest.stores import flip_bit
 from crypto_assets.sandbox.server import SandboxServer
-from crypto_assets.selftest.stores import flip_bit
 from crypto_assets_tests.command import PROJECT, Command
 from crypto_assets_tests.published import Row, days
 from crypto_assets_tests.workbench import Workbench, entry, total

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from crypto_assets.limits import Limit, parse_limit
+from crypto_assets.sources.limits import Limit, parse_limit
 from proofs.limits import Arrival, judge
 
 

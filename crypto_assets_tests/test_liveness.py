@@ -13,11 +13,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from crypto_assets import services
 from crypto_assets.errors import CryptoAssetsError
-from crypto_assets.liveness import Heartbeats, answers_http, is_up
-from crypto_assets.private_folder import private_opener
-from crypto_assets.services import Services
+from crypto_assets.instance import up
+from crypto_assets.instance.liveness import Heartbeats, answers_http, is_up
+from crypto_assets.instance.up import Services
+from crypto_assets.machine.private_folder import private_opener
 from crypto_assets_tests.ports import free_port
 from crypto_assets_tests.waiting import wait_for
 
@@ -59,8 +59,8 @@ class Watched:
 
 @pytest.fixture
 def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
-    monkeypatch.setattr(services, "PROBE_S", 0.05)
-    monkeypatch.setattr("crypto_assets.liveness.ANSWER_S", 0.3)
+    monkeypatch.setattr(up, "PROBE_S", 0.05)
+    monkeypatch.setattr("crypto_assets.instance.liveness.ANSWER_S", 0.3)
     made = Watched(tmp_path, patience=3)
     wait_for("it answers", lambda: answers_http(made.url))
     made.thread.start()
@@ -81,7 +81,7 @@ def test_a_child_that_hangs_is_started_again(watched: Watched) -> None:
 
 
 def test_deaths_count_within_a_window_only(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services, "RESTART_WINDOW_S", 0.0)
+    monkeypatch.setattr(up, "RESTART_WINDOW_S", 0.0)
     for _ in range(5):
         watched.dies()
     assert watched.errors == []
@@ -127,7 +127,7 @@ def test_a_heartbeat_is_a_sign_of_life_when_it_is_new_and_none_when_the_database
 
 def test_up_is_known_by_its_lock(tmp_path: Path) -> None:
     assert not is_up(tmp_path)
-    with services._only_one(tmp_path, "http://127.0.0.1:1"):
+    with up._only_one(tmp_path, "http://127.0.0.1:1"):
         assert is_up(tmp_path)
     assert not is_up(tmp_path)
 

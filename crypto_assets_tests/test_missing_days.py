@@ -16,18 +16,18 @@ import psycopg
 import pytest
 
 import crypto_assets
-from crypto_assets import urls
-from crypto_assets.collection.records.day_records import DayRecord
-from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.errors import ConfigError, IncompleteData, IncompleteDataWarning, PostgresUnavailable
+from crypto_assets.ledger.day_records import DayRecord
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Partition, Series, State
-from crypto_assets.quality.lock import write_lock
-from crypto_assets.quality.locking import make_lock
+from crypto_assets.quality.lock.content import write_lock
+from crypto_assets.quality.lock.create import make_lock
 from crypto_assets.quality.query import Query
+from crypto_assets.reading.stored_days import of_record
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.lake import Lake
-from crypto_assets.stored_days import of_record
+from crypto_assets.text import urls
 from crypto_assets_tests.conftest import new_database
 from crypto_assets_tests.published import days, text_of, zip_of
 from crypto_assets_tests.workbench import Workbench, entry

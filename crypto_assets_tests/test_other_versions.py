@@ -12,12 +12,12 @@ import dagster as dg
 import psycopg
 import pytest
 
-from crypto_assets.collection.pool import DaemonPool
-from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.collection.storing.journal import Journal
+from crypto_assets.engine.storing.journal import Journal
 from crypto_assets.errors import OtherVersion
 from crypto_assets.instance.storage import InstanceStorage, knows_revision
-from crypto_assets.ports import free_port
+from crypto_assets.ledger.partitions import Ledger
+from crypto_assets.machine.ports import free_port
+from crypto_assets.machine.thread_pool import DaemonPool
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.lake import IDENTITY, Lake

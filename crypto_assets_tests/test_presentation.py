@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
-from crypto_assets.presentation import candles, preview
+from crypto_assets.defs.presentation import candles, preview
 from crypto_assets_tests.synthetic import day_of, series_of
 
 INLINE = 1_000

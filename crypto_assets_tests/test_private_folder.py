@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from crypto_assets.private_folder import MOST_SOCKET_BYTES, private_folder, socket_folder, write_private
+from crypto_assets.machine.private_folder import MOST_SOCKET_BYTES, private_folder, socket_folder, write_private
 from crypto_assets_tests.storage.other_user import STRANGER, needs_root
 
 

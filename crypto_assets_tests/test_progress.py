@@ -9,9 +9,9 @@ from itertools import count
 import pytest
 from rich.console import Console
 
-from crypto_assets.commands import progress
-from crypto_assets.commands.progress import Count, duration
-from crypto_assets.runs import Step
+from crypto_assets.cli import progress
+from crypto_assets.cli.progress import Count, duration
+from crypto_assets.defs.runs import Step
 
 
 def test_rate_and_time_left_are_over_the_last_half_minute() -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from crypto_assets import recovery
-from crypto_assets.collection.records.control import Controls
-from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.collection.records.progress import GONE, RunState, read_progress
+from crypto_assets.defs import recovery
+from crypto_assets.ledger.partitions import Ledger
+from crypto_assets.ledger.pauses import Controls
+from crypto_assets.ledger.progress import GONE, RunState, read_progress
 from crypto_assets.model import STORED_STATES, State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
@@ -29,8 +29,8 @@ LAKE, WAREHOUSE = key("binance/spot/BTC-USDT/ohlcv_1m"), key("warehouse/binance/
 _CHILD = """
 import os, signal, sys
 from crypto_assets import cli, reporting
-from crypto_assets.collection import flow
-from crypto_assets.collection.storing import journal
+from crypto_assets.engine import flow
+from crypto_assets.engine.storing import journal
 
 step, times = sys.argv[1], int(sys.argv[2])
 seen = 0

@@ -8,7 +8,7 @@ import dagster as dg
 import numpy as np
 
 import crypto_assets
-from crypto_assets.collection.records.ledger import Ledger
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.faults import parse_fault

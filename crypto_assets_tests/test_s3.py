@@ -16,9 +16,9 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 import crypto_assets
-from crypto_assets.collection.records.lakes import lost_days
-from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.errors import LakeUnavailable
+from crypto_assets.ledger.lakes import lost_days
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Partition, Series
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer

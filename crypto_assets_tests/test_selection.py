@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crypto_assets import selection
-from crypto_assets.config import Collection, parse_collection
+from crypto_assets.config import selection
+from crypto_assets.config.collection import Collection, parse_collection
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import Series, days_between
 from crypto_assets_tests.workbench import entry

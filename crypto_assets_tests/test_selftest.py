@@ -9,11 +9,11 @@ import pytest
 
 from crypto_assets.errors import ConfigError
 from crypto_assets.sandbox.faults import CATALOGUE, parse_fault
-from crypto_assets.selftest import cases_of, run_selftest
-from crypto_assets.selftest.case import BAD, Case
-from crypto_assets.selftest.cases import CASES
-from crypto_assets.selftest.scenes import THREE_DAYS
-from crypto_assets.selftest.verdict import Verdict
+from crypto_assets.sandbox.selftest import cases_of, run_selftest
+from crypto_assets.sandbox.selftest.case import BAD, Case
+from crypto_assets.sandbox.selftest.cases import CASES
+from crypto_assets.sandbox.selftest.scenes import THREE_DAYS
+from crypto_assets.sandbox.selftest.verdict import Verdict
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from crypto_assets.selftest.cases import CASES
+from crypto_assets.sandbox.selftest.cases import CASES
 from crypto_assets_tests.command import PROJECT
 
 

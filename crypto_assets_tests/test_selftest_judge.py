@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from crypto_assets.model import COMPLETE_STATES, State
-from crypto_assets.selftest import stores
-from crypto_assets.selftest.case import BAD, Case
-from crypto_assets.selftest.evidence import Said
-from crypto_assets.selftest.scenes import THREE_DAYS, Where
-from crypto_assets.selftest.verdict import Found, Truth, judge, judge_after, judge_looked_again, judge_noticed
+from crypto_assets.sandbox.selftest import stores
+from crypto_assets.sandbox.selftest.case import BAD, Case
+from crypto_assets.sandbox.selftest.evidence import Said
+from crypto_assets.sandbox.selftest.scenes import THREE_DAYS, Where
+from crypto_assets.sandbox.selftest.verdict import Found, Truth, judge, judge_after, judge_looked_again, judge_noticed
 
 EVERYTHING = THREE_DAYS.everything
 ROWS = {where: [(number, 1), (number, 2)] for number, where in enumerate(EVERYTHING)}

@@ -16,15 +16,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from crypto_assets.cli import cli
-from crypto_assets.collection import fetching
-from crypto_assets.collection.archive import edges, empty_days, finder, lifetime
-from crypto_assets.collection.archive import review as looking
-from crypto_assets.collection.records import lakes
-from crypto_assets.collection.storing import revising
-from crypto_assets.collection.storing import storer as storing
+from crypto_assets.engine import acquire
+from crypto_assets.engine.archive import edges, empty_days, finder, lifetime
+from crypto_assets.engine.archive import review as looking
+from crypto_assets.engine.storing import storer as storing
+from crypto_assets.engine.storing import update_findings
+from crypto_assets.ledger import lakes
 from crypto_assets.model import Dataset, SourceFile
 from crypto_assets.rows.arrange import AS_PUBLISHED, Arranged, arranged
-from crypto_assets.selftest.case import BAD
+from crypto_assets.sandbox.selftest.case import BAD
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_an_engine_that_trusts_any_bytes_is_found_out(
         content = client.get(f"{archive_url}/{obj.key}").content
         return content, SourceFile(obj.key, len(content), obj.etag, "0" * 64, "0" * 64, obj.last_modified)
 
-    monkeypatch.setattr(fetching, "download", trusting)
+    monkeypatch.setattr(acquire, "download", trusting)
     found = broken(selftest("--fault", "wrong-bytes", "--json"))["wrong-bytes"]
     assert any("expected missing, reported available" in line for line in found)
     assert any("available: the rows in the lake are not those published: row 3" in line for line in found)
@@ -79,7 +79,7 @@ def test_an_engine_that_trusts_any_bytes_is_found_out(
 def test_an_engine_that_calls_every_day_complete_is_found_out(
     selftest: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (storing, revising):
+    for module in (storing, update_findings):
         monkeypatch.setattr(module, "degrading", lambda table, findings: [])
     found = broken(selftest("--fault", "missing-minutes", "--json"))["missing-minutes"]
     assert f"BTC/USDT ohlcv_1m {BAD}: expected degraded, reported available: " in found
@@ -108,14 +108,14 @@ def test_an_engine_that_fails_with_a_traceback_is_found_out(
     def careless(*_: Any) -> None:
         raise KeyError("etag")
 
-    monkeypatch.setattr(fetching, "download", careless)
+    monkeypatch.setattr(acquire, "download", careless)
     found = broken(selftest("--fault", "nothing", "--json"))["nothing"]
     assert f"the run ended with KeyError ({Path(__file__).name}:" in found[0]
 
 
 def test_an_engine_that_hangs_is_found_out(selftest: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crypto_assets.selftest.engine.LONGEST_RUN_S", 1.0)
-    monkeypatch.setattr("crypto_assets.selftest.rig._TIMEOUT_S", 3.0)
+    monkeypatch.setattr("crypto_assets.sandbox.selftest.engine.LONGEST_RUN_S", 1.0)
+    monkeypatch.setattr("crypto_assets.sandbox.selftest.rig._TIMEOUT_S", 3.0)
     found = broken(selftest("--fault", "hang, listing", "--json"))["hang, listing"]
     assert "the run ended with nothing for 1 seconds: it hangs" in found
 
@@ -130,7 +130,7 @@ def test_an_engine_that_sorts_by_time_alone_is_found_out(
         order = np.argsort(rows.column(dataset.time_column).cast(pa.int64()).to_numpy(), kind="stable")
         return Arranged(rows.take(pa.array(order)), arranged(rows, dataset).arrangement)
 
-    monkeypatch.setattr(fetching, "arranged", by_time)
+    monkeypatch.setattr(acquire, "arranged", by_time)
     monkeypatch.setattr(storing, "blocking", lambda table, findings: [])
     found = broken(selftest("--fault", "swapped-rows", "--json"))["swapped-rows"]
     assert any("available: the rows in the lake are not those published: row 299" in line for line in found)
@@ -140,7 +140,7 @@ def test_an_engine_that_sorts_without_a_word_is_found_out(
     selftest: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        fetching, "arranged", lambda rows, dataset: replace(arranged(rows, dataset), arrangement=AS_PUBLISHED)
+        acquire, "arranged", lambda rows, dataset: replace(arranged(rows, dataset), arrangement=AS_PUBLISHED)
     )
     found = broken(selftest("--fault", "shuffled-rows", "--json"))["shuffled-rows"]
     assert f"BTC/USDT trades {BAD}, available: expected the failed checks file_order, found none" in found
@@ -153,7 +153,7 @@ def test_an_engine_that_takes_the_first_of_two_rows_of_one_key_is_found_out(
         keys = rows.column(dataset.key[0]).cast(pa.int64()).to_numpy()
         return Arranged(rows.take(pa.array(np.sort(np.unique(keys, return_index=True)[1]))), AS_PUBLISHED)
 
-    monkeypatch.setattr(fetching, "arranged", first_ones)
+    monkeypatch.setattr(acquire, "arranged", first_ones)
     found = broken(selftest("--fault", "conflicting-rows", "--json"))["conflicting-rows"]
     assert f"BTC/USDT trades {BAD}: expected missing, reported available: " in found
 

@@ -23,12 +23,12 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from crypto_assets.collection.pool import DaemonPool
 from crypto_assets.errors import BadContainer, ConfigError, OutOfResources, PostgresUnavailable
-from crypto_assets.exchanges._files import unzip_one
+from crypto_assets.machine.shortage import no_files_left, raise_if_ours, shortage
+from crypto_assets.machine.thread_pool import DaemonPool
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
-from crypto_assets.shortage import no_files_left, raise_if_ours, shortage
+from crypto_assets.sources.formats import unzip_one
 from crypto_assets_tests.command import PROJECT, Answer, no_traceback
 from crypto_assets_tests.project import Project, entry, make
 from crypto_assets_tests.storage.other_user import needs_root
@@ -135,7 +135,7 @@ def _zip(size: int) -> bytes:
 _UNZIP = """
 import resource, sys
 from crypto_assets.errors import CryptoAssetsError
-from crypto_assets.exchanges._files import unzip_one, read_csv
+from crypto_assets.sources.formats import unzip_one, read_csv
 import pyarrow as pa
 content = sys.stdin.buffer.read()
 kind, much = sys.argv[1:]
@@ -258,8 +258,8 @@ def test_with_little_memory_a_run_is_right_or_says_that_it_has_too_little(projec
 _FEW_THREADS = """
 import os, resource, sys, threading
 from concurrent.futures import wait
-from crypto_assets.collection.pool import DaemonPool
-from crypto_assets.collection.transport.http import Client
+from crypto_assets.machine.thread_pool import DaemonPool
+from crypto_assets.transport.client import Client
 from crypto_assets.errors import CryptoAssetsError
 hold = threading.Event()
 def most(number):
@@ -326,7 +326,7 @@ def no_files() -> Iterator[Any]:
 
 
 def test_a_host_is_not_called_unreachable_where_no_socket_can_be_opened(sandbox: SandboxServer, no_files: Any) -> None:
-    from crypto_assets.collection.transport.http import Client
+    from crypto_assets.transport.client import Client
 
     take, give = no_files
     with Client(attempts=1) as client:
@@ -345,7 +345,7 @@ def test_a_host_is_not_called_unreachable_where_no_socket_can_be_opened(sandbox:
 
 
 def test_postgres_is_not_called_down_where_no_socket_can_be_opened(postgres_url: str, no_files: Any) -> None:
-    from crypto_assets.collection.records.database import unavailable
+    from crypto_assets.storage.database import unavailable
 
     take, give = no_files
     take()

@@ -142,6 +142,6 @@ def test_runs_end_within_the_limit_in_a_worker_as_in_a_terminal() -> None:
 
 
 def _me() -> str:
-    from crypto_assets.collection.records.control import me
+    from crypto_assets.ledger.pauses import me
 
     return me()

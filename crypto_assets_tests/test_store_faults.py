@@ -21,13 +21,13 @@ import pytest
 from botocore.config import Config
 from psycopg.conninfo import conninfo_to_dict
 
-from crypto_assets.collection.records.database import Database
-from crypto_assets.collection.storing import journal
+from crypto_assets.engine.storing import journal
 from crypto_assets.errors import LakeUnavailable, PostgresUnavailable, Stopped
 from crypto_assets.model import Partition, Series, State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage import patience
+from crypto_assets.storage.database import Database
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.patience import outlast
 from crypto_assets_tests.command import Command, no_traceback

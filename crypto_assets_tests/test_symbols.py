@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import crypto_assets
-from crypto_assets.config import parse_collection
+from crypto_assets.config.collection import parse_collection
+from crypto_assets.config.selection import select
 from crypto_assets.definitions import build
 from crypto_assets.instance.names import identifier
+from crypto_assets.model.symbols import path_symbol, similar_symbols, unified_symbol
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
-from crypto_assets.selection import select
-from crypto_assets.symbols import path_symbol, similar_symbols, unified_symbol
 from crypto_assets_tests.workbench import Workbench, entry
 
 DAY = date(2024, 1, 2)

@@ -13,11 +13,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from crypto_assets.collection.records.ledger import Ledger
+from crypto_assets.defs.observed.quarantine import QUARANTINE
+from crypto_assets.defs.partition_events import materialization_of_record
+from crypto_assets.defs.resources import LakeResource
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Series, path_symbol
-from crypto_assets.observed.quarantine import QUARANTINE
-from crypto_assets.partition_events import materialization_of_record
-from crypto_assets.resources import LakeResource
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests import project

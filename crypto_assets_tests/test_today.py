@@ -10,11 +10,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from crypto_assets import selection
-from crypto_assets.collection.records.gaps import gaps
-from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.config import parse_collection
+from crypto_assets.config import selection
+from crypto_assets.config.collection import parse_collection
 from crypto_assets.errors import ConfigError
+from crypto_assets.ledger.gaps import gaps
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer

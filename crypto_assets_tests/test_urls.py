@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from crypto_assets.errors import CryptoAssetsError
 from crypto_assets.model import Outcome, Partition, Series, State
-from crypto_assets.urls import http_url, is_loopback, lake_url, masked, masked_in, postgres_place, postgres_url
+from crypto_assets.text.urls import http_url, is_loopback, lake_url, masked, masked_in, postgres_place, postgres_url
 
 SECRET = "hunter2"
 

@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 import pytest
 
-from crypto_assets.assets import COMPARE_TAG
-from crypto_assets.automation import range_request
+from crypto_assets.defs.assets import COMPARE_TAG
+from crypto_assets.defs.automation import range_request
 from crypto_assets.model import STORED_FILE, Partition, Series, State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer

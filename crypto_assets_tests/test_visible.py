@@ -15,14 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
 
-import crypto_assets.commands
+import crypto_assets.cli.commands
 from crypto_assets.api.answers import Json
-from crypto_assets.commands import console
+from crypto_assets.cli import console
 from crypto_assets.errors import ConfigError, CryptoAssetsError, IncompleteData
 from crypto_assets.model import Outcome, Partition, Series, State
-from crypto_assets.quality.lock import AbsentDays, Lock, to_text
+from crypto_assets.quality.lock.content import AbsentDays, Lock, to_text
 from crypto_assets.quality.query import Query
-from crypto_assets.visible import visible, visible_in, visible_json, visible_lines
+from crypto_assets.text.visible import visible, visible_in, visible_json, visible_lines
 
 TITLE = "\x1b]0;owned\x07"
 
@@ -139,6 +139,6 @@ def test_an_error_keeps_its_own_lines(capsys: pytest.CaptureFixture[str], monkey
 
 def test_commands_print_through_the_console_or_as_json() -> None:
     calls = re.compile(r"(?:click\.echo|(?<!def )(?<![\w._])print|sys\.std(?:out|err)\.write)\((\w+)")
-    files = Path(crypto_assets.commands.__file__).parent.glob("*.py")
+    files = Path(crypto_assets.cli.commands.__file__).parent.glob("*.py")
     found = {(file.name, what) for file in files for what in calls.findall(file.read_text()) if what != "json"}
     assert found == {("selftest.py", "report"), ("console.py", "visible")}

@@ -12,11 +12,11 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
-from crypto_assets.collection.pipeline import OnBatch, Pipeline, Tally, Target
-from crypto_assets.collection.records.ledger import Ledger, PartitionRecord
-from crypto_assets.collection.storing.loads import warehouse_tables
-from crypto_assets.config import Collection, parse_collection
+from crypto_assets.config.collection import Collection, parse_collection
+from crypto_assets.engine.pipeline import OnBatch, Pipeline, Tally, Target
+from crypto_assets.ledger.partitions import Ledger, PartitionRecord
 from crypto_assets.model import Outcome, Partition, Series, days_between
+from crypto_assets.rows.loads import warehouse_tables
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.migrations import migrate

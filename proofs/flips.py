@@ -28,15 +28,15 @@ import dagster as dg
 import pandas as pd
 
 from crypto_assets.client import read
+from crypto_assets.defs.asset_keys import daily
+from crypto_assets.defs.io_managers import LakeIOManager
+from crypto_assets.defs.resources import LakeResource
 from crypto_assets.errors import CryptoAssetsError
-from crypto_assets.io_managers import LakeIOManager
 from crypto_assets.model import Partition, Series, days_between, unified_symbol
-from crypto_assets.partitions import daily
-from crypto_assets.resources import LakeResource
+from crypto_assets.reading.stored_days import read_lake
 from crypto_assets.rows.frames import to_frame
-from crypto_assets.selftest.stores import flip_bit
+from crypto_assets.sandbox.selftest.stores import flip_bit
 from crypto_assets.storage.lake import Lake
-from crypto_assets.stored_days import read_lake
 from proofs.world import COINS, FIRST, Home, sandbox, say, show
 
 DATASETS = ("ohlcv_1m", "ohlcv_1h", "trades")

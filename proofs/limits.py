@@ -34,11 +34,11 @@ from typing import Any
 
 import uvicorn
 
-from crypto_assets.collection.transport.guard import Guard
-from crypto_assets.collection.transport.http import Client
-from crypto_assets.limits import Endpoint, Limit
+from crypto_assets.sources.limits import Endpoint, Limit
 from crypto_assets.storage.embedded_postgres import delete_server, ensure_server
 from crypto_assets.storage.migrations import migrate
+from crypto_assets.transport.client import Client
+from crypto_assets.transport.guard import Guard
 from proofs.world import say, show
 
 LIMITS = {"linear": Limit(20, 1, "requests"), "spot": Limit(6_000, 60)}

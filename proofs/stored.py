@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import psycopg
 
-from crypto_assets.urls import database_of, with_database
+from crypto_assets.text.urls import database_of, with_database
 from proofs.world import Home
 
 

@@ -19,7 +19,7 @@ import httpx
 import psycopg
 import yaml
 
-from crypto_assets.config import environment
+from crypto_assets.config.environment import environment
 from crypto_assets.sandbox.server import SandboxProcess
 from crypto_assets.storage.embedded_postgres import delete_server, ensure_server
 

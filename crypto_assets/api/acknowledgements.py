@@ -12,14 +12,14 @@ from starlette.routing import Route
 
 from crypto_assets.api.answers import Json, Problem, Query, day_of
 from crypto_assets.api.bounds import body
-from crypto_assets.collection.records.acknowledgements import read_acknowledgements
-from crypto_assets.collection.records.lakes import lost_days
-from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.config import Collection, SeriesEntry, load_collection
+from crypto_assets.config.collection import Collection, SeriesEntry, load_collection
 from crypto_assets.errors import ConfigError
+from crypto_assets.ledger.acknowledgements import read_acknowledgements
+from crypto_assets.ledger.lakes import lost_days
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Series
 from crypto_assets.quality.acknowledged_gaps import acknowledge, withdraw_by_hand
-from crypto_assets.quality.explaining import acknowledgement_json
+from crypto_assets.quality.gap_causes import acknowledgement_json
 from crypto_assets.storage.lake import Lake
 
 _NAMES = ("exchange", "market_type", "symbol", "dataset")

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from crypto_assets.visible import visible_json
+from crypto_assets.text.visible import visible_json
 
 LIMIT, MOST = 1_000, 10_000
 _SHOWN = 1_000

@@ -19,31 +19,32 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from crypto_assets.access.callers import OnlyTheseUsers, users
+from crypto_assets.access.origin import OnlyFromHere
 from crypto_assets.api import acknowledgements
 from crypto_assets.api.answers import MOST, Json, Page, Problem, Query
 from crypto_assets.api.bounds import OnlyPlainText, body
-from crypto_assets.api.callers import OnlyTheseUsers, users
 from crypto_assets.api.health import Health
-from crypto_assets.api.origin import OnlyFromHere
-from crypto_assets.collection.records import control
-from crypto_assets.collection.records.control import Controls
-from crypto_assets.collection.records.coverage import coverage
-from crypto_assets.collection.records.gaps import gaps
-from crypto_assets.collection.records.lakes import lost_days
-from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.collection.records.progress import ACTIVE_STATES, Progress, RunState, read_progress
-from crypto_assets.collection.transport import shared
-from crypto_assets.config import load_collection, settings
+from crypto_assets.causes.kinds import Kind
+from crypto_assets.causes.minutes import start_of
+from crypto_assets.config.collection import load_collection
+from crypto_assets.config.environment import settings
 from crypto_assets.errors import ConfigError, CryptoAssetsError, OtherVersion, PostgresUnavailable
+from crypto_assets.ledger import pauses
+from crypto_assets.ledger.coverage import coverage
+from crypto_assets.ledger.coverage_tables import status_json
+from crypto_assets.ledger.gaps import gaps
+from crypto_assets.ledger.lakes import lost_days
+from crypto_assets.ledger.partitions import Ledger
+from crypto_assets.ledger.pauses import Controls
+from crypto_assets.ledger.progress import ACTIVE_STATES, Progress, RunState, read_progress
 from crypto_assets.model import DAY, State
-from crypto_assets.quality import averages
+from crypto_assets.quality import score_query
 from crypto_assets.quality.delays import delays, late_objects
-from crypto_assets.quality.explaining import as_json as explained_json
-from crypto_assets.quality.explaining import explain
-from crypto_assets.quality.kinds import Kind
-from crypto_assets.quality.minutes import start_of
+from crypto_assets.quality.gap_causes import as_json as explained_json
+from crypto_assets.quality.gap_causes import explain
 from crypto_assets.storage.lake import Lake
-from crypto_assets.tables import status_json
+from crypto_assets.transport import limit_state
 from crypto_assets.version import __version__
 
 _SERIES = ("exchange", "market_type", "symbol", "dataset")
@@ -234,12 +235,12 @@ class _Api:
     def breakers(self, request: Request) -> Response:
         """The circuit breakers that are not closed, or have counted failures."""
         Query(request, ())
-        return Json({"items": [asdict(breaker) for breaker in shared.snapshot(self._ledger).breakers]})
+        return Json({"items": [asdict(breaker) for breaker in limit_state.snapshot(self._ledger).breakers]})
 
     def limits(self, request: Request) -> Response:
         """How much of each limit is used now, and what is left alone until when."""
         Query(request, ())
-        found = shared.snapshot(self._ledger)
+        found = limit_state.snapshot(self._ledger)
         return Json(
             {"items": [asdict(use) for use in found.limits], "cool_downs": [asdict(cool) for cool in found.cool_downs]}
         )
@@ -255,9 +256,9 @@ class _Api:
         """Quality scores as they were last kept, or how they came to be."""
         query = Query(request, (*_SERIES, *_DAYS, *_PAGED, "by", "below", "trend"))
         by, below, page = query.one("by") or "symbol", query.share("below"), query.page
-        if by not in averages.LEVELS:
-            raise Problem(400, "unknown level", f"by={' or by='.join(averages.LEVELS)}", by)
-        chosen = averages.Chosen(
+        if by not in score_query.LEVELS:
+            raise Problem(400, "unknown level", f"by={' or by='.join(score_query.LEVELS)}", by)
+        chosen = score_query.Chosen(
             **{name: query.many(name) for name in _SERIES}, first=query.day("from"), last=query.day("to")
         )
         rows: dict[str, Any] = {"limit": page.limit + 1, "offset": page.offset}
@@ -265,12 +266,12 @@ class _Api:
         if query.flag("trend"):
             if below is not None:
                 raise Problem(400, "not together", "below or trend=true", "both", "leave one of them out")
-            found = averages.trend(self._ledger, by, chosen, **rows)
+            found = score_query.trend(self._ledger, by, chosen, **rows)
         else:
             collection = load_collection(self._collection)
             rules = collection.quality
             lost = lost_days(self._ledger, self._lake, None, chosen.first, chosen.last, collection)
-            found = averages.read_scores(
+            found = score_query.read_scores(
                 self._ledger,
                 by,
                 chosen,
@@ -322,7 +323,7 @@ class _Api:
         return Json({"items": self._pauses()})
 
     def _cancel(self, run_id: str, given: dict[str, str]) -> Response:
-        from crypto_assets.cancelling import cancel
+        from crypto_assets.defs.cancellation import cancel
 
         run = self._run(run_id)
         if run.state not in ACTIVE_STATES:
@@ -342,19 +343,19 @@ class _Api:
                 400, "no scope", 'one of {"scope": "all"}, {"exchange": "binance"}, {"run": "…"}', str(asked or "none")
             )
         if "run" in given:
-            return control.of_run(self._run(given["run"]).run_id)
+            return pauses.of_run(self._run(given["run"]).run_id)
         if "exchange" in given:
-            from crypto_assets import exchanges
+            from crypto_assets import sources
 
-            if given["exchange"] not in exchanges.names():
-                raise Problem(404, "unknown exchange", f"one of {', '.join(exchanges.names())}", given["exchange"])
-            return control.of_exchange(given["exchange"])
+            if given["exchange"] not in sources.names():
+                raise Problem(404, "unknown exchange", f"one of {', '.join(sources.names())}", given["exchange"])
+            return pauses.of_exchange(given["exchange"])
         kind, _, name = given["scope"].partition(":")
         if kind in ("exchange", "run") and name:
             return self._scope({kind: name})
-        if given["scope"] != control.ALL:
+        if given["scope"] != pauses.ALL:
             raise Problem(400, "unknown scope", "all, exchange:… or run:…", given["scope"])
-        return control.ALL
+        return pauses.ALL
 
     def _run(self, run_id: str) -> Progress:
         found = [run for run in read_progress(self._ledger, run_id=run_id, limit=2) if run_id]

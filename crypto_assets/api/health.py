@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.errors import CryptoAssetsError, PostgresUnavailable
-from crypto_assets.liveness import ANSWER_S, HEARTBEAT_S, answers_grpc, is_up, last_heartbeat
+from crypto_assets.instance.liveness import ANSWER_S, HEARTBEAT_S, answers_grpc, is_up, last_heartbeat
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.storage.lake import Lake
 
 ANSWERS, SILENT, NOT_RUNNING = "answers", "does not answer", "not running"

@@ -6,10 +6,10 @@ import uvicorn
 
 from crypto_assets.api.app import create_app
 from crypto_assets.api.bounds import Impatient
-from crypto_assets.config import load_collection, settings_at_start
-from crypto_assets.environment import keep_loopback_direct
+from crypto_assets.config.collection import load_collection
+from crypto_assets.config.environment import keep_loopback_direct, settings_at_start
 from crypto_assets.errors import ConfigError
-from crypto_assets.ports import HOST, require_free
+from crypto_assets.machine.ports import HOST, require_free
 from crypto_assets.storage import postgres_url
 from crypto_assets.storage.migrations import migrate
 

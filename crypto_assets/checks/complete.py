@@ -252,7 +252,7 @@ def _trades_in_words(evidence: Mapping[str, Any], noun: str) -> str:
         found = [(missing - trades, noun), (trades, "trade")]
         what = " and ".join(counted(number, of) for number, of in found if number)
         parts.append(f"{what} {verb(missing)} missing at {places} inside the day, by their ids")
-    if "spans" in evidence:  # what is left of a day that outages explain in part (`crypto_assets.quality.excuses`)
+    if "spans" in evidence:  # what is left of a day that outages explain in part (`crypto_assets.causes.excuses`)
         parts.append(f"{noun}s are missing without a known cause: {listed(evidence['spans'])}")
         return "; ".join(parts)
     inside = evidence["longest_silence_inside_s"]
@@ -263,7 +263,7 @@ def _trades_in_words(evidence: Mapping[str, Any], noun: str) -> str:
             parts.append(
                 f"no {noun} in the {where} {silence} of the day (the longest silence inside is {lasting(inside)})"
             )
-    if parts and evidence.get("ids_run_on"):  # by the days beside it (`crypto_assets.quality.excuses`)
+    if parts and evidence.get("ids_run_on"):  # by the days beside it (`crypto_assets.causes.excuses`)
         parts.append("the ids run on to the day beside: nothing traded")
     return "; ".join(parts) or f"{noun}s from one end of the day to the other"
 

@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
-from crypto_assets import exchanges
+from crypto_assets import sources
 from crypto_assets.checks._words import lasting
 from crypto_assets.model import Finding, Partition, Series, Severity, SourceCheck, SourceFile, not_judged
 
 if TYPE_CHECKING:
-    from crypto_assets.exchanges import Exchange
+    from crypto_assets.sources import Exchange
 
 WATCHED = timedelta(days=14)
 """An object that was first seen so long after the end of its period was seen to appear."""
@@ -57,7 +57,7 @@ def published_in_time(source: SourceFile, partition: Partition, series: Series, 
         return not_judged("the rows are from REST, which publishes no file")
     if source.last_modified is None:
         return not_judged("the archive does not say when the file was published")
-    exchange = exchanges.get(series.exchange)
+    exchange = sources.get(series.exchange)
     preferred = exchange.key(exchange.prefixes(series, partition.symbol)[0], series, partition.symbol, partition.day)
     if source.key != preferred:
         return not_judged(f"another file stands in for {preferred}, which has a deadline")

@@ -18,11 +18,11 @@ from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import ConfigurableClassData, deserialize_value
 
-from crypto_assets.collection.records.control import Controls
-from crypto_assets.collection.records.database import Database
-from crypto_assets.config import settings
-from crypto_assets.instance.process import PROCESS_TAG, is_gone
+from crypto_assets.config.environment import settings
+from crypto_assets.ledger.pauses import Controls
+from crypto_assets.machine.run_process import PROCESS_TAG, is_gone
 from crypto_assets.storage import postgres_url
+from crypto_assets.storage.database import Database
 
 _CALL_TIMEOUT_S = 5
 

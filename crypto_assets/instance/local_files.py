@@ -10,7 +10,7 @@ from dagster._core.storage.local_compute_log_manager import LocalComputeLogManag
 from dagster._core.storage.root import LocalArtifactStorage
 from dagster._serdes import ConfigurableClassData
 
-from crypto_assets.config import settings
+from crypto_assets.config.environment import settings
 
 
 class ArtifactStorage(LocalArtifactStorage):

@@ -12,7 +12,7 @@ from dagster._check import CheckError
 from dagster._core.errors import DagsterError
 
 from crypto_assets.errors import ConfigError, CryptoAssetsError, OtherVersion
-from crypto_assets.shortage import raise_if_ours
+from crypto_assets.machine.shortage import raise_if_ours
 from crypto_assets.storage.revisions import NO_WAY_BACK
 
 

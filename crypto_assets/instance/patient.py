@@ -18,8 +18,8 @@ from dagster_postgres.run_storage import PostgresRunStorage
 from dagster_postgres.schedule_storage import PostgresScheduleStorage
 from sqlalchemy.engine import Connection, Engine
 
-from crypto_assets.collection.records.database import connected
 from crypto_assets.instance.event_log import BatchedEventLogStorage
+from crypto_assets.storage.database import connected
 from crypto_assets.storage.patience import repeatable
 from crypto_assets.storage.postgres_faults import is_lost, unavailable
 

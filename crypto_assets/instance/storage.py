@@ -29,15 +29,15 @@ from dagster._serdes import ConfigurableClassData
 from dagster_postgres.storage import DagsterPostgresStorage
 from sqlalchemy.pool import QueuePool
 
-from crypto_assets.collection.records.database import connected
-from crypto_assets.environment import keep_loopback_direct
+from crypto_assets.config.environment import keep_loopback_direct
 from crypto_assets.errors import OtherVersion, PostgresUnavailable
 from crypto_assets.instance.patient import EventLogStorage, RunStorage, ScheduleStorage, in_words, remember
+from crypto_assets.storage.database import connected
 from crypto_assets.storage.patience import outlast
 from crypto_assets.storage.postgres_faults import unavailable
 from crypto_assets.storage.revisions import NO_WAY_BACK
 from crypto_assets.storage.sessions import Waiting, lock_wait, require_session
-from crypto_assets.urls import postgres_place
+from crypto_assets.text.urls import postgres_place
 
 SCHEMA = "dagster"
 # The tables by which the three storages know that they have been set up.
@@ -131,7 +131,7 @@ class InstanceStorage(DagsterPostgresStorage):
         """Return the storage that dagster.yaml describes; called by Dagster in every process."""
         url = config_value.get("postgres_url")
         if not url:
-            from crypto_assets.config import settings
+            from crypto_assets.config.environment import settings
             from crypto_assets.storage import postgres_url
 
             url = postgres_url(settings())

@@ -25,12 +25,12 @@ from dagster_webserver.version import __version__
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from crypto_assets.access.callers import OnlyTheseUsers, users
+from crypto_assets.access.origin import OnlyFromHere
 from crypto_assets.api.answers import Problem
-from crypto_assets.api.callers import OnlyTheseUsers, users
-from crypto_assets.api.origin import OnlyFromHere
-from crypto_assets.environment import settings
+from crypto_assets.config.environment import settings
 from crypto_assets.instance.opening import opened_instance
-from crypto_assets.ports import HOST
+from crypto_assets.machine.ports import HOST
 
 # As `dagster-webserver` has them: statement timeout in ms, age of a connection in s, connections beyond the pool.
 _STATEMENT_TIMEOUT_MS, _RECYCLE_S, _MAX_OVERFLOW = 15_000, 3600, 20

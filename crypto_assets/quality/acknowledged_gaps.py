@@ -7,9 +7,11 @@ from collections.abc import Container, Sequence
 from datetime import date
 from typing import TYPE_CHECKING
 
-from crypto_assets import exchanges
-from crypto_assets.collection.problems import Problem, days_text, spans, track_text
-from crypto_assets.collection.records.acknowledgements import (
+from crypto_assets import sources
+from crypto_assets.config.collection import Collection, SeriesEntry
+from crypto_assets.engine.problems import Problem, days_text, spans, track_text
+from crypto_assets.errors import ConfigError
+from crypto_assets.ledger.acknowledgements import (
     Acknowledged,
     Acknowledgement,
     add_acknowledgements,
@@ -17,15 +19,13 @@ from crypto_assets.collection.records.acknowledgements import (
     withdraw,
     withdraw_outdated,
 )
-from crypto_assets.collection.records.gaps import Gap, gaps
-from crypto_assets.collection.records.lakes import Place
-from crypto_assets.config import Collection, SeriesEntry
-from crypto_assets.errors import ConfigError
+from crypto_assets.ledger.gaps import Gap, gaps
+from crypto_assets.ledger.lakes import Place
 from crypto_assets.model import Series, State, days_between
-from crypto_assets.quality.explaining import explain
+from crypto_assets.quality.gap_causes import explain
 
 if TYPE_CHECKING:
-    from crypto_assets.collection.records.ledger import Ledger
+    from crypto_assets.ledger.partitions import Ledger
 
 Pair = tuple[Series, str]
 
@@ -126,7 +126,7 @@ def _refusal(entry: SeriesEntry, day: date, gap: Gap | None, today: date, is_los
 
 
 def _keys(series: Series, symbol: str, day: date) -> list[str]:
-    exchange = exchanges.get(series.exchange)
+    exchange = sources.get(series.exchange)
     return [exchange.key(prefix, series, symbol, day) for prefix in exchange.prefixes(series, symbol)]
 
 

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from crypto_assets import exchanges
+from crypto_assets import sources
 from crypto_assets.checks.published_in_time import USUAL, WATCHED, percentile, period_end
-from crypto_assets.collection.archive.discovery import delisted_after
-from crypto_assets.config import Collection
+from crypto_assets.config.collection import Collection
+from crypto_assets.engine.archive.probing import delisted_after
 from crypto_assets.model import Series, State
 
 if TYPE_CHECKING:
     import psycopg
 
-    from crypto_assets.collection.records.database import Database
-    from crypto_assets.exchanges import Exchange
+    from crypto_assets.sources import Exchange
+    from crypto_assets.storage.database import Database
 
 _AT_ONCE = 20_000
 
@@ -82,7 +82,7 @@ def delays(database: Database, collection: Collection) -> list[Delay]:
             if kind is None:
                 continue
             try:
-                end = period_end(exchanges.get(name), key)
+                end = period_end(sources.get(name), key)
             except ValueError:  # a file that is no data
                 continue
             delay_s = (modified - end).total_seconds()
@@ -96,7 +96,7 @@ def _prefixes(collection: Collection) -> dict[tuple[str, str], tuple[Series, str
     """Return the series, the period (`day` or `month`) and the symbol of every prefix, by exchange and prefix."""
     found = {}
     for entry in collection.series:
-        exchange = exchanges.get(entry.exchange)
+        exchange = sources.get(entry.exchange)
         for series in entry.series:
             for symbol in entry.symbols:
                 for prefix in exchange.prefixes(series, symbol):
@@ -145,7 +145,7 @@ def late_objects(
     found: dict[tuple[str, str], Late] = {}
     with database.transaction() as connection:
         for series, symbol, day in _expected(connection, collection):
-            exchange = exchanges.get(series.exchange)
+            exchange = sources.get(series.exchange)
             key = exchange.key(exchange.prefixes(series, symbol)[0], series, symbol, day)
             late = _late(exchange, series, symbol, key, day, usual, at)
             if late:
@@ -164,7 +164,7 @@ def _expected(connection: psycopg.Connection[Any], collection: Collection) -> li
     preferred = {
         (exchange, prefix): (series, symbol)
         for (exchange, prefix), (series, _, symbol) in _prefixes(collection).items()
-        if exchanges.get(exchange).prefixes(series, symbol)[0] == prefix
+        if sources.get(exchange).prefixes(series, symbol)[0] == prefix
     }
     rows = connection.execute(
         "SELECT exchange, prefix, last_day FROM collection.prefixes WHERE last_day IS NOT NULL"
@@ -176,7 +176,7 @@ def _expected(connection: psycopg.Connection[Any], collection: Collection) -> li
     expected = [
         (series, symbol, day + timedelta(days=1))
         for (series, symbol), day in ends.items()
-        if newest[series] - day <= delisted_after(exchanges.get(series.exchange), series, symbol, day)
+        if newest[series] - day <= delisted_after(sources.get(series.exchange), series, symbol, day)
     ]
     pairs = set(preferred.values())
     pending = connection.execute(

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import MARKET_TYPES, Series, unified_symbol
-from crypto_assets.symbols import similar_symbols
+from crypto_assets.model.symbols import similar_symbols
 
 Pair = tuple[Series, str]
 

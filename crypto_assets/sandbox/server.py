@@ -19,12 +19,12 @@ import uvicorn
 from starlette.applications import Starlette
 
 from crypto_assets.errors import ConfigError
+from crypto_assets.machine.shortage import raise_if_ours
 from crypto_assets.sandbox.app import create_app
 from crypto_assets.sandbox.archive import Source
 from crypto_assets.sandbox.faults import Fault
 from crypto_assets.sandbox.limits import Rate
 from crypto_assets.sandbox.wire import Connection
-from crypto_assets.shortage import raise_if_ours
 
 HOST = "127.0.0.1"
 _START_SECONDS = 30.0

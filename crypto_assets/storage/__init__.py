@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from crypto_assets.config import Settings
+    from crypto_assets.config.environment import Settings
 
 
 def postgres_url(settings: Settings, *, make: bool = True) -> str:
@@ -21,7 +21,7 @@ def postgres_url(settings: Settings, *, make: bool = True) -> str:
     """
     if settings.postgres_url:
         return settings.postgres_url
-    from crypto_assets.environment import make_home
+    from crypto_assets.config.environment import make_home
     from crypto_assets.storage.embedded_postgres import ensure_server, is_made
 
     if not make and not is_made(settings.home):

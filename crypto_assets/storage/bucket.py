@@ -13,9 +13,9 @@ from io import BufferedIOBase
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from crypto_assets.environment import keep_loopback_direct
+from crypto_assets.config.environment import keep_loopback_direct
 from crypto_assets.errors import ConfigError, LakeUnavailable
-from crypto_assets.shortage import raise_if_ours
+from crypto_assets.machine.shortage import raise_if_ours
 from crypto_assets.storage.files import MOST_BYTES, too_long
 from crypto_assets.storage.inside import folder_inside, inside
 from crypto_assets.storage.patience import patience_with

@@ -29,8 +29,8 @@ import pyarrow.parquet as pq
 from crypto_assets import datasets
 from crypto_assets.datasets.types import BOOK_SIDES, SIDES
 from crypto_assets.errors import StoredDataError
+from crypto_assets.machine.shortage import raise_if_ours
 from crypto_assets.model import Partition, Series, SourceFile, StoredFile
-from crypto_assets.shortage import raise_if_ours
 
 if TYPE_CHECKING:
     import pandas as pd

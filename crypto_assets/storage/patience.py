@@ -70,7 +70,7 @@ class Patience:
             Stopped: the run was stopped meanwhile.
         """
         # Only where something has failed: httpx, which the module imports, is not needed to read a lake.
-        from crypto_assets.collection.transport.retry import backoff_s
+        from crypto_assets.transport.retry import backoff_s
 
         span_s = _span_s()
         now = time.monotonic()
@@ -190,7 +190,7 @@ def repeatable(call: Callable[P, T]) -> Callable[P, T]:
 
 
 def _pause(attempt: int) -> None:
-    from crypto_assets.collection.transport.retry import backoff_s
+    from crypto_assets.transport.retry import backoff_s
 
     event, seconds = STOP.get(), backoff_s(attempt) if attempt > 1 else 0.0
     if event is None:
@@ -200,7 +200,7 @@ def _pause(attempt: int) -> None:
 
 
 def _span_s() -> float:
-    from crypto_assets.environment import settings
+    from crypto_assets.config.environment import settings
 
     try:
         return settings().store_patience_s

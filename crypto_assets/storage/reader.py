@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crypto_assets.urls import READER
+from crypto_assets.text.urls import READER
 
 
 def readable(schema: str, only: Sequence[str] = ()) -> str:

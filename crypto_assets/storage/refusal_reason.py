@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from crypto_assets.foreign_json import count, loads, mapping, sequence, text
+from crypto_assets.storage.foreign_json import count, loads, mapping, sequence, text
 
 MOST_BYTES = 32 << 20
 """A reason holds up to 50 rows for each failed check and day of a month."""

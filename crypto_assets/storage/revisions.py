@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 
 from crypto_assets.errors import OtherVersion
-from crypto_assets.urls import postgres_place
+from crypto_assets.text.urls import postgres_place
 from crypto_assets.version import __version__
 
 KNOWN = frozenset(path.name[:4] for path in (Path(__file__).parent / "migrations" / "versions").glob("[0-9]*.py"))

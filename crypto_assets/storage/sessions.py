@@ -20,9 +20,9 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from crypto_assets.errors import ConfigError, PostgresUnavailable
-from crypto_assets.shortage import named_shortage
-from crypto_assets.urls import postgres_place
-from crypto_assets.visible import visible
+from crypto_assets.machine.shortage import named_shortage
+from crypto_assets.text.urls import postgres_place
+from crypto_assets.text.visible import visible
 
 CONNECT_TIMEOUT_S = 15
 OPTIONS = "-c timezone=UTC"

@@ -17,11 +17,11 @@ import psycopg
 import pyarrow as pa
 
 from crypto_assets import datasets
-from crypto_assets.collection.records.database import Database
-from crypto_assets.collection.storing.loads import Load
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import DAY, Series
 from crypto_assets.rows.derive import STATISTICS_SCHEMA
+from crypto_assets.rows.loads import Load
+from crypto_assets.storage.database import Database
 from crypto_assets.storage.sessions import lock_wait, of_connection
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pandas as pd
 import pyarrow as pa
 
-from crypto_assets.collection.storing.validation import validate
+from crypto_assets.engine.storing.validation import validate
 from crypto_assets.model import Check, Finding, Partition
 from crypto_assets.rows.frames import to_check_frame
 from crypto_assets_tests.synthetic import series_of

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from crypto_assets.asset_checks import ALL_DAYS_COMPLETE
 from crypto_assets.checks import all_rules
-from crypto_assets.collection.storing.warehouse_rows import ROWS_MATCH_LAKE
+from crypto_assets.defs.asset_checks import ALL_DAYS_COMPLETE
+from crypto_assets.engine.storing.warehouse_rows import ROWS_MATCH_LAKE
 from crypto_assets_tests.command import PROJECT
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from crypto_assets.checks import of_kind
 from crypto_assets.checks.published_in_time import CHECK, percentile, period_end, published_in_time
-from crypto_assets.exchanges import get
 from crypto_assets.model import Finding, Partition, Series, Severity, SourceCheck, SourceFile
+from crypto_assets.sources import get
 
 BARS = Series("binance", "spot", "ohlcv", "1m")
 FUNDING = Series("binance", "linear", "funding_rates")

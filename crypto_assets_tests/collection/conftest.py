@@ -16,9 +16,9 @@ import uvicorn
 from starlette.requests import Request
 from starlette.responses import Response
 
-from crypto_assets.collection.transport.http import Client
 from crypto_assets.sandbox.archive import FolderArchive
 from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.transport.client import Client
 from crypto_assets_tests.ports import free_port
 from crypto_assets_tests.workbench import Workbench
 
@@ -97,7 +97,7 @@ def client() -> Iterator[Client]:
 @pytest.fixture
 def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attempts are as many as ever, without the waits between them, but for those that a host asks for."""
-    monkeypatch.setattr("crypto_assets.collection.transport.http.backoff_s", lambda attempt: 0.0)
+    monkeypatch.setattr("crypto_assets.transport.client.backoff_s", lambda attempt: 0.0)
 
 
 @pytest.fixture

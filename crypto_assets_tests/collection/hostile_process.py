@@ -11,14 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
-from crypto_assets import exchanges
-from crypto_assets.collection.archive.download import download
-from crypto_assets.collection.archive.listing import list_objects
-from crypto_assets.collection.rest.api import RestApi
-from crypto_assets.collection.transport.http import Client
+from crypto_assets import sources
+from crypto_assets.engine.archive.download import download
+from crypto_assets.engine.archive.listing import list_objects
+from crypto_assets.engine.rest.ccxt_client import RestApi
 from crypto_assets.errors import CryptoAssetsError
-from crypto_assets.limits import Endpoint
 from crypto_assets.model import ArchiveObject, Series
+from crypto_assets.sources.limits import Endpoint
+from crypto_assets.transport.client import Client
 
 AT_ONCE = 12
 PREFIX = "data/spot/daily/klines/BTCUSDT/1m/"
@@ -26,7 +26,7 @@ KEY = f"{PREFIX}BTCUSDT-1m-2024-01-02.zip"
 
 
 def ask(client: Client, kind: str, base: str) -> None:
-    binance = exchanges.get("binance")
+    binance = sources.get("binance")
     if kind == "listing":
         for _ in list_objects(client.at(Endpoint("binance", "listing", "listing")), f"{base}/listing", PREFIX):
             pass

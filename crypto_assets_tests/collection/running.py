@@ -8,11 +8,11 @@ from datetime import date
 from types import TracebackType
 from typing import Any
 
-from crypto_assets.collection.pipeline import Pipeline, Tally
-from crypto_assets.collection.records.control import Controls
-from crypto_assets.collection.records.database import Database
-from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.collection.records.progress import Progress, RunState, read_progress
+from crypto_assets.engine.pipeline import Pipeline, Tally
+from crypto_assets.ledger.partitions import Ledger
+from crypto_assets.ledger.pauses import Controls
+from crypto_assets.ledger.progress import Progress, RunState, read_progress
+from crypto_assets.storage.database import Database
 from crypto_assets.storage.warehouse import Warehouse
 from crypto_assets_tests.waiting import wait_for
 from crypto_assets_tests.workbench import Workbench

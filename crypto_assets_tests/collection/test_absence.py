@@ -8,12 +8,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from crypto_assets.asset_checks import tables_of
-from crypto_assets.collection.records.database import Database
-from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.collection.storing.warehouse_rows import judge
+from crypto_assets.defs.asset_checks import tables_of
+from crypto_assets.engine.storing.warehouse_rows import judge
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Outcome, Series, State, days_between
-from crypto_assets.quality.validating import Validator
+from crypto_assets.quality.validate import Validator
+from crypto_assets.storage.database import Database
 from crypto_assets_tests.collection.world import (
     World,
     at,

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.collection.records.unreported import unreported
+from crypto_assets.ledger.partitions import Ledger
+from crypto_assets.ledger.unreported import unreported
 from crypto_assets.model import Series, State, days_between
 from crypto_assets_tests.collection.test_absence import (
     PERPETUAL,

@@ -11,9 +11,9 @@ import yaml
 from click.testing import CliRunner
 
 from crypto_assets.cli import cli
-from crypto_assets.collection.archive.review import Review, review
-from crypto_assets.collection.records.gaps import gaps
-from crypto_assets.collection.records.ledger import Ledger
+from crypto_assets.engine.archive.review import Review, review
+from crypto_assets.ledger.gaps import gaps
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import State
 from crypto_assets_tests.collection.test_absence import A, collect, funding, of_day, publish_trades, record, states
 from crypto_assets_tests.collection.world import World, at, eight_hours, minutes, on

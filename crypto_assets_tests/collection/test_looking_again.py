@@ -8,13 +8,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from crypto_assets.asset_checks import tables_of
-from crypto_assets.collection.archive import review as reviewing
-from crypto_assets.collection.archive.edges import Edges
-from crypto_assets.collection.records.database import Database
-from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.collection.storing.warehouse_rows import judge
+from crypto_assets.defs.asset_checks import tables_of
+from crypto_assets.engine.archive import review as reviewing
+from crypto_assets.engine.archive.edges import Edges
+from crypto_assets.engine.storing.warehouse_rows import judge
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import DAY, Outcome, Partition, Series, State, days_between
+from crypto_assets.storage.database import Database
 from crypto_assets_tests.collection.test_absence import A, B, collect, funding, record, states
 from crypto_assets_tests.collection.test_lifetimes import look, others_go_on
 from crypto_assets_tests.collection.world import World, at, eight_hours, klines, minutes, on, opens
@@ -139,7 +139,7 @@ def test_a_listing_that_fails_in_the_middle_of_a_look_opens_no_day(world, monkey
     world.days("AAAUSDT", "2024-05-08", "2024-05-10")
     others_go_on(world)
     assert states(collect(world, "ohlcv_1m", "2024-05-11", "2024-05-12")) == {State.NO_DATA: [11, 12]}
-    from crypto_assets.collection.archive import lifetime
+    from crypto_assets.engine.archive import lifetime
     from crypto_assets.errors import ListingError
 
     def fails(*_: Any) -> Any:
@@ -233,7 +233,7 @@ def test_a_listing_that_fails_for_the_day_beside_takes_no_edge_away(world, monke
     world.days("AAAUSDT", "2024-05-11", "2024-05-12")
     (first,) = collect(world, "ohlcv_1m", "2024-05-10", "2024-05-10")
     assert first.evidence["listed_from"]["inferred"] is True
-    from crypto_assets.collection.archive.finder import Finder
+    from crypto_assets.engine.archive.finder import Finder
 
     def refused(self: Any, series: Series, symbol: str, day: date, toward: timedelta | None = None) -> Outcome:
         return Outcome(series, Partition(symbol, day), State.MISSING, "no listing", {"error": "ListingError"})

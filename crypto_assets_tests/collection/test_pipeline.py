@@ -17,7 +17,7 @@ import pytest
 from crypto_assets.model import Outcome, Series, State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
-from crypto_assets.urls import database_of, with_database
+from crypto_assets.text.urls import database_of, with_database
 from crypto_assets_tests.published import Row, checksum_of, of_day, rows_of, statistics_of, text_of, zip_of
 from crypto_assets_tests.workbench import Workbench, entry
 

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crypto_assets.collection.problems import Problem, lines, sentences, spans, word_of
+from crypto_assets.engine.problems import Problem, lines, sentences, spans, word_of
 from crypto_assets.model import Series, State, days_between
 
 BARS = Series("binance", "spot", "ohlcv", "1m")

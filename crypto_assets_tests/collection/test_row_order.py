@@ -13,16 +13,16 @@ import pytest
 
 import crypto_assets
 from crypto_assets import datasets
-from crypto_assets.asset_checks import tables_of
 from crypto_assets.checks import rules_of
-from crypto_assets.collection.records.database import Database
-from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.collection.storing.validation import sentence
-from crypto_assets.collection.storing.warehouse_rows import judge
+from crypto_assets.defs.asset_checks import tables_of
+from crypto_assets.engine.storing.validation import sentence
+from crypto_assets.engine.storing.warehouse_rows import judge
 from crypto_assets.errors import IncompleteData, IncompleteDataWarning
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Outcome, Series, State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.storage.database import Database
 from crypto_assets_tests.published import of_day, rows_of, text_of, zip_of
 from crypto_assets_tests.workbench import Workbench, entry
 

@@ -14,14 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crypto_assets import datasets, exchanges
+from crypto_assets import datasets, sources
 from crypto_assets.errors import BadContent, MalformedFile
 from crypto_assets.model import Series
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets_tests.exchanges.files import KLINES_HEADER, zipped
 from crypto_assets_tests.exchanges.test_files import damage
 
-BINANCE = exchanges.get("binance")
+BINANCE = sources.get("binance")
 MILLISECONDS, MICROSECONDS = date(2024, 12, 31), date(2025, 1, 1)
 
 # The column of the file (counted from 0) behind each column of the dataset.

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from crypto_assets import exchanges
-from crypto_assets.collection.rest.api import read_json
+from crypto_assets import sources
+from crypto_assets.engine.rest.ccxt_client import read_json
 from crypto_assets.errors import BadContent
-from crypto_assets.exchanges import Rest
 from crypto_assets.model import Series
+from crypto_assets.sources import Rest
 
 START, END = datetime(2025, 1, 3, tzinfo=UTC), datetime(2025, 1, 3, 2, tzinfo=UTC)
 
 
 def rest_of(dataset: str, market_type: str = "spot") -> Rest:
-    rest = exchanges.get("binance").rest(Series.named("binance", market_type, dataset))
+    rest = sources.get("binance").rest(Series.named("binance", market_type, dataset))
     assert rest is not None
     return rest
 

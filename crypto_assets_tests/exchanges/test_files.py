@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from crypto_assets.datasets.types import DECIMAL, INSTANT
 from crypto_assets.errors import BadContainer, BadContent, CryptoAssetsError
-from crypto_assets.exchanges._files import _CHUNK, has_header, instants, read_csv, sides, unzip_one
+from crypto_assets.sources.formats import _CHUNK, has_header, instants, read_csv, sides, unzip_one
 from crypto_assets_tests.exchanges.files import in_directory, zipped, zipped_all
 
 KEY = "data/spot/daily/klines/BTCUSDT/1d/BTCUSDT-1d-2024-01-01.zip"

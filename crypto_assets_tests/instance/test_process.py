@@ -6,11 +6,11 @@ import subprocess
 import sys
 import time
 
-from crypto_assets.instance.process import is_gone, this_process
+from crypto_assets.machine.run_process import is_gone, this_process
 
 _SAY_WHO = """
 import sys
-from crypto_assets.instance.process import this_process
+from crypto_assets.machine.run_process import this_process
 print(this_process(), flush=True)
 sys.stdin.read()
 """

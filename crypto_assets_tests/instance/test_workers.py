@@ -22,7 +22,7 @@ from dagster._grpc.client import DagsterGrpcClient
 
 from crypto_assets.instance import code_server
 from crypto_assets.instance.launcher import HealthRunLauncher
-from crypto_assets.private_folder import socket_folder
+from crypto_assets.machine.private_folder import socket_folder
 from crypto_assets_tests.waiting import wait_for
 
 MODULE = "crypto_assets_tests.instance.tiny_definitions"

@@ -6,16 +6,16 @@ from datetime import date
 
 import pytest
 
-from crypto_assets.collection.transport import breaker
-from crypto_assets.collection.transport.guard import Guard
-from crypto_assets.collection.transport.http import Client
+from crypto_assets.defs.observed import observed_key
+from crypto_assets.defs.observed.health import HEALTH
 from crypto_assets.errors import TransientError
-from crypto_assets.limits import Endpoint
-from crypto_assets.observed import observed_key
-from crypto_assets.observed.health import HEALTH
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.faults import parse_fault
 from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.sources.limits import Endpoint
+from crypto_assets.transport import breaker
+from crypto_assets.transport.client import Client
+from crypto_assets.transport.guard import Guard
 from crypto_assets_tests import project
 from crypto_assets_tests.observed.ticks import Ticks
 from crypto_assets_tests.project import entry

@@ -7,12 +7,12 @@ from datetime import date
 import dagster as dg
 import pytest
 
-from crypto_assets.collection.records.lakes import lost_days
-from crypto_assets.collection.records.ledger import Ledger
+from crypto_assets.defs.observed import build_observed
+from crypto_assets.defs.observed.lake import LAKE
+from crypto_assets.defs.resources import LakeResource, PostgresResource
+from crypto_assets.ledger.lakes import lost_days
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Series
-from crypto_assets.observed import build_observed
-from crypto_assets.observed.lake import LAKE
-from crypto_assets.resources import LakeResource, PostgresResource
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.lake import Lake

@@ -12,11 +12,11 @@ import pytest
 import time_machine
 from matplotlib.image import imread
 
+from crypto_assets.defs.observed import observed_key
+from crypto_assets.defs.observed.quality import PICTURES_BYTES, QUALITY
 from crypto_assets.model import Partition, Series
-from crypto_assets.observed import observed_key
-from crypto_assets.observed.quality import PICTURES_BYTES, QUALITY
-from crypto_assets.quality.charts import LIGHT
-from crypto_assets.quality.charts.strip import INLINE
+from crypto_assets.quality.report.charts import LIGHT
+from crypto_assets.quality.report.charts.strip import INLINE
 from crypto_assets.storage.lake import Lake
 from crypto_assets_tests.observed.ticks import Ticks
 from crypto_assets_tests.quality import ledger_rows

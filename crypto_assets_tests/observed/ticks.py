@@ -4,9 +4,9 @@ from typing import Any
 
 import dagster as dg
 
-from crypto_assets.config import Collection
-from crypto_assets.observed import Observed, build_observed
-from crypto_assets.resources import LakeResource, PostgresResource
+from crypto_assets.config.collection import Collection
+from crypto_assets.defs.observed import Observed, build_observed
+from crypto_assets.defs.resources import LakeResource, PostgresResource
 
 
 class Ticks:

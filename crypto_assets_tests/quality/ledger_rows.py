@@ -10,8 +10,8 @@ from typing import Any
 
 import psycopg
 
-from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.config import Collection, parse_collection
+from crypto_assets.config.collection import Collection, parse_collection
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Partition
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.migrations import migrate

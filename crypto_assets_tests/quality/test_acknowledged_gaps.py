@@ -14,11 +14,11 @@ import yaml
 from click.testing import CliRunner, Result
 
 from crypto_assets.cli import cli
-from crypto_assets.collection.pipeline import Tally
-from crypto_assets.collection.records.gaps import NOT_COLLECTED, Gap, gaps
-from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.config import Collection, load_collection
+from crypto_assets.config.collection import Collection, load_collection
+from crypto_assets.engine.pipeline import Tally
 from crypto_assets.errors import ConfigError
+from crypto_assets.ledger.gaps import NOT_COLLECTED, Gap, gaps
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import ArchiveObject, Finding, Outcome, Partition, Series, SourceFile, State, StoredFile
 from crypto_assets.quality.acknowledged_gaps import acknowledge, refresh_acknowledgements
 from crypto_assets.storage.migrations import migrate

@@ -14,8 +14,9 @@ from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from crypto_assets.causes.kinds import Kind
 from crypto_assets.model import State
-from crypto_assets.quality.charts import (
+from crypto_assets.quality.report.charts import (
     DARK,
     LIGHT,
     NEVER,
@@ -36,12 +37,11 @@ from crypto_assets.quality.charts import (
     strip,
     worst_rows,
 )
-from crypto_assets.quality.charts.coverage import bin_edges, cells
-from crypto_assets.quality.charts.drawing import date_texts
-from crypto_assets.quality.charts.gaps import alarm_order, merged
-from crypto_assets.quality.charts.palette import KIND_STATES, STATES
-from crypto_assets.quality.charts.strip import INLINE
-from crypto_assets.quality.kinds import Kind
+from crypto_assets.quality.report.charts.coverage import bin_edges, cells
+from crypto_assets.quality.report.charts.drawing import date_texts
+from crypto_assets.quality.report.charts.gaps import alarm_order, merged
+from crypto_assets.quality.report.charts.palette import KIND_STATES, STATES
+from crypto_assets.quality.report.charts.strip import INLINE
 
 FIRST = date(2024, 1, 1)
 

@@ -8,12 +8,12 @@ from decimal import Decimal
 
 import pytest
 
-from crypto_assets import recovery
-from crypto_assets.collection.records.ledger import Ledger
+from crypto_assets.defs import recovery
+from crypto_assets.defs.observed import observed_key
+from crypto_assets.defs.observed.quarantine import QUARANTINE
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Partition, Series
-from crypto_assets.observed import observed_key
-from crypto_assets.observed.quarantine import QUARANTINE
-from crypto_assets.quality.quarantine import refused_files
+from crypto_assets.quality.quarantine.files import refused_files
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests import project

@@ -8,11 +8,11 @@ from datetime import UTC, date, datetime, timedelta
 import psycopg
 import pytest
 
-from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.config import parse_collection
-from crypto_assets.exchanges import get
+from crypto_assets.config.collection import parse_collection
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import ArchiveObject, Outcome, Partition, Series, State
 from crypto_assets.quality.delays import Delay, Late, delays, late_objects
+from crypto_assets.sources import get
 from crypto_assets.storage.migrations import migrate
 from crypto_assets_tests.workbench import entry
 

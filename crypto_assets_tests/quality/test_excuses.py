@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from crypto_assets.causes.excuses import Excuses, excuse_in_words, plain, unexplained_part
+from crypto_assets.causes.market_outages import Outage
+from crypto_assets.causes.minutes import StoredDay
 from crypto_assets.checks._minutes import to_bits
-from crypto_assets.collection.records.gaps import gaps
-from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.collection.storing.journal import Journal
+from crypto_assets.engine.storing.journal import Journal
+from crypto_assets.ledger.gaps import gaps
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Finding, Outcome, Partition, Series, State
-from crypto_assets.quality.closing import close_run, excuse_days
-from crypto_assets.quality.excuses import Excuses, excuse_in_words, plain, unexplained_part
-from crypto_assets.quality.market_outages import Outage
-from crypto_assets.quality.minutes import StoredDay
+from crypto_assets.quality.after_run import close_run, excuse_days
 from crypto_assets.sandbox.archive import FolderArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage import sessions

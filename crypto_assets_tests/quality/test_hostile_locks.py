@@ -15,8 +15,8 @@ import pytest
 
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import Partition, Series, SourceFile
-from crypto_assets.quality.lock import Lock, LockedFile, digest, read_locked, to_text
-from crypto_assets.quality.lock_file import read_lock
+from crypto_assets.quality.lock.content import Lock, LockedFile, digest, read_locked, to_text
+from crypto_assets.quality.lock.file import read_lock
 from crypto_assets.quality.query import Query
 from crypto_assets.storage.lake import Lake
 from crypto_assets_tests.command import Command, no_traceback

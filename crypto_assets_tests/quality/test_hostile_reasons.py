@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from crypto_assets.collection.days import Target, quarantine
+from crypto_assets.engine.day_outcomes import Target, quarantine
 from crypto_assets.errors import BadContainer
 from crypto_assets.model import Series, SourceFile
-from crypto_assets.quality.quarantine import refused_files
+from crypto_assets.quality.quarantine.files import refused_files
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests import project

@@ -17,14 +17,14 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 import crypto_assets
-from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.errors import ConfigError, IncompleteData, StoredDataError
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Partition, Series
-from crypto_assets.quality.lock import Lock, to_text, write_lock
-from crypto_assets.quality.lock_file import read_lock
-from crypto_assets.quality.locking import make_lock
+from crypto_assets.quality.lock.content import Lock, to_text, write_lock
+from crypto_assets.quality.lock.create import make_lock
+from crypto_assets.quality.lock.file import read_lock
+from crypto_assets.quality.lock.verify import Found, Verification, verify
 from crypto_assets.quality.query import Query
-from crypto_assets.quality.verifying import Found, Verification, verify
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.lake import Lake

@@ -11,9 +11,9 @@ from datetime import date, timedelta
 import pytest
 
 from crypto_assets.checks import all_rules
-from crypto_assets.collection.records.ledger import Ledger
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import COMPLETE_STATES, Outcome, Series, State
-from crypto_assets.quality.closing import close_run
+from crypto_assets.quality.after_run import close_run
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests.published import text_of, zip_of

@@ -13,17 +13,17 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from crypto_assets.causes.incidents import read_incidents, refresh_incidents
+from crypto_assets.causes.kinds import Kind
+from crypto_assets.causes.rules import cause_of_day
 from crypto_assets.cli import cli
-from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.collection.records.profiles import write_profiles
-from crypto_assets.config import load_collection
+from crypto_assets.config.collection import load_collection
+from crypto_assets.ledger.partitions import Ledger
+from crypto_assets.ledger.profiles import write_profiles
 from crypto_assets.model import Finding, Outcome, Partition, Profile, Series, SourceFile, State, StoredFile
-from crypto_assets.quality.causes import cause_of_day
-from crypto_assets.quality.incidents import read_incidents, refresh_incidents
-from crypto_assets.quality.kinds import Kind
 from crypto_assets.quality.query import Query
-from crypto_assets.quality.report_facts import read_facts
-from crypto_assets.quality.report_page import page
+from crypto_assets.quality.report.facts import read_facts
+from crypto_assets.quality.report.page import page
 from crypto_assets.storage.migrations import migrate
 from crypto_assets_tests.quality.stored import put_files, stored
 from crypto_assets_tests.test_api import serving

@@ -10,14 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.errors import BadContent, ConfigError
-from crypto_assets.exchanges.binance import Binance
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import ArchiveObject, Series, State
-from crypto_assets.quality.quarantine import RefusedFile, all_stored, content_of, drop, find, refused_files, states_now
-from crypto_assets.quality.restoring import Restored, restorer
+from crypto_assets.quality.quarantine.files import (
+    RefusedFile,
+    all_stored,
+    content_of,
+    drop,
+    find,
+    refused_files,
+    states_now,
+)
+from crypto_assets.quality.quarantine.retry import Restored, restorer
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.sources.binance import Binance
 from crypto_assets.storage.warehouse import Warehouse
 from crypto_assets.version import __version__
 from crypto_assets_tests.exchanges.files import zipped
@@ -114,7 +122,7 @@ def test_a_reason_holds_all_that_is_needed_to_judge_the_file_again(work: Workben
 
 
 def test_offending_rows_of_a_finding_are_kept_fifty_at_most(work: Workbench) -> None:
-    from crypto_assets.collection.days import Target, quarantine
+    from crypto_assets.engine.day_outcomes import Target, quarantine
     from crypto_assets.errors import InvalidRows
     from crypto_assets.model import Finding
 
@@ -252,7 +260,7 @@ def test_rows_that_a_mended_check_accepts_are_stored_and_others_stay(work: Workb
     assert work.records()[BTC, "ohlcv_1m", BAD] == before, "what is still refused is no new outcome"
     assert files(work) == [file]
 
-    monkeypatch.setattr("crypto_assets.collection.storing.storer.blocking", lambda *_: [])
+    monkeypatch.setattr("crypto_assets.engine.storing.storer.blocking", lambda *_: [])
     assert restore(work, file).refused == {}
     assert_published(work)
     assert files(work) == []
@@ -264,7 +272,7 @@ def test_a_version_that_was_replaced_at_the_exchange_never_becomes_data(work: Wo
     work.collect(START, LAST)
     [file] = files(work)
     work.sandbox.app.state.overrides.clear()
-    monkeypatch.setattr("crypto_assets.collection.storing.storer.blocking", lambda *_: [])
+    monkeypatch.setattr("crypto_assets.engine.storing.storer.blocking", lambda *_: [])
     with Ledger(work.url) as ledger:  # a sensor has seen the listing since
         ledger.record_objects("binance", [ArchiveObject(OF, 1, "another", datetime(2024, 1, 9, tzinfo=UTC))])
     assert "has published another version since (etag another" in restore(work, file).refused[None]
@@ -352,7 +360,7 @@ def test_only_the_days_of_a_monthly_file_that_are_good_are_stored(
         assert list(file.days) == bad
         assert set(file.details["findings"]) == set(map(str, bad))
 
-        monkeypatch.setattr("crypto_assets.collection.storing.storer.blocking", lambda *_: [])
+        monkeypatch.setattr("crypto_assets.engine.storing.storer.blocking", lambda *_: [])
         restored = restore(work, file)
         assert {day: state for day, (state, _) in restored.stored.items()} == dict.fromkeys(bad, State.AVAILABLE)
         published = work.published(rates, "BTC/USDT:USDT", "2024-01", "monthly")

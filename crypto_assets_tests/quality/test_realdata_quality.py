@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from crypto_assets.collection.records.gaps import gaps
-from crypto_assets.collection.records.ledger import Ledger
+from crypto_assets.causes.incidents import Incident, read_incidents
+from crypto_assets.causes.kinds import Kind
+from crypto_assets.ledger.gaps import gaps
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import State
-from crypto_assets.quality.asking import asking
-from crypto_assets.quality.closing import close_run
-from crypto_assets.quality.incidents import Incident, read_incidents
-from crypto_assets.quality.kinds import Kind
-from crypto_assets.quality.scorebook import refresh_scores
-from crypto_assets.quality.validating import Validator
+from crypto_assets.quality.after_run import close_run
+from crypto_assets.quality.compare_sources import asking
+from crypto_assets.quality.score_store import refresh_scores
+from crypto_assets.quality.validate import Validator
 from crypto_assets.sandbox.archive import FolderArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests.published import key, zip_of

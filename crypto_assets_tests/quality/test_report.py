@@ -11,12 +11,12 @@ import psycopg
 import pytest
 from matplotlib.image import imread
 
-from crypto_assets.collection.records.database import Database
 from crypto_assets.errors import ConfigError
-from crypto_assets.quality.charts import NEVER, Span
 from crypto_assets.quality.query import Query
-from crypto_assets.quality.report import PAGE, bars_of, gap_lanes, write_report
-from crypto_assets.quality.report_facts import Facts, read_facts
+from crypto_assets.quality.report.build import PAGE, bars_of, gap_lanes, write_report
+from crypto_assets.quality.report.charts import NEVER, Span
+from crypto_assets.quality.report.facts import Facts, read_facts
+from crypto_assets.storage.database import Database
 from crypto_assets.storage.lake import Lake
 from crypto_assets_tests.command import Command, no_traceback
 from crypto_assets_tests.quality import ledger_rows

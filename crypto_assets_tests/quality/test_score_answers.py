@@ -14,13 +14,13 @@ import yaml
 from click.testing import CliRunner, Result
 
 from crypto_assets.cli import cli
-from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.commands.delays import span
-from crypto_assets.commands.scores import _number
-from crypto_assets.config import parse_collection
+from crypto_assets.cli.commands.delays import span
+from crypto_assets.cli.commands.scores import _number
+from crypto_assets.config.collection import parse_collection
 from crypto_assets.errors import ConfigError
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import ArchiveObject, Outcome, Partition, State
-from crypto_assets.quality.scorebook import refresh_scores
+from crypto_assets.quality.score_store import refresh_scores
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.migrations import migrate
 from crypto_assets_tests.quality.ledger_rows import put_files

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from crypto_assets.checks import rules_of
 from crypto_assets.checks._minutes import MINUTES, to_bits
-from crypto_assets.config import WeightsConfig
+from crypto_assets.config.collection import WeightsConfig
 from crypto_assets.errors import REFUSALS
 from crypto_assets.model import (
     Check,

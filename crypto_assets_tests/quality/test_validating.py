@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from crypto_assets.collection.pipeline import Tally
-from crypto_assets.collection.problems import problem_of
-from crypto_assets.collection.records.gaps import gaps
-from crypto_assets.collection.records.lakes import Place, lost_days
-from crypto_assets.collection.records.ledger import Ledger
+from crypto_assets.causes.kinds import Kind
+from crypto_assets.engine.pipeline import Tally
+from crypto_assets.engine.problems import problem_of
 from crypto_assets.errors import Stopped
+from crypto_assets.ledger.gaps import gaps
+from crypto_assets.ledger.lakes import Place, lost_days
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import STORED_FILE, Outcome, Partition, Series, State
-from crypto_assets.quality import validating
-from crypto_assets.quality.asking import asking
-from crypto_assets.quality.closing import close_run
-from crypto_assets.quality.explaining import explain
-from crypto_assets.quality.kinds import Kind
-from crypto_assets.quality.validating import Validator
+from crypto_assets.quality import validate
+from crypto_assets.quality.after_run import close_run
+from crypto_assets.quality.compare_sources import asking
+from crypto_assets.quality.gap_causes import explain
+from crypto_assets.quality.validate import Validator
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests.published import text_of, zip_of
@@ -144,7 +144,7 @@ def test_a_day_in_pieces_is_judged_as_a_whole_one(bench: Workbench, monkeypatch:
     collect(bench, FIRST, LAST, "ohlcv_1m", "trades")
     whole = {key: record.findings for key, record in bench.records().items()}
     assert whole[BTC, "trades", DAY]["complete"]["missing_ids"] == 3
-    monkeypatch.setattr(validating, "PIECEMEAL_ROWS", 100)
+    monkeypatch.setattr(validate, "PIECEMEAL_ROWS", 100)
     monkeypatch.setattr("crypto_assets.storage.parquet.PIECE_ROWS", 251)
     check_again(bench)
     assert {key: record.findings for key, record in bench.records().items()} == whole

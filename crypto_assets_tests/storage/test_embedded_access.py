@@ -28,7 +28,7 @@ from crypto_assets.storage.embedded_postgres import (
     supervisor,
 )
 from crypto_assets.storage.migrations import migrate
-from crypto_assets.urls import READER, with_user
+from crypto_assets.text.urls import READER, with_user
 from crypto_assets_tests.storage.other_user import STRANGER, as_stranger, needs_root
 from crypto_assets_tests.waiting import wait_for
 

@@ -7,8 +7,8 @@ import threading
 import psycopg
 import pytest
 
-from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.errors import ConfigError, PostgresUnavailable
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.storage import migrations, sessions
 from crypto_assets.storage.migrations import migrate
 from crypto_assets.storage.sessions import lock_wait, of_connection, require_session

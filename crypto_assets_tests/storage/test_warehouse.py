@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crypto_assets import datasets
-from crypto_assets.collection.storing.loads import Load
 from crypto_assets.errors import ConfigError, PostgresUnavailable
 from crypto_assets.model import DAY as ONE_DAY
+from crypto_assets.rows.loads import Load
 from crypto_assets.storage.migrations import HEAD, migrate
 from crypto_assets.storage.warehouse import TABLES, Warehouse
 
@@ -362,7 +362,7 @@ def test_every_table_and_measure_says_what_it_is(url: str) -> None:
 def test_a_server_that_does_not_answer_is_named_without_its_password(
     use: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crypto_assets.collection.records.database.CONNECT_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("crypto_assets.storage.database.CONNECT_TIMEOUT_S", 1.0)
     with pytest.raises(PostgresUnavailable, match=r"127\.0\.0\.1:9/db") as caught:
         use("postgresql://me:very-secret@127.0.0.1:9/db")
     assert "very-secret" not in str(caught.value)

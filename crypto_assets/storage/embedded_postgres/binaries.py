@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from crypto_assets.private_folder import private_folder
+from crypto_assets.machine.private_folder import private_folder
 from crypto_assets.storage.embedded_postgres import supervisor
 
 FOLDER = f"{supervisor.OWN_PREFIX}binaries"

@@ -19,9 +19,9 @@ from typing import Any
 import psycopg
 
 from crypto_assets.errors import PostgresUnavailable
-from crypto_assets.private_folder import private_folder
+from crypto_assets.machine.private_folder import private_folder
 from crypto_assets.storage.embedded_postgres.placement import Placement
-from crypto_assets.urls import READER
+from crypto_assets.text.urls import READER
 
 DATABASE = "crypto_assets"
 SUPERUSER = "postgres"

@@ -11,7 +11,7 @@ import os
 import shutil
 from pathlib import Path
 
-from crypto_assets.private_folder import write_private
+from crypto_assets.machine.private_folder import write_private
 from crypto_assets.storage.embedded_postgres import supervisor
 from crypto_assets.storage.embedded_postgres.binaries import remove_unused
 

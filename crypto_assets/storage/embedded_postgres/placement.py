@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crypto_assets.errors import PostgresUnavailable
-from crypto_assets.private_folder import private_folder, write_private
+from crypto_assets.machine.private_folder import private_folder, write_private
 from crypto_assets.storage.embedded_postgres.binaries import shared_binaries
 from crypto_assets.storage.embedded_postgres.leftovers import OWN_PREFIX, remember_home
 

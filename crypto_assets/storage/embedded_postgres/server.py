@@ -19,7 +19,7 @@ from urllib.parse import quote
 import psycopg
 
 from crypto_assets.errors import PostgresUnavailable
-from crypto_assets.private_folder import private_folder, private_opener, socket_folder
+from crypto_assets.machine.private_folder import private_folder, private_opener, socket_folder
 from crypto_assets.storage.embedded_postgres import supervisor
 from crypto_assets.storage.embedded_postgres.cluster import (
     APPLICATION,

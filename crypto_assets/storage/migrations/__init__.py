@@ -6,13 +6,13 @@ from pathlib import Path
 
 import psycopg
 
-from crypto_assets.collection.records.database import connected
 from crypto_assets.errors import ConfigError
+from crypto_assets.storage.database import connected
 from crypto_assets.storage.patience import outlast
 from crypto_assets.storage.postgres_faults import unavailable
 from crypto_assets.storage.revisions import HEAD, LOCK, differs, revision
 from crypto_assets.storage.sessions import lock_wait, of_connection, process_name, require_session
-from crypto_assets.urls import postgres_place
+from crypto_assets.text.urls import postgres_place
 
 
 def migrate(url: str) -> None:

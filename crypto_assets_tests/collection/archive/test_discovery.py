@@ -8,10 +8,10 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from starlette.responses import Response
 
-from crypto_assets import exchanges
-from crypto_assets.collection.archive import discovery
-from crypto_assets.collection.archive.discovery import PROBES, Newest, newest_day, probe
-from crypto_assets.collection.archive.locate import Located, locate
+from crypto_assets import sources
+from crypto_assets.engine.archive import probing
+from crypto_assets.engine.archive.locate import Located, locate
+from crypto_assets.engine.archive.probing import PROBES, Newest, newest_day, probe
 from crypto_assets.errors import HostRefused
 from crypto_assets.model import ArchiveObject, State, days_between
 from crypto_assets.sandbox.archive import SyntheticArchive
@@ -19,7 +19,7 @@ from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests.collection.archive.test_listing import xml
 from crypto_assets_tests.synthetic import series_of
 
-BINANCE = exchanges.get("binance")
+BINANCE = sources.get("binance")
 BARS, FUNDING = series_of("ohlcv_1d"), series_of("funding_rates", "linear")
 KEY = "data/spot/daily/klines/{0}USDT/1d/{0}USDT-1d-{1}.zip"
 FIRST, LAST = date(2024, 1, 1), date(2024, 9, 30)
@@ -40,7 +40,7 @@ def running():
 @pytest.fixture
 def sandbox(running, monkeypatch):
     running.forget_requests()
-    monkeypatch.setattr(discovery, "_newest", {})
+    monkeypatch.setattr(probing, "_newest", {})
     yield running
     running.app.state.overrides.clear()
     running.app.state.source.now = NOW
@@ -173,7 +173,7 @@ def test_a_listing_that_fails_meanwhile_explains_nothing(sandbox, client, monkey
     def refuse(*_):
         raise HostRefused("503", status=503)
 
-    monkeypatch.setattr(discovery, "_ask_others", refuse)
+    monkeypatch.setattr(probing, "_ask_others", refuse)
     (absent,) = find(sandbox, client, [date(2024, 3, 1)]).absent
     assert absent.state is State.MISSING
 
@@ -225,7 +225,7 @@ def test_a_host_that_does_not_answer_is_asked_once(serve, client, no_waits, sand
         return Response(status_code=403)
 
     odd = serve(answer)
-    asked = discovery.unlisted(client, odd.url, BINANCE, BARS, "BTC/USDT", days_between(FIRST, date(2024, 1, 9)), NOW)
+    asked = probing.unlisted(client, odd.url, BINANCE, BARS, "BTC/USDT", days_between(FIRST, date(2024, 1, 9)), NOW)
     assert len(odd.requests) == 1
     assert asked.found == {}
     assert asked.asked == frozenset()
@@ -250,6 +250,6 @@ def test_days_that_cannot_be_there_yet_are_not_asked_for(serve, client):
     odd = serve(answer)
     day = NOW.date() - timedelta(days=1)
     early = datetime(day.year, day.month, day.day, 7, 59, tzinfo=UTC) + timedelta(days=1)
-    assert discovery.unlisted(client, odd.url, BINANCE, BARS, "BTC/USDT", [day], early).asked == frozenset()
+    assert probing.unlisted(client, odd.url, BINANCE, BARS, "BTC/USDT", [day], early).asked == frozenset()
     assert odd.requests == []
-    assert discovery.unlisted(client, odd.url, BINANCE, BARS, "BTC/USDT", [day], NOW).asked == {day}
+    assert probing.unlisted(client, odd.url, BINANCE, BARS, "BTC/USDT", [day], NOW).asked == {day}

@@ -7,15 +7,15 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from crypto_assets import exchanges
-from crypto_assets.collection.archive.download import download
-from crypto_assets.collection.archive.listing import list_objects
+from crypto_assets import sources
+from crypto_assets.engine.archive.download import download
+from crypto_assets.engine.archive.listing import list_objects
 from crypto_assets.errors import ChecksumMismatch, HostRefused, NotPublished
 from crypto_assets.model import ArchiveObject, SourceFile
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 
-BINANCE = exchanges.get("binance")
+BINANCE = sources.get("binance")
 FOLDER = "data/spot/daily/klines/BTCUSDT/1h/"
 KEY = f"{FOLDER}BTCUSDT-1h-2024-01-01.zip"
 

@@ -9,12 +9,12 @@ from xml.sax.saxutils import escape
 import pytest
 from starlette.responses import HTMLResponse, Response
 
-from crypto_assets.collection.archive.listing import list_objects, list_prefixes
-from crypto_assets.collection.transport.http import Client
+from crypto_assets.engine.archive.listing import list_objects, list_prefixes
 from crypto_assets.errors import HostRefused, ListingError, NotPublished
 from crypto_assets.model import ArchiveObject
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.transport.client import Client
 
 FOLDER = "data/spot/daily/klines/BTCUSDT/1d/"
 

@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from starlette.responses import Response
 
-from crypto_assets.collection.archive import listing
-from crypto_assets.collection.archive.listing import list_objects, list_prefixes
+from crypto_assets.engine.archive import listing
+from crypto_assets.engine.archive.listing import list_objects, list_prefixes
 from crypto_assets.errors import ListingError
 
 PREFIX = "data/x/"

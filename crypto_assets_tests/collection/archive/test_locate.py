@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from starlette.responses import Response
 
-from crypto_assets import exchanges
-from crypto_assets.collection.archive.locate import Located, first_listed_day, locate
+from crypto_assets import sources
+from crypto_assets.engine.archive.locate import Located, first_listed_day, locate
 from crypto_assets.errors import ListingError, UnknownSymbol
 from crypto_assets.model import Partition, State, days_between
 from crypto_assets.sandbox.archive import SyntheticArchive
@@ -16,7 +16,7 @@ from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests.collection.archive.test_listing import xml
 from crypto_assets_tests.synthetic import series_of
 
-BINANCE = exchanges.get("binance")
+BINANCE = sources.get("binance")
 DAILY = "data/spot/daily/klines/BTCUSDT/1h/BTCUSDT-1h-"
 MONTHLY = "data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-"
 HOURS = series_of("ohlcv_1h")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from crypto_assets.collection.archive.settled import due, may_be_settled, unchanged
-from crypto_assets.collection.records.acknowledgements import Acknowledgement
-from crypto_assets.collection.records.control import Controls, of_exchange
-from crypto_assets.collection.records.gaps import Gap, gaps
-from crypto_assets.collection.records.ledger import Ledger
+from crypto_assets.engine.archive.settled import due, may_be_settled, unchanged
+from crypto_assets.ledger.acknowledgements import Acknowledgement
+from crypto_assets.ledger.gaps import Gap, gaps
+from crypto_assets.ledger.partitions import Ledger
+from crypto_assets.ledger.pauses import Controls, of_exchange
 from crypto_assets.model import Series, State
 from crypto_assets.sandbox.archive import FolderArchive
 from crypto_assets.sandbox.server import SandboxServer

@@ -6,10 +6,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import psycopg
 
-from crypto_assets.collection.archive import reading
-from crypto_assets.collection.archive.catalog import unpack
-from crypto_assets.collection.archive.outbox import Request
-from crypto_assets.collection.archive.watch import Tick
+from crypto_assets.engine.watch import prefix_snapshot
+from crypto_assets.engine.watch.catalog import unpack
+from crypto_assets.engine.watch.outbox import Request
+from crypto_assets.engine.watch.watch import Tick
 from crypto_assets_tests.collection.archive.watching import BARS, DAY, HOUR, MINUTE, START, said
 
 
@@ -148,7 +148,7 @@ def test_a_reading_that_another_daemon_has_overtaken_is_dropped(world, monkeypat
     world.now = datetime(2024, 1, 20, 9, tzinfo=UTC)
     world.tick()
     overtaken = {}
-    read = reading.Reader.read
+    read = prefix_snapshot.Reader.read
 
     def slow(self, row, walk):
         # While this listing is on its way the other daemon reads and commits a newer one.
@@ -161,7 +161,7 @@ def test_a_reading_that_another_daemon_has_overtaken_is_dropped(world, monkeypat
                 overtaken["requests"] = other.tick().requests
         return answer
 
-    monkeypatch.setattr(reading.Reader, "read", slow)
+    monkeypatch.setattr(prefix_snapshot.Reader, "read", slow)
     requests = world.tick(HOUR).requests
     assert said([*requests, *overtaken["requests"]]) == [("BTC", "2024-01-18", "2024-01-18", 3, "republished")]
     assert world.tick(HOUR).requests == []

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from datetime import UTC, date, datetime, timedelta
 
-from crypto_assets.collection.archive import reading, watch
-from crypto_assets.collection.archive.watch import Tick
-from crypto_assets.collection.records.control import Controls, of_exchange
+from crypto_assets.engine.watch import prefix_snapshot, watch
+from crypto_assets.engine.watch.watch import Tick
 from crypto_assets.errors import HostUnreachable, ListingError
+from crypto_assets.ledger.pauses import Controls, of_exchange
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests.collection.archive.watching import HOUR, LAST, MINUTE, said
@@ -63,7 +63,7 @@ def test_a_host_that_is_down_is_said_by_name_and_asked_less_and_less_often(world
 
 def test_one_listing_that_is_no_xml_does_not_hold_up_the_others(world, monkeypatch):
     world.now = datetime(2024, 1, 20, 9, tzinfo=UTC)
-    read = reading.Reader.read
+    read = prefix_snapshot.Reader.read
 
     def refuse(self, row, walk):
         if row.symbol == "BTC/USDT":
@@ -71,7 +71,7 @@ def test_one_listing_that_is_no_xml_does_not_hold_up_the_others(world, monkeypat
         return read(self, row, walk)
 
     with monkeypatch.context() as patched:
-        patched.setattr(reading.Reader, "read", refuse)
+        patched.setattr(prefix_snapshot.Reader, "read", refuse)
         assert {pair[1] for request in world.tick().requests for pair in request.pairs} == {"ETH/USDT"}
     assert world.rows("SELECT symbol, problem FROM collection.prefixes ORDER BY symbol") == [
         ("BTC/USDT", "expected S3 XML, found '<html>'"),

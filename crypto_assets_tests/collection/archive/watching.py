@@ -7,13 +7,13 @@ from datetime import UTC, date, datetime, timedelta
 
 import psycopg
 
-from crypto_assets.collection.archive.catalog import Catalog
-from crypto_assets.collection.archive.outbox import Request
-from crypto_assets.collection.archive.reading import Watch
-from crypto_assets.collection.archive.watch import Tick, tick
-from crypto_assets.collection.transport.http import Client
-from crypto_assets.config import Collection, parse_collection
+from crypto_assets.config.collection import Collection, parse_collection
+from crypto_assets.engine.watch.catalog import Catalog
+from crypto_assets.engine.watch.outbox import Request
+from crypto_assets.engine.watch.prefix_snapshot import Watch
+from crypto_assets.engine.watch.watch import Tick, tick
 from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.transport.client import Client
 
 START, LAST = date(2024, 1, 5), date(2024, 3, 20)
 BARS = "data/spot/daily/klines/{0}USDT/1d/{0}USDT-1d-{1}.zip"

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from crypto_assets.collection import flow
-from crypto_assets.collection.records import control
-from crypto_assets.collection.records.control import Controls
-from crypto_assets.collection.records.database import Database
-from crypto_assets.collection.records.progress import RunState
-from crypto_assets.collection.trouble import Patience
+from crypto_assets.engine import flow
+from crypto_assets.engine.failure_streak import Patience
 from crypto_assets.errors import Stopped
+from crypto_assets.ledger import pauses
+from crypto_assets.ledger.pauses import Controls
+from crypto_assets.ledger.progress import RunState
 from crypto_assets.model import Series, State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.storage.database import Database
 from crypto_assets.storage.migrations import migrate
 from crypto_assets_tests.collection.running import Running
 from crypto_assets_tests.waiting import wait_for
@@ -92,9 +92,9 @@ def test_a_pause_lasts_until_exactly_that_scope_is_resumed(controls: Controls) -
 
 def test_a_run_that_is_in_trouble_does_not_overwrite_what_a_person_said_and_resumes_only_its_own(controls) -> None:
     controls.pause("run:1", "ann", "look at the disk")
-    controls.pause("run:1", control.ITSELF, "20 failures")
+    controls.pause("run:1", pauses.ITSELF, "20 failures")
     assert [str(one) for one in controls.read()] == ["run:1 by ann: look at the disk"]
-    assert not controls.resume("run:1", control.ITSELF)
+    assert not controls.resume("run:1", pauses.ITSELF)
     assert len(controls.read()) == 1
 
 

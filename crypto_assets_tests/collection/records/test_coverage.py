@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from crypto_assets.collection.records.acknowledgements import Acknowledged, add_acknowledgements
-from crypto_assets.collection.records.coverage import Coverage, coverage
-from crypto_assets.collection.records.gaps import gaps
-from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.config import Collection, parse_collection
+from crypto_assets.config.collection import Collection, parse_collection
+from crypto_assets.ledger.acknowledgements import Acknowledged, add_acknowledgements
+from crypto_assets.ledger.coverage import Coverage, coverage
+from crypto_assets.ledger.gaps import gaps
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Outcome, Partition, Series, State, StoredFile
 from crypto_assets.storage.migrations import migrate
 from crypto_assets_tests.workbench import entry

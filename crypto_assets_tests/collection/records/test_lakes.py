@@ -13,12 +13,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from crypto_assets.collection.records.gaps import gaps
-from crypto_assets.collection.records.lakes import LostDays, known_lake, lost_days, remember_lake
-from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.errors import StoredDataError
+from crypto_assets.ledger.gaps import gaps
+from crypto_assets.ledger.lakes import LostDays, known_lake, lost_days, remember_lake
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Partition, Series, State
-from crypto_assets.quality.validating import Validator
+from crypto_assets.quality.validate import Validator
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.lake import Lake

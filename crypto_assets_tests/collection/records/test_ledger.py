@@ -11,8 +11,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from crypto_assets.collection.records.ledger import Ledger
 from crypto_assets.errors import PostgresUnavailable
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import ArchiveObject, Finding, Outcome, Partition, Series, SourceFile, State, StoredFile
 from crypto_assets.storage.migrations import migrate
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from crypto_assets.collection import flow, pipeline
-from crypto_assets.collection.records.database import Database
-from crypto_assets.collection.records.progress import ProgressWriter, RunState, read_progress
+from crypto_assets.engine import flow, pipeline
+from crypto_assets.ledger.progress import ProgressWriter, RunState, read_progress
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.storage.database import Database
 from crypto_assets.storage.migrations import migrate
 from crypto_assets_tests.collection.running import Running
 from crypto_assets_tests.waiting import wait_for

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crypto_assets.collection.rest.cursors import merged, missing_spans
-from crypto_assets.collection.rest.feed import source_of
+from crypto_assets.engine.rest.cursors import merged, missing_spans
+from crypto_assets.engine.rest.feed import source_of
 from crypto_assets.errors import InvalidRows
 from crypto_assets_tests.synthetic import day_of, series_of
 

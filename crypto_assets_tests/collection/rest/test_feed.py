@@ -422,7 +422,7 @@ def test_trades_behind_many_silent_hours_are_found(bench: Open) -> None:
 
 
 def test_a_busy_day_is_stored_as_far_as_it_came_and_goes_on(bench: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crypto_assets.collection.rest.feed.VISIT_S", -1.0)  # one page each time
+    monkeypatch.setattr("crypto_assets.engine.rest.feed.VISIT_S", -1.0)  # one page each time
     work = bench(EARLY, spot("trades"))
     counts, states = [], []
     for _ in range(4):
@@ -539,8 +539,8 @@ def test_the_archive_alone_needs_no_ccxt() -> None:
     # In a process of its own: this one may have imported it.
     script = """
 import sys
-from crypto_assets.collection import pipeline
-from crypto_assets.collection.rest.feed import RestFeed
+from crypto_assets.engine import pipeline
+from crypto_assets.engine.rest.feed import RestFeed
 from crypto_assets.definitions import build
 assert not [name for name in sys.modules if name.partition(".")[0] == "ccxt"]
 """

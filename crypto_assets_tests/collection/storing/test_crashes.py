@@ -20,17 +20,17 @@ from typing import Any
 import psycopg
 import pytest
 
-from crypto_assets.collection.pipeline import Pipeline, Target
-from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.collection.storing import journal
-from crypto_assets.collection.storing.journal import Journal
-from crypto_assets.config import parse_collection
+from crypto_assets.config.collection import parse_collection
+from crypto_assets.engine.pipeline import Pipeline, Target
+from crypto_assets.engine.storing import journal
+from crypto_assets.engine.storing.journal import Journal
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Partition, Series, State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.lake import IDENTITY, Lake
 from crypto_assets.storage.warehouse import Warehouse
-from crypto_assets.urls import database_of, with_database
+from crypto_assets.text.urls import database_of, with_database
 from crypto_assets_tests.conftest import new_database
 from crypto_assets_tests.published import text_of, zip_of
 from crypto_assets_tests.workbench import Workbench, entry
@@ -53,7 +53,7 @@ KILLS = [
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(
     [
-        "crypto_assets.collection.pipeline",
+        "crypto_assets.engine.pipeline",
         "pandera.pandas",
         "pgpq",
         "crypto_assets_tests.collection.storing.test_crashes",

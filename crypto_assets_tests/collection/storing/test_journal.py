@@ -17,10 +17,10 @@ import psycopg
 import pytest
 from moto.server import ThreadedMotoServer
 
-from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.collection.storing import journal
-from crypto_assets.collection.storing.journal import Journal, Replacement
+from crypto_assets.engine.storing import journal
+from crypto_assets.engine.storing.journal import Journal, Replacement
 from crypto_assets.errors import PostgresUnavailable, StoredDataError
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.migrations import migrate
 

@@ -7,8 +7,8 @@ from datetime import date
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crypto_assets.collection.storing.loads import StoredDay, loads, warehouse_tables
 from crypto_assets.rows.derive import DERIVED_TIMEFRAMES, longer_bars, trade_statistics
+from crypto_assets.rows.loads import StoredDay, loads, warehouse_tables
 from crypto_assets_tests.synthetic import day_of, series_of
 
 DAY, NEXT = date(2024, 3, 1), date(2024, 3, 2)

@@ -13,11 +13,11 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from crypto_assets.collection.days import Day, Target
-from crypto_assets.collection.records.ledger import Ledger
-from crypto_assets.collection.storing.publishing import Publisher
-from crypto_assets.config import parse_collection
+from crypto_assets.config.collection import parse_collection
+from crypto_assets.engine.day_outcomes import Day, Target
+from crypto_assets.engine.storing.publishing import Publisher
 from crypto_assets.errors import StoredDataError
+from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.migrations import migrate

@@ -9,12 +9,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from crypto_assets.asset_checks import tables_of
-from crypto_assets.collection.records.database import Database
-from crypto_assets.collection.storing.warehouse_rows import Loads, Table, judge, loads_of
+from crypto_assets.defs.asset_checks import tables_of
+from crypto_assets.engine.storing.warehouse_rows import Loads, Table, judge, loads_of
 from crypto_assets.model import Finding, Series
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.storage.database import Database
 from crypto_assets_tests.published import text_of, zip_of
 from crypto_assets_tests.workbench import Workbench, entry
 

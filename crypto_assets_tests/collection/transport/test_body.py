@@ -11,10 +11,10 @@ import time
 import pytest
 from starlette.responses import Response, StreamingResponse
 
-from crypto_assets.collection.transport.body import Pace
-from crypto_assets.collection.transport.bounds import Bound
-from crypto_assets.collection.transport.http import Client
 from crypto_assets.errors import BadContainer, HostRefused, HostUnreachable
+from crypto_assets.transport.body import Pace
+from crypto_assets.transport.bounds import Bound
+from crypto_assets.transport.client import Client
 from crypto_assets_tests.collection.transport.answers import in_turn
 
 CONTENT = random.Random(0).randbytes(300_000)

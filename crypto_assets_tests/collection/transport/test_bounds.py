@@ -9,11 +9,11 @@ import httpx
 import pytest
 from starlette.responses import Response, StreamingResponse
 
-from crypto_assets.collection.rest.api import read_json
-from crypto_assets.collection.transport.body import Body, Pace, Unpacking
-from crypto_assets.collection.transport.bounds import CHECKSUM, JSON, LISTING, REST, Bound, file_bound
-from crypto_assets.collection.transport.http import Client
+from crypto_assets.engine.rest.ccxt_client import read_json
 from crypto_assets.errors import BadContainer, BadContent, HostRefused, HostUnreachable, NotPublished
+from crypto_assets.transport.body import Body, Pace, Unpacking
+from crypto_assets.transport.bounds import CHECKSUM, JSON, LISTING, REST, Bound, file_bound
+from crypto_assets.transport.client import Client
 from crypto_assets_tests.collection.transport.answers import endless
 
 GZIP = {"accept-encoding": "gzip"}

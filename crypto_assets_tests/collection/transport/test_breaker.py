@@ -15,9 +15,9 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from crypto_assets.collection.records.database import Database
-from crypto_assets.collection.transport.breaker import Breaker, Breakers, Key
+from crypto_assets.storage.database import Database
 from crypto_assets.storage.migrations import migrate
+from crypto_assets.transport.breaker import Breaker, Breakers, Key
 
 KEY = Key("binance", "archive", "data.example.com")
 LONG_S = 2.0
@@ -166,8 +166,8 @@ def test_the_lease_of_a_prober_that_is_killed_ends(database, url):
     fail(made, 3)
     code = f"""
 import time
-from crypto_assets.collection.transport.breaker import Breakers, Key
-from crypto_assets.collection.records.database import Database
+from crypto_assets.transport.breaker import Breakers, Key
+from crypto_assets.storage.database import Database
 claimed = Breakers(Database({url!r}), "default", probe_s=3.0).claim(Key(*{(KEY.exchange, KEY.kind, KEY.host)!r}))
 print(claimed, flush=True)
 time.sleep(60)

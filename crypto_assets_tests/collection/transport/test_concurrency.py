@@ -10,9 +10,9 @@ import time
 import pytest
 from starlette.responses import Response
 
-from crypto_assets.collection.transport.concurrency import Slots
-from crypto_assets.collection.transport.http import Client
 from crypto_assets.errors import HostRefused, Stopped
+from crypto_assets.transport.client import Client
+from crypto_assets.transport.concurrency import Slots
 from crypto_assets_tests.collection.transport.answers import statuses
 
 

@@ -15,12 +15,12 @@ import psycopg
 import pytest
 from starlette.responses import PlainTextResponse
 
-from crypto_assets.collection.records.database import Database
-from crypto_assets.collection.transport.guard import Guard
-from crypto_assets.collection.transport.http import Client
 from crypto_assets.errors import CircuitOpen, HostRefused, HostUnreachable, NotPublished, PermanentError, Stopped
-from crypto_assets.limits import Endpoint, Limit
+from crypto_assets.sources.limits import Endpoint, Limit
+from crypto_assets.storage.database import Database
 from crypto_assets.storage.migrations import migrate
+from crypto_assets.transport.client import Client
+from crypto_assets.transport.guard import Guard
 from crypto_assets_tests.collection.transport.answers import statuses
 from crypto_assets_tests.waiting import wait_for
 
@@ -41,7 +41,7 @@ def url(module_postgres_url: str) -> str:
 @pytest.fixture
 def make_guard(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeGuard]:
     """Make guards that know nothing of each other but what Postgres tells them, as those of two processes do."""
-    monkeypatch.setattr("crypto_assets.collection.transport.breaker._SPAN_S", 0.0)
+    monkeypatch.setattr("crypto_assets.transport.breaker._SPAN_S", 0.0)
     with psycopg.connect(url) as connection:
         connection.execute("TRUNCATE collection.breakers, collection.budgets, collection.grants")
     made: list[Guard] = []
@@ -142,10 +142,10 @@ def test_an_open_breaker_is_known_to_another_process_at_once(make_guard, url):
     ours = make_guard()
     ours.abandoned(ours.admit(ARCHIVE, HOST))
     code = f"""
-from crypto_assets.collection.transport import breaker
+from crypto_assets.transport import breaker
 breaker._SPAN_S = 0.0
-from crypto_assets.collection.transport.guard import Guard
-from crypto_assets.limits import Endpoint
+from crypto_assets.transport.guard import Guard
+from crypto_assets.sources.limits import Endpoint
 with Guard({url!r}, limits={{}}, failures=3, first_open_s=60.0) as guard:
     for _ in range(3):
         guard.failed(guard.admit(Endpoint("binance", "archive", "archive"), {HOST!r}), "down")

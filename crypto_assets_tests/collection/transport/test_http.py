@@ -14,7 +14,6 @@ from email.utils import format_datetime
 import pytest
 from starlette.responses import PlainTextResponse, RedirectResponse, StreamingResponse
 
-from crypto_assets.collection.transport.http import Client
 from crypto_assets.errors import (
     HostRefused,
     HostUnreachable,
@@ -23,6 +22,7 @@ from crypto_assets.errors import (
     Stopped,
     TransientError,
 )
+from crypto_assets.transport.client import Client
 from crypto_assets.version import __version__
 from crypto_assets_tests.collection.transport.answers import statuses
 

@@ -15,12 +15,12 @@ from uuid import uuid4
 
 import pytest
 
-from crypto_assets.collection.records.database import Database
-from crypto_assets.collection.transport import shared
-from crypto_assets.collection.transport.limiter import Cooling, Grant, Limiter
 from crypto_assets.errors import ConfigError, Stopped
-from crypto_assets.limits import Limit
+from crypto_assets.sources.limits import Limit
+from crypto_assets.storage.database import Database
 from crypto_assets.storage.migrations import migrate
+from crypto_assets.transport import limit_state
+from crypto_assets.transport.limiter import Cooling, Grant, Limiter
 from crypto_assets_tests.waiting import wait_for
 from proofs.limits import Arrival, judge
 
@@ -32,7 +32,7 @@ class Budget:
         self.database = database
         self.limits = limits
         self.name = uuid4().hex
-        self.id = shared.budget_id(database, "binance", "default", self.name, limits)
+        self.id = limit_state.budget_id(database, "binance", "default", self.name, limits)
         self._stack = stack
 
     def limiter(self) -> Limiter:
@@ -201,9 +201,9 @@ def test_closing_a_limiter_ends_every_wait(budget):
 
 _HOLDER = """
 import sys
-from crypto_assets.collection.records.database import Database
-from crypto_assets.collection.transport.limiter import Limiter
-from crypto_assets.limits import Limit
+from crypto_assets.storage.database import Database
+from crypto_assets.transport.limiter import Limiter
+from crypto_assets.sources.limits import Limit
 
 limiter = Limiter(Database(sys.argv[1]), int(sys.argv[2]), [Limit(1, 5.0, "requests")])
 limiter.acquire()
@@ -257,7 +257,7 @@ def test_a_cool_down_holds_for_every_process_and_then_ends(budget):
     for limiter in limiters:
         take(limiter)
     told = time.monotonic()
-    left = shared.cool_down(one.database, one.id, 4.0, 429, "api.binance.com answered 429", ban=False)
+    left = limit_state.cool_down(one.database, one.id, 4.0, 429, "api.binance.com answered 429", ban=False)
     assert 3.9 < left <= 4.0
     for limiter in limiters:
         found = limiter.acquire()
@@ -277,7 +277,7 @@ def test_a_cool_down_that_begins_meanwhile_holds_for_who_waits(budget):
     thread = threading.Thread(target=lambda: found.append(limiter.acquire()))
     thread.start()
     wait_for("1 wait", lambda: one.waiting_in_postgres() == 1)
-    shared.cool_down(one.database, one.id, 30.0, 418, "banned", ban=True)
+    limit_state.cool_down(one.database, one.id, 30.0, 418, "banned", ban=True)
     thread.join(25)
     assert isinstance(found[0], Cooling)
     assert found[0].status == 418
@@ -285,12 +285,12 @@ def test_a_cool_down_that_begins_meanwhile_holds_for_who_waits(budget):
 
 def test_refusals_without_a_time_double_the_cool_down_but_those_of_one_moment_are_one(budget):
     one = budget(Limit(1, 1.0, "requests"))
-    first = shared.cool_down(one.database, one.id, None, 429, "", ban=False)
+    first = limit_state.cool_down(one.database, one.id, None, 429, "", ban=False)
     assert 4.9 < first <= 6.25
-    again = shared.cool_down(one.database, one.id, None, 429, "", ban=False)
+    again = limit_state.cool_down(one.database, one.id, None, 429, "", ban=False)
     assert again <= first
     one.query("UPDATE collection.budgets SET cool_until = clock_timestamp() - interval '1 s' WHERE id = %(id)s")
-    assert 9.9 < shared.cool_down(one.database, one.id, None, 429, "", ban=False) <= 12.5
+    assert 9.9 < limit_state.cool_down(one.database, one.id, None, 429, "", ban=False) <= 12.5
 
 
 def test_what_others_on_our_address_use_counts_and_what_we_use_is_not_taken_for_theirs(budget):
@@ -298,7 +298,7 @@ def test_what_others_on_our_address_use_counts_and_what_we_use_is_not_taken_for_
     limiter = one.limiter()
     if time.time() % 60 > 50:
         time.sleep(60.1 - time.time() % 60)  # what is counted belongs to one minute
-    shared.learn_clock(one.database, one.id, -0.01, 0.01)
+    limit_state.learn_clock(one.database, one.id, -0.01, 0.01)
     sent = time.monotonic()
     first = take(limiter, 10)
     limiter.counted(10, 60.0, sent, time.monotonic())
@@ -316,7 +316,7 @@ def test_what_others_on_our_address_use_counts_and_what_we_use_is_not_taken_for_
 def test_a_limit_of_calendar_windows_begins_anew_with_each(budget):
     one = budget(Limit(5, 4.0, "requests", aligned=True))
     limiter = one.limiter()
-    shared.learn_clock(one.database, one.id, -0.01, 0.01)
+    limit_state.learn_clock(one.database, one.id, -0.01, 0.01)
     time.sleep((1.5 - time.time()) % 4)  # in a window, and not just at its beginning
     taken = [take(limiter) for _ in range(6)]
     assert taken[5] - taken[0] < 3.9  # at the next, not four seconds after the first
@@ -400,8 +400,8 @@ def test_people_see_how_much_of_each_limit_is_used(budget):
     limiter = one.limiter()
     for weight in (2, 25):
         take(limiter, weight)
-    shared.cool_down(one.database, one.id, 30.0, 429, "asked to wait", ban=False)
-    found = shared.snapshot(one.database)
+    limit_state.cool_down(one.database, one.id, 30.0, 429, "asked to wait", ban=False)
+    found = limit_state.snapshot(one.database)
     assert [(use.limit, use.used, use.amount) for use in found.limits if use.budget == one.name] == [
         ("20 requests/s", 2, 20),
         ("6000 weight/min", 27, 6_000),

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 import pytest
 from starlette.responses import PlainTextResponse
 
-from crypto_assets.collection.transport.http import Client
-from crypto_assets.collection.transport.proxies import proxy_for, shown_proxy
 from crypto_assets.errors import ConfigError, HostRefused, HostUnreachable
+from crypto_assets.transport.client import Client
+from crypto_assets.transport.proxies import proxy_for, shown_proxy
 from crypto_assets_tests.collection.transport.proxy_servers import http_proxy, socks_proxy
 
 NOBODY = "http://127.0.0.1:9"

@@ -8,15 +8,15 @@ import httpx
 import pytest
 from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
 
-from crypto_assets import exchanges
-from crypto_assets.collection.transport.redirects import has_key, refusal
+from crypto_assets import sources
 from crypto_assets.errors import HostRefused, HostUnreachable, NotPublished
-from crypto_assets.limits import Endpoint
+from crypto_assets.sources.limits import Endpoint
+from crypto_assets.transport.redirects import has_key, refusal
 from crypto_assets_tests.collection.conftest import OddServer, running
 from crypto_assets_tests.collection.transport.answers import endless
 
 ARCHIVE = Endpoint("binance", "archive", "archive")
-NAMED = exchanges.get("binance").hosts
+NAMED = sources.get("binance").hosts
 OURS, BUCKET = "https://data.binance.vision/a.zip", "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision/a.zip"
 
 
@@ -68,8 +68,8 @@ def test_a_redirect_that_is_not_followed(asked, target, why):
 
 
 def test_every_host_of_an_exchange_is_one_that_it_names():
-    for name in exchanges.names():
-        exchange = exchanges.get(name)
+    for name in sources.names():
+        exchange = sources.get(name)
         for url in (exchange.archive_url, exchange.listing_url, exchange.rest_url):
             assert httpx.URL(url).host in exchange.hosts
 

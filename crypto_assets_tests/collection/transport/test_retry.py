@@ -10,16 +10,6 @@ import httpx
 import pytest
 
 import crypto_assets.errors
-from crypto_assets.collection.transport.retry import (
-    Later,
-    Permanent,
-    Quarantine,
-    Retry,
-    WaitUntil,
-    asked_wait_s,
-    backoff_s,
-    decide,
-)
 from crypto_assets.errors import (
     BadContainer,
     BadContent,
@@ -45,6 +35,16 @@ from crypto_assets.errors import (
     TransientError,
     UnknownSymbol,
     UnsafePath,
+)
+from crypto_assets.transport.retry import (
+    Later,
+    Permanent,
+    Quarantine,
+    Retry,
+    WaitUntil,
+    asked_wait_s,
+    backoff_s,
+    decide,
 )
 
 STATUSES = {

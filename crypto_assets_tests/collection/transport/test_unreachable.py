@@ -11,9 +11,9 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from crypto_assets.collection.transport.http import Client
-from crypto_assets.collection.transport.unreachable import failure_text
 from crypto_assets.errors import HostUnreachable
+from crypto_assets.transport.client import Client
+from crypto_assets.transport.unreachable import failure_text
 from crypto_assets_tests.ports import free_port
 
 

@@ -1,0 +1,321 @@
+"""Incidents: spans of minutes without data or trades and their causes, kept in `collection.incidents`.
+
+They are made from profiles alone, without the lake, and are what the profiles say now: an incident that no longer holds is
+removed. What is ordinary for a symbol has no row; `crypto-assets gaps` says of every minute why it is missing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from crypto_assets.causes.kinds import Kind
+from crypto_assets.causes.known_outages import KnownOutage, known_outages
+from crypto_assets.causes.minutes import (
+    MINUTE,
+    StoredDay,
+    covered,
+    read_minutes,
+    resolution,
+    start_of,
+)
+from crypto_assets.causes.outages import find_outages
+from crypto_assets.causes.rules import Market, MarketIncident, MinuteSpan, of_market
+from crypto_assets.checks._minutes import MINUTES
+from crypto_assets.model import DAY, Series, days_between
+from crypto_assets.storage.database import Database
+from crypto_assets.storage.sessions import lock_wait, of_connection
+
+WORTH_MINUTES = 5
+"""A span of one symbol that is shorter has no row of its own."""
+
+_DAYS_BESIDE = 4
+"""Days on either side that are read too: a span may reach over midnight, and is judged by the days around it."""
+
+_CONTENT = ("end_time", "symbols", "evidence", "source", "reference")
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """One row of `collection.incidents`: [start_time, end_time), UTC.
+
+    `symbol` and `dataset` are None where it is about the whole market; `symbols` are then the stored ones that show it.
+    `source` is `known` (it ships with crypto_assets; `reference` says from where) or `found` in stored data.
+    """
+
+    exchange: str
+    market_type: str
+    symbol: str | None
+    dataset: str | None
+    kind: Kind
+    start_time: datetime
+    end_time: datetime
+    symbols: Sequence[str] = ()
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    source: str = "found"
+    reference: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", Kind(self.kind))
+        object.__setattr__(self, "symbols", tuple(self.symbols))
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        return self.symbol, self.dataset, self.kind, self.start_time
+
+
+# ---- reading ----------------------------------------------------------------------------------------------------------
+
+
+def read_incidents(
+    connection: psycopg.Connection[Any],
+    *,
+    exchange: str | None = None,
+    market_type: str | None = None,
+    symbols: Sequence[str] | None = None,
+    datasets: Sequence[str] | None = None,
+    kinds: Sequence[Kind] | None = None,
+    first: date | None = None,
+    last: date | None = None,
+    limit: int | None = None,
+) -> list[Incident]:
+    """Return the incidents that match all of what is given, by market and time.
+
+    Args:
+        symbols: their own incidents, and those of their whole market.
+        datasets: likewise.
+        first, last: those that overlap these days, both included.
+    """
+    given: dict[str, Any] = {
+        "exchange = %s": exchange,
+        "market_type = %s": market_type,
+        "(symbol IS NULL OR symbol = ANY(%s))": None if symbols is None else list(symbols),
+        "(dataset IS NULL OR dataset = ANY(%s))": None if datasets is None else list(datasets),
+        "kind = ANY(%s)": None if kinds is None else [kind.value for kind in kinds],
+        "end_time > %s": None if first is None else start_of(first),
+        "start_time < %s": None if last is None else start_of(last + DAY),
+    }
+    given = {condition: value for condition, value in given.items() if value is not None}
+    query = f"""SELECT {", ".join(Incident.__dataclass_fields__)} FROM collection.incidents
+        WHERE {" AND ".join(given) or "true"}
+        ORDER BY exchange, market_type, start_time, kind, symbol NULLS FIRST, dataset LIMIT %s"""
+    with connection.cursor(row_factory=class_row(Incident)) as cursor:
+        return cursor.execute(query, [*given.values(), limit]).fetchall()
+
+
+def load_market(
+    connection: psycopg.Connection[Any],
+    exchange: str,
+    market_type: str,
+    days: Iterable[date],
+    known: Sequence[KnownOutage] | None = None,
+) -> tuple[Market, list[MarketIncident], list[StoredDay]]:
+    """Return a market as its profiles show it around some days, its outages, and what is stored.
+
+    Args:
+        known: outages that are known; those of the list by default.
+    """
+    around = {day + n * DAY for day in days for n in range(-_DAYS_BESIDE, _DAYS_BESIDE + 1)}
+    if not around:
+        return Market(market_type, ()), [], []
+    stored = read_minutes(connection, exchange, market_type, around)
+    if known is None:
+        known = known_outages(exchange, market_type, start_of(min(around)), start_of(max(around) + DAY))
+    unlisted = connection.execute(
+        """SELECT symbol, dataset, day FROM collection.partitions
+        WHERE exchange = %s AND market_type = %s AND state = 'no_data' AND day = ANY(%s)""",
+        (exchange, market_type, sorted(around)),
+    ).fetchall()
+    found = find_outages(stored)
+    incidents = of_market(found, known)
+    cuts = [one for one in found if one.cut]
+    return Market(market_type, stored, incidents, cuts, frozenset(unlisted)), incidents, stored
+
+
+# ---- writing ----------------------------------------------------------------------------------------------------------
+
+
+def refresh_incidents(
+    database: Database,
+    market: Series | tuple[str, str],
+    first_day: date,
+    last_day: date,
+    known: Sequence[KnownOutage] | None = None,
+) -> list[Incident]:
+    """Make the incidents that overlap some days of a market what its profiles say now; return them, by time.
+
+    The same profiles give the same rows, and rows that stay are not written again. Waits for another process that refreshes
+    the same market.
+
+    Args:
+        market: a series, of whose market all datasets and symbols are judged, or (exchange, market type).
+        known: outages that are known; those of the list by default.
+    """
+    exchange, market_type = (market.exchange, market.market_type) if isinstance(market, Series) else market
+    with database.transaction() as connection:
+        with lock_wait(of_connection(connection), f"the lock on the incidents of {exchange} {market_type}"):
+            connection.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"incidents {exchange} {market_type}",)
+            )
+
+        def former(days: tuple[date, date]) -> list[Incident]:
+            return read_incidents(connection, exchange=exchange, market_type=market_type, first=days[0], last=days[1])
+
+        # What stands for these days may reach over others, and all of it is made anew.
+        kept = _days_of(former((first_day, last_day)), first_day, last_day)
+        replaced = former(kept)
+        loaded = _days_of(replaced, *kept)
+        while True:
+            wanted = [one for one in _made(connection, exchange, market_type, *loaded, known) if _overlaps(one, *kept)]
+            wider = _days_of(wanted, *loaded)
+            if wider == loaded:
+                break
+            loaded = wider
+        _replace(connection, replaced, wanted)
+    return [one for one in wanted if _overlaps(one, first_day, last_day)]
+
+
+def _overlaps(one: Incident, first: date, last: date) -> bool:
+    return one.start_time < start_of(last + DAY) and start_of(first) < one.end_time
+
+
+def _days_of(incidents: Iterable[Incident], first: date, last: date) -> tuple[date, date]:
+    """Return the days from first to last, widened to hold whole incidents."""
+    for one in incidents:
+        first = min(first, one.start_time.date())
+        last = max(last, (one.end_time - timedelta(microseconds=1)).date())
+    return first, last
+
+
+def _made(
+    connection: psycopg.Connection[Any],
+    exchange: str,
+    market_type: str,
+    first: date,
+    last: date,
+    known: Sequence[KnownOutage] | None,
+) -> list[Incident]:
+    """Return the incidents that the profiles of some days give, and those around them, by time."""
+    market, of_all, stored = load_market(connection, exchange, market_type, days_between(first, last), known)
+    outages: dict[date, int] = defaultdict(int)
+    for incident in of_all:
+        for day in days_between(incident.start.date(), incident.end.date()):
+            outages[day] |= covered(incident.start, incident.end, day)
+    finest: dict[tuple[str, date], int] = {}
+    for one in stored:
+        place = one.symbol, one.day
+        finest[place] = min(resolution(one.dataset) or MINUTES, finest.get(place, MINUTES))
+    common = [incident.cause for incident in of_all]
+    spans = [
+        span
+        for one in stored
+        if _worth_a_look(one, outages[one.day])
+        for span in market.spans(one.symbol, one.dataset, one.day)
+        if span.cause not in common and _worth_a_row(one, span, finest[one.symbol, one.day])
+    ]
+    found = [_of_market(exchange, market_type, incident) for incident in of_all]
+    found += _over_midnight(_of_span(exchange, market_type, span) for span in spans)
+    return sorted(found, key=lambda one: (one.start_time, one.kind, one.symbol or "", one.dataset or ""))
+
+
+def _worth_a_look(one: StoredDay, outages: int) -> bool:
+    """Return whether a day has spans that may be worth a row, at small cost: most days have none."""
+    untraded = one.untraded & ~outages
+    long = untraded
+    for n in range(1, WORTH_MINUTES):
+        long &= untraded << n
+        if not long:
+            return False
+    return True
+
+
+def _worth_a_row(one: StoredDay, span: MinuteSpan, finest: int) -> bool:
+    if (span.end - span.start) // MINUTE < WORTH_MINUTES:
+        return False
+    if span.only_silent:  # it is of the symbol, and shown once, by its finest bars or trades
+        return span.cause.kind is Kind.UNEXPLAINED and resolution(one.dataset) == finest
+    return span.absent or span.cause.kind is not Kind.ILLIQUID
+
+
+def _of_market(exchange: str, market_type: str, one: MarketIncident) -> Incident:
+    return Incident(
+        exchange,
+        market_type,
+        None,
+        None,
+        one.cause.kind,
+        one.start,
+        one.end,
+        one.symbols,
+        one.cause.evidence,
+        "known" if one.reference else "found",
+        one.reference,
+    )
+
+
+def _of_span(exchange: str, market_type: str, span: MinuteSpan) -> Incident:
+    """Return the row of a span; that nothing traded is of the symbol, that rows are missing is of the dataset."""
+    dataset = None if span.only_silent else span.dataset
+    return Incident(
+        exchange,
+        market_type,
+        span.symbol,
+        dataset,
+        span.cause.kind,
+        span.start,
+        span.end,
+        (span.symbol,),
+        {**span.cause.evidence, "missing": span.absent},
+    )
+
+
+def _over_midnight(spans: Iterable[Incident]) -> list[Incident]:
+    """Return spans of symbols, with those that go on after midnight as one, each once."""
+    by_end: dict[tuple[Any, ...], Incident] = {}
+    for one in sorted(spans, key=lambda one: one.start_time):
+        series = one.symbol, one.dataset, one.kind, one.evidence["missing"]
+        before = by_end.pop((*series, one.start_time), None)
+        if before:
+            one = replace(before, end_time=one.end_time)
+        by_end[(*series, one.end_time)] = one
+    return list({one.key: one for one in by_end.values()}.values())
+
+
+def _replace(connection: psycopg.Connection[Any], former: Sequence[Incident], wanted: Sequence[Incident]) -> None:
+    """Make the former rows the wanted ones: add, change and remove what differs."""
+    known = {one.key: one for one in former}
+    changed = [one for one in wanted if known.pop(one.key, None) != _plain(one)]
+    for one in known.values():
+        connection.execute(
+            """DELETE FROM collection.incidents WHERE exchange = %s AND market_type = %s AND kind = %s AND start_time = %s
+            AND symbol IS NOT DISTINCT FROM %s AND dataset IS NOT DISTINCT FROM %s""",
+            (one.exchange, one.market_type, one.kind.value, one.start_time, one.symbol, one.dataset),
+        )
+    names = tuple(Incident.__dataclass_fields__)
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            f"""INSERT INTO collection.incidents ({", ".join(names)}) VALUES ({", ".join(["%s"] * len(names))})
+            ON CONFLICT (exchange, market_type, symbol, dataset, kind, start_time)
+            DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _CONTENT)}, updated_at = now()""",
+            [_row(one) for one in changed],
+        )
+
+
+def _plain(one: Incident) -> Incident:
+    """Return an incident as it comes back from the table."""
+    return replace(one, evidence=json.loads(json.dumps(one.evidence)))
+
+
+def _row(one: Incident) -> list[Any]:
+    values = {name: getattr(one, name) for name in Incident.__dataclass_fields__}
+    return list(
+        (values | {"kind": one.kind.value, "symbols": list(one.symbols), "evidence": Jsonb(one.evidence)}).values()
+    )

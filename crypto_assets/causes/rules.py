@@ -1,0 +1,366 @@
+"""Why days and minutes are not there: the rules, without a database. docs/incidents.md gives their reasons.
+
+A day is judged by its outcome; the minutes inside a stored day by what the other datasets of the symbol, the other symbols
+of the market and the days beside it show. Nothing is filled in: a gap stays a gap, with a cause.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+from crypto_assets.causes.kinds import Kind
+from crypto_assets.causes.known_outages import KnownOutage
+from crypto_assets.causes.minutes import StoredDay, bits, covered, mask, moment, resolution, runs, whole_bars
+from crypto_assets.causes.outages import JointSilence
+from crypto_assets.causes.silences import RareSilence, rare_silences
+from crypto_assets.checks._minutes import MINUTES
+from crypto_assets.errors import REFUSALS
+from crypto_assets.model import DAY, STORED_FILE, State
+
+_HIDDEN_IDS = 100
+"""Futures hide internal and insurance trades (binance-public-data #190, #363, #378): fewer ids than this prove nothing."""
+
+_SILENT_EDGE = 60
+"""Minutes without a trade at midnight that need no explanation (as crypto_assets/checks/complete.py has it)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why something is not there; `evidence` is JSON-serialisable."""
+
+    kind: Kind
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MinuteSpan:
+    """Minutes [start, end) of one symbol and dataset that are silent, or `absent`: their bar is missing.
+
+    `only_silent` says that no row is missing: the exchange's own bars or the ids of the trades show that nothing traded.
+    """
+
+    symbol: str
+    dataset: str
+    start: datetime
+    end: datetime
+    absent: bool
+    cause: Cause
+    only_silent: bool = False
+
+    @property
+    def lacks_rows(self) -> bool:
+        """Whether rows are missing, or may be: a silence of a market or a symbol misses none."""
+        return self.absent or not (self.only_silent or self.cause.kind in (Kind.EXCHANGE_OUTAGE, Kind.ILLIQUID))
+
+
+# ---- days -------------------------------------------------------------------------------------------------------------
+
+
+def cause_of_day(
+    day: date,
+    state: State | None,
+    evidence: Mapping[str, Any],
+    spans: Sequence[MinuteSpan] = (),
+    known: Iterable[KnownOutage] = (),
+    findings: Mapping[str, Any] | None = None,
+) -> Cause:
+    """Return why a day is not complete.
+
+    Args:
+        state: of its record, None where it was not collected yet.
+        evidence: of its record.
+        spans: the minutes that lack inside a day that is stored.
+        known: known outages of the market.
+        findings: of its record, for days that are stored.
+    """
+    error = evidence.get("error")
+    damage = (findings or {}).get(STORED_FILE)
+    if damage is not None:  # of our own copy: the exchange has no part in it
+        return Cause(Kind.OUR_FAILURE, {"why": damage.get("problem", "its file was damaged or gone")})
+    if state is None:
+        return Cause(Kind.NOT_COLLECTED)
+    if state is State.PENDING:
+        return Cause(Kind.NOT_YET_PUBLISHED, _some(evidence, "asked_by_name"))
+    if state is State.NO_DATA:
+        return _no_data(day, evidence)
+    if state is State.DEGRADED:
+        return _degraded(evidence, spans, findings or {})
+    if error in REFUSALS:
+        return Cause(Kind.UPSTREAM_BAD_FILE, _some(evidence, "error", "quarantine", "key"))
+    if error in (None, "NotPublished", "UnknownSymbol"):
+        for one in known if "contradicted_by" not in evidence else ():
+            if covered(one.start, one.end, day) == mask(0, MINUTES):
+                return Cause(one.kind, of_known(one))
+        if state is State.MISSING:
+            return Cause(
+                Kind.UPSTREAM_ABSENT_FILE, _some(evidence, "error", "first_listed", "asked_by_name", "contradicted_by")
+            )
+        return Cause(Kind.UNEXPLAINED, {"state": state.value})
+    return Cause(Kind.OUR_FAILURE, _some(evidence, "error", "status"))
+
+
+_LIVES = {"before": Kind.BEFORE_LISTING, "after": Kind.DELISTED, "between": Kind.DELISTED}
+"""Kinds by what the evidence says of the life of a symbol (`crypto_assets/collection/archive`)."""
+
+
+def _no_data(day: date, evidence: Mapping[str, Any]) -> Cause:
+    if "outage" in evidence:
+        return Cause(Kind.EXCHANGE_OUTAGE, evidence["outage"])
+    if "ids" in evidence:
+        return Cause(Kind.ILLIQUID, {"why": "ids run on: nothing traded", **_some(evidence, "ids")})
+    if "silent_bars" in evidence:
+        return Cause(Kind.ILLIQUID, {"why": "all bars are silent: nothing traded", **_some(evidence, "silent_bars")})
+    if "opens" in evidence:
+        return Cause(Kind.ILLIQUID, {"why": "nothing is due on this day", **_some(evidence, "opens")})
+    if (life := evidence.get("life")) in _LIVES:
+        return Cause(
+            _LIVES[life], _some(evidence, "first_listed", "last_listed", "expired", "inferred", "exchange_asked")
+        )
+    if "last_listed" in evidence:
+        return Cause(Kind.DELISTED, _some(evidence, "last_listed", "others_newest", "others"))
+    if str(evidence.get("first_listed", "")) > day.isoformat():
+        return Cause(Kind.BEFORE_LISTING, _some(evidence, "first_listed"))
+    return Cause(Kind.ILLIQUID, {"why": "nothing is due on this day"})
+
+
+_EXCUSES = frozenset({Kind.EXCHANGE_OUTAGE, Kind.ILLIQUID, Kind.DELISTED, Kind.BEFORE_LISTING})
+"""Causes that leave no row to be missed: a day that is partial is so for another one, as far as there is one."""
+
+
+def _degraded(evidence: Mapping[str, Any], spans: Sequence[MinuteSpan], findings: Mapping[str, Any]) -> Cause:
+    minutes: dict[Kind, int] = defaultdict(int)
+    for span in spans:
+        if span.lacks_rows:
+            minutes[span.cause.kind] += int((span.end - span.start).total_seconds()) // 60
+    if minutes:
+        most = max(minutes, key=lambda kind: (kind not in _EXCUSES, minutes[kind]))
+        return Cause(most, {"minutes": {kind.value: count for kind, count in minutes.items()}})
+    if evidence.get("lacking"):
+        return Cause(Kind.OUR_FAILURE, {"lacking": evidence["lacking"]})
+    # What degrades says of rows that are right that they are not all there.
+    failed = {name: finding for name, finding in findings.items() if not finding.get("passed", True)}
+    return Cause(Kind.UPSTREAM_PARTIAL_FILE, {"failed_checks": failed})
+
+
+def _some(evidence: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: evidence[name] for name in names if name in evidence}
+
+
+# ---- a whole market ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MarketIncident:
+    """What all symbols of a market have in common in [start, end); `reference` is the source of a known one."""
+
+    start: datetime
+    end: datetime
+    cause: Cause
+    symbols: tuple[str, ...] = ()
+    reference: str | None = None
+
+
+def of_known(one: KnownOutage) -> dict[str, Any]:
+    """Return the evidence of a known outage."""
+    span = {"start": one.start.isoformat(), "end": one.end.isoformat()}
+    return {"known": one.what, "source": one.source, "precision": one.precision} | span
+
+
+def of_market(found: Iterable[JointSilence], known: Iterable[KnownOutage]) -> list[MarketIncident]:
+    """Return the outages of a market, by time; joint silences that touch a known outage and the outage are one.
+
+    A silence that may be a cut of all files (`JointSilence.cut`) is no outage unless it is known.
+    """
+    left = list(found)
+    made = []
+    for one in sorted(known):
+        touching = [silence for silence in left if silence.start <= one.end and one.start <= silence.end]
+        left = [silence for silence in left if silence not in touching]
+        evidence = of_known(one)
+        if touching:
+            evidence["silent"] = [
+                {"start": silence.start.isoformat(), "end": silence.end.isoformat(), "chance": silence.chance}
+                for silence in touching
+            ]
+        made.append(
+            MarketIncident(
+                min([one.start, *(silence.start for silence in touching)]),
+                max([one.end, *(silence.end for silence in touching)]),
+                Cause(one.kind, evidence),
+                tuple(sorted({symbol for silence in touching for symbol in silence.symbols})),
+                one.source,
+            )
+        )
+    for silence in left:
+        if not silence.cut:
+            cause = Cause(Kind.EXCHANGE_OUTAGE, {"silent_symbols": len(silence.symbols), "chance": silence.chance})
+            made.append(MarketIncident(silence.start, silence.end, cause, silence.symbols))
+    return sorted(made, key=lambda incident: incident.start)
+
+
+class Market:
+    """The stored days of one exchange and market, and the causes of the minutes that are silent or absent in them."""
+
+    def __init__(
+        self,
+        market_type: str,
+        stored: Iterable[StoredDay],
+        incidents: Sequence[MarketIncident] = (),
+        cuts: Sequence[JointSilence] = (),
+        unlisted: Collection[tuple[str, str, date]] = (),
+    ) -> None:
+        """Take what is known.
+
+        Args:
+            incidents: of the whole market.
+            cuts: joint silences that may be cuts of all files.
+            unlisted: symbols, datasets and days that are known to have no data.
+        """
+        self._numbered = market_type == "spot"
+        self._stored = {(one.symbol, one.dataset, one.day): one for one in stored}
+        self._of_day: dict[date, list[StoredDay]] = defaultdict(list)
+        for one in self._stored.values():
+            self._of_day[one.day].append(one)
+        self._of_symbol: dict[str, list[StoredDay]] = defaultdict(list)
+        for one in self._stored.values():
+            self._of_symbol[one.symbol].append(one)
+        self._rare: dict[str, Mapping[date, Sequence[RareSilence]]] = {}
+        self._minutes_down: dict[date, int] = {}
+        self._incidents = incidents
+        self._cuts = cuts
+        self._unlisted = unlisted
+
+    def rare(self, symbol: str, day: date) -> Sequence[RareSilence]:
+        """Return the silences of a symbol on a day that are rare by its own rates, whatever their cause."""
+        if symbol not in self._rare:
+            days = {one.day for one in self._of_symbol[symbol]}
+            self._rare[symbol] = rare_silences(self._of_symbol[symbol], {day: self._down(day) for day in days})
+        return self._rare[symbol].get(day, ())
+
+    def spans(self, symbol: str, dataset: str, day: date) -> list[MinuteSpan]:
+        """Return the silent and absent minutes of a day and why, by time; none for a day that is not stored."""
+        one = self._stored.get((symbol, dataset, day))
+        step = resolution(dataset)
+        if one is None or step is None:
+            return []
+        found: list[tuple[int, Cause]] = []
+        quiet = 0
+        left = one.untraded
+
+        own = [other for other in self._of_day[day] if other.symbol == symbol and other.dataset != dataset]
+        for other in sorted(own, key=lambda other: other.dataset):
+            if (resolution(other.dataset) or MINUTES) > step:
+                continue
+            if both := left & whole_bars(other.traded, step):
+                found.append((both, Cause(Kind.UPSTREAM_PARTIAL_FILE, {"traded_in": other.dataset})))
+                left &= ~both
+        for incident in self._incidents:
+            inside = covered(incident.start, incident.end, day)
+            if step > 1:
+                inside = ~whole_bars(~inside & mask(0, MINUTES), step)
+            if inside & left:
+                found.append((inside & left, incident.cause))
+                left &= ~inside
+        absent = bits(one.absent)
+        for first, end in runs(left & absent):
+            found.append((mask(first, end), self._absent(one, step, first, end)))
+        for first, end in runs(left & ~absent):
+            cause = self._silent(one, step, first, end, own)
+            if cause.kind is Kind.ILLIQUID:
+                quiet |= mask(first, end)
+                found += self._silences(one, step, first, end, cause)
+            else:
+                found.append((mask(first, end), cause))
+        made = [
+            MinuteSpan(
+                symbol,
+                dataset,
+                moment(day, first),
+                moment(day, end),
+                bool(kind),
+                cause,
+                not kind and bool(some & quiet),
+            )
+            for minutes, cause in found
+            for kind, some in ((1, minutes & absent), (0, minutes & ~absent))
+            for first, end in runs(some)
+        ]
+        return sorted(made, key=lambda span: span.start)
+
+    def _absent(self, one: StoredDay, step: int, first: int, end: int) -> Cause:
+        """Return why bars are not there that no outage explains."""
+        if first == 0 and (one.symbol, one.dataset, one.day - DAY) in self._unlisted:
+            return Cause(Kind.BEFORE_LISTING, {"first_day": str(one.day)})
+        if end == MINUTES and (one.symbol, one.dataset, one.day + DAY) in self._unlisted:
+            return Cause(Kind.DELISTED, {"last_day": str(one.day)})
+        if others := self._trading(one, step, first, end):
+            return Cause(Kind.UPSTREAM_PARTIAL_FILE, {"symbols_trading_meanwhile": others})
+        start, until = moment(one.day, first), moment(one.day, end)
+        for cut in self._cuts:
+            if cut.start < until and start < cut.end:
+                return Cause(Kind.UPSTREAM_PARTIAL_FILE, {"files_that_end_there_together": len(cut.symbols)})
+        return Cause(Kind.UNEXPLAINED, {"symbols_trading_meanwhile": 0})
+
+    def _silent(self, one: StoredDay, step: int, first: int, end: int, own: Sequence[StoredDay]) -> Cause:
+        """Return why nothing traded in minutes that no outage explains."""
+        if one.is_bars:
+            return Cause(Kind.ILLIQUID, {"bars_without_trades": (end - first) // step})
+        if any(other.is_bars and mask(first, end) & ~bits(other.silent) == 0 for other in own):
+            return Cause(Kind.ILLIQUID, {"bars_without_trades": end - first})
+        lacking = one.missing_ids or 0
+        if first == 0 or end == MINUTES:
+            beside = self._stored.get((one.symbol, one.dataset, one.day + (-DAY if first == 0 else DAY)))
+            seam = _ids_between(beside, one) if first == 0 else _ids_between(one, beside)
+            if seam is None and end - first > _SILENT_EDGE:
+                if others := self._trading(one, step, first, end):
+                    return Cause(Kind.UPSTREAM_PARTIAL_FILE, {"symbols_trading_meanwhile": others})
+                return Cause(Kind.UNEXPLAINED, {"silent_minutes_at_midnight": end - first})
+            lacking = seam or 0
+            if lacking > (0 if self._numbered else _HIDDEN_IDS):
+                return Cause(Kind.UPSTREAM_PARTIAL_FILE, {"missing_ids": lacking})
+        elif lacking and self._numbered:
+            return Cause(Kind.UNEXPLAINED, {"missing_ids_of_the_day": lacking})
+        return Cause(Kind.ILLIQUID, {"missing_ids": lacking})
+
+    def _silences(self, one: StoredDay, step: int, first: int, end: int, ordinary: Cause) -> list[tuple[int, Cause]]:
+        """Return minutes in which nothing traded with their causes: rare ones have none that anybody knows."""
+        found, left = [], mask(first, end)
+        for rare in self.rare(one.symbol, one.day):
+            minutes = mask(rare.first, rare.end) & left
+            if minutes:
+                evidence = {"chance": rare.chance, "once_in_days": rare.once_in_days}
+                others = self._trading(one, step, rare.first, rare.end)
+                found.append((minutes, Cause(Kind.UNEXPLAINED, {**evidence, "symbols_trading_meanwhile": others})))
+                left &= ~minutes
+        return found + [(mask(a, b), ordinary) for a, b in runs(left)]
+
+    def _down(self, day: date) -> int:
+        """Return the minutes of a day that lie in incidents of the whole market."""
+        if day not in self._minutes_down:
+            minutes = 0
+            for incident in self._incidents:
+                minutes |= covered(incident.start, incident.end, day)
+            self._minutes_down[day] = minutes
+        return self._minutes_down[day]
+
+    def _trading(self, one: StoredDay, step: int, first: int, end: int) -> int:
+        """Return how many other symbols traded in some minutes, by bars that are no longer."""
+        span = mask(first, end)
+        return len(
+            {
+                other.symbol
+                for other in self._of_day[one.day]
+                if other.symbol != one.symbol and (resolution(other.dataset) or MINUTES) <= step and other.traded & span
+            }
+        )
+
+
+def _ids_between(before: StoredDay | None, after: StoredDay | None) -> int | None:
+    """Return how many ids lack between the last row of a day and the first of the next; None where one is not known."""
+    if before is None or after is None or before.last_id is None or after.first_id is None:
+        return None
+    return max(0, after.first_id - before.last_id - 1)

@@ -1,0 +1,101 @@
+"""The command `crypto-assets`.
+
+Exit codes: 0 when every day asked for is available, provisional or known to have no data; 1 when something is missing or
+degraded, with one line for each, or something else failed; 2 for bad arguments or configuration, before anything is done,
+and for a database, a lake or Dagster's tables of another version.
+"""
+
+import errno
+import gc
+import os
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+from crypto_assets.cli.commands import all_commands
+from crypto_assets.cli.console import err, print_error
+from crypto_assets.config.fault_log import last_line, traceback_of
+from crypto_assets.errors import ConfigError
+from crypto_assets.machine.process_exit import EXIT_CODE, end_now
+from crypto_assets.text.visible import visible_lines
+from crypto_assets.version import __version__
+
+_WITHOUT_COLLECTION = ("demo", "selftest", "sandbox")
+"""Commands that have a collection of their own, or need none."""
+
+_MAKING = ("demo", "up", "collect", "fill", "pause", "selftest", "sandbox")
+"""Commands that make a home where there is none; the others only look."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="crypto-assets")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="The collection; default: CRYPTO_ASSETS_CONFIG or collection.yaml.",
+)
+@click.option("--demo", is_flag=True, help="Work on what `crypto-assets demo` collected, and its sandbox exchange.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.pass_context
+def cli(context: click.Context, config: Path | None, demo: bool, debug: bool) -> None:  # noqa: ARG001  debug: for main()
+    """Collect crypto market data: complete, or it says exactly what is missing and why."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        return
+    from crypto_assets.config.environment import keep_loopback_direct, require_file, settings, settings_at_start
+    from crypto_assets.sandbox.demo import demo_environment, is_demo_home, require_demo
+
+    if config is not None:
+        require_file(config.expanduser().absolute())
+        os.environ["CRYPTO_ASSETS_CONFIG"] = str(config.expanduser().absolute())
+    settings()
+    keep_loopback_direct()
+    if demo or is_demo_home():
+        if context.invoked_subcommand not in _MAKING:
+            require_demo()
+        context.with_resource(demo_environment())
+    elif context.invoked_subcommand not in _WITHOUT_COLLECTION and "--demo" not in sys.argv:
+        settings_at_start()
+
+
+for _command in all_commands():
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the command; every error becomes one message on stderr and an exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        cli.main(standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        err.print("stopped")
+        end_now(EXIT_CODE)
+    except BrokenPipeError:
+        _nobody_reads()
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.EPIPE:
+            _nobody_reads()
+        if "--debug" in sys.argv:
+            sys.stderr.write(f"{visible_lines(traceback_of(error))}\n")
+        print_error(last_line(error))
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
+    finally:
+        # Python would look through every object once more before it ends: a second of CPU with Dagster loaded.
+        gc.freeze()
+
+
+def _nobody_reads() -> None:
+    """End after `| head`: whoever read the output has gone. Python would complain once more when it closes stdout."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(EXIT_CODE)
+
+
+if __name__ == "__main__":
+    main()

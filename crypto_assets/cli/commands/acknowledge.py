@@ -1,0 +1,125 @@
+"""`gaps acknowledge` and `gaps acknowledged`: days that somebody accepts as they are."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crypto_assets.cli.console import out, print_line
+from crypto_assets.cli.options import DAY, filters, load_configured, lost_of, today, with_ledger
+from crypto_assets.engine.problems import Problem, days_text, spans, track_text, word_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from crypto_assets.ledger.acknowledgements import Acknowledgement
+
+
+@click.command()
+@filters
+@click.option("--from", "first", type=DAY, required=True, help="First day, UTC, included.")
+@click.option("--to", "last", type=DAY, help="Last day, UTC, included; the first one by default.")
+@click.option(
+    "--reason", default="", help="Why the days are accepted, shown wherever they are.  [required without --withdraw]"
+)
+@click.option("--by", help="Who accepts them; the user of this process by default.")
+@click.option("--withdraw", "withdrawn", is_flag=True, help="Withdraw the acknowledgement: the days count again.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each day.")
+def acknowledge(
+    first: date,
+    last: date | None,
+    reason: str,
+    by: str | None,
+    withdrawn: bool,
+    as_json: bool,
+    **filters: Any,
+) -> None:
+    """Accept gaps as they are: they no longer count, and nothing asks for them.
+
+    Only days that were collected and are missing or partial are accepted, not those that `crypto-assets fill` can still
+    collect (not collected yet, or stored and lost) or that the archive may still publish.
+
+    Name the symbol and the dataset, and give a reason. An acknowledgement ends by itself when the archive has another file
+    of the day, or its rows, state or cause change.
+    """
+    from crypto_assets.config import selection
+    from crypto_assets.ledger.pauses import me
+    from crypto_assets.quality.acknowledged_gaps import acknowledge as keep
+    from crypto_assets.quality.acknowledged_gaps import withdraw_by_hand
+
+    for name in ("symbols", "datasets"):
+        if not filters[name]:
+            raise click.UsageError(f"expected --{name.removesuffix('s')}: name what you accept")
+    collection = load_configured()
+    selected = selection.select(collection, **filters)
+    until, who = last or first, by or me()
+    if withdrawn:
+        found = with_ledger(lambda ledger: withdraw_by_hand(ledger, selected, first, until, by=who, reason=reason))
+    else:
+
+        def accept(ledger: Any) -> list[Acknowledgement]:
+            pairs = {pair for _, of_entry in selected for pair in of_entry}
+            lost = lost_of(ledger, pairs, first, until, collection).reasons
+            return keep(ledger, collection, selected, first, until, reason=reason, by=who, today=today(), lost=lost)
+
+        found = with_ledger(accept)
+    if as_json:
+        _print_json(found)
+        return
+    _print_spans(found, lambda one: f"counts again, it was {one}" if withdrawn else str(one))
+
+
+@click.command()
+@filters
+@click.option("--from", "first", type=DAY, help="Only days from this one on.")
+@click.option("--to", "last", type=DAY, help="Only days up to this one.")
+@click.option("--all", "everything", is_flag=True, help="Those too that were withdrawn.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each day.")
+def acknowledged(
+    market_type: str | None,
+    symbols: tuple[str, ...],
+    datasets: tuple[str, ...],
+    everything: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Show the gaps that somebody accepts: who, when and why."""
+    from crypto_assets.cli.commands.corrections import spellings
+    from crypto_assets.ledger.acknowledgements import read_acknowledgements
+
+    def read(ledger: Any) -> list[Acknowledgement]:
+        with ledger.transaction() as connection:
+            return read_acknowledgements(
+                connection,
+                market_type=market_type,
+                symbols=spellings(symbols),
+                datasets=datasets or None,
+                holding=not everything,
+                **given,
+            )
+
+    found = with_ledger(read)
+    if as_json:
+        _print_json(found)
+        return
+    _print_spans(found, lambda one: f"{word_of(one.state)}: {one}")
+    if not found:
+        out.print("no gaps are acknowledged")
+
+
+def _print_spans(found: Sequence[Acknowledgement], words: Callable[[Acknowledgement], str]) -> None:
+    """Print days, equal neighbours as one line."""
+    for span in spans(Problem(*one.place, None, note=words(one)) for one in found):
+        print_line(f"{track_text(span.series, span.symbol)} {days_text(span.first, span.last)}: {span.note}")
+
+
+def _print_json(found: Sequence[Acknowledgement]) -> None:
+    from crypto_assets.quality.gap_causes import acknowledgement_json
+
+    click.echo(json.dumps([acknowledgement_json(one) for one in found], indent=1))
+
+
+SUBCOMMANDS = (acknowledge, acknowledged)

@@ -1,0 +1,172 @@
+"""`collect` and `fill`: days are collected through Dagster, in this process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import click
+
+from crypto_assets.cli.console import err, out, print_error
+from crypto_assets.cli.options import (
+    DAY,
+    filters,
+    gaps_by_entry,
+    load_configured,
+    look_again,
+    lost_of,
+    today,
+    with_ledger,
+)
+from crypto_assets.cli.outcome import Asked, print_json, problem_of_gap, report
+from crypto_assets.cli.progress import progress
+from crypto_assets.engine.problems import Problem
+
+_NEW_LAKE = click.option(
+    "--new-lake",
+    is_flag=True,
+    help="Write into the lake that is there now, although another one was at its place: lost, or emptied on purpose.",
+)
+
+
+def _output(command: Any) -> Any:
+    command = click.option("--json", "as_json", is_flag=True, help="Print JSON; every day is in it.")(command)
+    return click.option("--verbose", is_flag=True, help="One line for each day that is not complete.")(command)
+
+
+@click.command()
+@filters
+@click.option("--from", "first", type=DAY, required=True, help="First day, UTC, included.")
+@click.option("--to", "last", type=DAY, required=True, help="Last day, UTC, included; today means up to now.")
+@_NEW_LAKE
+@_output
+def collect(first: date, last: date, new_lake: bool, verbose: bool, as_json: bool, **filters: Any) -> None:
+    """Collect some days of what is in collection.yaml. Stored days are verified, not downloaded again."""
+    from crypto_assets.config import selection
+
+    collection = load_configured()
+    misspelt = _without_misspelt(collection, filters)
+    selected = selection.select(collection, **filters)
+    requests, note = selection.clip(collection, selected, first, last, today(), with_today=True)
+    if note:
+        err.print(f"note: {note}", markup=False)
+    pairs = {pair for request in requests for pair in request.pairs}
+    _require_lake(new_lake=new_lake)
+    with_ledger(lambda ledger: lost_of(ledger, pairs), make=True)
+    sys.exit(collect_all(collection, requests, misspelt, as_json=as_json, verbose=verbose))
+
+
+@click.command()
+@filters
+@click.option("--from", "first", type=DAY, help="Only days from this one on.")
+@click.option("--to", "last", type=DAY, help="Only days up to this one.")
+@_NEW_LAKE
+@_output
+def fill(first: date | None, last: date | None, new_lake: bool, verbose: bool, as_json: bool, **filters: Any) -> None:
+    """Collect what is missing: every day from each entry's start to yesterday that is not complete."""
+    from crypto_assets.config import selection
+    from crypto_assets.config.environment import settings
+    from crypto_assets.engine.archive.settled import unchanged
+
+    collection = load_configured()
+    misspelt = _without_misspelt(collection, filters)
+    _require_lake(new_lake=new_lake)
+    look_again(collection, filters, older_than=timedelta(0), timeout_s=15.0, make=True)
+    found = gaps_by_entry(collection, first, last, filters, make=True)
+    open_ = [gap for _, of_entry in found for gap in of_entry if gap.is_open]
+    settled = with_ledger(lambda ledger: unchanged(collection, ledger, open_, egress=settings().egress), make=True)
+    left_out = {(gap.series, gap.symbol, gap.day) for gap in settled}
+    requests = []
+    for entry, of_entry in found:
+        missing = [(gap.series, gap.symbol, gap.day) for gap in of_entry if gap.is_open]
+        requests += selection.as_few_requests(entry, [place for place in missing if place not in left_out])
+    if settled:
+        days = "1 partial day" if len(settled) == 1 else f"{len(settled)} partial days"
+        err.print(
+            f"{days}: the archive has no other file than the stored one; `crypto-assets gaps` shows what is missing"
+        )
+    if requests:
+        left = [problem_of_gap(gap) for gap in settled]
+        sys.exit(collect_all(collection, requests, misspelt, left, as_json=as_json, verbose=verbose))
+    if as_json:
+        print_json(Asked(requests, misspelt=misspelt), [], [problem_of_gap(gap) for gap in settled])
+    elif not settled:
+        out.print("nothing is missing")
+    sys.exit(1 if misspelt or settled else 0)
+
+
+def _require_lake(*, new_lake: bool) -> None:
+    """Look whether the lake is where it was, before anything is asked; `new_lake` says that it is the right one as it is.
+
+    Raises:
+        StoredDataError: it is not.
+    """
+    from crypto_assets.defs.resources import LakeResource
+    from crypto_assets.ledger.lakes import remember_lake, require_lake
+
+    lake = LakeResource().lake()
+    with_ledger(lambda ledger: (remember_lake if new_lake else require_lake)(ledger, lake), make=True)
+
+
+def _without_misspelt(collection: Any, filters: dict[str, Any]) -> list[str]:
+    """Take symbols that the collection does not have out of the filters; return what is wrong with them, and say it.
+
+    Raises:
+        ConfigError: no symbol is left.
+    """
+    from crypto_assets.config import selection
+    from crypto_assets.errors import ConfigError
+
+    good, wrong = selection.known_symbols(collection, filters["symbols"])
+    if wrong and not good:
+        raise ConfigError(wrong)
+    for problem in wrong:
+        _say_wrong(problem)
+    filters["symbols"] = tuple(good)
+    return wrong
+
+
+def collect_all(
+    collection: Any,
+    requests: Sequence[Any],
+    misspelt: Sequence[str] = (),
+    left: Sequence[Problem] = (),
+    *,
+    as_json: bool,
+    verbose: bool = False,
+) -> int:
+    """Collect some days, print what became of them, and return the exit code.
+
+    Args:
+        left: days that are not complete and that nobody asks for now; that was said already.
+
+    Raises:
+        UnknownSymbol: the exchange knows none of the symbols.
+    """
+    from crypto_assets.defs import runs
+    from crypto_assets.engine import preflight
+    from crypto_assets.errors import UnknownSymbol
+
+    with err.status("asking the exchange"):
+        found = with_ledger(lambda ledger: preflight.check(collection, requests, ledger, today()), make=True)
+    if found.unknown and not found.requests and not found.unreachable:
+        raise UnknownSymbol(list(found.unknown.values()))
+    for problem in found.unknown.values():
+        _say_wrong(problem)
+    down = dict(found.unreachable)
+    if found.requests:
+        with progress(sum(request.days for request in found.requests), as_json, "collecting") as step:
+            down |= runs.execute(collection, found.requests, step)
+    for exchange, failure in down.items():
+        print_error(f"{failure}; {exchange} is not asked again in this run")
+    asked = Asked(requests, down, found.unknown, misspelt, never_asked=frozenset(found.unreachable), left=left)
+    return report(asked, as_json=as_json, verbose=verbose)
+
+
+def _say_wrong(problem: str) -> None:
+    print_error(problem)
+
+
+COMMANDS = (collect, fill)

@@ -1,0 +1,135 @@
+"""`status` and `gaps`: what is there, and what is not."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crypto_assets.cli.commands import acknowledge
+from crypto_assets.cli.console import out, print_line, print_table
+from crypto_assets.cli.options import (
+    DAY,
+    filters,
+    gaps_by_entry,
+    load_configured,
+    look_again,
+    lost_of,
+    today,
+    with_ledger,
+)
+from crypto_assets.engine.problems import Problem, spans
+from crypto_assets.ledger.coverage_tables import status_json, status_table
+from crypto_assets.model import State, days_between
+
+if TYPE_CHECKING:
+    from crypto_assets.causes.rules import MinuteSpan
+    from crypto_assets.quality.gap_causes import Explained
+
+
+@click.group(invoke_without_command=True)
+@filters
+@click.option("--from", "first", type=DAY, help="Only days from this one on.")
+@click.option("--to", "last", type=DAY, help="Only days up to this one.")
+@click.option("--all", "everything", is_flag=True, help="Acknowledged days too.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, one object for each day, acknowledged ones included."
+)
+@click.pass_context
+def gaps(
+    context: click.Context, first: date | None, last: date | None, everything: bool, as_json: bool, **filters: Any
+) -> None:
+    """Show what is missing, and why; exit code 1 if anything is that nobody has acknowledged.
+
+    The cause of a day stands in brackets (docs/incidents.md); the minutes that are missing inside a stored day follow it.
+    """
+    if context.invoked_subcommand:
+        if given := [name for name, value in context.params.items() if value]:
+            raise click.UsageError(
+                f"write the options behind {context.invoked_subcommand}, found {', '.join(given)} before it"
+            )
+        return
+    from crypto_assets.quality.gap_causes import as_json as json_of
+    from crypto_assets.quality.gap_causes import explain
+
+    collection = load_configured()
+    look_again(collection, filters, older_than=timedelta(days=1), timeout_s=5.0)
+    found = [gap for _, of_entry in gaps_by_entry(collection, first, last, filters) for gap in of_entry]
+    explained = with_ledger(lambda ledger: explain(ledger, found)) if found else []
+    open_ = [one for one in explained if one.gap.is_open]
+    if as_json:
+        click.echo(json.dumps([json_of(one) for one in explained], indent=1))
+    else:
+        _echo(explained if everything else open_)
+        if not open_:
+            out.print("nothing is missing" + (" that nobody has acknowledged" if explained else ""))
+        if count := len(explained) - len(open_):
+            days = "1 day is" if count == 1 else f"{count} days are"
+            print_line(f"{days} acknowledged" + ("" if everything else "; --all lists them"))
+    sys.exit(1 if open_ else 0)
+
+
+def _echo(explained: Sequence[Explained]) -> None:
+    """Print days, equal neighbours as one line, each with the minutes that are missing in it."""
+    days = {(one.gap.series, one.gap.symbol, one.gap.day): one for one in explained}
+    problems = []
+    for one in explained:
+        gap = one.gap
+        cause = one.cause.kind.value if gap.state is not None else ""  # "not collected yet" says it all
+        noted = str(gap.acknowledged or "")
+        reason = "" if gap.state is None else gap.reason
+        state = State.MISSING if gap.lost else gap.state
+        problems.append(Problem(gap.series, gap.symbol, gap.day, state, reason, cause, noted))
+    for span in spans(problems):
+        print_line(str(span))
+        for day in days_between(span.first, span.last):
+            for missing in days[span.series, span.symbol, day].spans:
+                print_line(f"  {missing.start:%Y-%m-%d %H:%M}–{missing.end:%H:%M}: {in_words(missing)}")
+
+
+def in_words(span: MinuteSpan) -> str:
+    """Return why minutes are missing, in one line: `missing [exchange_outage]: known …, source https://…`."""
+    what = "missing" if span.absent else "silent"
+    evidence = {name: value for name, value in span.cause.evidence.items() if isinstance(value, str | int | float)}
+    return f"{what} [{span.cause.kind}]: " + ", ".join(
+        f"{name.replace('_', ' ')} {evidence[name]}" for name in evidence
+    )
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each asset.")
+def status(as_json: bool) -> None:
+    """Show how many days of everything in collection.yaml are complete; exit code 1 where `gaps` has it.
+
+    A day is one symbol of a dataset over one UTC day, from the entry's start to its end or yesterday.
+    """
+    from crypto_assets.ledger.coverage import coverage
+    from crypto_assets.ledger.gaps import gaps as find
+
+    collection = load_configured()
+
+    def known(ledger: Any) -> tuple[list[Any], list[Any]]:
+        lost = lost_of(ledger, None, collection=collection)
+        found_gaps = list(find(collection, ledger, today(), lost=lost.reasons))
+        return found_gaps, coverage(collection, ledger, found_gaps, today(), lost)
+
+    found_gaps, found = with_ledger(known)
+    if as_json:
+        click.echo(json.dumps([status_json(one) for one in found], indent=1))
+    else:
+        print_table(status_table(found))
+        if not any(one.states for one in found):
+            out.print("nothing was collected yet; start with `crypto-assets collect` or `crypto-assets demo`")
+        elif any(not one.is_complete for one in found if one.in_collection):
+            out.print("`crypto-assets gaps` shows what is missing, and why; `crypto-assets fill` collects it")
+    sys.exit(1 if any(gap.is_open for gap in found_gaps) else 0)
+
+
+for _command in acknowledge.SUBCOMMANDS:
+    gaps.add_command(_command)
+
+COMMANDS = (gaps, status)

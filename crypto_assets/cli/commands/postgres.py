@@ -1,0 +1,97 @@
+"""`postgres` and `sql`: the warehouse for people without a client, and for clients that come from outside."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import click
+
+from crypto_assets.cli.console import counted, out, print_table, reading_address, without_password
+from crypto_assets.text.visible import visible_in
+
+_SHOWN = 200
+
+
+@click.command()
+def postgres() -> None:
+    """Print the address of Postgres and keep the embedded server running until Ctrl-C, for psql and other clients.
+
+    The address is for reading, and works for the account that runs this only.
+    The embedded server starts when a command needs it and stops when none has used it for half a minute.
+    """
+    from crypto_assets.config.environment import settings
+    from crypto_assets.defs.resources import PostgresResource
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    url = PostgresResource().resolved_url(make=False)
+    out.print(without_password(reading_address(url)), markup=False, soft_wrap=True)
+    if settings().postgres_url:
+        out.print("CRYPTO_ASSETS_POSTGRES_URL names it; the password, if it has one, stands there")
+        return
+    out.print("it answers until Ctrl-C")
+    sys.stdout.flush()
+    stop.wait()
+
+
+@click.command()
+@click.argument("query")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, all rows.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, all rows, one object for each; decimals as text.")
+def sql(query: str, as_csv: bool, as_json: bool) -> None:
+    """Ask the warehouse one SQL question, read-only. Times are UTC; tables are in the schema `market`."""
+    names, rows = _ask(query)
+    if as_csv:
+        writer = csv.writer(sys.stdout)
+        writer.writerow(names)
+        # A file gets what is stored; a terminal would obey what looks like its codes.
+        writer.writerows(map(visible_in, rows) if sys.stdout.isatty() else rows)
+    elif as_json:
+        click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=1, default=str))
+    else:
+        _print(names, rows)
+
+
+def _ask(query: str) -> tuple[list[str], Iterator[Sequence[Any]]]:
+    import psycopg
+
+    from crypto_assets.defs.resources import PostgresResource
+    from crypto_assets.errors import ConfigError
+
+    url = reading_address(PostgresResource().resolved_url(make=False))
+    try:
+        with psycopg.connect(url, options="-c default_transaction_read_only=on -c timezone=UTC") as connection:
+            cursor = connection.execute(query)
+            if cursor.description is None:
+                raise ConfigError("expected a query with rows, such as SELECT, found a statement without any")
+            return [column.name for column in cursor.description], iter(cursor.fetchall())
+    except psycopg.OperationalError as error:
+        from crypto_assets.storage.postgres_faults import unavailable
+
+        raise unavailable(url, error) from error
+    except psycopg.Error as error:
+        raise ConfigError(f"SQL: {str(error).strip()}".splitlines()) from None
+
+
+def _print(names: Sequence[str], rows: Iterator[Sequence[Any]]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in names:
+        table.add_column(name, no_wrap=True)
+    found = list(rows)
+    for row in found[:_SHOWN]:
+        table.add_row(*("" if value is None else str(value) for value in row))
+    print_table(table)
+    if len(found) > _SHOWN:
+        out.print(f"… and {counted(len(found) - _SHOWN, 'more row')}: --csv")
+
+
+COMMANDS = (postgres, sql)

@@ -1,0 +1,56 @@
+"""`report`: what is stored, what is missing and why, and how good it is, as pictures and one page."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+
+from crypto_assets.cli.console import err, out
+from crypto_assets.cli.options import DAY, filters, load_configured, with_ledger
+
+
+@click.command()
+@filters
+@click.option("--from", "first", type=DAY, help="First day, UTC, included; default: the first day with a record.")
+@click.option("--to", "last", type=DAY, help="Last day, UTC, included; default: yesterday.")
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("report"),
+    show_default=True,
+    help="Folder for report.html and the pictures.",
+)
+@click.option("--open", "opens", type=click.Choice(["yes", "no"]), default="no", help="Open the page in the browser.")
+@click.option("--demo", "of_demo", is_flag=True, help="Report on what `crypto-assets demo` collected.")
+def report(first: date | None, last: date | None, folder: Path, opens: str, of_demo: bool, **given: Any) -> None:
+    """Write a report with pictures that needs no network: what is stored, what is missing and why, how good it is."""
+    from crypto_assets.defs.resources import LakeResource
+    from crypto_assets.quality.query import Query
+    from crypto_assets.quality.report.build import bars_of, write_report
+    from crypto_assets.quality.report.facts import read_facts
+    from crypto_assets.quality.report.page import verdict
+    from crypto_assets.sandbox.demo import LAST, demo_environment, require_demo
+
+    query = Query(**given, first=first, last=last or (LAST if of_demo else None))
+    if of_demo:
+        require_demo()
+    with demo_environment() if of_demo else nullcontext(), err.status("reading"):
+        collection = load_configured()
+        lake = LakeResource().lake()
+        facts = with_ledger(lambda ledger: read_facts(ledger, collection, query, lake=lake))
+        files = write_report(facts, bars_of(lake, facts), folder)
+    if facts.lost.other and facts.lost.notice:
+        err.print(facts.lost.notice, markup=False)
+    out.print(verdict(facts), markup=False)
+    out.print(f"{files[0]}  and {len(files) - 1} pictures", markup=False)
+    if opens == "yes":
+        click.launch(files[0].resolve().as_uri())
+
+
+COMMANDS = (report,)

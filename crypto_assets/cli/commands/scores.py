@@ -1,0 +1,143 @@
+"""`quality`: how right, complete and punctual the collection is, as numbers, and how that came to be."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
+from decimal import ROUND_FLOOR, Decimal
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crypto_assets.cli.console import err, out, print_table
+from crypto_assets.cli.options import DAY, filters, load_configured, lost_of, today, with_ledger
+
+if TYPE_CHECKING:
+    from crypto_assets.ledger.lakes import LostDays
+    from crypto_assets.quality.score_query import Point, Quality
+
+_LEVELS = ("partition", "symbol", "series", "exchange")
+
+
+@click.command()
+@filters
+@click.option("--from", "first", type=DAY, help="Only days from this one on.")
+@click.option("--to", "last", type=DAY, help="Only days up to this one.")
+@click.option(
+    "--by", type=click.Choice(_LEVELS), default="symbol", show_default=True, help="What the scores are the mean of."
+)
+@click.option(
+    "--below",
+    type=click.FloatRange(0, 1),
+    help="Show only totals under this one. It takes the place of the threshold.",
+)
+@click.option(
+    "--trend", is_flag=True, help="Show how the scores came to be: a line for each UTC day that changed them."
+)
+@click.option("--no-refresh", is_flag=True, help="Show the scores as they were last kept; nothing is scored anew.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each score.")
+def quality(
+    by: str,
+    first: date | None,
+    last: date | None,
+    below: float | None,
+    trend: bool,
+    no_refresh: bool,
+    as_json: bool,
+    **filters: Any,
+) -> None:
+    """Show quality scores from 0 to 1; exit code 1 if a total shown is below the threshold of collection.yaml.
+
+    Stored days whose files are gone or damaged count as missing, and the exit code is 1 if there is one.
+
+    A score is the mean over days: one bad day of a year hides in `--by exchange`, not in `--by partition`.
+    See docs/quality.md for what each score means.
+    """
+    from crypto_assets.config import selection
+    from crypto_assets.ledger.lakes import in_one_line
+    from crypto_assets.quality import score_query, score_store
+
+    collection = load_configured()
+    threshold = collection.quality.threshold if below is None else below
+    pairs = [pair for _, of_entry in selection.select(collection, **filters) for pair in of_entry]
+    chosen = score_query.Chosen(
+        exchange=sorted({series.exchange for series, _ in pairs}),
+        market_type=sorted({series.market_type for series, _ in pairs}),
+        symbol=sorted({symbol for _, symbol in pairs}),
+        dataset=sorted({series.dataset for series, _ in pairs}),
+        first=first,
+        last=last,
+    )
+
+    def read(ledger: Any) -> tuple[list[Quality], list[Point], LostDays]:
+        if not no_refresh:
+            start = first or min(entry.start for entry in collection.series)
+            score_store.refresh_scores(ledger, collection, start, last or today(), pairs)
+        lost = lost_of(ledger, pairs, first, last, collection)
+        weights = collection.quality.weights.model_dump()
+        scores = score_query.read_scores(
+            ledger, by, chosen, threshold=threshold, below=below, lost=lost, weights=weights
+        )
+        return scores, score_query.trend(ledger, by, chosen) if trend else [], lost
+
+    scores, points, lost = with_ledger(read)
+    bad = [score for score in scores if score.total is not None and score.total < threshold]
+    shown: Sequence[Quality | Point] = points if trend else scores
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in shown], indent=1, default=_plain))
+    elif not shown:
+        out.print("no day was scored yet" if below is None or trend else f"no total is below {below}")
+    else:
+        print_table(_table(shown, trend=trend))
+        if not trend:
+            out.print(f"{len(bad)} of {len(scores)} below {threshold}")
+    if lost.reasons:
+        err.print(in_one_line(len(lost.reasons), lost.stored), markup=False)
+    sys.exit(1 if bad or lost.reasons else 0)
+
+
+def _table(shown: Sequence[Any], *, trend: bool) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    counts = ("judged",) if trend else ("days", "judged", "below")
+    numbers = (*counts, "accuracy", "completeness", "timeliness", "agreement", "total")
+    for number, name in enumerate(("what", *(("on",) if trend else ()), *numbers, *(() if trend else ("worst day",)))):
+        table.add_column(name, justify="left" if not number or name in ("on", "worst day") else "right", no_wrap=True)
+    for one in shown:
+        cells = [_name(one), *((str(one.on),) if trend else ()), *(str(getattr(one, name)) for name in counts)]
+        cells += [_number(getattr(one, name)) for name in numbers[len(counts) :]]
+        table.add_row(*cells, *(() if trend else (_worst(one),)))
+    return table
+
+
+def _name(one: Any) -> str:
+    from crypto_assets.model import path_symbol
+
+    parts = (one.exchange, one.market_type, one.symbol and path_symbol(one.symbol), one.dataset)
+    return "/".join(filter(None, parts)) + (f" {one.day}" if one.day else "")
+
+
+def _worst(one: Quality) -> str:
+    """Return the worst day of what is not perfect, with what the line does not say of it already."""
+    if one.day is not None:
+        return one.reason or ""
+    if one.worst is None or one.total == 1:
+        return ""
+    more = [one.worst[name] for name in ("market_type", "symbol", "dataset") if getattr(one, name) is None]
+    return " ".join([*more, one.worst["day"], f"({_number(one.worst['total'])})"])
+
+
+def _number(value: float | None) -> str:
+    """Return four decimals, rounded down: what is not quite 1 does not look like it."""
+    return "–" if value is None else str(Decimal(repr(float(value))).quantize(Decimal("0.0001"), ROUND_FLOOR))
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+COMMANDS = (quality,)

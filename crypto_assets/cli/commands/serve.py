@@ -1,0 +1,111 @@
+"""`up`, `demo` and `sandbox`: what runs until it is ended, and a first look."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+
+import click
+
+from crypto_assets.cli.commands.collect import collect_all
+from crypto_assets.cli.console import err, escape, out, reading_address, without_password
+from crypto_assets.cli.options import load_configured, today
+
+
+@click.command()
+@click.option("--port", default=3000, show_default=True, help="Port of the UI on 127.0.0.1.")
+@click.option("--api-port", type=int, help="Port of the API on 127.0.0.1; default: the one after --port.")
+@click.option(
+    "--demo", "with_demo", is_flag=True, help="Show what `crypto-assets demo` collected; its exchange runs too."
+)
+def up(port: int, api_port: int | None, with_demo: bool) -> None:
+    """Run Postgres, the Dagster UI, the daemon and the API until Ctrl-C; print their addresses."""
+    import threading
+    from contextlib import nullcontext
+
+    from crypto_assets.config.environment import settings
+    from crypto_assets.instance import up
+    from crypto_assets.sandbox.demo import demo_environment
+
+    # A closed terminal ends it too. A second Ctrl-C changes nothing: the children are ended in order.
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    with demo_environment() if with_demo else nullcontext():
+        load_configured()
+        with err.status("starting") as status:
+
+            def say(text: str) -> None:
+                status.update(escape(text))
+                if not err.is_terminal:
+                    err.print(text)
+
+            with up.running(port, say, stop, api_port) as running:
+                status.stop()
+                if not stop.is_set():
+                    out.print(
+                        f"Dagster UI  {running.url}",
+                        f"API         {running.api}",
+                        f"Postgres    {without_password(reading_address(running.postgres))}",
+                        f"lake        {settings().lake}",
+                        f"logs        {running.logs}",
+                        "Ctrl-C ends all of it",
+                        sep="\n",
+                        markup=False,
+                    )
+                    sys.stdout.flush()
+                    running.say = err.print
+                    running.watch()
+                status.start()
+                say("stopping")
+        ends = "" if settings().postgres_url else "; Postgres ends by itself when nobody uses it"
+    out.print(f"stopped{ends}")
+
+
+@click.command()
+def demo() -> None:
+    """Collect ten days from the sandbox exchange and show what was stored. Offline; none of the prices is real."""
+    from crypto_assets.config import selection
+    from crypto_assets.config.environment import settings
+    from crypto_assets.sandbox.demo import FIRST, LAST, demo_environment
+
+    with demo_environment():
+        collection = load_configured()
+        requests, _ = selection.clip(collection, selection.select(collection), FIRST, LAST, today())
+        out.print("A synthetic exchange runs on this machine; none of these prices is real.")
+        out.print(f"Parquet   {settings().lake}", markup=False)
+        code = collect_all(collection, requests, as_json=False)
+    command = _command()
+    for what, how in (
+        ("status", f"{command} --demo status"),
+        ("SQL", f'{command} --demo sql "SELECT symbol, count(*) FROM market.ohlcv GROUP BY symbol"'),
+        ("Dagster", f"{command} --demo up          the UI, with everything that was collected"),
+    ):
+        out.print(f"{what:<9} {how}", markup=False)
+    sys.exit(code)
+
+
+def _command() -> str:
+    """Return how this command is called from here."""
+    import shutil
+    from pathlib import Path
+
+    mine = Path(sys.argv[0])
+    if mine.suffix == ".py":
+        return "python -m crypto_assets.cli"
+    if shutil.which(mine.name) and Path(shutil.which(mine.name) or "").resolve() == mine.resolve():
+        return mine.name
+    return str(mine.relative_to(Path.cwd())) if mine.is_relative_to(Path.cwd()) else str(mine)
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def sandbox(arguments: Sequence[str]) -> None:
+    """Run the sandbox exchange, or serve a folder of real archive files (--help)."""
+    from crypto_assets.sandbox.__main__ import main as serve
+
+    serve(list(arguments))
+
+
+COMMANDS = (up, demo, sandbox)

@@ -1,0 +1,137 @@
+"""Options that several commands have, and what they choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import click
+
+from crypto_assets.cli.console import err, escape
+
+
+class _Day(click.ParamType):
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> date:
+        if isinstance(value, date):
+            return value
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a day; write it like 2024-01-31", param, context)
+
+
+DAY = _Day()
+
+
+def filters(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(
+        (
+            click.option("--exchange", help="Only this exchange."),
+            click.option("--market-type", help="Only this market type: spot, linear, inverse."),
+            click.option(
+                "--symbol",
+                "symbols",
+                multiple=True,
+                help="Only this symbol; may be repeated. BTC/USDT (or btc-usdt) is that pair in every market type, "
+                "BTC/USDT:USDT only the contract.",
+            ),
+            click.option(
+                "--dataset", "datasets", multiple=True, help="Only this dataset, e.g. ohlcv_1m; may be repeated."
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def today() -> date:
+    return datetime.now(UTC).date()
+
+
+def load_configured() -> Any:
+    from crypto_assets.config.collection import load_collection
+    from crypto_assets.config.environment import settings
+
+    return load_collection(settings().config)
+
+
+def with_ledger(use: Callable[[Any], Any], *, make: bool = False) -> Any:
+    """Return what `use` makes of the ledger; only where `make` says so is a database made when there is none."""
+    from crypto_assets.defs.resources import PostgresResource
+    from crypto_assets.storage.patience import outlast
+
+    with PostgresResource().ledger(make=make) as ledger:
+        return outlast(use, ledger)
+
+
+def lost_of(
+    ledger: Any, pairs: Any, first: date | None = None, last: date | None = None, collection: Any = None
+) -> Any:
+    """Return the stored days that the configured lake does not have; says so where it is another one than the ledger's.
+
+    With a collection also those whose table in Postgres was emptied.
+    """
+    from crypto_assets.defs.resources import LakeResource
+    from crypto_assets.ledger.lakes import lost_days
+
+    lost = lost_days(ledger, LakeResource().lake(), pairs, first, last, collection)
+    if lost.other and lost.notice:
+        err.print(lost.notice, markup=False)
+    return lost
+
+
+def look_again(
+    collection: Any, filters: dict[str, Any], *, older_than: timedelta, timeout_s: float, make: bool = False
+) -> None:
+    """Look again at days that were taken for no data by inference, where the last look is old enough; say what came of it."""
+    from crypto_assets.config import selection
+    from crypto_assets.config.environment import settings
+    from crypto_assets.engine.archive.review import review
+
+    chosen = selection.select(collection, **filters)
+
+    def look(ledger: Any) -> Any:
+        return review(collection, ledger, chosen, older_than=older_than, timeout_s=timeout_s, egress=settings().egress)
+
+    for line in with_ledger(look, make=make).in_words():
+        err.print(escape(line))
+
+
+def gaps_by_entry(
+    collection: Any, first: date | None, last: date | None, filters: dict[str, Any], *, make: bool = False
+) -> list[tuple[Any, list[Any]]]:
+    """Return the gaps of each entry that the filters leave; days that cannot be asked for are named on stderr.
+
+    Raises:
+        ConfigError: a filter that matches nothing, or no day is left.
+    """
+    from crypto_assets.config import selection
+    from crypto_assets.ledger.gaps import gaps as find
+
+    requests, note = selection.clip(collection, selection.select(collection, **filters), first, last, today())
+    if note:
+        err.print(f"note: {note}", markup=False)
+
+    def of_entry(ledger: Any) -> Iterator[tuple[Any, list[Any]]]:
+        if not requests:
+            return
+        first, last = min(request.first for request in requests), max(request.last for request in requests)
+        pairs = {pair for request in requests for pair in request.pairs}
+        lost = lost_of(ledger, pairs, first, last, collection).reasons
+        for request in requests:
+            found = find(
+                collection,
+                ledger,
+                today(),
+                [request.entry],
+                pairs=set(request.pairs),
+                first=request.first,
+                last=request.last,
+                lost=lost,
+            )
+            yield request.entry, list(found)
+
+    return list(with_ledger(lambda ledger: list(of_entry(ledger)), make=make))

@@ -1,0 +1,254 @@
+"""What became of the days that were asked for: a table, one sentence for each failure, and what is left to collect."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crypto_assets.cli.console import counted, err, escape, out, print_line, print_table
+from crypto_assets.cli.options import with_ledger
+from crypto_assets.engine.problems import Problem, days_text, lines, spans, track_text, word_of
+from crypto_assets.ledger.coverage_tables import record_names, record_table
+from crypto_assets.model import COMPLETE_STATES, Series, State, days_between
+
+if TYPE_CHECKING:
+    from crypto_assets.config.selection import Request
+
+LINES_SHOWN = 50
+"""Problems are told in so many lines at most; `--verbose` has all of them."""
+
+_REASONS_SHOWN = 5
+
+Names = tuple[str, str, str, str]
+"""Exchange, market type, symbol and dataset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked for, and what kept some of it from being tried: hosts by exchange, symbols, words of the command.
+
+    Of the exchanges in `never_asked` not even stored days were looked at again. `left` are days that are not complete and
+    that were left out, for only another file of the archive completes them.
+    """
+
+    requests: Sequence[Request]
+    unreachable: Mapping[str, str] = field(default_factory=dict)
+    unknown: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
+    misspelt: Sequence[str] = ()
+    never_asked: Set[str] = frozenset()
+    left: Sequence[Problem] = ()
+
+    @property
+    def days(self) -> int:
+        return sum(request.days for request in self.requests)
+
+    def why_not(self, series: Series, symbol: str) -> str:
+        """Return why a day has no record."""
+        unknown = self.unknown.get((series.exchange, series.market_type, symbol), "")
+        return unknown or self.unreachable.get(series.exchange, "")
+
+
+def records_of(ledger: Any, requests: Sequence[Request]) -> list[Any]:
+    """Return what the ledger knows of the days of some requests; one query for each market.
+
+    A day whose file the lake does not have is missing, whatever the ledger says of it.
+    """
+    from crypto_assets.defs.resources import LakeResource
+    from crypto_assets.ledger.lakes import lost_days
+
+    asked: dict[Names, list[tuple[date, date]]] = {}
+    markets: dict[tuple[str, str], list[Request]] = {}
+    for request in requests:
+        markets.setdefault((request.entry.exchange, request.entry.market_type), []).append(request)
+        for series, symbol in request.pairs:
+            names = series.exchange, series.market_type, symbol, series.dataset
+            asked.setdefault(names, []).append((request.first, request.last))
+    for ranges in asked.values():
+        ranges.sort()
+    found = []
+    for (exchange, market_type), mine in markets.items():
+        records = ledger.partitions(
+            exchange=exchange,
+            market_type=market_type,
+            symbols=sorted({symbol for request in mine for _, symbol in request.pairs}),
+            datasets=sorted({series.dataset for request in mine for series, _ in request.pairs}),
+            first=min(request.first for request in mine),
+            last=max(request.last for request in mine),
+        )
+        found += [record for record in records if _has(asked.get(_names(record), ()), record.day)]
+    if not found:
+        return []
+    days = [record.day for record in found]
+    pairs = {record.pair for record in found}
+    lost = lost_days(ledger, LakeResource().lake(), pairs, min(days), max(days)).files
+    return [_as_lost(record, lost.get((*record.pair, record.day))) for record in found]
+
+
+def _as_lost(record: Any, reason: str | None) -> Any:
+    """Return the record of a day whose file is lost as what it is; others as they are."""
+    if reason is None:
+        return record
+    tried = f"; tried again: {record.attempt_error}" if record.attempt_error else ""
+    return replace(record, state=State.MISSING, reason=reason + tried)
+
+
+def report(asked: Asked, *, as_json: bool, verbose: bool = False) -> int:
+    """Print what became of every day that was asked for; return the exit code."""
+
+    def known(ledger: Any) -> tuple[list[Any], set[Any]]:
+        records = records_of(ledger, asked.requests)
+        return records, accepted_of(ledger, records)
+
+    found, accepted = with_ledger(known)
+    fine: list[Any] = []
+    bad: list[Any] = []
+    for record in found:
+        is_fine = record.state in COMPLETE_STATES or (*record.pair, record.day) in accepted
+        (fine if is_fine else bad).append(record)
+    untried = _untried(asked, found)
+    if as_json:
+        print_json(asked, found, [*(_problem(record) for record in bad), *untried, *asked.left], len(accepted))
+    else:
+        _print_text(asked, found, [_problem(record) for record in bad], untried, verbose)
+    if accepted:
+        err.print(acknowledged_in_words(len(accepted)), markup=False)
+    _print_kept(asked, fine)
+    unsaid = sum(not asked.why_not(one.series, one.symbol) for one in untried)
+    if unsaid:
+        err.print(
+            f"[red]error:[/red] {counted(unsaid, 'day')} without a record; the run was stopped. Run the command again"
+        )
+    return 1 if bad or untried or asked.left or asked.unknown or asked.misspelt else 0
+
+
+def accepted_of(ledger: Any, records: Sequence[Any]) -> set[tuple[Series, str, date]]:
+    """Return the days of some records that a person has acknowledged as they are now; they are no failure."""
+    from crypto_assets.ledger.acknowledgements import accepted
+
+    return accepted(ledger, [(*record.pair, record.day, record.state) for record in records])
+
+
+def acknowledged_in_words(count: int) -> str:
+    days = "1 day is" if count == 1 else f"{count:,} days are"
+    return f"{days} as acknowledged; `crypto-assets gaps --all` shows why"
+
+
+def _print_text(
+    asked: Asked, found: Sequence[Any], bad: Sequence[Problem], untried: Sequence[Problem], verbose: bool
+) -> None:
+    if found:
+        print_table(record_table(found))
+    # What kept days from being tried was said already, once.
+    problems = [*bad, *(Problem(one.series, one.symbol, one.day, None) for one in untried)]
+    for line in _each_day(problems) if verbose else lines(problems, LINES_SHOWN, "--verbose or `crypto-assets gaps`"):
+        print_line(line)
+    counts = [f"{count:,} {word_of(State(state))}" for state, count in _states(found).items()]
+    counts += [f"{len(untried):,} {word_of(None)}"] if untried else []
+    out.print(f"{asked.days:,} day{'s' if asked.days != 1 else ''} asked for: " + ", ".join(counts))
+    if reasons := sorted({record.reason for record in found if record.state == State.NO_DATA}):
+        more = f" and {len(reasons) - _REASONS_SHOWN} more" if len(reasons) > _REASONS_SHOWN else ""
+        out.print(f"no data: {'; '.join(reasons[:_REASONS_SHOWN])}{more}", markup=False)
+    if problems:
+        out.print(f"left to collect: {_left_text(problems)}; `crypto-assets fill` tries them again")
+
+
+def _left_text(problems: Sequence[Problem]) -> str:
+    symbols = {(one.series.exchange, one.series.market_type, one.symbol) for one in problems}
+    days = f"{len(problems):,} day" + ("s" if len(problems) != 1 else "")
+    return f"{days} of {len(symbols):,} symbol" + ("s" if len(symbols) != 1 else "")
+
+
+def print_json(asked: Asked, found: Sequence[Any], problems: Sequence[Problem], accepted: int = 0) -> None:
+    """Print what became of some days, `accepted` of which are as acknowledged, and every day that is not complete."""
+    told = [
+        {
+            "exchange": one.series.exchange,
+            "market_type": one.series.market_type,
+            "symbol": one.symbol,
+            "dataset": one.series.dataset,
+            "day": str(one.day),
+            "state": one.state,
+            "reason": one.reason,
+        }
+        for one in sorted(problems, key=_order)
+    ]
+    answer: dict[str, Any] = {
+        "days": asked.days,
+        "states": _states(found),
+        "rows": sum(record.rows or 0 for record in found),
+        "problems": told,
+    }
+    if accepted:
+        answer["acknowledged"] = accepted
+    if asked.unreachable:
+        answer["unreachable"] = [{"exchange": name, "reason": why} for name, why in asked.unreachable.items()]
+    if asked.unknown:
+        names = ("exchange", "market_type", "symbol")
+        answer["unknown_symbols"] = [
+            {**dict(zip(names, key, strict=True)), "reason": why} for key, why in asked.unknown.items()
+        ]
+    if asked.misspelt:
+        answer["misspelt"] = list(asked.misspelt)
+    click.echo(json.dumps(answer, indent=1))
+
+
+def _print_kept(asked: Asked, records: Sequence[Any]) -> None:
+    """Say of complete days that the last attempt to collect them again failed, or that there was none."""
+    why = {name: asked.unreachable[name] for name in asked.never_asked}
+    errors = [(record, why.get(record.exchange) or record.attempt_error) for record in records]
+    for span in spans(_problem(record, error) for record, error in errors if error):
+        name, days = track_text(span.series, span.symbol), days_text(span.first, span.last)
+        err.print(f"{escape(name)} {days}: what is stored stays, it was not renewed: {escape(span.reason)}")
+
+
+def _untried(asked: Asked, found: Sequence[Any]) -> list[Problem]:
+    """Return the days that have no record."""
+    known = {(*_names(record), record.day) for record in found}
+    return [
+        Problem(series, symbol, day, None, asked.why_not(series, symbol))
+        for request in asked.requests
+        for series, symbol in request.pairs
+        for day in days_between(request.first, request.last)
+        if (series.exchange, series.market_type, symbol, series.dataset, day) not in known
+    ]
+
+
+def _problem(record: Any, reason: str | None = None) -> Problem:
+    series = Series.named(record.exchange, record.market_type, record.dataset)
+    return Problem(series, record.symbol, record.day, record.state, record.reason if reason is None else reason)
+
+
+def problem_of_gap(gap: Any) -> Problem:
+    return Problem(gap.series, gap.symbol, gap.day, gap.state, gap.reason)
+
+
+def _each_day(problems: Sequence[Problem]) -> list[str]:
+    return [
+        f"{track_text(one.series, one.symbol)} {one.day}: {word_of(one.state)}"
+        + (f": {one.reason}" if one.reason else "")
+        for one in sorted(problems, key=_order)
+    ]
+
+
+def _order(one: Problem) -> tuple[str, str, str, str, date]:
+    return one.series.exchange, one.series.market_type, one.series.dataset, one.symbol, one.day
+
+
+def _states(records: Sequence[Any]) -> dict[str, int]:
+    return {state.value: count for state in State if (count := sum(record.state == state for record in records))}
+
+
+def _names(record: Any) -> Names:
+    names = record_names(record)
+    return names["exchange"], names["market_type"], names["symbol"], names["dataset"]
+
+
+def _has(ranges: Sequence[tuple[date, date]], day: date) -> bool:
+    place = bisect_right(ranges, (day, date.max))
+    return place > 0 and day <= ranges[place - 1][1]

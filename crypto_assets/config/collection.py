@@ -1,0 +1,365 @@
+"""collection.yaml, read here and nowhere else. (The environment: `crypto_assets.config.environment`, offered here too.)
+
+Every error names the file, the place in it, what was expected and what was found (`ConfigError`, exit code 2).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+
+from crypto_assets.config.environment import Settings, environment, require_file, settings, settings_at_start
+from crypto_assets.config.yaml_file import MOST_BYTES, load_yaml
+from crypto_assets.errors import ConfigError
+from crypto_assets.machine.shortage import raise_if_ours
+from crypto_assets.model import MARKET_TYPES, Series, path_symbol, unified_symbol
+from crypto_assets.sources.limits import Limit, parse_limit
+from crypto_assets.text.urls import http_url
+
+__all__ = [
+    "Collection",
+    "ExchangeConfig",
+    "QualityConfig",
+    "SeriesEntry",
+    "Settings",
+    "WeightsConfig",
+    "environment",
+    "leading",
+    "load_collection",
+    "parse_collection",
+    "settings",
+    "settings_at_start",
+]
+
+
+MOST_SYMBOLS = 10_000
+"""Of one entry. Binance has listed some 3,500 on spot in all of its years."""
+
+MOST_ENTRIES = 1_000
+
+_MOST_LETTERS = 64
+"""Of a symbol; `1000000MOG/USDT:USDT-250328` has 27."""
+
+_MOST_PROBLEMS = 10
+"""Said of one file; the rest is counted."""
+
+_SHOWN = 200
+
+
+class ExchangeConfig(BaseModel):
+    """URLs of one exchange; a URL without a value is the exchange's real host.
+
+    `limits` go before the exchange's own, by budget; an empty list lifts them.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    archive_url: str | None = None
+    listing_url: str | None = None
+    rest_url: str | None = None
+    limits: dict[str, list[Limit]] = {}
+
+    @field_validator("limits", mode="before")
+    @classmethod
+    def _parsed_limits(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or not all(isinstance(texts, list) for texts in value.values()):
+            raise ValueError(f"expected budgets with lists of limits, such as spot: [6000 weight/min], found {value!r}")
+        return {
+            name: [t if isinstance(t, Limit) else parse_limit(str(t)) for t in texts] for name, texts in value.items()
+        }
+
+    @field_validator("archive_url", "listing_url", "rest_url")
+    @classmethod
+    def _http(cls, url: str | None) -> str | None:
+        return None if url is None else http_url(url)
+
+
+class SeriesEntry(BaseModel):
+    """One entry of `series:`: datasets × symbols of one exchange and market type, daily from `start` to `end`, UTC.
+
+    Both days are included; without `end` it goes on.
+    `warehouse` names datasets of the entry that go to Postgres although they stay in the lake by default (`trades`).
+    `rest` lets the exchange's REST API give what its archive does not have: today, late days, holes.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    exchange: str
+    market_type: str
+    datasets: list[str] = Field(min_length=1, max_length=100)
+    symbols: list[str] = Field(min_length=1, max_length=MOST_SYMBOLS)
+    start: date
+    end: date | None = None
+    warehouse: list[str] = Field(default=[], max_length=100)
+    rest: bool = True
+
+    @field_validator("start", "end", mode="before")
+    @classmethod
+    def _day(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is None and info.field_name == "end":
+            return None
+        if isinstance(value, datetime) or not isinstance(value, date | str):
+            raise ValueError(f"expected a day such as 2024-01-01, found {value!r}")
+        if isinstance(value, str):
+            try:
+                return date.fromisoformat(value)
+            except ValueError:
+                raise ValueError(f"expected a day such as 2024-01-01, found {value!r}") from None
+        return value
+
+    @field_validator("symbols")
+    @classmethod
+    def _short(cls, value: list[str]) -> list[str]:
+        for symbol in value:
+            if len(symbol) > _MOST_LETTERS:
+                raise ValueError(
+                    f"expected a symbol of at most {_MOST_LETTERS} letters, found {len(symbol)}: {symbol[:20]!r}…"
+                )
+        return value
+
+    @field_validator("market_type")
+    @classmethod
+    def _market_type(cls, value: str) -> str:
+        if value not in MARKET_TYPES:
+            raise ValueError(f"expected one of {', '.join(MARKET_TYPES)}, found {value!r}")
+        return value
+
+    @model_validator(mode="after")
+    def _known_names(self) -> SeriesEntry:
+        from crypto_assets import datasets, sources
+
+        if self.exchange not in sources.names():
+            raise ValueError(f"exchange {self.exchange!r} is unknown{_did_you_mean(self.exchange, sources.names())}")
+        exchange = sources.get(self.exchange)
+        known = exchange.dataset_names(self.market_type)
+        if not known:
+            raise ValueError(f"{self.exchange} has no market type {self.market_type!r} here")
+        for name in self.datasets:
+            if name not in known:
+                raise ValueError(
+                    f"dataset {name!r} is not published for {self.exchange} {self.market_type}{_did_you_mean(name, known)}"
+                )
+        for name in self.warehouse:
+            if name not in self.datasets:
+                raise ValueError(
+                    f"warehouse: {name!r} is not among the datasets of this entry ({', '.join(self.datasets)})"
+                )
+            datasets.get(Series.named(self.exchange, self.market_type, name).table)
+        if self.end is not None and self.end < self.start:
+            raise ValueError(f"expected an end on {self.start}, the start, or later, found {self.end}")
+        self.symbols = [unified_symbol(symbol, self.market_type) for symbol in self.symbols]
+        for what, names in (("symbols", self.symbols), ("datasets", self.datasets)):
+            doubles = sorted(name for name, times in Counter(names).items() if times > 1)
+            if doubles:
+                raise ValueError(f"{what}: {', '.join(doubles[:_MOST_PROBLEMS])} stands here twice")
+        return self
+
+    @property
+    def series(self) -> list[Series]:
+        """The series of the entry, in the order of `datasets`."""
+        return [Series.named(self.exchange, self.market_type, name) for name in self.datasets]
+
+    @property
+    def span(self) -> str:
+        """The days of the entry in words: `from 2024-01-01`, with `to 2024-06-30` where it ends."""
+        return f"from {self.start}" + (f" to {self.end}" if self.end else "")
+
+    def until(self, day: date) -> date:
+        """Return the day, or the entry's end where that comes first."""
+        return day if self.end is None else min(day, self.end)
+
+    def has(self, day: date) -> bool:
+        """Return whether a day is one of the entry's."""
+        return self.start <= day == self.until(day)
+
+
+def leading(entries: Iterable[SeriesEntry]) -> SeriesEntry:
+    """Return the entry that starts first, and of several the one that goes on longest: a table that they share is its."""
+    return min(entries, key=lambda entry: (entry.start, -entry.until(date.max).toordinal()))
+
+
+class WeightsConfig(BaseModel):
+    """How much each score counts in the total of a day (docs/quality.md); one left out keeps its default, 0 leaves it out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    completeness: float = Field(default=0.4, ge=0, allow_inf_nan=False)
+    accuracy: float = Field(default=0.3, ge=0, allow_inf_nan=False)
+    agreement: float = Field(default=0.2, ge=0, allow_inf_nan=False)
+    timeliness: float = Field(default=0.1, ge=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _some(self) -> WeightsConfig:
+        if not any(self.model_dump().values()):
+            raise ValueError("expected at least one weight above 0, found 0 for all; leave out those that may stay")
+        return self
+
+
+class QualityConfig(BaseModel):
+    """From which total on a day is good, and what the total is made of. Scores are from 0 to 1."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    threshold: float = Field(default=0.999, ge=0, le=1)
+    weights: WeightsConfig = WeightsConfig()
+
+
+class Collection(BaseModel):
+    """The whole of collection.yaml."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    exchanges: dict[str, ExchangeConfig] = {}
+    series: list[SeriesEntry] = Field(min_length=1, max_length=MOST_ENTRIES)
+    quality: QualityConfig = QualityConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Collection:
+        from crypto_assets import sources
+
+        for name in self.exchanges:
+            if name not in sources.names():
+                raise ValueError(f"exchanges: {name!r} is unknown{_did_you_mean(name, sources.names())}")
+            budgets = dict.fromkeys(("archive", "listing", *sources.get(name).limits))
+            for budget in self.exchanges[name].limits:
+                if budget not in budgets:
+                    raise ValueError(
+                        f"exchanges.{name}.limits: {budget!r} is no budget{_did_you_mean(budget, budgets)}"
+                    )
+        seen: dict[tuple[Series, str], int] = {}
+        for number, entry in enumerate(self.series):
+            for series in entry.series:
+                for symbol in entry.symbols:
+                    other = seen.setdefault((series, path_symbol(symbol)), number)
+                    if other != number:
+                        raise ValueError(
+                            f"{series} {symbol} stands in series[{other}] and series[{number}]; keep it in one"
+                        )
+        self._bars_end_together()
+        return self
+
+    def _bars_end_together(self) -> None:
+        """Refuse an entry with the table of a symbol's bars that ends before another entry that fills it too."""
+        sharing: dict[tuple[str, str, str], list[int]] = {}
+        for number, entry in enumerate(self.series):
+            if any(series.timeframe for series in entry.series):
+                for symbol in entry.symbols:
+                    sharing.setdefault((entry.exchange, entry.market_type, symbol), []).append(number)
+        for (exchange, market_type, symbol), numbers in sharing.items():
+            first = leading(self.series[number] for number in numbers)
+            longest = max(numbers, key=lambda number: self.series[number].until(date.max))
+            if first.end and self.series[longest].until(date.max) > first.end:
+                raise ValueError(
+                    f"series[{self.series.index(first)}] has the warehouse's bars of {exchange} {market_type} {symbol}, "
+                    f"for it starts first, and ends on {first.end}, before series[{longest}]; "
+                    f"let series[{longest}] start on {first.start} too"
+                )
+
+    def urls(self, exchange: str) -> ExchangeConfig:
+        """Return the overridden URLs of an exchange; fields without a value mean the real host."""
+        return self.exchanges.get(exchange, ExchangeConfig())
+
+    def entry_of(self, series: Series, symbol: str) -> SeriesEntry | None:
+        """Return the entry that collects this symbol of a series, or None."""
+        for entry in self.series:
+            if series in entry.series and symbol in entry.symbols:
+                return entry
+        return None
+
+    def asks_rest(self, entry: SeriesEntry) -> bool:
+        """Return whether the REST API is asked for days of an entry that the archive does not have.
+
+        Where the archive is another than the exchange's own and no `rest_url` is given, it is not: rows of a synthetic or
+        private exchange and of the real one must not stand in one series.
+        """
+        urls = self.urls(entry.exchange)
+        return entry.rest and (urls.rest_url is not None or urls.archive_url is None)
+
+    def timeframes(self, exchange: str, market_type: str, symbol: str) -> set[str]:
+        """Return the timeframes of a symbol that are collected as published, over all entries."""
+        return {
+            series.timeframe
+            for entry in self.series
+            if (entry.exchange, entry.market_type) == (exchange, market_type) and symbol in entry.symbols
+            for series in entry.series
+            if series.timeframe
+        }
+
+
+def load_collection(path: Path) -> Collection:
+    """Return the collection that a YAML file describes.
+
+    Raises:
+        ConfigError: no such file, not YAML, an unknown key, or a value that cannot be; the message names file and place.
+    """
+    require_file(path)
+    try:
+        with path.open("rb") as file:
+            text = file.read(MOST_BYTES + 1).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise_if_ours(error)
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    try:
+        content = load_yaml(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: PyYAML meets a day such as 2024-13-01
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        raise ConfigError(f"{path}: expected the keys `series` and `exchanges`, found NoneType: the file is empty")
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{path}: expected the keys `series` and `exchanges`, found {type(content).__name__}")
+    return parse_collection(content, str(path))
+
+
+def parse_collection(content: Mapping[str, Any], name: str = "collection") -> Collection:
+    """Return the collection that a mapping describes; raises ConfigError like `load_collection`."""
+    try:
+        return Collection.model_validate(content)
+    except ValidationError as error:
+        found = error.errors()
+        lines = [f"{name}: {_explain(entry)}" for entry in found[:_MOST_PROBLEMS]]
+        if len(found) > _MOST_PROBLEMS:
+            lines.append(f"{name}: and {len(found) - _MOST_PROBLEMS} more problems")
+        raise ConfigError(lines) from None
+
+
+def _explain(error: Any) -> str:
+    """Return one line for one pydantic error: the place in the file, what was expected, what was found."""
+    parts = [part if isinstance(part, int) else _plain(str(part)) for part in error["loc"]]
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        models: dict[Any, type[BaseModel]] = {
+            "series": SeriesEntry,
+            "exchanges": ExchangeConfig,
+            "quality": WeightsConfig if "weights" in error["loc"][:-1] else QualityConfig,
+        }
+        known = (models[error["loc"][0]] if len(error["loc"]) > 1 else Collection).model_fields
+        message = f"unknown key{_did_you_mean(str(error['loc'][-1]), known)}"
+    elif error["type"] == "missing":
+        message = "this required key is missing"
+    elif not error["type"].startswith("value_error"):
+        message = f"{message}, found {_shortened(error.get('input'))}"
+    return f"{place}: {message}" if place else message
+
+
+def _plain(text: str) -> str:
+    """Return a key of the file as it can be shown."""
+    return text[:_SHOWN] if text.isprintable() else repr(text[:_SHOWN])
+
+
+def _shortened(value: Any) -> str:
+    text = f"{len(value)} of them" if isinstance(value, list) and len(value) > _MOST_PROBLEMS else repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _did_you_mean(word: str, known: Any) -> str:
+    known, word = list(known), word[:_SHOWN]  # the search takes the square of its length
+    close = get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"

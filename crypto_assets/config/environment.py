@@ -1,0 +1,291 @@
+"""The environment, read here and nowhere else: every variable is checked before anything is done.
+
+`settings` looks at the values; `settings_at_start` looks at the file of the collection too. Both raise ConfigError with the
+variable's name, what was expected and what was found, in one line; a password or key is never repeated.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from crypto_assets.errors import ConfigError
+from crypto_assets.machine.shortage import raise_if_ours
+from crypto_assets.text import urls
+from crypto_assets.text.urls import folder, http_url
+
+PREFIX = "CRYPTO_ASSETS_"
+
+OF_TESTS = ("CRYPTO_ASSETS_REALDATA", "CRYPTO_ASSETS_SCREENSHOT")
+"""Variables of the project's own tests; they change nothing else."""
+
+_SECRETS = ("POSTGRES_URL", "BINANCE_API_KEY")
+
+# Kubernetes tells every container of a service `crypto-assets` where it is; nobody has typed these.
+_OF_KUBERNETES = re.compile(r"CRYPTO_ASSETS_(\w+_)?(SERVICE_(HOST|PORT)|PORT)(_\w+)?")
+
+_NEARLY_OURS = re.compile(r"CRYPTO_?ASSETS?_?")
+
+Folder = Annotated[Path, AfterValidator(lambda path: folder(str(path)))]
+
+
+def _text(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("expected printable characters, found a control character")
+    return value
+
+
+def _header(value: str) -> str:
+    if not value.isascii() or " " in _text(value):
+        raise ValueError("expected a key of letters and digits, found other characters")
+    return value
+
+
+class Settings(BaseSettings):
+    """What the environment says. Variables are prefixed `CRYPTO_ASSETS_`; the usual `AWS_*` are read by boto3 itself."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", env_ignore_empty=True)
+
+    postgres_url: Annotated[str, AfterValidator(urls.postgres_url)] | None = Field(
+        default=None, repr=False, description="postgresql://…; unset: an embedded server under `home`"
+    )
+    lake_url: Annotated[str, AfterValidator(urls.lake_url)] | None = Field(
+        default=None, description="a folder or s3://bucket/prefix; unset: `home`/lake"
+    )
+    home: Folder = Field(
+        default=Path(".crypto_assets"), validate_default=True, description="the folder for everything local"
+    )
+    config: Path = Field(
+        default=Path("collection.yaml"), validate_default=True, description="the collection to work on"
+    )
+    postgres_durable: bool = Field(
+        default=True, description="false: the embedded server may lose data when the power fails"
+    )
+    downloads: int = Field(default=12, ge=1, le=64, description="downloads in flight per run")
+    egress: Annotated[str, AfterValidator(_text)] = Field(
+        default="default",
+        max_length=200,
+        description="a name for the address by which exchanges know this machine; limits count for each",
+    )
+    pause_after: int = Field(default=20, ge=0, description="failures in a row that pause a run; 0: never")
+    patience_s: float = Field(
+        default=3600,
+        ge=0,
+        le=31_536_000,
+        allow_inf_nan=False,
+        description="how long such a run waits for its host before it gives up",
+    )
+    store_patience_s: float = Field(
+        default=60,
+        ge=0,
+        le=86_400,
+        allow_inf_nan=False,
+        description="how long to wait for our own Postgres or bucket where it fails for a moment",
+    )
+    patrol_days: int = Field(
+        default=7, ge=1, le=3650, description="days in which a sensor reads every listing once from end to end"
+    )
+    ui_users: Annotated[str, AfterValidator(_text)] = Field(
+        default="",
+        max_length=1000,
+        description="accounts of this machine, with commas between, that may use UI and API beside "
+        "the user who runs them and root; *: all",
+    )
+    binance_api_key: Annotated[str, AfterValidator(_header)] | None = Field(
+        default=None, repr=False, description="for what Binance's REST API gives to nobody else"
+    )
+
+    def model_post_init(self, _: Any) -> None:
+        """Make the path of the collection absolute."""
+        try:
+            self.config = self.config.expanduser().absolute()
+        except RuntimeError:
+            raise ConfigError(
+                f"environment variable {PREFIX}CONFIG: this user has no home folder, found {str(self.config)!r}"
+            ) from None
+
+    def api_key(self, exchange: str) -> str | None:
+        """Return the key for an exchange's REST API, where there is one."""
+        return getattr(self, f"{exchange}_api_key", None)
+
+    @property
+    def lake(self) -> str:
+        """The URL of the lake: a folder's absolute path, or s3://bucket/prefix."""
+        return str(self.home / "lake") if self.lake_url is None else self.lake_url
+
+
+def settings() -> Settings:
+    """Return the settings of this moment.
+
+    Raises:
+        ConfigError: a variable `CRYPTO_ASSETS_*` that is not known, or a value that cannot be used; its name and one line.
+    """
+    _check_names_and_quotes(os.environ)
+    try:
+        found = Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]).upper()
+        message = first["msg"].removeprefix("Value error, ")
+        if not first["type"].startswith("value_error") and name not in _SECRETS:
+            message = f"{message}, found {first.get('input')!r}"
+        raise ConfigError(f"environment variable {PREFIX}{name}: {message}") from None
+    if found.lake.startswith("s3://"):
+        _check_s3(os.environ)
+    return found
+
+
+def settings_at_start() -> Settings:
+    """Return the settings, for a process that begins; raises ConfigError also where the named collection is no file."""
+    found = settings()
+    if os.environ.get(f"{PREFIX}CONFIG"):
+        require_file(found.config)
+    return found
+
+
+def require_file(path: Path) -> None:
+    """Raise ConfigError where the collection that CRYPTO_ASSETS_CONFIG or --config names is not there, or is a folder."""
+    if path.is_dir():
+        raise ConfigError(
+            f"{path}: cannot be read: it is a directory; name the file, such as {path / 'collection.yaml'}, with --config or "
+            "CRYPTO_ASSETS_CONFIG"
+        )
+    if not path.exists():
+        raise ConfigError(
+            f"{path}: no such file; write one (the README shows how) or name another with CRYPTO_ASSETS_CONFIG"
+        )
+
+
+def _check_names_and_quotes(variables: Mapping[str, str]) -> None:
+    known = [*(PREFIX + name.upper() for name in Settings.model_fields), *OF_TESTS]
+    in_kubernetes = "KUBERNETES_SERVICE_HOST" in variables
+    for name, value in variables.items():
+        if not name.upper().startswith(PREFIX):
+            if (meant := _NEARLY_OURS.sub(PREFIX, name.upper(), count=1)) in known:
+                raise ConfigError(f"environment variable {name}: unknown; did you mean {meant}?")
+            continue
+        if name.upper() not in known:
+            if in_kubernetes and _OF_KUBERNETES.fullmatch(name):
+                continue
+            ours = {field.upper(): PREFIX + field.upper() for field in Settings.model_fields}
+            close = get_close_matches(name.upper().removeprefix(PREFIX), ours, n=1, cutoff=0.5)
+            hint = f"did you mean {ours[close[0]]}?" if close else f"known: {', '.join(ours.values())}"
+            raise ConfigError(f"environment variable {name}: unknown; {hint}")
+        if value != value.strip():
+            raise ConfigError(
+                f"environment variable {name}: expected no blanks and line ends around the value; remove them"
+            )
+        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+            raise ConfigError(f"environment variable {name}: expected a value without quotes around it; remove them")
+
+
+def _check_s3(variables: Mapping[str, str]) -> None:
+    """Check what boto3 will read, as far as a wrong value can be told."""
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        if value := variables.get(name):
+            _checked(name, value, http_url)
+    for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+        if value := variables.get(name):
+            _checked(name, value, _file)
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        if value := variables.get(name):
+            _checked(name, value, _region)
+
+
+def _region(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,63}", text):
+        raise ValueError(f"expected a region such as eu-central-1, found {text!r}")
+    return text
+
+
+def _file(text: str) -> str:
+    if not Path(text).exists():
+        raise ValueError(f"expected a file with certificates, found that {text} does not exist; correct or unset it")
+    return text
+
+
+def check_certificates() -> None:
+    """Raise ConfigError where a variable names certificates that are not there; httpx would end with a traceback."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        if value := os.environ.get(name):
+            _checked(name, value, _file)
+
+
+def _checked(name: str, value: str, check: Callable[[str], str]) -> None:
+    try:
+        check(value)
+    except ValueError as error:
+        raise ConfigError(f"environment variable {name}: {error}") from None
+
+
+def require_writable(place: Path, variable: str) -> None:
+    """Raise ConfigError where a folder cannot be made or written in; `variable` is what decides where it is."""
+    there = next(part for part in (place, *place.parents) if part.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"{place}: expected a folder that can be written, found that {there} cannot; name another with {variable}"
+        )
+
+
+def make_home(home: Path) -> None:
+    """Make the folder for everything local, for its owner alone, where it is not there yet.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    require_writable(home, f"{PREFIX}HOME")
+    try:
+        if not home.is_dir():
+            home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            home.chmod(0o700)  # a umask may have taken even our own rights
+    except OSError as error:
+        raise_if_ours(error)
+        raise ConfigError(
+            f"environment variable {PREFIX}HOME: expected a folder that can be made, found {home}: {error.strerror}"
+        ) from None
+
+
+def require_places(now: Settings) -> None:
+    """Make the home where it is not there; raises ConfigError where it, or a lake in a folder, cannot be written."""
+    make_home(now.home)
+    if not now.lake.startswith("s3://"):
+        require_writable(Path(now.lake), f"{PREFIX}LAKE_URL" if now.lake_url else f"{PREFIX}HOME")
+
+
+def environment() -> dict[str, str]:
+    """Return a copy of the environment for a child process of ours; paths are absolute, whatever folder it works in."""
+    now = settings()
+    found = dict(os.environ) | {"CRYPTO_ASSETS_HOME": str(now.home), "CRYPTO_ASSETS_CONFIG": str(now.config)}
+    if now.lake_url is not None:
+        found["CRYPTO_ASSETS_LAKE_URL"] = now.lake
+    return found | direct_to_loopback(found)
+
+
+def direct_to_loopback(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that keep this machine out of every proxy: NO_PROXY and no_proxy with its names added.
+
+    Empty where no proxy is named. gRPC, boto3 and requests read them; our own client decides by itself.
+    """
+    if not any(name.lower() in _PROXIES and value for name, value in variables.items()):
+        return {}
+    now = variables.get("no_proxy") or variables.get("NO_PROXY") or ""
+    if now.strip() == "*":
+        return {}
+    kept = [part.strip() for part in now.split(",") if part.strip()]
+    value = ",".join([*kept, *(name for name in ("localhost", "127.0.0.1", "::1") if name not in kept)])
+    return {"NO_PROXY": value, "no_proxy": value}
+
+
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy")
+
+
+def keep_loopback_direct() -> None:
+    """Let no library of this process and its children ask this machine through a proxy."""
+    os.environ.update(direct_to_loopback(os.environ))

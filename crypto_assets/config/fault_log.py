@@ -1,0 +1,132 @@
+"""The last words of a command or a run that fails: one line for people; the traceback goes into a file of the home.
+
+Only here is an error of somebody else's (psycopg2, SQLAlchemy, alembic, botocore, yaml, the system) put into words. A line
+has no SQL, no parameters and no traceback. In `errors.log` are tracebacks, each cut to a bound, without passwords.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import traceback
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from crypto_assets.errors import ConfigError, CryptoAssetsError, NothingCollected, Stopped
+from crypto_assets.machine.private_folder import private_opener
+from crypto_assets.machine.shortage import said_in, shortage
+from crypto_assets.text.urls import masked
+from crypto_assets.text.visible import visible_lines
+
+LOG = "errors.log"
+"""The name of the file in the home; the one before it has `.old` behind that."""
+
+_MOST_BYTES = 1_000_000
+_ENTRY_CHARACTERS = 20_000
+_LINE_CHARACTERS = 400
+"""Of a line in the log: SQLAlchemy writes all rows of a statement into one."""
+
+_MESSAGE_CHARACTERS = 500
+
+_ADVICE = {
+    errno.EROFS: "its disk can only be read: mount it for writing, then run this again; what was stored stays",
+    errno.EIO: "its disk does not work: look at the system's log; what was stored before stays",
+    errno.EACCES: "this user needs the right to it; CRYPTO_ASSETS_HOME and CRYPTO_ASSETS_LAKE_URL name other places",
+}
+
+
+def words_of(error: BaseException) -> str:
+    """Return one line, without passwords: what happened and what to do; of our own errors their message, as it is."""
+    if isinstance(error, CryptoAssetsError):
+        return str(error)
+    if (ours := shortage(error)) is not None:
+        return str(ours)
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        advice = _ADVICE.get(error.errno or 0)
+        return _line(f"{where}{error.strerror}" + (f"; {advice}" if advice else ""))
+    if isinstance(error, RecursionError):
+        return _line("a file or an answer is nested too deeply to be read")
+    kinds = {f"{kind.__module__}.{kind.__name__}".lower() for kind in type(error).__mro__}
+    for package, words in _OTHERS.items():
+        if any(kind.startswith(package) for kind in kinds):
+            return _line(words.format(_said(error)))
+    # Arrow says in words alone that no thread could be started.
+    if type(error).__module__.startswith("pyarrow") and (ours := said_in(_said(error))) is not None:
+        return str(ours)
+    return _line(f"unexpected {type(error).__name__}: {_said(error)}; please report it")
+
+
+_DATABASE = "Postgres refused what was asked: {}; what was stored stays"
+
+_OTHERS = {
+    "psycopg": _DATABASE,
+    "sqlalchemy": _DATABASE,
+    "alembic": "the tables in Postgres are not those of this version: {}; nothing was changed",
+    "botocore": "the bucket of the lake fails: {}; check AWS_* and AWS_ENDPOINT_URL",
+    "yaml": "a YAML file cannot be read: {}",
+    "json": "a JSON text cannot be read: {}",
+}
+"""What errors of others are about, by the beginning of their module's name."""
+
+
+def _said(error: BaseException) -> str:
+    """Return the first line of what an error says: SQL, parameters and rows come after it."""
+    original = getattr(error, "orig", None)
+    text = str(original if isinstance(original, BaseException) else error).strip()
+    if isinstance(error, json.JSONDecodeError):
+        text = error.msg
+    return text.splitlines()[0][:_MESSAGE_CHARACTERS] if text else type(error).__name__
+
+
+def _line(text: str) -> str:
+    return masked(" ".join(text.split()))
+
+
+def is_explained(error: BaseException) -> bool:
+    """Return whether the line of an error says all there is: a traceback would tell nobody more."""
+    return isinstance(error, ConfigError | NothingCollected | Stopped) or (
+        isinstance(error, CryptoAssetsError)
+        and error.__cause__ is None
+        and (error.__context__ is None or error.__suppress_context__)
+    )
+
+
+def last_line(error: BaseException) -> str:
+    """Return the line of an error, and where its traceback is, which this keeps unless the line says all there is."""
+    log = None if is_explained(error) else keep_traceback(error)
+    return words_of(error) + (f"; its traceback is in {log}" if log else "")
+
+
+def keep_traceback(error: BaseException) -> Path | None:
+    """Append the traceback of an error to the log of the home; return where, None where there is no home or no room."""
+    from crypto_assets.config.environment import settings
+
+    # Whatever keeps us from it, the line is said all the same.
+    with suppress(OSError, CryptoAssetsError, MemoryError):
+        home = settings().home
+        if not home.is_dir():
+            return None
+        log = home / LOG
+        with suppress(FileNotFoundError):
+            if log.lstat().st_size > _MOST_BYTES:
+                log.replace(log.with_name(f"{LOG}.old"))
+        entry = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC, process {os.getpid()}\n{traceback_of(error)}\n"
+        with open(log, "a", opener=private_opener, encoding="utf-8", errors="replace") as file:
+            file.write(visible_lines(entry))
+        return log
+    return None
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return the traceback of an error with those that led to it, its lines and its length cut, without passwords."""
+    lines = [
+        line if len(line) <= _LINE_CHARACTERS else f"{line[:_LINE_CHARACTERS]} … ({len(line):,} characters)"
+        for part in traceback.format_exception(error)
+        for line in part.splitlines()
+    ]
+    text = masked("\n".join(lines))
+    half = _ENTRY_CHARACTERS // 2
+    return text if len(text) <= _ENTRY_CHARACTERS else f"{text[:half]}\n…\n{text[-half:]}"

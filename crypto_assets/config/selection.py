@@ -1,0 +1,242 @@
+"""What a command is about: the entries, series and symbols of a collection that its filters leave, and their days."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from crypto_assets.config.collection import Collection, SeriesEntry
+from crypto_assets.config.environment import settings
+from crypto_assets.errors import ConfigError
+from crypto_assets.model import Series, path_symbol
+from crypto_assets.model.symbols import similar_symbols, symbol_text
+
+Track = tuple[Series, str]
+"""One symbol of a series."""
+
+Selected = tuple[SeriesEntry, tuple[Track, ...]]
+"""An entry, and its tracks that the filters leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Some symbols of one entry over consecutive days, both ends included.
+
+    `checks_only`: stored days are checked again and nothing is collected; `compare` names the sources that they are compared
+    with too (`crypto_assets.quality.compare_sources.SOURCES`).
+    """
+
+    entry: SeriesEntry
+    pairs: tuple[Track, ...]
+    first: date
+    last: date
+    checks_only: bool = False
+    compare: tuple[str, ...] = ()
+
+    @property
+    def days(self) -> int:
+        """Partitions in all: symbols × days."""
+        return len(self.pairs) * ((self.last - self.first).days + 1)
+
+
+def select(
+    collection: Collection,
+    *,
+    exchange: str | None = None,
+    market_type: str | None = None,
+    symbols: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+) -> list[Selected]:
+    """Return the entries, series and symbols of a collection that the filters leave; empty filters leave all.
+
+    `BTC/USDT`, `btc/usdt` and `BTC-USDT` mean that pair in every market type, `BTC/USDT:USDT` only the contract.
+
+    Raises:
+        ConfigError: a filter that matches nothing, or filters that together match nothing, naming what there is.
+    """
+    _require("--exchange", [exchange] if exchange else [], {entry.exchange for entry in collection.series})
+    _require("--market-type", [market_type] if market_type else [], {entry.market_type for entry in collection.series})
+    _require("--dataset", datasets, {name for entry in collection.series for name in entry.datasets})
+    _, wrong = known_symbols(collection, symbols)
+    if wrong:
+        raise ConfigError(wrong)
+    filters = {"--exchange": exchange, "--market-type": market_type, "--symbol": symbols, "--dataset": datasets}
+    wanted = {_spelling(symbol) for symbol in symbols}
+    result = []
+    for entry in collection.series:
+        if (exchange and entry.exchange != exchange) or (market_type and entry.market_type != market_type):
+            continue
+        pairs = tuple(
+            (series, symbol)
+            for series in entry.series
+            for symbol in entry.symbols
+            if (not wanted or {path_symbol(symbol), symbol} & wanted) and (not datasets or series.dataset in datasets)
+        )
+        if pairs:
+            result.append((entry, pairs))
+    if not result:
+        raise ConfigError(_excluded(collection, {name: value for name, value in filters.items() if value}))
+    return result
+
+
+def known_symbols(collection: Collection, symbols: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return those of some `--symbol` that the collection has, and one message for each of the others."""
+    there = {symbol for entry in collection.series for symbol in entry.symbols}
+    known = there | {path_symbol(symbol) for symbol in there}
+    good, wrong = [], []
+    for symbol in dict.fromkeys(symbols):
+        if _spelling(symbol) in known:
+            good.append(symbol)
+        else:
+            wrong.append(f"--symbol {symbol}: not in {settings().config}; {_hint(symbol, there)}")
+    return good, wrong
+
+
+def _spelling(symbol: str) -> str:
+    """Return a symbol as typed in the form that is looked for: `BTC-USDT` for the pair, `BTC/USDT:USDT` for the contract."""
+    text = symbol_text(symbol)
+    return text if ":" in text else text.replace("/", "-")
+
+
+def _require(option: str, values: Iterable[str], known: set[str]) -> None:
+    for value in values:
+        if value not in known:
+            raise ConfigError(f"{option} {value}: not in {settings().config}; {_hint(value, known)}")
+
+
+def _hint(value: str, known: set[str]) -> str:
+    # Letters alone: `BTCUSDT` is near BTC/USDT, and so is `btc_usdt`.
+    letters: dict[str, str] = {}
+    for name in sorted(known, key=lambda name: (":" in name, name)):
+        letters.setdefault(_letters(name.partition(":")[0]), name)
+    close = similar_symbols(_letters(value.partition(":")[0]), letters)
+    return f"did you mean {letters[close[0]]}?" if close else f"there is: {', '.join(sorted(known)[:12])}"
+
+
+def _letters(text: str) -> str:
+    return "".join(sign for sign in text.upper() if sign.isalnum())
+
+
+def _excluded(collection: Collection, given: dict[str, object]) -> str:
+    """Return which of several filters leaves nothing, and what there would be without it."""
+    names = {"--exchange": "exchange", "--market-type": "market_type", "--symbol": "symbols", "--dataset": "datasets"}
+    asked = " ".join(f"{option} {_shown(value)}" for option, value in given.items())
+    for option in reversed(given):
+        others = {names[name]: value for name, value in given.items() if name != option}
+        try:
+            left = select(collection, **others)  # type: ignore[arg-type]
+        except ConfigError:
+            continue
+        there = {
+            "--exchange": {series.exchange for _, pairs in left for series, _ in pairs},
+            "--market-type": {series.market_type for _, pairs in left for series, _ in pairs},
+            "--dataset": {series.dataset for _, pairs in left for series, _ in pairs},
+            "--symbol": {symbol for _, pairs in left for _, symbol in pairs},
+        }[option]
+        return (
+            f"{asked}: {settings().config} has nothing for all of these; {option} {_shown(given[option])} excludes it, "
+            f"without that there is: {', '.join(sorted(there)[:12])}"
+        )
+    return f"{asked}: {settings().config} has nothing for all of these, and no single one excludes it; leave some out"
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else " ".join(value)  # type: ignore[arg-type]
+
+
+def yesterday(today: date) -> date:
+    return today - timedelta(days=1)
+
+
+def clip(
+    collection: Collection,
+    selected: Sequence[Selected],
+    first: date | None,
+    last: date | None,
+    today: date,
+    *,
+    with_today: bool = False,
+) -> tuple[list[Request], str]:
+    """Return one request for each entry over the days from first to last, and one line about what is left out, if any.
+
+    An entry has the days from its start to its end, to yesterday at most; to today where `with_today` is set and REST is
+    asked. None stands for the first or last of these.
+
+    Raises:
+        ConfigError: last before first, or no day is left of those that are given.
+    """
+    if first and last and last < first:
+        raise ConfigError(f"--from {first} --to {last}: expected --from on or before --to")
+    kept: list[Request] = []
+    left_out: list[str] = []
+    for entry, pairs in selected:
+        ended = today if with_today and collection.asks_rest(entry) else yesterday(today)
+        name = _name(collection, entry)
+        if first and first < entry.start:
+            left_out.append(f"{name} starts on {entry.start}")
+        if last and entry.end and last > entry.end:
+            left_out.append(f"{name} ends on {entry.end}")
+        elif last and last > ended:
+            left_out.append(
+                f"{ended} is the last day that has ended in UTC"
+                if ended < today
+                else f"{name} has nothing after today, {ended}"
+            )
+        begin, end = max(first or entry.start, entry.start), min(last or ended, entry.until(ended))
+        if begin <= end:
+            kept.append(Request(entry, pairs, begin, end))
+    asked = " ".join(f"{option} {day}" for option, day in (("--from", first), ("--to", last)) if day)
+    why = "; ".join(dict.fromkeys(left_out))
+    if not kept and asked:
+        raise ConfigError(f"{asked}: no day is left; {why or _spans(selected, today)}")
+    return kept, f"{asked}: some of these days are left out: {why}" if why else ""
+
+
+def _name(collection: Collection, entry: SeriesEntry) -> str:
+    """Return `binance spot`, with the datasets where another entry has the same name."""
+    name = f"{entry.exchange} {entry.market_type}"
+    same = [other for other in collection.series if f"{other.exchange} {other.market_type}" == name]
+    return name if len(same) == 1 else f"{name} {', '.join(entry.datasets)}"
+
+
+def _spans(selected: Sequence[Selected], today: date) -> str:
+    spans = "; ".join(dict.fromkeys(f"{e.exchange} {e.market_type} goes {e.span}" for e, _ in selected))
+    return f"{spans}, and {yesterday(today)} is the last day that has ended in UTC"
+
+
+def as_few_requests(entry: SeriesEntry, missing: Iterable[tuple[Series, str, date]]) -> list[Request]:
+    """Return requests for exactly some days of some symbols of an entry; each is a run, so there are few.
+
+    Symbols that miss the very same days are collected together, or days on which the very same symbols are missing: whichever
+    gives fewer requests.
+    """
+    by_track: dict[Track, list[date]] = {}
+    by_day: dict[date, list[Track]] = {}
+    for series, symbol, day in missing:
+        by_track.setdefault((series, symbol), []).append(day)
+        by_day.setdefault(day, []).append((series, symbol))
+    alike: dict[tuple[date, ...], list[Track]] = {}
+    for track, days in by_track.items():
+        alike.setdefault(tuple(sorted(days)), []).append(track)
+    by_symbols = [
+        Request(entry, tuple(tracks), first, last)
+        for days, tracks in alike.items()
+        for first, last in _ranges([(day, ()) for day in days])
+    ]
+    tracks_of = [(day, tuple(by_day[day])) for day in sorted(by_day)]
+    by_days = [Request(entry, tuple(by_day[first]), first, last) for first, last in _ranges(tracks_of)]
+    return min(by_symbols, by_days, key=len)
+
+
+def _ranges(days: Sequence[tuple[date, tuple[Track, ...]]]) -> list[tuple[date, date]]:
+    """Return the runs of consecutive days with the same tracks as (first, last)."""
+    found: list[tuple[date, date]] = []
+    before: tuple[date, tuple[Track, ...]] | None = None
+    for day, tracks in days:
+        if before is not None and before == (day - timedelta(days=1), tracks):
+            found[-1] = found[-1][0], day
+        else:
+            found.append((day, day))
+        before = day, tracks
+    return found

@@ -1,0 +1,354 @@
+"""The assets of a collection: one op for each entry of collection.yaml, one asset for each of its symbols × datasets.
+
+A lake asset is a dataset as collected; a warehouse asset is a table in Postgres and depends on the lake assets that feed
+it. They share the op, so a day goes all its way while its rows are in memory, and any assets of an entry × any range of
+days is one run, one step, one connection pool.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from crypto_assets import datasets
+from crypto_assets.checks import rules_of
+from crypto_assets.config.collection import Collection, SeriesEntry, leading
+from crypto_assets.config.environment import settings
+from crypto_assets.defs.asset_checks import ALL_DAYS_COMPLETE, table_of
+from crypto_assets.defs.asset_keys import daily, day_of, lake_key, warehouse_key
+from crypto_assets.defs.reporting import Reporter, failure_metadata, failure_text
+from crypto_assets.defs.resources import CollectorResource, LakeResource, PostgresResource
+from crypto_assets.defs.stopped_runs import COMMAND_LINE, asked_by, cancelled_if_stopped, failing_in_one_line
+from crypto_assets.engine.pipeline import Pipeline, Tally, Target
+from crypto_assets.engine.storing.warehouse_rows import ROWS_MATCH_LAKE, Table, loaded_days
+from crypto_assets.model import STORED_STATES, Comparison, Rule, Series, State
+from crypto_assets.quality.after_run import close_run
+from crypto_assets.quality.compare_sources import asking
+from crypto_assets.quality.validate import Validator
+from crypto_assets.rows.derive import STATISTICS_SCHEMA
+from crypto_assets.rows.loads import warehouse_tables
+from crypto_assets.storage.patience import outlast
+
+COMPARE_TAG = "crypto_assets/compare"
+"""Tag of a run that only checks: the sources that stored days are compared with too, `monthly`, `rest` or both."""
+
+
+@dataclass(frozen=True, slots=True)
+class WarehouseAsset:
+    """One table of one symbol, and the lake series that feed it (of this entry or of others)."""
+
+    key: dg.AssetKey
+    table: str
+    symbol: str
+    feeders: tuple[Series, ...]
+
+
+def entry_name(number: int, entry: SeriesEntry) -> str:
+    """Return the name of an entry's op, job and schedule: `binance_spot_0`, by its place in collection.yaml."""
+    return f"{entry.exchange}_{entry.market_type}_{number}"
+
+
+def warehouse_assets(collection: Collection, entry: SeriesEntry) -> list[WarehouseAsset]:
+    """Return the warehouse assets that an entry's op owns.
+
+    A table of a symbol that several entries feed (bars of several timeframes) belongs to the entry that starts first,
+    so that every day of every feeder is one of its partitions.
+    """
+    result = []
+    for symbol in entry.symbols:
+        feeders: dict[str, list[Series]] = {}
+        owner: dict[str, SeriesEntry] = {}
+        for other in collection.series:
+            if symbol not in other.symbols or (other.exchange, other.market_type) != (
+                entry.exchange,
+                entry.market_type,
+            ):
+                continue
+            for series in other.series:
+                for table in warehouse_tables(series, other.warehouse):
+                    feeders.setdefault(table, []).append(series)
+                    owner[table] = leading([owner.get(table, other), other])
+        result += [
+            WarehouseAsset(warehouse_key(entry.series[0], symbol, table), table, symbol, tuple(feeding))
+            for table, feeding in feeders.items()
+            if owner[table] is entry
+        ]
+    return result
+
+
+def build_assets(collection: Collection) -> list[dg.AssetsDefinition]:
+    """Return one multi-asset for each entry of the collection."""
+    return [_entry_assets(collection, number, entry) for number, entry in enumerate(collection.series)]
+
+
+def _entry_assets(collection: Collection, number: int, entry: SeriesEntry) -> dg.AssetsDefinition:
+    partitions_def = _partitions_of(collection, entry)
+    warehouse = warehouse_assets(collection, entry)
+    specs = [_lake_spec(series, symbol, partitions_def) for series in entry.series for symbol in entry.symbols]
+    specs += [_warehouse_spec(collection, entry, asset, partitions_def) for asset in warehouse]
+    check_specs = _check_specs(collection, entry, warehouse, partitions_def)
+
+    @dg.multi_asset(
+        name=entry_name(number, entry),
+        specs=specs,
+        check_specs=check_specs,
+        can_subset=True,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=f"exchange_{entry.exchange}",
+        op_tags={"exchange": entry.exchange},
+    )
+    def collect(
+        context: dg.AssetExecutionContext, lake: LakeResource, postgres: PostgresResource, collector: CollectorResource
+    ) -> Iterator[Any]:
+        selected = context.op_execution_context.selected_asset_keys
+        checks = context.op_execution_context.selected_asset_check_keys
+        checked = {key.asset_key for key in checks if key.name != ALL_DAYS_COMPLETE.name} - selected
+        with (
+            cancelled_if_stopped(context),
+            failing_in_one_line(),
+            postgres.warehouse() as store,
+            postgres.ledger() as ledger,
+        ):
+            targets: list[Target] = []
+            if context.has_partition_key or context.has_partition_key_range:
+                days = [day_of(key) for key in context.partition_keys]
+                targets = plan(collection, entry, warehouse, selected, days)
+                stored = recheck(entry, checked, ledger, days)
+                counted = recount(collection, warehouse, checked, ledger, days)
+            elif selected:
+                raise dg.Failure("a run of these assets needs days; choose partitions", allow_retries=False)
+            else:
+                stored = recheck(entry, checked, ledger)
+                counted = recount(collection, warehouse, checked, ledger)
+            total = sum(len(target.days) for target in [*targets, *stored])
+            reporter = Reporter(context, collection, total, ledger, lake.lake())
+            tally = Tally()
+            if targets:
+                pipeline = Pipeline(
+                    collection,
+                    lake.lake(),
+                    store,
+                    ledger,
+                    downloads=collector.in_flight(),
+                    run_id=context.run.run_id,
+                    kind=asked_by(context.run.tags),
+                    on_batch=reporter.batch,
+                    on_state=reporter.state,
+                    # A person who waits at a terminal is told at once; the daemon's runs wait for the host.
+                    patience=collector.patience(waits=asked_by(context.run.tags) != COMMAND_LINE),
+                    egress=settings().egress,
+                )
+                tally = pipeline.run(targets)
+            if stored:
+                sources = [name for name in context.run.tags.get(COMPARE_TAG, "").split(",") if name]
+                with asking(collection, ledger.url, sources) as asker:
+                    validator = Validator(
+                        lake.lake(),
+                        ledger,
+                        asker=asker,
+                        run_id=context.run.run_id,
+                        kind=asked_by(context.run.tags),
+                        on_batch=reporter.checked,
+                    )
+                    tally = tally + validator.run(stored)
+            outlast(reporter.tables, counted)
+            every = [*targets, *stored]
+            tally.revise(outlast(close_run, collection, lake.lake(), ledger, every, tally.revised), every)
+            outlast(tally.accept, ledger)
+            outlast(reporter.finish, tracks(entry, warehouse, {key.asset_key for key in checks}))
+        # Nothing is yielded: Dagster would mark every day of the range as materialised, the bad ones too.
+        yield from ()
+        if tally.problems:
+            raise dg.Failure(failure_text(tally), metadata=failure_metadata(tally), allow_retries=False)
+
+    return collect
+
+
+def plan(
+    collection: Collection,
+    entry: SeriesEntry,
+    warehouse: Sequence[WarehouseAsset],
+    selected: AbstractSet[dg.AssetKey],
+    days: Sequence[date],
+) -> list[Target]:
+    """Return the targets of one run: what is collected, to which tables it goes, and what is read back from the lake.
+
+    A lake asset goes on to the warehouse where that asset is selected too, or belongs to another entry. A warehouse asset
+    that is selected without any of its lake assets is loaded from the lake.
+    """
+    owned = {asset.key for asset in warehouse}
+    targets = []
+    collected = set()
+    for series in entry.series:
+        for symbol in entry.symbols:
+            if lake_key(series, symbol) not in selected:
+                continue
+            collected.add((series, symbol))
+            tables = tuple(
+                table
+                for table in warehouse_tables(series, entry.warehouse)
+                if (key := warehouse_key(series, symbol, table)) in selected or key not in owned
+            )
+            targets.append(Target(series, symbol, tuple(days), tables))
+    for asset in warehouse:
+        # What another run collects, of this entry or another, it loads itself; days that it has not collected yet are no
+        # failure of this one.
+        if asset.key not in selected or any((series, asset.symbol) in collected for series in asset.feeders):
+            continue
+        for series in asset.feeders:
+            feeder = collection.entry_of(series, asset.symbol)
+            since = [day for day in days if feeder is None or feeder.has(day)]
+            if since:
+                targets.append(Target(series, asset.symbol, tuple(since), (asset.table,), collect=False))
+    return targets
+
+
+def recheck(
+    entry: SeriesEntry, checked: AbstractSet[dg.AssetKey], ledger: Any, days: Sequence[date] | None = None
+) -> list[Target]:
+    """Return the targets of lake assets of which only checks are selected: stored days are read and checked again.
+
+    Without `days`, as the UI runs checks, it is every day that is stored.
+    """
+    targets = []
+    for series in entry.series:
+        for symbol in entry.symbols:
+            if lake_key(series, symbol) not in checked:
+                continue
+            stored = days
+            if stored is None:
+                records = ledger.partitions(
+                    exchange=series.exchange,
+                    market_type=series.market_type,
+                    symbols=[symbol],
+                    datasets=[series.dataset],
+                    first=entry.start,
+                    last=entry.end,
+                    states=[*STORED_STATES, State.NO_DATA],
+                )
+                stored = [record.day for record in records]
+            if stored:
+                targets.append(Target(series, symbol, tuple(stored), collect=False))
+    return targets
+
+
+def recount(
+    collection: Collection,
+    warehouse: Sequence[WarehouseAsset],
+    checked: AbstractSet[dg.AssetKey],
+    ledger: Any,
+    days: Sequence[date] | None = None,
+) -> list[tuple[Table, Sequence[date]]]:
+    """Return the warehouse assets of which only checks are selected, and the days whose rows are counted.
+
+    Without `days`, as the UI runs checks, it is every day that is loaded.
+    """
+    tables = [
+        table_of(collection, asset.symbol, asset.table, asset.feeders) for asset in warehouse if asset.key in checked
+    ]
+    return [(table, days if days is not None else loaded_days(ledger, table)) for table in tables]
+
+
+def tracks(
+    entry: SeriesEntry, warehouse: Sequence[WarehouseAsset], keys: AbstractSet[dg.AssetKey]
+) -> list[tuple[Series, str]]:
+    """Return the series and symbols that some assets of an entry are about: their own, or those that feed a table."""
+    lakes = [
+        (series, symbol) for series in entry.series for symbol in entry.symbols if lake_key(series, symbol) in keys
+    ]
+    return lakes + [(feeder, asset.symbol) for asset in warehouse if asset.key in keys for feeder in asset.feeders]
+
+
+def _check_specs(
+    collection: Collection,
+    entry: SeriesEntry,
+    warehouse: Sequence[WarehouseAsset],
+    partitions_def: dg.DailyPartitionsDefinition,
+) -> list[dg.AssetCheckSpec]:
+    """Return the checks of an entry's assets: those of the rows of a day, and one of all days together."""
+    lakes = {
+        lake_key(series, symbol): rules_for(collection, series, symbol)
+        for series in entry.series
+        for symbol in entry.symbols
+    }
+    of_days = lakes | {asset.key: [ROWS_MATCH_LAKE] for asset in warehouse}
+    specs = [
+        dg.AssetCheckSpec(rule.name, asset=key, description=rule.description, partitions_def=partitions_def)
+        for key, rules in of_days.items()
+        for rule in rules
+    ]
+    whole = ALL_DAYS_COMPLETE
+    return specs + [dg.AssetCheckSpec(whole.name, asset=key, description=whole.description) for key in of_days]
+
+
+def rules_for(collection: Collection, series: Series, symbol: str) -> list[Rule]:
+    """Return the checks of a lake asset: those of its series, without comparisons with series that are not collected."""
+    return [
+        rule
+        for rule in rules_of(series)
+        if not isinstance(rule, Comparison)
+        or rule.source != "lake"
+        or any(collection.entry_of(other, symbol) for other in rule.counterparts(series))
+    ]
+
+
+def _lake_spec(series: Series, symbol: str, partitions_def: dg.DailyPartitionsDefinition) -> dg.AssetSpec:
+    dataset = datasets.get(series.table)
+    return dg.AssetSpec(
+        lake_key(series, symbol),
+        description=f"{symbol} {series.dataset}, {series.exchange} {series.market_type}. {dataset.description}",
+        partitions_def=partitions_def,
+        skippable=True,
+        group_name=f"{series.exchange}_{series.market_type}_{series.dataset}",
+        kinds={"parquet"},
+        metadata={"dagster/column_schema": _columns(dataset.schema, dataset.column_docs), "symbol": symbol},
+    ).with_io_manager_key("lake_io_manager")
+
+
+def _partitions_of(collection: Collection, entry: SeriesEntry) -> dg.DailyPartitionsDefinition:
+    return daily(entry.start, entry.end, today=collection.asks_rest(entry))
+
+
+def _feeding(
+    collection: Collection,
+    entry: SeriesEntry,
+    series: Series,
+    symbol: str,
+    partitions_def: dg.DailyPartitionsDefinition,
+) -> dg.AssetDep:
+    """Return the dependence of a table of an entry on what feeds it, maybe of another entry, with fewer days."""
+    feeder = collection.entry_of(series, symbol) or entry
+    # Without it Dagster refuses to backfill days of the table that the feeder does not have.
+    fewer = dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
+    same = _partitions_of(collection, feeder) == partitions_def
+    return dg.AssetDep(lake_key(series, symbol), partition_mapping=None if same else fewer)
+
+
+def _warehouse_spec(
+    collection: Collection, entry: SeriesEntry, asset: WarehouseAsset, partitions_def: dg.DailyPartitionsDefinition
+) -> dg.AssetSpec:
+    statistics = asset.table == "trade_statistics_1m"
+    dataset = None if statistics else datasets.get(asset.table)
+    schema = STATISTICS_SCHEMA if dataset is None else dataset.schema
+    return dg.AssetSpec(
+        asset.key,
+        deps=[_feeding(collection, entry, series, asset.symbol, partitions_def) for series in asset.feeders],
+        description=f"{asset.symbol} in the Postgres table market.{asset.table}.",
+        partitions_def=partitions_def,
+        skippable=True,
+        group_name=f"warehouse_{entry.exchange}_{entry.market_type}",
+        kinds={"postgres"},
+        metadata={
+            "dagster/column_schema": _columns(schema, dataset.column_docs if dataset else {}),
+            "dagster/table_name": f"market.{asset.table}",
+            "symbol": asset.symbol,
+        },
+    ).with_io_manager_key("warehouse_io_manager")
+
+
+def _columns(schema: pa.Schema, docs: Mapping[str, str]) -> dg.TableSchema:
+    return dg.TableSchema([dg.TableColumn(field.name, str(field.type), docs.get(field.name)) for field in schema])

@@ -1,0 +1,167 @@
+"""Assets that nobody collects: what is known of an exchange now, such as `binance/health`, observed when it changed."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from crypto_assets.config.collection import Collection
+from crypto_assets.defs.presentation import shown_metadata
+from crypto_assets.defs.resources import LakeResource, PostgresResource
+from crypto_assets.text.visible import visible
+
+if TYPE_CHECKING:
+    from crypto_assets.ledger.partitions import Ledger
+
+__all__ = ["Built", "Found", "Observed", "build_observed", "observed_key"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a look found of one exchange: it is observed, with the metadata, where the content differs from the last one.
+
+    `problem` is why the check of the asset fails; empty where it passes, or there is none.
+    """
+
+    content: str
+    metadata: Mapping[str, Any]
+    problem: str = ""
+
+
+Look = Callable[[Collection, Sequence[str], "Ledger", LakeResource], Mapping[str, Found]]
+"""Returns what is found of each of some exchanges; what ledger and lake raise ends the tick, and the next one looks again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One asset for each exchange, and the sensor of the same name that observes them.
+
+    `of_exchange` describes the asset of an exchange, `description` the sensor, which looks every `interval_s` seconds at
+    most. `stamp`, where it is given, costs little and differs whenever `look` would find anything new; JSON-serialisable.
+    `check`, where it is given, is the name of a check that fails where `look` finds a problem, and what it is about; running
+    the check observes the asset too.
+    """
+
+    name: str
+    interval_s: int | Callable[[], int]
+    of_exchange: Callable[[str], str]
+    description: str
+    look: Look
+    stamp: Callable[["Ledger"], Any] | None = None
+    check: tuple[str, str] | None = None
+
+
+def observed_key(name: str, exchange: str) -> dg.AssetKey:
+    """Return the key of an asset: `binance/health`."""
+    return dg.AssetKey([exchange, name])
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What Dagster gets of one kind: an asset for each exchange, the sensor that observes them, and their checks, if any."""
+
+    assets: Sequence[dg.AssetSpec]
+    sensor: dg.SensorDefinition
+    checks: Sequence[dg.AssetChecksDefinition]
+
+
+def build_observed(observed: Observed, collection: Collection) -> Built:
+    """Return an asset for each exchange of the collection, and the sensor that observes them from the start."""
+    exchanges = sorted({entry.exchange for entry in collection.series})
+    specs = [
+        dg.AssetSpec(
+            observed_key(observed.name, exchange), group_name="exchanges", description=observed.of_exchange(exchange)
+        )
+        for exchange in exchanges
+    ]
+
+    @dg.sensor(
+        name=observed.name,
+        minimum_interval_seconds=observed.interval_s() if callable(observed.interval_s) else observed.interval_s,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=observed.description,
+    )
+    def observe(
+        context: dg.SensorEvaluationContext, lake: LakeResource, postgres: PostgresResource
+    ) -> dg.SensorResult | dg.SkipReason:
+        before: dict[str, Any] = json.loads(context.cursor) if context.cursor else {}
+        shown: dict[str, str] = before.get("shown", {})
+        with postgres.ledger() as ledger:
+            stamp = observed.stamp(ledger) if observed.stamp else None
+            if stamp is not None and stamp == before.get("stamp"):
+                return dg.SkipReason("nothing changed")
+            found = observed.look(collection, exchanges, ledger, lake)
+        now = {exchange: _digest(found[exchange]) for exchange in exchanges}
+        if observed.check is not None:
+            # The check, run by hand, may have observed something else since the last tick.
+            shown = {one: _last_observed(context.instance, observed_key(observed.name, one)) for one in exchanges}
+        changed = [exchange for exchange in exchanges if now[exchange] != shown.get(exchange)]
+        events: list[Any] = [_observation(observed, exchange, found[exchange]) for exchange in changed]
+        if observed.check is not None:
+            # At every tick: somebody may have run the check since, and its last result is what is shown.
+            judged = (_judged(observed, exchange, found[exchange]) for exchange in exchanges)
+            events += [dg.AssetCheckEvaluation(**one) for one in judged]
+        if not events and stamp is None:
+            return dg.SkipReason("nothing changed")
+        return dg.SensorResult(asset_events=events, cursor=json.dumps({"stamp": stamp, "shown": now}, sort_keys=True))
+
+    checks = [] if observed.check is None else [_check(observed, collection, exchanges)]
+    return Built(specs, observe, checks)
+
+
+def _check(observed: Observed, collection: Collection, exchanges: Sequence[str]) -> dg.AssetChecksDefinition:
+    """Return the checks of the assets of one kind, which may be run at any time; the sensor evaluates them too."""
+    name, description = observed.check or ("", "")
+
+    @dg.multi_asset_check(
+        name=f"{observed.name}_{name}",
+        specs=[
+            dg.AssetCheckSpec(name, asset=observed_key(observed.name, one), description=description)
+            for one in exchanges
+        ],
+    )
+    def look_now(
+        context: dg.AssetCheckExecutionContext, lake: LakeResource, postgres: PostgresResource
+    ) -> Iterator[dg.AssetCheckResult]:
+        with postgres.ledger() as ledger:
+            found = observed.look(collection, exchanges, ledger, lake)
+        for exchange in exchanges:
+            context.op_execution_context.log_event(_observation(observed, exchange, found[exchange]))
+            yield dg.AssetCheckResult(**_judged(observed, exchange, found[exchange]))
+
+    return look_now
+
+
+_CONTENT_TAG = "crypto_assets/content"
+"""Tells what an observation shows from what another one does."""
+
+
+def _digest(found: Found) -> str:
+    return hashlib.sha256(found.content.encode()).hexdigest()[:16]
+
+
+def _observation(observed: Observed, exchange: str, found: Found) -> dg.AssetObservation:
+    key, tags = observed_key(observed.name, exchange), {_CONTENT_TAG: _digest(found)}
+    return dg.AssetObservation(key, metadata=shown_metadata(found.metadata), tags=tags)
+
+
+def _last_observed(instance: dg.DagsterInstance, key: dg.AssetKey) -> str:
+    """Return the digest of what the UI shows of an asset now; empty where it shows nothing."""
+    records = instance.fetch_observations(key, limit=1).records
+    last = records[0].asset_observation if records else None
+    return last.tags.get(_CONTENT_TAG, "") if last else ""
+
+
+def _judged(observed: Observed, exchange: str, found: Found) -> dict[str, Any]:
+    """Return what a check result and a check evaluation are made of."""
+    name, _ = observed.check or ("", "")
+    return {
+        "asset_key": observed_key(observed.name, exchange),
+        "check_name": name,
+        "passed": not found.problem,
+        "description": visible(found.problem) or None,
+        "metadata": shown_metadata(found.metadata),
+    }

@@ -1,0 +1,256 @@
+"""What a run tells Dagster: materialisations and check results of each day, and why a run ends failed."""
+
+import time
+from collections.abc import Iterable, Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from crypto_assets.checks import rules_of
+from crypto_assets.config.collection import Collection
+from crypto_assets.defs.asset_checks import ALL_DAYS_COMPLETE, Judged, Summary, tables_of
+from crypto_assets.defs.asset_keys import day_of, lake_key, warehouse_key
+from crypto_assets.defs.partition_events import (
+    evaluation,
+    evidence_metadata,
+    is_present,
+    materialization,
+    observations,
+    unmet_outcome,
+    warehouse_materialization,
+)
+from crypto_assets.engine.pipeline import Tally
+from crypto_assets.engine.problems import lines, problem_of, word_of
+from crypto_assets.engine.storing.warehouse_rows import ROWS_MATCH_LAKE, Table, judge
+from crypto_assets.instance.events import report
+from crypto_assets.ledger.partitions import Ledger, PartitionRecord
+from crypto_assets.ledger.progress import RunState
+from crypto_assets.model import COMPLETE_STATES, Finding, Outcome, Rule, Series, State
+from crypto_assets.storage.lake import Lake
+from crypto_assets.text.visible import visible
+
+PROBLEMS_SHOWN = 200
+PROBLEMS_LOGGED = 20
+LOG_INTERVAL_S = 2.0
+PAUSED_TAG = "crypto_assets/paused"
+TAG_LENGTH = 200
+
+
+class Reporter:
+    """Tells Dagster what became of each partition, a batch at a time.
+
+    Days that are stored, or of which there is nothing to store, are reported as materialised; the others are observed, with
+    the reason. Checks that could not be judged have no result.
+    """
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        collection: Collection,
+        total: int,
+        ledger: Ledger | None = None,
+        lake: Lake | None = None,
+    ) -> None:
+        """Without a ledger nobody remembers what was reported, and there is no summary; `lake` is for the summary."""
+        self._lake = lake
+        self._context = context
+        self._collection = collection
+        self._ledger = ledger
+        self._total = total
+        self._done = 0
+        self._logged_at = time.monotonic()
+        self._selected = context.op_execution_context.selected_asset_keys
+        self._selected_checks = context.op_execution_context.selected_asset_check_keys
+        self._judged: dict[dg.AssetCheckKey, Judged] = {}
+        self._tracks: dict[tuple[Series, str], None] = {}
+        self._fed: dict[tuple[Series, str], Sequence[Table]] = {}
+
+    def checked(self, outcomes: Sequence[Outcome], rows: Sequence[pa.Table | None]) -> None:
+        """Report one batch of stored days that were checked again, whoever had collected them."""
+        self._report(outcomes, rows, collected=False)
+
+    def batch(self, outcomes: Sequence[Outcome], rows: Sequence[pa.Table | None]) -> None:
+        """Report one batch; called by the pipeline after the ledger knows it."""
+        self._report(outcomes, rows, collected=True)
+
+    def _report(self, outcomes: Sequence[Outcome], rows: Sequence[pa.Table | None], *, collected: bool) -> None:
+        materializations: list[dg.AssetMaterialization] = []
+        evaluations: list[dg.AssetCheckEvaluation] = []
+        for outcome, table in zip(outcomes, rows, strict=True):
+            key = lake_key(outcome.series, outcome.partition.symbol)
+            self._tracks[outcome.series, outcome.partition.symbol] = None
+            if key in self._selected and is_present(outcome):
+                materializations.append(materialization(key, outcome, table))
+            for rule in rules_of(outcome.series):
+                if (finding := outcome.findings.get(rule.name)) is not None:
+                    evaluations += self._evaluation(key, rule, outcome.series, outcome.partition.day, finding)
+            if is_present(outcome):
+                materializations += self._warehouse_materializations(outcome)
+        if collected:
+            evaluations += self._loaded(outcomes)
+        report(self._context, materializations, evaluations, self._observations(outcomes) if collected else ())
+        if self._ledger is not None:
+            # After the report: of a process that is killed in between, Dagster hears twice, never not at all.
+            self._ledger.mark_reported(outcomes, self._context.run.run_id if collected else None)
+        self._done = min(self._done + len(outcomes), self._total)  # some days come twice: after the second look as well
+        self._log(outcomes)
+
+    def state(self, state: RunState, reason: str) -> None:
+        """Say in the run's log and in its tags that it is paused, or that it goes on."""
+        paused, reason = state is RunState.PAUSED, visible(reason)
+        self._context.log.warning(f"paused: {reason}") if paused else self._context.log.info("goes on")
+        self._context.instance.add_run_tags(
+            self._context.run.run_id, {PAUSED_TAG: reason[:TAG_LENGTH] if paused else "no longer"}
+        )
+
+    def _log(self, outcomes: Sequence[Outcome]) -> None:
+        """Write what is worth a line in the run's log; each line is a transaction, so there are few."""
+        problems = [problem_of(outcome) for outcome in outcomes if outcome.state not in COMPLETE_STATES]
+        if problems:
+            self._context.log.warning("\n".join(lines(problems, PROBLEMS_LOGGED, "the message of the run has them")))
+        corrected = [
+            f"{_name(o)}: corrected: {o.correction.text}"
+            for o in outcomes
+            if o.correction and o.correction.changes_rows
+        ]
+        if corrected:
+            more = f"\n… and {len(corrected) - PROBLEMS_LOGGED} more" if len(corrected) > PROBLEMS_LOGGED else ""
+            self._context.log.info("\n".join(corrected[:PROBLEMS_LOGGED]) + more)
+        if time.monotonic() - self._logged_at >= LOG_INTERVAL_S or self._done == self._total:
+            self._logged_at = time.monotonic()
+            self._context.log.info(f"{self._done} of {self._total} days done; {outcomes[-1].partition}")
+
+    # ---- days --------------------------------------------------------------------------------------------------------
+
+    def _selected_tables(self, series: Series, symbol: str) -> list[dg.AssetKey]:
+        """Return the keys of the tables that a series feeds and that the run has selected."""
+        keys = [warehouse_key(series, symbol, table.name) for table in self._tables(series, symbol)]
+        return [key for key in keys if key in self._selected]
+
+    def _tables(self, series: Series, symbol: str) -> Sequence[Table]:
+        """Return the tables that a series of a symbol feeds; looked up once, for a run has thousands of its days."""
+        if (series, symbol) not in self._fed:
+            self._fed[series, symbol] = tables_of(self._collection, series, symbol)
+        return self._fed[series, symbol]
+
+    def _warehouse_materializations(self, outcome: Outcome) -> list[dg.AssetMaterialization]:
+        """Return one for each table that the day was loaded into; a day without data is materialised without rows."""
+        series, symbol = outcome.series, outcome.partition.symbol
+        rows = {warehouse_key(series, symbol, table): count for table, count in outcome.warehouse_rows.items()}
+        if outcome.state is State.NO_DATA:
+            rows = dict.fromkeys(self._selected_tables(series, symbol), 0)
+        version = outcome.stored.sha256 if outcome.stored else outcome.state.value
+        return [
+            warehouse_materialization(key, outcome.partition.day, series.dataset, outcome.state, count, version)
+            for key, count in rows.items()
+        ]
+
+    def _observations(self, outcomes: Sequence[Outcome]) -> list[dg.AssetObservation]:
+        """Return why days are not materialised, on the page of each day."""
+        unmet = [outcome for outcome in outcomes if not is_present(outcome)]
+        records = self._records(unmet)
+        found = []
+        for outcome in unmet:
+            series, symbol = outcome.series, outcome.partition.symbol
+            lake = lake_key(series, symbol)
+            keys = [*([lake] if lake in self._selected else []), *self._selected_tables(series, symbol)]
+            found += observations(unmet_outcome(outcome, records.get((series, symbol, outcome.partition.day))), keys)
+        return found
+
+    def _records(self, outcomes: Sequence[Outcome]) -> dict[tuple[Series, str, date], PartitionRecord]:
+        if self._ledger is None:
+            return {}
+        days: dict[tuple[Series, str], list[date]] = {}
+        for outcome in outcomes:
+            days.setdefault((outcome.series, outcome.partition.symbol), []).append(outcome.partition.day)
+        return {
+            (series, symbol, record.day): record
+            for (series, symbol), mine in days.items()
+            for record in self._ledger.partitions(
+                exchange=series.exchange,
+                market_type=series.market_type,
+                symbols=[symbol],
+                datasets=[series.dataset],
+                first=min(mine),
+                last=max(mine),
+            )
+        }
+
+    # ---- checks ------------------------------------------------------------------------------------------------------
+
+    def _evaluation(
+        self, key: dg.AssetKey, rule: Rule, series: Series, day: date, finding: Finding
+    ) -> list[dg.AssetCheckEvaluation]:
+        """Return the result of a check of a day; none where the run has not selected it, or it could not be judged."""
+        check = dg.AssetCheckKey(key, rule.name)
+        if check not in self._selected_checks:
+            return []
+        judged = self._judged.setdefault(check, Judged())
+        if not finding.judged:
+            judged.not_judged.add(day)
+            return []
+        if not finding.passed and not judged.failed:
+            judged.example = evidence_metadata(finding)
+        judged.results[day] = finding.passed
+        return [evaluation(key, rule, series, day, finding)]
+
+    def _loaded(self, outcomes: Sequence[Outcome]) -> list[dg.AssetCheckEvaluation]:
+        """Return whether the tables hold the days that were just loaded."""
+        days: dict[Table, set[date]] = {}
+        for outcome in outcomes:
+            for table in self._tables(outcome.series, outcome.partition.symbol) if outcome.warehouse_rows else ():
+                if table.name in outcome.warehouse_rows:
+                    days.setdefault(table, set()).add(outcome.partition.day)
+        return [one for table, mine in days.items() for one in self._table(table, mine)]
+
+    def tables(self, tables: Iterable[tuple[Table, Sequence[date]]]) -> None:
+        """Judge some days of tables of which only the checks are selected."""
+        for table, days in tables:
+            report(self._context, [], self._table(table, days))
+            self._tracks |= dict.fromkeys((feeder, table.symbol) for feeder in table.feeders)
+
+    def _table(self, table: Table, days: Iterable[date]) -> list[dg.AssetCheckEvaluation]:
+        key = warehouse_key(table.feeders[0], table.symbol, table.name)
+        if self._ledger is None or dg.AssetCheckKey(key, ROWS_MATCH_LAKE.name) not in self._selected_checks:
+            return []
+        findings = judge(self._ledger, table, set(days))
+        return [
+            one
+            for day, found in findings.items()
+            for one in self._evaluation(key, ROWS_MATCH_LAKE, table.feeders[0], day, found)
+        ]
+
+    def finish(self, tracks: Iterable[tuple[Series, str]] = ()) -> None:
+        """Report the summary of each check over all days of its asset, which decides the health that the UI shows.
+
+        Args:
+            tracks: the series and symbols that the run is about; those of its days are known.
+        """
+        if self._ledger is None:
+            return
+        summary = Summary(self._collection, self._ledger, self._context.instance, lake=self._lake)
+        only_day = day_of(self._context.partition_key) if self._context.has_partition_key else None
+        found = summary.of_tracks([*self._tracks, *tracks], self._judged, only_day)
+        # Days of a series change the tables that it feeds, selected or not.
+        always = ALL_DAYS_COMPLETE.name
+        wanted = [one for one in found if one.check_name == always or one.asset_check_key in self._selected_checks]
+        report(self._context, [], wanted)
+
+
+def _name(outcome: Outcome) -> str:
+    series = outcome.series
+    return f"{series.exchange} {series.market_type} {outcome.partition.symbol} {series.dataset} {outcome.partition.day}"
+
+
+def failure_text(tally: Tally) -> str:
+    """Return why a run ended failed: one sentence for all days of one failure, the one about the most days first."""
+    counts = ", ".join(f"{count} {word_of(state)}" for state, count in sorted(tally.states.items()) if count)
+    found = lines(map(problem_of, tally.problems), PROBLEMS_SHOWN, "`crypto-assets gaps` has them")
+    return f"{len(tally.problems)} of {tally.days} days are not complete ({counts}):\n" + "\n".join(found)
+
+
+def failure_metadata(tally: Tally) -> dict[str, Any]:
+    """Return the counts of a failed run's days by state."""
+    return {f"days_{state}": count for state, count in tally.states.items()}

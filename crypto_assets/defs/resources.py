@@ -1,0 +1,117 @@
+"""Dagster resources over the engine. Each says where something is; the environment decides where a value is left out."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from crypto_assets.config.environment import settings
+from crypto_assets.errors import ConfigError
+from crypto_assets.storage import postgres_url
+from crypto_assets.text import urls
+from crypto_assets.text.urls import lake_url
+
+
+class LakeResource(dg.ConfigurableResource):
+    """The Parquet lake: a folder or s3://bucket/prefix."""
+
+    url: str | None = Field(default=None, description="a folder or s3://bucket/prefix; unset: CRYPTO_ASSETS_LAKE_URL")
+
+    def lake(self) -> Any:
+        """Return the lake; S3 is reached through dagster-aws' S3Resource, with the usual AWS_* variables."""
+        from crypto_assets.storage.lake import Lake
+
+        return Lake(_checked("LakeResource", self.url, lake_url) or settings().lake, s3_client=_s3_client)
+
+
+def _checked(resource: str, url: str | None, check: Callable[[str], str]) -> str | None:
+    """Return a URL of Dagster's configuration in its one form; raises ConfigError naming the resource."""
+    if not url:
+        return None
+    try:
+        return check(url)
+    except ValueError as error:
+        raise ConfigError(f"{resource}.url: {error}") from None
+
+
+def _s3_client() -> Any:
+    # Importing dagster_aws costs 1.5 CPU seconds; a lake in a folder does not need it.
+    import boto3
+    from botocore.config import Config
+    from dagster_aws.s3 import S3Resource
+
+    from crypto_assets.storage.bucket import CONNECT_TIMEOUT_S, READ_TIMEOUT_S
+
+    made = S3Resource().get_client()
+    # S3Resource has no setting for timeouts: a bucket that hangs would be waited for five times a minute, in silence. The
+    # store asks again by itself.
+    own = Config(connect_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S, retries={"total_max_attempts": 1})
+    return boto3.client("s3", config=made.meta.config.merge(own), region_name=made.meta.region_name)
+
+
+class PostgresResource(dg.ConfigurableResource):
+    """The database with the warehouse and the ledger."""
+
+    url: str | None = Field(
+        default=None, description="postgresql://…; unset: CRYPTO_ASSETS_POSTGRES_URL, else embedded"
+    )
+
+    def resolved_url(self, *, make: bool = True) -> str:
+        """Return the URL of a database with its tables, starting the embedded server where none is named.
+
+        Args:
+            make: whether an embedded server may be made where there is none.
+
+        Raises:
+            ConfigError: a URL that is none, or a pooler that does not keep sessions.
+            NothingCollected: there is no server, and `make` is false.
+            PostgresUnavailable: it does not answer.
+        """
+        from crypto_assets.storage.migrations import migrate
+
+        now = settings()
+        url = _checked("PostgresResource", self.url, urls.postgres_url) or postgres_url(now, make=make)
+        migrate(url)
+        return url
+
+    @contextmanager
+    def warehouse(self) -> Iterator[Any]:
+        """Yield the warehouse, its tables up to date."""
+        from crypto_assets.storage.warehouse import Warehouse
+
+        with Warehouse(self.resolved_url()) as warehouse:
+            yield warehouse
+
+    @contextmanager
+    def ledger(self, *, make: bool = True) -> Iterator[Any]:
+        """Yield the ledger, its tables up to date; `make` as for `resolved_url`."""
+        from crypto_assets.ledger.partitions import Ledger
+
+        with Ledger(self.resolved_url(make=make)) as ledger:
+            yield ledger
+
+
+class CollectorResource(dg.ConfigurableResource):
+    """How hard a run works: downloads in flight, all through one connection pool."""
+
+    downloads: int | None = Field(
+        default=None, ge=1, le=64, description="downloads in flight per run; unset: CRYPTO_ASSETS_DOWNLOADS or 12"
+    )
+
+    def in_flight(self) -> int:
+        return self.downloads or settings().downloads
+
+    def patience(self, *, waits: bool) -> Any:
+        """Return what a run does when a host is in trouble: it waits for it, or gives up at once."""
+        from crypto_assets.engine.failure_streak import Patience
+
+        now = settings()
+        return Patience("pause" if waits else "stop", now.pause_after, now.patience_s)
+
+
+def collection_path() -> Path:
+    """Return the path of the collection that the definitions are built from."""
+    return settings().config

@@ -1,0 +1,285 @@
+"""Collecting through Dagster in this process, on the instance that the UI shows. Used by `demo`, `collect` and `fill`."""
+
+import contextlib
+import gc
+import logging
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crypto_assets import errors
+from crypto_assets.config.collection import Collection
+from crypto_assets.config.environment import require_places, settings
+from crypto_assets.config.selection import Request
+from crypto_assets.config.yaml_file import load_yaml
+from crypto_assets.errors import CHECK_NETWORK, ConfigError
+from crypto_assets.machine.process_exit import ending_in_time
+from crypto_assets.machine.shortage import raise_if_ours
+
+POLL_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What was done since the last step: days and bytes stored; `paused` says why the run waits, if it does."""
+
+    days: int
+    size_bytes: int
+    paused: str = ""
+
+
+def use_dagster_home() -> Path:
+    """Return the folder with dagster.yaml, and tell Dagster in this process and its children.
+
+    Raises:
+        ConfigError: DAGSTER_HOME is unset and the working directory has no dagster.yaml, or one that is no YAML.
+    """
+    named = os.environ.get("DAGSTER_HOME")
+    home = Path(named).absolute() if named else Path.cwd()
+    if not (home / "dagster.yaml").is_file():
+        raise ConfigError(
+            f"{home}: expected a dagster.yaml there, found none; run in the project's folder or set DAGSTER_HOME to it"
+        )
+    _require_yaml(home / "dagster.yaml")
+    os.environ["DAGSTER_HOME"] = str(home)
+    return home
+
+
+def _require_yaml(file: Path) -> None:
+    """Look at a file before Dagster does, which has no bounds for what a file of some lines can say."""
+    import yaml
+
+    try:
+        found = load_yaml(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise_if_ours(error)
+        raise ConfigError(f"{file}: expected text that can be read, found: {error}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{file}: expected YAML, found: {' '.join(str(error).split())[:300]}") from None
+    if not (found is None or isinstance(found, dict)):
+        raise ConfigError(f"{file}: expected names with values, found {type(found).__name__}; see the project's own")
+
+
+def execute(collection: Collection, requests: Sequence[Request], progress: Callable[[Step], None]) -> dict[str, str]:
+    """Run each request as one Dagster run; what killed commands left behind in Dagster is mended first.
+
+    An exchange whose hosts are found to be down by one run is not asked by the others. Returns its failure, by exchange.
+    What became of the days is in the ledger afterwards, also where a run failed. `progress` is called now and then.
+
+    Raises:
+        ConfigError: no dagster.yaml.
+        KeyboardInterrupt: SIGINT, SIGTERM or a cancel; the run is CANCELED.
+        CryptoAssetsError: the database or the lake failed, which concerns every day.
+    """
+    use_dagster_home()
+    require_places(settings())
+    ending = ending_in_time()
+    # Dagster costs 1.5 CPU seconds to import; `--help` and wrong arguments do not wait for it.
+    import dagster as dg
+    from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
+
+    from crypto_assets.defs.assets import COMPARE_TAG
+    from crypto_assets.defs.automation import assets_of
+    from crypto_assets.defs.recovery import end_dead_runs, report_unreported
+    from crypto_assets.defs.resources import PostgresResource
+    from crypto_assets.instance.opening import opened_instance
+    from crypto_assets.ledger.partitions import Ledger
+    from crypto_assets.machine.run_process import PROCESS_TAG, this_process
+    from crypto_assets.storage.patience import outlast
+
+    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    repository = ReconstructableRepository.for_module("crypto_assets.definitions", "defs")
+    url = PostgresResource().resolved_url()
+    definition = repository.get_definition()
+    # Half a million objects of imported modules live as long as the process; nobody need look through them again.
+    gc.freeze()
+    down: dict[str, str] = {}
+    with opened_instance() as instance:
+        ending_in_time(lambda: _cancel_mine(instance))
+        with Ledger(url) as ledger:
+            outlast(end_dead_runs, instance, ledger)
+            outlast(report_unreported, instance, collection, ledger)
+        for request in requests:
+            if request.entry.exchange in down:
+                continue
+            keys = assets_of(collection, request.entry, request.pairs)
+            job = definition.get_implicit_job_def_for_assets(keys)
+            if job is None:
+                raise ConfigError(
+                    f"expected assets of one entry, found {', '.join(key.to_user_string() for key in keys)}"
+                )
+            wanted, selection = ReconstructableJob(repository, job.name), keys if not request.checks_only else None
+            if request.checks_only:
+                checks = {
+                    check for check in job.asset_layer.asset_graph.asset_check_keys if check.asset_key in set(keys)
+                }
+                wanted = wanted.get_subset(asset_selection=set(), asset_check_selection=checks)
+            with _watched(url, progress), _without_dagsters_words():
+                result = dg.execute_job(
+                    wanted,
+                    instance=instance,
+                    asset_selection=selection,
+                    tags={
+                        "dagster/asset_partition_range_start": request.first.isoformat(),
+                        "dagster/asset_partition_range_end": request.last.isoformat(),
+                        "crypto_assets/why": "command line",
+                        PROCESS_TAG: this_process(),
+                        **({COMPARE_TAG: ",".join(request.compare)} if request.compare else {}),
+                    },
+                    run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                    raise_on_error=False,
+                )
+            _raise_unexpected(result)
+            if ending.is_set():  # between two runs Dagster lets a signal go unnoticed
+                raise KeyboardInterrupt
+            if not result.success and (failure := outlast(_host_down, url, result.run_id, request)):
+                down[request.entry.exchange] = failure
+    return down
+
+
+_IN_TROUBLE = """
+WITH mine AS (
+    SELECT coalesce(attempt_error, reason) AS problem, evidence->>'failure' AS failure,
+        evidence->>'error' IN ('HostUnreachable', 'CircuitOpen') OR attempt_error LIKE %(unreachable)s AS unreachable,
+        coalesce(attempt_error, reason) LIKE 'not tried:%%' AS given_up
+    FROM collection.partitions
+    WHERE run_id = %(run)s AND exchange = %(exchange)s AND market_type = %(market_type)s AND symbol = ANY(%(symbols)s)
+)
+SELECT failure, problem FROM mine
+WHERE (SELECT bool_or(given_up) OR bool_and(unreachable) FROM mine) AND (given_up OR unreachable)
+ORDER BY failure NULLS LAST, given_up LIMIT 1
+"""
+
+
+def _host_down(url: str, run_id: str, request: Request) -> str:
+    """Return the failure of the host that kept a run from its days, or "" where it was none, or some days came.
+
+    A long run says of the days that it gave up that it has not tried them; of a short one nothing came at all.
+    """
+    from crypto_assets.storage.database import Database
+
+    values = {
+        "run": run_id,
+        "exchange": request.entry.exchange,
+        "market_type": request.entry.market_type,
+        "symbols": sorted({symbol for _, symbol in request.pairs}),
+        "unreachable": f"%{CHECK_NETWORK}%",
+    }
+    with Database(url, connections=1) as database, database.transaction() as connection:
+        found = connection.execute(_IN_TROUBLE, values).fetchone()
+    return str(found[0] or found[1]) if found else ""
+
+
+def _cancel_mine(instance: Any) -> None:
+    """Mark the run of this process as cancelled: it is about to end without Dagster's own last events."""
+    from dagster import RunsFilter
+    from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
+
+    from crypto_assets.machine.run_process import PROCESS_TAG, this_process
+
+    mine = RunsFilter(tags={PROCESS_TAG: this_process()}, statuses=IN_PROGRESS_RUN_STATUSES)
+    for run in instance.get_runs(mine, limit=1):
+        instance.report_run_canceled(run)
+
+
+def _raise_unexpected(result: Any) -> None:
+    """Raise what ended a run, unless it is the Failure that names incomplete days; those are in the ledger.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, which Dagster has turned into an error of its own.
+        OtherVersion: a store of another version.
+        CryptoAssetsError: anything else, in our own words where the chain of causes has any.
+    """
+    if result.success:
+        return
+    for event in result.all_events:
+        if event.is_failure and event.is_step_event:
+            chain = []
+            error = event.step_failure_data.error
+            while error is not None:
+                chain.append(error)
+                error = error.cause
+            names = [error.cls_name or "" for error in chain]
+            if "Failure" in names:
+                return
+            if "DagsterExecutionInterruptedError" in names:
+                raise KeyboardInterrupt
+            # Dagster's wrapper comes first, then our error, then what it was raised from.
+            ours = [error for error, name in zip(chain, names, strict=True) if hasattr(errors, name)]
+            others = [error for error, name in zip(chain, names, strict=True) if not name.startswith("Dagster")]
+            message = next(
+                (error.message.strip() for error in ours + others), "the run failed; the Dagster UI shows why"
+            )
+            kind = errors.OtherVersion if "OtherVersion" in names else errors.CryptoAssetsError
+            raise kind(message.partition(": ")[2] or message, run_id=result.run_id)
+
+
+class _Stderr:
+    """The stderr of before, without the line in which Dagster repeats an error of its storage; the command says it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text to the stream of before, unless it is that line."""
+        return len(text) if text.startswith(_OF_DAGSTER) else int(self._stream.write(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+_OF_DAGSTER = "Exception while writing logger call to event log"
+
+
+@contextlib.contextmanager
+def _without_dagsters_words() -> Iterator[None]:
+    before = sys.stderr
+    sys.stderr = _Stderr(before)
+    try:
+        yield
+    finally:
+        sys.stderr = before
+
+
+@contextlib.contextmanager
+def _watched(url: str, progress: Callable[[Step], None]) -> Iterator[None]:
+    """Call `progress` as `execute` says with what the run that this process begins writes of itself, until the block ends."""
+    from crypto_assets.ledger.progress import RunState, read_progress
+    from crypto_assets.storage.database import Database
+
+    done = threading.Event()
+
+    def watch() -> None:
+        days = size_bytes = 0
+        with Database(url, connections=1) as database:
+            before = {run.run_id for run in mine(database)}
+            ready.set()
+            while True:
+                last = done.wait(POLL_S)
+                for run in mine(database):
+                    if run.run_id not in before:
+                        paused = run.reason if run.state is RunState.PAUSED else ""
+                        progress(Step(run.done - days, run.bytes - size_bytes, paused))
+                        days, size_bytes = run.done, run.bytes
+                if last:
+                    return
+
+    def mine(database: Database) -> list[Any]:
+        with contextlib.suppress(errors.PostgresUnavailable):  # the run itself will say so
+            return read_progress(database, host=socket.gethostname(), pid=os.getpid())
+        return []
+
+    ready = threading.Event()
+    watcher = threading.Thread(target=watch, name="progress", daemon=True)
+    watcher.start()
+    ready.wait(timeout=5)
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join(timeout=0.5)

@@ -1,0 +1,376 @@
+"""Getting the days of a target: where they are, and their rows, from archive, REST or the lake. Runs in threads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from crypto_assets import datasets, sources
+from crypto_assets.checks._grid import step_us
+from crypto_assets.config.collection import Collection
+from crypto_assets.engine.archive.download import download
+from crypto_assets.engine.archive.edges import WHOLE, Span, edges_in
+from crypto_assets.engine.archive.empty_days import why_empty
+from crypto_assets.engine.archive.finder import Finder
+from crypto_assets.engine.archive.lifetime import LIFE, keep_what_was_said
+from crypto_assets.engine.archive.locate import Located, nothing_due
+from crypto_assets.engine.day_outcomes import Day, RestDay, Target, quarantine, refused
+from crypto_assets.engine.rest.feed import RestFeed
+from crypto_assets.engine.rest.rest_days import RestDays, again, not_over, partition_of
+from crypto_assets.engine.storing.stored_file import StoredFiles
+from crypto_assets.errors import (
+    OF_THIS_PROCESS,
+    ChecksumMismatch,
+    CryptoAssetsError,
+    InvalidRows,
+    MalformedFile,
+    NoRows,
+)
+from crypto_assets.model import SHOWN_ROWS, ArchiveObject, Dataset, Outcome, Partition, Series, SourceFile, State
+from crypto_assets.rows.arrange import Arranged, arranged, row_text, shown
+from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES, due
+from crypto_assets.transport.client import Client
+
+if TYPE_CHECKING:
+    from crypto_assets.ledger.partitions import Ledger, PartitionRecord
+    from crypto_assets.storage.lake import Lake
+
+Known = dict[date, "PartitionRecord"]
+"""What the ledger knows of the days of one target."""
+
+
+class Fetcher:
+    """Locates and fetches for one run; every method may be called from many threads."""
+
+    def __init__(
+        self, client: Client, collection: Collection, lake: Lake, ledger: Ledger, now: Callable[[], datetime]
+    ) -> None:
+        self._client = client
+        self._collection = collection
+        self._lake = lake
+        self._ledger = ledger
+        self._now = now
+        feed = RestFeed(client, collection)
+        self._finder = Finder(client, collection, ledger, feed, now)
+        self._edges = self._finder.edges
+        self._files = StoredFiles(lake, ledger)
+        self._rest = RestDays(feed, lake, self._files, self._finder.told, self._finder.anchor, now)
+
+    def locate(self, target: Target) -> tuple[Located, Known]:
+        """Return the objects that hold the days of a target, and what the ledger knows of these days."""
+        known = self._known(target, target.days[0], target.days[-1])
+        if not target.collect:
+            return Located([(ArchiveObject(str(day), 0, ""), (day,)) for day in target.days], []), known
+        now = self._now()
+        # No archive has today: its listing is not asked for it.
+        today = now.astimezone(UTC).date() if self._rest.serves(target) else None
+        located = self._finder.find(target, [day for day in target.days if day != today])
+        absent, asked = [], []
+        if today in target.days:
+            located = Located(located.holders, [*located.absent, not_over(target, today)])
+        for outcome in located.absent:
+            day = outcome.partition.day
+            if record := known.get(day):
+                outcome = keep_what_was_said(outcome, record.evidence, record.reason, record.state)
+            if self._rest.may_have(target, outcome, known.get(day), now):
+                asked.append((self._rest.holder(target, outcome), (day,)))
+            else:
+                absent.append(outcome)
+        return Located([*located.holders, *asked], absent), known
+
+    def _known(self, target: Target, first: date, last: date) -> Known:
+        return {
+            record.day: record
+            for record in self._ledger.partitions(
+                exchange=target.series.exchange,
+                market_type=target.series.market_type,
+                symbols=[target.symbol],
+                datasets=[target.series.dataset],
+                first=first,
+                last=last,
+            )
+        }
+
+    def fetch(self, target: Target, obj: ArchiveObject, days: Sequence[date], known: Known) -> list[Day]:
+        """Return the days that one object gives: from the lake where it has them from this very object, else downloaded.
+
+        A file that cannot be used gives its days to REST, unless the archive's own version of them is stored.
+        """
+        started = time.perf_counter()
+        if isinstance(obj, RestDay):
+            return [self._rest.fetch(target, obj.archive, known.get(day)) for day in days if obj.archive]
+        if not target.collect:
+            return [self._from_lake(target, day, known.get(day), None) for day in days]
+        exchange = sources.get(target.series.exchange)
+        period = exchange.period(obj.key)
+        current = [self._from_lake(target, day, known.get(day), obj) for day in days]
+        was = _edges_before(known, days, obj)
+        if (span := self._stored_span(target, period, current, known, was)) is not None:
+            return [_with_edges(day, span) for day in current]
+        archive_url = self._collection.urls(exchange.name).archive_url or exchange.archive_url
+        content = b""
+        came: ArchiveObject | SourceFile = obj
+        try:
+            content, source = download(self._client, archive_url, exchange, obj)
+            came = source
+            rows = exchange.parse(target.series, obj.key, content)
+            parts = split_days(target.series, rows, obj.key, period, days)
+        except (ChecksumMismatch, MalformedFile, InvalidRows) as error:
+            refused_bytes = content or getattr(error, "content", b"")
+            kept = quarantine(self._lake, obj.key, refused_bytes, error, target, days, came)
+            anchor = self._finder.anchor(target.series, target.symbol)
+            found = []
+            for day in days:
+                outcome = refused(target, day, error, kept)
+                rule = due(target.series.timeframe or "", day, anchor)
+                if isinstance(error, NoRows) and rule.opens is False:
+                    outcome = nothing_due(target.series, target.symbol, day, rule)
+                elif isinstance(error, NoRows) and target.series.timeframe in LONG_TIMEFRAMES:
+                    outcome = replace(outcome, reason=f"{outcome.reason}; {rule.because}")
+                found.append(self._instead(target, outcome, known.get(day)))
+            return found
+        except OF_THIS_PROCESS:
+            raise
+        except CryptoAssetsError as error:
+            return [Day(target, Partition(target.symbol, d), outcome=refused(target, d, error)) for d in days]
+        span = self._edges.again(target.series, target.symbol, period, rows, was)
+        took = (time.perf_counter() - started) / len(days)
+        found = []
+        for day, part in zip(days, parts, strict=True):
+            partition, evidence = span.cut(Partition(target.symbol, day))
+            if part.rows.num_rows:
+                found.append(
+                    Day(
+                        target,
+                        partition,
+                        part.rows,
+                        source,
+                        content,
+                        fetch_s=took,
+                        evidence=evidence,
+                        arrangement=part.arrangement,
+                    )
+                )
+            else:
+                anchor = self._finder.anchor(target.series, target.symbol)
+                outcome = why_empty(target.series, partition, source, rows, span, anchor)
+                found.append(Day(target, partition, outcome=outcome))
+        self._look_outside(target, obj, source, found, known)
+        return [self._or_rest(target, day, known) for day in found]
+
+    def _look_outside(
+        self, target: Target, obj: ArchiveObject, source: SourceFile, days: Sequence[Day], known: Known
+    ) -> None:
+        """Let days of which a file of a month has no row be no data where the exchange says that the symbol was away.
+
+        What it said of such a day before stays where it says nothing now.
+        """
+        missing = [day for day in days if day.outcome and day.outcome.state is State.MISSING]
+        outside = self._finder.outside(target.series, target.symbol, [day.partition.day for day in missing])
+        for day in missing:
+            said, before = outside.get(day.partition.day), known.get(day.partition.day)
+            if said and said.state is State.NO_DATA:
+                day.outcome = replace(said, evidence={**said.evidence, "object": obj.key}, source=source)
+            elif _was_said(before, obj) and (said is None or "exchange_asked" not in said.evidence):
+                assert day.outcome is not None and before is not None  # noqa: S101, PT018  tells the type checker
+                kept = replace(day.outcome, state=State.NO_DATA, reason=before.reason, evidence=before.evidence)
+                day.outcome = kept
+
+    def _or_rest(self, target: Target, day: Day, known: Known) -> Day:
+        return day if day.outcome is None else self._instead(target, day.outcome, known.get(day.partition.day))
+
+    def _stored_span(
+        self,
+        target: Target,
+        period: tuple[date, date],
+        current: Sequence[Day],
+        known: Known,
+        was: Mapping[str, Any],
+    ) -> Span | None:
+        """Return where a symbol begins and ends in an object, by what is stored of it; None where it must be read again.
+
+        So it is where a day is not stored from the very object, where a day without rows is explained no more, and where a
+        partial day may reach as far as rows of the object that are not at hand.
+        """
+        series, symbol = target.series, target.symbol
+        if any(day.outcome is not None and day.outcome.state is not State.NO_DATA for day in current):
+            return None
+        stored = [day for day in current if day.outcome is None]
+        reaches = current[0].partition.day == period[0], current[-1].partition.day == period[1]
+        explained = [(day, life) for day in current if day.outcome and (life := day.outcome.evidence.get(LIFE))]
+        if not stored:
+            return None if explained else WHOLE
+        for end, day in zip(reaches, (stored[0], stored[-1]), strict=True):
+            partial = known[day.partition.day].state is State.DEGRADED
+            if not end and partial and not self._edges.fills(series, day.partition, day.parsed):
+                return None
+        rows = pa.concat_tables([day.parsed for day in (stored if len(stored) == 1 else (stored[0], stored[-1]))])
+        span = self._edges.again(series, symbol, period, rows, was, reaches)
+        for day, life in explained:
+            edge = span.begins if life == "before" else span.ends
+            outside = edge and (
+                day.partition.end <= edge.time if life == "before" else edge.time <= day.partition.start
+            )
+            if not outside:
+                return None
+        return span
+
+    def instead(self, target: Target, outcome: Outcome) -> Day:
+        """Return a day whose file was refused from REST, where that may be asked; else with its outcome."""
+        if not (target.collect and self._rest.serves(target)):
+            return Day(target, outcome.partition, outcome=outcome)
+        day = outcome.partition.day
+        return self._instead(target, outcome, self._known(target, day, day).get(day))
+
+    def _instead(self, target: Target, outcome: Outcome, record: PartitionRecord | None) -> Day:
+        if self._rest.may_have(target, outcome, record, self._now()):
+            return self._rest.fetch(target, outcome, record)
+        return Day(target, outcome.partition, outcome=outcome)
+
+    def _from_lake(self, target: Target, day: date, record: PartitionRecord | None, obj: ArchiveObject | None) -> Day:
+        """Return the day as the lake has it, if that is the day of `obj` (None: any); else one with an outcome.
+
+        The file's bytes are compared with the ledger before anything is read from them, so that a file that was damaged on
+        disk is collected again, whatever it holds now.
+        """
+        partition = Partition(target.symbol, day)
+        missing = _not_in_lake(target, partition)
+        if record is None or (obj and (record.source_key, record.source_etag) != (obj.key, obj.etag)):
+            return missing
+        if record.state is State.NO_DATA:
+            source = record.source_file
+            known = Outcome(
+                target.series, partition, State.NO_DATA, record.reason, record.evidence, source, unchanged=True
+            )
+            return Day(target, partition, outcome=known)
+        if record.content_sha256 is None:
+            return missing
+        found = self._files.open(target.series, record)
+        if found.rows is None or found.stored is None or found.source is None:
+            return _not_in_lake(target, partition, found.problem)
+        if found.source.source == "rest":
+            return again(target, found.rows, found.source, found.stored, record)
+        return Day(target, partition_of(record), found.rows, found.source, known=found.stored, evidence=record.evidence)
+
+
+def _not_in_lake(target: Target, partition: Partition, problem: str = "") -> Day:
+    """Return a day that the lake does not have, or has in a file that cannot be used."""
+    reason = problem or "not in the lake; materialise its lake asset first"
+    return Day(target, partition, outcome=Outcome(target.series, partition, State.MISSING, reason))
+
+
+def _edges_before(known: Known, days: Sequence[date], obj: ArchiveObject) -> dict[str, Any]:
+    """Return where a symbol began and ended in an object when it was collected before, by the evidence of its days."""
+    found: dict[str, Any] = {}
+    for record in (known[day] for day in days if day in known):
+        if (record.source_key, record.source_etag) == (obj.key, obj.etag):
+            found |= edges_in(record.evidence)
+    return found
+
+
+def _was_said(record: PartitionRecord | None, obj: ArchiveObject) -> bool:
+    """Return whether an exchange said before that a day without rows in an object lies outside a symbol's life."""
+    return (
+        record is not None
+        and record.state is State.NO_DATA
+        and (record.source_key, record.source_etag) == (obj.key, obj.etag)
+        and "exchange_asked" in record.evidence
+        and "edge" not in record.evidence
+    )
+
+
+def _with_edges(day: Day, span: Span) -> Day:
+    """Return a stored day with where its symbol begins and ends in it."""
+    if day.outcome is None:
+        day.partition, day.evidence = span.cut(Partition(day.partition.symbol, day.partition.day))
+    return day
+
+
+def split_days(
+    series: Series, rows: pa.Table, key: str, period: tuple[date, date], days: Sequence[date]
+) -> list[Arranged]:
+    """Return the rows of each wanted day of an object in their order, each to be judged by its own rows.
+
+    What is wrong with one day does not cost the others. Rows of the day before the period or after it are left to the
+    files of these days, and said of the nearest day: of an object of many days all of them, of a daily one bars beside the
+    grid that reach over midnight. Other rows of another day stay in a daily object, for its checks to refuse.
+
+    Raises:
+        InvalidRows: an object of many days with rows further outside its period.
+    """
+    dataset = datasets.get(series.table)
+    times = rows.column(dataset.time_column).cast(pa.int64()).to_numpy()
+    if period[0] == period[1]:
+        before, after = _over_midnight(series, times, period[0])
+        if not (len(before) or len(after)):
+            return [arranged(rows, dataset)]
+        inside = np.delete(np.arange(len(times)), np.concatenate([before, after]))
+        part = arranged(rows.take(pa.array(inside)), dataset)
+        return [_with_seam(part, rows, np.concatenate([before, after]))]
+    before, after = _outside(rows, times, key, period, dataset)
+    ascending = not (times[1:] < times[:-1]).any()
+    parts = []
+    for day in days:
+        partition = Partition("", day)
+        start, end = _us(partition.start), _us(partition.end)
+        if ascending:
+            begin, stop = np.searchsorted(times, [start, end])
+            mine = rows.slice(begin, stop - begin)
+        else:
+            mine = rows.take(pa.array(np.flatnonzero((times >= start) & (times < end))))
+        seam = np.concatenate([before if day == period[0] else before[:0], after if day == period[1] else after[:0]])
+        parts.append(_with_seam(arranged(mine, dataset), rows, seam))
+    return parts
+
+
+def _with_seam(part: Arranged, rows: pa.Table, seam: np.ndarray) -> Arranged:
+    """Return a day that also says which rows of the file were left to the days beside it."""
+    if not len(seam):
+        return part
+    return replace(
+        part,
+        arrangement=replace(part.arrangement, seam_rows=len(seam), seam_shown=shown(rows, seam[:SHOWN_ROWS])),
+    )
+
+
+def _over_midnight(series: Series, times: np.ndarray, day: date) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places of bars beside the grid that open less than their length before a day, or after it."""
+    none = np.arange(0)
+    if series.table != "ohlcv" or not len(times):
+        return none, none
+    start, end = _us(Partition("", day).start), _us(Partition("", day).end)
+    if times.min() >= start and times.max() < end:
+        return none, none
+    step = step_us(series)
+    beside = (times - start) % step != 0
+    return (
+        np.flatnonzero(beside & (times < start) & (times > start - step)),
+        np.flatnonzero(beside & (times >= end) & (times < end + step)),
+    )
+
+
+def _outside(
+    rows: pa.Table, times: np.ndarray, key: str, period: tuple[date, date], dataset: Dataset
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places of rows of the day before a period and of the day after it; raises as `split_days` says."""
+    first, last = _us(Partition("", period[0]).start), _us(Partition("", period[1]).end)
+    before, after = np.flatnonzero(times < first), np.flatnonzero(times >= last)
+    day = _us(Partition("", period[0]).end) - first
+    far = np.concatenate([before[times[before] < first - day], after[times[after] >= last + day]])
+    if len(far):
+        found = "1 row of another day" if len(far) == 1 else f"{len(far):,} rows of other days"
+        raise InvalidRows(
+            f"{key}: expected times inside {period[0]} … {period[1]}, found {found}; the first is "
+            f"row {far[0]}: {row_text(rows, dataset, int(far[0]))}"
+        )
+    return before, after
+
+
+def _us(instant: datetime) -> int:
+    return int(instant.timestamp()) * 1_000_000

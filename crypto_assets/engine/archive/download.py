@@ -1,0 +1,64 @@
+"""Downloading one archive object, checked against its published SHA-256. Never looks inside the file."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from crypto_assets.errors import BadContainer, ChecksumMismatch, NotPublished
+from crypto_assets.model import ArchiveObject, SourceFile
+from crypto_assets.sources import Exchange
+from crypto_assets.sources.limits import Endpoint
+from crypto_assets.transport.bounds import CHECKSUM, file_bound
+from crypto_assets.transport.client import Client, View
+
+_SHA256 = re.compile(r"^\s*([0-9a-fA-F]{64})\b")
+
+
+def download(client: Client, archive_url: str, exchange: Exchange, obj: ArchiveObject) -> tuple[bytes, SourceFile]:
+    """Return the bytes of one archive object and where they came from.
+
+    Raises:
+        NotPublished: the object, or its checksum, is not there (yet).
+        ChecksumMismatch: the bytes differ from the published checksum; the error's `content` holds them.
+        BadContainer: far more bytes than the listing says; they were not read.
+        HostUnreachable, HostRefused: as `Client.get`.
+    """
+    archive = client.at(Endpoint(exchange.name, "archive", "archive"))
+    response = archive.get(f"{archive_url}/{obj.key}", bound=file_bound(obj.size_bytes))
+    content = response.content
+    computed = hashlib.sha256(content).hexdigest()
+    published = None
+    checksum_key = exchange.checksum_key(obj.key)
+    if checksum_key:
+        published = published_sha256(archive, archive_url, checksum_key)
+        if published != computed:
+            error = ChecksumMismatch(
+                f"{obj.key}: published sha256 {published or 'unreadable'}, downloaded {computed} ({len(content)} bytes); "
+                "will be tried again",
+                published=published,
+                downloaded=computed,
+            )
+            error.content = content
+            raise error
+    etag = response.headers.get("etag", obj.etag).strip('"')
+    return content, SourceFile(obj.key, len(content), etag, computed, published, obj.last_modified)
+
+
+def published_sha256(client: View, archive_url: str, key: str) -> str | None:
+    """Return what the exchange publishes now under the key of a checksum, None where it is no SHA-256, or larger than one.
+
+    Raises:
+        NotPublished: nothing is there.
+        HostUnreachable, HostRefused: as `Client.get`.
+    """
+    try:
+        text = client.get(f"{archive_url}/{key}", bound=CHECKSUM).text
+    except BadContainer:
+        return None
+    except NotPublished:
+        raise NotPublished(
+            f"{key}: expected a checksum beside the file, found none; will be tried again", key=key
+        ) from None
+    match = _SHA256.match(text)
+    return match[1].lower() if match else None

@@ -1,0 +1,285 @@
+"""Why an archive has nothing of some days: the symbol was not listed yet, was delisted, expired, or was away for a while.
+
+Files that are not there prove nothing of this. The exchange is asked where it may be; a contract's own name says when it
+expires; and where nobody can be asked, only a very long silence while others go on is taken for an end. What is inferred so
+says it in its evidence (`inferred`), as what an exchange said has the time of the question (`exchange_asked`): both are
+looked at again (`review.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+
+from crypto_assets.engine.archive.probing import delisted_after, files_around, newest_day
+from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError
+from crypto_assets.model import Outcome, Partition, Series, State
+
+if TYPE_CHECKING:
+    from crypto_assets.engine.rest.symbol_life import Latest
+    from crypto_assets.sources import Exchange
+    from crypto_assets.transport.client import Client, View
+
+VERY_OLD = timedelta(days=180)
+"""So long after a symbol's last file its end is inferred where the exchange cannot be asked.
+
+Files of single symbols were missing for up to a month and came (binance-public-data #302, #347), whole datasets for some
+months (#328). Half a year is far beyond all that is known, and short enough that a symbol delisted last year is no gap.
+"""
+
+LIFE = "life"
+"""In the evidence of a day: `before`, `after` or `between` the listings of its symbol."""
+
+
+CONTRADICTED_BY = "contradicted_by"
+"""In the evidence of a missing day, or of an edge: the dataset whose rows show that it is not what it was taken for."""
+
+NUMBERED = {"trades": "trade_id", "agg_trades": "agg_trade_id"}
+"""Tables whose rows the exchange numbers one after the other in a symbol, and the column of the number."""
+
+FEW_TRADES = 1_000
+"""The numbers of a symbol begin with 0 or 1. So many may be gone at its start (a choice, not a fact); where more came before
+the archive's first row, its files do not begin where the symbol did."""
+
+
+class Asks(Protocol):
+    """What an exchange can be asked about a symbol (`crypto_assets.engine.rest.symbol_life.Told`)."""
+
+    def first(self, series: Series, symbol: str) -> datetime | None: ...
+    def latest(self, series: Series, symbol: str) -> Latest: ...
+    def has_rows(self, series: Series, symbol: str, first: date, last: date) -> bool | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What is known of days without a file: `reason` and evidence where nothing should be there; else only evidence.
+
+    `hint` is what a person should know of a day that is missing.
+    """
+
+    no_data: bool
+    reason: str = ""
+    hint: str = ""
+    evidence: Mapping[str, Any] | None = None
+
+
+NOTHING_KNOWN = Cause(False)
+
+
+def expired(exchange: Exchange, symbol: str, day: date) -> Cause | None:
+    """Return why nothing is there of a day after a contract's expiry, by its name alone."""
+    expires_at = exchange.expires_at(symbol)
+    if expires_at is None or Partition(symbol, day).start < expires_at:
+        return None
+    return Cause(
+        True,
+        f"expired: the contract ended on {expires_at:%Y-%m-%d %H:%M} UTC, as its name says",
+        evidence={LIFE: "after", "expired": expires_at.isoformat(), "source": "name"},
+    )
+
+
+class Lifetime:
+    """The life of one symbol of one series, as its listing, other symbols and the exchange show it."""
+
+    def __init__(
+        self,
+        client: Client | View,
+        exchange: Exchange,
+        listing_url: str,
+        series: Series,
+        symbol: str,
+        now: datetime,
+        first_listed: date,
+        told: Asks | None,
+    ) -> None:
+        self._client = client
+        self._exchange = exchange
+        self._listing_url = listing_url
+        self._series = series
+        self._symbol = symbol
+        self._now = now
+        self._today = now.astimezone(UTC).date()
+        self._first_listed = first_listed
+        self._told = told
+
+    # ---- before the first file --------------------------------------------------------------------------------------
+
+    def before(self, day: date) -> Cause:
+        """Return what is known of a day before the archive's first file."""
+        listed = f"the archive's first file is of {self._first_listed}"
+        if self._told is None:
+            return self._inferred_before()
+        try:
+            first = self._told.first(self._series, self._symbol)
+        except OF_THIS_PROCESS:
+            raise
+        except CryptoAssetsError as error:
+            return self._inferred_before(error)
+        if first is None:  # it forgets symbols that it has delisted
+            return self._inferred_before()
+        evidence = {"exchange_first": first.isoformat(), **self._asked()}
+        if day < first.date():
+            reason = f"not listed before {first:%Y-%m-%d %H:%M} UTC: the exchange's first row; {listed}"
+            return Cause(True, reason, evidence={LIFE: "before", **evidence})
+        hint = f"{listed}, but the exchange has rows from {first:%Y-%m-%d %H:%M} UTC on"
+        return Cause(False, hint=hint, evidence=evidence)
+
+    def _inferred_before(self, problem: CryptoAssetsError | None = None) -> Cause:
+        evidence = {LIFE: "before", "inferred": True, "looked_at": self._now.isoformat()}
+        if problem:
+            evidence |= problem_of("exchange", problem)
+        return Cause(True, f"not listed before {self._first_listed}: the archive's first file", evidence=evidence)
+
+    # ---- after a file -----------------------------------------------------------------------------------------------
+
+    def after(self, days: Sequence[date], earlier: date | None = None, later: date | None = None) -> dict[date, Cause]:
+        """Return what is known of consecutive days without a file, at or after the first one that is listed.
+
+        Args:
+            earlier, later: the nearest days beside them that are known to have a file.
+        """
+        if earlier is None or later is None:
+            try:
+                before, after = files_around(
+                    self._client,
+                    self._exchange,
+                    self._listing_url,
+                    self._series,
+                    self._symbol,
+                    days[0] if earlier is None else days[-1],
+                    self._first_listed,
+                )
+            except OF_THIS_PROCESS:
+                raise
+            except CryptoAssetsError as error:
+                return dict.fromkeys(days, Cause(False, evidence=problem_of("listing", error)))
+            earlier = earlier or before
+            later = later or (after if after is not None and after > days[-1] else None)
+        if earlier is None:
+            return dict.fromkeys(days, NOTHING_KNOWN)
+        if later is not None:
+            return dict.fromkeys(days, self._between(earlier, later))
+        return self._at_the_end(days, earlier)
+
+    def _between(self, earlier: date, later: date) -> Cause:
+        """Return what is known of the days between two files."""
+        length = timedelta(days=(later - earlier).days - 1)
+        if length < delisted_after(self._exchange, self._series, self._symbol, earlier):
+            # A hole of days: an exchange that has no rows of them either proves nothing while it trades on both sides.
+            return NOTHING_KNOWN
+        evidence: dict[str, Any] = {"last_listed": str(earlier), "listed_again": str(later)}
+        words = f"between two listings: the archive has files up to {earlier} and again from {later} on"
+        if self._told is not None:
+            try:
+                inside = earlier + timedelta(days=1), later - timedelta(days=1)
+                has_rows = self._told.has_rows(self._series, self._symbol, *inside)
+            except OF_THIS_PROCESS:
+                raise
+            except CryptoAssetsError as error:
+                evidence |= problem_of("exchange", error)
+            else:
+                if has_rows is not None:
+                    evidence |= self._asked() | {"exchange_has_rows": has_rows}
+                if has_rows:
+                    return Cause(False, hint="the exchange has rows of this time", evidence=evidence)
+                if has_rows is False:
+                    words += "; the exchange has no rows in between"
+                    return Cause(True, words, evidence=evidence | {LIFE: "between"})
+        if length < VERY_OLD:
+            return Cause(False, hint=f"the archive has nothing from {earlier} to {later}", evidence=evidence)
+        evidence |= {LIFE: "between", "inferred": True, "looked_at": self._now.isoformat()}
+        return Cause(True, words, evidence=evidence)
+
+    def _at_the_end(self, days: Sequence[date], last: date) -> dict[date, Cause]:
+        """Return what is known of days after the last file."""
+        evidence: dict[str, Any] = {"last_listed": str(last)}
+        words = f"the archive's last file is of {last}"
+        if self._today - last <= delisted_after(self._exchange, self._series, self._symbol, days[-1]):
+            return self._lately(days, words, evidence)
+        forgotten = ""
+        if self._told is not None:
+            try:
+                latest = self._told.latest(self._series, self._symbol)
+            except OF_THIS_PROCESS:
+                raise
+            except CryptoAssetsError as error:
+                evidence |= problem_of("exchange", error)
+            else:
+                if latest.is_known:
+                    return {day: self._told_at_the_end(day, latest, words, evidence) for day in days}
+                # It was renamed or forgotten, or this is another site: that it ended is no answer of this exchange.
+                forgotten = f"; {latest.status}"
+                evidence["exchange_status"] = latest.status
+        try:
+            others = newest_day(self._client, self._exchange, self._listing_url, self._series, self._symbol, self._now)
+        except OF_THIS_PROCESS:
+            raise
+        except CryptoAssetsError as error:
+            return dict.fromkeys(days, Cause(False, evidence=evidence | problem_of("listing", error)))
+        if others.day is None or others.day <= last:
+            return dict.fromkeys(days, Cause(False, evidence=evidence))
+        count, age = len(others.symbols), (self._today - last).days
+        goes_on = f"{count} other symbol{'s' if count != 1 else ''} of {others.asked} asked go on to {others.day}"
+        evidence |= {"others_newest": str(others.day), "others": list(others.symbols)}
+        if others.day - last < VERY_OLD:
+            ask = "give a rest_url so that the exchange can be asked" if self._told is None else "check the rest_url"
+            hint = (
+                f"{words} ({age} days ago){forgotten}, {goes_on}: it may be delisted, or late. "
+                f"Set `end` in collection.yaml, {ask}, or acknowledge the gap"
+            )
+            return dict.fromkeys(days, Cause(False, hint=hint, evidence=evidence))
+        gone = Cause(
+            True,
+            f"delisted: {words}{forgotten}; {goes_on}",
+            evidence={**evidence, LIFE: "after", "inferred": True, "looked_at": self._now.isoformat()},
+        )
+        # Days that the others do not have either are explained by nothing yet.
+        return {day: gone if day <= others.day else Cause(False, evidence=evidence) for day in days}
+
+    def _lately(self, days: Sequence[date], words: str, evidence: Mapping[str, Any]) -> dict[date, Cause]:
+        """Return what is known of days whose files may only be late: the exchange is asked once they are."""
+        causes = dict.fromkeys(days, Cause(False, evidence=evidence))
+        late = [day for day in days if self._now >= self._exchange.expected_by(self._series, day)]
+        if self._told is None or not late:
+            return causes
+        try:
+            latest = self._told.latest(self._series, self._symbol)
+        except OF_THIS_PROCESS:
+            raise
+        except CryptoAssetsError:
+            return causes
+        if latest.ended:
+            causes |= {day: self._told_at_the_end(day, latest, words, evidence) for day in late}
+        return causes
+
+    def _told_at_the_end(self, day: date, latest: Latest, words: str, evidence: Mapping[str, Any]) -> Cause:
+        said = f"the exchange says {latest.status}"
+        said += f", its last row is of {latest.time:%Y-%m-%d %H:%M} UTC" if latest.time else ", it has no rows"
+        evidence = {**evidence, "exchange_status": latest.status, **self._asked()}
+        if latest.time:
+            evidence["exchange_latest"] = latest.time.isoformat()
+        if not latest.ended or (latest.time and latest.time.date() >= day) or day >= self._today:
+            return Cause(False, hint=f"{words}, and {said}" if not latest.ended else "", evidence=evidence)
+        return Cause(True, f"delisted: {words}; {said}", evidence={**evidence, LIFE: "after"})
+
+    def _asked(self) -> dict[str, str]:
+        return {"exchange_asked": self._now.isoformat(), "looked_at": self._now.isoformat()}
+
+
+def problem_of(whom: str, error: CryptoAssetsError) -> dict[str, Any]:
+    """Return the evidence of a question that got no answer; `whom` is `exchange` or `listing`."""
+    return {f"{whom}_problem": str(error), f"{whom}_error": type(error).__name__}
+
+
+def says_more(outcome: Outcome) -> bool:
+    """Whether an outcome rests on a file or an answer, not only on nobody having been asked."""
+    return "exchange_asked" in outcome.evidence or "appeared" in outcome.evidence or "object" in outcome.evidence
+
+
+def keep_what_was_said(outcome: Outcome, was: Mapping[str, Any], reason: str, state: State) -> Outcome:
+    """Return what an exchange said of a day before, where it cannot be asked now; else the outcome."""
+    if state is not State.NO_DATA or "exchange_asked" not in was or says_more(outcome):
+        return outcome
+    return Outcome(outcome.series, outcome.partition, State.NO_DATA, reason, was)

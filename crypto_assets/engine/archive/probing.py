@@ -1,0 +1,271 @@
+"""What the listing of one symbol does not tell: files that it does not show, and how far the other symbols go.
+
+A listing may be stale while the files are there: that of Binance's aggTrades is said to have stood still since 2025-02-18
+(facts differ; another reading of it was current), so a day that should be there is asked for by its name before it is
+called missing. Whether a symbol whose files have ended was delisted is for `lifetime.py` to say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from crypto_assets.engine.archive.listing import list_objects, list_prefixes
+from crypto_assets.errors import OF_THIS_PROCESS, BadContainer, CryptoAssetsError, NotPublished
+from crypto_assets.model import ArchiveObject, Series
+from crypto_assets.sources.limits import Endpoint
+from crypto_assets.transport.bounds import CHECKSUM
+
+if TYPE_CHECKING:
+    from crypto_assets.sources import Exchange
+    from crypto_assets.transport.client import Client, View
+
+PROBES = 12
+"""Files asked for by name, of one symbol, in one run."""
+
+RECENT_DAYS = 7
+"""A look at a listing asks by name only for what is so new."""
+
+PROBE_AFTER = timedelta(hours=4)
+"""So long after its usual time a file that is not listed is asked for by name."""
+
+_DAYS_LATE, _MONTHS_LATE = timedelta(days=14), timedelta(days=80)
+
+_SAMPLE = 12
+"""Other symbols that are asked for their newest day, spread over all that are listed."""
+
+_PROBES_AT_ONCE = 4
+_FIRST_STEP_DAYS = 40  # over a month: some files are of months
+_MEMORY = timedelta(minutes=10)
+
+
+# ---- files that are not listed ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Unlisted:
+    """Days that are there although no listing shows them, all days that were asked for, and why others could not be."""
+
+    found: Mapping[date, ArchiveObject]
+    asked: frozenset[date]
+    problem: str = ""
+
+
+def probe(client: Client, archive_url: str, exchange: Exchange, key: str) -> ArchiveObject | None:
+    """Return an object that is there although no listing shows it, or None where it is not.
+
+    The checksum is asked for first: a hundred bytes, and a file without one cannot be used.
+
+    Raises:
+        HostUnreachable, HostRefused: the host does not say.
+    """
+    try:
+        archive = client.at(Endpoint(exchange.name, "archive", "archive"))
+        if checksum := exchange.checksum_key(key):
+            with contextlib.suppress(BadContainer):  # there it is; what is wrong with it is for the download to say
+                archive.get(f"{archive_url}/{checksum}", bound=CHECKSUM)
+        headers = archive.head(f"{archive_url}/{key}").headers
+    except NotPublished:
+        return None
+    modified = headers.get("last-modified")
+    return ArchiveObject(
+        key,
+        int(headers.get("content-length") or 0),
+        headers.get("etag", "").removeprefix("W/").strip('"'),
+        parsedate_to_datetime(modified).astimezone(UTC) if modified else None,
+    )
+
+
+def unlisted(
+    client: Client,
+    archive_url: str,
+    exchange: Exchange,
+    series: Series,
+    symbol: str,
+    days: Iterable[date],
+    now: datetime,
+) -> Unlisted:
+    """Ask by name for days that no listing shows and that should be there: the newest of them, `PROBES` at most."""
+    prefix = exchange.prefixes(series, symbol)[0]
+    keys: dict[str, list[date]] = {}
+    for day in sorted(days, reverse=True):
+        key = exchange.key(prefix, series, symbol, day)
+        end = datetime.combine(exchange.period(key)[1] + timedelta(days=1), time(), UTC)
+        if now >= end + exchange.usual_delay(series) + PROBE_AFTER and (key in keys or len(keys) < PROBES):
+            keys.setdefault(key, []).append(day)
+    found, problem = probe_all(client, archive_url, exchange, list(keys))
+    asked = frozenset(day for held in keys.values() for day in held) if not problem else frozenset()
+    return Unlisted({day: obj for key, obj in found.items() for day in keys[key]}, asked, problem)
+
+
+def probe_all(
+    client: Client, archive_url: str, exchange: Exchange, keys: Sequence[str]
+) -> tuple[dict[str, ArchiveObject], str]:
+    """Return the objects among `keys` that are there, and why the host could not be asked for the rest, if so.
+
+    The first one is asked alone: a host that does not answer is not asked for the others.
+    """
+    found: dict[str, ArchiveObject] = {}
+
+    def ask(key: str) -> None:
+        if obj := probe(client, archive_url, exchange, key):
+            found[key] = obj
+
+    try:
+        for key in keys[:1]:
+            ask(key)
+        if keys[1:]:
+            with ThreadPoolExecutor(_PROBES_AT_ONCE, "probe") as pool:
+                list(pool.map(ask, keys[1:]))
+    except OF_THIS_PROCESS:
+        raise
+    except CryptoAssetsError as error:
+        return found, str(error)
+    return found, ""
+
+
+# ---- how far symbols go -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """How far the symbols of a universe go: the newest day of the sample, how many were asked, and which go on lately."""
+
+    day: date | None
+    asked: int
+    symbols: tuple[str, ...]
+
+
+_newest: dict[tuple[str, str, date], tuple[datetime, Newest]] = {}
+_newest_lock = threading.Lock()
+
+
+def delisted_after(exchange: Exchange, series: Series, symbol: str, day: date) -> timedelta:
+    """Return how much older than the newest of the others the last file of a symbol is that may be delisted.
+
+    Files of days were up to some days late, those of months up to two weeks (binance-public-data #166, #181, #328, #414).
+    That is when the question is put, not its answer: files of single symbols came a month late too (#302, #347).
+    """
+    prefix = exchange.prefixes(series, symbol)[0]
+    first, last = exchange.period(exchange.key(prefix, series, symbol, day))
+    return _DAYS_LATE if first == last else _MONTHS_LATE
+
+
+def newest_day(
+    client: Client | View, exchange: Exchange, listing_url: str, series: Series, symbol: str, now: datetime
+) -> Newest:
+    """Return how far other symbols of a series go; remembered for ten minutes, for thousands of symbols ask the same.
+
+    Only files of the last weeks count: a universe without any tells nothing.
+    """
+    universe = exchange.universe_prefix(series)
+    today = now.astimezone(UTC).date()
+    memory = (listing_url, f"{universe} {series.timeframe}", today)
+    with _newest_lock:
+        known = _newest.get(memory)
+        if known and abs(now - known[0]) < _MEMORY:
+            return known[1]
+        found = _ask_others(_Asker(client, listing_url, exchange), exchange, series, symbol, today)
+        for old in [name for name, (asked_at, _) in _newest.items() if abs(now - asked_at) >= _MEMORY]:
+            del _newest[old]
+        _newest[memory] = now, found
+    return found
+
+
+def _ask_others(ask: _Asker, exchange: Exchange, series: Series, symbol: str, today: date) -> Newest:
+    universe, own = exchange.universe_prefix(series), exchange.exchange_symbol(symbol)
+    prefix = exchange.prefixes(series, symbol)[0]
+    mine = f"{universe}{own}/"
+    if not prefix.startswith(mine):
+        return Newest(None, 0, ())
+    names = [
+        child.removeprefix(universe).rstrip("/")
+        for child in list_prefixes(ask.client, ask.url, universe, version=exchange.listing_version)
+    ]
+    names = [name for name in names if name != own]
+    step = max(1, len(names) // _SAMPLE)
+    sample = names[::step][:_SAMPLE]
+    since = today - 2 * delisted_after(exchange, series, symbol, today)
+    newest: dict[str, date] = {}
+    for name in sample:
+        theirs = prefix.replace(mine, f"{universe}{name}/", 1)
+        key = exchange.key(prefix, series, symbol, since).replace(prefix, theirs, 1).replace(f"/{own}-", f"/{name}-", 1)
+        if day := ask.newest(theirs, key):
+            newest[name] = day
+    return Newest(max(newest.values(), default=None), len(sample), tuple(newest))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asker:
+    """Asks a listing for the days that it has."""
+
+    client: Client | View
+    url: str
+    exchange: Exchange
+
+    def newest(self, prefix: str, key: str) -> date | None:
+        """Return the last day listed at or after a key."""
+        return max((last for _, last in self.periods(prefix, key)), default=None)
+
+    def periods(self, prefix: str, key: str, until: str | None = None) -> Iterator[tuple[date, date]]:
+        """Yield the first and last day of each object from a key on, up to `until` where that is given."""
+        version = self.exchange.listing_version
+        after = key.removesuffix(".zip")
+        for obj in list_objects(self.client, self.url, prefix, after=after, until=until, version=version):
+            with contextlib.suppress(ValueError):  # a checksum, or a file that is no data
+                yield self.exchange.period(obj.key)
+
+    def around(
+        self, prefix: str, series: Series, symbol: str, day: date, first_listed: date
+    ) -> tuple[date | None, date | None]:
+        """Return the last day before a day, and the first one after it, of the files under a prefix.
+
+        Steps back that grow find an older file, down to the symbol's first.
+        """
+        before, after, span = None, None, _FIRST_STEP_DAYS
+        place = day - timedelta(days=span)
+        for first, last in self.periods(prefix, self.exchange.key(prefix, series, symbol, place)):
+            if first > day:
+                after = first
+                break
+            before = last if last < day else before
+        while before is None and place > first_listed:
+            span = max(480, 2 * span)  # 480 days are on one page of 1,000 keys, with their checksums
+            until = self.exchange.key(prefix, series, symbol, place)
+            place = max(place - timedelta(days=span), first_listed)
+            listed = self.periods(prefix, self.exchange.key(prefix, series, symbol, place), until)
+            before = max((last for _, last in listed if last < day), default=None)
+        return before, after
+
+
+def files_around(
+    client: Client | View,
+    exchange: Exchange,
+    listing_url: str,
+    series: Series,
+    symbol: str,
+    day: date,
+    first_listed: date,
+) -> tuple[date | None, date | None]:
+    """Return the last day of the files before a day that is not listed, and the first day of the files after it.
+
+    The preferred files are asked first; the others only where these have none within some weeks before the day.
+
+    Raises:
+        ListingError, HostUnreachable, HostRefused: the listing could not be read.
+    """
+    ask = _Asker(client, listing_url, exchange)
+    befores, afters = [], []
+    for prefix in exchange.prefixes(series, symbol):
+        before, after = ask.around(prefix, series, symbol, day, first_listed)
+        befores += [before] if before else []
+        afters += [after] if after else []
+        if before and day - before <= timedelta(days=_FIRST_STEP_DAYS):
+            break
+    return max(befores, default=None), min(afters, default=None)

@@ -1,0 +1,353 @@
+"""Looking again at days that were taken for `no_data` by inference, or because an exchange said so.
+
+Files may appear later, a symbol may be listed again, an archive may be completed backwards. A day that is no longer explained
+becomes `missing` (or `pending`), and so a gap that `fill` collects. Each look costs about one page of a listing and one
+question a symbol. In the evidence of a day, `looked_at` says when it was looked at last. Where only a part could be asked, or
+nothing, that stays, and `tried_at` says when that was; `look_problem` says why.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row
+
+from crypto_assets import sources
+from crypto_assets.causes.excuses import Excuses
+from crypto_assets.causes.market_outages import read_outages
+from crypto_assets.config.collection import Collection, SeriesEntry
+from crypto_assets.engine.archive.finder import Finder
+from crypto_assets.engine.archive.lifetime import problem_of, says_more
+from crypto_assets.engine.day_outcomes import Target
+from crypto_assets.engine.rest.feed import RestFeed
+from crypto_assets.errors import HOST_PROBLEMS, OF_THIS_PROCESS, CryptoAssetsError
+from crypto_assets.ledger.outcome_rows import as_json
+from crypto_assets.ledger.partitions import Ledger
+from crypto_assets.ledger.pauses import ALL, Controls, of_exchange
+from crypto_assets.machine.thread_pool import DaemonPool
+from crypto_assets.model import DAY, ArchiveObject, Outcome, Partition, Series, State
+from crypto_assets.text.visible import visible
+from crypto_assets.transport.client import Client
+from crypto_assets.transport.guard import EGRESS, Guard
+
+DAILY = timedelta(days=1)
+"""`gaps` looks again at what was not looked at for so long; `fill` always looks."""
+
+_AT_ONCE = 8
+_NAMED = 3  # symbols in a line
+
+
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """One day that is `no_data` because of what somebody inferred or an exchange said."""
+
+    symbol: str
+    day: date
+    reason: str
+    evidence: Mapping[str, Any]
+    source_key: str | None
+    source_etag: str | None
+    updated_at: datetime
+
+    @property
+    def looked_at(self) -> str:
+        """When it was last looked at, ISO 8601; empty where that is not known."""
+        return str(self.evidence.get("looked_at", ""))
+
+    @property
+    def tried_at(self) -> str:
+        """When it was looked at last or somebody tried to, ISO 8601; who comes next goes by that."""
+        return max(self.looked_at, str(self.evidence.get("tried_at", "")))
+
+    @property
+    def is_settled_since(self) -> str:
+        """Since when another look is of no use; a look that failed for a problem is no look."""
+        return self.looked_at if "look_problem" in self.evidence else self.tried_at
+
+
+@dataclass(slots=True)
+class Skipped:
+    """Days that stay as they were because nobody could look at them: how many, of which symbols, and why.
+
+    `since` is the oldest look at them, ISO 8601; empty where a day has no look that was recorded.
+    """
+
+    problem: str
+    days: int = 0
+    symbols: set[str] = field(default_factory=set)
+    since: str | None = None
+
+    def add(self, symbol: str, days: Sequence[Inferred]) -> None:
+        self.days += len(days)
+        self.symbols.add(symbol)
+        looked = [one.looked_at for one in days] + ([] if self.since is None else [self.since])
+        self.since = min(looked, default=None)
+
+
+_OF_HOST, _OF_SYMBOLS, _OF_TIME = "host", "symbols", "time"
+"""Why days were skipped: nobody could be asked, something was wrong with single symbols, or time was up."""
+
+
+@dataclass(slots=True)
+class Review:
+    """What a look came to: how many days were looked at, those that are no longer explained, and what could not be asked.
+
+    `skipped` holds what could not be looked at, by exchange and kind of reason.
+    """
+
+    looked_at: int = 0
+    reopened: list[Outcome] = field(default_factory=list)
+    skipped: dict[tuple[str, str], Skipped] = field(default_factory=dict)
+
+    @property
+    def not_looked_at(self) -> int:
+        """The number of days that stay as they were because nobody could look."""
+        return sum(one.days for one in self.skipped.values())
+
+    def in_words(self) -> list[str]:
+        """Return lines for people; none where nothing is to be said."""
+        lines = []
+        if self.reopened:
+            days = len(self.reopened)
+            lines.append(
+                "1 day of no data is no longer explained; it is a gap now"
+                if days == 1
+                else f"{days} days of no data are no longer explained; they are gaps now"
+            )
+        for (exchange, kind), one in sorted(self.skipped.items()):
+            since = f" at {one.since[:16].replace('T', ' ')} UTC" if one.since else " not recorded"
+            what = f"{one.days} days of no data that was inferred, or said by the exchange"
+            of = f" ({_names(one.symbols)})" if kind == _OF_SYMBOLS else ""
+            lines.append(f"{exchange}: could not look again at {what}{of}; the last look was{since}: {one.problem}")
+        return [visible(line) for line in lines]
+
+
+def _names(symbols: set[str]) -> str:
+    named = sorted(symbols)[:_NAMED]
+    more = len(symbols) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more else "")
+
+
+def review(
+    collection: Collection,
+    ledger: Ledger,
+    pairs: Iterable[tuple[SeriesEntry, Sequence[tuple[Series, str]]]],
+    *,
+    now: datetime | None = None,
+    older_than: timedelta = timedelta(0),
+    timeout_s: float = 15.0,
+    budget_s: float = float("inf"),
+    egress: str = EGRESS,
+) -> Review:
+    """Look again at the inferred days of some series and symbols, record what has changed, and return it.
+
+    Args:
+        pairs: entries and, of each, the series and symbols that are looked at.
+        older_than: days whose last look is younger are left alone; where all are, nothing is asked.
+        timeout_s: of each request; each is made once.
+        budget_s: no symbol is begun after so long; those whose last look is oldest come first.
+
+    Raises:
+        PostgresUnavailable: the server does not answer.
+    """
+    at = now or datetime.now(UTC)
+    paused = {one.scope for one in Controls(ledger).read() if one.action == "pause"}
+    work = []
+    for entry, of_entry in pairs:
+        if paused & {ALL, of_exchange(entry.exchange)}:
+            continue
+        last = entry.until(at.date() - DAY)
+        for series in sorted({series for series, _ in of_entry}):
+            symbols = [symbol for one, symbol in of_entry if one == series]
+            with ledger.transaction() as connection:
+                found = _inferred(connection, series, symbols, entry.start, last, at - older_than)
+            work += [(series, symbol, days) for symbol, days in found.items()]
+    result = Review()
+    if not work:
+        return result
+    work.sort(key=lambda one: min(day.tried_at for day in one[2]))
+    deadline = time.monotonic() + budget_s
+    with (
+        Guard(ledger.url, collection, egress=egress, patience_s=timeout_s) as guard,
+        Client(_AT_ONCE, timeout_s=timeout_s, attempts=1, guard=guard) as client,
+        DaemonPool(_AT_ONCE, "review") as pool,
+    ):
+        finder = Finder(client, collection, ledger, RestFeed(client, collection), lambda: at)
+        reviewer = _Reviewer(finder, ledger, result, at, deadline, budget_s)
+        list(pool.map(lambda one: reviewer.look(*one), work))
+    return result
+
+
+def _inferred(
+    connection: psycopg.Connection[Any],
+    series: Series,
+    symbols: Sequence[str],
+    first: date,
+    last: date,
+    before: datetime,
+) -> dict[str, list[Inferred]]:
+    """Return the days to look at, by symbol; of a symbol all days where one is due."""
+    names = ", ".join(Inferred.__dataclass_fields__)
+    with connection.cursor(row_factory=class_row(Inferred)) as cursor:
+        rows = cursor.execute(
+            f"""SELECT {names} FROM collection.partitions
+            WHERE (exchange, market_type, dataset) = (%s, %s, %s) AND symbol = ANY(%s) AND day BETWEEN %s AND %s
+                AND state = 'no_data' AND evidence ?| ARRAY['inferred', 'exchange_asked']
+            ORDER BY symbol, day""",
+            (series.exchange, series.market_type, series.dataset, list(symbols), first, last),
+        ).fetchall()
+    found: dict[str, list[Inferred]] = {}
+    for row in rows:
+        found.setdefault(row.symbol, []).append(row)
+    last_look = before.isoformat()
+    return {symbol: days for symbol, days in found.items() if min(one.is_settled_since for one in days) <= last_look}
+
+
+class _Reviewer:
+    """Looks at one symbol after the other; `look` may be called from many threads."""
+
+    def __init__(
+        self, finder: Finder, ledger: Ledger, result: Review, now: datetime, deadline: float, budget_s: float
+    ) -> None:
+        self._finder = finder
+        self._ledger = ledger
+        self._result = result
+        self._now = now
+        self._deadline = deadline
+        self._budget_s = budget_s
+        self._lock = threading.Lock()
+
+    def look(self, series: Series, symbol: str, days: Sequence[Inferred]) -> None:
+        if time.monotonic() > self._deadline:
+            self._skip(series, symbol, days, _OF_TIME, f"the {self._budget_s:g} s for it were over")
+            return
+        if (down := self._result.skipped.get((series.exchange, _OF_HOST))) is not None:
+            self._skip(series, symbol, days, _OF_HOST, down.problem)  # the host was asked a moment ago
+            return
+        target = Target(series, symbol, tuple(one.day for one in days))
+        located = self._finder.find(target, target.days)
+        held = {day: obj for obj, of_object in located.holders for day in of_object}
+        absent = {outcome.partition.day: outcome for outcome in located.absent}
+        excuses = self._outages(series, days)
+        looked = {"looked_at": self._now.isoformat()}
+        tried = {"tried_at": self._now.isoformat()}
+        same: list[tuple[Inferred, str, Mapping[str, Any]]] = []
+        reopened: list[tuple[Inferred, Outcome]] = []
+        for one in days:
+            outcome = self._in_file(series, one, held[one.day]) if one.day in held else absent[one.day]
+            outcome = outcome and excuses.whole_day(outcome, self._now)
+            former = {name: value for name, value in one.evidence.items() if name not in ("tried_at", "look_problem")}
+            if outcome is not None and (found := _problem(outcome)):
+                kind, problem = found
+                self._skip(series, symbol, [one], kind, problem)
+                if kind == _OF_SYMBOLS:  # others come before it the next time
+                    same.append((one, one.reason, former | tried | {"look_problem": problem}))
+            elif outcome is None:
+                same.append((one, one.reason, former | looked))
+            elif outcome.state is State.NO_DATA:
+                same.append((one, outcome.reason, {**outcome.evidence, **looked}))
+            elif "exchange_asked" in one.evidence and not says_more(outcome):
+                same.append((one, one.reason, former | tried))  # what an exchange said stays said
+            else:
+                reopened.append((one, outcome))
+        self._record(series, symbol, same, reopened)
+
+    def _outages(self, series: Series, days: Sequence[Inferred]) -> Excuses:
+        with self._ledger.transaction() as connection:
+            outages = read_outages(connection, series.exchange, series.market_type, days[0].day, days[-1].day)
+        return Excuses(series, outages)
+
+    def _in_file(self, series: Series, one: Inferred, obj: ArchiveObject) -> Outcome | None:
+        """Return what has become of a day that a file covers: None where it is as it was."""
+        partition = Partition(one.symbol, one.day)
+        if (one.source_key, one.source_etag) != (obj.key, obj.etag):
+            since = one.looked_at[:10] or "it was looked at last"
+            reason = f"{obj.key} has appeared since {since}; until then: {one.reason}. `crypto-assets fill` collects it"
+            return Outcome(series, partition, State.MISSING, reason, {"appeared": obj.key, "was": one.reason})
+        if "outage" in one.evidence:
+            reason = f"{obj.key} has no rows of this day; until now: {one.reason}"
+            return Outcome(series, partition, State.MISSING, reason, {"object": obj.key, "was": one.reason})
+        if "edge" not in one.evidence and "object" in one.evidence:  # a file of a month, in which it was no edge
+            outside = self._finder.outside(series, one.symbol, [one.day]).get(one.day)
+            return None if outside is None or outside.state is State.NO_DATA else outside
+        period = sources.get(series.exchange).period(obj.key)
+        before = one.evidence.get("life") == "before"
+        outside = self._finder.beside(series, one.symbol, period[0] - DAY if before else period[1] + DAY)
+        if outside is not None and _problem(outside):
+            return outside
+        edge = one.evidence.get("edge")
+        try:
+            asks, contradicted = self._finder.asks(series, one.symbol), outside is None
+            if asks is not None and edge and before:
+                first = asks.first(series, one.symbol)
+                contradicted |= first is not None and first < datetime.fromisoformat(edge)
+            elif asks is not None and edge:
+                latest = asks.latest(series, one.symbol)
+                later = latest.time is not None and latest.time >= datetime.fromisoformat(edge)
+                # That it has forgotten the symbol is no answer.
+                contradicted |= latest.is_known and (not latest.ended or later)
+        except OF_THIS_PROCESS:
+            raise
+        except CryptoAssetsError as error:
+            return Outcome(series, partition, State.NO_DATA, one.reason, problem_of("exchange", error))
+        if not contradicted:
+            return None
+        where = "before" if before else "after"
+        reason = (
+            f"{obj.key} has no rows of this day, and the symbol has files or rows {where} it; until now: {one.reason}"
+        )
+        return Outcome(series, partition, State.MISSING, reason, {"object": obj.key, "was": one.reason})
+
+    def _skip(self, series: Series, symbol: str, days: Sequence[Inferred], kind: str, problem: str) -> None:
+        with self._lock:
+            self._result.skipped.setdefault((series.exchange, kind), Skipped(problem)).add(symbol, days)
+
+    def _record(
+        self,
+        series: Series,
+        symbol: str,
+        same: Sequence[tuple[Inferred, str, Mapping[str, Any]]],
+        reopened: Sequence[tuple[Inferred, Outcome]],
+    ) -> None:
+        """Record days as they are now; those that a run has recorded while they were asked about stay as it left them."""
+        keys = (series.exchange, series.market_type, series.dataset, symbol)
+        days = {one.day: one.updated_at for one in [*(one for one, *_ in same), *(one for one, _ in reopened)]}
+        with self._ledger.transaction() as connection:
+            rows = connection.execute(
+                """SELECT day, updated_at FROM collection.partitions
+                WHERE (exchange, market_type, dataset, symbol) = (%s, %s, %s, %s) AND day = ANY(%s)
+                ORDER BY day FOR UPDATE""",
+                (*keys, list(days)),
+            ).fetchall()
+            current = {day for day, updated_at in rows if updated_at == days[day]}
+            kept = [(one.day, reason, as_json(evidence)) for one, reason, evidence in same if one.day in current]
+            connection.execute(
+                """UPDATE collection.partitions p SET reason = o.reason, evidence = o.evidence
+                FROM unnest(%s::date[], %s::text[], %s::jsonb[]) AS o (day, reason, evidence)
+                WHERE (p.exchange, p.market_type, p.dataset, p.symbol, p.day) = (%s, %s, %s, %s, o.day)""",
+                (*([list(column) for column in zip(*kept, strict=True)] or [[], [], []]), *keys),
+            )
+            opened = [outcome for one, outcome in reopened if one.day in current]
+            self._ledger.record_outcomes(opened, connection=connection)
+        with self._lock:
+            looked = [one for one, _, evidence in same if "look_problem" not in evidence]
+            self._result.looked_at += len(looked) + len(reopened)
+            self._result.reopened += opened
+
+
+def _problem(outcome: Outcome) -> tuple[str, str] | None:
+    """Return why an outcome is no answer, and whether that is of a host or of the symbol; None where it is one."""
+    evidence = outcome.evidence
+    if error := evidence.get("error"):
+        reason = f"{error}: {outcome.reason}" if error == "ListingError" else outcome.reason
+        return (_OF_HOST if error in HOST_PROBLEMS else _OF_SYMBOLS), reason
+    for whom in ("exchange", "listing"):
+        if problem := evidence.get(f"{whom}_problem"):
+            return (_OF_HOST if evidence.get(f"{whom}_error") in HOST_PROBLEMS else _OF_SYMBOLS), str(problem)
+    return None

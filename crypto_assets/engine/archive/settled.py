@@ -1,0 +1,130 @@
+"""Gaps that asking again cannot close: the archive's file of the day is the one that is stored, with rows missing in it.
+
+Such a day comes whole only when the archive publishes it again. The sensors see that, and so does one look at the listing; a
+run over all such days, every day anew, sees nothing more.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime, time
+from typing import Any
+
+from crypto_assets import sources
+from crypto_assets.checks import rules_of
+from crypto_assets.config.collection import Collection
+from crypto_assets.engine.archive.listing import list_objects
+from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError
+from crypto_assets.ledger.gaps import Gap
+from crypto_assets.ledger.partitions import Ledger
+from crypto_assets.ledger.pauses import ALL, Controls, of_exchange
+from crypto_assets.machine.thread_pool import DaemonPool
+from crypto_assets.model import DAY, TIMEFRAME_LENGTHS, Series, Severity, State
+from crypto_assets.sources.limits import Endpoint
+from crypto_assets.transport.client import Client
+from crypto_assets.transport.guard import EGRESS, Guard
+
+SETTLED_WEEKDAY = 0
+
+_SILENT_S = 3_600  # at an end of a day of trades, as `complete` lets it be silent
+_SPANS_NAMED = 20  # by `complete`, of bars; there may be more
+
+_AT_ONCE = 8
+_TIMEOUT_S = 10.0
+
+
+def may_be_settled(gap: Gap) -> bool:
+    """Return whether only another file of the archive can complete a day, by what the ledger knows of it.
+
+    Its rows are all right as far as they go (no stored row breaks a rule, the file is in the lake), the last attempt to
+    collect it did not fail, and what is missing lies inside the day: at its ends the symbol may have begun or ended, which
+    the exchange may say when it is asked again.
+    """
+    if gap.state is not State.DEGRADED or gap.source != "archive" or gap.lost or gap.attempt_error:
+        return False
+    severities = {rule.name: rule.severity for rule in rules_of(gap.series)}
+    failed = [name for name, finding in gap.findings.items() if not finding.get("passed", True)]
+    if not all(severities.get(name) in (Severity.DEGRADE, Severity.WARN) for name in failed):
+        return False
+    return not _reaches_an_end(gap.series, gap.findings.get("complete", {}))
+
+
+def _reaches_an_end(series: Series, finding: Mapping[str, Any]) -> bool:
+    """Whether rows are missing at an end of the day, by the evidence of `complete`; where it does not say, they may be."""
+    if finding.get("passed", True):
+        return False
+    if series.table in ("trades", "agg_trades"):
+        return max(float(finding.get(f"silent_{end}_s") or 0) for end in ("before", "after")) > _SILENT_S
+    spans = finding.get("unexplained") or finding.get("spans") or ()
+    if not spans or len(spans) >= _SPANS_NAMED or series.timeframe not in TIMEFRAME_LENGTHS:
+        return True
+    clock = "%H:%M:%S" if str(series.timeframe).endswith("s") else "%H:%M"
+    last = datetime.combine(date.min + DAY, time()) - TIMEFRAME_LENGTHS[str(series.timeframe)]
+    return str(spans[0]).startswith(time().strftime(clock)) or str(spans[-1]).endswith(last.strftime(clock))
+
+
+def due(found: Iterable[Gap], today: date) -> Iterator[Gap]:
+    """Yield the gaps that are asked for on a day: acknowledged ones never, those that may be settled on Mondays.
+
+    On other days the sensors see the files that would complete them.
+    """
+    for gap in found:
+        if gap.is_open and (today.weekday() == SETTLED_WEEKDAY or not may_be_settled(gap)):
+            yield gap
+
+
+def unchanged(collection: Collection, ledger: Ledger, found: Sequence[Gap], *, egress: str = EGRESS) -> list[Gap]:
+    """Return the gaps that the archive cannot close now: it lists the file that is stored, and none that goes before it.
+
+    A listing that cannot be read settles nothing, and exchanges that are paused are not asked.
+    """
+    by_symbol: dict[tuple[Series, str], list[Gap]] = defaultdict(list)
+    paused = {one.scope for one in Controls(ledger).read() if one.action == "pause"}
+    for gap in found:
+        if may_be_settled(gap) and not paused & {ALL, of_exchange(gap.series.exchange)}:
+            by_symbol[gap.series, gap.symbol].append(gap)
+    if not by_symbol:
+        return []
+    with (
+        Guard(ledger.url, collection, egress=egress, patience_s=_TIMEOUT_S) as guard,
+        Client(timeout_s=_TIMEOUT_S, attempts=1, guard=guard) as client,
+        DaemonPool(_AT_ONCE, "settled") as pool,
+    ):
+        parts = pool.map(lambda found: _of_symbol(client, collection, found), by_symbol.values())
+        return [gap for part in parts for gap in part]
+
+
+def _of_symbol(client: Client, collection: Collection, found: Sequence[Gap]) -> list[Gap]:
+    series, symbol = found[0].series, found[0].symbol
+    try:
+        etags = _listed(client, collection, series, symbol, found)
+    except OF_THIS_PROCESS:
+        raise
+    except CryptoAssetsError:
+        return []
+    exchange = sources.get(series.exchange)
+    settled = []
+    for gap in found:
+        keys = [exchange.key(prefix, series, symbol, gap.day) for prefix in exchange.prefixes(series, symbol)]
+        first = next((key for key in keys if key in etags), None)
+        if first == gap.source_key and etags[first] == gap.source_etag:
+            settled.append(gap)
+    return settled
+
+
+def _listed(
+    client: Client, collection: Collection, series: Series, symbol: str, found: Sequence[Gap]
+) -> Mapping[str | None, Any]:
+    """Return the etags of the objects that are listed for some days, by key."""
+    exchange = sources.get(series.exchange)
+    url = collection.urls(series.exchange).listing_url or exchange.listing_url
+    view = client.at(Endpoint(exchange.name, "listing", "listing"))
+    days = sorted(gap.day for gap in found)
+    etags: dict[str | None, Any] = {}
+    for prefix in exchange.prefixes(series, symbol):
+        keys = [exchange.key(prefix, series, symbol, day) for day in days]
+        # The marker is one after which the first key is the first possible one.
+        listed = list_objects(view, url, prefix, after=min(keys).removesuffix(".zip"), until=max(keys))
+        etags |= {obj.key: obj.etag for obj in listed if obj.key in keys}
+    return etags

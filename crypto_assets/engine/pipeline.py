@@ -1,0 +1,445 @@
+"""The way of many partitions: locate → download → parse → validate → lake → warehouse → ledger → report.
+
+asyncio coordinates, in a thread of its own; `flow.py` fetches, and while one batch of days is validated and stored the next
+one is fetched. Queues are bounded, so memory follows the batch, never the range. One bad day never stops the others: it
+becomes an `Outcome` with its reason. Only what concerns every day (the database, the lake) ends the run.
+
+A run can be paused: what has begun ends and is stored, then nothing is asked until it is resumed. It can be stopped: the
+batch being stored has a moment to end, everything else is dropped where it is.
+
+A kill at any moment leaves a batch published or not at all (`storing/journal.py`), and collecting again does the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeVar
+from uuid import uuid4
+
+from crypto_assets.config.collection import Collection
+from crypto_assets.engine.acquire import Fetcher
+from crypto_assets.engine.day_outcomes import Day, DaysOf, Target
+from crypto_assets.engine.failure_streak import Patience
+from crypto_assets.engine.flow import BATCH_DAYS, BATCH_ROWS, IN_FLIGHT_BYTES, Flow, Gate
+from crypto_assets.engine.storing.storer import OnBatch, Storer
+from crypto_assets.engine.storing.update_findings import Revised
+from crypto_assets.errors import CryptoAssetsError, Stopped
+from crypto_assets.ledger import pauses
+from crypto_assets.ledger.acknowledgements import accepted
+from crypto_assets.ledger.pauses import Control, Controls
+from crypto_assets.ledger.progress import HEARTBEAT_S, ProgressWriter, RunState
+from crypto_assets.machine.arenas import use_steady_allocators
+from crypto_assets.machine.shortage import named_shortage, raise_if_ours
+from crypto_assets.machine.thread_pool import DaemonPool
+from crypto_assets.model import COMPLETE_STATES, Outcome, Partition, Series, State
+from crypto_assets.storage.patience import STOP, outlast
+from crypto_assets.transport.client import Client
+from crypto_assets.transport.guard import EGRESS, Guard
+from crypto_assets.transport.proxies import require_proxies
+
+if TYPE_CHECKING:
+    from crypto_assets.ledger.partitions import Ledger
+    from crypto_assets.storage.lake import Lake
+    from crypto_assets.storage.warehouse import Warehouse
+
+__all__ = ["BATCH_DAYS", "BATCH_ROWS", "IN_FLIGHT_BYTES", "OnBatch", "Patience", "Pipeline", "Tally", "Target"]
+
+GRACE_S = 0.25
+"""What a batch that is being stored has to end in when the run is stopped; then its transaction is rolled back."""
+
+_POLL_S = 0.2
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a run did, in counts; `problems` holds the outcomes that leave a day incomplete, without evidence.
+
+    `accepted` holds those that a person has acknowledged just so; they are no failure of the run. `revised` are the days
+    whose state the run's second look has changed, days of other runs among them.
+    """
+
+    states: dict[State, int] = field(default_factory=dict)
+    rows: int = 0
+    stored_bytes: int = 0
+    unchanged: int = 0
+    problems: list[Outcome] = field(default_factory=list)
+    accepted: list[Outcome] = field(default_factory=list)
+    revised: list[tuple[Series, Partition]] = field(default_factory=list)
+
+    def add(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            self.states[outcome.state] = self.states.get(outcome.state, 0) + 1
+            self.unchanged += outcome.unchanged
+            if outcome.stored:
+                self.rows += outcome.stored.rows
+                self.stored_bytes += outcome.stored.size_bytes
+            if outcome.state not in COMPLETE_STATES:
+                self.problems.append(replace(outcome, evidence={}, findings={}))
+
+    def revise(self, changed: Mapping[tuple[Series, Partition], Revised], targets: Sequence[Target]) -> None:
+        """Count days as they are after all: an outage that was found at the end of the run explains what is missing.
+
+        What was accepted is a problem until `accept` is asked again.
+
+        Args:
+            changed: days by what they are now; those of other runs may be among them.
+            targets: of the run.
+        """
+        problems, known = [], set()
+        for outcome in [*self.problems, *self.accepted]:
+            known.add((outcome.series, outcome.partition))
+            now = changed.get((outcome.series, outcome.partition))
+            if now is None:
+                problems.append(outcome)
+                continue
+            self.states[outcome.state] -= 1
+            self.states[now.state] = self.states.get(now.state, 0) + 1
+            if now.state not in COMPLETE_STATES:
+                problems.append(replace(outcome, state=now.state, reason=now.reason))
+        of_run = DaysOf(targets)
+        for (series, partition), now in changed.items():
+            was_complete = now.was in COMPLETE_STATES and now.state not in COMPLETE_STATES
+            if was_complete and (series, partition) in of_run and (series, partition) not in known:
+                # The ledger keeps what is stored where an attempt came to nothing; the run has counted the attempt.
+                counted = now.was if self.states.get(now.was) else State.NO_DATA
+                self.states[counted] = self.states.get(counted, 0) - 1
+                self.states[now.state] = self.states.get(now.state, 0) + 1
+                problems.append(Outcome(series, partition, now.state, now.reason))
+        self.problems, self.accepted = problems, []
+
+    def accept(self, ledger: Ledger) -> None:
+        """Count days apart that a person has acknowledged and that are as they were then."""
+        found = [*self.problems, *self.accepted]
+        held = accepted(ledger, [(o.series, o.partition.symbol, o.partition.day, o.state) for o in found])
+        self.problems, self.accepted = [], []
+        for outcome in found:
+            place = outcome.series, outcome.partition.symbol, outcome.partition.day
+            (self.accepted if place in held else self.problems).append(outcome)
+
+    @property
+    def days(self) -> int:
+        return sum(self.states.values())
+
+    def __add__(self, other: Tally) -> Tally:
+        states = {state: self.states.get(state, 0) + other.states.get(state, 0) for state in self.states | other.states}
+        return Tally(
+            states,
+            self.rows + other.rows,
+            self.stored_bytes + other.stored_bytes,
+            self.unchanged + other.unchanged,
+            self.problems + other.problems,
+            self.accepted + other.accepted,
+            self.revised + other.revised,
+        )
+
+
+OnState = Callable[[RunState, str], None]
+"""Called when a run is paused and when it goes on, with the reason."""
+
+
+class Pipeline:
+    """Collects targets of one collection into one lake, warehouse and ledger."""
+
+    def __init__(
+        self,
+        collection: Collection,
+        lake: Lake,
+        warehouse: Warehouse,
+        ledger: Ledger,
+        *,
+        downloads: int = 8,
+        run_id: str | None = None,
+        kind: str = "",
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        on_batch: OnBatch | None = None,
+        on_state: OnState | None = None,
+        patience: Patience | None = None,
+        stop: threading.Event | None = None,
+        egress: str = EGRESS,
+    ) -> None:
+        """Set the pipeline up.
+
+        Args:
+            downloads: in flight at once.
+            run_id: names the run in the ledger, in pauses and in the progress; without one it has a name of its own there.
+            kind: who asked for the run, for the progress.
+            on_batch: told what became of each batch, in a thread.
+            on_state: told of pauses, in a thread.
+            patience: what to do when a host is in trouble.
+            stop: ends the run when it is set.
+            egress: a name for the address by which exchanges know this machine.
+        """
+        self.collection = collection
+        self.lake = lake
+        self.warehouse = warehouse
+        self.ledger = ledger
+        self.downloads = downloads
+        self.run_id = run_id
+        self.kind = kind
+        self.now = now
+        self.on_batch: OnBatch = on_batch or (lambda *_: None)
+        self.on_state: OnState = on_state or (lambda *_: None)
+        self.patience = patience or Patience()
+        self.stop = stop or threading.Event()
+        self.egress = egress
+
+    def run(self, targets: Sequence[Target]) -> Tally:
+        """Collect all targets and return what was done.
+
+        Whatever a signal handler raises in this thread ends the run, as `stop` does: what is stored stays, days that were
+        not reached keep their state.
+
+        Raises:
+            Stopped: `stop` was set, or somebody has cancelled the run.
+            ConfigError: the proxy that the environment names is none.
+            PostgresUnavailable, StoredDataError, OSError: the database or the lake fails; stored days stay stored.
+        """
+        require_proxies(self.collection)
+        use_steady_allocators()
+        run = _Run(self, targets)
+        outcome: Future[Tally] = Future()
+
+        def work() -> None:
+            try:
+                outcome.set_result(asyncio.run(run.work()))
+            except BaseException as error:
+                outcome.set_exception(error)
+
+        context = contextvars.copy_context()
+        with named_shortage():
+            threading.Thread(target=context.run, args=(work,), name="pipeline", daemon=True).start()
+        try:
+            while not wait([outcome], _POLL_S).done:
+                if self.stop.is_set():
+                    raise Stopped("the process is shutting down")
+            tally = outcome.result()
+        except BaseException as error:
+            run.end(outcome, error)
+            raise
+        run.closed(RunState.FAILED if tally.problems else RunState.DONE)
+        return tally
+
+
+class _Run:
+    """One run: its tasks, its pauses, its end."""
+
+    def __init__(self, pipeline: Pipeline, targets: Sequence[Target]) -> None:
+        self._pipeline = pipeline
+        self._targets = targets
+        self._id = pipeline.run_id or uuid4().hex
+        exchanges = sorted({target.series.exchange for target in targets})
+        self._scopes = [pauses.ALL, pauses.of_run(self._id), *map(pauses.of_exchange, exchanges)]
+        self._controls = Controls(pipeline.ledger)
+        self._pauses: list[Control] = []
+        self._asked = False  # whether anything was ever asked of this run alone
+        self._ending = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tally = Tally()
+        self._last = ""
+        total = sum(len(target.days) for target in targets)
+        self._progress = ProgressWriter(pipeline.ledger, self._id, pipeline.kind, _what(targets), total)
+
+    async def work(self) -> Tally:
+        """Do everything; raises Stopped when the run was cancelled meanwhile."""
+        pipeline = self._pipeline
+        self._loop = asyncio.get_running_loop()
+        STOP.set(self._ending)  # for all tasks, and threads of pools, that begin here
+        self._stopping = asyncio.Event()
+        self._gate = Gate()
+        self._batches: asyncio.Queue[list[Day] | None] = asyncio.Queue(maxsize=1)
+        with (
+            DaemonPool(2, "store") as self._pool,
+            DaemonPool(pipeline.downloads, "fetch") as fetchers,
+            DaemonPool(4, "lake") as writers,
+            Guard(pipeline.ledger.url, pipeline.collection, egress=pipeline.egress) as guard,
+            Client(pipeline.downloads, guard=guard, stop=self._ending) as client,
+        ):
+            fetcher = Fetcher(client, pipeline.collection, pipeline.lake, pipeline.ledger, pipeline.now)
+            self._storer = await self._in_thread(
+                outlast,
+                Storer,
+                writers,
+                pipeline.collection,
+                pipeline.lake,
+                pipeline.warehouse,
+                pipeline.ledger,
+                pipeline.run_id,
+                pipeline.on_batch,
+                fetcher.instead,
+                pipeline.now,
+            )
+            await self._in_thread(self._progress.begin)
+            await self._read_controls()
+            flow = Flow(
+                fetcher,
+                fetchers,
+                pipeline.downloads,
+                self._targets,
+                self._gate,
+                self,
+                pipeline.patience,
+                self._batches,
+                self._ending,
+            )
+            self._fetching = asyncio.create_task(self._fetch_all(flow))
+            work = [self._fetching, asyncio.create_task(self._store_all())]
+            aside = [
+                asyncio.create_task(pauses.watch(pipeline.ledger.url, self._scopes, self._apply)),
+                asyncio.create_task(self._beat()),
+                asyncio.create_task(self._stop_when_asked()),
+            ]
+            results = await asyncio.gather(*work, return_exceptions=True)
+            # Whatever still runs in a thread is too late now.
+            self._ending.set()
+            for task in aside:
+                task.cancel()
+            results += await asyncio.gather(*aside, return_exceptions=True)
+            errors = [r for r in results if isinstance(r, BaseException) and not isinstance(r, asyncio.CancelledError)]
+            if errors:
+                first = next((error for error in errors if isinstance(error, CryptoAssetsError)), errors[0])
+                raise_if_ours(first)
+                raise first
+            if self._stopping.is_set():
+                raise Stopped("the run was cancelled")
+        return self._tally
+
+    async def _fetch_all(self, flow: Flow) -> None:
+        try:
+            await flow.run()
+        except BaseException:
+            # What waits for the stores is dropped, the batch that is being stored ends.
+            while not self._batches.empty():
+                self._batches.get_nowait()
+            self._batches.put_nowait(None)
+            raise
+
+    async def _store_all(self) -> None:
+        try:
+            while await self._store_next():
+                pass
+            if not self._stopping.is_set():
+                await self._in_thread(self._second_look)
+        except BaseException:
+            self._fetching.cancel()
+            raise
+
+    async def _store_next(self) -> bool:
+        batch = await self._batches.get()
+        if batch:
+            await self._in_thread(self._store, batch)
+        return bool(batch)
+
+    def _store(self, batch: Sequence[Day]) -> None:
+        outcomes = self._storer.store(batch)
+        self._tally.add(outcomes)
+        self._last = f"{batch[-1].series} {batch[-1].partition}"
+        self._count()
+
+    def _count(self) -> None:
+        tally = self._tally
+        self._progress.count(
+            done=tally.days,
+            failed=len(tally.problems),
+            rows=tally.rows,
+            size_bytes=tally.stored_bytes,
+            last_partition=self._last,
+        )
+
+    def _second_look(self) -> None:
+        revised = outlast(self._storer.second_look, self._targets)
+        self._tally.revise(revised, self._targets)
+        self._tally.revised += [place for place, now in revised.items() if now.changed]
+        outlast(self._tally.accept, self._pipeline.ledger)
+        self._count()
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            await self._in_thread(self._progress.write)
+
+    async def _in_thread(self, call: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
+
+    # ---- pauses: what the flow asks of the run, and what others ask of it -------------------------------------------
+
+    async def hold(self, reason: str) -> None:
+        """Pause this run itself."""
+        self._gate.close()
+        await self._in_thread(self._controls.pause, pauses.of_run(self._id), pauses.ITSELF, reason)
+        await self._read_controls()
+
+    async def go_on(self) -> None:
+        """End the run's own pause."""
+        await self._in_thread(self._controls.resume, pauses.of_run(self._id), pauses.ITSELF)
+        await self._read_controls()
+
+    @property
+    def held_by_others(self) -> bool:
+        return any(pause.who != pauses.ITSELF for pause in self._pauses)
+
+    async def _read_controls(self) -> None:
+        self._apply(await self._in_thread(self._controls.read, self._scopes))
+
+    def _apply(self, controls: Sequence[Control]) -> None:
+        if any(one.action == "cancel" for one in controls):
+            self._stopping.set()
+        self._asked = self._asked or any(one.scope == pauses.of_run(self._id) for one in controls)
+        pauses = [one for one in controls if one.action == "pause"]
+        if pauses:
+            self._gate.close()
+        else:
+            self._gate.open()
+        if pauses != self._pauses:
+            self._pauses = pauses
+            state = RunState.PAUSED if pauses else RunState.RUNNING
+            self._telling = self._pool.submit(self._tell, state, "; ".join(map(str, pauses)))
+
+    def _tell(self, state: RunState, reason: str) -> None:
+        self._progress.state(state, reason)
+        self._pipeline.on_state(state, reason)
+
+    # ---- the end ----------------------------------------------------------------------------------------------------
+
+    async def _stop_when_asked(self) -> None:
+        await self._stopping.wait()
+        self._ending.set()
+        self._fetching.cancel()
+
+    def end(self, outcome: Future[Tally], error: BaseException) -> None:
+        """Stop in good order, or without it where that takes too long; called from the thread of `Pipeline.run`."""
+        self._ending.set()
+        if self._loop is not None and not outcome.done():
+            with contextlib.suppress(RuntimeError):  # the loop has just closed
+                self._loop.call_soon_threadsafe(lambda: self._stopping.set())
+            wait([outcome], GRACE_S)
+        failed = isinstance(error, Exception) and not isinstance(error, Stopped)
+        state, reason = RunState.FAILED if failed else RunState.CANCELLED, " ".join(str(error).split())
+        last_word = threading.Thread(target=self.closed, args=(state, reason), daemon=True)
+        last_word.start()
+        last_word.join(GRACE_S)  # a database that is away would be waited for longer
+        self._pipeline.warehouse.stop()
+        self._pipeline.ledger.stop()
+
+    def closed(self, state: RunState, reason: str = "") -> None:
+        """Say for good how the run has ended; what was asked of it alone is forgotten."""
+        self._progress.state(state, reason)
+        if self._asked:
+            with contextlib.suppress(CryptoAssetsError):
+                self._controls.forget(self._id)
+
+
+def _what(targets: Sequence[Target]) -> str:
+    """Return what a run is about, in one short line."""
+    days = [day for target in targets for day in (target.days[0], target.days[-1])]
+    names = list(dict.fromkeys(f"{target.series} {target.symbol}" for target in targets))
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0]}{more}, {min(days)} … {max(days)}" if names else "nothing"

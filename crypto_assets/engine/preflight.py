@@ -1,0 +1,166 @@
+"""What is asked before anything is collected: does the exchange answer at all, and does it know the symbols?
+
+A host that cannot be reached is said once, and nothing is started for its exchange. A symbol that the exchange does not know
+is named, and the others are collected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+
+from crypto_assets import sources
+from crypto_assets.config.collection import Collection
+from crypto_assets.config.environment import settings
+from crypto_assets.config.selection import Request, Track
+from crypto_assets.engine.archive.locate import require_listed
+from crypto_assets.engine.rest.ccxt_client import RestApi
+from crypto_assets.errors import CryptoAssetsError, HostUnreachable, PermanentError, UnknownSymbol
+from crypto_assets.ledger.partitions import Ledger
+from crypto_assets.ledger.pauses import ALL, Controls, of_exchange
+from crypto_assets.machine.thread_pool import DaemonPool
+from crypto_assets.model import Series
+from crypto_assets.sources import Rest
+from crypto_assets.text.urls import host_of
+from crypto_assets.transport.client import Client
+from crypto_assets.transport.proxies import require_proxies
+
+# The run asks again, with patience: what hangs is not waited for twice.
+_TIMEOUT_S = 10.0
+_ATTEMPTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What was found: the requests that are left, and why the others are not.
+
+    `unreachable` has the failure of each exchange that cannot be reached, `unknown` one message for each symbol.
+    """
+
+    requests: list[Request]
+    unreachable: dict[str, str] = field(default_factory=dict)
+    unknown: dict[tuple[str, str, str], str] = field(default_factory=dict)
+
+
+def check(collection: Collection, requests: Sequence[Request], ledger: Ledger, today: date) -> Preflight:
+    """Ask the archive of each exchange for the symbols that were never stored, and for one at least.
+
+    What is not about reaching the host (it refuses, its listing is broken) is no error here: the run says it for each day.
+    An exchange whose REST API answers is not left out where it is asked for today, and neither is one that is paused.
+
+    Raises:
+        ConfigError: the proxy that the environment names is none.
+    """
+    require_proxies(collection)
+    paused = {one.scope for one in Controls(ledger).read() if one.action == "pause"}
+    stored = {(one.exchange, one.market_type, one.symbol, one.dataset) for one in ledger.summary() if one.rows}
+    unreachable: dict[str, str] = {}
+    unknown: dict[Track, str] = {}
+    with Client(timeout_s=_TIMEOUT_S, attempts=_ATTEMPTS) as client, DaemonPool(8, "symbols") as pool:
+        for exchange in dict.fromkeys(request.entry.exchange for request in requests):
+            if paused & {ALL, of_exchange(exchange)}:  # then the run waits too, and says so
+                continue
+            mine = [request for request in requests if request.entry.exchange == exchange]
+            try:
+                _reach(client, collection, exchange, mine[0].pairs[0])
+            except HostUnreachable as error:
+                if not any(request.last >= today and _rest_answers(client, collection, request) for request in mine):
+                    unreachable[exchange] = str(error.evidence.get("failure") or error)
+                continue
+            new = sorted(
+                {
+                    (series, symbol)
+                    for request in mine
+                    for series, symbol in request.pairs
+                    if (series.exchange, series.market_type, symbol, series.dataset) not in stored
+                }
+            )
+            problems = pool.map(lambda track: _unknown(client, collection, track), new)
+            unknown |= {track: problem for track, problem in zip(new, problems, strict=True) if problem}
+    return Preflight(_left(requests, unreachable, unknown), unreachable, _by_symbol(unknown))
+
+
+def _reach(client: Client, collection: Collection, exchange: str, track: Track) -> None:
+    """Ask the hosts of an archive, so that one that cannot be reached is known; any answer will do.
+
+    Raises:
+        HostUnreachable: no answer at all.
+    """
+    urls, known = collection.urls(exchange), sources.get(exchange)
+    listing_url, archive_url = urls.listing_url or known.listing_url, urls.archive_url or known.archive_url
+    try:
+        require_listed(client, known, listing_url, *track)
+    except HostUnreachable:
+        raise
+    except CryptoAssetsError:
+        pass
+    if host_of(archive_url) != host_of(listing_url):
+        try:
+            client.head(archive_url + "/")
+        except HostUnreachable:
+            raise
+        except CryptoAssetsError:
+            pass
+
+
+def _unknown(client: Client, collection: Collection, track: Track) -> str:
+    """Return why a symbol is not one of the exchange, or "" where it is or may be one."""
+    series, symbol = track
+    known = sources.get(series.exchange)
+    try:
+        require_listed(client, known, collection.urls(series.exchange).listing_url or known.listing_url, series, symbol)
+    except UnknownSymbol as error:
+        return "" if _rest_may_have(client, collection, series, symbol) else str(error)
+    except CryptoAssetsError:  # the run says so
+        return ""
+    return ""
+
+
+def _rest_may_have(client: Client, collection: Collection, series: Series, symbol: str) -> bool:
+    """Return whether REST knows a symbol that the archive does not list yet, or cannot be asked whether it does."""
+    entry = collection.entry_of(series, symbol)
+    rest = sources.get(series.exchange).rest(Series(series.exchange, series.market_type, "ohlcv", "1m"))
+    if entry is None or not collection.asks_rest(entry) or rest is None:
+        return False
+    now = datetime.now(UTC)
+    try:
+        _api(client, collection, series.exchange, rest).ask(rest.by_time(symbol, now - timedelta(minutes=5), now, 1))
+    except PermanentError as error:
+        return not error.evidence.get("unknown_symbol")
+    except CryptoAssetsError:
+        return True
+    return True
+
+
+def _rest_answers(client: Client, collection: Collection, request: Request) -> bool:
+    """Return whether the REST API of an entry is asked for days at all, and gives any answer."""
+    series = request.pairs[0][0]
+    rest = sources.get(series.exchange).rest(series)
+    if rest is None or not collection.asks_rest(request.entry):
+        return False
+    try:
+        _api(client, collection, series.exchange, rest).ask(rest.time())
+    except CryptoAssetsError as error:
+        return not isinstance(error, HostUnreachable)
+    return True
+
+
+def _api(client: Client, collection: Collection, exchange: str, rest: Rest) -> RestApi:
+    return RestApi(client, rest, collection.urls(exchange).rest_url, settings().api_key(exchange))
+
+
+def _left(requests: Sequence[Request], unreachable: dict[str, str], unknown: dict[Track, str]) -> list[Request]:
+    left = [
+        replace(request, pairs=tuple(track for track in request.pairs if track not in unknown))
+        for request in requests
+        if request.entry.exchange not in unreachable
+    ]
+    return [request for request in left if request.pairs]
+
+
+def _by_symbol(unknown: dict[Track, str]) -> dict[tuple[str, str, str], str]:
+    found: dict[tuple[str, str, str], str] = {}
+    for (series, symbol), problem in unknown.items():
+        found.setdefault((series.exchange, series.market_type, symbol), problem)
+    return found

@@ -1,0 +1,251 @@
+"""The days that an archive does not have, from the exchange's REST API: today, late days, holes.
+
+A day is asked for from where the lake's rows end; what is stored is never asked for again. Whether a bar is closed and a
+day over is decided by the exchange's clock. A day takes some minutes at most: a busy one is stored as far as it came, with
+the instant that it is complete up to, and goes on from there the next time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import csv
+
+from crypto_assets import datasets, sources
+from crypto_assets.config.collection import Collection
+from crypto_assets.config.environment import settings
+from crypto_assets.engine.rest import cursors
+from crypto_assets.engine.rest.ccxt_client import RestApi
+from crypto_assets.errors import PermanentError, StoreUnavailable, TransientError
+from crypto_assets.model import Partition, Series, SourceFile
+from crypto_assets.sources import Call, Cursor, Rest
+from crypto_assets.transport.client import Client
+
+VISIT_S = 600.0
+"""How long one day is asked for at most: 3 million spot trades take 12 minutes of Binance's whole limit."""
+
+_CLOCK_AGE_S = 5.0
+
+_KEPT_BYTES = 16 << 20
+"""Up to here the text of a day is at hand for quarantine/, should a check refuse its rows."""
+
+_ROWS_AT_ONCE = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class RestRows:
+    """What REST gave of a day, stored rows included.
+
+    Every row before `until` is there; for a day that is over and whole that is its end. `lacking` says why it was left
+    before all that could be had was there, or why there is nothing. `missing_ids` counts ids between rows that the exchange
+    leaves out.
+    """
+
+    rows: pa.Table
+    until: datetime
+    ended: bool
+    lacking: str = ""
+    missing_ids: int = 0
+
+
+class RestFeed:
+    """Asks for days of one run; safe to use from many threads."""
+
+    def __init__(self, client: Client, collection: Collection) -> None:
+        self._client = client
+        self._collection = collection
+        self._lock = threading.Lock()
+        self._clock_lock = threading.Lock()
+        self._apis: dict[tuple[str, str], RestApi] = {}
+        self._unknown: dict[tuple[str, str, str], PermanentError] = {}
+        self._clocks: dict[tuple[str, str], tuple[float, datetime | None]] = {}
+
+    def serves(self, series: Series, symbol: str) -> bool:
+        """Return whether REST may be asked for this symbol, by collection.yaml and by what the exchange has."""
+        entry = self._collection.entry_of(series, symbol)
+        asked = entry is not None and self._collection.asks_rest(entry)
+        return asked and sources.get(series.exchange).rest(series) is not None
+
+    def ask(self, series: Series, call: Call) -> Any:
+        """Return the answer to one call about a series, as `RestApi.ask` does."""
+        return self._api(series, self._rest(series)).ask(call)
+
+    def day(self, series: Series, partition: Partition, stored: pa.Table, until: datetime | None) -> RestRows:
+        """Return the rows of a day, continuing `stored`, which is complete up to `until` (None: nothing is stored).
+
+        Raises:
+            HostUnreachable, HostRefused, CircuitOpen: nothing new came; what came before a failure is returned.
+            PermanentError: the exchange cannot serve the day.
+            InvalidRows, BadContent: the answers contradict each other, or are not what the exchange documents.
+        """
+        rest = self._rest(series)
+        whole = until is not None and until >= partition.end
+        if whole and not (rest.cursor is Cursor.BARS and self._spans(series, partition, stored, partition.end)):
+            return RestRows(stored, partition.end, ended=True)
+        now = self._now(series, rest, partition.end) - rest.settle
+        if now <= partition.start:
+            raise PermanentError(f"{partition}: by the exchange's clock, {now:%Y-%m-%d %H:%M} UTC, it has not begun")
+        reached = cursors.Reached()
+        came, stopped = self._walk(self._pages(series, rest, partition, stored, now, reached), reached)
+        rows = cursors.merged(series, rest.source_key(partition.symbol), [stored, *came])
+        rows = cursors.of_day(rows, series, partition)
+        return self._judged(series, rest, partition, rows, now, reached, stopped)
+
+    def _pages(
+        self,
+        series: Series,
+        rest: Rest,
+        partition: Partition,
+        stored: pa.Table,
+        now: datetime,
+        reached: cursors.Reached,
+    ) -> Iterator[pa.Table]:
+        symbol, api = partition.symbol, self._api(series, rest)
+        unknown = self._unknown.get((series.exchange, series.market_type, symbol))
+        if unknown is not None:
+            raise unknown
+
+        def ask(call: Call) -> Any:
+            try:
+                return api.ask(call)
+            except PermanentError as error:
+                if error.evidence.get("unknown_symbol"):  # all of its days get this answer, asked or not
+                    self._unknown[series.exchange, series.market_type, symbol] = error
+                raise
+
+        if rest.cursor is Cursor.IDS:
+            (id_column,) = datasets.get(series.table).key
+            last_id = stored.column(id_column)[-1].as_py() if stored.num_rows else None
+            return cursors.numbered(ask, rest, series, symbol, partition, last_id, now, reached)
+        step = cursors.step_of(series) if rest.cursor is Cursor.BARS else None
+        if step is None:
+            return iter([cursors.events(ask, rest, series, symbol, partition, reached)])
+        return cursors.bars(ask, rest, series, symbol, self._spans(series, partition, stored, now), step, reached)
+
+    def _walk(self, pages: Iterator[pa.Table], reached: cursors.Reached) -> tuple[list[pa.Table], str]:
+        """Return the pages that came, and why the walk was left before its end, if it was."""
+        came: list[pa.Table] = []
+        deadline = time.monotonic() + VISIT_S
+        try:
+            for page in pages:
+                came.append(page)
+                if time.monotonic() > deadline and not reached.complete:
+                    return came, f"{VISIT_S / 60:.0f} minutes were not enough, the next run goes on"
+        except StoreUnavailable:
+            raise
+        except TransientError as error:
+            if not sum(page.num_rows for page in came):
+                raise
+            return came, str(error)
+        return came, ""
+
+    def _judged(
+        self,
+        series: Series,
+        rest: Rest,
+        partition: Partition,
+        rows: pa.Table,
+        now: datetime,
+        reached: cursors.Reached,
+        stopped: str,
+    ) -> RestRows:
+        ended = now >= partition.end
+        last = cursors.last_time(rows, series, partition.start)
+        if rest.cursor is Cursor.BARS:
+            step = cursors.step_of(series)
+            if step is None:
+                return self._long_bar(series, partition, rows, now)
+            until = min(_on_grid(partition.start, now, step), partition.end)
+            if stopped:
+                until = last + step if rows.num_rows else partition.start
+        else:
+            until = last if stopped else min(now, partition.end)
+            if ended and not stopped and not reached.complete:
+                stopped = f"rows after {last:%H:%M:%S} UTC are not proven to be there"
+        lacking = f"REST gave rows up to {last:%H:%M:%S} UTC: {stopped}" if stopped else ""
+        return RestRows(rows, until, ended, lacking, reached.missing_ids)
+
+    def _long_bar(self, series: Series, partition: Partition, rows: pa.Table, now: datetime) -> RestRows:
+        """Return the one bar of three days or more that opens on a day, once it is closed."""
+        ended = now >= partition.end
+        if rows.num_rows:
+            end = cursors.bar_end(series, cursors.last_time(rows, series, partition.start))
+            if end > now:
+                return RestRows(
+                    rows.slice(0, 0), now, ended, f"the bar that opens on this day closes on {end:%Y-%m-%d}"
+                )
+        return RestRows(rows, min(now, partition.end), ended)
+
+    def _spans(
+        self, series: Series, partition: Partition, stored: pa.Table, now: datetime
+    ) -> list[tuple[datetime, datetime]]:
+        step = cursors.step_of(series)
+        if step is None:
+            return []
+        return cursors.missing_spans(
+            stored, partition.start, min(_on_grid(partition.start, now, step), partition.end), step
+        )
+
+    def _rest(self, series: Series) -> Rest:
+        rest = sources.get(series.exchange).rest(series)
+        if rest is None:
+            raise PermanentError(f"{series}: {series.exchange} does not give it over REST")
+        return rest
+
+    def _api(self, series: Series, rest: Rest) -> RestApi:
+        key = series.exchange, series.market_type
+        with self._lock:
+            if key not in self._apis:
+                url = self._collection.urls(series.exchange).rest_url
+                self._apis[key] = RestApi(self._client, rest, url, settings().api_key(series.exchange))
+            return self._apis[key]
+
+    def _now(self, series: Series, rest: Rest, enough: datetime) -> datetime:
+        """Return what the exchange's clock said last: lately, or at any time after `enough`, for it does not go back."""
+        key, api = (series.exchange, series.market_type), self._api(series, rest)
+        with self._clock_lock:  # also while it is asked: the others want to know the same
+            asked, told = self._clocks.get(key, (0.0, None))
+            if told is None or (told - rest.settle < enough and time.monotonic() - asked > _CLOCK_AGE_S):
+                told = rest.server_time(api.ask(rest.time()))
+                self._clocks[key] = time.monotonic(), told
+            return told
+
+
+def source_of(series: Series, symbol: str, rows: pa.Table) -> tuple[SourceFile, bytes]:
+    """Return what names and identifies rows from REST, and their text where it is not large.
+
+    The text is CSV without a header: times in microseconds, decimals with 18 digits. So equal rows are one source, however
+    many requests they came by.
+    """
+    rest = sources.get(series.exchange).rest(series)
+    assert rest is not None  # noqa: S101  rows came from it; tells the type checker
+    digest, size, kept = hashlib.sha256(), 0, bytearray()
+    for batch in rows.to_batches(max_chunksize=_ROWS_AT_ONCE):
+        columns = [
+            (column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column).cast(pa.string())
+            for column in batch.columns
+        ]
+        buffer = pa.BufferOutputStream()
+        csv.write_csv(
+            pa.table(columns, names=batch.schema.names),
+            buffer,
+            csv.WriteOptions(include_header=False, quoting_style="none"),
+        )
+        text = buffer.getvalue()
+        digest.update(text)
+        size += len(text)
+        if size <= _KEPT_BYTES:
+            kept += text
+    content = bytes(kept) if size <= _KEPT_BYTES else b""
+    return SourceFile(rest.source_key(symbol), size, "", digest.hexdigest(), source="rest"), content
+
+
+def _on_grid(start: datetime, now: datetime, step: timedelta) -> datetime:
+    return start + (now - start) // step * step

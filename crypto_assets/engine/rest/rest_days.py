@@ -1,0 +1,252 @@
+"""The days that go to REST: which ones may, what becomes of them, and how they are continued.
+
+A day from REST is `provisional`: it is stored like any other, says in its evidence why the archive did not give it and up
+to which instant it is complete (`until`), goes on from there when it is collected again, and is replaced when the archive has
+it. A day that is stored from the archive is never asked for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from crypto_assets import datasets, sources
+from crypto_assets.engine.archive.edges import cut_of, of_rest
+from crypto_assets.engine.archive.locate import nothing_due
+from crypto_assets.engine.day_outcomes import Day, RestDay, Target, quarantine
+from crypto_assets.engine.rest.feed import RestFeed, RestRows, source_of
+from crypto_assets.engine.rest.symbol_life import Told
+from crypto_assets.errors import (
+    OF_THIS_PROCESS,
+    REFUSALS,
+    CryptoAssetsError,
+    InvalidRows,
+    MalformedFile,
+    PermanentError,
+    TransientError,
+)
+from crypto_assets.model import Outcome, Partition, Series, SourceFile, State, StoredFile
+from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES, Due, due
+
+if TYPE_CHECKING:
+    from crypto_assets.engine.storing.stored_file import StoredFiles
+    from crypto_assets.ledger.partitions import PartitionRecord
+    from crypto_assets.storage.lake import Lake
+
+_SIZE_BYTES = {"trades": 16 << 20, "agg_trades": 16 << 20}
+"""What a day is taken for while it is on its way; how much it will be is not known before."""
+
+
+class RestDays:
+    """Days of one run that REST is asked for; safe to use from many threads."""
+
+    def __init__(
+        self,
+        feed: RestFeed,
+        lake: Lake,
+        files: StoredFiles,
+        told: Told,
+        anchor: Callable[[Series, str], date | None],
+        now: Callable[[], datetime],
+    ) -> None:
+        """Prepare; `anchor` returns a day on which a stored bar of three days opens, None where none is known."""
+        self._feed = feed
+        self._lake = lake
+        self._files = files
+        self._told = told
+        self._anchor = anchor
+        self._now = now
+
+    def serves(self, target: Target) -> bool:
+        """Return whether REST may be asked for a target at all."""
+        return self._feed.serves(target.series, target.symbol)
+
+    def may_have(self, target: Target, archive: Outcome, record: PartitionRecord | None, now: datetime) -> bool:
+        """Return whether REST is asked for a day that the archive does not give: late, absent or refused, up to today."""
+        if archive.partition.day > now.astimezone(UTC).date() or not self.serves(target):
+            return False
+        if record is not None and record.path is not None and record.source == "archive":
+            return False
+        if archive.state not in (State.PENDING, State.MISSING):
+            return False
+        cause = archive.evidence.get("error")
+        if cause == "UnknownSymbol":  # listed lately, perhaps: the archive follows days later
+            return now < sources.get(target.series.exchange).expected_by(target.series, archive.partition.day)
+        return cause is None or cause in REFUSALS
+
+    def holder(self, target: Target, archive: Outcome) -> RestDay:
+        """Return what stands for a day of REST where an archive object would stand."""
+        return RestDay(f"rest/{archive.partition}", _SIZE_BYTES.get(target.series.table, 1 << 20), "", archive=archive)
+
+    def fetch(self, target: Target, archive: Outcome, record: PartitionRecord | None) -> Day:
+        """Return a day from REST, what is stored of it continued; where REST has nothing, with the archive's outcome."""
+        started = time.perf_counter()
+        stored = self._stored(target, record)
+        try:
+            found = self._feed.day(
+                target.series,
+                archive.partition,
+                stored[0] if stored else datasets.get(target.series.table).schema.empty_table(),
+                until_of(record) if stored and record else None,
+            )
+        except OF_THIS_PROCESS:
+            raise
+        except (MalformedFile, InvalidRows) as error:
+            key, days = f"rest/{target.series}/{archive.partition}", [archive.partition.day]
+            kept = quarantine(self._lake, key, str(error).encode(), error, target, days)
+            where = {"not_kept": kept.problem} if kept.problem else {"quarantine": kept.path}
+            return _nothing(target, archive, str(error), error=type(error).__name__, **where)
+        except CryptoAssetsError as error:
+            return _nothing(target, archive, str(error), error=type(error).__name__)
+        day = self._day(target, archive, found, stored, record)
+        day.fetch_s = time.perf_counter() - started
+        return day
+
+    def _day(
+        self,
+        target: Target,
+        archive: Outcome,
+        found: RestRows,
+        stored: tuple[pa.Table, SourceFile, StoredFile] | None,
+        record: PartitionRecord | None,
+    ) -> Day:
+        if found.rows.num_rows == 0:
+            rule = self._due(target.series, archive.partition)
+            if rule.opens is False:
+                outcome = nothing_due(target.series, target.symbol, archive.partition.day, rule)
+                return Day(target, archive.partition, outcome=outcome)
+            why = found.lacking or "it has no rows of this day"
+            if target.series.timeframe in LONG_TIMEFRAMES and not found.lacking:
+                why = f"it has no bar of this day; {rule.because}"
+            return _nothing(target, archive, why)
+        evidence: dict[str, Any] = {
+            "until": found.until.isoformat(),
+            "ended": found.ended,
+            "archive": {"state": archive.state.value, "reason": archive.reason, **archive.evidence},
+        }
+        if found.lacking:
+            evidence["lacking"] = found.lacking
+        if found.ended and not found.lacking:
+            evidence |= self._edges(target.series, archive, found.rows)
+        before = record.evidence.get("missing_ids", 0) if stored and record else 0
+        if before + found.missing_ids:
+            evidence["missing_ids"] = before + found.missing_ids
+        if stored and stored[0].equals(found.rows):
+            rows, source, file = stored
+            return _marked(target, archive.partition, rows, source, evidence, known=file)
+        source, content = source_of(target.series, target.symbol, found.rows)
+        return _marked(target, archive.partition, found.rows, source, evidence, content=content)
+
+    def _due(self, series: Series, partition: Partition) -> Due:
+        """Return whether a bar opens on a day; where no bar of three days is stored, the exchange's first one says it."""
+        anchor = self._anchor(series, partition.symbol)
+        if anchor is None and series.timeframe == "3d":
+            with suppress(TransientError, PermanentError):
+                first = self._told.first(series, partition.symbol)
+                anchor = first.date() if first else None
+        return due(series.timeframe or "", partition.day, anchor)
+
+    def _edges(self, series: Series, archive: Outcome, rows: pa.Table) -> dict[str, Any]:
+        """Return where the symbol begins or ends in a day that is over, if the exchange says so."""
+        partition = archive.partition
+        # A symbol that the archive lists before a day does not begin on it: no question is needed.
+        may_begin = str(archive.evidence.get("first_listed", "9999")) >= str(partition.day)
+        try:
+            span = of_rest(self._told, series, partition, rows, self._now(), may_begin=may_begin)
+            return span.cut(partition)[1]
+        except OF_THIS_PROCESS:
+            raise
+        except CryptoAssetsError:
+            return {}
+
+    def _stored(self, target: Target, record: PartitionRecord | None) -> tuple[pa.Table, SourceFile, StoredFile] | None:
+        """Return what the lake has of a day from REST, if it is what the ledger says."""
+        if record is None or record.source != "rest" or record.content_sha256 is None:
+            return None
+        found = self._files.open(target.series, record)
+        if found.rows is None or found.source is None or found.stored is None:
+            return None
+        return found.rows, found.source, found.stored
+
+
+def not_over(target: Target, day: Any) -> Outcome:
+    """Return the outcome of today, as far as an archive is concerned."""
+    return Outcome(target.series, Partition(target.symbol, day), State.PENDING, "the day has not ended")
+
+
+def until_of(record: PartitionRecord) -> datetime | None:
+    """Return the instant that a stored day from REST is complete up to."""
+    return _until(record.evidence)
+
+
+def again(target: Target, rows: pa.Table, source: SourceFile, stored: StoredFile, record: PartitionRecord) -> Day:
+    """Return a day from REST as the lake has it, to be checked and loaded for what it is."""
+    return _marked(target, Partition(target.symbol, record.day), rows, source, record.evidence, known=stored)
+
+
+def _marked(
+    target: Target,
+    partition: Partition,
+    rows: pa.Table,
+    source: SourceFile,
+    evidence: Mapping[str, Any],
+    *,
+    content: bytes = b"",
+    known: StoredFile | None = None,
+) -> Day:
+    """Return a day with what its evidence means for checks, state and reason."""
+    reason, lacking = words_of(evidence)
+    return Day(
+        target,
+        _cut(partition, evidence, from_rest=True),
+        rows,
+        source,
+        content,
+        known,
+        reason=reason,
+        lacking=lacking,
+        evidence=evidence,
+    )
+
+
+def partition_of(record: PartitionRecord) -> Partition:
+    """Return the partition of a stored day: since and until when rows are expected of it."""
+    return _cut(Partition(record.symbol, record.day), record.evidence, from_rest=record.source == "rest")
+
+
+def _cut(partition: Partition, evidence: Mapping[str, Any], *, from_rest: bool) -> Partition:
+    since, until = cut_of(evidence)
+    if from_rest and not evidence.get("ended"):
+        until = _until(evidence) or until
+    return replace(partition, since=since, until=until)
+
+
+def words_of(evidence: Mapping[str, Any]) -> tuple[str, str]:
+    """Return why a day is from REST, and why its rows are not all there, by its evidence."""
+    until = _until(evidence)
+    reason = f"archive: {evidence.get('archive', {}).get('reason', 'unknown')}; rows from REST"
+    lacking = evidence.get("lacking", "")
+    if until and not evidence.get("ended"):
+        # What lacks of a day that is not over lies behind `until`: the day is not less than it says.
+        return f"{reason} up to {until:%H:%M:%S} UTC" + (f" ({lacking})" if lacking else ""), ""
+    return reason, lacking
+
+
+def _until(evidence: Mapping[str, Any]) -> datetime | None:
+    return datetime.fromisoformat(evidence["until"]) if evidence.get("until") else None
+
+
+def _nothing(target: Target, archive: Outcome, why: str, **evidence: Any) -> Day:
+    """Return a day of which REST gave nothing new: the archive's outcome, and what REST said."""
+    outcome = replace(
+        archive,
+        reason=f"{archive.reason}; REST: {why}",
+        evidence={**archive.evidence, "rest": {"reason": why, **evidence}},
+    )
+    return Day(target, archive.partition, outcome=outcome)

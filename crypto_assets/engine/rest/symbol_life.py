@@ -1,0 +1,148 @@
+"""What an exchange says of a symbol's life: whether it trades, and when its first and its latest row are.
+
+It is asked where files alone would only suggest it: that a symbol was delisted, was not listed yet, or was away between
+two listings. Each question is put once a run, through the limits of all other requests.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, TypeVar
+
+from crypto_assets import sources
+from crypto_assets.engine.rest.cursors import step_of
+from crypto_assets.engine.rest.feed import RestFeed
+from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError, PermanentError
+from crypto_assets.model import Partition, Series
+from crypto_assets.sources import Call, Rest
+
+NOT_KNOWN = "the exchange does not know the symbol"
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The state of a symbol in the exchange's own word, and its latest row.
+
+    `ended` says that it does not trade and will not go on by itself; `time` is the beginning of its latest row and `until`
+    the end of it, None where the exchange has none. A symbol that has neither state nor row is not known, and not ended:
+    another site that was asked, or a new name of the symbol, looks the same.
+    """
+
+    status: str
+    ended: bool
+    time: datetime | None
+    until: datetime | None
+
+    @property
+    def is_known(self) -> bool:
+        return self.status != NOT_KNOWN or self.time is not None
+
+
+class Told:
+    """Asks the exchange about symbols, and remembers the answers; safe to use from many threads."""
+
+    def __init__(self, feed: RestFeed) -> None:
+        self._feed = feed
+        self._lock = threading.Lock()
+        self._answers: dict[tuple[Any, ...], Any] = {}
+        self._locks: dict[tuple[Any, ...], threading.Lock] = {}
+
+    def serves(self, series: Series, symbol: str) -> bool:
+        """Return whether the exchange may be asked about a symbol, by collection.yaml."""
+        return self._feed.serves(series, symbol)
+
+    def first(self, series: Series, symbol: str) -> datetime | None:
+        """Return the time of the exchange's earliest row, None where it has none, or does not know the symbol any more.
+
+        Raises:
+            HostUnreachable, HostRefused, CircuitOpen, PermanentError: it does not say.
+        """
+        rest = _rest(series)
+        return self._once(("first", series, symbol), lambda: self._row_time(series, rest, rest.first_row(symbol)))
+
+    def latest(self, series: Series, symbol: str) -> Latest:
+        """Return whether a symbol trades and what its latest row is; raises as `first`."""
+        return self._once(("latest", series, symbol), lambda: self._latest(series, symbol))
+
+    def has_rows(self, series: Series, symbol: str, first: date, last: date) -> bool | None:
+        """Return whether there is any row in the days from first to last, both included; raises as `first`.
+
+        None where the exchange does not know the symbol any more: that says nothing of a time when it traded.
+        """
+        rest = _rest(series)
+        start, end = Partition(symbol, first).start, Partition(symbol, last).end
+
+        def ask() -> bool | None:
+            try:
+                found = rest.row_time(self._feed.ask(series, rest.any_row(symbol, start, end)))
+            except PermanentError as error:
+                if error.evidence.get("unknown_symbol"):
+                    return None
+                raise
+            return found is not None and start <= found < end
+
+        return self._once(("rows", series, symbol, first, last), ask)
+
+    def _latest(self, series: Series, symbol: str) -> Latest:
+        rest = _rest(series)
+        status: str | None = None
+        try:
+            call = rest.status(symbol)
+            of_call = (series.exchange, series.market_type, call.method, *sorted(call.params.items()))
+            status = rest.status_of(symbol, self._once(of_call, lambda: self._feed.ask(series, call)))
+        except PermanentError as error:
+            if not error.evidence.get("unknown_symbol"):
+                raise
+        time = self._row_time(series, rest, rest.latest_row(symbol))
+        until = None if time is None else time + _row_length(series)
+        has_ended = rest.has_ended(status) and (status is not None or time is not None)
+        return Latest(status or NOT_KNOWN, has_ended, time, until)
+
+    def _row_time(self, series: Series, rest: Rest, call: Call) -> datetime | None:
+        """Return the time of the row in an answer; None also where the exchange does not know the symbol."""
+        try:
+            return rest.row_time(self._feed.ask(series, call))
+        except PermanentError as error:
+            if error.evidence.get("unknown_symbol"):
+                return None
+            raise
+
+    def _once(self, question: tuple[Any, ...], ask: Callable[[], _T]) -> _T:
+        """Return the answer to a question; who asks the same meanwhile waits for it. A failure is an answer too."""
+        with self._lock:
+            lock = self._locks.setdefault(question, threading.Lock())
+        with lock:
+            if question not in self._answers:
+                try:
+                    self._answers[question] = ask()
+                except OF_THIS_PROCESS:
+                    raise
+                except CryptoAssetsError as error:
+                    self._answers[question] = error
+            answer = self._answers[question]
+        if isinstance(answer, CryptoAssetsError):
+            raise answer
+        found: _T = answer
+        return found
+
+
+def _rest(series: Series) -> Rest:
+    rest = sources.get(series.exchange).rest(series)
+    if rest is None:
+        raise PermanentError(f"{series}: {series.exchange} does not give it over REST")
+    return rest
+
+
+def _row_length(series: Series) -> timedelta:
+    """Return how long the row of `Told.latest` lasts: a bar its length, trades the minute that tells of them."""
+    match series.table:
+        case "ohlcv":
+            return step_of(series) or timedelta(days=1)
+        case "funding_rates":
+            return timedelta(microseconds=1)
+    return timedelta(minutes=1)

@@ -1,0 +1,305 @@
+"""Publishing files of the lake together with what Postgres says of them, so that a kill at any moment leaves both or neither.
+
+    step        what is done                                                    undone by
+    noted       a row in collection.journal for each file, committed            deleting it
+    staged      the new bytes, synced, in staging/                              deleting them
+    verified    they are read back
+    kept        the former file, in versions/ or staging/                       deleting it
+    loaded      warehouse, ledger, versions and corrections, in a transaction   its rollback
+    moved       the new file takes its place                                    putting the former one back
+    forgotten   the rows of the journal, in the same transaction                its rollback
+    committed   the transaction                                                 nothing: from here on it has happened
+    cleared     what is left in staging/
+
+So a row of the journal means that the transaction has not committed. Whoever publishes holds an advisory lock on the folder
+of each symbol, which Postgres frees when the process is dead: a row whose folder can be locked is undone by whoever
+locks it. An exception runs the same undo at once. A row that the journal cannot have written (`journal_rows.py`) is removed,
+said in a line, and followed by nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
+
+import psycopg
+
+from crypto_assets.engine.storing.journal_rows import NotedFile
+from crypto_assets.errors import CryptoAssetsError, UnsafePath
+from crypto_assets.storage.revisions import require_head
+from crypto_assets.storage.sessions import lock_wait, of_connection, process_name, say
+from crypto_assets.storage.stores import STAGING, Staged
+
+if TYPE_CHECKING:
+    from crypto_assets.storage.database import Database
+    from crypto_assets.storage.lake import Lake
+
+LEFT_OVER_S = 3600.0
+"""Age from which files in staging/ that the journal does not know are removed."""
+
+
+def _nowhere(step: str) -> None:
+    """Called at every step with its name; tests end the process there."""
+
+
+reached: Callable[[str], None] = _nowhere
+
+
+@dataclass(slots=True)
+class Replacement:
+    """One file that is to be published; `data` is let go as soon as it is staged.
+
+    `former_sha256` is of the bytes that lie there now, None where there are none; `version_path` is where these stay for
+    good, None where nobody will ask for them.
+    """
+
+    folder: str
+    path: str
+    data: bytes
+    sha256: str
+    former_sha256: str | None = None
+    version_path: str | None = None
+
+
+@dataclass(slots=True)
+class _Step:
+    """A replacement on its way."""
+
+    file: Replacement
+    at: str
+    kept: str | None
+    staged: Staged | None = None
+
+
+class Journal:
+    """Publishes files of one lake, and puts right what killed processes left; safe to use from many threads."""
+
+    def __init__(self, lake: Lake, database: Database, run_id: str | None = None) -> None:
+        self._lake = lake
+        self._store = lake.store
+        self._database = database
+        self._run_id = run_id
+
+    def recover(self) -> int:
+        """Undo what killed processes have left and remove what is old in staging/; return how many files were put right.
+
+        What another process is publishing now is left alone.
+        """
+        with self._database.transaction() as connection:
+            noted = connection.execute(
+                "SELECT folder, staged, kept FROM collection.journal WHERE lake = %s ORDER BY folder",
+                (self._store.url,),
+            ).fetchall()
+        undone = 0
+        for folder in dict.fromkeys(row[0] for row in noted):
+            with self._database.transaction() as connection:
+                locked = connection.execute(
+                    "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", (self._lock_name(folder),)
+                ).fetchone()
+                if locked == (True,):
+                    undone += self._undo(connection, [folder])
+        self._store.sweep(LEFT_OVER_S, {path for row in noted for path in row[1:]})
+        return undone
+
+    @contextmanager
+    def alone(self, folders: Sequence[str]) -> Iterator[psycopg.Connection[Any]]:
+        """Yield a connection while nobody else publishes in some folders; what the dead have left there is undone first.
+
+        Raises:
+            PostgresUnavailable: the server does not answer, or the connection breaks, and what it held is free then; or
+                somebody else has held one of the folders for too long.
+        """
+        with self._database.transaction() as connection:
+            try:
+                if folders:
+                    # A host that is lost holds no lock for long; in the order of the names, so nobody waits in a circle.
+                    connection.execute(
+                        """SELECT set_config('tcp_keepalives_idle', '20', false),
+                            set_config('tcp_keepalives_interval', '5', false),
+                            set_config('tcp_keepalives_count', '4', false), set_config('application_name', %s, false)""",
+                        (process_name(),),
+                    )
+                    what = f"the lock on {folders[0]}" + (f" and {len(folders) - 1} more" if len(folders) > 1 else "")
+                    with lock_wait(of_connection(connection), what):
+                        connection.execute(
+                            "SELECT pg_advisory_lock(hashtextextended(n, 0)) "
+                            "FROM (SELECT unnest(%s::text[]) AS n ORDER BY 1) s",
+                            ([self._lock_name(folder) for folder in folders],),
+                        )
+                    connection.commit()
+                    if self._undo(connection, folders):
+                        connection.commit()
+                yield connection
+            finally:
+                if folders:
+                    # Locks of a session outlast its transactions. Of a broken connection there is nothing to free.
+                    with suppress(psycopg.Error):
+                        if connection.info.transaction_status == psycopg.pq.TransactionStatus.INERROR:
+                            connection.rollback()
+                        connection.execute("SELECT pg_advisory_unlock_all()")
+
+    @contextmanager
+    def publishing(
+        self, connection: psycopg.Connection[Any], files: Sequence[Replacement], pool: Executor
+    ) -> Iterator[None]:
+        """Publish some files together with what the block writes through the connection of `alone`; commits.
+
+        When this ends, all of it has happened; when it raises, nothing has. Only where Postgres does not answer any more does
+        the undo wait for the next one who publishes there, or for `recover`.
+        """
+        token = f"{STAGING}{uuid4().hex}/"
+        steps = [
+            _Step(
+                file,
+                f"{token}{number}.staged",
+                file.former_sha256 and (file.version_path or f"{token}{number}.former"),
+            )
+            for number, file in enumerate(files)
+        ]
+        try:
+            if steps:
+                self._note(connection, steps)
+                connection.commit()
+                reached("noted")
+                _all(pool, self._prepare, steps)
+            require_head(connection, self._database.url)
+            yield
+            reached("loaded")
+            _all(pool, self._move, steps)
+            if steps:
+                connection.execute(
+                    "DELETE FROM collection.journal WHERE lake = %s AND path = ANY(%s)",
+                    (self._store.url, [step.file.path for step in steps]),
+                )
+            reached("forgotten")
+            connection.commit()
+        except BaseException:
+            if steps:
+                self._undo_now(connection, sorted({step.file.folder for step in steps}))
+            raise
+        reached("committed")
+        for step in steps:
+            # What is in the way here is in nobody's way; `recover` removes it later.
+            with suppress(OSError, CryptoAssetsError):
+                self._clear(step)
+        reached("cleared")
+
+    # ---- the steps --------------------------------------------------------------------------------------------------
+
+    def _note(self, connection: psycopg.Connection[Any], steps: Sequence[_Step]) -> None:
+        connection.execute(
+            """INSERT INTO collection.journal
+                (lake, path, folder, staged, kept, former_sha256, sha256, run_id, host, pid)
+            SELECT %s, j.*, %s, %s, %s
+            FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[]) j""",
+            (
+                *(self._store.url, self._run_id, socket.gethostname(), os.getpid()),
+                [step.file.path for step in steps],
+                [step.file.folder for step in steps],
+                [step.at for step in steps],
+                [step.kept for step in steps],
+                [step.file.former_sha256 for step in steps],
+                [step.file.sha256 for step in steps],
+            ),
+        )
+
+    def _prepare(self, step: _Step) -> None:
+        step.staged = self._store.stage(step.at, step.file.data)
+        reached("staged")
+        step.staged.verify(step.file.data)
+        step.file.data = b""
+        reached("verified")
+        if step.kept is not None:
+            self._store.keep(step.file.path, step.kept)
+            reached("kept")
+
+    def _move(self, step: _Step) -> None:
+        assert step.staged is not None  # noqa: S101  _prepare came before
+        step.staged.publish(step.file.path)
+        reached("moved")
+
+    def _clear(self, step: _Step) -> None:
+        if step.kept is not None and step.kept.startswith(STAGING):
+            self._store.delete(step.kept)
+        if step.staged is not None:
+            step.staged.discard()
+
+    # ---- the undo ---------------------------------------------------------------------------------------------------
+
+    def _undo_now(self, connection: psycopg.Connection[Any], folders: Sequence[str]) -> None:
+        try:
+            connection.rollback()
+            self._undo(connection, folders)
+            connection.commit()
+        except (psycopg.Error, CryptoAssetsError, OSError):
+            # The connection broke, perhaps while it committed; another one says what holds.
+            with suppress(psycopg.Error, CryptoAssetsError, OSError):
+                self.recover()
+
+    def _undo(self, connection: psycopg.Connection[Any], folders: Sequence[str]) -> int:
+        """Put back every file of locked folders that the journal has; return how many these were."""
+        left = connection.execute(
+            """DELETE FROM collection.journal WHERE lake = %s AND folder = ANY(%s)
+            RETURNING folder, path, staged, kept, former_sha256, sha256""",
+            (self._store.url, list(folders)),
+        ).fetchall()
+        undone = 0
+        for row in left:
+            noted = NotedFile(*row)
+            try:
+                if noted.problem:
+                    raise UnsafePath(noted.problem)
+                self._put_back(connection, noted)
+                undone += 1
+            except UnsafePath as error:
+                say(
+                    f"a row of collection.journal is not believed ({noted}): {error}; it is removed, and nothing outside "
+                    "of the lake was touched. If nobody has edited that table, please report it"
+                )
+        return undone
+
+    def _put_back(self, connection: psycopg.Connection[Any], noted: NotedFile) -> None:
+        found = _sha256(self._lake.readable(noted.path))
+        if noted.former_sha256 is None:
+            if found == noted.sha256:
+                self._store.delete(noted.path)
+        elif found != noted.former_sha256 and noted.kept is not None:
+            former = self._lake.readable(noted.kept)
+            if former and _sha256(former) == noted.former_sha256:
+                self._store.put(noted.path, former)
+        if noted.kept is not None and not self._is_version(connection, noted.kept):
+            self._store.delete(noted.kept)
+        self._store.delete(noted.staged)
+
+    def _is_version(self, connection: psycopg.Connection[Any], path: str) -> bool:
+        row = connection.execute("SELECT 1 FROM collection.versions WHERE path = %s LIMIT 1", (path,)).fetchone()
+        return row is not None
+
+    def _lock_name(self, folder: str) -> str:
+        return f"publish {self._store.url} {folder}"
+
+
+def _sha256(data: bytes | None) -> str | None:
+    return None if data is None else hashlib.sha256(data).hexdigest()
+
+
+T = TypeVar("T")
+
+
+def _all(pool: Executor, work: Callable[[_Step], None], steps: Sequence[_Step]) -> None:
+    """Do some work for every step; raises the first error, once nothing is being done any more."""
+    errors: list[BaseException] = []
+    for future in [pool.submit(work, step) for step in steps]:
+        try:
+            future.result()
+        except BaseException as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]

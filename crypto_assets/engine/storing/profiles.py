@@ -1,0 +1,206 @@
+"""Making profiles: what others need to know of a day, from its rows (`crypto_assets.model.Profile`).
+
+A profile is made of rows that passed the blocking checks: they ascend in time, ids are unique, prices are positive.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crypto_assets import datasets
+from crypto_assets.checks._grid import uncovered
+from crypto_assets.checks._minutes import MINUTES, to_bits
+from crypto_assets.checks._times import epoch_us, start_us
+from crypto_assets.checks.outliers import CHECK as OUTLIERS
+from crypto_assets.checks.outliers import hours_of
+from crypto_assets.engine.archive.lifetime import NUMBERED
+from crypto_assets.model import DAY, Partition, Profile, Series, bar_length
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_MINUTE_US = 60_000_000
+
+
+def profile_of(series: Series, partition: Partition, frame: pd.DataFrame, content_sha256: str = "") -> Profile:
+    """Return the profile of a day from its check frame (float64 numbers, UTC microsecond times), which has rows."""
+    if series.table == "ohlcv":
+        return _of_bars(series, partition, frame, content_sha256)
+    fold = ProfileFold(series, partition)
+    fold.add(frame)
+    return fold.profile(content_sha256)
+
+
+class ProfileFold:
+    """Makes the profile of a day whose rows come in pieces, in file order. Memory does not grow with the rows.
+
+    For tables without bars; rows of a table that has neither ids nor a price give counts and times only.
+    """
+
+    def __init__(self, series: Series, partition: Partition) -> None:
+        self._partition = partition
+        self._time = datasets.get(series.table).time_column
+        self._id = NUMBERED.get(series.table)
+        self._start_us = start_us(partition)
+        self._rows = 0
+        self._times: tuple[int, int] | None = None
+        self._ids: tuple[int, int] | None = None
+        self._trade_ids: tuple[int, int] | None = None
+        self._removed: tuple[int, int] | None = None
+        self._first_price: float | None = None
+        self._last_price: float | None = None
+        self._largest_step = 0.0
+        self._traded = np.zeros(MINUTES, dtype=bool)
+
+    def add(self, frame: pd.DataFrame) -> None:
+        """Look at some rows; none are none."""
+        if not len(frame):
+            return
+        times = epoch_us(frame[self._time])
+        self._rows += len(times)
+        self._times = _wider(self._times, times)
+        if self._id is None:
+            return
+        self._ids = _wider(self._ids, frame[self._id].to_numpy())
+        self._add_trade_ids(frame)
+        prices = frame["price"].to_numpy()
+        if self._last_price is None:
+            self._first_price = self._last_price = float(prices[0])
+        seam = abs(math.log(prices[0] / self._last_price))
+        self._largest_step = max(self._largest_step, seam, _largest_step(prices))
+        self._last_price = float(prices[-1])
+        minutes = (times - self._start_us) // _MINUTE_US
+        self._traded[minutes[(minutes >= 0) & (minutes < MINUTES)]] = True
+
+    def _add_trade_ids(self, frame: pd.DataFrame) -> None:
+        """Look at the trades that aggregates name; -1 stands for trades that were removed.
+
+        A row of removed trades at an end of the day leaves open which trade that end is.
+        """
+        if "first_trade_id" not in frame:
+            return
+        first, last = (frame[f"{end}_trade_id"].to_numpy() for end in ("first", "last"))
+        if first.min() < 0:
+            self._removed = _wider(self._removed, frame[self._id].to_numpy()[first < 0])
+            first, last = first[first >= 0], last[first >= 0]
+        if len(first):
+            span = int(first.min()), int(last.max())
+            self._trade_ids = _wider(self._trade_ids, np.array(span))
+
+    def profile(self, content_sha256: str = "") -> Profile:
+        """Return the profile of all rows so far.
+
+        Raises:
+            ValueError: there were none.
+        """
+        if self._times is None:
+            raise ValueError(f"{self._partition}: a profile needs at least one row")
+        ids, trade_ids, removed = self._ids, self._trade_ids, self._removed or (None, None)
+        silent = ~self._traded
+        first_us, last_us = _bounds_us(self._partition)
+        silent[: first_us // _MINUTE_US] = silent[last_us // _MINUTE_US :] = False
+        return Profile(
+            symbol=self._partition.symbol,
+            day=self._partition.day,
+            content_sha256=content_sha256,
+            rows=self._rows,
+            first_time=_instant(self._times[0]),
+            last_time=_instant(self._times[1]),
+            first_id=ids[0] if ids else None,
+            last_id=ids[1] if ids else None,
+            missing_ids=ids[1] - ids[0] + 1 - self._rows if ids else None,
+            first_trade_id=trade_ids[0] if ids and trade_ids and removed[0] != ids[0] else None,
+            last_trade_id=trade_ids[1] if ids and trade_ids and removed[1] != ids[1] else None,
+            first_price=self._first_price,
+            last_price=self._last_price,
+            largest_step=self._largest_step if ids else None,
+            silent=to_bits(silent) if ids else None,
+        )
+
+
+def _of_bars(series: Series, partition: Partition, frame: pd.DataFrame, content_sha256: str) -> Profile:
+    times = epoch_us(frame["open_time"])
+    opens, close = frame["open"].to_numpy(), frame["close"].to_numpy()
+    silent, absent = _minutes(series, partition, frame, times)
+    return Profile(
+        symbol=partition.symbol,
+        day=partition.day,
+        content_sha256=content_sha256,
+        rows=len(times),
+        first_time=_instant(times[0]),
+        last_time=_instant(times[-1]),
+        first_price=float(opens[0]),
+        last_price=float(close[-1]),
+        largest_step=max(abs(math.log(close[0] / opens[0])), _largest_step(close)),
+        silent=silent,
+        absent=absent,
+        hours=hours_of(frame, partition, series) if OUTLIERS.applies(series) else None,
+        traded=bool((frame["trade_count"].to_numpy() != 0).any() or (frame["volume"].to_numpy() != 0).any()),
+    )
+
+
+def _minutes(
+    series: Series, partition: Partition, frame: pd.DataFrame, times: np.ndarray
+) -> tuple[bytes | None, bytes | None]:
+    """Return the silent and the absent minutes of bars; a bar longer than a minute marks all of its minutes.
+
+    Of bars shorter than a minute, a minute is silent where none of them traded, and absent where one of them is. A bar
+    beside the grid stands for the step that it opens in; that is silent only if the bar before, which reaches into it, is
+    silent too.
+    """
+    if series.timeframe == "1mo" or bar_length(series.timeframe or "") > DAY:
+        return None, None
+    step_us = bar_length(series.timeframe or "") // _MICROSECOND
+    first_us, last_us = _bounds_us(partition)
+    begin, end = first_us // step_us, last_us // step_us
+    untraded = frame["trade_count"].to_numpy() == 0
+    if untraded.any():
+        untraded &= frame["volume"].to_numpy() == 0
+    since = times - start_us(partition)
+    beside = since % step_us != 0
+    # Rows have keys of their own and lie inside the day.
+    if len(times) == end - begin and not untraded.any() and not beside.any():
+        return None, None
+    if beside.any():
+        untraded[1:] &= untraded[:-1] | ~beside[1:]
+    places = since // step_us
+    inside = (places >= begin) & (places < end)
+    places, untraded = places[inside], untraded[inside]
+    absent = np.zeros(DAY // _MICROSECOND // step_us, dtype=bool)
+    absent[begin:end] = uncovered(since, step_us, end)[begin:]
+    silent = np.zeros(len(absent), dtype=bool)
+    silent[places] = untraded
+    silent[places[~untraded]] = False  # two bars may open in one step
+    if len(absent) <= MINUTES:
+        each = MINUTES // len(absent)
+        return to_bits(np.repeat(silent, each)), to_bits(np.repeat(absent, each))
+    lacking, still = absent.reshape(MINUTES, -1), silent.reshape(MINUTES, -1)
+    return to_bits(np.all(lacking | still, axis=1) & np.any(still, axis=1)), to_bits(np.any(lacking, axis=1))
+
+
+def _bounds_us(partition: Partition) -> tuple[int, int]:
+    """Return from where to where rows are expected, in microseconds of the day."""
+    return (partition.first - partition.start) // _MICROSECOND, (partition.last - partition.start) // _MICROSECOND
+
+
+def _largest_step(prices: np.ndarray) -> float:
+    """Return the greatest |log(price / price before)|; two logarithms are enough for any number of prices."""
+    if len(prices) < 2:
+        return 0.0
+    ratios = prices[1:] / prices[:-1]
+    return max(math.log(ratios.max()), -math.log(ratios.min()))
+
+
+def _wider(span: tuple[int, int] | None, values: np.ndarray) -> tuple[int, int]:
+    low, high = int(values.min()), int(values.max())
+    return (min(span[0], low), max(span[1], high)) if span else (low, high)
+
+
+def _instant(us: int | np.int64) -> datetime:
+    return _EPOCH + timedelta(microseconds=int(us))

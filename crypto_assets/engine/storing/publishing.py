@@ -1,0 +1,304 @@
+"""Good days on their way into lake, warehouse and ledger, all three at once, and what they correct there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from crypto_assets import datasets
+from crypto_assets.checks import of_kind
+from crypto_assets.checks.file_order import CHECK as FILE_ORDER
+from crypto_assets.config.collection import Collection
+from crypto_assets.engine.archive.edges import cut_of
+from crypto_assets.engine.day_outcomes import Day
+from crypto_assets.engine.storing.cross_series import asked_before
+from crypto_assets.engine.storing.journal import Journal, Replacement
+from crypto_assets.engine.storing.neighbour_days import Near, read_near
+from crypto_assets.engine.storing.update_findings import revise_beside
+from crypto_assets.errors import ConfigError, StoredDataError
+from crypto_assets.ledger.corrections import InForce, in_force, record_corrections, record_growth
+from crypto_assets.ledger.lakes import remember_lake, require_lake
+from crypto_assets.ledger.profiles import write_profiles
+from crypto_assets.model import Comparison, Finding, Outcome, Partition, Series, StoredFile
+from crypto_assets.rows.loads import Load, StoredDay, loads
+from crypto_assets.rows.versions import Correction, Difference, compare
+from crypto_assets.storage.lake import symbol_folder
+from crypto_assets.storage.parquet import StoredRows
+
+if TYPE_CHECKING:
+    from crypto_assets.ledger.partitions import Ledger
+    from crypto_assets.storage.lake import Lake
+    from crypto_assets.storage.warehouse import Warehouse
+
+Published = Callable[[Day, StoredFile, Mapping[str, int], Correction | None, Mapping[str, Finding]], Outcome]
+"""Returns the outcome of a good day from its file, its rows in each table of the warehouse, what was corrected, and the
+findings that its rows alone do not give."""
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A good day and what publishing it means.
+
+    `file` is None where the lake has the bytes already. `same_rows` says that the rows that were known are these, or the
+    first of these: then `grew_from` counts them. `superseded` days were replaced by another run since they were read.
+    `findings` compare the day with other sources: with REST, which it takes the place of, or as they were found before.
+    """
+
+    day: Day
+    stored: StoredFile
+    file: Replacement | None = None
+    correction: Correction | None = None
+    same_rows: bool = False
+    grew_from: int | None = None
+    superseded: bool = False
+    findings: dict[str, Finding] = field(default_factory=dict)
+
+
+class Publisher:
+    """Publishes days of one lake and database; what killed runs have left there is put right first."""
+
+    def __init__(
+        self,
+        writers: Executor,
+        collection: Collection,
+        lake: Lake,
+        warehouse: Warehouse,
+        ledger: Ledger,
+        run_id: str | None,
+    ) -> None:
+        if ledger.url != warehouse.url:
+            raise ConfigError("ledger and warehouse: expected one database, for a day goes to both at once; found two")
+        self._writers = writers
+        self._collection = collection
+        self._lake = lake
+        self._warehouse = warehouse
+        self._ledger = ledger
+        self._run_id = run_id
+        self._journal = Journal(lake, ledger, run_id)
+        require_lake(ledger, lake)
+        self._journal.recover()
+        self._lake_id = ""
+
+    def publish(self, good: Sequence[Day], others: Sequence[Outcome], published: Published) -> dict[int, Outcome]:
+        """Store good days of one series; record their outcomes and those of other days of their batch.
+
+        Returns:
+            The outcomes of the good days, by the identity of the day.
+        """
+        collected = [day for day in good if day.target.collect]
+        folders = {symbol_folder(day.series, day.partition.symbol) for day in collected}
+        with self._journal.alone(sorted(folders)) as connection:
+            wanted = [day.partition for day in collected]
+            before = in_force(connection, collected[0].series, wanted) if collected else {}
+            drafts = list(self._writers.map(lambda day: self._draft(day, before.get(day.partition)), good))
+            files = {draft.file.path: draft.file for draft in drafts if draft.file is not None}
+            if files:
+                self._require_same_lake()
+            with self._journal.publishing(connection, list(files.values()), self._writers):
+                current = [draft for draft in drafts if not draft.superseded]
+                counts = self._load(connection, current)
+                near = _profiles_now(connection, current)
+                outcomes = {
+                    id(d.day): published(
+                        d.day,
+                        d.stored,
+                        counts.get(d.day.partition, {}),
+                        d.correction,
+                        d.findings | near.seams(d.day.series, d.day.partition),
+                    )
+                    for d in drafts
+                }
+                recorded = [draft for draft in current if draft.day.target.collect]
+                self._record(connection, [*others, *(outcomes[id(d.day)] for d in recorded)], drafts)
+                _record_profiles(connection, recorded, near)
+        return outcomes
+
+    def _require_same_lake(self) -> None:
+        """Let the ledger speak of the lake before the first file is written; later ask whether it is still there.
+
+        Raises:
+            StoredDataError: the lake went away while the run went on.
+        """
+        if not self._lake_id:
+            # In a transaction of its own: others who publish do not wait for this one.
+            self._lake_id = remember_lake(self._ledger, self._lake)
+        elif self._lake.is_local and self._lake.identity() != self._lake_id:
+            require_lake(self._ledger, self._lake)
+
+    def _draft(self, day: Day, before: InForce | None) -> _Draft:
+        """Return what publishing a day means, beside what the ledger says of it."""
+        asked = asked_before(day.series, before.findings) if before else {}
+        if day.known is not None:
+            superseded = before is not None and before.sha256 != day.known.sha256
+            return _Draft(day, day.known, superseded=superseded, findings=asked)
+        assert day.source is not None  # noqa: S101  a parsed day has one; tells the type checker
+        data = self._lake.encode(day.series, day.partition, day.parsed, day.source)
+        path = self._lake.path(day.series, day.partition)
+        draft = _Draft(day, StoredFile(path, day.parsed.num_rows, len(data), hashlib.sha256(data).hexdigest()))
+        there = self._lake.readable(path)
+        sha256_there = None if there is None else hashlib.sha256(there).hexdigest()
+        rows, former = self._former(day, before, there, sha256_there)
+        if former is not None and former.sha256 != draft.stored.sha256:
+            self._compare(draft, rows, former, is_known=before is not None)
+        elif before is not None:
+            draft.findings = asked
+        if sha256_there != draft.stored.sha256:
+            kept = draft.correction.kept if draft.correction else None
+            folder = symbol_folder(day.series, day.partition.symbol)
+            draft.file = Replacement(folder, path, data, draft.stored.sha256, sha256_there, kept)
+        return draft
+
+    def _former(
+        self, day: Day, before: InForce | None, there: bytes | None, sha256_there: str | None
+    ) -> tuple[StoredRows | None, InForce | None]:
+        """Return the version before, its rows if they can be read: what the ledger knows, else what lies in the lake."""
+        rows = None
+        if there is not None and sha256_there is not None and (before is None or before.sha256 == sha256_there):
+            try:
+                sha256 = before.sha256 if before else None
+                rows = StoredRows(day.series, there, self._lake.path(day.series, day.partition), sha256)
+            except StoredDataError:
+                return None, before
+            if before is None:
+                return rows, InForce(sha256_there, rows.num_rows, rows.source, None)
+        return rows, before
+
+    def _compare(self, draft: _Draft, rows: StoredRows | None, former: InForce, *, is_known: bool) -> None:
+        """Say how a day differs from the version before it."""
+        day, stored = draft.day, draft.stored
+        assert day.source is not None  # noqa: S101  as in _draft
+        difference: Difference | None = None
+        if rows is not None:
+            try:
+                difference = compare(rows, day.parsed, datasets.get(day.series.table))
+                if former.source.source == "rest" and day.source.source == "archive":
+                    draft.findings |= _agreement_with_rest(day, rows)
+            except StoredDataError:
+                difference = None  # its pages are damaged
+        if difference is not None:
+            if difference.grew and former.source.source == day.source.source == "rest":
+                draft.same_rows = is_known
+                draft.grew_from = former.rows if is_known and difference.added else None
+                return
+            draft.same_rows = is_known and difference.equal
+        keeps = difference is not None and not difference.equal
+        draft.correction = Correction(
+            day.series,
+            day.partition,
+            difference,
+            former.source,
+            former.sha256,
+            former.rows,
+            former.known_from,
+            day.source,
+            stored.sha256,
+            stored.rows,
+            self._lake.version_path(day.series, day.partition, former.sha256) if keeps else None,
+            reordered=difference is not None and (difference.reordered or _moved(day, former)),
+            former_state=former.state,
+            former_reason=former.reason,
+            former_until=former.until,
+        )
+
+    def _load(self, connection: psycopg.Connection[Any], drafts: Sequence[_Draft]) -> dict[Partition, dict[str, int]]:
+        """Bring the rows into the warehouse; return how many each table has of each day."""
+        counts: dict[Partition, dict[str, int]] = {draft.day.partition: {} for draft in drafts}
+        tables = drafts[0].day.target.tables if drafts else ()
+        if not tables:
+            return counts
+        series = drafts[0].day.series
+        days = [
+            StoredDay(
+                d.day.partition,
+                d.day.parsed,
+                d.stored.sha256,
+                d.day.source.source if d.day.source else "archive",
+                cut_of(d.day.evidence),
+            )
+            for d in drafts
+        ]
+        batch = self._loads(series, days, tables)
+        for load, rows in zip(batch, self._warehouse.replace(batch, connection), strict=True):
+            counts[Partition(load.symbol, load.day)][load.table] = rows
+        return counts
+
+    def _loads(self, series: Series, days: Sequence[StoredDay], tables: Sequence[str]) -> list[Load]:
+        collected = {
+            symbol: self._collection.timeframes(series.exchange, series.market_type, symbol)
+            for symbol in {day.partition.symbol for day in days}
+        }
+        return loads(series, days, tables, collected)
+
+    def load_again(self, connection: psycopg.Connection[Any], series: Series, day: StoredDay) -> None:
+        """Load a stored day anew into the tables that hold it, for what was built of it holds no more."""
+        rows = connection.execute(
+            """SELECT table_name FROM collection.warehouse_loads
+            WHERE (exchange, market_type, symbol, dataset, day) = (%s, %s, %s, %s, %s) AND content <> '' ORDER BY 1""",
+            (series.exchange, series.market_type, day.partition.symbol, series.dataset, day.partition.day),
+        ).fetchall()
+        if rows:
+            self._warehouse.replace(self._loads(series, [day], [name for (name,) in rows]), connection)
+
+    def _record(
+        self, connection: psycopg.Connection[Any], outcomes: Sequence[Outcome], drafts: Sequence[_Draft]
+    ) -> None:
+        if not outcomes:
+            return
+        [(at,)] = connection.execute("SELECT clock_timestamp()").fetchall()
+        same_rows = {draft.day.partition for draft in drafts if draft.same_rows}
+        self._ledger.record_outcomes(outcomes, self._run_id, connection=connection, at=at, same_rows=same_rows)
+        record_corrections(connection, [d.correction for d in drafts if d.correction], at, self._run_id)
+        grown = [(d.day.partition, d.grew_from) for d in drafts if d.grew_from is not None]
+        record_growth(connection, outcomes[0].series, grown, at)
+
+
+def _moved(day: Day, former: InForce) -> bool:
+    """Return whether rows stood in another order in the file of a day, or in that of the version before it."""
+    moved_before = former.findings.get(FILE_ORDER.name, {}).get("passed") is False
+    return moved_before or (day.arrangement is not None and day.arrangement.moved > 0)
+
+
+def _agreement_with_rest(day: Day, rows: StoredRows) -> dict[str, Finding]:
+    """Return what comes out where the archive's rows take the place of those of REST, as far as these went."""
+    dataset = datasets.get(day.series.table)
+    former = pa.table([rows.column(name) for name in dataset.schema.names], schema=dataset.schema)
+    if not former.num_rows:
+        return {}
+    times = day.parsed.column(dataset.time_column)
+    reached = day.parsed.filter(pc.less_equal(times, pc.max(former.column(dataset.time_column))))
+    return {
+        check.name: check.run(
+            check.gather(day.series, [reached]), check.gather(day.series, [former]), day.partition, day.series
+        )
+        for check in of_kind(day.series, Comparison)
+        if check.source == "rest"
+    }
+
+
+def _profiles_now(connection: psycopg.Connection[Any], drafts: Sequence[_Draft]) -> Near:
+    """Return the profiles of days and of those beside them, as they are once the days are published."""
+    if not drafts:
+        return Near()
+    series = drafts[0].day.series
+    near = read_near(connection, series, [draft.day.partition for draft in drafts], weeks=0)
+    for draft in drafts:
+        if draft.day.profile is not None:
+            near.add(replace(draft.day.profile, content_sha256=draft.stored.sha256))
+    return near
+
+
+def _record_profiles(connection: psycopg.Connection[Any], drafts: Sequence[_Draft], near: Near) -> None:
+    """Keep the profiles of new days, and judge the seams of the days beside them again."""
+    if not drafts:
+        return
+    series, partitions = drafts[0].day.series, [draft.day.partition for draft in drafts]
+    found = [near.get(partition.symbol, partition.day) for partition in partitions]
+    write_profiles(connection, series, [profile for profile in found if profile is not None])
+    revise_beside(connection, series, near, partitions)

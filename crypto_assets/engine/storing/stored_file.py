@@ -1,0 +1,52 @@
+"""The stored file of a day as a run finds it: verified, and where it is damaged the ledger is told at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from crypto_assets.engine.storing.update_findings import STORED_FILE, Revision, revise
+from crypto_assets.errors import StoredDataError
+from crypto_assets.model import Finding, Partition, Series, SourceFile, StoredFile
+
+if TYPE_CHECKING:
+    from crypto_assets.ledger.partitions import Ledger, PartitionRecord
+    from crypto_assets.storage.lake import Lake
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What the lake has of a day: rows, file and source, or none of these and what is wrong with the file."""
+
+    rows: pa.Table | None = None
+    stored: StoredFile | None = None
+    source: SourceFile | None = None
+    problem: str = ""
+
+
+class StoredFiles:
+    """Opens stored days of one lake and ledger; safe to use from many threads."""
+
+    def __init__(self, lake: Lake, ledger: Ledger) -> None:
+        self._lake = lake
+        self._ledger = ledger
+
+    def open(self, series: Series, record: PartitionRecord) -> Opened:
+        """Return a day as the lake has it, if its file is the one that the ledger says.
+
+        A file that is there and is not that one makes its day `missing` in the ledger before anything else is tried: whatever
+        comes of collecting it again, nobody takes it for good. A lake without the file may just be another lake; that is
+        compared elsewhere (`records/lakes.py`).
+        """
+        partition = Partition(record.symbol, record.day)
+        try:
+            return Opened(*self._lake.open(series, partition, record.content_sha256))
+        except StoredDataError as error:
+            problem = str(error)
+        if record.content_sha256 is not None and self._lake.is_there(series, partition):
+            note = Revision(partition, record.content_sha256, {STORED_FILE: Finding(False, {"problem": problem})})
+            with self._ledger.transaction() as connection:
+                revise(connection, series, [note])
+        return Opened(problem=problem)

@@ -1,0 +1,287 @@
+"""Judging batches of days, and what becomes of each. Runs in a thread of its own, one batch at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import product
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from crypto_assets.causes.excuses import Excuses, excuse_in_words
+from crypto_assets.checks import of_kind
+from crypto_assets.checks._arrangement import ArrangementCheck
+from crypto_assets.checks.unique_key import CHECK as UNIQUE_KEY
+from crypto_assets.checks.unique_key import with_rows
+from crypto_assets.config.collection import Collection
+from crypto_assets.engine.archive.edges import LISTED_FROM, LISTED_UNTIL, WHOLE, cut_of
+from crypto_assets.engine.archive.empty_days import why_empty
+from crypto_assets.engine.archive.lifetime import NUMBERED
+from crypto_assets.engine.day_outcomes import Day, DaysOf, Kept, Target, quarantine, refused
+from crypto_assets.engine.storing.contradictions import contradicted
+from crypto_assets.engine.storing.cross_series import Comparer, Pieces
+from crypto_assets.engine.storing.neighbour_days import Near, read_near
+from crypto_assets.engine.storing.publication_delay import Delays
+from crypto_assets.engine.storing.publishing import Publisher
+from crypto_assets.engine.storing.second_look import judge_edges_again, reopen_contradicted, settle_silent_days
+from crypto_assets.engine.storing.update_findings import Revised
+from crypto_assets.engine.storing.validation import Verdict, blocking, degrading, in_words, validate
+from crypto_assets.engine.storing.wrong_edges import WrongEdges, contradicted_edges, with_edges, wrong_edges
+from crypto_assets.errors import InvalidRows
+from crypto_assets.model import Finding, Outcome, Partition, Series, State, StoredFile
+from crypto_assets.rows.versions import Correction
+from crypto_assets.storage.patience import outlast
+
+if TYPE_CHECKING:
+    from crypto_assets.ledger.partitions import Ledger
+    from crypto_assets.storage.lake import Lake
+    from crypto_assets.storage.warehouse import Warehouse
+
+OnBatch = Callable[[Sequence[Outcome], Sequence[pa.Table | None]], None]
+"""Called after each batch with what became of its days and, for stored ones, their rows."""
+
+Instead = Callable[[Target, Outcome], Day]
+"""Called for a day that the archive gave and that was refused; returns it from another source, or with its outcome."""
+
+
+class Storer:
+    """Takes batches of fetched days of one series all the rest of their way."""
+
+    def __init__(
+        self,
+        writers: Executor,
+        collection: Collection,
+        lake: Lake,
+        warehouse: Warehouse,
+        ledger: Ledger,
+        run_id: str | None,
+        on_batch: OnBatch,
+        instead: Instead | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._lake = lake
+        self._ledger = ledger
+        self._comparer = Comparer(lake, ledger)
+        self._delays = Delays(ledger)
+        self._publisher = Publisher(writers, collection, lake, warehouse, ledger, run_id)
+        self._on_batch = on_batch
+        self._instead = instead
+        self._run_id = run_id
+        self._now = now
+
+    def store(self, batch: Sequence[Day]) -> list[Outcome]:
+        """Validate, write and record one batch of days of one series; return what became of each.
+
+        Where Postgres fails in passing it is done again as a whole: what was not committed has not happened, and what was
+        committed is found to be stored.
+        """
+        ordered, rows = outlast(self._stored, batch)
+        outlast(self._on_batch, ordered, rows)
+        return ordered
+
+    def _stored(self, batch: Sequence[Day]) -> tuple[list[Outcome], list[pa.Table | None]]:
+        started = time.perf_counter()
+        series = batch[0].series
+        self._mend_edges(batch)
+        near, excuses = self._around(batch)
+        verdicts = _validated(batch, near)
+        fetched, batch = batch, [self._second(day, verdicts) for day in batch]
+        # What came instead is judged like the others. (`fetched` stays, for verdicts are found by identity.)
+        verdicts |= _validated([day for day, first in zip(batch, fetched, strict=True) if day is not first], near)
+        outcomes: dict[int, Outcome] = {}
+        good: list[Day] = []
+        for day in batch:
+            if day.outcome is not None:
+                outcomes[id(day)] = excuses.whole_day(day.outcome, self._now())
+            elif id(day) not in verdicts:
+                outcomes[id(day)] = excuses.whole_day(_no_rows(day), self._now())
+            elif wrong := blocking(series, verdicts[id(day)].findings):
+                outcomes[id(day)] = self._refuse(day, wrong, _of_file(day, verdicts[id(day)]))
+            else:
+                day.profile = verdicts[id(day)].profile
+                good.append(day)
+        outcomes |= self._contradicted(batch, outcomes)
+        compared = self._comparer.findings(series, {day.partition: _pieces(day) for day in good})
+        files = self._delays.findings(series, {day.partition: day.source for day in good if day.source})
+
+        def published(
+            day: Day,
+            stored: StoredFile,
+            rows: Mapping[str, int],
+            correction: Correction | None,
+            beside: Mapping[str, Finding],
+        ) -> Outcome:
+            found = {
+                **verdicts[id(day)].findings,
+                **files.get(day.partition, {}),
+                **compared[day.partition],
+                **beside,
+                **_in_file(day),
+            }
+            found = excuses.weigh(day.partition, found, day.profile)
+            lacking = degrading(series, found)
+            took = (time.perf_counter() - started) / len(batch)
+            return Outcome(
+                series,
+                day.partition,
+                _state(day, lacking),
+                "; ".join(
+                    filter(None, [day.reason, day.lacking, in_words(series, lacking, found), excuse_in_words(found)])
+                ),
+                day.evidence,
+                day.source,
+                stored,
+                found,
+                unchanged=day.known is not None,
+                warehouse_rows=rows,
+                duration_s=round(day.fetch_s + took, 4),
+                correction=correction,
+            )
+
+        bad = [outcomes[id(day)] for day in batch if id(day) in outcomes and day.target.collect]
+        outcomes |= self._publisher.publish(good, bad, published)
+        ordered = [outcomes[id(day)] for day in batch]
+        return ordered, [day.rows if outcomes[id(day)].stored else None for day in batch]
+
+    def second_look(self, targets: Sequence[Target]) -> dict[tuple[Series, Partition], Revised]:
+        """Look again at the symbols of a run, at days beside its own too; return what has become of days."""
+        symbols: dict[Series, list[str]] = {}
+        markets: dict[tuple[str, str], set[str]] = {}
+        for target in targets:
+            if target.collect:
+                symbols.setdefault(target.series, []).append(target.symbol)
+                markets.setdefault((target.series.exchange, target.series.market_type), set()).add(target.symbol)
+        now: dict[tuple[Series, Partition], tuple[State, Outcome]] = {}
+        edges: dict[Series, list[WrongEdges]] = {}
+        # Trades of other runs too: the bars that prove a day to be empty may come after it.
+        for market, table in product(markets, NUMBERED):
+            for one in settle_silent_days(self._ledger, Series(*market, table), markets[market], self._run_id):
+                now[one.series, one.partition] = State.MISSING, one
+        for market, of_market in markets.items():
+            for one in reopen_contradicted(self._ledger, *market, of_market, self._run_id):
+                was, _ = now.get((one.series, one.partition), (State.NO_DATA, one))
+                now[one.series, one.partition] = was, one
+                symbols.setdefault(one.series, []).append(one.partition.symbol)
+            with self._ledger.transaction() as connection:
+                edges |= contradicted_edges(connection, *market, of_market)
+        self._report(targets, [one for _, one in now.values()])
+        revised = {place: Revised(one.state, one.reason, was) for place, (was, one) in now.items()}
+        for series in [*symbols, *(series for series in edges if series not in symbols)]:
+            names, wrong = symbols.get(series, []), edges.get(series, [])
+            judged = judge_edges_again(self._lake, self._ledger, series, names, wrong, self._publisher.load_again)
+            revised |= {(series, partition): found for partition, found in judged.items()}
+        return revised
+
+    def _report(self, targets: Sequence[Target], outcomes: Sequence[Outcome]) -> None:
+        """Tell of those of some outcomes that are of the run's own days."""
+        of_run = DaysOf(targets)
+        mine: dict[Series, list[Outcome]] = {}
+        for one in outcomes:
+            if (one.series, one.partition) in of_run:
+                mine.setdefault(one.series, []).append(one)
+        for of_series in mine.values():
+            self._on_batch(of_series, [None] * len(of_series))
+
+    def _around(self, batch: Sequence[Day]) -> tuple[Near, Excuses]:
+        """Return the stored days around a batch, and the outages that excuse what is missing in it."""
+        partitions = [day.partition for day in batch if day.rows is not None]
+        with self._ledger.transaction() as connection:
+            near = read_near(connection, batch[0].series, partitions)
+            return near, Excuses.read(connection, batch[0].series, [day.partition for day in batch])
+
+    def _mend_edges(self, batch: Sequence[Day]) -> None:
+        """Move or drop the edges of days outside which another dataset traded, so that the days are judged by these."""
+        days = [(day.partition.symbol, day.partition.day, day.evidence) for day in batch if day.rows is not None]
+        if not any(LISTED_FROM in evidence or LISTED_UNTIL in evidence for _, _, evidence in days):
+            return
+        with self._ledger.transaction() as connection:
+            wrong = wrong_edges(connection, batch[0].series, days)
+        for day in batch:
+            if edges := wrong.get((day.partition.symbol, day.partition.day)):
+                day.evidence = with_edges(day.evidence, edges)
+                since, until = cut_of(day.evidence)
+                day.partition = Partition(day.partition.symbol, day.partition.day, until, since)
+
+    def _contradicted(self, batch: Sequence[Day], outcomes: Mapping[int, Outcome]) -> dict[int, Outcome]:
+        """Return the days without data of a batch that another dataset contradicts, as they are then."""
+        empty = {
+            outcomes[id(day)].partition: id(day)
+            for day in batch
+            if id(day) in outcomes and outcomes[id(day)].state is State.NO_DATA and day.target.collect
+        }
+        if not empty:
+            return {}
+        with self._ledger.transaction() as connection:
+            found = contradicted(connection, batch[0].series, [outcomes[place] for place in empty.values()])
+        return {empty[one.partition]: one for one in found}
+
+    def _second(self, day: Day, verdicts: Mapping[int, Verdict]) -> Day:
+        """Return a day of the archive whose rows are refused, or not there, as another source has it; others as they are."""
+        if self._instead is None or day.outcome is not None or day.source is None or day.source.source != "archive":
+            return day
+        if id(day) not in verdicts:
+            outcome = _no_rows(day)
+        elif wrong := blocking(day.series, verdicts[id(day)].findings):
+            outcome = self._refuse(day, wrong, _of_file(day, verdicts[id(day)]))
+        else:
+            return day
+        return self._instead(day.target, outcome)
+
+    def _refuse(self, day: Day, wrong: Sequence[str], findings: Mapping[str, Finding]) -> Outcome:
+        details = in_words(day.series, wrong, findings)
+        key = day.source.key if day.source else str(day.partition)
+        error = InvalidRows(f"{key}: rows of {day.partition} are refused ({details})", day=str(day.partition.day))
+        kept = Kept()
+        if day.content:
+            failed = {name: findings[name] for name in wrong}
+            kept = quarantine(self._lake, key, day.content, error, day.target, [day.partition.day], day.source, failed)
+        outcome = refused(day.target, day.partition.day, error, kept)
+        reason = f"{day.reason}, refused: {outcome.reason}" if day.reason else outcome.reason
+        return replace(outcome, reason=reason, findings=findings, source=day.source)
+
+
+def _validated(batch: Sequence[Day], near: Near) -> dict[int, Verdict]:
+    """Return what the days are that have rows, by the identity of the day."""
+    here = [day for day in batch if day.outcome is None and day.rows is not None and day.rows.num_rows]
+    if not here:
+        return {}
+    days = [(day.partition, day.parsed) for day in here]
+    return dict(zip(map(id, here), validate(here[0].series, days, near), strict=True))
+
+
+def _in_file(day: Day) -> dict[str, Finding]:
+    """Return what checks say of how the rows stood in the file; nothing of rows that were not just parsed."""
+    if day.arrangement is None:
+        return {}
+    return {
+        check.name: check.judge(day.arrangement, day.partition, day.series)
+        for check in of_kind(day.series, ArrangementCheck)
+    }
+
+
+def _of_file(day: Day, verdict: Verdict) -> dict[str, Finding]:
+    """Return the findings of a refused day: of its rows, and of how they stood in the file."""
+    findings = {**verdict.findings, **_in_file(day)}
+    key = findings.get(UNIQUE_KEY.name)
+    if key is not None and not key.passed and day.arrangement is not None and day.arrangement.conflict:
+        findings[UNIQUE_KEY.name] = with_rows(key, day.arrangement.conflict)
+    return findings
+
+
+def _pieces(day: Day) -> Pieces:
+    return lambda: [day.parsed]
+
+
+def _state(day: Day, lacking: Sequence[str]) -> State:
+    if lacking or day.lacking:
+        return State.DEGRADED
+    return State.PROVISIONAL if day.source and day.source.source == "rest" else State.AVAILABLE
+
+
+def _no_rows(day: Day) -> Outcome:
+    """Return the outcome of a day of which an object has no row, where nothing more is known than the object."""
+    return why_empty(day.series, day.partition, day.source, day.parsed, WHOLE)

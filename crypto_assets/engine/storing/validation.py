@@ -1,0 +1,142 @@
+"""Checking many days of one series at once, or one day of millions of rows in pieces.
+
+Pandera's contract runs once over all days; the other checks are cheap numpy and run per day. A batch that breaks the
+contract is reported lazily and its failures are attributed to days, so that one bad day does not condemn the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from crypto_assets.causes.excuses import unexplained_part
+from crypto_assets.checks import checks_of, of_kind, rules_of
+from crypto_assets.checks.contract import CHECK as CONTRACT
+from crypto_assets.checks.contract import describe, violations
+from crypto_assets.engine.storing.neighbour_days import Near
+from crypto_assets.engine.storing.profiles import ProfileFold, profile_of
+from crypto_assets.model import NOT_JUDGED, Finding, HistoryCheck, Partition, Profile, Rule, Series, Severity
+from crypto_assets.rows.frames import to_check_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the rows of a day are: the findings of their checks and, where they can be stored, their profile."""
+
+    findings: Mapping[str, Finding]
+    profile: Profile | None = None
+
+
+def validate(series: Series, days: Sequence[tuple[Partition, pa.Table]], near: Near | None = None) -> list[Verdict]:
+    """Return what each day is, in the order of `days`.
+
+    A day without rows passes nothing: every check of it fails with that evidence.
+
+    Args:
+        near: the weeks before, for the checks that look at them; without it they have nothing to judge by. The profiles of
+            good days are added to it as they are made, so that later days of the same call are compared with them.
+    """
+    checks = [check for check in checks_of(series) if check is not CONTRACT]
+    near = near or Near()
+    frame = to_check_frame(pa.concat_tables([table for _, table in days]))
+    bounds = np.cumsum([0, *(table.num_rows for _, table in days)])
+    contract = _contract_by_day(frame, series, bounds)
+    results: list[Verdict] = []
+    for number, (partition, table) in enumerate(days):
+        if table.num_rows == 0:
+            results.append(Verdict({check.name: Finding(False, {"rows": 0}) for check in checks_of(series)}))
+            continue
+        rows = frame.iloc[bounds[number] : bounds[number + 1]]
+        findings = {CONTRACT.name: contract[number]}
+        for check in checks:
+            findings[check.name] = check.run(rows, partition, series)
+        if blocking(series, findings):
+            results.append(Verdict(findings))
+            continue
+        for history in of_kind(series, HistoryCheck):
+            findings[history.name] = history.run(rows, partition, series, near.weeks_before(partition))
+        profile = profile_of(series, partition, rows)
+        near.add(profile)
+        results.append(Verdict(findings, profile))
+    return results
+
+
+def validate_pieces(series: Series, partition: Partition, pieces: Iterable[pa.Table]) -> Verdict:
+    """Return what a day is whose rows come in pieces, in order; memory follows the piece.
+
+    Only series whose checks all fold may come so (`folds`).
+    """
+    at_work = {check.name: check.fold(partition, series) for check in checks_of(series) if check.fold}
+    profile, rows = ProfileFold(series, partition), 0
+    for piece in pieces:
+        frame = to_check_frame(piece)
+        rows += len(frame)
+        for fold in at_work.values():
+            fold.add(frame)
+        profile.add(frame)
+    if not rows:
+        return Verdict({name: Finding(False, {"rows": 0}) for name in at_work})
+    findings = {name: fold.finding() for name, fold in at_work.items()}
+    return Verdict(findings, None if blocking(series, findings) else profile.profile())
+
+
+def folds(series: Series) -> bool:
+    """Return whether a day of the series can be checked in pieces."""
+    return all(check.fold for check in checks_of(series)) and not of_kind(series, HistoryCheck)
+
+
+def _contract_by_day(frame: pd.DataFrame, series: Series, bounds: np.ndarray) -> list[Finding]:
+    cases = violations(frame, series.table)
+    if cases is None:
+        return [Finding(True)] * (len(bounds) - 1)
+    whole = cases[cases["index"].isna()]  # a wrong type or column concerns every day
+    rows = cases[cases["index"].notna()]
+    day_of_row = np.searchsorted(bounds, rows["index"].to_numpy(dtype=np.int64), side="right") - 1
+    findings = []
+    for number in range(len(bounds) - 1):
+        mine = rows[day_of_row == number].copy()
+        mine["index"] = mine["index"].astype("int64") - int(bounds[number])
+        findings.append(describe(whole if len(whole) else mine))
+    return findings
+
+
+def blocking(series: Series, findings: Mapping[str, Finding]) -> list[str]:
+    """Return the names of failed checks that keep a day from being published."""
+    return _failed(series, findings, Severity.BLOCK)
+
+
+def degrading(series: Series, findings: Mapping[str, Finding]) -> list[str]:
+    """Return the names of failed checks that mark a published day as degraded."""
+    return _failed(series, findings, Severity.DEGRADE)
+
+
+def in_words(series: Series, names: Iterable[str], findings: Mapping[str, Finding]) -> str:
+    """Return what some checks found, as sentences in one line: `3 of 1,440 bars are missing (08:34–08:36); …`."""
+    rules = {rule.name: rule for rule in rules_of(series)}
+    return "; ".join(sentence(rules.get(name), series, unexplained_part(findings[name])) for name in names)
+
+
+def sentence(rule: Rule | None, series: Series, finding: Finding) -> str:
+    """Return one finding as a sentence; of a check that is no more, and of a file, its evidence as it is."""
+    if not finding.judged:
+        return str(finding.evidence[NOT_JUDGED])
+    if finding.evidence.get("rows") == 0 and not finding.passed:
+        return "there are no rows"
+    if rule is None:
+        return ", ".join(str(value) for value in finding.evidence.values())
+    return rule.words(finding.evidence, series)
+
+
+def _failed(series: Series, findings: Mapping[str, Finding], severity: Severity) -> list[str]:
+    return [
+        rule.name
+        for rule in rules_of(series)
+        if rule.severity is severity and rule.name in findings and not findings[rule.name].passed
+    ]

@@ -1,0 +1,267 @@
+"""Whether a table of the warehouse holds what the lake holds, day by day: rows are counted in the table itself.
+
+A load that is remembered proves nothing once somebody has deleted rows. What does not agree is forgotten in
+`collection.warehouse_loads` (its content is empty, as that of a leaf that was emptied), so that `gaps` shows the day and
+`fill` loads it again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+import psycopg
+
+from crypto_assets.engine.archive.edges import cut_of
+from crypto_assets.model import DAY, STORED_STATES, Finding, Rule, Series, Severity, not_judged
+from crypto_assets.rows.derive import Life
+from crypto_assets.storage.built_bars import built_due
+from crypto_assets.storage.database import Database
+from crypto_assets.storage.warehouse import TABLES, lock_symbol
+
+
+def _words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
+    differs = evidence.get("differs", ())
+    return f"{'; '.join(differs)}; {evidence['what_to_do']}" if differs else f"{evidence['rows']:,} rows as in the lake"
+
+
+ROWS_MATCH_LAKE = Rule(
+    name="rows_match_lake",
+    tables=("ohlcv", "trades", "agg_trades", "funding_rates", "trade_statistics_1m"),
+    severity=Severity.DEGRADE,
+    description="The table holds every row that the lake has of the day, of the same version, and the bars built of them.",
+    words=_words,
+)
+
+_STATISTICS = "trade_statistics_1m"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One symbol in one table of the warehouse; `feeders` are the series whose days are loaded into it.
+
+    `published` are the timeframes that are collected as published: no bar of them is built.
+    """
+
+    name: str
+    exchange: str
+    market_type: str
+    symbol: str
+    feeders: tuple[Series, ...]
+    published: frozenset[str] = frozenset()
+
+    @property
+    def keys(self) -> tuple[str, str, str]:
+        return self.exchange, self.market_type, self.symbol
+
+
+@dataclass(slots=True)
+class _Loaded:
+    """A day of a feeder that was loaded: what the lake has of it, and what was remembered of the load."""
+
+    dataset: str
+    rows: int
+    sha256: str
+    content: str
+    life: Life
+
+    @property
+    def same_version(self) -> bool:
+        return self.content.startswith(self.sha256)
+
+
+@dataclass(slots=True)
+class _Counted:
+    """Rows of a day in the table by timeframe, as published and built; rows without a timeframe are under ""."""
+
+    own: dict[str, int] = field(default_factory=dict)
+    built: dict[str, int] = field(default_factory=dict)
+
+
+def judge(database: Database, table: Table, days: Collection[date]) -> dict[date, Finding]:
+    """Return what is found of each day, and forget the loads that have to be repeated.
+
+    A day that was never loaded, or that the lake does not have, is not judged.
+    """
+    found: dict[date, Finding] = {}
+    with database.transaction() as connection:
+        # Counting while somebody replaces the rows would find a day that never was.
+        lock_symbol(connection, table.name, *table.keys)
+        loaded = _loaded(connection, table, days)
+        for first, last in _spans(loaded):
+            counted = _counted(connection, table, first, last)
+            due = _built_due(connection, table, loaded, first, last)
+            for day, feeders in loaded.items():
+                if first <= day <= last:
+                    found[day] = _finding(table, feeders, counted[day], due.get(day, {}))
+        _forget(connection, table, [day for day, finding in found.items() if not finding.passed])
+    nothing = not_judged("the day is not loaded")
+    return {day: found.get(day, nothing) for day in sorted(days)}
+
+
+@dataclass(frozen=True, slots=True)
+class Loads:
+    """Of a table over some days: how many are loaded, and which of them do not hold what the lake has, in order."""
+
+    days: int = 0
+    wrong: tuple[date, ...] = ()
+
+
+_LOADS = """
+SELECT t.n, count(DISTINCT p.day),
+    coalesce(array_agg(DISTINCT p.day) FILTER (WHERE NOT starts_with(w.content, p.content_sha256)), '{}')
+FROM unnest(%s::int[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::date[], %s::date[])
+    AS t (n, table_name, exchange, market_type, symbol, dataset, first, last)
+JOIN collection.warehouse_loads w USING (table_name, exchange, market_type, symbol, dataset)
+JOIN collection.partitions p USING (exchange, market_type, symbol, dataset, day)
+WHERE w.day BETWEEN t.first AND t.last AND p.path IS NOT NULL AND p.state = ANY(%s)
+GROUP BY t.n
+"""
+
+
+def loads_of(database: Database, spans: Mapping[Table, tuple[date, date]]) -> dict[Table, Loads]:
+    """Return how the loads of some tables stand over spans of days, both ends included; one query for all.
+
+    It goes by what was loaded and what was found before, without counting rows.
+    """
+    tables = list(spans)
+    feeders = [
+        (number, table.name, *table.keys, feeder.dataset, *spans[table])
+        for number, table in enumerate(tables)
+        for feeder in table.feeders
+    ]
+    if not feeders:
+        return {}
+    with database.transaction() as connection:
+        rows = connection.execute(_LOADS, (*map(list, zip(*feeders, strict=True)), sorted(STORED_STATES))).fetchall()
+    found = {tables[number]: Loads(days, tuple(wrong)) for number, days, wrong in rows}
+    return {table: found.get(table, Loads()) for table in tables}
+
+
+def loaded_days(database: Database, table: Table) -> list[date]:
+    """Return every day that is loaded into a table, in order."""
+    with database.transaction() as connection:
+        return list(_loaded(connection, table, None))
+
+
+def _loaded(
+    connection: psycopg.Connection[Any],
+    table: Table,
+    days: Collection[date] | None,
+) -> dict[date, list[_Loaded]]:
+    rows = connection.execute(
+        """SELECT p.day, p.dataset, p.rows, p.content_sha256, w.content, p.evidence FROM collection.partitions p
+        JOIN collection.warehouse_loads w USING (exchange, market_type, symbol, dataset, day)
+        WHERE w.table_name = %s AND (p.exchange, p.market_type, p.symbol) = (%s, %s, %s) AND p.dataset = ANY(%s)
+            AND (%s::date[] IS NULL OR p.day = ANY(%s)) AND p.path IS NOT NULL
+            AND p.state = ANY(%s) ORDER BY p.day, p.dataset""",
+        (
+            table.name,
+            *table.keys,
+            [series.dataset for series in table.feeders],
+            *[None if days is None else sorted(days)] * 2,
+            sorted(STORED_STATES),
+        ),
+    ).fetchall()
+    loaded: dict[date, list[_Loaded]] = defaultdict(list)
+    for day, dataset, count, sha256, content, evidence in rows:
+        loaded[day].append(_Loaded(dataset, count, sha256, content, cut_of(evidence)))
+    return dict(loaded)
+
+
+def _counted(connection: psycopg.Connection[Any], table: Table, first: date, last: date) -> dict[date, _Counted]:
+    """Return the rows of each day in the table; of statistics the trades that they count."""
+    column = TABLES[table.name].time_column
+    count = "sum(trade_count)" if table.name == _STATISTICS else "count(*)"
+    by = "timeframe, source = 'derived'" if table.name == "ohlcv" else "'', false"
+    rows = connection.execute(
+        f"""SELECT ({column} AT TIME ZONE 'UTC')::date, {by}, {count}::bigint FROM market.{table.name}
+        WHERE (exchange, market_type, symbol) = (%s, %s, %s) AND {column} >= %s AND {column} < %s GROUP BY 1, 2, 3""",
+        (*table.keys, _instant(first), _instant(last + DAY)),
+    ).fetchall()
+    counted: dict[date, _Counted] = defaultdict(_Counted)
+    for day, timeframe, built, number in rows:
+        (counted[day].built if built else counted[day].own)[timeframe] = number
+    return counted
+
+
+def _built_due(
+    connection: psycopg.Connection[Any],
+    table: Table,
+    loaded: Mapping[date, Sequence[_Loaded]],
+    first: date,
+    last: date,
+) -> dict[date, dict[str, int]]:
+    """Return how many bars of each built timeframe the 1m bars in the table make."""
+    if table.name != "ohlcv":
+        return {}
+    lives = {
+        day: one.life
+        for day, feeders in loaded.items()
+        for one in feeders
+        if first <= day <= last and one.dataset == "ohlcv_1m"
+    }
+    return {
+        day: {timeframe: bars for timeframe, bars in found.built.items() if timeframe not in table.published}
+        for day, found in built_due(connection, *table.keys, lives).items()
+    }
+
+
+def _finding(table: Table, feeders: Sequence[_Loaded], counted: _Counted, due: Mapping[str, int]) -> Finding:
+    wrong: list[str] = []
+    lake = found = 0
+    for one in feeders:
+        rows = counted.own.get(_timeframe(table, one.dataset), 0)
+        lake, found = lake + one.rows, found + rows
+        if rows != one.rows:
+            wrong.append(f"{one.dataset}: {rows:,} of {one.rows:,} rows")
+        elif not one.content:
+            wrong.append(f"{one.dataset}: rows were missing before, and nobody has loaded the day again")
+        elif not one.same_version:
+            wrong.append(f"{one.dataset}: another version than the lake's")
+    wrong += [
+        f"built {timeframe} bars: {counted.built.get(timeframe, 0):,} of {bars:,}"
+        for timeframe, bars in due.items()
+        if counted.built.get(timeframe, 0) != bars
+    ]
+    evidence: dict[str, Any] = {"rows": found, "rows_in_lake": lake}
+    if due:
+        evidence |= {"built_bars": sum(counted.built.get(name, 0) for name in due), "built_bars_due": sum(due.values())}
+    if wrong:
+        evidence |= {
+            "differs": wrong,
+            "what_to_do": "`crypto-assets fill` loads the day again, and so does materializing it",
+        }
+    return Finding(not wrong, evidence)
+
+
+def _timeframe(table: Table, dataset: str) -> str:
+    return dataset.removeprefix("ohlcv_") if table.name == "ohlcv" else ""
+
+
+def _forget(connection: psycopg.Connection[Any], table: Table, days: Sequence[date]) -> None:
+    """Forget the loads of some days, so that they are loaded again."""
+    if days:
+        connection.execute(
+            """UPDATE collection.warehouse_loads SET content = ''
+            WHERE table_name = %s AND (exchange, market_type, symbol) = (%s, %s, %s)
+                AND dataset = ANY(%s) AND day = ANY(%s)""",
+            (table.name, *table.keys, [series.dataset for series in table.feeders], list(days)),
+        )
+
+
+def _spans(days: Iterable[date]) -> list[tuple[date, date]]:
+    spans: list[tuple[date, date]] = []
+    for day in sorted(days):
+        if spans and day - spans[-1][1] == DAY:
+            spans[-1] = (spans[-1][0], day)
+        else:
+            spans.append((day, day))
+    return spans
+
+
+def _instant(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)

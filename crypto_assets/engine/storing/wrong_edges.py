@@ -1,0 +1,127 @@
+"""First and last rows of days that are no edges of a life, for another dataset of the symbol traded outside them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import psycopg
+
+from crypto_assets.causes.minutes import MINUTE, StoredDay, mask, resolution, runs, start_of, whole_bars
+from crypto_assets.checks._minutes import MINUTES
+from crypto_assets.engine.archive.edges import LISTED_FROM, LISTED_UNTIL
+from crypto_assets.engine.archive.lifetime import CONTRADICTED_BY
+from crypto_assets.engine.storing.witnesses import stored_days
+from crypto_assets.model import Series
+from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES
+
+HAS_AN_EDGE = f"evidence ?| ARRAY['{LISTED_FROM}', '{LISTED_UNTIL}']"
+"""In SQL, as the index `partitions_edges` has it."""
+
+Edges = Mapping[str, Mapping[str, Any] | None]
+"""Which of LISTED_FROM and LISTED_UNTIL do not hold, and what takes their place: None where the day has no such edge."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrongEdges:
+    """The edges of a stored day that do not hold; the hash is of its file."""
+
+    symbol: str
+    day: date
+    content_sha256: str
+    edges: Edges
+
+
+def wrong_edges(
+    connection: psycopg.Connection[Any], series: Series, days: Iterable[tuple[str, date, Mapping[str, Any]]]
+) -> dict[tuple[str, date], Edges]:
+    """Return the edges of some days outside which another dataset traded, by symbol and day, and where they are then.
+
+    Funding rates have no such edges: between a listing and the first event, and after the last one, there is trading. What
+    the name of a contract says stays.
+
+    Args:
+        days: symbol, day and the evidence of the day.
+    """
+    if series.table == "funding_rates" or series.timeframe in LONG_TIMEFRAMES:
+        return {}
+    edged = {(symbol, day): edges for symbol, day, evidence in days if (edges := _edges(evidence))}
+    if not edged:
+        return {}
+    stored = stored_days(connection, series, edged)
+    found: dict[tuple[str, date], Edges] = {}
+    for place, edges in edged.items():
+        moved = {name: _moved(series, name, edge, stored.get(place, ())) for name, edge in edges.items()}
+        if wrong := {name: edge for name, edge in moved.items() if edge is not edges[name]}:
+            found[place] = wrong
+    return found
+
+
+def contradicted_edges(
+    connection: psycopg.Connection[Any], exchange: str, market_type: str, symbols: Iterable[str]
+) -> dict[Series, list[WrongEdges]]:
+    """Return the stored days of some symbols outside whose edges another dataset traded, by series."""
+    rows = connection.execute(
+        f"""SELECT dataset, symbol, day, content_sha256, evidence FROM collection.partitions
+        WHERE (exchange, market_type) = (%s, %s) AND symbol = ANY(%s) AND path IS NOT NULL AND {HAS_AN_EDGE}
+        ORDER BY dataset, symbol, day""",
+        (exchange, market_type, sorted(set(symbols))),
+    ).fetchall()
+    by_dataset: dict[str, list[Any]] = defaultdict(list)
+    for dataset, *of_day in rows:
+        by_dataset[dataset].append(of_day)
+    found: dict[Series, list[WrongEdges]] = {}
+    for dataset, days in by_dataset.items():
+        series = Series.named(exchange, market_type, dataset)
+        wrong = wrong_edges(connection, series, [(symbol, day, evidence) for symbol, day, _, evidence in days])
+        if wrong:
+            found[series] = [
+                WrongEdges(symbol, day, sha256, wrong[symbol, day])
+                for symbol, day, sha256, _ in days
+                if (symbol, day) in wrong
+            ]
+    return found
+
+
+def with_edges(evidence: Mapping[str, Any], wrong: Edges) -> dict[str, Any]:
+    """Return the evidence of a day with its edges where they are."""
+    kept = {name: value for name, value in evidence.items() if name not in wrong}
+    return kept | {name: edge for name, edge in wrong.items() if edge is not None}
+
+
+def _moved(series: Series, name: str, edge: Mapping[str, Any], rows: Sequence[StoredDay]) -> Mapping[str, Any] | None:
+    """Return an edge as it is, or where another dataset traded farthest outside it; None where that reaches midnight."""
+    found, own = edge, resolution(series.dataset) or 1
+    for row in rows:
+        time, day = datetime.fromisoformat(found["time"]), start_of(row.day)
+        step = resolution(row.dataset) or 1
+        outside = _bars_outside(
+            row, name, (time - day) // MINUTE if name == LISTED_FROM else -(-(time - day) // MINUTE), step
+        )
+        if not outside:
+            continue
+        reached = list(runs(outside))
+        minute = reached[0][0] if name == LISTED_FROM else reached[-1][1]
+        if name == LISTED_UNTIL:  # a bar that an edge cuts would not be expected, and this one had trades
+            minute = -(-minute // own) * own
+        if minute in (0, MINUTES):
+            return None
+        found = {**edge, "time": (day + minute * MINUTE).isoformat(), CONTRADICTED_BY: row.dataset}
+    return found
+
+
+def _bars_outside(row: StoredDay, name: str, edge: int, step: int) -> int:
+    """Return the minutes of the bars in which a witness traded and that lie wholly outside an edge, a minute of its day."""
+    bars = whole_bars(row.traded, step)
+    if name == LISTED_FROM:
+        return bars & mask(0, edge // step * step)
+    return bars & mask(min(MINUTES, -(-edge // step) * step), MINUTES)
+
+
+def _edges(evidence: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the edges of a day that another dataset can contradict."""
+    found = {name: evidence[name] for name in (LISTED_FROM, LISTED_UNTIL) if name in evidence}
+    return {name: edge for name, edge in found.items() if edge.get("source") != "name"}

@@ -1,0 +1,361 @@
+"""What every watched prefix is known to hold, in Postgres, and the discoveries that wait for Dagster.
+
+A listed object is eight bytes: the first day of its period, from which the key follows, and a fingerprint of etag, size and
+last_modified. Six million objects are 48 MB so; as rows of `archive_objects`, which holds what was ever located or
+collected with all digests, they would be 1.2 GB. A prefix's marks and the discoveries that follow from them change in
+one transaction, so each change is discovered exactly once, whoever is killed when.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row
+
+from crypto_assets.config.collection import SeriesEntry
+from crypto_assets.ledger.pauses import ALL, of_exchange
+from crypto_assets.model import STORED_STATES, ArchiveObject, Series, State
+from crypto_assets.storage.database import Database
+
+MARK_BYTES = 8
+_MARK = struct.Struct(">H6s")
+_EPOCH = date(2000, 1, 1).toordinal()
+
+Marks = dict[int, bytes]
+"""The ordinal of the first day of an object's period → its fingerprint."""
+
+LEASE = timedelta(seconds=60)
+"""A request that Dagster has not confirmed is made again after this long, under the same run key. Dagster finds the run
+that it has by then: two daemons that ask within a moment would both find none."""
+
+
+def fingerprint(obj: ArchiveObject) -> bytes:
+    """Return six bytes that differ where etag, size or last_modified differ."""
+    modified = obj.last_modified.timestamp() if obj.last_modified else ""
+    return hashlib.blake2b(f"{obj.etag} {obj.size_bytes} {modified}".encode(), digest_size=6).digest()
+
+
+def pack(marks: Marks) -> bytes:
+    """Return marks as they are stored, ascending by day."""
+    return b"".join(_MARK.pack(day - _EPOCH, mark) for day, mark in sorted(marks.items()))
+
+
+def unpack(packed: bytes) -> Marks:
+    """Return stored marks."""
+    return {_EPOCH + day: mark for day, mark in _MARK.iter_unpack(packed)}
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """One row of `collection.prefixes`."""
+
+    exchange: str
+    prefix: str
+    market_type: str
+    symbol: str
+    dataset: str
+    since: date | None
+    first_day: date | None
+    last_day: date | None
+    objects: int
+    recent: bytes
+    delay_s: int | None
+    tries: int
+    looked_at: datetime | None
+    probed_at: datetime | None
+    problem: str | None
+
+    @property
+    def pair(self) -> tuple[Series, str]:
+        return Series.named(self.exchange, self.market_type, self.dataset), self.symbol
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a look found out about one prefix, to be written back; `marks` None: as they were."""
+
+    row: Prefix
+    since: date | None
+    first_day: date | None
+    last_day: date | None
+    delay_s: int | None
+    tries: int
+    next_look_at: datetime
+    next_walk_at: datetime | None = None
+    probed_at: datetime | None = None
+    marks: Marks | None = None
+    recent: bytes | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """Consecutive days of one symbol whose objects appeared or changed.
+
+    `kind` is `history` (the first look), `new`, `late` (behind newer ones), `probed` (there, but not listed) or
+    `republished`.
+    """
+
+    series: Series
+    symbol: str
+    kind: str
+    priority: int
+    first_day: date
+    last_day: date
+    content: str
+    discovery_id: int = 0
+    found_at: datetime | None = None
+    run_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What a tick has to do; `blocked` says why the listing host is not asked, `paused` who wants nothing to be done."""
+
+    registered: bool
+    looks: bool
+    walks: bool
+    requests: bool
+    blocked: str | None
+    failures: int
+    paused: str | None
+
+
+def entry_digest(entry: SeriesEntry) -> str:
+    """Return a text that changes with what an entry watches, and not with its place in collection.yaml."""
+    ends = [] if entry.end is None else [entry.end.isoformat()]
+    text = repr((entry.exchange, entry.market_type, entry.datasets, entry.symbols, entry.start.isoformat(), *ends))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+_DUE = """
+WITH delivered AS (
+    UPDATE collection.discoveries SET delivered_at = %(now)s
+    WHERE run_key = ANY(%(delivered)s) AND delivered_at IS NULL
+)
+SELECT EXISTS (SELECT FROM collection.prefixes WHERE entry = %(entry)s),
+    EXISTS (SELECT FROM collection.prefixes WHERE entry = %(entry)s AND next_look_at <= %(now)s),
+    EXISTS (SELECT FROM collection.prefixes WHERE entry = %(entry)s AND next_walk_at <= %(now)s),
+    EXISTS (SELECT FROM collection.discoveries WHERE entry = %(entry)s AND delivered_at IS NULL
+        AND (run_key IS NULL OR run_key <> ALL(%(delivered)s) AND requested_at <= %(lease)s)),
+    (SELECT message || ' (failed ' || failures || ' times, asked again at '
+        || to_char(retry_at AT TIME ZONE 'UTC', 'HH24:MI:SS') || ' UTC)'
+        FROM collection.listing_hosts WHERE exchange = %(exchange)s AND host = %(host)s AND retry_at > %(now)s),
+    coalesce((SELECT failures FROM collection.listing_hosts WHERE exchange = %(exchange)s AND host = %(host)s), 0),
+    (SELECT scope || ' by ' || who || coalesce(': ' || nullif(reason, ''), '') FROM collection.controls
+        WHERE action = 'pause' AND scope = ANY(%(scopes)s) LIMIT 1)
+"""
+
+_REGISTER = """
+WITH wanted AS (
+    SELECT * FROM unnest(%(prefixes)s::text[], %(symbols)s::text[], %(datasets)s::text[]) AS w (prefix, symbol, dataset)
+), moved AS (
+    -- Dagster has no partitions for other days. What is all outside stays, and is moved when the entry grows again.
+    UPDATE collection.discoveries d SET
+        entry = %(entry)s, first_day = greatest(d.first_day, %(start)s), last_day = least(d.last_day, %(end)s)
+    FROM wanted w
+    WHERE d.delivered_at IS NULL AND d.exchange = %(exchange)s AND d.market_type = %(market_type)s
+        AND d.symbol = w.symbol AND d.dataset = w.dataset AND d.entry <> %(entry)s
+        AND d.last_day >= %(start)s AND d.first_day <= %(end)s
+)
+INSERT INTO collection.prefixes AS p (exchange, prefix, market_type, symbol, dataset, entry, next_look_at)
+SELECT %(exchange)s, prefix, %(market_type)s, symbol, dataset, %(entry)s, %(now)s FROM wanted ORDER BY prefix
+ON CONFLICT (exchange, prefix) DO UPDATE SET
+    entry = excluded.entry, symbol = excluded.symbol, dataset = excluded.dataset,
+    -- An entry that starts earlier than before is read again from there.
+    since = CASE WHEN p.since <= %(start)s THEN p.since END,
+    next_look_at = CASE WHEN p.since <= %(start)s THEN p.next_look_at ELSE excluded.next_look_at END
+"""
+
+_NAMES = ", ".join(f"p.{name}" for name in Prefix.__dataclass_fields__)
+
+_WRITE_TYPES = {
+    "prefix": "text",
+    "since": "date",
+    "first_day": "date",
+    "last_day": "date",
+    "delay_s": "int",
+    "tries": "int",
+    "next_look_at": "timestamptz",
+    "next_walk_at": "timestamptz",
+    "probed_at": "timestamptz",
+    "problem": "text",
+    "objects": "int",
+    "recent": "bytea",
+}
+
+# A look that failed says nothing about when the next walk is; one that succeeded leaves it, a walk sets it.
+_WRITE = f"""
+UPDATE collection.prefixes p SET since = s.since, first_day = s.first_day, last_day = s.last_day, delay_s = s.delay_s,
+    tries = s.tries, next_look_at = s.next_look_at, next_walk_at = coalesce(s.next_walk_at, p.next_walk_at),
+    walked_at = CASE WHEN s.next_walk_at IS NULL THEN p.walked_at ELSE %(now)s END,
+    probed_at = coalesce(s.probed_at, p.probed_at), problem = s.problem, looked_at = %(now)s,
+    objects = coalesce(s.objects, p.objects), recent = coalesce(s.recent, p.recent)
+FROM unnest({", ".join(f"%({name})s::{kind}[]" for name, kind in _WRITE_TYPES.items())}) AS s ({", ".join(_WRITE_TYPES)})
+WHERE p.exchange = %(exchange)s AND p.prefix = s.prefix
+"""
+
+_STORED = """
+SELECT w.n, p.day, p.source_etag, p.source_size_bytes, p.source_last_modified
+FROM unnest(%(symbols)s::text[], %(datasets)s::text[], %(firsts)s::date[], %(lasts)s::date[])
+    WITH ORDINALITY AS w (symbol, dataset, first, last, n)
+JOIN collection.partitions p ON p.exchange = %(exchange)s AND p.market_type = %(market_type)s AND p.symbol = w.symbol
+    AND p.dataset = w.dataset AND p.day BETWEEN w.first AND w.last
+WHERE p.state = ANY(%(states)s)
+"""
+
+_ADD = """
+INSERT INTO collection.discoveries
+    (entry, exchange, market_type, symbol, dataset, kind, priority, first_day, last_day, content, found_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+
+
+class Catalog(Database):
+    """Reads and writes the state of discovery; safe to use from many processes."""
+
+    def due(self, digest: str, exchange: str, host: str, delivered: Sequence[str], now: datetime) -> Due:
+        """Return what there is to do, in one query; `delivered` are run keys that Dagster is known to have taken."""
+        values = {
+            "entry": digest,
+            "exchange": exchange,
+            "host": host,
+            "delivered": list(delivered),
+            "now": now,
+            "lease": now - LEASE,
+            "scopes": [ALL, of_exchange(exchange)],
+        }
+        with self.transaction() as connection:
+            row = connection.execute(_DUE, values).fetchone()
+        assert row is not None  # noqa: S101  a SELECT without FROM has one row
+        return Due(*row)
+
+    def register(self, entry: SeriesEntry, prefixes: Mapping[str, tuple[Series, str]], now: datetime) -> None:
+        """Watch the prefixes of an entry; what is known about them stays."""
+        values = {
+            "entry": entry_digest(entry),
+            "exchange": entry.exchange,
+            "market_type": entry.market_type,
+            "start": entry.start,
+            "end": entry.until(date.max),
+            "prefixes": list(prefixes),
+            "symbols": [symbol for _, symbol in prefixes.values()],
+            "datasets": [series.dataset for series, _ in prefixes.values()],
+            "now": now,
+        }
+        with self.transaction() as connection:
+            connection.execute(_REGISTER, values)
+
+    def to_look_at(self, digest: str, now: datetime, limit: int) -> list[Prefix]:
+        """Return prefixes to be looked at: those that were read before come first, the longest waiting of them first."""
+        return self._prefixes("p.next_look_at <= %s ORDER BY p.since IS NULL, p.next_look_at", digest, now, limit)
+
+    def to_walk(self, digest: str, now: datetime, limit: int) -> list[Prefix]:
+        """Return prefixes whose whole listing is to be read again."""
+        return self._prefixes("p.next_walk_at <= %s ORDER BY p.next_walk_at", digest, now, limit)
+
+    def _prefixes(self, condition: str, digest: str, now: datetime, limit: int) -> list[Prefix]:
+        query = f"SELECT {_NAMES} FROM collection.prefixes p WHERE p.entry = %s AND {condition} LIMIT %s"
+        with self.transaction() as connection, connection.cursor(row_factory=class_row(Prefix)) as cursor:
+            return cursor.execute(query, (digest, now, limit)).fetchall()
+
+    def newest_days(self, digest: str) -> dict[str, date]:
+        """Return the last day listed of any symbol of an entry, by dataset."""
+        query = (
+            "SELECT dataset, max(last_day) FROM collection.prefixes "
+            "WHERE entry = %s AND last_day IS NOT NULL GROUP BY dataset"
+        )
+        with self.transaction() as connection:
+            return dict(connection.execute(query, (digest,)).fetchall())
+
+    def lock(self, connection: psycopg.Connection[Any], rows: Sequence[Prefix]) -> dict[str, Marks]:
+        """Lock prefixes and return the marks of those that nobody has looked at since the rows were read."""
+        names = sorted(row.prefix for row in rows)
+        locked = connection.execute(
+            "SELECT prefix, looked_at FROM collection.prefixes WHERE exchange = %s AND prefix = ANY(%s) "
+            "ORDER BY prefix FOR UPDATE",
+            (rows[0].exchange, names),
+        ).fetchall()
+        looked_at = dict(locked)
+        same = {row.prefix for row in rows if row.prefix in looked_at and looked_at[row.prefix] == row.looked_at}
+        stored = connection.execute(
+            "SELECT prefix, marks FROM collection.prefix_marks WHERE exchange = %s AND prefix = ANY(%s)",
+            (rows[0].exchange, list(same)),
+        ).fetchall()
+        return {prefix: {} for prefix in same} | {prefix: unpack(marks) for prefix, marks in stored}
+
+    def write(
+        self,
+        connection: psycopg.Connection[Any],
+        seen: Sequence[Seen],
+        found: Iterable[Discovery],
+        digest: str,
+        now: datetime,
+    ) -> None:
+        """Write what looks found, and the discoveries that follow; in the caller's transaction."""
+        if not seen:
+            return
+        exchange = seen[0].row.exchange
+        columns: dict[str, list[Any]] = {name: [getattr(item, name, None) for item in seen] for name in _WRITE_TYPES}
+        columns["prefix"] = [item.row.prefix for item in seen]
+        columns["objects"] = [None if item.marks is None else len(item.marks) for item in seen]
+        connection.execute(_WRITE, {**columns, "exchange": exchange, "now": now})
+        changed = [(exchange, item.row.prefix, pack(item.marks)) for item in seen if item.marks is not None]
+        with connection.cursor() as cursor:
+            if changed:
+                cursor.executemany(
+                    "INSERT INTO collection.prefix_marks VALUES (%s, %s, %s) "
+                    "ON CONFLICT (exchange, prefix) DO UPDATE SET marks = excluded.marks",
+                    changed,
+                )
+            rows = [
+                (digest, d.series.exchange, d.series.market_type, d.symbol, d.series.dataset, d.kind, d.priority)  # noqa: RUF005
+                + (d.first_day, d.last_day, d.content, now)
+                for d in found
+            ]
+            if rows:
+                cursor.executemany(_ADD, rows)
+
+    def stored(
+        self,
+        connection: psycopg.Connection[Any],
+        entry: SeriesEntry,
+        wanted: Sequence[tuple[Series, str, date, date]],
+    ) -> list[dict[date, tuple[str | None, int | None, datetime | None]]]:
+        """Return for each symbol and range the days that are stored, with etag, size and time of their object."""
+        result: list[dict[date, tuple[str | None, int | None, datetime | None]]] = [{} for _ in wanted]
+        values = {
+            "exchange": entry.exchange,
+            "market_type": entry.market_type,
+            "symbols": [symbol for _, symbol, _, _ in wanted],
+            "datasets": [series.dataset for series, _, _, _ in wanted],
+            "firsts": [first for _, _, first, _ in wanted],
+            "lasts": [last for _, _, _, last in wanted],
+            "states": [state.value for state in (*STORED_STATES, State.NO_DATA)],
+        }
+        for number, day, *source in connection.execute(_STORED, values):
+            result[number - 1][day] = (source[0], source[1], source[2])
+        return result
+
+    def failed(self, exchange: str, host: str, message: str, now: datetime, retry_at: datetime) -> None:
+        """Remember that a look failed at this host."""
+        with self.transaction() as connection:
+            connection.execute(
+                "INSERT INTO collection.listing_hosts AS h VALUES (%s, %s, 1, %s, %s, %s) ON CONFLICT (exchange, host) DO "
+                "UPDATE SET failures = h.failures + 1, message = excluded.message, failed_at = excluded.failed_at, "
+                "retry_at = excluded.retry_at",
+                (exchange, host, message, now, retry_at),
+            )
+
+    def answered(self, exchange: str, host: str) -> None:
+        """Forget the failures of a host."""
+        with self.transaction() as connection:
+            connection.execute(
+                "DELETE FROM collection.listing_hosts WHERE exchange = %s AND host = %s", (exchange, host)
+            )

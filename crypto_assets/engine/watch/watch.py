@@ -1,0 +1,382 @@
+"""Watching an archive: looking at the prefixes that are due, and finding what appeared or changed.
+
+A prefix is asked again when its next day can be there (its own last delays say when), at growing intervals while it is
+late, and hourly for its last ten objects in any case. Each prefix is also walked from end to end once a patrol, for files
+that came late or again far back. What was found is committed as it comes; a look ends soon after the first news.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from crypto_assets.engine.watch.catalog import MARK_BYTES, Catalog, Discovery, Marks, Prefix, Seen, pack
+from crypto_assets.engine.watch.outbox import REQUESTS, Request, hand_out
+from crypto_assets.engine.watch.prefix_snapshot import RECENT, Listed, Reader, Reading, Watch
+from crypto_assets.errors import CryptoAssetsError, HostUnreachable
+from crypto_assets.machine.thread_pool import DaemonPool
+from crypto_assets.model import ArchiveObject, Series
+
+if TYPE_CHECKING:
+    from crypto_assets.transport.client import Client
+
+EVERY = timedelta(hours=1)
+QUIET_EVERY = timedelta(hours=6)
+"""How often the end of a prefix is read in any case; less where nothing more is expected: a symbol seems to be delisted,
+or the entry ends."""
+
+WAITS = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 10, 30, 60))
+"""Between looks for an object that is late, and at a prefix whose look failed."""
+
+LISTINGS = 16
+"""Listings read at once; eight at once were fine with Binance's host, whose answers took a second."""
+
+BUDGET_S = 20.0
+"""Seconds after which a look ends; Dagster gives a sensor 60. The next look goes on with what is still due."""
+
+SETTLE_S, GRACE_S = 0.3, 0.4
+"""Seconds after the first news in which more is asked, and then in which answers are still taken: what was in the first
+answer is requested within a second."""
+
+HANGING_S = 5.0
+"""Seconds after the budget in which answers are still taken: a host that drips must not cost the tick."""
+
+_LEAST_BACK_OFF, _MOST_BACK_OFF = timedelta(seconds=15), timedelta(minutes=15)
+
+GIVE_UP = 3
+"""Failures in a row, before any success, that end a look: it is the host."""
+
+FRESH_DAYS = 3
+PRIORITIES = {"fresh": 10, "new": 5, "late": 5, "probed": 5, "republished": 3, "history": 1}
+"""Of the run that collects a discovery; days of the last three are fresh, unless they are republished."""
+
+_CHUNK = 256
+_WALKS = 8
+
+
+@dataclass(slots=True)
+class Look:
+    """What one look did: prefixes looked at and walked, discoveries, and `news` where these are more than first looks."""
+
+    looked: int = 0
+    walked: int = 0
+    found: int = 0
+    news: bool = False
+    failures: int = 0
+    error: CryptoAssetsError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What a sensor is to request, or why it requests nothing."""
+
+    requests: list[Request]
+    reason: str
+
+
+def tick(
+    connect: Callable[[], Client],
+    watch: Watch,
+    catalog: Catalog,
+    delivered: Sequence[str],
+    now: datetime,
+    *,
+    budget_s: float = BUDGET_S,
+    most: int = REQUESTS,
+) -> Tick:
+    """Look at what is due and return what to request; where nothing is due this is one query.
+
+    Args:
+        connect: opens the client, where the archive is asked at all.
+        delivered: run keys of former requests that Dagster is known to have taken.
+        most: requests in one tick.
+
+    Raises:
+        ListingError, HostUnreachable, HostRefused: nothing could be read. Nothing is lost, and a host that keeps failing is
+            asked less and less often.
+    """
+    due = catalog.due(watch.digest, watch.exchange.name, watch.host, delivered, now)
+    if due.paused:
+        return Tick([], f"paused: {due.paused}")
+    if not due.registered:
+        catalog.register(watch.entry, watch.prefixes(), now)
+    look_ = Look()
+    if (due.looks or due.walks or not due.registered) and not due.blocked:
+        with connect() as client:
+            look_ = look(client, watch, catalog, now, budget_s)
+        if look_.error:
+            back_off = min(_LEAST_BACK_OFF * 2 ** min(due.failures, 10), _MOST_BACK_OFF)
+            catalog.failed(watch.exchange.name, watch.host, str(look_.error), now, now + back_off)
+        elif due.failures:
+            catalog.answered(watch.exchange.name, watch.host)
+    waiting = due.requests or look_.found or not due.registered  # a changed entry takes over what waits
+    requests = hand_out(catalog, watch.digest, now, most) if waiting else []
+    if look_.error and not requests:
+        raise look_.error
+    if due.blocked:
+        return Tick(requests, f"{watch.host} is not asked for now: {due.blocked}")
+    if not look_.looked + look_.walked:
+        return Tick(requests, "nothing is due")
+    failed = f"; {look_.failures} could not be read and are asked again" if look_.failures else ""
+    return Tick(requests, f"the archive lists nothing new ({look_.looked} looked at, {look_.walked} walked{failed})")
+
+
+def look(client: Client, watch: Watch, catalog: Catalog, now: datetime, budget_s: float = BUDGET_S) -> Look:
+    """Look at the prefixes that are due, commit what was found, and return what was done.
+
+    A prefix whose listing cannot be read is asked again later; where nothing at all could be read, `error` says why, and
+    every prefix stays due.
+    """
+    return _Looker(client, watch, catalog, now).run(budget_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """News of one symbol, of one kind and priority: the days, ascending, and the object that holds each."""
+
+    series: Series
+    symbol: str
+    kind: str
+    priority: int
+    days: dict[int, Listed]
+
+    def discoveries(self) -> Iterator[Discovery]:
+        """Yield one for each run of consecutive days."""
+        days = list(self.days)
+        cuts = [place for place in range(1, len(days)) if days[place] - days[place - 1] > 1]
+        for start, end in pairwise([0, *cuts, len(days)] if days else []):
+            first, last = days[start], days[end - 1]
+            content = hashlib.sha256(b"".join(self.days[day].mark for day in days[start:end])).hexdigest()[:16]
+            yield Discovery(
+                self.series,
+                self.symbol,
+                self.kind,
+                self.priority,
+                date.fromordinal(first),
+                date.fromordinal(last),
+                content,
+            )
+
+
+class _Looker:
+    def __init__(self, client: Client, watch: Watch, catalog: Catalog, now: datetime) -> None:
+        self._watch = watch
+        self._catalog = catalog
+        self._now = now
+        self._today = now.astimezone(UTC).date()
+        self._newest = catalog.newest_days(watch.digest)
+        self._reader = Reader(client, watch, self._newest, now)
+        self._look = Look()
+        self._failed: list[Seen] = []
+
+    def run(self, budget_s: float) -> Look:
+        tasks = self._tasks()
+        pending: dict[Future[Reading], Prefix] = {}
+        pool = DaemonPool(LISTINGS, "listing")
+        ask_until = time.monotonic() + budget_s
+        take_until = ask_until + HANGING_S
+        try:
+            while True:
+                while len(pending) < LISTINGS and time.monotonic() <= ask_until and (task := next(tasks, None)):
+                    pending[pool.submit(self._reader.read, *task)] = task[0]
+                patience = take_until - time.monotonic()
+                if not pending or patience <= 0 or (self._nothing_read and self._look.failures >= GIVE_UP):
+                    break
+                news = self._look.news
+                done, _ = wait(pending, patience, FIRST_COMPLETED)
+                self._take({future: pending.pop(future) for future in done})
+                if self._look.news and not news:
+                    ask_until = min(ask_until, time.monotonic() + SETTLE_S)
+                    take_until = ask_until + GRACE_S
+        finally:
+            # A host that hangs does not hold up the tick; what is still asked stays due.
+            pool.shutdown(wait=False, cancel_futures=True)
+        if self._nothing_read:
+            if pending and not self._look.error:
+                self._look.error = HostUnreachable(
+                    f"{self._watch.host}: expected a listing within {budget_s + HANGING_S:.0f} s, found none; "
+                    "it is asked again later",
+                    host=self._watch.host,
+                )
+            return self._look
+        self._look.error = None
+        with self._catalog.transaction() as connection:
+            self._catalog.write(connection, self._failed, [], self._watch.digest, self._now)
+        return self._look
+
+    @property
+    def _nothing_read(self) -> bool:
+        return not self._look.looked + self._look.walked
+
+    def _tasks(self) -> Iterator[tuple[Prefix, bool]]:
+        """Yield what is due: looks, in chunks, and some walks, which are looks too."""
+        asked: set[str] = set()
+        walks = {row.prefix: row for row in self._catalog.to_walk(self._watch.digest, self._now, _WALKS)}
+        while rows := self._catalog.to_look_at(self._watch.digest, self._now, _CHUNK + len(asked)):
+            rows = [row for row in rows if row.prefix not in asked]
+            if not rows:
+                break
+            asked |= {row.prefix for row in rows}
+            yield from ((row, row.prefix in walks) for row in rows)
+        yield from ((row, True) for prefix, row in walks.items() if prefix not in asked)
+
+    # ---- in the caller's thread: comparing and committing --------------------------------------------------------------
+
+    def _take(self, done: dict[Future[Reading], Prefix]) -> None:
+        readings = []
+        for future, row in done.items():
+            try:
+                readings.append(future.result())
+            except CryptoAssetsError as error:
+                self._look.failures += 1
+                self._look.error = self._look.error or error
+                later = self._now + WAITS[min(row.tries, len(WAITS) - 1)]
+                self._failed.append(replace(_as_it_was(row, later), tries=row.tries + 1, problem=str(error)[:1000]))
+        if not readings:
+            return
+        self._look.walked += sum(reading.walk for reading in readings)
+        self._look.looked += sum(not reading.walk for reading in readings)
+        same: list[Reading] = []
+        other: list[Reading] = []
+        for reading in readings:
+            (same if self._unchanged(reading) else other).append(reading)
+        with self._catalog.transaction() as connection:
+            seen = [self._seen(reading, None) for reading in same]
+            found: list[Discovery] = []
+            if other:
+                former = self._catalog.lock(connection, [reading.row for reading in other])
+                # Another daemon has looked at the rest meanwhile: what we have may be older.
+                other = [reading for reading in other if reading.row.prefix in former]
+                news = [(reading, self._news(reading, former[reading.row.prefix])) for reading in other]
+                candidates = [item for reading, kinds in news for item in self._candidates(reading, kinds)]
+                found = self._not_stored(connection, candidates)
+                seen += [
+                    self._seen(reading, former[reading.row.prefix] | reading.marks if kinds else None)
+                    for reading, kinds in news
+                ]
+                self._look.news |= any(discovery.kind != "history" for discovery in found)
+                self._look.found += len(found)
+            self._catalog.write(connection, seen, found, self._watch.digest, self._now)
+
+    def _unchanged(self, reading: Reading) -> bool:
+        if reading.first or reading.walk or reading.probed:
+            return False
+        return pack(reading.marks)[-RECENT * MARK_BYTES :] == reading.row.recent
+
+    def _news(self, reading: Reading, former: Marks) -> dict[int, str]:
+        """Return the kind of news by the first day of each object that is not as it was."""
+        kinds = {}
+        newest = max(former, default=0)
+        for day, mark in reading.marks.items():
+            if day in former:
+                if former[day] != mark:
+                    kinds[day] = "republished"
+            elif reading.first:
+                kinds[day] = "history"
+            elif day in reading.probed:
+                kinds[day] = "probed"
+            else:
+                kinds[day] = "new" if day > newest else "late"
+        return kinds
+
+    def _candidates(self, reading: Reading, kinds: dict[int, str]) -> Iterator[_Candidate]:
+        """Yield what the news mean for days, by kind and priority."""
+        entry, today = self._watch.entry, self._today.toordinal()
+        start, end = entry.start.toordinal(), entry.until(self._today - timedelta(days=1)).toordinal()
+        found: dict[tuple[str, int], dict[int, Listed]] = {}
+        for first, kind in sorted(kinds.items()):
+            listed = reading.objects[first]
+            for day in range(max(first, start), min(listed.last, end) + 1):
+                fresh = today - day <= FRESH_DAYS and kind != "republished"
+                found.setdefault((kind, PRIORITIES["fresh" if fresh else kind]), {})[day] = listed
+        for (kind, priority), days in found.items():
+            yield _Candidate(*reading.row.pair, kind, priority, days)
+
+    def _not_stored(self, connection: psycopg.Connection[Any], candidates: Sequence[_Candidate]) -> list[Discovery]:
+        """Return the discoveries, a range of days each, without days that are stored from these very objects."""
+        if not candidates:
+            return []
+        wanted = [
+            (c.series, c.symbol, date.fromordinal(min(c.days)), date.fromordinal(max(c.days))) for c in candidates
+        ]
+        result: list[Discovery] = []
+        for candidate, there in zip(
+            candidates, self._catalog.stored(connection, self._watch.entry, wanted), strict=True
+        ):
+            for day, source in there.items():
+                listed = candidate.days.get(day.toordinal())
+                if listed and _is_of(source, listed.obj):
+                    del candidate.days[day.toordinal()]
+            result += candidate.discoveries()
+        return result
+
+    def _seen(self, reading: Reading, marks: Marks | None) -> Seen:
+        row = reading.row
+        ends = [row.last_day] if row.last_day else []
+        if reading.objects:
+            ends.append(date.fromordinal(max(listed.last for listed in reading.objects.values())))
+        last_day = max(ends, default=None)
+        delay_s = self._delay(reading) or row.delay_s
+        tries, next_look_at = self._next_look(replace(row, last_day=last_day, delay_s=delay_s))
+        walked = reading.first or reading.walk
+        return Seen(
+            row,
+            self._watch.entry.start if walked else row.since,
+            reading.first_day,
+            last_day,
+            delay_s,
+            tries,
+            next_look_at,
+            # Walks of thousands of prefixes are spread over the whole patrol from the beginning.
+            self._now + self._watch.patrol * (_share(row.prefix) if reading.first else 1.0) if walked else None,
+            self._now if reading.asked_by_name else None,
+            marks,
+            None if marks is None else pack(marks)[-RECENT * MARK_BYTES :],
+        )
+
+    def _delay(self, reading: Reading) -> int | None:
+        """Return the shortest time, in seconds, from the end of a period to its publication, of the last objects."""
+        delays = []
+        for obj, last, _ in list(reading.objects.values())[-RECENT:]:
+            end = date.fromordinal(last + 1)
+            if obj.last_modified:
+                delays.append((obj.last_modified - datetime(end.year, end.month, end.day, tzinfo=UTC)).total_seconds())
+        return min((int(delay) for delay in delays if 0 < delay < 3 * 86_400), default=None)
+
+    def _next_look(self, row: Prefix) -> tuple[int, datetime]:
+        """Return how often the expected object was looked for in vain, and when the next look is."""
+        if self._watch.quiet(row, self._newest):
+            return 0, self._now + QUIET_EVERY
+        if row.last_day is None:  # not listed yet
+            return 0, self._now + EVERY
+        series, symbol = row.pair
+        exchange = self._watch.exchange
+        following = exchange.key(row.prefix, series, symbol, row.last_day + timedelta(days=1))
+        due_at = self._watch.due_at(row, exchange.period(following)[1])
+        if due_at > self._now:
+            return 0, min(due_at, self._now + EVERY)
+        return row.tries + 1, self._now + min(WAITS[min(row.tries, len(WAITS) - 1)], EVERY)
+
+
+def _as_it_was(row: Prefix, next_look_at: datetime) -> Seen:
+    return Seen(row, row.since, row.first_day, row.last_day, row.delay_s, row.tries, next_look_at)
+
+
+def _is_of(source: tuple[str | None, int | None, datetime | None], obj: ArchiveObject) -> bool:
+    """Whether a stored day came from this very object."""
+    etag, size, modified = source
+    same_time = modified is None or obj.last_modified is None or modified == obj.last_modified
+    return etag == obj.etag and size == obj.size_bytes and same_time
+
+
+def _share(prefix: str) -> float:
+    """Return a number in [0, 1) that is a prefix's own for ever."""
+    return int.from_bytes(hashlib.blake2b(prefix.encode(), digest_size=4).digest(), "big") / 2**32

@@ -1,0 +1,279 @@
+"""`crypto-assets up`: code server, webserver and daemon as children of one process that ends them all."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from crypto_assets.access.callers import users
+from crypto_assets.config.environment import environment, require_places, settings
+from crypto_assets.defs.runs import use_dagster_home
+from crypto_assets.errors import ConfigError, CryptoAssetsError
+from crypto_assets.instance.child import listens
+from crypto_assets.instance.liveness import HEARTBEAT_S, Heartbeats, answers_grpc, answers_http
+from crypto_assets.machine.ports import HOST, free_port, is_free, require_free
+from crypto_assets.machine.private_folder import private_folder, private_opener, socket_folder, write_private
+from crypto_assets.machine.shortage import raise_if_ours
+from crypto_assets.storage import postgres_url
+from crypto_assets.storage.migrations import migrate
+
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 15.0
+POLL_S = 0.1
+
+MAX_RESTARTS, RESTART_WINDOW_S = 3, 600.0
+"""A child that ends by itself is started again; one that does so more often than this within the window ends all."""
+
+PROBE_S, MOST_SILENT = 10.0, 6
+"""Seconds between two questions to each child, and how many without an answer in a row say that it hangs."""
+
+CODE_SOCKET = "code-server"
+"""The code server runs what it is asked to as its owner: it listens on a unix socket that its owner alone can reach."""
+
+_INSTANCE = ("crypto_assets.instance.storage", "crypto_assets.instance.launcher", "crypto_assets.instance.local_files")
+
+
+@dataclass
+class _Child:
+    """A running child, and how it is asked whether it lives: True, False, or None where that cannot be told."""
+
+    command: tuple[str, ...]
+    lives: Callable[[], bool | None]
+    patience: int
+    process: subprocess.Popen[bytes]
+    has_answered: bool = False
+    silent: int = 0
+    restarts: list[float] = field(default_factory=list)
+
+    def hangs(self) -> bool:
+        """Whether it is silent for too long; one that has just been started may take START_TIMEOUT_S."""
+        return self.silent >= (
+            self.patience if self.has_answered else max(self.patience, int(START_TIMEOUT_S / PROBE_S))
+        )
+
+
+@dataclass
+class Services:
+    """The running processes. `url` is the UI's, `api` the API's, `postgres` the database's; `stop` ends all."""
+
+    url: str
+    api: str
+    postgres: str
+    logs: Path
+    stop: threading.Event
+    say: Callable[[str], None]
+    _children: dict[str, _Child] = field(default_factory=dict)
+
+    def start(self, name: str, *command: str, lives: Callable[[], bool | None], patience: int | None = None) -> None:
+        """Start `python -m crypto_assets.instance.child …`; what it prints goes to a log of its name.
+
+        Args:
+            lives: asks it for a sign of life, every PROBE_S seconds once `watch` runs.
+            patience: how many such questions in a row may go without one; MOST_SILENT by default.
+        """
+        process = self._run(name, command)
+        self._children[name] = _Child(command, lives, patience or MOST_SILENT, process)
+
+    def _run(self, name: str, command: tuple[str, ...]) -> subprocess.Popen[bytes]:
+        child = [sys.executable, "-m", "crypto_assets.instance.child", "--parent", str(os.getpid()), *command]
+        with open(self.logs / f"{name}.log", "ab", opener=private_opener) as log:
+            # A session of its own: Ctrl-C in the terminal is for us, and we end the children in order.
+            return subprocess.Popen(
+                child, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(), start_new_session=True
+            )
+
+    def wait_for(self, name: str, ready: Callable[[], bool]) -> None:
+        """Return once `ready` is true, or `stop` is set.
+
+        Raises:
+            CryptoAssetsError: a process ended meanwhile, or nothing happened for START_TIMEOUT_S; the message has its log.
+        """
+        self.say(f"waiting for the {name.replace('-', ' ')}")
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self.stop.is_set() and not ready():
+            for other, child in self._children.items():
+                if child.process.poll() is not None:
+                    raise CryptoAssetsError(self._ended(other))
+            if time.monotonic() > deadline:
+                raise CryptoAssetsError(
+                    f"{name}: expected an answer within {START_TIMEOUT_S:.0f} s; see {self._log(name)}"
+                )
+            self.stop.wait(POLL_S)
+
+    def watch(self) -> None:
+        """Keep the processes running, and answering, until `stop` is set.
+
+        Raises:
+            CryptoAssetsError: one ended or hung more often than it is worth starting again.
+        """
+        threading.Thread(target=self._ask, name="signs of life", daemon=True).start()
+        while not self.stop.wait(5 * POLL_S):
+            for name, child in self._children.items():
+                code = child.process.poll()
+                if code is not None:
+                    self._restart(name, child, f"ended with code {code}")
+                elif child.hangs():
+                    # Itself alone: runs that the code server has started go on, as when it dies by itself.
+                    child.process.kill()
+                    child.process.wait()
+                    self._restart(name, child, f"gave no sign of life {child.silent} times in a row")
+
+    def _restart(self, name: str, child: _Child, why: str) -> None:
+        child.restarts = [at for at in child.restarts if at > time.monotonic() - RESTART_WINDOW_S] + [time.monotonic()]
+        if len(child.restarts) > MAX_RESTARTS:
+            raise CryptoAssetsError(self._ended(name))
+        self.say(f"the {name} {why} and is started again; see {self._log(name)}")
+        child.process, child.has_answered, child.silent = self._run(name, child.command), False, 0
+
+    def _ask(self) -> None:
+        """Ask each child for a sign of life again and again. Counted, not timed: this process may have been asleep."""
+        while not self.stop.wait(PROBE_S):
+            for child in self._children.values():
+                asked = child.process
+                found = child.lives()
+                if found is None or asked is not child.process:
+                    continue
+                child.has_answered |= found
+                child.silent = 0 if found else child.silent + 1
+
+    def end(self) -> None:
+        """End the children, newest first: politely, then not."""
+        children = [child.process for child in reversed(self._children.values())]
+        for process in children:
+            if process.poll() is None:
+                # To the code server's run workers too: they save their state, and their runs are CANCELED.
+                os.killpg(process.pid, signal.SIGINT)
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        for process in children:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def _log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    def _ended(self, name: str) -> list[str]:
+        text = self._log(name).read_text(errors="replace")
+        code = self._children[name].process.returncode
+        return [
+            f"{name}: expected it to run, it ended with code {code}; see {self._log(name)}:",
+            *text.splitlines()[-5:],
+        ]
+
+
+@contextmanager
+def running(
+    port: int, say: Callable[[str], None], stop: threading.Event, api_port: int | None = None
+) -> Iterator[Services]:
+    """Run Dagster's processes while the block lasts; the UI answers when it begins, unless `stop` was set meanwhile.
+
+    Args:
+        port: of the UI on 127.0.0.1.
+        api_port: of the API there; None: the one after `port`, or any where that is in use.
+        say: told what is being waited for.
+        stop: ends the waiting.
+
+    Raises:
+        ConfigError: the port is in use, the same home is up already, or there is no dagster.yaml.
+        PostgresUnavailable: it does not answer.
+        CryptoAssetsError: a process ended while starting; the message names its log.
+    """
+    use_dagster_home()
+    require_places(settings())
+    users(settings().ui_users)  # a mistake there is told now, not by a child that ends
+    home = settings().home
+    logs, code = _own_places(home)
+    url = f"http://{HOST}:{port}"
+    with _only_one(home, url):
+        require_free(port, "--port")
+        if api_port is None:
+            api_port = port + 1 if is_free(port + 1) else free_port()
+        else:
+            require_free(api_port, "--api-port")
+        say("waiting for Postgres")
+        database = postgres_url(settings())
+        migrate(database)
+        services = Services(url, f"http://{HOST}:{api_port}/v1", database, logs, stop, say)
+        code.unlink(missing_ok=True)  # left behind by one that was killed: `up` holds the lock of this home
+        workspace = home / "workspace.yaml"
+        server = {"socket": str(code), "location_name": "crypto_assets"}
+        write_private(workspace, yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
+        try:
+            services.start(
+                "code-server",
+                *("crypto_assets.instance.code_server", "api", "grpc", "--socket", str(code)),
+                *("-m", "crypto_assets.definitions", "--location-name", "crypto_assets"),
+                lives=lambda: answers_grpc(code),
+            )
+            services.start(
+                "webserver",
+                *_after(code, "dagster_webserver.app"),
+                *("crypto_assets.instance.webserver", "--port", str(port), "--workspace", str(workspace)),
+                lives=lambda: answers_http(f"{url}/server_info"),
+            )
+            services.start(
+                "daemon",
+                *_after(code, "dagster._daemon.cli"),
+                *("dagster._daemon", "run", "-w", str(workspace)),
+                lives=Heartbeats(database),
+                patience=int(HEARTBEAT_S / PROBE_S),
+            )
+            # What answers for the database and the lake too would be silent with them, and no restart mends that.
+            services.start(
+                "api", "crypto_assets.api", "--port", str(api_port), lives=lambda: answers_http(services.api)
+            )
+            services.wait_for("code-server", lambda: listens(code))
+            services.wait_for("webserver", lambda: answers_http(f"{url}/server_info"))
+            services.wait_for("api", lambda: answers_http(services.api))
+            yield services
+        finally:
+            services.end()
+
+
+def _after(socket: Path, module: str) -> list[str]:
+    """Return the options of a child that needs the code server: it imports while that one starts."""
+    return [f"--after={socket}", *(f"--import={name}" for name in (module, *_INSTANCE))]
+
+
+def _own_places(home: Path) -> tuple[Path, Path]:
+    """Return the folder of the logs and the path of the code server's socket, for the owner of this process alone.
+
+    Raises:
+        ConfigError: something of another account, or a link, stands in their place.
+    """
+    try:
+        return private_folder(home / "logs"), socket_folder(home / "sockets", CODE_SOCKET) / CODE_SOCKET
+    except PermissionError as error:
+        raise ConfigError(str(error)) from None
+
+
+@contextmanager
+def _only_one(home: Path, url: str) -> Iterator[None]:
+    """Hold the lock of a home: two daemons on one instance would start every run twice."""
+    path = home / "up.lock"
+    try:
+        opened = open(path, "a+", encoding="utf-8", opener=private_opener)  # noqa: SIM115  closed just below
+    except OSError as error:
+        raise_if_ours(error)
+        raise ConfigError(f"{path}: expected a file of ours, found: {error.strerror}; remove it") from None
+    with opened as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise ConfigError(f"{home}: is up already, see {lock.read().strip()}; end that one first") from None
+        lock.truncate(0)
+        lock.write(url)
+        lock.flush()
+        yield

@@ -1,0 +1,175 @@
+"""Coverage: of every symbol of a collection, how many days are complete, and what the others are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from crypto_assets.config.collection import Collection
+from crypto_assets.ledger.lakes import LOST, LOST_STATE, NOTHING_LOST, LostDays
+from crypto_assets.model import COMPLETE_STATES, State
+
+if TYPE_CHECKING:
+    from crypto_assets.ledger.gaps import Gap
+    from crypto_assets.ledger.partitions import Ledger
+
+Names = tuple[str, str, str, str]
+"""Exchange, market type, symbol and dataset."""
+
+
+@dataclass(slots=True)
+class Coverage:
+    """The days of one symbol of a series, counted; every day is in exactly one count.
+
+    The days are those of the collection up to yesterday, and today where its record is complete so far: no gap is of today,
+    so that today in another state is no day yet. Of what the collection does not have (`in_collection` is false) they are
+    those that have a record. `partial` to `acknowledged` are the gaps: `pending` days are not published yet, `corrected` ones
+    were published again and the new file could not be used. `first_day` and
+    `last_day` have a record; `rows` and `size_bytes` are of files that are in the lake; `checks` counts results
+    of checks that had something to judge by, `corrections` how often rows of a stored day were replaced by others.
+    """
+
+    exchange: str
+    market_type: str
+    symbol: str
+    dataset: str
+    in_collection: bool = True
+    days: int = 0
+    complete: int = 0
+    partial: int = 0
+    missing: int = 0
+    not_collected: int = 0
+    no_data: int = 0
+    acknowledged: int = 0
+    pending: int = 0
+    corrected: int = 0
+    states: Mapping[str, int] = field(default_factory=dict)
+    rows: int = 0
+    size_bytes: int = 0
+    checks: int = 0
+    failed_checks: int = 0
+    corrections: int = 0
+    first_day: date | None = None
+    last_day: date | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is missing that nobody has acknowledged."""
+        return not (self.partial or self.missing or self.not_collected or self.pending or self.corrected)
+
+
+def coverage(
+    collection: Collection, ledger: Ledger, found: Iterable[Gap], today: date, lost: LostDays = NOTHING_LOST
+) -> list[Coverage]:
+    """Return the coverage of everything that a collection has, then of what is stored beside it.
+
+    Args:
+        found: all gaps of the collection, acknowledged ones too: what `gaps` shows is what is counted here.
+        lost: what the lake does not have of what the ledger has; the gaps are to be found with it too.
+    """
+    result, spans = _of_collection(collection, today)
+    beside: dict[Names, Coverage] = {}
+    for names, inside, day_count, today_complete, no_data, numbers in _read(ledger, spans, today, lost):
+        one = result[names] if inside else beside.setdefault(names, Coverage(*names, in_collection=False))
+        for name, value in numbers.items():
+            setattr(one, name, value)
+        one.no_data = no_data
+        if inside:
+            one.days += today_complete
+        else:
+            one.days = day_count
+    for gap in found:
+        one = result[gap.series.exchange, gap.series.market_type, gap.symbol, gap.series.dataset]
+        name = _count_of(gap)
+        setattr(one, name, getattr(one, name) + 1)
+    for one in beside.values():
+        for state, name in _BY_STATE.items():
+            setattr(one, name, one.states.get(state, 0))
+    for one in (*result.values(), *beside.values()):
+        counted = (
+            one.partial,
+            one.missing,
+            one.not_collected,
+            one.no_data,
+            one.acknowledged,
+            one.pending,
+            one.corrected,
+        )
+        one.complete = one.days - sum(counted)
+    return [*result.values(), *beside.values()]
+
+
+_BY_STATE = {
+    State.DEGRADED: "partial",
+    State.MISSING: "missing",
+    State.PENDING: "pending",
+    State.CORRECTED: "corrected",
+}
+
+
+def _count_of(gap: Gap) -> str:
+    if not gap.is_open:
+        return "acknowledged"
+    if gap.lost:
+        return "missing"
+    return "not_collected" if gap.state is None else _BY_STATE[gap.state]
+
+
+def _of_collection(collection: Collection, today: date) -> tuple[dict[Names, Coverage], dict[Names, tuple[date, date]]]:
+    """Return the days of everything in a collection up to yesterday, and from when to when it has days, today included."""
+    result, spans = {}, {}
+    for entry in collection.series:
+        last = entry.until(today - timedelta(days=1))
+        for series in entry.series:
+            for symbol in entry.symbols:
+                names = series.exchange, series.market_type, symbol, series.dataset
+                result[names] = Coverage(*names, days=max((last - entry.start).days + 1, 0))
+                spans[names] = entry.start, entry.until(today)
+    return result, spans
+
+
+_QUERY = f"""
+WITH {LOST}, wanted AS (
+    SELECT * FROM unnest(%(exchanges)s::text[], %(market_types)s::text[], %(symbols)s::text[], %(datasets)s::text[],
+        %(firsts)s::date[], %(lasts)s::date[]) AS w (exchange, market_type, symbol, dataset, first, last)
+), known AS (
+    SELECT p.exchange, p.market_type, p.symbol, p.dataset, p.day, p.findings, p.failed_checks, p.corrections,
+        CASE WHEN l.day IS NULL THEN p.state ELSE '{LOST_STATE}' END AS state,
+        CASE WHEN l.lost_file IS NOT TRUE THEN p.rows END AS rows,
+        CASE WHEN l.lost_file IS NOT TRUE THEN p.size_bytes END AS size_bytes
+    FROM collection.partitions p LEFT JOIN lost l USING (exchange, market_type, symbol, dataset, day)
+), by_state AS (
+    SELECT p.exchange, p.market_type, p.symbol, p.dataset, p.state,
+        coalesce(p.day BETWEEN w.first AND w.last, false) AS inside, count(*) AS days,
+        count(*) FILTER (WHERE p.day = %(today)s AND p.state = ANY(%(complete)s)) AS today_complete,
+        coalesce(sum(p.rows), 0) AS rows, coalesce(sum(p.size_bytes), 0) AS size_bytes,
+        sum((SELECT count(*) FROM jsonb_each(p.findings) f WHERE NOT f.value ? 'not_judged')) AS checks,
+        sum(cardinality(p.failed_checks)) AS failed, sum(p.corrections) AS corrections,
+        min(p.day) AS first_day, max(p.day) AS last_day
+    FROM known p LEFT JOIN wanted w USING (exchange, market_type, symbol, dataset)
+    GROUP BY 1, 2, 3, 4, 5, 6
+)
+SELECT exchange, market_type, symbol, dataset, inside, sum(days)::bigint, sum(today_complete)::bigint,
+    coalesce(sum(days) FILTER (WHERE state = 'no_data'), 0)::bigint, jsonb_object_agg(state, days),
+    sum(rows)::bigint, sum(size_bytes)::bigint, sum(checks)::bigint, sum(failed)::bigint, sum(corrections)::bigint,
+    min(first_day), max(last_day)
+FROM by_state GROUP BY 1, 2, 3, 4, 5 ORDER BY exchange, market_type, dataset, symbol
+"""
+
+_NUMBERS = ("states", "rows", "size_bytes", "checks", "failed_checks", "corrections", "first_day", "last_day")
+
+
+def _read(
+    ledger: Ledger, spans: Mapping[Names, tuple[date, date]], today: date, lost: LostDays
+) -> list[tuple[Names, bool, int, int, int, dict[str, Any]]]:
+    """Return the names, whether it is of the collection, days, days of today that are complete, days of no data, numbers."""
+    columns = list(zip(*spans, strict=True))
+    values = dict(zip(("exchanges", "market_types", "symbols", "datasets"), map(list, columns), strict=True))
+    more = {"firsts": [first for first, _ in spans.values()], "lasts": [last for _, last in spans.values()]}
+    states = [state.value for state in COMPLETE_STATES]
+    with ledger.transaction() as connection:
+        given = {**values, **more, **lost.as_values(), "today": today, "complete": states}
+        rows = connection.execute(_QUERY, given).fetchall()
+    return [(row[:4], row[4], row[5], row[6], row[7], dict(zip(_NUMBERS, row[8:], strict=True))) for row in rows]

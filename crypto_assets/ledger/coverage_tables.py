@@ -1,0 +1,101 @@
+"""Coverage as tables for people and as JSON for programs. Used by the command line and the API."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+
+from crypto_assets.ledger.coverage import Coverage
+from crypto_assets.model import NOT_JUDGED, State, path_symbol
+
+
+def names(series: Any, symbol: str) -> dict[str, str]:
+    return {"exchange": series.exchange, "market_type": series.market_type, "symbol": symbol, "dataset": series.dataset}
+
+
+def record_names(record: Any) -> dict[str, str]:
+    return {name: getattr(record, name) for name in ("exchange", "market_type", "symbol", "dataset")}
+
+
+# The counts of days, as they are called for people; the later ones only where there are any.
+_COUNTS = {
+    "complete": "complete",
+    "partial": "partial",
+    "missing": "missing",
+    "not_collected": "not collected yet",
+    "no_data": "no data",
+}
+_SELDOM = {"acknowledged": "acknowledged", "pending": "not published yet", "corrected": "published again"}
+
+
+def record_table(records: Sequence[Any]) -> Table:
+    """Return what is known of some days, a line for each asset."""
+    groups: dict[tuple[str, ...], list[Any]] = {}
+    for record in records:
+        groups.setdefault(tuple(record_names(record).values()), []).append(record)
+    return _table([_coverage(mine) for mine in groups.values()], ("not_collected",))
+
+
+def status_table(found: Sequence[Coverage]) -> Table:
+    """Return the coverage of everything, a line for each asset."""
+    return _table(found, (), more=True)
+
+
+def _table(found: Sequence[Coverage], without: Sequence[str], *, more: bool = False) -> Table:
+    counts = {name: title for name, title in _COUNTS.items() if name not in without}
+    counts |= {name: title for name, title in _SELDOM.items() if any(getattr(one, name) for one in found)}
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("asset", no_wrap=True)
+    corrected = more and any(one.corrections for one in found)
+    for title in (
+        "days",
+        *counts.values(),
+        "rows",
+        "size",
+        "checks",
+        "failed",
+        *(["corrections"] if corrected else []),
+    ):
+        table.add_column(title, justify="right", no_wrap=True)
+    for title in ("first day", "last day") if more else ():
+        table.add_column(title, no_wrap=True)
+    for one in found:
+        asset = "/".join((one.exchange, one.market_type, path_symbol(one.symbol), one.dataset))
+        cells = [f"{one.days:,}", *(f"{getattr(one, name):,}" for name in counts), f"{one.rows:,}"]
+        cells += [f"{one.size_bytes / 1e6:.1f} MB", f"{one.checks:,}", f"{one.failed_checks:,}"]
+        cells += [f"{one.corrections:,}"] if corrected else []
+        cells += [str(one.first_day or "–"), str(one.last_day or "–")] if more else []
+        table.add_row(asset + ("" if one.in_collection else " (not in the collection)"), *cells)
+    return table
+
+
+def status_json(one: Coverage) -> dict[str, Any]:
+    """Return the coverage of one asset as the command line and the API show it."""
+    days = {"first_day": one.first_day, "last_day": one.last_day}
+    return {**asdict(one), **{name: None if day is None else str(day) for name, day in days.items()}}
+
+
+def _coverage(records: Sequence[Any]) -> Coverage:
+    """Return the coverage of one asset by the records of some of its days."""
+    states: dict[str, int] = {}
+    for record in records:
+        states[record.state] = states.get(record.state, 0) + 1
+    first = records[0]
+    return Coverage(
+        first.exchange,
+        first.market_type,
+        first.symbol,
+        first.dataset,
+        days=len(records),
+        complete=states.get(State.AVAILABLE, 0) + states.get(State.PROVISIONAL, 0),
+        partial=states.get(State.DEGRADED, 0),
+        missing=states.get(State.MISSING, 0),
+        no_data=states.get(State.NO_DATA, 0),
+        pending=states.get(State.PENDING, 0),
+        corrected=states.get(State.CORRECTED, 0),
+        rows=sum(record.rows or 0 for record in records),
+        size_bytes=sum(record.size_bytes or 0 for record in records),
+        checks=sum(NOT_JUDGED not in finding for record in records for finding in record.findings.values()),
+        failed_checks=sum(len(record.failed_checks) for record in records),
+    )

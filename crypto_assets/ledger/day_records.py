@@ -1,0 +1,179 @@
+"""What the ledger says of some days of one symbol, in one look: for what reads rows and has to say which are complete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from crypto_assets.engine.archive.edges import cut_of
+from crypto_assets.ledger.lakes import KnownLake, known_lake
+from crypto_assets.model import Series, State
+from crypto_assets.rows.derive import Life
+from crypto_assets.storage.migrations import migrate
+from crypto_assets.storage.postgres_faults import unavailable
+from crypto_assets.storage.revisions import HEAD, MISFITS, differs, revision
+
+if TYPE_CHECKING:
+    from crypto_assets.config.environment import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class DayRecord:
+    """One day as the ledger has it; `path`, `rows`, `size_bytes` and `sha256` are of its file, None where it has none.
+
+    `until` is the instant that rows from REST go up to where the day was not over. `loaded` is what the warehouse table that
+    was asked about holds of the day, by content, and `loaded_rows` how many rows that are; None where it holds nothing.
+    `acknowledged` says who accepts the day as it is, when and why. `life` is since and until when its symbol was listed on
+    it, None where that is not inside the day.
+    """
+
+    day: date
+    state: State
+    reason: str
+    rows: int | None
+    path: str | None
+    size_bytes: int | None
+    sha256: str | None
+    until: datetime | None
+    loaded: str | None
+    loaded_rows: int | None
+    acknowledged: str | None = None
+    life: Life = (None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class DayRecords:
+    """The records of some days of one symbol, by dataset and day; `lake` is the one that the ledger speaks of.
+
+    `symbols` are those that the ledger knows with the datasets that were asked for; read only where there are no records.
+    """
+
+    of: Mapping[str, Mapping[date, DayRecord]]
+    lake: KnownLake | None
+    symbols: frozenset[str] = field(default_factory=frozenset)
+
+
+def database_that_is_there(now: Settings) -> str | None:
+    """Return the URL of the database, or None where there is none yet: a look makes no new one.
+
+    The embedded server is started where its data are there.
+
+    Raises:
+        PostgresUnavailable: the embedded server cannot be started.
+    """
+    if now.postgres_url:
+        return now.postgres_url
+    from crypto_assets.storage import postgres_url
+    from crypto_assets.storage.embedded_postgres import is_made
+
+    return postgres_url(now, make=False) if is_made(now.home) else None
+
+
+_QUERY = """
+SELECT p.dataset, p.day, p.state, p.reason, p.rows, p.path, p.size_bytes, p.content_sha256,
+    CASE WHEN p.source = 'rest' AND p.evidence -> 'ended' IS DISTINCT FROM 'true' THEN p.evidence ->> 'until' END,
+    w.content, w.rows, a.reason, a.by, a.at,
+    jsonb_build_object('listed_from', p.evidence -> 'listed_from', 'listed_until', p.evidence -> 'listed_until')
+FROM collection.partitions p
+LEFT JOIN collection.warehouse_loads w ON w.table_name = %(table)s AND (w.exchange, w.market_type, w.symbol, w.dataset, w.day)
+    = (p.exchange, p.market_type, p.symbol, p.dataset, p.day)
+LEFT JOIN collection.acknowledgements_now a ON a.withdrawn IS NULL AND (a.exchange, a.market_type, a.symbol, a.dataset, a.day)
+    = (p.exchange, p.market_type, p.symbol, p.dataset, p.day)
+WHERE p.exchange = %(exchange)s AND p.market_type = %(market_type)s AND p.symbol = %(symbol)s
+    AND p.dataset = ANY(%(datasets)s) AND p.day BETWEEN %(first)s AND %(last)s
+"""
+
+_SYMBOLS = """
+WITH RECURSIVE known AS (
+    (SELECT symbol FROM collection.partitions WHERE exchange = %(exchange)s AND market_type = %(market_type)s
+        ORDER BY symbol LIMIT 1)
+    UNION ALL
+    SELECT (SELECT p.symbol FROM collection.partitions p WHERE p.exchange = %(exchange)s AND p.market_type = %(market_type)s
+        AND p.symbol > known.symbol ORDER BY p.symbol LIMIT 1)
+    FROM known WHERE known.symbol IS NOT NULL
+)
+SELECT symbol FROM known WHERE symbol IS NOT NULL AND EXISTS (
+    SELECT 1 FROM collection.partitions p WHERE p.exchange = %(exchange)s AND p.market_type = %(market_type)s
+        AND p.symbol = known.symbol AND p.dataset = ANY(%(datasets)s)
+)
+"""
+# Not DISTINCT: that reads every day of every symbol.
+
+
+def read_records(
+    url: str, series: Series, symbol: str, first: date, last: date, datasets: Sequence[str], table: str = ""
+) -> DayRecords | None:
+    """Return what the ledger says of the days from first to last, both included; None where the database has no ledger yet.
+
+    Args:
+        datasets: these of the symbol.
+        table: of the warehouse, whose loads are wanted too.
+
+    Raises:
+        PostgresUnavailable: the server does not answer.
+    """
+    asked = {
+        "exchange": series.exchange,
+        "market_type": series.market_type,
+        "symbol": symbol,
+        "datasets": list(datasets),
+        "first": first,
+        "last": last,
+        "table": table,
+    }
+    try:
+        with psycopg.connect(url, connect_timeout=15, autocommit=True, options="-c timezone=UTC") as connection:
+            found = revision(connection, url)
+            if found is None:
+                return None
+            if found != HEAD:
+                migrate(url)
+            with connection.transaction():
+                connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                records: dict[str, dict[date, DayRecord]] = {}
+                for dataset, *values in connection.execute(_QUERY, asked).fetchall():
+                    record = _record(*values)
+                    records.setdefault(dataset, {})[record.day] = record
+                # Where there are records the symbol is known; the others are wanted where nothing is.
+                others = [] if records else connection.execute(_SYMBOLS, asked).fetchall()
+                return DayRecords(records, known_lake(connection), frozenset(row[0] for row in others))
+    except MISFITS as error:
+        raise differs(url, str(error)) from error
+    except psycopg.OperationalError as error:
+        raise unavailable(url, error) from error
+
+
+def _record(
+    day: date,
+    state: str,
+    reason: str,
+    rows: int | None,
+    path: str | None,
+    size_bytes: int | None,
+    sha256: str | None,
+    until: str | None,
+    loaded: str | None,
+    loaded_rows: int | None,
+    why: str | None,
+    by: str | None,
+    at: datetime | None,
+    life: Mapping[str, Any],
+) -> DayRecord:
+    return DayRecord(
+        day,
+        State(state),
+        reason,
+        rows,
+        path,
+        size_bytes,
+        sha256,
+        datetime.fromisoformat(until) if until else None,
+        loaded,
+        loaded_rows,
+        f"acknowledged by {by} on {at:%Y-%m-%d}: {why}" if at else None,
+        cut_of({name: edge for name, edge in life.items() if edge}),
+    )

@@ -1,0 +1,155 @@
+"""What is missing from a collection: every day that should be complete and is not, with what its record says."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from crypto_assets.config.collection import Collection, SeriesEntry
+from crypto_assets.ledger.acknowledgements import NAMES, Acknowledgement
+from crypto_assets.model import COMPLETE_STATES, Series, State
+
+if TYPE_CHECKING:
+    from crypto_assets.ledger.partitions import Ledger
+
+NOT_COLLECTED = "not collected yet"
+"""The reason of a day of which the ledger has nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """One day of one symbol that is not complete; `state` is None where it was not collected yet.
+
+    `entry` is the part of the collection that has it, None where only the ledger does.
+    `evidence`, `findings` and `source` (`archive` or `rest`, None: nothing is stored) are those of its record:
+    `crypto_assets.quality.gap_causes` makes the cause of them. `lost` says that the ledger has it as complete and the lake
+    does not have its file. `acknowledged` is its last acknowledgement, also one that was withdrawn.
+    """
+
+    entry: SeriesEntry | None
+    series: Series
+    symbol: str
+    day: date
+    state: State | None
+    reason: str
+    evidence: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    findings: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    source: str | None = None
+    source_key: str | None = field(default=None, repr=False, compare=False)
+    source_etag: str | None = field(default=None, repr=False, compare=False)
+    attempt_error: str | None = field(default=None, repr=False, compare=False)
+    lost: bool = False
+    acknowledged: Acknowledgement | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it counts: nobody has acknowledged it as it is now."""
+        return self.lost or self.acknowledged is None or not self.acknowledged.holds
+
+
+Place = tuple[Series, str, date]
+"""A series, a symbol and a day."""
+
+
+def gaps(
+    collection: Collection,
+    ledger: Ledger,
+    today: date,
+    entries: Iterable[SeriesEntry] | None = None,
+    *,
+    pairs: Container[tuple[Series, str]] | None = None,
+    first: date | None = None,
+    last: date | None = None,
+    lost: Mapping[Place, str] | None = None,
+) -> Iterator[Gap]:
+    """Yield every day from an entry's start to its end or yesterday that is not complete, by entry, series, symbol and day.
+
+    Acknowledged days are among them. One query for each entry.
+
+    Args:
+        today: the UTC day that has not ended; it is never a gap.
+        entries: some of the collection's entries; all by default.
+        pairs: some of their series and symbols; all by default.
+        first, last: only days from and up to these.
+        lost: days whose file is missing or damaged in the lake, and the reason to give; they are missing whatever the
+            ledger says of them (`crypto_assets.ledger.lakes`).
+    """
+    yesterday = today - timedelta(days=1)
+    for entry in collection.series if entries is None else entries:
+        wanted = [
+            (series, symbol)
+            for series in entry.series
+            for symbol in entry.symbols
+            if pairs is None or (series, symbol) in pairs
+        ]
+        begin = max(entry.start, first or entry.start)
+        end = min(entry.until(yesterday), last or yesterday)
+        if wanted and begin <= end:
+            yield from _of_entry(ledger, entry, wanted, begin, end, lost or {})
+
+
+_QUERY = f"""
+WITH wanted AS (
+    SELECT * FROM unnest(%(symbols)s::text[], %(datasets)s::text[]) WITH ORDINALITY AS w (symbol, dataset, place)
+), lost AS (
+    SELECT * FROM unnest(%(lost_places)s::bigint[], %(lost_days)s::date[]) AS l (place, day)
+), known AS (
+    SELECT * FROM collection.partitions
+    WHERE exchange = %(exchange)s AND market_type = %(market_type)s AND day BETWEEN %(first)s AND %(last)s
+)
+SELECT w.place, d.day::date, p.state, p.reason, p.evidence, p.findings, p.source, p.source_key, p.source_etag,
+    p.attempt_error, {", ".join(f"a.{name}" for name in NAMES)}
+FROM wanted w CROSS JOIN generate_series(%(first)s::date::timestamp, %(last)s::date::timestamp, interval '1 day') AS d (day)
+LEFT JOIN known p ON (p.symbol, p.dataset, p.day) = (w.symbol, w.dataset, d.day::date)
+LEFT JOIN collection.acknowledgements_now a ON (a.exchange, a.market_type, a.symbol, a.dataset, a.day)
+    = (%(exchange)s, %(market_type)s, w.symbol, w.dataset, d.day::date)
+WHERE p.day IS NULL OR p.state <> ALL(%(complete)s)
+    OR (w.place, d.day::date) IN (SELECT place, day FROM lost)
+ORDER BY w.place, d.day
+"""
+
+
+def _of_entry(
+    ledger: Ledger,
+    entry: SeriesEntry,
+    wanted: Sequence[tuple[Series, str]],
+    first: date,
+    last: date,
+    lost: Mapping[Place, str],
+) -> Iterator[Gap]:
+    places = {pair: place for place, pair in enumerate(wanted, 1)}
+    gone = [(places[place[:2]], place[2]) for place in lost if place[:2] in places]
+    values = {
+        "exchange": entry.exchange,
+        "market_type": entry.market_type,
+        "symbols": [symbol for _, symbol in wanted],
+        "datasets": [series.dataset for series, _ in wanted],
+        "first": first,
+        "last": last,
+        "complete": [state.value for state in COMPLETE_STATES],
+        "lost_places": [place for place, _ in gone],
+        "lost_days": [day for _, day in gone],
+    }
+    with ledger.transaction() as connection:
+        rows = connection.execute(_QUERY, values).fetchall()
+    for place, day, state, reason, evidence, findings, source, key, etag, attempt, *acknowledged in rows:
+        series, symbol = wanted[place - 1]
+        is_lost = (series, symbol, day) in lost
+        yield Gap(
+            entry,
+            series,
+            symbol,
+            day,
+            State.MISSING if is_lost else None if state is None else State(state),
+            lost[series, symbol, day] if is_lost else NOT_COLLECTED if state is None else reason,
+            evidence or {},
+            findings or {},
+            source,
+            key,
+            etag,
+            attempt,
+            is_lost,
+            None if acknowledged[0] is None else Acknowledgement(*acknowledged),
+        )

@@ -1,0 +1,83 @@
+"""What the ledger has and Dagster was not told of: outcomes of a process that died between the two, and acknowledgements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from psycopg.rows import class_row
+
+from crypto_assets.ledger.partitions import PartitionRecord
+from crypto_assets.model import Series
+from crypto_assets.storage.database import Database
+
+_KEY = ("exchange", "market_type", "symbol", "dataset", "day")
+
+
+def unreported(
+    database: Database, before: datetime, pairs: Sequence[tuple[Series, str]], most: int
+) -> list[PartitionRecord]:
+    """Return the oldest outcomes of some symbols, recorded before an instant, that Dagster should know and does not.
+
+    Those with `reported_at` it knows, but not that a person has acknowledged the day since, or that this has ended.
+    """
+    names = ", ".join(f"p.{name}" for name in PartitionRecord.__dataclass_fields__)
+    keys = ", ".join(_KEY)
+    # Acknowledgements are few, by hand: the other days are found by an index of those that were not reported.
+    query = f"""
+        WITH wanted AS (
+            SELECT {keys} FROM collection.partitions
+            WHERE reported_at IS NULL AND (path IS NOT NULL OR state = 'no_data' OR findings <> '{{}}'
+                OR state = 'missing' AND evidence ? 'was')  -- without a run of its own: taken for no data before
+            UNION
+            SELECT {keys} FROM collection.acknowledgements a JOIN collection.partitions p USING ({keys})
+            WHERE coalesce(p.reported_at, '-infinity') < greatest(a.at, a.withdrawn_at)
+        )
+        SELECT {names} FROM collection.partitions p JOIN wanted USING ({keys})
+        JOIN unnest(%s::text[], %s::text[], %s::text[], %s::text[]) AS s (exchange, market_type, dataset, symbol)
+            USING (exchange, market_type, dataset, symbol)
+        WHERE p.updated_at < %s
+        ORDER BY p.updated_at LIMIT %s
+    """
+    columns = zip(*((s.exchange, s.market_type, s.dataset, symbol) for s, symbol in pairs), strict=True)
+    with database.transaction() as connection, connection.cursor(row_factory=class_row(PartitionRecord)) as cursor:
+        return cursor.execute(query, (*map(list, columns), before, most)).fetchall()
+
+
+def loaded(database: Database, record: PartitionRecord) -> list[tuple[str, int]]:
+    """Return the tables of the warehouse that hold the day, and how many of its rows."""
+    with database.transaction() as connection:
+        found = connection.execute(
+            "SELECT table_name, rows FROM collection.warehouse_loads WHERE exchange = %s AND market_type = %s "
+            "AND symbol = %s AND dataset = %s AND day = %s ORDER BY table_name",
+            tuple(getattr(record, name) for name in _KEY),
+        ).fetchall()
+    return [(str(table), int(rows)) for table, rows in found]
+
+
+def now(database: Database) -> datetime:
+    """Return the instant by the clock of the server."""
+    with database.transaction() as connection:
+        row = connection.execute("SELECT clock_timestamp()").fetchone()
+    at: datetime = row[0] if row else datetime.now(UTC)
+    return at
+
+
+def mark_told(database: Database, records: Sequence[PartitionRecord], at: datetime) -> None:
+    """Remember that Dagster was told of some outcomes; of one that was recorded again since, it was not.
+
+    Args:
+        at: when they were read, by the clock of the server; of what was acknowledged later it was not told either.
+    """
+    if not records:
+        return
+    columns = [[getattr(record, name) for record in records] for name in (*_KEY, "updated_at")]
+    with database.transaction() as connection:
+        connection.execute(
+            """UPDATE collection.partitions p SET reported_at = %s
+            FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::date[], %s::timestamptz[])
+                AS o (exchange, market_type, symbol, dataset, day, updated_at)
+            WHERE (p.exchange, p.market_type, p.symbol, p.dataset, p.day, p.updated_at)
+                = (o.exchange, o.market_type, o.symbol, o.dataset, o.day, o.updated_at)""",
+            (at, *columns),
+        )

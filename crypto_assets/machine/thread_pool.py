@@ -1,0 +1,74 @@
+"""Threads that a process which has to end does not wait for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from contextvars import Context, copy_context
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any
+
+from crypto_assets.machine.shortage import raise_if_ours
+
+
+class DaemonPool(Executor):
+    """Runs calls in some threads, each in the context of its caller.
+
+    Python joins the threads of a ThreadPoolExecutor before it ends, however long their calls take; these it leaves alone.
+    """
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._most = threads
+        self._name = name
+        self._queue: SimpleQueue[tuple[Future[Any], Context, Callable[[], Any]] | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._closed = False
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Return the future of a call that begins when a thread is free; call it from one thread only."""
+        if self._closed:
+            raise RuntimeError(f"the pool {self._name} is closed")
+        future: Future[Any] = Future()
+        self._queue.put((future, copy_context(), lambda: fn(*args, **kwargs)))
+        if len(self._threads) < self._most:
+            thread = threading.Thread(target=self._work, name=f"{self._name}_{len(self._threads)}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # no more threads for this process: those that are there do the work
+                if not self._threads:
+                    raise_if_ours(error)
+                    raise
+                self._most = len(self._threads)
+            else:
+                self._threads.append(thread)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, timeout_s: float | None = None) -> None:
+        """End the threads when their calls return; `cancel_futures` forgets calls that have not begun."""
+        self._closed = True
+        while cancel_futures and not self._queue.empty():
+            if item := self._queue.get():
+                item[0].cancel()
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads if wait else ():
+            thread.join(timeout_s)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # After an error there is nothing to wait for: what still runs can only be late.
+        self.shutdown(wait=kind is None, cancel_futures=kind is not None)
+
+    def _work(self) -> None:
+        while item := self._queue.get():
+            future, context, call = item
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(context.run(call))
+                except BaseException as error:
+                    future.set_exception(error)
+            # Waiting for the next call must not keep the rows of this one alive.
+            del item, future, context, call

@@ -1,0 +1,151 @@
+"""Comparing stored days with sources that must be asked: the monthly file of the archive, and REST.
+
+A monthly file is downloaded once for all of its days. What cannot be asked for, or would cost far more than collecting the
+day did, is not judged, and says why.
+"""
+
+from __future__ import annotations
+
+import calendar
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from crypto_assets import datasets, sources
+from crypto_assets.checks import of_kind
+from crypto_assets.config.collection import Collection
+from crypto_assets.config.environment import settings
+from crypto_assets.engine.acquire import split_days
+from crypto_assets.engine.archive.download import download
+from crypto_assets.engine.archive.listing import list_objects
+from crypto_assets.engine.rest.feed import RestFeed
+from crypto_assets.engine.storing.cross_series import WITH, WITH_SHA256, Pieces
+from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError
+from crypto_assets.model import ArchiveObject, Comparison, Finding, Partition, Series, SourceFile, not_judged
+from crypto_assets.sources.limits import Endpoint
+from crypto_assets.transport.client import Client
+from crypto_assets.transport.guard import Guard
+
+if TYPE_CHECKING:
+    from crypto_assets.ledger.partitions import PartitionRecord
+
+SOURCES = ("monthly", "rest")
+
+MONTHLY_BYTES = 256 << 20
+"""A larger monthly file is not downloaded for a comparison: parsed, it would need some 10 GB."""
+
+REST_ROWS = 50_000
+"""A day of more trades is not asked for over REST: at 1,000 a request it would use up the limits of others."""
+
+
+class Asker:
+    """Compares days with one or both of `SOURCES`; `asking` makes one."""
+
+    def __init__(self, collection: Collection, client: Client, sources: Sequence[str]) -> None:
+        self._collection = collection
+        self._client = client
+        self._sources = sources
+        self._feed = RestFeed(client, collection)
+        self._month: tuple[str, Mapping[date, pa.Table] | str, SourceFile | None] = ("", "", None)
+
+    def findings(self, series: Series, record: PartitionRecord, pieces: Pieces) -> dict[str, Finding]:
+        """Return what the sources that are asked say of one stored day."""
+        partition = Partition(record.symbol, record.day)
+        return {
+            check.name: self._one(check, series, partition, record, pieces)
+            for check in of_kind(series, Comparison)
+            if check.source in self._sources
+        }
+
+    def _one(
+        self, check: Comparison, series: Series, partition: Partition, record: PartitionRecord, pieces: Pieces
+    ) -> Finding:
+        if record.source != "archive":
+            return not_judged("the day is from REST; the archive's file is compared with it when it comes")
+        try:
+            if check.source == "monthly":
+                theirs, told = self._of_month(series, partition, record)
+            else:
+                theirs, told = self._of_rest(series, partition, record)
+        except OF_THIS_PROCESS:
+            raise
+        except CryptoAssetsError as error:
+            return not_judged(" ".join(str(error).split()))
+        if theirs is None:
+            return not_judged(told)
+        gathered = [check.gather(series, rows) for rows in (pieces(), [theirs])]
+        found = check.run(gathered[0], gathered[1], partition, series)
+        return Finding(found.passed, {WITH: told, **found.evidence})
+
+    # ---- the file of the month -------------------------------------------------------------------------------------
+
+    def _of_month(self, series: Series, partition: Partition, record: PartitionRecord) -> tuple[pa.Table | None, str]:
+        exchange = sources.get(series.exchange)
+        prefixes = exchange.prefixes(series, partition.symbol)
+        if len(prefixes) < 2:
+            return None, "the archive has monthly files only"
+        if record.source_key and record.source_key.startswith(prefixes[1]):
+            return None, "the day came from the monthly file"
+        key = exchange.key(prefixes[1], series, partition.symbol, partition.day)
+        if self._month[0] != key:
+            self._month = (key, *self._read_month(series, partition, key))
+        days, source = self._month[1], self._month[2]
+        if isinstance(days, str) or source is None:
+            return None, str(days)
+        return days[partition.day], f"{key} ({WITH_SHA256} {source.sha256[:16]}…)"
+
+    def _read_month(
+        self, series: Series, partition: Partition, key: str
+    ) -> tuple[Mapping[date, pa.Table] | str, SourceFile | None]:
+        """Return the rows of each day of a monthly file, or why it cannot be used."""
+        exchange = sources.get(series.exchange)
+        urls = self._collection.urls(exchange.name)
+        listing = self._client.at(Endpoint(exchange.name, "listing", "listing"))
+        listing_url, archive_url = urls.listing_url or exchange.listing_url, urls.archive_url or exchange.archive_url
+        prefix = key.rpartition("/")[0] + "/"
+        found: ArchiveObject | None = next(
+            (
+                obj
+                for obj in list_objects(listing, listing_url, prefix, after=key[: -len(".zip")], until=key)
+                if obj.key == key
+            ),
+            None,
+        )
+        if found is None:
+            return f"the archive has no {key} yet", None
+        if found.size_bytes > MONTHLY_BYTES:
+            return (
+                f"{key} has {found.size_bytes >> 20} MB, more than the {MONTHLY_BYTES >> 20} MB that are compared",
+                None,
+            )
+        content, source = download(self._client, archive_url, exchange, found)
+        first = partition.day.replace(day=1)
+        days = [first.replace(day=n + 1) for n in range(calendar.monthrange(first.year, first.month)[1])]
+        rows = exchange.parse(series, key, content)
+        parts = split_days(series, rows, key, exchange.period(key), days)
+        return {day: part.rows for day, part in zip(days, parts, strict=True)}, source
+
+    # ---- REST ------------------------------------------------------------------------------------------------------
+
+    def _of_rest(self, series: Series, partition: Partition, record: PartitionRecord) -> tuple[pa.Table | None, str]:
+        if not self._feed.serves(series, partition.symbol):
+            return None, "REST is not asked for this entry of collection.yaml"
+        if (record.rows or 0) > REST_ROWS:
+            return None, f"{record.rows} rows are more than the {REST_ROWS} that REST is asked for"
+        answer = self._feed.day(series, partition, datasets.get(series.table).schema.empty_table(), None)
+        if not answer.ended or answer.lacking:
+            return None, f"REST did not give the whole day: {answer.lacking or 'it has not ended there'}"
+        return answer.rows, "REST"
+
+
+@contextmanager
+def asking(collection: Collection, url: str, sources: Sequence[str]) -> Iterator[Asker | None]:
+    """Yield what asks the sources within all limits, or None where there are none to ask."""
+    if not sources:
+        yield None
+        return
+    with Guard(url, collection, egress=settings().egress) as guard, Client(4, guard=guard) as client:
+        yield Asker(collection, client, sources)

@@ -1,0 +1,199 @@
+"""Whether the very data of a lock is there: in the files of a lake, wherever that is, or only by the ledger.
+
+The bytes of each file are read and hashed. The ledger, where there is one that knows the lake, says more of files that are
+not the locked ones: whether they were replaced, by what, and how the former rows can be read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from crypto_assets.errors import ConfigError, StoredDataError
+from crypto_assets.machine.thread_pool import DaemonPool
+from crypto_assets.model import Partition
+from crypto_assets.quality.lock.content import Lock, LockedFile, RefusedLine
+from crypto_assets.quality.lock.create import of_pair
+from crypto_assets.quality.query import Pair
+
+if TYPE_CHECKING:
+    from crypto_assets.ledger.partitions import Ledger
+    from crypto_assets.storage.lake import Lake
+
+_THREADS = 8
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Found(StrEnum):
+    """What is there in place of a locked file."""
+
+    SAME = "same"
+    REPLACED = "replaced"  # another version was published since
+    CHANGED = "changed"  # the bytes on disk are others, and nobody published them
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is there in place of one locked file; `as_of` is an instant at which `read` returns the locked rows, or None."""
+
+    file: LockedFile
+    found: Found
+    text: str = ""
+    as_of: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """One verdict for each file of the lock, and stored days that the lock does not have, which is no failure.
+
+    `refused` are the lines of the lock that cannot be believed.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    appeared: tuple[tuple[Pair, tuple[date, ...]], ...]
+    refused: tuple[RefusedLine, ...] = ()
+
+    @property
+    def same(self) -> bool:
+        """Whether the very data is there."""
+        return not self.refused and all(verdict.found is Found.SAME for verdict in self.verdicts)
+
+
+@dataclass(slots=True)
+class _Day:
+    """What the ledger knows of a day: the file in force, the former ones, rows that were known of it before it grew."""
+
+    path: str | None = None
+    sha256: str | None = None
+    versions: list[tuple[str, str | None, datetime]] = field(default_factory=list)
+    grew: list[tuple[int, datetime]] = field(default_factory=list)
+    corrections: list[tuple[str, str]] = field(default_factory=list)
+
+
+_Known = dict[tuple[Pair, date], _Day]
+
+
+def verify(lock: Lock, lake: Lake | None, ledger: Ledger | None) -> Verification:
+    """Return what is there of the files of a lock.
+
+    Args:
+        lake: whose files are read; None believes the ledger.
+        ledger: None where there is none that knows the lake.
+
+    Raises:
+        ConfigError: neither of them.
+    """
+    known = _known(lock, ledger) if ledger is not None else {}
+    if lake is not None:
+        there = lake
+        with DaemonPool(_THREADS, "verify") as pool:
+            verdicts = list(pool.map(lambda file: _by_bytes(lock, file, there, known), lock.files))
+    elif ledger is not None:
+        verdicts = [_by_ledger(lock, file, known.get((file.pair, file.day), _Day())) for file in lock.files]
+    else:
+        raise ConfigError("verify: expected a lake or a ledger to look into, found neither")
+    return Verification(tuple(verdicts), tuple(_appeared(lock, lake, known)), lock.refused)
+
+
+def _by_bytes(lock: Lock, file: LockedFile, lake: Lake, known: _Known) -> Verdict:
+    series, symbol = file.pair
+    try:
+        data = lake.store.get(file.path)
+    except StoredDataError as error:  # a folder, a pipe, a link, a bad sector
+        return Verdict(file, Found.CHANGED, str(error))
+    sha256 = hashlib.sha256(data).hexdigest() if data is not None else None
+    if sha256 == file.sha256:
+        return Verdict(file, Found.SAME)
+    kept_path = lake.version_path(series, Partition(symbol, file.day), file.sha256)
+    kept = lake.readable(kept_path) if kept_path != file.path else None
+    is_kept = kept is not None and hashlib.sha256(kept).hexdigest() == file.sha256
+    day = known.get((file.pair, file.day), _Day())
+    if is_kept and day.sha256 != file.sha256:
+        return _replaced(lock, file, day, is_kept=True)
+    now = day.sha256 if day.path == file.path else None
+    if data is None:
+        return Verdict(file, Found.GONE, f"expected {file.path}, found no file; `crypto-assets fill` collects the day")
+    if now is not None and sha256 == now:
+        return _replaced(lock, file, day, is_kept=False)
+    return Verdict(
+        file,
+        Found.CHANGED,
+        f"expected sha256 {file.sha256}, found {sha256}, which nobody published; `crypto-assets fill` collects the day",
+    )
+
+
+def _by_ledger(lock: Lock, file: LockedFile, day: _Day) -> Verdict:
+    paths = {path for sha256, path, _ in day.versions if sha256 == file.sha256 and path}
+    if (day.path == file.path and day.sha256 == file.sha256) or file.path in paths:
+        return Verdict(file, Found.SAME)
+    if day.path is None:
+        return Verdict(file, Found.GONE, "the ledger knows no file of this day; `crypto-assets fill` collects it")
+    return _replaced(lock, file, day, is_kept=bool(paths))
+
+
+def _replaced(lock: Lock, file: LockedFile, day: _Day, *, is_kept: bool) -> Verdict:
+    """Return the verdict on a file of which another version was published, with the way to the former rows."""
+    what = next((text for sha256, text in day.corrections if sha256 == file.sha256), "another version is there")
+    if is_kept:
+        ends = [to for sha256, _, to in day.versions if sha256 == file.sha256]
+        as_of = max(ends) - _MICROSECOND if ends and lock.as_of is None else lock.instant
+        text = f'{what}; the former version is kept: read(..., as_of="{as_of.isoformat()}")'
+        return Verdict(file, Found.REPLACED, text, as_of)
+    ends = [to for rows, to in day.grew if rows == file.rows]
+    if ends:
+        as_of = max(ends) - _MICROSECOND
+        text = f'the day has grown; its rows of then are the first ones: read(..., as_of="{as_of.isoformat()}")'
+        return Verdict(file, Found.REPLACED, text, as_of)
+    return Verdict(file, Found.REPLACED, f"{what}; the former file is not kept, lock anew")
+
+
+def _known(lock: Lock, ledger: Ledger) -> _Known:
+    found: _Known = {}
+    with ledger.transaction() as connection:
+        for pair in lock.pairs:
+            values = of_pair(pair, lock.query.first or date.min, lock.query.last or date.max)
+            where = (
+                "WHERE exchange = %(exchange)s AND market_type = %(market_type)s AND symbol = %(symbol)s "
+                "AND dataset = %(dataset)s AND day BETWEEN %(first)s AND %(last)s"
+            )
+
+            def of(day: date, pair: Pair = pair) -> _Day:
+                return found.setdefault((pair, day), _Day())
+
+            for day, path, sha256 in connection.execute(
+                f"SELECT day, path, content_sha256 FROM collection.partitions {where} AND path IS NOT NULL", values
+            ):
+                of(day).path, of(day).sha256 = path, sha256
+            for day, sha256, path, until in connection.execute(
+                f"SELECT day, content_sha256, path, known_to FROM collection.versions {where} ORDER BY number", values
+            ):
+                of(day).versions.append((sha256, path, until))
+            for day, rows, until in connection.execute(
+                f"SELECT day, rows, known_to FROM collection.growth {where} ORDER BY known_to", values
+            ):
+                of(day).grew.append((rows, until))
+            for day, sha256, text in connection.execute(
+                f"SELECT day, former_sha256, text FROM collection.corrections {where} ORDER BY id DESC", values
+            ):
+                of(day).corrections.append((sha256, text))
+    return found
+
+
+def _appeared(lock: Lock, lake: Lake | None, known: _Known) -> Sequence[tuple[Pair, tuple[date, ...]]]:
+    """Return the days that are stored and asked for, and that the lock has no file of."""
+    locked = {(file.pair, file.day) for file in lock.files}
+    result = []
+    for pair in lock.pairs:
+        if lake is not None:
+            stored = lake.days(*pair)
+        else:
+            stored = sorted(day for (of, day), what in known.items() if of == pair and what.path)
+        days = tuple(day for day in stored if lock.query.has_day(day) and (pair, day) not in locked)
+        if days:
+            result.append((pair, days))
+    return result

@@ -1,0 +1,312 @@
+"""The files in quarantine/: which there are, why they were refused, what is in them, and removing one for good.
+
+    {lake}/quarantine/{key of the archive object}.{first 12 digits of the sha256}               the refused bytes
+    {lake}/quarantine/{key of the archive object}.{first 12 digits of the sha256}.reason.json   `collection.days.quarantine`
+
+Older reasons say less: series and days then follow from the key, where the collection has the symbol.
+Judging a file again is `crypto_assets.quality.quarantine.retry`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from difflib import get_close_matches
+from typing import IO, TYPE_CHECKING, Any
+
+from crypto_assets import sources
+from crypto_assets.datasets import all_datasets
+from crypto_assets.engine.problems import word_of
+from crypto_assets.errors import ConfigError, StoredDataError
+from crypto_assets.machine.shortage import raise_if_ours
+from crypto_assets.model import MARKET_TYPES, STORED_STATES, Series, State, days_between, unified_symbol
+from crypto_assets.storage.lake import REASON
+
+if TYPE_CHECKING:
+    from crypto_assets.config.collection import Collection
+    from crypto_assets.ledger.partitions import Ledger
+    from crypto_assets.quality.query import Query
+    from crypto_assets.storage.lake import Lake
+
+FOLDER = "quarantine/"
+
+SHOWN_BYTES = 64 << 10
+"""What is read of the content of a refused file to be shown, unpacked."""
+
+_DIGITS = re.compile(r"\.([0-9a-f]{12})$")
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedFile:
+    """One file in quarantine/, as the reason beside it describes it.
+
+    `path` is relative to the lake, `key` what the exchange calls the object. `series` is None and `days` are empty where
+    nothing says what the file is about; `size_bytes` is None where the bytes are gone. `etag`, `sha256` and
+    `published_sha256` are empty where the reason does not have them. `details` is the whole reason as it lies there.
+    """
+
+    path: str
+    key: str
+    series: Series | None
+    symbol: str
+    days: tuple[date, ...]
+    size_bytes: int | None
+    error: str
+    reason: str
+    refused_at: datetime | None
+    version: str
+    source: str
+    etag: str
+    last_modified: datetime | None
+    sha256: str
+    published_sha256: str
+    details: Mapping[str, Any]
+
+    @property
+    def exchange(self) -> str:
+        """The ccxt id; empty where it is not known."""
+        return self.series.exchange if self.series else ""
+
+    def __str__(self) -> str:
+        if self.series is None:
+            return self.key
+        first_last = dict.fromkeys(str(day) for day in (*self.days[:1], *self.days[-1:]))
+        return f"{self.series.exchange} {self.series.market_type} {self.symbol} {self.series.dataset} " + " … ".join(
+            first_last
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The beginning of a refused file: what it is in one line, and its first lines of text."""
+
+    kind: str
+    lines: tuple[str, ...]
+
+
+def refused_files(lake: Lake, collection: Collection | None = None) -> list[RefusedFile]:
+    """Return every file in quarantine/, the latest first; one request for each.
+
+    Args:
+        collection: tells what the files of old reasons are about.
+    """
+    there = set(lake.store.paths(FOLDER))
+    prefixes = _prefixes(collection) if collection else {}
+    names = {path.removesuffix(REASON) for path in there}
+    found = [_refused_file(lake, path, path in there, prefixes) for path in names]
+    oldest = datetime.min.replace(tzinfo=UTC)
+    return sorted(found, key=lambda file: (file.refused_at or oldest, file.path), reverse=True)
+
+
+def _refused_file(
+    lake: Lake, path: str, is_there: bool, prefixes: Mapping[str, Sequence[tuple[Series, str]]]
+) -> RefusedFile:
+    details = lake.reason(path)
+    key = str(details.get("key") or _DIGITS.sub("", path.removeprefix(FOLDER)))
+    series, symbol = _series_of(details)
+    days = tuple(sorted({day for text in details.get("days") or () if (day := _day(text))}))
+    if series is None:
+        series, symbol = _owner(key, prefixes)
+    if series is not None and not days:
+        days = _period(series, key)
+    size = details.get("size_bytes")
+    if is_there and not isinstance(size, int):
+        size = _size(lake, path)
+    return RefusedFile(
+        path,
+        key,
+        series,
+        symbol,
+        days,
+        size if is_there else None,
+        str(details.get("error") or "unknown"),
+        str(details.get("reason") or "nothing is known: the process ended before it could write the reason"),
+        _instant(details.get("refused_at")),
+        str(details.get("version") or ""),
+        str(details.get("source") or ("rest" if key.startswith("rest/") else "archive")),
+        str(details.get("etag") or ""),
+        _instant(details.get("last_modified")),
+        str(details.get("sha256") or details.get("downloaded") or ""),
+        str(details.get("published_sha256") or details.get("published") or ""),
+        details,
+    )
+
+
+def _series_of(details: Mapping[str, Any]) -> tuple[Series | None, str]:
+    """Return the series and symbol that a reason names, if there can be such."""
+    exchange, market_type, dataset, symbol = (
+        str(details.get(name) or "") for name in ("exchange", "market_type", "dataset", "symbol")
+    )
+    try:
+        series = Series.named(exchange, market_type, dataset)
+        good = series.table in all_datasets() and market_type in MARKET_TYPES and bool(exchange)
+        return (series, symbol) if good and unified_symbol(symbol, market_type) == symbol else (None, "")
+    except ValueError:
+        return None, ""
+
+
+def _size(lake: Lake, path: str) -> int | None:
+    try:
+        file = lake.store.open(path)
+    except StoredDataError:  # a link, a pipe, a folder: none of its bytes are of the exchange
+        return None
+    if file is None:
+        return None
+    with file:
+        return file.seek(0, io.SEEK_END)
+
+
+def _prefixes(collection: Collection) -> dict[str, list[tuple[Series, str]]]:
+    """Return what a collection expects under each prefix of its archives."""
+    found: dict[str, list[tuple[Series, str]]] = {}
+    for entry in collection.series:
+        for series in entry.series:
+            for symbol in entry.symbols:
+                for prefix in sources.get(series.exchange).prefixes(series, symbol):
+                    found.setdefault(prefix, []).append((series, symbol))
+    return found
+
+
+def _owner(key: str, prefixes: Mapping[str, Sequence[tuple[Series, str]]]) -> tuple[Series | None, str]:
+    """Return what a key is about, if exactly one symbol of the collection is published there."""
+    owners = prefixes.get(key[: key.rfind("/") + 1], ())
+    return owners[0] if len(owners) == 1 else (None, "")
+
+
+def _period(series: Series, key: str) -> tuple[date, ...]:
+    try:
+        return tuple(days_between(*sources.get(series.exchange).period(key)))
+    except (KeyError, ValueError):  # an exchange that is not known any more, or no key of an archive
+        return ()
+
+
+def _day(text: Any) -> date | None:
+    try:
+        return date.fromisoformat(str(text))
+    except ValueError:
+        return None
+
+
+def _instant(text: Any) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text) if text else None
+    except (TypeError, ValueError):
+        return None
+    return found.replace(tzinfo=UTC) if found and found.tzinfo is None else found
+
+
+def select(files: Iterable[RefusedFile], query: Query) -> list[RefusedFile]:
+    """Return the files that are about what is asked; with any filter, those of no known series are left out."""
+    everything = type(query)()
+    return [
+        file
+        for file in files
+        if query == everything
+        or (
+            file.series is not None
+            and query.has(file.series, file.symbol)
+            and (not (query.first or query.last) or any(query.has_day(day) for day in file.days))
+        )
+    ]
+
+
+def find(files: Sequence[RefusedFile], name: str) -> RefusedFile:
+    """Return the file with a path, with or without `quarantine/`, or with the 12 digits at its end.
+
+    Raises:
+        ConfigError: there is none, or there are several.
+    """
+    path = name.removesuffix(REASON)
+    found = [file for file in files if path in (file.path, file.path.removeprefix(FOLDER), file.path[-12:])]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ConfigError(f"{name}: expected one file, found {len(found)} that end so; give the whole path")
+    close = get_close_matches(path, [file.path for file in files], n=1, cutoff=0.3)
+    hint = f"did you mean {close[0]}?" if close else "`crypto-assets quarantine` lists what is there"
+    raise ConfigError(f"{name}: not in quarantine/; {hint}")
+
+
+def states_now(ledger: Ledger, files: Sequence[RefusedFile]) -> dict[str, dict[date, State | None]]:
+    """Return what the ledger says now of the days of each file, by path; None for a day that it does not know."""
+    spans: dict[tuple[Series, str], list[date]] = {}
+    for file in files:
+        if file.series is not None:
+            spans.setdefault((file.series, file.symbol), []).extend(file.days)
+    known: dict[tuple[Series, str, date], State] = {}
+    for (series, symbol), days in spans.items():
+        if days:
+            for record in ledger.partitions(
+                exchange=series.exchange,
+                market_type=series.market_type,
+                symbols=[symbol],
+                datasets=[series.dataset],
+                first=min(days),
+                last=max(days),
+            ):
+                known[series, symbol, record.day] = record.state
+    return {
+        file.path: {day: known.get((file.series, file.symbol, day)) if file.series else None for day in file.days}
+        for file in files
+    }
+
+
+def in_words(states: Mapping[date, State | None]) -> str:
+    """Return what became of some days in few words: `available`, or `30 available, 1 missing`."""
+    counts: dict[str, int] = {}
+    for state in states.values():
+        counts[word_of(state)] = counts.get(word_of(state), 0) + 1
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "unknown"
+
+
+def all_stored(states: Mapping[date, State | None]) -> bool:
+    """Return whether every day is there meanwhile; a former version alone (`corrected`) is not that."""
+    there = STORED_STATES - {State.CORRECTED} | {State.NO_DATA}
+    return bool(states) and all(state in there for state in states.values())
+
+
+def content_of(lake: Lake, file: RefusedFile, lines: int = 8) -> Content:
+    """Return the beginning of a refused file, unpacked where that is possible; never raises for what is in it."""
+    try:
+        data = lake.store.get(file.path)
+    except StoredDataError as error:
+        return Content(f"it is not read: {error}", ())
+    if data is None:
+        return Content("the bytes are gone, only the reason is there", ())
+    try:
+        if data[:2] == b"\x1f\x8b":
+            with gzip.open(io.BytesIO(data)) as unpacked:
+                return Content(f"gzip, {len(data)} bytes", _first_lines(unpacked, lines))
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+            names = ", ".join(f"{member.filename} ({member.file_size} bytes)" for member in members[:5])
+            kind = f"zip, {len(data)} bytes, {len(members)} members: {names}"
+            if not members:
+                return Content(kind, ())
+            with archive.open(members[0]) as unpacked:
+                return Content(kind, _first_lines(unpacked, lines))
+    except (zipfile.BadZipFile, OSError, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
+        raise_if_ours(error, file.path)
+        kind = f"{len(data)} bytes that cannot be unpacked ({error})"
+        return Content(kind, _first_lines(io.BytesIO(data), lines))
+
+
+def _first_lines(stream: IO[bytes] | gzip.GzipFile, count: int) -> tuple[str, ...]:
+    """Return the first lines as text, whatever the bytes are; control characters are shown as dots."""
+    text = stream.read(SHOWN_BYTES).decode("utf-8", "replace")
+    lines = text.splitlines()[:count]
+    return tuple("".join(c if c.isprintable() or c == "\t" else "." for c in line[:400]) for line in lines)
+
+
+def drop(lake: Lake, file: RefusedFile) -> None:
+    """Remove a refused file and its reason for good."""
+    lake.store.delete(file.path)
+    lake.store.delete(f"{file.path}{REASON}")

@@ -1,0 +1,276 @@
+"""Judging refused files again, with the code of today, without downloading them.
+
+A file goes the usual way: parse, validate, lake, warehouse and ledger; Dagster hears of it by `crypto_assets.defs.recovery`.
+Before that it must still be what the exchange publishes: its bytes are those that were refused, the exchange has listed no
+other version since, and the published checksum is theirs (it is asked for again unless it was theirs already). A day that is
+stored from another file meanwhile is left alone. What is refused again stays in quarantine/; there is no way around that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING
+
+from crypto_assets import sources
+from crypto_assets.config.collection import Collection
+from crypto_assets.config.environment import settings
+from crypto_assets.engine.acquire import split_days
+from crypto_assets.engine.archive.download import published_sha256
+from crypto_assets.engine.day_outcomes import Day, Target, quarantine
+from crypto_assets.engine.storing.storer import Storer
+from crypto_assets.errors import (
+    OF_THIS_PROCESS,
+    CryptoAssetsError,
+    InvalidRows,
+    MalformedFile,
+    StoredDataError,
+    TransientError,
+)
+from crypto_assets.machine.thread_pool import DaemonPool
+from crypto_assets.model import Outcome, Partition, Series, SourceFile, State
+from crypto_assets.quality.quarantine.files import RefusedFile, drop
+from crypto_assets.rows.arrange import Arranged
+from crypto_assets.rows.loads import warehouse_tables
+from crypto_assets.sources.limits import Endpoint
+from crypto_assets.transport.client import Client
+from crypto_assets.transport.guard import Guard
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from crypto_assets.ledger.partitions import Ledger, PartitionRecord
+    from crypto_assets.sources import Exchange
+    from crypto_assets.storage.lake import Lake
+    from crypto_assets.storage.warehouse import Warehouse
+
+
+@dataclass(slots=True)
+class Restored:
+    """What became of a refused file: its days that are stored from it now, and why others are not.
+
+    `stored` has the state of each stored day and a word about it; `refused` the reason for each other day, or under None one
+    for all of them. The file has left quarantine/ where nothing is refused.
+    """
+
+    file: RefusedFile
+    stored: dict[date, tuple[State, str]] = field(default_factory=dict)
+    refused: dict[date | None, str] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        return not self.refused
+
+
+class _RefusedAgainError(Exception):
+    """Ends the storing of a day before anything of it is published or recorded."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.reason)
+        self.outcome = outcome
+
+
+@contextmanager
+def restorer(collection: Collection, lake: Lake, warehouse: Warehouse, ledger: Ledger) -> Iterator[Restorer]:
+    """Yield what judges refused files of a lake again; requests go through limits and breakers like all others."""
+    with (
+        DaemonPool(2, "restore") as writers,
+        Guard(ledger.url, collection, egress=settings().egress, patience_s=30.0) as guard,
+        Client(2, timeout_s=15.0, attempts=3, guard=guard) as client,
+    ):
+        yield Restorer(collection, lake, warehouse, ledger, client, writers)
+
+
+class Restorer:
+    """Judges files one after the other; what another process publishes meanwhile is not disturbed."""
+
+    def __init__(
+        self,
+        collection: Collection,
+        lake: Lake,
+        warehouse: Warehouse,
+        ledger: Ledger,
+        client: Client,
+        writers: Executor,
+    ) -> None:
+        self._collection = collection
+        self._lake = lake
+        self._ledger = ledger
+        self._client = client
+        self._storer = Storer(
+            writers, collection, lake, warehouse, ledger, None, lambda *_: None, instead=_refuse_or_no_data
+        )
+
+    def restore(self, file: RefusedFile) -> Restored:
+        """Judge one file again and publish its days that are good.
+
+        Raises:
+            PostgresUnavailable, OSError: the database or the lake fails.
+        """
+        result = Restored(file)
+        try:
+            content = self._lake.store.get(file.path)
+        except StoredDataError as error:  # a link, a pipe, a folder
+            result.refused[None] = str(error)
+            return result
+        if why := _unusable(file, content):
+            result.refused[None] = why
+            return result
+        assert file.series is not None  # noqa: S101  `_unusable` has asked; tells the type checker
+        assert content is not None  # noqa: S101  as above
+        target = self._target(file, file.series)
+        try:
+            source, was_asked = self._source(sources.get(file.series.exchange), file, content)
+            parts = self._parse(target, source, content)
+        except OF_THIS_PROCESS:
+            raise
+        except CryptoAssetsError as error:
+            result.refused[None] = str(error)
+            return result
+        records = self._records(target)
+        for day, part in parts.items():
+            record = records.get(day)
+            if record is not None and record.path is not None and record.source_sha256 == source.sha256:
+                result.stored[day] = (record.state, "was stored from this file already")
+            elif why := _stored_from_another(record, file, was_asked=was_asked):
+                result.refused[day] = why
+            else:
+                partition = Partition(target.symbol, day)
+                self._store(result, Day(target, partition, part.rows, source, content, arrangement=part.arrangement))
+        if result.complete:
+            drop(self._lake, file)
+        return result
+
+    def _target(self, file: RefusedFile, series: Series) -> Target:
+        entry = self._collection.entry_of(series, file.symbol)
+        tables = warehouse_tables(series, entry.warehouse if entry else ())
+        return Target(series, file.symbol, tuple(sorted(file.days)), tables)
+
+    def _records(self, target: Target) -> Mapping[date, PartitionRecord]:
+        found = self._ledger.partitions(
+            exchange=target.series.exchange,
+            market_type=target.series.market_type,
+            symbols=[target.symbol],
+            datasets=[target.series.dataset],
+            first=target.days[0],
+            last=target.days[-1],
+        )
+        return {record.day: record for record in found}
+
+    def _source(self, exchange: Exchange, file: RefusedFile, content: bytes) -> tuple[SourceFile, bool]:
+        """Return where the bytes come from, and whether the exchange has just said that they are what it publishes.
+
+        Raises:
+            CryptoAssetsError: they are not, or that cannot be known now.
+        """
+        sha256 = hashlib.sha256(content).hexdigest()
+        listed = self._listed(exchange.name, file.key)
+        published, checksum_key = file.published_sha256 or None, exchange.checksum_key(file.key)
+        was_asked = checksum_key is not None and (file.error == "ChecksumMismatch" or published != sha256)
+        if was_asked and checksum_key is not None:
+            url = self._collection.urls(exchange.name).archive_url or exchange.archive_url
+            archive = self._client.at(Endpoint(exchange.name, "archive", "archive"))
+            try:
+                published = published_sha256(archive, url, checksum_key)
+            except TransientError as error:
+                raise CryptoAssetsError(f"{checksum_key} is needed, and cannot be had now: {error}") from error
+            if published != sha256:
+                raise CryptoAssetsError(
+                    f"{file.key}: published sha256 {published or 'unreadable'}, these bytes have {sha256}; "
+                    "`crypto-assets fill` downloads what is published now"
+                )
+        elif file.etag and listed and listed != file.etag:
+            raise CryptoAssetsError(
+                f"{file.key}: the exchange has published another version since (etag {listed}, this file has {file.etag}); "
+                "`crypto-assets fill` collects that one"
+            )
+        etag = file.etag or listed
+        return SourceFile(file.key, len(content), etag, sha256, published, file.last_modified), was_asked
+
+    def _listed(self, exchange: str, key: str) -> str:
+        """Return the etag of an object as it was last listed; empty where it never was."""
+        with self._ledger.transaction() as connection:
+            row = connection.execute(
+                "SELECT etag FROM collection.archive_objects WHERE exchange = %s AND key = %s", (exchange, key)
+            ).fetchone()
+        return str(row[0]) if row else ""
+
+    def _parse(self, target: Target, source: SourceFile, content: bytes) -> dict[date, Arranged]:
+        """Return the rows of each day; what cannot be read is refused again, with the words of today."""
+        exchange = sources.get(target.series.exchange)
+        try:
+            rows = exchange.parse(target.series, source.key, content)
+            parts = split_days(target.series, rows, source.key, exchange.period(source.key), target.days)
+        except (MalformedFile, InvalidRows) as error:
+            quarantine(self._lake, source.key, content, error, target, target.days, source)
+            raise
+        return dict(zip(target.days, parts, strict=True))
+
+    def _store(self, result: Restored, day: Day) -> None:
+        try:
+            [outcome] = self._storer.store([day])
+        except _RefusedAgainError as again:
+            result.refused[day.partition.day] = again.outcome.reason
+        else:
+            result.stored[day.partition.day] = (outcome.state, outcome.reason)
+
+
+def _refuse_or_no_data(target: Target, outcome: Outcome) -> Day:
+    """Take the place of another source: there is none, so that the ledger keeps what it knows of a day that is refused."""
+    if outcome.state is State.NO_DATA:
+        return Day(target, outcome.partition, outcome=outcome)
+    raise _RefusedAgainError(outcome)
+
+
+def _unusable(file: RefusedFile, content: bytes | None) -> str:
+    """Return why a file cannot be judged at all; empty where it can."""
+    if content is None:
+        return "its bytes are gone; `crypto-assets quarantine drop` removes the reason too"
+    if file.source == "rest":
+        return "rows from REST are asked for again, not restored: `crypto-assets fill`"
+    if file.series is None or not file.days:
+        return (
+            f"nothing says of which series and days {file.key} is; add its symbol to collection.yaml, "
+            "or let `crypto-assets fill` download it again"
+        )
+    if file.series.exchange not in sources.names():
+        return f"exchange {file.series.exchange}: expected one of {', '.join(sources.names())}"
+    exchange = sources.get(file.series.exchange)
+    if file.series.dataset not in (known := exchange.dataset_names(file.series.market_type)):
+        return f"dataset {file.series.dataset}: expected one of {', '.join(known)}"
+    prefixes = exchange.prefixes(file.series, file.symbol)
+    if not file.key.startswith(tuple(prefixes)):
+        return (
+            f"{file.key}: expected a key under {' or '.join(prefixes)}, where {file.series} {file.symbol} is published"
+        )
+    try:
+        first, last = exchange.period(file.key)
+    except ValueError as error:
+        return f"{file.key}: expected the key of a data file ({error})"
+    if not (first <= min(file.days) and max(file.days) <= last):
+        return f"{file.key}: expected days from {first} to {last}, found {min(file.days)} to {max(file.days)} in its reason"
+    found = hashlib.sha256(content).hexdigest()
+    if file.sha256 not in ("", found) or not file.path.endswith(found[:12]):
+        return (
+            f"expected the bytes that were refused (sha256 {file.sha256 or file.path[-12:] + '…'}), found others ({found}); "
+            "a file in quarantine/ must not be edited: drop it and let `crypto-assets fill` download it again"
+        )
+    return ""
+
+
+def _stored_from_another(record: PartitionRecord | None, file: RefusedFile, *, was_asked: bool) -> str:
+    """Return why the stored version of a day stays; empty where there is none, or this file goes before it.
+
+    The archive goes before REST, and the version of a file that the exchange has now before a former one.
+    """
+    if record is None or record.path is None or record.source != "archive" or record.state is State.CORRECTED:
+        return ""
+    if was_asked and record.source_key == file.key:
+        return ""
+    return (
+        f"is {record.state.value} from {record.source_key} (sha256 {(record.source_sha256 or '')[:12]}…); "
+        "this file is not needed: `crypto-assets quarantine drop`"
+    )

@@ -1,0 +1,184 @@
+"""What is known of every day that rows are asked for: complete, or what of it is not and why."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from itertools import groupby
+from typing import Any, Literal, Self, get_args
+
+from crypto_assets.errors import ConfigError, IncompleteData, IncompleteDataWarning
+from crypto_assets.model import State
+from crypto_assets.text.visible import visible
+
+Missing = Literal["raise", "warn", "ignore"]
+"""What reading does about days that are not complete."""
+
+NOT_COLLECTED = "not_collected"
+"""The state of a day of which the ledger has nothing."""
+
+STORED = "stored"
+"""The state of a day that has a file, where nothing more is known of it."""
+
+OUTSIDE = "outside"
+"""The state, in messages, of a day of which the ledger has nothing because collection.yaml does not ask for it."""
+
+_SHOWN_SPANS = 8
+
+_IN_WORDS = {
+    OUTSIDE: "not in the collection",
+    NOT_COLLECTED: "not collected yet",
+    State.DEGRADED: "partial",
+    State.NO_DATA: "no data",
+}
+
+
+class Remedy(StrEnum):
+    """What makes a day complete that is not: `fill`, `validate` and then `fill`, or nothing that a command can do."""
+
+    FILL = "fill"
+    VALIDATE = "validate"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class DayCoverage:
+    """What is known of one day.
+
+    `state` is a `State`, `NOT_COLLECTED` or `STORED`. `rows` are those of the whole day, `until` is the instant that a day
+    which is not over goes up to, and `acknowledged` says who accepts it as it is, when and why. `remedy` is for messages.
+    """
+
+    day: date
+    state: str
+    reason: str = ""
+    rows: int | None = None
+    until: datetime | None = None
+    acknowledged: str | None = None
+    complete: bool = False
+    remedy: Remedy = Remedy.FILL
+
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """The same, JSON-serialisable."""
+        return {
+            "day": self.day.isoformat(),
+            "state": str(self.state),
+            "reason": self.reason,
+            "rows": self.rows,
+            "until": self.until.isoformat() if self.until else None,
+            "acknowledged": self.acknowledged,
+            "complete": self.complete,
+        }
+
+
+class Coverage(list[dict[str, Any]]):
+    """The coverage of a frame, a mapping for each day. pandas copies what it holds with every step; this is shared."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Days that are not complete, as a message is to show them, and what can be done about them."""
+
+    days: Sequence[DayCoverage]
+    advice: Sequence[str]
+
+
+def usual(days: Sequence[DayCoverage]) -> Explained:
+    """Return days as they are with what makes them complete; nothing does so with those that somebody accepts."""
+    remedies = {one.remedy for one in days if one.acknowledged is None}
+    if Remedy.VALIDATE in remedies:
+        # `gaps` and `fill` take a file of the right size for the right one, until `validate` has read it.
+        return Explained(
+            days, ["`crypto-assets validate` for these days, then `crypto-assets fill`, collects them again"]
+        )
+    return Explained(days, ["`crypto-assets fill` collects what can be had"] if Remedy.FILL in remedies else [])
+
+
+def require_known(missing: str) -> None:
+    """Raise ConfigError where `missing` is none of the words for what to do about days that are not complete."""
+    if missing not in get_args(Missing):
+        raise ConfigError(f"missing: expected one of {', '.join(map(repr, get_args(Missing)))}, found {missing!r}")
+
+
+def settle(
+    what: str,
+    where: str,
+    days: Sequence[DayCoverage],
+    rows: int,
+    missing: Missing,
+    *,
+    notice: str = "",
+    stacklevel: int = 3,
+    explain: Callable[[Sequence[DayCoverage]], Explained] = usual,
+) -> Coverage:
+    """Return the coverage of an answer, once it is said which of its days are not complete; acknowledged ones only warn.
+
+    Args:
+        what: series and symbol, in words.
+        where: the place that was looked in, in words.
+        rows: of the answer; one without any says where it was looked for.
+        notice: a line about the place.
+        stacklevel: of the warning, as `warnings.warn` counts from here.
+        explain: says what can be done about days that are not complete; called only where a message is made.
+
+    Raises:
+        IncompleteData: `missing` is `raise` and a day is not complete.
+    """
+    coverage = Coverage(day.as_json for day in days)
+    open_days = [day for day in days if not day.complete and day.acknowledged is None]
+    if missing == "raise" and open_days:
+        raise IncompleteData(in_words(what, where, days, explain(open_days), notice), coverage)
+    incomplete = [day for day in days if not day.complete]
+    if missing != "ignore" and incomplete:
+        said = in_words(what, where, days, explain(incomplete), notice)
+        warnings.warn("\n".join(map(visible, said)), IncompleteDataWarning, stacklevel)
+    elif missing != "ignore" and days and not rows:
+        warnings.warn(
+            visible(f"{what}: no rows of the days asked for; looked in {where}"), IncompleteDataWarning, stacklevel
+        )
+    return coverage
+
+
+def in_words(what: str, where: str, days: Sequence[DayCoverage], explained: Explained, notice: str = "") -> list[str]:
+    """Return the lines that say which days are not complete and why, days with equal reasons as spans; some lines at most."""
+    incomplete = explained.days
+    verb = "is" if len(days) == 1 else "are"
+    asked = f"{len(days)} day{'' if len(days) == 1 else 's'} asked for {verb} not complete"
+    lines = [f"{what}: {len(incomplete)} of {asked}; looked in {where}"]
+    if notice:
+        lines.append(notice)
+    found = list(spans(incomplete))
+    lines += [f"  {_span(span)}" for span in found[:_SHOWN_SPANS]]
+    if len(found) > _SHOWN_SPANS:
+        left = sum(len(span) for span in found[_SHOWN_SPANS:])
+        lines.append(f"  and {left} more day{'' if left == 1 else 's'}; `coverage` has all of them")
+    lines.append("; ".join([*explained.advice, "missing='warn' or missing='ignore' gives the rows that are stored"]))
+    return lines
+
+
+def spans(days: Iterable[DayCoverage]) -> Iterable[list[DayCoverage]]:
+    """Yield days that follow each other and have equal state and reason, together."""
+
+    def alike(numbered: tuple[int, DayCoverage]) -> tuple[Any, ...]:
+        number, day = numbered
+        # Reasons name the file of their day; without the day, equal reasons are one span.
+        reason = day.reason.replace(day.day.isoformat(), "…")
+        return day.day.toordinal() - number, day.state, reason, day.acknowledged
+
+    for _, same in groupby(enumerate(days), alike):
+        yield [day for _, day in same]
+
+
+def _span(span: Sequence[DayCoverage]) -> str:
+    first, last = span[0], span[-1]
+    when = str(first.day) if len(span) == 1 else f"{first.day} … {last.day} ({len(span)} days)"
+    state = _IN_WORDS.get(first.state, str(first.state))
+    why = "" if first.reason in ("", state) else f": {first.reason}"
+    return f"{when}: {state}{why}" + (f" ({first.acknowledged})" if first.acknowledged else "")

@@ -1,0 +1,178 @@
+"""Rows from Postgres together with what is known of each day, for `crypto_assets.read` and the IO managers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+from crypto_assets.config.environment import settings_at_start
+from crypto_assets.errors import ConfigError
+from crypto_assets.ledger.day_records import DayRecord, DayRecords, database_that_is_there, read_records
+from crypto_assets.model import DAY, TIMEFRAMES, Partition, Series, bar_length
+from crypto_assets.reading.day_coverage import DayCoverage
+from crypto_assets.reading.question import STATISTICS, Question, did_you_mean_symbol
+from crypto_assets.reading.stored_days import cover_warehouse, not_collected
+from crypto_assets.rows.derive import DERIVED_TIMEFRAMES
+from crypto_assets.storage.built_bars import BuiltDue, built_due
+from crypto_assets.storage.warehouse import TABLES, Warehouse
+from crypto_assets.text.urls import postgres_place
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def from_warehouse(asked: Question, *, exact: bool) -> tuple[pd.DataFrame, list[DayCoverage], str, str]:
+    """Return rows, coverage, where that is from, and no further line.
+
+    Raises:
+        ConfigError: no database, nothing was ever collected into it, or an unknown column or symbol.
+    """
+    url = database_that_is_there(settings_at_start())
+    if url is None:
+        raise ConfigError(
+            f"source='warehouse': expected a database, found none in {settings_at_start().home}; "
+            "set CRYPTO_ASSETS_POSTGRES_URL or CRYPTO_ASSETS_HOME"
+        )
+    table = STATISTICS if asked.series.dataset == STATISTICS else asked.series.table
+    if table not in TABLES:
+        raise ConfigError(f"dataset {asked.series.dataset!r}: expected source='lake', Postgres has {', '.join(TABLES)}")
+    frame, days = read_days(
+        url,
+        asked.series,
+        asked.symbol,
+        table,
+        asked.begin,
+        asked.after,
+        asked.days,
+        exact,
+        asked.columns,
+        asked.to_day_end,
+    )
+    return frame, days, where_is(url), ""
+
+
+def read_days(
+    url: str,
+    series: Series,
+    symbol: str,
+    table: str,
+    begin: datetime,
+    after: datetime,
+    days: Sequence[date],
+    exact: bool = False,
+    columns: Sequence[str] | None = None,
+    to_day_end: bool = True,
+) -> tuple[pd.DataFrame, list[DayCoverage]]:
+    """Return the rows of [begin, after) of a table and what is known of the days that they touch.
+
+    Args:
+        series: of the rows; bars without a timeframe are those of all timeframes.
+        to_day_end: `after` was named as a day.
+    """
+    sources = sources_of(series)
+    time_column = TABLES[table].time_column
+    needed = None if columns is None else list(dict.fromkeys([time_column, *columns]))
+
+    def once() -> tuple[pd.DataFrame, list[DayCoverage], bool]:
+        known = None
+        if days:
+            known = read_records(url, series, symbol, days[0], days[-1], sources, table)
+            if known is None:
+                raise ConfigError(
+                    f"{where_is(url)}: expected tables of crypto_assets, found none; nothing was collected into it"
+                )
+            if not known.of and known.symbols and symbol not in known.symbols:
+                raise ConfigError(
+                    f"symbol {symbol}: it is none of the symbols of {series} that {where_is(url)} has; "
+                    + did_you_mean_symbol(symbol, sorted(known.symbols))
+                )
+        with Warehouse(url) as warehouse:
+            frame = warehouse.read(
+                table,
+                series.exchange,
+                series.market_type,
+                symbol,
+                begin,
+                after,
+                timeframe=series.timeframe,
+                exact=exact,
+                columns=needed,
+            )
+            due = _due(warehouse, known, series, symbol) if known else {}
+        coverage = (
+            _cover(known, series, table, days, begin, after, frame, due, to_day_end, where_is(url)) if known else []
+        )
+        lost = any(one.state == "missing" and one.rows is not None for one in coverage)
+        return frame if needed is None else frame[list(columns or ())], coverage, lost
+
+    frame, coverage, lost = once()
+    if lost:  # a run may just have replaced a day between the two looks
+        frame, coverage, _ = once()
+    return frame, coverage
+
+
+def where_is(url: str) -> str:
+    """Return a database in words, without password."""
+    return f"Postgres at {postgres_place(url)}"
+
+
+def sources_of(series: Series) -> list[str]:
+    """Return the datasets that give the rows of a series in the warehouse, the one that goes first before the others."""
+    if series.dataset == STATISTICS:
+        return ["trades"]
+    if series.table == "ohlcv" and series.timeframe is None:
+        return [f"ohlcv_{name}" for name in TIMEFRAMES]
+    if series.timeframe in DERIVED_TIMEFRAMES:
+        return [series.dataset, "ohlcv_1m"]
+    return [series.dataset]
+
+
+def _due(warehouse: Warehouse, known: DayRecords, series: Series, symbol: str) -> Mapping[date, BuiltDue]:
+    """Return what the 1m bars of each day make, where the bars that were asked for are built of them."""
+    if series.timeframe not in DERIVED_TIMEFRAMES:
+        return {}
+    published = known.of.get(series.dataset, {})
+    lives = {day: record.life for day, record in known.of.get("ohlcv_1m", {}).items() if day not in published}
+    with warehouse.transaction() as connection:
+        return built_due(connection, series.exchange, series.market_type, symbol, lives)
+
+
+def _cover(
+    known: DayRecords,
+    series: Series,
+    table: str,
+    days: Sequence[date],
+    begin: datetime,
+    after: datetime,
+    frame: pd.DataFrame,
+    due: Mapping[date, BuiltDue],
+    to_day_end: bool,
+    where: str,
+) -> list[DayCoverage]:
+    times = frame[TABLES[table].time_column]
+    counts = {day.date(): int(count) for day, count in times.dt.floor("D").value_counts().items()}
+
+    def expected(record: DayRecord, dataset: str) -> int | None:
+        if table == STATISTICS:
+            return record.loaded_rows
+        if dataset == series.dataset:
+            return record.rows
+        found, timeframe = due[record.day], series.timeframe or ""
+        if found.minutes == record.rows:
+            return found.built[timeframe]
+        return DAY // bar_length(timeframe)  # without all its minutes nobody can say that a bar less was due
+
+    def whole(day: date) -> bool:
+        partition = Partition("", day)
+        return begin <= partition.start and partition.end <= after
+
+    until = None if to_day_end else after
+    if table == "ohlcv" and series.timeframe is None:
+        # Bars of all timeframes: a day is as its worst dataset is, and the rows of each are not counted apart.
+        by_dataset = [
+            cover_warehouse(known, days, [name], where, {}, expected, whole=lambda _: False, until=until)
+            for name in known.of
+        ] or [list(map(not_collected, days))]
+        return [next((one for one in same if not one.complete), same[0]) for same in zip(*by_dataset, strict=True)]
+    return cover_warehouse(known, days, sources_of(series), where, counts, expected, whole=whole, until=until)

@@ -1,0 +1,220 @@
+"""What `crypto_assets.read` is asked: its arguments, looked through before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from crypto_assets import datasets
+from crypto_assets.errors import ConfigError
+from crypto_assets.model import DAY, MARKET_TYPES, TIMEFRAMES, Series, days_between, unified_symbol
+from crypto_assets.model.symbols import similar_symbols
+
+Moment = str | date | datetime
+"""A day or an instant, as people write it."""
+
+Source = Literal["lake", "warehouse"]
+
+STATISTICS = "trade_statistics_1m"
+"""The table of the warehouse that is built from trades."""
+
+_MOST_DAYS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Rows of one symbol over [begin, after), UTC; `to_day_end` says that `after` was named as a day."""
+
+    series: Series
+    symbol: str
+    begin: datetime
+    after: datetime
+    to_day_end: bool
+    columns: tuple[str, ...] | None
+    source: Source
+    known_at: datetime | None
+    lock: Path | None
+
+    @property
+    def days(self) -> list[date]:
+        """The days that are touched, in order; none where the span is empty."""
+        if self.after == self.begin:
+            return []
+        return days_between(self.begin.date(), (self.after - timedelta(microseconds=1)).date())
+
+    @property
+    def is_whole_days(self) -> bool:
+        return self.begin.time() == time() and self.after.time() == time()
+
+    def __str__(self) -> str:
+        return f"{self.series} {self.symbol}"
+
+
+def question(
+    exchange: str,
+    symbol: str,
+    dataset: str,
+    start: Moment,
+    end: Moment,
+    market_type: str,
+    columns: Sequence[str] | None,
+    source: str,
+    as_of: Moment | None,
+    lock: str | Path | None,
+) -> Question:
+    """Return the question; raises ConfigError that names the argument, what was expected and what was found."""
+    _require_text(exchange=exchange, symbol=symbol, dataset=dataset, market_type=market_type)
+    if source not in get_args(Source):
+        raise ConfigError(f"source: expected one of {', '.join(map(repr, get_args(Source)))}, found {source!r}")
+    if lock is not None and not isinstance(lock, str | Path):
+        raise ConfigError(f"lock: expected the path of a lock file, found {lock!r}")
+    series = _series(exchange, market_type, dataset, source)
+    try:
+        unified = unified_symbol(symbol, market_type)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    begin, after, to_day_end = _bounds(start, end)
+    known_at = None if as_of is None else _known_at(as_of)
+    if known_at is not None and lock is not None:
+        raise ConfigError("as_of and lock: expected one of them; a lock names its versions itself")
+    if source == "warehouse" and (known_at is not None or lock is not None):
+        raise ConfigError(
+            f"{'lock' if lock is not None else 'as_of'}: expected source='lake', found 'warehouse'; Postgres holds the "
+            "newest version of each day only, the lake keeps the former ones"
+        )
+    return Question(
+        series,
+        unified,
+        begin,
+        after,
+        to_day_end,
+        _columns(columns),
+        "warehouse" if source == "warehouse" else "lake",
+        known_at,
+        None if lock is None else Path(lock),
+    )
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """Return the name that is meant, or those that there are."""
+    return _in_words(get_close_matches(word, known, n=1), known)
+
+
+def did_you_mean_symbol(symbol: str, known: Sequence[str]) -> str:
+    """Return the symbol that is meant, or those that there are; all in one spelling."""
+    return _in_words(similar_symbols(symbol, known), known)
+
+
+def _in_words(close: Sequence[str], known: Sequence[str]) -> str:
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known[:20])}" if known else "none is known"
+
+
+def _require_text(**arguments: Any) -> None:
+    for name, value in arguments.items():
+        if not isinstance(value, str):
+            raise ConfigError(f"{name}: expected text, found {value!r}")
+
+
+def _series(exchange: str, market_type: str, dataset: str, source: str) -> Series:
+    from crypto_assets import sources
+
+    if exchange not in sources.names():
+        raise ConfigError(f"exchange {exchange!r} is unknown; {did_you_mean(exchange, sorted(sources.names()))}")
+    if market_type not in MARKET_TYPES:
+        raise ConfigError(f"market_type: expected one of {', '.join(MARKET_TYPES)}, found {market_type!r}")
+    published = sources.get(exchange).dataset_names(market_type)
+    if not published:
+        there = [name for name in MARKET_TYPES if sources.get(exchange).dataset_names(name)]
+        raise ConfigError(f"market_type: {exchange} has no {market_type} here; known: {', '.join(there)}")
+    known = [*published, *(_only_in_warehouse(published) if source == "warehouse" else ())]
+    try:
+        series = Series.named(exchange, market_type, dataset)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    if dataset not in known:
+        if series.table not in datasets.all_datasets() and dataset not in _only_in_warehouse(published):
+            known_tables = ", ".join(sorted(datasets.all_datasets()))
+            raise ConfigError(f"dataset {dataset!r}: expected ohlcv_<timeframe> or one of {known_tables}")
+        where = "; source='warehouse' has it" if dataset in _only_in_warehouse(published) else ""
+        raise ConfigError(
+            f"dataset {dataset!r} is not one of {exchange} {market_type}{where}; {did_you_mean(dataset, known)}"
+        )
+    return series
+
+
+def _only_in_warehouse(published: Sequence[str]) -> list[str]:
+    """Return what the warehouse builds from published datasets."""
+    from crypto_assets.rows.derive import DERIVED_TIMEFRAMES
+
+    bars = [f"ohlcv_{name}" for name in TIMEFRAMES if name in DERIVED_TIMEFRAMES] if "ohlcv_1m" in published else []
+    return [*(name for name in bars if name not in published), *([STATISTICS] if "trades" in published else [])]
+
+
+def _columns(columns: Sequence[str] | None) -> tuple[str, ...] | None:
+    if columns is None:
+        return None
+    if isinstance(columns, str) or not isinstance(columns, Sequence) or not all(isinstance(c, str) for c in columns):
+        raise ConfigError(f"columns: expected a list of names such as ['close'], found {columns!r}")
+    doubles = sorted({name for name in columns if list(columns).count(name) > 1})
+    if doubles or not columns:
+        found = f"{', '.join(doubles)} twice" if doubles else "none"
+        raise ConfigError(f"columns: expected each name once, and one at least, found {found}")
+    return tuple(columns)
+
+
+def _bounds(start: Moment, end: Moment) -> tuple[datetime, datetime, bool]:
+    """Return [start, end) as UTC instants, and whether the end was a day; then it means up to its last instant."""
+    begin, _ = _instant("start", start)
+    after, is_day = _instant("end", end)
+    try:
+        after += DAY if is_day else timedelta()
+    except OverflowError:
+        raise ConfigError(f"end: expected a day before {date.max}, found {end}") from None
+    if after < begin:
+        raise ConfigError(f"start {start}, end {end}: expected the start before the end")
+    if (after - begin).days > _MOST_DAYS:
+        raise ConfigError(
+            f"start {start}, end {end}: expected at most {_MOST_DAYS:,} days, found {(after - begin).days:,}"
+        )
+    return begin, after, is_day
+
+
+def _known_at(moment: Moment) -> datetime:
+    """Return the instant that `as_of` means; a day means its last one."""
+    instant, is_day = _instant("as_of", moment)
+    try:
+        return instant + DAY - timedelta(microseconds=1) if is_day else instant
+    except OverflowError:
+        raise ConfigError(f"as_of: expected a day before {date.max}, found {moment}") from None
+
+
+def _instant(name: str, given: Moment) -> tuple[datetime, bool]:
+    moment: Any = given
+    if isinstance(moment, str):
+        try:
+            moment = _parse(moment)
+        except ValueError:
+            raise ConfigError(f"{name}: expected a day like 2024-01-31 or an ISO instant, found {moment!r}") from None
+    # pandas' NaT is a datetime too, one that is equal to nothing.
+    if not isinstance(moment, date) or moment != moment:
+        raise ConfigError(f"{name}: expected a day like 2024-01-31 or an instant, found {moment!r}")
+    try:
+        if isinstance(moment, datetime):
+            if hasattr(moment, "to_pydatetime"):
+                moment = moment.to_pydatetime(warn=False)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC), False
+        return datetime.combine(moment, time(), UTC), True
+    except OverflowError:
+        raise ConfigError(f"{name}: expected an instant between the years 1 and 9999, found {moment}") from None
+
+
+def _parse(text: str) -> date:
+    """Return a date for a date in any ISO form, a datetime for what is more than a date."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return datetime.fromisoformat(text)

@@ -1,0 +1,114 @@
+"""What can be done about days that `crypto_assets.read` has not whole: only what can work is said.
+
+Asked when a message is made, never before: it looks into collection.yaml, and into the database where that can help.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+from crypto_assets.config.collection import load_collection
+from crypto_assets.config.environment import settings_at_start
+from crypto_assets.errors import ConfigError, PostgresUnavailable
+from crypto_assets.ledger.day_records import database_that_is_there
+from crypto_assets.model import Series, State
+from crypto_assets.reading.day_coverage import NOT_COLLECTED, OUTSIDE, DayCoverage, Explained, Remedy, usual
+from crypto_assets.rows.derive import DERIVED_TIMEFRAMES
+
+if TYPE_CHECKING:
+    from crypto_assets.config.collection import SeriesEntry
+    from crypto_assets.reading.question import Question
+
+
+def explain(asked: Question, days: Sequence[DayCoverage]) -> Explained:
+    """Return days that are not complete with why that is so, and what can be done about them."""
+    if asked.lock is not None:
+        return Explained(
+            days, ["the lock names what was stored when it was written; `crypto-assets lock` writes one of what is now"]
+        )
+    if asked.known_at is not None:
+        return Explained(days, [_since(asked, days), "`crypto-assets fill` changes only what is known from now on"])
+    try:
+        entries = _entries(asked)
+    except ConfigError:
+        return usual(days)
+    shown = [one if one.acknowledged else _outside(asked, one, entries) for one in days]
+    advice = usual(shown).advice
+    if any(was is not now for was, now in zip(days, shown, strict=True)):
+        built = _built(asked, days)
+        advice = [*([built] if built else []), *advice, _ADD if not entries else _WIDEN]
+    return Explained(shown, advice)
+
+
+_ADD = "an entry in collection.yaml, then `crypto-assets fill`, collects it"
+_WIDEN = "`start` and `end` in collection.yaml say which days `crypto-assets fill` collects"
+
+
+def _entries(asked: Question) -> list[SeriesEntry]:
+    """Return the entries of collection.yaml that give the rows that are asked for."""
+    names = [asked.series.dataset]
+    if asked.source == "warehouse":
+        from crypto_assets.reading.loaded_days import sources_of
+
+        names = sources_of(asked.series)
+    wanted = {Series.named(asked.series.exchange, asked.series.market_type, name) for name in names}
+    collection = load_collection(settings_at_start().config)
+    return [entry for entry in collection.series if wanted.intersection(entry.series) and asked.symbol in entry.symbols]
+
+
+def _outside(asked: Question, one: DayCoverage, entries: Sequence[SeriesEntry]) -> DayCoverage:
+    """Return a day with why `fill` does not collect it, where it is in no entry; as it is where it is in one."""
+    if any(entry.start <= one.day <= (entry.end or date.max) for entry in entries):
+        return one
+    first = min((entry.start for entry in entries), default=None)
+    if first is None:
+        why = f"collection.yaml has no entry of {asked}"
+    elif one.day < first:
+        why = f"its collection begins on {first}"
+    elif one.day > (last := max(entry.end or date.max for entry in entries)):
+        why = f"its collection ends on {last}"
+    else:
+        why = f"no entry of {asked} in collection.yaml has the day"
+    if one.state == NOT_COLLECTED:
+        return replace(one, state=OUTSIDE, reason=why, remedy=Remedy.NONE)
+    return replace(one, reason=f"{one.reason}; {why}", remedy=Remedy.NONE)
+
+
+def _built(asked: Question, days: Sequence[DayCoverage]) -> str:
+    """Return that the warehouse has some of the days, built of shorter bars; empty where it has not."""
+    if asked.source == "warehouse" or asked.series.timeframe not in DERIVED_TIMEFRAMES:
+        return ""
+    from crypto_assets.reading.loaded_days import read_days
+
+    with contextlib.suppress(PostgresUnavailable, ConfigError):
+        url = database_that_is_there(settings_at_start())
+        if url is not None:
+            wanted = {one.day for one in days}
+            _, there = read_days(
+                url, asked.series, asked.symbol, "ohlcv", asked.begin, asked.after, asked.days, columns=["open_time"]
+            )
+            has = sum(one.day in wanted and one.complete and one.state != State.NO_DATA for one in there)
+            if has:
+                which = "them" if has == len(days) == len(wanted) else f"{has:,} of them"
+                return f"source='warehouse' has {which}, built of ohlcv_1m"
+    return ""
+
+
+def _since(asked: Question, days: Sequence[DayCoverage]) -> str:
+    """Return since when all of the days are known that were collected after the instant that was asked for."""
+    from crypto_assets.ledger.partitions import Ledger
+
+    url = database_that_is_there(settings_at_start())
+    if url is None:
+        return "as_of shows what was known then"
+    with Ledger(url) as ledger:
+        since = ledger.known_since(asked.series, asked.symbol, days[0].day, days[-1].day)
+    late = [at for one in days if one.state == NOT_COLLECTED and (at := since.get(one.day))]
+    if not late:
+        return "as_of shows what was known then"
+    whole = max(late) + timedelta(seconds=1)
+    return f"what was collected later is known since {whole:%Y-%m-%d %H:%M:%S} UTC: as_of that instant or later has it"

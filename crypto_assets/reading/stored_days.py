@@ -1,0 +1,248 @@
+"""Rows of stored days together with what is known of each day: what is read is compared with what the ledger says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from crypto_assets import datasets
+from crypto_assets.errors import StoredDataError
+from crypto_assets.ledger.day_records import DayRecord, DayRecords
+from crypto_assets.ledger.lakes import file_problem, lake_notice
+from crypto_assets.model import COMPLETE_STATES, DAY, Partition, Series, State
+from crypto_assets.reading.day_coverage import NOT_COLLECTED, STORED, DayCoverage, Remedy
+from crypto_assets.rows.bar_calendar import Due, anchor_of, due
+
+if TYPE_CHECKING:
+    from crypto_assets.storage.lake import Lake
+
+_PROBED_DAYS = 64
+"""Up to so many days a missing file is found faster by asking for it than by listing."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDays:
+    """Rows in the order of days, what is known of each day, and a line about the lake where it is not the right one."""
+
+    rows: pa.Table
+    coverage: list[DayCoverage]
+    notice: str = ""
+
+
+def read_lake(
+    lake: Lake,
+    records: Callable[[], DayRecords | None],
+    series: Series,
+    symbol: str,
+    days: Sequence[date],
+    columns: Sequence[str],
+    *,
+    until: datetime | None = None,
+    verify: bool = True,
+) -> StoredDays:
+    """Return the rows of some days from the lake; a day whose file is not what the ledger says has none.
+
+    Bytes are compared with the ledger, or where that does not know the day with what the file says of itself, before rows
+    are decoded from them.
+
+    Args:
+        records: looks into the ledger; None where there is no ledger. Called again where a file is another one than it said,
+            for a run may just have replaced it.
+        days: ascending.
+        until: the instant up to which rows of the last day are wanted; its end by default.
+        verify: False compares sizes and numbers of rows only.
+    """
+    found = _read_lake(lake, records(), series, symbol, days, columns, until, verify=verify)
+    if found[1]:
+        found = _read_lake(lake, records(), series, symbol, days, columns, until, verify=verify)
+    return found[0]
+
+
+def _read_lake(
+    lake: Lake,
+    known: DayRecords | None,
+    series: Series,
+    symbol: str,
+    days: Sequence[date],
+    columns: Sequence[str],
+    until: datetime | None,
+    *,
+    verify: bool,
+) -> tuple[StoredDays, bool]:
+    """Return what is read, and whether a file is another one than the ledger says."""
+    records = known.of.get(series.dataset, {}) if known else {}
+    # A ledger that has never heard of the symbol says nothing about it: the lake may be somebody else's.
+    silent = known is None or (not records and symbol not in known.symbols)
+    unknown = [day for day in days if day not in records]
+    listed = set(lake.days(series, symbol)) if len(unknown) > _PROBED_DAYS else set(unknown)
+    parts, coverage, lost = [], [], 0
+    for day in days:
+        record = records.get(day)
+        wanted = until if until is not None and day == days[-1] else None
+        found = _Checked()
+        if (record is not None and record.path is not None) or (record is None and day in listed):
+            found = _checked(lake, series, Partition(symbol, day), record, columns, verify=verify)
+        rows, problem = found.rows, found.problem
+        if rows is not None:
+            parts.append(rows)
+        if record is not None:
+            one = of_record(record, wanted)
+            if problem:
+                lost += 1
+                one = replace(_lost(one, problem), remedy=found.remedy)
+        elif silent:
+            one = _by_file(lake, day, rows, problem, has_ledger=known is not None)
+            if one.state == State.MISSING and not problem and not (bar := _due(lake, series, symbol, day)).opens:
+                one = DayCoverage(day, State.NO_DATA, f"{bar.because}; no ledger here", complete=bar.opens is False)
+        else:
+            one = not_collected(day, "its file is in the lake, the ledger does not know it" if found.is_there else "")
+        coverage.append(one)
+    schema = datasets.get(series.table).schema
+    empty = pa.schema([schema.field(name) for name in columns]).empty_table()
+    notice = ""
+    if lost and known is not None and known.lake is not None and known.lake.id != lake.identity():
+        stored = sum(record.path is not None for record in records.values())
+        notice = lake_notice(lake.url, known.lake, lost, stored)
+    return StoredDays(pa.concat_tables([empty, *parts]), coverage, notice), lost > 0
+
+
+def _lost(one: DayCoverage, problem: str, rows: int | None = None) -> DayCoverage:
+    """Return a day as what it is without its rows; who accepted it as it was did not accept that."""
+    return replace(one, state=State.MISSING, reason=problem, rows=rows, acknowledged=None, complete=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """Whether a day has a file, the rows in it, and what is wrong with it; no rows where something is.
+
+    A size that is wrong is seen by `fill`; what else is wrong in a file, by `validate` alone.
+    """
+
+    is_there: bool = False
+    rows: pa.Table | None = None
+    problem: str = ""
+    remedy: Remedy = Remedy.VALIDATE
+
+
+def _checked(
+    lake: Lake,
+    series: Series,
+    partition: Partition,
+    record: DayRecord | None,
+    columns: Sequence[str],
+    *,
+    verify: bool,
+) -> _Checked:
+    known = record if record is not None and record.path is not None else None
+    try:
+        data = lake.store.get(lake.path(series, partition))
+        if known and (problem := file_problem(lake.url, None if data is None else len(data), known.size_bytes)):
+            return _Checked(data is not None, None, problem, Remedy.FILL)
+        if data is None:
+            return _Checked()
+        sha256 = known.sha256 if known else None
+        rows = lake.decode(series, partition, data, columns, sha256=sha256, check=verify)
+    except StoredDataError as error:
+        return _Checked(True, None, str(error))
+    if known and known.rows not in (None, rows.num_rows):
+        problem = f"its file in the lake {lake.url} has {rows.num_rows} rows, the ledger says {known.rows}"
+        return _Checked(True, None, problem)
+    return _Checked(True, rows)
+
+
+def _by_file(lake: Lake, day: date, rows: pa.Table | None, problem: str, *, has_ledger: bool) -> DayCoverage:
+    """Return what a file alone says of its day, where no ledger does."""
+    why = "the ledger does not know it" if has_ledger else "no ledger here"
+    if rows is not None:
+        return DayCoverage(day, STORED, why, rows.num_rows, complete=True)
+    if problem:
+        return DayCoverage(day, State.MISSING, f"{problem}; {why}")
+    if has_ledger or day >= datetime.now(UTC).date():
+        return not_collected(day)
+    return DayCoverage(day, State.MISSING, f"no file in the lake {lake.url}; {why}")
+
+
+def _due(lake: Lake, series: Series, symbol: str, day: date) -> Due:
+    """Return whether a day of a series has a bar at all, by the calendar and by the days that the lake has."""
+    anchor = anchor_of(lake.days(series, symbol)) if series.timeframe == "3d" else None
+    return due(series.timeframe or "", day, anchor)
+
+
+def not_collected(day: date, reason: str = "") -> DayCoverage:
+    """Return the coverage of a day that the ledger does not have."""
+    today = datetime.now(UTC).date()
+    if day >= today:
+        when = "the day has not ended" if day == today else "the day has not begun"
+        reason = f"{when}; {reason}" if reason else when
+    remedy = Remedy.NONE if day > today else Remedy.FILL
+    return DayCoverage(day, NOT_COLLECTED, reason or "not collected yet", remedy=remedy)
+
+
+def of_record(record: DayRecord, until: datetime | None = None, today: date | None = None) -> DayCoverage:
+    """Return what the ledger says of a day.
+
+    Args:
+        until: the instant up to which rows are wanted, inside the day; None: the whole day, today as far as it goes.
+        today: the UTC day that it says it on; that of the clock by default.
+    """
+    complete, reason = record.state in COMPLETE_STATES, record.reason
+    if record.state is State.PROVISIONAL and record.until is not None:
+        today = today or datetime.now(UTC).date()
+        end = Partition("", record.day).start + DAY
+        wanted = min(until, end) if until is not None else None if record.day >= today else end
+        if wanted is not None and record.until < wanted:
+            complete = False
+            reason = f"rows up to {record.until:%H:%M:%S} UTC only; {reason}"
+    return DayCoverage(
+        record.day, record.state, reason, record.rows, record.until, record.acknowledged, complete=complete
+    )
+
+
+# ---- the warehouse ----------------------------------------------------------------------------------------------------
+
+
+def cover_warehouse(
+    known: DayRecords,
+    days: Sequence[date],
+    sources: Sequence[str],
+    where: str,
+    counts: Mapping[date, int],
+    expected: Callable[[DayRecord, str], int | None],
+    *,
+    whole: Callable[[date], bool],
+    until: datetime | None = None,
+) -> list[DayCoverage]:
+    """Return what is known of days in a table of the warehouse.
+
+    Args:
+        sources: the datasets that can have given the rows of a day; the first that the ledger knows of the day did.
+        where: the database, in words.
+        counts: the rows that were read of each day.
+        expected: returns how many rows a whole day should have, None where that is not known; asked of whole days only.
+        whole: returns whether all rows of a day were asked for.
+        until: as `read_lake`.
+    """
+    coverage = []
+    for day in days:
+        found = next(((name, known.of[name][day]) for name in sources if day in known.of.get(name, {})), None)
+        if found is None:
+            coverage.append(not_collected(day))
+            continue
+        name, record = found
+        one = of_record(record, until if until is not None and day == days[-1] else None)
+        problem = ""
+        if record.path is not None:
+            if record.loaded is None or (record.sha256 and not record.loaded.startswith(record.sha256)):
+                problem = f"{where} does not have it: it was not loaded"
+            elif whole(day):
+                there, wanted = counts.get(day, 0), expected(record, name)
+                if wanted not in (None, there):
+                    problem = f"{where} has {there} of its {wanted} rows"
+        if record.path is not None and whole(day):
+            one = replace(one, rows=counts.get(day, 0))
+        coverage.append(_lost(one, problem, counts.get(day) or None) if problem else one)
+    return coverage

@@ -1,0 +1,29 @@
+"""Something happens to our own lake or database between two collections: it is noticed, and `fill` mends it.
+
+At the place of a lost lake nothing is written before somebody has said that it is the right one: it may be unmounted.
+"""
+
+from __future__ import annotations
+
+from crypto_assets.sandbox.selftest import stores
+from crypto_assets.sandbox.selftest.case import AVAILABLE, Case, one_of
+from crypto_assets.sandbox.selftest.scenes import THREE_DAYS
+from crypto_assets.sandbox.selftest.stores import Happens
+
+
+def _store(name: str, happens: Happens, *says: str, everything: bool = False, refused: str = "") -> Case:
+    """What must be noticed, with one of these words as the reason; without words nothing is lost."""
+    first = THREE_DAYS.first if everything else None
+    return Case(
+        name, (), one_of(AVAILABLE), says, first=first, stored=True, happens=happens, refused=refused, fill=True
+    )
+
+
+STORES = (
+    _store("a lost file", stores.lose_files, "missing in the lake"),
+    _store("a damaged file", stores.cut_files, "damaged in the lake"),
+    _store("another lake", stores.take_another_lake, "missing in the lake", everything=True),
+    _store("a lost lake", stores.lose_lake, "missing in the lake", everything=True, refused="is not where it was"),
+    _store("a lake that was moved", stores.move_lake),
+    _store("an emptied table", stores.empty_warehouse, "gone from Postgres", everything=True),
+)

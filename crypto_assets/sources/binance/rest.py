@@ -1,0 +1,264 @@
+"""Binance over REST: spot `/api/v3`, USD-M futures `/fapi/v1`.
+
+Sources: github.com/binance/binance-spot-api-docs (rest-api.md, state of 2026-07-21) for spot; for futures the pages of
+developers.binance.com/docs/derivatives/usds-margined-futures/market-data/rest-api.
+
+Bars:    klines by time, 1,000 (spot) or 1,500 (futures) a call; the open bar comes last; both times are inclusive.
+Trades:  historicalTrades by id, 1,000 (spot) or 500 (futures) a call; it knows no time, so aggTrades finds the first id of a
+         day (window of less than one hour). Futures want an API key for it and keep the last months only; ids of trades that
+         the order book did not match (insurance fund, ADL) are left out there.
+Funding: fundingRate by time, 1,000 a call.
+Numbers are text, with the zeros of the archive; ids and times are integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+import pyarrow as pa
+
+from crypto_assets import datasets
+from crypto_assets.errors import BadContent
+from crypto_assets.model import Series
+from crypto_assets.sources.limits import Endpoint
+from crypto_assets.sources.rest_facts import Call, Cursor
+
+_PATHS = {"spot": "api/v3", "linear": "fapi/v1"}
+_PREFIXES = {"spot": "public", "linear": "fapiPublic"}  # of ccxt's names of the endpoints
+
+# Archive and REST agree digit for digit only in one unit: spot files are in microseconds from this data date on
+# (binance-public-data README), and REST answers so where it is asked to (spot CHANGELOG 2024-12, X-MBX-TIME-UNIT).
+_SPOT_MICROSECONDS_SINCE = date(2025, 1, 1)
+
+_KLINES_PAGE = {"spot": 1000, "linear": 1500}
+_TRADES_PAGE = {"spot": 1000, "linear": 500}
+_FUNDING_BEFORE = timedelta(days=1)
+
+# rest-api.md "ENUM definitions", symbol status: TRADING, END_OF_DAY, HALT, BREAK; futures "contractStatus": PENDING_TRADING,
+# TRADING, PRE_DELIVERING, DELIVERING, DELIVERED, PRE_SETTLE, SETTLING, CLOSE. A halt is over some time; delisted symbols
+# stay in BREAK (spot), or are left out (futures).
+_ENDED = frozenset({"BREAK", "DELIVERED", "SETTLING", "CLOSE"})
+
+_DEFAULT_INTERVAL = "1m"
+
+
+@dataclass(frozen=True, slots=True)
+class BinanceRest:
+    """One series of Binance over REST.
+
+    `parse` makes rows of CSV text, as it does with the archive's files.
+    """
+
+    series: Series
+    exchange_symbol: Callable[[str], str]
+    parse: Callable[[Series, str, bytes], pa.Table]
+
+    ccxt_id = "binance"
+    # klines, aggTrades and historicalTrades are read from a database that may lag (rest-api.md, "Data Sources"; no figure).
+    settle = timedelta(seconds=5)
+    find_window = timedelta(hours=1)
+    key_advice = (
+        "Binance wants an API key for old futures trades: set CRYPTO_ASSETS_BINANCE_API_KEY, or wait for the archive"
+    )
+
+    @property
+    def cursor(self) -> Cursor:
+        return {"ohlcv": Cursor.BARS, "funding_rates": Cursor.EVENTS}.get(self.series.table, Cursor.IDS)
+
+    @property
+    def page_rows(self) -> int:
+        match self.series.table:
+            case "ohlcv":
+                return _KLINES_PAGE[self._market]
+            case "trades":
+                return _TRADES_PAGE[self._market]
+            case _:
+                return 1000
+
+    @property
+    def contiguous_ids(self) -> bool:
+        # Futures leave out what the order book did not match (binance-public-data #190, #363, #378).
+        return self._market == "spot"
+
+    @property
+    def _market(self) -> str:
+        return self.series.market_type
+
+    def urls(self, rest_url: str) -> dict[str, str]:
+        return {_PREFIXES[market]: f"{rest_url}/{path}" for market, path in _PATHS.items()}
+
+    def source_key(self, symbol: str) -> str:
+        path, params = self._source(symbol)
+        return f"rest/{_PATHS[self._market]}/{path}?{urlencode(params)}"
+
+    def time(self) -> Call:
+        return self._call("time", {}, 1)
+
+    def server_time(self, answer: Any) -> datetime:
+        try:
+            return datetime.fromtimestamp(int(answer["serverTime"]) / 1000, UTC)
+        except (KeyError, TypeError, ValueError):
+            raise BadContent(f"{self._market} time: expected serverTime, found {str(answer)[:200]}") from None
+
+    def by_time(self, symbol: str, start: datetime, end: datetime, rows: int) -> Call:
+        path, params = self._source(symbol)
+        if self.cursor is Cursor.EVENTS:  # the interval of an event follows from the one before
+            start -= _FUNDING_BEFORE
+            rows = self.page_rows
+        limit = min(rows, self.page_rows)
+        window: dict[str, str | int] = {"startTime": _ms(start), "endTime": _ms(end) - 1, "limit": limit}
+        weight = 1 if path == "fundingRate" else _klines_weight(self._market, limit)
+        return self._call(path, params | window, weight, start)
+
+    def by_id(self, symbol: str, first_id: int, day: datetime) -> Call:
+        path, params = self._source(symbol)
+        weight = {"aggTrades": (4, 20), "historicalTrades": (25, 200)}[path][self._market != "spot"]
+        return self._call(path, params | {"fromId": first_id, "limit": self.page_rows}, weight, day)
+
+    def find(self, symbol: str, start: datetime, end: datetime) -> Call:
+        window: dict[str, str | int] = {"startTime": _ms(start), "endTime": _ms(end) - 1, "limit": 10}
+        return self._call(
+            "aggTrades", {"symbol": self.exchange_symbol(symbol)} | window, 4 if self._market == "spot" else 20
+        )
+
+    def found(self, answer: Any) -> int | None:
+        name = "a" if self.series.table == "agg_trades" else "f"
+        # -1 marks an aggregate whose trades were removed.
+        ids = [int(row[name]) for row in _rows(answer, (name,)) if int(row[name]) >= 0]
+        return min(ids, default=None)
+
+    def activity(self, symbol: str, start: datetime, end: datetime) -> Call:
+        window: dict[str, str | int] = {"startTime": _ms(start), "endTime": _ms(end) - 1, "limit": 24}
+        params: dict[str, str | int] = {"symbol": self.exchange_symbol(symbol), "interval": "1h"}
+        return self._call("klines", params | window, _klines_weight(self._market, 24))
+
+    def busy_from(self, answer: Any) -> datetime | None:
+        # The ninth column counts the trades.
+        hours = [int(row[0]) for row in _rows(answer) if int(row[8])]
+        return datetime.fromtimestamp(min(hours) / 1000, UTC) if hours else None
+
+    def status(self, symbol: str) -> Call:
+        # Futures answer with all contracts, whatever is asked; of spot that would be megabytes.
+        spot = self._market == "spot"
+        params: dict[str, str | int] = {"symbol": self.exchange_symbol(symbol)} if spot else {}
+        return self._call("exchangeInfo", params, 20 if spot else 1)
+
+    def status_of(self, symbol: str, answer: Any) -> str | None:
+        name = self.exchange_symbol(symbol)
+        try:
+            found = [one for one in answer["symbols"] if one["symbol"] == name]
+            return str(found[0].get("status") or found[0]["contractStatus"]) if found else None
+        except (KeyError, TypeError, AttributeError):
+            raise BadContent(f"{self._market} exchangeInfo: expected symbols, found {str(answer)[:200]}") from None
+
+    def has_ended(self, status: str | None) -> bool:
+        return status is None or status in _ENDED
+
+    def first_row(self, symbol: str) -> Call:
+        return self._one_row(symbol, {"startTime": 0})
+
+    def latest_row(self, symbol: str) -> Call:
+        return self._one_row(symbol, {})
+
+    def any_row(self, symbol: str, start: datetime, end: datetime) -> Call:
+        return self._one_row(symbol, {"startTime": _ms(start), "endTime": _ms(end) - 1}, "1d")
+
+    def _one_row(self, symbol: str, window: Mapping[str, str | int], interval: str = "") -> Call:
+        """Return the call for the first row of a window, or the last one of all; trades have no time, their bars do."""
+        path, params = self._source(symbol)
+        if path not in ("klines", "fundingRate"):
+            path, params = "klines", {"symbol": self.exchange_symbol(symbol), "interval": _DEFAULT_INTERVAL}
+        if path == "klines" and interval:
+            params = params | {"interval": interval}
+        weight = 1 if path == "fundingRate" else _klines_weight(self._market, 1)
+        return self._call(path, {**params, **window, "limit": 1}, weight)
+
+    def row_time(self, answer: Any) -> datetime | None:
+        rows = _rows(answer, ("fundingTime",) if self.series.table == "funding_rates" else ())
+        if not rows:
+            return None
+        time = rows[0]["fundingTime"] if self.series.table == "funding_rates" else rows[0][0]
+        return datetime.fromtimestamp(int(time) / 1000, UTC)
+
+    def rows(self, key: str, answer: Any) -> pa.Table:
+        spot = self._market == "spot"
+        match self.series.table:
+            case "ohlcv":
+                lines = [_line(row) for row in _rows(answer)]
+            case "trades":
+                names = ("id", "price", "qty", "quoteQty", "time", "isBuyerMaker", *(("isBestMatch",) if spot else ()))
+                lines = [_line([row[name] for name in names]) for row in _rows(answer, names)]
+            case "agg_trades":
+                names = ("a", "p", "q", "f", "l", "T", "m", *(("M",) if spot else ()))
+                lines = [_line([row[name] for name in names]) for row in _rows(answer, names)]
+            case _:
+                lines = _funding_lines(_rows(answer, ("fundingTime", "fundingRate")))
+        if not lines:
+            return datasets.get(self.series.table).schema.empty_table()
+        return self.parse(self.series, key, "".join(lines).encode())
+
+    def _source(self, symbol: str) -> tuple[str, dict[str, str | int]]:
+        """Return the endpoint that gives the rows, and the parameters that every call of it has."""
+        params: dict[str, str | int] = {"symbol": self.exchange_symbol(symbol)}
+        match self.series.table:
+            case "ohlcv":
+                timeframe = self.series.timeframe or ""
+                return "klines", params | {"interval": "1M" if timeframe == "1mo" else timeframe}
+            case "trades":
+                return "historicalTrades", params
+            case "agg_trades":
+                return "aggTrades", params
+            case _:
+                return "fundingRate", params
+
+    def _call(self, path: str, params: Mapping[str, str | int], weight: int, day: datetime | None = None) -> Call:
+        kind = {"ohlcv": "klines", "funding_rates": "funding"}.get(self.series.table, "trades")
+        microseconds = self._market == "spot" and day is not None and day.date() >= _SPOT_MICROSECONDS_SINCE
+        headers = {"x-mbx-time-unit": "MICROSECOND"} if microseconds else {}
+        method = f"{_PREFIXES[self._market]}Get{path[0].upper()}{path[1:]}"
+        return Call(method, params, Endpoint("binance", self._market, kind, weight), headers)
+
+
+def _klines_weight(market: str, limit: int) -> int:
+    if market == "spot":
+        return 2
+    return 1 if limit < 100 else 2 if limit < 500 else 5 if limit <= 1000 else 10
+
+
+def _ms(instant: datetime) -> int:
+    return int(instant.timestamp() * 1000)
+
+
+def _rows(answer: Any, names: Sequence[str] = ()) -> list[Any]:
+    """Return the rows of an answer: objects with these names, or lists where there are none.
+
+    Raises:
+        BadContent: it is something else.
+    """
+    if not isinstance(answer, list):
+        raise BadContent(f"expected a JSON list of rows, found {str(answer)[:200]}")
+    for row in answer:
+        if not (isinstance(row, dict) and all(name in row for name in names) if names else isinstance(row, list)):
+            raise BadContent(f"expected rows with {', '.join(names) or 'columns'}, found {str(row)[:200]}")
+    return answer
+
+
+def _line(cells: Sequence[Any]) -> str:
+    return ",".join(("true" if cell else "false") if isinstance(cell, bool) else str(cell) for cell in cells) + "\n"
+
+
+def _funding_lines(events: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return events as the archive writes them: time, hours since the event before, rate; the first one lacks its hours.
+
+    An event that none came before in a day is the first of its contract: eight hours are Binance's rule.
+    """
+    lines, before = [], 0
+    for event in events:
+        hour = round(int(event["fundingTime"]) / 3_600_000)
+        lines.append(_line([event["fundingTime"], hour - before if before else 8, event["fundingRate"]]))
+        before = hour
+    return lines

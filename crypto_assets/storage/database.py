@@ -1,0 +1,253 @@
+"""Connections to Postgres, shared by the ledger and the warehouse."""
+
+from __future__ import annotations
+
+import logging
+import select
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Any, Self, TypeAlias, TypeVar
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
+
+from crypto_assets.errors import OutOfResources, PostgresUnavailable, Stopped
+from crypto_assets.machine.shortage import named_shortage
+from crypto_assets.storage.patience import Patience, patience_with
+from crypto_assets.storage.postgres_faults import is_busy, is_lost, unavailable
+from crypto_assets.storage.revisions import MISFITS, differs
+from crypto_assets.storage.sessions import known_as_own, needs_session
+from crypto_assets.text.urls import postgres_place
+
+CONNECT_TIMEOUT_S = 15.0
+_CANCEL_TIMEOUT_S = 0.2
+_SLICE_S = 0.5
+_SESSION: dict[str, Any] = {"application_name": "crypto_assets", "options": "-c timezone=UTC"}
+
+
+# What they warn of is waited for, or said in a line, here.
+for _name in ("psycopg", "psycopg.pool"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
+
+_Problem: TypeAlias = PostgresUnavailable | OutOfResources
+_Pool: TypeAlias = ConnectionPool[psycopg.Connection[Any]]
+
+
+class Database:
+    """A small pool of connections that opens with the first use; base of the ledger and the warehouse.
+
+    Not for use across a fork: open one in each process.
+    """
+
+    def __init__(self, url: str, connections: int = 4) -> None:
+        self.url = url
+        self._connections = connections
+        self._pool: _Pool | None = None
+        self._lock = threading.Lock()
+        self._in_use: set[psycopg.Connection[Any]] = set()
+        self._stopped = False
+        self._refused_at = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        with self._lock:
+            if self._pool is not None:
+                self._pool.close(timeout=5)
+                self._pool = None
+
+    def stop(self) -> None:
+        """End the transactions in hand, which other threads then see fail, and begin no more; nothing of them is kept."""
+        with self._lock:
+            self._stopped = True
+            in_use = list(self._in_use)
+        for connection in in_use:
+            with suppress(psycopg.Error):  # it has just ended by itself
+                connection.cancel_safe(timeout=_CANCEL_TIMEOUT_S)
+
+    @contextmanager
+    def transaction(self, *, waits: bool = True) -> Iterator[psycopg.Connection[Any]]:
+        """Yield a connection inside one transaction, committed when the block ends and rolled back when it raises.
+
+        Args:
+            waits: whether to wait for a server that does not answer for a moment (`storage/patience.py`).
+
+        Raises:
+            PostgresUnavailable: the server does not answer, or the connection breaks; `passing` where the block may be
+                repeated, as `outlast` does.
+            Stopped: `stop` was called.
+        """
+        self._go_on()
+        pool, connection = self._taken(waits=waits)
+        try:
+            self._in_use.add(connection)
+            try:
+                self._go_on()
+                with connection:
+                    yield connection
+                    self._go_on()
+            finally:
+                self._in_use.discard(connection)
+        except (psycopg.errors.DuplicatePreparedStatement, psycopg.errors.InvalidSqlStatementName) as error:
+            # One connection has met what another has prepared.
+            raise needs_session(self.url, "prepared statements are another connection's") from error
+        except MISFITS as error:
+            raise differs(self.url, str(error)) from error
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            self._go_on()
+            if isinstance(error, psycopg.InterfaceError) and not is_lost(error):
+                raise
+            raise unavailable(self.url, error) from error
+        finally:
+            pool.putconn(connection)
+
+    def _go_on(self) -> None:
+        if self._stopped:
+            raise Stopped("the run is ending; this transaction was not committed")
+
+    @property
+    def patience(self) -> Patience:
+        """What this process has with the server."""
+        return patience_of(self.url)
+
+    def _taken(self, *, waits: bool) -> tuple[_Pool, psycopg.Connection[Any]]:
+        """Return a connection that lives, once there is one, and the pool that it goes back to."""
+        attempt, busy_until = 0, time.monotonic() + CONNECT_TIMEOUT_S
+        while True:
+            self._go_on()
+            pool, began = self._opened(), time.monotonic()
+            try:
+                connection = pool.getconn(timeout=_SLICE_S)
+            except PoolClosed:
+                raise Stopped("the database was closed meanwhile; nothing was committed") from None
+            except PoolTimeout as error:
+                if self._refused_at < began:  # all connections are in use, or a new one takes its time
+                    if time.monotonic() < busy_until:
+                        continue
+                    raise unavailable(self.url, error) from error
+                problem = self._problem()
+                if problem is None:
+                    continue
+                attempt += 1
+                if not waits or not _waited(self.patience, problem, attempt, self._is_stopped):
+                    raise problem from error
+                busy_until = time.monotonic() + CONNECT_TIMEOUT_S
+                continue
+            if _lives(connection):
+                self.patience.answered()
+                return pool, connection
+            connection.close()
+            pool.putconn(connection)
+
+    def _is_stopped(self) -> bool:
+        return self._stopped
+
+    def _problem(self) -> _Problem | None:
+        """Return why no connection can be had, by trying to make one; the pool says only that it could not."""
+        try:
+            psycopg.connect(self.url, connect_timeout=int(CONNECT_TIMEOUT_S), **_SESSION).close()
+        except psycopg.OperationalError as error:
+            return at_first(self.url, error)
+        return None
+
+    def _opened(self) -> _Pool:
+        with self._lock:
+            if self._pool is None:
+                with named_shortage():
+                    self._pool = ConnectionPool(
+                        self.url,
+                        min_size=0,
+                        max_size=self._connections,
+                        kwargs=dict(_SESSION),
+                        # The pool tries once: `_taken` asks it again, and knows how long that is worth while.
+                        reconnect_timeout=0,
+                        reconnect_failed=self._note_refusal,
+                        num_workers=1,
+                        open=True,
+                    )
+            return self._pool
+
+    def _note_refusal(self, _pool: object) -> None:
+        self._refused_at = time.monotonic()
+
+
+def patience_of(url: str) -> Patience:
+    """Return the patience that this process has with a server."""
+    return patience_with(url, f"Postgres at {postgres_place(url)}")
+
+
+def at_first(url: str, error: Exception) -> _Problem:
+    """Return the error of a connection that could not be made; `passing` only where the address is known to be right."""
+    found = unavailable(url, error)
+    if isinstance(found, PostgresUnavailable):
+        found.passing = found.passing and (patience_of(url).known or known_as_own(url) or is_busy(error))
+    return found
+
+
+C = TypeVar("C")
+
+
+def connected(
+    url: str,
+    make: Callable[[], C],
+    errors: type[Exception] | tuple[type[Exception], ...] = psycopg.OperationalError,
+    stopped: Callable[[], bool] = lambda: False,
+) -> C:
+    """Return a connection that `make` makes, once the server gives one.
+
+    Args:
+        errors: what `make` raises where it does not.
+
+    Raises:
+        PostgresUnavailable: it has not within the span, or its address may be wrong.
+        Stopped: the run was stopped meanwhile.
+    """
+    patience, attempt = patience_of(url), 0
+    while True:
+        try:
+            found = make()
+        except errors as error:
+            problem, attempt = at_first(url, error), attempt + 1
+            if not _waited(patience, problem, attempt, stopped):
+                raise problem from error
+        else:
+            patience.answered()
+            return found
+
+
+def _waited(patience: Patience, problem: _Problem, attempt: int, stopped: Callable[[], bool]) -> bool:
+    """Wait a little; return False where that helps no more."""
+    if isinstance(problem, OutOfResources) or not problem.passing:
+        return False
+    found = str(problem).partition("found: ")[2].partition(";")[0]
+    if patience.wait(attempt, found, stopped):
+        return True
+    problem.passing = False
+    return False
+
+
+def _lives(connection: psycopg.Connection[Any]) -> bool:
+    """Return whether the server still holds its end of an idle connection; asks it only where something has come from it.
+
+    Of a session that was ended the last words and the end lie in the socket: to look costs microseconds.
+    """
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if not poll.poll(0):
+        return True
+    try:
+        ConnectionPool.check_connection(connection)
+    except psycopg.Error:
+        return False
+    return connection.info.transaction_status == TransactionStatus.IDLE

@@ -1,0 +1,400 @@
+"""Asking an exchange's hosts: one pooled client, retries by cause, and no hammering of a host that is down.
+
+httpx's sync client over HTTP/1.1 keep-alive, called from threads: its AsyncClient costs three to four times the CPU for
+small files, and http2=True in threads fails (httpx issue 3566). What to do about a failure is decided in `retry.py`; what
+all processes share (limits, cool-downs, circuit breakers) stands behind a `Guard`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import httpx
+import tenacity
+
+from crypto_assets.errors import (
+    CHECK_NETWORK,
+    CircuitOpen,
+    ConfigError,
+    CryptoAssetsError,
+    HostRefused,
+    HostUnreachable,
+    NotPublished,
+    PermanentError,
+    Stopped,
+)
+from crypto_assets.machine.shortage import named_shortage, raise_if_ours, shortage
+from crypto_assets.sources.limits import Endpoint
+from crypto_assets.text.urls import host_of
+from crypto_assets.transport import redirects
+from crypto_assets.transport.body import Body, BrokenRange, Pace, TooSlow, UnaskedCoding, beginning_of
+from crypto_assets.transport.bounds import HEAD, JSON, Bound
+from crypto_assets.transport.concurrency import Slots
+from crypto_assets.transport.network import Network
+from crypto_assets.transport.proxies import WANTS_PASSWORD, Routes, proxy_of, way_to
+from crypto_assets.transport.request import Asked
+from crypto_assets.transport.retry import Retry, WaitUntil, asked_wait_s, backoff_s, decide
+from crypto_assets.transport.unreachable import failure_text
+from crypto_assets.version import __version__
+
+if TYPE_CHECKING:
+    from crypto_assets.transport.guard import Guard, Permit
+
+_ATTEMPTS = 4
+_UNREACHABLE_IN_A_ROW = 3
+_LONGEST_WAIT_S = 60.0
+_CONNECT_TIMEOUT_S = 5.0
+
+# Failures of a connection that was there: the host is up, and one bad file must not close it for the others.
+_CUT = (httpx.RemoteProtocolError, httpx.ReadError)
+
+
+class Client:
+    """A pooled HTTP client for one run; safe to use from many threads.
+
+    Without a guard: after some requests in a row that reached no host at all, further requests to that host fail at once
+    with the same message, so that 900 days of a host that is down take seconds.
+    """
+
+    def __init__(
+        self,
+        connections: int = 8,
+        timeout_s: float = 30.0,
+        attempts: int = _ATTEMPTS,
+        guard: Guard | None = None,
+        stop: threading.Event | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        """Prepare; nothing is opened yet.
+
+        Args:
+            connections: the most requests in flight to one host.
+            timeout_s: for the head of an answer, and for silence in its body.
+            attempts: of one request.
+            guard: limits, cool-downs and circuit breakers of requests made through `at`.
+            stop: once set, every request that waits or is in flight ends with `Stopped`.
+            pace: how slow a body may come.
+        """
+        self._connections = connections
+        self._timeout_s = timeout_s
+        self._attempts = attempts
+        self._guard = guard
+        self._stop = stop
+        self._pace = pace or Pace()
+        self._network = Network()
+        self._client = httpx.Client(
+            # Some archives answer 403 to requests without a User-Agent.
+            headers={"user-agent": f"crypto-assets/{__version__}", "accept-encoding": "identity"},
+            timeout=httpx.Timeout(timeout_s, connect=_CONNECT_TIMEOUT_S),
+            # Slots bound each host by itself; a bound over all of them would let one that hangs use up the others' share.
+            transport=Routes(
+                httpx.Limits(max_connections=None, max_keepalive_connections=2 * connections), self._network.serve
+            ),
+            follow_redirects=False,  # `redirects.py` says which
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # none: they would grow as a host likes
+        )
+        self._retrying = tenacity.Retrying(
+            retry=self._again,
+            wait=_wait_s,
+            stop=lambda state: state.attempt_number >= state.args[0].attempts,
+            sleep=tenacity.nap.sleep if stop is None else tenacity.sleep_using_event(stop),
+            reraise=True,
+        )
+        self._lock = threading.Lock()
+        self._slots: dict[str, Slots] = {}
+        self._unreachable: dict[str, tuple[int, str]] = {}
+        self._closed = threading.Event()
+        if stop is not None:
+            with named_shortage():
+                threading.Thread(target=self._watch, args=(stop,), name="stop", daemon=True).start()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closed.set()
+        self._client.close()
+
+    def at(self, endpoint: Endpoint) -> View:
+        """Return the client for one kind of request: what it counts as, and whose breaker it heeds."""
+        return View(self, endpoint)
+
+    def get(
+        self,
+        url: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        bound: Bound = JSON,
+    ) -> httpx.Response:
+        """Return a whole answer with status 200.
+
+        Raises:
+            NotPublished: 404.
+            HostRefused: another status than 200; those that can pass were tried four times; a redirect that is
+                not followed; a coding that was not asked for.
+            HostUnreachable: no connection, no answer in time, or a cut connection, four times.
+            BadContainer: a body of more bytes than its bound says.
+            Stopped: the client's `stop` is set.
+        """
+        return self._request("GET", url, params, headers, bound, None)
+
+    def head(self, url: str) -> httpx.Response:
+        """Return the head of what `get` would return; raises as it does."""
+        return self._request("HEAD", url, None, None, HEAD, None)
+
+    def _request(
+        self,
+        method: str,
+        url: str,
+        params: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        bound: Bound,
+        endpoint: Endpoint | None,
+    ) -> httpx.Response:
+        try:
+            host = host_of(url)
+        except ValueError as error:
+            raise PermanentError(f"{url}: not a URL ({error}); check collection.yaml") from None
+        body = Body(url, self._pace, bound, (headers or {}).get("accept-encoding", "identity"))
+        asked = Asked(method, url, host, params, headers, endpoint, body, self._attempts)
+        if endpoint is not None and self._guard is not None:
+            return self._guarded(asked, self._guard)
+        failures, message = self._unreachable.get(host, (0, ""))
+        if failures >= _UNREACHABLE_IN_A_ROW:
+            raise HostUnreachable(message, host=host)
+        if failures:
+            asked.attempts = 1
+        try:
+            response = self._retrying(self._attempt, asked)
+        except HostUnreachable as error:
+            if not isinstance(error.__cause__, _CUT):
+                with self._lock:
+                    self._unreachable[host] = (self._unreachable.get(host, (0, ""))[0] + 1, str(error))
+            raise
+        except CryptoAssetsError:
+            self._unreachable.pop(host, None)
+            raise
+        self._unreachable.pop(host, None)
+        return response
+
+    def _guarded(self, asked: Asked, guard: Guard) -> httpx.Response:
+        try:
+            return self._retrying(self._attempt, asked)
+        except HostRefused as error:
+            # An answer of 500 may be about one file, so it counts once it has stood all attempts.
+            if error.status >= 500 and asked.permit is not None:
+                guard.failed(asked.permit, str(error), arrived=False)
+            raise
+
+    def _again(self, state: tenacity.RetryCallState) -> bool:
+        """Return whether an attempt is to be followed by another."""
+        assert state.outcome is not None  # noqa: S101 - tenacity asks after an attempt
+        error = state.outcome.exception()
+        if error is None:
+            return False
+        asked: Asked = state.args[0]
+        if asked.body.overdue:
+            return False
+        match _decision(error, asked.endpoint):
+            case Retry():
+                return True
+            case WaitUntil(seconds=seconds, ban=ban):
+                # With a guard the next attempt waits for the cool-down, as all others do, or says that it is too long.
+                return asked.permit is not None or (not ban and (seconds or 0.0) <= _LONGEST_WAIT_S)
+            case _:
+                return False
+
+    def _attempt(self, asked: Asked) -> httpx.Response:
+        if self._stopping():
+            raise Stopped(f"{asked.url}: not asked, for the run stops")
+        slots = self._slots_of(asked.host)
+        entered = slots.enter(self._stop)
+        good: bool | None = None
+        answered_s: float | None = None
+        began: float | None = None
+        try:
+            if asked.endpoint is not None and self._guard is not None:
+                self._admit(asked, asked.endpoint, self._guard)
+            began = time.monotonic()
+            response, headed = self._ask(asked)
+            answered_s = headed - began
+            good = True
+            return response
+        except (HostRefused, HostUnreachable) as error:
+            # What was not asked says nothing about the host.
+            passes = isinstance(error, HostUnreachable) or isinstance(
+                _decision(error, asked.endpoint), Retry | WaitUntil
+            )
+            good = False if passes and began is not None else None
+            asked.error = error
+            raise
+        finally:
+            slots.leave(entered, good=good, answered_s=answered_s)
+
+    def _admit(self, asked: Asked, endpoint: Endpoint, guard: Guard) -> None:
+        try:
+            asked.permit = guard.admit(endpoint, asked.host, self._stop)
+        except CircuitOpen:
+            if asked.error is not None:  # it opened between two attempts of ours, whose own failure says more
+                asked.attempts = 0
+                raise asked.error from asked.error.__cause__
+            raise
+        except HostRefused:  # the cool-down is longer than our patience, and will be so at once again
+            asked.attempts = 0
+            raise
+        if asked.permit.probe:
+            asked.attempts = 1
+
+    def _ask(self, asked: Asked) -> tuple[httpx.Response, float]:
+        """Return the answer to one attempt, and when it began; tell the guard what came of it."""
+        permit, guard = asked.permit, self._guard
+        headed: float | None = None
+        try:
+            headers = {**(asked.headers or {}), **asked.body.range_headers()}
+            request = self._client.build_request(asked.method, asked.url, params=asked.params, headers=headers or None)
+            with self._network.within(self._timeout_s):
+                response = redirects.send(self._client, request, asked)
+            headed = time.monotonic()
+            with contextlib.closing(response):
+                if permit is not None and guard is not None:
+                    retry_after_s = asked_wait_s(response)
+                    guard.answered(
+                        permit, response.status_code, response.headers, at=headed, retry_after_s=retry_after_s
+                    )
+                return self._read(asked, response), headed
+        except (redirects.NotFollowed, UnaskedCoding) as error:
+            if headed is None:
+                self._abandon(permit)
+            raise HostRefused(
+                f"{asked.shown}: expected an answer, found {error}{way_to(asked.at)}; check the URLs in collection.yaml",
+                status=error.status,
+                url=asked.url,
+            ) from None
+        except (httpx.RequestError, TooSlow, BrokenRange) as error:  # too many redirects and broken encodings too
+            if self._stopping():
+                self._abandon(permit)
+                raise Stopped(f"{asked.url}: given up, for the run stops") from error
+            if (ours := shortage(error, asked.shown)) is not None:  # it says nothing of the host
+                self._abandon(permit)
+                raise ours from error
+            raise self._unreachable_error(asked, error, answered=headed is not None) from error
+        except httpx.InvalidURL as error:
+            self._abandon(permit)
+            raise PermanentError(f"{asked.url}: not a URL ({error}); check collection.yaml") from None
+        except ConfigError:  # the proxy's
+            self._abandon(permit)
+            raise
+        except (MemoryError, OSError, RuntimeError) as error:  # no thread to look up a name with
+            self._abandon(permit)
+            raise_if_ours(error, asked.shown)
+            raise
+
+    def _read(self, asked: Asked, response: httpx.Response) -> httpx.Response:
+        if response.status_code == 200 and asked.method == "HEAD":
+            return response
+        if response.status_code == 200 or (response.status_code == 206 and asked.body.size):
+            with contextlib.closing(asked.body) as body:
+                body.begin(response)
+                for chunk in response.iter_raw():
+                    body.add(chunk)
+                headers = body.headers
+                if headers is not None and "content-encoding" in headers:
+                    headers = httpx.Headers([(k, v) for k, v in headers.items() if k != "content-encoding"])
+                return httpx.Response(200, headers=headers, content=body.whole(), request=response.request)
+        if response.status_code == 416 and asked.body.size:
+            asked.body.drop()
+            raise BrokenRange("the file is shorter than what came of it")
+        if response.status_code == 404:
+            raise NotPublished(f"{asked.shown}: 404, not published; it may appear later", url=asked.url)
+        reason = "".join(letter for letter in response.reason_phrase[:60] if letter.isprintable())
+        raise HostRefused(
+            f"{asked.shown}: expected 200, found {response.status_code} {reason}{way_to(asked.at)}; "
+            + ("the host refuses for now, try again later" if response.status_code != 407 else WANTS_PASSWORD),
+            status=response.status_code,
+            retry_after_s=asked_wait_s(response),
+            url=asked.url,
+            **beginning_of(response, asked.body.asked_coding),
+        )
+
+    def _unreachable_error(self, asked: Asked, error: Exception, *, answered: bool) -> HostUnreachable:
+        host = host_of(asked.at or asked.url)
+        failure = failure_text(host, error, proxy_of(asked.at or asked.url), self._timeout_s)
+        found = HostUnreachable(f"{failure}; {CHECK_NETWORK}", host=host, failure=failure)
+        if asked.permit is not None and self._guard is not None:
+            if answered:
+                self._abandon(asked.permit)
+            else:
+                arrived = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError)
+                self._guard.failed(asked.permit, failure, arrived=arrived)
+        return found
+
+    def _abandon(self, permit: Permit | None) -> None:
+        if permit is not None and self._guard is not None:
+            self._guard.abandoned(permit)
+
+    def _stopping(self) -> bool:
+        return self._stop is not None and self._stop.is_set()
+
+    def _slots_of(self, host: str) -> Slots:
+        with self._lock:
+            return self._slots.setdefault(host, Slots(self._connections))
+
+    def _watch(self, stop: threading.Event) -> None:
+        """End what is in flight once `stop` is set."""
+        while not self._closed.is_set():
+            if stop.wait(0.2):
+                self._network.shut()
+                return
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A client for one kind of request; as cheap as the call itself."""
+
+    client: Client
+    endpoint: Endpoint
+
+    def get(
+        self,
+        url: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        bound: Bound = JSON,
+    ) -> httpx.Response:
+        """Return a whole answer with status 200; as `Client.get`, and with a guard:
+
+        Raises:
+            CircuitOpen: the host fails; nobody asks it for now.
+            HostRefused: also where the exchange wants to be left alone for long.
+        """
+        return self.client._request("GET", url, params, headers, bound, self.endpoint)
+
+    def head(self, url: str) -> httpx.Response:
+        """Return the head of what `get` would return; raises as it does."""
+        return self.client._request("HEAD", url, None, None, HEAD, self.endpoint)
+
+
+def _decision(error: BaseException, endpoint: Endpoint | None) -> object:
+    if endpoint is None:
+        return decide(error)
+    return decide(error, exchange=endpoint.exchange, rest=endpoint.budget not in ("archive", "listing"))
+
+
+def _wait_s(state: tenacity.RetryCallState) -> float:
+    """Return how long to wait before the next attempt."""
+    error = state.outcome.exception() if state.outcome is not None else None
+    if isinstance(error, HostRefused) and error.retry_after_s is not None:
+        guarded = state.args[0].permit is not None
+        return 0.0 if guarded else error.retry_after_s
+    return backoff_s(state.attempt_number)

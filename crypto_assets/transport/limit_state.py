@@ -1,0 +1,156 @@
+"""What all processes know of an exchange's limits: budgets and their cool-downs, in Postgres; and the whole for people.
+
+A cool-down is told by the exchange (`Retry-After`) or, where it does not say how long, doubles with each refusal: 5 s for a
+slow-down, two minutes for a ban, as Binance bans (rest-api.md: from two minutes to three days).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from crypto_assets.sources.limits import Limit, parse_limit
+from crypto_assets.storage.database import Database
+from crypto_assets.storage.patience import repeatable
+from crypto_assets.transport import breaker
+from crypto_assets.transport.breaker import Breaker
+
+_FIRST_S, _LONGEST_S = 5.0, 900.0
+_FIRST_BAN_S, _LONGEST_BAN_S = 120.0, 259_200.0
+_JITTER_S = 0.25
+
+_BUDGET_ID = """
+INSERT INTO collection.budgets AS b (exchange, egress, budget, limits) VALUES (%s, %s, %s, %s)
+ON CONFLICT (exchange, egress, budget) DO UPDATE SET limits = excluded.limits WHERE b.limits <> excluded.limits
+"""
+
+# Requests that were in flight together are refused together: that is one strike. Ten quiet minutes forgive them all.
+_COOL_DOWN = """
+WITH judged AS (
+    SELECT CASE WHEN cool_until > clock_timestamp() THEN greatest(strikes, 1)
+                WHEN cool_until > clock_timestamp() - interval '10 minutes' THEN strikes + 1 ELSE 1 END AS strike
+    FROM collection.budgets WHERE id = %(id)s FOR UPDATE
+)
+UPDATE collection.budgets b SET
+    strikes = CASE WHEN %(seconds)s::float8 IS NULL THEN strike ELSE strikes END,
+    cool_until = CASE WHEN %(seconds)s::float8 IS NULL AND b.cool_until > clock_timestamp() THEN b.cool_until ELSE
+        greatest(b.cool_until, clock_timestamp() + make_interval(secs => coalesce(%(seconds)s::float8,
+            least(%(first_s)s * 2 ^ least(strike - 1, 20), %(longest_s)s) * (1 + random() / 4)))) END,
+    cool_status = %(status)s, cool_reason = %(reason)s
+FROM judged WHERE b.id = %(id)s
+RETURNING extract(epoch FROM b.cool_until - clock_timestamp())::float8
+"""
+
+_COOL = """
+SELECT exchange, budget, extract(epoch FROM cool_until - clock_timestamp())::float8, cool_status, cool_reason
+FROM collection.budgets WHERE egress = %s AND cool_until > clock_timestamp()
+"""
+
+_USED = """
+SELECT coalesce(sum(weight), 0), coalesce(sum(requests), 0) FROM collection.grants
+WHERE budget_id = %s AND granted_at > clock_timestamp() - make_interval(secs => %s)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How much of one limit was used within its window until now."""
+
+    exchange: str
+    egress: str
+    budget: str
+    limit: str
+    used: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class CoolDown:
+    """A budget that nobody asks for now."""
+
+    exchange: str
+    egress: str
+    budget: str
+    until: datetime
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What stands between us and the exchanges at one moment."""
+
+    limits: list[Use]
+    cool_downs: list[CoolDown]
+    breakers: list[Breaker]
+
+
+@repeatable
+def snapshot(database: Database) -> Snapshot:
+    """Return limits in use, cool-downs and breakers that are not closed, of every address of ours."""
+    uses: list[Use] = []
+    with database.transaction() as connection:
+        query = "SELECT id, exchange, egress, budget, limits FROM collection.budgets ORDER BY exchange, egress, budget"
+        for budget_id, exchange, egress, budget, limits in connection.execute(query).fetchall():
+            for text in limits:
+                limit = parse_limit(text)
+                row = connection.execute(_USED, (budget_id, limit.window_s)).fetchone() or (0, 0)
+                used = int(row[0] if limit.unit == "weight" else row[1])
+                uses.append(Use(exchange, egress, budget, text, used, limit.amount))
+        query = (
+            "SELECT exchange, egress, budget, cool_until, cool_status, cool_reason FROM collection.budgets "
+            "WHERE cool_until > clock_timestamp() ORDER BY exchange, egress, budget"
+        )
+        cool = [CoolDown(*row) for row in connection.execute(query).fetchall()]
+    return Snapshot(uses, cool, breaker.read(database))
+
+
+@repeatable
+def budget_id(database: Database, exchange: str, egress: str, budget: str, limits: Sequence[Limit]) -> int:
+    """Return the row of a budget, made with the first call; its limits are noted for people."""
+    with database.transaction() as connection:
+        connection.execute(_BUDGET_ID, (exchange, egress, budget, [str(limit) for limit in limits]))
+        query = "SELECT id FROM collection.budgets WHERE (exchange, egress, budget) = (%s, %s, %s)"
+        row = connection.execute(query, (exchange, egress, budget)).fetchone()
+    assert row is not None  # noqa: S101 - just made
+    return int(row[0])
+
+
+@repeatable
+def cool_downs(database: Database, egress: str) -> list[tuple[str, str, float, int, str]]:
+    """Return exchange, budget, seconds left, status and reason of what nobody asks for now."""
+    with database.transaction() as connection:
+        return connection.execute(_COOL, (egress,)).fetchall()
+
+
+@repeatable
+def cool_down(
+    database: Database, budget_id: int, seconds: float | None, status: int, reason: str, *, ban: bool
+) -> float:
+    """Let nobody use a budget for some seconds (None: longer each time), and return how many are left now."""
+    values: dict[str, Any] = {
+        "id": budget_id,
+        "seconds": seconds,
+        "status": status,
+        "reason": reason[:500],
+        "first_s": _FIRST_BAN_S if ban else _FIRST_S,
+        "longest_s": _LONGEST_BAN_S if ban else _LONGEST_S,
+    }
+    with database.transaction() as connection:
+        row = connection.execute(_COOL_DOWN, values).fetchone()
+    return float(row[0]) if row else 0.0
+
+
+@repeatable
+def learn_clock(database: Database, budget_id: int, low_s: float, high_s: float) -> None:
+    """Note between which bounds the exchange's clock is ahead of Postgres'."""
+    with database.transaction() as connection:
+        connection.execute("SELECT collection.learn_clock(%s, %s, %s)", (budget_id, low_s, high_s))
+
+
+def jitter() -> float:
+    """Return a short wait by chance: who waited for the same instant does not go on at the same."""
+    return random.uniform(0.0, _JITTER_S)  # noqa: S311 - no secret

@@ -1,0 +1,312 @@
+"""Exact limits over all processes that share an address, kept by Postgres.
+
+One call of `collection.take_grant` is one grant: it takes the lock of the budget (first come, first served), waits inside it
+until the request fits into every window, writes it to the log and returns. So processes take turns however many threads
+each has, a heavy request is not overtaken for ever, only Postgres' clock counts, and a process that is killed gives its
+turn away. Each process has one thread and one connection for a budget; its own requests wait in order behind them.
+
+What counts is when a request arrives at the exchange. It does so before its answer is here: where that is later than the
+grant and the pad of the window, the grant is moved to the later instant, long before anybody builds on the earlier one.
+Reservations of future slots would waste one with each process that is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+
+from crypto_assets.errors import ConfigError, PostgresUnavailable, Stopped
+from crypto_assets.sources.limits import Limit
+from crypto_assets.storage.database import CONNECT_TIMEOUT_S, Database, connected
+from crypto_assets.storage.patience import outlast, repeatable
+from crypto_assets.storage.postgres_faults import unavailable
+
+_LOOK_S = 0.05
+"""How often a waiting thread looks whether it is to stop."""
+
+_IDLE_S = 30.0
+"""A thread and a connection that nobody needs for this long end."""
+
+_CLOCK_S = 30.0
+"""How often Postgres' clock is compared with our stopwatch."""
+
+_BURST_SPACING_S = 0.01
+"""A burst after a pause is spread this much, for the sake of both sides; never below twice the limit's own pace."""
+
+_OPTIONS = " ".join(
+    f"-c {setting}"
+    for setting in (
+        "timezone=UTC",
+        "synchronous_commit=off",
+        "statement_timeout=0",
+        "lock_timeout=0",
+        "client_connection_check_interval=100ms",  # who is killed in the queue leaves it
+        "tcp_keepalives_idle=10",
+        "tcp_keepalives_interval=5",
+        "tcp_keepalives_count=3",
+    )
+)
+
+_TAKE = "SELECT * FROM collection.take_grant(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+_MOVE = "SELECT collection.move_grant(%s, %s, %s)"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Leave for one request; `at` is when it was given, by our stopwatch, a little early rather than late."""
+
+    id: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cooling:
+    """No leave for anybody for some seconds, and why: the status and the words of the refusal."""
+
+    seconds: float
+    status: int
+    reason: str
+
+
+@dataclass(slots=True)
+class _Waiter:
+    weight: int
+    found: Grant | Cooling | Exception | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+class Limiter:
+    """Lets requests of one budget through, exactly within its limits; safe to use from many threads.
+
+    Not for use across a fork: make one in each process.
+    """
+
+    def __init__(self, database: Database, budget_id: int, limits: Sequence[Limit]) -> None:
+        """Prepare; a connection is opened with the first request.
+
+        Args:
+            database: for short statements; the limiter's own connection goes to the same server.
+            budget_id: the row of collection.budgets.
+            limits: at least one.
+        """
+        self._database = database
+        self._budget_id = budget_id
+        self._limits = tuple(limits)
+        self._pad_s = min(limit.pad_s for limit in limits)
+        self._stale_s = min(limit.window_s for limit in limits) / 2
+        self._arrays = (
+            [limit.amount for limit in limits],
+            [limit.window_s for limit in limits],
+            [limit.pad_s for limit in limits],
+            [limit.unit == "weight" for limit in limits],
+            [limit.aligned for limit in limits],
+        )
+        self._lock = threading.Lock()
+        self._wanted = threading.Condition(self._lock)
+        self._waiting: deque[_Waiter] = deque()
+        self._thread: threading.Thread | None = None
+        self._connection: psycopg.Connection[Any] | None = None
+        self._closed = False
+        self._counted: tuple[Any, ...] = (None, None, None, None)
+        self._server_minus_ours: tuple[float, float] | None = None
+        self._clock_read = 0.0
+
+    def acquire(self, weight: int = 1, stop: threading.Event | None = None) -> Grant | Cooling:
+        """Wait for the leave for one request, or return at once that nobody has it for now.
+
+        Raises:
+            Stopped: `stop` was set while waiting, or the limiter was closed.
+            ConfigError: the request is heavier than a limit.
+            PostgresUnavailable: the server does not answer.
+        """
+        for limit in self._limits:
+            if limit.unit == "weight" and weight > limit.amount:
+                raise ConfigError(
+                    f"a request of weight {weight} never fits into the limit {limit}; check limits in collection.yaml"
+                )
+        while True:
+            waiter = _Waiter(weight)
+            self._enter(waiter)
+            while not waiter.done.wait(_LOOK_S):
+                if stop is not None and stop.is_set():
+                    self._leave(waiter)
+                    raise Stopped("stopped while waiting for a limit of the exchange")
+            found = waiter.found
+            if isinstance(found, PostgresUnavailable):
+                raise PostgresUnavailable(str(found), passing=found.passing) from found
+            if isinstance(found, Exception):
+                raise found
+            # A process that slept in between (SIGSTOP, a suspended machine) must not use what has passed out of its window.
+            if isinstance(found, Cooling) or (found is not None and time.monotonic() - found.at < self._stale_s):
+                return found
+
+    @repeatable
+    def arrived(self, grant: Grant, at: float) -> None:
+        """Say when a request had arrived at the latest: the moment of its answer or of its failure, by our stopwatch."""
+        if at - grant.at > self._pad_s:
+            with self._database.transaction() as connection:
+                ago = time.monotonic() - at + self._pad_s
+                connection.execute(_MOVE, (self._budget_id, grant.id, ago))
+
+    def counted(self, weight: int, window_s: float, sent: float, answered: float) -> None:
+        """Say what the exchange has counted in its calendar window; others on our address are told with the next grant."""
+        if (clock := self._server_minus_ours) is not None:
+            self._counted = (weight, _instant(sent + clock[0]), _instant(answered + clock[1]), window_s)
+
+    def server_clock(self, ours: float) -> tuple[float, float] | None:
+        """Return the earliest and latest time of Postgres' clock at a moment of our stopwatch; None before a grant."""
+        clock = self._server_minus_ours
+        return None if clock is None else (ours + clock[0], ours + clock[1])
+
+    def close(self) -> None:
+        """End the thread; who waits gets Stopped."""
+        with self._lock:
+            self._closed = True
+            self._answer_all(Stopped("stopped while waiting for a limit of the exchange"))
+            self._wanted.notify_all()
+            thread = self._thread
+        deadline = time.monotonic() + 5
+        while thread is not None and thread.is_alive() and time.monotonic() < deadline:
+            self._cancel()  # again where it came just before the statement
+            thread.join(0.2)
+
+    def _enter(self, waiter: _Waiter) -> None:
+        with self._lock:
+            if self._closed:
+                raise Stopped("the limiter was closed")
+            self._waiting.append(waiter)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=f"limiter {self._budget_id}", daemon=True)
+                self._thread.start()
+            self._wanted.notify()
+
+    def _leave(self, waiter: _Waiter) -> None:
+        with self._lock:
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+            unwanted = not self._waiting
+        if unwanted:
+            # A grant that nobody wants any more would be lost to the others.
+            threading.Thread(target=self._cancel, name="cancel", daemon=True).start()
+
+    def _cancel(self) -> None:
+        connection = self._connection
+        if connection is not None:
+            with contextlib.suppress(psycopg.Error):
+                connection.cancel_safe(timeout=2)
+
+    def _answer_all(self, found: Cooling | Exception) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            waiter.found = found
+            waiter.done.set()
+
+    def _run(self) -> None:
+        """Take grants for who waits, one after the other; in the limiter's own thread."""
+        while (weight := self._next_weight()) is not None:
+            try:
+                found = self._take(weight)
+            except psycopg.errors.QueryCanceled:
+                continue
+            except Exception as error:  # whatever it is, those who wait are told
+                with self._lock:
+                    self._answer_all(error)
+                continue
+            with self._lock:
+                if isinstance(found, Cooling):
+                    self._answer_all(found)
+                elif waiter := next((w for w in self._waiting if w.weight <= weight), None):
+                    self._waiting.remove(waiter)
+                    waiter.found = found
+                    waiter.done.set()
+
+    def _next_weight(self) -> int | None:
+        """Return the weight of the request that is first in line; None, and no connection any more, when idle."""
+        with self._lock:
+            while not self._waiting:
+                if self._closed or not self._wanted.wait(_IDLE_S):
+                    self._disconnect()
+                    self._thread = None
+                    return None
+            return self._waiting[0].weight
+
+    def _take(self, weight: int) -> Grant | Cooling:
+        paces = [
+            limit.window_s / limit.amount * (weight if limit.unit == "weight" else 1) / 2 for limit in self._limits
+        ]
+        spacing = min(_BURST_SPACING_S, max(paces))
+        counted, self._counted = self._counted, (None, None, None, None)
+        values = (self._budget_id, weight, spacing, self._pad_s, *self._arrays, *counted)
+        grant_id, granted, cool_s, status, reason = self._execute(_TAKE, values)
+        if cool_s is not None:
+            return Cooling(float(cool_s), status, reason)
+        assert self._server_minus_ours is not None  # noqa: S101 - read with the connection
+        return Grant(grant_id, granted.timestamp() - self._server_minus_ours[1])
+
+    def _execute(self, query: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the row of a query, over a new connection where the old one is broken."""
+        return outlast(self._execute_once, query, values)
+
+    def _execute_once(self, query: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        try:
+            connection = self._connected()
+            row = connection.execute(query, values, prepare=True).fetchone()
+        except psycopg.errors.QueryCanceled:
+            raise
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            self._disconnect()
+            if self._closed:
+                raise Stopped("stopped while waiting for a limit of the exchange") from None
+            raise unavailable(self._database.url, error) from error
+        assert row is not None  # noqa: S101 - a function returns one
+        return row
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        if self._connection is None:
+            self._connection = connected(self._database.url, self._connect, stopped=lambda: self._closed)
+            self._clock_read = -_CLOCK_S
+        if time.monotonic() - self._clock_read > _CLOCK_S:
+            self._server_minus_ours = _compare_clocks(self._connection)
+            self._clock_read = time.monotonic()
+        return self._connection
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(
+            self._database.url,
+            autocommit=True,
+            connect_timeout=int(CONNECT_TIMEOUT_S),
+            application_name="crypto_assets limiter",
+            options=_OPTIONS,
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=3,
+        )
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+def _compare_clocks(connection: psycopg.Connection[Any]) -> tuple[float, float]:
+    """Return the least and the greatest that Postgres' clock can be ahead of our stopwatch, in seconds."""
+    best = (float("-inf"), float("inf"))
+    for _ in range(3):
+        before = time.monotonic()
+        row = connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()
+        after = time.monotonic()
+        assert row is not None  # noqa: S101 - a function returns one
+        best = max(best[0], row[0] - after), min(best[1], row[0] - before)
+    return best
+
+
+def _instant(seconds: float) -> Any:
+    return datetime.fromtimestamp(seconds, UTC)

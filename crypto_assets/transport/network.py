@@ -1,0 +1,233 @@
+"""Sockets that another thread can wake: a request in flight ends when its run does.
+
+httpcore's own backend blocks in connect and recv for as long as their timeouts are. This one knows its sockets, so `shut`
+ends whatever waits on them. It also bounds how long a host may take for the head of an answer: a timeout alone starts anew
+with each byte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import encodings.idna  # noqa: F401  every name is looked up with it, and its file would be opened only then
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import httpcore
+import httpx
+
+from crypto_assets.machine.shortage import no_files_left
+
+_LOOK_S = 0.05
+
+Option = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
+
+
+class Network(httpcore.NetworkBackend):
+    """Opens the connections of one client."""
+
+    def __init__(self) -> None:
+        self._sockets: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self._shut = False
+        self._local = threading.local()
+
+    def serve(self, transport: httpx.HTTPTransport) -> None:
+        """Let a transport open its connections here, those through a proxy too.
+
+        httpx has no public way to say so; one that is made differently some day keeps its own backend, and then a
+        request in flight lasts until its timeout when the run is stopped.
+        """
+        pool: Any = getattr(transport, "_pool", None)
+        proxy = getattr(pool, "_proxy_url", None)
+        # TLS inside TLS, to a proxy that is asked over https, is left to httpcore.
+        if hasattr(pool, "_network_backend") and (proxy is None or proxy.scheme != b"https"):
+            pool._network_backend = self
+
+    def shut(self) -> None:
+        """End every connection; who waits on one gets an error, and no new one is opened."""
+        with self._lock:
+            self._shut = True
+            found = list(self._sockets)
+        for sock in found:
+            with contextlib.suppress(OSError):
+                # Not SSLSocket.shutdown: it takes the TLS state away from the thread that is reading.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    @contextlib.contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Bound all that this thread waits for here, together."""
+        self._local.deadline = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._local.deadline = None
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Option] | None = None,
+    ) -> httpcore.NetworkStream:
+        error: OSError | None = None
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for family, kind, protocol, _, address in self._resolve(host, port, deadline):
+            sock = socket.socket(family, kind, protocol)
+            try:
+                self.register(sock)
+                for option in socket_options or ():
+                    sock.setsockopt(*option)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if local_address is not None:
+                    sock.bind((local_address, 0))
+                sock.settimeout(None if deadline is None else max(deadline - time.monotonic(), 0.001))
+                sock.connect(address)
+                if self._shut:  # the connection may seem to stand where it was ended while being made
+                    raise OSError("stopped")
+                return Stream(sock, self)
+            except OSError as failure:
+                error = failure
+                self.forget(sock)
+                sock.close()
+        if isinstance(error, TimeoutError):
+            raise httpcore.ConnectTimeout("timed out") from error
+        raise _because(error or OSError("no address"))
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def register(self, sock: socket.socket) -> None:
+        """Know a socket from now on; raises OSError where everything was ended already."""
+        with self._lock:
+            if self._shut:
+                raise OSError("stopped")
+            self._sockets.add(sock)
+
+    def forget(self, sock: socket.socket) -> None:
+        with self._lock:
+            self._sockets.discard(sock)
+
+    def remaining(self, timeout: float | None) -> float | None:
+        """Return the timeout, or what is left of this thread's bound where that is less; raises TimeoutError at its end."""
+        deadline = getattr(self._local, "deadline", None)
+        if deadline is None:
+            return timeout
+        left: float = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        return left if timeout is None else min(timeout, left)
+
+    def _resolve(self, host: str, port: int, deadline: float | None) -> list[Any]:
+        with contextlib.suppress(OSError):
+            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        # A resolver cannot be woken, so it works beside; what it finds too late is dropped.
+        found: list[Any] = []
+        failures: list[OSError] = []
+        done = threading.Event()
+
+        def ask() -> None:
+            try:
+                found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            except OSError as error:
+                failures.append(error)
+            done.set()
+
+        threading.Thread(target=ask, name=f"resolve {host}", daemon=True).start()
+        while not done.wait(_LOOK_S):
+            if self._shut:
+                raise httpcore.ConnectError("stopped")
+            if deadline is not None and time.monotonic() > deadline:
+                raise httpcore.ConnectTimeout(f"{host}: the name was not resolved in time")
+        if failures:
+            # The C library says "no name" also where it could not open its own files.
+            raise no_files_left(host) or _because(failures[0])
+        return found
+
+
+def _because(error: OSError) -> httpcore.ConnectError:
+    """Return httpcore's error for one of the system; httpcore drops its cause on the way, but not its context."""
+    found = httpcore.ConnectError(str(error))
+    found.__context__ = error
+    return found
+
+
+class Stream(httpcore.NetworkStream):
+    """One connection."""
+
+    def __init__(self, sock: socket.socket, network: Network) -> None:
+        self._sock = sock
+        self._network = network
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        try:
+            self._sock.settimeout(self._network.remaining(timeout))
+            return self._sock.recv(max_bytes)
+        except TimeoutError as error:
+            raise httpcore.ReadTimeout(str(error)) from error
+        except OSError as error:
+            raise httpcore.ReadError(str(error)) from error
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        try:
+            if buffer:
+                self._sock.settimeout(self._network.remaining(timeout))
+                self._sock.sendall(buffer)
+        except TimeoutError as error:
+            raise httpcore.WriteTimeout(str(error)) from error
+        except OSError as error:
+            raise httpcore.WriteError(str(error)) from error
+
+    def close(self) -> None:
+        self._network.forget(self._sock)
+        self._sock.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        # Wrapping takes the descriptor over, so the new socket is known before the handshake, which can block.
+        plain = self._sock
+        try:
+            plain.settimeout(self._network.remaining(timeout))
+            secure = ssl_context.wrap_socket(plain, server_hostname=server_hostname, do_handshake_on_connect=False)
+        except OSError as error:
+            self.close()
+            raise httpcore.ConnectError(str(error)) from error
+        self._network.forget(plain)
+        try:
+            self._network.register(secure)
+            secure.do_handshake()
+        except OSError as error:
+            self._network.forget(secure)
+            secure.close()
+            kind = httpcore.ConnectTimeout if isinstance(error, TimeoutError) else httpcore.ConnectError
+            raise kind(str(error)) from error
+        return Stream(secure, self._network)
+
+    def get_extra_info(self, info: str) -> Any:
+        match info:
+            case "ssl_object" if isinstance(self._sock, ssl.SSLSocket):
+                return self._sock._sslobj  # type: ignore[attr-defined]
+            case "client_addr":
+                return self._sock.getsockname()
+            case "server_addr":
+                return self._sock.getpeername()
+            case "socket":
+                return self._sock
+            case "is_readable":
+                return self._readable()
+            case _:
+                return None
+
+    def _readable(self) -> bool:
+        """Return whether a read would not block; for an idle connection that means its end."""
+        if self._sock.fileno() < 0:
+            return True
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        return bool(poll.poll(0))

@@ -1,0 +1,161 @@
+"""The way to a host: straight, or through the proxy that the environment names. This machine is always asked straight.
+
+HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, in either case, as curl and requests read them; also socks5:// and socks5h://.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import ssl
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
+
+from crypto_assets.config.environment import check_certificates
+from crypto_assets.errors import ConfigError
+from crypto_assets.machine.shortage import raise_if_ours
+from crypto_assets.text.urls import is_loopback, masked
+
+if TYPE_CHECKING:
+    from crypto_assets.config.collection import Collection
+
+_SCHEMES = ("http", "https", "socks5", "socks5h")
+
+
+def proxy_for(url: str) -> str | None:
+    """Return the URL of the proxy through which a URL is asked, None where it is asked straight.
+
+    Raises:
+        ConfigError: the variable that names the proxy cannot be used; its name is in the message.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if is_loopback(host):
+        return None
+    found = getproxies()
+    for scheme in (parts.scheme, "all"):
+        if named := found.get(scheme):
+            return None if _is_bypassed(host, parts.port, found.get("no", "")) else _checked(named, scheme)
+    return None
+
+
+def _is_bypassed(host: str, port: int | None, without: str) -> bool:
+    """Return whether NO_PROXY names a host: by name, by the end of its name, or by a network such as 10.0.0.0/8."""
+    if proxy_bypass(f"{host}:{port}" if port else host):
+        return True
+    with suppress(ValueError):
+        address = ipaddress.ip_address(host)
+        for part in without.split(","):
+            with suppress(ValueError):
+                if address in ipaddress.ip_network(part.strip(), strict=False):
+                    return True
+    return False
+
+
+def _checked(text: str, scheme: str) -> str:
+    url = text if "://" in text else f"http://{text}"
+    variable = f"{scheme.upper()}_PROXY"
+    try:
+        parts = urlsplit(url)
+        good = bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", url)
+    except ValueError:  # a port that is no number
+        good = False
+    if not good:
+        raise ConfigError(
+            f"environment variable {variable}: expected a URL such as http://proxy:8080, found {masked(url)!r}; "
+            "correct or unset it"
+        )
+    if parts.scheme not in _SCHEMES:
+        raise ConfigError(
+            f"environment variable {variable}: expected a proxy that starts with {', '.join(f'{s}://' for s in _SCHEMES)}, "
+            f"found {masked(url)!r}"
+        )
+    return url
+
+
+def shown_proxy(url: str) -> str:
+    """Return scheme, host and port of a proxy: what a message says of it."""
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
+
+
+def require_proxies(collection: Collection) -> None:
+    """Raise ConfigError where a host of a collection's exchanges would be asked through a proxy that is none.
+
+    Told once and at the start: later it would be the reason of every day.
+    """
+    from crypto_assets import sources
+
+    for name in dict.fromkeys(entry.exchange for entry in collection.series):
+        urls, known = collection.urls(name), sources.get(name)
+        asked = [urls.archive_url or known.archive_url, urls.listing_url or known.listing_url]
+        if any(collection.asks_rest(entry) for entry in collection.series if entry.exchange == name):
+            asked.append(urls.rest_url or "https://rest.example")
+        for url in asked:
+            proxy_for(url)
+
+
+def proxy_of(url: str) -> str | None:
+    """Return the proxy through which a URL is asked, without its password; None where it is asked straight."""
+    proxy = proxy_for(url)
+    return shown_proxy(proxy) if proxy else None
+
+
+def way_to(url: str) -> str:
+    """Return how a URL is asked, where that is not straight: ` through the proxy http://proxy:8080`."""
+    proxy = proxy_of(url)
+    return f" through the proxy {proxy}" if proxy else ""
+
+
+WANTS_PASSWORD = "the proxy wants user and password: write them into its URL, before an @"  # noqa: S105
+
+
+class Routes(httpx.BaseTransport):
+    """Sends each request straight or through its proxy; one pool of connections for each."""
+
+    def __init__(self, limits: httpx.Limits, serve: Callable[[httpx.HTTPTransport], None]) -> None:
+        """Prepare; `serve` is told each pool before its first request.
+
+        Raises:
+            ConfigError: SSL_CERT_FILE or SSL_CERT_DIR names what is not there or holds no certificates.
+        """
+        check_certificates()
+        self._limits = limits
+        self._serve = serve
+        self._lock = threading.Lock()
+        self._pools: dict[str | None, httpx.HTTPTransport] = {}
+        try:
+            self._ssl = httpx.create_ssl_context()
+        except (ssl.SSLError, OSError) as error:
+            raise_if_ours(error, "the certificates")
+            raise ConfigError(
+                f"environment variable SSL_CERT_FILE: expected certificates in PEM, found what cannot be read ({error}); "
+                "correct or unset it"
+            ) from None
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return self._pool(proxy_for(str(request.url))).handle_request(request)
+
+    def close(self) -> None:
+        with self._lock:
+            for pool in self._pools.values():
+                pool.close()
+
+    def _pool(self, proxy: str | None) -> httpx.HTTPTransport:
+        with self._lock:
+            if proxy not in self._pools:
+                try:
+                    pool = httpx.HTTPTransport(verify=self._ssl, limits=self._limits, proxy=proxy)
+                except ImportError as error:  # SOCKS is an extra of httpx
+                    raise_if_ours(error)
+                    raise ConfigError(f"proxy {shown_proxy(proxy or '')}: {error}") from None
+                self._serve(pool)
+                self._pools[proxy] = pool
+            return self._pools[proxy]
