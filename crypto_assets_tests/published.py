@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from crypto_assets_tests.exchanges.files import zipped
+from crypto_assets_tests.sources.files import zipped
 
 Row = tuple[Any, ...]
 """A row in the columns of its dataset: times in microseconds since 1970, decimals and integers exact, sides as text."""

@@ -18,7 +18,7 @@ from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests import project
 from crypto_assets_tests.command import no_traceback
-from crypto_assets_tests.observed.ticks import Ticks
+from crypto_assets_tests.defs.observed.ticks import Ticks
 from crypto_assets_tests.project import key
 from crypto_assets_tests.published import text_of, zip_of
 from crypto_assets_tests.workbench import Workbench, entry

@@ -28,8 +28,8 @@ from crypto_assets.quality.query import Query
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.lake import Lake
-from crypto_assets_tests.exchanges.files import zipped
 from crypto_assets_tests.published import days, text_of, zip_of
+from crypto_assets_tests.sources.files import zipped
 from crypto_assets_tests.workbench import Workbench, entry
 
 BARS = Series("binance", "spot", "ohlcv", "1m")

@@ -28,8 +28,8 @@ from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.sources.binance import Binance
 from crypto_assets.storage.warehouse import Warehouse
 from crypto_assets.version import __version__
-from crypto_assets_tests.exchanges.files import zipped
 from crypto_assets_tests.published import checksum_of, text_of, zip_of
+from crypto_assets_tests.sources.files import zipped
 from crypto_assets_tests.workbench import Workbench, entry
 
 BARS = Series("binance", "spot", "ohlcv", "1m")

@@ -1,0 +1,432 @@
+"""What happens by itself: the listing sensor, the daily schedule, and the one that fills gaps."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+import psycopg
+import pytest
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon
+
+from crypto_assets.defs import automation
+from crypto_assets.defs.resources import LakeResource, PostgresResource
+from crypto_assets.errors import HostUnreachable
+from crypto_assets.model import State, days_between
+from crypto_assets.sandbox.archive import SyntheticArchive
+from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets_tests import project
+from crypto_assets_tests.command import PROJECT
+from crypto_assets_tests.project import entry, key
+
+START, LAST = date(2024, 1, 5), date(2024, 1, 20)
+BARS = "data/spot/daily/klines/{0}USDT/1m/{0}USDT-1m-{1}.zip"
+BTC = [key("binance/spot/BTC-USDT/ohlcv_1m"), key("warehouse/binance/spot/BTC-USDT/ohlcv")]
+ETH = [key("binance/spot/ETH-USDT/ohlcv_1m"), key("warehouse/binance/spot/ETH-USDT/ohlcv")]
+
+
+@pytest.fixture(scope="module")
+def server():
+    symbols = {"spot": dict.fromkeys(("BTCUSDT", "ETHUSDT"), (START, LAST))}
+    with SandboxServer(SyntheticArchive(symbols, seed=11, trades_per_day=1_440)) as running:
+        yield running
+
+
+@pytest.fixture
+def sandbox(server):
+    """The exchange, with nothing hidden and no request remembered; `.app.state.source.now` is its clock."""
+    server.app.state.overrides.clear()
+    server.app.state.source.now = None
+    server.forget_requests()
+    return server
+
+
+@pytest.fixture
+def mine(sandbox, tmp_path, postgres_url, monkeypatch) -> project.Project:
+    return project.make(
+        sandbox, tmp_path, postgres_url, monkeypatch, entry(["ohlcv_1m"], ["BTC/USDT", "ETH/USDT"], START)
+    )
+
+
+def published_until(sandbox: SandboxServer, day: date) -> None:
+    """Set the exchange's clock: this day's files are the last that are there."""
+    sandbox.app.state.source.now = datetime(day.year, day.month, day.day, 9, tzinfo=UTC) + timedelta(days=1)
+
+
+def hide(sandbox: SandboxServer, name: str) -> None:
+    sandbox.app.state.overrides |= {name: None, name + ".CHECKSUM": None}
+
+
+def show(sandbox: SandboxServer, name: str) -> None:
+    for of in (name, name + ".CHECKSUM"):
+        del sandbox.app.state.overrides[of]
+
+
+def asked(request: dg.RunRequest) -> tuple[list[dg.AssetKey], str, str]:
+    """Return assets, first and last day of a request."""
+    tags = request.tags
+    days = tags["dagster/asset_partition_range_start"], tags["dagster/asset_partition_range_end"]
+    return sorted(request.asset_selection), *days
+
+
+class Sensor:
+    """The sensor of the first entry, evaluated as the daemon does: the cursor is kept where the tick succeeds."""
+
+    def __init__(self, mine: project.Project, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.mine, self.instance = mine, instance
+        self.cursor: str | None = None
+        self.now = datetime(2024, 1, 9, 9, tzinfo=UTC)
+        monkeypatch.setattr(automation, "_now", lambda: self.now)
+
+    def at(self, day: int, hour: int = 9) -> Sensor:
+        """Let time pass; the exchange publishes what it has by then."""
+        self.now = datetime(2024, 1, day, hour, tzinfo=UTC)
+        return self
+
+    def tick(self) -> list[dg.RunRequest] | str:
+        """Return what is requested, or why nothing is."""
+        sensor = self.mine.definitions().get_repository_def().get_sensor_def("new_files_binance_spot_0")
+        with dg.build_sensor_context(
+            instance=self.instance, cursor=self.cursor, resources={"postgres": PostgresResource()}
+        ) as context:
+            answer = sensor(context)
+        if isinstance(answer, dg.SkipReason):
+            self.cursor = context.cursor
+            return str(answer.skip_message)
+        self.cursor = answer.cursor
+        return list(answer.run_requests)
+
+
+@pytest.fixture
+def sensor(mine, monkeypatch):
+    with mine.instance() as instance:
+        yield Sensor(mine, instance, monkeypatch)
+
+
+def tags(request: dg.RunRequest) -> tuple[str, str, str]:
+    return request.tags["dagster/priority"], request.tags["exchange"], request.tags["crypto_assets/why"]
+
+
+def test_new_files_are_requested_once_fresh_days_before_the_rest(sensor, sandbox):
+    published_until(sandbox, date(2024, 1, 8))
+    fresh, rest = sensor.tick()
+    assert asked(fresh) == (sorted(BTC + ETH), "2024-01-06", "2024-01-08")
+    assert asked(rest) == (sorted(BTC + ETH), "2024-01-05", "2024-01-05")
+    assert tags(fresh) == ("10", "binance", "new_files_binance_spot_0: history")
+    assert tags(rest) == ("1", "binance", "new_files_binance_spot_0: history")
+    assert sensor.tick() == "nothing is due"
+
+    hide(sandbox, BARS.format("ETH", "2024-01-09"))
+    published_until(sandbox, date(2024, 1, 9))
+    (second,) = sensor.at(10).tick()
+    assert asked(second) == (sorted(BTC), "2024-01-09", "2024-01-09")
+    assert tags(second) == ("10", "binance", "new_files_binance_spot_0: new")
+    assert len({fresh.run_key, rest.run_key, second.run_key}) == 3
+    assert sensor.tick() == "nothing is due"
+
+
+def test_a_cursor_of_another_form_is_ignored(sensor, sandbox):
+    published_until(sandbox, date(2024, 1, 8))
+    for cursor in (
+        '{"seen": {"data/": {"a": "b"}}, "begin": ""}',
+        "not json",
+        "[]",
+        '{"requested": 1}',
+        '{"requested": [1]}',
+    ):
+        sensor.cursor = cursor
+        sensor.tick()
+        assert sensor.cursor is not None
+    sensor.cursor = None
+    sensor.at(9, 12)
+    again = sensor.tick()
+    assert {asked(request)[1:] for request in again} == {("2024-01-06", "2024-01-08"), ("2024-01-05", "2024-01-05")}
+
+
+def test_what_is_stored_is_requested_again_only_when_the_exchange_publishes_it_again(sensor, sandbox, mine):
+    published_until(sandbox, date(2024, 1, 7))
+    (request,) = sensor.at(20).tick()
+    assert asked(request) == (sorted(BTC + ETH), "2024-01-05", "2024-01-07")
+    result = mine.execute(request, sensor.instance)
+    assert result.success
+    days = days_between(START, date(2024, 1, 7))
+    before = mine.records()
+    found = {name: (record.state, record.rows) for name, record in before.items()}
+    assert found == {
+        (symbol, "ohlcv_1m", day): (State.AVAILABLE, 1440) for symbol in ("BTC/USDT", "ETH/USDT") for day in days
+    }
+    for asset in BTC + ETH:
+        assert sensor.instance.get_materialized_partitions(asset) == {str(day) for day in days}
+    assert sensor.tick() == "nothing is due"
+
+    with psycopg.connect(mine.postgres_url) as connection:  # a catalog that was lost finds that all of it is stored
+        connection.execute("TRUNCATE collection.prefixes, collection.prefix_marks")
+    assert sensor.tick() == "the archive lists nothing new (2 looked at, 0 walked)"
+
+    source, name = sandbox.app.state.source, BARS.format("BTC", "2024-01-06")
+    # Other bytes, the same rows: zips may end in anything.
+    sandbox.app.state.overrides[name] = source.read(name) + b"\0"
+    (again,) = sensor.at(20, 12).tick()
+    assert asked(again) == (sorted(BTC), "2024-01-06", "2024-01-06")
+    assert tags(again) == ("3", "binance", "new_files_binance_spot_0: republished")
+    assert sensor.at(20, 15).tick().startswith("the archive lists nothing new")
+
+
+def test_a_database_that_was_restarted_is_connected_to_again(sensor, sandbox, mine):
+    sensor.tick()
+    with psycopg.connect(mine.postgres_url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = "
+            "current_database() AND application_name = 'crypto_assets'"
+        )
+    assert sensor.tick() == "nothing is due"
+
+
+def test_a_host_that_is_down_fails_the_tick_by_name_and_loses_nothing(sensor, sandbox, mine):
+    published_until(sandbox, date(2024, 1, 8))
+    assert len(sensor.tick()) == 2
+    cursor = sensor.cursor
+    published_until(sandbox, date(2024, 1, 9))
+    urls = mine.content["exchanges"]["binance"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    right, urls["listing_url"] = urls["listing_url"], f"http://127.0.0.1:{port}/listing"
+    with pytest.raises(HostUnreachable, match=f"127.0.0.1:{port}"):
+        sensor.at(10).tick()
+    assert f"127.0.0.1:{port} is not asked for now" in sensor.tick()
+    assert sensor.cursor == cursor
+    urls["listing_url"] = right
+    (request,) = sensor.tick()
+    assert asked(request) == (sorted(BTC + ETH), "2024-01-09", "2024-01-09")
+
+
+POINTS = [
+    "AUTOMATION_EVALUATIONS_ADDED",
+    "RUN_IDS_RESERVED",
+    "RUN_CREATED",
+    "RUN_LAUNCHED",
+    "RUN_IDS_ADDED_TO_EVALUATIONS",
+]
+"""Where Dagster's daemon is killed: our tick has returned and nothing is kept, the requests are kept, a run is made, it is
+in the queue, all are and the cursor is not kept."""
+
+
+def test_a_daemon_killed_anywhere_in_a_tick_makes_one_run_for_each_discovery(mine, sandbox):
+    """Each day another point: the daemon is killed there, the next one starts at once, and ticks again later."""
+    published_until(sandbox, date(2024, 1, 8))
+    eth, expected = " ".join(key.to_user_string() for key in sorted(ETH)), []
+    for day in days_between(START, LAST):
+        hide(sandbox, BARS.format("BTC", day))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "crypto_assets_tests.defs.sensor_process"],
+        env=mine.command.variables,
+        cwd=PROJECT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+
+        def tick(at: datetime, point: str | None = None) -> list[list[str]]:
+            process.stdin.write(json.dumps([str(at), point]) + "\n")
+            process.stdin.flush()
+            code, runs = json.loads(process.stdout.readline())
+            assert code == (-signal.SIGKILL if point else 0), point
+            return runs
+
+        before = tick(datetime(2024, 1, 9, 9, tzinfo=UTC))
+        assert [run[1:3] for run in before] == [["2024-01-05", "2024-01-05"], ["2024-01-06", "2024-01-08"]]
+        for number, point in enumerate(POINTS):
+            day = date(2024, 1, 9 + number)
+            published_until(sandbox, day)
+            at = datetime(2024, 1, 10 + number, 9, tzinfo=UTC)
+            killed = tick(at, point)
+            expected.append(["QUEUED", str(day), str(day), eth])
+            assert [run for run in killed if run not in before] in (
+                [],
+                [["NOT_STARTED", *expected[-1][1:]]],
+                expected[-1:],
+            )
+            tick(at + timedelta(seconds=5))
+            before = tick(at + timedelta(minutes=2))
+            assert [run for run in before if run[1] > "2024-01-08"] == expected, point
+        process.stdin.close()
+
+
+# ---- schedules --------------------------------------------------------------------------------------------------------
+
+
+def evaluate(mine: project.Project, name: str, at: datetime) -> list[dg.RunRequest] | str:
+    """Return what a schedule requests at an instant, or why nothing is."""
+    with mine.instance() as instance:
+        schedule = mine.definitions().get_repository_def().get_schedule_def(name)
+        resources = {"lake": LakeResource(), "postgres": PostgresResource()}
+        with dg.build_schedule_context(instance=instance, scheduled_execution_time=at, resources=resources) as context:
+            answer = schedule(context)
+    if isinstance(answer, dg.SkipReason):
+        return str(answer.skip_message)
+    return answer if isinstance(answer, list) else [answer]
+
+
+def at(day: int, hour: int = 9) -> datetime:
+    return datetime(2024, 1, day, hour, tzinfo=UTC)
+
+
+def test_each_morning_the_last_three_days_of_everything_are_collected(mine):
+    (request,) = evaluate(mine, "daily_binance_spot_0", at(15))
+    assert asked(request) == (sorted(BTC + ETH), "2024-01-12", "2024-01-14")
+    (next_day,) = evaluate(mine, "daily_binance_spot_0", at(16))
+    assert asked(next_day) == (sorted(BTC + ETH), "2024-01-13", "2024-01-15")
+    assert request.run_key != next_day.run_key
+    assert evaluate(mine, "daily_binance_spot_0", at(15))[0].run_key == request.run_key
+
+
+def test_the_first_mornings_of_an_entry_do_not_ask_for_days_before_its_start(mine):
+    (request,) = evaluate(mine, "daily_binance_spot_0", at(7))
+    assert asked(request) == (sorted(BTC + ETH), "2024-01-05", "2024-01-06")
+    assert evaluate(mine, "daily_binance_spot_0", at(5)) == "the entry has days from 2024-01-05"
+
+
+def test_schedules_ask_for_nothing_after_the_end_of_an_entry(sandbox, tmp_path, postgres_url, monkeypatch):
+    ended = entry(["ohlcv_1m"], ["BTC/USDT", "ETH/USDT"], START) | {"end": date(2024, 1, 10)}
+    mine = project.make(sandbox, tmp_path, postgres_url, monkeypatch, ended)
+    (request,) = evaluate(mine, "daily_binance_spot_0", at(12))
+    assert asked(request) == (sorted(BTC + ETH), "2024-01-09", "2024-01-10")
+    assert evaluate(mine, "daily_binance_spot_0", at(14)) == "the entry has days from 2024-01-05 to 2024-01-10"
+    (everything,) = evaluate(mine, "fill_gaps_binance_spot_0", at(20, 13))
+    assert asked(everything) == (sorted(BTC + ETH), "2024-01-05", "2024-01-10")
+    (month,) = evaluate(mine, "reconcile_binance_spot_0", at(31) + timedelta(days=3))
+    assert month.tags["dagster/asset_partition_range_end"] == "2024-01-10"
+    later = evaluate(mine, "reconcile_binance_spot_0", at(31) + timedelta(days=40))
+    assert later == "the entry has days from 2024-01-05 to 2024-01-10"
+
+
+def test_gaps_are_exactly_the_days_that_are_not_complete(mine, sandbox):
+    name = "fill_gaps_binance_spot_0"
+    (everything,) = evaluate(mine, name, at(12, 13))
+    assert asked(everything) == (sorted(BTC + ETH), "2024-01-05", "2024-01-11")
+
+    bad = BARS.format("ETH", "2024-01-08")
+    sandbox.app.state.overrides[bad] = b"not a zip"
+    with mine.instance() as instance:
+        assert not mine.execute(everything, instance).success
+        assert instance.get_materialized_partitions(ETH[0]) == {
+            str(day) for day in days_between(START, date(2024, 1, 11)) if day != date(2024, 1, 8)
+        }
+    requests = evaluate(mine, name, at(14, 13))
+    # As few runs as `fill` makes of the same gaps.
+    assert sorted(map(asked, requests)) == [
+        (sorted(BTC + ETH), "2024-01-12", "2024-01-13"),
+        (sorted(ETH), "2024-01-08", "2024-01-08"),
+    ]
+
+    del sandbox.app.state.overrides[bad]
+    with mine.instance() as instance:
+        assert all(mine.execute(request, instance).success for request in requests)
+    assert evaluate(mine, name, at(14, 13)) == "nothing is missing"
+    assert {record.state for record in mine.records().values()} == {State.AVAILABLE}
+    assert len(mine.records()) == 2 * 9
+
+
+# ---- the queue --------------------------------------------------------------------------------------------------------
+
+
+@dg.op
+def work() -> None: ...
+
+
+@dg.op(pool="exchange_slow")
+def collect() -> None: ...
+
+
+@dg.job
+def elsewhere():
+    work()
+
+
+@dg.job
+def slow_exchange():
+    collect()
+
+
+class Queue:
+    """Runs of a project's queue; `starts` is one iteration of Dagster's coordinator without the launching."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+
+    def add(self, job: dg.JobDefinition, name: str, **tags: str) -> dg.DagsterRun:
+        # Only runs of a code location may be queued; this one is never loaded.
+        location = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("nowhere"), "nothing")
+        run = self.instance.create_run_for_job(
+            job,
+            tags={"name": name} | tags,
+            remote_job_origin=RemoteJobOrigin(location, job.name),
+            job_code_origin=JobPythonOrigin(
+                job.name, RepositoryPythonOrigin(sys.executable, ModuleCodePointer("nowhere", "nothing", None), None)
+            ),
+        )
+        enqueued = dg.DagsterEvent(event_type_value="PIPELINE_ENQUEUED", job_name=job.name)
+        self.instance.report_dagster_event(enqueued, run.run_id)
+        return run
+
+    def starts(self) -> list[str]:
+        """Return what would start now, in order, and let it start and hang."""
+        coordinator = QueuedRunCoordinatorDaemon(interval_seconds=1)
+        runs = coordinator._get_runs_to_dequeue(self.instance, self.instance.get_concurrency_config(), None)
+        for run in runs:
+            for kind in ("PIPELINE_STARTING", "PIPELINE_START"):
+                self.instance.report_dagster_event(
+                    dg.DagsterEvent(event_type_value=kind, job_name=run.job_name), run.run_id
+                )
+            if run.job_name == slow_exchange.name:
+                storage = self.instance.event_log_storage
+                storage.claim_concurrency_slot("exchange_slow", run.run_id, "collect")
+        return [run.tags["name"] for run in runs]
+
+
+@pytest.fixture
+def queue(mine):
+    PostgresResource().resolved_url()
+    with mine.instance() as instance:
+        yield Queue(instance)
+
+
+def test_an_exchange_that_hangs_leaves_slots_for_the_others(queue):
+    for number in range(7):
+        queue.add(elsewhere, f"slow {number}", exchange="slow")
+    queue.add(elsewhere, "other", exchange="other")
+    assert queue.starts() == [*(f"slow {number}" for number in range(6)), "other"]
+    queue.add(elsewhere, "other again", exchange="other")
+    assert queue.starts() == ["other again"]
+    queue.add(elsewhere, "no slot is left", exchange="third")
+    assert queue.starts() == []
+
+
+def test_backfills_from_the_ui_have_no_tag_and_are_held_back_by_their_pool(queue):
+    # The first run of a pool gives it the default limit, from the next iteration on.
+    queue.instance.event_log_storage.initialize_concurrency_limit_to_default("exchange_slow")
+    for number in range(6):
+        queue.add(slow_exchange, f"slow {number}")
+    queue.add(elsewhere, "other")
+    assert queue.starts() == ["slow 0", "slow 1", "slow 2", "slow 3", "other"]
+    queue.add(elsewhere, "other again")
+    assert queue.starts() == ["other again"]
+
+
+def test_fresh_days_leave_the_queue_before_files_published_again_gaps_and_backfills(queue):
+    backfill = {"dagster/priority": "-5"}
+    queue.add(elsewhere, "backfill", **backfill)
+    queue.add(elsewhere, "launched by hand")
+    for kind in ("history", "republished", "late", "fresh"):
+        queue.add(elsewhere, kind, **{"dagster/priority": str(automation.PRIORITIES[kind])})
+    queue.add(elsewhere, "gaps", **{"dagster/priority": str(automation.GAPS_PRIORITY)})
+    assert queue.starts() == ["fresh", "late", "republished", "history", "launched by hand", "gaps", "backfill"]

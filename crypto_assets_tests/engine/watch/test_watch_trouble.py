@@ -1,0 +1,90 @@
+"""Hosts that are down, slow, paused or say something wrong: nothing is lost, and they are not hammered."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, date, datetime, timedelta
+
+from crypto_assets.engine.watch import prefix_snapshot, watch
+from crypto_assets.engine.watch.watch import Tick
+from crypto_assets.errors import HostUnreachable, ListingError
+from crypto_assets.ledger.pauses import Controls, of_exchange
+from crypto_assets.sandbox.archive import SyntheticArchive
+from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets_tests.engine.watch.watching import HOUR, LAST, MINUTE, said
+
+
+def test_a_listing_that_stands_still_is_gone_round_by_asking_for_the_file_itself(world):
+    world.now = datetime(2024, 1, 20, 9, tzinfo=UTC)
+    world.tick()
+    frozen = world.other()
+    # The listing shows what was there on the 20th, the archive goes on.
+    with SandboxServer(
+        SyntheticArchive({"spot": {"BTCUSDT": (date(2023, 12, 1), LAST)}}, seed=11, trades_per_day=2)
+    ) as old:
+        old.app.state.source.now = world.now
+        frozen.listing_url = old.listing_url
+        frozen.now = datetime(2024, 1, 21, 11, tzinfo=UTC)
+        with frozen.catalog:
+            assert frozen.tick().requests == []
+            found = frozen.tick(timedelta(hours=2)).requests
+            assert said(found) == [("BTC ETH", "2024-01-20", "2024-01-20", 10, "probed")]
+            assert frozen.tick(timedelta(hours=7)).requests == []
+    world.now = frozen.now
+    assert world.tick(HOUR).requests == []  # now it is listed, and it is the same object
+
+
+def test_a_look_that_takes_too_long_goes_on_where_it_stopped(world, monkeypatch):
+    monkeypatch.setattr(watch, "LISTINGS", 1)
+    world.now = datetime(2024, 1, 20, 9, tzinfo=UTC)
+    first = world.tick(budget_s=0.0001)
+    second = world.tick(budget_s=0.0001)
+    assert {pair[1] for request in first.requests for pair in request.pairs} == {"BTC/USDT"}
+    assert {pair[1] for request in second.requests for pair in request.pairs} == {"ETH/USDT"}
+    assert world.tick().reason == "nothing is due"
+
+
+def test_a_host_that_is_down_is_said_by_name_and_asked_less_and_less_often(world, closed_port):
+    world.now = datetime(2024, 1, 20, 9, tzinfo=UTC)
+    right, world.listing_url = world.listing_url, f"http://127.0.0.1:{closed_port}/listing"
+    asked_at = []
+    begun = world.now
+    while world.now < begun + timedelta(minutes=8):
+        with contextlib.suppress(HostUnreachable):
+            assert world.tick().reason.startswith(f"127.0.0.1:{closed_port} is not asked for now: ")
+            world.now += timedelta(seconds=15)
+            continue
+        asked_at.append((world.now - begun).total_seconds())
+        world.now += timedelta(seconds=15)
+    assert asked_at == [0, 15, 45, 105, 225, 465]
+    world.listing_url = right
+    assert len(world.tick().requests) == 3
+
+
+def test_one_listing_that_is_no_xml_does_not_hold_up_the_others(world, monkeypatch):
+    world.now = datetime(2024, 1, 20, 9, tzinfo=UTC)
+    read = prefix_snapshot.Reader.read
+
+    def refuse(self, row, walk):
+        if row.symbol == "BTC/USDT":
+            raise ListingError("expected S3 XML, found '<html>'")
+        return read(self, row, walk)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(prefix_snapshot.Reader, "read", refuse)
+        assert {pair[1] for request in world.tick().requests for pair in request.pairs} == {"ETH/USDT"}
+    assert world.rows("SELECT symbol, problem FROM collection.prefixes ORDER BY symbol") == [
+        ("BTC/USDT", "expected S3 XML, found '<html>'"),
+        ("ETH/USDT", None),
+    ]
+    assert world.tick() == Tick([], "nothing is due")
+    assert {pair[1] for request in world.tick(MINUTE).requests for pair in request.pairs} == {"BTC/USDT"}
+
+
+def test_an_exchange_that_is_paused_is_not_asked_and_nothing_is_requested(world):
+    controls = Controls(world.catalog)
+    controls.pause(of_exchange("binance"), "me", "maintenance")
+    assert world.tick() == Tick([], "paused: exchange:binance by me: maintenance")
+    assert world.asked() == 0
+    controls.resume(of_exchange("binance"))
+    assert len(world.tick().requests) == 2
