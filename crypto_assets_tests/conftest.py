@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -14,6 +14,9 @@ import pytest
 
 from crypto_assets.storage.embedded_postgres import delete_server, ensure_server
 from crypto_assets.text.urls import database_of, with_database
+from crypto_assets.transport.client import Client
+from crypto_assets_tests.odd_server import Answer, OddServer, running
+from crypto_assets_tests.ports import free_port
 
 
 @pytest.fixture(scope="session")
@@ -63,3 +66,40 @@ def realdata() -> Path:
     if not (folder / "binance_vision").is_dir():
         pytest.skip(f"no real data in {folder}; name the folder in CRYPTO_ASSETS_REALDATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def odd_server() -> Iterator[OddServer]:
+    """One server for all tests: starting and stopping one takes longer than a test."""
+    with running(OddServer()) as server:
+        yield server
+
+
+@pytest.fixture
+def serve(odd_server: OddServer) -> Callable[[Answer], OddServer]:
+    """Let the server answer with a function from now on; call it once in a test."""
+
+    def answer_with(answer: Answer) -> OddServer:
+        odd_server.answer = answer
+        odd_server.requests.clear()
+        return odd_server
+
+    return answer_with
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    with Client(timeout_s=10) as client:
+        yield client
+
+
+@pytest.fixture
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attempts are as many as ever, without the waits between them, but for those that a host asks for."""
+    monkeypatch.setattr("crypto_assets.transport.client.backoff_s", lambda attempt: 0.0)
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port of loopback that refuses connections."""
+    return free_port()

@@ -17,7 +17,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from crypto_assets_tests.engine.conftest import OddServer
+from crypto_assets_tests.odd_server import OddServer
 from crypto_assets_tests.published import checksum_of, key, zip_of
 from crypto_assets_tests.sources.files import KLINES_HEADER as KLINES_NAMES
 from crypto_assets_tests.workbench import Workbench

@@ -12,7 +12,7 @@ from crypto_assets import sources
 from crypto_assets.errors import HostRefused, HostUnreachable, NotPublished
 from crypto_assets.sources.limits import Endpoint
 from crypto_assets.transport.redirects import has_key, refusal
-from crypto_assets_tests.engine.conftest import OddServer, running
+from crypto_assets_tests.odd_server import OddServer, running
 from crypto_assets_tests.transport.answers import endless
 
 ARCHIVE = Endpoint("binance", "archive", "archive")
