@@ -16,7 +16,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from crypto_assets.api.answers import Problem
+from crypto_assets.access.problem import Problem
 from crypto_assets.errors import ConfigError
 
 EVERYBODY = "*"

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from crypto_assets.api.answers import Problem
+from crypto_assets.access.problem import Problem
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _POLICY_VIOLATION = 1008  # RFC 6455, 7.4.1

@@ -2,53 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import Decimal
+from datetime import date
 from typing import Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
-from crypto_assets.text.visible import visible_json
+from crypto_assets.access.problem import Json, Problem
 
 LIMIT, MOST = 1_000, 10_000
-_SHOWN = 1_000
 _FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(2999, 12, 31)
-
-
-@dataclass(slots=True)
-class Problem(Exception):
-    """An answer that is not what was asked for."""
-
-    status: int
-    error: str
-    expected: str
-    found: str
-    what_to_do: str = "see docs/api.md"
-
-    def answer(self) -> Response:
-        fields = ("error", "expected", "found", "what_to_do")
-        return Json({name: shortened(getattr(self, name)) for name in fields}, self.status)
-
-
-class Json(JSONResponse):
-    """JSON with days and instants in ISO 8601 and decimals as text."""
-
-    def render(self, content: Any) -> bytes:
-        text = json.dumps(content, default=_plain, ensure_ascii=False, separators=(",", ":"))
-        return visible_json(text).encode()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, date | datetime):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return str(value)
-    return str(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +94,3 @@ class Query:
         if not text.isdecimal() or len(text) > 20 or not least <= int(text) <= most:
             raise Problem(400, "not a number in range", f"{name} from {least} to {most}", text)
         return int(text)
-
-
-def shortened(text: str) -> str:
-    """Return the beginning of what somebody sent, for an answer that says what was found."""
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from crypto_assets.api.answers import Problem
+from crypto_assets.access.problem import Problem
 
 MOST_BODY_BYTES = 64 << 10
 """A body has a scope, days, a reason: some hundred bytes."""

@@ -1,1 +1,1 @@
-"""TODO: say what is here."""
+"""Why days and minutes are missing: outages, silences, the calendar. docs/incidents.md gives the rules."""

@@ -95,7 +95,3 @@ def _nobody_reads() -> None:
     """End after `| head`: whoever read the output has gone. Python would complain once more when it closes stdout."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.exit(EXIT_CODE)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,1 +1,1 @@
-"""TODO: say what is here."""
+"""What people configure: collection.yaml, the environment, and what a command is asked about."""

@@ -1,4 +1,4 @@
-"""collection.yaml, read here and nowhere else. (The environment: `crypto_assets.config.environment`, offered here too.)
+"""collection.yaml, read here and nowhere else.
 
 Every error names the file, the place in it, what was expected and what was found (`ConfigError`, exit code 2).
 """

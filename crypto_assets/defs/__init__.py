@@ -1,1 +1,1 @@
-"""TODO: say what is here."""
+"""Everything that Dagster shows and runs: assets, checks, sensors, schedules, resources, IO managers."""

@@ -10,7 +10,6 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from crypto_assets.checks import rules_of
 from crypto_assets.config.collection import Collection, SeriesEntry
@@ -19,6 +18,7 @@ from crypto_assets.defs.partition_events import severity_of
 from crypto_assets.defs.resources import LakeResource
 from crypto_assets.engine.storing.warehouse_rows import ROWS_MATCH_LAKE, Loads, Table, loads_of
 from crypto_assets.instance.event_log import BatchedEventLogStorage
+from crypto_assets.instance.private_names import AssetCheckExecutionRecordStatus
 from crypto_assets.ledger.completeness import Span, Standing, standings
 from crypto_assets.ledger.lakes import Place, lost_days
 from crypto_assets.ledger.partitions import Ledger

@@ -17,8 +17,8 @@ def cancel(database: Database, progress: Progress, who: str, reason: str = "") -
     Controls(database).cancel(run_id, who, reason)
     # Dagster costs 1.5 CPU seconds to import; only a cancel needs it.
 
+    from crypto_assets.config.dagster_home import use_dagster_home
     from crypto_assets.defs.recovery import end_as_in_dagster
-    from crypto_assets.defs.runs import use_dagster_home
     from crypto_assets.instance.opening import opened_instance
 
     use_dagster_home()

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
 from crypto_assets.config.collection import Collection
 from crypto_assets.defs.asset_checks import Summary, tables_of
@@ -30,6 +29,7 @@ from crypto_assets.defs.partition_events import (
     warehouse_materialization,
 )
 from crypto_assets.defs.resources import PostgresResource
+from crypto_assets.instance.private_names import IN_PROGRESS_RUN_STATUSES
 from crypto_assets.ledger.acknowledgements import Acknowledgement, read_acknowledgements
 from crypto_assets.ledger.outcome_rows import from_stored
 from crypto_assets.ledger.partitions import Ledger, PartitionRecord

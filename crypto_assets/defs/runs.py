@@ -9,17 +9,15 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from crypto_assets import errors
 from crypto_assets.config.collection import Collection
+from crypto_assets.config.dagster_home import use_dagster_home
 from crypto_assets.config.environment import require_places, settings
 from crypto_assets.config.selection import Request
-from crypto_assets.config.yaml_file import load_yaml
 from crypto_assets.errors import CHECK_NETWORK, ConfigError
 from crypto_assets.machine.process_exit import ending_in_time
-from crypto_assets.machine.shortage import raise_if_ours
 
 POLL_S = 0.25
 
@@ -31,38 +29,6 @@ class Step:
     days: int
     size_bytes: int
     paused: str = ""
-
-
-def use_dagster_home() -> Path:
-    """Return the folder with dagster.yaml, and tell Dagster in this process and its children.
-
-    Raises:
-        ConfigError: DAGSTER_HOME is unset and the working directory has no dagster.yaml, or one that is no YAML.
-    """
-    named = os.environ.get("DAGSTER_HOME")
-    home = Path(named).absolute() if named else Path.cwd()
-    if not (home / "dagster.yaml").is_file():
-        raise ConfigError(
-            f"{home}: expected a dagster.yaml there, found none; run in the project's folder or set DAGSTER_HOME to it"
-        )
-    _require_yaml(home / "dagster.yaml")
-    os.environ["DAGSTER_HOME"] = str(home)
-    return home
-
-
-def _require_yaml(file: Path) -> None:
-    """Look at a file before Dagster does, which has no bounds for what a file of some lines can say."""
-    import yaml
-
-    try:
-        found = load_yaml(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise_if_ours(error)
-        raise ConfigError(f"{file}: expected text that can be read, found: {error}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{file}: expected YAML, found: {' '.join(str(error).split())[:300]}") from None
-    if not (found is None or isinstance(found, dict)):
-        raise ConfigError(f"{file}: expected names with values, found {type(found).__name__}; see the project's own")
 
 
 def execute(collection: Collection, requests: Sequence[Request], progress: Callable[[Step], None]) -> dict[str, str]:
@@ -81,13 +47,13 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
     ending = ending_in_time()
     # Dagster costs 1.5 CPU seconds to import; `--help` and wrong arguments do not wait for it.
     import dagster as dg
-    from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
 
     from crypto_assets.defs.assets import COMPARE_TAG
     from crypto_assets.defs.automation import assets_of
     from crypto_assets.defs.recovery import end_dead_runs, report_unreported
     from crypto_assets.defs.resources import PostgresResource
     from crypto_assets.instance.opening import opened_instance
+    from crypto_assets.instance.private_names import ReconstructableJob, ReconstructableRepository
     from crypto_assets.ledger.partitions import Ledger
     from crypto_assets.machine.run_process import PROCESS_TAG, this_process
     from crypto_assets.storage.patience import outlast
@@ -178,8 +144,8 @@ def _host_down(url: str, run_id: str, request: Request) -> str:
 def _cancel_mine(instance: Any) -> None:
     """Mark the run of this process as cancelled: it is about to end without Dagster's own last events."""
     from dagster import RunsFilter
-    from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
+    from crypto_assets.instance.private_names import IN_PROGRESS_RUN_STATUSES
     from crypto_assets.machine.run_process import PROCESS_TAG, this_process
 
     mine = RunsFilter(tags={PROCESS_TAG: this_process()}, statuses=IN_PROGRESS_RUN_STATUSES)

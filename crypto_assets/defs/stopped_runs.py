@@ -5,10 +5,10 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import dagster as dg
-from dagster._core.errors import DagsterExecutionInterruptedError
 
 from crypto_assets.config.fault_log import is_explained, last_line
 from crypto_assets.errors import CryptoAssetsError, OutOfResources, Stopped, StoreUnavailable
+from crypto_assets.instance.private_names import DagsterExecutionInterruptedError
 from crypto_assets.machine.shortage import raise_if_ours, shortage
 
 WHY_TAG = "crypto_assets/why"

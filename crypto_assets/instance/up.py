@@ -15,8 +15,8 @@ from pathlib import Path
 import yaml
 
 from crypto_assets.access.callers import users
+from crypto_assets.config.dagster_home import use_dagster_home
 from crypto_assets.config.environment import environment, require_places, settings
-from crypto_assets.defs.runs import use_dagster_home
 from crypto_assets.errors import ConfigError, CryptoAssetsError
 from crypto_assets.instance.child import listens
 from crypto_assets.instance.liveness import HEARTBEAT_S, Heartbeats, answers_grpc, answers_http

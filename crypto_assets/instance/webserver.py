@@ -27,7 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crypto_assets.access.callers import OnlyTheseUsers, users
 from crypto_assets.access.origin import OnlyFromHere
-from crypto_assets.api.answers import Problem
+from crypto_assets.access.problem import Problem
 from crypto_assets.config.environment import settings
 from crypto_assets.instance.opening import opened_instance
 from crypto_assets.machine.ports import HOST

@@ -1,1 +1,1 @@
-"""What Postgres knows of collecting: the ledger of partitions and objects, versions, pauses, progress."""
+"""What Postgres knows of collecting, in the schema `collection`: partitions, archive objects, versions, pauses, progress."""

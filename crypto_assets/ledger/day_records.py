@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from crypto_assets.engine.archive.edges import cut_of
 from crypto_assets.ledger.lakes import KnownLake, known_lake
+from crypto_assets.ledger.life_edges import cut_of
 from crypto_assets.model import Series, State
 from crypto_assets.rows.derive import Life
 from crypto_assets.storage.migrations import migrate

@@ -1,1 +1,1 @@
-"""TODO: say what is here."""
+"""This machine and this process: ports, private folders, threads, memory, and how a process ends."""

@@ -1,4 +1,1 @@
-"""What is made of findings: incidents, scores, publication delays, reports and lock files.
-
-Reads the ledger and the lake; nothing here imports Dagster.
-"""
+"""What is made of findings: scores, publication delays, reports, lock files, the quarantine."""

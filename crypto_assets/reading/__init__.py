@@ -1,1 +1,1 @@
-"""TODO: say what is here."""
+"""What `crypto_assets.read` and the IO managers share: rows together with what is known of each day."""

@@ -31,7 +31,7 @@ def built_due(
     """Return what is due of some days, by the rule that builds the bars.
 
     Args:
-        lives: of each day, where its symbol begins or ends in it (`crypto_assets.engine.archive.edges.cut_of`).
+        lives: of each day, where its symbol begins or ends in it (`crypto_assets.ledger.life_edges.cut_of`).
     """
     if not lives:
         return {}

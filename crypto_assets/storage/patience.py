@@ -19,6 +19,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from crypto_assets.errors import CryptoAssetsError, Stopped, StoreUnavailable
+from crypto_assets.machine.backoff import backoff_s
 from crypto_assets.storage.sessions import say
 
 SAY_AFTER_S = 3.0
@@ -69,9 +70,6 @@ class Patience:
         Raises:
             Stopped: the run was stopped meanwhile.
         """
-        # Only where something has failed: httpx, which the module imports, is not needed to read a lake.
-        from crypto_assets.transport.retry import backoff_s
-
         span_s = _span_s()
         now = time.monotonic()
         with self._lock:
@@ -190,8 +188,6 @@ def repeatable(call: Callable[P, T]) -> Callable[P, T]:
 
 
 def _pause(attempt: int) -> None:
-    from crypto_assets.transport.retry import backoff_s
-
     event, seconds = STOP.get(), backoff_s(attempt) if attempt > 1 else 0.0
     if event is None:
         time.sleep(seconds)

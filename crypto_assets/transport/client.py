@@ -30,6 +30,7 @@ from crypto_assets.errors import (
     PermanentError,
     Stopped,
 )
+from crypto_assets.machine.backoff import backoff_s
 from crypto_assets.machine.shortage import named_shortage, raise_if_ours, shortage
 from crypto_assets.sources.limits import Endpoint
 from crypto_assets.text.urls import host_of
@@ -40,7 +41,7 @@ from crypto_assets.transport.concurrency import Slots
 from crypto_assets.transport.network import Network
 from crypto_assets.transport.proxies import WANTS_PASSWORD, Routes, proxy_of, way_to
 from crypto_assets.transport.request import Asked
-from crypto_assets.transport.retry import Retry, WaitUntil, asked_wait_s, backoff_s, decide
+from crypto_assets.transport.retry import Retry, WaitUntil, asked_wait_s, decide
 from crypto_assets.transport.unreachable import failure_text
 from crypto_assets.version import __version__
 

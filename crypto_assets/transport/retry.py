@@ -15,7 +15,6 @@ Pure: nothing here waits or asks. Sources of the ccxt part: ccxt 4.5 `base/error
 from __future__ import annotations
 
 import math
-import random
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -67,8 +66,6 @@ class Permanent:
 
 Decision = Retry | WaitUntil | Later | Quarantine | Permanent
 
-_FIRST_WAIT_S = 0.4
-_LONGEST_WAIT_S = 5.0
 _LONGEST_ASKED_S = 259_200.0
 """No exchange asks for more than three days (Binance's longest ban); what says so is a mistake."""
 
@@ -134,11 +131,6 @@ def decide(
     if type(failure).__module__.startswith("ccxt"):
         return _of_ccxt(names, str(failure), exchange, retry_after_s)
     return Permanent()
-
-
-def backoff_s(attempt: int) -> float:
-    """Return how long to wait after the n-th attempt (from 1): chance over a span that doubles, so nobody goes in step."""
-    return random.uniform(0.0, min(_FIRST_WAIT_S * 2 ** (attempt - 1), _LONGEST_WAIT_S))  # noqa: S311 - no secret
 
 
 def asked_wait_s(response: httpx.Response) -> float | None:

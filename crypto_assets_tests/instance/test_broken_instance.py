@@ -13,7 +13,7 @@ import dagster as dg
 import psycopg
 import pytest
 
-from crypto_assets.defs.runs import use_dagster_home
+from crypto_assets.config.dagster_home import use_dagster_home
 from crypto_assets.errors import ConfigError, OtherVersion, PostgresUnavailable
 from crypto_assets.instance.opening import opened_instance
 from crypto_assets.sandbox.archive import SyntheticArchive

@@ -36,16 +36,8 @@ from crypto_assets.errors import (
     UnknownSymbol,
     UnsafePath,
 )
-from crypto_assets.transport.retry import (
-    Later,
-    Permanent,
-    Quarantine,
-    Retry,
-    WaitUntil,
-    asked_wait_s,
-    backoff_s,
-    decide,
-)
+from crypto_assets.machine.backoff import backoff_s
+from crypto_assets.transport.retry import Later, Permanent, Quarantine, Retry, WaitUntil, asked_wait_s, decide
 
 STATUSES = {
     **dict.fromkeys([400, 401, 402, 405, 406, 409, 410, 411, 413, 414, 415, 416, 422, 451, 501, 505, 511], Permanent()),

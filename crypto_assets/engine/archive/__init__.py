@@ -1,1 +1,1 @@
-"""What an exchange's archive holds: listings, downloads, and watching for what is new."""
+"""An exchange's archive: listings, the objects that hold a day, downloads, and what explains a day without an object."""

@@ -21,11 +21,9 @@ from crypto_assets import datasets, sources
 from crypto_assets.engine.archive.lifetime import FEW_TRADES, LIFE, NUMBERED, Asks
 from crypto_assets.engine.rest.cursors import step_of
 from crypto_assets.errors import HOST_PROBLEMS, OF_THIS_PROCESS, CryptoAssetsError, ListingError
+from crypto_assets.ledger.life_edges import LISTED_FROM, LISTED_UNTIL
 from crypto_assets.model import DAY, Outcome, Partition, Series, State, days_between
 from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES, due
-
-LISTED_FROM, LISTED_UNTIL = "listed_from", "listed_until"
-"""In the evidence of a stored day: since or until when its symbol was listed on it, and who says so."""
 
 _MICROSECOND = timedelta(microseconds=1)
 _EDGE = timedelta(hours=1)
@@ -111,13 +109,6 @@ class _Days:
     def at(self, day: date) -> Outcome | None:
         """Return what is known of a day without a file, None for one that has a file; the day is known."""
         return self.absent.get(day)
-
-
-def cut_of(evidence: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
-    """Return since and until when rows are expected of a stored day, by its evidence."""
-    times = (evidence.get(name, {}).get("time") for name in (LISTED_FROM, LISTED_UNTIL))
-    since, until = (datetime.fromisoformat(time) if time else None for time in times)
-    return since, until
 
 
 def edges_in(evidence: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from crypto_assets import datasets, sources
-from crypto_assets.engine.archive.edges import cut_of, of_rest
+from crypto_assets.engine.archive.edges import of_rest
 from crypto_assets.engine.archive.locate import nothing_due
 from crypto_assets.engine.day_outcomes import Day, RestDay, Target, quarantine
 from crypto_assets.engine.rest.feed import RestFeed, RestRows, source_of
@@ -31,6 +31,7 @@ from crypto_assets.errors import (
     PermanentError,
     TransientError,
 )
+from crypto_assets.ledger.life_edges import cut_of
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State, StoredFile
 from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES, Due, due
 

@@ -16,7 +16,6 @@ from crypto_assets import datasets
 from crypto_assets.checks import of_kind
 from crypto_assets.checks.file_order import CHECK as FILE_ORDER
 from crypto_assets.config.collection import Collection
-from crypto_assets.engine.archive.edges import cut_of
 from crypto_assets.engine.day_outcomes import Day
 from crypto_assets.engine.storing.cross_series import asked_before
 from crypto_assets.engine.storing.journal import Journal, Replacement
@@ -25,6 +24,7 @@ from crypto_assets.engine.storing.update_findings import revise_beside
 from crypto_assets.errors import ConfigError, StoredDataError
 from crypto_assets.ledger.corrections import InForce, in_force, record_corrections, record_growth
 from crypto_assets.ledger.lakes import remember_lake, require_lake
+from crypto_assets.ledger.life_edges import cut_of
 from crypto_assets.ledger.profiles import write_profiles
 from crypto_assets.model import Comparison, Finding, Outcome, Partition, Series, StoredFile
 from crypto_assets.rows.loads import Load, StoredDay, loads

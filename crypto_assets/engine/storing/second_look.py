@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from crypto_assets.checks._minutes import MINUTES
-from crypto_assets.engine.archive.edges import LISTED_FROM, LISTED_UNTIL, cut_of
 from crypto_assets.engine.archive.lifetime import NUMBERED
 from crypto_assets.engine.storing.contradictions import contradicted, reopen
 from crypto_assets.engine.storing.journal import Journal
@@ -24,6 +23,7 @@ from crypto_assets.engine.storing.update_findings import Revised, Revision, revi
 from crypto_assets.engine.storing.validation import validate
 from crypto_assets.engine.storing.wrong_edges import HAS_AN_EDGE, Edges, WrongEdges, with_edges
 from crypto_assets.errors import REFUSALS, NoRows, StoredDataError
+from crypto_assets.ledger.life_edges import LISTED_FROM, LISTED_UNTIL, cut_of
 from crypto_assets.ledger.outcome_rows import as_json
 from crypto_assets.ledger.profiles import write_profiles
 from crypto_assets.model import Outcome, Partition, Series, State

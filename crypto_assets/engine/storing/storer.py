@@ -18,7 +18,7 @@ from crypto_assets.checks._arrangement import ArrangementCheck
 from crypto_assets.checks.unique_key import CHECK as UNIQUE_KEY
 from crypto_assets.checks.unique_key import with_rows
 from crypto_assets.config.collection import Collection
-from crypto_assets.engine.archive.edges import LISTED_FROM, LISTED_UNTIL, WHOLE, cut_of
+from crypto_assets.engine.archive.edges import WHOLE
 from crypto_assets.engine.archive.empty_days import why_empty
 from crypto_assets.engine.archive.lifetime import NUMBERED
 from crypto_assets.engine.day_outcomes import Day, DaysOf, Kept, Target, quarantine, refused
@@ -32,6 +32,7 @@ from crypto_assets.engine.storing.update_findings import Revised
 from crypto_assets.engine.storing.validation import Verdict, blocking, degrading, in_words, validate
 from crypto_assets.engine.storing.wrong_edges import WrongEdges, contradicted_edges, with_edges, wrong_edges
 from crypto_assets.errors import InvalidRows
+from crypto_assets.ledger.life_edges import LISTED_FROM, LISTED_UNTIL, cut_of
 from crypto_assets.model import Finding, Outcome, Partition, Series, State, StoredFile
 from crypto_assets.rows.versions import Correction
 from crypto_assets.storage.patience import outlast

@@ -15,7 +15,7 @@ from typing import Any
 
 import psycopg
 
-from crypto_assets.engine.archive.edges import cut_of
+from crypto_assets.ledger.life_edges import cut_of
 from crypto_assets.model import DAY, STORED_STATES, Finding, Rule, Series, Severity, not_judged
 from crypto_assets.rows.derive import Life
 from crypto_assets.storage.built_bars import built_due

@@ -12,9 +12,9 @@ import psycopg
 
 from crypto_assets.causes.minutes import MINUTE, StoredDay, mask, resolution, runs, start_of, whole_bars
 from crypto_assets.checks._minutes import MINUTES
-from crypto_assets.engine.archive.edges import LISTED_FROM, LISTED_UNTIL
 from crypto_assets.engine.archive.lifetime import CONTRADICTED_BY
 from crypto_assets.engine.storing.witnesses import stored_days
+from crypto_assets.ledger.life_edges import LISTED_FROM, LISTED_UNTIL
 from crypto_assets.model import Series
 from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES
 

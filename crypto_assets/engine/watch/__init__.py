@@ -1,1 +1,1 @@
-"""TODO: say what is here."""
+"""Watching archives: what each listing held at the last look, and what is new since."""

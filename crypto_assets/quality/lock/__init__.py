@@ -1,1 +1,1 @@
-"""TODO: say what is here."""
+"""Lock files: the exact files behind a query, and whether they are still the same."""

@@ -1,1 +1,1 @@
-"""TODO: say what is here."""
+"""Files that were refused: which there are and why, and judging them again."""

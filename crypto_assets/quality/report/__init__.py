@@ -1,1 +1,1 @@
-"""TODO: say what is here."""
+"""The report: coverage, quality, gaps and delays as pictures and one HTML page."""

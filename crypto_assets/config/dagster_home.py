@@ -1,0 +1,42 @@
+"""The folder of dagster.yaml, told to Dagster in this process and its children. Dagster itself is not imported here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from crypto_assets.config.yaml_file import load_yaml
+from crypto_assets.errors import ConfigError
+from crypto_assets.machine.shortage import raise_if_ours
+
+
+def use_dagster_home() -> Path:
+    """Return the folder with dagster.yaml, and tell Dagster in this process and its children.
+
+    Raises:
+        ConfigError: DAGSTER_HOME is unset and the working directory has no dagster.yaml, or one that is no YAML.
+    """
+    named = os.environ.get("DAGSTER_HOME")
+    home = Path(named).absolute() if named else Path.cwd()
+    if not (home / "dagster.yaml").is_file():
+        raise ConfigError(
+            f"{home}: expected a dagster.yaml there, found none; run in the project's folder or set DAGSTER_HOME to it"
+        )
+    _require_yaml(home / "dagster.yaml")
+    os.environ["DAGSTER_HOME"] = str(home)
+    return home
+
+
+def _require_yaml(file: Path) -> None:
+    """Look at a file before Dagster does, which has no bounds for what a file of some lines can say."""
+    import yaml
+
+    try:
+        found = load_yaml(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise_if_ours(error)
+        raise ConfigError(f"{file}: expected text that can be read, found: {error}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{file}: expected YAML, found: {' '.join(str(error).split())[:300]}") from None
+    if not (found is None or isinstance(found, dict)):
+        raise ConfigError(f"{file}: expected names with values, found {type(found).__name__}; see the project's own")

@@ -1,0 +1,13 @@
+"""How long to wait before something is tried again."""
+
+from __future__ import annotations
+
+import random
+
+_FIRST_WAIT_S = 0.4
+_LONGEST_WAIT_S = 5.0
+
+
+def backoff_s(attempt: int) -> float:
+    """Return how long to wait after the n-th attempt (from 1): chance over a span that doubles, so nobody goes in step."""
+    return random.uniform(0.0, min(_FIRST_WAIT_S * 2 ** (attempt - 1), _LONGEST_WAIT_S))  # noqa: S311 - no secret
