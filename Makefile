@@ -1,6 +1,6 @@
 # make demo   collect from a synthetic exchange on this machine, show what was stored
 # make test   all tests (a browser and an exchange's real files are used where they are present)
-# make check  lint, format and types
+# make check  lint, format, types and the direction of imports
 # make bench  CPU and memory beside a plain script, in one run
 # make lock   write the lock files again: all packages by version and hash
 # make prove  what takes minutes to show: limits, kills, stops, recovery, queues, listings, flipped bits, failing stores, no false alarms
@@ -31,6 +31,7 @@ check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pip check
 
 bench: $(VENV)/installed
