@@ -209,7 +209,7 @@ def test_the_lines_for_ci_work(real: Place) -> None:
     *before, materialize = lines_with("dagster definitions validate")
     done = real.run(" && ".join(before))
     assert done.returncode == 0, done.stderr
-    assert "binance/spot/BTC-USDT/ohlcv_1m" in done.stdout
+    assert "binance/spot/ohlcv_1m/BTC-USDT" in done.stdout
     done = real.run(" && ".join([*before[:2], materialize]))
     assert done.returncode == 0, done.stderr
 

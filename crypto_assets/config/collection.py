@@ -84,13 +84,15 @@ class ExchangeConfig(BaseModel):
 class SeriesEntry(BaseModel):
     """One entry of `series:`: datasets × symbols of one exchange and market type, daily from `start` to `end`, UTC.
 
-    Both days are included; without `end` it goes on.
+    Both days are included; without `end` it goes on. `name` is that of its op, jobs, sensors and schedules in Dagster;
+    `Collection.name_of` says what it is where none is given.
     `warehouse` names datasets of the entry that go to Postgres although they stay in the lake by default (`trades`).
     `rest` lets the exchange's REST API give what its archive does not have: today, late days, holes.
     """
 
     model_config = ConfigDict(extra="forbid")
 
+    name: str | None = Field(default=None, pattern="^[A-Za-z][A-Za-z0-9_]*$", max_length=60)
     exchange: str
     market_type: str
     datasets: list[str] = Field(min_length=1, max_length=100)
@@ -243,7 +245,28 @@ class Collection(BaseModel):
                             f"{series} {symbol} stands in series[{other}] and series[{number}]; keep it in one"
                         )
         self._bars_end_together()
+        self._names_differ()
         return self
+
+    def _names_differ(self) -> None:
+        taken: dict[str, int] = {}
+        for number, entry in enumerate(self.series):
+            name = self.name_of(entry)
+            if (other := taken.setdefault(name.lower(), number)) != number:
+                raise ValueError(
+                    f"series[{other}] and series[{number}] are both named {name!r}; give one of them another `name`"
+                )
+
+    def name_of(self, entry: SeriesEntry) -> str:
+        """Return the name of an entry: `binance_spot`, or with its datasets where others of the market have no name either.
+
+        It does not depend on the order of the entries.
+        """
+        if entry.name is not None:
+            return entry.name
+        market = entry.exchange, entry.market_type
+        nameless = [one for one in self.series if one.name is None and (one.exchange, one.market_type) == market]
+        return "_".join((*market, *(entry.datasets if len(nameless) > 1 else ())))
 
     def _bars_end_together(self) -> None:
         """Refuse an entry with the table of a symbol's bars that ends before another entry that fills it too."""

@@ -1,7 +1,7 @@
 """Dagster's asset keys and partition keys ↔ our series, symbols and days.
 
-Lake assets are `[exchange, market_type, symbol, dataset]`; warehouse assets have `warehouse` in front and the table last.
-A partition key is the UTC day, `2024-01-01`.
+Lake assets are `[exchange, market_type, dataset, symbol]`, as the lake's paths: Dagster's lineage shows the last part.
+Warehouse assets have `warehouse` in front and the table in the dataset's place. A partition key is the UTC day, `2024-01-01`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ allow_every_letter()
 
 
 def lake_key(series: Series, symbol: str) -> dg.AssetKey:
-    """Return the key of a lake asset: `binance/spot/BTC-USDT/ohlcv_1m`."""
-    return dg.AssetKey([series.exchange, series.market_type, path_symbol(symbol), series.dataset])
+    """Return the key of a lake asset: `binance/spot/ohlcv_1m/BTC-USDT`."""
+    return dg.AssetKey([series.exchange, series.market_type, series.dataset, path_symbol(symbol)])
 
 
 def warehouse_key(series: Series, symbol: str, table: str) -> dg.AssetKey:
-    """Return the key of a warehouse asset: `warehouse/binance/spot/BTC-USDT/ohlcv`."""
-    return dg.AssetKey([WAREHOUSE, series.exchange, series.market_type, path_symbol(symbol), table])
+    """Return the key of a warehouse asset: `warehouse/binance/spot/ohlcv/BTC-USDT`."""
+    return dg.AssetKey([WAREHOUSE, series.exchange, series.market_type, table, path_symbol(symbol)])
 
 
 def daily(start: date, end: date | None = None, *, today: bool = False) -> dg.DailyPartitionsDefinition:

@@ -47,11 +47,6 @@ class WarehouseAsset:
     feeders: tuple[Series, ...]
 
 
-def entry_name(number: int, entry: SeriesEntry) -> str:
-    """Return the name of an entry's op, job and schedule: `binance_spot_0`, by its place in collection.yaml."""
-    return f"{entry.exchange}_{entry.market_type}_{number}"
-
-
 def warehouse_assets(collection: Collection, entry: SeriesEntry) -> list[WarehouseAsset]:
     """Return the warehouse assets that an entry's op owns.
 
@@ -82,10 +77,10 @@ def warehouse_assets(collection: Collection, entry: SeriesEntry) -> list[Warehou
 
 def build_assets(collection: Collection) -> list[dg.AssetsDefinition]:
     """Return one multi-asset for each entry of the collection."""
-    return [_entry_assets(collection, number, entry) for number, entry in enumerate(collection.series)]
+    return [_entry_assets(collection, entry) for entry in collection.series]
 
 
-def _entry_assets(collection: Collection, number: int, entry: SeriesEntry) -> dg.AssetsDefinition:
+def _entry_assets(collection: Collection, entry: SeriesEntry) -> dg.AssetsDefinition:
     partitions_def = _partitions_of(collection, entry)
     warehouse = warehouse_assets(collection, entry)
     specs = [_lake_spec(series, symbol, partitions_def) for series in entry.series for symbol in entry.symbols]
@@ -93,7 +88,7 @@ def _entry_assets(collection: Collection, number: int, entry: SeriesEntry) -> dg
     check_specs = _check_specs(collection, entry, warehouse, partitions_def)
 
     @dg.multi_asset(
-        name=entry_name(number, entry),
+        name=collection.name_of(entry),
         specs=specs,
         check_specs=check_specs,
         can_subset=True,

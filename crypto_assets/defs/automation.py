@@ -22,7 +22,7 @@ from crypto_assets.config.collection import Collection, SeriesEntry
 from crypto_assets.config.environment import settings
 from crypto_assets.config.selection import as_few_requests
 from crypto_assets.defs.asset_keys import WAREHOUSE, lake_key
-from crypto_assets.defs.assets import COMPARE_TAG, WarehouseAsset, entry_name, warehouse_assets
+from crypto_assets.defs.assets import COMPARE_TAG, WarehouseAsset, warehouse_assets
 from crypto_assets.defs.resources import LakeResource, PostgresResource
 from crypto_assets.engine.archive.review import review
 from crypto_assets.engine.archive.settled import due
@@ -104,10 +104,10 @@ def range_request(
 class _Part:
     """One entry of a collection, with all that it selects."""
 
-    def __init__(self, collection: Collection, number: int, entry: SeriesEntry) -> None:
+    def __init__(self, collection: Collection, entry: SeriesEntry) -> None:
         self.collection = collection
         self.entry = entry
-        self.name = entry_name(number, entry)
+        self.name = collection.name_of(entry)
         self.warehouse = warehouse_assets(collection, entry)
         self.pairs = [(series, symbol) for series in entry.series for symbol in entry.symbols]
         self.keys = self.assets(self.pairs)
@@ -122,8 +122,8 @@ def build_automation(collection: Collection) -> tuple[list[dg.SensorDefinition],
     today where REST is asked. Stored days are compared with the monthly files and REST once a week.
     """
     sensors, schedules = [], []
-    for number, entry in enumerate(collection.series):
-        part = _Part(collection, number, entry)
+    for entry in collection.series:
+        part = _Part(collection, entry)
         sensors.append(_listing_sensor(part))
         schedules += [_daily(part), _fill(part), _reconcile(part)]
         if collection.asks_rest(entry):
@@ -292,12 +292,12 @@ def _fill(part: _Part) -> dg.ScheduleDefinition:
 def build_jobs(collection: Collection) -> list[Any]:
     """Return a job for each entry that checks stored days again: those of the chosen partitions, or all."""
     jobs = []
-    for number, entry in enumerate(collection.series):
+    for entry in collection.series:
         lakes = [lake_key(series, symbol) for series in entry.series for symbol in entry.symbols]
         tables = [asset.key for asset in warehouse_assets(collection, entry)]
         jobs.append(
             dg.define_asset_job(
-                f"validate_{entry_name(number, entry)}",
+                f"validate_{collection.name_of(entry)}",
                 selection=dg.AssetSelection.checks_for_assets(*lakes, *tables),
                 description="Checks stored days again, comparisons with other series and with the warehouse included; "
                 "collects nothing.",

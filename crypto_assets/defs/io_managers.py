@@ -6,7 +6,7 @@ rows as a DataFrame, of exactly the partitions of the run, and keep what your as
 
     @dg.asset(partitions_def=daily(date(2024, 1, 1)), io_manager_key="warehouse_io_manager",
               backfill_policy=dg.BackfillPolicy.single_run(),
-              ins={"bars": dg.AssetIn(key=["binance", "spot", "BTC-USDT", "ohlcv_1m"])})
+              ins={"bars": dg.AssetIn(key=["binance", "spot", "ohlcv_1m", "BTC-USDT"])})
     def volatility(bars: pd.DataFrame) -> pd.DataFrame: ...
 
 A DataFrame that is returned for several partitions at once needs a `date` column of days, or one UTC time column.
@@ -128,7 +128,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
         from crypto_assets.reading.stored_days import read_lake
         from crypto_assets.rows.frames import to_frame
 
-        exchange, market_type, symbol, dataset = context.asset_key.path
+        exchange, market_type, dataset, symbol = context.asset_key.path
         series, days = Series.named(exchange, market_type, dataset), _days(context)
         unified, columns = unified_symbol(_with_date(symbol), market_type), datasets.get(series.table).schema.names
         url = self.postgres_url or database_that_is_there(settings())
@@ -201,7 +201,7 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
     def _collected(self, context: dg.InputContext) -> tuple[pd.DataFrame, list[DayCoverage]]:
         from crypto_assets.reading.loaded_days import read_days
 
-        _, exchange, market_type, symbol, table = context.asset_key.path
+        _, exchange, market_type, table, symbol = context.asset_key.path
         upstream = context.upstream_output
         timeframe = (upstream.definition_metadata or {}).get("timeframe") if upstream else None
         timeframe = (timeframe or self.timeframe) if table == "ohlcv" else None

@@ -1,7 +1,7 @@
 """Names for the inputs and outputs of assets whose keys have letters other than A to Z.
 
 Dagster makes these names from asset keys and accepts A-Z, a-z, 0-9 and _ only; keys themselves may have any letter
-(`binance/spot/币安人生-USDT/ohlcv_1m`). Nobody sees the names: other letters become their numbers in them.
+(`binance/spot/ohlcv_1m/币安人生-USDT`). Nobody sees the names: other letters become their numbers in them.
 """
 
 from __future__ import annotations

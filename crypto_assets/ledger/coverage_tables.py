@@ -61,7 +61,7 @@ def _table(found: Sequence[Coverage], without: Sequence[str], *, more: bool = Fa
     for title in ("first day", "last day") if more else ():
         table.add_column(title, no_wrap=True)
     for one in found:
-        asset = "/".join((one.exchange, one.market_type, path_symbol(one.symbol), one.dataset))
+        asset = "/".join((one.exchange, one.market_type, one.dataset, path_symbol(one.symbol)))
         cells = [f"{one.days:,}", *(f"{getattr(one, name):,}" for name in counts), f"{one.rows:,}"]
         cells += [f"{one.size_bytes / 1e6:.1f} MB", f"{one.checks:,}", f"{one.failed_checks:,}"]
         cells += [f"{one.corrections:,}"] if corrected else []

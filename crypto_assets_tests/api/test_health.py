@@ -23,7 +23,7 @@ from crypto_assets_tests.project import Project, entry, key
 from crypto_assets_tests.published import checksum_of, text_of, zip_of
 
 FIRST, LAST = date(2024, 1, 1), date(2024, 1, 8)
-LAKE, TABLE = "binance/spot/BTC-USDT/ohlcv_1m", "warehouse/binance/spot/BTC-USDT/ohlcv"
+LAKE, TABLE = "binance/spot/ohlcv_1m/BTC-USDT", "warehouse/binance/spot/ohlcv/BTC-USDT"
 PARTIAL, LOST = date(2024, 1, 3), date(2024, 1, 5)
 
 

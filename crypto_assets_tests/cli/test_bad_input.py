@@ -381,7 +381,7 @@ def test_dagster_shows_only_the_stored_days_as_materialised(run: Run) -> None:
         events = connection.execute(
             "SELECT asset_key, partition FROM dagster.event_logs WHERE dagster_event_type = 'ASSET_MATERIALIZATION'"
         ).fetchall()
-    for key in (["binance", "spot", "BTC-USDT", "ohlcv_1m"], ["warehouse", "binance", "spot", "BTC-USDT", "ohlcv"]):
+    for key in (["binance", "spot", "ohlcv_1m", "BTC-USDT"], ["warehouse", "binance", "spot", "ohlcv", "BTC-USDT"]):
         shown = sorted(date.fromisoformat(day) for name, day in events if json.loads(name) == key)
         assert shown == sorted(run.expected), key
 

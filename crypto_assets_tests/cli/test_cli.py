@@ -152,10 +152,10 @@ def test_the_demo_shows_what_was_stored_and_checked(demo: Demo) -> None:
     assert len(cells) == 3 * 3 + 2 * 3
     for name in ("BTC", "ETH", "SOL"):
         # days, complete, partial, missing, no data, rows
-        assert cells[f"binance/spot/{name}-USDT/ohlcv_1m"][:6] == ["11", "10", "0", "0", "1", "14,400"]
-    assert cells["binance/linear/ETH-USDT/ohlcv_1h"][:6] == ["11", "10", "0", "0", "1", "240"]
-    assert cells["binance/linear/BTC-USDT/funding_rates"][:6] == ["11", "10", "0", "0", "1", "30"]
-    assert cells["binance/spot/BTC-USDT/ohlcv_1m"][-2:] == ["119", "0"], "eleven checks a day, nine midnights"
+        assert cells[f"binance/spot/ohlcv_1m/{name}-USDT"][:6] == ["11", "10", "0", "0", "1", "14,400"]
+    assert cells["binance/linear/ohlcv_1h/ETH-USDT"][:6] == ["11", "10", "0", "0", "1", "240"]
+    assert cells["binance/linear/funding_rates/BTC-USDT"][:6] == ["11", "10", "0", "0", "1", "30"]
+    assert cells["binance/spot/ohlcv_1m/BTC-USDT"][-2:] == ["119", "0"], "eleven checks a day, nine midnights"
     assert all(line[-1] == "0" for line in cells.values()), "failed checks"
     assert "165 days asked for: 150 available, 15 no data" in demo.first.out
     assert "no data: not listed before 2024-01-01 00:00 UTC: the exchange's first row" in demo.first.out
@@ -251,7 +251,7 @@ def since(first: date) -> str:
 def test_status_before_anything_was_collected_says_how_to_start(story: Story) -> None:
     answer = story.answers["status of nothing"]
     assert answer.code == 1, "nothing of the collection is there"
-    assert table_of(answer.out)["binance/spot/BTC-USDT/ohlcv_1m"][1:7] == ["0", "0", "0", since(FIRST), "0", "0"]
+    assert table_of(answer.out)["binance/spot/ohlcv_1m/BTC-USDT"][1:7] == ["0", "0", "0", since(FIRST), "0", "0"]
     assert "nothing was collected yet; start with `crypto-assets collect`" in answer.out
 
 
@@ -265,7 +265,7 @@ def test_collect_as_json_counts_days_and_rows(story: Story) -> None:
 def test_collect_with_a_bad_day_ends_with_1_and_one_line_for_it(story: Story) -> None:
     answer = story.answers["collect"]
     assert answer.code == 1
-    assert table_of(answer.out)["binance/spot/BTC-USDT/ohlcv_1m"][:6] == ["3", "2", "0", "1", "0", "2,880"]
+    assert table_of(answer.out)["binance/spot/ohlcv_1m/BTC-USDT"][:6] == ["3", "2", "0", "1", "0", "2,880"]
     lines = [line for line in answer.out.splitlines() if ": missing: " in line]
     assert len(lines) == 1
     assert lines[0].startswith(
@@ -384,7 +384,7 @@ def test_a_stored_day_whose_new_file_is_refused_stays_and_is_named(story: Story)
 def test_stored_days_that_could_not_be_looked_at_again_stay_and_are_named(story: Story) -> None:
     answer = story.answers["host away"]
     assert answer.code == 0, "every day is available"
-    assert table_of(answer.out)["binance/spot/BTC-USDT/ohlcv_1m"][:6] == ["2", "2", "0", "0", "0", "2,880"]
+    assert table_of(answer.out)["binance/spot/ohlcv_1m/BTC-USDT"][:6] == ["2", "2", "0", "0", "0", "2,880"]
     failure = "127.0.0.1:1 refuses connections (nothing listens on that port)"
     assert answer.err.splitlines() == [
         f"error: {failure}; binance is not asked again in this run",
@@ -397,8 +397,8 @@ def test_status_for_people_is_one_line_for_each_asset(story: Story) -> None:
     assert answer.code == 1
     assert answer.out.splitlines()[0].split("  ")[0] == "asset"
     cells = table_of(answer.out)
-    assert list(cells) == ["binance/spot/BTC-USDT/ohlcv_1m", "binance/spot/ETH-USDT/ohlcv_1m"]
-    whole = cells["binance/spot/BTC-USDT/ohlcv_1m"]
+    assert list(cells) == ["binance/spot/ohlcv_1m/BTC-USDT", "binance/spot/ohlcv_1m/ETH-USDT"]
+    whole = cells["binance/spot/ohlcv_1m/BTC-USDT"]
     assert whole[:7] == [since(FIRST), "7", "0", "0", since(date(2024, 1, 8)), "0", "10,080"]
     assert whole[-3:] == ["0", "2024-01-01", "2024-01-07"]
 
@@ -422,7 +422,7 @@ def test_a_table_prints_every_value_whole_however_narrow_the_output_is(
 
 
 def test_every_command_that_makes_a_table_prints_it_whole() -> None:
-    texts = {path.name: path.read_text() for path in (PROJECT / "crypto_assets" / "commands").glob("*.py")}
+    texts = {path.name: path.read_text() for path in (PROJECT / "crypto_assets" / "cli" / "commands").glob("*.py")}
     makers = {name for name, text in texts.items() if re.search(r"\bTable\(|_table\(|table_of\(", text)} - {
         "console.py"
     }

@@ -20,7 +20,7 @@ from crypto_assets_tests.workbench import Workbench
 DAY, NEXT = date(2024, 1, 1), date(2024, 1, 2)
 BARS = Series("binance", "spot", "ohlcv", "1m")
 BTC = "BTC/USDT"
-ASSET = "binance/spot/BTC-USDT/ohlcv_1m"
+ASSET = "binance/spot/ohlcv_1m/BTC-USDT"
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ def test_no_output_obeys_what_others_say(
 def assert_events_are_harmless(mine: Any, postgres_url: str) -> None:
     """What Dagster keeps and shows of the days and of the refused files."""
     with Ledger(postgres_url) as ledger:
-        asset = key(f"binance/spot/{path_symbol(BTC)}/ohlcv_1m")
+        asset = key(f"binance/spot/ohlcv_1m/{path_symbol(BTC)}")
         events = [materialization_of_record(asset, record) for record in ledger.partitions() if record.reason]
         found = QUARANTINE.look(mine.collection, ["binance"], ledger, LakeResource())
     texts = [str(value.value) for event in events for value in event.metadata.values()]

@@ -143,7 +143,7 @@ def test_a_file_that_is_no_collection_is_refused_in_one_line(tmp_path, text, mes
         ({"symbol": "BTC/USDT"}, "series[0].symbol: unknown key; did you mean 'symbols'?"),
         (
             {"zzz": "1"},
-            "series[0].zzz: unknown key; known: exchange, market_type, datasets, symbols, start, end, warehouse",
+            "series[0].zzz: unknown key; known: name, exchange, market_type, datasets, symbols, start, end, warehouse",
         ),
         ({"exchange": "binanse"}, "series[0]: exchange 'binanse' is unknown; did you mean 'binance'?"),
         ({"exchange": "zzz"}, "series[0]: exchange 'zzz' is unknown; known: binance"),
@@ -384,3 +384,54 @@ def test_quality_has_a_threshold_and_weights_that_are_given_one_by_one(tmp_path)
 )
 def test_bad_quality_settings_are_refused_by_their_place(tmp_path, given, message):
     assert refusal(tmp_path, f"quality: {given}\n{entry()}") == message
+
+
+def one_entry(**more: object) -> dict[str, object]:
+    return {"exchange": "binance", "market_type": "spot", "symbols": ["BTC/USDT"], "start": "2024-01-01", **more}
+
+
+def names(*entries: dict[str, object]) -> list[str]:
+    collection = parse_collection({"series": list(entries)})
+    return [collection.name_of(one) for one in collection.series]
+
+
+def test_the_name_of_an_entry_does_not_depend_on_its_place() -> None:
+    bars = {
+        "exchange": "binance",
+        "market_type": "spot",
+        "datasets": ["ohlcv_1m"],
+        "symbols": ["BTC/USDT"],
+        "start": "2024-01-01",
+    }
+    trades, linear = {**bars, "datasets": ["trades"]}, {**bars, "market_type": "linear", "symbols": ["BTC/USDT:USDT"]}
+    assert names(bars, linear) == ["binance_spot", "binance_linear"]
+    assert names(bars, trades, linear) == ["binance_spot_ohlcv_1m", "binance_spot_trades", "binance_linear"]
+    assert names(linear, trades, bars) == ["binance_linear", "binance_spot_trades", "binance_spot_ohlcv_1m"]
+    assert names({**bars, "name": "majors"}, trades) == ["majors", "binance_spot"]
+
+
+@pytest.mark.parametrize("name", ["", "1st", "a b", "a-b", "spot/btc", "é", "a" * 61, "__x;"])
+def test_a_name_that_dagster_cannot_have_is_refused(name: str) -> None:
+    entry = {
+        "exchange": "binance",
+        "market_type": "spot",
+        "datasets": ["trades"],
+        "symbols": ["BTC/USDT"],
+        "start": "2024-01-01",
+    }
+    with pytest.raises(ConfigError, match=r"series\[0\]\.name"):
+        parse_collection({"series": [{**entry, "name": name}]})
+
+
+def test_two_entries_of_one_name_are_refused() -> None:
+    entry = {
+        "exchange": "binance",
+        "market_type": "spot",
+        "datasets": ["trades"],
+        "symbols": ["BTC/USDT"],
+        "start": "2024-01-01",
+    }
+    other = {**entry, "symbols": ["ETH/USDT"]}
+    for first, second in (({"name": "a"}, {"name": "A"}), ({}, {}), ({}, {"name": "binance_spot"})):
+        with pytest.raises(ConfigError, match=r"series\[0\] and series\[1\] are both named"):
+            parse_collection({"series": [{**entry, **first}, {**other, **second}]})

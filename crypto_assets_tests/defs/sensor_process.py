@@ -25,7 +25,7 @@ from dagster._daemon import sensor as daemon
 
 from crypto_assets.defs import automation
 
-SENSOR = "new_files_binance_spot_0"
+SENSOR = "new_files_binance_spot"
 
 
 def tick(now: str, point: str | None) -> None:

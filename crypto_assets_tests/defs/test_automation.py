@@ -29,8 +29,8 @@ from crypto_assets_tests.project import entry, key
 
 START, LAST = date(2024, 1, 5), date(2024, 1, 20)
 BARS = "data/spot/daily/klines/{0}USDT/1m/{0}USDT-1m-{1}.zip"
-BTC = [key("binance/spot/BTC-USDT/ohlcv_1m"), key("warehouse/binance/spot/BTC-USDT/ohlcv")]
-ETH = [key("binance/spot/ETH-USDT/ohlcv_1m"), key("warehouse/binance/spot/ETH-USDT/ohlcv")]
+BTC = [key("binance/spot/ohlcv_1m/BTC-USDT"), key("warehouse/binance/spot/ohlcv/BTC-USDT")]
+ETH = [key("binance/spot/ohlcv_1m/ETH-USDT"), key("warehouse/binance/spot/ohlcv/ETH-USDT")]
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ class Sensor:
 
     def tick(self) -> list[dg.RunRequest] | str:
         """Return what is requested, or why nothing is."""
-        sensor = self.mine.definitions().get_repository_def().get_sensor_def("new_files_binance_spot_0")
+        sensor = self.mine.definitions().get_repository_def().get_sensor_def("new_files_binance_spot")
         with dg.build_sensor_context(
             instance=self.instance, cursor=self.cursor, resources={"postgres": PostgresResource()}
         ) as context:
@@ -120,15 +120,15 @@ def test_new_files_are_requested_once_fresh_days_before_the_rest(sensor, sandbox
     fresh, rest = sensor.tick()
     assert asked(fresh) == (sorted(BTC + ETH), "2024-01-06", "2024-01-08")
     assert asked(rest) == (sorted(BTC + ETH), "2024-01-05", "2024-01-05")
-    assert tags(fresh) == ("10", "binance", "new_files_binance_spot_0: history")
-    assert tags(rest) == ("1", "binance", "new_files_binance_spot_0: history")
+    assert tags(fresh) == ("10", "binance", "new_files_binance_spot: history")
+    assert tags(rest) == ("1", "binance", "new_files_binance_spot: history")
     assert sensor.tick() == "nothing is due"
 
     hide(sandbox, BARS.format("ETH", "2024-01-09"))
     published_until(sandbox, date(2024, 1, 9))
     (second,) = sensor.at(10).tick()
     assert asked(second) == (sorted(BTC), "2024-01-09", "2024-01-09")
-    assert tags(second) == ("10", "binance", "new_files_binance_spot_0: new")
+    assert tags(second) == ("10", "binance", "new_files_binance_spot: new")
     assert len({fresh.run_key, rest.run_key, second.run_key}) == 3
     assert sensor.tick() == "nothing is due"
 
@@ -176,7 +176,7 @@ def test_what_is_stored_is_requested_again_only_when_the_exchange_publishes_it_a
     sandbox.app.state.overrides[name] = source.read(name) + b"\0"
     (again,) = sensor.at(20, 12).tick()
     assert asked(again) == (sorted(BTC), "2024-01-06", "2024-01-06")
-    assert tags(again) == ("3", "binance", "new_files_binance_spot_0: republished")
+    assert tags(again) == ("3", "binance", "new_files_binance_spot: republished")
     assert sensor.at(20, 15).tick().startswith("the archive lists nothing new")
 
 
@@ -281,36 +281,36 @@ def at(day: int, hour: int = 9) -> datetime:
 
 
 def test_each_morning_the_last_three_days_of_everything_are_collected(mine):
-    (request,) = evaluate(mine, "daily_binance_spot_0", at(15))
+    (request,) = evaluate(mine, "daily_binance_spot", at(15))
     assert asked(request) == (sorted(BTC + ETH), "2024-01-12", "2024-01-14")
-    (next_day,) = evaluate(mine, "daily_binance_spot_0", at(16))
+    (next_day,) = evaluate(mine, "daily_binance_spot", at(16))
     assert asked(next_day) == (sorted(BTC + ETH), "2024-01-13", "2024-01-15")
     assert request.run_key != next_day.run_key
-    assert evaluate(mine, "daily_binance_spot_0", at(15))[0].run_key == request.run_key
+    assert evaluate(mine, "daily_binance_spot", at(15))[0].run_key == request.run_key
 
 
 def test_the_first_mornings_of_an_entry_do_not_ask_for_days_before_its_start(mine):
-    (request,) = evaluate(mine, "daily_binance_spot_0", at(7))
+    (request,) = evaluate(mine, "daily_binance_spot", at(7))
     assert asked(request) == (sorted(BTC + ETH), "2024-01-05", "2024-01-06")
-    assert evaluate(mine, "daily_binance_spot_0", at(5)) == "the entry has days from 2024-01-05"
+    assert evaluate(mine, "daily_binance_spot", at(5)) == "the entry has days from 2024-01-05"
 
 
 def test_schedules_ask_for_nothing_after_the_end_of_an_entry(sandbox, tmp_path, postgres_url, monkeypatch):
     ended = entry(["ohlcv_1m"], ["BTC/USDT", "ETH/USDT"], START) | {"end": date(2024, 1, 10)}
     mine = project.make(sandbox, tmp_path, postgres_url, monkeypatch, ended)
-    (request,) = evaluate(mine, "daily_binance_spot_0", at(12))
+    (request,) = evaluate(mine, "daily_binance_spot", at(12))
     assert asked(request) == (sorted(BTC + ETH), "2024-01-09", "2024-01-10")
-    assert evaluate(mine, "daily_binance_spot_0", at(14)) == "the entry has days from 2024-01-05 to 2024-01-10"
-    (everything,) = evaluate(mine, "fill_gaps_binance_spot_0", at(20, 13))
+    assert evaluate(mine, "daily_binance_spot", at(14)) == "the entry has days from 2024-01-05 to 2024-01-10"
+    (everything,) = evaluate(mine, "fill_gaps_binance_spot", at(20, 13))
     assert asked(everything) == (sorted(BTC + ETH), "2024-01-05", "2024-01-10")
-    (month,) = evaluate(mine, "reconcile_binance_spot_0", at(31) + timedelta(days=3))
+    (month,) = evaluate(mine, "reconcile_binance_spot", at(31) + timedelta(days=3))
     assert month.tags["dagster/asset_partition_range_end"] == "2024-01-10"
-    later = evaluate(mine, "reconcile_binance_spot_0", at(31) + timedelta(days=40))
+    later = evaluate(mine, "reconcile_binance_spot", at(31) + timedelta(days=40))
     assert later == "the entry has days from 2024-01-05 to 2024-01-10"
 
 
 def test_gaps_are_exactly_the_days_that_are_not_complete(mine, sandbox):
-    name = "fill_gaps_binance_spot_0"
+    name = "fill_gaps_binance_spot"
     (everything,) = evaluate(mine, name, at(12, 13))
     assert asked(everything) == (sorted(BTC + ETH), "2024-01-05", "2024-01-11")
 

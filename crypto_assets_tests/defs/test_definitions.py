@@ -32,19 +32,19 @@ ENTRIES = (
     entry(["ohlcv_1m", "funding_rates"], ["BTC/USDT:USDT"], FIRST, "linear"),
 )
 ASSETS = {
-    "binance/spot/BTC-USDT/ohlcv_1h": "binance_spot_ohlcv_1h",
-    "binance/spot/BTC-USDT/ohlcv_1m": "binance_spot_ohlcv_1m",
-    "binance/spot/ETH-USDT/ohlcv_1m": "binance_spot_ohlcv_1m",
-    "binance/spot/BTC-USDT/trades": "binance_spot_trades",
-    "binance/spot/ETH-USDT/trades": "binance_spot_trades",
-    "binance/linear/BTC-USDT/ohlcv_1m": "binance_linear_ohlcv_1m",
-    "binance/linear/BTC-USDT/funding_rates": "binance_linear_funding_rates",
-    "warehouse/binance/spot/BTC-USDT/ohlcv": "warehouse_binance_spot",
-    "warehouse/binance/spot/ETH-USDT/ohlcv": "warehouse_binance_spot",
-    "warehouse/binance/spot/BTC-USDT/trade_statistics_1m": "warehouse_binance_spot",
-    "warehouse/binance/spot/ETH-USDT/trade_statistics_1m": "warehouse_binance_spot",
-    "warehouse/binance/linear/BTC-USDT/ohlcv": "warehouse_binance_linear",
-    "warehouse/binance/linear/BTC-USDT/funding_rates": "warehouse_binance_linear",
+    "binance/spot/ohlcv_1h/BTC-USDT": "binance_spot_ohlcv_1h",
+    "binance/spot/ohlcv_1m/BTC-USDT": "binance_spot_ohlcv_1m",
+    "binance/spot/ohlcv_1m/ETH-USDT": "binance_spot_ohlcv_1m",
+    "binance/spot/trades/BTC-USDT": "binance_spot_trades",
+    "binance/spot/trades/ETH-USDT": "binance_spot_trades",
+    "binance/linear/ohlcv_1m/BTC-USDT": "binance_linear_ohlcv_1m",
+    "binance/linear/funding_rates/BTC-USDT": "binance_linear_funding_rates",
+    "warehouse/binance/spot/ohlcv/BTC-USDT": "warehouse_binance_spot",
+    "warehouse/binance/spot/ohlcv/ETH-USDT": "warehouse_binance_spot",
+    "warehouse/binance/spot/trade_statistics_1m/BTC-USDT": "warehouse_binance_spot",
+    "warehouse/binance/spot/trade_statistics_1m/ETH-USDT": "warehouse_binance_spot",
+    "warehouse/binance/linear/ohlcv/BTC-USDT": "warehouse_binance_linear",
+    "warehouse/binance/linear/funding_rates/BTC-USDT": "warehouse_binance_linear",
     "binance/health": "exchanges",
     "binance/lake": "exchanges",
     "binance/quarantine": "exchanges",
@@ -85,15 +85,15 @@ def test_a_table_depends_on_what_feeds_it_also_from_another_entry(graph):
         if node.parent_keys
     }
     assert parents == {
-        "warehouse/binance/spot/BTC-USDT/ohlcv": {
-            "binance/spot/BTC-USDT/ohlcv_1m",
-            "binance/spot/BTC-USDT/ohlcv_1h",
+        "warehouse/binance/spot/ohlcv/BTC-USDT": {
+            "binance/spot/ohlcv_1m/BTC-USDT",
+            "binance/spot/ohlcv_1h/BTC-USDT",
         },
-        "warehouse/binance/spot/ETH-USDT/ohlcv": {"binance/spot/ETH-USDT/ohlcv_1m"},
-        "warehouse/binance/spot/BTC-USDT/trade_statistics_1m": {"binance/spot/BTC-USDT/trades"},
-        "warehouse/binance/spot/ETH-USDT/trade_statistics_1m": {"binance/spot/ETH-USDT/trades"},
-        "warehouse/binance/linear/BTC-USDT/ohlcv": {"binance/linear/BTC-USDT/ohlcv_1m"},
-        "warehouse/binance/linear/BTC-USDT/funding_rates": {"binance/linear/BTC-USDT/funding_rates"},
+        "warehouse/binance/spot/ohlcv/ETH-USDT": {"binance/spot/ohlcv_1m/ETH-USDT"},
+        "warehouse/binance/spot/trade_statistics_1m/BTC-USDT": {"binance/spot/trades/BTC-USDT"},
+        "warehouse/binance/spot/trade_statistics_1m/ETH-USDT": {"binance/spot/trades/ETH-USDT"},
+        "warehouse/binance/linear/ohlcv/BTC-USDT": {"binance/linear/ohlcv_1m/BTC-USDT"},
+        "warehouse/binance/linear/funding_rates/BTC-USDT": {"binance/linear/funding_rates/BTC-USDT"},
     }
 
 
@@ -101,16 +101,16 @@ def test_partitions_are_the_days_from_each_entrys_start_to_yesterday_and_a_share
     starts = {
         node.key.to_user_string(): node.partitions_def.get_first_partition_key()
         for node in graph.asset_nodes
-        if node.key.path[-1] in ("ohlcv_1h", "ohlcv_1m", "ohlcv") and "spot" in node.key.path
+        if node.key.path[-2] in ("ohlcv_1h", "ohlcv_1m", "ohlcv") and "spot" in node.key.path
     }
     assert starts == {
-        "binance/spot/BTC-USDT/ohlcv_1h": "2024-01-05",
-        "binance/spot/BTC-USDT/ohlcv_1m": "2024-01-01",
-        "binance/spot/ETH-USDT/ohlcv_1m": "2024-01-01",
-        "warehouse/binance/spot/BTC-USDT/ohlcv": "2024-01-01",
-        "warehouse/binance/spot/ETH-USDT/ohlcv": "2024-01-01",
+        "binance/spot/ohlcv_1h/BTC-USDT": "2024-01-05",
+        "binance/spot/ohlcv_1m/BTC-USDT": "2024-01-01",
+        "binance/spot/ohlcv_1m/ETH-USDT": "2024-01-01",
+        "warehouse/binance/spot/ohlcv/BTC-USDT": "2024-01-01",
+        "warehouse/binance/spot/ohlcv/ETH-USDT": "2024-01-01",
     }
-    keys = graph.get(key("binance/spot/BTC-USDT/ohlcv_1m")).partitions_def.get_partition_keys()
+    keys = graph.get(key("binance/spot/ohlcv_1m/BTC-USDT")).partitions_def.get_partition_keys()
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     assert keys == [str(day) for day in days_between(FIRST, yesterday)]
 
@@ -124,15 +124,15 @@ def test_an_entry_that_ends_has_no_partition_after_that_and_neither_has_a_table_
     ]
     mine = project.make(sandbox, tmp_path, postgres_url, monkeypatch, *ended)
     nodes = {node.key: node for node in mine.definitions().get_repository_def().asset_graph.asset_nodes}
-    minutes = nodes[key("binance/spot/BTC-USDT/ohlcv_1m")]
+    minutes = nodes[key("binance/spot/ohlcv_1m/BTC-USDT")]
     assert minutes.partitions_def.get_partition_keys() == ["2024-01-05", "2024-01-06"]
-    table = nodes[key("warehouse/binance/spot/BTC-USDT/ohlcv")]
+    table = nodes[key("warehouse/binance/spot/ohlcv/BTC-USDT")]
     assert table.partitions_def.get_partition_keys()[-1] == "2024-01-31"
 
 
 def test_a_backfill_of_a_table_may_have_days_that_one_of_its_feeders_does_not_have(mine):
     """Dagster refuses it otherwise: the days of the table would depend on partitions that do not exist."""
-    table, hours = key("warehouse/binance/spot/BTC-USDT/ohlcv"), key("binance/spot/BTC-USDT/ohlcv_1h")
+    table, hours = key("warehouse/binance/spot/ohlcv/BTC-USDT"), key("binance/spot/ohlcv_1h/BTC-USDT")
     with mine.instance() as instance:
         view = AssetGraphView.for_test(mine.definitions(), instance)
         days = {AssetKeyPartitionKey(table, "2024-01-02"), AssetKeyPartitionKey(table, "2024-01-06")}
@@ -148,7 +148,7 @@ def test_every_asset_has_the_checks_of_its_dataset_or_table(graph):
     for check in graph.asset_check_keys:
         found.setdefault(check.asset_key.to_user_string(), set()).add(check.name)
     series = {
-        name: Series.named(*name.split("/")[:2], name.rpartition("/")[2])
+        name: Series.named(*name.split("/")[:3])
         for name in ASSETS
         if ("/BTC-" in name or "/ETH-" in name) and "warehouse" not in name
     }
@@ -158,8 +158,8 @@ def test_every_asset_has_the_checks_of_its_dataset_or_table(graph):
     assert found == files | tables | {
         name: {rule.name for rule in rules_of(one)} | whole for name, one in series.items()
     }
-    assert "warehouse/binance/spot/BTC-USDT/trade_statistics_1m" in tables
-    assert "complete" in found["binance/spot/BTC-USDT/trades"]
+    assert "warehouse/binance/spot/trade_statistics_1m/BTC-USDT" in tables
+    assert "complete" in found["binance/spot/trades/BTC-USDT"]
 
 
 def test_a_series_is_not_compared_with_one_that_nobody_collects():
@@ -176,9 +176,10 @@ def test_an_entry_is_one_op_that_takes_any_range_in_one_run_and_has_a_sensor_and
     repository = mine.definitions().get_repository_def()
     ops = {name: {key.to_user_string() for key in keys} for name, keys in _ops(repository).items()}
     assert ops == {
-        "binance_spot_0": {"binance/spot/BTC-USDT/ohlcv_1h"},
-        "binance_spot_1": {name for name in ASSETS if "/spot/" in name} - {"binance/spot/BTC-USDT/ohlcv_1h"},
-        "binance_linear_2": {name for name in ASSETS if "/linear/" in name},
+        "binance_spot_ohlcv_1h": {"binance/spot/ohlcv_1h/BTC-USDT"},
+        "binance_spot_ohlcv_1m_trades": {name for name in ASSETS if "/spot/" in name}
+        - {"binance/spot/ohlcv_1h/BTC-USDT"},
+        "binance_linear": {name for name in ASSETS if "/linear/" in name},
     }
     made = [node for node in repository.asset_graph.asset_nodes if node.is_executable]
     assert {node.backfill_policy for node in made} == {dg.BackfillPolicy.single_run()}
@@ -220,30 +221,30 @@ class TestPlan:
         return plan(self.collection, part, warehouse_assets(self.collection, part), selected, self.days)
 
     def test_a_lake_asset_alone_stays_in_the_lake(self):
-        assert self.plan(1, "binance/spot/BTC-USDT/ohlcv_1m") == [Target(self.bars, "BTC/USDT", tuple(self.days))]
+        assert self.plan(1, "binance/spot/ohlcv_1m/BTC-USDT") == [Target(self.bars, "BTC/USDT", tuple(self.days))]
 
     def test_with_its_table_it_goes_on_to_it_and_what_other_runs_collect_is_left_to_them(self):
-        found = self.plan(1, "binance/spot/BTC-USDT/ohlcv_1m", "warehouse/binance/spot/BTC-USDT/ohlcv")
+        found = self.plan(1, "binance/spot/ohlcv_1m/BTC-USDT", "warehouse/binance/spot/ohlcv/BTC-USDT")
         assert found == [Target(self.bars, "BTC/USDT", tuple(self.days), ("ohlcv",))]
 
     def test_a_table_alone_is_loaded_from_the_lake_from_each_feeders_start_on(self):
-        found = self.plan(1, "warehouse/binance/spot/BTC-USDT/ohlcv")
+        found = self.plan(1, "warehouse/binance/spot/ohlcv/BTC-USDT")
         assert sorted(found, key=lambda target: target.series) == [
             Target(self.hours, "BTC/USDT", tuple(self.days[1:]), ("ohlcv",), collect=False),
             Target(self.bars, "BTC/USDT", tuple(self.days), ("ohlcv",), collect=False),
         ]
 
     def test_a_table_that_another_entry_owns_is_fed_all_the_same(self):
-        found = self.plan(0, "binance/spot/BTC-USDT/ohlcv_1h")
+        found = self.plan(0, "binance/spot/ohlcv_1h/BTC-USDT")
         assert found == [Target(self.hours, "BTC/USDT", tuple(self.days), ("ohlcv",))]
 
     def test_trades_feed_their_statistics_only(self):
-        found = self.plan(1, "binance/spot/ETH-USDT/trades", "warehouse/binance/spot/ETH-USDT/trade_statistics_1m")
+        found = self.plan(1, "binance/spot/trades/ETH-USDT", "warehouse/binance/spot/trade_statistics_1m/ETH-USDT")
         assert found == [Target(self.trades, "ETH/USDT", tuple(self.days), ("trade_statistics_1m",))]
 
 
 def test_a_run_of_bars_is_not_failed_by_bars_of_another_entry_that_nobody_has_collected(mine):
-    both = [key("binance/spot/BTC-USDT/ohlcv_1m"), key("warehouse/binance/spot/BTC-USDT/ohlcv")]
+    both = [key("binance/spot/ohlcv_1m/BTC-USDT"), key("warehouse/binance/spot/ohlcv/BTC-USDT")]
     with mine.instance() as instance:
         result = mine.execute(_request(both, LATER, LATER), instance)
         assert result.success
@@ -256,7 +257,7 @@ def test_a_run_of_bars_is_not_failed_by_bars_of_another_entry_that_nobody_has_co
 
 def test_a_run_without_days_says_that_it_needs_some(mine):
     with mine.instance() as instance:
-        request = dg.RunRequest(asset_selection=[key("binance/spot/BTC-USDT/ohlcv_1m")])
+        request = dg.RunRequest(asset_selection=[key("binance/spot/ohlcv_1m/BTC-USDT")])
         result = mine.execute(request, instance)
         assert not result.success
         (failure,) = result.get_step_failure_events()
@@ -264,7 +265,7 @@ def test_a_run_without_days_says_that_it_needs_some(mine):
 
 
 def test_checks_alone_are_run_again_over_the_stored_days(mine):
-    asset = key("binance/spot/BTC-USDT/ohlcv_1m")
+    asset = key("binance/spot/ohlcv_1m/BTC-USDT")
     check = dg.AssetCheckKey(asset, "complete")
     with mine.instance() as instance:
         assert mine.execute(_request([asset], FIRST, date(2024, 1, 3)), instance).success
@@ -282,11 +283,11 @@ def test_checks_alone_are_run_again_over_the_stored_days(mine):
 
 def test_a_day_that_feeds_two_tables_counts_the_rows_of_each(tmp_path, postgres_url, monkeypatch):
     both = entry(["trades"], ["BTC/USDT"], FIRST) | {"warehouse": ["trades"]}
-    tables = [key(f"warehouse/binance/spot/BTC-USDT/{table}") for table in ("trade_statistics_1m", "trades")]
+    tables = [key(f"warehouse/binance/spot/{table}/BTC-USDT") for table in ("trade_statistics_1m", "trades")]
     with SandboxServer(SyntheticArchive({"spot": ["BTCUSDT"]}, FIRST, FIRST, trades_per_day=3_000)) as busy:
         mine = project.make(busy, tmp_path, postgres_url, monkeypatch, both)
         with mine.instance() as instance:
-            result = mine.execute(_request([key("binance/spot/BTC-USDT/trades"), *tables], FIRST, FIRST), instance)
+            result = mine.execute(_request([key("binance/spot/trades/BTC-USDT"), *tables], FIRST, FIRST), instance)
             assert result.success
             events = [instance.get_latest_materialization_event(table) for table in tables]
     counts = [event.asset_materialization.metadata["dagster/partition_row_count"].value for event in events]
@@ -329,14 +330,14 @@ def test_the_commands_that_the_readme_gives_for_ci_work_as_they_stand(mine):
     assert done.returncode == 0, done.stderr
     assert set(done.stdout.split()) == set(ASSETS) - OBSERVED  # nothing there to materialise
 
-    assert "binance/spot/BTC-USDT/ohlcv_1m" in materialize
+    assert "binance/spot/ohlcv_1m/BTC-USDT" in materialize
     assert "2024-01-01...2024-01-31" in materialize
     done = _shell(mine, materialize)
     assert done.returncode == 0, done.stderr[-3000:]
     days = days_between(FIRST, LAST)
     found = {name: (record.state, record.rows) for name, record in mine.records().items()}
     assert found == {("BTC/USDT", "ohlcv_1m", day): (State.AVAILABLE, 1440) for day in days}
-    asset = key("binance/spot/BTC-USDT/ohlcv_1m")
+    asset = key("binance/spot/ohlcv_1m/BTC-USDT")
     with mine.instance() as instance:
         assert instance.get_materialized_partitions(asset) == {str(day) for day in days}
         (run,) = instance.get_runs()
@@ -363,5 +364,5 @@ def test_a_day_that_is_not_there_makes_the_command_fail_and_say_so(mine, sandbox
     assert "1 of 3 days are not complete" in done.stderr
     assert "binance spot ETH/USDT ohlcv_1m 2024-01-10: missing" in done.stderr
     with mine.instance() as instance:
-        found = instance.get_materialized_partitions(key("binance/spot/ETH-USDT/ohlcv_1m"))
+        found = instance.get_materialized_partitions(key("binance/spot/ohlcv_1m/ETH-USDT"))
     assert found == {"2024-01-09", "2024-01-11"}

@@ -24,7 +24,7 @@ from crypto_assets_tests.project import Project, entry, key
 
 FIRST, LAST = date(2024, 1, 1), date(2024, 1, 5)
 LISTED = date(2024, 1, 2)
-LAKE, WAREHOUSE = key("binance/spot/BTC-USDT/ohlcv_1m"), key("warehouse/binance/spot/BTC-USDT/ohlcv")
+LAKE, WAREHOUSE = key("binance/spot/ohlcv_1m/BTC-USDT"), key("warehouse/binance/spot/ohlcv/BTC-USDT")
 
 _CHILD = """
 import os, signal, sys

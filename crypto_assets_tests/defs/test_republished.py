@@ -18,7 +18,7 @@ from crypto_assets_tests.defs.test_automation import Sensor
 from crypto_assets_tests.project import entry, key
 
 FIRST, DAY, LAST = date(2024, 1, 5), date(2024, 1, 6), date(2024, 1, 7)
-LAKE = key("binance/spot/BTC-USDT/ohlcv_1m")
+LAKE = key("binance/spot/ohlcv_1m/BTC-USDT")
 
 
 def test_a_republished_day_is_one_run_a_correction_and_two_truths(tmp_path, postgres_url, monkeypatch):

@@ -24,7 +24,10 @@ from crypto_assets_tests.project import entry, key
 
 TODAY = datetime.now(UTC).date()
 START = TODAY - timedelta(days=2)
-WITH_REST = entry(["ohlcv_1m", "ohlcv_1h", "ohlcv_1d", "trades"], ["BTC/USDT"], START) | {"rest": True}
+WITH_REST = entry(["ohlcv_1m", "ohlcv_1h", "ohlcv_1d", "trades"], ["BTC/USDT"], START) | {
+    "rest": True,
+    "name": "with_rest",
+}
 WITHOUT = entry(["ohlcv_1m"], ["ETH/USDT"], START)
 
 
@@ -49,9 +52,9 @@ def test_only_entries_with_rest_have_a_partition_for_today(mine: project.Project
     last = {
         name: graph.get(key(name)).partitions_def.get_last_partition_key()
         for name in (
-            "binance/spot/BTC-USDT/ohlcv_1m",
-            "warehouse/binance/spot/BTC-USDT/ohlcv",
-            "binance/spot/ETH-USDT/ohlcv_1m",
+            "binance/spot/ohlcv_1m/BTC-USDT",
+            "warehouse/binance/spot/ohlcv/BTC-USDT",
+            "binance/spot/ohlcv_1m/ETH-USDT",
         )
     }
     assert list(last.values()) == [TODAY.isoformat(), TODAY.isoformat(), (TODAY - timedelta(days=1)).isoformat()]
@@ -73,30 +76,30 @@ def ask(mine: project.Project, name: str, at: datetime) -> list[dg.RunRequest] |
 
 def test_the_schedule_asks_for_what_can_be_closed_of_today(mine: project.Project) -> None:
     day = datetime(TODAY.year, TODAY.month, TODAY.day, tzinfo=UTC)
-    (request,) = ask(mine, "today_binance_spot_0", day + timedelta(hours=12))
+    (request,) = ask(mine, "today_with_rest", day + timedelta(hours=12))
     names = {key.to_user_string() for key in request.asset_selection or []}
     assert names == {
-        "binance/spot/BTC-USDT/ohlcv_1m",
-        "binance/spot/BTC-USDT/ohlcv_1h",
-        "binance/spot/BTC-USDT/trades",
-        "warehouse/binance/spot/BTC-USDT/ohlcv",
-        "warehouse/binance/spot/BTC-USDT/trade_statistics_1m",
+        "binance/spot/ohlcv_1m/BTC-USDT",
+        "binance/spot/ohlcv_1h/BTC-USDT",
+        "binance/spot/trades/BTC-USDT",
+        "warehouse/binance/spot/ohlcv/BTC-USDT",
+        "warehouse/binance/spot/trade_statistics_1m/BTC-USDT",
     }
     assert request.tags["dagster/asset_partition_range_start"] == TODAY.isoformat()
-    before, after = ask(mine, "today_binance_spot_0", day + timedelta(minutes=15))
+    before, after = ask(mine, "today_with_rest", day + timedelta(minutes=15))
     yesterday = TODAY - timedelta(days=1)
     assert before.tags["dagster/asset_partition_range_end"] == yesterday.isoformat()
-    assert key("binance/spot/BTC-USDT/ohlcv_1d") in before.asset_selection
-    assert key("binance/spot/BTC-USDT/ohlcv_1h") not in after.asset_selection
+    assert key("binance/spot/ohlcv_1d/BTC-USDT") in before.asset_selection
+    assert key("binance/spot/ohlcv_1h/BTC-USDT") not in after.asset_selection
     assert len({request.run_key, before.run_key, after.run_key}) == 3
     names = {schedule.name for schedule in mine.definitions().schedules or []}
-    assert "today_binance_spot_1" not in names
+    assert "today_binance_spot" not in names
 
 
 def test_a_run_of_today_is_provisional_and_reported_as_materialised(mine: project.Project) -> None:
     if datetime.now(UTC).hour == 0 and datetime.now(UTC).minute < 3:
         pytest.skip("the day has just begun; nothing of it is closed yet")
-    selection = [key("binance/spot/BTC-USDT/ohlcv_1m"), key("warehouse/binance/spot/BTC-USDT/ohlcv")]
+    selection = [key("binance/spot/ohlcv_1m/BTC-USDT"), key("warehouse/binance/spot/ohlcv/BTC-USDT")]
     tags = {
         "dagster/asset_partition_range_start": TODAY.isoformat(),
         "dagster/asset_partition_range_end": TODAY.isoformat(),

@@ -34,7 +34,7 @@ START, LISTED, COLLECTED = date(2023, 12, 31), date(2024, 1, 1), date(2024, 1, 5
 BACKFILL = days_between(date(2024, 1, 8), date(2024, 1, 12))
 BROKEN = date(2024, 1, 20)
 BARS = "data/spot/daily/klines/{}USDT/1m/{}USDT-1m-{}.zip"
-ASSET = "binance/spot/BTC-USDT/ohlcv_1m"
+ASSET = "binance/spot/ohlcv_1m/BTC-USDT"
 RULES = rules_of(Series.named("binance", "spot", "ohlcv_1m"))
 # Nobody has asked the monthly file and REST, six days say nothing of what is usual, and no file was seen to appear.
 JUDGED = len(
@@ -208,7 +208,7 @@ def launches_a_backfill_and_sees_it_succeed(page: Any, url: str, mine: project.P
             record = records[symbol, "ohlcv_1m", day]
             stored = (mine.home / "lake" / record.path).read_bytes()
             assert hashlib.sha256(stored).hexdigest() == record.content_sha256
-    page.goto(f"{url}/assets/binance/spot/ETH-USDT/ohlcv_1m?view=partitions")
+    page.goto(f"{url}/assets/binance/spot/ohlcv_1m/ETH-USDT?view=partitions")
     visible(page, f"Materialized ({len(BACKFILL)})")
 
 
@@ -221,7 +221,7 @@ def sees_why_a_run_failed(page: Any, url: str, mine: project.Project, sandbox: S
     page.goto(f"{url}/runs/{run.run_id}")
     visible(page, "1 of 1 days are not complete")
     visible(page, f"binance spot ETH/USDT ohlcv_1m {BROKEN}: missing: ")
-    for asset in ("binance/spot/ETH-USDT/ohlcv_1m", "warehouse/binance/spot/ETH-USDT/ohlcv"):
+    for asset in ("binance/spot/ohlcv_1m/ETH-USDT", "warehouse/binance/spot/ohlcv/ETH-USDT"):
         page.goto(f"{url}/assets/{asset}?view=partitions&partition={BROKEN}")
         visible(page, "Failed (1)")
         visible(page, "failed, and did not materialize this asset.")
@@ -230,7 +230,7 @@ def sees_why_a_run_failed(page: Any, url: str, mine: project.Project, sandbox: S
         page.get_by_role("dialog").get_by_text(str(BROKEN), exact=True).click()
         visible(page, "upstream_bad_file")
         visible(page, "shows the refused file")
-    page.goto(f"{url}/assets/binance/spot/ETH-USDT/ohlcv_1m?view=checks&checkDetail=all_days_complete")
+    page.goto(f"{url}/assets/binance/spot/ohlcv_1m/ETH-USDT?view=checks&checkDetail=all_days_complete")
     due = len(days_between(START, datetime.now(UTC).date() - timedelta(days=1)))
     fresh = due - len(BACKFILL) - 1
     visible(page, f"Incomplete: {fresh + 1:,} of {due:,} days: missing {BROKEN}; {fresh:,} days not collected yet")

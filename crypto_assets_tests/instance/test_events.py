@@ -14,8 +14,8 @@ from crypto_assets.instance import event_log
 from crypto_assets.instance.events import report
 
 DAILY = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-06-01")
-LAKE = dg.AssetKey(["binance", "spot", "BTC-USDT", "ohlcv_1m"])
-WAREHOUSE = dg.AssetKey(["warehouse", "binance", "spot", "BTC-USDT", "ohlcv"])
+LAKE = dg.AssetKey(["binance", "spot", "ohlcv_1m", "BTC-USDT"])
+WAREHOUSE = dg.AssetKey(["warehouse", "binance", "spot", "ohlcv", "BTC-USDT"])
 CHECKS = ("no_missing_bars", "positive_prices")
 MISSING, BAD = "2024-01-03", "2024-01-05"
 Open = Callable[[str], dg.DagsterInstance]

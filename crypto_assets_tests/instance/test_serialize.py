@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from crypto_assets.instance import serialize
 from crypto_assets.instance.serialize import Serializer
 
-KEY = dg.AssetKey(["binance", "spot", "BTC-USDT", "ohlcv_1m"])
+KEY = dg.AssetKey(["binance", "spot", "ohlcv_1m", "BTC-USDT"])
 
 
 def evaluation(

@@ -186,4 +186,4 @@ def test_the_command_lists_shows_restores_and_drops_and_dagster_hears_of_it(
     with mine.instance() as instance, Ledger(postgres_url) as ledger:
         told = recovery.report_unreported(instance, mine.collection, ledger, settled=timedelta(0))
         assert told >= 1
-        assert str(SECOND) in instance.get_materialized_partitions(key("binance/spot/BTC-USDT/ohlcv_1m"))
+        assert str(SECOND) in instance.get_materialized_partitions(key("binance/spot/ohlcv_1m/BTC-USDT"))

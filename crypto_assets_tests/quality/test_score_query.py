@@ -134,7 +134,7 @@ def test_for_people_a_table_names_the_worst_day(kept: dict[str, str]) -> None:
     assert " ".join(header.split()) == HEADER
     total = f"{int(MEAN * 10_000) / 10_000:.4f}"
     assert btc.split() == [
-        *("binance/spot/BTC-USDT/ohlcv_1m", "3", "3", "1", "1.0000", "0.5833", "–", "–", total),
+        *("binance/spot/ohlcv_1m/BTC-USDT", "3", "3", "1", "1.0000", "0.5833", "–", "–", total),
         *("2024-03-03", "(0.0000)"),
     ]
     assert eth.split()[-5:] == ["1.0000", "1.0000", "1.0000", "–", "1.0000"]
@@ -148,7 +148,7 @@ def test_the_trend_has_a_line_for_each_day_that_changed_a_score(kept: dict[str, 
     assert date.fromisoformat(points[0]["on"]) in (today, today - timedelta(days=1))
     table = run(kept, "quality", "--trend", "--no-refresh").stdout
     assert table.splitlines()[0].split()[:3] == ["what", "on", "judged"]
-    assert "binance/spot/BTC-USDT/ohlcv_1m" in table
+    assert "binance/spot/ohlcv_1m/BTC-USDT" in table
 
 
 def test_a_filter_that_matches_nothing_is_an_error(kept: dict[str, str]) -> None:

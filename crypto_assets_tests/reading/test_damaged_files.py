@@ -185,7 +185,7 @@ def read(**how: object) -> pd.DataFrame:
 def managed(work: Workbench, first: date, last: date) -> pd.DataFrame:
     """Return what an asset gets that builds on the bars."""
     context = dg.build_input_context(
-        asset_key=dg.AssetKey(["binance", "spot", "BTC-USDT", "ohlcv_1m"]),
+        asset_key=dg.AssetKey(["binance", "spot", "ohlcv_1m", "BTC-USDT"]),
         asset_partitions_def=daily(FIRST),
         asset_partition_key_range=dg.PartitionKeyRange(str(first), str(last)),
     )

@@ -117,7 +117,7 @@ def _table(shown: Sequence[Any], *, trend: bool) -> Any:
 def _name(one: Any) -> str:
     from crypto_assets.model import path_symbol
 
-    parts = (one.exchange, one.market_type, one.symbol and path_symbol(one.symbol), one.dataset)
+    parts = (one.exchange, one.market_type, one.dataset, one.symbol and path_symbol(one.symbol))
     return "/".join(filter(None, parts)) + (f" {one.day}" if one.day else "")
 
 

@@ -20,7 +20,7 @@ from crypto_assets_tests.published import checksum_of, text_of, zip_of
 
 FIRST, DAY, LAST, END = date(2024, 1, 1), date(2024, 1, 2), date(2024, 1, 3), date(2024, 1, 31)
 BTC, BARS = "BTC/USDT", Series("binance", "spot", "ohlcv", "1m")
-ASSETS = [key("binance/spot/BTC-USDT/ohlcv_1m"), key("binance/spot/BTC-USDT/trades")]
+ASSETS = [key("binance/spot/ohlcv_1m/BTC-USDT"), key("binance/spot/trades/BTC-USDT")]
 MONTH = "data/spot/monthly/klines/BTCUSDT/1m/BTCUSDT-1m-2024-01.zip"
 
 
@@ -95,7 +95,7 @@ def test_the_job_of_an_entry_checks_what_is_stored_and_dagster_shows_the_differi
     check = dg.AssetCheckKey(ASSETS[1], "agrees_with_bars")
     with mine.instance() as instance:
         assert mine.execute(range_request(ASSETS, FIRST, LAST, "a test"), instance).success
-        job = mine.definitions().get_repository_def().get_job("validate_binance_spot_0")
+        job = mine.definitions().get_repository_def().get_job("validate_binance_spot")
         assert job.execute_in_process(instance=instance).success
         history = instance.event_log_storage.get_asset_check_execution_history(check, limit=20)
         found = [record.event.dagster_event.event_specific_data for record in history if record.event]
@@ -114,7 +114,7 @@ def test_the_job_of_an_entry_checks_what_is_stored_and_dagster_shows_the_differi
 
 def test_once_a_week_the_month_before_is_compared_with_its_file(mine: Project) -> None:
     with mine.instance() as instance:
-        schedule = mine.definitions().get_repository_def().get_schedule_def("reconcile_binance_spot_0")
+        schedule = mine.definitions().get_repository_def().get_schedule_def("reconcile_binance_spot")
         with dg.build_schedule_context(
             instance=instance, scheduled_execution_time=datetime(2024, 2, 12, 5, tzinfo=UTC)
         ) as context:
@@ -122,10 +122,10 @@ def test_once_a_week_the_month_before_is_compared_with_its_file(mine: Project) -
     assert request.tags[COMPARE_TAG] == "monthly"
     assert request.tags["dagster/asset_partition_range_start"] == str(FIRST)
     assert request.tags["dagster/asset_partition_range_end"] == str(END)
-    assert schedule.job_name == "validate_binance_spot_0"
+    assert schedule.job_name == "validate_binance_spot"
     with mine.instance() as instance:
         assert mine.execute(range_request(ASSETS, FIRST, FIRST + timedelta(days=1), "a test"), instance).success
-        job = mine.definitions().get_repository_def().get_job("validate_binance_spot_0")
+        job = mine.definitions().get_repository_def().get_job("validate_binance_spot")
         assert job.execute_in_process(instance=instance, tags=dict(request.tags)).success
     found = mine.records()[BTC, "ohlcv_1m", DAY].findings["agrees_with_monthly"]
     assert (found["passed"], found["compared"]) == (True, 1_440)
