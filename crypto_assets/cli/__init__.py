@@ -83,7 +83,7 @@ def main() -> None:
         if isinstance(error, OSError) and error.errno == errno.EPIPE:
             _nobody_reads()
         if "--debug" in sys.argv:
-            sys.stderr.write(f"{visible_lines(traceback_of(error))}\n")
+            sys.stderr.write(visible_lines(traceback_of(error)) + "\n")
         print_error(last_line(error))
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     finally:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
 
-import crypto_assets.cli.commands
+import crypto_assets.cli
 from crypto_assets.api.answers import Json
 from crypto_assets.cli import console
 from crypto_assets.errors import ConfigError, CryptoAssetsError, IncompleteData
@@ -139,6 +139,6 @@ def test_an_error_keeps_its_own_lines(capsys: pytest.CaptureFixture[str], monkey
 
 def test_commands_print_through_the_console_or_as_json() -> None:
     calls = re.compile(r"(?:click\.echo|(?<!def )(?<![\w._])print|sys\.std(?:out|err)\.write)\((\w+)")
-    files = Path(crypto_assets.cli.commands.__file__).parent.glob("*.py")
+    files = Path(crypto_assets.cli.__file__).parent.rglob("*.py")
     found = {(file.name, what) for file in files for what in calls.findall(file.read_text()) if what != "json"}
-    assert found == {("selftest.py", "report"), ("console.py", "visible")}
+    assert found == {("selftest.py", "report"), ("console.py", "visible"), ("__init__.py", "visible_lines")}
