@@ -104,7 +104,7 @@ def cause_of_day(
 
 
 _LIVES = {"before": Kind.BEFORE_LISTING, "after": Kind.DELISTED, "between": Kind.DELISTED}
-"""Kinds by what the evidence says of the life of a symbol (`crypto_assets/collection/archive`)."""
+"""Kinds by what the evidence says of the life of a symbol (`crypto_assets/engine/archive`)."""
 
 
 def _no_data(day: date, evidence: Mapping[str, Any]) -> Cause:

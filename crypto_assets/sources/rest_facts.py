@@ -1,4 +1,4 @@
-"""What an exchange's module says about its REST API. Facts and texts only; `collection/rest/` asks."""
+"""What an exchange's module says about its REST API. Facts and texts only; `engine/rest/` asks."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class StoredFiles:
 
         A file that is there and is not that one makes its day `missing` in the ledger before anything else is tried: whatever
         comes of collecting it again, nobody takes it for good. A lake without the file may just be another lake; that is
-        compared elsewhere (`records/lakes.py`).
+        compared elsewhere (`ledger/lakes.py`).
         """
         partition = Partition(record.symbol, record.day)
         try:
