@@ -16,6 +16,7 @@ import click
 
 from crypto_assets.cli.commands import all_commands
 from crypto_assets.cli.console import err, print_error
+from crypto_assets.cli.help import CONTEXT, Sections
 from crypto_assets.config.fault_log import last_line, traceback_of
 from crypto_assets.errors import ConfigError
 from crypto_assets.machine.process_exit import EXIT_CODE, end_now
@@ -29,7 +30,16 @@ _MAKING = ("demo", "up", "collect", "fill", "pause", "selftest", "sandbox")
 """Commands that make a home where there is none; the others only look."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Sections,
+    context_settings=CONTEXT,
+    examples=(
+        ("demo", "A first look, without a network"),
+        ("collect --from 2024-01-01 --to 2024-01-31", "One month of all that collection.yaml names"),
+        ("fill", "Whatever is missing up to yesterday"),
+        ("up", "The Dagster UI, sensors and schedules"),
+    ),
+)
 @click.version_option(__version__, prog_name="crypto-assets")
 @click.option(
     "--config",
@@ -59,8 +69,8 @@ def cli(context: click.Context, config: Path | None, demo: bool, debug: bool) ->
         settings_at_start()
 
 
-for _command in all_commands():
-    cli.add_command(_command)
+for _title, _commands in all_commands().items():
+    cli.add_section(_title, _commands)
 
 
 def main() -> None:

@@ -10,7 +10,10 @@ from crypto_assets.cli.console import out
 @click.command()
 @click.option("--port", default=3001, show_default=True, help="Port of the API on 127.0.0.1.")
 def api(port: int) -> None:
-    """Run the HTTP API until Ctrl-C: what is stored, what is missing, what is running; pause and resume."""
+    """Run the HTTP API until Ctrl-C.
+
+    It answers what is stored, what is missing and what is running; it pauses and resumes.
+    """
     from crypto_assets.api.server import serve
     from crypto_assets.machine.ports import require_free
 
@@ -19,4 +22,5 @@ def api(port: int) -> None:
     serve(port)
 
 
+SECTION = "Run"
 COMMANDS = (api,)

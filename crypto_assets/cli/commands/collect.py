@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from crypto_assets.cli.console import err, out, print_error
+from crypto_assets.cli.help import Help
 from crypto_assets.cli.options import (
     DAY,
     filters,
@@ -36,14 +37,23 @@ def _output(command: Any) -> Any:
     return click.option("--verbose", is_flag=True, help="One line for each day that is not complete.")(command)
 
 
-@click.command()
+@click.command(
+    cls=Help,
+    examples=(
+        ("collect --from 2024-01-01 --to 2024-01-31 --symbol BTC/USDT", "One symbol, one month"),
+        ("collect --from 2024-01-01 --to today --dataset ohlcv_1m", "One dataset up to now"),
+    ),
+)
 @filters
 @click.option("--from", "first", type=DAY, required=True, help="First day, UTC, included.")
 @click.option("--to", "last", type=DAY, required=True, help="Last day, UTC, included; today means up to now.")
 @_NEW_LAKE
 @_output
 def collect(first: date, last: date, new_lake: bool, verbose: bool, as_json: bool, **filters: Any) -> None:
-    """Collect some days of what is in collection.yaml. Stored days are verified, not downloaded again."""
+    """Collect some days of what is in collection.yaml.
+
+    Stored days are verified, not downloaded again.
+    """
     from crypto_assets.config import selection
 
     collection = load_configured()
@@ -58,14 +68,23 @@ def collect(first: date, last: date, new_lake: bool, verbose: bool, as_json: boo
     sys.exit(collect_all(collection, requests, misspelt, as_json=as_json, verbose=verbose))
 
 
-@click.command()
+@click.command(
+    cls=Help,
+    examples=(
+        ("fill", "Everything up to yesterday"),
+        ("fill --symbol BTC/USDT --from 2024-01-01", "One symbol from a day on"),
+    ),
+)
 @filters
 @click.option("--from", "first", type=DAY, help="Only days from this one on.")
 @click.option("--to", "last", type=DAY, help="Only days up to this one.")
 @_NEW_LAKE
 @_output
 def fill(first: date | None, last: date | None, new_lake: bool, verbose: bool, as_json: bool, **filters: Any) -> None:
-    """Collect what is missing: every day from each entry's start to yesterday that is not complete."""
+    """Collect what is missing.
+
+    That is every day from each entry's start to yesterday that is not complete.
+    """
     from crypto_assets.config import selection
     from crypto_assets.config.environment import settings
     from crypto_assets.engine.archive.settled import unchanged
@@ -169,4 +188,5 @@ def _say_wrong(problem: str) -> None:
     print_error(problem)
 
 
+SECTION = "Collect"
 COMMANDS = (collect, fill)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crypto_assets.cli.console import counted, err, out, print_line
+from crypto_assets.cli.help import Help
 from crypto_assets.cli.options import with_ledger
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def _scope_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--exchange", help="Only this exchange.")(command)
 
 
-@click.command()
+@click.command(cls=Help, examples=(("pause --exchange binance --reason maintenance", "Ask nothing of one exchange"),))
 @_scope_options
 @click.option("--reason", default="", help="Why; shown wherever the pause is.")
 def pause(exchange: str | None, run: str | None, reason: str) -> None:
@@ -46,7 +47,7 @@ def _print_lines(title: str, lines: Sequence[str]) -> None:
     )
 
 
-@click.command()
+@click.command(cls=Help, examples=(("resume --exchange binance", "Go on with it"),))
 @_scope_options
 def resume(exchange: str | None, run: str | None) -> None:
     """Resume a paused scope. Use the same options as for `pause`."""
@@ -79,7 +80,7 @@ def cancel(run: str, reason: str) -> None:
     out.print(f"{with_ledger(change)}: asked to stop", markup=False)
 
 
-@click.command()
+@click.command(cls=Help, examples=(("runs --follow", "Progress until Ctrl-C"),))
 @click.option("--all", "everything", is_flag=True, help="Runs that have ended too.")
 @click.option("--follow", is_flag=True, help="Repeat every second until nothing is running.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; with --follow one array on each line.")
@@ -162,4 +163,5 @@ def _end(run: Progress) -> str:
     return f"{run.state}, {run.reason}" if run.reason else str(run.state)
 
 
+SECTION = "Control"
 COMMANDS = (pause, resume, cancel, runs)

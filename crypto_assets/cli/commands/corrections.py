@@ -21,9 +21,9 @@ from crypto_assets.ledger.coverage_tables import record_names
 @click.option("--limit", type=click.IntRange(min=1), default=200, show_default=True, help="At most so many.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each correction.")
 def corrections(as_json: bool, market_type: str | None, symbols: tuple[str, ...], **given: Any) -> None:
-    """Show the stored days that were replaced by other rows, the latest first.
+    """Show the stored days that were replaced by other rows.
 
-    The former rows stay in the lake: `crypto_assets.read(..., as_of="2024-06-01")`.
+    The latest comes first. The former rows stay in the lake: `crypto_assets.read(..., as_of="2024-06-01")`.
     """
     datasets = given.pop("datasets") or None
     found = with_ledger(
@@ -66,4 +66,5 @@ def _json(value: Any) -> Any:
     return value if isinstance(value, int | float | str | list | type(None)) else str(value)
 
 
+SECTION = "Look"
 COMMANDS = (corrections,)

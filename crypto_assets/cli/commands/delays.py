@@ -21,9 +21,10 @@ _SHOWN = 50
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: `delays` and `late`.")
 def delays(as_json: bool) -> None:
-    """Show how long after the end of a day or month its files appear, and which files are late.
+    """Show how long after the end of a day or month its files appear.
 
-    `seen` counts files that we saw appear. `history` counts files that were published before we looked; their times may
+    Files that are late are named. `seen` counts files that we saw appear. `history` counts files that were published
+    before we looked; their times may
     be those of later versions. A file is late when 95 of 100 files of its kind came sooner.
     """
     from crypto_assets.quality.delays import delays as measure
@@ -84,4 +85,5 @@ def span(seconds: float) -> str:
     return f"{minutes // 1440} d {minutes % 1440 // 60} h"
 
 
+SECTION = "Quality"
 COMMANDS = (delays,)

@@ -32,9 +32,10 @@ from crypto_assets.cli.options import DAY, filters, with_ledger
 def incidents(
     as_json: bool, symbols: tuple[str, ...], datasets: tuple[str, ...], kinds: tuple[str, ...], **given: Any
 ) -> None:
-    """Show outages of exchanges and other spans of minutes without data, by time (docs/incidents.md).
+    """Show outages of exchanges and other spans of minutes without data.
 
-    An incident of a whole market is shown for each of its symbols.
+    They are in the order of time; docs/incidents.md explains them. An incident of a whole market is shown for each of
+    its symbols.
     """
     from crypto_assets.causes.incidents import Incident, read_incidents
 
@@ -90,4 +91,5 @@ def _json(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date | datetime) else value
 
 
+SECTION = "Quality"
 COMMANDS = (incidents,)

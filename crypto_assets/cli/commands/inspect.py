@@ -12,6 +12,7 @@ import click
 
 from crypto_assets.cli.commands import acknowledge
 from crypto_assets.cli.console import out, print_line, print_table
+from crypto_assets.cli.help import Help
 from crypto_assets.cli.options import (
     DAY,
     filters,
@@ -43,9 +44,10 @@ if TYPE_CHECKING:
 def gaps(
     context: click.Context, first: date | None, last: date | None, everything: bool, as_json: bool, **filters: Any
 ) -> None:
-    """Show what is missing, and why; exit code 1 if anything is that nobody has acknowledged.
+    """Show what is missing, and why.
 
-    The cause of a day stands in brackets (docs/incidents.md); the minutes that are missing inside a stored day follow it.
+    Exit code 1 if something is missing that nobody has acknowledged. The cause of a day stands in brackets
+    (docs/incidents.md); the minutes that are missing inside a stored day follow it.
     """
     if context.invoked_subcommand:
         if given := [name for name, value in context.params.items() if value]:
@@ -100,12 +102,19 @@ def in_words(span: MinuteSpan) -> str:
     )
 
 
-@click.command()
+@click.command(
+    cls=Help,
+    examples=(
+        ("status", "One line for each series"),
+        ("status --json", "The same for programs"),
+    ),
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each asset.")
 def status(as_json: bool) -> None:
-    """Show how many days of everything in collection.yaml are complete; exit code 1 where `gaps` has it.
+    """Show how many days of everything in collection.yaml are complete.
 
-    A day is one symbol of a dataset over one UTC day, from the entry's start to its end or yesterday.
+    Exit code 1 if `gaps` shows something. A day is one symbol of a dataset over one UTC day, from the entry's start
+    to its end or yesterday.
     """
     from crypto_assets.ledger.coverage import coverage
     from crypto_assets.ledger.gaps import gaps as find
@@ -132,4 +141,5 @@ def status(as_json: bool) -> None:
 for _command in acknowledge.SUBCOMMANDS:
     gaps.add_command(_command)
 
-COMMANDS = (gaps, status)
+SECTION = "Look"
+COMMANDS = (status, gaps)

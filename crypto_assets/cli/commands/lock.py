@@ -11,13 +11,20 @@ from typing import Any
 import click
 
 from crypto_assets.cli.console import counted, err, escape, out, print_line
+from crypto_assets.cli.help import Help
 from crypto_assets.cli.options import DAY, filters, load_configured, with_ledger
 from crypto_assets.engine.problems import word_of
 
 _REFUSED_SHOWN = 20
 
 
-@click.command()
+@click.command(
+    cls=Help,
+    examples=(
+        ("lock --symbol BTC/USDT --dataset ohlcv_1m -o btc.lock", "The files of one symbol"),
+        ("lock --as-of 2024-06-01", "What was known on a day"),
+    ),
+)
 @click.option(
     "-o",
     "--output",
@@ -31,9 +38,9 @@ _REFUSED_SHOWN = 20
 @click.option("--to", "last", type=DAY, help="Last day, UTC, included; default: the last that is known.")
 @click.option("--as-of", type=DAY, help="The versions that were known at the end of this day, UTC.")
 def lock(output: Path, as_of: date | None, **given: Any) -> None:
-    """Write a lock file: name, version and sha256 of every file behind a query, and the days that have no file.
+    """Write a lock file: name, version and sha256 of every file behind a query.
 
-    Exit code 1, and no lock, where a stored file is missing in the lake or damaged.
+    Days without a file are in it too.     Exit code 1, and no lock, where a stored file is missing in the lake or damaged.
     """
     from crypto_assets.config.environment import settings
     from crypto_assets.defs.resources import LakeResource
@@ -55,12 +62,14 @@ def lock(output: Path, as_of: date | None, **given: Any) -> None:
     out.print(f"{escape(str(output))}: {counted(len(made.files), 'file')}, {counted(made.rows, 'row')}{without}")
 
 
-@click.command()
+@click.command(cls=Help, examples=(("verify btc.lock", "Hash every file that the lock names"),))
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--quick", is_flag=True, help="Compare with the ledger only; the files are not read.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify(path: Path, quick: bool, as_json: bool) -> None:
-    """Check that the data of a lock file is still the same. Exit code 0 if it is, 1 if not, 2 for a file that is no lock.
+    """Check that the data of a lock file is still the same.
+
+    Exit code 0 if it is, 1 if not, 2 for a file that is no lock.
 
     A line that names no file of a lake is refused: nothing is read by it, and the others are checked.
 
@@ -140,4 +149,5 @@ def _refused(result: Any) -> str:
     return f"; {counted(len(result.refused), 'line')} of the lock refused" if result.refused else ""
 
 
+SECTION = "Look"
 COMMANDS = (lock, verify)

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from crypto_assets.cli.console import counted, out, print_table, reading_address, without_password
+from crypto_assets.cli.help import Help
 from crypto_assets.text.visible import visible_in
 
 _SHOWN = 200
@@ -20,9 +21,9 @@ _SHOWN = 200
 
 @click.command()
 def postgres() -> None:
-    """Print the address of Postgres and keep the embedded server running until Ctrl-C, for psql and other clients.
+    """Print the address of Postgres and keep the embedded server running until Ctrl-C.
 
-    The address is for reading, and works for the account that runs this only.
+    It is for psql and other clients. The address is for reading, and works for the account that runs this only.
     The embedded server starts when a command needs it and stops when none has used it for half a minute.
     """
     from crypto_assets.config.environment import settings
@@ -41,12 +42,21 @@ def postgres() -> None:
     stop.wait()
 
 
-@click.command()
+@click.command(
+    cls=Help,
+    examples=(
+        ('sql "SELECT symbol, count(*) FROM market.ohlcv GROUP BY 1"', "Rows of each symbol"),
+        ('sql --csv "SELECT * FROM market.ohlcv LIMIT 10" > rows.csv', "Rows into a file"),
+    ),
+)
 @click.argument("query")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, all rows.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, all rows, one object for each; decimals as text.")
 def sql(query: str, as_csv: bool, as_json: bool) -> None:
-    """Ask the warehouse one SQL question, read-only. Times are UTC; tables are in the schema `market`."""
+    """Ask the warehouse one SQL question, read-only.
+
+    Times are UTC; tables are in the schema `market`.
+    """
     names, rows = _ask(query)
     if as_csv:
         writer = csv.writer(sys.stdout)
@@ -94,4 +104,5 @@ def _print(names: Sequence[str], rows: Iterator[Sequence[Any]]) -> None:
         out.print(f"… and {counted(len(found) - _SHOWN, 'more row')}: --csv")
 
 
+SECTION = "Look"
 COMMANDS = (postgres, sql)

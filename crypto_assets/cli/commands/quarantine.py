@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each file.")
 @click.pass_context
 def quarantine(context: click.Context, as_json: bool, **given: Any) -> None:
-    """List the files that were refused, the latest first: why, and whether their days are there meanwhile."""
+    """List the files that were refused, and why.
+
+    The latest comes first. Each line says whether the day was collected from elsewhere since.
+    """
     if context.invoked_subcommand is not None:
         return
     from crypto_assets.quality.quarantine.files import select, states_now
@@ -50,7 +53,7 @@ def quarantine(context: click.Context, as_json: bool, **given: Any) -> None:
 @click.option("--lines", default=8, show_default=True, type=click.IntRange(min=0), help="Lines of the content to show.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(path: str, lines: int, as_json: bool) -> None:
-    """Show one refused file: the whole reason, the rows that were refused where they are known, its first lines.
+    """Show one refused file: the whole reason, the refused rows, its first lines.
 
     PATH is as `crypto-assets quarantine` prints it, or the 12 digits at its end.
     """
@@ -84,9 +87,10 @@ def show(path: str, lines: int, as_json: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="Every file that is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each file.")
 def restore(path: str | None, everything: bool, as_json: bool) -> None:
-    """Judge refused files again, after a fix: what is good now is published; exit code 1 if anything is still refused.
+    """Judge refused files again, after a fix.
 
-    The bytes are not downloaded again. They must be what the exchange publishes: where that is not certain, its checksum is
+    What is good now is published. Exit code 1 if a file is still refused. The bytes are not downloaded again. They
+    must be what the exchange publishes: where that is not certain, its checksum is
     asked for.
     """
     from crypto_assets.errors import ConfigError
@@ -200,4 +204,5 @@ def _as_json(file: RefusedFile, states: dict[date, State | None]) -> dict[str, A
     }
 
 
+SECTION = "Quality"
 COMMANDS = (quarantine,)

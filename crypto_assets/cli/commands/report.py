@@ -10,10 +10,17 @@ from typing import Any
 import click
 
 from crypto_assets.cli.console import err, out
+from crypto_assets.cli.help import Help
 from crypto_assets.cli.options import DAY, filters, load_configured, with_ledger
 
 
-@click.command()
+@click.command(
+    cls=Help,
+    examples=(
+        ("report -o report", "All of the collection"),
+        ("report --symbol BTC/USDT --from 2024-01-01", "One symbol from a day on"),
+    ),
+)
 @filters
 @click.option("--from", "first", type=DAY, help="First day, UTC, included; default: the first day with a record.")
 @click.option("--to", "last", type=DAY, help="Last day, UTC, included; default: yesterday.")
@@ -29,7 +36,10 @@ from crypto_assets.cli.options import DAY, filters, load_configured, with_ledger
 @click.option("--open", "opens", type=click.Choice(["yes", "no"]), default="no", help="Open the page in the browser.")
 @click.option("--demo", "of_demo", is_flag=True, help="Report on what `crypto-assets demo` collected.")
 def report(first: date | None, last: date | None, folder: Path, opens: str, of_demo: bool, **given: Any) -> None:
-    """Write a report with pictures that needs no network: what is stored, what is missing and why, how good it is."""
+    """Write a report: what is stored, what is missing and why, how good it is.
+
+    It is one HTML page with pictures and needs no network.
+    """
     from crypto_assets.defs.resources import LakeResource
     from crypto_assets.quality.query import Query
     from crypto_assets.quality.report.build import bars_of, write_report
@@ -53,4 +63,5 @@ def report(first: date | None, last: date | None, folder: Path, opens: str, of_d
         click.launch(files[0].resolve().as_uri())
 
 
+SECTION = "Quality"
 COMMANDS = (report,)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crypto_assets.cli.console import err, out, print_table
+from crypto_assets.cli.help import Help
 from crypto_assets.cli.options import DAY, filters, load_configured, lost_of, today, with_ledger
 
 if TYPE_CHECKING:
@@ -22,7 +23,13 @@ if TYPE_CHECKING:
 _LEVELS = ("partition", "symbol", "series", "exchange")
 
 
-@click.command()
+@click.command(
+    cls=Help,
+    examples=(
+        ("quality", "One line for each symbol"),
+        ("quality --by partition --below 0.999", "The days that are not good enough"),
+    ),
+)
 @filters
 @click.option("--from", "first", type=DAY, help="Only days from this one on.")
 @click.option("--to", "last", type=DAY, help="Only days up to this one.")
@@ -49,9 +56,10 @@ def quality(
     as_json: bool,
     **filters: Any,
 ) -> None:
-    """Show quality scores from 0 to 1; exit code 1 if a total shown is below the threshold of collection.yaml.
+    """Show quality scores from 0 to 1.
 
-    Stored days whose files are gone or damaged count as missing, and the exit code is 1 if there is one.
+    Exit code 1 if a total shown is below the threshold of collection.yaml. Stored days whose files are gone or
+    damaged count as missing, and the exit code is 1 if there is one.
 
     A score is the mean over days: one bad day of a year hides in `--by exchange`, not in `--by partition`.
     See docs/quality.md for what each score means.
@@ -140,4 +148,5 @@ def _plain(value: Any) -> str:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
+SECTION = "Quality"
 COMMANDS = (quality,)

@@ -24,7 +24,10 @@ from crypto_assets.cli.console import err, escape, out, print_table
     help="Keep the lakes and a report.json in this folder, which must be empty or new.",
 )
 def selftest(names: tuple[str, ...], as_json: bool, keep: Path | None) -> None:
-    """Run every fault of an exchange, and of our stores, on this machine, offline; show what was stored and reported."""
+    """Run every fault of an exchange, and of our stores, against this engine.
+
+    It runs on this machine, offline, and shows what was stored and reported.
+    """
     from crypto_assets.config.environment import settings
     from crypto_assets.errors import ConfigError
     from crypto_assets.sandbox import selftest as tests
@@ -65,4 +68,5 @@ def selftest(names: tuple[str, ...], as_json: bool, keep: Path | None) -> None:
     sys.exit(0 if held == len(verdicts) else 1)
 
 
+SECTION = "Run"
 COMMANDS = (selftest,)

@@ -20,7 +20,10 @@ from crypto_assets.cli.options import load_configured, today
     "--demo", "with_demo", is_flag=True, help="Show what `crypto-assets demo` collected; its exchange runs too."
 )
 def up(port: int, api_port: int | None, with_demo: bool) -> None:
-    """Run Postgres, the Dagster UI, the daemon and the API until Ctrl-C; print their addresses."""
+    """Run Postgres, the Dagster UI, the daemon and the API until Ctrl-C.
+
+    The first lines print their addresses.
+    """
     import threading
     from contextlib import nullcontext
 
@@ -65,7 +68,10 @@ def up(port: int, api_port: int | None, with_demo: bool) -> None:
 
 @click.command()
 def demo() -> None:
-    """Collect ten days from the sandbox exchange and show what was stored. Offline; none of the prices is real."""
+    """Collect ten days from the sandbox exchange and show what was stored.
+
+    It needs no network; none of the prices is real.
+    """
     from crypto_assets.config import selection
     from crypto_assets.config.environment import settings
     from crypto_assets.sandbox.demo import FIRST, LAST, demo_environment
@@ -108,4 +114,5 @@ def sandbox(arguments: Sequence[str]) -> None:
     serve(list(arguments))
 
 
+SECTION = "Run"
 COMMANDS = (up, demo, sandbox)

@@ -13,6 +13,7 @@ import click
 from rich.table import Table
 
 from crypto_assets.cli.console import counted, err, out, print_line, print_table
+from crypto_assets.cli.help import Help
 from crypto_assets.cli.options import DAY, filters, load_configured, today, with_ledger
 from crypto_assets.cli.outcome import accepted_of, acknowledged_in_words, records_of
 from crypto_assets.cli.progress import progress
@@ -22,7 +23,13 @@ from crypto_assets.model import COMPLETE_STATES, NOT_JUDGED, Series
 _LINES = 200
 
 
-@click.command()
+@click.command(
+    cls=Help,
+    examples=(
+        ("validate --from 2024-01-01 --to 2024-01-31", "One month"),
+        ("validate --monthly --rest --symbol BTC/USDT", "One symbol, compared with monthly files and REST"),
+    ),
+)
 @filters
 @click.option("--from", "first", type=DAY, help="Only days from this one on.")
 @click.option("--to", "last", type=DAY, help="Only days up to this one.")
@@ -39,9 +46,10 @@ def validate(
     as_json: bool,
     **filters: Any,
 ) -> None:
-    """Check stored days again with all checks, comparisons with other series included; nothing is collected.
+    """Check stored days again with all checks.
 
-    Exit code 1 where a stored day is degraded: its file is damaged, its rows break a rule, or some are missing.
+    They are also compared with other series; nothing is collected. Exit code 1 where a stored day is degraded: its
+    file is damaged, its rows break a rule, or some are missing.
     Days that somebody has acknowledged as they are do not count.
     """
     from crypto_assets.config import selection
@@ -122,4 +130,5 @@ def _show(counts: Mapping[str, Mapping[str, int]], failed: list[dict[str, Any]],
     out.print(f"{counted(days, 'stored day')} checked, {counted(len(failed), 'finding')}")
 
 
+SECTION = "Quality"
 COMMANDS = (validate,)
