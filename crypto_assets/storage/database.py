@@ -17,10 +17,11 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from crypto_assets.errors import OutOfResources, PostgresUnavailable, Stopped
 from crypto_assets.machine.shortage import named_shortage
+from crypto_assets.storage.own_servers import known_as_own
 from crypto_assets.storage.patience import Patience, patience_with
 from crypto_assets.storage.postgres_faults import is_busy, is_lost, unavailable
 from crypto_assets.storage.revisions import MISFITS, differs
-from crypto_assets.storage.sessions import known_as_own, needs_session
+from crypto_assets.storage.sessions import needs_session
 from crypto_assets.text.urls import postgres_place
 
 CONNECT_TIMEOUT_S = 15.0

@@ -30,6 +30,7 @@ from crypto_assets import datasets
 from crypto_assets.errors import CryptoAssetsError, OtherVersion, StoredDataError
 from crypto_assets.model import Partition, Series, SourceFile, StoredFile, days_between, path_symbol
 from crypto_assets.storage.inside import safe_name
+from crypto_assets.storage.open_store import open_store
 from crypto_assets.storage.parquet import (
     StoredPieces,
     decode,
@@ -43,7 +44,6 @@ from crypto_assets.storage.parquet import (
 from crypto_assets.storage.refusal_reason import MOST_BYTES as MOST_REASON_BYTES
 from crypto_assets.storage.refusal_reason import checked_reason, unreadable
 from crypto_assets.storage.revisions import NO_WAY_BACK
-from crypto_assets.storage.stores import open_store
 from crypto_assets.version import __version__
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 
 from crypto_assets.errors import OutOfResources, PostgresUnavailable
 from crypto_assets.machine.shortage import no_files_left, said_in
-from crypto_assets.storage.sessions import known_as_own, why_down
+from crypto_assets.storage.own_servers import known_as_own, why_down
 from crypto_assets.text.urls import postgres_place
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html: 57P01 to 57P03 and 57P05 are a server or session that was

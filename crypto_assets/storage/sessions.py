@@ -21,6 +21,8 @@ from psycopg.conninfo import make_conninfo
 
 from crypto_assets.errors import ConfigError, PostgresUnavailable
 from crypto_assets.machine.shortage import named_shortage
+from crypto_assets.storage.own_servers import known_as_own
+from crypto_assets.storage.postgres_faults import unavailable
 from crypto_assets.text.urls import postgres_place
 from crypto_assets.text.visible import visible
 
@@ -36,7 +38,6 @@ GIVE_UP_S = 900.0
 """A wait for a lock ends after so long. A batch of days holds one for some minutes at most."""
 
 _checked: set[str] = set()
-_own: dict[str, Callable[[], str]] = {}
 
 
 def process_name() -> str:
@@ -50,25 +51,6 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-def is_own(url: str, why_down: Callable[[], str] = str) -> None:
-    """Remember that a URL is of the embedded server, which nobody need ask whether a pooler stands before it.
-
-    Args:
-        why_down: returns why it does not run, as its log says; empty where it does not say.
-    """
-    _own[url] = why_down
-
-
-def why_down(url: str) -> str:
-    """Return why the server of a URL does not run, as far as that is known here; empty for a server of somebody else."""
-    return _own[url]() if url in _own else ""
-
-
-def known_as_own(url: str) -> bool:
-    """Return whether a URL is of the embedded server: its address is right, for nobody has typed it."""
-    return url in _own
-
-
 def require_session(url: str) -> None:
     """Check once in a process that a server gives each connection a session of its own.
 
@@ -76,10 +58,8 @@ def require_session(url: str) -> None:
         ConfigError: a pooler in transaction or statement mode stands between; nothing was stored and nothing is locked.
         PostgresUnavailable: the server does not answer.
     """
-    if url in _checked or url in _own:
+    if url in _checked or known_as_own(url):
         return
-    from crypto_assets.storage.postgres_faults import unavailable
-
     try:
         with _connect(url) as one, _connect(url) as other:
             changes = _changes(one, other)

@@ -11,11 +11,11 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import uuid4
 
 from crypto_assets.errors import StoredDataError, UnsafePath
@@ -275,12 +275,3 @@ def require_same(where: str, expected: bytes, found: bytes | None) -> None:
         raise StoredDataError(
             f"{where}: expected the {len(expected)} bytes that were written, read back {size}; check the disk or the bucket"
         )
-
-
-def open_store(url: str, s3_client: Callable[[], Any] | None = None) -> Store:
-    """Return the store of a lake URL: s3://bucket/prefix or a folder."""
-    if url.startswith("s3://"):
-        from crypto_assets.storage.bucket import BucketStore
-
-        return BucketStore(url, s3_client)
-    return FolderStore(Path(url.removeprefix("file://")))

@@ -611,7 +611,7 @@ def test_debug_shows_where_an_error_was_raised(plain: Command) -> None:
     assert answer.code == 2
     assert "Traceback" in answer.err
     assert "ConfigError" in answer.err
-    assert "config.py" in answer.err
+    assert "collection.py" in answer.err
 
 
 def test_a_database_that_does_not_answer_is_one_message_without_the_password(plain: Command) -> None:

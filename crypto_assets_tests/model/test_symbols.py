@@ -100,7 +100,7 @@ def test_any_word_of_letters_stays_itself_on_its_way_into_a_path_and_back(word):
 
 
 def test_dagster_has_names_for_them_and_the_old_ones_for_the_others():
-    assert identifier(dg.AssetKey(["binance", "spot", "ohlcv_1m", "BTC-USDT"])) == "binance__spot__BTC_USDT__ohlcv_1m"
+    assert identifier(dg.AssetKey(["binance", "spot", "ohlcv_1m", "BTC-USDT"])) == "binance__spot__ohlcv_1m__BTC_USDT"
     assert identifier(dg.AssetKey(["a", "币-USDT"])) == "a__u5e01__USDT"
     content = {
         "series": [entry("spot", ["ohlcv_1m", "ohlcv_1h", "trades"], ["币安人生/USDT", "币安/USDT", "BTC/USDT"], DAY)]

@@ -20,7 +20,8 @@ from moto.server import ThreadedMotoServer
 from crypto_assets.errors import StoredDataError, UnsafePath
 from crypto_assets.storage.files import content_of
 from crypto_assets.storage.inside import inside, safe_name
-from crypto_assets.storage.stores import FolderStore, Store, open_store
+from crypto_assets.storage.open_store import open_store
+from crypto_assets.storage.stores import FolderStore, Store
 from crypto_assets_tests.storage.other_user import STRANGER, needs_root
 
 DAY = "exchange=binance/market_type=spot/dataset=ohlcv_1m/symbol=BTC-USDT/date=2024-01-01/data.parquet"

@@ -32,7 +32,8 @@ from crypto_assets.storage.embedded_postgres.cluster import (
 from crypto_assets.storage.embedded_postgres.last_words import last_words, tail
 from crypto_assets.storage.embedded_postgres.leftovers import kept_without_home, remove_leftovers
 from crypto_assets.storage.embedded_postgres.placement import REACHABLE_BASES, Placement, place
-from crypto_assets.storage.sessions import SAY_AFTER_S, SAY_AGAIN_S, is_own, process_name, say
+from crypto_assets.storage.own_servers import is_own
+from crypto_assets.storage.sessions import SAY_AFTER_S, SAY_AGAIN_S, process_name, say
 
 START_TIMEOUT_S = 60.0
 _LOG_LIMIT_BYTES = 10_000_000
