@@ -221,8 +221,8 @@ FAULTS = (
     Fault("Postgres: away for 5 s", _restart_slowly, passes=True),
     Fault("Postgres: no connection free for 8 s", _no_connections, passes=True),
     Fault("Postgres: stopped", _stop_for_good, says="nothing answers there"),
-    Fault("Postgres: disk full", _fill_disk, small=160 * MB, says="disk"),
-    Fault("lake: disk full", before=_small_disk("3m", ""), says="disk"),
+    Fault("Postgres: disk full", _fill_disk, small=600 * MB, says="disk"),
+    Fault("lake: disk full", before=_small_disk("1m", ""), says="disk"),
     Fault("quarantine: disk full", before=lambda w: (_damage(w), _small_disk("300k", "quarantine")(w))[1], bad_days=20),
     Fault("S3: 500 for 6 s", _s3("InternalError", 6), on_s3=True, passes=True),
     Fault("S3: 500 for ever", _s3("InternalError", None), on_s3=True, says="S3 says InternalError"),
@@ -249,6 +249,9 @@ def try_fault(fault: Fault, expected: Stored | None) -> tuple[Found, Stored]:
             variables |= bucket.variables | {"CRYPTO_ASSETS_LAKE_URL": f"s3://{bucket.name}/lake"}
         folder = stack.enter_context(_folder(fault.small))
         home = stack.enter_context(Home(sandbox, COINS, variables, folder))
+        home.log_file = Path(
+            stack.enter_context(tempfile.NamedTemporaryFile(suffix=".log")).name
+        )  # not on a small disk
         world = World(home, sandbox, bucket)
         stack.callback(_unmount_all, home.folder)
         home.run("status")  # the tables are made
@@ -315,10 +318,10 @@ def _stored(world: World) -> Stored:
 
 def _said(home: Home) -> list[str]:
     """Return what the command said, and forget it; without the bar of progress."""
-    log = home.folder / "command.log"
+    log = home.log_file
     text = log.read_text(errors="replace")
     log.write_text("")
-    return [line for line in text.splitlines() if line.strip()]
+    return [line for line in text.splitlines() if line.strip() and not line.startswith("collecting: ")]
 
 
 def _problems(fault: Fault, code: int, lines: Sequence[str], second: int, said: str) -> list[str]:

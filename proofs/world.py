@@ -73,6 +73,7 @@ class Home:
         folder: Path | None = None,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="crypto-assets-proof-")) if folder is None else folder
+        self.log_file = self.folder / "command.log"
         self._coins = coins
         self._urls = {"archive_url": exchange.archive_url, "listing_url": exchange.listing_url}
         config = self.folder / "collection.yaml"
@@ -123,7 +124,7 @@ class Home:
             limits: of the process, as the shell sets them: `ulimit -n 36`.
         """
         shell = ["/bin/sh", "-c", f'{limits}; exec "$@"', "sh"] if limits else []
-        with (self.folder / "command.log").open("a") as log:
+        with self.log_file.open("a") as log:
             return subprocess.Popen(
                 [*shell, sys.executable, "-m", "crypto_assets.cli", *arguments],
                 env=self.environment,
@@ -140,7 +141,7 @@ class Home:
 
     def said(self) -> str:
         """Return the last lines of all that the commands said."""
-        return "\n".join((self.folder / "command.log").read_text(errors="replace").splitlines()[-15:])
+        return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-15:])
 
     def query(self, query: str) -> list[tuple[Any, ...]]:
         """Return the rows of a query of the home's database."""

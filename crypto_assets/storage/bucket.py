@@ -7,6 +7,7 @@ moment (5xx, a slow-down, a cut or hanging connection) is asked again by `_call`
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Container, Iterator
 from datetime import UTC, datetime, timedelta
 from io import BufferedIOBase
@@ -18,7 +19,7 @@ from crypto_assets.errors import ConfigError, LakeUnavailable
 from crypto_assets.machine.shortage import raise_if_ours
 from crypto_assets.storage.files import MOST_BYTES, too_long
 from crypto_assets.storage.inside import folder_inside, inside
-from crypto_assets.storage.patience import patience_with
+from crypto_assets.storage.patience import SAY_AFTER_S, patience_with
 from crypto_assets.storage.stores import STAGING, Staged, require_same
 
 NOT_IMPLEMENTED = 501
@@ -169,8 +170,13 @@ class BucketStore:
         """
         if path is not None:
             arguments["Key"] = self._key(path)
+        if self._patience.hangs:
+            raise LakeUnavailable(
+                f"{self.url}: {method} of {path or 'the listing'}: not asked, it gives no answer", found=""
+            )
         attempt = 0
         while True:
+            began = time.monotonic()
             try:
                 with self._patience.asking(f"{method} of {path or 'the listing'}"):
                     answer = self._ask(method, path, arguments)
@@ -178,6 +184,8 @@ class BucketStore:
                 attempt += 1
                 if not (error.passing and self._patience.wait(attempt, error.evidence["found"])):
                     error.passing = False
+                    if time.monotonic() - began > SAY_AFTER_S:
+                        self._patience.hung()
                     raise
             except ConfigError:
                 self._patience.answered()

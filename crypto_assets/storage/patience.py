@@ -27,6 +27,9 @@ SAY_AFTER_S = 3.0
 
 SAY_AGAIN_S = 30.0
 
+REST_S = 30.0
+"""A store that was given up because it hangs is not asked for so long: an undo of many files would wait for each."""
+
 _DEFAULT_SPAN_S = 60.0
 _SLICE_S = 0.2
 _FIRST_ATTEMPTS = 3
@@ -49,6 +52,7 @@ class Patience:
         self._since: float | None = None
         self._failed_at = 0.0
         self._said_at: float | None = None
+        self._hung_at: float | None = None
         self._calls: dict[object, tuple[float, str]] = {}
         self._watcher: threading.Thread | None = None
 
@@ -57,7 +61,16 @@ class Patience:
         self._known = True
         if self._since is not None:
             with self._lock:
-                self._since = self._said_at = None
+                self._since = self._said_at = self._hung_at = None
+
+    def hung(self) -> None:
+        """Note that the store was given up after attempts that had no answer for long."""
+        self._hung_at = time.monotonic()
+
+    @property
+    def hangs(self) -> bool:
+        """Whether the store was given up so lately that to ask it again would be to wait again."""
+        return self._hung_at is not None and time.monotonic() - self._hung_at < REST_S
 
     @property
     def known(self) -> bool:

@@ -377,6 +377,25 @@ def test_a_bucket_that_hangs_says_a_line_and_is_outlasted(
     all_there(work, result, work.url)
 
 
+def test_a_bucket_that_hangs_for_ever_is_given_up_and_the_undo_does_not_wait_for_each_file(
+    bucket: Bucket, work: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CRYPTO_ASSETS_STORE_PATIENCE_S", "1")
+    monkeypatch.setattr("crypto_assets.storage.bucket.SAY_AFTER_S", 1.0)
+    work.lake = lake_in(bucket, "hangs-for-ever", read_timeout_s=2.0)
+    monkeypatch.setattr(journal, "reached", lambda step: bucket.fail("hang") if step == "loaded" else None)
+    started = time.monotonic()
+    try:
+        with pytest.raises(LakeUnavailable, match=r"Read timeout.*what was stored stays"):
+            work.collect(FIRST, LAST)
+    finally:
+        bucket.heal()
+    assert time.monotonic() - started < 20, "the attempts of the span, and not two seconds for each file that is undone"
+    monkeypatch.setattr(journal, "reached", lambda _: None)
+    monkeypatch.setattr(patience, "REST_S", 0.0)
+    all_there(work, work.collect(FIRST, LAST), work.url)
+
+
 def test_what_a_bucket_refuses_for_good_is_not_asked_again(bucket: Bucket) -> None:
     lake = lake_in(bucket, "denied")
     assert lake.store.get("nothing") is None
