@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
 
@@ -117,7 +118,7 @@ class Database:
         if self._stopped:
             raise Stopped("the run is ending; this transaction was not committed")
 
-    @property
+    @cached_property
     def patience(self) -> Patience:
         """What this process has with the server."""
         return patience_of(self.url)
