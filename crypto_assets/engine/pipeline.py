@@ -393,15 +393,15 @@ class _Run:
         if any(one.action == "cancel" for one in controls):
             self._stopping.set()
         self._asked = self._asked or any(one.scope == pauses.of_run(self._id) for one in controls)
-        pauses = [one for one in controls if one.action == "pause"]
-        if pauses:
+        now = [one for one in controls if one.action == "pause"]
+        if now:
             self._gate.close()
         else:
             self._gate.open()
-        if pauses != self._pauses:
-            self._pauses = pauses
-            state = RunState.PAUSED if pauses else RunState.RUNNING
-            self._telling = self._pool.submit(self._tell, state, "; ".join(map(str, pauses)))
+        if now != self._pauses:
+            self._pauses = now
+            state = RunState.PAUSED if now else RunState.RUNNING
+            self._telling = self._pool.submit(self._tell, state, "; ".join(map(str, now)))
 
     def _tell(self, state: RunState, reason: str) -> None:
         self._progress.state(state, reason)

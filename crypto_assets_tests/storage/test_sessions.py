@@ -9,7 +9,7 @@ import pytest
 
 from crypto_assets.errors import ConfigError, PostgresUnavailable
 from crypto_assets.ledger.partitions import Ledger
-from crypto_assets.storage import migrations, sessions
+from crypto_assets.storage import revisions, sessions
 from crypto_assets.storage.migrations import migrate
 from crypto_assets.storage.sessions import lock_wait, of_connection, require_session
 from crypto_assets.storage.warehouse import lock_symbol
@@ -133,7 +133,7 @@ def test_the_makers_of_tables_wait_for_each_other_with_words(postgres_url, monke
     monkeypatch.setattr(sessions, "SAY_AFTER_S", 0.05)
     monkeypatch.setattr(sessions, "say", lambda text: (said.append(text), heard.set()))
     with psycopg.connect(postgres_url, autocommit=True, application_name="crypto_assets, process 8 on there") as holder:
-        holder.execute("SELECT pg_advisory_lock(%s)", (migrations._LOCK,))
+        holder.execute("SELECT pg_advisory_lock(%s)", (revisions.LOCK,))
         maker = threading.Thread(target=migrate, args=(postgres_url,))
         maker.start()
         assert heard.wait(20)
