@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
+from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crypto_assets.access.problem import Problem
@@ -22,7 +23,7 @@ from crypto_assets.errors import ConfigError
 EVERYBODY = "*"
 
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
-_LOCAL, _REMOTE, _UID = 1, 2, 7  # columns, as proc(5) has them
+_LOCAL, _REMOTE, _UID, _INODE = 1, 2, 7, 9  # columns, as proc(5) has them
 _POLICY_VIOLATION = 1008  # RFC 6455, 7.4.1
 
 
@@ -39,7 +40,12 @@ class OnlyTheseUsers:
         self._users = users if _TABLES[0].exists() else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._users is None or scope["type"] == "lifespan" or self._may_ask(scope, self._users):
+        # In a thread: the table is as long as the machine has connections.
+        if (
+            self._users is None
+            or scope["type"] == "lifespan"
+            or await run_in_threadpool(self._may_ask, scope, self._users)
+        ):
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await receive()
@@ -93,7 +99,9 @@ def _name(user: int) -> str:
 
 
 def user_of(client: tuple[str, int], server: tuple[str, int]) -> int | None:
-    """Return the user id at the other end of a TCP connection of this machine; None where the kernel knows none.
+    """Return the user id at the other end of a TCP connection of this machine.
+
+    None where the kernel knows none: the connection is from elsewhere, or its other end was closed.
 
     Args:
         client: address and port of the end that has opened it.
@@ -109,7 +117,8 @@ def user_of(client: tuple[str, int], server: tuple[str, int]) -> int | None:
         for line in lines:
             columns = line.split()
             if columns[_LOCAL] in local and columns[_REMOTE] in remote:
-                return int(columns[_UID])
+                # Whoever has closed his end belongs to nobody any more; the kernel writes 0 then, as for root.
+                return int(columns[_UID]) if columns[_INODE] != "0" else None
     return None
 
 

@@ -54,6 +54,20 @@ def test_a_connection_that_is_none_belongs_to_nobody() -> None:
     assert user_of(("10.9.8.7", 1), ("127.0.0.1", 2)) is None
 
 
+@only_linux
+@pytest.mark.parametrize("how", ["close", "shut down"])
+def test_who_has_left_is_nobody_and_not_root(how: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as client:
+        client.connect(listening.getsockname())
+        server, peer = listening.accept()
+        with server:
+            if how == "close":
+                client.close()
+            else:
+                client.shutdown(socket.SHUT_WR)  # he waits for the answer still
+            assert user_of(peer, server.getsockname()) == (None if how == "close" else os.geteuid())
+
+
 def test_the_user_and_root_may_ask_and_whom_the_settings_name() -> None:
     assert users("") == {0, os.geteuid()}
     first = pwd.getpwall()[-1]

@@ -327,6 +327,26 @@ def test_another_user_gets_nothing_of_ui_and_api_whatever_his_headers_say(up: Up
     assert set(answers) <= {"403 another user", "403 "}, tried
 
 
+LEAVE = """
+import socket
+host, port = sys.argv[1].rsplit(":", 1)
+body = json.dumps({"scope": "all", "reason": "by a stranger"})
+for _ in range(100):
+    with socket.create_connection((host, int(port))) as asked:
+        asked.sendall((f"POST /v1/pause HTTP/1.1\\r\\nHost: {sys.argv[1]}\\r\\nContent-Type: application/json\\r\\n"
+                       f"Content-Length: {len(body)}\\r\\n\\r\\n{body}").encode())
+print("left")
+"""
+
+
+@needs_root
+def test_another_user_who_does_not_wait_for_the_answer_changes_nothing(up: Up, client: httpx.Client) -> None:
+    host = up.api.removeprefix("http://").partition("/")[0]
+    tried = as_stranger(LEAVE, host)
+    assert tried.stdout == "left\n", tried
+    assert httpx.get(f"{up.api}/pauses", trust_env=False, timeout=30).json() == {"items": []}
+
+
 def test_homes_logs_and_workspace_are_for_their_owner_alone_whatever_the_umask(up: Up) -> None:
     modes = {path.name: oct(stat.S_IMODE(path.stat().st_mode)) for path in (up.home, *up.home.iterdir())}
     assert modes["home"] == "0o700"
