@@ -129,7 +129,7 @@ def test_offending_rows_of_a_finding_are_kept_fifty_at_most(work: Workbench) -> 
     rows = [{"row": number, "low": "0"} for number in range(80)]
     obj = ArchiveObject(OF, 5, "etag")
     for day in (BAD, LAST):
-        path = quarantine(
+        kept = quarantine(
             work.lake,
             OF,
             b"bytes",
@@ -140,7 +140,7 @@ def test_offending_rows_of_a_finding_are_kept_fifty_at_most(work: Workbench) -> 
             {"contract": Finding(False, {"violations": 80, "rows": rows})},
         )
     [file] = files(work)
-    assert file.path == path
+    assert (kept.path, kept.problem) == (file.path, "")
     assert file.days == (BAD, LAST), "days of one object that are refused one after the other"
     for day in (BAD, LAST):
         assert file.details["findings"][str(day)]["contract"] == {"violations": 80, "rows": rows[:50]}
