@@ -1,23 +1,11 @@
-"""Profiles of stored days, incidents, quality over time, and when objects were first published."""
+"""Profiles of stored days, incidents, quality over time, and the gaps that people accept."""
 
-from alembic import op
-
+from crypto_assets.storage.migrations.tables.keys import PARTITION
 from crypto_assets.storage.reader import readable
 
-revision = "0006"
-down_revision = "0005"
-
-_PARTITION = """
-    exchange text NOT NULL,
-    market_type text NOT NULL,
-    symbol text NOT NULL,
-    dataset text NOT NULL,
-    day date NOT NULL,
-"""
-
-_STATEMENTS = (
+STATEMENTS = (
     f"""
-    CREATE TABLE collection.profiles ({_PARTITION}
+    CREATE TABLE collection.profiles ({PARTITION}
         content_sha256 text NOT NULL,
         rows bigint NOT NULL,
         first_time timestamptz NOT NULL,
@@ -72,7 +60,7 @@ _STATEMENTS = (
     "COMMENT ON COLUMN collection.incidents.symbols IS 'the stored symbols that show it'",
     "COMMENT ON COLUMN collection.incidents.source IS 'known: ships with crypto_assets; found: seen in stored data'",
     f"""
-    CREATE TABLE collection.quality ({_PARTITION}
+    CREATE TABLE collection.quality ({PARTITION}
         scored_at timestamptz NOT NULL,
         state text,
         accuracy double precision,
@@ -94,7 +82,7 @@ _STATEMENTS = (
     """,
     f"""
     CREATE TABLE collection.acknowledgements (
-        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, {_PARTITION}
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, {PARTITION}
         reason text NOT NULL,
         by text NOT NULL,
         at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -129,13 +117,4 @@ _STATEMENTS = (
     LEFT JOIN collection.partitions p USING (exchange, market_type, symbol, dataset, day)
     """,
     readable("collection", ["quality_now", "acknowledgements_now"]),
-    "ALTER TABLE collection.archive_objects ADD COLUMN first_modified timestamptz",
-    "UPDATE collection.archive_objects SET first_modified = last_modified",
-    "COMMENT ON COLUMN collection.archive_objects.first_modified IS 'last_modified when the object was first seen'",
 )
-
-
-def upgrade() -> None:
-    """Create everything."""
-    for statement in _STATEMENTS:
-        op.execute(statement)

@@ -1,10 +1,5 @@
 """Limits, cool-downs and circuit breakers, shared by every process."""
 
-from alembic import op
-
-revision = "0002"
-down_revision = "0001"
-
 _BUDGETS = (
     """
 CREATE TABLE collection.budgets (
@@ -237,12 +232,4 @@ CREATE TABLE collection.breakers (
     "COMMENT ON COLUMN collection.breakers.probe_until IS 'one process probes until then; if it dies, another may'",
 )
 
-_STATEMENTS: tuple[str, ...] = (*_BUDGETS, _APPEND, _ADD_FOREIGN, _TAKE, _LEARN, _MOVE, *_BREAKERS)
-
-
-def upgrade() -> None:
-    """Create everything."""
-    # As psycopg gets it: Alembic would read the colons of `:=` and the percent signs as parameters.
-    connection = op.get_bind().connection.cursor()
-    for statement in _STATEMENTS:
-        connection.execute(statement)
+STATEMENTS = (*_BUDGETS, _APPEND, _ADD_FOREIGN, _TAKE, _LEARN, _MOVE, *_BREAKERS)

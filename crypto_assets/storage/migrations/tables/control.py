@@ -1,11 +1,6 @@
 """Pauses, and the progress of runs."""
 
-from alembic import op
-
-revision = "0003"
-down_revision = "0002"
-
-_STATEMENTS = (
+STATEMENTS = (
     """
     CREATE TABLE collection.controls (
         scope text NOT NULL CHECK (scope ~ '^(all|exchange:.+|run:.+)$'),
@@ -49,9 +44,3 @@ _STATEMENTS = (
     "COMMENT ON COLUMN collection.progress.bytes IS 'of the Parquet files of what is done'",
     "COMMENT ON COLUMN collection.progress.days_per_s IS 'partitions a second, over the last 30 s'",
 )
-
-
-def upgrade() -> None:
-    """Create everything."""
-    for statement in _STATEMENTS:
-        op.execute(statement)

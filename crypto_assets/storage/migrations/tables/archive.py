@@ -1,11 +1,23 @@
-"""What each archive prefix is known to hold, and when it is to be looked at again."""
+"""What archives hold: their objects, what each prefix is known to hold, when it is looked at again, and what was found."""
 
-from alembic import op
-
-revision = "0005"
-down_revision = "0004"
-
-_STATEMENTS: tuple[str, ...] = (
+STATEMENTS = (
+    """
+    CREATE TABLE collection.archive_objects (
+        exchange text NOT NULL,
+        key text NOT NULL,
+        size_bytes bigint NOT NULL,
+        etag text NOT NULL,
+        last_modified timestamptz,
+        first_modified timestamptz,
+        published_sha256 text,
+        computed_sha256 text,
+        first_seen timestamptz NOT NULL DEFAULT now(),
+        last_seen timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (exchange, key)
+    )
+    """,
+    "COMMENT ON TABLE collection.archive_objects IS 'Every archive object seen in a listing.'",
+    "COMMENT ON COLUMN collection.archive_objects.first_modified IS 'last_modified when the object was first seen'",
     """
     CREATE TABLE collection.prefixes (
         exchange text NOT NULL,
@@ -105,9 +117,3 @@ _STATEMENTS: tuple[str, ...] = (
     """,
     "COMMENT ON TABLE collection.listing_hosts IS 'Listing hosts whose last looks failed, and when they are asked again.'",
 )
-
-
-def upgrade() -> None:
-    """Create everything."""
-    for statement in _STATEMENTS:
-        op.execute(statement)

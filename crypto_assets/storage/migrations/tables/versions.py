@@ -1,32 +1,10 @@
 """Former versions of partitions, corrections, and the journal of what is being published."""
 
-from alembic import op
+from crypto_assets.storage.migrations.tables.keys import PARTITION
 
-revision = "0004"
-down_revision = "0003"
-
-_PARTITION = """
-    exchange text NOT NULL,
-    market_type text NOT NULL,
-    symbol text NOT NULL,
-    dataset text NOT NULL,
-    day date NOT NULL,
-"""
-
-_STATEMENTS = (
-    """
-    ALTER TABLE collection.partitions
-        ADD COLUMN known_from timestamptz,
-        ADD COLUMN corrections integer NOT NULL DEFAULT 0,
-        ADD COLUMN reported_at timestamptz
-    """,
-    "UPDATE collection.partitions SET known_from = collected_at WHERE path IS NOT NULL",
-    "COMMENT ON COLUMN collection.partitions.known_from IS 'since when the rows that are stored are known'",
-    "COMMENT ON COLUMN collection.partitions.corrections IS 'how often stored rows were replaced by others'",
-    "COMMENT ON COLUMN collection.partitions.reported_at IS 'when Dagster was told of this outcome; null: not yet'",
-    "CREATE INDEX partitions_unreported ON collection.partitions (updated_at) WHERE reported_at IS NULL",
+STATEMENTS = (
     f"""
-    CREATE TABLE collection.versions ({_PARTITION}
+    CREATE TABLE collection.versions ({PARTITION}
         number integer NOT NULL,
         content_sha256 text NOT NULL,
         path text,
@@ -50,7 +28,7 @@ _STATEMENTS = (
     "COMMENT ON COLUMN collection.versions.state IS 'of the day when the next version took its place; null: not known'",
     "COMMENT ON COLUMN collection.versions.until IS 'how far a day from REST went that was not over; null: to its end'",
     f"""
-    CREATE TABLE collection.growth ({_PARTITION}
+    CREATE TABLE collection.growth ({PARTITION}
         known_to timestamptz NOT NULL,
         rows bigint NOT NULL,
         PRIMARY KEY (exchange, market_type, symbol, dataset, day, known_to)
@@ -59,7 +37,7 @@ _STATEMENTS = (
     "COMMENT ON TABLE collection.growth IS 'Provisional days that grew: until known_to only the first rows were known.'",
     f"""
     CREATE TABLE collection.corrections (
-        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, {_PARTITION}
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, {PARTITION}
         found_at timestamptz NOT NULL,
         run_id text,
         text text NOT NULL,
@@ -121,9 +99,3 @@ _STATEMENTS = (
     "COMMENT ON COLUMN collection.journal.folder IS 'what the publishing process holds an advisory lock on'",
     "COMMENT ON COLUMN collection.journal.kept IS 'where the former file lies meanwhile; null: there was none'",
 )
-
-
-def upgrade() -> None:
-    """Create everything."""
-    for statement in _STATEMENTS:
-        op.execute(statement)

@@ -1,0 +1,9 @@
+"""The columns that name a partition, in every table of days."""
+
+PARTITION = """
+    exchange text NOT NULL,
+    market_type text NOT NULL,
+    symbol text NOT NULL,
+    dataset text NOT NULL,
+    day date NOT NULL,
+"""

@@ -1,0 +1,113 @@
+"""The ledger of days: the state of each, the lakes and tables that hold it, and the programs that made these tables."""
+
+STATEMENTS = (
+    """
+    CREATE TABLE collection.migrated (
+        revision text PRIMARY KEY,
+        program text NOT NULL,
+        migrated_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    )
+    """,
+    (
+        "COMMENT ON TABLE collection.migrated IS "
+        "'Which version of crypto_assets has brought the tables to which revision, and when.'"
+    ),
+    """
+    CREATE TABLE collection.partitions (
+        exchange text NOT NULL,
+        market_type text NOT NULL,
+        symbol text NOT NULL,
+        dataset text NOT NULL,
+        day date NOT NULL,
+        state text NOT NULL CHECK (state IN
+            ('pending', 'available', 'provisional', 'degraded', 'missing', 'no_data', 'corrected')),
+        reason text NOT NULL DEFAULT '',
+        evidence jsonb NOT NULL DEFAULT '{}',
+        rows bigint,
+        size_bytes bigint,
+        content_sha256 text,
+        path text,
+        source text,
+        source_key text,
+        source_etag text,
+        source_size_bytes bigint,
+        source_sha256 text,
+        source_published_sha256 text,
+        source_last_modified timestamptz,
+        failed_checks text[] NOT NULL DEFAULT '{}',
+        findings jsonb NOT NULL DEFAULT '{}',
+        attempt_error text,
+        run_id text,
+        collected_at timestamptz,
+        known_from timestamptz,
+        corrections integer NOT NULL DEFAULT 0,
+        reported_at timestamptz,
+        updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        PRIMARY KEY (exchange, market_type, symbol, dataset, day)
+    )
+    """,
+    "CREATE INDEX partitions_updated_at ON collection.partitions (updated_at)",
+    """
+    CREATE INDEX partitions_edges ON collection.partitions (exchange, market_type, symbol, dataset, day)
+        WHERE evidence ?| ARRAY['listed_from', 'listed_until']
+    """,
+    """
+    CREATE INDEX partitions_without_data ON collection.partitions (exchange, market_type, symbol, dataset, day)
+        WHERE state = 'no_data' AND NOT evidence ? 'opens'
+    """,
+    "COMMENT ON TABLE collection.partitions IS 'The state of every symbol and day that was ever asked for.'",
+    "COMMENT ON COLUMN collection.partitions.size_bytes IS 'of the Parquet file'",
+    "COMMENT ON COLUMN collection.partitions.content_sha256 IS 'of the Parquet file'",
+    "COMMENT ON COLUMN collection.partitions.source_sha256 IS 'of the downloaded bytes'",
+    """
+    COMMENT ON COLUMN collection.partitions.attempt_error IS
+        'why the last attempt to collect the day again failed, while the former version stays in force'
+    """,
+    "COMMENT ON COLUMN collection.partitions.known_from IS 'since when the rows that are stored are known'",
+    "COMMENT ON COLUMN collection.partitions.corrections IS 'how often stored rows were replaced by others'",
+    "COMMENT ON COLUMN collection.partitions.reported_at IS 'when Dagster was told of this outcome; null: not yet'",
+    "CREATE INDEX partitions_unreported ON collection.partitions (updated_at) WHERE reported_at IS NULL",
+    """
+    CREATE TABLE collection.lakes (
+        id text PRIMARY KEY,
+        url text NOT NULL,
+        first_used timestamptz NOT NULL DEFAULT clock_timestamp(),
+        last_used timestamptz NOT NULL DEFAULT clock_timestamp()
+    )
+    """,
+    """
+    COMMENT ON TABLE collection.lakes IS 'The lakes that days were collected into; the ledger speaks of the one used last.'
+    """,
+    """
+    COMMENT ON COLUMN collection.lakes.id IS 'of _lake.json in its root; a copy of the lake at another place has the same'
+    """,
+    """
+    CREATE TABLE collection.asset_days (
+        table_name text NOT NULL,
+        day date NOT NULL,
+        rows bigint NOT NULL,
+        stored_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (table_name, day)
+    )
+    """,
+    """
+    COMMENT ON TABLE collection.asset_days IS 'The days that assets of your own are stored for in the schema assets.'
+    """,
+    """
+    CREATE TABLE collection.warehouse_loads (
+        table_name text NOT NULL,
+        exchange text NOT NULL,
+        market_type text NOT NULL,
+        symbol text NOT NULL,
+        dataset text NOT NULL,
+        day date NOT NULL,
+        content text NOT NULL,
+        rows bigint NOT NULL,
+        loaded_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (table_name, exchange, market_type, symbol, dataset, day)
+    )
+    """,
+    """
+    COMMENT ON TABLE collection.warehouse_loads IS 'What each table of the warehouse holds of each day, by content.'
+    """,
+)
