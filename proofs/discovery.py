@@ -32,10 +32,10 @@ import psycopg
 
 from crypto_assets.config.collection import Collection, parse_collection
 from crypto_assets.defs.automation import SENSOR_INTERVAL_S
-from crypto_assets.engine.watch.catalog import Catalog
 from crypto_assets.engine.watch.outbox import Request
 from crypto_assets.engine.watch.prefix_snapshot import Watch
 from crypto_assets.engine.watch.watch import LISTINGS, Tick, tick
+from crypto_assets.ledger.catalog import Catalog
 from crypto_assets.sandbox.listing import Query, list_page, page_xml
 from crypto_assets.storage.embedded_postgres import delete_server, ensure_server
 from crypto_assets.storage.migrations import migrate

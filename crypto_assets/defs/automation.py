@@ -26,10 +26,10 @@ from crypto_assets.defs.assets import COMPARE_TAG, WarehouseAsset, warehouse_ass
 from crypto_assets.defs.resources import LakeResource, PostgresResource
 from crypto_assets.engine.archive.review import review
 from crypto_assets.engine.archive.settled import due
-from crypto_assets.engine.watch.catalog import Catalog
 from crypto_assets.engine.watch.prefix_snapshot import Watch
 from crypto_assets.engine.watch.watch import LISTINGS, PRIORITIES, Tick, tick
 from crypto_assets.errors import PostgresUnavailable
+from crypto_assets.ledger.catalog import Catalog
 from crypto_assets.ledger.gaps import gaps
 from crypto_assets.ledger.lakes import lost_days
 from crypto_assets.model import TIMEFRAME_LENGTHS, Series

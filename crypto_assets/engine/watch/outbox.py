@@ -20,11 +20,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 
-from psycopg.rows import dict_row
-
-from crypto_assets.engine.watch.catalog import LEASE, Catalog
+from crypto_assets.ledger.catalog import Catalog
+from crypto_assets.ledger.discoveries import Discovery, mark_requested, unconfirmed, waiting
 from crypto_assets.model import Series
 
 REQUESTS = 25
@@ -54,42 +52,22 @@ def hand_out(catalog: Catalog, digest: str, now: datetime, most: int = REQUESTS)
 
     Those that Dagster did not confirm come first, unchanged; then what waits, symbols with the same days together.
     """
-    with catalog.transaction() as connection, connection.cursor(row_factory=dict_row) as cursor:
-        again = cursor.execute(
-            # Two daemons: the second waits, and then the condition holds no more.
-            "SELECT * FROM collection.discoveries WHERE entry = %(entry)s AND delivered_at IS NULL "
-            "AND requested_at <= %(lease)s AND run_key IN (SELECT run_key FROM collection.discoveries "
-            "WHERE entry = %(entry)s AND delivered_at IS NULL AND requested_at <= %(lease)s "
-            "GROUP BY run_key ORDER BY max(priority) DESC, min(discovery_id) LIMIT %(most)s) "
-            "ORDER BY priority DESC, discovery_id FOR UPDATE",
-            {"entry": digest, "lease": now - LEASE, "most": most},
-        ).fetchall()
-        groups: dict[str, list[dict[str, Any]]] = {}
-        for row in again:
-            groups.setdefault(row["run_key"], []).append(row)
+    with catalog.transaction() as connection:
+        groups: dict[str, list[Discovery]] = {}
+        for one in unconfirmed(connection, digest, now, most):
+            groups.setdefault(one.run_key or "", []).append(one)
         if len(groups) < most:
-            waiting = cursor.execute(
-                "SELECT * FROM collection.discoveries WHERE entry = %s AND delivered_at IS NULL AND run_key IS NULL "
-                "ORDER BY priority DESC, discovery_id LIMIT %s FOR UPDATE",
-                (digest, _WAITING),
-            ).fetchall()
-            for rows in _together(waiting)[: most - len(groups)]:
-                groups[_run_key(rows)] = rows
-        keys = {row["discovery_id"]: key for key, rows in groups.items() for row in rows}
-        if keys:
-            cursor.execute(
-                "UPDATE collection.discoveries d SET run_key = k.run_key, requested_at = %s "
-                "FROM unnest(%s::bigint[], %s::text[]) AS k (discovery_id, run_key) WHERE d.discovery_id = k.discovery_id",
-                (now, list(keys), list(keys.values())),
-            )
-    return [_request(key, rows) for key, rows in groups.items()]
+            for found in _together(waiting(connection, digest, _WAITING))[: most - len(groups)]:
+                groups[_run_key(found)] = found
+        mark_requested(connection, {one.discovery_id: key for key, found in groups.items() for one in found}, now)
+    return [_request(key, found) for key, found in groups.items()]
 
 
-def _together(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Return rows of the same days and priority in groups that make a run of bearable size, in the order they came."""
-    same: dict[tuple[int, date, date], list[dict[str, Any]]] = {}
-    for row in rows:
-        same.setdefault((row["priority"], row["first_day"], row["last_day"]), []).append(row)
+def _together(found: Sequence[Discovery]) -> list[list[Discovery]]:
+    """Return discoveries of the same days and priority in groups that make a run of bearable size, in the order they came."""
+    same: dict[tuple[int, date, date], list[Discovery]] = {}
+    for one in found:
+        same.setdefault((one.priority, one.first_day, one.last_day), []).append(one)
     groups = []
     for (_, first, last), members in same.items():
         size = max(1, min(SYMBOLS, PARTITIONS // ((last - first).days + 1)))
@@ -97,20 +75,19 @@ def _together(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     return groups
 
 
-def _run_key(rows: Sequence[dict[str, Any]]) -> str:
+def _run_key(found: Sequence[Discovery]) -> str:
     # The number and the instant of a discovery tell the second time apart that a file becomes what it was before; its content
     # tells it apart from one of a database that was made anew.
-    text = json.dumps([[row["discovery_id"], row["found_at"].isoformat(), row["content"]] for row in rows])
+    text = json.dumps([[one.discovery_id, one.found_at and one.found_at.isoformat(), one.content] for one in found])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _request(key: str, rows: Sequence[dict[str, Any]]) -> Request:
-    pairs = {(Series.named(row["exchange"], row["market_type"], row["dataset"]), row["symbol"]): None for row in rows}
+def _request(key: str, found: Sequence[Discovery]) -> Request:
     return Request(
         key,
-        tuple(sorted({row["kind"] for row in rows})),
-        max(row["priority"] for row in rows),
-        min(row["first_day"] for row in rows),
-        max(row["last_day"] for row in rows),
-        tuple(pairs),
+        tuple(sorted({one.kind for one in found})),
+        max(one.priority for one in found),
+        min(one.first_day for one in found),
+        max(one.last_day for one in found),
+        tuple({(one.series, one.symbol): None for one in found}),
     )

@@ -11,7 +11,7 @@ from crypto_assets import sources
 from crypto_assets.config.collection import Collection, SeriesEntry
 from crypto_assets.engine.archive.listing import list_pages
 from crypto_assets.engine.archive.probing import PROBE_AFTER, RECENT_DAYS, delisted_after, probe_all
-from crypto_assets.engine.watch.catalog import Marks, Prefix, entry_digest, fingerprint, unpack
+from crypto_assets.ledger.catalog import Marks, Prefix, entry_digest, fingerprint, unpack
 from crypto_assets.model import ArchiveObject, Series, days_between
 from crypto_assets.sources.limits import Endpoint
 from crypto_assets.text.urls import host_of

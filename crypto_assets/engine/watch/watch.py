@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from crypto_assets.engine.watch.catalog import MARK_BYTES, Catalog, Discovery, Marks, Prefix, Seen, pack
 from crypto_assets.engine.watch.outbox import REQUESTS, Request, hand_out
 from crypto_assets.engine.watch.prefix_snapshot import RECENT, Listed, Reader, Reading, Watch
 from crypto_assets.errors import CryptoAssetsError, HostUnreachable
+from crypto_assets.ledger.catalog import MARK_BYTES, Catalog, Marks, Prefix, Seen, pack
+from crypto_assets.ledger.discoveries import Discovery
 from crypto_assets.machine.thread_pool import DaemonPool
 from crypto_assets.model import ArchiveObject, Series
 

@@ -7,9 +7,9 @@ from datetime import UTC, date, datetime, timedelta
 import psycopg
 
 from crypto_assets.engine.watch import prefix_snapshot
-from crypto_assets.engine.watch.catalog import unpack
 from crypto_assets.engine.watch.outbox import Request
 from crypto_assets.engine.watch.watch import Tick
+from crypto_assets.ledger.catalog import unpack
 from crypto_assets_tests.engine.watch.watching import BARS, DAY, HOUR, MINUTE, START, said
 
 

@@ -1,4 +1,4 @@
-"""What every watched prefix is known to hold, in Postgres, and the discoveries that wait for Dagster.
+"""What every watched prefix of an archive is known to hold. What waits for Dagster is in `discoveries.py`.
 
 A listed object is eight bytes: the first day of its period, from which the key follows, and a fingerprint of etag, size and
 last_modified. Six million objects are 48 MB so; as rows of `archive_objects`, which holds what was ever located or
@@ -12,13 +12,14 @@ import hashlib
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 
 import psycopg
 from psycopg.rows import class_row
 
 from crypto_assets.config.collection import SeriesEntry
+from crypto_assets.ledger.discoveries import LEASE, Discovery, add_discoveries
 from crypto_assets.ledger.pauses import ALL, of_exchange
 from crypto_assets.model import STORED_STATES, ArchiveObject, Series, State
 from crypto_assets.storage.database import Database
@@ -29,10 +30,6 @@ _EPOCH = date(2000, 1, 1).toordinal()
 
 Marks = dict[int, bytes]
 """The ordinal of the first day of an object's period → its fingerprint."""
-
-LEASE = timedelta(seconds=60)
-"""A request that Dagster has not confirmed is made again after this long, under the same run key. Dagster finds the run
-that it has by then: two daemons that ask within a moment would both find none."""
 
 
 def fingerprint(obj: ArchiveObject) -> bytes:
@@ -92,26 +89,6 @@ class Seen:
     marks: Marks | None = None
     recent: bytes | None = None
     problem: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Discovery:
-    """Consecutive days of one symbol whose objects appeared or changed.
-
-    `kind` is `history` (the first look), `new`, `late` (behind newer ones), `probed` (there, but not listed) or
-    `republished`.
-    """
-
-    series: Series
-    symbol: str
-    kind: str
-    priority: int
-    first_day: date
-    last_day: date
-    content: str
-    discovery_id: int = 0
-    found_at: datetime | None = None
-    run_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,12 +185,6 @@ FROM unnest(%(symbols)s::text[], %(datasets)s::text[], %(firsts)s::date[], %(las
 JOIN collection.partitions p ON p.exchange = %(exchange)s AND p.market_type = %(market_type)s AND p.symbol = w.symbol
     AND p.dataset = w.dataset AND p.day BETWEEN w.first AND w.last
 WHERE p.state = ANY(%(states)s)
-"""
-
-_ADD = """
-INSERT INTO collection.discoveries
-    (entry, exchange, market_type, symbol, dataset, kind, priority, first_day, last_day, content, found_at)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 
 
@@ -314,13 +285,7 @@ class Catalog(Database):
                     "ON CONFLICT (exchange, prefix) DO UPDATE SET marks = excluded.marks",
                     changed,
                 )
-            rows = [
-                (digest, d.series.exchange, d.series.market_type, d.symbol, d.series.dataset, d.kind, d.priority)  # noqa: RUF005
-                + (d.first_day, d.last_day, d.content, now)
-                for d in found
-            ]
-            if rows:
-                cursor.executemany(_ADD, rows)
+        add_discoveries(connection, digest, found, now)
 
     def stored(
         self,

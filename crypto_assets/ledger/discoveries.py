@@ -1,0 +1,106 @@
+"""Discoveries: days whose archive objects appeared or changed, until Dagster has a run for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import psycopg
+
+from crypto_assets.model import Series
+
+LEASE = timedelta(seconds=60)
+"""A request that Dagster has not confirmed is made again after this long, under the same run key. Dagster finds the run
+that it has by then: two daemons that ask within a moment would both find none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """Consecutive days of one symbol whose objects appeared or changed.
+
+    `kind` is `history` (the first look), `new`, `late` (behind newer ones), `probed` (there, but not listed) or
+    `republished`.
+    """
+
+    series: Series
+    symbol: str
+    kind: str
+    priority: int
+    first_day: date
+    last_day: date
+    content: str
+    discovery_id: int = 0
+    found_at: datetime | None = None
+    run_key: str | None = None
+
+
+_COLUMNS = """exchange, market_type, dataset, symbol, kind, priority, first_day, last_day, content, discovery_id, found_at,
+    run_key"""
+
+_ADD = """
+INSERT INTO collection.discoveries
+    (entry, exchange, market_type, symbol, dataset, kind, priority, first_day, last_day, content, found_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+
+# Two daemons: the second waits, and then the condition holds no more.
+_UNCONFIRMED = f"""
+SELECT {_COLUMNS} FROM collection.discoveries WHERE entry = %(entry)s AND delivered_at IS NULL
+    AND requested_at <= %(lease)s AND run_key IN (SELECT run_key FROM collection.discoveries
+        WHERE entry = %(entry)s AND delivered_at IS NULL AND requested_at <= %(lease)s
+        GROUP BY run_key ORDER BY max(priority) DESC, min(discovery_id) LIMIT %(most)s)
+ORDER BY priority DESC, discovery_id FOR UPDATE
+"""
+
+_WAITING = f"""
+SELECT {_COLUMNS} FROM collection.discoveries WHERE entry = %s AND delivered_at IS NULL AND run_key IS NULL
+ORDER BY priority DESC, discovery_id LIMIT %s FOR UPDATE
+"""
+
+_REQUEST = """
+UPDATE collection.discoveries d SET run_key = k.run_key, requested_at = %s
+FROM unnest(%s::bigint[], %s::text[]) AS k (discovery_id, run_key) WHERE d.discovery_id = k.discovery_id
+"""
+
+
+def add_discoveries(
+    connection: psycopg.Connection[Any], digest: str, found: Iterable[Discovery], now: datetime
+) -> None:
+    """Add discoveries of the entry with a digest, in the caller's transaction."""
+    rows = [
+        (
+            *(digest, one.series.exchange, one.series.market_type, one.symbol, one.series.dataset, one.kind),
+            *(one.priority, one.first_day, one.last_day, one.content, now),
+        )
+        for one in found
+    ]
+    if rows:
+        with connection.cursor() as cursor:
+            cursor.executemany(_ADD, rows)
+
+
+def unconfirmed(connection: psycopg.Connection[Any], digest: str, now: datetime, most: int) -> list[Discovery]:
+    """Lock and return the discoveries of the most urgent run keys that were requested a lease ago and not confirmed.
+
+    Args:
+        most: run keys at most.
+    """
+    values = {"entry": digest, "lease": now - LEASE, "most": most}
+    return [_discovery(*row) for row in connection.execute(_UNCONFIRMED, values).fetchall()]
+
+
+def waiting(connection: psycopg.Connection[Any], digest: str, most: int) -> list[Discovery]:
+    """Lock and return the most urgent discoveries of an entry that were never requested."""
+    return [_discovery(*row) for row in connection.execute(_WAITING, (digest, most)).fetchall()]
+
+
+def mark_requested(connection: psycopg.Connection[Any], run_keys: Mapping[int, str], now: datetime) -> None:
+    """Remember under which run key each discovery, by its id, is requested now."""
+    if run_keys:
+        connection.execute(_REQUEST, (now, list(run_keys), list(run_keys.values())))
+
+
+def _discovery(exchange: str, market_type: str, dataset: str, symbol: str, *rest: Any) -> Discovery:
+    return Discovery(Series.named(exchange, market_type, dataset), symbol, *rest)
