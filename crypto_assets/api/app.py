@@ -26,7 +26,6 @@ from crypto_assets.api.answers import MOST, Json, Page, Problem, Query
 from crypto_assets.api.bounds import OnlyPlainText, body
 from crypto_assets.api.health import Health
 from crypto_assets.causes.kinds import Kind
-from crypto_assets.causes.minutes import start_of
 from crypto_assets.config.collection import load_collection
 from crypto_assets.config.environment import settings
 from crypto_assets.errors import ConfigError, CryptoAssetsError, OtherVersion, PostgresUnavailable
@@ -35,6 +34,7 @@ from crypto_assets.ledger.coverage import coverage
 from crypto_assets.ledger.coverage_tables import status_json
 from crypto_assets.ledger.gaps import gaps
 from crypto_assets.ledger.lakes import lost_days
+from crypto_assets.ledger.minutes import start_of
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.ledger.pauses import Controls
 from crypto_assets.ledger.progress import ACTIVE_STATES, Progress, RunState, read_progress

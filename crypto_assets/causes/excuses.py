@@ -20,7 +20,8 @@ import psycopg
 
 from crypto_assets.causes.kinds import Kind
 from crypto_assets.causes.market_outages import Outage, read_outages
-from crypto_assets.causes.minutes import (
+from crypto_assets.checks._minutes import MINUTES
+from crypto_assets.ledger.minutes import (
     StoredDay,
     bits,
     covered,
@@ -32,7 +33,6 @@ from crypto_assets.causes.minutes import (
     start_of,
     whole_bars,
 )
-from crypto_assets.checks._minutes import MINUTES
 from crypto_assets.model import Finding, Outcome, Partition, Series, State
 
 EXCUSABLE = ("complete", "ids_continue")

@@ -19,7 +19,10 @@ from psycopg.types.json import Jsonb
 
 from crypto_assets.causes.kinds import Kind
 from crypto_assets.causes.known_outages import KnownOutage, known_outages
-from crypto_assets.causes.minutes import (
+from crypto_assets.causes.outages import find_outages
+from crypto_assets.causes.rules import Market, MarketIncident, MinuteSpan, of_market
+from crypto_assets.checks._minutes import MINUTES
+from crypto_assets.ledger.minutes import (
     MINUTE,
     StoredDay,
     covered,
@@ -27,9 +30,6 @@ from crypto_assets.causes.minutes import (
     resolution,
     start_of,
 )
-from crypto_assets.causes.outages import find_outages
-from crypto_assets.causes.rules import Market, MarketIncident, MinuteSpan, of_market
-from crypto_assets.checks._minutes import MINUTES
 from crypto_assets.model import DAY, Series, days_between
 from crypto_assets.storage.database import Database
 from crypto_assets.storage.sessions import lock_wait, of_connection

@@ -17,9 +17,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from crypto_assets.causes.minutes import StoredDay, bits, every, joined, mask, moment, resolution, runs
 from crypto_assets.causes.rates import LEAST_TRADED, MOST_SILENT, Rates
 from crypto_assets.checks._minutes import MINUTES
+from crypto_assets.ledger.minutes import StoredDay, bits, every, joined, mask, moment, resolution, runs
 from crypto_assets.model import DAY
 
 CHANCE = 1e-6

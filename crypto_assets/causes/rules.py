@@ -14,11 +14,11 @@ from typing import Any
 
 from crypto_assets.causes.kinds import Kind
 from crypto_assets.causes.known_outages import KnownOutage
-from crypto_assets.causes.minutes import StoredDay, bits, covered, mask, moment, resolution, runs, whole_bars
 from crypto_assets.causes.outages import JointSilence
 from crypto_assets.causes.silences import RareSilence, rare_silences
 from crypto_assets.checks._minutes import MINUTES
 from crypto_assets.errors import REFUSALS
+from crypto_assets.ledger.minutes import StoredDay, bits, covered, mask, moment, resolution, runs, whole_bars
 from crypto_assets.model import DAY, STORED_FILE, State
 
 _HIDDEN_IDS = 100

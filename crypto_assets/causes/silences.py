@@ -16,9 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from crypto_assets.causes.minutes import StoredDay, every, joined, mask, resolution, runs
 from crypto_assets.causes.rates import LEAST_TRADED, MOST_SILENT, Rates
 from crypto_assets.checks._minutes import MINUTES
+from crypto_assets.ledger.minutes import StoredDay, every, joined, mask, resolution, runs
 from crypto_assets.model import DAY
 
 RARE = 1e-3

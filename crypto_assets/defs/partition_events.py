@@ -10,11 +10,11 @@ import pyarrow as pa
 
 from crypto_assets.causes.kinds import Kind
 from crypto_assets.causes.known_outages import known_outages
-from crypto_assets.causes.minutes import start_of
 from crypto_assets.causes.rules import cause_of_day
 from crypto_assets.defs.presentation import candles, evidence_text, preview, shown_metadata
 from crypto_assets.engine.problems import word_of
 from crypto_assets.ledger.acknowledgements import Acknowledgement
+from crypto_assets.ledger.minutes import start_of
 from crypto_assets.ledger.partitions import PartitionRecord
 from crypto_assets.model import DAY, STORED_STATES, Finding, Outcome, Rule, Series, Severity, State
 from crypto_assets.text.visible import visible

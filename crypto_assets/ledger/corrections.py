@@ -286,3 +286,9 @@ def _insert(connection: psycopg.Connection[Any], table: str, values: Mapping[str
     connection.execute(
         f"INSERT INTO collection.{table} ({', '.join(values)}) VALUES ({', '.join(f'%({n})s' for n in values)})", values
     )
+
+
+def is_version(connection: psycopg.Connection[Any], path: str) -> bool:
+    """Return whether a file of the lake is a former version of a day."""
+    row = connection.execute("SELECT 1 FROM collection.versions WHERE path = %s LIMIT 1", (path,)).fetchone()
+    return row is not None

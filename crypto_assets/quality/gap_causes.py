@@ -13,11 +13,11 @@ import psycopg
 from crypto_assets.causes.incidents import load_market
 from crypto_assets.causes.kinds import Kind
 from crypto_assets.causes.known_outages import known_outages
-from crypto_assets.causes.minutes import start_of
 from crypto_assets.causes.rules import Cause, Market, MinuteSpan, cause_of_day
 from crypto_assets.ledger.acknowledgements import Acknowledgement
 from crypto_assets.ledger.coverage_tables import names, record_names
 from crypto_assets.ledger.gaps import Gap
+from crypto_assets.ledger.minutes import start_of
 from crypto_assets.model import DAY, STORED_STATES
 from crypto_assets.storage.database import Database
 

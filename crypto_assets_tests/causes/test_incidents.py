@@ -16,10 +16,10 @@ from click.testing import CliRunner
 from crypto_assets.causes.incidents import Incident, read_incidents, refresh_incidents
 from crypto_assets.causes.kinds import Kind
 from crypto_assets.causes.market_outages import outage_minutes
-from crypto_assets.causes.minutes import StoredDay, moment
 from crypto_assets.cli import cli
 from crypto_assets.config.collection import SeriesEntry
 from crypto_assets.ledger.gaps import Gap
+from crypto_assets.ledger.minutes import StoredDay, moment
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.ledger.profiles import write_profiles
 from crypto_assets.model import DAY, Outcome, Partition, Series, State, StoredFile

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crypto_assets.causes.minutes import StoredDay, covered, mask, moment, runs
 from crypto_assets.causes.outages import CHANCE, find_outages
 from crypto_assets.checks._minutes import MINUTES, to_bits
+from crypto_assets.ledger.minutes import StoredDay, covered, mask, moment, runs
 from crypto_assets.model import DAY
 from crypto_assets_tests.quality.stored import Spans, days, flags, published, published_5m, stored
 

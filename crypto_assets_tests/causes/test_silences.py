@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crypto_assets.causes.minutes import StoredDay, mask
 from crypto_assets.causes.silences import RARE, rare_silences
 from crypto_assets.checks._minutes import MINUTES
+from crypto_assets.ledger.minutes import StoredDay, mask
 from crypto_assets.model import DAY
 from crypto_assets_tests.causes.test_outages import markov
 from crypto_assets_tests.quality.stored import Spans, days, published, stored

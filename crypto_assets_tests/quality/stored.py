@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from crypto_assets.causes.minutes import StoredDay
 from crypto_assets.checks._minutes import MINUTES, to_bits
+from crypto_assets.ledger.minutes import StoredDay
 from crypto_assets.model import Outcome, Profile
 from crypto_assets.storage.lake import Lake
 from crypto_assets_tests.published import rows_of, text_of

@@ -15,35 +15,13 @@ from datetime import date
 from typing import Any
 
 import psycopg
-from psycopg.rows import class_row
 
-from crypto_assets.causes.minutes import StoredDay, mask
 from crypto_assets.checks._minutes import MINUTES
-from crypto_assets.engine.archive.lifetime import CONTRADICTED_BY, LIFE
-from crypto_assets.engine.storing.witnesses import (
-    NUMBERS,
-    SPANS,
-    days_without_data,
-    numbers_of,
-    parameters_of,
-    spans_of,
-    stored_days,
-)
-from crypto_assets.ledger.partitions import PartitionRecord
+from crypto_assets.engine.archive.lifetime import CONTRADICTED_BY, FEW_TRADES, LIFE, NUMBERED
+from crypto_assets.ledger.minutes import StoredDay, mask
+from crypto_assets.ledger.witnesses import days_without_data, doubtful_days, numbers_of, spans_of, stored_days
 from crypto_assets.model import DAY, Outcome, Partition, Series, State
 from crypto_assets.rows.bar_calendar import days_of_bar
-
-_WITHOUT_DATA = f"""
-WITH spans (symbol, dataset, first, last) AS MATERIALIZED ({SPANS}), numbers AS MATERIALIZED ({NUMBERS})
-SELECT {", ".join(f"p.{name}" for name in PartitionRecord.__dataclass_fields__)} FROM collection.partitions p
-WHERE (p.exchange, p.market_type) = (%(exchange)s, %(market_type)s) AND p.symbol = ANY(%(symbols)s)
-    AND p.state = 'no_data' AND p.path IS NULL AND NOT p.evidence ? 'opens' AND (EXISTS (SELECT FROM spans b
-        WHERE b.symbol = p.symbol AND b.dataset <> p.dataset AND p.day > b.first - 31
-            AND (p.day <= b.last OR p.evidence ->> 'life' = 'before'
-                OR b.last > left(coalesce(p.evidence ->> 'edge', p.evidence ->> 'last_listed'), 10)::date))
-        OR p.evidence ->> 'life' = 'before' AND (p.symbol, p.dataset) IN (SELECT symbol, dataset FROM numbers))
-ORDER BY p.dataset, p.symbol, p.day
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +52,8 @@ def contradicted(connection: psycopg.Connection[Any], series: Series, outcomes: 
     if not asked:
         return []
     symbols = {one.partition.symbol for one in asked}
-    spans, numbers = spans_of(connection, series, symbols), numbers_of(connection, series, symbols)
+    spans = spans_of(connection, series, symbols)
+    numbers = numbers_of(connection, series, symbols, FEW_TRADES) if series.table in NUMBERED else {}
     near = [one for one in asked if one.partition.symbol in numbers or _may_be(series, one, spans)]
     if not near:
         return []
@@ -93,9 +72,7 @@ def reopen(
     connection: psycopg.Connection[Any], exchange: str, market_type: str, symbols: Iterable[str]
 ) -> list[Outcome]:
     """Return the days without data of some symbols that are contradicted by now, in every dataset, as `contradicted` does."""
-    parameters = parameters_of(exchange, market_type, sorted(set(symbols)))
-    with connection.cursor(row_factory=class_row(PartitionRecord)) as cursor:
-        records = cursor.execute(_WITHOUT_DATA, parameters).fetchall()
+    records = doubtful_days(connection, exchange, market_type, symbols, NUMBERED, FEW_TRADES)
     by_series: dict[Series, list[Outcome]] = defaultdict(list)
     for record in records:
         series, symbol = record.pair

@@ -13,15 +13,13 @@
 
 So a row of the journal means that the transaction has not committed. Whoever publishes holds an advisory lock on the folder
 of each symbol, which Postgres frees when the process is dead: a row whose folder can be locked is undone by whoever
-locks it. An exception runs the same undo at once. A row that the journal cannot have written (`journal_rows.py`) is removed,
-said in a line, and followed by nothing.
+locks it. An exception runs the same undo at once. A row that the journal cannot have written
+(`ledger/journal_notes.py`) is removed, said in a line, and followed by nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
@@ -31,8 +29,9 @@ from uuid import uuid4
 
 import psycopg
 
-from crypto_assets.engine.storing.journal_rows import NotedFile
 from crypto_assets.errors import CryptoAssetsError, UnsafePath
+from crypto_assets.ledger.corrections import is_version
+from crypto_assets.ledger.journal_notes import NotedFile, forget, note, noted_files, take_out
 from crypto_assets.storage.revisions import require_head
 from crypto_assets.storage.sessions import lock_wait, of_connection, process_name, say
 from crypto_assets.storage.stores import STAGING, Staged
@@ -77,6 +76,12 @@ class _Step:
     kept: str | None
     staged: Staged | None = None
 
+    @property
+    def noted(self) -> NotedFile:
+        """Return the row of the journal."""
+        file = self.file
+        return NotedFile(file.folder, file.path, self.at, self.kept, file.former_sha256, file.sha256)
+
 
 class Journal:
     """Publishes files of one lake, and puts right what killed processes left; safe to use from many threads."""
@@ -93,19 +98,16 @@ class Journal:
         What another process is publishing now is left alone.
         """
         with self._database.transaction() as connection:
-            noted = connection.execute(
-                "SELECT folder, staged, kept FROM collection.journal WHERE lake = %s ORDER BY folder",
-                (self._store.url,),
-            ).fetchall()
+            noted = noted_files(connection, self._store.url)
         undone = 0
-        for folder in dict.fromkeys(row[0] for row in noted):
+        for folder in dict.fromkeys(file.folder for file in noted):
             with self._database.transaction() as connection:
                 locked = connection.execute(
                     "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", (self._lock_name(folder),)
                 ).fetchone()
                 if locked == (True,):
                     undone += self._undo(connection, [folder])
-        self._store.sweep(LEFT_OVER_S, {path for row in noted for path in row[1:]})
+        self._store.sweep(LEFT_OVER_S, {path for file in noted for path in (file.staged, file.kept) if path})
         return undone
 
     @contextmanager
@@ -165,7 +167,7 @@ class Journal:
         ]
         try:
             if steps:
-                self._note(connection, steps)
+                note(connection, self._store.url, [step.noted for step in steps], self._run_id)
                 connection.commit()
                 reached("noted")
                 _all(pool, self._prepare, steps)
@@ -174,10 +176,7 @@ class Journal:
             reached("loaded")
             _all(pool, self._move, steps)
             if steps:
-                connection.execute(
-                    "DELETE FROM collection.journal WHERE lake = %s AND path = ANY(%s)",
-                    (self._store.url, [step.file.path for step in steps]),
-                )
+                forget(connection, self._store.url, [step.file.path for step in steps])
             reached("forgotten")
             connection.commit()
         except BaseException:
@@ -192,23 +191,6 @@ class Journal:
         reached("cleared")
 
     # ---- the steps --------------------------------------------------------------------------------------------------
-
-    def _note(self, connection: psycopg.Connection[Any], steps: Sequence[_Step]) -> None:
-        connection.execute(
-            """INSERT INTO collection.journal
-                (lake, path, folder, staged, kept, former_sha256, sha256, run_id, host, pid)
-            SELECT %s, j.*, %s, %s, %s
-            FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[]) j""",
-            (
-                *(self._store.url, self._run_id, socket.gethostname(), os.getpid()),
-                [step.file.path for step in steps],
-                [step.file.folder for step in steps],
-                [step.at for step in steps],
-                [step.kept for step in steps],
-                [step.file.former_sha256 for step in steps],
-                [step.file.sha256 for step in steps],
-            ),
-        )
 
     def _prepare(self, step: _Step) -> None:
         step.staged = self._store.stage(step.at, step.file.data)
@@ -245,14 +227,8 @@ class Journal:
 
     def _undo(self, connection: psycopg.Connection[Any], folders: Sequence[str]) -> int:
         """Put back every file of locked folders that the journal has; return how many these were."""
-        left = connection.execute(
-            """DELETE FROM collection.journal WHERE lake = %s AND folder = ANY(%s)
-            RETURNING folder, path, staged, kept, former_sha256, sha256""",
-            (self._store.url, list(folders)),
-        ).fetchall()
         undone = 0
-        for row in left:
-            noted = NotedFile(*row)
+        for noted in take_out(connection, self._store.url, folders):
             try:
                 if noted.problem:
                     raise UnsafePath(noted.problem)
@@ -274,13 +250,9 @@ class Journal:
             former = self._lake.readable(noted.kept)
             if former and _sha256(former) == noted.former_sha256:
                 self._store.put(noted.path, former)
-        if noted.kept is not None and not self._is_version(connection, noted.kept):
+        if noted.kept is not None and not is_version(connection, noted.kept):
             self._store.delete(noted.kept)
         self._store.delete(noted.staged)
-
-    def _is_version(self, connection: psycopg.Connection[Any], path: str) -> bool:
-        row = connection.execute("SELECT 1 FROM collection.versions WHERE path = %s LIMIT 1", (path,)).fetchone()
-        return row is not None
 
     def _lock_name(self, folder: str) -> str:
         return f"publish {self._store.url} {folder}"

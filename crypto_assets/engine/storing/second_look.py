@@ -7,7 +7,7 @@ inferred from another (`contradictions.py`). So a run looks again at its end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -21,11 +21,12 @@ from crypto_assets.engine.storing.journal import Journal
 from crypto_assets.engine.storing.neighbour_days import read_near
 from crypto_assets.engine.storing.update_findings import Revised, Revision, revise
 from crypto_assets.engine.storing.validation import validate
-from crypto_assets.engine.storing.wrong_edges import HAS_AN_EDGE, Edges, WrongEdges, with_edges
+from crypto_assets.engine.storing.wrong_edges import Edges, WrongEdges, with_edges
 from crypto_assets.errors import REFUSALS, NoRows, StoredDataError
-from crypto_assets.ledger.life_edges import LISTED_FROM, LISTED_UNTIL, cut_of
+from crypto_assets.ledger.life_edges import change_edges, cut_of, refuted_edges
 from crypto_assets.ledger.outcome_rows import as_json
 from crypto_assets.ledger.profiles import write_profiles
+from crypto_assets.ledger.silent_days import BetweenIds, SilentBars, between_ids, silent_by_bars
 from crypto_assets.model import Outcome, Partition, Series, State
 from crypto_assets.rows.loads import StoredDay
 from crypto_assets.storage.lake import symbol_folder
@@ -34,52 +35,8 @@ if TYPE_CHECKING:
     from crypto_assets.ledger.partitions import Ledger
     from crypto_assets.storage.lake import Lake
 
-_SILENT = """
-WITH open AS MATERIALIZED (
-    SELECT exchange, market_type, symbol, dataset, day, evidence FROM collection.partitions
-    WHERE (exchange, market_type, dataset) = (%s, %s, %s) AND symbol = ANY(%s) AND state = ANY(%s)
-        AND path IS NULL AND NOT coalesce(evidence ->> 'error' = ANY(%s), false) AND NOT evidence ? 'contradicted_by'
-)
-SELECT p.symbol, p.day, p.evidence, b.day, b.last_id, n.day, n.first_id FROM open p
-CROSS JOIN LATERAL (SELECT f.day, f.last_id, f.last_trade_id FROM collection.profiles f
-    WHERE (f.exchange, f.market_type, f.symbol, f.dataset) = (p.exchange, p.market_type, p.symbol, p.dataset)
-        AND f.day < p.day AND f.first_id IS NOT NULL ORDER BY f.day DESC LIMIT 1) b
-CROSS JOIN LATERAL (SELECT f.day, f.first_id, f.first_trade_id FROM collection.profiles f
-    WHERE (f.exchange, f.market_type, f.symbol, f.dataset) = (p.exchange, p.market_type, p.symbol, p.dataset)
-        AND f.day > p.day AND f.first_id IS NOT NULL ORDER BY f.day LIMIT 1) n
-WHERE n.first_id = b.last_id + 1 AND (n.first_trade_id = b.last_trade_id + 1) IS NOT FALSE
-ORDER BY p.symbol, p.day
-"""
-"""Aggregates prove it only where the trades that they name run on too: an exchange that lost trades may number what is left
-one after the other. Rows whose trades were removed name none, and their ids alone decide."""
-
-_SILENT_BARS = """
-SELECT p.symbol, p.day, p.evidence, min(f.dataset) FROM collection.partitions p
-JOIN collection.profiles f ON (f.exchange, f.market_type, f.symbol, f.day) = (p.exchange, p.market_type, p.symbol, p.day)
-    AND f.dataset LIKE 'ohlcv\\_%%' AND f.silent = %s
-WHERE (p.exchange, p.market_type, p.dataset) = (%s, %s, %s) AND p.symbol = ANY(%s) AND p.state = 'missing'
-    AND p.path IS NULL AND NOT coalesce(p.evidence ->> 'error' = ANY(%s), false) AND NOT p.evidence ? 'contradicted_by'
-GROUP BY p.symbol, p.day, p.evidence ORDER BY p.symbol, p.day
-"""
-"""Bars of every minute of the day, in none of which anything traded: the exchange was there, and the symbol was quiet."""
-
 _REFUSED = [name for name in REFUSALS if name != NoRows.__name__]
 """Files with rows that could not be used: something was traded, whatever the ids say."""
-
-# An exchange that says that a symbol has ended says it of the days beside too, which may not have been asked for since.
-_AT_AN_EDGE = f"""
-SELECT p.symbol, p.day, p.content_sha256, array_agg(e.name) FROM collection.partitions p
-CROSS JOIN (VALUES (%s, -1), (%s, 1)) AS e (name, step)
-JOIN collection.partitions beside ON (beside.exchange, beside.market_type, beside.symbol, beside.dataset, beside.day)
-    = (p.exchange, p.market_type, p.symbol, p.dataset, p.day + e.step)
-WHERE (p.exchange, p.market_type, p.dataset) = (%s, %s, %s) AND p.symbol = ANY(%s) AND p.path IS NOT NULL
-    AND p.{HAS_AN_EDGE} AND p.evidence ? e.name AND beside.state NOT IN ('no_data', 'pending')
-    AND NOT (beside.state = 'missing' AND beside.path IS NULL AND p.evidence -> e.name ? 'exchange_asked'
-        AND NOT beside.evidence ?| ARRAY['appeared', 'object', 'contradicted_by']
-        AND NOT coalesce(beside.evidence ->> 'error' = ANY(%s), false)
-        AND coalesce(beside.evidence ->> 'exchange_asked', '') < p.evidence -> e.name ->> 'exchange_asked')
-GROUP BY 1, 2, 3 ORDER BY 1, 2
-"""
 
 
 def settle_silent_days(ledger: Ledger, series: Series, symbols: Iterable[str], run_id: str | None) -> list[Outcome]:
@@ -90,40 +47,37 @@ def settle_silent_days(ledger: Ledger, series: Series, symbols: Iterable[str], r
     """
     if series.table not in NUMBERED:
         return []
-    keys, names = (series.exchange, series.market_type, series.dataset), sorted(set(symbols))
+    names = sorted(set(symbols))
     with ledger.transaction() as connection:
-        states = [State.MISSING.value, State.PENDING.value]
-        rows = connection.execute(_SILENT, (*keys, names, states, _REFUSED)).fetchall()
-        found = [_silent(series, *row) for row in rows]
+        found = [_silent(series, one) for one in between_ids(connection, series, names, _REFUSED)]
         known = {one.partition for one in found}
-        bars = connection.execute(_SILENT_BARS, (_ALL_SILENT, *keys, names, _REFUSED)).fetchall()
-        found += [one for row in bars if (one := _silent_by_bars(series, *row)).partition not in known]
+        bars = silent_by_bars(connection, series, names, _REFUSED, _ALL_SILENT)
+        found += [one for day in bars if (one := _silent_bars(series, day)).partition not in known]
         wrong = {one.partition: one for one in contradicted(connection, series, found)}
         found = [wrong.get(one.partition, one) for one in found]
         ledger.record_outcomes(found, run_id, connection=connection)
     return found
 
 
-def _silent(
-    series: Series,
-    symbol: str,
-    day: date,
-    evidence: dict[str, Any],
-    before: date,
-    last_id: int,
-    after: date,
-    first_id: int,
-) -> Outcome:
-    reason = f"nothing traded: ids run on from {last_id} ({before}) to {first_id} ({after})"
-    ids = {"last_id_before": last_id, "day_before": str(before), "first_id_after": first_id, "day_after": str(after)}
-    kept = {name: value for name, value in evidence.items() if name != "error"}  # the file of no rows was right
-    return Outcome(series, Partition(symbol, day), State.NO_DATA, reason, {**kept, "ids": ids})
+def _silent(series: Series, one: BetweenIds) -> Outcome:
+    reason = f"nothing traded: ids run on from {one.last_id} ({one.before}) to {one.first_id} ({one.after})"
+    ids = {
+        "last_id_before": one.last_id,
+        "day_before": str(one.before),
+        "first_id_after": one.first_id,
+        "day_after": str(one.after),
+    }
+    return _no_data(series, one, reason, {"ids": ids})
 
 
-def _silent_by_bars(series: Series, symbol: str, day: date, evidence: dict[str, Any], dataset: str) -> Outcome:
-    reason = f"nothing traded: {dataset} has all bars of this day, and none of them has a trade"
-    kept = {name: value for name, value in evidence.items() if name != "error"}
-    return Outcome(series, Partition(symbol, day), State.NO_DATA, reason, {**kept, "silent_bars": dataset})
+def _silent_bars(series: Series, one: SilentBars) -> Outcome:
+    reason = f"nothing traded: {one.dataset} has all bars of this day, and none of them has a trade"
+    return _no_data(series, one, reason, {"silent_bars": one.dataset})
+
+
+def _no_data(series: Series, one: BetweenIds | SilentBars, reason: str, proof: dict[str, Any]) -> Outcome:
+    kept = {name: value for name, value in one.evidence.items() if name != "error"}  # the file of no rows was right
+    return Outcome(series, Partition(one.symbol, one.day), State.NO_DATA, reason, {**kept, **proof})
 
 
 _ALL_SILENT = b"\xff" * (MINUTES // 8)
@@ -159,12 +113,13 @@ def judge_edges_again(
     """
     names = sorted(set(symbols))
     with ledger.transaction() as connection:
-        rows = _at_an_edge(connection, series, names)
+        refuted = refuted_edges(connection, series, names, _REFUSED)
     wrong: dict[tuple[str, date, str], Edges] = {
         (one.symbol, one.day, one.content_sha256): one.edges for one in wrong_edges
     }
-    for symbol, day, sha256, gone in rows:
-        wrong[symbol, day, sha256] = {**wrong.get((symbol, day, sha256), {}), **dict.fromkeys(gone)}
+    for one in refuted:
+        place = (one.symbol, one.day, one.content_sha256)
+        wrong[place] = {**wrong.get(place, {}), **dict.fromkeys(one.names)}
     judged: dict[Partition, Revised] = {}
     for (symbol, day, sha256), edges in wrong.items():
         try:
@@ -172,39 +127,21 @@ def judge_edges_again(
         except StoredDataError:
             continue
         with Journal(lake, ledger).alone([symbol_folder(series, symbol)]) as connection:
-            evidence = connection.execute(
-                """UPDATE collection.partitions SET evidence = evidence - %s::text[] || %s::jsonb
-                WHERE (exchange, market_type, dataset, symbol, day) = (%s, %s, %s, %s, %s) AND content_sha256 = %s
-                RETURNING evidence""",
-                (
-                    sorted(edges),
-                    as_json(with_edges({}, edges)),
-                    series.exchange,
-                    series.market_type,
-                    series.dataset,
-                    symbol,
-                    day,
-                    sha256,
-                ),
-            ).fetchone()
+            moved = as_json(with_edges({}, edges))
+            evidence = change_edges(connection, series, symbol, day, sha256, edges, moved)
             if evidence is not None:
-                partition = _partition(symbol, day, evidence[0])
+                partition = _partition(symbol, day, evidence)
                 near = read_near(connection, series, [partition])
                 (verdict,) = validate(series, [(partition, table)], near)
                 if verdict.profile is not None:
                     write_profiles(connection, series, [replace(verdict.profile, content_sha256=sha256)])
                 revised = revise(connection, series, [Revision(partition, sha256, verdict.findings)])
-                load_again(connection, series, StoredDay(partition, table, sha256, source.source, cut_of(evidence[0])))
+                load_again(connection, series, StoredDay(partition, table, sha256, source.source, cut_of(evidence)))
                 judged |= {Partition(one.symbol, one.day): found for one, found in revised.items()}
             connection.commit()
     return judged
 
 
-def _at_an_edge(connection: psycopg.Connection[Any], series: Series, names: Sequence[str]) -> list[Any]:
-    keys = (series.exchange, series.market_type, series.dataset)
-    return connection.execute(_AT_AN_EDGE, (LISTED_FROM, LISTED_UNTIL, *keys, list(names), _REFUSED)).fetchall()
-
-
-def _partition(symbol: str, day: date, evidence: dict[str, Any]) -> Partition:
+def _partition(symbol: str, day: date, evidence: Mapping[str, Any]) -> Partition:
     since, until = cut_of(evidence)
     return Partition(symbol, day, until, since)

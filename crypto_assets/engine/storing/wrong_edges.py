@@ -10,16 +10,13 @@ from typing import Any
 
 import psycopg
 
-from crypto_assets.causes.minutes import MINUTE, StoredDay, mask, resolution, runs, start_of, whole_bars
 from crypto_assets.checks._minutes import MINUTES
 from crypto_assets.engine.archive.lifetime import CONTRADICTED_BY
-from crypto_assets.engine.storing.witnesses import stored_days
-from crypto_assets.ledger.life_edges import LISTED_FROM, LISTED_UNTIL
+from crypto_assets.ledger.life_edges import LISTED_FROM, LISTED_UNTIL, EdgedDay, edged_days
+from crypto_assets.ledger.minutes import MINUTE, StoredDay, mask, resolution, runs, start_of, whole_bars
+from crypto_assets.ledger.witnesses import stored_days
 from crypto_assets.model import Series
 from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES
-
-HAS_AN_EDGE = f"evidence ?| ARRAY['{LISTED_FROM}', '{LISTED_UNTIL}']"
-"""In SQL, as the index `partitions_edges` has it."""
 
 Edges = Mapping[str, Mapping[str, Any] | None]
 """Which of LISTED_FROM and LISTED_UNTIL do not hold, and what takes their place: None where the day has no such edge."""
@@ -64,24 +61,18 @@ def contradicted_edges(
     connection: psycopg.Connection[Any], exchange: str, market_type: str, symbols: Iterable[str]
 ) -> dict[Series, list[WrongEdges]]:
     """Return the stored days of some symbols outside whose edges another dataset traded, by series."""
-    rows = connection.execute(
-        f"""SELECT dataset, symbol, day, content_sha256, evidence FROM collection.partitions
-        WHERE (exchange, market_type) = (%s, %s) AND symbol = ANY(%s) AND path IS NOT NULL AND {HAS_AN_EDGE}
-        ORDER BY dataset, symbol, day""",
-        (exchange, market_type, sorted(set(symbols))),
-    ).fetchall()
-    by_dataset: dict[str, list[Any]] = defaultdict(list)
-    for dataset, *of_day in rows:
-        by_dataset[dataset].append(of_day)
+    by_dataset: dict[str, list[EdgedDay]] = defaultdict(list)
+    for one in edged_days(connection, exchange, market_type, symbols):
+        by_dataset[one.dataset].append(one)
     found: dict[Series, list[WrongEdges]] = {}
     for dataset, days in by_dataset.items():
         series = Series.named(exchange, market_type, dataset)
-        wrong = wrong_edges(connection, series, [(symbol, day, evidence) for symbol, day, _, evidence in days])
+        wrong = wrong_edges(connection, series, [(one.symbol, one.day, one.evidence) for one in days])
         if wrong:
             found[series] = [
-                WrongEdges(symbol, day, sha256, wrong[symbol, day])
-                for symbol, day, sha256, _ in days
-                if (symbol, day) in wrong
+                WrongEdges(one.symbol, one.day, one.content_sha256, wrong[one.symbol, one.day])
+                for one in days
+                if (one.symbol, one.day) in wrong
             ]
     return found
 

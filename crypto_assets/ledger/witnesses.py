@@ -8,9 +8,10 @@ from datetime import date
 from typing import Any
 
 import psycopg
+from psycopg.rows import class_row
 
-from crypto_assets.causes.minutes import StoredDay, resolution
-from crypto_assets.engine.archive.lifetime import FEW_TRADES, NUMBERED
+from crypto_assets.ledger.minutes import StoredDay, resolution
+from crypto_assets.ledger.partitions import PartitionRecord
 from crypto_assets.model import TIMEFRAMES, Series
 from crypto_assets.rows.bar_calendar import days_of_bar
 
@@ -20,7 +21,7 @@ _WITNESSES = ["trades", "agg_trades", *(f"ohlcv_{timeframe}" for timeframe in TI
 _OF_MINUTES = [name for name in _WITNESSES if resolution(name)]
 """Those that tell the minutes of a day apart."""
 
-SPANS = """
+_SPANS = """
 SELECT s.symbol, d.dataset, first.day, last.day
 FROM unnest(%(symbols)s::text[]) AS s (symbol) CROSS JOIN unnest(%(witnesses)s::text[]) AS d (dataset)
 CROSS JOIN LATERAL (SELECT f.day FROM collection.profiles f
@@ -31,7 +32,7 @@ CROSS JOIN LATERAL (SELECT f.day FROM collection.profiles f
         AND f.traded ORDER BY f.day DESC LIMIT 1) last
 """
 
-NUMBERS = """
+_NUMBERS = """
 SELECT s.symbol, d.dataset, first.day, first.first_id
 FROM unnest(%(symbols)s::text[]) AS s (symbol) CROSS JOIN unnest(%(numbered)s::text[]) AS d (dataset)
 CROSS JOIN LATERAL (SELECT f.day, f.first_id FROM collection.profiles f
@@ -41,16 +42,27 @@ WHERE first.first_id > %(few)s
 """
 
 
-def parameters_of(exchange: str, market_type: str, symbols: Sequence[str], besides: str = "") -> dict[str, Any]:
-    """Return the parameters of the queries here; `besides` is a dataset that is no witness of its own days."""
+_WITHOUT_DATA = f"""
+WITH spans (symbol, dataset, first, last) AS MATERIALIZED ({_SPANS}), numbers AS MATERIALIZED ({_NUMBERS})
+SELECT {", ".join(f"p.{name}" for name in PartitionRecord.__dataclass_fields__)} FROM collection.partitions p
+WHERE (p.exchange, p.market_type) = (%(exchange)s, %(market_type)s) AND p.symbol = ANY(%(symbols)s)
+    AND p.state = 'no_data' AND p.path IS NULL AND NOT p.evidence ? 'opens' AND (EXISTS (SELECT FROM spans b
+        WHERE b.symbol = p.symbol AND b.dataset <> p.dataset AND p.day > b.first - 31
+            AND (p.day <= b.last OR p.evidence ->> 'life' = 'before'
+                OR b.last > left(coalesce(p.evidence ->> 'edge', p.evidence ->> 'last_listed'), 10)::date))
+        OR p.evidence ->> 'life' = 'before' AND (p.symbol, p.dataset) IN (SELECT symbol, dataset FROM numbers))
+ORDER BY p.dataset, p.symbol, p.day
+"""
+
+
+def _parameters(exchange: str, market_type: str, symbols: Sequence[str], besides: str = "") -> dict[str, Any]:
+    """Return the values of the queries here; `besides` is a dataset that is no witness of its own days."""
     return {
         "exchange": exchange,
         "market_type": market_type,
         "symbols": list(symbols),
         "witnesses": [name for name in _WITNESSES if name != besides],
         "of_minutes": [name for name in _OF_MINUTES if name != besides],
-        "numbered": list(NUMBERED),
-        "few": FEW_TRADES,
     }
 
 
@@ -58,9 +70,9 @@ def spans_of(
     connection: psycopg.Connection[Any], series: Series, symbols: Iterable[str]
 ) -> dict[str, dict[str, tuple[date, date]]]:
     """Return the first and the last day, UTC, on which other datasets traded, by symbol and dataset."""
-    parameters = parameters_of(series.exchange, series.market_type, sorted(symbols), series.dataset)
+    parameters = _parameters(series.exchange, series.market_type, sorted(symbols), series.dataset)
     found: dict[str, dict[str, tuple[date, date]]] = defaultdict(dict)
-    for symbol, dataset, first, last in connection.execute(SPANS, parameters).fetchall():
+    for symbol, dataset, first, last in connection.execute(_SPANS, parameters).fetchall():
         # Of a bar of weeks nobody knows on which of its days something traded: on the last one at the latest.
         witness = Series.named(series.exchange, series.market_type, dataset)
         found[symbol][dataset] = days_of_bar(witness.timeframe, first)[-1], last
@@ -68,13 +80,11 @@ def spans_of(
 
 
 def numbers_of(
-    connection: psycopg.Connection[Any], series: Series, symbols: Iterable[str]
+    connection: psycopg.Connection[Any], series: Series, symbols: Iterable[str], few: int
 ) -> dict[str, tuple[date, int]]:
-    """Return the first stored day of symbols and its first number, where that is greater than FEW_TRADES."""
-    if series.table not in NUMBERED:
-        return {}
-    parameters = parameters_of(series.exchange, series.market_type, sorted(symbols))
-    rows = connection.execute(NUMBERS, {**parameters, "numbered": [series.dataset]}).fetchall()
+    """Return the first stored day of symbols and its first number, where that is greater than `few`."""
+    parameters = _parameters(series.exchange, series.market_type, sorted(symbols))
+    rows = connection.execute(_NUMBERS, {**parameters, "numbered": [series.dataset], "few": few}).fetchall()
     return {symbol: (first, number) for symbol, _, first, number in rows}
 
 
@@ -83,7 +93,7 @@ def stored_days(
 ) -> dict[tuple[str, date], list[StoredDay]]:
     """Return what other datasets have stored of some days, by symbol and day."""
     names = ", ".join(f"f.{name}" for name in StoredDay.__dataclass_fields__)
-    parameters = parameters_of(series.exchange, series.market_type, (), series.dataset)
+    parameters = _parameters(series.exchange, series.market_type, (), series.dataset)
     symbols, days = _columns(places)
     rows = connection.execute(
         f"""SELECT {names} FROM unnest(%(symbols)s::text[], %(days)s::date[]) AS w (symbol, day)
@@ -104,7 +114,7 @@ def days_without_data(
     connection: psycopg.Connection[Any], series: Series, places: Iterable[tuple[str, date]]
 ) -> set[tuple[str, str, date]]:
     """Return those of some days that other datasets have no data of either: dataset, symbol, day."""
-    parameters = parameters_of(series.exchange, series.market_type, (), series.dataset)
+    parameters = _parameters(series.exchange, series.market_type, (), series.dataset)
     symbols, days = _columns(places)
     rows = connection.execute(
         """SELECT p.dataset, p.symbol, p.day FROM unnest(%(symbols)s::text[], %(days)s::date[]) AS w (symbol, day)
@@ -114,6 +124,24 @@ def days_without_data(
         {**parameters, "symbols": symbols, "days": days},
     )
     return {(dataset, symbol, day) for dataset, symbol, day in rows}
+
+
+def doubtful_days(
+    connection: psycopg.Connection[Any],
+    exchange: str,
+    market_type: str,
+    symbols: Iterable[str],
+    numbered: Iterable[str],
+    few: int,
+) -> list[PartitionRecord]:
+    """Return the days without data of some symbols that witnesses may contradict, by dataset, symbol and day.
+
+    Args:
+        numbered: datasets whose rows are numbered; a first number above `few` says that rows came before it.
+    """
+    values = {**_parameters(exchange, market_type, sorted(set(symbols))), "numbered": list(numbered), "few": few}
+    with connection.cursor(row_factory=class_row(PartitionRecord)) as cursor:
+        return cursor.execute(_WITHOUT_DATA, values).fetchall()
 
 
 def _columns(places: Iterable[tuple[str, date]]) -> tuple[list[str], list[date]]:
