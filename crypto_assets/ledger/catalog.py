@@ -324,3 +324,11 @@ class Catalog(Database):
             connection.execute(
                 "DELETE FROM collection.listing_hosts WHERE exchange = %s AND host = %s", (exchange, host)
             )
+
+
+def last_listed_days(connection: psycopg.Connection[Any]) -> dict[tuple[str, str], date]:
+    """Return the last listed day of every watched prefix that has one, by exchange and prefix."""
+    rows = connection.execute(
+        "SELECT exchange, prefix, last_day FROM collection.prefixes WHERE last_day IS NOT NULL"
+    ).fetchall()
+    return {(exchange, prefix): day for exchange, prefix, day in rows}

@@ -16,6 +16,9 @@ from crypto_assets import sources
 from crypto_assets.checks.published_in_time import USUAL, WATCHED, percentile, period_end
 from crypto_assets.config.collection import Collection
 from crypto_assets.engine.archive.probing import delisted_after
+from crypto_assets.ledger.catalog import last_listed_days
+from crypto_assets.ledger.objects import every_seen_object, known_keys
+from crypto_assets.ledger.spans import days_in_state
 from crypto_assets.model import Series, State
 
 if TYPE_CHECKING:
@@ -23,8 +26,6 @@ if TYPE_CHECKING:
 
     from crypto_assets.sources import Exchange
     from crypto_assets.storage.database import Database
-
-_AT_ONCE = 20_000
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -64,31 +65,24 @@ class Late:
     late_s: float
 
 
-_OBJECTS = """
-SELECT exchange, key, first_modified, first_seen FROM collection.archive_objects
-WHERE exchange = ANY(%s) AND first_modified IS NOT NULL
-"""
-
-
 def delays(database: Database, collection: Collection) -> list[Delay]:
     """Return the delays of every kind of object that the collection is made from, as far as any was seen."""
     kinds = {place: (series, period) for place, (series, period, _) in _prefixes(collection).items()}
     found: dict[tuple[Series, str, bool], list[tuple[date, float]]] = {}
-    with database.transaction() as connection, connection.cursor("archive_objects") as cursor:
-        cursor.itersize = _AT_ONCE
+    with database.transaction() as connection:
         # Which prefix a key has is told here: without statistics Postgres joins them in minutes.
-        for name, key, modified, seen in cursor.execute(_OBJECTS, (sorted({exchange for exchange, _ in kinds}),)):
-            kind = kinds.get((name, key[: key.rfind("/") + 1]))
+        for one in every_seen_object(connection, {exchange for exchange, _ in kinds}):
+            kind = kinds.get((one.exchange, one.key[: one.key.rfind("/") + 1]))
             if kind is None:
                 continue
             try:
-                end = period_end(sources.get(name), key)
+                end = period_end(sources.get(one.exchange), one.key)
             except ValueError:  # a file that is no data
                 continue
-            delay_s = (modified - end).total_seconds()
+            delay_s = (one.first_modified - end).total_seconds()
             if delay_s >= 0:  # else written while its period went on
                 day = (end - timedelta(days=1)).date()
-                found.setdefault((*kind, seen - end <= WATCHED), []).append((day, delay_s))
+                found.setdefault((*kind, one.first_seen - end <= WATCHED), []).append((day, delay_s))
     return sorted(_measured(*kind, of_kind) for kind, of_kind in found.items())
 
 
@@ -150,12 +144,7 @@ def late_objects(
             late = _late(exchange, series, symbol, key, day, usual, at)
             if late:
                 found[series.exchange, key] = late
-        rows = connection.execute(
-            """SELECT exchange, key FROM collection.archive_objects
-            JOIN unnest(%s::text[], %s::text[]) AS w (exchange, key) USING (exchange, key)""",
-            ([exchange for exchange, _ in found], [key for _, key in found]),
-        ).fetchall()
-    there = set(rows)
+        there = known_keys(connection, found)
     return sorted(late for name, late in found.items() if name not in there)
 
 
@@ -166,10 +155,8 @@ def _expected(connection: psycopg.Connection[Any], collection: Collection) -> li
         for (exchange, prefix), (series, _, symbol) in _prefixes(collection).items()
         if sources.get(exchange).prefixes(series, symbol)[0] == prefix
     }
-    rows = connection.execute(
-        "SELECT exchange, prefix, last_day FROM collection.prefixes WHERE last_day IS NOT NULL"
-    ).fetchall()
-    ends = {preferred[exchange, prefix]: day for exchange, prefix, day in rows if (exchange, prefix) in preferred}
+    known = last_listed_days(connection)
+    ends = {preferred[prefix]: day for prefix, day in known.items() if prefix in preferred}
     newest: dict[Series, date] = {}
     for (series, _), day in ends.items():
         newest[series] = max(day, newest.get(series, day))
@@ -179,12 +166,7 @@ def _expected(connection: psycopg.Connection[Any], collection: Collection) -> li
         if newest[series] - day <= delisted_after(sources.get(series.exchange), series, symbol, day)
     ]
     pairs = set(preferred.values())
-    pending = connection.execute(
-        "SELECT exchange, market_type, dataset, symbol, day FROM collection.partitions WHERE state = %s",
-        (State.PENDING.value,),
-    ).fetchall()
-    for *names, symbol, day in pending:
-        series = Series.named(*names)
+    for series, symbol, day in days_in_state(connection, State.PENDING):
         if (series, symbol) in pairs:
             expected.append((series, symbol, day))
     return expected

@@ -16,7 +16,6 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import psycopg
-from psycopg.rows import class_row
 
 from crypto_assets import sources
 from crypto_assets.causes.excuses import Excuses
@@ -27,7 +26,7 @@ from crypto_assets.engine.archive.lifetime import problem_of, says_more
 from crypto_assets.engine.day_outcomes import Target
 from crypto_assets.engine.rest.feed import RestFeed
 from crypto_assets.errors import HOST_PROBLEMS, OF_THIS_PROCESS, CryptoAssetsError
-from crypto_assets.ledger.outcome_rows import as_json
+from crypto_assets.ledger.inferred_days import Inferred, inferred_days, lock_days, write_looks
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.ledger.pauses import ALL, Controls, of_exchange
 from crypto_assets.machine.thread_pool import DaemonPool
@@ -41,34 +40,6 @@ DAILY = timedelta(days=1)
 
 _AT_ONCE = 8
 _NAMED = 3  # symbols in a line
-
-
-@dataclass(frozen=True, slots=True)
-class Inferred:
-    """One day that is `no_data` because of what somebody inferred or an exchange said."""
-
-    symbol: str
-    day: date
-    reason: str
-    evidence: Mapping[str, Any]
-    source_key: str | None
-    source_etag: str | None
-    updated_at: datetime
-
-    @property
-    def looked_at(self) -> str:
-        """When it was last looked at, ISO 8601; empty where that is not known."""
-        return str(self.evidence.get("looked_at", ""))
-
-    @property
-    def tried_at(self) -> str:
-        """When it was looked at last or somebody tried to, ISO 8601; who comes next goes by that."""
-        return max(self.looked_at, str(self.evidence.get("tried_at", "")))
-
-    @property
-    def is_settled_since(self) -> str:
-        """Since when another look is of no use; a look that failed for a problem is no look."""
-        return self.looked_at if "look_problem" in self.evidence else self.tried_at
 
 
 @dataclass(slots=True)
@@ -193,18 +164,9 @@ def _inferred(
     before: datetime,
 ) -> dict[str, list[Inferred]]:
     """Return the days to look at, by symbol; of a symbol all days where one is due."""
-    names = ", ".join(Inferred.__dataclass_fields__)
-    with connection.cursor(row_factory=class_row(Inferred)) as cursor:
-        rows = cursor.execute(
-            f"""SELECT {names} FROM collection.partitions
-            WHERE (exchange, market_type, dataset) = (%s, %s, %s) AND symbol = ANY(%s) AND day BETWEEN %s AND %s
-                AND state = 'no_data' AND evidence ?| ARRAY['inferred', 'exchange_asked']
-            ORDER BY symbol, day""",
-            (series.exchange, series.market_type, series.dataset, list(symbols), first, last),
-        ).fetchall()
     found: dict[str, list[Inferred]] = {}
-    for row in rows:
-        found.setdefault(row.symbol, []).append(row)
+    for one in inferred_days(connection, series, symbols, first, last):
+        found.setdefault(one.symbol, []).append(one)
     last_look = before.isoformat()
     return {symbol: days for symbol, days in found.items() if min(one.is_settled_since for one in days) <= last_look}
 
@@ -316,23 +278,12 @@ class _Reviewer:
         reopened: Sequence[tuple[Inferred, Outcome]],
     ) -> None:
         """Record days as they are now; those that a run has recorded while they were asked about stay as it left them."""
-        keys = (series.exchange, series.market_type, series.dataset, symbol)
         days = {one.day: one.updated_at for one in [*(one for one, *_ in same), *(one for one, _ in reopened)]}
         with self._ledger.transaction() as connection:
-            rows = connection.execute(
-                """SELECT day, updated_at FROM collection.partitions
-                WHERE (exchange, market_type, dataset, symbol) = (%s, %s, %s, %s) AND day = ANY(%s)
-                ORDER BY day FOR UPDATE""",
-                (*keys, list(days)),
-            ).fetchall()
-            current = {day for day, updated_at in rows if updated_at == days[day]}
-            kept = [(one.day, reason, as_json(evidence)) for one, reason, evidence in same if one.day in current]
-            connection.execute(
-                """UPDATE collection.partitions p SET reason = o.reason, evidence = o.evidence
-                FROM unnest(%s::date[], %s::text[], %s::jsonb[]) AS o (day, reason, evidence)
-                WHERE (p.exchange, p.market_type, p.dataset, p.symbol, p.day) = (%s, %s, %s, %s, o.day)""",
-                (*([list(column) for column in zip(*kept, strict=True)] or [[], [], []]), *keys),
-            )
+            updated = lock_days(connection, series, symbol, days)
+            current = {day for day, updated_at in updated.items() if updated_at == days[day]}
+            looks = [(one.day, reason, evidence) for one, reason, evidence in same if one.day in current]
+            write_looks(connection, series, symbol, looks)
             opened = [outcome for one, outcome in reopened if one.day in current]
             self._ledger.record_outcomes(opened, connection=connection)
         with self._lock:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from crypto_assets.checks import of_kind
 from crypto_assets.checks._arrangement import ArrangementCheck
 from crypto_assets.errors import StoredDataError
+from crypto_assets.ledger.findings import findings_by_day, stored_files
 from crypto_assets.ledger.outcome_rows import from_stored
 from crypto_assets.model import Comparison, Finding, Partition, Series, not_judged
 
@@ -76,22 +77,11 @@ class Comparer:
         """Return what is stored of the series that some days can be compared with."""
         wanted = {other.dataset: other for check in checks for other in check.counterparts(series)}
         with self._ledger.transaction() as connection:
-            rows = connection.execute(
-                """SELECT symbol, day, dataset, content_sha256 FROM collection.partitions
-                JOIN unnest(%s::text[], %s::date[]) AS wanted (symbol, day) USING (symbol, day)
-                WHERE exchange = %s AND market_type = %s AND dataset = ANY(%s) AND content_sha256 IS NOT NULL""",
-                (
-                    [partition.symbol for partition in partitions],
-                    [partition.day for partition in partitions],
-                    series.exchange,
-                    series.market_type,
-                    list(wanted),
-                ),
-            ).fetchall()
+            files = stored_files(connection, series, wanted, partitions)
         found: dict[Partition, dict[Series, _Other]] = {}
-        for symbol, day, dataset, sha256 in rows:
-            other = wanted[dataset]
-            found.setdefault(Partition(symbol, day), {})[other] = _Other(other, sha256)
+        for one in files:
+            other = wanted[one.dataset]
+            found.setdefault(Partition(one.symbol, one.day), {})[other] = _Other(other, one.content_sha256)
         return found
 
     def _of_day(
@@ -133,25 +123,14 @@ class Comparer:
             return []
         stored = self._stored(series, checks, partitions)
         with self._ledger.transaction() as connection:
-            rows = connection.execute(
-                """SELECT symbol, day, findings FROM collection.partitions
-                JOIN unnest(%s::text[], %s::date[]) AS wanted (symbol, day) USING (symbol, day)
-                WHERE (exchange, market_type, dataset) = (%s, %s, %s) AND path IS NOT NULL ORDER BY symbol, day""",
-                (
-                    [partition.symbol for partition in partitions],
-                    [partition.day for partition in partitions],
-                    series.exchange,
-                    series.market_type,
-                    series.dataset,
-                ),
-            ).fetchall()
+            findings_of = findings_by_day(connection, series, partitions)
         result = []
-        for symbol, day, findings in rows:
-            others = stored.get(Partition(symbol, day), {})
+        for partition, findings in findings_of.items():
+            others = stored.get(partition, {})
             for check in checks:
                 best = next((others[one] for one in check.counterparts(series) if one in others), None)
                 known = findings.get(check.name, {})
                 if best and (known.get(WITH), known.get(WITH_SHA256)) != (best.series.dataset, best.content_sha256):
-                    result.append(Partition(symbol, day))
+                    result.append(partition)
                     break
         return result

@@ -10,6 +10,7 @@ import psycopg
 from crypto_assets import sources
 from crypto_assets.checks import of_kind
 from crypto_assets.checks.published_in_time import WATCHED, period_end
+from crypto_assets.ledger.objects import latest_keys, seen_objects
 from crypto_assets.model import Finding, Partition, Series, SourceCheck, SourceFile
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Delays:
         keys = [source.key for source in sources.values() if source.source == "archive"]
         with self._database.transaction() as connection:
             if series not in self._usual:
-                self._usual[series] = _seen(connection, series, _latest_keys(connection, series))
+                self._usual[series] = _seen(connection, series, latest_keys(connection, series, _OBJECTS))
             self._usual[series] |= _seen(connection, series, keys)
         usual = sorted(self._usual[series].values())
         return {
@@ -43,28 +44,13 @@ class Delays:
         }
 
 
-def _latest_keys(connection: psycopg.Connection[Any], series: Series) -> list[str]:
-    rows = connection.execute(
-        """SELECT source_key FROM collection.partitions
-        WHERE (exchange, market_type, dataset) = (%s, %s, %s) AND source = 'archive'
-        GROUP BY 1 ORDER BY max(day) DESC LIMIT %s""",
-        (series.exchange, series.market_type, series.dataset, _OBJECTS),
-    ).fetchall()
-    return [key for (key,) in rows]
-
-
 def _seen(connection: psycopg.Connection[Any], series: Series, keys: Sequence[str]) -> dict[str, float]:
     """Return the seconds from the end of the period to the publication, by key, of objects that were seen to appear."""
     if not keys:
         return {}
     exchange = sources.get(series.exchange)
-    rows = connection.execute(
-        """SELECT key, first_modified, first_seen FROM collection.archive_objects
-        WHERE exchange = %s AND key = ANY(%s) AND first_modified IS NOT NULL""",
-        (series.exchange, list(set(keys))),
-    ).fetchall()
     return {
-        key: (modified - end).total_seconds()
-        for key, modified, seen in rows
-        if seen - (end := period_end(exchange, key)) <= WATCHED
+        one.key: (one.first_modified - end).total_seconds()
+        for one in seen_objects(connection, series.exchange, keys)
+        if one.first_seen - (end := period_end(exchange, one.key)) <= WATCHED
     }

@@ -9,12 +9,18 @@ from datetime import date, datetime
 from typing import Any
 
 import psycopg
-from psycopg.rows import dict_row
 
 from crypto_assets.causes.excuses import EXCUSABLE, Excuses, excuse_in_words
 from crypto_assets.engine.rest.rest_days import words_of
 from crypto_assets.engine.storing.neighbour_days import EMPTY, Near
 from crypto_assets.engine.storing.validation import blocking, degrading, in_words
+from crypto_assets.ledger.findings import (
+    NewFindings,
+    StoredFindings,
+    days_with_findings,
+    stored_findings,
+    write_findings,
+)
 from crypto_assets.ledger.outcome_rows import as_json, failed_names, from_stored, stored_form
 from crypto_assets.model import DAY, NOT_JUDGED, STORED_FILE, Finding, Partition, Series, State
 
@@ -63,65 +69,49 @@ def revise(
     or could not be judged, or the reverse, Dagster is to be told: the record counts as not reported.
     """
     states, changes = _weighed(connection, series, revisions, lock=True)
-    if changes:
-        connection.execute(
-            """UPDATE collection.partitions p SET findings = o.findings, state = o.state, reason = o.reason,
-                failed_checks = string_to_array(o.failed, ','),
-                reported_at = CASE WHEN o.tell THEN NULL ELSE p.reported_at END,
-                updated_at = CASE WHEN o.tell THEN clock_timestamp() ELSE p.updated_at END
-            FROM unnest(%s::text[], %s::date[], %s::jsonb[], %s::text[], %s::text[], %s::text[], %s::boolean[])
-                AS o (symbol, day, findings, failed, state, reason, tell)
-            WHERE (p.exchange, p.market_type, p.symbol, p.dataset, p.day) = (%s, %s, o.symbol, %s, o.day)""",
-            (*map(list, zip(*changes, strict=True)), series.exchange, series.market_type, series.dataset),
-        )
+    write_findings(connection, series, changes)
     return states
 
 
 def changing(connection: psycopg.Connection[Any], series: Series, revisions: Sequence[Revision]) -> list[Revision]:
     """Return those of some revisions that would change what is kept of their days now; nothing is locked."""
     _, changes = _weighed(connection, series, revisions, lock=False)
-    places = {Partition(symbol, day) for symbol, day, *_ in changes}
+    places = {Partition(one.symbol, one.day) for one in changes}
     return [revision for revision in revisions if revision.partition in places]
 
 
 def _weighed(
     connection: psycopg.Connection[Any], series: Series, revisions: Sequence[Revision], *, lock: bool
-) -> tuple[dict[Partition, Revised], list[tuple[Any, ...]]]:
-    """Return what becomes of some days by their revisions, and the columns of those that change."""
+) -> tuple[dict[Partition, Revised], list[NewFindings]]:
+    """Return what becomes of some days by their revisions, and the findings of those that change."""
     if not revisions:
         return {}, []
     wanted = {revision.partition: revision for revision in revisions}
-    keys = (series.exchange, series.market_type, series.dataset)
-    with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(
-            f"""SELECT symbol, day, p.state, p.reason, p.evidence, p.source, p.content_sha256, p.findings,
-                f.first_time, f.last_time, f.absent
-            FROM collection.partitions p
-            JOIN unnest(%s::text[], %s::date[]) AS wanted (symbol, day) USING (symbol, day)
-            LEFT JOIN collection.profiles f USING (exchange, market_type, symbol, dataset, day, content_sha256)
-            WHERE (exchange, market_type, dataset) = (%s, %s, %s) AND p.path IS NOT NULL
-            ORDER BY symbol, day {"FOR UPDATE OF p" if lock else ""}""",
-            ([p.symbol for p in wanted], [p.day for p in wanted], *keys),
-        ).fetchall()
-    rows = [row for row in rows if row["content_sha256"] == wanted[Partition(row["symbol"], row["day"])].content_sha256]
-    excuses = Excuses.read(connection, series, [Partition(row["symbol"], row["day"]) for row in rows])
-    changes: list[tuple[Any, ...]] = []
+    rows = [
+        row
+        for row in stored_findings(connection, series, wanted, lock=lock)
+        if row.content_sha256 == wanted[Partition(row.symbol, row.day)].content_sha256
+    ]
+    excuses = Excuses.read(connection, series, [Partition(row.symbol, row.day) for row in rows])
+    changes: list[NewFindings] = []
     states: dict[Partition, Revised] = {}
     for row in rows:
-        revision = wanted[Partition(row["symbol"], row["day"])]
+        revision = wanted[Partition(row.symbol, row.day)]
         new = {name: stored_form(finding) for name, finding in revision.findings.items()}
-        merged = new if revision.whole else row["findings"] | new
-        times = None if row["first_time"] is None else _Times(row["first_time"], row["last_time"], row["absent"])
+        merged = new if revision.whole else {**row.findings, **new}
+        times = None
+        if row.first_time is not None and row.last_time is not None:
+            times = _Times(row.first_time, row.last_time, row.absent)
         weighed = excuses.weigh(revision.partition, from_stored(merged), times)
         # As they will be read back: numbers of other types and tuples are no change.
         merged = json.loads(as_json({name: stored_form(finding) for name, finding in weighed.items()}))
         state, reason = _state(series, row, merged)
-        states[revision.partition] = Revised(state, reason, State(row["state"]), from_stored(merged))
-        if (merged, state, reason) != (row["findings"], State(row["state"]), row["reason"]):
+        states[revision.partition] = Revised(state, reason, State(row.state), from_stored(merged))
+        if (merged, state, reason) != (row.findings, State(row.state), row.reason):
             failed = failed_names(merged)
-            before = (failed_names(row["findings"]), _open(row["findings"]), row["state"])
+            before = (failed_names(row.findings), _open(row.findings), row.state)
             tell = (failed, _open(merged), state) != before
-            changes.append((row["symbol"], row["day"], as_json(merged), ",".join(failed), state.value, reason, tell))
+            changes.append(NewFindings(row.symbol, row.day, as_json(merged), failed, state.value, reason, tell))
     return states, changes
 
 
@@ -158,19 +148,10 @@ def excusable(
     Args:
         first, last: days whose outages may have changed, both included.
     """
-    rows = connection.execute(
-        """SELECT dataset, symbol, day, content_sha256 FROM collection.partitions
-        WHERE exchange = %s AND market_type = %s AND day BETWEEN %s AND %s AND path IS NOT NULL AND EXISTS (
-            SELECT FROM unnest(%s::text[]) AS name
-            WHERE findings -> name -> 'passed' = 'false' OR findings -> name ? 'outages')
-        ORDER BY dataset, symbol, day""",
-        (exchange, market_type, first, last, list(EXCUSABLE)),
-    ).fetchall()
     found: dict[Series, list[Revision]] = {}
-    for dataset, symbol, day, sha256 in rows:
-        found.setdefault(Series.named(exchange, market_type, dataset), []).append(
-            Revision(Partition(symbol, day), sha256, {})
-        )
+    for one in days_with_findings(connection, exchange, market_type, first, last, EXCUSABLE):
+        revision = Revision(Partition(one.symbol, one.day), one.content_sha256, {})
+        found.setdefault(Series.named(exchange, market_type, one.dataset), []).append(revision)
     return found
 
 
@@ -178,17 +159,17 @@ def _open(findings: Mapping[str, Mapping[str, Any]]) -> set[str]:
     return {name for name, kept in findings.items() if NOT_JUDGED in kept}
 
 
-def _state(series: Series, row: Mapping[str, Any], stored: Mapping[str, Mapping[str, Any]]) -> tuple[State, str]:
+def _state(series: Series, row: StoredFindings, stored: Mapping[str, Mapping[str, Any]]) -> tuple[State, str]:
     """Return state and reason of a stored day that follow from its findings."""
-    if State(row["state"]) not in _REVISED:
-        return State(row["state"]), row["reason"]
+    if State(row.state) not in _REVISED:
+        return State(row.state), row.reason
     findings = from_stored(stored)
     # Stored rows that break a rule of today stay where they are, and the day is not complete: `fill` collects it again.
     if STORED_FILE in findings:
         return State.MISSING, str(findings[STORED_FILE].evidence.get("problem", ""))
     failed = blocking(series, findings) + degrading(series, findings)
-    reason, lacking = words_of(row["evidence"]) if row["source"] == "rest" else ("", "")
+    reason, lacking = words_of(row.evidence) if row.source == "rest" else ("", "")
     words = "; ".join(filter(None, [reason, lacking, in_words(series, failed, findings), excuse_in_words(findings)]))
     if failed or lacking:
         return State.DEGRADED, words
-    return (State.PROVISIONAL if row["source"] == "rest" else State.AVAILABLE), words
+    return (State.PROVISIONAL if row.source == "rest" else State.AVAILABLE), words

@@ -30,6 +30,7 @@ from crypto_assets.errors import (
     StoredDataError,
     TransientError,
 )
+from crypto_assets.ledger.objects import etag_of
 from crypto_assets.machine.thread_pool import DaemonPool
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State
 from crypto_assets.quality.quarantine.files import RefusedFile, drop
@@ -193,10 +194,7 @@ class Restorer:
     def _listed(self, exchange: str, key: str) -> str:
         """Return the etag of an object as it was last listed; empty where it never was."""
         with self._ledger.transaction() as connection:
-            row = connection.execute(
-                "SELECT etag FROM collection.archive_objects WHERE exchange = %s AND key = %s", (exchange, key)
-            ).fetchone()
-        return str(row[0]) if row else ""
+            return etag_of(connection, exchange, key)
 
     def _parse(self, target: Target, source: SourceFile, content: bytes) -> dict[date, Arranged]:
         """Return the rows of each day; what cannot be read is refused again, with the words of today."""

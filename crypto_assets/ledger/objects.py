@@ -1,0 +1,77 @@
+"""What is known of archive objects: when each was first seen, and as what. `partitions.py` records listings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+
+from crypto_assets.model import Series
+
+_AT_ONCE = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class SeenObject:
+    """An archive object, its time when it was first seen (`first_modified`), and when that was."""
+
+    exchange: str
+    key: str
+    first_modified: datetime
+    first_seen: datetime
+
+
+def latest_keys(connection: psycopg.Connection[Any], series: Series, most: int) -> list[str]:
+    """Return the keys of the objects that the newest stored days of a series came from, the newest first."""
+    rows = connection.execute(
+        """SELECT source_key FROM collection.partitions
+        WHERE (exchange, market_type, dataset) = (%s, %s, %s) AND source = 'archive'
+        GROUP BY 1 ORDER BY max(day) DESC LIMIT %s""",
+        (series.exchange, series.market_type, series.dataset, most),
+    ).fetchall()
+    return [key for (key,) in rows]
+
+
+def seen_objects(connection: psycopg.Connection[Any], exchange: str, keys: Iterable[str]) -> list[SeenObject]:
+    """Return those of some objects of which it is known when they were first seen."""
+    rows = connection.execute(
+        """SELECT exchange, key, first_modified, first_seen FROM collection.archive_objects
+        WHERE exchange = %s AND key = ANY(%s) AND first_modified IS NOT NULL""",
+        (exchange, list(set(keys))),
+    ).fetchall()
+    return [SeenObject(*row) for row in rows]
+
+
+def every_seen_object(connection: psycopg.Connection[Any], exchanges: Iterable[str]) -> Iterator[SeenObject]:
+    """Yield every object of some exchanges of which it is known when it was first seen; in constant memory."""
+    with connection.cursor("archive_objects") as cursor:
+        cursor.itersize = _AT_ONCE
+        cursor.execute(
+            """SELECT exchange, key, first_modified, first_seen FROM collection.archive_objects
+            WHERE exchange = ANY(%s) AND first_modified IS NOT NULL""",
+            (sorted(set(exchanges)),),
+        )
+        for row in cursor:
+            yield SeenObject(*row)
+
+
+def known_keys(connection: psycopg.Connection[Any], wanted: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Return those of some objects, as (exchange, key), that were ever seen."""
+    pairs = list(wanted)
+    rows = connection.execute(
+        """SELECT exchange, key FROM collection.archive_objects
+        JOIN unnest(%s::text[], %s::text[]) AS w (exchange, key) USING (exchange, key)""",
+        ([exchange for exchange, _ in pairs], [key for _, key in pairs]),
+    ).fetchall()
+    return set(rows)
+
+
+def etag_of(connection: psycopg.Connection[Any], exchange: str, key: str) -> str:
+    """Return the etag of an object as it was last listed; empty where it never was."""
+    row = connection.execute(
+        "SELECT etag FROM collection.archive_objects WHERE exchange = %s AND key = %s", (exchange, key)
+    ).fetchone()
+    return str(row[0]) if row else ""

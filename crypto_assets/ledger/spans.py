@@ -1,0 +1,39 @@
+"""Which days the ledger knows: the first and the last of each symbol, and those in a state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+from typing import Any
+
+import psycopg
+
+from crypto_assets.model import Series, State
+
+
+def known_spans(connection: psycopg.Connection[Any]) -> dict[tuple[Series, str], tuple[date, date]]:
+    """Return the first and the last day that is known of each symbol of each series."""
+    rows = connection.execute(
+        "SELECT exchange, market_type, dataset, symbol, min(day), max(day) FROM collection.partitions GROUP BY 1, 2, 3, 4"
+    ).fetchall()
+    return {(Series.named(*names), symbol): (first, last) for *names, symbol, first, last in rows}
+
+
+def days_in_state(connection: psycopg.Connection[Any], state: State) -> list[tuple[Series, str, date]]:
+    """Return series, symbol and day of every partition in a state."""
+    rows = connection.execute(
+        "SELECT exchange, market_type, dataset, symbol, day FROM collection.partitions WHERE state = %s", (state.value,)
+    ).fetchall()
+    return [(Series.named(*names), symbol, day) for *names, symbol, day in rows]
+
+
+def symbol_days_without_data(
+    connection: psycopg.Connection[Any], exchange: str, market_type: str, days: Iterable[date]
+) -> frozenset[tuple[str, str, date]]:
+    """Return symbol, dataset and day of what is `no_data` on some days of a market."""
+    rows = connection.execute(
+        """SELECT symbol, dataset, day FROM collection.partitions
+        WHERE exchange = %s AND market_type = %s AND state = 'no_data' AND day = ANY(%s)""",
+        (exchange, market_type, sorted(days)),
+    ).fetchall()
+    return frozenset(rows)
