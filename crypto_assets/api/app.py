@@ -25,11 +25,10 @@ from crypto_assets.api import acknowledgements
 from crypto_assets.api.answers import MOST, Json, Page, Problem, Query
 from crypto_assets.api.bounds import OnlyPlainText, body
 from crypto_assets.api.health import Health
-from crypto_assets.causes.kinds import Kind
 from crypto_assets.config.collection import load_collection
 from crypto_assets.config.environment import settings
 from crypto_assets.errors import ConfigError, CryptoAssetsError, OtherVersion, PostgresUnavailable
-from crypto_assets.ledger import pauses
+from crypto_assets.ledger import pauses, score_query
 from crypto_assets.ledger.coverage import coverage
 from crypto_assets.ledger.coverage_tables import status_json
 from crypto_assets.ledger.gaps import gaps
@@ -39,7 +38,7 @@ from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.ledger.pauses import Controls
 from crypto_assets.ledger.progress import ACTIVE_STATES, Progress, RunState, read_progress
 from crypto_assets.model import DAY, State
-from crypto_assets.quality import score_query
+from crypto_assets.model.kinds import Kind
 from crypto_assets.quality.delays import delays, late_objects
 from crypto_assets.quality.gap_causes import as_json as explained_json
 from crypto_assets.quality.gap_causes import explain

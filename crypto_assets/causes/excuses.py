@@ -18,7 +18,6 @@ from typing import Any, Protocol
 
 import psycopg
 
-from crypto_assets.causes.kinds import Kind
 from crypto_assets.causes.market_outages import Outage, read_outages
 from crypto_assets.checks._minutes import MINUTES
 from crypto_assets.ledger.minutes import (
@@ -34,6 +33,7 @@ from crypto_assets.ledger.minutes import (
     whole_bars,
 )
 from crypto_assets.model import Finding, Outcome, Partition, Series, State
+from crypto_assets.model.kinds import Kind
 
 EXCUSABLE = ("complete", "ids_continue")
 """Checks whose failure says that rows are missing."""

@@ -1,4 +1,4 @@
-"""Incidents: spans of minutes without data or trades and their causes, kept in `collection.incidents`.
+"""Incidents: spans of minutes without data or trades and their causes. `ledger/incidents.py` keeps them.
 
 They are made from profiles alone, without the lake, and are what the profiles say now: an incident that no longer holds is
 removed. What is ordinary for a symbol has no row; `crypto-assets gaps` says of every minute why it is missing.
@@ -6,22 +6,19 @@ removed. What is ordinary for a symbol has no row; `crypto-assets gaps` says of 
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
 from typing import Any
 
 import psycopg
-from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
 
-from crypto_assets.causes.kinds import Kind
 from crypto_assets.causes.known_outages import KnownOutage, known_outages
 from crypto_assets.causes.outages import find_outages
 from crypto_assets.causes.rules import Market, MarketIncident, MinuteSpan, of_market
 from crypto_assets.checks._minutes import MINUTES
+from crypto_assets.ledger.incidents import Incident, lock_incidents, read_incidents, replace_incidents
 from crypto_assets.ledger.minutes import (
     MINUTE,
     StoredDay,
@@ -30,7 +27,9 @@ from crypto_assets.ledger.minutes import (
     resolution,
     start_of,
 )
+from crypto_assets.ledger.spans import symbol_days_without_data
 from crypto_assets.model import DAY, Series, days_between
+from crypto_assets.model.kinds import Kind
 from crypto_assets.storage.database import Database
 from crypto_assets.storage.sessions import lock_wait, of_connection
 
@@ -39,76 +38,6 @@ WORTH_MINUTES = 5
 
 _DAYS_BESIDE = 4
 """Days on either side that are read too: a span may reach over midnight, and is judged by the days around it."""
-
-_CONTENT = ("end_time", "symbols", "evidence", "source", "reference")
-
-
-@dataclass(frozen=True, slots=True)
-class Incident:
-    """One row of `collection.incidents`: [start_time, end_time), UTC.
-
-    `symbol` and `dataset` are None where it is about the whole market; `symbols` are then the stored ones that show it.
-    `source` is `known` (it ships with crypto_assets; `reference` says from where) or `found` in stored data.
-    """
-
-    exchange: str
-    market_type: str
-    symbol: str | None
-    dataset: str | None
-    kind: Kind
-    start_time: datetime
-    end_time: datetime
-    symbols: Sequence[str] = ()
-    evidence: Mapping[str, Any] = field(default_factory=dict)
-    source: str = "found"
-    reference: str | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "kind", Kind(self.kind))
-        object.__setattr__(self, "symbols", tuple(self.symbols))
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        return self.symbol, self.dataset, self.kind, self.start_time
-
-
-# ---- reading ----------------------------------------------------------------------------------------------------------
-
-
-def read_incidents(
-    connection: psycopg.Connection[Any],
-    *,
-    exchange: str | None = None,
-    market_type: str | None = None,
-    symbols: Sequence[str] | None = None,
-    datasets: Sequence[str] | None = None,
-    kinds: Sequence[Kind] | None = None,
-    first: date | None = None,
-    last: date | None = None,
-    limit: int | None = None,
-) -> list[Incident]:
-    """Return the incidents that match all of what is given, by market and time.
-
-    Args:
-        symbols: their own incidents, and those of their whole market.
-        datasets: likewise.
-        first, last: those that overlap these days, both included.
-    """
-    given: dict[str, Any] = {
-        "exchange = %s": exchange,
-        "market_type = %s": market_type,
-        "(symbol IS NULL OR symbol = ANY(%s))": None if symbols is None else list(symbols),
-        "(dataset IS NULL OR dataset = ANY(%s))": None if datasets is None else list(datasets),
-        "kind = ANY(%s)": None if kinds is None else [kind.value for kind in kinds],
-        "end_time > %s": None if first is None else start_of(first),
-        "start_time < %s": None if last is None else start_of(last + DAY),
-    }
-    given = {condition: value for condition, value in given.items() if value is not None}
-    query = f"""SELECT {", ".join(Incident.__dataclass_fields__)} FROM collection.incidents
-        WHERE {" AND ".join(given) or "true"}
-        ORDER BY exchange, market_type, start_time, kind, symbol NULLS FIRST, dataset LIMIT %s"""
-    with connection.cursor(row_factory=class_row(Incident)) as cursor:
-        return cursor.execute(query, [*given.values(), limit]).fetchall()
 
 
 def load_market(
@@ -129,15 +58,11 @@ def load_market(
     stored = read_minutes(connection, exchange, market_type, around)
     if known is None:
         known = known_outages(exchange, market_type, start_of(min(around)), start_of(max(around) + DAY))
-    unlisted = connection.execute(
-        """SELECT symbol, dataset, day FROM collection.partitions
-        WHERE exchange = %s AND market_type = %s AND state = 'no_data' AND day = ANY(%s)""",
-        (exchange, market_type, sorted(around)),
-    ).fetchall()
+    unlisted = symbol_days_without_data(connection, exchange, market_type, around)
     found = find_outages(stored)
     incidents = of_market(found, known)
     cuts = [one for one in found if one.cut]
-    return Market(market_type, stored, incidents, cuts, frozenset(unlisted)), incidents, stored
+    return Market(market_type, stored, incidents, cuts, unlisted), incidents, stored
 
 
 # ---- writing ----------------------------------------------------------------------------------------------------------
@@ -162,9 +87,7 @@ def refresh_incidents(
     exchange, market_type = (market.exchange, market.market_type) if isinstance(market, Series) else market
     with database.transaction() as connection:
         with lock_wait(of_connection(connection), f"the lock on the incidents of {exchange} {market_type}"):
-            connection.execute(
-                "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"incidents {exchange} {market_type}",)
-            )
+            lock_incidents(connection, exchange, market_type)
 
         def former(days: tuple[date, date]) -> list[Incident]:
             return read_incidents(connection, exchange=exchange, market_type=market_type, first=days[0], last=days[1])
@@ -179,7 +102,7 @@ def refresh_incidents(
             if wider == loaded:
                 break
             loaded = wider
-        _replace(connection, replaced, wanted)
+        replace_incidents(connection, replaced, wanted)
     return [one for one in wanted if _overlaps(one, first_day, last_day)]
 
 
@@ -287,35 +210,3 @@ def _over_midnight(spans: Iterable[Incident]) -> list[Incident]:
             one = replace(before, end_time=one.end_time)
         by_end[(*series, one.end_time)] = one
     return list({one.key: one for one in by_end.values()}.values())
-
-
-def _replace(connection: psycopg.Connection[Any], former: Sequence[Incident], wanted: Sequence[Incident]) -> None:
-    """Make the former rows the wanted ones: add, change and remove what differs."""
-    known = {one.key: one for one in former}
-    changed = [one for one in wanted if known.pop(one.key, None) != _plain(one)]
-    for one in known.values():
-        connection.execute(
-            """DELETE FROM collection.incidents WHERE exchange = %s AND market_type = %s AND kind = %s AND start_time = %s
-            AND symbol IS NOT DISTINCT FROM %s AND dataset IS NOT DISTINCT FROM %s""",
-            (one.exchange, one.market_type, one.kind.value, one.start_time, one.symbol, one.dataset),
-        )
-    names = tuple(Incident.__dataclass_fields__)
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            f"""INSERT INTO collection.incidents ({", ".join(names)}) VALUES ({", ".join(["%s"] * len(names))})
-            ON CONFLICT (exchange, market_type, symbol, dataset, kind, start_time)
-            DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _CONTENT)}, updated_at = now()""",
-            [_row(one) for one in changed],
-        )
-
-
-def _plain(one: Incident) -> Incident:
-    """Return an incident as it comes back from the table."""
-    return replace(one, evidence=json.loads(json.dumps(one.evidence)))
-
-
-def _row(one: Incident) -> list[Any]:
-    values = {name: getattr(one, name) for name in Incident.__dataclass_fields__}
-    return list(
-        (values | {"kind": one.kind.value, "symbols": list(one.symbols), "evidence": Jsonb(one.evidence)}).values()
-    )

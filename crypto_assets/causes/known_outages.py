@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import cache
 from importlib.resources import files
 
-from crypto_assets.causes.kinds import Kind
+from crypto_assets.model.kinds import Kind
 
 _FOLDER = "known"
 

@@ -10,11 +10,11 @@ import numpy as np
 import psycopg
 
 from crypto_assets.causes.incidents import read_incidents
-from crypto_assets.causes.kinds import Kind
 from crypto_assets.causes.known_outages import known_outages
 from crypto_assets.checks._minutes import MINUTES
 from crypto_assets.ledger.minutes import covered, start_of
 from crypto_assets.model import DAY, days_between
+from crypto_assets.model.kinds import Kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
-from crypto_assets.causes.kinds import Kind
 from crypto_assets.causes.known_outages import KnownOutage
 from crypto_assets.causes.outages import JointSilence
 from crypto_assets.causes.silences import RareSilence, rare_silences
@@ -20,6 +19,7 @@ from crypto_assets.checks._minutes import MINUTES
 from crypto_assets.errors import REFUSALS
 from crypto_assets.ledger.minutes import StoredDay, bits, covered, mask, moment, resolution, runs, whole_bars
 from crypto_assets.model import DAY, STORED_FILE, State
+from crypto_assets.model.kinds import Kind
 
 _HIDDEN_IDS = 100
 """Futures hide internal and insurance trades (binance-public-data #190, #363, #378): fewer ids than this prove nothing."""

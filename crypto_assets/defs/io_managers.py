@@ -30,6 +30,7 @@ from crypto_assets.config.environment import settings
 from crypto_assets.defs.asset_keys import WAREHOUSE, day_of
 from crypto_assets.defs.resources import LakeResource, PostgresResource
 from crypto_assets.errors import ConfigError, IncompleteDataWarning, PostgresUnavailable, StoredDataError
+from crypto_assets.ledger.asset_days import asset_days, write_asset_day
 from crypto_assets.ledger.day_records import DayRecords, database_that_is_there, read_records
 from crypto_assets.model import Partition, Series, State, unified_symbol
 from crypto_assets.reading.day_coverage import STORED, DayCoverage, Missing, settle
@@ -221,8 +222,7 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
 
         table, days = _table(context), _days(context)
         with self._engine().connect() as connection:
-            known = sqlalchemy.text("SELECT day, rows FROM collection.asset_days WHERE table_name = :name")
-            stored = {row.day: row.rows for row in connection.execute(known, {"name": table})}
+            stored = asset_days(connection, table)
             coverage = [
                 DayCoverage(day, STORED, "", stored[day], complete=True)
                 if day in stored
@@ -256,13 +256,7 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
                     table, connection, schema="assets", if_exists="append", index=False
                 )
                 exists = True
-                connection.execute(
-                    sqlalchemy.text(
-                        "INSERT INTO collection.asset_days (table_name, day, rows) VALUES (:name, :day, :rows) "
-                        "ON CONFLICT (table_name, day) DO UPDATE SET rows = excluded.rows, stored_at = now()"
-                    ),
-                    {"name": table, "day": day, "rows": len(frame)},
-                )
+                write_asset_day(connection, table, day, len(frame))
         context.add_output_metadata({"dagster/row_count": len(obj), "dagster/table_name": f"assets.{table}"})
 
     def _engine(self) -> Any:

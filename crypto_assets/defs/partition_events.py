@@ -8,7 +8,6 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from crypto_assets.causes.kinds import Kind
 from crypto_assets.causes.known_outages import known_outages
 from crypto_assets.causes.rules import cause_of_day
 from crypto_assets.defs.presentation import candles, evidence_text, preview, shown_metadata
@@ -17,6 +16,7 @@ from crypto_assets.ledger.acknowledgements import Acknowledgement
 from crypto_assets.ledger.minutes import start_of
 from crypto_assets.ledger.partitions import PartitionRecord
 from crypto_assets.model import DAY, STORED_STATES, Finding, Outcome, Rule, Series, Severity, State
+from crypto_assets.model.kinds import Kind
 from crypto_assets.text.visible import visible
 
 EVIDENCE_CHARACTERS = 600

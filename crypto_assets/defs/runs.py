@@ -16,7 +16,7 @@ from crypto_assets.config.collection import Collection
 from crypto_assets.config.dagster_home import use_dagster_home
 from crypto_assets.config.environment import require_places, settings
 from crypto_assets.config.selection import Request
-from crypto_assets.errors import CHECK_NETWORK, ConfigError
+from crypto_assets.errors import ConfigError
 from crypto_assets.machine.process_exit import ending_in_time
 
 POLL_S = 0.25
@@ -108,37 +108,17 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
     return down
 
 
-_IN_TROUBLE = """
-WITH mine AS (
-    SELECT coalesce(attempt_error, reason) AS problem, evidence->>'failure' AS failure,
-        evidence->>'error' IN ('HostUnreachable', 'CircuitOpen') OR attempt_error LIKE %(unreachable)s AS unreachable,
-        coalesce(attempt_error, reason) LIKE 'not tried:%%' AS given_up
-    FROM collection.partitions
-    WHERE run_id = %(run)s AND exchange = %(exchange)s AND market_type = %(market_type)s AND symbol = ANY(%(symbols)s)
-)
-SELECT failure, problem FROM mine
-WHERE (SELECT bool_or(given_up) OR bool_and(unreachable) FROM mine) AND (given_up OR unreachable)
-ORDER BY failure NULLS LAST, given_up LIMIT 1
-"""
-
-
 def _host_down(url: str, run_id: str, request: Request) -> str:
     """Return the failure of the host that kept a run from its days, or "" where it was none, or some days came.
 
     A long run says of the days that it gave up that it has not tried them; of a short one nothing came at all.
     """
+    from crypto_assets.ledger.run_failures import host_down
     from crypto_assets.storage.database import Database
 
-    values = {
-        "run": run_id,
-        "exchange": request.entry.exchange,
-        "market_type": request.entry.market_type,
-        "symbols": sorted({symbol for _, symbol in request.pairs}),
-        "unreachable": f"%{CHECK_NETWORK}%",
-    }
+    symbols = {symbol for _, symbol in request.pairs}
     with Database(url, connections=1) as database, database.transaction() as connection:
-        found = connection.execute(_IN_TROUBLE, values).fetchone()
-    return str(found[0] or found[1]) if found else ""
+        return host_down(connection, run_id, request.entry.exchange, request.entry.market_type, symbols)
 
 
 def _cancel_mine(instance: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import psycopg
@@ -37,3 +37,14 @@ def symbol_days_without_data(
         (exchange, market_type, sorted(days)),
     ).fetchall()
     return frozenset(rows)
+
+
+def latest_changes(
+    connection: psycopg.Connection[Any],
+) -> tuple[datetime | None, datetime | None, datetime | None, int]:
+    """Return when a partition, a score and an incident last changed, and how many incidents there are."""
+    [row] = connection.execute(
+        """SELECT (SELECT max(updated_at) FROM collection.partitions), (SELECT max(scored_at) FROM collection.quality),
+            (SELECT max(updated_at) FROM collection.incidents), (SELECT count(*) FROM collection.incidents)"""
+    ).fetchall()
+    return row[0], row[1], row[2], row[3]

@@ -11,7 +11,6 @@ from typing import Any
 import psycopg
 
 from crypto_assets.causes.incidents import load_market
-from crypto_assets.causes.kinds import Kind
 from crypto_assets.causes.known_outages import known_outages
 from crypto_assets.causes.rules import Cause, Market, MinuteSpan, cause_of_day
 from crypto_assets.ledger.acknowledgements import Acknowledgement
@@ -19,6 +18,7 @@ from crypto_assets.ledger.coverage_tables import names, record_names
 from crypto_assets.ledger.gaps import Gap
 from crypto_assets.ledger.minutes import start_of
 from crypto_assets.model import DAY, STORED_STATES
+from crypto_assets.model.kinds import Kind
 from crypto_assets.storage.database import Database
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from crypto_assets.checks import rules_of
 from crypto_assets.checks._minutes import MINUTES, from_bits
 from crypto_assets.errors import REFUSALS
+from crypto_assets.ledger.scores import SCORES, Scores
 from crypto_assets.model import (
     DAY,
     NOT_JUDGED,
@@ -28,8 +29,6 @@ from crypto_assets.model import (
     State,
     bar_length,
 )
-
-SCORES = ("accuracy", "completeness", "timeliness", "agreement")
 
 _EDGE_S, _EDGE_TIMES = 3_600, 3
 """`complete` lets the ends of a day be silent for an hour, or three times as long as the longest silence inside."""
@@ -57,17 +56,6 @@ class Facts:
     delay: timedelta | None = None
     allowed: timedelta = timedelta(days=1)
     overdue: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """What one day is worth; `total` is the weighted mean of those that could be judged."""
-
-    accuracy: float | None = None
-    completeness: float | None = None
-    timeliness: float | None = None
-    agreement: float | None = None
-    total: float | None = None
 
 
 def score(facts: Facts, weights: Mapping[str, float], outage: np.ndarray | None = None) -> Scores:

@@ -14,7 +14,6 @@ import yaml
 from click.testing import CliRunner
 
 from crypto_assets.causes.incidents import Incident, read_incidents, refresh_incidents
-from crypto_assets.causes.kinds import Kind
 from crypto_assets.causes.market_outages import outage_minutes
 from crypto_assets.cli import cli
 from crypto_assets.config.collection import SeriesEntry
@@ -23,6 +22,7 @@ from crypto_assets.ledger.minutes import StoredDay, moment
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.ledger.profiles import write_profiles
 from crypto_assets.model import DAY, Outcome, Partition, Series, State, StoredFile
+from crypto_assets.model.kinds import Kind
 from crypto_assets.quality.gap_causes import as_json, explain
 from crypto_assets.storage.migrations import migrate
 from crypto_assets_tests.quality.stored import days, flags, profile, published, published_5m, put_files, stored

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from crypto_assets.causes.kinds import Kind
 from crypto_assets.causes.known_outages import all_known, known_outages, read_known
+from crypto_assets.model.kinds import Kind
 
 HEADER = "exchange,market_type,kind,start,end,precision,what,source"
 LINE = "binance,spot,exchange_outage,2020-02-09T02:00:00Z,2020-02-09T03:00:00Z,second,upgrade,https://example.org/1"

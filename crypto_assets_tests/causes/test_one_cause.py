@@ -14,13 +14,13 @@ import yaml
 from click.testing import CliRunner
 
 from crypto_assets.causes.incidents import read_incidents, refresh_incidents
-from crypto_assets.causes.kinds import Kind
 from crypto_assets.causes.rules import cause_of_day
 from crypto_assets.cli import cli
 from crypto_assets.config.collection import load_collection
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.ledger.profiles import write_profiles
 from crypto_assets.model import Finding, Outcome, Partition, Profile, Series, SourceFile, State, StoredFile
+from crypto_assets.model.kinds import Kind
 from crypto_assets.quality.query import Query
 from crypto_assets.quality.report.facts import read_facts
 from crypto_assets.quality.report.page import page

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crypto_assets.causes.kinds import Kind
 from crypto_assets.causes.known_outages import KnownOutage, known_outages
 from crypto_assets.causes.outages import JointSilence, find_outages
 from crypto_assets.causes.rules import Cause, Market, MarketIncident, MinuteSpan, cause_of_day, of_market
@@ -18,6 +17,7 @@ from crypto_assets.checks._minutes import MINUTES
 from crypto_assets.errors import REFUSALS
 from crypto_assets.ledger.minutes import StoredDay, moment
 from crypto_assets.model import DAY, State
+from crypto_assets.model.kinds import Kind
 from crypto_assets_tests.quality.stored import Spans, published, published_5m, stored
 
 TODAY = date(2024, 3, 4)

@@ -14,8 +14,8 @@ from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from crypto_assets.causes.kinds import Kind
 from crypto_assets.model import State
+from crypto_assets.model.kinds import Kind
 from crypto_assets.quality.report.charts import (
     DARK,
     LIGHT,

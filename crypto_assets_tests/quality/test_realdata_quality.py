@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from crypto_assets.causes.incidents import Incident, read_incidents
-from crypto_assets.causes.kinds import Kind
 from crypto_assets.ledger.gaps import gaps
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import State
+from crypto_assets.model.kinds import Kind
 from crypto_assets.quality.after_run import close_run
 from crypto_assets.quality.compare_sources import asking
 from crypto_assets.quality.score_store import refresh_scores

@@ -20,6 +20,7 @@ from crypto_assets.checks._minutes import MINUTES, to_bits
 from crypto_assets.config.collection import Collection, parse_collection
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.ledger.profiles import write_profiles
+from crypto_assets.ledger.score_query import Chosen, Point, read_scores, trend
 from crypto_assets.model import (
     ArchiveObject,
     Finding,
@@ -31,7 +32,6 @@ from crypto_assets.model import (
     State,
     StoredFile,
 )
-from crypto_assets.quality.score_query import Chosen, Point, read_scores, trend
 from crypto_assets.quality.score_store import refresh_scores
 from crypto_assets.storage.migrations import migrate
 from crypto_assets_tests.workbench import entry

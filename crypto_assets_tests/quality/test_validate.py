@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from crypto_assets.causes.kinds import Kind
 from crypto_assets.engine.pipeline import Tally
 from crypto_assets.engine.problems import problem_of
 from crypto_assets.errors import Stopped
@@ -17,6 +16,7 @@ from crypto_assets.ledger.gaps import gaps
 from crypto_assets.ledger.lakes import Place, lost_days
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import STORED_FILE, Outcome, Partition, Series, State
+from crypto_assets.model.kinds import Kind
 from crypto_assets.quality import validate
 from crypto_assets.quality.after_run import close_run
 from crypto_assets.quality.compare_sources import asking

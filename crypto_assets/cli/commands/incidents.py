@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from crypto_assets.causes.kinds import Kind
 from crypto_assets.cli.commands.corrections import spellings
 from crypto_assets.cli.console import out, print_line
 from crypto_assets.cli.options import DAY, filters, with_ledger
+from crypto_assets.model.kinds import Kind
 
 
 @click.command()

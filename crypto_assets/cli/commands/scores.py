@@ -18,7 +18,7 @@ from crypto_assets.cli.options import DAY, filters, load_configured, lost_of, to
 
 if TYPE_CHECKING:
     from crypto_assets.ledger.lakes import LostDays
-    from crypto_assets.quality.score_query import Point, Quality
+    from crypto_assets.ledger.score_query import Point, Quality
 
 _LEVELS = ("partition", "symbol", "series", "exchange")
 
@@ -65,8 +65,9 @@ def quality(
     See docs/quality.md for what each score means.
     """
     from crypto_assets.config import selection
+    from crypto_assets.ledger import score_query
     from crypto_assets.ledger.lakes import in_one_line
-    from crypto_assets.quality import score_query, score_store
+    from crypto_assets.quality import score_store
 
     collection = load_configured()
     threshold = collection.quality.threshold if below is None else below

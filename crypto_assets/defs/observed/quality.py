@@ -16,6 +16,7 @@ import dagster as dg
 from crypto_assets.config.collection import Collection
 from crypto_assets.defs.observed import Found, Observed
 from crypto_assets.engine.problems import word_of
+from crypto_assets.ledger.spans import latest_changes
 from crypto_assets.text.visible import visible
 
 if TYPE_CHECKING:
@@ -46,11 +47,8 @@ def _state(ledger: Ledger) -> list[str]:
     The hour, for a file that somebody deletes changes no table: the lake is listed as often as for `lake`.
     """
     with ledger.transaction() as connection:
-        [row] = connection.execute(
-            """SELECT (SELECT max(updated_at) FROM collection.partitions), (SELECT max(scored_at) FROM collection.quality),
-                (SELECT max(updated_at) FROM collection.incidents), (SELECT count(*) FROM collection.incidents)"""
-        ).fetchall()
-    return [f"{datetime.now(UTC):%Y-%m-%d %H}", *map(str, row)]
+        changes = latest_changes(connection)
+    return [f"{datetime.now(UTC):%Y-%m-%d %H}", *map(str, changes)]
 
 
 def _metadata(ledger: Ledger, collection: Collection, exchange: str, lake: Lake) -> dict[str, Any]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from psycopg.rows import dict_row
-
 from crypto_assets.engine.problems import Problem, lines
 from crypto_assets.errors import ConfigError, StoredDataError
-from crypto_assets.ledger.corrections import STATE
 from crypto_assets.ledger.gaps import NOT_COLLECTED
 from crypto_assets.ledger.lakes import file_problem, lost_days
-from crypto_assets.model import Partition, Series, State, days_between
+from crypto_assets.ledger.locked_files import FileInForce, day_states, files_in_force
+from crypto_assets.ledger.spans import known_spans
+from crypto_assets.model import Partition, State, days_between
 from crypto_assets.quality.lock.content import AbsentDays, Lock, LockedFile
 from crypto_assets.quality.query import Pair, Query
 
@@ -62,7 +62,7 @@ def make_lock(
                 "leave it out to lock what is stored now"
             )
         starts = _starts(collection)
-        spans = _spans(connection)
+        spans = known_spans(connection)
         pairs = query.choose([*spans, *starts])
         latest = max((spans[pair][1] for pair in pairs if pair in spans), default=None)
         files: list[LockedFile] = []
@@ -71,7 +71,7 @@ def make_lock(
             known = [*spans.get(pair, ()), *([starts[pair]] if pair in starts else [])]
             first = query.first or min(known)
             last = query.last or (spans[pair][1] if pair in spans else latest or first)
-            mine = _files(connection, pair, first, last, as_of)
+            mine = [_locked(one) for one in files_in_force(connection, *pair, first, last, as_of)]
             files += (file for file in mine if file.path)
             absent += _absent(connection, pair, first, last, mine, as_of)
     if not files:
@@ -116,52 +116,6 @@ def _starts(collection: Collection | None) -> dict[Pair, date]:
     }
 
 
-def _spans(connection: psycopg.Connection[Any]) -> dict[Pair, tuple[date, date]]:
-    """Return the first and last day that the ledger knows of each symbol of each series."""
-    rows = connection.execute(
-        "SELECT exchange, market_type, dataset, symbol, min(day), max(day) FROM collection.partitions GROUP BY 1, 2, 3, 4"
-    ).fetchall()
-    return {
-        (Series.named(exchange, market, dataset), symbol): (a, b) for exchange, market, dataset, symbol, a, b in rows
-    }
-
-
-_KEYS = "exchange, market_type, symbol, dataset"
-_OF_PAIR = (
-    f"({_KEYS}) = (%(exchange)s, %(market_type)s, %(symbol)s, %(dataset)s) AND day BETWEEN %(first)s AND %(last)s"
-)
-
-_FILES = f"""
-WITH files AS (
-    SELECT {_KEYS}, day, path, rows, content_sha256 AS sha256, corrections + 1 AS version, known_from,
-        CASE WHEN %(at)s::timestamptz IS NULL THEN state ELSE {STATE} END AS state, 'infinity'::timestamptz AS known_to,
-        source, source_key, source_sha256
-    FROM collection.partitions WHERE {_OF_PAIR} AND path IS NOT NULL
-    UNION ALL
-    SELECT {_KEYS}, day, coalesce(path, ''), rows, content_sha256, number, known_from,
-        coalesce(state, 'corrected'), known_to, source, source_key, source_sha256
-    FROM collection.versions WHERE {_OF_PAIR} AND %(at)s::timestamptz IS NOT NULL
-)
-SELECT {_KEYS}, day, path, coalesce(grown.rows, f.rows) AS rows, sha256, version,
-    CASE WHEN grown.rows IS NULL THEN state ELSE 'provisional' END AS state, known_from, source, source_key, source_sha256
-FROM files f LEFT JOIN LATERAL (
-    SELECT g.rows FROM collection.growth g
-    WHERE (g.exchange, g.market_type, g.symbol, g.dataset, g.day) = (f.exchange, f.market_type, f.symbol, f.dataset, f.day)
-        AND g.known_to > %(at)s AND g.known_to < f.known_to ORDER BY g.known_to LIMIT 1
-) grown ON true
-WHERE %(at)s::timestamptz IS NULL OR (known_from <= %(at)s AND known_to > %(at)s) ORDER BY day
-"""
-
-
-def _files(
-    connection: psycopg.Connection[Any], pair: Pair, first: date, last: date, at: datetime | None
-) -> list[LockedFile]:
-    """Return the files in force; one that is lost has no path."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(_FILES, {**of_pair(pair, first, last), "at": at}).fetchall()
-    return [LockedFile(**{**row, "known_from": _utc(row["known_from"])}) for row in rows]
-
-
 def _absent(
     connection: psycopg.Connection[Any],
     pair: Pair,
@@ -171,12 +125,11 @@ def _absent(
     at: datetime | None,
 ) -> Iterator[AbsentDays]:
     """Yield the days without a file; those that follow each other for one reason together."""
-    records = connection.execute(
-        f"SELECT day, state, reason, path FROM collection.partitions WHERE {_OF_PAIR}", of_pair(pair, first, last)
-    ).fetchall()
     why = {
-        day: (ABSENT, f"not known at {at:%Y-%m-%d %H:%M:%S} UTC, collected later") if path and at else (state, reason)
-        for day, state, reason, path in records
+        one.day: (ABSENT, f"not known at {at:%Y-%m-%d %H:%M:%S} UTC, collected later")
+        if one.path and at
+        else (one.state, one.reason)
+        for one in day_states(connection, *pair, first, last)
     }
     lost = (State.MISSING.value, "the version in force then was damaged or gone before it was replaced")
     why |= {file.day: lost for file in files if not file.path}
@@ -204,18 +157,6 @@ def _absent(
             begin = following
 
 
-def of_pair(pair: Pair, first: date, last: date) -> dict[str, Any]:
-    """Return the values of a query about some days of a symbol."""
-    series, symbol = pair
-    return {
-        "exchange": series.exchange,
-        "market_type": series.market_type,
-        "symbol": symbol,
-        "dataset": series.dataset,
-        "first": first,
-        "last": last,
-    }
-
-
-def _utc(instant: datetime | None) -> datetime | None:
-    return instant.astimezone(UTC) if instant else None
+def _locked(one: FileInForce) -> LockedFile:
+    known_from = one.known_from.astimezone(UTC) if one.known_from else None
+    return LockedFile(**{**asdict(one), "known_from": known_from})

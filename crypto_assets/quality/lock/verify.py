@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from crypto_assets.errors import ConfigError, StoredDataError
+from crypto_assets.ledger.locked_files import DayFiles, files_of_days
 from crypto_assets.machine.thread_pool import DaemonPool
 from crypto_assets.model import Partition
 from crypto_assets.quality.lock.content import Lock, LockedFile, RefusedLine
-from crypto_assets.quality.lock.create import of_pair
 from crypto_assets.quality.query import Pair
 
 if TYPE_CHECKING:
@@ -64,18 +64,7 @@ class Verification:
         return not self.refused and all(verdict.found is Found.SAME for verdict in self.verdicts)
 
 
-@dataclass(slots=True)
-class _Day:
-    """What the ledger knows of a day: the file in force, the former ones, rows that were known of it before it grew."""
-
-    path: str | None = None
-    sha256: str | None = None
-    versions: list[tuple[str, str | None, datetime]] = field(default_factory=list)
-    grew: list[tuple[int, datetime]] = field(default_factory=list)
-    corrections: list[tuple[str, str]] = field(default_factory=list)
-
-
-_Known = dict[tuple[Pair, date], _Day]
+_Known = dict[tuple[Pair, date], DayFiles]
 
 
 def verify(lock: Lock, lake: Lake | None, ledger: Ledger | None) -> Verification:
@@ -94,7 +83,7 @@ def verify(lock: Lock, lake: Lake | None, ledger: Ledger | None) -> Verification
         with DaemonPool(_THREADS, "verify") as pool:
             verdicts = list(pool.map(lambda file: _by_bytes(lock, file, there, known), lock.files))
     elif ledger is not None:
-        verdicts = [_by_ledger(lock, file, known.get((file.pair, file.day), _Day())) for file in lock.files]
+        verdicts = [_by_ledger(lock, file, known.get((file.pair, file.day), DayFiles())) for file in lock.files]
     else:
         raise ConfigError("verify: expected a lake or a ledger to look into, found neither")
     return Verification(tuple(verdicts), tuple(_appeared(lock, lake, known)), lock.refused)
@@ -112,7 +101,7 @@ def _by_bytes(lock: Lock, file: LockedFile, lake: Lake, known: _Known) -> Verdic
     kept_path = lake.version_path(series, Partition(symbol, file.day), file.sha256)
     kept = lake.readable(kept_path) if kept_path != file.path else None
     is_kept = kept is not None and hashlib.sha256(kept).hexdigest() == file.sha256
-    day = known.get((file.pair, file.day), _Day())
+    day = known.get((file.pair, file.day), DayFiles())
     if is_kept and day.sha256 != file.sha256:
         return _replaced(lock, file, day, is_kept=True)
     now = day.sha256 if day.path == file.path else None
@@ -127,7 +116,7 @@ def _by_bytes(lock: Lock, file: LockedFile, lake: Lake, known: _Known) -> Verdic
     )
 
 
-def _by_ledger(lock: Lock, file: LockedFile, day: _Day) -> Verdict:
+def _by_ledger(lock: Lock, file: LockedFile, day: DayFiles) -> Verdict:
     paths = {path for sha256, path, _ in day.versions if sha256 == file.sha256 and path}
     if (day.path == file.path and day.sha256 == file.sha256) or file.path in paths:
         return Verdict(file, Found.SAME)
@@ -136,7 +125,7 @@ def _by_ledger(lock: Lock, file: LockedFile, day: _Day) -> Verdict:
     return _replaced(lock, file, day, is_kept=bool(paths))
 
 
-def _replaced(lock: Lock, file: LockedFile, day: _Day, *, is_kept: bool) -> Verdict:
+def _replaced(lock: Lock, file: LockedFile, day: DayFiles, *, is_kept: bool) -> Verdict:
     """Return the verdict on a file of which another version was published, with the way to the former rows."""
     what = next((text for sha256, text in day.corrections if sha256 == file.sha256), "another version is there")
     if is_kept:
@@ -153,35 +142,13 @@ def _replaced(lock: Lock, file: LockedFile, day: _Day, *, is_kept: bool) -> Verd
 
 
 def _known(lock: Lock, ledger: Ledger) -> _Known:
-    found: _Known = {}
+    first, last = lock.query.first or date.min, lock.query.last or date.max
     with ledger.transaction() as connection:
-        for pair in lock.pairs:
-            values = of_pair(pair, lock.query.first or date.min, lock.query.last or date.max)
-            where = (
-                "WHERE exchange = %(exchange)s AND market_type = %(market_type)s AND symbol = %(symbol)s "
-                "AND dataset = %(dataset)s AND day BETWEEN %(first)s AND %(last)s"
-            )
-
-            def of(day: date, pair: Pair = pair) -> _Day:
-                return found.setdefault((pair, day), _Day())
-
-            for day, path, sha256 in connection.execute(
-                f"SELECT day, path, content_sha256 FROM collection.partitions {where} AND path IS NOT NULL", values
-            ):
-                of(day).path, of(day).sha256 = path, sha256
-            for day, sha256, path, until in connection.execute(
-                f"SELECT day, content_sha256, path, known_to FROM collection.versions {where} ORDER BY number", values
-            ):
-                of(day).versions.append((sha256, path, until))
-            for day, rows, until in connection.execute(
-                f"SELECT day, rows, known_to FROM collection.growth {where} ORDER BY known_to", values
-            ):
-                of(day).grew.append((rows, until))
-            for day, sha256, text in connection.execute(
-                f"SELECT day, former_sha256, text FROM collection.corrections {where} ORDER BY id DESC", values
-            ):
-                of(day).corrections.append((sha256, text))
-    return found
+        return {
+            (pair, day): files
+            for pair in lock.pairs
+            for day, files in files_of_days(connection, *pair, first, last).items()
+        }
 
 
 def _appeared(lock: Lock, lake: Lake | None, known: _Known) -> Sequence[tuple[Pair, tuple[date, ...]]]:

@@ -11,20 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crypto_assets import sources
-from crypto_assets.causes.kinds import Kind
 from crypto_assets.checks.published_in_time import WATCHED, period_end
 from crypto_assets.config.collection import Collection, SeriesEntry
 from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.acknowledgements import Acknowledgement
 from crypto_assets.ledger.gaps import NOT_COLLECTED, Gap, Place
 from crypto_assets.ledger.lakes import NOTHING_LOST, LostDays, lost_days
-from crypto_assets.model import COMPLETE_STATES, Series, State, days_between
-from crypto_assets.quality.gap_causes import Explained, explain_with
-from crypto_assets.quality.query import Pair, Query
-from crypto_assets.quality.report.charts import NEVER, CoverageRow, Delays, ScoreLine, Span
-from crypto_assets.quality.report.queries import (
+from crypto_assets.ledger.report_query import (
     INCIDENTS,
-    KEYS,
     OBJECTS,
     OPEN,
     REASONS,
@@ -35,6 +29,12 @@ from crypto_assets.quality.report.queries import (
     TOTALS,
     Asking,
 )
+from crypto_assets.ledger.spans import known_spans
+from crypto_assets.model import COMPLETE_STATES, Series, State, days_between
+from crypto_assets.model.kinds import Kind
+from crypto_assets.quality.gap_causes import Explained, explain_with
+from crypto_assets.quality.query import Pair, Query
+from crypto_assets.quality.report.charts import NEVER, CoverageRow, Delays, ScoreLine, Span
 
 if TYPE_CHECKING:
     import psycopg
@@ -167,10 +167,10 @@ def read_facts(
         (series, symbol): entry for entry in collection.series for series in entry.series for symbol in entry.symbols
     }
     with database.transaction() as connection:
-        known = _known(connection)
+        known = known_spans(connection)
     pairs = query.choose([*entries, *known])
     begins = [entries[pair].start for pair in pairs if pair in entries]
-    begins += [known[pair] for pair in pairs if pair in known]
+    begins += [known[pair][0] for pair in pairs if pair in known]
     ends = [entries[pair].until(yesterday) if pair in entries else yesterday for pair in pairs]
     first, last = query.first or min(begins), min(query.last or max(ends), at.date())
     if last < first:
@@ -212,12 +212,6 @@ def read_facts(
 
 
 # ---- reading ----------------------------------------------------------------------------------------------------------
-
-
-def _known(connection: psycopg.Connection[Any]) -> dict[Pair, date]:
-    """Return every pair of which the ledger knows a day, and the first of its days."""
-    rows = connection.execute(f"SELECT {KEYS}, min(day) FROM collection.partitions GROUP BY {KEYS}").fetchall()
-    return {(Series.named(*names), symbol): day for *names, symbol, day in rows}
 
 
 def _spans(ask: Asking, entries: Mapping[Pair, SeriesEntry], last: date) -> dict[Pair, list[Span]]:

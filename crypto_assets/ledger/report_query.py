@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from crypto_assets.ledger.acknowledgements import NAMES
 from crypto_assets.ledger.lakes import LOST, LOST_STATE, LostDays
-from crypto_assets.quality.query import Pair
-from crypto_assets.quality.score_query import SCORES_NOW, weights_of_lost
+from crypto_assets.ledger.score_query import SCORES_NOW, weights_of_lost
+from crypto_assets.model import Series
 
 if TYPE_CHECKING:
     import psycopg
+
+Pair = tuple[Series, str]
+"""A series and a symbol."""
 
 KEYS = "exchange, market_type, dataset, symbol"
 

@@ -10,10 +10,8 @@ from typing import Any
 from psycopg.rows import class_row
 
 from crypto_assets.ledger.lakes import LOST, LOST_STATE, NOTHING_LOST, LostDays
-from crypto_assets.quality.scores import SCORES
+from crypto_assets.ledger.scores import KEYS, SCORES
 from crypto_assets.storage.database import Database
-
-KEYS = ("exchange", "market_type", "symbol", "dataset", "day")
 
 LEVELS: Mapping[str, tuple[str, ...]] = {
     "partition": KEYS,

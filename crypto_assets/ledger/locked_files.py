@@ -1,0 +1,145 @@
+"""What a lock is made of and compared with: the files of days, now or as they were known at an instant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+from psycopg.rows import class_row
+
+from crypto_assets.ledger.corrections import STATE
+from crypto_assets.model import Series
+
+if TYPE_CHECKING:
+    import psycopg
+
+
+@dataclass(frozen=True, slots=True)
+class FileInForce:
+    """The file that held a day, of its `rows` first rows; `path` is empty where the file is lost.
+
+    `version` is 1 for the first rows that were known of the day. `state` is that of the day while this file was in force.
+    """
+
+    exchange: str
+    market_type: str
+    symbol: str
+    dataset: str
+    day: date
+    path: str
+    rows: int
+    sha256: str
+    version: int
+    state: str
+    known_from: datetime | None
+    source: str
+    source_key: str
+    source_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class DayState:
+    """The state of a day; `path` is None where nothing is stored."""
+
+    day: date
+    state: str
+    reason: str
+    path: str | None
+
+
+@dataclass(slots=True)
+class DayFiles:
+    """What is known of the files of a day: the one in force, former versions, how it grew, what corrected it.
+
+    `versions` are (sha256, path or None, until when it was in force), `grew` (rows, until when there were no more),
+    `corrections` (sha256 of the former file, what changed), the latest first.
+    """
+
+    path: str | None = None
+    sha256: str | None = None
+    versions: list[tuple[str, str | None, datetime]] = field(default_factory=list)
+    grew: list[tuple[int, datetime]] = field(default_factory=list)
+    corrections: list[tuple[str, str]] = field(default_factory=list)
+
+
+_KEYS = "exchange, market_type, symbol, dataset"
+_OF_PAIR = (
+    f"({_KEYS}) = (%(exchange)s, %(market_type)s, %(symbol)s, %(dataset)s) AND day BETWEEN %(first)s AND %(last)s"
+)
+
+_FILES = f"""
+WITH files AS (
+    SELECT {_KEYS}, day, path, rows, content_sha256 AS sha256, corrections + 1 AS version, known_from,
+        CASE WHEN %(at)s::timestamptz IS NULL THEN state ELSE {STATE} END AS state, 'infinity'::timestamptz AS known_to,
+        source, source_key, source_sha256
+    FROM collection.partitions WHERE {_OF_PAIR} AND path IS NOT NULL
+    UNION ALL
+    SELECT {_KEYS}, day, coalesce(path, ''), rows, content_sha256, number, known_from,
+        coalesce(state, 'corrected'), known_to, source, source_key, source_sha256
+    FROM collection.versions WHERE {_OF_PAIR} AND %(at)s::timestamptz IS NOT NULL
+)
+SELECT {_KEYS}, day, path, coalesce(grown.rows, f.rows) AS rows, sha256, version,
+    CASE WHEN grown.rows IS NULL THEN state ELSE 'provisional' END AS state, known_from, source, source_key, source_sha256
+FROM files f LEFT JOIN LATERAL (
+    SELECT g.rows FROM collection.growth g
+    WHERE (g.exchange, g.market_type, g.symbol, g.dataset, g.day) = (f.exchange, f.market_type, f.symbol, f.dataset, f.day)
+        AND g.known_to > %(at)s AND g.known_to < f.known_to ORDER BY g.known_to LIMIT 1
+) grown ON true
+WHERE %(at)s::timestamptz IS NULL OR (known_from <= %(at)s AND known_to > %(at)s) ORDER BY day
+"""
+
+
+def files_in_force(
+    connection: psycopg.Connection[Any], series: Series, symbol: str, first: date, last: date, at: datetime | None
+) -> list[FileInForce]:
+    """Return the files that hold the days from first to last, both included, in order.
+
+    Args:
+        at: the instant at which they were in force; None: now.
+    """
+    with connection.cursor(row_factory=class_row(FileInForce)) as cursor:
+        return cursor.execute(_FILES, {**_values(series, symbol, first, last), "at": at}).fetchall()
+
+
+def day_states(
+    connection: psycopg.Connection[Any], series: Series, symbol: str, first: date, last: date
+) -> list[DayState]:
+    """Return the states of the days from first to last, both included, of which anything is known."""
+    query = f"SELECT day, state, reason, path FROM collection.partitions WHERE {_OF_PAIR}"
+    with connection.cursor(row_factory=class_row(DayState)) as cursor:
+        return cursor.execute(query, _values(series, symbol, first, last)).fetchall()
+
+
+def files_of_days(
+    connection: psycopg.Connection[Any], series: Series, symbol: str, first: date, last: date
+) -> dict[date, DayFiles]:
+    """Return what is known of the files of the days from first to last, both included."""
+    found: dict[date, DayFiles] = {}
+    values = _values(series, symbol, first, last)
+
+    def rows(columns: str, table: str, rest: str) -> list[tuple[DayFiles, tuple[Any, ...]]]:
+        query = f"SELECT day, {columns} FROM collection.{table} WHERE {_OF_PAIR} {rest}"
+        answer = connection.execute(query, values).fetchall()
+        return [(found.setdefault(day, DayFiles()), tuple(row)) for day, *row in answer]
+
+    for day, (path, sha256) in rows("path, content_sha256", "partitions", "AND path IS NOT NULL"):
+        day.path, day.sha256 = path, sha256
+    for day, (sha256, path, until) in rows("content_sha256, path, known_to", "versions", "ORDER BY number"):
+        day.versions.append((sha256, path, until))
+    for day, (count, until) in rows("rows, known_to", "growth", "ORDER BY known_to"):
+        day.grew.append((count, until))
+    for day, (sha256, text) in rows("former_sha256, text", "corrections", "ORDER BY id DESC"):
+        day.corrections.append((sha256, text))
+    return found
+
+
+def _values(series: Series, symbol: str, first: date, last: date) -> dict[str, Any]:
+    return {
+        "exchange": series.exchange,
+        "market_type": series.market_type,
+        "symbol": symbol,
+        "dataset": series.dataset,
+        "first": first,
+        "last": last,
+    }

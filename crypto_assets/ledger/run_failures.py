@@ -1,0 +1,42 @@
+"""Why a run came to nothing, by what it recorded of its days."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from crypto_assets.errors import CHECK_NETWORK
+
+if TYPE_CHECKING:
+    import psycopg
+
+_IN_TROUBLE = """
+WITH mine AS (
+    SELECT coalesce(attempt_error, reason) AS problem, evidence->>'failure' AS failure,
+        evidence->>'error' IN ('HostUnreachable', 'CircuitOpen') OR attempt_error LIKE %(unreachable)s AS unreachable,
+        coalesce(attempt_error, reason) LIKE 'not tried:%%' AS given_up
+    FROM collection.partitions
+    WHERE run_id = %(run)s AND exchange = %(exchange)s AND market_type = %(market_type)s AND symbol = ANY(%(symbols)s)
+)
+SELECT failure, problem FROM mine
+WHERE (SELECT bool_or(given_up) OR bool_and(unreachable) FROM mine) AND (given_up OR unreachable)
+ORDER BY failure NULLS LAST, given_up LIMIT 1
+"""
+
+
+def host_down(
+    connection: psycopg.Connection[Any], run_id: str, exchange: str, market_type: str, symbols: Iterable[str]
+) -> str:
+    """Return the failure of the host that kept a run from its days, or "" where it was none, or some days came.
+
+    A long run says of the days that it gave up that it has not tried them; of a short one nothing came at all.
+    """
+    values = {
+        "run": run_id,
+        "exchange": exchange,
+        "market_type": market_type,
+        "symbols": sorted(symbols),
+        "unreachable": f"%{CHECK_NETWORK}%",
+    }
+    found = connection.execute(_IN_TROUBLE, values).fetchone()
+    return str(found[0] or found[1]) if found else ""
