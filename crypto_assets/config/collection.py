@@ -5,6 +5,7 @@ Every error names the file, the place in it, what was expected and what was foun
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
@@ -258,15 +259,20 @@ class Collection(BaseModel):
                 )
 
     def name_of(self, entry: SeriesEntry) -> str:
-        """Return the name of an entry: `binance_spot`, or with its datasets where others of the market have no name either.
+        """Return the name of an entry, which does not depend on the order of the entries.
 
-        It does not depend on the order of the entries.
+        Without a `name` it is `binance_spot`; where several entries of the market have none, also their datasets, and as far
+        as these do not tell them apart their first day and first symbol.
         """
         if entry.name is not None:
             return entry.name
         market = entry.exchange, entry.market_type
         nameless = [one for one in self.series if one.name is None and (one.exchange, one.market_type) == market]
-        return "_".join((*market, *(entry.datasets if len(nameless) > 1 else ())))
+        parts = _parts_of_name(entry)
+        known = next(
+            n for n in range(len(parts) + 1) if len({_parts_of_name(one)[:n] for one in nameless}) == len(nameless)
+        )
+        return "_".join((*market, *parts[:known]))
 
     def _bars_end_together(self) -> None:
         """Refuse an entry with the table of a symbol's bars that ends before another entry that fills it too."""
@@ -314,6 +320,12 @@ class Collection(BaseModel):
             for series in entry.series
             if series.timeframe
         }
+
+
+def _parts_of_name(entry: SeriesEntry) -> tuple[str, str, str]:
+    """Return what tells an entry without a name apart; no two entries have the same dataset of the same symbol."""
+    symbol = re.sub(r"\W", "", path_symbol(entry.symbols[0]))
+    return "_".join(entry.datasets), f"{entry.start:%Y%m%d}", symbol
 
 
 def load_collection(path: Path) -> Collection:

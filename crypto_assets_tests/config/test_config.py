@@ -408,6 +408,9 @@ def test_the_name_of_an_entry_does_not_depend_on_its_place() -> None:
     assert names(bars, trades, linear) == ["binance_spot_ohlcv_1m", "binance_spot_trades", "binance_linear"]
     assert names(linear, trades, bars) == ["binance_linear", "binance_spot_trades", "binance_spot_ohlcv_1m"]
     assert names({**bars, "name": "majors"}, trades) == ["majors", "binance_spot"]
+    later, other = {**bars, "symbols": ["ETH/USDT"], "start": "2024-03-01"}, {**bars, "symbols": ["SOL/USDT", "A/USDT"]}
+    assert names(bars, later) == ["binance_spot_ohlcv_1m_20240101", "binance_spot_ohlcv_1m_20240301"]
+    assert names(other, bars) == ["binance_spot_ohlcv_1m_20240101_SOLUSDT", "binance_spot_ohlcv_1m_20240101_BTCUSDT"]
 
 
 @pytest.mark.parametrize("name", ["", "1st", "a b", "a-b", "spot/btc", "é", "a" * 61, "__x;"])
@@ -432,6 +435,6 @@ def test_two_entries_of_one_name_are_refused() -> None:
         "start": "2024-01-01",
     }
     other = {**entry, "symbols": ["ETH/USDT"]}
-    for first, second in (({"name": "a"}, {"name": "A"}), ({}, {}), ({}, {"name": "binance_spot"})):
+    for first, second in (({"name": "a"}, {"name": "A"}), ({}, {"name": "binance_spot"})):
         with pytest.raises(ConfigError, match=r"series\[0\] and series\[1\] are both named"):
             parse_collection({"series": [{**entry, **first}, {**other, **second}]})

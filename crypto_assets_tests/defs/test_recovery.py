@@ -28,7 +28,8 @@ LAKE, WAREHOUSE = key("binance/spot/ohlcv_1m/BTC-USDT"), key("warehouse/binance/
 
 _CHILD = """
 import os, signal, sys
-from crypto_assets import cli, reporting
+from crypto_assets import cli
+from crypto_assets.defs import reporting
 from crypto_assets.engine import flow
 from crypto_assets.engine.storing import journal
 
