@@ -23,6 +23,15 @@ from crypto_assets.rows.derive import STATISTICS_SCHEMA
 from crypto_assets.rows.loads import Load
 from crypto_assets.storage.database import Database
 from crypto_assets.storage.sessions import lock_wait, of_connection
+from crypto_assets.storage.warehouse_loads import (
+    contents,
+    contents_of_days,
+    emptied_by_hand,
+    forget_leaf,
+    identity,
+    is_alone,
+    remember,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,17 +86,17 @@ class Warehouse(Database):
             return []
         with nullcontext(connection) if connection else self.transaction() as connection:
             _lock(connection, loads)
-            present = _contents(connection, loads)
+            present = contents(connection, loads)
             if emptied := _forget_emptied(connection, {(key[0], *_leaf(key[0], key[5])) for key in present}):
                 present = {key: "" if _leaf(key[0], key[5])[0] in emptied else text for key, text in present.items()}
-            changed = [load for load in loads if present.get(_identity(load)) != load.content]
+            changed = [load for load in loads if present.get(identity(load)) != load.content]
             for table in dict.fromkeys(load.table for load in changed):
                 mine = [load for load in changed if load.table == table]
                 _make_leaves(connection, table, {load.day for load in mine})
                 _delete(connection, table, mine, known={key for key in present if key[0] == table})
                 _copy(connection, table, mine)
             if changed:
-                _remember(connection, changed)
+                remember(connection, changed)
         return [load.rows.num_rows for load in loads]
 
     def contents(
@@ -95,12 +104,7 @@ class Warehouse(Database):
     ) -> dict[date, str]:
         """Return what the table holds of each day of a dataset, by the content of its load; both days are included."""
         with self.transaction() as connection:
-            rows = connection.execute(
-                """SELECT day, content FROM collection.warehouse_loads WHERE table_name = %s AND exchange = %s
-                AND market_type = %s AND symbol = %s AND dataset = %s AND day BETWEEN %s AND %s ORDER BY day""",
-                (table, exchange, market_type, symbol, dataset, first, last),
-            ).fetchall()
-        return dict(rows)
+            return contents_of_days(connection, table, (exchange, market_type, symbol), dataset, first, last)
 
     def read(
         self,
@@ -172,15 +176,11 @@ def _instant(moment: date | datetime) -> datetime:
     return datetime.combine(moment, time(), UTC)
 
 
-def _identity(load: Load) -> tuple[str, str, str, str, str, date]:
-    return load.table, load.exchange, load.market_type, load.symbol, load.dataset, load.day
-
-
 def _lock(connection: psycopg.Connection[Any], loads: Iterable[Load]) -> None:
     """Keep other writers of the same rows out until the end of the transaction; sorted, so nobody deadlocks.
 
     That is the symbol, and where a leaf is one day the leaf too: TRUNCATE waits for other transactions, then empties what
-    they put there for other symbols, which `_alone` could not see before they had committed.
+    they put there for other symbols, which `is_alone` could not see before they had committed.
     """
     symbols = {f"{load.table} {load.exchange} {load.market_type} {load.symbol}" for load in loads}
     leaves = {_leaf(load.table, load.day)[0] for load in loads if TABLES[load.table].leaf == "day"}
@@ -197,24 +197,6 @@ def lock_symbol(connection: psycopg.Connection[Any], table: str, exchange: str, 
     name = f"{table} {exchange} {market_type} {symbol}"
     with lock_wait(of_connection(connection), f"the lock on the rows of {name}"):
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))
-
-
-def _contents(connection: psycopg.Connection[Any], loads: Sequence[Load]) -> dict[tuple[Any, ...], str]:
-    rows = connection.execute(
-        """SELECT w.table_name, w.exchange, w.market_type, w.symbol, w.dataset, w.day, w.content
-        FROM collection.warehouse_loads w JOIN (
-            SELECT DISTINCT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::date[])
-                AS l (table_name, exchange, market_type, symbol, day)
-        ) l USING (table_name, exchange, market_type, symbol, day)""",
-        (
-            [load.table for load in loads],
-            [load.exchange for load in loads],
-            [load.market_type for load in loads],
-            [load.symbol for load in loads],
-            [load.day for load in loads],
-        ),
-    ).fetchall()
-    return {tuple(row[:6]): row[6] for row in rows}
 
 
 def _leaf(table: str, day: date) -> tuple[str, date, date]:
@@ -247,11 +229,7 @@ def _forget_emptied(connection: psycopg.Connection[Any], leaves: Collection[tupl
         if name in names:
             with lock_wait(of_connection(connection), f"the lock under which {table} grows"):
                 connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"leaves of {table}",))
-            connection.execute(
-                """UPDATE collection.warehouse_loads SET content = ''
-                WHERE table_name = %s AND day >= %s AND day < %s AND rows > 0""",
-                (table, first, after),
-            )
+            forget_leaf(connection, table, first, after)
     return names
 
 
@@ -262,26 +240,8 @@ def emptied_loads(
 
     Rows that were deleted one by one are not seen: to count them takes as long as to read them.
     """
-    stamps = "CASE table_name " + " ".join(
-        f"WHEN '{name}' THEN to_char(day, '{_STAMPS[table.leaf]}')" for name, table in TABLES.items()
-    )
-    rows = connection.execute(
-        f"""WITH loads AS (
-            SELECT table_name || '_' || {stamps} END AS leaf, table_name, exchange, market_type, dataset, symbol, day, content
-            FROM collection.warehouse_loads WHERE rows > 0
-            AND day BETWEEN coalesce(%s::date, '-infinity') AND coalesce(%s::date, 'infinity')
-        ), emptied AS (
-            SELECT leaf FROM (SELECT DISTINCT leaf FROM loads) l
-            WHERE coalesce(pg_relation_size(to_regclass('market.' || leaf)), 0) = 0
-        )
-        SELECT leaf, table_name, exchange, market_type, dataset, symbol, array_agg(day ORDER BY day)
-        FROM loads WHERE content = '' OR leaf IN (SELECT leaf FROM emptied) GROUP BY 1, 2, 3, 4, 5, 6""",
-        (first, last),
-    ).fetchall()
-    return [
-        (leaf, table, Series.named(exchange, market_type, dataset), symbol, days)
-        for leaf, table, exchange, market_type, dataset, symbol, days in rows
-    ]
+    stamps = {name: _STAMPS[table.leaf] for name, table in TABLES.items()}
+    return emptied_by_hand(connection, stamps, first, last)
 
 
 _STAMPS = {"day": "YYYYMMDD", "month": "YYYYMM", "year": "YYYY"}
@@ -317,7 +277,7 @@ def _delete(
     connection: psycopg.Connection[Any], table: str, loads: Sequence[Load], known: set[tuple[Any, ...]]
 ) -> None:
     """Remove what the days held before. A day that no load has ever filled needs no look."""
-    former = [load for load in loads if any(key[1:4] == _identity(load)[1:4] and key[5] == load.day for key in known)]
+    former = [load for load in loads if any(key[1:4] == identity(load)[1:4] and key[5] == load.day for key in known)]
     column = TABLES[table].time_column
     for load in former:
         conditions = f"exchange = %s AND market_type = %s AND symbol = %s AND {column} >= %s AND {column} < %s"
@@ -325,20 +285,10 @@ def _delete(
         if load.timeframes:
             conditions += " AND (timeframe = ANY(%s)" + (" OR source = 'derived')" if load.replaces_derived else ")")
             values.append(list(load.timeframes))
-        elif TABLES[table].leaf == "day" and _alone(connection, load):
+        elif TABLES[table].leaf == "day" and is_alone(connection, load):
             connection.execute(f"TRUNCATE market.{_leaf(table, load.day)[0]}")
             continue
         connection.execute(f"DELETE FROM market.{table} WHERE {conditions}", values)
-
-
-def _alone(connection: psycopg.Connection[Any], load: Load) -> bool:
-    """Return whether the day's leaf holds this symbol only; then it is emptied at once instead of row by row."""
-    row = connection.execute(
-        """SELECT count(*) FROM collection.warehouse_loads WHERE table_name = %s AND day = %s
-        AND (exchange, market_type, symbol) <> (%s, %s, %s)""",
-        (load.table, load.day, load.exchange, load.market_type, load.symbol),
-    ).fetchone()
-    return row == (0,)
 
 
 def _copy(connection: psycopg.Connection[Any], table: str, loads: Sequence[Load]) -> None:
@@ -371,23 +321,3 @@ _COPY_ROWS = 100_000
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
-
-
-def _remember(connection: psycopg.Connection[Any], loads: Sequence[Load]) -> None:
-    connection.execute(
-        """INSERT INTO collection.warehouse_loads
-            (table_name, exchange, market_type, symbol, dataset, day, content, rows)
-        SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::date[], %s::text[], %s::bigint[])
-        ON CONFLICT (table_name, exchange, market_type, symbol, dataset, day)
-        DO UPDATE SET content = excluded.content, rows = excluded.rows, loaded_at = now()""",
-        (
-            [load.table for load in loads],
-            [load.exchange for load in loads],
-            [load.market_type for load in loads],
-            [load.symbol for load in loads],
-            [load.dataset for load in loads],
-            [load.day for load in loads],
-            [load.content for load in loads],
-            [load.rows.num_rows for load in loads],
-        ),
-    )

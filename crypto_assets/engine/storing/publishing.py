@@ -31,6 +31,7 @@ from crypto_assets.rows.loads import Load, StoredDay, loads
 from crypto_assets.rows.versions import Correction, Difference, compare
 from crypto_assets.storage.lake import symbol_folder
 from crypto_assets.storage.parquet import StoredRows
+from crypto_assets.storage.warehouse_loads import tables_with
 
 if TYPE_CHECKING:
     from crypto_assets.ledger.partitions import Ledger
@@ -238,13 +239,9 @@ class Publisher:
 
     def load_again(self, connection: psycopg.Connection[Any], series: Series, day: StoredDay) -> None:
         """Load a stored day anew into the tables that hold it, for what was built of it holds no more."""
-        rows = connection.execute(
-            """SELECT table_name FROM collection.warehouse_loads
-            WHERE (exchange, market_type, symbol, dataset, day) = (%s, %s, %s, %s, %s) AND content <> '' ORDER BY 1""",
-            (series.exchange, series.market_type, day.partition.symbol, series.dataset, day.partition.day),
-        ).fetchall()
-        if rows:
-            self._warehouse.replace(self._loads(series, [day], [name for (name,) in rows]), connection)
+        tables = tables_with(connection, series, day.partition.symbol, day.partition.day)
+        if tables:
+            self._warehouse.replace(self._loads(series, [day], tables), connection)
 
     def _record(
         self, connection: psycopg.Connection[Any], outcomes: Sequence[Outcome], drafts: Sequence[_Draft]

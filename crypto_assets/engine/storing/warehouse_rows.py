@@ -15,12 +15,12 @@ from typing import Any
 
 import psycopg
 
-from crypto_assets.ledger.life_edges import cut_of
-from crypto_assets.model import DAY, STORED_STATES, Finding, Rule, Series, Severity, not_judged
-from crypto_assets.rows.derive import Life
+from crypto_assets.ledger.loads import LoadedDay, Loads, count_loads, days_loaded
+from crypto_assets.model import DAY, Finding, Rule, Series, Severity, not_judged
 from crypto_assets.storage.built_bars import built_due
 from crypto_assets.storage.database import Database
 from crypto_assets.storage.warehouse import TABLES, lock_symbol
+from crypto_assets.storage.warehouse_loads import forget_days
 
 
 def _words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
@@ -59,21 +59,6 @@ class Table:
 
 
 @dataclass(slots=True)
-class _Loaded:
-    """A day of a feeder that was loaded: what the lake has of it, and what was remembered of the load."""
-
-    dataset: str
-    rows: int
-    sha256: str
-    content: str
-    life: Life
-
-    @property
-    def same_version(self) -> bool:
-        return self.content.startswith(self.sha256)
-
-
-@dataclass(slots=True)
 class _Counted:
     """Rows of a day in the table by timeframe, as published and built; rows without a timeframe are under ""."""
 
@@ -102,43 +87,22 @@ def judge(database: Database, table: Table, days: Collection[date]) -> dict[date
     return {day: found.get(day, nothing) for day in sorted(days)}
 
 
-@dataclass(frozen=True, slots=True)
-class Loads:
-    """Of a table over some days: how many are loaded, and which of them do not hold what the lake has, in order."""
-
-    days: int = 0
-    wrong: tuple[date, ...] = ()
-
-
-_LOADS = """
-SELECT t.n, count(DISTINCT p.day),
-    coalesce(array_agg(DISTINCT p.day) FILTER (WHERE NOT starts_with(w.content, p.content_sha256)), '{}')
-FROM unnest(%s::int[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::date[], %s::date[])
-    AS t (n, table_name, exchange, market_type, symbol, dataset, first, last)
-JOIN collection.warehouse_loads w USING (table_name, exchange, market_type, symbol, dataset)
-JOIN collection.partitions p USING (exchange, market_type, symbol, dataset, day)
-WHERE w.day BETWEEN t.first AND t.last AND p.path IS NOT NULL AND p.state = ANY(%s)
-GROUP BY t.n
-"""
-
-
 def loads_of(database: Database, spans: Mapping[Table, tuple[date, date]]) -> dict[Table, Loads]:
     """Return how the loads of some tables stand over spans of days, both ends included; one query for all.
 
     It goes by what was loaded and what was found before, without counting rows.
     """
     tables = list(spans)
-    feeders = [
+    asked = [
         (number, table.name, *table.keys, feeder.dataset, *spans[table])
         for number, table in enumerate(tables)
         for feeder in table.feeders
     ]
-    if not feeders:
+    if not asked:
         return {}
     with database.transaction() as connection:
-        rows = connection.execute(_LOADS, (*map(list, zip(*feeders, strict=True)), sorted(STORED_STATES))).fetchall()
-    found = {tables[number]: Loads(days, tuple(wrong)) for number, days, wrong in rows}
-    return {table: found.get(table, Loads()) for table in tables}
+        found = count_loads(connection, asked)
+    return {table: found.get(number, Loads()) for number, table in enumerate(tables)}
 
 
 def loaded_days(database: Database, table: Table) -> list[date]:
@@ -151,24 +115,10 @@ def _loaded(
     connection: psycopg.Connection[Any],
     table: Table,
     days: Collection[date] | None,
-) -> dict[date, list[_Loaded]]:
-    rows = connection.execute(
-        """SELECT p.day, p.dataset, p.rows, p.content_sha256, w.content, p.evidence FROM collection.partitions p
-        JOIN collection.warehouse_loads w USING (exchange, market_type, symbol, dataset, day)
-        WHERE w.table_name = %s AND (p.exchange, p.market_type, p.symbol) = (%s, %s, %s) AND p.dataset = ANY(%s)
-            AND (%s::date[] IS NULL OR p.day = ANY(%s)) AND p.path IS NOT NULL
-            AND p.state = ANY(%s) ORDER BY p.day, p.dataset""",
-        (
-            table.name,
-            *table.keys,
-            [series.dataset for series in table.feeders],
-            *[None if days is None else sorted(days)] * 2,
-            sorted(STORED_STATES),
-        ),
-    ).fetchall()
-    loaded: dict[date, list[_Loaded]] = defaultdict(list)
-    for day, dataset, count, sha256, content, evidence in rows:
-        loaded[day].append(_Loaded(dataset, count, sha256, content, cut_of(evidence)))
+) -> dict[date, list[LoadedDay]]:
+    loaded: dict[date, list[LoadedDay]] = defaultdict(list)
+    for one in days_loaded(connection, table.name, table.keys, [series.dataset for series in table.feeders], days):
+        loaded[one.day].append(one)
     return dict(loaded)
 
 
@@ -191,7 +141,7 @@ def _counted(connection: psycopg.Connection[Any], table: Table, first: date, las
 def _built_due(
     connection: psycopg.Connection[Any],
     table: Table,
-    loaded: Mapping[date, Sequence[_Loaded]],
+    loaded: Mapping[date, Sequence[LoadedDay]],
     first: date,
     last: date,
 ) -> dict[date, dict[str, int]]:
@@ -210,7 +160,7 @@ def _built_due(
     }
 
 
-def _finding(table: Table, feeders: Sequence[_Loaded], counted: _Counted, due: Mapping[str, int]) -> Finding:
+def _finding(table: Table, feeders: Sequence[LoadedDay], counted: _Counted, due: Mapping[str, int]) -> Finding:
     wrong: list[str] = []
     lake = found = 0
     for one in feeders:
@@ -245,12 +195,7 @@ def _timeframe(table: Table, dataset: str) -> str:
 def _forget(connection: psycopg.Connection[Any], table: Table, days: Sequence[date]) -> None:
     """Forget the loads of some days, so that they are loaded again."""
     if days:
-        connection.execute(
-            """UPDATE collection.warehouse_loads SET content = ''
-            WHERE table_name = %s AND (exchange, market_type, symbol) = (%s, %s, %s)
-                AND dataset = ANY(%s) AND day = ANY(%s)""",
-            (table.name, *table.keys, [series.dataset for series in table.feeders], list(days)),
-        )
+        forget_days(connection, table.name, table.keys, [series.dataset for series in table.feeders], days)
 
 
 def _spans(days: Iterable[date]) -> list[tuple[date, date]]:

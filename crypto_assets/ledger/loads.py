@@ -1,0 +1,91 @@
+"""Days that the warehouse was loaded with, beside what the ledger has of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import psycopg
+
+from crypto_assets.ledger.life_edges import cut_of
+from crypto_assets.model import STORED_STATES
+from crypto_assets.rows.derive import Life
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedDay:
+    """A day of a feeder that was loaded: what the lake has of it, and what was remembered of the load."""
+
+    day: date
+    dataset: str
+    rows: int
+    sha256: str
+    content: str
+    life: Life
+
+    @property
+    def same_version(self) -> bool:
+        return self.content.startswith(self.sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Loads:
+    """Of a table over some days: how many are loaded, and which of them do not hold what the lake has, in order."""
+
+    days: int = 0
+    wrong: tuple[date, ...] = ()
+
+
+_LOADS = """
+SELECT t.n, count(DISTINCT p.day),
+    coalesce(array_agg(DISTINCT p.day) FILTER (WHERE NOT starts_with(w.content, p.content_sha256)), '{}')
+FROM unnest(%s::int[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::date[], %s::date[])
+    AS t (n, table_name, exchange, market_type, symbol, dataset, first, last)
+JOIN collection.warehouse_loads w USING (table_name, exchange, market_type, symbol, dataset)
+JOIN collection.partitions p USING (exchange, market_type, symbol, dataset, day)
+WHERE w.day BETWEEN t.first AND t.last AND p.path IS NOT NULL AND p.state = ANY(%s)
+GROUP BY t.n
+"""
+
+
+def count_loads(
+    connection: psycopg.Connection[Any], asked: Sequence[tuple[int, str, str, str, str, str, date, date]]
+) -> dict[int, Loads]:
+    """Return how the loads of some tables stand, by number; one query.
+
+    Args:
+        asked: number, table, exchange, market type, symbol, dataset, first and last day, both included. A number may stand
+            in many of them.
+    """
+    columns = map(list, zip(*asked, strict=True))
+    rows = connection.execute(_LOADS, (*columns, sorted(STORED_STATES))).fetchall()
+    return {number: Loads(days, tuple(wrong)) for number, days, wrong in rows}
+
+
+def days_loaded(
+    connection: psycopg.Connection[Any],
+    table: str,
+    market: tuple[str, str, str],
+    datasets: Collection[str],
+    days: Collection[date] | None,
+) -> list[LoadedDay]:
+    """Return the stored days that a table was loaded with, by day and dataset.
+
+    Args:
+        market: exchange, market type and symbol.
+        days: some of them; None: all.
+    """
+    rows = connection.execute(
+        """SELECT p.day, p.dataset, p.rows, p.content_sha256, w.content, p.evidence FROM collection.partitions p
+        JOIN collection.warehouse_loads w USING (exchange, market_type, symbol, dataset, day)
+        WHERE w.table_name = %s AND (p.exchange, p.market_type, p.symbol) = (%s, %s, %s) AND p.dataset = ANY(%s)
+            AND (%s::date[] IS NULL OR p.day = ANY(%s)) AND p.path IS NOT NULL
+            AND p.state = ANY(%s) ORDER BY p.day, p.dataset""",
+        (table, *market, list(datasets), *[None if days is None else sorted(days)] * 2, sorted(STORED_STATES)),
+    ).fetchall()
+    return [
+        LoadedDay(day, dataset, count, sha256, content, cut_of(evidence))
+        for day, dataset, count, sha256, content, evidence in rows
+    ]

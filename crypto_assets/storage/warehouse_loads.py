@@ -1,0 +1,160 @@
+"""What each table of the warehouse holds of each day, by content (`collection.warehouse_loads`).
+
+A row is written in the transaction that loads the rows of its day. A load without content is forgotten: it is repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import psycopg
+
+from crypto_assets.model import Series
+from crypto_assets.rows.loads import Load
+
+Identity = tuple[str, str, str, str, str, date]
+"""Table, exchange, market type, symbol, dataset and day."""
+
+
+def identity(load: Load) -> Identity:
+    """Return what names a load."""
+    return load.table, load.exchange, load.market_type, load.symbol, load.dataset, load.day
+
+
+def contents(connection: psycopg.Connection[Any], loads: Sequence[Load]) -> dict[Identity, str]:
+    """Return the contents of the days of some loads, those of other datasets in the same tables too."""
+    rows = connection.execute(
+        """SELECT w.table_name, w.exchange, w.market_type, w.symbol, w.dataset, w.day, w.content
+        FROM collection.warehouse_loads w JOIN (
+            SELECT DISTINCT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::date[])
+                AS l (table_name, exchange, market_type, symbol, day)
+        ) l USING (table_name, exchange, market_type, symbol, day)""",
+        (
+            [load.table for load in loads],
+            [load.exchange for load in loads],
+            [load.market_type for load in loads],
+            [load.symbol for load in loads],
+            [load.day for load in loads],
+        ),
+    ).fetchall()
+    return {
+        (table, exchange, market, symbol, name, day): text for table, exchange, market, symbol, name, day, text in rows
+    }
+
+
+def contents_of_days(
+    connection: psycopg.Connection[Any], table: str, market: tuple[str, str, str], dataset: str, first: date, last: date
+) -> dict[date, str]:
+    """Return the contents of the days of a dataset from first to last, both included.
+
+    Args:
+        market: exchange, market type and symbol.
+    """
+    rows = connection.execute(
+        """SELECT day, content FROM collection.warehouse_loads WHERE table_name = %s AND exchange = %s
+        AND market_type = %s AND symbol = %s AND dataset = %s AND day BETWEEN %s AND %s ORDER BY day""",
+        (table, *market, dataset, first, last),
+    ).fetchall()
+    return dict(rows)
+
+
+def tables_with(connection: psycopg.Connection[Any], series: Series, symbol: str, day: date) -> list[str]:
+    """Return the tables that hold a day of a series, by name."""
+    rows = connection.execute(
+        """SELECT table_name FROM collection.warehouse_loads
+        WHERE (exchange, market_type, symbol, dataset, day) = (%s, %s, %s, %s, %s) AND content <> '' ORDER BY 1""",
+        (series.exchange, series.market_type, symbol, series.dataset, day),
+    ).fetchall()
+    return [name for (name,) in rows]
+
+
+def is_alone(connection: psycopg.Connection[Any], load: Load) -> bool:
+    """Return whether the table holds no other symbol on the day: then its leaf is emptied at once, not row by row."""
+    row = connection.execute(
+        """SELECT count(*) FROM collection.warehouse_loads WHERE table_name = %s AND day = %s
+        AND (exchange, market_type, symbol) <> (%s, %s, %s)""",
+        (load.table, load.day, load.exchange, load.market_type, load.symbol),
+    ).fetchone()
+    return row == (0,)
+
+
+def remember(connection: psycopg.Connection[Any], loads: Sequence[Load]) -> None:
+    """Remember the contents of loads."""
+    connection.execute(
+        """INSERT INTO collection.warehouse_loads
+            (table_name, exchange, market_type, symbol, dataset, day, content, rows)
+        SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::date[], %s::text[], %s::bigint[])
+        ON CONFLICT (table_name, exchange, market_type, symbol, dataset, day)
+        DO UPDATE SET content = excluded.content, rows = excluded.rows, loaded_at = now()""",
+        (
+            [load.table for load in loads],
+            [load.exchange for load in loads],
+            [load.market_type for load in loads],
+            [load.symbol for load in loads],
+            [load.dataset for load in loads],
+            [load.day for load in loads],
+            [load.content for load in loads],
+            [load.rows.num_rows for load in loads],
+        ),
+    )
+
+
+def forget_leaf(connection: psycopg.Connection[Any], table: str, first: date, after: date) -> None:
+    """Forget what a leaf held that was emptied, of all symbols: the days of [first, after)."""
+    connection.execute(
+        """UPDATE collection.warehouse_loads SET content = ''
+        WHERE table_name = %s AND day >= %s AND day < %s AND rows > 0""",
+        (table, first, after),
+    )
+
+
+def forget_days(
+    connection: psycopg.Connection[Any],
+    table: str,
+    market: tuple[str, str, str],
+    datasets: Collection[str],
+    days: Collection[date],
+) -> None:
+    """Forget the loads of some days, so that they are loaded again.
+
+    Args:
+        market: exchange, market type and symbol.
+    """
+    connection.execute(
+        """UPDATE collection.warehouse_loads SET content = ''
+        WHERE table_name = %s AND (exchange, market_type, symbol) = (%s, %s, %s)
+            AND dataset = ANY(%s) AND day = ANY(%s)""",
+        (table, *market, list(datasets), list(days)),
+    )
+
+
+def emptied_by_hand(
+    connection: psycopg.Connection[Any], stamps: Mapping[str, str], first: date | None, last: date | None
+) -> list[tuple[str, str, Series, str, list[date]]]:
+    """Return leaf, table, series, symbol and days of all loads that were forgotten, or whose leaf has no rows.
+
+    Args:
+        stamps: of each table, the form of the date in the names of its leaves, as `to_char` takes it.
+        first, last: only days from and up to these, both included.
+    """
+    forms = " ".join(f"WHEN '{name}' THEN to_char(day, '{stamp}')" for name, stamp in stamps.items())
+    rows = connection.execute(
+        f"""WITH loads AS (
+            SELECT table_name || '_' || CASE table_name {forms} END AS leaf,
+                table_name, exchange, market_type, dataset, symbol, day, content
+            FROM collection.warehouse_loads WHERE rows > 0
+            AND day BETWEEN coalesce(%s::date, '-infinity') AND coalesce(%s::date, 'infinity')
+        ), emptied AS (
+            SELECT leaf FROM (SELECT DISTINCT leaf FROM loads) l
+            WHERE coalesce(pg_relation_size(to_regclass('market.' || leaf)), 0) = 0
+        )
+        SELECT leaf, table_name, exchange, market_type, dataset, symbol, array_agg(day ORDER BY day)
+        FROM loads WHERE content = '' OR leaf IN (SELECT leaf FROM emptied) GROUP BY 1, 2, 3, 4, 5, 6""",
+        (first, last),
+    ).fetchall()
+    return [
+        (leaf, table, Series.named(exchange, market_type, dataset), symbol, days)
+        for leaf, table, exchange, market_type, dataset, symbol, days in rows
+    ]
