@@ -12,14 +12,15 @@ from crypto_assets import datasets
 from crypto_assets.model import Partition, Series
 from crypto_assets.rows.derive import DERIVED_TIMEFRAMES, Life, longer_bars, trade_statistics
 
+_STATISTICS = "trade_statistics_1m"
+
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """The rows that one day of a dataset puts into one table of the warehouse, replacing what it put there before.
+class LoadPlan:
+    """What one day of a dataset is to put into one table of the warehouse; its rows need not be made yet.
 
-    `content` identifies the rows: the sha256 of the lake file and how the rows follow from it; a load whose content is
-    already there is skipped. `rows` has the columns of the table without exchange, market_type and symbol. For `ohlcv`,
-    `timeframes` are the bars that are replaced, and `replaces_derived` adds every derived bar of the day.
+    `content` identifies the rows: the sha256 of the lake file and how the rows follow from it. A table that has this content
+    already needs no rows.
     """
 
     table: str
@@ -29,6 +30,16 @@ class Load:
     dataset: str
     day: date
     content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Load(LoadPlan):
+    """The rows that one day of a dataset puts into one table of the warehouse, replacing what it put there before.
+
+    `rows` has the columns of the table without exchange, market_type and symbol. For `ohlcv`, `timeframes` are the bars that
+    are replaced, and `replaces_derived` adds every derived bar of the day.
+    """
+
     rows: pa.Table
     timeframes: tuple[str, ...] = ()
     replaces_derived: bool = False
@@ -51,8 +62,19 @@ def warehouse_tables(series: Series, configured: Collection[str] = ()) -> tuple[
     if datasets.get(series.table).to_warehouse or series.dataset in configured:
         tables.append(series.table)
     if series.table == "trades":
-        tables.append("trade_statistics_1m")
+        tables.append(_STATISTICS)
     return tuple(tables)
+
+
+def plans(
+    series: Series, days: Sequence[StoredDay], tables: Collection[str], collected: Mapping[str, Collection[str]]
+) -> list[LoadPlan]:
+    """Return what `loads` would load, without making the rows."""
+    return [
+        LoadPlan(*_names(series, day, table), _content(series, day, table, _goals(series, day, collected)))
+        for table in tables
+        for day in days
+    ]
 
 
 def loads(
@@ -68,17 +90,16 @@ def loads(
         result += _bars(series, days, collected)
     for table in tables:
         for day in days:
-            if table == "trade_statistics_1m":
-                result.append(_load(table, series, day, f"{day.sha256}/statistics-1", trade_statistics(day.rows)))
-            elif table != "ohlcv":
-                result.append(_load(table, series, day, day.sha256, day.rows))
+            if table != "ohlcv":
+                rows = trade_statistics(day.rows) if table == _STATISTICS else day.rows
+                result.append(Load(*_names(series, day, table), _content(series, day, table), rows))
     return result
 
 
 def _bars(series: Series, days: Sequence[StoredDay], collected: Mapping[str, Collection[str]]) -> list[Load]:
     timeframe = series.timeframe or ""
     built: list[dict[str, pa.Table]] = [{} for _ in days]
-    wanted = [tuple(t for t in DERIVED_TIMEFRAMES if t not in collected.get(day.partition.symbol, ())) for day in days]
+    wanted = [_goals(series, day, collected) for day in days]
     if timeframe == "1m":
         for goal in set(wanted):
             places = [place for place, mine in enumerate(wanted) if mine == goal]
@@ -90,49 +111,45 @@ def _bars(series: Series, days: Sequence[StoredDay], collected: Mapping[str, Col
     for day, bars, goals in zip(days, built, wanted, strict=True):
         parts = [_labelled(day.rows, timeframe, day.source)]
         parts += [_labelled(rows, name, "derived") for name, rows in bars.items() if rows.num_rows]
-        derives = timeframe == "1m"
-        content = f"{day.sha256}/{day.source}" + (f"/derived-1 {' '.join(goals)}" if derives else "")
-        if derives and day.life != (None, None):
-            content += "/" + " … ".join(edge.isoformat() if edge else "" for edge in day.life)
         result.append(
-            _load(
-                "ohlcv",
-                series,
-                day,
-                content,
+            Load(
+                *_names(series, day, "ohlcv"),
+                _content(series, day, "ohlcv", goals),
                 pa.concat_tables(parts),
-                timeframes=(timeframe, *(goals if derives else ())),
-                replaces_derived=derives,
+                timeframes=(timeframe, *goals),
+                replaces_derived=timeframe == "1m",
             )
         )
     return result
+
+
+def _goals(series: Series, day: StoredDay, collected: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+    """Return the timeframes that are built of a day."""
+    if series.timeframe != "1m":
+        return ()
+    return tuple(t for t in DERIVED_TIMEFRAMES if t not in collected.get(day.partition.symbol, ()))
+
+
+def _content(series: Series, day: StoredDay, table: str, goals: Sequence[str] = ()) -> str:
+    if table == _STATISTICS:
+        return f"{day.sha256}/statistics-1"
+    if table != "ohlcv":
+        return day.sha256
+    content = f"{day.sha256}/{day.source}"
+    if series.timeframe == "1m":
+        content += f"/derived-1 {' '.join(goals)}"
+        if day.life != (None, None):
+            content += "/" + " … ".join(edge.isoformat() if edge else "" for edge in day.life)
+    return content
+
+
+def _names(series: Series, day: StoredDay, table: str) -> tuple[str, str, str, str, str, date]:
+    place = day.partition
+    return table, series.exchange, series.market_type, place.symbol, series.dataset, place.day
 
 
 def _labelled(bars: pa.Table, timeframe: str, source: str) -> pa.Table:
     count = bars.num_rows
     return bars.append_column("timeframe", pa.repeat(timeframe, count)).append_column(
         "source", pa.repeat(source, count)
-    )
-
-
-def _load(
-    table: str,
-    series: Series,
-    day: StoredDay,
-    content: str,
-    rows: pa.Table,
-    timeframes: tuple[str, ...] = (),
-    replaces_derived: bool = False,
-) -> Load:
-    return Load(
-        table,
-        series.exchange,
-        series.market_type,
-        day.partition.symbol,
-        series.dataset,
-        day.partition.day,
-        content,
-        rows,
-        timeframes,
-        replaces_derived,
     )

@@ -7,9 +7,9 @@ times a fresh COPY and double the table.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,14 +20,16 @@ from crypto_assets import datasets
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import DAY, Series
 from crypto_assets.rows.derive import STATISTICS_SCHEMA
-from crypto_assets.rows.loads import Load
+from crypto_assets.rows.loads import Load, LoadPlan
 from crypto_assets.storage.database import Database
 from crypto_assets.storage.sessions import lock_wait, of_connection
 from crypto_assets.storage.warehouse_loads import (
-    contents,
+    Held,
+    Identity,
     contents_of_days,
     emptied_by_hand,
     forget_leaf,
+    held,
     identity,
     is_alone,
     remember,
@@ -85,11 +87,8 @@ class Warehouse(Database):
         if not loads:
             return []
         with nullcontext(connection) if connection else self.transaction() as connection:
-            _lock(connection, loads)
-            present = contents(connection, loads)
-            if emptied := _forget_emptied(connection, {(key[0], *_leaf(key[0], key[5])) for key in present}):
-                present = {key: "" if _leaf(key[0], key[5])[0] in emptied else text for key, text in present.items()}
-            changed = [load for load in loads if present.get(identity(load)) != load.content]
+            present = _present(connection, loads)
+            changed = [load for load in loads if not _is_held(load, present)]
             for table in dict.fromkeys(load.table for load in changed):
                 mine = [load for load in changed if load.table == table]
                 _make_leaves(connection, table, {load.day for load in mine})
@@ -98,6 +97,16 @@ class Warehouse(Database):
             if changed:
                 remember(connection, changed)
         return [load.rows.num_rows for load in loads]
+
+    def rows_held(self, plans: Sequence[LoadPlan], connection: psycopg.Connection[Any]) -> dict[LoadPlan, int]:
+        """Return those of some loads whose content their table has already, with the number of their rows.
+
+        What was emptied by hand is not among them. Nobody else changes these rows until the transaction ends.
+        """
+        if not plans:
+            return {}
+        present = _present(connection, plans)
+        return {plan: present[identity(plan)].rows for plan in plans if _is_held(plan, present)}
 
     def contents(
         self, table: str, exchange: str, market_type: str, symbol: str, dataset: str, first: date, last: date
@@ -176,7 +185,22 @@ def _instant(moment: date | datetime) -> datetime:
     return datetime.combine(moment, time(), UTC)
 
 
-def _lock(connection: psycopg.Connection[Any], loads: Iterable[Load]) -> None:
+def _present(connection: psycopg.Connection[Any], loads: Sequence[LoadPlan]) -> dict[Identity, Held]:
+    """Lock the rows of some loads and return what their tables hold of these days; what was emptied has no content."""
+    _lock(connection, loads)
+    present = held(connection, loads)
+    if emptied := _forget_emptied(connection, {(key[0], *_leaf(key[0], key[5])) for key in present}):
+        gone = {key for key in present if _leaf(key[0], key[5])[0] in emptied}
+        present |= {key: replace(present[key], content="") for key in gone}
+    return present
+
+
+def _is_held(load: LoadPlan, present: Mapping[Identity, Held]) -> bool:
+    found = present.get(identity(load))
+    return found is not None and found.content == load.content
+
+
+def _lock(connection: psycopg.Connection[Any], loads: Iterable[LoadPlan]) -> None:
     """Keep other writers of the same rows out until the end of the transaction; sorted, so nobody deadlocks.
 
     That is the symbol, and where a leaf is one day the leaf too: TRUNCATE waits for other transactions, then empties what

@@ -6,27 +6,36 @@ A row is written in the transaction that loads the rows of its day. A load witho
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 import psycopg
 
 from crypto_assets.model import Series
-from crypto_assets.rows.loads import Load
+from crypto_assets.rows.loads import Load, LoadPlan
 
 Identity = tuple[str, str, str, str, str, date]
 """Table, exchange, market type, symbol, dataset and day."""
 
 
-def identity(load: Load) -> Identity:
+def identity(load: LoadPlan) -> Identity:
     """Return what names a load."""
     return load.table, load.exchange, load.market_type, load.symbol, load.dataset, load.day
 
 
-def contents(connection: psycopg.Connection[Any], loads: Sequence[Load]) -> dict[Identity, str]:
-    """Return the contents of the days of some loads, those of other datasets in the same tables too."""
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a table was loaded with of a day; `content` is empty where it was forgotten."""
+
+    content: str
+    rows: int
+
+
+def held(connection: psycopg.Connection[Any], loads: Sequence[LoadPlan]) -> dict[Identity, Held]:
+    """Return what the tables of some loads hold of their days, of other datasets too."""
     rows = connection.execute(
-        """SELECT w.table_name, w.exchange, w.market_type, w.symbol, w.dataset, w.day, w.content
+        """SELECT w.table_name, w.exchange, w.market_type, w.symbol, w.dataset, w.day, w.content, w.rows
         FROM collection.warehouse_loads w JOIN (
             SELECT DISTINCT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::date[])
                 AS l (table_name, exchange, market_type, symbol, day)
@@ -39,9 +48,7 @@ def contents(connection: psycopg.Connection[Any], loads: Sequence[Load]) -> dict
             [load.day for load in loads],
         ),
     ).fetchall()
-    return {
-        (table, exchange, market, symbol, name, day): text for table, exchange, market, symbol, name, day, text in rows
-    }
+    return {tuple(names): Held(content, count) for *names, content, count in rows}
 
 
 def contents_of_days(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import date
+from dataclasses import fields, replace
+from datetime import date, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pytest
 
+from crypto_assets.model import Partition
 from crypto_assets.rows.derive import DERIVED_TIMEFRAMES, longer_bars, trade_statistics
-from crypto_assets.rows.loads import StoredDay, loads, warehouse_tables
+from crypto_assets.rows.loads import LoadPlan, StoredDay, loads, plans, warehouse_tables
 from crypto_assets_tests.synthetic import day_of, series_of
 
 DAY, NEXT = date(2024, 3, 1), date(2024, 3, 2)
@@ -106,3 +109,26 @@ def test_trades_give_statistics_and_where_asked_for_their_own_rows():
 def test_no_table_or_no_day_gives_no_load():
     assert loads(series_of("agg_trades"), [stored("agg_trades")], [], {}) == []
     assert loads(series_of("ohlcv_1m"), [], ["ohlcv"], {}) == []
+
+
+@pytest.mark.parametrize(
+    ("dataset", "tables", "source"),
+    [
+        ("ohlcv_1m", ["ohlcv"], "archive"),
+        ("ohlcv_1m", ["ohlcv"], "rest"),
+        ("ohlcv_1h", ["ohlcv"], "rest"),
+        ("trades", ["trades", "trade_statistics_1m"], "archive"),
+    ],
+)
+def test_what_is_planned_is_what_is_loaded(dataset: str, tables: list[str], source: str) -> None:
+    cut = Partition("BTC/USDT", DAY).start + timedelta(hours=3)
+    days = [stored(dataset, DAY, source=source), stored(dataset, NEXT, sha256="bb", source=source)]
+    days.append(replace(days[0], sha256="cc", life=(cut, None)))
+    collected = {"BTC/USDT": {"1m", "1h"}}
+    planned = plans(series_of(dataset), days, tables, collected)
+    loaded = loads(series_of(dataset), days, tables, collected)
+    names = [field.name for field in fields(LoadPlan)]
+    assert [[getattr(one, name) for name in names] for one in planned] == [
+        [getattr(one, name) for name in names] for one in loaded
+    ]
+    assert len({plan.content for plan in planned}) == len(days) * len(tables)

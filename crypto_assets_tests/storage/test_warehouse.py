@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from crypto_assets import datasets
 from crypto_assets.errors import ConfigError, PostgresUnavailable
 from crypto_assets.model import DAY as ONE_DAY
-from crypto_assets.rows.loads import Load
+from crypto_assets.rows.loads import Load, LoadPlan
 from crypto_assets.storage.migrations import HEAD, migrate
 from crypto_assets.storage.warehouse import TABLES, Warehouse
 
@@ -133,6 +133,28 @@ def test_the_same_content_again_writes_nothing(warehouse: Warehouse, url: str) -
     before = query(url, text)
     assert warehouse.replace([load({"1m": ["1", "2"]})]) == [2]
     assert query(url, text) == before
+
+
+def test_what_a_table_holds_already_is_known_by_content_until_its_leaf_is_emptied(
+    warehouse: Warehouse, url: str
+) -> None:
+    first, second = load({"1m": ["1", "2"]}), load({"1m": ["3"]}, day=DAY + ONE_DAY)
+    warehouse.replace([first, second])
+
+    def held(*loads: Load) -> list[int]:
+        wanted = [LoadPlan(*(getattr(one, field.name) for field in fields(LoadPlan))) for one in loads]
+        with warehouse.transaction() as connection:
+            found = warehouse.rows_held(wanted, connection)
+        return [found[plan] for plan in wanted if plan in found]
+
+    assert held(first, second) == [2, 1]
+    assert held(load({"1m": ["1", "2"]}, content="v2"), second) == [1]
+    assert held(load({"1m": ["1"]}, symbol="ETH/USDT")) == []
+    with psycopg.connect(url) as connection:
+        connection.execute("TRUNCATE market.ohlcv_202401")
+    assert held(first, second) == [1]
+    assert warehouse.replace([first]) == [2]
+    assert closes(warehouse) == [1.0, 2.0, 3.0]
 
 
 def test_new_content_replaces_the_day_and_only_it(warehouse: Warehouse) -> None:

@@ -27,7 +27,7 @@ from crypto_assets.ledger.lakes import remember_lake, require_lake
 from crypto_assets.ledger.life_edges import cut_of
 from crypto_assets.ledger.profiles import write_profiles
 from crypto_assets.model import Comparison, Finding, Outcome, Partition, Series, StoredFile
-from crypto_assets.rows.loads import Load, StoredDay, loads
+from crypto_assets.rows.loads import Load, StoredDay, loads, plans
 from crypto_assets.rows.versions import Correction, Difference, compare
 from crypto_assets.storage.lake import symbol_folder
 from crypto_assets.storage.parquet import StoredRows
@@ -225,17 +225,26 @@ class Publisher:
             )
             for d in drafts
         ]
-        batch = self._loads(series, days, tables)
+        # What is stored already is mostly loaded already: its rows are made only where they are not. All days are asked about
+        # at once, so that all locks are taken in one order.
+        is_known = any(draft.day.known is not None for draft in drafts)
+        known = plans(series, days, tables, self._collected(series, days)) if is_known else []
+        for plan, rows in self._warehouse.rows_held(known, connection).items():
+            counts[Partition(plan.symbol, plan.day)][plan.table] = rows
+        batch = self._loads(series, [day for day in days if len(counts[day.partition]) < len(tables)], tables)
         for load, rows in zip(batch, self._warehouse.replace(batch, connection), strict=True):
             counts[Partition(load.symbol, load.day)][load.table] = rows
         return counts
 
     def _loads(self, series: Series, days: Sequence[StoredDay], tables: Sequence[str]) -> list[Load]:
-        collected = {
+        return loads(series, days, tables, self._collected(series, days))
+
+    def _collected(self, series: Series, days: Sequence[StoredDay]) -> dict[str, set[str]]:
+        """Return the timeframes of each symbol that are collected as published."""
+        return {
             symbol: self._collection.timeframes(series.exchange, series.market_type, symbol)
             for symbol in {day.partition.symbol for day in days}
         }
-        return loads(series, days, tables, collected)
 
     def load_again(self, connection: psycopg.Connection[Any], series: Series, day: StoredDay) -> None:
         """Load a stored day anew into the tables that hold it, for what was built of it holds no more."""
