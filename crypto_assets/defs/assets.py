@@ -25,6 +25,7 @@ from crypto_assets.defs.resources import CollectorResource, LakeResource, Postgr
 from crypto_assets.defs.stopped_runs import COMMAND_LINE, asked_by, cancelled_if_stopped, failing_in_one_line
 from crypto_assets.engine.pipeline import Pipeline, Tally, Target
 from crypto_assets.engine.storing.warehouse_rows import ROWS_MATCH_LAKE, Table, loaded_days
+from crypto_assets.ledger.spans import days_in_states
 from crypto_assets.model import STORED_STATES, Comparison, Rule, Series, State
 from crypto_assets.quality.after_run import close_run
 from crypto_assets.quality.compare_sources import asking
@@ -209,26 +210,14 @@ def recheck(
 
     Without `days`, as the UI runs checks, it is every day that is stored.
     """
-    targets = []
-    for series in entry.series:
-        for symbol in entry.symbols:
-            if lake_key(series, symbol) not in checked:
-                continue
-            stored = days
-            if stored is None:
-                records = ledger.partitions(
-                    exchange=series.exchange,
-                    market_type=series.market_type,
-                    symbols=[symbol],
-                    datasets=[series.dataset],
-                    first=entry.start,
-                    last=entry.end,
-                    states=[*STORED_STATES, State.NO_DATA],
-                )
-                stored = [record.day for record in records]
-            if stored:
-                targets.append(Target(series, symbol, tuple(stored), collect=False))
-    return targets
+    pairs = [
+        (series, symbol) for series in entry.series for symbol in entry.symbols if lake_key(series, symbol) in checked
+    ]
+    stored: Mapping[tuple[Series, str], Sequence[date]] = dict.fromkeys(pairs, days or ())
+    if days is None and pairs:
+        with ledger.transaction() as connection:
+            stored = days_in_states(connection, pairs, entry.start, entry.end, [*STORED_STATES, State.NO_DATA])
+    return [Target(*pair, tuple(mine), collect=False) for pair, mine in stored.items() if mine]
 
 
 def recount(
@@ -245,7 +234,9 @@ def recount(
     tables = [
         table_of(collection, asset.symbol, asset.table, asset.feeders) for asset in warehouse if asset.key in checked
     ]
-    return [(table, days if days is not None else loaded_days(ledger, table)) for table in tables]
+    if days is not None:
+        return [(table, days) for table in tables]
+    return list(loaded_days(ledger, tables).items())
 
 
 def tracks(

@@ -165,18 +165,7 @@ class Reporter:
         days: dict[tuple[Series, str], list[date]] = {}
         for outcome in outcomes:
             days.setdefault((outcome.series, outcome.partition.symbol), []).append(outcome.partition.day)
-        return {
-            (series, symbol, record.day): record
-            for (series, symbol), mine in days.items()
-            for record in self._ledger.partitions(
-                exchange=series.exchange,
-                market_type=series.market_type,
-                symbols=[symbol],
-                datasets=[series.dataset],
-                first=min(mine),
-                last=max(mine),
-            )
-        }
+        return self._ledger.records_of(days)
 
     # ---- checks ------------------------------------------------------------------------------------------------------
 

@@ -64,26 +64,44 @@ def count_loads(
     return {number: Loads(days, tuple(wrong)) for number, days, wrong in rows}
 
 
+def every_loaded_day(
+    connection: psycopg.Connection[Any], asked: Sequence[tuple[int, str, str, str, str, str]]
+) -> dict[int, list[date]]:
+    """Return the stored days that some tables were loaded with, by number, in order; one query.
+
+    Args:
+        asked: number, table, exchange, market type, symbol and dataset. A number may stand in many of them.
+    """
+    rows = connection.execute(
+        """SELECT t.n, array_agg(DISTINCT p.day ORDER BY p.day)
+        FROM unnest(%s::int[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
+            AS t (n, table_name, exchange, market_type, symbol, dataset)
+        JOIN collection.warehouse_loads w USING (table_name, exchange, market_type, symbol, dataset)
+        JOIN collection.partitions p USING (exchange, market_type, symbol, dataset, day)
+        WHERE p.path IS NOT NULL AND p.state = ANY(%s) GROUP BY t.n""",
+        (*map(list, zip(*asked, strict=True)), sorted(STORED_STATES)),
+    ).fetchall()
+    return dict(rows)
+
+
 def days_loaded(
     connection: psycopg.Connection[Any],
     table: str,
     market: tuple[str, str, str],
     datasets: Collection[str],
-    days: Collection[date] | None,
+    days: Collection[date],
 ) -> list[LoadedDay]:
-    """Return the stored days that a table was loaded with, by day and dataset.
+    """Return those of some days that are stored and that a table was loaded with, by day and dataset.
 
     Args:
         market: exchange, market type and symbol.
-        days: some of them; None: all.
     """
     rows = connection.execute(
         """SELECT p.day, p.dataset, p.rows, p.content_sha256, w.content, p.evidence FROM collection.partitions p
         JOIN collection.warehouse_loads w USING (exchange, market_type, symbol, dataset, day)
         WHERE w.table_name = %s AND (p.exchange, p.market_type, p.symbol) = (%s, %s, %s) AND p.dataset = ANY(%s)
-            AND (%s::date[] IS NULL OR p.day = ANY(%s)) AND p.path IS NOT NULL
-            AND p.state = ANY(%s) ORDER BY p.day, p.dataset""",
-        (table, *market, list(datasets), *[None if days is None else sorted(days)] * 2, sorted(STORED_STATES)),
+            AND p.day = ANY(%s) AND p.path IS NOT NULL AND p.state = ANY(%s) ORDER BY p.day, p.dataset""",
+        (table, *market, list(datasets), sorted(days), sorted(STORED_STATES)),
     ).fetchall()
     return [
         LoadedDay(day, dataset, count, sha256, content, cut_of(evidence))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -297,6 +297,28 @@ class Ledger(Database):
         )
         with self.transaction() as connection, connection.cursor(row_factory=class_row(PartitionRecord)) as cursor:
             return cursor.execute(query, list(given.values())).fetchall()
+
+    @repeatable
+    def records_of(
+        self, days: Mapping[tuple[Series, str], Iterable[date]]
+    ) -> dict[tuple[Series, str, date], PartitionRecord]:
+        """Return the records of some days of many series and symbols, as far as there are any; one query."""
+        places = [
+            (series.exchange, series.market_type, series.dataset, symbol, day)
+            for (series, symbol), mine in days.items()
+            for day in mine
+        ]
+        if not places:
+            return {}
+        names = ", ".join(f"p.{name}" for name in PartitionRecord.__dataclass_fields__)
+        query = f"""
+            SELECT {names} FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::date[])
+                AS w (exchange, market_type, dataset, symbol, day)
+            JOIN collection.partitions p USING (exchange, market_type, dataset, symbol, day)
+        """
+        with self.transaction() as connection, connection.cursor(row_factory=class_row(PartitionRecord)) as cursor:
+            records = cursor.execute(query, [list(column) for column in zip(*places, strict=True)]).fetchall()
+        return {(*record.pair, record.day): record for record in records}
 
     @repeatable
     def summary(self) -> list[Summary]:

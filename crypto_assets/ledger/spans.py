@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -17,6 +17,37 @@ def known_spans(connection: psycopg.Connection[Any]) -> dict[tuple[Series, str],
         "SELECT exchange, market_type, dataset, symbol, min(day), max(day) FROM collection.partitions GROUP BY 1, 2, 3, 4"
     ).fetchall()
     return {(Series.named(*names), symbol): (first, last) for *names, symbol, first, last in rows}
+
+
+def days_in_states(
+    connection: psycopg.Connection[Any],
+    pairs: Sequence[tuple[Series, str]],
+    first: date,
+    last: date | None,
+    states: Iterable[State],
+) -> dict[tuple[Series, str], list[date]]:
+    """Return the days of many series and symbols that are in one of some states, in order; one query.
+
+    Args:
+        first, last: only days from and up to these, both included; without a last one up to the newest.
+    """
+    rows = connection.execute(
+        """SELECT w.place, array_agg(p.day ORDER BY p.day)
+        FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[]) WITH ORDINALITY
+            AS w (exchange, market_type, dataset, symbol, place)
+        JOIN collection.partitions p USING (exchange, market_type, dataset, symbol)
+        WHERE p.day BETWEEN %s AND coalesce(%s::date, 'infinity') AND p.state = ANY(%s)
+        GROUP BY w.place""",
+        (
+            [series.exchange for series, _ in pairs],
+            [series.market_type for series, _ in pairs],
+            [series.dataset for series, _ in pairs],
+            [symbol for _, symbol in pairs],
+            *(first, last, [state.value for state in states]),
+        ),
+    ).fetchall()
+    found = {pairs[place - 1]: days for place, days in rows}
+    return {pair: found.get(pair, []) for pair in pairs}
 
 
 def days_in_state(connection: psycopg.Connection[Any], state: State) -> list[tuple[Series, str, date]]:

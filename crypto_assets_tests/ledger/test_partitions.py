@@ -13,6 +13,7 @@ import pytest
 
 from crypto_assets.errors import PostgresUnavailable
 from crypto_assets.ledger.partitions import Ledger
+from crypto_assets.ledger.spans import days_in_states
 from crypto_assets.model import ArchiveObject, Finding, Outcome, Partition, Series, SourceFile, State, StoredFile
 from crypto_assets.storage.migrations import migrate
 
@@ -73,6 +74,42 @@ def test_an_outcome_comes_back_as_it_was_recorded(ledger: Ledger) -> None:
     assert record.source_last_modified == datetime(2024, 1, 2, tzinfo=UTC)
     assert record.failed_checks == ["unique_key"]
     assert record.findings["unique_key"] == {"passed": False, "doubles": 2}
+
+
+def test_days_of_many_series_are_one_query(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    hours, later = Series("binance", "spot", "ohlcv", "1h"), DAY + timedelta(days=1)
+    outcomes = [
+        replace(GOOD, series=series, partition=Partition(symbol, day), state=state)
+        for series in (BARS, hours)
+        for symbol in ("BTC/USDT", "ETH/USDT")
+        for day, state in ((DAY, State.AVAILABLE), (later, State.DEGRADED))
+    ]
+    ledger.record_outcomes(outcomes, "run-1")
+    asked: list[str] = []
+    execute = psycopg.Cursor.execute
+
+    def counted(cursor: Any, query: Any, *arguments: Any, **more: Any) -> Any:
+        asked.append(str(query))
+        return execute(cursor, query, *arguments, **more)
+
+    monkeypatch.setattr(psycopg.Cursor, "execute", counted)
+    wanted = {(BARS, "BTC/USDT"): [DAY, later], (hours, "ETH/USDT"): [later], (hours, "SOL/USDT"): [DAY]}
+    records = ledger.records_of(wanted)
+    assert sum("collection." in query for query in asked) == 1
+    assert {place: record.state for place, record in records.items()} == {
+        (BARS, "BTC/USDT", DAY): State.AVAILABLE,
+        (BARS, "BTC/USDT", later): State.DEGRADED,
+        (hours, "ETH/USDT", later): State.DEGRADED,
+    }
+    assert records[BARS, "BTC/USDT", DAY] in ledger.partitions(datasets=["ohlcv_1m"])
+    asked.clear()
+    with ledger.transaction() as connection:
+        days = days_in_states(connection, list(wanted), DAY, None, [State.AVAILABLE, State.DEGRADED])
+        good = days_in_states(connection, list(wanted), DAY, DAY, [State.AVAILABLE])
+    assert sum("collection." in query for query in asked) == 2
+    assert list(days.values()) == [[DAY, later], [DAY, later], []]
+    assert list(good.values()) == [[DAY], [DAY], []]
+    assert ledger.records_of({}) == {}
 
 
 @pytest.mark.parametrize("state", [State.MISSING, State.PENDING, State.NO_DATA])

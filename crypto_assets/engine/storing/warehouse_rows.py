@@ -15,7 +15,7 @@ from typing import Any
 
 import psycopg
 
-from crypto_assets.ledger.loads import LoadedDay, Loads, count_loads, days_loaded
+from crypto_assets.ledger.loads import LoadedDay, Loads, count_loads, days_loaded, every_loaded_day
 from crypto_assets.model import DAY, Finding, Rule, Series, Severity, not_judged
 from crypto_assets.storage.built_bars import built_due
 from crypto_assets.storage.database import Database
@@ -105,16 +105,24 @@ def loads_of(database: Database, spans: Mapping[Table, tuple[date, date]]) -> di
     return {table: found.get(number, Loads()) for number, table in enumerate(tables)}
 
 
-def loaded_days(database: Database, table: Table) -> list[date]:
-    """Return every day that is loaded into a table, in order."""
+def loaded_days(database: Database, tables: Sequence[Table]) -> dict[Table, list[date]]:
+    """Return every day that is loaded into some tables, in order; one query for all."""
+    asked = [
+        (number, table.name, *table.keys, feeder.dataset)
+        for number, table in enumerate(tables)
+        for feeder in table.feeders
+    ]
+    if not asked:
+        return {}
     with database.transaction() as connection:
-        return list(_loaded(connection, table, None))
+        found = every_loaded_day(connection, asked)
+    return {table: found.get(number, []) for number, table in enumerate(tables)}
 
 
 def _loaded(
     connection: psycopg.Connection[Any],
     table: Table,
-    days: Collection[date] | None,
+    days: Collection[date],
 ) -> dict[date, list[LoadedDay]]:
     loaded: dict[date, list[LoadedDay]] = defaultdict(list)
     for one in days_loaded(connection, table.name, table.keys, [series.dataset for series in table.feeders], days):

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from crypto_assets.defs.asset_checks import tables_of
-from crypto_assets.engine.storing.warehouse_rows import Loads, Table, judge, loads_of
+from crypto_assets.engine.storing.warehouse_rows import Loads, Table, judge, loaded_days, loads_of
 from crypto_assets.model import Finding, Series
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
@@ -84,6 +84,8 @@ def all_tables(bench: Workbench) -> list[Table]:
 def test_what_was_loaded_passes_in_every_table_a_partial_day_too(bench):
     for of in all_tables(bench):
         assert passed(bench, of) == [True] * 3, of.name
+    with Database(bench.url) as database:
+        assert loaded_days(database, all_tables(bench)) == {one: [FIRST, PARTIAL, LAST] for one in all_tables(bench)}
     bars = table(bench, "ohlcv", "ohlcv_1m")
     assert [series.dataset for series in bars.feeders] == ["ohlcv_1m", "ohlcv_1h"]
     evidence = judged(bench, bars)[PARTIAL].evidence
