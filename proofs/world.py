@@ -198,8 +198,8 @@ class Up:
                         {"path": path}
                         for coin in coins
                         for path in (
-                            ["binance", "spot", f"{coin}-USDT", "ohlcv_1m"],
-                            ["warehouse", "binance", "spot", f"{coin}-USDT", "ohlcv"],
+                            ["binance", "spot", "ohlcv_1m", f"{coin}-USDT"],
+                            ["warehouse", "binance", "spot", "ohlcv", f"{coin}-USDT"],
                         )
                     ],
                 },
