@@ -2,7 +2,8 @@
 
 A check is a pure function: of the rows of one partition, and for some kinds of what stands beside it
 (`crypto_assets.model.Rule`). It runs while the rows are in memory on their way to the lake, and again over stored
-partitions. What a failure means is the check's severity (`crypto_assets.model.Severity`).
+partitions. It names the columns that it needs, and a dataset without them is not judged by it. What a failure means is the
+check's severity (`crypto_assets.model.Severity`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import TypeVar
 
+from crypto_assets import datasets
 from crypto_assets.model import Check, Rule, Series
 
 _Kind = TypeVar("_Kind", bound=Rule)
@@ -26,8 +28,9 @@ def all_rules() -> tuple[Rule, ...]:
 
 @cache
 def rules_of(series: Series) -> tuple[Rule, ...]:
-    """Return the checks of a series, in the order of their names."""
-    return tuple(rule for rule in all_rules() if series.table in rule.tables and rule.applies(series))
+    """Return the checks that a series has the columns for, in the order of their names."""
+    dataset = datasets.all_datasets().get(series.table)
+    return tuple(rule for rule in all_rules() if dataset and rule.fits(dataset) and rule.applies(series))
 
 
 @cache

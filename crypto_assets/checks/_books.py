@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from crypto_assets import datasets
+from crypto_assets.checks._columns import BEST
 from crypto_assets.checks._folds import NO_ROWS
 from crypto_assets.checks._times import epoch_us, instant
 from crypto_assets.model import Finding, Partition, Series
@@ -114,7 +116,7 @@ class TopsFold(ABC):
     """
 
     def __init__(self, partition: Partition, series: Series) -> None:  # noqa: ARG002
-        self._reader: _Reader = _Tickers() if series.table == "tickers" else _Books()
+        self._reader: _Reader = _Tickers() if datasets.get(series.table).has(BEST) else _Books()
         self.snapshots = 0
 
     @abstractmethod

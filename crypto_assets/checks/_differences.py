@@ -129,6 +129,11 @@ def same_rows(mine: pa.Table, theirs: pa.Table, series: Series, names: tuple[str
     return Finding(found.equal, evidence if found.equal else evidence | {"differences": found.shown(*names)})
 
 
+def has_one_key(series: Series) -> bool:
+    """Return whether one column says which row is which; rows are matched by it."""
+    return len(datasets.get(series.table).key) == 1
+
+
 def _whole_rows(table: pa.Table, key: str, places: np.ndarray) -> Iterator[tuple[int, str]]:
     """Yield the first of some rows by their keys, as text."""
     keys = numbers(table.column(key))[places]

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crypto_assets import datasets
+from crypto_assets.checks._columns import TRADE
 from crypto_assets.checks._exact import SCALE, decimals, products, sums, whole
 from crypto_assets.datasets.types import INSTANT
 from crypto_assets.model import Series
@@ -51,15 +52,16 @@ def minute_bars(series: Series, pieces: Iterable[pa.Table]) -> pa.Table:
     without ids (-1) has no trades left and does not count. Quote volumes with more than 18 decimals are rounded half even.
 
     Args:
-        series: of `trades` or `agg_trades`.
+        series: of trades, or of aggregates of them.
         pieces: tables in file order, ascending in time; a minute may be split between them.
     """
     bars: dict[int, _Bar] = {}
+    merged = not datasets.get(series.table).has(TRADE)
     for piece in pieces:
         for batch in piece.to_batches(max_chunksize=_ROWS):
-            rows = _with_trades(batch) if series.table == "agg_trades" else batch
+            rows = _with_trades(batch) if merged else batch
             if rows.num_rows:
-                _add(bars, series, rows)
+                _add(bars, rows, merged=merged)
     minutes = sorted(bars)
     ordered = [bars[minute] for minute in minutes]
     columns = {
@@ -72,14 +74,14 @@ def minute_bars(series: Series, pieces: Iterable[pa.Table]) -> pa.Table:
     return pa.table([columns[name] for name in schema.names], schema=schema)
 
 
-def _add(bars: dict[int, _Bar], series: Series, rows: pa.RecordBatch) -> None:
+def _add(bars: dict[int, _Bar], rows: pa.RecordBatch, *, merged: bool) -> None:
     times = rows.column("trade_time").cast(pa.int64()).to_numpy()
     minutes = times // _MINUTE_US
     starts = np.concatenate(([0], np.flatnonzero(minutes[1:] != minutes[:-1]) + 1))
     ends = np.append(starts[1:], len(minutes))
     price, price_decimals = whole(rows.column("price"))
     amount, amount_decimals = whole(rows.column("amount"))
-    if series.table == "trades":
+    if not merged:
         quote, quote_decimals = whole(rows.column("quote_amount"))
         counts = ends - starts
     else:

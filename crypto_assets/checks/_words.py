@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_SPANS = 5
+from crypto_assets import datasets
 
-_ROWS = {"ohlcv": "bar", "trades": "trade", "agg_trades": "aggregate trade", "funding_rates": "funding event"}
+_SPANS = 5
 
 
 def counted(number: int, noun: str) -> str:
@@ -22,7 +22,7 @@ def verb(number: int, one: str = "is", many: str = "are") -> str:
 
 def row_of(table: str) -> str:
     """Return what a row of a table is called: `bar`, `trade`."""
-    return _ROWS.get(table, "row")
+    return datasets.get(table).row
 
 
 def lasting(seconds: float) -> str:

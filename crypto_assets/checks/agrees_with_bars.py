@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from crypto_assets import datasets
+from crypto_assets.checks._columns import AGGREGATE, TRADE
 from crypto_assets.checks._differences import Differences, differences
 from crypto_assets.checks._minute_bars import minute_bars
 from crypto_assets.checks._words import counted
@@ -64,7 +66,7 @@ def agrees_with_bars(built: pa.Table, bars: pa.Table, partition: Partition, seri
     found = differences(built, bars, "open_time")
     minutes = _Minutes.of(found)
     evidence: dict[str, Any] = {}
-    if series.table == "agg_trades":
+    if datasets.get(series.table).has(AGGREGATE):
         evidence["quote_tolerance"] = f"{plain(_QUOTE_TOLERANCE)} a trade"
         if series.market_type != "spot":
             evidence |= {"crossing": minutes.accept_crossings(), "hidden_ids": minutes.accept_hidden_ids()}
@@ -247,7 +249,8 @@ _APART = {"no_bar": "without a bar", "no_trades": "without trades"}
 
 CHECK = Comparison(
     name="agrees_with_bars",
-    tables=("trades", "agg_trades"),
+    columns=TRADE,
+    or_columns=(AGGREGATE,),
     severity=Severity.WARN,
     description="1m bars made of the trades are the published ones, in all nine fields.",
     source="lake",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from crypto_assets.checks._differences import same_rows, whole_day
+from crypto_assets.checks._differences import has_one_key, same_rows, whole_day
 from crypto_assets.checks._words import differing
 from crypto_assets.model import DAY, Comparison, Finding, Partition, Series, Severity, bar_length
 
@@ -27,7 +27,10 @@ def agrees_with_monthly(rows: pa.Table, monthly: pa.Table, partition: Partition,
 
 
 def _has_daily_files(series: Series) -> bool:
-    return series.table != "ohlcv" or (series.timeframe != "1mo" and bar_length(series.timeframe or "") <= DAY)
+    """Return whether days have files of their own; the archive has funding by the month only."""
+    if series.timeframe is None:
+        return series.table != "funding_rates" and has_one_key(series)
+    return series.timeframe != "1mo" and bar_length(series.timeframe) <= DAY
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
@@ -37,7 +40,6 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
 
 CHECK = Comparison(
     name="agrees_with_monthly",
-    tables=("ohlcv", "trades", "agg_trades"),
     severity=Severity.WARN,
     description="The day's rows are those that the file of the month has of it.",
     applies=_has_daily_files,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from crypto_assets.checks._differences import same_rows, whole_day
+from crypto_assets.checks._differences import has_one_key, same_rows, whole_day
 from crypto_assets.checks._words import differing
 from crypto_assets.model import Comparison, Finding, Partition, Series, Severity
 
@@ -29,7 +29,7 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
 
 CHECK = Comparison(
     name="agrees_with_rest",
-    tables=("ohlcv", "trades", "agg_trades", "funding_rates"),
+    applies=has_one_key,
     severity=Severity.WARN,
     description="The day's rows are those that the exchange's REST API answers.",
     source="rest",

@@ -7,12 +7,14 @@ A shorter bar without trades repeats the former close, which has no say in a lon
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from crypto_assets.checks._columns import BAR
 from crypto_assets.checks._differences import differences, whole_day
 from crypto_assets.checks._words import differing
 from crypto_assets.model import (
@@ -74,7 +76,7 @@ def _shorter(series: Series) -> tuple[Series, ...]:
     """Return the bars that divide those of the series, the longest first: they make it from the fewest rows."""
     length = bar_length(series.timeframe or "")
     parts = [name for name, part in TIMEFRAME_LENGTHS.items() if _MINUTE <= part < length and not length % part]
-    return tuple(Series(series.exchange, series.market_type, "ohlcv", name) for name in reversed(parts))
+    return tuple(replace(series, timeframe=name) for name in reversed(parts))
 
 
 def _has_parts(series: Series) -> bool:
@@ -88,7 +90,7 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
 
 CHECK = Comparison(
     name="agrees_with_shorter",
-    tables=("ohlcv",),
+    columns=("timeframe", *BAR),
     severity=Severity.WARN,
     description="Bars made of shorter bars are the published ones, in all nine fields.",
     applies=_has_parts,

@@ -86,7 +86,6 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:
 
 CHECK = Check(
     name="ascending_time",
-    tables=("ohlcv", "trades", "agg_trades", "funding_rates", "order_books", "tickers"),
     severity=Severity.BLOCK,
     description="No row is earlier than the one before it, and ids ascend with the times.",
     words=words,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crypto_assets.checks._books import Tops, TopsFold
+from crypto_assets.checks._columns import BOOK
 from crypto_assets.checks._folds import at_once
 from crypto_assets.checks._words import wrong_rows
 from crypto_assets.model import Check, Finding, Partition, Series, Severity
@@ -62,7 +63,7 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
 
 CHECK = Check(
     name="book_depth",
-    tables=("order_books",),
+    columns=BOOK,
     severity=Severity.WARN,
     description=f"Every snapshot has at least {LEVELS} levels on both sides.",
     run=book_depth,

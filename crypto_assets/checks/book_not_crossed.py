@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crypto_assets.checks._books import Tops, TopsFold
+from crypto_assets.checks._columns import BEST, BOOK
 from crypto_assets.checks._folds import at_once
 from crypto_assets.checks._words import wrong_rows
 from crypto_assets.model import Check, Finding, Partition, Series, Severity
@@ -50,7 +51,8 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
 
 CHECK = Check(
     name="book_not_crossed",
-    tables=("order_books", "tickers"),
+    columns=BOOK,
+    or_columns=(BEST,),
     severity=Severity.BLOCK,
     description="Every bid of a snapshot is below every ask.",
     run=book_not_crossed,

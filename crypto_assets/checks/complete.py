@@ -31,6 +31,9 @@ from crypto_assets.model import DAY, Check, Finding, Fold, Partition, Series, Se
 if TYPE_CHECKING:
     import pandas as pd
 
+_FUNDING = ("funding_time", "funding_interval_hours")
+_MERGED = ("first_trade_id", "last_trade_id")
+
 _HOUR_US = 3_600_000_000
 _EDGE_FACTOR = 3
 """A day's edge may be silent three times as long as its longest silence inside, and an hour in any case."""
@@ -44,13 +47,11 @@ _SILENCE_US = 60_000_000
 
 def complete(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
     """Every bar, every funding event, or trades from one end of the day to the other."""
-    match series.table:
-        case "ohlcv":
-            return _bars(frame, partition, series)
-        case "funding_rates":
-            return _funding(frame, partition)
-        case _:
-            return at_once(_Trades(partition, series), frame)
+    if series.timeframe is not None:
+        return _bars(frame, partition, series)
+    if datasets.get(series.table).has(_FUNDING):
+        return _funding(frame, partition)
+    return at_once(_Trades(partition, series), frame)
 
 
 def _bounds_us(partition: Partition) -> tuple[int, int]:
@@ -121,7 +122,7 @@ class _Trades:
     def __init__(self, partition: Partition, series: Series) -> None:
         self._time_column = datasets.get(series.table).time_column
         (self._id_column,) = datasets.get(series.table).key
-        self._aggregates = series.table == "agg_trades"
+        self._aggregates = datasets.get(series.table).has(_MERGED)
         self._spot = series.market_type == "spot"
         self._start = start_us(partition)
         self._bounds = _bounds_us(partition)
@@ -215,23 +216,19 @@ def _time(us: int) -> str:
 
 
 def _in_pieces(partition: Partition, series: Series) -> Fold:
-    if series.table in ("trades", "agg_trades"):
-        return _Trades(partition, series)
-    return Gathered(complete, partition, series)
+    if series.timeframe is not None or datasets.get(series.table).has(_FUNDING):
+        return Gathered(complete, partition, series)
+    return _Trades(partition, series)
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:
     """Return what is missing as a sentence: `3 of 1,440 bars are missing (08:34–08:36)`."""
-    match series.table:
-        case "ohlcv":
-            return _bars_in_words(evidence)
-        case "funding_rates":
-            missing = evidence.get("missing")
-            return (
-                f"funding events are missing ({missing})" if missing else counted(evidence["events"], "funding event")
-            )
-        case _:
-            return _trades_in_words(evidence, row_of(series.table))
+    if series.timeframe is not None:
+        return _bars_in_words(evidence)
+    if datasets.get(series.table).has(_FUNDING):
+        missing = evidence.get("missing")
+        return f"funding events are missing ({missing})" if missing else counted(evidence["events"], "funding event")
+    return _trades_in_words(evidence, row_of(series.table))
 
 
 def _bars_in_words(evidence: Mapping[str, Any]) -> str:
@@ -270,7 +267,12 @@ def _trades_in_words(evidence: Mapping[str, Any], noun: str) -> str:
 
 CHECK = Check(
     name="complete",
-    tables=("ohlcv", "trades", "agg_trades", "funding_rates"),
+    columns=("timeframe", "open_time"),
+    or_columns=(
+        _FUNDING,
+        ("trade_time", "trade_id"),
+        (*_MERGED, "trade_time", "agg_trade_id"),
+    ),
     severity=Severity.DEGRADE,
     description="Every bar of the day, every funding event, trades from one end of the day to the other.",
     run=complete,

@@ -117,7 +117,6 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
 
 CHECK = Check(
     name="contract",
-    tables=("ohlcv", "trades", "agg_trades", "funding_rates", "order_books", "tickers"),
     severity=Severity.BLOCK,
     description="Types, positive prices, non-negative amounts: the dataset's Pandera schema.",
     run=contract_holds,

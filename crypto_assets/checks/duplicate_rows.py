@@ -50,7 +50,6 @@ def _first(rows: Sequence[Mapping[str, str]], series: Series) -> str:
 
 CHECK = ArrangementCheck(
     name="duplicate_rows",
-    tables=("ohlcv", "trades", "agg_trades", "funding_rates"),
     severity=Severity.WARN,
     description="No row stands twice in the file; exact doubles are dropped.",
     words=words,

@@ -37,7 +37,6 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:
 
 CHECK = ArrangementCheck(
     name="file_order",
-    tables=("ohlcv", "trades", "agg_trades", "funding_rates"),
     severity=Severity.WARN,
     description="Rows stand in the file by time, and by id inside one instant; others are sorted where ids prove the order.",
     words=words,

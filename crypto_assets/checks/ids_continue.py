@@ -156,7 +156,8 @@ def _repeated_in_words(evidence: Mapping[str, Any]) -> str:
 
 CHECK = SeamCheck(
     name="ids_continue",
-    tables=("trades", "agg_trades"),
+    columns=("trade_id",),
+    or_columns=(("agg_trade_id",),),
     severity=Severity.DEGRADE,
     description="Ids run on from the day before and to the day after.",
     words=words,

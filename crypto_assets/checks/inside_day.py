@@ -62,7 +62,6 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
 
 CHECK = Check(
     name="inside_day",
-    tables=("ohlcv", "trades", "agg_trades", "funding_rates", "order_books", "tickers"),
     severity=Severity.BLOCK,
     description="Every row lies inside the UTC day.",
     words=words,

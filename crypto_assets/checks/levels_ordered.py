@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crypto_assets.checks._books import is_side
+from crypto_assets.checks._columns import BOOK
 from crypto_assets.checks._folds import NO_ROWS, at_once
 from crypto_assets.checks._times import epoch_us, instant
 from crypto_assets.checks._words import wrong_rows
@@ -83,7 +84,7 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
 
 CHECK = Check(
     name="levels_ordered",
-    tables=("order_books",),
+    columns=BOOK,
     severity=Severity.BLOCK,
     description="Bids descend, asks ascend, levels go up from 0 without holes or doubles.",
     run=levels_ordered,

@@ -45,7 +45,7 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
 
 CHECK = Check(
     name="ohlc_consistent",
-    tables=("ohlcv",),
+    columns=("open", "high", "low", "close"),
     severity=Severity.BLOCK,
     description="low ≤ open, close ≤ high in every bar.",
     run=ohlc_consistent,

@@ -67,7 +67,7 @@ def _offset(seconds: float) -> str:
 
 CHECK = Check(
     name="on_grid",
-    tables=("ohlcv",),
+    columns=("timeframe", "open_time"),
     severity=Severity.WARN,
     description="Every bar opens on the grid of its timeframe; others are stored as published.",
     words=words,

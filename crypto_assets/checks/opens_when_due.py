@@ -41,7 +41,7 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:
 
 CHECK = Check(
     name="opens_when_due",
-    tables=("ohlcv",),
+    columns=("timeframe", "open_time"),
     severity=Severity.WARN,
     description="A 1w bar opens on a Monday, a 1mo bar on the 1st, at midnight.",
     applies=lambda series: series.timeframe in ("1w", "1mo"),

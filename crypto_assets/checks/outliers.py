@@ -190,7 +190,7 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
 
 CHECK = HistoryCheck(
     name="outliers",
-    tables=("ohlcv",),
+    columns=("timeframe", "open_time", *_COLUMNS),
     severity=Severity.WARN,
     description="No bar's price move, volume or trade count is far beyond what is usual in its hour of the week.",
     applies=_shorter_than_an_hour,

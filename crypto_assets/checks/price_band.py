@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from crypto_assets.checks._columns import AGGREGATE, TRADE
 from crypto_assets.checks._minute_bars import minute_bars
 from crypto_assets.checks._words import counted
 from crypto_assets.checks.agrees_with_bars import OFF_GRID, minute_series, on_the_minute, until
@@ -75,7 +76,8 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
 
 CHECK = Comparison(
     name="price_band",
-    tables=("trades", "agg_trades"),
+    columns=TRADE,
+    or_columns=(AGGREGATE,),
     severity=Severity.WARN,
     description="Every price lies between low and high of the published bar of its minute.",
     source="lake",

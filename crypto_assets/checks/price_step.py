@@ -76,7 +76,7 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
 
 CHECK = SeamCheck(
     name="price_step",
-    tables=("ohlcv",),
+    columns=("timeframe", "open", "close"),
     severity=Severity.WARN,
     description="The first open is near the last close of the day before.",
     applies=_days_touch,

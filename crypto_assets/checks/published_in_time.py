@@ -85,7 +85,6 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
 
 CHECK = SourceCheck(
     name="published_in_time",
-    tables=("ohlcv", "trades", "agg_trades", "funding_rates"),
     severity=Severity.WARN,
     description="The file appeared by the exchange's deadline, and not far later than usual.",
     judge=published_in_time,

@@ -64,7 +64,7 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:
 
 CHECK = Check(
     name="quote_agrees",
-    tables=("trades",),
+    columns=("price", "amount", "quote_amount"),
     severity=Severity.WARN,
     counts_wrong_rows=True,
     description="The quote amount is price times amount, but for the exchange's rounding.",

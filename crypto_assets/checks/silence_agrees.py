@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crypto_assets.checks._columns import BAR
 from crypto_assets.checks._words import wrong_rows
 from crypto_assets.model import SHOWN_ROWS, Check, Finding, Partition, Series, Severity
 
@@ -92,7 +93,7 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
 
 CHECK = Check(
     name="silence_agrees",
-    tables=("ohlcv",),
+    columns=BAR,
     severity=Severity.WARN,
     counts_wrong_rows=True,
     description="Trade count and volumes are zero together, a bar without trades is flat, takers bought no more than all.",

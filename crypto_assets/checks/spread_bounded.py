@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crypto_assets.checks._books import Tops, TopsFold
+from crypto_assets.checks._columns import BEST, BOOK
 from crypto_assets.checks._folds import at_once
 from crypto_assets.checks._words import wrong_rows
 from crypto_assets.model import Check, Finding, Partition, Series, Severity, not_judged
@@ -92,7 +93,8 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
 
 CHECK = Check(
     name="spread_bounded",
-    tables=("order_books", "tickers"),
+    columns=BOOK,
+    or_columns=(BEST,),
     severity=Severity.WARN,
     description="No spread is above 1 % of the price and above 20 times the day's median.",
     run=spread_bounded,

@@ -94,7 +94,7 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
 
 CHECK = Check(
     name="stale_prices",
-    tables=("ohlcv",),
+    columns=("open_time", "close", "trade_count"),
     severity=Severity.WARN,
     description="No long run of bars with trades closes at one price, unless that is usual for the symbol that day.",
     run=stale_prices,

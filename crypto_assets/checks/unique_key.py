@@ -16,20 +16,19 @@ from crypto_assets.checks._folds import NO_ROWS, at_once
 from crypto_assets.checks._keys import Keys
 from crypto_assets.checks._times import epoch_us, instant
 from crypto_assets.checks._words import wrong_rows
-from crypto_assets.datasets.types import BOOK_SIDES, SIDES
 from crypto_assets.model import Check, Finding, Partition, Series, Severity
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_WORDS = (*BOOK_SIDES, *SIDES)
 
 
 class UniqueKey:
     """Keeps the keys as `crypto_assets.checks._keys` says."""
 
     def __init__(self, partition: Partition, series: Series) -> None:  # noqa: ARG002
-        self._names = datasets.get(series.table).key
+        dataset = datasets.get(series.table)
+        self._names = dataset.key
+        self._words = [word for name in dataset.key for word in dataset.column(name).words]
         self._rows = 0
         self._keys = Keys()
         self._kinds: dict[str, str] = {}
@@ -46,7 +45,7 @@ class UniqueKey:
             return column.to_numpy()
         if kind == "M":
             return epoch_us(column)
-        places = {word: place for place, word in enumerate(_WORDS)}
+        places = {word: place for place, word in enumerate(self._words)}
         # A word that is none of these is the contract's matter; here such rows have one word.
         numbers = np.array([*(places.get(word, -1) for word in column.cat.categories), -1], dtype=np.int8)
         return numbers[column.cat.codes.to_numpy()]
@@ -70,7 +69,7 @@ class UniqueKey:
             case "M":
                 return str(instant(value))
             case _:
-                return _WORDS[value] if value >= 0 else "?"
+                return self._words[value] if value >= 0 else "?"
 
 
 def unique_key(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
@@ -98,7 +97,6 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:
 
 CHECK = Check(
     name="unique_key",
-    tables=("ohlcv", "trades", "agg_trades", "funding_rates", "order_books", "tickers"),
     severity=Severity.BLOCK,
     description="No two rows have the same key.",
     words=words,

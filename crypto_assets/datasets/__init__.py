@@ -1,4 +1,9 @@
-"""The datasets, one file each; a module here with a `DATASET` is found by itself."""
+"""The datasets, one file each; a module here with a `DATASET` is found by itself.
+
+Such a file declares each column once. From it follow the files of the lake, the contract that rows are checked against, the
+table in Postgres with its comments, docs/datasets.md, and the checks: each judges the datasets that have the columns it
+needs (`crypto_assets.checks`). Which exchange publishes a dataset is a matter of `crypto_assets.sources`.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +15,23 @@ from crypto_assets.model import Dataset
 
 
 @cache
-def all_datasets() -> dict[str, Dataset]:
-    """Return every dataset by the name of its table: `ohlcv`, `trades`, …"""
+def _declared() -> dict[str, Dataset]:
     modules = (import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__))
     return {module.DATASET.table: module.DATASET for module in modules if hasattr(module, "DATASET")}
 
 
+@cache
+def all_datasets() -> dict[str, Dataset]:
+    """Return every dataset that is collected, by the name of its table: `ohlcv`, `trades`, …"""
+    return {name: dataset for name, dataset in _declared().items() if dataset.built_from is None}
+
+
+@cache
+def in_warehouse() -> dict[str, Dataset]:
+    """Return every dataset that has a table in the warehouse, built ones too, by the name of the table."""
+    return {name: dataset for name, dataset in _declared().items() if dataset.leaf}
+
+
 def get(table: str) -> Dataset:
-    """Return one dataset; raises KeyError for a table that no module declares."""
-    return all_datasets()[table]
+    """Return one dataset, collected or built; raises KeyError for a table that no module declares."""
+    return _declared()[table]

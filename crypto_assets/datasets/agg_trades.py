@@ -2,67 +2,29 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING
-
 import pyarrow as pa
 
-from crypto_assets.datasets.types import DECIMAL, INSTANT, SIDE, SIDES, columns
-from crypto_assets.model import Dataset
-
-if TYPE_CHECKING:
-    import pandera.pandas as pandera
-
-
-@cache
-def contract() -> pandera.DataFrameSchema:
-    """Return what holds for every single aggregate trade."""
-    import pandera.pandas as pandera
-
-    positive = pandera.Column(float, pandera.Check.gt(0))
-    number = pandera.Column("int64")
-    return pandera.DataFrameSchema(
-        {
-            "trade_time": pandera.Column("datetime64[us, UTC]"),
-            "agg_trade_id": pandera.Column("int64", pandera.Check.ge(0)),
-            "price": positive,
-            "amount": positive,
-            # -1 in both marks, on Binance, aggregates whose trades were removed; they are kept as published.
-            "first_trade_id": number,
-            "last_trade_id": number,
-            "side": pandera.Column("category", pandera.Check.isin(SIDES)),
-        },
-        pandera.Check(
-            lambda frame: frame["last_trade_id"] >= frame["first_trade_id"], name="last_trade_id >= first_trade_id"
-        ),
-        strict=True,
-        ordered=True,
-    )
-
+from crypto_assets.datasets.types import DECIMAL, INSTANT, SIDES, UTC_US, WORD
+from crypto_assets.model import Column, Dataset, RowRule
 
 DATASET = Dataset(
     table="agg_trades",
-    description="Aggregate trades as the exchange publishes them.",
-    schema=columns(
-        ("trade_time", INSTANT),
-        ("agg_trade_id", pa.int64()),
-        ("price", DECIMAL),
-        ("amount", DECIMAL),
-        ("first_trade_id", pa.int64()),
-        ("last_trade_id", pa.int64()),
-        ("side", SIDE),
+    description="Trades of one taker order at one price, merged by the exchange, as it publishes them.",
+    row="aggregate trade",
+    columns=(
+        Column(name="trade_time", type=INSTANT, unit=UTC_US, doc="instant of the match"),
+        Column(name="agg_trade_id", type=pa.int64(), at_least=0, doc="the exchange's own number, unique in the symbol"),
+        Column(name="price", type=DECIMAL, unit="quote per base", above=0, doc="price of the match"),
+        Column(name="amount", type=DECIMAL, unit="base", above=0, doc="traded amount, summed over the merged trades"),
+        # -1 in both marks, on Binance, aggregates whose trades were removed; they are kept as published.
+        Column(name="first_trade_id", type=pa.int64(), doc="id of the first merged trade; -1: its trades were removed"),
+        Column(name="last_trade_id", type=pa.int64(), doc="id of the last merged trade; -1: its trades were removed"),
+        Column(name="side", type=WORD, words=SIDES, doc="what the taker did: buy or sell"),
+    ),
+    rules=(
+        RowRule("last_trade_id >= first_trade_id", lambda frame: frame["last_trade_id"] >= frame["first_trade_id"]),
     ),
     time_column="trade_time",
     key=("agg_trade_id",),
-    contract=contract,
-    to_warehouse=False,
-    column_docs={
-        "trade_time": "instant of the match, UTC, microseconds",
-        "agg_trade_id": "the exchange's own number, unique in the symbol",
-        "price": "quote per base",
-        "amount": "base, summed over the merged trades",
-        "first_trade_id": "id of the first merged trade",
-        "last_trade_id": "id of the last merged trade",
-        "side": "what the taker did: buy or sell",
-    },
+    leaf="day",
 )

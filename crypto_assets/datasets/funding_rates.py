@@ -2,50 +2,41 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING
-
 import pyarrow as pa
 
-from crypto_assets.datasets.types import DECIMAL, INSTANT, columns
-from crypto_assets.model import Dataset
-
-if TYPE_CHECKING:
-    import pandera.pandas as pandera
-
-
-@cache
-def contract() -> pandera.DataFrameSchema:
-    """Return what holds for every single funding event."""
-    import pandera.pandas as pandera
-
-    return pandera.DataFrameSchema(
-        {
-            "funding_time": pandera.Column("datetime64[us, UTC]"),
-            # A rate of ±100 % an event is far outside what any exchange caps it to.
-            "funding_rate": pandera.Column(float, pandera.Check.in_range(-1, 1)),
-            "funding_interval_hours": pandera.Column("int16", pandera.Check.in_range(1, 24)),
-        },
-        strict=True,
-        ordered=True,
-    )
-
+from crypto_assets.datasets.types import DECIMAL, INSTANT, UTC_US
+from crypto_assets.model import Column, Dataset
 
 DATASET = Dataset(
     table="funding_rates",
-    description="Funding events as the exchange publishes them.",
-    schema=columns(
-        ("funding_time", INSTANT),
-        ("funding_rate", DECIMAL),
-        ("funding_interval_hours", pa.int16()),
+    description="Funding events of perpetual contracts as the exchange publishes them.",
+    row="funding event",
+    columns=(
+        Column(
+            name="funding_time",
+            type=INSTANT,
+            unit=UTC_US,
+            doc="instant of the event as published, some milliseconds after the hour",
+        ),
+        # A rate of ±100 % an event is far outside what any exchange caps it to.
+        Column(
+            name="funding_rate",
+            type=DECIMAL,
+            at_least=-1,
+            at_most=1,
+            doc="share of the position's value; longs pay shorts where it is positive",
+        ),
+        Column(
+            name="funding_interval_hours",
+            type=pa.int16(),
+            unit="hours",
+            at_least=1,
+            at_most=24,
+            doc="time between this event and the one before",
+        ),
     ),
     time_column="funding_time",
     key=("funding_time",),
-    contract=contract,
+    leaf="year",
     to_warehouse=True,
-    column_docs={
-        "funding_time": "instant of the event as published, some milliseconds after the hour, UTC, microseconds",
-        "funding_rate": "share of the position's value; longs pay shorts where it is positive",
-        "funding_interval_hours": "hours between this event and the one before",
-    },
 )

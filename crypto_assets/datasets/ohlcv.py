@@ -2,72 +2,49 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING
-
 import pyarrow as pa
 
-from crypto_assets.datasets.types import DECIMAL, INSTANT, columns
-from crypto_assets.model import Dataset
-
-if TYPE_CHECKING:
-    import pandera.pandas as pandera
+from crypto_assets.datasets.types import DECIMAL, INSTANT, UTC_US
+from crypto_assets.model import Column, Dataset
 
 
-@cache
-def contract() -> pandera.DataFrameSchema:
-    """Return what holds for every single bar; order, key, day and completeness are checks of their own."""
-    import pandera.pandas as pandera
-
-    price = pandera.Column(float, pandera.Check.gt(0))
-    volume = pandera.Column(float, pandera.Check.ge(0))
-    return pandera.DataFrameSchema(
-        {
-            "open_time": pandera.Column("datetime64[us, UTC]"),
-            "open": price,
-            "high": price,
-            "low": price,
-            "close": price,
-            "volume": volume,
-            "quote_volume": volume,
-            "trade_count": pandera.Column("int64", pandera.Check.ge(0)),
-            "taker_buy_volume": volume,
-            "taker_buy_quote_volume": volume,
-        },
-        strict=True,
-        ordered=True,
-    )
+def _price(name: str, doc: str) -> Column:
+    return Column(name=name, type=DECIMAL, unit="quote per base", above=0, doc=doc)
 
 
 DATASET = Dataset(
     table="ohlcv",
-    description="Bars as the exchange publishes them.",
-    schema=columns(
-        ("open_time", INSTANT),
-        ("open", DECIMAL),
-        ("high", DECIMAL),
-        ("low", DECIMAL),
-        ("close", DECIMAL),
-        ("volume", DECIMAL),
-        ("quote_volume", DECIMAL),
-        ("trade_count", pa.int64()),
-        ("taker_buy_volume", DECIMAL),
-        ("taker_buy_quote_volume", DECIMAL),
+    description="Bars of [open_time, open_time + timeframe) as the exchange publishes them.",
+    row="bar",
+    columns=(
+        Column(name="open_time", type=INSTANT, unit=UTC_US, doc="first instant of the bar"),
+        _price("open", "price of the first trade"),
+        _price("high", "highest price"),
+        _price("low", "lowest price"),
+        _price("close", "price of the last trade"),
+        Column(name="volume", type=DECIMAL, unit="base", at_least=0, doc="traded amount"),
+        Column(name="quote_volume", type=DECIMAL, unit="quote", at_least=0, doc="traded amount in quote"),
+        Column(name="trade_count", type=pa.int64(), at_least=0, optional=True, doc="number of trades"),
+        Column(
+            name="taker_buy_volume",
+            type=DECIMAL,
+            unit="base",
+            at_least=0,
+            optional=True,
+            doc="amount of the trades whose taker bought",
+        ),
+        Column(
+            name="taker_buy_quote_volume",
+            type=DECIMAL,
+            unit="quote",
+            at_least=0,
+            optional=True,
+            doc="quote amount of the trades whose taker bought",
+        ),
     ),
     time_column="open_time",
     key=("open_time",),
-    contract=contract,
+    leaf="month",
     to_warehouse=True,
-    column_docs={
-        "open_time": "first instant of the bar, UTC, microseconds",
-        "open": "price of the first trade, quote per base",
-        "high": "highest price, quote per base",
-        "low": "lowest price, quote per base",
-        "close": "price of the last trade, quote per base",
-        "volume": "traded amount in base",
-        "quote_volume": "traded amount in quote",
-        "trade_count": "number of trades",
-        "taker_buy_volume": "base amount of trades whose taker bought",
-        "taker_buy_quote_volume": "quote amount of trades whose taker bought",
-    },
+    has_timeframes=True,
 )

@@ -28,7 +28,6 @@ from crypto_assets.storage.lake import Lake
 
 ALL_DAYS_COMPLETE = Rule(
     name="all_days_complete",
-    tables=(),
     severity=Severity.DEGRADE,
     description="No day from the start of the collection to its end or yesterday is missing, partial, not collected or not "
     "published yet, or corrected since; for a table, no day of what feeds it. Acknowledged days do not count.",

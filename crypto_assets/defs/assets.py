@@ -5,14 +5,13 @@ it. They share the op, so a day goes all its way while its rows are in memory, a
 days is one run, one step, one connection pool.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 import dagster as dg
-import pyarrow as pa
 
 from crypto_assets import datasets
 from crypto_assets.checks import rules_of
@@ -26,11 +25,10 @@ from crypto_assets.defs.stopped_runs import COMMAND_LINE, asked_by, cancelled_if
 from crypto_assets.engine.pipeline import Pipeline, Tally, Target
 from crypto_assets.engine.storing.warehouse_rows import ROWS_MATCH_LAKE, Table, loaded_days
 from crypto_assets.ledger.spans import days_in_states
-from crypto_assets.model import STORED_STATES, Comparison, Rule, Series, State
+from crypto_assets.model import STORED_STATES, Comparison, Dataset, Rule, Series, State
 from crypto_assets.quality.after_run import close_run
 from crypto_assets.quality.compare_sources import asking
 from crypto_assets.quality.validate import Validator
-from crypto_assets.rows.derive import STATISTICS_SCHEMA
 from crypto_assets.rows.loads import warehouse_tables
 from crypto_assets.storage.patience import outlast
 
@@ -291,7 +289,7 @@ def _lake_spec(series: Series, symbol: str, partitions_def: dg.DailyPartitionsDe
         skippable=True,
         group_name=f"{series.exchange}_{series.market_type}_{series.dataset}",
         kinds={"parquet"},
-        metadata={"dagster/column_schema": _columns(dataset.schema, dataset.column_docs), "symbol": symbol},
+        metadata={"dagster/column_schema": _columns(dataset), "symbol": symbol},
     ).with_io_manager_key("lake_io_manager")
 
 
@@ -317,9 +315,6 @@ def _feeding(
 def _warehouse_spec(
     collection: Collection, entry: SeriesEntry, asset: WarehouseAsset, partitions_def: dg.DailyPartitionsDefinition
 ) -> dg.AssetSpec:
-    statistics = asset.table == "trade_statistics_1m"
-    dataset = None if statistics else datasets.get(asset.table)
-    schema = STATISTICS_SCHEMA if dataset is None else dataset.schema
     return dg.AssetSpec(
         asset.key,
         deps=[_feeding(collection, entry, series, asset.symbol, partitions_def) for series in asset.feeders],
@@ -329,12 +324,12 @@ def _warehouse_spec(
         group_name=f"warehouse_{entry.exchange}_{entry.market_type}",
         kinds={"postgres"},
         metadata={
-            "dagster/column_schema": _columns(schema, dataset.column_docs if dataset else {}),
+            "dagster/column_schema": _columns(datasets.get(asset.table)),
             "dagster/table_name": f"market.{asset.table}",
             "symbol": asset.symbol,
         },
     ).with_io_manager_key("warehouse_io_manager")
 
 
-def _columns(schema: pa.Schema, docs: Mapping[str, str]) -> dg.TableSchema:
-    return dg.TableSchema([dg.TableColumn(field.name, str(field.type), docs.get(field.name)) for field in schema])
+def _columns(dataset: Dataset) -> dg.TableSchema:
+    return dg.TableSchema([dg.TableColumn(one.name, str(one.type), one.meaning) for one in dataset.columns])

@@ -2,9 +2,10 @@
 
 A `Series` is what one exchange publishes about one kind of row: Binance spot 1m bars. A `Partition` is one symbol of a
 series over one UTC day; it is what is collected, stored, checked and counted. An exchange publishes `ArchiveObject`s;
-one holds one or more partitions. A `Check` looks at the rows of a partition and answers with a `Finding`; other
-`Rule`s look at the days beside it (`SeamCheck`), the weeks before (`HistoryCheck`), its file (`SourceCheck`) or another
-source (`Comparison`). What became of a partition is an `Outcome`, with one of the `State`s.
+one holds one or more partitions. A `Dataset` says what one kind of row is, a `Column` at a time. A `Check` looks at the rows
+of a partition and answers with a `Finding`; other `Rule`s look at the days beside it (`SeamCheck`), the weeks before
+(`HistoryCheck`), its file (`SourceCheck`) or another source (`Comparison`). What became of a partition is an `Outcome`, with
+one of the `State`s.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from crypto_assets.model.dataset import Column as Column
+from crypto_assets.model.dataset import Dataset as Dataset
+from crypto_assets.model.dataset import Leaf as Leaf
+from crypto_assets.model.dataset import RowRule as RowRule
 from crypto_assets.model.symbols import path_symbol as path_symbol
 from crypto_assets.model.symbols import unified_symbol as unified_symbol
 from crypto_assets.text.urls import masked, masked_in
@@ -246,17 +251,24 @@ def _everywhere(series: Series) -> bool:  # noqa: ARG001
 class Rule:
     """What every check has: its name, what it is about, and what its failure means.
 
-    `applies` says of which series it is, `counts_wrong_rows` that a failure's `rows` have wrong values (docs/quality.md).
+    `columns` are those that it needs; without them a dataset is not judged by it. Where it can work with others just as well,
+    `or_columns` has each other choice. `applies` says of which series of such a dataset it is, `counts_wrong_rows` that a
+    failure's `rows` have wrong values (docs/quality.md).
     `words` makes a sentence for people of the evidence of a judged finding, without the name of the check.
     """
 
     name: str
-    tables: tuple[str, ...]
     severity: Severity
     description: str
     words: Callable[[Mapping[str, Any], Series], str]
+    columns: tuple[str, ...] = ()
+    or_columns: tuple[tuple[str, ...], ...] = ()
     applies: Callable[[Series], bool] = _everywhere
     counts_wrong_rows: bool = False
+
+    def fits(self, dataset: Dataset) -> bool:
+        """Return whether a dataset has the columns that this check needs."""
+        return any(dataset.has(columns) for columns in (self.columns, *self.or_columns))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,25 +324,6 @@ class Comparison(Rule):
     counterparts: Callable[[Series], tuple[Series, ...]]
     gather: Callable[[Series, Iterable[pa.Table]], pa.Table]
     run: Callable[[pa.Table, pa.Table, Partition, Series], Finding]
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """The contract of one table: what its rows mean, their columns, key and order.
-
-    `schema` holds the row's own columns, in file order of the lake; the five keys of the path (exchange, market type,
-    dataset, symbol, date) are not in it. `contract` returns the declared Pandera schema over the float64 frame;
-    it is a function because Pandera costs a second to import.
-    """
-
-    table: str
-    description: str
-    schema: pa.Schema
-    time_column: str
-    key: tuple[str, ...]
-    contract: Callable[[], Any]
-    to_warehouse: bool
-    column_docs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

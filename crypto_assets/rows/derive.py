@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crypto_assets.datasets.types import DECIMAL, INSTANT, columns
+from crypto_assets import datasets
+from crypto_assets.datasets.types import DECIMAL, INSTANT
 from crypto_assets.model import bar_length
 
 # Each timeframe is built from the one before: 1.3 times the rows of the day in all, where building each from 1m is six times.
@@ -23,16 +24,7 @@ _BUILT_FROM = {"5m": "1m", "15m": "5m", "30m": "15m", "1h": "30m", "4h": "1h", "
 
 _SUMS = ("volume", "quote_volume", "trade_count", "taker_buy_volume", "taker_buy_quote_volume")
 
-STATISTICS_SCHEMA = columns(
-    ("open_time", INSTANT),
-    ("vwap", DECIMAL),
-    ("buy_volume", DECIMAL),
-    ("sell_volume", DECIMAL),
-    ("quote_volume", DECIMAL),
-    ("trade_count", pa.int64()),
-    ("largest_trade", DECIMAL),
-)
-"""Rows of `trade_statistics_1m`: vwap in quote per base, volumes and the largest single trade in base."""
+STATISTICS_SCHEMA = datasets.get("trade_statistics_1m").schema
 
 _MINUTE_US = 60_000_000
 _MICROSECOND = timedelta(microseconds=1)

@@ -39,15 +39,33 @@ def _frame(rows: pa.Table, convert: Callable[[pa.ChunkedArray], np.ndarray]) -> 
         if pa.types.is_decimal(field.type):
             columns[field.name] = convert(column)
         elif pa.types.is_timestamp(field.type):
-            instants = column.cast(pa.int64()).to_numpy().view("datetime64[us]")
+            ticks = column.cast(pa.int64())
+            instants = (ticks.fill_null(_NOT_A_TIME) if ticks.null_count else ticks).to_numpy().view("datetime64[us]")
             columns[field.name] = pd.DatetimeIndex(instants).tz_localize("UTC")
+        elif field.nullable and (pa.types.is_integer(field.type) or pa.types.is_boolean(field.type)):
+            # A null would make floats of integers, which hold no id above 2**53.
+            columns[field.name] = column.to_pandas(types_mapper=_with_null)
         else:
             columns[field.name] = column.to_pandas()
     return pd.DataFrame(columns, copy=False)
 
 
+_NOT_A_TIME = np.iinfo(np.int64).min
+"""NaT, as numpy holds it."""
+
+
+def _with_null(kind: pa.DataType) -> Any:
+    """Return pandas' type for integers and booleans that may be null: `Int64`, `boolean`."""
+    import pandas as pd
+
+    return pd.BooleanDtype() if pa.types.is_boolean(kind) else pd.api.types.pandas_dtype(str(kind).capitalize())
+
+
 def approximate(column: pa.ChunkedArray) -> np.ndarray:
-    """Return decimal128 values without nulls as float64, a few units in the last place off; every step keeps the order."""
+    """Return decimal128 values as float64, a few units in the last place off; every step keeps the order, null is NaN."""
+    if column.null_count:
+        null = column.is_null().to_numpy()
+        return np.where(null, np.nan, approximate(column.fill_null(0)))
     parts = []
     for chunk in column.chunks:
         halves = np.frombuffer(chunk.buffers()[1], dtype=np.int64)[2 * chunk.offset : 2 * (chunk.offset + len(chunk))]

@@ -130,7 +130,7 @@ class Lake:
 
     def encode(self, series: Series, partition: Partition, rows: pa.Table, source: SourceFile) -> bytes:
         """Return the bytes that `rows` are stored as."""
-        return encode(rows, describe(series, partition, source))
+        return encode(rows, describe(series, partition, source), datasets.get(series.table))
 
     def write(self, series: Series, partition: Partition, rows: pa.Table, source: SourceFile) -> StoredFile:
         """Make `rows` the content of a partition; a file that is there already with these bytes is left alone.

@@ -19,6 +19,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from io import BufferedIOBase
 from typing import TYPE_CHECKING
 
@@ -27,10 +28,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from crypto_assets import datasets
-from crypto_assets.datasets.types import BOOK_SIDES, SIDES
 from crypto_assets.errors import StoredDataError
 from crypto_assets.machine.shortage import raise_if_ours
-from crypto_assets.model import Partition, Series, SourceFile, StoredFile
+from crypto_assets.model import Column, Dataset, Partition, Series, SourceFile, StoredFile
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,21 +54,25 @@ _SOURCE_FIELDS = ("key", "size_bytes", "etag", "sha256", "published_sha256", "la
 # ---- writing ----------------------------------------------------------------------------------------------------------
 
 
-def encode(rows: pa.Table, metadata: Mapping[str, str]) -> bytes:
+def encode(rows: pa.Table, metadata: Mapping[str, str], dataset: Dataset) -> bytes:
     """Return the bytes of a Parquet file: zstd, decimals, page checksums, sealed, equal for equal input.
 
+    The meaning of the columns is not in the bytes: other words for it would make another file of the same rows.
     Measured on 60 days of 1m bars: 0.7 ms a day where Arrow's defaults take 1.3 ms and 20 % more space.
     """
     # Times and ids go up in small steps; sides are few; prices and amounts gain nothing from a dictionary.
-    steps = [f.name for f in rows.schema if pa.types.is_integer(f.type) or pa.types.is_timestamp(f.type)]
-    words = [f.name for f in rows.schema if pa.types.is_dictionary(f.type)]
-    for name in words:
-        rows = rows.set_column(
-            rows.schema.get_field_index(name), rows.schema.field(name), _canonical(rows.column(name))
-        )
+    steps, words, arrays, fields = [], [], rows.columns, []
+    for place, field in enumerate(rows.schema):
+        kind = field.type
+        if pa.types.is_dictionary(kind):
+            words.append(field.name)
+            arrays[place] = _canonical(arrays[place], dataset.column(field.name))
+        elif pa.types.is_integer(kind) or pa.types.is_timestamp(kind):
+            steps.append(field.name)
+        fields.append(field.remove_metadata())
     buffer = pa.BufferOutputStream()
     pq.write_table(
-        rows.replace_schema_metadata(metadata),
+        pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata)),
         buffer,
         compression="zstd",
         compression_level=1,
@@ -111,23 +115,22 @@ def describe(series: Series, partition: Partition, source: SourceFile) -> dict[s
     return {f"{_METADATA}{name}": value for name, value in fields.items()}
 
 
-def _canonical(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a dictionary column with the words in alphabetical order, however it came: equal rows, equal bytes."""
-    dictionaries = [chunk.dictionary for chunk in column.chunks]
-    for words in _VOCABULARIES:
-        if dictionaries and all(found.equals(words) for found in dictionaries):
-            return column
+def _canonical(column: pa.ChunkedArray, declared: Column) -> pa.ChunkedArray:
+    """Return a dictionary column with its words in alphabetical order, however it came: equal rows, equal bytes."""
+    vocabulary = _vocabulary(declared.words)
+    if column.num_chunks and all(chunk.dictionary.equals(vocabulary) for chunk in column.chunks):
+        return column
     text = column.cast(pa.string())
-    for words in _VOCABULARIES:
-        indices = pc.index_in(text, words)
-        if not indices.null_count:
-            chunks = [pa.DictionaryArray.from_arrays(part.cast(pa.int8()), words) for part in indices.chunks]
-            return pa.chunked_array(chunks, column.type)
-    known = " or ".join(", ".join(words.to_pylist()) for words in _VOCABULARIES)
-    raise ValueError(f"expected the words {known}, found others")
+    indices = pc.index_in(text, vocabulary)
+    if indices.null_count > (text.null_count if declared.nullable else 0):
+        raise ValueError(f"{declared.name}: expected the words {', '.join(sorted(declared.words))}, found others")
+    chunks = [pa.DictionaryArray.from_arrays(part.cast(pa.int8()), vocabulary) for part in indices.chunks]
+    return pa.chunked_array(chunks, column.type)
 
 
-_VOCABULARIES = tuple(pa.array(sorted(words)) for words in (SIDES, BOOK_SIDES))
+@cache
+def _vocabulary(words: tuple[str, ...]) -> pa.Array:
+    return pa.array(sorted(words))
 
 
 # ---- verifying --------------------------------------------------------------------------------------------------------

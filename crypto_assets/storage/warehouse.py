@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pyarrow as pa
 
-from crypto_assets import datasets
+from crypto_assets.datasets.types import KEYS
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import DAY, Series
-from crypto_assets.rows.derive import STATISTICS_SCHEMA
 from crypto_assets.rows.loads import Load, LoadPlan
 from crypto_assets.storage.database import Database
+from crypto_assets.storage.market_tables import TABLES
 from crypto_assets.storage.sessions import lock_wait, of_connection
 from crypto_assets.storage.warehouse_loads import (
     Held,
@@ -38,35 +38,7 @@ from crypto_assets.storage.warehouse_loads import (
 if TYPE_CHECKING:
     import pandas as pd
 
-_KEYS = ("exchange", "market_type", "symbol")
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """Columns in the order of COPY, the time column, and how much time one leaf spans."""
-
-    columns: tuple[str, ...]
-    numeric: frozenset[str]
-    time_column: str
-    leaf: Literal["day", "month", "year"]
-
-
-def _table(
-    name: str, leaf: Literal["day", "month", "year"], after_keys: Sequence[str] = (), last: Sequence[str] = ()
-) -> _Table:
-    schema = STATISTICS_SCHEMA if name == "trade_statistics_1m" else datasets.get(name).schema
-    time_column = schema.names[0]
-    numeric = frozenset(field.name for field in schema if pa.types.is_decimal(field.type))
-    return _Table((*_KEYS, *after_keys, *schema.names, *last), numeric, time_column, leaf)
-
-
-TABLES = {
-    "ohlcv": _table("ohlcv", "month", ("timeframe",), ("source",)),
-    "trades": _table("trades", "day"),
-    "agg_trades": _table("agg_trades", "day"),
-    "funding_rates": _table("funding_rates", "year"),
-    "trade_statistics_1m": _table("trade_statistics_1m", "month"),
-}
+_KEYS = tuple(column.name for column in KEYS)
 
 
 class Warehouse(Database):

@@ -10,6 +10,7 @@ from itertools import pairwise
 import pandas as pd
 import pyarrow as pa
 
+from crypto_assets.checks import checks_of
 from crypto_assets.engine.storing.validation import validate
 from crypto_assets.model import Check, Finding, Partition
 from crypto_assets.rows.frames import to_check_frame
@@ -62,7 +63,7 @@ def in_pieces(check: Check, frame: pd.DataFrame, cuts: Iterable[int], dataset: s
 
 def finding_of(check: Check, dataset: str, table: pa.Table, market_type: str = "spot") -> Finding:
     """Return what the check finds, the same in thirds and row by row at the ends; the evidence is JSON."""
-    assert series_of(dataset).table in check.tables
+    assert check in checks_of(series_of(dataset, market_type))
     frame = to_check_frame(table)
     before = frame.copy(deep=True)
     finding = check.run(frame, Partition("BTC/USDT", DAY_ONE), series_of(dataset, market_type))

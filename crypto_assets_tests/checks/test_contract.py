@@ -34,7 +34,8 @@ def test_a_clean_day_passes(dataset):
 @pytest.mark.parametrize("dataset", TABLES)
 def test_every_column_of_the_table_is_in_its_contract_and_described(dataset):
     declared = datasets.get(dataset)
-    assert list(declared.contract().columns) == declared.schema.names == list(declared.column_docs)
+    assert list(declared.contract().columns) == declared.schema.names == [one.name for one in declared.columns]
+    assert all(field.metadata[b"doc"] for field in declared.schema)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crypto_assets.checks import rules_of
 from crypto_assets.checks._differences import differences
 from crypto_assets.checks.agrees_with_monthly import CHECK as MONTHLY
 from crypto_assets.checks.agrees_with_rest import CHECK as REST
@@ -121,7 +122,7 @@ def test_a_source_without_rows_of_the_day_says_nothing(check):
 
 def test_which_series_have_another_source():
     def applies(check, *series):
-        return [one.table in check.tables and check.applies(one) for one in series]
+        return [check in rules_of(one) for one in series]
 
     bars = [Series("binance", "spot", "ohlcv", timeframe) for timeframe in ("1s", "1d", "3d", "1mo")]
     assert applies(MONTHLY, *bars, series_of("trades"), series_of("funding_rates", "linear")) == [

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
+from crypto_assets import datasets
 from crypto_assets.engine.archive.probing import delisted_after, files_around, newest_day
 from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError
 from crypto_assets.model import Outcome, Partition, Series, State
@@ -36,7 +37,11 @@ LIFE = "life"
 CONTRADICTED_BY = "contradicted_by"
 """In the evidence of a missing day, or of an edge: the dataset whose rows show that it is not what it was taken for."""
 
-NUMBERED = {"trades": "trade_id", "agg_trades": "agg_trade_id"}
+NUMBERED = {
+    name: dataset.key[0]
+    for name, dataset in datasets.all_datasets().items()
+    if dataset.key in (("trade_id",), ("agg_trade_id",)) and dataset.has(("price",))
+}
 """Tables whose rows the exchange numbers one after the other in a symbol, and the column of the number."""
 
 FEW_TRADES = 1_000

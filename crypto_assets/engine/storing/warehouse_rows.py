@@ -30,7 +30,6 @@ def _words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
 
 ROWS_MATCH_LAKE = Rule(
     name="rows_match_lake",
-    tables=("ohlcv", "trades", "agg_trades", "funding_rates", "trade_statistics_1m"),
     severity=Severity.DEGRADE,
     description="The table holds every row that the lake has of the day, of the same version, and the bars built of them.",
     words=_words,

@@ -1,4 +1,4 @@
-"""Creating and upgrading the schemas `market` and `collection`, with Alembic."""
+"""Creating and upgrading the schemas `market` and `collection`, with Alembic; tables of new datasets need no revision."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import psycopg
 
 from crypto_assets.errors import ConfigError
 from crypto_assets.storage.database import connected
+from crypto_assets.storage.market_tables import make_tables, missing_tables
 from crypto_assets.storage.patience import outlast
 from crypto_assets.storage.postgres_faults import unavailable
 from crypto_assets.storage.revisions import HEAD, LOCK, differs, revision
@@ -16,7 +17,9 @@ from crypto_assets.text.urls import postgres_place
 
 
 def migrate(url: str) -> None:
-    """Bring the database up to date; costs one query where it is. Safe from many processes at once.
+    """Bring the database up to date; costs three short queries where it is. Safe from many processes at once.
+
+    The tables of `collection` are made by the revisions, those of `market` by what the datasets declare.
 
     Raises:
         OtherVersion: a newer version of this program has made the tables; nothing was changed.
@@ -30,12 +33,15 @@ def _migrate(url: str) -> None:
     require_session(url)
     try:
         with connected(url, lambda: _connect(url)) as connection:
-            if revision(connection, url) == HEAD:
+            if revision(connection, url) == HEAD and not missing_tables(connection):
                 return
             with lock_wait(of_connection(connection), "the lock under which tables are made"):
                 connection.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
             if revision(connection, url) != HEAD:
                 _upgrade(url)
+            make_tables(connection)
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise _may_not(url, error) from error
     except psycopg.OperationalError as error:
         raise unavailable(url, error) from error
 
@@ -59,13 +65,17 @@ def _upgrade(url: str) -> None:
         command.upgrade(config, "head")
     except DBAPIError as error:
         if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
-            raise ConfigError(
-                f"Postgres at {postgres_place(url)}: this role may not make the tables ({_first_line(error.orig)}); "
-                "give it the right to, or name another role or database in CRYPTO_ASSETS_POSTGRES_URL"
-            ) from error
+            raise _may_not(url, error.orig) from error
         if error.orig is None or isinstance(error.orig, psycopg.OperationalError):
             raise error.orig or error from error
         raise differs(url, f"that they cannot be made ({_first_line(error.orig)})") from error
+
+
+def _may_not(url: str, error: BaseException) -> ConfigError:
+    return ConfigError(
+        f"Postgres at {postgres_place(url)}: this role may not make the tables ({_first_line(error)}); "
+        "give it the right to, or name another role or database in CRYPTO_ASSETS_POSTGRES_URL"
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Every table of this version; the DDL is in `tables`."""
+"""Every table of `collection`, and the schema of the warehouse; the DDL is in `tables`."""
 
 from alembic import op
 

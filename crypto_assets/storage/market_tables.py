@@ -1,0 +1,120 @@
+"""The tables of schema `market`, as the datasets declare them: columns, keys and comments.
+
+`migrate` makes those that a database does not have yet, so that a new dataset needs no revision. A column that is added to
+a dataset does: rows of the former table have no value for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+
+from crypto_assets import datasets
+from crypto_assets.datasets.types import KEYS, SOURCE, TIMEFRAME
+from crypto_assets.model import Column, Dataset, Leaf
+from crypto_assets.storage.reader import readable
+
+
+@dataclass(frozen=True)
+class MarketTable:
+    """One table: its columns in the order of COPY, and what Postgres is told to make it."""
+
+    dataset: Dataset
+    leaf: Leaf
+
+    @cached_property
+    def declared(self) -> tuple[Column, ...]:
+        """Every column, those of the path and of the warehouse too."""
+        if not self.dataset.has_timeframes:
+            return (*KEYS, *self.dataset.columns)
+        return (*KEYS, TIMEFRAME, *self.dataset.columns, SOURCE)
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.declared)
+
+    @cached_property
+    def numeric(self) -> frozenset[str]:
+        """The columns of decimals."""
+        return frozenset(column.name for column in self.declared if pa.types.is_decimal(column.type))
+
+    @property
+    def time_column(self) -> str:
+        return self.dataset.time_column
+
+    @property
+    def primary_key(self) -> tuple[str, ...]:
+        """The keys of the path, then the time, by which the table is partitioned, then the rest of the dataset's key."""
+        timeframe = (TIMEFRAME.name,) if self.dataset.has_timeframes else ()
+        rest = (name for name in self.dataset.key if name != self.time_column)
+        return (*(column.name for column in KEYS), *timeframe, self.time_column, *rest)
+
+    def statements(self) -> list[str]:
+        """Return the SQL that makes the table, with a comment on it and on every column."""
+        name = f"market.{self.dataset.table}"
+        lines = [f"{column.name} {_postgres_type(column)}{_not_null(column)}" for column in self.declared]
+        lines.append(f"PRIMARY KEY ({', '.join(self.primary_key)})")
+        return [
+            f"CREATE TABLE {name} ({', '.join(lines)}) PARTITION BY RANGE ({self.time_column})",
+            f"COMMENT ON TABLE {name} IS {_quoted(self.dataset.description)}",
+            *(f"COMMENT ON COLUMN {name}.{one.name} IS {_quoted(one.meaning)}" for one in self.declared),
+        ]
+
+
+TABLES: Mapping[str, MarketTable] = {
+    name: MarketTable(dataset, dataset.leaf) for name, dataset in datasets.in_warehouse().items() if dataset.leaf
+}
+"""The tables by their names."""
+
+
+def missing_tables(connection: psycopg.Connection[Any]) -> list[str]:
+    """Return the names of the tables that a database does not have."""
+    rows = connection.execute(
+        "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass('market.' || name) IS NULL ORDER BY name",
+        (list(TABLES),),
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def make_tables(connection: psycopg.Connection[Any]) -> None:
+    """Make the tables that are missing, all of them or none; readers may read them."""
+    with connection.transaction():
+        for name in missing_tables(connection):
+            for statement in TABLES[name].statements():
+                connection.execute(statement)
+        # What one role lets readers see by default holds for its own tables only.
+        connection.execute(readable("market"))
+
+
+def _postgres_type(column: Column) -> str:
+    kind = column.type
+    if pa.types.is_decimal(kind):
+        return "numeric"
+    if pa.types.is_timestamp(kind):
+        return "timestamptz"
+    if pa.types.is_string(kind) or pa.types.is_dictionary(kind):
+        return "text"
+    return _POSTGRES_TYPES[str(kind)]
+
+
+_POSTGRES_TYPES = {
+    "int16": "smallint",
+    "int32": "integer",
+    "int64": "bigint",
+    "float": "real",
+    "double": "double precision",
+    "bool": "boolean",
+}
+
+
+def _not_null(column: Column) -> str:
+    return "" if column.nullable or column.optional else " NOT NULL"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
