@@ -314,7 +314,7 @@ def test_a_column_that_is_not_there_is_named_and_never_reaches_the_server(
 ) -> None:
     with pytest.raises(ConfigError, match="expected some of timeframe, open_time"):
         warehouse.read("ohlcv", "binance", "spot", "BTC/USDT", DAY, DAY, columns=columns)
-    with pytest.raises(ConfigError, match="expected one of ohlcv"):
+    with pytest.raises(ConfigError, match="expected one of agg_trades, funding_rates, ohlcv"):
         warehouse.read("pg_class", "binance", "spot", "BTC/USDT", DAY, DAY)
 
 

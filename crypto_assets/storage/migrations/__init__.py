@@ -11,7 +11,7 @@ from crypto_assets.storage.database import connected
 from crypto_assets.storage.market_tables import make_tables, missing_tables
 from crypto_assets.storage.patience import outlast
 from crypto_assets.storage.postgres_faults import unavailable
-from crypto_assets.storage.revisions import HEAD, LOCK, differs, revision
+from crypto_assets.storage.revisions import HEAD, LOCK, MISFITS, differs, revision
 from crypto_assets.storage.sessions import lock_wait, of_connection, process_name, require_session
 from crypto_assets.text.urls import postgres_place
 
@@ -40,6 +40,8 @@ def _migrate(url: str) -> None:
             if revision(connection, url) != HEAD:
                 _upgrade(url)
             make_tables(connection)
+    except MISFITS as error:  # the schema was dropped, say
+        raise differs(url, str(error)) from error
     except psycopg.errors.InsufficientPrivilege as error:
         raise _may_not(url, error) from error
     except psycopg.OperationalError as error:
