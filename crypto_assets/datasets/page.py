@@ -10,9 +10,9 @@ from crypto_assets.model import Column, Dataset
 
 _HEAD = """# Datasets
 
-`python -m crypto_assets.datasets > docs/datasets.md` writes this page from `crypto_assets/datasets/`, where each column is declared once.
-The same declaration makes the files of the lake, the contract that rows are checked against (`contract` in [checks](checks.md)) and
-the tables of the warehouse with their comments.
+`python -m crypto_assets.datasets > docs/datasets.md` writes this page from `crypto_assets/datasets/`, where each column is
+declared once. The same declaration makes the files of the lake, the contract that rows are checked against (`contract` in
+[checks](checks.md)) and the tables of the warehouse with their comments.
 
 Decimals are `decimal(38,18)` in the lake and `numeric` in Postgres: what was published, digit for digit. *may be null*: the
 column may be empty in single rows. *not everywhere*: some exchanges do not publish the column, and Postgres has NULL there.
