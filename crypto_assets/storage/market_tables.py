@@ -43,6 +43,11 @@ class MarketTable:
         """The columns of decimals."""
         return frozenset(column.name for column in self.declared if pa.types.is_decimal(column.type))
 
+    @cached_property
+    def nullable_integers(self) -> frozenset[str]:
+        """The columns of integers that may be null in single rows."""
+        return frozenset(one.name for one in self.declared if one.nullable and pa.types.is_integer(one.type))
+
     @property
     def time_column(self) -> str:
         return self.dataset.time_column

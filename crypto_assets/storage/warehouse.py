@@ -134,13 +134,13 @@ class Warehouse(Database):
             kinds = [column.type_code for column in cursor.description or ()]
             rows = cursor.fetchall()
         frame = pd.DataFrame(rows, columns=names)
-        for name, kind in zip(names, kinds, strict=True):
-            if kind == _FLOAT8:
+        for place, (name, kind) in enumerate(zip(names, kinds, strict=True)):
+            if kind in _INTEGERS and name in layout.nullable_integers:
+                frame[name] = pd.array([row[place] for row in rows], dtype=_INTEGERS[kind].capitalize())
+            elif kind == _FLOAT8:
                 frame[name] = frame[name].astype("float64")
-            elif kind == _INT8 and not frame[name].hasnans:
-                frame[name] = frame[name].astype("int64")
-            elif kind == _INT2:
-                frame[name] = frame[name].astype("int16")
+            elif kind in _INTEGERS and not frame[name].hasnans:
+                frame[name] = frame[name].astype(_INTEGERS[kind])
             elif kind == _TEXT:
                 frame[name] = frame[name].astype("str")
             elif kind == _TIMESTAMPTZ:
@@ -148,7 +148,8 @@ class Warehouse(Database):
         return frame
 
 
-_INT8, _INT2, _TEXT, _FLOAT8, _TIMESTAMPTZ = 20, 21, 25, 701, 1184  # pg_type.oid
+_TEXT, _FLOAT8, _TIMESTAMPTZ = 25, 701, 1184  # pg_type.oid
+_INTEGERS = {20: "int64", 21: "int16", 23: "int32"}
 
 
 def _instant(moment: date | datetime) -> datetime:
