@@ -5,7 +5,7 @@ it. They share the op, so a day goes all its way while its rows are in memory, a
 days is one run, one step, one connection pool.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date
