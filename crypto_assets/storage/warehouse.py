@@ -149,7 +149,7 @@ class Warehouse(Database):
 
 
 _TEXT, _FLOAT8, _TIMESTAMPTZ = 25, 701, 1184  # pg_type.oid
-_INTEGERS = {20: "int64", 21: "int16", 23: "int32"}
+_INTEGERS: Mapping[int, Any] = {20: "int64", 21: "int16", 23: "int32"}
 
 
 def _instant(moment: date | datetime) -> datetime:
