@@ -24,11 +24,13 @@ from crypto_assets.access.origin import OnlyFromHere
 from crypto_assets.api import acknowledgements
 from crypto_assets.api.answers import MOST, Json, Page, Problem, Query
 from crypto_assets.api.bounds import OnlyPlainText, body
+from crypto_assets.api.failures import failed, no_route
+from crypto_assets.api.filters import series_filters
 from crypto_assets.api.health import Health
 from crypto_assets.config.collection import load_collection
 from crypto_assets.config.environment import settings
-from crypto_assets.errors import ConfigError, CryptoAssetsError, OtherVersion, PostgresUnavailable
-from crypto_assets.ledger import pauses, score_query
+from crypto_assets.errors import CryptoAssetsError
+from crypto_assets.ledger import pauses, score_query, series_names
 from crypto_assets.ledger.coverage import coverage
 from crypto_assets.ledger.coverage_tables import status_json
 from crypto_assets.ledger.gaps import gaps
@@ -46,7 +48,6 @@ from crypto_assets.storage.lake import Lake
 from crypto_assets.transport import limit_state
 from crypto_assets.version import __version__
 
-_SERIES = ("exchange", "market_type", "symbol", "dataset")
 _PAGED = ("limit", "offset")
 _DAYS = ("from", "to")
 
@@ -89,9 +90,9 @@ def create_app(postgres: str, collection: Path, lake: str | None = None) -> Star
         ],
         exception_handlers={
             Problem: lambda _, error: error.answer(),
-            HTTPException: _no_route,
-            CryptoAssetsError: _failed,
-            Exception: _failed,
+            HTTPException: no_route,
+            CryptoAssetsError: failed,
+            Exception: failed,
         },
         lifespan=api.lifespan,
     )
@@ -152,8 +153,8 @@ class _Api:
 
     def gaps(self, request: Request) -> Response:
         """Every day of the collection that is not complete, and why."""
-        query = Query(request, (*_SERIES, *_DAYS, *_PAGED))
-        wanted = {name: query.many(name) for name in _SERIES}
+        query = Query(request, (*series_names.NAMES, *_DAYS, *_PAGED))
+        wanted = series_filters(query, self._ledger, self._collection)
         first, last, page = query.day("from"), query.day("to"), query.page
         collection = load_collection(self._collection)
         entries = [
@@ -177,15 +178,16 @@ class _Api:
 
     def incidents(self, request: Request) -> Response:
         """Spans of minutes without data, and why."""
-        query = Query(request, (*_SERIES, *_DAYS, *_PAGED, "kind"))
+        query = Query(request, (*series_names.NAMES, *_DAYS, *_PAGED, "kind"))
         kinds = query.many("kind")
         for kind in kinds or ():
             if kind not in {known.value for known in Kind}:
                 raise Problem(400, "unknown kind", f"one of {', '.join(Kind)}", kind)
         first, last = query.day("from"), query.day("to")
-        conditions: dict[str, Any] = {f"{name} = ANY(%s)": query.many(name) for name in ("exchange", "market_type")}
+        names = series_filters(query, self._ledger, self._collection)
+        conditions: dict[str, Any] = {f"{name} = ANY(%s)": names[name] for name in ("exchange", "market_type")}
         # What is about the whole market is about each of its symbols and datasets.
-        conditions |= {f"({name} IS NULL OR {name} = ANY(%s))": query.many(name) for name in ("symbol", "dataset")}
+        conditions |= {f"({name} IS NULL OR {name} = ANY(%s))": names[name] for name in ("symbol", "dataset")}
         conditions |= {
             "kind = ANY(%s)": kinds,
             "end_time > %s": first and start_of(first),
@@ -196,12 +198,15 @@ class _Api:
 
     def partitions(self, request: Request) -> Response:
         """What the ledger knows of every symbol and day."""
-        query = Query(request, (*_SERIES, *_DAYS, *_PAGED, "state"))
+        query = Query(request, (*series_names.NAMES, *_DAYS, *_PAGED, "state"))
         states = query.many("state")
         for state in states or ():
             if state not in {known.value for known in State}:
                 raise Problem(400, "unknown state", f"one of {', '.join(State)}", state)
-        conditions: dict[str, Any] = {f"{name} = ANY(%s)": query.many(name) for name in _SERIES}
+        conditions: dict[str, Any] = {
+            f"{name} = ANY(%s)": values
+            for name, values in series_filters(query, self._ledger, self._collection).items()
+        }
         conditions |= {"state = ANY(%s)": states, "day >= %s": query.day("from"), "day <= %s": query.day("to")}
         order = "exchange, market_type, dataset, symbol, day"
         return self._rows(request, query.page, "collection.partitions", conditions, order)
@@ -246,19 +251,22 @@ class _Api:
 
     def corrections(self, request: Request) -> Response:
         """Stored days that the exchange has published again, and how they differ, the newest first."""
-        query = Query(request, (*_SERIES, *_DAYS, *_PAGED))
-        conditions: dict[str, Any] = {f"{name} = ANY(%s)": query.many(name) for name in _SERIES}
+        query = Query(request, (*series_names.NAMES, *_DAYS, *_PAGED))
+        conditions: dict[str, Any] = {
+            f"{name} = ANY(%s)": values
+            for name, values in series_filters(query, self._ledger, self._collection).items()
+        }
         conditions |= {"day >= %s": query.day("from"), "day <= %s": query.day("to")}
         return self._rows(request, query.page, "collection.corrections", conditions, "found_at DESC, id DESC")
 
     def quality(self, request: Request) -> Response:
         """Quality scores as they were last kept, or how they came to be."""
-        query = Query(request, (*_SERIES, *_DAYS, *_PAGED, "by", "below", "trend"))
+        query = Query(request, (*series_names.NAMES, *_DAYS, *_PAGED, "by", "below", "trend"))
         by, below, page = query.one("by") or "symbol", query.share("below"), query.page
         if by not in score_query.LEVELS:
             raise Problem(400, "unknown level", f"by={' or by='.join(score_query.LEVELS)}", by)
         chosen = score_query.Chosen(
-            **{name: query.many(name) for name in _SERIES}, first=query.day("from"), last=query.day("to")
+            **series_filters(query, self._ledger, self._collection), first=query.day("from"), last=query.day("to")
         )
         rows: dict[str, Any] = {"limit": page.limit + 1, "offset": page.offset}
         found: list[Any]
@@ -384,17 +392,3 @@ def _some(wanted: list[str] | None, there: list[str]) -> bool:
 
 def _methods(route: Route) -> list[str]:
     return sorted((route.methods or set()) - {"HEAD"})
-
-
-def _no_route(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101  by the table of handlers
-    if error.status_code == 405:
-        return Problem(405, "wrong method", error.headers["Allow"] if error.headers else "", request.method).answer()
-    return Problem(error.status_code, str(error.detail), "a path of GET /v1", request.url.path).answer()
-
-
-def _failed(_: Request, error: Exception) -> Response:
-    statuses: dict[type[Exception], int] = {OtherVersion: 503, ConfigError: 500, PostgresUnavailable: 503}
-    status = next((code for kind, code in statuses.items() if isinstance(error, kind)), 500)
-    found = str(error) if isinstance(error, CryptoAssetsError) else f"{type(error).__name__}: {error}"
-    return Problem(status, type(error).__name__, "an answer", found, "see the log of the API").answer()

@@ -1,0 +1,36 @@
+"""Answers where there is no route, and where something failed: in words, never with a traceback."""
+
+from __future__ import annotations
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from crypto_assets.access.problem import Problem
+from crypto_assets.config.fault_log import keep_traceback, words_of
+from crypto_assets.errors import ConfigError, OtherVersion, StoreUnavailable
+
+
+def no_route(request: Request, error: Exception) -> Response:
+    """Answer a path or method that there is not."""
+    assert isinstance(error, HTTPException)  # noqa: S101  by the table of handlers
+    if error.status_code == 405:
+        return Problem(405, "wrong method", error.headers["Allow"] if error.headers else "", request.method).answer()
+    return Problem(error.status_code, str(error.detail), "a path of GET /v1", request.url.path).answer()
+
+
+def failed(_: Request, error: Exception) -> Response:
+    """Answer a request that failed; the traceback of a failure that nobody has foreseen is kept in the home."""
+    if isinstance(error, StoreUnavailable):
+        return Problem(
+            503, "the database or the lake does not answer", "its answer", words_of(error), "ask again"
+        ).answer()
+    if isinstance(error, OtherVersion):
+        return Problem(503, "another version", "tables of this version", words_of(error), "update, restart").answer()
+    if isinstance(error, ConfigError):
+        return Problem(
+            500, "wrong configuration", "a collection that can be read", words_of(error), "correct it"
+        ).answer()
+    log = keep_traceback(error)
+    found = words_of(error)
+    return Problem(500, "the request failed", "an answer", found, f"see {log}" if log else "please report it").answer()

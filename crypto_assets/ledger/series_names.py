@@ -1,0 +1,18 @@
+"""Whether the ledger knows an exchange, market type, symbol or dataset, also where collection.yaml no longer names it."""
+
+from __future__ import annotations
+
+from crypto_assets.storage.database import Database
+
+NAMES = ("exchange", "market_type", "symbol", "dataset")
+
+
+def has_records(database: Database, name: str, value: str) -> bool:
+    """Return whether any partition has this value of one of `NAMES`."""
+    if name not in NAMES:
+        raise ValueError(f"expected one of {', '.join(NAMES)}, found {name!r}")
+    with database.transaction() as connection:
+        found = connection.execute(
+            f"SELECT EXISTS (SELECT 1 FROM collection.partitions WHERE {name} = %s)", (value,)
+        ).fetchone()
+    return found == (True,)
