@@ -65,7 +65,7 @@ class Command:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "crypto_assets.cli", *arguments],
+            [sys.executable, "-m", "crypto_assets", *arguments],
             env=self.variables,
             cwd=PROJECT,
             text=True,

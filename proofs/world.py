@@ -126,7 +126,7 @@ class Home:
         shell = ["/bin/sh", "-c", f'{limits}; exec "$@"', "sh"] if limits else []
         with self.log_file.open("a") as log:
             return subprocess.Popen(
-                [*shell, sys.executable, "-m", "crypto_assets.cli", *arguments],
+                [*shell, sys.executable, "-m", "crypto_assets", *arguments],
                 env=self.environment,
                 cwd=ROOT,
                 text=True,

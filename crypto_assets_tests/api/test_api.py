@@ -291,6 +291,23 @@ def test_a_run_is_cancelled_and_one_that_has_ended_cannot_be(client, work, sandb
     assert refused(client.post("/v1/runs/hanging/cancel", json={}), 409)["found"] == "cancelled"
 
 
+@pytest.mark.parametrize("path", ["gaps", "partitions", "incidents", "corrections", "quality"])
+@pytest.mark.parametrize(
+    ("name", "value", "there"),
+    [
+        ("symbol", "BTCUSDT", "BTC/USDT"),
+        ("symbol", "BTC/USDD", "BTC/USDT"),
+        ("exchange", "binanse", "binance"),
+        ("market_type", "spto", "spot"),
+        ("dataset", "ohlcv_1x", "ohlcv_1"),
+    ],
+)
+def test_a_filter_that_nobody_knows_is_an_error_and_no_empty_answer(client, path, name, value, there) -> None:
+    found = refused(client.get(f"/v1/{path}", params={name: value}), 400)
+    assert (found["error"], found["found"]) == (f"unknown {name}", value)
+    assert there in found["expected"]
+
+
 # ---- who may ask ----------------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ import re
 import select
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -501,3 +502,16 @@ def test_the_sandbox_refuses_a_folder_that_is_not_there(tmp_path: Path) -> None:
     assert answer.code == 2
     assert f"{tmp_path / 'none'}: expected a folder of archive files" in answer.message
     assert no_traceback(answer)
+
+
+@pytest.mark.parametrize("module", ["click", "pydantic", "crypto_assets.cli.commands.collect"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_stopped_while_it_imports_says_so_in_one_word(module: str, number: signal.Signals) -> None:
+    code = (
+        "import os, sys\nclass Stop:\n    def find_spec(name, *rest):\n"
+        f"        if name == {module!r}:\n            os.kill(os.getpid(), {int(number)})\n"
+        "sys.meta_path.insert(0, Stop)\nsys.argv = ['crypto-assets', 'status']\n"
+        "from crypto_assets.__main__ import main\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped\n")

@@ -263,7 +263,7 @@ def test_a_collection_that_is_named_by_option_must_be_a_file(tmp_path):
 
 def test_a_reader_that_goes_early_ends_the_command_without_a_word(tmp_path):
     done = subprocess.run(
-        f"{sys.executable} -m crypto_assets.cli --help | true", shell=True, capture_output=True, text=True, check=False
+        f"{sys.executable} -m crypto_assets --help | true", shell=True, capture_output=True, text=True, check=False
     )
     assert done.stderr == ""
 

@@ -204,7 +204,7 @@ _LIMITED = """
 import os, resource, sys
 kind, most = int(sys.argv[1]), int(sys.argv[2])
 resource.setrlimit(kind, (most, most))
-os.execv(sys.executable, [sys.executable, "-m", "crypto_assets.cli", *sys.argv[3:]])
+os.execv(sys.executable, [sys.executable, "-m", "crypto_assets", *sys.argv[3:]])
 """
 
 

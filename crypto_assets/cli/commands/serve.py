@@ -99,7 +99,7 @@ def _command() -> str:
 
     mine = Path(sys.argv[0])
     if mine.suffix == ".py":
-        return "python -m crypto_assets.cli"
+        return "python -m crypto_assets"
     if shutil.which(mine.name) and Path(shutil.which(mine.name) or "").resolve() == mine.resolve():
         return mine.name
     return str(mine.relative_to(Path.cwd())) if mine.is_relative_to(Path.cwd()) else str(mine)
