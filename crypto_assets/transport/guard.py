@@ -298,7 +298,10 @@ class Guard:
                 budget_id = limit_state.budget_id(
                     self._database, endpoint.exchange, self._egress, endpoint.budget, limits
                 )
-                self._budgets[key] = budget_id, Limiter(self._database, budget_id, limits) if limits else None
+                self._budgets[key] = (
+                    budget_id,
+                    Limiter(self._database, budget_id, limits, " ".join(key)) if limits else None,
+                )
             return self._budgets[key]
 
     def _learn_clock(

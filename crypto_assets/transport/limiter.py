@@ -28,6 +28,7 @@ from crypto_assets.sources.limits import Limit
 from crypto_assets.storage.database import CONNECT_TIMEOUT_S, Database, connected
 from crypto_assets.storage.patience import outlast, repeatable
 from crypto_assets.storage.postgres_faults import unavailable
+from crypto_assets.storage.sessions import SAY_AFTER_S, SAY_AGAIN_S, say
 
 _LOOK_S = 0.05
 """How often a waiting thread looks whether it is to stop."""
@@ -89,17 +90,21 @@ class Limiter:
     Not for use across a fork: make one in each process.
     """
 
-    def __init__(self, database: Database, budget_id: int, limits: Sequence[Limit]) -> None:
+    def __init__(self, database: Database, budget_id: int, limits: Sequence[Limit], name: str = "the exchange") -> None:
         """Prepare; a connection is opened with the first request.
 
         Args:
             database: for short statements; the limiter's own connection goes to the same server.
             budget_id: the row of collection.budgets.
             limits: at least one.
+            name: of the budget, for whoever waits.
         """
         self._database = database
         self._budget_id = budget_id
         self._limits = tuple(limits)
+        self._name = name
+        self._log_was_lost = False
+        self._said_at = float("-inf")
         self._pad_s = min(limit.pad_s for limit in limits)
         self._stale_s = min(limit.window_s for limit in limits) / 2
         self._arrays = (
@@ -135,7 +140,10 @@ class Limiter:
         while True:
             waiter = _Waiter(weight)
             self._enter(waiter)
+            entered = time.monotonic()
             while not waiter.done.wait(_LOOK_S):
+                if time.monotonic() - entered > SAY_AFTER_S:
+                    self._say()
                 if stop is not None and stop.is_set():
                     self._leave(waiter)
                     raise Stopped("stopped while waiting for a limit of the exchange")
@@ -147,6 +155,17 @@ class Limiter:
             # A process that slept in between (SIGSTOP, a suspended machine) must not use what has passed out of its window.
             if isinstance(found, Cooling) or (found is not None and time.monotonic() - found.at < self._stale_s):
                 return found
+
+    def _say(self) -> None:
+        """Say what is waited for, now and then: a limit that is used up is no fault, but nobody sees it."""
+        with self._lock:
+            if time.monotonic() - self._said_at < SAY_AGAIN_S:
+                return
+            self._said_at = time.monotonic()
+        longest = max(limit.window_s for limit in self._limits)
+        why = "Postgres has crashed, so all of it counts as used; " if self._log_was_lost else ""
+        limits = ", ".join(map(str, self._limits))
+        say(f"waiting for the limits of {self._name} ({limits}); {why}at most {longest:g} s for a request")
 
     @repeatable
     def arrived(self, grant: Grant, at: float) -> None:
@@ -248,6 +267,12 @@ class Limiter:
         grant_id, granted, cool_s, status, reason = self._execute(_TAKE, values)
         if cool_s is not None:
             return Cooling(float(cool_s), status, reason)
+        if grant_id is None:
+            # The log of grants was lost. That all counts as used is written now, and the next statement waits for it.
+            self._log_was_lost = True
+            grant_id, granted, cool_s, status, reason = self._execute(_TAKE, (*values[:-4], None, None, None, None))
+            if cool_s is not None:
+                return Cooling(float(cool_s), status, reason)
         assert self._server_minus_ours is not None  # noqa: S101 - read with the connection
         return Grant(grant_id, granted.timestamp() - self._server_minus_ours[1])
 

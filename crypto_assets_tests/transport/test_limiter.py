@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import subprocess
 import sys
@@ -351,6 +352,37 @@ def test_a_log_that_was_lost_counts_as_all_used(budget):
     lost = time.monotonic()
     assert take(limiter) - lost > 2.0
     assert lost - began < 2.0, "the test was held up: what it deleted had no effect any more"
+
+
+def test_a_log_that_was_lost_stays_used_up_where_the_first_who_asks_gives_up(budget):
+    one = budget(Limit(3, 4.0, "requests"))
+    take(one.limiter())
+    one.query("DELETE FROM collection.grants WHERE budget_id = %(id)s")
+    lost, stop = time.monotonic(), threading.Event()
+
+    def give_up() -> None:
+        with contextlib.suppress(Stopped):
+            one.limiter().acquire(1, stop)
+
+    thread = threading.Thread(target=give_up)
+    thread.start()
+    wait_for("what counts as used", lambda: one.query("SELECT 1 FROM collection.grants WHERE budget_id = %(id)s"))
+    time.sleep(1.5)  # had it been rolled back with the wait, the next one would wait 4 s from here
+    stop.set()
+    thread.join(20)
+    assert 4.0 < take(one.limiter()) - lost < 5.4
+
+
+def test_who_waits_long_is_told_for_what(budget, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr("crypto_assets.transport.limiter.SAY_AFTER_S", 0.2)
+    monkeypatch.setattr("crypto_assets.transport.limiter.say", said.append)
+    limiter = budget(Limit(1, 1.0, "requests")).limiter()
+    take(limiter)
+    assert said == []
+    for _ in range(2):
+        take(limiter)
+    assert said == ["waiting for the limits of the exchange (1 requests/s); at most 1 s for a request"], "once a minute"
 
 
 def test_a_clock_of_the_server_that_was_put_back_blocks_nobody_for_long(budget):

@@ -127,6 +127,9 @@ BEGIN
             used := CASE WHEN budget.log_began THEN (SELECT max(amount) FROM unnest(amounts) amount) ELSE 0 END;
             UPDATE collection.budgets SET log_began = true WHERE id = the_budget AND NOT log_began;
             PERFORM collection.append_grant(the_budget, now_instant, used, used, used > 0);
+            IF used > 0 THEN
+                RETURN;  -- without a grant: this is to stay also where whoever asks waits no longer
+            END IF;
             CONTINUE;
         END IF;
         IF latest.granted_at > now_instant + interval '1 second' THEN
