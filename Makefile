@@ -6,6 +6,8 @@
 # make prove  what takes minutes to show: limits, kills, stops, recovery, queues, listings, flipped bits, failing stores, no false alarms
 
 PYTHON ?= python3
+# More than cores: most tests wait for servers.
+WORKERS ?= 4
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -25,7 +27,7 @@ demo: $(VENV)/installed
 	$(BIN)/crypto-assets demo
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

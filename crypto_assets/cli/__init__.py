@@ -80,6 +80,8 @@ def main() -> None:
         cli.main(standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
+        if isinstance(error, click.NoSuchOption) and error.option_name in ("--demo", "--config", "--debug"):
+            error.message += f" {error.option_name} stands before the command: crypto-assets {error.option_name} …"
         error.show()
         sys.exit(2)
     except click.exceptions.Exit as stop:

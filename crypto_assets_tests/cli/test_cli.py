@@ -515,3 +515,9 @@ def test_a_command_that_is_stopped_while_it_imports_says_so_in_one_word(module: 
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped\n")
+
+
+def test_an_option_of_all_commands_after_one_says_where_it_stands(tmp_path: Path) -> None:
+    answer = Command.at(tmp_path)("status", "--demo")
+    assert answer.code == 2
+    assert "--demo stands before the command: crypto-assets --demo" in answer.err
