@@ -60,10 +60,10 @@ def load_configured() -> Any:
 
 def with_ledger(use: Callable[[Any], Any], *, make: bool = False) -> Any:
     """Return what `use` makes of the ledger; only where `make` says so is a database made when there is none."""
-    from crypto_assets.defs.resources import PostgresResource
+    from crypto_assets.defs.places import configured_ledger
     from crypto_assets.storage.patience import outlast
 
-    with PostgresResource().ledger(make=make) as ledger:
+    with configured_ledger(make=make) as ledger:
         return outlast(use, ledger)
 
 
@@ -74,10 +74,10 @@ def lost_of(
 
     With a collection also those whose table in Postgres was emptied.
     """
-    from crypto_assets.defs.resources import LakeResource
+    from crypto_assets.defs.places import configured_lake
     from crypto_assets.ledger.lakes import lost_days
 
-    lost = lost_days(ledger, LakeResource().lake(), pairs, first, last, collection)
+    lost = lost_days(ledger, configured_lake(), pairs, first, last, collection)
     if lost.other and lost.notice:
         err.print(lost.notice, markup=False)
     return lost

@@ -59,7 +59,7 @@ def records_of(ledger: Any, requests: Sequence[Request]) -> list[Any]:
 
     A day whose file the lake does not have is missing, whatever the ledger says of it.
     """
-    from crypto_assets.defs.resources import LakeResource
+    from crypto_assets.defs.places import configured_lake
     from crypto_assets.ledger.lakes import lost_days
 
     asked: dict[Names, list[tuple[date, date]]] = {}
@@ -86,7 +86,7 @@ def records_of(ledger: Any, requests: Sequence[Request]) -> list[Any]:
         return []
     days = [record.day for record in found]
     pairs = {record.pair for record in found}
-    lost = lost_days(ledger, LakeResource().lake(), pairs, min(days), max(days)).files
+    lost = lost_days(ledger, configured_lake(), pairs, min(days), max(days)).files
     return [_as_lost(record, lost.get((*record.pair, record.day))) for record in found]
 
 

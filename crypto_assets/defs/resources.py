@@ -9,8 +9,8 @@ import dagster as dg
 from pydantic import Field
 
 from crypto_assets.config.environment import settings
+from crypto_assets.defs.places import configured_lake, configured_url
 from crypto_assets.errors import ConfigError
-from crypto_assets.storage import postgres_url
 from crypto_assets.text import urls
 from crypto_assets.text.urls import lake_url
 
@@ -22,9 +22,7 @@ class LakeResource(dg.ConfigurableResource):
 
     def lake(self) -> Any:
         """Return the lake; S3 is reached through dagster-aws' S3Resource, with the usual AWS_* variables."""
-        from crypto_assets.storage.lake import Lake
-
-        return Lake(_checked("LakeResource", self.url, lake_url) or settings().lake, s3_client=_s3_client)
+        return configured_lake(_checked("LakeResource", self.url, lake_url))
 
 
 def _checked(resource: str, url: str | None, check: Callable[[str], str]) -> str | None:
@@ -35,21 +33,6 @@ def _checked(resource: str, url: str | None, check: Callable[[str], str]) -> str
         return check(url)
     except ValueError as error:
         raise ConfigError(f"{resource}.url: {error}") from None
-
-
-def _s3_client() -> Any:
-    # Importing dagster_aws costs 1.5 CPU seconds; a lake in a folder does not need it.
-    import boto3
-    from botocore.config import Config
-    from dagster_aws.s3 import S3Resource
-
-    from crypto_assets.storage.bucket import CONNECT_TIMEOUT_S, READ_TIMEOUT_S
-
-    made = S3Resource().get_client()
-    # S3Resource has no setting for timeouts: a bucket that hangs would be waited for five times a minute, in silence. The
-    # store asks again by itself.
-    own = Config(connect_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S, retries={"total_max_attempts": 1})
-    return boto3.client("s3", config=made.meta.config.merge(own), region_name=made.meta.region_name)
 
 
 class PostgresResource(dg.ConfigurableResource):
@@ -70,12 +53,7 @@ class PostgresResource(dg.ConfigurableResource):
             NothingCollected: there is no server, and `make` is false.
             PostgresUnavailable: it does not answer.
         """
-        from crypto_assets.storage.migrations import migrate
-
-        now = settings()
-        url = _checked("PostgresResource", self.url, urls.postgres_url) or postgres_url(now, make=make)
-        migrate(url)
-        return url
+        return configured_url(_checked("PostgresResource", self.url, urls.postgres_url), make=make)
 
     @contextmanager
     def warehouse(self) -> Iterator[Any]:

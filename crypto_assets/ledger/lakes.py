@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from crypto_assets.errors import StoredDataError
 from crypto_assets.model import STORED_FILE, Series, State
-from crypto_assets.rows.loads import warehouse_tables
-from crypto_assets.storage.warehouse import emptied_loads
 
 if TYPE_CHECKING:
     import psycopg
@@ -288,6 +286,10 @@ def emptied_days(
     last: date | None,
 ) -> dict[Place, str]:
     """Return the days whose rows a table of the warehouse had and has no more, for its leaf was emptied or dropped."""
+    # PyArrow, which both need, costs 0.1 CPU seconds to import; who only counts days does without.
+    from crypto_assets.rows.loads import warehouse_tables
+    from crypto_assets.storage.warehouse import emptied_loads
+
     found: dict[Place, str] = {}
     for leaf, table, series, symbol, days in emptied_loads(connection, first, last):
         entry = collection.entry_of(series, symbol) if pairs is None or (series, symbol) in pairs else None

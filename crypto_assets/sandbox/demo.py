@@ -10,7 +10,6 @@ import yaml
 
 from crypto_assets.config.environment import make_home, settings
 from crypto_assets.errors import NothingCollected
-from crypto_assets.sandbox.server import SandboxProcess
 from crypto_assets.storage.embedded_postgres import is_made
 
 FIRST, LISTED, LAST = date(2023, 12, 31), date(2024, 1, 1), date(2024, 1, 10)
@@ -42,6 +41,9 @@ def demo_environment(home: Path | None = None) -> Iterator[Path]:
 
     CRYPTO_ASSETS_POSTGRES_URL and CRYPTO_ASSETS_LAKE_URL are put aside: the demo never writes to a real store.
     """
+    # Every command asks whether this is a demo; few run the exchange, whose server costs 0.1 CPU seconds to import.
+    from crypto_assets.sandbox.server import SandboxProcess
+
     home = home or demo_home()
     make_home(home)
     (home / _MARK).write_text(_MARK_TEXT)

@@ -130,6 +130,7 @@ def _canonical(column: pa.ChunkedArray, declared: Column) -> pa.ChunkedArray:
 
 @cache
 def _vocabulary(words: tuple[str, ...]) -> pa.Array:
+    # Made late: the first `pa.array` of a list imports pandas, 0.3 CPU seconds that a command like `status` does not need.
     return pa.array(sorted(words))
 
 

@@ -122,10 +122,10 @@ def _require_lake(*, new_lake: bool) -> None:
     Raises:
         StoredDataError: it is not.
     """
-    from crypto_assets.defs.resources import LakeResource
+    from crypto_assets.defs.places import configured_lake
     from crypto_assets.ledger.lakes import remember_lake, require_lake
 
-    lake = LakeResource().lake()
+    lake = configured_lake()
     with_ledger(lambda ledger: (remember_lake if new_lake else require_lake)(ledger, lake), make=True)
 
 

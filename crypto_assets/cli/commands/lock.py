@@ -43,7 +43,7 @@ def lock(output: Path, as_of: date | None, **given: Any) -> None:
     Days without a file are in it too.     Exit code 1, and no lock, where a stored file is missing in the lake or damaged.
     """
     from crypto_assets.config.environment import settings
-    from crypto_assets.defs.resources import LakeResource
+    from crypto_assets.defs.places import configured_lake
     from crypto_assets.quality.lock.content import write_lock
     from crypto_assets.quality.lock.create import make_lock
     from crypto_assets.quality.query import Query
@@ -51,7 +51,7 @@ def lock(output: Path, as_of: date | None, **given: Any) -> None:
     query = Query(**given)
     collection = load_configured() if settings().config.exists() else None
     at = datetime.combine(as_of + timedelta(days=1), time(), UTC) - timedelta(microseconds=1) if as_of else None
-    lake = LakeResource().lake()
+    lake = configured_lake()
     made = with_ledger(lambda ledger: make_lock(ledger, query, as_of=at, collection=collection, lake=lake))
     write_lock(made, output)
     absent: dict[str, int] = {}

@@ -27,12 +27,12 @@ def postgres() -> None:
     The embedded server starts when a command needs it and stops when none has used it for half a minute.
     """
     from crypto_assets.config.environment import settings
-    from crypto_assets.defs.resources import PostgresResource
+    from crypto_assets.defs.places import configured_url
 
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
-    url = PostgresResource().resolved_url(make=False)
+    url = configured_url(make=False)
     out.print(without_password(reading_address(url)), markup=False, soft_wrap=True)
     if settings().postgres_url:
         out.print("CRYPTO_ASSETS_POSTGRES_URL names it; the password, if it has one, stands there")
@@ -72,10 +72,10 @@ def sql(query: str, as_csv: bool, as_json: bool) -> None:
 def _ask(query: str) -> tuple[list[str], Iterator[Sequence[Any]]]:
     import psycopg
 
-    from crypto_assets.defs.resources import PostgresResource
+    from crypto_assets.defs.places import configured_url
     from crypto_assets.errors import ConfigError
 
-    url = reading_address(PostgresResource().resolved_url(make=False))
+    url = reading_address(configured_url(make=False))
     try:
         with psycopg.connect(url, options="-c default_transaction_read_only=on -c timezone=UTC") as connection:
             cursor = connection.execute(query)

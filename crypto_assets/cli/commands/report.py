@@ -40,7 +40,7 @@ def report(first: date | None, last: date | None, folder: Path, opens: str, of_d
 
     It is one HTML page with pictures and needs no network.
     """
-    from crypto_assets.defs.resources import LakeResource
+    from crypto_assets.defs.places import configured_lake
     from crypto_assets.quality.query import Query
     from crypto_assets.quality.report.build import bars_of, write_report
     from crypto_assets.quality.report.facts import read_facts
@@ -52,7 +52,7 @@ def report(first: date | None, last: date | None, folder: Path, opens: str, of_d
         require_demo()
     with demo_environment() if of_demo else nullcontext(), err.status("reading"):
         collection = load_configured()
-        lake = LakeResource().lake()
+        lake = configured_lake()
         facts = with_ledger(lambda ledger: read_facts(ledger, collection, query, lake=lake))
         files = write_report(facts, bars_of(lake, facts), folder)
     if facts.lost.other and facts.lost.notice:
