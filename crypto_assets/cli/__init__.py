@@ -81,7 +81,8 @@ def main() -> None:
         sys.stdout.flush()
     except click.ClickException as error:
         if isinstance(error, click.NoSuchOption) and error.option_name in ("--demo", "--config", "--debug"):
-            error.message += f" {error.option_name} stands before the command: crypto-assets {error.option_name} …"
+            hint = f" {error.option_name} stands before the command: crypto-assets {error.option_name} …"
+            error = click.NoSuchOption(error.option_name, error.message + hint, error.possibilities, error.ctx)
         error.show()
         sys.exit(2)
     except click.exceptions.Exit as stop:
