@@ -120,7 +120,7 @@ def sees_the_asset(page: Any, url: str) -> None:
     link.click()
     page.wait_for_url(f"**/assets/{ASSET}*")
     visible(page, "BTC/USDT ohlcv_1m, binance spot.")
-    visible(page, "base amount of trades whose taker bought")
+    visible(page, "amount of the trades whose taker bought; base")
     visible(page, "binance_spot_ohlcv_1m")
 
 
@@ -170,7 +170,7 @@ def sees_the_checks(page: Any, url: str) -> None:
 def launches_a_backfill_and_sees_it_succeed(page: Any, url: str, mine: project.Project) -> None:
     page.goto(f"{url}/assets")
     names = [
-        f"{prefix}/BTC-USDT/{name}"
+        f"{prefix}/{name}/BTC-USDT"
         for prefix, name in (("binance/spot", "ohlcv_1m"), ("warehouse/binance/spot", "ohlcv"))
     ]
     names += [name.replace("BTC", "ETH") for name in names]
