@@ -26,7 +26,7 @@ from crypto_assets.engine.pipeline import Pipeline, Tally, Target
 from crypto_assets.engine.storing.warehouse_rows import ROWS_MATCH_LAKE, Table, loaded_days
 from crypto_assets.ledger.spans import days_in_states
 from crypto_assets.model import STORED_STATES, Comparison, Dataset, Rule, Series, State
-from crypto_assets.quality.after_run import close_run
+from crypto_assets.quality.after_run import close_run, days_are_stored
 from crypto_assets.quality.compare_sources import asking
 from crypto_assets.quality.validate import Validator
 from crypto_assets.rows.loads import warehouse_tables
@@ -149,11 +149,12 @@ def _entry_assets(collection: Collection, entry: SeriesEntry) -> dg.AssetsDefini
                         on_batch=reporter.checked,
                     )
                     tally = tally + validator.run(stored)
-            outlast(reporter.tables, counted)
             every = [*targets, *stored]
-            tally.revise(outlast(close_run, collection, lake.lake(), ledger, every, tally.revised), every)
-            outlast(tally.accept, ledger)
-            outlast(reporter.finish, tracks(entry, warehouse, {key.asset_key for key in checks}))
+            with days_are_stored():
+                outlast(reporter.tables, counted)
+                tally.revise(close_run(collection, lake.lake(), ledger, every, tally.revised), every)
+                outlast(tally.accept, ledger)
+                outlast(reporter.finish, tracks(entry, warehouse, {key.asset_key for key in checks}))
         # Nothing is yielded: Dagster would mark every day of the range as materialised, the bad ones too.
         yield from ()
         if tally.problems:

@@ -355,7 +355,7 @@ class _Run:
         )
 
     def _second_look(self) -> None:
-        revised = outlast(self._storer.second_look, self._targets)
+        revised = self._storer.second_look(self._targets)
         self._tally.revise(revised, self._targets)
         self._tally.revised += [place for place, now in revised.items() if now.changed]
         outlast(self._tally.accept, self._pipeline.ledger)

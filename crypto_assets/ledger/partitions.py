@@ -143,7 +143,6 @@ WHERE a.exchange = %(exchange)s AND a.key = c.key
 class Ledger(Database):
     """Reads and writes the ledger; safe to use from many threads and processes."""
 
-    @repeatable
     def record_objects(self, exchange: str, objects: Sequence[ArchiveObject]) -> tuple[list[str], list[str]]:
         """Remember the objects of a listing; return the keys that are new and those that changed since last seen.
 
@@ -159,8 +158,7 @@ class Ledger(Database):
             "etags": [obj.etag for obj in objects],
             "modified": [obj.last_modified for obj in objects],
         }
-        with self.transaction() as connection:
-            rows = connection.execute(_RECORD_OBJECTS, values).fetchall()
+        rows = self.change(lambda connection: connection.execute(_RECORD_OBJECTS, values).fetchall())
         return [key for key, new in rows if new], [key for key, new in rows if not new]
 
     def record_outcomes(

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import psycopg
 from psycopg.rows import class_row
@@ -87,16 +87,18 @@ class Controls:
         """Ask a run to end; it does so within a second, wherever it is."""
         self._put(of_run(run_id), "cancel", who, reason)
 
-    @repeatable
     def resume(self, scope: str, who: str | None = None) -> bool:
         """End the pause of exactly this scope (with `who`: only if it is by them); return whether there was one."""
-        with self._database.transaction() as connection:
+
+        def end(connection: psycopg.Connection[Any]) -> bool:
             found = connection.execute(
                 "DELETE FROM collection.controls WHERE scope = %s AND action = 'pause' AND who = coalesce(%s, who)",
                 (scope, who),
             )
             connection.execute("SELECT pg_notify(%s, %s)", (_CHANNEL, scope))
-        return bool(found.rowcount)
+            return bool(found.rowcount)
+
+        return self._database.change(end)
 
     @repeatable
     def forget(self, run_id: str) -> None:

@@ -144,8 +144,8 @@ def withdraw_by_hand(
         raise ConfigError(
             f"expected acknowledged days from {first} to {last}, found none; `crypto-assets gaps acknowledged` lists them"
         )
-    with ledger.transaction() as connection:
-        withdraw(connection, found, f"{by} withdrew it" + (f": {reason.strip()}" if reason.strip() else ""))
+    because = f"{by} withdrew it" + (f": {reason.strip()}" if reason.strip() else "")
+    ledger.change(lambda connection: withdraw(connection, found, because))
     return found
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,12 @@ from crypto_assets.engine.day_outcomes import Target
 from crypto_assets.engine.storing.cross_series import Comparer, in_lake
 from crypto_assets.engine.storing.journal import Journal
 from crypto_assets.engine.storing.update_findings import Revised, Revision, changing, excusable, revise
-from crypto_assets.errors import StoredDataError
+from crypto_assets.errors import StoredDataError, StoreUnavailable
 from crypto_assets.model import DAY, Partition, Series
 from crypto_assets.quality.acknowledged_gaps import refresh_acknowledgements
 from crypto_assets.quality.score_store import refresh_scores
 from crypto_assets.storage.lake import symbol_folder
+from crypto_assets.storage.patience import outlast
 
 if TYPE_CHECKING:
     from crypto_assets.ledger.partitions import Ledger
@@ -28,6 +30,18 @@ _BESIDE = 2 * DAY
 
 _AT_ONCE = 64
 """Days that are compared in one transaction."""
+
+
+@contextmanager
+def days_are_stored() -> Iterator[None]:
+    """Let a store that fails in the block say that the days of the run are stored, and what is not up to date."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        raise type(error)(
+            "the days of this run are stored; comparisons, incidents, scores and Dagster's events that follow from them are "
+            f"not up to date: {error}; `crypto-assets validate` of these days does the rest"
+        ) from error
 
 
 def close_run(
@@ -42,23 +56,25 @@ def close_run(
     Args:
         revised: days whose state the run has changed, those of other runs among them.
 
+    Each step outlasts failures of Postgres by itself: as a whole it would find less the second time.
+
     Raises:
-        PostgresUnavailable: the server does not answer; `crypto-assets validate` does the rest.
+        StoreUnavailable: the server or the lake does not answer; `crypto-assets validate` does the rest.
     """
     if not targets:
         return {}
-    compare_dependents(collection, lake, ledger, targets)
+    outlast(compare_dependents, collection, lake, ledger, targets)
     first = min(target.days[0] for target in targets)
     last = max(target.days[-1] for target in targets)
     changed: dict[tuple[Series, Partition], Revised] = {}
     for exchange, market_type in sorted({(t.series.exchange, t.series.market_type) for t in targets}):
-        refresh_incidents(ledger, (exchange, market_type), first, last)
+        outlast(refresh_incidents, ledger, (exchange, market_type), first, last)
         changed |= excuse_days(lake, ledger, exchange, market_type, first - _BESIDE, last + _BESIDE)
     others = [*changed, *revised]
     pairs = {(t.series, t.symbol) for t in targets} | {(series, partition.symbol) for series, partition in others}
     days = [first, last, *(partition.day for _, partition in others)]
-    refresh_scores(ledger, collection, min(days), max(days), sorted(pairs))
-    refresh_acknowledgements(ledger, collection, min(days), max(days), datetime.now(UTC).date())
+    outlast(refresh_scores, ledger, collection, min(days), max(days), sorted(pairs))
+    outlast(refresh_acknowledgements, ledger, collection, min(days), max(days), datetime.now(UTC).date())
     return changed
 
 
@@ -66,23 +82,40 @@ def excuse_days(
     lake: Lake, ledger: Ledger, exchange: str, market_type: str, first: date, last: date
 ) -> dict[tuple[Series, Partition], Revised]:
     """Weigh the days of a market that miss rows against its outages as they are known now; return those that changed."""
+    changed: dict[tuple[Series, Partition], Revised] = {}
+    for series, revisions in outlast(_excusable, ledger, exchange, market_type, first, last).items():
+        if revisions:
+            outlast(_excuse, Journal(lake, ledger), series, revisions, changed)
+    return changed
+
+
+def _excusable(
+    ledger: Ledger, exchange: str, market_type: str, first: date, last: date
+) -> dict[Series, list[Revision]]:
+    """Return the days that change when their outages are weighed again. Other runs are publishing: no other is locked."""
     with ledger.transaction() as connection:
         reached = read_outages(connection, exchange, market_type, first, last)
         first = min([first, *(one.start.date() for one in reached)])
         last = max([last, *(one.end.date() for one in reached)])
         wanted = excusable(connection, exchange, market_type, first, last)
-        # Other runs are publishing: only folders of days that do change are locked.
-        due = {series: changing(connection, series, revisions) for series, revisions in wanted.items()}
-    changed: dict[tuple[Series, Partition], Revised] = {}
-    for series, revisions in due.items():
-        if not revisions:
-            continue
-        folders = sorted({symbol_folder(series, revision.partition.symbol) for revision in revisions})
-        with Journal(lake, ledger).alone(folders) as connection:
-            revised = revise(connection, series, revisions)
-            connection.commit()
+        return {series: changing(connection, series, revisions) for series, revisions in wanted.items()}
+
+
+def _excuse(
+    journal: Journal,
+    series: Series,
+    revisions: Sequence[Revision],
+    changed: dict[tuple[Series, Partition], Revised],
+) -> None:
+    """Revise days of one series, and add those whose state has changed to `changed`; safe to repeat.
+
+    They are added before the commit: where the answer to that is lost, the repetition finds them changed already.
+    """
+    folders = sorted({symbol_folder(series, revision.partition.symbol) for revision in revisions})
+    with journal.alone(folders) as connection:
+        revised = revise(connection, series, revisions)
         changed |= {(series, partition): one for partition, one in revised.items() if one.changed}
-    return changed
+        connection.commit()
 
 
 def compare_dependents(collection: Collection, lake: Lake, ledger: Ledger, targets: Sequence[Target]) -> int:

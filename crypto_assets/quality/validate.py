@@ -104,7 +104,7 @@ class Validator:
             PostgresUnavailable: the server does not answer.
             StoredDataError: the lake is another one than the ledger speaks of and has not all days; nothing was judged by it.
         """
-        self._require_lake(targets)
+        outlast(self._require_lake, targets)
         use_steady_allocators()
         tally, total = Tally(), sum(len(target.days) for target in targets)
         progress = ProgressWriter(
@@ -120,7 +120,7 @@ class Validator:
                             raise Stopped("the run was stopped")
                         outcomes = outlast(self._check, target.series, batch)
                         tally.add(outcomes)
-                        self._on_batch(outcomes, [day.rows for day in batch])
+                        outlast(self._on_batch, outcomes, [day.rows for day in batch])
                         progress.count(
                             done=tally.days,
                             failed=len(tally.problems),
@@ -128,7 +128,7 @@ class Validator:
                             size_bytes=tally.stored_bytes,
                             last_partition=f"{target.series} {outcomes[-1].partition}",
                         )
-            tally.accept(self._ledger)
+            outlast(tally.accept, self._ledger)
             state = RunState.FAILED if tally.problems else RunState.DONE
         finally:
             progress.state(RunState.CANCELLED if self._stop.is_set() else state)

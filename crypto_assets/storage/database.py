@@ -19,7 +19,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 from crypto_assets.errors import OutOfResources, PostgresUnavailable, Stopped
 from crypto_assets.machine.shortage import named_shortage
 from crypto_assets.storage.own_servers import known_as_own
-from crypto_assets.storage.patience import Patience, patience_with
+from crypto_assets.storage.patience import Patience, outlast, patience_with
 from crypto_assets.storage.postgres_faults import is_busy, is_lost, unavailable
 from crypto_assets.storage.revisions import MISFITS, differs
 from crypto_assets.storage.sessions import needs_session
@@ -37,6 +37,8 @@ for _name in ("psycopg", "psycopg.pool"):
 
 _Problem: TypeAlias = PostgresUnavailable | OutOfResources
 _Pool: TypeAlias = ConnectionPool[psycopg.Connection[Any]]
+
+R = TypeVar("R")
 
 
 class Database:
@@ -113,6 +115,29 @@ class Database:
             raise unavailable(self.url, error) from error
         finally:
             pool.putconn(connection)
+
+    def change(self, work: Callable[[psycopg.Connection[Any]], R]) -> R:
+        """Return what `work` gives in one transaction that is committed once, however often the connection breaks.
+
+        For what must not be done twice, or says what it has changed. Where a connection breaks while it commits, the server
+        is asked which way that went. A failure in passing is outlasted, so `work` may be called again.
+
+        Raises:
+            PostgresUnavailable, Stopped: as `transaction` does.
+        """
+        tried: tuple[str, R] | None = None
+
+        def attempt() -> R:
+            nonlocal tried
+            with self.transaction() as connection:
+                if tried is not None and _has_committed(connection, self.url, tried[0]):
+                    return tried[1]
+                found = work(connection)
+                ((number,),) = connection.execute("SELECT pg_current_xact_id()::text").fetchall()
+                tried = number, found
+            return found
+
+        return outlast(attempt)
 
     def _go_on(self) -> None:
         if self._stopped:
@@ -237,6 +262,17 @@ def _waited(patience: Patience, problem: _Problem, attempt: int, stopped: Callab
         return True
     problem.passing = False
     return False
+
+
+def _has_committed(connection: psycopg.Connection[Any], url: str, transaction: str) -> bool:
+    """Return whether a transaction was committed whose connection has broken; its server process may end a little later."""
+    deadline = time.monotonic() + CONNECT_TIMEOUT_S
+    while time.monotonic() < deadline:
+        ((status,),) = connection.execute("SELECT pg_xact_status(%s::xid8)", (transaction,)).fetchall()
+        if status != "in progress":
+            return bool(status == "committed")
+        time.sleep(_CANCEL_TIMEOUT_S)
+    raise unavailable(url, psycopg.OperationalError("a transaction whose connection was cut has not ended"))
 
 
 def _lives(connection: psycopg.Connection[Any]) -> bool:

@@ -90,10 +90,11 @@ class Patience:
             if self._since is None or now - self._failed_at > max(span_s, _DEFAULT_SPAN_S):
                 self._since, self._said_at = now, None
             self._failed_at = now
-            left = self._since + span_s - now
+            waited = now - self._since  # another thread may have an answer before the next line: it sets None
+        left = span_s - waited
         if left <= 0:
             return False
-        self._say_waiting(why, now - self._since, left)
+        self._say_waiting(why, waited, left)
         pause = min(left, backoff_s(attempt))
         self._sleep(pause, stopped)
         return True

@@ -125,13 +125,13 @@ class Breakers:
         """Return every breaker that is not closed, or has failures that count."""
         return read(self._database, self._egress)
 
-    @repeatable
     def failed(self, key: Key, error: str, took_s: float, *, probe: bool) -> Breaker:
         """Count a failure that took some seconds, and return what has become of the breaker."""
         values = self._values(key) | {"error": error[:1000], "took_s": took_s, "probe": probe}
-        with self._database.transaction() as connection:
-            found = connection.cursor(row_factory=class_row(Breaker)).execute(_FAILED, values).fetchone()
-        assert found is not None  # noqa: S101 - RETURNING of an upsert
+        # Once, for a failure that is counted twice opens a breaker too early.
+        (found,) = self._database.change(
+            lambda connection: connection.cursor(row_factory=class_row(Breaker)).execute(_FAILED, values).fetchall()
+        )
         return found
 
     @repeatable
@@ -140,11 +140,10 @@ class Breakers:
         with self._database.transaction() as connection:
             connection.execute(_SUCCEEDED, self._values(key))
 
-    @repeatable
     def claim(self, key: Key) -> bool:
         """Return whether this caller, and nobody else, is to probe a host whose time is up."""
-        with self._database.transaction() as connection:
-            return bool(connection.execute(_CLAIM, self._values(key)).rowcount)
+        # Once, for a second claim finds the first: nobody would probe until its lease ends.
+        return self._database.change(lambda connection: bool(connection.execute(_CLAIM, self._values(key)).rowcount))
 
     @repeatable
     def release(self, key: Key) -> None:

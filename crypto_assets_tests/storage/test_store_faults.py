@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import socket
 import subprocess
 import threading
@@ -13,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import boto3
 import psycopg
@@ -32,6 +31,7 @@ from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.patience import outlast
 from crypto_assets_tests.command import Command, no_traceback
 from crypto_assets_tests.published import days
+from crypto_assets_tests.storage.cut_connections import LosesAnAnswer, end_connections
 from crypto_assets_tests.workbench import Result, Workbench, entry
 from proofs.bucket import Bucket
 
@@ -62,13 +62,6 @@ def work(sandbox: SandboxServer, postgres_url: str, tmp_path: Path) -> Workbench
 def bucket() -> Iterator[Bucket]:
     with Bucket() as server:
         yield server
-
-
-def end_connections(url: str) -> None:
-    """End every other connection, and wait until they have ended."""
-    others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    with psycopg.connect(url, autocommit=True) as admin:
-        admin.execute(f"SELECT pg_terminate_backend(pid, 5000) {others}")
 
 
 def all_there(work: Workbench, result: Result, url: str) -> None:
@@ -118,49 +111,6 @@ def test_a_batch_whose_connection_is_ended_is_undone_and_stored_over_a_new_one(
     all_there(work, result, work.url)
 
 
-class LosesAnAnswer:
-    """A way to Postgres that hands a commit on and cuts the connection before the answer comes back, once."""
-
-    def __init__(self, url: str) -> None:
-        self._socket = f"{parse_qs(urlsplit(url).query)['host'][0]}/.s.PGSQL.{conninfo_to_dict(url).get('port', 5432)}"
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.armed = False
-        self.lost = 0
-        port = self._listener.getsockname()[1]
-        user, name = (conninfo_to_dict(url)[key] for key in ("user", "dbname"))
-        self.url = f"postgresql://{user}@127.0.0.1:{port}/{name}?sslmode=disable&gssencmode=disable"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._pass_on, args=(client,), daemon=True).start()
-
-    def _pass_on(self, client: socket.socket) -> None:
-        with client, socket.socket(socket.AF_UNIX) as server:
-            server.connect(self._socket)
-            losing = False
-            while True:
-                for ready in select.select([client, server], [], [])[0]:
-                    data = ready.recv(65536)
-                    if not data:
-                        return
-                    if ready is client:
-                        losing = self.armed and b"COMMIT" in data
-                        server.sendall(data)
-                    elif losing:  # committed, and nobody is told
-                        self.armed, self.lost = False, self.lost + 1
-                        return
-                    else:
-                        client.sendall(data)
-
-
 def test_a_commit_whose_answer_was_lost_is_not_done_twice(
     sandbox: SandboxServer, postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,7 +120,7 @@ def test_a_commit_whose_answer_was_lost_is_not_done_twice(
 
         def arm(reached: str) -> None:
             if reached == "forgotten" and not way.lost:
-                way.armed = True
+                way.lose()
 
         monkeypatch.setattr(journal, "reached", arm)
         result = work.collect(FIRST, LAST)

@@ -23,13 +23,14 @@ from crypto_assets.engine.storing.update_findings import Revised, Revision, revi
 from crypto_assets.engine.storing.validation import validate
 from crypto_assets.engine.storing.wrong_edges import Edges, WrongEdges, with_edges
 from crypto_assets.errors import REFUSALS, NoRows, StoredDataError
-from crypto_assets.ledger.life_edges import change_edges, cut_of, refuted_edges
+from crypto_assets.ledger.life_edges import RefutedEdges, change_edges, cut_of, refuted_edges
 from crypto_assets.ledger.outcome_rows import as_json
 from crypto_assets.ledger.profiles import write_profiles
 from crypto_assets.ledger.silent_days import BetweenIds, SilentBars, between_ids, silent_by_bars
 from crypto_assets.model import Outcome, Partition, Series, State
 from crypto_assets.rows.loads import StoredDay
 from crypto_assets.storage.lake import symbol_folder
+from crypto_assets.storage.patience import outlast
 
 if TYPE_CHECKING:
     from crypto_assets.ledger.partitions import Ledger
@@ -48,7 +49,8 @@ def settle_silent_days(ledger: Ledger, series: Series, symbols: Iterable[str], r
     if series.table not in NUMBERED:
         return []
     names = sorted(set(symbols))
-    with ledger.transaction() as connection:
+
+    def settle(connection: psycopg.Connection[Any]) -> list[Outcome]:
         found = [_silent(series, one) for one in between_ids(connection, series, names, _REFUSED)]
         known = {one.partition for one in found}
         bars = silent_by_bars(connection, series, names, _REFUSED, _ALL_SILENT)
@@ -56,7 +58,9 @@ def settle_silent_days(ledger: Ledger, series: Series, symbols: Iterable[str], r
         wrong = {one.partition: one for one in contradicted(connection, series, found)}
         found = [wrong.get(one.partition, one) for one in found]
         ledger.record_outcomes(found, run_id, connection=connection)
-    return found
+        return found
+
+    return ledger.change(settle)
 
 
 def _silent(series: Series, one: BetweenIds) -> Outcome:
@@ -87,10 +91,14 @@ def reopen_contradicted(
     ledger: Ledger, exchange: str, market_type: str, symbols: Iterable[str], run_id: str | None
 ) -> list[Outcome]:
     """Record days without data as `missing` of which another dataset of the symbol knows better; return them."""
-    with ledger.transaction() as connection:
-        found = reopen(connection, exchange, market_type, symbols)
+    names = sorted(set(symbols))
+
+    def record(connection: psycopg.Connection[Any]) -> list[Outcome]:
+        found = reopen(connection, exchange, market_type, names)
         ledger.record_outcomes(found, run_id, connection=connection)
-    return found
+        return found
+
+    return ledger.change(record)
 
 
 LoadAgain = Callable[[psycopg.Connection[Any], Series, StoredDay], None]
@@ -111,9 +119,7 @@ def judge_edges_again(
     longer holds go out of the warehouse. Return what has become of the days that were judged. What cannot be read is left for
     `validate`, which says so.
     """
-    names = sorted(set(symbols))
-    with ledger.transaction() as connection:
-        refuted = refuted_edges(connection, series, names, _REFUSED)
+    refuted = outlast(_refuted, ledger, series, sorted(set(symbols)))
     wrong: dict[tuple[str, date, str], Edges] = {
         (one.symbol, one.day, one.content_sha256): one.edges for one in wrong_edges
     }
@@ -126,20 +132,45 @@ def judge_edges_again(
             table, _, source = lake.open(series, Partition(symbol, day), sha256)
         except StoredDataError:
             continue
-        with Journal(lake, ledger).alone([symbol_folder(series, symbol)]) as connection:
-            moved = as_json(with_edges({}, edges))
-            evidence = change_edges(connection, series, symbol, day, sha256, edges, moved)
-            if evidence is not None:
-                partition = _partition(symbol, day, evidence)
-                near = read_near(connection, series, [partition])
-                (verdict,) = validate(series, [(partition, table)], near)
-                if verdict.profile is not None:
-                    write_profiles(connection, series, [replace(verdict.profile, content_sha256=sha256)])
-                revised = revise(connection, series, [Revision(partition, sha256, verdict.findings)])
-                load_again(connection, series, StoredDay(partition, table, sha256, source.source, cut_of(evidence)))
-                judged |= {Partition(one.symbol, one.day): found for one, found in revised.items()}
-            connection.commit()
+        stored = StoredDay(Partition(symbol, day), table, sha256, source.source)
+        outlast(_judge_again, Journal(lake, ledger), series, stored, edges, load_again, judged)
     return judged
+
+
+def _judge_again(
+    journal: Journal,
+    series: Series,
+    stored: StoredDay,
+    edges: Edges,
+    load_again: LoadAgain,
+    judged: dict[Partition, Revised],
+) -> None:
+    """Judge one stored day with other edges, and add to `judged` what has become of it; safe to repeat.
+
+    It is added before the commit: where the answer to that is lost, the repetition finds a day that has changed already.
+    """
+    symbol, day, sha256 = stored.partition.symbol, stored.partition.day, stored.sha256
+    with journal.alone([symbol_folder(series, symbol)]) as connection:
+        moved = as_json(with_edges({}, edges))
+        evidence = change_edges(connection, series, symbol, day, sha256, edges, moved)
+        if evidence is not None:
+            partition = _partition(symbol, day, evidence)
+            near = read_near(connection, series, [partition])
+            (verdict,) = validate(series, [(partition, stored.rows)], near)
+            if verdict.profile is not None:
+                write_profiles(connection, series, [replace(verdict.profile, content_sha256=sha256)])
+            revised = revise(connection, series, [Revision(partition, sha256, verdict.findings)])
+            load_again(connection, series, replace(stored, partition=partition, life=cut_of(evidence)))
+            for one, found in revised.items():
+                place = Partition(one.symbol, one.day)
+                if found.changed or place not in judged:
+                    judged[place] = found
+        connection.commit()
+
+
+def _refuted(ledger: Ledger, series: Series, names: Sequence[str]) -> list[RefutedEdges]:
+    with ledger.transaction() as connection:
+        return refuted_edges(connection, series, names, _REFUSED)
 
 
 def _partition(symbol: str, day: date, evidence: Mapping[str, Any]) -> Partition:

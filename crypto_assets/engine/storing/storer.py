@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Executor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -149,7 +150,10 @@ class Storer:
         return ordered, [day.rows if outcomes[id(day)].stored else None for day in batch]
 
     def second_look(self, targets: Sequence[Target]) -> dict[tuple[Series, Partition], Revised]:
-        """Look again at the symbols of a run, at days beside its own too; return what has become of days."""
+        """Look again at the symbols of a run, at days beside its own too; return what has become of days.
+
+        Each step outlasts failures of Postgres by itself: as a whole it would find less the second time.
+        """
         symbols: dict[Series, list[str]] = {}
         markets: dict[tuple[str, str], set[str]] = {}
         for target in targets:
@@ -167,15 +171,20 @@ class Storer:
                 was, _ = now.get((one.series, one.partition), (State.NO_DATA, one))
                 now[one.series, one.partition] = was, one
                 symbols.setdefault(one.series, []).append(one.partition.symbol)
-            with self._ledger.transaction() as connection:
-                edges |= contradicted_edges(connection, *market, of_market)
-        self._report(targets, [one for _, one in now.values()])
+            edges |= outlast(self._contradicted_edges, *market, of_market)
+        outlast(self._report, targets, [one for _, one in now.values()])
         revised = {place: Revised(one.state, one.reason, was) for place, (was, one) in now.items()}
         for series in [*symbols, *(series for series in edges if series not in symbols)]:
             names, wrong = symbols.get(series, []), edges.get(series, [])
             judged = judge_edges_again(self._lake, self._ledger, series, names, wrong, self._publisher.load_again)
             revised |= {(series, partition): found for partition, found in judged.items()}
         return revised
+
+    def _contradicted_edges(
+        self, exchange: str, market_type: str, symbols: AbstractSet[str]
+    ) -> dict[Series, list[WrongEdges]]:
+        with self._ledger.transaction() as connection:
+            return contradicted_edges(connection, exchange, market_type, symbols)
 
     def _report(self, targets: Sequence[Target], outcomes: Sequence[Outcome]) -> None:
         """Tell of those of some outcomes that are of the run's own days."""
