@@ -13,15 +13,15 @@ from crypto_assets.instance.storage import storage_url
 
 
 @pytest.fixture
-def open_instance(postgres_url: str, tmp_path: Path) -> Callable[[str], dg.DagsterInstance]:
+def open_instance(postgres_url: str, tmp_path: Path) -> Callable[..., dg.DagsterInstance]:
     """A function that opens an instance on this test's database, with `ours` or the `stock` Postgres storage."""
 
-    def open_(kind: str = "ours") -> dg.DagsterInstance:
+    def open_(kind: str = "ours", url: str = postgres_url) -> dg.DagsterInstance:
         folder = tmp_path / kind
         folder.mkdir(exist_ok=True)
         ours = {"module": "crypto_assets.instance.storage", "class": "InstanceStorage"}
         storage = {
-            "ours": {"custom": {**ours, "config": {"postgres_url": postgres_url}}},
+            "ours": {"custom": {**ours, "config": {"postgres_url": url}}},
             "stock": {"postgres": {"postgres_url": storage_url(postgres_url)}},
         }[kind]
         (folder / "dagster.yaml").write_text(yaml.safe_dump({"storage": storage, "telemetry": {"enabled": False}}))

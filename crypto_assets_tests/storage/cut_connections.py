@@ -26,7 +26,7 @@ class LosesAnAnswer:
     def __init__(self, url: str) -> None:
         self._socket = f"{parse_qs(urlsplit(url).query)['host'][0]}/.s.PGSQL.{conninfo_to_dict(url).get('port', 5432)}"
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._commits_left = 0
+        self._words, self._left = b"COMMIT", 0
         self.lost = 0
         port = self._listener.getsockname()[1]
         user, name = (conninfo_to_dict(url)[key] for key in ("user", "dbname"))
@@ -44,9 +44,9 @@ class LosesAnAnswer:
     def close(self) -> None:
         self._listener.close()
 
-    def lose(self, number: int = 1) -> None:
-        """Lose the answer to the n-th commit from now on."""
-        self._commits_left = number
+    def lose(self, number: int = 1, *, of: bytes = b"COMMIT") -> None:
+        """Lose the answer to the n-th commit from now on, or to the n-th statement that has some words."""
+        self._words, self._left = of, number
 
     def _accept(self) -> None:
         while True:
@@ -75,7 +75,7 @@ class LosesAnAnswer:
                         client.sendall(data)
 
     def _is_the_one(self, data: bytes) -> bool:
-        if b"COMMIT" not in data or not self._commits_left:
+        if self._words not in data or not self._left:
             return False
-        self._commits_left -= 1
-        return self._commits_left == 0
+        self._left -= 1
+        return self._left == 0
