@@ -17,6 +17,7 @@ import yaml
 from crypto_assets.access.callers import users
 from crypto_assets.config.dagster_home import use_dagster_home
 from crypto_assets.config.environment import environment, require_places, settings
+from crypto_assets.config.fault_log import last_line
 from crypto_assets.errors import ConfigError, CryptoAssetsError
 from crypto_assets.instance.child import listens
 from crypto_assets.instance.liveness import HEARTBEAT_S, Heartbeats, answers_grpc, answers_http
@@ -72,6 +73,7 @@ class Services:
     stop: threading.Event
     say: Callable[[str], None]
     _children: dict[str, _Child] = field(default_factory=dict)
+    _cannot_ask: str = ""
 
     def start(self, name: str, *command: str, lives: Callable[[], bool | None], patience: int | None = None) -> None:
         """Start `python -m crypto_assets.instance.child …`; what it prints goes to a log of its name.
@@ -137,13 +139,26 @@ class Services:
     def _ask(self) -> None:
         """Ask each child for a sign of life again and again. Counted, not timed: this process may have been asleep."""
         while not self.stop.wait(PROBE_S):
-            for child in self._children.values():
+            for name, child in self._children.items():
                 asked = child.process
-                found = child.lives()
+                found = self._found(name, child)
                 if found is None or asked is not child.process:
                     continue
                 child.has_answered |= found
                 child.silent = 0 if found else child.silent + 1
+
+    def _found(self, name: str, child: _Child) -> bool | None:
+        """Return what a child answers. A question that this process cannot ask says nothing of it, and ends no watch."""
+        try:
+            found = child.lives()
+        except Exception as error:
+            words = last_line(error)
+            if words != self._cannot_ask:  # once, however often it is so
+                self.say(f"the {name} cannot be asked whether it lives: {words}")
+            self._cannot_ask = words
+            return None
+        self._cannot_ask = ""
+        return found
 
     def end(self) -> None:
         """End the children, newest first: politely, then not."""

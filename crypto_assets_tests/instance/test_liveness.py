@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -140,3 +141,22 @@ def test_private_files_are_opened_through_no_link(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic links"), open(link, "a+", opener=private_opener):
         pass
     assert victim.read_text() == "precious"
+
+
+def test_a_question_that_cannot_be_asked_is_said_once_and_the_watch_goes_on(watched: Watched) -> None:
+    child = watched.services._children["server"]
+    plain, asked = child.lives, []
+
+    def without_files() -> bool:
+        asked.append(1)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    child.lives = without_files
+    wait_for("it was tried often", lambda: len(asked) >= 5)
+    (said,) = watched.said
+    assert said.startswith("the server cannot be asked whether it lives: this process has too many open files")
+    watched.said.clear()
+    child.lives = plain
+    wait_for("it was asked", lambda: child.has_answered)
+    watched.dies(signal.SIGSTOP)
+    assert "gave no sign of life" in watched.said[-1]
