@@ -30,6 +30,7 @@ from crypto_assets.api.health import Health
 from crypto_assets.config.collection import load_collection
 from crypto_assets.config.environment import settings
 from crypto_assets.errors import CryptoAssetsError
+from crypto_assets.instance.liveness import ANSWER_S
 from crypto_assets.ledger import pauses, score_query, series_names
 from crypto_assets.ledger.coverage import coverage
 from crypto_assets.ledger.coverage_tables import status_json
@@ -58,7 +59,7 @@ def create_app(postgres: str, collection: Path, lake: str | None = None) -> Star
     Args:
         lake: its URL; the configured one by default.
     """
-    api = _Api(Ledger(postgres), collection, Lake(lake or settings().lake))
+    api = _Api(Ledger(postgres, waits_s=ANSWER_S), collection, Lake(lake or settings().lake))
     routes = {
         "/healthz": api.health,
         "/v1": api.index,

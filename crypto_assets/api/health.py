@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLong
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from crypto_assets.errors import CryptoAssetsError, PostgresUnavailable
-from crypto_assets.instance.liveness import ANSWER_S, HEARTBEAT_S, answers_grpc, is_up, last_heartbeat
+from crypto_assets.errors import CryptoAssetsError
+from crypto_assets.instance.liveness import ANSWER_S, HEARTBEAT_S, Heartbeat, answers_grpc, is_up, last_heartbeat
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.storage.lake import Lake
 
@@ -25,20 +26,23 @@ class Health:
         self._ledger = ledger
         self._lake = lake
         self._home = home
-        self._asker = ThreadPoolExecutor(1, thread_name_prefix="lake")
-        self._asked: Future[str] | None = None
+        self._asker = ThreadPoolExecutor(2, thread_name_prefix="health")
+        self._asked: dict[str, Future[Any]] = {}
         self._lock = threading.Lock()
 
     def report(self) -> dict[str, Any]:
         """Return `ok`, and of each part what it says. Of `up` only what should run counts against `ok`."""
         up = is_up(self._home)
-        postgres, daemon = self._database()
-        parts = {"postgres": postgres, "lake": self._ask_lake(), "up": ANSWERS if up else NOT_RUNNING}
+        asked = self._ask("postgres", self._heartbeat), self._ask("lake", self._lake.identity)
+        postgres, found = _answer(asked[0])
+        lake, _ = _answer(asked[1])
+        parts = {"postgres": postgres, "lake": lake, "up": ANSWERS if up else NOT_RUNNING}
         parts["code_server"] = (ANSWERS if answers_grpc(_socket(self._home)) else SILENT) if up else NOT_RUNNING
-        ok = postgres == ANSWERS and parts["lake"] == ANSWERS
+        daemon = {"heartbeat": found and found.at, "age_s": found and round(found.age_s, 1)}
+        ok = postgres == ANSWERS and lake == ANSWERS
         if up:
             # A daemon that has just been started for the first time has no heartbeat yet.
-            hangs = daemon["age_s"] is not None and daemon["age_s"] > HEARTBEAT_S
+            hangs = found is not None and found.age_s > HEARTBEAT_S
             ok = ok and parts["code_server"] == ANSWERS and not hangs
         return {"ok": ok, **parts, "daemon": daemon}
 
@@ -46,33 +50,27 @@ class Health:
         """Ask nothing any more; an answer that is still awaited is not waited for."""
         self._asker.shutdown(wait=False, cancel_futures=True)
 
-    def _database(self) -> tuple[str, dict[str, Any]]:
-        try:
-            with self._ledger.transaction() as connection:
-                found = last_heartbeat(connection)
-        except PostgresUnavailable as error:
-            return str(error), {"heartbeat": None, "age_s": None}
-        if found is None:
-            return ANSWERS, {"heartbeat": None, "age_s": None}
-        return ANSWERS, {"heartbeat": found.at, "age_s": round(found.age_s, 1)}
+    def _heartbeat(self) -> Heartbeat | None:
+        with self._ledger.transaction(waits=False) as connection:
+            return last_heartbeat(connection)
 
-    def _ask_lake(self) -> str:
-        """Ask for the lake's id, one question at a time: a store that hangs keeps one thread, not one for each request."""
+    def _ask(self, part: str, question: Callable[[], Any]) -> Future[Any]:
+        """Ask a part, one question at a time: one that hangs keeps one thread, not one for each request."""
         with self._lock:
-            if self._asked is None or self._asked.done():
-                self._asked = self._asker.submit(self._read_identity)
-            asked = self._asked
-        try:
-            return asked.result(ANSWER_S)
-        except TooLong:
-            return f"no answer within {ANSWER_S:g} s"
+            asked = self._asked.get(part)
+            if asked is None or asked.done():
+                asked = self._asked[part] = self._asker.submit(question)
+            return asked
 
-    def _read_identity(self) -> str:
-        try:
-            self._lake.identity()
-        except (CryptoAssetsError, OSError) as error:
-            return str(error)
-        return ANSWERS
+
+def _answer(asked: Future[Any]) -> tuple[str, Any]:
+    """Return what to say of a part within the time that an answer may take, and its answer; None where it gave none."""
+    try:
+        return ANSWERS, asked.result(ANSWER_S)
+    except TooLong:
+        return f"no answer within {ANSWER_S:g} s", None
+    except (CryptoAssetsError, OSError) as error:
+        return str(error), None
 
 
 def _socket(home: Path) -> Path:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
 
@@ -47,8 +47,14 @@ class Database:
     Not for use across a fork: open one in each process.
     """
 
-    def __init__(self, url: str, connections: int = 4) -> None:
+    def __init__(self, url: str, connections: int = 4, *, waits_s: float | None = None) -> None:
+        """Set the pool up.
+
+        Args:
+            waits_s: how long to wait for a server that does not answer; as CRYPTO_ASSETS_STORE_PATIENCE_S says by default.
+        """
         self.url = url
+        self._waits_s = waits_s
         self._connections = connections
         self._pool: _Pool | None = None
         self._lock = threading.Lock()
@@ -151,6 +157,7 @@ class Database:
     def _taken(self, *, waits: bool) -> tuple[_Pool, psycopg.Connection[Any]]:
         """Return a connection that lives, once there is one, and the pool that it goes back to."""
         attempt, busy_until = 0, time.monotonic() + CONNECT_TIMEOUT_S
+        give_up_at = time.monotonic() + self._waits_s if waits and self._waits_s is not None else None
         while True:
             self._go_on()
             pool, began = self._opened(), time.monotonic()
@@ -167,7 +174,11 @@ class Database:
                 if problem is None:
                     continue
                 attempt += 1
-                if not waits or not _waited(self.patience, problem, attempt, self._is_stopped):
+                if not waits or (give_up_at is not None and time.monotonic() >= give_up_at):
+                    if isinstance(problem, PostgresUnavailable):
+                        problem.passing = False
+                    raise problem from error
+                if not _waited(self.patience, problem, attempt, self._is_stopped):
                     raise problem from error
                 busy_until = time.monotonic() + CONNECT_TIMEOUT_S
                 continue
@@ -209,6 +220,7 @@ class Database:
         self._refused_at = time.monotonic()
 
 
+@lru_cache(maxsize=64)
 def patience_of(url: str) -> Patience:
     """Return the patience that this process has with a server."""
     return patience_with(url, f"Postgres at {postgres_place(url)}")

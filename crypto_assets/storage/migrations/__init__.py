@@ -65,12 +65,13 @@ def _upgrade(url: str) -> None:
     config.attributes["connect"] = lambda: psycopg.connect(url, connect_timeout=15)
     try:
         command.upgrade(config, "head")
-    except DBAPIError as error:
-        if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
-            raise _may_not(url, error.orig) from error
-        if error.orig is None or isinstance(error.orig, psycopg.OperationalError):
-            raise error.orig or error from error
-        raise differs(url, f"that they cannot be made ({_first_line(error.orig)})") from error
+    except (DBAPIError, psycopg.Error) as error:
+        found = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(found, psycopg.errors.InsufficientPrivilege):
+            raise _may_not(url, found) from error
+        if found is None or isinstance(found, psycopg.OperationalError):
+            raise found or error from error
+        raise differs(url, f"that they cannot be made ({_first_line(found)})") from error
 
 
 def _may_not(url: str, error: BaseException) -> ConfigError:
