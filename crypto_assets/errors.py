@@ -57,7 +57,13 @@ class CryptoAssetsError(Exception):
 
 
 class ConfigError(CryptoAssetsError):
-    """The configuration or an argument is wrong; nothing was started. Exit code 2."""
+    """The configuration or an argument is wrong; nothing was started. Exit code 2.
+
+    `explained` says that the message is all there is to know; where it may be a mistake of ours it says False, and the
+    traceback is kept.
+    """
+
+    explained = True
 
 
 class NothingCollected(CryptoAssetsError):

@@ -87,6 +87,8 @@ def _line(text: str) -> str:
 
 def is_explained(error: BaseException) -> bool:
     """Return whether the line of an error says all there is: a traceback would tell nobody more."""
+    if isinstance(error, ConfigError) and not error.explained:
+        return False
     return isinstance(error, ConfigError | NothingCollected | Stopped) or (
         isinstance(error, CryptoAssetsError)
         and error.__cause__ is None

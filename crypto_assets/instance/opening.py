@@ -42,10 +42,13 @@ def _opened() -> dg.DagsterInstance:
             if isinstance(one, CryptoAssetsError):
                 raise one from error
         found = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ConfigError(
+        problem = ConfigError(
             f"{file}: expected an instance that dagster {dg.__version__} can open, found: {found}; correct the file, or take "
-            "the project's own again"
-        ) from error
+            "the project's own again; if it is that, please report it"
+        )
+        # Dagster says of a wrong file that it is wrong; the others may as well be a mistake of ours.
+        problem.explained = isinstance(error, DagsterError | CheckError | ImportError)
+        raise problem from error
     _require_known(instance, file)
     return instance
 

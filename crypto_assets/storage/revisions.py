@@ -87,10 +87,14 @@ def differs(url: str, found: str) -> OtherVersion:
                 f"Postgres at {postgres_place(url)}: its tables are of revision {at}, crypto_assets {__version__} needs "
                 f"{HEAD}; run this again, which brings them there"
             )
-    return OtherVersion(
+    # They say that they are ours: either hands were at them, or the statement is wrong.
+    problem = OtherVersion(
         f"Postgres at {postgres_place(url)}: expected the tables of crypto_assets {__version__} (revision {HEAD}), found: "
-        f"{found.strip().partition(chr(10))[0][:300]}; somebody has changed them, or restored a part: {_BROKEN}"
+        f"{found.strip().partition(chr(10))[0][:300]}; if somebody has changed them, or restored a part: {_BROKEN}; if "
+        "nobody has, it is a mistake of crypto_assets: please report it"
     )
+    problem.explained = False
+    return problem
 
 
 def _other(connection: psycopg.Connection[Any], url: str, rows: list[str], *, has_revision: bool) -> OtherVersion:

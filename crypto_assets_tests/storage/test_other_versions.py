@@ -12,6 +12,7 @@ import dagster as dg
 import psycopg
 import pytest
 
+from crypto_assets.config.fault_log import last_line
 from crypto_assets.engine.storing.journal import Journal
 from crypto_assets.errors import OtherVersion
 from crypto_assets.instance.storage import InstanceStorage, knows_revision
@@ -20,6 +21,7 @@ from crypto_assets.machine.ports import free_port
 from crypto_assets.machine.thread_pool import DaemonPool
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.storage.database import Database
 from crypto_assets.storage.lake import IDENTITY, Lake
 from crypto_assets.storage.migrations import migrate
 from crypto_assets.storage.revisions import HEAD, LOCK, require_head, revision
@@ -225,3 +227,19 @@ def test_an_empty_database_is_new_and_a_table_of_somebody_else_is_no_table_of_ou
         assert revision(connection, postgres_url) is None
         migrate(postgres_url)
         assert revision(connection, postgres_url) == HEAD
+
+
+def test_a_statement_of_ours_that_is_wrong_is_not_blamed_on_tables_without_keeping_its_traceback(
+    project: Project, postgres_url: str
+) -> None:
+    migrate(postgres_url)
+    with (
+        pytest.raises(OtherVersion, match="it is a mistake of crypto_assets: please report it") as caught,
+        Database(postgres_url) as database,
+        database.transaction() as connection,
+    ):
+        connection.execute("SELECT 1 FROM collection.partitions WHERE day = 'x'::text")
+    line = last_line(caught.value)
+    log = project.home / "errors.log"
+    assert line.endswith(f"; its traceback is in {log}")
+    assert "operator does not exist" in log.read_text()
