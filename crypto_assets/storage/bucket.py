@@ -19,7 +19,7 @@ from crypto_assets.errors import ConfigError, LakeUnavailable
 from crypto_assets.machine.shortage import raise_if_ours
 from crypto_assets.storage.files import MOST_BYTES, too_long
 from crypto_assets.storage.inside import folder_inside, inside
-from crypto_assets.storage.patience import SAY_AFTER_S, patience_with
+from crypto_assets.storage.patience import SAY_AFTER_S, patience_with, span_s
 from crypto_assets.storage.stores import STAGING, Staged, require_same
 
 NOT_IMPLEMENTED = 501
@@ -36,8 +36,18 @@ _PASSING_CODES = frozenset(
 )
 """Codes of a moment that come with 4xx, or may (botocore's `_retry.json`)."""
 
+_NOT_THE_SAME = ("PreconditionFailed", "412")
+
 _PART_BYTES = 8 << 20
 """Bytes of an object that are in memory at once when it is opened to be read."""
+
+
+_ATTEMPTS_TO_COPY = 5
+"""A day is replaced once in a while; that it is so five times while it is read is no chance."""
+
+
+class _Replaced(Exception):
+    """Another object lies there now than the one of which a part was asked for."""
 
 
 class BucketStore:
@@ -83,6 +93,19 @@ class BucketStore:
         return None if answer is None else bytes(answer)
 
     def open(self, path: str) -> BufferedIOBase | None:
+        for _ in range(_ATTEMPTS_TO_COPY):
+            try:
+                return self._copied(path)
+            except _Replaced:
+                continue  # the new one is whole too
+        raise LakeUnavailable(
+            f"{self.url}/{path}: expected one object while it was read, found another one {_ATTEMPTS_TO_COPY} times; "
+            "something replaces it again and again; run this again when that has ended",
+            found="",
+        )
+
+    def _copied(self, path: str) -> BufferedIOBase | None:
+        """Return a local copy of an object as it was at one moment; raises _Replaced where another takes its place."""
         head = self._call("head_object", path)
         if head is None:
             return None
@@ -174,7 +197,7 @@ class BucketStore:
             raise LakeUnavailable(
                 f"{self.url}: {method} of {path or 'the listing'}: not asked, it gives no answer", found=""
             )
-        attempt = 0
+        attempt, first = 0, time.monotonic()
         while True:
             began = time.monotonic()
             try:
@@ -182,12 +205,14 @@ class BucketStore:
                     answer = self._ask(method, path, arguments)
             except LakeUnavailable as error:
                 attempt += 1
-                if not (error.passing and self._patience.wait(attempt, error.evidence["found"])):
+                # Others may have their answers meanwhile, each of which begins the span of all anew.
+                is_over = began - first > span_s()
+                if is_over or not (error.passing and self._patience.wait(attempt, error.evidence["found"])):
                     error.passing = False
                     if time.monotonic() - began > SAY_AFTER_S:
                         self._patience.hung()
                     raise
-            except ConfigError:
+            except (ConfigError, _Replaced):
                 self._patience.answered()
                 raise
             else:
@@ -205,6 +230,8 @@ class BucketStore:
                 raise too_long(f"{self.url}/{path}", answer["ContentLength"])
             return answer["Body"].read()
         except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in _NOT_THE_SAME and "IfMatch" in arguments:
+                raise _Replaced from None
             return self._refused(error, method, path, conditional="IfNoneMatch" in arguments)
         except (NoCredentialsError, PartialCredentialsError) as error:
             raise ConfigError(

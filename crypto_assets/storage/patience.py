@@ -83,15 +83,15 @@ class Patience:
         Raises:
             Stopped: the run was stopped meanwhile.
         """
-        span_s = _span_s()
+        span = span_s()
         now = time.monotonic()
         with self._lock:
             # A failure of long ago that nobody has followed is no part of this one.
-            if self._since is None or now - self._failed_at > max(span_s, _DEFAULT_SPAN_S):
+            if self._since is None or now - self._failed_at > max(span, _DEFAULT_SPAN_S):
                 self._since, self._said_at = now, None
             self._failed_at = now
             waited = now - self._since  # another thread may have an answer before the next line: it sets None
-        left = span_s - waited
+        left = span - waited
         if left <= 0:
             return False
         self._say_waiting(why, waited, left)
@@ -185,7 +185,7 @@ def outlast(call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
             now = time.monotonic()
             began = now if began is None else began
             # Each attempt may have reached the store, and been cut each time: that ends too.
-            if attempt > _FIRST_ATTEMPTS and now - began > _span_s():
+            if attempt > _FIRST_ATTEMPTS and now - began > span_s():
                 error.passing = False
                 raise
             _pause(attempt)
@@ -209,7 +209,8 @@ def _pause(attempt: int) -> None:
         raise Stopped("stopped while waiting for one of our own stores")
 
 
-def _span_s() -> float:
+def span_s() -> float:
+    """Return how long a store that fails is waited for, as CRYPTO_ASSETS_STORE_PATIENCE_S says."""
     from crypto_assets.config.environment import settings
 
     try:

@@ -26,6 +26,7 @@ from crypto_assets.model import Partition, Series, State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage import patience
+from crypto_assets.storage.bucket import BucketStore
 from crypto_assets.storage.database import Database
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.patience import outlast
@@ -344,6 +345,49 @@ def test_a_bucket_that_hangs_for_ever_is_given_up_and_the_undo_does_not_wait_for
     monkeypatch.setattr(journal, "reached", lambda _: None)
     monkeypatch.setattr(patience, "REST_S", 0.0)
     all_there(work, work.collect(FIRST, LAST), work.url)
+
+
+def test_an_object_that_is_replaced_while_it_is_copied_is_read_as_it_is_then(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake, other, plain = lake_in(bucket, "replaced"), lake_in(bucket, "replaced"), BucketStore._call
+    lake.store.put("day", b"1" * 100)
+    contents = [b"2" * 100]
+
+    def call(self: BucketStore, method: str, path: str | None, **arguments: Any) -> Any:
+        answer = plain(self, method, path, **arguments)
+        if method == "head_object" and contents:  # another process publishes the day now
+            plain(other.store, "put_object", path, Body=contents.pop())  # type: ignore[arg-type]
+        return answer
+
+    monkeypatch.setattr(BucketStore, "_call", call)
+    with lake.store.open("day") as file:  # type: ignore[union-attr]
+        assert file.read() == b"2" * 100
+    contents[:] = [b"%d" % number for number in range(100)]
+    with pytest.raises(LakeUnavailable, match="found another one 5 times"):
+        lake.store.open("day")
+
+
+def test_an_object_that_alone_fails_is_given_up_however_often_others_are_answered(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CRYPTO_ASSETS_STORE_PATIENCE_S", "1")
+    lake = lake_in(bucket, "one-alone")
+    plain, calls = BucketStore._ask, []
+
+    def ask(self: BucketStore, method: str, path: str | None, arguments: dict[str, Any]) -> Any:
+        if path != "bad":
+            return plain(self, method, path, arguments)
+        calls.append(1)
+        lake.store.put("good", b"1")  # meanwhile
+        assert len(calls) < 100, "it is asked for ever"
+        raise LakeUnavailable("it fails", passing=True, found="on purpose")
+
+    monkeypatch.setattr(BucketStore, "_ask", ask)
+    monkeypatch.setattr(patience, "backoff_s", lambda _: 0.05)
+    with pytest.raises(LakeUnavailable, match="it fails"):
+        lake.store.put("bad", b"1")
+    assert len(calls) > 5
 
 
 def test_what_a_bucket_refuses_for_good_is_not_asked_again(bucket: Bucket) -> None:

@@ -195,7 +195,7 @@ def _supervised(folder: Path) -> bool:
 def _state(folder: Path) -> dict[str, Any] | None:
     try:
         state = json.loads((folder / supervisor.STATE).read_text())
-        return {"pid": int(state["pid"]), "port": int(state["port"]), "socket": str(state["socket"]), **state}
+        return {**state, "pid": int(state["pid"]), "port": int(state["port"]), "socket": str(state["socket"])}
     except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):  # being written, or damaged
         return None
 

@@ -15,11 +15,13 @@ with engine.begin() as connection:
     context.configure(connection, version_table="migrations", version_table_schema="collection")
     with context.begin_transaction():
         context.run_migrations()
-    # In the same transaction: an older version that meets this database can name the one that it needs.
-    connection.execute(
-        sqlalchemy.text(
-            """INSERT INTO collection.migrated (revision, program) VALUES (:revision, :program)
-            ON CONFLICT (revision) DO UPDATE SET program = excluded.program, migrated_at = clock_timestamp()"""
-        ),
-        {"revision": HEAD, "program": __version__},
-    )
+    # In the same transaction: an older version that meets this database can name the one that it needs. Without the table,
+    # which is made with the first revision, it names the revision alone.
+    if connection.scalar(sqlalchemy.text("SELECT to_regclass('collection.migrated') IS NOT NULL")):
+        connection.execute(
+            sqlalchemy.text(
+                """INSERT INTO collection.migrated (revision, program) VALUES (:revision, :program)
+                ON CONFLICT (revision) DO UPDATE SET program = excluded.program, migrated_at = clock_timestamp()"""
+            ),
+            {"revision": HEAD, "program": __version__},
+        )
