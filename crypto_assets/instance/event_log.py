@@ -30,6 +30,8 @@ _ASSET_EVENTS = {
 }
 _BATCHED = _ASSET_EVENTS | {DagsterEventType.ASSET_CHECK_EVALUATION, DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED}
 
+_ID_OF_EVENTS = "event_logs_pkey"
+
 _KINDS = {kind.value: kind for kind in _BATCHED}
 _STATUS = {True: AssetCheckExecutionRecordStatus.SUCCEEDED.value, False: AssetCheckExecutionRecordStatus.FAILED.value}
 
@@ -98,9 +100,10 @@ class BatchedEventLogStorage(PostgresEventLogStorage):
                 self._copy_tags(connection, [row for row in rows if row.kind in _ASSET_EVENTS])
                 self._update_asset_keys(connection, rows)
                 self._store_checks(connection, rows)
-        except psycopg2.errors.UniqueViolation:
+        except psycopg2.errors.UniqueViolation as error:
             # A sequence gives each id once: the batch was committed before, and the answer was lost with the connection.
-            if ids is None:
+            # Of any other table it says nothing of that.
+            if ids is None or error.diag.constraint_name != _ID_OF_EVENTS:
                 raise
 
     def failing_checks(self, keys: Sequence[AssetCheckKey]) -> list[AssetCheckKey]:

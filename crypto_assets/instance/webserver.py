@@ -52,7 +52,7 @@ class QuestionsByPost:
 
 
 def _asks_by_address(request: Request) -> bool:
-    of_graphql = request.url.path.rstrip("/").endswith("/graphql")
+    of_graphql = str(request.scope["path"]).rstrip("/").endswith("/graphql")
     return of_graphql and request.method != "POST" and "text/html" not in request.headers.get("accept", "")
 
 

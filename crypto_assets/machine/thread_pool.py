@@ -30,8 +30,6 @@ class DaemonPool(Executor):
         """Return the future of a call that begins when a thread is free; call it from one thread only."""
         if self._closed:
             raise RuntimeError(f"the pool {self._name} is closed")
-        future: Future[Any] = Future()
-        self._queue.put((future, copy_context(), lambda: fn(*args, **kwargs)))
         if len(self._threads) < self._most:
             thread = threading.Thread(target=self._work, name=f"{self._name}_{len(self._threads)}", daemon=True)
             try:
@@ -43,6 +41,9 @@ class DaemonPool(Executor):
                 self._most = len(self._threads)
             else:
                 self._threads.append(thread)
+        # Last: a call that could not be given to a thread must not run once there is one, for its caller was told otherwise.
+        future: Future[Any] = Future()
+        self._queue.put((future, copy_context(), lambda: fn(*args, **kwargs)))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, timeout_s: float | None = None) -> None:

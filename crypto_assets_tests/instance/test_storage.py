@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import dagster as dg
 import psycopg
@@ -17,6 +18,7 @@ from dagster._core.events import BATCH_WRITABLE_EVENTS, AssetMaterializationPlan
 from dagster._core.instance.methods import event_methods
 from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.storage import DagsterPostgresStorage
+from psycopg2.errors import UniqueViolation  # type: ignore[import-untyped]
 
 from crypto_assets.errors import PostgresUnavailable
 from crypto_assets.instance.event_log import BatchedEventLogStorage
@@ -47,6 +49,11 @@ def materialized(key: str, partition: str) -> EventLogEntry:
     tags = {"dagster/data_version": f"{key}-{partition}"}
     data = StepMaterializationData(dg.AssetMaterialization(key, partition=partition, tags=tags))
     return entry(DagsterEventType.ASSET_MATERIALIZATION, data)
+
+
+def evaluated(partition: str) -> EventLogEntry:
+    data = dg.AssetCheckEvaluation(asset_key=AssetKey("a"), check_name="c", passed=True, partition=partition)
+    return entry(DagsterEventType.ASSET_CHECK_EVALUATION, data)
 
 
 def test_processes_that_come_at_once_create_the_tables_once(postgres_url: str) -> None:
@@ -178,3 +185,19 @@ def test_what_we_override_in_dagster_is_still_there() -> None:
         "ASSET_MATERIALIZATION_PLANNED", "ASSET_CHECK_EVALUATION_PLANNED",
     }  # fmt: skip
     assert issubclass(BatchedEventLogStorage, PostgresEventLogStorage)
+
+
+def test_a_batch_that_was_committed_before_is_no_error_and_another_violation_is(
+    open_instance: Open, postgres_url: str
+) -> None:
+    with open_instance("ours") as instance:
+        storage: Any = instance.event_log_storage
+        ids = storage.reserve_event_ids(2)
+        once = [evaluated("2024-01-01")]
+        storage.store_event_batch(once, ids[:1])
+        storage.store_event_batch(once, ids[:1])
+        assert len(instance.event_log_storage.get_logs_for_run("r1")) == 1
+        with psycopg.connect(postgres_url, autocommit=True) as connection:
+            connection.execute("CREATE UNIQUE INDEX odd ON dagster.asset_check_executions (check_name)")
+        with pytest.raises(UniqueViolation):
+            storage.store_event_batch([evaluated("2024-01-02")], ids[1:])

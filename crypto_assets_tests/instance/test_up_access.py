@@ -19,7 +19,9 @@ import httpx
 import psycopg
 import pytest
 import yaml
+from starlette.requests import Request
 
+from crypto_assets.instance.webserver import _asks_by_address
 from crypto_assets_tests.command import Command
 from crypto_assets_tests.instance.test_up import COLLECTION, Up
 from crypto_assets_tests.storage.other_user import as_stranger, needs_root
@@ -103,6 +105,17 @@ def test_nothing_is_asked_or_changed_by_an_address_as_images_have_them(
 ) -> None:
     answer = client.get(path, params={"query": query}, headers={"accept": accept})
     assert (answer.status_code, answer.json()["error"]) == (405, "GraphQL by address")
+
+
+def test_the_path_is_that_of_the_request_whatever_its_host_says() -> None:
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/graphql",
+        "headers": [(b"host", b"127.0.0.1:3000/x?")],
+        "query_string": b"",
+    }
+    assert _asks_by_address(Request(scope))
 
 
 def test_the_address_in_a_browser_shows_the_page_of_graphql_and_runs_nothing(client: httpx.Client) -> None:

@@ -364,3 +364,19 @@ def test_a_pool_whose_first_thread_starts_works() -> None:
     with DaemonPool(3, "some") as pool:
         names = {pool.submit(lambda: threading.current_thread().name).result() for _ in range(5)}
     assert names <= {"some_0", "some_1", "some_2"}
+
+
+def test_a_call_for_which_no_thread_could_be_started_does_not_run_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, refusals, done = threading.Thread.start, [RuntimeError("can't start new thread")], []
+
+    def start(self: threading.Thread) -> None:
+        if refusals:
+            raise refusals.pop()
+        plain(self)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with DaemonPool(2, "late") as pool:
+        with pytest.raises(OutOfResources):
+            pool.submit(done.append, "first")
+        pool.submit(done.append, "second").result(10)
+    assert done == ["second"]
