@@ -58,13 +58,17 @@ class World:
     undo: list[Callable[[], None]] = field(default_factory=list)
 
 
+def _nothing(_: World) -> None:
+    return
+
+
 @dataclass(frozen=True)
 class Fault:
     """One fault: what is done before the run, once its first file is there, and before the second run."""
 
     name: str
-    strikes: Callable[[World], None] = lambda _: None
-    before: Callable[[World], None] = lambda _: None
+    strikes: Callable[[World], None] = _nothing
+    before: Callable[[World], None] = _nothing
     passes: bool = False
     says: str = ""
     limits: str = ""
@@ -260,7 +264,8 @@ def try_fault(fault: Fault, expected: Stored | None) -> tuple[Found, Stored]:
         began = time.monotonic()
         child = home.start(*COMMAND, limits=fault.limits)
         wait_for("the first file", lambda: child.poll() is not None or _there(world), poll_s=0.01)
-        if child.poll() is None:
+        in_time = child.poll() is None
+        if in_time:
             fault.strikes(world)
         code = child.wait(300)
         took = time.monotonic() - began
@@ -271,6 +276,8 @@ def try_fault(fault: Fault, expected: Stored | None) -> tuple[Found, Stored]:
         second = home.run(*COMMAND)
         now = _stored(world)
         problems = _problems(fault, code, lines, second, home.said())
+        if fault.strikes is not _nothing and not in_time:
+            problems.append("the run had ended before the fault could strike: nothing is shown")
         if expected is not None and not fault.bad_days:
             problems += differences(expected, now)
         elif fault.bad_days and (good := _there(world)) != ALL - fault.bad_days:
@@ -329,6 +336,8 @@ def _problems(fault: Fault, code: int, lines: Sequence[str], second: int, said: 
     wanted = 1 if fault.bad_days else 0
     if fault.passes and code != wanted:
         problems.append(f"it passes, and the run ended with {code}")
+    if not fault.passes and code == 0:
+        problems.append("it does not pass, and the run ended with 0: the fault has not met it")
     if second != wanted:
         problems.append(f"completion ended with {second}: {said}")
     if wall := [line for line in lines if _WALL.search(line)]:

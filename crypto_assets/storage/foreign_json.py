@@ -70,7 +70,7 @@ def text(value: Any, most: int = MOST_LETTERS) -> str:
         raise ValueError(f"expected a text, found {kind_of(value)}")
     if len(value) > most:
         raise ValueError(f"expected a text of at most {most:,} letters, found {len(value):,}")
-    if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+    if "\0" in value or (not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value)):
         raise ValueError(f"expected a text that can be stored, found {value[:50]!r}")
     return value
 

@@ -42,7 +42,7 @@ from crypto_assets.storage.parquet import (
     verify,
 )
 from crypto_assets.storage.refusal_reason import MOST_BYTES as MOST_REASON_BYTES
-from crypto_assets.storage.refusal_reason import checked_reason, unreadable
+from crypto_assets.storage.refusal_reason import checked_reason, reason_text, unreadable
 from crypto_assets.storage.revisions import NO_WAY_BACK
 from crypto_assets.version import __version__
 
@@ -323,7 +323,7 @@ class Lake:
         path = self.quarantine_path(name, data)
         self.store.put(path, data)
         try:
-            self.store.put(f"{path}{REASON}", json.dumps(reason, default=str, indent=1, sort_keys=True).encode())
+            self.store.put(f"{path}{REASON}", reason_text(reason))
         except BaseException:
             # Bytes without a reason would take room on a full disk, and nobody would find them.
             with suppress(OSError, CryptoAssetsError):

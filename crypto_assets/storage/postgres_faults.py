@@ -93,6 +93,8 @@ def unavailable(url: str, error: BaseException) -> PostgresUnavailable | OutOfRe
     found = next((f"{words} ({_short(said)})" for text, words in _WORDS if text.search(said)), said)
     if (_NO_SPACE.search(said) or _REFUSED.search(said)) and (reason := why_down(url)):
         found = f"{found}; {reason}"
+        if "make room there" in reason:  # with what to do
+            advice = "what was stored stays"
     return PostgresUnavailable(f"{at}: expected an answer, found: {found}; {advice}", passing=passing)
 
 

@@ -6,13 +6,14 @@ A reason of which a field is of the wrong kind, or that is too large or too deep
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from crypto_assets.storage.foreign_json import count, loads, mapping, sequence, text
 
-MOST_BYTES = 32 << 20
-"""A reason holds up to 50 rows for each failed check and day of a month."""
+MOST_BYTES = 1 << 20
+"""A reason holds up to 50 rows for each failed check and day; read, it takes 28 times as much memory at most."""
 
 MOST_DAYS = 4_000
 
@@ -65,6 +66,18 @@ def checked_reason(content: bytes) -> dict[str, Any]:
             except ValueError as error:
                 return unreadable(f"{name}: {error}")
     return dict(found)
+
+
+def reason_text(reason: Mapping[str, Any]) -> bytes:
+    """Return a reason as it is kept. Findings that have no room in it are left out, those of the first days first."""
+    findings = dict(reason.get("findings") or {})
+    while True:
+        kept = {**reason, "findings": findings} if "findings" in reason else reason
+        content = json.dumps(kept, default=str, indent=1, sort_keys=True).encode()
+        if len(content) <= MOST_BYTES or not findings:
+            return content
+        days = sorted(findings)
+        findings = {day: findings[day] for day in days[(len(days) + 1) // 2 :]}
 
 
 def unreadable(why: str) -> dict[str, Any]:

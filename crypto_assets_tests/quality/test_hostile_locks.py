@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ import pytest
 
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import Partition, Series, SourceFile
-from crypto_assets.quality.lock.content import Lock, LockedFile, digest, read_locked, to_text
+from crypto_assets.quality.lock import file
+from crypto_assets.quality.lock.by_line import OtherLayout
+from crypto_assets.quality.lock.content import AbsentDays, Lock, LockedFile, digest, read_locked, to_text, write_lock
 from crypto_assets.quality.lock.file import read_lock
 from crypto_assets.quality.query import Query
 from crypto_assets.storage.lake import Lake
@@ -197,7 +201,7 @@ BAD_FILES: dict[str, tuple[Callable[[Locked, Path], Path], str]] = {
     "a pipe": (fifo, "expected a lock file, found something that is no file"),
     "a folder": (folder, "is a directory"),
     "a device": (lambda *_: Path("/dev/zero"), "expected a lock file, found something that is no file"),
-    "a terabyte": (huge, "expected a lock file of at most 536,870,912 bytes, found 1,099,511,627,776"),
+    "a terabyte": (huge, "expected a lock file of at most 671,088,640 bytes, found 1,099,511,627,776"),
     "a long name": (lambda *_: Path("x" * 5_000), "expected a lock file, found: File name too long"),
     "deep lists": (raw(b"[" * 100_000), "expected at most 32 lists and objects inside each other, found more"),
     "deep objects": (raw(b'{"a":' * 500 + b"1" + b"}" * 500), "expected at most 32 lists and objects"),
@@ -265,3 +269,72 @@ def test_rows_are_not_read_by_a_lock_with_a_bad_line(locked: Locked) -> None:
     lock = read_lock(locked.write("reading", content))
     with pytest.raises(ConfigError, match=r"found files, line 2: .*path: expected .*; lock anew"):
         read_locked(lock, locked.lake, BARS, BTC, DAYS[0], DAYS[0], ["close"])
+
+
+# ---- sizes -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_lock_reads_the_same_line_by_line_and_as_a_whole(locked: Locked, monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = AbsentDays(
+        exchange="binance", market_type="spot", symbol=BTC, dataset="ohlcv_1m", first=DAYS[0], last=DAYS[-1],
+        state="missing", reason="a reason with ü and \u2028",
+    )  # fmt: skip
+    path = locked.folder / "as-written.json"
+    for lock in (locked.lock, replace(locked.lock, absent=(absent,)), replace(locked.lock, files=())):
+        write_lock(lock, path)
+        monkeypatch.setattr(file, "MOST_OTHER_BYTES", 0)  # so that it can only be read line by line
+        by_line = read_lock(path)
+        monkeypatch.undo()
+        monkeypatch.setattr(file, "read_lines", refuse)
+        as_a_whole = read_lock(path)
+        monkeypatch.undo()
+        assert by_line == as_a_whole == lock
+
+
+def refuse(*_: object) -> None:
+    raise OtherLayout
+
+
+@pytest.mark.parametrize("change", [(b'"rows": ', b'"rows": 1'), (b'"spot"', b'"linear"'), (b"2024", b"2023")])
+def test_a_line_that_was_edited_is_noticed_by_the_digest(locked: Locked, change: tuple[bytes, bytes]) -> None:
+    path = locked.folder / "edited.json"
+    write_lock(locked.lock, path)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(*change, 1))
+    assert path.read_bytes() != content
+    with pytest.raises(ConfigError, match="it was edited or damaged"):
+        read_lock(path)
+
+
+_SIZES = """
+import resource, sys
+from pathlib import Path
+from crypto_assets.errors import ConfigError
+from crypto_assets.quality.lock import file
+from crypto_assets.quality.lock.file import read_lock
+file.MOST_LINES = 10_000
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    print(len(read_lock(sys.argv[1]).files))
+except ConfigError as error:
+    print(error)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        (b'{"format": 1, "files": [' + b"{}," * 9_000_000 + b"1]}", "27,000,027 bytes of another layout"),
+        (b'{\n"format": 1,\n"package": "x",\n"query": {},\n"files": [\n' + b"{},\n" * 10_001, "at most 10,000 lines"),
+        (b'{\n"format": ' + b"1" * 9_000_000, "9,000,012 bytes of another layout"),
+    ],
+    ids=["one line", "many lines", "a long line"],
+)
+def test_a_hostile_lock_takes_little_memory(tmp_path: Path, lines: bytes, says: str) -> None:
+    path = tmp_path / "hostile.json"
+    path.write_bytes(lines)
+    told = subprocess.run([sys.executable, "-c", _SIZES, path], capture_output=True, text=True, check=True)
+    said, megabytes = told.stdout.splitlines()
+    assert says in said
+    assert int(megabytes) < 50

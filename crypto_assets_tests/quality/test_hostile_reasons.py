@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -17,6 +19,7 @@ from crypto_assets.model import Series, SourceFile
 from crypto_assets.quality.quarantine.files import refused_files
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.storage.refusal_reason import MOST_BYTES, checked_reason, reason_text
 from crypto_assets_tests import project
 from crypto_assets_tests.command import no_traceback
 from crypto_assets_tests.published import zip_of
@@ -37,7 +40,7 @@ REASONS: dict[str, tuple[dict[str, Any] | bytes, str]] = {
     "a little too deep": (b"[" * 40 + b"]" * 40, "expected at most 32 lists and objects inside each other"),
     "a list": (b"[1, 2]", "expected an object, found a list"),
     "other bytes": (b"\xff\xfe", "expected text in UTF-8, found other bytes"),
-    "too large": (b'{"reason": "' + b"x" * (33 << 20) + b'"}', "expected at most 33,554,432 bytes, found 33,554,433"),
+    "too large": (b'{"reason": "' + b"x" * (33 << 20) + b'"}', "expected at most 1,048,576 bytes, found 1,048,577"),
     "a long text": ({"reason": "x" * 20_000}, "reason: expected a text of at most 10,000 letters, found 20,000"),
     "a number as reason": ({"reason": 7}, "reason: expected a text, found a number"),
     "a number as symbol": ({"symbol": 7}, "symbol: expected a text, found a number"),
@@ -92,8 +95,8 @@ def work(mine: Any, running: SandboxServer, tmp_path: Path) -> Iterator[Workbenc
 def refuse(work: Workbench, content: bytes) -> Path:
     """Have some bytes in quarantine/; return where their reason lies."""
     source = SourceFile(OF, len(content), "etag", "c" * 64)
-    path = quarantine(work.lake, OF, content, BadContainer("no zip"), Target(BARS, BTC, (LAST,), ()), [LAST], source)
-    return work.folder / f"{path}.reason.json"
+    kept = quarantine(work.lake, OF, content, BadContainer("no zip"), Target(BARS, BTC, (LAST,), ()), [LAST], source)
+    return work.folder / f"{kept.path}.reason.json"
 
 
 def changed(reason: Path, change: dict[str, Any] | bytes) -> None:
@@ -176,3 +179,30 @@ def test_a_key_with_a_title_stays_in_quarantine_and_is_shown_harmless(work: Work
     assert r"\x1b]0;owned\x07\n../../x\y.zip" in listed.out
     assert listed.out.replace("\n", "").isprintable()
     assert not any("\x1b" in str(path) for path in work.folder.rglob("*"))
+
+
+_OF_EMPTY_OBJECTS = """
+import resource, sys
+from crypto_assets.storage.refusal_reason import MOST_BYTES, checked_reason
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+content = b'{"findings": {"x": {"y": {"z": [' + b"{}," * ((MOST_BYTES - 100) // 3) + b"1]}}}}"
+checked_reason(content)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_the_largest_reason_takes_less_than_100_mb() -> None:
+    told = subprocess.run([sys.executable, "-c", _OF_EMPTY_OBJECTS], capture_output=True, text=True, check=True)
+    assert int(told.stdout) < 100
+
+
+def test_a_reason_of_ours_is_never_too_large_to_be_believed() -> None:
+    rows = [{"time": f"2024-01-01T00:00:{n:02}", "price": "1" * 20} for n in range(50)]
+    findings = {f"2024-01-{day:02}": {f"check {n}": {"rows": rows} for n in range(20)} for day in range(1, 32)}
+    content = reason_text({"reason": "why", "error": "InvalidRows", "findings": findings})
+    assert len(json.dumps(findings, indent=1)) > MOST_BYTES
+    assert len(content) <= MOST_BYTES
+    found = checked_reason(content)
+    assert found["reason"] == "why"
+    assert set(found["findings"]) == {f"2024-01-{day:02}" for day in range(33 - len(found["findings"]) - 1, 32)}
+    assert len(found["findings"]) >= 7

@@ -180,8 +180,12 @@ def _plain(value: Any) -> Any:
 
 def digest(content: Mapping[str, Any]) -> str:
     """Return what `digest` of a lock with some content is; raises ValueError for text that is none."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return f"sha256:{hashlib.sha256(canonical(content).encode()).hexdigest()}"
+
+
+def canonical(value: Any) -> str:
+    """Return the one text of a value that a digest is over."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 # ---- the rows --------------------------------------------------------------------------------------------------------

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from crypto_assets import sources
 from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.gaps import NOT_COLLECTED
 from crypto_assets.model import MARKET_TYPES, Partition, Series, State, unified_symbol
+from crypto_assets.quality.lock.by_line import LISTS, OtherLayout, read_lines
 from crypto_assets.quality.lock.content import FORMAT, AbsentDays, Lock, LockedFile, RefusedLine, digest
 from crypto_assets.quality.query import Query
 from crypto_assets.storage import foreign_json
@@ -23,8 +25,14 @@ from crypto_assets.storage.foreign_json import count, day, digits, instant, mapp
 from crypto_assets.storage.lake import day_path, version_path
 from crypto_assets.version import __version__
 
-MOST_BYTES = 512 << 20
-"""Of a lock file: a million of its lines take 500 MB."""
+MOST_BYTES = 640 << 20
+"""Of a lock file: a million of its lines take 575 MB."""
+
+MOST_LINES = 1_000_000
+"""Each takes 0.7 kB of memory once it is read."""
+
+MOST_OTHER_BYTES = 8 << 20
+"""Of one that is not laid out as it was written: it is read as a whole, and may take 28 times as much memory."""
 
 _MOST_NAME = 200
 
@@ -33,7 +41,7 @@ _Field = Callable[[Any], Any]
 
 
 def _name(value: Any) -> str:
-    return text(value, _MOST_NAME)
+    return sys.intern(text(value, _MOST_NAME))  # few names, in many lines
 
 
 def _or_none(field: _Field) -> _Field:
@@ -84,7 +92,95 @@ def read_lock(path: str | Path) -> Lock:
     Raises:
         ConfigError: no such file, not a lock, one of a younger format, or one that was edited.
     """
-    content = _loaded(path)
+    lines = _Lines()
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:
+            fields, found = _read(path, file, lines)
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a lock file, found: {error.strerror}") from None
+    except UnicodeEncodeError:  # half a surrogate pair
+        raise ConfigError(
+            f"{path}: expected the JSON of `crypto-assets lock`, found text that cannot be stored"
+        ) from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: expected the JSON of `crypto-assets lock`, found none ({error})") from None
+    if found != fields.get("digest"):
+        raise ConfigError(
+            f"{path}: expected content with the digest {str(fields.get('digest'))[:_MOST_NAME]}, found {found}: it was "
+            "edited or damaged; lock anew, or take it from git"
+        )
+    try:
+        for name in LISTS:  # of a text that was read as a whole; else they were taken one by one
+            for value in _field(fields, name, sequence):
+                lines.take(name, value)
+        return Lock(
+            _field(fields, "query", _query),
+            _field(mapping(fields.get("query")), "as_of", _or_none(instant)),
+            tuple(lines.files),
+            tuple(lines.absent),
+            _field(fields, "created_at", instant),
+            _field(fields, "package", _name),
+            tuple(lines.refused),
+        )
+    except ValueError as error:
+        raise ConfigError(f"{path}: expected a lock of format {FORMAT}, found other content ({error})") from None
+
+
+class _Lines:
+    """The lines of a lock that can be believed, and why the others cannot."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self.files: list[LockedFile] = []
+        self.absent: list[AbsentDays] = []
+        self.refused: list[RefusedLine] = []
+        self._counts = dict.fromkeys(LISTS, 0)
+
+    def take(self, name: str, value: Any) -> None:
+        self._counts[name] += 1
+        if sum(self._counts.values()) > MOST_LINES:
+            raise ValueError(f"expected at most {MOST_LINES:,} lines, found more")
+        try:
+            if name == "files":
+                self.files.append(_file(value))
+            else:
+                self.absent.append(_absent(value))
+        except ValueError as error:
+            self.refused.append(RefusedLine(f"{name}, line {self._counts[name]}", str(error)))
+
+
+def _without_waiting(name: str, flags: int) -> int:
+    """Open a file; a pipe that nobody writes to would be waited for, for ever."""
+    return os.open(name, flags | os.O_NONBLOCK)
+
+
+def _read(path: str | Path, file: BinaryIO, lines: _Lines) -> tuple[dict[str, Any], str]:
+    """Return the fields of a lock, and the digest of what it has; the lines that were taken are not among the fields."""
+    about = os.fstat(file.fileno())
+    if not stat.S_ISREG(about.st_mode):
+        raise ConfigError(f"{path}: expected a lock file, found something that is no file")
+    if about.st_size > MOST_BYTES:
+        raise ConfigError(f"{path}: expected a lock file of at most {MOST_BYTES:,} bytes, found {about.st_size:,}")
+    try:
+        fields, found = read_lines(file, lines.take)
+        _require_format(path, fields)
+        return fields | {name: [] for name in LISTS}, found
+    except OtherLayout:
+        lines.forget()  # what was taken will be taken again
+    if about.st_size > MOST_OTHER_BYTES:
+        raise ConfigError(
+            f"{path}: expected a lock file as `crypto-assets lock` writes it, one line for each file, found "
+            f"{about.st_size:,} bytes of another layout, of which {MOST_OTHER_BYTES:,} are read at most; lock anew"
+        )
+    file.seek(0)
+    content = foreign_json.loads(file.read(MOST_OTHER_BYTES + 1))
+    _require_format(path, content)
+    return content, digest({name: value for name, value in content.items() if name not in ("created_at", "digest")})
+
+
+def _require_format(path: str | Path, content: Any) -> None:
     if not isinstance(content, dict) or not isinstance(content.get("format"), int):
         raise ConfigError(f"{path}: expected the JSON of `crypto-assets lock`, found other JSON")
     if content["format"] > FORMAT:
@@ -92,49 +188,6 @@ def read_lock(path: str | Path) -> Lock:
             f"{path}: expected format {FORMAT}, found {str(content['format'])[:20]}, made by "
             f"{str(content.get('package'))[:_MOST_NAME]}; this is crypto_assets {__version__}, update it"
         )
-    created_at, told = content.pop("created_at", None), content.pop("digest", None)
-    try:
-        found = digest(content)
-    except ValueError:  # half a surrogate pair
-        raise ConfigError(
-            f"{path}: expected the JSON of `crypto-assets lock`, found text that cannot be stored"
-        ) from None
-    if found != told:
-        raise ConfigError(
-            f"{path}: expected content with the digest {str(told)[:_MOST_NAME]}, found {found}: it was edited or damaged; "
-            "lock anew, or take it from git"
-        )
-    refused: list[RefusedLine] = []
-    try:
-        return Lock(
-            _field(content, "query", _query),
-            _field(mapping(content.get("query")), "as_of", _or_none(instant)),
-            _lines(content, "files", _file, refused),
-            _lines(content, "without_file", _absent, refused),
-            _field({"created_at": created_at}, "created_at", instant),
-            _field(content, "package", _name),
-            tuple(refused),
-        )
-    except ValueError as error:
-        raise ConfigError(f"{path}: expected a lock of format {FORMAT}, found other content ({error})") from None
-
-
-def _loaded(path: str | Path) -> Any:
-    try:
-        # Without O_NONBLOCK a pipe that nobody writes to would be waited for, for ever.
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-            about = os.fstat(file.fileno())
-            if not stat.S_ISREG(about.st_mode):
-                raise ConfigError(f"{path}: expected a lock file, found something that is no file")
-            if about.st_size > MOST_BYTES:
-                raise ConfigError(
-                    f"{path}: expected a lock file of at most {MOST_BYTES:,} bytes, found {about.st_size:,}"
-                )
-            return foreign_json.loads(file.read(MOST_BYTES + 1))
-    except OSError as error:
-        raise ConfigError(f"{path}: expected a lock file, found: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"{path}: expected the JSON of `crypto-assets lock`, found none ({error})") from None
 
 
 def _field(content: Mapping[str, Any], name: str, field: Callable[[Any], T]) -> T:
@@ -160,19 +213,6 @@ def _query(value: Any) -> Query:
         first=_field(content, "from", _or_none(day)),
         last=_field(content, "to", _or_none(day)),
     )
-
-
-def _lines(
-    content: Mapping[str, Any], name: str, line: Callable[[Any], T], refused: list[RefusedLine]
-) -> tuple[T, ...]:
-    """Return the lines of a list that can be believed; the others go to `refused`."""
-    found = []
-    for number, value in enumerate(_field(content, name, sequence), 1):
-        try:
-            found.append(line(value))
-        except ValueError as error:
-            refused.append(RefusedLine(f"{name}, line {number}", str(error)))
-    return tuple(found)
 
 
 def _fields(value: Any, fields: Mapping[str, _Field]) -> dict[str, Any]:
