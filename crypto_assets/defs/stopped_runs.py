@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from crypto_assets.config.fault_log import is_explained, last_line
-from crypto_assets.errors import CryptoAssetsError, OutOfResources, Stopped, StoreUnavailable
+from crypto_assets.errors import ConfigError, CryptoAssetsError, OutOfResources, Stopped, StoreUnavailable
 from crypto_assets.instance.private_names import DagsterExecutionInterruptedError
 from crypto_assets.machine.shortage import raise_if_ours, shortage
 
@@ -37,7 +37,7 @@ def failing_in_one_line() -> Iterator[None]:
         if is_explained(error):
             raise
         kind = type(shortage(error) or error)
-        if not issubclass(kind, StoreUnavailable | OutOfResources):
+        if not issubclass(kind, StoreUnavailable | OutOfResources | ConfigError):
             kind = CryptoAssetsError
         raise kind(last_line(error).splitlines()) from None
 
