@@ -38,6 +38,17 @@ FIRST_MICROSECONDS = 10**14
 
 _CHUNK = 1 << 20
 
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""How the members of a zip may be packed. Decoders of other methods have errors of their own, and take the memory that a
+damaged header asks for."""
+
+DAMAGED_ZIP = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError),
+    # These zipfile lets through where offsets, lengths and names in the directory are damaged.
+    *(OSError, ValueError, OverflowError, RuntimeError, struct.error, MemoryError),
+)
+"""What zipfile and gzip raise for damaged bytes; `raise_if_ours` tells those apart that are not of the bytes."""
+
 
 def unzip_one(key: str, content: bytes) -> bytes | bytearray:
     """Return the bytes of the only member of a zip, which must be named like the zip, with .csv.
@@ -65,7 +76,7 @@ def unzip_one(key: str, content: bytes) -> bytes | bytearray:
                 )
             if member.flag_bits & 1:
                 raise BadContainer(f"{key}: expected a plain zip, found an encrypted member")
-            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            if member.compress_type not in METHODS:
                 raise BadContainer(
                     f"{key}: expected a deflated member, found compression method {member.compress_type}"
                 )
@@ -80,11 +91,7 @@ def unzip_one(key: str, content: bytes) -> bytes | bytearray:
                     end += len(chunk)
                 del text[end:]
                 return text
-    except (
-        # zipfile itself lets the last four through where offsets and names in the directory are damaged.
-        *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError),
-        *(OSError, ValueError, RuntimeError, struct.error, MemoryError),
-    ) as error:
+    except DAMAGED_ZIP as error:
         raise_if_ours(error, key)
         raise BadContainer(
             f"{key}: expected a whole zip, found {len(content)} bytes that are not one ({error}); "

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import random
+import zipfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -200,6 +203,30 @@ def test_the_beginning_of_any_content_can_be_shown(work: Workbench, content: byt
     assert "".join(shown.lines[:1]).startswith(first)
     assert len(shown.lines) <= 2
     assert "\x1b" not in "".join(shown.lines)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_whatever_is_damaged_in_a_zip_its_beginning_can_be_shown(work: Workbench, method: int) -> None:
+    """Decoders of methods that no exchange uses raise errors of their own, and are not asked."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", method) as archive:
+        archive.writestr("a.csv", random.Random(7).randbytes(600) + b"1,2\n" * 600)
+    whole = packed.getvalue()
+    chance = random.Random(11)
+    damaged = [bytearray(whole) for _ in range(80)]
+    damaged[0][60:600] = bytes(byte ^ 0x5A for byte in whole[60:600])
+    for number, content in enumerate(damaged[1:]):
+        low = len(whole) - 120 if number % 2 else 0  # the directory lies at the end
+        for _ in range(3):
+            content[chance.randrange(low, len(whole))] ^= 1 << chance.randrange(8)
+    for content in (whole, *map(bytes, damaged)):
+        path = work.lake.quarantine(OF, content, {})
+        [file] = files(work)
+        shown = content_of(work.lake, file, 2)
+        assert len(shown.lines) <= 2
+        if content == whole and method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            assert f"the first is not unpacked: expected it deflated, found compression method {method}" in shown.kind
+        drop(work.lake, find([file], path))
 
 
 # ---- judged again ----------------------------------------------------------------------------------------------------

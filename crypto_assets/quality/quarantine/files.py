@@ -13,7 +13,6 @@ import gzip
 import io
 import re
 import zipfile
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -26,6 +25,7 @@ from crypto_assets.engine.problems import word_of
 from crypto_assets.errors import ConfigError, StoredDataError
 from crypto_assets.machine.shortage import raise_if_ours
 from crypto_assets.model import MARKET_TYPES, STORED_STATES, Series, State, days_between, unified_symbol
+from crypto_assets.sources.formats import DAMAGED_ZIP, METHODS
 from crypto_assets.storage.lake import REASON
 
 if TYPE_CHECKING:
@@ -282,21 +282,33 @@ def content_of(lake: Lake, file: RefusedFile, lines: int = 8) -> Content:
     if data is None:
         return Content("the bytes are gone, only the reason is there", ())
     try:
-        if data[:2] == b"\x1f\x8b":
-            with gzip.open(io.BytesIO(data)) as unpacked:
-                return Content(f"gzip, {len(data)} bytes", _first_lines(unpacked, lines))
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = archive.infolist()
-            names = ", ".join(f"{member.filename} ({member.file_size} bytes)" for member in members[:5])
-            kind = f"zip, {len(data)} bytes, {len(members)} members: {names}"
-            if not members:
-                return Content(kind, ())
-            with archive.open(members[0]) as unpacked:
-                return Content(kind, _first_lines(unpacked, lines))
-    except (zipfile.BadZipFile, OSError, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
+        return _unpacked(data, lines)
+    except DAMAGED_ZIP as error:
         raise_if_ours(error, file.path)
         kind = f"{len(data)} bytes that cannot be unpacked ({error})"
         return Content(kind, _first_lines(io.BytesIO(data), lines))
+
+
+def _unpacked(data: bytes, lines: int) -> Content:
+    """Return the beginning of a gzip, or of the first member of a zip; raises one of DAMAGED_ZIP where it is neither.
+
+    Of a zip, only what collecting takes is unpacked: stored and deflated members. Decoders of other methods raise errors of
+    their own and take memory as a damaged header says.
+    """
+    if data[:2] == b"\x1f\x8b":
+        with gzip.open(io.BytesIO(data)) as unpacked:
+            return Content(f"gzip, {len(data)} bytes", _first_lines(unpacked, lines))
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = archive.infolist()
+        names = ", ".join(f"{member.filename} ({member.file_size} bytes)" for member in members[:5])
+        kind = f"zip, {len(data)} bytes, {len(members)} members: {names}"
+        if not members:
+            return Content(kind, ())
+        if members[0].compress_type not in METHODS:
+            kind += f"; the first is not unpacked: expected it deflated, found compression method {members[0].compress_type}"
+            return Content(kind, _first_lines(io.BytesIO(data), lines))
+        with archive.open(members[0]) as unpacked:
+            return Content(kind, _first_lines(unpacked, lines))
 
 
 def _first_lines(stream: IO[bytes] | gzip.GzipFile, count: int) -> tuple[str, ...]:
