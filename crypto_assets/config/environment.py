@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from crypto_assets.errors import ConfigError
+from crypto_assets.machine.private_folder import private_folder, private_folders
 from crypto_assets.machine.shortage import raise_if_ours
 from crypto_assets.text import urls
 from crypto_assets.text.urls import folder, http_url
@@ -234,18 +235,23 @@ def require_writable(place: Path, variable: str) -> None:
         )
 
 
-def make_home(home: Path) -> None:
-    """Make the folder for everything local, for its owner alone, where it is not there yet.
+def make_home(home: Path, *, private: bool = False) -> None:
+    """Make the folder for everything local, for its owner alone, where it is not there yet, and what Dagster keeps in it.
+
+    Args:
+        private: it lies in another home, so that one that is there becomes its owner's alone too.
 
     Raises:
-        ConfigError: it cannot be written.
+        ConfigError: it cannot be written, or something of another account, or a link, stands in the place of `dagster`.
     """
     require_writable(home, f"{PREFIX}HOME")
     try:
-        if not home.is_dir():
-            home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            home.chmod(0o700)  # a umask may have taken even our own rights
+        private_folders(home)
+        for folder in (home, home / "dagster") if private else (home / "dagster",):
+            private_folder(folder)
     except OSError as error:
+        if isinstance(error, PermissionError) and error.errno is None:
+            raise ConfigError(str(error)) from None
         raise_if_ours(error)
         raise ConfigError(
             f"environment variable {PREFIX}HOME: expected a folder that can be made, found {home}: {error.strerror}"

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
 
 from dagster._config.config_schema import UserConfigSchema
-from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+from dagster._core.storage.compute_log_manager import CapturedLogContext, ComputeIOType
+from dagster._core.storage.local_compute_log_manager import IO_TYPE_EXTENSION, LocalComputeLogManager
 from dagster._core.storage.root import LocalArtifactStorage
 from dagster._serdes import ConfigurableClassData
 
 from crypto_assets.config.environment import settings
+from crypto_assets.machine.private_folder import private_folder, private_folders, private_opener
 
 
 class ArtifactStorage(LocalArtifactStorage):
@@ -30,6 +35,13 @@ class ArtifactStorage(LocalArtifactStorage):
         """Return the storage; called by Dagster."""
         return cls(str(settings().home / "dagster"), inst_data)
 
+    @property
+    def storage_dir(self) -> str:
+        """The folder of results, for the owner of this process alone; asked for by what reads and writes them only."""
+        private_folders(Path(self.base_dir).parent)
+        private_folder(Path(self.base_dir))
+        return str(private_folder(Path(self.base_dir) / "storage"))
+
 
 class ComputeLogs(LocalComputeLogManager):
     """What runs print, in `home/dagster/logs`."""
@@ -47,3 +59,28 @@ class ComputeLogs(LocalComputeLogManager):
     ) -> ComputeLogs:
         """Return the log manager; called by Dagster."""
         return cls(str(settings().home / "dagster" / "logs"), inst_data=inst_data)
+
+    @contextmanager
+    def capture_logs(self, log_key: Sequence[str]) -> Iterator[CapturedLogContext]:
+        """Keep what a step prints, for the owner of this process alone: Dagster would ask the umask."""
+        for kind in ComputeIOType:
+            self._make(log_key, kind)
+        with super().capture_logs(log_key) as captured:
+            yield captured
+        Path(self.complete_artifact_path(log_key)).chmod(0o600)
+
+    @contextmanager
+    def open_log_stream(self, log_key: Sequence[str], io_type: ComputeIOType) -> Iterator[IO[bytes] | None]:
+        """Yield a log to write to, for the owner of this process alone."""
+        self._make(log_key, io_type)
+        with super().open_log_stream(log_key, io_type) as stream:
+            yield stream
+
+    def _make(self, log_key: Sequence[str], kind: ComputeIOType) -> None:
+        """Make a log that is empty, and the folders that it lies in."""
+        file = Path(self.get_captured_local_path(log_key, IO_TYPE_EXTENSION[kind]))
+        base = Path(self._base_dir).resolve()
+        private_folders(base.parents[1])
+        for folder in (base.parent, base, *reversed([one for one in file.parents if base in one.parents])):
+            private_folder(folder)
+        os.close(private_opener(file, os.O_WRONLY | os.O_CREAT))

@@ -61,6 +61,25 @@ def private_folder(path: Path, *, mode: int = 0o700, user: int | None = None, gr
     return path
 
 
+def private_folders(path: Path) -> Path:
+    """Make a folder and those above it where there is none, each with 0700 whatever the umask says; return it.
+
+    What is there already keeps its mode.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if not path.is_dir():
+        private_folders(path.parent)
+        try:
+            path.mkdir(mode=0o700)
+            path.chmod(0o700)  # a umask may have taken even our own rights
+        except FileExistsError:
+            if not path.is_dir():
+                raise
+    return path
+
+
 def socket_folder(beside: Path, longest: str, *, user: int | None = None, group: int | None = None) -> Path:
     """Return a 0700 folder in which a socket can be made: `beside`, or one under /tmp where that path does not do.
 

@@ -10,6 +10,7 @@ import yaml
 
 from crypto_assets.config.environment import make_home, settings
 from crypto_assets.errors import NothingCollected
+from crypto_assets.machine.private_folder import write_private
 from crypto_assets.storage.embedded_postgres import is_made
 
 FIRST, LISTED, LAST = date(2023, 12, 31), date(2024, 1, 1), date(2024, 1, 10)
@@ -45,15 +46,15 @@ def demo_environment(home: Path | None = None) -> Iterator[Path]:
     from crypto_assets.sandbox.server import SandboxProcess
 
     home = home or demo_home()
-    make_home(home)
-    (home / _MARK).write_text(_MARK_TEXT)
+    make_home(home, private=home.parent == settings().home)
+    write_private(home / _MARK, _MARK_TEXT)
     # Of this process: another demo beside `up --demo` has another exchange, which ends before this one.
     config = home / f"collection-{os.getpid()}.yaml"
     before = {name: os.environ.get(name) for name in _VARIABLES}
     with SandboxProcess(
         "--symbols", "BTCUSDT,ETHUSDT,SOLUSDT", "--from", LISTED.isoformat(), "--to", _SANDBOX_LAST.isoformat()
     ) as sandbox:
-        config.write_text(_collection(sandbox.archive_url, sandbox.listing_url))
+        write_private(config, _collection(sandbox.archive_url, sandbox.listing_url))
         os.environ["CRYPTO_ASSETS_HOME"] = str(home)
         os.environ["CRYPTO_ASSETS_CONFIG"] = str(config)
         os.environ["CRYPTO_ASSETS_POSTGRES_DURABLE"] = "false"

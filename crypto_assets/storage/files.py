@@ -115,22 +115,36 @@ def write(file: Path, data: bytes) -> None:
         raise
 
 
-def make_folder(folder: Path, root: Path | None = None) -> None:
-    """Make a folder and those above it; a new one is as lasting as the file that comes into it.
+def make_folder(folder: Path, root: Path | None = None, *, mode: int = 0o755, lasting: bool = True) -> None:
+    """Make a folder and those above it; a new one is as lasting as the file that comes into it, if it is to be `lasting`.
 
     A file in the place of one below `root` is set aside, beside it.
+
+    Args:
+        mode: what a new folder has, whatever the umask says.
     """
     if folder.is_dir():
         return
-    make_folder(folder.parent, root if folder != root else None)
+    make_folder(folder.parent, root if folder != root else None, mode=mode, lasting=lasting)
     try:
-        folder.mkdir(exist_ok=True)
+        _make(folder, mode)
     except FileExistsError:
         if root is None or folder == root:
             raise
         _set_aside(folder)
-        folder.mkdir(exist_ok=True)
-    sync(folder.parent)
+        _make(folder, mode)
+    if lasting:
+        sync(folder.parent)
+
+
+def _make(folder: Path, mode: int) -> None:
+    """Make one folder; raises FileExistsError where something else stands there."""
+    try:
+        folder.mkdir(mode=mode)
+        folder.chmod(mode)
+    except FileExistsError:
+        if not folder.is_dir():  # another process was first
+            raise
 
 
 def sync(folder: Path) -> None:

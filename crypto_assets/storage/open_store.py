@@ -15,4 +15,8 @@ def open_store(url: str, s3_client: Callable[[], Any] | None = None) -> Store:
         from crypto_assets.storage.bucket import BucketStore
 
         return BucketStore(url, s3_client)
-    return FolderStore(Path(url.removeprefix("file://")))
+    from crypto_assets.config.environment import settings
+
+    folder = Path(url.removeprefix("file://"))
+    # What a home holds is for its owner alone; a lake elsewhere may be for others to read.
+    return FolderStore(folder, mode=0o700 if settings().home in folder.absolute().parents else 0o755)

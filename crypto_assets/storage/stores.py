@@ -93,9 +93,10 @@ class FolderStore:
     OSError is passed on: a full disk or a folder that may not be written says so itself.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, mode: int = 0o755) -> None:
         self.url = str(root.resolve())
         self._root = root
+        self._mode = mode  # of the folder itself, where it is made; those below it have 0755
         self._text = str(root)
 
     def _place(self, path: str) -> Path:
@@ -110,6 +111,12 @@ class FolderStore:
         require_own_folders(self._text, f"{prefix.removesuffix('/')}/")
         return place
 
+    def _make_folder(self, folder: Path, root: Path | None = None, *, lasting: bool = True) -> None:
+        """Make a folder of this store, and the store itself where there is none yet."""
+        if not self._root.is_dir():
+            make_folder(self._root, mode=self._mode)
+        make_folder(folder, root, lasting=lasting)
+
     def put(self, path: str, data: bytes) -> None:
         self._place(path)  # before anything is written
         staged = self.stage(f"{STAGING}.{uuid4().hex}.part", data)
@@ -123,7 +130,7 @@ class FolderStore:
         target = self._place(path)
         written = self.stage(f"{STAGING}.{uuid4().hex}.part", data)
         try:
-            make_folder(target.parent)
+            self._make_folder(target.parent)
             # A name that is given whole or refused: nobody sees a part, and of two processes one is refused.
             os.link(written.file, target)
         except FileExistsError:
@@ -198,7 +205,7 @@ class FolderStore:
         with suppress(StoredDataError):  # what lies there is no file
             if (there := self.get(kept)) is not None and there == self.get(path):
                 return
-        make_folder(target.parent)
+        self._make_folder(target.parent)
         try:
             target.unlink(missing_ok=True)
             # A second name for the same bytes. Files are replaced, never written into, so both stay what they are.
@@ -232,8 +239,7 @@ class _StagedFile:
     def __init__(self, store: FolderStore, file: Path, data: bytes) -> None:
         self._store = store
         self.file = file
-        make_folder(store._root)
-        file.parent.mkdir(parents=True, exist_ok=True)  # not synced: nobody misses what is lost in staging/
+        store._make_folder(file.parent, lasting=False)  # nobody misses what is lost in staging/
         try:
             write(file, data)
         except BaseException:
@@ -245,7 +251,7 @@ class _StagedFile:
 
     def publish(self, path: str) -> None:
         target = self._store._place(path)
-        make_folder(target.parent, self._store._root)
+        self._store._make_folder(target.parent, self._store._root)
         try:
             move(self.file, target)
         except OSError as error:

@@ -30,6 +30,7 @@ def selftest(names: tuple[str, ...], as_json: bool, keep: Path | None) -> None:
     """
     from crypto_assets.config.environment import settings
     from crypto_assets.errors import ConfigError
+    from crypto_assets.machine.private_folder import private_folders
     from crypto_assets.sandbox import selftest as tests
     from crypto_assets.sandbox.selftest.verdict import as_json as to_json
     from crypto_assets.sandbox.selftest.verdict import table_of
@@ -39,7 +40,7 @@ def selftest(names: tuple[str, ...], as_json: bool, keep: Path | None) -> None:
     if keep and keep.exists() and any(keep.iterdir()):
         raise ConfigError(f"--keep {keep}: expected an empty folder or none, found files in it")
     home = keep or Path(tempfile.mkdtemp(prefix="crypto_assets-selftest-"))
-    home.mkdir(parents=True, exist_ok=True)
+    private_folders(home)
     done: list[Any] = []
     try:
         with nullcontext() if as_json else err.status(f"0 of {len(cases)} faults") as status:

@@ -89,7 +89,7 @@ def _copy(package: Path, target: Path) -> None:
         shutil.copytree(libraries, temporary / libraries.name, symlinks=True)
     for path in (temporary, *temporary.rglob("*")):
         if not path.is_symlink():
-            path.chmod(path.stat().st_mode & ~0o022 | (0o055 if path.is_dir() else 0o044))
+            path.chmod(path.stat().st_mode & ~0o022 | (0o755 if path.is_dir() else 0o644))
     temporary.replace(target)
 
 

@@ -19,7 +19,7 @@ from urllib.parse import quote
 import psycopg
 
 from crypto_assets.errors import PostgresUnavailable
-from crypto_assets.machine.private_folder import private_folder, private_opener, socket_folder
+from crypto_assets.machine.private_folder import private_folder, private_folders, private_opener, socket_folder
 from crypto_assets.storage.embedded_postgres import supervisor
 from crypto_assets.storage.embedded_postgres.cluster import (
     APPLICATION,
@@ -67,7 +67,7 @@ def ensure_server(
     """
     folder = Path(home).absolute() / "postgres"
     try:
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folders(folder.parent)
         _own(folder)
         deadline = time.monotonic() + timeout_s
         with _start_lock(folder, deadline):

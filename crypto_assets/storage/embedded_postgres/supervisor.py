@@ -42,7 +42,11 @@ _PR_SET_PDEATHSIG = 1
 
 def open_lock(path: Path) -> int:
     """Return a file descriptor to lock; not inherited by other programs (O_CLOEXEC), shared with forked children."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    found = os.fstat(fd)
+    if found.st_uid == os.geteuid() and found.st_mode & 0o777 != 0o600:  # a umask may have taken even our own rights
+        os.fchmod(fd, 0o600)
+    return fd
 
 
 def try_lock(fd: int, operation: int = fcntl.LOCK_EX) -> bool:
