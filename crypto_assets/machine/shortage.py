@@ -37,13 +37,22 @@ _NO_MEMORY_OF_ZLIB = "Error -4 "
 _NO_MEMORY_OF_EXPAT = 1
 _NO_THREAD = "can't start new thread"
 
-# What libraries make of these numbers where they keep the text alone: the C library's words, and those of zstd and Arrow.
+# What libraries make of these numbers where they keep the text alone: the words of the C library and its loader, of zstd,
+# Arrow and PostgreSQL.
 _BY_WORDS = (
     (re.compile(r"too many open files in system", re.IGNORECASE), "open files of this machine"),
-    (re.compile(r"too many open files", re.IGNORECASE), "open files"),
+    (re.compile(r"too many open files|insufficient file descriptors", re.IGNORECASE), "open files"),
     (re.compile(r"cannot allocate memory|not enough memory|out of memory|bad_alloc", re.IGNORECASE), "memory"),
     (re.compile(r"can't start new thread|failed to launch worker thread", re.IGNORECASE), "threads and processes"),
+    (re.compile(r"could not fork.*resource temporarily unavailable", re.IGNORECASE), "threads and processes"),
+    (re.compile(r"could not (?:extend|write)[^\n]*: file too large", re.IGNORECASE), "file size"),
 )
+
+_OF_THE_LOADER = re.compile(
+    r": (?:failed to map segment from shared object|cannot apply additional memory protection|cannot create shared object "
+    r"descriptor|cannot map zero-fill pages|cannot allocate memory in static TLS block)"
+)
+"""What the dynamic loader says of a library for which there is no memory (glibc's elf/dl-load.c and dl-reloc.c)."""
 
 
 def shortage(error: BaseException | None, at: str = "") -> OutOfResources | None:
@@ -78,7 +87,7 @@ def named_shortage(at: str = "") -> Iterator[None]:
 
 def said_in(text: str, at: str = "") -> OutOfResources | None:
     """Return what this process is out of by the text of a library of ours alone; never ask it about an exchange's text."""
-    for words, found in _BY_WORDS:
+    for words, found in (*_BY_WORDS, (_OF_THE_LOADER, "memory")):
         if words.search(text):
             return _in_words(found, OSError(" ".join(text.split())[:200]), at)
     return None
@@ -124,7 +133,7 @@ def _of(error: BaseException) -> str | None:
     if isinstance(error, OSError):
         if error.errno is not None:
             return _BY_NUMBER.get(error.errno)
-        return "memory" if _says_no_memory(str(error)) else None
+        return "memory" if _says_no_memory(str(error)) or _OF_THE_LOADER.search(str(error)) else None
     if isinstance(error, RuntimeError) and str(error) == _NO_THREAD:
         return "threads and processes"
     if isinstance(error, zlib.error) and str(error).startswith(_NO_MEMORY_OF_ZLIB):
@@ -132,6 +141,8 @@ def _of(error: BaseException) -> str | None:
     if isinstance(error, ElementTree.ParseError) and error.code == _NO_MEMORY_OF_EXPAT:
         return "memory"
     if isinstance(error, ImportError):  # of a library of ours that could not be opened or mapped
+        if _OF_THE_LOADER.search(str(error)):
+            return "memory"
         return next((found for words, found in _BY_WORDS if words.search(str(error))), None)
     return None
 
@@ -158,9 +169,11 @@ def _in_words(found: str, error: BaseException, at: str) -> OutOfResources:
             what = f"this process has not enough memory ({place}{_addresses()})"
             todo = f"give it more, or let fewer runs and downloads work at once, {_THEN}"
         case "threads and processes":
-            limit = _limit(_NPROC)
-            what = f"this process cannot start another thread or process ({place}; its limit is {limit}{_addresses()})"
-            todo = f"raise the limit (ulimit -u, or that of the container) or give it more memory, {_THEN}"
+            limit, mapped = _limit(_NPROC), _addresses()
+            what = f"this process cannot start another thread or process ({place}; its limit is {limit}{mapped})"
+            # The error is one and the same where a thread's stack cannot be mapped.
+            memory = "raise ulimit -v, for each thread maps a stack," if mapped else "give it more memory"
+            todo = f"{memory} or raise the limit (ulimit -u, or that of the container), {_THEN}"
         case "file size":
             what = f"this process may not write a file of this size ({place})"
             todo = f"raise the limit (ulimit -f), {_THEN}"

@@ -29,7 +29,8 @@ from crypto_assets.machine.thread_pool import DaemonPool
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.sources.formats import unzip_one
-from crypto_assets_tests.command import PROJECT, Answer, no_traceback
+from crypto_assets.storage.embedded_postgres import delete_server
+from crypto_assets_tests.command import PROJECT, Answer, Command, no_traceback
 from crypto_assets_tests.project import Project, entry, make
 from crypto_assets_tests.storage.other_user import needs_root
 
@@ -76,6 +77,12 @@ _EMFILE = OSError(errno.EMFILE, "Too many open files", "cp437.py")
         (_no_memory_of_expat(), "memory"),
         (OSError("ZSTD decompression failed: Allocation error : not enough memory"), "memory"),
         (ImportError("/usr/lib/x.so: cannot open shared object file: Too many open files"), "open files"),
+        (ImportError("libcrypto-1a2b.so.3: failed to map segment from shared object"), "memory"),
+        (
+            ImportError("x.so: cannot apply additional memory protection after relocation: Cannot allocate memory"),
+            "memory",
+        ),
+        (OSError("libx.so: failed to map segment from shared object"), "memory"),
         (_from(_while(_EMFILE, httpx.ReadError("no")), httpx.ConnectError("no connection")), "open files"),
     ],
 )
@@ -120,6 +127,16 @@ def test_what_came_before_and_was_done_with_is_not_the_reason() -> None:
     circle = RuntimeError("a")
     circle.__context__ = _while(circle, RuntimeError("b"))
     assert shortage(circle) is None
+
+
+def test_where_no_thread_can_be_started_and_memory_is_bounded_both_limits_are_named() -> None:
+    """A thread whose stack cannot be mapped fails with the same words as one that is too many."""
+    code = "import resource\nfrom crypto_assets.machine.shortage import shortage\n"
+    code += "resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))\n"
+    code += 'print(shortage(RuntimeError("can\'t start new thread")))'
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert "ulimit -v is 2097152 kB" in told
+    assert "raise ulimit -v, for each thread maps a stack, or raise the limit (ulimit -u" in told
 
 
 # ---- one file ----------------------------------------------------------------------------------------------------------
@@ -251,6 +268,39 @@ def test_with_little_memory_a_run_is_right_or_says_that_it_has_too_little(projec
         codes.append(answer.code)
     assert 1 in codes, "the limit was never felt"
     assert project.command("fill", *SPAN).code == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "most", "words"),
+    [
+        (resource.RLIMIT_NOFILE, 34, "too many open files (initdb ended with code 1: insufficient file descriptors"),
+        (resource.RLIMIT_FSIZE, 300_000, "may not write a file of this size (initdb ended with code 1: could not "),
+    ],
+    ids=["files", "file size"],
+)
+def test_an_embedded_server_that_cannot_be_made_says_what_ran_out_in_one_line(
+    tmp_path: Path, kind: int, most: int, words: str
+) -> None:
+    home = tmp_path / "home"
+    command = Command.at(home)
+    command.configure({"series": [entry(["ohlcv_1h"], ["BTC/USDT"], FIRST)]})
+    done = subprocess.run(
+        [sys.executable, "-c", _LIMITED, str(kind), str(most), "collect", *SPAN],
+        env=command.variables,
+        cwd=PROJECT,
+        text=True,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    delete_server(home)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert f"starting the embedded PostgreSQL under {home}/postgres: this process " in line
+    assert words in line
+    assert "raise the limit (ulimit -" in line
+    for raw in ("CalledProcessError", "PosixPath", "--auth-local", "traceback"):
+        assert raw not in line
 
 
 # ---- threads ------------------------------------------------------------------------------------------------------------

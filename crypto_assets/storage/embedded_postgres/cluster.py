@@ -156,6 +156,7 @@ def _write(placement: Placement, name: str, lines: list[str]) -> None:
         cwd="/",
         env=_ENVIRONMENT,
         input="".join(f"{line}\n" for line in lines).encode(),
+        stderr=subprocess.PIPE,
         **placement.run_as(),  # type: ignore[call-overload]
     )
 

@@ -11,9 +11,10 @@ from crypto_assets.storage.embedded_postgres.placement import data_folder
 
 _READ_BYTES = 64_000
 
-_GRAVE = re.compile(r"\b(?:PANIC|FATAL): +(.*)")
+_GRAVE = re.compile(r"(?:\b(?:PANIC|FATAL)|^initdb: error): +(.*)")
 _WRONG = re.compile(r"\bLOG: +((?:invalid|unrecognized|could not|syntax error|parameter).*)")
-_ENDED = ("PANIC:", "FATAL:")
+_ENDED = ("PANIC:", "FATAL:", "initdb: error:")
+_MORE = re.compile(r"\b(?:DETAIL|HINT): +(.*)")
 _NO_SPACE = "No space left on device"
 
 # What the server says of a session that came at the wrong moment, or was ended, is no reason of its own.
@@ -23,12 +24,16 @@ _OF_A_SESSION = re.compile(
 )
 
 
-def last_words(folder: Path) -> str:
+def last_words(folder: Path, since: int = 0) -> str:
     """Return why the server in a folder does not run, in one line; empty where its log does not say.
 
-    A full disk is said with the folder that lies on it. Of the rest it is the last FATAL or PANIC, with its hint.
+    A full disk is said with the folder that lies on it. Of the rest it is the last FATAL or PANIC, with its hint, or the last
+    error of initdb.
+
+    Args:
+        since: the place in the log from which it is read.
     """
-    lines = tail(folder / supervisor.LOG)
+    lines = tail(folder / supervisor.LOG, since)
     began = max((number for number, line in enumerate(lines) if "database system is ready" in line), default=-1)
     lines = lines[began + 1 :]
     if any(_NO_SPACE in line for line in lines):
@@ -46,15 +51,18 @@ def last_words(folder: Path) -> str:
     # What is wrong with a setting is a LOG line before "FATAL: configuration file … contains errors".
     before = _WRONG.search(lines[number - 1]) if number else None
     words = f"{before[1]}; {words}" if before else words
-    hint = next((line.partition("HINT:")[2].strip() for line in lines[number + 1 : number + 3] if "HINT:" in line), "")
-    return f"{words} ({hint})" if hint else words
+    after = lines[number + 1 : number + 3]
+    more = [found[1].strip() for line in after if (found := _MORE.search(line)) is not None]
+    return f"{words} ({' '.join(more)})" if more else words
 
 
-def tail(log: Path) -> list[str]:
+def tail(log: Path, since: int = 0) -> list[str]:
     """Return the last lines of a log; none where it cannot be read."""
     try:
         with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _READ_BYTES))
+            end = file.seek(0, os.SEEK_END)
+            # A log that is shorter now was begun anew.
+            file.seek(max(0, end - _READ_BYTES, since if since <= end else 0))
             return file.read().decode(errors="replace").splitlines()
     except OSError:
         return []

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from crypto_assets.errors import PostgresUnavailable
 from crypto_assets.machine.private_folder import private_folder, write_private
+from crypto_assets.machine.shortage import shortage
 from crypto_assets.storage.embedded_postgres.binaries import shared_binaries
 from crypto_assets.storage.embedded_postgres.leftovers import OWN_PREFIX, remember_home
 
@@ -143,7 +144,10 @@ def _own_folder(folder: Path, user: int, group: int) -> Path:
                 remember_home(own, folder)
                 if _reaches(user, group, own):
                     return own
-        except OSError:
+        except OSError as error:
+            ours = shortage(error, str(own))
+            if ours is not None and ours.evidence["resource"] != "room":  # another disk may have room
+                raise ours from error
             continue
     tried = " or ".join(str(base / name) for base in REACHABLE_BASES)
     raise PostgresUnavailable(

@@ -18,8 +18,9 @@ from urllib.parse import quote
 
 import psycopg
 
-from crypto_assets.errors import PostgresUnavailable
+from crypto_assets.errors import CryptoAssetsError, OutOfResources, PostgresUnavailable
 from crypto_assets.machine.private_folder import private_folder, private_folders, private_opener, socket_folder
+from crypto_assets.machine.shortage import said_in, shortage
 from crypto_assets.storage.embedded_postgres import supervisor
 from crypto_assets.storage.embedded_postgres.cluster import (
     APPLICATION,
@@ -66,17 +67,20 @@ def ensure_server(
         PostgresUnavailable: it cannot be started, or did not answer in time; with what its log says.
     """
     folder = Path(home).absolute() / "postgres"
+    began = _size_of_log(folder)
     try:
         private_folders(folder.parent)
         _own(folder)
         deadline = time.monotonic() + timeout_s
         with _start_lock(folder, deadline):
             _use(folder)
-            url = _find_or_start(folder, durable, grace_s, deadline)
+            url = _find_or_start(folder, durable, grace_s, deadline, began)
             is_own(url, lambda: last_words(folder))
             return url
     except (OSError, subprocess.SubprocessError) as error:
-        raise PostgresUnavailable(_explain(folder, f"{type(error).__name__}: {error}")) from error
+        # What a program of ours has said is in its log; where it was called from tells nobody more.
+        cause = None if isinstance(error, subprocess.SubprocessError) else error
+        raise _failure(folder, error, began) from cause
 
 
 def is_made(home: Path) -> bool:
@@ -200,7 +204,7 @@ def _state(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _find_or_start(folder: Path, durable: bool, grace_s: float, deadline: float) -> str:
+def _find_or_start(folder: Path, durable: bool, grace_s: float, deadline: float, began: int) -> str:
     spawned = False
     problem = "it is still starting (recovering after a crash can take minutes; trying again continues the wait)"
     while True:
@@ -215,7 +219,8 @@ def _find_or_start(folder: Path, durable: bool, grace_s: float, deadline: float)
                 else:
                     return url
         elif spawned:
-            raise PostgresUnavailable(_explain(folder, "PostgreSQL ended while it was starting"))
+            found = "PostgreSQL ended while it was starting"
+            raise _shortage_said(folder, found, began) or PostgresUnavailable(_explain(folder, found))
         else:
             _spawn(folder, durable, grace_s)
             spawned = True
@@ -287,14 +292,44 @@ def _socket_folder(placement: Placement) -> Path:
     )
 
 
-def _explain(folder: Path, found: str) -> list[str]:
+def _size_of_log(folder: Path) -> int:
+    try:
+        return (folder / supervisor.LOG).stat().st_size
+    except OSError:
+        return 0
+
+
+def _failure(folder: Path, error: OSError | subprocess.SubprocessError, began: int) -> CryptoAssetsError:
+    """Return the error of a start that failed: what ran out where it says so, in the words of the program that ended."""
+    if isinstance(error, subprocess.CalledProcessError):
+        program = Path(os.fsdecode(error.cmd[0])).name
+        found = f"{program} ended with code {error.returncode}"
+        if error.returncode < 0:
+            found = f"{program} was ended by {signal.Signals(-error.returncode).name}"
+        if error.stderr:
+            found += f": {error.stderr.decode(errors='replace').strip().splitlines()[-1][:300]}"
+    else:
+        found = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else f"{error}"
+        if (ours := shortage(error, f"starting the embedded PostgreSQL under {folder}")) is not None:
+            return ours
+    return _shortage_said(folder, found, began) or PostgresUnavailable(_explain(folder, found, began))
+
+
+def _shortage_said(folder: Path, found: str, began: int) -> OutOfResources | None:
+    """Return what the programs of this start say that there is too little of."""
+    at = f"starting the embedded PostgreSQL under {folder}"
+    last = "".join(tail(folder / supervisor.LOG, began)[-1:])  # where Python itself has ended, the line of its error
+    return said_in(f"{found}: {last_words(folder, began)}", at) or said_in(last, at)
+
+
+def _explain(folder: Path, found: str, began: int = 0) -> list[str]:
     """Return a message, in lines, with what was found, why as far as the log says it, and what to do."""
     log = folder / supervisor.LOG
     advice = f"read {log}; or name a server of your own in CRYPTO_ASSETS_POSTGRES_URL"
-    if why := last_words(folder):
+    if why := last_words(folder, began):
         return [f"expected an embedded PostgreSQL under {folder}, but {found}: {why}; what to do: {advice}"]
     return [
         f"expected an embedded PostgreSQL under {folder}, but {found}",
         f"what to do: {advice}",
-        *(f"  | {line}" for line in tail(log)[-15:]),
+        *(f"  | {line}" for line in tail(log, began)[-15:]),
     ]
