@@ -25,7 +25,7 @@ DAY = date(2024, 1, 1)
 _WITH_UMASK = """
 import os, sys
 os.umask(int(sys.argv[1]))
-os.execv(sys.executable, [sys.executable, "-m", "crypto_assets.cli", *sys.argv[2:]])
+os.execv(sys.executable, [sys.executable, "-m", "crypto_assets", *sys.argv[2:]])
 """
 
 
