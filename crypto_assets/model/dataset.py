@@ -22,6 +22,15 @@ Leaf = Literal["day", "month", "year"]
 RESERVED = frozenset({"exchange", "market_type", "symbol", "timeframe", "source", "dataset", "date"})
 """Columns that no dataset declares: they come from the path, or the warehouse adds them."""
 
+_TYPES = frozenset(
+    {
+        "timestamp[us, tz=UTC]",
+        "dictionary<values=string, indices=int8, ordered=0>",
+        *("string", "int16", "int32", "int64", "float", "double", "bool"),
+    }
+)
+"""Arrow's types of columns, but for decimals; files, check frames and tables of Postgres all have them."""
+
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -158,7 +167,7 @@ def _pandas_type(column: Column) -> str:
         return "float64"
     if pa.types.is_boolean(kind):
         return "boolean" if column.nullable else "bool"
-    name = str(kind).replace("double", "float64")
+    name = {"float": "float32", "double": "float64"}.get(str(kind), str(kind))
     # pandas writes integers that may be null with a capital: Int64.
     return name.capitalize() if column.nullable and pa.types.is_integer(kind) else name
 
@@ -207,6 +216,8 @@ def _problems(dataset: Dataset) -> Iterator[str]:
         if not (pa.types.is_integer(kind) or pa.types.is_timestamp(kind) or pa.types.is_dictionary(kind)):
             yield f"expected integers, instants or words as a key, found {kind} in {name}"
     for column in dataset.columns:
+        if str(column.type) not in _TYPES and not pa.types.is_decimal128(column.type):
+            yield f"expected a type that Postgres has too, found {column.type} for {column.name}"
         if bool(column.words) != pa.types.is_dictionary(column.type):
             yield f"expected words for a column of words and for no other, found {column.words} for {column.name}"
     if dataset.to_warehouse and dataset.leaf is None:

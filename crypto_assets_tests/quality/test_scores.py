@@ -68,7 +68,7 @@ def _never(*_: Any) -> Any:
 
 
 def _rule(kind: type[Rule], name: str, **more: Any) -> Any:
-    given = {"name": name, "tables": ("ohlcv", "trades"), "severity": Severity.WARN, "description": name}
+    given = {"name": name, "severity": Severity.WARN, "description": name}
     return kind(**{**given, "words": _never, **more})
 
 
