@@ -66,7 +66,7 @@ def test_a_declaration_that_contradicts_itself_is_refused(
     columns: tuple[Column, ...], more: dict[str, Any], problem: str
 ) -> None:
     assert declared(VALUE).schema.names == ["time", "value"]
-    with pytest.raises(ValueError, match="^dataset things") as caught:
+    with pytest.raises(ValueError, match=r"^dataset things") as caught:
         declared(*columns, **more)
     assert problem in str(caught.value)
 

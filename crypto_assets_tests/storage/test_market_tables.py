@@ -19,33 +19,43 @@ from crypto_assets_tests.storage.test_warehouse import DAY, load
 # Column, type, and ! where NULL is refused; then the primary key. Scripts and other programs rely on these.
 LAYOUT = {
     "agg_trades": (
-        "exchange text!, market_type text!, symbol text!, trade_time timestamp with time zone!, agg_trade_id bigint!, "
-        "price numeric!, amount numeric!, first_trade_id bigint!, last_trade_id bigint!, side text!",
+        (
+            "exchange text!, market_type text!, symbol text!, trade_time timestamp with time zone!, agg_trade_id bigint!, "
+            "price numeric!, amount numeric!, first_trade_id bigint!, last_trade_id bigint!, side text!"
+        ),
         "PRIMARY KEY (exchange, market_type, symbol, trade_time, agg_trade_id)",
         "RANGE (trade_time)",
     ),
     "funding_rates": (
-        "exchange text!, market_type text!, symbol text!, funding_time timestamp with time zone!, funding_rate numeric!, "
-        "funding_interval_hours smallint!",
+        (
+            "exchange text!, market_type text!, symbol text!, funding_time timestamp with time zone!, funding_rate numeric!, "
+            "funding_interval_hours smallint!"
+        ),
         "PRIMARY KEY (exchange, market_type, symbol, funding_time)",
         "RANGE (funding_time)",
     ),
     "ohlcv": (
-        "exchange text!, market_type text!, symbol text!, timeframe text!, open_time timestamp with time zone!, "
-        "open numeric!, high numeric!, low numeric!, close numeric!, volume numeric!, quote_volume numeric!, "
-        "trade_count bigint, taker_buy_volume numeric, taker_buy_quote_volume numeric, source text!",
+        (
+            "exchange text!, market_type text!, symbol text!, timeframe text!, open_time timestamp with time zone!, "
+            "open numeric!, high numeric!, low numeric!, close numeric!, volume numeric!, quote_volume numeric!, "
+            "trade_count bigint, taker_buy_volume numeric, taker_buy_quote_volume numeric, source text!"
+        ),
         "PRIMARY KEY (exchange, market_type, symbol, timeframe, open_time)",
         "RANGE (open_time)",
     ),
     "trade_statistics_1m": (
-        "exchange text!, market_type text!, symbol text!, open_time timestamp with time zone!, vwap numeric!, "
-        "buy_volume numeric!, sell_volume numeric!, quote_volume numeric!, trade_count bigint!, largest_trade numeric!",
+        (
+            "exchange text!, market_type text!, symbol text!, open_time timestamp with time zone!, vwap numeric!, "
+            "buy_volume numeric!, sell_volume numeric!, quote_volume numeric!, trade_count bigint!, largest_trade numeric!"
+        ),
         "PRIMARY KEY (exchange, market_type, symbol, open_time)",
         "RANGE (open_time)",
     ),
     "trades": (
-        "exchange text!, market_type text!, symbol text!, trade_time timestamp with time zone!, trade_id bigint!, "
-        "price numeric!, amount numeric!, quote_amount numeric!, side text!",
+        (
+            "exchange text!, market_type text!, symbol text!, trade_time timestamp with time zone!, trade_id bigint!, "
+            "price numeric!, amount numeric!, quote_amount numeric!, side text!"
+        ),
         "PRIMARY KEY (exchange, market_type, symbol, trade_time, trade_id)",
         "RANGE (trade_time)",
     ),

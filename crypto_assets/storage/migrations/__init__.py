@@ -15,6 +15,9 @@ from crypto_assets.storage.revisions import HEAD, LOCK, MISFITS, differs, revisi
 from crypto_assets.storage.sessions import lock_wait, of_connection, process_name, require_session
 from crypto_assets.text.urls import postgres_place
 
+_FORBIDDEN = (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction)
+"""What Postgres says to a role that may only read."""
+
 
 def migrate(url: str) -> None:
     """Bring the database up to date; costs three short queries where it is. Safe from many processes at once.
@@ -42,7 +45,7 @@ def _migrate(url: str) -> None:
             make_tables(connection)
     except MISFITS as error:  # the schema was dropped, say
         raise differs(url, str(error)) from error
-    except psycopg.errors.InsufficientPrivilege as error:
+    except _FORBIDDEN as error:
         raise _may_not(url, error) from error
     except psycopg.OperationalError as error:
         raise unavailable(url, error) from error
@@ -67,7 +70,7 @@ def _upgrade(url: str) -> None:
         command.upgrade(config, "head")
     except (DBAPIError, psycopg.Error) as error:
         found = error.orig if isinstance(error, DBAPIError) else error
-        if isinstance(found, psycopg.errors.InsufficientPrivilege):
+        if isinstance(found, _FORBIDDEN):
             raise _may_not(url, found) from error
         if found is None or isinstance(found, psycopg.OperationalError):
             raise found or error from error
