@@ -130,6 +130,13 @@ class Dataset:
             ]
         )
 
+    @cached_property
+    def bare_schema(self) -> pa.Schema:
+        """The schema without units and docs, as files have it."""
+        import pyarrow as pa
+
+        return pa.schema([field.remove_metadata() for field in self.schema])
+
     def contract(self) -> pandera.DataFrameSchema:
         """Return what holds for every single row of the check frame, as a Pandera schema.
 
