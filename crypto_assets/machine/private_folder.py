@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import re
+import shutil
 import socket
 import stat
 import sys
@@ -33,7 +34,7 @@ def private_folder(path: Path, *, mode: int = 0o700, user: int | None = None, gr
         PermissionError: a link or a file stands there, or a folder of another account.
         OSError: it cannot be made.
     """
-    owner = os.geteuid() if user is None else user
+    owner = _owner(user)
     made = True
     try:
         path.mkdir(mode=0o700)
@@ -85,7 +86,8 @@ def socket_folder(beside: Path, longest: str, *, user: int | None = None, group:
 
     It is too long, or has characters that an address of gRPC cannot have, or its file system knows no sockets.
 
-    The answer is the same at every call, unless another account has taken the name in /tmp.
+    The answer is the same at every call. Where another account has taken the name in /tmp, the folder has a longer one, which
+    later calls find again.
 
     Args:
         longest: the longest name that a socket in it has.
@@ -100,15 +102,53 @@ def socket_folder(beside: Path, longest: str, *, user: int | None = None, group:
             return folder
         with contextlib.suppress(OSError):
             folder.rmdir()
-    owner = os.geteuid() if user is None else user
-    short = _SHORT_BASE / f"ca-{owner}-{hashlib.sha256(os.fsencode(beside)).hexdigest()[:16]}"
+    short = _short(beside, user)
+    others = _longer_ones(short, user)
     try:
-        return private_folder(short, user=user, group=group)
+        found = private_folder(short, user=user, group=group)
     except PermissionError:  # somebody else was here first
-        taken = Path(tempfile.mkdtemp(prefix=f"{short.name}-", dir=_SHORT_BASE))
-        if user is not None:
-            os.chown(taken, user, -1 if group is None else group)
-        return taken
+        found = others.pop(0) if others else _longer_one(short, user, group)
+        private_folder(found, user=user, group=group)
+    for other in others:
+        with contextlib.suppress(OSError):  # in use
+            other.rmdir()
+    return found
+
+
+def remove_socket_folders(beside: Path, *, user: int | None = None) -> None:
+    """Remove every folder that `socket_folder` has made for a place, with what is in it; what is another's stays."""
+    owner, short = _owner(user), _short(beside, user)
+    for folder in (beside, short, *_longer_ones(short, user)):
+        with contextlib.suppress(OSError):
+            if stat.S_ISDIR(folder.lstat().st_mode) and folder.lstat().st_uid == owner:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _owner(user: int | None) -> int:
+    return os.geteuid() if user is None else user
+
+
+def _short(beside: Path, user: int | None) -> Path:
+    return _SHORT_BASE / f"ca-{_owner(user)}-{hashlib.sha256(os.fsencode(beside)).hexdigest()[:16]}"
+
+
+def _longer_ones(short: Path, user: int | None) -> list[Path]:
+    """Return the folders that were made for a user where the short name was taken, those with something in them first."""
+    found = []
+    for path in sorted(short.parent.glob(f"{short.name}-*")):
+        with contextlib.suppress(OSError):
+            about = path.lstat()
+            if stat.S_ISDIR(about.st_mode) and about.st_uid == _owner(user):
+                found.append((not any(path.iterdir()), path))
+    return [path for _, path in sorted(found)]
+
+
+def _longer_one(short: Path, user: int | None, group: int | None) -> Path:
+    made = Path(tempfile.mkdtemp(prefix=f"{short.name}-", dir=short.parent))
+    made.chmod(0o700)  # a umask may have taken even our own rights
+    if user is not None:
+        os.chown(made, user, -1 if group is None else group)
+    return made
 
 
 def private_opener(path: str | os.PathLike[str], flags: int) -> int:

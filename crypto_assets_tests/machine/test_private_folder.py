@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from crypto_assets.machine.private_folder import MOST_SOCKET_BYTES, private_folder, socket_folder, write_private
+from crypto_assets.machine.private_folder import (
+    MOST_SOCKET_BYTES,
+    private_folder,
+    private_folders,
+    remove_socket_folders,
+    socket_folder,
+    write_private,
+)
 from crypto_assets_tests.storage.other_user import STRANGER, needs_root
 
 
@@ -25,6 +32,10 @@ def mode(path: Path) -> int:
 
 
 def test_modes_are_what_they_should_be_under_every_umask(tmp_path: Path, umask: int) -> None:
+    assert private_folders(tmp_path / "above" / "home") == tmp_path / "above" / "home"
+    assert (mode(tmp_path / "above"), mode(tmp_path / "above" / "home")) == (0o700, 0o700)
+    (tmp_path / "above").chmod(0o755)
+    assert mode(private_folders(tmp_path / "above" / "other").parent) == 0o755
     folder = private_folder(tmp_path / "own")
     assert mode(folder) == 0o700
     assert mode(private_folder(tmp_path / "walked", mode=0o711)) == 0o711
@@ -89,11 +100,25 @@ def test_whoever_takes_the_name_under_tmp_first_gets_nothing(tmp_path: Path, tra
     else:
         (tmp_path / "trap").mkdir()
         wanted.symlink_to(tmp_path / "trap")
-    found = socket_folder(tmp_path / "with space" / "sockets", "s")
+    beside = tmp_path / "with space" / "sockets"
+    found = socket_folder(beside, "s")
+    foreign = Path(f"{found}x")
+    foreign.mkdir()
+    os.chown(foreign, STRANGER, STRANGER)
     try:
         assert found != wanted
         assert found.parent == Path("/tmp")
         assert (mode(found), found.stat().st_uid) == (0o700, os.geteuid())
+        assert socket_folder(beside, "s") == found, "it is found again"
+
+        (found / "s").touch()
+        for ending in ("-00000000", "-zzzzzzzz"):  # left by starts of before
+            wanted.with_name(wanted.name + ending).mkdir(mode=0o700)
+        assert socket_folder(beside, "s") == found, "the one that is in use"
+        assert set(Path("/tmp").glob(f"{wanted.name}*")) == {wanted, found, foreign}
+
+        remove_socket_folders(beside)
+        assert set(Path("/tmp").glob(f"{wanted.name}*")) == {wanted, foreign}
     finally:
-        found.rmdir()
+        foreign.rmdir()
         wanted.unlink() if wanted.is_symlink() else wanted.rmdir()

@@ -23,6 +23,7 @@ from crypto_assets.storage.embedded_postgres import (
     delete_server,
     ensure_server,
     leftovers,
+    placement,
     server,
     stop_server,
     supervisor,
@@ -372,6 +373,74 @@ def test_a_home_that_was_deleted_while_its_server_was_down_leaves_nothing_after_
     stop_server(home)
     ensure_server(home, durable=False)
     assert not own.exists()
+
+
+@needs_root
+def test_a_home_that_is_deleted_and_made_again_at_once_has_databases_of_its_own(home: Path) -> None:
+    """The supervisor of the first is still at work in /var/lib then, and removes what the first has left."""
+    closed = home / "again"
+    closed.mkdir(mode=0o700)
+    with psycopg.connect(ensure_server(closed, durable=False)) as connection:
+        connection.execute("CREATE TABLE of_the_first (n int)")
+    first = Path(state_of(closed)["data"])
+    subprocess.run(["rm", "-rf", closed], check=True)
+    closed.mkdir(mode=0o700)
+    url = ensure_server(closed, durable=False)
+    second = Path(state_of(closed)["data"])
+    assert second != first
+    wait_for("what the first has left is removed", lambda: not first.parent.exists())
+    assert json.loads((second.parent / "home.json").read_text())["folder"] == str(closed / "postgres")
+    assert state_of(closed)["data"] == str(second), "the first has not removed the state of the second"
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT to_regclass('of_the_first')").fetchone() == (None,)
+    delete_server(closed)
+    assert not second.parent.exists()
+    closed.rmdir()
+
+
+@needs_root
+def test_a_folder_outside_the_home_has_its_record_before_its_data_and_gets_it_back(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "postgres"
+    folder.mkdir(mode=0o700)
+    found = placement.place(folder)
+    own = found.data.parent
+    try:
+        assert own != folder, "pytest's folders are for their owner alone"
+        assert {path.name for path in own.iterdir()} == {"home.json"}
+        assert placement.place(folder) == found
+        (own / "home.json").unlink()
+        assert placement.place(folder) == found
+        assert json.loads((own / "home.json").read_text())["folder"] == str(folder)
+        moved = folder.rename(tmp_path / "moved")
+        assert placement.place(moved).data == found.data
+        assert json.loads((own / "home.json").read_text())["folder"] == str(moved)
+    finally:
+        shutil.rmtree(own)
+
+
+@needs_root
+@pytest.mark.parametrize("what", ["made again", "the same", "being made", "not whole", "on another disk"])
+def test_databases_of_a_home_that_was_made_again_are_removed_and_no_others(tmp_path: Path, what: str) -> None:
+    base, folder = tmp_path / "lib", tmp_path / "home" / "postgres"
+    folder.mkdir(parents=True)
+    old, new = (base / f"{leftovers.OWN_PREFIX}{name}" for name in ("old", "new"))
+    for own in (old, new):
+        (own / "data").mkdir(parents=True)
+        (own / "data" / "PG_VERSION").write_text("18\n")
+        leftovers.remember_home(own, folder)
+    if what == "the same":
+        new = old
+    if what != "being made":
+        (folder / "location.json").write_text(json.dumps({"data": str(new / "data")}))
+    if what == "not whole":
+        (new / "data" / "PG_VERSION").unlink()
+    if what == "on another disk":
+        record = json.loads((old / "home.json").read_text())
+        record["above"][str(folder.parent)][0] += 1
+        (old / "home.json").write_text(json.dumps(record))
+    removed = [path for path in leftovers.remove_leftovers((base,)) if path == old]
+    assert removed == ([old] if what == "made again" else [])
+    assert old.exists() == (what != "made again")
 
 
 @needs_root

@@ -2,13 +2,15 @@
 
 A folder there remembers its home, and the folders above that one by device and inode. A home counts as deleted only where
 the nearest folder above it that is still there is the very one of then: the mount point of a disk that is not mounted
-now is another, and its data stays.
+now is another, and its data stays. A home that was deleted and made again says in `location.json` that it has other
+databases.
 """
 
 import contextlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from crypto_assets.machine.private_folder import write_private
@@ -31,6 +33,15 @@ def remember_home(own: Path, folder: Path) -> None:
     write_private(record, text)
 
 
+def keep_record(own: Path, folder: Path) -> None:
+    """Write the record of a folder of ours again where it is lost, or where the home that it names was moved to `folder`."""
+    if not _is_ours(own):
+        return
+    recorded = _home_of(own / _RECORD)
+    if recorded in (None, folder) or not os.path.lexists(recorded):
+        remember_home(own, folder)
+
+
 def remove_leftovers(bases: tuple[Path, ...]) -> list[Path]:
     """Remove our folders of homes that were deleted, with the servers that still run there; return what was removed.
 
@@ -39,7 +50,7 @@ def remove_leftovers(bases: tuple[Path, ...]) -> list[Path]:
     removed = []
     for base in bases:
         for own in sorted(base.glob(f"{OWN_PREFIX}*")):
-            if _is_ours(own) and _is_deleted(own / _RECORD):
+            if _is_ours(own) and _is_deleted(own):
                 if supervisor.processes_of(own / "data"):
                     supervisor.stop_leftovers(own / "data")
                 shutil.rmtree(own, ignore_errors=True)
@@ -72,17 +83,28 @@ def _is_ours(own: Path) -> bool:
     return found.st_uid == os.geteuid() and own.is_dir() and not own.is_symlink()
 
 
-def _is_deleted(record: Path) -> bool:
-    """Whether the home of a record is gone for good; False where that cannot be told."""
+def _is_deleted(own: Path) -> bool:
+    """Whether the home of a folder of ours is gone for good, or is another one now; False where that cannot be told."""
     try:
-        found = json.loads(record.read_bytes()[:_MOST_BYTES])
+        found = json.loads((own / _RECORD).read_bytes()[:_MOST_BYTES])
         folder, above = Path(found["folder"]), dict(found["above"])
         if os.path.lexists(folder):
-            return False
+            return _has_other_databases(folder, own) and _is_no_other_disk(folder.parent, above)
         nearest = next(parent for parent in folder.parents if os.path.lexists(parent))
         return above.get(str(nearest)) == _identity(nearest)
     except (OSError, ValueError, KeyError, TypeError, RecursionError, StopIteration):
         return False
+
+
+def _has_other_databases(folder: Path, own: Path) -> bool:
+    data = Path(json.loads((folder / "location.json").read_bytes()[:_MOST_BYTES])["data"])
+    return data != own / "data" and (data / "PG_VERSION").is_file()
+
+
+def _is_no_other_disk(home: Path, above: Mapping[str, list[int]]) -> bool:
+    """Whether a home lay, by the record, on the disk of the folder above it, and that folder is the very one of then."""
+    device, _ = above[str(home)]
+    return above[str(home.parent)] == _identity(home.parent) and device == above[str(home.parent)][0]
 
 
 def _identity(path: Path) -> list[int]:

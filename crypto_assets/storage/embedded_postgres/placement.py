@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import pwd
+import secrets
 import stat
 import subprocess
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from crypto_assets.errors import PostgresUnavailable
 from crypto_assets.machine.private_folder import private_folder, write_private
 from crypto_assets.machine.shortage import shortage
 from crypto_assets.storage.embedded_postgres.binaries import shared_binaries
-from crypto_assets.storage.embedded_postgres.leftovers import OWN_PREFIX, remember_home
+from crypto_assets.storage.embedded_postgres.leftovers import OWN_PREFIX, keep_record, remember_home
 
 REACHABLE_BASES = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108  (ownership is verified in _own_folder)
 
@@ -58,14 +59,25 @@ def place(folder: Path) -> Placement:
     user = group = _own_id(folder, data)
     binaries = package / "pginstall" / "bin"
     if not _reaches(user, group, data.parent):
-        data = _own_folder(folder, user, group) / "data"
+        # A name that no other folder has had: where a home is deleted and made again, the server of the first may still be
+        # at work in the folder of its own, which its supervisor removes then.
+        data = _own_folder(folder, user, group, f"-{secrets.token_hex(4)}") / "data"
         user = group = _own_id(folder, data)
+        _note(location, data, binaries, user)
+    own = data.parent if data.parent.name.startswith(OWN_PREFIX) else None
+    if own is not None:
+        keep_record(own, folder)
     if not _reaches(user, group, binaries / "postgres"):
-        binaries = shared_binaries(package, _own_folder(folder, user, group))
+        binaries = shared_binaries(package, own or _own_folder(folder, user, group))
     if data.parent != folder:
-        why = f"the server's user id {user} cannot reach {folder}"
-        write_private(location, json.dumps({"data": str(data), "binaries": str(binaries), "why": why}) + "\n")
+        _note(location, data, binaries, user)
     return Placement(data, binaries, user, group)
+
+
+def _note(location: Path, data: Path, binaries: Path, user: int) -> None:
+    """Write down where a server's databases are, for every later start."""
+    why = f"the server's user id {user} cannot reach {location.parent}"
+    write_private(location, json.dumps({"data": str(data), "binaries": str(binaries), "why": why}) + "\n")
 
 
 def _data_of(location: Path) -> Path:
@@ -132,9 +144,9 @@ def _reaches(user: int, group: int, path: Path) -> bool:
     return probe.returncode == 0
 
 
-def _own_folder(folder: Path, user: int, group: int) -> Path:
-    """Return a folder of ours, for this home only, that the user id can reach."""
-    name = OWN_PREFIX + hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+def _own_folder(folder: Path, user: int, group: int, ending: str = "") -> Path:
+    """Return a folder of ours, for this home only, that the user id can reach; its record is the first thing in it."""
+    name = OWN_PREFIX + hashlib.sha256(os.fsencode(folder)).hexdigest()[:16] + ending
     for base in REACHABLE_BASES:
         own = base / name
         try:

@@ -19,7 +19,13 @@ from urllib.parse import quote
 import psycopg
 
 from crypto_assets.errors import CryptoAssetsError, OutOfResources, PostgresUnavailable
-from crypto_assets.machine.private_folder import private_folder, private_folders, private_opener, socket_folder
+from crypto_assets.machine.private_folder import (
+    private_folder,
+    private_folders,
+    private_opener,
+    remove_socket_folders,
+    socket_folder,
+)
 from crypto_assets.machine.shortage import said_in, shortage
 from crypto_assets.storage.embedded_postgres import supervisor
 from crypto_assets.storage.embedded_postgres.cluster import (
@@ -122,8 +128,7 @@ def delete_server(home: Path) -> None:
     stop_server(home)
     if folder.is_dir():
         placement = place(folder)
-        with contextlib.suppress(OSError):  # something else stands there, which is not ours to delete
-            shutil.rmtree(_socket_folder(placement), ignore_errors=True)
+        remove_socket_folders(placement.data.with_name("socket"), user=placement.user)
         supervisor.remove_data(placement.data)
         shutil.rmtree(folder)
         if placement.user is not None:

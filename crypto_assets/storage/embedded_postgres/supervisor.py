@@ -252,13 +252,16 @@ class Supervisor:
 
     def _stop(self) -> None:
         self._stop_postgres()
-        if self.folder.is_dir():
+        if not self._abandoned():
             (self.folder / STATE).unlink(missing_ok=True)
         elif os.fstat(self.users_fd).st_nlink == 0:
-            # Deleted, not unmounted or renamed: what had to live elsewhere would be litter.
-            if self.data.parent.name.startswith(OWN_PREFIX):
+            # Deleted, not unmounted or renamed: what had to live elsewhere would be litter. A home that was made again
+            # at the same place has a folder of another name there; what lies in the home itself is its own.
+            elsewhere = self.data.parent.name.startswith(OWN_PREFIX)
+            if elsewhere:
                 remove_data(self.data)
-            shutil.rmtree(self.socket, ignore_errors=True)
+            if elsewhere or not self.folder.is_dir():
+                shutil.rmtree(self.socket, ignore_errors=True)
 
     def _stop_postgres(self) -> None:
         if self.process is None or self.process.poll() is not None:
