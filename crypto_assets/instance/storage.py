@@ -174,7 +174,11 @@ def knows_revision(revision: str) -> bool:
     """Whether the installed dagster has a migration of this revision; the newest are looked at first: 0.2 ms."""
     folder = Path(dagster.__file__).parent / "_core" / "storage" / "alembic" / "versions"
     wanted = re.compile(rf"^revision\s*(?::\s*str\s*)?=\s*[\"']{re.escape(revision)}[\"']", re.MULTILINE)
-    return any(wanted.search(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.py"), reverse=True))
+    return any(
+        wanted.search(file.read_text(encoding="utf-8"))
+        for file in sorted(folder.iterdir(), reverse=True)
+        if file.suffix == ".py"
+    )
 
 
 def _execute(connection: Any, statement: str, *parameters: Any) -> list[Any]:

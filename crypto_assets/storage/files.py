@@ -1,4 +1,7 @@
-"""Files of a lake in a folder: opened only where they are files, written and moved so that they last."""
+"""Files of a lake in a folder: opened only where they are files, written and moved so that they last.
+
+They are named relative to a folder that `folders.py` holds open.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
-from uuid import uuid4
 
 from crypto_assets.errors import StoredDataError
+from crypto_assets.storage.folders import set_aside
 
 MOST_BYTES = 2 << 30
 """A longer file is none of ours, and would be read into memory: a day of ten million trades has 200 MB."""
 
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR})
 
@@ -29,16 +33,21 @@ OF_THE_FILE = frozenset(
 memory, no file descriptors, a file system that is gone) speak of more than the file and are passed on."""
 
 
-def opened_file(file: Path) -> BufferedReader | None:
+def opened_file(name: str | Path, folder: int | None = None, shown: str = "") -> BufferedReader | None:
     """Return a regular file, opened to be read; None where there is none.
+
+    Args:
+        name: its name in the open folder `folder`, or its path.
+        shown: what a message calls it, its name otherwise.
 
     Raises:
         StoredDataError: something else lies there, or it cannot be read.
     """
+    shown = shown or str(name)
     try:
-        with _reading(file):
+        with _reading(shown):
             # Without O_NONBLOCK a FIFO that nobody writes to would be waited for, for ever.
-            handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+            handle = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
     except (FileNotFoundError, NotADirectoryError):
         return None
     about = os.fstat(handle)
@@ -47,20 +56,20 @@ def opened_file(file: Path) -> BufferedReader | None:
         return os.fdopen(handle, "rb")
     os.close(handle)
     if kind == stat.S_IFREG:
-        raise too_long(str(file), about.st_size)
+        raise too_long(shown, about.st_size)
     what = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe"}.get(kind, "something that is no file")
-    raise _no_file(file, what)
+    raise _no_file(shown, what)
 
 
-def _no_file(file: Path, what: str) -> StoredDataError:
-    return StoredDataError(f"{file}: expected a file, found {what}; `crypto-assets collect` for that day replaces it")
+def _no_file(shown: str, what: str) -> StoredDataError:
+    return StoredDataError(f"{shown}: expected a file, found {what}; `crypto-assets collect` for that day replaces it")
 
 
-def content_of(file: Path) -> bytes | None:
-    """Return the bytes of a regular file; raises as `opened_file`."""
-    if (opened := opened_file(file)) is None:
+def content_of(name: str | Path, folder: int | None = None, shown: str = "") -> bytes | None:
+    """Return the bytes of a regular file; arguments and errors are those of `opened_file`."""
+    if (opened := opened_file(name, folder, shown)) is None:
         return None
-    with opened, _reading(file):
+    with opened, _reading(shown or str(name)):
         return opened.read()
 
 
@@ -73,7 +82,7 @@ def too_long(where: str, size: int) -> StoredDataError:
 
 
 @contextmanager
-def _reading(file: Path) -> Iterator[None]:
+def _reading(shown: str) -> Iterator[None]:
     """Let errors that speak of one file be StoredDataError."""
     try:
         yield
@@ -81,75 +90,32 @@ def _reading(file: Path) -> Iterator[None]:
         if error.errno not in OF_THE_FILE:
             raise
         if error.errno == errno.ELOOP:
-            raise _no_file(file, "a link") from None
+            raise _no_file(shown, "a link") from None
         raise StoredDataError(
-            f"{file}: expected a file that can be read, found one that cannot ({error.strerror}); check its permissions and "
+            f"{shown}: expected a file that can be read, found one that cannot ({error.strerror}); check its permissions and "
             "the disk, `crypto-assets collect` for that day replaces it"
         ) from None
 
 
-def move(file: Path, target: Path) -> None:
-    """Give a file the place of another one; a folder there is set aside, beside it."""
+def move(name: str, folder: int, target: str, target_folder: int) -> None:
+    """Give a file the place of another one, both named in open folders; a folder there is set aside, beside it."""
     try:
-        file.replace(target)
+        os.replace(name, target, src_dir_fd=folder, dst_dir_fd=target_folder)
     except IsADirectoryError:
-        _set_aside(target)
-        file.replace(target)
+        set_aside(target, target_folder)
+        os.replace(name, target, src_dir_fd=folder, dst_dir_fd=target_folder)
 
 
-def _set_aside(place: Path) -> None:
-    """Give what lies in a place that is ours another name: somebody may want it, and it is in the way of one day only."""
-    place.rename(place.with_name(f"{place.name}.{uuid4().hex[:8]}.set-aside"))
-
-
-def write(file: Path, data: bytes) -> None:
+def write(name: str, folder: int, data: bytes) -> None:
+    """Make a file of its own in an open folder and let it last; what had that name is left as it is, without the name."""
     try:
-        # Where somebody has put a link, nothing is written through it.
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-            os.fchmod(handle.fileno(), 0o644)
-    except OSError as error:
-        error.filename = error.filename or str(file)  # a full disk does not say which
-        raise
-
-
-def make_folder(folder: Path, root: Path | None = None, *, mode: int = 0o755, lasting: bool = True) -> None:
-    """Make a folder and those above it; a new one is as lasting as the file that comes into it, if it is to be `lasting`.
-
-    A file in the place of one below `root` is set aside, beside it.
-
-    Args:
-        mode: what a new folder has, whatever the umask says.
-    """
-    if folder.is_dir():
-        return
-    make_folder(folder.parent, root if folder != root else None, mode=mode, lasting=lasting)
-    try:
-        _make(folder, mode)
+        handle = os.open(name, _NEW, 0o600, dir_fd=folder)
     except FileExistsError:
-        if root is None or folder == root:
-            raise
-        _set_aside(folder)
-        _make(folder, mode)
-    if lasting:
-        sync(folder.parent)
-
-
-def _make(folder: Path, mode: int) -> None:
-    """Make one folder; raises FileExistsError where something else stands there."""
-    try:
-        folder.mkdir(mode=mode)
-        folder.chmod(mode)
-    except FileExistsError:
-        if not folder.is_dir():  # another process was first
-            raise
-
-
-def sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
+        # It may be a link, a device, or a second name of a file that somebody needs: it is not written into.
+        os.unlink(name, dir_fd=folder)
+        handle = os.open(name, _NEW, 0o600, dir_fd=folder)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+        file.flush()
         os.fsync(handle)
-    finally:
-        os.close(handle)
+        os.fchmod(handle, 0o644)

@@ -8,7 +8,8 @@ and for S3 tools). So it names no place outside of the root, and the same place 
 The folders on the way, where the root is a folder. One of them may be a link, because a part of a lake may lie on another
 disk: such a link is followed where it belongs to this user, to root, or to the owner of the lake's own folder, who decides
 anyway what is in the lake. (For root only its own: it must not do with root's rights what another user points at.) Links of
-others, and links inside of quarantine/, versions/ and staging/, where nobody needs one, are refused.
+others, and links inside of quarantine/, versions/ and staging/, where nobody needs one, are refused. What was judged is what
+is used: `folders.py` holds each folder on the way open.
 
 The file itself is never a link, a device or a pipe: `stores.py` opens it without following one, and says what it found. To
 replace or to remove such a thing touches the thing, not what it points at.
@@ -18,7 +19,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 
 from crypto_assets.errors import UnsafePath
 
@@ -62,39 +62,30 @@ def safe_name(text: str) -> str:
     return "/".join(cut) or "unnamed"
 
 
-def require_own_folders(root: str, path: str) -> None:
-    """Refuse a path that a link of somebody else leads elsewhere; the text is known to be good.
+def require_followed(root: str, link: str, owner: int) -> None:
+    """Refuse a link on the way to a file that is not to be followed.
+
+    Args:
+        link: the path of it, below the root.
+        owner: the user id that it belongs to.
 
     Raises:
         UnsafePath: names the link, whose it is, and what to do.
-        OSError: a folder on the way cannot be looked at.
     """
-    end = path.find("/")
-    while end >= 0:
-        folder = f"{root}/{path[:end]}"
-        try:
-            about = os.lstat(folder)
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        if stat.S_ISLNK(about.st_mode):
-            _require_followed(root, path[:end], about.st_uid)
-        end = path.find("/", end + 1)
-
-
-def _require_followed(root: str, link: str, owner: int) -> None:
     place = f"{root}/{link}"
     if "/" in link and link.startswith(tuple(f"{name}/" for name in WITHOUT_LINKS)):
         raise UnsafePath(f"{place}: expected a folder, found a link; remove it, in there none is followed")
-    if owner not in _trusted(root):
+    if not is_trusted(root, owner):
         raise UnsafePath(
             f"{place}: expected a folder or a link of your own to one, found a link of user {owner}; remove it, or make "
             "it yours with `chown -h` if you know where it leads"
         )
 
 
-def _trusted(root: str) -> set[int]:
+def is_trusted(root: str, user: int) -> bool:
+    """Whether links of a user are followed."""
     me = os.geteuid()
-    return {0} if me == 0 else {0, me, os.stat(root).st_uid}  # noqa: PTH116  one call, no object
+    return user in ({0} if me == 0 else {0, me, os.stat(root).st_uid})  # noqa: PTH116  one call, no object
 
 
 def _refusal(path: str) -> str:

@@ -28,6 +28,7 @@ import pyarrow as pa
 
 from crypto_assets import datasets
 from crypto_assets.errors import CryptoAssetsError, OtherVersion, StoredDataError
+from crypto_assets.machine.missing import is_missing
 from crypto_assets.model import Partition, Series, SourceFile, StoredFile, days_between, path_symbol
 from crypto_assets.storage.inside import safe_name
 from crypto_assets.storage.open_store import open_store
@@ -74,7 +75,7 @@ class Lake:
     def was_removed(self) -> bool:
         """Whether the folder of the lake is gone from among others, which no unmounting does: that leaves an empty folder."""
         folder = Path(self.store.url)
-        return self.is_local and not folder.exists() and folder.parent.is_dir() and any(folder.parent.iterdir())
+        return self.is_local and is_missing(folder) and folder.parent.is_dir() and any(folder.parent.iterdir())
 
     def identity(self) -> str | None:
         """Return the id that the lake was given when it was first written to, also by others; None: it has none yet.

@@ -17,7 +17,9 @@ from crypto_assets.errors import OtherVersion
 from crypto_assets.text.urls import postgres_place
 from crypto_assets.version import __version__
 
-KNOWN = frozenset(path.name[:4] for path in (Path(__file__).parent / "migrations" / "versions").glob("[0-9]*.py"))
+KNOWN = frozenset(
+    path.name[:4] for path in (Path(__file__).parent / "migrations" / "versions").iterdir() if path.name[0].isdigit()
+)
 """The revisions in migrations/versions/."""
 
 HEAD = max(KNOWN)

@@ -2,7 +2,8 @@
 
 Streams from pyarrow, ParquetWriter and s3fs publish what was written so far when an exception ends them, so an object is
 encoded to a buffer first and put at once. `staging/` holds what nobody is to read yet. Which text is a path of a store, and
-which links in a folder are followed, says `inside.py`; both stores ask it for every path.
+which links in a folder are followed, says `inside.py`; both stores ask it for every path. How a folder is walked, so that
+what was found on the way is what is used, is in `folders.py`.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from collections.abc import Container, Iterator
 from contextlib import suppress
 from io import BufferedIOBase
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import uuid4
 
 from crypto_assets.errors import StoredDataError, UnsafePath
-from crypto_assets.storage.files import NO_FILE, OF_THE_FILE, content_of, make_folder, move, opened_file, sync, write
-from crypto_assets.storage.inside import folder_inside, inside, require_own_folders
+from crypto_assets.storage.files import NO_FILE, OF_THE_FILE, content_of, move, opened_file, write
+from crypto_assets.storage.folders import Place, is_ours_alone, listed, open_child, sync
+from crypto_assets.storage.inside import MOST_BYTES, folder_inside
 
 STAGING = "staging/"
+
+_NOTHING_THERE = (FileNotFoundError, NotADirectoryError)
 
 
 class Staged(Protocol):
@@ -95,30 +99,11 @@ class FolderStore:
 
     def __init__(self, root: Path, *, mode: int = 0o755) -> None:
         self.url = str(root.resolve())
-        self._root = root
-        self._mode = mode  # of the folder itself, where it is made; those below it have 0755
-        self._text = str(root)
-
-    def _place(self, path: str) -> Path:
-        """Return where a file of this store has its place."""
-        place = inside(self._text, path)
-        require_own_folders(self._text, path)
-        return Path(place)
-
-    def _folder(self, prefix: str) -> str:
-        """Return where a folder of this store has its place; the empty prefix is the whole."""
-        place = folder_inside(self._text, prefix)
-        require_own_folders(self._text, f"{prefix.removesuffix('/')}/")
-        return place
-
-    def _make_folder(self, folder: Path, root: Path | None = None, *, lasting: bool = True) -> None:
-        """Make a folder of this store, and the store itself where there is none yet."""
-        if not self._root.is_dir():
-            make_folder(self._root, mode=self._mode)
-        make_folder(folder, root, lasting=lasting)
+        self.root = str(root)
 
     def put(self, path: str, data: bytes) -> None:
-        self._place(path)  # before anything is written
+        with suppress(*_NOTHING_THERE), Place(self.root, path):  # before anything is written
+            pass
         staged = self.stage(f"{STAGING}.{uuid4().hex}.part", data)
         try:
             staged.publish(path)
@@ -127,65 +112,123 @@ class FolderStore:
             raise
 
     def create(self, path: str, data: bytes) -> bool:
-        target = self._place(path)
+        with suppress(*_NOTHING_THERE), Place(self.root, path) as target:
+            if _is_there(target):
+                return False
         written = self.stage(f"{STAGING}.{uuid4().hex}.part", data)
         try:
-            self._make_folder(target.parent)
-            # A name that is given whole or refused: nobody sees a part, and of two processes one is refused.
-            os.link(written.file, target)
-        except FileExistsError:
-            return False
-        except OSError:  # a file system without hard links
-            if target.exists():
-                return False
-            written.publish(path)
+            with Place(self.root, written.path) as file, Place(self.root, path, make=True) as target:
+                try:
+                    # A name that is given whole or refused: nobody sees a part, and of two processes one is refused.
+                    _link(file, target)
+                except FileExistsError:
+                    return False
+                except OSError:  # a file system without hard links
+                    if _is_there(target):
+                        return False
+                    written.publish(path)
+                else:
+                    sync(target.folder)
         finally:
             written.discard()
-        sync(target.parent)
         return True
 
     def stage(self, path: str, data: bytes) -> _StagedFile:
-        return _StagedFile(self, self._place(path), data)
+        return _StagedFile(self.root, path, data)
 
     def get(self, path: str) -> bytes | None:
-        return content_of(self._place(path))
+        try:
+            with Place(self.root, path) as file:
+                return content_of(file.name, file.folder, file.text)
+        except _NOTHING_THERE:
+            return None
 
     def open(self, path: str) -> BufferedIOBase | None:
-        return opened_file(self._place(path))
+        try:
+            with Place(self.root, path) as file:
+                return opened_file(file.name, file.folder, file.text)
+        except _NOTHING_THERE:
+            return None
 
     def paths(self, prefix: str) -> Iterator[str]:
-        folder = self._folder(prefix)
-        for base, folders, names in os.walk(folder):
-            folders.sort()
-            for name in sorted(names):
-                if not name.endswith(".part"):
-                    yield str((Path(base) / name).relative_to(self._root))
+        for found in self._walk(prefix, _NOTHING_THERE):
+            yield from (
+                found.prefix + name for name in sorted(found.others + found.refused) if not name.endswith(".part")
+            )
 
     def children(self, prefix: str) -> Iterator[str]:
-        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._folder(prefix)) as entries:
-            yield from sorted(entry.name for entry in entries if entry.is_dir())
+        folder_inside(self.root, prefix)
+        with suppress(*_NOTHING_THERE):
+            found = self._listing(prefix)
+            # Whoever opens what is behind a link that is not followed is told so.
+            yield from sorted(found.folders + found.linked + found.refused)
 
-    def sizes(self, folder: str, name: str, first: str, last: str) -> dict[str, int]:
-        found = {}
-        try:
-            handle = os.open(self._folder(folder), os.O_RDONLY | os.O_DIRECTORY)
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
-        try:
-            # From the folder on: of 200,000 files the way from the root takes longer than the files.
-            with os.scandir(handle) as children:
-                for child in children:
-                    if first <= child.name <= last and (size := self._size(folder, child, name, handle)) is not None:
-                        found[child.name] = size
-        finally:
-            os.close(handle)
+    def _walk(self, prefix: str, skipped: tuple[type[OSError], ...]) -> Iterator[_Listing]:
+        """Yield what is in a folder and in those below it, each before those below it, in order.
+
+        Args:
+            skipped: errors of folders that are left out; others are passed on, for what cannot be listed is not empty.
+        """
+        folder_inside(self.root, prefix)
+        left = [prefix]
+        while left:
+            try:
+                found = self._listing(left.pop())
+            except skipped:
+                continue
+            # Longer ones have no files of a lake, whatever they are for. A stack, for there may be many below each other.
+            below = (f"{found.prefix}{name}/" for name in sorted(found.folders, reverse=True))
+            left += [folder for folder in below if len(os.fsencode(folder)) <= MOST_BYTES]
+            yield found
+
+    def _listing(self, prefix: str) -> _Listing:
+        found = _Listing(prefix, [], [], [], [])
+        with listed(self.root, prefix) as handle, os.scandir(handle) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    found.folders.append(entry.name)
+                elif entry.is_symlink():
+                    self._links(found, entry.name, handle).append(entry.name)
+                else:
+                    found.others.append(entry.name)
         return found
 
-    def _size(self, folder: str, child: os.DirEntry[str], name: str, handle: int) -> int | None:
+    def _links(self, found: _Listing, name: str, handle: int) -> list[str]:
+        """Return the list that a link in an open folder belongs to."""
         try:
-            if child.is_symlink():
-                self._folder(folder + child.name)
-            about = os.stat(f"{child.name}/{name}", dir_fd=handle, follow_symlinks=False)
+            below = open_child(self.root, found.prefix, name, handle)
+        except UnsafePath:
+            return found.refused
+        if below is None:
+            return found.others
+        os.close(below)
+        return found.linked
+
+    def sizes(self, folder: str, name: str, first: str, last: str) -> dict[str, int]:
+        folder_inside(self.root, folder)
+        found = {}
+        # From the folder on: of 200,000 files the way from the root takes longer than the files.
+        with suppress(*_NOTHING_THERE), listed(self.root, folder) as handle, os.scandir(handle) as children:
+            is_quick = is_ours_alone(self.root, handle)
+            for child in children:
+                if first <= child.name <= last:
+                    quick = is_quick and not child.is_symlink()
+                    if (size := self._size(folder, child.name, name, handle, quick)) is not None:
+                        found[child.name] = size
+        return found
+
+    def _size(self, folder: str, child: str, name: str, handle: int, quick: bool) -> int | None:
+        """Return the bytes of a file in a child of an open folder; `quick`: nobody can put a link in the child's place."""
+        try:
+            if quick:
+                about = os.stat(f"{child}/{name}", dir_fd=handle, follow_symlinks=False)
+            elif (below := open_child(self.root, folder, child, handle)) is None:
+                return None
+            else:
+                try:
+                    about = os.stat(name, dir_fd=below, follow_symlinks=False)
+                finally:
+                    os.close(below)
         except UnsafePath:
             return None
         except OSError as error:
@@ -195,84 +238,127 @@ class FolderStore:
         return about.st_size if stat.S_ISREG(about.st_mode) else None
 
     def delete(self, path: str) -> None:
-        file = self._place(path)
-        file.unlink(missing_ok=True)
-        with suppress(OSError):  # it has other files, or is not there
-            file.parent.rmdir()
+        _remove(self.root, path)
 
     def keep(self, path: str, kept: str) -> None:
-        source, target = self._place(path), self._place(kept)
-        with suppress(StoredDataError):  # what lies there is no file
-            if (there := self.get(kept)) is not None and there == self.get(path):
-                return
-        self._make_folder(target.parent)
-        try:
-            target.unlink(missing_ok=True)
-            # A second name for the same bytes. Files are replaced, never written into, so both stay what they are.
-            os.link(source, target, follow_symlinks=False)
-        except OSError:  # a file system without hard links, or another one
-            self.put(kept, content_of(source) or source.read_bytes())
-        else:
-            sync(target.parent)
+        with Place(self.root, path) as source:
+            with suppress(StoredDataError):  # what lies there is no file
+                if (there := self.get(kept)) is not None and there == _bytes_of(source):
+                    return
+            with Place(self.root, kept, make=True) as target:
+                try:
+                    with suppress(FileNotFoundError):
+                        os.unlink(target.name, dir_fd=target.folder)
+                    # A second name for the same bytes. Files are replaced, never written into, so both stay what they are.
+                    _link(source, target)
+                except OSError:  # a file system without hard links, or another one
+                    self.put(kept, _bytes_of(source))
+                else:
+                    sync(target.folder)
 
     def sweep(self, older_than_s: float, spare: Container[str]) -> int:
-        removed = 0
         limit = time.time() - older_than_s
-        for base, folders, names in os.walk(self._folder(STAGING), topdown=False):
-            for name in names:
-                file = Path(base) / name
-                with suppress(FileNotFoundError):
-                    # Not the time of the content: a second name for an old file is as young as its making.
-                    if file.lstat().st_ctime < limit and file.relative_to(self._root).as_posix() not in spare:
-                        file.unlink()
+        # What another user keeps for himself is his to sweep.
+        walked = list(self._walk(STAGING, (*_NOTHING_THERE, PermissionError)))
+        return sum(self._sweep(found, limit, spare) for found in reversed(walked))
+
+    def _sweep(self, found: _Listing, limit: float, spare: Container[str]) -> int:
+        removed = 0
+        with suppress(*_NOTHING_THERE), listed(self.root, found.prefix) as handle:
+            # Not the time of the content: a second name for an old file is as young as its making.
+            for name in found.linked + found.refused + found.others:
+                with suppress(FileNotFoundError, PermissionError):
+                    about = os.stat(name, dir_fd=handle, follow_symlinks=False)
+                    if about.st_ctime < limit and found.prefix + name not in spare:
+                        os.unlink(name, dir_fd=handle)
                         removed += 1
-            for name in folders:
+            for name in found.folders:
                 with suppress(OSError):
-                    if (folder := Path(base) / name).lstat().st_ctime < limit:
-                        folder.rmdir()
+                    if os.stat(name, dir_fd=handle, follow_symlinks=False).st_ctime < limit:
+                        os.rmdir(name, dir_fd=handle)
         return removed
+
+
+class _Listing(NamedTuple):
+    """The names in a folder: folders, links to folders, links that are not followed, and everything else."""
+
+    prefix: str
+    folders: list[str]
+    linked: list[str]
+    refused: list[str]
+    others: list[str]
 
 
 class _StagedFile:
     """A file that was written and synced; publishing renames it."""
 
-    def __init__(self, store: FolderStore, file: Path, data: bytes) -> None:
-        self._store = store
-        self.file = file
-        store._make_folder(file.parent, lasting=False)  # nobody misses what is lost in staging/
-        try:
-            write(file, data)
-        except BaseException:
-            self.discard()
-            raise
+    def __init__(self, root: str, path: str, data: bytes) -> None:
+        self.path = path
+        self._root = root
+        with Place(root, path, make=True, lasting=False) as file:  # nobody misses what is lost in staging/
+            try:
+                write(file.name, file.folder, data)
+            except BaseException:
+                self.discard()
+                raise
 
     def verify(self, data: bytes) -> None:
-        require_same(str(self.file), data, content_of(self.file))
+        with Place(self._root, self.path) as file:
+            require_same(file.text, data, content_of(file.name, file.folder, file.text))
 
     def publish(self, path: str) -> None:
-        target = self._store._place(path)
-        self._store._make_folder(target.parent, self._store._root)
-        try:
-            move(self.file, target)
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            # A part of the lake lies on another disk, behind a link: from staging/ there is no rename to it.
-            beside = target.with_name(f".{uuid4().hex}.part")
+        with Place(self._root, self.path) as file, Place(self._root, path, make=True) as target:
             try:
-                write(beside, self.file.read_bytes())
-                move(beside, target)
-            except BaseException:
-                beside.unlink(missing_ok=True)  # a part of a file would take up room on a full disk
-                raise
-            self.file.unlink()
-        sync(target.parent)
+                move(file.name, file.folder, target.name, target.folder)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                _copy(file, target)
+                os.unlink(file.name, dir_fd=file.folder)
+            sync(target.folder)
 
     def discard(self) -> None:
-        self.file.unlink(missing_ok=True)
-        if self.file.parent != self._store._root / STAGING:  # that one is everybody's
-            with suppress(OSError):
-                self.file.parent.rmdir()
+        _remove(self._root, self.path)
+
+
+def _copy(file: Place, target: Place) -> None:
+    """Bring a file to another disk, where a part of the lake lies behind a link: from staging/ there is no rename to it."""
+    beside = f".{uuid4().hex}.part"
+    try:
+        write(beside, target.folder, _bytes_of(file))
+        move(beside, target.folder, target.name, target.folder)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(beside, dir_fd=target.folder)  # a part of a file would take up room on a full disk
+        raise
+
+
+def _remove(root: str, path: str) -> None:
+    """Remove a file, and its folder if that is empty then."""
+    with suppress(*_NOTHING_THERE), Place(root, path) as file:
+        os.unlink(file.name, dir_fd=file.folder)
+    folder = path.rpartition("/")[0]
+    if folder and f"{folder}/" != STAGING:  # that one is everybody's
+        with suppress(OSError, UnsafePath), Place(root, folder) as empty:  # it has other files, or is a link
+            os.rmdir(empty.name, dir_fd=empty.folder)
+
+
+def _link(file: Place, target: Place) -> None:
+    os.link(file.name, target.name, src_dir_fd=file.folder, dst_dir_fd=target.folder, follow_symlinks=False)
+
+
+def _is_there(place: Place) -> bool:
+    try:
+        os.stat(place.name, dir_fd=place.folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _bytes_of(file: Place) -> bytes:
+    if (found := content_of(file.name, file.folder, file.text)) is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), file.text)
+    return found
 
 
 def require_same(where: str, expected: bytes, found: bytes | None) -> None:

@@ -495,6 +495,26 @@ def test_a_copy_that_was_cut_short_is_made_again_and_a_link_in_its_place_is_refu
 
 
 @needs_root
+def test_a_home_that_cannot_be_looked_at_is_not_deleted() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        closed, own = Path(name) / "closed", Path(name) / "lib" / f"{leftovers.OWN_PREFIX}one"
+        folder = closed / "home" / "postgres"
+        for path in (folder, own):
+            path.mkdir(parents=True)
+        leftovers.remember_home(own, folder)
+        for path in (Path(name), own.parent, own, own / "home.json"):
+            os.chown(path, STRANGER, STRANGER)
+        closed.chmod(0o700)
+        os.seteuid(STRANGER)
+        try:
+            assert leftovers.remove_leftovers((own.parent,)) == []
+            assert leftovers.kept_without_home((own.parent,)) == []
+        finally:
+            os.seteuid(0)
+        assert own.exists()
+
+
+@needs_root
 def test_what_is_kept_of_a_home_that_is_missing_is_said_in_a_line(tmp_path: Path) -> None:
     folder, base = tmp_path / "mount" / "home" / "postgres", tmp_path / "lib"
     folder.mkdir(parents=True)

@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from crypto_assets.machine.missing import is_missing
 from crypto_assets.machine.private_folder import private_folder
 from crypto_assets.storage.embedded_postgres import supervisor
 
@@ -56,7 +57,7 @@ def remove_unused(base: Path) -> list[Path]:
     with _locked(folder):
         for homes in folder.glob(f"*{_HOMES}"):
             for home in homes.iterdir():
-                if not (base / home.name).is_dir():
+                if is_missing(base / home.name):
                     home.unlink()
         for copy in [path for path in folder.iterdir() if path.is_dir() and not path.name.endswith(_HOMES)]:
             homes = copy.with_name(f"{copy.name}{_HOMES}")

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from crypto_assets.machine.missing import is_missing
 from crypto_assets.machine.private_folder import write_private
 from crypto_assets.storage.embedded_postgres import supervisor
 from crypto_assets.storage.embedded_postgres.binaries import remove_unused
@@ -64,11 +65,12 @@ def kept_without_home(bases: tuple[Path, ...]) -> list[str]:
     lines = []
     for own in [own for base in bases for own in sorted(base.glob(f"{OWN_PREFIX}*")) if _is_ours(own)]:
         folder = _home_of(own / _RECORD)
-        if folder is not None and not os.path.lexists(folder):
-            lines.append(
-                f"kept {own}: its home {folder.parent} is missing, and so may be the disk that it was on; "
-                "if it was deleted, delete this folder too"
-            )
+        with contextlib.suppress(OSError):  # whether it is there cannot be told
+            if folder is not None and is_missing(folder):
+                lines.append(
+                    f"kept {own}: its home {folder.parent} is missing, and so may be the disk that it was on; "
+                    "if it was deleted, delete this folder too"
+                )
     return lines
 
 
@@ -88,9 +90,9 @@ def _is_deleted(own: Path) -> bool:
     try:
         found = json.loads((own / _RECORD).read_bytes()[:_MOST_BYTES])
         folder, above = Path(found["folder"]), dict(found["above"])
-        if os.path.lexists(folder):
+        if not is_missing(folder):
             return _has_other_databases(folder, own) and _is_no_other_disk(folder.parent, above)
-        nearest = next(parent for parent in folder.parents if os.path.lexists(parent))
+        nearest = next(parent for parent in folder.parents if not is_missing(parent))
         return above.get(str(nearest)) == _identity(nearest)
     except (OSError, ValueError, KeyError, TypeError, RecursionError, StopIteration):
         return False

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crypto_assets.errors import PostgresUnavailable
+from crypto_assets.machine.missing import is_missing
 from crypto_assets.machine.private_folder import private_folder, write_private
 from crypto_assets.machine.shortage import shortage
 from crypto_assets.storage.embedded_postgres.binaries import shared_binaries
@@ -55,7 +56,7 @@ def place(folder: Path) -> Placement:
     if os.geteuid() != 0:
         return Placement(folder / "data", package / "pginstall" / "bin")
     location = folder / "location.json"
-    data = _data_of(location) if location.exists() else folder / "data"
+    data = _data_of(location) if not is_missing(location) else folder / "data"
     user = group = _own_id(folder, data)
     binaries = package / "pginstall" / "bin"
     if not _reaches(user, group, data.parent):

@@ -19,6 +19,7 @@ from urllib.parse import quote
 import psycopg
 
 from crypto_assets.errors import CryptoAssetsError, OutOfResources, PostgresUnavailable
+from crypto_assets.machine.missing import is_missing
 from crypto_assets.machine.private_folder import (
     private_folder,
     private_folders,
@@ -91,7 +92,7 @@ def ensure_server(
 
 def is_made(home: Path) -> bool:
     """Return whether the server under `home` was ever started."""
-    return (Path(home).absolute() / "postgres" / supervisor.START_LOCK).exists()
+    return not is_missing(Path(home).absolute() / "postgres" / supervisor.START_LOCK)
 
 
 def stop_server(home: Path, *, timeout_s: float = START_TIMEOUT_S) -> bool:
@@ -270,7 +271,7 @@ def _spawn(folder: Path, durable: bool, grace_s: float) -> None:
         for line in kept_without_home(REACHABLE_BASES) if os.geteuid() == 0 else ():
             log.write(f"{line}\n".encode())
         log.flush()
-        if not (placement.data / "PG_VERSION").exists():
+        if is_missing(placement.data / "PG_VERSION"):
             make_cluster(placement, durable, log)
         socket = _socket_folder(placement)
         write_configuration(placement, socket, durable)
