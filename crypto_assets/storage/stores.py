@@ -152,16 +152,14 @@ class FolderStore:
 
     def paths(self, prefix: str) -> Iterator[str]:
         for found in self._walk(prefix, _NOTHING_THERE):
-            yield from (
-                found.prefix + name for name in sorted(found.others + found.refused) if not name.endswith(".part")
-            )
+            yield from (found.prefix + name for name in sorted(found.others) if not name.endswith(".part"))
 
     def children(self, prefix: str) -> Iterator[str]:
         folder_inside(self.root, prefix)
         with suppress(*_NOTHING_THERE):
             found = self._listing(prefix)
             # Whoever opens what is behind a link that is not followed is told so.
-            yield from sorted(found.folders + found.linked + found.refused)
+            yield from sorted(found.folders + found.linked)
 
     def _walk(self, prefix: str, skipped: tuple[type[OSError], ...]) -> Iterator[_Listing]:
         """Yield what is in a folder and in those below it, each before those below it, in order.
@@ -182,27 +180,28 @@ class FolderStore:
             yield found
 
     def _listing(self, prefix: str) -> _Listing:
-        found = _Listing(prefix, [], [], [], [])
+        found = _Listing(prefix, [], [], [])
         with listed(self.root, prefix) as handle, os.scandir(handle) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     found.folders.append(entry.name)
                 elif entry.is_symlink():
-                    self._links(found, entry.name, handle).append(entry.name)
+                    (found.linked if self._leads_on(prefix, entry, handle) else found.others).append(entry.name)
                 else:
                     found.others.append(entry.name)
         return found
 
-    def _links(self, found: _Listing, name: str, handle: int) -> list[str]:
-        """Return the list that a link in an open folder belongs to."""
+    def _leads_on(self, prefix: str, link: os.DirEntry[str], handle: int) -> bool:
+        """Whether a link in an open folder leads to a folder. Behind one that is not followed nothing is opened."""
         try:
-            below = open_child(self.root, found.prefix, name, handle)
+            below = open_child(self.root, prefix, link.name, handle)
         except UnsafePath:
-            return found.refused
-        if below is None:
-            return found.others
-        os.close(below)
-        return found.linked
+            with suppress(OSError):
+                return link.is_dir()
+            return False
+        if below is not None:
+            os.close(below)
+        return below is not None
 
     def sizes(self, folder: str, name: str, first: str, last: str) -> dict[str, int]:
         folder_inside(self.root, folder)
@@ -266,7 +265,7 @@ class FolderStore:
         removed = 0
         with suppress(*_NOTHING_THERE), listed(self.root, found.prefix) as handle:
             # Not the time of the content: a second name for an old file is as young as its making.
-            for name in found.linked + found.refused + found.others:
+            for name in found.linked + found.others:
                 with suppress(FileNotFoundError, PermissionError):
                     about = os.stat(name, dir_fd=handle, follow_symlinks=False)
                     if about.st_ctime < limit and found.prefix + name not in spare:
@@ -280,12 +279,11 @@ class FolderStore:
 
 
 class _Listing(NamedTuple):
-    """The names in a folder: folders, links to folders, links that are not followed, and everything else."""
+    """The names in a folder: folders, links to folders, and everything else."""
 
     prefix: str
     folders: list[str]
     linked: list[str]
-    refused: list[str]
     others: list[str]
 
 
