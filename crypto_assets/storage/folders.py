@@ -14,7 +14,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from uuid import uuid4
@@ -25,6 +25,9 @@ from crypto_assets.storage.inside import inside, is_trusted, require_followed
 # To walk through a folder takes no right to list it; O_PATH asks for none, and is what Linux has.
 _ANY_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY
 _FOLDER = _ANY_FOLDER | os.O_NOFOLLOW
+
+MODE = 0o755
+"""What folders below a root have."""
 
 
 class Place:
@@ -60,7 +63,7 @@ def open_folder(root: str, path: str, *, make: bool = False, lasting: bool = Tru
 
     Args:
         path: known to be inside.
-        make: folders that are missing are made; what is no folder is set aside, beside its place.
+        make: folders that are missing below the root are made; what is no folder is set aside, beside its place.
         lasting: a new folder is as lasting as the file that comes into it.
 
     Raises:
@@ -68,7 +71,7 @@ def open_folder(root: str, path: str, *, make: bool = False, lasting: bool = Tru
         FileNotFoundError, NotADirectoryError: there is no such folder.
         OSError: a folder on the way cannot be opened.
     """
-    handle = _open_root(root, make)
+    handle = os.open(root, _ANY_FOLDER)
     names = path.split("/") if path else []
     try:
         for depth, name in enumerate(names, 1):
@@ -125,6 +128,24 @@ def is_ours_alone(root: str, handle: int) -> bool:
     return not about.st_mode & 0o022 and is_trusted(root, about.st_uid)
 
 
+def make_root(folder: Path, mode: int) -> None:
+    """Make the folder of a store and those above it, where they are missing, with a mode whatever the umask says."""
+    if folder.is_dir():
+        return
+    make_root(folder.parent, mode)
+    try:
+        folder.mkdir(mode=mode)
+        folder.chmod(mode)
+    except FileExistsError:
+        if not folder.is_dir():  # another process was first
+            raise
+    above = os.open(folder.parent, _ANY_FOLDER)
+    try:
+        sync(above)
+    finally:
+        os.close(above)
+
+
 def sync(handle: int) -> None:
     """Let the names in an open folder last."""
     with _readable(handle) as reading:
@@ -145,26 +166,24 @@ def _readable(handle: int) -> Iterator[int]:
         os.close(reading)
 
 
-def _open_root(root: str, make: bool) -> int:
+def _make(name: str, above: int, lasting: bool) -> int:
+    """Make a folder in an open one, with the same mode whatever the umask says; return its handle."""
     try:
-        return os.open(root, _ANY_FOLDER)
-    except FileNotFoundError:
-        if not make:
-            raise
-    _make_root(Path(root))
-    return os.open(root, _ANY_FOLDER)
-
-
-def _make_root(folder: Path) -> None:
-    if folder.is_dir():
-        return
-    _make_root(folder.parent)
-    folder.mkdir(exist_ok=True)
-    above = os.open(folder.parent, _ANY_FOLDER)
+        os.mkdir(name, dir_fd=above)
+    except FileExistsError:  # another process was first
+        return os.open(name, _FOLDER, dir_fd=above)
+    handle = os.open(name, _FOLDER, dir_fd=above)
     try:
-        sync(above)
-    finally:
-        os.close(above)
+        about = os.fstat(handle)
+        if about.st_mode & 0o777 != MODE and about.st_uid == os.geteuid():
+            by_handle = Path(f"/proc/self/fd/{handle}")  # a handle for walking is not changed by os.fchmod
+            by_handle.chmod(MODE) if by_handle.exists() else os.fchmod(handle, MODE)
+        if lasting:
+            sync(above)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
 
 
 def _open_otherwise(error: OSError, root: str, way: str, above: int, make: bool, lasting: bool) -> int:
@@ -180,11 +199,7 @@ def _open_otherwise(error: OSError, root: str, way: str, above: int, make: bool,
             set_aside(name, above)
         elif error.errno != errno.ENOENT or not make:
             raise error
-        with suppress(FileExistsError):  # another process was faster
-            os.mkdir(name, dir_fd=above)
-        if lasting:
-            sync(above)
-        return os.open(name, _FOLDER, dir_fd=above)
+        return _make(name, above, lasting)
     except OSError as failed:
         failed.filename, failed.filename2 = f"{root}/{way}", None
         raise

@@ -21,8 +21,8 @@ from uuid import uuid4
 
 from crypto_assets.errors import StoredDataError, UnsafePath
 from crypto_assets.storage.files import NO_FILE, OF_THE_FILE, content_of, move, opened_file, write
-from crypto_assets.storage.folders import Place, is_ours_alone, listed, open_child, sync
-from crypto_assets.storage.inside import MOST_BYTES, folder_inside
+from crypto_assets.storage.folders import Place, is_ours_alone, listed, make_root, open_child, sync
+from crypto_assets.storage.inside import MOST_BYTES, folder_inside, inside
 
 STAGING = "staging/"
 
@@ -100,6 +100,7 @@ class FolderStore:
     def __init__(self, root: Path, *, mode: int = 0o755) -> None:
         self.url = str(root.resolve())
         self.root = str(root)
+        self._mode = mode  # of the folder itself, where it is made; those below it have 0755
 
     def put(self, path: str, data: bytes) -> None:
         with suppress(*_NOTHING_THERE), Place(self.root, path):  # before anything is written
@@ -134,6 +135,9 @@ class FolderStore:
         return True
 
     def stage(self, path: str, data: bytes) -> _StagedFile:
+        if not os.path.isdir(self.root):  # noqa: PTH112  one call, no object
+            inside(self.root, path)
+            make_root(Path(self.root), self._mode)
         return _StagedFile(self.root, path, data)
 
     def get(self, path: str) -> bytes | None:
