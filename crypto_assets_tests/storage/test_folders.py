@@ -21,6 +21,7 @@ import pytest
 
 from crypto_assets.errors import CryptoAssetsError, UnsafePath
 from crypto_assets.quality.quarantine.files import refused_files
+from crypto_assets.storage import folders
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.stores import FolderStore
 from crypto_assets_tests.storage.other_user import STRANGER, needs_root
@@ -157,6 +158,35 @@ def test_sizes_are_the_same_whether_others_may_change_the_folder_or_not(tmp_path
     (tmp_path / "lake/a").chmod(mode)
     assert store.sizes("a/", "file", "", "~") == {"one": 1, "three": 4}
     assert list(store.children("a/")) == ["one", "three", "two"]
+
+
+def test_systems_that_cannot_open_a_link_follow_the_same_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "O_PATH", raising=False)
+    monkeypatch.setattr(folders, "_ANY_FOLDER", os.O_RDONLY | os.O_DIRECTORY)
+    monkeypatch.setattr(folders, "_FOLDER", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    store = FolderStore(tmp_path / "lake")
+    store.put(FILE, b"ours")
+    (tmp_path / "lake/exchange=y").symlink_to("exchange=x")
+    (tmp_path / "lake/exchange=z").symlink_to(tmp_path / "nothing")
+    (tmp_path / "lake/quarantine").mkdir()
+    (tmp_path / "lake/quarantine/a").symlink_to(tmp_path / "lake")
+    assert store.get(FILE.replace("=x", "=y")) == b"ours"
+    assert store.get(FILE.replace("=x", "=z")) is store.get(f"{FILE}/x") is None
+    assert store.sizes("exchange=y/", "data.parquet", "", "~") == {"symbol=A": 4}
+    with pytest.raises(UnsafePath, match="found a link"):
+        store.get(f"quarantine/a/{FILE}")
+    before = os.stat
+
+    def exchanged(*arguments: Any, **named: Any) -> os.stat_result:
+        found = before(*arguments, **named)
+        if arguments[0] == "exchange=y":
+            (tmp_path / "lake/exchange=y").unlink()
+            (tmp_path / "lake/exchange=y").symlink_to(tmp_path)
+        return found
+
+    monkeypatch.setattr(os, "stat", exchanged)
+    with pytest.raises(UnsafePath, match="was changed just now"):
+        store.get(FILE.replace("=x", "=y"))
 
 
 # ---- what cannot be listed is not empty ---------------------------------------------------------------------------------

@@ -39,7 +39,11 @@ def keep_record(own: Path, folder: Path) -> None:
     if not _is_ours(own):
         return
     recorded = _home_of(own / _RECORD)
-    if recorded in (None, folder) or not os.path.lexists(recorded):
+    try:
+        is_outdated = recorded in (None, folder) or is_missing(recorded)
+    except OSError:  # whether that home is there cannot be told
+        return
+    if is_outdated:
         remember_home(own, folder)
 
 
