@@ -18,6 +18,7 @@ from crypto_assets.ledger.gaps import gaps
 from crypto_assets.ledger.minutes import StoredDay
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Finding, Outcome, Partition, Series, State
+from crypto_assets.quality import after_run
 from crypto_assets.quality.after_run import close_run, excuse_days
 from crypto_assets.sandbox.archive import FolderArchive
 from crypto_assets.sandbox.server import SandboxServer
@@ -25,6 +26,7 @@ from crypto_assets.storage import sessions
 from crypto_assets.storage.lake import symbol_folder
 from crypto_assets_tests.published import key, zip_of
 from crypto_assets_tests.quality.stored import flags, stored
+from crypto_assets_tests.storage.cut_connections import LosesAnAnswer, end_connections
 from crypto_assets_tests.workbench import Workbench, entry
 
 DAY = date(2023, 3, 24)
@@ -192,6 +194,9 @@ def test_a_whole_day_in_an_outage_has_no_data_by_inference() -> None:
 
 # ---- the whole way ----------------------------------------------------------------------------------------------------
 
+COMMITS = (3, 5)
+"""Of what follows a run: the second of these makes days complete."""
+
 QUIET = date(2024, 3, 5)  # of no known outage
 
 
@@ -259,6 +264,33 @@ def test_an_outage_that_is_found_at_the_end_of_a_run_makes_its_days_complete_and
     assert record.reason == "40 of 1,440 bars are missing (10:00–10:39)"
     assert open_days(bench) == [(BTC, days[1])]
     assert 1 - 40 / 1440 in completeness(bench)
+
+
+@pytest.mark.parametrize("number", [None, *COMMITS])
+def test_days_that_an_outage_explains_are_counted_though_a_connection_is_cut_after_the_run(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch, number: int | None
+) -> None:
+    days = [QUIET + timedelta(days=n) for n in range(3)]
+    for day in days:
+        for symbol in (BTC, ETH):
+            publish(bench, symbol, day, *([(600, 640)] if day == days[1] else []))
+    bench.collect(days[0], days[-1])
+    with LosesAnAnswer(bench.url) as way, Ledger(way.url) as ledger:
+        if number is None:
+            plain, cut = after_run.refresh_scores, [lambda: end_connections(bench.url)]
+
+            def after_a_cut(*given: Any) -> int:
+                if cut:
+                    cut.pop()()
+                return plain(*given)
+
+            monkeypatch.setattr(after_run, "refresh_scores", after_a_cut)
+        else:
+            way.lose(number)
+        changed = close_run(bench.collection, bench.lake, ledger, bench.targets(days[0], days[-1]))
+        assert way.lost == (number is not None), "the fault has happened"
+    found = {(partition.symbol, partition.day): (now.was, now.state) for (_, partition), now in changed.items()}
+    assert found == {(symbol, days[1]): (State.DEGRADED, State.AVAILABLE) for symbol in (BTC, ETH)}
 
 
 def test_days_that_stay_as_they_are_lock_nobody_out(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
