@@ -10,11 +10,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from crypto_assets.errors import PostgresUnavailable
+from crypto_assets.storage.database import Database
 from crypto_assets.storage.embedded_postgres import delete_server, ensure_server, server, stop_server, supervisor
 from crypto_assets_tests.waiting import wait_for
 
@@ -133,6 +135,26 @@ def test_a_crashed_server_comes_back_at_the_same_address_for_those_who_have_its_
         return True
 
     wait_for("the server answers", answers)
+
+
+def test_who_changes_rows_while_the_server_crashes_does_it_once_when_it_is_back(home: Path) -> None:
+    calls: list[int] = []
+
+    def change(connection: psycopg.Connection[Any]) -> int:
+        calls.append(1)
+        connection.execute("INSERT INTO t VALUES (1)")
+        if len(calls) == 1:
+            kill(postmaster_pid(home))
+        return len(calls)
+
+    with Database(ensure_server(home, durable=False)) as database:
+        with database.transaction() as connection:
+            connection.execute("SET LOCAL synchronous_commit = on")  # this server is not durable
+            connection.execute("CREATE TABLE t (n int)")
+        database.change(change)
+        with database.transaction() as connection:
+            assert connection.execute("SELECT count(*) FROM t").fetchone() == (1,)
+    assert 1 <= len(calls) <= 10
 
 
 def test_it_stops_by_itself_after_its_last_user_was_killed_and_starts_again_at_the_same_address(home: Path) -> None:
