@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property, lru_cache
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -131,7 +131,7 @@ class Database:
         Raises:
             PostgresUnavailable, Stopped: as `transaction` does.
         """
-        tried: tuple[str, R] | None = None
+        tried: tuple[_Tried, R] | None = None
 
         def attempt() -> R:
             nonlocal tried
@@ -139,8 +139,7 @@ class Database:
                 if tried is not None and _has_committed(connection, self.url, tried[0]):
                     return tried[1]
                 found = work(connection)
-                ((number,),) = connection.execute("SELECT pg_current_xact_id()::text").fetchall()
-                tried = number, found
+                tried = _Tried.now(connection), found
             return found
 
         return outlast(attempt)
@@ -276,11 +275,31 @@ def _waited(patience: Patience, problem: _Problem, attempt: int, stopped: Callab
     return False
 
 
-def _has_committed(connection: psycopg.Connection[Any], url: str, transaction: str) -> bool:
+class _Tried(NamedTuple):
+    """A transaction that may have committed: its number, and how far the server's log went just before."""
+
+    number: str
+    place: str
+
+    @classmethod
+    def now(cls, connection: psycopg.Connection[Any]) -> _Tried:
+        (found,) = connection.execute("SELECT pg_current_xact_id()::text, pg_current_wal_insert_lsn()::text").fetchall()
+        return cls(*found)
+
+
+# A server that has crashed without having written the end of its log gives the same numbers again.
+_STATUS = "SELECT CASE WHEN pg_current_wal_insert_lsn() >= %s::pg_lsn THEN pg_xact_status(%s::xid8) END"
+
+
+def _has_committed(connection: psycopg.Connection[Any], url: str, tried: _Tried) -> bool:
     """Return whether a transaction was committed whose connection has broken; its server process may end a little later."""
     deadline = time.monotonic() + CONNECT_TIMEOUT_S
     while time.monotonic() < deadline:
-        ((status,),) = connection.execute("SELECT pg_xact_status(%s::xid8)", (transaction,)).fetchall()
+        try:
+            with connection.transaction():  # a savepoint: the error ends no more than the question
+                ((status,),) = connection.execute(_STATUS, (tried.place, tried.number)).fetchall()
+        except psycopg.errors.InvalidParameterValue:  # a number that is still to come
+            return False
         if status != "in progress":
             return bool(status == "committed")
         time.sleep(_CANCEL_TIMEOUT_S)

@@ -12,7 +12,7 @@ from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.ledger.pauses import Controls
 from crypto_assets.model import ArchiveObject
 from crypto_assets.storage import patience
-from crypto_assets.storage.database import Database
+from crypto_assets.storage.database import Database, _has_committed, _Tried
 from crypto_assets.storage.migrations import migrate
 from crypto_assets.storage.patience import Patience
 from crypto_assets.transport.breaker import Breakers, Key
@@ -97,6 +97,13 @@ def test_a_change_that_was_rolled_back_is_made_again(url: str) -> None:
         with database.transaction() as connection:
             counted = connection.execute("SELECT count(*) FROM collection.controls WHERE scope = 'all'").fetchone()
     assert counted == (1,)
+
+
+@pytest.mark.parametrize("lost", [("9999999999", "0/0"), ("1", "FFFF/0")])
+def test_a_server_that_has_lost_the_end_of_its_log_has_committed_nothing_of_it(url: str, lost: tuple[str, str]) -> None:
+    with Database(url) as database, database.transaction() as connection:
+        assert not _has_committed(connection, url, _Tried(*lost))
+        assert connection.execute("SELECT 1").fetchone() == (1,), "the transaction goes on"
 
 
 class AnswersMeanwhile:
