@@ -36,6 +36,8 @@ _BY_NUMBER = {
 _NO_MEMORY_OF_ZLIB = "Error -4 "
 _NO_MEMORY_OF_EXPAT = 1
 _NO_THREAD = "can't start new thread"
+_LOST = "error return without exception set"
+"""What Python says where it had no memory for the MemoryError itself; believed where memory is bounded only."""
 
 # What libraries make of these numbers where they keep the text alone: the words of the C library and its loader, of zstd,
 # Arrow and PostgreSQL.
@@ -134,6 +136,8 @@ def _of(error: BaseException) -> str | None:
         if error.errno is not None:
             return _BY_NUMBER.get(error.errno)
         return "memory" if _says_no_memory(str(error)) or _OF_THE_LOADER.search(str(error)) else None
+    if isinstance(error, SystemError) and _LOST in str(error) and _addresses():
+        return "memory"
     if isinstance(error, RuntimeError) and str(error) == _NO_THREAD:
         return "threads and processes"
     if isinstance(error, zlib.error) and str(error).startswith(_NO_MEMORY_OF_ZLIB):

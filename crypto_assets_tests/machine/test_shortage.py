@@ -108,6 +108,7 @@ def test_an_error_of_this_process_is_known_as_one(error: BaseException, found: s
         OSError("Couldn't deserialize thrift: not enough memory"),
         OSError(errno.EACCES, "Permission denied"),
         FileNotFoundError(errno.ENOENT, "No such file"),
+        SystemError("error return without exception set"),  # where memory has no bound
         socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
         # One that has been judged stays what it is, whatever led to it.
         _from(_EMFILE, ConfigError("is up already")),
@@ -133,7 +134,8 @@ def test_where_no_thread_can_be_started_and_memory_is_bounded_both_limits_are_na
     """A thread whose stack cannot be mapped fails with the same words as one that is too many."""
     code = "import resource\nfrom crypto_assets.machine.shortage import shortage\n"
     code += "resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))\n"
-    code += 'print(shortage(RuntimeError("can\'t start new thread")))'
+    code += 'print(shortage(RuntimeError("can\'t start new thread")))\n'
+    code += 'assert shortage(SystemError("error return without exception set")).evidence["resource"] == "memory"'
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
     assert "ulimit -v is 2097152 kB" in told
     assert "raise ulimit -v, for each thread maps a stack, or raise the limit (ulimit -u" in told
