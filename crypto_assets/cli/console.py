@@ -45,8 +45,9 @@ def print_line(text: str) -> None:
 
 def print_error(message: str) -> None:
     """Print the message of an error, which may have several lines, to stderr."""
-    first, *more = message.split("\n")
-    err.print(f"[red]error:[/red] {escape(first)}", *map(escape, more), sep="\n")
+    # Not by rich: this is said also where there is hardly any memory left.
+    first, *more = map(visible, message.split("\n"))
+    click.echo("\n".join((f"{click.style('error:', fg='red')} {first}", *more)), err=True)
 
 
 def print_table(table: Table, *, markup: bool = False, fold: bool = False) -> None:

@@ -128,11 +128,9 @@ def test_the_console_prints_no_code(code: str, show: str) -> None:
     assert on_terminal.replace("\n", "").isprintable()
 
 
-def test_an_error_keeps_its_own_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    file = io.StringIO()
-    monkeypatch.setattr(console, "err", console._Console(file=file, soft_wrap=True, highlight=False))
+def test_an_error_keeps_its_own_lines(capsys: pytest.CaptureFixture[str]) -> None:
     console.print_error(str(ConfigError(["one [x]", f"two{TITLE}\nerror: three"])))
-    assert file.getvalue() == "error: one [x]\ntwo\\x1b]0;owned\\x07\\nerror: three\n"
+    assert capsys.readouterr().err == "error: one [x]\ntwo\\x1b]0;owned\\x07\\nerror: three\n"
     console.print_line(f"a{TITLE}\nb [x]")
     assert capsys.readouterr().out == "a\\x1b]0;owned\\x07\\nb [x]\n"
 
