@@ -73,6 +73,10 @@ for _title, _commands in all_commands().items():
     cli.add_section(_title, _commands)
 
 
+_NO_MEMORY = b"error: this process has not enough memory, not even to say for what; raise ulimit -v or free memory\n"
+"""Said where an error cannot be put into words any more."""
+
+
 def main() -> None:
     """Run the command; every error becomes one message on stderr and an exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -97,7 +101,10 @@ def main() -> None:
             _nobody_reads()
         if "--debug" in sys.argv:
             sys.stderr.write(visible_lines(traceback_of(error)) + "\n")
-        print_error(last_line(error))
+        try:
+            print_error(last_line(error))
+        except (MemoryError, ImportError, SystemError):
+            os.write(2, _NO_MEMORY)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     finally:
         # Python would look through every object once more before it ends: a second of CPU with Dagster loaded.
