@@ -28,7 +28,7 @@ import dagster as dg
 import pandas as pd
 
 from crypto_assets.client import read
-from crypto_assets.defs.asset_keys import daily
+from crypto_assets.defs.asset_keys import daily, lake_key
 from crypto_assets.defs.io_managers import LakeIOManager
 from crypto_assets.defs.resources import LakeResource
 from crypto_assets.errors import CryptoAssetsError
@@ -98,9 +98,8 @@ def readers(home: Home) -> dict[str, Reader]:
     manager = LakeIOManager(lake=LakeResource(url=str(home.lake)), postgres_url=home.url, missing="ignore")
 
     def managed(day: Stored) -> pd.DataFrame | None:
-        path = [day.series.exchange, day.series.market_type, day.symbol.replace("/", "-"), day.series.dataset]
         context = dg.build_input_context(
-            asset_key=dg.AssetKey(path),
+            asset_key=lake_key(day.series, day.symbol),
             asset_partitions_def=daily(FIRST),
             asset_partition_key_range=dg.PartitionKeyRange(str(day.day), str(day.day)),
         )
