@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from crypto_assets.errors import ConfigError, StoredDataError
+from crypto_assets.ledger.locked_files import FileInForce
 from crypto_assets.model import Partition, Series, days_between
 from crypto_assets.quality.query import Pair, Query
 from crypto_assets.text.visible import visible_json
@@ -36,7 +37,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LockedFile:
+class LockedFile(FileInForce):
     """One file of the lake that the lock names.
 
     `rows` are its first ones that count (all, unless a provisional day has grown since `as_of`), `sha256` is over the Parquet
@@ -44,21 +45,6 @@ class LockedFile:
     `corrected` where nobody recorded it, or where a newer file could not be used. The source is the archive object or REST
     answer that the rows came from, with the sha256 of its bytes.
     """
-
-    exchange: str
-    market_type: str
-    symbol: str
-    dataset: str
-    day: date
-    path: str
-    rows: int
-    sha256: str
-    version: int
-    state: str
-    known_from: datetime | None
-    source: str
-    source_key: str
-    source_sha256: str
 
     @property
     def pair(self) -> Pair:
