@@ -23,7 +23,7 @@ from crypto_assets.machine.process_exit import EXIT_CODE, end_now
 from crypto_assets.text.visible import visible_lines
 from crypto_assets.version import __version__
 
-_WITHOUT_COLLECTION = ("demo", "selftest", "sandbox")
+_WITHOUT_COLLECTION = ("init", "demo", "selftest", "sandbox")
 """Commands that have a collection of their own, or need none."""
 
 _MAKING = ("demo", "up", "collect", "fill", "pause", "selftest", "sandbox")
@@ -73,6 +73,21 @@ for _title, _commands in all_commands().items():
     cli.add_section(_title, _commands)
 
 
+_OTHER_NAMES = {
+    "--start": "--from",
+    "--since": "--from",
+    "--first": "--from",
+    "--end": "--to",
+    "--until": "--to",
+    "--last": "--to",
+    "--pair": "--symbol",
+    "--ticker": "--symbol",
+    "--market": "--market-type",
+    "--timeframe": "--dataset",
+    "--interval": "--dataset",
+}
+"""Options as other tools call them, and what they are called here."""
+
 _NO_MEMORY = b"error: this process has not enough memory, not even to say for what; raise ulimit -v or free memory\n"
 """Said where an error cannot be put into words any more."""
 
@@ -87,6 +102,8 @@ def main() -> None:
         if isinstance(error, click.NoSuchOption) and error.option_name in ("--demo", "--config", "--debug"):
             hint = f" {error.option_name} stands before the command: crypto-assets {error.option_name} …"
             error = click.NoSuchOption(error.option_name, error.message + hint, error.possibilities, error.ctx)
+        elif isinstance(error, click.NoSuchOption) and (meant := _OTHER_NAMES.get(error.option_name)):
+            error = click.NoSuchOption(error.option_name, f"{error.message} Did you mean {meant}?", None, error.ctx)
         error.show()
         sys.exit(2)
     except click.exceptions.Exit as stop:

@@ -17,10 +17,16 @@ class _Day(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> date:
         if isinstance(value, date):
             return value
+        if value in _RELATIVE_DAYS:
+            return today() - timedelta(days=_RELATIVE_DAYS[value])
         try:
             return date.fromisoformat(value)
         except ValueError:
-            self.fail(f"{value!r} is not a day; write it like 2024-01-31", param, context)
+            self.fail(f"{value!r} is not a day; write 2024-01-31, yesterday or today", param, context)
+
+
+_RELATIVE_DAYS = {"today": 0, "yesterday": 1}
+"""Words for a day, by how many days of UTC ago it was."""
 
 
 DAY = _Day()

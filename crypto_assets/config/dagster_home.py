@@ -20,7 +20,8 @@ def use_dagster_home() -> Path:
     home = Path(named).absolute() if named else Path.cwd()
     if not (home / "dagster.yaml").is_file():
         raise ConfigError(
-            f"{home}: expected a dagster.yaml there, found none; run in the project's folder or set DAGSTER_HOME to it"
+            f"{home}: expected a dagster.yaml there, found none; `crypto-assets init` writes one, "
+            "or go to the folder of your project, or set DAGSTER_HOME to it"
         )
     _require_yaml(home / "dagster.yaml")
     os.environ["DAGSTER_HOME"] = str(home)

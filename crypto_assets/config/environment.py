@@ -160,7 +160,7 @@ def require_file(path: Path) -> None:
         )
     if not path.exists():
         raise ConfigError(
-            f"{path}: no such file; write one (the README shows how) or name another with CRYPTO_ASSETS_CONFIG"
+            f"{path}: no such file; `crypto-assets init` writes one, or name another with CRYPTO_ASSETS_CONFIG"
         )
 
 

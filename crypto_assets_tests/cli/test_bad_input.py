@@ -530,7 +530,10 @@ def test_a_wrong_collection_yaml_is_one_message_and_exit_code_2(plain: Command, 
 
 
 ARGUMENTS: dict[str, tuple[list[str], str]] = {
-    "bad day": (["--from", "2024-01-32", "--to", "2024-02-01"], "'2024-01-32' is not a day; write it like 2024-01-31"),
+    "bad day": (
+        ["--from", "2024-01-32", "--to", "2024-02-01"],
+        "'2024-01-32' is not a day; write 2024-01-31, yesterday or today",
+    ),
     "to before from": (
         ["--from", "2024-01-05", "--to", "2024-01-04"],
         "--from 2024-01-05 --to 2024-01-04: expected --from on or before --to",
@@ -551,7 +554,7 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
         ["--from", "2024-01-01", "--to", "2024-01-02", "--dataset", "ohlcv_1n"],
         "did you mean ohlcv_1m?",
     ),
-    "unknown option": (["--from", "2024-01-01", "--until", "2024-01-02"], "--until"),
+    "unknown option": (["--from", "2024-01-01", "--until", "2024-01-02"], "'--until'. Did you mean --to?"),
     "no days": ([], "Missing option '--from'"),
 }
 

@@ -98,7 +98,7 @@ def test_a_file_that_is_not_there_is_named_with_what_to_do(tmp_path):
     with pytest.raises(ConfigError) as caught:
         load_collection(path)
     assert str(caught.value) == (
-        f"{path}: no such file; write one (the README shows how) or name another with CRYPTO_ASSETS_CONFIG"
+        f"{path}: no such file; `crypto-assets init` writes one, or name another with CRYPTO_ASSETS_CONFIG"
     )
 
 

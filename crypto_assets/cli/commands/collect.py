@@ -45,8 +45,12 @@ def _output(command: Any) -> Any:
     ),
 )
 @filters
-@click.option("--from", "first", type=DAY, required=True, help="First day, UTC, included.")
-@click.option("--to", "last", type=DAY, required=True, help="Last day, UTC, included; today means up to now.")
+@click.option(
+    "--from", "first", type=DAY, required=True, help="First day, UTC, included: 2024-01-31, yesterday, today."
+)
+@click.option(
+    "--to", "last", type=DAY, default="yesterday", show_default=True, help="Last day, UTC, included; today: up to now."
+)
 @_NEW_LAKE
 @_output
 def collect(first: date, last: date, new_lake: bool, verbose: bool, as_json: bool, **filters: Any) -> None:

@@ -1,0 +1,77 @@
+"""`crypto-assets init`: a folder becomes a project; what the package ships is what the repository has at its top."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from crypto_assets.cli import cli
+from crypto_assets.cli.help import Help, Sections
+from crypto_assets.config.collection import load_collection
+from crypto_assets.config.dagster_home import use_dagster_home
+from crypto_assets.config.project import FILES
+from crypto_assets_tests.command import PROJECT
+
+
+def init(*arguments: str) -> click.testing.Result:
+    return CliRunner().invoke(cli, ["init", *arguments])
+
+
+def test_a_new_folder_has_a_collection_that_can_be_read_and_settings_of_dagster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    folder = tmp_path / "my data"
+    answer = init(str(folder))
+    assert answer.exit_code == 0, answer.output
+    assert {path.name for path in folder.iterdir()} == {*FILES, ".gitignore"}
+    assert {series.exchange for series in load_collection(folder / "collection.yaml").series} == {"binance"}
+    monkeypatch.chdir(folder)
+    assert use_dagster_home() == folder
+    assert f"cd '{folder}' && crypto-assets demo" in answer.output
+
+
+def test_files_that_exist_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "collection.yaml").write_text("series: []\n")
+    answer = init(str(tmp_path))
+    assert answer.exit_code == 0, answer.output
+    assert (tmp_path / "collection.yaml").read_text() == "series: []\n"
+    assert "collection.yaml  exists, kept as it is" in answer.output
+    again = init(str(tmp_path))
+    assert again.output.count("exists, kept as it is") == len(FILES)
+
+
+def test_a_file_in_the_place_of_the_folder_is_a_wrong_argument(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert init(str(tmp_path / "file")).exit_code == 2
+    assert "expected a folder that can be written" in str(init(str(tmp_path / "file" / "below")).exception)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_files_at_the_top_of_the_repository_are_those_that_init_writes(name: str) -> None:
+    shipped = PROJECT / "crypto_assets" / "config" / "defaults" / name
+    assert (PROJECT / name).read_text() == shipped.read_text()
+    assert yaml.safe_load(shipped.read_text())
+
+
+EXAMPLES = {
+    line: command
+    for command in [cli, *cli.commands.values()]
+    if isinstance(command, Help | Sections)
+    for line, _ in command.examples
+}
+
+
+@pytest.mark.parametrize("line", EXAMPLES)
+def test_every_example_of_the_help_is_a_line_that_can_be_run(line: str) -> None:
+    context, words = cli, shlex.split(line.split(" > ")[0])
+    while isinstance(context, click.Group):
+        while words[0].startswith("--"):
+            words.pop(0)
+        context = context.commands[words.pop(0)]
+    context.make_context("crypto-assets", words)
