@@ -38,8 +38,9 @@ from crypto_assets.transport import redirects
 from crypto_assets.transport.body import Body, BrokenRange, Pace, TooSlow, UnaskedCoding, beginning_of
 from crypto_assets.transport.bounds import HEAD, JSON, Bound
 from crypto_assets.transport.concurrency import Slots
+from crypto_assets.transport.connections import Routes
 from crypto_assets.transport.network import Network
-from crypto_assets.transport.proxies import WANTS_PASSWORD, Routes, proxy_of, way_to
+from crypto_assets.transport.proxies import WANTS_PASSWORD, proxy_of, way_to
 from crypto_assets.transport.request import Asked
 from crypto_assets.transport.retry import Retry, WaitUntil, asked_wait_s, decide
 from crypto_assets.transport.unreachable import failure_text
@@ -95,9 +96,7 @@ class Client:
             headers={"user-agent": f"crypto-assets/{__version__}", "accept-encoding": "identity"},
             timeout=httpx.Timeout(timeout_s, connect=_CONNECT_TIMEOUT_S),
             # Slots bound each host by itself; a bound over all of them would let one that hangs use up the others' share.
-            transport=Routes(
-                httpx.Limits(max_connections=None, max_keepalive_connections=2 * connections), self._network.serve
-            ),
+            transport=Routes(self._network, idle=2 * connections),
             follow_redirects=False,  # `redirects.py` says which
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # none: they would grow as a host likes
         )

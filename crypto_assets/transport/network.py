@@ -18,7 +18,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import httpcore
-import httpx
 
 from crypto_assets.machine.shortage import no_files_left
 
@@ -35,18 +34,6 @@ class Network(httpcore.NetworkBackend):
         self._lock = threading.Lock()
         self._shut = False
         self._local = threading.local()
-
-    def serve(self, transport: httpx.HTTPTransport) -> None:
-        """Let a transport open its connections here, those through a proxy too.
-
-        httpx has no public way to say so; one that is made differently some day keeps its own backend, and then a
-        request in flight lasts until its timeout when the run is stopped.
-        """
-        pool: Any = getattr(transport, "_pool", None)
-        proxy = getattr(pool, "_proxy_url", None)
-        # TLS inside TLS, to a proxy that is asked over https, is left to httpcore.
-        if hasattr(pool, "_network_backend") and (proxy is None or proxy.scheme != b"https"):
-            pool._network_backend = self
 
     def shut(self) -> None:
         """End every connection; who waits on one gets an error, and no new one is opened."""

@@ -7,19 +7,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import ssl
-import threading
-from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import httpx
-
-from crypto_assets.config.environment import check_certificates
 from crypto_assets.errors import ConfigError
-from crypto_assets.machine.shortage import raise_if_ours
 from crypto_assets.text.urls import is_loopback, masked
 
 if TYPE_CHECKING:
@@ -115,47 +108,3 @@ def way_to(url: str) -> str:
 
 
 WANTS_PASSWORD = "the proxy wants user and password: write them into its URL, before an @"  # noqa: S105
-
-
-class Routes(httpx.BaseTransport):
-    """Sends each request straight or through its proxy; one pool of connections for each."""
-
-    def __init__(self, limits: httpx.Limits, serve: Callable[[httpx.HTTPTransport], None]) -> None:
-        """Prepare; `serve` is told each pool before its first request.
-
-        Raises:
-            ConfigError: SSL_CERT_FILE or SSL_CERT_DIR names what is not there or holds no certificates.
-        """
-        check_certificates()
-        self._limits = limits
-        self._serve = serve
-        self._lock = threading.Lock()
-        self._pools: dict[str | None, httpx.HTTPTransport] = {}
-        try:
-            self._ssl = httpx.create_ssl_context()
-        except (ssl.SSLError, OSError) as error:
-            raise_if_ours(error, "the certificates")
-            raise ConfigError(
-                f"environment variable SSL_CERT_FILE: expected certificates in PEM, found what cannot be read ({error}); "
-                "correct or unset it"
-            ) from None
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        return self._pool(proxy_for(str(request.url))).handle_request(request)
-
-    def close(self) -> None:
-        with self._lock:
-            for pool in self._pools.values():
-                pool.close()
-
-    def _pool(self, proxy: str | None) -> httpx.HTTPTransport:
-        with self._lock:
-            if proxy not in self._pools:
-                try:
-                    pool = httpx.HTTPTransport(verify=self._ssl, limits=self._limits, proxy=proxy)
-                except ImportError as error:  # SOCKS is an extra of httpx
-                    raise_if_ours(error)
-                    raise ConfigError(f"proxy {shown_proxy(proxy or '')}: {error}") from None
-                self._serve(pool)
-                self._pools[proxy] = pool
-            return self._pools[proxy]

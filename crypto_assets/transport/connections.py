@@ -1,0 +1,153 @@
+"""Connections to hosts: one pool for those that are asked straight, one for each proxy.
+
+httpx sends a request through any `httpx.BaseTransport`. Ours hands it to an `httpcore.ConnectionPool`, because only that
+one takes a `network_backend`: sockets that end when the run is stopped (`network.py`). Both are public interfaces.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import ssl
+import threading
+from collections.abc import Iterator
+
+import httpcore
+import httpx
+
+from crypto_assets.config.environment import check_certificates
+from crypto_assets.errors import ConfigError
+from crypto_assets.machine.shortage import raise_if_ours
+from crypto_assets.transport.network import Network
+from crypto_assets.transport.proxies import proxy_for, shown_proxy
+
+_IDLE_S = 5.0
+"""How long a connection is kept for the next request; httpx's default."""
+
+# httpcore and httpx give one failure one name.
+_FAILURES: dict[type[Exception], type[httpx.TransportError]] = {
+    getattr(httpcore, kind.__name__): kind
+    for kind in (
+        httpx.ConnectTimeout,
+        httpx.ReadTimeout,
+        httpx.WriteTimeout,
+        httpx.PoolTimeout,
+        httpx.ConnectError,
+        httpx.ReadError,
+        httpx.WriteError,
+        httpx.ProxyError,
+        httpx.UnsupportedProtocol,
+        httpx.LocalProtocolError,
+        httpx.RemoteProtocolError,
+    )
+}
+
+
+class Routes(httpx.BaseTransport):
+    """Sends each request straight or through its proxy; one pool of connections for each."""
+
+    def __init__(self, network: Network, idle: int) -> None:
+        """Prepare; nothing is opened yet.
+
+        Args:
+            network: opens the connections.
+            idle: the most connections of one pool that are kept for the next request; those in use have no bound here.
+
+        Raises:
+            ConfigError: SSL_CERT_FILE or SSL_CERT_DIR names what does not exist or holds no certificates.
+        """
+        check_certificates()
+        self._network = network
+        self._idle = idle
+        self._lock = threading.Lock()
+        self._pools: dict[str | None, httpcore.ConnectionPool] = {}
+        try:
+            self._ssl = httpx.create_ssl_context()
+        except (ssl.SSLError, OSError) as error:
+            raise_if_ours(error, "the certificates")
+            raise ConfigError(
+                f"environment variable SSL_CERT_FILE: expected certificates in PEM, found what cannot be read ({error}); "
+                "correct or unset it"
+            ) from None
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Return the head of an answer; its body comes as it is read.
+
+        Raises:
+            httpx.TransportError: no answer.
+            ConfigError: the variable that names the proxy cannot be used.
+        """
+        url = request.url
+        pool = self._pool(proxy_for(str(url)))
+        with _failures():
+            response = pool.handle_request(
+                httpcore.Request(
+                    request.method,
+                    httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+                    headers=request.headers.raw,
+                    content=request.stream,
+                    extensions=request.extensions,
+                )
+            )
+        return httpx.Response(
+            response.status, headers=response.headers, stream=_Pieces(response), extensions=response.extensions
+        )
+
+    def close(self) -> None:
+        with self._lock:
+            for pool in self._pools.values():
+                pool.close()
+
+    def _pool(self, proxy: str | None) -> httpcore.ConnectionPool:
+        with self._lock:
+            if proxy not in self._pools:
+                # TLS inside TLS, to a proxy that is asked over https, is left to httpcore's own backend.
+                ours = proxy is None or not proxy.startswith("https:")
+                self._pools[proxy] = httpcore.ConnectionPool(
+                    ssl_context=self._ssl,
+                    proxy=_proxy(proxy) if proxy else None,
+                    max_connections=None,
+                    max_keepalive_connections=self._idle,
+                    keepalive_expiry=_IDLE_S,
+                    network_backend=self._network if ours else None,
+                )
+            return self._pools[proxy]
+
+
+def _proxy(url: str) -> httpcore.Proxy:
+    """Return a proxy as httpcore wants it: user and password beside its URL.
+
+    Raises:
+        ConfigError: a SOCKS proxy without the package that speaks SOCKS.
+    """
+    if url.startswith("socks") and importlib.util.find_spec("socksio") is None:
+        raise ConfigError(
+            f"proxy {shown_proxy(url)}: expected the package socksio, found none; pip install httpx[socks]"
+        )
+    known = httpx.Proxy(url)
+    place = httpcore.URL(scheme=known.url.raw_scheme, host=known.url.raw_host, port=known.url.port, target="/")
+    return httpcore.Proxy(place, auth=known.raw_auth)
+
+
+class _Pieces(httpx.SyncByteStream):
+    """The body of an answer as it comes."""
+
+    def __init__(self, response: httpcore.Response) -> None:
+        self._response = response
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _failures():
+            yield from self._response.iter_stream()
+
+    def close(self) -> None:
+        self._response.close()
+
+
+@contextlib.contextmanager
+def _failures() -> Iterator[None]:
+    """Raise httpx's failures in place of httpcore's."""
+    try:
+        yield
+    except tuple(_FAILURES) as error:
+        kind = next(ours for theirs, ours in _FAILURES.items() if isinstance(error, theirs))
+        raise kind(str(error)) from error

@@ -1,0 +1,59 @@
+"""Connections: kept for the next request, and every failure of httpcore becomes one of httpx."""
+
+from __future__ import annotations
+
+import socketserver
+import threading
+
+import httpcore
+import httpx
+import pytest
+
+from crypto_assets.transport.connections import Routes, _failures
+from crypto_assets.transport.network import Network
+
+
+def _kinds() -> list[type[Exception]]:
+    """Return the failures of httpcore that a caller can see, most special ones only."""
+    public = [getattr(httpcore, name) for name in httpcore.__all__]
+    failures = [kind for kind in public if isinstance(kind, type) and issubclass(kind, Exception)]
+    special = [
+        kind for kind in failures if not any(kind is not other and issubclass(other, kind) for other in failures)
+    ]
+    return [kind for kind in special if kind is not httpcore.ConnectionNotAvailable]  # of the pool's own
+
+
+@pytest.mark.parametrize("kind", _kinds(), ids=lambda kind: kind.__name__)
+def test_a_failure_of_httpcore_becomes_the_one_of_httpx_by_its_name(kind):
+    with pytest.raises(httpx.TransportError, match="some words") as caught, _failures():
+        raise kind("some words")
+    assert type(caught.value) is getattr(httpx, kind.__name__)
+    assert type(caught.value.__cause__) is kind
+
+
+def test_a_connection_is_kept_for_the_next_request_and_ends_when_the_run_does():
+    connections: list[int] = []
+    ended = threading.Event()
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            connections.append(1)
+            while self.rfile.readline():
+                while self.rfile.readline().strip():
+                    pass
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody")
+            ended.set()
+
+    network = Network()
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/a"
+        with httpx.Client(transport=Routes(network, idle=2)) as client:
+            assert [client.get(url).text for _ in range(3)] == ["body"] * 3
+            assert connections == [1]
+            network.shut()
+            assert ended.wait(10)
+            with pytest.raises(httpx.ConnectError, match="stopped"):
+                client.get(url)
+        server.shutdown()
+    assert connections == [1]
