@@ -17,7 +17,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 import httpx
-import tenacity
 
 from crypto_assets.errors import (
     CHECK_NETWORK,
@@ -100,13 +99,6 @@ class Client:
             follow_redirects=False,  # `redirects.py` says which
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # none: they would grow as a host likes
         )
-        self._retrying = tenacity.Retrying(
-            retry=self._again,
-            wait=_wait_s,
-            stop=lambda state: state.attempt_number >= state.args[0].attempts,
-            sleep=tenacity.nap.sleep if stop is None else tenacity.sleep_using_event(stop),
-            reraise=True,
-        )
         self._lock = threading.Lock()
         self._slots: dict[str, Slots] = {}
         self._unreachable: dict[str, tuple[int, str]] = {}
@@ -175,7 +167,7 @@ class Client:
         if failures:
             asked.attempts = 1
         try:
-            response = self._retrying(self._attempt, asked)
+            response = self._attempts_of(asked)
         except HostUnreachable as error:
             if not isinstance(error.__cause__, _CUT):
                 with self._lock:
@@ -189,30 +181,25 @@ class Client:
 
     def _guarded(self, asked: Asked, guard: Guard) -> httpx.Response:
         try:
-            return self._retrying(self._attempt, asked)
+            return self._attempts_of(asked)
         except HostRefused as error:
             # An answer of 500 may be about one file, so it counts once it has stood all attempts.
             if error.status >= 500 and asked.permit is not None:
                 guard.failed(asked.permit, str(error), arrived=False)
             raise
 
-    def _again(self, state: tenacity.RetryCallState) -> bool:
-        """Return whether an attempt is to be followed by another."""
-        assert state.outcome is not None  # noqa: S101 - tenacity asks after an attempt
-        error = state.outcome.exception()
-        if error is None:
-            return False
-        asked: Asked = state.args[0]
-        if asked.body.overdue:
-            return False
-        match _decision(error, asked.endpoint):
-            case Retry():
-                return True
-            case WaitUntil(seconds=seconds, ban=ban):
-                # With a guard the next attempt waits for the cool-down, as all others do, or says that it is too long.
-                return asked.permit is not None or (not ban and (seconds or 0.0) <= _LONGEST_WAIT_S)
-            case _:
-                return False
+    def _attempts_of(self, asked: Asked) -> httpx.Response:
+        """Return the answer to the first attempt that gets one; raise what the last attempt raised."""
+        attempt = 1
+        while True:
+            try:
+                return self._attempt(asked)
+            except CryptoAssetsError as error:
+                wait_s = _wait_s(error, asked, attempt)
+                if wait_s is None:
+                    raise
+            self._sleep(wait_s)
+            attempt += 1
 
     def _attempt(self, asked: Asked) -> httpx.Response:
         if self._stopping():
@@ -342,6 +329,13 @@ class Client:
         if permit is not None and self._guard is not None:
             self._guard.abandoned(permit)
 
+    def _sleep(self, seconds: float) -> None:
+        """Wait, but not longer than until the run stops."""
+        if self._stop is None:
+            time.sleep(seconds)
+        else:
+            self._stop.wait(seconds)
+
     def _stopping(self) -> bool:
         return self._stop is not None and self._stop.is_set()
 
@@ -391,10 +385,17 @@ def _decision(error: BaseException, endpoint: Endpoint | None) -> object:
     return decide(error, exchange=endpoint.exchange, rest=endpoint.budget not in ("archive", "listing"))
 
 
-def _wait_s(state: tenacity.RetryCallState) -> float:
-    """Return how long to wait before the next attempt."""
-    error = state.outcome.exception() if state.outcome is not None else None
-    if isinstance(error, HostRefused) and error.retry_after_s is not None:
-        guarded = state.args[0].permit is not None
-        return 0.0 if guarded else error.retry_after_s
-    return backoff_s(state.attempt_number)
+def _wait_s(error: CryptoAssetsError, asked: Asked, attempt: int) -> float | None:
+    """Return how long to wait after a failed attempt (from 1) before the next one; None where there is no next one."""
+    if attempt >= asked.attempts or asked.body.overdue:
+        return None
+    match _decision(error, asked.endpoint):
+        case Retry():
+            return backoff_s(attempt)
+        case WaitUntil(seconds=seconds) if asked.permit is not None:
+            # The guard makes the next attempt wait for the cool-down, as all others do, or says that it is too long.
+            return backoff_s(attempt) if seconds is None else 0.0
+        case WaitUntil(seconds=seconds, ban=False) if (seconds or 0.0) <= _LONGEST_WAIT_S:
+            return backoff_s(attempt) if seconds is None else seconds
+        case _:
+            return None
