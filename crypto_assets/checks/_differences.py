@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from crypto_assets import datasets
 from crypto_assets.model import SHOWN_ROWS, Finding, Series, not_judged
-from crypto_assets.rows.versions import different, key_text, matched, numbers, others, plain
+from crypto_assets.model.correction import plain
+from crypto_assets.rows.versions import different, key_text, matched, numbers, others
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,9 @@ from crypto_assets.checks._differences import Differences, differences
 from crypto_assets.checks._minute_bars import minute_bars
 from crypto_assets.checks._words import counted
 from crypto_assets.model import SHOWN_ROWS, Comparison, Finding, Partition, Series, Severity, not_judged
+from crypto_assets.model.correction import plain
 from crypto_assets.rows.derive import silent_bars
-from crypto_assets.rows.versions import key_text, numbers, plain
+from crypto_assets.rows.versions import key_text, numbers
 
 _MINUTE_US = 60_000_000
 _QUOTE_TOLERANCE = Decimal("1e-8")

@@ -14,8 +14,9 @@ from crypto_assets.checks._minute_bars import minute_bars
 from crypto_assets.checks._words import counted
 from crypto_assets.checks.agrees_with_bars import OFF_GRID, minute_series, on_the_minute, until
 from crypto_assets.model import SHOWN_ROWS, Comparison, Finding, Partition, Series, Severity, not_judged
+from crypto_assets.model.correction import plain
 from crypto_assets.rows.derive import silent_bars
-from crypto_assets.rows.versions import matched, numbers, plain
+from crypto_assets.rows.versions import matched, numbers
 
 
 def price_band(built: pa.Table, bars: pa.Table, partition: Partition, series: Series) -> Finding:  # noqa: ARG001

@@ -13,7 +13,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from crypto_assets.model import Partition, Series, SourceFile
-from crypto_assets.rows.versions import Correction
+from crypto_assets.model.correction import Correction
 
 
 @dataclass(frozen=True, slots=True)

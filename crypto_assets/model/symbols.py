@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from difflib import SequenceMatcher
 
 
 def path_symbol(symbol: str) -> str:
@@ -81,6 +80,8 @@ def similar_symbols(symbol: str, known: Iterable[str], most: int = 1) -> list[st
 
 
 def _likeness(one: str, other: str) -> float:
+    from difflib import SequenceMatcher  # only whoever mistypes a symbol waits for it
+
     same = next((n for n, (a, b) in enumerate(zip(one[::-1], other[::-1], strict=False)) if a != b), len(one))
     end = max(0, min(same, len(one) - _LEAST, len(other) - _LEAST))
     return SequenceMatcher(None, one[: len(one) - end], other[: len(other) - end]).ratio()

@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from crypto_assets.model import SHOWN_ROWS, Dataset
-from crypto_assets.rows.versions import different, key_text, numbers, plain
+from crypto_assets.model.correction import plain
+from crypto_assets.rows.versions import different, key_text, numbers
 
 
 @dataclass(frozen=True, slots=True)

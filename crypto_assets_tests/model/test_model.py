@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crypto_assets import model
 from crypto_assets.model import (
     COMPLETE_STATES,
     STORED_STATES,
@@ -171,3 +172,13 @@ def test_an_outcome_names_the_checks_that_failed():
         findings={"complete": Finding(False, {"missing": 3}), "contract": Finding(True)},
     )
     assert outcome.failed_checks == ["complete"]
+
+
+@pytest.mark.parametrize("name", model.__all__)
+def test_every_noun_comes_from_the_package(name):
+    assert getattr(model, name) is not None
+
+
+def test_an_unknown_noun_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'Candle'"):
+        _ = model.Candle

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crypto_assets import datasets
-from crypto_assets.rows.versions import Difference, Example, compare
+from crypto_assets.model.correction import Difference, Example
+from crypto_assets.rows.versions import compare
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 

@@ -27,8 +27,9 @@ from crypto_assets.ledger.lakes import remember_lake, require_lake
 from crypto_assets.ledger.life_edges import cut_of
 from crypto_assets.ledger.profiles import write_profiles
 from crypto_assets.model import Comparison, Finding, Outcome, Partition, Series, StoredFile
+from crypto_assets.model.correction import Correction, Difference
 from crypto_assets.rows.loads import Load, StoredDay, loads, plans
-from crypto_assets.rows.versions import Correction, Difference, compare
+from crypto_assets.rows.versions import compare
 from crypto_assets.storage.lake import symbol_folder
 from crypto_assets.storage.parquet import StoredRows
 from crypto_assets.storage.warehouse_loads import tables_with

@@ -35,7 +35,7 @@ from crypto_assets.engine.storing.wrong_edges import WrongEdges, contradicted_ed
 from crypto_assets.errors import InvalidRows
 from crypto_assets.ledger.life_edges import LISTED_FROM, LISTED_UNTIL, cut_of
 from crypto_assets.model import Finding, Outcome, Partition, Series, State, StoredFile
-from crypto_assets.rows.versions import Correction
+from crypto_assets.model.correction import Correction
 from crypto_assets.storage.patience import outlast
 
 if TYPE_CHECKING:
