@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from click.testing import CliRunner
+from markupsafe import escape
 
 from crypto_assets.causes.incidents import read_incidents, refresh_incidents
 from crypto_assets.causes.rules import cause_of_day

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from crypto_assets.sandbox.archive import SyntheticArchive
+from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.migrations import migrate
 from crypto_assets_tests.command import PROJECT, Command
 from crypto_assets_tests.project import entry
@@ -25,6 +27,12 @@ except SystemExit as stop:
 print("\\0", code, *sorted({name.partition(".")[0] for name in sys.modules}))
 """
 
+_DEFINED = """
+import sys
+import crypto_assets.definitions
+print("\\0", 0, *sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
 
 @pytest.fixture
 def command(tmp_path: Path, module_postgres_url: str) -> Command:
@@ -34,20 +42,45 @@ def command(tmp_path: Path, module_postgres_url: str) -> Command:
     return found
 
 
+PAGES = {"fastapi", "jinja2"}
+"""What only the process of the API, and only `report`, import."""
+
+
 # Dagster costs 0.5 CPU seconds, pandas 0.3, the server of the sandbox 0.1.
 @pytest.mark.parametrize(
     ("arguments", "code", "says", "without"),
     [
-        ("--help", 0, "Collect crypto market data", {"dagster", "pandas", "pyarrow", "uvicorn", "psycopg"}),
-        ("status", 1, "not collected yet", {"dagster", "pandas", "uvicorn"}),
-        ("gaps", 1, "not collected yet", {"dagster", "pandas", "uvicorn"}),
+        ("--help", 0, "Collect crypto market data", {"dagster", "pandas", "pyarrow", "uvicorn", "psycopg"} | PAGES),
+        ("status", 1, "not collected yet", {"dagster", "pandas", "uvicorn"} | PAGES),
+        ("gaps", 1, "not collected yet", {"dagster", "pandas", "uvicorn"} | PAGES),
     ],
 )
 def test_a_command_that_looks_imports_what_it_uses(
     command: Command, arguments: str, code: int, says: str, without: set[str]
 ) -> None:
+    text, found_code, imported = ran(command, _IMPORTED, *arguments.split())
+    assert says in text
+    assert found_code == code
+    assert not without & imported
+
+
+def test_collect_and_the_code_location_import_nothing_of_the_api_or_the_report(command: Command) -> None:
+    day = date(2024, 1, 1)
+    with SandboxServer(SyntheticArchive({"spot": {"BTCUSDT": (day, day)}})) as server:
+        urls = {"archive_url": server.archive_url, "listing_url": server.listing_url}
+        command.configure({"exchanges": {"binance": urls}, "series": [entry(["ohlcv_1m"], ["BTC/USDT"], day)]})
+        text, code, imported = ran(command, _IMPORTED, "collect", "--from", str(day), "--to", str(day))
+        assert (code, "1,440" in text) == (0, True), text
+        assert not PAGES & imported
+        _, _, imported = ran(command, _DEFINED)
+        assert "dagster" in imported
+        assert not PAGES & imported
+
+
+def ran(command: Command, program: str, *arguments: str) -> tuple[str, int, set[str]]:
+    """Run a program that names what it has imported; return what it printed, its exit code and those names."""
     done = subprocess.run(
-        [sys.executable, "-c", _IMPORTED, *arguments.split()],
+        [sys.executable, "-c", program, *arguments],
         env=command.variables,
         cwd=PROJECT,
         text=True,
@@ -58,6 +91,4 @@ def test_a_command_that_looks_imports_what_it_uses(
     text, _, rest = done.stdout.partition("\0")
     found = rest.split()
     assert found, done.stderr
-    assert says in text
-    assert int(found[0]) == code
-    assert not without & set(found[1:])
+    return text, int(found[0]), set(found[1:])

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import io
 import re
-from datetime import date
+from dataclasses import replace
+from datetime import date, timedelta
 from html.parser import HTMLParser
 
 import psycopg
 import pytest
+from markupsafe import escape
 from matplotlib.image import imread
 
 from crypto_assets.errors import ConfigError
+from crypto_assets.model.kinds import Kind
 from crypto_assets.quality.query import Query
 from crypto_assets.quality.report.build import PAGE, bars_of, gap_lanes, write_report
 from crypto_assets.quality.report.charts import NEVER, Span
-from crypto_assets.quality.report.facts import Facts, read_facts
+from crypto_assets.quality.report.facts import Facts, Reason, read_facts
+from crypto_assets.quality.report.page import page
 from crypto_assets.storage.database import Database
 from crypto_assets.storage.lake import Lake
 from crypto_assets_tests.command import Command, no_traceback
@@ -188,6 +192,55 @@ def test_the_page_says_what_the_facts_say_and_asks_no_network(filled, tmp_path):
     assert not re.search(r"https?://|@import|url\(", content)
     for file in files[1:]:
         assert imread(file).shape[1] == 1920
+
+
+HOSTILE = "</td><script>alert(1)</script>\"'&\x1b]0;x\x07\u202e{{ 7 * 7 }}{% raw %}"
+SHOWN = "</td><script>alert(1)</script>\"'&\\x1b]0;x\\x07\\u202e{{ 7 * 7 }}{% raw %}"
+
+
+def test_texts_of_others_are_shown_as_texts_wherever_they_stand(filled):
+    facts = facts_of(filled)
+    (one, *_) = facts.holdings
+    causes = [Kind.UPSTREAM_PARTIAL_FILE]
+    made_up = replace(
+        facts,
+        holdings=[replace(one, symbol=HOSTILE)],
+        reasons=[
+            Reason(one.series, [HOSTILE], "missing", HOSTILE, FIRST, LAST, causes, 2),
+            Reason(one.series, [HOSTILE], "no_data", HOSTILE, FIRST, LAST),
+        ],
+        incidents=[
+            replace(incident, symbol=HOSTILE, dataset=HOSTILE, source=HOSTILE, reference=HOSTILE)
+            for incident in facts.incidents[:1]
+        ],
+    )
+    content = page(made_up, [])
+    assert content.count("<script>") == 1, "its own"
+    assert not set("\x1b\x07\u202e") & set(content)
+    # The holding, symbol and reason of two lines, symbol, dataset, source and reference of the incident.
+    assert _Page(content).text.count(SHOWN) == 1 + 2 * 2 + 4
+    assert f'title="{escape(Kind.UPSTREAM_PARTIAL_FILE.sentence)}"' in content
+    assert "(2 days are acknowledged)" in content
+
+
+def test_a_table_that_is_cut_says_how_many_lines_are_left_out(filled):
+    facts = facts_of(filled)
+    (one, *_) = facts.holdings
+    day = timedelta(days=1)
+    (incident, *_) = facts.incidents
+    long = replace(
+        facts,
+        holdings=[replace(one, symbol=f"S{number}", score=None) for number in range(1_234)],
+        reasons=[
+            Reason(one.series, list("ABCDEF"), "missing", "", FIRST + n * day, FIRST + n * day) for n in range(1_300)
+        ],
+        incidents=[incident] * 201,
+    )
+    text = _Page(page(long, [])).text
+    assert "… and 1,100 more lines: crypto-assets gaps" in text
+    assert "… and 1 more" in text
+    assert "The 1,000 of 1,234 with the fewest complete days." in text
+    assert text.count("A, B, C, D and 2 more") == text.count("no reason is recorded") == 200
 
 
 def test_an_empty_ledger_makes_a_page_that_says_so(postgres_url, tmp_path):

@@ -44,7 +44,6 @@ def report(first: date | None, last: date | None, folder: Path, opens: str, of_d
     from crypto_assets.quality.query import Query
     from crypto_assets.quality.report.build import bars_of, write_report
     from crypto_assets.quality.report.facts import read_facts
-    from crypto_assets.quality.report.page import verdict
     from crypto_assets.sandbox.demo import LAST, demo_environment, require_demo
 
     query = Query(**given, first=first, last=last or (LAST if of_demo else None))
@@ -57,7 +56,7 @@ def report(first: date | None, last: date | None, folder: Path, opens: str, of_d
         files = write_report(facts, bars_of(lake, facts), folder)
     if facts.lost.other and facts.lost.notice:
         err.print(facts.lost.notice, markup=False)
-    out.print(verdict(facts), markup=False)
+    out.print(facts.verdict, markup=False)
     out.print(f"{files[0]}  and {len(files) - 1} pictures", markup=False)
     if opens == "yes":
         click.launch(files[0].resolve().as_uri())

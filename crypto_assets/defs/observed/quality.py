@@ -57,11 +57,10 @@ def _metadata(ledger: Ledger, collection: Collection, exchange: str, lake: Lake)
     from crypto_assets.quality.report.build import pictures
     from crypto_assets.quality.report.charts import strip
     from crypto_assets.quality.report.facts import read_facts
-    from crypto_assets.quality.report.page import verdict
 
     facts = read_facts(ledger, collection, Query(exchange=exchange), lake=lake)
     counts, total = facts.counts, facts.counts.total()
-    metadata: dict[str, Any] = {"verdict": verdict(facts)}
+    metadata: dict[str, Any] = {"verdict": facts.verdict}
     overview = strip([holding.coverage for holding in facts.holdings], facts.first, facts.last)
     if overview:
         metadata["overview"] = dg.MetadataValue.md(overview)

@@ -148,6 +148,16 @@ class Facts:
         """Days that are not complete."""
         return sum(days for state, days in self.counts.items() if state not in COMPLETE_STATES)
 
+    @property
+    def verdict(self) -> str:
+        """The whole report in one sentence."""
+        total = self.counts.total()
+        if not total:
+            return "Nothing was collected yet"
+        if not self.lacking:
+            return f"Complete: all {total:,} days are there or known to have no data"
+        return f"Not complete: {self.lacking:,} of {total:,} days are missing or partial"
+
 
 def read_facts(
     database: Database, collection: Collection, query: Query, now: datetime | None = None, lake: Lake | None = None
