@@ -3,6 +3,7 @@
 # make check  lint, format, types and the direction of imports
 # make bench  CPU and memory beside a plain script, in one run
 # make lock   write the lock files again: all packages by version and hash
+# make release  build sdist and wheel into dist/, install the wheel into an empty environment and collect with it
 # make prove  what takes minutes to show: limits, kills, stops, recovery, queues, listings, flipped bits, failing stores, no false alarms
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 
 COMPILE := --quiet --universal --upgrade --python-version 3.11 --generate-hashes --no-strip-extras --custom-compile-command 'make lock' pyproject.toml
 
-.PHONY: demo test check bench prove lock clean
+.PHONY: demo test check bench prove release lock clean
 
 # Every package has the hash that the lock file names, this one is built from this folder with what was installed so.
 $(VENV)/installed: pyproject.toml setup.py requirements-dev.lock
@@ -51,6 +52,12 @@ prove: $(VENV)/installed
 	$(BIN)/python -m proofs.flips
 	$(BIN)/python -m proofs.stores
 	$(BIN)/python -m proofs.clean
+
+# The wheel is built from the sdist, so that both have all that is needed.
+release: $(VENV)/installed
+	rm -rf dist build
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m proofs.release dist/*.whl
 
 # Take the newest versions that pyproject.toml allows; what is in the lock files stays there until somebody runs this.
 lock:

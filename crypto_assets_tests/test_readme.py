@@ -99,13 +99,19 @@ def place() -> Iterator[Place]:
     """A clone of which `make demo` has just ended."""
     folder = Path(tempfile.mkdtemp(prefix="crypto_assets_tests-"))
     folder.chmod(0o711)
-    for name in ("dagster.yaml", "workspace.yaml"):
+    for name in ("dagster.yaml", "workspace.yaml", "pyproject.toml"):
         shutil.copy(PROJECT / name, folder / name)
+    (folder / "crypto_assets").symlink_to(PROJECT / "crypto_assets")  # `dg` looks for the module beside pyproject.toml
     (folder / ".venv" / "bin").mkdir(parents=True)
     # Scripts in place of links: an environment finds its packages by where its interpreter lies.
     called = folder / ".venv" / "bin" / "crypto-assets"
     main = f"import sys; sys.argv[0] = '{called}'; from crypto_assets.cli import main; main()"
-    for name, start in (("python", ""), ("dagster", "-m dagster"), ("crypto-assets", f'-c "{main}"')):
+    for name, start in (
+        ("python", ""),
+        ("dagster", "-m dagster"),
+        ("dg", '-c "from dagster_dg_cli.cli import main; main()"'),
+        ("crypto-assets", f'-c "{main}"'),
+    ):
         command = folder / ".venv" / "bin" / name
         command.write_text(f'#!/bin/sh\nexec {sys.executable} {start} "$@"\n')
         command.chmod(0o755)
@@ -214,6 +220,15 @@ def test_the_lines_for_ci_work(real: Place) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_the_lines_with_dg_work(real: Place) -> None:
+    check, list_, launch = lines_with("dg check defs")
+    activate = lines_with("dagster definitions validate")[:2]
+    done = real.run(" && ".join([*activate, check, list_, launch]))
+    assert done.returncode == 0, done.stderr
+    assert "All definitions loaded successfully" in done.stdout
+    assert "binance/spot/ohlcv_1m/BTC-USDT" in done.stdout
+
+
 COMMANDS = [re.split(r"  +|(?<=\S) # ", line)[0] for line in lines_with("crypto-assets gaps acknowledge")]
 
 
@@ -238,6 +253,7 @@ def test_the_listed_commands_work_in_their_order(real: Place) -> None:
         done = real.run(f".venv/bin/{filled}")
         codes[line] = done.returncode
         assert done.returncode in (0, 1), (line, done.stderr)
-    assert [line for line, code in codes.items() if code] == [], "after the first line everything is collected"
-    assert "62 days asked for: 62 available" in real.done[f".venv/bin/{COMMANDS[0]}"].stdout
+    assert [line for line, code in codes.items() if code] == [], "after `collect` nothing is missing"
+    (collect,) = (line for line in COMMANDS if line.split()[1] == "collect")
+    assert "62 days asked for: 62 available" in real.done[f".venv/bin/{collect}"].stdout
     assert (real.folder / "out" / "report.html").is_file()
