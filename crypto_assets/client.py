@@ -14,7 +14,7 @@ from crypto_assets import datasets
 from crypto_assets.config.environment import settings_at_start
 from crypto_assets.errors import ConfigError, PostgresUnavailable, StoredDataError
 from crypto_assets.ledger.day_records import DayRecord, DayRecords, database_that_is_there, read_records
-from crypto_assets.model import COMPLETE_STATES, State
+from crypto_assets.model import COMPLETE_STATES, State, Track
 from crypto_assets.model.symbols import unified_symbol
 from crypto_assets.reading.day_coverage import (
     NOT_COLLECTED,
@@ -281,15 +281,15 @@ def _locked(asked: Question, lake: Lake, columns: Sequence[str]) -> tuple[pa.Tab
 
 def _as_locked(lock: Lock, asked: Question, days: Sequence[date]) -> list[DayCoverage]:
     """Return what a lock says of days that it is about."""
-    pair = (asked.series, asked.symbol)
-    files = {file.day: file for file in lock.files if file.pair == pair}
+    track = Track(asked.series, asked.symbol)
+    files = {file.day: file for file in lock.files if file.track == track}
     coverage = []
     for day in days:
         if (file := files.get(day)) is not None:
             complete = file.state in COMPLETE_STATES
             coverage.append(DayCoverage(day, file.state, "as locked", file.rows, complete=complete))
             continue
-        part = next(part for part in lock.absent if part.pair == pair and part.first <= day <= part.last)
+        part = next(part for part in lock.absent if part.track == track and part.first <= day <= part.last)
         state = part.state if part.state in set(State) else NOT_COLLECTED
         coverage.append(DayCoverage(day, state, f"as locked: {part.reason}", complete=state in COMPLETE_STATES))
     return coverage

@@ -163,7 +163,7 @@ class Cost:
 
     @property
     def symbol_days(self) -> int:
-        return sum(len(r.pairs) * ((r.last_day - r.first_day).days + 1) for r in self.requested)
+        return sum(len(r.tracks) * ((r.last_day - r.first_day).days + 1) for r in self.requested)
 
     def line(self) -> str:
         each = max(self.ticks, 1)
@@ -367,7 +367,7 @@ def _patrol(sensor: Sensor, results: Results, url: str, days: int) -> Cost:
 
 
 def _shape(request: Request) -> tuple[date, date, int]:
-    return request.first_day, request.last_day, len(request.pairs)
+    return request.first_day, request.last_day, len(request.tracks)
 
 
 def _size(url: str, results: Results) -> None:

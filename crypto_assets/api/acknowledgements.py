@@ -17,7 +17,7 @@ from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.acknowledgements import read_acknowledgements
 from crypto_assets.ledger.lakes import lost_days
 from crypto_assets.ledger.partitions import Ledger
-from crypto_assets.model import Series
+from crypto_assets.model import Track
 from crypto_assets.quality.acknowledged_gaps import acknowledge, withdraw_by_hand
 from crypto_assets.quality.gap_causes import acknowledgement_json
 from crypto_assets.storage.lake import Lake
@@ -79,7 +79,7 @@ class _Acknowledgements:
             if withdrawn:
                 found = withdraw_by_hand(self._ledger, selected, first, last, by=who, reason=reason)
             else:
-                pairs = {pair for _, of_entry in selected for pair in of_entry}
+                tracks = {track for _, of_entry in selected for track in of_entry}
                 found = acknowledge(
                     self._ledger,
                     collection,
@@ -89,28 +89,28 @@ class _Acknowledgements:
                     reason=reason,
                     by=who,
                     today=datetime.now(UTC).date(),
-                    lost=lost_days(self._ledger, self._lake, pairs, first, last, collection).reasons,
+                    lost=lost_days(self._ledger, self._lake, tracks, first, last, collection).reasons,
                 )
         except ConfigError as error:
             raise Problem(409, "not possible", "days that are gaps", str(error), "see GET /v1/gaps") from error
         return Json({"items": [acknowledgement_json(one) for one in found]})
 
 
-def _selected(collection: Collection, given: dict[str, str]) -> list[tuple[SeriesEntry, set[tuple[Series, str]]]]:
+def _selected(collection: Collection, given: dict[str, str]) -> list[tuple[SeriesEntry, set[Track]]]:
     """Return the entry that has the symbol and dataset that were named in full."""
     for name in (*_NAMES, "from"):
         if not given.get(name):
             raise Problem(400, "a field is missing", f"all of {', '.join((*_NAMES, 'from'))}", f"no {name}")
     found = []
     for entry in collection.series:
-        pairs = {
-            (series, symbol)
+        tracks = {
+            Track(series, symbol)
             for series in entry.series
             for symbol in entry.symbols
             if (entry.exchange, entry.market_type, symbol, series.dataset) == tuple(given[name] for name in _NAMES)
         }
-        if pairs:
-            found.append((entry, pairs))
+        if tracks:
+            found.append((entry, tracks))
     if not found:
         raise Problem(
             404,

@@ -40,7 +40,7 @@ from crypto_assets.ledger.minutes import start_of
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.ledger.pauses import Controls
 from crypto_assets.ledger.progress import ACTIVE_STATES, Progress, RunState, read_progress
-from crypto_assets.model import DAY, State
+from crypto_assets.model import DAY, State, Track
 from crypto_assets.model.kinds import Kind
 from crypto_assets.quality.delays import delays, late_objects
 from crypto_assets.quality.gap_causes import as_json as explained_json
@@ -163,16 +163,16 @@ class _Api:
             for entry in collection.series
             if all(_some(wanted[name], [getattr(entry, name)]) for name in ("exchange", "market_type"))
         ]
-        pairs = {
-            (series, symbol)
+        tracks = {
+            Track(series, symbol)
             for entry in entries
             for series in entry.series
             for symbol in entry.symbols
             if _some(wanted["symbol"], [symbol]) and _some(wanted["dataset"], [series.dataset])
         }
-        lost = lost_days(self._ledger, self._lake, pairs, first, last, collection).reasons
+        lost = lost_days(self._ledger, self._lake, tracks, first, last, collection).reasons
         today = datetime.now(UTC).date()
-        found = gaps(collection, self._ledger, today, entries, pairs=pairs, first=first, last=last, lost=lost)
+        found = gaps(collection, self._ledger, today, entries, tracks=tracks, first=first, last=last, lost=lost)
         asked = list(islice(found, page.offset, page.offset + page.limit + 1))
         explained = explain(self._ledger, asked[: page.limit])
         return page.answer(request, [*map(explained_json, explained), *asked[page.limit :]])

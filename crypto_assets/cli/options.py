@@ -74,7 +74,7 @@ def with_ledger(use: Callable[[Any], Any], *, make: bool = False) -> Any:
 
 
 def lost_of(
-    ledger: Any, pairs: Any, first: date | None = None, last: date | None = None, collection: Any = None
+    ledger: Any, tracks: Any, first: date | None = None, last: date | None = None, collection: Any = None
 ) -> Any:
     """Return the stored days that the configured lake does not have; says so where it is another one than the ledger's.
 
@@ -83,7 +83,7 @@ def lost_of(
     from crypto_assets.defs.places import configured_lake
     from crypto_assets.ledger.lakes import lost_days
 
-    lost = lost_days(ledger, configured_lake(), pairs, first, last, collection)
+    lost = lost_days(ledger, configured_lake(), tracks, first, last, collection)
     if lost.other and lost.notice:
         err.print(lost.notice, markup=False)
     return lost
@@ -125,15 +125,15 @@ def gaps_by_entry(
         if not requests:
             return
         first, last = min(request.first for request in requests), max(request.last for request in requests)
-        pairs = {pair for request in requests for pair in request.pairs}
-        lost = lost_of(ledger, pairs, first, last, collection).reasons
+        tracks = {track for request in requests for track in request.tracks}
+        lost = lost_of(ledger, tracks, first, last, collection).reasons
         for request in requests:
             found = find(
                 collection,
                 ledger,
                 today(),
                 [request.entry],
-                pairs=set(request.pairs),
+                tracks=set(request.tracks),
                 first=request.first,
                 last=request.last,
                 lost=lost,

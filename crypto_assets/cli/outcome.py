@@ -13,9 +13,9 @@ import click
 
 from crypto_assets.cli.console import counted, err, escape, out, print_line, print_table
 from crypto_assets.cli.options import with_ledger
-from crypto_assets.engine.problems import Problem, days_text, lines, spans, track_text, word_of
+from crypto_assets.engine.problems import Problem, days_text, lines, spans, word_of
 from crypto_assets.ledger.coverage_tables import record_names, record_table
-from crypto_assets.model import COMPLETE_STATES, Series, State, days_between
+from crypto_assets.model import COMPLETE_STATES, Series, State, Track, TrackDay, days_between
 
 if TYPE_CHECKING:
     from crypto_assets.config.selection import Request
@@ -66,7 +66,7 @@ def records_of(ledger: Any, requests: Sequence[Request]) -> list[Any]:
     markets: dict[tuple[str, str], list[Request]] = {}
     for request in requests:
         markets.setdefault((request.entry.exchange, request.entry.market_type), []).append(request)
-        for series, symbol in request.pairs:
+        for series, symbol in request.tracks:
             names = series.exchange, series.market_type, symbol, series.dataset
             asked.setdefault(names, []).append((request.first, request.last))
     for ranges in asked.values():
@@ -76,8 +76,8 @@ def records_of(ledger: Any, requests: Sequence[Request]) -> list[Any]:
         records = ledger.partitions(
             exchange=exchange,
             market_type=market_type,
-            symbols=sorted({symbol for request in mine for _, symbol in request.pairs}),
-            datasets=sorted({series.dataset for request in mine for series, _ in request.pairs}),
+            symbols=sorted({symbol for request in mine for _, symbol in request.tracks}),
+            datasets=sorted({series.dataset for request in mine for series, _ in request.tracks}),
             first=min(request.first for request in mine),
             last=max(request.last for request in mine),
         )
@@ -85,9 +85,9 @@ def records_of(ledger: Any, requests: Sequence[Request]) -> list[Any]:
     if not found:
         return []
     days = [record.day for record in found]
-    pairs = {record.pair for record in found}
-    lost = lost_days(ledger, configured_lake(), pairs, min(days), max(days)).files
-    return [_as_lost(record, lost.get((*record.pair, record.day))) for record in found]
+    tracks = {record.track for record in found}
+    lost = lost_days(ledger, configured_lake(), tracks, min(days), max(days)).files
+    return [_as_lost(record, lost.get(record.track_day)) for record in found]
 
 
 def _as_lost(record: Any, reason: str | None) -> Any:
@@ -109,7 +109,7 @@ def report(asked: Asked, *, as_json: bool, verbose: bool = False) -> int:
     fine: list[Any] = []
     bad: list[Any] = []
     for record in found:
-        is_fine = record.state in COMPLETE_STATES or (*record.pair, record.day) in accepted
+        is_fine = record.state in COMPLETE_STATES or record.track_day in accepted
         (fine if is_fine else bad).append(record)
     untried = _untried(asked, found)
     if as_json:
@@ -127,11 +127,11 @@ def report(asked: Asked, *, as_json: bool, verbose: bool = False) -> int:
     return 1 if bad or untried or asked.left or asked.unknown or asked.misspelt else 0
 
 
-def accepted_of(ledger: Any, records: Sequence[Any]) -> set[tuple[Series, str, date]]:
+def accepted_of(ledger: Any, records: Sequence[Any]) -> set[TrackDay]:
     """Return the days of some records that a person has acknowledged as they are now; they are no failure."""
     from crypto_assets.ledger.acknowledgements import accepted
 
-    return accepted(ledger, [(*record.pair, record.day, record.state) for record in records])
+    return accepted(ledger, [(*record.track_day, record.state) for record in records])
 
 
 def acknowledged_in_words(count: int) -> str:
@@ -203,7 +203,7 @@ def _print_kept(asked: Asked, records: Sequence[Any]) -> None:
     why = {name: asked.unreachable[name] for name in asked.never_asked}
     errors = [(record, why.get(record.exchange) or record.attempt_error) for record in records]
     for span in spans(_problem(record, error) for record, error in errors if error):
-        name, days = track_text(span.series, span.symbol), days_text(span.first, span.last)
+        name, days = str(span.track), days_text(span.first, span.last)
         err.print(f"{escape(name)} {days}: what is stored stays, it was not renewed: {escape(span.reason)}")
 
 
@@ -213,7 +213,7 @@ def _untried(asked: Asked, found: Sequence[Any]) -> list[Problem]:
     return [
         Problem(series, symbol, day, None, asked.why_not(series, symbol))
         for request in asked.requests
-        for series, symbol in request.pairs
+        for series, symbol in request.tracks
         for day in days_between(request.first, request.last)
         if (series.exchange, series.market_type, symbol, series.dataset, day) not in known
     ]
@@ -230,8 +230,7 @@ def problem_of_gap(gap: Any) -> Problem:
 
 def _each_day(problems: Sequence[Problem]) -> list[str]:
     return [
-        f"{track_text(one.series, one.symbol)} {one.day}: {word_of(one.state)}"
-        + (f": {one.reason}" if one.reason else "")
+        f"{Track(one.series, one.symbol)} {one.day}: {word_of(one.state)}" + (f": {one.reason}" if one.reason else "")
         for one in sorted(problems, key=_order)
     ]
 

@@ -20,7 +20,7 @@ from crypto_assets.config.environment import Settings, environment, require_file
 from crypto_assets.config.yaml_file import MOST_BYTES, load_yaml
 from crypto_assets.errors import ConfigError
 from crypto_assets.machine.shortage import raise_if_ours
-from crypto_assets.model import MARKET_TYPES, Series, path_symbol, unified_symbol
+from crypto_assets.model import MARKET_TYPES, Series, Track, path_symbol, unified_symbol
 from crypto_assets.sources.limits import Limit, parse_limit
 from crypto_assets.text.urls import http_url
 
@@ -236,11 +236,11 @@ class Collection(BaseModel):
                     raise ValueError(
                         f"exchanges.{name}.limits: {budget!r} is no budget{_did_you_mean(budget, budgets)}"
                     )
-        seen: dict[tuple[Series, str], int] = {}
+        seen: dict[Track, int] = {}
         for number, entry in enumerate(self.series):
             for series in entry.series:
                 for symbol in entry.symbols:
-                    other = seen.setdefault((series, path_symbol(symbol)), number)
+                    other = seen.setdefault(Track(series, path_symbol(symbol)), number)
                     if other != number:
                         raise ValueError(
                             f"{series} {symbol} stands in series[{other}] and series[{number}]; keep it in one"

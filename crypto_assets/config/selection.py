@@ -9,11 +9,8 @@ from datetime import date, timedelta
 from crypto_assets.config.collection import Collection, SeriesEntry
 from crypto_assets.config.environment import settings
 from crypto_assets.errors import ConfigError
-from crypto_assets.model import Series, path_symbol
+from crypto_assets.model import Track, TrackDay, path_symbol
 from crypto_assets.model.symbols import similar_symbols, symbol_text
-
-Track = tuple[Series, str]
-"""One symbol of a series."""
 
 Selected = tuple[SeriesEntry, tuple[Track, ...]]
 """An entry, and its tracks that the filters leave."""
@@ -28,7 +25,7 @@ class Request:
     """
 
     entry: SeriesEntry
-    pairs: tuple[Track, ...]
+    tracks: tuple[Track, ...]
     first: date
     last: date
     checks_only: bool = False
@@ -37,7 +34,7 @@ class Request:
     @property
     def days(self) -> int:
         """Partitions in all: symbols × days."""
-        return len(self.pairs) * ((self.last - self.first).days + 1)
+        return len(self.tracks) * ((self.last - self.first).days + 1)
 
 
 def select(
@@ -67,14 +64,14 @@ def select(
     for entry in collection.series:
         if (exchange and entry.exchange != exchange) or (market_type and entry.market_type != market_type):
             continue
-        pairs = tuple(
-            (series, symbol)
+        tracks = tuple(
+            Track(series, symbol)
             for series in entry.series
             for symbol in entry.symbols
             if (not wanted or {path_symbol(symbol), symbol} & wanted) and (not datasets or series.dataset in datasets)
         )
-        if pairs:
-            result.append((entry, pairs))
+        if tracks:
+            result.append((entry, tracks))
     if not result:
         raise ConfigError(_excluded(collection, {name: value for name, value in filters.items() if value}))
     return result
@@ -129,10 +126,10 @@ def _excluded(collection: Collection, given: dict[str, object]) -> str:
         except ConfigError:
             continue
         there = {
-            "--exchange": {series.exchange for _, pairs in left for series, _ in pairs},
-            "--market-type": {series.market_type for _, pairs in left for series, _ in pairs},
-            "--dataset": {series.dataset for _, pairs in left for series, _ in pairs},
-            "--symbol": {symbol for _, pairs in left for _, symbol in pairs},
+            "--exchange": {series.exchange for _, tracks in left for series, _ in tracks},
+            "--market-type": {series.market_type for _, tracks in left for series, _ in tracks},
+            "--dataset": {series.dataset for _, tracks in left for series, _ in tracks},
+            "--symbol": {symbol for _, tracks in left for _, symbol in tracks},
         }[option]
         return (
             f"{asked}: {settings().config} has nothing for all of these; {option} {_shown(given[option])} excludes it, "
@@ -170,7 +167,7 @@ def clip(
         raise ConfigError(f"--from {first} --to {last}: expected --from on or before --to")
     kept: list[Request] = []
     left_out: list[str] = []
-    for entry, pairs in selected:
+    for entry, tracks in selected:
         ended = today if with_today and collection.asks_rest(entry) else yesterday(today)
         name = _name(collection, entry)
         if first and first < entry.start:
@@ -185,7 +182,7 @@ def clip(
             )
         begin, end = max(first or entry.start, entry.start), min(last or ended, entry.until(ended))
         if begin <= end:
-            kept.append(Request(entry, pairs, begin, end))
+            kept.append(Request(entry, tracks, begin, end))
     asked = " ".join(f"{option} {day}" for option, day in (("--from", first), ("--to", last)) if day)
     why = "; ".join(dict.fromkeys(left_out))
     if not kept and asked:
@@ -205,7 +202,7 @@ def _spans(selected: Sequence[Selected], today: date) -> str:
     return f"{spans}, and {yesterday(today)} is the last day that has ended in UTC"
 
 
-def as_few_requests(entry: SeriesEntry, missing: Iterable[tuple[Series, str, date]]) -> list[Request]:
+def as_few_requests(entry: SeriesEntry, missing: Iterable[TrackDay]) -> list[Request]:
     """Return requests for exactly some days of some symbols of an entry; each is a run, so there are few.
 
     Symbols that miss the very same days are collected together, or days on which the very same symbols are missing: whichever
@@ -214,8 +211,8 @@ def as_few_requests(entry: SeriesEntry, missing: Iterable[tuple[Series, str, dat
     by_track: dict[Track, list[date]] = {}
     by_day: dict[date, list[Track]] = {}
     for series, symbol, day in missing:
-        by_track.setdefault((series, symbol), []).append(day)
-        by_day.setdefault(day, []).append((series, symbol))
+        by_track.setdefault(Track(series, symbol), []).append(day)
+        by_day.setdefault(day, []).append(Track(series, symbol))
     alike: dict[tuple[date, ...], list[Track]] = {}
     for track, days in by_track.items():
         alike.setdefault(tuple(sorted(days)), []).append(track)

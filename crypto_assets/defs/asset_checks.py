@@ -20,9 +20,9 @@ from crypto_assets.engine.storing.warehouse_rows import ROWS_MATCH_LAKE, Loads, 
 from crypto_assets.instance.event_log import BatchedEventLogStorage
 from crypto_assets.instance.private_names import AssetCheckExecutionRecordStatus
 from crypto_assets.ledger.completeness import Span, Standing, standings
-from crypto_assets.ledger.lakes import Place, lost_days
+from crypto_assets.ledger.lakes import lost_days
 from crypto_assets.ledger.partitions import Ledger
-from crypto_assets.model import Rule, Series, Severity, State, days_between
+from crypto_assets.model import Rule, Series, Severity, State, Track, TrackDay, days_between
 from crypto_assets.rows.loads import warehouse_tables
 from crypto_assets.storage.lake import Lake
 
@@ -109,7 +109,7 @@ class Summary:
 
     def of_tracks(
         self,
-        tracks: Iterable[tuple[Series, str]],
+        tracks: Iterable[Track],
         judged: Mapping[dg.AssetCheckKey, Judged] | None = None,
         only_day: date | None = None,
     ) -> Iterator[dg.AssetCheckEvaluation]:
@@ -125,7 +125,7 @@ class Summary:
         quiet: list[tuple[dg.AssetKey, Rule]] = []
         lakes = list(dict.fromkeys(tracks))
         tables = list(dict.fromkeys(table for track in lakes for table in tables_of(self._collection, *track)))
-        feeders = [(feeder, table.symbol) for table in tables for feeder in table.feeders]
+        feeders = [track for table in tables for track in _feeding(table)]
         spans = {track: span for track in dict.fromkeys([*lakes, *feeders]) if (span := self._span(*track)) is not None}
         standing = standings(self._ledger, list(spans.values()), self._today, self._lost(list(spans.values())))
         loads = loads_of(self._ledger, {table: days for table in tables if (days := _days_of(table, spans))})
@@ -143,11 +143,7 @@ class Summary:
         yield from self._mended(quiet)
         for table in tables:
             key = warehouse_key(table.feeders[0], table.symbol, table.name)
-            mine = {
-                spans[feeder, table.symbol]: standing[spans[feeder, table.symbol]]
-                for feeder in table.feeders
-                if (feeder, table.symbol) in spans
-            }
+            mine = {spans[track]: standing[spans[track]] for track in _feeding(table) if track in spans}
             yield from all_days(key, mine, self._today)
             found = judged.get(dg.AssetCheckKey(key, ROWS_MATCH_LAKE.name), Judged())
             loaded = loads.get(table, Loads())
@@ -165,13 +161,13 @@ class Summary:
                 severity=dg.AssetCheckSeverity.WARN,
             )
 
-    def _lost(self, spans: Sequence[Span]) -> Mapping[Place, str]:
+    def _lost(self, spans: Sequence[Span]) -> Mapping[TrackDay, str]:
         """Return the stored days of some spans that are not in the lake as the ledger says."""
         if not spans:
             return {}
-        pairs = {(span.series, span.symbol) for span in spans}
+        tracks = {span.track for span in spans}
         first, last = min(span.first for span in spans), max(span.last for span in spans)
-        return lost_days(self._ledger, self._lake, pairs, first, last, self._collection).reasons
+        return lost_days(self._ledger, self._lake, tracks, first, last, self._collection).reasons
 
     def _span(self, series: Series, symbol: str) -> Span | None:
         entry: SeriesEntry | None = self._collection.entry_of(series, symbol)
@@ -190,9 +186,13 @@ def _failing(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> 
     return [key for key, one in latest.items() if one.status is AssetCheckExecutionRecordStatus.FAILED]
 
 
-def _days_of(table: Table, spans: Mapping[tuple[Series, str], Span]) -> tuple[date, date] | None:
+def _feeding(table: Table) -> list[Track]:
+    return [Track(feeder, table.symbol) for feeder in table.feeders]
+
+
+def _days_of(table: Table, spans: Mapping[Track, Span]) -> tuple[date, date] | None:
     """Return the first and the last day of what feeds a table; None where nothing does."""
-    mine = [spans[feeder, table.symbol] for feeder in table.feeders if (feeder, table.symbol) in spans]
+    mine = [spans[track] for track in _feeding(table) if track in spans]
     return (min(span.first for span in mine), max(span.last for span in mine)) if mine else None
 
 

@@ -25,7 +25,7 @@ from crypto_assets.defs.stopped_runs import COMMAND_LINE, asked_by, cancelled_if
 from crypto_assets.engine.pipeline import Pipeline, Tally, Target
 from crypto_assets.engine.storing.warehouse_rows import ROWS_MATCH_LAKE, Table, loaded_days
 from crypto_assets.ledger.spans import days_in_states
-from crypto_assets.model import STORED_STATES, Comparison, Dataset, Rule, Series, State
+from crypto_assets.model import STORED_STATES, Comparison, Dataset, Rule, Series, State, Track
 from crypto_assets.quality.after_run import close_run, days_are_stored
 from crypto_assets.quality.compare_sources import asking
 from crypto_assets.quality.validate import Validator
@@ -182,7 +182,7 @@ def plan(
         for symbol in entry.symbols:
             if lake_key(series, symbol) not in selected:
                 continue
-            collected.add((series, symbol))
+            collected.add(Track(series, symbol))
             tables = tuple(
                 table
                 for table in warehouse_tables(series, entry.warehouse)
@@ -209,14 +209,17 @@ def recheck(
 
     Without `days`, as the UI runs checks, it is every day that is stored.
     """
-    pairs = [
-        (series, symbol) for series in entry.series for symbol in entry.symbols if lake_key(series, symbol) in checked
+    wanted = [
+        Track(series, symbol)
+        for series in entry.series
+        for symbol in entry.symbols
+        if lake_key(series, symbol) in checked
     ]
-    stored: Mapping[tuple[Series, str], Sequence[date]] = dict.fromkeys(pairs, days or ())
-    if days is None and pairs:
+    stored: Mapping[Track, Sequence[date]] = dict.fromkeys(wanted, days or ())
+    if days is None and wanted:
         with ledger.transaction() as connection:
-            stored = days_in_states(connection, pairs, entry.start, entry.end, [*STORED_STATES, State.NO_DATA])
-    return [Target(*pair, tuple(mine), collect=False) for pair, mine in stored.items() if mine]
+            stored = days_in_states(connection, wanted, entry.start, entry.end, [*STORED_STATES, State.NO_DATA])
+    return [Target(*track, tuple(mine), collect=False) for track, mine in stored.items() if mine]
 
 
 def recount(
@@ -238,14 +241,12 @@ def recount(
     return list(loaded_days(ledger, tables).items())
 
 
-def tracks(
-    entry: SeriesEntry, warehouse: Sequence[WarehouseAsset], keys: AbstractSet[dg.AssetKey]
-) -> list[tuple[Series, str]]:
+def tracks(entry: SeriesEntry, warehouse: Sequence[WarehouseAsset], keys: AbstractSet[dg.AssetKey]) -> list[Track]:
     """Return the series and symbols that some assets of an entry are about: their own, or those that feed a table."""
     lakes = [
-        (series, symbol) for series in entry.series for symbol in entry.symbols if lake_key(series, symbol) in keys
+        Track(series, symbol) for series in entry.series for symbol in entry.symbols if lake_key(series, symbol) in keys
     ]
-    return lakes + [(feeder, asset.symbol) for asset in warehouse if asset.key in keys for feeder in asset.feeders]
+    return lakes + [Track(feeder, asset.symbol) for asset in warehouse if asset.key in keys for feeder in asset.feeders]
 
 
 def _check_specs(

@@ -32,7 +32,7 @@ from crypto_assets.errors import PostgresUnavailable
 from crypto_assets.ledger.catalog import Catalog
 from crypto_assets.ledger.gaps import gaps
 from crypto_assets.ledger.lakes import lost_days
-from crypto_assets.model import TIMEFRAME_LENGTHS, Series
+from crypto_assets.model import TIMEFRAME_LENGTHS, Series, Track
 from crypto_assets.transport.client import Client
 from crypto_assets.transport.guard import Guard
 
@@ -52,21 +52,20 @@ SENSOR_INTERVAL_S = 15
 
 GAPS_PRIORITY = 0
 
-Pair = tuple[Series, str]
 _T = TypeVar("_T")
 
 
 def assets_of(
     collection: Collection,
     entry: SeriesEntry,
-    pairs: Iterable[Pair],
+    tracks: Iterable[Track],
     warehouse: Sequence[WarehouseAsset] | None = None,
 ) -> list[dg.AssetKey]:
     """Return the lake assets of some symbols and the warehouse assets that they feed in the same entry.
 
     `warehouse` are all of the entry's warehouse assets, where they are at hand: to find them takes a while for thousands.
     """
-    wanted = set(pairs)
+    wanted = set(tracks)
     keys = [lake_key(series, symbol) for series, symbol in wanted]
     keys += [
         asset.key
@@ -109,12 +108,12 @@ class _Part:
         self.entry = entry
         self.name = collection.name_of(entry)
         self.warehouse = warehouse_assets(collection, entry)
-        self.pairs = [(series, symbol) for series in entry.series for symbol in entry.symbols]
-        self.keys = self.assets(self.pairs)
+        self.tracks = [Track(series, symbol) for series in entry.series for symbol in entry.symbols]
+        self.keys = self.assets(self.tracks)
         self.selection = dg.AssetSelection.assets(*self.keys)
 
-    def assets(self, pairs: Iterable[Pair]) -> list[dg.AssetKey]:
-        return assets_of(self.collection, self.entry, pairs, self.warehouse)
+    def assets(self, tracks: Iterable[Track]) -> list[dg.AssetKey]:
+        return assets_of(self.collection, self.entry, tracks, self.warehouse)
 
 
 def build_automation(collection: Collection) -> tuple[list[dg.SensorDefinition], list[dg.ScheduleDefinition]]:
@@ -158,7 +157,7 @@ def _listing_sensor(part: _Part) -> dg.SensorDefinition:
         return dg.SensorResult(
             run_requests=[
                 range_request(
-                    part.assets(request.pairs),
+                    part.assets(request.tracks),
                     request.first_day,
                     request.last_day,
                     f"{name}: {', '.join(request.kinds)}",
@@ -271,16 +270,16 @@ def _fill(part: _Part) -> dg.ScheduleDefinition:
     ) -> list[dg.RunRequest] | dg.SkipReason:
         today = context.scheduled_execution_time.astimezone(UTC).date()
         with postgres.ledger() as ledger:
-            pairs, egress = [(part.entry, part.pairs)], settings().egress
-            for line in review(part.collection, ledger, pairs, budget_s=REVIEW_S, egress=egress).in_words():
+            tracks, egress = [(part.entry, part.tracks)], settings().egress
+            for line in review(part.collection, ledger, tracks, budget_s=REVIEW_S, egress=egress).in_words():
                 context.log.warning(line)
             last = part.entry.until(today)
-            lost = lost_days(ledger, lake.lake(), part.pairs, part.entry.start, last, part.collection).reasons
+            lost = lost_days(ledger, lake.lake(), part.tracks, part.entry.start, last, part.collection).reasons
             found_gaps = gaps(part.collection, ledger, today, [part.entry], lost=lost)
-            places = [(gap.series, gap.symbol, gap.day) for gap in due(found_gaps, today)]
+            places = [gap.track_day for gap in due(found_gaps, today)]
         found = [
             range_request(
-                part.assets(request.pairs), request.first, request.last, f"{name} {today}", priority=GAPS_PRIORITY
+                part.assets(request.tracks), request.first, request.last, f"{name} {today}", priority=GAPS_PRIORITY
             )
             for request in as_few_requests(part.entry, places)
         ]
@@ -308,7 +307,7 @@ def build_jobs(collection: Collection) -> list[Any]:
 
 def _reconcile(part: _Part) -> dg.ScheduleDefinition:
     name = f"reconcile_{part.name}"
-    lakes = [lake_key(series, symbol) for series, symbol in part.pairs]
+    lakes = [lake_key(series, symbol) for series, symbol in part.tracks]
 
     @dg.schedule(
         name=name,
@@ -362,13 +361,13 @@ def _today(part: _Part) -> dg.ScheduleDefinition:
         now = context.scheduled_execution_time.astimezone(UTC)
         today, yesterday = now.date(), now.date() - timedelta(days=1)
         since_midnight = timedelta(hours=now.hour, minutes=now.minute)
-        wanted = {today: [pair for pair in part.pairs if _has_closed(pair[0], since_midnight)]}
+        wanted = {today: [track for track in part.tracks if _has_closed(track[0], since_midnight)]}
         if since_midnight < timedelta(hours=1):
-            wanted[yesterday] = part.pairs
+            wanted[yesterday] = part.tracks
         found = [
-            range_request(part.assets(pairs), day, day, f"{name} {now:%Y-%m-%d %H:%M}", priority=PRIORITIES["fresh"])
-            for day, pairs in sorted(wanted.items())
-            if pairs and part.entry.has(day)
+            range_request(part.assets(tracks), day, day, f"{name} {now:%Y-%m-%d %H:%M}", priority=PRIORITIES["fresh"])
+            for day, tracks in sorted(wanted.items())
+            if tracks and part.entry.has(day)
         ]
         if not found and not part.entry.has(today):
             return dg.SkipReason(f"the entry has days {part.entry.span}")

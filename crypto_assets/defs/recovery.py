@@ -36,7 +36,7 @@ from crypto_assets.ledger.partitions import Ledger, PartitionRecord
 from crypto_assets.ledger.progress import Progress, RunState, end_gone, end_run, read_progress
 from crypto_assets.ledger.unreported import loaded, mark_told, now, unreported
 from crypto_assets.machine.run_process import PROCESS_TAG, is_gone
-from crypto_assets.model import Series, State
+from crypto_assets.model import Series, State, Track
 from crypto_assets.rows.loads import warehouse_tables
 from crypto_assets.storage.database import Database
 
@@ -108,16 +108,14 @@ def report_unreported(
         for event in _acknowledged(collection, ledger, record) if known else _events(collection, record, tables):
             instance.report_runless_asset_event(event)
     summary = Summary(collection, ledger, instance)
-    for event in summary.of_tracks(
-        (Series.named(record.exchange, record.market_type, record.dataset), record.symbol) for record in told
-    ):
+    for event in summary.of_tracks(record.track for record in told):
         instance.report_runless_asset_event(event)
     mark_told(ledger, told, at)
     return len(told)
 
 
-def _series(collection: Collection) -> list[tuple[Series, str]]:
-    return [(series, symbol) for entry in collection.series for series in entry.series for symbol in entry.symbols]
+def _series(collection: Collection) -> list[Track]:
+    return [Track(series, symbol) for entry in collection.series for series in entry.series for symbol in entry.symbols]
 
 
 def _no_rows(collection: Collection, record: PartitionRecord) -> list[tuple[str, int]]:

@@ -27,7 +27,7 @@ from crypto_assets.engine.storing.warehouse_rows import ROWS_MATCH_LAKE, Table, 
 from crypto_assets.instance.events import report
 from crypto_assets.ledger.partitions import Ledger, PartitionRecord
 from crypto_assets.ledger.progress import RunState
-from crypto_assets.model import COMPLETE_STATES, Finding, Outcome, Rule, Series, State
+from crypto_assets.model import COMPLETE_STATES, Finding, Outcome, Rule, Series, State, Track, TrackDay
 from crypto_assets.storage.lake import Lake
 from crypto_assets.text.visible import visible
 
@@ -64,8 +64,8 @@ class Reporter:
         self._selected = context.op_execution_context.selected_asset_keys
         self._selected_checks = context.op_execution_context.selected_asset_check_keys
         self._judged: dict[dg.AssetCheckKey, Judged] = {}
-        self._tracks: dict[tuple[Series, str], None] = {}
-        self._fed: dict[tuple[Series, str], Sequence[Table]] = {}
+        self._tracks: dict[Track, None] = {}
+        self._fed: dict[Track, Sequence[Table]] = {}
 
     def checked(self, outcomes: Sequence[Outcome], rows: Sequence[pa.Table | None]) -> None:
         """Report one batch of stored days that were checked again, whoever had collected them."""
@@ -80,7 +80,7 @@ class Reporter:
         evaluations: list[dg.AssetCheckEvaluation] = []
         for outcome, table in zip(outcomes, rows, strict=True):
             key = lake_key(outcome.series, outcome.partition.symbol)
-            self._tracks[outcome.series, outcome.partition.symbol] = None
+            self._tracks[outcome.track_day.track] = None
             if key in self._selected and is_present(outcome):
                 materializations.append(materialization(key, outcome, table))
             for rule in rules_of(outcome.series):
@@ -131,9 +131,10 @@ class Reporter:
 
     def _tables(self, series: Series, symbol: str) -> Sequence[Table]:
         """Return the tables that a series of a symbol feeds; looked up once, for a run has thousands of its days."""
-        if (series, symbol) not in self._fed:
-            self._fed[series, symbol] = tables_of(self._collection, series, symbol)
-        return self._fed[series, symbol]
+        track = Track(series, symbol)
+        if track not in self._fed:
+            self._fed[track] = tables_of(self._collection, series, symbol)
+        return self._fed[track]
 
     def _warehouse_materializations(self, outcome: Outcome) -> list[dg.AssetMaterialization]:
         """Return one for each table that the day was loaded into; a day without data is materialised without rows."""
@@ -156,15 +157,15 @@ class Reporter:
             series, symbol = outcome.series, outcome.partition.symbol
             lake = lake_key(series, symbol)
             keys = [*([lake] if lake in self._selected else []), *self._selected_tables(series, symbol)]
-            found += observations(unmet_outcome(outcome, records.get((series, symbol, outcome.partition.day))), keys)
+            found += observations(unmet_outcome(outcome, records.get(outcome.track_day)), keys)
         return found
 
-    def _records(self, outcomes: Sequence[Outcome]) -> dict[tuple[Series, str, date], PartitionRecord]:
+    def _records(self, outcomes: Sequence[Outcome]) -> dict[TrackDay, PartitionRecord]:
         if self._ledger is None:
             return {}
-        days: dict[tuple[Series, str], list[date]] = {}
+        days: dict[Track, list[date]] = {}
         for outcome in outcomes:
-            days.setdefault((outcome.series, outcome.partition.symbol), []).append(outcome.partition.day)
+            days.setdefault(outcome.track_day.track, []).append(outcome.partition.day)
         return self._ledger.records_of(days)
 
     # ---- checks ------------------------------------------------------------------------------------------------------
@@ -198,7 +199,7 @@ class Reporter:
         """Judge some days of tables of which only the checks are selected."""
         for table, days in tables:
             report(self._context, [], self._table(table, days))
-            self._tracks |= dict.fromkeys((feeder, table.symbol) for feeder in table.feeders)
+            self._tracks |= dict.fromkeys(Track(feeder, table.symbol) for feeder in table.feeders)
 
     def _table(self, table: Table, days: Iterable[date]) -> list[dg.AssetCheckEvaluation]:
         key = warehouse_key(table.feeders[0], table.symbol, table.name)
@@ -211,7 +212,7 @@ class Reporter:
             for one in self._evaluation(key, ROWS_MATCH_LAKE, table.feeders[0], day, found)
         ]
 
-    def finish(self, tracks: Iterable[tuple[Series, str]] = ()) -> None:
+    def finish(self, tracks: Iterable[Track] = ()) -> None:
         """Report the summary of each check over all days of its asset, which decides the health that the UI shows.
 
         Args:

@@ -73,7 +73,7 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
         for request in requests:
             if request.entry.exchange in down:
                 continue
-            keys = assets_of(collection, request.entry, request.pairs)
+            keys = assets_of(collection, request.entry, request.tracks)
             job = definition.get_implicit_job_def_for_assets(keys)
             if job is None:
                 raise ConfigError(
@@ -116,7 +116,7 @@ def _host_down(url: str, run_id: str, request: Request) -> str:
     from crypto_assets.ledger.run_failures import host_down
     from crypto_assets.storage.database import Database
 
-    symbols = {symbol for _, symbol in request.pairs}
+    symbols = {symbol for _, symbol in request.tracks}
     with Database(url, connections=1) as database, database.transaction() as connection:
         return host_down(connection, run_id, request.entry.exchange, request.entry.market_type, symbols)
 

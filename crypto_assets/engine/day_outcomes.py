@@ -30,6 +30,8 @@ from crypto_assets.model import (
     SourceFile,
     State,
     StoredFile,
+    Track,
+    TrackDay,
 )
 from crypto_assets.version import __version__
 
@@ -51,18 +53,21 @@ class Target:
     tables: tuple[str, ...] = ()
     collect: bool = True
 
+    @property
+    def track(self) -> Track:
+        return Track(self.series, self.symbol)
+
 
 class DaysOf:
     """The days of the targets of a run, for the question whether one is among them."""
 
     def __init__(self, targets: Iterable[Target]) -> None:
-        self._days: dict[tuple[Series, str], set[date]] = {}
+        self._days: dict[Track, set[date]] = {}
         for target in targets:
-            self._days.setdefault((target.series, target.symbol), set()).update(target.days)
+            self._days.setdefault(target.track, set()).update(target.days)
 
-    def __contains__(self, place: tuple[Series, Partition]) -> bool:
-        series, partition = place
-        return partition.day in self._days.get((series, partition.symbol), ())
+    def __contains__(self, place: TrackDay) -> bool:
+        return place.day in self._days.get(place.track, ())
 
 
 @dataclass(frozen=True, slots=True)

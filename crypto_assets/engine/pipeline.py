@@ -38,7 +38,7 @@ from crypto_assets.ledger.progress import HEARTBEAT_S, ProgressWriter, RunState
 from crypto_assets.machine.arenas import use_steady_allocators
 from crypto_assets.machine.shortage import named_shortage, raise_if_ours
 from crypto_assets.machine.thread_pool import DaemonPool
-from crypto_assets.model import COMPLETE_STATES, Outcome, Partition, Series, State
+from crypto_assets.model import COMPLETE_STATES, Outcome, Partition, State, TrackDay
 from crypto_assets.storage.patience import STOP, outlast
 from crypto_assets.transport.client import Client
 from crypto_assets.transport.guard import EGRESS, Guard
@@ -73,7 +73,7 @@ class Tally:
     unchanged: int = 0
     problems: list[Outcome] = field(default_factory=list)
     accepted: list[Outcome] = field(default_factory=list)
-    revised: list[tuple[Series, Partition]] = field(default_factory=list)
+    revised: list[TrackDay] = field(default_factory=list)
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
@@ -85,7 +85,7 @@ class Tally:
             if outcome.state not in COMPLETE_STATES:
                 self.problems.append(replace(outcome, evidence={}, findings={}))
 
-    def revise(self, changed: Mapping[tuple[Series, Partition], Revised], targets: Sequence[Target]) -> None:
+    def revise(self, changed: Mapping[TrackDay, Revised], targets: Sequence[Target]) -> None:
         """Count days as they are after all: an outage that was found at the end of the run explains what is missing.
 
         What was accepted is a problem until `accept` is asked again.
@@ -96,8 +96,8 @@ class Tally:
         """
         problems, known = [], set()
         for outcome in [*self.problems, *self.accepted]:
-            known.add((outcome.series, outcome.partition))
-            now = changed.get((outcome.series, outcome.partition))
+            known.add(outcome.track_day)
+            now = changed.get(outcome.track_day)
             if now is None:
                 problems.append(outcome)
                 continue
@@ -106,24 +106,23 @@ class Tally:
             if now.state not in COMPLETE_STATES:
                 problems.append(replace(outcome, state=now.state, reason=now.reason))
         of_run = DaysOf(targets)
-        for (series, partition), now in changed.items():
+        for day, now in changed.items():
             was_complete = now.was in COMPLETE_STATES and now.state not in COMPLETE_STATES
-            if was_complete and (series, partition) in of_run and (series, partition) not in known:
+            if was_complete and day in of_run and day not in known:
                 # The ledger keeps what is stored where an attempt came to nothing; the run has counted the attempt.
                 counted = now.was if self.states.get(now.was) else State.NO_DATA
                 self.states[counted] = self.states.get(counted, 0) - 1
                 self.states[now.state] = self.states.get(now.state, 0) + 1
-                problems.append(Outcome(series, partition, now.state, now.reason))
+                problems.append(Outcome(day.series, Partition(day.symbol, day.day), now.state, now.reason))
         self.problems, self.accepted = problems, []
 
     def accept(self, ledger: Ledger) -> None:
         """Count days apart that a person has acknowledged and that are as they were then."""
         found = [*self.problems, *self.accepted]
-        held = accepted(ledger, [(o.series, o.partition.symbol, o.partition.day, o.state) for o in found])
+        held = accepted(ledger, [(*outcome.track_day, outcome.state) for outcome in found])
         self.problems, self.accepted = [], []
         for outcome in found:
-            place = outcome.series, outcome.partition.symbol, outcome.partition.day
-            (self.accepted if place in held else self.problems).append(outcome)
+            (self.accepted if outcome.track_day in held else self.problems).append(outcome)
 
     @property
     def days(self) -> int:

@@ -13,14 +13,14 @@ from datetime import UTC, date, datetime, timedelta
 from crypto_assets import sources
 from crypto_assets.config.collection import Collection
 from crypto_assets.config.environment import settings
-from crypto_assets.config.selection import Request, Track
+from crypto_assets.config.selection import Request
 from crypto_assets.engine.archive.locate import require_listed
 from crypto_assets.engine.rest.ccxt_client import RestApi
 from crypto_assets.errors import CryptoAssetsError, HostUnreachable, PermanentError, UnknownSymbol
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.ledger.pauses import ALL, Controls, of_exchange
 from crypto_assets.machine.thread_pool import DaemonPool
-from crypto_assets.model import Series
+from crypto_assets.model import Series, Track
 from crypto_assets.sources import Rest
 from crypto_assets.text.urls import host_of
 from crypto_assets.transport.client import Client
@@ -63,16 +63,16 @@ def check(collection: Collection, requests: Sequence[Request], ledger: Ledger, t
                 continue
             mine = [request for request in requests if request.entry.exchange == exchange]
             try:
-                _reach(client, collection, exchange, mine[0].pairs[0])
+                _reach(client, collection, exchange, mine[0].tracks[0])
             except HostUnreachable as error:
                 if not any(request.last >= today and _rest_answers(client, collection, request) for request in mine):
                     unreachable[exchange] = str(error.evidence.get("failure") or error)
                 continue
             new = sorted(
                 {
-                    (series, symbol)
+                    Track(series, symbol)
                     for request in mine
-                    for series, symbol in request.pairs
+                    for series, symbol in request.tracks
                     if (series.exchange, series.market_type, symbol, series.dataset) not in stored
                 }
             )
@@ -135,7 +135,7 @@ def _rest_may_have(client: Client, collection: Collection, series: Series, symbo
 
 def _rest_answers(client: Client, collection: Collection, request: Request) -> bool:
     """Return whether the REST API of an entry is asked for days at all, and gives any answer."""
-    series = request.pairs[0][0]
+    series = request.tracks[0][0]
     rest = sources.get(series.exchange).rest(series)
     if rest is None or not collection.asks_rest(request.entry):
         return False
@@ -152,11 +152,11 @@ def _api(client: Client, collection: Collection, exchange: str, rest: Rest) -> R
 
 def _left(requests: Sequence[Request], unreachable: dict[str, str], unknown: dict[Track, str]) -> list[Request]:
     left = [
-        replace(request, pairs=tuple(track for track in request.pairs if track not in unknown))
+        replace(request, tracks=tuple(track for track in request.tracks if track not in unknown))
         for request in requests
         if request.entry.exchange not in unreachable
     ]
-    return [request for request in left if request.pairs]
+    return [request for request in left if request.tracks]
 
 
 def _by_symbol(unknown: dict[Track, str]) -> dict[tuple[str, str, str], str]:

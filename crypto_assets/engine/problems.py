@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from crypto_assets.model import Outcome, Series, State
+from crypto_assets.model import Outcome, Series, State, Track
 from crypto_assets.text.visible import visible
 
 NAMES_SHOWN = 3
@@ -58,18 +58,22 @@ class Span:
     note: str = ""
 
     @property
+    def track(self) -> Track:
+        return Track(self.series, self.symbol)
+
+    @property
     def days(self) -> int:
         return (self.last - self.first).days + 1
 
     def __str__(self) -> str:
-        return f"{track_text(self.series, self.symbol)} {days_text(self.first, self.last)}: {_why(self)}"
+        return f"{self.track} {days_text(self.first, self.last)}: {_why(self)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
     """One failure: the same days of some symbols, in one state for one reason. `spans` are those of the first symbol."""
 
-    tracks: tuple[tuple[Series, str], ...]
+    tracks: tuple[Track, ...]
     spans: tuple[Span, ...]
 
     @property
@@ -82,7 +86,7 @@ class Sentence:
         return sum(span.days for span in self.spans)
 
     def __str__(self) -> str:
-        names = [track_text(*track) for track in self.tracks]
+        names = [str(track) for track in self.tracks]
         more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
         first = self.spans[0]
         when = days_text(first.first, first.last)
@@ -118,10 +122,10 @@ def sentences(problems: Iterable[Problem]) -> list[Sentence]:
     for span in spans(problems):
         like = span.series, span.symbol, str(span.state or ""), span.cause, without_day(span.reason), span.note
         by_failure.setdefault(like, []).append(span)
-    alike: dict[tuple[object, ...], tuple[list[tuple[Series, str]], tuple[Span, ...]]] = {}
+    alike: dict[tuple[object, ...], tuple[list[Track], tuple[Span, ...]]] = {}
     for (series, symbol, *why), mine in by_failure.items():
         days = tuple((span.first, span.last) for span in mine)
-        alike.setdefault((*why, days), ([], tuple(mine)))[0].append((series, symbol))
+        alike.setdefault((*why, days), ([], tuple(mine)))[0].append(Track(series, symbol))
     found = [Sentence(tuple(tracks), mine) for tracks, mine in alike.values()]
     return sorted(found, key=lambda one: -one.days)
 
@@ -149,11 +153,6 @@ def word_of(state: str | None) -> str:
 def days_text(first: date, last: date) -> str:
     """Return days as `2024-01-05`, or `2024-01-07 … 2024-01-09 (3 days)`."""
     return str(first) if first == last else f"{first} … {last} ({(last - first).days + 1:,} days)"
-
-
-def track_text(series: Series, symbol: str) -> str:
-    """Return `binance spot BTC/USDT ohlcv_1m`."""
-    return visible(f"{series.exchange} {series.market_type} {symbol} {series.dataset}")
 
 
 def _why(span: Span) -> str:

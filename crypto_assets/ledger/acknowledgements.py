@@ -16,7 +16,7 @@ import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from crypto_assets.model import COMPLETE_STATES, Series, State
+from crypto_assets.model import COMPLETE_STATES, Series, State, TrackDay
 from crypto_assets.storage.database import Database
 
 
@@ -47,8 +47,8 @@ class Acknowledgement:
         return self.withdrawn is None
 
     @property
-    def place(self) -> tuple[Series, str, date]:
-        return Series.named(self.exchange, self.market_type, self.dataset), self.symbol, self.day
+    def track_day(self) -> TrackDay:
+        return TrackDay(Series.named(self.exchange, self.market_type, self.dataset), self.symbol, self.day)
 
     def __str__(self) -> str:
         """Return it in one line: `acknowledged by ann on 2024-06-01: the exchange confirmed it`."""
@@ -157,13 +157,15 @@ def withdraw_outdated(connection: psycopg.Connection[Any]) -> int:
     return connection.execute(_WITHDRAW).rowcount
 
 
-def accepted(database: Database, days: Iterable[tuple[Series, str, date, State]]) -> set[tuple[Series, str, date]]:
+def accepted(database: Database, days: Iterable[tuple[Series, str, date, State]]) -> set[TrackDay]:
     """Return those of some days, given with their states, that a person has accepted just so; one query.
 
     A day that is in another state than the acknowledged one, for its file is lost or the attempt to collect it again failed,
     is not among them.
     """
-    wanted = {(series, symbol, day): state for series, symbol, day, state in days if state not in COMPLETE_STATES}
+    wanted = {
+        TrackDay(series, symbol, day): state for series, symbol, day, state in days if state not in COMPLETE_STATES
+    }
     if not wanted:
         return set()
     with database.transaction() as connection:
@@ -174,4 +176,4 @@ def accepted(database: Database, days: Iterable[tuple[Series, str, date, State]]
             last=max(day for *_, day in wanted),
             holding=True,
         )
-    return {one.place for one in held if wanted.get(one.place) is one.state}
+    return {one.track_day for one in held if wanted.get(one.track_day) is one.state}

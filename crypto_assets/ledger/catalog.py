@@ -21,7 +21,7 @@ from psycopg.rows import class_row
 from crypto_assets.config.collection import SeriesEntry
 from crypto_assets.ledger.discoveries import LEASE, Discovery, add_discoveries
 from crypto_assets.ledger.pauses import ALL, of_exchange
-from crypto_assets.model import STORED_STATES, ArchiveObject, Series, State
+from crypto_assets.model import STORED_STATES, ArchiveObject, Series, State, Track
 from crypto_assets.storage.database import Database
 
 MARK_BYTES = 8
@@ -69,8 +69,8 @@ class Prefix:
     problem: str | None
 
     @property
-    def pair(self) -> tuple[Series, str]:
-        return Series.named(self.exchange, self.market_type, self.dataset), self.symbol
+    def track(self) -> Track:
+        return Track(Series.named(self.exchange, self.market_type, self.dataset), self.symbol)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +207,7 @@ class Catalog(Database):
         assert row is not None  # noqa: S101  a SELECT without FROM has one row
         return Due(*row)
 
-    def register(self, entry: SeriesEntry, prefixes: Mapping[str, tuple[Series, str]], now: datetime) -> None:
+    def register(self, entry: SeriesEntry, prefixes: Mapping[str, Track], now: datetime) -> None:
         """Watch the prefixes of an entry; what is known about them stays."""
         values = {
             "entry": entry_digest(entry),

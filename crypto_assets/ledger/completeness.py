@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
-from crypto_assets.model import COMPLETE_STATES, Series, State
+from crypto_assets.model import COMPLETE_STATES, Series, State, Track, TrackDay
 from crypto_assets.storage.database import Database
 
 
@@ -18,6 +18,10 @@ class Span:
     symbol: str
     first: date
     last: date
+
+    @property
+    def track(self) -> Track:
+        return Track(self.series, self.symbol)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ GROUP BY s.n
 
 
 def standings(
-    database: Database, spans: Sequence[Span], today: date, lost: Collection[tuple[Series, str, date]] = ()
+    database: Database, spans: Sequence[Span], today: date, lost: Collection[TrackDay] = ()
 ) -> dict[Span, Standing]:
     """Return how each span stands; one query for all.
 
@@ -73,13 +77,13 @@ def standings(
     }
     with database.transaction() as connection:
         rows = connection.execute(_QUERY, values).fetchall()
-    gone: dict[tuple[Series, str], set[date]] = {}
+    gone: dict[Track, set[date]] = {}
     for series, symbol, day in lost:
-        gone.setdefault((series, symbol), set()).add(day)
+        gone.setdefault(Track(series, symbol), set()).add(day)
     found = {}
     for number, days, marked in rows:
         span = spans[number - 1]
-        mine = {day for day in gone.get((span.series, span.symbol), ()) if span.first <= day <= span.last}
+        mine = {day for day in gone.get(span.track, ()) if span.first <= day <= span.last}
         found[span] = _standing(days, marked, today, mine)
     return {span: found.get(span, Standing()) for span in spans}
 

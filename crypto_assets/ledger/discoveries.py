@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from crypto_assets.model import Series
+from crypto_assets.model import Series, Track
 
 LEASE = timedelta(seconds=60)
 """A request that Dagster has not confirmed is made again after this long, under the same run key. Dagster finds the run
@@ -34,6 +34,10 @@ class Discovery:
     discovery_id: int = 0
     found_at: datetime | None = None
     run_key: str | None = None
+
+    @property
+    def track(self) -> Track:
+        return Track(self.series, self.symbol)
 
 
 _COLUMNS = """exchange, market_type, dataset, symbol, kind, priority, first_day, last_day, content, discovery_id, found_at,

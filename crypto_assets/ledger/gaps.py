@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from crypto_assets.config.collection import Collection, SeriesEntry
 from crypto_assets.ledger.acknowledgements import NAMES, Acknowledgement
-from crypto_assets.model import COMPLETE_STATES, Series, State
+from crypto_assets.model import COMPLETE_STATES, Series, State, Track, TrackDay
 
 if TYPE_CHECKING:
     from crypto_assets.ledger.partitions import Ledger
@@ -44,13 +44,17 @@ class Gap:
     acknowledged: Acknowledgement | None = None
 
     @property
+    def track(self) -> Track:
+        return Track(self.series, self.symbol)
+
+    @property
+    def track_day(self) -> TrackDay:
+        return TrackDay(self.series, self.symbol, self.day)
+
+    @property
     def is_open(self) -> bool:
         """Whether it counts: nobody has acknowledged it as it is now."""
         return self.lost or self.acknowledged is None or not self.acknowledged.holds
-
-
-Place = tuple[Series, str, date]
-"""A series, a symbol and a day."""
 
 
 def gaps(
@@ -59,10 +63,10 @@ def gaps(
     today: date,
     entries: Iterable[SeriesEntry] | None = None,
     *,
-    pairs: Container[tuple[Series, str]] | None = None,
+    tracks: Container[Track] | None = None,
     first: date | None = None,
     last: date | None = None,
-    lost: Mapping[Place, str] | None = None,
+    lost: Mapping[TrackDay, str] | None = None,
 ) -> Iterator[Gap]:
     """Yield every day from an entry's start to its end or yesterday that is not complete, by entry, series, symbol and day.
 
@@ -71,7 +75,7 @@ def gaps(
     Args:
         today: the UTC day that has not ended; it is never a gap.
         entries: some of the collection's entries; all by default.
-        pairs: some of their series and symbols; all by default.
+        tracks: some of their series and symbols; all by default.
         first, last: only days from and up to these.
         lost: days whose file is missing or damaged in the lake, and the reason to give; they are missing whatever the
             ledger says of them (`crypto_assets.ledger.lakes`).
@@ -79,10 +83,10 @@ def gaps(
     yesterday = today - timedelta(days=1)
     for entry in collection.series if entries is None else entries:
         wanted = [
-            (series, symbol)
+            Track(series, symbol)
             for series in entry.series
             for symbol in entry.symbols
-            if pairs is None or (series, symbol) in pairs
+            if tracks is None or Track(series, symbol) in tracks
         ]
         begin = max(entry.start, first or entry.start)
         end = min(entry.until(yesterday), last or yesterday)
@@ -114,13 +118,13 @@ ORDER BY w.place, d.day
 def _of_entry(
     ledger: Ledger,
     entry: SeriesEntry,
-    wanted: Sequence[tuple[Series, str]],
+    wanted: Sequence[Track],
     first: date,
     last: date,
-    lost: Mapping[Place, str],
+    lost: Mapping[TrackDay, str],
 ) -> Iterator[Gap]:
-    places = {pair: place for place, pair in enumerate(wanted, 1)}
-    gone = [(places[place[:2]], place[2]) for place in lost if place[:2] in places]
+    places = {track: place for place, track in enumerate(wanted, 1)}
+    gone = [(places[one.track], one.day) for one in lost if one.track in places]
     values = {
         "exchange": entry.exchange,
         "market_type": entry.market_type,
@@ -136,14 +140,15 @@ def _of_entry(
         rows = connection.execute(_QUERY, values).fetchall()
     for place, day, state, reason, evidence, findings, source, key, etag, attempt, *acknowledged in rows:
         series, symbol = wanted[place - 1]
-        is_lost = (series, symbol, day) in lost
+        where = TrackDay(series, symbol, day)
+        is_lost = where in lost
         yield Gap(
             entry,
             series,
             symbol,
             day,
             State.MISSING if is_lost else None if state is None else State(state),
-            lost[series, symbol, day] if is_lost else NOT_COLLECTED if state is None else reason,
+            lost[where] if is_lost else NOT_COLLECTED if state is None else reason,
             evidence or {},
             findings or {},
             source,

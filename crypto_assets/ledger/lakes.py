@@ -10,7 +10,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from crypto_assets.errors import StoredDataError
-from crypto_assets.model import STORED_FILE, Series, State
+from crypto_assets.model import STORED_FILE, Series, State, Track, TrackDay
 
 if TYPE_CHECKING:
     import psycopg
@@ -18,13 +18,6 @@ if TYPE_CHECKING:
     from crypto_assets.config.collection import Collection
     from crypto_assets.storage.database import Database
     from crypto_assets.storage.lake import Lake
-
-
-Pair = tuple[Series, str]
-"""A series and a symbol."""
-
-Place = tuple[Series, str, date]
-"""A series, a symbol and a day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +112,12 @@ class LostDays:
 
     url: str = ""
     stored: int = 0
-    files: Mapping[Place, str] = field(default_factory=dict)
-    rows: Mapping[Place, str] = field(default_factory=dict)
+    files: Mapping[TrackDay, str] = field(default_factory=dict)
+    rows: Mapping[TrackDay, str] = field(default_factory=dict)
     other: KnownLake | None = None
 
     @property
-    def reasons(self) -> dict[Place, str]:
+    def reasons(self) -> dict[TrackDay, str]:
         """Why each of them is lost."""
         return {**self.rows, **self.files}
 
@@ -172,7 +165,7 @@ def in_one_line(lost: int, stored: int) -> str:
 def lost_days(
     database: Database,
     lake: Lake,
-    pairs: Iterable[Pair] | None = None,
+    tracks: Iterable[Track] | None = None,
     first: date | None = None,
     last: date | None = None,
     collection: Collection | None = None,
@@ -183,14 +176,14 @@ def lost_days(
     found it damaged. A lake that was copied whole to another place is the same lake.
 
     Args:
-        pairs: these series and symbols; all by default.
+        tracks: these series and symbols; all by default.
         first, last: only days from and up to these.
         collection: says what is to be in the warehouse, which is compared then too: one query, one look at each table's size.
 
     Raises:
         LakeUnavailable, ConfigError, OSError: the lake does not answer; then nothing is known of its files.
     """
-    wanted = None if pairs is None else set(pairs)
+    wanted = None if tracks is None else set(tracks)
     with database.transaction() as connection:
         known = known_lake(connection)
         stored = [one for one in _stored(connection, first, last) if wanted is None or one[0] in wanted]
@@ -199,15 +192,15 @@ def lost_days(
         if known and known.id == identity and known.url != lake.store.url:
             connection.execute("UPDATE collection.lakes SET url = %s WHERE id = %s", (lake.store.url, known.id))
 
-    def compare(one: tuple[Pair, dict[str, int]]) -> dict[Place, str]:
-        (series, symbol), days = one
-        sizes = lake.sizes(series, symbol, min(days), max(days))
+    def compare(one: tuple[Track, dict[str, int]]) -> dict[TrackDay, str]:
+        track, days = one
+        sizes = lake.sizes(*track, min(days), max(days))
         return {
-            (series, symbol, date.fromisoformat(day)): file_problem(lake.url, sizes.get(day), days[day])
+            TrackDay(*track, date.fromisoformat(day)): file_problem(lake.url, sizes.get(day), days[day])
             for day in sorted(day for day, size in days.items() if sizes.get(day) != size)
         }
 
-    def compared(days: Iterable[tuple[Pair, dict[str, int]]]) -> dict[Place, str]:
+    def compared(days: Iterable[tuple[Track, dict[str, int]]]) -> dict[TrackDay, str]:
         with ThreadPoolExecutor(_LISTINGS) as pool:
             parts = pool.map(compare, days) if lake.url.startswith("s3://") else map(compare, days)
             return {place: reason for part in parts for place, reason in part.items()}
@@ -217,9 +210,13 @@ def lost_days(
         with database.transaction() as connection:
             again = _stored(connection, min(day for *_, day in reasons), max(day for *_, day in reasons))
         suspects = [
-            (pair, mine)
-            for pair, days in again
-            if (mine := {day: size for day, size in days.items() if (*pair, date.fromisoformat(day)) in reasons})
+            (track, mine)
+            for track, days in again
+            if (
+                mine := {
+                    day: size for day, size in days.items() if TrackDay(*track, date.fromisoformat(day)) in reasons
+                }
+            )
         ]
         reasons = compared(suspects)
     with database.transaction() as connection:
@@ -239,7 +236,7 @@ _LISTINGS = 8
 
 def _stored(
     connection: psycopg.Connection[Any], first: date | None, last: date | None
-) -> list[tuple[Pair, dict[str, int]]]:
+) -> list[tuple[Track, dict[str, int]]]:
     """Return each symbol of each series with the days that are stored by the ledger, as ISO text, and their files' bytes."""
     # Text, for a driver makes date objects one by one; arrays of 200,000 took it two seconds.
     rows = connection.execute(
@@ -252,7 +249,7 @@ def _stored(
     ).fetchall()
     return [
         (
-            (Series.named(exchange, market, dataset), symbol),
+            Track(Series.named(exchange, market, dataset), symbol),
             dict(zip(days.split(), map(int, sizes.split()), strict=True)),
         )
         for exchange, market, dataset, symbol, days, sizes in rows
@@ -260,8 +257,8 @@ def _stored(
 
 
 def _found_damaged(
-    connection: psycopg.Connection[Any], pairs: Container[Pair] | None, first: date | None, last: date | None
-) -> dict[Place, str]:
+    connection: psycopg.Connection[Any], tracks: Container[Track] | None, first: date | None, last: date | None
+) -> dict[TrackDay, str]:
     """Return the stored days whose file `validate` found damaged or gone, and that were not collected since."""
     rows = connection.execute(
         """SELECT exchange, market_type, dataset, symbol, day, findings -> %(name)s ->> 'problem'
@@ -270,32 +267,33 @@ def _found_damaged(
             AND day BETWEEN coalesce(%(first)s, '-infinity'::date) AND coalesce(%(last)s, 'infinity'::date)""",
         {"name": STORED_FILE, "first": first, "last": last},
     ).fetchall()
-    found = {}
+    found: dict[TrackDay, str] = {}
     for exchange, market, dataset, symbol, day, problem in rows:
-        series = Series.named(exchange, market, dataset)
-        if pairs is None or (series, symbol) in pairs:
-            found[series, symbol, day] = f"its file was damaged or gone when `validate` read it: {problem}"
+        track = Track(Series.named(exchange, market, dataset), symbol)
+        if tracks is None or track in tracks:
+            found[TrackDay(*track, day)] = f"its file was damaged or gone when `validate` read it: {problem}"
     return found
 
 
 def emptied_days(
     connection: psycopg.Connection[Any],
     collection: Collection,
-    pairs: Container[Pair] | None,
+    tracks: Container[Track] | None,
     first: date | None,
     last: date | None,
-) -> dict[Place, str]:
+) -> dict[TrackDay, str]:
     """Return the days whose rows a table of the warehouse had and has no more, for its leaf was emptied or dropped."""
     # PyArrow, which both need, costs 0.1 CPU seconds to import; who only counts days does without.
     from crypto_assets.rows.loads import warehouse_tables
     from crypto_assets.storage.warehouse import emptied_loads
 
-    found: dict[Place, str] = {}
+    found: dict[TrackDay, str] = {}
     for leaf, table, series, symbol, days in emptied_loads(connection, first, last):
-        entry = collection.entry_of(series, symbol) if pairs is None or (series, symbol) in pairs else None
+        entry = collection.entry_of(series, symbol) if tracks is None or Track(series, symbol) in tracks else None
         if entry is not None and table in warehouse_tables(series, entry.warehouse):
             found |= {
-                (series, symbol, day): f"its rows are gone from Postgres: market.{leaf} was emptied" for day in days
+                TrackDay(series, symbol, day): f"its rows are gone from Postgres: market.{leaf} was emptied"
+                for day in days
             }
     return found
 

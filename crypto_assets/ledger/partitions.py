@@ -19,7 +19,7 @@ from crypto_assets.ledger.corrections import (
     known_since,
 )
 from crypto_assets.ledger.outcome_rows import COLUMNS, RECORD_OUTCOMES, key_of, row_of
-from crypto_assets.model import ArchiveObject, Outcome, Partition, Series, SourceFile, State
+from crypto_assets.model import ArchiveObject, Outcome, Partition, Series, SourceFile, State, Track, TrackDay
 from crypto_assets.storage.database import Database
 from crypto_assets.storage.patience import repeatable
 
@@ -81,9 +81,12 @@ class PartitionRecord:
         )
 
     @property
-    def pair(self) -> tuple[Series, str]:
-        """The series and the symbol."""
-        return Series.named(self.exchange, self.market_type, self.dataset), self.symbol
+    def track(self) -> Track:
+        return Track(Series.named(self.exchange, self.market_type, self.dataset), self.symbol)
+
+    @property
+    def track_day(self) -> TrackDay:
+        return TrackDay(*self.track, self.day)
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,9 +300,7 @@ class Ledger(Database):
             return cursor.execute(query, list(given.values())).fetchall()
 
     @repeatable
-    def records_of(
-        self, days: Mapping[tuple[Series, str], Iterable[date]]
-    ) -> dict[tuple[Series, str, date], PartitionRecord]:
+    def records_of(self, days: Mapping[Track, Iterable[date]]) -> dict[TrackDay, PartitionRecord]:
         """Return the records of some days of many series and symbols, as far as there are any; one query."""
         places = [
             (series.exchange, series.market_type, series.dataset, symbol, day)
@@ -316,7 +317,7 @@ class Ledger(Database):
         """
         with self.transaction() as connection, connection.cursor(row_factory=class_row(PartitionRecord)) as cursor:
             records = cursor.execute(query, [list(column) for column in zip(*places, strict=True)]).fetchall()
-        return {(*record.pair, record.day): record for record in records}
+        return {record.track_day: record for record in records}
 
     @repeatable
     def summary(self) -> list[Summary]:

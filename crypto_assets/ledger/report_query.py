@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 from crypto_assets.ledger.acknowledgements import NAMES
 from crypto_assets.ledger.lakes import LOST, LOST_STATE, LostDays
 from crypto_assets.ledger.score_query import SCORES_NOW, weights_of_lost
-from crypto_assets.model import Series
+from crypto_assets.model import Track
 
 if TYPE_CHECKING:
     import psycopg
 
-Pair = tuple[Series, str]
-"""A series and a symbol."""
 
 KEYS = "exchange, market_type, dataset, symbol"
 
@@ -109,33 +107,30 @@ WHERE o.key = days.source_key AND days.source = 'archive' AND o.first_modified I
 
 
 class Asking:
-    """Asks about some pairs, over the days from `first` to `last`, both included; stored days that are lost are missing."""
+    """Asks about some tracks, over the days from `first` to `last`, both included; stored days that are lost are missing."""
 
     def __init__(
         self,
         connection: psycopg.Connection[Any],
-        pairs: Sequence[Pair],
+        tracks: Sequence[Track],
         first: date,
         last: date,
         lost: LostDays,
         weights: Mapping[str, float],
     ) -> None:
-        self.pairs, self.first, self.last = pairs, first, last
+        self.tracks, self.first, self.last = tracks, first, last
         self._connection = connection
         self._more = {**lost.as_values(), **weights_of_lost(weights)}
 
     def __call__(self, query: str, **more: Any) -> list[Any]:
-        """Return the rows of a query that may name `wanted`, the pairs, and `days`, their records."""
+        """Return the rows of a query that may name `wanted`, the tracks, and `days`, their records."""
         values = {
-            "exchanges": [series.exchange for series, _ in self.pairs],
-            "market_types": [series.market_type for series, _ in self.pairs],
-            "datasets": [series.dataset for series, _ in self.pairs],
-            "symbols": [symbol for _, symbol in self.pairs],
+            **dict(zip(("exchanges", "market_types", "datasets", "symbols"), Track.columns(self.tracks), strict=True)),
             "first": self.first,
             "last": self.last,
         }
         return self._connection.execute(WANTED + query, values | self._more | more).fetchall()
 
-    def by_pair(self, query: str) -> dict[Pair, list[Any]]:
-        """Return what stands behind the first column, the place of a pair counted from 1, by that pair."""
-        return {self.pairs[place - 1]: rest for place, *rest in self(query)}
+    def by_track(self, query: str) -> dict[Track, list[Any]]:
+        """Return what stands behind the first column, the place of a track counted from 1, by that track."""
+        return {self.tracks[place - 1]: rest for place, *rest in self(query)}

@@ -8,24 +8,24 @@ from typing import Any
 
 import psycopg
 
-from crypto_assets.model import Series, State
+from crypto_assets.model import Series, State, Track, TrackDay
 
 
-def known_spans(connection: psycopg.Connection[Any]) -> dict[tuple[Series, str], tuple[date, date]]:
+def known_spans(connection: psycopg.Connection[Any]) -> dict[Track, tuple[date, date]]:
     """Return the first and the last day that is known of each symbol of each series."""
     rows = connection.execute(
         "SELECT exchange, market_type, dataset, symbol, min(day), max(day) FROM collection.partitions GROUP BY 1, 2, 3, 4"
     ).fetchall()
-    return {(Series.named(*names), symbol): (first, last) for *names, symbol, first, last in rows}
+    return {Track(Series.named(*names), symbol): (first, last) for *names, symbol, first, last in rows}
 
 
 def days_in_states(
     connection: psycopg.Connection[Any],
-    pairs: Sequence[tuple[Series, str]],
+    tracks: Sequence[Track],
     first: date,
     last: date | None,
     states: Iterable[State],
-) -> dict[tuple[Series, str], list[date]]:
+) -> dict[Track, list[date]]:
     """Return the days of many series and symbols that are in one of some states, in order; one query.
 
     Args:
@@ -39,23 +39,20 @@ def days_in_states(
         WHERE p.day BETWEEN %s AND coalesce(%s::date, 'infinity') AND p.state = ANY(%s)
         GROUP BY w.place""",
         (
-            [series.exchange for series, _ in pairs],
-            [series.market_type for series, _ in pairs],
-            [series.dataset for series, _ in pairs],
-            [symbol for _, symbol in pairs],
+            *Track.columns(tracks),
             *(first, last, [state.value for state in states]),
         ),
     ).fetchall()
-    found = {pairs[place - 1]: days for place, days in rows}
-    return {pair: found.get(pair, []) for pair in pairs}
+    found = {tracks[place - 1]: days for place, days in rows}
+    return {track: found.get(track, []) for track in tracks}
 
 
-def days_in_state(connection: psycopg.Connection[Any], state: State) -> list[tuple[Series, str, date]]:
+def days_in_state(connection: psycopg.Connection[Any], state: State) -> list[TrackDay]:
     """Return series, symbol and day of every partition in a state."""
     rows = connection.execute(
         "SELECT exchange, market_type, dataset, symbol, day FROM collection.partitions WHERE state = %s", (state.value,)
     ).fetchall()
-    return [(Series.named(*names), symbol, day) for *names, symbol, day in rows]
+    return [TrackDay(Series.named(*names), symbol, day) for *names, symbol, day in rows]
 
 
 def symbol_days_without_data(

@@ -8,15 +8,13 @@ from datetime import UTC, datetime
 from psycopg.rows import class_row
 
 from crypto_assets.ledger.partitions import PartitionRecord
-from crypto_assets.model import Series
+from crypto_assets.model import Track
 from crypto_assets.storage.database import Database
 
 _KEY = ("exchange", "market_type", "symbol", "dataset", "day")
 
 
-def unreported(
-    database: Database, before: datetime, pairs: Sequence[tuple[Series, str]], most: int
-) -> list[PartitionRecord]:
+def unreported(database: Database, before: datetime, tracks: Sequence[Track], most: int) -> list[PartitionRecord]:
     """Return the oldest outcomes of some symbols, recorded before an instant, that Dagster should know and does not.
 
     Those with `reported_at` it knows, but not that a person has acknowledged the day since, or that this has ended.
@@ -39,9 +37,8 @@ def unreported(
         WHERE p.updated_at < %s
         ORDER BY p.updated_at LIMIT %s
     """
-    columns = zip(*((s.exchange, s.market_type, s.dataset, symbol) for s, symbol in pairs), strict=True)
     with database.transaction() as connection, connection.cursor(row_factory=class_row(PartitionRecord)) as cursor:
-        return cursor.execute(query, (*map(list, columns), before, most)).fetchall()
+        return cursor.execute(query, (*Track.columns(tracks), before, most)).fetchall()
 
 
 def loaded(database: Database, record: PartitionRecord) -> list[tuple[str, int]]:

@@ -1,11 +1,11 @@
 """The nouns of the package. Read this first.
 
-A `Series` is what one exchange publishes about one kind of row: Binance spot 1m bars. A `Partition` is one symbol of a
-series over one UTC day; it is what is collected, stored, checked and counted. An exchange publishes `ArchiveObject`s;
-one holds one or more partitions. A `Dataset` says what one kind of row is, a `Column` at a time. A `Check` looks at the rows
-of a partition and answers with a `Finding`; other `Rule`s look at the days beside it (`SeamCheck`), the weeks before
-(`HistoryCheck`), its file (`SourceCheck`) or another source (`Comparison`). What became of a partition is an `Outcome`, with
-one of the `State`s, and a `Correction` where another version was stored before.
+A `Series` is what one exchange publishes about one kind of row: Binance spot 1m bars. A `Track` is one symbol of a series.
+A `Partition` is one symbol of a series over one UTC day; it is what is collected, stored, checked and counted. An exchange
+publishes `ArchiveObject`s; one holds one or more partitions. A `Dataset` says what one kind of row is, a `Column` at a time.
+A `Check` looks at the rows of a partition and answers with a `Finding`; other `Rule`s look at the days beside it
+(`SeamCheck`), the weeks before (`HistoryCheck`), its file (`SourceCheck`) or another source (`Comparison`). What became of a
+partition is an `Outcome`, with one of the `State`s, and a `Correction` where another version was stored before.
 
 Each noun has a file; everybody imports the names from here.
 """
@@ -19,7 +19,7 @@ from crypto_assets.model.finding import NOT_JUDGED, SHOWN_ROWS, STORED_FILE, Fin
 from crypto_assets.model.outcome import Outcome
 from crypto_assets.model.partition import DAY, Partition, days_between
 from crypto_assets.model.provenance import ArchiveObject, SourceFile, StoredFile
-from crypto_assets.model.series import MARKET_TYPES, TIMEFRAME_LENGTHS, TIMEFRAMES, Series, bar_length
+from crypto_assets.model.series import MARKET_TYPES, TIMEFRAME_LENGTHS, TIMEFRAMES, Series, Track, TrackDay, bar_length
 from crypto_assets.model.state import COMPLETE_STATES, STORED_STATES, State
 from crypto_assets.model.symbols import path_symbol, unified_symbol
 
@@ -64,6 +64,8 @@ __all__ = [
     "SourceFile",
     "State",
     "StoredFile",
+    "Track",
+    "TrackDay",
     "bar_length",
     "days_between",
     "not_judged",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from crypto_assets.model.series import Series, TrackDay
 from crypto_assets.text.urls import masked, masked_in
 from crypto_assets.text.visible import visible
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from crypto_assets.model.partition import Partition
     from crypto_assets.model.profile import Profile
     from crypto_assets.model.provenance import SourceFile, StoredFile
-    from crypto_assets.model.series import Series
     from crypto_assets.model.state import State
 
 
@@ -46,6 +46,10 @@ class Outcome:
         """Hide passwords and terminal codes: outcomes go into the ledger, Dagster's events and reports."""
         object.__setattr__(self, "reason", visible(masked(self.reason)))
         object.__setattr__(self, "evidence", masked_in(self.evidence))
+
+    @property
+    def track_day(self) -> TrackDay:
+        return TrackDay(self.series, self.partition.symbol, self.partition.day)
 
     @property
     def failed_checks(self) -> list[str]:

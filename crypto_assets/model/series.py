@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
+from typing import NamedTuple
+
+from crypto_assets.text.visible import visible
 
 MARKET_TYPES = ("spot", "linear", "inverse")
 
@@ -64,3 +67,41 @@ class Series:
 
     def __str__(self) -> str:
         return f"{self.exchange} {self.market_type} {self.dataset}"
+
+
+class Track(NamedTuple):
+    """One symbol of a series.
+
+    A tuple with names rather than a dataclass: it is the key of dictionaries of 100,000 days, and Python's tuples hash and
+    compare in C (a lookup takes 0.15 µs, with a dataclass 0.73 µs).
+    """
+
+    series: Series
+    symbol: str
+
+    @classmethod
+    def columns(cls, tracks: Iterable[Track]) -> tuple[list[str], list[str], list[str], list[str]]:
+        """Return exchanges, market types, datasets and symbols of some tracks, a list each: what SQL's `unnest` takes."""
+        names = [(series.exchange, series.market_type, series.dataset, symbol) for series, symbol in tracks]
+        exchanges, market_types, datasets, symbols = zip(*names, strict=True) if names else ((), (), (), ())
+        return list(exchanges), list(market_types), list(datasets), list(symbols)
+
+    def __str__(self) -> str:
+        """Return `binance spot BTC/USDT ohlcv_1m`."""
+        return visible(f"{self.series.exchange} {self.series.market_type} {self.symbol} {self.series.dataset}")
+
+
+class TrackDay(NamedTuple):
+    """One day of a track; what a `Partition` is for whoever knows its series."""
+
+    series: Series
+    symbol: str
+    day: date
+
+    @property
+    def track(self) -> Track:
+        return Track(self.series, self.symbol)
+
+    def __str__(self) -> str:
+        """Return `binance spot BTC/USDT ohlcv_1m 2024-01-01`."""
+        return f"{self.track} {self.day}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from crypto_assets import sources
 from crypto_assets.config.collection import Collection, SeriesEntry
-from crypto_assets.engine.problems import Problem, days_text, spans, track_text
+from crypto_assets.engine.problems import Problem, days_text, spans
 from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.acknowledgements import (
     Acknowledged,
@@ -20,14 +20,12 @@ from crypto_assets.ledger.acknowledgements import (
     withdraw_outdated,
 )
 from crypto_assets.ledger.gaps import Gap, gaps
-from crypto_assets.ledger.lakes import Place
-from crypto_assets.model import Series, State, days_between
+from crypto_assets.model import Series, State, Track, TrackDay, days_between
 from crypto_assets.quality.gap_causes import explain
 
 if TYPE_CHECKING:
     from crypto_assets.ledger.partitions import Ledger
 
-Pair = tuple[Series, str]
 
 _REFUSED_SHOWN = 3
 """Spans of days that a refusal names."""
@@ -36,14 +34,14 @@ _REFUSED_SHOWN = 3
 def acknowledge(
     ledger: Ledger,
     collection: Collection,
-    selected: Sequence[tuple[SeriesEntry, Some[Pair]]],
+    selected: Sequence[tuple[SeriesEntry, Some[Track]]],
     first: date,
     last: date,
     *,
     reason: str,
     by: str,
     today: date,
-    lost: Container[Place] = (),
+    lost: Container[TrackDay] = (),
 ) -> list[Acknowledgement]:
     """Acknowledge every day from first to last, both included, of some series and symbols; return what is kept.
 
@@ -59,15 +57,15 @@ def acknowledge(
         raise ConfigError(f"--from {first} --to {last}: expected --from on or before --to")
     found: list[Gap] = []
     refused: list[Problem] = []
-    for entry, pairs in selected:
+    for entry, tracks in selected:
         mine = {
-            (gap.series, gap.symbol, gap.day): gap
-            for gap in gaps(collection, ledger, today, [entry], pairs=pairs, first=first, last=last)
+            gap.track_day: gap
+            for gap in gaps(collection, ledger, today, [entry], tracks=tracks, first=first, last=last)
         }
-        for series, symbol in sorted(pairs):
+        for series, symbol in sorted(tracks):
             for day in days_between(first, last):
-                gap = mine.get((series, symbol, day))
-                is_lost = (series, symbol, day) in lost
+                gap = mine.get(TrackDay(series, symbol, day))
+                is_lost = TrackDay(series, symbol, day) in lost
                 if why := _refusal(entry, day, gap, today, is_lost):
                     refused.append(Problem(series, symbol, day, None, why))
                 elif gap is not None:
@@ -89,17 +87,14 @@ def acknowledge(
     ]
     with ledger.transaction() as connection:
         add_acknowledgements(connection, wanted, reason.strip(), by)
-    places = {(gap.series, gap.symbol) for gap in found}
-    return [one for one in _read(ledger, places, first, last) if one.holds]
+    tracks = {gap.track for gap in found}
+    return [one for one in _read(ledger, tracks, first, last) if one.holds]
 
 
 def _refused_in_words(refused: Sequence[Problem]) -> str:
     """Return which days are not accepted and why, neighbours together, and which days would be."""
     found = spans(refused)
-    texts = [
-        f"{track_text(one.series, one.symbol)} {days_text(one.first, one.last)}: {one.reason}"
-        for one in found[:_REFUSED_SHOWN]
-    ]
+    texts = [f"{one.track} {days_text(one.first, one.last)}: {one.reason}" for one in found[:_REFUSED_SHOWN]]
     left = sum(one.days for one in found[_REFUSED_SHOWN:])
     more = f"; and {left:,} more" if left else ""
     return (
@@ -131,15 +126,21 @@ def _keys(series: Series, symbol: str, day: date) -> list[str]:
 
 
 def withdraw_by_hand(
-    ledger: Ledger, selected: Sequence[tuple[SeriesEntry, Some[Pair]]], first: date, last: date, *, by: str, reason: str
+    ledger: Ledger,
+    selected: Sequence[tuple[SeriesEntry, Some[Track]]],
+    first: date,
+    last: date,
+    *,
+    by: str,
+    reason: str,
 ) -> list[Acknowledgement]:
     """Withdraw the acknowledgements of some days that hold; return these.
 
     Raises:
         ConfigError: none of them holds.
     """
-    places = {pair for _, pairs in selected for pair in pairs}
-    found = [one for one in _read(ledger, places, first, last) if one.holds]
+    tracks = {track for _, of_entry in selected for track in of_entry}
+    found = [one for one in _read(ledger, tracks, first, last) if one.holds]
     if not found:
         raise ConfigError(
             f"expected acknowledged days from {first} to {last}, found none; `crypto-assets gaps acknowledged` lists them"
@@ -165,9 +166,9 @@ def refresh_acknowledgements(
         held = read_acknowledgements(connection, first=first, last=last, holding=True)
     if not held:
         return []
-    places = {(Series.named(one.exchange, one.market_type, one.dataset), one.symbol) for one in held}
+    tracks = {one.track_day.track for one in held}
     days = min(one.day for one in held), max(one.day for one in held)
-    open_ = gaps(collection, ledger, today, pairs=places, first=days[0], last=days[1])
+    open_ = gaps(collection, ledger, today, tracks=tracks, first=days[0], last=days[1])
     changed: dict[str, list[Acknowledgement]] = {}
     for one in explain(ledger, [gap for gap in open_ if gap.acknowledged and gap.acknowledged.holds]):
         known = one.gap.acknowledged
@@ -179,7 +180,7 @@ def refresh_acknowledgements(
     return [one for ones in changed.values() for one in ones]
 
 
-def _read(ledger: Ledger, places: Some[Pair], first: date, last: date) -> list[Acknowledgement]:
+def _read(ledger: Ledger, tracks: Some[Track], first: date, last: date) -> list[Acknowledgement]:
     with ledger.transaction() as connection:
         found = read_acknowledgements(connection, first=first, last=last)
-    return [one for one in found if (Series.named(one.exchange, one.market_type, one.dataset), one.symbol) in places]
+    return [one for one in found if one.track_day.track in tracks]

@@ -15,7 +15,7 @@ from crypto_assets.engine.storing.cross_series import Comparer, in_lake
 from crypto_assets.engine.storing.journal import Journal
 from crypto_assets.engine.storing.update_findings import Revised, Revision, changing, excusable, revise
 from crypto_assets.errors import StoredDataError, StoreUnavailable
-from crypto_assets.model import DAY, Partition, Series
+from crypto_assets.model import DAY, Partition, Series, TrackDay
 from crypto_assets.quality.acknowledged_gaps import refresh_acknowledgements
 from crypto_assets.quality.score_store import refresh_scores
 from crypto_assets.storage.lake import symbol_folder
@@ -49,8 +49,8 @@ def close_run(
     lake: Lake,
     ledger: Ledger,
     targets: Sequence[Target],
-    revised: Iterable[tuple[Series, Partition]] = (),
-) -> dict[tuple[Series, Partition], Revised]:
+    revised: Iterable[TrackDay] = (),
+) -> dict[TrackDay, Revised]:
     """Bring what depends on the days of a run up to date; return the days whose state has changed by that.
 
     Args:
@@ -66,23 +66,23 @@ def close_run(
     outlast(compare_dependents, collection, lake, ledger, targets)
     first = min(target.days[0] for target in targets)
     last = max(target.days[-1] for target in targets)
-    changed: dict[tuple[Series, Partition], Revised] = {}
+    changed: dict[TrackDay, Revised] = {}
     for exchange, market_type in sorted({(t.series.exchange, t.series.market_type) for t in targets}):
         outlast(refresh_incidents, ledger, (exchange, market_type), first, last)
         changed |= excuse_days(lake, ledger, exchange, market_type, first - _BESIDE, last + _BESIDE)
     others = [*changed, *revised]
-    pairs = {(t.series, t.symbol) for t in targets} | {(series, partition.symbol) for series, partition in others}
-    days = [first, last, *(partition.day for _, partition in others)]
-    outlast(refresh_scores, ledger, collection, min(days), max(days), sorted(pairs))
+    tracks = {t.track for t in targets} | {day.track for day in others}
+    days = [first, last, *(day.day for day in others)]
+    outlast(refresh_scores, ledger, collection, min(days), max(days), sorted(tracks))
     outlast(refresh_acknowledgements, ledger, collection, min(days), max(days), datetime.now(UTC).date())
     return changed
 
 
 def excuse_days(
     lake: Lake, ledger: Ledger, exchange: str, market_type: str, first: date, last: date
-) -> dict[tuple[Series, Partition], Revised]:
+) -> dict[TrackDay, Revised]:
     """Weigh the days of a market that miss rows against its outages as they are known now; return those that changed."""
-    changed: dict[tuple[Series, Partition], Revised] = {}
+    changed: dict[TrackDay, Revised] = {}
     for series, revisions in outlast(_excusable, ledger, exchange, market_type, first, last).items():
         if revisions:
             outlast(_excuse, Journal(lake, ledger), series, revisions, changed)
@@ -105,7 +105,7 @@ def _excuse(
     journal: Journal,
     series: Series,
     revisions: Sequence[Revision],
-    changed: dict[tuple[Series, Partition], Revised],
+    changed: dict[TrackDay, Revised],
 ) -> None:
     """Revise days of one series, and add those whose state has changed to `changed`; safe to repeat.
 
@@ -114,7 +114,9 @@ def _excuse(
     folders = sorted({symbol_folder(series, revision.partition.symbol) for revision in revisions})
     with journal.alone(folders) as connection:
         revised = revise(connection, series, revisions)
-        changed |= {(series, partition): one for partition, one in revised.items() if one.changed}
+        changed |= {
+            TrackDay(series, partition.symbol, partition.day): one for partition, one in revised.items() if one.changed
+        }
         connection.commit()
 
 

@@ -19,7 +19,7 @@ from crypto_assets.engine.archive.probing import delisted_after
 from crypto_assets.ledger.catalog import last_listed_days
 from crypto_assets.ledger.objects import every_seen_object, known_keys
 from crypto_assets.ledger.spans import days_in_state
-from crypto_assets.model import Series, State
+from crypto_assets.model import Series, State, Track, TrackDay
 
 if TYPE_CHECKING:
     import psycopg
@@ -148,10 +148,10 @@ def late_objects(
     return sorted(late for name, late in found.items() if name not in there)
 
 
-def _expected(connection: psycopg.Connection[Any], collection: Collection) -> list[tuple[Series, str, date]]:
+def _expected(connection: psycopg.Connection[Any], collection: Collection) -> list[TrackDay]:
     """Return a day of each object that is the next one of its prefix, or whose day is pending."""
     preferred = {
-        (exchange, prefix): (series, symbol)
+        (exchange, prefix): Track(series, symbol)
         for (exchange, prefix), (series, _, symbol) in _prefixes(collection).items()
         if sources.get(exchange).prefixes(series, symbol)[0] == prefix
     }
@@ -161,15 +161,12 @@ def _expected(connection: psycopg.Connection[Any], collection: Collection) -> li
     for (series, _), day in ends.items():
         newest[series] = max(day, newest.get(series, day))
     expected = [
-        (series, symbol, day + timedelta(days=1))
+        TrackDay(series, symbol, day + timedelta(days=1))
         for (series, symbol), day in ends.items()
         if newest[series] - day <= delisted_after(sources.get(series.exchange), series, symbol, day)
     ]
-    pairs = set(preferred.values())
-    for series, symbol, day in days_in_state(connection, State.PENDING):
-        if (series, symbol) in pairs:
-            expected.append((series, symbol, day))
-    return expected
+    tracks = set(preferred.values())
+    return expected + [day for day in days_in_state(connection, State.PENDING) if day.track in tracks]
 
 
 def _late(

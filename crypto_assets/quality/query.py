@@ -8,10 +8,8 @@ from datetime import date
 from difflib import get_close_matches
 
 from crypto_assets.errors import ConfigError
-from crypto_assets.model import MARKET_TYPES, Series, unified_symbol
+from crypto_assets.model import MARKET_TYPES, Series, Track, unified_symbol
 from crypto_assets.model.symbols import similar_symbols
-
-Pair = tuple[Series, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,23 +45,23 @@ class Query:
     def has_day(self, day: date) -> bool:
         return (self.first is None or day >= self.first) and (self.last is None or day <= self.last)
 
-    def choose(self, known: Iterable[Pair]) -> list[Pair]:
-        """Return the pairs that are asked about, in order.
+    def choose(self, known: Iterable[Track]) -> list[Track]:
+        """Return the tracks that are asked about, in order.
 
         Raises:
             ConfigError: a word that chooses nothing, naming what there is.
         """
-        pairs = sorted(set(known))
+        tracks = sorted(set(known))
         for option, wanted, there in (
-            ("--exchange", [self.exchange] if self.exchange else [], {series.exchange for series, _ in pairs}),
-            ("--market-type", [self.market_type] if self.market_type else [], {s.market_type for s, _ in pairs}),
-            ("--dataset", self.datasets, {series.dataset for series, _ in pairs}),
+            ("--exchange", [self.exchange] if self.exchange else [], {series.exchange for series, _ in tracks}),
+            ("--market-type", [self.market_type] if self.market_type else [], {s.market_type for s, _ in tracks}),
+            ("--dataset", self.datasets, {series.dataset for series, _ in tracks}),
         ):
             for value in wanted:
                 _require(option, value, there, {value})
         for symbol in self.symbols:
-            _require("--symbol", symbol, {found for _, found in pairs}, _spellings(symbol))
-        chosen = [(series, symbol) for series, symbol in pairs if self.has(series, symbol)]
+            _require("--symbol", symbol, {found for _, found in tracks}, _spellings(symbol))
+        chosen = [Track(series, symbol) for series, symbol in tracks if self.has(series, symbol)]
         if not chosen:
             raise ConfigError("nothing that is known matches all the filters together; see `crypto-assets status`")
         return chosen

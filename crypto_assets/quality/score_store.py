@@ -25,12 +25,11 @@ from crypto_assets.ledger.scores import (
     lock_scores,
     stored_facts,
 )
-from crypto_assets.model import Series, State, days_between
+from crypto_assets.model import State, Track, days_between
 from crypto_assets.quality.scores import Facts, score
 from crypto_assets.storage.database import Database
 from crypto_assets.storage.sessions import lock_wait, of_connection
 
-Pair = tuple[Series, str]
 OutageMinutes = Callable[[psycopg.Connection[Any], str, str, date, date], Mapping[date, np.ndarray]]
 """Takes (connection, exchange, market type, first day, last day); returns 1,440 booleans for each day with an outage."""
 
@@ -42,7 +41,7 @@ def refresh_scores(
     collection: Collection,
     first_day: date,
     last_day: date,
-    pairs: Iterable[Pair] | None = None,
+    tracks: Iterable[Track] | None = None,
     *,
     outages: OutageMinutes | None = None,
     now: datetime | None = None,
@@ -52,7 +51,7 @@ def refresh_scores(
     Days before an entry's start or after its end are not scored, nor days that have not ended and of which nothing is known.
 
     Args:
-        pairs: some of the collection's series and symbols; all by default. Others are ignored.
+        tracks: some of the collection's series and symbols; all by default. Others are ignored.
         outages: which minutes of an exchange's days are not expected; `quality.market_outages.outage_minutes` by
             default.
         now: the instant that the scores are of; this one by default.
@@ -62,7 +61,7 @@ def refresh_scores(
 
         outages = outage_minutes
     at = now or datetime.now(UTC)
-    chosen = None if pairs is None else set(pairs)
+    chosen = None if tracks is None else set(tracks)
     weights = collection.quality.weights.model_dump()
     changed = 0
     for spans in _portions(_spans(collection, first_day, last_day, chosen)):
@@ -75,12 +74,12 @@ def refresh_scores(
     return changed
 
 
-def _spans(collection: Collection, first: date, last: date, chosen: set[Pair] | None) -> Iterator[ScoredSpan]:
+def _spans(collection: Collection, first: date, last: date, chosen: set[Track] | None) -> Iterator[ScoredSpan]:
     for entry in collection.series:
         for series in entry.series:
             for symbol in entry.symbols:
                 begin, end = max(first, entry.start), entry.until(last)
-                if begin <= end and (chosen is None or (series, symbol) in chosen):
+                if begin <= end and (chosen is None or Track(series, symbol) in chosen):
                     yield ScoredSpan(series, symbol, begin, end)
 
 

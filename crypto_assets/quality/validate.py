@@ -138,8 +138,8 @@ class Validator:
         """Judging by the wrong lake would spoil what is known of the right one."""
         require_lake(self._ledger, self._lake)
         days = [day for target in targets for day in (target.days[0], target.days[-1])]
-        pairs = {(target.series, target.symbol) for target in targets}
-        lost = lost_days(self._ledger, self._lake, pairs, min(days, default=None), max(days, default=None))
+        tracks = {target.track for target in targets}
+        lost = lost_days(self._ledger, self._lake, tracks, min(days, default=None), max(days, default=None))
         if lost.other and lost.reasons:
             raise StoredDataError(lost.notice)
 

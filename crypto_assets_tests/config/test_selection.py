@@ -141,7 +141,7 @@ def requested(missing: set[tuple[str, date]]) -> list[selection.Request]:
 def test_symbols_that_miss_the_same_days_are_one_request() -> None:
     days = days_between(FIRST, date(2024, 1, 31))
     (request,) = requested({(f"S{n}/USDT", day) for n in range(300) for day in days})
-    assert (len(request.pairs), request.first, request.last) == (300, days[0], days[-1])
+    assert (len(request.tracks), request.first, request.last) == (300, days[0], days[-1])
 
 
 def test_symbols_that_each_miss_other_days_are_as_many_requests_as_days_at_most() -> None:
@@ -156,7 +156,7 @@ def test_requests_ask_for_exactly_what_is_missing_once(drawn: set[tuple[str, int
     asked = [
         (symbol, day)
         for request in requested(missing)
-        for _, symbol in request.pairs
+        for _, symbol in request.tracks
         for day in days_between(request.first, request.last)
     ]
     assert sorted(asked) == sorted(missing)

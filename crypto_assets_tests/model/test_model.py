@@ -19,6 +19,8 @@ from crypto_assets.model import (
     Partition,
     Series,
     State,
+    Track,
+    TrackDay,
     bar_length,
     days_between,
     path_symbol,
@@ -182,3 +184,28 @@ def test_every_noun_comes_from_the_package(name):
 def test_an_unknown_noun_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'Candle'"):
         _ = model.Candle
+
+
+def test_a_track_is_written_as_people_say_it():
+    track = Track(Series.named("binance", "spot", "ohlcv_1m"), "BTC/USDT")
+    assert str(track) == f"{track}" == "binance spot BTC/USDT ohlcv_1m"
+    assert str(TrackDay(*track, date(2024, 1, 1))) == "binance spot BTC/USDT ohlcv_1m 2024-01-01"
+    assert str(track._replace(symbol="BTC\x1b[2J")) == "binance spot BTC\\x1b[2J ohlcv_1m"
+
+
+def test_tracks_are_ordered_by_series_then_symbol_and_found_by_what_they_say():
+    bars, trades = Series.named("binance", "spot", "ohlcv_1m"), Series.named("binance", "spot", "trades")
+    tracks = [Track(trades, "BTC/USDT"), Track(bars, "ETH/USDT"), Track(bars, "BTC/USDT")]
+    assert sorted(tracks) == [Track(bars, "BTC/USDT"), Track(bars, "ETH/USDT"), Track(trades, "BTC/USDT")]
+    assert {Track(bars, "BTC/USDT"): 1}[TrackDay(bars, "BTC/USDT", date(2024, 1, 1)).track] == 1
+
+
+def test_the_columns_of_tracks_have_an_entry_for_each():
+    bars, trades = Series.named("binance", "spot", "ohlcv_1m"), Series.named("okx", "linear", "trades")
+    assert Track.columns([Track(bars, "BTC/USDT"), Track(trades, "ETH/USDT:USDT")]) == (
+        ["binance", "okx"],
+        ["spot", "linear"],
+        ["ohlcv_1m", "trades"],
+        ["BTC/USDT", "ETH/USDT:USDT"],
+    )
+    assert Track.columns([]) == ([], [], [], [])

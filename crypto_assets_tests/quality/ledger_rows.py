@@ -73,7 +73,7 @@ def put_files(url: str, folder: Path) -> None:
     with Ledger(url) as ledger:
         for record in ledger.partitions():
             if record.path is not None:
-                file = folder / lake.path(record.pair[0], Partition(record.symbol, record.day))
+                file = folder / lake.path(record.track.series, Partition(record.symbol, record.day))
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.touch()
                 os.truncate(file, record.size_bytes or 0)

@@ -19,7 +19,17 @@ from crypto_assets.engine.pipeline import Tally
 from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.gaps import NOT_COLLECTED, Gap, gaps
 from crypto_assets.ledger.partitions import Ledger
-from crypto_assets.model import ArchiveObject, Finding, Outcome, Partition, Series, SourceFile, State, StoredFile
+from crypto_assets.model import (
+    ArchiveObject,
+    Finding,
+    Outcome,
+    Partition,
+    Series,
+    SourceFile,
+    State,
+    StoredFile,
+    TrackDay,
+)
 from crypto_assets.quality.acknowledged_gaps import acknowledge, refresh_acknowledgements
 from crypto_assets.storage.migrations import migrate
 from crypto_assets_tests.quality.stored import put_files
@@ -100,7 +110,7 @@ def accept(first: date, last: date | None = None, *more: str) -> Result:
 
 
 def of_btc(ledger: Ledger, collection: Collection) -> dict[date, Gap]:
-    return {gap.day: gap for gap in gaps(collection, ledger, TODAY, pairs={(BARS, BTC)})}
+    return {gap.day: gap for gap in gaps(collection, ledger, TODAY, tracks={(BARS, BTC)})}
 
 
 def test_gaps_are_every_day_that_is_not_complete_in_order(ledger: Ledger, collection: Collection) -> None:
@@ -114,9 +124,9 @@ def test_gaps_are_every_day_that_is_not_complete_in_order(ledger: Ledger, collec
     ]
     assert (found[0].source, found[0].source_etag, found[0].findings["complete"]["missing"]) == ("archive", "e1", 10)
     assert found[3].reason == NOT_COLLECTED
-    some = gaps(collection, ledger, TODAY, pairs={(BARS, BTC)}, first=MISSING, last=PENDING)
+    some = gaps(collection, ledger, TODAY, tracks={(BARS, BTC)}, first=MISSING, last=PENDING)
     assert [gap.day for gap in some] == [MISSING, PENDING]
-    assert [gap.day for gap in gaps(collection, ledger, MISSING, pairs={(BARS, BTC)})] == [PARTIAL]
+    assert [gap.day for gap in gaps(collection, ledger, MISSING, tracks={(BARS, BTC)})] == [PARTIAL]
 
 
 def test_a_complete_day_whose_file_is_gone_is_a_gap(ledger: Ledger, collection: Collection) -> None:
@@ -126,7 +136,9 @@ def test_a_complete_day_whose_file_is_gone_is_a_gap(ledger: Ledger, collection: 
         (GOOD, State.MISSING, "its file is gone from the lake")
     ]
     accept(PARTIAL)
-    (gap,) = gaps(collection, ledger, TODAY, pairs={(BARS, BTC)}, last=PARTIAL, lost={(BARS, BTC, PARTIAL): "gone"})
+    (gap,) = gaps(
+        collection, ledger, TODAY, tracks={(BARS, BTC)}, last=PARTIAL, lost={TrackDay(BARS, BTC, PARTIAL): "gone"}
+    )
     assert gap.is_open, "what was accepted had a file"
 
 

@@ -162,17 +162,17 @@ def test_only_pairs_and_days_of_the_collection_are_scored(ledger: Ledger) -> Non
     ledger.record_outcomes([stored(day, symbol) for day in days() for symbol in (BTC, ETH)])
     late = collection(entry("spot", ["ohlcv_1m"], [BTC, ETH], date(2024, 3, 3)))
     other = Series("binance", "spot", "ohlcv", "1h")
-    assert scored(ledger, collection=late, pairs=[(BARS, ETH), (other, BTC)]) == 2
+    assert scored(ledger, collection=late, tracks=[(BARS, ETH), (other, BTC)]) == 2
     assert (totals(ledger), totals(ledger, ETH)) == ({}, {3: 1.0, 4: 1.0})
-    assert scored(ledger, collection=late, pairs=[]) == 0
+    assert scored(ledger, collection=late, tracks=[]) == 0
 
 
 def test_weights_of_the_collection_count(ledger: Ledger) -> None:
     ledger.record_outcomes([stored(FIRST, findings=CUT)])
-    scored(ledger, last=FIRST, pairs=[(BARS, BTC)])
+    scored(ledger, last=FIRST, tracks=[(BARS, BTC)])
     assert totals(ledger) == {1: pytest.approx(CUT_TOTAL)}
     weights = {"accuracy": 0, "completeness": 1}
-    scored(ledger, NOW + timedelta(hours=1), FIRST, pairs=[(BARS, BTC)], collection=collection(weights=weights))
+    scored(ledger, NOW + timedelta(hours=1), FIRST, tracks=[(BARS, BTC)], collection=collection(weights=weights))
     assert totals(ledger) == {1: 0.75}
 
 
@@ -217,7 +217,7 @@ def test_an_object_that_was_seen_to_appear_is_judged_by_the_deadline(
     with psycopg.connect(postgres_url) as connection:
         connection.execute("UPDATE collection.archive_objects SET first_seen = %s", (end + timedelta(hours=seen_h),))
     ledger.record_outcomes([stored(FIRST)])
-    scored(ledger, last=FIRST, pairs=[(BARS, BTC)])
+    scored(ledger, last=FIRST, tracks=[(BARS, BTC)])
     [found] = read_scores(ledger, "partition")
     assert found.timeliness == (None if timeliness is None else pytest.approx(timeliness))
 

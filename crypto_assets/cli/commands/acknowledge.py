@@ -10,7 +10,7 @@ import click
 
 from crypto_assets.cli.console import out, print_line
 from crypto_assets.cli.options import DAY, filters, load_configured, lost_of, today, with_ledger
-from crypto_assets.engine.problems import Problem, days_text, spans, track_text, word_of
+from crypto_assets.engine.problems import Problem, days_text, spans, word_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,8 +61,8 @@ def acknowledge(
     else:
 
         def accept(ledger: Any) -> list[Acknowledgement]:
-            pairs = {pair for _, of_entry in selected for pair in of_entry}
-            lost = lost_of(ledger, pairs, first, until, collection).reasons
+            tracks = {track for _, of_entry in selected for track in of_entry}
+            lost = lost_of(ledger, tracks, first, until, collection).reasons
             return keep(ledger, collection, selected, first, until, reason=reason, by=who, today=today(), lost=lost)
 
         found = with_ledger(accept)
@@ -112,8 +112,8 @@ def acknowledged(
 
 def _print_spans(found: Sequence[Acknowledgement], words: Callable[[Acknowledgement], str]) -> None:
     """Print days, equal neighbours as one line."""
-    for span in spans(Problem(*one.place, None, note=words(one)) for one in found):
-        print_line(f"{track_text(span.series, span.symbol)} {days_text(span.first, span.last)}: {span.note}")
+    for span in spans(Problem(*one.track_day, None, note=words(one)) for one in found):
+        print_line(f"{span.track} {days_text(span.first, span.last)}: {span.note}")
 
 
 def _print_json(found: Sequence[Acknowledgement]) -> None:

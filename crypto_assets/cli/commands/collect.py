@@ -66,9 +66,9 @@ def collect(first: date, last: date, new_lake: bool, verbose: bool, as_json: boo
     requests, note = selection.clip(collection, selected, first, last, today(), with_today=True)
     if note:
         err.print(f"note: {note}", markup=False)
-    pairs = {pair for request in requests for pair in request.pairs}
+    tracks = {track for request in requests for track in request.tracks}
     _require_lake(new_lake=new_lake)
-    with_ledger(lambda ledger: lost_of(ledger, pairs), make=True)
+    with_ledger(lambda ledger: lost_of(ledger, tracks), make=True)
     sys.exit(collect_all(collection, requests, misspelt, as_json=as_json, verbose=verbose))
 
 
@@ -100,10 +100,10 @@ def fill(first: date | None, last: date | None, new_lake: bool, verbose: bool, a
     found = gaps_by_entry(collection, first, last, filters, make=True)
     open_ = [gap for _, of_entry in found for gap in of_entry if gap.is_open]
     settled = with_ledger(lambda ledger: unchanged(collection, ledger, open_, egress=settings().egress), make=True)
-    left_out = {(gap.series, gap.symbol, gap.day) for gap in settled}
+    left_out = {gap.track_day for gap in settled}
     requests = []
     for entry, of_entry in found:
-        missing = [(gap.series, gap.symbol, gap.day) for gap in of_entry if gap.is_open]
+        missing = [gap.track_day for gap in of_entry if gap.is_open]
         requests += selection.as_few_requests(entry, [place for place in missing if place not in left_out])
     if settled:
         days = "1 partial day" if len(settled) == 1 else f"{len(settled)} partial days"

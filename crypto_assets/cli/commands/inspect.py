@@ -25,7 +25,7 @@ from crypto_assets.cli.options import (
 )
 from crypto_assets.engine.problems import Problem, spans
 from crypto_assets.ledger.coverage_tables import status_json, status_table
-from crypto_assets.model import State, days_between
+from crypto_assets.model import State, TrackDay, days_between
 
 if TYPE_CHECKING:
     from crypto_assets.causes.rules import MinuteSpan
@@ -77,7 +77,7 @@ def gaps(
 
 def _echo(explained: Sequence[Explained]) -> None:
     """Print days, equal neighbours as one line, each with the minutes that are missing in it."""
-    days = {(one.gap.series, one.gap.symbol, one.gap.day): one for one in explained}
+    days = {one.gap.track_day: one for one in explained}
     problems = []
     for one in explained:
         gap = one.gap
@@ -89,7 +89,7 @@ def _echo(explained: Sequence[Explained]) -> None:
     for span in spans(problems):
         print_line(str(span))
         for day in days_between(span.first, span.last):
-            for missing in days[span.series, span.symbol, day].spans:
+            for missing in days[TrackDay(*span.track, day)].spans:
                 print_line(f"  {missing.start:%Y-%m-%d %H:%M}–{missing.end:%H:%M}: {in_words(missing)}")
 
 

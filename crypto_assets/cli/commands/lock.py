@@ -96,7 +96,7 @@ def verify(path: Path, quick: bool, as_json: bool) -> None:
         result = look(locked, lake, None)
     counts = {found.value: sum(one.found is found for one in result.verdicts) for found in Found}
     other = [one for one in result.verdicts if one.found is not Found.SAME]
-    appeared = [(pair, begin, end) for pair, days in result.appeared for begin, end in ranges(days)]
+    appeared = [(track, begin, end) for track, days in result.appeared for begin, end in ranges(days)]
     if as_json:
         problems = [
             {

@@ -71,12 +71,12 @@ def quality(
 
     collection = load_configured()
     threshold = collection.quality.threshold if below is None else below
-    pairs = [pair for _, of_entry in selection.select(collection, **filters) for pair in of_entry]
+    tracks = [track for _, of_entry in selection.select(collection, **filters) for track in of_entry]
     chosen = score_query.Chosen(
-        exchange=sorted({series.exchange for series, _ in pairs}),
-        market_type=sorted({series.market_type for series, _ in pairs}),
-        symbol=sorted({symbol for _, symbol in pairs}),
-        dataset=sorted({series.dataset for series, _ in pairs}),
+        exchange=sorted({series.exchange for series, _ in tracks}),
+        market_type=sorted({series.market_type for series, _ in tracks}),
+        symbol=sorted({symbol for _, symbol in tracks}),
+        dataset=sorted({series.dataset for series, _ in tracks}),
         first=first,
         last=last,
     )
@@ -84,8 +84,8 @@ def quality(
     def read(ledger: Any) -> tuple[list[Quality], list[Point], LostDays]:
         if not no_refresh:
             start = first or min(entry.start for entry in collection.series)
-            score_store.refresh_scores(ledger, collection, start, last or today(), pairs)
-        lost = lost_of(ledger, pairs, first, last, collection)
+            score_store.refresh_scores(ledger, collection, start, last or today(), tracks)
+        lost = lost_of(ledger, tracks, first, last, collection)
         weights = collection.quality.weights.model_dump()
         scores = score_query.read_scores(
             ledger, by, chosen, threshold=threshold, below=below, lost=lost, weights=weights

@@ -72,9 +72,7 @@ def validate(
 
     found, accepted = with_ledger(known)
     counts, failed = _counted(found)
-    problems = [
-        record for record in found if record.state not in COMPLETE_STATES and (*record.pair, record.day) not in accepted
-    ]
+    problems = [record for record in found if record.state not in COMPLETE_STATES and record.track_day not in accepted]
     if accepted:
         err.print(acknowledged_in_words(len(accepted)), markup=False)
     if as_json:

@@ -15,7 +15,7 @@ from crypto_assets.engine.day_outcomes import Target, refused
 from crypto_assets.engine.rest.symbol_life import Told
 from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError
 from crypto_assets.ledger.profiles import read_profiles
-from crypto_assets.model import ArchiveObject, Outcome, Series
+from crypto_assets.model import ArchiveObject, Outcome, Series, Track
 from crypto_assets.rows.bar_calendar import anchor_of
 from crypto_assets.sources import Exchange
 from crypto_assets.transport.client import Client
@@ -35,7 +35,7 @@ class Finder:
         self._collection = collection
         self._ledger = ledger
         self._now = now
-        self._anchors: dict[tuple[Series, str], date | None] = {}
+        self._anchors: dict[Track, date | None] = {}
         self.told = Told(feed)
         self.edges = Edges(self.beside, self.asks, now)
 
@@ -125,11 +125,12 @@ class Finder:
         """Return a day on which a stored bar of three days opens; None for other series, and where none is stored."""
         if series.timeframe != "3d":
             return None
-        if (series, symbol) not in self._anchors:
+        track = Track(series, symbol)
+        if track not in self._anchors:
             with self._ledger.transaction() as connection:
                 stored = read_profiles(connection, series, date.min, date.max, [symbol])
-            self._anchors[series, symbol] = anchor_of(profile.day for profile in stored)
-        return self._anchors[series, symbol]
+            self._anchors[track] = anchor_of(profile.day for profile in stored)
+        return self._anchors[track]
 
 
 def _is_of_a_day(exchange: Exchange, obj: ArchiveObject) -> bool:

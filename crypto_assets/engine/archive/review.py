@@ -30,7 +30,7 @@ from crypto_assets.ledger.inferred_days import Inferred, inferred_days, lock_day
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.ledger.pauses import ALL, Controls, of_exchange
 from crypto_assets.machine.thread_pool import DaemonPool
-from crypto_assets.model import DAY, ArchiveObject, Outcome, Partition, Series, State
+from crypto_assets.model import DAY, ArchiveObject, Outcome, Partition, Series, State, Track
 from crypto_assets.text.visible import visible
 from crypto_assets.transport.client import Client
 from crypto_assets.transport.guard import EGRESS, Guard
@@ -108,7 +108,7 @@ def _names(symbols: set[str]) -> str:
 def review(
     collection: Collection,
     ledger: Ledger,
-    pairs: Iterable[tuple[SeriesEntry, Sequence[tuple[Series, str]]]],
+    tracks: Iterable[tuple[SeriesEntry, Sequence[Track]]],
     *,
     now: datetime | None = None,
     older_than: timedelta = timedelta(0),
@@ -119,7 +119,7 @@ def review(
     """Look again at the inferred days of some series and symbols, record what has changed, and return it.
 
     Args:
-        pairs: entries and, of each, the series and symbols that are looked at.
+        tracks: entries and, of each, the series and symbols that are looked at.
         older_than: days whose last look is younger are left alone; where all are, nothing is asked.
         timeout_s: of each request; each is made once.
         budget_s: no symbol is begun after so long; those whose last look is oldest come first.
@@ -130,7 +130,7 @@ def review(
     at = now or datetime.now(UTC)
     paused = {one.scope for one in Controls(ledger).read() if one.action == "pause"}
     work = []
-    for entry, of_entry in pairs:
+    for entry, of_entry in tracks:
         if paused & {ALL, of_exchange(entry.exchange)}:
             continue
         last = entry.until(at.date() - DAY)

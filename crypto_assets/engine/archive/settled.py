@@ -20,7 +20,7 @@ from crypto_assets.ledger.gaps import Gap
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.ledger.pauses import ALL, Controls, of_exchange
 from crypto_assets.machine.thread_pool import DaemonPool
-from crypto_assets.model import DAY, TIMEFRAME_LENGTHS, Series, Severity, State
+from crypto_assets.model import DAY, TIMEFRAME_LENGTHS, Series, Severity, State, Track
 from crypto_assets.sources.limits import Endpoint
 from crypto_assets.transport.client import Client
 from crypto_assets.transport.guard import EGRESS, Guard
@@ -79,11 +79,11 @@ def unchanged(collection: Collection, ledger: Ledger, found: Sequence[Gap], *, e
 
     A listing that cannot be read settles nothing, and exchanges that are paused are not asked.
     """
-    by_symbol: dict[tuple[Series, str], list[Gap]] = defaultdict(list)
+    by_symbol: dict[Track, list[Gap]] = defaultdict(list)
     paused = {one.scope for one in Controls(ledger).read() if one.action == "pause"}
     for gap in found:
         if may_be_settled(gap) and not paused & {ALL, of_exchange(gap.series.exchange)}:
-            by_symbol[gap.series, gap.symbol].append(gap)
+            by_symbol[gap.track].append(gap)
     if not by_symbol:
         return []
     with (

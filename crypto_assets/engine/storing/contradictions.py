@@ -75,7 +75,7 @@ def reopen(
     records = doubtful_days(connection, exchange, market_type, symbols, NUMBERED, FEW_TRADES)
     by_series: dict[Series, list[Outcome]] = defaultdict(list)
     for record in records:
-        series, symbol = record.pair
+        series, symbol = record.track
         by_series[series].append(
             Outcome(
                 series,

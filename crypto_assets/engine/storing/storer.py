@@ -34,7 +34,7 @@ from crypto_assets.engine.storing.validation import Verdict, blocking, degrading
 from crypto_assets.engine.storing.wrong_edges import WrongEdges, contradicted_edges, with_edges, wrong_edges
 from crypto_assets.errors import InvalidRows
 from crypto_assets.ledger.life_edges import LISTED_FROM, LISTED_UNTIL, cut_of
-from crypto_assets.model import Finding, Outcome, Partition, Series, State, StoredFile
+from crypto_assets.model import Finding, Outcome, Partition, Series, State, StoredFile, TrackDay
 from crypto_assets.model.correction import Correction
 from crypto_assets.storage.patience import outlast
 
@@ -149,7 +149,7 @@ class Storer:
         ordered = [outcomes[id(day)] for day in batch]
         return ordered, [day.rows if outcomes[id(day)].stored else None for day in batch]
 
-    def second_look(self, targets: Sequence[Target]) -> dict[tuple[Series, Partition], Revised]:
+    def second_look(self, targets: Sequence[Target]) -> dict[TrackDay, Revised]:
         """Look again at the symbols of a run, at days beside its own too; return what has become of days.
 
         Each step outlasts failures of Postgres by itself: as a whole it would find less the second time.
@@ -160,24 +160,24 @@ class Storer:
             if target.collect:
                 symbols.setdefault(target.series, []).append(target.symbol)
                 markets.setdefault((target.series.exchange, target.series.market_type), set()).add(target.symbol)
-        now: dict[tuple[Series, Partition], tuple[State, Outcome]] = {}
+        now: dict[TrackDay, tuple[State, Outcome]] = {}
         edges: dict[Series, list[WrongEdges]] = {}
         # Trades of other runs too: the bars that prove a day to be empty may come after it.
         for market, table in product(markets, NUMBERED):
             for one in settle_silent_days(self._ledger, Series(*market, table), markets[market], self._run_id):
-                now[one.series, one.partition] = State.MISSING, one
+                now[one.track_day] = State.MISSING, one
         for market, of_market in markets.items():
             for one in reopen_contradicted(self._ledger, *market, of_market, self._run_id):
-                was, _ = now.get((one.series, one.partition), (State.NO_DATA, one))
-                now[one.series, one.partition] = was, one
+                was, _ = now.get(one.track_day, (State.NO_DATA, one))
+                now[one.track_day] = was, one
                 symbols.setdefault(one.series, []).append(one.partition.symbol)
             edges |= outlast(self._contradicted_edges, *market, of_market)
         outlast(self._report, targets, [one for _, one in now.values()])
-        revised = {place: Revised(one.state, one.reason, was) for place, (was, one) in now.items()}
+        revised = {day: Revised(one.state, one.reason, was) for day, (was, one) in now.items()}
         for series in [*symbols, *(series for series in edges if series not in symbols)]:
             names, wrong = symbols.get(series, []), edges.get(series, [])
             judged = judge_edges_again(self._lake, self._ledger, series, names, wrong, self._publisher.load_again)
-            revised |= {(series, partition): found for partition, found in judged.items()}
+            revised |= {TrackDay(series, partition.symbol, partition.day): found for partition, found in judged.items()}
         return revised
 
     def _contradicted_edges(
@@ -191,7 +191,7 @@ class Storer:
         of_run = DaysOf(targets)
         mine: dict[Series, list[Outcome]] = {}
         for one in outcomes:
-            if (one.series, one.partition) in of_run:
+            if one.track_day in of_run:
                 mine.setdefault(one.series, []).append(one)
         for of_series in mine.values():
             self._on_batch(of_series, [None] * len(of_series))

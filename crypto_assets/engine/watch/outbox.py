@@ -23,7 +23,7 @@ from datetime import date, datetime
 
 from crypto_assets.ledger.catalog import Catalog
 from crypto_assets.ledger.discoveries import Discovery, mark_requested, unconfirmed, waiting
-from crypto_assets.model import Series
+from crypto_assets.model import Track
 
 REQUESTS = 25
 """Requests in one tick: Dagster takes 0.2–1 s to submit each, and new ones should not wait behind all of a long history."""
@@ -44,7 +44,7 @@ class Request:
     priority: int
     first_day: date
     last_day: date
-    pairs: tuple[tuple[Series, str], ...]
+    tracks: tuple[Track, ...]
 
 
 def hand_out(catalog: Catalog, digest: str, now: datetime, most: int = REQUESTS) -> list[Request]:
@@ -89,5 +89,5 @@ def _request(key: str, found: Sequence[Discovery]) -> Request:
         max(one.priority for one in found),
         min(one.first_day for one in found),
         max(one.last_day for one in found),
-        tuple({(one.series, one.symbol): None for one in found}),
+        tuple({one.track: None for one in found}),
     )

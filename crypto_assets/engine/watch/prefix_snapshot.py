@@ -12,7 +12,7 @@ from crypto_assets.config.collection import Collection, SeriesEntry
 from crypto_assets.engine.archive.listing import list_pages
 from crypto_assets.engine.archive.probing import PROBE_AFTER, RECENT_DAYS, delisted_after, probe_all
 from crypto_assets.ledger.catalog import Marks, Prefix, entry_digest, fingerprint, unpack
-from crypto_assets.model import ArchiveObject, Series, days_between
+from crypto_assets.model import ArchiveObject, Series, Track, days_between
 from crypto_assets.sources.limits import Endpoint
 from crypto_assets.text.urls import host_of
 
@@ -42,10 +42,10 @@ class Watch:
         self.digest = entry_digest(entry)
         self.patrol = patrol
 
-    def prefixes(self) -> dict[str, tuple[Series, str]]:
+    def prefixes(self) -> dict[str, Track]:
         """Return the preferred prefix of each symbol of each series."""
         return {
-            self.exchange.prefixes(series, symbol)[0]: (series, symbol)
+            self.exchange.prefixes(series, symbol)[0]: Track(series, symbol)
             for series in self.entry.series
             for symbol in self.entry.symbols
         }
@@ -55,7 +55,7 @@ class Watch:
         end = datetime(last_of_period.year, last_of_period.month, last_of_period.day, tzinfo=UTC) + timedelta(days=1)
         if row.delay_s is not None:
             return end + timedelta(seconds=row.delay_s)
-        return end + self.exchange.usual_delay(row.pair[0])
+        return end + self.exchange.usual_delay(row.track[0])
 
     def quiet(self, row: Prefix, newest: Mapping[str, date]) -> bool:
         """Whether nothing more is expected.
@@ -68,7 +68,7 @@ class Watch:
         if self.entry.end is not None and row.last_day >= self.entry.end:
             return True
         return row.dataset in newest and newest[row.dataset] - row.last_day > delisted_after(
-            self.exchange, *row.pair, row.last_day
+            self.exchange, *row.track, row.last_day
         )
 
 
@@ -151,7 +151,7 @@ class Reader:
         for page in list_pages(self._listing, self._watch.listing_url, row.prefix, after=after, version=version):
             found = {}
             for obj in page:
-                if period := self._period(obj, row.prefix, *row.pair):
+                if period := self._period(obj, row.prefix, *row.track):
                     first, last = period
                     found[first] = Listed(obj, last, fingerprint(obj))
             yield {first: listed for first, listed in found.items() if first <= end}
@@ -159,7 +159,7 @@ class Reader:
                 return
 
     def _just_before(self, row: Prefix, day: date) -> str:
-        series, symbol = row.pair
+        series, symbol = row.track
         return self._watch.exchange.key(row.prefix, series, symbol, day).removesuffix(".zip")
 
     def _period(self, obj: ArchiveObject, prefix: str, series: Series, symbol: str) -> tuple[int, int] | None:
@@ -181,7 +181,7 @@ class Reader:
             return
         if row.probed_at is not None and self._now - row.probed_at < PROBE_EVERY:
             return
-        series, symbol = row.pair
+        series, symbol = row.track
         keys: dict[str, tuple[int, int]] = {}
         newest = self._newest.get(row.dataset)
         for day in days_between(self._today - timedelta(days=RECENT_DAYS), self._today - timedelta(days=1)):

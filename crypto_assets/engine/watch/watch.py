@@ -299,7 +299,7 @@ class _Looker:
                 fresh = today - day <= FRESH_DAYS and kind != "republished"
                 found.setdefault((kind, PRIORITIES["fresh" if fresh else kind]), {})[day] = listed
         for (kind, priority), days in found.items():
-            yield _Candidate(*reading.row.pair, kind, priority, days)
+            yield _Candidate(*reading.row.track, kind, priority, days)
 
     def _not_stored(self, connection: psycopg.Connection[Any], candidates: Sequence[_Candidate]) -> list[Discovery]:
         """Return the discoveries, a range of days each, without days that are stored from these very objects."""
@@ -358,7 +358,7 @@ class _Looker:
             return 0, self._now + QUIET_EVERY
         if row.last_day is None:  # not listed yet
             return 0, self._now + EVERY
-        series, symbol = row.pair
+        series, symbol = row.track
         exchange = self._watch.exchange
         following = exchange.key(row.prefix, series, symbol, row.last_day + timedelta(days=1))
         due_at = self._watch.due_at(row, exchange.period(following)[1])

@@ -24,8 +24,8 @@ import pyarrow as pa
 
 from crypto_assets.errors import ConfigError, StoredDataError
 from crypto_assets.ledger.locked_files import FileInForce
-from crypto_assets.model import Partition, Series, days_between
-from crypto_assets.quality.query import Pair, Query
+from crypto_assets.model import Partition, Series, Track, days_between
+from crypto_assets.quality.query import Query
 from crypto_assets.text.visible import visible_json
 from crypto_assets.version import __version__
 
@@ -47,8 +47,8 @@ class LockedFile(FileInForce):
     """
 
     @property
-    def pair(self) -> Pair:
-        return Series.named(self.exchange, self.market_type, self.dataset), self.symbol
+    def track(self) -> Track:
+        return Track(Series.named(self.exchange, self.market_type, self.dataset), self.symbol)
 
     def __str__(self) -> str:
         return f"{self.exchange} {self.market_type} {self.symbol} {self.dataset} {self.day}"
@@ -68,8 +68,8 @@ class AbsentDays:
     reason: str
 
     @property
-    def pair(self) -> Pair:
-        return Series.named(self.exchange, self.market_type, self.dataset), self.symbol
+    def track(self) -> Track:
+        return Track(Series.named(self.exchange, self.market_type, self.dataset), self.symbol)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +108,9 @@ class Lock:
         return sum(file.rows for file in self.files)
 
     @property
-    def pairs(self) -> list[Pair]:
+    def tracks(self) -> list[Track]:
         """The series and symbols that the lock is about."""
-        return sorted({file.pair for file in self.files} | {part.pair for part in self.absent})
+        return sorted({file.track for file in self.files} | {part.track for part in self.absent})
 
 
 def to_text(lock: Lock) -> str:
@@ -191,9 +191,9 @@ def read_locked(
     if lock.refused:
         more = f", and {len(lock.refused) - 1} more" if len(lock.refused) > 1 else ""
         raise ConfigError(f"expected a lock with lines that can be believed, found {lock.refused[0]}{more}; lock anew")
-    pair = (series, symbol)
-    files = {file.day: file for file in lock.files if file.pair == pair}
-    absent = [part for part in lock.absent if part.pair == pair]
+    track = Track(series, symbol)
+    files = {file.day: file for file in lock.files if file.track == track}
+    absent = [part for part in lock.absent if part.track == track]
     unknown = [
         day
         for day in days_between(first, last)
@@ -210,7 +210,7 @@ def read_locked(
 
 
 def _read(lake: Lake, file: LockedFile, columns: Sequence[str]) -> pa.Table:
-    series, symbol = file.pair
+    series, symbol = file.track
     kept = lake.version_path(series, Partition(symbol, file.day), file.sha256)
     for path in dict.fromkeys((file.path, kept)):
         try:

@@ -13,9 +13,9 @@ from crypto_assets.ledger.gaps import NOT_COLLECTED
 from crypto_assets.ledger.lakes import file_problem, lost_days
 from crypto_assets.ledger.locked_files import FileInForce, day_states, files_in_force
 from crypto_assets.ledger.spans import known_spans
-from crypto_assets.model import Partition, State, days_between
+from crypto_assets.model import Partition, State, Track, TrackDay, days_between
 from crypto_assets.quality.lock.content import AbsentDays, Lock, LockedFile
-from crypto_assets.quality.query import Pair, Query
+from crypto_assets.quality.query import Query
 
 if TYPE_CHECKING:
     import psycopg
@@ -63,17 +63,17 @@ def make_lock(
             )
         starts = _starts(collection)
         spans = known_spans(connection)
-        pairs = query.choose([*spans, *starts])
-        latest = max((spans[pair][1] for pair in pairs if pair in spans), default=None)
+        tracks = query.choose([*spans, *starts])
+        latest = max((spans[track][1] for track in tracks if track in spans), default=None)
         files: list[LockedFile] = []
         absent: list[AbsentDays] = []
-        for pair in pairs:
-            known = [*spans.get(pair, ()), *([starts[pair]] if pair in starts else [])]
+        for track in tracks:
+            known = [*spans.get(track, ()), *([starts[track]] if track in starts else [])]
             first = query.first or min(known)
-            last = query.last or (spans[pair][1] if pair in spans else latest or first)
-            mine = [_locked(one) for one in files_in_force(connection, *pair, first, last, as_of)]
+            last = query.last or (spans[track][1] if track in spans else latest or first)
+            mine = [_locked(one) for one in files_in_force(connection, *track, first, last, as_of)]
             files += (file for file in mine if file.path)
-            absent += _absent(connection, pair, first, last, mine, as_of)
+            absent += _absent(connection, track, first, last, mine, as_of)
     if not files:
         raise ConfigError("nothing is stored of what is asked, so there is nothing to lock; see `crypto-assets status`")
     if lake is not None:
@@ -84,12 +84,12 @@ def make_lock(
 def _require_files(ledger: Ledger, lake: Lake, files: Sequence[LockedFile]) -> None:
     """Raise StoredDataError where a file is missing or damaged: nobody could ever verify or read its lock."""
     days = [file.day for file in files]
-    lost = lost_days(ledger, lake, {file.pair for file in files}, min(days), max(days))
+    lost = lost_days(ledger, lake, {file.track for file in files}, min(days), max(days))
     broken = {}
     for file in files:
-        series, symbol = file.pair
+        series, symbol = file.track
         if file.path == lake.path(series, Partition(symbol, file.day)):
-            reason = lost.files.get((series, symbol, file.day), "")
+            reason = lost.files.get(TrackDay(series, symbol, file.day), "")
         else:  # a former version, which no listing of days shows
             reason = "" if lake.readable(file.path) is not None else file_problem(lake.url, None, None)
         if reason:
@@ -105,11 +105,11 @@ def _require_files(ledger: Ledger, lake: Lake, files: Sequence[LockedFile]) -> N
         raise StoredDataError([head, *notice, *(f"  {line}" for line in named)])
 
 
-def _starts(collection: Collection | None) -> dict[Pair, date]:
+def _starts(collection: Collection | None) -> dict[Track, date]:
     if collection is None:
         return {}
     return {
-        (series, symbol): entry.start
+        Track(series, symbol): entry.start
         for entry in collection.series
         for series in entry.series
         for symbol in entry.symbols
@@ -118,7 +118,7 @@ def _starts(collection: Collection | None) -> dict[Pair, date]:
 
 def _absent(
     connection: psycopg.Connection[Any],
-    pair: Pair,
+    track: Track,
     first: date,
     last: date,
     files: Sequence[LockedFile],
@@ -129,7 +129,7 @@ def _absent(
         one.day: (ABSENT, f"not known at {at:%Y-%m-%d %H:%M:%S} UTC, collected later")
         if one.path and at
         else (one.state, one.reason)
-        for one in day_states(connection, *pair, first, last)
+        for one in day_states(connection, *track, first, last)
     }
     lost = (State.MISSING.value, "the version in force then was damaged or gone before it was replaced")
     why |= {file.day: lost for file in files if not file.path}
@@ -143,7 +143,7 @@ def _absent(
         mine = why.get(day, (ABSENT, NOT_COLLECTED))
         following = day + timedelta(days=1)
         if following > last or following in there or why.get(following, (ABSENT, NOT_COLLECTED)) != mine:
-            series, symbol = pair
+            series, symbol = track
             yield AbsentDays(
                 exchange=series.exchange,
                 market_type=series.market_type,

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, TypeVar
 from crypto_assets import sources
 from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.gaps import NOT_COLLECTED
-from crypto_assets.model import MARKET_TYPES, Partition, Series, State, unified_symbol
+from crypto_assets.model import MARKET_TYPES, Partition, State, Track, unified_symbol
 from crypto_assets.quality.lock.by_line import LISTS, OtherLayout, read_lines
 from crypto_assets.quality.lock.content import FORMAT, AbsentDays, Lock, LockedFile, RefusedLine, digest
 from crypto_assets.quality.query import Query
@@ -224,8 +224,8 @@ def _fields(value: Any, fields: Mapping[str, _Field]) -> dict[str, Any]:
 
 def _file(value: Any) -> LockedFile:
     file = LockedFile(**_fields(value, _FILE))
-    partition = Partition(_symbol(file.pair), file.day)
-    here, kept = day_path(file.pair[0], partition), version_path(file.pair[0], partition, file.sha256)
+    partition = Partition(_symbol(file.track), file.day)
+    here, kept = day_path(file.track[0], partition), version_path(file.track[0], partition, file.sha256)
     if file.path not in (here, kept):
         raise ValueError(f"{file}: path: expected {here} or {kept}, found {file.path[:_MOST_NAME]!r}; it was not read")
     return file
@@ -233,13 +233,13 @@ def _file(value: Any) -> LockedFile:
 
 def _absent(value: Any) -> AbsentDays:
     days = AbsentDays(**_fields(value, _WITHOUT))
-    _symbol(days.pair)
+    _symbol(days.track)
     return days
 
 
-def _symbol(pair: tuple[Series, str]) -> str:
+def _symbol(track: Track) -> str:
     """Return the symbol of a series and symbol that a lake can have."""
-    series, symbol = pair
+    series, symbol = track
     for what, value, known in (
         ("exchange", series.exchange, sources.names()),
         ("market_type", series.market_type, MARKET_TYPES),

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING
 from crypto_assets.errors import ConfigError, StoredDataError
 from crypto_assets.ledger.locked_files import DayFiles, files_of_days
 from crypto_assets.machine.thread_pool import DaemonPool
-from crypto_assets.model import Partition
+from crypto_assets.model import Partition, Track
 from crypto_assets.quality.lock.content import Lock, LockedFile, RefusedLine
-from crypto_assets.quality.query import Pair
 
 if TYPE_CHECKING:
     from crypto_assets.ledger.partitions import Ledger
@@ -55,7 +54,7 @@ class Verification:
     """
 
     verdicts: tuple[Verdict, ...]
-    appeared: tuple[tuple[Pair, tuple[date, ...]], ...]
+    appeared: tuple[tuple[Track, tuple[date, ...]], ...]
     refused: tuple[RefusedLine, ...] = ()
 
     @property
@@ -64,7 +63,7 @@ class Verification:
         return not self.refused and all(verdict.found is Found.SAME for verdict in self.verdicts)
 
 
-_Known = dict[tuple[Pair, date], DayFiles]
+_Known = dict[tuple[Track, date], DayFiles]
 
 
 def verify(lock: Lock, lake: Lake | None, ledger: Ledger | None) -> Verification:
@@ -83,14 +82,14 @@ def verify(lock: Lock, lake: Lake | None, ledger: Ledger | None) -> Verification
         with DaemonPool(_THREADS, "verify") as pool:
             verdicts = list(pool.map(lambda file: _by_bytes(lock, file, there, known), lock.files))
     elif ledger is not None:
-        verdicts = [_by_ledger(lock, file, known.get((file.pair, file.day), DayFiles())) for file in lock.files]
+        verdicts = [_by_ledger(lock, file, known.get((file.track, file.day), DayFiles())) for file in lock.files]
     else:
         raise ConfigError("verify: expected a lake or a ledger to look into, found neither")
     return Verification(tuple(verdicts), tuple(_appeared(lock, lake, known)), lock.refused)
 
 
 def _by_bytes(lock: Lock, file: LockedFile, lake: Lake, known: _Known) -> Verdict:
-    series, symbol = file.pair
+    series, symbol = file.track
     try:
         data = lake.store.get(file.path)
     except StoredDataError as error:  # a folder, a pipe, a link, a bad sector
@@ -101,7 +100,7 @@ def _by_bytes(lock: Lock, file: LockedFile, lake: Lake, known: _Known) -> Verdic
     kept_path = lake.version_path(series, Partition(symbol, file.day), file.sha256)
     kept = lake.readable(kept_path) if kept_path != file.path else None
     is_kept = kept is not None and hashlib.sha256(kept).hexdigest() == file.sha256
-    day = known.get((file.pair, file.day), DayFiles())
+    day = known.get((file.track, file.day), DayFiles())
     if is_kept and day.sha256 != file.sha256:
         return _replaced(lock, file, day, is_kept=True)
     now = day.sha256 if day.path == file.path else None
@@ -145,22 +144,22 @@ def _known(lock: Lock, ledger: Ledger) -> _Known:
     first, last = lock.query.first or date.min, lock.query.last or date.max
     with ledger.transaction() as connection:
         return {
-            (pair, day): files
-            for pair in lock.pairs
-            for day, files in files_of_days(connection, *pair, first, last).items()
+            (track, day): files
+            for track in lock.tracks
+            for day, files in files_of_days(connection, *track, first, last).items()
         }
 
 
-def _appeared(lock: Lock, lake: Lake | None, known: _Known) -> Sequence[tuple[Pair, tuple[date, ...]]]:
+def _appeared(lock: Lock, lake: Lake | None, known: _Known) -> Sequence[tuple[Track, tuple[date, ...]]]:
     """Return the days that are stored and asked for, and that the lock has no file of."""
-    locked = {(file.pair, file.day) for file in lock.files}
+    locked = {(file.track, file.day) for file in lock.files}
     result = []
-    for pair in lock.pairs:
+    for track in lock.tracks:
         if lake is not None:
-            stored = lake.days(*pair)
+            stored = lake.days(*track)
         else:
-            stored = sorted(day for (of, day), what in known.items() if of == pair and what.path)
-        days = tuple(day for day in stored if lock.query.has_day(day) and (pair, day) not in locked)
+            stored = sorted(day for (of, day), what in known.items() if of == track and what.path)
+        days = tuple(day for day in stored if lock.query.has_day(day) and (track, day) not in locked)
         if days:
-            result.append((pair, days))
+            result.append((track, days))
     return result

@@ -24,7 +24,16 @@ from crypto_assets.datasets import all_datasets
 from crypto_assets.engine.problems import word_of
 from crypto_assets.errors import ConfigError, StoredDataError
 from crypto_assets.machine.shortage import raise_if_ours
-from crypto_assets.model import MARKET_TYPES, STORED_STATES, Series, State, days_between, unified_symbol
+from crypto_assets.model import (
+    MARKET_TYPES,
+    STORED_STATES,
+    Series,
+    State,
+    Track,
+    TrackDay,
+    days_between,
+    unified_symbol,
+)
 from crypto_assets.sources.formats import DAMAGED_ZIP, METHODS
 from crypto_assets.storage.lake import REASON
 
@@ -104,9 +113,7 @@ def refused_files(lake: Lake, collection: Collection | None = None) -> list[Refu
     return sorted(found, key=lambda file: (file.refused_at or oldest, file.path), reverse=True)
 
 
-def _refused_file(
-    lake: Lake, path: str, is_there: bool, prefixes: Mapping[str, Sequence[tuple[Series, str]]]
-) -> RefusedFile:
+def _refused_file(lake: Lake, path: str, is_there: bool, prefixes: Mapping[str, Sequence[Track]]) -> RefusedFile:
     details = lake.reason(path)
     key = str(details.get("key") or _DIGITS.sub("", path.removeprefix(FOLDER)))
     series, symbol = _series_of(details)
@@ -162,18 +169,18 @@ def _size(lake: Lake, path: str) -> int | None:
         return file.seek(0, io.SEEK_END)
 
 
-def _prefixes(collection: Collection) -> dict[str, list[tuple[Series, str]]]:
+def _prefixes(collection: Collection) -> dict[str, list[Track]]:
     """Return what a collection expects under each prefix of its archives."""
-    found: dict[str, list[tuple[Series, str]]] = {}
+    found: dict[str, list[Track]] = {}
     for entry in collection.series:
         for series in entry.series:
             for symbol in entry.symbols:
                 for prefix in sources.get(series.exchange).prefixes(series, symbol):
-                    found.setdefault(prefix, []).append((series, symbol))
+                    found.setdefault(prefix, []).append(Track(series, symbol))
     return found
 
 
-def _owner(key: str, prefixes: Mapping[str, Sequence[tuple[Series, str]]]) -> tuple[Series | None, str]:
+def _owner(key: str, prefixes: Mapping[str, Sequence[Track]]) -> tuple[Series | None, str]:
     """Return what a key is about, if exactly one symbol of the collection is published there."""
     owners = prefixes.get(key[: key.rfind("/") + 1], ())
     return owners[0] if len(owners) == 1 else (None, "")
@@ -235,11 +242,11 @@ def find(files: Sequence[RefusedFile], name: str) -> RefusedFile:
 
 def states_now(ledger: Ledger, files: Sequence[RefusedFile]) -> dict[str, dict[date, State | None]]:
     """Return what the ledger says now of the days of each file, by path; None for a day that it does not know."""
-    spans: dict[tuple[Series, str], list[date]] = {}
+    spans: dict[Track, list[date]] = {}
     for file in files:
         if file.series is not None:
-            spans.setdefault((file.series, file.symbol), []).extend(file.days)
-    known: dict[tuple[Series, str, date], State] = {}
+            spans.setdefault(Track(file.series, file.symbol), []).extend(file.days)
+    known: dict[TrackDay, State] = {}
     for (series, symbol), days in spans.items():
         if days:
             for record in ledger.partitions(
@@ -250,9 +257,11 @@ def states_now(ledger: Ledger, files: Sequence[RefusedFile]) -> dict[str, dict[d
                 first=min(days),
                 last=max(days),
             ):
-                known[series, symbol, record.day] = record.state
+                known[TrackDay(series, symbol, record.day)] = record.state
     return {
-        file.path: {day: known.get((file.series, file.symbol, day)) if file.series else None for day in file.days}
+        file.path: {
+            day: known.get(TrackDay(file.series, file.symbol, day)) if file.series else None for day in file.days
+        }
         for file in files
     }
 

@@ -15,7 +15,7 @@ from crypto_assets.checks.published_in_time import WATCHED, period_end
 from crypto_assets.config.collection import Collection, SeriesEntry
 from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.acknowledgements import Acknowledgement
-from crypto_assets.ledger.gaps import NOT_COLLECTED, Gap, Place
+from crypto_assets.ledger.gaps import NOT_COLLECTED, Gap
 from crypto_assets.ledger.lakes import NOTHING_LOST, LostDays, lost_days
 from crypto_assets.ledger.report_query import (
     INCIDENTS,
@@ -30,10 +30,10 @@ from crypto_assets.ledger.report_query import (
     Asking,
 )
 from crypto_assets.ledger.spans import known_spans
-from crypto_assets.model import COMPLETE_STATES, Series, State, days_between
+from crypto_assets.model import COMPLETE_STATES, Series, State, Track, TrackDay, days_between
 from crypto_assets.model.kinds import Kind
 from crypto_assets.quality.gap_causes import Explained, explain_with
-from crypto_assets.quality.query import Pair, Query
+from crypto_assets.quality.query import Query
 from crypto_assets.quality.report.charts import NEVER, CoverageRow, Delays, ScoreLine, Span
 
 if TYPE_CHECKING:
@@ -174,34 +174,37 @@ def read_facts(
     at = now or datetime.now(UTC)
     yesterday = at.date() - timedelta(days=1)
     entries = {
-        (series, symbol): entry for entry in collection.series for series in entry.series for symbol in entry.symbols
+        Track(series, symbol): entry
+        for entry in collection.series
+        for series in entry.series
+        for symbol in entry.symbols
     }
     with database.transaction() as connection:
         known = known_spans(connection)
-    pairs = query.choose([*entries, *known])
-    begins = [entries[pair].start for pair in pairs if pair in entries]
-    begins += [known[pair][0] for pair in pairs if pair in known]
-    ends = [entries[pair].until(yesterday) if pair in entries else yesterday for pair in pairs]
+    tracks = query.choose([*entries, *known])
+    begins = [entries[track].start for track in tracks if track in entries]
+    begins += [known[track][0] for track in tracks if track in known]
+    ends = [entries[track].until(yesterday) if track in entries else yesterday for track in tracks]
     first, last = query.first or min(begins), min(query.last or max(ends), at.date())
     if last < first:
         raise ConfigError(
             f"report: expected days from {first} on, found that they end with {last}; change --from or --to"
         )
-    lost = lost_days(database, lake, pairs, first, last, collection) if lake else NOTHING_LOST
+    lost = lost_days(database, lake, tracks, first, last, collection) if lake else NOTHING_LOST
     with database.transaction() as connection:
         # A million records are sorted in memory: a third of the time that Postgres' 4 MB would take.
         connection.execute("SET LOCAL work_mem = '256MB'")
-        ask = Asking(connection, pairs, first, last, lost, collection.quality.weights.model_dump())
+        ask = Asking(connection, tracks, first, last, lost, collection.quality.weights.model_dump())
         spans = _spans(ask, entries, min(last, yesterday))
         open_days = _explained(connection, ask)
-        totals = ask.by_pair(TOTALS)
-        means = ask.by_pair(SCORES_OF_SYMBOLS)
+        totals = ask.by_track(TOTALS)
+        means = ask.by_track(SCORES_OF_SYMBOLS)
         holdings = []
-        for pair in pairs:
-            rows, size, checks, failed, corrections = map(int, totals.get(pair, (0,) * 5))
-            score, *parts = means.get(pair, (None,) * 5)
+        for track in tracks:
+            rows, size, checks, failed, corrections = map(int, totals.get(track, (0,) * 5))
+            score, *parts = means.get(track, (None,) * 5)
             named = dict(zip(("completeness", "accuracy", "agreement", "timeliness"), parts, strict=True))
-            holdings.append(Holding(*pair, spans[pair], rows, size, checks, failed, corrections, score, named))
+            holdings.append(Holding(*track, spans[track], rows, size, checks, failed, corrections, score, named))
         score, scored, below = ask(SCORE, threshold=collection.quality.threshold)[0]
         return Facts(
             at,
@@ -224,15 +227,15 @@ def read_facts(
 # ---- reading ----------------------------------------------------------------------------------------------------------
 
 
-def _spans(ask: Asking, entries: Mapping[Pair, SeriesEntry], last: date) -> dict[Pair, list[Span]]:
-    """Return the spans of every pair, ascending; up to `last` the days that were never collected are among them."""
-    found: dict[Pair, list[Span]] = {pair: [] for pair in ask.pairs}
+def _spans(ask: Asking, entries: Mapping[Track, SeriesEntry], last: date) -> dict[Track, list[Span]]:
+    """Return the spans of every track, ascending; up to `last` the days that were never collected are among them."""
+    found: dict[Track, list[Span]] = {track: [] for track in ask.tracks}
     for place, state, begin, end in ask(SPANS):
-        found[ask.pairs[place - 1]].append(Span(state, begin, end))
-    for pair, spans in found.items():
+        found[ask.tracks[place - 1]].append(Span(state, begin, end))
+    for track, spans in found.items():
         spans.sort(key=lambda span: span.first)
-        if pair in entries:
-            spans += _holes(spans, max(entries[pair].start, ask.first), entries[pair].until(last))
+        if track in entries:
+            spans += _holes(spans, max(entries[track].start, ask.first), entries[track].until(last))
             spans.sort(key=lambda span: span.first)
     return found
 
@@ -247,22 +250,24 @@ def _holes(spans: Sequence[Span], first: date, last: date) -> list[Span]:
     return [*holes, Span(NEVER, at, last)] if at <= last else holes
 
 
-def _explained(connection: psycopg.Connection[Any], ask: Asking) -> dict[Place, Explained]:
+def _explained(connection: psycopg.Connection[Any], ask: Asking) -> dict[TrackDay, Explained]:
     """Return the days that are not complete and of which the ledger knows something, with their causes."""
     found = []
     for place, day, state, reason, evidence, findings, is_lost, *acknowledged in ask(
         OPEN, complete=[state.value for state in COMPLETE_STATES]
     ):
-        series, symbol = ask.pairs[place - 1]
+        series, symbol = ask.tracks[place - 1]
         known = None if acknowledged[0] is None else Acknowledgement(*acknowledged)
         found.append(
             Gap(None, series, symbol, day, State(state), reason, evidence, findings, lost=is_lost, acknowledged=known)
         )
     explained = explain_with(connection, found)
-    return {(one.gap.series, one.gap.symbol, one.gap.day): one for one in explained}
+    return {one.gap.track_day: one for one in explained}
 
 
-def _reasons(ask: Asking, spans: Mapping[Pair, Sequence[Span]], open_days: Mapping[Place, Explained]) -> list[Reason]:
+def _reasons(
+    ask: Asking, spans: Mapping[Track, Sequence[Span]], open_days: Mapping[TrackDay, Explained]
+) -> list[Reason]:
     """Return why days are missing: those of records, then those that were not collected yet."""
     found = []
     for *names, symbols, state, reason, first, last in ask(REASONS, plain=["available", "provisional"]):
@@ -271,7 +276,7 @@ def _reasons(ask: Asking, spans: Mapping[Pair, Sequence[Span]], open_days: Mappi
             one
             for symbol in symbols
             for day in days_between(first, last)
-            if (one := open_days.get((series, symbol, day))) is not None
+            if (one := open_days.get(TrackDay(series, symbol, day))) is not None
         ]
         causes = [kind for kind, _ in Counter(one.cause.kind for one in mine).most_common()]
         accepted = sum(not one.gap.is_open for one in mine)
@@ -288,9 +293,9 @@ def _reasons(ask: Asking, spans: Mapping[Pair, Sequence[Span]], open_days: Mappi
 
 
 def _incidents(ask: Asking) -> list[Incident]:
-    """Return the incidents that concern one of the pairs, by time."""
+    """Return the incidents that concern one of the tracks, by time."""
     found = [Incident(*row) for row in ask(INCIDENTS)]
-    return [incident for incident in found if any(incident.concerns(*pair) for pair in ask.pairs)]
+    return [incident for incident in found if any(incident.concerns(*track) for track in ask.tracks)]
 
 
 def _score_lines(ask: Asking) -> list[ScoreLine]:

@@ -22,7 +22,7 @@ from crypto_assets.ledger.day_records import read_records
 from crypto_assets.ledger.gaps import gaps
 from crypto_assets.ledger.lakes import lost_days, remember_lake
 from crypto_assets.ledger.partitions import Ledger
-from crypto_assets.model import COMPLETE_STATES, Outcome
+from crypto_assets.model import COMPLETE_STATES, Outcome, Track
 from crypto_assets.quality.after_run import close_run
 from crypto_assets.reading.day_coverage import settle
 from crypto_assets.reading.stored_days import read_lake
@@ -116,8 +116,8 @@ def named_gaps(collection: Collection, scene: Scene, stores: Stores, *, look_aga
     (entry,) = collection.series
     with Ledger(stores.url) as ledger:
         if look_again:
-            pairs = [(series, symbol) for series in entry.series for symbol in entry.symbols]
-            review(collection, ledger, [(entry, pairs)], now=now)
+            tracks = [Track(series, symbol) for series in entry.series for symbol in entry.symbols]
+            review(collection, ledger, [(entry, tracks)], now=now)
         lost = lost_days(ledger, Lake(str(stores.lake)), collection=collection).reasons
         found = list(gaps(collection, ledger, now.date(), lost=lost))
     return {Where(gap.symbol, gap.series.dataset, gap.day): gap.reason for gap in found if gap.is_open}

@@ -39,8 +39,8 @@ def test_a_look_that_takes_too_long_goes_on_where_it_stopped(world, monkeypatch)
     world.now = datetime(2024, 1, 20, 9, tzinfo=UTC)
     first = world.tick(budget_s=0.0001)
     second = world.tick(budget_s=0.0001)
-    assert {pair[1] for request in first.requests for pair in request.pairs} == {"BTC/USDT"}
-    assert {pair[1] for request in second.requests for pair in request.pairs} == {"ETH/USDT"}
+    assert {track.symbol for request in first.requests for track in request.tracks} == {"BTC/USDT"}
+    assert {track.symbol for request in second.requests for track in request.tracks} == {"ETH/USDT"}
     assert world.tick().reason == "nothing is due"
 
 
@@ -72,13 +72,13 @@ def test_one_listing_that_is_no_xml_does_not_hold_up_the_others(world, monkeypat
 
     with monkeypatch.context() as patched:
         patched.setattr(prefix_snapshot.Reader, "read", refuse)
-        assert {pair[1] for request in world.tick().requests for pair in request.pairs} == {"ETH/USDT"}
+        assert {track.symbol for request in world.tick().requests for track in request.tracks} == {"ETH/USDT"}
     assert world.rows("SELECT symbol, problem FROM collection.prefixes ORDER BY symbol") == [
         ("BTC/USDT", "expected S3 XML, found '<html>'"),
         ("ETH/USDT", None),
     ]
     assert world.tick() == Tick([], "nothing is due")
-    assert {pair[1] for request in world.tick(MINUTE).requests for pair in request.pairs} == {"BTC/USDT"}
+    assert {track.symbol for request in world.tick(MINUTE).requests for track in request.tracks} == {"BTC/USDT"}
 
 
 def test_an_exchange_that_is_paused_is_not_asked_and_nothing_is_requested(world):

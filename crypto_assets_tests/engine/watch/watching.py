@@ -87,7 +87,7 @@ def said(requests: Sequence[Request]) -> list[tuple[str, str, str, int, str]]:
     """Return symbols, first and last day, priority and kind of each request."""
     return sorted(
         (
-            " ".join(sorted(symbol.partition("/")[0] for _, symbol in request.pairs)),
+            " ".join(sorted(symbol.partition("/")[0] for _, symbol in request.tracks)),
             str(request.first_day),
             str(request.last_day),
             request.priority,
