@@ -130,7 +130,8 @@ def test_gaps_are_every_day_that_is_not_complete_in_order(ledger: Ledger, collec
 
 
 def test_a_complete_day_whose_file_is_gone_is_a_gap(ledger: Ledger, collection: Collection) -> None:
-    lost = {(BARS, BTC, GOOD): "its file is gone from the lake", (BARS, "XRP/USDT", GOOD): "of no entry"}
+    gone, of_none = TrackDay(BARS, BTC, GOOD), TrackDay(BARS, "XRP/USDT", GOOD)
+    lost = {gone: "its file is gone from the lake", of_none: "of no entry"}
     found = [gap for gap in gaps(collection, ledger, TODAY, lost=lost) if gap.lost]
     assert [(gap.day, gap.state, gap.reason) for gap in found] == [
         (GOOD, State.MISSING, "its file is gone from the lake")

@@ -13,9 +13,9 @@ from crypto_assets.engine.pipeline import Tally
 from crypto_assets.engine.problems import problem_of
 from crypto_assets.errors import Stopped
 from crypto_assets.ledger.gaps import gaps
-from crypto_assets.ledger.lakes import Place, lost_days
+from crypto_assets.ledger.lakes import lost_days
 from crypto_assets.ledger.partitions import Ledger
-from crypto_assets.model import STORED_FILE, Outcome, Partition, Series, State
+from crypto_assets.model import STORED_FILE, Outcome, Partition, Series, State, TrackDay
 from crypto_assets.model.kinds import Kind
 from crypto_assets.quality import validate
 from crypto_assets.quality.after_run import close_run
@@ -132,7 +132,7 @@ def test_a_damaged_file_of_the_right_size_is_our_failure_until_it_is_collected_a
     assert lost_of(bench) == {}
 
 
-def lost_of(bench: Workbench) -> dict[Place, str]:
+def lost_of(bench: Workbench) -> dict[TrackDay, str]:
     with Ledger(bench.url) as ledger:
         return lost_days(ledger, bench.lake).reasons
 
