@@ -23,6 +23,7 @@ from crypto_assets.ledger.minutes import (
     MINUTE,
     StoredDay,
     covered,
+    long_runs,
     read_minutes,
     resolution,
     start_of,
@@ -141,7 +142,7 @@ def _made(
         span
         for one in stored
         if _worth_a_look(one, outages[one.day])
-        for span in market.spans(one.symbol, one.dataset, one.day)
+        for span in market.spans(one.symbol, one.dataset, one.day, WORTH_MINUTES)
         if span.cause not in common and _worth_a_row(one, span, finest[one.symbol, one.day])
     ]
     found = [_of_market(exchange, market_type, incident) for incident in of_all]
@@ -151,13 +152,7 @@ def _made(
 
 def _worth_a_look(one: StoredDay, outages: int) -> bool:
     """Return whether a day has spans that may be worth a row, at small cost: most days have none."""
-    untraded = one.untraded & ~outages
-    long = untraded
-    for n in range(1, WORTH_MINUTES):
-        long &= untraded << n
-        if not long:
-            return False
-    return True
+    return long_runs(one.untraded & ~outages, WORTH_MINUTES) != 0
 
 
 def _worth_a_row(one: StoredDay, span: MinuteSpan, finest: int) -> bool:

@@ -17,7 +17,7 @@ from crypto_assets.causes.outages import JointSilence
 from crypto_assets.causes.silences import RareSilence, rare_silences
 from crypto_assets.checks._minutes import MINUTES
 from crypto_assets.errors import REFUSALS
-from crypto_assets.ledger.minutes import StoredDay, bits, covered, mask, moment, resolution, runs, whole_bars
+from crypto_assets.ledger.minutes import StoredDay, bits, covered, long_runs, mask, moment, resolution, runs, whole_bars
 from crypto_assets.model import DAY, STORED_FILE, State
 from crypto_assets.model.kinds import Kind
 
@@ -241,8 +241,12 @@ class Market:
             self._rare[symbol] = rare_silences(self._of_symbol[symbol], {day: self._down(day) for day in days})
         return self._rare[symbol].get(day, ())
 
-    def spans(self, symbol: str, dataset: str, day: date) -> list[MinuteSpan]:
-        """Return the silent and absent minutes of a day and why, by time; none for a day that is not stored."""
+    def spans(self, symbol: str, dataset: str, day: date, shortest: int = 1) -> list[MinuteSpan]:
+        """Return the silent and absent minutes of a day and why, by time; none for a day that is not stored.
+
+        Args:
+            shortest: minutes; spans that are shorter are left out. A thin market has hundreds of them in a day.
+        """
         one = self._stored.get((symbol, dataset, day))
         step = resolution(dataset)
         if one is None or step is None:
@@ -266,9 +270,9 @@ class Market:
                 found.append((inside & left, incident.cause))
                 left &= ~inside
         absent = bits(one.absent)
-        for first, end in runs(left & absent):
+        for first, end in runs(long_runs(left & absent, shortest)):
             found.append((mask(first, end), self._absent(one, step, first, end)))
-        for first, end in runs(left & ~absent):
+        for first, end in runs(long_runs(left & ~absent, shortest)):
             cause = self._silent(one, step, first, end, own)
             if cause.kind is Kind.ILLIQUID:
                 quiet |= mask(first, end)
@@ -287,7 +291,7 @@ class Market:
             )
             for minutes, cause in found
             for kind, some in ((1, minutes & absent), (0, minutes & ~absent))
-            for first, end in runs(some)
+            for first, end in runs(long_runs(some, shortest))
         ]
         return sorted(made, key=lambda span: span.start)
 

@@ -18,7 +18,7 @@ from datetime import date
 
 from crypto_assets.causes.rates import LEAST_TRADED, MOST_SILENT, Rates
 from crypto_assets.checks._minutes import MINUTES
-from crypto_assets.ledger.minutes import StoredDay, every, joined, mask, resolution, runs
+from crypto_assets.ledger.minutes import StoredDay, edge_runs, every, joined, long_runs, mask, resolution, runs
 from crypto_assets.model import DAY
 
 RARE = 1e-3
@@ -91,7 +91,8 @@ class _Symbol:
         """Return the silences of that many minutes and more; over midnight as one."""
         found: list[_Run] = []
         for day in sorted(self.silent):
-            for first, end in runs(self.silent[day]):
+            silent = self.silent[day]  # what is shorter counts where it goes on over midnight
+            for first, end in runs(long_runs(silent, shortest) | edge_runs(silent)):
                 before = found[-1].pieces[-1] if first == 0 and found else None
                 if before and before[0] == day - DAY and before[2] == MINUTES:
                     found[-1] = _Run((*found[-1].pieces, (day, first, end)))

@@ -95,6 +95,23 @@ def runs(number: int) -> Iterator[tuple[int, int]]:
         number &= mask(end, MINUTES)
 
 
+def long_runs(number: int, shortest: int) -> int:
+    """Return the minutes of the runs that are `shortest` minutes long or longer: at the cost of some numbers, not of runs."""
+    starts = number
+    for n in range(1, shortest):
+        starts &= number << n
+    whole = starts
+    for n in range(1, shortest):
+        whole |= starts >> n
+    return whole
+
+
+def edge_runs(number: int) -> int:
+    """Return the minutes of the runs that begin a day or end it."""
+    unset = ~number & mask(0, MINUTES)
+    return mask(0, MINUTES - unset.bit_length()) | number & ~(number + 1)
+
+
 def whole_bars(minutes: int, step: int) -> int:
     """Return all minutes of the bars in which any minute is set; bars are `step` minutes long."""
     if step == 1:

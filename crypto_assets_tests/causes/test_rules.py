@@ -314,7 +314,10 @@ def test_every_minute_has_exactly_one_cause(
 ) -> None:
     one = stored(BTC, TODAY, [(a, a + n) for a, n in silent], [(a, a + n) for a, n in absent])
     beside = [stored(ETH, TODAY)] if others else []
-    spans = judged(one, *beside, incidents=[incident(outage[0], sum(outage))])
+    market = Market("spot", [one, *beside], incidents=[incident(outage[0], sum(outage))])
+    all_spans = market.spans(BTC, "ohlcv_1m", TODAY)
+    assert market.spans(BTC, "ohlcv_1m", TODAY, 5) == [s for s in all_spans if s.end - s.start >= timedelta(minutes=5)]
+    spans = shown(all_spans)
     minutes = [minute for first, end, *_ in spans for minute in range(first, end)]
     assert len(minutes) == len(set(minutes)) == one.untraded.bit_count()
     assert all(one.untraded >> (MINUTES - 1 - minute) & 1 for minute in minutes)
