@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import os
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -177,31 +179,33 @@ class World:
         if symbol not in self.lives:
             return _unknown()
         start, end = (int(query[name]) if name in query else None for name in ("startTime", "endTime"))
-        rows = self._rows(symbol, name, query.get("interval", ""))
-        times = [row["fundingTime"] if name == "fundingRate" else row[0] for row in rows]
-        inside = [
-            row
-            for row, time in zip(rows, times, strict=True)
-            if (start is None or time >= start) and (end is None or time <= end) and time <= ms(self.now)
-        ]
+        rows, times = _rows(symbol, tuple(self.lives[symbol].spans), name, query.get("interval", ""))
+        until = ms(self.now) if end is None else min(end, ms(self.now))
+        inside = rows[0 if start is None else bisect_left(times, start) : bisect_right(times, until)]
         limit = int(query.get("limit", "500"))
         found = inside[-limit:] if start is None else inside[:limit]
         micro = request.headers.get("x-mbx-time-unit") == "MICROSECOND"
         return _json([[row[0] * 1000, *row[1:]] for row in found] if micro and name == "klines" else found)
 
-    def _rows(self, symbol: str, name: str, interval: str) -> list[Any]:
-        spans = self.lives[symbol].spans
-        if name == "fundingRate":
-            events = [e for start, end in spans for e in eight_hours(start.isoformat()[:16], end.isoformat()[:16])]
-            return [{"symbol": symbol, "fundingTime": ms(event), "fundingRate": "0.0001"} for event in events]
-        found: list[datetime] = []
-        for start, end in spans:
-            if interval in ("1m", "1h"):
-                found += opens(interval, start, end)
-            else:  # the bar that holds the first trade opens before it
-                length = STEPS.get(interval, timedelta(days=31))
-                found += [one for one in opens(interval, start - length, end) if one + length > start]
-        return [bar(opened, interval) for opened in sorted(set(found))]
+
+@lru_cache(maxsize=8)  # months of minutes, asked for in hundreds of pages
+def _rows(
+    symbol: str, spans: tuple[tuple[datetime, datetime], ...], name: str, interval: str
+) -> tuple[list[Any], list[int]]:
+    """Return all rows of a life, and the time of each."""
+    if name == "fundingRate":
+        events = sorted(e for start, end in spans for e in eight_hours(start.isoformat()[:16], end.isoformat()[:16]))
+        times = [ms(event) for event in events]
+        return [{"symbol": symbol, "fundingTime": time, "fundingRate": "0.0001"} for time in times], times
+    found: list[datetime] = []
+    for start, end in spans:
+        if interval in ("1m", "1h"):
+            found += opens(interval, start, end)
+        else:  # the bar that holds the first trade opens before it
+            length = STEPS.get(interval, timedelta(days=31))
+            found += [one for one in opens(interval, start - length, end) if one + length > start]
+    rows = [bar(opened, interval) for opened in sorted(set(found))]
+    return rows, [row[0] for row in rows]
 
 
 def _json(answer: Any) -> Response:
