@@ -27,6 +27,8 @@ $(VENV)/installed: pyproject.toml setup.py requirements-dev.lock
 demo: $(VENV)/installed
 	$(BIN)/crypto-assets demo
 
+# Hundreds of processes import the package: it is compiled once, also where the environment asks for no bytecode.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,6 +18,15 @@ from crypto_assets.text.urls import database_of, with_database
 from crypto_assets.transport.client import Client
 from crypto_assets_tests.odd_server import Answer, OddServer, running
 from crypto_assets_tests.ports import free_port
+
+# Importing all modules and collecting all tests makes a million objects that stay. Looking through them for garbage again
+# and again takes as long as all the rest (4.9 s of CPU in place of 9.3); once collected, they are looked through no more.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
