@@ -92,21 +92,20 @@ def command(stamps: Stamps, arguments: list[str]) -> None:
     from crypto_assets.checks import contract  # noqa: F401  loaded here, so that no measured call pays for it
     from crypto_assets.defs import assets
     from crypto_assets.engine.pipeline import Pipeline
-    from crypto_assets.engine.storing import cross_series, neighbour_days, publication_delay, publishing
-    from crypto_assets.engine.storing import storer as storing
+    from crypto_assets.engine.publication import cross_series, neighbour_days, publication_delay, publisher, storer
 
     stamps.around(dagster, "execute_job", "execute", "executed")
     stamps.around(assets, "plan", "first line")
     stamps.around(Pipeline, "run", "engine", "engine done")
     stamps.summed(assets.Reporter, "batch", "report")
     for owner, name in (
-        (storing, "_validated"),
-        (storing.Storer, "_around"),
+        (storer, "_validated"),
+        (storer.Storer, "_around"),
         (cross_series.Comparer, "findings"),
         (publication_delay.Delays, "findings"),
         (neighbour_days.Near, "seams"),
-        (publishing, "_profiles_now"),
-        (publishing, "_record_profiles"),
+        (publisher, "_profiles_now"),
+        (publisher, "_record_profiles"),
         (assets, "close_run"),
     ):
         stamps.summed(owner, name, "checks")

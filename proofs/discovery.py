@@ -36,7 +36,7 @@ from crypto_assets.engine.watch.outbox import Request
 from crypto_assets.engine.watch.prefix_snapshot import Watch
 from crypto_assets.engine.watch.watch import LISTINGS, Tick, tick
 from crypto_assets.ledger.catalog import Catalog
-from crypto_assets.sandbox.listing import Query, list_page, page_xml
+from crypto_assets.sandbox.s3_listing import Query, list_page, page_xml
 from crypto_assets.storage.embedded_postgres import delete_server, ensure_server
 from crypto_assets.storage.migrations import migrate
 from crypto_assets.transport.client import Client

@@ -35,7 +35,7 @@ from crypto_assets.errors import CryptoAssetsError
 from crypto_assets.model import Partition, Series, days_between, unified_symbol
 from crypto_assets.reading.stored_days import read_lake
 from crypto_assets.rows.frames import to_frame
-from crypto_assets.sandbox.selftest.stores import flip_bit
+from crypto_assets.sandbox.selftest.store_damage import flip_bit
 from crypto_assets.storage.lake import Lake
 from proofs.world import COINS, FIRST, Home, sandbox, say, show
 

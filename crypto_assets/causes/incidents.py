@@ -19,6 +19,7 @@ from crypto_assets.causes.outages import find_outages
 from crypto_assets.causes.rules import Market, MarketIncident, MinuteSpan, of_market
 from crypto_assets.checks._minutes import MINUTES
 from crypto_assets.ledger.incidents import Incident, lock_incidents, read_incidents, replace_incidents
+from crypto_assets.ledger.known_days import symbol_days_without_data
 from crypto_assets.ledger.minutes import (
     MINUTE,
     StoredDay,
@@ -28,7 +29,6 @@ from crypto_assets.ledger.minutes import (
     resolution,
     start_of,
 )
-from crypto_assets.ledger.spans import symbol_days_without_data
 from crypto_assets.model import DAY, Series, days_between
 from crypto_assets.model.kinds import Kind
 from crypto_assets.storage.database import Database

@@ -1,7 +1,7 @@
 """The dataset's declared Pandera schema: types, positive prices, non-negative volumes, known words, no nulls.
 
 The schema is checked once over many days, because a call costs 6 to 12 ms whatever the size; failures are attributed to
-days afterwards (`crypto_assets.engine.storing.validation`). On one partition the same function serves as an ordinary
+days afterwards (`crypto_assets.engine.publication.validation`). On one partition the same function serves as an ordinary
 check.
 """
 

@@ -16,7 +16,7 @@ from crypto_assets.config.collection import Collection, SeriesEntry
 from crypto_assets.defs.asset_keys import days_text, lake_key, warehouse_key
 from crypto_assets.defs.partition_events import severity_of
 from crypto_assets.defs.resources import LakeResource
-from crypto_assets.engine.storing.warehouse_rows import ROWS_MATCH_LAKE, Loads, Table, loads_of
+from crypto_assets.engine.publication.warehouse_rows import ROWS_MATCH_LAKE, Loads, Table, loads_of
 from crypto_assets.instance.event_log import BatchedEventLogStorage
 from crypto_assets.instance.private_names import AssetCheckExecutionRecordStatus
 from crypto_assets.ledger.completeness import Span, Standing, standings

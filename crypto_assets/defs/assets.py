@@ -19,12 +19,12 @@ from crypto_assets.config.collection import Collection, SeriesEntry, leading
 from crypto_assets.config.environment import settings
 from crypto_assets.defs.asset_checks import ALL_DAYS_COMPLETE, table_of
 from crypto_assets.defs.asset_keys import daily, day_of, lake_key, warehouse_key
-from crypto_assets.defs.reporting import Reporter, failure_metadata, failure_text
+from crypto_assets.defs.reporter import Reporter, failure_metadata, failure_text
 from crypto_assets.defs.resources import CollectorResource, LakeResource, PostgresResource
 from crypto_assets.defs.stopped_runs import COMMAND_LINE, asked_by, cancelled_if_stopped, failing_in_one_line
 from crypto_assets.engine.pipeline import Pipeline, Tally, Target
-from crypto_assets.engine.storing.warehouse_rows import ROWS_MATCH_LAKE, Table, loaded_days
-from crypto_assets.ledger.spans import days_in_states
+from crypto_assets.engine.publication.warehouse_rows import ROWS_MATCH_LAKE, Table, loaded_days
+from crypto_assets.ledger.known_days import days_in_states
 from crypto_assets.model import STORED_STATES, Comparison, Dataset, Rule, Series, State, Track
 from crypto_assets.quality.after_run import close_run, days_are_stored
 from crypto_assets.quality.compare_sources import asking

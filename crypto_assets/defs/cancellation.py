@@ -19,7 +19,7 @@ def cancel(database: Database, progress: Progress, who: str, reason: str = "") -
 
     from crypto_assets.config.dagster_home import use_dagster_home
     from crypto_assets.defs.recovery import end_as_in_dagster
-    from crypto_assets.instance.opening import opened_instance
+    from crypto_assets.instance.dagster_instance import opened_instance
 
     use_dagster_home()
     with opened_instance() as instance:

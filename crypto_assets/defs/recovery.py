@@ -1,6 +1,6 @@
 """Mending what a killed process left behind in Dagster, so that its partitions and the ledger agree again.
 
-The engine's own part, lake and warehouse, is `engine/storing/journal.py`. Here:
+The engine's own part, lake and warehouse, is `engine/publication/journal.py`. Here:
 
 - runs of the command line whose process is gone are marked failed; Dagster watches those of its code server itself; the
   progress that either kind left behind is ended too;

@@ -52,7 +52,7 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
     from crypto_assets.defs.automation import assets_of
     from crypto_assets.defs.recovery import end_dead_runs, report_unreported
     from crypto_assets.defs.resources import PostgresResource
-    from crypto_assets.instance.opening import opened_instance
+    from crypto_assets.instance.dagster_instance import opened_instance
     from crypto_assets.instance.private_names import ReconstructableJob, ReconstructableRepository
     from crypto_assets.ledger.partitions import Ledger
     from crypto_assets.machine.run_process import PROCESS_TAG, this_process

@@ -21,9 +21,9 @@ from crypto_assets.engine.archive.finder import Finder
 from crypto_assets.engine.archive.lifetime import LIFE, keep_what_was_said
 from crypto_assets.engine.archive.locate import Located, nothing_due
 from crypto_assets.engine.day_outcomes import Day, RestDay, Target, quarantine, refused
+from crypto_assets.engine.publication.stored_file import StoredFiles
 from crypto_assets.engine.rest.feed import RestFeed
 from crypto_assets.engine.rest.rest_days import RestDays, again, not_over, partition_of
-from crypto_assets.engine.storing.stored_file import StoredFiles
 from crypto_assets.errors import (
     OF_THIS_PROCESS,
     ChecksumMismatch,

@@ -7,7 +7,7 @@ becomes an `Outcome` with its reason. Only what concerns every day (the database
 A run can be paused: what has begun ends and is stored, then nothing is asked until it is resumed. It can be stopped: the
 batch being stored has a moment to end, everything else is dropped where it is.
 
-A kill at any moment leaves a batch published or not at all (`storing/journal.py`), and collecting again does the rest.
+A kill at any moment leaves a batch published or not at all (`publication/journal.py`), and collecting again does the rest.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from crypto_assets.engine.acquire import Fetcher
 from crypto_assets.engine.day_outcomes import Day, DaysOf, Target
 from crypto_assets.engine.failure_streak import Patience
 from crypto_assets.engine.flow import BATCH_DAYS, BATCH_ROWS, IN_FLIGHT_BYTES, Flow, Gate
-from crypto_assets.engine.storing.storer import OnBatch, Storer
-from crypto_assets.engine.storing.update_findings import Revised
+from crypto_assets.engine.publication.storer import OnBatch, Storer
+from crypto_assets.engine.publication.update_findings import Revised
 from crypto_assets.errors import CryptoAssetsError, Stopped
 from crypto_assets.ledger import pauses
 from crypto_assets.ledger.acknowledgements import accepted

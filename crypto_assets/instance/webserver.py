@@ -29,7 +29,7 @@ from crypto_assets.access.callers import OnlyTheseUsers, users
 from crypto_assets.access.origin import OnlyFromHere
 from crypto_assets.access.problem import Problem
 from crypto_assets.config.environment import settings
-from crypto_assets.instance.opening import opened_instance
+from crypto_assets.instance.dagster_instance import opened_instance
 from crypto_assets.machine.ports import HOST
 
 # As `dagster-webserver` has them: statement timeout in ms, age of a connection in s, connections beyond the pool.

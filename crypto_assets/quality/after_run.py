@@ -11,9 +11,9 @@ from crypto_assets.causes.incidents import refresh_incidents
 from crypto_assets.causes.market_outages import read_outages
 from crypto_assets.config.collection import Collection
 from crypto_assets.engine.day_outcomes import Target
-from crypto_assets.engine.storing.cross_series import Comparer, in_lake
-from crypto_assets.engine.storing.journal import Journal
-from crypto_assets.engine.storing.update_findings import Revised, Revision, changing, excusable, revise
+from crypto_assets.engine.publication.cross_series import Comparer, in_lake
+from crypto_assets.engine.publication.journal import Journal
+from crypto_assets.engine.publication.update_findings import Revised, Revision, changing, excusable, revise
 from crypto_assets.errors import StoredDataError, StoreUnavailable
 from crypto_assets.model import DAY, Partition, Series, TrackDay
 from crypto_assets.quality.acknowledged_gaps import refresh_acknowledgements

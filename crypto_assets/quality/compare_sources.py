@@ -21,8 +21,8 @@ from crypto_assets.config.environment import settings
 from crypto_assets.engine.acquire import split_days
 from crypto_assets.engine.archive.download import download
 from crypto_assets.engine.archive.listing import list_objects
+from crypto_assets.engine.publication.cross_series import WITH, WITH_SHA256, Pieces
 from crypto_assets.engine.rest.feed import RestFeed
-from crypto_assets.engine.storing.cross_series import WITH, WITH_SHA256, Pieces
 from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError
 from crypto_assets.model import ArchiveObject, Comparison, Finding, Partition, Series, SourceFile, not_judged
 from crypto_assets.sources.limits import Endpoint

@@ -17,8 +17,8 @@ from crypto_assets.checks.published_in_time import USUAL, WATCHED, percentile, p
 from crypto_assets.config.collection import Collection
 from crypto_assets.engine.archive.probing import delisted_after
 from crypto_assets.ledger.catalog import last_listed_days
+from crypto_assets.ledger.known_days import days_in_state
 from crypto_assets.ledger.objects import every_seen_object, known_keys
-from crypto_assets.ledger.spans import days_in_state
 from crypto_assets.model import Series, State, Track, TrackDay
 
 if TYPE_CHECKING:

@@ -18,14 +18,14 @@ import pyarrow as pa
 from crypto_assets.engine.day_outcomes import Target
 from crypto_assets.engine.flow import BATCH_DAYS, BATCH_ROWS
 from crypto_assets.engine.pipeline import Tally
+from crypto_assets.engine.publication.cross_series import Comparer, Pieces, asked_before
+from crypto_assets.engine.publication.journal import Journal
+from crypto_assets.engine.publication.neighbour_days import read_near
+from crypto_assets.engine.publication.publication_delay import Delays
+from crypto_assets.engine.publication.storer import OnBatch
+from crypto_assets.engine.publication.update_findings import Revised, Revision, revise, revise_beside
+from crypto_assets.engine.publication.validation import Verdict, folds, validate, validate_pieces
 from crypto_assets.engine.rest.rest_days import partition_of
-from crypto_assets.engine.storing.cross_series import Comparer, Pieces, asked_before
-from crypto_assets.engine.storing.journal import Journal
-from crypto_assets.engine.storing.neighbour_days import read_near
-from crypto_assets.engine.storing.publication_delay import Delays
-from crypto_assets.engine.storing.storer import OnBatch
-from crypto_assets.engine.storing.update_findings import Revised, Revision, revise, revise_beside
-from crypto_assets.engine.storing.validation import Verdict, folds, validate, validate_pieces
 from crypto_assets.errors import Stopped, StoredDataError
 from crypto_assets.ledger.lakes import lost_days, require_lake
 from crypto_assets.ledger.profiles import write_profiles

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from crypto_assets.sandbox.archive import FolderArchive, Source, SyntheticArchive
 from crypto_assets.sandbox.faults import catalogue_text, parse_fault
-from crypto_assets.sandbox.limits import parse_rate
+from crypto_assets.sandbox.request_limits import parse_rate
 from crypto_assets.sandbox.server import HOST, serve
 
 

@@ -26,12 +26,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crypto_assets.sandbox.archive import CHECKSUM, Source, SyntheticArchive
-from crypto_assets.sandbox.control import InFlight, RecordedRequest, control_routes
+from crypto_assets.sandbox.control_routes import InFlight, RecordedRequest, control_routes
 from crypto_assets.sandbox.faults import Faults
-from crypto_assets.sandbox.limits import LimitedWire, Limits
-from crypto_assets.sandbox.listing import Query, QueryError, error_xml, list_page, page_xml
 from crypto_assets.sandbox.outage import Quiet
-from crypto_assets.sandbox.rest import rest_routes
+from crypto_assets.sandbox.request_limits import LimitedWire, Limits
+from crypto_assets.sandbox.rest_api import rest_routes
+from crypto_assets.sandbox.s3_listing import Query, QueryError, error_xml, list_page, page_xml
 from crypto_assets.sandbox.shown import Overridden, Shown
 from crypto_assets.sandbox.wire import FaultyWire, classify
 

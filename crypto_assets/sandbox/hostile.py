@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import Receive, Send
 
 from crypto_assets.sandbox.archive import ObjectInfo
-from crypto_assets.sandbox.listing import MOST_ENTRIES, Page, Query, page_xml
+from crypto_assets.sandbox.s3_listing import MOST_ENTRIES, Page, Query, page_xml
 
 _MB = 1 << 20
 _DEPTH = 1_000_000

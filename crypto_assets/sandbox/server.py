@@ -23,7 +23,7 @@ from crypto_assets.machine.shortage import raise_if_ours
 from crypto_assets.sandbox.app import create_app
 from crypto_assets.sandbox.archive import Source
 from crypto_assets.sandbox.faults import Fault
-from crypto_assets.sandbox.limits import Rate
+from crypto_assets.sandbox.request_limits import Rate
 from crypto_assets.sandbox.wire import Connection
 
 HOST = "127.0.0.1"

@@ -23,7 +23,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from crypto_assets.sandbox import hostile
 from crypto_assets.sandbox.faults import CHECKSUM, Active, Faults, Kind
-from crypto_assets.sandbox.listing import error_xml
+from crypto_assets.sandbox.s3_listing import error_xml
 
 _HTML = (
     "<!DOCTYPE html><html><head><meta charset=utf-8><title>Attention</title></head>"

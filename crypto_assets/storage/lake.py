@@ -136,7 +136,7 @@ class Lake:
     def write(self, series: Series, partition: Partition, rows: pa.Table, source: SourceFile) -> StoredFile:
         """Make `rows` the content of a partition; a file that is there already with these bytes is left alone.
 
-        The engine publishes through `engine/storing/journal.py` instead, which keeps lake, warehouse and ledger together.
+        The engine publishes through `engine/publication/journal.py` instead, which keeps lake, warehouse and ledger together.
         """
         data = self.encode(series, partition, rows, source)
         path = self.path(series, partition)

@@ -13,7 +13,7 @@ import pytest
 from crypto_assets.causes.excuses import Excuses, excuse_in_words, plain, unexplained_part
 from crypto_assets.causes.market_outages import Outage
 from crypto_assets.checks._minutes import to_bits
-from crypto_assets.engine.storing.journal import Journal
+from crypto_assets.engine.publication.journal import Journal
 from crypto_assets.ledger.gaps import gaps
 from crypto_assets.ledger.minutes import StoredDay
 from crypto_assets.ledger.partitions import Ledger

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from crypto_assets.checks import checks_of
-from crypto_assets.engine.storing.validation import validate
+from crypto_assets.engine.publication.validation import validate
 from crypto_assets.model import Check, Finding, Partition
 from crypto_assets.rows.frames import to_check_frame
 from crypto_assets_tests.synthetic import series_of

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crypto_assets import datasets
 from crypto_assets.checks import checks_of
-from crypto_assets.engine.storing.validation import validate
+from crypto_assets.engine.publication.validation import validate
 from crypto_assets.model import days_between
 from crypto_assets_tests.checks.judging import DAY_ONE, Edit, edited, failed, findings_of, setting, without
 from crypto_assets_tests.synthetic import day_of, series_of

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from crypto_assets.checks import checks_of, of_kind
-from crypto_assets.engine.storing.validation import blocking, degrading, validate
+from crypto_assets.engine.publication.validation import blocking, degrading, validate
 from crypto_assets.model import DAY, HistoryCheck, Partition, bar_length
 from crypto_assets.rows.frames import to_frame
 from crypto_assets_tests.checks.judging import DAY_ONE, Edit, at, edited, failed, findings_of, setting, without

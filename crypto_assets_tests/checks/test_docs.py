@@ -8,7 +8,7 @@ from itertools import product
 from crypto_assets.checks import all_rules, rules_of
 from crypto_assets.datasets import all_datasets
 from crypto_assets.defs.asset_checks import ALL_DAYS_COMPLETE
-from crypto_assets.engine.storing.warehouse_rows import ROWS_MATCH_LAKE
+from crypto_assets.engine.publication.warehouse_rows import ROWS_MATCH_LAKE
 from crypto_assets.model import MARKET_TYPES, TIMEFRAMES, Rule, Series
 from crypto_assets_tests.command import PROJECT
 

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from crypto_assets.checks.ids_continue import CHECK
-from crypto_assets.engine.storing.profiles import profile_of
+from crypto_assets.engine.publication.profile_fold import profile_of
 from crypto_assets.model import Finding, Profile, days_between
 from crypto_assets.rows.frames import to_check_frame
 from crypto_assets_tests.synthetic import day_of, series_of

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from crypto_assets.checks.outliers import CHECK, hours_of
-from crypto_assets.engine.storing.profiles import profile_of
+from crypto_assets.engine.publication.profile_fold import profile_of
 from crypto_assets.model import Finding, Partition, Profile, Series, days_between
 from crypto_assets.rows.frames import to_check_frame
 from crypto_assets_tests.synthetic import BINANCE, day_of, series_of

@@ -13,7 +13,7 @@ import pytest
 
 from crypto_assets.checks._minutes import to_bits
 from crypto_assets.checks.price_step import CHECK
-from crypto_assets.engine.storing.profiles import profile_of
+from crypto_assets.engine.publication.profile_fold import profile_of
 from crypto_assets.model import Partition, Profile, Series, days_between
 from crypto_assets.rows.frames import to_check_frame
 from crypto_assets_tests.synthetic import BINANCE, day_of, series_of

@@ -21,8 +21,8 @@ from crypto_assets.checks import rules_of
 from crypto_assets.config.collection import parse_collection
 from crypto_assets.datasets.page import page
 from crypto_assets.engine.day_outcomes import Day, Target
-from crypto_assets.engine.storing.publishing import Publisher
-from crypto_assets.engine.storing.validation import validate
+from crypto_assets.engine.publication.publisher import Publisher
+from crypto_assets.engine.publication.validation import validate
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State
 from crypto_assets.rows.loads import warehouse_tables

@@ -20,7 +20,7 @@ from crypto_assets.defs.io_managers import LakeIOManager, WarehouseIOManager
 from crypto_assets.defs.resources import LakeResource, PostgresResource
 from crypto_assets.model import Series
 from crypto_assets.sandbox.archive import SyntheticArchive
-from crypto_assets.sandbox.selftest.stores import flip_bit
+from crypto_assets.sandbox.selftest.store_damage import flip_bit
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests.command import PROJECT, Command
 from crypto_assets_tests.published import Row, days

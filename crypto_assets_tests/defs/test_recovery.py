@@ -29,9 +29,9 @@ LAKE, WAREHOUSE = key("binance/spot/ohlcv_1m/BTC-USDT"), key("warehouse/binance/
 _CHILD = """
 import os, signal, sys
 from crypto_assets import cli
-from crypto_assets.defs import reporting
+from crypto_assets.defs import reporter
 from crypto_assets.engine import flow
-from crypto_assets.engine.storing import journal
+from crypto_assets.engine.publication import journal
 
 step, times = sys.argv[1], int(sys.argv[2])
 seen = 0
@@ -47,7 +47,7 @@ def report(*arguments):
     stock(*arguments)
     reached("reported")
 
-stock, reporting.report = reporting.report, report
+stock, reporter.report = reporter.report, report
 journal.reached = reached
 flow.BATCH_DAYS = 2
 sys.argv = ["crypto-assets", "collect", "--from", "2024-01-01", "--to", "2024-01-05"]

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from crypto_assets.defs.asset_checks import tables_of
-from crypto_assets.engine.storing.warehouse_rows import judge
+from crypto_assets.engine.publication.warehouse_rows import judge
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Outcome, Series, State, days_between
 from crypto_assets.quality.validate import Validator

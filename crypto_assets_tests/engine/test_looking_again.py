@@ -11,7 +11,7 @@ import pytest
 from crypto_assets.defs.asset_checks import tables_of
 from crypto_assets.engine.archive import review as reviewing
 from crypto_assets.engine.archive.edges import Edges
-from crypto_assets.engine.storing.warehouse_rows import judge
+from crypto_assets.engine.publication.warehouse_rows import judge
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import DAY, Outcome, Partition, Series, State, days_between
 from crypto_assets.storage.database import Database

@@ -15,8 +15,8 @@ import crypto_assets
 from crypto_assets import datasets
 from crypto_assets.checks import rules_of
 from crypto_assets.defs.asset_checks import tables_of
-from crypto_assets.engine.storing.validation import sentence
-from crypto_assets.engine.storing.warehouse_rows import judge
+from crypto_assets.engine.publication.validation import sentence
+from crypto_assets.engine.publication.warehouse_rows import judge
 from crypto_assets.errors import IncompleteData, IncompleteDataWarning
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Outcome, Series, State

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from crypto_assets.engine.storing import storer
-from crypto_assets.engine.storing.storer import Storer
+from crypto_assets.engine.publication import storer
+from crypto_assets.engine.publication.storer import Storer
 from crypto_assets.model import State
 from crypto_assets_tests.engine.test_absence import PERPETUAL
 from crypto_assets_tests.engine.test_contradictions import month

@@ -15,7 +15,7 @@ import pytest
 
 from crypto_assets.config.dagster_home import use_dagster_home
 from crypto_assets.errors import ConfigError, OtherVersion, PostgresUnavailable
-from crypto_assets.instance.opening import opened_instance
+from crypto_assets.instance.dagster_instance import opened_instance
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.embedded_postgres import placement

@@ -12,8 +12,8 @@ import psycopg
 import pytest
 
 from crypto_assets.errors import PostgresUnavailable
+from crypto_assets.ledger.known_days import days_in_states
 from crypto_assets.ledger.partitions import Ledger
-from crypto_assets.ledger.spans import days_in_states
 from crypto_assets.model import ArchiveObject, Finding, Outcome, Partition, Series, SourceFile, State, StoredFile
 from crypto_assets.storage.migrations import migrate
 

@@ -13,7 +13,7 @@ from crypto_assets.defs.observed import observed_key
 from crypto_assets.defs.observed.quarantine import QUARANTINE
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Partition, Series
-from crypto_assets.quality.quarantine.files import refused_files
+from crypto_assets.quality.quarantine.refused_files import refused_files
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests import project

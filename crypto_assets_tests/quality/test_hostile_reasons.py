@@ -16,7 +16,7 @@ import pytest
 from crypto_assets.engine.day_outcomes import Target, quarantine
 from crypto_assets.errors import BadContainer
 from crypto_assets.model import Series, SourceFile
-from crypto_assets.quality.quarantine.files import refused_files
+from crypto_assets.quality.quarantine.refused_files import refused_files
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.refusal_reason import MOST_BYTES, checked_reason, reason_text

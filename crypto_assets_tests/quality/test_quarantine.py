@@ -16,7 +16,7 @@ import pytest
 from crypto_assets.errors import BadContent, ConfigError
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import ArchiveObject, Series, State
-from crypto_assets.quality.quarantine.files import (
+from crypto_assets.quality.quarantine.refused_files import (
     RefusedFile,
     all_stored,
     content_of,
@@ -287,7 +287,7 @@ def test_rows_that_a_mended_check_accepts_are_stored_and_others_stay(work: Workb
     assert work.records()[BTC, "ohlcv_1m", BAD] == before, "what is still refused is no new outcome"
     assert files(work) == [file]
 
-    monkeypatch.setattr("crypto_assets.engine.storing.storer.blocking", lambda *_: [])
+    monkeypatch.setattr("crypto_assets.engine.publication.storer.blocking", lambda *_: [])
     assert restore(work, file).refused == {}
     assert_published(work)
     assert files(work) == []
@@ -299,7 +299,7 @@ def test_a_version_that_was_replaced_at_the_exchange_never_becomes_data(work: Wo
     work.collect(START, LAST)
     [file] = files(work)
     work.sandbox.app.state.overrides.clear()
-    monkeypatch.setattr("crypto_assets.engine.storing.storer.blocking", lambda *_: [])
+    monkeypatch.setattr("crypto_assets.engine.publication.storer.blocking", lambda *_: [])
     with Ledger(work.url) as ledger:  # a sensor has seen the listing since
         ledger.record_objects("binance", [ArchiveObject(OF, 1, "another", datetime(2024, 1, 9, tzinfo=UTC))])
     assert "has published another version since (etag another" in restore(work, file).refused[None]
@@ -387,7 +387,7 @@ def test_only_the_days_of_a_monthly_file_that_are_good_are_stored(
         assert list(file.days) == bad
         assert set(file.details["findings"]) == set(map(str, bad))
 
-        monkeypatch.setattr("crypto_assets.engine.storing.storer.blocking", lambda *_: [])
+        monkeypatch.setattr("crypto_assets.engine.publication.storer.blocking", lambda *_: [])
         restored = restore(work, file)
         assert {day: state for day, (state, _) in restored.stored.items()} == dict.fromkeys(bad, State.AVAILABLE)
         published = work.published(rates, "BTC/USDT:USDT", "2024-01", "monthly")

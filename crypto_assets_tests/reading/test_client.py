@@ -21,7 +21,7 @@ import crypto_assets
 from crypto_assets import datasets
 from crypto_assets.config.collection import parse_collection
 from crypto_assets.engine.day_outcomes import Day, Target
-from crypto_assets.engine.storing.publishing import Publisher
+from crypto_assets.engine.publication.publisher import Publisher
 from crypto_assets.errors import ConfigError, IncompleteData, StoredDataError
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State, StoredFile

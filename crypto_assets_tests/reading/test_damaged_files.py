@@ -31,7 +31,7 @@ from crypto_assets.model import Partition, Series, State
 from crypto_assets.quality.validate import Validator
 from crypto_assets.reading.stored_days import read_lake
 from crypto_assets.sandbox.archive import SyntheticArchive
-from crypto_assets.sandbox.selftest.stores import flip_bit
+from crypto_assets.sandbox.selftest.store_damage import flip_bit
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.parquet import MARK
 from crypto_assets_tests.conftest import new_database

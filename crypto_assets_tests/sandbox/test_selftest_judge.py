@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from crypto_assets.model import COMPLETE_STATES, State
-from crypto_assets.sandbox.selftest import stores
+from crypto_assets.sandbox.selftest import store_damage
 from crypto_assets.sandbox.selftest.case import BAD, Case
 from crypto_assets.sandbox.selftest.evidence import Said
 from crypto_assets.sandbox.selftest.scenes import THREE_DAYS, Where
@@ -104,11 +104,11 @@ def test_what_is_odd_about_a_complete_day_must_be_marked() -> None:
 
 
 def test_what_happens_to_our_stores_must_be_named_as_a_gap_and_nothing_else() -> None:
-    case = replace(ONLY_TRADES, happens=stores.lose_files)
+    case = replace(ONLY_TRADES, happens=store_damage.lose_files)
     lost = {WHERE: "the cause"}
     assert judge_noticed(case, lost, lost) == []
     assert judge_noticed(replace(case, says=()), {}, {}) == []
-    assert judge_noticed(replace(case, happens=stores.empty_warehouse), lost, {}) == []
+    assert judge_noticed(replace(case, happens=store_damage.empty_warehouse), lost, {}) == []
     for gaps, incomplete, says in (
         ({}, lost, f"{WHERE}: a silent loss"),
         ({WHERE: "not collected yet"}, lost, f"{WHERE}: expected the cause as the reason"),

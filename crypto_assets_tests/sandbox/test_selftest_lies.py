@@ -19,8 +19,7 @@ from crypto_assets.cli import cli
 from crypto_assets.engine import acquire
 from crypto_assets.engine.archive import edges, empty_days, finder, lifetime
 from crypto_assets.engine.archive import review as looking
-from crypto_assets.engine.storing import storer as storing
-from crypto_assets.engine.storing import update_findings
+from crypto_assets.engine.publication import storer, update_findings
 from crypto_assets.ledger import lakes
 from crypto_assets.model import Dataset, SourceFile
 from crypto_assets.rows.arrange import AS_PUBLISHED, Arranged, arranged
@@ -79,7 +78,7 @@ def test_an_engine_that_trusts_any_bytes_is_found_out(
 def test_an_engine_that_calls_every_day_complete_is_found_out(
     selftest: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (storing, update_findings):
+    for module in (storer, update_findings):
         monkeypatch.setattr(module, "degrading", lambda table, findings: [])
     found = broken(selftest("--fault", "missing-minutes", "--json"))["missing-minutes"]
     assert f"BTC/USDT ohlcv_1m {BAD}: expected degraded, reported available: " in found
@@ -97,7 +96,7 @@ def test_an_engine_that_loses_days_without_a_word_is_found_out(
 def test_an_engine_that_stores_wrong_rows_is_found_out(
     selftest: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storing, "blocking", lambda table, findings: [])
+    monkeypatch.setattr(storer, "blocking", lambda table, findings: [])
     found = broken(selftest("--fault", "inconsistent-values", "--json"))["inconsistent-values"]
     assert any("the rows in the lake are not those published" in line for line in found)
 
@@ -131,7 +130,7 @@ def test_an_engine_that_sorts_by_time_alone_is_found_out(
         return Arranged(rows.take(pa.array(order)), arranged(rows, dataset).arrangement)
 
     monkeypatch.setattr(acquire, "arranged", by_time)
-    monkeypatch.setattr(storing, "blocking", lambda table, findings: [])
+    monkeypatch.setattr(storer, "blocking", lambda table, findings: [])
     found = broken(selftest("--fault", "swapped-rows", "--json"))["swapped-rows"]
     assert any("available: the rows in the lake are not those published: row 299" in line for line in found)
 

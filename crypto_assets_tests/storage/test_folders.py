@@ -20,7 +20,7 @@ from uuid import uuid4
 import pytest
 
 from crypto_assets.errors import CryptoAssetsError, UnsafePath
-from crypto_assets.quality.quarantine.files import refused_files
+from crypto_assets.quality.quarantine.refused_files import refused_files
 from crypto_assets.storage import folders
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.stores import FolderStore

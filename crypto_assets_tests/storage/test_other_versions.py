@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from crypto_assets.config.fault_log import last_line
-from crypto_assets.engine.storing.journal import Journal
+from crypto_assets.engine.publication.journal import Journal
 from crypto_assets.errors import OtherVersion
 from crypto_assets.instance.storage import InstanceStorage, knows_revision
 from crypto_assets.ledger.partitions import Ledger

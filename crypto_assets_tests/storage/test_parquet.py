@@ -17,7 +17,7 @@ import pytest
 
 from crypto_assets.errors import StoredDataError
 from crypto_assets.model import Partition, Series, SourceFile
-from crypto_assets.sandbox.selftest.stores import flip_bit
+from crypto_assets.sandbox.selftest.store_damage import flip_bit
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.parquet import MARK, SEAL_BYTES, StoredPieces, seal_holds, sealed, verify
 from crypto_assets_tests.rows.test_versions import bars

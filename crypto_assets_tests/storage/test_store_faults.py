@@ -20,7 +20,7 @@ import pytest
 from botocore.config import Config
 from psycopg.conninfo import conninfo_to_dict
 
-from crypto_assets.engine.storing import journal
+from crypto_assets.engine.publication import journal
 from crypto_assets.errors import LakeUnavailable, PostgresUnavailable, Stopped
 from crypto_assets.model import Partition, Series, State
 from crypto_assets.sandbox.archive import SyntheticArchive

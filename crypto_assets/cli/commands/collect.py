@@ -21,8 +21,8 @@ from crypto_assets.cli.options import (
     today,
     with_ledger,
 )
-from crypto_assets.cli.outcome import Asked, print_json, problem_of_gap, report
 from crypto_assets.cli.progress import progress
+from crypto_assets.cli.run_outcome import Asked, print_json, problem_of_gap, report
 from crypto_assets.engine.problems import Problem
 
 _NEW_LAKE = click.option(

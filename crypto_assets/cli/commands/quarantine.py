@@ -15,7 +15,7 @@ from crypto_assets.ledger.coverage_tables import names
 
 if TYPE_CHECKING:
     from crypto_assets.model import State
-    from crypto_assets.quality.quarantine.files import RefusedFile
+    from crypto_assets.quality.quarantine.refused_files import RefusedFile
 
 
 @click.group(invoke_without_command=True)
@@ -31,7 +31,7 @@ def quarantine(context: click.Context, as_json: bool, **given: Any) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from crypto_assets.quality.quarantine.files import select, states_now
+    from crypto_assets.quality.quarantine.refused_files import select, states_now
     from crypto_assets.quality.query import Query
 
     files = select(_files(), Query(**given))
@@ -57,7 +57,7 @@ def show(path: str, lines: int, as_json: bool) -> None:
 
     PATH is as `crypto-assets quarantine` prints it, or the 12 digits at its end.
     """
-    from crypto_assets.quality.quarantine.files import content_of, find, states_now
+    from crypto_assets.quality.quarantine.refused_files import content_of, find, states_now
 
     file = find(_files(), path)
     states = with_ledger(lambda ledger: states_now(ledger, [file]))[file.path]
@@ -94,7 +94,7 @@ def restore(path: str | None, everything: bool, as_json: bool) -> None:
     asked for.
     """
     from crypto_assets.errors import ConfigError
-    from crypto_assets.quality.quarantine.files import find
+    from crypto_assets.quality.quarantine.refused_files import find
 
     if bool(path) == everything:
         raise ConfigError("quarantine restore: expected a PATH or --all, one of them")
@@ -123,8 +123,8 @@ def restore(path: str | None, everything: bool, as_json: bool) -> None:
 def drop(path: str, yes: bool) -> None:
     """Remove a refused file and its reason for good."""
     from crypto_assets.errors import ConfigError
-    from crypto_assets.quality.quarantine.files import drop as remove
-    from crypto_assets.quality.quarantine.files import find
+    from crypto_assets.quality.quarantine.refused_files import drop as remove
+    from crypto_assets.quality.quarantine.refused_files import find
 
     file = find(_files(), path)
     if not yes:
@@ -150,7 +150,7 @@ def _lake() -> Any:
 
 def _files() -> list[RefusedFile]:
     from crypto_assets.config.environment import settings
-    from crypto_assets.quality.quarantine.files import refused_files
+    from crypto_assets.quality.quarantine.refused_files import refused_files
 
     return refused_files(_lake(), load_configured() if settings().config.exists() else None)
 
@@ -180,7 +180,7 @@ def _asset(file: RefusedFile) -> str:
 
 
 def _line(file: RefusedFile, states: dict[date, State | None]) -> str:
-    from crypto_assets.quality.quarantine.files import in_words
+    from crypto_assets.quality.quarantine.refused_files import in_words
 
     when = f"{file.refused_at:%Y-%m-%d %H:%M} UTC" if file.refused_at else "unknown time"
     size = f"{file.size_bytes} bytes" if file.size_bytes is not None else "bytes gone"
@@ -188,7 +188,7 @@ def _line(file: RefusedFile, states: dict[date, State | None]) -> str:
 
 
 def _as_json(file: RefusedFile, states: dict[date, State | None]) -> dict[str, Any]:
-    from crypto_assets.quality.quarantine.files import all_stored
+    from crypto_assets.quality.quarantine.refused_files import all_stored
 
     known: dict[str, Any] = names(file.series, file.symbol) if file.series else {}
     return {

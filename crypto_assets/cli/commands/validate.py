@@ -15,8 +15,8 @@ from rich.table import Table
 from crypto_assets.cli.console import counted, err, out, print_line, print_table
 from crypto_assets.cli.help import Help
 from crypto_assets.cli.options import DAY, filters, load_configured, today, with_ledger
-from crypto_assets.cli.outcome import accepted_of, acknowledged_in_words, records_of
 from crypto_assets.cli.progress import progress
+from crypto_assets.cli.run_outcome import accepted_of, acknowledged_in_words, records_of
 from crypto_assets.ledger.coverage_tables import record_names
 from crypto_assets.model import COMPLETE_STATES, NOT_JUDGED, Series
 
@@ -86,7 +86,7 @@ def validate(
 
 def _counted(records: Iterable[Any]) -> tuple[dict[str, dict[str, int]], list[dict[str, Any]]]:
     """Return how often each check passed, failed and was not judged, and every failure with its evidence."""
-    from crypto_assets.engine.storing.validation import in_words
+    from crypto_assets.engine.publication.validation import in_words
     from crypto_assets.ledger.outcome_rows import from_stored
 
     counts: dict[str, dict[str, int]] = {}

@@ -16,7 +16,7 @@ import dagster as dg
 from crypto_assets.config.collection import Collection
 from crypto_assets.defs.observed import Found, Observed
 from crypto_assets.engine.problems import word_of
-from crypto_assets.ledger.spans import latest_changes
+from crypto_assets.ledger.known_days import latest_changes
 from crypto_assets.text.visible import visible
 
 if TYPE_CHECKING:

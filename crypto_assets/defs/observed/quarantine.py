@@ -21,7 +21,7 @@ SHOWN = 50
 
 def look(collection: Collection, exchanges: Sequence[str], ledger: Ledger, lake: LakeResource) -> Mapping[str, Found]:
     """Return what is found of each exchange."""
-    from crypto_assets.quality.quarantine.files import refused_files, states_now
+    from crypto_assets.quality.quarantine.refused_files import refused_files, states_now
 
     files = refused_files(lake.lake(), collection)
     states = states_now(ledger, files)
@@ -36,7 +36,7 @@ def look(collection: Collection, exchanges: Sequence[str], ledger: Ledger, lake:
 
 def _table(files: Sequence[Any], states: dict[str, Any]) -> list[str]:
     """Return the rows of a table of the latest files."""
-    from crypto_assets.quality.quarantine.files import in_words
+    from crypto_assets.quality.quarantine.refused_files import in_words
 
     rows = []
     for file in files[:SHOWN]:
@@ -47,7 +47,7 @@ def _table(files: Sequence[Any], states: dict[str, Any]) -> list[str]:
 
 
 def _metadata(files: Sequence[Any], states: dict[str, Any], table: Sequence[str]) -> dict[str, Any]:
-    from crypto_assets.quality.quarantine.files import all_stored
+    from crypto_assets.quality.quarantine.refused_files import all_stored
 
     head = "|refused, UTC|what|its days now|error|bytes|reason|path|\n|-|-|-|-|-|-|-|\n"
     return {

@@ -36,7 +36,7 @@ from crypto_assets.model import Outcome, Partition, Series, SourceFile, State, S
 from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES, Due, due
 
 if TYPE_CHECKING:
-    from crypto_assets.engine.storing.stored_file import StoredFiles
+    from crypto_assets.engine.publication.stored_file import StoredFiles
     from crypto_assets.ledger.partitions import PartitionRecord
     from crypto_assets.storage.lake import Lake
 

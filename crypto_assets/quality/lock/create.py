@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from crypto_assets.engine.problems import Problem, lines
 from crypto_assets.errors import ConfigError, StoredDataError
 from crypto_assets.ledger.gaps import NOT_COLLECTED
+from crypto_assets.ledger.known_days import known_spans
 from crypto_assets.ledger.lakes import file_problem, lost_days
 from crypto_assets.ledger.locked_files import FileInForce, day_states, files_in_force
-from crypto_assets.ledger.spans import known_spans
 from crypto_assets.model import Partition, State, Track, TrackDay, days_between
 from crypto_assets.quality.lock.content import AbsentDays, Lock, LockedFile
 from crypto_assets.quality.query import Query

@@ -21,7 +21,7 @@ from crypto_assets.config.environment import settings
 from crypto_assets.engine.acquire import split_days
 from crypto_assets.engine.archive.download import published_sha256
 from crypto_assets.engine.day_outcomes import Day, Target, quarantine
-from crypto_assets.engine.storing.storer import Storer
+from crypto_assets.engine.publication.storer import Storer
 from crypto_assets.errors import (
     OF_THIS_PROCESS,
     CryptoAssetsError,
@@ -33,7 +33,7 @@ from crypto_assets.errors import (
 from crypto_assets.ledger.objects import etag_of
 from crypto_assets.machine.thread_pool import DaemonPool
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State
-from crypto_assets.quality.quarantine.files import RefusedFile, drop
+from crypto_assets.quality.quarantine.refused_files import RefusedFile, drop
 from crypto_assets.rows.arrange import Arranged
 from crypto_assets.rows.loads import warehouse_tables
 from crypto_assets.sources.limits import Endpoint

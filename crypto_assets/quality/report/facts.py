@@ -16,6 +16,7 @@ from crypto_assets.config.collection import Collection, SeriesEntry
 from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.acknowledgements import Acknowledgement
 from crypto_assets.ledger.gaps import NOT_COLLECTED, Gap
+from crypto_assets.ledger.known_days import known_spans
 from crypto_assets.ledger.lakes import NOTHING_LOST, LostDays, lost_days
 from crypto_assets.ledger.report_query import (
     INCIDENTS,
@@ -29,7 +30,6 @@ from crypto_assets.ledger.report_query import (
     TOTALS,
     Asking,
 )
-from crypto_assets.ledger.spans import known_spans
 from crypto_assets.model import COMPLETE_STATES, Series, State, Track, TrackDay, days_between
 from crypto_assets.model.kinds import Kind
 from crypto_assets.quality.gap_causes import Explained, explain_with

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from crypto_assets.model import State
-from crypto_assets.sandbox.selftest import stores
+from crypto_assets.sandbox.selftest import store_damage
 from crypto_assets.sandbox.selftest.scenes import THREE_DAYS, Scene, Where
-from crypto_assets.sandbox.selftest.stores import Happens
+from crypto_assets.sandbox.selftest.store_damage import Happens
 
 BAD = THREE_DAYS.days[1]
 """The day that a fault of one file concerns."""
@@ -82,7 +82,7 @@ class Case:
     @property
     def loses_files(self) -> bool:
         """Whether what happens to our stores happens to files of the lake."""
-        return self.happens is not None and self.happens is not stores.empty_warehouse
+        return self.happens is not None and self.happens is not store_damage.empty_warehouse
 
     @property
     def fault_names(self) -> set[str]:

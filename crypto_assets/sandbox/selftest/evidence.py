@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from crypto_assets.model import State
 from crypto_assets.sandbox.damage import damaged
 from crypto_assets.sandbox.selftest.scenes import Scene, Where, exchange_symbol
-from crypto_assets.sandbox.selftest.stores import OTHER_LAKE
+from crypto_assets.sandbox.selftest.store_damage import OTHER_LAKE
 
 Row = tuple[Any, ...]
 Read = Callable[[str], bytes | None]

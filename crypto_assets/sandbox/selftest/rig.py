@@ -19,7 +19,7 @@ from crypto_assets.engine import pipeline as pipelines
 from crypto_assets.model import State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.faults import OBJECTS, parse_fault
-from crypto_assets.sandbox.limits import parse_rate
+from crypto_assets.sandbox.request_limits import parse_rate
 from crypto_assets.sandbox.selftest import evidence
 from crypto_assets.sandbox.selftest.case import Case
 from crypto_assets.sandbox.selftest.engine import Stores, accept_lake, collect, incomplete_days, named_gaps

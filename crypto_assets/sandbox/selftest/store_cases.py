@@ -5,10 +5,10 @@ At the place of a lost lake nothing is written before somebody has said that it 
 
 from __future__ import annotations
 
-from crypto_assets.sandbox.selftest import stores
+from crypto_assets.sandbox.selftest import store_damage
 from crypto_assets.sandbox.selftest.case import AVAILABLE, Case, one_of
 from crypto_assets.sandbox.selftest.scenes import THREE_DAYS
-from crypto_assets.sandbox.selftest.stores import Happens
+from crypto_assets.sandbox.selftest.store_damage import Happens
 
 
 def _store(name: str, happens: Happens, *says: str, everything: bool = False, refused: str = "") -> Case:
@@ -20,10 +20,12 @@ def _store(name: str, happens: Happens, *says: str, everything: bool = False, re
 
 
 STORES = (
-    _store("a lost file", stores.lose_files, "missing in the lake"),
-    _store("a damaged file", stores.cut_files, "damaged in the lake"),
-    _store("another lake", stores.take_another_lake, "missing in the lake", everything=True),
-    _store("a lost lake", stores.lose_lake, "missing in the lake", everything=True, refused="is not where it was"),
-    _store("a lake that was moved", stores.move_lake),
-    _store("an emptied table", stores.empty_warehouse, "gone from Postgres", everything=True),
+    _store("a lost file", store_damage.lose_files, "missing in the lake"),
+    _store("a damaged file", store_damage.cut_files, "damaged in the lake"),
+    _store("another lake", store_damage.take_another_lake, "missing in the lake", everything=True),
+    _store(
+        "a lost lake", store_damage.lose_lake, "missing in the lake", everything=True, refused="is not where it was"
+    ),
+    _store("a lake that was moved", store_damage.move_lake),
+    _store("an emptied table", store_damage.empty_warehouse, "gone from Postgres", everything=True),
 )

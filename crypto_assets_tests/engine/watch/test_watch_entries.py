@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 
 from crypto_assets.engine.watch.watch import Tick
-from crypto_assets.sandbox import listing
+from crypto_assets.sandbox import s3_listing
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.migrations import migrate
@@ -69,7 +69,7 @@ def test_what_waits_for_days_that_the_entry_has_no_more_waits_until_it_has_them_
 
 
 def test_the_pages_of_a_listing_after_the_end_of_an_entry_are_not_read(world, monkeypatch):
-    monkeypatch.setattr(listing, "MOST_ENTRIES", 40)  # 20 days and their checksums
+    monkeypatch.setattr(s3_listing, "MOST_ENTRIES", 40)  # 20 days and their checksums
     world.now = datetime(2024, 3, 20, 9, tzinfo=UTC)
     world.entries[0] |= {"symbols": ["BTC/USDT"], "end": date(2024, 1, 12)}
     world.tick()

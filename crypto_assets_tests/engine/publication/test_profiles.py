@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crypto_assets.checks._minutes import from_bits, spans
-from crypto_assets.engine.storing.profiles import ProfileFold, profile_of
+from crypto_assets.engine.publication.profile_fold import ProfileFold, profile_of
 from crypto_assets.model import Partition, Profile, Series
 from crypto_assets.rows.frames import to_check_frame
 from crypto_assets_tests.synthetic import day_of, series_of

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from crypto_assets.defs.asset_checks import tables_of
-from crypto_assets.engine.storing.warehouse_rows import Loads, Table, judge, loaded_days, loads_of
+from crypto_assets.engine.publication.warehouse_rows import Loads, Table, judge, loaded_days, loads_of
 from crypto_assets.model import Finding, Series
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer

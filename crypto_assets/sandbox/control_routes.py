@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from crypto_assets.sandbox.faults import CATALOGUE, Active, FaultError, Faults, make_fault
-from crypto_assets.sandbox.limits import Limits, parse_rate
+from crypto_assets.sandbox.request_limits import Limits, parse_rate
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,16 @@ import httpx
 import pytest
 
 from crypto_assets.sandbox.archive import SyntheticArchive
-from crypto_assets.sandbox.limits import LONGEST_BAN_S, PATIENCE, Arrival, Limits, Rate, busiest, parse_rate, weight_of
+from crypto_assets.sandbox.request_limits import (
+    LONGEST_BAN_S,
+    PATIENCE,
+    Arrival,
+    Limits,
+    Rate,
+    busiest,
+    parse_rate,
+    weight_of,
+)
 from crypto_assets.sandbox.server import SandboxServer
 
 KEY = "data/spot/daily/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01-01.zip"
@@ -154,7 +163,7 @@ def test_who_waits_as_told_is_never_banned(limits, clock):
 
 
 def test_spot_counts_raw_requests_over_five_minutes_too(limits, clock, monkeypatch):
-    monkeypatch.setattr("crypto_assets.sandbox.limits.RAW_REQUESTS", (100, 300.0))
+    monkeypatch.setattr("crypto_assets.sandbox.request_limits.RAW_REQUESTS", (100, 300.0))
     for _ in range(10):
         assert [ask(limits, 1)[0] for _ in range(10)] == [0] * 10
         clock.now += 20

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from crypto_assets.engine.storing.update_findings import STORED_FILE, Revision, revise
+from crypto_assets.engine.publication.update_findings import STORED_FILE, Revision, revise
 from crypto_assets.errors import StoredDataError
 from crypto_assets.model import Finding, Partition, Series, SourceFile, StoredFile
 

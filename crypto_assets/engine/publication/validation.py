@@ -17,8 +17,8 @@ from crypto_assets.causes.excuses import unexplained_part
 from crypto_assets.checks import checks_of, of_kind, rules_of
 from crypto_assets.checks.contract import CHECK as CONTRACT
 from crypto_assets.checks.contract import describe, violations
-from crypto_assets.engine.storing.neighbour_days import Near
-from crypto_assets.engine.storing.profiles import ProfileFold, profile_of
+from crypto_assets.engine.publication.neighbour_days import Near
+from crypto_assets.engine.publication.profile_fold import ProfileFold, profile_of
 from crypto_assets.model import NOT_JUDGED, Finding, HistoryCheck, Partition, Profile, Rule, Series, Severity
 from crypto_assets.rows.frames import to_check_frame
 

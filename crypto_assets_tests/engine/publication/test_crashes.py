@@ -22,8 +22,8 @@ import pytest
 
 from crypto_assets.config.collection import parse_collection
 from crypto_assets.engine.pipeline import Pipeline, Target
-from crypto_assets.engine.storing import journal
-from crypto_assets.engine.storing.journal import Journal
+from crypto_assets.engine.publication import journal
+from crypto_assets.engine.publication.journal import Journal
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Partition, Series, State
 from crypto_assets.sandbox.archive import SyntheticArchive
@@ -56,7 +56,7 @@ processes.set_forkserver_preload(
         "crypto_assets.engine.pipeline",
         "pandera.pandas",
         "pgpq",
-        "crypto_assets_tests.engine.storing.test_crashes",
+        "crypto_assets_tests.engine.publication.test_crashes",
     ]
 )
 

@@ -11,9 +11,9 @@ from typing import Any
 import psycopg
 
 from crypto_assets.causes.excuses import EXCUSABLE, Excuses, excuse_in_words
+from crypto_assets.engine.publication.neighbour_days import EMPTY, Near
+from crypto_assets.engine.publication.validation import blocking, degrading, in_words
 from crypto_assets.engine.rest.rest_days import words_of
-from crypto_assets.engine.storing.neighbour_days import EMPTY, Near
-from crypto_assets.engine.storing.validation import blocking, degrading, in_words
 from crypto_assets.ledger.findings import (
     NewFindings,
     StoredFindings,

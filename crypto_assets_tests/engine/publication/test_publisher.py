@@ -15,7 +15,7 @@ import pytest
 
 from crypto_assets.config.collection import parse_collection
 from crypto_assets.engine.day_outcomes import Day, Target
-from crypto_assets.engine.storing.publishing import Publisher
+from crypto_assets.engine.publication.publisher import Publisher
 from crypto_assets.errors import StoredDataError
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State

@@ -16,12 +16,12 @@ import psycopg
 
 from crypto_assets.checks._minutes import MINUTES
 from crypto_assets.engine.archive.lifetime import NUMBERED
-from crypto_assets.engine.storing.contradictions import contradicted, reopen
-from crypto_assets.engine.storing.journal import Journal
-from crypto_assets.engine.storing.neighbour_days import read_near
-from crypto_assets.engine.storing.update_findings import Revised, Revision, revise
-from crypto_assets.engine.storing.validation import validate
-from crypto_assets.engine.storing.wrong_edges import Edges, WrongEdges, with_edges
+from crypto_assets.engine.publication.contradictions import contradicted, reopen
+from crypto_assets.engine.publication.journal import Journal
+from crypto_assets.engine.publication.neighbour_days import read_near
+from crypto_assets.engine.publication.update_findings import Revised, Revision, revise
+from crypto_assets.engine.publication.validation import validate
+from crypto_assets.engine.publication.wrong_edges import Edges, WrongEdges, with_edges
 from crypto_assets.errors import REFUSALS, NoRows, StoredDataError
 from crypto_assets.ledger.life_edges import RefutedEdges, change_edges, cut_of, refuted_edges
 from crypto_assets.ledger.outcome_rows import as_json

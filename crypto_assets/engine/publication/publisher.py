@@ -17,10 +17,10 @@ from crypto_assets.checks import of_kind
 from crypto_assets.checks.file_order import CHECK as FILE_ORDER
 from crypto_assets.config.collection import Collection
 from crypto_assets.engine.day_outcomes import Day
-from crypto_assets.engine.storing.cross_series import asked_before
-from crypto_assets.engine.storing.journal import Journal, Replacement
-from crypto_assets.engine.storing.neighbour_days import Near, read_near
-from crypto_assets.engine.storing.update_findings import revise_beside
+from crypto_assets.engine.publication.cross_series import asked_before
+from crypto_assets.engine.publication.journal import Journal, Replacement
+from crypto_assets.engine.publication.neighbour_days import Near, read_near
+from crypto_assets.engine.publication.update_findings import revise_beside
 from crypto_assets.errors import ConfigError, StoredDataError
 from crypto_assets.ledger.corrections import InForce, in_force, record_corrections, record_growth
 from crypto_assets.ledger.lakes import remember_lake, require_lake

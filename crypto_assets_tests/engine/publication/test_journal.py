@@ -17,8 +17,8 @@ import psycopg
 import pytest
 from moto.server import ThreadedMotoServer
 
-from crypto_assets.engine.storing import journal
-from crypto_assets.engine.storing.journal import Journal, Replacement
+from crypto_assets.engine.publication import journal
+from crypto_assets.engine.publication.journal import Journal, Replacement
 from crypto_assets.errors import PostgresUnavailable, StoredDataError
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.storage.lake import Lake

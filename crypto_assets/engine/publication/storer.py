@@ -23,15 +23,15 @@ from crypto_assets.engine.archive.edges import WHOLE
 from crypto_assets.engine.archive.empty_days import why_empty
 from crypto_assets.engine.archive.lifetime import NUMBERED
 from crypto_assets.engine.day_outcomes import Day, DaysOf, Kept, Target, quarantine, refused
-from crypto_assets.engine.storing.contradictions import contradicted
-from crypto_assets.engine.storing.cross_series import Comparer, Pieces
-from crypto_assets.engine.storing.neighbour_days import Near, read_near
-from crypto_assets.engine.storing.publication_delay import Delays
-from crypto_assets.engine.storing.publishing import Publisher
-from crypto_assets.engine.storing.second_look import judge_edges_again, reopen_contradicted, settle_silent_days
-from crypto_assets.engine.storing.update_findings import Revised
-from crypto_assets.engine.storing.validation import Verdict, blocking, degrading, in_words, validate
-from crypto_assets.engine.storing.wrong_edges import WrongEdges, contradicted_edges, with_edges, wrong_edges
+from crypto_assets.engine.publication.contradictions import contradicted
+from crypto_assets.engine.publication.cross_series import Comparer, Pieces
+from crypto_assets.engine.publication.neighbour_days import Near, read_near
+from crypto_assets.engine.publication.publication_delay import Delays
+from crypto_assets.engine.publication.publisher import Publisher
+from crypto_assets.engine.publication.second_look import judge_edges_again, reopen_contradicted, settle_silent_days
+from crypto_assets.engine.publication.update_findings import Revised
+from crypto_assets.engine.publication.validation import Verdict, blocking, degrading, in_words, validate
+from crypto_assets.engine.publication.wrong_edges import WrongEdges, contradicted_edges, with_edges, wrong_edges
 from crypto_assets.errors import InvalidRows
 from crypto_assets.ledger.life_edges import LISTED_FROM, LISTED_UNTIL, cut_of
 from crypto_assets.model import Finding, Outcome, Partition, Series, State, StoredFile, TrackDay
