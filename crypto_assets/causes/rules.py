@@ -139,8 +139,8 @@ def _degraded(evidence: Mapping[str, Any], spans: Sequence[MinuteSpan], findings
     if minutes:
         most = max(minutes, key=lambda kind: (kind not in _EXCUSES, minutes[kind]))
         return Cause(most, {"minutes": {kind.value: count for kind, count in minutes.items()}})
-    if evidence.get("lacking"):
-        return Cause(Kind.OUR_FAILURE, {"lacking": evidence["lacking"]})
+    if evidence.get("missing"):
+        return Cause(Kind.OUR_FAILURE, {"missing": evidence["missing"]})
     # What degrades says of rows that are right that they are not all there.
     failed = {name: finding for name, finding in findings.items() if not finding.get("passed", True)}
     return Cause(Kind.UPSTREAM_PARTIAL_FILE, {"failed_checks": failed})

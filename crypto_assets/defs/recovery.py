@@ -4,7 +4,7 @@ The engine's own part, lake and warehouse, is `engine/publication/journal.py`. H
 
 - runs of the command line whose process is gone are marked failed; Dagster watches those of its code server itself; the
   progress that either kind left behind is ended too;
-- outcomes that are in the ledger and that Dagster was never told of, because the process died between the two, are reported;
+- outcomes that are in the ledger and that Dagster never heard of, because the process died between the two, are reported;
 - days that somebody has acknowledged since, or no longer: they are observed and judged again, not materialised.
 
 The sensor `recovery` does it every minute, and each command that collects before it begins. Events are at least once: of a
@@ -34,7 +34,7 @@ from crypto_assets.ledger.acknowledgements import Acknowledgement, read_acknowle
 from crypto_assets.ledger.outcome_rows import from_stored
 from crypto_assets.ledger.partitions import Ledger, PartitionRecord
 from crypto_assets.ledger.progress import Progress, RunState, end_gone, end_run, read_progress
-from crypto_assets.ledger.unreported import loaded, mark_told, now, unreported
+from crypto_assets.ledger.unreported import loaded, mark_reported, now, unreported
 from crypto_assets.machine.run_process import PROCESS_TAG, is_gone
 from crypto_assets.model import Series, State, Track
 from crypto_assets.rows.loads import warehouse_tables
@@ -88,7 +88,7 @@ def report_unreported(
     settled: timedelta = SETTLED,
     most: int = AT_ONCE,
 ) -> int:
-    """Tell Dagster of outcomes that it was not told of by their runs; return of how many partitions.
+    """Tell Dagster of outcomes that their runs did not report; return of how many partitions.
 
     Runs in progress report for themselves, and so do the youngest outcomes. Symbols that collection.yaml does not have any
     more have no asset to report to.
@@ -100,18 +100,18 @@ def report_unreported(
         for run_id in {record.run_id for record in found if record.run_id}
         if (run := instance.get_run_by_id(run_id)) is not None and not run.is_finished
     }
-    told = [record for record in found if record.run_id not in running]
-    for record in told:
+    reported = [record for record in found if record.run_id not in running]
+    for record in reported:
         tables = loaded(ledger, record) or _no_rows(collection, record)
         # To materialise a day that is as it was would start whatever follows from it.
         known = record.reported_at is not None
         for event in _acknowledged(collection, ledger, record) if known else _events(collection, record, tables):
             instance.report_runless_asset_event(event)
     summary = Summary(collection, ledger, instance)
-    for event in summary.of_tracks(record.track for record in told):
+    for event in summary.of_tracks(record.track for record in reported):
         instance.report_runless_asset_event(event)
-    mark_told(ledger, told, at)
-    return len(told)
+    mark_reported(ledger, reported, at)
+    return len(reported)
 
 
 def _series(collection: Collection) -> list[Track]:
@@ -183,9 +183,9 @@ def build_recovery(collection: Collection) -> dg.SensorDefinition:
     def recovery(context: dg.SensorEvaluationContext, postgres: PostgresResource) -> dg.SkipReason:
         with postgres.ledger() as ledger:
             ended = end_dead_runs(context.instance, ledger)
-            told = report_unreported(context.instance, collection, ledger)
-        if not ended and not told:
+            reported = report_unreported(context.instance, collection, ledger)
+        if not ended and not reported:
             return dg.SkipReason("nothing was left behind")
-        return dg.SkipReason(f"runs ended: {len(ended)}; partitions reported: {told}")
+        return dg.SkipReason(f"runs ended: {len(ended)}; partitions reported: {reported}")
 
     return recovery

@@ -60,7 +60,7 @@ class Fetcher:
         self._finder = Finder(client, collection, ledger, feed, now)
         self._edges = self._finder.edges
         self._files = StoredFiles(lake, ledger)
-        self._rest = RestDays(feed, lake, self._files, self._finder.told, self._finder.anchor, now)
+        self._rest = RestDays(feed, lake, self._files, self._finder.reported, self._finder.anchor, now)
 
     def locate(self, target: Target) -> tuple[Located, Known]:
         """Return the objects that hold the days of a target, and what the ledger knows of these days."""
@@ -115,15 +115,15 @@ class Fetcher:
             return [_with_edges(day, span) for day in current]
         archive_url = self._collection.urls(exchange.name).archive_url or exchange.archive_url
         content = b""
-        came: ArchiveObject | SourceFile = obj
+        received: ArchiveObject | SourceFile = obj
         try:
             content, source = download(self._client, archive_url, exchange, obj)
-            came = source
+            received = source
             rows = exchange.parse(target.series, obj.key, content)
             parts = split_days(target.series, rows, obj.key, period, days)
         except (ChecksumMismatch, MalformedFile, InvalidRows) as error:
             refused_bytes = content or getattr(error, "content", b"")
-            kept = quarantine(self._lake, obj.key, refused_bytes, error, target, days, came)
+            kept = quarantine(self._lake, obj.key, refused_bytes, error, target, days, received)
             anchor = self._finder.anchor(target.series, target.symbol)
             found = []
             for day in days:
@@ -133,7 +133,7 @@ class Fetcher:
                     outcome = nothing_due(target.series, target.symbol, day, rule)
                 elif isinstance(error, NoRows) and target.series.timeframe in LONG_TIMEFRAMES:
                     outcome = replace(outcome, reason=f"{outcome.reason}; {rule.because}")
-                found.append(self._instead(target, outcome, known.get(day)))
+                found.append(self._fallback(target, outcome, known.get(day)))
             return found
         except OF_THIS_PROCESS:
             raise
@@ -183,7 +183,7 @@ class Fetcher:
                 day.outcome = kept
 
     def _or_rest(self, target: Target, day: Day, known: Known) -> Day:
-        return day if day.outcome is None else self._instead(target, day.outcome, known.get(day.partition.day))
+        return day if day.outcome is None else self._fallback(target, day.outcome, known.get(day.partition.day))
 
     def _stored_span(
         self,
@@ -221,14 +221,14 @@ class Fetcher:
                 return None
         return span
 
-    def instead(self, target: Target, outcome: Outcome) -> Day:
+    def fallback(self, target: Target, outcome: Outcome) -> Day:
         """Return a day whose file was refused from REST, where that may be asked; else with its outcome."""
         if not (target.collect and self._rest.serves(target)):
             return Day(target, outcome.partition, outcome=outcome)
         day = outcome.partition.day
-        return self._instead(target, outcome, self._known(target, day, day).get(day))
+        return self._fallback(target, outcome, self._known(target, day, day).get(day))
 
-    def _instead(self, target: Target, outcome: Outcome, record: PartitionRecord | None) -> Day:
+    def _fallback(self, target: Target, outcome: Outcome, record: PartitionRecord | None) -> Day:
         if self._rest.may_have(target, outcome, record, self._now()):
             return self._rest.fetch(target, outcome, record)
         return Day(target, outcome.partition, outcome=outcome)

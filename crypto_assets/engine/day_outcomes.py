@@ -81,7 +81,7 @@ class RestDay(ArchiveObject):
 class Day:
     """One day on its way: rows that were parsed, or an outcome that is already final.
 
-    `reason` and `evidence` go with the rows of a provisional day; `lacking` says why its rows are not all there; `profile` is
+    `reason` and `evidence` go with the rows of a provisional day; `missing` says why its rows are not all there; `profile` is
     set once the rows are found to be good; `arrangement` says how rows that were just parsed stood in their file.
     """
 
@@ -94,7 +94,7 @@ class Day:
     outcome: Outcome | None = None
     fetch_s: float = 0.0
     reason: str = ""
-    lacking: str = ""
+    missing: str = ""
     evidence: Mapping[str, Any] = field(default_factory=dict)
     profile: Profile | None = None
     arrangement: Arrangement | None = None

@@ -78,14 +78,14 @@ class Gate:
 class Pausing(Protocol):
     """What the flow asks of the run around it: to be paused, and to go on."""
 
-    async def hold(self, reason: str) -> None:
+    async def pause(self, reason: str) -> None:
         """Pause this run; closes the gate."""
 
-    async def go_on(self) -> None:
+    async def resume(self) -> None:
         """End the run's own pause; opens the gate unless somebody else has paused it too."""
 
     @property
-    def held_by_others(self) -> bool:
+    def paused_by_others(self) -> bool:
         """Whether somebody else has paused the run."""
 
 
@@ -245,14 +245,14 @@ class Flow:
     async def _reached(self, future: asyncio.Future[T]) -> T:
         """Return the result of a future; where it takes long or the gate is closed, what is there already goes on its way."""
         while not future.done():
-            came = await _first(_done(future), self._gate.idle.wait(), self._batch_is_old())
-            if came == 0:
+            first = await _first(_done(future), self._gate.idle.wait(), self._batch_is_old())
+            if first == 0:
                 break
-            if came == 1:
+            if first == 1:
                 for days in self._there():
                     await self._add(self._streak.see(days))
             await self._flush()
-            if came == 1:
+            if first == 1:
                 await _first(_done(future), self._gate.opened.wait())
         return future.result()
 
@@ -276,18 +276,18 @@ class Flow:
         if self._patience.on_trouble == "stop":
             await self._give_up(reason)
             return
-        await self._pausing.hold(reason)
+        await self._pausing.pause(reason)
         await _first(self._gate.idle.wait(), self._gate.opened.wait())
-        came = [day for days in self._there() for day in days]
-        self._streak.days += [day for day in came if failed_for_now(day)]
-        answered = [day for day in came if not failed_for_now(day)]
+        received = [day for days in self._there() for day in days]
+        self._streak.days += [day for day in received if failed_for_now(day)]
+        answered = [day for day in received if not failed_for_now(day)]
         await self._add(answered)
         await self._flush()
         if not answered and not await self._recovered():
             await self._give_up(reason)
             return
         self._targets.extendleft(reversed(again(self._streak.release())))
-        await self._pausing.go_on()
+        await self._pausing.resume()
 
     async def _recovered(self) -> bool:
         """Wait until the gate is opened or a probe succeeds; return False when patience is at its end."""
@@ -298,7 +298,7 @@ class Flow:
             wait = min(interval, left)
             if await _first(self._gate.opened.wait(), asyncio.sleep(wait)) == 0:
                 return True
-            if self._pausing.held_by_others:
+            if self._pausing.paused_by_others:
                 deadline += wait
             elif await self._probe():
                 return True
@@ -324,7 +324,7 @@ class Flow:
         """Record what failed, and let the rest through without asking for it."""
         self._given_up = TransientError(f"not tried: {reason}; `crypto-assets fill` tries again")
         await self._add(self._streak.release())
-        await self._pausing.go_on()
+        await self._pausing.resume()
 
 
 async def _done(future: asyncio.Future[T]) -> None:

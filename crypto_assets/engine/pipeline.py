@@ -273,7 +273,7 @@ class _Run:
                 pipeline.ledger,
                 pipeline.run_id,
                 pipeline.on_batch,
-                fetcher.instead,
+                fetcher.fallback,
                 pipeline.now,
             )
             await self._in_thread(self._progress.begin)
@@ -370,19 +370,19 @@ class _Run:
 
     # ---- pauses: what the flow asks of the run, and what others ask of it -------------------------------------------
 
-    async def hold(self, reason: str) -> None:
+    async def pause(self, reason: str) -> None:
         """Pause this run itself."""
         self._gate.close()
         await self._in_thread(self._controls.pause, pauses.of_run(self._id), pauses.ITSELF, reason)
         await self._read_controls()
 
-    async def go_on(self) -> None:
+    async def resume(self) -> None:
         """End the run's own pause."""
         await self._in_thread(self._controls.resume, pauses.of_run(self._id), pauses.ITSELF)
         await self._read_controls()
 
     @property
-    def held_by_others(self) -> bool:
+    def paused_by_others(self) -> bool:
         return any(pause.who != pauses.ITSELF for pause in self._pauses)
 
     async def _read_controls(self) -> None:

@@ -60,7 +60,7 @@ def now(database: Database) -> datetime:
     return at
 
 
-def mark_told(database: Database, records: Sequence[PartitionRecord], at: datetime) -> None:
+def mark_reported(database: Database, records: Sequence[PartitionRecord], at: datetime) -> None:
     """Remember that Dagster was told of some outcomes; of one that was recorded again since, it was not.
 
     Args:

@@ -136,8 +136,8 @@ class Asker:
         if (record.rows or 0) > REST_ROWS:
             return None, f"{record.rows} rows are more than the {REST_ROWS} that REST is asked for"
         answer = self._feed.day(series, partition, datasets.get(series.table).schema.empty_table(), None)
-        if not answer.ended or answer.lacking:
-            return None, f"REST did not give the whole day: {answer.lacking or 'it has not ended there'}"
+        if not answer.ended or answer.missing:
+            return None, f"REST did not give the whole day: {answer.missing or 'it has not ended there'}"
         return answer.rows, "REST"
 
 

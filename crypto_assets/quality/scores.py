@@ -120,7 +120,7 @@ def completeness(facts: Facts, outage: np.ndarray | None = None) -> float | None
 
 
 def _bars(facts: Facts, finding: Mapping[str, Any], down: np.ndarray) -> float | None:
-    expected, lacking = _count(finding, "expected"), _count(finding, "missing")
+    expected, missing = _count(finding, "expected"), _count(finding, "missing")
     if finding.get("passed") or not expected:
         return 1.0 if expected else None
     length = bar_length(facts.series.timeframe or "") if facts.series.timeframe != "1mo" else DAY
@@ -132,14 +132,14 @@ def _bars(facts: Facts, finding: Mapping[str, Any], down: np.ndarray) -> float |
         return _share(from_bits(facts.absent)[:until], down[:until])
     # Which bars lack is not known in full; as many as the outage has count as its own.
     excused = int(down[:until].sum() * timedelta(minutes=1) / length)
-    return None if excused >= expected else 1.0 - max(0, lacking - excused) / (expected - excused)
+    return None if excused >= expected else 1.0 - max(0, missing - excused) / (expected - excused)
 
 
 def _trades(facts: Facts, finding: Mapping[str, Any], down: np.ndarray) -> float | None:
     """Return the lesser of two shares: of the ids, and of the day that does not lie before or after all trades."""
     names = {"complete", *_kinds(facts.series).seams} & facts.findings.keys()
-    lacking = sum(_missing_ids(facts.findings[name]) for name in names)
-    ids = facts.rows / (facts.rows + lacking) if facts.rows else None
+    missing = sum(_missing_ids(facts.findings[name]) for name in names)
+    ids = facts.rows / (facts.rows + missing) if facts.rows else None
     if finding.get("passed"):
         return ids
     before, after, inside = (

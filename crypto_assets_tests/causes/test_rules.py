@@ -65,7 +65,7 @@ def judged(
             for error in ("HostUnreachable", "HostRefused", "CircuitOpen", "Stopped", "ListingError", "StoredDataError")
         ),
         (State.CORRECTED, {}, Kind.UNEXPLAINED),
-        (State.DEGRADED, {"lacking": "REST gave rows up to 12:00:00 UTC: stopped"}, Kind.OUR_FAILURE),
+        (State.DEGRADED, {"missing": "REST gave rows up to 12:00:00 UTC: stopped"}, Kind.OUR_FAILURE),
         (State.DEGRADED, {}, Kind.UPSTREAM_PARTIAL_FILE),
     ],
 )

@@ -144,7 +144,7 @@ def test_where_there_are_too_many_rows_those_that_lack_most_are_shown_in_their_o
     rows = [row_of(*["missing"] * (number % 5), "available", label=str(number)) for number in range(100)]
     shown = worst_rows(rows, 40)
     assert [row.label for row in shown] == [str(n) for n in range(100) if n % 5 in (3, 4)]
-    assert [row.lacking for row in shown[:2]] == [3, 4]
+    assert [row.incomplete for row in shown[:2]] == [3, 4]
 
 
 def test_nothing_to_draw_is_an_error_that_says_so():

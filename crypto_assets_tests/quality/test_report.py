@@ -78,7 +78,7 @@ def test_states_rows_checks_and_scores_are_those_of_the_ledger(filled):
     facts = facts_of(filled)
     assert (facts.first, facts.last) == (FIRST, LAST)
     assert dict(facts.counts) == EXPECTED
-    assert facts.lacking == 2 + 1 + 1 + 1 + 2
+    assert facts.incomplete == 2 + 1 + 1 + 1 + 2
     with psycopg.connect(filled) as connection:
         rows, size = connection.execute("SELECT sum(rows), sum(size_bytes) FROM collection.partitions").fetchone()
     assert sum(holding.rows for holding in facts.holdings) == rows == STORED * BARS_A_DAY - 20

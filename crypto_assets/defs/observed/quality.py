@@ -64,9 +64,9 @@ def _metadata(ledger: Ledger, collection: Collection, exchange: str, lake: Lake)
     overview = strip([holding.coverage for holding in facts.holdings], facts.first, facts.last)
     if overview:
         metadata["overview"] = dg.MetadataValue.md(overview)
-    metadata |= {"days": total, "days not complete": facts.lacking}
+    metadata |= {"days": total, "days not complete": facts.incomplete}
     metadata |= {f"days {word_of(state)}": days for state, days in sorted(counts.items())}
-    metadata["share complete"] = (total - facts.lacking) / total if total else 0.0
+    metadata["share complete"] = (total - facts.incomplete) / total if total else 0.0
     metadata["rows"] = sum(holding.rows for holding in facts.holdings)
     if facts.score is not None:
         metadata |= {"score": facts.score, "days below the threshold": facts.below, "threshold": facts.threshold}

@@ -135,7 +135,7 @@ class Edges:
     """Finds the edges of days and files for one run; safe to use from many threads."""
 
     beside: Beside
-    told: Callable[[Series, str], Asks | None]
+    reported: Callable[[Series, str], Asks | None]
     now: Callable[[], datetime]
     _known: dict[tuple[Series, str, bool], _Days] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -225,7 +225,7 @@ class Edges:
         is_outside_files = any(name in outside.evidence for name in (LIFE, "last_listed", "listed_again"))
         if "exchange_asked" not in was.evidence or not is_outside_files:
             return now
-        asks = self.told(series, symbol)
+        asks = self.reported(series, symbol)
         if toward > timedelta(0) and asks is not None:
             try:
                 latest = asks.latest(series, symbol)
@@ -250,7 +250,7 @@ class Edges:
             return None
         if LIFE not in outside.evidence:
             # No bar of a week opens on the day beside, so that it tells nothing; the exchange may.
-            asks = self.told(series, symbol) if series.timeframe in LONG_TIMEFRAMES else None
+            asks = self.reported(series, symbol) if series.timeframe in LONG_TIMEFRAMES else None
             return self._told_begins(asks, series, symbol, first) if asks is not None else None
         said = outside.evidence.get("exchange_first")
         # One that is listed again counts on.
@@ -268,7 +268,7 @@ class Edges:
             # A bar of a week that its file lost looks like the end of a symbol: that nobody confirmed does not excuse it.
             guessed = series.timeframe in LONG_TIMEFRAMES and outside.evidence.get("inferred")
             if LIFE not in outside.evidence or guessed:
-                asks = self.told(series, symbol) if series.timeframe in LONG_TIMEFRAMES else None
+                asks = self.reported(series, symbol) if series.timeframe in LONG_TIMEFRAMES else None
                 return self._told_ends(asks, series, symbol, last) if asks is not None else None
             said = outside.evidence.get("exchange_latest")
             if said and datetime.fromisoformat(said) >= last:
@@ -276,7 +276,7 @@ class Edges:
             return Edge(last, _source(outside.evidence))
         if "last_listed" not in outside.evidence or "exchange_status" in outside.evidence:
             return None
-        asks = self.told(series, symbol)
+        asks = self.reported(series, symbol)
         if asks is not None and not self._has_forgotten(asks, series, symbol):
             return self._told_ends(asks, series, symbol, last)
         overdue = outside.state is State.MISSING and self.now().date() - period[1] >= _OVERDUE

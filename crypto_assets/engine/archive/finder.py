@@ -12,7 +12,7 @@ from crypto_assets.engine.archive.edges import Edges
 from crypto_assets.engine.archive.lifetime import LIFE, Asks
 from crypto_assets.engine.archive.locate import Located, locate
 from crypto_assets.engine.day_outcomes import Target, refused
-from crypto_assets.engine.rest.symbol_life import Told
+from crypto_assets.engine.rest.symbol_life import Reported
 from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError
 from crypto_assets.ledger.profiles import read_profiles
 from crypto_assets.model import ArchiveObject, Outcome, Series, Track
@@ -36,7 +36,7 @@ class Finder:
         self._ledger = ledger
         self._now = now
         self._anchors: dict[Track, date | None] = {}
-        self.told = Told(feed)
+        self.reported = Reported(feed)
         self.edges = Edges(self.beside, self.asks, now)
 
     def find(self, target: Target, days: Sequence[date], *, preferred_only: bool = False) -> Located:
@@ -78,7 +78,7 @@ class Finder:
 
     def asks(self, series: Series, symbol: str) -> Asks | None:
         """Return what asks the exchange about a symbol, where that may be asked."""
-        return self.told if self.told.serves(series, symbol) else None
+        return self.reported if self.reported.serves(series, symbol) else None
 
     def beside(self, series: Series, symbol: str, day: date, toward: timedelta | None = None) -> Outcome | None:
         """Return what is known of a day without a file; None for a day that has one.

@@ -50,7 +50,7 @@ the archive's first row, its files do not begin where the symbol did."""
 
 
 class Asks(Protocol):
-    """What an exchange can be asked about a symbol (`crypto_assets.engine.rest.symbol_life.Told`)."""
+    """What an exchange can be asked about a symbol (`crypto_assets.engine.rest.symbol_life.Reported`)."""
 
     def first(self, series: Series, symbol: str) -> datetime | None: ...
     def latest(self, series: Series, symbol: str) -> Latest: ...
@@ -97,7 +97,7 @@ class Lifetime:
         symbol: str,
         now: datetime,
         first_listed: date,
-        told: Asks | None,
+        reported: Asks | None,
     ) -> None:
         self._client = client
         self._exchange = exchange
@@ -107,17 +107,17 @@ class Lifetime:
         self._now = now
         self._today = now.astimezone(UTC).date()
         self._first_listed = first_listed
-        self._told = told
+        self._reported = reported
 
     # ---- before the first file --------------------------------------------------------------------------------------
 
     def before(self, day: date) -> Cause:
         """Return what is known of a day before the archive's first file."""
         listed = f"the archive's first file is of {self._first_listed}"
-        if self._told is None:
+        if self._reported is None:
             return self._inferred_before()
         try:
-            first = self._told.first(self._series, self._symbol)
+            first = self._reported.first(self._series, self._symbol)
         except OF_THIS_PROCESS:
             raise
         except CryptoAssetsError as error:
@@ -176,10 +176,10 @@ class Lifetime:
             return NOTHING_KNOWN
         evidence: dict[str, Any] = {"last_listed": str(earlier), "listed_again": str(later)}
         words = f"between two listings: the archive has files up to {earlier} and again from {later} on"
-        if self._told is not None:
+        if self._reported is not None:
             try:
                 inside = earlier + timedelta(days=1), later - timedelta(days=1)
-                has_rows = self._told.has_rows(self._series, self._symbol, *inside)
+                has_rows = self._reported.has_rows(self._series, self._symbol, *inside)
             except OF_THIS_PROCESS:
                 raise
             except CryptoAssetsError as error:
@@ -204,9 +204,9 @@ class Lifetime:
         if self._today - last <= delisted_after(self._exchange, self._series, self._symbol, days[-1]):
             return self._lately(days, words, evidence)
         forgotten = ""
-        if self._told is not None:
+        if self._reported is not None:
             try:
-                latest = self._told.latest(self._series, self._symbol)
+                latest = self._reported.latest(self._series, self._symbol)
             except OF_THIS_PROCESS:
                 raise
             except CryptoAssetsError as error:
@@ -229,7 +229,9 @@ class Lifetime:
         goes_on = f"{count} other symbol{'s' if count != 1 else ''} of {others.asked} asked go on to {others.day}"
         evidence |= {"others_newest": str(others.day), "others": list(others.symbols)}
         if others.day - last < VERY_OLD:
-            ask = "give a rest_url so that the exchange can be asked" if self._told is None else "check the rest_url"
+            ask = (
+                "give a rest_url so that the exchange can be asked" if self._reported is None else "check the rest_url"
+            )
             hint = (
                 f"{words} ({age} days ago){forgotten}, {goes_on}: it may be delisted, or late. "
                 f"Set `end` in collection.yaml, {ask}, or acknowledge the gap"
@@ -247,10 +249,10 @@ class Lifetime:
         """Return what is known of days whose files may only be late: the exchange is asked once they are."""
         causes = dict.fromkeys(days, Cause(False, evidence=evidence))
         late = [day for day in days if self._now >= self._exchange.expected_by(self._series, day)]
-        if self._told is None or not late:
+        if self._reported is None or not late:
             return causes
         try:
-            latest = self._told.latest(self._series, self._symbol)
+            latest = self._reported.latest(self._series, self._symbol)
         except OF_THIS_PROCESS:
             raise
         except CryptoAssetsError:

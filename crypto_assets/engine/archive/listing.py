@@ -204,10 +204,10 @@ def _read(content: bytes, url: str, prefix: str) -> _Page:
         page.prefixes = [unquote_plus(prefix) for prefix in page.prefixes]
         if "NextMarker" in page.texts:
             page.texts["NextMarker"] = unquote_plus(page.texts["NextMarker"])
-    told = page.texts.get("KeyCount")
-    if told is not None and told.strip() != str(page.entries):
+    reported = page.texts.get("KeyCount")
+    if reported is not None and reported.strip() != str(page.entries):
         raise ListingError(
-            f"{url} (prefix {prefix}): expected {told} entries, as KeyCount says, found {page.entries}; "
+            f"{url} (prefix {prefix}): expected {reported} entries, as KeyCount says, found {page.entries}; "
             "the page is not whole, look again later"
         )
     return page

@@ -37,7 +37,7 @@ def locate(
     days: Sequence[date],
     now: datetime,
     archive_url: str | None = None,
-    told: Asks | None = None,
+    reported: Asks | None = None,
     anchor: date | None = None,
     *,
     preferred_only: bool = False,
@@ -50,7 +50,7 @@ def locate(
     `archive_url` is given: listings have been stale.
 
     Args:
-        told: what asks the exchange about the symbol, where that may be asked.
+        reported: what asks the exchange about the symbol, where that may be asked.
         anchor: a day on which a bar of the symbol opens, for bars of three days.
         preferred_only: look as if there were only files of the preferred prefix.
 
@@ -71,12 +71,12 @@ def locate(
         not_due = {day: rule for day in wanted if (rule := due(series.timeframe or "", day, anchor)).opens is False}
         outcomes += [nothing_due(series, symbol, day, rule) for day, rule in not_due.items()]
         wanted = [day for day in wanted if day not in not_due]
-        life = Lifetime(_listing(client, exchange), exchange, listing_url, series, symbol, now, first_listed, told)
+        life = Lifetime(_listing(client, exchange), exchange, listing_url, series, symbol, now, first_listed, reported)
         causes = _causes(life, wanted, first_listed, listed)
         asked = Unlisted({}, frozenset())
         if archive_url:
-            lacking = [day for day in wanted if not causes[day].no_data and day >= first_listed]
-            asked = unlisted(client, archive_url, exchange, series, symbol, lacking, now)
+            missing = [day for day in wanted if not causes[day].no_data and day >= first_listed]
+            asked = unlisted(client, archive_url, exchange, series, symbol, missing, now)
             for day, obj in sorted(asked.found.items()):
                 holders.setdefault(obj.key, (obj, []))[1].append(day)
             wanted = [day for day in wanted if day not in asked.found]

@@ -180,8 +180,8 @@ def _minutes(
     if len(absent) <= MINUTES:
         each = MINUTES // len(absent)
         return to_bits(np.repeat(silent, each)), to_bits(np.repeat(absent, each))
-    lacking, still = absent.reshape(MINUTES, -1), silent.reshape(MINUTES, -1)
-    return to_bits(np.all(lacking | still, axis=1) & np.any(still, axis=1)), to_bits(np.any(lacking, axis=1))
+    missing, still = absent.reshape(MINUTES, -1), silent.reshape(MINUTES, -1)
+    return to_bits(np.all(missing | still, axis=1) & np.any(still, axis=1)), to_bits(np.any(missing, axis=1))
 
 
 def _bounds_us(partition: Partition) -> tuple[int, int]:

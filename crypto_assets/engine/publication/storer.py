@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 OnBatch = Callable[[Sequence[Outcome], Sequence[pa.Table | None]], None]
 """Called after each batch with what became of its days and, for stored ones, their rows."""
 
-Instead = Callable[[Target, Outcome], Day]
+Fallback = Callable[[Target, Outcome], Day]
 """Called for a day that the archive gave and that was refused; returns it from another source, or with its outcome."""
 
 
@@ -62,7 +62,7 @@ class Storer:
         ledger: Ledger,
         run_id: str | None,
         on_batch: OnBatch,
-        instead: Instead | None = None,
+        fallback: Fallback | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._lake = lake
@@ -71,7 +71,7 @@ class Storer:
         self._delays = Delays(ledger)
         self._publisher = Publisher(writers, collection, lake, warehouse, ledger, run_id)
         self._on_batch = on_batch
-        self._instead = instead
+        self._fallback = fallback
         self._run_id = run_id
         self._now = now
 
@@ -125,14 +125,14 @@ class Storer:
                 **_in_file(day),
             }
             found = excuses.weigh(day.partition, found, day.profile)
-            lacking = degrading(series, found)
+            missing = degrading(series, found)
             took = (time.perf_counter() - started) / len(batch)
             return Outcome(
                 series,
                 day.partition,
-                _state(day, lacking),
+                _state(day, missing),
                 "; ".join(
-                    filter(None, [day.reason, day.lacking, in_words(series, lacking, found), excuse_in_words(found)])
+                    filter(None, [day.reason, day.missing, in_words(series, missing, found), excuse_in_words(found)])
                 ),
                 day.evidence,
                 day.source,
@@ -231,7 +231,7 @@ class Storer:
 
     def _second(self, day: Day, verdicts: Mapping[int, Verdict]) -> Day:
         """Return a day of the archive whose rows are refused, or not there, as another source has it; others as they are."""
-        if self._instead is None or day.outcome is not None or day.source is None or day.source.source != "archive":
+        if self._fallback is None or day.outcome is not None or day.source is None or day.source.source != "archive":
             return day
         if id(day) not in verdicts:
             outcome = _no_rows(day)
@@ -239,7 +239,7 @@ class Storer:
             outcome = self._refuse(day, wrong, _of_file(day, verdicts[id(day)]))
         else:
             return day
-        return self._instead(day.target, outcome)
+        return self._fallback(day.target, outcome)
 
     def _refuse(self, day: Day, wrong: Sequence[str], findings: Mapping[str, Finding]) -> Outcome:
         details = in_words(day.series, wrong, findings)
@@ -286,8 +286,8 @@ def _pieces(day: Day) -> Pieces:
     return lambda: [day.parsed]
 
 
-def _state(day: Day, lacking: Sequence[str]) -> State:
-    if lacking or day.lacking:
+def _state(day: Day, missing: Sequence[str]) -> State:
+    if missing or day.missing:
         return State.DEGRADED
     return State.PROVISIONAL if day.source and day.source.source == "rest" else State.AVAILABLE
 

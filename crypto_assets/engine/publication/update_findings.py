@@ -168,8 +168,8 @@ def _state(series: Series, row: StoredFindings, stored: Mapping[str, Mapping[str
     if STORED_FILE in findings:
         return State.MISSING, str(findings[STORED_FILE].evidence.get("problem", ""))
     failed = blocking(series, findings) + degrading(series, findings)
-    reason, lacking = words_of(row.evidence) if row.source == "rest" else ("", "")
-    words = "; ".join(filter(None, [reason, lacking, in_words(series, failed, findings), excuse_in_words(findings)]))
-    if failed or lacking:
+    reason, missing = words_of(row.evidence) if row.source == "rest" else ("", "")
+    words = "; ".join(filter(None, [reason, missing, in_words(series, failed, findings), excuse_in_words(findings)]))
+    if failed or missing:
         return State.DEGRADED, words
     return (State.PROVISIONAL if row.source == "rest" else State.AVAILABLE), words

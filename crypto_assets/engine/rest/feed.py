@@ -43,7 +43,7 @@ _ROWS_AT_ONCE = 100_000
 class RestRows:
     """What REST gave of a day, stored rows included.
 
-    Every row before `until` is there; for a day that is over and whole that is its end. `lacking` says why it was left
+    Every row before `until` is there; for a day that is over and whole that is its end. `missing` says why it was left
     before all that could be had was there, or why there is nothing. `missing_ids` counts ids between rows that the exchange
     leaves out.
     """
@@ -51,7 +51,7 @@ class RestRows:
     rows: pa.Table
     until: datetime
     ended: bool
-    lacking: str = ""
+    missing: str = ""
     missing_ids: int = 0
 
 
@@ -93,8 +93,8 @@ class RestFeed:
         if now <= partition.start:
             raise PermanentError(f"{partition}: by the exchange's clock, {now:%Y-%m-%d %H:%M} UTC, it has not begun")
         reached = cursors.Reached()
-        came, stopped = self._walk(self._pages(series, rest, partition, stored, now, reached), reached)
-        rows = cursors.merged(series, rest.source_key(partition.symbol), [stored, *came])
+        received, stopped = self._walk(self._pages(series, rest, partition, stored, now, reached), reached)
+        rows = cursors.merged(series, rest.source_key(partition.symbol), [stored, *received])
         rows = cursors.of_day(rows, series, partition)
         return self._judged(series, rest, partition, rows, now, reached, stopped)
 
@@ -131,20 +131,20 @@ class RestFeed:
 
     def _walk(self, pages: Iterator[pa.Table], reached: cursors.Reached) -> tuple[list[pa.Table], str]:
         """Return the pages that came, and why the walk was left before its end, if it was."""
-        came: list[pa.Table] = []
+        received: list[pa.Table] = []
         deadline = time.monotonic() + VISIT_S
         try:
             for page in pages:
-                came.append(page)
+                received.append(page)
                 if time.monotonic() > deadline and not reached.complete:
-                    return came, f"{VISIT_S / 60:.0f} minutes were not enough, the next run goes on"
+                    return received, f"{VISIT_S / 60:.0f} minutes were not enough, the next run goes on"
         except StoreUnavailable:
             raise
         except TransientError as error:
-            if not sum(page.num_rows for page in came):
+            if not sum(page.num_rows for page in received):
                 raise
-            return came, str(error)
-        return came, ""
+            return received, str(error)
+        return received, ""
 
     def _judged(
         self,
@@ -169,8 +169,8 @@ class RestFeed:
             until = last if stopped else min(now, partition.end)
             if ended and not stopped and not reached.complete:
                 stopped = f"rows after {last:%H:%M:%S} UTC are not proven to be there"
-        lacking = f"REST gave rows up to {last:%H:%M:%S} UTC: {stopped}" if stopped else ""
-        return RestRows(rows, until, ended, lacking, reached.missing_ids)
+        missing = f"REST gave rows up to {last:%H:%M:%S} UTC: {stopped}" if stopped else ""
+        return RestRows(rows, until, ended, missing, reached.missing_ids)
 
     def _long_bar(self, series: Series, partition: Partition, rows: pa.Table, now: datetime) -> RestRows:
         """Return the one bar of three days or more that opens on a day, once it is closed."""
@@ -211,11 +211,11 @@ class RestFeed:
         """Return what the exchange's clock said last: lately, or at any time after `enough`, for it does not go back."""
         key, api = (series.exchange, series.market_type), self._api(series, rest)
         with self._clock_lock:  # also while it is asked: the others want to know the same
-            asked, told = self._clocks.get(key, (0.0, None))
-            if told is None or (told - rest.settle < enough and time.monotonic() - asked > _CLOCK_AGE_S):
-                told = rest.server_time(api.ask(rest.time()))
-                self._clocks[key] = time.monotonic(), told
-            return told
+            asked, reported = self._clocks.get(key, (0.0, None))
+            if reported is None or (reported - rest.settle < enough and time.monotonic() - asked > _CLOCK_AGE_S):
+                reported = rest.server_time(api.ask(rest.time()))
+                self._clocks[key] = time.monotonic(), reported
+            return reported
 
 
 def source_of(series: Series, symbol: str, rows: pa.Table) -> tuple[SourceFile, bytes]:

@@ -21,7 +21,7 @@ from crypto_assets.engine.archive.edges import of_rest
 from crypto_assets.engine.archive.locate import nothing_due
 from crypto_assets.engine.day_outcomes import Day, RestDay, Target, quarantine
 from crypto_assets.engine.rest.feed import RestFeed, RestRows, source_of
-from crypto_assets.engine.rest.symbol_life import Told
+from crypto_assets.engine.rest.symbol_life import Reported
 from crypto_assets.errors import (
     OF_THIS_PROCESS,
     REFUSALS,
@@ -52,7 +52,7 @@ class RestDays:
         feed: RestFeed,
         lake: Lake,
         files: StoredFiles,
-        told: Told,
+        reported: Reported,
         anchor: Callable[[Series, str], date | None],
         now: Callable[[], datetime],
     ) -> None:
@@ -60,7 +60,7 @@ class RestDays:
         self._feed = feed
         self._lake = lake
         self._files = files
-        self._told = told
+        self._reported = reported
         self._anchor = anchor
         self._now = now
 
@@ -122,8 +122,8 @@ class RestDays:
             if rule.opens is False:
                 outcome = nothing_due(target.series, target.symbol, archive.partition.day, rule)
                 return Day(target, archive.partition, outcome=outcome)
-            why = found.lacking or "it has no rows of this day"
-            if target.series.timeframe in LONG_TIMEFRAMES and not found.lacking:
+            why = found.missing or "it has no rows of this day"
+            if target.series.timeframe in LONG_TIMEFRAMES and not found.missing:
                 why = f"it has no bar of this day; {rule.because}"
             return _nothing(target, archive, why)
         evidence: dict[str, Any] = {
@@ -131,9 +131,9 @@ class RestDays:
             "ended": found.ended,
             "archive": {"state": archive.state.value, "reason": archive.reason, **archive.evidence},
         }
-        if found.lacking:
-            evidence["lacking"] = found.lacking
-        if found.ended and not found.lacking:
+        if found.missing:
+            evidence["missing"] = found.missing
+        if found.ended and not found.missing:
             evidence |= self._edges(target.series, archive, found.rows)
         before = record.evidence.get("missing_ids", 0) if stored and record else 0
         if before + found.missing_ids:
@@ -149,7 +149,7 @@ class RestDays:
         anchor = self._anchor(series, partition.symbol)
         if anchor is None and series.timeframe == "3d":
             with suppress(TransientError, PermanentError):
-                first = self._told.first(series, partition.symbol)
+                first = self._reported.first(series, partition.symbol)
                 anchor = first.date() if first else None
         return due(series.timeframe or "", partition.day, anchor)
 
@@ -159,7 +159,7 @@ class RestDays:
         # A symbol that the archive lists before a day does not begin on it: no question is needed.
         may_begin = str(archive.evidence.get("first_listed", "9999")) >= str(partition.day)
         try:
-            span = of_rest(self._told, series, partition, rows, self._now(), may_begin=may_begin)
+            span = of_rest(self._reported, series, partition, rows, self._now(), may_begin=may_begin)
             return span.cut(partition)[1]
         except OF_THIS_PROCESS:
             raise
@@ -202,7 +202,7 @@ def _marked(
     known: StoredFile | None = None,
 ) -> Day:
     """Return a day with what its evidence means for checks, state and reason."""
-    reason, lacking = words_of(evidence)
+    reason, missing = words_of(evidence)
     return Day(
         target,
         _cut(partition, evidence, from_rest=True),
@@ -211,7 +211,7 @@ def _marked(
         content,
         known,
         reason=reason,
-        lacking=lacking,
+        missing=missing,
         evidence=evidence,
     )
 
@@ -232,11 +232,11 @@ def words_of(evidence: Mapping[str, Any]) -> tuple[str, str]:
     """Return why a day is from REST, and why its rows are not all there, by its evidence."""
     until = _until(evidence)
     reason = f"archive: {evidence.get('archive', {}).get('reason', 'unknown')}; rows from REST"
-    lacking = evidence.get("lacking", "")
+    missing = evidence.get("missing", "")
     if until and not evidence.get("ended"):
         # What lacks of a day that is not over lies behind `until`: the day is not less than it says.
-        return f"{reason} up to {until:%H:%M:%S} UTC" + (f" ({lacking})" if lacking else ""), ""
-    return reason, lacking
+        return f"{reason} up to {until:%H:%M:%S} UTC" + (f" ({missing})" if missing else ""), ""
+    return reason, missing
 
 
 def _until(evidence: Mapping[str, Any]) -> datetime | None:

@@ -43,7 +43,7 @@ class Latest:
         return self.status != NOT_KNOWN or self.time is not None
 
 
-class Told:
+class Reported:
     """Asks the exchange about symbols, and remembers the answers; safe to use from many threads."""
 
     def __init__(self, feed: RestFeed) -> None:
@@ -139,7 +139,7 @@ def _rest(series: Series) -> Rest:
 
 
 def _row_length(series: Series) -> timedelta:
-    """Return how long the row of `Told.latest` lasts: a bar its length, trades the minute that tells of them."""
+    """Return how long the row of `Reported.latest` lasts: a bar its length, trades the minute that tells of them."""
     match series.table:
         case "ohlcv":
             return step_of(series) or timedelta(days=1)

@@ -102,7 +102,7 @@ class Restorer:
         self._ledger = ledger
         self._client = client
         self._storer = Storer(
-            writers, collection, lake, warehouse, ledger, None, lambda *_: None, instead=_refuse_or_no_data
+            writers, collection, lake, warehouse, ledger, None, lambda *_: None, fallback=_refuse_or_no_data
         )
 
     def restore(self, file: RefusedFile) -> Restored:

@@ -119,7 +119,7 @@ class Incident:
 class Facts:
     """Everything on the page, of the days from `first` to `last`, both included. `below` counts days under the threshold.
 
-    `acknowledged` counts days that are not complete and that somebody accepts as they are; they are among `lacking`.
+    `acknowledged` counts days that are not complete and that somebody accepts as they are; they are among `incomplete`.
     `lost` are stored days that the lake does not have; they are missing.
     """
 
@@ -144,7 +144,7 @@ class Facts:
         return sum((holding.coverage.counts() for holding in self.holdings), Counter[str]())
 
     @property
-    def lacking(self) -> int:
+    def incomplete(self) -> int:
         """Days that are not complete."""
         return sum(days for state, days in self.counts.items() if state not in COMPLETE_STATES)
 
@@ -154,9 +154,9 @@ class Facts:
         total = self.counts.total()
         if not total:
             return "Nothing was collected yet"
-        if not self.lacking:
+        if not self.incomplete:
             return f"Complete: all {total:,} days are there or known to have no data"
-        return f"Not complete: {self.lacking:,} of {total:,} days are missing or partial"
+        return f"Not complete: {self.incomplete:,} of {total:,} days are missing or partial"
 
 
 def read_facts(

@@ -51,7 +51,7 @@ def page(facts: Facts, pictures: Sequence[tuple[Picture, bytes, bytes]]) -> str:
             missing=sorted(incomplete, key=lambda one: (-STATES.index(one.state), -one.days, one.series, one.first)),
             no_data=[reason for reason in facts.reasons if reason.state == State.NO_DATA],
             incidents=sorted(facts.incidents, key=lambda one: (alarm_order(one.kind), one.start)),
-            holdings=sorted(facts.holdings, key=lambda one: -one.coverage.lacking),
+            holdings=sorted(facts.holdings, key=lambda one: -one.coverage.incomplete),
             pictures={shown[0].name: shown for shown in pictures},
             candles=[shown for shown in pictures if shown[0].name.startswith("candles")],
             light=LIGHT,

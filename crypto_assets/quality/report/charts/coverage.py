@@ -56,7 +56,7 @@ class CoverageRow:
         return counts
 
     @property
-    def lacking(self) -> int:
+    def incomplete(self) -> int:
         """Days that are not complete."""
         return sum(days for state, days in self.counts().items() if state not in COMPLETE_STATES)
 
@@ -65,7 +65,7 @@ def worst_rows(rows: Sequence[CoverageRow], count: int = ROWS_SHOWN) -> list[Cov
     """Return the rows with the most days that are not complete, at most so many, in the order they came in."""
     if len(rows) <= count:
         return list(rows)
-    order = sorted(range(len(rows)), key=lambda place: (-rows[place].lacking, place))
+    order = sorted(range(len(rows)), key=lambda place: (-rows[place].incomplete, place))
     return [rows[place] for place in sorted(order[:count])]
 
 
@@ -159,7 +159,7 @@ def coverage(
                 axes.add_patch(hole)
             middle = top + (place + 0.5) * pitch
             drawing.label(figure, name, 16, middle, theme.text)
-            colour = theme.states["missing"] if row.lacking else theme.muted
+            colour = theme.states["missing"] if row.incomplete else theme.muted
             drawing.label(figure, note, width - right + 10, middle, colour, fontsize=drawing.SMALL)
             place += 1
     drawing.date_axis(axes, theme, drawing.instant(first), drawing.instant(edges[-1]))
@@ -194,8 +194,8 @@ def _entries(present: set[int], theme: Theme) -> list[tuple[str, str]]:
 def _note(row: CoverageRow) -> str:
     """Return what stands to the right of a row: `2 missing`, `complete`."""
     counts = row.counts()
-    lacking = [state for state in reversed(STATES) if counts[state] and state not in COMPLETE_STATES]
-    if not lacking:
+    incomplete = [state for state in reversed(STATES) if counts[state] and state not in COMPLETE_STATES]
+    if not incomplete:
         return "complete" if counts else "nothing asked"
-    texts = [f"{counts[state]:,} {_SHORT[state]}" for state in lacking]
-    return texts[0] + (f", {row.lacking - counts[lacking[0]]:,} other" if len(lacking) > 1 else "")
+    texts = [f"{counts[state]:,} {_SHORT[state]}" for state in incomplete]
+    return texts[0] + (f", {row.incomplete - counts[incomplete[0]]:,} other" if len(incomplete) > 1 else "")
