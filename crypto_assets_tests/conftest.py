@@ -14,8 +14,10 @@ import psycopg
 import pytest
 
 from crypto_assets.storage.embedded_postgres import delete_server, ensure_server
+from crypto_assets.storage.migrations import migrate
 from crypto_assets.text.urls import database_of, with_database
 from crypto_assets.transport.client import Client
+from crypto_assets.transport.guard import Guard
 from crypto_assets_tests.odd_server import Answer, OddServer, running
 from crypto_assets_tests.ports import free_port
 
@@ -97,9 +99,24 @@ def serve(odd_server: OddServer) -> Callable[[Answer], OddServer]:
     return answer_with
 
 
+@pytest.fixture(scope="session")
+def guard_url(postgres_server_url: str) -> Iterator[str]:
+    """The URL of a database, tables included, in which the guards of all tests keep what they know."""
+    with new_database(postgres_server_url) as url:
+        migrate(url)
+        yield url
+
+
 @pytest.fixture
-def client() -> Iterator[Client]:
-    with Client(timeout_s=10) as client:
+def guard(guard_url: str) -> Iterator[Guard]:
+    """A guard without limits; its address is this test's own, so it knows of no failures and cool-downs of others."""
+    with Guard(guard_url, egress=uuid4().hex, limits={}) as guard:
+        yield guard
+
+
+@pytest.fixture
+def client(guard: Guard) -> Iterator[Client]:
+    with Client(guard, timeout_s=10) as client:
         yield client
 
 

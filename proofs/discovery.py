@@ -40,6 +40,7 @@ from crypto_assets.sandbox.s3_listing import Query, list_page, page_xml
 from crypto_assets.storage.embedded_postgres import delete_server, ensure_server
 from crypto_assets.storage.migrations import migrate
 from crypto_assets.transport.client import Client
+from crypto_assets.transport.guard import Guard
 
 LAST = date(2024, 6, 30)
 ROOT = "data/spot/daily/klines/"
@@ -187,6 +188,7 @@ class Sensor:
         self.catalog = Catalog(url)
         self.server = server
         self.client = httpx.Client(trust_env=False)
+        self.guard = Guard(url, collection, patience_s=0.0)
         self.now = datetime(LAST.year, LAST.month, LAST.day, 10, tzinfo=UTC) + timedelta(days=1)
         self.delivered: list[str] = []
         self.keys: list[str] = []
@@ -207,6 +209,7 @@ class Sensor:
             yield self
         finally:
             self.client.close()
+            self.guard.close()
             for name, method in methods.items():
                 setattr(psycopg.Cursor, name, method)
 
@@ -219,7 +222,7 @@ class Sensor:
         listings, statements = self.control()["requests"], self.statements
         wall, cpu = time.perf_counter(), time.process_time()
         found = tick(
-            lambda: Client(connections=LISTINGS, timeout_s=10.0, attempts=2),
+            lambda: Client(self.guard, LISTINGS, timeout_s=10.0, attempts=2),
             self.watch,
             self.catalog,
             self.delivered,

@@ -230,7 +230,7 @@ def _work(number: int, url: str, database_url: str) -> None:
     errors: deque[Exception] = deque()
     failed = threading.Event()
     guard = Guard(database_url, limits={"binance": {budget: [limit] for budget, limit in LIMITS.items()}})
-    client = Client(connections=len(LIMITS) * threads, guard=guard)
+    client = Client(guard, len(LIMITS) * threads)
 
     def ask(budget: str) -> None:
         try:

@@ -178,7 +178,7 @@ def _now() -> datetime:
 
 def _connect(guard: Guard) -> Client:
     # Impatient: what does not answer is looked at again in some seconds.
-    return Client(connections=LISTINGS, timeout_s=10.0, attempts=2, guard=guard)
+    return Client(guard, LISTINGS, timeout_s=10.0, attempts=2)
 
 
 def _requested(cursor: str | None) -> list[str]:
@@ -222,7 +222,7 @@ def _opened(place: _Place, collection: Collection, postgres: PostgresResource) -
             # times the cost of a page. Once, where the process begins to look; nearly all that is there now stays.
             if not gc.get_freeze_count():
                 gc.freeze()
-            _open[place] = Catalog(url), Guard(url, collection, patience_s=0.0)
+            _open[place] = Catalog(url), Guard(url, collection, egress=settings().egress, patience_s=0.0)
         return _open[place]
 
 

@@ -30,6 +30,7 @@ from crypto_assets.engine.failure_streak import Patience
 from crypto_assets.engine.flow import BATCH_DAYS, BATCH_ROWS, IN_FLIGHT_BYTES, Flow, Gate
 from crypto_assets.engine.publication.storer import OnBatch, Storer
 from crypto_assets.engine.publication.update_findings import Revised
+from crypto_assets.engine.timing import Timing
 from crypto_assets.errors import CryptoAssetsError, Stopped
 from crypto_assets.ledger import pauses
 from crypto_assets.ledger.acknowledgements import accepted
@@ -40,8 +41,7 @@ from crypto_assets.machine.shortage import named_shortage, raise_if_ours
 from crypto_assets.machine.thread_pool import DaemonPool
 from crypto_assets.model import COMPLETE_STATES, Outcome, Partition, State, TrackDay
 from crypto_assets.storage.patience import STOP, outlast
-from crypto_assets.transport.client import Client
-from crypto_assets.transport.guard import EGRESS, Guard
+from crypto_assets.transport.guard import EGRESS
 from crypto_assets.transport.proxies import require_proxies
 
 if TYPE_CHECKING:
@@ -164,6 +164,7 @@ class Pipeline:
         patience: Patience | None = None,
         stop: threading.Event | None = None,
         egress: str = EGRESS,
+        timing: Timing | None = None,
     ) -> None:
         """Set the pipeline up.
 
@@ -176,6 +177,7 @@ class Pipeline:
             patience: what to do when a host is in trouble.
             stop: ends the run when it is set.
             egress: a name for the address by which exchanges know this machine.
+            timing: how long requests wait, and how often they are tried.
         """
         self.collection = collection
         self.lake = lake
@@ -190,6 +192,7 @@ class Pipeline:
         self.patience = patience or Patience()
         self.stop = stop or threading.Event()
         self.egress = egress
+        self.timing = timing or Timing()
 
     def run(self, targets: Sequence[Target]) -> Tally:
         """Collect all targets and return what was done.
@@ -259,8 +262,8 @@ class _Run:
             DaemonPool(2, "store") as self._pool,
             DaemonPool(pipeline.downloads, "fetch") as fetchers,
             DaemonPool(4, "lake") as writers,
-            Guard(pipeline.ledger.url, pipeline.collection, egress=pipeline.egress) as guard,
-            Client(pipeline.downloads, guard=guard, stop=self._ending) as client,
+            pipeline.timing.guard(pipeline.ledger.url, pipeline.collection, pipeline.egress) as guard,
+            pipeline.timing.client(guard, pipeline.downloads, self._ending) as client,
         ):
             fetcher = Fetcher(client, pipeline.collection, pipeline.lake, pipeline.ledger, pipeline.now)
             self._storer = await self._in_thread(

@@ -6,7 +6,8 @@ is named, and the others are collected.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -16,14 +17,16 @@ from crypto_assets.config.environment import settings
 from crypto_assets.config.selection import Request
 from crypto_assets.engine.archive.locate import require_listed
 from crypto_assets.engine.rest.ccxt_client import RestApi
-from crypto_assets.errors import CryptoAssetsError, HostUnreachable, PermanentError, UnknownSymbol
+from crypto_assets.errors import CircuitOpen, CryptoAssetsError, HostUnreachable, PermanentError, UnknownSymbol
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.ledger.pauses import ALL, Controls, of_exchange
 from crypto_assets.machine.thread_pool import DaemonPool
 from crypto_assets.model import Series, Track
 from crypto_assets.sources import Rest
+from crypto_assets.sources.limits import Endpoint
 from crypto_assets.text.urls import host_of
 from crypto_assets.transport.client import Client
+from crypto_assets.transport.guard import Guard
 from crypto_assets.transport.proxies import require_proxies
 
 # The run asks again, with patience: what hangs is not waited for twice.
@@ -57,14 +60,18 @@ def check(collection: Collection, requests: Sequence[Request], ledger: Ledger, t
     stored = {(one.exchange, one.market_type, one.symbol, one.dataset) for one in ledger.summary() if one.rows}
     unreachable: dict[str, str] = {}
     unknown: dict[Track, str] = {}
-    with Client(timeout_s=_TIMEOUT_S, attempts=_ATTEMPTS) as client, DaemonPool(8, "symbols") as pool:
+    with (
+        Guard(ledger.url, collection, egress=settings().egress, patience_s=_TIMEOUT_S) as guard,
+        Client(guard, timeout_s=_TIMEOUT_S, attempts=_ATTEMPTS) as client,
+        DaemonPool(8, "symbols") as pool,
+    ):
         for exchange in dict.fromkeys(request.entry.exchange for request in requests):
             if paused & {ALL, of_exchange(exchange)}:  # then the run waits too, and says so
                 continue
             mine = [request for request in requests if request.entry.exchange == exchange]
             try:
                 _reach(client, collection, exchange, mine[0].tracks[0])
-            except HostUnreachable as error:
+            except (HostUnreachable, CircuitOpen) as error:
                 if not any(request.last >= today and _rest_answers(client, collection, request) for request in mine):
                     unreachable[exchange] = str(error.evidence.get("failure") or error)
                 continue
@@ -86,22 +93,30 @@ def _reach(client: Client, collection: Collection, exchange: str, track: Track) 
 
     Raises:
         HostUnreachable: no answer at all.
+        CircuitOpen: no answer to those who asked lately, and the next probe is not due soon.
     """
     urls, known = collection.urls(exchange), sources.get(exchange)
     listing_url, archive_url = urls.listing_url or known.listing_url, urls.archive_url or known.archive_url
+    _ask(lambda: require_listed(client, known, listing_url, *track))
+    if host_of(archive_url) != host_of(listing_url):
+        _ask(lambda: client.at(Endpoint(exchange, "archive", "archive")).head(archive_url + "/"))
+
+
+def _ask(ask: Callable[[], object]) -> None:
+    """Ask a host, whatever it answers; one whose circuit is open is asked once its next probe is due, if that is soon."""
     try:
-        require_listed(client, known, listing_url, *track)
-    except HostUnreachable:
+        try:
+            ask()
+        except CircuitOpen as error:
+            left_s = (datetime.fromisoformat(error.evidence["retry_at"]) - datetime.now(UTC)).total_seconds()
+            if left_s > _TIMEOUT_S:
+                raise
+            time.sleep(max(left_s, 0.0) + 1.0)  # the moment is told to the second
+            ask()
+    except (HostUnreachable, CircuitOpen):
         raise
     except CryptoAssetsError:
         pass
-    if host_of(archive_url) != host_of(listing_url):
-        try:
-            client.head(archive_url + "/")
-        except HostUnreachable:
-            raise
-        except CryptoAssetsError:
-            pass
 
 
 def _unknown(client: Client, collection: Collection, track: Track) -> str:
@@ -142,7 +157,7 @@ def _rest_answers(client: Client, collection: Collection, request: Request) -> b
     try:
         _api(client, collection, series.exchange, rest).ask(rest.time())
     except CryptoAssetsError as error:
-        return not isinstance(error, HostUnreachable)
+        return not isinstance(error, HostUnreachable | CircuitOpen)
     return True
 
 

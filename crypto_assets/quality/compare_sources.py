@@ -147,5 +147,5 @@ def asking(collection: Collection, url: str, sources: Sequence[str]) -> Iterator
     if not sources:
         yield None
         return
-    with Guard(url, collection, egress=settings().egress) as guard, Client(4, guard=guard) as client:
+    with Guard(url, collection, egress=settings().egress) as guard, Client(guard, 4) as client:
         yield Asker(collection, client, sources)

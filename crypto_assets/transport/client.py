@@ -1,8 +1,8 @@
 """Asking an exchange's hosts: one pooled client, retries by cause, and no hammering of a host that is down.
 
 httpx's sync client over HTTP/1.1 keep-alive, called from threads: its AsyncClient costs three to four times the CPU for
-small files, and http2=True in threads fails (httpx issue 3566). What to do about a failure is decided in `retry.py`; what
-all processes share (limits, cool-downs, circuit breakers) stands behind a `Guard`.
+small files, and http2=True in threads fails (httpx issue 3566). What to do about a failure is decided in `retry.py`. No
+request is made without its `Guard`, which knows what all processes share: limits, cool-downs, circuit breakers.
 """
 
 from __future__ import annotations
@@ -41,45 +41,41 @@ from crypto_assets.transport.connections import Routes
 from crypto_assets.transport.network import Network
 from crypto_assets.transport.proxies import WANTS_PASSWORD, proxy_of, way_to
 from crypto_assets.transport.request import Asked
-from crypto_assets.transport.retry import Retry, WaitUntil, asked_wait_s, decide
+from crypto_assets.transport.retry import Decision, Retry, WaitUntil, asked_wait_s, decide
 from crypto_assets.transport.unreachable import failure_text
 from crypto_assets.version import __version__
 
 if TYPE_CHECKING:
     from crypto_assets.transport.guard import Guard, Permit
 
-_ATTEMPTS = 4
-_UNREACHABLE_IN_A_ROW = 3
-_LONGEST_WAIT_S = 60.0
-_CONNECT_TIMEOUT_S = 5.0
+TIMEOUT_S = 30.0
+"""For the head of an answer, and for silence in its body."""
 
-# Failures of a connection that was there: the host is up, and one bad file must not close it for the others.
-_CUT = (httpx.RemoteProtocolError, httpx.ReadError)
+ATTEMPTS = 4
+"""Of one request."""
+
+_CONNECT_TIMEOUT_S = 5.0
 
 
 class Client:
-    """A pooled HTTP client for one run; safe to use from many threads.
-
-    Without a guard: after some requests in a row that reached no host at all, further requests to that host fail at once
-    with the same message, so that 900 days of a host that is down take seconds.
-    """
+    """A pooled HTTP client for one run; safe to use from many threads. Requests are made through `at`."""
 
     def __init__(
         self,
+        guard: Guard,
         connections: int = 8,
-        timeout_s: float = 30.0,
-        attempts: int = _ATTEMPTS,
-        guard: Guard | None = None,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        attempts: int = ATTEMPTS,
         stop: threading.Event | None = None,
         pace: Pace | None = None,
     ) -> None:
         """Prepare; nothing is opened yet.
 
         Args:
+            guard: keeps limits, cool-downs and circuit breakers; it says when a request may be made.
             connections: the most requests in flight to one host.
-            timeout_s: for the head of an answer, and for silence in its body.
-            attempts: of one request.
-            guard: limits, cool-downs and circuit breakers of requests made through `at`.
+            timeout_s, attempts: see TIMEOUT_S and ATTEMPTS.
             stop: once set, every request that waits or is in flight ends with `Stopped`.
             pace: how slow a body may come.
         """
@@ -101,7 +97,6 @@ class Client:
         )
         self._lock = threading.Lock()
         self._slots: dict[str, Slots] = {}
-        self._unreachable: dict[str, tuple[int, str]] = {}
         self._closed = threading.Event()
         if stop is not None:
             with named_shortage():
@@ -120,30 +115,6 @@ class Client:
         """Return the client for one kind of request: what it counts as, and whose breaker it heeds."""
         return View(self, endpoint)
 
-    def get(
-        self,
-        url: str,
-        params: Mapping[str, str] | None = None,
-        *,
-        headers: Mapping[str, str] | None = None,
-        bound: Bound = JSON,
-    ) -> httpx.Response:
-        """Return a whole answer with status 200.
-
-        Raises:
-            NotPublished: 404.
-            HostRefused: another status than 200; those that can pass were tried four times; a redirect that is
-                not followed; a coding that was not asked for.
-            HostUnreachable: no connection, no answer in time, or a cut connection, four times.
-            BadContainer: a body of more bytes than its bound says.
-            Stopped: the client's `stop` is set.
-        """
-        return self._request("GET", url, params, headers, bound, None)
-
-    def head(self, url: str) -> httpx.Response:
-        """Return the head of what `get` would return; raises as it does."""
-        return self._request("HEAD", url, None, None, HEAD, None)
-
     def _request(
         self,
         method: str,
@@ -151,7 +122,7 @@ class Client:
         params: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
         bound: Bound,
-        endpoint: Endpoint | None,
+        endpoint: Endpoint,
     ) -> httpx.Response:
         try:
             host = host_of(url)
@@ -159,33 +130,12 @@ class Client:
             raise PermanentError(f"{url}: not a URL ({error}); check collection.yaml") from None
         body = Body(url, self._pace, bound, (headers or {}).get("accept-encoding", "identity"))
         asked = Asked(method, url, host, params, headers, endpoint, body, self._attempts)
-        if endpoint is not None and self._guard is not None:
-            return self._guarded(asked, self._guard)
-        failures, message = self._unreachable.get(host, (0, ""))
-        if failures >= _UNREACHABLE_IN_A_ROW:
-            raise HostUnreachable(message, host=host)
-        if failures:
-            asked.attempts = 1
-        try:
-            response = self._attempts_of(asked)
-        except HostUnreachable as error:
-            if not isinstance(error.__cause__, _CUT):
-                with self._lock:
-                    self._unreachable[host] = (self._unreachable.get(host, (0, ""))[0] + 1, str(error))
-            raise
-        except CryptoAssetsError:
-            self._unreachable.pop(host, None)
-            raise
-        self._unreachable.pop(host, None)
-        return response
-
-    def _guarded(self, asked: Asked, guard: Guard) -> httpx.Response:
         try:
             return self._attempts_of(asked)
         except HostRefused as error:
             # An answer of 500 may be about one file, so it counts once it has stood all attempts.
             if error.status >= 500 and asked.permit is not None:
-                guard.failed(asked.permit, str(error), arrived=False)
+                self._guard.failed(asked.permit, str(error), arrived=False)
             raise
 
     def _attempts_of(self, asked: Asked) -> httpx.Response:
@@ -210,10 +160,9 @@ class Client:
         answered_s: float | None = None
         began: float | None = None
         try:
-            if asked.endpoint is not None and self._guard is not None:
-                self._admit(asked, asked.endpoint, self._guard)
+            permit = self._admit(asked)
             began = time.monotonic()
-            response, headed = self._ask(asked)
+            response, headed = self._ask(asked, permit)
             answered_s = headed - began
             good = True
             return response
@@ -228,9 +177,9 @@ class Client:
         finally:
             slots.leave(entered, good=good, answered_s=answered_s)
 
-    def _admit(self, asked: Asked, endpoint: Endpoint, guard: Guard) -> None:
+    def _admit(self, asked: Asked) -> Permit:
         try:
-            asked.permit = guard.admit(endpoint, asked.host, self._stop)
+            permit = self._guard.admit(asked.endpoint, asked.host, self._stop)
         except CircuitOpen:
             if asked.error is not None:  # it opened between two attempts of ours, whose own failure says more
                 asked.attempts = 0
@@ -239,12 +188,13 @@ class Client:
         except HostRefused:  # the cool-down is longer than our patience, and will be so at once again
             asked.attempts = 0
             raise
-        if asked.permit.probe:
+        if permit.probe:
             asked.attempts = 1
+        asked.permit = permit
+        return permit
 
-    def _ask(self, asked: Asked) -> tuple[httpx.Response, float]:
+    def _ask(self, asked: Asked, permit: Permit) -> tuple[httpx.Response, float]:
         """Return the answer to one attempt, and when it began; tell the guard what came of it."""
-        permit, guard = asked.permit, self._guard
         headed: float | None = None
         try:
             headers = {**(asked.headers or {}), **asked.body.range_headers()}
@@ -253,15 +203,17 @@ class Client:
                 response = redirects.send(self._client, request, asked)
             headed = time.monotonic()
             with contextlib.closing(response):
-                if permit is not None and guard is not None:
-                    retry_after_s = asked_wait_s(response)
-                    guard.answered(
-                        permit, response.status_code, response.headers, at=headed, retry_after_s=retry_after_s
-                    )
+                self._guard.answered(
+                    permit,
+                    response.status_code,
+                    response.headers,
+                    at=headed,
+                    retry_after_s=asked_wait_s(response),
+                )
                 return self._read(asked, response), headed
         except (redirects.NotFollowed, UnaskedCoding) as error:
             if headed is None:
-                self._abandon(permit)
+                self._guard.abandoned(permit)
             raise HostRefused(
                 f"{asked.shown}: expected an answer, found {error}{way_to(asked.at)}; check the URLs in collection.yaml",
                 status=error.status,
@@ -269,20 +221,20 @@ class Client:
             ) from None
         except (httpx.RequestError, TooSlow, BrokenRange) as error:  # too many redirects and broken encodings too
             if self._stopping():
-                self._abandon(permit)
+                self._guard.abandoned(permit)
                 raise Stopped(f"{asked.url}: given up, for the run stops") from error
             if (ours := shortage(error, asked.shown)) is not None:  # it says nothing of the host
-                self._abandon(permit)
+                self._guard.abandoned(permit)
                 raise ours from error
-            raise self._unreachable_error(asked, error, answered=headed is not None) from error
+            raise self._unreachable(asked, permit, error, answered=headed is not None) from error
         except httpx.InvalidURL as error:
-            self._abandon(permit)
+            self._guard.abandoned(permit)
             raise PermanentError(f"{asked.url}: not a URL ({error}); check collection.yaml") from None
         except ConfigError:  # the proxy's
-            self._abandon(permit)
+            self._guard.abandoned(permit)
             raise
         except (MemoryError, OSError, RuntimeError) as error:  # no thread to look up a name with
-            self._abandon(permit)
+            self._guard.abandoned(permit)
             raise_if_ours(error, asked.shown)
             raise
 
@@ -313,21 +265,15 @@ class Client:
             **beginning_of(response, asked.body.asked_coding),
         )
 
-    def _unreachable_error(self, asked: Asked, error: Exception, *, answered: bool) -> HostUnreachable:
+    def _unreachable(self, asked: Asked, permit: Permit, error: Exception, *, answered: bool) -> HostUnreachable:
         host = host_of(asked.at or asked.url)
         failure = failure_text(host, error, proxy_of(asked.at or asked.url), self._timeout_s)
-        found = HostUnreachable(f"{failure}; {CHECK_NETWORK}", host=host, failure=failure)
-        if asked.permit is not None and self._guard is not None:
-            if answered:
-                self._abandon(asked.permit)
-            else:
-                arrived = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError)
-                self._guard.failed(asked.permit, failure, arrived=arrived)
-        return found
-
-    def _abandon(self, permit: Permit | None) -> None:
-        if permit is not None and self._guard is not None:
+        if answered:
             self._guard.abandoned(permit)
+        else:
+            arrived = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError)
+            self._guard.failed(permit, failure, arrived=arrived)
+        return HostUnreachable(f"{failure}; {CHECK_NETWORK}", host=host, failure=failure)
 
     def _sleep(self, seconds: float) -> None:
         """Wait, but not longer than until the run stops."""
@@ -366,11 +312,16 @@ class View:
         headers: Mapping[str, str] | None = None,
         bound: Bound = JSON,
     ) -> httpx.Response:
-        """Return a whole answer with status 200; as `Client.get`, and with a guard:
+        """Return a whole answer with status 200.
 
         Raises:
+            NotPublished: 404.
+            HostRefused: another status than 200; those that can pass were tried four times; a redirect that is
+                not followed; a coding that was not asked for; an exchange that wants to be left alone for long.
+            HostUnreachable: no connection, no answer in time, or a cut connection, four times.
             CircuitOpen: the host fails; nobody asks it for now.
-            HostRefused: also where the exchange wants to be left alone for long.
+            BadContainer: a body of more bytes than its bound says.
+            Stopped: the client's `stop` is set.
         """
         return self.client._request("GET", url, params, headers, bound, self.endpoint)
 
@@ -379,9 +330,7 @@ class View:
         return self.client._request("HEAD", url, None, None, HEAD, self.endpoint)
 
 
-def _decision(error: BaseException, endpoint: Endpoint | None) -> object:
-    if endpoint is None:
-        return decide(error)
+def _decision(error: BaseException, endpoint: Endpoint) -> Decision:
     return decide(error, exchange=endpoint.exchange, rest=endpoint.budget not in ("archive", "listing"))
 
 
@@ -392,10 +341,8 @@ def _wait_s(error: CryptoAssetsError, asked: Asked, attempt: int) -> float | Non
     match _decision(error, asked.endpoint):
         case Retry():
             return backoff_s(attempt)
-        case WaitUntil(seconds=seconds) if asked.permit is not None:
+        case WaitUntil(seconds=seconds):
             # The guard makes the next attempt wait for the cool-down, as all others do, or says that it is too long.
             return backoff_s(attempt) if seconds is None else 0.0
-        case WaitUntil(seconds=seconds, ban=False) if (seconds or 0.0) <= _LONGEST_WAIT_S:
-            return backoff_s(attempt) if seconds is None else seconds
         case _:
             return None

@@ -38,7 +38,7 @@ def send(client: httpx.Client, request: httpx.Request, asked: Asked) -> httpx.Re
         NotFollowed: a redirect to where we do not go.
         httpx.RequestError: no answer.
     """
-    named = _hosts(asked.endpoint.exchange) if asked.endpoint is not None else ()
+    named = _hosts(asked.endpoint.exchange)
     keyed = has_key(asked.headers)
     for _ in range(MOST + 1):
         asked.at = str(request.url)

@@ -24,7 +24,7 @@ class Asked:
     host: str
     params: Mapping[str, str] | None
     headers: Mapping[str, str] | None
-    endpoint: Endpoint | None
+    endpoint: Endpoint
     body: Body
     attempts: int
     at: str = ""

@@ -1,6 +1,7 @@
 """A process that asks a hostile exchange as the product does, many times at once, and says what its memory grew to.
 
-Each line of its input is JSON with `kind`, `times` and the URL `base`; each line of its output has `errors` and `peak_mb`.
+Its argument is the URL of a Postgres for its guard. Each line of its input is JSON with `kind`, `times` and the URL `base`;
+each line of its output has `errors` and `peak_mb`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 from crypto_assets import sources
 from crypto_assets.engine.archive.download import download
@@ -19,6 +21,7 @@ from crypto_assets.errors import CryptoAssetsError
 from crypto_assets.model import ArchiveObject, Series
 from crypto_assets.sources.limits import Endpoint
 from crypto_assets.transport.client import Client
+from crypto_assets.transport.guard import Guard
 
 AT_ONCE = 12
 PREFIX = "data/spot/daily/klines/BTCUSDT/1m/"
@@ -56,7 +59,12 @@ def main() -> None:
     import ccxt  # part of the start: 100 MB of code
 
     assert ccxt
-    with Client(connections=AT_ONCE, timeout_s=20, attempts=2) as client, ThreadPoolExecutor(AT_ONCE) as pool:
+    with (
+        # One address for each process, and a breaker that never opens: each fault is asked for as often as told.
+        Guard(sys.argv[1], egress=uuid4().hex, limits={}, failures=1_000_000) as guard,
+        Client(guard, AT_ONCE, timeout_s=20, attempts=2) as client,
+        ThreadPoolExecutor(AT_ONCE) as pool,
+    ):
         start_mb = resident_mb("VmRSS")
         for line in sys.stdin:
             asked = json.loads(line)

@@ -41,11 +41,11 @@ class Hostile:
 
 
 @pytest.fixture(scope="module")
-def hostile() -> Iterator[Hostile]:
+def hostile(guard_url: str) -> Iterator[Hostile]:
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("the peak of a process's memory can be set back on Linux only")
     archive = SyntheticArchive({"spot": ["BTCUSDT"]}, date(2024, 1, 1), date(2024, 1, 3))
-    command = [sys.executable, "-m", "crypto_assets_tests.engine.hostile_process"]
+    command = [sys.executable, "-m", "crypto_assets_tests.engine.hostile_process", guard_url]
     with (
         SandboxServer(archive) as server,
         subprocess.Popen(

@@ -29,7 +29,10 @@ from crypto_assets.machine.thread_pool import DaemonPool
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.sources.formats import unzip_one
+from crypto_assets.sources.limits import Endpoint
 from crypto_assets.storage.embedded_postgres import delete_server
+from crypto_assets.transport.client import Client
+from crypto_assets.transport.guard import Guard
 from crypto_assets_tests.command import PROJECT, Answer, Command, no_traceback
 from crypto_assets_tests.project import Project, entry, make
 from crypto_assets_tests.storage.other_user import needs_root
@@ -312,14 +315,21 @@ def test_an_embedded_server_that_cannot_be_made_says_what_ran_out_in_one_line(
 _FEW_THREADS = """
 import os, resource, sys, threading
 from concurrent.futures import wait
+from crypto_assets import sources
 from crypto_assets.machine.thread_pool import DaemonPool
+from crypto_assets.sources.limits import Endpoint
 from crypto_assets.transport.client import Client
+from crypto_assets.transport.guard import Guard
 from crypto_assets.errors import CryptoAssetsError
 hold = threading.Event()
 def most(number):
     resource.setrlimit(resource.RLIMIT_NPROC, (number, 1000))
 threading.Thread(target=hold.wait, daemon=True).start()
-client = Client(attempts=1)
+archive = Endpoint("binance", "archive", "archive")
+guard = Guard(sys.argv[1], egress="few threads", limits={})
+sources.names()  # numpy among what is imported with them starts threads
+guard.abandoned(guard.admit(archive, "data.example"))  # its own connections and threads are there from here on
+client = Client(guard, attempts=1).at(archive)
 os.setgroups([]); os.setgid(51998); os.setuid(51998)
 most(1)
 try:
@@ -330,7 +340,7 @@ try:
     DaemonPool(2, "none").submit(print)
 except CryptoAssetsError as error:
     print(type(error).__name__, error)
-most(4)
+most(len(os.listdir("/proc/self/task")) + 2)
 with DaemonPool(8, "few") as pool:
     done = [pool.submit(lambda number=number: number) for number in range(40)]
     print(sum(one.result(10) for one in done))
@@ -339,9 +349,10 @@ hold.set()
 
 
 @needs_root
-def test_a_process_that_cannot_start_threads_says_so_and_uses_those_that_it_has() -> None:
+def test_a_process_that_cannot_start_threads_says_so_and_uses_those_that_it_has(guard_url: str) -> None:
     """For root there is no such limit, so another account tries it."""
-    told = subprocess.run([sys.executable, "-c", _FEW_THREADS], capture_output=True, text=True, check=False, timeout=60)
+    command = [sys.executable, "-c", _FEW_THREADS, guard_url]
+    told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert told.returncode == 0, told.stderr
     first, second, summed = told.stdout.splitlines()
     assert first.startswith(
@@ -379,18 +390,19 @@ def no_files() -> Iterator[Any]:
     give()
 
 
-def test_a_host_is_not_called_unreachable_where_no_socket_can_be_opened(sandbox: SandboxServer, no_files: Any) -> None:
-    from crypto_assets.transport.client import Client
-
+def test_a_host_is_not_called_unreachable_where_no_socket_can_be_opened(
+    sandbox: SandboxServer, no_files: Any, guard: Guard
+) -> None:
+    archive = Endpoint("binance", "archive", "archive")
     take, give = no_files
-    with Client(attempts=1) as client:
-        assert client.get(sandbox.archive_url + "/" + KEY).status_code == 200
-    with Client(attempts=1) as client:
+    with Client(guard, attempts=1) as client:
+        assert client.at(archive).get(sandbox.archive_url + "/" + KEY).status_code == 200
+    with Client(guard, attempts=1) as client:
         for url in (sandbox.archive_url, "http://data.example"):  # an address, and a name that a resolver is asked for
             take()
             try:
                 with pytest.raises(OutOfResources) as told:
-                    client.get(f"{url}/a")
+                    client.at(archive).get(f"{url}/a")
                 assert no_files_left() is not None
             finally:
                 give()

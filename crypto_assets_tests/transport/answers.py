@@ -1,10 +1,14 @@
-"""Answers of an odd server: what a host says, in the order in which it says it."""
+"""Answers of an odd server: what a host says, in the order in which it says it; and as what it is asked."""
 
 from __future__ import annotations
 
 import asyncio
 
 from starlette.responses import Response
+
+from crypto_assets.sources.limits import Endpoint
+
+ARCHIVE = Endpoint("binance", "archive", "archive")
 
 
 def statuses(*codes: int, headers: dict[str, str] | None = None):

@@ -15,7 +15,7 @@ from crypto_assets.errors import BadContainer, HostRefused, HostUnreachable
 from crypto_assets.transport.body import Pace
 from crypto_assets.transport.bounds import Bound
 from crypto_assets.transport.client import Client
-from crypto_assets_tests.transport.answers import in_turn
+from crypto_assets_tests.transport.answers import ARCHIVE, in_turn
 
 CONTENT = random.Random(0).randbytes(300_000)
 CHANGED = random.Random(1).randbytes(200_000)
@@ -53,7 +53,7 @@ def test_a_body_that_was_cut_is_continued_where_it_ended(serve, client, no_waits
             lambda request: part_of(CONTENT, begin_of(request)),
         )
     )
-    response = client.get(f"{server.url}/a")
+    response = client.at(ARCHIVE).get(f"{server.url}/a")
     assert (response.status_code, response.content == CONTENT) == (200, True)
     first, second = server.requests
     assert "range" not in first.headers
@@ -62,7 +62,7 @@ def test_a_body_that_was_cut_is_continued_where_it_ended(serve, client, no_waits
 
 def test_a_file_that_changed_in_between_comes_whole_from_the_start(serve, client, no_waits):
     server = serve(in_turn(lambda _: cut(), lambda _: file(CHANGED, '"v2"')))
-    response = client.get(f"{server.url}/a")
+    response = client.at(ARCHIVE).get(f"{server.url}/a")
     assert response.content == CHANGED
     assert response.headers["etag"] == '"v2"'
     assert len(server.requests) == 2
@@ -81,21 +81,21 @@ def test_a_file_that_changed_in_between_comes_whole_from_the_start(serve, client
 )
 def test_a_rest_that_does_not_fit_is_dropped_and_the_whole_is_asked_for_anew(serve, client, no_waits, wrong):
     server = serve(in_turn(lambda _: cut(), wrong, lambda _: file()))
-    assert client.get(f"{server.url}/a").content == CONTENT
+    assert client.at(ARCHIVE).get(f"{server.url}/a").content == CONTENT
     assert ["range" in request.headers for request in server.requests] == [False, True, False]
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"v1"'])
 def test_without_an_exact_version_nothing_is_continued(serve, client, no_waits, etag):
     server = serve(in_turn(lambda _: cut(etag=etag), lambda _: file()))
-    assert client.get(f"{server.url}/a").content == CONTENT
+    assert client.at(ARCHIVE).get(f"{server.url}/a").content == CONTENT
     assert ["range" in request.headers for request in server.requests] == [False, False]
 
 
 def test_a_rest_that_nobody_asked_for_is_no_file(serve, client):
     server = serve(in_turn(lambda _: part_of(CONTENT, 0)))
     with pytest.raises(HostRefused, match="expected 200, found 206"):
-        client.get(f"{server.url}/a")
+        client.at(ARCHIVE).get(f"{server.url}/a")
 
 
 def drops(bytes_each: int, pause_s: float):
@@ -117,25 +117,25 @@ def drops(bytes_each: int, pause_s: float):
         (Pace(bytes_per_s=1, span_s=60, deadline_s=0.3), "an end within 0.3 s", 1),  # it bounds all attempts together
     ],
 )
-def test_a_body_in_drops_is_given_up(serve, no_waits, pace, expected, attempts):
+def test_a_body_in_drops_is_given_up(serve, no_waits, pace, expected, attempts, guard):
     server = serve(drops(10, 0.02))
     begun = time.monotonic()
-    with Client(attempts=2, pace=pace) as client, pytest.raises(HostUnreachable, match=expected):
-        client.get(f"{server.url}/a")
+    with Client(guard, attempts=2, pace=pace) as client, pytest.raises(HostUnreachable, match=expected):
+        client.at(ARCHIVE).get(f"{server.url}/a")
     assert 0.3 * attempts <= time.monotonic() - begun < 6 * attempts, "8 s each to its end"
     assert len(server.requests) == attempts
 
 
-def test_a_slow_body_that_keeps_pace_is_taken(serve):
+def test_a_slow_body_that_keeps_pace_is_taken(serve, guard):
     server = serve(drops(1_000, 0.005))
-    with Client(attempts=1, pace=Pace(bytes_per_s=10, span_s=1.0)) as client:
-        assert client.get(f"{server.url}/a").content == b"x" * 400_000
+    with Client(guard, attempts=1, pace=Pace(bytes_per_s=10, span_s=1.0)) as client:
+        assert client.at(ARCHIVE).get(f"{server.url}/a").content == b"x" * 400_000
 
 
-def test_a_head_in_drops_is_given_up_after_the_timeout(no_waits):
+def test_a_head_in_drops_is_given_up_after_the_timeout(no_waits, guard):
     """A timeout of the socket alone would start anew with each byte."""
     ended = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as bound, Client(timeout_s=0.4, attempts=1) as client:
+    with socket.create_server(("127.0.0.1", 0)) as bound, Client(guard, timeout_s=0.4, attempts=1) as client:
 
         def drip() -> None:
             connection, _ = bound.accept()
@@ -150,7 +150,7 @@ def test_a_head_in_drops_is_given_up_after_the_timeout(no_waits):
         thread.start()
         begun = time.monotonic()
         with pytest.raises(HostUnreachable, match=r"no answer within 0\.4 s"):
-            client.get(f"http://127.0.0.1:{bound.getsockname()[1]}/a")
+            client.at(ARCHIVE).get(f"http://127.0.0.1:{bound.getsockname()[1]}/a")
         assert 0.3 < time.monotonic() - begun < 15
         ended.set()
         thread.join(30)
@@ -171,7 +171,7 @@ def test_a_body_larger_than_can_be_is_not_read_any_further(serve, client, told):
 
     server = serve(answer)
     with pytest.raises(BadContainer, match=r"/a: expected at most 50000 bytes, found \d+ or more") as caught:
-        client.get(f"{server.url}/a", bound=Bound(50_000, 60.0))
+        client.at(ARCHIVE).get(f"{server.url}/a", bound=Bound(50_000, 60.0))
     assert caught.value.evidence == {"url": f"{server.url}/a", "most_bytes": 50_000}
     assert len(server.requests) == 1
     assert sum(sent) < 100_000_000
@@ -179,4 +179,4 @@ def test_a_body_larger_than_can_be_is_not_read_any_further(serve, client, told):
 
 def test_a_body_as_large_as_can_be_is_taken(serve, client):
     server = serve(in_turn(lambda _: file()))
-    assert client.get(f"{server.url}/a", bound=Bound(300_000, 60.0)).content == CONTENT
+    assert client.at(ARCHIVE).get(f"{server.url}/a", bound=Bound(300_000, 60.0)).content == CONTENT

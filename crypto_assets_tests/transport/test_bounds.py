@@ -14,7 +14,7 @@ from crypto_assets.errors import BadContainer, BadContent, HostRefused, HostUnre
 from crypto_assets.transport.body import Body, Pace, Unpacking
 from crypto_assets.transport.bounds import CHECKSUM, JSON, LISTING, REST, Bound, file_bound
 from crypto_assets.transport.client import Client
-from crypto_assets_tests.transport.answers import endless
+from crypto_assets_tests.transport.answers import ARCHIVE, endless
 
 GZIP = {"accept-encoding": "gzip"}
 MB = 1 << 20
@@ -43,7 +43,7 @@ def test_a_coding_that_was_not_asked_for_is_not_read(serve, client, coding):
 
     server = serve(answer)
     with pytest.raises(HostRefused, match=r"found Content-Encoding '.*', which was not asked for; not read") as caught:
-        client.get(f"{server.url}/a.zip")
+        client.at(ARCHIVE).get(f"{server.url}/a.zip")
     assert caught.value.status == 200
     assert len(str(caught.value)) < 300
     assert len(server.requests) == 1
@@ -53,7 +53,7 @@ def test_identity_is_no_coding(serve, client):
     async def answer(request):
         return Response(b"as it is", headers={"content-encoding": "identity"})
 
-    assert client.get(f"{serve(answer).url}/a").text == "as it is"
+    assert client.at(ARCHIVE).get(f"{serve(answer).url}/a").text == "as it is"
 
 
 def test_gzip_that_was_asked_for_is_unpacked(serve, client):
@@ -62,7 +62,7 @@ def test_gzip_that_was_asked_for_is_unpacked(serve, client):
     async def answer(request):
         return Response(body, headers={"content-encoding": "gzip"})
 
-    assert client.get(f"{serve(answer).url}/a", headers=GZIP).content == b"[1, 2]" * 100_000
+    assert client.at(ARCHIVE).get(f"{serve(answer).url}/a", headers=GZIP).content == b"[1, 2]" * 100_000
 
 
 @pytest.mark.parametrize("codings", ["gzip, gzip", "br"])
@@ -71,7 +71,7 @@ def test_only_one_gzip_is_unpacked(serve, client, codings):
         return Response(gzip.compress(gzip.compress(b"[]")), headers={"content-encoding": codings})
 
     with pytest.raises(HostRefused, match="not asked for"):
-        client.get(f"{serve(answer).url}/a", headers=GZIP)
+        client.at(ARCHIVE).get(f"{serve(answer).url}/a", headers=GZIP)
 
 
 def test_a_bomb_is_unpacked_up_to_its_bound(serve, client):
@@ -82,7 +82,7 @@ def test_a_bomb_is_unpacked_up_to_its_bound(serve, client):
         return Response(body, headers={"content-encoding": "gzip"})
 
     with pytest.raises(BadContainer, match=f"expected at most {8 * MB} bytes, found"):
-        client.get(f"{serve(answer).url}/a", headers=GZIP, bound=LISTING)
+        client.at(ARCHIVE).get(f"{serve(answer).url}/a", headers=GZIP, bound=LISTING)
 
 
 def test_gzip_is_unpacked_in_pieces_of_a_megabyte():
@@ -98,7 +98,7 @@ def test_gzip_that_unpacks_to_nothing_for_ever_is_bounded(serve, client):
         return StreamingResponse(endless(empty_blocks, start), headers={"content-encoding": "gzip"})
 
     with pytest.raises(BadContainer, match="expected at most 1000000 bytes"):
-        client.get(f"{serve(answer).url}/a", headers=GZIP, bound=Bound(1_000_000, 60.0))
+        client.at(ARCHIVE).get(f"{serve(answer).url}/a", headers=GZIP, bound=Bound(1_000_000, 60.0))
 
 
 def test_gzip_without_its_end_is_a_failure_of_the_host(serve, client, no_waits):
@@ -106,7 +106,7 @@ def test_gzip_without_its_end_is_a_failure_of_the_host(serve, client, no_waits):
         return Response(gzip.compress(b"[1, 2]" * 1_000)[:-20], headers={"content-encoding": "gzip"})
 
     with pytest.raises(HostUnreachable, match="the end of the gzip is missing"):
-        client.get(f"{serve(answer).url}/a", headers=GZIP)
+        client.at(ARCHIVE).get(f"{serve(answer).url}/a", headers=GZIP)
 
 
 def test_a_body_in_single_bytes_takes_no_more_than_it_holds():
@@ -139,12 +139,12 @@ def test_json_that_takes_far_more_than_its_size_is_refused(text):
 
 
 @pytest.mark.parametrize("status", [200, 403, 404, 500])
-def test_no_answer_without_end_is_read_to_its_end(serve, no_waits, status):
+def test_no_answer_without_end_is_read_to_its_end(serve, no_waits, status, guard):
     async def answer(request):
         return StreamingResponse(endless(b"x" * 100_000), status)
 
-    with Client(attempts=1) as client, pytest.raises((BadContainer, HostRefused, NotPublished)):
-        client.get(f"{serve(answer).url}/a", bound=CHECKSUM)
+    with Client(guard, attempts=1) as client, pytest.raises((BadContainer, HostRefused, NotPublished)):
+        client.at(ARCHIVE).get(f"{serve(answer).url}/a", bound=CHECKSUM)
 
 
 def test_a_refusal_is_not_unpacked_either(serve, client):
@@ -154,15 +154,15 @@ def test_a_refusal_is_not_unpacked_either(serve, client):
         return Response(body, 403, headers={"content-encoding": "gzip"})
 
     with pytest.raises(HostRefused, match="expected 200, found 403") as caught:
-        client.get(f"{serve(answer).url}/a", headers=GZIP)
+        client.at(ARCHIVE).get(f"{serve(answer).url}/a", headers=GZIP)
     assert len(caught.value.evidence["body"]) <= 2_000
 
 
-def test_the_bound_of_a_request_is_over_all_of_its_attempts(serve, no_waits):
+def test_the_bound_of_a_request_is_over_all_of_its_attempts(serve, no_waits, guard):
     async def answer(request):
         return StreamingResponse(endless(b"x" * 1_000), headers={"content-length": "100000000"})
 
     server = serve(answer)
-    with Client(attempts=4, pace=Pace()) as client, pytest.raises(HostUnreachable, match="an end within 0 s"):
-        client.get(f"{server.url}/a", bound=Bound(10**9, 0.0))
+    with Client(guard, attempts=4, pace=Pace()) as client, pytest.raises(HostUnreachable, match="an end within 0 s"):
+        client.at(ARCHIVE).get(f"{server.url}/a", bound=Bound(10**9, 0.0))
     assert len(server.requests) == 1

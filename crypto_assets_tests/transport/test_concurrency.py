@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 import time
+from uuid import uuid4
 
 import pytest
 from starlette.responses import Response
@@ -13,35 +14,36 @@ from starlette.responses import Response
 from crypto_assets.errors import HostRefused, Stopped
 from crypto_assets.transport.client import Client
 from crypto_assets.transport.concurrency import Slots
-from crypto_assets_tests.transport.answers import statuses
+from crypto_assets.transport.guard import Guard
+from crypto_assets_tests.transport.answers import ARCHIVE, statuses
 
 
-def test_a_host_that_hangs_does_not_take_the_place_of_another(serve):
+def test_a_host_that_hangs_does_not_take_the_place_of_another(serve, guard):
     other = serve(statuses(200))
     stop = threading.Event()
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
-        Client(connections=2, timeout_s=60, attempts=1, stop=stop) as client,
+        Client(guard, connections=2, timeout_s=60, attempts=1, stop=stop) as client,
     ):
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/a"
 
         def hang() -> None:
             with pytest.raises(Stopped):
-                client.get(url)
+                client.at(ARCHIVE).get(url)
 
         threads = [threading.Thread(target=hang) for _ in range(4)]
         for thread in threads:
             thread.start()
         time.sleep(0.2)
         begun = time.monotonic()
-        assert [client.get(f"{other.url}/{n}").text for n in range(5)] == ["body"] * 5
+        assert [client.at(ARCHIVE).get(f"{other.url}/{n}").text for n in range(5)] == ["body"] * 5
         assert time.monotonic() - begun < 30
         stop.set()
         for thread in threads:
             thread.join()
 
 
-def test_fewer_requests_are_in_flight_after_errors_and_more_again_after_answers(serve):
+def test_fewer_requests_are_in_flight_after_errors_and_more_again_after_answers(serve, guard_url):
     in_flight: list[int] = [0]
     seen: list[int] = []
     failing = [True]
@@ -64,7 +66,7 @@ def test_fewer_requests_are_in_flight_after_errors_and_more_again_after_answers(
         def ask() -> None:
             for _ in range(times):
                 try:
-                    client.get(f"{server.url}/a")
+                    client.at(ARCHIVE).get(f"{server.url}/a")
                 except HostRefused:
                     continue
 
@@ -75,7 +77,10 @@ def test_fewer_requests_are_in_flight_after_errors_and_more_again_after_answers(
             thread.join()
         return max(seen)
 
-    with Client(connections=8, attempts=1) as client:
+    with (
+        Guard(guard_url, egress=uuid4().hex, limits={}, failures=1_000) as guard,
+        Client(guard, connections=8, attempts=1) as client,
+    ):
         assert at_once(1, 2.0) == 8  # so long that eight threads overlap on a busy machine
         at_once(2)
         failing.clear()

@@ -21,10 +21,9 @@ from crypto_assets.storage.database import Database
 from crypto_assets.storage.migrations import migrate
 from crypto_assets.transport.client import Client
 from crypto_assets.transport.guard import Guard
-from crypto_assets_tests.transport.answers import statuses
+from crypto_assets_tests.transport.answers import ARCHIVE, statuses
 from crypto_assets_tests.waiting import wait_for
 
-ARCHIVE = Endpoint("binance", "archive", "archive")
 LISTING = Endpoint("binance", "listing", "listing")
 SPOT = Endpoint("binance", "spot", "klines", weight=2)
 HOST = "data.example.com"
@@ -83,7 +82,7 @@ def is_refused(guard: Guard, endpoint: Endpoint = ARCHIVE) -> bool:
 
 def test_a_host_that_is_down_is_asked_until_the_breaker_opens_and_then_not_at_all(make_guard, closed_port, no_waits):
     address = f"http://127.0.0.1:{closed_port}/a"
-    with Client(guard=make_guard(failures=6)) as client:
+    with Client(make_guard(failures=6)) as client:
         view = client.at(ARCHIVE)
         with pytest.raises(HostUnreachable, match="refuses connections"):
             view.get(address)  # four attempts
@@ -107,7 +106,7 @@ def test_a_host_that_is_down_is_asked_until_the_breaker_opens_and_then_not_at_al
 def test_an_error_of_the_server_counts_once_it_has_stood_all_attempts(make_guard, serve, no_waits):
     server = serve(statuses(503))
     guard = make_guard(failures=3)
-    with Client(guard=guard) as client:
+    with Client(guard) as client:
         for _ in range(3):
             with pytest.raises(HostRefused, match="found 503"):
                 client.at(ARCHIVE).get(f"{server.url}/a")
@@ -122,7 +121,7 @@ def test_an_error_of_the_server_counts_once_it_has_stood_all_attempts(make_guard
 def test_a_file_that_is_not_there_or_refused_says_nothing_against_the_host(make_guard, serve, status, error):
     server = serve(statuses(status))
     guard = make_guard(failures=1)
-    with Client(guard=guard) as client:
+    with Client(guard) as client:
         for _ in range(8):
             with pytest.raises(error):
                 client.at(ARCHIVE).get(f"{server.url}/a")
@@ -133,7 +132,7 @@ def test_a_file_that_is_not_there_or_refused_says_nothing_against_the_host(make_
 def test_failures_between_good_answers_never_open_it(make_guard, serve, no_waits):
     server = serve(statuses(*[500, 500, 200] * 8))
     guard = make_guard(failures=3)
-    with Client(guard=guard) as client:
+    with Client(guard) as client:
         assert [client.at(ARCHIVE).get(f"{server.url}/a").text for _ in range(8)] == ["body"] * 8
     assert guard.snapshot().breakers == []
 
@@ -177,7 +176,7 @@ def test_one_request_of_all_instances_probes_and_its_answer_lets_everybody_in(ma
         except CircuitOpen as error:
             found.append("now by another request" if "the next now by another request" in str(error) else str(error))
 
-    with Client(guard=guards[0]) as one, Client(guard=guards[1]) as two:
+    with Client(guards[0]) as one, Client(guards[1]) as two:
         threads = [threading.Thread(target=ask, args=(client,)) for client in (one, two) * 4]
         for thread in threads:
             thread.start()
@@ -199,7 +198,7 @@ def test_a_probe_is_one_attempt_and_its_failure_opens_the_breaker_again(make_gua
     for _ in range(3):
         guard.failed(guard.admit(ARCHIVE, server.url.removeprefix("http://")), "down")
     time.sleep(0.3)
-    with Client(guard=guard) as client:
+    with Client(guard) as client:
         with pytest.raises(HostRefused, match="found 503"):
             client.at(ARCHIVE).get(f"{server.url}/a")
         with pytest.raises(CircuitOpen):
@@ -211,7 +210,7 @@ def test_a_probe_is_one_attempt_and_its_failure_opens_the_breaker_again(make_gua
 def test_a_probe_that_was_never_made_is_left_to_another(make_guard):
     guard = make_guard(first_open_s=0.0)
     fail(guard, 3)
-    with Client(guard=guard) as client, pytest.raises(PermanentError, match="not a URL"):
+    with Client(guard) as client, pytest.raises(PermanentError, match="not a URL"):
         client.at(ARCHIVE).get(f"http://{HOST}/\x00")
     permit = guard.admit(ARCHIVE, HOST)
     assert permit.probe
@@ -223,7 +222,7 @@ def test_a_cool_down_is_kept_by_another_instance_within_half_a_second(make_guard
     server = serve(statuses(429, 200, headers={"retry-after": "2"}))
     ours, others = make_guard(), make_guard()
     others.abandoned(others.admit(ARCHIVE, HOST))
-    with Client(guard=ours) as client:
+    with Client(ours) as client:
         begun = time.monotonic()
         told: list[float] = []
 
@@ -249,7 +248,7 @@ def test_a_wait_longer_than_our_patience_is_told_at_once_to_everybody(make_guard
     admit, admissions = ours.admit, []
     monkeypatch.setattr(ours, "admit", lambda *asked: admissions.append(asked) or admit(*asked))
     others.abandoned(others.admit(ARCHIVE, HOST))
-    with Client(guard=ours) as client:
+    with Client(ours) as client:
         begun = time.monotonic()
         with pytest.raises(HostRefused) as caught:
             client.at(ARCHIVE).get(f"{server.url}/a")
@@ -274,7 +273,7 @@ def test_a_wait_until_a_date_is_kept_by_the_clock_of_the_host(make_guard, serve)
     }
     server = serve(statuses(418, headers=headers))
     guard = make_guard()
-    with Client(guard=guard) as client, pytest.raises(HostRefused) as caught:
+    with Client(guard) as client, pytest.raises(HostRefused) as caught:
         client.at(ARCHIVE).get(f"{server.url}/a")
     assert caught.value.retry_after_s == pytest.approx(300, abs=30)
 
@@ -346,7 +345,7 @@ def test_requests_cost_no_query_each_when_all_is_well(make_guard, serve, monkeyp
         return transaction(self)
 
     monkeypatch.setattr(Database, "transaction", counted)
-    with Client(guard=make_guard()) as client:
+    with Client(make_guard()) as client:
         begun = time.monotonic()
         for _ in range(200):
             client.at(ARCHIVE).get(f"{server.url}/a")

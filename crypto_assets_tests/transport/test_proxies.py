@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse
 from crypto_assets.errors import ConfigError, HostRefused, HostUnreachable
 from crypto_assets.transport.client import Client
 from crypto_assets.transport.proxies import proxy_for, shown_proxy
+from crypto_assets_tests.transport.answers import ARCHIVE
 from crypto_assets_tests.transport.proxy_servers import http_proxy, socks_proxy
 
 NOBODY = "http://127.0.0.1:9"
@@ -35,43 +36,43 @@ def target(serve):
 
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
-def test_a_host_is_asked_through_the_proxy_of_the_environment(target, monkeypatch, variable):
-    with http_proxy(target) as proxy, Client() as client:
+def test_a_host_is_asked_through_the_proxy_of_the_environment(target, monkeypatch, variable, guard):
+    with http_proxy(target) as proxy, Client(guard) as client:
         monkeypatch.setenv(variable, f"http://{proxy.address}")
-        assert client.get("http://archive.example/data/x.zip").text == "archive.example/data/x.zip"
+        assert client.at(ARCHIVE).get("http://archive.example/data/x.zip").text == "archive.example/data/x.zip"
         assert proxy.asked == ["archive.example"]
 
 
-def test_a_proxy_without_a_scheme_is_one_that_speaks_http(target, monkeypatch):
-    with http_proxy(target) as proxy, Client() as client:
+def test_a_proxy_without_a_scheme_is_one_that_speaks_http(target, monkeypatch, guard):
+    with http_proxy(target) as proxy, Client(guard) as client:
         monkeypatch.setenv("HTTP_PROXY", proxy.address)
-        assert client.get("http://archive.example/x").text == "archive.example/x"
+        assert client.at(ARCHIVE).get("http://archive.example/x").text == "archive.example/x"
 
 
-def test_https_is_asked_through_a_tunnel(target, monkeypatch):
-    with http_proxy(target) as proxy, Client(attempts=1) as client:
+def test_https_is_asked_through_a_tunnel(target, monkeypatch, guard):
+    with http_proxy(target) as proxy, Client(guard, attempts=1) as client:
         monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.address}")
         # Behind the tunnel stands a server without TLS: the tunnel was made, the handshake fails.
         with pytest.raises(HostUnreachable, match=rf"archive\.example: .* through the proxy http://{proxy.address}"):
-            client.get("https://archive.example/x")
+            client.at(ARCHIVE).get("https://archive.example/x")
         assert proxy.asked == ["archive.example:443"]
 
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
-def test_a_host_is_asked_through_a_socks_proxy_which_resolves_its_name(target, monkeypatch, scheme):
-    with socks_proxy(target) as proxy, Client() as client:
+def test_a_host_is_asked_through_a_socks_proxy_which_resolves_its_name(target, monkeypatch, scheme, guard):
+    with socks_proxy(target) as proxy, Client(guard) as client:
         monkeypatch.setenv("ALL_PROXY", f"{scheme}://{proxy.address}")
-        assert client.get("http://archive.example/x").text == "archive.example/x"
+        assert client.at(ARCHIVE).get("http://archive.example/x").text == "archive.example/x"
         assert proxy.asked == ["archive.example:80"]
 
 
-def test_this_machine_is_asked_straight_whatever_the_environment_says(target, monkeypatch):
+def test_this_machine_is_asked_straight_whatever_the_environment_says(target, monkeypatch, guard):
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, NOBODY)
-    with Client(attempts=1) as client:
-        assert client.get(f"http://{target}/x").text == f"{target}/x"
+    with Client(guard, attempts=1) as client:
+        assert client.at(ARCHIVE).get(f"http://{target}/x").text == f"{target}/x"
         port = target.partition(":")[2]
-        assert client.get(f"http://localhost:{port}/x").text == f"localhost:{port}/x"
+        assert client.at(ARCHIVE).get(f"http://localhost:{port}/x").text == f"localhost:{port}/x"
 
 
 @pytest.mark.parametrize(
@@ -96,26 +97,26 @@ def test_hosts_that_are_asked_straight(monkeypatch, url, without, straight):
     assert proxy_for(url) == (None if straight else NOBODY)
 
 
-def test_user_and_password_go_to_the_proxy_and_into_no_message(target, monkeypatch):
-    with http_proxy(target, password="s3cret") as proxy, Client(attempts=1) as client:
+def test_user_and_password_go_to_the_proxy_and_into_no_message(target, monkeypatch, guard):
+    with http_proxy(target, password="s3cret") as proxy, Client(guard, attempts=1) as client:
         monkeypatch.setenv("HTTP_PROXY", f"http://user:s3cret@{proxy.address}")
-        assert client.get("http://archive.example/x").text == "archive.example/x"
+        assert client.at(ARCHIVE).get("http://archive.example/x").text == "archive.example/x"
         monkeypatch.setenv("HTTP_PROXY", f"http://user:wr0ng@{proxy.address}")
         with pytest.raises(
             HostRefused, match=rf"407 .* through the proxy http://{proxy.address}; .*password"
         ) as caught:
-            client.get("http://archive.example/x")
+            client.at(ARCHIVE).get("http://archive.example/x")
         assert "wr0ng" not in str(caught.value) + repr(caught.value.evidence)
         assert proxy.users[0] == "user:s3cret"
 
 
-def test_a_proxy_that_nobody_runs_is_named_without_its_password(monkeypatch):
+def test_a_proxy_that_nobody_runs_is_named_without_its_password(monkeypatch, guard):
     monkeypatch.setenv("HTTP_PROXY", "http://user:s3cret@127.0.0.1:9")
     with (
-        Client(attempts=1) as client,
+        Client(guard, attempts=1) as client,
         pytest.raises(HostUnreachable, match=r"proxy 127\.0\.0\.1:9 refuses .* archive\.example") as caught,
     ):
-        client.get("http://archive.example/x")
+        client.at(ARCHIVE).get("http://archive.example/x")
     assert "s3cret" not in str(caught.value)
 
 
@@ -129,22 +130,22 @@ def test_a_proxy_that_nobody_runs_is_named_without_its_password(monkeypatch):
         ("ftp://proxy", "HTTP_PROXY: expected a proxy that starts with"),
     ],
 )
-def test_a_proxy_that_is_none_is_refused_by_its_variable_once_it_is_needed(target, monkeypatch, value, message):
+def test_a_proxy_that_is_none_is_refused_by_its_variable_once_it_is_needed(target, monkeypatch, value, message, guard):
     monkeypatch.setenv("HTTP_PROXY", value)
-    with Client() as client:
-        assert client.get(f"http://{target}/x").text == f"{target}/x"
+    with Client(guard) as client:
+        assert client.at(ARCHIVE).get(f"http://{target}/x").text == f"{target}/x"
         with pytest.raises(ConfigError, match=message) as caught:
-            client.get("http://archive.example/x")
+            client.at(ARCHIVE).get("http://archive.example/x")
         assert "s3cret" not in str(caught.value)
 
 
-def test_certificates_that_are_not_there_are_refused_by_their_variable(monkeypatch, tmp_path):
+def test_certificates_that_are_not_there_are_refused_by_their_variable(monkeypatch, tmp_path, guard):
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
     with pytest.raises(ConfigError, match=r"SSL_CERT_FILE: expected a file with certificates, found that .*none\.pem"):
-        Client()
+        Client(guard)
     (tmp_path / "none.pem").write_text("no certificate")
     with pytest.raises(ConfigError, match="SSL_CERT_FILE: expected certificates in PEM"):
-        Client()
+        Client(guard)
 
 
 def test_a_proxy_is_shown_by_scheme_host_and_port():
@@ -152,15 +153,15 @@ def test_a_proxy_is_shown_by_scheme_host_and_port():
     assert shown_proxy("socks5://proxy") == "socks5://proxy"
 
 
-def test_a_request_in_flight_through_a_proxy_ends_with_the_run(monkeypatch):
+def test_a_request_in_flight_through_a_proxy_ends_with_the_run(monkeypatch, guard):
     """The proxy takes the connection and says nothing."""
     import threading
 
     from crypto_assets.errors import Stopped
 
     stop = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as silent, Client(stop=stop, timeout_s=60) as client:
+    with socket.create_server(("127.0.0.1", 0)) as silent, Client(guard, stop=stop, timeout_s=60) as client:
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{silent.getsockname()[1]}")
         threading.Thread(target=lambda: (silent.accept(), stop.set()), daemon=True).start()
         with pytest.raises(Stopped):
-            client.get("http://archive.example/x")
+            client.at(ARCHIVE).get("http://archive.example/x")

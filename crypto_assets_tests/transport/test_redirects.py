@@ -10,12 +10,10 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response, S
 
 from crypto_assets import sources
 from crypto_assets.errors import HostRefused, HostUnreachable, NotPublished
-from crypto_assets.sources.limits import Endpoint
 from crypto_assets.transport.redirects import has_key, refusal
 from crypto_assets_tests.odd_server import OddServer, running
-from crypto_assets_tests.transport.answers import endless
+from crypto_assets_tests.transport.answers import ARCHIVE, endless
 
-ARCHIVE = Endpoint("binance", "archive", "archive")
 NAMED = sources.get("binance").hosts
 OURS, BUCKET = "https://data.binance.vision/a.zip", "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision/a.zip"
 
@@ -118,7 +116,7 @@ def test_the_body_of_a_redirect_is_not_read(serve, client):
             return PlainTextResponse("here")
         return StreamingResponse(endless(b"x" * 1_000_000), 302, headers={"location": "/b"})
 
-    assert client.get(f"{serve(answer).url}/a").text == "here"
+    assert client.at(ARCHIVE).get(f"{serve(answer).url}/a").text == "here"
 
 
 @pytest.mark.parametrize("location", ["http://[::1/", "http://h:port/", "//", "http://" + "x" * 300 + ".example/"])
@@ -127,7 +125,7 @@ def test_a_location_that_is_no_url_is_a_failure_of_the_host(serve, client, no_wa
         return Response(status_code=302, headers={"location": location})
 
     with pytest.raises((HostRefused, HostUnreachable)):
-        client.get(f"{serve(answer).url}/a")
+        client.at(ARCHIVE).get(f"{serve(answer).url}/a")
 
 
 def test_404_after_a_redirect_is_not_published(serve, client):
@@ -135,7 +133,7 @@ def test_404_after_a_redirect_is_not_published(serve, client):
         return RedirectResponse("/gone") if request.url.path == "/a" else Response(status_code=404)
 
     with pytest.raises(NotPublished, match="/a: 404, not published"):
-        client.get(f"{serve(answer).url}/a")
+        client.at(ARCHIVE).get(f"{serve(answer).url}/a")
 
 
 def test_no_cookie_of_a_host_is_kept(serve, client):
@@ -144,5 +142,5 @@ def test_no_cookie_of_a_host_is_kept(serve, client):
 
     server = serve(answer)
     for _ in range(2):
-        client.get(f"{server.url}/a")
+        client.at(ARCHIVE).get(f"{server.url}/a")
     assert ["cookie" in request.headers for request in server.requests] == [False, False]

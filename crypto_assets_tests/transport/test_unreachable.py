@@ -13,13 +13,15 @@ import pytest
 
 from crypto_assets.errors import HostUnreachable
 from crypto_assets.transport.client import Client
+from crypto_assets.transport.guard import Guard
 from crypto_assets.transport.unreachable import failure_text
 from crypto_assets_tests.ports import free_port
+from crypto_assets_tests.transport.answers import ARCHIVE
 
 
-def failure_of(url: str) -> str:
-    with Client(timeout_s=0.3, attempts=1) as client, pytest.raises(HostUnreachable) as caught:
-        client.get(url)
+def failure_of(guard: Guard, url: str) -> str:
+    with Client(guard, timeout_s=0.3, attempts=1) as client, pytest.raises(HostUnreachable) as caught:
+        client.at(ARCHIVE).get(url)
     assert "[Errno" not in str(caught.value)
     assert str(caught.value).endswith("; check the network and the URLs in collection.yaml, then `crypto-assets fill`")
     return str(caught.value.evidence["failure"])
@@ -45,30 +47,30 @@ def answering(data: bytes) -> Iterator[int]:
         server.shutdown(socket.SHUT_RDWR)
 
 
-def test_a_name_that_no_resolver_knows() -> None:
+def test_a_name_that_no_resolver_knows(guard: Guard) -> None:
     assert (
-        failure_of("https://no-such-host.invalid:8443/a")
+        failure_of(guard, "https://no-such-host.invalid:8443/a")
         == "cannot resolve no-such-host.invalid (no DNS or no network)"
     )
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
-def test_a_port_on_which_nothing_listens(host: str) -> None:
+def test_a_port_on_which_nothing_listens(host: str, guard: Guard) -> None:
     port = free_port()
-    assert failure_of(f"http://{host}:{port}/a") == (
+    assert failure_of(guard, f"http://{host}:{port}/a") == (
         f"{host}:{port} refuses connections (nothing listens on that port)"
     )
 
 
-def test_a_host_that_accepts_and_says_nothing() -> None:
+def test_a_host_that_accepts_and_says_nothing(guard: Guard) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        assert failure_of(f"http://127.0.0.1:{port}/a") == f"127.0.0.1:{port}: no answer within 0.3 s"
+        assert failure_of(guard, f"http://127.0.0.1:{port}/a") == f"127.0.0.1:{port}: no answer within 0.3 s"
 
 
-def test_a_host_that_speaks_no_tls() -> None:
+def test_a_host_that_speaks_no_tls(guard: Guard) -> None:
     with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
-        found = failure_of(f"https://127.0.0.1:{port}/a")
+        found = failure_of(guard, f"https://127.0.0.1:{port}/a")
     assert found.startswith(f"127.0.0.1:{port}: no TLS connection (")
     assert found.endswith("); is it a host for https?")
 
@@ -91,21 +93,23 @@ def proxied(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_a_proxy_that_cannot_be_reached_is_named_and_its_password_is_not(proxied: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_cannot_be_reached_is_named_and_its_password_is_not(
+    proxied: pytest.MonkeyPatch, guard: Guard
+) -> None:
     port = free_port()
     proxied.setenv("HTTPS_PROXY", f"http://me:secret@127.0.0.1:{port}")
-    assert failure_of("https://example.com/a") == (
+    assert failure_of(guard, "https://example.com/a") == (
         f"proxy 127.0.0.1:{port} refuses connections (nothing listens on that port); it is the way to example.com"
     )
     proxied.setenv("HTTPS_PROXY", "http://me:secret@no-such-proxy.invalid:3128")
-    assert failure_of("https://example.com/a") == (
+    assert failure_of(guard, "https://example.com/a") == (
         "cannot resolve proxy no-such-proxy.invalid (no DNS or no network); it is the way to example.com"
     )
 
 
-def test_a_proxy_that_refuses_is_named(proxied: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_refuses_is_named(proxied: pytest.MonkeyPatch, guard: Guard) -> None:
     with answering(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n") as port:
         proxied.setenv("HTTPS_PROXY", f"http://me:secret@127.0.0.1:{port}")
-        assert failure_of("https://example.com/a") == (
+        assert failure_of(guard, "https://example.com/a") == (
             f"proxy 127.0.0.1:{port} does not let us reach example.com: 407 Proxy Authentication Required"
         )

@@ -22,7 +22,7 @@ def download(client: Client, archive_url: str, exchange: Exchange, obj: ArchiveO
         NotPublished: the object, or its checksum, is not there (yet).
         ChecksumMismatch: the bytes differ from the published checksum; the error's `content` holds them.
         BadContainer: far more bytes than the listing says; they were not read.
-        HostUnreachable, HostRefused: as `Client.get`.
+        HostUnreachable, HostRefused: as `View.get`.
     """
     archive = client.at(Endpoint(exchange.name, "archive", "archive"))
     response = archive.get(f"{archive_url}/{obj.key}", bound=file_bound(obj.size_bytes))
@@ -50,7 +50,7 @@ def published_sha256(client: View, archive_url: str, key: str) -> str | None:
 
     Raises:
         NotPublished: nothing is there.
-        HostUnreachable, HostRefused: as `Client.get`.
+        HostUnreachable, HostRefused: as `View.get`.
     """
     try:
         text = client.get(f"{archive_url}/{key}", bound=CHECKSUM).text

@@ -21,7 +21,7 @@ from crypto_assets.model import Outcome, Partition, Series, State
 if TYPE_CHECKING:
     from crypto_assets.engine.rest.symbol_life import Latest
     from crypto_assets.sources import Exchange
-    from crypto_assets.transport.client import Client, View
+    from crypto_assets.transport.client import View
 
 VERY_OLD = timedelta(days=180)
 """So long after a symbol's last file its end is inferred where the exchange cannot be asked.
@@ -90,7 +90,7 @@ class Lifetime:
 
     def __init__(
         self,
-        client: Client | View,
+        client: View,
         exchange: Exchange,
         listing_url: str,
         series: Series,

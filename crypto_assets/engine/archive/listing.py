@@ -29,7 +29,7 @@ from crypto_assets.model import ArchiveObject
 from crypto_assets.transport.bounds import LISTING
 
 if TYPE_CHECKING:
-    from crypto_assets.transport.client import Client, View
+    from crypto_assets.transport.client import View
 
 PAGE = 1000
 
@@ -50,7 +50,7 @@ _MOST_TAGS = 100_000
 
 
 def list_objects(
-    client: Client | View,
+    client: View,
     listing_url: str,
     prefix: str,
     *,
@@ -69,7 +69,7 @@ def list_objects(
 
     Raises:
         ListingError: not the XML of a listing, or one without an end.
-        HostUnreachable, HostRefused: as `Client.get`.
+        HostUnreachable, HostRefused: as `View.get`.
     """
     for objects in list_pages(client, listing_url, prefix, after=after, page=page, version=version):
         for obj in objects:
@@ -79,7 +79,7 @@ def list_objects(
 
 
 def list_pages(
-    client: Client | View, listing_url: str, prefix: str, *, after: str = "", page: int = PAGE, version: int = 1
+    client: View, listing_url: str, prefix: str, *, after: str = "", page: int = PAGE, version: int = 1
 ) -> Iterator[list[ArchiveObject]]:
     """Yield the objects under a prefix as the server's pages have them, some of which may be empty; as `list_objects`."""
     for answer in _pages(client, listing_url, prefix, "", after, page, version):
@@ -87,7 +87,7 @@ def list_pages(
         yield [obj for obj in answer.objects if obj.key.startswith(prefix) and "\0" not in obj.key]
 
 
-def list_prefixes(client: Client | View, listing_url: str, prefix: str, *, version: int = 1) -> Iterator[str]:
+def list_prefixes(client: View, listing_url: str, prefix: str, *, version: int = 1) -> Iterator[str]:
     """Yield the child prefixes of a prefix, each with its final slash; raises as `list_objects`."""
     for answer in _pages(client, listing_url, prefix, "/", "", None, version):
         yield from (child for child in answer.prefixes if child.startswith(prefix))
@@ -110,7 +110,7 @@ class _Page:
 
 
 def _pages(
-    client: Client | View, url: str, prefix: str, delimiter: str, after: str, size: int | None, version: int
+    client: View, url: str, prefix: str, delimiter: str, after: str, size: int | None, version: int
 ) -> Iterator[_Page]:
     params = {"prefix": prefix, "delimiter": delimiter, "max-keys": str(size) if size else ""}
     params |= {"marker": after} if version == 1 else {"list-type": "2", "start-after": after}
@@ -147,7 +147,7 @@ def _pages(
         place = following if version == 1 else page.last or place
 
 
-def _content(client: Client | View, url: str, prefix: str, params: dict[str, str]) -> bytes:
+def _content(client: View, url: str, prefix: str, params: dict[str, str]) -> bytes:
     try:
         return client.get(url, {name: value for name, value in params.items() if value}, bound=LISTING).content
     except BadContainer:

@@ -158,7 +158,7 @@ def delisted_after(exchange: Exchange, series: Series, symbol: str, day: date) -
 
 
 def newest_day(
-    client: Client | View, exchange: Exchange, listing_url: str, series: Series, symbol: str, now: datetime
+    client: View, exchange: Exchange, listing_url: str, series: Series, symbol: str, now: datetime
 ) -> Newest:
     """Return how far other symbols of a series go; remembered for ten minutes, for thousands of symbols ask the same.
 
@@ -205,7 +205,7 @@ def _ask_others(ask: _Asker, exchange: Exchange, series: Series, symbol: str, to
 class _Asker:
     """Asks a listing for the days that it has."""
 
-    client: Client | View
+    client: View
     url: str
     exchange: Exchange
 
@@ -245,7 +245,7 @@ class _Asker:
 
 
 def files_around(
-    client: Client | View,
+    client: View,
     exchange: Exchange,
     listing_url: str,
     series: Series,

@@ -146,7 +146,7 @@ def review(
     deadline = time.monotonic() + budget_s
     with (
         Guard(ledger.url, collection, egress=egress, patience_s=timeout_s) as guard,
-        Client(_AT_ONCE, timeout_s=timeout_s, attempts=1, guard=guard) as client,
+        Client(guard, _AT_ONCE, timeout_s=timeout_s, attempts=1) as client,
         DaemonPool(_AT_ONCE, "review") as pool,
     ):
         finder = Finder(client, collection, ledger, RestFeed(client, collection), lambda: at)

@@ -88,7 +88,7 @@ def unchanged(collection: Collection, ledger: Ledger, found: Sequence[Gap], *, e
         return []
     with (
         Guard(ledger.url, collection, egress=egress, patience_s=_TIMEOUT_S) as guard,
-        Client(timeout_s=_TIMEOUT_S, attempts=1, guard=guard) as client,
+        Client(guard, timeout_s=_TIMEOUT_S, attempts=1) as client,
         DaemonPool(_AT_ONCE, "settled") as pool,
     ):
         parts = pool.map(lambda found: _of_symbol(client, collection, found), by_symbol.values())

@@ -80,7 +80,7 @@ def restorer(collection: Collection, lake: Lake, warehouse: Warehouse, ledger: L
     with (
         DaemonPool(2, "restore") as writers,
         Guard(ledger.url, collection, egress=settings().egress, patience_s=30.0) as guard,
-        Client(2, timeout_s=15.0, attempts=3, guard=guard) as client,
+        Client(guard, 2, timeout_s=15.0, attempts=3) as client,
     ):
         yield Restorer(collection, lake, warehouse, ledger, client, writers)
 

@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from crypto_assets.errors import ConfigError
 from crypto_assets.sandbox.selftest.case import Case
 from crypto_assets.sandbox.selftest.cases import CASES
-from crypto_assets.sandbox.selftest.rig import Rig, impatient, new_database
+from crypto_assets.sandbox.selftest.rig import Rig, new_database
 from crypto_assets.sandbox.selftest.verdict import Verdict
 
 RIGS = 6
@@ -65,7 +65,6 @@ def run_selftest(
     with ExitStack() as stack:
         for url in stack.enter_context(new_database(server_url, count)):
             free.put(stack.enter_context(Rig(url)))
-        stack.enter_context(impatient())
         # The slow ones first, so that they do not stand alone at the end.
         order = sorted(range(len(cases)), key=lambda number: not cases[number].slow)
         with ThreadPoolExecutor(count, "selftest") as pool:

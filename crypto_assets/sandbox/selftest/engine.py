@@ -17,6 +17,7 @@ from crypto_assets import datasets
 from crypto_assets.config.collection import Collection
 from crypto_assets.engine.archive.review import review
 from crypto_assets.engine.pipeline import Pipeline, Target
+from crypto_assets.engine.timing import Timing
 from crypto_assets.errors import IncompleteData, Stopped
 from crypto_assets.ledger.day_records import read_records
 from crypto_assets.ledger.gaps import gaps
@@ -33,9 +34,19 @@ from crypto_assets.sandbox.selftest.scenes import Scene, Where
 from crypto_assets.sandbox.selftest.verdict import Found
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.warehouse import Warehouse
+from crypto_assets.transport.body import Pace
 
 LONGEST_RUN_S = 30.0
 """A run of some days that takes longer hangs."""
+
+IMPATIENT = Timing(
+    timeout_s=2.0,
+    attempts=3,
+    pace=Pace(bytes_per_s=1_000.0, span_s=1.5, deadline_s=10.0),
+    patience_s=5.0,
+    first_open_s=0.3,
+)
+"""Seconds where a run would wait half a minute and more; all else is as usual."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +78,15 @@ def collect(collection: Collection, case: Case, stores: Stores, *, fill: bool = 
         with Warehouse(stores.url) as warehouse, Ledger(stores.url) as ledger:
             lake = Lake(str(stores.lake))
             Pipeline(
-                collection, lake, warehouse, ledger, downloads=4, on_batch=note, stop=stop, now=lambda: _now(scene)
+                collection,
+                lake,
+                warehouse,
+                ledger,
+                downloads=4,
+                now=lambda: _now(scene),
+                on_batch=note,
+                stop=stop,
+                timing=IMPATIENT,
             ).run(targets)
             close_run(collection, lake, ledger, targets)
     except Stopped:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,7 +14,6 @@ from uuid import uuid4
 import psycopg
 
 from crypto_assets.config.collection import Collection, parse_collection
-from crypto_assets.engine import pipeline as pipelines
 from crypto_assets.model import State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.faults import OBJECTS, parse_fault
@@ -39,14 +37,8 @@ from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.migrations import migrate
 from crypto_assets.storage.postgres_faults import unavailable
 from crypto_assets.text.urls import with_database
-from crypto_assets.transport.body import Pace
 
-_TIMEOUT_S = 2.0
-_ATTEMPTS = 3
-_PATIENCE_S = 5.0
-_OPEN_S = 0.3
 _PROBES, _PROBE_AFTER_S = 3, 1.0
-_PACE = Pace(bytes_per_s=1_000.0, span_s=1.5, deadline_s=10.0)
 
 
 @contextmanager
@@ -219,16 +211,3 @@ def _published_now(case: Case, exchange: _Exchange) -> dict[Where, list[evidence
     else:
         now = evidence.published(case.scene, read)
     return {where: sorted(set(rows)) if case.in_order else rows for where, rows in now.items()}
-
-
-@contextmanager
-def impatient() -> Iterator[None]:
-    """Let the runs of this process wait seconds where they would wait half a minute and more; all else is as usual."""
-    client, guard = pipelines.Client, pipelines.Guard
-    quick: Any = pipelines
-    quick.Client = functools.partial(client, timeout_s=_TIMEOUT_S, attempts=_ATTEMPTS, pace=_PACE)
-    quick.Guard = functools.partial(guard, patience_s=_PATIENCE_S, first_open_s=_OPEN_S)
-    try:
-        yield
-    finally:
-        quick.Client, quick.Guard = client, guard

@@ -33,7 +33,7 @@ def test_a_breaker_that_opens_is_observed_once_and_its_end_too(tmp_path, postgre
         assert first.metadata["state"].value == "healthy"
         assert tick() == []
         server.app.state.faults.on(parse_fault("http-503"))
-        with Guard(postgres_url) as guard, Client(attempts=1, guard=guard) as client:
+        with Guard(postgres_url) as guard, Client(guard, attempts=1) as client:
             asked = client.at(Endpoint("binance", "archive", "archive"))
             for _ in range(8):
                 with pytest.raises(TransientError):

@@ -14,7 +14,9 @@ from crypto_assets.errors import ChecksumMismatch, HostRefused, NotPublished
 from crypto_assets.model import ArchiveObject, SourceFile
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.sources.limits import Endpoint
 
+LISTING = Endpoint("binance", "listing", "listing")
 BINANCE = sources.get("binance")
 FOLDER = "data/spot/daily/klines/BTCUSDT/1h/"
 KEY = f"{FOLDER}BTCUSDT-1h-2024-01-01.zip"
@@ -35,7 +37,7 @@ def sandbox(running):
 
 @pytest.fixture
 def obj(sandbox, client) -> ArchiveObject:
-    found = next(iter(list_objects(client, sandbox.listing_url, FOLDER)))
+    found = next(iter(list_objects(client.at(LISTING), sandbox.listing_url, FOLDER)))
     assert found.key == KEY
     sandbox.forget_requests()
     return found

@@ -12,10 +12,18 @@ from starlette.responses import Response
 from crypto_assets.engine.archive import listing
 from crypto_assets.engine.archive.listing import list_objects, list_prefixes
 from crypto_assets.errors import ListingError
+from crypto_assets.sources.limits import Endpoint
+from crypto_assets.transport.client import Client, View
 
+LISTING = Endpoint("binance", "listing", "listing")
 PREFIX = "data/x/"
 START = '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult>'
 DEEP = "<a>" * 2_000_000
+
+
+@pytest.fixture
+def view(client: Client) -> View:
+    return client.at(LISTING)
 
 
 def contents(key: str, size: object = 1) -> str:
@@ -45,7 +53,7 @@ def page(*entries: str, truncated: bool = False, more: str = "") -> str:
         (page(contents(f"{PREFIX}a", "9" * 5_000)), "expected a size"),
     ],
 )  # fmt: skip
-def test_a_page_that_takes_more_memory_than_a_page_can_is_refused(serve, client, content, says):
+def test_a_page_that_takes_more_memory_than_a_page_can_is_refused(serve, view, content, says):
     async def answer(request):
         return Response(content, media_type="application/xml")
 
@@ -53,7 +61,7 @@ def test_a_page_that_takes_more_memory_than_a_page_can_is_refused(serve, client,
     tracemalloc.start()
     try:
         with pytest.raises(ListingError) as caught:
-            list(list_objects(client, f"{server.url}/listing", PREFIX))
+            list(list_objects(view, f"{server.url}/listing", PREFIX))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -62,7 +70,7 @@ def test_a_page_that_takes_more_memory_than_a_page_can_is_refused(serve, client,
     assert peak < 100 << 20, peak
 
 
-def test_a_page_of_a_thousand_keys_of_the_longest_names_is_read(serve, client):
+def test_a_page_of_a_thousand_keys_of_the_longest_names_is_read(serve, view):
     keys = [f"{PREFIX}{n:06d}{'k' * 1_000}" for n in range(1_000)]
     owner = "<Owner><ID>" + "f" * 64 + "</ID><DisplayName>d</DisplayName></Owner><StorageClass>STANDARD</StorageClass>"
     entries = [contents(key).replace("</Contents>", f"{owner}</Contents>") for key in keys]
@@ -70,22 +78,22 @@ def test_a_page_of_a_thousand_keys_of_the_longest_names_is_read(serve, client):
     async def answer(request):
         return Response(page(*entries), media_type="application/xml")
 
-    found = list(list_objects(client, f"{serve(answer).url}/listing", PREFIX))
+    found = list(list_objects(view, f"{serve(answer).url}/listing", PREFIX))
     assert [obj.key for obj in found] == keys
 
 
-def test_a_key_with_nul_is_no_key_of_ours(serve, client):
+def test_a_key_with_nul_is_no_key_of_ours(serve, view):
     async def answer(request):
         entries = [contents(f"{PREFIX}a%00.zip"), contents(f"{PREFIX}b.zip")]
         return Response(page(*entries, more="<EncodingType>url</EncodingType>"), media_type="application/xml")
 
-    found = list(list_objects(client, f"{serve(answer).url}/listing", PREFIX))
+    found = list(list_objects(view, f"{serve(answer).url}/listing", PREFIX))
     assert [obj.key for obj in found] == [f"{PREFIX}b.zip"]
 
 
 @pytest.mark.parametrize("per_page", [1, 1_000])
 @pytest.mark.parametrize("version", [1, 2])
-def test_pages_without_end_are_left(serve, client, monkeypatch, per_page, version):
+def test_pages_without_end_are_left(serve, view, monkeypatch, per_page, version):
     monkeypatch.setattr(listing, "MOST_KEYS", 5_000)
     monkeypatch.setattr(listing, "MOST_PAGES", 20)
     numbers = count()
@@ -97,11 +105,11 @@ def test_pages_without_end_are_left(serve, client, monkeypatch, per_page, versio
 
     server = serve(answer)
     with pytest.raises(ListingError, match=r"expected at most 5000 keys on 20 pages, found \d+ on \d+ and no end"):
-        list(list_objects(client, f"{server.url}/listing", PREFIX, version=version))
+        list(list_objects(view, f"{server.url}/listing", PREFIX, version=version))
     assert len(server.requests) == (21 if per_page == 1 else 6)
 
 
-def test_empty_pages_without_end_are_left(serve, client, monkeypatch):
+def test_empty_pages_without_end_are_left(serve, view, monkeypatch):
     monkeypatch.setattr(listing, "MOST_PAGES", 20)
     numbers = count()
 
@@ -110,10 +118,10 @@ def test_empty_pages_without_end_are_left(serve, client, monkeypatch):
         return Response(page(truncated=True, more=more), media_type="application/xml")
 
     with pytest.raises(ListingError, match="and no end"):
-        list(list_objects(client, f"{serve(answer).url}/listing", PREFIX, version=2))
+        list(list_objects(view, f"{serve(answer).url}/listing", PREFIX, version=2))
 
 
-def test_child_prefixes_without_end_are_left(serve, client, monkeypatch):
+def test_child_prefixes_without_end_are_left(serve, view, monkeypatch):
     monkeypatch.setattr(listing, "MOST_KEYS", 5_000)
 
     async def answer(request):
@@ -124,4 +132,4 @@ def test_child_prefixes_without_end_are_left(serve, client, monkeypatch):
         return Response(page(*entries, truncated=True, more=f"<NextMarker>{names[-1]}</NextMarker>"))
 
     with pytest.raises(ListingError, match="and no end"):
-        list(list_prefixes(client, f"{serve(answer).url}/listing", PREFIX))
+        list(list_prefixes(view, f"{serve(answer).url}/listing", PREFIX))

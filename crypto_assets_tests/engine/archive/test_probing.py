@@ -16,7 +16,7 @@ from crypto_assets.errors import HostRefused
 from crypto_assets.model import ArchiveObject, State, days_between
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
-from crypto_assets_tests.engine.archive.test_listing import xml
+from crypto_assets_tests.engine.archive.test_listing import LISTING, xml
 from crypto_assets_tests.synthetic import series_of
 
 BINANCE = sources.get("binance")
@@ -119,7 +119,7 @@ def test_a_symbol_that_is_only_late_is_not_delisted(sandbox, client):
 def test_where_the_listing_ends_for_all_nobody_was_delisted(sandbox, client):
     # What the archive listed on the 1st of October is all that there ever is.
     now = datetime(2024, 12, 20, 12, tzinfo=UTC)
-    assert newest_day(client, BINANCE, sandbox.listing_url, BARS, "LUNA/USDT", now) == Newest(None, 3, ())
+    assert newest_day(client.at(LISTING), BINANCE, sandbox.listing_url, BARS, "LUNA/USDT", now) == Newest(None, 3, ())
     absent = find(sandbox, client, [date(2024, 5, 10), date(2024, 5, 11)], now=now).absent
     assert [outcome.state for outcome in absent] == [State.MISSING, State.MISSING]
     assert "may be delisted" not in absent[0].reason

@@ -14,6 +14,7 @@ from crypto_assets.engine.watch.watch import Tick, tick
 from crypto_assets.ledger.catalog import Catalog
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.transport.client import Client
+from crypto_assets.transport.guard import Guard
 
 START, LAST = date(2024, 1, 5), date(2024, 3, 20)
 BARS = "data/spot/daily/klines/{0}USDT/1d/{0}USDT-1d-{1}.zip"
@@ -45,14 +46,15 @@ class World:
         self.sandbox.app.state.source.now = self.now
         self.sandbox.forget_requests()
         collection = self.collection
-        found = tick(
-            lambda: Client(timeout_s=5, attempts=1),
-            Watch(collection, collection.series[0]),
-            self.catalog,
-            self.cursor["delivered"],
-            self.now,
-            **options,
-        )
+        with Guard(self.url, collection, patience_s=0.0) as guard:
+            found = tick(
+                lambda: Client(guard, timeout_s=5, attempts=1),
+                Watch(collection, collection.series[0]),
+                self.catalog,
+                self.cursor["delivered"],
+                self.now,
+                **options,
+            )
         if keep and found.requests:
             self.cursor["delivered"] = [request.run_key for request in found.requests]
         return found
