@@ -7,8 +7,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from crypto_assets.access.problem import Problem
-from crypto_assets.config.fault_log import keep_traceback, words_of
+from crypto_assets.config.error_log import keep_traceback
 from crypto_assets.errors import ConfigError, OtherVersion, StoreUnavailable
+from crypto_assets.machine.error_words import words_of
 
 
 def no_route(request: Request, error: Exception) -> Response:

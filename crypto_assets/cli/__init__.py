@@ -17,8 +17,9 @@ import click
 from crypto_assets.cli.commands import all_commands
 from crypto_assets.cli.console import err, print_error
 from crypto_assets.cli.help import CONTEXT, Sections
-from crypto_assets.config.fault_log import last_line, traceback_of
+from crypto_assets.config.error_log import last_line
 from crypto_assets.errors import ConfigError
+from crypto_assets.machine.error_words import traceback_of
 from crypto_assets.machine.process_exit import EXIT_CODE, end_now
 from crypto_assets.text.visible import visible_lines
 from crypto_assets.version import __version__

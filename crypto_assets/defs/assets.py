@@ -133,7 +133,7 @@ def _entry_assets(collection: Collection, entry: SeriesEntry) -> dg.AssetsDefini
                     on_batch=reporter.batch,
                     on_state=reporter.state,
                     # A person who waits at a terminal is told at once; the daemon's runs wait for the host.
-                    patience=collector.patience(waits=asked_by(context.run.tags) != COMMAND_LINE),
+                    failure_limits=collector.failure_limits(waits=asked_by(context.run.tags) != COMMAND_LINE),
                     egress=settings().egress,
                 )
                 tally = pipeline.run(targets)

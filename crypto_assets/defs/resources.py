@@ -82,12 +82,12 @@ class CollectorResource(dg.ConfigurableResource):
     def in_flight(self) -> int:
         return self.downloads or settings().downloads
 
-    def patience(self, *, waits: bool) -> Any:
+    def failure_limits(self, *, waits: bool) -> Any:
         """Return what a run does when a host is in trouble: it waits for it, or gives up at once."""
-        from crypto_assets.engine.failure_streak import Patience
+        from crypto_assets.engine.failure_streak import FailureLimits
 
         now = settings()
-        return Patience("pause" if waits else "stop", now.pause_after, now.patience_s)
+        return FailureLimits("pause" if waits else "stop", now.pause_after, now.patience_s)
 
 
 def collection_path() -> Path:

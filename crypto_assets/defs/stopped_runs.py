@@ -6,9 +6,10 @@ from typing import Any
 
 import dagster as dg
 
-from crypto_assets.config.fault_log import is_explained, last_line
+from crypto_assets.config.error_log import last_line
 from crypto_assets.errors import ConfigError, CryptoAssetsError, OutOfResources, Stopped, StoreUnavailable
 from crypto_assets.instance.private_names import DagsterExecutionInterruptedError
+from crypto_assets.machine.error_words import is_explained
 from crypto_assets.machine.shortage import raise_if_ours, shortage
 
 WHY_TAG = "crypto_assets/why"

@@ -17,17 +17,17 @@ _DISTINCT = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """What a run does when a host is in trouble.
+class FailureLimits:
+    """How many failures in a row a run takes from a host, and what it does then.
 
     After `pause_after` days in a row (0: never) it pauses and tries one day after `probe_s[0]` seconds, then after longer
-    and longer ones up to `probe_s[1]`; after `patience_s` seconds without success it gives the rest up. With
-    `on_trouble` "stop" it gives up at once.
+    and longer ones up to `probe_s[1]`; after `give_up_after_s` seconds without success it gives the rest up. With `then`
+    "stop" it gives up at once.
     """
 
-    on_trouble: Literal["pause", "stop"] = "stop"
+    then: Literal["pause", "stop"] = "stop"
     pause_after: int = 20
-    patience_s: float = 3600.0
+    give_up_after_s: float = 3600.0
     probe_s: tuple[float, float] = (30.0, 600.0)
 
 

@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 from crypto_assets.engine.acquire import Fetcher, Known
 from crypto_assets.engine.archive.locate import Located
 from crypto_assets.engine.day_outcomes import Day, Target, refused
-from crypto_assets.engine.failure_streak import Patience, Streak, again, failed_for_now
+from crypto_assets.engine.failure_streak import FailureLimits, Streak, again, failed_for_now
 from crypto_assets.errors import OutOfResources, Stopped, TransientError
 from crypto_assets.machine.shortage import named_shortage
 from crypto_assets.model import ArchiveObject, Partition
@@ -108,7 +108,7 @@ class Flow:
         targets: Sequence[Target],
         gate: Gate,
         pausing: Pausing,
-        patience: Patience,
+        limits: FailureLimits,
         batches: asyncio.Queue[list[Day] | None],
         ending: threading.Event,
     ) -> None:
@@ -119,11 +119,11 @@ class Flow:
         self._ending = ending
         self._gate = gate
         self._pausing = pausing
-        self._patience = patience
+        self._limits = limits
         self._batches = batches
         # What waits here has not begun: the pool has as many threads.
         self._slots = asyncio.Semaphore(downloads)
-        self._streak = Streak(patience.pause_after)
+        self._streak = Streak(limits.pause_after)
         self._in_flight: deque[_Holder] = deque()
         self._batch: list[Day] = []
         self._batch_rows = 0
@@ -273,7 +273,7 @@ class Flow:
     async def _in_trouble(self) -> None:
         """Pause until somebody resumes the run or one day can be fetched, and try the failed days again; or give up."""
         reason = f"{len(self._streak.days)} failures in a row, the last: {self._streak.last_error}"
-        if self._patience.on_trouble == "stop":
+        if self._limits.then == "stop":
             await self._give_up(reason)
             return
         await self._pausing.pause(reason)
@@ -290,10 +290,10 @@ class Flow:
         await self._pausing.resume()
 
     async def _recovered(self) -> bool:
-        """Wait until the gate is opened or a probe succeeds; return False when patience is at its end."""
+        """Wait until the gate is opened or a probe succeeds; return False when no probe has succeeded for too long."""
         clock = asyncio.get_running_loop().time
-        interval, longest = self._patience.probe_s
-        deadline = clock() + self._patience.patience_s
+        interval, longest = self._limits.probe_s
+        deadline = clock() + self._limits.give_up_after_s
         while (left := deadline - clock()) > 0:
             wait = min(interval, left)
             if await _first(self._gate.opened.wait(), asyncio.sleep(wait)) == 0:

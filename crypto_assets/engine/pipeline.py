@@ -26,7 +26,7 @@ from uuid import uuid4
 from crypto_assets.config.collection import Collection
 from crypto_assets.engine.acquire import Fetcher
 from crypto_assets.engine.day_outcomes import Day, DaysOf, Target
-from crypto_assets.engine.failure_streak import Patience
+from crypto_assets.engine.failure_streak import FailureLimits
 from crypto_assets.engine.flow import BATCH_DAYS, BATCH_ROWS, IN_FLIGHT_BYTES, Flow, Gate
 from crypto_assets.engine.publication.storer import OnBatch, Storer
 from crypto_assets.engine.publication.update_findings import Revised
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from crypto_assets.storage.lake import Lake
     from crypto_assets.storage.warehouse import Warehouse
 
-__all__ = ["BATCH_DAYS", "BATCH_ROWS", "IN_FLIGHT_BYTES", "OnBatch", "Patience", "Pipeline", "Tally", "Target"]
+__all__ = ["BATCH_DAYS", "BATCH_ROWS", "IN_FLIGHT_BYTES", "OnBatch", "Pipeline", "Tally", "Target"]
 
 GRACE_S = 0.25
 """What a batch that is being stored has to end in when the run is stopped; then its transaction is rolled back."""
@@ -161,7 +161,7 @@ class Pipeline:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         on_batch: OnBatch | None = None,
         on_state: OnState | None = None,
-        patience: Patience | None = None,
+        failure_limits: FailureLimits | None = None,
         stop: threading.Event | None = None,
         egress: str = EGRESS,
         timing: Timing | None = None,
@@ -174,7 +174,7 @@ class Pipeline:
             kind: who asked for the run, for the progress.
             on_batch: told what became of each batch, in a thread.
             on_state: told of pauses, in a thread.
-            patience: what to do when a host is in trouble.
+            failure_limits: how many failures in a row a host may have, and what is done then.
             stop: ends the run when it is set.
             egress: a name for the address by which exchanges know this machine.
             timing: how long requests wait, and how often they are tried.
@@ -189,7 +189,7 @@ class Pipeline:
         self.now = now
         self.on_batch: OnBatch = on_batch or (lambda *_: None)
         self.on_state: OnState = on_state or (lambda *_: None)
-        self.patience = patience or Patience()
+        self.failure_limits = failure_limits or FailureLimits()
         self.stop = stop or threading.Event()
         self.egress = egress
         self.timing = timing or Timing()
@@ -288,7 +288,7 @@ class _Run:
                 self._targets,
                 self._gate,
                 self,
-                pipeline.patience,
+                pipeline.failure_limits,
                 self._batches,
                 self._ending,
             )

@@ -17,7 +17,7 @@ import yaml
 from crypto_assets.access.callers import users
 from crypto_assets.config.dagster_home import use_dagster_home
 from crypto_assets.config.environment import environment, require_places, settings
-from crypto_assets.config.fault_log import last_line
+from crypto_assets.config.error_log import last_line
 from crypto_assets.errors import ConfigError, CryptoAssetsError
 from crypto_assets.instance.child import listens
 from crypto_assets.instance.liveness import HEARTBEAT_S, Heartbeats, answers_grpc, answers_http

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from crypto_assets.engine import flow
-from crypto_assets.engine.failure_streak import Patience
+from crypto_assets.engine.failure_streak import FailureLimits
 from crypto_assets.errors import Stopped
 from crypto_assets.ledger import pauses
 from crypto_assets.ledger.pauses import Controls
@@ -254,7 +254,7 @@ def downloads(sandbox: SandboxServer) -> int:
 
 def test_too_many_failures_in_a_row_pause_a_run_which_goes_on_by_itself_and_tries_them_again(work, sandbox) -> None:
     fault = sandbox.app.state.faults.on("http-403", kinds=("object",))
-    with Running(work, FIRST, LAST, patience=Patience("pause", 6, probe_s=(0.2, 0.4))) as run:
+    with Running(work, FIRST, LAST, failure_limits=FailureLimits("pause", 6, probe_s=(0.2, 0.4))) as run:
         paused = run.until(RunState.PAUSED)
         assert paused.reason.startswith("run:run-1 by the run itself: 6 failures in a row, the last: http://")
         assert "403" in paused.reason
@@ -275,7 +275,7 @@ def test_too_many_failures_in_a_row_pause_a_run_which_goes_on_by_itself_and_trie
 
 def test_a_person_resumes_a_run_that_has_paused_itself(work, sandbox) -> None:
     fault = sandbox.app.state.faults.on("http-403", kinds=("object",))
-    with Running(work, FIRST, LAST, patience=Patience("pause", 6, probe_s=(60, 60))) as run:
+    with Running(work, FIRST, LAST, failure_limits=FailureLimits("pause", 6, probe_s=(60, 60))) as run:
         run.until(RunState.PAUSED)
         sandbox.app.state.faults.off(fault)
         assert run.controls.resume("run:run-1")
@@ -284,7 +284,7 @@ def test_a_person_resumes_a_run_that_has_paused_itself(work, sandbox) -> None:
 
 def test_a_host_in_trouble_is_not_tried_while_a_person_has_paused_too(work, sandbox) -> None:
     sandbox.app.state.faults.on("http-403", kinds=("object",))
-    with Running(work, FIRST, LAST, patience=Patience("pause", 6, probe_s=(0.1, 0.1))) as run:
+    with Running(work, FIRST, LAST, failure_limits=FailureLimits("pause", 6, probe_s=(0.1, 0.1))) as run:
         run.until(RunState.PAUSED)
         run.controls.pause("all", "ann")
         wait_for("both reasons", lambda: "all by ann" in run.progress.reason)
@@ -299,7 +299,9 @@ def test_a_host_in_trouble_is_not_tried_while_a_person_has_paused_too(work, sand
 
 def test_when_patience_ends_the_rest_is_recorded_as_not_tried(work, sandbox) -> None:
     sandbox.app.state.faults.on("http-403", kinds=("object",))
-    with Running(work, FIRST, LAST, patience=Patience("pause", 6, patience_s=0.5, probe_s=(0.2, 0.4))) as run:
+    with Running(
+        work, FIRST, LAST, failure_limits=FailureLimits("pause", 6, give_up_after_s=0.5, probe_s=(0.2, 0.4))
+    ) as run:
         run.until(RunState.PAUSED)
         run.ended()
         assert run.tally.states == {State.MISSING: len(DAYS)}
@@ -310,7 +312,7 @@ def test_when_patience_ends_the_rest_is_recorded_as_not_tried(work, sandbox) -> 
 
 def test_a_run_that_does_not_wait_gives_up_at_once_and_says_so_for_each_day(work, sandbox) -> None:
     sandbox.app.state.faults.on("http-403", kinds=("object",))
-    with Running(work, FIRST, LAST, patience=Patience("stop", 6)) as run:
+    with Running(work, FIRST, LAST, failure_limits=FailureLimits("stop", 6)) as run:
         assert run.ended().tally.states == {State.MISSING: len(DAYS)}
         assert run.states == []
     _not_tried(work, sandbox)
@@ -331,27 +333,27 @@ def _not_tried(work: Workbench, sandbox: SandboxServer) -> None:
 
 def test_wrong_bytes_are_no_reason_to_stop_asking(work, sandbox) -> None:
     sandbox.app.state.faults.on("empty")
-    with Running(work, FIRST, LAST, patience=Patience("stop", 2)) as run:
+    with Running(work, FIRST, LAST, failure_limits=FailureLimits("stop", 2)) as run:
         assert run.ended().tally.states == {State.MISSING: len(DAYS)}
     assert {record.evidence["error"] for record in work.records().values()} == {"BadContainer"}
 
 
 def test_failures_that_are_not_in_a_row_and_a_threshold_of_nought_stop_nobody(work, sandbox) -> None:
     sandbox.app.state.faults.on("http-403", pattern="*[02468].zip", kinds=("object",))
-    with Running(work, FIRST, LAST, patience=Patience("stop", 2)) as run:
+    with Running(work, FIRST, LAST, failure_limits=FailureLimits("stop", 2)) as run:
         tally = run.ended().tally
         assert tally.states[State.AVAILABLE] == sum(day.day % 2 for day in DAYS)
     sandbox.app.state.faults.off()
     sandbox.app.state.faults.on("http-403", kinds=("object",))
     sandbox.forget_requests()
-    with Running(work, FIRST, LAST, "run-2", patience=Patience("stop", 0)) as run:
+    with Running(work, FIRST, LAST, "run-2", failure_limits=FailureLimits("stop", 0)) as run:
         run.ended()
     assert downloads(sandbox) == sum(day.day % 2 == 0 for day in DAYS)
 
 
 def test_a_host_that_is_away_for_a_while_is_waited_for(work, sandbox, closed_port) -> None:
     work.archive_url = f"http://127.0.0.1:{closed_port}"
-    with Running(work, FIRST, LAST, patience=Patience("pause", 6, probe_s=(0.3, 0.5))) as run:
+    with Running(work, FIRST, LAST, failure_limits=FailureLimits("pause", 6, probe_s=(0.3, 0.5))) as run:
         assert "refuses connections" in run.until(RunState.PAUSED, 60).reason
         archive = SyntheticArchive({"spot": {"BTCUSDT": (FIRST, LAST)}})
         with SandboxServer(archive, port=closed_port):  # it comes back

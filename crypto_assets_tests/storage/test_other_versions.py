@@ -12,7 +12,7 @@ import dagster as dg
 import psycopg
 import pytest
 
-from crypto_assets.config.fault_log import last_line
+from crypto_assets.config.error_log import last_line
 from crypto_assets.engine.publication.journal import Journal
 from crypto_assets.errors import OtherVersion
 from crypto_assets.instance.storage import InstanceStorage, knows_revision

@@ -1,7 +1,7 @@
-"""The last words of a command or a run that fails: one line for people; the traceback goes into a file of the home.
+"""An error in words: one line for people, and its traceback cut to a bound. Neither has a password.
 
 Only here is an error of somebody else's (psycopg2, SQLAlchemy, alembic, botocore, yaml, the system) put into words. A line
-has no SQL, no parameters and no traceback. In `errors.log` are tracebacks, each cut to a bound, without passwords.
+has no SQL, no parameters and no traceback.
 """
 
 from __future__ import annotations
@@ -10,23 +10,14 @@ import errno
 import json
 import os
 import traceback
-from contextlib import suppress
-from datetime import UTC, datetime
-from pathlib import Path
 
 from crypto_assets.errors import ConfigError, CryptoAssetsError, NothingCollected, Stopped
-from crypto_assets.machine.private_folder import private_opener
 from crypto_assets.machine.shortage import said_in, shortage
 from crypto_assets.text.urls import masked
-from crypto_assets.text.visible import visible_lines
 
-LOG = "errors.log"
-"""The name of the file in the home; the one before it has `.old` behind that."""
-
-_MOST_BYTES = 1_000_000
 _ENTRY_CHARACTERS = 20_000
 _LINE_CHARACTERS = 400
-"""Of a line in the log: SQLAlchemy writes all rows of a statement into one."""
+"""Of a line of a traceback: SQLAlchemy writes all rows of a statement into one."""
 
 _MESSAGE_CHARACTERS = 500
 
@@ -94,32 +85,6 @@ def is_explained(error: BaseException) -> bool:
         and error.__cause__ is None
         and (error.__context__ is None or error.__suppress_context__)
     )
-
-
-def last_line(error: BaseException) -> str:
-    """Return the line of an error, and where its traceback is, which this keeps unless the line says all there is."""
-    log = None if is_explained(error) else keep_traceback(error)
-    return words_of(error) + (f"; its traceback is in {log}" if log else "")
-
-
-def keep_traceback(error: BaseException) -> Path | None:
-    """Append the traceback of an error to the log of the home; return where, None where there is no home or no room."""
-    from crypto_assets.config.environment import settings
-
-    # Whatever keeps us from it, the line is said all the same.
-    with suppress(OSError, CryptoAssetsError, MemoryError):
-        home = settings().home
-        if not home.is_dir():
-            return None
-        log = home / LOG
-        with suppress(FileNotFoundError):
-            if log.lstat().st_size > _MOST_BYTES:
-                log.replace(log.with_name(f"{LOG}.old"))
-        entry = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC, process {os.getpid()}\n{traceback_of(error)}\n"
-        with open(log, "a", opener=private_opener, encoding="utf-8", errors="replace") as file:
-            file.write(visible_lines(entry))
-        return log
-    return None
 
 
 def traceback_of(error: BaseException) -> str:
