@@ -12,6 +12,7 @@ from crypto_assets.config.collection import Collection, parse_collection
 from crypto_assets.config.selection import Request
 from crypto_assets.engine.preflight import Preflight, check
 from crypto_assets.ledger.partitions import Ledger
+from crypto_assets.model import Track
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.sources.limits import Endpoint
@@ -45,7 +46,7 @@ def collection_at(url: str, limits: dict[str, list[str]] | None = None) -> Colle
 
 def looked(collection: Collection, ledger: Ledger) -> Preflight:
     (one,) = collection.series
-    tracks = tuple((series, symbol) for series in one.series for symbol in one.symbols)
+    tracks = tuple(Track(series, symbol) for series in one.series for symbol in one.symbols)
     return check(collection, [Request(one, tracks, DAY, DAY)], ledger, date(2024, 2, 1))
 
 
@@ -67,7 +68,7 @@ def test_what_is_asked_counts_in_the_limits_of_all_processes(sandbox: SandboxSer
     found = looked(collection_at(sandbox.archive_url, {"listing": ["100 requests/min"]}), ledger)
     assert found.unreachable == {}
     assert list(found.unknown) == [("binance", "spot", "NO/USDT")]
-    assert [[symbol for _, symbol in request.pairs] for request in found.requests] == [["BTC/USDT"]]
+    assert [[symbol for _, symbol in request.tracks] for request in found.requests] == [["BTC/USDT"]]
     asked = [path for _, path in sandbox.requests()].count("/listing")
     with psycopg.connect(ledger.url) as connection:
         counted = connection.execute(
@@ -94,4 +95,4 @@ def test_a_host_whose_circuit_is_probed_soon_is_waited_for(sandbox: SandboxServe
     broken(ledger, sandbox.archive_url, 0.5)
     found = looked(collection_at(sandbox.archive_url), ledger)
     assert found.unreachable == {}
-    assert [[symbol for _, symbol in request.pairs] for request in found.requests] == [["BTC/USDT"]]
+    assert [[symbol for _, symbol in request.tracks] for request in found.requests] == [["BTC/USDT"]]
