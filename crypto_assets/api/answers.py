@@ -1,96 +1,271 @@
-"""Parameters and answers of the API: JSON in and out, errors that say what was expected, found and to be done."""
+"""The answers of the API, as `/openapi.json` has them.
+
+They describe: a route returns its JSON ready made, so that no row goes through these models.
+A test reads what a real server answers with them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import date
-from typing import Any
-from urllib.parse import urlencode
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any, Generic, Literal, TypeVar
 
-from starlette.requests import Request
-from starlette.responses import Response
+from pydantic import BaseModel, ConfigDict, Field
 
-from crypto_assets.access.problem import Json, Problem
+from crypto_assets.ledger.coverage import Coverage
+from crypto_assets.ledger.pauses import Control
+from crypto_assets.ledger.progress import RunState
+from crypto_assets.model import State
+from crypto_assets.model.kinds import Kind
+from crypto_assets.quality.delays import Delay, Late
+from crypto_assets.transport.limit_state import CoolDown, Use
 
-LIMIT, MOST = 1_000, 10_000
-_FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(2999, 12, 31)
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Which part of a long answer was asked for."""
-
-    limit: int
-    offset: int
-
-    def answer(self, request: Request, items: Sequence[Any]) -> Response:
-        """Return the items, one more than the limit where there are more, and the path of the rest."""
-        more = len(items) > self.limit
-        following = None
-        if more:
-            kept = [(key, value) for key, value in request.query_params.multi_items() if key != "offset"]
-            following = f"{request.url.path}?{urlencode([*kept, ('offset', self.offset + self.limit)])}"
-        return Json({"items": items[: self.limit], "next": following})
+T = TypeVar("T")
 
 
-def day_of(name: str, text: str) -> date:
-    """Return a day that somebody wrote: one at which something can have been traded, with room for the day after it."""
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        raise Problem(400, "not a day", f"{name} like 2024-01-31", text) from None
-    if not _FIRST_DAY <= day <= _LAST_DAY:
-        raise Problem(400, "not a day in range", f"{name} from {_FIRST_DAY} to {_LAST_DAY}", text)
-    return day
+class Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
 
 
-class Query:
-    """The parameters of a request; every one that is not asked for is an error, for a filter with a typing error lies."""
+class Items(Answer, Generic[T]):
+    """Everything that there is."""
 
-    def __init__(self, request: Request, known: Iterable[str]) -> None:
-        self._given = request.query_params
-        known = set(known)
-        for name in self._given:
-            if name not in known:
-                raise Problem(400, "unknown parameter", f"some of {', '.join(sorted(known))}", name)
+    items: list[T]
 
-    def one(self, name: str) -> str | None:
-        return self._given.get(name)
 
-    def many(self, name: str) -> list[str] | None:
-        """Return all values of a parameter that may stand several times, or None."""
-        return self._given.getlist(name) or None
+class Page(Answer, Generic[T]):
+    """A part of a long answer."""
 
-    def day(self, name: str) -> date | None:
-        text = self._given.get(name)
-        return day_of(name, text) if text else None
+    items: list[T]
+    next: str | None = Field(description="The path of the rest; null at the end.")
 
-    def share(self, name: str) -> float | None:
-        """Return a number from 0 to 1, or None."""
-        text = self._given.get(name)
-        if text is None:
-            return None
-        try:
-            value = float(text)
-        except ValueError:
-            value = -1.0
-        if not 0 <= value <= 1:
-            raise Problem(400, "not a number in range", f"{name} from 0 to 1", text)
-        return value
 
-    def flag(self, name: str) -> bool:
-        text = self._given.get(name, "false")
-        if text not in ("true", "false"):
-            raise Problem(400, "not a truth value", f"{name}=true or {name}=false", text)
-        return text == "true"
+class Error(Answer):
+    """What was asked for and is not answered."""
 
-    @property
-    def page(self) -> Page:
-        return Page(self._number("limit", LIMIT, 1, MOST), self._number("offset", 0, 0, 2**62))
+    error: str
+    expected: str
+    found: str = Field(description="What was sent, up to 1,000 letters, or what is there.")
+    what_to_do: str
 
-    def _number(self, name: str, default: int, least: int, most: int) -> int:
-        text = self._given.get(name, str(default))
-        if not text.isdecimal() or len(text) > 20 or not least <= int(text) <= most:
-            raise Problem(400, "not a number in range", f"{name} from {least} to {most}", text)
-        return int(text)
+
+class Index(Answer):
+    """All paths."""
+
+    version: str
+    paths: list[str] = Field(description="Such as `GET /v1/status`.")
+
+
+class Heartbeat(Answer):
+    """The last sign of Dagster's daemon."""
+
+    heartbeat: datetime | None
+    age_s: float | None
+
+
+class Health(Answer):
+    """Whether the parts do their work; of `up` only what should run counts."""
+
+    version: str
+    ok: bool
+    postgres: str = Field(description="`answers`, or what is wrong.")
+    lake: str = Field(description="`answers`, or what is wrong.")
+    up: str = Field(description="`answers` where `crypto-assets up` runs in this home, else `not running`.")
+    code_server: str
+    daemon: Heartbeat
+
+
+class Track(Answer):
+    exchange: str
+    market_type: str
+    symbol: str = Field(description="As ccxt writes it: `BTC/USDT`, `BTC/USDT:USDT`.")
+    dataset: str
+
+
+class Acknowledgement(Track):
+    """A day that somebody accepts as it is."""
+
+    day: date
+    state: State | None = Field(description="When it was acknowledged; null: not collected yet.")
+    cause: Kind
+    reason: str
+    by: str
+    at: datetime
+    withdrawn: str | None = Field(description="Why it no longer holds; null while it does.")
+
+
+class Minutes(Answer):
+    """A span [start, end) of a stored day without a bar (`missing` is true) or without a trade."""
+
+    start: datetime
+    end: datetime
+    missing: bool
+    cause: Kind
+    cause_evidence: Mapping[str, Any]
+
+
+class Gap(Track):
+    """A day that is not complete."""
+
+    day: date
+    state: State | None = Field(description="null: not collected yet.")
+    reason: str
+    cause: Kind
+    cause_evidence: Mapping[str, Any]
+    acknowledged: Acknowledgement | None
+    minutes: list[Minutes]
+
+
+class Run(Answer):
+    """The progress of one run. Days are partitions: one symbol of one dataset over one UTC day."""
+
+    run_id: str
+    kind: str
+    what: str
+    state: RunState
+    total: int
+    done: int = Field(description="Days with an outcome.")
+    failed: int = Field(description="Days of `done` that are not complete.")
+    remaining: int
+    rows: int
+    bytes: int
+    days_per_s: float = Field(description="Over the last 30 s.")
+    rows_per_s: float = Field(description="Over the last 30 s.")
+    eta_s: float | None = Field(description="Seconds left; null while unknown.")
+    last_partition: str
+    reason: str
+    host: str
+    pid: int
+    started_at: datetime
+    updated_at: datetime
+
+
+class Cancelling(Answer):
+    """The run ends within a second or so."""
+
+    run_id: str
+    cancelling: Literal[True]
+
+
+class Status(Answer):
+    """Coverage of every series, what is running and what is paused."""
+
+    series: list[Coverage]
+    runs: list[Run]
+    pauses: list[Control]
+
+
+class Limits(Answer):
+    """How much of each limit is used now, and what is left alone until when."""
+
+    items: list[Use]
+    cool_downs: list[CoolDown]
+
+
+class Delays(Answer):
+    """How long the archives take to publish, and what should be there by now."""
+
+    items: list[Delay]
+    late: list[Late]
+
+
+# ---- rows of tables -------------------------------------------------------------------------------------------------
+
+
+class Partition(Track):
+    """A row of `collection.partitions`: the state of a symbol and day that was ever asked for."""
+
+    day: date
+    state: State
+    reason: str
+    evidence: Mapping[str, Any]
+    rows: int | None
+    size_bytes: int | None = Field(description="Of the Parquet file.")
+    content_sha256: str | None = Field(description="Of the Parquet file.")
+    path: str | None
+    source: str | None
+    source_key: str | None
+    source_etag: str | None
+    source_size_bytes: int | None
+    source_sha256: str | None = Field(description="Of the downloaded bytes.")
+    source_published_sha256: str | None
+    source_last_modified: datetime | None
+    failed_checks: list[str]
+    findings: Mapping[str, Any]
+    attempt_error: str | None
+    run_id: str | None
+    collected_at: datetime | None
+    known_from: datetime | None = Field(description="Since when the stored rows are known.")
+    corrections: int = Field(description="How often stored rows were replaced by others.")
+    reported_at: datetime | None = Field(description="When Dagster was told of this outcome; null: not yet.")
+    updated_at: datetime
+
+
+class Incident(Answer):
+    """A row of `collection.incidents`: a span [start_time, end_time) without data, and why."""
+
+    incident_id: int
+    exchange: str
+    market_type: str
+    symbol: str | None = Field(description="null: every symbol of the market.")
+    dataset: str | None
+    kind: Kind
+    start_time: datetime
+    end_time: datetime
+    symbols: list[str] = Field(description="The stored symbols that show it.")
+    evidence: Mapping[str, Any]
+    source: Literal["known", "found"] = Field(description="Shipped with crypto_assets, or seen in stored data.")
+    reference: str | None
+    found_at: datetime
+    updated_at: datetime
+
+
+class ArchiveObject(Answer):
+    """A row of `collection.archive_objects`: a file that a listing has shown."""
+
+    exchange: str
+    key: str
+    size_bytes: int
+    etag: str
+    last_modified: datetime | None
+    first_modified: datetime | None = Field(description="`last_modified` when the object was first seen.")
+    published_sha256: str | None
+    computed_sha256: str | None
+    first_seen: datetime
+    last_seen: datetime
+
+
+class Correction(Track):
+    """A row of `collection.corrections`: a stored day that was published again, and how the rows differ."""
+
+    id: int
+    day: date
+    found_at: datetime
+    run_id: str | None
+    text: str
+    version: int | None = Field(description="Number in `collection.versions`; null: the rows are equal.")
+    former_sha256: str = Field(description="Of the Parquet file, as `sha256`.")
+    sha256: str
+    former_source: str
+    source: str
+    former_source_key: str
+    source_key: str
+    former_source_sha256: str
+    source_sha256: str
+    former_rows: int
+    rows: int
+    rows_added: int | None
+    rows_removed: int | None
+    rows_changed: int | None = Field(description="Same key, another value; null: the former rows are lost.")
+    columns: list[str]
+    price_change: float | None = Field(description="The greatest relative one; Infinity where it was 0 before.")
+    price_column: str | None
+    price_key: str | None = Field(description="Key of the row: an instant in UTC or an id.")
+    price_before: str | None
+    price_after: str | None
+    volume_change: str | None = Field(description="The greatest in the first amounts that changed.")
+    volume_column: str | None
+    volume_key: str | None
+    volume_before: str | None
+    volume_after: str | None
+    examples: Any = Field(description="The first differences in the order of the key.")

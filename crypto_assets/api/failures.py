@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,12 +13,28 @@ from crypto_assets.errors import ConfigError, OtherVersion, StoreUnavailable
 from crypto_assets.machine.error_words import words_of
 
 
+def answered(_: Request, error: Exception) -> Response:
+    """Answer what is refused in words of ours."""
+    assert isinstance(error, Problem)  # noqa: S101  by the table of handlers
+    return error.answer()
+
+
 def no_route(request: Request, error: Exception) -> Response:
     """Answer a path or method that there is not."""
     assert isinstance(error, HTTPException)  # noqa: S101  by the table of handlers
     if error.status_code == 405:
-        return Problem(405, "wrong method", error.headers["Allow"] if error.headers else "", request.method).answer()
+        allowed = set(error.headers["Allow"].split(", ")) if error.headers else set()
+        # HEAD is answered as GET before it comes to a route.
+        allowed |= {"HEAD"} if "GET" in allowed else set()
+        return Problem(405, "wrong method", ", ".join(sorted(allowed)), request.method).answer()
     return Problem(error.status_code, str(error.detail), "a path of GET /v1", request.url.path).answer()
+
+
+def not_valid(_: Request, error: Exception) -> Response:
+    """Answer a request that FastAPI refuses, with the first of its reasons."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101  by the table of handlers
+    first = error.errors()[0]
+    return Problem(400, "not valid", f"{first['loc'][-1]}: {first['msg']}", str(first["input"])).answer()
 
 
 def failed(_: Request, error: Exception) -> Response:

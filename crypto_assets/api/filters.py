@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from pathlib import Path
 
 from crypto_assets.access.problem import Problem
-from crypto_assets.api.answers import Query
-from crypto_assets.config.collection import Collection, load_collection
+from crypto_assets.api.context import Context
+from crypto_assets.api.parameters import Tracks
+from crypto_assets.config.collection import Collection
 from crypto_assets.ledger.series_names import NAMES, has_records
 from crypto_assets.model.symbols import similar_symbols
-from crypto_assets.storage.database import Database
 
 _SHOWN = 12
 
 
-def series_filters(query: Query, database: Database, collection: Path) -> dict[str, list[str] | None]:
+def series_filters(asked: Tracks, here: Context) -> dict[str, list[str] | None]:
     """Return the values of each of `NAMES` in a request, None where it is no filter.
 
     Raises:
         Problem: a value that neither collection.yaml nor the ledger has.
     """
-    given = {name: query.many(name) for name in NAMES}
+    given: dict[str, list[str] | None] = {name: getattr(asked, name) for name in NAMES}
     if any(given.values()):
-        known = _names(load_collection(collection))
+        known = _names(here.load_collection())
         for name, values in given.items():
             for value in values or ():
-                if value not in known[name] and not has_records(database, name, value):
+                if value not in known[name] and not has_records(here.ledger, name, value):
                     raise _unknown(name, value, known[name])
     return given
 

@@ -22,9 +22,11 @@ from crypto_assets.causes.incidents import refresh_incidents
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.ledger.pauses import Controls
 from crypto_assets.ledger.progress import ProgressWriter, RunState
+from crypto_assets.quality.score_store import refresh_scores
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.database import Database
+from crypto_assets_tests.api.described import as_described
 from crypto_assets_tests.engine.running import Running
 from crypto_assets_tests.workbench import Workbench, entry
 
@@ -34,6 +36,7 @@ ENTRY = entry("spot", ["ohlcv_1h"], ["BTC/USDT", "ETH/USDT"], FIRST)
 RUN = "0a1b2c3d-0000-4000-8000-000000000001"
 
 
+# Each answer is compared with its model in the OpenAPI document.
 @contextmanager
 def serving(postgres: str, collection: Path) -> Iterator[httpx.Client]:
     bound = socket.create_server(("127.0.0.1", 0))
@@ -47,7 +50,8 @@ def serving(postgres: str, collection: Path) -> Iterator[httpx.Client]:
         time.sleep(0.005)
     url = f"http://127.0.0.1:{bound.getsockname()[1]}"
     try:
-        with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+        hooks = {"response": [as_described]}
+        with httpx.Client(base_url=url, trust_env=False, timeout=30, event_hooks=hooks) as client:
             yield client
     finally:
         server.should_exit = True
@@ -204,6 +208,17 @@ def test_a_run_is_found_by_the_beginning_of_its_id_with_its_progress(client: htt
     assert run["rows"] == 11 * 24
     assert [one["run_id"] for one in get(client, "/v1/runs", state="failed")["items"]] == [RUN]
     assert get(client, "/v1/runs", state="running")["items"] == []
+
+
+def test_quality_and_delays_have_the_days_that_are_stored(client, work, module_postgres_url: str) -> None:
+    with Ledger(module_postgres_url) as ledger:
+        refresh_scores(ledger, work.collection, FIRST, LAST)
+    assert {one["symbol"]: one["days"] for one in get(client, "/v1/quality")["items"]} == {"BTC/USDT": 6, "ETH/USDT": 6}
+    for by in ("partition", "series", "exchange"):
+        assert get(client, "/v1/quality", by=by)["items"]
+        assert get(client, "/v1/quality", by=by, trend="true")["items"]
+    (one,) = get(client, "/v1/delays")["items"]
+    assert (one["dataset"], one["period"], one["objects"]) == ("ohlcv_1h", "day", 12)
 
 
 def test_breakers_limits_and_corrections_are_lists(client: httpx.Client) -> None:

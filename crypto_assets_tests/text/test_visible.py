@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rich.table import Table
 
 import crypto_assets.cli
-from crypto_assets.api.answers import Json
+from crypto_assets.access.problem import Json
 from crypto_assets.cli import console
 from crypto_assets.errors import ConfigError, CryptoAssetsError, IncompleteData
 from crypto_assets.model import Outcome, Partition, Series, State

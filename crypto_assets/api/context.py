@@ -1,0 +1,41 @@
+"""What every answer is made from: the ledger, the lake, and where collection.yaml lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from crypto_assets.api.health import Health
+from crypto_assets.config.collection import Collection, load_collection
+from crypto_assets.ledger.partitions import Ledger
+from crypto_assets.ledger.pauses import Controls
+from crypto_assets.storage.lake import Lake
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One of an app, as long as it runs."""
+
+    ledger: Ledger
+    lake: Lake
+    collection: Path
+    controls: Controls
+    health: Health
+
+    def load_collection(self) -> Collection:
+        """Read collection.yaml as it is now; raises ConfigError."""
+        return load_collection(self.collection)
+
+
+# Not a plain function: FastAPI would run it in a thread.
+async def _context(request: Request) -> Context:
+    found = request.app.state.context
+    assert isinstance(found, Context)  # noqa: S101  set by create_app
+    return found
+
+
+Here = Annotated[Context, Depends(_context)]
+"""The type of a route's parameter that is the app's context."""

@@ -1,0 +1,1 @@
+"""The paths of version 1, by subject; docs/api.md describes each."""

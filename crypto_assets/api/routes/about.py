@@ -1,0 +1,37 @@
+"""The API itself: whether its parts do their work, its paths, and its documentation as a page."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse
+
+from crypto_assets.access.problem import Json
+from crypto_assets.api import answers
+from crypto_assets.api.context import Here
+from crypto_assets.version import __version__
+
+router = APIRouter(tags=["about"])
+
+
+@router.get("/healthz", response_model=answers.Health, responses={503: {"model": answers.Health}})
+def health(here: Here) -> Response:
+    """Whether database, lake, daemon and code server do their work."""
+    found = here.health.report()
+    return Json({"version": __version__, **found}, 200 if found["ok"] else 503)
+
+
+@router.get("/v1", response_model=answers.Index)
+def index(request: Request) -> Response:
+    """What can be asked."""
+    paths = [
+        f"{method.upper()} {path}" for path, methods in request.app.openapi()["paths"].items() for method in methods
+    ]
+    return Json({"version": __version__, "paths": paths})
+
+
+@router.get("/docs", include_in_schema=False)
+def reference(request: Request) -> HTMLResponse:
+    """The OpenAPI document as a page."""
+    from crypto_assets.api.reference import page  # with Jinja2, which nothing else here needs
+
+    return HTMLResponse(page(request.app.openapi()))

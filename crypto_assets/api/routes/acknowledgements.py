@@ -1,0 +1,115 @@
+"""Acknowledged gaps: which there are; to acknowledge and to withdraw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from crypto_assets.access.problem import Json, Problem
+from crypto_assets.api import answers, bodies, parameters
+from crypto_assets.api.context import Here
+from crypto_assets.config.collection import Collection, SeriesEntry
+from crypto_assets.errors import ConfigError
+from crypto_assets.ledger.acknowledgements import Acknowledgement, read_acknowledgements
+from crypto_assets.ledger.lakes import lost_days
+from crypto_assets.model import Track
+from crypto_assets.quality import acknowledged_gaps
+from crypto_assets.quality.gap_causes import acknowledgement_json
+
+router = APIRouter(prefix="/v1", tags=["gaps"])
+
+Given = Annotated[bodies.Gaps, bodies.read(bodies.Gaps)]
+
+
+@router.get("/acknowledgements", response_model=answers.Page[answers.Acknowledgement])
+def acknowledgements(request: Request, here: Here, asked: Annotated[parameters.Acknowledgements, Query()]) -> Response:
+    """The last acknowledgement of each day, those that were withdrawn too where `withdrawn=true` asks for them."""
+    with here.ledger.transaction() as connection:
+        found = read_acknowledgements(
+            connection,
+            exchange=asked.exchange,
+            market_type=asked.market_type,
+            symbols=asked.symbol,
+            datasets=asked.dataset,
+            first=asked.first,
+            last=asked.last,
+            holding=not asked.withdrawn,
+        )
+    page = found[asked.offset :][: asked.limit + 1]
+    return asked.answer(request, [acknowledgement_json(one) for one in page])
+
+
+@router.post(
+    "/gaps/acknowledge",
+    response_model=answers.Items[answers.Acknowledgement],
+    openapi_extra=bodies.described(bodies.Gaps),
+)
+def acknowledge(here: Here, given: Given) -> Response:
+    """Accept gaps as they are; answers with what is kept of each day."""
+    collection = here.load_collection()
+    selected = _selected(collection, given)
+    first, last = given.first, given.last or given.first
+    tracks = {track for _, of_entry in selected for track in of_entry}
+    try:
+        found = acknowledged_gaps.acknowledge(
+            here.ledger,
+            collection,
+            selected,
+            first,
+            last,
+            reason=given.reason,
+            by=given.who,
+            today=datetime.now(UTC).date(),
+            lost=lost_days(here.ledger, here.lake, tracks, first, last, collection).reasons,
+        )
+    except ConfigError as error:
+        raise _impossible(error) from error
+    return _answer(found)
+
+
+@router.post(
+    "/gaps/withdraw",
+    response_model=answers.Items[answers.Acknowledgement],
+    openapi_extra=bodies.described(bodies.Gaps),
+)
+def withdraw(here: Here, given: Given) -> Response:
+    """Let acknowledged gaps count again; answers with what was withdrawn."""
+    selected = _selected(here.load_collection(), given)
+    first, last = given.first, given.last or given.first
+    try:
+        found = acknowledged_gaps.withdraw_by_hand(
+            here.ledger, selected, first, last, by=given.who, reason=given.reason
+        )
+    except ConfigError as error:
+        raise _impossible(error) from error
+    return _answer(found)
+
+
+def _answer(found: Sequence[Acknowledgement]) -> Response:
+    return Json({"items": [acknowledgement_json(one) for one in found]})
+
+
+def _impossible(error: ConfigError) -> Problem:
+    return Problem(409, "not possible", "days that are gaps", str(error), "see GET /v1/gaps")
+
+
+def _selected(collection: Collection, given: bodies.Gaps) -> list[tuple[SeriesEntry, set[Track]]]:
+    """Return the entry that has the symbol and dataset that were named in full."""
+    named = (given.exchange, given.market_type, given.symbol, given.dataset)
+    found = []
+    for entry in collection.series:
+        tracks = {
+            Track(series, symbol)
+            for series in entry.series
+            for symbol in entry.symbols
+            if (entry.exchange, entry.market_type, symbol, series.dataset) == named
+        }
+        if tracks:
+            found.append((entry, tracks))
+    if not found:
+        expected = "a symbol and dataset of collection.yaml"
+        raise Problem(404, "not in the collection", expected, " ".join(named), "see GET /v1/status")
+    return found
