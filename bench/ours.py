@@ -123,6 +123,7 @@ def engine(stamps: Stamps, last: date) -> None:
     from crypto_assets.config.collection import load_collection
     from crypto_assets.config.environment import settings
     from crypto_assets.engine.pipeline import Pipeline, Target
+    from crypto_assets.engine.run_context import Stores
     from crypto_assets.ledger.partitions import Ledger
     from crypto_assets.model import days_between
     from crypto_assets.rows.loads import warehouse_tables
@@ -139,7 +140,7 @@ def engine(stamps: Stamps, last: date) -> None:
     ]
     with closing(Warehouse(url)) as warehouse, closing(Ledger(url)) as ledger:
         stamps.mark("engine")
-        tally = Pipeline(collection, Lake(settings().lake), warehouse, ledger).run(targets)
+        tally = Pipeline(collection, Stores(Lake(settings().lake), warehouse, ledger)).run(targets)
         stamps.mark("engine done")
     stamps.write()
     if tally.problems:

@@ -13,7 +13,9 @@ import psycopg
 import pyarrow as pa
 
 from crypto_assets.config.collection import Collection, parse_collection
-from crypto_assets.engine.pipeline import OnBatch, Pipeline, Tally, Target
+from crypto_assets.engine.pipeline import OnBatch, Pipeline, Target
+from crypto_assets.engine.run_context import RunContext, Stores
+from crypto_assets.engine.tally import Tally
 from crypto_assets.ledger.partitions import Ledger, PartitionRecord
 from crypto_assets.model import Outcome, Partition, Series, days_between
 from crypto_assets.rows.loads import warehouse_tables
@@ -93,7 +95,13 @@ class Workbench:
                 on_batch(outcomes, rows)
 
         with Warehouse(self.url) as warehouse, Ledger(self.url) as ledger:
-            pipeline = Pipeline(self.collection, self.lake, warehouse, ledger, downloads=4, on_batch=keep, now=self.now)
+            pipeline = Pipeline(
+                self.collection,
+                Stores(self.lake, warehouse, ledger),
+                RunContext(now=self.now),
+                downloads=4,
+                on_batch=keep,
+            )
             result.tally = pipeline.run(self.targets(first, last))
         return result
 

@@ -22,8 +22,10 @@ from crypto_assets.defs.asset_keys import daily, day_of, lake_key, warehouse_key
 from crypto_assets.defs.reporter import Reporter, failure_metadata, failure_text
 from crypto_assets.defs.resources import CollectorResource, LakeResource, PostgresResource
 from crypto_assets.defs.stopped_runs import COMMAND_LINE, asked_by, cancelled_if_stopped, failing_in_one_line
-from crypto_assets.engine.pipeline import Pipeline, Tally, Target
+from crypto_assets.engine.pipeline import Pipeline, Target
 from crypto_assets.engine.publication.warehouse_rows import ROWS_MATCH_LAKE, Table, loaded_days
+from crypto_assets.engine.run_context import RunContext, Stores
+from crypto_assets.engine.tally import Tally
 from crypto_assets.ledger.known_days import days_in_states
 from crypto_assets.model import STORED_STATES, Comparison, Dataset, Rule, Series, State, Track
 from crypto_assets.quality.after_run import close_run, days_are_stored
@@ -120,21 +122,18 @@ def _entry_assets(collection: Collection, entry: SeriesEntry) -> dg.AssetsDefini
                 counted = recount(collection, warehouse, checked, ledger)
             total = sum(len(target.days) for target in [*targets, *stored])
             reporter = Reporter(context, collection, total, ledger, lake.lake())
+            run = RunContext(run_id=context.run.run_id, kind=asked_by(context.run.tags), egress=settings().egress)
             tally = Tally()
             if targets:
                 pipeline = Pipeline(
                     collection,
-                    lake.lake(),
-                    store,
-                    ledger,
+                    Stores(lake.lake(), store, ledger),
+                    run,
                     downloads=collector.in_flight(),
-                    run_id=context.run.run_id,
-                    kind=asked_by(context.run.tags),
                     on_batch=reporter.batch,
                     on_state=reporter.state,
                     # A person who waits at a terminal is told at once; the daemon's runs wait for the host.
                     failure_limits=collector.failure_limits(waits=asked_by(context.run.tags) != COMMAND_LINE),
-                    egress=settings().egress,
                 )
                 tally = pipeline.run(targets)
             if stored:
@@ -143,9 +142,8 @@ def _entry_assets(collection: Collection, entry: SeriesEntry) -> dg.AssetsDefini
                     validator = Validator(
                         lake.lake(),
                         ledger,
+                        run,
                         asker=asker,
-                        run_id=context.run.run_id,
-                        kind=asked_by(context.run.tags),
                         on_batch=reporter.checked,
                     )
                     tally = tally + validator.run(stored)

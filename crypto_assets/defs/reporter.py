@@ -21,9 +21,9 @@ from crypto_assets.defs.partition_events import (
     unmet_outcome,
     warehouse_materialization,
 )
-from crypto_assets.engine.pipeline import Tally
 from crypto_assets.engine.problems import lines, problem_of, word_of
 from crypto_assets.engine.publication.warehouse_rows import ROWS_MATCH_LAKE, Table, judge
+from crypto_assets.engine.tally import Tally
 from crypto_assets.instance.events import report
 from crypto_assets.ledger.partitions import Ledger, PartitionRecord
 from crypto_assets.ledger.progress import RunState

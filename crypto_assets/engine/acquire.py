@@ -24,6 +24,7 @@ from crypto_assets.engine.day_outcomes import Day, RestDay, Target, quarantine, 
 from crypto_assets.engine.publication.stored_file import StoredFiles
 from crypto_assets.engine.rest.feed import RestFeed
 from crypto_assets.engine.rest.rest_days import RestDays, again, not_over, partition_of
+from crypto_assets.engine.run_context import Stores
 from crypto_assets.errors import (
     OF_THIS_PROCESS,
     ChecksumMismatch,
@@ -38,8 +39,7 @@ from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES, due
 from crypto_assets.transport.client import Client
 
 if TYPE_CHECKING:
-    from crypto_assets.ledger.partitions import Ledger, PartitionRecord
-    from crypto_assets.storage.lake import Lake
+    from crypto_assets.ledger.partitions import PartitionRecord
 
 Known = dict[date, "PartitionRecord"]
 """What the ledger knows of the days of one target."""
@@ -48,9 +48,8 @@ Known = dict[date, "PartitionRecord"]
 class Fetcher:
     """Locates and fetches for one run; every method may be called from many threads."""
 
-    def __init__(
-        self, client: Client, collection: Collection, lake: Lake, ledger: Ledger, now: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, client: Client, collection: Collection, stores: Stores, now: Callable[[], datetime]) -> None:
+        lake, ledger = stores.lake, stores.ledger
         self._client = client
         self._collection = collection
         self._lake = lake

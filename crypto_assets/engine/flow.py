@@ -97,33 +97,47 @@ class _Holder:
     days: asyncio.Future[list[Day]]
 
 
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """A pool and how many threads it has."""
+
+    pool: Executor
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlowControl:
+    """What stops a flow: a closed gate for a while, `ending` for good. `limits` says when it pauses the run by itself."""
+
+    gate: Gate
+    pausing: Pausing
+    limits: FailureLimits
+    ending: threading.Event
+
+
 class Flow:
     """Fetches the days of some targets for one run."""
 
     def __init__(
         self,
         fetcher: Fetcher,
-        pool: Executor,
-        downloads: int,
+        threads: Threads,
         targets: Sequence[Target],
-        gate: Gate,
-        pausing: Pausing,
-        limits: FailureLimits,
+        control: FlowControl,
         batches: asyncio.Queue[list[Day] | None],
-        ending: threading.Event,
     ) -> None:
         self._fetcher = fetcher
-        self._pool = pool
-        self._downloads = downloads
+        self._pool = threads.pool
+        self._downloads = threads.count
         self._targets = deque(targets)
-        self._ending = ending
-        self._gate = gate
-        self._pausing = pausing
-        self._limits = limits
+        self._ending = control.ending
+        self._gate = control.gate
+        self._pausing = control.pausing
+        self._limits = control.limits
         self._batches = batches
         # What waits here has not begun: the pool has as many threads.
-        self._slots = asyncio.Semaphore(downloads)
-        self._streak = Streak(limits.pause_after)
+        self._slots = asyncio.Semaphore(threads.count)
+        self._streak = Streak(control.limits.pause_after)
         self._in_flight: deque[_Holder] = deque()
         self._batch: list[Day] = []
         self._batch_rows = 0

@@ -16,38 +16,28 @@ import asyncio
 import contextlib
 import contextvars
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 from uuid import uuid4
 
 from crypto_assets.config.collection import Collection
 from crypto_assets.engine.acquire import Fetcher
-from crypto_assets.engine.day_outcomes import Day, DaysOf, Target
+from crypto_assets.engine.day_outcomes import Day, Target
 from crypto_assets.engine.failure_streak import FailureLimits
-from crypto_assets.engine.flow import BATCH_DAYS, BATCH_ROWS, IN_FLIGHT_BYTES, Flow, Gate
+from crypto_assets.engine.flow import BATCH_DAYS, BATCH_ROWS, IN_FLIGHT_BYTES, Flow, FlowControl, Gate, Threads
 from crypto_assets.engine.publication.storer import OnBatch, Storer
-from crypto_assets.engine.publication.update_findings import Revised
-from crypto_assets.engine.timing import Timing
+from crypto_assets.engine.run_context import RunContext, Stores
+from crypto_assets.engine.tally import Tally
 from crypto_assets.errors import CryptoAssetsError, Stopped
 from crypto_assets.ledger import pauses
-from crypto_assets.ledger.acknowledgements import accepted
 from crypto_assets.ledger.pauses import Control, Controls
 from crypto_assets.ledger.progress import HEARTBEAT_S, ProgressWriter, RunState
 from crypto_assets.machine.arenas import use_steady_allocators
 from crypto_assets.machine.shortage import named_shortage, raise_if_ours
 from crypto_assets.machine.thread_pool import DaemonPool
-from crypto_assets.model import COMPLETE_STATES, Outcome, Partition, State, TrackDay
 from crypto_assets.storage.patience import STOP, outlast
-from crypto_assets.transport.guard import EGRESS
 from crypto_assets.transport.proxies import require_proxies
-
-if TYPE_CHECKING:
-    from crypto_assets.ledger.partitions import Ledger
-    from crypto_assets.storage.lake import Lake
-    from crypto_assets.storage.warehouse import Warehouse
 
 __all__ = ["BATCH_DAYS", "BATCH_ROWS", "IN_FLIGHT_BYTES", "OnBatch", "Pipeline", "Tally", "Target"]
 
@@ -57,88 +47,6 @@ GRACE_S = 0.25
 _POLL_S = 0.2
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Tally:
-    """What a run did, in counts; `problems` holds the outcomes that leave a day incomplete, without evidence.
-
-    `accepted` holds those that a person has acknowledged just so; they are no failure of the run. `revised` are the days
-    whose state the run's second look has changed, days of other runs among them.
-    """
-
-    states: dict[State, int] = field(default_factory=dict)
-    rows: int = 0
-    stored_bytes: int = 0
-    unchanged: int = 0
-    problems: list[Outcome] = field(default_factory=list)
-    accepted: list[Outcome] = field(default_factory=list)
-    revised: list[TrackDay] = field(default_factory=list)
-
-    def add(self, outcomes: Sequence[Outcome]) -> None:
-        for outcome in outcomes:
-            self.states[outcome.state] = self.states.get(outcome.state, 0) + 1
-            self.unchanged += outcome.unchanged
-            if outcome.stored:
-                self.rows += outcome.stored.rows
-                self.stored_bytes += outcome.stored.size_bytes
-            if outcome.state not in COMPLETE_STATES:
-                self.problems.append(replace(outcome, evidence={}, findings={}))
-
-    def revise(self, changed: Mapping[TrackDay, Revised], targets: Sequence[Target]) -> None:
-        """Count days as they are after all: an outage that was found at the end of the run explains what is missing.
-
-        What was accepted is a problem until `accept` is asked again.
-
-        Args:
-            changed: days by what they are now; those of other runs may be among them.
-            targets: of the run.
-        """
-        problems, known = [], set()
-        for outcome in [*self.problems, *self.accepted]:
-            known.add(outcome.track_day)
-            now = changed.get(outcome.track_day)
-            if now is None:
-                problems.append(outcome)
-                continue
-            self.states[outcome.state] -= 1
-            self.states[now.state] = self.states.get(now.state, 0) + 1
-            if now.state not in COMPLETE_STATES:
-                problems.append(replace(outcome, state=now.state, reason=now.reason))
-        of_run = DaysOf(targets)
-        for day, now in changed.items():
-            was_complete = now.was in COMPLETE_STATES and now.state not in COMPLETE_STATES
-            if was_complete and day in of_run and day not in known:
-                # The ledger keeps what is stored where an attempt came to nothing; the run has counted the attempt.
-                counted = now.was if self.states.get(now.was) else State.NO_DATA
-                self.states[counted] = self.states.get(counted, 0) - 1
-                self.states[now.state] = self.states.get(now.state, 0) + 1
-                problems.append(Outcome(day.series, Partition(day.symbol, day.day), now.state, now.reason))
-        self.problems, self.accepted = problems, []
-
-    def accept(self, ledger: Ledger) -> None:
-        """Count days apart that a person has acknowledged and that are as they were then."""
-        found = [*self.problems, *self.accepted]
-        held = accepted(ledger, [(*outcome.track_day, outcome.state) for outcome in found])
-        self.problems, self.accepted = [], []
-        for outcome in found:
-            (self.accepted if outcome.track_day in held else self.problems).append(outcome)
-
-    @property
-    def days(self) -> int:
-        return sum(self.states.values())
-
-    def __add__(self, other: Tally) -> Tally:
-        states = {state: self.states.get(state, 0) + other.states.get(state, 0) for state in self.states | other.states}
-        return Tally(
-            states,
-            self.rows + other.rows,
-            self.stored_bytes + other.stored_bytes,
-            self.unchanged + other.unchanged,
-            self.problems + other.problems,
-            self.accepted + other.accepted,
-            self.revised + other.revised,
-        )
 
 
 OnState = Callable[[RunState, str], None]
@@ -151,48 +59,29 @@ class Pipeline:
     def __init__(
         self,
         collection: Collection,
-        lake: Lake,
-        warehouse: Warehouse,
-        ledger: Ledger,
+        stores: Stores,
+        context: RunContext | None = None,
         *,
         downloads: int = 8,
-        run_id: str | None = None,
-        kind: str = "",
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        failure_limits: FailureLimits | None = None,
         on_batch: OnBatch | None = None,
         on_state: OnState | None = None,
-        failure_limits: FailureLimits | None = None,
-        stop: threading.Event | None = None,
-        egress: str = EGRESS,
-        timing: Timing | None = None,
     ) -> None:
         """Set the pipeline up.
 
         Args:
             downloads: in flight at once.
-            run_id: names the run in the ledger, in pauses and in the progress; without one it has a name of its own there.
-            kind: who asked for the run, for the progress.
+            failure_limits: how many failures in a row a host may have, and what is done then.
             on_batch: told what became of each batch, in a thread.
             on_state: told of pauses, in a thread.
-            failure_limits: how many failures in a row a host may have, and what is done then.
-            stop: ends the run when it is set.
-            egress: a name for the address by which exchanges know this machine.
-            timing: how long requests wait, and how often they are tried.
         """
         self.collection = collection
-        self.lake = lake
-        self.warehouse = warehouse
-        self.ledger = ledger
+        self.stores = stores
+        self.context = context or RunContext()
         self.downloads = downloads
-        self.run_id = run_id
-        self.kind = kind
-        self.now = now
+        self.failure_limits = failure_limits or FailureLimits()
         self.on_batch: OnBatch = on_batch or (lambda *_: None)
         self.on_state: OnState = on_state or (lambda *_: None)
-        self.failure_limits = failure_limits or FailureLimits()
-        self.stop = stop or threading.Event()
-        self.egress = egress
-        self.timing = timing or Timing()
 
     def run(self, targets: Sequence[Target]) -> Tally:
         """Collect all targets and return what was done.
@@ -221,7 +110,7 @@ class Pipeline:
             threading.Thread(target=context.run, args=(work,), name="pipeline", daemon=True).start()
         try:
             while not wait([outcome], _POLL_S).done:
-                if self.stop.is_set():
+                if self.context.stop.is_set():
                     raise Stopped("the process is shutting down")
             tally = outcome.result()
         except BaseException as error:
@@ -237,10 +126,10 @@ class _Run:
     def __init__(self, pipeline: Pipeline, targets: Sequence[Target]) -> None:
         self._pipeline = pipeline
         self._targets = targets
-        self._id = pipeline.run_id or uuid4().hex
+        self._id = pipeline.context.run_id or uuid4().hex
         exchanges = sorted({target.series.exchange for target in targets})
         self._scopes = [pauses.ALL, pauses.of_run(self._id), *map(pauses.of_exchange, exchanges)]
-        self._controls = Controls(pipeline.ledger)
+        self._controls = Controls(pipeline.stores.ledger)
         self._pauses: list[Control] = []
         self._asked = False  # whether anything was ever asked of this run alone
         self._ending = threading.Event()
@@ -248,7 +137,7 @@ class _Run:
         self._tally = Tally()
         self._last = ""
         total = sum(len(target.days) for target in targets)
-        self._progress = ProgressWriter(pipeline.ledger, self._id, pipeline.kind, _what(targets), total)
+        self._progress = ProgressWriter(pipeline.stores.ledger, self._id, pipeline.context.kind, _what(targets), total)
 
     async def work(self) -> Tally:
         """Do everything; raises Stopped when the run was cancelled meanwhile."""
@@ -262,40 +151,31 @@ class _Run:
             DaemonPool(2, "store") as self._pool,
             DaemonPool(pipeline.downloads, "fetch") as fetchers,
             DaemonPool(4, "lake") as writers,
-            pipeline.timing.guard(pipeline.ledger.url, pipeline.collection, pipeline.egress) as guard,
-            pipeline.timing.client(guard, pipeline.downloads, self._ending) as client,
+            pipeline.context.timing.guard(
+                pipeline.stores.ledger.url, pipeline.collection, pipeline.context.egress
+            ) as guard,
+            pipeline.context.timing.client(guard, pipeline.downloads, self._ending) as client,
         ):
-            fetcher = Fetcher(client, pipeline.collection, pipeline.lake, pipeline.ledger, pipeline.now)
+            fetcher = Fetcher(client, pipeline.collection, pipeline.stores, pipeline.context.now)
             self._storer = await self._in_thread(
                 outlast,
                 Storer,
                 writers,
                 pipeline.collection,
-                pipeline.lake,
-                pipeline.warehouse,
-                pipeline.ledger,
-                pipeline.run_id,
+                pipeline.stores,
+                pipeline.context,
                 pipeline.on_batch,
                 fetcher.fallback,
-                pipeline.now,
             )
             await self._in_thread(self._progress.begin)
             await self._read_controls()
-            flow = Flow(
-                fetcher,
-                fetchers,
-                pipeline.downloads,
-                self._targets,
-                self._gate,
-                self,
-                pipeline.failure_limits,
-                self._batches,
-                self._ending,
-            )
+            threads = Threads(fetchers, pipeline.downloads)
+            control = FlowControl(self._gate, self, pipeline.failure_limits, self._ending)
+            flow = Flow(fetcher, threads, self._targets, control, self._batches)
             self._fetching = asyncio.create_task(self._fetch_all(flow))
             work = [self._fetching, asyncio.create_task(self._store_all())]
             aside = [
-                asyncio.create_task(pauses.watch(pipeline.ledger.url, self._scopes, self._apply)),
+                asyncio.create_task(pauses.watch(pipeline.stores.ledger.url, self._scopes, self._apply)),
                 asyncio.create_task(self._beat()),
                 asyncio.create_task(self._stop_when_asked()),
             ]
@@ -360,7 +240,7 @@ class _Run:
         revised = self._storer.second_look(self._targets)
         self._tally.revise(revised, self._targets)
         self._tally.revised += [place for place, now in revised.items() if now.changed]
-        outlast(self._tally.accept, self._pipeline.ledger)
+        outlast(self._tally.accept, self._pipeline.stores.ledger)
         self._count()
 
     async def _beat(self) -> None:
@@ -428,8 +308,8 @@ class _Run:
         last_word = threading.Thread(target=self.closed, args=(state, reason), daemon=True)
         last_word.start()
         last_word.join(GRACE_S)  # a database that is away would be waited for longer
-        self._pipeline.warehouse.stop()
-        self._pipeline.ledger.stop()
+        self._pipeline.stores.warehouse.stop()
+        self._pipeline.stores.ledger.stop()
 
     def closed(self, state: RunState, reason: str = "") -> None:
         """Say for good how the run has ended; what was asked of it alone is forgotten."""

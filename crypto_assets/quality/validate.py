@@ -6,7 +6,6 @@ memory follows the piece. What is found takes the place of the former findings i
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -17,7 +16,6 @@ import pyarrow as pa
 
 from crypto_assets.engine.day_outcomes import Target
 from crypto_assets.engine.flow import BATCH_DAYS, BATCH_ROWS
-from crypto_assets.engine.pipeline import Tally
 from crypto_assets.engine.publication.cross_series import Comparer, Pieces, asked_before
 from crypto_assets.engine.publication.journal import Journal
 from crypto_assets.engine.publication.neighbour_days import read_near
@@ -26,6 +24,8 @@ from crypto_assets.engine.publication.storer import OnBatch
 from crypto_assets.engine.publication.update_findings import Revised, Revision, revise, revise_beside
 from crypto_assets.engine.publication.validation import Verdict, folds, validate, validate_pieces
 from crypto_assets.engine.rest.rest_days import partition_of
+from crypto_assets.engine.run_context import RunContext
+from crypto_assets.engine.tally import Tally
 from crypto_assets.errors import Stopped, StoredDataError
 from crypto_assets.ledger.lakes import lost_days, require_lake
 from crypto_assets.ledger.profiles import write_profiles
@@ -71,27 +71,25 @@ class Validator:
     Args:
         asker: also compares with the monthly file or REST; without one, what was found there before stays.
         on_batch: told what each batch came to, with its rows (None for days that came in pieces).
-        stop: ends the run when it is set.
     """
 
     def __init__(
         self,
         lake: Lake,
         ledger: Ledger,
+        context: RunContext | None = None,
         *,
         asker: Asker | None = None,
-        run_id: str = "",
-        kind: str = "",
         on_batch: OnBatch | None = None,
-        stop: threading.Event | None = None,
     ) -> None:
+        context = context or RunContext()
         self._lake = lake
         self._ledger = ledger
         self._asker = asker
-        self._run_id = run_id
-        self._kind = kind
+        self._run_id = context.run_id
+        self._kind = context.kind
         self._on_batch: OnBatch = on_batch or (lambda *_: None)
-        self._stop = stop or threading.Event()
+        self._stop = context.stop
         self._comparer = Comparer(lake, ledger)
         self._delays = Delays(ledger)
         self._journal = Journal(lake, ledger)

@@ -23,6 +23,7 @@ from crypto_assets.datasets.page import page
 from crypto_assets.engine.day_outcomes import Day, Target
 from crypto_assets.engine.publication.publisher import Publisher
 from crypto_assets.engine.publication.validation import validate
+from crypto_assets.engine.run_context import Stores
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State
 from crypto_assets.rows.loads import warehouse_tables
@@ -74,7 +75,9 @@ def published(url: str, lake: Lake, table: pa.Table, name: str) -> Outcome:
         )
 
     with ThreadPoolExecutor(1) as pool, Warehouse(url) as warehouse, Ledger(url) as ledger:
-        [done] = Publisher(pool, collection, lake, warehouse, ledger, "run-1").publish([day], [], outcome).values()
+        [done] = (
+            Publisher(pool, collection, Stores(lake, warehouse, ledger), "run-1").publish([day], [], outcome).values()
+        )
         return done
 
 

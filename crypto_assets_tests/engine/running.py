@@ -8,7 +8,9 @@ from datetime import date
 from types import TracebackType
 from typing import Any
 
-from crypto_assets.engine.pipeline import Pipeline, Tally
+from crypto_assets.engine.pipeline import Pipeline
+from crypto_assets.engine.run_context import RunContext, Stores
+from crypto_assets.engine.tally import Tally
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.ledger.pauses import Controls
 from crypto_assets.ledger.progress import Progress, RunState, read_progress
@@ -31,6 +33,7 @@ class Running:
         self._database = Database(work.url, connections=2)
         self.controls = Controls(self._database)
         self._range = first, last
+        self._kind = options.pop("kind", "")
         self._options = {"downloads": 4, "on_state": lambda *state: self.states.append(state), **options}
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -39,11 +42,8 @@ class Running:
             with Warehouse(self.work.url) as warehouse, Ledger(self.work.url) as ledger:
                 self.tally = Pipeline(
                     self.work.collection,
-                    self.work.lake,
-                    warehouse,
-                    ledger,
-                    run_id=self.run_id,
-                    stop=self.stop,
+                    Stores(self.work.lake, warehouse, ledger),
+                    RunContext(run_id=self.run_id, kind=self._kind, stop=self.stop),
                     **self._options,
                 ).run(self.work.targets(*self._range))
         except BaseException as error:

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from crypto_assets.cli import cli
 from crypto_assets.config.collection import Collection, load_collection
-from crypto_assets.engine.pipeline import Tally
+from crypto_assets.engine.tally import Tally
 from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.gaps import NOT_COLLECTED, Gap, gaps
 from crypto_assets.ledger.partitions import Ledger

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from crypto_assets.engine.run_context import Stores
 from crypto_assets.errors import BadContent, ConfigError
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import ArchiveObject, Series, State
@@ -76,7 +77,7 @@ def restore(work: Workbench, file: RefusedFile) -> Restored:
     with (
         Ledger(work.url) as ledger,
         Warehouse(work.url) as warehouse,
-        restorer(work.collection, work.lake, warehouse, ledger) as judge,
+        restorer(work.collection, Stores(work.lake, warehouse, ledger)) as judge,
     ):
         return judge.restore(file)
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from crypto_assets.engine.pipeline import Tally
 from crypto_assets.engine.problems import problem_of
+from crypto_assets.engine.run_context import RunContext
+from crypto_assets.engine.tally import Tally
 from crypto_assets.errors import Stopped
 from crypto_assets.ledger.gaps import gaps
 from crypto_assets.ledger.lakes import lost_days
@@ -61,8 +62,9 @@ def check_again(bench: Workbench, *sources: str, stop: threading.Event | None = 
     """Check everything that is stored of the datasets."""
     outcomes: list[Outcome] = []
     with Ledger(bench.url) as ledger, asking(bench.collection, bench.url, sources) as asker:
+        context = RunContext(stop=stop or threading.Event())
         validator = Validator(
-            bench.lake, ledger, asker=asker, stop=stop, on_batch=lambda found, _: outcomes.extend(found)
+            bench.lake, ledger, context, asker=asker, on_batch=lambda found, _: outcomes.extend(found)
         )
         return validator.run(bench.targets(FIRST, END)), outcomes
 

@@ -22,6 +22,7 @@ from crypto_assets import datasets
 from crypto_assets.config.collection import parse_collection
 from crypto_assets.engine.day_outcomes import Day, Target
 from crypto_assets.engine.publication.publisher import Publisher
+from crypto_assets.engine.run_context import Stores
 from crypto_assets.errors import ConfigError, IncompleteData, StoredDataError
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State, StoredFile
@@ -207,7 +208,9 @@ class History:
             for day, rows in days.items()
         ]
         with ThreadPoolExecutor(2) as pool:
-            Publisher(pool, self.collection, self.lake, self.warehouse, self.ledger, None).publish(batch, [], published)
+            Publisher(pool, self.collection, Stores(self.lake, self.warehouse, self.ledger), None).publish(
+                batch, [], published
+            )
         return datetime.now(UTC)
 
 

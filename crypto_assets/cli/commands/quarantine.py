@@ -156,11 +156,15 @@ def _files() -> list[RefusedFile]:
 
 
 def _restore(ledger: Any, files: list[RefusedFile]) -> Any:
+    from crypto_assets.engine.run_context import Stores
     from crypto_assets.quality.quarantine.retry import restorer
     from crypto_assets.storage.warehouse import Warehouse
 
     if files:
-        with Warehouse(ledger.url) as warehouse, restorer(load_configured(), _lake(), warehouse, ledger) as judge:
+        with (
+            Warehouse(ledger.url) as warehouse,
+            restorer(load_configured(), Stores(_lake(), warehouse, ledger)) as judge,
+        ):
             for file in files:
                 yield judge.restore(file)
 

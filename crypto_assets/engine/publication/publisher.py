@@ -21,6 +21,7 @@ from crypto_assets.engine.publication.cross_series import asked_before
 from crypto_assets.engine.publication.journal import Journal, Replacement
 from crypto_assets.engine.publication.neighbour_days import Near, read_near
 from crypto_assets.engine.publication.update_findings import revise_beside
+from crypto_assets.engine.run_context import Stores
 from crypto_assets.errors import ConfigError, StoredDataError
 from crypto_assets.ledger.corrections import InForce, in_force, record_corrections, record_growth
 from crypto_assets.ledger.lakes import remember_lake, require_lake
@@ -35,9 +36,7 @@ from crypto_assets.storage.parquet import StoredRows
 from crypto_assets.storage.warehouse_loads import tables_with
 
 if TYPE_CHECKING:
-    from crypto_assets.ledger.partitions import Ledger
-    from crypto_assets.storage.lake import Lake
-    from crypto_assets.storage.warehouse import Warehouse
+    pass
 
 Published = Callable[[Day, StoredFile, Mapping[str, int], Correction | None, Mapping[str, Finding]], Outcome]
 """Returns the outcome of a good day from its file, its rows in each table of the warehouse, what was corrected, and the
@@ -70,11 +69,10 @@ class Publisher:
         self,
         writers: Executor,
         collection: Collection,
-        lake: Lake,
-        warehouse: Warehouse,
-        ledger: Ledger,
+        stores: Stores,
         run_id: str | None,
     ) -> None:
+        lake, warehouse, ledger = stores.lake, stores.warehouse, stores.ledger
         if ledger.url != warehouse.url:
             raise ConfigError("ledger and warehouse: expected one database, for a day goes to both at once; found two")
         self._writers = writers

@@ -7,9 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Executor
 from dataclasses import replace
-from datetime import UTC, datetime
 from itertools import product
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -32,16 +30,12 @@ from crypto_assets.engine.publication.second_look import judge_edges_again, reop
 from crypto_assets.engine.publication.update_findings import Revised
 from crypto_assets.engine.publication.validation import Verdict, blocking, degrading, in_words, validate
 from crypto_assets.engine.publication.wrong_edges import WrongEdges, contradicted_edges, with_edges, wrong_edges
+from crypto_assets.engine.run_context import RunContext, Stores
 from crypto_assets.errors import InvalidRows
 from crypto_assets.ledger.life_edges import LISTED_FROM, LISTED_UNTIL, cut_of
 from crypto_assets.model import Finding, Outcome, Partition, Series, State, StoredFile, TrackDay
 from crypto_assets.model.correction import Correction
 from crypto_assets.storage.patience import outlast
-
-if TYPE_CHECKING:
-    from crypto_assets.ledger.partitions import Ledger
-    from crypto_assets.storage.lake import Lake
-    from crypto_assets.storage.warehouse import Warehouse
 
 OnBatch = Callable[[Sequence[Outcome], Sequence[pa.Table | None]], None]
 """Called after each batch with what became of its days and, for stored ones, their rows."""
@@ -57,23 +51,20 @@ class Storer:
         self,
         writers: Executor,
         collection: Collection,
-        lake: Lake,
-        warehouse: Warehouse,
-        ledger: Ledger,
-        run_id: str | None,
+        stores: Stores,
+        run: RunContext,
         on_batch: OnBatch,
         fallback: Fallback | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._lake = lake
-        self._ledger = ledger
-        self._comparer = Comparer(lake, ledger)
-        self._delays = Delays(ledger)
-        self._publisher = Publisher(writers, collection, lake, warehouse, ledger, run_id)
+        self._lake = stores.lake
+        self._ledger = stores.ledger
+        self._comparer = Comparer(stores.lake, stores.ledger)
+        self._delays = Delays(stores.ledger)
+        self._publisher = Publisher(writers, collection, stores, run.run_id)
         self._on_batch = on_batch
         self._fallback = fallback
-        self._run_id = run_id
-        self._now = now
+        self._run_id = run.run_id
+        self._now = run.now
 
     def store(self, batch: Sequence[Day]) -> list[Outcome]:
         """Validate, write and record one batch of days of one series; return what became of each.

@@ -22,6 +22,7 @@ from crypto_assets.engine.acquire import split_days
 from crypto_assets.engine.archive.download import published_sha256
 from crypto_assets.engine.day_outcomes import Day, Target, quarantine
 from crypto_assets.engine.publication.storer import Storer
+from crypto_assets.engine.run_context import RunContext, Stores
 from crypto_assets.errors import (
     OF_THIS_PROCESS,
     CryptoAssetsError,
@@ -43,10 +44,8 @@ from crypto_assets.transport.guard import Guard
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from crypto_assets.ledger.partitions import Ledger, PartitionRecord
+    from crypto_assets.ledger.partitions import PartitionRecord
     from crypto_assets.sources import Exchange
-    from crypto_assets.storage.lake import Lake
-    from crypto_assets.storage.warehouse import Warehouse
 
 
 @dataclass(slots=True)
@@ -75,35 +74,25 @@ class _RefusedAgainError(Exception):
 
 
 @contextmanager
-def restorer(collection: Collection, lake: Lake, warehouse: Warehouse, ledger: Ledger) -> Iterator[Restorer]:
+def restorer(collection: Collection, stores: Stores) -> Iterator[Restorer]:
     """Yield what judges refused files of a lake again; requests go through limits and breakers like all others."""
     with (
         DaemonPool(2, "restore") as writers,
-        Guard(ledger.url, collection, egress=settings().egress, patience_s=30.0) as guard,
+        Guard(stores.ledger.url, collection, egress=settings().egress, patience_s=30.0) as guard,
         Client(guard, 2, timeout_s=15.0, attempts=3) as client,
     ):
-        yield Restorer(collection, lake, warehouse, ledger, client, writers)
+        yield Restorer(collection, stores, client, writers)
 
 
 class Restorer:
     """Judges files one after the other; what another process publishes meanwhile is not disturbed."""
 
-    def __init__(
-        self,
-        collection: Collection,
-        lake: Lake,
-        warehouse: Warehouse,
-        ledger: Ledger,
-        client: Client,
-        writers: Executor,
-    ) -> None:
+    def __init__(self, collection: Collection, stores: Stores, client: Client, writers: Executor) -> None:
         self._collection = collection
-        self._lake = lake
-        self._ledger = ledger
+        self._lake = stores.lake
+        self._ledger = stores.ledger
         self._client = client
-        self._storer = Storer(
-            writers, collection, lake, warehouse, ledger, None, lambda *_: None, fallback=_refuse_or_no_data
-        )
+        self._storer = Storer(writers, collection, stores, RunContext(), lambda *_: None, _refuse_or_no_data)
 
     def restore(self, file: RefusedFile) -> Restored:
         """Judge one file again and publish its days that are good.

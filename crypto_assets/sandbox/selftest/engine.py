@@ -17,6 +17,7 @@ from crypto_assets import datasets
 from crypto_assets.config.collection import Collection
 from crypto_assets.engine.archive.review import review
 from crypto_assets.engine.pipeline import Pipeline, Target
+from crypto_assets.engine.run_context import RunContext, Stores
 from crypto_assets.engine.timing import Timing
 from crypto_assets.errors import IncompleteData, Stopped
 from crypto_assets.ledger.day_records import read_records
@@ -50,7 +51,7 @@ IMPATIENT = Timing(
 
 
 @dataclass(frozen=True, slots=True)
-class Stores:
+class StorePlaces:
     """The lake and the database of a case, and the folder of all that it may write."""
 
     home: Path
@@ -58,7 +59,7 @@ class Stores:
     url: str
 
 
-def collect(collection: Collection, case: Case, stores: Stores, *, fill: bool = False) -> Found:
+def collect(collection: Collection, case: Case, stores: StorePlaces, *, fill: bool = False) -> Found:
     """Collect all days as the product does, or with `fill` those that it would fill, and read what is there afterwards."""
     scene = case.scene
     targets = _targets(collection, scene, named_gaps(collection, scene, stores, look_again=True) if fill else None)
@@ -77,17 +78,8 @@ def collect(collection: Collection, case: Case, stores: Stores, *, fill: bool = 
     try:
         with Warehouse(stores.url) as warehouse, Ledger(stores.url) as ledger:
             lake = Lake(str(stores.lake))
-            Pipeline(
-                collection,
-                lake,
-                warehouse,
-                ledger,
-                downloads=4,
-                now=lambda: _now(scene),
-                on_batch=note,
-                stop=stop,
-                timing=IMPATIENT,
-            ).run(targets)
+            context = RunContext(stop=stop, now=lambda: _now(scene), timing=IMPATIENT)
+            Pipeline(collection, Stores(lake, warehouse, ledger), context, downloads=4, on_batch=note).run(targets)
             close_run(collection, lake, ledger, targets)
     except Stopped:
         error = f"nothing for {LONGEST_RUN_S:.0f} seconds: it hangs"
@@ -111,7 +103,7 @@ def collect(collection: Collection, case: Case, stores: Stores, *, fill: bool = 
     )
 
 
-def accept_lake(stores: Stores) -> None:
+def accept_lake(stores: StorePlaces) -> None:
     """Say that the lake that is there now is the right one, as `fill --new-lake` does."""
     with Ledger(stores.url) as ledger:
         remember_lake(ledger, Lake(str(stores.lake)))
@@ -129,7 +121,9 @@ def _targets(collection: Collection, scene: Scene, wanted: dict[Where, str] | No
     return targets
 
 
-def named_gaps(collection: Collection, scene: Scene, stores: Stores, *, look_again: bool = False) -> dict[Where, str]:
+def named_gaps(
+    collection: Collection, scene: Scene, stores: StorePlaces, *, look_again: bool = False
+) -> dict[Where, str]:
     """Return the gaps and their reasons as the commands see them; with `look_again` as `fill` does, which asks first."""
     now = _now(scene)
     (entry,) = collection.series
@@ -142,7 +136,7 @@ def named_gaps(collection: Collection, scene: Scene, stores: Stores, *, look_aga
     return {Where(gap.symbol, gap.series.dataset, gap.day): gap.reason for gap in found if gap.is_open}
 
 
-def incomplete_days(collection: Collection, scene: Scene, stores: Stores) -> dict[Where, str]:
+def incomplete_days(collection: Collection, scene: Scene, stores: StorePlaces) -> dict[Where, str]:
     """Return the days that `crypto_assets.read` refuses to read as complete, and why."""
     (entry,) = collection.series
     lake = Lake(str(stores.lake))

@@ -20,7 +20,7 @@ from crypto_assets.sandbox.faults import OBJECTS, parse_fault
 from crypto_assets.sandbox.request_limits import parse_rate
 from crypto_assets.sandbox.selftest import evidence
 from crypto_assets.sandbox.selftest.case import Case
-from crypto_assets.sandbox.selftest.engine import Stores, accept_lake, collect, incomplete_days, named_gaps
+from crypto_assets.sandbox.selftest.engine import StorePlaces, accept_lake, collect, incomplete_days, named_gaps
 from crypto_assets.sandbox.selftest.scenes import Scene, Where
 from crypto_assets.sandbox.selftest.verdict import (
     Truth,
@@ -93,7 +93,7 @@ class Rig:
         started = time.monotonic()
         verdict = Verdict(case.name)
         self._empty()
-        stores = Stores(home, home / "lake", self._url)
+        stores = StorePlaces(home, home / "lake", self._url)
         stores.lake.mkdir(parents=True)
         scene = case.scene
         if scene not in self._exchanges:

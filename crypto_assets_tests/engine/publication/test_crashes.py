@@ -24,6 +24,7 @@ from crypto_assets.config.collection import parse_collection
 from crypto_assets.engine.pipeline import Pipeline, Target
 from crypto_assets.engine.publication import journal
 from crypto_assets.engine.publication.journal import Journal
+from crypto_assets.engine.run_context import RunContext, Stores
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Partition, Series, State
 from crypto_assets.sandbox.archive import SyntheticArchive
@@ -184,7 +185,9 @@ def run_until(step: str, times: int, collection: dict[str, Any], url: str, lake:
 
     journal.reached = end
     with Warehouse(url) as warehouse, Ledger(url) as ledger:
-        Pipeline(parse_collection(collection), Lake(lake), warehouse, ledger, run_id="killed").run(targets)
+        Pipeline(parse_collection(collection), Stores(Lake(lake), warehouse, ledger), RunContext(run_id="killed")).run(
+            targets
+        )
 
 
 def killed(work: Workbench, step: str, times: int) -> None:

@@ -16,6 +16,7 @@ import pytest
 from crypto_assets.config.collection import parse_collection
 from crypto_assets.engine.day_outcomes import Day, Target
 from crypto_assets.engine.publication.publisher import Publisher
+from crypto_assets.engine.run_context import Stores
 from crypto_assets.errors import StoredDataError
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State
@@ -30,7 +31,7 @@ DAY = date(2024, 1, 1)
 PARTITION = Partition("BTC/USDT", DAY)
 
 
-class Stores:
+class Bench:
     """A lake, a warehouse and a ledger, and a publisher that brings days there."""
 
     def __init__(self, url: str, folder: Path) -> None:
@@ -60,7 +61,7 @@ class Stores:
         return outcome
 
     def publisher(self, pool: ThreadPoolExecutor) -> Publisher:
-        return Publisher(pool, self.collection, self.lake, self.warehouse, self.ledger, "run-1")
+        return Publisher(pool, self.collection, Stores(self.lake, self.warehouse, self.ledger), "run-1")
 
     def file(self, path: str) -> bytes:
         return (self.folder / path).read_bytes()
@@ -71,9 +72,9 @@ class Stores:
 
 
 @pytest.fixture
-def stores(postgres_url: str, tmp_path: Path) -> Iterator[Stores]:
+def stores(postgres_url: str, tmp_path: Path) -> Iterator[Bench]:
     migrate(postgres_url)
-    stores = Stores(postgres_url, tmp_path / "lake")
+    stores = Bench(postgres_url, tmp_path / "lake")
     with stores.warehouse, stores.ledger:
         yield stores
 
@@ -81,7 +82,7 @@ def stores(postgres_url: str, tmp_path: Path) -> Iterator[Stores]:
 MINUTES = {n: 100 + n for n in range(60)}
 
 
-def test_a_republished_day_keeps_the_former_file_and_says_what_changed(stores: Stores) -> None:
+def test_a_republished_day_keeps_the_former_file_and_says_what_changed(stores: Bench) -> None:
     first = stores.publish(bars(MINUTES), "a")
     assert first.correction is None
     assert first.stored is not None
@@ -130,7 +131,7 @@ def test_a_republished_day_keeps_the_former_file_and_says_what_changed(stores: S
     assert stores.ledger.summary()[0].corrections == 1
 
 
-def test_every_further_version_has_the_next_number(stores: Stores) -> None:
+def test_every_further_version_has_the_next_number(stores: Bench) -> None:
     for name, price in (("a", 1), ("b", 2), ("c", 3), ("d", 1)):
         stores.publish(bars({0: price}), name)
     found = stores.rows(
@@ -144,7 +145,7 @@ def test_every_further_version_has_the_next_number(stores: Stores) -> None:
     assert stores.ledger.partitions()[0].corrections == 3
 
 
-def test_the_same_rows_published_again_are_no_version(stores: Stores) -> None:
+def test_the_same_rows_published_again_are_no_version(stores: Bench) -> None:
     stores.publish(bars(MINUTES), "a")
     [before] = stores.ledger.partitions()
     outcome = stores.publish(bars(MINUTES), "b")
@@ -161,7 +162,7 @@ def test_the_same_rows_published_again_are_no_version(stores: Stores) -> None:
     assert record.known_from == before.known_from, "the rows are known since they were first collected"
 
 
-def test_the_same_file_again_is_nothing(stores: Stores) -> None:
+def test_the_same_file_again_is_nothing(stores: Bench) -> None:
     stores.publish(bars(MINUTES), "a")
     [before] = stores.ledger.partitions()
     assert stores.publish(bars(MINUTES), "a").correction is None
@@ -169,7 +170,7 @@ def test_the_same_file_again_is_nothing(stores: Stores) -> None:
     assert stores.ledger.partitions()[0].known_from == before.known_from
 
 
-def test_a_provisional_day_that_grows_is_no_version_and_the_archive_then_corrects_it(stores: Stores) -> None:
+def test_a_provisional_day_that_grows_is_no_version_and_the_archive_then_corrects_it(stores: Bench) -> None:
     def part(count: int) -> pa.Table:
         return bars({n: 100 + n for n in range(count)})
 
@@ -186,7 +187,7 @@ def test_a_provisional_day_that_grows_is_no_version_and_the_archive_then_correct
     assert stores.rows("SELECT DISTINCT source FROM market.ohlcv WHERE timeframe = '1m'") == [("archive",)]
 
 
-def test_a_provisional_day_that_the_archive_confirms_is_recorded_so(stores: Stores) -> None:
+def test_a_provisional_day_that_the_archive_confirms_is_recorded_so(stores: Bench) -> None:
     stores.publish(bars(MINUTES), "r", "rest")
     outcome = stores.publish(bars(MINUTES), "a")
     assert outcome.correction is not None
@@ -194,7 +195,7 @@ def test_a_provisional_day_that_the_archive_confirms_is_recorded_so(stores: Stor
     assert stores.rows("SELECT count(*) FROM collection.versions") == [(0,)]
 
 
-def test_a_provisional_day_whose_rows_changed_is_a_version_too(stores: Stores) -> None:
+def test_a_provisional_day_whose_rows_changed_is_a_version_too(stores: Bench) -> None:
     stores.publish(bars(MINUTES), "r", "rest")
     outcome = stores.publish(bars(MINUTES | {3: 1, 60: 2}), "s", "rest")
     assert outcome.correction is not None
@@ -204,7 +205,7 @@ def test_a_provisional_day_whose_rows_changed_is_a_version_too(stores: Stores) -
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "another file", "inside"])
 def test_a_former_file_that_is_damaged_or_gone_is_recorded_as_lost_and_blocks_nothing(
-    stores: Stores, damage: str
+    stores: Bench, damage: str
 ) -> None:
     first = stores.publish(bars(MINUTES), "a")
     assert first.stored is not None
@@ -234,7 +235,7 @@ def test_a_former_file_that_is_damaged_or_gone_is_recorded_as_lost_and_blocks_no
     assert not list(stores.folder.glob("staging/*"))
 
 
-def test_a_damaged_file_that_is_collected_again_as_it_was_is_no_correction(stores: Stores) -> None:
+def test_a_damaged_file_that_is_collected_again_as_it_was_is_no_correction(stores: Bench) -> None:
     first = stores.publish(bars(MINUTES), "a")
     assert first.stored is not None
     (stores.folder / first.stored.path).write_bytes(b"PAR1")
@@ -243,7 +244,7 @@ def test_a_damaged_file_that_is_collected_again_as_it_was_is_no_correction(store
     assert stores.lake.read_partition(BARS, PARTITION).equals(bars(MINUTES))
 
 
-def test_a_lake_that_goes_away_in_the_middle_of_a_run_is_not_filled_at_its_place(stores: Stores) -> None:
+def test_a_lake_that_goes_away_in_the_middle_of_a_run_is_not_filled_at_its_place(stores: Bench) -> None:
     with ThreadPoolExecutor(1) as pool:
         by = stores.publisher(pool)
         stores.publish(bars(MINUTES), "a", by=by)
@@ -258,7 +259,7 @@ def test_a_lake_that_goes_away_in_the_middle_of_a_run_is_not_filled_at_its_place
         assert stores.publish(bars({1440: 1}), "b", day=DAY + timedelta(days=1), by=by).stored is not None
 
 
-def test_a_file_that_the_ledger_has_lost_is_kept_when_it_is_replaced(stores: Stores) -> None:
+def test_a_file_that_the_ledger_has_lost_is_kept_when_it_is_replaced(stores: Bench) -> None:
     first = stores.publish(bars(MINUTES), "a")
     assert first.stored is not None
     former = stores.file(first.stored.path)
@@ -271,7 +272,7 @@ def test_a_file_that_the_ledger_has_lost_is_kept_when_it_is_replaced(stores: Sto
     assert stores.rows("SELECT known_from = known_to, source_key FROM collection.versions") == [(True, "a.zip")]
 
 
-def test_a_day_that_another_run_has_replaced_since_it_was_read_is_left_as_that_run_left_it(stores: Stores) -> None:
+def test_a_day_that_another_run_has_replaced_since_it_was_read_is_left_as_that_run_left_it(stores: Bench) -> None:
     first = stores.publish(bars(MINUTES), "a")
     assert first.stored is not None
     assert first.source is not None
@@ -280,7 +281,7 @@ def test_a_day_that_another_run_has_replaced_since_it_was_read_is_left_as_that_r
     target = Target(BARS, "BTC/USDT", (DAY,), ("ohlcv",))
     stale = Day(target, PARTITION, bars(MINUTES), first.source, known=first.stored)
     with ThreadPoolExecutor(1) as pool:
-        publisher = Publisher(pool, stores.collection, stores.lake, stores.warehouse, stores.ledger, "run-2")
+        publisher = Publisher(pool, stores.collection, Stores(stores.lake, stores.warehouse, stores.ledger), "run-2")
         publisher.publish(
             [stale], [], lambda day, stored, *_: Outcome(BARS, day.partition, State.AVAILABLE, stored=stored)
         )
@@ -290,7 +291,7 @@ def test_a_day_that_another_run_has_replaced_since_it_was_read_is_left_as_that_r
     assert stores.rows(query) == [(1,)]
 
 
-def test_corrections_are_found_by_everything_that_is_given(stores: Stores) -> None:
+def test_corrections_are_found_by_everything_that_is_given(stores: Bench) -> None:
     for offset in range(3):
         for name, price in (("a", 1), ("b", 2)):
             day = DAY + timedelta(days=offset)
@@ -307,7 +308,7 @@ def test_corrections_are_found_by_everything_that_is_given(stores: Stores) -> No
     assert days(symbols=["ETH/USDT"]) == days(datasets=["trades"]) == days(exchange="okx") == []
 
 
-def test_what_is_shown_on_the_asset_is_short(stores: Stores) -> None:
+def test_what_is_shown_on_the_asset_is_short(stores: Bench) -> None:
     stores.publish(bars(MINUTES), "a")
     outcome = stores.publish(bars(dict.fromkeys(range(1440), "1234567.12345678")), "b")
     assert outcome.correction is not None
