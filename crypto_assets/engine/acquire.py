@@ -15,9 +15,9 @@ from crypto_assets import datasets, sources
 from crypto_assets.checks._grid import step_us
 from crypto_assets.config.collection import Collection
 from crypto_assets.engine.archive.download import download
-from crypto_assets.engine.archive.edges import WHOLE, Span, edges_in
 from crypto_assets.engine.archive.empty_days import why_empty
 from crypto_assets.engine.archive.finder import Finder
+from crypto_assets.engine.archive.life_span import WHOLE, LifeSpan, edges_in
 from crypto_assets.engine.archive.lifetime import LIFE, keep_what_was_said
 from crypto_assets.engine.archive.locate import Located, nothing_due
 from crypto_assets.engine.day_outcomes import Day, RestDay, Target, quarantine, refused
@@ -191,7 +191,7 @@ class Fetcher:
         current: Sequence[Day],
         known: Known,
         was: Mapping[str, Any],
-    ) -> Span | None:
+    ) -> LifeSpan | None:
         """Return where a symbol begins and ends in an object, by what is stored of it; None where it must be read again.
 
         So it is where a day is not stored from the very object, where a day without rows is explained no more, and where a
@@ -284,7 +284,7 @@ def _was_said(record: PartitionRecord | None, obj: ArchiveObject) -> bool:
     )
 
 
-def _with_edges(day: Day, span: Span) -> Day:
+def _with_edges(day: Day, span: LifeSpan) -> Day:
     """Return a stored day with where its symbol begins and ends in it."""
     if day.outcome is None:
         day.partition, day.evidence = span.cut(Partition(day.partition.symbol, day.partition.day))

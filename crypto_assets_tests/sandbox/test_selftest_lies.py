@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from crypto_assets.cli import cli
 from crypto_assets.engine import acquire
-from crypto_assets.engine.archive import edges, empty_days, finder, lifetime
+from crypto_assets.engine.archive import empty_days, finder, life_span, lifetime
 from crypto_assets.engine.archive import review as looking
 from crypto_assets.engine.publication import storer, update_findings
 from crypto_assets.ledger import lakes
@@ -201,6 +201,6 @@ def test_an_engine_that_believes_its_ledger_is_found_out(
 def test_an_engine_that_ends_a_symbol_with_a_part_of_its_last_day_is_found_out(
     selftest: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(edges.Span, "cut", lambda _, partition: (partition, {}))
+    monkeypatch.setattr(life_span.LifeSpan, "cut", lambda _, partition: (partition, {}))
     found = broken(selftest("--fault", "expired", "--json"))["expired"]
     assert any("ohlcv_1h 2024-01-03: expected available, reported degraded: 16 of 24 bars" in line for line in found)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from crypto_assets import datasets
-from crypto_assets.engine.archive.edges import Edge, Span
+from crypto_assets.engine.archive.life_span import Edge, LifeSpan
 from crypto_assets.engine.archive.lifetime import LIFE, NUMBERED
 from crypto_assets.engine.archive.locate import nothing_due
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State
@@ -21,7 +21,7 @@ def why_empty(
     partition: Partition,
     source: SourceFile | None,
     rows: pa.Table,
-    span: Span,
+    span: LifeSpan,
     anchor: date | None = None,
 ) -> Outcome:
     """Return the outcome of a day of which a file has no row.

@@ -17,8 +17,8 @@ from crypto_assets.checks._arrangement import ArrangementCheck
 from crypto_assets.checks.unique_key import CHECK as UNIQUE_KEY
 from crypto_assets.checks.unique_key import with_rows
 from crypto_assets.config.collection import Collection
-from crypto_assets.engine.archive.edges import WHOLE
 from crypto_assets.engine.archive.empty_days import why_empty
+from crypto_assets.engine.archive.life_span import WHOLE
 from crypto_assets.engine.archive.lifetime import NUMBERED
 from crypto_assets.engine.day_outcomes import Day, DaysOf, Kept, Target, quarantine, refused
 from crypto_assets.engine.publication.contradictions import contradicted

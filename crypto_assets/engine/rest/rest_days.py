@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from crypto_assets import datasets, sources
-from crypto_assets.engine.archive.edges import of_rest
 from crypto_assets.engine.archive.locate import nothing_due
 from crypto_assets.engine.day_outcomes import Day, RestDay, Target, quarantine
 from crypto_assets.engine.rest.feed import RestFeed, RestRows, source_of
+from crypto_assets.engine.rest.rest_edges import of_rest
 from crypto_assets.engine.rest.symbol_life import Reported
 from crypto_assets.errors import (
     OF_THIS_PROCESS,

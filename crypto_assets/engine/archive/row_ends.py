@@ -1,0 +1,51 @@
+"""The first and the last rows of a period: how long a row lasts, and whether rows should be before or after them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from crypto_assets.engine.archive.lifetime import FEW_TRADES, NUMBERED
+from crypto_assets.engine.rest.cursors import step_of
+from crypto_assets.model import DAY, Series, days_between
+from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES, due
+
+_MICROSECOND = timedelta(microseconds=1)
+_EDGE = timedelta(hours=1)
+"""Trades may be silent so long at midnight without a question (as crypto_assets/checks/complete.py has it)."""
+
+
+def row_length(series: Series) -> timedelta:
+    """Return how long a row lasts: a bar its length, another row a moment."""
+    if series.table != "ohlcv":
+        return _MICROSECOND
+    return step_of(series) or DAY
+
+
+def is_open(series: Series, begin: datetime, end: datetime, rows_before: pa.Table | None = None) -> bool:
+    """Return whether rows should be in [begin, end), at an end of a period; `rows_before` where it is the latter one."""
+    if series.timeframe in LONG_TIMEFRAMES:
+        days = days_between(begin.date(), (end - _MICROSECOND).date()) if begin < end else []
+        return any(due(series.timeframe or "", day).opens is not False for day in days)
+    slack = step_of(series) or DAY if series.table == "ohlcv" else _EDGE
+    if series.table == "funding_rates" and rows_before is not None:
+        # The last event of a day stands one interval before midnight.
+        slack = timedelta(hours=rows_before.column("funding_interval_hours")[-1].as_py(), seconds=1)
+    return end - begin >= slack
+
+
+def traded_before(rows: pa.Table) -> bool:
+    """Return whether the smallest number of trades shows that many came before: an exchange counts a symbol's from 0 or 1."""
+    name = next((name for name in NUMBERED.values() if name in rows.column_names), None)
+    return name is not None and rows.num_rows > 0 and pc.min(rows.column(name)).as_py() > FEW_TRADES
+
+
+def microseconds(instant: datetime) -> int:
+    return int(instant.timestamp()) * 1_000_000
+
+
+def instant(us: np.int64) -> datetime:
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(us))
