@@ -16,6 +16,7 @@ from crypto_assets.config.collection import Collection
 from crypto_assets.config.environment import settings
 from crypto_assets.config.selection import Request
 from crypto_assets.engine.archive.locate import require_listed
+from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.engine.rest.ccxt_client import RestApi
 from crypto_assets.errors import CircuitOpen, CryptoAssetsError, HostUnreachable, PermanentError, UnknownSymbol
 from crypto_assets.ledger.partitions import Ledger
@@ -95,10 +96,11 @@ def _reach(client: Client, collection: Collection, exchange: str, track: Track) 
         HostUnreachable: no answer at all.
         CircuitOpen: no answer to those who asked lately, and the next probe is not due soon.
     """
-    urls, known = collection.urls(exchange), sources.get(exchange)
-    listing_url, archive_url = urls.listing_url or known.listing_url, urls.archive_url or known.archive_url
-    _ask(lambda: require_listed(client, known, listing_url, *track))
-    if host_of(archive_url) != host_of(listing_url):
+    known = sources.get(exchange)
+    site = ArchiveSite.of(client, collection, known)
+    archive_url = site.archive_url or known.archive_url
+    _ask(lambda: require_listed(site, track))
+    if host_of(archive_url) != host_of(site.listing_url):
         _ask(lambda: client.at(Endpoint(exchange, "archive", "archive")).head(archive_url + "/"))
 
 
@@ -122,9 +124,8 @@ def _ask(ask: Callable[[], object]) -> None:
 def _unknown(client: Client, collection: Collection, track: Track) -> str:
     """Return why a symbol is not one of the exchange, or "" where it is or may be one."""
     series, symbol = track
-    known = sources.get(series.exchange)
     try:
-        require_listed(client, known, collection.urls(series.exchange).listing_url or known.listing_url, series, symbol)
+        require_listed(ArchiveSite.of(client, collection, sources.get(series.exchange)), track)
     except UnknownSymbol as error:
         return "" if _rest_may_have(client, collection, series, symbol) else str(error)
     except CryptoAssetsError:  # the run says so

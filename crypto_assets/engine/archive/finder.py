@@ -11,6 +11,7 @@ from crypto_assets.config.collection import Collection
 from crypto_assets.engine.archive.edges import Edges
 from crypto_assets.engine.archive.lifetime import LIFE, Asks
 from crypto_assets.engine.archive.locate import Located, locate
+from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.engine.day_outcomes import Target, refused
 from crypto_assets.engine.rest.symbol_life import Reported
 from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError
@@ -47,17 +48,12 @@ class Finder:
         if not days:
             return Located([], [])
         exchange = sources.get(target.series.exchange)
-        urls = self._collection.urls(exchange.name)
         try:
             located = locate(
-                self._client,
-                exchange,
-                urls.listing_url or exchange.listing_url,
-                target.series,
-                target.symbol,
+                ArchiveSite.of(self._client, self._collection, exchange),
+                target.track,
                 days,
                 self._now(),
-                urls.archive_url or exchange.archive_url,
                 self.asks(target.series, target.symbol),
                 self.anchor(target.series, target.symbol),
                 preferred_only=preferred_only,

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from crypto_assets import datasets
 from crypto_assets.engine.archive.probing import delisted_after, files_around, newest_day
+from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError
-from crypto_assets.model import Outcome, Partition, Series, State
+from crypto_assets.model import Outcome, Partition, Series, State, Track
 
 if TYPE_CHECKING:
     from crypto_assets.engine.rest.symbol_life import Latest
     from crypto_assets.sources import Exchange
-    from crypto_assets.transport.client import View
 
 VERY_OLD = timedelta(days=180)
 """So long after a symbol's last file its end is inferred where the exchange cannot be asked.
@@ -90,20 +90,16 @@ class Lifetime:
 
     def __init__(
         self,
-        client: View,
-        exchange: Exchange,
-        listing_url: str,
-        series: Series,
-        symbol: str,
+        site: ArchiveSite,
+        track: Track,
         now: datetime,
         first_listed: date,
         reported: Asks | None,
     ) -> None:
-        self._client = client
-        self._exchange = exchange
-        self._listing_url = listing_url
-        self._series = series
-        self._symbol = symbol
+        self._site = site
+        self._exchange = site.exchange
+        self._track = track
+        self._series, self._symbol = track
         self._now = now
         self._today = now.astimezone(UTC).date()
         self._first_listed = first_listed
@@ -148,11 +144,8 @@ class Lifetime:
         if earlier is None or later is None:
             try:
                 before, after = files_around(
-                    self._client,
-                    self._exchange,
-                    self._listing_url,
-                    self._series,
-                    self._symbol,
+                    self._site,
+                    self._track,
                     days[0] if earlier is None else days[-1],
                     self._first_listed,
                 )
@@ -218,7 +211,7 @@ class Lifetime:
                 forgotten = f"; {latest.status}"
                 evidence["exchange_status"] = latest.status
         try:
-            others = newest_day(self._client, self._exchange, self._listing_url, self._series, self._symbol, self._now)
+            others = newest_day(self._site, self._track, self._now)
         except OF_THIS_PROCESS:
             raise
         except CryptoAssetsError as error:

@@ -11,13 +11,12 @@ from typing import Any
 from crypto_assets.engine.archive.lifetime import Asks, Cause, Lifetime, expired
 from crypto_assets.engine.archive.listing import list_objects, list_prefixes
 from crypto_assets.engine.archive.probing import Unlisted, unlisted
+from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.errors import UnknownSymbol
-from crypto_assets.model import ArchiveObject, Outcome, Partition, Series, State
+from crypto_assets.model import ArchiveObject, Outcome, Partition, Series, State, Track
 from crypto_assets.model.symbols import similar_symbols
 from crypto_assets.rows.bar_calendar import Due, due
 from crypto_assets.sources import Exchange
-from crypto_assets.sources.limits import Endpoint
-from crypto_assets.transport.client import Client, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +28,10 @@ class Located:
 
 
 def locate(
-    client: Client,
-    exchange: Exchange,
-    listing_url: str,
-    series: Series,
-    symbol: str,
+    site: ArchiveSite,
+    track: Track,
     days: Sequence[date],
     now: datetime,
-    archive_url: str | None = None,
     reported: Asks | None = None,
     anchor: date | None = None,
     *,
@@ -47,7 +42,7 @@ def locate(
     The preferred prefix (daily files) is asked first; the next one (monthly files) only for days it does not have. A day
     without an object is `no_data` where nothing should be there: no bar opens, or the symbol did not trade (`lifetime.py`).
     Else it is `pending` while the file may still appear, then `missing`. Before that it is asked for by its name, where
-    `archive_url` is given: listings have been stale.
+    the site has an `archive_url`: listings have been stale.
 
     Args:
         reported: what asks the exchange about the symbol, where that may be asked.
@@ -58,32 +53,33 @@ def locate(
         UnknownSymbol: nothing is listed for the symbol at all.
         ListingError, HostUnreachable, HostRefused: the listing could not be read.
     """
+    exchange, (series, symbol) = site.exchange, track
     gone = {day: cause for day in days if (cause := expired(exchange, symbol, day))}
-    outcomes = [_no_data(series, symbol, day, cause, {}) for day, cause in gone.items()]
+    outcomes = [_no_data(track, day, cause, {}) for day, cause in gone.items()]
     wanted = [day for day in days if day not in gone]
     if not wanted:
         return Located([], outcomes)
     prefixes = exchange.prefixes(series, symbol)[: 1 if preferred_only else None]
-    holders, listed, wanted = _held(client, exchange, listing_url, series, symbol, prefixes, wanted)
+    holders, listed, wanted = _held(site, track, prefixes, wanted)
     if wanted:
-        first_listed = require_listed(client, exchange, listing_url, series, symbol, prefixes)
-        about = {"first_listed": str(first_listed), "listing": listing_url}
+        first_listed = require_listed(site, track, prefixes)
+        about = {"first_listed": str(first_listed), "listing": site.listing_url}
         not_due = {day: rule for day in wanted if (rule := due(series.timeframe or "", day, anchor)).opens is False}
         outcomes += [nothing_due(series, symbol, day, rule) for day, rule in not_due.items()]
         wanted = [day for day in wanted if day not in not_due]
-        life = Lifetime(_listing(client, exchange), exchange, listing_url, series, symbol, now, first_listed, reported)
+        life = Lifetime(site, track, now, first_listed, reported)
         causes = _causes(life, wanted, first_listed, listed)
         asked = Unlisted({}, frozenset())
-        if archive_url:
+        if site.archive_url:
             missing = [day for day in wanted if not causes[day].no_data and day >= first_listed]
-            asked = unlisted(client, archive_url, exchange, series, symbol, missing, now)
+            asked = unlisted(site, track, missing, now)
             for day, obj in sorted(asked.found.items()):
                 holders.setdefault(obj.key, (obj, []))[1].append(day)
             wanted = [day for day in wanted if day not in asked.found]
         outcomes += [
-            _no_data(series, symbol, day, causes[day], about)
+            _no_data(track, day, causes[day], about)
             if causes[day].no_data
-            else _not_there(exchange, series, symbol, day, now, causes[day], asked, about)
+            else _not_there(exchange, track, day, now, causes[day], asked, about)
             for day in wanted
         ]
     outcomes.sort(key=lambda outcome: outcome.partition.day)
@@ -91,31 +87,27 @@ def locate(
 
 
 def _held(
-    client: Client,
-    exchange: Exchange,
-    listing_url: str,
-    series: Series,
-    symbol: str,
+    site: ArchiveSite,
+    track: Track,
     prefixes: Sequence[str],
     wanted: list[date],
 ) -> tuple[dict[str, tuple[ArchiveObject, list[date]]], list[tuple[date, date]], list[date]]:
     """Return the objects that hold some days, the periods of all that is listed among these, and the days without any."""
+    exchange = site.exchange
     holders: dict[str, tuple[ArchiveObject, list[date]]] = {}
     listed: list[tuple[date, date]] = []
     for prefix in prefixes:
         if not wanted:
             break
-        first, last = exchange.key(prefix, series, symbol, wanted[0]), exchange.key(prefix, series, symbol, wanted[-1])
+        first, last = exchange.key(prefix, *track, wanted[0]), exchange.key(prefix, *track, wanted[-1])
         found = {
             obj.key: obj
-            for obj in list_objects(
-                _listing(client, exchange), listing_url, prefix, after=_just_before(first), until=last
-            )
+            for obj in list_objects(site.listing, site.listing_url, prefix, after=_just_before(first), until=last)
             if obj.key.endswith(".zip")
         }
         left = []
         for day in wanted:
-            key = exchange.key(prefix, series, symbol, day)
+            key = exchange.key(prefix, *track, day)
             if key in found:
                 holders.setdefault(key, (found[key], []))[1].append(day)
                 listed.append(exchange.period(key))
@@ -153,15 +145,14 @@ def nothing_due(series: Series, symbol: str, day: date, rule: Due) -> Outcome:
     return Outcome(series, Partition(symbol, day), State.NO_DATA, reason, {"opens": rule.because})
 
 
-def _no_data(series: Series, symbol: str, day: date, cause: Cause, about: Mapping[str, Any]) -> Outcome:
+def _no_data(track: Track, day: date, cause: Cause, about: Mapping[str, Any]) -> Outcome:
     evidence = {**about, **(cause.evidence or {})}
-    return Outcome(series, Partition(symbol, day), State.NO_DATA, cause.reason, evidence)
+    return Outcome(track.series, Partition(track.symbol, day), State.NO_DATA, cause.reason, evidence)
 
 
 def _not_there(
     exchange: Exchange,
-    series: Series,
-    symbol: str,
+    track: Track,
     day: date,
     now: datetime,
     cause: Cause,
@@ -170,13 +161,13 @@ def _not_there(
 ) -> Outcome:
     """Return the outcome of a day that should have a file, now or later."""
     evidence: dict[str, Any] = {**about, **(cause.evidence or {})}
-    expected_by = exchange.expected_by(series, day)
+    expected_by = exchange.expected_by(track.series, day)
     if day >= now.astimezone(UTC).date():
         state, reason = State.PENDING, "the day has not ended"
     elif now < expected_by:
         state, reason = State.PENDING, f"not published yet; expected by {expected_by:%Y-%m-%d %H:%M} UTC"
     else:
-        key = exchange.key(exchange.prefixes(series, symbol)[0], series, symbol, day)
+        key = exchange.key(exchange.prefixes(*track)[0], *track, day)
         state = State.MISSING
         reason = f"expected {key} by {expected_by:%Y-%m-%d}, the archive does not list it"
     if day in asked.asked:
@@ -186,62 +177,44 @@ def _not_there(
         evidence["asked_by_name"] = asked.problem
     if cause.hint and state is State.MISSING:
         reason += f"; {cause.hint}"
-    return Outcome(series, Partition(symbol, day), state, reason, evidence)
+    return Outcome(track.series, Partition(track.symbol, day), state, reason, evidence)
 
 
-def require_listed(
-    client: Client,
-    exchange: Exchange,
-    listing_url: str,
-    series: Series,
-    symbol: str,
-    prefixes: Sequence[str] | None = None,
-) -> date:
+def require_listed(site: ArchiveSite, track: Track, prefixes: Sequence[str] | None = None) -> date:
     """Return the first day that the archive has of a symbol, under all of its prefixes or under some.
 
     Raises:
         UnknownSymbol: it has nothing; the message names similar symbols that it lists.
         ListingError, HostUnreachable, HostRefused: the listing could not be read.
     """
-    first_listed = first_listed_day(client, exchange, listing_url, series, symbol, prefixes)
+    first_listed = first_listed_day(site, track, prefixes)
     if first_listed is None:
         raise UnknownSymbol(
-            f"{series.exchange} {series.market_type} {series.dataset}: the archive lists nothing for {symbol} "
-            f"(expected keys under {exchange.prefixes(series, symbol)[0]})"
-            + _similar(client, exchange, listing_url, series, symbol),
-            symbol=symbol,
+            f"{track.series}: the archive lists nothing for {track.symbol} "
+            f"(expected keys under {site.exchange.prefixes(*track)[0]}){_similar(site, track)}",
+            symbol=track.symbol,
         )
     return first_listed
 
 
-def first_listed_day(
-    client: Client,
-    exchange: Exchange,
-    listing_url: str,
-    series: Series,
-    symbol: str,
-    prefixes: Sequence[str] | None = None,
-) -> date | None:
+def first_listed_day(site: ArchiveSite, track: Track, prefixes: Sequence[str] | None = None) -> date | None:
     """Return the first day that the archive has of a symbol, or None where it has nothing; raises as `list_objects`."""
     firsts = []
-    for prefix in prefixes or exchange.prefixes(series, symbol):
-        for obj in list_objects(_listing(client, exchange), listing_url, prefix, page=2):
+    for prefix in prefixes or site.exchange.prefixes(*track):
+        for obj in list_objects(site.listing, site.listing_url, prefix, page=2):
             try:
-                firsts.append(exchange.period(obj.key)[0])
+                firsts.append(site.exchange.period(obj.key)[0])
             except ValueError:  # a checksum, or a file that is no data
                 continue
             break
     return min(firsts, default=None)
 
 
-def _listing(client: Client, exchange: Exchange) -> View:
-    return client.at(Endpoint(exchange.name, "listing", "listing"))
-
-
-def _similar(client: Client, exchange: Exchange, listing_url: str, series: Series, symbol: str) -> str:
+def _similar(site: ArchiveSite, track: Track) -> str:
+    exchange, (series, symbol) = site.exchange, track
     listed = [
         prefix.rstrip("/").rpartition("/")[2]
-        for prefix in list_prefixes(_listing(client, exchange), listing_url, exchange.universe_prefix(series))
+        for prefix in list_prefixes(site.listing, site.listing_url, exchange.universe_prefix(series))
     ]
     close = similar_symbols(exchange.exchange_symbol(symbol), listed, most=3)
     if close:

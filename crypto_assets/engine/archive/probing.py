@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 
 from crypto_assets.engine.archive.listing import list_objects, list_prefixes
 from crypto_assets.errors import OF_THIS_PROCESS, BadContainer, CryptoAssetsError, NotPublished
-from crypto_assets.model import ArchiveObject, Series
+from crypto_assets.model import ArchiveObject, Series, Track
 from crypto_assets.sources.limits import Endpoint
 from crypto_assets.transport.bounds import CHECKSUM
 
 if TYPE_CHECKING:
+    from crypto_assets.engine.archive.site import ArchiveSite
     from crypto_assets.sources import Exchange
     from crypto_assets.transport.client import Client, View
 
@@ -83,23 +84,20 @@ def probe(client: Client, archive_url: str, exchange: Exchange, key: str) -> Arc
 
 
 def unlisted(
-    client: Client,
-    archive_url: str,
-    exchange: Exchange,
-    series: Series,
-    symbol: str,
+    site: ArchiveSite,
+    track: Track,
     days: Iterable[date],
     now: datetime,
 ) -> Unlisted:
     """Ask by name for days that no listing shows and that should be there: the newest of them, `PROBES` at most."""
-    prefix = exchange.prefixes(series, symbol)[0]
+    exchange, prefix = site.exchange, site.exchange.prefixes(*track)[0]
     keys: dict[str, list[date]] = {}
     for day in sorted(days, reverse=True):
-        key = exchange.key(prefix, series, symbol, day)
+        key = exchange.key(prefix, *track, day)
         end = datetime.combine(exchange.period(key)[1] + timedelta(days=1), time(), UTC)
-        if now >= end + exchange.usual_delay(series) + PROBE_AFTER and (key in keys or len(keys) < PROBES):
+        if now >= end + exchange.usual_delay(track.series) + PROBE_AFTER and (key in keys or len(keys) < PROBES):
             keys.setdefault(key, []).append(day)
-    found, problem = probe_all(client, archive_url, exchange, list(keys))
+    found, problem = probe_all(site.client, site.archive_url or exchange.archive_url, exchange, list(keys))
     asked = frozenset(day for held in keys.values() for day in held) if not problem else frozenset()
     return Unlisted({day: obj for key, obj in found.items() for day in keys[key]}, asked, problem)
 
@@ -157,28 +155,27 @@ def delisted_after(exchange: Exchange, series: Series, symbol: str, day: date) -
     return _DAYS_LATE if first == last else _MONTHS_LATE
 
 
-def newest_day(
-    client: View, exchange: Exchange, listing_url: str, series: Series, symbol: str, now: datetime
-) -> Newest:
+def newest_day(site: ArchiveSite, track: Track, now: datetime) -> Newest:
     """Return how far other symbols of a series go; remembered for ten minutes, for thousands of symbols ask the same.
 
     Only files of the last weeks count: a universe without any tells nothing.
     """
-    universe = exchange.universe_prefix(series)
+    universe = site.exchange.universe_prefix(track.series)
     today = now.astimezone(UTC).date()
-    memory = (listing_url, f"{universe} {series.timeframe}", today)
+    memory = (site.listing_url, f"{universe} {track.series.timeframe}", today)
     with _newest_lock:
         known = _newest.get(memory)
         if known and abs(now - known[0]) < _MEMORY:
             return known[1]
-        found = _ask_others(_Asker(client, listing_url, exchange), exchange, series, symbol, today)
+        found = _ask_others(_Asker(site.listing, site.listing_url, site.exchange), track, today)
         for old in [name for name, (asked_at, _) in _newest.items() if abs(now - asked_at) >= _MEMORY]:
             del _newest[old]
         _newest[memory] = now, found
     return found
 
 
-def _ask_others(ask: _Asker, exchange: Exchange, series: Series, symbol: str, today: date) -> Newest:
+def _ask_others(ask: _Asker, track: Track, today: date) -> Newest:
+    exchange, (series, symbol) = ask.exchange, track
     universe, own = exchange.universe_prefix(series), exchange.exchange_symbol(symbol)
     prefix = exchange.prefixes(series, symbol)[0]
     mine = f"{universe}{own}/"
@@ -221,35 +218,30 @@ class _Asker:
             with contextlib.suppress(ValueError):  # a checksum, or a file that is no data
                 yield self.exchange.period(obj.key)
 
-    def around(
-        self, prefix: str, series: Series, symbol: str, day: date, first_listed: date
-    ) -> tuple[date | None, date | None]:
+    def around(self, prefix: str, track: Track, day: date, first_listed: date) -> tuple[date | None, date | None]:
         """Return the last day before a day, and the first one after it, of the files under a prefix.
 
         Steps back that grow find an older file, down to the symbol's first.
         """
         before, after, span = None, None, _FIRST_STEP_DAYS
         place = day - timedelta(days=span)
-        for first, last in self.periods(prefix, self.exchange.key(prefix, series, symbol, place)):
+        for first, last in self.periods(prefix, self.exchange.key(prefix, *track, place)):
             if first > day:
                 after = first
                 break
             before = last if last < day else before
         while before is None and place > first_listed:
             span = max(480, 2 * span)  # 480 days are on one page of 1,000 keys, with their checksums
-            until = self.exchange.key(prefix, series, symbol, place)
+            until = self.exchange.key(prefix, *track, place)
             place = max(place - timedelta(days=span), first_listed)
-            listed = self.periods(prefix, self.exchange.key(prefix, series, symbol, place), until)
+            listed = self.periods(prefix, self.exchange.key(prefix, *track, place), until)
             before = max((last for _, last in listed if last < day), default=None)
         return before, after
 
 
 def files_around(
-    client: View,
-    exchange: Exchange,
-    listing_url: str,
-    series: Series,
-    symbol: str,
+    site: ArchiveSite,
+    track: Track,
     day: date,
     first_listed: date,
 ) -> tuple[date | None, date | None]:
@@ -260,10 +252,10 @@ def files_around(
     Raises:
         ListingError, HostUnreachable, HostRefused: the listing could not be read.
     """
-    ask = _Asker(client, listing_url, exchange)
+    ask = _Asker(site.listing, site.listing_url, site.exchange)
     befores, afters = [], []
-    for prefix in exchange.prefixes(series, symbol):
-        before, after = ask.around(prefix, series, symbol, day, first_listed)
+    for prefix in site.exchange.prefixes(*track):
+        before, after = ask.around(prefix, track, day, first_listed)
         befores += [before] if before else []
         afters += [after] if after else []
         if before and day - before <= timedelta(days=_FIRST_STEP_DAYS):

@@ -9,8 +9,9 @@ from starlette.responses import Response
 
 from crypto_assets import sources
 from crypto_assets.engine.archive.locate import Located, first_listed_day, locate
+from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.errors import ListingError, UnknownSymbol
-from crypto_assets.model import Partition, State, days_between
+from crypto_assets.model import Partition, State, Track, days_between
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests.engine.archive.test_listing import xml
@@ -48,7 +49,7 @@ def sandbox(running):
 
 
 def find(sandbox, client, days, series=HOURS, symbol="BTC/USDT", now=NOW) -> Located:
-    return locate(client, BINANCE, sandbox.listing_url, series, symbol, days, now)
+    return locate(ArchiveSite(client, BINANCE, sandbox.listing_url), Track(series, symbol), days, now)
 
 
 def held(located: Located) -> dict[str, list[str]]:
@@ -226,18 +227,20 @@ def test_funding_rates_of_many_days_are_in_one_monthly_file_each_month(sandbox, 
 
 
 def test_the_first_listed_day_is_the_earlier_of_daily_and_monthly_files(sandbox, client):
-    first = first_listed_day(client, BINANCE, sandbox.listing_url, HOURS, "BTC/USDT")
+    first = first_listed_day(ArchiveSite(client, BINANCE, sandbox.listing_url), Track(HOURS, "BTC/USDT"))
     assert first == date(2024, 1, 20)
     for day in days_between(date(2024, 1, 1), date(2024, 2, 15)):
         sandbox.app.state.overrides[f"data/spot/daily/klines/ETHUSDT/1h/ETHUSDT-1h-{day}.zip"] = None
-    first = first_listed_day(client, BINANCE, sandbox.listing_url, HOURS, "ETH/USDT")
+    first = first_listed_day(ArchiveSite(client, BINANCE, sandbox.listing_url), Track(HOURS, "ETH/USDT"))
     assert first == date(2024, 1, 1)
-    assert first_listed_day(client, BINANCE, sandbox.listing_url, HOURS, "NO/USDT") is None
+    assert first_listed_day(ArchiveSite(client, BINANCE, sandbox.listing_url), Track(HOURS, "NO/USDT")) is None
 
 
 def test_a_key_that_is_no_data_does_not_hide_the_first_day(sandbox, client):
     sandbox.app.state.overrides["data/spot/daily/klines/BTCUSDT/1h/BTCUSDT-1h-0.zip"] = b"x"
-    assert first_listed_day(client, BINANCE, sandbox.listing_url, HOURS, "BTC/USDT") == date(2024, 1, 20)
+    assert first_listed_day(ArchiveSite(client, BINANCE, sandbox.listing_url), Track(HOURS, "BTC/USDT")) == date(
+        2024, 1, 20
+    )
 
 
 def test_no_days_need_no_request(sandbox, client):
@@ -250,7 +253,7 @@ def test_a_listing_that_cannot_be_read_is_an_error_and_not_a_missing_day(serve, 
         return Response("<html>")
 
     with pytest.raises(ListingError):
-        locate(client, BINANCE, serve(answer).url, HOURS, "BTC/USDT", [date(2024, 2, 1)], NOW)
+        locate(ArchiveSite(client, BINANCE, serve(answer).url), Track(HOURS, "BTC/USDT"), [date(2024, 2, 1)], NOW)
 
 
 def test_an_empty_archive_knows_no_symbol(serve, client):
@@ -258,4 +261,4 @@ def test_an_empty_archive_knows_no_symbol(serve, client):
         return Response(xml())
 
     with pytest.raises(UnknownSymbol, match="it lists 0 symbols"):
-        locate(client, BINANCE, serve(answer).url, HOURS, "BTC/USDT", [date(2024, 2, 1)], NOW)
+        locate(ArchiveSite(client, BINANCE, serve(answer).url), Track(HOURS, "BTC/USDT"), [date(2024, 2, 1)], NOW)

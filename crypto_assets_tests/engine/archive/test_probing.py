@@ -12,11 +12,12 @@ from crypto_assets import sources
 from crypto_assets.engine.archive import probing
 from crypto_assets.engine.archive.locate import Located, locate
 from crypto_assets.engine.archive.probing import PROBES, Newest, newest_day, probe
+from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.errors import HostRefused
-from crypto_assets.model import ArchiveObject, State, days_between
+from crypto_assets.model import ArchiveObject, State, Track, days_between
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
-from crypto_assets_tests.engine.archive.test_listing import LISTING, xml
+from crypto_assets_tests.engine.archive.test_listing import xml
 from crypto_assets_tests.synthetic import series_of
 
 BINANCE = sources.get("binance")
@@ -49,7 +50,7 @@ def sandbox(running, monkeypatch):
 def find(sandbox, client, days, symbol="LUNA/USDT", now=NOW, listing_url=None) -> Located:
     sandbox.app.state.source.now = now
     url = listing_url or sandbox.listing_url
-    return locate(client, BINANCE, url, BARS, symbol, days, now, sandbox.archive_url)
+    return locate(ArchiveSite(client, BINANCE, url, sandbox.archive_url), Track(BARS, symbol), days, now)
 
 
 def of_listing(sandbox) -> int:
@@ -119,7 +120,9 @@ def test_a_symbol_that_is_only_late_is_not_delisted(sandbox, client):
 def test_where_the_listing_ends_for_all_nobody_was_delisted(sandbox, client):
     # What the archive listed on the 1st of October is all that there ever is.
     now = datetime(2024, 12, 20, 12, tzinfo=UTC)
-    assert newest_day(client.at(LISTING), BINANCE, sandbox.listing_url, BARS, "LUNA/USDT", now) == Newest(None, 3, ())
+    assert newest_day(ArchiveSite(client, BINANCE, sandbox.listing_url), Track(BARS, "LUNA/USDT"), now) == Newest(
+        None, 3, ()
+    )
     absent = find(sandbox, client, [date(2024, 5, 10), date(2024, 5, 11)], now=now).absent
     assert [outcome.state for outcome in absent] == [State.MISSING, State.MISSING]
     assert "may be delisted" not in absent[0].reason
@@ -151,7 +154,7 @@ def test_files_of_months_are_late_by_weeks_before_their_symbol_may_be_delisted(s
     def asked(now):
         sandbox.app.state.source.now = now
         symbol, day = "LUNA/USDT:USDT", date(2024, 2, 5)
-        (absent,) = locate(client, BINANCE, sandbox.listing_url, FUNDING, symbol, [day], now).absent
+        (absent,) = locate(ArchiveSite(client, BINANCE, sandbox.listing_url), Track(FUNDING, symbol), [day], now).absent
         return absent.state, "may be delisted" in absent.reason
 
     assert asked(datetime(2024, 4, 4, tzinfo=UTC)) == (State.PENDING, False)
@@ -225,7 +228,8 @@ def test_a_host_that_does_not_answer_is_asked_once(serve, client, no_waits, sand
         return Response(status_code=403)
 
     odd = serve(answer)
-    asked = probing.unlisted(client, odd.url, BINANCE, BARS, "BTC/USDT", days_between(FIRST, date(2024, 1, 9)), NOW)
+    site = ArchiveSite(client, BINANCE, odd.url, odd.url)
+    asked = probing.unlisted(site, Track(BARS, "BTC/USDT"), days_between(FIRST, date(2024, 1, 9)), NOW)
     assert len(odd.requests) == 1
     assert asked.found == {}
     assert asked.asked == frozenset()
@@ -250,6 +254,7 @@ def test_days_that_cannot_be_there_yet_are_not_asked_for(serve, client):
     odd = serve(answer)
     day = NOW.date() - timedelta(days=1)
     early = datetime(day.year, day.month, day.day, 7, 59, tzinfo=UTC) + timedelta(days=1)
-    assert probing.unlisted(client, odd.url, BINANCE, BARS, "BTC/USDT", [day], early).asked == frozenset()
+    site, track = ArchiveSite(client, BINANCE, odd.url, odd.url), Track(BARS, "BTC/USDT")
+    assert probing.unlisted(site, track, [day], early).asked == frozenset()
     assert odd.requests == []
-    assert probing.unlisted(client, odd.url, BINANCE, BARS, "BTC/USDT", [day], NOW).asked == {day}
+    assert probing.unlisted(site, track, [day], NOW).asked == {day}

@@ -1,0 +1,42 @@
+"""One exchange's archive as a run reaches it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from crypto_assets.sources import Exchange
+from crypto_assets.sources.limits import Endpoint
+from crypto_assets.transport.client import Client, View
+
+if TYPE_CHECKING:
+    from crypto_assets.config.collection import Collection
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveSite:
+    """The addresses of an exchange's archive, and the client that asks them.
+
+    Without `archive_url` no file is asked for by its name: what the listing does not show counts as not there.
+    """
+
+    client: Client
+    exchange: Exchange
+    listing_url: str
+    archive_url: str | None = None
+
+    @classmethod
+    def of(cls, client: Client, collection: Collection, exchange: Exchange) -> ArchiveSite:
+        """Return the archive of an exchange at the addresses of collection.yaml, or at its own."""
+        urls = collection.urls(exchange.name)
+        return cls(
+            client,
+            exchange,
+            urls.listing_url or exchange.listing_url,
+            urls.archive_url or exchange.archive_url,
+        )
+
+    @property
+    def listing(self) -> View:
+        """The client as it asks for listings: within their limits, behind their breaker."""
+        return self.client.at(Endpoint(self.exchange.name, "listing", "listing"))
