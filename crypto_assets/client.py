@@ -219,7 +219,7 @@ def _as_known(asked: Question, lake: Lake, columns: Sequence[str], at: datetime)
                 if file.path is None:
                     raise StoredDataError(
                         f"{series} {symbol} {file.day}: expected the version that was known at {at:%Y-%m-%d %H:%M:%S} UTC, "
-                        "found that its file was damaged or gone before it was replaced; ask for other days or a later as_of"
+                        "found its file damaged or deleted before it was replaced; ask for other days or a later as_of"
                     )
             named = [(file.path or "", file.sha256, file.rows) for file in files]
             known = {file.day: file for file in files}

@@ -1,11 +1,11 @@
-"""Rows that are missing for a known cause: an outage of the exchange excuses them, and the day is complete without them.
+"""Excuse rows that are missing because of a known outage of the exchange; a day with only excused rows missing is complete.
 
-`complete` and `ids_continue` find what is missing from the rows alone. Here their findings are weighed against the outages of
-the market: what an outage explains in full passes, with the excused rows counted in its evidence (`excused`, `cause`,
-`outages`); of what it explains in part `unexplained` names the rest. All of it can be taken back: `plain` returns the finding
-as the check gave it, so findings are weighed anew whenever they or the outages change.
+`complete` and `ids_continue` find missing rows from the rows alone. This module compares their findings with the outages of
+the market. A finding explained in full passes; its evidence counts the excused rows (`excused`, `cause`, `outages`). A
+finding explained in part lists the rest in `unexplained`. `plain` restores the check's original finding: findings are
+judged again whenever they or the outages change.
 
-A bar counts as excused that lies wholly in an outage, unless the symbol's own trades, or shorter bars, show that it traded.
+A bar is excused if it is entirely inside an outage, unless the symbol's own trades, or shorter bars, show that it traded.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ from crypto_assets.model import Finding, Outcome, Partition, Series, State
 from crypto_assets.model.kinds import Kind
 
 EXCUSABLE = ("complete", "ids_continue")
-"""Checks whose failure says that rows are missing."""
+"""Checks that fail when rows are missing."""
 
 _MARKS = ("excused", "cause", "outages", "unexplained")
-"""What is added to the evidence of a finding."""
+"""Keys added to the evidence of a finding."""
 
 _QUIET = "ids_run_on"
 """Added to the evidence of `complete`: the ends, `before` or `after` the rows, where ids prove that nothing traded."""
 
 _AT_EDGES = timedelta(minutes=1)
-"""Times of outages are exact to a minute: so much beside one may be without rows too where ids are missing."""
+"""Outage times are exact to a minute: this much around one may also be without rows where ids are missing."""
 
 _EDGE, _EDGE_TIMES = timedelta(hours=1), 3
-"""`complete` lets the ends of a day be silent for an hour, or three times as long as the longest silence inside."""
+"""`complete` allows an hour of silence at the ends of a day, or three times the longest silence inside."""
 
 _SPANS_SHOWN = 20
 
 
 class Times(Protocol):
-    """What is needed of the profile of a day: the first and the last row, and minutes whose bar is missing."""
+    """The needed part of a day's profile: times of the first and last row, and the minutes whose bar is missing."""
 
     @property
     def first_time(self) -> datetime: ...
@@ -65,10 +65,10 @@ class Times(Protocol):
 
 
 class Excuses:
-    """The outages of a market around some days of one series, and what the symbols themselves show against them."""
+    """The outages of a market around some days of one series, and the symbols' own rows that contradict them."""
 
     def __init__(self, series: Series, outages: Sequence[Outage] = (), others: Iterable[StoredDay] = ()) -> None:
-        """Take what is known; `others` are stored days of other datasets of the symbols."""
+        """Store the outages; `others` are stored days of other datasets of the symbols."""
         self._series = series
         self._outages = outages
         self._others: dict[tuple[str, date], list[StoredDay]] = defaultdict(list)
@@ -77,7 +77,7 @@ class Excuses:
 
     @classmethod
     def read(cls, connection: psycopg.Connection[Any], series: Series, partitions: Collection[Partition]) -> Excuses:
-        """Read what may excuse missing rows of some days; two queries at most, one where there is no outage."""
+        """Read everything that may excuse missing rows of some days; at most two queries, one if there is no outage."""
         if not partitions:
             return cls(series)
         days = [partition.day for partition in partitions]
@@ -91,7 +91,7 @@ class Excuses:
         return cls(series, outages, others)
 
     def weigh(self, partition: Partition, findings: Mapping[str, Finding], times: Times | None) -> dict[str, Finding]:
-        """Return findings with what the outages of the day make of them; without a profile nothing is excused."""
+        """Return the findings with outages of the day applied; without a profile nothing is excused."""
         weighed = {name: plain(finding) if name in EXCUSABLE else finding for name, finding in findings.items()}
         if (quiet := _quiet_ends(weighed)) is not None:
             weighed["complete"] = quiet
@@ -111,14 +111,14 @@ class Excuses:
         return weighed
 
     def whole_day(self, outcome: Outcome, now: datetime) -> Outcome:
-        """Return a day that is missing as `no_data` where the exchange was down all of it; others as they are.
+        """Return a missing day as `no_data` if the exchange was down all day; other days unchanged.
 
-        The archive may publish the day all the same: the evidence says that it is an inference, so it is looked at again.
+        The archive may still publish the day: the evidence marks it as an inference, and it is looked at again.
         """
         error = outcome.evidence.get("error")
         if outcome.state is not State.MISSING or error not in (None, "NotPublished", "NoRows"):
             return outcome
-        if "appeared" in outcome.evidence:  # there is a file now: it says more
+        if "appeared" in outcome.evidence:  # a file exists now and is better evidence
             return outcome
         for one in self._outages:
             if covered(one.start, one.end, outcome.partition.day) == mask(0, MINUTES):
@@ -155,10 +155,10 @@ class Excuses:
 
 
 def _quiet_ends(findings: Mapping[str, Finding]) -> Finding | None:
-    """Return what becomes of a day of trades that is silent at its ends, where ids prove that nothing traded there.
+    """Return the finding of a day of trades that is silent at its ends, where ids prove that nothing traded there.
 
-    The last id before the silence and the first one after it follow each other: so thin symbols trade. None where that is
-    not so, or where anything else is missing.
+    The last id before the silence and the first one after it are consecutive, as in thin markets. None if they are not, or
+    if anything else is missing.
     """
     complete, seams = findings.get("complete"), findings.get("ids_continue")
     if complete is None or seams is None or complete.passed or "silent_after_s" not in complete.evidence:
@@ -176,7 +176,7 @@ def _quiet_ends(findings: Mapping[str, Finding]) -> Finding | None:
 
 
 def _seconds(partition: Partition, finding: Finding, outages: Sequence[Outage]) -> Finding:
-    """Judge bars shorter than a minute by the spans that the finding names; of more than these nothing is known."""
+    """Judge bars shorter than a minute by the spans that the finding lists; other spans are unknown."""
     second = timedelta(seconds=1)
     marks: list[dict[str, Any]] = []
     unexplained = []
@@ -193,13 +193,13 @@ def _seconds(partition: Partition, finding: Finding, outages: Sequence[Outage]) 
 
 
 def _trades(partition: Partition, finding: Finding, times: Times, outages: Sequence[Outage]) -> Finding:
-    """Judge silence at midnight, and ids that are missing, each place by itself."""
+    """Judge silence at midnight, and each place with missing ids separately."""
     evidence = finding.evidence
     inside = timedelta(seconds=float(evidence.get("longest_silence_inside_s") or 0))
     allowed = max(_EDGE, _EDGE_TIMES * inside)
     marks: list[dict[str, Any]] = []
     unexplained: list[str] = []
-    # The profile has no `since`: what `complete` measured begins and ends where rows were expected.
+    # The profile has no `since`: `complete` measured from the first to the last expected row.
     before, after = (timedelta(seconds=float(evidence.get(f"silent_{n}_s") or 0)) for n in ("before", "after"))
     edges = [(times.first_time - before, times.first_time), (times.last_time, times.last_time + after)]
     for start, end in edges:
@@ -212,15 +212,15 @@ def _trades(partition: Partition, finding: Finding, times: Times, outages: Seque
         start, end = _instant(partition, first), _instant(partition, last)
         _judge(start, end, outages, 2 * _AT_EDGES, int(count), marks, unexplained)
     if len(places) < int(evidence.get("places") or 0):
-        unexplained.append("more places than are named")
+        unexplained.append("more places than are listed")
     return _marked(finding, marks, missing, unexplained)
 
 
 def _seams(partition: Partition, finding: Finding, times: Times, outages: Sequence[Outage]) -> Finding:
-    """Judge ids that are missing between a day and those beside it, by the silence on this side of midnight."""
+    """Judge ids missing between a day and its neighbours, by the silence on this side of midnight."""
     evidence = finding.evidence
     missing = int(evidence.get("missing_ids") or 0)
-    # Where the ids of aggregates run on, the trades that they name may not.
+    # Aggregate ids may be continuous while their trade ids are not.
     before, after = (
         max(0, int(evidence.get(f"ids_{side}") or evidence.get(f"trades_{side}") or 0)) for side in ("before", "after")
     )
@@ -244,7 +244,7 @@ def _judge(
     marks: list[dict[str, Any]],
     unexplained: list[str],
 ) -> None:
-    """Add a span without rows to what is excused where an outage leaves at most `allowed` of it, else to the rest."""
+    """Excuse a span without rows if an outage leaves at most `allowed` of it; otherwise add it to the rest."""
     reached = [one for one in outages if one.start < end and start < one.end]
     down = timedelta(0)
     at = start
@@ -263,7 +263,7 @@ def _mark(one: Outage, start: datetime, end: datetime, rows: int) -> dict[str, A
 
 
 def _marked(finding: Finding, marks: Sequence[Mapping[str, Any]], missing: int, unexplained: Sequence[str]) -> Finding:
-    """Return a finding with what is excused of it; it passes where that is all."""
+    """Return a finding with its excused part; it passes if nothing else is missing."""
     if not marks:
         return finding
     excused = sum(mark["rows"] for mark in marks)
@@ -271,7 +271,7 @@ def _marked(finding: Finding, marks: Sequence[Mapping[str, Any]], missing: int, 
     kept = {"excused": excused, "cause": Kind.EXCHANGE_OUTAGE.value, "outages": list(marks)}
     if not passed:
         kept["unexplained"] = list(unexplained[:_SPANS_SHOWN])
-    # Of rows that never were due (before a listing) the check has counted its own.
+    # The check has already counted rows that were never expected (before a listing).
     if "excused" in finding.evidence:
         kept |= {"excused": excused + int(finding.evidence["excused"]), "excused_by_check": finding.evidence["excused"]}
         kept["cause_by_check"] = finding.evidence.get("cause", "")
@@ -279,7 +279,7 @@ def _marked(finding: Finding, marks: Sequence[Mapping[str, Any]], missing: int, 
 
 
 def plain(finding: Finding) -> Finding:
-    """Return a finding as its check gave it, without what outages made of it."""
+    """Return a finding as its check returned it, without outages."""
     evidence = finding.evidence
     if _QUIET in evidence:
         return Finding(False, {name: value for name, value in evidence.items() if name != _QUIET})
@@ -292,7 +292,7 @@ def plain(finding: Finding) -> Finding:
 
 
 def unexplained_part(finding: Finding) -> Finding:
-    """Return a failed finding for people: only of what nothing explains."""
+    """Return a failed finding for people, reduced to the unexplained part."""
     evidence = finding.evidence
     if "outages" not in evidence:
         return finding
@@ -306,7 +306,7 @@ def unexplained_part(finding: Finding) -> Finding:
 
 
 def excuse_in_words(findings: Mapping[str, Finding]) -> str:
-    """Return what is excused of a day that passes, in one line; empty where nothing is.
+    """Return the excused part of a day that passes, in one line; empty if nothing is excused.
 
     `16 bars are missing, the exchange was down 12:40–14:00 (known outage: https://…)`
     """

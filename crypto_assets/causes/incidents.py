@@ -1,7 +1,7 @@
-"""Incidents: spans of minutes without data or trades and their causes. `ledger/incidents.py` keeps them.
+"""Build incidents: spans of minutes without data or trades, with their causes. `ledger/incidents.py` stores them.
 
-They are made from profiles alone, without the lake, and are what the profiles say now: an incident that no longer holds is
-removed. What is ordinary for a symbol has no row; `crypto-assets gaps` says of every minute why it is missing.
+They follow from profiles alone, without the lake, and are kept equal to the profiles: an incident that no longer holds is
+removed. Ordinary silences of a symbol have no incident; `crypto-assets gaps` gives the cause of every missing minute.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from crypto_assets.storage.database import Database
 from crypto_assets.storage.sessions import lock_wait, of_connection
 
 WORTH_MINUTES = 5
-"""A span of one symbol that is shorter has no row of its own."""
+"""A shorter span of one symbol has no row of its own."""
 
 _DAYS_BESIDE = 4
-"""Days on either side that are read too: a span may reach over midnight, and is judged by the days around it."""
+"""Days read on either side: a span may cross midnight, and is judged by the days around it."""
 
 
 def load_market(
@@ -48,10 +48,10 @@ def load_market(
     days: Iterable[date],
     known: Sequence[KnownOutage] | None = None,
 ) -> tuple[Market, list[MarketIncident], list[StoredDay]]:
-    """Return a market as its profiles show it around some days, its outages, and what is stored.
+    """Return a market around some days from its profiles, with its outages, and the stored days.
 
     Args:
-        known: outages that are known; those of the list by default.
+        known: known outages; default: those of the list.
     """
     around = {day + n * DAY for day in days for n in range(-_DAYS_BESIDE, _DAYS_BESIDE + 1)}
     if not around:
@@ -76,14 +76,14 @@ def refresh_incidents(
     last_day: date,
     known: Sequence[KnownOutage] | None = None,
 ) -> list[Incident]:
-    """Make the incidents that overlap some days of a market what its profiles say now; return them, by time.
+    """Replace the incidents that overlap some days of a market by those its profiles give now; return them, by time.
 
-    The same profiles give the same rows, and rows that stay are not written again. Waits for another process that refreshes
+    The same profiles give the same rows, and unchanged rows are not written again. Waits for another process that refreshes
     the same market.
 
     Args:
-        market: a series, of whose market all datasets and symbols are judged, or (exchange, market type).
-        known: outages that are known; those of the list by default.
+        market: a series (all datasets and symbols of its market are judged), or (exchange, market type).
+        known: known outages; default: those of the list.
     """
     exchange, market_type = (market.exchange, market.market_type) if isinstance(market, Series) else market
     with database.transaction() as connection:
@@ -93,7 +93,7 @@ def refresh_incidents(
         def former(days: tuple[date, date]) -> list[Incident]:
             return read_incidents(connection, exchange=exchange, market_type=market_type, first=days[0], last=days[1])
 
-        # What stands for these days may reach over others, and all of it is made anew.
+        # An incident of these days may reach into others: these are rebuilt too.
         kept = _days_of(former((first_day, last_day)), first_day, last_day)
         replaced = former(kept)
         loaded = _days_of(replaced, *kept)
@@ -112,7 +112,7 @@ def _overlaps(one: Incident, first: date, last: date) -> bool:
 
 
 def _days_of(incidents: Iterable[Incident], first: date, last: date) -> tuple[date, date]:
-    """Return the days from first to last, widened to hold whole incidents."""
+    """Return the days from first to last, widened to contain whole incidents."""
     for one in incidents:
         first = min(first, one.start_time.date())
         last = max(last, (one.end_time - timedelta(microseconds=1)).date())
@@ -127,7 +127,7 @@ def _made(
     last: date,
     known: Sequence[KnownOutage] | None,
 ) -> list[Incident]:
-    """Return the incidents that the profiles of some days give, and those around them, by time."""
+    """Return the incidents that the profiles of some days and their neighbours give, by time."""
     market, of_all, stored = load_market(connection, exchange, market_type, days_between(first, last), known)
     outages: dict[date, int] = defaultdict(int)
     for incident in of_all:
@@ -151,14 +151,14 @@ def _made(
 
 
 def _worth_a_look(one: StoredDay, outages: int) -> bool:
-    """Return whether a day has spans that may be worth a row, at small cost: most days have none."""
+    """Return whether a day may have spans worth a row; a cheap test, because most days have none."""
     return long_runs(one.untraded & ~outages, WORTH_MINUTES) != 0
 
 
 def _worth_a_row(one: StoredDay, span: MinuteSpan, finest: int) -> bool:
     if (span.end - span.start) // MINUTE < WORTH_MINUTES:
         return False
-    if span.only_silent:  # it is of the symbol, and shown once, by its finest bars or trades
+    if span.only_silent:  # a fact of the symbol, shown once, by its finest bars or trades
         return span.cause.kind is Kind.UNEXPLAINED and resolution(one.dataset) == finest
     return span.absent or span.cause.kind is not Kind.ILLIQUID
 
@@ -180,7 +180,7 @@ def _of_market(exchange: str, market_type: str, one: MarketIncident) -> Incident
 
 
 def _of_span(exchange: str, market_type: str, span: MinuteSpan) -> Incident:
-    """Return the row of a span; that nothing traded is of the symbol, that rows are missing is of the dataset."""
+    """Return the row of a span: a silence belongs to the symbol, missing rows to the dataset."""
     dataset = None if span.only_silent else span.dataset
     return Incident(
         exchange,
@@ -196,7 +196,7 @@ def _of_span(exchange: str, market_type: str, span: MinuteSpan) -> Incident:
 
 
 def _over_midnight(spans: Iterable[Incident]) -> list[Incident]:
-    """Return spans of symbols, with those that go on after midnight as one, each once."""
+    """Return the spans of symbols, each once, joined across midnight."""
     by_end: dict[tuple[Any, ...], Incident] = {}
     for one in sorted(spans, key=lambda one: one.start_time):
         series = one.symbol, one.dataset, one.kind, one.evidence["missing"]

@@ -1,8 +1,8 @@
-"""Documented outages and defects of an exchange's files: `known/<exchange>.csv`, one line each, with its source.
+"""Read documented outages and defects of an exchange's files: `known/<exchange>.csv`, one line each, with its source.
 
-Columns: exchange, market_type, kind, start and end (UTC, half-open), precision (how exact the times are), what, source (a
-URL). Times of precision `second` are read off the 1s bars of one symbol: from the second after the last bar to the next bar.
-`kind` is `exchange_outage`, or `upstream_partial_file` where trading went on and only the bars show nothing.
+Columns: exchange, market_type, kind, start and end (UTC, half-open), precision (of the times), what, source (a URL). Times
+of precision `second` come from the 1s bars of one symbol: from the second after the last bar to the next bar. `kind` is
+`exchange_outage`, or `upstream_partial_file` if trading continued and only the bars are missing.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def read_known(lines: Iterable[str], name: str) -> list[KnownOutage]:
     """Return the outages of a CSV.
 
     Raises:
-        ValueError: a line that does not have the columns, times in UTC with the start first, or a source; names the line.
+        ValueError: a line has wrong columns, no source, or times not in UTC or not in order; the message gives the line.
     """
     found = []
     for number, row in enumerate(csv.DictReader(lines), start=2):
@@ -66,7 +66,7 @@ def read_known(lines: Iterable[str], name: str) -> list[KnownOutage]:
             if start.utcoffset() is None or end.utcoffset() is None or not start < end:
                 raise ValueError(f"expected start before end, both with Z, found {row['start']} and {row['end']}")
             if not row["source"].startswith("https://"):
-                raise ValueError(f"expected a source that begins with https://, found {row['source']!r}")
+                raise ValueError(f"expected a source that starts with https://, found {row['source']!r}")
             found.append(
                 KnownOutage(
                     row["exchange"],

@@ -1,4 +1,4 @@
-"""The outages of a market, known and found, for whoever wants to know what is not expected of its days."""
+"""Read the known and the found outages of a market, and the minutes in which nothing is expected of its days."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from crypto_assets.model.kinds import Kind
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """An outage of a market over [start, end), UTC; `reference` is the source of a known one, None: it was found."""
+    """An outage of a market over [start, end), UTC; `reference` is the source of a known one, None for a found one."""
 
     start: datetime
     end: datetime
@@ -41,9 +41,9 @@ class Outage:
 def read_outages(
     connection: psycopg.Connection[Any], exchange: str, market_type: str, first: date, last: date
 ) -> list[Outage]:
-    """Return the outages of a market that reach into some days, both included, by time: known ones and found ones.
+    """Return the outages of a market that overlap some days, both included, by time: known and found ones.
 
-    An outage in the list that was never refreshed counts too.
+    A listed outage counts even if it was never refreshed.
     """
     found = [
         Outage(incident.start_time, incident.end_time, incident.reference, len(incident.symbols))
@@ -57,7 +57,7 @@ def read_outages(
         )
     ]
     for one in known_outages(exchange, market_type, start_of(first), start_of(last + DAY)):
-        # The incident of a known outage is as long, or longer by the silence that touches it.
+        # The incident of a known outage is as long as the outage, or longer by the silence that touches it.
         if one.kind is Kind.EXCHANGE_OUTAGE and not any(o.start <= one.start and one.end <= o.end for o in found):
             found.append(Outage(one.start, one.end, one.source))
     return sorted(found, key=lambda one: one.start)
@@ -66,9 +66,9 @@ def read_outages(
 def outage_minutes(
     connection: psycopg.Connection[Any], exchange: str, market_type: str, day_first: date, day_last: date
 ) -> dict[date, np.ndarray]:
-    """Return which minutes of each day lie wholly in an outage of the market, known or found: 1,440 booleans a day.
+    """Return the minutes of each day that are entirely inside an outage, known or found: 1,440 booleans a day.
 
-    Only days that have some are in it; both days are included.
+    Only days with such minutes are in the result; both days are included.
     """
     found: dict[date, int] = {}
     for one in read_outages(connection, exchange, market_type, day_first, day_last):

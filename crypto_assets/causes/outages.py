@@ -1,12 +1,13 @@
-"""Outages of a whole market: spans in which every stored symbol is silent, too long to be a coincidence.
+"""Find outages of a whole market: spans in which every stored symbol is silent, too long for a coincidence.
 
-A symbol alone that does not trade is no news (`silences` says when it is); many at once are. Each symbol counts by the finest
-bars or trades that it has, and only for minutes of which anything is known: hourly bars are witnesses too. How often a symbol
-is silent, and how often it stays so for another step, is counted in the day before, the day and the day after, and in the two
-hours on either side (nights and weekends are quieter), whichever is more; the span itself and other outages are left out. If
-symbols were silent independently of each other, a joint silence would begin, in a day of n steps, n * product over symbols of
-P(silent) * P(stays)^(k-1) times, where k counts the steps of the symbol that lie in the silence. A span is an outage where
-that is below `CHANCE`. A bar that is missing counts as silent.
+One silent symbol proves nothing (but see `silences`); many at once do. Each symbol counts by its finest bars or trades, and
+only for minutes with data; hourly bars count too. Two rates are counted: how often a symbol is silent, and how often it
+stays silent for another step. Both are counted over the day and its neighbours, and over the two hours on either side
+(nights and weekends are quieter); the higher rate is used. The span itself and other outages are left out.
+
+If symbols were silent independently of each other, a joint silence would begin, in a day of n steps, n * product over
+symbols of P(silent) * P(stays)^(k-1) times, where k counts the steps of the symbol inside the silence. A span is an outage
+if that is below `CHANCE`. A missing bar counts as silent.
 """
 
 from __future__ import annotations
@@ -23,20 +24,20 @@ from crypto_assets.ledger.minutes import StoredDay, bits, every, joined, mask, m
 from crypto_assets.model import DAY
 
 CHANCE = 1e-6
-"""Joint silences that long in a day by coincidence: one in 2,700 years of a market. Fewer is an outage."""
+"""Joint silences of that length a day by coincidence: one in 2,700 years of a market. An outage has a smaller number."""
 
-_BESIDE = 120  # minutes on either side of a span whose rates count on their own
+_BESIDE = 120  # minutes on either side of a span with rates of their own
 
 _TELLS = 0.1
-"""A symbol of which only longer bars are stored tells something by a silent bar where it has such less often than that."""
+"""A silent long bar counts as evidence only if the symbol has silent bars less often than this."""
 
 
 @dataclass(frozen=True, slots=True)
 class JointSilence:
-    """A span [start, end) in which all `symbols` were silent; `chance` is how many such there are a day by coincidence.
+    """A span [start, end) in which all `symbols` were silent; `chance` is how many such spans a day coincidence gives.
 
-    `cut`: it reaches a midnight, no bar shows that the exchange was there, and the next day goes on or is not stored: files
-    that were cut at the same minute look the same.
+    `cut`: the span reaches midnight, no bar shows that the exchange was up, and the next day continues or is not stored.
+    Files that were all cut at the same minute look the same.
     """
 
     start: datetime
@@ -48,10 +49,10 @@ class JointSilence:
 
 @dataclass(slots=True)
 class _MarketDay:
-    """The symbols of a day, each by its finest bars or trades: which minutes are silent, and of which anything is known.
+    """The symbols of a day, each by its finest bars or trades: the silent minutes, and the minutes with data.
 
-    `step` is the length in minutes of the finest of all; `joint` are minutes that are silent in every symbol that has
-    these, and in which no whole bar of another one traded. `shown` are minutes in which a bar without trades is there.
+    `step` is the shortest length of all, in minutes. `joint` are minutes silent in every symbol that has data for them, in
+    which no whole bar of another symbol traded. `shown` are minutes with a bar without trades.
     """
 
     step: int
@@ -64,7 +65,7 @@ class _MarketDay:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A joint silence as pieces (day, first minute, one after the last), the days one after the other."""
+    """A joint silence as pieces (day, first minute, one after the last) of consecutive days."""
 
     pieces: tuple[tuple[date, int, int], ...]
     symbols: tuple[str, ...]
@@ -76,17 +77,17 @@ class _Run:
 
 
 def find_outages(stored: Iterable[StoredDay]) -> list[JointSilence]:
-    """Return the joint silences of one market that are no coincidence, by time; spans over midnight are one.
+    """Return the joint silences of one market that are no coincidence, by time; spans across midnight are joined.
 
     Args:
-        stored: days of one exchange and market, in any order. The first and last day lack a neighbour to be counted by:
-            give one day more on either side than is asked about.
+        stored: days of one exchange and market, in any order. The first and last day have one neighbour only: give one
+            more day on either side than needed.
     """
     days = _market_days(stored)
     held = _runs(days)
     while True:
-        # Outages near each other must not make each other look ordinary: all that may be one is left out of the counts, and
-        # what does not hold comes back into them, until what is left holds together.
+        # Neighbouring outages must not make each other look ordinary. All candidates are left out of the rates first; those
+        # that fail are counted again, until the result no longer changes.
         left_out: dict[date, int] = defaultdict(int)
         for run in held:
             for day, first, end in run.pieces:
@@ -115,8 +116,8 @@ def _market_days(stored: Iterable[StoredDay]) -> dict[date, _MarketDay]:
 def _market_day(by_symbol: dict[str, list[StoredDay]]) -> _MarketDay:
     """Return the day of some symbols.
 
-    A bar that traded says nothing of each of its minutes, so an hourly bar would hide an outage of twenty minutes; one that
-    lies wholly in a silence of the others, and traded, refutes it all the same.
+    A bar that traded does not show that each of its minutes did: an hourly bar would hide an outage of twenty minutes. But
+    a bar that is entirely inside a silence of the others, and traded, disproves it.
     """
     steps = {symbol: min(resolution(one.dataset) or MINUTES for one in ones) for symbol, ones in by_symbol.items()}
     made = _MarketDay(min(steps.values()), steps, {}, {}, joint=mask(0, MINUTES))
@@ -131,13 +132,13 @@ def _market_day(by_symbol: dict[str, list[StoredDay]]) -> _MarketDay:
         made.silent[symbol] = silent & ~traded
         made.known[symbol] = made.silent[symbol] | traded
         if steps[symbol] == made.step:
-            # Of minutes that are not known (a day that is not over) a symbol says nothing.
+            # A symbol proves nothing about unknown minutes (of a day that is not over).
             made.joint &= made.silent[symbol] | ~made.known[symbol]
     if len(steps) < 2 or not any(silent & made.joint for silent in made.silent.values()):
         made.joint = 0
     longer = [step for step in steps.values() if step > made.step]
     if len(longer) == len(steps) - 1 and longer:
-        # One symbol alone has the finest bars: only a silence that holds a whole bar of another one has a witness.
+        # If one symbol alone has the finest bars, only a silence with a whole bar of another symbol has a witness.
         long = [mask(first, end) for first, end in runs(made.joint) if end - first >= min(longer)]
         made.joint = sum(long)
     for symbol, step in steps.items():
@@ -147,7 +148,7 @@ def _market_day(by_symbol: dict[str, list[StoredDay]]) -> _MarketDay:
 
 
 def _whole_traded(joint: int, traded: int, step: int) -> int:
-    """Return the minutes of the bars that traded and lie wholly in a joint silence."""
+    """Return the minutes of the bars that traded and are entirely inside a joint silence."""
     found = 0
     for first, end in runs(joint):
         found |= mask(-(-first // step) * step, end // step * step) & traded
@@ -155,7 +156,7 @@ def _whole_traded(joint: int, traded: int, step: int) -> int:
 
 
 def _runs(days: dict[date, _MarketDay]) -> list[_Run]:
-    """Return every joint silence; over midnight as one where the same two symbols and more are stored on both sides."""
+    """Return every joint silence; joined across midnight if the same two or more symbols are stored on both sides."""
     found: list[_Run] = []
     for day in sorted(days):
         market = days[day]
@@ -172,9 +173,9 @@ def _runs(days: dict[date, _MarketDay]) -> list[_Run]:
 
 
 def _chance(run: _Run, days: dict[date, _MarketDay], left_out: dict[date, int]) -> tuple[float, tuple[str, ...]]:
-    """Return how many joint silences as long as this one a day would have by coincidence, and the symbols that are silent.
+    """Return how many joint silences of this length a day coincidence gives, and the silent symbols.
 
-    Infinite where fewer than two symbols tell anything.
+    Infinite if fewer than two symbols give evidence.
     """
     first_day, last_day = run.pieces[0][0] - DAY, run.pieces[-1][0] + DAY
     window = [first_day + n * DAY for n in range((last_day - first_day).days + 1)]
@@ -186,7 +187,7 @@ def _chance(run: _Run, days: dict[date, _MarketDay], left_out: dict[date, int]) 
     logarithm, telling, silent_ones = math.log(MINUTES // run.step), 0, []
     for symbol in run.symbols:
         markets = [days[day] if day in days and symbol in days[day].silent else None for day in window]
-        # Where a symbol is stored in bars of several lengths, days of other bars than in the span tell nothing of it.
+        # If a symbol is stored in bars of several lengths, days with other bars than the span's prove nothing about it.
         step = max(days[day].steps[symbol] for day, _, _ in run.pieces if symbol in days[day].steps)
         silent = joined([0 if market is None else market.silent[symbol] for market in markets])
         known = [0 if m is None or m.steps[symbol] != step else m.known[symbol] for m in markets]
@@ -210,7 +211,7 @@ def _chance(run: _Run, days: dict[date, _MarketDay], left_out: dict[date, int]) 
 
 
 def _whole(span: int, step: int, length: int) -> int:
-    """Return the minutes of the bars that lie wholly in a span of `length` minutes."""
+    """Return the minutes of the bars that are entirely inside a span of `length` minutes."""
     if step == 1:
         return span
     first, end = length - span.bit_length(), length - ((span & -span).bit_length() - 1)

@@ -1,21 +1,21 @@
-"""How often a symbol is silent, counted in minutes of its stored days."""
+"""Count how often a symbol is silent, in minutes of its stored days."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 LEAST_TRADED = 20
-"""Steps that a symbol must have traded in, outside a silence: one that hardly ever trades tells nothing by being silent."""
+"""Steps with a trade that a symbol needs outside a silence: the silence of a symbol that hardly trades proves nothing."""
 
 MOST_SILENT = 0.5
-"""A symbol that is silent more often than not tells nothing either: such silences are no chain of coincidences."""
+"""A symbol silent more often than this proves nothing either: its silences are not independent events."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """How often a step is silent, and a step after a silent one; of nothing seen a half (one of each is added).
+    """How often a step is silent, and how often the next one is silent too; 1/2 without data (one of each is added).
 
-    `share` is how often a step was silent, without that addition; 0 where none was seen.
+    `share` is how often a step was silent, without that addition; 0 without data.
     """
 
     traded: int
@@ -25,7 +25,7 @@ class Rates:
 
     @classmethod
     def counted(cls, silent: int, seen: int, step: int) -> Rates:
-        """Count the silent ones among the steps that are seen: bits at the first minute of each step."""
+        """Count the silent steps among the known ones: bits at the first minute of each step."""
         steps = seen.bit_count()
         silences = (silent & seen).bit_count()
         pairs = silent & seen & (seen << step)

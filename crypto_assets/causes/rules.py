@@ -1,7 +1,7 @@
-"""Why days and minutes are not there: the rules, without a database. docs/incidents.md gives their reasons.
+"""Rules that give missing days and minutes a cause; no database. docs/incidents.md gives the reasons.
 
-A day is judged by its outcome; the minutes inside a stored day by what the other datasets of the symbol, the other symbols
-of the market and the days beside it show. Nothing is filled in: a gap stays a gap, with a cause.
+A day is judged by its outcome. The minutes inside a stored day are judged by the other datasets of the symbol, the other
+symbols of the market and the neighbouring days. Nothing is filled in: a gap stays a gap, with a cause.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _HIDDEN_IDS = 100
 """Futures hide internal and insurance trades (binance-public-data #190, #363, #378): fewer ids than this prove nothing."""
 
 _SILENT_EDGE = 60
-"""Minutes without a trade at midnight that need no explanation (as crypto_assets/checks/complete.py has it)."""
+"""Minutes without a trade at midnight that need no cause (the same as in crypto_assets/checks/complete.py)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why something is not there; `evidence` is JSON-serialisable."""
+    """Why something is missing; `evidence` is JSON-serialisable."""
 
     kind: Kind
     evidence: Mapping[str, Any] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Cause:
 class MinuteSpan:
     """Minutes [start, end) of one symbol and dataset that are silent, or `absent`: their bar is missing.
 
-    `only_silent` says that no row is missing: the exchange's own bars or the ids of the trades show that nothing traded.
+    `only_silent`: no row is missing, because the exchange's own bars or the ids of the trades show that nothing traded.
     """
 
     symbol: str
@@ -53,7 +53,7 @@ class MinuteSpan:
 
     @property
     def lacks_rows(self) -> bool:
-        """Whether rows are missing, or may be: a silence of a market or a symbol misses none."""
+        """Whether rows are or may be missing: no row is missing in a silence of a market or a symbol."""
         return self.absent or not (self.only_silent or self.cause.kind in (Kind.EXCHANGE_OUTAGE, Kind.ILLIQUID))
 
 
@@ -71,16 +71,16 @@ def cause_of_day(
     """Return why a day is not complete.
 
     Args:
-        state: of its record, None where it was not collected yet.
-        evidence: of its record.
-        spans: the minutes that lack inside a day that is stored.
+        state: the state in its record, None if it was not collected yet.
+        evidence: the evidence in its record.
+        spans: the minutes missing inside a stored day.
         known: known outages of the market.
-        findings: of its record, for days that are stored.
+        findings: the findings in its record, for stored days.
     """
     error = evidence.get("error")
     damage = (findings or {}).get(STORED_FILE)
-    if damage is not None:  # of our own copy: the exchange has no part in it
-        return Cause(Kind.OUR_FAILURE, {"why": damage.get("problem", "its file was damaged or gone")})
+    if damage is not None:  # of our copy: not the exchange's failure
+        return Cause(Kind.OUR_FAILURE, {"why": damage.get("problem", "its file was damaged or deleted")})
     if state is None:
         return Cause(Kind.NOT_COLLECTED)
     if state is State.PENDING:
@@ -104,14 +104,14 @@ def cause_of_day(
 
 
 _LIVES = {"before": Kind.BEFORE_LISTING, "after": Kind.DELISTED, "between": Kind.DELISTED}
-"""Kinds by what the evidence says of the life of a symbol (`crypto_assets/engine/archive`)."""
+"""Kinds of cause by the evidence about a symbol's lifetime (`crypto_assets/engine/archive`)."""
 
 
 def _no_data(day: date, evidence: Mapping[str, Any]) -> Cause:
     if "outage" in evidence:
         return Cause(Kind.EXCHANGE_OUTAGE, evidence["outage"])
     if "ids" in evidence:
-        return Cause(Kind.ILLIQUID, {"why": "ids run on: nothing traded", **_some(evidence, "ids")})
+        return Cause(Kind.ILLIQUID, {"why": "the ids continue: nothing traded", **_some(evidence, "ids")})
     if "silent_bars" in evidence:
         return Cause(Kind.ILLIQUID, {"why": "all bars are silent: nothing traded", **_some(evidence, "silent_bars")})
     if "opens" in evidence:
@@ -128,7 +128,7 @@ def _no_data(day: date, evidence: Mapping[str, Any]) -> Cause:
 
 
 _EXCUSES = frozenset({Kind.EXCHANGE_OUTAGE, Kind.ILLIQUID, Kind.DELISTED, Kind.BEFORE_LISTING})
-"""Causes that leave no row to be missed: a day that is partial is so for another one, as far as there is one."""
+"""Causes without a missing row: a partial day takes another cause if there is one."""
 
 
 def _degraded(evidence: Mapping[str, Any], spans: Sequence[MinuteSpan], findings: Mapping[str, Any]) -> Cause:
@@ -141,7 +141,7 @@ def _degraded(evidence: Mapping[str, Any], spans: Sequence[MinuteSpan], findings
         return Cause(most, {"minutes": {kind.value: count for kind, count in minutes.items()}})
     if evidence.get("missing"):
         return Cause(Kind.OUR_FAILURE, {"missing": evidence["missing"]})
-    # What degrades says of rows that are right that they are not all there.
+    # Checks that degrade find missing rows, not wrong ones.
     failed = {name: finding for name, finding in findings.items() if not finding.get("passed", True)}
     return Cause(Kind.UPSTREAM_PARTIAL_FILE, {"failed_checks": failed})
 
@@ -155,7 +155,7 @@ def _some(evidence: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class MarketIncident:
-    """What all symbols of a market have in common in [start, end); `reference` is the source of a known one."""
+    """A silence of all symbols of a market in [start, end); `reference` is the source of a known one."""
 
     start: datetime
     end: datetime
@@ -171,9 +171,9 @@ def of_known(one: KnownOutage) -> dict[str, Any]:
 
 
 def of_market(found: Iterable[JointSilence], known: Iterable[KnownOutage]) -> list[MarketIncident]:
-    """Return the outages of a market, by time; joint silences that touch a known outage and the outage are one.
+    """Return the outages of a market by time; joint silences are merged with a known outage that they touch.
 
-    A silence that may be a cut of all files (`JointSilence.cut`) is no outage unless it is known.
+    A joint silence that may be a cut of all files (`JointSilence.cut`) is an outage only if it is known.
     """
     left = list(found)
     made = []
@@ -203,7 +203,7 @@ def of_market(found: Iterable[JointSilence], known: Iterable[KnownOutage]) -> li
 
 
 class Market:
-    """The stored days of one exchange and market, and the causes of the minutes that are silent or absent in them."""
+    """The stored days of one exchange and market, with the causes of their silent and missing minutes."""
 
     def __init__(
         self,
@@ -213,12 +213,12 @@ class Market:
         cuts: Sequence[JointSilence] = (),
         unlisted: Collection[tuple[str, str, date]] = (),
     ) -> None:
-        """Take what is known.
+        """Store the known facts.
 
         Args:
             incidents: of the whole market.
             cuts: joint silences that may be cuts of all files.
-            unlisted: symbols, datasets and days that are known to have no data.
+            unlisted: symbols, datasets and days known to have no data.
         """
         self._numbered = market_type == "spot"
         self._stored = {(one.symbol, one.dataset, one.day): one for one in stored}
@@ -242,7 +242,7 @@ class Market:
         return self._rare[symbol].get(day, ())
 
     def spans(self, symbol: str, dataset: str, day: date, shortest: int = 1) -> list[MinuteSpan]:
-        """Return the silent and absent minutes of a day and why, by time; none for a day that is not stored.
+        """Return the silent and missing minutes of a day with their causes, by time; empty for a day that is not stored.
 
         Args:
             shortest: minutes; spans that are shorter are left out. A thin market has hundreds of them in a day.
@@ -296,7 +296,7 @@ class Market:
         return sorted(made, key=lambda span: span.start)
 
     def _absent(self, one: StoredDay, step: int, first: int, end: int) -> Cause:
-        """Return why bars are not there that no outage explains."""
+        """Return the cause of missing bars that no outage explains."""
         if first == 0 and (one.symbol, one.dataset, one.day - DAY) in self._unlisted:
             return Cause(Kind.BEFORE_LISTING, {"first_day": str(one.day)})
         if end == MINUTES and (one.symbol, one.dataset, one.day + DAY) in self._unlisted:
@@ -310,7 +310,7 @@ class Market:
         return Cause(Kind.UNEXPLAINED, {"symbols_trading_meanwhile": 0})
 
     def _silent(self, one: StoredDay, step: int, first: int, end: int, own: Sequence[StoredDay]) -> Cause:
-        """Return why nothing traded in minutes that no outage explains."""
+        """Return the cause of minutes without trades that no outage explains."""
         if one.is_bars:
             return Cause(Kind.ILLIQUID, {"bars_without_trades": (end - first) // step})
         if any(other.is_bars and mask(first, end) & ~bits(other.silent) == 0 for other in own):
@@ -331,7 +331,7 @@ class Market:
         return Cause(Kind.ILLIQUID, {"missing_ids": lacking})
 
     def _silences(self, one: StoredDay, step: int, first: int, end: int, ordinary: Cause) -> list[tuple[int, Cause]]:
-        """Return minutes in which nothing traded with their causes: rare ones have none that anybody knows."""
+        """Return minutes without trades with their causes: rare ones have an unknown cause."""
         found, left = [], mask(first, end)
         for rare in self.rare(one.symbol, one.day):
             minutes = mask(rare.first, rare.end) & left
@@ -343,7 +343,7 @@ class Market:
         return found + [(mask(a, b), ordinary) for a, b in runs(left)]
 
     def _down(self, day: date) -> int:
-        """Return the minutes of a day that lie in incidents of the whole market."""
+        """Return the minutes of a day inside incidents of the whole market."""
         if day not in self._minutes_down:
             minutes = 0
             for incident in self._incidents:
@@ -352,7 +352,7 @@ class Market:
         return self._minutes_down[day]
 
     def _trading(self, one: StoredDay, step: int, first: int, end: int) -> int:
-        """Return how many other symbols traded in some minutes, by bars that are no longer."""
+        """Return how many other symbols traded in some minutes, by bars that are not longer."""
         span = mask(first, end)
         return len(
             {
@@ -364,7 +364,7 @@ class Market:
 
 
 def _ids_between(before: StoredDay | None, after: StoredDay | None) -> int | None:
-    """Return how many ids lack between the last row of a day and the first of the next; None where one is not known."""
+    """Return how many ids are missing between the last row of a day and the first of the next; None if one is unknown."""
     if before is None or after is None or before.last_id is None or after.first_id is None:
         return None
     return max(0, after.first_id - before.last_id - 1)

@@ -1,9 +1,9 @@
-"""Silences of one symbol that are rare by its own rates: too long to be thin trading, and nobody else to ask.
+"""Find silences of one symbol that are rare by its own rates: too long for thin trading, without another symbol to compare.
 
-How often the symbol is silent, and how often it stays so for another step, is counted over the days around a silence; over
-the two hours on either side; and over the same hours of the other days, because nights are quieter. The greatest counts. All
-long silences are left out of the counts at the same time, for else one of 74 minutes would make one of 14 look ordinary. But
-a pause that comes at the same hours on most of the other days is the symbol's way to trade, and never rare.
+Two rates are counted: how often the symbol is silent, and how often it stays silent for another step. They are counted over
+the days around a silence, over the two hours on either side, and over the same hours of the other days, because nights are
+quieter; the highest is used. All long silences are left out of the counts together: otherwise one of 74 minutes would make
+one of 14 look ordinary. A pause at the same hours on most other days is a habit of the symbol and never rare.
 
 A silence of k steps then begins n * P(silent) * P(stays)^(k-1) times in a day of n steps. Below `RARE` it is rare.
 """
@@ -22,26 +22,26 @@ from crypto_assets.ledger.minutes import StoredDay, edge_runs, every, joined, lo
 from crypto_assets.model import DAY
 
 RARE = 1e-3
-"""Silences of a symbol as long as that, expected in a day by its own rates; fewer is rare: one in a thousand days."""
+"""Silences of that length expected a day by the symbol's own rates: one in a thousand days. A rare one has less."""
 
 DAYS_BESIDE = 2
-"""Days on either side of a silence whose rates count, as far as they are stored."""
+"""Days on either side of a silence that are counted, if they are stored."""
 
-_SHORTEST = 5  # minutes; what is shorter is never rare
-_BESIDE = 120  # minutes on either side whose rates count on their own
-_SAME_HOURS = 30  # minutes that are looked at on other days, beyond those of the silence on either side
+_SHORTEST = 5  # minutes; shorter silences are never rare
+_BESIDE = 120  # minutes on either side with rates of their own
+_SAME_HOURS = 30  # minutes compared on other days, beyond the silence on either side
 _BUSY = 0.1
-"""Of a symbol of which one day is stored the nights cannot be known: it must be silent less often than this."""
+"""With one stored day the nights are unknown: the symbol must be silent less often than this."""
 
 _EDGE = 30
-"""Minutes beside an outage that belong to it: its times are exact to 15 minutes, and trading begins slowly."""
+"""Minutes around an outage that belong to it: its times are exact to 15 minutes, and trading resumes slowly."""
 
 _ONCE_AT_MOST = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class RareSilence:
-    """Minutes [first, end) of a day; `chance` is how many silences as long are expected in a day."""
+    """Minutes [first, end) of a day; `chance` is the expected number of silences of this length a day."""
 
     first: int
     end: int
@@ -49,13 +49,13 @@ class RareSilence:
 
     @property
     def once_in_days(self) -> int:
-        """In how many days one is expected."""
+        """The number of days in which one such silence is expected."""
         return min(_ONCE_AT_MOST, round(1 / self.chance)) if self.chance > 0 else _ONCE_AT_MOST
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A silence as pieces (day, first minute, one after the last), the days one after the other."""
+    """A silence as pieces (day, first minute, one after the last) of consecutive days."""
 
     pieces: tuple[tuple[date, int, int], ...]
 
@@ -65,7 +65,7 @@ class _Run:
 
 
 class _Symbol:
-    """The stored days of one symbol, by the finest bars or trades that it has."""
+    """The stored days of one symbol, by its finest bars or trades."""
 
     def __init__(self, stored: Iterable[StoredDay], down: Mapping[date, int]) -> None:
         by_day: dict[date, list[StoredDay]] = defaultdict(list)
@@ -88,7 +88,7 @@ class _Symbol:
                 self.known[day] = self.silent[day] | (traded & ~out)
 
     def runs(self, shortest: int) -> list[_Run]:
-        """Return the silences of that many minutes and more; over midnight as one."""
+        """Return the silences of at least that many minutes; joined across midnight."""
         found: list[_Run] = []
         for day in sorted(self.silent):
             silent = self.silent[day]  # what is shorter counts where it goes on over midnight
@@ -102,7 +102,7 @@ class _Symbol:
 
 
 def _with_edges(down: int, silent: int) -> int:
-    """Return the minutes of outages, and short silences that touch one."""
+    """Return the minutes of outages, and of short silences that touch one."""
     found = down
     for first, end in runs(silent & ~down) if down else ():
         touched = mask(max(0, first - 1), min(MINUTES, end + 1)) & down
@@ -112,11 +112,11 @@ def _with_edges(down: int, silent: int) -> int:
 
 
 def rare_silences(stored: Iterable[StoredDay], down: Mapping[date, int]) -> dict[date, list[RareSilence]]:
-    """Return the rare silences of one symbol by day, those over midnight on both days.
+    """Return the rare silences of one symbol by day; those across midnight are on both days.
 
     Args:
-        stored: its days in all datasets, in any order; `DAYS_BESIDE` more on either side than is asked about.
-        down: minutes in which the exchange was down; they tell nothing, and are no part of a silence.
+        stored: its days in all datasets, in any order, with `DAYS_BESIDE` more on either side than needed.
+        down: minutes in which the exchange was down; they prove nothing, and are not part of a silence.
     """
     symbol = _Symbol(stored, down)
     held = _candidates(symbol)
@@ -142,7 +142,7 @@ def rare_silences(stored: Iterable[StoredDay], down: Mapping[date, int]) -> dict
 
 
 def _candidates(symbol: _Symbol) -> list[_Run]:
-    """Return the silences that may be rare: by rates without any silence of five minutes, the lowest that can be counted."""
+    """Return the silences that may be rare: by rates without any silence of five minutes, the lowest possible."""
     long = symbol.runs(_SHORTEST)
     if not long:
         return []
@@ -166,7 +166,7 @@ def _expected(step: int, run: _Run, silent: float, stays: float) -> float:
 def _chance(
     symbol: _Symbol, run: _Run, left_out: Mapping[date, int], long: Mapping[date, Sequence[tuple[int, int]]]
 ) -> float:
-    """Return how many silences as long as this one are expected in a day; infinite where the symbol tells nothing."""
+    """Return how many silences of this length are expected a day; infinite if the symbol gives no evidence."""
     first_day, last_day = run.pieces[0][0], run.pieces[-1][0]
     window = [first_day + n * DAY for n in range(-DAYS_BESIDE, (last_day - first_day).days + DAYS_BESIDE + 1)]
     own = {day for day, _, _ in run.pieces}
@@ -201,9 +201,9 @@ def _same_hours(run: _Run) -> int:
 
 
 def _is_habit(run: _Run, others: Sequence[date], long: Mapping[date, Sequence[tuple[int, int]]]) -> bool:
-    """Whether on most of the other days a silence lies at the same hours that is half as long or longer.
+    """Return whether most other days have a silence at the same hours that is at least half as long.
 
-    Lengths of such pauses are no chain of coincidences: their own rates would call each of them rare.
+    The lengths of such pauses are not independent events: by their own rates each of them would be rare.
     """
     hours = _same_hours(run)
     alike = 0

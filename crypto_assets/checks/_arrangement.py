@@ -1,4 +1,4 @@
-"""The kind of check that looks at how rows stood in the file that published them; stored rows do not show it any more."""
+"""The kind of check that judges the order of rows in the published file; stored rows no longer show it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class ArrangementCheck(Rule):
     """A rule about the order of the rows in the file; `judge` takes (arrangement, partition, series).
 
-    It is judged when a file is parsed; its finding stays with the stored rows.
+    It is judged when a file is parsed; the finding is kept with the stored rows.
     """
 
     judge: Callable[[Arrangement, Partition, Series], Finding]

@@ -1,4 +1,4 @@
-"""Order books and tickers as one thing: what the best prices were, snapshot by snapshot."""
+"""Read order books and tickers in one form: the best prices of each snapshot."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Tops(NamedTuple):
-    """Some snapshots, an array for each of: time in microseconds, update id, best prices, number of levels.
+    """Some snapshots, as arrays: time in microseconds, update id, best prices, number of levels.
 
     A side without levels has a price of minus (bid) or plus (ask) infinity.
     """
@@ -32,20 +32,20 @@ class Tops(NamedTuple):
     ask_levels: np.ndarray
 
     def at(self, place: int) -> str:
-        """Return which snapshot one is: `2024-08-08T23:54:16.501000, update 5123107852948`."""
+        """Name one snapshot: `2024-08-08T23:54:16.501000, update 5123107852948`."""
         return f"{instant(self.times[place])}, update {self.update_ids[place]}"
 
 
 class _Reader(Protocol):
     def add(self, rows: pd.DataFrame) -> Tops:
-        """Return the snapshots that ended with these rows."""
+        """Return the snapshots completed by these rows."""
 
     def rest(self) -> Tops:
-        """Return the snapshot that has not ended, if there is one."""
+        """Return the snapshot that is not complete yet, if there is one."""
 
 
 class _Books:
-    """Levels of snapshots; the last snapshot goes on in the next piece, so its best prices are kept until another begins."""
+    """Levels of snapshots; the last snapshot may continue in the next piece, and its best prices are kept until it ends."""
 
     def __init__(self) -> None:
         self._open = _NONE
@@ -80,7 +80,7 @@ class _Books:
 
 
 class _Tickers:
-    """Tickers: each row is a snapshot of one level, a side with price 0 has none."""
+    """Tickers: each row is a snapshot of one level; a side with price 0 has no level."""
 
     def add(self, rows: pd.DataFrame) -> Tops:
         bids, asks = rows["bid_price"].to_numpy(), rows["ask_price"].to_numpy()
@@ -102,17 +102,17 @@ _NONE = Tops(_WHOLE, _WHOLE, _PRICE, _PRICE, _WHOLE, _WHOLE)
 
 
 def is_side(sides: pd.Series, side: str) -> np.ndarray:
-    """Return which rows have a side; a categorical column may have any order of words."""
+    """Return which rows have a side; the categories of the column may be in any order."""
     places = [place for place, word in enumerate(sides.cat.categories) if word == side]
     codes = sides.cat.codes.to_numpy()
     return codes == places[0] if places else np.zeros(len(codes), dtype=bool)
 
 
 class TopsFold(ABC):
-    """A check of the best prices of snapshots, at work.
+    """Base of a check of the best prices of snapshots.
 
-    A subclass looks at some snapshots at a time, in file order, and replaces what it keeps rather than changing it: the
-    snapshot that has not ended is looked at by a copy.
+    A subclass receives snapshots in file order. It must replace its state, not change it in place: the incomplete last
+    snapshot is judged on a copy.
     """
 
     def __init__(self, partition: Partition, series: Series) -> None:  # noqa: ARG002
@@ -121,11 +121,11 @@ class TopsFold(ABC):
 
     @abstractmethod
     def look(self, tops: Tops) -> None:
-        """Take some snapshots into account."""
+        """Judge some snapshots."""
 
     @abstractmethod
     def result(self) -> Finding:
-        """Return what was found in the snapshots so far, at least one."""
+        """Return the finding on the snapshots so far, at least one."""
 
     def add(self, rows: pd.DataFrame) -> None:
         self._look(self._reader.add(rows))

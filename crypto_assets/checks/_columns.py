@@ -1,4 +1,4 @@
-"""Columns that several checks need together: where a dataset has them, its rows are of that kind."""
+"""Groups of columns that several checks need together; a dataset that has a group has rows of that kind."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ BAR = (
 )
 
 TRADE = ("trade_time", "price", "amount", "quote_amount", "side")
-"""A trade that names its quote amount."""
+"""A trade with its quote amount."""
 
 AGGREGATE = ("trade_time", "price", "amount", "first_trade_id", "last_trade_id", "side")
-"""Trades merged into one row that names the first and the last of them."""
+"""Trades merged into one row, with the ids of the first and the last."""
 
 BOOK = ("book_time", "update_id", "side", "level", "price", "amount")
 """One level of a snapshot."""
 
 BEST = ("ticker_time", "update_id", "bid_price", "bid_amount", "ask_price", "ask_amount")
-"""The best prices alone."""
+"""The best prices only."""

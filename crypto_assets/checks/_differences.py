@@ -1,4 +1,4 @@
-"""Two tables of one key: the rows that only one has, and the values that differ. Exact, in decimals."""
+"""Compare two tables with one key, exactly: rows that only one has, and values that differ."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from crypto_assets.rows.versions import different, key_text, matched, numbers, o
 class Differences:
     """How the rows of two tables differ.
 
-    `common` has the places of the rows that both have, in each table. `columns` says for each column with differing values
-    which of the common rows these are. `only_here` and `only_there` are places in their tables.
+    `common` has the positions of the shared rows in each table. `columns` has, for each column with differing values, which
+    of the shared rows differ. `only_here` and `only_there` are positions in their tables.
     """
 
     key: str
@@ -37,7 +37,7 @@ class Differences:
 
     @property
     def changed(self) -> int:
-        """The common rows with a value that differs."""
+        """The number of shared rows with a differing value."""
         return len(np.unique(np.concatenate(list(self.columns.values())))) if self.columns else 0
 
     def counts(self) -> dict[str, Any]:
@@ -52,10 +52,10 @@ class Differences:
         }
 
     def values(self, column: str, most: int | None = None) -> Iterator[tuple[int, Any, Any]]:
-        """Yield key and both values of the common rows that differ in a column, in the order of the key.
+        """Yield key and both values of the shared rows that differ in a column, in key order.
 
         Args:
-            most: so many of them at most; all by default.
+            most: the largest number to yield; default: all.
         """
         rows = self.columns[column]
         keys = numbers(self.here.column(self.key))[self.common[0][rows]]
@@ -69,13 +69,13 @@ class Differences:
         )
 
     def shown(self, here: str, there: str) -> list[dict[str, str]]:
-        """Return the first differences in the order of the key as rows for people: key, column and both values.
+        """Return the first differences in key order as rows for people: key, column and both values.
 
         A row that only one table has is shown whole, as the column `row`.
 
         Args:
-            here: what the first table is called.
-            there: what the second table is called.
+            here: name of the first table.
+            there: name of the second table.
         """
         lines = [(key, -1, "row", text, "") for key, text in _whole_rows(self.here, self.key, self.only_here)]
         lines += [(key, -1, "row", "", text) for key, text in _whole_rows(self.there, self.key, self.only_there)]
@@ -90,10 +90,10 @@ class Differences:
 
 
 def differences(here: pa.Table, there: pa.Table, key: str, columns: Sequence[str] | None = None) -> Differences:
-    """Return how two tables differ. Keys are unique in each; the order of rows is not compared.
+    """Return how two tables differ. Keys are unique in each; row order is not compared.
 
     Args:
-        columns: those to compare beside the key; all of the first table by default.
+        columns: compared besides the key; default: all of the first table.
     """
     one, other = numbers(here.column(key)), numbers(there.column(key))
     common = matched(one, other)
@@ -117,10 +117,10 @@ def whole_day(series: Series, pieces: Iterable[pa.Table]) -> pa.Table:
 
 
 def same_rows(mine: pa.Table, theirs: pa.Table, series: Series, names: tuple[str, str]) -> Finding:
-    """Return whether two sources have the same rows of a day, and how they differ: in which rows and values.
+    """Return whether two sources have the same rows of a day, and which rows and values differ.
 
     Args:
-        names: what the sources are called, in the rows that are shown.
+        names: names of the sources, for the rows that are shown.
     """
     if not theirs.num_rows:
         return not_judged(f"{names[1]} has no rows of the day")
@@ -131,12 +131,12 @@ def same_rows(mine: pa.Table, theirs: pa.Table, series: Series, names: tuple[str
 
 
 def has_one_key(series: Series) -> bool:
-    """Return whether one column says which row is which; rows are matched by it."""
+    """Return whether one column identifies a row; rows are matched by it."""
     return len(datasets.get(series.table).key) == 1
 
 
 def _whole_rows(table: pa.Table, key: str, places: np.ndarray) -> Iterator[tuple[int, str]]:
-    """Yield the first of some rows by their keys, as text."""
+    """Yield the first of some rows by key, as text."""
     keys = numbers(table.column(key))[places]
     order = np.argsort(keys, kind="stable")[:SHOWN_ROWS]
     rows = table.drop_columns([key]).take(pa.array(places[order])).to_pylist()

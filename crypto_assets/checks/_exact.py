@@ -1,8 +1,8 @@
-"""Decimals as whole numbers of NumPy, exactly, and back.
+"""Convert decimals to NumPy integers and back, exactly.
 
-Exchanges publish few decimals, so a column of decimal128(38, 18) nearly always is a column of 64-bit integers times a
-power of ten. Dividing by that power is one multiplication in arithmetic modulo 2⁶⁴, six times quicker than Arrow's cast
-(3 million prices: 0.04 s). Columns that do not fit become Python integers: slower, and as exact.
+Exchanges publish few decimals: a decimal128(38, 18) column is almost always a column of 64-bit integers times a power of
+ten. Dividing by that power is one multiplication modulo 2⁶⁴, six times faster than Arrow's cast (3 million prices: 0.04 s).
+Columns that do not fit become Python integers: slower, but equally exact.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MOST = 1 << 63
 
 
 def whole(column: pa.Array) -> tuple[np.ndarray, int]:
-    """Return whole numbers and how many decimals they stand for, as few as all values allow.
+    """Return whole numbers and their number of decimals, the fewest that all values allow.
 
     The numbers are int64, or Python integers where they do not fit.
 
@@ -32,7 +32,7 @@ def whole(column: pa.Array) -> tuple[np.ndarray, int]:
         return np.empty(0, dtype=np.int64), 0
     if high.min() >= 0:
         top, bits = int(high.max()), int(np.bitwise_or.reduce(low))
-        # A multiple of 10**n is one of 2**n.
+        # A multiple of 10**n is also a multiple of 2**n.
         most = min(SCALE, (bits & -bits).bit_length() - 1) if bits else SCALE
         for shift in range(most, -1, -1):
             if (top + 1) << 64 > _MOST * 10**shift and not (shift == top == 0 and bits < _MOST):
@@ -44,7 +44,7 @@ def whole(column: pa.Array) -> tuple[np.ndarray, int]:
 
 
 def _divided(high: np.ndarray, low: np.ndarray, shift: int) -> np.ndarray | None:
-    """Return the values over 10**shift as int64, None where one of them is no multiple of it.
+    """Return the values over 10**shift as int64, or None if one of them is not a multiple of it.
 
     Their quotients are below 2⁶³ and their last `shift` bits are 0.
     """
@@ -53,8 +53,8 @@ def _divided(high: np.ndarray, low: np.ndarray, shift: int) -> np.ndarray | None
     quotients = low >> np.uint64(shift)
     quotients |= high.view(np.uint64) << np.uint64(64 - shift)
     quotients *= np.uint64(pow(5**shift, -1, 1 << 64))
-    # quotient · 10**shift now equals the value modulo 2**(64 + shift). The two are the same number exactly if their high
-    # halves are less than 2**shift apart, which float64 can tell.
+    # quotient · 10**shift now equals the value modulo 2**(64 + shift). They are the same number exactly if their high
+    # halves differ by less than 2**shift, which float64 can decide.
     apart = quotients.astype(np.float64)
     apart *= 10.0**shift / 2.0**64
     apart -= high
@@ -65,7 +65,7 @@ def _divided(high: np.ndarray, low: np.ndarray, shift: int) -> np.ndarray | None
 
 
 def sums(values: np.ndarray, starts: np.ndarray) -> list[int]:
-    """Return the sum of each group of neighbours, of any size; `starts` are where the groups begin."""
+    """Return the sum of each group of neighbours, of any size; `starts` has the first index of each group."""
     if values.dtype == object or int(values.max()) * len(values) < _MOST:
         return np.add.reduceat(values, starts).tolist()
     high, low = np.add.reduceat(values >> 32, starts), np.add.reduceat(values & 0xFFFFFFFF, starts)
@@ -73,7 +73,7 @@ def sums(values: np.ndarray, starts: np.ndarray) -> list[int]:
 
 
 def products(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return the products of two columns of numbers that are not negative, exactly."""
+    """Return the exact products of two columns of non-negative numbers."""
     if one.dtype == object or other.dtype == object or int(one.max()) * int(other.max()) < _MOST:
         return one * other
     return one.astype(object) * other.astype(object)

@@ -1,4 +1,4 @@
-"""Checks at work on rows that come in pieces (`crypto_assets.model.Fold`), and all at once."""
+"""Run checks on rows that arrive in pieces (`crypto_assets.model.Fold`), or on all rows at once."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NO_ROWS = Finding(False, {"rows": 0})
-"""A day without rows passes nothing."""
+"""A day without rows passes no check."""
 
 
 def at_once(fold: Fold, rows: pd.DataFrame) -> Finding:
-    """Return what a fold finds in all rows of a partition; so both ways are one."""
+    """Return the finding of a fold on all rows of a partition: both ways give the same result."""
     fold.add(rows)
     return fold.finding()
 
 
 class Gathered:
-    """A check of a table with few rows a day: the pieces are kept, and judged together."""
+    """A check of a table with few rows a day: collects the pieces and judges them together."""
 
     def __init__(
         self,

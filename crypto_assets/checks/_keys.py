@@ -1,4 +1,4 @@
-"""Many keys in little room: as runs in which the last column of the key goes up by one."""
+"""A compact set of keys: stored as runs in which the last key column increases by one."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 
 
 def breaks(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Return, for each row but the first, whether it begins a run.
+    """Return, for each row after the first, whether a new run begins there.
 
     Args:
-        columns: of the key, integers of one length. In a run all but the last stay as they are.
+        columns: the key columns, integers of one length. Within a run all but the last are constant.
     """
     *outer, inner = columns
     begins = inner[1:] != inner[:-1] + 1
@@ -21,10 +21,10 @@ def breaks(columns: Sequence[np.ndarray]) -> np.ndarray:
 
 
 class Keys:
-    """The keys of all rows so far.
+    """The keys of all rows added.
 
-    Ids that follow each other, and the levels of an order book, take no room to speak of; where an exchange leaves numbers
-    out an id takes eight bytes. They are needed only if ids turn out not to ascend, which nobody knows before the last.
+    Consecutive ids, and the levels of an order book, need almost no memory; an id after a gap needs eight bytes. The keys
+    are needed only if ids are not ascending, which is not known before the last row.
     """
 
     def __init__(self) -> None:
@@ -33,12 +33,12 @@ class Keys:
         self._ascending = True
 
     def add(self, columns: Sequence[np.ndarray]) -> None:
-        """Take the keys of some rows, at least one: integers, a column after the other."""
+        """Add the keys of at least one row: integers, one array for each column."""
         begins = breaks(columns)
         if not begins.any():
             heads, tails = [column[:1].copy() for column in columns], [column[-1:].copy() for column in columns]
         elif len(columns) == 1 and 2 * np.count_nonzero(begins) > len(begins):
-            heads = tails = [columns[0].copy()]  # each id a run of its own
+            heads = tails = [columns[0].copy()]  # each id is its own run
         else:
             places = np.flatnonzero(begins)
             heads = [np.append(column[0], column[places + 1]) for column in columns]
@@ -50,7 +50,7 @@ class Keys:
         self._runs.append((*heads, tails[-1]))
 
     def doubles(self) -> tuple[int, tuple[int, ...]]:
-        """Return how many rows have a key that another has already, and the smallest such key (empty: none)."""
+        """Return how many rows repeat an earlier key, and the smallest repeated key (empty if none)."""
         if self._ascending:
             return 0, ()
         *outer, first, last = (np.concatenate(parts) for parts in zip(*self._runs, strict=True))
@@ -60,7 +60,7 @@ class Keys:
         for column in outer:
             changes[1:] |= column[1:] != column[:-1]
         group = np.cumsum(changes)
-        # How far the runs before reach, in each group: as ranks, so that a later group is above all of an earlier one.
+        # How far the earlier runs reach, in each group: as ranks, with every later group above all earlier ones.
         values, ranks = np.unique(last, return_inverse=True)
         reach = values[np.maximum.accumulate(group * len(values) + ranks) % len(values)]
         covered = np.minimum(last[1:], reach[:-1]) - first[1:] + 1
@@ -73,7 +73,7 @@ class Keys:
 
 
 def _later(keys: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> np.ndarray:
-    """Return which keys come after the others, column by column."""
+    """Return which keys are greater than the others, compared column by column."""
     later = keys[-1] > others[-1]
     for key, other in zip(reversed(keys[:-1]), reversed(others[:-1]), strict=True):
         later = (key > other) | ((key == other) & later)

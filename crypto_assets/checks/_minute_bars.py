@@ -1,7 +1,7 @@
-"""Bars of a minute from trades or aggregate trades, exactly as an exchange builds them, to be compared with its own.
+"""Build 1m bars from trades or aggregate trades, exactly as an exchange does, to compare them with the published bars.
 
-Open and close are the prices of the first and the last trade in file order. Rows come in pieces; what is kept of them is
-one bar for each minute.
+Open and close are the prices of the first and the last trade in file order. Rows arrive in pieces; memory holds one bar
+for each minute.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from crypto_assets.model import Series
 
 _MINUTE_US = 60_000_000
 _ROWS = 1 << 16
-"""Rows that are worked on at once: their columns stay in the processor's cache, which is four times quicker."""
+"""Rows processed at once: their columns stay in the processor's cache, which is four times faster."""
 
 _QUOTE_SCALE = 2 * SCALE
-"""A product of two decimals has as many decimals as both."""
+"""Decimal places of a product of two decimals: the sum of both."""
 
 _PLAIN = ("open", "high", "low", "close", "volume", "taker_buy_volume")
 _QUOTED = ("quote_volume", "taker_buy_quote_volume")
@@ -46,13 +46,14 @@ class _Bar:
 
 
 def minute_bars(series: Series, pieces: Iterable[pa.Table]) -> pa.Table:
-    """Return the 1m bars of trades, in the columns of `ohlcv`; only minutes with trades, ascending.
+    """Return the 1m bars of trades, in the columns of `ohlcv`, ascending; minutes without trades have no bar.
 
-    The quote amount of an aggregate trade is its price times its amount, and its trades are those that its ids name; one
-    without ids (-1) has no trades left and does not count. Quote volumes with more than 18 decimals are rounded half even.
+    The quote amount of an aggregate trade is price times amount, and its trade count follows from its first and last id;
+    an aggregate without ids (-1) has no trades left and does not count. Quote volumes with more than 18 decimals are rounded
+    half even.
 
     Args:
-        series: of trades, or of aggregates of them.
+        series: trades or aggregate trades.
         pieces: tables in file order, ascending in time; a minute may be split between them.
     """
     bars: dict[int, _Bar] = {}

@@ -1,4 +1,4 @@
-"""Sets of minutes of a day as bits: 180 bytes, the first minute is the highest bit of the first byte."""
+"""Sets of minutes of a day as bits: 180 bytes; the first minute is the highest bit of the first byte."""
 
 from __future__ import annotations
 

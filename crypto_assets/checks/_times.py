@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def epoch_us(times: pd.Series) -> np.ndarray:
-    """Return UTC times as int64 microseconds since 1970, without a copy where the unit is right already."""
+    """Return UTC times as int64 microseconds since 1970, without a copy if the unit is right already."""
     return times.array.as_unit("us").asi8
 
 

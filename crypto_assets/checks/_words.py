@@ -1,4 +1,4 @@
-"""Findings as sentences for people: numbers, durations, the first of many. (Which sentence is each check's own matter.)"""
+"""Words for findings: counts, durations, shortened lists. The sentence itself belongs to each check."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def row_of(table: str) -> str:
 
 
 def lasting(seconds: float) -> str:
-    """Return a duration in its two greatest units: `2 h 5 min`, `14.789 s`."""
+    """Return a duration in its two largest units: `2 h 5 min`, `14.789 s`."""
     if seconds < 60:
         return f"{seconds:.6g} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -37,23 +37,23 @@ def lasting(seconds: float) -> str:
 
 
 def listed(texts: Sequence[str], most: int = _SPANS) -> str:
-    """Return the first of some texts in one line, and how many more there are."""
+    """Return the first texts in one line, and the number of the others."""
     more = len(texts) - most
     return ", ".join(texts[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def wrong_rows(evidence: Mapping[str, Any], what: str, noun: str = "row", count: str = "rows") -> str:
-    """Return `3 rows <what>; the first: …` of a finding that counts rows and names the first."""
+    """Return `3 rows <what>; the first: …` for a finding that counts rows and gives the first."""
     return f"{counted(evidence.get(count, 0), noun)} {what}; the first: {evidence.get('first', '')}"
 
 
 def differing(evidence: Mapping[str, Any], others: str, noun: str = "row") -> str:
-    """Return how many rows of a comparison differ, and in what (`crypto_assets.checks._differences`)."""
+    """Return how many rows of a comparison differ, and in which columns (`crypto_assets.checks._differences`)."""
     only_here, only_there = evidence.get("only_here", 0), evidence.get("only_there", 0)
     parts = []
     if changed := evidence.get("changed", 0):
         columns = f" ({', '.join(evidence['columns'])})" if evidence.get("columns") else ""
-        parts.append(f"{counted(changed, noun)} {verb(changed, 'has', 'have')} other values{columns}")
+        parts.append(f"{counted(changed, noun)} {verb(changed, 'has', 'have')} different values{columns}")
     if only_here:
         parts.append(f"{counted(only_here, noun)} {verb(only_here)} only in this day")
     if only_there:

@@ -1,14 +1,14 @@
-"""Bars made of the trades are the bars that the exchange publishes.
+"""Bars built from the trades equal the published bars.
 
-Of Binance's trades they are in all nine fields (README of the real data; 1,440 of 1,440 minutes of a probed day). Of its
-aggregate trades they are up to what the exchange defines otherwise:
+Binance's trades give all nine fields (README of the real data; 1,440 of 1,440 minutes of a probed day). Its aggregate
+trades do too, except for these definitions:
 
-- Quote volumes are sums of quote amounts that were rounded to 8 decimals for each trade; here price times amount is exact.
-- On futures an aggregate holds the fills of up to 100 ms with one price and side (Aggregate Trade Streams, USDⓈ-M Futures
-  API), so some of its trades may belong to the minute beside its own. What one minute lacks then stands in the next one,
-  to the last digit, and both are taken as agreeing; their prices are not compared.
-- On futures ids of hidden trades (insurance fund, ADL) lie between those of an aggregate, so it may name more trades than
-  the bar counts.
+- Quote volumes are sums of quote amounts rounded to 8 decimals for each trade; here price times amount is exact.
+- On futures an aggregate has the fills of up to 100 ms with one price and side (Aggregate Trade Streams, USDⓈ-M Futures
+  API), and some of its trades may belong to the next minute. If the amounts missing from one minute are in the next one, to
+  the last digit, both minutes count as equal; their prices are not compared.
+- On futures ids of hidden trades (insurance fund, ADL) may be inside an aggregate's id range: it may then count more trades
+  than the bar.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ from crypto_assets.rows.versions import key_text, numbers
 
 _MINUTE_US = 60_000_000
 _QUOTE_TOLERANCE = Decimal("1e-8")
-"""Of a quote volume built from aggregate trades, for each trade in it."""
+"""Tolerance of a quote volume built from aggregate trades, for each trade in it."""
 
 _LONGEST_CROSSING = 5
-"""Minutes in a row between which trades of aggregates may be shifted; longer than any that chance makes."""
+"""Most neighbouring minutes between which trades of aggregates may be shifted; longer runs occur only by chance."""
 
 _QUOTES = ("quote_volume", "taker_buy_quote_volume")
 _SHIFTED = ("volume", "trade_count", "taker_buy_volume")
 _PRICES = ("open", "high", "low", "close")
 
 _Wrong = dict[int, dict[str, tuple[Any, Any]]]
-"""By open time in microseconds and column: the value from trades and the published one."""
+"""The value from trades and the published one, by open time in microseconds and column."""
 
 
 def agrees_with_bars(built: pa.Table, bars: pa.Table, partition: Partition, series: Series) -> Finding:
-    """Every minute that has trades or a bar has the same nine values in both; silent bars need no trades.
+    """Every minute with trades or a bar has the same nine values in both; silent bars need no trades.
 
-    Minutes that a bar beside the grid reaches into are not compared (`off_grid` counts such bars).
+    Minutes covered by a bar off the grid are not compared (`off_grid` counts such bars).
 
-    Evidence: minutes `compared`, `agree` and `differ`; of these without a bar (`no_bar`) and with a bar that has trades
-    where none are (`no_trades`); `columns` counts the differing values, `differences` shows the first of them.
+    Evidence: minutes `compared`, `agree` and `differ`; differing minutes without a bar (`no_bar`), and with a bar that has
+    trades where there are none (`no_trades`); `columns` counts the differing values, `differences` shows the first.
 
     Args:
-        built: of `minute_bars`.
+        built: from `minute_bars`.
         bars: the published 1m bars of the same symbol and day.
     """
     built, bars = until(built, bars, partition)
@@ -80,7 +80,7 @@ def agrees_with_bars(built: pa.Table, bars: pa.Table, partition: Partition, seri
 
 
 def until(built: pa.Table, bars: pa.Table, partition: Partition) -> tuple[pa.Table, pa.Table]:
-    """Return the minutes of both that are over; of a day that is not over only as far as there are bars."""
+    """Return the finished minutes of both; of an unfinished day only up to the last bar."""
     if partition.until is None:
         return built, bars
     end = int(partition.until.timestamp()) * 1_000_000
@@ -92,13 +92,13 @@ def until(built: pa.Table, bars: pa.Table, partition: Partition) -> tuple[pa.Tab
     )
 
 
-OFF_GRID = "every bar opens beside the minute"
+OFF_GRID = "every bar opens off the minute"
 
 
 def on_the_minute(built: pa.Table, bars: pa.Table) -> tuple[pa.Table, pa.Table, int]:
-    """Return both without the minutes that bars beside the grid reach into, and how many such bars there are.
+    """Return both without the minutes covered by bars off the grid, and the number of such bars.
 
-    A bar that opens at 10:00:14.789 has trades of two minutes. The second one stays where a bar on the grid has it.
+    A bar that opens at 10:00:14.789 has trades of two minutes. The second minute stays if a bar on the grid has it.
     """
     opens = numbers(bars.column("open_time"))
     beside = opens % _MINUTE_US != 0
@@ -113,7 +113,7 @@ def on_the_minute(built: pa.Table, bars: pa.Table) -> tuple[pa.Table, pa.Table, 
 
 @dataclass
 class _Minutes:
-    """The minutes that differ, in which values."""
+    """The minutes that differ, with their differing values."""
 
     wrong: _Wrong
     counts: Mapping[int, int]
@@ -140,7 +140,7 @@ class _Minutes:
         return cls(wrong, counts, set(no_bar), set(no_trades), found.here.column_names)
 
     def accept_crossings(self) -> int:
-        """Accept neighbouring minutes of which one has what the others lack; return how many minutes these are."""
+        """Accept neighbouring minutes whose differences cancel out; return how many minutes these are."""
         accepted: list[int] = []
         rest = sorted(self.wrong)
         with localcontext() as context:
@@ -154,7 +154,7 @@ class _Minutes:
         return len(accepted)
 
     def _crossing(self, minutes: list[int]) -> list[int]:
-        """Return the shortest run of minutes from the first on whose differences cancel out; empty if there is none."""
+        """Return the shortest run of minutes, from the first on, whose differences cancel out; empty if there is none."""
         total = dict.fromkeys((*_SHIFTED, *_QUOTES), Decimal(0))
         trades = 0
         for place, minute in enumerate(minutes[:_LONGEST_CROSSING]):
@@ -172,7 +172,7 @@ class _Minutes:
         return []
 
     def accept_hidden_ids(self) -> int:
-        """Accept minutes with more trades than their bar but of the same amount; return how many minutes these are."""
+        """Accept minutes with more trades than their bar but the same amount; return how many minutes these are."""
         accepted = [
             minute
             for minute, values in self.wrong.items()
@@ -186,7 +186,7 @@ class _Minutes:
         return len(accepted)
 
     def accept_rounding(self) -> None:
-        """Accept quote volumes as near as the exchange's rounding of each trade allows."""
+        """Accept quote volumes within the exchange's rounding of each trade."""
         for minute in list(self.wrong):
             allowed = _QUOTE_TOLERANCE * self.counts.get(minute, 0)
             for name in _QUOTES:
@@ -200,7 +200,7 @@ class _Minutes:
             del self.wrong[minute]
 
     def evidence(self) -> dict[str, Any]:
-        """Return what is left as counts and rows for people; nothing where nothing is."""
+        """Return the remaining differences as counts and rows for people; empty if there are none."""
         if not self.wrong:
             return {}
         columns = {name: sum(name in values for values in self.wrong.values()) for name in self.column_names}
@@ -235,12 +235,12 @@ def minute_series(series: Series) -> tuple[Series, ...]:
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return what was found as a sentence."""
+    """Return the finding as a sentence."""
     differ, compared = evidence["differ"], counted(evidence["compared"], "minute")
     if not differ:
-        return f"bars made of the trades are the published ones ({compared} compared)"
+        return f"bars built from the trades equal the published ones ({compared} compared)"
     apart = [f"{evidence[name]:,} {what}" for name, what in _APART.items() if evidence.get(name)]
-    return f"bars made of the trades differ from the published ones in {differ:,} of {compared}" + (
+    return f"bars built from the trades differ from the published ones in {differ:,} of {compared}" + (
         f" ({', '.join(apart)})" if apart else ""
     )
 
@@ -253,7 +253,7 @@ CHECK = Comparison(
     columns=TRADE,
     or_columns=(AGGREGATE,),
     severity=Severity.WARN,
-    description="1m bars made of the trades are the published ones, in all nine fields.",
+    description="1m bars built from the trades equal the published ones, in all nine fields.",
     source="lake",
     counterparts=minute_series,
     gather=minute_bars,

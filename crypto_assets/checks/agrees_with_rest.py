@@ -1,4 +1,4 @@
-"""The day's rows are those that the exchange's REST API answers."""
+"""The day's rows equal those of the exchange's REST API."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from crypto_assets.model import Comparison, Finding, Partition, Series, Severity
 
 
 def agrees_with_rest(rows: pa.Table, answered: pa.Table, partition: Partition, series: Series) -> Finding:  # noqa: ARG001
-    """Both have the same rows by key, and these the same values, exactly.
+    """Both have the same keys and, for each key, exactly the same values.
 
     Args:
-        rows: of the day, as stored.
-        answered: the rows of the same symbol and day as REST answers now.
+        rows: the stored rows of the day.
+        answered: the rows of the same symbol and day that REST returns now.
     """
     return same_rows(rows, answered, series, ("stored", "rest"))
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return what was found as a sentence."""
+    """Return the finding as a sentence."""
     return differing(evidence, "the REST API")
 
 
@@ -31,7 +31,7 @@ CHECK = Comparison(
     name="agrees_with_rest",
     applies=has_one_key,
     severity=Severity.WARN,
-    description="The day's rows are those that the exchange's REST API answers.",
+    description="The day's rows equal those of the exchange's REST API.",
     source="rest",
     counterparts=lambda series: (series,),
     gather=whole_day,

@@ -1,6 +1,6 @@
-"""Bars made of shorter bars are the bars that the exchange publishes.
+"""Bars built from shorter bars equal the published bars.
 
-A shorter bar without trades repeats the former close, which has no say in a longer one that has trades
+A shorter bar without trades repeats the close before it; it is ignored in a longer bar that has trades
 (`crypto_assets.rows.derive`).
 """
 
@@ -36,14 +36,14 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def agrees_with_shorter(bars: pa.Table, shorter: pa.Table, partition: Partition, series: Series) -> Finding:  # noqa: ARG001
-    """Every bar of which all parts are there is what they make of it, in all nine fields.
+    """Every bar equals the bar built from its parts, in all nine fields, if all parts are stored.
 
-    Evidence: bars `compared`, and `not_whole` ones that are not compared, for a part of them is missing or opens beside
-    the grid (`off_grid` counts such bars of both); how those that were compared differ, and the first of these values.
+    Evidence: bars `compared`; bars `not_whole`, not compared because a part is missing or opens off the grid (`off_grid`
+    counts such bars of both timeframes); how the compared bars differ, and the first differing values.
     """
     step, length = _length_of(shorter), bar_length(series.timeframe or "")
     if not step or step >= length or length % step:
-        return not_judged("there are no shorter bars side by side")
+        return not_judged("there are no shorter bars next to these")
     built = merge_bars(shorter, step, length)
     whole = np.isin(numbers(bars.column("open_time")), numbers(built.column("open_time")))
     found = differences(bars.filter(pa.array(whole)), built, "open_time")
@@ -57,14 +57,14 @@ def agrees_with_shorter(bars: pa.Table, shorter: pa.Table, partition: Partition,
 
 
 def off_grid(bars: pa.Table, length: timedelta) -> int:
-    """Return how many bars open beside the grid of their length."""
+    """Return how many bars open off the grid of their length."""
     return int(np.count_nonzero(numbers(bars.column("open_time")) % (length // _MICROSECOND)))
 
 
 def _length_of(bars: pa.Table) -> timedelta | None:
-    """Return the length of bars of one timeframe: the least distance between two of them that some timeframe has.
+    """Return the length of bars of one timeframe: the smallest distance between two bars that is a known timeframe.
 
-    Others are seen where bars leave the grid or come back to it.
+    Other distances occur where bars leave the grid or return to it.
     """
     steps = np.diff(numbers(bars.column("open_time")))
     return min(
@@ -73,7 +73,7 @@ def _length_of(bars: pa.Table) -> timedelta | None:
 
 
 def _shorter(series: Series) -> tuple[Series, ...]:
-    """Return the bars that divide those of the series, the longest first: they make it from the fewest rows."""
+    """Return the bar series whose length divides that of the series, longest first: these need the fewest rows."""
     length = bar_length(series.timeframe or "")
     parts = [name for name, part in TIMEFRAME_LENGTHS.items() if _MINUTE <= part < length and not length % part]
     return tuple(replace(series, timeframe=name) for name in reversed(parts))
@@ -84,15 +84,15 @@ def _has_parts(series: Series) -> bool:
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return what was found as a sentence."""
-    return differing(evidence, "the bars that the shorter ones make", "bar")
+    """Return the finding as a sentence."""
+    return differing(evidence, "the bars built from the shorter ones", "bar")
 
 
 CHECK = Comparison(
     name="agrees_with_shorter",
     columns=("timeframe", *BAR),
     severity=Severity.WARN,
-    description="Bars made of shorter bars are the published ones, in all nine fields.",
+    description="Bars built from shorter bars equal the published ones, in all nine fields.",
     applies=_has_parts,
     source="lake",
     counterparts=_shorter,

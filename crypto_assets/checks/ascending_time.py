@@ -1,8 +1,7 @@
-"""Rows stand in the order of time, and numbered ones in the order of their ids.
+"""Rows are in time order, and rows with ids in id order.
 
-Rows that stand in another order in the file are sorted before this is judged (`crypto_assets.rows.arrange`): by id, and
-then their times must ascend too. Where they do not, time and id contradict each other and nothing says which of them is
-right.
+Rows in another order in the file are sorted by id before this check (`crypto_assets.rows.arrange`); then their times must
+ascend too. If they do not, time and id contradict each other, and nothing tells which is right.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class AscendingTime:
-    """Looks at each row and the one before it; what it keeps is the last row's time and id."""
+    """Compares each row with the one before; keeps the last row's time and id."""
 
     def __init__(self, partition: Partition, series: Series) -> None:  # noqa: ARG002
         dataset = datasets.get(series.table)
@@ -71,17 +70,17 @@ class AscendingTime:
 
 
 def ascending_time(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
-    """No row is earlier than the one before it, or has a smaller id."""
+    """No row has an earlier time or a smaller id than the row before."""
     return at_once(AscendingTime(partition, series), frame)
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:
-    """Return what was found as a sentence."""
+    """Return the finding as a sentence."""
     if "steps_back" not in evidence:
-        return "rows are in the order of time"
+        return "rows are in time order"
     dataset = datasets.get(series.table)
     why = "times repeat" if dataset.key == (dataset.time_column,) else "times and ids contradict each other"
-    return f"out of order, and {why}, so the rows cannot be sorted: {evidence['first']}"
+    return f"out of order, and {why}: the rows cannot be sorted; the first: {evidence['first']}"
 
 
 CHECK = Check(

@@ -1,4 +1,4 @@
-"""An order book is a book, not only its first lines."""
+"""Every snapshot of an order book has at least five levels on both sides."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEVELS = 5
-"""The fewest that a stream of part of a book sends of a side: Binance offers 5, 10 or 20 (`<symbol>@depth5`), Kraken 10 and
-more. A recorder that keeps less has lost levels, or the market is so thin that it is worth a look."""
+"""The fewest levels that a partial-book stream sends of a side: Binance offers 5, 10 or 20 (`<symbol>@depth5`), Kraken 10
+and more. With fewer levels the recorder lost some, or the market is thin enough to be worth a look."""
 
 
 class BookDepth(TopsFold):
-    """Counts the snapshots with too few levels on a side, and keeps the fewest."""
+    """Counts the snapshots with too few levels on a side, and keeps the smallest number."""
 
     _thin = 0
     _fewest = (-1, -1)
@@ -55,7 +55,7 @@ def book_depth(frame: pd.DataFrame, partition: Partition, series: Series) -> Fin
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return what was found as a sentence."""
+    """Return the finding as a sentence."""
     if "thin" not in evidence:
         return f"every snapshot has at least {LEVELS} levels on both sides"
     return wrong_rows(evidence, f"with fewer than {LEVELS} levels on a side", "snapshot", "thin")

@@ -1,4 +1,4 @@
-"""Nobody bids as much as another asks: such orders would have met."""
+"""The best bid is below the best ask: crossing orders would have been matched."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def book_not_crossed(frame: pd.DataFrame, partition: Partition, series: Series) 
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return what was found as a sentence."""
+    """Return the finding as a sentence."""
     if "crossed" not in evidence:
         return "every bid is below every ask"
     return wrong_rows(evidence, "with a bid that is not below every ask", "snapshot", "crossed")

@@ -1,15 +1,15 @@
-"""The day is all there.
+"""No row of the day is missing.
 
-Rows are expected from `Partition.first` to `Partition.last`: a symbol's first day begins where the symbol does, its last
-one ends with it, and a day that is not over is judged as far as its rows are to reach.
+Rows are expected from `Partition.first` to `Partition.last`: a symbol's first day starts when the symbol does, its last day
+ends with it, and an unfinished day is judged only up to the instant its rows must reach.
 
-Bars: one for each step of the timeframe. Funding: no event further from the next than the interval that one of them
-names. Trades have no expected count. Inside the day their ids tell: Binance numbers spot trades without a gap, so ids
-that lack are rows that lack; of futures it hides some (internal and insurance trades, binance-public-data #190, #363,
-#378), so there only many at one place count, with a minute of silence around them. Aggregates name their trades too, and
-these are judged in the same way where the ids of the rows run on. At its ends silence is judged: a
-file that was cut is silent up to midnight although its symbol trades all the time. (Ids that run on from the day before
-prove more; that needs two days at once and is a check of its own.)
+Bars: one for each step of the timeframe. Funding: no two events further apart than the interval that one of them gives.
+Trades have no expected count. Inside the day their ids decide: Binance numbers spot trades consecutively, and a missing id
+is a missing trade. Futures hide some ids (internal and insurance trades, binance-public-data #190, #363, #378): there only
+many ids at one place count, with a minute of silence around them. Aggregates also give trade ids, which are judged in the
+same way where the aggregate ids are continuous. At the ends of the day silence decides: a file cut short is silent up to
+midnight although its symbol trades all the time. (Ids that continue from the day before prove more; that check needs two
+days: `ids_continue`.)
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ _MERGED = ("first_trade_id", "last_trade_id")
 
 _HOUR_US = 3_600_000_000
 _EDGE_FACTOR = 3
-"""A day's edge may be silent three times as long as its longest silence inside, and an hour in any case."""
+"""An end of the day may be silent three times as long as the longest silence inside, and always for an hour."""
 
 _PLACES_SHOWN = 20
 
 _HIDDEN = 100
 _SILENCE_US = 60_000_000
-"""Futures: so many ids at one place may be hidden, and more where trading goes on meanwhile."""
+"""Futures: up to this many ids at one place may be hidden, and more if trading continues meanwhile."""
 
 
 def complete(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
-    """Every bar, every funding event, or trades from one end of the day to the other."""
+    """The day has every bar, every funding event, or trades from its start to its end."""
     if series.timeframe is not None:
         return _bars(frame, partition, series)
     if datasets.get(series.table).has(_FUNDING):
@@ -55,28 +55,28 @@ def complete(frame: pd.DataFrame, partition: Partition, series: Series) -> Findi
 
 
 def _bounds_us(partition: Partition) -> tuple[int, int]:
-    """Return from where to where rows are expected, in microseconds of the day."""
+    """Return the first and last instant at which rows are expected, in microseconds of the day."""
     microsecond = timedelta(microseconds=1)
     return (partition.first - partition.start) // microsecond, (partition.last - partition.start) // microsecond
 
 
 def _funding(frame: pd.DataFrame, partition: Partition) -> Finding:
-    """The first event is at midnight, and no two are further apart than an interval that one of them names.
+    """The first event is at midnight, and no two events are further apart than an interval that one of them gives.
 
-    On a symbol's first day it is where the symbol begins. Exchanges switch a symbol from 8 to 4 or 1 hours in the middle of
-    a day, so a fixed count would be wrong. Whether the first event of another interval names the one that ends with it or
-    the one that begins is not documented: a hole as long as the longer of the two, just there, is taken for the switch.
+    A symbol's first day starts when the symbol does. Exchanges change a symbol from 8 to 4 or 1 hours in the middle of a
+    day, and a fixed count would be wrong. It is not documented whether the first event after a change gives the old or the
+    new interval: a hole as long as the longer of the two, at that place, is taken as the change.
     """
     first_us, last_us = _bounds_us(partition)
     hours = (epoch_us(frame["funding_time"]) - start_us(partition)) // _HOUR_US
     intervals = frame["funding_interval_hours"].to_numpy()
     steps = np.diff(hours, append=last_us // _HOUR_US)
     allowed = np.maximum(intervals, np.append(intervals[1:], intervals[-1:]))
-    absent = [f"after {hour:02d}:00" for hour in hours[steps > allowed]]
+    missing = [f"after {hour:02d}:00" for hour in hours[steps > allowed]]
     if hours[0] > first_us // _HOUR_US:
-        absent.insert(0, f"at {first_us // _HOUR_US:02d}:00")
+        missing.insert(0, f"at {first_us // _HOUR_US:02d}:00")
     evidence = {"events": len(frame), "hours": " ".join(f"{hour:02d}" for hour in hours)}
-    return Finding(not absent, evidence | ({"missing": ", ".join(absent)} if absent else {}))
+    return Finding(not missing, evidence | ({"missing": ", ".join(missing)} if missing else {}))
 
 
 def _bars(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
@@ -86,26 +86,26 @@ def _bars(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
     step = bar_length(timeframe)
     step_us = step // timedelta(microseconds=1)
     first_us, last_us = _bounds_us(partition)
-    # A bar that `last` cuts is not expected: it is open, or its contract expired in it.
+    # A bar cut by `last` is not expected: it is still open, or its contract expired in it.
     begin, end = first_us // step_us, last_us // step_us
     expected = max(0, end - begin)
-    # Rows are not only counted: a double or a row of the next day must not stand in for a bar that is missing. A bar beside
-    # the grid counts for the step that it opens in.
-    absent = np.flatnonzero(uncovered(epoch_us(frame["open_time"]) - start_us(partition), step_us, end))
-    absent = absent[absent >= begin]
-    if len(absent) == 0:
+    # Counting rows is not enough: a duplicate or a row of the next day must not replace a missing bar. A bar off the grid
+    # counts for the step in which it opens.
+    missing = np.flatnonzero(uncovered(epoch_us(frame["open_time"]) - start_us(partition), step_us, end))
+    missing = missing[missing >= begin]
+    if len(missing) == 0:
         return Finding(True, {"expected": expected, "found": len(frame)})
     return Finding(
         False,
-        {"expected": expected, "found": len(frame), "missing": len(absent), "spans": _spans(absent, step)},
+        {"expected": expected, "found": len(frame), "missing": len(missing), "spans": _spans(missing, step)},
     )
 
 
-def _spans(absent: np.ndarray, step: timedelta) -> list[str]:
-    """Return runs of absent bars as `08:34–08:52`, first and last bar, at most twenty."""
-    if len(absent) == 0:
+def _spans(missing: np.ndarray, step: timedelta) -> list[str]:
+    """Return runs of missing bars as `08:34–08:52`, first and last bar, at most twenty."""
+    if len(missing) == 0:
         return []
-    runs = np.split(absent, np.flatnonzero(np.diff(absent) > 1) + 1)
+    runs = np.split(missing, np.flatnonzero(np.diff(missing) > 1) + 1)
     form = "%H:%M:%S" if step < timedelta(minutes=1) else "%H:%M"
 
     def clock(place: int) -> str:
@@ -117,7 +117,7 @@ def _spans(absent: np.ndarray, step: timedelta) -> list[str]:
 
 
 class _Trades:
-    """Trades in pieces; what it keeps are some times and, of the ids, the ends of runs without a gap."""
+    """Trades in pieces; keeps some times, and the ends of id runs without a gap."""
 
     def __init__(self, partition: Partition, series: Series) -> None:
         self._time_column = datasets.get(series.table).time_column
@@ -168,18 +168,18 @@ class _Trades:
             "silent_after_s": round(after / 1e6, 3),
             "longest_silence_inside_s": round(self._longest / 1e6, 3),
         }
-        absent, trades, count, places = self._absent_ids()
-        if absent:
-            evidence |= {"missing_ids": absent, "places": count, "id_gaps": places}
+        missing, trades, count, places = self._missing_ids()
+        if missing:
+            evidence |= {"missing_ids": missing, "places": count, "id_gaps": places}
         if trades:
             evidence["missing_trades"] = trades
-        return Finding(before <= allowed and after <= allowed and not absent, evidence)
+        return Finding(before <= allowed and after <= allowed and not missing, evidence)
 
-    def _absent_ids(self) -> tuple[int, int, int, list[str]]:
-        """Return how many ids are missing between the rows, how many of them are of trades, at how many places, and which.
+    def _missing_ids(self) -> tuple[int, int, int, list[str]]:
+        """Return how many ids are missing between the rows, how many of them are trade ids, at how many places, and which.
 
-        Ids are those of the rows; between aggregates whose ids run on they are those of the trades that these name, unless
-        these step back somewhere. A place is told by the rows beside it: `08:33:59–08:53:02: 14`.
+        These are row ids; where aggregate ids are continuous, they are the trade ids that the aggregates give, unless these
+        decrease somewhere. A place is described by the rows around it: `08:33:59–08:53:02: 14`.
         """
         if not self._runs:
             return 0, 0, 0, []
@@ -188,24 +188,24 @@ class _Trades:
             order = np.argsort(first, kind="stable")
             first, last, begin, end = first[order], last[order], begin[order], end[order]
             first_trade, last_trade = first_trade[order], last_trade[order]
-        lacking = first[1:] - last[:-1] - 1
-        if (lacking < 0).any():  # doubles, which `unique_key` reports: an id that was overwritten is no gap
+        between = first[1:] - last[:-1] - 1
+        if (between < 0).any():  # duplicates, reported by `unique_key`: an overwritten id is no gap
             return 0, 0, 0, []
         trades = _trades_between(first_trade, last_trade)
-        of_trades = (lacking == 0) & (trades > 0) & self._aggregates & bool((trades >= 0).all())
-        lacking = np.where(of_trades, trades, lacking)
-        gaps = lacking > 0 if self._spot else (lacking > _HIDDEN) & (begin[1:] - end[:-1] >= _SILENCE_US)
-        # Where an aggregate id is left out and the trades run on, no trade is missing; -1 stands for removed trades.
+        of_trades = (between == 0) & (trades > 0) & self._aggregates & bool((trades >= 0).all())
+        between = np.where(of_trades, trades, between)
+        gaps = between > 0 if self._spot else (between > _HIDDEN) & (begin[1:] - end[:-1] >= _SILENCE_US)
+        # Where an aggregate id is left out and the trade ids continue, no trade is missing; -1 marks removed trades.
         gaps &= ~((first_trade[1:] == last_trade[:-1] + 1) & (last_trade[:-1] >= 0))
         shown = np.flatnonzero(gaps)[:_PLACES_SHOWN]
         places = [
-            f"{_time(end[n] - self._start)}–{_time(begin[n + 1] - self._start)}: {lacking[n]}" for n in shown.tolist()
+            f"{_time(end[n] - self._start)}–{_time(begin[n + 1] - self._start)}: {between[n]}" for n in shown.tolist()
         ]
-        return int(lacking[gaps].sum()), int(lacking[gaps & of_trades].sum()), int(gaps.sum()), places
+        return int(between[gaps].sum()), int(between[gaps & of_trades].sum()), int(gaps.sum()), places
 
 
 def _trades_between(first: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Return how many trades lie between neighbours, by the first and last trade of each; 0 beside removed ones (-1)."""
+    """Return how many trades lie between neighbours, by the first and last trade of each; 0 next to removed trades (-1)."""
     return np.where((first[1:] >= 0) & (last[:-1] >= 0), first[1:] - last[:-1] - 1, 0)
 
 
@@ -222,7 +222,7 @@ def _in_pieces(partition: Partition, series: Series) -> Fold:
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:
-    """Return what is missing as a sentence: `3 of 1,440 bars are missing (08:34–08:36)`."""
+    """Return the missing rows as a sentence: `3 of 1,440 bars are missing (08:34–08:36)`."""
     if series.timeframe is not None:
         return _bars_in_words(evidence)
     if datasets.get(series.table).has(_FUNDING):
@@ -249,7 +249,7 @@ def _trades_in_words(evidence: Mapping[str, Any], noun: str) -> str:
         found = [(missing - trades, noun), (trades, "trade")]
         what = " and ".join(counted(number, of) for number, of in found if number)
         parts.append(f"{what} {verb(missing)} missing at {places} inside the day, by their ids")
-    if "spans" in evidence:  # what is left of a day that outages explain in part (`crypto_assets.causes.excuses`)
+    if "spans" in evidence:  # outages explain a part of the day (`crypto_assets.causes.excuses`)
         parts.append(f"{noun}s are missing without a known cause: {listed(evidence['spans'])}")
         return "; ".join(parts)
     inside = evidence["longest_silence_inside_s"]
@@ -260,9 +260,9 @@ def _trades_in_words(evidence: Mapping[str, Any], noun: str) -> str:
             parts.append(
                 f"no {noun} in the {where} {silence} of the day (the longest silence inside is {lasting(inside)})"
             )
-    if parts and evidence.get("ids_run_on"):  # by the days beside it (`crypto_assets.causes.excuses`)
-        parts.append("the ids run on to the day beside: nothing traded")
-    return "; ".join(parts) or f"{noun}s from one end of the day to the other"
+    if parts and evidence.get("ids_run_on"):  # by the neighbouring days (`crypto_assets.causes.excuses`)
+        parts.append("the ids continue in the neighbouring day: nothing traded")
+    return "; ".join(parts) or f"{noun}s from the start to the end of the day"
 
 
 CHECK = Check(
@@ -274,7 +274,7 @@ CHECK = Check(
         (*_MERGED, "trade_time", "agg_trade_id"),
     ),
     severity=Severity.DEGRADE,
-    description="Every bar of the day, every funding event, trades from one end of the day to the other.",
+    description="Every bar of the day, every funding event, trades from the start to the end of the day.",
     run=complete,
     fold=_in_pieces,
     words=words,

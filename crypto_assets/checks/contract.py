@@ -1,8 +1,7 @@
 """The dataset's declared Pandera schema: types, positive prices, non-negative volumes, known words, no nulls.
 
-The schema is checked once over many days, because a call costs 6 to 12 ms whatever the size; failures are attributed to
-days afterwards (`crypto_assets.engine.publication.validation`). On one partition the same function serves as an ordinary
-check.
+The schema is checked once over many days, because a call costs 6 to 12 ms whatever the size; failures are then attributed
+to days (`crypto_assets.engine.publication.validation`). On one partition the same function is an ordinary check.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def violations(frame: pd.DataFrame, table: str) -> pd.DataFrame | None:
-    """Return Pandera's failure cases (columns: column, check, failure_case, index), or None where the contract holds."""
+    """Return Pandera's failure cases (columns: column, check, failure_case, index), or None if the contract is met."""
     contract, broken = _loaded(table)
     try:
         contract.validate(frame, lazy=True, inplace=True)
@@ -37,10 +36,10 @@ _LOADING = threading.Lock()
 
 
 def _loaded(table: str) -> tuple[pandera.DataFrameSchema, type[SchemaErrors]]:
-    """Return a dataset's contract and what it raises.
+    """Return a dataset's contract and the exception it raises.
 
-    Pandera is imported late, for it costs a second, and whole, by one thread at a time: two that import parts of one
-    package wait for each other, and Python ends that with an error in one of them (CPython issue 83065).
+    Pandera is imported late because it costs a second, and under a lock: two threads that import parts of one package
+    wait for each other, and Python breaks the deadlock with an error in one of them (CPython issue 83065).
     """
     with _LOADING:
         import pandera.pandas  # noqa: F401
@@ -50,7 +49,7 @@ def _loaded(table: str) -> tuple[pandera.DataFrameSchema, type[SchemaErrors]]:
 
 
 class ContractHolds:
-    """Keeps how often each rule is broken, and the first case."""
+    """Counts how often each rule is broken, and keeps the first case."""
 
     def __init__(self, partition: Partition, series: Series) -> None:  # noqa: ARG002
         self._table = series.table
@@ -62,7 +61,7 @@ class ContractHolds:
     def add(self, rows: pd.DataFrame) -> None:
         cases = violations(rows.reset_index(drop=True), self._table)
         if cases is not None and self._whole is None:
-            whole = cases[cases["index"].isna()]  # a wrong type or column: no matter which rows
+            whole = cases[cases["index"].isna()]  # a wrong type or column concerns every row
             if len(whole):
                 self._whole = whole
             else:
@@ -79,12 +78,12 @@ class ContractHolds:
 
 
 def contract_holds(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
-    """Every row is what the dataset's contract says."""
+    """Every row meets the dataset's contract."""
     return at_once(ContractHolds(partition, series), frame)
 
 
 def describe(cases: pd.DataFrame | None) -> Finding:
-    """Return the finding for some failure cases: how many, of which rules, and the first of them."""
+    """Return the finding for some failure cases: the count, the broken rules and the first case."""
     if cases is None or cases.empty:
         return Finding(True)
     return _broken(_rules(cases), _first(cases))
@@ -100,7 +99,7 @@ def _rules(cases: pd.DataFrame) -> Counter[str]:
 
 
 def _first(cases: pd.DataFrame, rows_before: int = 0) -> str:
-    """Return the case of the earliest row in words, of several the one that Pandera names first."""
+    """Describe the case of the earliest row; of several cases, the one Pandera lists first."""
     first = cases.iloc[0]
     if cases["index"].notna().all():
         first = cases.iloc[int(cases["index"].to_numpy(dtype="int64").argmin())]
@@ -109,9 +108,9 @@ def _first(cases: pd.DataFrame, rows_before: int = 0) -> str:
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return what was found as a sentence."""
+    """Return the finding as a sentence."""
     if "violations" not in evidence:
-        return "every value is of its type and in its range"
+        return "every value has its type and is in its range"
     return wrong_rows(evidence, "not allowed", "value", "violations")
 
 

@@ -1,10 +1,10 @@
-"""No row stands twice in the file.
+"""No row appears twice in the file.
 
-A row that is equal to another one in every column says nothing new: it is dropped, and counted here. Two rows of one key that
-differ contradict each other, and `unique_key` refuses the day.
+A row equal to another one in every column adds nothing: it is dropped and counted here. Two different rows with one key
+contradict each other, and `unique_key` refuses the day.
 
-A file may hold rows of the day beside its period: the first bar of the next month, or a bar that opens some seconds beside
-midnight. They are left to the file of their own day, and shown here whole.
+A file may contain rows of a neighbouring day: the first bar of the next month, or a bar that opens some seconds off
+midnight. They are left to that day's own file, and shown here whole.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def duplicate_rows(arrangement: Arrangement, partition: Partition, series: Series) -> Finding:  # noqa: ARG001
-    """No row is equal to another one in every column, and none belongs to a day outside the file's period."""
+    """No row equals another one in every column, and none belongs to a day outside the file's period."""
     evidence: dict[str, Any] = {}
     if arrangement.doubles:
         evidence |= {"doubles": arrangement.doubles, "examples": list(arrangement.double_rows)}
@@ -32,26 +32,26 @@ def duplicate_rows(arrangement: Arrangement, partition: Partition, series: Serie
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:
-    """Return what was found as a sentence."""
+    """Return the finding as a sentence."""
     parts = []
     if doubles := evidence.get("doubles"):
         first = _first(evidence["examples"], series)
         parts.append(f"{counted(doubles, 'duplicate row')}, equal in every column, dropped; the first: {first}")
     if seam := evidence.get("seam_rows"):
         first = _first(evidence["seam_examples"], series)
-        parts.append(f"{counted(seam, 'row')} of the day beside, left to that day's own file; the first: {first}")
-    return "; ".join(parts) or "no row stands twice"
+        parts.append(f"{counted(seam, 'row')} of a neighbouring day, left to that day's own file; the first: {first}")
+    return "; ".join(parts) or "no row appears twice"
 
 
 def _first(rows: Sequence[Mapping[str, str]], series: Series) -> str:
-    # Postgres keeps objects in an order of its own.
+    # Postgres does not keep the key order of objects.
     return ", ".join(f"{name} {rows[0][name]}" for name in datasets.get(series.table).schema.names[:3])
 
 
 CHECK = ArrangementCheck(
     name="duplicate_rows",
     severity=Severity.WARN,
-    description="No row stands twice in the file; exact doubles are dropped.",
+    description="No row appears twice in the file; exact duplicates are dropped.",
     words=words,
     judge=duplicate_rows,
 )

@@ -1,7 +1,7 @@
-"""Rows stood in the file in the order in which they are stored: by time, and by id inside one instant.
+"""The file had its rows in the order in which they are stored: by time, and by id within one instant.
 
-Rows in another order are sorted where their ids, or the opening times of bars, prove how they follow each other
-(`crypto_assets.rows.arrange`); the finding says that this was done.
+Rows in another order are sorted where their ids, or the opening times of bars, prove the order
+(`crypto_assets.rows.arrange`); the finding reports that this was done.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def file_order(arrangement: Arrangement, partition: Partition, series: Series) -> Finding:  # noqa: ARG001
-    """No row stood in another place among the rows of its day."""
+    """No row was in another place in the file."""
     if not arrangement.moved:
         return Finding(True)
     (key,) = datasets.get(series.table).key
@@ -27,18 +27,18 @@ def file_order(arrangement: Arrangement, partition: Partition, series: Series) -
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:
-    """Return what was found as a sentence."""
+    """Return the finding as a sentence."""
     if "moved" not in evidence:
-        return "the rows stood in the file in their order"
+        return "the file had the rows in order"
     by = "id" if evidence["sorted_by"].endswith("_id") else evidence["sorted_by"].replace("_", " ")
     moved = counted(evidence["moved"], row_of(series.table))
-    return f"{moved} stood in another order in the file; sorted by {by}; the first: {evidence['first']}"
+    return f"{moved} were in another order in the file; sorted by {by}; the first: {evidence['first']}"
 
 
 CHECK = ArrangementCheck(
     name="file_order",
     severity=Severity.WARN,
-    description="Rows stand in the file by time, and by id inside one instant; others are sorted where ids prove the order.",
+    description="Rows are in the file by time, and by id within one instant; others are sorted where ids prove the order.",
     words=words,
     judge=file_order,
 )

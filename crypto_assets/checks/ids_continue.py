@@ -1,17 +1,19 @@
-"""Ids run on across midnight: a proof that no trade lacks between two days, and with none lacking inside, of a whole day.
+"""Trade ids continue across midnight: this proves that no trade is missing between two days.
 
-Binance numbers the trades and the aggregate trades of a symbol one after the other. Ids that lack between two days belong
-to the side that is silent for longer at midnight, for that is what a file cut short looks like (daily files of 2025-04-22
-ended at 07:36 with a right checksum, binance-public-data #412); so a day is blamed only for what lacks in itself.
+With no id missing inside the day either, the whole day is proven complete.
 
-Of futures some ids are hidden (internal and insurance trades, #190, #363, #378): as in `complete`, only many with a minute
-of silence count there.
+Binance numbers the trades and the aggregate trades of a symbol consecutively. Ids missing between two days are blamed on
+the day that is silent for longer at midnight, because a file cut short is silent there (daily files of 2025-04-22 ended at
+07:36 with a correct checksum, binance-public-data #412).
 
-The last aggregate of a day and the first of the next may have one id although they are other trades (ZILBTC 2021-02-28,
-#353). Aggregates name their first and last trade too, and these prove whether a trade is missing; a repeated id by itself
-is no gap. Nor are ids that run on a proof, where the trades that they name jump: an exchange that lost trades may number the
-aggregates that are left one after the other. (-1 stands for trades that were removed; a day that such a row begins or ends
-names no trade there.)
+Futures hide some ids (internal and insurance trades, #190, #363, #378): as in `complete`, only many ids together with a
+minute of silence count there.
+
+The last aggregate of a day and the first of the next may share an id although they are different trades (ZILBTC
+2021-02-28, #353). Aggregates also give the ids of their first and last trade, and these decide whether a trade is missing;
+a repeated aggregate id alone is no gap. Continuous aggregate ids are no proof either if the trade ids jump: an exchange
+that lost trades may number the remaining aggregates consecutively. (-1 marks removed trades; a day that begins or ends with
+such a row has no trade id there.)
 """
 
 from __future__ import annotations
@@ -25,18 +27,16 @@ from crypto_assets.model import Finding, Profile, SeamCheck, Series, Severity, n
 
 _HIDDEN = 100
 _SILENCE = timedelta(minutes=1)
-"""Futures: so many ids at one place may be hidden, and more where trading goes on meanwhile."""
+"""Futures: up to this many ids at one place may be hidden, and more if trading continues meanwhile."""
 
 
 def ids_continue(before: Profile | None, day: Profile, after: Profile | None, series: Series) -> Finding:
-    """The first id follows the last one of the day before, the last one comes before the first of the day after.
+    """The first id follows the last one of the day before; the last one precedes the first of the day after.
 
-    Evidence: `ids_before` and `ids_after` count the ids between the days (negative: ids that both have, or ids that started
-    over), `trades_before` and `trades_after` the trades between aggregates where ids alone prove nothing (they may be missing
-    where the ids run on); `missing_ids` those
-    that are missing in this day at its ends. `repeated_ids` counts ids that the day before has too (0 where the ids
-    started over) and `repeated` says which. `proven` says that every id of the day is there: none is missing inside, and
-    both seams are closed.
+    Evidence: `ids_before` and `ids_after` count the ids between the days (negative: both days have these ids, or the ids
+    started over). `trades_before` and `trades_after` count the trades between aggregates where aggregate ids prove nothing.
+    `missing_ids` counts the ids missing at the ends of this day. `repeated_ids` counts ids that the day before has too (0
+    if the ids started over), and `repeated` lists them. `proven`: no id is missing inside the day or at either midnight.
     """
     if day.first_id is None:
         return not_judged("rows have no numbers")
@@ -72,14 +72,14 @@ def _between(earlier: Profile, later: Profile) -> int:
 
 
 def _trades_between(earlier: Profile, later: Profile) -> int | None:
-    """Return the ids of trades between the last aggregate of a day and the first of the next; None where rows name none."""
+    """Return the number of trades between the last aggregate of a day and the first of the next; None without trade ids."""
     if earlier.last_trade_id is None or later.first_trade_id is None:
         return None
     return later.first_trade_id - earlier.last_trade_id - 1
 
 
 def _missing(earlier: Profile, later: Profile, series: Series, between: int, trades: int | None) -> int:
-    """Return how many ids are missing between two days: ids of the rows, or of their trades where those contradict."""
+    """Return how many ids are missing between two days: row ids, or trade ids if those contradict the row ids."""
     if trades is not None and trades <= 0:
         return 0
     wanted = between if between > 0 else trades or 0
@@ -89,7 +89,7 @@ def _missing(earlier: Profile, later: Profile, series: Series, between: int, tra
 
 
 def _repeated(earlier: Profile, later: Profile) -> dict[str, object]:
-    """Return how many ids two days both have, and which."""
+    """Return how many ids are in both days, and which."""
     first = max(earlier.first_id or 0, later.first_id or 0)
     last = min(earlier.last_id or 0, later.last_id or 0)
     if last < first:
@@ -98,13 +98,13 @@ def _repeated(earlier: Profile, later: Profile) -> dict[str, object]:
 
 
 def _blames_earlier(earlier: Profile, later: Profile) -> bool:
-    """Whether the earlier of two days is silent for longer at the midnight between them, or as long."""
+    """Return whether the earlier day is silent at least as long as the later one at the midnight between them."""
     midnight = datetime.combine(later.day, time(), UTC)
     return midnight - earlier.last_time >= later.first_time - midnight
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:
-    """Return what was found as a sentence: `the id 699 stands in both days, for other trades; no trade is missing`."""
+    """Return the finding as a sentence: `the id 699 is in both days, for different trades; no trade is missing`."""
     parts, noun = [], row_of(series.table)
     if "repeated_ids" in evidence:
         parts.append(_repeated_in_words(evidence))
@@ -113,9 +113,9 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:
         of_trades = all(evidence.get(f"ids_{side}", 0) == 0 for side in _ENDS)
         noun = "trade" if of_trades else "id"
         text = f"{counted(missing, noun)} {verb(missing)} missing at the {' and the '.join(where)} of the day"
-        parts.append(f"{text}, though the ids of the rows run on" if noun == "trade" else text)
+        parts.append(f"{text}, although the row ids are continuous" if noun == "trade" else text)
     elif not parts and _run_on(evidence):
-        parts.append(f"the ids run on, no {noun} is missing" if evidence["proven"] else "the ids run on")
+        parts.append(f"the ids continue, no {noun} is missing" if evidence["proven"] else "the ids continue")
     elif not parts:
         parts.append(f"ids are left out between the days, and no {noun} is missing from this one")
     if "not_stored" in evidence:
@@ -139,19 +139,15 @@ def _repeated_in_words(evidence: Mapping[str, Any]) -> str:
     if ids is None:
         text = "the ids start over after the day before"
     else:
-        text = (
-            f"the id {ids} stands in both days"
-            if evidence["repeated_ids"] == 1
-            else f"the ids {ids} stand in both days"
-        )
+        text = f"the id {ids} is in both days" if evidence["repeated_ids"] == 1 else f"the ids {ids} are in both days"
     if trades is None:
         return f"{text}; they do not say whether a trade is missing"
     if trades < 0:
         return f"{text}, for {counted(-trades, 'trade')} that both days have; no trade is missing"
     missing = "no trade is missing" if trades == 0 else f"{counted(trades, 'trade')} {verb(trades)} missing"
-    if "missing_ids" in evidence or trades:  # it is said of which end of the day
+    if "missing_ids" in evidence or trades:  # the sentence already gives the end of the day
         missing += " between the two days"
-    return f"{text}, for other trades; {missing}"
+    return f"{text}, for different trades; {missing}"
 
 
 CHECK = SeamCheck(
@@ -159,7 +155,7 @@ CHECK = SeamCheck(
     columns=("trade_id",),
     or_columns=(("agg_trade_id",),),
     severity=Severity.DEGRADE,
-    description="Ids run on from the day before and to the day after.",
+    description="Ids continue from the day before and to the day after.",
     words=words,
     judge=ids_continue,
 )

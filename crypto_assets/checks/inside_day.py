@@ -21,7 +21,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class InsideDay:
-    """Looks at each row alone; what it keeps are counts."""
+    """Judges each row alone; keeps counts only."""
 
     def __init__(self, partition: Partition, series: Series) -> None:
         self._column = datasets.get(series.table).time_column
@@ -51,19 +51,19 @@ class InsideDay:
 
 
 def inside_day(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
-    """start ≤ time < end, in UTC. (Whether a bar opens on the grid of its timeframe is `on_grid`.)"""
+    """start ≤ time < end, in UTC. (`on_grid` checks whether a bar opens on the grid of its timeframe.)"""
     return at_once(InsideDay(partition, series), frame)
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return what was found as a sentence."""
-    return wrong_rows(evidence, "of another day") if "rows" in evidence else "every row lies inside the day"
+    """Return the finding as a sentence."""
+    return wrong_rows(evidence, "of another day") if "rows" in evidence else "every row is inside the day"
 
 
 CHECK = Check(
     name="inside_day",
     severity=Severity.BLOCK,
-    description="Every row lies inside the UTC day.",
+    description="Every row is inside the UTC day.",
     words=words,
     run=inside_day,
     fold=InsideDay,

@@ -1,4 +1,4 @@
-"""The levels of a snapshot stand in order: from the best price on, without holes or doubles, bids before asks."""
+"""The levels of a snapshot are in order: from the best price on, without holes or duplicates, bids before asks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class LevelsOrdered:
-    """Looks at each row and the one before it; what it keeps is the last row."""
+    """Compares each row with the one before; keeps the last row."""
 
     def __init__(self, partition: Partition, series: Series) -> None:  # noqa: ARG002
         self._rows = 0
@@ -50,7 +50,7 @@ class LevelsOrdered:
     def _misplaced(
         self, times: np.ndarray, ids: np.ndarray, ask: np.ndarray, levels: np.ndarray, prices: np.ndarray
     ) -> np.ndarray:
-        """Return which rows do not follow the one before; the first does if it is a level 0, or was judged already."""
+        """Return the rows that do not follow the row before; the first row must be a level 0, or was judged already."""
         same_snapshot = (times[1:] == times[:-1]) & (ids[1:] == ids[:-1])
         same_side = same_snapshot & (ask[1:] == ask[:-1])
         worse = np.where(ask[1:], prices[1:] > prices[:-1], prices[1:] < prices[:-1])
@@ -65,7 +65,7 @@ class LevelsOrdered:
 
 
 def _words(columns: tuple[np.ndarray, ...], place: int) -> str:
-    """Return a row that is not in order, and the one before it."""
+    """Describe a row that is out of order, and the row before it."""
     times, ids, ask, levels, prices = columns
     levels_here = [f"{'ask' if ask[n] else 'bid'} {levels[n]} at {prices[n]:.12g}" for n in (place, place - 1)]
     after = f", after {levels_here[1]}" if place else ""
@@ -73,20 +73,20 @@ def _words(columns: tuple[np.ndarray, ...], place: int) -> str:
 
 
 def levels_ordered(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
-    """Bids descend and asks ascend from level 0, one level after the other."""
+    """Bids descend and asks ascend from level 0 without a hole."""
     return at_once(LevelsOrdered(partition, series), frame)
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return what was found as a sentence."""
-    return wrong_rows(evidence, "out of the order of levels") if "rows" in evidence else "levels are in order"
+    """Return the finding as a sentence."""
+    return wrong_rows(evidence, "with a level out of order") if "rows" in evidence else "levels are in order"
 
 
 CHECK = Check(
     name="levels_ordered",
     columns=BOOK,
     severity=Severity.BLOCK,
-    description="Bids descend, asks ascend, levels go up from 0 without holes or doubles.",
+    description="Bids descend, asks ascend, levels go up from 0 without holes or duplicates.",
     run=levels_ordered,
     fold=LevelsOrdered,
     words=words,

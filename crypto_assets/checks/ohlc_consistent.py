@@ -20,7 +20,7 @@ _PRICES = ("open", "high", "low", "close")
 def ohlc_consistent(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:  # noqa: ARG001
     """low ≤ open, close ≤ high in every bar.
 
-    float64 keeps the order of two decimals or makes them equal, so a right bar never fails here.
+    float64 keeps the order of two decimals or makes them equal: a correct bar never fails.
     """
     open_, high, low, close = (frame[name].to_numpy() for name in _PRICES)
     wrong = np.flatnonzero((high < open_) | (high < close) | (low > open_) | (low > close))
@@ -37,7 +37,7 @@ def ohlc_consistent(frame: pd.DataFrame, partition: Partition, series: Series) -
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return what was found as a sentence."""
+    """Return the finding as a sentence."""
     if "bars" not in evidence:
         return "every open and close lies between low and high"
     return wrong_rows(evidence, "with a price outside low and high", "bar", "bars")

@@ -1,6 +1,6 @@
 """Bars open on the grid of their timeframe (`crypto_assets.checks._grid`).
 
-Bars beside it are real, and stored as they were published. What builds longer bars from them, or compares them with
+Bars off the grid are real and are stored as published. Code that builds longer bars from them, or compares them with
 trades and other bars, leaves their steps out.
 """
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def on_grid(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
     """Every bar opens at a whole multiple of its length.
 
-    Evidence: `off_grid` of `bars`, `first_time` and `last_time` of these, how far after the nearest instant of the grid
-    they open (`least_s` to `most_s`, negative before it), and the first of them.
+    Evidence: `off_grid` of `bars`; their `first_time` and `last_time`; their distance from the nearest instant of the grid
+    (`least_s` to `most_s`, negative before it); and the first of them.
     """
     times = epoch_us(frame["open_time"])
     beside = beside_us(times - start_us(partition), step_us(series))
@@ -49,13 +49,13 @@ def on_grid(frame: pd.DataFrame, partition: Partition, series: Series) -> Findin
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:
-    """Return what was found as a sentence."""
+    """Return the finding as a sentence."""
     if "off_grid" not in evidence:
         return f"every bar opens on the grid of {series.timeframe}"
     number, bars = evidence["off_grid"], counted(evidence["bars"], "bar")
     least, most = _offset(evidence["least_s"]), _offset(evidence["most_s"])
     return (
-        f"{number:,} of {bars} {verb(number, 'opens', 'open')} beside the grid of {series.timeframe}, "
+        f"{number:,} of {bars} {verb(number, 'opens', 'open')} off the grid of {series.timeframe}, "
         f"{least if least == most else f'{least} to {most}'} it, from {evidence['first_time']} to "
         f"{evidence['last_time']}; stored as published"
     )

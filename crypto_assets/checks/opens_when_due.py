@@ -1,7 +1,7 @@
-"""A bar of a week or a month opens when its timeframe says: on a Monday, on the 1st, at midnight.
+"""A weekly or monthly bar opens at the right time: on a Monday or on the 1st, at midnight.
 
-A bar elsewhere is stored as it was published. (Bars of three days stand every third day from any other one; that needs
-other days. Shorter bars: `inside_day`.)
+A bar that opens elsewhere is stored as published. (Bars of three days may start on any day; checking them needs other
+days. Shorter bars: `inside_day`.)
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def opens_when_due(frame: pd.DataFrame, partition: Partition, series: Series) ->
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:
-    """Return what was found as a sentence."""
+    """Return the finding as a sentence."""
     if "expected" not in evidence:
         return f"the {series.timeframe} bar opens when it is due"
     return f"{evidence['expected']}; found {evidence['found']}, stored as published"

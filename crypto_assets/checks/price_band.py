@@ -1,4 +1,4 @@
-"""Every trade's price lies between low and high of the published bar of its minute."""
+"""Every trade's price is between low and high of the published bar of its minute."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ from crypto_assets.rows.versions import matched, numbers
 
 
 def price_band(built: pa.Table, bars: pa.Table, partition: Partition, series: Series) -> Finding:  # noqa: ARG001
-    """low ≤ price ≤ high of the minute's bar, exactly, for every trade; minutes without a bar, with a silent one
-    or with one beside the grid aside.
+    """low ≤ price ≤ high of the minute's bar, exactly, for every trade.
 
-    Evidence: minutes `compared` and `outside`, and `examples` of these with the trades' and the bar's lowest and highest.
+    Minutes without a bar, with a silent bar or with a bar off the grid are not compared.
+
+    Evidence: minutes `compared` and `outside`; `examples` gives the lowest and highest price of trades and bar for some
+    minutes that are outside.
 
     Args:
-        built: of `minute_bars`; their low and high are those of the trades.
+        built: from `minute_bars`; low and high are those of the trades.
         bars: the published 1m bars of the same symbol and day.
     """
     built, bars = until(built, bars, partition)
@@ -64,13 +66,13 @@ def price_band(built: pa.Table, bars: pa.Table, partition: Partition, series: Se
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return what was found as a sentence."""
+    """Return the finding as a sentence."""
     compared = counted(evidence["compared"], "minute")
     if not evidence["outside"]:
-        return f"every price lies inside the bar of its minute ({compared} compared)"
+        return f"every price is inside the bar of its minute ({compared} compared)"
     first = evidence["examples"][0]
     return (
-        f"prices lie outside the bar in {evidence['outside']:,} of {compared}; the first: {first['open_time']}, "
+        f"prices are outside the bar in {evidence['outside']:,} of {compared}; the first: {first['open_time']}, "
         f"trades {first['lowest']}–{first['highest']}, bar {first['low']}–{first['high']}"
     )
 
@@ -80,7 +82,7 @@ CHECK = Comparison(
     columns=TRADE,
     or_columns=(AGGREGATE,),
     severity=Severity.WARN,
-    description="Every price lies between low and high of the published bar of its minute.",
+    description="Every price is between low and high of the published bar of its minute.",
     source="lake",
     counterparts=minute_series,
     gather=minute_bars,

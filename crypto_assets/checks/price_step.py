@@ -1,7 +1,7 @@
-"""The price goes on across midnight.
+"""The price continues across midnight.
 
-A day that belongs to another symbol, or prices in another unit, is whole and right in itself; only beside the day
-before it can be seen that its price is another one.
+A day of another symbol, or with prices in another unit, can be complete and correct in itself; only the day before shows
+that its price level is wrong.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from crypto_assets.checks._minutes import from_bits
 from crypto_assets.model import DAY, Finding, Profile, SeamCheck, Series, Severity, bar_length, not_judged
 
 _FLOOR = 0.05
-"""A step of 5 % may be at any seam: |log(open / close before)|."""
+"""A step of 5 % is always allowed: |log(open / close before)|."""
 
 _FACTOR = 3
-"""A seam may be three times as wide as the widest step between bars inside either day."""
+"""The step may be three times as wide as the widest step between bars inside either day."""
 
 _QUIET_MINUTES = 60
-"""Nobody traded: after an hour of quiet √2 times as much, after n hours √(n + 1), as the spread of a price grows."""
+"""More is allowed after a silence: √2 times as much after an hour, √(n + 1) after n hours, as the spread of a price grows."""
 
 
 def price_step(before: Profile | None, day: Profile, after: Profile | None, series: Series) -> Finding:  # noqa: ARG001
@@ -57,7 +57,7 @@ def _quiet(profile: Profile) -> np.ndarray:
 
 
 def _leading(minutes: np.ndarray) -> int:
-    """Return how many of the first minutes are set."""
+    """Return the length of the run of set minutes at the start."""
     return len(minutes) if minutes.all() else int(minutes.argmin())
 
 
@@ -66,7 +66,7 @@ def _days_touch(series: Series) -> bool:
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return what was found as a sentence."""
+    """Return the finding as a sentence."""
     step, allowed = (100 * math.expm1(evidence[name]) for name in ("step", "allowed"))
     return (
         f"the first open {evidence['open']:.12g} is {step:.3g} % away from the last close {evidence['close_before']:.12g} "

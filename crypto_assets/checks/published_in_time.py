@@ -1,9 +1,9 @@
-"""The file was published by the exchange's own deadline, and not far later than its like.
+"""The file was published by the exchange's own deadline, and not much later than similar files.
 
-Only a file that was seen to appear tells when it was published: one that was collected months later may have been
-published again since, and its time is that of the last version. A file counts as seen to appear when it was first seen
-within 14 days of the end of its period; its delay is then among the usual ones that the check is given. A file of the month
-that stands in for one of a day is not judged: the deadline is for the other.
+Only a file that we saw appear has a known publication time: a file collected months later may have been published again
+since, and its time is that of the last version. A file counts as seen to appear if it was first seen within 14 days of the
+end of its period; its delay is then among the usual ones given to the check. A monthly file that replaces a daily one is
+not judged: the deadline is for the daily file.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from crypto_assets.sources import Exchange
 
 WATCHED = timedelta(days=14)
-"""An object that was first seen so long after the end of its period was seen to appear."""
+"""A file first seen within this time after the end of its period was seen to appear."""
 
 USUAL = 20
-"""Objects that must have been seen before their delays say what is usual."""
+"""Files that must have been seen before their delays define the usual."""
 
 _TIMES, _BEYOND_S = 2, 6 * 3_600
-"""Far later than usual: beyond twice the 95th percentile, and 6 hours beyond it."""
+"""Much later than usual: more than twice the 95th percentile, and more than 6 hours beyond it."""
 
 _SAME_S = 1.0
 
 
 def period_end(exchange: Exchange, key: str) -> datetime:
-    """Return the instant at which the period of an archive object is over; raises ValueError for a key that is no data."""
+    """Return the end of the period of an archive object; raises ValueError for a key that is not data."""
     return datetime.combine(exchange.period(key)[1] + timedelta(days=1), time(), UTC)
 
 
@@ -48,10 +48,11 @@ def percentile(ascending: Sequence[float], share: float) -> float:
 
 
 def published_in_time(source: SourceFile, partition: Partition, series: Series, usual: Sequence[float]) -> Finding:
-    """The file's delay is within the exchange's deadline, and not far beyond the delays of its like.
+    """The file's delay is within the exchange's deadline, and not far beyond the delays of similar files.
 
     Args:
-        usual: seconds after the end of the period, ascending, of the objects that were seen to appear, this one included.
+        usual: delays of the files that were seen to appear, in seconds after the end of their period, ascending; includes
+            this file.
     """
     if source.source != "archive":
         return not_judged("the rows are from REST, which publishes no file")
@@ -60,7 +61,7 @@ def published_in_time(source: SourceFile, partition: Partition, series: Series, 
     exchange = sources.get(series.exchange)
     preferred = exchange.key(exchange.prefixes(series, partition.symbol)[0], series, partition.symbol, partition.day)
     if source.key != preferred:
-        return not_judged(f"another file stands in for {preferred}, which has a deadline")
+        return not_judged(f"another file replaces {preferred}, which has a deadline")
     end = period_end(exchange, source.key)
     delay_s = (source.last_modified - end).total_seconds()
     place = bisect_left(usual, delay_s - _SAME_S)
@@ -69,16 +70,16 @@ def published_in_time(source: SourceFile, partition: Partition, series: Series, 
     allowed_s = (exchange.expected_by(series, partition.day) - end).total_seconds()
     evidence = {"delay_s": round(delay_s), "deadline_s": round(allowed_s), "seen": len(usual)}
     late = ["after the exchange's deadline"] if delay_s > allowed_s else []
-    if len(usual) > USUAL:  # itself is one of them
+    if len(usual) > USUAL:  # includes this file
         p95_s = percentile(usual, 0.95)
         evidence["p95_s"] = round(p95_s)
         if delay_s > _TIMES * p95_s and delay_s > p95_s + _BEYOND_S:
-            late.append("far later than usual")
+            late.append("much later than usual")
     return Finding(not late, evidence | ({"late": "; ".join(late)} if late else {}))
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return what was found as a sentence."""
+    """Return the finding as a sentence."""
     text = f"the file appeared {lasting(evidence['delay_s'])} after the end of its period"
     return f"{text}, {evidence['late']}" if "late" in evidence else text
 
@@ -86,7 +87,7 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
 CHECK = SourceCheck(
     name="published_in_time",
     severity=Severity.WARN,
-    description="The file appeared by the exchange's deadline, and not far later than usual.",
+    description="The file appeared by the exchange's deadline, and not much later than usual.",
     judge=published_in_time,
     words=words,
 )

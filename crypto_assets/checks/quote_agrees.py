@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _RELATIVE = 1e-9
-"""Far above what float64 loses of a product (1e-15), far below any change of a digit that matters."""
+"""Far above the float64 error of a product (1e-15), far below any change of a digit that matters."""
 
 _HALF_UNIT = 0.5e-8 * (1 + 1e-6)
-"""Binance writes quote amounts with eight decimals on spot, so a product of more is rounded by half a unit of the last one;
-the last factor is for what float64 loses. All 21,313 recorded trades of BTC/USDT:USDT agree to 3e-16 of their size."""
+"""Binance writes spot quote amounts with eight decimals: a longer product is rounded by half a unit of the last decimal.
+The last factor allows for the float64 error. All 21,313 recorded trades of BTC/USDT:USDT agree to 3e-16, relative."""
 
 
 class QuoteAgrees:
-    """Looks at each row alone; what it keeps are counts."""
+    """Judges each row alone; keeps counts only."""
 
     def __init__(self, partition: Partition, series: Series) -> None:  # noqa: ARG002
         self._rows = 0
@@ -51,12 +51,12 @@ class QuoteAgrees:
 
 
 def quote_agrees(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
-    """|quote_amount − price × amount| is at most 1e-9 of it, or half a unit of the eighth decimal."""
+    """|quote_amount − price × amount| is at most 1e-9 of quote_amount, or half a unit of the eighth decimal."""
     return at_once(QuoteAgrees(partition, series), frame)
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:
-    """Return what was found as a sentence."""
+    """Return the finding as a sentence."""
     if "rows" not in evidence:
         return "every quote amount is price times amount"
     return wrong_rows(evidence, "with a quote amount that is not price times amount", row_of(series.table))
@@ -67,7 +67,7 @@ CHECK = Check(
     columns=("price", "amount", "quote_amount"),
     severity=Severity.WARN,
     counts_wrong_rows=True,
-    description="The quote amount is price times amount, but for the exchange's rounding.",
+    description="The quote amount is price times amount, except for the exchange's rounding.",
     # The amount of an inverse contract is a number of contracts, each of a fixed quote amount.
     applies=lambda series: series.market_type != "inverse",
     run=quote_agrees,

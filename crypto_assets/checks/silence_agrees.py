@@ -1,8 +1,8 @@
-"""What a bar says of its trades agrees: none means no volume and one price.
+"""The trade count and the volumes of a bar agree: no trades means no volume and one price.
 
-A bar without trades is no defect: thin markets have many (ALGO/USDT:USDT 446 in 2024-09, all of them flat and empty), an
-outage gives them to every symbol at once (19 minutes from 2023-09-12 08:34). A bar whose columns contradict each other is
-one, though rare: none of 129,600 published bars of three symbols (2023-09, 2024-09) does. It is stored as published.
+A bar without trades is no defect: thin markets have many (ALGO/USDT:USDT 446 in 2024-09, all flat and empty), and an outage
+gives them to every symbol at once (19 minutes from 2023-09-12 08:34). A bar whose columns contradict each other is a
+defect, though a rare one: none in 129,600 published bars of three symbols (2023-09, 2024-09). It is stored as published.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _SHOWN = (
 
 
 _ALL = 1 + 1e-14
-"""The frame of a check may be off by some units in the last place, by others in a column with negative numbers."""
+"""Float values may be off by some units in the last place, and by more in a column with negative numbers."""
 
 
 def silence_agrees(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:  # noqa: ARG001
-    """Trades, volume and quote volume are zero together, takers bought no more than was traded, a silent bar is flat.
+    """Trades, volume and quote volume are zero together; takers bought at most the volume; a silent bar is flat.
 
-    A quote volume of zero alone is right where so little was traded that the exchange rounds it away.
+    A zero quote volume alone is correct if the amount traded was too small for the exchange's rounding.
     """
     count, volume, quote_volume = (frame[name].to_numpy() for name in ("trade_count", "volume", "quote_volume"))
     silent, empty = count == 0, volume == 0
@@ -80,12 +80,12 @@ def silence_agrees(frame: pd.DataFrame, partition: Partition, series: Series) ->
 
 
 def _shown(value: np.generic) -> float:
-    """Return a number without the last digits, which are not the published ones."""
+    """Return a number without the last digits, which differ from the published ones."""
     return int(value) if isinstance(value, np.integer) else float(f"{value:.15g}")
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return what was found as a sentence."""
+    """Return the finding as a sentence."""
     if "rows" not in evidence:
         return "volumes and trade counts agree in every bar"
     return wrong_rows(evidence, "with volumes and trade counts that contradict each other", "bar")
@@ -96,7 +96,7 @@ CHECK = Check(
     columns=BAR,
     severity=Severity.WARN,
     counts_wrong_rows=True,
-    description="Trade count and volumes are zero together, a bar without trades is flat, takers bought no more than all.",
+    description="Trade count and volumes are zero together, a bar without trades is flat, takers bought at most the volume.",
     run=silence_agrees,
     words=words,
 )

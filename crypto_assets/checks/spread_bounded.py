@@ -1,7 +1,7 @@
-"""The best bid and ask are not far apart, for this symbol on this day.
+"""The spread between best bid and ask is not unusually wide for this symbol on this day.
 
-The spread is (ask − bid) / mid. It jumps: in five recorded minutes of BTC/USDT:USDT, of the median 0.00016 %, it reached
-0.039 % (243 times), so a multiple alone would alarm every day; a book that lost levels shows spreads of whole per cents.
+The spread is (ask − bid) / mid. It jumps: in five recorded minutes of BTC/USDT:USDT with a median of 0.00016 % it
+reached 0.039 % (243 times that). A multiple alone would warn every day. A book that lost levels has several per cent.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ALWAYS = 0.01
-"""Up to 1 % a spread is no matter."""
+"""A spread of up to 1 % never fails."""
 
 _FACTOR = 20
-"""So many times the day's median a spread may be."""
+"""A spread may be this many times the day's median."""
 
 _LEAST, _STEPS_A_DECADE, _DECADES = 1e-9, 100, 10
-"""Spreads are counted in steps of 2.3 %, from 1e-9 to 10, so that the median of any number of them takes a fixed room."""
+"""Spreads are counted in steps of 2.3 %, from 1e-9 to 10: the median of any number of them takes constant memory."""
 
 _LOWER = _LEAST * 10 ** (np.arange(_STEPS_A_DECADE * _DECADES) / _STEPS_A_DECADE)
 
 
 class SpreadBounded(TopsFold):
-    """Keeps how many spreads lie in each step, and the first snapshot of each."""
+    """Counts the spreads in each step, and keeps the first snapshot of each."""
 
     def __init__(self, partition: Partition, series: Series) -> None:
         super().__init__(partition, series)
@@ -44,7 +44,7 @@ class SpreadBounded(TopsFold):
     def look(self, tops: Tops) -> None:
         both = np.flatnonzero((tops.bids > 0) & (tops.asks > 0) & (tops.asks < np.inf))
         bids, asks = tops.bids[both], tops.asks[both]
-        # A crossed book is another check's matter; here its spread is none.
+        # `book_not_crossed` reports a crossed book; here its spread does not count.
         spreads = np.maximum((asks - bids) / ((asks + bids) / 2), 0)
         if len(spreads) == 0:
             return
@@ -80,12 +80,12 @@ def _round(share: float) -> float:
 
 
 def spread_bounded(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
-    """No spread is above 1 % and above 20 times the median of the day."""
+    """No spread is above 1 % and also above 20 times the median of the day."""
     return at_once(SpreadBounded(partition, series), frame)
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return what was found as a sentence."""
+    """Return the finding as a sentence."""
     if "wide" not in evidence:
         return f"the widest spread is {100 * evidence['widest']:.3g} %"
     return wrong_rows(evidence, f"with a spread above {100 * evidence['bound']:.3g} %", "snapshot", "wide")
@@ -96,7 +96,7 @@ CHECK = Check(
     columns=BOOK,
     or_columns=(BEST,),
     severity=Severity.WARN,
-    description="No spread is above 1 % of the price and above 20 times the day's median.",
+    description="No spread is above 1 % of the price and also above 20 times the day's median.",
     run=spread_bounded,
     fold=SpreadBounded,
     words=words,

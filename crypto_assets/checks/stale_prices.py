@@ -1,8 +1,8 @@
-"""No feed that goes on publishing a price at which nothing trades any more.
+"""Find a feed that keeps publishing one price at which nothing trades any more.
 
-A run of bars with trades that all close at one price is judged by how often the symbol's close repeats otherwise: a price
-with a coarse tick stands still in many bars (ALGO/USDT:USDT in 43 of 100, eleven at most in a row in 2024-09), that of
-BTC/USDT in one of 180. Bars without trades say nothing and are passed over.
+A run of bars with trades that all close at one price is compared with how often the symbol's close repeats otherwise: a
+coarse tick repeats in many bars (ALGO/USDT:USDT in 43 of 100, at most eleven in a row in 2024-09), BTC/USDT in one of 180.
+Bars without trades prove nothing and are skipped.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _BARS = 30
-"""Shorter runs are not looked at."""
+"""Shorter runs are ignored."""
 
 _PROBABILITY = 1e-9
-"""Of a run of that length anywhere in the day: one false alarm in a thousand years of a thousand symbols."""
+"""Chance of a run of that length anywhere in the day: one false alarm in a thousand years of a thousand symbols."""
 
 _COARSE = 0.5
-"""Where the close repeats in more of the bars, runs hang together too much to be judged by a rate: a stable coin may rest
-at 1.0000 for hours."""
+"""If the close repeats in more of the bars, runs are too dependent to be judged by a rate: a stable coin may stay at
+1.0000 for hours."""
 
 _NEAR = 60
-"""Bars before and after a run that are looked at by themselves: nights are quieter than the day."""
+"""Bars before and after a run that are compared separately: nights are quieter than the day."""
 
 _SPANS = 20
 
 
 def stale_prices(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:  # noqa: ARG001
-    """No 30 bars or more with trades close at one price, unless closes repeat that often in the rest of the day."""
+    """No 30 or more bars with trades close at one price, unless closes repeat that often in the rest of the day."""
     traded = np.flatnonzero(frame["trade_count"].to_numpy() > 0)
     closes = frame["close"].to_numpy()[traded]
     still = closes[1:] == closes[:-1]
@@ -50,7 +50,7 @@ def stale_prices(frame: pd.DataFrame, partition: Partition, series: Series) -> F
     outside = len(still) - steps
     if outside.min() < 2 * _NEAR:
         return not_judged(
-            f"{steps.max() + 1} bars close at one price, and fewer than {2 * _NEAR} others say how often it repeats"
+            f"{steps.max() + 1} bars close at one price, and fewer than {2 * _NEAR} others show how often it repeats"
         )
     of_day = (still.sum() - steps + 1) / (outside + 2)
     if of_day.min() >= _COARSE:
@@ -74,7 +74,7 @@ def stale_prices(frame: pd.DataFrame, partition: Partition, series: Series) -> F
 
 
 def _rate_near(still: np.ndarray, first: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Return how often the close repeats just before and after each run, both taken together."""
+    """Return how often the close repeats just before and after each run, both together."""
     counts = np.concatenate(([0], np.cumsum(still)))
     begin, end = np.maximum(first - _NEAR, 0), np.minimum(after + _NEAR, len(still))
     repeated = counts[first] - counts[begin] + counts[end] - counts[after]
@@ -86,10 +86,10 @@ def _clock(us: int) -> str:
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return what was found as a sentence."""
+    """Return the finding as a sentence."""
     if "bars" not in evidence:
-        return "no price stands still for long"
-    return wrong_rows(evidence, "with trades that go on closing at one price", "bar", "bars")
+        return "no price stays the same for long"
+    return wrong_rows(evidence, "with trades that keep closing at one price", "bar", "bars")
 
 
 CHECK = Check(

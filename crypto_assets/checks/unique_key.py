@@ -1,7 +1,7 @@
 """No two rows of a partition have the same key.
 
-Exact doubles were dropped before (`crypto_assets.rows.arrange`); two rows of one key that differ contradict each other,
-and nothing says which of them is right.
+Exact duplicates were dropped before (`crypto_assets.rows.arrange`). Two different rows with one key contradict each other,
+and nothing tells which is right.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class UniqueKey:
-    """Keeps the keys as `crypto_assets.checks._keys` says."""
+    """Keeps all keys, compactly (`crypto_assets.checks._keys`)."""
 
     def __init__(self, partition: Partition, series: Series) -> None:  # noqa: ARG002
         dataset = datasets.get(series.table)
@@ -46,7 +46,7 @@ class UniqueKey:
         if kind == "M":
             return epoch_us(column)
         places = {word: place for place, word in enumerate(self._words)}
-        # A word that is none of these is the contract's matter; here such rows have one word.
+        # An unknown category is the contract's matter; here such rows share one value.
         numbers = np.array([*(places.get(word, -1) for word in column.cat.categories), -1], dtype=np.int8)
         return numbers[column.cat.codes.to_numpy()]
 
@@ -73,20 +73,20 @@ class UniqueKey:
 
 
 def unique_key(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
-    """Every row has a key of its own: open_time for bars, the exchange's id for trades."""
+    """Every row has its own key: open_time for bars, the exchange's id for trades."""
     return at_once(UniqueKey(partition, series), frame)
 
 
 def with_rows(finding: Finding, rows: Sequence[Mapping[str, str]]) -> Finding:
-    """Return a failed finding that also shows two rows of one key that differ (`crypto_assets.rows.arrange`)."""
+    """Return a failed finding with two different rows of one key added (`crypto_assets.rows.arrange`)."""
     return Finding(False, {**finding.evidence, "rows_shown": list(rows)})
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:
-    """Return what was found as a sentence, with the values in which the first two rows of one key differ."""
+    """Return the finding as a sentence, with the values in which the first two rows of one key differ."""
     if "doubles" not in evidence:
-        return "every row has a key of its own"
-    text = wrong_rows(evidence, "with the key of another one", count="doubles")
+        return "every row has its own key"
+    text = wrong_rows(evidence, "with the key of another row", count="doubles")
     if len(evidence.get("rows_shown", ())) < 2:
         return text
     one, other = evidence["rows_shown"][:2]

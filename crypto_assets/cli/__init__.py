@@ -1,8 +1,8 @@
 """The command `crypto-assets`.
 
-Exit codes: 0 when every day asked for is available, provisional or known to have no data; 1 when something is missing or
-degraded, with one line for each, or something else failed; 2 for bad arguments or configuration, before anything is done,
-and for a database, a lake or Dagster's tables of another version.
+Exit codes: 0 when every day asked for is available, provisional or known to have no data; 1 when a day is missing or
+degraded (one line for each), or when something else failed; 2 for bad arguments or configuration, before anything is done,
+and for a database, a lake or Dagster tables of another version.
 """
 
 import errno
@@ -25,10 +25,10 @@ from crypto_assets.text.visible import visible_lines
 from crypto_assets.version import __version__
 
 _WITHOUT_COLLECTION = ("init", "demo", "selftest", "sandbox")
-"""Commands that have a collection of their own, or need none."""
+"""Commands that have their own collection, or use none."""
 
 _MAKING = ("demo", "up", "collect", "fill", "pause", "selftest", "sandbox")
-"""Commands that make a home where there is none; the others only look."""
+"""Commands that create CRYPTO_ASSETS_HOME; the others only read it."""
 
 
 @click.group(
@@ -36,8 +36,8 @@ _MAKING = ("demo", "up", "collect", "fill", "pause", "selftest", "sandbox")
     context_settings=CONTEXT,
     examples=(
         ("demo", "A first look, without a network"),
-        ("collect --from 2024-01-01 --to 2024-01-31", "One month of all that collection.yaml names"),
-        ("fill", "Whatever is missing up to yesterday"),
+        ("collect --from 2024-01-01 --to 2024-01-31", "One month of everything in collection.yaml"),
+        ("fill", "Everything that is missing up to yesterday"),
         ("up", "The Dagster UI, sensors and schedules"),
     ),
 )
@@ -87,14 +87,14 @@ _OTHER_NAMES = {
     "--timeframe": "--dataset",
     "--interval": "--dataset",
 }
-"""Options as other tools call them, and what they are called here."""
+"""Option names of other tools, and the names used here."""
 
-_NO_MEMORY = b"error: this process has not enough memory, not even to say for what; raise ulimit -v or free memory\n"
-"""Said where an error cannot be put into words any more."""
+_NO_MEMORY = b"error: this process has not enough memory, and cannot say for what; raise ulimit -v or free memory\n"
+"""Printed where even building an error message fails."""
 
 
 def main() -> None:
-    """Run the command; every error becomes one message on stderr and an exit code."""
+    """Run the command; turn every error into one message on stderr and an exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         cli.main(standalone_mode=False)
@@ -125,11 +125,11 @@ def main() -> None:
             os.write(2, _NO_MEMORY)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     finally:
-        # Python would look through every object once more before it ends: a second of CPU with Dagster loaded.
+        # Python would visit every object once more before it exits: a second of CPU with Dagster loaded.
         gc.freeze()
 
 
 def _nobody_reads() -> None:
-    """End after `| head`: whoever read the output has gone. Python would complain once more when it closes stdout."""
+    """End quietly after `| head`, when nobody reads stdout. Python would report the closed pipe once more at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.exit(EXIT_CODE)

@@ -1,4 +1,4 @@
-"""How help is laid out: commands in sections, no line cut, examples and exit codes at the end."""
+"""Layout of the help: commands in sections, uncut lines, examples and exit codes at the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Help(click.Command):
     """A command whose help ends with examples.
 
     Args:
-        examples: command lines without `crypto-assets`, each with what it does.
+        examples: pairs of a command line without `crypto-assets` and its description.
     """
 
     def __init__(self, *arguments: Any, examples: tuple[tuple[str, str], ...] = (), **named: Any) -> None:
@@ -34,7 +34,7 @@ class Help(click.Command):
 
 
 class Sections(click.Group):
-    """The group of all commands: its help has them in sections, then examples and the exit codes."""
+    """The group of all commands; its help shows them in sections, then examples and exit codes."""
 
     def __init__(self, *arguments: Any, examples: tuple[tuple[str, str], ...] = (), **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -74,4 +74,4 @@ def _write_examples(formatter: click.HelpFormatter, examples: tuple[tuple[str, s
 
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": _MOST_COLUMNS}
-"""Settings of every command: help as wide as the terminal, up to 100 columns."""
+"""Settings of every command: help uses the terminal's width, up to 100 columns."""

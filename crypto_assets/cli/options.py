@@ -1,4 +1,4 @@
-"""Options that several commands have, and what they choose from."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
                 "--symbol",
                 "symbols",
                 multiple=True,
-                help="Only this symbol; may be repeated. BTC/USDT (or btc-usdt) is that pair in every market type, "
+                help="Only this symbol; may be repeated. BTC/USDT (or btc-usdt) selects the pair in every market type, "
                 "BTC/USDT:USDT only the contract.",
             ),
             click.option(
@@ -65,7 +65,7 @@ def load_configured() -> Any:
 
 
 def with_ledger(use: Callable[[Any], Any], *, make: bool = False) -> Any:
-    """Return what `use` makes of the ledger; only where `make` says so is a database made when there is none."""
+    """Return the result of `use` on the ledger; `make` allows creating the database if it does not exist."""
     from crypto_assets.defs.places import configured_ledger
     from crypto_assets.storage.patience import outlast
 
@@ -76,9 +76,9 @@ def with_ledger(use: Callable[[Any], Any], *, make: bool = False) -> Any:
 def lost_of(
     ledger: Any, tracks: Any, first: date | None = None, last: date | None = None, collection: Any = None
 ) -> Any:
-    """Return the stored days that the configured lake does not have; says so where it is another one than the ledger's.
+    """Return the stored days that are missing in the configured lake; warn when the ledger belongs to another lake.
 
-    With a collection also those whose table in Postgres was emptied.
+    With a collection, include days whose table in Postgres was emptied.
     """
     from crypto_assets.defs.places import configured_lake
     from crypto_assets.ledger.lakes import lost_days
@@ -92,7 +92,7 @@ def lost_of(
 def look_again(
     collection: Any, filters: dict[str, Any], *, older_than: timedelta, timeout_s: float, make: bool = False
 ) -> None:
-    """Look again at days that were taken for no data by inference, where the last look is old enough; say what came of it."""
+    """Check days again that are `no_data` by inference, where the last look is old enough; print the result."""
     from crypto_assets.config import selection
     from crypto_assets.config.environment import settings
     from crypto_assets.engine.archive.review import review
@@ -109,10 +109,10 @@ def look_again(
 def gaps_by_entry(
     collection: Any, first: date | None, last: date | None, filters: dict[str, Any], *, make: bool = False
 ) -> list[tuple[Any, list[Any]]]:
-    """Return the gaps of each entry that the filters leave; days that cannot be asked for are named on stderr.
+    """Return the gaps of each entry that match the filters; name days that cannot be requested on stderr.
 
     Raises:
-        ConfigError: a filter that matches nothing, or no day is left.
+        ConfigError: a filter matches nothing, or no day is left.
     """
     from crypto_assets.config import selection
     from crypto_assets.ledger.gaps import gaps as find

@@ -1,4 +1,4 @@
-"""How far a command is: a bar in a terminal, a line now and then in a log file."""
+"""Progress of a command: a bar in a terminal, a line every LINE_EVERY_S in a log file."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Count:
         return self.text()
 
     def text(self, *, ended: bool = False) -> str:
-        """Return it in one line; one that has ended takes no more time."""
+        """Return the progress in one line; without the time left when the run has ended."""
         left, rate = max(self.total - self.done, 0), self.days_per_s
         parts = [f"{self.done:,} of {counted(self.total, 'day')}"]
         if rate:
@@ -72,7 +72,7 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def progress(total: int, quiet: bool, doing: str, console: Console = err) -> Iterator[Callable[[Step], None]]:
-    """Yield what takes the steps of some runs and shows them on `console`; nothing is shown where `quiet` is set."""
+    """Yield a function that receives the steps of the runs and shows progress on `console`; `quiet` shows nothing."""
     count = Count(total)
     show = _nothing if quiet else _bar if console.is_terminal and not console.is_dumb_terminal else _lines
     with show(count, doing, console) as shown:
@@ -91,7 +91,7 @@ def _nothing(*_: object) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def _bar(count: Count, doing: str, console: Console) -> Iterator[Callable[[str], None]]:
-    # A terminal that is too narrow for both keeps the numbers.
+    # A narrow terminal shows the numbers only.
     columns = [TextColumn("{task.description}", markup=False)]
     if console.size.width >= 90:
         columns.append(BarColumn(bar_width=20))  # type: ignore[arg-type]

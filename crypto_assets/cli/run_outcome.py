@@ -1,4 +1,4 @@
-"""What became of the days that were asked for: a table, one sentence for each failure, and what is left to collect."""
+"""Print the result of a collection: a table, one sentence for each failure, and what is left to collect."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from crypto_assets.config.selection import Request
 
 LINES_SHOWN = 50
-"""Problems are told in so many lines at most; `--verbose` has all of them."""
+"""Most problem lines printed; `--verbose` prints all."""
 
 _REASONS_SHOWN = 5
 
@@ -31,10 +31,10 @@ Names = tuple[str, str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What was asked for, and what kept some of it from being tried: hosts by exchange, symbols, words of the command.
+    """The requested days, and what could not be tried: hosts by exchange, symbols, words of the command.
 
-    Of the exchanges in `never_asked` not even stored days were looked at again. `left` are days that are not complete and
-    that were left out, for only another file of the archive completes them.
+    Stored days of the exchanges in `never_asked` were not verified either. `left` are incomplete days that were skipped
+    because only another archive file can complete them.
     """
 
     requests: Sequence[Request]
@@ -55,9 +55,9 @@ class Asked:
 
 
 def records_of(ledger: Any, requests: Sequence[Request]) -> list[Any]:
-    """Return what the ledger knows of the days of some requests; one query for each market.
+    """Return the ledger's records of the days of some requests; one query for each market.
 
-    A day whose file the lake does not have is missing, whatever the ledger says of it.
+    A day whose file is missing in the lake is returned as missing, whatever its record says.
     """
     from crypto_assets.defs.places import configured_lake
     from crypto_assets.ledger.lakes import lost_days
@@ -91,7 +91,7 @@ def records_of(ledger: Any, requests: Sequence[Request]) -> list[Any]:
 
 
 def _as_lost(record: Any, reason: str | None) -> Any:
-    """Return the record of a day whose file is lost as what it is; others as they are."""
+    """Return the record of a day whose file is lost as missing; other records unchanged."""
     if reason is None:
         return record
     tried = f"; tried again: {record.attempt_error}" if record.attempt_error else ""
@@ -99,7 +99,7 @@ def _as_lost(record: Any, reason: str | None) -> Any:
 
 
 def report(asked: Asked, *, as_json: bool, verbose: bool = False) -> int:
-    """Print what became of every day that was asked for; return the exit code."""
+    """Print the result of every requested day; return the exit code."""
 
     def known(ledger: Any) -> tuple[list[Any], set[Any]]:
         records = records_of(ledger, asked.requests)
@@ -128,7 +128,7 @@ def report(asked: Asked, *, as_json: bool, verbose: bool = False) -> int:
 
 
 def accepted_of(ledger: Any, records: Sequence[Any]) -> set[TrackDay]:
-    """Return the days of some records that a person has acknowledged as they are now; they are no failure."""
+    """Return the days whose gaps a person has acknowledged, unchanged since; they do not count as failures."""
     from crypto_assets.ledger.acknowledgements import accepted
 
     return accepted(ledger, [(*record.track_day, record.state) for record in records])
@@ -144,7 +144,7 @@ def _print_text(
 ) -> None:
     if found:
         print_table(record_table(found))
-    # What kept days from being tried was said already, once.
+    # What kept days from being tried has been printed once already.
     problems = [*bad, *(Problem(one.series, one.symbol, one.day, None) for one in untried)]
     for line in _each_day(problems) if verbose else lines(problems, LINES_SHOWN, "--verbose or `crypto-assets gaps`"):
         print_line(line)
@@ -165,7 +165,7 @@ def _left_text(problems: Sequence[Problem]) -> str:
 
 
 def print_json(asked: Asked, found: Sequence[Any], problems: Sequence[Problem], accepted: int = 0) -> None:
-    """Print what became of some days, `accepted` of which are as acknowledged, and every day that is not complete."""
+    """Print the result as JSON, with every incomplete day; `accepted` counts the acknowledged days."""
     told = [
         {
             "exchange": one.series.exchange,
@@ -199,16 +199,16 @@ def print_json(asked: Asked, found: Sequence[Any], problems: Sequence[Problem], 
 
 
 def _print_kept(asked: Asked, records: Sequence[Any]) -> None:
-    """Say of complete days that the last attempt to collect them again failed, or that there was none."""
+    """Report complete days whose last renewal failed or was not tried."""
     why = {name: asked.unreachable[name] for name in asked.never_asked}
     errors = [(record, why.get(record.exchange) or record.attempt_error) for record in records]
     for span in spans(_problem(record, error) for record, error in errors if error):
         name, days = str(span.track), days_text(span.first, span.last)
-        err.print(f"{escape(name)} {days}: what is stored stays, it was not renewed: {escape(span.reason)}")
+        err.print(f"{escape(name)} {days}: not renewed, the stored data stays: {escape(span.reason)}")
 
 
 def _untried(asked: Asked, found: Sequence[Any]) -> list[Problem]:
-    """Return the days that have no record."""
+    """Return the days without a record."""
     known = {(*_names(record), record.day) for record in found}
     return [
         Problem(series, symbol, day, None, asked.why_not(series, symbol))

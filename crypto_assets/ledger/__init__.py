@@ -1,1 +1,1 @@
-"""What Postgres knows of collecting, in the schema `collection`: partitions, archive objects, versions, pauses, progress."""
+"""All SQL on the schema `collection`: partitions, archive objects, versions, pauses, progress."""

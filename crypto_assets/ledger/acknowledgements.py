@@ -1,8 +1,8 @@
-"""Acknowledged gaps: days that a person has looked at and accepts as they are, with who, when and why.
+"""Acknowledged gaps: days that a person accepts as they are, with who, when and why.
 
-An acknowledgement is of what was known of the day at that time. It ends by itself when that changes: the archive has
-another file, the rows, the state or the cause are others. `collection.acknowledgements_now` has the last one of each day,
-and why it no longer holds.
+An acknowledgement is for what was known of the day then. It ends automatically when the archive has another file, or when
+the rows, the state or the cause change. `collection.acknowledgements_now` has the last one of each day, and why it is no
+longer valid.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from crypto_assets.storage.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """The last acknowledgement of one symbol and day; `reason`, `by` and `at` say why, who and when.
+    """The last acknowledgement of one symbol and day; `reason`, `by` and `at` are why, who and when.
 
-    `state` and `cause` are those that were acknowledged. `withdrawn` says why it no longer holds; None while it holds.
+    `state` and `cause` are the acknowledged ones. `withdrawn` says why it is no longer valid; None while it is valid.
     """
 
     exchange: str
@@ -51,16 +51,16 @@ class Acknowledgement:
         return TrackDay(Series.named(self.exchange, self.market_type, self.dataset), self.symbol, self.day)
 
     def __str__(self) -> str:
-        """Return it in one line: `acknowledged by ann on 2024-06-01: the exchange confirmed it`."""
+        """Return one line: `acknowledged by ann on 2024-06-01: the exchange confirmed it`."""
         who = f"acknowledged by {self.by} on {self.at:%Y-%m-%d}"
         return f"{who}, withdrawn because {self.withdrawn}" if self.withdrawn else f"{who}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """What is to be acknowledged of one day: its `cause`, and the archive objects that could change it.
+    """A day to acknowledge: its `cause`, and the archive objects that could change it.
 
-    `keys` are the archive's names for the day's files; an object of one of them that appears or changes ends it.
+    `keys` are the archive's names for the day's files; a new or changed object with one of these names ends it.
     """
 
     exchange: str
@@ -80,8 +80,8 @@ _ADD = """
 INSERT INTO collection.acknowledgements (exchange, market_type, symbol, dataset, day, reason, by, cause, objects, state,
     state_reason, content_sha256, source_etag)
 SELECT o.exchange, o.market_type, o.symbol, o.dataset, o.day, %(reason)s, %(by)s, o.cause,
-    -- What was published under the names of the day when it was acknowledged; null: nothing. Names after the first that is
-    -- published were not looked for when the day was collected.
+    -- What was published under the names of the day when it was acknowledged; null: nothing. Names after the first
+    -- published one were not looked for when the day was collected.
     coalesce((SELECT jsonb_object_agg(k.key, k.etag) FILTER (WHERE k.place <= coalesce(k.first, k.place)) FROM (
         SELECT n.key, n.place, a.etag, min(n.place) FILTER (WHERE a.etag IS NOT NULL) OVER () AS first
         FROM jsonb_array_elements_text(o.keys) WITH ORDINALITY AS n (key, place)
@@ -110,11 +110,11 @@ def read_acknowledgements(
     last: date | None = None,
     holding: bool = False,
 ) -> list[Acknowledgement]:
-    """Return the last acknowledgement of every day that matches all of what is given, by series, symbol and day.
+    """Return the last acknowledgement of every day that matches all given values, by series, symbol and day.
 
     Args:
         first, last: both included.
-        holding: only those that hold; otherwise also those that were withdrawn.
+        holding: only valid ones; otherwise withdrawn ones too.
     """
     given: Mapping[str, Any] = {
         "exchange = %s": exchange,
@@ -135,14 +135,14 @@ def read_acknowledgements(
 def add_acknowledgements(
     connection: psycopg.Connection[Any], days: Sequence[Acknowledged], reason: str, by: str
 ) -> None:
-    """Keep that some days are acknowledged as their records are now; those acknowledged before are so anew."""
+    """Acknowledge some days as their records are now; replaces earlier acknowledgements of these days."""
     columns: dict[str, list[Any]] = {name: [getattr(one, name) for one in days] for name in (*_KEYS, "cause")}
     columns["keys"] = [Jsonb(list(one.keys)) for one in days]
     connection.execute(_ADD, {**columns, "reason": reason, "by": by})
 
 
 def withdraw(connection: psycopg.Connection[Any], days: Sequence[Acknowledgement], because: str) -> None:
-    """End some acknowledgements that hold."""
+    """End some valid acknowledgements."""
     columns = [[getattr(one, name) for one in days] for name in _KEYS]
     connection.execute(
         f"""UPDATE collection.acknowledgements a SET withdrawn_at = clock_timestamp(), withdrawn_because = %s
@@ -153,15 +153,14 @@ def withdraw(connection: psycopg.Connection[Any], days: Sequence[Acknowledgement
 
 
 def withdraw_outdated(connection: psycopg.Connection[Any]) -> int:
-    """End the acknowledgements of days that are no longer what was acknowledged; return how many."""
+    """End the acknowledgements of days that have changed since; return how many."""
     return connection.execute(_WITHDRAW).rowcount
 
 
 def accepted(database: Database, days: Iterable[tuple[Series, str, date, State]]) -> set[TrackDay]:
-    """Return those of some days, given with their states, that a person has accepted just so; one query.
+    """Return the days, among some days with their present states, that a person has accepted in this state; one query.
 
-    A day that is in another state than the acknowledged one, for its file is lost or the attempt to collect it again failed,
-    is not among them.
+    A day in another state than the acknowledged one (its file is lost, or collecting it again failed) is not returned.
     """
     wanted = {
         TrackDay(series, symbol, day): state for series, symbol, day, state in days if state not in COMPLETE_STATES

@@ -1,4 +1,4 @@
-"""The days that assets of one's own are stored for, in the schema `assets`, and how many rows each has."""
+"""Read and write the stored days of your own assets, in the schema `assets`, with the rows of each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def asset_days(connection: sqlalchemy.Connection, table: str) -> dict[date, int]:
-    """Return the rows of every day that is stored of a table."""
+    """Return the number of rows of every stored day of a table."""
     from sqlalchemy import text
 
     query = text("SELECT day, rows FROM collection.asset_days WHERE table_name = :name")
@@ -18,7 +18,7 @@ def asset_days(connection: sqlalchemy.Connection, table: str) -> dict[date, int]
 
 
 def write_asset_day(connection: sqlalchemy.Connection, table: str, day: date, rows: int) -> None:
-    """Remember that a day of a table is stored, in the transaction that stores it."""
+    """Record that a day of a table is stored, in the transaction that stores it."""
     from sqlalchemy import text
 
     query = text(

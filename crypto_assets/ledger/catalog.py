@@ -1,9 +1,9 @@
-"""What every watched prefix of an archive is known to hold. What waits for Dagster is in `discoveries.py`.
+"""The known objects of every watched archive prefix. Discoveries that wait for Dagster are in `discoveries.py`.
 
-A listed object is eight bytes: the first day of its period, from which the key follows, and a fingerprint of etag, size and
-last_modified. Six million objects are 48 MB so; as rows of `archive_objects`, which holds what was ever located or
-collected with all digests, they would be 1.2 GB. A prefix's marks and the discoveries that follow from them change in
-one transaction, so each change is discovered exactly once, whoever is killed when.
+A listed object takes eight bytes: the first day of its period, which gives the key, and a fingerprint of etag, size and
+last_modified. Six million objects take 48 MB; as rows of `archive_objects`, which has everything ever located or collected
+with all digests, they would take 1.2 GB. A prefix's marks and its discoveries change in one transaction: each change is
+discovered exactly once, even if processes are killed.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ Marks = dict[int, bytes]
 
 
 def fingerprint(obj: ArchiveObject) -> bytes:
-    """Return six bytes that differ where etag, size or last_modified differ."""
+    """Return six bytes that change with etag, size or last_modified."""
     modified = obj.last_modified.timestamp() if obj.last_modified else ""
     return hashlib.blake2b(f"{obj.etag} {obj.size_bytes} {modified}".encode(), digest_size=6).digest()
 
 
 def pack(marks: Marks) -> bytes:
-    """Return marks as they are stored, ascending by day."""
+    """Return the stored form of marks, ascending by day."""
     return b"".join(_MARK.pack(day - _EPOCH, mark) for day, mark in sorted(marks.items()))
 
 
 def unpack(packed: bytes) -> Marks:
-    """Return stored marks."""
+    """Return marks from their stored form."""
     return {_EPOCH + day: mark for day, mark in _MARK.iter_unpack(packed)}
 
 
@@ -75,7 +75,7 @@ class Prefix:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a look found out about one prefix, to be written back; `marks` None: as they were."""
+    """The result of a look at one prefix, to be written; `marks` is None if unchanged."""
 
     row: Prefix
     since: date | None
@@ -93,7 +93,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What a tick has to do; `blocked` says why the listing host is not asked, `paused` who wants nothing to be done."""
+    """The work of a tick; `blocked` says why the listing host is not asked, `paused` who paused the exchange."""
 
     registered: bool
     looks: bool
@@ -105,7 +105,7 @@ class Due:
 
 
 def entry_digest(entry: SeriesEntry) -> str:
-    """Return a text that changes with what an entry watches, and not with its place in collection.yaml."""
+    """Return a text that changes with what an entry watches, but not with its position in collection.yaml."""
     ends = [] if entry.end is None else [entry.end.isoformat()]
     text = repr((entry.exchange, entry.market_type, entry.datasets, entry.symbols, entry.start.isoformat(), *ends))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -133,7 +133,7 @@ _REGISTER = """
 WITH wanted AS (
     SELECT * FROM unnest(%(prefixes)s::text[], %(symbols)s::text[], %(datasets)s::text[]) AS w (prefix, symbol, dataset)
 ), moved AS (
-    -- Dagster has no partitions for other days. What is all outside stays, and is moved when the entry grows again.
+    -- Dagster has no partitions for other days. A discovery outside stays, and is moved when the entry grows again.
     UPDATE collection.discoveries d SET
         entry = %(entry)s, first_day = greatest(d.first_day, %(start)s), last_day = least(d.last_day, %(end)s)
     FROM wanted w
@@ -145,7 +145,7 @@ INSERT INTO collection.prefixes AS p (exchange, prefix, market_type, symbol, dat
 SELECT %(exchange)s, prefix, %(market_type)s, symbol, dataset, %(entry)s, %(now)s FROM wanted ORDER BY prefix
 ON CONFLICT (exchange, prefix) DO UPDATE SET
     entry = excluded.entry, symbol = excluded.symbol, dataset = excluded.dataset,
-    -- An entry that starts earlier than before is read again from there.
+    -- An entry with an earlier start is read again from there.
     since = CASE WHEN p.since <= %(start)s THEN p.since END,
     next_look_at = CASE WHEN p.since <= %(start)s THEN p.next_look_at ELSE excluded.next_look_at END
 """
@@ -167,7 +167,7 @@ _WRITE_TYPES = {
     "recent": "bytea",
 }
 
-# A look that failed says nothing about when the next walk is; one that succeeded leaves it, a walk sets it.
+# A failed look does not change the time of the next walk, nor does a successful one; a walk sets it.
 _WRITE = f"""
 UPDATE collection.prefixes p SET since = s.since, first_day = s.first_day, last_day = s.last_day, delay_s = s.delay_s,
     tries = s.tries, next_look_at = s.next_look_at, next_walk_at = coalesce(s.next_walk_at, p.next_walk_at),
@@ -192,7 +192,7 @@ class Catalog(Database):
     """Reads and writes the state of discovery; safe to use from many processes."""
 
     def due(self, digest: str, exchange: str, host: str, delivered: Sequence[str], now: datetime) -> Due:
-        """Return what there is to do, in one query; `delivered` are run keys that Dagster is known to have taken."""
+        """Return the work to do, in one query; `delivered` are run keys that Dagster has taken."""
         values = {
             "entry": digest,
             "exchange": exchange,
@@ -208,7 +208,7 @@ class Catalog(Database):
         return Due(*row)
 
     def register(self, entry: SeriesEntry, prefixes: Mapping[str, Track], now: datetime) -> None:
-        """Watch the prefixes of an entry; what is known about them stays."""
+        """Watch the prefixes of an entry; known facts about them stay."""
         values = {
             "entry": entry_digest(entry),
             "exchange": entry.exchange,
@@ -224,11 +224,11 @@ class Catalog(Database):
             connection.execute(_REGISTER, values)
 
     def to_look_at(self, digest: str, now: datetime, limit: int) -> list[Prefix]:
-        """Return prefixes to be looked at: those that were read before come first, the longest waiting of them first."""
+        """Return prefixes to look at: those read before come first, sorted by waiting time."""
         return self._prefixes("p.next_look_at <= %s ORDER BY p.since IS NULL, p.next_look_at", digest, now, limit)
 
     def to_walk(self, digest: str, now: datetime, limit: int) -> list[Prefix]:
-        """Return prefixes whose whole listing is to be read again."""
+        """Return prefixes whose whole listing must be read again."""
         return self._prefixes("p.next_walk_at <= %s ORDER BY p.next_walk_at", digest, now, limit)
 
     def _prefixes(self, condition: str, digest: str, now: datetime, limit: int) -> list[Prefix]:
@@ -237,7 +237,7 @@ class Catalog(Database):
             return cursor.execute(query, (digest, now, limit)).fetchall()
 
     def newest_days(self, digest: str) -> dict[str, date]:
-        """Return the last day listed of any symbol of an entry, by dataset."""
+        """Return the last listed day of any symbol of an entry, by dataset."""
         query = (
             "SELECT dataset, max(last_day) FROM collection.prefixes "
             "WHERE entry = %s AND last_day IS NOT NULL GROUP BY dataset"
@@ -246,7 +246,7 @@ class Catalog(Database):
             return dict(connection.execute(query, (digest,)).fetchall())
 
     def lock(self, connection: psycopg.Connection[Any], rows: Sequence[Prefix]) -> dict[str, Marks]:
-        """Lock prefixes and return the marks of those that nobody has looked at since the rows were read."""
+        """Lock prefixes and return the marks of those without another look since the rows were read."""
         names = sorted(row.prefix for row in rows)
         locked = connection.execute(
             "SELECT prefix, looked_at FROM collection.prefixes WHERE exchange = %s AND prefix = ANY(%s) "
@@ -269,7 +269,7 @@ class Catalog(Database):
         digest: str,
         now: datetime,
     ) -> None:
-        """Write what looks found, and the discoveries that follow; in the caller's transaction."""
+        """Write the results of looks, and the resulting discoveries; in the caller's transaction."""
         if not seen:
             return
         exchange = seen[0].row.exchange
@@ -293,7 +293,7 @@ class Catalog(Database):
         entry: SeriesEntry,
         wanted: Sequence[tuple[Series, str, date, date]],
     ) -> list[dict[date, tuple[str | None, int | None, datetime | None]]]:
-        """Return for each symbol and range the days that are stored, with etag, size and time of their object."""
+        """Return the stored days for each symbol and range, with etag, size and time of their object."""
         result: list[dict[date, tuple[str | None, int | None, datetime | None]]] = [{} for _ in wanted]
         values = {
             "exchange": entry.exchange,
@@ -309,7 +309,7 @@ class Catalog(Database):
         return result
 
     def failed(self, exchange: str, host: str, message: str, now: datetime, retry_at: datetime) -> None:
-        """Remember that a look failed at this host."""
+        """Record that a look failed at this host."""
         with self.transaction() as connection:
             connection.execute(
                 "INSERT INTO collection.listing_hosts AS h VALUES (%s, %s, 1, %s, %s, %s) ON CONFLICT (exchange, host) DO "
@@ -319,7 +319,7 @@ class Catalog(Database):
             )
 
     def answered(self, exchange: str, host: str) -> None:
-        """Forget the failures of a host."""
+        """Delete the failures of a host."""
         with self.transaction() as connection:
             connection.execute(
                 "DELETE FROM collection.listing_hosts WHERE exchange = %s AND host = %s", (exchange, host)

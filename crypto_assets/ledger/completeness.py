@@ -1,4 +1,4 @@
-"""How complete a symbol of a series is over all its days, by the ledger; what the health of an asset is judged by."""
+"""Read how complete a symbol of a series is over all its days, to judge the health of an asset."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is known of the days of a span.
+    """The days of a span, counted by completeness.
 
-    `days` counts those that have ended and were ever asked for. `open` has those of them that are not complete, by state;
-    `failed` those on which a check failed, by its name, today too; neither has `acknowledged` ones, which a person has
-    accepted as they are. A stored day that the lake lost is `open` as missing, whoever accepted it before. Days in order.
+    `days` counts the finished days that were ever requested. `open` has the incomplete ones by state; `failed` has the days
+    with a failed check, by check, including today. Neither has `acknowledged` days, which a person has accepted. A stored
+    day that the lake lost is `open` as missing, even if it was acknowledged before. Days are sorted.
     """
 
     days: int = 0
@@ -57,10 +57,10 @@ GROUP BY s.n
 def standings(
     database: Database, spans: Sequence[Span], today: date, lost: Collection[TrackDay] = ()
 ) -> dict[Span, Standing]:
-    """Return how each span stands; one query for all.
+    """Return the standing of each span; one query for all.
 
     Args:
-        today: the UTC day that has not ended; it is never incomplete.
+        today: the current UTC day; it is never incomplete.
         lost: series, symbols and days whose file is missing or damaged in the lake, or whose table was emptied.
     """
     if not spans:

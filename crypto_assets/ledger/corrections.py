@@ -1,4 +1,4 @@
-"""Former versions and corrections in Postgres: what is in force, what is recorded of a replacement, what was known when."""
+"""Read and write earlier versions and corrections: the file in force, replacements, and what was known when."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from crypto_assets.model.correction import Correction
 
 @dataclass(frozen=True, slots=True)
 class CorrectionRecord:
-    """One row of `collection.corrections`: a stored day that was replaced. See there and `versions.Difference`."""
+    """One row of `collection.corrections`: a stored day that was replaced; see `versions.Difference`."""
 
     exchange: str
     market_type: str
@@ -58,10 +58,9 @@ class CorrectionRecord:
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """The file that is stored of a partition, and since when its rows are known (None: the ledger does not know it).
+    """The stored file of a partition, and the instant since which its rows are known (None: not in the ledger).
 
-    `findings` are those of its checks, `state`, `reason` and `until` (as in `DayRecord`) those of its day, as the ledger
-    keeps them.
+    `findings` are those of its checks; `state`, `reason` and `until` (as in `DayRecord`) are those of its day.
     """
 
     sha256: str
@@ -76,11 +75,11 @@ class InForce:
 
 @dataclass(frozen=True, slots=True)
 class KnownFile:
-    """The file that held a day at some instant, and how many of its rows from the first were known then (None: all).
+    """The file of a day at some instant, and how many of its first rows were known then (None: all).
 
-    `path` is None where the file was lost before it could be kept. `state`, `reason` and `until` (as in `DayRecord`) are what
-    the ledger said of the day while the file held it; `state` is None where it did not know the file. `rows_in_all` are those
-    of the whole file.
+    `path` is None if the file was lost before it could be kept. `state`, `reason` and `until` (as in `DayRecord`) are those
+    of the day while the file was in force; `state` is None if the ledger did not know the file. `rows_in_all` counts the
+    rows of the whole file.
     """
 
     day: date
@@ -99,17 +98,17 @@ _SAME_DAY = " AND ".join(f"{{0}}.{name} = {{1}}.{name}" for name in (*_KEYS.spli
 
 UNTIL = """CASE WHEN source = 'rest' AND evidence -> 'ended' IS DISTINCT FROM 'true'
     THEN (evidence ->> 'until')::timestamptz END"""
-"""SQL for how far a day from REST goes that was not over."""
+"""SQL: the instant up to which an unfinished day from REST has rows."""
 
 STATE = """CASE WHEN state <> 'corrected' THEN state
     WHEN findings -> 'complete' -> 'passed' = 'false' THEN 'degraded' ELSE 'available' END"""
-"""SQL for what a stored version is: that a newer one was refused (`corrected`) says nothing of it, its check does."""
+"""SQL: the state of a stored version. `corrected` (a newer one was refused) says nothing about it; its check does."""
 
 
 def in_force(
     connection: psycopg.Connection[Any], series: Series, partitions: Sequence[Partition]
 ) -> dict[Partition, InForce]:
-    """Return what is stored of some partitions, those of which nothing is left out."""
+    """Return the files in force of some partitions; partitions without a file are left out."""
     rows = connection.execute(
         f"""SELECT symbol, day, content_sha256, rows, known_from, findings, {STATE}, reason, {UNTIL},
             source_key, source_size_bytes, source_etag,
@@ -133,7 +132,7 @@ def in_force(
 def record_corrections(
     connection: psycopg.Connection[Any], corrections: Sequence[Correction], at: datetime, run_id: str | None
 ) -> None:
-    """Remember replacements of stored days, and the former versions whose rows were others."""
+    """Record replacements of stored days, and the earlier versions if their rows differ."""
     for found in corrections:
         keys = _keys(found.series, found.partition)
         version = _record_version(connection, keys, found, at) if found.changes_rows else None
@@ -191,7 +190,7 @@ def _record_version(
         "source_key": found.former.key,
         "source_etag": found.former.etag,
         "source_sha256": found.former.sha256,
-        # A file that the ledger did not know was known to nobody who asks by the ledger.
+        # Nobody who asks through the ledger ever saw a file that the ledger did not know.
         "known_from": found.known_from or at,
         "known_to": at,
         "state": found.former_state,
@@ -210,7 +209,7 @@ def _record_version(
 def record_growth(
     connection: psycopg.Connection[Any], series: Series, grown: Sequence[tuple[Partition, int]], at: datetime
 ) -> None:
-    """Remember how many rows provisional days had until now, the first of those that they have from now on."""
+    """Record how many rows provisional days had until now; these are the first rows of the new file."""
     for partition, rows in grown:
         _insert(connection, "growth", {**_keys(series, partition), "known_to": at, "rows": rows})
 
@@ -218,7 +217,7 @@ def record_growth(
 def known_since(
     connection: psycopg.Connection[Any], series: Series, symbol: str, first: date, last: date
 ) -> dict[date, datetime]:
-    """Return since when something is known of each stored day from first to last, both included."""
+    """Return, for each stored day from first to last, both included, the instant since which it is known."""
     rows = connection.execute(
         """SELECT day, min(known_from) FROM (
             SELECT exchange, market_type, symbol, dataset, day, known_from FROM collection.partitions WHERE path IS NOT NULL
@@ -235,7 +234,7 @@ def known_since(
 def known_files(
     connection: psycopg.Connection[Any], series: Series, symbol: str, first: date, last: date, at: datetime
 ) -> list[KnownFile]:
-    """Return the files that held the days from first to last, both included, at an instant; days in order."""
+    """Return the files of the days from first to last, both included, at an instant; sorted by day."""
     rows = connection.execute(
         f"""WITH files AS (
             SELECT {_KEYS}, day, path, content_sha256, known_from, 'infinity'::timestamptz AS known_to,
@@ -289,6 +288,6 @@ def _insert(connection: psycopg.Connection[Any], table: str, values: Mapping[str
 
 
 def is_version(connection: psycopg.Connection[Any], path: str) -> bool:
-    """Return whether a file of the lake is a former version of a day."""
+    """Return whether a file of the lake is an earlier version of a day."""
     row = connection.execute("SELECT 1 FROM collection.versions WHERE path = %s LIMIT 1", (path,)).fetchone()
     return row is not None

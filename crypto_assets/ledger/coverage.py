@@ -1,4 +1,4 @@
-"""Coverage: of every symbol of a collection, how many days are complete, and what the others are."""
+"""Count, for every symbol of a collection, the complete days and the others by state."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ Names = tuple[str, str, str, str]
 class Coverage:
     """The days of one symbol of a series, counted; every day is in exactly one count.
 
-    The days are those of the collection up to yesterday, and today where its record is complete so far: no gap is of today,
-    so that today in another state is no day yet. Of what the collection does not have (`in_collection` is false) they are
-    those that have a record. `partial` to `acknowledged` are the gaps: `pending` days are not published yet, `corrected` ones
-    were published again and the new file could not be used. `first_day` and
-    `last_day` have a record; `rows` and `size_bytes` are of files that are in the lake; `checks` counts results
-    of checks that had something to judge by, `corrections` how often rows of a stored day were replaced by others.
+    Counted are the collection's days up to yesterday, and today if its record is complete so far (today is never a gap).
+    For a symbol outside the collection (`in_collection` is false) the days with a record are counted. `partial` to
+    `acknowledged` are the gaps: `pending` days are not published yet; `corrected` days were published again and the new
+    file could not be used. `first_day` and `last_day` have a record; `rows` and `size_bytes` are of files in the lake;
+    `checks` counts results of checks that could judge, `corrections` how often rows of a stored day were replaced.
     """
 
     exchange: str
@@ -56,18 +55,18 @@ class Coverage:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing is missing that nobody has acknowledged."""
+        """Whether every missing day is acknowledged, or none is missing."""
         return not (self.partial or self.missing or self.not_collected or self.pending or self.corrected)
 
 
 def coverage(
     collection: Collection, ledger: Ledger, found: Iterable[Gap], today: date, lost: LostDays = NOTHING_LOST
 ) -> list[Coverage]:
-    """Return the coverage of everything that a collection has, then of what is stored beside it.
+    """Return the coverage of everything in a collection, then of stored data outside it.
 
     Args:
-        found: all gaps of the collection, acknowledged ones too: what `gaps` shows is what is counted here.
-        lost: what the lake does not have of what the ledger has; the gaps are to be found with it too.
+        found: all gaps of the collection, acknowledged ones too: the counts equal what `gaps` shows.
+        lost: stored days that the lake does not have; find the gaps with the same value.
     """
     result, spans = _of_collection(collection, today)
     beside: dict[Names, Coverage] = {}
@@ -118,7 +117,7 @@ def _count_of(gap: Gap) -> str:
 
 
 def _of_collection(collection: Collection, today: date) -> tuple[dict[Names, Coverage], dict[Names, tuple[date, date]]]:
-    """Return the days of everything in a collection up to yesterday, and from when to when it has days, today included."""
+    """Return the days of everything in a collection up to yesterday, and its first and last day, today included."""
     result, spans = {}, {}
     for entry in collection.series:
         last = entry.until(today - timedelta(days=1))
@@ -164,7 +163,7 @@ _NUMBERS = ("states", "rows", "size_bytes", "checks", "failed_checks", "correcti
 def _read(
     ledger: Ledger, spans: Mapping[Names, tuple[date, date]], today: date, lost: LostDays
 ) -> list[tuple[Names, bool, int, int, int, dict[str, Any]]]:
-    """Return the names, whether it is of the collection, days, days of today that are complete, days of no data, numbers."""
+    """Return names, in the collection or not, days, complete days of today, days of no data, numbers."""
     columns = list(zip(*spans, strict=True))
     values = dict(zip(("exchanges", "market_types", "symbols", "datasets"), map(list, columns), strict=True))
     more = {"firsts": [first for first, _ in spans.values()], "lasts": [last for _, last in spans.values()]}

@@ -1,4 +1,4 @@
-"""Coverage as tables for people and as JSON for programs. Used by the command line and the API."""
+"""Coverage as tables for people and JSON for programs, for the command line and the API."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,7 +18,7 @@ def record_names(record: Any) -> dict[str, str]:
     return {name: getattr(record, name) for name in ("exchange", "market_type", "symbol", "dataset")}
 
 
-# The counts of days, as they are called for people; the later ones only where there are any.
+# The columns of days, with their names for people; the later ones are shown only if not empty.
 _COUNTS = {
     "complete": "complete",
     "partial": "partial",
@@ -30,7 +30,7 @@ _SELDOM = {"acknowledged": "acknowledged", "pending": "not published yet", "corr
 
 
 def record_table(records: Sequence[Any]) -> Table:
-    """Return what is known of some days, a line for each asset."""
+    """Return the records of some days, one line for each asset."""
     groups: dict[tuple[str, ...], list[Any]] = {}
     for record in records:
         groups.setdefault(tuple(record_names(record).values()), []).append(record)
@@ -38,7 +38,7 @@ def record_table(records: Sequence[Any]) -> Table:
 
 
 def status_table(found: Sequence[Coverage]) -> Table:
-    """Return the coverage of everything, a line for each asset."""
+    """Return the coverage of everything, one line for each asset."""
     return _table(found, (), more=True)
 
 
@@ -77,7 +77,7 @@ def status_json(one: Coverage) -> dict[str, Any]:
 
 
 def _coverage(records: Sequence[Any]) -> Coverage:
-    """Return the coverage of one asset by the records of some of its days."""
+    """Return the coverage of one asset from the records of some of its days."""
     states: dict[str, int] = {}
     for record in records:
         states[record.state] = states.get(record.state, 0) + 1

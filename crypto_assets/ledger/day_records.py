@@ -1,4 +1,4 @@
-"""What the ledger says of some days of one symbol, in one look: for what reads rows and has to say which are complete."""
+"""Read all records of some days of one symbol at once, for reading rows and reporting incomplete days."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DayRecord:
-    """One day as the ledger has it; `path`, `rows`, `size_bytes` and `sha256` are of its file, None where it has none.
+    """The record of one day; `path`, `rows`, `size_bytes` and `sha256` are of its file, None if it has none.
 
-    `until` is the instant that rows from REST go up to where the day was not over. `loaded` is what the warehouse table that
-    was asked about holds of the day, by content, and `loaded_rows` how many rows that are; None where it holds nothing.
-    `acknowledged` says who accepts the day as it is, when and why. `life` is since and until when its symbol was listed on
-    it, None where that is not inside the day.
+    `until` is the instant up to which an unfinished day from REST has rows. `loaded` is the content of the day in the
+    requested warehouse table, and `loaded_rows` its number of rows; None if the table has none. `acknowledged` says who
+    accepts the day, when and why. `life` is since and until when its symbol was listed on this day, None for an end that is
+    not inside the day.
     """
 
     day: date
@@ -47,9 +47,9 @@ class DayRecord:
 
 @dataclass(frozen=True, slots=True)
 class DayRecords:
-    """The records of some days of one symbol, by dataset and day; `lake` is the one that the ledger speaks of.
+    """The records of some days of one symbol, by dataset and day; `lake` is the ledger's lake.
 
-    `symbols` are those that the ledger knows with the datasets that were asked for; read only where there are no records.
+    `symbols` are the ledger's symbols with the requested datasets; read only if there are no records.
     """
 
     of: Mapping[str, Mapping[date, DayRecord]]
@@ -58,9 +58,9 @@ class DayRecords:
 
 
 def database_that_is_there(now: Settings) -> str | None:
-    """Return the URL of the database, or None where there is none yet: a look makes no new one.
+    """Return the URL of the database, or None if none exists yet: reading creates no database.
 
-    The embedded server is started where its data are there.
+    The embedded server is started if its data exist.
 
     Raises:
         PostgresUnavailable: the embedded server cannot be started.
@@ -101,17 +101,17 @@ SELECT symbol FROM known WHERE symbol IS NOT NULL AND EXISTS (
         AND p.symbol = known.symbol AND p.dataset = ANY(%(datasets)s)
 )
 """
-# Not DISTINCT: that reads every day of every symbol.
+# Not DISTINCT, which would read every day of every symbol.
 
 
 def read_records(
     url: str, series: Series, symbol: str, first: date, last: date, datasets: Sequence[str], table: str = ""
 ) -> DayRecords | None:
-    """Return what the ledger says of the days from first to last, both included; None where the database has no ledger yet.
+    """Return the records of the days from first to last, both included; None if the database has no ledger yet.
 
     Args:
-        datasets: these of the symbol.
-        table: of the warehouse, whose loads are wanted too.
+        datasets: the requested datasets of the symbol.
+        table: the warehouse table whose loads are read too.
 
     Raises:
         PostgresUnavailable: the server does not answer.
@@ -138,7 +138,7 @@ def read_records(
                 for dataset, *values in connection.execute(_QUERY, asked).fetchall():
                     record = _record(*values)
                     records.setdefault(dataset, {})[record.day] = record
-                # Where there are records the symbol is known; the others are wanted where nothing is.
+                # If there are records the symbol is known; other symbols are read only if there are none.
                 others = [] if records else connection.execute(_SYMBOLS, asked).fetchall()
                 return DayRecords(records, known_lake(connection), frozenset(row[0] for row in others))
     except MISFITS as error:

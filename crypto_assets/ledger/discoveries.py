@@ -1,4 +1,4 @@
-"""Discoveries: days whose archive objects appeared or changed, until Dagster has a run for them."""
+"""Discoveries: days whose archive objects appeared or changed, stored until Dagster has a run for them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import psycopg
 from crypto_assets.model import Series, Track
 
 LEASE = timedelta(seconds=60)
-"""A request that Dagster has not confirmed is made again after this long, under the same run key. Dagster finds the run
-that it has by then: two daemons that ask within a moment would both find none."""
+"""A request that Dagster has not confirmed is repeated after this time, under the same run key, and Dagster then finds its
+existing run. Two daemons that request at the same moment would both find none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
     """Consecutive days of one symbol whose objects appeared or changed.
 
-    `kind` is `history` (the first look), `new`, `late` (behind newer ones), `probed` (there, but not listed) or
+    `kind` is `history` (the first look), `new`, `late` (older than listed ones), `probed` (exists, but is not listed) or
     `republished`.
     """
 
@@ -49,7 +49,7 @@ INSERT INTO collection.discoveries
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 
-# Two daemons: the second waits, and then the condition holds no more.
+# With two daemons the second one waits, and then the condition is no longer true.
 _UNCONFIRMED = f"""
 SELECT {_COLUMNS} FROM collection.discoveries WHERE entry = %(entry)s AND delivered_at IS NULL
     AND requested_at <= %(lease)s AND run_key IN (SELECT run_key FROM collection.discoveries
@@ -89,7 +89,7 @@ def unconfirmed(connection: psycopg.Connection[Any], digest: str, now: datetime,
     """Lock and return the discoveries of the most urgent run keys that were requested a lease ago and not confirmed.
 
     Args:
-        most: run keys at most.
+        most: largest number of run keys.
     """
     values = {"entry": digest, "lease": now - LEASE, "most": most}
     return [_discovery(*row) for row in connection.execute(_UNCONFIRMED, values).fetchall()]
@@ -101,7 +101,7 @@ def waiting(connection: psycopg.Connection[Any], digest: str, most: int) -> list
 
 
 def mark_requested(connection: psycopg.Connection[Any], run_keys: Mapping[int, str], now: datetime) -> None:
-    """Remember under which run key each discovery, by its id, is requested now."""
+    """Record the run key under which each discovery, by its id, is requested now."""
     if run_keys:
         connection.execute(_REQUEST, (now, list(run_keys), list(run_keys.values())))
 

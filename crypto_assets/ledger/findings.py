@@ -1,4 +1,4 @@
-"""Findings of stored days as the ledger keeps them, and the files that days can be compared with."""
+"""Read and write the findings of stored days, and read the files to compare days with."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from psycopg.rows import class_row
 from crypto_assets.model import Partition, Series
 
 Findings = Mapping[str, Mapping[str, Any]]
-"""Findings by name, in the form in which they are stored."""
+"""Findings by name, in their stored form."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFindings:
-    """A stored day with its findings. The three last columns are those of the profile of its file, None where it has none."""
+    """A stored day with its findings. The last three columns are of the profile of its file, None if it has none."""
 
     symbol: str
     day: date
@@ -35,7 +35,7 @@ class StoredFindings:
 
 @dataclass(frozen=True, slots=True)
 class NewFindings:
-    """What the findings of a stored day become; `findings` is JSON. `tell` says that Dagster is to be told of it."""
+    """New findings of a stored day; `findings` is JSON. `tell`: report the change to Dagster."""
 
     symbol: str
     day: date
@@ -80,14 +80,14 @@ WHERE (p.exchange, p.market_type, p.symbol, p.dataset, p.day) = (%s, %s, o.symbo
 def stored_findings(
     connection: psycopg.Connection[Any], series: Series, partitions: Iterable[Partition], *, lock: bool = False
 ) -> list[StoredFindings]:
-    """Return the stored ones of some days with their findings, by symbol and day; `lock` keeps others from changing them."""
+    """Return the stored days among some days, with findings, by symbol and day; `lock` keeps others from changing them."""
     query = _STORED + ("FOR UPDATE OF p" if lock else "")
     with connection.cursor(row_factory=class_row(StoredFindings)) as cursor:
         return cursor.execute(query, (*_places(partitions), *_names(series))).fetchall()
 
 
 def write_findings(connection: psycopg.Connection[Any], series: Series, changes: Sequence[NewFindings]) -> None:
-    """Write findings of stored days, and the state and the reason that follow from them."""
+    """Write findings of stored days, with the resulting state and reason."""
     if not changes:
         return
     rows = [
@@ -101,7 +101,7 @@ def write_findings(connection: psycopg.Connection[Any], series: Series, changes:
 def days_with_findings(
     connection: psycopg.Connection[Any], exchange: str, market_type: str, first: date, last: date, names: Iterable[str]
 ) -> list[StoredFile]:
-    """Return the stored days of a market on which one of some checks failed or looked at an outage; in order.
+    """Return the stored days of a market on which one of some checks failed or used an outage; sorted.
 
     Args:
         first, last: both included.
@@ -120,7 +120,7 @@ def days_with_findings(
 def stored_files(
     connection: psycopg.Connection[Any], series: Series, datasets: Iterable[str], partitions: Sequence[Partition]
 ) -> list[StoredFile]:
-    """Return what is stored of some datasets, in the market of a series, on the days of some partitions."""
+    """Return the stored files of some datasets, in the market of a series, on the days of some partitions."""
     rows = connection.execute(
         """SELECT dataset, symbol, day, content_sha256 FROM collection.partitions
         JOIN unnest(%s::text[], %s::date[]) AS wanted (symbol, day) USING (symbol, day)
@@ -133,7 +133,7 @@ def stored_files(
 def findings_by_day(
     connection: psycopg.Connection[Any], series: Series, partitions: Sequence[Partition]
 ) -> dict[Partition, Findings]:
-    """Return the findings of the stored ones of some days, by symbol and day."""
+    """Return the findings of the stored days among some days, by symbol and day."""
     rows = connection.execute(
         """SELECT symbol, day, findings FROM collection.partitions
         JOIN unnest(%s::text[], %s::date[]) AS wanted (symbol, day) USING (symbol, day)

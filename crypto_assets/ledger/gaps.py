@@ -1,4 +1,4 @@
-"""What is missing from a collection: every day that should be complete and is not, with what its record says."""
+"""Find the gaps of a collection: every incomplete day, with its record."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from crypto_assets.ledger.partitions import Ledger
 
 NOT_COLLECTED = "not collected yet"
-"""The reason of a day of which the ledger has nothing."""
+"""The reason of a day without a record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """One day of one symbol that is not complete; `state` is None where it was not collected yet.
+    """One incomplete day of one symbol; `state` is None if it was not collected yet.
 
-    `entry` is the part of the collection that has it, None where only the ledger does.
-    `evidence`, `findings` and `source` (`archive` or `rest`, None: nothing is stored) are those of its record:
-    `crypto_assets.quality.gap_causes` makes the cause of them. `lost` says that the ledger has it as complete and the lake
-    does not have its file. `acknowledged` is its last acknowledgement, also one that was withdrawn.
+    `entry` is its entry of the collection, None if only the ledger has it. `evidence`, `findings` and `source` (`archive` or
+    `rest`, None: nothing is stored) are those of its record; `crypto_assets.quality.gap_causes` derives the cause from
+    them. `lost`: the ledger has the day as complete, but the lake does not have its file. `acknowledged` is its last
+    acknowledgement, even if withdrawn.
     """
 
     entry: SeriesEntry | None
@@ -53,7 +53,7 @@ class Gap:
 
     @property
     def is_open(self) -> bool:
-        """Whether it counts: nobody has acknowledged it as it is now."""
+        """Whether it counts: it is not acknowledged, or has changed since."""
         return self.lost or self.acknowledged is None or not self.acknowledged.holds
 
 
@@ -68,17 +68,17 @@ def gaps(
     last: date | None = None,
     lost: Mapping[TrackDay, str] | None = None,
 ) -> Iterator[Gap]:
-    """Yield every day from an entry's start to its end or yesterday that is not complete, by entry, series, symbol and day.
+    """Yield every incomplete day from an entry's start to its end or yesterday, by entry, series, symbol and day.
 
-    Acknowledged days are among them. One query for each entry.
+    Acknowledged days are included. One query for each entry.
 
     Args:
-        today: the UTC day that has not ended; it is never a gap.
-        entries: some of the collection's entries; all by default.
-        tracks: some of their series and symbols; all by default.
-        first, last: only days from and up to these.
-        lost: days whose file is missing or damaged in the lake, and the reason to give; they are missing whatever the
-            ledger says of them (`crypto_assets.ledger.lakes`).
+        today: the current UTC day; it is never a gap.
+        entries: some of the collection's entries; default: all.
+        tracks: some of their series and symbols; default: all.
+        first, last: limit the days, both included.
+        lost: days whose file is missing or damaged in the lake, with the reason to give; they are missing whatever
+            their record says (`crypto_assets.ledger.lakes`).
     """
     yesterday = today - timedelta(days=1)
     for entry in collection.series if entries is None else entries:

@@ -1,4 +1,4 @@
-"""Incidents as they are kept: spans without data or trades, with their causes (`collection.incidents`)."""
+"""Read and write incidents: spans without data or trades, with their causes (`collection.incidents`)."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _CONTENT = ("end_time", "symbols", "evidence", "source", "reference")
 class Incident:
     """One row of `collection.incidents`: [start_time, end_time), UTC.
 
-    `symbol` and `dataset` are None where it is about the whole market; `symbols` are then the stored ones that show it.
-    `source` is `known` (it ships with crypto_assets; `reference` says from where) or `found` in stored data.
+    `symbol` and `dataset` are None for an incident of the whole market; `symbols` are then the stored symbols that show it.
+    `source` is `known` (it ships with crypto_assets; `reference` is its source) or `found` in stored data.
     """
 
     exchange: str
@@ -49,7 +49,7 @@ class Incident:
 
 
 def lock_incidents(connection: psycopg.Connection[Any], exchange: str, market_type: str) -> None:
-    """Keep others from replacing the incidents of a market until the end of the transaction."""
+    """Keep other processes from replacing the incidents of a market until the end of the transaction."""
     name = f"incidents {exchange} {market_type}"
     connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))
 
@@ -66,12 +66,12 @@ def read_incidents(
     last: date | None = None,
     limit: int | None = None,
 ) -> list[Incident]:
-    """Return the incidents that match all of what is given, by market and time.
+    """Return the incidents that match all given values, by market and time.
 
     Args:
         symbols: their own incidents, and those of their whole market.
-        datasets: likewise.
-        first, last: those that overlap these days, both included.
+        datasets: the same for datasets.
+        first, last: the incidents that overlap these days, both included.
     """
     given: dict[str, Any] = {
         "exchange = %s": exchange,
@@ -93,7 +93,7 @@ def read_incidents(
 def replace_incidents(
     connection: psycopg.Connection[Any], former: Sequence[Incident], wanted: Sequence[Incident]
 ) -> None:
-    """Make the former rows the wanted ones: add, change and remove what differs."""
+    """Replace the former rows by the wanted ones: add, change and remove what differs."""
     known = {one.key: one for one in former}
     changed = [one for one in wanted if known.pop(one.key, None) != _plain(one)]
     for one in known.values():
@@ -113,7 +113,7 @@ def replace_incidents(
 
 
 def _plain(one: Incident) -> Incident:
-    """Return an incident as it comes back from the table."""
+    """Return an incident in the form that the table returns."""
     return replace(one, evidence=json.loads(json.dumps(one.evidence)))
 
 

@@ -1,4 +1,4 @@
-"""Days that are `no_data` because somebody inferred it or an exchange said so: they are looked at again."""
+"""Read and write days that are `no_data` by inference or by an exchange's answer; these are looked at again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from crypto_assets.model import Series
 
 @dataclass(frozen=True, slots=True)
 class Inferred:
-    """One day that is `no_data` because of what somebody inferred or an exchange said."""
+    """One day that is `no_data` by inference or by an exchange's answer."""
 
     symbol: str
     day: date
@@ -28,17 +28,17 @@ class Inferred:
 
     @property
     def looked_at(self) -> str:
-        """When it was last looked at, ISO 8601; empty where that is not known."""
+        """When it was last looked at, ISO 8601; empty if unknown."""
         return str(self.evidence.get("looked_at", ""))
 
     @property
     def tried_at(self) -> str:
-        """When it was looked at last or somebody tried to, ISO 8601; who comes next goes by that."""
+        """When somebody last looked at it or tried to, ISO 8601; decides who is next."""
         return max(self.looked_at, str(self.evidence.get("tried_at", "")))
 
     @property
     def is_settled_since(self) -> str:
-        """Since when another look is of no use; a look that failed for a problem is no look."""
+        """Since when another look is useless; a look that failed does not count."""
         return self.looked_at if "look_problem" in self.evidence else self.tried_at
 
 
@@ -76,7 +76,7 @@ def write_looks(
     symbol: str,
     looks: Sequence[tuple[date, str, Mapping[str, Any]]],
 ) -> None:
-    """Write the reason and the evidence that days of a symbol have after a look at them."""
+    """Write the reason and the evidence of days of a symbol after a look at them."""
     if not looks:
         return
     days, reasons, evidence = zip(*((day, reason, as_json(found)) for day, reason, found in looks), strict=True)

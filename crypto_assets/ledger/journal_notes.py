@@ -1,7 +1,7 @@
-"""Rows of collection.journal, and whether they are ours. A row decides which files of the lake are written and deleted.
+"""Read and write rows of collection.journal, and check that a row is ours. A row decides which lake files are deleted.
 
-Whoever may write to the database may write a row. So one is believed only where it names what the journal itself notes: the
-file of a day, in the folder of its symbol; bytes in staging/; and a former file in staging/ or among the versions of that
+Anybody who may write to the database may write a row. A row is accepted only if it has what the journal itself writes: the
+file of a day in the folder of its symbol; bytes in staging/; and an earlier file in staging/ or among the versions of that
 day.
 """
 
@@ -26,7 +26,7 @@ _VERSION = re.compile(r"[0-9a-f]{16}\.parquet")
 
 @dataclass(frozen=True, slots=True)
 class NotedFile:
-    """A file that was being published; `kept` is where its former bytes are, None where there were none."""
+    """A file being published; `kept` is where its earlier bytes are, None if there were none."""
 
     folder: str
     path: str
@@ -40,7 +40,7 @@ class NotedFile:
 
     @property
     def problem(self) -> str:
-        """Return why the journal cannot have noted this; empty where it can."""
+        """Return why the journal cannot have written this; empty if it can."""
         try:
             for path in filter(None, (self.path, self.staged, self.kept)):
                 inside("the lake", path)
@@ -55,7 +55,7 @@ class NotedFile:
             return ""
         if self.kept.startswith(day) and _VERSION.fullmatch(self.kept.removeprefix(day)):
             return ""
-        return f"kept: expected a former file in staging/ or {day}, found {short(self.kept)}"
+        return f"kept: expected an earlier file in staging/ or {day}, found {short(self.kept)}"
 
 
 def _is(path: str, what: str) -> bool:
@@ -83,7 +83,7 @@ def note(connection: psycopg.Connection[Any], lake: str, files: Sequence[NotedFi
 
 
 def noted_files(connection: psycopg.Connection[Any], lake: str) -> list[NotedFile]:
-    """Return every file that the journal has of a lake, by folder."""
+    """Return every file in the journal of a lake, by folder."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM collection.journal WHERE lake = %s ORDER BY folder", (lake,)
     ).fetchall()
@@ -91,7 +91,7 @@ def noted_files(connection: psycopg.Connection[Any], lake: str) -> list[NotedFil
 
 
 def take_out(connection: psycopg.Connection[Any], lake: str, folders: Iterable[str]) -> list[NotedFile]:
-    """Delete the rows of some folders and return them: whoever holds their locks undoes them."""
+    """Delete the rows of some folders and return them; call this with the locks of the folders, to undo the rows."""
     rows = connection.execute(
         f"DELETE FROM collection.journal WHERE lake = %s AND folder = ANY(%s) RETURNING {_COLUMNS}",
         (lake, list(folders)),
@@ -100,7 +100,7 @@ def take_out(connection: psycopg.Connection[Any], lake: str, folders: Iterable[s
 
 
 def forget(connection: psycopg.Connection[Any], lake: str, paths: Iterable[str]) -> None:
-    """Delete the rows of files that are published."""
+    """Delete the rows of published files."""
     connection.execute("DELETE FROM collection.journal WHERE lake = %s AND path = ANY(%s)", (lake, list(paths)))
 
 

@@ -1,4 +1,4 @@
-"""Which days the ledger knows: the first and the last of each symbol, and those in a state."""
+"""Read the first and last known day of each symbol, and the days in a state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crypto_assets.model import Series, State, Track, TrackDay
 
 
 def known_spans(connection: psycopg.Connection[Any]) -> dict[Track, tuple[date, date]]:
-    """Return the first and the last day that is known of each symbol of each series."""
+    """Return the first and the last known day of each symbol of each series."""
     rows = connection.execute(
         "SELECT exchange, market_type, dataset, symbol, min(day), max(day) FROM collection.partitions GROUP BY 1, 2, 3, 4"
     ).fetchall()
@@ -26,10 +26,10 @@ def days_in_states(
     last: date | None,
     states: Iterable[State],
 ) -> dict[Track, list[date]]:
-    """Return the days of many series and symbols that are in one of some states, in order; one query.
+    """Return the days of many series and symbols that are in one of some states, sorted; one query.
 
     Args:
-        first, last: only days from and up to these, both included; without a last one up to the newest.
+        first, last: limit the days, both included; without `last` up to the newest.
     """
     rows = connection.execute(
         """SELECT w.place, array_agg(p.day ORDER BY p.day)
@@ -58,7 +58,7 @@ def days_in_state(connection: psycopg.Connection[Any], state: State) -> list[Tra
 def symbol_days_without_data(
     connection: psycopg.Connection[Any], exchange: str, market_type: str, days: Iterable[date]
 ) -> frozenset[tuple[str, str, date]]:
-    """Return symbol, dataset and day of what is `no_data` on some days of a market."""
+    """Return symbol, dataset and day of the `no_data` partitions on some days of a market."""
     rows = connection.execute(
         """SELECT symbol, dataset, day FROM collection.partitions
         WHERE exchange = %s AND market_type = %s AND state = 'no_data' AND day = ANY(%s)""",
@@ -70,7 +70,7 @@ def symbol_days_without_data(
 def latest_changes(
     connection: psycopg.Connection[Any],
 ) -> tuple[datetime | None, datetime | None, datetime | None, int]:
-    """Return when a partition, a score and an incident last changed, and how many incidents there are."""
+    """Return the last change of a partition, of a score and of an incident, and the number of incidents."""
     [row] = connection.execute(
         """SELECT (SELECT max(updated_at) FROM collection.partitions), (SELECT max(scored_at) FROM collection.quality),
             (SELECT max(updated_at) FROM collection.incidents), (SELECT count(*) FROM collection.incidents)"""

@@ -1,4 +1,4 @@
-"""Which lake the ledger speaks of, and whether the files that it says are stored are in the lake that is used now."""
+"""Check that the configured lake is the ledger's lake, and find stored days whose files are missing in it."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class KnownLake:
-    """The lake that the ledger speaks of: the one that days were last collected into."""
+    """The ledger's lake: the one that days were last collected into."""
 
     id: str
     url: str
 
 
 def known_lake(connection: psycopg.Connection[Any]) -> KnownLake | None:
-    """Return the lake that the ledger speaks of; None where nothing was collected yet."""
+    """Return the ledger's lake; None if nothing has been collected yet."""
     row = connection.execute("SELECT id, url FROM collection.lakes ORDER BY last_used DESC LIMIT 1").fetchone()
     return KnownLake(*row) if row else None
 
 
 def remember_lake(database: Database, lake: Lake) -> str:
-    """Let the ledger speak of a lake from now on, and return its id; a lake without one gets one.
+    """Make a lake the ledger's lake, and return its id; a lake without an id gets one.
 
-    Called by what is about to write to it, once `require_lake` has looked at it, and by who says that it is the right one.
+    Call this before writing to the lake, after `require_lake` has checked it, or when a person confirms the lake.
     """
     identity = lake.make_identity()
     with database.transaction() as connection:
@@ -50,15 +50,15 @@ def remember_lake(database: Database, lake: Lake) -> str:
 
 
 def require_lake(database: Database, lake: Lake) -> None:
-    """Look whether the lake that the ledger knows at a place is still the one that lies there; before anything is written.
+    """Check, before anything is written, that the lake known at a place is still the one found there.
 
-    An unmounted disk leaves an empty folder at the place of its lake, another disk leaves another lake: to collect into
-    either would fill the wrong disk without a word. A place that the ledger does not know is a lake that somebody has
-    configured, and may be empty; a folder that somebody has removed is made again. A lake whose `_lake.json` alone is lost
-    or damaged is known by its files, and gets its id back.
+    An unmounted disk leaves an empty folder in place of its lake, another disk leaves another lake: collecting into either
+    would silently fill the wrong disk. A place unknown to the ledger is a newly configured lake, and may be empty; a folder
+    that somebody removed is created again. If only `_lake.json` of a lake is lost or damaged, the lake is recognised by its
+    files and gets its id back.
 
     Raises:
-        StoredDataError: the lake is not there. Nothing was written.
+        StoredDataError: another lake or none is there. Nothing was written.
     """
     with database.transaction() as connection:
         if connection.execute("SELECT to_regclass('collection.lakes')").fetchone() == (None,):
@@ -82,7 +82,7 @@ def require_lake(database: Database, lake: Lake) -> None:
     if any(_sha256(lake.readable(path)) == sha256 for path, sha256 in files):
         if identity is None:
             lake.restore_identity(ids[0])
-        else:  # another ledger's lake with the same files, or a digit of its id was damaged
+        else:  # another ledger's lake with the same files, or a damaged id
             remember_lake(database, lake)
         return
     found = "none is there now" if identity is None else f"the lake {identity[:8]}… is there now"
@@ -95,7 +95,7 @@ def require_lake(database: Database, lake: Lake) -> None:
 
 
 _LOOKED_AT = 32
-"""Stored files that are looked for in a lake that cannot say its id; one that is there is enough."""
+"""Stored files looked for in a lake without a readable id; finding one is enough."""
 
 
 def _sha256(data: bytes | None) -> str | None:
@@ -104,10 +104,10 @@ def _sha256(data: bytes | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class LostDays:
-    """The stored days that are not as the ledger says, out of `stored` that were compared, and why: by series, symbol, day.
+    """The stored days that differ from the ledger, of `stored` compared days, with reasons: by series, symbol, day.
 
-    `files` are those whose file the lake does not have, or has otherwise, or that `validate` found damaged; `rows` those
-    whose table in Postgres was emptied. `other` is the lake that the ledger speaks of, if it is not this one.
+    `files` are days whose file is missing in the lake, differs, or was found damaged by `validate`; `rows` are days whose
+    table in Postgres was emptied. `other` is the ledger's lake, if it is not this one.
     """
 
     url: str = ""
@@ -118,16 +118,16 @@ class LostDays:
 
     @property
     def reasons(self) -> dict[TrackDay, str]:
-        """Why each of them is lost."""
+        """The reason of each lost day."""
         return {**self.rows, **self.files}
 
     @property
     def notice(self) -> str:
-        """One line about the lake where files are lost; empty where none is."""
+        """One line about the lake if files are lost; empty otherwise."""
         return lake_notice(self.url, self.other, len(self.files), self.stored) if self.files else ""
 
     def as_values(self) -> dict[str, Sequence[object]]:
-        """Return the values of a query that has `LOST`."""
+        """Return the values for a query that has `LOST`."""
         places = list(self.reasons)
         return {
             "lost_exchange": [series.exchange for series, *_ in places],
@@ -147,14 +147,14 @@ LOST = """lost AS (
         %(lost_dataset)s::text[], %(lost_day)s::date[], %(lost_reason)s::text[], %(lost_file)s::boolean[])
         AS l (exchange, market_type, symbol, dataset, day, lost_reason, lost_file)
 )"""
-"""The lost days in a query (`LostDays.as_values`), so that whatever counts stored days counts these as missing."""
+"""The lost days in a query (`LostDays.as_values`): every count of stored days must count them as missing."""
 
 LOST_STATE = State.MISSING.value
-"""The state of a lost day, whatever the ledger has."""
+"""The state of a lost day, whatever its record says."""
 
 
 def in_one_line(lost: int, stored: int) -> str:
-    """Return in words how many stored days are lost."""
+    """Return one line: how many stored days are lost."""
     are = "is" if lost == 1 else "are"
     return (
         f"{lost:,} of {stored:,} stored days {are} lost and count{'s' if lost == 1 else ''} as missing; "
@@ -170,18 +170,18 @@ def lost_days(
     last: date | None = None,
     collection: Collection | None = None,
 ) -> LostDays:
-    """Compare what the ledger says is stored with what the lake lists: a file is lost where it is missing or of another size.
+    """Compare the ledger's stored files with the lake's listing: a file is lost if it is missing or has another size.
 
-    One query, one listing a symbol; no file is opened. A file of the right size is lost too where `validate` has read it and
-    found it damaged. A lake that was copied whole to another place is the same lake.
+    One query, and one listing for each symbol; no file is opened. A file of the right size is lost too if `validate` found
+    it damaged. A complete copy of a lake at another place is the same lake.
 
     Args:
-        tracks: these series and symbols; all by default.
-        first, last: only days from and up to these.
-        collection: says what is to be in the warehouse, which is compared then too: one query, one look at each table's size.
+        tracks: series and symbols; default: all.
+        first, last: limit the days, both included.
+        collection: if given, compare the warehouse too: one query, and the size of each table.
 
     Raises:
-        LakeUnavailable, ConfigError, OSError: the lake does not answer; then nothing is known of its files.
+        LakeUnavailable, ConfigError, OSError: the lake does not answer; nothing is known about its files.
     """
     wanted = None if tracks is None else set(tracks)
     with database.transaction() as connection:
@@ -206,7 +206,7 @@ def lost_days(
             return {place: reason for part in parts for place, reason in part.items()}
 
     reasons = compared(stored)
-    if reasons:  # a run may have published some of them while the lake was listed: only what is so twice is lost
+    if reasons:  # a run may have published some of them during the listing: only a day lost twice is lost
         with database.transaction() as connection:
             again = _stored(connection, min(day for *_, day in reasons), max(day for *_, day in reasons))
         suspects = [
@@ -231,14 +231,14 @@ def lost_days(
 
 
 _LISTINGS = 8
-"""Listings of a bucket at once; each waits for the network."""
+"""Listings of a bucket at the same time; each waits for the network."""
 
 
 def _stored(
     connection: psycopg.Connection[Any], first: date | None, last: date | None
 ) -> list[tuple[Track, dict[str, int]]]:
-    """Return each symbol of each series with the days that are stored by the ledger, as ISO text, and their files' bytes."""
-    # Text, for a driver makes date objects one by one; arrays of 200,000 took it two seconds.
+    """Return each symbol of each series with its stored days by the ledger, as ISO text, and their files' bytes."""
+    # As text, because a driver creates date objects one by one: arrays of 200,000 took it two seconds.
     rows = connection.execute(
         """SELECT exchange, market_type, dataset, symbol, string_agg(to_char(day, 'YYYY-MM-DD'), ' '),
             string_agg(size_bytes::text, ' ')
@@ -259,7 +259,7 @@ def _stored(
 def _found_damaged(
     connection: psycopg.Connection[Any], tracks: Container[Track] | None, first: date | None, last: date | None
 ) -> dict[TrackDay, str]:
-    """Return the stored days whose file `validate` found damaged or gone, and that were not collected since."""
+    """Return the stored days whose file `validate` found damaged or deleted, not collected again since."""
     rows = connection.execute(
         """SELECT exchange, market_type, dataset, symbol, day, findings -> %(name)s ->> 'problem'
         FROM collection.partitions
@@ -271,7 +271,7 @@ def _found_damaged(
     for exchange, market, dataset, symbol, day, problem in rows:
         track = Track(Series.named(exchange, market, dataset), symbol)
         if tracks is None or track in tracks:
-            found[TrackDay(*track, day)] = f"its file was damaged or gone when `validate` read it: {problem}"
+            found[TrackDay(*track, day)] = f"its file was damaged or deleted when `validate` read it: {problem}"
     return found
 
 
@@ -282,8 +282,8 @@ def emptied_days(
     first: date | None,
     last: date | None,
 ) -> dict[TrackDay, str]:
-    """Return the days whose rows a table of the warehouse had and has no more, for its leaf was emptied or dropped."""
-    # PyArrow, which both need, costs 0.1 CPU seconds to import; who only counts days does without.
+    """Return the days whose rows a warehouse table once had and has no longer: its leaf was emptied or dropped."""
+    # Both need PyArrow, which costs 0.1 CPU seconds to import; counting days must not need it.
     from crypto_assets.rows.loads import warehouse_tables
     from crypto_assets.storage.warehouse import emptied_loads
 
@@ -292,30 +292,30 @@ def emptied_days(
         entry = collection.entry_of(series, symbol) if tracks is None or Track(series, symbol) in tracks else None
         if entry is not None and table in warehouse_tables(series, entry.warehouse):
             found |= {
-                TrackDay(series, symbol, day): f"its rows are gone from Postgres: market.{leaf} was emptied"
+                TrackDay(series, symbol, day): f"its rows are missing in Postgres: market.{leaf} was emptied"
                 for day in days
             }
     return found
 
 
 def lake_notice(url: str, other: KnownLake | None, lost: int, stored: int) -> str:
-    """Return one line about stored days that are lost; `other` is the lake that the ledger speaks of, if it is another."""
+    """Return one line about lost stored days; `other` is the ledger's lake, if it is another one."""
     found = f"{lost} of {stored} stored days {'is' if lost == 1 else 'are'} not in it"
     if other is None:
         return f"the lake {url}: {found} as the ledger says; `crypto-assets fill` downloads them again"
     if other.url == url:
         return (
-            f"the lake {url} is not the one that the ledger speaks of (that was here too, and is gone): {found}; "
+            f"the lake {url} is not the ledger's lake (that one was here too, and was deleted): {found}; "
             "bring it back, or let `crypto-assets fill --new-lake` download them again"
         )
     return (
-        f"the lake {url} is not the one that the ledger speaks of ({other.url}): {found}; "
-        "set CRYPTO_ASSETS_LAKE_URL to that one, or let `crypto-assets fill` download them again"
+        f"the lake {url} is not the ledger's lake ({other.url}): {found}; "
+        "set CRYPTO_ASSETS_LAKE_URL to the ledger's lake, or let `crypto-assets fill` download them again"
     )
 
 
 def file_problem(url: str, found: int | None, expected: int | None) -> str:
-    """Return what is wrong with a stored file by its bytes; empty where nothing is. `found` is None for a missing file."""
+    """Return what is wrong with a stored file, by its size; empty if nothing is. `found` is None for a missing file."""
     if found is None:
         return f"its file is missing in the lake {url}"
     if expected is not None and found != expected:

@@ -1,4 +1,4 @@
-"""The first and the last instant of a symbol's life, as the evidence of stored days has them."""
+"""Read and change the edges of a symbol's life (first and last instant) in the evidence of stored days."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from crypto_assets.model import Series
 
 LISTED_FROM, LISTED_UNTIL = "listed_from", "listed_until"
-"""In the evidence of a stored day: since or until when its symbol was listed on it, and who says so."""
+"""Keys in the evidence of a stored day: the instant since or until which its symbol was listed on it, with the source."""
 
 
 def cut_of(evidence: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
-    """Return since and until when rows are expected of a stored day, by its evidence."""
+    """Return the instants since and until which rows are expected of a stored day, from its evidence."""
     times = (evidence.get(name, {}).get("time") for name in (LISTED_FROM, LISTED_UNTIL))
     since, until = (datetime.fromisoformat(time) if time else None for time in times)
     return since, until
@@ -25,7 +25,7 @@ def cut_of(evidence: Mapping[str, Any]) -> tuple[datetime | None, datetime | Non
 
 @dataclass(frozen=True, slots=True)
 class EdgedDay:
-    """A stored day in which a symbol's life begins or ends, and the sha256 of its file."""
+    """A stored day in which a symbol's life begins or ends, with the sha256 of its file."""
 
     dataset: str
     symbol: str
@@ -36,7 +36,7 @@ class EdgedDay:
 
 @dataclass(frozen=True, slots=True)
 class RefutedEdges:
-    """The edges of a stored day that the day beside it refutes, by name, and the sha256 of the day's file."""
+    """The edges of a stored day that a neighbouring day disproves, by name, with the sha256 of the day's file."""
 
     symbol: str
     day: date
@@ -45,9 +45,9 @@ class RefutedEdges:
 
 
 _HAS_AN_EDGE = f"evidence ?| ARRAY['{LISTED_FROM}', '{LISTED_UNTIL}']"
-"""As the index `partitions_edges` has it."""
+"""Must equal the condition of the index `partitions_edges`."""
 
-# An exchange that says that a symbol has ended says it of the days beside too, which may not have been asked for since.
+# If an exchange says that a symbol has ended, this holds for the neighbouring days too, even if not requested since.
 _AT_AN_EDGE = f"""
 SELECT p.symbol, p.day, p.content_sha256, array_agg(e.name) FROM collection.partitions p
 CROSS JOIN (VALUES (%s, -1), (%s, 1)) AS e (name, step)
@@ -79,10 +79,10 @@ def edged_days(
 def refuted_edges(
     connection: psycopg.Connection[Any], series: Series, symbols: Iterable[str], refused: Iterable[str]
 ) -> list[RefutedEdges]:
-    """Return the edges of stored days of some symbols where the day beside them should have rows too, by symbol and day.
+    """Return the edges of stored days of some symbols whose neighbouring day should have rows too, by symbol and day.
 
     Args:
-        refused: names of the errors of files that were refused: something was traded.
+        refused: names of the errors of refused files: such a file shows that something traded.
     """
     keys = (series.exchange, series.market_type, series.dataset)
     values = (LISTED_FROM, LISTED_UNTIL, *keys, list(symbols), list(refused))
@@ -99,10 +99,10 @@ def change_edges(
     gone: Iterable[str],
     moved: str,
 ) -> Mapping[str, Any] | None:
-    """Take edges out of the evidence of a day and put others in; return the evidence, None where the file is another one.
+    """Replace edges in the evidence of a day; return the evidence, None if the day has another file now.
 
     Args:
-        moved: a JSON object of the edges that hold now, by name.
+        moved: a JSON object with the new edges, by name.
     """
     row = connection.execute(
         """UPDATE collection.partitions SET evidence = evidence - %s::text[] || %s::jsonb

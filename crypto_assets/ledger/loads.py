@@ -1,4 +1,4 @@
-"""Days that the warehouse was loaded with, beside what the ledger has of them."""
+"""Read the days loaded into the warehouse, with the ledger's records of these days."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from crypto_assets.rows.derive import Life
 
 @dataclass(frozen=True, slots=True)
 class LoadedDay:
-    """A day of a feeder that was loaded: what the lake has of it, and what was remembered of the load."""
+    """A day of a source dataset that was loaded: the lake's version, and the recorded load."""
 
     day: date
     dataset: str
@@ -32,7 +32,7 @@ class LoadedDay:
 
 @dataclass(frozen=True, slots=True)
 class Loads:
-    """Of a table over some days: how many are loaded, and which of them do not hold what the lake has, in order."""
+    """The loads of a table over some days: how many days are loaded, and which differ from the lake, sorted."""
 
     days: int = 0
     wrong: tuple[date, ...] = ()
@@ -53,11 +53,11 @@ GROUP BY t.n
 def count_loads(
     connection: psycopg.Connection[Any], asked: Sequence[tuple[int, str, str, str, str, str, date, date]]
 ) -> dict[int, Loads]:
-    """Return how the loads of some tables stand, by number; one query.
+    """Return the loads of some tables, by number; one query.
 
     Args:
-        asked: number, table, exchange, market type, symbol, dataset, first and last day, both included. A number may stand
-            in many of them.
+        asked: number, table, exchange, market type, symbol, dataset, first and last day, both included. Several may share a
+            number.
     """
     columns = map(list, zip(*asked, strict=True))
     rows = connection.execute(_LOADS, (*columns, sorted(STORED_STATES))).fetchall()
@@ -67,10 +67,10 @@ def count_loads(
 def every_loaded_day(
     connection: psycopg.Connection[Any], asked: Sequence[tuple[int, str, str, str, str, str]]
 ) -> dict[int, list[date]]:
-    """Return the stored days that some tables were loaded with, by number, in order; one query.
+    """Return the stored days loaded into some tables, by number, sorted; one query.
 
     Args:
-        asked: number, table, exchange, market type, symbol and dataset. A number may stand in many of them.
+        asked: number, table, exchange, market type, symbol and dataset. Several may share a number.
     """
     rows = connection.execute(
         """SELECT t.n, array_agg(DISTINCT p.day ORDER BY p.day)
@@ -91,7 +91,7 @@ def days_loaded(
     datasets: Collection[str],
     days: Collection[date],
 ) -> list[LoadedDay]:
-    """Return those of some days that are stored and that a table was loaded with, by day and dataset.
+    """Return the days, among some days, that are stored and loaded into a table, by day and dataset.
 
     Args:
         market: exchange, market type and symbol.

@@ -1,4 +1,4 @@
-"""What a lock is made of and compared with: the files of days, now or as they were known at an instant."""
+"""Read the files of days, now or as of an instant, to create or verify a lock."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FileInForce:
-    """The file that held a day, of its `rows` first rows; `path` is empty where the file is lost.
+    """The file in force for a day, of which the first `rows` rows count; `path` is empty if the file is lost.
 
-    `version` is 1 for the first rows that were known of the day. `state` is that of the day while this file was in force.
+    `version` is 1 for the first known rows of the day. `state` is that of the day while this file was in force.
     """
 
     exchange: str
@@ -40,7 +40,7 @@ class FileInForce:
 
 @dataclass(frozen=True, slots=True)
 class DayState:
-    """The state of a day; `path` is None where nothing is stored."""
+    """The state of a day; `path` is None if nothing is stored."""
 
     day: date
     state: str
@@ -50,10 +50,10 @@ class DayState:
 
 @dataclass(slots=True)
 class DayFiles:
-    """What is known of the files of a day: the one in force, former versions, how it grew, what corrected it.
+    """The files of a day: the one in force, earlier versions, growth, and corrections.
 
-    `versions` are (sha256, path or None, until when it was in force), `grew` (rows, until when there were no more),
-    `corrections` (sha256 of the former file, what changed), the latest first.
+    `versions` are (sha256, path or None, in force until), `grew` (rows, the instant until which there were no more),
+    `corrections` (sha256 of the earlier file, what changed), the latest first.
     """
 
     path: str | None = None
@@ -93,7 +93,7 @@ WHERE %(at)s::timestamptz IS NULL OR (known_from <= %(at)s AND known_to > %(at)s
 def files_in_force(
     connection: psycopg.Connection[Any], series: Series, symbol: str, first: date, last: date, at: datetime | None
 ) -> list[FileInForce]:
-    """Return the files that hold the days from first to last, both included, in order.
+    """Return the files of the days from first to last, both included, sorted by day.
 
     Args:
         at: the instant at which they were in force; None: now.
@@ -105,7 +105,7 @@ def files_in_force(
 def day_states(
     connection: psycopg.Connection[Any], series: Series, symbol: str, first: date, last: date
 ) -> list[DayState]:
-    """Return the states of the days from first to last, both included, of which anything is known."""
+    """Return the states of the days from first to last, both included, that have a record."""
     query = f"SELECT day, state, reason, path FROM collection.partitions WHERE {_OF_PAIR}"
     with connection.cursor(row_factory=class_row(DayState)) as cursor:
         return cursor.execute(query, _values(series, symbol, first, last)).fetchall()
@@ -114,7 +114,7 @@ def day_states(
 def files_of_days(
     connection: psycopg.Connection[Any], series: Series, symbol: str, first: date, last: date
 ) -> dict[date, DayFiles]:
-    """Return what is known of the files of the days from first to last, both included."""
+    """Return the files of the days from first to last, both included, with their history."""
     found: dict[date, DayFiles] = {}
     values = _values(series, symbol, first, last)
 

@@ -1,7 +1,7 @@
-"""What the minutes of stored days were like, in every dataset of one exchange and market.
+"""Read the minutes of stored days, in every dataset of one exchange and market.
 
-A day's minutes are one integer of 1,440 bits, the first minute the highest (the bytes of a profile, read as a number):
-Python combines such numbers of a thousand symbols faster than arrays.
+A day's minutes are one integer of 1,440 bits, the first minute the highest (the bytes of a profile as a number): Python
+combines such numbers of a thousand symbols faster than arrays.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MINUTE = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class StoredDay:
-    """What is known of the minutes of one stored day; `silent`, `absent` and the ids are those of its `Profile`."""
+    """The minutes of one stored day; `silent`, `absent` and the ids are those of its `Profile`."""
 
     symbol: str
     dataset: str
@@ -41,21 +41,21 @@ class StoredDay:
 
     @property
     def untraded(self) -> int:
-        """The minutes that are silent or absent."""
+        """The minutes that are silent or missing."""
         return bits(self.silent) | bits(self.absent)
 
     @property
     def traded(self) -> int:
-        """The minutes that are known to have traded: of bars longer than a minute, those of a bar that traded."""
+        """The minutes that traded; for bars longer than a minute, all minutes of a bar that traded."""
         seen = (self.last_time - start_of(self.day)) // MINUTE + (resolution(self.dataset) or 1)
-        # On its first day a symbol did not trade before its first row, and nothing says that these minutes were silent.
+        # On its first day a symbol did not trade before its first row; these minutes are not known to be silent.
         first = (self.first_time - start_of(self.day)) // MINUTE if self.first_time else 0
         return mask(max(0, first), min(seen, MINUTES)) & ~self.untraded
 
 
 @cache
 def resolution(dataset: str) -> int | None:
-    """Return how many minutes the dataset tells apart, a divisor of 1,440, or None where it tells nothing of minutes."""
+    """Return the dataset's resolution in minutes, a divisor of 1,440; None if it does not show minutes."""
     if dataset in ("trades", "agg_trades"):
         return 1
     length = TIMEFRAME_LENGTHS.get(dataset.removeprefix("ohlcv_")) if dataset.startswith("ohlcv_") else None
@@ -68,7 +68,7 @@ def bits(minutes: bytes | None) -> int:
 
 
 def mask(first: int, end: int, length: int = MINUTES) -> int:
-    """Return the number in which the minutes of [first, end) are set, of `length` minutes."""
+    """Return the number with the minutes of [first, end) set, of `length` minutes."""
     return ((1 << (end - first)) - 1) << (length - end) if first < end else 0
 
 
@@ -78,7 +78,7 @@ def every(step: int) -> int:
 
 
 def joined(days: Iterable[int]) -> int:
-    """Return the minutes of days one after the other."""
+    """Return the minutes of consecutive days as one number."""
     whole = 0
     for minutes in days:
         whole = whole << MINUTES | minutes
@@ -113,7 +113,7 @@ def edge_runs(number: int) -> int:
 
 
 def whole_bars(minutes: int, step: int) -> int:
-    """Return all minutes of the bars in which any minute is set; bars are `step` minutes long."""
+    """Return all minutes of the bars in which at least one minute is set; bars are `step` minutes long."""
     if step == 1:
         return minutes
     whole = 0
@@ -132,7 +132,7 @@ def moment(day: date, minute: int) -> datetime:
 
 
 def covered(start: datetime, end: datetime, day: date) -> int:
-    """Return the minutes of a day that lie wholly inside [start, end)."""
+    """Return the minutes of a day that are entirely inside [start, end)."""
     first = max(0, -((start_of(day) - start) // MINUTE))
     last = min(MINUTES, (end - start_of(day)) // MINUTE)
     return mask(first, last) if first < last else 0
@@ -141,7 +141,7 @@ def covered(start: datetime, end: datetime, day: date) -> int:
 def read_minutes(
     connection: psycopg.Connection[Any], exchange: str, market_type: str, days: Iterable[date]
 ) -> list[StoredDay]:
-    """Return what is stored of some days of a market, without datasets that tell nothing of minutes; one query."""
+    """Return the stored days of a market with their minutes, without datasets that do not show minutes; one query."""
     names = ", ".join(StoredDay.__dataclass_fields__)
     rows = connection.execute(
         f"""SELECT {names} FROM collection.profiles

@@ -1,4 +1,4 @@
-"""What is known of archive objects: when each was first seen, and as what. `partitions.py` records listings."""
+"""Read archive objects and when each was first seen. `partitions.py` records listings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _AT_ONCE = 20_000
 
 @dataclass(frozen=True, slots=True)
 class SeenObject:
-    """An archive object, its time when it was first seen (`first_modified`), and when that was."""
+    """An archive object, its modification time when it was first seen (`first_modified`), and that instant."""
 
     exchange: str
     key: str
@@ -25,7 +25,7 @@ class SeenObject:
 
 
 def latest_keys(connection: psycopg.Connection[Any], series: Series, most: int) -> list[str]:
-    """Return the keys of the objects that the newest stored days of a series came from, the newest first."""
+    """Return the keys of the objects behind the newest stored days of a series, the newest first."""
     rows = connection.execute(
         """SELECT source_key FROM collection.partitions
         WHERE (exchange, market_type, dataset) = (%s, %s, %s) AND source = 'archive'
@@ -36,7 +36,7 @@ def latest_keys(connection: psycopg.Connection[Any], series: Series, most: int) 
 
 
 def seen_objects(connection: psycopg.Connection[Any], exchange: str, keys: Iterable[str]) -> list[SeenObject]:
-    """Return those of some objects of which it is known when they were first seen."""
+    """Return the objects, among some, with a known first sighting."""
     rows = connection.execute(
         """SELECT exchange, key, first_modified, first_seen FROM collection.archive_objects
         WHERE exchange = %s AND key = ANY(%s) AND first_modified IS NOT NULL""",
@@ -46,7 +46,7 @@ def seen_objects(connection: psycopg.Connection[Any], exchange: str, keys: Itera
 
 
 def every_seen_object(connection: psycopg.Connection[Any], exchanges: Iterable[str]) -> Iterator[SeenObject]:
-    """Yield every object of some exchanges of which it is known when it was first seen; in constant memory."""
+    """Yield every object of some exchanges with a known first sighting; in constant memory."""
     with connection.cursor("archive_objects") as cursor:
         cursor.itersize = _AT_ONCE
         cursor.execute(
@@ -59,7 +59,7 @@ def every_seen_object(connection: psycopg.Connection[Any], exchanges: Iterable[s
 
 
 def known_keys(connection: psycopg.Connection[Any], wanted: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Return those of some objects, as (exchange, key), that were ever seen."""
+    """Return the objects, among some (exchange, key), that were ever seen."""
     pairs = list(wanted)
     rows = connection.execute(
         """SELECT exchange, key FROM collection.archive_objects
@@ -70,7 +70,7 @@ def known_keys(connection: psycopg.Connection[Any], wanted: Iterable[tuple[str, 
 
 
 def etag_of(connection: psycopg.Connection[Any], exchange: str, key: str) -> str:
-    """Return the etag of an object as it was last listed; empty where it never was."""
+    """Return the etag of an object in the last listing; empty if it was never listed."""
     row = connection.execute(
         "SELECT etag FROM collection.archive_objects WHERE exchange = %s AND key = %s", (exchange, key)
     ).fetchone()

@@ -1,4 +1,4 @@
-"""How an outcome becomes a row of `collection.partitions`, and what stays of the row that was there."""
+"""Convert an outcome into a row of `collection.partitions`, and merge it with the existing row."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ COLUMNS = {
     "findings": "jsonb",
 }
 
-# Where the table has a stored file and the new outcome has none, the stored version stays in force.
+# If a file is stored and the new outcome has none, the stored version stays in force.
 _KEEPS = "(p.path IS NOT NULL AND excluded.path IS NULL)"
 
-# The exchange has a file that is not the stored one, and it could not be used.
+# The exchange has a file other than the stored one, and it could not be used.
 _REFUSED = f"({_KEEPS} AND (excluded.evidence ->> 'error' IN ({', '.join(repr(name) for name in REFUSALS)})) IS TRUE)"
 
 RECORD_OUTCOMES = f"""
@@ -86,7 +86,7 @@ def key_of(outcome: Outcome) -> tuple[str, str, str, str, date]:
 
 
 def as_json(value: Mapping[str, Any]) -> str:
-    """Return JSON as Postgres takes it: without NaN and infinities, and without the character 0."""
+    """Return JSON that Postgres accepts: without NaN, infinities and the character 0."""
     try:
         text = json.dumps(value, default=str, allow_nan=False)
     except ValueError:
@@ -105,12 +105,12 @@ def _finite(value: Any) -> Any:
 
 
 def stored_form(finding: Finding) -> dict[str, Any]:
-    """Return a finding as the ledger keeps it."""
+    """Return the stored form of a finding."""
     return {**finding.evidence, "passed": bool(finding.passed)}
 
 
 def from_stored(findings: Mapping[str, Mapping[str, Any]]) -> dict[str, Finding]:
-    """Return findings as the ledger keeps them."""
+    """Return findings from their stored form."""
     return {
         name: Finding(bool(kept["passed"]), {key: value for key, value in kept.items() if key != "passed"})
         for name, kept in findings.items()
@@ -118,7 +118,7 @@ def from_stored(findings: Mapping[str, Mapping[str, Any]]) -> dict[str, Finding]
 
 
 def failed_names(findings: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return the names of failed checks among findings as the ledger keeps them, in order."""
+    """Return the sorted names of failed checks in stored findings."""
     return sorted(name for name, kept in findings.items() if kept["passed"] is False)
 
 

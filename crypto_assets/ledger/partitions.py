@@ -1,4 +1,4 @@
-"""The ledger: every archive object that was seen, and the state of every partition. Schema `collection` in Postgres."""
+"""Read and write archive objects and the state of every partition. Schema `collection` in Postgres."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from crypto_assets.storage.patience import repeatable
 class PartitionRecord:
     """One row of `collection.partitions`. `rows` to `path` are of the stored file, `source_*` of the object it came from.
 
-    `attempt_error` says why the last attempt to collect the day again failed while the former version stays in force.
-    `known_from` is the instant since when the stored rows are known, `corrections` how often others took their place, and
-    `reported_at` when Dagster was told of this outcome (None: it was not, or not yet).
+    `attempt_error` is the failure of the last attempt to collect the day again; the earlier version stays in force.
+    `known_from` is the instant since which the stored rows are known, `corrections` how often the rows were replaced, and
+    `reported_at` the instant when this outcome was reported to Dagster (None: not reported).
     """
 
     exchange: str
@@ -67,7 +67,7 @@ class PartitionRecord:
 
     @property
     def source_file(self) -> SourceFile | None:
-        """What the day came from, None where it came from nothing."""
+        """The source of the day's rows, None if there is none."""
         if self.source_key is None or self.source is None:
             return None
         return SourceFile(
@@ -91,10 +91,9 @@ class PartitionRecord:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Coverage of one symbol of a series: days by state, rows and bytes stored, first and last day known.
+    """Coverage of one symbol of a series: days by state, rows and bytes stored, first and last day with a record.
 
-    `checks` counts results of checks that had something to judge by.
-    `corrections` counts how often rows of a stored day were replaced by others.
+    `checks` counts results of checks that could judge. `corrections` counts how often rows of a stored day were replaced.
     """
 
     exchange: str
@@ -147,9 +146,10 @@ class Ledger(Database):
     """Reads and writes the ledger; safe to use from many threads and processes."""
 
     def record_objects(self, exchange: str, objects: Sequence[ArchiveObject]) -> tuple[list[str], list[str]]:
-        """Remember the objects of a listing; return the keys that are new and those that changed since last seen.
+        """Record the objects of a listing; return the keys that are new and the keys that changed since last seen.
 
-        Changed means another etag, size or time. Objects as before are written once an hour at most: so exact is `last_seen`.
+        Changed means another etag, size or time. Unchanged objects are written at most once an hour, which is the
+        precision of `last_seen`.
         """
         if not objects:
             return [], []
@@ -173,19 +173,19 @@ class Ledger(Database):
         at: datetime | None = None,
         same_rows: Container[Partition] = (),
     ) -> None:
-        """Remember what became of some partitions, in one transaction; the last outcome of a partition counts.
+        """Record the outcomes of some partitions, in one transaction; the last outcome of a partition counts.
 
-        An outcome without a stored file does not erase a version that is stored: the file and its findings stay, and the
-        reason becomes the record's `attempt_error`. The state stays too (the host does not answer, the object is gone: what
-        is stored is as good as before), unless the exchange has another version that was refused: that is `corrected`, which
-        is not complete, so that the day is tried again and nobody takes the stored version for the newest.
+        An outcome without a stored file does not erase a stored version: the file and its findings stay, and the reason
+        becomes the record's `attempt_error`. The state stays too (the host does not answer, or the object was deleted: the
+        stored file is as good as before), unless the exchange has another version that was refused. Then it is `corrected`,
+        which is not complete: the day is tried again and the stored version is not mistaken for the newest.
 
         Args:
-            connection: whose transaction is taken part in; one of its own by default.
-            at: since when stored rows are known; now by default.
-            same_rows: partitions whose file is another one with the rows that were known already, or these and more.
+            connection: joins its transaction; default: a new one.
+            at: the instant since which stored rows are known; default: now.
+            same_rows: partitions whose new file has all the rows known before, and possibly more.
         """
-        # In the order of the key: two processes that record the same partitions wait for each other, not in a circle.
+        # In key order: two processes that record the same partitions then cannot deadlock.
         outcomes = sorted({key_of(outcome): outcome for outcome in outcomes}.values(), key=key_of)
         if not outcomes:
             return
@@ -211,9 +211,9 @@ class Ledger(Database):
 
     @repeatable
     def mark_reported(self, outcomes: Sequence[Outcome], run_id: str | None) -> None:
-        """Remember that Dagster knows some outcomes of a run; those that another run has recorded again since stay open.
+        """Record that some outcomes of a run were reported to Dagster, except those that another run recorded again since.
 
-        Without a run it is the stored files that count: days that are stored in another file meanwhile stay open.
+        Without a run, outcomes are matched by their stored file: days stored in another file since stay unreported.
         """
         keys = sorted(map(key_of, outcomes))
         names = ("exchange", "market_type", "symbol", "dataset", "day")
@@ -243,11 +243,11 @@ class Ledger(Database):
         equal_rows: bool = True,
         limit: int | None = None,
     ) -> list[CorrectionRecord]:
-        """Return the replacements of stored days that match all of what is given, the latest first.
+        """Return the replacements of stored days that match all given values, the latest first.
 
         Args:
-            equal_rows: those too that changed no row: the day was published again, in another file.
-            limit: that many at most.
+            equal_rows: include replacements that changed no row: the day was published again, in another file.
+            limit: largest number to return.
         """
         conditions = _conditions(
             exchange=exchange, market_type=market_type, symbols=symbols, datasets=datasets, first=first, last=last
@@ -259,13 +259,13 @@ class Ledger(Database):
 
     @repeatable
     def known_files(self, series: Series, symbol: str, first: date, last: date, at: datetime) -> list[KnownFile]:
-        """Return the files that held the days from first to last, both included, at an instant; days in order."""
+        """Return the files of the days from first to last, both included, at an instant; sorted by day."""
         with self.transaction() as connection:
             return known_files(connection, series, symbol, first, last, at)
 
     @repeatable
     def known_since(self, series: Series, symbol: str, first: date, last: date) -> dict[date, datetime]:
-        """Return since when something is known of each stored day from first to last, both included."""
+        """Return, for each stored day from first to last, both included, the instant since which it is known."""
         with self.transaction() as connection:
             return known_since(connection, series, symbol, first, last)
 
@@ -281,7 +281,7 @@ class Ledger(Database):
         last: date | None = None,
         states: Sequence[State] | None = None,
     ) -> list[PartitionRecord]:
-        """Return the partitions that match all of what is given, by series, symbol and day; both days are included."""
+        """Return the partitions that match all given values, by series, symbol and day; both days are included."""
         given = _conditions(
             exchange=exchange,
             market_type=market_type,
@@ -301,7 +301,7 @@ class Ledger(Database):
 
     @repeatable
     def records_of(self, days: Mapping[Track, Iterable[date]]) -> dict[TrackDay, PartitionRecord]:
-        """Return the records of some days of many series and symbols, as far as there are any; one query."""
+        """Return the existing records of some days of many series and symbols; one query."""
         places = [
             (series.exchange, series.market_type, series.dataset, symbol, day)
             for (series, symbol), mine in days.items()
@@ -354,6 +354,6 @@ _CONDITIONS = {
 
 
 def _conditions(**wanted: Any) -> dict[str, Any]:
-    """Return the conditions that are given, as SQL, and their values."""
+    """Return the given conditions as SQL with their values."""
     given = {name: value for name, value in wanted.items() if value is not None}
     return {_CONDITIONS[name]: value if isinstance(value, str | date) else list(value) for name, value in given.items()}

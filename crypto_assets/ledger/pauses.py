@@ -1,7 +1,7 @@
-"""Pauses and cancellations: asked for by people, programs or the run itself, kept in Postgres, obeyed by every run.
+"""Pauses and cancellations: requested by people, programs or the run itself, stored in Postgres, obeyed by every run.
 
-A pause has a scope: `all`, `exchange:binance` or `run:<run id>`. It lasts until somebody resumes it, also over restarts.
-Runs are told by LISTEN/NOTIFY and read again now and then, in case a notice was lost.
+A pause has a scope: `all`, `exchange:binance` or `run:<run id>`. It lasts until somebody resumes it, even after restarts.
+LISTEN/NOTIFY informs runs of changes; they also read again periodically, in case a notice was lost.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from crypto_assets.storage.patience import repeatable
 
 ALL = "all"
 ITSELF = "the run itself"
-"""Who paused a run that met too many failures in a row."""
+"""The author of a pause by a run that met too many failures in a row."""
 
 _CHANNEL = "crypto_assets_controls"
 _READ_AGAIN_S = 5.0
@@ -68,23 +68,23 @@ def me() -> str:
     """Return who runs this process, as `user@host`."""
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # no such user in a container
+    except (KeyError, OSError):  # the user id has no name, as in a container
         user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"
 
 
 class Controls:
-    """Reads and changes what is paused; safe to use from many threads and processes."""
+    """Reads and changes pauses and cancellations; safe to use from many threads and processes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def pause(self, scope: str, who: str, reason: str = "") -> None:
-        """Pause a scope; pausing it again replaces reason and author, unless it is the run itself that asks again."""
+        """Pause a scope; pausing again replaces reason and author, unless the run itself asks again."""
         self._put(scope, "pause", who, reason)
 
     def cancel(self, run_id: str, who: str, reason: str = "") -> None:
-        """Ask a run to end; it does so within a second, wherever it is."""
+        """Cancel a run; it ends within a second, wherever it runs."""
         self._put(of_run(run_id), "cancel", who, reason)
 
     def resume(self, scope: str, who: str | None = None) -> bool:
@@ -102,13 +102,13 @@ class Controls:
 
     @repeatable
     def forget(self, run_id: str) -> None:
-        """Remove what concerns a run that has ended."""
+        """Remove the pauses and cancellations of a run that has ended."""
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM collection.controls WHERE scope = %s", (of_run(run_id),))
 
     @repeatable
     def read(self, scopes: Sequence[str] | None = None) -> list[Control]:
-        """Return what is in force, oldest first; with `scopes` only what concerns them."""
+        """Return the pauses and cancellations in force, oldest first; with `scopes` only those of these scopes."""
         with self._database.transaction() as connection:
             return connection.cursor(row_factory=class_row(Control)).execute(*_query(scopes)).fetchall()
 
@@ -121,9 +121,9 @@ class Controls:
 
 
 async def watch(url: str, scopes: Sequence[str], changed: Callable[[list[Control]], None]) -> None:
-    """Call `changed` with what concerns the scopes whenever it may have changed, until cancelled.
+    """Call `changed` with the controls of the scopes whenever they may have changed, until cancelled.
 
-    A database that is away is waited for: whoever needs its rows says so.
+    Waits while the database does not answer; code that needs its rows reports that.
     """
     while True:
         with contextlib.suppress(psycopg.OperationalError, psycopg.InterfaceError):

@@ -1,4 +1,4 @@
-"""Reading and writing profiles: what is known of stored days without reading their rows (`collection.profiles`)."""
+"""Read and write profiles: facts about stored days that need no reading of their rows (`collection.profiles`)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def read_profiles(
     """Return the profiles of the stored days from first to last, both included, by symbol and day.
 
     Args:
-        symbols: some of those of the series; all by default.
+        symbols: some symbols of the series; default: all.
     """
     query = f"""SELECT {", ".join(_COLUMNS)} FROM collection.profiles
         WHERE exchange = %s AND market_type = %s AND dataset = %s AND day BETWEEN %s AND %s
@@ -57,7 +57,7 @@ def read_profiles(
 
 
 def write_profiles(connection: psycopg.Connection[Any], series: Series, profiles: Sequence[Profile]) -> None:
-    """Make these the profiles of their symbols and days, in the caller's transaction."""
+    """Replace the profiles of their symbols and days, in the caller's transaction."""
     if not profiles:
         return
     columns = {name: [getattr(profile, name) for profile in profiles] for name in _COLUMNS}

@@ -1,4 +1,4 @@
-"""How far each run is: one row in Postgres, written by the run after every batch, read by everybody else."""
+"""The progress of each run: one row in Postgres, written by the run after every batch."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from crypto_assets.storage.database import Database
 
 HEARTBEAT_S = 5.0
 STALLED_AFTER_S = 30.0
-"""A run that has not written for so long is dead, or as good as."""
+"""A run that has not written for this long is stalled."""
 
 GONE = "its process is gone; what it stored stays"
-"""The reason of a run that was killed, so that it could not write an end of its own."""
+"""The reason of a run that was killed and could not write its own end."""
 
 RATE_OVER_S = 30.0
 _KEPT_DAYS = 90
@@ -35,7 +35,7 @@ _KEPT_DAYS = 90
 class RunState(StrEnum):
     """What a run is doing.
 
-    Readers see `stalled` of one that no longer writes, and `failed` of one whose process is known to be gone.
+    Readers see `stalled` for a run that no longer writes, and `failed` for one whose process has ended.
     """
 
     RUNNING = "running"
@@ -53,7 +53,7 @@ ACTIVE_STATES = (RunState.RUNNING, RunState.PAUSED, RunState.STALLED)
 class Progress:
     """One row of `collection.progress`. Days are partitions; rates are over the last 30 s; `eta_s` is None while unknown.
 
-    A run that does not go on, for it is paused, stalled or has ended, has no rates and no time left.
+    A run that is paused, stalled or ended has no rates and no time left.
     """
 
     run_id: str
@@ -115,7 +115,7 @@ WHERE run_id = ANY(%s) AND state IN ('running', 'paused')
 
 
 class ProgressWriter:
-    """Writes the row of one run; safe to use from many threads. A database that is away is no reason to stop a run."""
+    """Writes the row of one run; safe to use from many threads. A run continues when the database does not answer."""
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ class ProgressWriter:
         self._samples: deque[tuple[float, int, int]] = deque([(clock(), 0, 0)])
 
     def begin(self) -> None:
-        """Write the first row, and forget runs of long ago."""
+        """Write the first row, and delete old rows of other runs."""
         with contextlib.suppress(CryptoAssetsError), self._database.transaction(waits=False) as connection:
             connection.execute(
                 "DELETE FROM collection.progress WHERE updated_at < now() - %s * interval '1 day'", (_KEPT_DAYS,)
@@ -158,27 +158,27 @@ class ProgressWriter:
         self.write()
 
     def count(self, *, done: int, failed: int, rows: int, size_bytes: int, last_partition: str) -> None:
-        """Take what is done by now, and write it."""
+        """Store the counts so far, and write the row."""
         with self._lock:
             self._values |= {"done": done, "failed": failed, "rows": rows, "bytes": size_bytes}
             self._values["last_partition"] = last_partition
         self.write()
 
     def state(self, state: RunState, reason: str = "") -> None:
-        """Change the state, and write it."""
+        """Change the state, and write the row."""
         with self._lock:
             self._values |= {"state": state.value, "reason": reason.replace("\0", "\ufffd")}
         self.write()
 
     def write(self) -> None:
-        """Write the row as it is, so that readers see that the run lives."""
+        """Write the row unchanged, to show readers that the run is alive."""
         with self._lock:
             self._measure()
             with contextlib.suppress(CryptoAssetsError), self._database.transaction(waits=False) as connection:
                 connection.execute(_WRITE, self._values)
 
     def _measure(self) -> None:
-        """Set the rates over the last 30 s, and what they mean for the rest."""
+        """Set the rates over the last 30 s, and the time left."""
         values, now = self._values, self._clock()
         self._samples.append((now, values["done"], values["rows"]))
         while len(self._samples) > 2 and self._samples[1][0] < now - RATE_OVER_S:
@@ -202,7 +202,7 @@ def read_progress(
     since: datetime | None = None,
     limit: int = 100,
 ) -> list[Progress]:
-    """Return the runs that match all of what is given, newest first; `run_id` may be the beginning of one."""
+    """Return the runs that match all given values, newest first; `run_id` may be the start of an id."""
     conditions = {
         "starts_with(run_id, %(run_id)s)": ("run_id", run_id),
         "state = ANY(%(states)s)": ("states", [str(state) for state in states] if states is not None else None),
@@ -222,7 +222,7 @@ def read_progress(
 
 
 def end_gone(database: Database) -> list[str]:
-    """Write that the runs of this machine whose process is gone have failed; return their ids."""
+    """Mark the runs of this machine whose process has ended as failed; return their ids."""
     with database.transaction() as connection:
         if gone := _gone(connection):
             connection.execute(_END, (RunState.FAILED.value, GONE, gone))
@@ -230,13 +230,13 @@ def end_gone(database: Database) -> list[str]:
 
 
 def end_run(database: Database, run_id: str, state: RunState, reason: str) -> None:
-    """Write the end of a run that could not do it itself; one that has written its own end keeps that."""
+    """Write the end of a run that could not write it; an end written by the run itself stays."""
     with database.transaction() as connection:
         connection.execute(_END, (state.value, reason, [run_id]))
 
 
 def _gone(connection: psycopg.Connection[Any]) -> list[str]:
-    """Return the runs that look alive though their process on this machine is gone."""
+    """Return the runs that look alive although their process on this machine has ended."""
     found = connection.execute(
         "SELECT run_id, host, pid FROM collection.progress WHERE state IN ('running', 'paused') AND host = %s",
         (socket.gethostname(),),

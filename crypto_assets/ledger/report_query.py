@@ -1,4 +1,4 @@
-"""What the report asks the ledger, over some series, symbols and days at once."""
+"""Query the ledger for the report, over some series, symbols and days at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEYS = "exchange, market_type, dataset, symbol"
 
 _COLUMNS = "corrections, source, source_key, evidence, findings"
 
-# Places are grouped and sorted by, as numbers: texts in the order of a language cost many times as much.
+# Rows are grouped and sorted by place, a number: comparing text by language rules costs many times as much.
 WANTED = f"""
 WITH wanted AS (
     SELECT * FROM unnest(%(exchanges)s::text[], %(market_types)s::text[], %(datasets)s::text[], %(symbols)s::text[])
@@ -34,14 +34,14 @@ WITH wanted AS (
 )
 """
 
-# Days in a row have the same distance between day and row number.
+# Consecutive days have the same difference between day and row number.
 SPANS = """
 SELECT place, state, min(day), max(day) FROM (
     SELECT place, state, day, day - (row_number() OVER (PARTITION BY place, state ORDER BY day))::int AS island FROM days
 ) numbered GROUP BY place, state, island ORDER BY place, min(day)
 """
 
-# Reasons name the file of their day, its digest and the deadline; without these, equal reasons are one.
+# Reasons contain the file, digest and deadline of their day; reasons that are equal without them are merged.
 REASONS = rf"""
 SELECT exchange, market_type, dataset, array_agg(symbol ORDER BY symbol), state, min(reason), first, last FROM (
     SELECT {KEYS}, state, alike, min(reason) AS reason, min(day) AS first, max(day) AS last FROM (
@@ -107,7 +107,7 @@ WHERE o.key = days.source_key AND days.source = 'archive' AND o.first_modified I
 
 
 class Asking:
-    """Asks about some tracks, over the days from `first` to `last`, both included; stored days that are lost are missing."""
+    """Runs queries about some tracks, over the days from `first` to `last`, both included; lost days count as missing."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class Asking:
         self._more = {**lost.as_values(), **weights_of_lost(weights)}
 
     def __call__(self, query: str, **more: Any) -> list[Any]:
-        """Return the rows of a query that may name `wanted`, the tracks, and `days`, their records."""
+        """Return the rows of a query, which may use `wanted`, the tracks, and `days`, their records."""
         values = {
             **dict(zip(("exchanges", "market_types", "datasets", "symbols"), Track.columns(self.tracks), strict=True)),
             "first": self.first,
@@ -132,5 +132,5 @@ class Asking:
         return self._connection.execute(WANTED + query, values | self._more | more).fetchall()
 
     def by_track(self, query: str) -> dict[Track, list[Any]]:
-        """Return what stands behind the first column, the place of a track counted from 1, by that track."""
+        """Return the rows by track; their first column is the position of the track, counted from 1."""
         return {self.tracks[place - 1]: rest for place, *rest in self(query)}

@@ -1,4 +1,4 @@
-"""Why a run came to nothing, by what it recorded of its days."""
+"""Find out why a run stored nothing, from the records of its days."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ ORDER BY failure NULLS LAST, given_up LIMIT 1
 def host_down(
     connection: psycopg.Connection[Any], run_id: str, exchange: str, market_type: str, symbols: Iterable[str]
 ) -> str:
-    """Return the failure of the host that kept a run from its days, or "" where it was none, or some days came.
+    """Return the host failure that kept a run from its days; "" if there was none, or if some days were collected.
 
-    A long run says of the days that it gave up that it has not tried them; of a short one nothing came at all.
+    A long run records the days that it gave up as not tried; a short one has no collected day at all.
     """
     values = {
         "run": run_id,

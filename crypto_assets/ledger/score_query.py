@@ -1,4 +1,4 @@
-"""Kept scores as they are now and how they came to be, of days, symbols, series and exchanges (`collection.quality`)."""
+"""Read present scores and their history, for days, symbols, series and exchanges (`collection.quality`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEVELS: Mapping[str, tuple[str, ...]] = {
     "series": ("exchange", "market_type", "dataset"),
     "exchange": ("exchange",),
 }
-"""What scores can be the mean of, and the columns that name it."""
+"""The levels that scores can be averaged over, with their columns."""
 
 _OF_LOST = """coalesce(%(weight_t)s::float8 * timeliness, 0)
     / nullif(%(weight_c)s::float8 + CASE WHEN timeliness IS NULL THEN 0 ELSE %(weight_t)s::float8 END, 0)"""
@@ -31,13 +31,13 @@ SELECT {", ".join(KEYS)}, timeliness, scored_at, l.day IS NOT NULL AS lost, lost
     CASE WHEN l.day IS NULL THEN agreement END AS agreement, CASE WHEN l.day IS NULL THEN total ELSE {_OF_LOST} END AS total
 FROM collection.quality_now LEFT JOIN lost l USING ({", ".join(KEYS)})
 """
-"""Scores as they are now, in a query that has `LOST`: a lost day is a missing one. It is so while it is lost; what is kept
-stays, for it is of the rows, and the lake may only be another one for a moment. Takes the values of `weights_of_lost`."""
+"""Present scores, in a query that has `LOST`: a lost day counts as missing while it is lost. The stored scores stay: they are
+of the rows, and the lake may be another one for a moment only. Takes the values of `weights_of_lost`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """Whose scores are read; None leaves all. Days are those of the data, both included."""
+    """The scores to read; None selects all. Days are those of the data, both included."""
 
     exchange: Sequence[str] | None = None
     market_type: Sequence[str] | None = None
@@ -47,7 +47,7 @@ class Chosen:
     last: date | None = None
 
     def where(self) -> tuple[str, dict[str, Any]]:
-        """Return a condition in SQL and its values."""
+        """Return an SQL condition and its values."""
         given = {name: value for name, value in asdict(self).items() if value is not None}
         days = {"first": "day >= %(first)s", "last": "day <= %(last)s"}
         parts = [days.get(name, f"{name} = ANY(%({name})s)") for name in given]
@@ -56,12 +56,12 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """The mean scores of some days as they are now: each day of a symbol counts once, one that was not judged not at all.
+    """The mean present scores of some days: each day of a symbol counts once, a day that was not judged does not count.
 
-    Names are None where the level has them all. `lost` counts the days whose stored file (or table) is gone or damaged: they
-    have completeness 0. `judged` counts the days with a total, `below` those of them under the
-    threshold. `worst` names the day with the least total (`market_type`, `symbol`, `dataset`, `day`, `total`). State and
-    reason are those of a single day, which has no worst one.
+    A name is None if the level covers all its values. `lost` counts the days whose stored file (or table) is missing or
+    damaged: their completeness is 0. `judged` counts the days with a total, `below` the judged days below the threshold.
+    `worst` names the day with the lowest total (`market_type`, `symbol`, `dataset`, `day`, `total`). State and reason are
+    those of a single day, which has no worst one.
     """
 
     exchange: str
@@ -86,7 +86,7 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The mean scores of a level as they stood at the end of a UTC day (`on`) on which some of them changed."""
+    """The mean scores of a level at the end of a UTC day (`on`) on which they changed."""
 
     exchange: str
     market_type: str | None
@@ -114,13 +114,13 @@ def read_scores(
     lost: LostDays = NOTHING_LOST,
     weights: Mapping[str, float] | None = None,
 ) -> list[Quality]:
-    """Return the scores of a level (`LEVELS`) as they are now, by name and day.
+    """Return the present scores of a level (`LEVELS`), by name and day.
 
     Args:
-        threshold: the total under which a day counts as `below`.
-        below: only what has a total under this one.
+        threshold: a day with a lower total counts as `below`.
+        below: only results with a total below this.
         lost: stored days that are missing now, whatever their scores were.
-        weights: those of the scores (`quality.weights`), for the totals of lost days.
+        weights: weights of the scores (`quality.weights`), for the totals of lost days.
 
     Raises:
         KeyError: an unknown level.
@@ -139,7 +139,7 @@ def read_scores(
 
 
 def weights_of_lost(weights: Mapping[str, float]) -> dict[str, float]:
-    """Return the values of a query with `SCORES_NOW`: of a lost day only completeness and timeliness are judged."""
+    """Return the values for a query with `SCORES_NOW`: for a lost day only completeness and timeliness are judged."""
     return {"weight_c": weights.get("completeness", 1.0), "weight_t": weights.get("timeliness", 0.0)}
 
 
@@ -181,7 +181,7 @@ def trend(
     limit: int | None = None,
     offset: int = 0,
 ) -> list[Point]:
-    """Return how the scores of a level came to be what they are, by name and then by time.
+    """Return the history of the scores of a level, by name and then by time.
 
     Raises:
         KeyError: an unknown level.
@@ -190,8 +190,8 @@ def trend(
     where, values = (chosen or Chosen()).where()
     names = ", ".join(level)
     scores = (*SCORES, "total")
-    # Each row changes the sum and the count of its level by the difference to the row before it of the same day; numeric,
-    # for sums of floats would drift.
+    # Each row changes the sum and the count of its level by the difference to the row before of the same day. Numeric,
+    # because float sums would drift.
     steps = ", ".join(
         f"coalesce({n}::numeric, 0) - coalesce((lag({n}) OVER w)::numeric, 0) AS {n}, "
         f"({n} IS NOT NULL)::int - ((lag({n}) OVER w) IS NOT NULL)::int AS n_{n}"

@@ -1,4 +1,4 @@
-"""Scores of days as they are kept (`collection.quality`), and what they are made from."""
+"""Read and write the scores of days (`collection.quality`), and read the facts they are computed from."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ KEYS = ("exchange", "market_type", "symbol", "dataset", "day")
 SCORES = ("accuracy", "completeness", "timeliness", "agreement")
 
 _LOCK = 5_170_006
-"""Of Postgres' advisory locks: two that score the same days would both find that something changed."""
+"""Key of the advisory lock: two processes that score the same days would both find a change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What one day is worth; `total` is the weighted mean of those that could be judged."""
+    """The scores of one day; `total` is the weighted mean of the judged ones."""
 
     accuracy: float | None = None
     completeness: float | None = None
@@ -33,7 +33,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class ScoredSpan:
-    """The days of one symbol that are to be scored, both ends included."""
+    """The days of one symbol to score, both ends included."""
 
     series: Series
     symbol: str
@@ -43,10 +43,10 @@ class ScoredSpan:
 
 @dataclass(frozen=True, slots=True)
 class StoredFacts:
-    """What the ledger has of a day that is to be scored.
+    """The ledger's facts about a day to score.
 
-    `error` is the kind of error that its last outcome names. `profiled` says that `absent` is of the stored file. `key` to
-    `first_seen` are of the archive object it came from, None where it came from none.
+    `error` is the kind of error of its last outcome. `profiled`: `absent` belongs to the stored file. `key` to `first_seen`
+    are of the archive object it came from, None if it came from none.
     """
 
     state: str
@@ -62,7 +62,7 @@ class StoredFacts:
 
 @dataclass(frozen=True, slots=True)
 class DayScores:
-    """The scores of one day, and the state that it had (None: it was not collected yet)."""
+    """The scores of one day, and its state (None: not collected yet)."""
 
     series: Series
     symbol: str
@@ -113,25 +113,25 @@ FROM unnest({", ".join(f"%({name})s::{kind}[]" for name, kind in _COLUMNS.items(
 
 
 def lock_scores(connection: psycopg.Connection[Any]) -> None:
-    """Keep others from scoring until the end of the transaction."""
+    """Keep other processes from scoring until the end of the transaction."""
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
 
 
 def stored_facts(
     connection: psycopg.Connection[Any], spans: Sequence[ScoredSpan]
 ) -> dict[tuple[int, date], StoredFacts]:
-    """Return what is known of the days of some spans, by the place of the span (from 1) and the day; one query."""
+    """Return the facts about the days of some spans, by the position of the span (from 1) and the day; one query."""
     rows = connection.execute(_FACTS, _values(spans))
     return {(place, day): StoredFacts(*row) for place, day, *row in rows}
 
 
 def former_scores(connection: psycopg.Connection[Any], spans: Sequence[ScoredSpan]) -> dict[tuple[int, date], Scores]:
-    """Return the last scores of the days of some spans, by the place of the span (from 1) and the day; one query."""
+    """Return the last scores of the days of some spans, by the position of the span (from 1) and the day; one query."""
     return {(place, day): Scores(*row) for place, day, *row in connection.execute(_FORMER, _values(spans))}
 
 
 def add_scores(connection: psycopg.Connection[Any], found: Sequence[DayScores], now: datetime | None) -> None:
-    """Add a row for each day, of this instant or of `now`."""
+    """Add a row for each day, dated now or `now`."""
     if not found:
         return
     columns: dict[str, list[Any]] = {

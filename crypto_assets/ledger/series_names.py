@@ -1,4 +1,4 @@
-"""Whether the ledger knows an exchange, market type, symbol or dataset, also where collection.yaml no longer names it."""
+"""Check whether the ledger has records of an exchange, market type, symbol or dataset outside collection.yaml."""
 
 from __future__ import annotations
 

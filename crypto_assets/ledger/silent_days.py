@@ -1,4 +1,4 @@
-"""Days of trades without a file in which nothing was traded, as the ids beside them or the bars of the day prove."""
+"""Find days of trades without a file on which nothing traded, proven by neighbouring ids or by the bars of the day."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from crypto_assets.model import Series, State
 
 @dataclass(frozen=True, slots=True)
 class BetweenIds:
-    """A day without a file whose neighbours' ids run on: from `last_id` of one day to `first_id` of another."""
+    """A day without a file between days with continuous ids: from `last_id` of one day to `first_id` of another."""
 
     symbol: str
     day: date
@@ -27,7 +27,7 @@ class BetweenIds:
 
 @dataclass(frozen=True, slots=True)
 class SilentBars:
-    """A day without a file of which `dataset` has all bars, none of them with a trade."""
+    """A day without a file for which `dataset` has all bars, none of them with a trade."""
 
     symbol: str
     day: date
@@ -51,8 +51,8 @@ CROSS JOIN LATERAL (SELECT f.day, f.first_id, f.first_trade_id FROM collection.p
 WHERE n.first_id = b.last_id + 1 AND (n.first_trade_id = b.last_trade_id + 1) IS NOT FALSE
 ORDER BY p.symbol, p.day
 """
-"""Aggregates prove it only where the trades that they name run on too: an exchange that lost trades may number what is left
-one after the other. Rows whose trades were removed name none, and their ids alone decide."""
+"""Aggregates prove it only if their trade ids are continuous too: an exchange that lost trades may number the remaining
+aggregates consecutively. Rows whose trades were removed have no trade ids; then their own ids decide."""
 
 _SILENT_BARS = """
 SELECT p.symbol, p.day, p.evidence, min(f.dataset) FROM collection.partitions p
@@ -62,16 +62,16 @@ WHERE (p.exchange, p.market_type, p.dataset) = (%s, %s, %s) AND p.symbol = ANY(%
     AND p.path IS NULL AND NOT coalesce(p.evidence ->> 'error' = ANY(%s), false) AND NOT p.evidence ? 'contradicted_by'
 GROUP BY p.symbol, p.day, p.evidence ORDER BY p.symbol, p.day
 """
-"""Bars of every minute of the day, in none of which anything traded: the exchange was there, and the symbol was quiet."""
+"""Bars of every minute of the day without a trade: the exchange was up, and the symbol did not trade."""
 
 
 def between_ids(
     connection: psycopg.Connection[Any], series: Series, symbols: Iterable[str], refused: Iterable[str]
 ) -> list[BetweenIds]:
-    """Return the open days of some symbols that ids prove to be empty, by symbol and day.
+    """Return the incomplete days of some symbols that ids prove to be empty, by symbol and day.
 
     Args:
-        refused: names of the errors of files that were refused: something was traded, whatever the ids say.
+        refused: names of the errors of refused files: such a file shows that something traded, whatever the ids say.
     """
     keys = (series.exchange, series.market_type, series.dataset)
     states = [State.MISSING.value, State.PENDING.value]
@@ -89,8 +89,8 @@ def silent_by_bars(
     """Return the missing days of some symbols whose bars are all silent, by symbol and day.
 
     Args:
-        refused: names of the errors of files that were refused.
-        all_silent: the minutes of a profile in which nothing was traded.
+        refused: names of the errors of refused files.
+        all_silent: the minutes of a profile without any trade.
     """
     keys = (series.exchange, series.market_type, series.dataset)
     rows = connection.execute(_SILENT_BARS, (all_silent, *keys, list(symbols), list(refused))).fetchall()

@@ -1,4 +1,4 @@
-"""What the ledger has and Dagster was not told of: outcomes of a process that died between the two, and acknowledgements."""
+"""Find outcomes and acknowledgements that were not reported to Dagster, because a process died or a person wrote them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _KEY = ("exchange", "market_type", "symbol", "dataset", "day")
 
 
 def unreported(database: Database, before: datetime, tracks: Sequence[Track], most: int) -> list[PartitionRecord]:
-    """Return the oldest outcomes of some symbols, recorded before an instant, that Dagster should know and does not.
+    """Return the oldest outcomes of some symbols, recorded before an instant, that must be reported to Dagster.
 
-    Those with `reported_at` it knows, but not that a person has acknowledged the day since, or that this has ended.
+    This includes reported outcomes (`reported_at`) with an acknowledgement that was added or ended since.
     """
     names = ", ".join(f"p.{name}" for name in PartitionRecord.__dataclass_fields__)
     keys = ", ".join(_KEY)
-    # Acknowledgements are few, by hand: the other days are found by an index of those that were not reported.
+    # Acknowledgements are few, written by hand; the other days are found through an index of unreported days.
     query = f"""
         WITH wanted AS (
             SELECT {keys} FROM collection.partitions
             WHERE reported_at IS NULL AND (path IS NOT NULL OR state = 'no_data' OR findings <> '{{}}'
-                OR state = 'missing' AND evidence ? 'was')  -- without a run of its own: taken for no data before
+                OR state = 'missing' AND evidence ? 'was')  -- without its own run: was taken for no data before
             UNION
             SELECT {keys} FROM collection.acknowledgements a JOIN collection.partitions p USING ({keys})
             WHERE coalesce(p.reported_at, '-infinity') < greatest(a.at, a.withdrawn_at)
@@ -42,7 +42,7 @@ def unreported(database: Database, before: datetime, tracks: Sequence[Track], mo
 
 
 def loaded(database: Database, record: PartitionRecord) -> list[tuple[str, int]]:
-    """Return the tables of the warehouse that hold the day, and how many of its rows."""
+    """Return the warehouse tables with the day, and how many of its rows each has."""
     with database.transaction() as connection:
         found = connection.execute(
             "SELECT table_name, rows FROM collection.warehouse_loads WHERE exchange = %s AND market_type = %s "
@@ -53,7 +53,7 @@ def loaded(database: Database, record: PartitionRecord) -> list[tuple[str, int]]
 
 
 def now(database: Database) -> datetime:
-    """Return the instant by the clock of the server."""
+    """Return the present instant by the server's clock."""
     with database.transaction() as connection:
         row = connection.execute("SELECT clock_timestamp()").fetchone()
     at: datetime = row[0] if row else datetime.now(UTC)
@@ -61,10 +61,10 @@ def now(database: Database) -> datetime:
 
 
 def mark_reported(database: Database, records: Sequence[PartitionRecord], at: datetime) -> None:
-    """Remember that Dagster was told of some outcomes; of one that was recorded again since, it was not.
+    """Record that some outcomes were reported to Dagster, except those recorded again since.
 
     Args:
-        at: when they were read, by the clock of the server; of what was acknowledged later it was not told either.
+        at: when they were read, by the server's clock; later acknowledgements stay unreported.
     """
     if not records:
         return

@@ -1,4 +1,4 @@
-"""What is stored of symbols in other datasets: who can say that a day was no day without data, or an edge no edge."""
+"""Read the stored data of a symbol's other datasets: they may disprove that a day has no data, or that it is an edge."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from crypto_assets.model import TIMEFRAMES, Series
 from crypto_assets.rows.bar_calendar import days_of_bar
 
 _WITNESSES = ["trades", "agg_trades", *(f"ohlcv_{timeframe}" for timeframe in TIMEFRAMES)]
-"""Funding is none: events were published after settlements (binance-public-data #201, #500)."""
+"""Funding is no witness: events were published after settlements (binance-public-data #201, #500)."""
 
 _OF_MINUTES = [name for name in _WITNESSES if resolution(name)]
-"""Those that tell the minutes of a day apart."""
+"""Datasets with a resolution of minutes."""
 
 _SPANS = """
 SELECT s.symbol, d.dataset, first.day, last.day
@@ -56,7 +56,7 @@ ORDER BY p.dataset, p.symbol, p.day
 
 
 def _parameters(exchange: str, market_type: str, symbols: Sequence[str], besides: str = "") -> dict[str, Any]:
-    """Return the values of the queries here; `besides` is a dataset that is no witness of its own days."""
+    """Return the values for the queries here; `besides` is a dataset that is not a witness of its own days."""
     return {
         "exchange": exchange,
         "market_type": market_type,
@@ -73,7 +73,7 @@ def spans_of(
     parameters = _parameters(series.exchange, series.market_type, sorted(symbols), series.dataset)
     found: dict[str, dict[str, tuple[date, date]]] = defaultdict(dict)
     for symbol, dataset, first, last in connection.execute(_SPANS, parameters).fetchall():
-        # Of a bar of weeks nobody knows on which of its days something traded: on the last one at the latest.
+        # A bar of weeks does not show on which of its days something traded: assume the last one.
         witness = Series.named(series.exchange, series.market_type, dataset)
         found[symbol][dataset] = days_of_bar(witness.timeframe, first)[-1], last
     return found
@@ -82,7 +82,7 @@ def spans_of(
 def numbers_of(
     connection: psycopg.Connection[Any], series: Series, symbols: Iterable[str], few: int
 ) -> dict[str, tuple[date, int]]:
-    """Return the first stored day of symbols and its first number, where that is greater than `few`."""
+    """Return the first stored day of symbols with its first id, if the id is greater than `few`."""
     parameters = _parameters(series.exchange, series.market_type, sorted(symbols))
     rows = connection.execute(_NUMBERS, {**parameters, "numbered": [series.dataset], "few": few}).fetchall()
     return {symbol: (first, number) for symbol, _, first, number in rows}
@@ -91,7 +91,7 @@ def numbers_of(
 def stored_days(
     connection: psycopg.Connection[Any], series: Series, places: Iterable[tuple[str, date]]
 ) -> dict[tuple[str, date], list[StoredDay]]:
-    """Return what other datasets have stored of some days, by symbol and day."""
+    """Return the stored data of other datasets on some days, by symbol and day."""
     names = ", ".join(f"f.{name}" for name in StoredDay.__dataclass_fields__)
     parameters = _parameters(series.exchange, series.market_type, (), series.dataset)
     symbols, days = _columns(places)
@@ -113,7 +113,7 @@ def stored_days(
 def days_without_data(
     connection: psycopg.Connection[Any], series: Series, places: Iterable[tuple[str, date]]
 ) -> set[tuple[str, str, date]]:
-    """Return those of some days that other datasets have no data of either: dataset, symbol, day."""
+    """Return the days on which other datasets have no data either: dataset, symbol, day."""
     parameters = _parameters(series.exchange, series.market_type, (), series.dataset)
     symbols, days = _columns(places)
     rows = connection.execute(
@@ -137,7 +137,7 @@ def doubtful_days(
     """Return the days without data of some symbols that witnesses may contradict, by dataset, symbol and day.
 
     Args:
-        numbered: datasets whose rows are numbered; a first number above `few` says that rows came before it.
+        numbered: datasets whose rows have ids; a first id above `few` proves earlier rows.
     """
     values = {**_parameters(exchange, market_type, sorted(set(symbols))), "numbered": list(numbered), "few": few}
     with connection.cursor(row_factory=class_row(PartitionRecord)) as cursor:

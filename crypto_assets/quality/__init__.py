@@ -1,1 +1,1 @@
-"""What is made of findings: scores, publication delays, reports, lock files, the quarantine."""
+"""Results built from findings: scores, publication delays, reports, lock files, the quarantine."""

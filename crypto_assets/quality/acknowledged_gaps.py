@@ -1,4 +1,4 @@
-"""Acknowledging gaps and withdrawing that: which days may be, and what is kept of them."""
+"""Acknowledge gaps and withdraw acknowledgements. Stored in `ledger/acknowledgements.py`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 _REFUSED_SHOWN = 3
-"""Spans of days that a refusal names."""
+"""Most spans of days in a refusal."""
 
 
 def acknowledge(
@@ -43,13 +43,13 @@ def acknowledge(
     today: date,
     lost: Container[TrackDay] = (),
 ) -> list[Acknowledgement]:
-    """Acknowledge every day from first to last, both included, of some series and symbols; return what is kept.
+    """Acknowledge every day from first to last, both included, of some series and symbols; return the acknowledgements.
 
-    All of them, or none: a day that is no gap is no matter for an acknowledgement.
+    All of them or none: a day that is not a gap cannot be acknowledged.
 
     Raises:
-        ConfigError: a day that is complete (or was, and is `lost`), still expected, not collected yet or outside the
-            collection; or no reason.
+        ConfigError: a day is complete (or was, and is `lost`), still expected, not collected yet or outside the
+            collection; or the reason is empty.
     """
     if not reason.strip():
         raise ConfigError("--reason: expected why these days are accepted, found nothing; write it in a few words")
@@ -92,7 +92,7 @@ def acknowledge(
 
 
 def _refused_in_words(refused: Sequence[Problem]) -> str:
-    """Return which days are not accepted and why, neighbours together, and which days would be."""
+    """Return the refused days with reasons, neighbours together, and which days can be accepted."""
     found = spans(refused)
     texts = [f"{one.track} {days_text(one.first, one.last)}: {one.reason}" for one in found[:_REFUSED_SHOWN]]
     left = sum(one.days for one in found[_REFUSED_SHOWN:])
@@ -104,7 +104,7 @@ def _refused_in_words(refused: Sequence[Problem]) -> str:
 
 
 def _refusal(entry: SeriesEntry, day: date, gap: Gap | None, today: date, is_lost: bool) -> str:
-    """Return why a day cannot be acknowledged; empty where it can."""
+    """Return why a day cannot be acknowledged; empty if it can."""
     if day < entry.start or entry.until(day) < day:
         return f"outside the collection ({entry.span})"
     if day >= today:
@@ -134,10 +134,10 @@ def withdraw_by_hand(
     by: str,
     reason: str,
 ) -> list[Acknowledgement]:
-    """Withdraw the acknowledgements of some days that hold; return these.
+    """Withdraw the valid acknowledgements of some days; return them.
 
     Raises:
-        ConfigError: none of them holds.
+        ConfigError: no acknowledgement of these days is valid.
     """
     tracks = {track for _, of_entry in selected for track in of_entry}
     found = [one for one in _read(ledger, tracks, first, last) if one.holds]
@@ -153,13 +153,13 @@ def withdraw_by_hand(
 def refresh_acknowledgements(
     ledger: Ledger, collection: Collection, first: date, last: date, today: date
 ) -> list[Acknowledgement]:
-    """End the acknowledgements that no longer hold: what was acknowledged has changed, or has another cause now.
+    """End the acknowledgements that are no longer valid: the acknowledged day has changed, or has another cause now.
 
     Args:
         first, last: days whose causes may have changed, both included.
 
     Returns:
-        Those whose cause has changed.
+        The acknowledgements whose cause has changed.
     """
     with ledger.transaction() as connection:
         withdraw_outdated(connection)

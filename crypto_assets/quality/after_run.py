@@ -1,4 +1,4 @@
-"""What follows from a run as a whole, once its days are stored: comparisons of other series with them, incidents, scores."""
+"""Update what depends on a whole run, after its days are stored: comparisons with other series, incidents, scores."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
     from crypto_assets.storage.lake import Lake
 
 _BESIDE = 2 * DAY
-"""Days beside those of a run whose outages may change with them: a silence is judged by the days around it."""
+"""Neighbouring days of a run whose outages may change too: a silence is judged by the days around it."""
 
 _AT_ONCE = 64
-"""Days that are compared in one transaction."""
+"""Days compared in one transaction."""
 
 
 @contextmanager
 def days_are_stored() -> Iterator[None]:
-    """Let a store that fails in the block say that the days of the run are stored, and what is not up to date."""
+    """Turn a store failure in the block into a message: the days are stored, what depends on them is not up to date."""
     try:
         yield
     except StoreUnavailable as error:
         raise type(error)(
-            "the days of this run are stored; comparisons, incidents, scores and Dagster's events that follow from them are "
-            f"not up to date: {error}; `crypto-assets validate` of these days does the rest"
+            "the days of this run are stored, but not the comparisons, incidents, scores and Dagster events that follow "
+            f"from them: {error}; run `crypto-assets validate` on these days to complete them"
         ) from error
 
 
@@ -51,15 +51,15 @@ def close_run(
     targets: Sequence[Target],
     revised: Iterable[TrackDay] = (),
 ) -> dict[TrackDay, Revised]:
-    """Bring what depends on the days of a run up to date; return the days whose state has changed by that.
+    """Update everything that depends on the days of a run; return the days whose state changed by that.
 
     Args:
-        revised: days whose state the run has changed, those of other runs among them.
+        revised: days whose state the run has changed, including days of other runs.
 
-    Each step outlasts failures of Postgres by itself: as a whole it would find less the second time.
+    Each step retries failures of Postgres by itself: repeating the whole would find fewer changes the second time.
 
     Raises:
-        StoreUnavailable: the server or the lake does not answer; `crypto-assets validate` does the rest.
+        StoreUnavailable: the server or the lake does not answer; `crypto-assets validate` completes the rest.
     """
     if not targets:
         return {}
@@ -81,7 +81,7 @@ def close_run(
 def excuse_days(
     lake: Lake, ledger: Ledger, exchange: str, market_type: str, first: date, last: date
 ) -> dict[TrackDay, Revised]:
-    """Weigh the days of a market that miss rows against its outages as they are known now; return those that changed."""
+    """Judge days with missing rows by the outages of the market known now; return the days that changed."""
     changed: dict[TrackDay, Revised] = {}
     for series, revisions in outlast(_excusable, ledger, exchange, market_type, first, last).items():
         if revisions:
@@ -92,7 +92,7 @@ def excuse_days(
 def _excusable(
     ledger: Ledger, exchange: str, market_type: str, first: date, last: date
 ) -> dict[Series, list[Revision]]:
-    """Return the days that change when their outages are weighed again. Other runs are publishing: no other is locked."""
+    """Return the days that change when their outages are judged again. Locks no other day: other runs are publishing."""
     with ledger.transaction() as connection:
         reached = read_outages(connection, exchange, market_type, first, last)
         first = min([first, *(one.start.date() for one in reached)])
@@ -107,9 +107,9 @@ def _excuse(
     revisions: Sequence[Revision],
     changed: dict[TrackDay, Revised],
 ) -> None:
-    """Revise days of one series, and add those whose state has changed to `changed`; safe to repeat.
+    """Revise days of one series, and add those whose state changed to `changed`; safe to repeat.
 
-    They are added before the commit: where the answer to that is lost, the repetition finds them changed already.
+    They are added before the commit: if its answer is lost, the repetition finds them changed already.
     """
     folders = sorted({symbol_folder(series, revision.partition.symbol) for revision in revisions})
     with journal.alone(folders) as connection:
@@ -121,7 +121,7 @@ def _excuse(
 
 
 def compare_dependents(collection: Collection, lake: Lake, ledger: Ledger, targets: Sequence[Target]) -> int:
-    """Compare stored days of other series with those of a run where that was not done with these files; return how many."""
+    """Compare stored days of other series with those of a run, unless these files were compared already; return how many."""
     comparer, compared = Comparer(lake, ledger), 0
     for series, partitions in _dependents(collection, targets).items():
         wanted = comparer.outdated(series, sorted(partitions))
@@ -151,7 +151,7 @@ def _compare(comparer: Comparer, lake: Lake, ledger: Ledger, series: Series, par
                 findings = comparer.findings(series, {partition: lambda rows=rows: rows})[partition]  # type: ignore[misc]
                 revisions.append(Revision(partition, rows.stored.sha256, findings))
         except StoredDataError:
-            continue  # `validate` says so; a comparison is not the place
+            continue  # `validate` reports it
     folders = sorted({symbol_folder(series, revision.partition.symbol) for revision in revisions})
     with Journal(lake, ledger).alone(folders) as connection:
         revise(connection, series, revisions)

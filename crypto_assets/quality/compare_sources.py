@@ -1,7 +1,7 @@
-"""Comparing stored days with sources that must be asked: the monthly file of the archive, and REST.
+"""Compare stored days with other sources that need requests: the archive's monthly file, and REST.
 
-A monthly file is downloaded once for all of its days. What cannot be asked for, or would cost far more than collecting the
-day did, is not judged, and says why.
+A monthly file is downloaded once for all of its days. A comparison that cannot be made, or would cost far more than
+collecting the day, is not judged; the finding gives the reason.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 SOURCES = ("monthly", "rest")
 
 MONTHLY_BYTES = 256 << 20
-"""A larger monthly file is not downloaded for a comparison: parsed, it would need some 10 GB."""
+"""Largest monthly file downloaded for a comparison: parsing a larger one would need some 10 GB."""
 
 REST_ROWS = 50_000
-"""A day of more trades is not asked for over REST: at 1,000 a request it would use up the limits of others."""
+"""Most rows compared over REST: at 1,000 a request, more would use up the limits of other work."""
 
 
 class Asker:
-    """Compares days with one or both of `SOURCES`; `asking` makes one."""
+    """Compares days with one or both of `SOURCES`; create it with `asking`."""
 
     def __init__(self, collection: Collection, client: Client, sources: Sequence[str]) -> None:
         self._collection = collection
@@ -52,7 +52,7 @@ class Asker:
         self._month: tuple[str, Mapping[date, pa.Table] | str, SourceFile | None] = ("", "", None)
 
     def findings(self, series: Series, record: PartitionRecord, pieces: Pieces) -> dict[str, Finding]:
-        """Return what the sources that are asked say of one stored day."""
+        """Return the findings of the selected sources on one stored day."""
         partition = Partition(record.symbol, record.day)
         return {
             check.name: self._one(check, series, partition, record, pieces)
@@ -64,7 +64,7 @@ class Asker:
         self, check: Comparison, series: Series, partition: Partition, record: PartitionRecord, pieces: Pieces
     ) -> Finding:
         if record.source != "archive":
-            return not_judged("the day is from REST; the archive's file is compared with it when it comes")
+            return not_judged("the day is from REST; it is compared with the archive's file when that appears")
         try:
             if check.source == "monthly":
                 theirs, told = self._of_month(series, partition, record)
@@ -80,7 +80,7 @@ class Asker:
         found = check.run(gathered[0], gathered[1], partition, series)
         return Finding(found.passed, {WITH: told, **found.evidence})
 
-    # ---- the file of the month -------------------------------------------------------------------------------------
+    # ---- the monthly file ------------------------------------------------------------------------------------------
 
     def _of_month(self, series: Series, partition: Partition, record: PartitionRecord) -> tuple[pa.Table | None, str]:
         exchange = sources.get(series.exchange)
@@ -100,7 +100,7 @@ class Asker:
     def _read_month(
         self, series: Series, partition: Partition, key: str
     ) -> tuple[Mapping[date, pa.Table] | str, SourceFile | None]:
-        """Return the rows of each day of a monthly file, or why it cannot be used."""
+        """Return the rows of each day of a monthly file, or the reason why it cannot be used."""
         exchange = sources.get(series.exchange)
         urls = self._collection.urls(exchange.name)
         listing = self._client.at(Endpoint(exchange.name, "listing", "listing"))
@@ -118,7 +118,7 @@ class Asker:
             return f"the archive has no {key} yet", None
         if found.size_bytes > MONTHLY_BYTES:
             return (
-                f"{key} has {found.size_bytes >> 20} MB, more than the {MONTHLY_BYTES >> 20} MB that are compared",
+                f"{key} has {found.size_bytes >> 20} MB, more than the limit of {MONTHLY_BYTES >> 20} MB for a comparison",
                 None,
             )
         content, source = download(self._client, archive_url, exchange, found)
@@ -132,18 +132,18 @@ class Asker:
 
     def _of_rest(self, series: Series, partition: Partition, record: PartitionRecord) -> tuple[pa.Table | None, str]:
         if not self._feed.serves(series, partition.symbol):
-            return None, "REST is not asked for this entry of collection.yaml"
+            return None, "this entry of collection.yaml does not use REST"
         if (record.rows or 0) > REST_ROWS:
-            return None, f"{record.rows} rows are more than the {REST_ROWS} that REST is asked for"
+            return None, f"{record.rows} rows are more than the limit of {REST_ROWS} for a comparison with REST"
         answer = self._feed.day(series, partition, datasets.get(series.table).schema.empty_table(), None)
         if not answer.ended or answer.missing:
-            return None, f"REST did not give the whole day: {answer.missing or 'it has not ended there'}"
+            return None, f"REST did not return the whole day: {answer.missing or 'it has not ended there'}"
         return answer.rows, "REST"
 
 
 @contextmanager
 def asking(collection: Collection, url: str, sources: Sequence[str]) -> Iterator[Asker | None]:
-    """Yield what asks the sources within all limits, or None where there are none to ask."""
+    """Yield the comparer, within all limits; None if no source is selected."""
     if not sources:
         yield None
         return

@@ -1,8 +1,8 @@
-"""How long after the end of its period each kind of archive object appears, and which ones should be there and are not.
+"""Measure how long after the end of its period each kind of archive file appears, and find the files that are late.
 
-Measured by `collection.archive_objects.first_modified`: the object's time when it was first seen. Of objects that were seen
-to appear (`crypto_assets.checks.published_in_time`) this is their publication; others are history, whose files may
-have been published again before anybody looked, and are shown apart.
+Measured from `collection.archive_objects.first_modified`: the file's modification time when it was first seen. For files
+that were seen to appear (`crypto_assets.checks.published_in_time`) this is the publication time. Others are history: they
+may have been published again before anybody looked, and are shown separately.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Delay:
-    """The delays of one kind of object: those of a series that hold a `day` or a `month`, seen to appear (`watched`) or not.
+    """The delays of the daily or monthly files (`day`, `month`) of a series, seen to appear (`watched`) or not.
 
-    Seconds from the end of the period to the publication: half of the objects came within `p50_s`, 95 of 100 within
-    `p95_s`, the last one of the newest period (its last day is `latest_day`) after `latest_s`.
+    Seconds from the end of the period to the publication: half of the files appeared within `p50_s`, 95 of 100 within
+    `p95_s`, the file of the newest period (its last day is `latest_day`) after `latest_s`.
     """
 
     exchange: str
@@ -50,9 +50,9 @@ class Delay:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Late:
-    """An object that is not there yet although its like mostly are by now; `day` is the last one of its period.
+    """A file that is missing although most similar files have appeared by now; `day` is the last one of its period.
 
-    `due_at` follows from the delays of its like, or is the exchange's deadline where too few were seen to appear.
+    `due_at` follows from the delays of similar files, or is the exchange's deadline if too few were seen to appear.
     """
 
     exchange: str
@@ -66,21 +66,21 @@ class Late:
 
 
 def delays(database: Database, collection: Collection) -> list[Delay]:
-    """Return the delays of every kind of object that the collection is made from, as far as any was seen."""
+    """Return the delays of every kind of file that the collection uses, if any was seen."""
     kinds = {place: (series, period) for place, (series, period, _) in _prefixes(collection).items()}
     found: dict[tuple[Series, str, bool], list[tuple[date, float]]] = {}
     with database.transaction() as connection:
-        # Which prefix a key has is told here: without statistics Postgres joins them in minutes.
+        # Keys are matched to prefixes in Python: without statistics Postgres needs minutes to join them.
         for one in every_seen_object(connection, {exchange for exchange, _ in kinds}):
             kind = kinds.get((one.exchange, one.key[: one.key.rfind("/") + 1]))
             if kind is None:
                 continue
             try:
                 end = period_end(sources.get(one.exchange), one.key)
-            except ValueError:  # a file that is no data
+            except ValueError:  # not a data file
                 continue
             delay_s = (one.first_modified - end).total_seconds()
-            if delay_s >= 0:  # else written while its period went on
+            if delay_s >= 0:  # otherwise it was written before its period ended
                 day = (end - timedelta(days=1)).date()
                 found.setdefault((*kind, one.first_seen - end <= WATCHED), []).append((day, delay_s))
     return sorted(_measured(*kind, of_kind) for kind, of_kind in found.items())
@@ -116,19 +116,19 @@ def _measured(series: Series, period: str, watched: bool, found: Sequence[tuple[
     )
 
 
-# ---- what is not there yet --------------------------------------------------------------------------------------------
+# ---- late files -------------------------------------------------------------------------------------------------------
 
 
 def late_objects(
     database: Database, collection: Collection, measured: Iterable[Delay], now: datetime | None = None
 ) -> list[Late]:
-    """Return the objects that should be there by now and are not, by name and day.
+    """Return the files that are late, by name and day.
 
-    Known are the next object of every prefix that a sensor watches, and those of days that are `pending`. A symbol whose
-    files end long before those of the others was delisted, and nothing is expected of it.
+    Expected are the next file of every prefix that a sensor watches, and the files of `pending` days. A symbol whose files
+    end long before those of the others was delisted; nothing is expected of it.
 
     Args:
-        measured: what `delays` returned.
+        measured: the result of `delays`.
     """
     at = now or datetime.now(UTC)
     usual = {
@@ -149,7 +149,7 @@ def late_objects(
 
 
 def _expected(connection: psycopg.Connection[Any], collection: Collection) -> list[TrackDay]:
-    """Return a day of each object that is the next one of its prefix, or whose day is pending."""
+    """Return a day of each file that is the next one of its prefix, or whose day is pending."""
     preferred = {
         (exchange, prefix): Track(series, symbol)
         for (exchange, prefix), (series, _, symbol) in _prefixes(collection).items()

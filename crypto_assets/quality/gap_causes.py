@@ -1,4 +1,4 @@
-"""Gaps with their causes: what the ledger and the profiles say of every day that is not complete."""
+"""Give gaps their causes, from the ledger and the profiles."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from crypto_assets.storage.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A day that is not complete, its cause, and the minutes that are missing in it where it is stored."""
+    """An incomplete day with its cause and, if it is stored, its missing minutes."""
 
     gap: Gap
     cause: Cause
@@ -38,7 +38,7 @@ def explain(database: Database, gaps: Sequence[Gap]) -> list[Explained]:
 
 
 def explain_with(connection: psycopg.Connection[Any], gaps: Sequence[Gap]) -> list[Explained]:
-    """Return what `explain` does, through a connection that is at hand."""
+    """Do the same as `explain`, on an existing connection."""
     stored: dict[tuple[str, str], set[date]] = defaultdict(set)
     for gap in gaps:
         if gap.state in STORED_STATES:
@@ -60,7 +60,7 @@ def _explained(gap: Gap, market: Market | None) -> Explained:
 
 
 def acknowledgement_json(one: Acknowledgement) -> dict[str, Any]:
-    """Return an acknowledgement as the command line and the API show it; `withdrawn` is null while it holds."""
+    """Return an acknowledgement as the command line and the API show it; `withdrawn` is null while it is valid."""
     return {
         **record_names(one),
         "day": str(one.day),

@@ -1,4 +1,4 @@
-"""Which series, symbols and days somebody asks about, by the words of the command line."""
+"""A query from the command line: series, symbols and days."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from crypto_assets.model.symbols import similar_symbols
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """What is left empty chooses all. `BTC/USDT` and `BTC-USDT` mean that pair in every market type; days are included."""
+    """An empty field selects everything. `BTC/USDT` and `BTC-USDT` mean that pair in every market type; days are included."""
 
     exchange: str | None = None
     market_type: str | None = None
@@ -24,7 +24,7 @@ class Query:
     last: date | None = None
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for a text that is no symbol, and for a first day after the last."""
+        """Raise ConfigError for text that is not a symbol, or for a first day after the last."""
         for symbol in self.symbols:
             if not _spellings(symbol):
                 raise ConfigError(
@@ -34,7 +34,7 @@ class Query:
             raise ConfigError(f"--from {self.first} --to {self.last}: expected --from on or before --to")
 
     def has(self, series: Series, symbol: str) -> bool:
-        """Return whether a symbol of a series is asked about."""
+        """Return whether the query includes a symbol of a series."""
         return (
             self.exchange in (None, series.exchange)
             and self.market_type in (None, series.market_type)
@@ -46,10 +46,10 @@ class Query:
         return (self.first is None or day >= self.first) and (self.last is None or day <= self.last)
 
     def choose(self, known: Iterable[Track]) -> list[Track]:
-        """Return the tracks that are asked about, in order.
+        """Return the selected tracks, in order.
 
         Raises:
-            ConfigError: a word that chooses nothing, naming what there is.
+            ConfigError: a word matches nothing; the message lists the known values.
         """
         tracks = sorted(set(known))
         for option, wanted, there in (
@@ -63,7 +63,7 @@ class Query:
             _require("--symbol", symbol, {found for _, found in tracks}, _spellings(symbol))
         chosen = [Track(series, symbol) for series, symbol in tracks if self.has(series, symbol)]
         if not chosen:
-            raise ConfigError("nothing that is known matches all the filters together; see `crypto-assets status`")
+            raise ConfigError("nothing known matches all the filters together; see `crypto-assets status`")
         return chosen
 
 
@@ -71,8 +71,8 @@ def _require(option: str, value: str, there: set[str], spellings: set[str]) -> N
     if spellings & there:
         return
     close = (similar_symbols if option == "--symbol" else _similar)(value, there)
-    hint = f"did you mean {close[0]}?" if close else f"there is: {', '.join(sorted(there)[:12]) or 'nothing yet'}"
-    raise ConfigError(f"{option} {value}: nothing of it is known; {hint}")
+    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(there)[:12]) or 'nothing yet'}"
+    raise ConfigError(f"{option} {value}: no such value is known; {hint}")
 
 
 def _similar(value: str, there: set[str]) -> list[str]:
@@ -80,7 +80,7 @@ def _similar(value: str, there: set[str]) -> list[str]:
 
 
 def _spellings(symbol: str) -> set[str]:
-    """Return the unified symbols that a text may mean: with a settle currency one, else one for each market type."""
+    """Return the unified symbols that a text may mean: one with a settle currency, otherwise one for each market type."""
     found = set()
     for market_type in MARKET_TYPES:
         try:

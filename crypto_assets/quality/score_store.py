@@ -1,6 +1,6 @@
-"""Scoring days and keeping what changed, in Postgres ; `ledger/score_query.py` reads them.
+"""Score days and store the changes in Postgres; `ledger/score_query.py` reads them.
 
-A row is added only when a score of a day has changed, so a day that is good from the beginning has one for ever.
+A row is added only when a score of a day has changed: a day that is good from the beginning has one row.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ def refresh_scores(
     outages: OutageMinutes | None = None,
     now: datetime | None = None,
 ) -> int:
-    """Score the days from first to last, both included, and keep the scores that changed; return of how many days.
+    """Score the days from first to last, both included, and store the changed scores; return the number of changed days.
 
-    Days before an entry's start or after its end are not scored, nor days that have not ended and of which nothing is known.
+    Days before an entry's start or after its end are not scored, and days that are not over only if they have a record.
 
     Args:
-        tracks: some of the collection's series and symbols; all by default. Others are ignored.
-        outages: which minutes of an exchange's days are not expected; `quality.market_outages.outage_minutes` by
-            default.
-        now: the instant that the scores are of; this one by default.
+        tracks: some of the collection's series and symbols; default: all. Others are ignored.
+        outages: returns the minutes of an exchange's days in which nothing is expected; default:
+            `quality.market_outages.outage_minutes`.
+        now: the instant of the scores; default: the present.
     """
     if outages is None:
         from crypto_assets.causes.market_outages import outage_minutes
@@ -84,7 +84,7 @@ def _spans(collection: Collection, first: date, last: date, chosen: set[Track] |
 
 
 def _portions(spans: Iterable[ScoredSpan]) -> Iterator[list[ScoredSpan]]:
-    """Yield spans of so many days in all that they fit in memory together; one alone may be longer."""
+    """Yield groups of spans whose days fit in memory together; a single span may be longer."""
     portion: list[ScoredSpan] = []
     days = 0
     for span in spans:
@@ -105,7 +105,7 @@ def _score(
     outages: OutageMinutes,
     at: datetime,
 ) -> list[DayScores]:
-    """Return the scores of the days of spans that are not as they were."""
+    """Return the scores that have changed."""
     known, former = stored_facts(connection, spans), former_scores(connection, spans)
     down: dict[tuple[str, str], Mapping[date, np.ndarray]] = {}
     for span in spans:
@@ -133,9 +133,9 @@ def _facts(span: ScoredSpan, day: date, row: StoredFacts | None, at: datetime) -
         return Facts(span.series, span.symbol, day, overdue=deadline <= at)
     delay, allowed = None, timedelta(0)
     modified, seen = row.first_modified, row.first_seen
-    # Most objects are history, which is soon told: what follows costs as much as all the rest.
+    # Most files are history, which is quick to see; the code below costs as much as everything else.
     if row.key and modified and seen and seen - modified <= WATCHED:
-        # The deadline is of the preferred file, that of the day where there are such; one of the month comes late for it.
+        # The deadline is for the preferred file: the daily one if there are such; a monthly file is late for it.
         preferred = exchange.key(exchange.prefixes(span.series, span.symbol)[0], span.series, span.symbol, day)
         end = period_end(exchange, preferred)
         if seen - (end if row.key == preferred else period_end(exchange, row.key)) <= WATCHED:

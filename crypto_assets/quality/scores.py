@@ -1,7 +1,7 @@
-"""The scores of one symbol over one day: how right, how complete, how punctual, and what other sources say.
+"""Compute the scores of one symbol over one day: accuracy, completeness, timeliness, agreement with other sources.
 
-Every score is from 0 to 1, None where nothing can be judged; docs/quality.md explains each with examples. Nothing here asks
-a database.
+Every score is from 0 to 1, None if nothing can be judged; docs/quality.md explains each with examples. Nothing here uses a
+database.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from crypto_assets.model import (
 )
 
 _EDGE_S, _EDGE_TIMES = 3_600, 3
-"""`complete` lets the ends of a day be silent for an hour, or three times as long as the longest silence inside."""
+"""`complete` allows an hour of silence at the ends of a day, or three times the longest silence inside."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of one symbol and day, as far as it is scored.
+    """The facts about one symbol and day that are scored.
 
-    `state` is None for a day that was never collected. `error` is the kind of error that the last outcome names. `profiled`
-    says that `absent` (minutes whose bar is not there, see `model.Profile`) is of the stored file. `delay` is from the end of
-    the period to the publication of an object that was seen to appear, `allowed` from there to the exchange's deadline,
-    `overdue` whether that has passed.
+    `state` is None for a day that was never collected. `error` is the kind of error of the last outcome. `profiled`:
+    `absent` (minutes whose bar is missing, see `model.Profile`) belongs to the stored file. `delay` is the time from the end
+    of the period to the publication of a file that was seen to appear, `allowed` the time to the exchange's deadline,
+    `overdue` whether the deadline has passed.
     """
 
     series: Series
@@ -62,7 +62,7 @@ def score(facts: Facts, weights: Mapping[str, float], outage: np.ndarray | None 
     """Return the scores of one day.
 
     Args:
-        weights: how much each of `SCORES` counts, not negative; one that is not there does not count.
+        weights: weight of each of `SCORES`, not negative; a score without a weight does not count.
         outage: 1,440 booleans, the minutes in which the exchange was down: nothing is expected in them.
     """
     found = Scores(accuracy(facts), completeness(facts, outage), timeliness(facts), agreement(facts))
@@ -70,12 +70,12 @@ def score(facts: Facts, weights: Mapping[str, float], outage: np.ndarray | None 
 
 
 def total(scores: Mapping[str, float | None], weights: Mapping[str, float]) -> float | None:
-    """Return the weighted mean of the scores that were judged; None where none was, or only such as do not count."""
+    """Return the weighted mean of the judged scores; None if none was judged, or all have weight 0."""
     judged = [(weights.get(name, 0.0), value) for name, value in scores.items() if value is not None]
     weight = sum(share for share, _ in judged)
     if not weight:
         return None
-    # A day whose every score is 1 is worth 1, not 1 - 1e-16.
+    # If every score is 1 the total must be 1, not 1 - 1e-16.
     return min(1.0, 1.0 - sum(share * (1.0 - value) for share, value in judged) / weight)
 
 
@@ -83,14 +83,14 @@ def total(scores: Mapping[str, float | None], weights: Mapping[str, float]) -> f
 
 
 def accuracy(facts: Facts) -> float | None:
-    """Return 1 - rows with wrong values / rows; 0 for a file that was refused, None where no row was checked."""
+    """Return 1 - rows with wrong values / rows; 0 for a refused file, None if no row was checked."""
     if facts.error in REFUSALS:
         return 0.0
     if facts.state not in STORED_STATES or not facts.findings or not facts.rows:
         return None
     kinds = _kinds(facts.series)
     failed = {name: finding for name, finding in facts.findings.items() if not finding.get("passed", True)}
-    if kinds.blocking & failed.keys():  # stored before the rule was there, or was so strict
+    if kinds.blocking & failed.keys():  # stored before the rule existed or became this strict
         return 0.0
     wrong = sum(max(1, _count(finding, "rows")) for name, finding in failed.items() if name in kinds.counting)
     return 1.0 - min(wrong, facts.rows) / facts.rows
@@ -100,7 +100,7 @@ def accuracy(facts: Facts) -> float | None:
 
 
 def completeness(facts: Facts, outage: np.ndarray | None = None) -> float | None:
-    """Return how much of what is expected of the day is there; None where nothing is expected, or not yet."""
+    """Return the share of the expected data that is stored; None if nothing is expected, or not yet."""
     down = np.zeros(MINUTES, dtype=bool) if outage is None else outage
     if facts.state in STORED_STATES:
         finding = facts.findings.get("complete")
@@ -126,17 +126,17 @@ def _bars(facts: Facts, finding: Mapping[str, Any], down: np.ndarray) -> float |
     length = bar_length(facts.series.timeframe or "") if facts.series.timeframe != "1mo" else DAY
     if length >= DAY:
         return min(1.0, _count(finding, "found") / expected)
-    # Of a day that is not over only the minutes until now are expected.
+    # For a day that is not over, only the minutes until now are expected.
     until = min(MINUTES, int(expected * length / timedelta(minutes=1)))
     if facts.profiled and length >= timedelta(minutes=1):
         return _share(from_bits(facts.absent)[:until], down[:until])
-    # Which bars lack is not known in full; as many as the outage has count as its own.
+    # The missing bars are not all known; as many as the outage has minutes count as excused.
     excused = int(down[:until].sum() * timedelta(minutes=1) / length)
     return None if excused >= expected else 1.0 - max(0, missing - excused) / (expected - excused)
 
 
 def _trades(facts: Facts, finding: Mapping[str, Any], down: np.ndarray) -> float | None:
-    """Return the lesser of two shares: of the ids, and of the day that does not lie before or after all trades."""
+    """Return the lesser of two shares: of the ids, and of the time between the first and the last expected trade."""
     names = {"complete", *_kinds(facts.series).seams} & facts.findings.keys()
     missing = sum(_missing_ids(facts.findings[name]) for name in names)
     ids = facts.rows / (facts.rows + missing) if facts.rows else None
@@ -162,7 +162,7 @@ def _missing_ids(finding: Mapping[str, Any]) -> int:
 
 
 def _events(finding: Mapping[str, Any]) -> float:
-    """Return events / (events + places at which at least one lacks), as `complete` found them."""
+    """Return events / (events + places with a missing event), as `complete` found them."""
     events = _count(finding, "events")
     places = len(str(finding.get("missing", "")).split(", ")) if finding.get("missing") else 0
     if finding.get("passed"):
@@ -171,7 +171,7 @@ def _events(finding: Mapping[str, Any]) -> float:
 
 
 def _share(lost: np.ndarray, down: np.ndarray) -> float | None:
-    """Return the share of the minutes outside an outage that is not lost; None where there are none."""
+    """Return the share of the minutes outside an outage that is not lost; None if there are none."""
     expected = len(down) - int(down.sum())
     return 1.0 - int((lost & ~down).sum()) / expected if expected else None
 
@@ -180,14 +180,14 @@ def _share(lost: np.ndarray, down: np.ndarray) -> float | None:
 
 
 def timeliness(facts: Facts) -> float | None:
-    """Return 1 for an object that appeared by the deadline, else allowed time / its delay; None where none was seen to."""
+    """Return 1 for a file that appeared by the deadline, else allowed time / delay; None if none was seen to appear."""
     if facts.delay is None:
         return None
     return 1.0 if facts.delay <= facts.allowed else max(0.0, facts.allowed / facts.delay)
 
 
 def agreement(facts: Facts) -> float | None:
-    """Return rows that agree / rows compared, the mean over the comparisons that were judged; None where none was."""
+    """Return equal rows / compared rows, the mean over the judged comparisons; None if none was judged."""
     if facts.state not in STORED_STATES:
         return None
     shares = []
@@ -200,7 +200,7 @@ def agreement(facts: Facts) -> float | None:
 
 
 _DISAGREE = ("only_here", "only_there", "changed", "outside")
-"""What comparisons count that do not count what agrees; a row is in one of them."""
+"""Counts of comparisons that do not count equal rows; a row is in one of them."""
 
 
 def _agreeing(finding: Mapping[str, Any], compared: int) -> int:
@@ -214,7 +214,7 @@ def _agreeing(finding: Mapping[str, Any], compared: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Kinds:
-    """Names of the checks of a series, by what they mean for its scores."""
+    """Names of the checks of a series, by their effect on the scores."""
 
     blocking: frozenset[str]
     counting: frozenset[str]
@@ -234,6 +234,6 @@ def _kinds(series: Series) -> _Kinds:
 
 
 def _count(finding: Mapping[str, Any], name: str) -> int:
-    """Return a number of an evidence; 0 where it is not there or is none: evidences of former versions stay readable."""
+    """Return a number in an evidence; 0 if it is missing or not a number: older evidence stays readable."""
     value = finding.get(name)
     return max(0, int(value)) if isinstance(value, int | float) and not isinstance(value, bool) else 0

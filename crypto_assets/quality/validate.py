@@ -1,7 +1,7 @@
-"""Checking stored days again: the rows in the lake, by the checks of today, without collecting anything.
+"""Check stored days again: the rows in the lake, with the present checks, without collecting.
 
-Small days go in batches, as when they were collected. A day of more than `PIECEMEAL_ROWS` rows is read in pieces, so that
-memory follows the piece. What is found takes the place of the former findings in the ledger, and the state follows.
+Small days are checked in batches, as when they were collected. A day of more than `PIECEMEAL_ROWS` rows is read in pieces:
+memory follows the piece. The findings replace the earlier ones in the ledger, and the day's state follows.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ if TYPE_CHECKING:
     from crypto_assets.storage.lake import Lake
 
 PIECEMEAL_ROWS = 500_000
-"""A day of more rows is checked in pieces."""
+"""A day with more rows is checked in pieces."""
 
 
 @dataclass(slots=True)
 class _Read:
-    """A stored day with its rows, or why it cannot be read."""
+    """A stored day with its rows, or the reason why it cannot be read."""
 
     record: PartitionRecord
     partition: Partition
@@ -69,8 +69,8 @@ class Validator:
     """Checks days of one lake and ledger again.
 
     Args:
-        asker: also compares with the monthly file or REST; without one, what was found there before stays.
-        on_batch: told what each batch came to, with its rows (None for days that came in pieces).
+        asker: also compares with the monthly file or REST; without it earlier findings of these comparisons stay.
+        on_batch: called with the outcomes of each batch and its rows (None for days read in pieces).
     """
 
     def __init__(
@@ -95,12 +95,12 @@ class Validator:
         self._journal = Journal(lake, ledger)
 
     def run(self, targets: Sequence[Target]) -> Tally:
-        """Check the stored days of some targets; days that are not stored are left out.
+        """Check the stored days of some targets; other days are skipped.
 
         Raises:
-            Stopped: `stop` was set; what was found until then is kept.
+            Stopped: `stop` was set; the findings so far are kept.
             PostgresUnavailable: the server does not answer.
-            StoredDataError: the lake is another one than the ledger speaks of and has not all days; nothing was judged by it.
+            StoredDataError: the lake is not the ledger's and does not have all days; nothing was judged.
         """
         outlast(self._require_lake, targets)
         use_steady_allocators()
@@ -133,7 +133,7 @@ class Validator:
         return tally
 
     def _require_lake(self, targets: Sequence[Target]) -> None:
-        """Judging by the wrong lake would spoil what is known of the right one."""
+        """Refuse another lake: judging by it would spoil the records of the right one."""
         require_lake(self._ledger, self._lake)
         days = [day for target in targets for day in (target.days[0], target.days[-1])]
         tracks = {target.track for target in targets}
@@ -211,7 +211,7 @@ class Validator:
                 broken = {STORED_FILE: Finding(False, {"problem": day.problem})}
                 revisions.append(Revision(day.partition, sha256, broken))
         folders = sorted({symbol_folder(series, day.partition.symbol) for day in batch})
-        # As one publishes: two who revise days of a symbol in another order would wait for each other.
+        # In the order of publishing: two processes that revise days of a symbol in different orders would deadlock.
         with self._journal.alone(folders) as connection:
             profiles = [near.get(p.symbol, p.day) for p in partitions if found[p][0].profile is not None]
             write_profiles(connection, series, [profile for profile in profiles if profile is not None])
@@ -236,16 +236,16 @@ class Validator:
             day.problem = str(error)
 
     def _ask(self, series: Series, record: PartitionRecord, pieces: Pieces) -> dict[str, Finding]:
-        """Return what the sources that are asked say now, and what the others said of this file before."""
+        """Return the findings of the selected sources now, and the earlier findings of the others on this file."""
         asked = {} if self._asker is None else self._asker.findings(series, record, pieces)
         return asked_before(series, record.findings) | asked
 
     def _outcome(self, series: Series, day: _Read, findings: Mapping[str, Finding], now: Revised | None) -> Outcome:
         record = day.record
         stored = StoredFile(record.path or "", record.rows or 0, record.size_bytes or 0, record.content_sha256 or "")
-        if now is None:  # it was collected again meanwhile, and is as that found it
+        if now is None:  # collected again meanwhile: that outcome stays
             return Outcome(series, day.partition, record.state, record.reason, record.evidence, None, stored)
-        # Its rows are not partial, they are gone: the ledger keeps the state of the file, people read `missing`.
+        # The file is lost, not partial: the ledger keeps its state, people read `missing`.
         state = State.MISSING if day.problem else now.state
         weighed = {name: now.findings.get(name, finding) for name, finding in findings.items()}
         return Outcome(

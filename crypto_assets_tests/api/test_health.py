@@ -178,7 +178,7 @@ def test_fill_and_collect_and_gaps_agree_on_settled_and_acknowledged_days(mine, 
     for states in ({"available": 1}, {}):
         answer = mine.command("fill", "--json")
         assert answer.code == 1, "a gap is open"
-        assert "1 partial day: the archive has no other file" in answer.err
+        assert "1 partial day: the archive has no file other than" in answer.err
         assert answer.json["states"] == states
         assert [(one["day"], one["state"]) for one in answer.json["problems"]] == [(str(PARTIAL), "degraded")]
     assert mine.command("collect", *which).code == 1

@@ -106,7 +106,7 @@ def test_an_id_in_two_days_is_found_on_the_later_one_and_no_gap(market_type):
     assert found == Finding(
         True, {"ids_before": -1, "repeated_ids": 1, "repeated": str(one.last_id), "ids_after": 0, "proven": False}
     )
-    assert said(found) == f"the id {one.last_id} stands in both days; they do not say whether a trade is missing"
+    assert said(found) == f"the id {one.last_id} is in both days; they do not say whether a trade is missing"
     assert judge(None, one, double, market_type=market_type) == Finding(
         True, {"ids_after": -1, "not_stored": "day before", "proven": False}
     )
@@ -134,7 +134,7 @@ def test_trade_ids_prove_that_a_repeated_aggregate_id_is_no_gap():
             "proven": True,
         },
     )
-    expected = f"the id {two.first_id} stands in both days, for other trades; no trade is missing"
+    expected = f"the id {two.first_id} is in both days, for different trades; no trade is missing"
     assert said(found, "agg_trades") == expected
     earlier = judge(None, one, two, "agg_trades")
     assert earlier.passed
@@ -155,7 +155,7 @@ def test_an_aggregate_that_both_days_have_is_said_as_such():
     found = judge(one, two, three, "agg_trades")
     assert found.passed
     assert said(found, "agg_trades").startswith(
-        f"the id {two.first_id} stands in both days, for 1 trade that both days have; no trade is missing"
+        f"the id {two.first_id} is in both days, for 1 trade that both days have; no trade is missing"
     )
 
 
@@ -220,7 +220,7 @@ def test_trades_that_are_missing_between_aggregates_whose_ids_run_on_count(marke
         [blamed] = [found for found in both if not found.passed]
         assert blamed.evidence["missing_ids"] == lost
         assert "7 trades are missing at the " in said(blamed, "agg_trades")
-        assert "though the ids of the rows run on" in said(blamed, "agg_trades")
+        assert "although the row ids are continuous" in said(blamed, "agg_trades")
         assert not both[1].evidence["proven"]
     # A row of removed trades at midnight leaves open which trades are next to it.
     unknown = replace(jumped[0], first_trade_id=None)

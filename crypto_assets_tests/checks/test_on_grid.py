@@ -1,4 +1,4 @@
-"""Bars beside the grid of their timeframe: marked, counted for the step they open in, left out where they would mislead."""
+"""Bars off the grid of their timeframe: marked, counted for the step they open in, left out where they would mislead."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_it_says_how_many_from_when_to_when_and_how_far():
     found = run(table)
     assert not found.passed
     assert CHECK.words(found.evidence, series_of("ohlcv_1m")) == (
-        "300 of 1,440 bars open beside the grid of 1m, 14.789 s after to 14.79 s after it, "
+        "300 of 1,440 bars open off the grid of 1m, 14.789 s after to 14.79 s after it, "
         "from 2024-03-01T10:00:14.789000 to 2024-03-01T14:59:14.790000; stored as published"
     )
     assert len(found.evidence["examples"]) == 50
@@ -66,7 +66,7 @@ def test_it_says_how_many_from_when_to_when_and_how_far():
 
 def test_bars_that_open_just_before_the_minute_are_called_early():
     found = run(shifted(minutes(), 1, 1_440, -214_000))
-    assert "1,439 of 1,440 bars open beside the grid of 1m, 0.214 s before it, from 2024-03-01T00:00:59.786000" in (
+    assert "1,439 of 1,440 bars open off the grid of 1m, 0.214 s before it, from 2024-03-01T00:00:59.786000" in (
         CHECK.words(found.evidence, series_of("ohlcv_1m"))
     )
     assert complete(shifted(minutes(), 1, 1_440, -214_000)).passed

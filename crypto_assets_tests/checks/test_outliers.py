@@ -132,7 +132,7 @@ def test_at_most_fifty_examples_are_shown_in_the_order_of_time():
 def test_fewer_than_three_weeks_say_nothing(count):
     found = judge(times(600, 1000, AMOUNTS, frame(DAY)), count=count)
     assert found.passed
-    assert found.evidence == {"not_judged": f"the same weekday of {count} weeks before is stored, 3 are needed"}
+    assert found.evidence == {"not_judged": f"the same weekday is stored for {count} weeks before, 3 are needed"}
     assert not judge(times(600, 1000, AMOUNTS, frame(DAY)), count=3).passed
 
 

@@ -41,10 +41,10 @@ def test_a_file_that_comes_as_usual_passes_and_says_how_long_it_took() -> None:
 @pytest.mark.parametrize(
     ("delay_h", "late"),
     [
-        (72, "far later than usual"),
-        (72.001, "after the exchange's deadline; far later than usual"),
+        (72, "much later than usual"),
+        (72.001, "after the exchange's deadline; much later than usual"),
         (10.2, None),  # more than twice the 4 h 19 min, not 6 hours beyond them
-        (10.4, "far later than usual"),
+        (10.4, "much later than usual"),
     ],
 )
 def test_a_file_that_comes_late_fails_and_says_by_what(delay_h: float, late: str | None) -> None:
@@ -71,7 +71,7 @@ def test_where_all_are_slow_twice_the_usual_is_not_enough_alone() -> None:
         (judged(5 * H, seen=False), "not seen to appear"),
         (judged(5 * H, [], seen=False), "not seen to appear"),
         (judged(None), "does not say when"),
-        (judged(80 * H, key=MONTHLY), f"stands in for {KEY}"),
+        (judged(80 * H, key=MONTHLY), f"another file replaces {KEY}"),
     ],
 )
 def test_what_was_not_seen_to_appear_is_not_judged(finding: Finding, why: str) -> None:

@@ -76,7 +76,7 @@ def test_a_price_whose_tick_is_coarse_is_not_judged():
 def test_a_day_that_stands_still_as_a_whole_is_not_judged():
     found = finding(lambda rows: frozen(rows, 0, 1440))
     assert (found.passed, found.judged) == (True, False)
-    assert found.evidence["not_judged"].startswith("1440 bars close at one price, and fewer than 120 others say")
+    assert found.evidence["not_judged"].startswith("1440 bars close at one price, and fewer than 120 others show")
 
 
 def test_no_alarm_where_the_close_repeats_often_or_the_night_is_quiet():

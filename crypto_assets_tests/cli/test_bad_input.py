@@ -158,7 +158,7 @@ CASES = [
         "one bar twice, with two volumes",
         csv_file(lambda s: [*s[:10], [*s[9][:5], "1.25", *s[9][6:]], *s[10:]]),
         (
-            "1 row with the key of another one",
+            "1 row with the key of another row",
             "once with volume",
             "once with volume 1.25",
             "quarantine/",
@@ -170,7 +170,7 @@ CASES = [
         "descending rows, one of them twice, at two prices",
         csv_file(lambda s: [[*s[9][:2], "90000", *s[9][3:]], *s[::-1]]),
         (
-            "1 row with the key of another one",
+            "1 row with the key of another row",
             "once with high 90000, once with high",
             "quarantine/",
             "crypto-assets fill",

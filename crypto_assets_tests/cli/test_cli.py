@@ -47,7 +47,7 @@ SAYS = {
     (): "complete, or it says exactly what is missing and why",
     ("collect",): "Stored days are verified, not downloaded again",
     ("postgres",): "keep the embedded server running until Ctrl-C",
-    ("sql",): "Ask the warehouse one SQL question, read-only",
+    ("sql",): "Run one read-only SQL query on the warehouse",
     ("fill",): "Collect what is missing",
     ("gaps",): "Show what is missing, and why",
     ("status",): "Show how many days of everything in collection.yaml are complete",
@@ -253,7 +253,7 @@ def test_status_before_anything_was_collected_says_how_to_start(story: Story) ->
     answer = story.answers["status of nothing"]
     assert answer.code == 1, "nothing of the collection is there"
     assert table_of(answer.out)["binance/spot/ohlcv_1m/BTC-USDT"][1:7] == ["0", "0", "0", since(FIRST), "0", "0"]
-    assert "nothing was collected yet; start with `crypto-assets collect`" in answer.out
+    assert "nothing has been collected yet; start with `crypto-assets collect`" in answer.out
 
 
 def test_collect_as_json_counts_days_and_rows(story: Story) -> None:
@@ -389,7 +389,7 @@ def test_stored_days_that_could_not_be_looked_at_again_stay_and_are_named(story:
     failure = "127.0.0.1:1 refuses connections (nothing listens on that port)"
     assert answer.err.splitlines() == [
         f"error: {failure}; binance is not asked again in this run",
-        f"binance spot {BTC} ohlcv_1m 2024-01-01 … 2024-01-02 (2 days): what is stored stays, it was not renewed: {failure}",
+        f"binance spot {BTC} ohlcv_1m 2024-01-01 … 2024-01-02 (2 days): not renewed, the stored data stays: {failure}",
     ]
 
 

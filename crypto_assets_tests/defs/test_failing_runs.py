@@ -86,7 +86,7 @@ def test_a_store_that_is_away_after_the_days_are_stored_says_that_they_are(
     monkeypatch.setattr(assets, "close_run", failing(PostgresUnavailable(AWAY)))
     found = failure(mine)
     text = str((found.error.cause or found.error).message)
-    assert "the days of this run are stored; comparisons, incidents, scores and Dagster's events" in text
+    assert "the days of this run are stored, but not the comparisons, incidents, scores and Dagster events" in text
     assert AWAY in text
-    assert "`crypto-assets validate` of these days does the rest" in text
+    assert "run `crypto-assets validate` on these days to complete them" in text
     assert mine.records()["BTC/USDT", "ohlcv_1h", DAY].path is not None

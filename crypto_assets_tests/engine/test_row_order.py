@@ -98,7 +98,7 @@ def test_rows_shuffled_across_the_file_are_sorted_where_their_keys_prove_the_ord
     assert (outcome.state, failed(outcome)) == (State.AVAILABLE, ["file_order"])
     assert work.in_lake(series, BTC, DAY) == expected
     by = "open time" if series.table == "ohlcv" else "id"
-    assert f" stood in another order in the file; sorted by {by}; the first: row " in said(outcome, "file_order")
+    assert f" were in another order in the file; sorted by {by}; the first: row " in said(outcome, "file_order")
 
 
 def test_a_month_of_futures_trades_that_is_sorted_by_nothing_gives_all_of_its_days(bench):
@@ -134,7 +134,7 @@ def test_trades_of_one_instant_follow_their_ids_whatever_the_file_says(bench):
     republish(work, TRADES, lambda lines: [*lines[:700], *lines[700:704][::-1], *lines[704:]])
     outcome = work.collect(DAY, DAY).of(DAY, "trades")
     assert (outcome.state, failed(outcome)) == (State.AVAILABLE, ["file_order"])
-    words = "4 trades stood in another order in the file; sorted by id; the first: row 700: "
+    words = "4 trades were in another order in the file; sorted by id; the first: row 700: "
     assert said(outcome, "file_order").startswith(words)
     assert work.in_lake(TRADES, BTC, DAY) == expected
     assert work.in_warehouse("trades", BTC, DAY) == expected
@@ -233,7 +233,7 @@ def test_a_bar_of_the_next_month_at_the_seam_is_left_to_its_own_file(bench):
     assert [result.of(day).state for day in (DAY, NEXT)] == [State.AVAILABLE, State.AVAILABLE]
     assert failed(result.of(DAY)) == []
     assert failed(result.of(NEXT)) == ["duplicate_rows"]
-    words = "1 row of the day beside, left to that day's own file; the first: open_time 2024-02-01 00:00:00, open "
+    words = "1 row of a neighbouring day, left to that day's own file; the first: open_time 2024-02-01 00:00:00, open "
     assert said(result.of(NEXT), "duplicate_rows").startswith(words)
     (shown,) = result.of(NEXT).findings["duplicate_rows"].evidence["seam_examples"]
     assert list(shown) == BARS_COLUMNS, "the row is shown whole"
@@ -261,7 +261,7 @@ def test_bars_beside_the_minute_are_stored_and_marked_and_nothing_is_built_or_co
     outcome = result.of(DAY)
     assert (outcome.state, outcome.reason, failed(outcome)) == (State.AVAILABLE, "", ["on_grid"])
     assert said(outcome, "on_grid") == (
-        "300 of 1,440 bars open beside the grid of 1m, 14.789 s after it, from 2024-01-30T10:00:14.789000 to "
+        "300 of 1,440 bars open off the grid of 1m, 14.789 s after it, from 2024-01-30T10:00:14.789000 to "
         "2024-01-30T14:59:14.789000; stored as published"
     )
     rows = work.in_lake(BARS, BTC, DAY)
@@ -370,7 +370,7 @@ def test_an_aggregate_id_that_stands_in_two_days_for_other_trades_is_no_gap(benc
     result = work.collect(DAY, NEXT)
     assert [result.of(day, "agg_trades").state for day in (DAY, NEXT)] == [State.AVAILABLE, State.AVAILABLE]
     words = said(result.of(NEXT, "agg_trades"), "ids_continue")
-    assert words.startswith(f"the id {last} stands in both days, for other trades; no trade is missing")
+    assert words.startswith(f"the id {last} is in both days, for different trades; no trade is missing")
     with Ledger(work.url) as ledger:
         assert ledger.corrections() == []
     assert len(of_day(rows_of("aggTrades", text_of(work.bytes_at(work.key(AGGREGATES, BTC, NEXT)))), NEXT)) == 1_440

@@ -127,7 +127,7 @@ def test_an_empty_lake_is_another_one_until_it_is_filled(work: Workbench, tmp_pa
     assert len(seen.gaps) == 8
     assert {gap[2] for gap in seen.gaps} == {State.MISSING}
     assert seen.lost.notice.startswith(
-        f"the lake {new.url} is not the one that the ledger speaks of ({former}): 8 of 8 stored days are not in it"
+        f"the lake {new.url} is not the ledger's lake ({former}): 8 of 8 stored days are not in it"
     )
     assert not (tmp_path / "new").exists(), "a look makes no lake"
     result = work.collect(DAYS[0], DAYS[-1])
@@ -144,7 +144,7 @@ def test_a_lake_whose_folder_is_gone_says_what_to_do(work: Workbench) -> None:
     shutil.rmtree(work.folder)
     seen = look(work, work.lake)
     assert len(seen.gaps) == 8
-    assert "(that was here too, and is gone): 8 of 8 stored days are not in it; bring it back" in seen.lost.notice
+    assert "(that one was here too, and was deleted): 8 of 8 stored days are not in it; bring it back" in seen.lost.notice
 
 
 def test_a_folder_that_somebody_has_removed_is_filled_again_and_one_beside_which_nothing_is_may_be_unmounted(
@@ -317,7 +317,7 @@ def test_only_what_is_asked_is_compared(work: Workbench) -> None:
 def test_validating_in_another_lake_changes_nothing(work: Workbench, tmp_path: Path) -> None:
     before = work.records()
     with Ledger(work.url) as ledger:
-        with pytest.raises(StoredDataError, match="is not the one that the ledger speaks of"):
+        with pytest.raises(StoredDataError, match="is not the ledger's lake"):
             Validator(Lake(str(tmp_path / "new")), ledger).run(work.targets(DAYS[0], DAYS[-1]))
         assert work.records() == before
         file_of(work, DAYS[2]).unlink()
@@ -333,7 +333,7 @@ def test_days_of_an_emptied_table_are_missing_and_loaded_again(work: Workbench) 
     assert len(seen.gaps) == 8
     assert seen.gaps[0] == (
         *(BTC, DAYS[0], State.MISSING),
-        "its rows are gone from Postgres: market.ohlcv_202401 was emptied",
+        "its rows are missing in Postgres: market.ohlcv_202401 was emptied",
     )
     assert seen.lost.notice == "", "the lake has all files"
     # One day comes back, and the table is not empty any more: the others are missing as before.

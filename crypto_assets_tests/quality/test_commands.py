@@ -53,7 +53,7 @@ def test_the_command_locks_verifies_and_exits_by_what_it_found(sandbox, tmp_path
     assert (same.code, same.out) == (0, "3 of 3 files are the same, by their bytes\n")
     assert (quick.code, quick.out) == (0, "3 of 3 files are the same, by the ledger\n")
     assert (unknown.code, edited.exists()) == (2, False)
-    assert unknown.message.endswith("--symbol ETH/USDT: nothing of it is known; there is: BTC/USDT")
+    assert unknown.message.endswith("--symbol ETH/USDT: no such value is known; known: BTC/USDT")
     assert none.code == 2
     assert "expected a lock file, found: No such file" in none.message
 
@@ -161,7 +161,7 @@ def test_the_command_lists_shows_restores_and_drops_and_dagster_hears_of_it(
         False,
         [{"day": str(SECOND), "state": "missing"}],
     )
-    assert one.out == "nothing is in quarantine\n"
+    assert one.out == "the quarantine is empty\n"
     assert "cannot be unpacked" in shown.out
     assert "<html>busy" in shown.out
     assert restored.code == 1
@@ -170,12 +170,12 @@ def test_the_command_lists_shows_restores_and_drops_and_dagster_hears_of_it(
     assert "expected a whole zip" in restored.err
     assert (unsure.code, unsure.message) == (
         2,
-        "error: quarantine drop: expected --yes where nobody can be asked; nothing was removed",
+        "error: quarantine drop: expected --yes where no terminal can ask; nothing was removed",
     )
     assert (dropped.code, dropped.out) == (0, f"removed {paths[LAST]}\n")
     assert rest.json == []
     assert wrong.code == 2
-    assert "expected a PATH or --all" in wrong.message
+    assert "expected either a PATH or --all" in wrong.message
     assert list(work.lake.store.paths("quarantine/")) == []
     expected = work.published(BARS, BTC, SECOND)
     assert len(expected) == 1440

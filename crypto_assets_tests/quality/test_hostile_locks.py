@@ -198,15 +198,15 @@ def huge(locked: Locked, path: Path) -> Path:
 
 
 BAD_FILES: dict[str, tuple[Callable[[Locked, Path], Path], str]] = {
-    "a pipe": (fifo, "expected a lock file, found something that is no file"),
+    "a pipe": (fifo, "expected a lock file, found something that is not a regular file"),
     "a folder": (folder, "is a directory"),
-    "a device": (lambda *_: Path("/dev/zero"), "expected a lock file, found something that is no file"),
+    "a device": (lambda *_: Path("/dev/zero"), "expected a lock file, found something that is not a regular file"),
     "a terabyte": (huge, "expected a lock file of at most 671,088,640 bytes, found 1,099,511,627,776"),
     "a long name": (lambda *_: Path("x" * 5_000), "expected a lock file, found: File name too long"),
     "deep lists": (raw(b"[" * 100_000), "expected at most 32 lists and objects inside each other, found more"),
     "deep objects": (raw(b'{"a":' * 500 + b"1" + b"}" * 500), "expected at most 32 lists and objects"),
-    "no text": (raw(b"\xff\xfe\x00"), "expected the JSON of `crypto-assets lock`, found none"),
-    "a number without an end": (raw(b"1" * 100_000), "expected the JSON of `crypto-assets lock`, found none"),
+    "no text": (raw(b"\xff\xfe\x00"), "expected the JSON of `crypto-assets lock`, found other text"),
+    "a number without an end": (raw(b"1" * 100_000), "expected the JSON of `crypto-assets lock`, found other text"),
     "half a surrogate pair": (raw(b'{"format": 1, "package": "\\ud800"}'), "found text that cannot be stored"),
     "an edited one with a title": (raw(b'{"format": 1, "digest": "\\u001b]0;owned\\u0007"}'), "edited or damaged"),
     "a later format with a title": (raw(b'{"format": 9, "package": "\\u001b]0;owned\\u0007"}'), "found 9, made by"),
@@ -267,7 +267,7 @@ def test_rows_are_not_read_by_a_lock_with_a_bad_line(locked: Locked) -> None:
     content = locked.content()
     content["files"][1]["path"] = "/etc/shadow"
     lock = read_lock(locked.write("reading", content))
-    with pytest.raises(ConfigError, match=r"found files, line 2: .*path: expected .*; lock anew"):
+    with pytest.raises(ConfigError, match=r"found files, line 2: .*path: expected .*; create the lock again"):
         read_locked(lock, locked.lake, BARS, BTC, DAYS[0], DAYS[0], ["close"])
 
 

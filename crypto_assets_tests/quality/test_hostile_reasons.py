@@ -142,7 +142,7 @@ def test_each_bad_reason_is_named_and_the_good_file_is_restored(work: Workbench,
             assert f"the reason beside it is not believed: {says}" in listed.out, name
     assert len(listed.out.splitlines()) == 3 * len(found)
     assert not any(line.startswith("binance forged") for line in listed.out.splitlines())
-    assert "it is not read" in shown.out
+    assert "not read: " in shown.out
     assert "found a link" in restored.err
     assert "found a pipe" in restored.err
 

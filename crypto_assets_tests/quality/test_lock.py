@@ -142,15 +142,15 @@ def test_days_that_were_never_collected_and_symbols_too_are_named(work: Workbenc
 
 
 def test_a_question_that_chooses_nothing_is_an_error(work: Workbench) -> None:
-    with pytest.raises(ConfigError, match="--symbol BTC/USDC: nothing of it is known; did you mean BTC/USDT"):
+    with pytest.raises(ConfigError, match="--symbol BTC/USDC: no such value is known; did you mean BTC/USDT"):
         lock(work, symbols=("BTC/USDC",))
     with pytest.raises(ConfigError, match="--dataset ohlcv_1h"):
         lock(work, datasets=("ohlcv_1h",))
     with pytest.raises(ConfigError, match="expected the form BTC/USDT"):
         lock(work, symbols=("BTCUSDT",))
-    with pytest.raises(ConfigError, match="nothing is stored of what is asked"):
+    with pytest.raises(ConfigError, match="nothing is stored for this query"):
         lock(work, first=MISSING, last=MISSING)
-    with pytest.raises(ConfigError, match="expected an instant that is over"):
+    with pytest.raises(ConfigError, match="expected an instant in the past"):
         lock(work, as_of=datetime.now(UTC) + timedelta(days=1))
 
 
@@ -160,7 +160,7 @@ def test_a_question_that_chooses_nothing_is_an_error(work: Workbench) -> None:
         (lambda text: text.replace('"rows": 1440', '"rows": 1439', 1), "it was edited or damaged"),
         (lambda text: text.replace('"state": "missing"', '"state": "no_data"'), "it was edited or damaged"),
         (lambda text: text.replace('"format": 1', '"format": 2'), "expected format 1, found 2.*update it"),
-        (lambda text: text[:-40], "expected the JSON of `crypto-assets lock`, found none"),
+        (lambda text: text[:-40], "expected the JSON of `crypto-assets lock`, found other text"),
         (lambda text: "[1, 2]", "found other JSON"),
         (lambda text: '{"format": 1, "digest": "sha256:0"}', "edited or damaged"),
     ],
@@ -256,7 +256,7 @@ def test_a_day_that_was_published_again_with_equal_rows_is_not_the_same_file(wor
     for quick in (False, True):
         result = check(work, locked, quick=quick)
         assert found(result)[SECOND] is Found.REPLACED
-        assert "published again, rows equal; the former file is not kept, lock anew" in result.verdicts[1].text
+        assert "published again, rows equal; the earlier file was not kept, create the lock again" in result.verdicts[1].text
 
 
 def test_days_that_appear_are_information(work: Workbench) -> None:
@@ -355,14 +355,14 @@ def test_reading_by_a_lock_gives_its_versions_or_says_that_they_are_lost(
         crypto_assets.read("binance", BTC, "ohlcv_1m", FIRST, LAST, lock=path)
     days = [(day["state"], day["rows"]) for day in refused.value.coverage]
     assert days == [("available", 1440), ("available", 1440), ("missing", None), ("available", 1440)]
-    with pytest.raises(ConfigError, match=r"2024-01-05 … 2024-01-06: expected days that the lock is about"):
+    with pytest.raises(ConfigError, match=r"2024-01-05 … 2024-01-06: expected days within the lock"):
         crypto_assets.read("binance", BTC, "ohlcv_1m", LAST, "2024-01-06", lock=path)
     with pytest.raises(ConfigError, match="lock: expected source='lake'"):
         crypto_assets.read("binance", BTC, "ohlcv_1m", FIRST, LAST, lock=path, source="warehouse")
     with pytest.raises(ConfigError, match="expected one of them"):
         crypto_assets.read("binance", BTC, "ohlcv_1m", FIRST, LAST, lock=path, as_of=FIRST)
     shutil.rmtree(work.folder / "versions")
-    with pytest.raises(StoredDataError, match=f"ohlcv_1m {SECOND}: expected the file that was locked"):
+    with pytest.raises(StoredDataError, match=f"ohlcv_1m {SECOND}: expected the locked file"):
         volumes(lock=path)
 
 

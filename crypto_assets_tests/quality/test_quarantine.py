@@ -226,7 +226,7 @@ def test_whatever_is_damaged_in_a_zip_its_beginning_can_be_shown(work: Workbench
         shown = content_of(work.lake, file, 2)
         assert len(shown.lines) <= 2
         if content == whole and method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            assert f"the first is not unpacked: expected it deflated, found compression method {method}" in shown.kind
+            assert f"the first is not unpacked: expected deflate, found compression method {method}" in shown.kind
         drop(work.lake, find([file], path))
 
 

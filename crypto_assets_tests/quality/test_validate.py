@@ -121,7 +121,7 @@ def test_a_damaged_file_of_the_right_size_is_our_failure_until_it_is_collected_a
     check_again(bench)
     [(place, reason)] = lost_of(bench).items()
     assert place == (BARS, BTC, DAY)
-    assert reason.startswith("its file was damaged or gone when `validate` read it: ")
+    assert reason.startswith("its file was damaged or deleted when `validate` read it: ")
     with Ledger(bench.url) as ledger:
         found = gaps(bench.collection, ledger, LAST + timedelta(days=1), lost=lost_of(bench))
         [one] = explain(ledger, [gap for gap in found if gap.series == BARS])

@@ -318,7 +318,7 @@ def test_a_version_that_is_lost_is_not_silently_left_out(history: History, tmp_p
     with pytest.raises(StoredDataError, match="expected sha256"):
         counts(FIRST, FIRST, as_of=first)
     history.publish({FIRST: doubled(FIRST)}, "b")
-    with pytest.raises(StoredDataError, match="damaged or gone before it was replaced"):
+    with pytest.raises(StoredDataError, match="damaged or deleted before it was replaced"):
         counts(FIRST, DAYS[1], as_of=first)
     assert counts(DAYS[1], DAYS[1], as_of=first) == [20, 21, 22]
     assert counts(FIRST, DAYS[1]) == [1000, 1100, 1200, 20, 21, 22]

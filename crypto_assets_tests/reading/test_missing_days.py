@@ -222,7 +222,7 @@ def test_another_lake_says_which_one_the_ledger_speaks_of(
     monkeypatch.setenv("CRYPTO_ASSETS_LAKE_URL", str(tmp_path / "new"))
     error = refused(DAYS[0], DAYS[1])
     assert incomplete(error.coverage) == [(str(day), "missing") for day in DAYS[:2]]
-    assert f"the lake {tmp_path / 'new'} is not the one that the ledger speaks of" in str(error)
+    assert f"the lake {tmp_path / 'new'} is not the ledger's lake" in str(error)
     assert not (tmp_path / "new").exists()
     frame = read(DAYS[0], DAYS[1], missing="ignore")
     assert (len(frame), frame.attrs["looked_in"]) == (0, f"the lake {tmp_path / 'new'}")

@@ -1,7 +1,7 @@
-"""The commands of `crypto-assets`, one file for each group of them; a module here with `COMMANDS` is found by itself.
+"""The commands of `crypto-assets`, one module for each group; every module here with `COMMANDS` is found automatically.
 
-Its `SECTION` says under which title of the help they stand. Modules import little at the top: `--help` and wrong arguments
-wait for nothing.
+`SECTION` is their title in the help. Modules import little at the top, to start `--help` and refuse wrong arguments
+quickly.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pkgutil import iter_modules
 import click
 
 SECTIONS = ("Collect", "Look", "Control", "Quality", "Run")
-"""Titles in the help, in the order of a day's work."""
+"""Titles in the help, in their order."""
 
 
 def all_commands() -> Mapping[str, Sequence[click.Command]]:

@@ -1,4 +1,4 @@
-"""`gaps acknowledge` and `gaps acknowledged`: days that somebody accepts as they are."""
+"""`gaps acknowledge` and `gaps acknowledged`: accept gaps as they are, and list the accepted ones."""
 
 from __future__ import annotations
 
@@ -21,11 +21,9 @@ if TYPE_CHECKING:
 @click.command()
 @filters
 @click.option("--from", "first", type=DAY, required=True, help="First day, UTC, included.")
-@click.option("--to", "last", type=DAY, help="Last day, UTC, included; the first one by default.")
-@click.option(
-    "--reason", default="", help="Why the days are accepted, shown wherever they are.  [required without --withdraw]"
-)
-@click.option("--by", help="Who accepts them; the user of this process by default.")
+@click.option("--to", "last", type=DAY, help="Last day, UTC, included; default: the first.")
+@click.option("--reason", default="", help="Why you accept the days; shown with them.  [required without --withdraw]")
+@click.option("--by", help="Who accepts them; default: the user of this process.")
 @click.option("--withdraw", "withdrawn", is_flag=True, help="Withdraw the acknowledgement: the days count again.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each day.")
 def acknowledge(
@@ -37,13 +35,13 @@ def acknowledge(
     as_json: bool,
     **filters: Any,
 ) -> None:
-    """Accept gaps as they are: they no longer count, and nothing asks for them.
+    """Accept gaps as they are: they no longer count and are not requested again.
 
-    Only days that were collected and are missing or partial are accepted, not those that `crypto-assets fill` can still
-    collect (not collected yet, or stored and lost) or that the archive may still publish.
+    Only days that were collected and are missing or partial can be accepted. Days that `crypto-assets fill` can still
+    collect (not collected yet, or stored and lost) or that the archive may still publish are refused.
 
-    Name the symbol and the dataset, and give a reason. An acknowledgement ends by itself when the archive has another file
-    of the day, or its rows, state or cause change.
+    Name the symbol and the dataset, and give a reason. An acknowledgement ends automatically when the archive has another
+    file of the day, or when the day's rows, state or cause change.
     """
     from crypto_assets.config import selection
     from crypto_assets.ledger.pauses import me
@@ -76,7 +74,7 @@ def acknowledge(
 @filters
 @click.option("--from", "first", type=DAY, help="Only days from this one on.")
 @click.option("--to", "last", type=DAY, help="Only days up to this one.")
-@click.option("--all", "everything", is_flag=True, help="Those too that were withdrawn.")
+@click.option("--all", "everything", is_flag=True, help="Include withdrawn ones.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each day.")
 def acknowledged(
     market_type: str | None,
@@ -86,7 +84,7 @@ def acknowledged(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Show the gaps that somebody accepts: who, when and why."""
+    """Show the acknowledged gaps: who accepted them, when and why."""
     from crypto_assets.cli.commands.corrections import spellings
     from crypto_assets.ledger.acknowledgements import read_acknowledgements
 
@@ -111,7 +109,7 @@ def acknowledged(
 
 
 def _print_spans(found: Sequence[Acknowledgement], words: Callable[[Acknowledgement], str]) -> None:
-    """Print days, equal neighbours as one line."""
+    """Print days; equal neighbours share one line."""
     for span in spans(Problem(*one.track_day, None, note=words(one)) for one in found):
         print_line(f"{span.track} {days_text(span.first, span.last)}: {span.note}")
 

@@ -12,7 +12,7 @@ from crypto_assets.cli.console import out
 def api(port: int) -> None:
     """Run the HTTP API until Ctrl-C.
 
-    It answers what is stored, what is missing and what is running; it pauses and resumes.
+    Programs ask it what is stored, missing and running; it can also pause and resume.
     """
     from crypto_assets.api.server import serve
     from crypto_assets.machine.ports import require_free

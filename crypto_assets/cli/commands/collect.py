@@ -1,4 +1,4 @@
-"""`collect` and `fill`: days are collected through Dagster, in this process."""
+"""`collect` and `fill`: collect days through Dagster, in this process."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from crypto_assets.engine.problems import Problem
 _NEW_LAKE = click.option(
     "--new-lake",
     is_flag=True,
-    help="Write into the lake that is there now, although another one was at its place: lost, or emptied on purpose.",
+    help="Accept the lake that is there now, although another one was at its place: lost, or emptied on purpose.",
 )
 
 
 def _output(command: Any) -> Any:
-    command = click.option("--json", "as_json", is_flag=True, help="Print JSON; every day is in it.")(command)
-    return click.option("--verbose", is_flag=True, help="One line for each day that is not complete.")(command)
+    command = click.option("--json", "as_json", is_flag=True, help="Print JSON with every day.")(command)
+    return click.option("--verbose", is_flag=True, help="One line for each incomplete day.")(command)
 
 
 @click.command(
@@ -54,7 +54,7 @@ def _output(command: Any) -> Any:
 @_NEW_LAKE
 @_output
 def collect(first: date, last: date, new_lake: bool, verbose: bool, as_json: bool, **filters: Any) -> None:
-    """Collect some days of what is in collection.yaml.
+    """Collect a range of days of the series in collection.yaml.
 
     Stored days are verified, not downloaded again.
     """
@@ -87,7 +87,7 @@ def collect(first: date, last: date, new_lake: bool, verbose: bool, as_json: boo
 def fill(first: date | None, last: date | None, new_lake: bool, verbose: bool, as_json: bool, **filters: Any) -> None:
     """Collect what is missing.
 
-    That is every day from each entry's start to yesterday that is not complete.
+    These are all incomplete days from each entry's start to yesterday.
     """
     from crypto_assets.config import selection
     from crypto_assets.config.environment import settings
@@ -108,7 +108,7 @@ def fill(first: date | None, last: date | None, new_lake: bool, verbose: bool, a
     if settled:
         days = "1 partial day" if len(settled) == 1 else f"{len(settled)} partial days"
         err.print(
-            f"{days}: the archive has no other file than the stored one; `crypto-assets gaps` shows what is missing"
+            f"{days}: the archive has no file other than the stored one; `crypto-assets gaps` shows what is missing"
         )
     if requests:
         left = [problem_of_gap(gap) for gap in settled]
@@ -121,10 +121,10 @@ def fill(first: date | None, last: date | None, new_lake: bool, verbose: bool, a
 
 
 def _require_lake(*, new_lake: bool) -> None:
-    """Look whether the lake is where it was, before anything is asked; `new_lake` says that it is the right one as it is.
+    """Check that the lake is where it was; `new_lake` accepts another one.
 
     Raises:
-        StoredDataError: it is not.
+        StoredDataError: another lake is in its place.
     """
     from crypto_assets.defs.places import configured_lake
     from crypto_assets.ledger.lakes import remember_lake, require_lake
@@ -134,7 +134,7 @@ def _require_lake(*, new_lake: bool) -> None:
 
 
 def _without_misspelt(collection: Any, filters: dict[str, Any]) -> list[str]:
-    """Take symbols that the collection does not have out of the filters; return what is wrong with them, and say it.
+    """Remove symbols that the collection does not have from the filters; print and return what is wrong with them.
 
     Raises:
         ConfigError: no symbol is left.
@@ -160,10 +160,10 @@ def collect_all(
     as_json: bool,
     verbose: bool = False,
 ) -> int:
-    """Collect some days, print what became of them, and return the exit code.
+    """Collect days, print the result, and return the exit code.
 
     Args:
-        left: days that are not complete and that nobody asks for now; that was said already.
+        left: incomplete days that are not requested now; this has been printed already.
 
     Raises:
         UnknownSymbol: the exchange knows none of the symbols.

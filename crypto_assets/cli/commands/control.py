@@ -1,4 +1,4 @@
-"""`pause`, `resume`, `cancel` and `runs`: what is running, and holding it up."""
+"""`pause`, `resume`, `cancel` and `runs`: watch and control running collections."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ FOLLOW_S = 1.0
 
 
 def _scope_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    command = click.option("--run", help="Only this run; the beginning of its id is enough.")(command)
+    command = click.option("--run", help="Only this run; the start of its id is enough.")(command)
     return click.option("--exchange", help="Only this exchange.")(command)
 
 
-@click.command(cls=Help, examples=(("pause --exchange binance --reason maintenance", "Ask nothing of one exchange"),))
+@click.command(
+    cls=Help, examples=(("pause --exchange binance --reason maintenance", "Request nothing of one exchange"),)
+)
 @_scope_options
-@click.option("--reason", default="", help="Why; shown wherever the pause is.")
+@click.option("--reason", default="", help="Why; shown with the pause.")
 def pause(exchange: str | None, run: str | None, reason: str) -> None:
-    """Pause everything, an exchange or a run. Days in hand are finished, then nothing is requested until `resume`."""
+    """Pause everything, an exchange or a run. Started days are finished, then nothing is requested until `resume`."""
     from crypto_assets.ledger.pauses import Controls, me
 
     def change(ledger: Any) -> list[str]:
@@ -41,13 +43,13 @@ def pause(exchange: str | None, run: str | None, reason: str) -> None:
 
 
 def _print_lines(title: str, lines: Sequence[str]) -> None:
-    """Print a title and lines after it, one below the other."""
+    """Print a title and aligned lines after it."""
     out.print(
         *(f"{title if not n else ' ' * len(title)}{line}" for n, line in enumerate(lines)), sep="\n", markup=False
     )
 
 
-@click.command(cls=Help, examples=(("resume --exchange binance", "Go on with it"),))
+@click.command(cls=Help, examples=(("resume --exchange binance", "Collect from it again"),))
 @_scope_options
 def resume(exchange: str | None, run: str | None) -> None:
     """Resume a paused scope. Use the same options as for `pause`."""
@@ -67,14 +69,14 @@ def resume(exchange: str | None, run: str | None) -> None:
 @click.argument("run")
 @click.option("--reason", default="", help="Why; it is in the run's log.")
 def cancel(run: str, reason: str) -> None:
-    """Stop a run, named by its id or the beginning of it. What it has stored stays."""
+    """Stop a run, named by its id or the start of it. Stored days stay."""
     from crypto_assets.defs.cancellation import cancel as ask
     from crypto_assets.ledger.pauses import me
 
     def change(ledger: Any) -> str:
         found = _run(ledger, run)
         if not ask(ledger, found, me(), reason):
-            _run(ledger, run)  # says how it has ended
+            _run(ledger, run)  # raises ConfigError with the run's end
         return found.run_id
 
     out.print(f"{with_ledger(change)}: asked to stop", markup=False)
@@ -138,9 +140,9 @@ def _scope(ledger: Any, exchange: str | None, run: str | None) -> str:
     from crypto_assets.ledger import pauses
 
     if exchange and run:
-        raise ConfigError("--exchange and --run: expected one of them at most")
+        raise ConfigError("expected --exchange or --run, found both")
     if exchange and exchange not in sources.names():
-        raise ConfigError(f"--exchange {exchange}: unknown; there is: {', '.join(sources.names())}")
+        raise ConfigError(f"--exchange {exchange}: unknown; expected one of: {', '.join(sources.names())}")
     if exchange:
         return pauses.of_exchange(exchange)
     return pauses.of_run(_run(ledger, run).run_id) if run else pauses.ALL
@@ -152,10 +154,10 @@ def _run(ledger: Any, beginning: str) -> Progress:
 
     found = read_progress(ledger, run_id=beginning, limit=2)
     if len(found) != 1:
-        what = f"several begin so, such as {found[0].run_id}" if found else "no run has this id"
+        what = f"several ids start with this, such as {found[0].run_id}" if found else "no run has this id"
         raise ConfigError(f"run {beginning}: {what}; `crypto-assets runs --all` shows them")
     if found[0].state not in ACTIVE_STATES:
-        raise ConfigError(f"run {beginning}: expected one that is running, found that it has ended: {_end(found[0])}")
+        raise ConfigError(f"run {beginning}: expected a running one, found that it has ended: {_end(found[0])}")
     return found[0]
 
 

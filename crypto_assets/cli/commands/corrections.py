@@ -1,4 +1,4 @@
-"""`corrections`: which stored days were replaced by other rows, and how they differ."""
+"""`corrections`: stored days that were replaced by other rows, and the differences."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from crypto_assets.ledger.coverage_tables import record_names
 @filters
 @click.option("--from", "first", type=DAY, help="Only days from this one on.")
 @click.option("--to", "last", type=DAY, help="Only days up to this one.")
-@click.option("--all", "equal_rows", is_flag=True, help="Also days that were published again with the same rows.")
-@click.option("--limit", type=click.IntRange(min=1), default=200, show_default=True, help="At most so many.")
+@click.option("--all", "equal_rows", is_flag=True, help="Include days that were published again with the same rows.")
+@click.option("--limit", type=click.IntRange(min=1), default=200, show_default=True, help="Most corrections to print.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each correction.")
 def corrections(as_json: bool, market_type: str | None, symbols: tuple[str, ...], **given: Any) -> None:
     """Show the stored days that were replaced by other rows.
 
-    The latest comes first. The former rows stay in the lake: `crypto_assets.read(..., as_of="2024-06-01")`.
+    The latest comes first. The earlier rows stay in the lake: `crypto_assets.read(..., as_of="2024-06-01")`.
     """
     datasets = given.pop("datasets") or None
     found = with_ledger(
@@ -42,7 +42,7 @@ def corrections(as_json: bool, market_type: str | None, symbols: tuple[str, ...]
 
 
 def spellings(symbols: tuple[str, ...]) -> list[str] | None:
-    """Return the symbols as the ledger may have them: `BTC-USDT` means BTC/USDT, and BTC/USDT:USDT of the linear market."""
+    """Return the spellings the ledger may use for the symbols: `BTC-USDT` means BTC/USDT and linear BTC/USDT:USDT."""
     from crypto_assets.errors import ConfigError
     from crypto_assets.model import MARKET_TYPES, unified_symbol
 

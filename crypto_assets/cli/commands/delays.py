@@ -1,4 +1,4 @@
-"""`delays`: how long the archives take to publish, and what should be there by now and is not."""
+"""`delays`: the time an archive needs to publish a file, and the files that are late."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ _SHOWN = 50
 def delays(as_json: bool) -> None:
     """Show how long after the end of a day or month its files appear.
 
-    Files that are late are named. `seen` counts files that we saw appear. `history` counts files that were published
-    before we looked; their times may
-    be those of later versions. A file is late when 95 of 100 files of its kind came sooner.
+    `seen` counts files that appeared while we watched. `history` counts files that were published before; their times may
+    belong to later versions. A file is late when 95 of 100 files of its kind appeared sooner. Late files are listed.
     """
     from crypto_assets.quality.delays import delays as measure
     from crypto_assets.quality.delays import late_objects
@@ -42,13 +41,13 @@ def delays(as_json: bool) -> None:
         click.echo(json.dumps(found, indent=1, default=lambda value: value.isoformat()))
         return
     if not measured:
-        out.print("no archive object was seen yet")
+        out.print("no archive file has been seen yet")
     else:
         print_table(_table(measured, late))
     for one in late[:_SHOWN]:
         print_line(
             f"late: {one.exchange} {one.market_type} {one.symbol} {one.dataset} {one.day}: expected {one.key} by "
-            f"{one.due_at:%Y-%m-%d %H:%M} UTC, {span(one.late_s)} ago; it is asked for again by itself"
+            f"{one.due_at:%Y-%m-%d %H:%M} UTC, {span(one.late_s)} ago; it is requested again automatically"
         )
     if len(late) > _SHOWN:
         out.print(f"… and {counted(len(late) - _SHOWN, 'more late object')}: --json")
@@ -76,7 +75,7 @@ def _table(measured: list[Delay], late: list[Late]) -> Any:
 
 
 def span(seconds: float) -> str:
-    """Return a length of time for people: `42 min`, `5 h 07 min`, `3 d 4 h`."""
+    """Return a length of time in words: `42 min`, `5 h 07 min`, `3 d 4 h`."""
     minutes = round(seconds / 60)
     if minutes < 60:
         return f"{minutes} min"

@@ -1,4 +1,4 @@
-"""`incidents`: spans of minutes without data or trades, and why."""
+"""`incidents`: spans of minutes without data or trades, and their causes."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from crypto_assets.model.kinds import Kind
     type=click.Choice([kind.value for kind in Kind]),
     help="Only this kind; may be repeated.",
 )
-@click.option("--limit", type=click.IntRange(min=1), default=200, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(min=1), default=200, show_default=True, help="Most incidents to print.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each incident.")
 def incidents(
     as_json: bool, symbols: tuple[str, ...], datasets: tuple[str, ...], kinds: tuple[str, ...], **given: Any
 ) -> None:
     """Show outages of exchanges and other spans of minutes without data.
 
-    They are in the order of time; docs/incidents.md explains them. An incident of a whole market is shown for each of
-    its symbols.
+    They are sorted by time; docs/incidents.md explains them. An incident of a whole market is shown for each of its
+    symbols.
     """
     from crypto_assets.causes.incidents import Incident, read_incidents
 
@@ -57,7 +57,7 @@ def incidents(
         about = " ".join(filter(None, (one.exchange, one.market_type, one.symbol, one.dataset)))
         print_line(f"{about} {_span(one.start_time, one.end_time)}: {one.kind}, {one.source}: {_words(one)}")
     if not found:
-        out.print("no incidents are known of what is stored; `crypto-assets gaps` shows what is missing")
+        out.print("no incidents are known in the stored days; `crypto-assets gaps` shows what is missing")
 
 
 def _span(start: datetime, end: datetime) -> str:

@@ -1,4 +1,4 @@
-"""`status` and `gaps`: what is there, and what is not."""
+"""`status` and `gaps`: complete days, and missing days with their causes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @filters
 @click.option("--from", "first", type=DAY, help="Only days from this one on.")
 @click.option("--to", "last", type=DAY, help="Only days up to this one.")
-@click.option("--all", "everything", is_flag=True, help="Acknowledged days too.")
+@click.option("--all", "everything", is_flag=True, help="Include acknowledged days.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, one object for each day, acknowledged ones included."
 )
@@ -46,13 +46,13 @@ def gaps(
 ) -> None:
     """Show what is missing, and why.
 
-    Exit code 1 if something is missing that nobody has acknowledged. The cause of a day stands in brackets
-    (docs/incidents.md); the minutes that are missing inside a stored day follow it.
+    Exit code 1 if something is missing that nobody has acknowledged. Each line ends with the cause in brackets
+    (docs/incidents.md), then the minutes that are missing inside a stored day.
     """
     if context.invoked_subcommand:
         if given := [name for name, value in context.params.items() if value]:
             raise click.UsageError(
-                f"write the options behind {context.invoked_subcommand}, found {', '.join(given)} before it"
+                f"expected the options after {context.invoked_subcommand}, found {', '.join(given)} before it"
             )
         return
     from crypto_assets.quality.gap_causes import as_json as json_of
@@ -81,7 +81,7 @@ def _echo(explained: Sequence[Explained]) -> None:
     problems = []
     for one in explained:
         gap = one.gap
-        cause = one.cause.kind.value if gap.state is not None else ""  # "not collected yet" says it all
+        cause = one.cause.kind.value if gap.state is not None else ""  # "not collected yet" needs no cause
         noted = str(gap.acknowledged or "")
         reason = "" if gap.state is None else gap.reason
         state = State.MISSING if gap.lost else gap.state
@@ -132,7 +132,7 @@ def status(as_json: bool) -> None:
     else:
         print_table(status_table(found))
         if not any(one.states for one in found):
-            out.print("nothing was collected yet; start with `crypto-assets collect` or `crypto-assets demo`")
+            out.print("nothing has been collected yet; start with `crypto-assets collect` or `crypto-assets demo`")
         elif any(not one.is_complete for one in found if one.in_collection):
             out.print("`crypto-assets gaps` shows what is missing, and why; `crypto-assets fill` collects it")
     sys.exit(1 if any(gap.is_open for gap in found_gaps) else 0)

@@ -40,7 +40,7 @@ _REFUSED_SHOWN = 20
 def lock(output: Path, as_of: date | None, **given: Any) -> None:
     """Write a lock file: name, version and sha256 of every file behind a query.
 
-    Days without a file are in it too.     Exit code 1, and no lock, where a stored file is missing in the lake or damaged.
+    It also lists days without a file. Exit code 1, and no lock file, where a stored file is missing in the lake or damaged.
     """
     from crypto_assets.config.environment import settings
     from crypto_assets.defs.places import configured_lake
@@ -69,11 +69,11 @@ def lock(output: Path, as_of: date | None, **given: Any) -> None:
 def verify(path: Path, quick: bool, as_json: bool) -> None:
     """Check that the data of a lock file is still the same.
 
-    Exit code 0 if it is, 1 if not, 2 for a file that is no lock.
+    Exit code 0 if it is, 1 if not, 2 if the file is not a lock file.
 
-    A line that names no file of a lake is refused: nothing is read by it, and the others are checked.
+    A line that does not name a lake file is refused; the other lines are checked.
 
-    The bytes of every file are read from the lake and hashed. It may be another lake than the one that was locked.
+    Every file is read from the lake and hashed. The lake may be another one than the one that was locked.
     """
     from crypto_assets.config.environment import settings
     from crypto_assets.defs.asset_keys import ranges
@@ -92,7 +92,7 @@ def verify(path: Path, quick: bool, as_json: bool) -> None:
     except (PostgresUnavailable, NothingCollected) as error:
         if lake is None:
             raise
-        err.print(f"without the ledger, by the files alone: {escape(str(error))}")
+        err.print(f"without the ledger, comparing files only: {escape(str(error))}")
         result = look(locked, lake, None)
     counts = {found.value: sum(one.found is found for one in result.verdicts) for found in Found}
     other = [one for one in result.verdicts if one.found is not Found.SAME]

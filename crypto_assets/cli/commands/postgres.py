@@ -1,4 +1,4 @@
-"""`postgres` and `sql`: the warehouse for people without a client, and for clients that come from outside."""
+"""`postgres` and `sql`: ask the warehouse here, or get an address for another client."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _SHOWN = 200
 def postgres() -> None:
     """Print the address of Postgres and keep the embedded server running until Ctrl-C.
 
-    It is for psql and other clients. The address is for reading, and works for the account that runs this only.
-    The embedded server starts when a command needs it and stops when none has used it for half a minute.
+    Use it with psql and other clients. The address is read-only and works for your account only.
+    The embedded server starts when a command needs it and stops after half a minute without use.
     """
     from crypto_assets.config.environment import settings
     from crypto_assets.defs.places import configured_url
@@ -35,7 +35,7 @@ def postgres() -> None:
     url = configured_url(make=False)
     out.print(without_password(reading_address(url)), markup=False, soft_wrap=True)
     if settings().postgres_url:
-        out.print("CRYPTO_ASSETS_POSTGRES_URL names it; the password, if it has one, stands there")
+        out.print("the address is in CRYPTO_ASSETS_POSTGRES_URL, with its password if it has one")
         return
     out.print("it answers until Ctrl-C")
     sys.stdout.flush()
@@ -51,9 +51,9 @@ def postgres() -> None:
 )
 @click.argument("query")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, all rows.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, all rows, one object for each; decimals as text.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each row; decimals as text.")
 def sql(query: str, as_csv: bool, as_json: bool) -> None:
-    """Ask the warehouse one SQL question, read-only.
+    """Run one read-only SQL query on the warehouse.
 
     Times are UTC; tables are in the schema `market`.
     """
@@ -61,7 +61,7 @@ def sql(query: str, as_csv: bool, as_json: bool) -> None:
     if as_csv:
         writer = csv.writer(sys.stdout)
         writer.writerow(names)
-        # A file gets what is stored; a terminal would obey what looks like its codes.
+        # A file gets the stored text; a terminal would obey control codes in it.
         writer.writerows(map(visible_in, rows) if sys.stdout.isatty() else rows)
     elif as_json:
         click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=1, default=str))
@@ -80,7 +80,7 @@ def _ask(query: str) -> tuple[list[str], Iterator[Sequence[Any]]]:
         with psycopg.connect(url, options="-c default_transaction_read_only=on -c timezone=UTC") as connection:
             cursor = connection.execute(query)
             if cursor.description is None:
-                raise ConfigError("expected a query with rows, such as SELECT, found a statement without any")
+                raise ConfigError("expected a query that returns rows, such as SELECT, found a statement without rows")
             return [column.name for column in cursor.description], iter(cursor.fetchall())
     except psycopg.OperationalError as error:
         from crypto_assets.storage.postgres_faults import unavailable

@@ -1,4 +1,4 @@
-"""`quarantine`: files that were refused, what is in them, judging them again, removing them."""
+"""`quarantine`: list, show, restore and drop refused files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def quarantine(context: click.Context, as_json: bool, **given: Any) -> None:
     """List the files that were refused, and why.
 
-    The latest comes first. Each line says whether the day was collected from elsewhere since.
+    The latest comes first. Each line says whether the day has been collected since from another file.
     """
     if context.invoked_subcommand is not None:
         return
@@ -35,7 +35,7 @@ def quarantine(context: click.Context, as_json: bool, **given: Any) -> None:
     from crypto_assets.quality.query import Query
 
     files = select(_files(), Query(**given))
-    # Without files too: where nothing was ever collected, it says where it looked.
+    # Also without files: where nothing was ever collected, this says where it looked.
     states = with_ledger(lambda ledger: states_now(ledger, files) if files else {})
     if as_json:
         click.echo(json.dumps([_as_json(file, states[file.path]) for file in files], indent=1))
@@ -45,7 +45,7 @@ def quarantine(context: click.Context, as_json: bool, **given: Any) -> None:
         print_line(f"    {file.reason}")
         print_line(f"    {file.path}")
     if not files:
-        out.print("nothing is in quarantine")
+        out.print("the quarantine is empty")
 
 
 @quarantine.command()
@@ -84,20 +84,19 @@ def show(path: str, lines: int, as_json: bool) -> None:
 
 @quarantine.command()
 @click.argument("path", required=False)
-@click.option("--all", "everything", is_flag=True, help="Every file that is there.")
+@click.option("--all", "everything", is_flag=True, help="Every refused file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each file.")
 def restore(path: str | None, everything: bool, as_json: bool) -> None:
     """Judge refused files again, after a fix.
 
-    What is good now is published. Exit code 1 if a file is still refused. The bytes are not downloaded again. They
-    must be what the exchange publishes: where that is not certain, its checksum is
-    asked for.
+    Files that pass now are published. Nothing is downloaded again. Where it is not certain that the bytes are what the
+    exchange publishes, its checksum is requested. Exit code 1 if a file is still refused.
     """
     from crypto_assets.errors import ConfigError
     from crypto_assets.quality.quarantine.refused_files import find
 
     if bool(path) == everything:
-        raise ConfigError("quarantine restore: expected a PATH or --all, one of them")
+        raise ConfigError("quarantine restore: expected either a PATH or --all")
     files = _files()
     chosen = [find(files, path)] if path else files
     found = with_ledger(lambda ledger: [_told(one, as_json) for one in _restore(ledger, chosen)])
@@ -113,7 +112,7 @@ def restore(path: str | None, everything: bool, as_json: bool) -> None:
         ]
         click.echo(json.dumps(rows, indent=1))
     elif not chosen:
-        out.print("nothing is in quarantine")
+        out.print("the quarantine is empty")
     sys.exit(0 if all(one.complete for one in found) else 1)
 
 
@@ -121,7 +120,7 @@ def restore(path: str | None, everything: bool, as_json: bool) -> None:
 @click.argument("path")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def drop(path: str, yes: bool) -> None:
-    """Remove a refused file and its reason for good."""
+    """Remove a refused file and its reason permanently."""
     from crypto_assets.errors import ConfigError
     from crypto_assets.quality.quarantine.refused_files import drop as remove
     from crypto_assets.quality.quarantine.refused_files import find
@@ -129,10 +128,10 @@ def drop(path: str, yes: bool) -> None:
     file = find(_files(), path)
     if not yes:
         if not sys.stdin.isatty():
-            raise ConfigError("quarantine drop: expected --yes where nobody can be asked; nothing was removed")
+            raise ConfigError("quarantine drop: expected --yes where no terminal can ask; nothing was removed")
         print_line(file.path)
         print_line(f"    {file.reason}")
-        if not click.confirm("Remove it for good?"):
+        if not click.confirm("Remove it permanently?"):
             out.print("nothing was removed")
             return
     remove(_lake(), file)
@@ -170,7 +169,7 @@ def _restore(ledger: Any, files: list[RefusedFile]) -> Any:
 
 
 def _told(one: Any, as_json: bool) -> Any:
-    """Print what became of a file as soon as it is known."""
+    """Print the result of a file as soon as it is known."""
     if not as_json:
         for day, (state, why) in one.stored.items():
             print_line(f"{_asset(one.file)} {day}: {state}" + (f": {why}" if why else ""))

@@ -1,4 +1,4 @@
-"""`report`: what is stored, what is missing and why, and how good it is, as pictures and one page."""
+"""`report`: coverage, gaps with their causes and quality, as pictures and one HTML page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from crypto_assets.cli.options import DAY, filters, load_configured, with_ledger
 @click.command(
     cls=Help,
     examples=(
-        ("report -o report", "All of the collection"),
+        ("report -o report", "The whole collection"),
         ("report --symbol BTC/USDT --from 2024-01-01", "One symbol from a day on"),
     ),
 )
@@ -36,9 +36,9 @@ from crypto_assets.cli.options import DAY, filters, load_configured, with_ledger
 @click.option("--open", "opens", type=click.Choice(["yes", "no"]), default="no", help="Open the page in the browser.")
 @click.option("--demo", "of_demo", is_flag=True, help="Report on what `crypto-assets demo` collected.")
 def report(first: date | None, last: date | None, folder: Path, opens: str, of_demo: bool, **given: Any) -> None:
-    """Write a report: what is stored, what is missing and why, how good it is.
+    """Write a report: what is stored, what is missing and why, and the quality scores.
 
-    It is one HTML page with pictures and needs no network.
+    The result is one HTML page with pictures; it needs no network.
     """
     from crypto_assets.defs.places import configured_lake
     from crypto_assets.quality.query import Query

@@ -1,4 +1,4 @@
-"""`quality`: how right, complete and punctual the collection is, as numbers, and how that came to be."""
+"""`quality`: scores for completeness, accuracy, agreement and timeliness, and their history."""
 
 from __future__ import annotations
 
@@ -27,24 +27,20 @@ _LEVELS = ("partition", "symbol", "series", "exchange")
     cls=Help,
     examples=(
         ("quality", "One line for each symbol"),
-        ("quality --by partition --below 0.999", "The days that are not good enough"),
+        ("quality --by partition --below 0.999", "The days with a low score"),
     ),
 )
 @filters
 @click.option("--from", "first", type=DAY, help="Only days from this one on.")
 @click.option("--to", "last", type=DAY, help="Only days up to this one.")
-@click.option(
-    "--by", type=click.Choice(_LEVELS), default="symbol", show_default=True, help="What the scores are the mean of."
-)
+@click.option("--by", type=click.Choice(_LEVELS), default="symbol", show_default=True, help="Group the scores by this.")
 @click.option(
     "--below",
     type=click.FloatRange(0, 1),
-    help="Show only totals under this one. It takes the place of the threshold.",
+    help="Show only totals below this; replaces the threshold.",
 )
-@click.option(
-    "--trend", is_flag=True, help="Show how the scores came to be: a line for each UTC day that changed them."
-)
-@click.option("--no-refresh", is_flag=True, help="Show the scores as they were last kept; nothing is scored anew.")
+@click.option("--trend", is_flag=True, help="Show how the scores changed: a line for each UTC day with a change.")
+@click.option("--no-refresh", is_flag=True, help="Show the stored scores; compute nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each score.")
 def quality(
     by: str,
@@ -58,8 +54,8 @@ def quality(
 ) -> None:
     """Show quality scores from 0 to 1.
 
-    Exit code 1 if a total shown is below the threshold of collection.yaml. Stored days whose files are gone or
-    damaged count as missing, and the exit code is 1 if there is one.
+    Exit code 1 if a total shown is below the threshold of collection.yaml, or if the file of a stored day is missing in the
+    lake or damaged. Such a day counts as missing.
 
     A score is the mean over days: one bad day of a year hides in `--by exchange`, not in `--by partition`.
     See docs/quality.md for what each score means.
@@ -98,7 +94,7 @@ def quality(
     if as_json:
         click.echo(json.dumps([asdict(one) for one in shown], indent=1, default=_plain))
     elif not shown:
-        out.print("no day was scored yet" if below is None or trend else f"no total is below {below}")
+        out.print("no day has been scored yet" if below is None or trend else f"no total is below {below}")
     else:
         print_table(_table(shown, trend=trend))
         if not trend:
@@ -131,7 +127,7 @@ def _name(one: Any) -> str:
 
 
 def _worst(one: Quality) -> str:
-    """Return the worst day of what is not perfect, with what the line does not say of it already."""
+    """Return the worst day of a score below 1, without what the line says already."""
     if one.day is not None:
         return one.reason or ""
     if one.worst is None or one.total == 1:
@@ -141,7 +137,7 @@ def _worst(one: Quality) -> str:
 
 
 def _number(value: float | None) -> str:
-    """Return four decimals, rounded down: what is not quite 1 does not look like it."""
+    """Return four decimals, rounded down: 0.99999 must not look like 1."""
     return "–" if value is None else str(Decimal(repr(float(value))).quantize(Decimal("0.0001"), ROUND_FLOOR))
 
 

@@ -1,4 +1,4 @@
-"""`selftest`: everything an exchange can do wrong, against the engine, offline."""
+"""`selftest`: run every known fault of an exchange against the engine, offline."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def selftest(names: tuple[str, ...], as_json: bool, keep: Path | None) -> None:
 
     cases = tests.cases_of(names)
     if keep and keep.exists() and any(keep.iterdir()):
-        raise ConfigError(f"--keep {keep}: expected an empty folder or none, found files in it")
+        raise ConfigError(f"--keep {keep}: expected an empty or new folder, found files in it")
     home = keep or Path(tempfile.mkdtemp(prefix="crypto_assets-selftest-"))
     private_folders(home)
     done: list[Any] = []

@@ -1,4 +1,4 @@
-"""`up`, `demo` and `sandbox`: what runs until it is ended, and a first look."""
+"""`up`, `demo` and `sandbox`: servers that run until Ctrl-C, and the demo."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def up(port: int, api_port: int | None, with_demo: bool) -> None:
     from crypto_assets.instance import up
     from crypto_assets.sandbox.demo import demo_environment
 
-    # A closed terminal ends it too. A second Ctrl-C changes nothing: the children are ended in order.
+    # A closed terminal ends it too. A second Ctrl-C changes nothing: the children end in order.
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
@@ -53,7 +53,7 @@ def up(port: int, api_port: int | None, with_demo: bool) -> None:
                         f"Postgres    {without_password(reading_address(running.postgres))}",
                         f"lake        {settings().lake}",
                         f"logs        {running.logs}",
-                        "Ctrl-C ends all of it",
+                        "Ctrl-C stops all of them",
                         sep="\n",
                         markup=False,
                     )
@@ -62,7 +62,7 @@ def up(port: int, api_port: int | None, with_demo: bool) -> None:
                     running.watch()
                 status.start()
                 say("stopping")
-        ends = "" if settings().postgres_url else "; Postgres ends by itself when nobody uses it"
+        ends = "" if settings().postgres_url else "; Postgres stops by itself when nobody uses it"
     out.print(f"stopped{ends}")
 
 
@@ -70,7 +70,7 @@ def up(port: int, api_port: int | None, with_demo: bool) -> None:
 def demo() -> None:
     """Collect ten days from the sandbox exchange and show what was stored.
 
-    It needs no network; none of the prices is real.
+    It needs no network. All prices are synthetic.
     """
     from crypto_assets.config import selection
     from crypto_assets.config.environment import settings
@@ -93,7 +93,7 @@ def demo() -> None:
 
 
 def _command() -> str:
-    """Return how this command is called from here."""
+    """Return how this command was called."""
     import shutil
     from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`validate`: stored days are checked again, without collecting."""
+"""`validate`: check stored days again, without collecting."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def validate(
     """Check stored days again with all checks.
 
     They are also compared with other series; nothing is collected. Exit code 1 where a stored day is degraded: its
-    file is damaged, its rows break a rule, or some are missing.
-    Days that somebody has acknowledged as they are do not count.
+    file is damaged, its rows break a rule, or some rows are missing.
+    Acknowledged days do not count.
     """
     from crypto_assets.config import selection
     from crypto_assets.defs import runs
@@ -62,7 +62,7 @@ def validate(
     if note:
         err.print(f"note: {note}", markup=False)
     requests = [replace(request, checks_only=True, compare=compare) for request in clipped]
-    with_ledger(lambda _: None)  # says so where nothing was collected, before a run makes anything
+    with_ledger(lambda _: None)  # report here that nothing was collected, before a run creates anything
     with progress(sum(request.days for request in requests), as_json, "checking") as step:
         runs.execute(collection, requests, step)
 
@@ -78,14 +78,14 @@ def validate(
     if as_json:
         click.echo(json.dumps({"days": len(found), "checks": counts, "failed": failed}, indent=1, default=str))
     elif not found:
-        out.print("nothing is stored of these days")
+        out.print("none of these days is stored")
     else:
         _show(counts, failed, len(found))
     sys.exit(1 if problems or (strict and failed) else 0)
 
 
 def _counted(records: Iterable[Any]) -> tuple[dict[str, dict[str, int]], list[dict[str, Any]]]:
-    """Return how often each check passed, failed and was not judged, and every failure with its evidence."""
+    """Return how often each check passed, failed or was not judged, and every failure with its evidence."""
     from crypto_assets.engine.publication.validation import in_words
     from crypto_assets.ledger.outcome_rows import from_stored
 

@@ -1,1 +1,1 @@
-"""Lock files: the exact files behind a query, and whether they are still the same."""
+"""Lock files: the exact files behind a query, and the check that they are still the same."""

@@ -1,4 +1,4 @@
-"""The JSON of a lock file line by line, as `crypto-assets lock` writes it: memory follows the lines, not the file.
+"""Read the JSON of a lock file line by line, as `crypto-assets lock` writes it: memory follows the line, not the file.
 
 {
 "format": 1,
@@ -28,30 +28,30 @@ NAMES = ("format", "package", "query", "files", "without_file", "created_at", "d
 LISTS = ("files", "without_file")
 
 MOST_LINE_BYTES = 64 << 10
-"""Of one line. One of a day has 600 bytes, and that of the query some thousands of symbols."""
+"""Longest line. A line of a day has 600 bytes; the line of the query may have thousands of symbols."""
 
 _NAMED = re.compile(rb'"(\w+)": (.*?),?\n')
 
 
 class OtherLayout(Exception):
-    """The JSON is not written line by line, as `crypto-assets lock` does."""
+    """The JSON is not written line by line as `crypto-assets lock` does."""
 
 
 def read_lines(file: IO[bytes], take: Callable[[str, Any], None]) -> tuple[dict[str, Any], str]:
-    """Return the fields of a lock that are no lists, and the digest of all; hand each line of its lists on.
+    """Return the fields of a lock that are not lists, and the digest of the content; pass each line of its lists to `take`.
 
     Args:
-        take: told the name of the list, and the value of a line that nobody has looked at.
+        take: called with the name of the list and the unchecked value of a line.
 
     Raises:
-        OtherLayout: the text is laid out otherwise. Some lines may have been handed on.
-        ValueError: a line is no JSON, or text that cannot be stored.
+        OtherLayout: the text has another layout. Some lines may have been passed on already.
+        ValueError: a line is not JSON, or has text that cannot be stored.
     """
     lines = _lines(file)
     if next(lines, b"") != b"{\n":
         raise OtherLayout
     fields: dict[str, Any] = {}
-    # What is hashed has the names in order, so that `files` comes first, and `without_file` last.
+    # The digest takes the names in sorted order: `files` comes first, `without_file` last.
     hashed = hashlib.sha256(b'{"files":[')
     for name in NAMES:
         found = _NAMED.fullmatch(next(lines, b""))

@@ -1,12 +1,12 @@
-"""Lock files: the exact files behind a question, by name, version and sha256, so that others can tell whether they have them.
+"""Lock files: the exact files behind a query, by name, version and sha256, for others to check that they have the same.
 
     crypto-assets lock -o dataset.lock --symbol BTC/USDT --from 2024-01-01 --to 2024-12-31
 
-JSON with one line for each file, in the order of exchange, market type, dataset, symbol and day, so that a change of one day
-is a change of one line in git. Paths are relative to the lake: the lock holds for every copy of it. Days that are asked for
-and have no file are in it too, with state and reason. `digest` is over everything but itself and `created_at`: the same data
-locked twice are the same bytes but for that line. Making one is `crypto_assets.quality.lock.create`, reading one
-`crypto_assets.quality.lock.file`, verifying one `crypto_assets.quality.lock.verify`.
+JSON with one line for each file, ordered by exchange, market type, dataset, symbol and day: a changed day is one changed
+line in git. Paths are relative to the lake: the lock is valid for every copy of it. Days within the query but without a file
+are included, with state and reason. `digest` covers everything except itself and `created_at`: locking the same data twice
+gives the same bytes except for that line. Created in `crypto_assets.quality.lock.create`, read in
+`crypto_assets.quality.lock.file`, verified in `crypto_assets.quality.lock.verify`.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
     from crypto_assets.storage.lake import Lake
 
 FORMAT = 1
-"""Of the lock files that are written; younger ones are refused."""
+"""Format of the lock files written here; newer formats are refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedFile(FileInForce):
-    """One file of the lake that the lock names.
+    """One file of the lake that the lock lists.
 
-    `rows` are its first ones that count (all, unless a provisional day has grown since `as_of`), `sha256` is over the Parquet
-    bytes, `version` 1 for the first rows that were known of the day. `state` is that of the day while this file was in force,
-    `corrected` where nobody recorded it, or where a newer file could not be used. The source is the archive object or REST
-    answer that the rows came from, with the sha256 of its bytes.
+    `rows` counts its first rows that are locked (all, unless a provisional day has grown since `as_of`); `sha256` is of the
+    Parquet bytes; `version` is 1 for the first known rows of the day. `state` is that of the day while this file was in
+    force; `corrected` if it was not recorded, or if a newer file could not be used. The source is the archive file or REST
+    answer behind the rows, with the sha256 of its bytes.
     """
 
     @property
@@ -74,7 +74,7 @@ class AbsentDays:
 
 @dataclass(frozen=True, slots=True)
 class RefusedLine:
-    """A line of a lock file that cannot be believed, by its place: `files, line 3`."""
+    """A refused line of a lock file, with its place: `files, line 3`."""
 
     place: str
     reason: str
@@ -85,9 +85,9 @@ class RefusedLine:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """What was asked and what is behind it. `as_of` is None for what was stored at `created_at`.
+    """A query and the files behind it. `as_of` is None for what was stored at `created_at`.
 
-    `refused` are lines of a lock file that cannot be believed; nothing is read by them, and it is not written again.
+    `refused` are refused lines of a lock file; they are not used for reading and not written again.
     """
 
     query: Query
@@ -100,7 +100,7 @@ class Lock:
 
     @property
     def instant(self) -> datetime:
-        """When the files of the lock were the ones in force."""
+        """The instant at which the locked files were in force."""
         return self.as_of or self.created_at
 
     @property
@@ -109,12 +109,12 @@ class Lock:
 
     @property
     def tracks(self) -> list[Track]:
-        """The series and symbols that the lock is about."""
+        """The series and symbols of the lock."""
         return sorted({file.track for file in self.files} | {part.track for part in self.absent})
 
 
 def to_text(lock: Lock) -> str:
-    """Return the lock as it is written: JSON, one line for each file and for each stretch of days without a file."""
+    """Return the text of a lock: JSON, one line for each file and for each span of days without a file."""
     content = _content(lock)
     parts = []
     for name, value in {**content, "created_at": lock.created_at.isoformat(), "digest": digest(content)}.items():
@@ -127,18 +127,18 @@ def to_text(lock: Lock) -> str:
 
 
 def write_lock(lock: Lock, path: Path) -> None:
-    """Write a lock, whole or not at all; raises ConfigError where the path cannot be written."""
+    """Write a lock completely or not at all; raises ConfigError if the path cannot be written."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         beside.write_text(to_text(lock), encoding="utf-8")
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise ConfigError(f"{path}: expected a file that can be written, found: {error.strerror}") from None
+        raise ConfigError(f"{path}: expected a writable file, found: {error.strerror}") from None
 
 
 def _content(lock: Lock) -> dict[str, Any]:
-    """Return what the digest is over, in the order of the file."""
+    """Return the content that the digest covers, in the order of the file."""
     return {
         "format": FORMAT,
         "package": lock.package,
@@ -165,12 +165,12 @@ def _plain(value: Any) -> Any:
 
 
 def digest(content: Mapping[str, Any]) -> str:
-    """Return what `digest` of a lock with some content is; raises ValueError for text that is none."""
+    """Return the digest of some content of a lock; raises ValueError for invalid text."""
     return f"sha256:{hashlib.sha256(canonical(content).encode()).hexdigest()}"
 
 
 def canonical(value: Any) -> str:
-    """Return the one text of a value that a digest is over."""
+    """Return the canonical JSON of a value, for the digest."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -180,17 +180,17 @@ def canonical(value: Any) -> str:
 def read_locked(
     lock: Lock, lake: Lake, series: Series, symbol: str, first: date, last: date, columns: Sequence[str]
 ) -> pa.Table:
-    """Return the rows of the days from first to last, both included, from exactly the files that the lock names.
+    """Return the rows of the days from first to last, both included, from exactly the locked files.
 
-    A file that was replaced since is taken from the former versions that the lake keeps.
+    A file that was replaced since is read from the earlier versions in the lake.
 
     Raises:
-        ConfigError: the lock does not know one of the days, or has lines that cannot be believed.
-        StoredDataError: one of its files is not there any more.
+        ConfigError: a day is not in the lock, or the lock has refused lines.
+        StoredDataError: a locked file no longer exists.
     """
     if lock.refused:
         more = f", and {len(lock.refused) - 1} more" if len(lock.refused) > 1 else ""
-        raise ConfigError(f"expected a lock with lines that can be believed, found {lock.refused[0]}{more}; lock anew")
+        raise ConfigError(f"expected a lock without wrong lines, found {lock.refused[0]}{more}; create the lock again")
     track = Track(series, symbol)
     files = {file.day: file for file in lock.files if file.track == track}
     absent = [part for part in lock.absent if part.track == track]
@@ -201,9 +201,7 @@ def read_locked(
     ]
     if unknown:
         what = f"{unknown[0]} … {unknown[-1]}" if len(unknown) > 1 else str(unknown[0])
-        raise ConfigError(
-            f"{series} {symbol} {what}: expected days that the lock is about, found {len(unknown)} that are not"
-        )
+        raise ConfigError(f"{series} {symbol} {what}: expected days within the lock, found {len(unknown)} outside it")
     wanted = [file for day, file in sorted(files.items()) if first <= day <= last]
     parts = [_read(lake, file, columns) for file in wanted]
     return pa.concat_tables(parts) if parts else lake.read_versions(series, [], columns)
@@ -218,6 +216,6 @@ def _read(lake: Lake, file: LockedFile, columns: Sequence[str]) -> pa.Table:
         except StoredDataError as error:
             problem = error
     raise StoredDataError(
-        f"{file}: expected the file that was locked (sha256 {file.sha256}), found it no more ({problem}); "
-        "`crypto-assets verify` says what became of it"
+        f"{file}: expected the locked file (sha256 {file.sha256}), which is no longer stored ({problem}); "
+        "`crypto-assets verify` gives the details"
     )

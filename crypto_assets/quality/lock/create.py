@@ -1,4 +1,4 @@
-"""Making a lock: what the ledger says is stored of what is asked, now or as it was known at some instant."""
+"""Write a lock file: the exact files behind a query, now or as of an instant."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ABSENT = "not collected yet"
 """The state of a day that the ledger does not know, or did not know at `as_of`."""
 
 DAYS_NAMED = 20
-"""Lines about lost files in an error."""
+"""Most lines about lost files in an error."""
 
 
 def make_lock(
@@ -39,26 +39,25 @@ def make_lock(
     collection: Collection | None = None,
     lake: Lake | None = None,
 ) -> Lock:
-    """Return the lock of what is stored, by the ledger; the files themselves are not read.
+    """Return the lock of the stored files, from the ledger; the files themselves are not read.
 
-    Without a first day the days begin with the first that is known, or with the entry of the collection; without a last one
-    they end with the last that is known.
+    The first day defaults to the first known day or the start of the collection's entry, the last day to the last known.
 
     Args:
-        as_of: the versions that were known at this instant.
-        collection: its symbols are asked about too, so that what was never collected is named.
-        lake: is to have every file that is locked; without one the ledger is believed.
+        as_of: lock the versions known at this instant.
+        collection: adds its symbols, to list the days that were never collected.
+        lake: must have every locked file; without one the ledger is trusted.
 
     Raises:
-        ConfigError: a word of the query chooses nothing, nothing is stored, or `as_of` is not over.
-        StoredDataError: the lake does not have a file of the lock, or has it damaged; names the days.
+        ConfigError: a word of the query matches nothing, nothing is stored, or `as_of` is in the future.
+        StoredDataError: a file is missing in the lake or damaged; the message lists the days.
     """
     with ledger.transaction() as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         [(now,)] = connection.execute("SELECT now()").fetchall()
         if as_of is not None and as_of > now:
             raise ConfigError(
-                f"as_of {as_of:%Y-%m-%d %H:%M:%S} UTC: expected an instant that is over, for more may be known by then; "
+                f"as_of {as_of:%Y-%m-%d %H:%M:%S} UTC: expected an instant in the past, because more may be known by then; "
                 "leave it out to lock what is stored now"
             )
         starts = _starts(collection)
@@ -75,14 +74,14 @@ def make_lock(
             files += (file for file in mine if file.path)
             absent += _absent(connection, track, first, last, mine, as_of)
     if not files:
-        raise ConfigError("nothing is stored of what is asked, so there is nothing to lock; see `crypto-assets status`")
+        raise ConfigError("nothing is stored for this query, there is nothing to lock; see `crypto-assets status`")
     if lake is not None:
         _require_files(ledger, lake, files)
     return Lock(query, as_of, tuple(files), tuple(absent), now.astimezone(UTC))
 
 
 def _require_files(ledger: Ledger, lake: Lake, files: Sequence[LockedFile]) -> None:
-    """Raise StoredDataError where a file is missing or damaged: nobody could ever verify or read its lock."""
+    """Raise StoredDataError if a file is missing or damaged: its lock could never be verified or read."""
     days = [file.day for file in files]
     lost = lost_days(ledger, lake, {file.track for file in files}, min(days), max(days))
     broken = {}
@@ -90,7 +89,7 @@ def _require_files(ledger: Ledger, lake: Lake, files: Sequence[LockedFile]) -> N
         series, symbol = file.track
         if file.path == lake.path(series, Partition(symbol, file.day)):
             reason = lost.files.get(TrackDay(series, symbol, file.day), "")
-        else:  # a former version, which no listing of days shows
+        else:  # an earlier version, which a listing of days does not show
             reason = "" if lake.readable(file.path) is not None else file_problem(lake.url, None, None)
         if reason:
             broken[series, symbol, file.day] = reason
@@ -98,8 +97,8 @@ def _require_files(ledger: Ledger, lake: Lake, files: Sequence[LockedFile]) -> N
         found = [Problem(*place, State.MISSING, reason) for place, reason in broken.items()]
         named = lines(found, DAYS_NAMED, "`crypto-assets gaps`")
         head = (
-            f"expected the files of {len(files):,} stored days, found {len(broken):,} of them missing or damaged, so nothing "
-            "is locked; `crypto-assets fill` collects them again"
+            f"expected the files of {len(files):,} stored days, found {len(broken):,} of them missing or damaged: no lock "
+            "was written; `crypto-assets fill` collects them again"
         )
         notice = [lost.notice] if lost.other else []
         raise StoredDataError([head, *notice, *(f"  {line}" for line in named)])
@@ -124,14 +123,14 @@ def _absent(
     files: Sequence[LockedFile],
     at: datetime | None,
 ) -> Iterator[AbsentDays]:
-    """Yield the days without a file; those that follow each other for one reason together."""
+    """Yield the days without a file; consecutive days with one reason together."""
     why = {
         one.day: (ABSENT, f"not known at {at:%Y-%m-%d %H:%M:%S} UTC, collected later")
         if one.path and at
         else (one.state, one.reason)
         for one in day_states(connection, *track, first, last)
     }
-    lost = (State.MISSING.value, "the version in force then was damaged or gone before it was replaced")
+    lost = (State.MISSING.value, "the version in force then was damaged or deleted before it was replaced")
     why |= {file.day: lost for file in files if not file.path}
     there = {file.day for file in files if file.path}
     begin = first

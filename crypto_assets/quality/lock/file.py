@@ -1,7 +1,7 @@
-"""Reading a lock file, which anybody may have written: its digest is no signature.
+"""Read a lock file. Anybody may have written it: its digest is not a signature.
 
-A file that is no lock as a whole is a ConfigError. Of a lock, each line is looked at alone: a line whose fields are of the
-wrong kind, or whose path is not the place of its day in a lake, is refused, and the others stay.
+A file that is not a lock as a whole is a ConfigError. The lines of a lock are judged one by one: a line with fields of the
+wrong type, or with a path that is not its day's place in a lake, is refused; the others stay.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from crypto_assets.storage.lake import day_path, version_path
 from crypto_assets.version import __version__
 
 MOST_BYTES = 640 << 20
-"""Of a lock file: a million of its lines take 575 MB."""
+"""Largest lock file; a million lines take 575 MB."""
 
 MOST_LINES = 1_000_000
-"""Each takes 0.7 kB of memory once it is read."""
+"""Most lines; each takes 0.7 kB of memory once read."""
 
 MOST_OTHER_BYTES = 8 << 20
-"""Of one that is not laid out as it was written: it is read as a whole, and may take 28 times as much memory."""
+"""Largest lock file in another layout: it is read as a whole, and may take 28 times as much memory."""
 
 _MOST_NAME = 200
 
@@ -41,7 +41,7 @@ _Field = Callable[[Any], Any]
 
 
 def _name(value: Any) -> str:
-    return sys.intern(text(value, _MOST_NAME))  # few names, in many lines
+    return sys.intern(text(value, _MOST_NAME))  # few different names, in many lines
 
 
 def _or_none(field: _Field) -> _Field:
@@ -87,10 +87,10 @@ _WITHOUT: dict[str, _Field] = {
 
 
 def read_lock(path: str | Path) -> Lock:
-    """Return the lock in a file; lines that cannot be believed are in its `refused`.
+    """Return the lock in a file; refused lines are in its `refused`.
 
     Raises:
-        ConfigError: no such file, not a lock, one of a younger format, or one that was edited.
+        ConfigError: the file does not exist, is not a lock, has a newer format, or was edited.
     """
     lines = _Lines()
     try:
@@ -103,14 +103,14 @@ def read_lock(path: str | Path) -> Lock:
             f"{path}: expected the JSON of `crypto-assets lock`, found text that cannot be stored"
         ) from None
     except ValueError as error:
-        raise ConfigError(f"{path}: expected the JSON of `crypto-assets lock`, found none ({error})") from None
+        raise ConfigError(f"{path}: expected the JSON of `crypto-assets lock`, found other text ({error})") from None
     if found != fields.get("digest"):
         raise ConfigError(
             f"{path}: expected content with the digest {str(fields.get('digest'))[:_MOST_NAME]}, found {found}: it was "
-            "edited or damaged; lock anew, or take it from git"
+            "edited or damaged; create the lock again, or take it from git"
         )
     try:
-        for name in LISTS:  # of a text that was read as a whole; else they were taken one by one
+        for name in LISTS:  # only if the text was read as a whole; otherwise lines were taken one by one
             for value in _field(fields, name, sequence):
                 lines.take(name, value)
         return Lock(
@@ -127,7 +127,7 @@ def read_lock(path: str | Path) -> Lock:
 
 
 class _Lines:
-    """The lines of a lock that can be believed, and why the others cannot."""
+    """The accepted lines of a lock, and the refused ones with their reasons."""
 
     def __init__(self) -> None:
         self.forget()
@@ -152,15 +152,15 @@ class _Lines:
 
 
 def _without_waiting(name: str, flags: int) -> int:
-    """Open a file; a pipe that nobody writes to would be waited for, for ever."""
+    """Open a file without blocking: opening a pipe without a writer would wait forever."""
     return os.open(name, flags | os.O_NONBLOCK)
 
 
 def _read(path: str | Path, file: BinaryIO, lines: _Lines) -> tuple[dict[str, Any], str]:
-    """Return the fields of a lock, and the digest of what it has; the lines that were taken are not among the fields."""
+    """Return the fields of a lock without its lines, and the digest of its content."""
     about = os.fstat(file.fileno())
     if not stat.S_ISREG(about.st_mode):
-        raise ConfigError(f"{path}: expected a lock file, found something that is no file")
+        raise ConfigError(f"{path}: expected a lock file, found something that is not a regular file")
     if about.st_size > MOST_BYTES:
         raise ConfigError(f"{path}: expected a lock file of at most {MOST_BYTES:,} bytes, found {about.st_size:,}")
     try:
@@ -168,11 +168,11 @@ def _read(path: str | Path, file: BinaryIO, lines: _Lines) -> tuple[dict[str, An
         _require_format(path, fields)
         return fields | {name: [] for name in LISTS}, found
     except OtherLayout:
-        lines.forget()  # what was taken will be taken again
+        lines.forget()  # these lines will be taken again
     if about.st_size > MOST_OTHER_BYTES:
         raise ConfigError(
             f"{path}: expected a lock file as `crypto-assets lock` writes it, one line for each file, found "
-            f"{about.st_size:,} bytes of another layout, of which {MOST_OTHER_BYTES:,} are read at most; lock anew"
+            f"{about.st_size:,} bytes in another layout, which may have at most {MOST_OTHER_BYTES:,}; create the lock again"
         )
     file.seek(0)
     content = foreign_json.loads(file.read(MOST_OTHER_BYTES + 1))
@@ -238,7 +238,7 @@ def _absent(value: Any) -> AbsentDays:
 
 
 def _symbol(track: Track) -> str:
-    """Return the symbol of a series and symbol that a lake can have."""
+    """Return the symbol of a series and symbol, if a lake can have them."""
     series, symbol = track
     for what, value, known in (
         ("exchange", series.exchange, sources.names()),

@@ -1,7 +1,7 @@
-"""Whether the very data of a lock is there: in the files of a lake, wherever that is, or only by the ledger.
+"""Check whether the exact data of a lock is still there, in the files of any lake, or only by the ledger.
 
-The bytes of each file are read and hashed. The ledger, where there is one that knows the lake, says more of files that are
-not the locked ones: whether they were replaced, by what, and how the former rows can be read.
+The bytes of each file are read and hashed. A ledger that knows the lake adds more about files that differ: whether they were
+replaced, by what, and how to read the earlier rows.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class Found(StrEnum):
-    """What is there in place of a locked file."""
+    """The result for one locked file."""
 
     SAME = "same"
     REPLACED = "replaced"  # another version was published since
-    CHANGED = "changed"  # the bytes on disk are others, and nobody published them
+    CHANGED = "changed"  # the bytes on disk differ, and no correction is recorded
     GONE = "gone"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is there in place of one locked file; `as_of` is an instant at which `read` returns the locked rows, or None."""
+    """The result for one locked file; `as_of` is an instant at which `read` returns the locked rows, or None."""
 
     file: LockedFile
     found: Found
@@ -48,9 +48,9 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """One verdict for each file of the lock, and stored days that the lock does not have, which is no failure.
+    """One verdict for each file of the lock, and the stored days that are not in the lock, which are no failure.
 
-    `refused` are the lines of the lock that cannot be believed.
+    `refused` are the refused lines of the lock.
     """
 
     verdicts: tuple[Verdict, ...]
@@ -59,7 +59,7 @@ class Verification:
 
     @property
     def same(self) -> bool:
-        """Whether the very data is there."""
+        """Whether every locked file is unchanged and no line was refused."""
         return not self.refused and all(verdict.found is Found.SAME for verdict in self.verdicts)
 
 
@@ -67,14 +67,14 @@ _Known = dict[tuple[Track, date], DayFiles]
 
 
 def verify(lock: Lock, lake: Lake | None, ledger: Ledger | None) -> Verification:
-    """Return what is there of the files of a lock.
+    """Compare the files of a lock with a lake or a ledger.
 
     Args:
-        lake: whose files are read; None believes the ledger.
-        ledger: None where there is none that knows the lake.
+        lake: its files are read; None uses the ledger only.
+        ledger: None if no ledger knows the lake.
 
     Raises:
-        ConfigError: neither of them.
+        ConfigError: neither is given.
     """
     known = _known(lock, ledger) if ledger is not None else {}
     if lake is not None:
@@ -84,7 +84,7 @@ def verify(lock: Lock, lake: Lake | None, ledger: Ledger | None) -> Verification
     elif ledger is not None:
         verdicts = [_by_ledger(lock, file, known.get((file.track, file.day), DayFiles())) for file in lock.files]
     else:
-        raise ConfigError("verify: expected a lake or a ledger to look into, found neither")
+        raise ConfigError("verify: expected a lake or a ledger to compare with, found neither")
     return Verification(tuple(verdicts), tuple(_appeared(lock, lake, known)), lock.refused)
 
 
@@ -111,7 +111,7 @@ def _by_bytes(lock: Lock, file: LockedFile, lake: Lake, known: _Known) -> Verdic
     return Verdict(
         file,
         Found.CHANGED,
-        f"expected sha256 {file.sha256}, found {sha256}, which nobody published; `crypto-assets fill` collects the day",
+        f"expected sha256 {file.sha256}, found {sha256}, which was never published; `crypto-assets fill` collects the day",
     )
 
 
@@ -125,19 +125,19 @@ def _by_ledger(lock: Lock, file: LockedFile, day: DayFiles) -> Verdict:
 
 
 def _replaced(lock: Lock, file: LockedFile, day: DayFiles, *, is_kept: bool) -> Verdict:
-    """Return the verdict on a file of which another version was published, with the way to the former rows."""
-    what = next((text for sha256, text in day.corrections if sha256 == file.sha256), "another version is there")
+    """Return the verdict on a file that was replaced by another version, with the way to the earlier rows."""
+    what = next((text for sha256, text in day.corrections if sha256 == file.sha256), "another version is stored")
     if is_kept:
         ends = [to for sha256, _, to in day.versions if sha256 == file.sha256]
         as_of = max(ends) - _MICROSECOND if ends and lock.as_of is None else lock.instant
-        text = f'{what}; the former version is kept: read(..., as_of="{as_of.isoformat()}")'
+        text = f'{what}; the earlier version is kept: read(..., as_of="{as_of.isoformat()}")'
         return Verdict(file, Found.REPLACED, text, as_of)
     ends = [to for rows, to in day.grew if rows == file.rows]
     if ends:
         as_of = max(ends) - _MICROSECOND
-        text = f'the day has grown; its rows of then are the first ones: read(..., as_of="{as_of.isoformat()}")'
+        text = f'the day has grown; the locked rows are its first ones: read(..., as_of="{as_of.isoformat()}")'
         return Verdict(file, Found.REPLACED, text, as_of)
-    return Verdict(file, Found.REPLACED, f"{what}; the former file is not kept, lock anew")
+    return Verdict(file, Found.REPLACED, f"{what}; the earlier file was not kept, create the lock again")
 
 
 def _known(lock: Lock, ledger: Ledger) -> _Known:
@@ -151,7 +151,7 @@ def _known(lock: Lock, ledger: Ledger) -> _Known:
 
 
 def _appeared(lock: Lock, lake: Lake | None, known: _Known) -> Sequence[tuple[Track, tuple[date, ...]]]:
-    """Return the days that are stored and asked for, and that the lock has no file of."""
+    """Return the stored days within the query that have no file in the lock."""
     locked = {(file.track, file.day) for file in lock.files}
     result = []
     for track in lock.tracks:

@@ -1,1 +1,1 @@
-"""Files that were refused: which there are and why, and judging them again."""
+"""Refused files: listing them with their reasons, and judging them again."""

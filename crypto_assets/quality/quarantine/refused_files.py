@@ -1,9 +1,9 @@
-"""The files in quarantine/: which there are, why they were refused, what is in them, and removing one for good.
+"""List the files in quarantine/ with reasons and content, and remove one permanently.
 
     {lake}/quarantine/{key of the archive object}.{first 12 digits of the sha256}               the refused bytes
     {lake}/quarantine/{key of the archive object}.{first 12 digits of the sha256}.reason.json   `collection.days.quarantine`
 
-Older reasons say less: series and days then follow from the key, where the collection has the symbol.
+Older reasons have fewer fields: series and days then follow from the key, if the collection has the symbol.
 Judging a file again is `crypto_assets.quality.quarantine.retry`.
 """
 
@@ -46,18 +46,18 @@ if TYPE_CHECKING:
 FOLDER = "quarantine/"
 
 SHOWN_BYTES = 64 << 10
-"""What is read of the content of a refused file to be shown, unpacked."""
+"""Most bytes read of a refused file to show it, unpacked."""
 
 _DIGITS = re.compile(r"\.([0-9a-f]{12})$")
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedFile:
-    """One file in quarantine/, as the reason beside it describes it.
+    """One file in quarantine/, as described by the reason file next to it.
 
-    `path` is relative to the lake, `key` what the exchange calls the object. `series` is None and `days` are empty where
-    nothing says what the file is about; `size_bytes` is None where the bytes are gone. `etag`, `sha256` and
-    `published_sha256` are empty where the reason does not have them. `details` is the whole reason as it lies there.
+    `path` is relative to the lake, `key` is the exchange's name of the object. If series and days are unknown, `series` is
+    None and `days` is empty; `size_bytes` is None if the bytes were deleted. `etag`, `sha256` and `published_sha256` are
+    empty if the reason does not have them. `details` is the whole reason as stored.
     """
 
     path: str
@@ -79,7 +79,7 @@ class RefusedFile:
 
     @property
     def exchange(self) -> str:
-        """The ccxt id; empty where it is not known."""
+        """The ccxt id; empty if unknown."""
         return self.series.exchange if self.series else ""
 
     def __str__(self) -> str:
@@ -93,7 +93,7 @@ class RefusedFile:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The beginning of a refused file: what it is in one line, and its first lines of text."""
+    """The beginning of a refused file: a one-line description, and its first lines of text."""
 
     kind: str
     lines: tuple[str, ...]
@@ -103,7 +103,7 @@ def refused_files(lake: Lake, collection: Collection | None = None) -> list[Refu
     """Return every file in quarantine/, the latest first; one request for each.
 
     Args:
-        collection: tells what the files of old reasons are about.
+        collection: gives series and symbol of files with old reasons.
     """
     there = set(lake.store.paths(FOLDER))
     prefixes = _prefixes(collection) if collection else {}
@@ -133,7 +133,7 @@ def _refused_file(lake: Lake, path: str, is_there: bool, prefixes: Mapping[str, 
         days,
         size if is_there else None,
         str(details.get("error") or "unknown"),
-        str(details.get("reason") or "nothing is known: the process ended before it could write the reason"),
+        str(details.get("reason") or "no reason is stored: the process ended before it could write it"),
         _instant(details.get("refused_at")),
         str(details.get("version") or ""),
         str(details.get("source") or ("rest" if key.startswith("rest/") else "archive")),
@@ -146,7 +146,7 @@ def _refused_file(lake: Lake, path: str, is_there: bool, prefixes: Mapping[str, 
 
 
 def _series_of(details: Mapping[str, Any]) -> tuple[Series | None, str]:
-    """Return the series and symbol that a reason names, if there can be such."""
+    """Return the series and symbol in a reason, if they are valid."""
     exchange, market_type, dataset, symbol = (
         str(details.get(name) or "") for name in ("exchange", "market_type", "dataset", "symbol")
     )
@@ -161,7 +161,7 @@ def _series_of(details: Mapping[str, Any]) -> tuple[Series | None, str]:
 def _size(lake: Lake, path: str) -> int | None:
     try:
         file = lake.store.open(path)
-    except StoredDataError:  # a link, a pipe, a folder: none of its bytes are of the exchange
+    except StoredDataError:  # a link, a pipe, a folder: not bytes of the exchange
         return None
     if file is None:
         return None
@@ -170,7 +170,7 @@ def _size(lake: Lake, path: str) -> int | None:
 
 
 def _prefixes(collection: Collection) -> dict[str, list[Track]]:
-    """Return what a collection expects under each prefix of its archives."""
+    """Return the series and symbols that a collection expects under each prefix of its archives."""
     found: dict[str, list[Track]] = {}
     for entry in collection.series:
         for series in entry.series:
@@ -181,7 +181,7 @@ def _prefixes(collection: Collection) -> dict[str, list[Track]]:
 
 
 def _owner(key: str, prefixes: Mapping[str, Sequence[Track]]) -> tuple[Series | None, str]:
-    """Return what a key is about, if exactly one symbol of the collection is published there."""
+    """Return the series and symbol of a key, if exactly one symbol of the collection is published there."""
     owners = prefixes.get(key[: key.rfind("/") + 1], ())
     return owners[0] if len(owners) == 1 else (None, "")
 
@@ -189,7 +189,7 @@ def _owner(key: str, prefixes: Mapping[str, Sequence[Track]]) -> tuple[Series | 
 def _period(series: Series, key: str) -> tuple[date, ...]:
     try:
         return tuple(days_between(*sources.get(series.exchange).period(key)))
-    except (KeyError, ValueError):  # an exchange that is not known any more, or no key of an archive
+    except (KeyError, ValueError):  # an unknown exchange, or a key that is not of an archive
         return ()
 
 
@@ -209,7 +209,7 @@ def _instant(text: Any) -> datetime | None:
 
 
 def select(files: Iterable[RefusedFile], query: Query) -> list[RefusedFile]:
-    """Return the files that are about what is asked; with any filter, those of no known series are left out."""
+    """Return the files that match a query; with any filter, files of unknown series are left out."""
     everything = type(query)()
     return [
         file
@@ -227,21 +227,21 @@ def find(files: Sequence[RefusedFile], name: str) -> RefusedFile:
     """Return the file with a path, with or without `quarantine/`, or with the 12 digits at its end.
 
     Raises:
-        ConfigError: there is none, or there are several.
+        ConfigError: no file matches, or several do.
     """
     path = name.removesuffix(REASON)
     found = [file for file in files if path in (file.path, file.path.removeprefix(FOLDER), file.path[-12:])]
     if len(found) == 1:
         return found[0]
     if found:
-        raise ConfigError(f"{name}: expected one file, found {len(found)} that end so; give the whole path")
+        raise ConfigError(f"{name}: expected one file, found {len(found)} with this ending; give the whole path")
     close = get_close_matches(path, [file.path for file in files], n=1, cutoff=0.3)
-    hint = f"did you mean {close[0]}?" if close else "`crypto-assets quarantine` lists what is there"
+    hint = f"did you mean {close[0]}?" if close else "`crypto-assets quarantine` lists the files"
     raise ConfigError(f"{name}: not in quarantine/; {hint}")
 
 
 def states_now(ledger: Ledger, files: Sequence[RefusedFile]) -> dict[str, dict[date, State | None]]:
-    """Return what the ledger says now of the days of each file, by path; None for a day that it does not know."""
+    """Return the present states of the days of each file, by path; None for a day without a record."""
     spans: dict[Track, list[date]] = {}
     for file in files:
         if file.series is not None:
@@ -267,7 +267,7 @@ def states_now(ledger: Ledger, files: Sequence[RefusedFile]) -> dict[str, dict[d
 
 
 def in_words(states: Mapping[date, State | None]) -> str:
-    """Return what became of some days in few words: `available`, or `30 available, 1 missing`."""
+    """Return the states of some days in few words: `available`, or `30 available, 1 missing`."""
     counts: dict[str, int] = {}
     for state in states.values():
         counts[word_of(state)] = counts.get(word_of(state), 0) + 1
@@ -277,19 +277,19 @@ def in_words(states: Mapping[date, State | None]) -> str:
 
 
 def all_stored(states: Mapping[date, State | None]) -> bool:
-    """Return whether every day is there meanwhile; a former version alone (`corrected`) is not that."""
+    """Return whether every day is stored now; an earlier version alone (`corrected`) does not count."""
     there = STORED_STATES - {State.CORRECTED} | {State.NO_DATA}
     return bool(states) and all(state in there for state in states.values())
 
 
 def content_of(lake: Lake, file: RefusedFile, lines: int = 8) -> Content:
-    """Return the beginning of a refused file, unpacked where that is possible; never raises for what is in it."""
+    """Return the beginning of a refused file, unpacked if possible; never raises because of its content."""
     try:
         data = lake.store.get(file.path)
     except StoredDataError as error:
-        return Content(f"it is not read: {error}", ())
+        return Content(f"not read: {error}", ())
     if data is None:
-        return Content("the bytes are gone, only the reason is there", ())
+        return Content("the bytes were deleted, only the reason is left", ())
     try:
         return _unpacked(data, lines)
     except DAMAGED_ZIP as error:
@@ -299,10 +299,10 @@ def content_of(lake: Lake, file: RefusedFile, lines: int = 8) -> Content:
 
 
 def _unpacked(data: bytes, lines: int) -> Content:
-    """Return the beginning of a gzip, or of the first member of a zip; raises one of DAMAGED_ZIP where it is neither.
+    """Return the beginning of a gzip, or of the first member of a zip; raises one of DAMAGED_ZIP for anything else.
 
-    Of a zip, only what collecting takes is unpacked: stored and deflated members. Decoders of other methods raise errors of
-    their own and take memory as a damaged header says.
+    In a zip, only stored and deflated members are unpacked, as in collecting. Decoders of other methods raise their own
+    errors and take memory as a damaged header says.
     """
     if data[:2] == b"\x1f\x8b":
         with gzip.open(io.BytesIO(data)) as unpacked:
@@ -314,20 +314,22 @@ def _unpacked(data: bytes, lines: int) -> Content:
         if not members:
             return Content(kind, ())
         if members[0].compress_type not in METHODS:
-            kind += f"; the first is not unpacked: expected it deflated, found compression method {members[0].compress_type}"
+            kind += (
+                f"; the first is not unpacked: expected deflate, found compression method {members[0].compress_type}"
+            )
             return Content(kind, _first_lines(io.BytesIO(data), lines))
         with archive.open(members[0]) as unpacked:
             return Content(kind, _first_lines(unpacked, lines))
 
 
 def _first_lines(stream: IO[bytes] | gzip.GzipFile, count: int) -> tuple[str, ...]:
-    """Return the first lines as text, whatever the bytes are; control characters are shown as dots."""
+    """Return the first lines as text, whatever the bytes are; control characters become dots."""
     text = stream.read(SHOWN_BYTES).decode("utf-8", "replace")
     lines = text.splitlines()[:count]
     return tuple("".join(c if c.isprintable() or c == "\t" else "." for c in line[:400]) for line in lines)
 
 
 def drop(lake: Lake, file: RefusedFile) -> None:
-    """Remove a refused file and its reason for good."""
+    """Remove a refused file and its reason permanently."""
     lake.store.delete(file.path)
     lake.store.delete(f"{file.path}{REASON}")

@@ -1,9 +1,9 @@
-"""Judging refused files again, with the code of today, without downloading them.
+"""Judge refused files again, with the present code, without downloading them.
 
-A file goes the usual way: parse, validate, lake, warehouse and ledger; Dagster hears of it by `crypto_assets.defs.recovery`.
-Before that it must still be what the exchange publishes: its bytes are those that were refused, the exchange has listed no
-other version since, and the published checksum is theirs (it is asked for again unless it was theirs already). A day that is
-stored from another file meanwhile is left alone. What is refused again stays in quarantine/; there is no way around that.
+A file goes the usual way: parse, validate, lake, warehouse and ledger; `crypto_assets.defs.recovery` reports it to Dagster.
+First it must still be what the exchange publishes: the bytes are those that were refused, the exchange has listed no other
+version since, and the published checksum matches (requested again unless it matched before). A day stored from another file
+meanwhile stays. A file that is refused again stays in quarantine/; no option bypasses that.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Restored:
-    """What became of a refused file: its days that are stored from it now, and why others are not.
+    """The result for a refused file: the days stored from it now, and the reasons for the others.
 
-    `stored` has the state of each stored day and a word about it; `refused` the reason for each other day, or under None one
-    for all of them. The file has left quarantine/ where nothing is refused.
+    `stored` has the state of each stored day and a note; `refused` has the reason for each other day, or under None one
+    reason for all. If nothing is refused, the file has left quarantine/.
     """
 
     file: RefusedFile
@@ -66,7 +66,7 @@ class Restored:
 
 
 class _RefusedAgainError(Exception):
-    """Ends the storing of a day before anything of it is published or recorded."""
+    """Ends the storing of a day before any of it is published or recorded."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.reason)
@@ -75,7 +75,7 @@ class _RefusedAgainError(Exception):
 
 @contextmanager
 def restorer(collection: Collection, stores: Stores) -> Iterator[Restorer]:
-    """Yield what judges refused files of a lake again; requests go through limits and breakers like all others."""
+    """Yield a Restorer for a lake; its requests go through limits and breakers like all others."""
     with (
         DaemonPool(2, "restore") as writers,
         Guard(stores.ledger.url, collection, egress=settings().egress, patience_s=30.0) as guard,
@@ -85,7 +85,7 @@ def restorer(collection: Collection, stores: Stores) -> Iterator[Restorer]:
 
 
 class Restorer:
-    """Judges files one after the other; what another process publishes meanwhile is not disturbed."""
+    """Judges files one after the other, without disturbing other processes that publish meanwhile."""
 
     def __init__(self, collection: Collection, stores: Stores, client: Client, writers: Executor) -> None:
         self._collection = collection
@@ -95,7 +95,7 @@ class Restorer:
         self._storer = Storer(writers, collection, stores, RunContext(), lambda *_: None, _refuse_or_no_data)
 
     def restore(self, file: RefusedFile) -> Restored:
-        """Judge one file again and publish its days that are good.
+        """Judge one file again and publish its good days.
 
         Raises:
             PostgresUnavailable, OSError: the database or the lake fails.
@@ -151,10 +151,10 @@ class Restorer:
         return {record.day: record for record in found}
 
     def _source(self, exchange: Exchange, file: RefusedFile, content: bytes) -> tuple[SourceFile, bool]:
-        """Return where the bytes come from, and whether the exchange has just said that they are what it publishes.
+        """Return the source of the bytes, and whether the exchange has just confirmed that it publishes them.
 
         Raises:
-            CryptoAssetsError: they are not, or that cannot be known now.
+            CryptoAssetsError: it does not publish them, or cannot be asked now.
         """
         sha256 = hashlib.sha256(content).hexdigest()
         listed = self._listed(exchange.name, file.key)
@@ -166,7 +166,7 @@ class Restorer:
             try:
                 published = published_sha256(archive, url, checksum_key)
             except TransientError as error:
-                raise CryptoAssetsError(f"{checksum_key} is needed, and cannot be had now: {error}") from error
+                raise CryptoAssetsError(f"{checksum_key} is needed, and cannot be downloaded now: {error}") from error
             if published != sha256:
                 raise CryptoAssetsError(
                     f"{file.key}: published sha256 {published or 'unreadable'}, these bytes have {sha256}; "
@@ -181,12 +181,12 @@ class Restorer:
         return SourceFile(file.key, len(content), etag, sha256, published, file.last_modified), was_asked
 
     def _listed(self, exchange: str, key: str) -> str:
-        """Return the etag of an object as it was last listed; empty where it never was."""
+        """Return the etag of an object in the last listing; empty if it was never listed."""
         with self._ledger.transaction() as connection:
             return etag_of(connection, exchange, key)
 
     def _parse(self, target: Target, source: SourceFile, content: bytes) -> dict[date, Arranged]:
-        """Return the rows of each day; what cannot be read is refused again, with the words of today."""
+        """Return the rows of each day; unreadable bytes are refused again, with the present error."""
         exchange = sources.get(target.series.exchange)
         try:
             rows = exchange.parse(target.series, source.key, content)
@@ -206,21 +206,21 @@ class Restorer:
 
 
 def _refuse_or_no_data(target: Target, outcome: Outcome) -> Day:
-    """Take the place of another source: there is none, so that the ledger keeps what it knows of a day that is refused."""
+    """Replace the fallback source: there is none, and the ledger keeps its record of a refused day."""
     if outcome.state is State.NO_DATA:
         return Day(target, outcome.partition, outcome=outcome)
     raise _RefusedAgainError(outcome)
 
 
 def _unusable(file: RefusedFile, content: bytes | None) -> str:
-    """Return why a file cannot be judged at all; empty where it can."""
+    """Return why a file cannot be judged at all; empty if it can."""
     if content is None:
-        return "its bytes are gone; `crypto-assets quarantine drop` removes the reason too"
+        return "its bytes were deleted; `crypto-assets quarantine drop` removes the reason too"
     if file.source == "rest":
-        return "rows from REST are asked for again, not restored: `crypto-assets fill`"
+        return "rows from REST are requested again, not restored: `crypto-assets fill`"
     if file.series is None or not file.days:
         return (
-            f"nothing says of which series and days {file.key} is; add its symbol to collection.yaml, "
+            f"the series and days of {file.key} are unknown; add its symbol to collection.yaml, "
             "or let `crypto-assets fill` download it again"
         )
     if file.series.exchange not in sources.names():
@@ -249,9 +249,9 @@ def _unusable(file: RefusedFile, content: bytes | None) -> str:
 
 
 def _stored_from_another(record: PartitionRecord | None, file: RefusedFile, *, was_asked: bool) -> str:
-    """Return why the stored version of a day stays; empty where there is none, or this file goes before it.
+    """Return why the stored version of a day stays; empty if there is none, or if this file has priority.
 
-    The archive goes before REST, and the version of a file that the exchange has now before a former one.
+    The archive has priority over REST, and the exchange's present version of a file over an earlier one.
     """
     if record is None or record.path is None or record.source != "archive" or record.state is State.CORRECTED:
         return ""

@@ -1,4 +1,4 @@
-"""The report: pictures as PNG files, and one HTML page that holds everything and asks no network.
+"""Write the report: pictures as PNG files, and one HTML page that contains everything and needs no network.
 
 facts = read_facts(ledger, collection, Query(exchange="binance"))
 write_report(facts, bars_of(lake, facts), Path("report"))
@@ -36,7 +36,7 @@ PAGE = "report.html"
 
 @dataclass(frozen=True, slots=True)
 class DrawnBars:
-    """The bars of one symbol over the days from `first` to `last`, both included, that are to be drawn."""
+    """The bars to draw of one symbol, over the days from `first` to `last`, both included."""
 
     series: Series
     symbol: str
@@ -47,7 +47,7 @@ class DrawnBars:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture: its file is `{name}.png`; `alt` says in words what it shows. `draw` makes it in a theme."""
+    """One picture, saved as `{name}.png`; `alt` describes it in words. `draw` draws it in a theme."""
 
     name: str
     title: str
@@ -57,10 +57,10 @@ class Picture:
 
 
 def write_report(facts: Facts, bars: Sequence[DrawnBars], folder: Path) -> list[Path]:
-    """Write the pictures and the page into a folder, which is made where it is not there; return the files, the page first.
+    """Write the pictures and the page into a folder, created if needed; return the files, the page first.
 
     Raises:
-        ConfigError: the folder cannot be written to.
+        ConfigError: the folder is not writable.
     """
     from crypto_assets.quality.report.page import page
 
@@ -70,7 +70,7 @@ def write_report(facts: Facts, bars: Sequence[DrawnBars], folder: Path) -> list[
     files = [folder / PAGE, *(folder / f"{picture.name}.png" for picture, _ in drawn)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Pictures of a former report that this one does not have would look as if they were of now.
+        # Pictures of an earlier report would look current if they stayed.
         for old in folder.glob("*.png"):
             if old not in files and old.stem.split("-")[0] in _NAMES:
                 old.unlink()
@@ -79,7 +79,7 @@ def write_report(facts: Facts, bars: Sequence[DrawnBars], folder: Path) -> list[
             file.write_bytes(content)
     except OSError as error:
         raise_if_ours(error)
-        raise ConfigError(f"-o {folder}: expected a folder that can be written to, found: {error}") from None
+        raise ConfigError(f"-o {folder}: expected a writable folder, found: {error}") from None
     return files
 
 
@@ -87,7 +87,7 @@ _NAMES = ("coverage", "gaps", "quality", "delays", "candles")
 
 
 def pictures(facts: Facts, bars: Sequence[DrawnBars] = ()) -> list[Picture]:
-    """Return the pictures that there is something to show for, in the order of the page."""
+    """Return the pictures that have something to show, in the order of the page."""
     found = []
     rows = charts.worst_rows([holding.coverage for holding in facts.holdings])
     if rows:
@@ -141,7 +141,7 @@ def _coverage_alt(facts: Facts, shown: int) -> str:
 
 
 def gap_lanes(facts: Facts) -> list[charts.Lane]:
-    """Return a lane for each state that is not complete, and for each kind of incident, that there is any of."""
+    """Return a lane for each incomplete state, and for each kind of incident, that occurs."""
     day = timedelta(days=1)
     spans: dict[str, list[tuple[datetime, datetime]]] = {}
     symbols: dict[str, set[str]] = {}
@@ -169,10 +169,10 @@ def _plural(count: int, noun: str) -> str:
 
 
 def bars_of(lake: Lake, facts: Facts) -> list[DrawnBars]:
-    """Return the bars of the last stored days, 30 at most, of the first symbols that have any, 4 at most.
+    """Return the bars of the last stored days, at most 30, of the first symbols that have bars, at most 4.
 
-    A symbol with several timeframes is drawn from the longest that has 48 bars in that time. A symbol whose files cannot be
-    read is left out: `crypto-assets status` and the checks speak of that.
+    A symbol with several timeframes is drawn from the longest that has 48 bars in that time. A symbol with unreadable files
+    is left out: `crypto-assets status` and the checks report it.
     """
     by_symbol: dict[tuple[str, str, str], list[Holding]] = {}
     for holding in facts.holdings:

@@ -1,4 +1,4 @@
-"""What the report is made from: states, reasons, incidents, scores and delays, read from the ledger set-wise."""
+"""Read the facts of a report from the ledger, with one query each: states, reasons, incidents, scores and delays."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ if TYPE_CHECKING:
     from crypto_assets.storage.lake import Lake
 
 DELAY_DAYS = 400
-"""Files whose day is older are left out of the delays: what a publisher did years ago says little about tomorrow."""
+"""Files of older days are left out of the delays: a publisher's speed years ago says little about tomorrow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What is there of one symbol of a series. `score` is the mean total of its days, None where none was scored.
+    """The stored data of one symbol of a series. `score` is the mean total of its days, None if none was scored.
 
     `rows` to `corrections` are sums over the days in `spans`; `parts` has the mean of each of the four scores.
     """
@@ -71,10 +71,10 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Days of one state in a row, `first` and `last` included, of symbols of one series, and why they are in it.
+    """Consecutive days with one state, `first` to `last` included, of symbols of one series, and the reason for the state.
 
-    `causes` are those of the days that are not complete, the most frequent first. `acknowledged` counts days that somebody
-    accepts as they are.
+    `causes` are those of the incomplete days, the most frequent first. `acknowledged` counts the days that a person has
+    accepted.
     """
 
     series: Series
@@ -94,7 +94,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """A span [start, end), UTC, without data: a row of `collection.incidents`. Without a symbol it is of all of them."""
+    """A span [start, end), UTC, without data: a row of `collection.incidents`. Without a symbol it concerns all."""
 
     exchange: str
     market_type: str
@@ -117,9 +117,9 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything on the page, of the days from `first` to `last`, both included. `below` counts days under the threshold.
+    """Everything on the page, for the days from `first` to `last`, both included. `below` counts days below the threshold.
 
-    `acknowledged` counts days that are not complete and that somebody accepts as they are; they are among `incomplete`.
+    `acknowledged` counts incomplete days that a person has accepted; they are included in `incomplete`.
     `lost` are stored days that the lake does not have; they are missing.
     """
 
@@ -145,7 +145,7 @@ class Facts:
 
     @property
     def incomplete(self) -> int:
-        """Days that are not complete."""
+        """Incomplete days."""
         return sum(days for state, days in self.counts.items() if state not in COMPLETE_STATES)
 
     @property
@@ -162,14 +162,13 @@ class Facts:
 def read_facts(
     database: Database, collection: Collection, query: Query, now: datetime | None = None, lake: Lake | None = None
 ) -> Facts:
-    """Return what the ledger knows of the series, symbols and days of a query; stored days that a lake lost are missing.
+    """Return the ledger's facts about the series, symbols and days of a query; stored days lost from the lake are missing.
 
-    Asked about is what collection.yaml has and what the ledger has. Without days in the query they begin with the first
-    one of any entry or record, and end with the entries, yesterday at the latest. Days of an entry of which the ledger has
-    nothing are `not collected yet`.
+    The query selects from collection.yaml and the ledger. By default the days begin with the first one of any entry or
+    record, and end with the entries, yesterday at the latest. Days of an entry without a record are `not collected yet`.
 
     Raises:
-        ConfigError: a word of the query that chooses nothing, or no day between the first and the last.
+        ConfigError: a word of the query matches nothing, or there is no day between the first and the last.
     """
     at = now or datetime.now(UTC)
     yesterday = at.date() - timedelta(days=1)
@@ -192,7 +191,7 @@ def read_facts(
         )
     lost = lost_days(database, lake, tracks, first, last, collection) if lake else NOTHING_LOST
     with database.transaction() as connection:
-        # A million records are sorted in memory: a third of the time that Postgres' 4 MB would take.
+        # A million records are sorted in memory, in a third of the time needed with Postgres' default 4 MB.
         connection.execute("SET LOCAL work_mem = '256MB'")
         ask = Asking(connection, tracks, first, last, lost, collection.quality.weights.model_dump())
         spans = _spans(ask, entries, min(last, yesterday))
@@ -228,7 +227,7 @@ def read_facts(
 
 
 def _spans(ask: Asking, entries: Mapping[Track, SeriesEntry], last: date) -> dict[Track, list[Span]]:
-    """Return the spans of every track, ascending; up to `last` the days that were never collected are among them."""
+    """Return the spans of every track, ascending, with the days up to `last` that were never collected."""
     found: dict[Track, list[Span]] = {track: [] for track in ask.tracks}
     for place, state, begin, end in ask(SPANS):
         found[ask.tracks[place - 1]].append(Span(state, begin, end))
@@ -241,7 +240,7 @@ def _spans(ask: Asking, entries: Mapping[Track, SeriesEntry], last: date) -> dic
 
 
 def _holes(spans: Sequence[Span], first: date, last: date) -> list[Span]:
-    """Return the days from first to last, both included, that are in none of the spans, which ascend."""
+    """Return the days from first to last, both included, outside all spans; the spans are ascending."""
     holes, at = [], first
     for span in spans:
         if span.first > at and at <= last:
@@ -251,7 +250,7 @@ def _holes(spans: Sequence[Span], first: date, last: date) -> list[Span]:
 
 
 def _explained(connection: psycopg.Connection[Any], ask: Asking) -> dict[TrackDay, Explained]:
-    """Return the days that are not complete and of which the ledger knows something, with their causes."""
+    """Return the incomplete days with a record, with their causes."""
     found = []
     for place, day, state, reason, evidence, findings, is_lost, *acknowledged in ask(
         OPEN, complete=[state.value for state in COMPLETE_STATES]
@@ -268,7 +267,7 @@ def _explained(connection: psycopg.Connection[Any], ask: Asking) -> dict[TrackDa
 def _reasons(
     ask: Asking, spans: Mapping[Track, Sequence[Span]], open_days: Mapping[TrackDay, Explained]
 ) -> list[Reason]:
-    """Return why days are missing: those of records, then those that were not collected yet."""
+    """Return the reasons for missing days: first days with a record, then days that were not collected yet."""
     found = []
     for *names, symbols, state, reason, first, last in ask(REASONS, plain=["available", "provisional"]):
         series = Series.named(*names)
@@ -306,17 +305,17 @@ def _score_lines(ask: Asking) -> list[ScoreLine]:
 
 
 def _delays(ask: Asking) -> list[Delays]:
-    """Return the delays of the files that the latest days came from, those of days and of months apart."""
+    """Return the delays of the files behind the latest days; daily and monthly files separately."""
     found: dict[tuple[Series, bool], list[tuple[datetime, float, bool]]] = {}
     for *names, key, modified, seen in ask(OBJECTS, recent=DELAY_DAYS):
         series = Series.named(*names)
         exchange = sources.get(series.exchange)
         try:
             end, (first, last) = period_end(exchange, key), exchange.period(key)
-        except ValueError:  # a file that is no data
+        except ValueError:  # not a data file
             continue
         hours = (modified - end).total_seconds() / 3600
-        if hours >= 0:  # else written while its period went on
+        if hours >= 0:  # otherwise it was written before its period ended
             found.setdefault((series, first != last), []).append((end, hours, seen - end <= WATCHED))
     both = {series for series, monthly in found if monthly} & {series for series, monthly in found if not monthly}
     result = []

@@ -74,7 +74,7 @@ ROWS = (
         one_of(MISSING),
         ("outside low and high", "not allowed"),
     ),
-    Case("conflicting-rows", (f"conflicting-rows:{FILE}",), one_of(MISSING), ("with the key of another one",)),
+    Case("conflicting-rows", (f"conflicting-rows:{FILE}",), one_of(MISSING), ("with the key of another row",)),
     _tidied("duplicate-rows", FILE, "duplicate_rows"),
     _tidied("descending-rows", FILE, "file_order"),
     _tidied("shuffled-rows", FILE, "file_order"),

@@ -1,11 +1,11 @@
-"""Pictures of coverage, quality, gaps, publication delays and prices: small records in, a matplotlib Figure out.
+"""Draw coverage, quality, gaps, publication delays and prices: small records in, a matplotlib Figure out.
 
     figure = coverage(rows, first, last, LIGHT)
     content = png(figure)
 
-Nothing here reads a database or a file. Colours are in `palette`, what all pictures share in `drawing`. matplotlib (1.5 s to
-import) is imported with the first picture only, and never pyplot, which keeps state and figures of its own. Sizes are CSS
-pixels, drawn twice as fine; instants and days are UTC.
+Nothing here reads a database or a file. Colours are in `palette`, shared drawing code in `drawing`. matplotlib (1.5 s to
+import) is imported with the first picture only, without pyplot, which keeps global state and figures. Sizes are in CSS
+pixels, drawn at twice the resolution; instants and days are UTC.
 """
 
 from crypto_assets.quality.report.charts.candles import Bars, candles, merge_bars

@@ -1,4 +1,4 @@
-"""Candles and volume of any number of bars: a day, or several."""
+"""Draw candles and volume of any number of bars, over one or several days."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PRICES, _VOLUME = 170, 54
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """Bars in the order of time: `times` (datetime64[us], UTC, when each begins), prices and volume (float64), as long."""
+    """Bars in time order: `times` (datetime64[us], UTC, opening), prices and volume (float64), of the same length."""
 
     times: np.ndarray
     open: np.ndarray
@@ -34,7 +34,7 @@ class Bars:
 
 
 def merge_bars(bars: Bars, start: np.datetime64, end: np.datetime64, count: int = CANDLES) -> Bars:
-    """Return bars of equal length over [start, end), at most `count`; those in which there are no bars are left out."""
+    """Return bars of equal length over [start, end), at most `count`; empty ones are left out."""
     edges = start + (end - start) * np.arange(count + 1) // count
     places = np.searchsorted(edges, bars.times, side="right") - 1
     inside = (places >= 0) & (places < count)
@@ -57,10 +57,10 @@ def merge_bars(bars: Bars, start: np.datetime64, end: np.datetime64, count: int 
 def candles(
     bars: Bars, start: np.datetime64, end: np.datetime64, title: str, theme: Theme, width: float = drawing.WIDTH / 2
 ) -> Figure:
-    """Return candles over volume for [start, end); where bars lack, the place stays empty.
+    """Return candles above volume for [start, end); missing bars leave a gap.
 
     Raises:
-        ValueError: no bars in that time.
+        ValueError: there are no bars in that time.
     """
     count = min(CANDLES, max(int((end - start) / _shortest(bars)), 1))
     merged = merge_bars(bars, start, end, count)
@@ -84,7 +84,7 @@ def candles(
         upper.vlines(at, merged.low[which], merged.high[which], color=colour, linewidth=0.9)
         bottom = np.minimum(merged.open, merged.close)[which]
         body = np.maximum(np.abs(merged.close - merged.open)[which], height / _PRICES)
-        # Rising bodies are hollow, falling ones filled: told apart without colour too.
+        # Rising bodies are hollow, falling ones filled: readable without colour too.
         face = theme.background if which is rises else colour
         upper.bar(at, body, step * 0.66, bottom, facecolor=face, edgecolor=colour, linewidth=0.9, zorder=3)
         lower.bar(at, merged.volume[which], step * 0.8, color=colour, alpha=0.75)
@@ -101,7 +101,7 @@ def candles(
 
 
 def _shortest(bars: Bars) -> np.timedelta64:
-    """Return the length of a bar: the shortest distance between two, a day where there is one only."""
+    """Return the length of a bar: the shortest distance between two, or a day if there is only one."""
     return np.diff(bars.times).min() if len(bars) > 1 else np.timedelta64(1, "D")
 
 

@@ -1,4 +1,4 @@
-"""The coverage calendar: symbols down, days across, coloured by state."""
+"""Draw the coverage calendar: symbols down, days across, coloured by state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROWS_SHOWN = 60
-_NARROWEST = 3.0  # CSS pixels; a narrower cell is not seen
+_NARROWEST = 3.0  # CSS pixels; a narrower cell is invisible
 _EDGED = 7.0
 _OUTSIDE = -1
 _RANKS = {state: rank for rank, state in enumerate(STATES)}
@@ -29,7 +29,7 @@ _SHORT = {state: word_of(state) for state in STATES}
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Days in a row, `first` and `last` included, with one state: one of `palette.STATES`."""
+    """Consecutive days, `first` to `last` included, with one state: one of `palette.STATES`."""
 
     state: str
     first: date
@@ -42,7 +42,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class CoverageRow:
-    """The days of one symbol; those outside its spans are not asked for and stay blank. `group` is the series' name."""
+    """The days of one symbol; days outside its spans stay blank. `group` is the series' name."""
 
     group: str
     label: str
@@ -57,12 +57,12 @@ class CoverageRow:
 
     @property
     def incomplete(self) -> int:
-        """Days that are not complete."""
+        """Incomplete days."""
         return sum(days for state, days in self.counts().items() if state not in COMPLETE_STATES)
 
 
 def worst_rows(rows: Sequence[CoverageRow], count: int = ROWS_SHOWN) -> list[CoverageRow]:
-    """Return the rows with the most days that are not complete, at most so many, in the order they came in."""
+    """Return the rows with the most incomplete days, at most `count`, in their original order."""
     if len(rows) <= count:
         return list(rows)
     order = sorted(range(len(rows)), key=lambda place: (-rows[place].incomplete, place))
@@ -72,7 +72,7 @@ def worst_rows(rows: Sequence[CoverageRow], count: int = ROWS_SHOWN) -> list[Cov
 def bin_edges(first: date, last: date, width: float) -> list[date]:
     """Return the first days of the cells between two days, both included, and the day after the last one.
 
-    Cells are days, or weeks from Monday on, or months, whatever is the finest that leaves 3 CSS pixels for each.
+    Cells are days, weeks from Monday on, or months: the finest that leaves 3 CSS pixels for each.
     """
     days = (last - first).days + 1
     end = last + timedelta(days=1)
@@ -86,7 +86,7 @@ def bin_edges(first: date, last: date, width: float) -> list[date]:
 
 
 def cells(row: CoverageRow, edges: Sequence[date]) -> np.ndarray:
-    """Return the worst state in each cell as its place in STATES (int8); -1 where no day is asked for."""
+    """Return the worst state in each cell as its index in STATES (int8); -1 for cells without a requested day."""
     first, days = edges[0], (edges[-1] - edges[0]).days
     ranks = np.full(days, _OUTSIDE, np.int8)
     for span in row.spans:
@@ -101,7 +101,7 @@ def coverage(
 ) -> Figure:
     """Return the calendar of some rows from first to last, both included.
 
-    The axes have days as x and row n, headings included, at y from n to n + 1. Where days would be too narrow, weeks or
+    The axes have days as x; row n, headings included, is at y from n to n + 1. If days would be too narrow, weeks or
     months are drawn in the colour of their worst day.
 
     Raises:
@@ -186,13 +186,13 @@ def _runs(which: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _entries(present: set[int], theme: Theme) -> list[tuple[str, str]]:
-    """Return the legend of the states that are shown, the worst first."""
+    """Return the legend of the states that occur, the worst first."""
     shown = [STATES[rank] for rank in sorted(present - {_OUTSIDE}, reverse=True)]
     return [(theme.states[state], _SHORT[state]) for state in shown]
 
 
 def _note(row: CoverageRow) -> str:
-    """Return what stands to the right of a row: `2 missing`, `complete`."""
+    """Return the text to the right of a row: `2 missing`, `complete`."""
     counts = row.counts()
     incomplete = [state for state in reversed(STATES) if counts[state] and state not in COMPLETE_STATES]
     if not incomplete:

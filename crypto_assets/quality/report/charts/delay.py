@@ -1,4 +1,4 @@
-"""The publication delay: how long after the end of its period each file of a series was published."""
+"""Draw the publication delay: how long after the end of its period each file of a series was published."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ _POINTS = 1500
 
 @dataclass(frozen=True, slots=True)
 class Delays:
-    """Files of one series: the end of their periods (datetime64[s], UTC, ascending), and the delays in hours (float64).
+    """Files of one series: the ends of their periods (datetime64[s], UTC, ascending), and the delays in hours (float64).
 
-    `watched` says of each whether it was seen to appear; of the others the time of a later republication may be all that
-    is known.
+    `watched` marks the files that were seen to appear; for others only the time of a later republication may be known.
     """
 
     label: str
@@ -35,7 +34,7 @@ class Delays:
     watched: np.ndarray
 
     def percentile(self, share: float) -> float:
-        """Return the delay in hours that this share (0 to 1) of the files seen to appear, or else of all, does not exceed."""
+        """Return the delay in hours that this share (0 to 1) of the files seen to appear, or else of all, stays within."""
         return float(percentile(sorted(self.hours[self.watched] if self.watched.any() else self.hours), share))
 
     @property
@@ -45,7 +44,7 @@ class Delays:
 
 
 def hours_text(hours: float) -> str:
-    """Return a delay for people: `40 min`, `8.7 h`, `3.2 d`."""
+    """Return a delay in words: `40 min`, `8.7 h`, `3.2 d`."""
     if abs(hours) < 1:
         return f"{hours * 60:.0f} min"
     return f"{hours:.1f} h" if abs(hours) < 72 else f"{hours / 24:.1f} d"
@@ -55,7 +54,7 @@ def delay(series: Sequence[Delays], theme: Theme, width: float = drawing.WIDTH) 
     """Return the delays of each series over the end of the period, with p50, p95 and the latest file.
 
     Raises:
-        ValueError: no series, or one without files.
+        ValueError: no series, or a series without files.
     """
     if not series or not all(len(one.hours) for one in series):
         raise ValueError(f"delay: expected series with files, found {[len(one.hours) for one in series]} files")
@@ -76,7 +75,7 @@ def delay(series: Sequence[Delays], theme: Theme, width: float = drawing.WIDTH) 
         axes = drawing.new_axes(figure, theme, left, y, width - left - right, _HEIGHT)
         drawing.date_axis(axes, theme, begin - margin, end + margin, shown=one is series[-1])
         _hours_axis(axes, one)
-        # Evenly thinned: more points than pixels only cost bytes. The latest stays.
+        # Thinned evenly: more points than pixels only cost bytes. The latest stays.
         kept = np.unique(np.linspace(0, len(one.hours) - 1, min(len(one.hours), _POINTS)).round().astype(int))
         xs, ys, watched = np.asarray(date2num(one.ends[kept]), float), one.hours[kept], one.watched[kept]
         axes.plot(xs[~watched], ys[~watched], "o", mfc="none", mec=calm, mew=0.9, markersize=3.6, alpha=0.9, zorder=3)
@@ -98,7 +97,7 @@ def delay(series: Sequence[Delays], theme: Theme, width: float = drawing.WIDTH) 
 
 
 def _hours_axis(axes: Axes, one: Delays) -> None:
-    """Let y be hours, from nothing to a little above the longest; logarithmic where that is 30 times the median."""
+    """Let y be hours, from zero to a little above the longest; logarithmic if that is 30 times the median."""
     longest, usual = float(one.hours.max()), one.percentile(0.5)
     if one.hours.min() > 0 and longest > 30 * usual:
         axes.set_yscale("log")

@@ -1,4 +1,4 @@
-"""What all pictures share: a figure of so many CSS pixels, fonts that are readable at 100 %, a time axis, a legend."""
+"""Shared parts of all pictures: a figure sized in CSS pixels, fonts readable at 100 %, a time axis, a legend."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 960
-"""Of a whole picture, in CSS pixels."""
+"""Width of a picture, in CSS pixels."""
 
 TEXT, SMALL = 9.0, 8.25
 """Sizes of text in points: 12 and 11 CSS pixels."""
 
 LEGEND = 30
-"""Height of the line of legend at the top."""
+"""Height of the legend line at the top."""
 
 AXIS = 40
 """Height of the dates below the lowest axes."""
@@ -39,7 +39,7 @@ _FAMILIES = (
     "Microsoft YaHei",
     "Arial Unicode MS",
 )
-"""Fonts with letters of symbols that matplotlib's own DejaVu does not have; those that are installed are used."""
+"""Fonts for letters that matplotlib's own DejaVu does not have; the installed ones are used."""
 
 
 @cache
@@ -49,12 +49,12 @@ def _use_fonts() -> None:
 
     installed = {font.name for font in fontManager.ttflist}
     mpl.rcParams["font.family"] = ["DejaVu Sans", *(name for name in _FAMILIES if name in installed)]
-    # A letter that no font has is drawn as a box; the page itself has the name in text.
+    # A letter in no font is drawn as a box; the page itself has the name in text.
     warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
 
 
 def new_figure(width: float, height: float, theme: Theme) -> Figure:
-    """Return an empty figure of so many CSS pixels."""
+    """Return an empty figure, sized in CSS pixels."""
     from matplotlib.figure import Figure
 
     _use_fonts()
@@ -85,8 +85,8 @@ def size_of(figure: Figure) -> tuple[float, float]:
 def png(figure: Figure, scale: float = 2.0) -> bytes:
     """Return the picture as PNG, `scale` dots for each CSS pixel; the same figure gives the same bytes.
 
-    It has a palette of 256 colours, a third of the bytes: the commonest are exact, rare shades at the edges of letters
-    become the nearest of these.
+    It has a palette of 256 colours, a third of the bytes: the most frequent colours are exact, rare shades at the edges of
+    letters become the nearest of them.
     """
     import numpy as np
     from PIL import Image
@@ -109,7 +109,7 @@ def png(figure: Figure, scale: float = 2.0) -> bytes:
 
 
 def text_width(texts: Iterable[str], size: float = TEXT) -> float:
-    """Return the width of the widest line, in CSS pixels; 0 where there is none."""
+    """Return the width of the widest line, in CSS pixels; 0 without lines."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextToPath
 
@@ -120,7 +120,7 @@ def text_width(texts: Iterable[str], size: float = TEXT) -> float:
 
 
 def shorten(text: str, length: int = 34) -> str:
-    """Return a text of at most so many characters, the end replaced by an ellipsis."""
+    """Return a text of at most `length` characters, with an ellipsis if it was longer."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
@@ -137,7 +137,7 @@ def instant(day: date) -> datetime:
 
 
 def date_axis(axes: Axes, theme: Theme, first: datetime, end: datetime, *, shown: bool = True) -> None:
-    """Let x be the instants [first, end), with few dates below (not where `shown` is false) and a faint grid."""
+    """Let x be the instants [first, end), with a faint grid and, if `shown`, a few dates below."""
     from matplotlib.dates import AutoDateLocator, date2num, num2date
 
     left, right = float(date2num(first)), float(date2num(end))
@@ -150,7 +150,7 @@ def date_axis(axes: Axes, theme: Theme, first: datetime, end: datetime, *, shown
 
 
 def date_texts(instants: Sequence[datetime]) -> list[str]:
-    """Return texts for the ticks of a time axis: as much of each as is new, the year or the day in a second line."""
+    """Return tick labels for a time axis: only the parts that change, with the year or the day in a second line."""
     texts = []
     for place, at in enumerate(instants):
         before = instants[place - 1] if place else None
@@ -165,7 +165,7 @@ def date_texts(instants: Sequence[datetime]) -> list[str]:
         else:
             new = before is None or before.date() != at.date()
             texts.append(f"{at:%H:%M}" + (f"\n{at.day} {at:%b %Y}" if new else ""))
-    if len(texts) > 2 and "\n" in texts[1]:  # both would not fit beside each other, and the second says it all
+    if len(texts) > 2 and "\n" in texts[1]:  # both would overlap, and the second has all the information
         texts[0] = texts[0].partition("\n")[0]
     return texts
 
@@ -189,5 +189,5 @@ def legend(figure: Figure, theme: Theme, entries: Sequence[tuple[str, str]], lef
 
 
 def hole_style(theme: Theme) -> dict[str, Any]:
-    """Return how a rectangle of days that were never collected looks: an outline with thin lines across."""
+    """Return the style of days that were never collected: an outline with thin lines across."""
     return {"facecolor": theme.states[NEVER], "edgecolor": theme.muted, "linewidth": 0.75, "hatch": "//////"}

@@ -1,4 +1,4 @@
-"""The gap timeline: spans without data, and days that are not complete, one lane for each kind."""
+"""Draw the gap timeline: spans without data, and incomplete days, one lane for each kind."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LANE = 30
-_NARROWEST = 4.0  # CSS pixels; an outage of a minute in three years is seen all the same
+_NARROWEST = 4.0  # CSS pixels; keeps an outage of a minute in three years visible
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
     """The spans [start, end), UTC, of one kind: one of `palette.KIND_STATES`, or a state that is not complete.
 
-    They may overlap, as those of many symbols do; `note` stands beside them.
+    They may overlap, for example with many symbols; `note` is written next to them.
     """
 
     kind: str
@@ -32,12 +32,12 @@ class Lane:
 
 
 def alarm_order(kind: str) -> tuple[int, str]:
-    """Return a key that sorts kinds and states from what alarms to what needs nothing; states before kinds."""
+    """Return a key that sorts kinds and states from the most alarming to the harmless; states before kinds."""
     return (-2 * STATES.index(KIND_STATES.get(kind, kind)) + (kind in KIND_STATES), kind)
 
 
 def merged(spans: Sequence[tuple[datetime, datetime]]) -> list[tuple[datetime, datetime]]:
-    """Return the union of spans as spans that do not touch, ascending."""
+    """Return the union of spans as separate spans, ascending."""
     result: list[tuple[datetime, datetime]] = []
     for start, end in sorted(spans):
         if result and start <= result[-1][1]:
@@ -48,7 +48,7 @@ def merged(spans: Sequence[tuple[datetime, datetime]]) -> list[tuple[datetime, d
 
 
 def length_text(length: timedelta) -> str:
-    """Return a length for people: `12 min`, `3.5 h`, `41 days`."""
+    """Return a length in words: `12 min`, `3.5 h`, `41 days`."""
     hours = length.total_seconds() / 3600
     if hours < 1:
         return f"{hours * 60:.0f} min"
@@ -58,9 +58,9 @@ def length_text(length: timedelta) -> str:
 def gap_timeline(
     lanes: Sequence[Lane], start: datetime, end: datetime, theme: Theme, width: float = drawing.WIDTH
 ) -> Figure:
-    """Return the lanes over [start, end), the most alarming on top; a span is at least 4 CSS pixels wide.
+    """Return the lanes over [start, end), the most alarming at the top; a span is at least 4 CSS pixels wide.
 
-    The axes have instants as x and lane n at y from n to n + 1.
+    The axes have instants as x; lane n is at y from n to n + 1.
 
     Raises:
         ValueError: no lanes, or no time.

@@ -1,8 +1,8 @@
 """The colours of every picture and of the report page, for light and dark surroundings.
 
-The states form a ladder of lightness, so that they stay apart in grey print and for every kind of colour vision (tested
-with simulated protanopia, deuteranopia and tritanopia). What needs nothing is calm: a day without data is nearly the
-background, a stored day a quiet blue. What is missing has the strongest contrast.
+The states have different lightness, which keeps them distinct in grey print and for every kind of colour vision (tested
+with simulated protanopia, deuteranopia and tritanopia). Harmless states are calm: a day without data is nearly the
+background, a stored day a quiet blue. Missing days have the strongest contrast.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from crypto_assets.model import State
 
 NEVER = "not collected yet"
-"""A day that was asked for in collection.yaml and of which the ledger knows nothing."""
+"""A day within collection.yaml without a record in the ledger."""
 
 STATES = (
     State.NO_DATA.value,
@@ -25,7 +25,7 @@ STATES = (
     NEVER,
     State.MISSING.value,
 )
-"""From what needs nothing to what alarms. Where several days share a cell, the last of these wins."""
+"""From harmless to alarming. If several days share a cell, the last of these states is shown."""
 
 STATE_TITLES: Mapping[str, str] = {
     "no_data": "no data: nothing traded or not listed",
@@ -51,7 +51,7 @@ KIND_STATES: Mapping[str, str] = {
     "our_failure": "missing",
     "not_collected": NEVER,
 }
-"""Kinds of incidents (`collection.incidents`), in the order of STATES, and the state whose colour they have."""
+"""Kinds of incidents (`collection.incidents`), in the order of STATES, each with the state that gives its colour."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The quality trend: the score of each series day by day, against the threshold."""
+"""Draw the quality trend: the score of each series day by day, against the threshold."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _HEIGHT, _BETWEEN = 62, 14
 
 @dataclass(frozen=True, slots=True)
 class ScoreLine:
-    """The scores of one series, each from 0 to 1: on each day the mean over its symbols, and the worst of them.
+    """The scores of one series, each from 0 to 1: for each day the mean over its symbols, and the worst.
 
-    `days` ascend; `mean` and `worst` are as long.
+    `days` are ascending; `mean` and `worst` have the same length.
     """
 
     label: str
@@ -35,10 +35,10 @@ class ScoreLine:
 def score_trend(
     series: Sequence[ScoreLine], threshold: float, first: date, last: date, theme: Theme, width: float = drawing.WIDTH
 ) -> Figure:
-    """Return one line for each series, over [first, last], on one scale; points below the threshold alarm.
+    """Return one line for each series, over [first, last], on one scale; points below the threshold have an alarm colour.
 
     Raises:
-        ValueError: no series, or one without scores.
+        ValueError: no series, or a series without scores.
     """
     if not series or not all(one.days for one in series):
         raise ValueError(f"score_trend: expected series with scores, found {[len(one.days) for one in series]} days")
@@ -61,7 +61,7 @@ def score_trend(
         axes.set_ylim(floor, 1 + (1 - floor) * 0.08)
         axes.set_yticks([floor, 1.0], [f"{floor:.2f}", "1.00"])
         drawing.date_axis(axes, theme, drawing.instant(first), end, shown=one is series[-1])
-        # The middle of the day, so that a single day stands inside.
+        # The middle of the day: a single day is then inside the axes.
         days = np.asarray(date2num(list(one.days)), float) + 0.5
         mean, worst = np.asarray(one.mean, float), np.asarray(one.worst, float)
         axes.axhspan(floor, threshold, color=alarm, alpha=0.07, linewidth=0)
@@ -82,7 +82,7 @@ def score_trend(
             linespacing=1.5,
         )
     entries = [
-        (calm, "mean over symbols, shaded to the worst of them"),
+        (calm, "mean over symbols, shaded to the worst"),
         (alarm, f"a symbol below the threshold {threshold:g} (dashed)"),
     ]
     drawing.legend(figure, theme, entries, 8)
@@ -90,7 +90,7 @@ def score_trend(
 
 
 def score_text(score: float) -> str:
-    """Return a score with four digits, cut off: what is below a threshold never looks as if it were not."""
+    """Return a score with four digits, cut off: a score below the threshold must never look equal to it."""
     return f"{np.floor(score * 10_000 + 1e-9) / 10_000:.4f}"
 
 

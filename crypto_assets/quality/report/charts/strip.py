@@ -1,4 +1,4 @@
-"""The coverage of some symbols as a Markdown image below 1,000 characters, which Dagster shows without a click."""
+"""Draw the coverage of some symbols as a Markdown image below 1,000 characters, which Dagster shows without a click."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from crypto_assets.quality.report.charts.coverage import CoverageRow, cells
 from crypto_assets.quality.report.charts.palette import LIGHT, NEVER, STATES, Theme
 
 INLINE = 1_000
-"""Dagster shows Markdown of fewer characters in place, longer one behind a link."""
+"""Dagster shows shorter Markdown in place, longer Markdown behind a link."""
 
 _CELLS = 60
 
 
 def strip(rows: Sequence[CoverageRow], first: date, last: date, theme: Theme = LIGHT) -> str | None:
-    """Return the worst state of all rows in each of at most 60 cells from first to last, both included, as a Markdown image.
+    """Return a Markdown image of at most 60 cells from first to last, both included, each with the worst state of all rows.
 
-    Fewer cells are taken where the text would have 1,000 characters; None where there is nothing to show.
+    It has fewer cells if the text would reach 1,000 characters; None if there is nothing to show.
     """
     if not rows or last < first:
         return None
@@ -56,7 +56,7 @@ def _image(ranks: np.ndarray, theme: Theme, first: date, last: date) -> str:
 
 
 def _style(state: str, theme: Theme) -> str:
-    """Return how a state is drawn: in its colour, and what was never collected as a thin line."""
+    """Return the style of a state: its colour; days never collected are a thin line."""
     if state == NEVER:
         return f"stroke='{theme.muted}' stroke-width='.2'"
     return f"stroke='{theme.states[state]}'"
