@@ -15,7 +15,7 @@ __all__ = ["__version__", "read"]
 
 
 def __getattr__(name: str) -> Any:
-    # Reading needs pyarrow, half a second to import; `crypto-assets --help` does not wait for it.
+    # Reading needs pyarrow, half a second to import; `crypto-assets --help` must not wait for it.
     if name == "read":
         from crypto_assets.client import read
 

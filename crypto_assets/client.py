@@ -1,4 +1,4 @@
-"""Reading what was collected: `crypto_assets.read`."""
+"""`crypto_assets.read`: read the collected rows."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def read(
     missing: Missing = "raise",
     verify: bool = True,
 ) -> pd.DataFrame:
-    """Return the stored rows of one symbol, in the order of time.
+    """Return the stored rows of one symbol, in time order.
 
     Args:
         exchange: the ccxt id, `binance`.
@@ -60,34 +60,33 @@ def read(
         dataset: as in collection.yaml, `ohlcv_1m` or `trades`. From the warehouse also timeframes that were built
             (`ohlcv_1h`) and `trade_statistics_1m`.
         start, end: days (`"2024-01-01"` or a date) are both included; instants (datetime, or text with a time) are
-            half-open, [start, end), and UTC where they have no zone.
+            half-open, [start, end), and UTC if they have no zone.
         market_type: `spot`, `linear` or `inverse`.
-        exact: `decimal.Decimal` in place of float64, digit for digit what the exchange published.
-        columns: some of the dataset's columns; all by default.
+        exact: `decimal.Decimal` instead of float64, digit for digit what the exchange published.
+        columns: some of the dataset's columns; default: all.
         source: `lake` reads Parquet, `warehouse` reads Postgres.
-        as_of: the rows as they were known at this instant, or at the end of this day, UTC: days that were corrected later as
-            they stood before, days that were first collected later not at all. From the lake only.
-        lock: the file of `crypto-assets lock`: exactly the versions that it names, also where others were published since.
-            From the lake only.
-        missing: what to do where a day is missing, partial (`degraded`) or not collected yet, or its file is not what the
-            ledger says: `raise` IncompleteData, `warn` with IncompleteDataWarning, or `ignore` it. Days that somebody has
-            acknowledged as they are only warn.
-        verify: compare the bytes of each file with the SHA-256 of the ledger (without a database with what the file says of
-            itself) and each page with its checksum, before rows are given. False leaves that out, for the last bit of speed:
-            a flipped bit is then another price. Files of `as_of` and `lock` are always compared.
+        as_of: the rows as known at this instant, or at the end of this day, UTC: days corrected later as they were before,
+            without days that were first collected later. Lake only.
+        lock: a file written by `crypto-assets lock`: exactly the versions it lists, even if others were published since.
+            Lake only.
+        missing: what to do if a day is missing, partial (`degraded`) or not collected yet, or if its file differs from the
+            ledger: `raise` IncompleteData, `warn` with IncompleteDataWarning, or `ignore` it. Acknowledged days only warn.
+        verify: before rows are returned, compare the bytes of each file with the SHA-256 in the ledger (without a database
+            with the file's own metadata) and each page with its checksum. False skips this for the last bit of speed: a
+            flipped bit is then another price. Files of `as_of` and `lock` are always compared.
 
     Returns:
-        A DataFrame with a plain index and UTC microsecond times; empty, with the same columns, where nothing is stored.
-        `attrs["coverage"]` has a mapping for each day that was asked for: `day`, `state`, `reason`, `rows` (of the whole
-        day), `until` (how far a day goes that is not over), `acknowledged`, `complete`. `attrs["looked_in"]` says where.
-        Without a database the files of the lake alone decide, and the state of a day is `stored` or `missing`.
+        A DataFrame with a plain index and UTC microsecond times; empty, with the same columns, if nothing is stored.
+        `attrs["coverage"]` has a mapping for each requested day: `day`, `state`, `reason`, `rows` (of the whole day),
+        `until` (how far an unfinished day goes), `acknowledged`, `complete`. `attrs["looked_in"]` is the place of the data.
+        Without a database only the files of the lake decide, and the state of a day is `stored` or `missing`.
 
     Raises:
-        ConfigError: an argument that cannot be, an unknown exchange, market type, dataset or column, a symbol of which
-            nothing is stored while other symbols of the series are, a lock that is none, or days that it is not about.
-        IncompleteData: a day is not complete; `coverage` says what is known of each.
-        StoredDataError: a file that was in force at `as_of`, or that the lock names, is damaged or lost.
-        PostgresUnavailable: the database does not answer, so that nobody can say what is complete.
+        ConfigError: an invalid argument, an unknown exchange, market type, dataset or column, a symbol without stored data
+            while other symbols of the series have some, an invalid lock, or days outside the lock.
+        IncompleteData: a day is incomplete; `coverage` describes each day.
+        StoredDataError: a file in force at `as_of`, or listed in the lock, is damaged or lost.
+        PostgresUnavailable: the database does not answer, and completeness cannot be known.
     """
     require_known(missing)
     asked = question(exchange, symbol, dataset, start, end, market_type, columns, source, as_of, lock)
@@ -111,7 +110,7 @@ def read(
 def _from_lake(
     asked: Question, missing: Missing, *, exact: bool, verify: bool
 ) -> tuple[pd.DataFrame, list[DayCoverage], str, str]:
-    """Return rows, coverage, where that is from, and a line about the lake where it is not the right one."""
+    """Return rows, coverage, the place of the data, and a notice if the lake is not the ledger's lake."""
     from crypto_assets.rows.frames import to_frame
     from crypto_assets.storage.lake import Lake
 
@@ -140,7 +139,7 @@ def _from_lake(
 def _now(
     asked: Question, lake: Lake, columns: Sequence[str], missing: Missing, *, verify: bool
 ) -> tuple[pa.Table, list[DayCoverage], str]:
-    """Return rows and coverage as they are now, by the ledger where there is one."""
+    """Return the present rows and coverage, with the ledger if there is one."""
     days = asked.days
     if not days:
         return read_lake(lake, lambda: None, asked.series, asked.symbol, (), columns).rows, [], ""
@@ -166,18 +165,18 @@ def _now(
 
 
 def _require_stored(asked: Question, lake: Lake, known: DayRecords | None) -> None:
-    """Raise ConfigError where other symbols of the series are stored or known, but nothing at all of this one."""
+    """Raise ConfigError if other symbols of the series are stored or known, but nothing of this one."""
     in_ledger = known.symbols if known else frozenset()
     others = sorted({*(_unified(name, asked) for name in lake.symbols(asked.series)), *in_ledger})
     if others and asked.symbol not in others and not _is_configured(asked):
         raise ConfigError(
-            f"symbol {asked.symbol}: it is none of the symbols of {asked.series} that the lake {lake.url} has; "
+            f"symbol {asked.symbol}: not among the symbols of {asked.series} in the lake {lake.url}; "
             + did_you_mean_symbol(asked.symbol, others)
         )
 
 
 def _unified(name: str, asked: Question) -> str:
-    """Return a symbol of the lake, where it is written as in paths, as people write it."""
+    """Return a symbol of the lake, written as in paths, in its unified form."""
     try:
         return unified_symbol(name, asked.series.market_type)
     except ValueError:
@@ -185,7 +184,7 @@ def _unified(name: str, asked: Question) -> str:
 
 
 def _is_configured(asked: Question) -> bool:
-    """Return whether collection.yaml, if there is a good one, has the symbol: then it is not collected yet."""
+    """Return whether a valid collection.yaml has the symbol: then it is not collected yet."""
     from crypto_assets.config.collection import load_collection
 
     try:
@@ -194,11 +193,11 @@ def _is_configured(asked: Question) -> bool:
         return False
 
 
-# ---- former versions --------------------------------------------------------------------------------------------------
+# ---- earlier versions -------------------------------------------------------------------------------------------------
 
 
 def _as_known(asked: Question, lake: Lake, columns: Sequence[str], at: datetime) -> tuple[pa.Table, list[DayCoverage]]:
-    """Return the rows of the days as they were known at an instant."""
+    """Return the rows of the days as known at an instant."""
     from crypto_assets.ledger.partitions import Ledger
 
     days, series, symbol = asked.days, asked.series, asked.symbol
@@ -208,7 +207,7 @@ def _as_known(asked: Question, lake: Lake, columns: Sequence[str], at: datetime)
     records = read_records(url, series, symbol, days[0], days[-1], [series.dataset]) if url else None
     if url is None or records is None:
         raise ConfigError(
-            "as_of: expected a ledger that knows former versions, found no database; "
+            "as_of: expected a ledger with earlier versions, found no database; "
             f"set CRYPTO_ASSETS_POSTGRES_URL or CRYPTO_ASSETS_HOME (now {settings_at_start().home})"
         )
     with Ledger(url) as ledger:
@@ -229,11 +228,11 @@ def _as_known(asked: Question, lake: Lake, columns: Sequence[str], at: datetime)
         try:
             return found()
         except StoredDataError:
-            return found()  # a day may just have been replaced; what is lost stays lost
+            return found()  # a day may just have been replaced; if it is lost, this fails again
 
 
 def _then(day: date, file: KnownFile | None, records: DayRecords, dataset: str, at: datetime) -> DayCoverage:
-    """Return what is known of a day as of an instant."""
+    """Return the coverage of a day as of an instant."""
     record = records.of.get(dataset, {}).get(day)
     when = f"{at:%Y-%m-%d %H:%M:%S} UTC"
     if file is None:
@@ -242,23 +241,23 @@ def _then(day: date, file: KnownFile | None, records: DayRecords, dataset: str, 
         return DayCoverage(day, NOT_COLLECTED, f"not known at {when}, collected later")
     if record is not None and record.sha256 == file.sha256 and file.rows is None:
         return of_record(record)
-    return _formerly(file, at, f"as known at {when}; others took its place since")
+    return _formerly(file, at, f"as known at {when}; replaced since")
 
 
 def _formerly(file: KnownFile, at: datetime, why: str) -> DayCoverage:
-    """Return what was known of a day while a former version, or fewer rows of the one in force now, held it."""
+    """Return the coverage of a day from an earlier version, or from fewer rows of the present one."""
     if file.rows is not None:
-        # More rows came later: while the day went on it went as far as it could, after its end it was not whole.
+        # More rows arrived later: a day that was still running was as complete as possible, a finished day was not.
         over = at.date() > file.day
         return DayCoverage(
             file.day,
             State.PROVISIONAL,
-            f"{why}; more rows of it came later" if over else why,
+            f"{why}; more rows were added later" if over else why,
             file.rows,
             complete=not over,
         )
     if file.state is None:
-        return DayCoverage(file.day, STORED, f"{why}; whether it was complete is not known", file.rows_in_all)
+        return DayCoverage(file.day, STORED, f"{why}; whether it was complete is unknown", file.rows_in_all)
     reason = f"{why}; {file.reason}" if file.reason else why
     record = DayRecord(
         file.day, State(file.state), reason, file.rows_in_all, file.path, None, file.sha256, file.until, None, None
@@ -267,7 +266,7 @@ def _formerly(file: KnownFile, at: datetime, why: str) -> DayCoverage:
 
 
 def _locked(asked: Question, lake: Lake, columns: Sequence[str]) -> tuple[pa.Table, list[DayCoverage]]:
-    """Return the rows of the days as a lock names them."""
+    """Return the rows of the days from the files that a lock lists."""
     from crypto_assets.quality.lock.content import read_locked
     from crypto_assets.quality.lock.file import read_lock
 
@@ -280,7 +279,7 @@ def _locked(asked: Question, lake: Lake, columns: Sequence[str]) -> tuple[pa.Tab
 
 
 def _as_locked(lock: Lock, asked: Question, days: Sequence[date]) -> list[DayCoverage]:
-    """Return what a lock says of days that it is about."""
+    """Return the coverage of days from a lock."""
     track = Track(asked.series, asked.symbol)
     files = {file.day: file for file in lock.files if file.track == track}
     coverage = []

@@ -1,36 +1,36 @@
 """Every exception that crypto_assets raises.
 
     CryptoAssetsError
-    ├── NothingCollected             a command that only looks found no database here, and made none
+    ├── NothingCollected             a command that only reads found no database here, and created none
     ├── Stopped                      the run was cancelled or is shutting down; what is stored stays
     ├── ConfigError                  collection.yaml, a URL or an argument is wrong; exit code 2
-    │   ├── UnknownSymbol            the exchange's archive does not list this symbol
+    │   └── OtherVersion             the database, the lake or Dagster's tables are of a version unknown to this one
     │   └── OtherVersion             the database, the lake or Dagster's tables are of a version that this one does not know
     ├── TransientError               trying again later can help
     │   ├── HostUnreachable          no connection, no answer, or a cut connection
-    │   ├── HostRefused              an answer that says "not now" (403, 418, 429, 5xx), with its status
+    │   ├── CircuitOpen              the host has failed too often; no requests until a probe succeeds
     │   ├── CircuitOpen              the host has failed too often; nobody asks it until a probe succeeds
     │   ├── NotPublished             the exchange answers 404; the file may appear later
     │   ├── ChecksumMismatch         bytes differ from the published checksum
     │   ├── StoreUnavailable         one of our own stores fails: Postgres with Dagster's events, or the lake
     │   │   ├── PostgresUnavailable  the database does not answer or could not be started
     │   │   └── LakeUnavailable      the bucket of the lake does not answer, or says "not now"
-    │   └── OutOfResources           this process has no memory, open file, thread or room left; it blames no file and no host
-    └── PermanentError               trying again gives the same; a person or a new file is needed
+    │   └── OutOfResources           this process is out of memory, files, threads or disk space; no fault of file or host
+    └── PermanentError               trying again gives the same result; a person or a new file is needed
         ├── ListingError             the listing is not what the exchange documents (HTML, cut XML)
-        ├── MalformedFile            an archive object whose bytes are not what its name promises
+        ├── MalformedFile            the bytes of an archive object do not match its name
         │   ├── BadContainer         not a zip, cut, empty, several members, another name, too large
         │   └── BadContent           columns, text or times that the dataset cannot have
-        │       └── NoRows           nothing, or a header alone
+        │       └── NoRows           empty, or only a header
         ├── InvalidRows              parsed, but rows break the schema, the key, the order or the day
-        ├── StoredDataError          a file in the lake is missing or is not what the ledger says
-        │   └── UnsafePath           a text that should name a file of the lake leads elsewhere; nothing was done with it
-        └── IncompleteData           rows were asked for of days that are missing, partial or not collected yet
+        ├── StoredDataError          a file in the lake is missing or differs from the ledger
+        │   └── UnsafePath           a text that should name a file of the lake leads elsewhere; it was not used
+        └── IncompleteData           some requested days are missing, partial or not collected yet
 
-    IncompleteDataWarning            the same, where it is not to be an error
+    IncompleteDataWarning            the same as a warning
 
-Transient and permanent are different types so that one place can decide about trying again. A message says what was
-expected, what was found and what to do; `evidence` carries the same for programs.
+Transient and permanent are different types: one place decides about retries. A message says what was expected, what was
+found and what to do; `evidence` has the same for programs.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ from crypto_assets.text.visible import visible
 class CryptoAssetsError(Exception):
     """Base of all errors of this package; `evidence` is JSON-serialisable detail for the ledger and the UI.
 
-    A message is one line, or a sequence of lines. A line end inside of a line is shown as `\\n`: it came with the text of
-    somebody else.
+    A message is one line, or a sequence of lines. A line end inside a line is shown as `\\n`: it is part of text from
+    outside.
     """
 
     def __init__(self, message: str | Sequence[str], **evidence: Any) -> None:
-        # The one place that all messages pass: a URL's password and terminal codes go into no log, ledger, event or terminal.
+        # All messages pass here: no password of a URL and no terminal code reaches a log, ledger, event or terminal.
         lines = (message,) if isinstance(message, str) else message
         super().__init__("\n".join(visible(masked(line.rstrip())) for line in lines))
         self.evidence: dict[str, Any] = masked_in(evidence)
@@ -59,15 +59,15 @@ class CryptoAssetsError(Exception):
 class ConfigError(CryptoAssetsError):
     """The configuration or an argument is wrong; nothing was started. Exit code 2.
 
-    `explained` says that the message is all there is to know; where it may be a mistake of ours it says False, and the
-    traceback is kept.
+    `explained`: the message is complete. If the error may be a fault of this package it is False, and the traceback is
+    kept.
     """
 
     explained = True
 
 
 class NothingCollected(CryptoAssetsError):
-    """A command that only looks found nothing where it looked, and made nothing. The message says where that is."""
+    """A command that only reads found nothing, and created nothing. The message says where it looked."""
 
 
 class UnknownSymbol(ConfigError):
@@ -75,7 +75,7 @@ class UnknownSymbol(ConfigError):
 
 
 class OtherVersion(ConfigError):
-    """The database, the lake or Dagster's tables are not those of this version; the message names both and what to do."""
+    """The database, the lake or Dagster's tables are of another version; the message gives both versions and what to do."""
 
 
 class Stopped(CryptoAssetsError):
@@ -87,7 +87,7 @@ class TransientError(CryptoAssetsError):
 
 
 CHECK_NETWORK = "check the network and the URLs in collection.yaml, then `crypto-assets fill`"
-"""What to do about a host that gives no answer."""
+"""What to do about a host that does not answer."""
 
 
 class HostUnreachable(TransientError):
@@ -95,7 +95,7 @@ class HostUnreachable(TransientError):
 
 
 class HostRefused(TransientError):
-    """An answer that says "not now"; `status` is the HTTP status, `retry_after_s` the exchange's own wish or None."""
+    """An answer that says "not now"; `status` is the HTTP status, `retry_after_s` the requested wait or None."""
 
     def __init__(self, message: str, *, status: int, retry_after_s: float | None = None, **evidence: Any) -> None:
         super().__init__(message, status=status, **evidence)
@@ -104,11 +104,11 @@ class HostRefused(TransientError):
 
 
 class CircuitOpen(TransientError):
-    """The circuit breaker of an exchange and endpoint class is open; `retry_at` says when it will be probed."""
+    """The circuit breaker of an exchange and endpoint class is open; `retry_at` is the time of the next probe."""
 
 
 HOST_PROBLEMS = tuple(kind.__name__ for kind in (HostUnreachable, HostRefused, CircuitOpen))
-"""The errors that say nothing of what was asked for, only that a host does not answer now, as evidence names them."""
+"""Names, as in evidence, of errors that only say that a host does not answer now, nothing about the requested data."""
 
 
 class NotPublished(TransientError):
@@ -116,18 +116,18 @@ class NotPublished(TransientError):
 
 
 class ChecksumMismatch(TransientError):
-    """The bytes differ from the published checksum; exchanges refresh one before the other, so later may be right.
+    """The bytes differ from the published checksum; exchanges update the two at different times: a later try may succeed.
 
-    `content` holds the refused bytes on their way to quarantine/.
+    `content` has the refused bytes for quarantine/.
     """
 
     content: bytes = b""
 
 
 class StoreUnavailable(TransientError):
-    """One of our own stores fails; what was stored before stays.
+    """One of our own stores fails; data stored before stays.
 
-    `passing` says that it may be over in a moment: `storage/patience.py` waits then. Once it has waited, it says False.
+    `passing`: it may be over in a moment, and `storage/patience.py` waits. After that wait it is False.
     """
 
     def __init__(self, message: str | Sequence[str], *, passing: bool = False, **evidence: Any) -> None:
@@ -140,7 +140,7 @@ class PostgresUnavailable(StoreUnavailable):
 
 
 class LakeUnavailable(StoreUnavailable):
-    """The bucket of the lake does not answer, or refuses for now; `status` is the HTTP status, None without an answer."""
+    """The lake's bucket does not answer, or refuses for now; `status` is the HTTP status, None without an answer."""
 
     def __init__(
         self, message: str | Sequence[str], *, status: int | None = None, passing: bool = False, **evidence: Any
@@ -150,18 +150,18 @@ class LakeUnavailable(StoreUnavailable):
 
 
 class OutOfResources(TransientError):
-    """This process or machine has no memory, open file, thread or room left; it says nothing of what was at hand.
+    """This process or machine is out of memory, open files, threads or disk space; no file or host is to blame.
 
-    The evidence names the `resource`. `shortage.py` decides which errors are this one.
+    The evidence has the `resource`. `shortage.py` decides which errors are this one.
     """
 
 
 OF_THIS_PROCESS = (Stopped, OutOfResources, StoreUnavailable)
-"""What an `except` that makes an error the answer to a question passes on: it says nothing of what was asked."""
+"""An `except` that turns errors into a judgement must re-raise these: they say nothing about what is judged."""
 
 
 class PermanentError(CryptoAssetsError):
-    """Trying again gives the same; a person or a new file is needed."""
+    """Trying again gives the same result; a person or a new file is needed."""
 
 
 class ListingError(PermanentError):
@@ -169,7 +169,7 @@ class ListingError(PermanentError):
 
 
 class MalformedFile(PermanentError):
-    """An archive object whose bytes are not what its name promises."""
+    """The bytes of an archive object do not match its name."""
 
 
 class BadContainer(MalformedFile):
@@ -181,7 +181,7 @@ class BadContent(MalformedFile):
 
 
 class NoRows(BadContent):
-    """A file without any row: right where nothing should be in it, which the file alone does not say."""
+    """A file without any row: correct if nothing should be in it, which the file alone does not show."""
 
 
 class InvalidRows(PermanentError):
@@ -189,15 +189,15 @@ class InvalidRows(PermanentError):
 
 
 class StoredDataError(PermanentError):
-    """A file in the lake is missing or is not what the ledger says was stored."""
+    """A file in the lake is missing or differs from the ledger."""
 
 
 class UnsafePath(StoredDataError):
-    """A text that should name a file of the lake names something else, or a link there leads elsewhere."""
+    """A text that should name a file of the lake names something else, or a link in its path leads elsewhere."""
 
 
 class IncompleteData(PermanentError):
-    """Some of the days that were asked for are missing, partial or not collected yet; `coverage` says what is known of each.
+    """Some requested days are missing, partial or not collected yet; `coverage` describes each.
 
     It has a mapping for each day: `day`, `state`, `reason`, `rows`, `until`, `acknowledged`, `complete`; JSON-serialisable.
     """
@@ -208,10 +208,10 @@ class IncompleteData(PermanentError):
 
 
 class IncompleteDataWarning(UserWarning):
-    """Rows were given although some of the days asked for are not complete, or no day has rows."""
+    """Rows were returned although some requested days are incomplete, or no day has rows."""
 
 
 REFUSALS = tuple(
     kind.__name__ for kind in (ChecksumMismatch, MalformedFile, BadContainer, BadContent, NoRows, InvalidRows)
 )
-"""The errors of a file that is there and cannot be used, as the evidence of an outcome names them."""
+"""Names, as in evidence, of errors of a file that exists and cannot be used."""

@@ -1,1 +1,1 @@
-"""Who may ask what listens on this machine: user ids, hosts, origins. Shared by the HTTP API and the Dagster UI."""
+"""Access control of the HTTP API and the Dagster UI: user ids, hosts, origins."""

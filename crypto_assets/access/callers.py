@@ -1,8 +1,7 @@
-"""Which users of this machine may ask the API and the Dagster UI: the one who runs them, root, and whom the settings name.
+"""Allow the API and the Dagster UI only to some users of this machine: the one who runs them, root, and the configured ones.
 
-Every user of a machine reaches its loopback, so an address is no person. Linux says in /proc/net/tcp to whom the other end
-of a connection belongs; no password has to be kept or typed for that. Where the kernel does not tell (other systems), all
-users of the machine are answered.
+Every user of a machine can reach its loopback addresses. Linux says in /proc/net/tcp which user has the other end of a
+connection; this needs no password. If the kernel does not say it (other systems), all users of the machine are allowed.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ class OnlyTheseUsers:
     """Middleware that refuses connections of other users of this machine.
 
     Args:
-        app: what answers the rest.
-        users: user ids that may ask; None answers everybody.
+        app: the application behind this middleware.
+        users: allowed user ids; None allows everybody.
     """
 
     def __init__(self, app: ASGIApp, users: Collection[int] | None) -> None:
@@ -40,7 +39,7 @@ class OnlyTheseUsers:
         self._users = users if _TABLES[0].exists() else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # In a thread: the table is as long as the machine has connections.
+        # In a thread: the kernel's table has a line for each connection of the machine.
         if (
             self._users is None
             or scope["type"] == "lifespan"
@@ -49,7 +48,7 @@ class OnlyTheseUsers:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await receive()
-            # Before it was accepted: the server answers 403.
+            # Not accepted yet: the server answers 403.
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": _refusal().error})
         else:
             await _refusal().answer()(scope, receive, send)
@@ -71,10 +70,10 @@ def _refusal() -> Problem:
 
 
 def users(names: str) -> frozenset[int] | None:
-    """Return the user ids that may ask: of this process, of root, and of accounts with commas between; None: everybody.
+    """Return the allowed user ids: of this process, of root, and of the comma-separated accounts; None: everybody.
 
     Raises:
-        ConfigError: an account that this machine does not know.
+        ConfigError: an unknown account.
     """
     if names.strip() == EVERYBODY:
         return None
@@ -86,7 +85,7 @@ def _user(name: str) -> int:
         return pwd.getpwnam(name).pw_uid
     except KeyError:
         raise ConfigError(
-            f"environment variable CRYPTO_ASSETS_UI_USERS: expected accounts of this machine with commas between, or "
+            f"environment variable CRYPTO_ASSETS_UI_USERS: expected accounts of this machine, separated by commas, or "
             f"{EVERYBODY} for all, found {name!r}"
         ) from None
 
@@ -101,15 +100,15 @@ def _name(user: int) -> str:
 def user_of(client: tuple[str, int], server: tuple[str, int]) -> int | None:
     """Return the user id at the other end of a TCP connection of this machine.
 
-    None where the kernel knows none: the connection is from elsewhere, or its other end was closed.
+    None if the kernel has no user: the connection is from another machine, or its other end was closed.
 
     Args:
-        client: address and port of the end that has opened it.
+        client: address and port of the end that opened it.
         server: address and port of our end.
     """
     for table in _TABLES:
         try:
-            # Its lines begin with a number, so the header is none of them.
+            # Its lines begin with a number; this skips the header.
             lines = table.read_text().splitlines()[1:]
         except OSError:
             continue
@@ -117,13 +116,13 @@ def user_of(client: tuple[str, int], server: tuple[str, int]) -> int | None:
         for line in lines:
             columns = line.split()
             if columns[_LOCAL] in local and columns[_REMOTE] in remote:
-                # Whoever has closed his end belongs to nobody any more; the kernel writes 0 then, as for root.
+                # A closed end has no owner any more; the kernel then writes 0, the same as for root.
                 return int(columns[_UID]) if columns[_INODE] != "0" else None
     return None
 
 
 def _spellings(host: str, port: int) -> Iterator[str]:
-    """Yield how the kernel writes an address, words of four bytes in this machine's order; of IPv4 also within IPv6."""
+    """Yield the kernel's spellings of an address, words of four bytes in this machine's order; IPv4 also within IPv6."""
     packed = ip_address(host).packed
     for address in (packed, bytes(10) + b"\xff\xff" + packed) if len(packed) == 4 else (packed,):
         words = (address[at : at + 4] for at in range(0, len(address), 4))

@@ -1,9 +1,9 @@
-"""Who may ask the API and the Dagster UI: programs on this machine, and the pages that the asked server has given out itself.
+"""Refuse requests to the API and the Dagster UI that a foreign web page caused.
 
-A page of somebody else can make a browser send requests to 127.0.0.1, with its own Origin (CSRF), or under a name of its own
-that resolves to 127.0.0.1 (DNS rebinding), also as a WebSocket, which no browser keeps from other sites. So the Host must be
-a name of loopback, an Origin, where there is one, the very same host and port (a page of another server on this machine
-is foreign too), and a change must be JSON, which a page cannot send to another origin without asking first.
+A foreign page can make a browser send requests to 127.0.0.1, with the page's own Origin (CSRF), or under a name of its own
+that resolves to 127.0.0.1 (DNS rebinding), and also as a WebSocket, which browsers do not restrict. Therefore the Host must
+be a loopback name, an Origin, if present, must have exactly the same host and port (a page of another server on this machine
+is foreign too), and a change must be JSON, which a page cannot send to another origin without a preflight request.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _POLICY_VIOLATION = 1008  # RFC 6455, 7.4.1
 
 
 class OnlyFromHere:
-    """Middleware that refuses requests and WebSockets which a foreign page may have caused."""
+    """Middleware that refuses requests and WebSockets that a foreign page may have caused."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -30,7 +30,7 @@ class OnlyFromHere:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await receive()
-            # Before it was accepted: the server answers 403.
+            # Not accepted yet: the server answers 403.
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": problem.error})
         else:
             await problem.answer()(scope, receive, send)
@@ -40,7 +40,7 @@ def _problem(asked: HTTPConnection) -> Problem | None:
     host, origin = asked.headers.get("host", ""), asked.headers.get("origin")
     if _name(f"http://{host}") not in _LOOPBACK:
         return Problem(
-            403, "foreign Host", f"one of {', '.join(_LOOPBACK)}", host, "ask 127.0.0.1; a proxy must set the Host so"
+            403, "foreign Host", f"one of {', '.join(_LOOPBACK)}", host, "ask 127.0.0.1; a proxy must set this Host"
         )
     if origin is not None and not _is_own(origin, host):
         return Problem(403, "foreign Origin", f"none, or http://{host}", origin, "ask from a program, not a page")

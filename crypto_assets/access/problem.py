@@ -17,7 +17,7 @@ _SHOWN = 1_000
 
 @dataclass(slots=True)
 class Problem(Exception):
-    """An answer that is not what was asked for."""
+    """An answer that reports a problem."""
 
     status: int
     error: str
@@ -47,5 +47,5 @@ def _plain(value: Any) -> Any:
 
 
 def shortened(text: str) -> str:
-    """Return the beginning of what somebody sent, for an answer that says what was found."""
+    """Return the beginning of a value from a request, to show what was found."""
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

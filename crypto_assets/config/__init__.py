@@ -1,1 +1,1 @@
-"""What people configure: collection.yaml, the environment, and what a command is asked about."""
+"""The configuration: collection.yaml, the environment, and the filters of a command."""

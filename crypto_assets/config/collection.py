@@ -1,6 +1,6 @@
-"""collection.yaml, read here and nowhere else.
+"""Read collection.yaml. No other module reads it.
 
-Every error names the file, the place in it, what was expected and what was found (`ConfigError`, exit code 2).
+Every error gives the file, the place in it, what was expected and what was found (`ConfigError`, exit code 2).
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ __all__ = [
 
 
 MOST_SYMBOLS = 10_000
-"""Of one entry. Binance has listed some 3,500 on spot in all of its years."""
+"""Most symbols of one entry. Binance has listed some 3,500 on spot in all years."""
 
 MOST_ENTRIES = 1_000
 
 _MOST_LETTERS = 64
-"""Of a symbol; `1000000MOG/USDT:USDT-250328` has 27."""
+"""Longest symbol; `1000000MOG/USDT:USDT-250328` has 27 letters."""
 
 _MOST_PROBLEMS = 10
-"""Said of one file; the rest is counted."""
+"""Most problems listed for one file; the others are counted."""
 
 _SHOWN = 200
 
@@ -57,7 +57,7 @@ _SHOWN = 200
 class ExchangeConfig(BaseModel):
     """URLs of one exchange; a URL without a value is the exchange's real host.
 
-    `limits` go before the exchange's own, by budget; an empty list lifts them.
+    `limits` replace the exchange's own, by budget; an empty list removes them.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -85,10 +85,10 @@ class ExchangeConfig(BaseModel):
 class SeriesEntry(BaseModel):
     """One entry of `series:`: datasets × symbols of one exchange and market type, daily from `start` to `end`, UTC.
 
-    Both days are included; without `end` it goes on. `name` is that of its op, jobs, sensors and schedules in Dagster;
-    `Collection.name_of` says what it is where none is given.
-    `warehouse` names datasets of the entry that go to Postgres although they stay in the lake by default (`trades`).
-    `rest` lets the exchange's REST API give what its archive does not have: today, late days, holes.
+    Both days are included; without `end` it continues. `name` is that of its op, jobs, sensors and schedules in Dagster; the
+    default comes from `Collection.name_of`. `warehouse` lists datasets of the entry that go to Postgres although their
+    default is the lake only (`trades`). `rest` allows the REST API for data that the archive does not have: today, late
+    days, holes.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -161,7 +161,7 @@ class SeriesEntry(BaseModel):
         for what, names in (("symbols", self.symbols), ("datasets", self.datasets)):
             doubles = sorted(name for name, times in Counter(names).items() if times > 1)
             if doubles:
-                raise ValueError(f"{what}: {', '.join(doubles[:_MOST_PROBLEMS])} stands here twice")
+                raise ValueError(f"{what}: {', '.join(doubles[:_MOST_PROBLEMS])} is listed twice here")
         return self
 
     @property
@@ -171,25 +171,25 @@ class SeriesEntry(BaseModel):
 
     @property
     def span(self) -> str:
-        """The days of the entry in words: `from 2024-01-01`, with `to 2024-06-30` where it ends."""
+        """The days of the entry in words: `from 2024-01-01`, with `to 2024-06-30` if it ends."""
         return f"from {self.start}" + (f" to {self.end}" if self.end else "")
 
     def until(self, day: date) -> date:
-        """Return the day, or the entry's end where that comes first."""
+        """Return the day, or the entry's end if that is earlier."""
         return day if self.end is None else min(day, self.end)
 
     def has(self, day: date) -> bool:
-        """Return whether a day is one of the entry's."""
+        """Return whether the entry has a day."""
         return self.start <= day == self.until(day)
 
 
 def leading(entries: Iterable[SeriesEntry]) -> SeriesEntry:
-    """Return the entry that starts first, and of several the one that goes on longest: a table that they share is its."""
+    """Return the entry that starts first, and of several the one that ends last: it owns a table that they share."""
     return min(entries, key=lambda entry: (entry.start, -entry.until(date.max).toordinal()))
 
 
 class WeightsConfig(BaseModel):
-    """How much each score counts in the total of a day (docs/quality.md); one left out keeps its default, 0 leaves it out."""
+    """Weight of each score in the total of a day (docs/quality.md); default if left out, 0 excludes the score."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -201,12 +201,14 @@ class WeightsConfig(BaseModel):
     @model_validator(mode="after")
     def _some(self) -> WeightsConfig:
         if not any(self.model_dump().values()):
-            raise ValueError("expected at least one weight above 0, found 0 for all; leave out those that may stay")
+            raise ValueError(
+                "expected at least one weight above 0, found 0 for all; leave out a weight to keep its default"
+            )
         return self
 
 
 class QualityConfig(BaseModel):
-    """From which total on a day is good, and what the total is made of. Scores are from 0 to 1."""
+    """The total from which a day is good, and the weights of the total. Scores are from 0 to 1."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -234,7 +236,7 @@ class Collection(BaseModel):
             for budget in self.exchanges[name].limits:
                 if budget not in budgets:
                     raise ValueError(
-                        f"exchanges.{name}.limits: {budget!r} is no budget{_did_you_mean(budget, budgets)}"
+                        f"exchanges.{name}.limits: {budget!r} is not a budget{_did_you_mean(budget, budgets)}"
                     )
         seen: dict[Track, int] = {}
         for number, entry in enumerate(self.series):
@@ -243,7 +245,7 @@ class Collection(BaseModel):
                     other = seen.setdefault(Track(series, path_symbol(symbol)), number)
                     if other != number:
                         raise ValueError(
-                            f"{series} {symbol} stands in series[{other}] and series[{number}]; keep it in one"
+                            f"{series} {symbol} is in series[{other}] and series[{number}]; keep it in one"
                         )
         self._bars_end_together()
         self._names_differ()
@@ -261,8 +263,8 @@ class Collection(BaseModel):
     def name_of(self, entry: SeriesEntry) -> str:
         """Return the name of an entry, which does not depend on the order of the entries.
 
-        Without a `name` it is `binance_spot`; where several entries of the market have none, also their datasets, and as far
-        as these do not tell them apart their first day and first symbol.
+        Without a `name` it is `binance_spot`; if several unnamed entries have the same market, the datasets are added, and
+        if these are equal too, the first day and first symbol.
         """
         if entry.name is not None:
             return entry.name
@@ -275,7 +277,7 @@ class Collection(BaseModel):
         return "_".join((*market, *parts[:known]))
 
     def _bars_end_together(self) -> None:
-        """Refuse an entry with the table of a symbol's bars that ends before another entry that fills it too."""
+        """Refuse an entry that owns a symbol's bar table but ends before another entry that fills it too."""
         sharing: dict[tuple[str, str, str], list[int]] = {}
         for number, entry in enumerate(self.series):
             if any(series.timeframe for series in entry.series):
@@ -286,13 +288,13 @@ class Collection(BaseModel):
             longest = max(numbers, key=lambda number: self.series[number].until(date.max))
             if first.end and self.series[longest].until(date.max) > first.end:
                 raise ValueError(
-                    f"series[{self.series.index(first)}] has the warehouse's bars of {exchange} {market_type} {symbol}, "
-                    f"for it starts first, and ends on {first.end}, before series[{longest}]; "
+                    f"series[{self.series.index(first)}] owns the warehouse's bars of {exchange} {market_type} {symbol}, "
+                    f"because it starts first, and ends on {first.end}, before series[{longest}]; "
                     f"let series[{longest}] start on {first.start} too"
                 )
 
     def urls(self, exchange: str) -> ExchangeConfig:
-        """Return the overridden URLs of an exchange; fields without a value mean the real host."""
+        """Return the overridden URLs of an exchange; a field without a value means the real host."""
         return self.exchanges.get(exchange, ExchangeConfig())
 
     def entry_of(self, series: Series, symbol: str) -> SeriesEntry | None:
@@ -303,10 +305,10 @@ class Collection(BaseModel):
         return None
 
     def asks_rest(self, entry: SeriesEntry) -> bool:
-        """Return whether the REST API is asked for days of an entry that the archive does not have.
+        """Return whether the REST API is used for days of an entry that the archive does not have.
 
-        Where the archive is another than the exchange's own and no `rest_url` is given, it is not: rows of a synthetic or
-        private exchange and of the real one must not stand in one series.
+        It is not used if the archive is not the exchange's own and no `rest_url` is given: rows of a synthetic or private
+        exchange and of the real one must not be mixed in one series.
         """
         urls = self.urls(entry.exchange)
         return entry.rest and (urls.rest_url is not None or urls.archive_url is None)
@@ -323,16 +325,16 @@ class Collection(BaseModel):
 
 
 def _parts_of_name(entry: SeriesEntry) -> tuple[str, str, str]:
-    """Return what tells an entry without a name apart; no two entries have the same dataset of the same symbol."""
+    """Return the parts that make the default name unique: no two entries have the same dataset of the same symbol."""
     symbol = re.sub(r"\W", "", path_symbol(entry.symbols[0]))
     return "_".join(entry.datasets), f"{entry.start:%Y%m%d}", symbol
 
 
 def load_collection(path: Path) -> Collection:
-    """Return the collection that a YAML file describes.
+    """Return the collection described by a YAML file.
 
     Raises:
-        ConfigError: no such file, not YAML, an unknown key, or a value that cannot be; the message names file and place.
+        ConfigError: no such file, not YAML, an unknown key, or an invalid value; the message gives file and place.
     """
     require_file(path)
     try:
@@ -343,7 +345,7 @@ def load_collection(path: Path) -> Collection:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     try:
         content = load_yaml(text)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: PyYAML meets a day such as 2024-13-01
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: PyYAML found a day such as 2024-13-01
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if content is None:
         raise ConfigError(f"{path}: expected the keys `series` and `exchanges`, found NoneType: the file is empty")
@@ -353,7 +355,7 @@ def load_collection(path: Path) -> Collection:
 
 
 def parse_collection(content: Mapping[str, Any], name: str = "collection") -> Collection:
-    """Return the collection that a mapping describes; raises ConfigError like `load_collection`."""
+    """Return the collection described by a mapping; raises ConfigError like `load_collection`."""
     try:
         return Collection.model_validate(content)
     except ValidationError as error:
@@ -385,7 +387,7 @@ def _explain(error: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return a key of the file as it can be shown."""
+    """Return a key of the file in a printable form."""
     return text[:_SHOWN] if text.isprintable() else repr(text[:_SHOWN])
 
 

@@ -1,4 +1,4 @@
-"""The folder of dagster.yaml, told to Dagster in this process and its children. Dagster itself is not imported here."""
+"""Find the folder of dagster.yaml and set DAGSTER_HOME for this process and its children. Does not import Dagster."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from crypto_assets.machine.shortage import raise_if_ours
 
 
 def use_dagster_home() -> Path:
-    """Return the folder with dagster.yaml, and tell Dagster in this process and its children.
+    """Return the folder with dagster.yaml, and set DAGSTER_HOME to it for this process and its children.
 
     Raises:
-        ConfigError: DAGSTER_HOME is unset and the working directory has no dagster.yaml, or one that is no YAML.
+        ConfigError: DAGSTER_HOME is unset and the working directory has no dagster.yaml, or an invalid one.
     """
     named = os.environ.get("DAGSTER_HOME")
     home = Path(named).absolute() if named else Path.cwd()
@@ -29,14 +29,14 @@ def use_dagster_home() -> Path:
 
 
 def _require_yaml(file: Path) -> None:
-    """Look at a file before Dagster does, which has no bounds for what a file of some lines can say."""
+    """Check a file before Dagster reads it without bounds."""
     import yaml
 
     try:
         found = load_yaml(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise_if_ours(error)
-        raise ConfigError(f"{file}: expected text that can be read, found: {error}") from None
+        raise ConfigError(f"{file}: expected readable text, found: {error}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{file}: expected YAML, found: {' '.join(str(error).split())[:300]}") from None
     if not (found is None or isinstance(found, dict)):

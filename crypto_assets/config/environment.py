@@ -1,7 +1,7 @@
-"""The environment, read here and nowhere else: every variable is checked before anything is done.
+"""Read the environment. No other module reads it. Every variable is checked before anything is done.
 
-`settings` looks at the values; `settings_at_start` looks at the file of the collection too. Both raise ConfigError with the
-variable's name, what was expected and what was found, in one line; a password or key is never repeated.
+`settings` checks the values; `settings_at_start` also checks the file of the collection. Both raise ConfigError with one
+line: the variable's name, what was expected and what was found; a password or key is never shown.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from crypto_assets.text.urls import folder, http_url
 PREFIX = "CRYPTO_ASSETS_"
 
 OF_TESTS = ("CRYPTO_ASSETS_REALDATA", "CRYPTO_ASSETS_SCREENSHOT")
-"""Variables of the project's own tests; they change nothing else."""
+"""Variables of the project's own tests, without other effects."""
 
 _SECRETS = ("POSTGRES_URL", "BINANCE_API_KEY")
 
-# Kubernetes tells every container of a service `crypto-assets` where it is; nobody has typed these.
+# Kubernetes sets these in every container next to a service `crypto-assets`; nobody typed them.
 _OF_KUBERNETES = re.compile(r"CRYPTO_ASSETS_(\w+_)?(SERVICE_(HOST|PORT)|PORT)(_\w+)?")
 
 _NEARLY_OURS = re.compile(r"CRYPTO_?ASSETS?_?")
@@ -50,7 +50,7 @@ def _header(value: str) -> str:
 
 
 class Settings(BaseSettings):
-    """What the environment says. Variables are prefixed `CRYPTO_ASSETS_`; the usual `AWS_*` are read by boto3 itself."""
+    """Settings from the environment. Variables are prefixed `CRYPTO_ASSETS_`; boto3 itself reads the usual `AWS_*`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", env_ignore_empty=True)
 
@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     egress: Annotated[str, AfterValidator(_text)] = Field(
         default="default",
         max_length=200,
-        description="a name for the address by which exchanges know this machine; limits count for each",
+        description="a name for the address under which exchanges see this machine; limits are counted for each name",
     )
     pause_after: int = Field(default=20, ge=0, description="failures in a row that pause a run; 0: never")
     patience_s: float = Field(
@@ -88,19 +88,19 @@ class Settings(BaseSettings):
         ge=0,
         le=86_400,
         allow_inf_nan=False,
-        description="how long to wait for our own Postgres or bucket where it fails for a moment",
+        description="how long to wait for our own Postgres or bucket if it fails for a moment",
     )
     patrol_days: int = Field(
-        default=7, ge=1, le=3650, description="days in which a sensor reads every listing once from end to end"
+        default=7, ge=1, le=3650, description="days in which a sensor reads every listing once completely"
     )
     ui_users: Annotated[str, AfterValidator(_text)] = Field(
         default="",
         max_length=1000,
-        description="accounts of this machine, with commas between, that may use UI and API beside "
+        description="accounts of this machine, separated by commas, that may use UI and API in addition to "
         "the user who runs them and root; *: all",
     )
     binance_api_key: Annotated[str, AfterValidator(_header)] | None = Field(
-        default=None, repr=False, description="for what Binance's REST API gives to nobody else"
+        default=None, repr=False, description="for data that Binance's REST API gives only with a key"
     )
 
     def model_post_init(self, _: Any) -> None:
@@ -113,7 +113,7 @@ class Settings(BaseSettings):
             ) from None
 
     def api_key(self, exchange: str) -> str | None:
-        """Return the key for an exchange's REST API, where there is one."""
+        """Return the key for an exchange's REST API, if there is one."""
         return getattr(self, f"{exchange}_api_key", None)
 
     @property
@@ -123,10 +123,10 @@ class Settings(BaseSettings):
 
 
 def settings() -> Settings:
-    """Return the settings of this moment.
+    """Return the present settings.
 
     Raises:
-        ConfigError: a variable `CRYPTO_ASSETS_*` that is not known, or a value that cannot be used; its name and one line.
+        ConfigError: an unknown variable `CRYPTO_ASSETS_*`, or an invalid value; one line with its name.
     """
     _check_names_and_quotes(os.environ)
     try:
@@ -144,7 +144,7 @@ def settings() -> Settings:
 
 
 def settings_at_start() -> Settings:
-    """Return the settings, for a process that begins; raises ConfigError also where the named collection is no file."""
+    """Return the settings for a starting process; raises ConfigError also if the named collection is not a file."""
     found = settings()
     if os.environ.get(f"{PREFIX}CONFIG"):
         require_file(found.config)
@@ -152,7 +152,7 @@ def settings_at_start() -> Settings:
 
 
 def require_file(path: Path) -> None:
-    """Raise ConfigError where the collection that CRYPTO_ASSETS_CONFIG or --config names is not there, or is a folder."""
+    """Raise ConfigError if the collection named by CRYPTO_ASSETS_CONFIG or --config does not exist or is a folder."""
     if path.is_dir():
         raise ConfigError(
             f"{path}: cannot be read: it is a directory; name the file, such as {path / 'collection.yaml'}, with --config or "
@@ -188,7 +188,7 @@ def _check_names_and_quotes(variables: Mapping[str, str]) -> None:
 
 
 def _check_s3(variables: Mapping[str, str]) -> None:
-    """Check what boto3 will read, as far as a wrong value can be told."""
+    """Check the variables that boto3 reads, as far as wrong values can be recognised."""
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
         if value := variables.get(name):
             _checked(name, value, http_url)
@@ -213,7 +213,7 @@ def _file(text: str) -> str:
 
 
 def check_certificates() -> None:
-    """Raise ConfigError where a variable names certificates that are not there; httpx would end with a traceback."""
+    """Raise ConfigError if a variable names certificates that do not exist; httpx would end with a traceback."""
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         if value := os.environ.get(name):
             _checked(name, value, _file)
@@ -227,22 +227,22 @@ def _checked(name: str, value: str, check: Callable[[str], str]) -> None:
 
 
 def require_writable(place: Path, variable: str) -> None:
-    """Raise ConfigError where a folder cannot be made or written in; `variable` is what decides where it is."""
+    """Raise ConfigError if a folder is not writable and cannot be created; `variable` sets its place."""
     there = next(part for part in (place, *place.parents) if part.exists())
     if not os.access(there, os.W_OK | os.X_OK):
         raise ConfigError(
-            f"{place}: expected a folder that can be written, found that {there} cannot; name another with {variable}"
+            f"{place}: expected a writable folder, found that {there} is not writable; name another with {variable}"
         )
 
 
 def make_home(home: Path, *, private: bool = False) -> None:
-    """Make the folder for everything local, for its owner alone, where it is not there yet, and what Dagster keeps in it.
+    """Create the folder for everything local, for its owner only, with the folder of Dagster inside.
 
     Args:
-        private: it lies in another home, so that one that is there becomes its owner's alone too.
+        private: the folder is inside another home; if it exists, it also becomes private to its owner.
 
     Raises:
-        ConfigError: it cannot be written, or something of another account, or a link, stands in the place of `dagster`.
+        ConfigError: not writable, or `dagster` in it is a link or belongs to another account.
     """
     require_writable(home, f"{PREFIX}HOME")
     try:
@@ -254,19 +254,19 @@ def make_home(home: Path, *, private: bool = False) -> None:
             raise ConfigError(str(error)) from None
         raise_if_ours(error)
         raise ConfigError(
-            f"environment variable {PREFIX}HOME: expected a folder that can be made, found {home}: {error.strerror}"
+            f"environment variable {PREFIX}HOME: expected a folder that can be created, found {home}: {error.strerror}"
         ) from None
 
 
 def require_places(now: Settings) -> None:
-    """Make the home where it is not there; raises ConfigError where it, or a lake in a folder, cannot be written."""
+    """Create the home if needed; raises ConfigError if it, or a lake in a folder, is not writable."""
     make_home(now.home)
     if not now.lake.startswith("s3://"):
         require_writable(Path(now.lake), f"{PREFIX}LAKE_URL" if now.lake_url else f"{PREFIX}HOME")
 
 
 def environment() -> dict[str, str]:
-    """Return a copy of the environment for a child process of ours; paths are absolute, whatever folder it works in."""
+    """Return a copy of the environment for a child process; paths are absolute, whatever its working folder."""
     now = settings()
     found = dict(os.environ) | {"CRYPTO_ASSETS_HOME": str(now.home), "CRYPTO_ASSETS_CONFIG": str(now.config)}
     if now.lake_url is not None:
@@ -275,9 +275,9 @@ def environment() -> dict[str, str]:
 
 
 def direct_to_loopback(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that keep this machine out of every proxy: NO_PROXY and no_proxy with its names added.
+    """Return NO_PROXY and no_proxy with the names of this machine added, to keep requests to it out of every proxy.
 
-    Empty where no proxy is named. gRPC, boto3 and requests read them; our own client decides by itself.
+    Empty if no proxy is set. gRPC, boto3 and requests read these variables; our own client needs none.
     """
     if not any(name.lower() in _PROXIES and value for name, value in variables.items()):
         return {}
@@ -293,5 +293,5 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy")
 
 
 def keep_loopback_direct() -> None:
-    """Let no library of this process and its children ask this machine through a proxy."""
+    """Keep libraries in this process and its children from using a proxy for this machine."""
     os.environ.update(direct_to_loopback(os.environ))

@@ -1,4 +1,4 @@
-"""What a command is about: the entries, series and symbols of a collection that its filters leave, and their days."""
+"""Apply a command's filters: the entries, series and symbols of a collection that match, and their days."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from crypto_assets.model import Track, TrackDay, path_symbol
 from crypto_assets.model.symbols import similar_symbols, symbol_text
 
 Selected = tuple[SeriesEntry, tuple[Track, ...]]
-"""An entry, and its tracks that the filters leave."""
+"""An entry with its tracks that match the filters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """Some symbols of one entry over consecutive days, both ends included.
 
-    `checks_only`: stored days are checked again and nothing is collected; `compare` names the sources that they are compared
-    with too (`crypto_assets.quality.compare_sources.SOURCES`).
+    `checks_only`: check stored days again, collect nothing; `compare` lists the sources to compare them with
+    (`crypto_assets.quality.compare_sources.SOURCES`).
     """
 
     entry: SeriesEntry
@@ -33,7 +33,7 @@ class Request:
 
     @property
     def days(self) -> int:
-        """Partitions in all: symbols × days."""
+        """Number of partitions: symbols × days."""
         return len(self.tracks) * ((self.last - self.first).days + 1)
 
 
@@ -45,12 +45,12 @@ def select(
     symbols: Sequence[str] = (),
     datasets: Sequence[str] = (),
 ) -> list[Selected]:
-    """Return the entries, series and symbols of a collection that the filters leave; empty filters leave all.
+    """Return the entries, series and symbols of a collection that match the filters; empty filters match everything.
 
     `BTC/USDT`, `btc/usdt` and `BTC-USDT` mean that pair in every market type, `BTC/USDT:USDT` only the contract.
 
     Raises:
-        ConfigError: a filter that matches nothing, or filters that together match nothing, naming what there is.
+        ConfigError: a filter, or the filters together, match nothing; the message lists the known values.
     """
     _require("--exchange", [exchange] if exchange else [], {entry.exchange for entry in collection.series})
     _require("--market-type", [market_type] if market_type else [], {entry.market_type for entry in collection.series})
@@ -78,7 +78,7 @@ def select(
 
 
 def known_symbols(collection: Collection, symbols: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return those of some `--symbol` that the collection has, and one message for each of the others."""
+    """Return the `--symbol` values that the collection has, and one message for each of the others."""
     there = {symbol for entry in collection.series for symbol in entry.symbols}
     known = there | {path_symbol(symbol) for symbol in there}
     good, wrong = [], []
@@ -91,7 +91,7 @@ def known_symbols(collection: Collection, symbols: Sequence[str]) -> tuple[list[
 
 
 def _spelling(symbol: str) -> str:
-    """Return a symbol as typed in the form that is looked for: `BTC-USDT` for the pair, `BTC/USDT:USDT` for the contract."""
+    """Return a typed symbol in the form used for searching: `BTC-USDT` for the pair, `BTC/USDT:USDT` for the contract."""
     text = symbol_text(symbol)
     return text if ":" in text else text.replace("/", "-")
 
@@ -103,12 +103,12 @@ def _require(option: str, values: Iterable[str], known: set[str]) -> None:
 
 
 def _hint(value: str, known: set[str]) -> str:
-    # Letters alone: `BTCUSDT` is near BTC/USDT, and so is `btc_usdt`.
+    # Letters only: `BTCUSDT` and `btc_usdt` are then both close to BTC/USDT.
     letters: dict[str, str] = {}
     for name in sorted(known, key=lambda name: (":" in name, name)):
         letters.setdefault(_letters(name.partition(":")[0]), name)
     close = similar_symbols(_letters(value.partition(":")[0]), letters)
-    return f"did you mean {letters[close[0]]}?" if close else f"there is: {', '.join(sorted(known)[:12])}"
+    return f"did you mean {letters[close[0]]}?" if close else f"known: {', '.join(sorted(known)[:12])}"
 
 
 def _letters(text: str) -> str:
@@ -116,7 +116,7 @@ def _letters(text: str) -> str:
 
 
 def _excluded(collection: Collection, given: dict[str, object]) -> str:
-    """Return which of several filters leaves nothing, and what there would be without it."""
+    """Return a message: which filter leaves nothing, and what would match without it."""
     names = {"--exchange": "exchange", "--market-type": "market_type", "--symbol": "symbols", "--dataset": "datasets"}
     asked = " ".join(f"{option} {_shown(value)}" for option, value in given.items())
     for option in reversed(given):
@@ -132,10 +132,10 @@ def _excluded(collection: Collection, given: dict[str, object]) -> str:
             "--symbol": {symbol for _, tracks in left for _, symbol in tracks},
         }[option]
         return (
-            f"{asked}: {settings().config} has nothing for all of these; {option} {_shown(given[option])} excludes it, "
-            f"without that there is: {', '.join(sorted(there)[:12])}"
+            f"{asked}: nothing in {settings().config} matches all of these; {option} {_shown(given[option])} excludes it, "
+            f"without it: {', '.join(sorted(there)[:12])}"
         )
-    return f"{asked}: {settings().config} has nothing for all of these, and no single one excludes it; leave some out"
+    return f"{asked}: nothing in {settings().config} matches all of these, and no single one excludes it; use fewer"
 
 
 def _shown(value: object) -> str:
@@ -155,13 +155,13 @@ def clip(
     *,
     with_today: bool = False,
 ) -> tuple[list[Request], str]:
-    """Return one request for each entry over the days from first to last, and one line about what is left out, if any.
+    """Return one request for each entry over the days from first to last, and one line about days left out, if any.
 
-    An entry has the days from its start to its end, to yesterday at most; to today where `with_today` is set and REST is
-    asked. None stands for the first or last of these.
+    An entry has the days from its start to its end, at most to yesterday; to today if `with_today` is set and REST is used.
+    None means the first or last of these.
 
     Raises:
-        ConfigError: last before first, or no day is left of those that are given.
+        ConfigError: last is before first, or no given day is left.
     """
     if first and last and last < first:
         raise ConfigError(f"--from {first} --to {last}: expected --from on or before --to")
@@ -191,7 +191,7 @@ def clip(
 
 
 def _name(collection: Collection, entry: SeriesEntry) -> str:
-    """Return `binance spot`, with the datasets where another entry has the same name."""
+    """Return `binance spot`, with the datasets if another entry has the same name."""
     name = f"{entry.exchange} {entry.market_type}"
     same = [other for other in collection.series if f"{other.exchange} {other.market_type}" == name]
     return name if len(same) == 1 else f"{name} {', '.join(entry.datasets)}"
@@ -203,10 +203,9 @@ def _spans(selected: Sequence[Selected], today: date) -> str:
 
 
 def as_few_requests(entry: SeriesEntry, missing: Iterable[TrackDay]) -> list[Request]:
-    """Return requests for exactly some days of some symbols of an entry; each is a run, so there are few.
+    """Return requests for exactly some days of some symbols of an entry, few because each is a run.
 
-    Symbols that miss the very same days are collected together, or days on which the very same symbols are missing: whichever
-    gives fewer requests.
+    Groups symbols with the same missing days, or days with the same missing symbols, whichever gives fewer requests.
     """
     by_track: dict[Track, list[date]] = {}
     by_day: dict[date, list[Track]] = {}

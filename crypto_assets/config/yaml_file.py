@@ -1,6 +1,6 @@
-"""YAML that people write, read within bounds: a file of some lines can say ten billion things (YAML's aliases do that).
+"""Read YAML written by people, within bounds: with aliases, a file of some lines can stand for ten billion values.
 
-What is out of bounds is an error like any other of YAML: one line with the place.
+Content out of bounds is an ordinary YAML error: one line with the place.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from typing import Any
 import yaml
 
 MOST_BYTES = 1 << 20
-"""Of a file: 10,000 symbols have 0.2 MB."""
+"""Largest file: 10,000 symbols have 0.2 MB."""
 
 _MOST_NODES = 200_000
-"""Of a file, each as often as aliases repeat it."""
+"""Most values of a file; an alias counts as all its values."""
 
 _MOST_DEPTH = 20
-"""Lists and mappings inside each other; collection.yaml has five."""
+"""Deepest nesting of lists and mappings; collection.yaml has five levels."""
 
 _MOST_LETTERS = 1_000
-"""Of one text or number. PyYAML takes the square of their length for numbers such as 1:30:00."""
+"""Longest text or number: PyYAML takes time with the square of the length for numbers such as 1:30:00."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice, for YAML would keep the last one, and what is out of bounds."""
+    """Refuses content out of bounds and duplicate keys, of which YAML would keep the last."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -36,7 +36,7 @@ class _Loader(yaml.SafeLoader):
         mark = event.start_mark
         if isinstance(event, yaml.ScalarEvent) and len(event.value) > _MOST_LETTERS:
             raise _out_of_bounds(f"expected texts of at most {_MOST_LETTERS} letters, found {len(event.value)}", mark)
-        if getattr(event, "tag", None) is not None:  # PyYAML reads a !!timestamp that is none with an AttributeError
+        if getattr(event, "tag", None) is not None:  # PyYAML fails with AttributeError on an invalid !!timestamp
             raise _out_of_bounds(f"expected no tags, found {event.tag[:40]!r}; leave it out", mark)
         if self._depth >= _MOST_DEPTH:
             raise _out_of_bounds(
@@ -50,7 +50,7 @@ class _Loader(yaml.SafeLoader):
         if node is not None and isinstance(event, yaml.AliasEvent):
             self._size(node, mark)
         elif node is not None:
-            self._kept.append(node)  # so that no other node gets its id
+            self._kept.append(node)  # keeps its id from being used again
             self._sizes[id(node)] = size = 1 + sum(self._size(child, mark) for child in _children(node))
             if size > _MOST_NODES:
                 raise _out_of_bounds(
@@ -59,7 +59,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def _size(self, node: yaml.Node, mark: yaml.Mark) -> int:
-        """Return how many values a node stands for; one that is not known yet is composed just now: it holds itself."""
+        """Return the number of values in a node; a node that is still being composed contains itself."""
         if id(node) not in self._sizes:
             raise _out_of_bounds("expected no alias (*) inside of what it names, found one", mark)
         return self._sizes[id(node)]
@@ -80,7 +80,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def load_yaml(text: str) -> Any:
-    """Return what a text says.
+    """Return the content of a YAML text.
 
     Raises:
         yaml.YAMLError, ValueError: not YAML, or out of bounds; the message is for people.
@@ -97,6 +97,6 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
 
 
 def _out_of_bounds(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
-    # Without the text around it, which has no bounds and may hold anything.
+    # Without the surrounding text, which may be long and contain anything.
     place = yaml.Mark(mark.name, mark.index, mark.line, mark.column, None, 0)
     return yaml.MarkedYAMLError(problem=problem, problem_mark=place)

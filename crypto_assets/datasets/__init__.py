@@ -1,8 +1,8 @@
-"""The datasets, one file each; a module here with a `DATASET` is found by itself.
+"""The datasets, one file each; every module here with a `DATASET` is found automatically.
 
-Such a file declares each column once. From it follow the files of the lake, the contract that rows are checked against, the
-table in Postgres with its comments, docs/datasets.md, and the checks: each judges the datasets that have the columns it
-needs (`crypto_assets.checks`). Which exchange publishes a dataset is a matter of `crypto_assets.sources`.
+The file declares each column once. Derived from it are the files of the lake, the contract of its rows, the table in
+Postgres with its comments, docs/datasets.md, and the checks: each judges the datasets that have the columns it needs
+(`crypto_assets.checks`). Which exchange publishes a dataset is declared in `crypto_assets.sources`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ def _declared() -> dict[str, Dataset]:
 
 @cache
 def all_datasets() -> dict[str, Dataset]:
-    """Return every dataset that is collected, by the name of its table: `ohlcv`, `trades`, …"""
+    """Return every collected dataset by the name of its table: `ohlcv`, `trades`, …"""
     return {name: dataset for name, dataset in _declared().items() if dataset.built_from is None}
 
 
 @cache
 def in_warehouse() -> dict[str, Dataset]:
-    """Return every dataset that has a table in the warehouse, built ones too, by the name of the table."""
+    """Return every dataset with a table in the warehouse, built ones too, by the name of the table."""
     return {name: dataset for name, dataset in _declared().items() if dataset.leaf}
 
 

@@ -16,7 +16,7 @@ DATASET = Dataset(
         Column(name="agg_trade_id", type=pa.int64(), at_least=0, doc="the exchange's own number, unique in the symbol"),
         Column(name="price", type=DECIMAL, unit="quote per base", above=0, doc="price of the match"),
         Column(name="amount", type=DECIMAL, unit="base", above=0, doc="traded amount, summed over the merged trades"),
-        # -1 in both marks, on Binance, aggregates whose trades were removed; they are kept as published.
+        # On Binance -1 in both marks aggregates whose trades were removed; they are kept as published.
         Column(name="first_trade_id", type=pa.int64(), doc="id of the first merged trade; -1: its trades were removed"),
         Column(name="last_trade_id", type=pa.int64(), doc="id of the last merged trade; -1: its trades were removed"),
         Column(name="side", type=WORD, words=SIDES, doc="what the taker did: buy or sell"),

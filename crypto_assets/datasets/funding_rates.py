@@ -1,4 +1,4 @@
-"""Funding: what holders of perpetual contracts pay each other at fixed hours."""
+"""Funding: the payments between holders of perpetual contracts at fixed hours."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ DATASET = Dataset(
             unit=UTC_US,
             doc="instant of the event as published, some milliseconds after the hour",
         ),
-        # A rate of ±100 % an event is far outside what any exchange caps it to.
+        # ±100 % an event is far beyond the cap of any exchange.
         Column(
             name="funding_rate",
             type=DECIMAL,
             at_least=-1,
             at_most=1,
-            doc="share of the position's value; longs pay shorts where it is positive",
+            doc="share of the position's value; longs pay shorts if positive",
         ),
         Column(
             name="funding_interval_hours",

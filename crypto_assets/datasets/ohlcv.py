@@ -1,4 +1,4 @@
-"""Bars: open, high, low, close and what was traded in [open_time, open_time + timeframe)."""
+"""Bars: open, high, low, close and volumes of [open_time, open_time + timeframe)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DATASET = Dataset(
             unit="base",
             at_least=0,
             optional=True,
-            doc="amount of the trades whose taker bought",
+            doc="amount of the trades in which the taker bought",
         ),
         Column(
             name="taker_buy_quote_volume",
@@ -39,7 +39,7 @@ DATASET = Dataset(
             unit="quote",
             at_least=0,
             optional=True,
-            doc="quote amount of the trades whose taker bought",
+            doc="quote amount of the trades in which the taker bought",
         ),
     ),
     time_column="open_time",

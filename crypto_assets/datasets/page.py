@@ -1,4 +1,4 @@
-"""docs/datasets.md, made from what the datasets declare: `python -m crypto_assets.datasets > docs/datasets.md`."""
+"""Build docs/datasets.md from the declared datasets: `python -m crypto_assets.datasets > docs/datasets.md`."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from crypto_assets.model import Column, Dataset
 _HEAD = """# Datasets
 
 `python -m crypto_assets.datasets > docs/datasets.md` writes this page from `crypto_assets/datasets/`, where each column is
-declared once. The same declaration makes the files of the lake, the contract that rows are checked against (`contract` in
+declared once. The same declaration gives the files of the lake, the contract that rows must meet (`contract` in
 [checks](checks.md)) and the tables of the warehouse with their comments.
 
 Decimals are `decimal(38,18)` in the lake and `numeric` in Postgres: what was published, digit for digit. *may be null*: the
-column may be empty in single rows. *not everywhere*: some exchanges do not publish the column, and Postgres has NULL there.
+column may be empty in single rows. *not everywhere*: some exchanges do not publish the column; Postgres has NULL there.
 
-To add a dataset, write one file in `crypto_assets/datasets/` with a `DATASET`. `migrate`, which every command runs, makes its
-table. The checks that find their columns judge it. A source then names the dataset among its own (`crypto_assets/sources/`).
+To add a dataset, write one file in `crypto_assets/datasets/` with a `DATASET`. `migrate`, which every command runs, creates
+its table. Every check whose columns it has judges it. Then a source adds the dataset to its own (`crypto_assets/sources/`).
 
 ## Columns of every table
 
-In the lake the path says them, and the metadata of the file says `source`.
+In the lake these values are in the path; `source` is in the metadata of the file.
 """
 
 
 def page() -> str:
     """Return the page as Markdown."""
     blocks = [_HEAD, _table((*KEYS, TIMEFRAME, SOURCE)), ""]
-    blocks.append("`timeframe` and `source` are columns of `ohlcv` only, whose table holds bars of all timeframes.\n")
+    blocks.append("`timeframe` and `source` are columns of `ohlcv` only, whose table has bars of all timeframes.\n")
     collected = datasets.all_datasets()
     built = {name: one for name, one in datasets.in_warehouse().items() if name not in collected}
     for name, dataset in (collected | built).items():
@@ -42,7 +42,7 @@ def _section(dataset: Dataset) -> Iterator[str]:
     keys = ", ".join(f"`{name}`" for name in dataset.key)
     place = [f"Key: {keys}", f"time: `{dataset.time_column}`"]
     if dataset.leaf:
-        loaded = "" if dataset.to_warehouse or dataset.built_from else ", loaded where an entry says `warehouse`"
+        loaded = "" if dataset.to_warehouse or dataset.built_from else ", loaded if an entry lists it in `warehouse`"
         place.append(f"Postgres: `market.{dataset.table}`, one leaf a {dataset.leaf}{loaded}")
     if dataset.built_from:
         place.append(f"built from `{dataset.built_from}`, in Postgres only")

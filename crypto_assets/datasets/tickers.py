@@ -9,7 +9,7 @@ from crypto_assets.model import Column, Dataset, RowRule
 
 
 def _price(name: str, doc: str) -> Column:
-    # A side on which nothing is offered has price and amount 0, as Binance writes it for symbols that are halted.
+    # A side without orders has price and amount 0, as Binance writes it for halted symbols.
     return Column(name=name, type=DECIMAL, unit="quote per base", at_least=0, doc=doc)
 
 
@@ -26,7 +26,7 @@ def _both_or_neither(side: str) -> RowRule:
 
 DATASET = Dataset(
     table="tickers",
-    description="The best bid and ask, as they were recorded.",
+    description="The best bid and ask, as recorded.",
     row="ticker",
     columns=(
         Column(name="ticker_time", type=INSTANT, unit=UTC_US, doc="instant of the change, by the exchange's clock"),
@@ -36,10 +36,10 @@ DATASET = Dataset(
             at_least=0,
             doc="the exchange's own number of the change in the order book, unique in the symbol",
         ),
-        _price("bid_price", "highest price that is bid; 0 where nothing is"),
-        _amount("bid_amount", "what is bid for at that price"),
-        _price("ask_price", "lowest price that is asked; 0 where nothing is"),
-        _amount("ask_amount", "what is offered at that price"),
+        _price("bid_price", "highest price that is bid; 0 without a bid"),
+        _amount("bid_amount", "amount that is bid at that price"),
+        _price("ask_price", "lowest price that is asked; 0 without an ask"),
+        _amount("ask_amount", "amount that is offered at that price"),
     ),
     rules=(_both_or_neither("bid"), _both_or_neither("ask")),
     time_column="ticker_time",

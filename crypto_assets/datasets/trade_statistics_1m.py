@@ -1,4 +1,4 @@
-"""Statistics of the trades of each minute that has any. The warehouse builds them (`crypto_assets.rows.derive`)."""
+"""Statistics of the trades of each minute with trades. The warehouse builds them (`crypto_assets.rows.derive`)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from crypto_assets.model import Column, Dataset
 
 DATASET = Dataset(
     table="trade_statistics_1m",
-    description="Statistics of the trades of each minute that has any, built from trades.",
+    description="Statistics of the trades of each minute with trades, built from trades.",
     row="minute",
     columns=(
         Column(name="open_time", type=INSTANT, unit=UTC_US, doc="first instant of the minute"),
         Column(name="vwap", type=DECIMAL, unit="quote per base", doc="quote amount over base amount, 18 decimals"),
-        Column(name="buy_volume", type=DECIMAL, unit="base", doc="amount of the trades whose taker bought"),
-        Column(name="sell_volume", type=DECIMAL, unit="base", doc="amount of the trades whose taker sold"),
+        Column(name="buy_volume", type=DECIMAL, unit="base", doc="amount of the trades in which the taker bought"),
+        Column(name="sell_volume", type=DECIMAL, unit="base", doc="amount of the trades in which the taker sold"),
         Column(name="quote_volume", type=DECIMAL, unit="quote", doc="quote amount of all trades"),
         Column(name="trade_count", type=pa.int64(), doc="number of trades"),
         Column(name="largest_trade", type=DECIMAL, unit="base", doc="amount of the largest trade"),

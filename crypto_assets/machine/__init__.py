@@ -1,1 +1,1 @@
-"""This machine and this process: ports, private folders, threads, memory, and how a process ends."""
+"""This machine and this process: ports, private folders, threads, memory, process exit."""

@@ -1,4 +1,4 @@
-"""Allocators that give a steady peak: Arrow's memory comes from malloc, and malloc keeps few arenas."""
+"""Set memory allocators for a steady peak: Arrow allocates with malloc, and malloc keeps few arenas."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ _ARENAS = 2
 
 
 def use_steady_allocators() -> None:
-    """Set the allocators of this process; once more changes nothing. Called before the first large allocation.
+    """Set the allocators of this process; repeating it changes nothing. Call it before the first large allocation.
 
-    Arrow's own pool gives large blocks back and faults them in again: half a second of a day of 3 million trades. glibc
-    gives every thread an arena and each keeps what it once held: 398 MB where two arenas hold 351 MB (900 days of bars).
+    Arrow's own pool returns large blocks to the system and faults them in again: half a second for a day of 3 million
+    trades. glibc gives every thread an arena, each of which keeps its freed memory: 398 MB, 351 MB with two arenas (900 days
+    of bars).
     """
     pa.set_memory_pool(pa.system_memory_pool())
     if sys.platform == "linux":

@@ -1,7 +1,7 @@
-"""An error in words: one line for people, and its traceback cut to a bound. Neither has a password.
+"""Describe an error: one line for people, and its traceback with limited length. Neither has a password.
 
-Only here is an error of somebody else's (psycopg2, SQLAlchemy, alembic, botocore, yaml, the system) put into words. A line
-has no SQL, no parameters and no traceback.
+Errors of libraries and the system (psycopg2, SQLAlchemy, alembic, botocore, yaml) get their words only here. A line has no
+SQL, no parameters and no traceback.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from crypto_assets.text.urls import masked
 
 _ENTRY_CHARACTERS = 20_000
 _LINE_CHARACTERS = 400
-"""Of a line of a traceback: SQLAlchemy writes all rows of a statement into one."""
+"""Longest line of a traceback: SQLAlchemy writes all rows of a statement into one."""
 
 _MESSAGE_CHARACTERS = 500
 
@@ -29,7 +29,7 @@ _ADVICE = {
 
 
 def words_of(error: BaseException) -> str:
-    """Return one line, without passwords: what happened and what to do; of our own errors their message, as it is."""
+    """Return one line without passwords: what happened and what to do; our own errors keep their message."""
     if isinstance(error, CryptoAssetsError):
         return str(error)
     if (ours := shortage(error)) is not None:
@@ -44,13 +44,13 @@ def words_of(error: BaseException) -> str:
     for package, words in _OTHERS.items():
         if any(kind.startswith(package) for kind in kinds):
             return _line(words.format(_said(error)))
-    # Arrow says in words alone that no thread could be started.
+    # Arrow has no error type for a thread that could not be started, only text.
     if type(error).__module__.startswith("pyarrow") and (ours := said_in(_said(error))) is not None:
         return str(ours)
     return _line(f"unexpected {type(error).__name__}: {_said(error)}; please report it")
 
 
-_DATABASE = "Postgres refused what was asked: {}; what was stored stays"
+_DATABASE = "Postgres refused a statement: {}; what was stored stays"
 
 _OTHERS = {
     "psycopg": _DATABASE,
@@ -60,11 +60,11 @@ _OTHERS = {
     "yaml": "a YAML file cannot be read: {}",
     "json": "a JSON text cannot be read: {}",
 }
-"""What errors of others are about, by the beginning of their module's name."""
+"""Messages for errors of libraries, by the start of their module's name."""
 
 
 def _said(error: BaseException) -> str:
-    """Return the first line of what an error says: SQL, parameters and rows come after it."""
+    """Return the first line of an error's text: SQL, parameters and rows come after it."""
     original = getattr(error, "orig", None)
     text = str(original if isinstance(original, BaseException) else error).strip()
     if isinstance(error, json.JSONDecodeError):
@@ -77,7 +77,7 @@ def _line(text: str) -> str:
 
 
 def is_explained(error: BaseException) -> bool:
-    """Return whether the line of an error says all there is: a traceback would tell nobody more."""
+    """Return whether the line of an error is complete: a traceback would add nothing."""
     if isinstance(error, ConfigError) and not error.explained:
         return False
     return isinstance(error, ConfigError | NothingCollected | Stopped) or (
@@ -88,7 +88,7 @@ def is_explained(error: BaseException) -> bool:
 
 
 def traceback_of(error: BaseException) -> str:
-    """Return the traceback of an error with those that led to it, its lines and its length cut, without passwords."""
+    """Return the traceback of an error and its causes, limited in length, without passwords."""
     lines = [
         line if len(line) <= _LINE_CHARACTERS else f"{line[:_LINE_CHARACTERS]} … ({len(line):,} characters)"
         for part in traceback.format_exception(error)

@@ -1,13 +1,13 @@
-"""Whether something is missing, and not only out of reach."""
+"""Check whether a file is missing, and not only unreadable."""
 
 from pathlib import Path
 
 
 def is_missing(path: Path) -> bool:
-    """Whether a name does not exist.
+    """Return whether a name does not exist.
 
     Raises:
-        OSError: that cannot be told. `os.path.lexists` takes this for a yes, and so does `Path.exists` from Python 3.14 on.
+        OSError: this cannot be known. `os.path.lexists`, and `Path.exists` from Python 3.14 on, return False then.
     """
     try:
         path.lstat()

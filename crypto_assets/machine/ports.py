@@ -1,4 +1,4 @@
-"""Ports of this machine: whether one can be used, and one that nobody uses."""
+"""Ports of this machine: check whether one is free, or find a free one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HOST = "127.0.0.1"
 
 
 def require_free(port: int, option: str) -> None:
-    """Raise ConfigError, naming the option, where a port of 127.0.0.1 is in use, privileged, or no port."""
+    """Raise ConfigError, naming the option, if a port of 127.0.0.1 is in use, privileged, or invalid."""
     try:
         _bind(port)
     except (OSError, OverflowError) as error:
@@ -31,7 +31,7 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody uses now."""
+    """Return a port of 127.0.0.1 that is free now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

@@ -1,6 +1,6 @@
-"""Folders that one account may enter, and short ones for unix sockets.
+"""Folders that only one account may enter, and short ones for unix sockets.
 
-What another account has prepared is refused: a link, a folder of somebody else. Only the standard library is imported.
+Anything prepared by another account is refused: a link, or a folder of somebody else. Imports the standard library only.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ import tempfile
 from pathlib import Path
 
 MOST_SOCKET_BYTES = 107 if sys.platform == "linux" else 103
-"""A unix socket's path may not be longer (`sun_path` without its NUL)."""
+"""Longest path of a unix socket (`sun_path` without its NUL)."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9/._+\-]+")
 _SHORT_BASE = Path("/tmp")  # noqa: S108  (owner, mode and kind of the folder in it are verified)
 
 
 def private_folder(path: Path, *, mode: int = 0o700, user: int | None = None, group: int | None = None) -> Path:
-    """Make a folder where there is none and return it, with exactly this mode whatever the umask says.
+    """Return a folder, created if needed, with exactly this mode whatever the umask.
 
     Args:
-        user: whose folder it is; None: of the one who runs this. Only root can name another.
-        group: its group, where `user` is given.
+        user: the owner; None: the user of this process. Only root can name another.
+        group: its group, if `user` is given.
 
     Raises:
-        PermissionError: a link or a file stands there, or a folder of another account.
-        OSError: it cannot be made.
+        PermissionError: the path is a link, a file, or a folder of another account.
+        OSError: it cannot be created.
     """
     owner = _owner(user)
     made = True
     try:
         path.mkdir(mode=0o700)
-        path.chmod(0o700)  # a umask may have taken even our own rights
+        path.chmod(0o700)  # a umask may have removed even our own rights
     except FileExistsError:
         made = False
     try:
@@ -63,18 +63,18 @@ def private_folder(path: Path, *, mode: int = 0o700, user: int | None = None, gr
 
 
 def private_folders(path: Path) -> Path:
-    """Make a folder and those above it where there is none, each with 0700 whatever the umask says; return it.
+    """Return a folder, created if needed with its parents, each with 0700 whatever the umask.
 
-    What is there already keeps its mode.
+    Existing folders keep their mode.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     if not path.is_dir():
         private_folders(path.parent)
         try:
             path.mkdir(mode=0o700)
-            path.chmod(0o700)  # a umask may have taken even our own rights
+            path.chmod(0o700)  # a umask may have removed even our own rights
         except FileExistsError:
             if not path.is_dir():
                 raise
@@ -82,19 +82,18 @@ def private_folders(path: Path) -> Path:
 
 
 def socket_folder(beside: Path, longest: str, *, user: int | None = None, group: int | None = None) -> Path:
-    """Return a 0700 folder in which a socket can be made: `beside`, or one under /tmp where that path does not do.
+    """Return a 0700 folder for a socket: `beside`, or one under /tmp if `beside` cannot be used.
 
-    It is too long, or has characters that an address of gRPC cannot have, or its file system knows no sockets.
-
-    The answer is the same at every call. Where another account has taken the name in /tmp, the folder has a longer one, which
-    later calls find again.
+    It cannot be used if the path is too long, has characters that an address of gRPC cannot have, or is on a file system
+    without sockets. Every call returns the same folder. If another account has taken the name in /tmp, the folder has a
+    longer name, which later calls find again.
 
     Args:
-        longest: the longest name that a socket in it has.
+        longest: the longest name of a socket in it.
 
     Raises:
-        PermissionError: something of another account stands in the place of `beside`.
-        OSError: no socket can be made in any of them.
+        PermissionError: `beside` belongs to another account.
+        OSError: no socket can be created in any of them.
     """
     if len(os.fsencode(beside / longest)) <= MOST_SOCKET_BYTES and _PLAIN.fullmatch(str(beside)):
         folder = private_folder(beside, user=user, group=group)
@@ -116,7 +115,7 @@ def socket_folder(beside: Path, longest: str, *, user: int | None = None, group:
 
 
 def remove_socket_folders(beside: Path, *, user: int | None = None) -> None:
-    """Remove every folder that `socket_folder` has made for a place, with what is in it; what is another's stays."""
+    """Remove every folder that `socket_folder` created for a place, with its content; folders of other accounts stay."""
     owner, short = _owner(user), _short(beside, user)
     for folder in (beside, short, *_longer_ones(short, user)):
         with contextlib.suppress(OSError):
@@ -133,7 +132,7 @@ def _short(beside: Path, user: int | None) -> Path:
 
 
 def _longer_ones(short: Path, user: int | None) -> list[Path]:
-    """Return the folders that were made for a user where the short name was taken, those with something in them first."""
+    """Return the folders created for a user because the short name was taken, non-empty ones first."""
     found = []
     for path in sorted(short.parent.glob(f"{short.name}-*")):
         with contextlib.suppress(OSError):
@@ -145,14 +144,14 @@ def _longer_ones(short: Path, user: int | None) -> list[Path]:
 
 def _longer_one(short: Path, user: int | None, group: int | None) -> Path:
     made = Path(tempfile.mkdtemp(prefix=f"{short.name}-", dir=short.parent))
-    made.chmod(0o700)  # a umask may have taken even our own rights
+    made.chmod(0o700)  # a umask may have removed even our own rights
     if user is not None:
         os.chown(made, user, -1 if group is None else group)
     return made
 
 
 def private_opener(path: str | os.PathLike[str], flags: int) -> int:
-    """Open a file that its owner alone may read, for `open(..., opener=private_opener)`; a link is refused."""
+    """Open a file that only its owner may read, for `open(..., opener=private_opener)`; a link is refused."""
     fd = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     found = os.fstat(fd)
     if found.st_uid == os.geteuid() and found.st_mode & 0o777 != 0o600:
@@ -161,7 +160,7 @@ def private_opener(path: str | os.PathLike[str], flags: int) -> int:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace a file by one that its owner alone may read."""
+    """Replace a file by one that only its owner may read."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     with open(temporary, "x", encoding="utf-8", opener=private_opener) as file:
@@ -170,7 +169,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def _holds_sockets(folder: Path) -> bool:
-    """Whether the file system of a folder knows unix sockets, found out by trying: network and shared folders do not."""
+    """Return whether a folder's file system has unix sockets, by trying: network and shared folders do not."""
     probe = folder / f".probe.{os.getpid()}"
     try:
         with socket.socket(socket.AF_UNIX) as trial:

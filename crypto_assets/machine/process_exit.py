@@ -1,4 +1,4 @@
-"""Ending this process within a second of Ctrl-C or SIGTERM, whatever its main thread is doing then."""
+"""End this process within a second of Ctrl-C or SIGTERM, whatever its main thread is doing."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _last_words: list[Callable[[], None]] = []
 
 
 def ending_in_time(last_word: Callable[[], None] | None = None) -> threading.Event:
-    """Watch for SIGINT and SIGTERM from now on; return what is set as soon as one has come.
+    """Watch for SIGINT and SIGTERM from now on; return an event that is set when one arrives.
 
-    Signal handlers run between two steps of the main thread, and Dagster's only take a note between two steps of a run. The
-    descriptor of signal.set_wakeup_fd is written at once. A process that is still there after DEADLINE_S says its last
-    words and ends, as if it had been killed: nothing it stores is ever half there.
+    Python runs signal handlers only between two steps of the main thread, and Dagster's handlers only set a flag that is
+    read between two steps of a run. The descriptor of signal.set_wakeup_fd is written at once. A process still running
+    after DEADLINE_S prints its last words and ends as if killed: nothing it stores is ever half stored.
 
     Args:
         last_word: called before such an end; the last one given counts.
@@ -42,7 +42,7 @@ def ending_in_time(last_word: Callable[[], None] | None = None) -> threading.Eve
 
 
 def end_now(code: int) -> None:
-    """End without waiting for threads and without Python's last look through every object."""
+    """Exit without waiting for threads and without Python's final garbage collection."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(code)

@@ -1,7 +1,7 @@
-"""Telling whether the process of a run that the command line started is still there.
+"""Check whether the process of a run that the command line started still exists.
 
-Dagster watches the workers that its code server starts, and nobody else's: a run of `crypto-assets collect` whose process was
-killed would stay STARTED for ever. Such a run carries its process in a tag, so that anybody on the same machine can look.
+Dagster watches only the workers that its code server starts: a run of `crypto-assets collect` with a killed process would
+stay STARTED forever. Such a run has its process in a tag, and every process on the same machine can check it.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ PROCESS_TAG = "crypto_assets/process"
 
 
 def this_process() -> str:
-    """Return what tells this process from every other one, also after its number was given to another."""
+    """Return an identifier of this process that stays unique even if its pid is used again."""
     return f"{socket.gethostname()} {os.getpid()} {_started(os.getpid()) or 0}"
 
 
 def is_gone(process: str) -> bool:
-    """Return whether a process (as `this_process` named it) is known to have ended; False where that cannot be known.
+    """Return whether a process (named by `this_process`) is known to have ended; False if that cannot be known.
 
-    Of another machine nothing is known. Where the system has no /proc, a process whose number is in use counts as there.
+    Nothing is known of another machine. Without /proc, a process counts as running if its pid is in use.
     """
     try:
         host, number, started = process.rsplit(" ", 2)
@@ -47,6 +47,6 @@ def _started(pid: int) -> int | None:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    # The name in parentheses may hold anything, spaces and parentheses too.
+    # The name in parentheses may contain anything, even spaces and parentheses.
     fields = text.rpartition(")")[2].split()
     return None if fields[0] in ("Z", "X") else int(fields[19])

@@ -1,7 +1,7 @@
-"""What this process or machine has run out of: memory, open files, threads, room on a disk.
+"""Recognise errors that mean this process or machine is out of memory, open files, threads or disk space.
 
-Such an error says nothing of what was at hand. Wherever a wide `except` decides that a file, an answer or a host is bad, this
-is asked first: a good file of the exchange must not lie in quarantine/ because this process had no file descriptor left.
+Such an error says nothing about the file or host in use. Every broad `except` that judges a file, an answer or a host asks
+this first: a good file of the exchange must not go to quarantine/ because this process had no file descriptor left.
 """
 
 from __future__ import annotations
@@ -37,10 +37,9 @@ _NO_MEMORY_OF_ZLIB = "Error -4 "
 _NO_MEMORY_OF_EXPAT = 1
 _NO_THREAD = "can't start new thread"
 _LOST = "error return without exception set"
-"""What Python says where it had no memory for the MemoryError itself; believed where memory is bounded only."""
+"""Python's message if it had no memory for the MemoryError itself; accepted only if memory is limited."""
 
-# What libraries make of these numbers where they keep the text alone: the words of the C library and its loader, of zstd,
-# Arrow and PostgreSQL.
+# Texts of these errors in libraries that keep only the text: the C library and its loader, zstd, Arrow and PostgreSQL.
 _BY_WORDS = (
     (re.compile(r"too many open files in system", re.IGNORECASE), "open files of this machine"),
     (re.compile(r"too many open files|insufficient file descriptors", re.IGNORECASE), "open files"),
@@ -54,14 +53,14 @@ _OF_THE_LOADER = re.compile(
     r": (?:failed to map segment from shared object|cannot apply additional memory protection|cannot create shared object "
     r"descriptor|cannot map zero-fill pages|cannot allocate memory in static TLS block)"
 )
-"""What the dynamic loader says of a library for which there is no memory (glibc's elf/dl-load.c and dl-reloc.c)."""
+"""Texts of the dynamic loader for a library without enough memory (glibc's elf/dl-load.c and dl-reloc.c)."""
 
 
 def shortage(error: BaseException | None, at: str = "") -> OutOfResources | None:
-    """Return what this process is out of, where an error, or one that led to it, says so; None for every other error.
+    """Return the shortage that an error, or one of its causes, reports; None for every other error.
 
     Args:
-        at: what was being done, to begin the message with.
+        at: what was being done; the message begins with it.
     """
     for one in _chain(error):
         if isinstance(one, OutOfResources):
@@ -72,14 +71,14 @@ def shortage(error: BaseException | None, at: str = "") -> OutOfResources | None
 
 
 def raise_if_ours(error: BaseException, at: str = "") -> None:
-    """Raise OutOfResources where an error, or one that led to it, says that this process is out of something."""
+    """Raise OutOfResources if an error, or one of its causes, reports a shortage of this process."""
     if (found := shortage(error, at)) is not None:
         raise found from error
 
 
 @contextmanager
 def named_shortage(at: str = "") -> Iterator[None]:
-    """Let an error of the block that says that this process is out of something be OutOfResources; others pass."""
+    """Turn an error in the block that reports a shortage of this process into OutOfResources; others pass unchanged."""
     try:
         yield
     except Exception as error:
@@ -88,7 +87,7 @@ def named_shortage(at: str = "") -> Iterator[None]:
 
 
 def said_in(text: str, at: str = "") -> OutOfResources | None:
-    """Return what this process is out of by the text of a library of ours alone; never ask it about an exchange's text."""
+    """Return the shortage that a text of our own libraries reports; never call this with an exchange's text."""
     for words, found in (*_BY_WORDS, (_OF_THE_LOADER, "memory")):
         if words.search(text):
             return _in_words(found, OSError(" ".join(text.split())[:200]), at)
@@ -96,7 +95,7 @@ def said_in(text: str, at: str = "") -> OutOfResources | None:
 
 
 def no_files_left(at: str = "") -> OutOfResources | None:
-    """Return that this process has too many open files, found out by opening as many as a connection takes.
+    """Return a shortage of open files, found by opening as many as a connection needs; None if that works.
 
     For libraries that do not say why they failed: a resolver says "no name", libpq "connection is bad".
     """
@@ -110,11 +109,11 @@ def no_files_left(at: str = "") -> OutOfResources | None:
 
 
 _FILES_OF_A_CONNECTION = 4
-"""A socket, the files that a resolver or TLS opens, and one that another thread takes meanwhile."""
+"""A socket, the files that a resolver or TLS opens, and one that another thread may take meanwhile."""
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and those that led to it; one of ours has been judged already, so what led to it is not asked."""
+    """Yield an error and its causes; stops at our own errors, which have been judged already."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -125,10 +124,10 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _of(error: BaseException) -> str | None:
-    """Return what one error says that there is none left of. Texts are asked only where no exchange can have written them."""
+    """Return the resource that one error reports as exhausted. Texts are read only if no exchange can have written them."""
     if isinstance(error, MemoryError):  # Arrow's and NumPy's too
         return "memory"
-    if isinstance(error, ssl.SSLError):  # its numbers are those of OpenSSL
+    if isinstance(error, ssl.SSLError):  # its numbers belong to OpenSSL
         return "memory" if error.reason == "MALLOC_FAILURE" else None
     if isinstance(error, socket.gaierror):
         return "memory" if error.errno == socket.EAI_MEMORY else None
@@ -144,7 +143,7 @@ def _of(error: BaseException) -> str | None:
         return "memory"
     if isinstance(error, ElementTree.ParseError) and error.code == _NO_MEMORY_OF_EXPAT:
         return "memory"
-    if isinstance(error, ImportError):  # of a library of ours that could not be opened or mapped
+    if isinstance(error, ImportError):  # one of our libraries could not be opened or mapped
         if _OF_THE_LOADER.search(str(error)):
             return "memory"
         return next((found for words, found in _BY_WORDS if words.search(str(error))), None)
@@ -152,7 +151,7 @@ def _of(error: BaseException) -> str | None:
 
 
 def _says_no_memory(text: str) -> bool:
-    """Whether an error of Arrow's codecs, which has no number, says that there was no memory; a CSV's text is no such one."""
+    """Return whether an error text of Arrow's codecs, which has no number, reports missing memory; a CSV's text does not."""
     return bool(re.search(r"decompress\w* failed: Allocation error", text)) or text.startswith("malloc of size")
 
 
@@ -168,15 +167,15 @@ def _in_words(found: str, error: BaseException, at: str) -> OutOfResources:
             todo = f"raise the limit (ulimit -n 4096), {_THEN}"
         case "open files of this machine":
             what = f"this machine has too many open files ({place})"
-            todo = f"end what holds them or raise fs.file-max, {_THEN}"
+            todo = f"end the processes that have them open or raise fs.file-max, {_THEN}"
         case "memory":
             what = f"this process has not enough memory ({place}{_addresses()})"
             todo = f"give it more, or let fewer runs and downloads work at once, {_THEN}"
         case "threads and processes":
             limit, mapped = _limit(_NPROC), _addresses()
             what = f"this process cannot start another thread or process ({place}; its limit is {limit}{mapped})"
-            # The error is one and the same where a thread's stack cannot be mapped.
-            memory = "raise ulimit -v, for each thread maps a stack," if mapped else "give it more memory"
+            # The error is the same if a thread's stack cannot be mapped.
+            memory = "raise ulimit -v, because each thread maps a stack," if mapped else "give it more memory"
             todo = f"{memory} or raise the limit (ulimit -u, or that of the container), {_THEN}"
         case "file size":
             what = f"this process may not write a file of this size ({place})"
@@ -184,14 +183,14 @@ def _in_words(found: str, error: BaseException, at: str) -> OutOfResources:
         case _:
             what = f"there is no room left on the disk ({place})"
             todo = "make room on the disk, then run this again"
-    return OutOfResources(f"{begin}{what}; it says nothing of the file or host at hand; {todo}", resource=found)
+    return OutOfResources(f"{begin}{what}; this is not a problem of the file or host in use; {todo}", resource=found)
 
 
 _NPROC = getattr(resource, "RLIMIT_NPROC", resource.RLIMIT_NOFILE)
 
 
 def _addresses() -> str:
-    """Return the limit of what a process may map, where it has one: `; ulimit -v is 1000000 kB`."""
+    """Return the limit of mapped memory, if there is one: `; ulimit -v is 1000000 kB`."""
     limit = _limit(resource.RLIMIT_AS)
     return "" if limit == "unlimited" else f"; ulimit -v is {int(limit) // 1024} kB"
 

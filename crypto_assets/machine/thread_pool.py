@@ -1,4 +1,4 @@
-"""Threads that a process which has to end does not wait for."""
+"""A thread pool that does not block process exit."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from crypto_assets.machine.shortage import raise_if_ours
 
 
 class DaemonPool(Executor):
-    """Runs calls in some threads, each in the context of its caller.
+    """Runs calls in threads, each in the context of its caller.
 
-    Python joins the threads of a ThreadPoolExecutor before it ends, however long their calls take; these it leaves alone.
+    At exit Python waits for the threads of a ThreadPoolExecutor, however long their calls take; not for these.
     """
 
     def __init__(self, threads: int, name: str) -> None:
@@ -27,27 +27,27 @@ class DaemonPool(Executor):
         self._closed = False
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Return the future of a call that begins when a thread is free; call it from one thread only."""
+        """Return the future of a call that starts when a thread is free; call this from one thread only."""
         if self._closed:
             raise RuntimeError(f"the pool {self._name} is closed")
         if len(self._threads) < self._most:
             thread = threading.Thread(target=self._work, name=f"{self._name}_{len(self._threads)}", daemon=True)
             try:
                 thread.start()
-            except RuntimeError as error:  # no more threads for this process: those that are there do the work
+            except RuntimeError as error:  # no more threads for this process: the existing ones do the work
                 if not self._threads:
                     raise_if_ours(error)
                     raise
                 self._most = len(self._threads)
             else:
                 self._threads.append(thread)
-        # Last: a call that could not be given to a thread must not run once there is one, for its caller was told otherwise.
+        # Last: a call whose submission failed must not run later, because its caller was told that it failed.
         future: Future[Any] = Future()
         self._queue.put((future, copy_context(), lambda: fn(*args, **kwargs)))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, timeout_s: float | None = None) -> None:
-        """End the threads when their calls return; `cancel_futures` forgets calls that have not begun."""
+        """End the threads when their calls return; `cancel_futures` drops calls that have not started."""
         self._closed = True
         while cancel_futures and not self._queue.empty():
             if item := self._queue.get():
@@ -60,7 +60,7 @@ class DaemonPool(Executor):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # After an error there is nothing to wait for: what still runs can only be late.
+        # After an error do not wait: the results are no longer needed.
         self.shutdown(wait=kind is None, cancel_futures=kind is not None)
 
     def _work(self) -> None:
@@ -71,5 +71,5 @@ class DaemonPool(Executor):
                     future.set_result(context.run(call))
                 except BaseException as error:
                     future.set_exception(error)
-            # Waiting for the next call must not keep the rows of this one alive.
+            # Waiting for the next call must not keep the rows of this one in memory.
             del item, future, context, call

@@ -24,7 +24,7 @@ class Change:
 
     @property
     def relative(self) -> float:
-        """The change as a share of the value before; infinite where that was 0."""
+        """The change as a share of the value before; infinite if that was 0."""
         return float(abs(self.after - self.before) / abs(self.before)) if self.before else float("inf")
 
     def __str__(self) -> str:
@@ -44,12 +44,12 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How the rows of a new version differ from the former ones.
+    """The differences between a new version's rows and the earlier ones.
 
-    `columns` are those with a changed value. `price` is the greatest relative change of a number that is no amount (prices,
-    rates); `volume` the greatest absolute change in the first column of amounts that changed (`volume` before
-    `quote_volume`). `examples` are the first differences in the order of the key. `grew` says that the former rows are the
-    first of the new ones, in their order; `reordered` that the rows of both stand in another order.
+    `columns` are those with a changed value. `price` is the greatest relative change of a number that is not an amount
+    (prices, rates); `volume` is the greatest absolute change in the first column of amounts that changed (`volume` before
+    `quote_volume`). `examples` are the first differences in key order. `grew`: the earlier rows are the first of the new
+    ones, in the same order; `reordered`: the common rows have another order.
     """
 
     added: int
@@ -69,12 +69,12 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """A stored day that was replaced: by other rows, or by the same rows that were published again.
+    """A stored day that was replaced: by other rows, or by the same rows published again.
 
-    `former_*` and `known_from` (since when its rows were known) are of the version before. `kept` is where its file lies in
-    the lake now: None where the rows are the same, and where they are lost. `difference` is None where they are lost.
-    `reordered` says that the same rows stand in another order: in the new file, or in the former one. `former_state` is None
-    where the ledger did not know the version.
+    `former_*` and `known_from` (since when its rows were known) are of the earlier version. `kept` is the present path of
+    its file in the lake: None if the rows are the same, or lost. `difference` is None if they are lost. `reordered`: the
+    same rows have another order in the new file, or had in the earlier one. `former_state` is None if the ledger did not
+    know the version.
     """
 
     series: Series
@@ -95,7 +95,7 @@ class Correction:
 
     @property
     def changes_rows(self) -> bool:
-        """Whether there is a former version with other rows, or may be one."""
+        """Whether there is, or may be, an earlier version with other rows."""
         return self.difference is None or not self.difference.equal
 
     @property
@@ -104,7 +104,7 @@ class Correction:
         by = "" if self.former.source == self.source.source else f" ({self.former.source} → {self.source.source})"
         found = self.difference
         if found is None:
-            return f"replaced{by}: {self.former_rows} rows, of which the file is damaged or gone, became {self.rows}"
+            return f"replaced{by}: {self.former_rows} rows, their file is damaged or deleted, became {self.rows}"
         if found.equal:
             return (
                 f"published again{by}, another order, same rows"
@@ -119,7 +119,7 @@ class Correction:
 
     @property
     def markdown(self) -> str:
-        """The line and the first differences as a table."""
+        """The line, and the first differences as a table."""
         examples = self.difference.examples if self.difference else ()
         rows = [f"|{e.key}|{e.what}|{e.before}|{e.after}|" for e in examples]
         table = "\n\n|row|what|before|after|\n|-|-|-|-|\n" + "\n".join(rows) if rows else ""

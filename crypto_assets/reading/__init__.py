@@ -1,1 +1,1 @@
-"""What `crypto_assets.read` and the IO managers share: rows together with what is known of each day."""
+"""Read rows together with the completeness of each day, for `crypto_assets.read` and the IO managers."""

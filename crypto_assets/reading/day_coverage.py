@@ -1,4 +1,4 @@
-"""What is known of every day that rows are asked for: complete, or what of it is not and why."""
+"""The coverage of every requested day: complete, or what is incomplete and why. Warns or raises about it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from crypto_assets.model import State
 from crypto_assets.text.visible import visible
 
 Missing = Literal["raise", "warn", "ignore"]
-"""What reading does about days that are not complete."""
+"""What to do about incomplete days."""
 
 NOT_COLLECTED = "not_collected"
-"""The state of a day of which the ledger has nothing."""
+"""The state of a day without a record."""
 
 STORED = "stored"
-"""The state of a day that has a file, where nothing more is known of it."""
+"""The state of a day with a file of which nothing else is known."""
 
 OUTSIDE = "outside"
-"""The state, in messages, of a day of which the ledger has nothing because collection.yaml does not ask for it."""
+"""The state, in messages, of a day without a record that is outside collection.yaml."""
 
 _SHOWN_SPANS = 8
 
@@ -37,7 +37,7 @@ _IN_WORDS = {
 
 
 class Remedy(StrEnum):
-    """What makes a day complete that is not: `fill`, `validate` and then `fill`, or nothing that a command can do."""
+    """What completes an incomplete day: `fill`, `validate` and then `fill`, or no command."""
 
     FILL = "fill"
     VALIDATE = "validate"
@@ -46,10 +46,10 @@ class Remedy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DayCoverage:
-    """What is known of one day.
+    """The coverage of one day.
 
-    `state` is a `State`, `NOT_COLLECTED` or `STORED`. `rows` are those of the whole day, `until` is the instant that a day
-    which is not over goes up to, and `acknowledged` says who accepts it as it is, when and why. `remedy` is for messages.
+    `state` is a `State`, `NOT_COLLECTED` or `STORED`. `rows` counts the rows of the whole day, `until` is the instant up to
+    which an unfinished day has rows, and `acknowledged` says who accepts it, when and why. `remedy` is for messages.
     """
 
     day: date
@@ -63,7 +63,7 @@ class DayCoverage:
 
     @property
     def as_json(self) -> dict[str, Any]:
-        """The same, JSON-serialisable."""
+        """The same as JSON-serialisable values."""
         return {
             "day": self.day.isoformat(),
             "state": str(self.state),
@@ -76,7 +76,7 @@ class DayCoverage:
 
 
 class Coverage(list[dict[str, Any]]):
-    """The coverage of a frame, a mapping for each day. pandas copies what it holds with every step; this is shared."""
+    """The coverage of a frame, a mapping for each day. Shared between copies: pandas copies its attrs at every step."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
@@ -84,25 +84,25 @@ class Coverage(list[dict[str, Any]]):
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """Days that are not complete, as a message is to show them, and what can be done about them."""
+    """Incomplete days for a message, and what can be done about them."""
 
     days: Sequence[DayCoverage]
     advice: Sequence[str]
 
 
 def usual(days: Sequence[DayCoverage]) -> Explained:
-    """Return days as they are with what makes them complete; nothing does so with those that somebody accepts."""
+    """Return days unchanged with their remedies; acknowledged days have none."""
     remedies = {one.remedy for one in days if one.acknowledged is None}
     if Remedy.VALIDATE in remedies:
-        # `gaps` and `fill` take a file of the right size for the right one, until `validate` has read it.
+        # `gaps` and `fill` trust a file of the right size until `validate` has read it.
         return Explained(
             days, ["`crypto-assets validate` for these days, then `crypto-assets fill`, collects them again"]
         )
-    return Explained(days, ["`crypto-assets fill` collects what can be had"] if Remedy.FILL in remedies else [])
+    return Explained(days, ["`crypto-assets fill` collects what is available"] if Remedy.FILL in remedies else [])
 
 
 def require_known(missing: str) -> None:
-    """Raise ConfigError where `missing` is none of the words for what to do about days that are not complete."""
+    """Raise ConfigError if `missing` is not one of the allowed words."""
     if missing not in get_args(Missing):
         raise ConfigError(f"missing: expected one of {', '.join(map(repr, get_args(Missing)))}, found {missing!r}")
 
@@ -118,18 +118,18 @@ def settle(
     stacklevel: int = 3,
     explain: Callable[[Sequence[DayCoverage]], Explained] = usual,
 ) -> Coverage:
-    """Return the coverage of an answer, once it is said which of its days are not complete; acknowledged ones only warn.
+    """Return the coverage of an answer, after warning or raising about incomplete days; acknowledged days only warn.
 
     Args:
         what: series and symbol, in words.
-        where: the place that was looked in, in words.
-        rows: of the answer; one without any says where it was looked for.
+        where: the place of the data, in words.
+        rows: number of rows of the answer; if 0, the message says where they were looked for.
         notice: a line about the place.
         stacklevel: of the warning, as `warnings.warn` counts from here.
-        explain: says what can be done about days that are not complete; called only where a message is made.
+        explain: says what can be done about incomplete days; called only if a message is built.
 
     Raises:
-        IncompleteData: `missing` is `raise` and a day is not complete.
+        IncompleteData: `missing` is `raise` and a day is incomplete.
     """
     coverage = Coverage(day.as_json for day in days)
     open_days = [day for day in days if not day.complete and day.acknowledged is None]
@@ -147,7 +147,7 @@ def settle(
 
 
 def in_words(what: str, where: str, days: Sequence[DayCoverage], explained: Explained, notice: str = "") -> list[str]:
-    """Return the lines that say which days are not complete and why, days with equal reasons as spans; some lines at most."""
+    """Return lines about the incomplete days with reasons; equal reasons become spans; some lines at most."""
     incomplete = explained.days
     verb = "is" if len(days) == 1 else "are"
     asked = f"{len(days)} day{'' if len(days) == 1 else 's'} asked for {verb} not complete"
@@ -164,11 +164,11 @@ def in_words(what: str, where: str, days: Sequence[DayCoverage], explained: Expl
 
 
 def spans(days: Iterable[DayCoverage]) -> Iterable[list[DayCoverage]]:
-    """Yield days that follow each other and have equal state and reason, together."""
+    """Yield groups of consecutive days with equal state and reason."""
 
     def alike(numbered: tuple[int, DayCoverage]) -> tuple[Any, ...]:
         number, day = numbered
-        # Reasons name the file of their day; without the day, equal reasons are one span.
+        # Reasons contain the file of their day; without the day, equal reasons become one span.
         reason = day.reason.replace(day.day.isoformat(), "…")
         return day.day.toordinal() - number, day.state, reason, day.acknowledged
 

@@ -1,4 +1,4 @@
-"""Rows from Postgres together with what is known of each day, for `crypto_assets.read` and the IO managers."""
+"""Read rows from Postgres with the coverage of each day, for `crypto_assets.read` and the IO managers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def from_warehouse(asked: Question, *, exact: bool) -> tuple[pd.DataFrame, list[DayCoverage], str, str]:
-    """Return rows, coverage, where that is from, and no further line.
+    """Return rows, coverage, the place they are from, and an empty notice.
 
     Raises:
         ConfigError: no database, nothing was ever collected into it, or an unknown column or symbol.
@@ -64,11 +64,11 @@ def read_days(
     columns: Sequence[str] | None = None,
     to_day_end: bool = True,
 ) -> tuple[pd.DataFrame, list[DayCoverage]]:
-    """Return the rows of [begin, after) of a table and what is known of the days that they touch.
+    """Return the rows of [begin, after) of a table, and the coverage of the days it touches.
 
     Args:
-        series: of the rows; bars without a timeframe are those of all timeframes.
-        to_day_end: `after` was named as a day.
+        series: the series of the rows; bars without a timeframe are those of all timeframes.
+        to_day_end: `after` was given as a day.
     """
     sources = sources_of(series)
     time_column = TABLES[table].time_column
@@ -84,7 +84,7 @@ def read_days(
                 )
             if not known.of and known.symbols and symbol not in known.symbols:
                 raise ConfigError(
-                    f"symbol {symbol}: it is none of the symbols of {series} that {where_is(url)} has; "
+                    f"symbol {symbol}: not among the symbols of {series} in {where_is(url)}; "
                     + did_you_mean_symbol(symbol, sorted(known.symbols))
                 )
         with Warehouse(url) as warehouse:
@@ -107,18 +107,18 @@ def read_days(
         return frame if needed is None else frame[list(columns or ())], coverage, lost
 
     frame, coverage, lost = once()
-    if lost:  # a run may just have replaced a day between the two looks
+    if lost:  # a run may just have replaced a day between the two reads
         frame, coverage, _ = once()
     return frame, coverage
 
 
 def where_is(url: str) -> str:
-    """Return a database in words, without password."""
+    """Describe a database without its password."""
     return f"Postgres at {postgres_place(url)}"
 
 
 def sources_of(series: Series) -> list[str]:
-    """Return the datasets that give the rows of a series in the warehouse, the one that goes first before the others."""
+    """Return the datasets that give the rows of a series in the warehouse, by priority."""
     if series.dataset == STATISTICS:
         return ["trades"]
     if series.table == "ohlcv" and series.timeframe is None:
@@ -129,7 +129,7 @@ def sources_of(series: Series) -> list[str]:
 
 
 def _due(warehouse: Warehouse, known: DayRecords, series: Series, symbol: str) -> Mapping[date, BuiltDue]:
-    """Return what the 1m bars of each day make, where the bars that were asked for are built of them."""
+    """Return the number of bars due from the 1m bars of each day, if the requested bars are built from them."""
     if series.timeframe not in DERIVED_TIMEFRAMES:
         return {}
     published = known.of.get(series.dataset, {})
@@ -161,7 +161,7 @@ def _cover(
         found, timeframe = due[record.day], series.timeframe or ""
         if found.minutes == record.rows:
             return found.built[timeframe]
-        return DAY // bar_length(timeframe)  # without all its minutes nobody can say that a bar less was due
+        return DAY // bar_length(timeframe)  # without all minutes nothing proves that fewer bars were due
 
     def whole(day: date) -> bool:
         partition = Partition("", day)
@@ -169,7 +169,7 @@ def _cover(
 
     until = None if to_day_end else after
     if table == "ohlcv" and series.timeframe is None:
-        # Bars of all timeframes: a day is as its worst dataset is, and the rows of each are not counted apart.
+        # Bars of all timeframes: a day is as complete as its worst dataset; the rows of each are not counted separately.
         by_dataset = [
             cover_warehouse(known, days, [name], where, {}, expected, whole=lambda _: False, until=until)
             for name in known.of

@@ -1,4 +1,4 @@
-"""What `crypto_assets.read` is asked: its arguments, looked through before anything is read."""
+"""The arguments of `crypto_assets.read`, checked before anything is read."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Moment = str | date | datetime
 Source = Literal["lake", "warehouse"]
 
 STATISTICS = "trade_statistics_1m"
-"""The table of the warehouse that is built from trades."""
+"""The warehouse table that is built from trades."""
 
 _MOST_DAYS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Rows of one symbol over [begin, after), UTC; `to_day_end` says that `after` was named as a day."""
+    """Rows of one symbol over [begin, after), UTC; `to_day_end`: `after` was given as a day."""
 
     series: Series
     symbol: str
@@ -41,7 +41,7 @@ class Question:
 
     @property
     def days(self) -> list[date]:
-        """The days that are touched, in order; none where the span is empty."""
+        """The days it touches, in order; empty for an empty span."""
         if self.after == self.begin:
             return []
         return days_between(self.begin.date(), (self.after - timedelta(microseconds=1)).date())
@@ -66,7 +66,7 @@ def question(
     as_of: Moment | None,
     lock: str | Path | None,
 ) -> Question:
-    """Return the question; raises ConfigError that names the argument, what was expected and what was found."""
+    """Return the question; raises ConfigError with the argument, what was expected and what was found."""
     _require_text(exchange=exchange, symbol=symbol, dataset=dataset, market_type=market_type)
     if source not in get_args(Source):
         raise ConfigError(f"source: expected one of {', '.join(map(repr, get_args(Source)))}, found {source!r}")
@@ -80,11 +80,11 @@ def question(
     begin, after, to_day_end = _bounds(start, end)
     known_at = None if as_of is None else _known_at(as_of)
     if known_at is not None and lock is not None:
-        raise ConfigError("as_of and lock: expected one of them; a lock names its versions itself")
+        raise ConfigError("as_of and lock: expected one of them; a lock has its own versions")
     if source == "warehouse" and (known_at is not None or lock is not None):
         raise ConfigError(
-            f"{'lock' if lock is not None else 'as_of'}: expected source='lake', found 'warehouse'; Postgres holds the "
-            "newest version of each day only, the lake keeps the former ones"
+            f"{'lock' if lock is not None else 'as_of'}: expected source='lake', found 'warehouse'; Postgres has only the "
+            "newest version of each day, the lake keeps the earlier ones"
         )
     return Question(
         series,
@@ -100,12 +100,12 @@ def question(
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """Return the name that is meant, or those that there are."""
+    """Return a hint: the most similar name, or the known names."""
     return _in_words(get_close_matches(word, known, n=1), known)
 
 
 def did_you_mean_symbol(symbol: str, known: Sequence[str]) -> str:
-    """Return the symbol that is meant, or those that there are; all in one spelling."""
+    """Return a hint: the most similar symbol, or the known symbols, in one spelling."""
     return _in_words(similar_symbols(symbol, known), known)
 
 
@@ -147,7 +147,7 @@ def _series(exchange: str, market_type: str, dataset: str, source: str) -> Serie
 
 
 def _only_in_warehouse(published: Sequence[str]) -> list[str]:
-    """Return what the warehouse builds from published datasets."""
+    """Return the datasets that the warehouse builds from published ones."""
     from crypto_assets.rows.derive import DERIVED_TIMEFRAMES
 
     bars = [f"ohlcv_{name}" for name in TIMEFRAMES if name in DERIVED_TIMEFRAMES] if "ohlcv_1m" in published else []
@@ -162,12 +162,12 @@ def _columns(columns: Sequence[str] | None) -> tuple[str, ...] | None:
     doubles = sorted({name for name in columns if list(columns).count(name) > 1})
     if doubles or not columns:
         found = f"{', '.join(doubles)} twice" if doubles else "none"
-        raise ConfigError(f"columns: expected each name once, and one at least, found {found}")
+        raise ConfigError(f"columns: expected at least one name, and each name once, found {found}")
     return tuple(columns)
 
 
 def _bounds(start: Moment, end: Moment) -> tuple[datetime, datetime, bool]:
-    """Return [start, end) as UTC instants, and whether the end was a day; then it means up to its last instant."""
+    """Return [start, end) as UTC instants, and whether the end was given as a day; a day means up to its last instant."""
     begin, _ = _instant("start", start)
     after, is_day = _instant("end", end)
     try:
@@ -184,7 +184,7 @@ def _bounds(start: Moment, end: Moment) -> tuple[datetime, datetime, bool]:
 
 
 def _known_at(moment: Moment) -> datetime:
-    """Return the instant that `as_of` means; a day means its last one."""
+    """Return the instant of `as_of`; a day means its last instant."""
     instant, is_day = _instant("as_of", moment)
     try:
         return instant + DAY - timedelta(microseconds=1) if is_day else instant
@@ -199,7 +199,7 @@ def _instant(name: str, given: Moment) -> tuple[datetime, bool]:
             moment = _parse(moment)
         except ValueError:
             raise ConfigError(f"{name}: expected a day like 2024-01-31 or an ISO instant, found {moment!r}") from None
-    # pandas' NaT is a datetime too, one that is equal to nothing.
+    # pandas' NaT is also a datetime, and not equal to itself.
     if not isinstance(moment, date) or moment != moment:
         raise ConfigError(f"{name}: expected a day like 2024-01-31 or an instant, found {moment!r}")
     try:
@@ -213,7 +213,7 @@ def _instant(name: str, given: Moment) -> tuple[datetime, bool]:
 
 
 def _parse(text: str) -> date:
-    """Return a date for a date in any ISO form, a datetime for what is more than a date."""
+    """Return a date for a date in any ISO form, otherwise a datetime."""
     try:
         return date.fromisoformat(text)
     except ValueError:

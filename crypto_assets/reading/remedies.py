@@ -1,6 +1,6 @@
-"""What can be done about days that `crypto_assets.read` has not whole: only what can work is said.
+"""Say what can be done about incomplete days of `crypto_assets.read`: only remedies that can work.
 
-Asked when a message is made, never before: it looks into collection.yaml, and into the database where that can help.
+Called only when a message is built, because it reads collection.yaml, and the database if that can help.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 def explain(asked: Question, days: Sequence[DayCoverage]) -> Explained:
-    """Return days that are not complete with why that is so, and what can be done about them."""
+    """Return incomplete days with their reasons, and what can be done about them."""
     if asked.lock is not None:
         return Explained(
-            days, ["the lock names what was stored when it was written; `crypto-assets lock` writes one of what is now"]
+            days, ["the lock lists what was stored when it was written; `crypto-assets lock` writes a present one"]
         )
     if asked.known_at is not None:
         return Explained(days, [_since(asked, days), "`crypto-assets fill` changes only what is known from now on"])
@@ -45,11 +45,11 @@ def explain(asked: Question, days: Sequence[DayCoverage]) -> Explained:
 
 
 _ADD = "an entry in collection.yaml, then `crypto-assets fill`, collects it"
-_WIDEN = "`start` and `end` in collection.yaml say which days `crypto-assets fill` collects"
+_WIDEN = "`start` and `end` in collection.yaml set the days that `crypto-assets fill` collects"
 
 
 def _entries(asked: Question) -> list[SeriesEntry]:
-    """Return the entries of collection.yaml that give the rows that are asked for."""
+    """Return the entries of collection.yaml that give the requested rows."""
     names = [asked.series.dataset]
     if asked.source == "warehouse":
         from crypto_assets.reading.loaded_days import sources_of
@@ -61,7 +61,7 @@ def _entries(asked: Question) -> list[SeriesEntry]:
 
 
 def _outside(asked: Question, one: DayCoverage, entries: Sequence[SeriesEntry]) -> DayCoverage:
-    """Return a day with why `fill` does not collect it, where it is in no entry; as it is where it is in one."""
+    """Return a day outside all entries with the reason why `fill` does not collect it; other days unchanged."""
     if any(entry.start <= one.day <= (entry.end or date.max) for entry in entries):
         return one
     first = min((entry.start for entry in entries), default=None)
@@ -79,7 +79,7 @@ def _outside(asked: Question, one: DayCoverage, entries: Sequence[SeriesEntry]) 
 
 
 def _built(asked: Question, days: Sequence[DayCoverage]) -> str:
-    """Return that the warehouse has some of the days, built of shorter bars; empty where it has not."""
+    """Return a sentence if the warehouse has some of the days, built from shorter bars; otherwise empty."""
     if asked.source == "warehouse" or asked.series.timeframe not in DERIVED_TIMEFRAMES:
         return ""
     from crypto_assets.reading.loaded_days import read_days
@@ -94,12 +94,12 @@ def _built(asked: Question, days: Sequence[DayCoverage]) -> str:
             has = sum(one.day in wanted and one.complete and one.state != State.NO_DATA for one in there)
             if has:
                 which = "them" if has == len(days) == len(wanted) else f"{has:,} of them"
-                return f"source='warehouse' has {which}, built of ohlcv_1m"
+                return f"source='warehouse' has {which}, built from ohlcv_1m"
     return ""
 
 
 def _since(asked: Question, days: Sequence[DayCoverage]) -> str:
-    """Return since when all of the days are known that were collected after the instant that was asked for."""
+    """Return since when all of the days are known that were collected after the requested instant."""
     from crypto_assets.ledger.partitions import Ledger
 
     url = database_that_is_there(settings_at_start())
@@ -111,4 +111,4 @@ def _since(asked: Question, days: Sequence[DayCoverage]) -> str:
     if not late:
         return "as_of shows what was known then"
     whole = max(late) + timedelta(seconds=1)
-    return f"what was collected later is known since {whole:%Y-%m-%d %H:%M:%S} UTC: as_of that instant or later has it"
+    return f"what was collected later is known since {whole:%Y-%m-%d %H:%M:%S} UTC: use as_of that instant or later"

@@ -1,4 +1,4 @@
-"""Rows of stored days together with what is known of each day: what is read is compared with what the ledger says."""
+"""Read the rows of stored days from the lake, compared with the ledger, with the coverage of each day."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from crypto_assets.storage.lake import Lake
 
 _PROBED_DAYS = 64
-"""Up to so many days a missing file is found faster by asking for it than by listing."""
+"""Up to this many days, requesting each file is faster than listing."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredDays:
-    """Rows in the order of days, what is known of each day, and a line about the lake where it is not the right one."""
+    """Rows in day order, the coverage of each day, and a line about the lake if it is not the ledger's lake."""
 
     rows: pa.Table
     coverage: list[DayCoverage]
@@ -44,17 +44,17 @@ def read_lake(
     until: datetime | None = None,
     verify: bool = True,
 ) -> StoredDays:
-    """Return the rows of some days from the lake; a day whose file is not what the ledger says has none.
+    """Return the rows of some days from the lake; a day whose file differs from the ledger has none.
 
-    Bytes are compared with the ledger, or where that does not know the day with what the file says of itself, before rows
-    are decoded from them.
+    Bytes are compared with the ledger before rows are decoded, or with the file's own metadata if the ledger does not know
+    the day.
 
     Args:
-        records: looks into the ledger; None where there is no ledger. Called again where a file is another one than it said,
-            for a run may just have replaced it.
+        records: reads the ledger; None without a ledger. Called again if a file differs, because a run may just have
+            replaced it.
         days: ascending.
-        until: the instant up to which rows of the last day are wanted; its end by default.
-        verify: False compares sizes and numbers of rows only.
+        until: the instant up to which rows of the last day are wanted; default: its end.
+        verify: False compares only sizes and numbers of rows.
     """
     found = _read_lake(lake, records(), series, symbol, days, columns, until, verify=verify)
     if found[1]:
@@ -73,9 +73,9 @@ def _read_lake(
     *,
     verify: bool,
 ) -> tuple[StoredDays, bool]:
-    """Return what is read, and whether a file is another one than the ledger says."""
+    """Return the result, and whether a file differs from the ledger."""
     records = known.of.get(series.dataset, {}) if known else {}
-    # A ledger that has never heard of the symbol says nothing about it: the lake may be somebody else's.
+    # A ledger without the symbol proves nothing about it: the lake may be somebody else's.
     silent = known is None or (not records and symbol not in known.symbols)
     unknown = [day for day in days if day not in records]
     listed = set(lake.days(series, symbol)) if len(unknown) > _PROBED_DAYS else set(unknown)
@@ -111,15 +111,15 @@ def _read_lake(
 
 
 def _lost(one: DayCoverage, problem: str, rows: int | None = None) -> DayCoverage:
-    """Return a day as what it is without its rows; who accepted it as it was did not accept that."""
+    """Return a day without its rows; an acknowledgement of its earlier state does not apply."""
     return replace(one, state=State.MISSING, reason=problem, rows=rows, acknowledged=None, complete=False)
 
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """Whether a day has a file, the rows in it, and what is wrong with it; no rows where something is.
+    """Whether a day has a file, the rows in it, and its problem; no rows if there is a problem.
 
-    A size that is wrong is seen by `fill`; what else is wrong in a file, by `validate` alone.
+    `fill` detects a wrong size; only `validate` detects other problems of a file.
     """
 
     is_there: bool = False
@@ -155,7 +155,7 @@ def _checked(
 
 
 def _by_file(lake: Lake, day: date, rows: pa.Table | None, problem: str, *, has_ledger: bool) -> DayCoverage:
-    """Return what a file alone says of its day, where no ledger does."""
+    """Return the coverage of a day from its file alone, if no ledger knows it."""
     why = "the ledger does not know it" if has_ledger else "no ledger here"
     if rows is not None:
         return DayCoverage(day, STORED, why, rows.num_rows, complete=True)
@@ -167,13 +167,13 @@ def _by_file(lake: Lake, day: date, rows: pa.Table | None, problem: str, *, has_
 
 
 def _due(lake: Lake, series: Series, symbol: str, day: date) -> Due:
-    """Return whether a day of a series has a bar at all, by the calendar and by the days that the lake has."""
+    """Return whether a day of a series has a bar, by the calendar and by the days in the lake."""
     anchor = anchor_of(lake.days(series, symbol)) if series.timeframe == "3d" else None
     return due(series.timeframe or "", day, anchor)
 
 
 def not_collected(day: date, reason: str = "") -> DayCoverage:
-    """Return the coverage of a day that the ledger does not have."""
+    """Return the coverage of a day without a record."""
     today = datetime.now(UTC).date()
     if day >= today:
         when = "the day has not ended" if day == today else "the day has not begun"
@@ -183,11 +183,11 @@ def not_collected(day: date, reason: str = "") -> DayCoverage:
 
 
 def of_record(record: DayRecord, until: datetime | None = None, today: date | None = None) -> DayCoverage:
-    """Return what the ledger says of a day.
+    """Return the coverage of a day from its record.
 
     Args:
-        until: the instant up to which rows are wanted, inside the day; None: the whole day, today as far as it goes.
-        today: the UTC day that it says it on; that of the clock by default.
+        until: the instant up to which rows are wanted, inside the day; None: the whole day, or today so far.
+        today: the current UTC day; default: that of the clock.
     """
     complete, reason = record.state in COMPLETE_STATES, record.reason
     if record.state is State.PROVISIONAL and record.until is not None:
@@ -216,15 +216,15 @@ def cover_warehouse(
     whole: Callable[[date], bool],
     until: datetime | None = None,
 ) -> list[DayCoverage]:
-    """Return what is known of days in a table of the warehouse.
+    """Return the coverage of days in a table of the warehouse.
 
     Args:
-        sources: the datasets that can have given the rows of a day; the first that the ledger knows of the day did.
+        sources: the datasets that may have given the rows of a day, by priority; the first with a record counts.
         where: the database, in words.
-        counts: the rows that were read of each day.
-        expected: returns how many rows a whole day should have, None where that is not known; asked of whole days only.
-        whole: returns whether all rows of a day were asked for.
-        until: as `read_lake`.
+        counts: the number of rows read of each day.
+        expected: returns the number of rows of a whole day, None if unknown; called for whole days only.
+        whole: returns whether all rows of a day were requested.
+        until: as in `read_lake`.
     """
     coverage = []
     for day in days:

@@ -1,1 +1,1 @@
-"""Pure functions of rows: what follows from them, how two versions of them differ."""
+"""Pure functions of rows: derive rows, order them, compare two versions."""

@@ -1,10 +1,10 @@
-"""The order of the rows of a day, proven by their keys, and exact doubles.
+"""Sort the rows of a day by their key, and drop exact duplicates.
 
-Exchanges publish files whose rows are not in order: of USD-M futures trades and aggregate trades two halves are
-interleaved, or a file is sorted by nothing (binance-public-data #12, #288, #293, #301, #339). The exchange numbers its
-trades one after the other, so their ids say how they followed each other, also inside one instant; bars follow by the time
-they open. Rows are sorted by that key. Whether the times then ascend, which is the proof, is for the check
-`ascending_time` to say: where time and id contradict each other the day is refused.
+Exchanges publish files whose rows are not in order: in USD-M futures trades and aggregate trades, two halves are interleaved
+or the rows have no order at all (binance-public-data #12, #288, #293, #301, #339). The exchange numbers trades
+consecutively: their ids prove the order, even within one instant; bars are ordered by opening time. Rows are sorted by that
+key. Whether the times then ascend is judged by the check `ascending_time`: if time and id contradict each other the day is
+refused.
 """
 
 from __future__ import annotations
@@ -22,13 +22,12 @@ from crypto_assets.rows.versions import different, key_text, numbers
 
 @dataclass(frozen=True, slots=True)
 class Arrangement:
-    """How the rows of a day stood in the file that published them.
+    """The order of a day's rows in the file that published them.
 
-    `moved` counts rows that stood in another place among the rows of their day; `first_moved` describes the first of them.
-    `doubles` counts rows that repeat another one in every column and were dropped; `double_rows` shows the first of these.
-    `conflict` shows two rows of one key that differ, where there are any.
-    `seam_rows` are rows of the day before or after the period of the file, which were left to that day's own file: so many
-    in all, and the first of them in `seam_shown`.
+    `moved` counts rows in another position than their sorted one; `first_moved` describes the first of them. `doubles`
+    counts rows that equal another one in every column and were dropped; `double_rows` shows the first of them. `conflict`
+    shows two different rows with one key, if there are any. `seam_rows` counts rows of the day before or after the file's
+    period, left to that day's own file; `seam_shown` shows the first of them.
     """
 
     moved: int = 0
@@ -42,21 +41,21 @@ class Arrangement:
 
 @dataclass(frozen=True, slots=True)
 class Arranged:
-    """The rows of a day by time and key, without exact doubles, and how they stood in the file."""
+    """The rows of a day sorted by time and key, without exact duplicates, and their order in the file."""
 
     rows: pa.Table
     arrangement: Arrangement
 
 
 AS_PUBLISHED = Arrangement()
-"""The rows stood in order in the file, none of them twice."""
+"""The rows were in order in the file, without duplicates."""
 
 
 def arranged(rows: pa.Table, dataset: Dataset) -> Arranged:
-    """Return the rows of a day in the order of their key, without rows that repeat another one in every column.
+    """Return the rows of a day sorted by key, without rows that equal another one in every column.
 
-    Rows that are in order already cost one comparison of neighbours, chunk by chunk, and no copy. Rows of one key with other
-    values all stay, for `unique_key` to refuse.
+    Rows already in order cost one comparison of neighbours, chunk by chunk, and no copy. Different rows with one key all
+    stay; `unique_key` refuses them.
     """
     key = dataset.key[0]
     if len(dataset.key) > 1 or (
@@ -81,7 +80,7 @@ def arranged(rows: pa.Table, dataset: Dataset) -> Arranged:
 
 
 def _ascends(column: pa.ChunkedArray, *, strictly: bool) -> bool:
-    """Return whether no value is smaller than the one before it; `strictly`: nor equal to it."""
+    """Return whether no value is smaller than the one before; with `strictly`, nor equal to it."""
     compare = np.greater if strictly else np.greater_equal
     last: int | None = None
     for chunk in column.cast(pa.int64()).chunks:
@@ -97,7 +96,7 @@ def _ascends(column: pa.ChunkedArray, *, strictly: bool) -> bool:
 
 
 def _doubled(rows: pa.Table, keys: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the places in `order` of rows with the key of the row before them: equal ones, and ones that differ."""
+    """Return the positions in `order` of rows with the key of the row before: equal rows, and different rows."""
     ordered = keys[order]
     places = np.flatnonzero(ordered[1:] == ordered[:-1])
     if not len(places):
@@ -115,7 +114,7 @@ def shown(rows: pa.Table, places: np.ndarray) -> tuple[Mapping[str, str], ...]:
 
 
 def _described(rows: pa.Table, dataset: Dataset, place: int) -> str:
-    """Return which row one is, from row 0 on: `row 7: trade_id 12 at 2024-01-01 00:00:01.5`."""
+    """Describe a row by its position, from 0: `row 7: trade_id 12 at 2024-01-01 00:00:01.5`."""
     return f"row {place}: {row_text(rows, dataset, place)}"
 
 

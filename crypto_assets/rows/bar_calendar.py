@@ -1,7 +1,7 @@
-"""On which days a bar of three days, a week or a month opens. Shorter bars open on every day.
+"""Determine on which days a bar of three days, a week or a month opens. Shorter bars open every day.
 
-Weeks open on Mondays and months on the 1st. Bars of three days follow no date that can be named: they stand every third
-day from any other one of the same symbol.
+Weeks open on Mondays and months on the 1st. Bars of three days follow no calendar: they open every third day, counted from
+any other bar of the same symbol.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from datetime import date
 from crypto_assets.model import DAY
 
 LONG_TIMEFRAMES = ("3d", "1w", "1mo")
-"""Timeframes whose bars do not open on every day."""
+"""Timeframes whose bars do not open every day."""
 
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Whether a bar opens on a day, by `rule`; None where nothing says it. `because` applies the rule to the day."""
+    """Whether a bar opens on a day, by `rule`; None if unknown. `because` applies the rule to the day."""
 
     opens: bool | None
     rule: str
@@ -53,18 +53,18 @@ def due(timeframe: str, day: date, anchor: date | None = None) -> Due:
 
 
 def days_of_bar(timeframe: str | None, day: date) -> list[date]:
-    """Return the days that a bar which opens on a day covers, ascending; bars up to a day, and other rows, cover one."""
+    """Return the days that a bar opening on a day covers, ascending; one day for bars up to a day, and for other rows."""
     month = monthrange(day.year, day.month)[1]
     length = {"3d": 3, "1w": 7, "1mo": month}.get(timeframe or "", 1)
     return [day + number * DAY for number in range(length)]
 
 
 def anchor_of(days: Iterable[date]) -> date | None:
-    """Return a day of the grid of three days on which most of some bars stand; the latest such day, None without bars."""
+    """Return the latest day on the three-day grid of most of some bars; None without bars."""
     known = sorted(days)
     if not known:
         return None
-    # The smaller remainder wins where two grids have as many bars, so that the answer does not follow the order.
+    # If two grids have equally many bars the smaller remainder wins: the result must not depend on the order.
     counts = Counter(day.toordinal() % 3 for day in known)
     most = max(counts, key=lambda remainder: (counts[remainder], -remainder))
     return next(day for day in reversed(known) if day.toordinal() % 3 == most)

@@ -1,7 +1,7 @@
-"""Rows that follow from other rows: longer bars from 1m bars, minute statistics from trades. Exact, in decimals.
+"""Derive rows from other rows, exactly, in decimals: longer bars from 1m bars, minute statistics from trades.
 
-Nothing is invented: a bar is built only where all its minutes are there and open on the minute, and a minute without
-trades has no statistics.
+Nothing is invented: a bar is built only if all its minutes are stored and open on the minute, and a minute without trades
+has no statistics.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from crypto_assets import datasets
 from crypto_assets.datasets.types import DECIMAL, INSTANT
 from crypto_assets.model import bar_length
 
-# Each timeframe is built from the one before: 1.3 times the rows of the day in all, where building each from 1m is six times.
+# Each timeframe is built from the one before: 1.3 times the rows of the day in total; building each from 1m is six times.
 DERIVED_TIMEFRAMES = ("5m", "15m", "30m", "1h", "4h", "1d")
 _BUILT_FROM = {"5m": "1m", "15m": "5m", "30m": "15m", "1h": "30m", "4h": "1h", "1d": "4h"}
 
@@ -31,22 +31,22 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 Life = tuple[datetime | None, datetime | None]
-"""Since and until when a symbol trades on a day; None where it does so from midnight, or to midnight."""
+"""Since and until when a symbol trades on a day; None if from, or to, midnight."""
 
 
 def longer_bars(
     days: Sequence[pa.Table], wanted: Collection[str], lives: Sequence[Life] = ()
 ) -> list[dict[str, pa.Table]]:
-    """Return, for each day, the bars of the wanted timeframes that its 1m bars make; incomplete bars are left out.
+    """Return, for each day, the bars of the wanted timeframes built from its 1m bars; incomplete bars are left out.
 
-    Open, high, low and close are those of minutes with trades, as where an exchange builds every timeframe from trades; a
-    bar of silent minutes only repeats their price. Many days are built at once, for a call costs more than a day; the
-    days may be of different symbols.
+    Open, high, low and close are those of minutes with trades, as if built from trades; a bar with silent minutes only
+    repeats their price. Many days are built together, because a call costs more than a day; they may be of different
+    symbols.
 
     Args:
         days: 1m bars in the columns of `ohlcv`, ascending, one table for each UTC day.
         wanted: some of `DERIVED_TIMEFRAMES`.
-        lives: of each day, where its symbol begins or ends in it: a bar is complete with what of it lies inside. Without
+        lives: for each day, when its symbol begins or ends in it: a bar is then complete with the parts inside. Without
             them every day is whole.
     """
     starts = np.cumsum([0, *(day.num_rows for day in days)])
@@ -77,10 +77,10 @@ def _micros(timeframe: str) -> int:
 
 
 def merge_bars(bars: pa.Table, step: timedelta, length: timedelta) -> pa.Table:
-    """Return the bars of `length` of which every bar of `step` is there, on the grid.
+    """Return the bars of `length` with a complete set of bars of `step`, on the grid.
 
     Args:
-        bars: of one symbol, in the columns of `ohlcv`, ascending.
+        bars: bars of one symbol, in the columns of `ohlcv`, ascending.
         step: the length of each, a divisor of `length`.
         length: a divisor of the day.
     """
@@ -90,12 +90,12 @@ def merge_bars(bars: pa.Table, step: timedelta, length: timedelta) -> pa.Table:
 def _merge(
     bars: pa.Table, day_starts: np.ndarray, step_us: int, length_us: int, lives: Sequence[Life] = ()
 ) -> tuple[pa.Table, np.ndarray]:
-    """Return the bars of `length_us` of which every part of `step_us` is there, and the first row of each day in them."""
+    """Return the bars of `length_us` with all parts of `step_us`, and the first row of each day in them."""
     times = bars.column("open_time").cast(pa.int64()).to_numpy()
     starts, counts, whole = _wholes(times, day_starts, step_us, length_us, lives)
     buckets = times // length_us
     result_starts = np.append(0, np.cumsum(whole))[np.searchsorted(starts, day_starts)]
-    # A bar opens at the start of its bucket; a symbol's first one does so before its first part.
+    # A bar opens at the start of its bucket; a symbol's first bar opens there too, before its first part.
     opens = buckets[starts[whole]] * length_us
     if not whole.all():
         bars = bars.filter(pa.array(np.repeat(whole, counts)))
@@ -104,8 +104,8 @@ def _merge(
     groups = np.repeat(np.arange(len(starts), dtype=np.int32), counts)
     traded = ~silent_bars(bars)
     if not traded.all():
-        # A bar without a trade repeats the former close, which need not be a price of this bucket: it has no say in a
-        # bucket that has trades.
+        # A bar without a trade repeats the earlier close, which need not be a price of this bucket: it is ignored in a
+        # bucket with trades.
         keep = traded | ~np.logical_or.reduceat(traded, starts)[groups] if len(groups) else traded
         bars, groups = bars.filter(pa.array(keep)), groups[keep]
     firsts = np.searchsorted(groups, np.arange(len(starts)))
@@ -130,16 +130,16 @@ def _merge(
 def _wholes(
     times: np.ndarray, day_starts: np.ndarray, step_us: int, length_us: int, lives: Sequence[Life]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return first row and row count of each bucket that has rows, and whether all its parts are there, on the grid.
+    """Return first row and row count of each bucket with rows, and whether all its parts are stored, on the grid.
 
     Args:
-        times: when the parts open, in microseconds, ascending.
+        times: opening times of the parts, in microseconds, ascending.
         day_starts: the first row of each day.
     """
     buckets = times // length_us
     begins = np.ones(len(buckets), dtype=bool)
     begins[1:] = buckets[1:] != buckets[:-1]
-    begins[day_starts[day_starts < len(buckets)]] = True  # two symbols may meet in one bucket of the same day
+    begins[day_starts[day_starts < len(buckets)]] = True  # two symbols may have the same bucket of the same day
     starts = np.flatnonzero(begins)
     counts = np.diff(np.append(starts, len(buckets)))
     expected = np.full(len(starts), length_us // step_us)
@@ -150,17 +150,17 @@ def _wholes(
             expected[mine] = _parts_inside(buckets[starts[mine]], step_us, length_us, life)
     whole = counts == expected
     beside = times % step_us != 0
-    if beside.any():  # a part beside the grid reaches into the next bucket, or leaves the beginning of its own open
+    if beside.any():  # a part off the grid reaches into the next bucket, or does not cover the start of its own
         whole &= ~np.logical_or.reduceat(beside, starts)
     return starts, counts, whole
 
 
 def bars_due(opens: np.ndarray, life: Life = (None, None)) -> dict[str, int]:
-    """Return how many bars of each of `DERIVED_TIMEFRAMES` the 1m bars of one day make, as `longer_bars` builds them.
+    """Return the number of bars of each of `DERIVED_TIMEFRAMES` that the 1m bars of one day give (`longer_bars`).
 
     Args:
-        opens: when the 1m bars open, in microseconds since 1970, ascending.
-        life: where the symbol begins or ends in the day.
+        opens: opening times of the 1m bars, in microseconds since 1970, ascending.
+        life: when the symbol begins or ends in the day.
     """
     times, due = {"1m": opens}, {}
     for timeframe in DERIVED_TIMEFRAMES:
@@ -173,7 +173,7 @@ def bars_due(opens: np.ndarray, life: Life = (None, None)) -> dict[str, int]:
 
 
 def _parts_inside(buckets: np.ndarray, step_us: int, length_us: int, life: Life) -> np.ndarray:
-    """Return how many parts of each bucket lie in a life, or reach into it."""
+    """Return how many parts of each bucket are inside a life, at least partly."""
     begins = buckets * length_us
     since, until = (None if edge is None else round(edge.timestamp() * 1_000_000) for edge in life)
     first = begins // step_us if since is None else np.maximum(begins // step_us, since // step_us)
@@ -230,7 +230,7 @@ def trade_statistics(trades: pa.Table) -> pa.Table:
 
 
 def _difference(whole: pa.ChunkedArray, part: pa.ChunkedArray) -> pa.ChunkedArray:
-    # Arrow's result has one digit more than its operands, and 38 is the most there is.
+    # Arrow's result has one digit more than its operands, and 38 is the maximum.
     narrow = pa.decimal128(DECIMAL.precision - 1, DECIMAL.scale)
     return pc.subtract(whole.cast(narrow), part.cast(narrow)).cast(DECIMAL)
 

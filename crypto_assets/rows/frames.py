@@ -1,4 +1,4 @@
-"""Arrow rows as pandas frames: float64 in place of decimals, UTC microsecond times, categorical sides."""
+"""Convert Arrow rows to pandas: decimals to float64, UTC microsecond times, categorical sides."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
 
 def to_frame(rows: pa.Table) -> pd.DataFrame:
-    """Return the rows for people: each decimal rounded as `float(text)` rounds it.
+    """Return the rows for users: each decimal rounded as `float(text)` rounds it.
 
-    Arrow's own cast is off by one in the last place for some (4 % of the volumes of a day of BTC/USDT).
+    Arrow's own cast is off by one in the last place for some values (4 % of the volumes of a day of BTC/USDT).
     """
     return _frame(rows, lambda column: column.cast(pa.string()).cast(pa.float64()).to_numpy())
 
 
 def to_check_frame(rows: pa.Table) -> pd.DataFrame:
-    """Return the rows for checks: decimals to a few units in the last place, five times quicker.
+    """Return the rows for checks: decimals within a few units in the last place, five times faster.
 
-    The order of two decimals is kept, or they become equal; a positive decimal stays positive.
+    Two decimals keep their order or become equal; a positive decimal stays positive.
     """
     frame = _frame(rows, approximate)
-    # Checks take columns by name some thirty times a day; names that Arrow holds double what that costs.
+    # Checks read columns by name some thirty times a day; names kept by Arrow would double that cost.
     frame.columns = frame.columns.astype(object)
     return frame
 
@@ -43,7 +43,7 @@ def _frame(rows: pa.Table, convert: Callable[[pa.ChunkedArray], np.ndarray]) -> 
             instants = (ticks.fill_null(_NOT_A_TIME) if ticks.null_count else ticks).to_numpy().view("datetime64[us]")
             columns[field.name] = pd.DatetimeIndex(instants).tz_localize("UTC")
         elif field.nullable and (pa.types.is_integer(field.type) or pa.types.is_boolean(field.type)):
-            # A null would make floats of integers, which hold no id above 2**53.
+            # A null would turn integers into floats, which cannot represent ids above 2**53.
             columns[field.name] = column.to_pandas(types_mapper=_with_null)
         else:
             columns[field.name] = column.to_pandas()
@@ -51,7 +51,7 @@ def _frame(rows: pa.Table, convert: Callable[[pa.ChunkedArray], np.ndarray]) -> 
 
 
 _NOT_A_TIME = np.iinfo(np.int64).min
-"""NaT, as numpy holds it."""
+"""NaT in numpy's representation."""
 
 
 def _with_null(kind: pa.DataType) -> Any:
@@ -62,7 +62,7 @@ def _with_null(kind: pa.DataType) -> Any:
 
 
 def approximate(column: pa.ChunkedArray) -> np.ndarray:
-    """Return decimal128 values as float64, a few units in the last place off; every step keeps the order, null is NaN."""
+    """Return decimal128 values as float64, within a few units in the last place; keeps the order, null becomes NaN."""
     if column.null_count:
         null = column.is_null().to_numpy()
         return np.where(null, np.nan, approximate(column.fill_null(0)))
@@ -76,7 +76,7 @@ def approximate(column: pa.ChunkedArray) -> np.ndarray:
         negative = high < 0
         signed = negative.any()
         if signed:
-            # The halves of a small negative number would cancel each other out: its amount first, then its sign.
+            # The two halves of a small negative number would cancel out: compute the amount first, then the sign.
             low = np.where(negative, ~low + np.uint64(1), low)
             high = np.where(negative, ~high + (low == 0), high)
         values = (high * 2.0**64 + low) / 10.0**column.type.scale

@@ -1,4 +1,4 @@
-"""What a stored day gives to the warehouse: its own rows, and those that follow from them."""
+"""Build the warehouse rows of a stored day: its own rows, and the rows derived from them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _STATISTICS = "trade_statistics_1m"
 
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
-    """What one day of a dataset is to put into one table of the warehouse; its rows need not be made yet.
+    """The load of one day of a dataset into one warehouse table; its rows may not be built yet.
 
-    `content` identifies the rows: the sha256 of the lake file and how the rows follow from it. A table that has this content
-    already needs no rows.
+    `content` identifies the rows: the sha256 of the lake file and the rules of derivation. A table with this content needs
+    no load.
     """
 
     table: str
@@ -34,10 +34,10 @@ class LoadPlan:
 
 @dataclass(frozen=True, slots=True)
 class Load(LoadPlan):
-    """The rows that one day of a dataset puts into one table of the warehouse, replacing what it put there before.
+    """The rows that one day of a dataset puts into one warehouse table, replacing its earlier ones.
 
-    `rows` has the columns of the table without exchange, market_type and symbol. For `ohlcv`, `timeframes` are the bars that
-    are replaced, and `replaces_derived` adds every derived bar of the day.
+    `rows` has the columns of the table without exchange, market_type and symbol. For `ohlcv`, `timeframes` are the replaced
+    bars, and `replaces_derived` adds every derived bar of the day.
     """
 
     rows: pa.Table
@@ -47,7 +47,7 @@ class Load(LoadPlan):
 
 @dataclass(frozen=True, slots=True)
 class StoredDay:
-    """One day in the lake with its rows; `source` is `archive` or `rest`, `life` where the symbol begins or ends in it."""
+    """One day in the lake with its rows; `source` is `archive` or `rest`, `life` when the symbol begins or ends in it."""
 
     partition: Partition
     rows: pa.Table
@@ -57,7 +57,7 @@ class StoredDay:
 
 
 def warehouse_tables(series: Series, configured: Collection[str] = ()) -> tuple[str, ...]:
-    """Return the tables that a series feeds; `configured` names datasets that go there although they need not."""
+    """Return the tables that a series feeds; `configured` lists datasets loaded by configuration."""
     tables = []
     if datasets.get(series.table).to_warehouse or series.dataset in configured:
         tables.append(series.table)
@@ -69,7 +69,7 @@ def warehouse_tables(series: Series, configured: Collection[str] = ()) -> tuple[
 def plans(
     series: Series, days: Sequence[StoredDay], tables: Collection[str], collected: Mapping[str, Collection[str]]
 ) -> list[LoadPlan]:
-    """Return what `loads` would load, without making the rows."""
+    """Return the loads of `loads` without building the rows."""
     return [
         LoadPlan(*_names(series, day, table), _content(series, day, table, _goals(series, day, collected)))
         for table in tables
@@ -124,7 +124,7 @@ def _bars(series: Series, days: Sequence[StoredDay], collected: Mapping[str, Col
 
 
 def _goals(series: Series, day: StoredDay, collected: Mapping[str, Collection[str]]) -> tuple[str, ...]:
-    """Return the timeframes that are built of a day."""
+    """Return the timeframes that are built from a day."""
     if series.timeframe != "1m":
         return ()
     return tuple(t for t in DERIVED_TIMEFRAMES if t not in collected.get(day.partition.symbol, ()))

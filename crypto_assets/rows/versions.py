@@ -1,7 +1,7 @@
-"""Corrections: what changed in a day that is stored when another version of it takes its place.
+"""Compare two versions of a stored day: which rows and values changed.
 
-Rows are compared by the key of their dataset, decimals exactly. Columns are taken one at a time, so that a day of millions of
-trades does not stand in memory twice.
+Rows are compared by their dataset's key, decimals exactly. Columns are read one at a time, to avoid having a day of millions
+of trades in memory twice.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from crypto_assets.model import Dataset
 from crypto_assets.model.correction import Change, Difference, Example, plain
 
 EXAMPLES = 6
-"""Differing values that are kept with a correction, to be shown."""
+"""Most differing values kept with a correction as examples."""
 
 
 class Rows(Protocol):
-    """Rows that give their columns one at a time: `pa.Table`, or a file of the lake."""
+    """Rows with access to one column at a time: `pa.Table`, or a file of the lake."""
 
     num_rows: int
 
@@ -38,7 +38,7 @@ def compare(former: Rows, new: Rows, dataset: Dataset) -> Difference:
     before, after = numbers(former.column(key)), numbers(new.column(key))
     old, fresh = matched(before, after)
     gone, come = others(old, len(before)), others(fresh, len(after))
-    reordered = bool((fresh[1:] < fresh[:-1]).any())  # of the rows that both have, in the order of the former ones
+    reordered = bool((fresh[1:] < fresh[:-1]).any())  # of the common rows, in the earlier order
     aligned = len(old) == len(before) == len(after) and bool((old == fresh).all())
     grew = not len(gone) and bool((fresh == np.arange(len(fresh))).all())
     changed = np.zeros(len(old), bool)
@@ -94,7 +94,7 @@ def compare(former: Rows, new: Rows, dataset: Dataset) -> Difference:
 
 
 class _Shown:
-    """The first rows that only one version has, and two of their columns: a price and an amount."""
+    """The first rows that only one version has, with two of their columns: a price and an amount."""
 
     def __init__(self, what: str, rows: Rows, keys: np.ndarray, where: np.ndarray) -> None:
         self._what = what
@@ -123,7 +123,7 @@ def numbers(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def matched(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the keys that both have stand in each, in the order of `before`."""
+    """Return the positions of the common keys in each, in the order of `before`."""
     if np.array_equal(before, after):
         everywhere = np.arange(len(before))
         return everywhere, everywhere
@@ -138,7 +138,7 @@ def matched(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def others(places: np.ndarray, count: int) -> np.ndarray:
-    """Return the places below `count` that are not among these."""
+    """Return the positions below `count` that are not in `places`."""
     if len(places) == count:
         return np.arange(0)
     left = np.ones(count, bool)
@@ -147,7 +147,7 @@ def others(places: np.ndarray, count: int) -> np.ndarray:
 
 
 def different(one: pa.ChunkedArray, other: pa.ChunkedArray) -> np.ndarray:
-    """Return where two columns of one length differ; decimals exactly, null is equal to null."""
+    """Return where two columns of one length differ; decimals exactly; two nulls are equal."""
     if pa.types.is_dictionary(one.type):
         one, other = one.cast(pa.string()), other.cast(pa.string())
     unequal = pc.not_equal(one, other)
@@ -157,7 +157,7 @@ def different(one: pa.ChunkedArray, other: pa.ChunkedArray) -> np.ndarray:
 
 
 def _smallest(keys: np.ndarray) -> np.ndarray:
-    """Return where the smallest keys are, in their order."""
+    """Return the positions of the smallest keys, in key order."""
     if len(keys) > EXAMPLES:
         few = np.argpartition(keys, EXAMPLES)[:EXAMPLES]
         return few[np.argsort(keys[few])]
@@ -165,11 +165,11 @@ def _smallest(keys: np.ndarray) -> np.ndarray:
 
 
 _WIDE = pa.decimal256(39, 18)
-"""Holds the difference of any two numbers of decimal128(38, 18)."""
+"""Fits the difference of any two numbers of decimal128(38, 18)."""
 
 
 def _greatest(before: pa.ChunkedArray, after: pa.ChunkedArray, *, relative: bool) -> int:
-    """Return where the greatest change is; decimals are subtracted exactly, then compared as float64."""
+    """Return the position of the greatest change; decimals are subtracted exactly, then compared as float64."""
     was = before.cast(_WIDE)
     size = np.abs(pc.subtract(after.cast(_WIDE), was).cast(pa.float64()).to_numpy())
     if relative:
@@ -182,5 +182,5 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def key_text(key: int, kind: pa.DataType) -> str:
-    """Return a key for people: an instant, or a number."""
+    """Return a key as text: an instant, or a number."""
     return plain(_EPOCH + timedelta(microseconds=int(key))) if pa.types.is_timestamp(kind) else str(key)

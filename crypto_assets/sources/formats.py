@@ -1,7 +1,7 @@
-"""Reading the containers and texts in which exchanges publish: zip with one CSV. Shared by the exchanges' modules.
+"""Read the formats that exchanges publish: a zip with one CSV. Shared by the exchanges' modules.
 
-Everything a file can be instead is refused with what was expected and what was found: bytes from a CDN are cut, replaced
-by error pages, opened and saved by spreadsheets, or hostile.
+Any other content is refused with what was expected and what was found: bytes from a CDN may be cut, replaced by error pages,
+saved by spreadsheets, or hostile.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from crypto_assets.errors import BadContainer, BadContent, NoRows
 from crypto_assets.machine.shortage import raise_if_ours
 
 MAX_UNPACKED_BYTES = 8 << 30
-"""Larger than the largest day ever published (book tickers, some GB); a zip that claims more is a bomb."""
+"""Larger than the largest day ever published (book tickers, some GB); a zip that claims more is a zip bomb."""
 
 MAX_RATIO, MAX_RATIO_LARGE = 200, 40
-"""Text of numbers deflates 4 to 30 times, with long runs of one bar up to 100; such files are small."""
+"""Text of numbers deflates 4 to 30 times; up to 100 times with long runs of equal bars, but such files are small."""
 
 _LARGE = 64 << 20
-"""A text of more bytes is no run of one bar: a day of seconds without a trade has 9 MB."""
+"""Largest text of equal bars: a day of seconds without a trade has 9 MB."""
 
-# From 1e14 on a number is microseconds: as milliseconds that is the year 5138, as microseconds 1973.
+# Numbers from 1e14 on are microseconds: as milliseconds that is the year 5138, as microseconds 1973.
 FIRST_MICROSECONDS = 10**14
 
 _MILLISECONDS = pa.timestamp("ms", tz="UTC")
@@ -41,15 +41,15 @@ _MILLISECONDS = pa.timestamp("ms", tz="UTC")
 _CHUNK = 1 << 20
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""How the members of a zip may be packed. Decoders of other methods have errors of their own, and take the memory that a
-damaged header asks for."""
+"""Allowed compression methods of zip members. Other decoders raise their own errors, and take the memory that a damaged
+header asks for."""
 
 DAMAGED_ZIP = (
     *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError),
-    # These zipfile lets through where offsets, lengths and names in the directory are damaged.
+    # zipfile raises these if offsets, lengths or names in the directory are damaged.
     *(OSError, ValueError, OverflowError, RuntimeError, struct.error, MemoryError),
 )
-"""What zipfile and gzip raise for damaged bytes; `raise_if_ours` tells those apart that are not of the bytes."""
+"""Errors of zipfile and gzip for damaged bytes; `raise_if_ours` filters out shortages of this process."""
 
 
 def unzip_one(key: str, content: bytes) -> bytes | bytearray:
@@ -57,7 +57,7 @@ def unzip_one(key: str, content: bytes) -> bytes | bytearray:
 
     Raises:
         BadContainer: not a zip, cut, empty, encrypted, several members, another name, or too large when unpacked.
-        OutOfResources: this process has not enough memory or open files; nothing is known of the zip.
+            OutOfResources: this process has not enough memory or open files; the zip was not judged.
     """
     expected = PurePosixPath(key).name.removesuffix(".zip") + ".csv"
     if not content:
@@ -85,7 +85,7 @@ def unzip_one(key: str, content: bytes) -> bytes | bytearray:
             with archive.open(member) as stream:
                 if member.file_size <= _CHUNK:
                     return stream.read()
-                # In pieces into their place: read() costs 1.8 times as much and holds the text twice.
+                # In pieces into the final buffer: read() costs 1.8 times as much and needs twice the memory.
                 text = bytearray(member.file_size)
                 end = 0
                 while chunk := stream.read(_CHUNK):
@@ -102,12 +102,12 @@ def unzip_one(key: str, content: bytes) -> bytes | bytearray:
 
 
 def _most_unpacked(size: int) -> int:
-    """Return the most bytes that a zip of a size may unpack to."""
+    """Return the largest allowed unpacked size for a zip of some size."""
     return min(4096 + MAX_RATIO * size, max(_LARGE, MAX_RATIO_LARGE * size), MAX_UNPACKED_BYTES)
 
 
 def has_header(text: bytes | bytearray) -> bool:
-    """Return whether the first line names columns; decided by content, for regenerated files have one and others not."""
+    """Return whether the first line has column names; judged by content, because only regenerated files have a header."""
     return text[:1].isalpha() or text[:1] in (b'"', b"_", b"\xef")
 
 
@@ -121,16 +121,16 @@ def read_csv(
     words: Sequence[bytes] = (),
     use: Sequence[str] | None = None,
 ) -> pa.Table:
-    """Return the columns of a CSV, parsed straight to their types; nothing is guessed, nothing may be empty.
+    """Return the columns of a CSV, parsed directly to their types; nothing is guessed, no value may be empty.
 
-    Where the file has a header, its names say which column is which, in whatever order, case and spelling.
+    If the file has a header, it gives the order of the columns, in any case and spelling.
 
     Args:
         columns: every column of a file without a header in order, with its type.
-        headers: header lines that are known, each in the order of `columns`: what the columns are called.
-        optional: columns that a header may leave out, or name beside the others; they are not returned.
-        words: spellings that may stand where numbers do not (`true`, `True`); every other letter is refused.
-        use: the columns to return; all by default.
+        headers: known header lines, each with the names of `columns` in order.
+        optional: columns that may be in a header or not; they are not returned.
+        words: allowed words in columns without numbers (`true`, `True`); any other letter is refused.
+        use: the columns to return; default: all.
 
     Raises:
         BadContent: no rows, an unknown header, a wrong count of columns, an empty line, a text that is not of its type, a
@@ -179,12 +179,12 @@ def _named(
     headers: Sequence[Sequence[str]],
     optional: Mapping[str, pa.DataType],
 ) -> dict[str, pa.DataType]:
-    """Return the columns in the order of the header of a file, with their types.
+    """Return the columns in the order of a file's header, with their types.
 
-    A header that leaves out the last column, in front of rows that have it, is one of futures on a file of spot.
+    A header without the last column, before rows that have it, is a futures header on a spot file.
 
     Raises:
-        BadContent: a name that is not known, or stands twice, or no name for a column that is needed.
+        BadContent: a name is unknown or appears twice, or a needed column has no name.
     """
     lines = bytes(text[:4096]).removeprefix(_BYTE_ORDER_MARK).split(b"\n", 2)
     cells = lines[0].decode("utf-8", "replace").strip().split(",")
@@ -218,7 +218,7 @@ def _refuse_characters(key: str, text: bytes | bytearray, words: Sequence[bytes]
     """
     if words:
         place = _odd_place(text, start)
-    elif text[start:].translate(None, _PLAIN):  # five times quicker than the search, which only says where
+    elif text[start:].translate(None, _PLAIN):  # five times faster than the search, which is needed for the place only
         match = _NOT_PLAIN.search(text, start)
         place = match.start() if match else -1
     else:
@@ -238,10 +238,10 @@ def _refuse_characters(key: str, text: bytes | bytearray, words: Sequence[bytes]
 
 
 def _odd_place(text: bytes | bytearray, start: int) -> int:
-    """Return where a text of numbers and booleans holds something that no number does, or -1.
+    """Return the position of the first character that cannot be in numbers and booleans, or -1.
 
-    An `e` is legal only as the last letter of `true` and `false`: after `u` or `s`. Letters that are left unsaid here are
-    no number and none of the words to Arrow either.
+    `e` is legal only as the last letter of `true` and `false`: after `u` or `s`. Arrow itself refuses the other letters that
+    are not checked here.
     """
     odd = [place for character in (b"E", b"X") if (place := text.find(character, start)) >= 0]
     data = np.frombuffer(text, dtype=np.uint8)
@@ -262,16 +262,16 @@ _PLAIN = b"0123456789.,\n-"
 _NOT_PLAIN = re.compile(rb"[^0-9.,\n-]")
 
 _MOST_DIGITS = 20
-"""Before the point. Arrow 26 lets longer numbers wrap around silently: 22 ones become 90264010348295720720.88."""
+"""Most digits before the point. Arrow 26 wraps longer numbers silently: 22 ones become 90264010348295720720.88."""
 
 
 def _refuse_long_numbers(key: str, text: bytes | bytearray, start: int) -> None:
     """Raise for a number with more digits than the 20 that a decimal(38, 18) has before its point."""
     data = np.frombuffer(text, dtype=np.uint8)
     for begin in range(start, len(data), _CHUNK):
-        # Pieces that stay in the processor's cache make this nearly free. All separators come before `0` in ASCII.
+        # Pieces that fit the processor's cache make this nearly free. All separators come before `0` in ASCII.
         run = data[begin : begin + _CHUNK + _MOST_DIGITS] >= ord("0")
-        for step in (1, 2, 4, 8, 5):  # where runs of 2, 4, 8, 16 and 21 digits begin
+        for step in (1, 2, 4, 8, 5):  # finds where runs of 2, 4, 8, 16 and 21 digits begin
             run = run[:-step] & run[step:]
         if run.any():
             place = begin + int(run.argmax())
@@ -284,7 +284,7 @@ def _refuse_long_numbers(key: str, text: bytes | bytearray, start: int) -> None:
 
 
 def _readable(error: pa.ArrowInvalid, columns: Mapping[str, pa.DataType]) -> str:
-    """Return Arrow's message with the column's name in place of its number."""
+    """Return Arrow's message with column names instead of numbers."""
     names = list(columns)
     message = re.sub(
         r"In CSV column #(\d+): (?:Row #(\d+): )?",
@@ -310,13 +310,13 @@ def instants(key: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     if low < FIRST_MICROSECONDS <= high:
         raise BadContent(f"{key}: expected one unit of time, found milliseconds and microseconds mixed: {low} … {high}")
     if high < FIRST_MICROSECONDS:
-        # Not multiplied: for a number pyarrow imports pandas, which fails where no file can be opened any more.
+        # No multiplication: pyarrow imports pandas for a Python number, which fails when no file can be opened any more.
         column = column.cast(_MILLISECONDS)
     return column.cast(INSTANT)
 
 
 def sides(taker_sold: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return the taker's side from a boolean column that says whether the buyer was the maker."""
+    """Return the taker's side from a boolean column that is true if the buyer was the maker."""
     names = pa.array(["buy", "sell"])
     return pa.chunked_array(
         [pa.DictionaryArray.from_arrays(chunk.cast(pa.int8()), names) for chunk in taker_sold.chunks]

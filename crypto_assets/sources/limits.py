@@ -1,4 +1,4 @@
-"""What an exchange allows, and what one request means to it. Facts only; `transport/limiter.py` keeps them."""
+"""Describe an exchange's rate limits and the weight of a request. `transport/limiter.py` keeps the limits."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _LONGEST_S = 3600
 class Limit:
     """At most `amount` in any `window_s` seconds, counted in weights or in requests.
 
-    `aligned` means that the exchange counts calendar windows (Binance: from second 0 to 59 of each minute, by its own
-    clock); a limit that holds in every sliding window holds in these too.
+    `aligned`: the exchange counts calendar windows (Binance: second 0 to 59 of each minute, by its own clock). A limit kept
+    in every sliding window is also kept in these.
     """
 
     amount: int
@@ -26,9 +26,9 @@ class Limit:
 
     @property
     def pad_s(self) -> float:
-        """How much longer than the window the limiter waits: as much as two requests may differ on their way.
+        """Extra seconds that the limiter adds to the window: the possible difference in travel time of two requests.
 
-        With 2 % of a second and 0.3 % of a minute at least 98 % of a limit can be used.
+        With 2 % of a second and 0.3 % of a minute, at least 98 % of a limit can be used.
         """
         return max(0.02 * min(self.window_s, 1.0), 0.003 * self.window_s)
 
@@ -41,7 +41,7 @@ def parse_limit(text: str) -> Limit:
     """Return the limit of `20/s`, `100 requests/10s`, `6000 weight/min` or `6000 weight/min aligned`.
 
     Raises:
-        ValueError: another form, an amount of nothing, or a window of no time or of more than an hour.
+        ValueError: another form, an amount below 1, or a window of zero or more than an hour.
     """
     match = _FORM.fullmatch(text.strip())
     if match is None:
@@ -54,10 +54,10 @@ def parse_limit(text: str) -> Limit:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What a request counts as: `budget` names the limits and the cool-down that it shares, `kind` its circuit breaker.
+    """How a request is counted: `budget` selects the limits and the cool-down it shares, `kind` its circuit breaker.
 
-    Budgets of Binance: `archive`, `listing`, and for REST `spot` and `linear`. Kinds: `archive`, `listing`, and for REST
-    what is asked for: `klines`, `trades`.
+    Budgets of Binance: `archive`, `listing`, and for REST `spot` and `linear`. Kinds: `archive`, `listing`, and for REST the
+    requested data: `klines`, `trades`.
     """
 
     exchange: str

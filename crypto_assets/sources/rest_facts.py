@@ -1,4 +1,4 @@
-"""What an exchange's module says about its REST API. Facts and texts only; `engine/rest/` asks."""
+"""Describe an exchange's REST API: facts and texts only. `engine/rest/` makes the requests."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 class Cursor(Enum):
-    """How one gets from page to page."""
+    """How to get to the next page."""
 
     BARS = "bars"  # by time, one row for each step of the timeframe
     EVENTS = "events"  # by time, rows at any time
-    IDS = "ids"  # by the number of the row
+    IDS = "ids"  # by the id of the row
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request: ccxt's name of the endpoint, its parameters and headers, and what it counts as."""
+    """One request: ccxt's name of the endpoint, its parameters and headers, and its weight."""
 
     method: str
     params: Mapping[str, str | int]
@@ -33,10 +33,10 @@ class Call:
 
 
 class Rest(Protocol):
-    """How one series of an exchange is asked for. An answer is the JSON of a call, numbers as they were written.
+    """How to request one series of an exchange. An answer is the JSON of a call, with numbers as written.
 
-    `settle` is how long after an instant the answers are final up to it. A call of `by_time` and `find` asks for
-    [start, end), of `by_id` for the rows from an id on, oldest first and at most `page_rows`.
+    `settle` is the time after an instant until answers up to it are final. A call of `by_time` and `find` asks for
+    [start, end), a call of `by_id` for the rows from an id on, oldest first and at most `page_rows`.
     """
 
     # Declared as properties: an implementation may compute them.
@@ -50,21 +50,21 @@ class Rest(Protocol):
     def settle(self) -> timedelta: ...
     @property
     def find_window(self) -> timedelta:
-        """The longest span that `find` may ask for."""
+        """The longest span for `find`."""
 
     @property
     def contiguous_ids(self) -> bool:
-        """Whether every id between two rows is there."""
+        """Whether ids have no gaps."""
 
     @property
     def key_advice(self) -> str:
-        """What to do where the exchange answers that it wants a key."""
+        """What to do if the exchange answers that it needs a key."""
 
     def urls(self, rest_url: str) -> dict[str, str]:
         """Return ccxt's `urls['api']` for one host that serves every path of the exchange."""
 
     def source_key(self, symbol: str) -> str:
-        """Return what names the source of the rows, as a key does in an archive: `rest/api/v3/klines?symbol=…`."""
+        """Return the name of the rows' source, like a key in an archive: `rest/api/v3/klines?symbol=…`."""
 
     def time(self) -> Call:
         """Return the call that asks for the exchange's clock."""
@@ -73,46 +73,46 @@ class Rest(Protocol):
         """Return the exchange's clock."""
 
     def by_time(self, symbol: str, start: datetime, end: datetime, rows: int) -> Call:
-        """Return the call for rows of [start, end), of which there are `rows` at most."""
+        """Return the call for rows of [start, end), at most `rows`."""
 
     def by_id(self, symbol: str, first_id: int, day: datetime) -> Call:
-        """Return the call for rows from an id on; `day` is when they are expected."""
+        """Return the call for rows from an id on; `day` is their expected day."""
 
     def find(self, symbol: str, start: datetime, end: datetime) -> Call:
         """Return the call that finds the first id of [start, end)."""
 
     def found(self, answer: Any) -> int | None:
-        """Return the first id of such an answer, or None where it has none."""
+        """Return the first id in such an answer, or None if it has none."""
 
     def activity(self, symbol: str, start: datetime, end: datetime) -> Call:
-        """Return the call that tells when in [start, end), at most a day, somebody traded."""
+        """Return the call that shows when in [start, end), at most a day, somebody traded."""
 
     def busy_from(self, answer: Any) -> datetime | None:
-        """Return the beginning of the first hour with trades of such an answer, or None where it has none."""
+        """Return the start of the first hour with trades in such an answer, or None if it has none."""
 
     def status(self, symbol: str) -> Call:
-        """Return the call that tells whether a symbol trades; calls for several symbols may be equal."""
+        """Return the call that shows whether a symbol trades; calls for several symbols may be equal."""
 
     def status_of(self, symbol: str, answer: Any) -> str | None:
-        """Return the exchange's own word for the state of a symbol, or None where it lists no such symbol."""
+        """Return the exchange's own word for the state of a symbol, or None if it does not list the symbol."""
 
     def has_ended(self, status: str | None) -> bool:
-        """Return whether a symbol in such a state does not trade and will not go on by itself."""
+        """Return whether a symbol in such a state does not trade and will not resume by itself."""
 
     def first_row(self, symbol: str) -> Call:
-        """Return the call that asks for the earliest row of a symbol, or for the bar that holds it."""
+        """Return the call for the earliest row of a symbol, or for the bar that contains it."""
 
     def latest_row(self, symbol: str) -> Call:
-        """Return the call that asks for the latest row of a symbol, or for the bar that holds it."""
+        """Return the call for the latest row of a symbol, or for the bar that contains it."""
 
     def any_row(self, symbol: str, start: datetime, end: datetime) -> Call:
-        """Return the call that tells whether there is a row in [start, end)."""
+        """Return the call that shows whether there is a row in [start, end)."""
 
     def row_time(self, answer: Any) -> datetime | None:
-        """Return the time of the row in an answer to one of these three, or None where it has none."""
+        """Return the time of the row in an answer to one of these three, or None if it has none."""
 
     def rows(self, key: str, answer: Any) -> pa.Table:
-        """Return the rows of an answer in the columns of the dataset, in its order.
+        """Return the rows of an answer in the columns and the order of the dataset.
 
         Raises:
             BadContent: the answer is not what the exchange documents.

@@ -1,1 +1,1 @@
-"""Text that others have written, made safe to keep and to show: URLs without passwords, control characters as escapes."""
+"""Make text from outside safe to store and show: URLs without passwords, control characters as escapes."""

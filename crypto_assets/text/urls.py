@@ -1,6 +1,6 @@
-"""URLs that people write: Postgres, the lake, exchanges' hosts, proxies. Checked, brought to one form, shown without secrets.
+"""URLs written by people (Postgres, lake, hosts of exchanges, proxies): check, normalise, and show them without secrets.
 
-What is wrong is a ValueError that says what was expected and how to write it, and never repeats a password.
+A wrong URL is a ValueError that says what was expected and how to write it, and never shows a password.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 _HIDDEN = "***"
 
-# The password of a URL: up to the last @ before the path. And of `password=…`, as libpq and query strings have it.
+# The password of a URL: up to the last @ before the path. Also of `password=…`, in libpq and query strings.
 _IN_URL = re.compile(r"(?P<start>[A-Za-z][A-Za-z0-9+.\-]*://[^\s:/@?#'\"]*):[^\s/?#'\"]*@")
 _IN_PAIR = re.compile(r"(?P<start>\b(?:ssl)?password\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s&'\"]+)", re.IGNORECASE)
 
 
 def masked(text: str) -> str:
-    """Return a text with *** in place of every password: of URLs in it, and of `password=…`.
+    """Return a text with *** instead of every password: in URLs, and after `password=`.
 
     `http://me:secret@proxy:8080` → `http://me:***@proxy:8080`.
     """
@@ -30,7 +30,7 @@ def masked(text: str) -> str:
 
 
 def masked_in(value: Any) -> Any:
-    """Return JSON-serialisable evidence with every text in it masked; the very same object where nothing is to hide."""
+    """Return JSON-serialisable evidence with every text in it masked; the same object if nothing needs masking."""
     if isinstance(value, str):
         return masked(value)
     if isinstance(value, Mapping):
@@ -43,7 +43,7 @@ def masked_in(value: Any) -> Any:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine by definition: localhost, 127.0.0.0/8, ::1."""
+    """Return whether a host is always this machine: localhost, 127.0.0.0/8, ::1."""
     name = host.strip("[]").rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -63,10 +63,10 @@ def is_loopback(host: str) -> bool:
 
 
 def host_of(url: str) -> str:
-    """Return host and port of a URL, as it has them, without user and password: `data.example.com`, `[::1]:9000`.
+    """Return host and port as written in a URL, without user and password: `data.example.com`, `[::1]:9000`.
 
     Raises:
-        ValueError: brackets without an address in them, or a port that is no number.
+        ValueError: brackets without an address, or a port that is not a number.
     """
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port
@@ -74,12 +74,12 @@ def host_of(url: str) -> str:
 
 
 def http_url(text: str) -> str:
-    """Return the URL of a host that is asked by HTTP, without a slash at its end.
+    """Return the URL of an HTTP host, without a slash at its end.
 
     Raises:
-        ValueError: not such a URL, or one with user and password: URLs are names in logs, ledgers and pages.
+        ValueError: not such a URL, or one with user and password: URLs appear in logs, ledgers and pages.
     """
-    if "@" in text:  # before anything else is said of it, for what stands before the @ is not to be shown
+    if "@" in text:  # first of all, because the text before the @ must not be shown
         raise ValueError(
             "expected a URL without user and password, found an @ in it (not shown here); leave out what stands before "
             "the @, and write an @ of a path as %40"
@@ -91,7 +91,7 @@ def http_url(text: str) -> str:
     try:
         parts = urlsplit(text)
         good = bool(parts.hostname) and parts.port != 0
-    except ValueError:  # brackets without an address in them, or a port that is no number
+    except ValueError:  # brackets without an address, or a port that is not a number
         good = False
     if not good:
         raise ValueError(f"expected a URL with a host, and a port up to 65535 if any, found {masked(text)!r}")
@@ -112,7 +112,7 @@ def lake_url(text: str) -> str:
     """Return the URL of a lake: s3://bucket/prefix, or a folder's absolute path.
 
     Raises:
-        ValueError: another scheme, no bucket, or a folder that cannot be one; the message says what to write instead.
+        ValueError: another scheme, no bucket, or an impossible folder; the message says what to write instead.
     """
     scheme = _scheme(text)
     if scheme is None:
@@ -128,14 +128,14 @@ def lake_url(text: str) -> str:
         raise ValueError(f"expected {_LAKE_FORM}, found the scheme {scheme!r}; write s3://{_after_scheme(text)}")
     if scheme != "s3":
         raise ValueError(
-            f"expected {_LAKE_FORM}, found the scheme {scheme!r}, which is not supported; other object stores are reached "
-            "as s3://bucket/prefix with AWS_ENDPOINT_URL, if they speak S3"
+            f"expected {_LAKE_FORM}, found the scheme {scheme!r}, which is not supported; for another object store that "
+            "supports S3 use s3://bucket/prefix with AWS_ENDPOINT_URL"
         )
     return _bucket_url(text)
 
 
 def _scheme(text: str) -> str | None:
-    """Return what stands before the colon where a text is meant as a URL, else None."""
+    """Return the text before the colon if it is meant as a URL scheme, else None."""
     if match := _SCHEME.match(text):
         return match[1]
     before, colon, _ = text.partition(":")
@@ -173,10 +173,10 @@ _OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
 def folder(text: str) -> Path:
-    """Return the absolute path of a folder that is there or can be made.
+    """Return the absolute path of a folder that exists or can be created.
 
     Raises:
-        ValueError: a URL, a home of nobody, or a path with a file on its way.
+        ValueError: a URL, an unknown user's home, or a path through a file.
     """
     if (scheme := _scheme(text)) is not None:
         raise ValueError(
@@ -187,7 +187,7 @@ def folder(text: str) -> Path:
             f"expected a folder of this system, found {text!r}: a path of Windows; write one such as /data/lake"
         )
     if text.startswith("$"):
-        raise ValueError(f"expected a folder, found {text!r}: a variable that nobody has replaced by its value")
+        raise ValueError(f"expected a folder, found {text!r}: a variable that was not replaced by its value")
     try:
         path = Path(text).expanduser().absolute()
     except RuntimeError:
@@ -202,8 +202,8 @@ def folder(text: str) -> Path:
                         f"expected a folder, found that {part} is a file; name another or move the file away"
                     )
                 break
-        except OSError as error:  # no permission to look, a loop of links, a name that is too long
-            raise ValueError(f"expected a folder, found that {part} cannot be looked at: {error.strerror}") from None
+        except OSError as error:  # no permission, a loop of links, a name that is too long
+            raise ValueError(f"expected a folder, found that {part} cannot be read: {error.strerror}") from None
     return path
 
 
@@ -215,13 +215,13 @@ _ESCAPES = "in user and password write @ as %40, / as %2F, # as %23, ? as %3F, %
 
 
 def postgres_url(text: str) -> str:
-    """Return a Postgres URL as libpq and SQLAlchemy both read it; `host=… dbname=…` is brought to this form.
+    """Return a Postgres URL that libpq and SQLAlchemy read in the same way; converts `host=… dbname=…` to this form.
 
     Several hosts and sockets go to the query: `postgresql://me@/db?host=/run/postgresql`.
 
     Raises:
-        ValueError: another scheme, a driver in it, characters that must be escaped, a port that is none, an option that
-            libpq does not have, or no database. Nothing of the text that could be a password is in the message.
+        ValueError: another scheme, a driver in it, characters that must be escaped, an invalid port, an option that libpq
+            does not have, or no database. The message contains nothing that could be a password.
     """
     if re.search(r"[\x00-\x1f\x7f]", text):
         raise ValueError(f"expected {POSTGRES_FORM}, found a control character, such as a line end")
@@ -254,7 +254,7 @@ def _from_url(rest: str) -> str:
             raise ValueError(f"expected {POSTGRES_FORM}, found a % that escapes nothing; {_ESCAPES}")
     values: dict[str, str] = {}
     for option, value in parse_qsl(query.replace("+", "%2B"), keep_blank_values=True):
-        # JDBC's and asyncpg's words for the same.
+        # JDBC's and asyncpg's names of the same option.
         if option == "ssl":
             option, value = "sslmode", "require" if value.lower() == "true" else value
         values[option] = value
@@ -273,11 +273,11 @@ def _from_url(rest: str) -> str:
 
 
 def _host(text: str) -> tuple[str, str]:
-    """Return host and port of one of the hosts; a port that is not given is empty."""
+    """Return host and port of one of the hosts; a missing port is empty."""
     match = re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[^\[\]:]*)(?::(.*))?", text)
     if match is None:
         raise ValueError(
-            f"expected {POSTGRES_FORM}, found another form after the @; an IPv6 address stands in brackets: [::1]"
+            f"expected {POSTGRES_FORM}, found another form after the @; write an IPv6 address in brackets: [::1]"
         )
     return unquote(match[1].strip("[]")), match[2] or ""
 
@@ -288,16 +288,16 @@ def _from_pairs(text: str) -> str:
 
     try:
         found = conninfo_to_dict(text)
-    except psycopg.ProgrammingError:  # its message repeats what it could not read
+    except psycopg.ProgrammingError:  # its message repeats the text that it could not read
         raise ValueError(
             f"expected {POSTGRES_FORM}, or pairs such as host=… user=… password='…' dbname=…, found pairs that libpq cannot "
-            "read; a value with blanks stands between single quotes"
+            "read; write a value with blanks between single quotes"
         ) from None
     return _postgres_form({key: str(value) for key, value in found.items()})
 
 
 def _postgres_form(values: dict[str, str]) -> str:
-    """Return the URL of libpq's options, once they are known to be good."""
+    """Return the URL for libpq's options, after checking them."""
     from psycopg.pq import Conninfo
 
     known = {option.keyword.decode() for option in Conninfo.get_defaults()}
@@ -328,7 +328,7 @@ def _postgres_form(values: dict[str, str]) -> str:
 
 
 READER = "crypto_assets_reader"
-"""The role that may read `market`, the views and `assets`, and nothing else."""
+"""The role that may read `market`, the views and `assets` only."""
 
 _PARTS = re.compile(
     r"(?P<scheme>postgres(?:ql)?://)(?:(?P<credentials>[^/?@]*)@)?(?P<hosts>[^/?]*)(?:/(?P<database>[^?]*))?"

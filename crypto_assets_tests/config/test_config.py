@@ -163,7 +163,7 @@ def test_a_file_that_is_no_collection_is_refused_in_one_line(tmp_path, text, mes
         ),
         ({"datasets": "[]"}, "series[0].datasets: List should have at least 1 item after validation, not 0, found []"),
         ({"datasets": "trades"}, "series[0].datasets: Input should be a valid list, found 'trades'"),
-        ({"datasets": "[trades, trades]"}, "series[0]: datasets: trades stands here twice"),
+        ({"datasets": "[trades, trades]"}, "series[0]: datasets: trades is listed twice here"),
         ({"symbols": "[]"}, "series[0].symbols: List should have at least 1 item"),
         ({"symbols": "[1]"}, "series[0].symbols[0]: Input should be a valid string, found 1"),
         ({"symbols": "[BTCUSDT]"}, "series[0]: symbol 'BTCUSDT': expected the form BTC/USDT, BTC/USDT:USDT or"),
@@ -172,7 +172,7 @@ def test_a_file_that_is_no_collection_is_refused_in_one_line(tmp_path, text, mes
             {"symbols": "[BTC/USDT:BTC]", "market_type": "linear"},
             "series[0]: symbol 'BTC/USDT:BTC': linear contracts of BTC/USDT settle in USDT",
         ),
-        ({"symbols": "[BTC/USDT, ETH/USDT, btc-usdt]"}, "series[0]: symbols: BTC/USDT stands here twice"),
+        ({"symbols": "[BTC/USDT, ETH/USDT, btc-usdt]"}, "series[0]: symbols: BTC/USDT is listed twice here"),
         ({"start": "yesterday"}, "series[0].start: expected a day such as 2024-01-01, found 'yesterday'"),
         ({"start": "2024-13-01"}, "not valid YAML: month must be in 1..12"),
         ({"start": "'2024-02-30'"}, "series[0].start: expected a day such as 2024-01-01, found '2024-02-30'"),
@@ -244,7 +244,7 @@ def test_a_misspelt_key_at_the_top_is_refused_with_the_right_one(tmp_path):
 
 def test_a_series_in_two_entries_is_refused_with_both_places(tmp_path):
     message = refusal(tmp_path, entry() + "\n" + entry(datasets="[trades, ohlcv_1m]").removeprefix("series:\n"))
-    assert message == "binance spot ohlcv_1m BTC/USDT stands in series[0] and series[1]; keep it in one"
+    assert message == "binance spot ohlcv_1m BTC/USDT is in series[0] and series[1]; keep it in one"
 
 
 def test_the_same_symbol_of_another_market_or_dataset_is_no_double(tmp_path):
@@ -271,7 +271,7 @@ def test_bars_that_share_a_table_must_not_go_on_after_the_entry_that_has_it(tmp_
     hours = entry(datasets="[ohlcv_1h]", start="2024-02-01")
     message = refusal(tmp_path, both(entry(end="2024-03-31"), hours))
     assert message == (
-        "series[0] has the warehouse's bars of binance spot BTC/USDT, for it starts first, and ends on 2024-03-31, "
+        "series[0] owns the warehouse's bars of binance spot BTC/USDT, because it starts first, and ends on 2024-03-31, "
         "before series[1]; let series[1] start on 2024-01-01 too"
     )
     for second in (
@@ -378,7 +378,7 @@ def test_quality_has_a_threshold_and_weights_that_are_given_one_by_one(tmp_path)
         ("{weights: {accuracy: .inf}}", "quality.weights.accuracy: Input should be a finite number, found inf"),
         (
             "{weights: {completeness: 0, accuracy: 0, agreement: 0, timeliness: 0}}",
-            "quality.weights: expected at least one weight above 0, found 0 for all; leave out those that may stay",
+            "quality.weights: expected at least one weight above 0, found 0 for all; leave out a weight to keep its default",
         ),
     ],
 )

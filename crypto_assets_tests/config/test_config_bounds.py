@@ -62,7 +62,7 @@ MERGES = "\n".join(f"b{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for n in range(
         ("series: 0x" + "f" * 100_000, "expected texts of at most 1000 letters"),
         ("series: " + "9" * 900, "series: Input should be a valid list"),
         (f"{ENTRY}[{', '.join(f'A{n}/USDT' for n in range(MOST_SYMBOLS + 1))}]}}", "List should have at most 10000 items"),
-        (f"{ENTRY}[{', '.join(['A/USDT'] * MOST_SYMBOLS)}]}}", "symbols: A/USDT stands here twice"),
+        (f"{ENTRY}[{', '.join(['A/USDT'] * MOST_SYMBOLS)}]}}", "symbols: A/USDT is listed twice here"),
         ("? [a]\n: b", "found unhashable key"),
         ('"\\ud800": 1\nseries: []', None),
         ('"a\\e]0;x\\a": 1\nseries: [x]', None),

@@ -152,7 +152,7 @@ def test_a_folder_that_cannot_be_written_is_refused_by_the_variable_that_names_i
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
     monkeypatch.setenv("CRYPTO_ASSETS_HOME", str(tmp_path / "home"))
     with pytest.raises(
-        ConfigError, match=rf"{tmp_path}/home: .* {tmp_path} cannot; name another with CRYPTO_ASSETS_HOME"
+        ConfigError, match=rf"{tmp_path}/home: .* {tmp_path} is not writable; name another with CRYPTO_ASSETS_HOME"
     ):
         require_places(settings())
 

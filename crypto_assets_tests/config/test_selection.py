@@ -61,7 +61,7 @@ def test_a_misspelt_symbol_gets_a_near_one(text: str, meant: str) -> None:
 
 
 def test_a_symbol_like_no_other_gets_the_list() -> None:
-    with pytest.raises(ConfigError, match="there is: BTC/USDT, BTC/USDT:USDT, BTC/USDT:USDT-240628, ETH/USDT"):
+    with pytest.raises(ConfigError, match="known: BTC/USDT, BTC/USDT:USDT, BTC/USDT:USDT-240628, ETH/USDT"):
         symbols_of("XRP/EUR")
 
 
@@ -70,11 +70,11 @@ def test_a_symbol_like_no_other_gets_the_list() -> None:
     [
         (
             {"market_type": "spot", "datasets": ["funding_rates"]},
-            "--dataset funding_rates excludes it, without that there is: ohlcv_1m, trades",
+            "--dataset funding_rates excludes it, without it: ohlcv_1m, trades",
         ),
         (
             {"market_type": "linear", "symbols": ["ETH/USDT"]},
-            "--symbol ETH/USDT excludes it, without that there is: BTC/USDT:USDT, BTC/USDT:USDT-240628",
+            "--symbol ETH/USDT excludes it, without it: BTC/USDT:USDT, BTC/USDT:USDT-240628",
         ),
         (
             {"symbols": ["ETH/USDT"], "datasets": ["funding_rates"], "market_type": "linear"},
@@ -86,7 +86,7 @@ def test_filters_that_match_nothing_together_say_which_one_excludes(filters: dic
     with pytest.raises(ConfigError) as caught:
         selection.select(collection_of(), **filters)
     assert says in str(caught.value)
-    assert "has nothing for all of these" in str(caught.value)
+    assert "matches all of these" in str(caught.value)
 
 
 def clipped(

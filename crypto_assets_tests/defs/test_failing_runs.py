@@ -57,7 +57,7 @@ def failing(error: Exception) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     ("error", "kind", "line", "kept"),
     [
-        (STATEMENT, "CryptoAssetsError", "Postgres refused what was asked: column secret; what was stored stays", True),
+        (STATEMENT, "CryptoAssetsError", "Postgres refused a statement: column secret; what was stored stays", True),
         (KeyError("name"), "CryptoAssetsError", "unexpected KeyError: 'name'; please report it", True),
         (PostgresUnavailable(AWAY), "PostgresUnavailable", AWAY, False),
         (ConfigError("--from: expected a day"), "ConfigError", "--from: expected a day", False),

@@ -120,7 +120,7 @@ def sees_the_asset(page: Any, url: str) -> None:
     link.click()
     page.wait_for_url(f"**/assets/{ASSET}*")
     visible(page, "BTC/USDT ohlcv_1m, binance spot.")
-    visible(page, "amount of the trades whose taker bought; base")
+    visible(page, "amount of the trades in which the taker bought; base")
     visible(page, "binance_spot_ohlcv_1m")
 
 

@@ -52,7 +52,7 @@ BROKEN = {
         + "".join(f"{b}: &{b} [{','.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
         "each as often as aliases",
     ),
-    "no text": (b"\xff\xfe\x00", "expected text that can be read"),
+    "no text": (b"\xff\xfe\x00", "expected readable text"),
     "a list": ("- storage", "expected names with values, found list"),
     "an unknown name": ("storrage: {}", "storrage"),
     "a module that is not there": ("storage: {custom: {module: nope, class: Nope, config: {}}}", "nope"),

@@ -144,7 +144,9 @@ def test_a_lake_whose_folder_is_gone_says_what_to_do(work: Workbench) -> None:
     shutil.rmtree(work.folder)
     seen = look(work, work.lake)
     assert len(seen.gaps) == 8
-    assert "(that one was here too, and was deleted): 8 of 8 stored days are not in it; bring it back" in seen.lost.notice
+    assert (
+        "(that one was here too, and was deleted): 8 of 8 stored days are not in it; bring it back" in seen.lost.notice
+    )
 
 
 def test_a_folder_that_somebody_has_removed_is_filled_again_and_one_beside_which_nothing_is_may_be_unmounted(

@@ -28,8 +28,8 @@ STATEMENT = sqlalchemy.exc.ProgrammingError(
 DENIED = ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "PutObject")
 WORDS = {
     "ours": (ConfigError("--from: expected a day"), "--from: expected a day"),
-    "a statement": (STATEMENT, "Postgres refused what was asked: column secret; what was stored stays"),
-    "a driver": (psycopg.errors.DiskFull("no room"), "Postgres refused what was asked: no room; what was stored stays"),
+    "a statement": (STATEMENT, "Postgres refused a statement: column secret; what was stored stays"),
+    "a driver": (psycopg.errors.DiskFull("no room"), "Postgres refused a statement: no room; what was stored stays"),
     "a bucket": (DENIED, "the bucket of the lake fails: "),
     "YAML": (yaml.YAMLError("a tab"), "a YAML file cannot be read: a tab"),
     "JSON": (

@@ -94,7 +94,7 @@ def test_an_error_of_this_process_is_known_as_one(error: BaseException, found: s
     assert ours is not None
     assert ours.evidence["resource"] == found
     assert str(ours).startswith("a.zip: th")
-    assert "it says nothing of the file or host at hand" in str(ours)
+    assert "this is not a problem of the file or host in use" in str(ours)
     assert ("raise" in str(ours)) or ("make room" in str(ours)) or ("more" in str(ours))
 
 
@@ -141,7 +141,7 @@ def test_where_no_thread_can_be_started_and_memory_is_bounded_both_limits_are_na
     code += 'assert shortage(SystemError("error return without exception set")).evidence["resource"] == "memory"'
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
     assert "ulimit -v is 2097152 kB" in told
-    assert "raise ulimit -v, for each thread maps a stack, or raise the limit (ulimit -u" in told
+    assert "raise ulimit -v, because each thread maps a stack, or raise the limit (ulimit -u" in told
 
 
 # ---- one file ----------------------------------------------------------------------------------------------------------

@@ -256,7 +256,10 @@ def test_a_day_that_was_published_again_with_equal_rows_is_not_the_same_file(wor
     for quick in (False, True):
         result = check(work, locked, quick=quick)
         assert found(result)[SECOND] is Found.REPLACED
-        assert "published again, rows equal; the earlier file was not kept, create the lock again" in result.verdicts[1].text
+        assert (
+            "published again, rows equal; the earlier file was not kept, create the lock again"
+            in result.verdicts[1].text
+        )
 
 
 def test_days_that_appear_are_information(work: Workbench) -> None:

@@ -206,7 +206,7 @@ def test_a_file_that_is_not_what_the_ledger_says_is_missing(work: Workbench, har
     expected = {"deleted": "is missing in", "cut": f"has {half} bytes, the ledger says {len(good)}"}
     assert expected.get(harm, f"{path}: the file is damaged: expected sha256") in str(error)
     by_size = harm in expected
-    assert ("`crypto-assets fill` collects what can be had" in str(error)) is by_size
+    assert ("`crypto-assets fill` collects what is available" in str(error)) is by_size
     mend = "`crypto-assets validate` for these days, then `crypto-assets fill`, collects them again"
     assert (mend in str(error)) is not by_size
     assert str(error).count("`crypto-assets fill`") == 1, "one hint"
@@ -371,7 +371,7 @@ def test_trades_that_were_not_loaded_are_missing_from_postgres(work: Workbench) 
 
 
 WIDEN = (
-    "`start` and `end` in collection.yaml say which days `crypto-assets fill` collects; "
+    "`start` and `end` in collection.yaml set the days that `crypto-assets fill` collects; "
     "missing='warn' or missing='ignore' gives the rows that are stored"
 )
 
@@ -393,11 +393,11 @@ def test_days_outside_the_collection_are_said_to_be_so(configured: Workbench) ->
         f"  2023-12-30 … 2023-12-31 (2 days): not in the collection: its collection begins on {DAYS[0]}",
         next(line for line in str(error).splitlines() if f"  {HALF}: partial" in line),
         "  2024-01-05: not in the collection: its collection ends on 2024-01-04",
-        "`crypto-assets fill` collects what can be had; " + WIDEN,
+        "`crypto-assets fill` collects what is available; " + WIDEN,
     ]
     before = refused(DAYS[0] - timedelta(days=2), DAYS[1], source="warehouse")
     assert f"begins on {DAYS[0]}" in str(before)
-    assert "collects what can be had" not in str(before)
+    assert "collects what is available" not in str(before)
 
 
 def test_bars_that_only_the_warehouse_builds_are_said_to_be_there(configured: Workbench) -> None:
@@ -405,7 +405,7 @@ def test_bars_that_only_the_warehouse_builds_are_said_to_be_there(configured: Wo
     assert "(2 days): not in the collection: collection.yaml has no entry of binance spot ohlcv_1h BTC/USDT" in str(
         error
     )
-    assert "\nsource='warehouse' has them, built of ohlcv_1m; " in str(error)
+    assert "\nsource='warehouse' has them, built from ohlcv_1m; " in str(error)
     assert len(read(DAYS[0], DAYS[1], "ohlcv_1h", source="warehouse")) == 48
     assert "source='warehouse' has 1 of them" in str(refused(DAYS[1], HALF, "ohlcv_1h"))
     with psycopg.connect(configured.url) as connection:
@@ -416,8 +416,8 @@ def test_bars_that_only_the_warehouse_builds_are_said_to_be_there(configured: Wo
 
 def test_what_was_known_before_it_was_collected_says_since_when_it_is(configured: Workbench) -> None:
     text = str(refused(DAYS[0], DAYS[1], as_of="2024-06-01"))
-    assert "`crypto-assets fill` collects what can be had" not in text
-    since = re.search(r"is known since (\S+ \S+) UTC: as_of that instant or later has it", text)
+    assert "`crypto-assets fill` collects what is available" not in text
+    since = re.search(r"is known since (\S+ \S+) UTC: use as_of that instant or later", text)
     assert since, text
     assert len(read(DAYS[0], DAYS[1], as_of=since[1])) == 2880
 
@@ -426,7 +426,7 @@ def test_a_lock_is_not_mended_by_collecting(configured: Workbench, tmp_path: Pat
     with Ledger(configured.url) as ledger:
         write_lock(make_lock(ledger, Query()), tmp_path / "lock")
     text = str(refused(HALF, HALF, lock=tmp_path / "lock"))
-    assert "`crypto-assets lock` writes one of what is now" in text
+    assert "`crypto-assets lock` writes a present one" in text
     assert "`crypto-assets fill`" not in text
 
 
@@ -456,11 +456,11 @@ def test_a_lock_is_not_mended_by_collecting(configured: Workbench, tmp_path: Pat
         ({"end": date.max}, "end: expected a day before 9999-12-31"),
         ({"start": date.min}, "expected at most 100,000 days"),
         ({"symbol": 5}, "symbol: expected text, found 5"),
-        ({"symbol": "XRP/USDT"}, "symbol XRP/USDT: it is none of the symbols of binance spot ohlcv_1m that the lake"),
+        ({"symbol": "XRP/USDT"}, "symbol XRP/USDT: not among the symbols of binance spot ohlcv_1m in the lake"),
         ({"symbol": "BTX/USDT", "missing": "ignore"}, "did you mean BTC/USDT?"),
         (
             {"symbol": "XRP/USDT", "source": "warehouse"},
-            "symbol XRP/USDT: it is none of the symbols of binance spot ohlcv_1m that Postgres",
+            "symbol XRP/USDT: not among the symbols of binance spot ohlcv_1m in Postgres",
         ),
         ({"lock": 5}, "lock: expected the path of a lock file"),
         ({"as_of": 5}, "as_of: expected a day"),

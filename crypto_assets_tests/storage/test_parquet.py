@@ -150,7 +150,7 @@ def test_too_little_memory_is_said_as_such_and_no_file_is_called_damaged(lake: L
     assert done.stdout.startswith(
         f"{path} (its bytes are those that were written): this process has not enough memory ("
     )
-    assert " kB); it says nothing of the file or host at hand; give it more" in done.stdout
+    assert " kB); this is not a problem of the file or host in use; give it more" in done.stdout
 
 
 def test_rows_of_your_own_are_verified_too(lake: Lake) -> None:

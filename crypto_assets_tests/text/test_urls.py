@@ -65,7 +65,7 @@ def test_a_postgres_url_is_brought_to_one_form(text, url, place):
         ("postgresql://me:hunter2@h:0/x", "expected a port from 1 to 65535"),
         ("postgresql://me:hunter2@h:99999/x", "expected a port from 1 to 65535"),
         ("postgresql://me:hunter2@::1:5432/x", "expected a port"),
-        ("postgresql://me:hunter2@[::1/x", "an IPv6 address stands in brackets"),
+        ("postgresql://me:hunter2@[::1/x", "write an IPv6 address in brackets"),
         ("postgresql://me:hunter2@h", "found no database"),
         ("postgresql://me:hunter2@h/", "found no database"),
         ("postgresql://me:hunter2@h/x/y", "expected one database"),

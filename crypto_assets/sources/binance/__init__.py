@@ -8,9 +8,9 @@ Each zip holds one CSV and has a sibling .CHECKSUM (SHA-256). Daily files appear
 sometimes days later; monthly files from the first Monday of the next month on. 3d, 1w and 1mo bars and funding rates are
 published monthly only. Source: github.com/binance/binance-public-data (README) and its issues #166, #181, #328, #414.
 
-What a file looks like follows no date rule, because old files are regenerated: spot mostly has no header, futures mostly one;
-spot times are microseconds since 2025-01-01 and milliseconds before, futures milliseconds; `True` on spot, `true` on
-futures. All of it is decided per file by its content.
+The format of a file follows no date rule, because old files are regenerated: spot files mostly have no header, futures files
+mostly have one; spot times are microseconds since 2025-01-01 and milliseconds before, futures times milliseconds; booleans
+are `True` on spot, `true` on futures. The parser decides each by the content of the file.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _KLINES = {
     "low": DECIMAL,
     "close": DECIMAL,
     "volume": DECIMAL,
-    # Two rows of early 2018 have an odd close_time (binance-public-data #77); it follows from open_time and is not used.
+    # Two rows of early 2018 have a wrong close_time (binance-public-data #77); it follows from open_time and is not used.
     "close_time": _INTEGER,
     "quote_volume": DECIMAL,
     "trade_count": _INTEGER,
@@ -56,7 +56,7 @@ _KLINES = {
 _KLINES_NAMES = ("open_time", "open", "high", "low", "close", "volume", "close_time")
 _KLINES_HEADERS = (
     (*_KLINES_NAMES, "quote_volume", "count", "taker_buy_volume", "taker_buy_quote_volume", "ignore"),
-    # As the README and the REST API call them.
+    # Named as in the README and the REST API.
     (
         *_KLINES_NAMES,
         *("quote_asset_volume", "number_of_trades", "taker_buy_base_asset_volume", "taker_buy_quote_asset_volume"),
@@ -100,7 +100,7 @@ _AGG_TRADES_HEADERS = (
     ),
 )
 
-# Files of spot have one column more; COIN-M names the amount in base.
+# Spot files have one column more; COIN-M names the amount in base.
 _BEST_MATCH = {"is_best_match": pa.bool_()}
 _BESIDE = {**_BEST_MATCH, "base_qty": DECIMAL}
 
@@ -117,7 +117,7 @@ class Binance:
     archive_url = "https://data.binance.vision"
     listing_url = "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision"
     rest_url = "https://api.binance.com"
-    # With S3's two names of one region (S3 user guide, "Request redirection"), and where futures are asked for over REST.
+    # Includes S3's two names of one region (S3 user guide, "Request redirection"), and the REST host of futures.
     hosts = frozenset(
         {
             "data.binance.vision",
@@ -127,10 +127,10 @@ class Binance:
             "fapi.binance.com",
         }
     )
-    # The host answers list-type=2 too; version 1 is what the exchange's own page asks (binance-public-data, web list script).
+    # The host also answers list-type=2; the exchange's own page uses version 1 (binance-public-data, web list script).
     listing_version = 1
     # For each address (rest-api.md, "LIMITS"; exchangeInfo, rateLimits). Binance counts calendar minutes; kept in every
-    # sliding window they need nobody's clock. The archive has no limit that its maintainers know of
+    # sliding window, the limits need no common clock. Its maintainers know of no limit on the archive
     # (binance-public-data #328).
     limits: Mapping[str, Sequence[Limit]] = {
         "spot": (Limit(6_000, 60), Limit(300_000, 300, "requests")),
@@ -155,12 +155,12 @@ class Binance:
         _, dash, expiry = symbol.partition(":")[2].partition("-")
         try:
             return datetime.strptime(expiry, "%y%m%d").replace(hour=8, tzinfo=UTC) if dash else None
-        except ValueError:  # 241399 is no day
+        except ValueError:  # 241399 is not a day
             return None
 
     def prefixes(self, series: Series, symbol: str) -> list[str]:
         # Daily before monthly: monthly klines are known to differ from daily ones and from the API
-        # (binance-public-data #475) and to lack days (#140, #253).
+        # (binance-public-data #475) and to miss days (#140, #253).
         return [
             f"{self._folder(series, frequency)}{self.exchange_symbol(symbol)}/"
             + (f"{series.timeframe}/" if series.timeframe else "")
@@ -188,7 +188,7 @@ class Binance:
         return f"{key}.CHECKSUM"
 
     def usual_delay(self, series: Series) -> timedelta:
-        # A kline file of 2026-08-29 is of 08:41 the next day; spot comes 4–6 hours after midnight (#181), months on
+        # A kline file of 2026-08-29 appeared at 08:41 the next day; spot 4–6 hours after midnight (#181), monthly files on
         # day 1–3 (#328).
         return timedelta(days=1) if _monthly_only(series) else timedelta(hours=4)
 

@@ -4,9 +4,9 @@ Sources: github.com/binance/binance-spot-api-docs (rest-api.md, state of 2026-07
 developers.binance.com/docs/derivatives/usds-margined-futures/market-data/rest-api.
 
 Bars:    klines by time, 1,000 (spot) or 1,500 (futures) a call; the open bar comes last; both times are inclusive.
-Trades:  historicalTrades by id, 1,000 (spot) or 500 (futures) a call; it knows no time, so aggTrades finds the first id of a
-         day (window of less than one hour). Futures want an API key for it and keep the last months only; ids of trades that
-         the order book did not match (insurance fund, ADL) are left out there.
+Trades:  historicalTrades by id, 1,000 (spot) or 500 (futures) a call; it has no time filter, and aggTrades finds the first
+         id of a day (window of less than one hour). Futures need an API key for it and keep only the last months; trades
+         that the order book did not match (insurance fund, ADL) are left out there.
 Funding: fundingRate by time, 1,000 a call.
 Numbers are text, with the zeros of the archive; ids and times are integers.
 """
@@ -28,10 +28,10 @@ from crypto_assets.sources.limits import Endpoint
 from crypto_assets.sources.rest_facts import Call, Cursor
 
 _PATHS = {"spot": "api/v3", "linear": "fapi/v1"}
-_PREFIXES = {"spot": "public", "linear": "fapiPublic"}  # of ccxt's names of the endpoints
+_PREFIXES = {"spot": "public", "linear": "fapiPublic"}  # of ccxt's endpoint names
 
-# Archive and REST agree digit for digit only in one unit: spot files are in microseconds from this data date on
-# (binance-public-data README), and REST answers so where it is asked to (spot CHANGELOG 2024-12, X-MBX-TIME-UNIT).
+# Archive and REST agree digit for digit only in one time unit: spot files have microseconds from this data date on
+# (binance-public-data README), and REST returns them on request (spot CHANGELOG 2024-12, X-MBX-TIME-UNIT).
 _SPOT_MICROSECONDS_SINCE = date(2025, 1, 1)
 
 _KLINES_PAGE = {"spot": 1000, "linear": 1500}
@@ -39,8 +39,8 @@ _TRADES_PAGE = {"spot": 1000, "linear": 500}
 _FUNDING_BEFORE = timedelta(days=1)
 
 # rest-api.md "ENUM definitions", symbol status: TRADING, END_OF_DAY, HALT, BREAK; futures "contractStatus": PENDING_TRADING,
-# TRADING, PRE_DELIVERING, DELIVERING, DELIVERED, PRE_SETTLE, SETTLING, CLOSE. A halt is over some time; delisted symbols
-# stay in BREAK (spot), or are left out (futures).
+# TRADING, PRE_DELIVERING, DELIVERING, DELIVERED, PRE_SETTLE, SETTLING, CLOSE. A halt ends some time; delisted symbols stay
+# in BREAK (spot), or are left out (futures).
 _ENDED = frozenset({"BREAK", "DELIVERED", "SETTLING", "CLOSE"})
 
 _DEFAULT_INTERVAL = "1m"
@@ -50,7 +50,7 @@ _DEFAULT_INTERVAL = "1m"
 class BinanceRest:
     """One series of Binance over REST.
 
-    `parse` makes rows of CSV text, as it does with the archive's files.
+    `parse` reads rows from CSV text, as for the archive's files.
     """
 
     series: Series
@@ -81,7 +81,7 @@ class BinanceRest:
 
     @property
     def contiguous_ids(self) -> bool:
-        # Futures leave out what the order book did not match (binance-public-data #190, #363, #378).
+        # Futures leave out trades that the order book did not match (binance-public-data #190, #363, #378).
         return self._market == "spot"
 
     @property
@@ -106,7 +106,7 @@ class BinanceRest:
 
     def by_time(self, symbol: str, start: datetime, end: datetime, rows: int) -> Call:
         path, params = self._source(symbol)
-        if self.cursor is Cursor.EVENTS:  # the interval of an event follows from the one before
+        if self.cursor is Cursor.EVENTS:  # the interval of an event needs the event before
             start -= _FUNDING_BEFORE
             rows = self.page_rows
         limit = min(rows, self.page_rows)
@@ -142,7 +142,7 @@ class BinanceRest:
         return datetime.fromtimestamp(min(hours) / 1000, UTC) if hours else None
 
     def status(self, symbol: str) -> Call:
-        # Futures answer with all contracts, whatever is asked; of spot that would be megabytes.
+        # Futures always return all contracts; for spot that would be megabytes.
         spot = self._market == "spot"
         params: dict[str, str | int] = {"symbol": self.exchange_symbol(symbol)} if spot else {}
         return self._call("exchangeInfo", params, 20 if spot else 1)
@@ -168,7 +168,7 @@ class BinanceRest:
         return self._one_row(symbol, {"startTime": _ms(start), "endTime": _ms(end) - 1}, "1d")
 
     def _one_row(self, symbol: str, window: Mapping[str, str | int], interval: str = "") -> Call:
-        """Return the call for the first row of a window, or the last one of all; trades have no time, their bars do."""
+        """Return the call for the first row of a window, or for the last row; trades have no time filter, their bars do."""
         path, params = self._source(symbol)
         if path not in ("klines", "fundingRate"):
             path, params = "klines", {"symbol": self.exchange_symbol(symbol), "interval": _DEFAULT_INTERVAL}
@@ -202,7 +202,7 @@ class BinanceRest:
         return self.parse(self.series, key, "".join(lines).encode())
 
     def _source(self, symbol: str) -> tuple[str, dict[str, str | int]]:
-        """Return the endpoint that gives the rows, and the parameters that every call of it has."""
+        """Return the endpoint of the rows, and the parameters of every call to it."""
         params: dict[str, str | int] = {"symbol": self.exchange_symbol(symbol)}
         match self.series.table:
             case "ohlcv":
@@ -234,10 +234,10 @@ def _ms(instant: datetime) -> int:
 
 
 def _rows(answer: Any, names: Sequence[str] = ()) -> list[Any]:
-    """Return the rows of an answer: objects with these names, or lists where there are none.
+    """Return the rows of an answer: objects with these names, or lists if there are none.
 
     Raises:
-        BadContent: it is something else.
+        BadContent: it has another form.
     """
     if not isinstance(answer, list):
         raise BadContent(f"expected a JSON list of rows, found {str(answer)[:200]}")
@@ -252,9 +252,9 @@ def _line(cells: Sequence[Any]) -> str:
 
 
 def _funding_lines(events: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return events as the archive writes them: time, hours since the event before, rate; the first one lacks its hours.
+    """Return events as the archive writes them: time, hours since the event before, rate; without hours for the first.
 
-    An event that none came before in a day is the first of its contract: eight hours are Binance's rule.
+    An event without an earlier one in a day is the first of its contract: eight hours are Binance's rule.
     """
     lines, before = [], 0
     for event in events:

@@ -220,7 +220,7 @@ def test_a_former_file_that_is_damaged_or_gone_is_recorded_as_lost_and_blocks_no
     second = stores.publish(bars(MINUTES | {7: 1}), "b")
     assert second.correction is not None
     assert second.correction.difference is None
-    assert second.correction.text == "replaced: 60 rows, of which the file is damaged or gone, became 60"
+    assert second.correction.text == "replaced: 60 rows, their file is damaged or deleted, became 60"
     [found] = stores.ledger.corrections(equal_rows=False)
     assert (found.version, found.rows_added, found.rows_changed, found.former_sha256) == (
         1,
