@@ -1,4 +1,4 @@
-"""The log of errors in the home, `errors.log`, with their tracebacks; and the line that says where one is kept.
+"""Keep the tracebacks of errors in the home, in `errors.log`, and name that file in the error line.
 
 The words of an error are in `machine/error_words.py`.
 """
@@ -16,22 +16,22 @@ from crypto_assets.machine.private_folder import private_opener
 from crypto_assets.text.visible import visible_lines
 
 LOG = "errors.log"
-"""The name of the file in the home; the one before it has `.old` behind that."""
+"""Name of the log file in the home; the previous file has `.old` appended."""
 
 _MOST_BYTES = 1_000_000
 
 
 def last_line(error: BaseException) -> str:
-    """Return the line of an error, and where its traceback is, which this keeps unless the line says all there is."""
+    """Return the line of an error, with the place of its traceback, which is kept unless the line is complete."""
     log = None if is_explained(error) else keep_traceback(error)
     return words_of(error) + (f"; its traceback is in {log}" if log else "")
 
 
 def keep_traceback(error: BaseException) -> Path | None:
-    """Append the traceback of an error to the log of the home; return where, None where there is no home or no room."""
+    """Append the traceback of an error to the log of the home; return its path, None without a home or space."""
     from crypto_assets.config.environment import settings
 
-    # Whatever keeps us from it, the line is said all the same.
+    # The line is printed even if the traceback cannot be written.
     with suppress(OSError, CryptoAssetsError, MemoryError):
         home = settings().home
         if not home.is_dir():

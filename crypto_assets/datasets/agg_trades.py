@@ -19,7 +19,7 @@ DATASET = Dataset(
         # On Binance -1 in both marks aggregates whose trades were removed; they are kept as published.
         Column(name="first_trade_id", type=pa.int64(), doc="id of the first merged trade; -1: its trades were removed"),
         Column(name="last_trade_id", type=pa.int64(), doc="id of the last merged trade; -1: its trades were removed"),
-        Column(name="side", type=WORD, words=SIDES, doc="what the taker did: buy or sell"),
+        Column(name="side", type=WORD, words=SIDES, doc="side of the taker: buy or sell"),
     ),
     rules=(
         RowRule("last_trade_id >= first_trade_id", lambda frame: frame["last_trade_id"] >= frame["first_trade_id"]),

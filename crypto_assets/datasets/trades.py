@@ -17,7 +17,7 @@ DATASET = Dataset(
         Column(name="price", type=DECIMAL, unit="quote per base", above=0, doc="price of the match"),
         Column(name="amount", type=DECIMAL, unit="base", above=0, doc="traded amount"),
         Column(name="quote_amount", type=DECIMAL, unit="quote", at_least=0, doc="price times amount"),
-        Column(name="side", type=WORD, words=SIDES, doc="what the taker did: buy or sell"),
+        Column(name="side", type=WORD, words=SIDES, doc="side of the taker: buy or sell"),
     ),
     time_column="trade_time",
     key=("trade_id",),

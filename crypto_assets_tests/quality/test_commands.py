@@ -77,7 +77,7 @@ def test_the_command_locks_verifies_and_exits_by_what_it_found(sandbox, tmp_path
         "2 of 3 files are the same, by their bytes",
     ]
     assert as_json.code == 1
-    assert as_json.json["counts"] == {"same": 2, "replaced": 1, "changed": 0, "gone": 0}
+    assert as_json.json["counts"] == {"same": 2, "replaced": 1, "changed": 0, "missing": 0}
     assert [problem["day"] for problem in as_json.json["problems"]] == [str(SECOND)]
     assert [(one["first"], one["last"]) for one in as_json.json["appeared"]] == [(str(MISSING), str(MISSING))]
     assert damaged.code == 2

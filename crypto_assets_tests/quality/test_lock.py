@@ -237,13 +237,13 @@ def test_damaged_and_lost_files_are_told_from_replaced_ones(work: Workbench) -> 
     paths[FIRST].write_bytes(damaged)
     paths[SECOND].unlink()
     result = check(work, locked)
-    assert found(result) == {FIRST: Found.CHANGED, SECOND: Found.GONE, LAST: Found.SAME}
+    assert found(result) == {FIRST: Found.CHANGED, SECOND: Found.MISSING, LAST: Found.SAME}
     assert not result.same
     assert "which nobody published" in result.verdicts[0].text
     assert check(work, locked, quick=True).same, "the ledger does not look at the disk"
     with Ledger(work.url) as ledger, ledger.transaction() as connection:
         connection.execute("DELETE FROM collection.partitions WHERE day = %s", (SECOND,))
-    assert found(check(work, locked, quick=True))[SECOND] is Found.GONE
+    assert found(check(work, locked, quick=True))[SECOND] is Found.MISSING
 
 
 def test_a_day_that_was_published_again_with_equal_rows_is_not_the_same_file(work: Workbench) -> None:
@@ -398,7 +398,7 @@ def test_a_lake_in_a_bucket_is_verified_and_read_by_the_lock_of_a_folder(
         assert list(rows["volume"]) == expected
         lake.delete(BARS, Partition(BTC, LAST))
         lake.store.put(lake.path(BARS, Partition(BTC, FIRST)), b"other bytes")
-        assert found(verify(locked, lake, None)) == {FIRST: Found.CHANGED, SECOND: Found.SAME, LAST: Found.GONE}
+        assert found(verify(locked, lake, None)) == {FIRST: Found.CHANGED, SECOND: Found.SAME, LAST: Found.MISSING}
     finally:
         moto.stop()
 

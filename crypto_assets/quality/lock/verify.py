@@ -33,7 +33,7 @@ class Found(StrEnum):
     SAME = "same"
     REPLACED = "replaced"  # another version was published since
     CHANGED = "changed"  # the bytes on disk differ, and no correction is recorded
-    GONE = "gone"
+    MISSING = "missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,9 @@ def _by_bytes(lock: Lock, file: LockedFile, lake: Lake, known: _Known) -> Verdic
         return _replaced(lock, file, day, is_kept=True)
     now = day.sha256 if day.path == file.path else None
     if data is None:
-        return Verdict(file, Found.GONE, f"expected {file.path}, found no file; `crypto-assets fill` collects the day")
+        return Verdict(
+            file, Found.MISSING, f"expected {file.path}, found no file; `crypto-assets fill` collects the day"
+        )
     if now is not None and sha256 == now:
         return _replaced(lock, file, day, is_kept=False)
     return Verdict(
@@ -120,7 +122,7 @@ def _by_ledger(lock: Lock, file: LockedFile, day: DayFiles) -> Verdict:
     if (day.path == file.path and day.sha256 == file.sha256) or file.path in paths:
         return Verdict(file, Found.SAME)
     if day.path is None:
-        return Verdict(file, Found.GONE, "the ledger knows no file of this day; `crypto-assets fill` collects it")
+        return Verdict(file, Found.MISSING, "the ledger knows no file of this day; `crypto-assets fill` collects it")
     return _replaced(lock, file, day, is_kept=bool(paths))
 
 
