@@ -188,8 +188,8 @@ Written by `python -m bench --write`; `make bench` measures on your machine. Med
 
 The floor is [bench/floor.py](../bench/floor.py): a plain script that lists, downloads, compares SHA-256, parses to decimals,
 writes Parquet and copies to Postgres, without checks, state, derived bars or orchestration. Both collect from the sandbox in
-a separate process. The sandbox's CPU is not counted; that of Postgres has its own column. CPU is user and system time of the whole
-process, imports included: pyarrow imports pandas with its first scalar if pandas is installed, in the floor too. Every
+a separate process. The sandbox's CPU is not counted; that of Postgres has its own column. CPU is user and system time of the
+whole process, imports included: pyarrow imports pandas with its first scalar if pandas is installed, in the floor too. Every
 module is compiled before.
 
 {goals}

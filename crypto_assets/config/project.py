@@ -1,4 +1,4 @@
-"""A new project: the files that every folder of ours begins with, as `crypto-assets init` writes them."""
+"""Create the files of a new project, for `crypto-assets init`."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from crypto_assets.errors import ConfigError
 from crypto_assets.machine.shortage import raise_if_ours
 
 FILES: Mapping[str, str] = {
-    "collection.yaml": "what is collected; edit it",
+    "collection.yaml": "what to collect; edit this",
     "dagster.yaml": "settings of the Dagster instance",
     "workspace.yaml": "where `dagster dev` finds the assets",
 }
-"""Names of the files of a project, and what each is for."""
+"""Names of the files of a project, with their purpose."""
 
-_IGNORED = "# What is collected, the embedded Postgres and logs.\n.crypto_assets/\n"
+_IGNORED = "# Collected data, the embedded Postgres and logs.\n.crypto_assets/\n"
 
 
 def make_project(folder: Path) -> list[str]:
-    """Write the files of a project that are missing in a folder; returns their names. Files that are there stay as they are.
+    """Write the missing files of a project into a folder; return their names. Existing files stay unchanged.
 
     Raises:
-        ConfigError: the folder cannot be made or written.
+        ConfigError: the folder cannot be created or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -32,9 +32,7 @@ def make_project(folder: Path) -> list[str]:
             _write_new(folder / ".gitignore", _IGNORED)
     except OSError as error:
         raise_if_ours(error)
-        raise ConfigError(
-            f"{folder}: expected a folder that can be written, found: {error.strerror or error}"
-        ) from None
+        raise ConfigError(f"{folder}: expected a writable folder, found: {error.strerror or error}") from None
     return made
 
 
@@ -43,7 +41,7 @@ def _default(name: str) -> str:
 
 
 def _write_new(path: Path, text: str) -> bool:
-    """Write a file where there is none, and return whether it was written."""
+    """Write a file unless it exists, and return whether it was written."""
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)

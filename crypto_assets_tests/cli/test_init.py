@@ -41,15 +41,15 @@ def test_files_that_exist_are_kept(tmp_path: Path) -> None:
     answer = init(str(tmp_path))
     assert answer.exit_code == 0, answer.output
     assert (tmp_path / "collection.yaml").read_text() == "series: []\n"
-    assert "collection.yaml  exists, kept as it is" in answer.output
+    assert "collection.yaml  exists, unchanged" in answer.output
     again = init(str(tmp_path))
-    assert again.output.count("exists, kept as it is") == len(FILES)
+    assert again.output.count("exists, unchanged") == len(FILES)
 
 
 def test_a_file_in_the_place_of_the_folder_is_a_wrong_argument(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert init(str(tmp_path / "file")).exit_code == 2
-    assert "expected a folder that can be written" in str(init(str(tmp_path / "file" / "below")).exception)
+    assert "expected a writable folder" in str(init(str(tmp_path / "file" / "below")).exception)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -325,9 +325,9 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 @pytest.mark.parametrize(
     ("lines", "says"),
     [
-        (b'{"format": 1, "files": [' + b"{}," * 9_000_000 + b"1]}", "27,000,027 bytes of another layout"),
+        (b'{"format": 1, "files": [' + b"{}," * 9_000_000 + b"1]}", "27,000,027 bytes in another layout"),
         (b'{\n"format": 1,\n"package": "x",\n"query": {},\n"files": [\n' + b"{},\n" * 10_001, "at most 10,000 lines"),
-        (b'{\n"format": ' + b"1" * 9_000_000, "9,000,012 bytes of another layout"),
+        (b'{\n"format": ' + b"1" * 9_000_000, "9,000,012 bytes in another layout"),
     ],
     ids=["one line", "many lines", "a long line"],
 )

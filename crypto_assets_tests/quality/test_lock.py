@@ -239,7 +239,7 @@ def test_damaged_and_lost_files_are_told_from_replaced_ones(work: Workbench) -> 
     result = check(work, locked)
     assert found(result) == {FIRST: Found.CHANGED, SECOND: Found.MISSING, LAST: Found.SAME}
     assert not result.same
-    assert "which nobody published" in result.verdicts[0].text
+    assert "which was never published" in result.verdicts[0].text
     assert check(work, locked, quick=True).same, "the ledger does not look at the disk"
     with Ledger(work.url) as ledger, ledger.transaction() as connection:
         connection.execute("DELETE FROM collection.partitions WHERE day = %s", (SECOND,))

@@ -132,7 +132,7 @@ def test_a_lake_is_a_folder_or_a_bucket(text, url):
         ("s3a://key:hunter2@bucket/a", "write s3://"),
         ("file://data/lake", "write the folder's path"),
         ("file:/data/lake", "write the folder's path"),
-        ("$HOME/lake", "nobody has replaced"),
+        ("$HOME/lake", "was not replaced"),
         ("~nobody-of-that-name/lake", "no home folder"),
         (__file__, "is a file"),
         (f"{__file__}/lake", "is a file"),

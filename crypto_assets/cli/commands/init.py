@@ -15,13 +15,13 @@ from crypto_assets.cli.console import out
 def init(folder: Path) -> None:
     """Make FOLDER a project: collection.yaml, dagster.yaml and workspace.yaml.
 
-    Files that exist are kept. Without FOLDER it is the folder where you are.
+    Existing files stay unchanged. FOLDER defaults to the working folder.
     """
     from crypto_assets.config.project import FILES, make_project
 
     made = make_project(folder)
     for name, what in FILES.items():
-        out.print(f"{name:<16} {what if name in made else 'exists, kept as it is'}", markup=False)
+        out.print(f"{name:<16} {what if name in made else 'exists, unchanged'}", markup=False)
     go = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
     out.print(f"Next: {go}crypto-assets demo, or crypto-assets collect --from yesterday", markup=False)
 

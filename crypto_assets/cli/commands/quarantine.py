@@ -186,7 +186,7 @@ def _line(file: RefusedFile, states: dict[date, State | None]) -> str:
     from crypto_assets.quality.quarantine.refused_files import in_words
 
     when = f"{file.refused_at:%Y-%m-%d %H:%M} UTC" if file.refused_at else "unknown time"
-    size = f"{file.size_bytes} bytes" if file.size_bytes is not None else "bytes gone"
+    size = f"{file.size_bytes} bytes" if file.size_bytes is not None else "bytes missing"
     return " · ".join((when, str(file), in_words(states), file.error, size))
 
 
