@@ -120,18 +120,9 @@ class _Frame:
 
     def __init__(self, step: StepExecutionContext) -> None:
         self._step = step
-        self._first: dict[DagsterEventType, EventLogEntry] = {}
 
     def entry(self, kind: DagsterEventType, data: Any, message: str) -> EventLogEntry:
         """Return one event of the step, as of now."""
-        first = self._first.get(kind)
-        if first is None:
-            self._first[kind] = first = self._made(kind, data, message)
-        # Dagster's constructors check each field; the first event of a kind went through them.
-        event = first.get_dagster_event()._replace(event_specific_data=data, message=message)
-        return first._replace(user_message=message, timestamp=time.time(), dagster_event=event)
-
-    def _made(self, kind: DagsterEventType, data: Any, message: str) -> EventLogEntry:
         step = self._step
         event = DagsterEvent(
             event_type_value=kind.value,
