@@ -59,13 +59,6 @@ class _Event(NamedTuple):
 class BatchedEventLogStorage(PostgresEventLogStorage):
     """The stock storage with `store_event_batch` in one transaction, for every type that comes in numbers."""
 
-    def has_table(self, table_name: str) -> bool:
-        """Whether the table exists; asked before every batch, so an existing one is remembered."""
-        known: set[str] = self.__dict__.setdefault("_known_tables", set())
-        if table_name not in known and super().has_table(table_name):
-            known.add(table_name)
-        return table_name in known
-
     @cached_property
     def _serializer(self) -> Serializer:
         return Serializer()
