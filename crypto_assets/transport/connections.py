@@ -105,7 +105,7 @@ class Routes(httpx.BaseTransport):
                 ours = proxy is None or not proxy.startswith("https:")
                 self._pools[proxy] = httpcore.ConnectionPool(
                     ssl_context=self._ssl,
-                    proxy=_proxy(proxy) if proxy else None,
+                    proxy=_proxy(proxy, self._ssl) if proxy else None,
                     max_connections=None,
                     max_keepalive_connections=self._idle,
                     keepalive_expiry=_IDLE_S,
@@ -114,8 +114,8 @@ class Routes(httpx.BaseTransport):
             return self._pools[proxy]
 
 
-def _proxy(url: str) -> httpcore.Proxy:
-    """Return a proxy as httpcore wants it: user and password beside its URL.
+def _proxy(url: str, context: ssl.SSLContext) -> httpcore.Proxy:
+    """Return a proxy as httpcore wants it: user and password beside its URL; `context` is for one asked over https.
 
     Raises:
         ConfigError: a SOCKS proxy without the package that speaks SOCKS.
@@ -126,7 +126,7 @@ def _proxy(url: str) -> httpcore.Proxy:
         )
     known = httpx.Proxy(url)
     place = httpcore.URL(scheme=known.url.raw_scheme, host=known.url.raw_host, port=known.url.port, target="/")
-    return httpcore.Proxy(place, auth=known.raw_auth)
+    return httpcore.Proxy(place, auth=known.raw_auth, ssl_context=context if known.url.scheme == "https" else None)
 
 
 class _Pieces(httpx.SyncByteStream):

@@ -199,7 +199,7 @@ class Stream(httpcore.NetworkStream):
     def get_extra_info(self, info: str) -> Any:
         match info:
             case "ssl_object" if isinstance(self._sock, ssl.SSLSocket):
-                return self._sock._sslobj  # type: ignore[attr-defined]
+                return self._sock
             case "client_addr":
                 return self._sock.getsockname()
             case "server_addr":

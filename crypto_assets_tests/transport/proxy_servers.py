@@ -43,14 +43,14 @@ def http_proxy(target: str, password: str | None = None) -> Iterator[Proxy]:
                     continue
                 if method == "CONNECT":
                     proxy.asked.append(url)
-                    with _connect(target) as far:
+                    with connect(target) as far:
                         self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-                        _relay(self.connection, far)
+                        relay(self.connection, far)
                     return
                 host, _, path = url.removeprefix("http://").partition("/")
                 proxy.asked.append(host)
                 lines = [f"{method} /{path} HTTP/1.1", *head[1:], "Connection: close", "", ""]
-                with _connect(target) as far:
+                with connect(target) as far:
                     far.sendall("\r\n".join(lines).encode())
                     while piece := far.recv(65_536):
                         self.wfile.write(piece)
@@ -80,9 +80,9 @@ def socks_proxy(target: str) -> Iterator[Proxy]:
             name = self.rfile.read(size)
             (port,) = struct.unpack("!H", self.rfile.read(2))
             proxy.asked.append(f"{name.decode() if kind == 3 else name.hex()}:{port}")
-            with _connect(target) as far:
+            with connect(target) as far:
                 self.wfile.write(b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x00")
-                _relay(self.connection, far)
+                relay(self.connection, far)
 
     with _running(Handler) as proxy:
         yield proxy
@@ -97,12 +97,12 @@ def _running(handler: type[socketserver.BaseRequestHandler]) -> Iterator[Proxy]:
         server.shutdown()
 
 
-def _connect(target: str) -> socket.socket:
+def connect(target: str) -> socket.socket:
     host, _, port = target.partition(":")
     return socket.create_connection((host, int(port)))
 
 
-def _relay(near: socket.socket, far: socket.socket) -> None:
+def relay(near: socket.socket, far: socket.socket) -> None:
     while True:
         for ready in select.select([near, far], [], [])[0]:
             with contextlib.suppress(ConnectionError):
