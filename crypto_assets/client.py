@@ -288,7 +288,7 @@ def _as_locked(lock: Lock, asked: Question, days: Sequence[date]) -> list[DayCov
             complete = file.state in COMPLETE_STATES
             coverage.append(DayCoverage(day, file.state, "as locked", file.rows, complete=complete))
             continue
-        part = next(part for part in lock.absent if part.track == track and part.first <= day <= part.last)
+        part = next(part for part in lock.without_file if part.track == track and part.first <= day <= part.last)
         state = part.state if part.state in set(State) else NOT_COLLECTED
         coverage.append(DayCoverage(day, state, f"as locked: {part.reason}", complete=state in COMPLETE_STATES))
     return coverage

@@ -160,7 +160,7 @@ def _worth_a_row(one: StoredDay, span: MinuteSpan, finest: int) -> bool:
         return False
     if span.only_silent:  # a fact of the symbol, shown once, by its finest bars or trades
         return span.cause.kind is Kind.UNEXPLAINED and resolution(one.dataset) == finest
-    return span.absent or span.cause.kind is not Kind.ILLIQUID
+    return span.missing or span.cause.kind is not Kind.ILLIQUID
 
 
 def _of_market(exchange: str, market_type: str, one: MarketIncident) -> Incident:
@@ -191,7 +191,7 @@ def _of_span(exchange: str, market_type: str, span: MinuteSpan) -> Incident:
         span.start,
         span.end,
         (span.symbol,),
-        {**span.cause.evidence, "missing": span.absent},
+        {**span.cause.evidence, "missing": span.missing},
     )
 
 

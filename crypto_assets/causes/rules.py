@@ -38,7 +38,7 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class MinuteSpan:
-    """Minutes [start, end) of one symbol and dataset that are silent, or `absent`: their bar is missing.
+    """Minutes [start, end) of one symbol and dataset that are silent, or `missing`: their bar is missing.
 
     `only_silent`: no row is missing, because the exchange's own bars or the ids of the trades show that nothing traded.
     """
@@ -47,14 +47,14 @@ class MinuteSpan:
     dataset: str
     start: datetime
     end: datetime
-    absent: bool
+    missing: bool
     cause: Cause
     only_silent: bool = False
 
     @property
-    def lacks_rows(self) -> bool:
+    def misses_rows(self) -> bool:
         """Whether rows are or may be missing: no row is missing in a silence of a market or a symbol."""
-        return self.absent or not (self.only_silent or self.cause.kind in (Kind.EXCHANGE_OUTAGE, Kind.ILLIQUID))
+        return self.missing or not (self.only_silent or self.cause.kind in (Kind.EXCHANGE_OUTAGE, Kind.ILLIQUID))
 
 
 # ---- days -------------------------------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ _EXCUSES = frozenset({Kind.EXCHANGE_OUTAGE, Kind.ILLIQUID, Kind.DELISTED, Kind.B
 def _degraded(evidence: Mapping[str, Any], spans: Sequence[MinuteSpan], findings: Mapping[str, Any]) -> Cause:
     minutes: dict[Kind, int] = defaultdict(int)
     for span in spans:
-        if span.lacks_rows:
+        if span.misses_rows:
             minutes[span.cause.kind] += int((span.end - span.start).total_seconds()) // 60
     if minutes:
         most = max(minutes, key=lambda kind: (kind not in _EXCUSES, minutes[kind]))
@@ -315,7 +315,7 @@ class Market:
             return Cause(Kind.ILLIQUID, {"bars_without_trades": (end - first) // step})
         if any(other.is_bars and mask(first, end) & ~bits(other.silent) == 0 for other in own):
             return Cause(Kind.ILLIQUID, {"bars_without_trades": end - first})
-        lacking = one.missing_ids or 0
+        missing = one.missing_ids or 0
         if first == 0 or end == MINUTES:
             beside = self._stored.get((one.symbol, one.dataset, one.day + (-DAY if first == 0 else DAY)))
             seam = _ids_between(beside, one) if first == 0 else _ids_between(one, beside)
@@ -323,12 +323,12 @@ class Market:
                 if others := self._trading(one, step, first, end):
                     return Cause(Kind.UPSTREAM_PARTIAL_FILE, {"symbols_trading_meanwhile": others})
                 return Cause(Kind.UNEXPLAINED, {"silent_minutes_at_midnight": end - first})
-            lacking = seam or 0
-            if lacking > (0 if self._numbered else _HIDDEN_IDS):
-                return Cause(Kind.UPSTREAM_PARTIAL_FILE, {"missing_ids": lacking})
-        elif lacking and self._numbered:
-            return Cause(Kind.UNEXPLAINED, {"missing_ids_of_the_day": lacking})
-        return Cause(Kind.ILLIQUID, {"missing_ids": lacking})
+            missing = seam or 0
+            if missing > (0 if self._numbered else _HIDDEN_IDS):
+                return Cause(Kind.UPSTREAM_PARTIAL_FILE, {"missing_ids": missing})
+        elif missing and self._numbered:
+            return Cause(Kind.UNEXPLAINED, {"missing_ids_of_the_day": missing})
+        return Cause(Kind.ILLIQUID, {"missing_ids": missing})
 
     def _silences(self, one: StoredDay, step: int, first: int, end: int, ordinary: Cause) -> list[tuple[int, Cause]]:
         """Return minutes without trades with their causes: rare ones have an unknown cause."""

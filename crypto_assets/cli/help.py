@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 EXIT_CODES = (
-    ("0", "every day asked for is complete, or explained as no data"),
+    ("0", "every requested day is complete, or explained as no data"),
     ("1", "something is missing or partial, or a host or symbol was not found"),
     ("2", "wrong arguments or configuration; nothing was done"),
 )

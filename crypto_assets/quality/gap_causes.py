@@ -54,7 +54,7 @@ def _explained(gap: Gap, market: Market | None) -> Explained:
         return Explained(gap, Cause(Kind.OUR_FAILURE, {"why": gap.reason}))
     spans: list[MinuteSpan] = []
     if market is not None and gap.state in STORED_STATES:
-        spans = [span for span in market.spans(gap.symbol, gap.series.dataset, gap.day) if span.lacks_rows]
+        spans = [span for span in market.spans(gap.symbol, gap.series.dataset, gap.day) if span.misses_rows]
     known = known_outages(gap.series.exchange, gap.series.market_type, start_of(gap.day), start_of(gap.day + DAY))
     return Explained(gap, cause_of_day(gap.day, gap.state, gap.evidence, spans, known, gap.findings), spans)
 
@@ -88,7 +88,7 @@ def as_json(one: Explained) -> dict[str, Any]:
             {
                 "start": span.start.isoformat(),
                 "end": span.end.isoformat(),
-                "missing": span.absent,
+                "missing": span.missing,
                 "cause": span.cause.kind.value,
                 "cause_evidence": span.cause.evidence,
             }

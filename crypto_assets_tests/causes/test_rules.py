@@ -33,7 +33,7 @@ def shown(spans: list[MinuteSpan]) -> list[tuple[int, int, bool, Kind]]:
     """Return spans as minutes of the day."""
     minute = timedelta(minutes=1)
     return [
-        ((one.start - moment(TODAY, 0)) // minute, (one.end - moment(TODAY, 0)) // minute, one.absent, one.cause.kind)
+        ((one.start - moment(TODAY, 0)) // minute, (one.end - moment(TODAY, 0)) // minute, one.missing, one.cause.kind)
         for one in spans
     ]
 
@@ -127,7 +127,7 @@ def test_an_empty_bar_is_illiquid_and_lacks_no_row() -> None:
     spans = market.spans(BTC, "ohlcv_1m", TODAY)
     assert shown(spans) == [(5, 6, False, Kind.ILLIQUID), (90, 95, False, Kind.ILLIQUID)]
     assert [one.cause.evidence for one in spans] == [{"bars_without_trades": 1}, {"bars_without_trades": 5}]
-    assert not any(one.lacks_rows for one in spans)
+    assert not any(one.misses_rows for one in spans)
 
 
 def test_a_bar_that_is_not_there_while_others_traded_lacks_from_the_file() -> None:
@@ -136,7 +136,7 @@ def test_a_bar_that_is_not_there_while_others_traded_lacks_from_the_file() -> No
     (span,) = market.spans(BTC, "ohlcv_1m", TODAY)
     assert shown([span]) == [(700, 716, True, Kind.UPSTREAM_PARTIAL_FILE)]
     assert span.cause.evidence == {"symbols_trading_meanwhile": 1}
-    assert span.lacks_rows
+    assert span.misses_rows
 
 
 def test_a_bar_that_is_not_there_has_no_cause_where_nothing_can_be_compared() -> None:
@@ -227,12 +227,12 @@ def test_a_silence_that_is_too_long_for_the_symbol_is_unexplained_and_misses_no_
     for one in (trades([(700, 760)], missing_ids=0), stored(BTC, TODAY, [(700, 760)], dataset="trades")):
         (span,) = Market("spot", [one]).spans(BTC, "trades", TODAY)
         assert shown([span]) == [(700, 760, False, Kind.UNEXPLAINED)]
-        assert (span.only_silent, span.lacks_rows) == (True, False)
+        assert (span.only_silent, span.misses_rows) == (True, False)
         assert span.cause.evidence["chance"] < 1e-9
         assert span.cause.evidence["symbols_trading_meanwhile"] == 0
     # Ids that are missing on the same day may be of just these minutes.
     (span,) = Market("spot", [trades([(700, 760)], missing_ids=9)]).spans(BTC, "trades", TODAY)
-    assert (span.only_silent, span.lacks_rows, span.cause.evidence) == (False, True, {"missing_ids_of_the_day": 9})
+    assert (span.only_silent, span.misses_rows, span.cause.evidence) == (False, True, {"missing_ids_of_the_day": 9})
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_ids_over_midnight_tell_whether_a_file_was_cut(market_type: str, first_i
     longer = trades([(0, 600)], first_id=first_id, last_id=9000, missing_ids=0)
     (span,) = Market(market_type, [yesterday, longer]).spans(BTC, "trades", TODAY)
     assert span.cause.kind is (Kind.UNEXPLAINED if kind is Kind.ILLIQUID else kind)
-    assert span.lacks_rows is (kind is not Kind.ILLIQUID)
+    assert span.misses_rows is (kind is not Kind.ILLIQUID)
 
 
 def test_ids_after_midnight_tell_whether_the_end_was_cut() -> None:
@@ -268,7 +268,7 @@ def test_a_silent_edge_without_ids_beside_it_is_told_by_other_symbols() -> None:
     assert judged(trades([(0, 8)]), stored(ETH, TODAY), dataset="trades") == [(0, 8, False, Kind.ILLIQUID)]
     hour = Market("spot", [trades([(0, 60)]), stored(ETH, TODAY)]).spans(BTC, "trades", TODAY)
     assert shown(hour) == [(0, 60, False, Kind.UNEXPLAINED)]
-    assert (hour[0].lacks_rows, hour[0].cause.evidence["symbols_trading_meanwhile"]) == (False, 1)
+    assert (hour[0].misses_rows, hour[0].cause.evidence["symbols_trading_meanwhile"]) == (False, 1)
 
 
 # ---- outages of a market ----------------------------------------------------------------------------------------------
@@ -333,7 +333,7 @@ def test_446_empty_bars_of_a_thin_market_are_illiquid(realdata: Path) -> None:
     spans = [span for one in days for span in market.spans(one.symbol, one.dataset, one.day)]
     assert len(spans) == 415
     assert sum(span.cause.evidence["bars_without_trades"] for span in spans) == 446
-    assert {(span.cause.kind, span.absent, span.lacks_rows) for span in spans} == {(Kind.ILLIQUID, False, False)}
+    assert {(span.cause.kind, span.missing, span.misses_rows) for span in spans} == {(Kind.ILLIQUID, False, False)}
     assert max(span.end - span.start for span in spans) == timedelta(minutes=5)
 
 
@@ -347,7 +347,7 @@ def test_the_bars_that_lack_on_2023_03_24_are_a_known_outage(realdata: Path) -> 
     noon = datetime(2023, 3, 24, 12, tzinfo=UTC)
     assert (empty.start, empty.end) == (noon - timedelta(minutes=30), noon + timedelta(minutes=40))
     assert (lacking.start, lacking.end) == (noon + timedelta(minutes=40), noon + timedelta(hours=2))
-    assert (empty.absent, lacking.absent) == (False, True)
+    assert (empty.missing, lacking.missing) == (False, True)
     assert (lacking.end - lacking.start) // timedelta(minutes=5) == 16
     for span in (empty, lacking):
         assert span.cause.kind is Kind.EXCHANGE_OUTAGE

@@ -19,7 +19,15 @@ from crypto_assets.errors import ConfigError
 from crypto_assets.model import Partition, Series, SourceFile
 from crypto_assets.quality.lock import file
 from crypto_assets.quality.lock.by_line import OtherLayout
-from crypto_assets.quality.lock.content import AbsentDays, Lock, LockedFile, digest, read_locked, to_text, write_lock
+from crypto_assets.quality.lock.content import (
+    DaysWithoutFile,
+    Lock,
+    LockedFile,
+    digest,
+    read_locked,
+    to_text,
+    write_lock,
+)
 from crypto_assets.quality.lock.file import read_lock
 from crypto_assets.quality.query import Query
 from crypto_assets.storage.lake import Lake
@@ -275,12 +283,12 @@ def test_rows_are_not_read_by_a_lock_with_a_bad_line(locked: Locked) -> None:
 
 
 def test_a_lock_reads_the_same_line_by_line_and_as_a_whole(locked: Locked, monkeypatch: pytest.MonkeyPatch) -> None:
-    absent = AbsentDays(
+    without = DaysWithoutFile(
         exchange="binance", market_type="spot", symbol=BTC, dataset="ohlcv_1m", first=DAYS[0], last=DAYS[-1],
         state="missing", reason="a reason with ü and \u2028",
     )  # fmt: skip
     path = locked.folder / "as-written.json"
-    for lock in (locked.lock, replace(locked.lock, absent=(absent,)), replace(locked.lock, files=())):
+    for lock in (locked.lock, replace(locked.lock, without_file=(without,)), replace(locked.lock, files=())):
         write_lock(lock, path)
         monkeypatch.setattr(file, "MOST_OTHER_BYTES", 0)  # so that it can only be read line by line
         by_line = read_lock(path)

@@ -102,10 +102,10 @@ def test_a_lock_names_every_file_and_every_day_without_one(work: Workbench) -> N
         assert (file.path, file.rows, file.sha256) == (stored.path, 1440, stored.sha256)
         assert (file.source_key, file.source_sha256, file.source) == (source.key, source.sha256, "archive")
         assert (file.version, file.state, file.known_from) == (1, "available", record.known_from)
-    [absent] = locked.absent
-    assert (absent.first, absent.last, absent.state) == (MISSING, MISSING, "missing")
-    assert absent.reason == records[BTC, "ohlcv_1m", MISSING].reason
-    assert "does not list it" in absent.reason
+    [without] = locked.without_file
+    assert (without.first, without.last, without.state) == (MISSING, MISSING, "missing")
+    assert without.reason == records[BTC, "ohlcv_1m", MISSING].reason
+    assert "does not list it" in without.reason
 
 
 def test_the_same_data_locked_twice_is_the_same_text_but_for_the_time(work: Workbench, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_days_that_were_never_collected_and_symbols_too_are_named(work: Workbenc
     work.entries = [entry("spot", ["ohlcv_1m"], [BTC, ETH], date(2023, 12, 30))]
     locked = lock(work, whole=True, last=date(2024, 1, 6))
     assert [
-        (a.symbol, a.first, a.last, a.state, a.reason) for a in locked.absent if a.state == "not collected yet"
+        (a.symbol, a.first, a.last, a.state, a.reason) for a in locked.without_file if a.state == "not collected yet"
     ] == [
         (BTC, date(2023, 12, 30), date(2023, 12, 31), "not collected yet", "not collected yet"),
         (BTC, date(2024, 1, 5), date(2024, 1, 6), "not collected yet", "not collected yet"),
@@ -135,10 +135,10 @@ def test_days_that_were_never_collected_and_symbols_too_are_named(work: Workbenc
     ]
     every = {(file.symbol, file.day) for file in locked.files}
     every |= {
-        (a.symbol, a.first + timedelta(days=n)) for a in locked.absent for n in range((a.last - a.first).days + 1)
+        (a.symbol, a.first + timedelta(days=n)) for a in locked.without_file for n in range((a.last - a.first).days + 1)
     }
     assert every == {(symbol, day) for symbol in (BTC, ETH) for day in days(date(2023, 12, 30), 8)}
-    assert lock(work, whole=True, symbols=("BTC-USDT",), first=FIRST, last=SECOND).absent == ()
+    assert lock(work, whole=True, symbols=("BTC-USDT",), first=FIRST, last=SECOND).without_file == ()
 
 
 def test_a_question_that_chooses_nothing_is_an_error(work: Workbench) -> None:
@@ -284,8 +284,8 @@ def test_a_lock_of_a_former_instant_has_the_versions_of_then(work: Workbench) ->
     files = {file.day: file for file in locked.files}
     assert sorted(files) == [FIRST, SECOND, LAST]
     assert (files[SECOND].path, files[SECOND].version, files[SECOND].state) == (former[1], 1, "available")
-    assert [(a.first, a.state) for a in locked.absent] == [(MISSING, "not collected yet")]
-    assert "collected later" in locked.absent[0].reason
+    assert [(a.first, a.state) for a in locked.without_file] == [(MISSING, "not collected yet")]
+    assert "collected later" in locked.without_file[0].reason
     for quick in (False, True):
         result = check(work, locked, quick=quick)
         assert result.same

@@ -72,8 +72,8 @@ def acknowledge(
 
 @click.command()
 @filters
-@click.option("--from", "first", type=DAY, help="Only days from this one on.")
-@click.option("--to", "last", type=DAY, help="Only days up to this one.")
+@click.option("--from", "first", type=DAY, help="Only this day and later.")
+@click.option("--to", "last", type=DAY, help="Only this day and earlier.")
 @click.option("--all", "everything", is_flag=True, help="Include withdrawn ones.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each day.")
 def acknowledged(

@@ -80,8 +80,8 @@ def collect(first: date, last: date, new_lake: bool, verbose: bool, as_json: boo
     ),
 )
 @filters
-@click.option("--from", "first", type=DAY, help="Only days from this one on.")
-@click.option("--to", "last", type=DAY, help="Only days up to this one.")
+@click.option("--from", "first", type=DAY, help="Only this day and later.")
+@click.option("--to", "last", type=DAY, help="Only this day and earlier.")
 @_NEW_LAKE
 @_output
 def fill(first: date | None, last: date | None, new_lake: bool, verbose: bool, as_json: bool, **filters: Any) -> None:

@@ -15,8 +15,8 @@ from crypto_assets.ledger.coverage_tables import record_names
 
 @click.command()
 @filters
-@click.option("--from", "first", type=DAY, help="Only days from this one on.")
-@click.option("--to", "last", type=DAY, help="Only days up to this one.")
+@click.option("--from", "first", type=DAY, help="Only this day and later.")
+@click.option("--to", "last", type=DAY, help="Only this day and earlier.")
 @click.option("--all", "equal_rows", is_flag=True, help="Include days that were published again with the same rows.")
 @click.option("--limit", type=click.IntRange(min=1), default=200, show_default=True, help="Most corrections to print.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each correction.")

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 @click.group(invoke_without_command=True)
 @filters
-@click.option("--from", "first", type=DAY, help="Only days from this one on.")
-@click.option("--to", "last", type=DAY, help="Only days up to this one.")
+@click.option("--from", "first", type=DAY, help="Only this day and later.")
+@click.option("--to", "last", type=DAY, help="Only this day and earlier.")
 @click.option("--all", "everything", is_flag=True, help="Include acknowledged days.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, one object for each day, acknowledged ones included."
@@ -95,7 +95,7 @@ def _echo(explained: Sequence[Explained]) -> None:
 
 def in_words(span: MinuteSpan) -> str:
     """Return why minutes are missing, in one line: `missing [exchange_outage]: known …, source https://…`."""
-    what = "missing" if span.absent else "silent"
+    what = "missing" if span.missing else "silent"
     evidence = {name: value for name, value in span.cause.evidence.items() if isinstance(value, str | int | float)}
     return f"{what} [{span.cause.kind}]: " + ", ".join(
         f"{name.replace('_', ' ')} {evidence[name]}" for name in evidence

@@ -34,8 +34,8 @@ _REFUSED_SHOWN = 20
     help="The file to write.",
 )
 @filters
-@click.option("--from", "first", type=DAY, help="First day, UTC, included; default: the first that is known.")
-@click.option("--to", "last", type=DAY, help="Last day, UTC, included; default: the last that is known.")
+@click.option("--from", "first", type=DAY, help="First day, UTC, included; default: the first known day.")
+@click.option("--to", "last", type=DAY, help="Last day, UTC, included; default: the last known day.")
 @click.option("--as-of", type=DAY, help="The versions that were known at the end of this day, UTC.")
 def lock(output: Path, as_of: date | None, **given: Any) -> None:
     """Write a lock file: name, version and sha256 of every file behind a query.
@@ -54,10 +54,10 @@ def lock(output: Path, as_of: date | None, **given: Any) -> None:
     lake = configured_lake()
     made = with_ledger(lambda ledger: make_lock(ledger, query, as_of=at, collection=collection, lake=lake))
     write_lock(made, output)
-    absent: dict[str, int] = {}
-    for part in made.absent:
-        absent[part.state] = absent.get(part.state, 0) + (part.last - part.first).days + 1
-    without = ", ".join(f"{n:,} {word_of(state)}" for state, n in sorted(absent.items()))
+    without_days: dict[str, int] = {}
+    for part in made.without_file:
+        without_days[part.state] = without_days.get(part.state, 0) + (part.last - part.first).days + 1
+    without = ", ".join(f"{n:,} {word_of(state)}" for state, n in sorted(without_days.items()))
     without = f"; days without a file: {without}" if without else ""
     out.print(f"{escape(str(output))}: {counted(len(made.files), 'file')}, {counted(made.rows, 'row')}{without}")
 

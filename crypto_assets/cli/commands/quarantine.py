@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 @click.group(invoke_without_command=True)
 @filters
-@click.option("--from", "first", type=DAY, help="Only files of days from this one on.")
-@click.option("--to", "last", type=DAY, help="Only files of days up to this one.")
+@click.option("--from", "first", type=DAY, help="Only files of this day and later.")
+@click.option("--to", "last", type=DAY, help="Only files of this day and earlier.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each file.")
 @click.pass_context
 def quarantine(context: click.Context, as_json: bool, **given: Any) -> None:

@@ -31,8 +31,8 @@ _LEVELS = ("partition", "symbol", "series", "exchange")
     ),
 )
 @filters
-@click.option("--from", "first", type=DAY, help="Only days from this one on.")
-@click.option("--to", "last", type=DAY, help="Only days up to this one.")
+@click.option("--from", "first", type=DAY, help="Only this day and later.")
+@click.option("--to", "last", type=DAY, help="Only this day and earlier.")
 @click.option("--by", type=click.Choice(_LEVELS), default="symbol", show_default=True, help="Group the scores by this.")
 @click.option(
     "--below",

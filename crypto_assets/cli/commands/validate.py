@@ -31,10 +31,10 @@ _LINES = 200
     ),
 )
 @filters
-@click.option("--from", "first", type=DAY, help="Only days from this one on.")
-@click.option("--to", "last", type=DAY, help="Only days up to this one.")
+@click.option("--from", "first", type=DAY, help="Only this day and later.")
+@click.option("--to", "last", type=DAY, help="Only this day and earlier.")
 @click.option("--monthly", is_flag=True, help="Compare with the archive's monthly files too; downloads them.")
-@click.option("--rest", is_flag=True, help="Compare with REST too; asks for every day once more.")
+@click.option("--rest", is_flag=True, help="Compare with REST too; requests every day again.")
 @click.option("--strict", is_flag=True, help="Exit code 1 for warnings too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def validate(

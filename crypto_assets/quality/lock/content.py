@@ -55,7 +55,7 @@ class LockedFile(FileInForce):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AbsentDays:
+class DaysWithoutFile:
     """Days from first to last, both included, without a file, for one reason; `state` is a `State` or `not collected yet`."""
 
     exchange: str
@@ -93,7 +93,7 @@ class Lock:
     query: Query
     as_of: datetime | None
     files: tuple[LockedFile, ...]
-    absent: tuple[AbsentDays, ...]
+    without_file: tuple[DaysWithoutFile, ...]
     created_at: datetime
     package: str = f"crypto_assets {__version__}"
     refused: tuple[RefusedLine, ...] = ()
@@ -110,7 +110,7 @@ class Lock:
     @property
     def tracks(self) -> list[Track]:
         """The series and symbols of the lock."""
-        return sorted({file.track for file in self.files} | {part.track for part in self.absent})
+        return sorted({file.track for file in self.files} | {part.track for part in self.without_file})
 
 
 def to_text(lock: Lock) -> str:
@@ -152,11 +152,11 @@ def _content(lock: Lock) -> dict[str, Any]:
             "as_of": _plain(lock.as_of),
         },
         "files": [_line(file) for file in lock.files],
-        "without_file": [_line(days) for days in lock.absent],
+        "without_file": [_line(days) for days in lock.without_file],
     }
 
 
-def _line(part: LockedFile | AbsentDays) -> dict[str, Any]:
+def _line(part: LockedFile | DaysWithoutFile) -> dict[str, Any]:
     return {name: _plain(getattr(part, name)) for name in part.__dataclass_fields__}
 
 
@@ -193,11 +193,11 @@ def read_locked(
         raise ConfigError(f"expected a lock without wrong lines, found {lock.refused[0]}{more}; create the lock again")
     track = Track(series, symbol)
     files = {file.day: file for file in lock.files if file.track == track}
-    absent = [part for part in lock.absent if part.track == track]
+    without_file = [part for part in lock.without_file if part.track == track]
     unknown = [
         day
         for day in days_between(first, last)
-        if day not in files and not any(part.first <= day <= part.last for part in absent)
+        if day not in files and not any(part.first <= day <= part.last for part in without_file)
     ]
     if unknown:
         what = f"{unknown[0]} … {unknown[-1]}" if len(unknown) > 1 else str(unknown[0])

@@ -14,7 +14,7 @@ from crypto_assets.ledger.known_days import known_spans
 from crypto_assets.ledger.lakes import file_problem, lost_days
 from crypto_assets.ledger.locked_files import FileInForce, day_states, files_in_force
 from crypto_assets.model import Partition, State, Track, TrackDay, days_between
-from crypto_assets.quality.lock.content import AbsentDays, Lock, LockedFile
+from crypto_assets.quality.lock.content import DaysWithoutFile, Lock, LockedFile
 from crypto_assets.quality.query import Query
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from crypto_assets.config.collection import Collection
     from crypto_assets.ledger.partitions import Ledger
     from crypto_assets.storage.lake import Lake
-
-ABSENT = "not collected yet"
-"""The state of a day that the ledger does not know, or did not know at `as_of`."""
 
 DAYS_NAMED = 20
 """Most lines about lost files in an error."""
@@ -65,19 +62,19 @@ def make_lock(
         tracks = query.choose([*spans, *starts])
         latest = max((spans[track][1] for track in tracks if track in spans), default=None)
         files: list[LockedFile] = []
-        absent: list[AbsentDays] = []
+        without_file: list[DaysWithoutFile] = []
         for track in tracks:
             known = [*spans.get(track, ()), *([starts[track]] if track in starts else [])]
             first = query.first or min(known)
             last = query.last or (spans[track][1] if track in spans else latest or first)
             mine = [_locked(one) for one in files_in_force(connection, *track, first, last, as_of)]
             files += (file for file in mine if file.path)
-            absent += _absent(connection, track, first, last, mine, as_of)
+            without_file += _days_without_file(connection, track, first, last, mine, as_of)
     if not files:
         raise ConfigError("nothing is stored for this query, there is nothing to lock; see `crypto-assets status`")
     if lake is not None:
         _require_files(ledger, lake, files)
-    return Lock(query, as_of, tuple(files), tuple(absent), now.astimezone(UTC))
+    return Lock(query, as_of, tuple(files), tuple(without_file), now.astimezone(UTC))
 
 
 def _require_files(ledger: Ledger, lake: Lake, files: Sequence[LockedFile]) -> None:
@@ -115,17 +112,17 @@ def _starts(collection: Collection | None) -> dict[Track, date]:
     }
 
 
-def _absent(
+def _days_without_file(
     connection: psycopg.Connection[Any],
     track: Track,
     first: date,
     last: date,
     files: Sequence[LockedFile],
     at: datetime | None,
-) -> Iterator[AbsentDays]:
+) -> Iterator[DaysWithoutFile]:
     """Yield the days without a file; consecutive days with one reason together."""
     why = {
-        one.day: (ABSENT, f"not known at {at:%Y-%m-%d %H:%M:%S} UTC, collected later")
+        one.day: (NOT_COLLECTED, f"not known at {at:%Y-%m-%d %H:%M:%S} UTC, collected later")
         if one.path and at
         else (one.state, one.reason)
         for one in day_states(connection, *track, first, last)
@@ -139,11 +136,11 @@ def _absent(
         if day in there:
             begin = day + timedelta(days=1)
             continue
-        mine = why.get(day, (ABSENT, NOT_COLLECTED))
+        mine = why.get(day, (NOT_COLLECTED, NOT_COLLECTED))
         following = day + timedelta(days=1)
-        if following > last or following in there or why.get(following, (ABSENT, NOT_COLLECTED)) != mine:
+        if following > last or following in there or why.get(following, (NOT_COLLECTED, NOT_COLLECTED)) != mine:
             series, symbol = track
-            yield AbsentDays(
+            yield DaysWithoutFile(
                 exchange=series.exchange,
                 market_type=series.market_type,
                 symbol=symbol,

@@ -18,7 +18,7 @@ from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.gaps import NOT_COLLECTED
 from crypto_assets.model import MARKET_TYPES, Partition, State, Track, unified_symbol
 from crypto_assets.quality.lock.by_line import LISTS, OtherLayout, read_lines
-from crypto_assets.quality.lock.content import FORMAT, AbsentDays, Lock, LockedFile, RefusedLine, digest
+from crypto_assets.quality.lock.content import FORMAT, DaysWithoutFile, Lock, LockedFile, RefusedLine, digest
 from crypto_assets.quality.query import Query
 from crypto_assets.storage import foreign_json
 from crypto_assets.storage.foreign_json import count, day, digits, instant, mapping, sequence, text
@@ -117,7 +117,7 @@ def read_lock(path: str | Path) -> Lock:
             _field(fields, "query", _query),
             _field(mapping(fields.get("query")), "as_of", _or_none(instant)),
             tuple(lines.files),
-            tuple(lines.absent),
+            tuple(lines.without_file),
             _field(fields, "created_at", instant),
             _field(fields, "package", _name),
             tuple(lines.refused),
@@ -134,7 +134,7 @@ class _Lines:
 
     def forget(self) -> None:
         self.files: list[LockedFile] = []
-        self.absent: list[AbsentDays] = []
+        self.without_file: list[DaysWithoutFile] = []
         self.refused: list[RefusedLine] = []
         self._counts = dict.fromkeys(LISTS, 0)
 
@@ -146,7 +146,7 @@ class _Lines:
             if name == "files":
                 self.files.append(_file(value))
             else:
-                self.absent.append(_absent(value))
+                self.without_file.append(_days_without_file(value))
         except ValueError as error:
             self.refused.append(RefusedLine(f"{name}, line {self._counts[name]}", str(error)))
 
@@ -231,8 +231,8 @@ def _file(value: Any) -> LockedFile:
     return file
 
 
-def _absent(value: Any) -> AbsentDays:
-    days = AbsentDays(**_fields(value, _WITHOUT))
+def _days_without_file(value: Any) -> DaysWithoutFile:
+    days = DaysWithoutFile(**_fields(value, _WITHOUT))
     _symbol(days.track)
     return days
 
