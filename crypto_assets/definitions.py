@@ -23,7 +23,6 @@ for category in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):
 
 
 def build(collection: Collection) -> dg.Definitions:
-    """Return the definitions of a collection."""
     lake, postgres = LakeResource(), PostgresResource()
     sensors, schedules = build_automation(collection)
     observed = [build_observed(kind, collection) for kind in (HEALTH, LAKE, QUARANTINE, QUALITY)]

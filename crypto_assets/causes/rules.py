@@ -30,7 +30,7 @@ _SILENT_EDGE = 60
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why something is missing; `evidence` is JSON-serialisable."""
+    """The cause of missing data; `evidence` is JSON-serialisable."""
 
     kind: Kind
     evidence: Mapping[str, Any] = field(default_factory=dict)

@@ -91,7 +91,7 @@ class _Symbol:
         """Return the silences of at least that many minutes; joined across midnight."""
         found: list[_Run] = []
         for day in sorted(self.silent):
-            silent = self.silent[day]  # what is shorter counts where it goes on over midnight
+            silent = self.silent[day]  # shorter ones count if they continue over midnight
             for first, end in runs(long_runs(silent, shortest) | edge_runs(silent)):
                 before = found[-1].pieces[-1] if first == 0 and found else None
                 if before and before[0] == day - DAY and before[2] == MINUTES:

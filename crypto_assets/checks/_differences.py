@@ -17,7 +17,7 @@ from crypto_assets.rows.versions import different, key_text, matched, numbers, o
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """How the rows of two tables differ.
+    """The differences between the rows of two tables.
 
     `common` has the positions of the shared rows in each table. `columns` has, for each column with differing values, which
     of the shared rows differ. `only_here` and `only_there` are positions in their tables.

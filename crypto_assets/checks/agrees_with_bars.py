@@ -235,7 +235,6 @@ def minute_series(series: Series) -> tuple[Series, ...]:
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return the finding as a sentence."""
     differ, compared = evidence["differ"], counted(evidence["compared"], "minute")
     if not differ:
         return f"bars built from the trades equal the published ones ({compared} compared)"

@@ -34,7 +34,6 @@ def _has_daily_files(series: Series) -> bool:
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return the finding as a sentence."""
     return differing(evidence, "the monthly file")
 
 

@@ -23,7 +23,6 @@ def agrees_with_rest(rows: pa.Table, answered: pa.Table, partition: Partition, s
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return the finding as a sentence."""
     return differing(evidence, "the REST API")
 
 

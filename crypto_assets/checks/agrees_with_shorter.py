@@ -84,7 +84,6 @@ def _has_parts(series: Series) -> bool:
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return the finding as a sentence."""
     return differing(evidence, "the bars built from the shorter ones", "bar")
 
 

@@ -75,7 +75,6 @@ def ascending_time(frame: pd.DataFrame, partition: Partition, series: Series) ->
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:
-    """Return the finding as a sentence."""
     if "steps_back" not in evidence:
         return "rows are in time order"
     dataset = datasets.get(series.table)

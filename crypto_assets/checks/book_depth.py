@@ -55,7 +55,6 @@ def book_depth(frame: pd.DataFrame, partition: Partition, series: Series) -> Fin
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return the finding as a sentence."""
     if "thin" not in evidence:
         return f"every snapshot has at least {LEVELS} levels on both sides"
     return wrong_rows(evidence, f"with fewer than {LEVELS} levels on a side", "snapshot", "thin")

@@ -43,7 +43,6 @@ def book_not_crossed(frame: pd.DataFrame, partition: Partition, series: Series) 
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return the finding as a sentence."""
     if "crossed" not in evidence:
         return "every bid is below every ask"
     return wrong_rows(evidence, "with a bid that is not below every ask", "snapshot", "crossed")

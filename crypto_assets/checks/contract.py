@@ -108,7 +108,6 @@ def _first(cases: pd.DataFrame, rows_before: int = 0) -> str:
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return the finding as a sentence."""
     if "violations" not in evidence:
         return "every value has its type and is in its range"
     return wrong_rows(evidence, "not allowed", "value", "violations")

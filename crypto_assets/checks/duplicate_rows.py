@@ -32,7 +32,6 @@ def duplicate_rows(arrangement: Arrangement, partition: Partition, series: Serie
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:
-    """Return the finding as a sentence."""
     parts = []
     if doubles := evidence.get("doubles"):
         first = _first(evidence["examples"], series)

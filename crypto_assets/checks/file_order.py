@@ -27,7 +27,6 @@ def file_order(arrangement: Arrangement, partition: Partition, series: Series) -
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:
-    """Return the finding as a sentence."""
     if "moved" not in evidence:
         return "the file had the rows in order"
     by = "id" if evidence["sorted_by"].endswith("_id") else evidence["sorted_by"].replace("_", " ")

@@ -56,7 +56,6 @@ def inside_day(frame: pd.DataFrame, partition: Partition, series: Series) -> Fin
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return the finding as a sentence."""
     return wrong_rows(evidence, "of another day") if "rows" in evidence else "every row is inside the day"
 
 

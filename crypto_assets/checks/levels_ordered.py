@@ -78,7 +78,6 @@ def levels_ordered(frame: pd.DataFrame, partition: Partition, series: Series) ->
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return the finding as a sentence."""
     return wrong_rows(evidence, "with a level out of order") if "rows" in evidence else "levels are in order"
 
 

@@ -37,7 +37,6 @@ def ohlc_consistent(frame: pd.DataFrame, partition: Partition, series: Series) -
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return the finding as a sentence."""
     if "bars" not in evidence:
         return "every open and close lies between low and high"
     return wrong_rows(evidence, "with a price outside low and high", "bar", "bars")

@@ -49,7 +49,6 @@ def on_grid(frame: pd.DataFrame, partition: Partition, series: Series) -> Findin
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:
-    """Return the finding as a sentence."""
     if "off_grid" not in evidence:
         return f"every bar opens on the grid of {series.timeframe}"
     number, bars = evidence["off_grid"], counted(evidence["bars"], "bar")

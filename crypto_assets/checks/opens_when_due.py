@@ -33,7 +33,6 @@ def opens_when_due(frame: pd.DataFrame, partition: Partition, series: Series) ->
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:
-    """Return the finding as a sentence."""
     if "expected" not in evidence:
         return f"the {series.timeframe} bar opens when it is due"
     return f"{evidence['expected']}; found {evidence['found']}, stored as published"

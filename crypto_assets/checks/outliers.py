@@ -180,7 +180,6 @@ def _shorter_than_an_hour(series: Series) -> bool:
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return the finding as a sentence."""
     if not evidence["bars"]:
         return f"no bar is far beyond the {counted(evidence['weeks'], 'week')} before"
     first = evidence["examples"][0]

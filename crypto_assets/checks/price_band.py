@@ -66,7 +66,6 @@ def price_band(built: pa.Table, bars: pa.Table, partition: Partition, series: Se
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return the finding as a sentence."""
     compared = counted(evidence["compared"], "minute")
     if not evidence["outside"]:
         return f"every price is inside the bar of its minute ({compared} compared)"

@@ -66,7 +66,6 @@ def _days_touch(series: Series) -> bool:
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return the finding as a sentence."""
     step, allowed = (100 * math.expm1(evidence[name]) for name in ("step", "allowed"))
     return (
         f"the first open {evidence['open']:.12g} is {step:.3g} % away from the last close {evidence['close_before']:.12g} "

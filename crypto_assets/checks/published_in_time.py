@@ -79,7 +79,6 @@ def published_in_time(source: SourceFile, partition: Partition, series: Series, 
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return the finding as a sentence."""
     text = f"the file appeared {lasting(evidence['delay_s'])} after the end of its period"
     return f"{text}, {evidence['late']}" if "late" in evidence else text
 

@@ -56,7 +56,6 @@ def quote_agrees(frame: pd.DataFrame, partition: Partition, series: Series) -> F
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:
-    """Return the finding as a sentence."""
     if "rows" not in evidence:
         return "every quote amount is price times amount"
     return wrong_rows(evidence, "with a quote amount that is not price times amount", row_of(series.table))

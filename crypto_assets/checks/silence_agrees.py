@@ -85,7 +85,6 @@ def _shown(value: np.generic) -> float:
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return the finding as a sentence."""
     if "rows" not in evidence:
         return "volumes and trade counts agree in every bar"
     return wrong_rows(evidence, "with volumes and trade counts that contradict each other", "bar")

@@ -85,7 +85,6 @@ def spread_bounded(frame: pd.DataFrame, partition: Partition, series: Series) ->
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return the finding as a sentence."""
     if "wide" not in evidence:
         return f"the widest spread is {100 * evidence['widest']:.3g} %"
     return wrong_rows(evidence, f"with a spread above {100 * evidence['bound']:.3g} %", "snapshot", "wide")

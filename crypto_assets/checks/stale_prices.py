@@ -86,7 +86,6 @@ def _clock(us: int) -> str:
 
 
 def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
-    """Return the finding as a sentence."""
     if "bars" not in evidence:
         return "no price stays the same for long"
     return wrong_rows(evidence, "with trades that keep closing at one price", "bar", "bars")

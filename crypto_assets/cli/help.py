@@ -28,7 +28,6 @@ class Help(click.Command):
         self.examples = examples
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples."""
         _write_examples(formatter, self.examples)
         super().format_epilog(ctx, formatter)
 

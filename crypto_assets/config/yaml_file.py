@@ -23,7 +23,7 @@ _MOST_LETTERS = 1_000
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses content out of bounds and duplicate keys, of which YAML would keep the last."""
+    """Refuses content out of bounds and duplicate keys (YAML would keep the last one)."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)

@@ -27,7 +27,6 @@ In the lake these values are in the path; `source` is in the metadata of the fil
 
 
 def page() -> str:
-    """Return the page as Markdown."""
     blocks = [_HEAD, _table((*KEYS, TIMEFRAME, SOURCE)), ""]
     blocks.append("`timeframe` and `source` are columns of `ohlcv` only, whose table has bars of all timeframes.\n")
     collected = datasets.all_datasets()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FileInForce:
-    """The file in force for a day, of which the first `rows` rows count; `path` is empty if the file is lost.
+    """The file in force for a day; only its first `rows` rows count; `path` is empty if the file is lost.
 
     `version` is 1 for the first known rows of the day. `state` is that of the day while this file was in force.
     """

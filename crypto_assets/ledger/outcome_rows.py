@@ -105,12 +105,10 @@ def _finite(value: Any) -> Any:
 
 
 def stored_form(finding: Finding) -> dict[str, Any]:
-    """Return the stored form of a finding."""
     return {**finding.evidence, "passed": bool(finding.passed)}
 
 
 def from_stored(findings: Mapping[str, Mapping[str, Any]]) -> dict[str, Finding]:
-    """Return findings from their stored form."""
     return {
         name: Finding(bool(kept["passed"]), {key: value for key, value in kept.items() if key != "passed"})
         for name, kept in findings.items()

@@ -25,7 +25,7 @@ HEARTBEAT_S = 5.0
 STALLED_AFTER_S = 30.0
 """A run that has not written for this long is stalled."""
 
-GONE = "its process is gone; what it stored stays"
+GONE = "its process has ended; stored days stay"
 """The reason of a run that was killed and could not write its own end."""
 
 RATE_OVER_S = 30.0
@@ -33,7 +33,7 @@ _KEPT_DAYS = 90
 
 
 class RunState(StrEnum):
-    """What a run is doing.
+    """The state of a run.
 
     Readers see `stalled` for a run that no longer writes, and `failed` for one whose process has ended.
     """

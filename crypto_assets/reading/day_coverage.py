@@ -21,7 +21,7 @@ NOT_COLLECTED = "not_collected"
 """The state of a day without a record."""
 
 STORED = "stored"
-"""The state of a day with a file of which nothing else is known."""
+"""The state of a day with a file but without a record."""
 
 OUTSIDE = "outside"
 """The state, in messages, of a day without a record that is outside collection.yaml."""
@@ -37,7 +37,7 @@ _IN_WORDS = {
 
 
 class Remedy(StrEnum):
-    """What completes an incomplete day: `fill`, `validate` and then `fill`, or no command."""
+    """The command that completes a day: `fill`, `validate` and then `fill`, or none."""
 
     FILL = "fill"
     VALIDATE = "validate"

@@ -117,7 +117,7 @@ def _lost(one: DayCoverage, problem: str, rows: int | None = None) -> DayCoverag
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """Whether a day has a file, the rows in it, and its problem; no rows if there is a problem.
+    """A day's file: whether it exists, its rows, and its problem; no rows if there is a problem.
 
     `fill` detects a wrong size; only `validate` detects other problems of a file.
     """

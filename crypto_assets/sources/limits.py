@@ -54,7 +54,7 @@ def parse_limit(text: str) -> Limit:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """How a request is counted: `budget` selects the limits and the cool-down it shares, `kind` its circuit breaker.
+    """The class of a request: `budget` selects the limits and the cool-down it shares, `kind` its circuit breaker.
 
     Budgets of Binance: `archive`, `listing`, and for REST `spot` and `linear`. Kinds: `archive`, `listing`, and for REST the
     requested data: `klines`, `trades`.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Cursor(Enum):
-    """How to get to the next page."""
+    """The ways to request the next page."""
 
     BARS = "bars"  # by time, one row for each step of the timeframe
     EVENTS = "events"  # by time, rows at any time
@@ -33,7 +33,7 @@ class Call:
 
 
 class Rest(Protocol):
-    """How to request one series of an exchange. An answer is the JSON of a call, with numbers as written.
+    """Facts for requesting one series of an exchange. An answer is the JSON of a call, with numbers as written.
 
     `settle` is the time after an instant until answers up to it are final. A call of `by_time` and `find` asks for
     [start, end), a call of `by_id` for the rows from an id on, oldest first and at most `page_rows`.

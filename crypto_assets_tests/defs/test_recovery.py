@@ -190,10 +190,10 @@ def test_a_run_that_was_killed_is_shown_as_failed_and_cannot_be_cancelled(mine):
         shown, everything, cancelled = mine.command.sequence("runs", "runs --all", f"cancel {run_id[:8]}")
         assert shown.out == "nothing is running; --all shows what has ended\n"
         assert everything.out.startswith(f"{run_id[:8]} failed · ")
-        assert "its process is gone; what it stored stays" in everything.out
+        assert "its process has ended; stored days stay" in everything.out
         assert " left" not in everything.out
         assert cancelled.code == 2
-        assert "found that it has ended: failed, its process is gone" in cancelled.message
+        assert "found that it has ended: failed, its process has ended" in cancelled.message
         written = "SELECT state, reason, eta_s FROM collection.progress"
         with ledger.transaction() as connection:
             assert connection.execute(written).fetchone()[0] == "running", "who looks writes nothing"

@@ -113,7 +113,6 @@ def runs(everything: bool, follow: bool, as_json: bool) -> None:
 
 
 def _line(run: Progress) -> str:
-    """Return a run in one line."""
     parts = [f"{run.run_id[:8]} {run.state}", run.what, f"{run.done} of {counted(run.total, 'day')}"]
     if run.failed:
         parts.append(f"{run.failed} not complete")

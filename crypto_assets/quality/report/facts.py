@@ -145,7 +145,6 @@ class Facts:
 
     @property
     def incomplete(self) -> int:
-        """Incomplete days."""
         return sum(days for state, days in self.counts.items() if state not in COMPLETE_STATES)
 
     @property

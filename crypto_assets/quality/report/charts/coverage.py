@@ -57,7 +57,6 @@ class CoverageRow:
 
     @property
     def incomplete(self) -> int:
-        """Incomplete days."""
         return sum(days for state, days in self.counts().items() if state not in COMPLETE_STATES)
 
 
