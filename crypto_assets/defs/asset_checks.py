@@ -30,7 +30,7 @@ ALL_DAYS_COMPLETE = Rule(
     name="all_days_complete",
     severity=Severity.DEGRADE,
     description="No day from the start of the collection to its end or yesterday is missing, partial, not collected or not "
-    "published yet, or corrected since; for a table, no day of what feeds it. Acknowledged days do not count.",
+    "published yet, or corrected since; for a table, no day of its source datasets. Acknowledged days do not count.",
     words=lambda evidence, series: "",  # noqa: ARG005  its evaluation says it
 )
 

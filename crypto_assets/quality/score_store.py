@@ -48,7 +48,7 @@ def refresh_scores(
 ) -> int:
     """Score the days from first to last, both included, and store the changed scores; return the number of changed days.
 
-    Days before an entry's start or after its end are not scored, and days that are not over only if they have a record.
+    Not scored: days outside an entry's span, and unfinished days without a record.
 
     Args:
         tracks: some of the collection's series and symbols; default: all. Others are ignored.

@@ -136,7 +136,7 @@ def _bars(facts: Facts, finding: Mapping[str, Any], down: np.ndarray) -> float |
 
 
 def _trades(facts: Facts, finding: Mapping[str, Any], down: np.ndarray) -> float | None:
-    """Return the lesser of two shares: of the ids, and of the time between the first and the last expected trade."""
+    """Return the lesser of two shares: of the ids, and of the day between its first and its last trade."""
     names = {"complete", *_kinds(facts.series).seams} & facts.findings.keys()
     missing = sum(_missing_ids(facts.findings[name]) for name in names)
     ids = facts.rows / (facts.rows + missing) if facts.rows else None

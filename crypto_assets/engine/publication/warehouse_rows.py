@@ -31,7 +31,7 @@ def _words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
 ROWS_MATCH_LAKE = Rule(
     name="rows_match_lake",
     severity=Severity.DEGRADE,
-    description="The table holds every row that the lake has of the day, of the same version, and the bars built of them.",
+    description="The table has every row of the day in the lake, in the same version, and the bars built from them.",
     words=_words,
 )
 
