@@ -20,7 +20,7 @@ def series_filters(asked: Tracks, here: Context) -> dict[str, list[str] | None]:
     Raises:
         Problem: a value that neither collection.yaml nor the ledger has.
     """
-    given: dict[str, list[str] | None] = {name: getattr(asked, name) for name in NAMES}
+    given: dict[str, list[str] | None] = {name: getattr(asked, name) or None for name in NAMES}
     if any(given.values()):
         known = _names(here.load_collection())
         for name, values in given.items():

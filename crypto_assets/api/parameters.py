@@ -6,7 +6,7 @@ has the same four texts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeAlias
@@ -43,8 +43,13 @@ def day_of(name: str, text: str) -> date:
     return day
 
 
+def _reads(reader: Callable[[str], Any]) -> BeforeValidator:
+    """Return what reads a text that was sent; a default, which FastAPI may give as well, stays as it is."""
+    return BeforeValidator(lambda value: reader(value) if isinstance(value, str) else value)
+
+
 def _day(name: str) -> BeforeValidator:
-    return BeforeValidator(lambda text: day_of(name, text) if text else None)
+    return _reads(lambda text: day_of(name, text) if text else None)
 
 
 def _number(name: str, least: int, most: int) -> BeforeValidator:
@@ -53,7 +58,7 @@ def _number(name: str, least: int, most: int) -> BeforeValidator:
             raise Problem(400, "not a number in range", f"{name} from {least} to {most}", text)
         return int(text)
 
-    return BeforeValidator(read)
+    return _reads(read)
 
 
 def _share(name: str) -> BeforeValidator:
@@ -66,7 +71,7 @@ def _share(name: str) -> BeforeValidator:
             raise Problem(400, "not a number in range", f"{name} from 0 to 1", text)
         return value
 
-    return BeforeValidator(read)
+    return _reads(read)
 
 
 def _flag(name: str) -> BeforeValidator:
@@ -75,7 +80,7 @@ def _flag(name: str) -> BeforeValidator:
             raise Problem(400, "not a truth value", f"{name}=true or {name}=false", text)
         return text == "true"
 
-    return BeforeValidator(read)
+    return _reads(read)
 
 
 def _each(name: str, words: type[StrEnum]) -> BeforeValidator:
@@ -151,10 +156,10 @@ class Days(Parameters):
 class Tracks(Parameters):
     """Which symbols and datasets are asked for; each filter may stand several times."""
 
-    exchange: list[str] | Unset = Field(None, description="Such as `binance`; may stand several times.")
-    market_type: list[str] | Unset = Field(None, description="`spot`, `linear` or `inverse`; may stand several times.")
-    symbol: list[str] | Unset = Field(None, description="Such as `BTC/USDT`, `BTC/USDT:USDT`; may stand several times.")
-    dataset: list[str] | Unset = Field(None, description="Such as `ohlcv_1m`; may stand several times.")
+    exchange: list[str] = Field([], description="Such as `binance`; may stand several times.")
+    market_type: list[str] = Field([], description="`spot`, `linear` or `inverse`; may stand several times.")
+    symbol: list[str] = Field([], description="Such as `BTC/USDT`, `BTC/USDT:USDT`; may stand several times.")
+    dataset: list[str] = Field([], description="Such as `ohlcv_1m`; may stand several times.")
 
 
 class TrackDays(Paged, Days, Tracks):
@@ -162,26 +167,24 @@ class TrackDays(Paged, Days, Tracks):
 
 
 class Incidents(TrackDays):
-    kind: Annotated[list[Kind] | Unset, _each("kind", Kind)] = Field(None, description="May stand several times.")
+    kind: Annotated[list[Kind], _each("kind", Kind)] = Field([], description="May stand several times.")
 
 
 class Partitions(TrackDays):
-    state: Annotated[list[State] | Unset, _each("state", State)] = Field(None, description="May stand several times.")
+    state: Annotated[list[State], _each("state", State)] = Field([], description="May stand several times.")
 
 
 class Objects(Paged):
-    exchange: list[str] | Unset = Field(None, description="Such as `binance`; may stand several times.")
+    exchange: list[str] = Field([], description="Such as `binance`; may stand several times.")
     prefix: str | Unset = Field(None, description="The beginning of the key.")
 
 
 class Runs(Paged):
-    state: Annotated[list[RunState] | Unset, _each("state", RunState)] = Field(
-        None, description="May stand several times."
-    )
+    state: Annotated[list[RunState], _each("state", RunState)] = Field([], description="May stand several times.")
 
 
 class Quality(TrackDays):
-    by: Annotated[Literal["partition", "symbol", "series", "exchange"], BeforeValidator(_level)] = Field(
+    by: Annotated[Literal["partition", "symbol", "series", "exchange"], _reads(_level)] = Field(
         "symbol", description="What one item is the mean of."
     )
     below: Annotated[Annotated[float, Field(ge=0, le=1)] | Unset, _share("below")] = Field(
@@ -193,6 +196,6 @@ class Quality(TrackDays):
 class Acknowledgements(Paged, Days):
     exchange: str | Unset = Field(None, description="Such as `binance`.")
     market_type: str | Unset = Field(None, description="`spot`, `linear` or `inverse`.")
-    symbol: list[str] | Unset = Field(None, description="May stand several times.")
-    dataset: list[str] | Unset = Field(None, description="May stand several times.")
+    symbol: list[str] = Field([], description="May stand several times.")
+    dataset: list[str] = Field([], description="May stand several times.")
     withdrawn: Annotated[bool, _flag("withdrawn")] = Field(False, description="Those too that no longer hold.")

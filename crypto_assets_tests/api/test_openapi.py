@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import openapi_spec_validator
 import psycopg
 import pytest
 from pydantic import BaseModel
@@ -43,6 +44,11 @@ def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
     }
+
+
+def test_the_document_is_an_openapi_document(document) -> None:
+    openapi_spec_validator.validate(document)
+    assert document["openapi"].startswith("3.1")
 
 
 def test_the_document_has_the_paths_that_the_docs_and_the_index_name(client, document) -> None:

@@ -79,7 +79,7 @@ def incidents(request: Request, here: Here, asked: Annotated[parameters.Incident
     # What is about the whole market is about each of its symbols and datasets.
     conditions |= {f"({name} IS NULL OR {name} = ANY(%s))": names[name] for name in ("symbol", "dataset")}
     conditions |= {
-        "kind = ANY(%s)": asked.kind,
+        "kind = ANY(%s)": asked.kind or None,
         "end_time > %s": asked.first and start_of(asked.first),
         "start_time < %s": asked.last and start_of(asked.last + DAY),
     }
@@ -90,7 +90,7 @@ def incidents(request: Request, here: Here, asked: Annotated[parameters.Incident
 @router.get("/partitions", response_model=answers.Page[answers.Partition])
 def partitions(request: Request, here: Here, asked: Annotated[parameters.Partitions, Query()]) -> Response:
     """What the ledger knows of every symbol and day."""
-    conditions = _of_tracks(asked, here) | {"state = ANY(%s)": asked.state}
+    conditions = _of_tracks(asked, here) | {"state = ANY(%s)": asked.state or None}
     order = "exchange, market_type, dataset, symbol, day"
     return _rows(request, here, asked, "collection.partitions", conditions, order)
 
@@ -104,7 +104,7 @@ def corrections(request: Request, here: Here, asked: Annotated[parameters.TrackD
 @router.get("/objects", response_model=answers.Page[answers.ArchiveObject])
 def objects(request: Request, here: Here, asked: Annotated[parameters.Objects, Query()]) -> Response:
     """Every archive object that a listing has shown."""
-    conditions = {"exchange = ANY(%s)": asked.exchange, "starts_with(key, %s)": asked.prefix}
+    conditions = {"exchange = ANY(%s)": asked.exchange or None, "starts_with(key, %s)": asked.prefix}
     return _rows(request, here, asked, "collection.archive_objects", conditions, "exchange, key")
 
 

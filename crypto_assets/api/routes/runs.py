@@ -23,7 +23,7 @@ RunId = Annotated[str, Path(description="The id of a run, or its beginning.")]
 @router.get("/runs", response_model=answers.Page[answers.Run])
 def runs(request: Request, here: Here, asked: Annotated[parameters.Runs, Query()]) -> Response:
     """How far each run is, the newest first."""
-    found = read_progress(here.ledger, states=asked.state, limit=asked.offset + asked.limit + 1)
+    found = read_progress(here.ledger, states=asked.state or None, limit=asked.offset + asked.limit + 1)
     return asked.answer(request, [run.as_json() for run in found[asked.offset :]])
 
 
