@@ -27,5 +27,5 @@ STORES = (
         "a lost lake", store_damage.lose_lake, "missing in the lake", everything=True, refused="is not where it was"
     ),
     _store("a lake that was moved", store_damage.move_lake),
-    _store("an emptied table", store_damage.empty_warehouse, "gone from Postgres", everything=True),
+    _store("an emptied table", store_damage.empty_warehouse, "missing in Postgres", everything=True),
 )
