@@ -1,7 +1,7 @@
-"""The answers of the API, as `/openapi.json` has them.
+"""The answers of the API, as in `/openapi.json`.
 
-They describe: a route returns its JSON ready made, so that no row goes through these models.
-A test reads what a real server answers with them.
+They only describe: a route returns ready JSON, so no row goes through these models. Tests validate the answers of a real
+server with them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Answer(BaseModel):
 
 
 class Items(Answer, Generic[T]):
-    """Everything that there is."""
+    """All items."""
 
     items: list[T]
 
@@ -41,11 +41,11 @@ class Page(Answer, Generic[T]):
 
 
 class Error(Answer):
-    """What was asked for and is not answered."""
+    """Why a request has no other answer."""
 
     error: str
     expected: str
-    found: str = Field(description="What was sent, up to 1,000 letters, or what is there.")
+    found: str = Field(description="The sent value, at most 1,000 letters, or the present state.")
     what_to_do: str
 
 
@@ -64,7 +64,7 @@ class Heartbeat(Answer):
 
 
 class Health(Answer):
-    """Whether the parts do their work; of `up` only what should run counts."""
+    """Whether the parts answer; those of `crypto-assets up` count only while it runs."""
 
     version: str
     ok: bool
@@ -148,7 +148,7 @@ class Cancelling(Answer):
 
 
 class Status(Answer):
-    """Coverage of every series, what is running and what is paused."""
+    """Coverage of every series, active runs and pauses."""
 
     series: list[Coverage]
     runs: list[Run]
@@ -156,14 +156,14 @@ class Status(Answer):
 
 
 class Limits(Answer):
-    """How much of each limit is used now, and what is left alone until when."""
+    """How much of each limit is used now, and which budgets cool down until when."""
 
     items: list[Use]
     cool_downs: list[CoolDown]
 
 
 class Delays(Answer):
-    """How long the archives take to publish, and what should be there by now."""
+    """How long the archives take to publish, and the objects that are late."""
 
     items: list[Delay]
     late: list[Late]
@@ -173,7 +173,7 @@ class Delays(Answer):
 
 
 class Partition(Track):
-    """A row of `collection.partitions`: the state of a symbol and day that was ever asked for."""
+    """A row of `collection.partitions`: the record of a symbol and day."""
 
     day: date
     state: State

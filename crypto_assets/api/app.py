@@ -1,4 +1,4 @@
-"""The HTTP API as an application: its paths, who may ask, and what an error looks like."""
+"""The application: its routes, who may ask, and the form of errors."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def create_app(postgres: str, collection: Path, lake: str | None = None) -> Fast
     app = FastAPI(
         title="crypto_assets",
         version=__version__,
-        description="Crypto market data: what is there, what is missing and why, what is running.",
-        # The pages that FastAPI has load scripts from other hosts: ours is in `reference`.
+        description="Crypto market data: what is stored, what is missing and why, what is running.",
+        # FastAPI's own pages load scripts from other hosts; ours is in `reference`.
         docs_url=None,
         redoc_url=None,
         responses={"4XX": {"model": answers.Error}, "5XX": {"model": answers.Error}},
         generate_unique_id_function=_name,
-        # Nothing is told to anybody, whatever the environment says of OpenTelemetry.
+        # No telemetry, whatever the environment says about OpenTelemetry.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         middleware=[
             Middleware(OnlyTheseUsers, users(settings().ui_users)),

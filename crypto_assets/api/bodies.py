@@ -1,6 +1,6 @@
-"""The bodies of the changes: JSON objects of texts, as `/openapi.json` has them.
+"""The bodies of changes: JSON objects of texts, as in `/openapi.json`.
 
-FastAPI would read a body without a bound of size or time: `bounds.body` reads it.
+`bounds.body` reads them, with bounds of size and time that FastAPI does not have.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ class Body(BaseModel):
 
 
 class Scope(Body):
-    """What is paused or resumed: exactly one of `scope`, `exchange` and `run`."""
+    """A scope: exactly one of `scope`, `exchange` and `run`."""
 
     scope: str = Field("", description="`all`, `exchange:…` or `run:…`.")
     exchange: str = Field("", description="Every request to this exchange.")
-    run: str = Field("", description="The id of a run, or its beginning.")
+    run: str = Field("", description="The id of a run, or the start of it.")
 
 
 class Pause(Scope):
-    reason: str = Field("", description="Why; is shown wherever the pause is.")
+    reason: str = Field("", description="Why; shown with the pause.")
     who: str = Field("API", description="Who asks for it.")
 
 
 class Cancel(Body):
-    reason: str = Field("", description="Why; is written into the run.")
+    reason: str = Field("", description="Why; stored with the run.")
     who: str = Field("API", description="Who asks for it.")
 
 
@@ -59,7 +59,7 @@ class Gaps(Body):
 
 
 def read(model: type[B]) -> Any:
-    """Return the dependency that reads a body; it raises Problem for what is no such object."""
+    """Return the dependency that reads a body; it raises Problem if the body is no such object."""
     fields = {field.alias or name: field.is_required() for name, field in model.model_fields.items()}
     required = [name for name, needed in fields.items() if needed]
 
@@ -74,5 +74,5 @@ def read(model: type[B]) -> Any:
 
 
 def described(model: type[BaseModel]) -> dict[str, Any]:
-    """Return what `/openapi.json` says of a body that FastAPI does not read itself."""
+    """Return the part of `/openapi.json` about a body that FastAPI does not read itself."""
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}

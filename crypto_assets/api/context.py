@@ -1,4 +1,4 @@
-"""What every answer is made from: the ledger, the lake, and where collection.yaml lies."""
+"""What every route needs: the ledger, the lake and the path of collection.yaml."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from crypto_assets.storage.lake import Lake
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One of an app, as long as it runs."""
+    """One for each app."""
 
     ledger: Ledger
     lake: Lake

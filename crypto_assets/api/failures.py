@@ -14,7 +14,7 @@ from crypto_assets.machine.error_words import words_of
 
 
 def answered(_: Request, error: Exception) -> Response:
-    """Answer what is refused in words of ours."""
+    """Answer a request with its Problem."""
     assert isinstance(error, Problem)  # noqa: S101  by the table of handlers
     return error.answer()
 
@@ -31,7 +31,7 @@ def no_route(request: Request, error: Exception) -> Response:
 
 
 def not_valid(_: Request, error: Exception) -> Response:
-    """Answer a request that FastAPI refuses, with the first of its reasons."""
+    """Answer a request that FastAPI refuses, with the first reason."""
     assert isinstance(error, RequestValidationError)  # noqa: S101  by the table of handlers
     first = error.errors()[0]
     return Problem(400, "not valid", f"{first['loc'][-1]}: {first['msg']}", str(first["input"])).answer()

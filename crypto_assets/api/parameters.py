@@ -1,7 +1,7 @@
-"""The parameters of the paths: types, bounds and meanings, as `/openapi.json` has them.
+"""The parameters of the paths: types, bounds and descriptions, as in `/openapi.json`.
 
-A value that cannot be read raises a `Problem`. pydantic lets it through, for it is no ValueError: so every error of the API
-has the same four texts.
+A value that cannot be read raises a `Problem`. pydantic does not catch it, because it is no ValueError. So every error of the
+API has the same four texts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from crypto_assets.model import State
 from crypto_assets.model.kinds import Kind
 
 Unset: TypeAlias = SkipJsonSchema[None]
-"""A parameter that is not given; nobody can write `null`."""
+"""The value of a parameter that is not given; a request cannot send `null`."""
 
 LIMIT, MOST = 1_000, 10_000
 _FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(2999, 12, 31)
@@ -44,7 +44,7 @@ def day_of(name: str, text: str) -> date:
 
 
 def _reads(reader: Callable[[str], Any]) -> BeforeValidator:
-    """Return what reads a text that was sent; a default, which FastAPI may give as well, stays as it is."""
+    """Return a validator for a sent text. A default, which some versions of FastAPI pass too, stays as it is."""
     return BeforeValidator(lambda value: reader(value) if isinstance(value, str) else value)
 
 
@@ -105,7 +105,7 @@ def _level(text: str) -> str:
 
 
 class Parameters(BaseModel):
-    """The parameters of a request; every other one is an error, for a filter with a typing error lies."""
+    """The parameters of a request; any other one is an error: a filter with a typing error would give a wrong result."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -117,7 +117,7 @@ class Parameters(BaseModel):
 
 
 def require_known(given: dict[str, Any], known: Sequence[str]) -> None:
-    """Raise Problem where a parameter is not one of those that a path has."""
+    """Raise Problem if a parameter is unknown to the path."""
     for name in given:
         if name not in known:
             raise Problem(400, "unknown parameter", f"some of {', '.join(sorted(known))}", name)
@@ -132,7 +132,7 @@ WITHOUT_PARAMETERS = [Depends(_without_parameters)]
 
 
 class Paged(Parameters):
-    """Which part of a long answer is asked for."""
+    """The requested part of a long answer."""
 
     limit: Annotated[int, _number("limit", 1, MOST)] = Field(LIMIT, ge=1, le=MOST, description="Items of a page.")
     offset: Annotated[int, _number("offset", 0, 2**62)] = Field(0, ge=0, le=2**62, description="Items to skip.")
@@ -147,19 +147,19 @@ class Paged(Parameters):
 
 
 class Days(Parameters):
-    """The days that are asked for, UTC, both included."""
+    """The requested days, UTC, both included."""
 
     first: Annotated[date | Unset, _day("from")] = Field(None, alias="from", description="First day, like 2024-01-31.")
     last: Annotated[date | Unset, _day("to")] = Field(None, alias="to", description="Last day, included.")
 
 
 class Tracks(Parameters):
-    """Which symbols and datasets are asked for; each filter may stand several times."""
+    """The requested symbols and datasets; each filter may be repeated."""
 
-    exchange: list[str] = Field([], description="Such as `binance`; may stand several times.")
-    market_type: list[str] = Field([], description="`spot`, `linear` or `inverse`; may stand several times.")
-    symbol: list[str] = Field([], description="Such as `BTC/USDT`, `BTC/USDT:USDT`; may stand several times.")
-    dataset: list[str] = Field([], description="Such as `ohlcv_1m`; may stand several times.")
+    exchange: list[str] = Field([], description="Such as `binance`; may be repeated.")
+    market_type: list[str] = Field([], description="`spot`, `linear` or `inverse`; may be repeated.")
+    symbol: list[str] = Field([], description="Such as `BTC/USDT`, `BTC/USDT:USDT`; may be repeated.")
+    dataset: list[str] = Field([], description="Such as `ohlcv_1m`; may be repeated.")
 
 
 class TrackDays(Paged, Days, Tracks):
@@ -167,35 +167,35 @@ class TrackDays(Paged, Days, Tracks):
 
 
 class Incidents(TrackDays):
-    kind: Annotated[list[Kind], _each("kind", Kind)] = Field([], description="May stand several times.")
+    kind: Annotated[list[Kind], _each("kind", Kind)] = Field([], description="May be repeated.")
 
 
 class Partitions(TrackDays):
-    state: Annotated[list[State], _each("state", State)] = Field([], description="May stand several times.")
+    state: Annotated[list[State], _each("state", State)] = Field([], description="May be repeated.")
 
 
 class Objects(Paged):
-    exchange: list[str] = Field([], description="Such as `binance`; may stand several times.")
+    exchange: list[str] = Field([], description="Such as `binance`; may be repeated.")
     prefix: str | Unset = Field(None, description="The beginning of the key.")
 
 
 class Runs(Paged):
-    state: Annotated[list[RunState], _each("state", RunState)] = Field([], description="May stand several times.")
+    state: Annotated[list[RunState], _each("state", RunState)] = Field([], description="May be repeated.")
 
 
 class Quality(TrackDays):
     by: Annotated[Literal["partition", "symbol", "series", "exchange"], _reads(_level)] = Field(
-        "symbol", description="What one item is the mean of."
+        "symbol", description="The level of one item."
     )
     below: Annotated[Annotated[float, Field(ge=0, le=1)] | Unset, _share("below")] = Field(
         None, description="Only items under this score; not together with `trend`."
     )
-    trend: Annotated[bool, _flag("trend")] = Field(False, description="How the scores came to be, day by day.")
+    trend: Annotated[bool, _flag("trend")] = Field(False, description="The history of the scores, day by day.")
 
 
 class Acknowledgements(Paged, Days):
     exchange: str | Unset = Field(None, description="Such as `binance`.")
     market_type: str | Unset = Field(None, description="`spot`, `linear` or `inverse`.")
-    symbol: list[str] = Field([], description="May stand several times.")
-    dataset: list[str] = Field([], description="May stand several times.")
-    withdrawn: Annotated[bool, _flag("withdrawn")] = Field(False, description="Those too that no longer hold.")
+    symbol: list[str] = Field([], description="May be repeated.")
+    dataset: list[str] = Field([], description="May be repeated.")
+    withdrawn: Annotated[bool, _flag("withdrawn")] = Field(False, description="Include those that are no longer valid.")

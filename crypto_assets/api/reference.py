@@ -34,7 +34,7 @@ def page(document: Mapping[str, Any]) -> str:
 
 
 def type_of(schema: Schema) -> Markup:
-    """Return a type in words: `text`, `list of State`, `number or null`; a name of a record links to it."""
+    """Return a type in words: `text`, `list of State`, `number or null`; the name of a record is a link to it."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return Markup('<a href="#{}">{}</a>').format(name, name.replace("_", " ").strip())
@@ -51,6 +51,6 @@ def type_of(schema: Schema) -> Markup:
 
 
 def _plain(text: str) -> Markup:
-    """Return a docstring as HTML: what stands in backticks as code."""
+    """Return a docstring as HTML: text in backticks becomes code."""
     parts = enumerate(text.split("`"))
     return Markup("").join(Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in parts)

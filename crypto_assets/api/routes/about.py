@@ -1,4 +1,4 @@
-"""The API itself: whether its parts do their work, its paths, and its documentation as a page."""
+"""The API itself: its health, its paths and its documentation."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ router = APIRouter(tags=["about"])
 
 @router.get("/healthz", response_model=answers.Health, responses={503: {"model": answers.Health}})
 def health(here: Here) -> Response:
-    """Whether database, lake, daemon and code server do their work."""
+    """Whether database, lake, daemon and code server answer."""
     found = here.health.report()
     return Json({"version": __version__, **found}, 200 if found["ok"] else 503)
 
 
 @router.get("/v1", response_model=answers.Index)
 def index(request: Request) -> Response:
-    """What can be asked."""
+    """All paths."""
     paths = [
         f"{method.upper()} {path}" for path, methods in request.app.openapi()["paths"].items() for method in methods
     ]

@@ -1,4 +1,4 @@
-"""Acknowledged gaps: which there are; to acknowledge and to withdraw."""
+"""Acknowledged gaps: to list, to acknowledge and to withdraw."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Given = Annotated[bodies.Gaps, bodies.read(bodies.Gaps)]
 
 @router.get("/acknowledgements", response_model=answers.Page[answers.Acknowledgement])
 def acknowledgements(request: Request, here: Here, asked: Annotated[parameters.Acknowledgements, Query()]) -> Response:
-    """The last acknowledgement of each day, those that were withdrawn too where `withdrawn=true` asks for them."""
+    """The last acknowledgement of each day; `withdrawn=true` includes those that are no longer valid."""
     with here.ledger.transaction() as connection:
         found = read_acknowledgements(
             connection,
@@ -48,7 +48,7 @@ def acknowledgements(request: Request, here: Here, asked: Annotated[parameters.A
     openapi_extra=bodies.described(bodies.Gaps),
 )
 def acknowledge(here: Here, given: Given) -> Response:
-    """Accept gaps as they are; answers with what is kept of each day."""
+    """Accept gaps as they are; answers with an acknowledgement for each day."""
     collection = here.load_collection()
     selected = _selected(collection, given)
     first, last = given.first, given.last or given.first
@@ -76,7 +76,7 @@ def acknowledge(here: Here, given: Given) -> Response:
     openapi_extra=bodies.described(bodies.Gaps),
 )
 def withdraw(here: Here, given: Given) -> Response:
-    """Let acknowledged gaps count again; answers with what was withdrawn."""
+    """Make acknowledged gaps count again; answers with the withdrawn acknowledgements."""
     selected = _selected(here.load_collection(), given)
     first, last = given.first, given.last or given.first
     try:

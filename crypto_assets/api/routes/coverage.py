@@ -1,4 +1,4 @@
-"""What is there, what is not and why: status, gaps, incidents, and the rows of the ledger."""
+"""Coverage: status, gaps, incidents, and the rows of the ledger."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ router = APIRouter(prefix="/v1", tags=["coverage"])
 
 @router.get("/status", response_model=answers.Status, dependencies=WITHOUT_PARAMETERS)
 def status(here: Here) -> Response:
-    """Coverage of every series, what is running and what is paused."""
+    """Coverage of every series, active runs and pauses."""
     running = read_progress(here.ledger, states=ACTIVE_STATES, limit=MOST)
     collection, today = here.load_collection(), datetime.now(UTC).date()
     lost = lost_days(here.ledger, here.lake, collection=collection)
@@ -46,7 +46,7 @@ def status(here: Here) -> Response:
 
 @router.get("/gaps", response_model=answers.Page[answers.Gap])
 def gaps(request: Request, here: Here, asked: Annotated[parameters.TrackDays, Query()]) -> Response:
-    """Every day of the collection that is not complete, and why."""
+    """Every incomplete day of the collection, and why it is incomplete."""
     wanted = series_filters(asked, here)
     collection = here.load_collection()
     entries = [
@@ -73,10 +73,10 @@ def gaps(request: Request, here: Here, asked: Annotated[parameters.TrackDays, Qu
 
 @router.get("/incidents", response_model=answers.Page[answers.Incident])
 def incidents(request: Request, here: Here, asked: Annotated[parameters.Incidents, Query()]) -> Response:
-    """Outages and other spans without data that overlap the days, and why."""
+    """Outages and other spans without data that overlap the days, with their causes."""
     names = series_filters(asked, here)
     conditions: dict[str, Any] = {f"{name} = ANY(%s)": names[name] for name in ("exchange", "market_type")}
-    # What is about the whole market is about each of its symbols and datasets.
+    # An incident of the whole market concerns each of its symbols and datasets.
     conditions |= {f"({name} IS NULL OR {name} = ANY(%s))": names[name] for name in ("symbol", "dataset")}
     conditions |= {
         "kind = ANY(%s)": asked.kind or None,
@@ -89,7 +89,7 @@ def incidents(request: Request, here: Here, asked: Annotated[parameters.Incident
 
 @router.get("/partitions", response_model=answers.Page[answers.Partition])
 def partitions(request: Request, here: Here, asked: Annotated[parameters.Partitions, Query()]) -> Response:
-    """What the ledger knows of every symbol and day."""
+    """The record of each symbol and day."""
     conditions = _of_tracks(asked, here) | {"state = ANY(%s)": asked.state or None}
     order = "exchange, market_type, dataset, symbol, day"
     return _rows(request, here, asked, "collection.partitions", conditions, order)
@@ -97,13 +97,13 @@ def partitions(request: Request, here: Here, asked: Annotated[parameters.Partiti
 
 @router.get("/corrections", response_model=answers.Page[answers.Correction])
 def corrections(request: Request, here: Here, asked: Annotated[parameters.TrackDays, Query()]) -> Response:
-    """Stored days that the exchange has published again, and how they differ, the newest first."""
+    """Stored days that were published again, with the differences, newest first."""
     return _rows(request, here, asked, "collection.corrections", _of_tracks(asked, here), "found_at DESC, id DESC")
 
 
 @router.get("/objects", response_model=answers.Page[answers.ArchiveObject])
 def objects(request: Request, here: Here, asked: Annotated[parameters.Objects, Query()]) -> Response:
-    """Every archive object that a listing has shown."""
+    """Archive objects that listings have shown."""
     conditions = {"exchange = ANY(%s)": asked.exchange or None, "starts_with(key, %s)": asked.prefix}
     return _rows(request, here, asked, "collection.archive_objects", conditions, "exchange, key")
 

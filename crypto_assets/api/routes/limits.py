@@ -1,4 +1,4 @@
-"""What stands between us and the exchanges: circuit breakers, limits, cool-downs."""
+"""Circuit breakers, limits and cool-downs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ router = APIRouter(prefix="/v1", tags=["limits"], dependencies=WITHOUT_PARAMETER
 
 @router.get("/breakers", response_model=answers.Items[Breaker])
 def breakers(here: Here) -> Response:
-    """The circuit breakers that are not closed, or have counted failures."""
+    """Circuit breakers that are open or have counted failures."""
     return Json({"items": [asdict(breaker) for breaker in limit_state.snapshot(here.ledger).breakers]})
 
 
 @router.get("/limits", response_model=answers.Limits)
 def limits(here: Here) -> Response:
-    """How much of each limit is used now, and what is left alone until when."""
+    """How much of each limit is used now, and which budgets cool down until when."""
     found = limit_state.snapshot(here.ledger)
     return Json(
         {"items": [asdict(use) for use in found.limits], "cool_downs": [asdict(cool) for cool in found.cool_downs]}

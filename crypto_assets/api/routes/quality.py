@@ -1,4 +1,4 @@
-"""How good and how late the data is."""
+"""Quality scores and publication delays."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/v1", tags=["quality"])
 
 @router.get("/quality", response_model=answers.Page[score_query.Quality] | answers.Page[score_query.Point])
 def quality(request: Request, here: Here, asked: Annotated[parameters.Quality, Query()]) -> Response:
-    """Quality scores as they were last kept, or (`trend=true`) how they came to be."""
+    """Quality scores as last stored, or (`trend=true`) their history."""
     if asked.trend and asked.below is not None:
         raise Problem(400, "not together", "below or trend=true", "both", "leave one of them out")
     chosen = score_query.Chosen(**series_filters(asked, here), first=asked.first, last=asked.last)
@@ -47,7 +47,7 @@ def quality(request: Request, here: Here, asked: Annotated[parameters.Quality, Q
 
 @router.get("/delays", response_model=answers.Delays, dependencies=WITHOUT_PARAMETERS)
 def delays(here: Here) -> Response:
-    """How long the archives take to publish, and what should be there by now and is not."""
+    """How long the archives take to publish, and the objects that are late."""
     collection = here.load_collection()
     measured = measure.delays(here.ledger, collection)
     late = measure.late_objects(here.ledger, collection, measured)

@@ -1,4 +1,4 @@
-"""What is running and what is paused; pausing, resuming and cancelling."""
+"""Runs and pauses: to look at them, to pause, to resume and to cancel."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from crypto_assets.ledger.progress import ACTIVE_STATES, Progress, read_progress
 
 router = APIRouter(prefix="/v1", tags=["runs"])
 
-RunId = Annotated[str, Path(description="The id of a run, or its beginning.")]
+RunId = Annotated[str, Path(description="The id of a run, or the start of it.")]
 
 
 @router.get("/runs", response_model=answers.Page[answers.Run])
 def runs(request: Request, here: Here, asked: Annotated[parameters.Runs, Query()]) -> Response:
-    """How far each run is, the newest first."""
+    """Progress of runs, newest first."""
     found = read_progress(here.ledger, states=asked.state or None, limit=asked.offset + asked.limit + 1)
     return asked.answer(request, [run.as_json() for run in found[asked.offset :]])
 
 
 @router.get("/runs/{run_id}", response_model=answers.Run)
 def run(run_id: RunId, here: Here) -> Response:
-    """How far one run is; the beginning of its id is enough."""
+    """Progress of one run; the start of its id is enough."""
     return Json(_run(here, run_id).as_json())
 
 
@@ -40,7 +40,7 @@ def run(run_id: RunId, here: Here) -> Response:
     openapi_extra=bodies.described(bodies.Cancel),
 )
 def cancel(run_id: RunId, here: Here, given: Annotated[bodies.Cancel, bodies.read(bodies.Cancel)]) -> Response:
-    """End a run; answers before it has ended."""
+    """Cancel a run; answers before it has ended."""
     from crypto_assets.defs.cancellation import cancel
 
     found = _run(here, run_id)
@@ -53,20 +53,20 @@ def cancel(run_id: RunId, here: Here, given: Annotated[bodies.Cancel, bodies.rea
 
 @router.get("/pauses", response_model=answers.Items[Control], dependencies=WITHOUT_PARAMETERS)
 def pauses(here: Here) -> Response:
-    """What is paused, by whom, why, since when."""
+    """The pauses in force: scope, who, why, since when."""
     return Json({"items": pauses_in_force(here)})
 
 
 @router.post("/pause", response_model=answers.Items[Control], openapi_extra=bodies.described(bodies.Pause))
 def pause(here: Here, given: Annotated[bodies.Pause, bodies.read(bodies.Pause)]) -> Response:
-    """Pause a scope; answers with all that is paused."""
+    """Pause a scope; answers with all pauses."""
     here.controls.pause(_scope(here, given), given.who, given.reason)
     return Json({"items": pauses_in_force(here)})
 
 
 @router.post("/resume", response_model=answers.Items[Control], openapi_extra=bodies.described(bodies.Scope))
 def resume(here: Here, given: Annotated[bodies.Scope, bodies.read(bodies.Scope)]) -> Response:
-    """Resume exactly that scope; answers with what is still paused."""
+    """Resume exactly that scope; answers with the remaining pauses."""
     scope = _scope(here, given)
     if not here.controls.resume(scope):
         held = ", ".join(item["scope"] for item in pauses_in_force(here)) or "nothing"

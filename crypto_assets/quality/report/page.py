@@ -1,6 +1,6 @@
-"""The HTML of the report: facts and pictures into one page, by the Jinja2 templates in `templates/`.
+"""The HTML page of the report, from the Jinja2 templates in `templates/`.
 
-What the page says and how it looks is in the templates; here are the order of the lines and how a value is written.
+Texts and layout are in the templates. This module orders the lines and formats values.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def page(facts: Facts, pictures: Sequence[tuple[Picture, bytes, bytes]]) -> str:
 
 
 def _environment() -> Environment:
-    """Return templates that escape every text, show its control characters, and take no name that there is not."""
+    """Return an environment that escapes every text, makes control characters visible and refuses unknown names."""
     made = Environment(
         loader=PackageLoader(__package__),
         autoescape=True,
@@ -93,7 +93,7 @@ def _environment() -> Environment:
 
 
 def _visible(value: Any) -> Any:
-    """Return what a template is about to escape; what it has escaped already (`Markup`) as it is."""
+    """Return a text with visible control characters; numbers and escaped texts (`Markup`) as they are."""
     return value if hasattr(value, "__html__") or isinstance(value, int | float) else visible(str(value))
 
 
