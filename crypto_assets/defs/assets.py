@@ -122,7 +122,10 @@ def _entry_assets(collection: Collection, entry: SeriesEntry) -> dg.AssetsDefini
                 counted = recount(collection, warehouse, checked, ledger)
             total = sum(len(target.days) for target in [*targets, *stored])
             reporter = Reporter(context, collection, total, ledger, lake.lake())
-            run = RunContext(run_id=context.run.run_id, kind=asked_by(context.run.tags), egress=settings().egress)
+            who = asked_by(context.run.tags)
+            # Who materialises a day in the UI, or lets a backfill do it, waits for its event and its checks.
+            standing = who == COMMAND_LINE
+            run = RunContext(run_id=context.run.run_id, kind=who, egress=settings().egress, standing=standing)
             tally = Tally()
             if targets:
                 pipeline = Pipeline(

@@ -42,7 +42,7 @@ class Reporter:
     """Tells Dagster what became of each partition, a batch at a time.
 
     Days that are stored, or of which there is nothing to store, are reported as materialised; the others are observed, with
-    the reason. Checks that could not be judged have no result.
+    the reason. Checks that could not be judged have no result. Of days that stand as Dagster knows them nothing is said.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Reporter:
         self._judged: dict[dg.AssetCheckKey, Judged] = {}
         self._tracks: dict[Track, None] = {}
         self._fed: dict[Track, Sequence[Table]] = {}
+        self._materialized: dict[dg.AssetKey, set[str]] = {}
 
     def checked(self, outcomes: Sequence[Outcome], rows: Sequence[pa.Table | None]) -> None:
         """Report one batch of stored days that were checked again, whoever had collected them."""
@@ -81,9 +82,9 @@ class Reporter:
         for outcome, table in zip(outcomes, rows, strict=True):
             key = lake_key(outcome.series, outcome.partition.symbol)
             self._tracks[outcome.track_day.track] = None
-            if key in self._selected and is_present(outcome):
+            if key in self._selected and is_present(outcome) and not self._is_known(key, outcome):
                 materializations.append(materialization(key, outcome, table))
-            for rule in rules_of(outcome.series):
+            for rule in () if outcome.stands else rules_of(outcome.series):
                 if (finding := outcome.findings.get(rule.name)) is not None:
                     evaluations += self._evaluation(key, rule, outcome.series, outcome.partition.day, finding)
             if is_present(outcome):
@@ -91,9 +92,9 @@ class Reporter:
         if collected:
             evaluations += self._loaded(outcomes)
         report(self._context, materializations, evaluations, self._observations(outcomes) if collected else ())
-        if self._ledger is not None:
+        if self._ledger is not None and (news := [one for one in outcomes if not one.stands]):
             # After the report: of a process that is killed in between, Dagster hears twice, never not at all.
-            self._ledger.mark_reported(outcomes, self._context.run.run_id if collected else None)
+            self._ledger.mark_reported(news, self._context.run.run_id if collected else None)
         self._done = min(self._done + len(outcomes), self._total)  # some days come twice: after the second look as well
         self._log(outcomes)
 
@@ -146,7 +147,19 @@ class Reporter:
         return [
             warehouse_materialization(key, outcome.partition.day, series.dataset, outcome.state, count, version)
             for key, count in rows.items()
+            if not self._is_known(key, outcome)
         ]
+
+    def _is_known(self, key: dg.AssetKey, outcome: Outcome) -> bool:
+        """Return whether a day stands as Dagster has it: to materialise it again would start whatever follows from it.
+
+        Somebody may have wiped the asset in Dagster since it was told.
+        """
+        if not outcome.stands:
+            return False
+        if key not in self._materialized:
+            self._materialized[key] = self._context.instance.get_materialized_partitions(key)
+        return outcome.partition.day.isoformat() in self._materialized[key]
 
     def _observations(self, outcomes: Sequence[Outcome]) -> list[dg.AssetObservation]:
         """Return why days are not materialised, on the page of each day."""
@@ -187,13 +200,15 @@ class Reporter:
         return [evaluation(key, rule, series, day, finding)]
 
     def _loaded(self, outcomes: Sequence[Outcome]) -> list[dg.AssetCheckEvaluation]:
-        """Return whether the tables hold the days that were just loaded."""
+        """Return whether the tables hold the days that were just loaded, or do not hold days that stand."""
         days: dict[Table, set[date]] = {}
+        standing = {outcome.partition.day.isoformat() for outcome in outcomes if outcome.stands}
         for outcome in outcomes:
             for table in self._tables(outcome.series, outcome.partition.symbol) if outcome.warehouse_rows else ():
                 if table.name in outcome.warehouse_rows:
                     days.setdefault(table, set()).add(outcome.partition.day)
-        return [one for table, mine in days.items() for one in self._table(table, mine)]
+        found = [one for table, mine in days.items() for one in self._table(table, mine)]
+        return [one for one in found if not (one.passed and one.partition in standing)]
 
     def tables(self, tables: Iterable[tuple[Table, Sequence[date]]]) -> None:
         """Judge some days of tables of which only the checks are selected."""

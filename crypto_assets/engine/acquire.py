@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -20,11 +20,13 @@ from crypto_assets.engine.archive.finder import Finder
 from crypto_assets.engine.archive.life_span import WHOLE, LifeSpan, edges_in
 from crypto_assets.engine.archive.lifetime import LIFE, keep_what_was_said
 from crypto_assets.engine.archive.locate import Located, nothing_due
+from crypto_assets.engine.archive.row_ends import fills
 from crypto_assets.engine.day_outcomes import Day, RestDay, Target, quarantine, refused
+from crypto_assets.engine.publication.standing import may_stand
 from crypto_assets.engine.publication.stored_file import StoredFiles
 from crypto_assets.engine.rest.feed import RestFeed
 from crypto_assets.engine.rest.rest_days import RestDays, again, not_over, partition_of
-from crypto_assets.engine.run_context import Stores
+from crypto_assets.engine.run_context import RunContext, Stores
 from crypto_assets.errors import (
     OF_THIS_PROCESS,
     ChecksumMismatch,
@@ -48,8 +50,9 @@ Known = dict[date, "PartitionRecord"]
 class Fetcher:
     """Locates and fetches for one run; every method may be called from many threads."""
 
-    def __init__(self, client: Client, collection: Collection, stores: Stores, now: Callable[[], datetime]) -> None:
-        lake, ledger = stores.lake, stores.ledger
+    def __init__(self, client: Client, collection: Collection, stores: Stores, context: RunContext) -> None:
+        lake, ledger, now = stores.lake, stores.ledger, context.now
+        self._standing = context.standing
         self._client = client
         self._collection = collection
         self._lake = lake
@@ -205,9 +208,12 @@ class Fetcher:
         explained = [(day, life) for day in current if day.outcome and (life := day.outcome.evidence.get(LIFE))]
         if not stored:
             return None if explained else WHOLE
+        expires_at = sources.get(series.exchange).expires_at(symbol)
+        if not (was or explained or expires_at) and all(day.record is not None for day in stored):
+            return WHOLE  # the rows of each day go from one end to the other
         for end, day in zip(reaches, (stored[0], stored[-1]), strict=True):
             partial = known[day.partition.day].state is State.DEGRADED
-            if not end and partial and not self._edges.fills(series, day.partition, day.parsed):
+            if not end and partial and not fills(series, day.partition, day.parsed):
                 return None
         rows = pa.concat_tables([day.parsed for day in (stored if len(stored) == 1 else (stored[0], stored[-1]))])
         span = self._edges.again(series, symbol, period, rows, was, reaches)
@@ -250,7 +256,10 @@ class Fetcher:
             return Day(target, partition, outcome=known)
         if record.content_sha256 is None:
             return missing
-        found = self._files.open(target.series, record)
+        stands = self._standing and obj is not None and may_stand(record)
+        found = self._files.open(target.series, record, decoded=not stands)
+        if found.unread is not None:
+            return Day(target, partition, found.unread, found.source, known=found.stored, record=record)
         if found.rows is None or found.stored is None or found.source is None:
             return _not_in_lake(target, partition, found.problem)
         if found.source.source == "rest":

@@ -33,9 +33,11 @@ from crypto_assets.model import (
     Track,
     TrackDay,
 )
+from crypto_assets.storage.parquet import UnreadRows
 from crypto_assets.version import __version__
 
 if TYPE_CHECKING:
+    from crypto_assets.ledger.partitions import PartitionRecord
     from crypto_assets.rows.arrange import Arrangement
     from crypto_assets.storage.lake import Lake
 
@@ -82,12 +84,13 @@ class Day:
     """One day on its way: rows that were parsed, or an outcome that is already final.
 
     `reason` and `evidence` go with the rows of a provisional day; `missing` says why its rows are not all there; `profile` is
-    set once the rows are found to be good; `arrangement` says how rows that were just parsed stood in their file.
+    set once the rows are found to be good; `arrangement` says how rows that were just parsed stood in their file. `record` is
+    what the ledger has of a stored day whose findings may stand; its rows are decoded when somebody asks for them.
     """
 
     target: Target
     partition: Partition
-    rows: pa.Table | None = None
+    rows: pa.Table | UnreadRows | None = None
     source: SourceFile | None = None
     content: bytes = b""
     known: StoredFile | None = None
@@ -98,6 +101,7 @@ class Day:
     evidence: Mapping[str, Any] = field(default_factory=dict)
     profile: Profile | None = None
     arrangement: Arrangement | None = None
+    record: PartitionRecord | None = None
 
     @property
     def series(self) -> Series:
@@ -107,6 +111,8 @@ class Day:
     def parsed(self) -> pa.Table:
         """The rows of a day that was parsed."""
         assert self.rows is not None  # noqa: S101  callers ask for days that were parsed
+        if isinstance(self.rows, UnreadRows):
+            self.rows = self.rows.read()
         return self.rows
 
 

@@ -156,7 +156,7 @@ class _Run:
             ) as guard,
             pipeline.context.timing.client(guard, pipeline.downloads, self._ending) as client,
         ):
-            fetcher = Fetcher(client, pipeline.collection, pipeline.stores, pipeline.context.now)
+            fetcher = Fetcher(client, pipeline.collection, pipeline.stores, pipeline.context)
             self._storer = await self._in_thread(
                 outlast,
                 Storer,

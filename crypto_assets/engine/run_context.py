@@ -36,7 +36,8 @@ class RunContext:
 
     `run_id` names the run in the ledger, in pauses and in the progress; without one it has a name of its own there. `kind`
     says for the progress who asked. `egress` names the address by which exchanges know this machine. `stop` ends the run
-    when it is set. `timing` says how long requests wait, and how often they are tried.
+    when it is set. `timing` says how long requests wait, and how often they are tried. With `standing` the findings of stored
+    days stand while nothing that they were made of has changed; else every day is judged again.
     """
 
     run_id: str | None = None
@@ -45,3 +46,4 @@ class RunContext:
     now: Callable[[], datetime] = utc_now
     stop: threading.Event = field(default_factory=threading.Event)
     timing: Timing = field(default_factory=Timing)
+    standing: bool = False

@@ -24,6 +24,7 @@ _STORED = (
     "source_published_sha256",
     "source_last_modified",
     "findings",
+    "judged_by",
     "failed_checks",
     "collected_at",
 )
@@ -49,6 +50,7 @@ COLUMNS = {
     "source_published_sha256": "text",
     "source_last_modified": "timestamptz",
     "findings": "jsonb",
+    "judged_by": "text",
 }
 
 # If a file is stored and the new outcome has none, the stored version stays in force.
@@ -143,4 +145,5 @@ def row_of(outcome: Outcome) -> dict[str, Any]:
         "source_published_sha256": source.published_sha256 if source else None,
         "source_last_modified": source.last_modified if source else None,
         "findings": as_json({name: stored_form(finding) for name, finding in outcome.findings.items()}),
+        "judged_by": outcome.judged_by,
     }

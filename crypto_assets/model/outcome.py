@@ -26,6 +26,9 @@ class Outcome:
     `reason` is empty for a partition that is simply there; otherwise one line for people. `evidence` is the same for
     programs. `unchanged` is true where the stored file was already the one the archive has. `warehouse_rows` counts the rows
     of the day in each table that was loaded. `correction` says what changed where another version was stored before.
+    `judged_by` names all that the findings were made of (`engine/publication/standing.py`); it is empty where the day is to be
+    judged again each time. `stands` is true where the ledger and Dagster know all of this already: nothing was judged or
+    written again.
     """
 
     series: Series
@@ -41,6 +44,8 @@ class Outcome:
     duration_s: float = 0.0
     correction: Correction | None = None
     profile: Profile | None = None
+    judged_by: str = ""
+    stands: bool = False
 
     def __post_init__(self) -> None:
         """Hide passwords and terminal codes: outcomes go into the ledger, Dagster's events and reports."""

@@ -46,6 +46,16 @@ class Load(LoadPlan):
 
 
 @dataclass(frozen=True, slots=True)
+class DayFile:
+    """One day in the lake, as far as a plan needs it; `source` and `life` as of `StoredDay`."""
+
+    partition: Partition
+    sha256: str
+    source: str
+    life: Life = (None, None)
+
+
+@dataclass(frozen=True, slots=True)
 class StoredDay:
     """One day in the lake with its rows; `source` is `archive` or `rest`, `life` when the symbol begins or ends in it."""
 
@@ -67,7 +77,7 @@ def warehouse_tables(series: Series, configured: Collection[str] = ()) -> tuple[
 
 
 def plans(
-    series: Series, days: Sequence[StoredDay], tables: Collection[str], collected: Mapping[str, Collection[str]]
+    series: Series, days: Sequence[DayFile], tables: Collection[str], collected: Mapping[str, Collection[str]]
 ) -> list[LoadPlan]:
     """Return the loads of `loads` without building the rows."""
     return [
@@ -123,14 +133,14 @@ def _bars(series: Series, days: Sequence[StoredDay], collected: Mapping[str, Col
     return result
 
 
-def _goals(series: Series, day: StoredDay, collected: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+def _goals(series: Series, day: DayFile | StoredDay, collected: Mapping[str, Collection[str]]) -> tuple[str, ...]:
     """Return the timeframes that are built from a day."""
     if series.timeframe != "1m":
         return ()
     return tuple(t for t in DERIVED_TIMEFRAMES if t not in collected.get(day.partition.symbol, ()))
 
 
-def _content(series: Series, day: StoredDay, table: str, goals: Sequence[str] = ()) -> str:
+def _content(series: Series, day: DayFile | StoredDay, table: str, goals: Sequence[str] = ()) -> str:
     if table == _STATISTICS:
         return f"{day.sha256}/statistics-1"
     if table != "ohlcv":
@@ -143,7 +153,7 @@ def _content(series: Series, day: StoredDay, table: str, goals: Sequence[str] = 
     return content
 
 
-def _names(series: Series, day: StoredDay, table: str) -> tuple[str, str, str, str, str, date]:
+def _names(series: Series, day: DayFile | StoredDay, table: str) -> tuple[str, str, str, str, str, date]:
     place = day.partition
     return table, series.exchange, series.market_type, place.symbol, series.dataset, place.day
 

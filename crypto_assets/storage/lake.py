@@ -34,6 +34,7 @@ from crypto_assets.storage.inside import safe_name
 from crypto_assets.storage.open_store import open_store
 from crypto_assets.storage.parquet import (
     StoredPieces,
+    UnreadRows,
     decode,
     decode_frame,
     describe,
@@ -240,6 +241,23 @@ class Lake:
         if data is None:
             raise self._none(path)
         return self._opened(series, partition, data, sha256)
+
+    def open_unread(self, series: Series, partition: Partition, sha256: str, num_rows: int) -> UnreadRows:
+        """Return the rows of one partition, verified and not decoded.
+
+        Args:
+            sha256, num_rows: of the file, as the ledger knows them.
+
+        Raises:
+            StoredDataError: no file there, a damaged one, or another one than the ledger says.
+        """
+        path = self.path(series, partition)
+        data = self.store.get(path)
+        if data is None:
+            raise self._none(path)
+        where = f"{self.url}/{path}"
+        verify(data, where, sha256)
+        return UnreadRows(data, where, _schema(series), num_rows)
 
     def _opened(
         self, series: Series, partition: Partition, data: bytes, sha256: str | None = None

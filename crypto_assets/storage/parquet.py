@@ -18,6 +18,7 @@ import io
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from io import BufferedIOBase
@@ -213,6 +214,23 @@ def decode_frame(data: bytes, path: str) -> pd.DataFrame:
     with _decoding(path, verified=verify(data, path, mend=mend), mend=mend):
         table = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read(use_threads=False)
         return table.to_pandas()
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadRows:
+    """The rows of a stored file whose bytes are verified, not decoded yet: most that look at a stored day need no row of it.
+
+    `num_rows` is what the ledger says.
+    """
+
+    data: bytes
+    path: str
+    schema: pa.Schema
+    num_rows: int
+
+    def read(self) -> pa.Table:
+        """Return the rows; raises as `decode`."""
+        return decode(self.data, self.path, self.schema, verified=True).replace_schema_metadata(None)
 
 
 @contextmanager

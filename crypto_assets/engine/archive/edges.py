@@ -54,14 +54,6 @@ class Edges:
             self._known.setdefault((series, symbol, True), SeenDays()).add(alone, absent)
             self._known.setdefault((series, symbol, False), SeenDays()).add([*alone, *longer], absent)
 
-    def fills(self, series: Series, partition: Partition, rows: pa.Table) -> bool:
-        """Return whether rows go from one end of a day to the other, so that no edge of a life can be in it."""
-        times = rows.column(datasets.get(series.table).time_column).cast(pa.int64()).to_numpy()
-        if not len(times):
-            return False
-        first, last = instant(times.min()), instant(times.max()) + row_length(series)
-        return not is_open(series, partition.start, first) and not is_open(series, last, partition.end, rows)
-
     def of(self, series: Series, symbol: str, period: tuple[date, date], rows: pa.Table) -> LifeSpan:
         """Return where a symbol begins and ends in the period of a file, by the file's rows."""
         ends = self._expiry(series, symbol, period)

@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from crypto_assets import datasets
 from crypto_assets.engine.archive.lifetime import FEW_TRADES, NUMBERED
 from crypto_assets.engine.rest.cursors import step_of
-from crypto_assets.model import DAY, Series, days_between
+from crypto_assets.model import DAY, Partition, Series, days_between
 from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES, due
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -35,6 +36,15 @@ def is_open(series: Series, begin: datetime, end: datetime, rows_before: pa.Tabl
         # The last event of a day stands one interval before midnight.
         slack = timedelta(hours=rows_before.column("funding_interval_hours")[-1].as_py(), seconds=1)
     return end - begin >= slack
+
+
+def fills(series: Series, partition: Partition, rows: pa.Table) -> bool:
+    """Return whether rows go from one end of a day to the other, so that no edge of a life can be in it."""
+    times = rows.column(datasets.get(series.table).time_column).cast(pa.int64()).to_numpy()
+    if not len(times):
+        return False
+    first, last = instant(times.min()), instant(times.max()) + row_length(series)
+    return not is_open(series, partition.start, first) and not is_open(series, last, partition.end, rows)
 
 
 def traded_before(rows: pa.Table) -> bool:

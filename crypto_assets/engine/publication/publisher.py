@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from crypto_assets.ledger.life_edges import cut_of
 from crypto_assets.ledger.profiles import write_profiles
 from crypto_assets.model import Comparison, Finding, Outcome, Partition, Series, StoredFile
 from crypto_assets.model.correction import Correction, Difference
-from crypto_assets.rows.loads import Load, StoredDay, loads, plans
+from crypto_assets.rows.loads import DayFile, Load, LoadPlan, StoredDay, loads, plans
 from crypto_assets.rows.versions import compare
 from crypto_assets.storage.lake import symbol_folder
 from crypto_assets.storage.parquet import StoredRows
@@ -214,36 +214,48 @@ class Publisher:
         if not tables:
             return counts
         series = drafts[0].day.series
-        days = [
-            StoredDay(
-                d.day.partition,
-                d.day.parsed,
-                d.stored.sha256,
-                d.day.source.source if d.day.source else "archive",
-                cut_of(d.day.evidence),
-            )
-            for d in drafts
-        ]
+        files = {draft.day.partition: _file_of(draft.day, draft.stored) for draft in drafts}
         # What is stored already is mostly loaded already: its rows are made only where they are not. All days are asked about
         # at once, so that all locks are taken in one order.
         is_known = any(draft.day.known is not None for draft in drafts)
-        known = plans(series, days, tables, self._collected(series, days)) if is_known else []
+        known = self._plans(series, list(files.values()), tables) if is_known else []
         for plan, rows in self._warehouse.rows_held(known, connection).items():
             counts[Partition(plan.symbol, plan.day)][plan.table] = rows
-        batch = self._loads(series, [day for day in days if len(counts[day.partition]) < len(tables)], tables)
+        days = [
+            StoredDay(file.partition, draft.day.parsed, file.sha256, file.source, file.life)
+            for draft, file in zip(drafts, files.values(), strict=True)
+            if len(counts[file.partition]) < len(tables)
+        ]
+        batch = self._loads(series, days, tables)
         for load, rows in zip(batch, self._warehouse.replace(batch, connection), strict=True):
             counts[Partition(load.symbol, load.day)][load.table] = rows
         return counts
 
-    def _loads(self, series: Series, days: Sequence[StoredDay], tables: Sequence[str]) -> list[Load]:
-        return loads(series, days, tables, self._collected(series, days))
+    def loaded(self, days: Sequence[Day]) -> dict[int, dict[str, int]]:
+        """Return, of some stored days of one series, those that each of their tables holds; by the identity of the day.
 
-    def _collected(self, series: Series, days: Sequence[StoredDay]) -> dict[str, set[str]]:
+        With the rows that each table has of them; a day that goes to no table is held by all of these.
+        """
+        tables = days[0].target.tables if days else ()
+        if not tables:
+            return {id(day): {} for day in days}
+        files = [_file_of(day, day.known) for day in days if day.known is not None]
+        counts: dict[Partition, dict[str, int]] = {file.partition: {} for file in files}
+        with self._ledger.transaction() as connection:
+            plans_ = self._plans(days[0].series, files, tables)
+            for plan, rows in self._warehouse.rows_held(plans_, connection).items():
+                counts[Partition(plan.symbol, plan.day)][plan.table] = rows
+        return {id(day): counts[day.partition] for day in days if len(counts[day.partition]) == len(tables)}
+
+    def _plans(self, series: Series, files: Sequence[DayFile], tables: Sequence[str]) -> list[LoadPlan]:
+        return plans(series, files, tables, self._collected(series, {file.partition.symbol for file in files}))
+
+    def _loads(self, series: Series, days: Sequence[StoredDay], tables: Sequence[str]) -> list[Load]:
+        return loads(series, days, tables, self._collected(series, {day.partition.symbol for day in days}))
+
+    def _collected(self, series: Series, symbols: Iterable[str]) -> dict[str, set[str]]:
         """Return the timeframes of each symbol that are collected as published."""
-        return {
-            symbol: self._collection.timeframes(series.exchange, series.market_type, symbol)
-            for symbol in {day.partition.symbol for day in days}
-        }
+        return {symbol: self._collection.timeframes(series.exchange, series.market_type, symbol) for symbol in symbols}
 
     def load_again(self, connection: psycopg.Connection[Any], series: Series, day: StoredDay) -> None:
         """Load a stored day anew into the tables that hold it, for what was built of it holds no more."""
@@ -262,6 +274,11 @@ class Publisher:
         record_corrections(connection, [d.correction for d in drafts if d.correction], at, self._run_id)
         grown = [(d.day.partition, d.grew_from) for d in drafts if d.grew_from is not None]
         record_growth(connection, outcomes[0].series, grown, at)
+
+
+def _file_of(day: Day, stored: StoredFile) -> DayFile:
+    source = day.source.source if day.source else "archive"
+    return DayFile(day.partition, stored.sha256, source, cut_of(day.evidence))
 
 
 def _moved(day: Day, former: InForce) -> bool:

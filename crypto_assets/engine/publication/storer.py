@@ -27,13 +27,22 @@ from crypto_assets.engine.publication.neighbour_days import Near, read_near
 from crypto_assets.engine.publication.publication_delay import Delays
 from crypto_assets.engine.publication.publisher import Publisher
 from crypto_assets.engine.publication.second_look import judge_edges_again, reopen_contradicted, settle_silent_days
+from crypto_assets.engine.publication.standing import keeps, made_of
 from crypto_assets.engine.publication.update_findings import Revised
-from crypto_assets.engine.publication.validation import Verdict, blocking, degrading, in_words, validate
+from crypto_assets.engine.publication.validation import (
+    Verdict,
+    blocking,
+    degrading,
+    in_words,
+    validate,
+    weeks_before,
+)
 from crypto_assets.engine.publication.wrong_edges import WrongEdges, contradicted_edges, with_edges, wrong_edges
 from crypto_assets.engine.run_context import RunContext, Stores
 from crypto_assets.errors import InvalidRows
 from crypto_assets.ledger.life_edges import LISTED_FROM, LISTED_UNTIL, cut_of
-from crypto_assets.model import Finding, Outcome, Partition, Series, State, StoredFile, TrackDay
+from crypto_assets.ledger.outcome_rows import from_stored
+from crypto_assets.model import Finding, HistoryCheck, Outcome, Partition, Series, State, StoredFile, TrackDay
 from crypto_assets.model.correction import Correction
 from crypto_assets.storage.patience import outlast
 
@@ -78,9 +87,52 @@ class Storer:
 
     def _stored(self, batch: Sequence[Day]) -> tuple[list[Outcome], list[pa.Table | None]]:
         started = time.perf_counter()
+        near = self._near(batch)
+        found: dict[int, tuple[Outcome, pa.Table | None]] = {
+            place: (outcome, None) for place, outcome in self._standing(batch, near).items()
+        }
+        if rest := [day for day in batch if id(day) not in found]:
+            found |= self._judged(rest, near, started)
+        outcomes, rows = zip(*(found[id(day)] for day in batch), strict=True)
+        return list(outcomes), list(rows)
+
+    def _standing(self, batch: Sequence[Day], near: Near) -> dict[int, Outcome]:
+        """Return the days of a batch whose findings stand and whose tables hold them, as the ledger has them; by identity."""
+        series = batch[0].series
+        same = {
+            id(day): day.record
+            for day in batch
+            if day.record is not None and day.record.judged_by == made_of(weeks_before(series, day.partition, near))
+        }
+        loaded = self._publisher.loaded([day for day in batch if id(day) in same])
+        return {
+            id(day): Outcome(
+                series,
+                day.partition,
+                record.state,
+                record.reason,
+                {},
+                day.source,
+                day.known,
+                from_stored(record.findings),
+                unchanged=True,
+                warehouse_rows=loaded[id(day)],
+                judged_by=record.judged_by,
+                stands=True,
+            )
+            for day in batch
+            if id(day) in loaded and (record := same[id(day)])
+        }
+
+    def _judged(self, batch: Sequence[Day], near: Near, started: float) -> dict[int, tuple[Outcome, pa.Table | None]]:
+        """Return what becomes of days, and the rows of those that are stored then; by the identity of the day.
+
+        Args:
+            started: the moment when the batch began, by `time.perf_counter`.
+        """
         series = batch[0].series
         self._mend_edges(batch)
-        near, excuses = self._around(batch)
+        excuses = self._excuses(batch)
         verdicts = _validated(batch, near)
         fetched, batch = batch, [self._second(day, verdicts) for day in batch]
         # What came instead is judged like the others. (`fetched` stays, for verdicts are found by identity.)
@@ -118,10 +170,13 @@ class Storer:
             found = excuses.weigh(day.partition, found, day.profile)
             missing = degrading(series, found)
             took = (time.perf_counter() - started) / len(batch)
+            state = _state(day, missing)
+            is_plain = not (day.reason or day.missing or day.evidence)
+            stays = keeps(series, day.partition, day.parsed, day.source, state, is_plain=is_plain)
             return Outcome(
                 series,
                 day.partition,
-                _state(day, missing),
+                state,
                 "; ".join(
                     filter(None, [day.reason, day.missing, in_words(series, missing, found), excuse_in_words(found)])
                 ),
@@ -133,12 +188,15 @@ class Storer:
                 warehouse_rows=rows,
                 duration_s=round(day.fetch_s + took, 4),
                 correction=correction,
+                judged_by=verdicts[id(day)].made_of if stays else "",
             )
 
         bad = [outcomes[id(day)] for day in batch if id(day) in outcomes and day.target.collect]
         outcomes |= self._publisher.publish(good, bad, published)
-        ordered = [outcomes[id(day)] for day in batch]
-        return ordered, [day.rows if outcomes[id(day)].stored else None for day in batch]
+        return {
+            id(first): (outcomes[id(day)], day.parsed if outcomes[id(day)].stored else None)
+            for first, day in zip(fetched, batch, strict=True)
+        }
 
     def second_look(self, targets: Sequence[Target]) -> dict[TrackDay, Revised]:
         """Look again at the symbols of a run, at days beside its own too; return what has become of days.
@@ -187,12 +245,19 @@ class Storer:
         for of_series in mine.values():
             self._on_batch(of_series, [None] * len(of_series))
 
-    def _around(self, batch: Sequence[Day]) -> tuple[Near, Excuses]:
-        """Return the stored days around a batch, and the outages that excuse what is missing in it."""
+    def _near(self, batch: Sequence[Day]) -> Near:
+        """Return the stored days around a batch, where checks of its series look at them."""
+        series = batch[0].series
         partitions = [day.partition for day in batch if day.rows is not None]
+        if not partitions or not of_kind(series, HistoryCheck):
+            return Near()
         with self._ledger.transaction() as connection:
-            near = read_near(connection, batch[0].series, partitions)
-            return near, Excuses.read(connection, batch[0].series, [day.partition for day in batch])
+            return read_near(connection, series, partitions)
+
+    def _excuses(self, batch: Sequence[Day]) -> Excuses:
+        """Return the outages that excuse what is missing in a batch."""
+        with self._ledger.transaction() as connection:
+            return Excuses.read(connection, batch[0].series, [day.partition for day in batch])
 
     def _mend_edges(self, batch: Sequence[Day]) -> None:
         """Move or drop the edges of days outside which another dataset traded, so that the days are judged by these."""

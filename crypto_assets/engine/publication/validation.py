@@ -19,6 +19,7 @@ from crypto_assets.checks.contract import CHECK as CONTRACT
 from crypto_assets.checks.contract import describe, violations
 from crypto_assets.engine.publication.neighbour_days import Near
 from crypto_assets.engine.publication.profile_fold import ProfileFold, profile_of
+from crypto_assets.engine.publication.standing import made_of
 from crypto_assets.model import NOT_JUDGED, Finding, HistoryCheck, Partition, Profile, Rule, Series, Severity
 from crypto_assets.rows.frames import to_check_frame
 
@@ -28,10 +29,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the rows of a day are: the findings of their checks and, where they can be stored, their profile."""
+    """What the rows of a day are: the findings of their checks and, where they can be stored, their profile.
+
+    `made_of` names what the findings of rows that can be stored are made of (`standing.py`).
+    """
 
     findings: Mapping[str, Finding]
     profile: Profile | None = None
+    made_of: str = ""
 
 
 def validate(series: Series, days: Sequence[tuple[Partition, pa.Table]], near: Near | None = None) -> list[Verdict]:
@@ -60,12 +65,18 @@ def validate(series: Series, days: Sequence[tuple[Partition, pa.Table]], near: N
         if blocking(series, findings):
             results.append(Verdict(findings))
             continue
+        weeks = weeks_before(series, partition, near)
         for history in of_kind(series, HistoryCheck):
-            findings[history.name] = history.run(rows, partition, series, near.weeks_before(partition))
+            findings[history.name] = history.run(rows, partition, series, weeks)
         profile = profile_of(series, partition, rows)
         near.add(profile)
-        results.append(Verdict(findings, profile))
+        results.append(Verdict(findings, profile, made_of(weeks)))
     return results
+
+
+def weeks_before(series: Series, partition: Partition, near: Near) -> Sequence[Profile]:
+    """Return what the checks of a series that look at the weeks before are given; none where it has no such check."""
+    return near.weeks_before(partition) if of_kind(series, HistoryCheck) else ()
 
 
 def validate_pieces(series: Series, partition: Partition, pieces: Iterable[pa.Table]) -> Verdict:

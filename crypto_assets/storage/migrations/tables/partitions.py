@@ -36,6 +36,7 @@ STATEMENTS = (
         source_last_modified timestamptz,
         failed_checks text[] NOT NULL DEFAULT '{}',
         findings jsonb NOT NULL DEFAULT '{}',
+        judged_by text NOT NULL DEFAULT '',
         attempt_error text,
         run_id text,
         collected_at timestamptz,
@@ -62,6 +63,10 @@ STATEMENTS = (
     """
     COMMENT ON COLUMN collection.partitions.attempt_error IS
         'why the last attempt to collect the day again failed, while the former version stays in force'
+    """,
+    """
+    COMMENT ON COLUMN collection.partitions.judged_by IS
+        'what the findings were made of; while it is the same, the findings stand. Empty: the day is judged each time'
     """,
     "COMMENT ON COLUMN collection.partitions.known_from IS 'since when the rows that are stored are known'",
     "COMMENT ON COLUMN collection.partitions.corrections IS 'how often stored rows were replaced by others'",
