@@ -20,10 +20,9 @@ import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import pandas as pd
 from pydantic import Field
 
 from crypto_assets.config.environment import settings
@@ -37,6 +36,11 @@ from crypto_assets.reading.day_coverage import STORED, DayCoverage, Missing, set
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.reader import readable
 
+# Pandas takes 0.3 CPU seconds to import, and only assets of your own need it here. Its names stand in quotes: Dagster reads
+# the annotations of resources, which cannot be postponed.
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 def _days(context: dg.InputContext | dg.OutputContext) -> list[date]:
     if not context.has_asset_partitions:
@@ -47,8 +51,10 @@ def _days(context: dg.InputContext | dg.OutputContext) -> list[date]:
     return sorted(day_of(key) for key in context.asset_partition_keys)
 
 
-def _by_day(context: dg.OutputContext, frame: pd.DataFrame) -> Iterator[tuple[date, pd.DataFrame]]:
+def _by_day(context: dg.OutputContext, frame: "pd.DataFrame") -> "Iterator[tuple[date, pd.DataFrame]]":
     """Yield the rows of each partition of the run; days without rows are yielded empty, so that they replace old rows."""
+    import pandas as pd
+
     days = _days(context)
     if len(days) == 1:
         yield days[0], frame
@@ -74,12 +80,12 @@ def _by_day(context: dg.OutputContext, frame: pd.DataFrame) -> Iterator[tuple[da
 
 def _settled(
     context: dg.InputContext,
-    frame: pd.DataFrame,
+    frame: "pd.DataFrame",
     days: list[DayCoverage],
     where: str,
     missing: Missing,
     notice: str = "",
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Return the frame with its coverage, once it is said which days are not complete; a warning goes to the run's log."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", IncompleteDataWarning)
@@ -109,7 +115,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
     )
     missing: Missing = _MISSING
 
-    def load_input(self, context: dg.InputContext) -> pd.DataFrame:
+    def load_input(self, context: dg.InputContext) -> "pd.DataFrame":
         """Return the rows of the input's partitions, float64 and UTC, days in order.
 
         Raises:
@@ -124,7 +130,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
             frame, days, notice = *self._own(context, lake), ""
         return _settled(context, frame, days, f"the lake {lake.url}", self.missing, notice)
 
-    def _collected(self, context: dg.InputContext, lake: Lake) -> tuple[pd.DataFrame, list[DayCoverage], str]:
+    def _collected(self, context: dg.InputContext, lake: Lake) -> "tuple[pd.DataFrame, list[DayCoverage], str]":
         from crypto_assets import datasets
         from crypto_assets.reading.stored_days import read_lake
         from crypto_assets.rows.frames import to_frame
@@ -140,7 +146,9 @@ class LakeIOManager(dg.ConfigurableIOManager):
         found = read_lake(lake, records, series, unified, days, columns)
         return to_frame(found.rows), found.coverage, found.notice
 
-    def _own(self, context: dg.InputContext, lake: Lake) -> tuple[pd.DataFrame, list[DayCoverage]]:
+    def _own(self, context: dg.InputContext, lake: Lake) -> "tuple[pd.DataFrame, list[DayCoverage]]":
+        import pandas as pd
+
         frames, coverage = [], []
         for day in _days(context):
             try:
@@ -155,7 +163,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
             coverage.append(DayCoverage(day, STORED, "", len(frame), complete=True))
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(), coverage
 
-    def handle_output(self, context: dg.OutputContext, obj: pd.DataFrame | None) -> None:
+    def handle_output(self, context: dg.OutputContext, obj: "pd.DataFrame | None") -> None:
         """Store the rows of each partition as one file, replaced whole."""
         if obj is None:
             return
@@ -187,7 +195,7 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
     timeframe: str | None = Field(default=None, description="bars to load from `ohlcv`; unset: all timeframes")
     missing: Missing = _MISSING
 
-    def load_input(self, context: dg.InputContext) -> pd.DataFrame:
+    def load_input(self, context: dg.InputContext) -> "pd.DataFrame":
         """Return the rows of the input's partitions from Postgres, float64 and UTC, in the order of time.
 
         Raises:
@@ -199,7 +207,7 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
         frame, days = self._collected(context) if of_ours else self._own(context)
         return _settled(context, frame, days, where_is(self.postgres.resolved_url()), self.missing)
 
-    def _collected(self, context: dg.InputContext) -> tuple[pd.DataFrame, list[DayCoverage]]:
+    def _collected(self, context: dg.InputContext) -> "tuple[pd.DataFrame, list[DayCoverage]]":
         from crypto_assets.reading.loaded_days import read_days
 
         _, exchange, market_type, table, symbol = context.asset_key.path
@@ -217,7 +225,8 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
             days,
         )
 
-    def _own(self, context: dg.InputContext) -> tuple[pd.DataFrame, list[DayCoverage]]:
+    def _own(self, context: dg.InputContext) -> "tuple[pd.DataFrame, list[DayCoverage]]":
+        import pandas as pd
         import sqlalchemy
 
         table, days = _table(context), _days(context)
@@ -235,7 +244,7 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
             frame = pd.read_sql(found, connection, params={"a": days[0], "b": days[-1]})
         return frame.drop(columns="partition_day"), coverage
 
-    def handle_output(self, context: dg.OutputContext, obj: pd.DataFrame | None) -> None:
+    def handle_output(self, context: dg.OutputContext, obj: "pd.DataFrame | None") -> None:
         """Replace the rows of each partition in one transaction; the table is created by its first rows."""
         if obj is None:
             return
