@@ -1,7 +1,6 @@
 """Collecting through Dagster in this process, on the instance that the UI shows. Used by `demo`, `collect` and `fill`."""
 
 import contextlib
-import gc
 import logging
 import os
 import socket
@@ -17,6 +16,7 @@ from crypto_assets.config.dagster_home import use_dagster_home
 from crypto_assets.config.environment import require_places, settings
 from crypto_assets.config.selection import Request
 from crypto_assets.errors import ConfigError
+from crypto_assets.machine.garbage import no_search_for_garbage
 from crypto_assets.machine.process_exit import ending_in_time
 
 POLL_S = 0.25
@@ -45,25 +45,24 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
     use_dagster_home()
     require_places(settings())
     ending = ending_in_time()
-    # Dagster costs 1.5 CPU seconds to import; `--help` and wrong arguments do not wait for it.
-    import dagster as dg
+    # Dagster costs 1.2 CPU seconds to import; `--help` and wrong arguments do not wait for it.
+    with no_search_for_garbage():
+        import dagster as dg
 
-    from crypto_assets.defs.assets import COMPARE_TAG
-    from crypto_assets.defs.automation import assets_of
-    from crypto_assets.defs.recovery import end_dead_runs, report_unreported
-    from crypto_assets.defs.resources import PostgresResource
-    from crypto_assets.instance.dagster_instance import opened_instance
-    from crypto_assets.instance.private_names import ReconstructableJob, ReconstructableRepository
-    from crypto_assets.ledger.partitions import Ledger
-    from crypto_assets.machine.run_process import PROCESS_TAG, this_process
-    from crypto_assets.storage.patience import outlast
+        from crypto_assets.defs.assets import COMPARE_TAG
+        from crypto_assets.defs.automation import assets_of
+        from crypto_assets.defs.recovery import end_dead_runs, report_unreported
+        from crypto_assets.defs.resources import PostgresResource
+        from crypto_assets.instance.dagster_instance import opened_instance
+        from crypto_assets.instance.private_names import ReconstructableJob, ReconstructableRepository
+        from crypto_assets.ledger.partitions import Ledger
+        from crypto_assets.machine.run_process import PROCESS_TAG, this_process
+        from crypto_assets.storage.patience import outlast
 
-    logging.getLogger("dagster").setLevel(logging.CRITICAL)
-    repository = ReconstructableRepository.for_module("crypto_assets.definitions", "defs")
-    url = PostgresResource().resolved_url()
-    definition = repository.get_definition()
-    # Half a million objects of imported modules live as long as the process; nobody need look through them again.
-    gc.freeze()
+        logging.getLogger("dagster").setLevel(logging.CRITICAL)
+        repository = ReconstructableRepository.for_module("crypto_assets.definitions", "defs")
+        url = PostgresResource().resolved_url()
+        definition = repository.get_definition()
     down: dict[str, str] = {}
     with opened_instance() as instance:
         ending_in_time(lambda: _cancel_mine(instance))
