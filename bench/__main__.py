@@ -23,7 +23,10 @@ def main() -> None:
     words.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     given = words.parse_args()
     coins, days, trades, runs = (2, 10, 200_000, 1) if given.quick else (10, 90, 3_000_000, given.runs)
-    results = Results(files=coins * days, days=days, trades=trades)
+    stored = (coins, days) if given.quick else (3, 95)
+    results = Results(files=coins * days, days=days, trades=trades, stored=stored[0] * stored[1])
+    with archive(*stored, 6_000, "bars") as (bars_url, names):
+        _again(results, Scenario(bars_url, "bars", names, stored[1], warehouse=True), runs)
     with archive(coins, days, 6_000, "bars") as (bars_url, names):
         _bars(results, Scenario(bars_url, "bars", names, days, warehouse=True), runs)
     with archive(1, 1, trades, "trades") as (trades_url, names):
@@ -53,6 +56,11 @@ def _bars(results: Results, scenario: Scenario, runs: int) -> None:
     _check(results, "files", scenario, runs)
     _say("first line")
     results.launched = measure.launched(scenario, runs + 1)
+
+
+def _again(results: Results, scenario: Scenario, runs: int) -> None:
+    for number, sample in enumerate(measure.again(scenario, max(3, runs))):
+        _note(results, "stored again", number, sample)
 
 
 def _check(results: Results, name: str, scenario: Scenario, runs: int) -> None:

@@ -53,6 +53,19 @@ def ours(scenario: Scenario) -> Sample:
         )
 
 
+def again(scenario: Scenario, runs: int) -> list[Sample]:
+    """Collect, then run the same `crypto-assets collect` some times more; only these count."""
+    with Home(scenario) as home:
+        days = ("--from", FIRST.isoformat(), "--to", scenario.last.isoformat())
+        log = home.folder / "ours.log"
+        found = []
+        for _ in range(runs + 1):
+            before = home.postgres_cpu()
+            cost = run("crypto_assets", "collect", *days, environment=home.environment, log=log)
+            found.append(Sample(cost, _stored(home, scenario), home.postgres_cpu() - before))
+        return found[1:]
+
+
 def validated(scenario: Scenario) -> Sample:
     """Collect, then check all of it again; only the check counts."""
     with Home(scenario) as home:

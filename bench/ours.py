@@ -100,7 +100,8 @@ def command(stamps: Stamps, arguments: list[str]) -> None:
     stamps.summed(assets.Reporter, "batch", "report")
     for owner, name in (
         (storer, "_validated"),
-        (storer.Storer, "_around"),
+        (storer.Storer, "_near"),
+        (storer.Storer, "_excuses"),
         (cross_series.Comparer, "findings"),
         (publication_delay.Delays, "findings"),
         (neighbour_days.Near, "seams"),

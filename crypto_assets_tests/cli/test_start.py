@@ -92,3 +92,21 @@ def ran(command: Command, program: str, *arguments: str) -> tuple[str, int, set[
     found = rest.split()
     assert found, done.stderr
     return text, int(found[0]), set(found[1:])
+
+
+def test_collecting_what_is_stored_already_imports_nothing_that_only_new_rows_need(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    first, last = date(2024, 1, 1), date(2024, 1, 3)
+    command = Command.at(tmp_path, postgres_url)
+    with SandboxServer(SyntheticArchive({"spot": {"BTCUSDT": (first, last)}})) as server:
+        urls = {"archive_url": server.archive_url, "listing_url": server.listing_url}
+        command.configure({"exchanges": {"binance": urls}, "series": [entry(["ohlcv_1m"], ["BTC/USDT"], first)]})
+        arguments = ("collect", "--from", str(first), "--to", str(last))
+        fresh, again = (ran(command, _IMPORTED, *arguments) for _ in range(2))
+    assert "3 days asked for: 3 available" in fresh[0]
+    assert again[:2] == fresh[:2]
+    assert {"pandas", "pandera"} <= fresh[2]
+    checking = {"pandas", "pandera", "hypothesis", "typeguard"}
+    others = {"ccxt", "matplotlib", "boto3", "pydantic_settings", "uvicorn", "requests"} | PAGES
+    assert not (checking | others) & again[2]

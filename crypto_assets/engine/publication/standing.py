@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-import crypto_assets
 from crypto_assets.engine.archive.row_ends import fills
 from crypto_assets.model import Partition, Profile, Series, SourceFile, State
 from crypto_assets.version import __version__
@@ -38,7 +37,7 @@ _DIGITS = 16
 @cache
 def code_digest() -> str:
     """Return what names the code of the checks: another one with every change of it, released or not. Takes 3 ms."""
-    root = Path(crypto_assets.__file__).parent
+    root = Path(__file__).parents[2]
     digest = hashlib.sha256(f"{__version__} {np.__version__} {pa.__version__}".encode())
     for name in _CODE:
         path = root / name
