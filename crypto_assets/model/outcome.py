@@ -26,9 +26,9 @@ class Outcome:
     `reason` is empty for a partition that is simply there; otherwise one line for people. `evidence` is the same for
     programs. `unchanged` is true where the stored file was already the one the archive has. `warehouse_rows` counts the rows
     of the day in each table that was loaded. `correction` says what changed where another version was stored before.
-    `judged_by` names all that the findings were made of (`engine/publication/standing.py`); it is empty where the day is to be
-    judged again each time. `stands` is true where the ledger and Dagster know all of this already: nothing was judged or
-    written again.
+    `judged_by` names all that the findings were made of (`engine/publication/standing.py`); it is empty where a day is judged
+    again each time. `stands` is true where the ledger and Dagster know all of this already, so that nothing was judged or
+    written.
     """
 
     series: Series
