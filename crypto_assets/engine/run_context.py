@@ -36,8 +36,8 @@ class RunContext:
 
     `run_id` names the run in the ledger, in pauses and in the progress; without one it has a name of its own there. `kind`
     says for the progress who asked. `egress` names the address by which exchanges know this machine. `stop` ends the run
-    when it is set. `timing` says how long requests wait, and how often they are tried. With `standing` the findings of stored
-    days stand while nothing that they were made of has changed; else every day is judged again.
+    when it is set. `timing` says how long requests wait, and how often they are tried. With `standing` a stored day is
+    checked again only if something that its findings depend on has changed; without it every day is checked.
     """
 
     run_id: str | None = None

@@ -28,7 +28,7 @@ from crypto_assets.storage.patience import repeatable
 class PartitionRecord:
     """One row of `collection.partitions`. `rows` to `path` are of the stored file, `source_*` of the object it came from.
 
-    `judged_by` names what the findings were made of; it is empty where the day is judged again each time.
+    `judged_by` names what the findings depend on besides the rows; it is empty where the day is checked each time.
     `attempt_error` is the failure of the last attempt to collect the day again; the earlier version stays in force.
     `known_from` is the instant since which the stored rows are known, `corrections` how often the rows were replaced, and
     `reported_at` the instant when this outcome was reported to Dagster (None: not reported).

@@ -26,9 +26,8 @@ class Outcome:
     `reason` is empty for a partition that is simply there; otherwise one line for people. `evidence` is the same for
     programs. `unchanged` is true where the stored file was already the one the archive has. `warehouse_rows` counts the rows
     of the day in each table that was loaded. `correction` says what changed where another version was stored before.
-    `judged_by` names all that the findings were made of (`engine/publication/standing.py`); it is empty where a day is judged
-    again each time. `stands` is true where the ledger and Dagster know all of this already, so that nothing was judged or
-    written.
+    `judged_by` names what the findings depend on (`engine/publication/standing.py`); it is empty where a day is checked again
+    each time. `stands` is true where the ledger and Dagster have all of this already: nothing was checked or written again.
     """
 
     series: Series

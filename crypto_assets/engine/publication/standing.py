@@ -1,9 +1,9 @@
-"""Stored days whose findings stand: nothing that they were made of has changed, so that nobody need judge them again.
+"""Stored days that need no new check, because nothing that their findings depend on has changed.
 
-A finding is made of the rows, of the code of the checks, and for some checks of the weeks before. The rows are those of the
-file, which is compared with the ledger whenever a day is collected. Code and weeks are named by `judged_by` of the ledger.
-What else a finding depends on (the days beside, other series, outages) changes it when that changes: `update_findings.py`
-and `quality/after_run.py` see to it.
+A finding depends on the rows, on the code of the checks and, for some checks, on the weeks before. The rows are those of the
+file, which is compared with the ledger whenever a day is collected. `judged_by` in the ledger names the code and the weeks.
+Findings that depend on the days beside, on other series or on outages are updated when these change: see
+`update_findings.py` and `quality/after_run.py`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _DIGITS = 16
 
 @cache
 def code_digest() -> str:
-    """Return what names the code of the checks: another one with every change of it, released or not. Takes 3 ms."""
+    """Return a digest of the code of the checks. It changes with every change of that code, released or not. Takes 3 ms."""
     root = Path(__file__).parents[2]
     digest = hashlib.sha256(f"{__version__} {np.__version__} {pa.__version__}".encode())
     for name in _CODE:
@@ -48,7 +48,7 @@ def code_digest() -> str:
 
 
 def made_of(weeks_before: Iterable[Profile]) -> str:
-    """Return what names all that the findings of a day are made of besides its rows.
+    """Return the name of everything that the findings of a day depend on, besides its rows.
 
     Args:
         weeks_before: what the checks that look at them are given; none where the series has no such check.
@@ -61,7 +61,7 @@ def made_of(weeks_before: Iterable[Profile]) -> str:
 
 @lru_cache(maxsize=4096)
 def _digest(profile: Profile) -> bytes:
-    """Return the same for a profile that was just made and for one that the ledger has kept."""
+    """Return a digest of a profile: the same for one that was just made and for one read from the ledger."""
     digest = hashlib.sha256()
     for name in profile.__dataclass_fields__:
         if name not in ("symbol", "content_sha256"):
@@ -76,20 +76,20 @@ def _digest(profile: Profile) -> bytes:
 def keeps(
     series: Series, partition: Partition, rows: pa.Table, source: SourceFile | None, state: State, *, is_plain: bool
 ) -> bool:
-    """Return whether the findings of a day that was just judged may stand: it is complete, final and whole.
+    """Return whether a day that was just checked may be left unchecked later: it is complete, final, and its rows fill it.
 
-    A symbol that begins or ends in a day may prove to be older or to live on. Only of a day whose rows go from one end to the
-    other it is known without reading them that this cannot be.
+    A symbol that begins or ends inside a day may turn out to be older, or to live on; then the day has to be read again.
+    A day whose rows reach from one end to the other cannot change that way.
 
     Args:
-        is_plain: there is nothing to say of the day but what its rows say.
+        is_plain: the day has no reason and no evidence beside its rows.
     """
     final = state is State.AVAILABLE and source is not None and source.source == "archive"
     return is_plain and final and fills(series, partition, rows)
 
 
 def may_stand(record: PartitionRecord) -> bool:
-    """Return whether the findings of a stored day stand if the weeks before are the same, and its file is the same."""
+    """Return whether a stored day needs no new check if its file and the weeks before it are the same."""
     return (
         record.state is State.AVAILABLE
         and record.source == "archive"

@@ -97,7 +97,7 @@ class Storer:
         return list(outcomes), list(rows)
 
     def _standing(self, batch: Sequence[Day], near: Near) -> dict[int, Outcome]:
-        """Return the days of a batch whose findings stand and whose tables hold them, as the ledger has them; by identity."""
+        """Return the days of a batch that need no new check, as the ledger has them; by the identity of the day."""
         series = batch[0].series
         same = {
             id(day): day.record

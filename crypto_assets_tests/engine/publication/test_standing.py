@@ -13,6 +13,7 @@ import pytest
 
 from crypto_assets.engine.pipeline import Pipeline
 from crypto_assets.engine.publication.standing import code_digest, made_of
+from crypto_assets.engine.run_context import RunContext, Stores
 from crypto_assets.ledger.partitions import Ledger, PartitionRecord
 from crypto_assets.ledger.profiles import read_profiles
 from crypto_assets.model import Outcome, Partition, Series, State
@@ -53,9 +54,8 @@ def collect(bench: Workbench, first: date = FIRST, last: date = LAST, *, tell: b
         found.extend(outcomes)
 
     with Warehouse(bench.url) as warehouse, Ledger(bench.url) as ledger:
-        pipeline = Pipeline(
-            bench.collection, bench.lake, warehouse, ledger, on_batch=keep, now=bench.now, standing=True
-        )
+        stores, context = Stores(bench.lake, warehouse, ledger), RunContext(now=bench.now, standing=True)
+        pipeline = Pipeline(bench.collection, stores, context, on_batch=keep)
         pipeline.run(bench.targets(first, last))
         if tell:
             ledger.mark_reported([outcome for outcome in found if not outcome.stands], None)

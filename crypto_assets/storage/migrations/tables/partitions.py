@@ -66,7 +66,7 @@ STATEMENTS = (
     """,
     """
     COMMENT ON COLUMN collection.partitions.judged_by IS
-        'what the findings were made of; while it is the same, the findings stand. Empty: the day is judged each time'
+        'what the findings depend on besides the rows; while it is the same, no new check is needed. Empty: check each time'
     """,
     "COMMENT ON COLUMN collection.partitions.known_from IS 'since when the rows that are stored are known'",
     "COMMENT ON COLUMN collection.partitions.corrections IS 'how often stored rows were replaced by others'",
