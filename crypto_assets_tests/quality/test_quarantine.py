@@ -165,7 +165,11 @@ def test_old_torn_and_unknown_files_are_listed_with_what_is_known(work: Workbenc
     torn, gone = found["quarantine/torn.zip.0123456789ab"], found["quarantine/gone.zip.0123456789ab"]
     assert (torn.key, torn.size_bytes, gone.size_bytes) == ("torn.zip", 3, None)
     assert "process ended" in torn.reason
-    for file, words in ((found[foreign], "collection.yaml"), (torn, "nothing says"), (gone, "bytes are gone")):
+    for file, words in (
+        (found[foreign], "collection.yaml"),
+        (torn, "series and days of torn.zip are unknown"),
+        (gone, "bytes are missing"),
+    ):
         assert words in restore(work, file).refused[None]
     for file in found.values():
         drop(work.lake, file)
@@ -180,7 +184,7 @@ def test_the_latest_comes_first_and_a_file_is_found_by_path_or_by_its_digits(wor
     found = files(work)
     assert [file.path for file in found] == [paths[1], paths[2], paths[0]]
     assert find(found, paths[0]) == find(found, paths[0].removeprefix("quarantine/")) == find(found, paths[0][-12:])
-    with pytest.raises(ConfigError, match="expected one file, found 2 that end so"):
+    with pytest.raises(ConfigError, match="expected one file, found 2 with this ending"):
         find(found, paths[1][-12:])
     with pytest.raises(ConfigError, match="did you mean"):
         find(found, paths[0][:-1])

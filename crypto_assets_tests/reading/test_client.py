@@ -325,7 +325,7 @@ def test_a_version_that_is_lost_is_not_silently_left_out(history: History, tmp_p
 
 
 def test_the_warehouse_has_no_former_versions(history: History) -> None:
-    with pytest.raises(ConfigError, match=r"as_of: expected source='lake'.*newest version of each day only"):
+    with pytest.raises(ConfigError, match=r"as_of: expected source='lake'.*only the newest version of each day"):
         counts(FIRST, FIRST, as_of="2024-05-01", source="warehouse")
     with pytest.raises(ConfigError, match="as_of: expected a day like"):
         counts(FIRST, FIRST, as_of="yesterday")

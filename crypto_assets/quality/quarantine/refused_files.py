@@ -56,7 +56,7 @@ class RefusedFile:
     """One file in quarantine/, as described by the reason file next to it.
 
     `path` is relative to the lake, `key` is the exchange's name of the object. If series and days are unknown, `series` is
-    None and `days` is empty; `size_bytes` is None if the bytes were deleted. `etag`, `sha256` and `published_sha256` are
+    None and `days` is empty; `size_bytes` is None if the bytes are missing. `etag`, `sha256` and `published_sha256` are
     empty if the reason does not have them. `details` is the whole reason as stored.
     """
 
@@ -289,7 +289,7 @@ def content_of(lake: Lake, file: RefusedFile, lines: int = 8) -> Content:
     except StoredDataError as error:
         return Content(f"not read: {error}", ())
     if data is None:
-        return Content("the bytes were deleted, only the reason is left", ())
+        return Content("the bytes are missing, only the reason is left", ())
     try:
         return _unpacked(data, lines)
     except DAMAGED_ZIP as error:

@@ -215,7 +215,7 @@ def _refuse_or_no_data(target: Target, outcome: Outcome) -> Day:
 def _unusable(file: RefusedFile, content: bytes | None) -> str:
     """Return why a file cannot be judged at all; empty if it can."""
     if content is None:
-        return "its bytes were deleted; `crypto-assets quarantine drop` removes the reason too"
+        return "its bytes are missing; `crypto-assets quarantine drop` removes the reason too"
     if file.source == "rest":
         return "rows from REST are requested again, not restored: `crypto-assets fill`"
     if file.series is None or not file.days:
