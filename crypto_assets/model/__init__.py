@@ -1,13 +1,13 @@
 """The nouns of the package. Read this first.
 
 A `Series` is what one exchange publishes about one kind of row: Binance spot 1m bars. A `Track` is one symbol of a series.
-A `Partition` is one symbol of a series over one UTC day; it is what is collected, stored, checked and counted. An exchange
-publishes `ArchiveObject`s; one holds one or more partitions. A `Dataset` says what one kind of row is, a `Column` at a time.
-A `Check` looks at the rows of a partition and answers with a `Finding`; other `Rule`s look at the days beside it
-(`SeamCheck`), the weeks before (`HistoryCheck`), its file (`SourceCheck`) or another source (`Comparison`). What became of a
-partition is an `Outcome`, with one of the `State`s, and a `Correction` where another version was stored before.
+A `Partition` is one symbol of a series over one UTC day: the unit that is collected, stored, checked and counted. An
+exchange publishes `ArchiveObject`s; one holds one or more partitions. A `Dataset` declares one kind of row by its `Column`s.
+A `Check` reads the rows of a partition and returns a `Finding`; other `Rule`s read the days beside it (`SeamCheck`), the
+weeks before (`HistoryCheck`), its file (`SourceCheck`) or another source (`Comparison`). An `Outcome` is the result for one
+partition, with one of the `State`s, and a `Correction` if another version was stored before.
 
-Each noun has a file; everybody imports the names from here.
+Each noun has a file; import the names from here.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ _LATER = {
     "profile": ("Profile",),
     "rule": ("Check", "Comparison", "Fold", "HistoryCheck", "Rule", "SeamCheck", "SourceCheck"),
 }
-"""The nouns of parsing and checking, by file. They load when first asked for: `status` does without (6 ms of CPU)."""
+"""The nouns of parsing and checking, by file. They load on first use: `status` needs none (6 ms of CPU)."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What changed in a stored day when another version of it took its place."""
+"""What changed in a stored day when a new version replaced it."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class Example:
 class Difference:
     """The differences between a new version's rows and the earlier ones.
 
-    `columns` are those with a changed value. `price` is the greatest relative change of a number that is not an amount
-    (prices, rates); `volume` is the greatest absolute change in the first column of amounts that changed (`volume` before
-    `quote_volume`). `examples` are the first differences in key order. `grew`: the earlier rows are the first of the new
-    ones, in the same order; `reordered`: the common rows have another order.
+    `columns` are the columns with a changed value. `price` is the greatest relative change of a number that is not an amount
+    (prices, rates). `volume` is the greatest absolute change in the first changed column of amounts (`volume` before
+    `quote_volume`). `examples` are the first differences in key order. `grew`: the new version begins with all the earlier
+    rows, in the same order. `reordered`: the common rows have another order.
     """
 
     added: int
@@ -71,10 +71,9 @@ class Difference:
 class Correction:
     """A stored day that was replaced: by other rows, or by the same rows published again.
 
-    `former_*` and `known_from` (since when its rows were known) are of the earlier version. `kept` is the present path of
-    its file in the lake: None if the rows are the same, or lost. `difference` is None if they are lost. `reordered`: the
-    same rows have another order in the new file, or had in the earlier one. `former_state` is None if the ledger did not
-    know the version.
+    `former_*` and `known_from` (since when its rows were known) belong to the earlier version. `kept` is the present path of
+    its file in the lake: None if the rows are the same, or lost. `difference` is None if they are lost. `reordered`: the two
+    files have the same rows in different order. `former_state` is None if the ledger did not know the version.
     """
 
     series: Series
@@ -95,12 +94,12 @@ class Correction:
 
     @property
     def changes_rows(self) -> bool:
-        """Whether there is, or may be, an earlier version with other rows."""
+        """Whether an earlier version with other rows exists, or may exist."""
         return self.difference is None or not self.difference.equal
 
     @property
     def text(self) -> str:
-        """One line for people."""
+        """The correction in one line."""
         by = "" if self.former.source == self.source.source else f" ({self.former.source} → {self.source.source})"
         found = self.difference
         if found is None:
@@ -119,7 +118,7 @@ class Correction:
 
     @property
     def markdown(self) -> str:
-        """The line, and the first differences as a table."""
+        """The line of `text`, and the first differences as a table."""
         examples = self.difference.examples if self.difference else ()
         rows = [f"|{e.key}|{e.what}|{e.before}|{e.after}|" for e in examples]
         table = "\n\n|row|what|before|after|\n|-|-|-|-|\n" + "\n".join(rows) if rows else ""

@@ -1,6 +1,6 @@
-"""What one kind of row is: a `Dataset` declares each `Column` once; Arrow's schema and Pandera's contract follow from it.
+"""A `Dataset` declares one kind of row, each `Column` once; Arrow schema and Pandera contract are derived from it.
 
-The table of the warehouse follows in `crypto_assets.storage.market_tables`, docs/datasets.md in `crypto_assets.datasets`
+The warehouse table is derived in `crypto_assets.storage.market_tables`, docs/datasets.md in `crypto_assets.datasets`
 (`python -m crypto_assets.datasets`).
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Leaf = Literal["day", "month", "year"]
 
 RESERVED = frozenset({"exchange", "market_type", "symbol", "timeframe", "source", "dataset", "date"})
-"""Columns that no dataset declares: they come from the path, or the warehouse adds them."""
+"""Names that no dataset may declare: the path gives these columns, or the warehouse adds them."""
 
 _TYPES = frozenset(
     {
@@ -29,7 +29,7 @@ _TYPES = frozenset(
         *("string", "int16", "int32", "int64", "float", "double", "bool"),
     }
 )
-"""Arrow's types of columns, but for decimals; files, check frames and tables of Postgres all have them."""
+"""Arrow types of columns, besides decimals; files, check frames and Postgres tables support all of them."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -38,9 +38,9 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 class Column:
     """One column: its name, Arrow type, unit, bounds and meaning.
 
-    `unit` is empty where a value has none. `above`, `at_least` and `at_most` bound numbers, `words` are the only ones that a
-    column of words may hold. `optional` says that some exchanges do not publish it: the warehouse takes NULL, while a
-    file of the lake that has the column has a value in every row. `nullable` lets single rows be without a value in both.
+    `unit` is empty for a value without unit. `above`, `at_least` and `at_most` bound numbers; `words` are the values allowed
+    in a column of words. `optional`: some exchanges do not publish the column. Then the warehouse takes NULL, but a file of
+    the lake that has the column has a value in every row. `nullable`: single rows may have no value, in both.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Column:
 
     @property
     def bounds(self) -> str:
-        """Which values may be, in one line; empty where all may."""
+        """The allowed values in one line; empty if all are allowed."""
         if self.words:
             return ", ".join(self.words)
         limits = ((">", self.above), ("≥", self.at_least), ("≤", self.at_most))
@@ -70,7 +70,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class RowRule:
-    """What holds between the columns of one row; `holds` takes the check frame and answers for every row."""
+    """A condition between the columns of one row; `holds` takes the check frame and returns True or False for each row."""
 
     name: str
     holds: Callable[[pd.DataFrame], pd.Series]
@@ -80,11 +80,11 @@ class RowRule:
 class Dataset:
     """The contract of one table: what its rows mean, their columns, key and order.
 
-    `columns` are the row's own, in the order of the file; the five keys of the path (exchange, market type, dataset, symbol,
-    date) are not among them. `row` is what one row is called in sentences. `leaf` is the time that one leaf of the table in
-    Postgres spans; None: the dataset has no table there. `to_warehouse` loads the table without being asked to.
-    `has_timeframes` says that the dataset is collected by timeframe and that its table holds all of them. `built_from` names
-    the dataset that a table is built from: such a table is not collected and has no file in the lake.
+    `columns` are the columns of the row, in the order of the file, without the five keys of the path (exchange, market type,
+    dataset, symbol, date). `row` is the word for one row in sentences. `leaf` is the time span of one leaf of the Postgres
+    table; None: the dataset has no table there. `to_warehouse`: the table is loaded by default. `has_timeframes`: the dataset
+    is collected by timeframe, and its table holds all of them. `built_from` names the dataset that a table is built from;
+    such a table is not collected and has no file in the lake.
 
     Raises:
         ValueError: the declaration contradicts itself.
@@ -107,11 +107,11 @@ class Dataset:
             raise ValueError(f"dataset {self.table}: {problem}")
 
     def column(self, name: str) -> Column:
-        """Return one column; raises KeyError where there is none of this name."""
+        """Return one column; raises KeyError if no column has this name."""
         return self._by_name[name]
 
     def has(self, names: Iterable[str]) -> bool:
-        """Return whether all of these are columns of the dataset; `timeframe` is one where it has timeframes."""
+        """Return whether the dataset has all these columns; `timeframe` counts as one if it has timeframes."""
         return all(name in self._by_name or (name == "timeframe" and self.has_timeframes) for name in names)
 
     @cached_property
@@ -120,7 +120,7 @@ class Dataset:
 
     @cached_property
     def schema(self) -> pa.Schema:
-        """Arrow's schema; the metadata of a field has `doc` and, where there is one, `unit`."""
+        """The Arrow schema; the metadata of each field has `doc` and, if it has a unit, `unit`."""
         import pyarrow as pa
 
         return pa.schema(
@@ -132,15 +132,15 @@ class Dataset:
 
     @cached_property
     def bare_schema(self) -> pa.Schema:
-        """The schema without units and docs, as files have it."""
+        """The schema without units and docs, as in files."""
         import pyarrow as pa
 
         return pa.schema([field.remove_metadata() for field in self.schema])
 
     def contract(self) -> pandera.DataFrameSchema:
-        """Return what holds for every single row of the check frame, as a Pandera schema.
+        """Return the Pandera schema that every row of the check frame must meet.
 
-        Made when it is first asked for: Pandera costs a second to import.
+        Built on first use: importing Pandera takes a second.
         """
         return self._contract
 
@@ -160,7 +160,7 @@ class Dataset:
 
 
 def _pandas_type(column: Column) -> str:
-    """Return the type that a column has in a check frame (`crypto_assets.rows.frames`)."""
+    """Return the type of a column in a check frame (`crypto_assets.rows.frames`)."""
     import pyarrow as pa
 
     kind = column.type
@@ -175,7 +175,7 @@ def _pandas_type(column: Column) -> str:
     if pa.types.is_boolean(kind):
         return "boolean" if column.nullable else "bool"
     name = {"float": "float32", "double": "float64"}.get(str(kind), str(kind))
-    # pandas writes integers that may be null with a capital: Int64.
+    # pandas writes nullable integers with a capital: Int64.
     return name.capitalize() if column.nullable and pa.types.is_integer(kind) else name
 
 
@@ -197,7 +197,7 @@ def _value_checks(column: Column) -> list[pandera.Check]:
 
 
 def _problems(dataset: Dataset) -> Iterator[str]:
-    """Yield what is wrong with a declaration, one line each."""
+    """Yield each fault of a declaration as one line."""
     import pyarrow as pa
 
     names = [column.name for column in dataset.columns]

@@ -1,4 +1,4 @@
-"""The causes of missing days and minutes, and what each is called for people; docs/incidents.md says how each is told."""
+"""The causes of missing days and minutes, and their text for people; docs/incidents.md says how each is recognised."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ class Kind(StrEnum):
     """Why a day or some minutes are missing, or nothing traded in them."""
 
     EXCHANGE_OUTAGE = "exchange_outage"  # every symbol of the exchange and market was silent at once
-    ILLIQUID = "illiquid"  # nothing traded in this symbol: the bar is there, or the ids of the trades run on
+    ILLIQUID = "illiquid"  # nothing traded in this symbol: the bar exists, or no trade id is missing
     NOT_YET_PUBLISHED = "not_yet_published"
     DELISTED = "delisted"
     BEFORE_LISTING = "before_listing"
-    UPSTREAM_ABSENT_FILE = "upstream_absent_file"  # the archive should have a file and has none
-    UPSTREAM_PARTIAL_FILE = "upstream_partial_file"  # rows are missing from a file that is there
-    UPSTREAM_BAD_FILE = "upstream_bad_file"  # a file that was refused: wrong checksum, no zip, invalid rows
-    OUR_FAILURE = "our_failure"  # stopped, or no way to the host, or the file is gone from the lake
-    NOT_COLLECTED = "not_collected"  # nobody has asked for the day yet
+    UPSTREAM_ABSENT_FILE = "upstream_absent_file"  # the archive should have a file and does not
+    UPSTREAM_PARTIAL_FILE = "upstream_partial_file"  # rows are missing from the published file
+    UPSTREAM_BAD_FILE = "upstream_bad_file"  # a file that was refused: wrong checksum, not a zip, invalid rows
+    OUR_FAILURE = "our_failure"  # the run was stopped, the host could not be reached, or the lake's file was deleted
+    NOT_COLLECTED = "not_collected"  # no run has requested the day yet
     UNEXPLAINED = "unexplained"
 
     @property
     def sentence(self) -> str:
-        """What it means, for people: one sentence without its full stop."""
+        """The meaning for people: one sentence without its full stop."""
         return _SENTENCES[self]
 
 

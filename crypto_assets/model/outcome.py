@@ -1,4 +1,4 @@
-"""What became of a partition in a run."""
+"""The result for one partition in one run."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one partition in one run.
+    """The result for one partition in one run.
 
-    `reason` is empty for a partition that is simply there; otherwise one line for people. `evidence` is the same for
-    programs. `unchanged` is true where the stored file was already the one the archive has. `warehouse_rows` counts the rows
-    of the day in each table that was loaded. `correction` says what changed where another version was stored before.
+    `reason` is one line for people; it is empty if the partition is complete and nothing needs saying. `evidence` is the
+    reason for programs. `unchanged`: the stored file already was the archive's present one. `warehouse_rows` counts the rows
+    of the day in each table that was loaded. `correction` says what changed if another version was stored before.
     `judged_by` names what the findings depend on (`engine/publication/standing.py`); it is empty where a day is checked again
-    each time. `stands` is true where the ledger and Dagster have all of this already: nothing was checked or written again.
+    each time. `stands`: the ledger and Dagster already have all of this; nothing was checked or written again.
     """
 
     series: Series

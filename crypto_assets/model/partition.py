@@ -1,4 +1,4 @@
-"""One symbol over one UTC day, and days as such."""
+"""A `Partition` is one symbol over one UTC day; `days_between` lists days."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ DAY = timedelta(days=1)
 class Partition:
     """One symbol over one UTC day, half-open: [start, end).
 
-    Rows are expected in [first, last), which is the whole day unless `since` or `until` cut it: `since` on a symbol's first
-    day (it begins to trade at 04:00), `until` on its last one (a contract expires at 08:00) and on a day that is not over.
+    Rows are expected in [first, last). That is the whole day unless `since` or `until` cut it: `since` on a symbol's first
+    day (trading starts at 04:00), `until` on its last day (a contract expires at 08:00) and on a day that is not over.
     """
 
     symbol: str

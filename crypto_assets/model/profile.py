@@ -1,4 +1,4 @@
-"""What the checks of other days need of a stored day."""
+"""A summary of a stored day for the checks of other days."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from datetime import date, datetime
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What others need to know of a stored partition without reading it. Times are UTC, prices quote per base.
+    """What other checks need to know of a stored partition without reading it. Times are UTC, prices quote per base.
 
-    `first_id` to `missing_ids` are set where the exchange numbers its rows (trades), `first_trade_id` and `last_trade_id`
-    of the trades that aggregates are made of; prices and `largest_step`, the greatest
-    |log(price / price before)| between neighbouring rows, where rows have one. `silent` and `absent` have a bit for each
-    minute of the day (180 bytes, the first minute is the highest bit of the first byte), None where no bit is set: minutes in
-    which nothing traded, and minutes of which the bar is not there. `hours` is what `crypto_assets.checks.outliers` compares
-    later days with. `traded` is false where all rows are bars in which nothing traded.
+    `first_id` to `missing_ids` are set if the exchange numbers its rows (trades); `first_trade_id` and `last_trade_id` are
+    those of the trades merged into aggregates. Prices and `largest_step`, the greatest |log(price / previous price)| between
+    neighbouring rows, are set if rows have a price. `silent` and `absent` have one bit for each minute of the day (180 bytes,
+    the first minute is the highest bit of the first byte), None if no bit is set: minutes without a trade, and minutes whose
+    bar is missing. `crypto_assets.checks.outliers` compares later days with `hours`. `traded` is false if all rows are bars
+    without a trade.
     """
 
     symbol: str

@@ -1,4 +1,4 @@
-"""Where rows came from and where they lie: the file an exchange publishes, the file that was read, the file of the lake."""
+"""Where rows came from and where they are stored: the exchange's file, the source of a day, the file of the lake."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class ArchiveObject:
 class SourceFile:
     """Where the rows of a stored partition came from.
 
-    `sha256` is computed over the downloaded bytes, `published_sha256` is the exchange's own (None: it publishes none).
-    `source` is `archive` or `rest`.
+    `sha256` is over the downloaded bytes, `published_sha256` is the exchange's own (None: it publishes none). `source` is
+    `archive` or `rest`.
     """
 
     key: str
@@ -40,8 +40,8 @@ class SourceFile:
 class StoredFile:
     """One Parquet file of the lake.
 
-    `path` is relative to the lake's root. `sha256` is over the Parquet bytes, which depend on rows and source only, so
-    equal content means equal sha256.
+    `path` is relative to the lake's root. `sha256` is over the Parquet bytes, which depend on rows and source only: the same
+    content has the same sha256.
     """
 
     path: str

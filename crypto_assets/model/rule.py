@@ -1,4 +1,4 @@
-"""What a check is: of rows, of the days beside, of the weeks before, of the file, of another source."""
+"""The kinds of check: of rows, of the days beside, of the weeks before, of the file, of another source."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 class Fold(Protocol):
-    """A check at work on one partition that comes in pieces, in file order."""
+    """A check in progress on one partition whose rows come in pieces, in file order."""
 
     def add(self, rows: pd.DataFrame) -> None:
-        """Look at some rows: float64 numbers, UTC microsecond times."""
+        """Check some rows: float64 numbers, UTC microsecond times."""
 
     def finding(self) -> Finding:
-        """Return what was found in all rows so far."""
+        """Return the finding for all rows so far."""
 
 
 def _everywhere(series: Series) -> bool:  # noqa: ARG001
@@ -35,12 +35,12 @@ def _everywhere(series: Series) -> bool:  # noqa: ARG001
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """What every check has: its name, what it is about, and what its failure means.
+    """The common part of every check: its name, its description, and what its failure means.
 
-    `columns` are those that it needs; without them a dataset is not judged by it. Where it can work with others just as well,
-    `or_columns` has each other choice. `applies` says of which series of such a dataset it is, `counts_wrong_rows` that a
-    failure's `rows` have wrong values (docs/quality.md).
-    `words` makes a sentence for people of the evidence of a judged finding, without the name of the check.
+    `columns` are the columns that the check needs; it is not applied to a dataset without them. `or_columns` has other sets
+    of columns that are as good. `applies` chooses among the series of such a dataset. `counts_wrong_rows`: the `rows` of a
+    failure have wrong values (docs/quality.md). `words` turns the evidence of a finding into a sentence for people, without
+    the name of the check.
     """
 
     name: str
@@ -61,9 +61,9 @@ class Rule:
 class Check(Rule):
     """A rule about the rows of one partition alone.
 
-    `run` takes (frame, partition, series), where the frame has float64 numbers and UTC microsecond times, and neither
-    changes the frame nor raises for rows that are merely wrong. `fold` is the same for rows that come in pieces, so that
-    a day of millions need not be in memory; a check of such tables has it.
+    `run` takes (frame, partition, series). The frame has float64 numbers and UTC microsecond times. `run` does not change it,
+    and does not raise for wrong rows. `fold` does the same for rows that come in pieces, so that a day of millions of rows
+    need not be in memory; checks of such tables have it.
     """
 
     run: Callable[[pd.DataFrame, Partition, Series], Finding]
@@ -74,7 +74,7 @@ class Check(Rule):
 class SeamCheck(Rule):
     """A rule about a partition and the days beside it; `judge` takes (day before, the day, day after, series).
 
-    Days that are not stored are None. It is judged again when a day beside it is stored or replaced.
+    Days that are not stored are None. The check runs again when a day beside it is stored or replaced.
     """
 
     judge: Callable[[Profile | None, Profile, Profile | None, Series], Finding]
@@ -91,7 +91,7 @@ class HistoryCheck(Rule):
 class SourceCheck(Rule):
     """A rule about the file that a partition came from; `judge` takes (source, partition, series, usual delays).
 
-    The delays are in seconds after the end of the period, ascending, of the objects that were seen to appear, itself too.
+    The delays are in seconds after the end of the period, ascending, of objects whose appearance was observed, this one too.
     """
 
     judge: Callable[[SourceFile, Partition, Series, Sequence[float]], Finding]
@@ -99,11 +99,11 @@ class SourceCheck(Rule):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison(Rule):
-    """A rule about a partition and what another source says of the same symbol and day.
+    """A rule that compares a partition with another source for the same symbol and day.
 
-    `source` says where that is: `lake` (another stored series, the first of `counterparts` that is), `monthly` (the file of
-    the month), `rest`. `gather` makes what is compared from the rows, a piece at a time; `run` takes (that, the rows of
-    the other source, partition, series).
+    `source` names it: `lake` (the first of `counterparts` that is stored), `monthly` (the file of the month) or `rest`.
+    `gather` builds the data to compare from the rows, a piece at a time; `run` takes (that data, the rows of the other
+    source, partition, series).
     """
 
     source: Literal["lake", "monthly", "rest"]

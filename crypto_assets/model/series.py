@@ -1,4 +1,4 @@
-"""What is collected: a `Series` is what one exchange publishes about one kind of row, a `Track` one symbol of it."""
+"""A `Series` is what one exchange publishes about one kind of row; a `Track` is one symbol of it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TIMEFRAMES = (*TIMEFRAME_LENGTHS, "1mo")
 
 
 def bar_length(timeframe: str) -> timedelta:
-    """Return the length of a bar; raises KeyError for `1mo`, which has none, and for unknown timeframes."""
+    """Return the length of a bar; raises KeyError for `1mo`, which has no fixed length, and for unknown timeframes."""
     return TIMEFRAME_LENGTHS[timeframe]
 
 
@@ -81,7 +81,7 @@ class Track(NamedTuple):
 
     @classmethod
     def columns(cls, tracks: Iterable[Track]) -> tuple[list[str], list[str], list[str], list[str]]:
-        """Return exchanges, market types, datasets and symbols of some tracks, a list each: what SQL's `unnest` takes."""
+        """Return the exchanges, market types, datasets and symbols of some tracks as four lists, for SQL's `unnest`."""
         names = [(series.exchange, series.market_type, series.dataset, symbol) for series, symbol in tracks]
         exchanges, market_types, datasets, symbols = zip(*names, strict=True) if names else ((), (), (), ())
         return list(exchanges), list(market_types), list(datasets), list(symbols)
@@ -92,7 +92,7 @@ class Track(NamedTuple):
 
 
 class TrackDay(NamedTuple):
-    """One day of a track; what a `Partition` is for whoever knows its series."""
+    """One day of a track: a `Partition` together with its series."""
 
     series: Series
     symbol: str

@@ -1,4 +1,4 @@
-"""What is known about a partition."""
+"""The states of a partition."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ class State(StrEnum):
 
     PENDING = "pending"  # not published yet
     AVAILABLE = "available"
-    PROVISIONAL = "provisional"  # from REST, until the archive has it
+    PROVISIONAL = "provisional"  # from REST, until the archive publishes it
     DEGRADED = "degraded"  # stored, a check failed
-    MISSING = "missing"  # should exist, does not, or was refused
+    MISSING = "missing"  # should exist: not found, or refused
     NO_DATA = "no_data"  # nothing traded, or not listed
-    CORRECTED = "corrected"  # republished since it was stored
+    CORRECTED = "corrected"  # the exchange republished it after it was stored
 
 
 COMPLETE_STATES = frozenset({State.AVAILABLE, State.PROVISIONAL, State.NO_DATA})
-"""States that need nothing more; a run whose days are all in these ends with exit code 0."""
+"""States that need no further work; a run whose days are all in these ends with exit code 0."""
 
 STORED_STATES = frozenset({State.AVAILABLE, State.PROVISIONAL, State.DEGRADED, State.CORRECTED})

@@ -19,29 +19,29 @@ def path_symbol(symbol: str) -> str:
 
 _SYMBOL = re.compile(r"([^/:\-]+)[/-]([^/:\-]+)(?::([^/:\-]+))?(?:-([0-9]{6}))?")
 _MOST_LETTERS = 50
-"""Of a symbol at Binance. With up to 4 bytes each they still fit into the name of a folder."""
+"""The most letters of a symbol at Binance. At up to 4 bytes each they still fit into the name of a folder."""
 
-# Letters and marks by their class that nobody sees: joiners, Hangul's fillers, variation selectors.
+# Invisible letters and marks, by their class: joiners, Hangul fillers, variation selectors.
 _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 
 
 def _is_word(text: str) -> bool:
-    """Return whether a text is of letters and decimal digits of any script, with the marks that belong to letters."""
+    """Return whether a text has only letters and decimal digits of any script, and the marks that belong to letters."""
     classes = [unicodedata.category(letter) for letter in text]
     return classes[0] not in ("Mn", "Mc") and all(one[0] == "L" or one in ("Nd", "Mn", "Mc") for one in classes)
 
 
 def symbol_text(text: str) -> str:
-    """Return a symbol as a person typed it, with its letters as exchanges write them: composed (NFC), capital.
+    """Return a typed symbol with its letters as exchanges write them: composed (NFC), capital.
 
-    A letter whose capital is several letters, or another letter's too (ß, ı), stays as it is.
+    A letter stays as it is if its capital is several letters, or is another letter's capital too (ß, ı).
     """
     composed = unicodedata.normalize("NFC", text.strip())
     return "".join(c.upper() if len(c.upper()) == 1 and c.upper().lower() == c else c for c in composed)
 
 
 def unified_symbol(text: str, market_type: str) -> str:
-    """Return the symbol as ccxt writes it; `BTC/USDT` and `BTC-USDT` are accepted where the market type says the rest.
+    """Return the symbol as ccxt writes it; `BTC/USDT` and `BTC-USDT` are accepted if the market type decides the rest.
 
     Letters and digits of every script are accepted (币安人生/USDT is listed); signs, blanks and pictures are not.
 
@@ -71,16 +71,16 @@ _LEAST = 3
 
 
 def similar_symbols(symbol: str, known: Iterable[str], most: int = 1) -> list[str]:
-    """Return the known symbols that somebody who wrote another one may mean, the likeliest first; all in one spelling.
+    """Return the known symbols that a mistyped symbol may mean, the likeliest first; all must be spelled the same way.
 
-    The end that two have in common counts for nothing: `DOGE/USDT` is not like `SOL/USDT`.
+    A common ending does not count: `DOGE/USDT` is not similar to `SOL/USDT`.
     """
     scores = sorted(((_likeness(symbol, name), name) for name in known), key=lambda one: (-one[0], one[1]))
     return [name for score, name in scores[:most] if score >= _ALIKE]
 
 
 def _likeness(one: str, other: str) -> float:
-    from difflib import SequenceMatcher  # only whoever mistypes a symbol waits for it
+    from difflib import SequenceMatcher  # imported only after a mistyped symbol
 
     same = next((n for n, (a, b) in enumerate(zip(one[::-1], other[::-1], strict=False)) if a != b), len(one))
     end = max(0, min(same, len(one) - _LEAST, len(other) - _LEAST))
