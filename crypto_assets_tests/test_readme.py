@@ -160,7 +160,7 @@ def test_what_the_demo_prints_at_its_end_works_when_it_is_pasted(place: Place) -
     assert "BTC/USDT" in place.run(found["SQL"]).stdout
     # What was collected is still to be seen in a terminal of few lines.
     assert "150 available, 15 no data" in "".join(demo.splitlines(keepends=True)[-5:])
-    assert "`crypto-assets --demo postgres` does so for the demo" in README
+    assert "`crypto-assets --demo postgres` does this for the demo" in README
     with place.running(".venv/bin/crypto-assets --demo postgres") as printed:
         url = next(printed).strip()
         assert next(printed) == "it answers until Ctrl-C\n"

@@ -27,6 +27,12 @@ from crypto_assets.version import __version__
 _WITHOUT_COLLECTION = ("init", "demo", "selftest", "sandbox")
 """Commands that have their own collection, or use none."""
 
+_ANYWHERE = ("init", "sandbox", "selftest")
+"""Commands that do not work on the project of the working directory."""
+
+_CHECKING = ("config",)
+"""Commands that look at the settings themselves, and say all that is wrong with them."""
+
 _MAKING = ("demo", "up", "collect", "fill", "pause", "selftest", "sandbox")
 """Commands that create CRYPTO_ASSETS_HOME; the others only read it."""
 
@@ -60,13 +66,18 @@ def cli(context: click.Context, config: Path | None, demo: bool, debug: bool) ->
     if config is not None:
         require_file(config.expanduser().absolute())
         os.environ["CRYPTO_ASSETS_CONFIG"] = str(config.expanduser().absolute())
-    settings()
+    if context.invoked_subcommand in _CHECKING and not demo:
+        return
+    now = settings()
+    if context.invoked_subcommand not in _ANYWHERE:
+        for line in now.project_lines:
+            err.print(line, markup=False)
     keep_loopback_direct()
     if demo or is_demo_home():
         if context.invoked_subcommand not in _MAKING:
             require_demo()
         context.with_resource(demo_environment())
-    elif context.invoked_subcommand not in _WITHOUT_COLLECTION and "--demo" not in sys.argv:
+    elif context.invoked_subcommand not in _WITHOUT_COLLECTION:
         settings_at_start()
 
 
@@ -100,7 +111,7 @@ def main() -> None:
         cli.main(standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
-        if isinstance(error, click.NoSuchOption) and error.option_name in ("--demo", "--config", "--debug"):
+        if isinstance(error, click.NoSuchOption) and error.option_name in ("--config",):
             hint = f" {error.option_name} stands before the command: crypto-assets {error.option_name} …"
             error = click.NoSuchOption(error.option_name, error.message + hint, error.possibilities, error.ctx)
         elif isinstance(error, click.NoSuchOption) and (meant := _OTHER_NAMES.get(error.option_name)):

@@ -15,6 +15,9 @@ EXIT_CODES = (
 
 _MOST_COLUMNS = 100
 
+_EVERYWHERE = ("--demo", "--debug")
+"""Switches that may stand after a command's name too."""
+
 
 class Help(click.Command):
     """A command whose help ends with examples.
@@ -45,6 +48,12 @@ class Sections(click.Group):
         self.sections[title] = commands
         for command in commands:
             self.add_command(command)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take switches of all commands from wherever they stand, before or after the name of the command."""
+        ours = args[: args.index("--")] if "--" in args else args
+        moved = [word for word in _EVERYWHERE if word in ours]
+        return super().parse_args(ctx, [*moved, *(word for word in ours if word not in moved), *args[len(ours) :]])
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's
         """Write each section with the first sentence of its commands."""

@@ -84,9 +84,23 @@ def lost_of(
     from crypto_assets.ledger.lakes import lost_days
 
     lost = lost_days(ledger, configured_lake(), tracks, first, last, collection)
+    _say_other_lake(lost)
+    return lost
+
+
+def coverage_of(collection: Any) -> tuple[list[Any], list[Any]]:
+    """Return the gaps of a collection and the coverage of all that is stored or configured; another lake is said."""
+    from crypto_assets.defs.places import configured_lake
+    from crypto_assets.ledger.coverage import known_coverage
+
+    gaps, found, lost = with_ledger(lambda ledger: known_coverage(collection, ledger, configured_lake(), today()))
+    _say_other_lake(lost)
+    return gaps, found
+
+
+def _say_other_lake(lost: Any) -> None:
     if lost.other and lost.notice:
         err.print(lost.notice, markup=False)
-    return lost
 
 
 def look_again(

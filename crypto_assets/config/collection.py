@@ -293,6 +293,11 @@ class Collection(BaseModel):
                     f"let series[{longest}] start on {first.start} too"
                 )
 
+    @classmethod
+    def empty(cls) -> Collection:
+        """Return a collection of nothing: all that is stored is beside it."""
+        return cls.model_construct(exchanges={}, series=[], quality=QualityConfig())
+
     def urls(self, exchange: str) -> ExchangeConfig:
         """Return the overridden URLs of an exchange; a field without a value means the real host."""
         return self.exchanges.get(exchange, ExchangeConfig())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from crypto_assets.config.project_folder import project_folder
 from crypto_assets.config.yaml_file import load_yaml
 from crypto_assets.errors import ConfigError
 from crypto_assets.machine.shortage import raise_if_ours
@@ -14,10 +15,10 @@ def use_dagster_home() -> Path:
     """Return the folder with dagster.yaml, and set DAGSTER_HOME to it for this process and its children.
 
     Raises:
-        ConfigError: DAGSTER_HOME is unset and the working directory has no dagster.yaml, or an invalid one.
+        ConfigError: DAGSTER_HOME is unset and the project's folder has no dagster.yaml, or an invalid one.
     """
     named = os.environ.get("DAGSTER_HOME")
-    home = Path(named).absolute() if named else Path.cwd()
+    home = Path(named).absolute() if named else project_folder().path
     if not (home / "dagster.yaml").is_file():
         raise ConfigError(
             f"{home}: expected a dagster.yaml there, found none; `crypto-assets init` writes one, "

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
+from crypto_assets.config.project_folder import COLLECTION, project_folder
 from crypto_assets.errors import ConfigError
 from crypto_assets.machine.private_folder import private_folder, private_folders
 from crypto_assets.machine.shortage import raise_if_ours
@@ -22,6 +25,12 @@ from crypto_assets.text import urls
 from crypto_assets.text.urls import folder, http_url
 
 PREFIX = "CRYPTO_ASSETS_"
+
+DEMO_MARK = "DEMO"
+"""A file in a home that holds what `crypto-assets demo` collected; it has its own collection.yaml in it."""
+
+_given_home: ContextVar[Path | None] = ContextVar("given_home", default=None)
+"""The home that a caller names for the call that it makes."""
 
 OF_TESTS = ("CRYPTO_ASSETS_REALDATA", "CRYPTO_ASSETS_SCREENSHOT")
 """Variables of the project's own tests, without other effects."""
@@ -51,6 +60,9 @@ def _header(value: str) -> str:
 class Settings(BaseModel):
     """Settings from the environment. Variables are prefixed `CRYPTO_ASSETS_`; boto3 itself reads the usual `AWS_*`."""
 
+    _named: frozenset[str] = PrivateAttr(default=frozenset())
+    """Fields that the environment or a caller names."""
+
     model_config = ConfigDict(extra="ignore", validate_default=True)
 
     postgres_url: Annotated[str, AfterValidator(urls.postgres_url)] | None = Field(
@@ -60,10 +72,12 @@ class Settings(BaseModel):
         default=None, description="a folder or s3://bucket/prefix; unset: `home`/lake"
     )
     home: Folder = Field(
-        default=Path(".crypto_assets"), validate_default=True, description="the folder for everything local"
+        default_factory=lambda: project_folder().home,
+        validate_default=True,
+        description="the folder for everything local; unset: the nearest .crypto_assets, from the working directory up",
     )
     config: Path = Field(
-        default=Path("collection.yaml"), validate_default=True, description="the collection to work on"
+        default=Path("collection.yaml"), description="the collection to work on; unset: the one beside the home"
     )
     postgres_durable: bool = Field(
         default=True, description="false: the embedded server may lose data when the power fails"
@@ -103,13 +117,47 @@ class Settings(BaseModel):
     )
 
     def model_post_init(self, _: Any) -> None:
-        """Make the path of the collection absolute."""
+        """Say where the collection is, where nobody has, and make its path absolute."""
+        self._named = frozenset(self.model_fields_set)
+        if "config" not in self._named:
+            self.config = self._collection_of_home()
         try:
             self.config = self.config.expanduser().absolute()
         except RuntimeError:
             raise ConfigError(
                 f"environment variable {PREFIX}CONFIG: this user has no home folder, found {str(self.config)!r}"
             ) from None
+
+    def _collection_of_home(self) -> Path:
+        """Return the collection of the demo where the home is the demo's; else that of the project, or beside the home."""
+        project = project_folder().collection
+        if "home" not in self._named:
+            return project
+        if (self.home / DEMO_MARK).is_file():
+            return self.home / COLLECTION
+        beside = self.home.parent / COLLECTION
+        first, second = (beside, project) if _given_home.get() is not None else (project, beside)
+        return second if second.is_file() and not first.is_file() else first
+
+    @property
+    def home_in_words(self) -> str:
+        """The home, and how it was found: by an argument, the environment, or going up from the working directory."""
+        if _given_home.get() is not None:
+            how = "the argument home"
+        else:
+            how = f"{PREFIX}HOME" if "home" in self._named else project_folder().how
+        return f"home {self.home}, {how}"
+
+    @property
+    def project_lines(self) -> list[str]:
+        """What a person should know of where the project was found: it is above, or another account's was passed over."""
+        if {"home", "config"} <= self._named:
+            return []
+        project = project_folder()
+        used = [f"home {self.home}"] if "home" not in self._named else []
+        used += [f"collection {self.config}"] if "config" not in self._named else []
+        above = [f"project {project.path}, found above {project.start}: {', '.join(used)}"] if project.is_above else []
+        return [*project.passed_over, *above]
 
     def api_key(self, exchange: str) -> str | None:
         """Return the key for an exchange's REST API, if there is one."""
@@ -129,11 +177,17 @@ def settings() -> Settings:
     """
     _check_names_and_quotes(os.environ)
     ours = {name.upper(): value for name, value in os.environ.items() if value}
+    given: dict[str, Any] = {
+        name.removeprefix(PREFIX).lower(): value for name, value in ours.items() if name.startswith(PREFIX)
+    }
+    if (home := _given_home.get()) is not None:
+        given["home"] = home
+        if (home / DEMO_MARK).is_file():
+            # The demo has both stores in its home, whatever the environment names for real rows.
+            given |= {"postgres_url": None, "lake_url": None, "config": home / COLLECTION}
     try:
         # Not pydantic-settings: it takes 0.06 CPU seconds to import, and 3 ms for each look.
-        found = Settings.model_validate(
-            {name.removeprefix(PREFIX).lower(): value for name, value in ours.items() if name.startswith(PREFIX)}
-        )
+        found = Settings.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]).upper()
@@ -144,6 +198,31 @@ def settings() -> Settings:
     if found.lake.startswith("s3://"):
         _check_s3(os.environ)
     return found
+
+
+@contextmanager
+def at_home(home: str | Path | None) -> Iterator[None]:
+    """Let the settings be those of another home while the block lasts; None: as the environment says.
+
+    Raises:
+        ConfigError: it is no folder.
+    """
+    if home is None:
+        yield
+        return
+    if not isinstance(home, str | Path):
+        raise ConfigError(f"home: expected the path of a folder, found {home!r}")
+    try:
+        place = folder(str(home))
+    except ValueError as error:
+        raise ConfigError(f"home: {error}") from None
+    if not place.is_dir():
+        raise ConfigError(f"home: expected the folder that `crypto-assets` made, found that {place} does not exist")
+    before = _given_home.set(place)
+    try:
+        yield
+    finally:
+        _given_home.reset(before)
 
 
 def settings_at_start() -> Settings:

@@ -8,12 +8,13 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from crypto_assets.config.collection import Collection
-from crypto_assets.ledger.lakes import LOST, LOST_STATE, NOTHING_LOST, LostDays
+from crypto_assets.ledger.lakes import LOST, LOST_STATE, NOTHING_LOST, LostDays, lost_days
 from crypto_assets.model import COMPLETE_STATES, State
 
 if TYPE_CHECKING:
     from crypto_assets.ledger.gaps import Gap
     from crypto_assets.ledger.partitions import Ledger
+    from crypto_assets.storage.lake import Lake
 
 Names = tuple[str, str, str, str]
 """Exchange, market type, symbol and dataset."""
@@ -26,7 +27,8 @@ class Coverage:
     Counted are the collection's days up to yesterday, and today if its record is complete so far (today is never a gap).
     For a symbol outside the collection (`in_collection` is false) the days with a record are counted. `partial` to
     `acknowledged` are the gaps: `pending` days are not published yet; `corrected` days were published again and the new
-    file could not be used. `first_day` and `last_day` have a record; `rows` and `size_bytes` are of files in the lake;
+    file could not be used. `first_day` and `last_day` have a record; `first_stored`,
+    `last_stored`, `rows` and `size_bytes` are of files in the lake;
     `checks` counts results of checks that could judge, `corrections` how often rows of a stored day were replaced.
     """
 
@@ -52,11 +54,24 @@ class Coverage:
     corrections: int = 0
     first_day: date | None = None
     last_day: date | None = None
+    first_stored: date | None = None
+    last_stored: date | None = None
 
     @property
     def is_complete(self) -> bool:
         """Whether every missing day is acknowledged, or none is missing."""
         return not (self.partial or self.missing or self.not_collected or self.pending or self.corrected)
+
+
+def known_coverage(
+    collection: Collection, ledger: Ledger, lake: Lake, today: date
+) -> tuple[list[Gap], list[Coverage], LostDays]:
+    """Return the gaps of a collection, the coverage of all that it has and of what is stored beside it, and what is lost."""
+    from crypto_assets.ledger.gaps import gaps
+
+    lost = lost_days(ledger, lake, collection=collection)
+    found = list(gaps(collection, ledger, today, lost=lost.reasons))
+    return found, coverage(collection, ledger, found, today, lost), lost
 
 
 def coverage(
@@ -146,25 +161,30 @@ WITH {LOST}, wanted AS (
         coalesce(sum(p.rows), 0) AS rows, coalesce(sum(p.size_bytes), 0) AS size_bytes,
         sum((SELECT count(*) FROM jsonb_each(p.findings) f WHERE NOT f.value ? 'not_judged')) AS checks,
         sum(cardinality(p.failed_checks)) AS failed, sum(p.corrections) AS corrections,
-        min(p.day) AS first_day, max(p.day) AS last_day
+        min(p.day) AS first_day, max(p.day) AS last_day,
+        min(p.day) FILTER (WHERE p.size_bytes IS NOT NULL) AS first_stored,
+        max(p.day) FILTER (WHERE p.size_bytes IS NOT NULL) AS last_stored
     FROM known p LEFT JOIN wanted w USING (exchange, market_type, symbol, dataset)
     GROUP BY 1, 2, 3, 4, 5, 6
 )
 SELECT exchange, market_type, symbol, dataset, inside, sum(days)::bigint, sum(today_complete)::bigint,
     coalesce(sum(days) FILTER (WHERE state = 'no_data'), 0)::bigint, jsonb_object_agg(state, days),
     sum(rows)::bigint, sum(size_bytes)::bigint, sum(checks)::bigint, sum(failed)::bigint, sum(corrections)::bigint,
-    min(first_day), max(last_day)
+    min(first_day), max(last_day), min(first_stored), max(last_stored)
 FROM by_state GROUP BY 1, 2, 3, 4, 5 ORDER BY exchange, market_type, dataset, symbol
 """
 
-_NUMBERS = ("states", "rows", "size_bytes", "checks", "failed_checks", "corrections", "first_day", "last_day")
+_NUMBERS = (
+    *("states", "rows", "size_bytes", "checks", "failed_checks", "corrections"),
+    *("first_day", "last_day", "first_stored", "last_stored"),
+)
 
 
 def _read(
     ledger: Ledger, spans: Mapping[Names, tuple[date, date]], today: date, lost: LostDays
 ) -> list[tuple[Names, bool, int, int, int, dict[str, Any]]]:
     """Return names, in the collection or not, days, complete days of today, days of no data, numbers."""
-    columns = list(zip(*spans, strict=True))
+    columns = list(zip(*spans, strict=True)) or [()] * 4
     values = dict(zip(("exchanges", "market_types", "symbols", "datasets"), map(list, columns), strict=True))
     more = {"firsts": [first for first, _ in spans.values()], "lasts": [last for _, last in spans.values()]}
     states = [state.value for state in COMPLETE_STATES]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import date
 from typing import Any
 
 from rich.table import Table
@@ -72,8 +73,7 @@ def _table(found: Sequence[Coverage], without: Sequence[str], *, more: bool = Fa
 
 def status_json(one: Coverage) -> dict[str, Any]:
     """Return the coverage of one asset as the command line and the API show it."""
-    days = {"first_day": one.first_day, "last_day": one.last_day}
-    return {**asdict(one), **{name: None if day is None else str(day) for name, day in days.items()}}
+    return {name: str(value) if isinstance(value, date) else value for name, value in asdict(one).items()}
 
 
 def _coverage(records: Sequence[Any]) -> Coverage:

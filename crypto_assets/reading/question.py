@@ -119,9 +119,11 @@ def _require_text(**arguments: Any) -> None:
             raise ConfigError(f"{name}: expected text, found {value!r}")
 
 
-def _series(exchange: str, market_type: str, dataset: str, source: str) -> Series:
+def require_market(exchange: str, market_type: str) -> tuple[str, ...]:
+    """Return the datasets of a market; raises ConfigError where there is no such exchange or market type here."""
     from crypto_assets import sources
 
+    _require_text(exchange=exchange, market_type=market_type)
     if exchange not in sources.names():
         raise ConfigError(f"exchange {exchange!r} is unknown; {did_you_mean(exchange, sorted(sources.names()))}")
     if market_type not in MARKET_TYPES:
@@ -130,6 +132,11 @@ def _series(exchange: str, market_type: str, dataset: str, source: str) -> Serie
     if not published:
         there = [name for name in MARKET_TYPES if sources.get(exchange).dataset_names(name)]
         raise ConfigError(f"market_type: {exchange} has no {market_type} here; known: {', '.join(there)}")
+    return published
+
+
+def _series(exchange: str, market_type: str, dataset: str, source: str) -> Series:
+    published = require_market(exchange, market_type)
     known = [*published, *(_only_in_warehouse(published) if source == "warehouse" else ())]
     try:
         series = Series.named(exchange, market_type, dataset)

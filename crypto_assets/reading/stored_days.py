@@ -95,14 +95,13 @@ def _read_lake(
                 lost += 1
                 one = replace(_lost(one, problem), remedy=found.remedy)
         elif silent:
-            one = _by_file(lake, day, rows, problem, has_ledger=known is not None)
-            if one.state == State.MISSING and not problem and not (bar := _due(lake, series, symbol, day)).opens:
-                one = DayCoverage(day, State.NO_DATA, f"{bar.because}; no ledger here", complete=bar.opens is False)
+            one = _by_file(lake, series, Partition(symbol, day), rows, problem, has_ledger=known is not None)
         else:
             one = not_collected(day, "its file is in the lake, the ledger does not know it" if found.is_there else "")
         coverage.append(one)
     schema = datasets.get(series.table).schema
-    empty = pa.schema([schema.field(name) for name in columns]).empty_table()
+    # Not `Schema.empty_table`, which imports pandas.
+    empty = pa.Table.from_batches([], pa.schema([schema.field(name) for name in columns]))
     notice = ""
     if lost and known is not None and known.lake is not None and known.lake.id != lake.identity():
         stored = sum(record.path is not None for record in records.values())
@@ -154,16 +153,26 @@ def _checked(
     return _Checked(True, rows)
 
 
-def _by_file(lake: Lake, day: date, rows: pa.Table | None, problem: str, *, has_ledger: bool) -> DayCoverage:
+def _by_file(
+    lake: Lake, series: Series, partition: Partition, rows: pa.Table | None, problem: str, *, has_ledger: bool
+) -> DayCoverage:
     """Return the coverage of a day from its file alone, if no ledger knows it."""
     why = "the ledger does not know it" if has_ledger else "no ledger here"
+    day = partition.day
     if rows is not None:
         return DayCoverage(day, STORED, why, rows.num_rows, complete=True)
     if problem:
         return DayCoverage(day, State.MISSING, f"{problem}; {why}")
+    return no_ledger(lake, series, partition.symbol, day, has_ledger=has_ledger)
+
+
+def no_ledger(lake: Lake, series: Series, symbol: str, day: date, *, has_ledger: bool) -> DayCoverage:
+    """Return what is known of a day without a file, where no ledger says anything of the symbol."""
     if has_ledger or day >= datetime.now(UTC).date():
         return not_collected(day)
-    return DayCoverage(day, State.MISSING, f"no file in the lake {lake.url}; {why}")
+    if not (bar := _due(lake, series, symbol, day)).opens:
+        return DayCoverage(day, State.NO_DATA, f"{bar.because}; no ledger here", complete=bar.opens is False)
+    return DayCoverage(day, State.MISSING, f"no file in the lake {lake.url}; no ledger here")
 
 
 def _due(lake: Lake, series: Series, symbol: str, day: date) -> Due:

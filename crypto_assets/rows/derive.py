@@ -7,7 +7,7 @@ has no statistics.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal, localcontext
 
 import numpy as np
@@ -17,6 +17,8 @@ import pyarrow.compute as pc
 from crypto_assets import datasets
 from crypto_assets.datasets.types import DECIMAL, INSTANT
 from crypto_assets.model import bar_length
+from crypto_assets.rows.frames import approximate
+from crypto_assets.rows.numpy_arrays import from_arrow, to_arrow
 
 # Each timeframe is built from the one before: 1.3 times the rows of the day in total; building each from 1m is six times.
 DERIVED_TIMEFRAMES = ("5m", "15m", "30m", "1h", "4h", "1d")
@@ -76,6 +78,26 @@ def _micros(timeframe: str) -> int:
     return bar_length(timeframe) // _MICROSECOND
 
 
+def bars_of_days(
+    bars: pa.Table, days: Sequence[date], step: timedelta, length: timedelta, lives: Sequence[Life]
+) -> pa.Table:
+    """Return the bars of `length` that the bars of `step` of some days make; incomplete bars are left out.
+
+    Args:
+        bars: of one symbol, in the columns of `ohlcv`, ascending, all on the days.
+        days: ascending.
+        step: the length of each, a divisor of `length`.
+        length: a divisor of the day.
+        lives: of each day, as `longer_bars`.
+    """
+    times = from_arrow(bars.column("open_time"))
+    midnights = [(day.toordinal() - _EPOCH) * _DAY_US for day in days]
+    return _merge(bars, np.searchsorted(times, midnights), step // _MICROSECOND, length // _MICROSECOND, lives)[0]
+
+
+_EPOCH, _DAY_US = date(1970, 1, 1).toordinal(), 86_400_000_000
+
+
 def merge_bars(bars: pa.Table, step: timedelta, length: timedelta) -> pa.Table:
     """Return the bars of `length` with a complete set of bars of `step`, on the grid.
 
@@ -91,14 +113,14 @@ def _merge(
     bars: pa.Table, day_starts: np.ndarray, step_us: int, length_us: int, lives: Sequence[Life] = ()
 ) -> tuple[pa.Table, np.ndarray]:
     """Return the bars of `length_us` with all parts of `step_us`, and the first row of each day in them."""
-    times = bars.column("open_time").cast(pa.int64()).to_numpy()
+    times = from_arrow(bars.column("open_time"))
     starts, counts, whole = _wholes(times, day_starts, step_us, length_us, lives)
     buckets = times // length_us
     result_starts = np.append(0, np.cumsum(whole))[np.searchsorted(starts, day_starts)]
     # A bar opens at the start of its bucket; a symbol's first bar opens there too, before its first part.
     opens = buckets[starts[whole]] * length_us
     if not whole.all():
-        bars = bars.filter(pa.array(np.repeat(whole, counts)))
+        bars = bars.filter(to_arrow(np.repeat(whole, counts)))
         counts = counts[whole]
         starts = np.cumsum(counts) - counts
     groups = np.repeat(np.arange(len(starts), dtype=np.int32), counts)
@@ -107,21 +129,21 @@ def _merge(
         # A bar without a trade repeats the earlier close, which need not be a price of this bucket: it is ignored in a
         # bucket with trades.
         keep = traded | ~np.logical_or.reduceat(traded, starts)[groups] if len(groups) else traded
-        bars, groups = bars.filter(pa.array(keep)), groups[keep]
+        bars, groups = bars.filter(to_arrow(keep)), groups[keep]
     firsts = np.searchsorted(groups, np.arange(len(starts)))
     lasts = np.searchsorted(groups, np.arange(len(starts)), side="right") - 1
     grouped = (
         bars.select(["high", "low", *_SUMS])
-        .append_column("group", pa.array(groups))
+        .append_column("group", to_arrow(groups))
         .group_by("group", use_threads=False)
         .aggregate([("high", "max"), ("low", "min"), *((name, "sum") for name in _SUMS)])
     )
     result = {
-        "open_time": pa.array(opens).cast(INSTANT),
-        "open": bars.column("open").take(pa.array(firsts)),
+        "open_time": to_arrow(opens).cast(INSTANT),
+        "open": bars.column("open").take(to_arrow(firsts)),
         "high": grouped.column("high_max"),
         "low": grouped.column("low_min"),
-        "close": bars.column("close").take(pa.array(lasts)),
+        "close": bars.column("close").take(to_arrow(lasts)),
         **{name: grouped.column(f"{name}_sum").cast(bars.schema.field(name).type) for name in _SUMS},
     }
     return pa.table([result[name] for name in bars.column_names], schema=bars.schema), result_starts
@@ -183,9 +205,9 @@ def _parts_inside(buckets: np.ndarray, step_us: int, length_us: int, life: Life)
 
 def silent_bars(bars: pa.Table) -> np.ndarray:
     """Return which bars have no trade."""
-    silent: np.ndarray = bars.column("trade_count").to_numpy() == 0
+    silent: np.ndarray = from_arrow(bars.column("trade_count")) == 0
     if silent.any():
-        silent &= pc.equal(bars.column("volume"), pa.scalar(Decimal(0), DECIMAL)).to_numpy()
+        silent &= approximate(bars.column("volume")) == 0
     return silent
 
 

@@ -17,7 +17,7 @@ def to_frame(rows: pa.Table) -> pd.DataFrame:
 
     Arrow's own cast is off by one in the last place for some values (4 % of the volumes of a day of BTC/USDT).
     """
-    return _frame(rows, lambda column: column.cast(pa.string()).cast(pa.float64()).to_numpy())
+    return _frame(rows, nearest)
 
 
 def to_check_frame(rows: pa.Table) -> pd.DataFrame:
@@ -59,6 +59,43 @@ def _with_null(kind: pa.DataType) -> Any:
     import pandas as pd
 
     return pd.BooleanDtype() if pa.types.is_boolean(kind) else pd.api.types.pandas_dtype(str(kind).capitalize())
+
+
+_DIGITS = 8
+"""Behind the point; exchanges publish so many of prices and amounts. 10**8 and integers up to 2**53 are exact in float64."""
+
+
+def nearest(column: pa.ChunkedArray) -> np.ndarray:
+    """Return decimal128 values as the float64 next to each, as `float(text)` rounds; null is NaN.
+
+    A value of few digits is one exact integer over a power of ten: one division rounds it rightly, in a fifth of the time
+    that a text and back takes. The others go that way.
+    """
+    parts = [_nearest(chunk) for chunk in column.chunks]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts or [np.empty(0)])
+
+
+def _nearest(chunk: pa.Array) -> np.ndarray:
+    if chunk.null_count:
+        return _by_text(chunk)
+    try:
+        short = chunk.cast(pa.decimal128(chunk.type.precision, _DIGITS))
+    except pa.ArrowInvalid:  # more digits somewhere
+        return _by_text(chunk)
+    halves = np.frombuffer(short.buffers()[1], dtype=np.int64)[2 * short.offset : 2 * (short.offset + len(short))]
+    low, high = halves[0::2], halves[1::2]
+    values = low / 10.0**_DIGITS
+    large = (high != low >> 63) | (low > 1 << 53) | (low < -(1 << 53))
+    if large.any():
+        (places,) = np.nonzero(large)
+        first, last = int(places[0]), int(places[-1]) + 1
+        values[first:last] = np.where(large[first:last], _by_text(chunk[first:last]), values[first:last])
+    return values
+
+
+def _by_text(chunk: pa.Array) -> np.ndarray:
+    found: np.ndarray = chunk.cast(pa.string()).cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return found
 
 
 def approximate(column: pa.ChunkedArray) -> np.ndarray:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from crypto_assets.config.environment import make_home, settings
+from crypto_assets.config.environment import DEMO_MARK, make_home, settings
+from crypto_assets.config.project_folder import COLLECTION
 from crypto_assets.errors import NothingCollected
 from crypto_assets.machine.private_folder import write_private
 from crypto_assets.storage.embedded_postgres import is_made
@@ -19,7 +20,6 @@ FIRST, LISTED, LAST = date(2023, 12, 31), date(2024, 1, 1), date(2024, 1, 10)
 _SANDBOX_LAST = date(2024, 1, 31)
 """The sandbox has whole months, as monthly files (funding rates) need; the collection ends on LAST, as what is collected."""
 
-_MARK = "DEMO"
 _MARK_TEXT = (
     "The rows in this folder come from the sandbox exchange of `crypto-assets demo`. None of the prices is real.\n"
 )
@@ -28,12 +28,12 @@ _MARK_TEXT = (
 def demo_home() -> Path:
     """Return the folder of the demo: below the home of this environment, or that home where it is a demo's itself."""
     home = settings().home
-    return home if (home / _MARK).is_file() else home / "demo"
+    return home if (home / DEMO_MARK).is_file() else home / "demo"
 
 
 def is_demo_home() -> bool:
     """Return whether the home of this environment is a demo's: then nothing real may be collected into it."""
-    return (settings().home / _MARK).is_file()
+    return (settings().home / DEMO_MARK).is_file()
 
 
 @contextmanager
@@ -47,14 +47,17 @@ def demo_environment(home: Path | None = None) -> Iterator[Path]:
 
     home = home or demo_home()
     make_home(home, private=home.parent == settings().home)
-    write_private(home / _MARK, _MARK_TEXT)
+    write_private(home / DEMO_MARK, _MARK_TEXT)
     # Of this process: another demo beside `up --demo` has another exchange, which ends before this one.
     config = home / f"collection-{os.getpid()}.yaml"
     before = {name: os.environ.get(name) for name in _VARIABLES}
     with SandboxProcess(
         "--symbols", "BTCUSDT,ETHUSDT,SOLUSDT", "--from", LISTED.isoformat(), "--to", _SANDBOX_LAST.isoformat()
     ) as sandbox:
-        write_private(config, _collection(sandbox.archive_url, sandbox.listing_url))
+        content = _collection(sandbox.archive_url, sandbox.listing_url)
+        # The second stays: what the demo has collected, for who reads it later. Nobody answers at its addresses then.
+        for path in (config, home / COLLECTION):
+            write_private(path, content)
         os.environ["CRYPTO_ASSETS_HOME"] = str(home)
         os.environ["CRYPTO_ASSETS_CONFIG"] = str(config)
         os.environ["CRYPTO_ASSETS_POSTGRES_DURABLE"] = "false"

@@ -50,6 +50,10 @@ SAYS = {
     ("sql",): "Run one read-only SQL query on the warehouse",
     ("fill",): "Collect what is missing",
     ("gaps",): "Show what is missing, and why",
+    ("catalog",): "Show what is stored and what is configured",
+    ("symbols",): "Show the symbols that are stored or in collection.yaml",
+    ("datasets",): "Show the datasets that can be collected",
+    ("config",): "Look at the configuration",
     ("status",): "Show how many days of everything in collection.yaml are complete",
     ("up",): "print their addresses",
     ("api",): "Run the HTTP API",
@@ -351,6 +355,8 @@ def test_status_as_json_has_the_states_of_every_series(story: Story) -> None:
         "corrections": 0,
         "first_day": "2024-01-01",
         "last_day": "2024-01-05",
+        "first_stored": "2024-01-01",
+        "last_stored": "2024-01-05",
     }
 
 
@@ -518,6 +524,19 @@ def test_a_command_that_is_stopped_while_it_imports_says_so_in_one_word(module: 
 
 
 def test_an_option_of_all_commands_after_one_says_where_it_stands(tmp_path: Path) -> None:
-    answer = Command.at(tmp_path)("status", "--demo")
+    answer = Command.at(tmp_path)("status", "--config", "x.yaml")
     assert answer.code == 2
-    assert "--demo stands before the command: crypto-assets --demo" in answer.err
+    assert "--config stands before the command: crypto-assets --config" in answer.err
+
+
+def test_demo_and_debug_stand_before_and_after_the_name_of_a_command(tmp_path: Path) -> None:
+    command = Command.at(tmp_path)
+    before, after, both = command.sequence(
+        "--demo --debug status --json", "status --json --demo --debug", "--demo status --demo"
+    )
+    assert "nothing was collected by the demo here" in before.err
+    assert "Traceback" in before.err
+    assert (after.code, after.err.splitlines()[-1]) == (before.code, before.err.splitlines()[-1])
+    assert both.err.splitlines()[-1] == before.err.splitlines()[-1]
+    behind = command("status", "--", "--demo")
+    assert (behind.code, "unexpected extra argument" in behind.err) == (2, True)

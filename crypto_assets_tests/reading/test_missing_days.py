@@ -455,11 +455,35 @@ def test_a_lock_is_not_mended_by_collecting(configured: Workbench, tmp_path: Pat
         ({"start": pd.NaT}, "start: expected a day"),
         ({"end": date.max}, "end: expected a day before 9999-12-31"),
         ({"start": date.min}, "expected at most 100,000 days"),
-        ({"symbol": 5}, "symbol: expected text, found 5"),
-        ({"symbol": "XRP/USDT"}, "symbol XRP/USDT: not among the symbols of binance spot ohlcv_1m in the lake"),
-        ({"symbol": "BTX/USDT", "missing": "ignore"}, "did you mean BTC/USDT?"),
+        ({"symbols": 5}, "symbols: expected text such as 'BTC/USDT' or a list of it, found 5"),
+        ({"symbols": [5]}, "symbol: expected text, found 5"),
+        ({"symbols": []}, "symbols: expected one symbol at least, found an empty list"),
+        ({"symbols": [BTC, BTC]}, "symbols: expected each symbol once, found BTC/USDT twice"),
+        ({"symbols": [BTC, "btc-usdt"]}, "symbols: expected each symbol once, found BTC/USDT twice"),
+        ({"as_": "numpy"}, "as_: expected one of 'pandas', 'polars', 'arrow', found 'numpy'"),
+        ({"home": "/nowhere/.crypto_assets"}, "found that /nowhere/.crypto_assets does not exist"),
+        ({"home": 5}, "home: expected the path of a folder, found 5"),
         (
-            {"symbol": "XRP/USDT", "source": "warehouse"},
+            {"build_from": "ohlcv_1m", "source": "lake"},
+            "build_from='ohlcv_1m': expected shorter bars that make ohlcv_1m",
+        ),
+        (
+            {"dataset": "ohlcv_1h", "build_from": "ohlcv_7m", "source": "lake"},
+            "ohlcv_7m: timeframe '7m' is unknown",
+        ),
+        (
+            {"dataset": "ohlcv_1h", "build_from": "trades", "source": "lake"},
+            "ohlcv_1h is built from ohlcv_1s, ohlcv_1m, ohlcv_3m, ohlcv_5m, ohlcv_15m, ohlcv_30m",
+        ),
+        ({"dataset": "ohlcv_1w", "build_from": "ohlcv_1d", "source": "lake"}, "bars of up to one day are built"),
+        (
+            {"dataset": "ohlcv_1h", "build_from": "ohlcv_1m", "source": "warehouse"},
+            "build_from: expected source='lake'",
+        ),
+        ({"symbols": "XRP/USDT"}, "symbol XRP/USDT: not among the symbols of binance spot ohlcv_1m in the lake"),
+        ({"symbols": "BTX/USDT", "missing": "ignore"}, "did you mean BTC/USDT?"),
+        (
+            {"symbols": "XRP/USDT", "source": "warehouse"},
             "symbol XRP/USDT: not among the symbols of binance spot ohlcv_1m in Postgres",
         ),
         ({"lock": 5}, "lock: expected the path of a lock file"),
@@ -473,7 +497,7 @@ def test_what_cannot_be_says_what_is_known(
     monkeypatch.setenv("CRYPTO_ASSETS_LAKE_URL", str(collected.folder))
     given: dict[str, Any] = {
         "exchange": "binance",
-        "symbol": BTC,
+        "symbols": BTC,
         "dataset": "ohlcv_1m",
         "start": DAYS[0],
         "end": DAYS[1],

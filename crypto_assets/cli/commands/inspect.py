@@ -15,12 +15,11 @@ from crypto_assets.cli.console import out, print_line, print_table
 from crypto_assets.cli.help import Help
 from crypto_assets.cli.options import (
     DAY,
+    coverage_of,
     filters,
     gaps_by_entry,
     load_configured,
     look_again,
-    lost_of,
-    today,
     with_ledger,
 )
 from crypto_assets.engine.problems import Problem, spans
@@ -116,17 +115,8 @@ def status(as_json: bool) -> None:
     Exit code 1 if `gaps` shows something. A day is one symbol of a dataset over one UTC day, from the entry's start
     to its end or yesterday.
     """
-    from crypto_assets.ledger.coverage import coverage
-    from crypto_assets.ledger.gaps import gaps as find
-
     collection = load_configured()
-
-    def known(ledger: Any) -> tuple[list[Any], list[Any]]:
-        lost = lost_of(ledger, None, collection=collection)
-        found_gaps = list(find(collection, ledger, today(), lost=lost.reasons))
-        return found_gaps, coverage(collection, ledger, found_gaps, today(), lost)
-
-    found_gaps, found = with_ledger(known)
+    found_gaps, found = coverage_of(collection)
     if as_json:
         click.echo(json.dumps([status_json(one) for one in found], indent=1))
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -34,8 +33,7 @@ from crypto_assets.cli.options import DAY, filters, load_configured, with_ledger
     help="Folder for report.html and the pictures.",
 )
 @click.option("--open", "opens", type=click.Choice(["yes", "no"]), default="no", help="Open the page in the browser.")
-@click.option("--demo", "of_demo", is_flag=True, help="Report on what `crypto-assets demo` collected.")
-def report(first: date | None, last: date | None, folder: Path, opens: str, of_demo: bool, **given: Any) -> None:
+def report(first: date | None, last: date | None, folder: Path, opens: str, **given: Any) -> None:
     """Write a report: what is stored, what is missing and why, and the quality scores.
 
     The result is one HTML page with pictures; it needs no network.
@@ -44,12 +42,9 @@ def report(first: date | None, last: date | None, folder: Path, opens: str, of_d
     from crypto_assets.quality.query import Query
     from crypto_assets.quality.report.build import bars_of, write_report
     from crypto_assets.quality.report.facts import read_facts
-    from crypto_assets.sandbox.demo import LAST, demo_environment, require_demo
 
-    query = Query(**given, first=first, last=last or (LAST if of_demo else None))
-    if of_demo:
-        require_demo()
-    with demo_environment() if of_demo else nullcontext(), err.status("reading"):
+    query = Query(**given, first=first, last=last)
+    with err.status("reading"):
         collection = load_configured()
         lake = configured_lake()
         facts = with_ledger(lambda ledger: read_facts(ledger, collection, query, lake=lake))

@@ -16,53 +16,47 @@ from crypto_assets.cli.options import load_configured, today
 @click.command()
 @click.option("--port", default=3000, show_default=True, help="Port of the UI on 127.0.0.1.")
 @click.option("--api-port", type=int, help="Port of the API on 127.0.0.1; default: the one after --port.")
-@click.option(
-    "--demo", "with_demo", is_flag=True, help="Show what `crypto-assets demo` collected; its exchange runs too."
-)
-def up(port: int, api_port: int | None, with_demo: bool) -> None:
+def up(port: int, api_port: int | None) -> None:
     """Run Postgres, the Dagster UI, the daemon and the API until Ctrl-C.
 
-    The first lines print their addresses.
+    The first lines print their addresses. With --demo it shows what `crypto-assets demo` collected; its exchange runs too.
     """
     import threading
-    from contextlib import nullcontext
 
     from crypto_assets.config.environment import settings
     from crypto_assets.instance import up
-    from crypto_assets.sandbox.demo import demo_environment
 
     # A closed terminal ends it too. A second Ctrl-C changes nothing: the children end in order.
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
-    with demo_environment() if with_demo else nullcontext():
-        load_configured()
-        with err.status("starting") as status:
+    load_configured()
+    with err.status("starting") as status:
 
-            def say(text: str) -> None:
-                status.update(escape(text))
-                if not err.is_terminal:
-                    err.print(text)
+        def say(text: str) -> None:
+            status.update(escape(text))
+            if not err.is_terminal:
+                err.print(text)
 
-            with up.running(port, say, stop, api_port) as running:
-                status.stop()
-                if not stop.is_set():
-                    out.print(
-                        f"Dagster UI  {running.url}",
-                        f"API         {running.api}",
-                        f"Postgres    {without_password(reading_address(running.postgres))}",
-                        f"lake        {settings().lake}",
-                        f"logs        {running.logs}",
-                        "Ctrl-C stops all of them",
-                        sep="\n",
-                        markup=False,
-                    )
-                    sys.stdout.flush()
-                    running.say = err.print
-                    running.watch()
-                status.start()
-                say("stopping")
-        ends = "" if settings().postgres_url else "; Postgres stops by itself when nobody uses it"
+        with up.running(port, say, stop, api_port) as running:
+            status.stop()
+            if not stop.is_set():
+                out.print(
+                    f"Dagster UI  {running.url}",
+                    f"API         {running.api}",
+                    f"Postgres    {without_password(reading_address(running.postgres))}",
+                    f"lake        {settings().lake}",
+                    f"logs        {running.logs}",
+                    "Ctrl-C stops all of them",
+                    sep="\n",
+                    markup=False,
+                )
+                sys.stdout.flush()
+                running.say = err.print
+                running.watch()
+            status.start()
+            say("stopping")
+    ends = "" if settings().postgres_url else "; Postgres stops by itself when nobody uses it"
     out.print(f"stopped{ends}")
 
 

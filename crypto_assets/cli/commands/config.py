@@ -1,0 +1,136 @@
+"""`config check`: the environment, collection.yaml and dagster.yaml, looked through before anything is done."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from datetime import date, timedelta
+from typing import Any
+
+import click
+
+from crypto_assets.cli.console import counted, out, print_error, print_table
+from crypto_assets.cli.help import Help
+from crypto_assets.cli.options import today
+
+
+@click.group()
+def config() -> None:
+    """Look at the configuration: `config check`."""
+
+
+@config.command(cls=Help, examples=(("config check", "Where everything is, and what will be collected"),))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: places, entries, problems.")
+def check(as_json: bool) -> None:
+    """Read the environment, collection.yaml and dagster.yaml; say what is wrong, or what will be collected.
+
+    Exit code 2 if something is wrong. No exchange is asked and nothing is made.
+    """
+    problems: list[str] = []
+    now = _tried(problems, _settings)
+    collection = _tried(problems, lambda: _load(now)) if now else None
+    dagster = _tried(problems, _dagster)
+    places = _places(now, dagster) if now else {}
+    entries = _entries(collection) if collection else []
+    if as_json:
+        click.echo(json.dumps({"places": places, "entries": entries, "problems": problems}, indent=1, default=str))
+    else:
+        width = max(map(len, places), default=0)
+        for name, place in places.items():
+            out.print(f"{name:<{width}}  {place}", markup=False)
+        if entries:
+            _print(entries)
+        for problem in problems:
+            print_error(problem)
+    sys.exit(2 if problems else 0)
+
+
+def _tried(problems: list[str], look: Callable[[], Any]) -> Any:
+    """Return what a look gives; None where something is wrong, which is added to the problems."""
+    from crypto_assets.errors import ConfigError
+
+    try:
+        return look()
+    except ConfigError as error:
+        problems.append(str(error))
+        return None
+
+
+def _settings() -> Any:
+    from crypto_assets.config.environment import check_certificates, settings
+
+    now = settings()
+    check_certificates()
+    return now
+
+
+def _load(now: Any) -> Any:
+    from crypto_assets.config.collection import load_collection
+
+    return load_collection(now.config)
+
+
+def _dagster() -> Any:
+    from crypto_assets.config.dagster_home import use_dagster_home
+
+    return use_dagster_home() / "dagster.yaml"
+
+
+def _places(now: Any, dagster: Any) -> dict[str, str]:
+    from crypto_assets.config.environment import PREFIX
+    from crypto_assets.text.urls import postgres_place
+
+    named = sorted(name for name in os.environ if name.startswith((PREFIX, "DAGSTER_HOME")))
+    return {
+        "home": now.home_in_words.removeprefix("home "),
+        "collection": str(now.config),
+        "dagster.yaml": str(dagster or "–"),
+        "lake": now.lake,
+        "Postgres": postgres_place(now.postgres_url) if now.postgres_url else f"embedded, in {now.home}",
+        "environment": ", ".join(named) or "nothing is set",
+    }
+
+
+def _entries(collection: Any) -> list[dict[str, Any]]:
+    ended: date = today() - timedelta(days=1)
+    return [
+        {
+            "entry": collection.name_of(entry),
+            "exchange": entry.exchange,
+            "market_type": entry.market_type,
+            "datasets": entry.datasets,
+            "symbols": entry.symbols,
+            "first_day": str(entry.start),
+            "last_day": str(entry.end) if entry.end else None,
+            "days": max((entry.until(ended) - entry.start).days + 1, 0) * len(entry.symbols) * len(entry.datasets),
+            "rest": collection.asks_rest(entry),
+        }
+        for entry in collection.series
+    ]
+
+
+_SHOWN = 5
+
+
+def _print(entries: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("entry", "market", "datasets", "symbols", "days", "days up to yesterday", "REST"):
+        table.add_column(title, no_wrap=True, justify="right" if title.startswith("days up") else "left")
+    for one in entries:
+        more = len(one["symbols"]) - _SHOWN
+        names = ", ".join(one["symbols"][:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+        span = f"{one['first_day']} to {one['last_day']}" if one["last_day"] else f"from {one['first_day']} on"
+        market = f"{one['exchange']} {one['market_type']}"
+        cells = (one["entry"], market, ", ".join(one["datasets"]), names, span, f"{one['days']:,}")
+        table.add_row(*cells, "yes" if one["rest"] else "no")
+    print_table(table)
+    days = sum(one["days"] for one in entries)
+    out.print(f"up to yesterday {counted(days, 'day')} of single symbols and datasets", markup=False)
+
+
+SECTION = "Run"
+COMMANDS = (config,)

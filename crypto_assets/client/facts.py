@@ -1,0 +1,77 @@
+"""What the functions about stored rows share: the ledger, the lake and the collection of a home, and their filters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from crypto_assets.config.collection import Collection, load_collection
+from crypto_assets.config.environment import at_home, settings_at_start
+from crypto_assets.errors import ConfigError, CryptoAssetsError
+from crypto_assets.storage import postgres_url
+from crypto_assets.storage.patience import outlast
+
+if TYPE_CHECKING:
+    from crypto_assets.ledger.partitions import Ledger
+    from crypto_assets.storage.lake import Lake
+
+T = TypeVar("T")
+
+
+def today() -> date:
+    """Return the UTC day that has not ended."""
+    return datetime.now(UTC).date()
+
+
+@contextmanager
+def of_home(home: Any) -> Iterator[None]:
+    """Work on a home while the block lasts; every error says, in a note behind it, which home was used."""
+    with at_home(home):
+        try:
+            yield
+        except CryptoAssetsError as error:
+            with suppress(ConfigError):  # the environment itself may be wrong; then the error says so
+                error.add_note(f"({settings_at_start().home_in_words})")
+            raise
+
+
+def from_ledger(use: Callable[[Ledger], T]) -> T:
+    """Return what `use` makes of the ledger; none is made where there is none.
+
+    Raises:
+        NothingCollected: there is no database here.
+        PostgresUnavailable: it does not answer.
+    """
+    from crypto_assets.ledger.partitions import Ledger
+    from crypto_assets.storage.migrations import migrate
+
+    url = postgres_url(settings_at_start(), make=False)
+    migrate(url)
+    with Ledger(url) as ledger:
+        return outlast(use, ledger)
+
+
+def the_lake() -> Lake:
+    from crypto_assets.storage.lake import Lake
+
+    lake = Lake(settings_at_start().lake)
+    lake.require_known_format()
+    return lake
+
+
+def the_collection() -> Collection:
+    """Return collection.yaml; without the file a collection of nothing, so that all that is stored is beside it."""
+    path = settings_at_start().config
+    return load_collection(path) if path.exists() else Collection.empty()
+
+
+def names_of(name: str, given: Any) -> list[str] | None:
+    """Return the values of a filter, one text or a list of texts; None: it is no filter."""
+    if given is None:
+        return None
+    values = [given] if isinstance(given, str) else list(given) if hasattr(given, "__iter__") else [given]
+    if not values or not all(isinstance(value, str) for value in values):
+        raise ConfigError(f"{name}: expected text or a list of it, found {given!r}")
+    return values

@@ -1,0 +1,270 @@
+"""What is stored, how complete it is and what is missing: `catalog`, `coverage`, `gaps`.
+
+The same facts as `crypto-assets status`, `GET /v1/status` and `crypto-assets gaps`, as tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from crypto_assets.client.facts import (
+    from_ledger,
+    names_of,
+    of_home,
+    the_collection,
+    the_lake,
+    today,
+)
+from crypto_assets.client.forms import COUNT, DAY, FLAG, INSTANT, TEXT, Answer, Form, require_form, table_in, with_facts
+from crypto_assets.client.rows import asked_symbols
+from crypto_assets.config.environment import settings_at_start
+from crypto_assets.ledger.coverage import Coverage, known_coverage
+from crypto_assets.ledger.coverage_filter import chosen
+from crypto_assets.ledger.day_records import database_that_is_there
+from crypto_assets.model import Track
+from crypto_assets.reading.day_states import day_states
+from crypto_assets.reading.question import Moment, question
+
+Names = str | Sequence[str] | None
+"""A filter: one text, some, or all."""
+
+_NAMES = {"exchange": TEXT, "market_type": TEXT, "dataset": TEXT, "symbol": TEXT}
+
+CATALOG = {
+    **_NAMES,
+    "in_collection": FLAG,
+    "first_stored": DAY,
+    "last_stored": DAY,
+    "rows": COUNT,
+    "size_bytes": COUNT,
+    **dict.fromkeys(
+        ("days", "complete", "partial", "missing", "not_collected", "no_data", "acknowledged", "pending", "corrected"),
+        COUNT,
+    ),
+    "checks": COUNT,
+    "failed_checks": COUNT,
+    "corrections": COUNT,
+    "first_day": DAY,
+    "last_day": DAY,
+}
+
+COVERAGE = {
+    **_NAMES,
+    "day": DAY,
+    "state": TEXT,
+    "reason": TEXT,
+    "rows": COUNT,
+    "until": INSTANT,
+    "acknowledged": TEXT,
+    "complete": FLAG,
+}
+
+GAPS = {
+    **_NAMES,
+    "day": DAY,
+    "state": TEXT,
+    "reason": TEXT,
+    "cause": TEXT,
+    "minutes_missing": COUNT,
+    "acknowledged": TEXT,
+    "open": FLAG,
+}
+
+
+def catalog(
+    exchange: Names = None,
+    market_type: Names = None,
+    symbols: Names = None,
+    dataset: Names = None,
+    *,
+    as_: Form = "pandas",
+    home: str | Path | None = None,
+) -> Answer:
+    """Return what is stored and what is configured: one row for each symbol of each dataset.
+
+    Examples:
+        >>> catalog()[["dataset", "symbol", "first_stored", "last_stored", "rows"]]
+        >>> stored = catalog("binance", "spot", dataset="ohlcv_1m").query("rows > 0")["symbol"].tolist()
+
+    Args:
+        exchange, market_type, dataset: only these; one text or a list.
+        symbols: only these; `BTC/USDT` is that pair in every market type, `BTC/USDT:USDT` only the contract.
+        as_: `pandas`, `polars` or `arrow`.
+        home: as `read`.
+
+    Returns:
+        Columns: `exchange`, `market_type`, `dataset`, `symbol`; `in_collection`, whether collection.yaml names it;
+        `first_stored`, `last_stored`, `rows`, `size_bytes` of the files in the lake; days by what they are: `days` is the sum
+        of `complete`, `partial` (state `degraded`), `missing`, `not_collected`, `no_data`, `acknowledged`, `pending` (not
+        published yet) and `corrected` (published again, and the new file could not be used); `checks`, `failed_checks`,
+        `corrections`; `first_day`, `last_day`, of which the ledger has a record, also one of no data. The days are those of
+        collection.yaml up to yesterday, and today as far as it is complete; of what it does not name, those with a record.
+
+    Raises:
+        ConfigError: a filter that matches nothing, or a collection.yaml that cannot be read.
+        NothingCollected: there is no database here.
+    """
+    require_form(as_)
+    with of_home(home):
+        found = from_ledger(lambda ledger: known_coverage(the_collection(), ledger, the_lake(), today())[1])
+        wanted = {"exchange": exchange, "market_type": market_type, "dataset": dataset}
+        rows = [{name: getattr(one, name) for name in CATALOG} for one in _filtered(found, symbols, **wanted)]
+        return with_facts(table_in(as_, CATALOG, rows), {"home": settings_at_start().home_in_words})
+
+
+def _filtered(found: Sequence[Coverage], symbols: Names, **filters: Names) -> list[Coverage]:
+    given = {name: names_of(name, values) for name, values in filters.items()}
+    return chosen(found, names_of("symbols", symbols), str(settings_at_start().config), **given)
+
+
+def coverage(
+    exchange: str,
+    symbols: str | Sequence[str],
+    dataset: str,
+    start: Moment,
+    end: Moment,
+    market_type: str = "spot",
+    *,
+    as_: Form = "pandas",
+    home: str | Path | None = None,
+) -> Answer:
+    """Return what is known of every day of some symbols: its state, and why it is so. No file is opened.
+
+    Examples:
+        >>> days = coverage("binance", ["BTC/USDT", "ETH/USDT"], "ohlcv_1m", "2024-01-01", "2024-01-31")
+        >>> days[~days["complete"]][["symbol", "day", "state", "reason"]]
+
+    Args:
+        exchange, symbols, dataset, start, end, market_type: as `read`.
+        as_: `pandas`, `polars` or `arrow`.
+        home: as `read`.
+
+    Returns:
+        One row for each symbol and day, in the order of the symbols: `exchange`, `market_type`, `dataset`, `symbol`, `day`,
+        `state` (as in the ledger: `available`, `provisional`, `degraded`, `missing`, `no_data`, `pending`, `corrected`; or
+        `not_collected`, or `stored` where only the file is known), `reason`, `rows`, `until` (how far a day goes that is not
+        over), `acknowledged` (who accepts it as it is, when and why), `complete`. A file that the lake does not have, or with
+        another size than the ledger says, is a `missing` day; `read` compares bytes as well.
+
+    Raises:
+        ConfigError: as `read`.
+        PostgresUnavailable: the database does not answer.
+    """
+    require_form(as_)
+    with of_home(home):
+        lake = the_lake()
+        rows: list[dict[str, Any]] = []
+        url = database_that_is_there(settings_at_start())
+        for name in asked_symbols(symbols):
+            asked = question(exchange, name, dataset, start, end, market_type, None, "lake", None, None)
+            keys = {"exchange": exchange, "market_type": market_type, "dataset": dataset, "symbol": asked.symbol}
+            rows += [
+                {**keys, **{field: getattr(one, field) for field in COVERAGE if field not in keys}}
+                for one in day_states(asked, lake, url)
+            ]
+        return with_facts(table_in(as_, COVERAGE, rows), {"home": settings_at_start().home_in_words})
+
+
+def gaps(
+    exchange: Names = None,
+    market_type: Names = None,
+    symbols: Names = None,
+    dataset: Names = None,
+    start: date | str | None = None,
+    end: date | str | None = None,
+    *,
+    as_: Form = "pandas",
+    home: str | Path | None = None,
+) -> Answer:
+    """Return every day of collection.yaml, up to yesterday, that is not complete, and why: one row for each.
+
+    Examples:
+        >>> missing = gaps("binance", symbols="BTC/USDT")
+        >>> missing[missing["open"]].groupby("cause")["day"].count()
+
+    Args:
+        exchange, market_type, symbols, dataset: only these, as `catalog`.
+        start, end: only days from and up to these, both included.
+        as_: `pandas`, `polars` or `arrow`.
+        home: as `read`.
+
+    Returns:
+        Columns: `exchange`, `market_type`, `dataset`, `symbol`, `day`, `state` (null: not collected yet), `reason`, `cause`
+        (docs/incidents.md), `minutes_missing` (of a stored day, as far as its bars say it), `acknowledged` (who accepts the
+        day as it is, when and why) and `open`: nobody does. Without rows nothing is missing. `crypto-assets gaps` asks the
+        exchange again about days that were taken for no data, where that was a day ago; this function asks nobody.
+
+    Raises:
+        ConfigError: no collection.yaml, or a filter that matches nothing.
+        NothingCollected: there is no database here.
+    """
+    require_form(as_)
+    with of_home(home):
+        first, last = one_day("start", start), one_day("end", end)
+        rows = _gaps(first, last, symbols, exchange=exchange, market_type=market_type, dataset=dataset)
+        return with_facts(table_in(as_, GAPS, rows), {"home": settings_at_start().home_in_words})
+
+
+def _gaps(first: date | None, last: date | None, symbols: Names, **filters: Names) -> list[dict[str, Any]]:
+    from crypto_assets.config.collection import load_collection
+    from crypto_assets.ledger.gaps import gaps as find
+    from crypto_assets.ledger.lakes import lost_days
+    from crypto_assets.quality.gap_causes import Explained, explain
+
+    collection = load_collection(settings_at_start().config)
+    all_of_it = [
+        Coverage(series.exchange, series.market_type, symbol, series.dataset)
+        for entry in collection.series
+        for series in entry.series
+        for symbol in entry.symbols
+    ]
+    kept = {(o.exchange, o.market_type, o.dataset, o.symbol) for o in _filtered(all_of_it, symbols, **filters)}
+    tracks = {
+        Track(series, symbol)
+        for entry in collection.series
+        for series in entry.series
+        for symbol in entry.symbols
+        if (series.exchange, series.market_type, series.dataset, symbol) in kept
+    }
+
+    def known(ledger: Any) -> list[Explained]:
+        lost = lost_days(ledger, the_lake(), tracks, first, last, collection).reasons
+        return explain(
+            ledger, list(find(collection, ledger, today(), tracks=tracks, first=first, last=last, lost=lost))
+        )
+
+    return [_gap_row(one) for one in from_ledger(known)]
+
+
+def _gap_row(one: Any) -> dict[str, Any]:
+    gap, series = one.gap, one.gap.series
+    noted = gap.acknowledged
+    return {
+        "exchange": series.exchange,
+        "market_type": series.market_type,
+        "dataset": series.dataset,
+        "symbol": gap.symbol,
+        "day": gap.day,
+        "state": gap.state,
+        "reason": gap.reason,
+        "cause": one.cause.kind.value,
+        "minutes_missing": sum(
+            round((span.end - span.start).total_seconds() / 60) for span in one.spans if span.missing
+        ),
+        "acknowledged": str(noted) if noted is not None and noted.holds else None,
+        "open": gap.is_open,
+    }
+
+
+def one_day(name: str, given: date | str | None) -> date | None:
+    from crypto_assets.errors import ConfigError
+
+    if given is None:
+        return None
+    try:
+        return date.fromisoformat(given) if isinstance(given, str) else date(given.year, given.month, given.day)
+    except (ValueError, AttributeError):
+        raise ConfigError(f"{name}: expected a day like 2024-01-31, found {given!r}") from None

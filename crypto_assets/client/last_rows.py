@@ -1,0 +1,123 @@
+"""The newest stored row of symbols: `crypto_assets.latest`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+
+from crypto_assets import datasets
+from crypto_assets.client.facts import of_home, the_lake
+from crypto_assets.client.forms import Answer, Form, require_form, rows_in, with_facts
+from crypto_assets.client.rows import asked_symbols
+from crypto_assets.config.environment import settings_at_start
+from crypto_assets.errors import ConfigError
+from crypto_assets.ledger.day_records import database_that_is_there, read_records
+from crypto_assets.ledger.newest import newest_days
+from crypto_assets.model import Series
+from crypto_assets.model.symbols import unified_symbol
+from crypto_assets.reading.day_coverage import NOT_COLLECTED, DayCoverage
+from crypto_assets.reading.question import question
+from crypto_assets.reading.stored_days import read_lake
+from crypto_assets.rows.numpy_arrays import texts, to_arrow
+from crypto_assets.storage.lake import Lake
+
+
+def latest(
+    exchange: str,
+    symbols: str | Sequence[str] | None = None,
+    dataset: str = "ohlcv_1m",
+    market_type: str = "spot",
+    *,
+    as_: Form = "pandas",
+    exact: bool = False,
+    home: str | Path | None = None,
+) -> Answer:
+    """Return the newest stored row of each symbol: the last price that was collected, which may be old. Nobody is asked.
+
+    Examples:
+        >>> latest("binance", ["BTC/USDT", "ETH/USDT"])[["symbol", "open_time", "close"]]
+        >>> latest("binance", dataset="trades", exact=True)
+
+    Args:
+        exchange, dataset, market_type: as `read`.
+        symbols: one, a list, or by default all of the dataset that are stored.
+        as_: `pandas`, `polars` or `arrow`.
+        exact: as `read`.
+        home: as `read`.
+
+    Returns:
+        One row for each symbol: `symbol`, the columns of the dataset (docs/datasets.md), and of the day that the row is of
+        `state` (as `read`), `complete` and `reason`. A symbol of which nothing is stored has state `not_collected`, one whose
+        file is damaged `missing`, and nulls for the columns of the dataset.
+
+    Raises:
+        ConfigError: an argument that cannot be.
+        PostgresUnavailable: the database does not answer.
+    """
+    require_form(as_)
+    with of_home(home):
+        names = None if symbols is None else asked_symbols(symbols)
+        # Looks through the arguments as `read` does; the days are any.
+        some = [
+            question(exchange, name, dataset, "2000-01-01", "2000-01-01", market_type, None, "lake", None, None)
+            for name in names or ["BTC/USDT"]
+        ]
+        series, lake = some[0].series, the_lake()
+        url = database_that_is_there(settings_at_start())
+        newest = _newest_days(lake, url, series, None if names is None else [one.symbol for one in some])
+        wanted = list(newest) if names is None else [one.symbol for one in some]
+        found = [_newest_row(lake, url, series, symbol, newest.get(symbol)) for symbol in wanted]
+        facts = {"looked_in": f"the lake {lake.url}", "home": settings_at_start().home_in_words}
+        return with_facts(rows_in(as_, _table(series, wanted, found), exact=exact), facts)
+
+
+def _newest_days(lake: Lake, url: str | None, series: Series, symbols: Sequence[str] | None) -> dict[str, date]:
+    """Return the newest stored day of each symbol, by the ledger where there is one, else by what the lake lists."""
+    if url is not None:
+        from crypto_assets.ledger.partitions import Ledger
+        from crypto_assets.storage.migrations import migrate
+
+        migrate(url)
+        with Ledger(url) as ledger, ledger.transaction() as connection:
+            return newest_days(connection, series, symbols)
+    if symbols is None:
+        symbols = sorted(unified_symbol(name, series.market_type) for name in lake.symbols(series))
+    listed = {symbol: lake.days(series, symbol) for symbol in symbols}
+    return {symbol: days[-1] for symbol, days in listed.items() if days}
+
+
+def _newest_row(
+    lake: Lake, url: str | None, series: Series, symbol: str, day: date | None
+) -> tuple[pa.Table | None, DayCoverage]:
+    if day is None:
+        return None, DayCoverage(date.min, NOT_COLLECTED, "nothing is stored")
+    columns = datasets.get(series.table).schema.names
+
+    def records():  # type: ignore[no-untyped-def]
+        return None if url is None else read_records(url, series, symbol, day, day, [series.dataset])
+
+    found = read_lake(lake, records, series, symbol, [day], columns)
+    count = found.rows.num_rows
+    return (found.rows.slice(count - 1) if count else None), found.coverage[0]
+
+
+def _table(series: Series, symbols: Sequence[str], found: Sequence[tuple[pa.Table | None, DayCoverage]]) -> pa.Table:
+    """Return the rows with the symbol in front and the state of their day behind; nulls where there is no row."""
+    import numpy as np
+
+    if not symbols:
+        raise ConfigError(f"nothing of {series} is stored; `crypto-assets collect` collects it")
+    fields = [field.with_nullable(True) for field in datasets.get(series.table).schema]
+    schema = pa.schema(fields)
+    rows = pa.concat_tables(
+        pa.table([pa.nulls(1, field.type) for field in fields], schema=schema) if row is None else row.cast(schema)
+        for row, _ in found
+    )
+    days = [one for _, one in found]
+    rows = rows.add_column(0, "symbol", texts(symbols))
+    rows = rows.append_column("state", texts([str(one.state) for one in days]))
+    rows = rows.append_column("complete", to_arrow(np.array([one.complete for one in days], dtype=bool)))
+    return rows.append_column("reason", texts([one.reason for one in days]))

@@ -1,0 +1,80 @@
+"""Which symbols traded on a day: `crypto_assets.universe`."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from crypto_assets.client.facts import from_ledger, of_home, the_collection
+from crypto_assets.client.forms import DAY, FLAG, INSTANT, TEXT, Answer, Form, require_form, table_in, with_facts
+from crypto_assets.client.holdings import one_day
+from crypto_assets.config.environment import settings_at_start
+from crypto_assets.errors import ConfigError
+from crypto_assets.ledger.universe import Traded
+from crypto_assets.ledger.universe import universe as of_ledger
+from crypto_assets.reading.question import require_market
+
+UNIVERSE = {
+    "symbol": TEXT,
+    "listed": FLAG,
+    "traded": FLAG,
+    "reason": TEXT,
+    "listed_from": INSTANT,
+    "listed_until": INSTANT,
+    "first_stored": DAY,
+    "last_stored": DAY,
+}
+
+
+def universe(
+    exchange: str,
+    market_type: str = "spot",
+    *,
+    on: date | str,
+    as_: Form = "pandas",
+    home: str | Path | None = None,
+) -> Answer:
+    """Return which symbols traded on a day, by what is stored: for a backtest without survivorship bias.
+
+    Examples:
+        >>> day = universe("binance", "spot", on="2024-01-05")
+        >>> traded = day[day["traded"].fillna(False)]["symbol"].tolist()
+        >>> unknown = day[day["traded"].isna()]
+
+    Args:
+        exchange, market_type: as `read`.
+        on: a day, UTC.
+        as_: `pandas`, `polars` or `arrow`.
+        home: as `read`.
+
+    Returns:
+        One row for each symbol that was ever collected or that collection.yaml names: `symbol`; `listed` and `traded`, null
+        where nobody knows (the day is missing, or was not collected); `reason`, which says what shows it; `listed_from` and
+        `listed_until`, where its life begins or ends inside the day; `first_stored`, `last_stored`, the first and last day of
+        which anything of the symbol is stored. Trades show that a symbol traded, and bars of up to a day with volume;
+        funding does not. **Other symbols of the exchange are not in it**: what was never collected is not known here.
+
+    Raises:
+        ConfigError: an argument that cannot be.
+        NothingCollected: there is no database here.
+    """
+    require_form(as_)
+    with of_home(home):
+        require_market(exchange, market_type)
+        day = one_day("on", on)
+        if day is None:
+            raise ConfigError("on: expected a day like 2024-01-31, found None")
+        configured = {
+            symbol
+            for entry in the_collection().series
+            if (entry.exchange, entry.market_type) == (exchange, market_type)
+            for symbol in entry.symbols
+        }
+
+        def known(ledger: Any) -> list[Traded]:
+            with ledger.transaction() as connection:
+                return of_ledger(connection, exchange, market_type, day, configured)
+
+        rows = [{name: getattr(one, name) for name in UNIVERSE} for one in from_ledger(known)]
+        return with_facts(table_in(as_, UNIVERSE, rows), {"home": settings_at_start().home_in_words})

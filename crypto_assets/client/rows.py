@@ -1,0 +1,442 @@
+"""Rows of symbols: `crypto_assets.read`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
+
+import numpy as np
+import pyarrow as pa
+
+from crypto_assets import datasets
+from crypto_assets.client.facts import of_home
+from crypto_assets.client.forms import Answer, Form, require_form, rows_in, with_facts
+from crypto_assets.config.environment import settings_at_start
+from crypto_assets.errors import ConfigError, IncompleteData, PostgresUnavailable
+from crypto_assets.ledger.day_records import DayRecords, database_that_is_there, read_records
+from crypto_assets.reading.build import Build, build_of, built_bars, target_of
+from crypto_assets.reading.day_coverage import Coverage, DayCoverage, Explained, Missing, require_known, settle
+from crypto_assets.reading.question import Moment, Question, did_you_mean_symbol, question
+from crypto_assets.reading.stored_days import read_lake
+from crypto_assets.rows.derive import Life
+from crypto_assets.rows.numpy_arrays import from_arrow, labels, texts, to_arrow
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+    from crypto_assets.storage.lake import Lake
+
+_MOST_SYMBOLS_SAID = 8
+
+
+class Options(TypedDict, total=False):
+    """The options of `read` that do not change what is returned; `read` says what each means."""
+
+    exact: bool
+    columns: Sequence[str] | None
+    source: Literal["lake", "warehouse"]
+    as_of: Moment | None
+    lock: str | Path | None
+    missing: Missing
+    verify: bool
+    build_from: str | None
+    home: str | Path | None
+
+
+@overload
+def read(
+    exchange: str,
+    symbols: str | Sequence[str],
+    dataset: str,
+    start: Moment,
+    end: Moment,
+    market_type: str = "spot",
+    *,
+    as_: Literal["pandas"] = "pandas",
+    **options: Unpack[Options],
+) -> pd.DataFrame: ...
+@overload
+def read(
+    exchange: str,
+    symbols: str | Sequence[str],
+    dataset: str,
+    start: Moment,
+    end: Moment,
+    market_type: str = "spot",
+    *,
+    as_: Literal["polars"],
+    **options: Unpack[Options],
+) -> pl.DataFrame: ...
+@overload
+def read(
+    exchange: str,
+    symbols: str | Sequence[str],
+    dataset: str,
+    start: Moment,
+    end: Moment,
+    market_type: str = "spot",
+    *,
+    as_: Literal["arrow"],
+    **options: Unpack[Options],
+) -> pa.Table: ...
+def read(
+    exchange: str,
+    symbols: str | Sequence[str],
+    dataset: str,
+    start: Moment,
+    end: Moment,
+    market_type: str = "spot",
+    *,
+    as_: Form = "pandas",
+    exact: bool = False,
+    columns: Sequence[str] | None = None,
+    build_from: str | None = None,
+    source: Literal["lake", "warehouse"] = "lake",
+    as_of: Moment | None = None,
+    lock: str | Path | None = None,
+    missing: Missing = "raise",
+    verify: bool = True,
+    home: str | Path | None = None,
+) -> Answer:
+    """Return the stored rows of one or several symbols, in the order of time; complete, or an error says what is not.
+
+    Examples:
+        One symbol over ten days, both included:
+
+        >>> bars = read("binance", "BTC/USDT", "ohlcv_1m", "2024-01-01", "2024-01-10")
+
+        Closing prices of several symbols side by side:
+
+        >>> frame = read("binance", ["BTC/USDT", "ETH/USDT"], "ohlcv_1h", "2024-01-01", "2024-01-10", build_from="ohlcv_1m")
+        >>> closes = frame.pivot(index="open_time", columns="symbol", values="close")
+
+        As polars, every digit kept:
+
+        >>> trades = read("binance", "BTC/USDT", "trades", "2024-01-01", "2024-01-01", as_="polars", exact=True)
+
+        A contract, from noon to one o'clock UTC; whatever is stored, with a warning for what is not:
+
+        >>> read("binance", "BTC/USDT:USDT", "ohlcv_1m", "2024-01-01T12:00", "2024-01-01T13:00", "linear", missing="warn")
+
+        What was known at the end of 1 March 2024, before later corrections:
+
+        >>> read("binance", "BTC/USDT", "ohlcv_1m", "2024-01-01", "2024-01-31", as_of="2024-03-01")
+
+    Args:
+        exchange: the ccxt id, `binance`.
+        symbols: `BTC/USDT`, or a list of symbols: then the first column is `symbol`, and rows are ordered by symbol, as
+            listed, then time. The settle currency follows from the market type.
+        dataset: as in collection.yaml, `ohlcv_1m` or `trades`; `crypto-assets datasets` lists all, with their columns. From
+            the warehouse also timeframes that were built (`ohlcv_1h`) and `trade_statistics_1m`.
+        start, end: days (`"2024-01-01"` or a date) are both included; instants (datetime, or text with a time) are
+            half-open, [start, end), and UTC where they have no zone.
+        market_type: `spot`, `linear` or `inverse`.
+        as_: `pandas`, `polars` (`pip install crypto_assets[polars]`) or `arrow`. The lake's rows reach polars and Arrow
+            without pandas, which is not imported then (only `build_from` imports it, for Arrow does).
+        exact: every digit that the exchange published: `decimal.Decimal` in pandas, decimals of 18 places in polars and
+            Arrow. By default float64, each value rounded once, as `float(text)` rounds.
+        columns: some of the dataset's columns; all by default.
+        build_from: a stored dataset of shorter bars, `ohlcv_1m`, from which those of `dataset` are built, in exact decimals.
+            Bars of up to a day. A bar is given only where all its shorter bars are there; one that is not whole is left
+            out, and `reason` of its day says how many are. A day is as complete as its shorter bars.
+        source: `lake` reads Parquet, `warehouse` reads Postgres.
+        as_of: the rows as they were known at this instant, or at the end of this day, UTC: days that were corrected later as
+            they stood before, days that were first collected later not at all. From the lake only.
+        lock: the file of `crypto-assets lock`: exactly the versions that it names, also where others were published since.
+            From the lake only.
+        missing: what to do where a day is missing, partial (`degraded`) or not collected yet, or its file is not what the
+            ledger says: `raise` IncompleteData, `warn` with IncompleteDataWarning, or `ignore` it. Days that somebody has
+            acknowledged as they are only warn.
+        verify: compare the bytes of each file with the SHA-256 of the ledger (without a database with what the file says of
+            itself) and each page with its checksum, before rows are given. False leaves that out, for the last bit of speed:
+            a flipped bit is then another price. Files of `as_of` and `lock` are always compared.
+        home: the folder `.crypto_assets` to read from. By default CRYPTO_ASSETS_HOME, else the nearest one, going up from the
+            working directory. CRYPTO_ASSETS_LAKE_URL and CRYPTO_ASSETS_POSTGRES_URL go before it, but for the demo's home.
+
+    Returns:
+        Times are UTC microseconds; without rows the columns are the same. pandas has a plain index, `side` and `symbol` as
+        categories, and in `attrs`: `coverage`, with a mapping for each day that was asked for (`symbol` where several were
+        asked for, `day`, `state`, `reason`, `rows` (of the whole day; with build_from the bars that are given), `until` (how
+        far a day goes that is not over), `acknowledged`, `complete`); `looked_in`, the lake or database; `home`, and how it
+        was found. Arrow has the same as JSON in the metadata of its schema, `crypto_assets.coverage` and so on. polars holds
+        no such facts; `crypto_assets.coverage` gives them.
+        Without a database the files of the lake alone decide, and the state of a day is `stored` or `missing`.
+
+    Raises:
+        ConfigError: an argument that cannot be, an unknown exchange, market type, dataset or column, a symbol of which
+            nothing is stored while other symbols of the series are, a lock that is none, or days that it is not about.
+        IncompleteData: a day is not complete; `coverage` says what is known of each day, of all symbols.
+        StoredDataError: a file that was in force at `as_of`, or that the lock names, is damaged or lost.
+        PostgresUnavailable: the database does not answer, so that nobody can say what is complete.
+    """
+    require_known(missing)
+    require_form(as_)
+    with of_home(home):
+        names = asked_symbols(symbols)
+        plan = _plan(exchange, dataset, start, end, market_type, columns, build_from, source, as_of, lock)
+        wanted = [plan.of(name) for name in names]
+        _require_different(wanted)
+        found = [_read(one, missing, exact=exact, verify=verify) for one in wanted]
+        several = not isinstance(symbols, str)
+        coverage = _settled(found, missing, several=several)
+        facts = {"coverage": coverage, "looked_in": found[0].where, "home": settings_at_start().home_in_words}
+        return with_facts(_joined(found, as_, exact=exact, several=several), facts)
+
+
+def asked_symbols(symbols: Any) -> list[str]:
+    """Return the symbols that are asked for; raises ConfigError where none is."""
+    if isinstance(symbols, str):
+        return [symbols]
+    if not isinstance(symbols, Sequence) and not hasattr(symbols, "__iter__"):
+        raise ConfigError(f"symbols: expected text such as 'BTC/USDT' or a list of it, found {symbols!r}")
+    names = list(symbols)
+    if not names:
+        raise ConfigError("symbols: expected one symbol at least, found an empty list")
+    return names
+
+
+def _require_different(wanted: Sequence[Question | Build]) -> None:
+    """Raise ConfigError where one symbol is asked for in two spellings."""
+    names = [one.asked.symbol if isinstance(one, Build) else one.symbol for one in wanted]
+    if doubles := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"symbols: expected each symbol once, found {', '.join(doubles)} twice")
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is asked of every symbol; `target` are bars that are built from those of the question."""
+
+    arguments: Mapping[str, Any]
+    target: Any = None
+
+    def of(self, symbol: str) -> Question | Build:
+        asked = question(symbol=symbol, **self.arguments)
+        return asked if self.target is None else build_of(self.target, asked)
+
+
+def _plan(
+    exchange: str,
+    dataset: str,
+    start: Moment,
+    end: Moment,
+    market_type: str,
+    columns: Sequence[str] | None,
+    build_from: str | None,
+    source: str,
+    as_of: Moment | None,
+    lock: str | Path | None,
+) -> _Plan:
+    asked = {
+        "exchange": exchange,
+        "start": start,
+        "end": end,
+        "market_type": market_type,
+        "columns": columns,
+        "source": source,
+        "as_of": as_of,
+        "lock": lock,
+    }
+    if build_from is None:
+        return _Plan({**asked, "dataset": dataset})
+    if source == "warehouse":
+        raise ConfigError(
+            "build_from: expected source='lake', found 'warehouse', which has the bars that it builds itself"
+        )
+    return _Plan({**asked, "dataset": build_from}, target_of(exchange, market_type, dataset, build_from))
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Rows of one symbol, what is known of each day, where they are from, and a line about the lake if it is a wrong one.
+
+    Rows of the warehouse are a DataFrame, as floats or decimals; rows of the lake are an Arrow table with decimals.
+    """
+
+    asked: Question
+    what: str
+    rows: Any
+    coverage: Sequence[DayCoverage]
+    where: str
+    notice: str = ""
+    lives: Mapping[date, Life] = field(default_factory=dict)
+
+
+def _read(wanted: Question | Build, missing: Missing, *, exact: bool, verify: bool) -> _Found:
+    asked = wanted.asked if isinstance(wanted, Build) else wanted
+    if asked.source == "warehouse":
+        from crypto_assets.reading.loaded_days import from_warehouse
+
+        return _Found(asked, str(asked), *from_warehouse(asked, exact=exact))
+    return _from_lake(wanted, asked, missing, verify=verify)
+
+
+def _settled(found: Sequence[_Found], missing: Missing, *, several: bool) -> Coverage:
+    """Return the coverage of all symbols, once it is said which of their days are not complete.
+
+    Raises:
+        IncompleteData: `missing` is `raise` and a day of a symbol is not complete; it is about all symbols.
+    """
+    coverage, refused = Coverage(), []
+    for one in found:
+
+        def explained(incomplete: Sequence[DayCoverage], one: _Found = one) -> Explained:
+            from crypto_assets.reading.remedies import explain
+
+            return explain(one.asked, incomplete)
+
+        try:
+            # The line that a warning names is the caller's of `read`.
+            mine = settle(
+                one.what,
+                one.where,
+                one.coverage,
+                one.rows.shape[0],
+                missing,
+                notice=one.notice,
+                stacklevel=4,
+                explain=explained,
+            )
+        except IncompleteData as error:
+            if not several:
+                raise
+            refused.append(str(error))
+            mine = Coverage(map(dict, error.coverage))
+        coverage += [{"symbol": one.asked.symbol, **day} for day in mine] if several else mine
+    if refused:
+        left = len(refused) - _MOST_SYMBOLS_SAID
+        lines = [line for said in refused[:_MOST_SYMBOLS_SAID] for line in said.split("\n")]
+        more = [f"and {left} more symbol{'s' if left > 1 else ''}; `coverage` has all of them"] if left > 0 else []
+        raise IncompleteData([*lines, *more], coverage)
+    return coverage
+
+
+def _joined(found: Sequence[_Found], form: Form, *, exact: bool, several: bool) -> Answer:
+    """Return the rows of all symbols in a form, with the column `symbol` where several were asked for."""
+    names = [one.asked.symbol for one in found]
+    if found[0].asked.source == "warehouse":
+        return _joined_frames(found, names, form, several=several)
+    tables = [one.rows for one in found]
+    if several:
+        words = texts(names)
+        kind = pa.field("symbol", pa.dictionary(pa.int32(), pa.string()), nullable=False)
+        tables = [table.add_column(0, kind, labels(n, table.num_rows, words)) for n, table in enumerate(tables)]
+    return rows_in(form, pa.concat_tables(tables), exact=exact)
+
+
+def _joined_frames(found: Sequence[_Found], names: Sequence[str], form: Form, *, several: bool) -> Answer:
+    import pandas as pd
+
+    frame: pd.DataFrame = found[0].rows
+    if several:
+        frames = [one.rows for one in found]
+        for place, part in enumerate(frames):
+            codes: Any = np.full(len(part), place)
+            part.insert(0, "symbol", pd.Categorical.from_codes(codes, pd.Index(list(names))))
+        frame = pd.concat([part for part in frames if len(part)] or frames[:1], ignore_index=True)
+    if form == "pandas":
+        return frame
+    return rows_in(form, pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None), exact=True)
+
+
+# ---- the lake ---------------------------------------------------------------------------------------------------------
+
+
+def _from_lake(wanted: Question | Build, asked: Question, missing: Missing, *, verify: bool) -> _Found:
+    from crypto_assets.client.versions import as_known, locked
+    from crypto_assets.storage.lake import Lake
+
+    dataset = datasets.get(asked.series.table)
+    if unknown := [name for name in asked.columns or () if name not in dataset.schema.names]:
+        raise ConfigError(f"columns {', '.join(unknown)}: expected some of {', '.join(dataset.schema.names)}")
+    columns = list(asked.columns or dataset.schema.names)
+    is_built = isinstance(wanted, Build)
+    needed = dataset.schema.names if is_built else list(dict.fromkeys([dataset.time_column, *columns]))
+    now = settings_at_start()
+    lake = Lake(now.lake)
+    lake.require_known_format()
+    notice, records = "", None
+    if asked.lock is not None:
+        rows, days = locked(asked, lake, needed)
+    elif asked.known_at is not None:
+        rows, days, records = as_known(asked, lake, needed, asked.known_at)
+    else:
+        rows, days, notice, records = _now(asked, lake, needed, missing, verify=verify)
+    if not asked.is_whole_days:
+        rows = _between(rows, dataset.time_column, asked.begin, asked.after)
+    where = f"the lake {lake.url}" + ("" if now.lake_url else f" ({now.home_in_words})")
+    if isinstance(wanted, Build):
+        known = records.of.get(asked.series.dataset, {}) if records else {}
+        lives = {day: record.life for day, record in known.items() if record.life != (None, None)}
+        rows, days = built_bars(wanted, rows, days, lives)
+    return _Found(asked, str(wanted), rows.select(columns), days, where, notice)
+
+
+def _between(rows: pa.Table, time_column: str, begin: datetime, after: datetime) -> pa.Table:
+    """Return the rows of [begin, after)."""
+    times = from_arrow(rows.column(time_column))
+    first, end = (round(moment.timestamp() * 1_000_000) for moment in (begin, after))
+    if len(times) and (np.diff(times) >= 0).all():
+        start = int(np.searchsorted(times, first))
+        return rows.slice(start, int(np.searchsorted(times, end)) - start)
+    return rows.filter(to_arrow((times >= first) & (times < end)))
+
+
+def _now(
+    asked: Question, lake: Lake, columns: Sequence[str], missing: Missing, *, verify: bool
+) -> tuple[pa.Table, list[DayCoverage], str, DayRecords | None]:
+    """Return rows and coverage as they are now, by the ledger where there is one."""
+    days = asked.days
+    if not days:
+        return read_lake(lake, lambda: None, asked.series, asked.symbol, (), columns).rows, [], "", None
+    url = database_that_is_there(settings_at_start())
+    last: list[DayRecords | None] = [None]
+
+    def records() -> DayRecords | None:
+        if url is None:
+            return None
+        try:
+            last[0] = read_records(url, asked.series, asked.symbol, days[0], days[-1], [asked.series.dataset])
+        except PostgresUnavailable:
+            if missing == "raise":
+                raise
+        return last[0]
+
+    until = None if asked.to_day_end else asked.after
+    found = read_lake(lake, records, asked.series, asked.symbol, days, columns, until=until, verify=verify)
+    known = last[0]
+    if not found.rows.num_rows and not (known and known.of):
+        _require_stored(asked, lake, known)
+    return found.rows, found.coverage, found.notice, known
+
+
+def _require_stored(asked: Question, lake: Lake, known: DayRecords | None) -> None:
+    """Raise ConfigError where other symbols of the series are stored or known, but nothing at all of this one."""
+    from crypto_assets.model.symbols import unified_symbol
+
+    def unified(name: str) -> str:
+        try:
+            return unified_symbol(name, asked.series.market_type)
+        except ValueError:
+            return name
+
+    in_ledger = known.symbols if known else frozenset()
+    others = sorted({*map(unified, lake.symbols(asked.series)), *in_ledger})
+    if others and asked.symbol not in others and not _is_configured(asked):
+        raise ConfigError(
+            f"symbol {asked.symbol}: it is none of the symbols of {asked.series} that the lake {lake.url} has; "
+            + did_you_mean_symbol(asked.symbol, others)
+        )
+
+
+def _is_configured(asked: Question) -> bool:
+    """Return whether collection.yaml, if there is a good one, has the symbol: then it is not collected yet."""
+    from crypto_assets.config.collection import load_collection
+
+    try:
+        return load_collection(settings_at_start().config).entry_of(asked.series, asked.symbol) is not None
+    except ConfigError:
+        return False

@@ -1,0 +1,84 @@
+"""The folder of the project that a process works on: the working directory, or the nearest one above it that is one.
+
+A folder is a project where it has `.crypto_assets` or `collection.yaml`; the three names below lie side by side in it. What
+another account has put into a folder above is never taken: its collection.yaml says which hosts are asked, and its home
+where files go. It is passed over, and a line says so.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+HOME, COLLECTION, DAGSTER = ".crypto_assets", "collection.yaml", "dagster.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectFolder:
+    """A project's folder, the working directory it was found from, and a line for each that was passed over."""
+
+    path: Path
+    start: Path
+    passed_over: tuple[str, ...] = ()
+
+    @property
+    def is_above(self) -> bool:
+        """Whether it is not the working directory itself."""
+        return self.path != self.start
+
+    @property
+    def home(self) -> Path:
+        """The folder for everything local."""
+        return self.path / HOME
+
+    @property
+    def collection(self) -> Path:
+        return self.path / COLLECTION
+
+    @property
+    def how(self) -> str:
+        """How the home was found, in words."""
+        if self.is_above:
+            return f"found above {self.start}"
+        owner = _foreign(self.home)
+        return "in the working directory" + ("" if owner is None else f", of the user with the id {owner}")
+
+
+def project_folder(start: Path | None = None) -> ProjectFolder:
+    """Return the project's folder for a process that works in `start`; `start` itself where no folder above is one.
+
+    Args:
+        start: the working directory by default.
+    """
+    start = Path.cwd() if start is None else start
+    passed_over: list[str] = []
+    for folder in (start, *start.parents):
+        if HOME in folder.parts or not ((folder / HOME).is_dir() or (folder / COLLECTION).is_file()):
+            continue
+        if folder == start:
+            return ProjectFolder(folder, start)
+        theirs = [(name, owner) for name in _NAMES if (owner := _foreign(folder / name)) is not None]
+        if not theirs:
+            return ProjectFolder(folder, start, tuple(passed_over))
+        name, owner = theirs[0]
+        passed_over.append(
+            f"{folder / name} belongs to the user with the id {owner} and is not used; "
+            f"CRYPTO_ASSETS_HOME={folder / HOME} and CRYPTO_ASSETS_CONFIG={folder / COLLECTION} use it"
+        )
+    return ProjectFolder(start, start, tuple(passed_over))
+
+
+_NAMES = (HOME, COLLECTION, DAGSTER)
+
+
+def _foreign(path: Path) -> int | None:
+    """Return the id of another user whose this file or folder, or what a link leads to, is; None: it is ours or missing."""
+    try:
+        found = path.lstat()
+        if found.st_uid == os.geteuid() and stat.S_ISLNK(found.st_mode):
+            found = path.stat()
+    except OSError:
+        return None
+    return None if found.st_uid == os.geteuid() else found.st_uid

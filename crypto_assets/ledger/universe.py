@@ -1,0 +1,114 @@
+"""Which symbols of a market traded on a day, as far as the ledger knows: by stored rows, or by why there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from crypto_assets.ledger.life_edges import cut_of
+from crypto_assets.model import DAY, TIMEFRAME_LENGTHS, Series, State
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import psycopg
+
+
+@dataclass(frozen=True, slots=True)
+class Traded:
+    """Whether a symbol was listed and traded on a day; None where the ledger does not know.
+
+    `reason` says what shows it. `listed_from` and `listed_until` are set where its life begins or ends inside the day;
+    `first_stored` and `last_stored` are the first and last day of which the ledger has a file, in any dataset.
+    """
+
+    symbol: str
+    listed: bool | None
+    traded: bool | None
+    reason: str
+    listed_from: datetime | None = None
+    listed_until: datetime | None = None
+    first_stored: date | None = None
+    last_stored: date | None = None
+
+
+_QUERY = """
+SELECT p.symbol, min(p.day) FILTER (WHERE p.path IS NOT NULL), max(p.day) FILTER (WHERE p.path IS NOT NULL),
+    max(p.day) FILTER (WHERE p.day > %(day)s AND p.state = 'no_data' AND p.evidence ->> 'life' = 'before'),
+    coalesce(jsonb_agg(jsonb_build_object('dataset', p.dataset, 'state', p.state, 'reason', p.reason, 'evidence', p.evidence,
+        'rows', CASE WHEN p.path IS NOT NULL THEN p.rows END, 'traded', f.traded) ORDER BY p.dataset)
+        FILTER (WHERE p.day = %(day)s), '[]')
+FROM collection.partitions p
+LEFT JOIN collection.profiles f ON p.day = %(day)s
+    AND (f.exchange, f.market_type, f.symbol, f.dataset, f.day) = (p.exchange, p.market_type, p.symbol, p.dataset, p.day)
+WHERE (p.exchange, p.market_type) = (%(exchange)s, %(market_type)s)
+GROUP BY 1 ORDER BY 1
+"""
+
+
+def universe(
+    connection: psycopg.Connection[Any], exchange: str, market_type: str, day: date, configured: Iterable[str] = ()
+) -> list[Traded]:
+    """Return every symbol of a market that the ledger or the collection names, by symbol, with what is known of a day.
+
+    Args:
+        configured: symbols of the market in collection.yaml.
+    """
+    asked = {"exchange": exchange, "market_type": market_type, "day": day}
+    found = {row[0]: _of_symbol(*row) for row in connection.execute(_QUERY, asked).fetchall()}
+    for symbol in configured:
+        found.setdefault(symbol, Traded(symbol, None, None, "not collected yet"))
+    return [found[symbol] for symbol in sorted(found)]
+
+
+def _of_symbol(
+    symbol: str, first: date | None, last: date | None, not_before: date | None, records: list[Mapping[str, Any]]
+) -> Traded:
+    listed, traded, reason = _judged(records)
+    if listed is None and not_before is not None:
+        listed, traded, reason = False, False, f"not listed before {not_before}, a later day"
+    if not records and listed is None:
+        around = first is not None and last is not None
+        reason = f"not collected yet; stored are days from {first} to {last}" if around else "not collected yet"
+    edges = [cut_of(record["evidence"] or {}) for record in records]
+    since = max((edge for edge, _ in edges if edge), default=None)
+    until = min((edge for _, edge in edges if edge), default=None)
+    return Traded(symbol, listed, traded, reason, since, until, first, last)
+
+
+def _shows_trading(dataset: str) -> bool:
+    """Return whether rows of a dataset on a day mean trading on this day: funding does not, nor a bar of a week."""
+    series = Series.named("", "", dataset)
+    if series.table != "ohlcv":
+        return series.table in ("trades", "agg_trades")
+    length = TIMEFRAME_LENGTHS.get(series.timeframe or "")
+    return length is not None and length <= DAY
+
+
+def _judged(records: Iterable[Mapping[str, Any]]) -> tuple[bool | None, bool | None, str]:
+    """Return whether a symbol was listed and traded on a day by the records of its datasets: rows first, then reasons."""
+    stored = [record for record in records if record["rows"]]
+    for record in stored:
+        if record["traded"] and _shows_trading(record["dataset"]):
+            return True, True, f"{record['dataset']} has {record['rows']:,} rows"
+    silent = [record for record in stored if record["traded"] is False and _shows_trading(record["dataset"])]
+    if silent:
+        return True, False, f"nothing traded in any bar of {silent[0]['dataset']}"
+    empty = [record for record in records if record["state"] == State.NO_DATA]
+    for record in empty:
+        evidence = record["evidence"] or {}
+        if "life" in evidence:
+            return False, False, record["reason"]
+        if "ids" in evidence or "silent_bars" in evidence:
+            return True, False, record["reason"]
+    if stored:
+        return (
+            True,
+            None,
+            f"{stored[0]['dataset']} has {stored[0]['rows']:,} rows, which do not say whether anything traded",
+        )
+    for record in records:
+        return None, None, f"{record['dataset']} is {record['state']}: {record['reason']}"
+    return None, None, ""

@@ -1,0 +1,117 @@
+"""Longer bars, built from shorter ones that are stored: `crypto_assets.read(…, "ohlcv_1h", build_from="ohlcv_1m")`.
+
+A bar is built only where every shorter bar in it is there. One that is not whole is left out, and its day says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+
+import numpy as np
+import pyarrow as pa
+
+from crypto_assets.errors import ConfigError
+from crypto_assets.model import DAY, TIMEFRAME_LENGTHS, Series
+from crypto_assets.reading.day_coverage import DayCoverage
+from crypto_assets.reading.question import Question
+from crypto_assets.rows.derive import Life, bars_of_days
+from crypto_assets.rows.numpy_arrays import from_arrow
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """The bars that are wanted, and the question about those that they are built from."""
+
+    target: Series
+    asked: Question
+
+    @property
+    def length(self) -> timedelta:
+        return TIMEFRAME_LENGTHS[self.target.timeframe or ""]
+
+    def __str__(self) -> str:
+        return f"{self.target} {self.asked.symbol}, built from {self.asked.series.dataset}"
+
+
+def target_of(exchange: str, market_type: str, dataset: object, build_from: object) -> Series:
+    """Return the series of bars that can be built from another one; raises ConfigError for what cannot be."""
+    if not isinstance(dataset, str) or not isinstance(build_from, str):
+        raise ConfigError(f"dataset, build_from: expected text such as 'ohlcv_1h', found {dataset!r}, {build_from!r}")
+    try:
+        target, source = (Series.named(exchange, market_type, name) for name in (dataset, build_from))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    length, step = (TIMEFRAME_LENGTHS.get(series.timeframe or "") for series in (target, source))
+    if length is None or step is None or step >= length or length % step or DAY % length:
+        shorter = [
+            f"ohlcv_{name}" for name, one in TIMEFRAME_LENGTHS.items() if length and one < length and not length % one
+        ]
+        can = (
+            f"{dataset} is built from {', '.join(shorter)}"
+            if shorter and length and not DAY % length
+            else ("bars of up to one day are built, from shorter ones that fit into them")
+        )
+        raise ConfigError(f"build_from={build_from!r}: expected shorter bars that make {dataset}; {can}")
+    return target
+
+
+def build_of(target: Series, asked: Question) -> Build:
+    """Return what is to be built; `asked` is widened or cut to whole bars that open in [begin, after)."""
+    length = TIMEFRAME_LENGTHS[target.timeframe or ""]
+    return Build(target, replace(asked, begin=_up(asked.begin, length), after=_up(asked.after, length)))
+
+
+def _up(moment: datetime, length: timedelta) -> datetime:
+    """Return the first instant at or after a moment on the grid of a bar."""
+    midnight = datetime.combine(moment.date(), time(), UTC)
+    return midnight + -((midnight - moment) // length) * length
+
+
+def built_bars(
+    build: Build, rows: pa.Table, coverage: Sequence[DayCoverage], lives: Mapping[date, Life]
+) -> tuple[pa.Table, list[DayCoverage]]:
+    """Return the bars that the rows make, and the coverage of their days with what was left out.
+
+    Args:
+        rows: the shorter bars of the question, all columns.
+        lives: of days in which the symbol's life begins or ends.
+    """
+    asked, step = build.asked, TIMEFRAME_LENGTHS[build.asked.series.timeframe or ""]
+    days = [one.day for one in coverage]
+    bars = bars_of_days(rows, days, step, build.length, [lives.get(day, (None, None)) for day in days])
+    opens = from_arrow(bars.column("open_time")) // 86_400_000_000
+    counts = dict(zip(*(part.tolist() for part in np.unique(opens, return_counts=True)), strict=True))
+    epoch = date(1970, 1, 1).toordinal()
+    found = [_of_day(build, one, counts.get(one.day.toordinal() - epoch, 0), lives) for one in coverage]
+    return bars, found if asked.days else []
+
+
+def _of_day(build: Build, one: DayCoverage, built: int, lives: Mapping[date, Life]) -> DayCoverage:
+    """Return the coverage of a day whose bars were built: how many, and how many are left out."""
+    if not one.rows:
+        return one
+    left = _due(build, one, lives.get(one.day, (None, None))) - built
+    if left <= 0:
+        return replace(one, rows=built)
+    timeframe, shorter = build.target.timeframe, build.asked.series.timeframe
+    bars = f"{left} {timeframe} bar{'s are' if left > 1 else ' is'} left out: not all of the {shorter} bars are there"
+    return replace(one, rows=built, reason=f"{one.reason}; {bars}" if one.reason else bars)
+
+
+def _due(build: Build, one: DayCoverage, life: Life) -> int:
+    """Return how many bars open in a day that were asked for, as far as the day and the symbol's life go."""
+    start = datetime.combine(one.day, time(), UTC)
+    begin, after = max(start, build.asked.begin), min(start + DAY, build.asked.after)
+    since, until = life
+    if since is not None:
+        begin = max(begin, since)
+    if until is not None:
+        after = min(after, until)
+    first = (begin - start) // build.length
+    if one.until is not None and one.until < after:
+        last = (one.until - start) // build.length  # the bar that goes on is not due yet
+    else:
+        last = -((start - after) // build.length)
+    return last - first
