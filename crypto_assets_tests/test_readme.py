@@ -188,6 +188,16 @@ def test_python_sql_and_duckdb_read_the_demo(place: Place) -> None:
     assert re.findall(r"(\w+-USDT)\D+14400", shown.stdout) == ["BTC-USDT", "ETH-USDT", "SOL-USDT"]
 
 
+def test_the_examples_of_the_page_about_python_run_on_the_demo(place: Place) -> None:
+    page = (PROJECT / "docs" / "python.md").read_text(encoding="utf-8")
+    blocks = [found[2] for found in BLOCK.finditer(page) if found[1] == "python"]
+    assert len(blocks) > 10
+    done = place.run(".venv/bin/python -", "".join(blocks))
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"ohlcv_1m +SOL/USDT +2024-01-01 00:00:00\+00:00 +2024-01-10 00:00:00\+00:00 +14400", done.stdout)
+    assert re.search(r"SOL/USDT +2023-12-31 00:00:00\+00:00 +no_data +not listed before 2024-01-01", done.stdout)
+
+
 # ---- what needs the exchange -----------------------------------------------------------------------------------------
 
 
