@@ -441,10 +441,10 @@ def test_every_command_that_makes_a_table_prints_it_whole() -> None:
 
 
 def test_ctrl_c_ends_with_one_word_and_the_next_run_completes(tmp_path: Path, postgres_url: str) -> None:
-    archive = SyntheticArchive({"spot": ["BTCUSDT"]}, FIRST, date(2024, 12, 31), trades_per_day=300)
+    archive = SyntheticArchive({"spot": ["BTCUSDT"]}, FIRST, date(2024, 4, 30), trades_per_day=300)
     command = Command.at(tmp_path, postgres_url)
     migrate(postgres_url)
-    arguments = ("collect", "--from", "2024-01-01", "--to", "2024-12-31")
+    arguments = ("collect", "--from", "2024-01-01", "--to", "2024-04-30")
     with SandboxServer(archive) as server, psycopg.connect(postgres_url, autocommit=True) as connection:
         urls = {"archive_url": server.archive_url, "listing_url": server.listing_url}
         command.configure({"exchanges": {"binance": urls}, "series": [entry("spot", ["ohlcv_1m"], [BTC], FIRST)]})
@@ -452,7 +452,7 @@ def test_ctrl_c_ends_with_one_word_and_the_next_run_completes(tmp_path: Path, po
         def recorded() -> int:
             return int(connection.execute("SELECT count(*) FROM collection.partitions").fetchone()[0])  # type: ignore[index]
 
-        server.app.state.faults.on("hang", pattern="*2024-12-3*")  # it cannot end before it is stopped
+        server.app.state.faults.on("hang", pattern="*2024-04-3*")  # it cannot end before it is stopped
         process = command.start(*arguments)
         wait_for("a day is recorded", recorded, 200)
         process.send_signal(signal.SIGINT)
@@ -461,12 +461,12 @@ def test_ctrl_c_ends_with_one_word_and_the_next_run_completes(tmp_path: Path, po
         assert answer.code == 130, answer
         assert no_traceback(answer), answer
         assert "stopped" in answer.err
-        assert 0 < recorded() < 366
+        assert 0 < recorded() < 121
         server.app.state.faults.off()
         again = command(*arguments, "--json")
     assert again.code == 0
-    assert again.json == {"days": 366, "states": {"available": 366}, "rows": 366 * 1440, "problems": []}
-    assert len(Lake(str(tmp_path / "lake")).days(BARS, BTC)) == 366
+    assert again.json == {"days": 121, "states": {"available": 121}, "rows": 121 * 1440, "problems": []}
+    assert len(Lake(str(tmp_path / "lake")).days(BARS, BTC)) == 121
 
 
 # ---- the sandbox -----------------------------------------------------------------------------------------------------

@@ -173,7 +173,8 @@ def in_warehouse(scene: Scene, url: str) -> dict[Where, list[Row]]:
                 f"AND {time} >= %s AND {time} < %s ORDER BY 1, 2"
             )
             for symbol in scene.symbols:
-                rows = connection.execute(query, (symbol, scene.first, scene.last + timedelta(days=1))).fetchall()
+                span = symbol, scene.first, scene.last + timedelta(days=1)
+                rows = connection.execute(query, span, binary=True).fetchall()
                 found |= {Where(symbol, dataset, day): part for day, part in _split(rows).items()}
     return found
 
