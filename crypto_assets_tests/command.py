@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from crypto_assets_tests.warm_process import can_run, run_warm
+
 PROJECT = Path(__file__).resolve().parents[1]
 
 
@@ -76,6 +78,9 @@ class Command:
 
     def __call__(self, *arguments: str, timeout_s: float = 120) -> Answer:
         started = time.monotonic()
+        if can_run(self.variables):
+            done = run_warm(arguments, self.variables, PROJECT, timeout_s)
+            return Answer(done.returncode, done.stdout, done.stderr, time.monotonic() - started)
         process = self.start(*arguments)
         try:
             out, err = process.communicate(timeout=timeout_s)
@@ -85,18 +90,16 @@ class Command:
             raise
         return Answer(process.returncode, out, err, time.monotonic() - started)
 
+    def python(
+        self, code: str, *arguments: str, timeout_s: float = 120, folder: Path = PROJECT
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Python code in a process like that of a command."""
+        return run_warm(arguments, self.variables, folder, timeout_s, code)
+
     def sequence(self, *commands: str, timeout_s: float = 240, folder: Path = PROJECT) -> list[Answer]:
         """Run commands one after another in one process, which imports Dagster once only and works in `folder`."""
         started = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-c", _SEQUENCE, *commands],
-            env=self.variables,
-            cwd=folder,
-            text=True,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-        )
+        done = self.python(_SEQUENCE, *commands, timeout_s=timeout_s, folder=folder)
         assert done.returncode == 0, done.stderr
         answers = []
         outs, errs = done.stdout.split("\0"), done.stderr.split("\0")

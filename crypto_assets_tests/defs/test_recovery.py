@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -19,7 +17,6 @@ from crypto_assets.model import STORED_STATES, State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests import project
-from crypto_assets_tests.command import PROJECT
 from crypto_assets_tests.project import Project, entry, key
 
 FIRST, LAST = date(2024, 1, 1), date(2024, 1, 5)
@@ -71,15 +68,7 @@ def mine(sandbox, tmp_path, postgres_url, monkeypatch) -> Project:
 
 def killed_at(mine: Project, step: str, times: int) -> None:
     """Collect five days in batches of two in a process that dies when it reaches a step."""
-    done = subprocess.run(
-        [sys.executable, "-c", _CHILD, step, str(times)],
-        env=mine.command.variables,
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = mine.command.python(_CHILD, step, str(times))
     assert done.returncode == -9, done.stdout + done.stderr
 
 
