@@ -8,7 +8,7 @@
 
 PYTHON ?= python3
 # More than cores: most tests wait for servers.
-WORKERS ?= 4
+WORKERS ?= 6
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -30,7 +30,7 @@ demo: $(VENV)/installed
 # Hundreds of processes import the package: it is compiled once, also where the environment asks for no bytecode.
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -31,6 +31,33 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+LONGEST = (
+    "sandbox/test_selftest.py",
+    "cli/test_cli.py",
+    "defs/test_automation.py",
+    "storage/test_other_versions.py",
+    "cli/test_bad_input.py",
+    "machine/test_shortage.py",
+    "defs/test_recovery.py",
+    "engine/test_lifetimes.py",
+    "engine/publication/test_crashes.py",
+    "quality/test_hostile_locks.py",
+    "instance/test_up_access.py",
+    "storage/test_embedded_postgres.py",
+    "engine/test_contradictions.py",
+    "storage/test_store_faults.py",
+    "defs/test_io_managers.py",
+    "defs/test_ui.py",
+)
+"""Files that take longest, the longest first: workers begin with them, so that no one stands alone at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    place = {here / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(LONGEST)))
+
+
 @pytest.fixture(scope="session")
 def postgres_server_url() -> Iterator[str]:
     """The URL of an embedded PostgreSQL server (not durable), its database `crypto_assets` included."""
@@ -60,6 +87,40 @@ def new_database(server_url: str, template: str | None = None) -> Iterator[str]:
 def postgres_url(postgres_server_url: str) -> Iterator[str]:
     """The URL `postgresql://…` of an empty database of this test's own."""
     with new_database(postgres_server_url) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def tables(postgres_server_url: str) -> Iterator[str]:
+    """The URL of a database with the project's tables and no rows: copying it takes a third of making the tables."""
+    with new_database(postgres_server_url) as url:
+        migrate(url)
+        yield url
+
+
+@pytest.fixture
+def postgres_url_with_tables(postgres_server_url: str, tables: str) -> Iterator[str]:
+    """The URL of a database of this test's own that has the project's tables; folders of tests take it for `postgres_url`."""
+    with new_database(postgres_server_url, tables) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def all_tables(postgres_server_url: str, tables: str) -> Iterator[str]:
+    """The URL of a database with the project's tables and Dagster's, and no rows."""
+    from crypto_assets.instance.storage import InstanceStorage
+
+    with new_database(postgres_server_url, tables) as url:
+        storage = InstanceStorage(url)
+        for part in (storage.run_storage, storage.event_log_storage, storage.schedule_storage):
+            part.dispose()
+        yield url
+
+
+@pytest.fixture
+def postgres_url_with_all_tables(postgres_server_url: str, all_tables: str) -> Iterator[str]:
+    """The URL of a database of this test's own that has the project's tables and Dagster's."""
+    with new_database(postgres_server_url, all_tables) as url:
         yield url
 
 

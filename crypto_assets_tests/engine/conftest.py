@@ -9,9 +9,12 @@ import pytest
 
 from crypto_assets.sandbox.archive import FolderArchive
 from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets_tests.conftest import postgres_url_with_tables as postgres_url
 from crypto_assets_tests.engine.world import World
 from crypto_assets_tests.odd_server import OddServer
 from crypto_assets_tests.workbench import Workbench
+
+__all__ = ["postgres_url"]  # a fixture of all tests of this folder
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,5 @@
+"""A test's database has the project's tables and Dagster's."""
+
+from crypto_assets_tests.conftest import postgres_url_with_all_tables as postgres_url
+
+__all__ = ["postgres_url"]
