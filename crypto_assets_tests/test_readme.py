@@ -218,7 +218,7 @@ def real(place: Place) -> Iterator[Place]:
 def test_the_line_for_the_real_exchange_collects_a_month(real: Place) -> None:
     (line,) = lines_with(".venv/bin/crypto-assets collect")
     done = real.run(line)
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "31 days asked for: 31 available")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "31 days requested: 31 available")
 
 
 def test_the_lines_for_ci_work(real: Place) -> None:
@@ -265,5 +265,5 @@ def test_the_listed_commands_work_in_their_order(real: Place) -> None:
         assert done.returncode in (0, 1), (line, done.stderr)
     assert [line for line, code in codes.items() if code] == [], "after `collect` nothing is missing"
     (collect,) = (line for line in COMMANDS if line.split()[1] == "collect")
-    assert "62 days asked for: 62 available" in real.done[f".venv/bin/{collect}"].stdout
+    assert "62 days requested: 62 available" in real.done[f".venv/bin/{collect}"].stdout
     assert (real.folder / "out" / "report.html").is_file()

@@ -150,7 +150,7 @@ def _print_text(
         print_line(line)
     counts = [f"{count:,} {word_of(State(state))}" for state, count in _states(found).items()]
     counts += [f"{len(untried):,} {word_of(None)}"] if untried else []
-    out.print(f"{asked.days:,} day{'s' if asked.days != 1 else ''} asked for: " + ", ".join(counts))
+    out.print(f"{asked.days:,} day{'s' if asked.days != 1 else ''} requested: " + ", ".join(counts))
     if reasons := sorted({record.reason for record in found if record.state == State.NO_DATA}):
         more = f" and {len(reasons) - _REASONS_SHOWN} more" if len(reasons) > _REASONS_SHOWN else ""
         out.print(f"no data: {'; '.join(reasons[:_REASONS_SHOWN])}{more}", markup=False)

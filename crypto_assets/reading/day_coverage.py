@@ -141,7 +141,7 @@ def settle(
         warnings.warn("\n".join(map(visible, said)), IncompleteDataWarning, stacklevel)
     elif missing != "ignore" and days and not rows:
         warnings.warn(
-            visible(f"{what}: no rows of the days asked for; looked in {where}"), IncompleteDataWarning, stacklevel
+            visible(f"{what}: no rows of the requested days; looked in {where}"), IncompleteDataWarning, stacklevel
         )
     return coverage
 
@@ -150,8 +150,8 @@ def in_words(what: str, where: str, days: Sequence[DayCoverage], explained: Expl
     """Return lines about the incomplete days with reasons; equal reasons become spans; some lines at most."""
     incomplete = explained.days
     verb = "is" if len(days) == 1 else "are"
-    asked = f"{len(days)} day{'' if len(days) == 1 else 's'} asked for {verb} not complete"
-    lines = [f"{what}: {len(incomplete)} of {asked}; looked in {where}"]
+    requested = f"{len(days)} requested day{'' if len(days) == 1 else 's'} {verb} incomplete"
+    lines = [f"{what}: {len(incomplete)} of {requested}; looked in {where}"]
     if notice:
         lines.append(notice)
     found = list(spans(incomplete))

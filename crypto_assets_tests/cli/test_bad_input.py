@@ -357,7 +357,7 @@ def test_the_command_ends_with_1_and_one_line_for_each_bad_day(run: Run) -> None
     degraded = max(run.bad) + timedelta(days=2)
     assert lines[-1].startswith(f"binance spot {BTC} ohlcv_1m {degraded}: partial: 1 of 1,440 bars is missing (")
     good = len(run.days) - len(CASES) - 1
-    assert f"{len(run.days)} days asked for: {good} available, 1 partial, {len(CASES)} missing" in run.answer.out
+    assert f"{len(run.days)} days requested: {good} available, 1 partial, {len(CASES)} missing" in run.answer.out
 
 
 def test_the_command_stores_every_good_day_and_nothing_of_the_bad_ones(run: Run) -> None:

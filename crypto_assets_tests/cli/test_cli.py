@@ -162,7 +162,7 @@ def test_the_demo_shows_what_was_stored_and_checked(demo: Demo) -> None:
     assert cells["binance/linear/funding_rates/BTC-USDT"][:6] == ["11", "10", "0", "0", "1", "30"]
     assert cells["binance/spot/ohlcv_1m/BTC-USDT"][-2:] == ["119", "0"], "eleven checks a day, nine midnights"
     assert all(line[-1] == "0" for line in cells.values()), "failed checks"
-    assert "165 days asked for: 150 available, 15 no data" in demo.first.out
+    assert "165 days requested: 150 available, 15 no data" in demo.first.out
     assert "no data: not listed before 2024-01-01 00:00 UTC: the exchange's first row" in demo.first.out
 
 
@@ -276,7 +276,7 @@ def test_collect_with_a_bad_day_ends_with_1_and_one_line_for_it(story: Story) ->
     assert lines[0].startswith(
         f"binance spot BTC/USDT ohlcv_1m 2024-01-04: missing: {key_of(date(2024, 1, 4))}: expected"
     )
-    assert "3 days asked for: 2 available, 1 missing" in answer.out
+    assert "3 days requested: 2 available, 1 missing" in answer.out
 
 
 def test_collect_with_a_bad_day_as_json_names_it(story: Story) -> None:
@@ -382,7 +382,7 @@ def test_after_fill_nothing_is_missing(story: Story) -> None:
 def test_a_stored_day_whose_new_file_is_refused_stays_and_is_named(story: Story) -> None:
     answer = story.answers["republished badly"]
     assert answer.code == 1
-    assert "7 days asked for: 6 available, 1 corrected" in answer.out
+    assert "7 days requested: 6 available, 1 corrected" in answer.out
     (line,) = [line for line in answer.out.splitlines() if "2024-01-04" in line]
     assert line.startswith(f"binance spot {BTC} ohlcv_1m 2024-01-04: corrected: ")
     assert f"{key_of(date(2024, 1, 4))}: expected a whole zip" in line

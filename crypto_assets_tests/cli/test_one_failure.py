@@ -67,7 +67,7 @@ def test_without_a_network_the_shipped_collection_is_a_few_lines(postgres_url: s
             "binance linear BTC/USDT:USDT ohlcv_1m and 5 more "
             f"{FIRST} … {last} ({days:,} days) each: not collected yet"
         ),
-        f"{8 * days:,} days asked for: {8 * days:,} not collected yet",
+        f"{8 * days:,} days requested: {8 * days:,} not collected yet",
         f"left to collect: {8 * days:,} days of 4 symbols; `crypto-assets fill` tries them again",
     ]
     verbose = command("fill", "--verbose", "--symbol", "BTC/USDT:USDT", "--dataset", "funding_rates")
@@ -92,7 +92,7 @@ def test_a_host_that_goes_down_during_a_run_ends_the_other_runs_of_its_exchange(
     with psycopg.connect(postgres_url) as connection:
         assert connection.execute("SELECT count(*) FROM collection.progress").fetchone() == (1,), "one run of two"
     assert len(answer.out.splitlines()) < 15
-    assert "124 days asked for: 62 missing, 62 not collected yet" in answer.out
+    assert "124 days requested: 62 missing, 62 not collected yet" in answer.out
     assert "left to collect: 124 days of 4 symbols" in answer.out
 
 
@@ -106,8 +106,8 @@ def test_one_bad_file_of_a_month_is_one_line_everywhere(command: Command, sandbo
         assert line.startswith(
             f"binance linear BTC/USDT:USDT funding_rates {FIRST} … {LAST} (31 days): missing: {FUNDING}: expected a whole zip"
         )
-    assert "62 days asked for: 31 available, 31 missing" in collect.out
-    assert "31 days asked for: 31 missing" in fill.out
+    assert "62 days requested: 31 available, 31 missing" in collect.out
+    assert "31 days requested: 31 missing" in fill.out
 
 
 def test_files_that_are_refused_or_gone_are_one_line_for_each_symbol(command: Command, sandbox: SandboxServer) -> None:
@@ -131,7 +131,7 @@ def test_one_misspelt_symbol_of_three_does_not_stop_the_others(command: Command,
     assert answer.code == 1
     assert "--symbol ETHUSDT: not in" in answer.err
     assert "did you mean ETH/USDT?" in answer.err
-    assert "2 days asked for: 2 available" in answer.out
+    assert "2 days requested: 2 available" in answer.out
 
 
 def test_a_symbol_that_only_rest_has_yet_is_not_refused_and_one_that_nobody_has_is(
@@ -155,7 +155,7 @@ def test_a_symbol_that_only_rest_has_yet_is_not_refused_and_one_that_nobody_has_
 def test_an_entry_is_clipped_and_says_so(command: Command, sandbox: SandboxServer) -> None:
     configure(command, sandbox, SPOT)
     answer = command("collect", "--from", "2010-01-01", "--to", "2024-01-02", "--symbol", "BTC/USDT")
-    assert (answer.code, answer.out.splitlines()[-1]) == (0, "2 days asked for: 2 available")
+    assert (answer.code, answer.out.splitlines()[-1]) == (0, "2 days requested: 2 available")
     assert answer.err.splitlines()[0] == (
         "note: --from 2010-01-01 --to 2024-01-02: some of these days are left out: binance spot starts on 2024-01-01"
     )

@@ -104,7 +104,7 @@ def test_collecting_what_is_stored_already_imports_nothing_that_only_new_rows_ne
         command.configure({"exchanges": {"binance": urls}, "series": [entry(["ohlcv_1m"], ["BTC/USDT"], first)]})
         arguments = ("collect", "--from", str(first), "--to", str(last))
         fresh, again = (ran(command, _IMPORTED, *arguments) for _ in range(2))
-    assert "3 days asked for: 3 available" in fresh[0]
+    assert "3 days requested: 3 available" in fresh[0]
     assert again[:2] == fresh[:2]
     assert {"pandas", "pandera"} <= fresh[2]
     checking = {"pandas", "pandera", "hypothesis", "typeguard"}

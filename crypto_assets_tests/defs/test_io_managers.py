@@ -361,7 +361,7 @@ def test_days_of_an_asset_of_ones_own_that_were_never_made_are_named(
         materialise(over_a_gap(spec, seen, manager), resources, DAYS[0], DAYS[1])
         assert seen.pop()["number"].tolist() == [1]
         with pytest.raises(
-            Exception, match=r"1 of 3 days asked for are not complete[^$]*2024-01-03: missing: no .* stored"
+            Exception, match=r"1 of 3 requested days are incomplete[^$]*2024-01-03: missing: no .* stored"
         ):
             materialise(over_a_gap(spec, seen, manager), resources, DAYS[0], DAYS[2])
 

@@ -172,7 +172,7 @@ def test_the_page_says_what_the_facts_say_and_asks_no_network(filled, tmp_path):
     content = files[0].read_text(encoding="utf-8")
     page = _Page(content)
     for text in (
-        "Not complete: 7 of 60 days are missing or partial",
+        "Incomplete: 7 of 60 days are missing or partial",
         "88.33 %",
         "53 of 60 days",
         "2 missing, 2 not collected yet, 1 partial, 1 corrected, 1 not published yet",
@@ -250,7 +250,7 @@ def test_an_empty_ledger_makes_a_page_that_says_so(postgres_url, tmp_path):
     (page, *pictures) = write_report(facts, [], tmp_path)
     assert [picture.name for picture in pictures] == ["coverage.png", "gaps.png"]
     text = _Page(page.read_text(encoding="utf-8")).text
-    assert "Not complete: 60 of 60 days are missing or partial" in text
+    assert "Incomplete: 60 of 60 days are missing or partial" in text
     assert "not scored yet" in text
 
 
@@ -279,7 +279,7 @@ def test_the_command_writes_the_files_and_prints_the_verdict(filled, tmp_path):
     folder = tmp_path / "written"
     answer = command("report", "-o", str(folder), "--to", str(LAST), "--symbol", "ETH/USDT", "--open", "no")
     assert answer.code == 0, answer.err
-    assert answer.out.splitlines()[0] == "Not complete: 2 of 30 days are missing or partial"
+    assert answer.out.splitlines()[0] == "Incomplete: 2 of 30 days are missing or partial"
     assert {file.name for file in folder.iterdir()} == {PAGE, "coverage.png", "gaps.png", "quality.png", "delays.png"}
     assert imread(io.BytesIO((folder / "coverage.png").read_bytes())).shape[1] == 1920
     wrong = command("report", "-o", str(folder), "--symbol", "XRP/USDT")

@@ -140,7 +140,7 @@ def test_a_month_of_which_days_are_missing_names_them_as_spans(work: Workbench) 
     ]
     lines = str(error).splitlines()
     assert lines[0] == (
-        f"binance spot ohlcv_1m BTC/USDT: 28 of 31 days asked for are not complete; looked in the lake {work.folder}"
+        f"binance spot ohlcv_1m BTC/USDT: 28 of 31 requested days are incomplete; looked in the lake {work.folder}"
     )
     assert lines[1].startswith("  2024-01-03: partial: ")
     assert lines[2] == "  2024-01-05 … 2024-01-31 (27 days): not collected yet"
@@ -176,7 +176,7 @@ def test_an_acknowledged_day_only_warns(work: Workbench) -> None:
     assert len(frame) == 2 * 1440 + 22 * 60
     assert frame.attrs["coverage"][1]["acknowledged"].endswith("it was so")
     error = refused(DAYS[1], "2024-01-05")
-    assert "1 of 4 days asked for" in str(error), "an open day is refused, the acknowledged one is not named"
+    assert "1 of 4 requested days" in str(error), "an open day is refused, the acknowledged one is not named"
     # Nobody has accepted that what is stored of the day goes too.
     file_of(work, HALF).unlink()
     (lost,) = [day for day in refused(DAYS[1], DAYS[3]).coverage if not day["complete"]]
@@ -528,7 +528,7 @@ def test_an_answer_without_rows_says_where_it_was_looked_for(
             "UPDATE collection.partitions SET state = 'no_data', path = NULL, reason = 'not listed before' WHERE day = %s",
             (DAYS[0],),
         )
-    with pytest.warns(IncompleteDataWarning, match=r"no rows of the days asked for; looked in the lake /"):
+    with pytest.warns(IncompleteDataWarning, match=r"no rows of the requested days; looked in the lake /"):
         frame = read(DAYS[0], DAYS[0])
     assert (len(frame), frame.attrs["coverage"][0]["state"]) == (0, "no_data")
     assert frame.attrs["coverage"][0]["reason"] == "not listed before"

@@ -155,7 +155,7 @@ class Facts:
             return "Nothing was collected yet"
         if not self.incomplete:
             return f"Complete: all {total:,} days are there or known to have no data"
-        return f"Not complete: {self.incomplete:,} of {total:,} days are missing or partial"
+        return f"Incomplete: {self.incomplete:,} of {total:,} days are missing or partial"
 
 
 def read_facts(

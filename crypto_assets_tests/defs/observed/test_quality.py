@@ -36,7 +36,7 @@ def test_the_pictures_and_numbers_of_an_exchange_are_those_of_the_ledger_and_sma
     assert ticks.spec.key == observed_key("quality", "binance")
     (event,) = ticks()
     metadata = {name: value.value for name, value in event.metadata.items()}
-    assert metadata["verdict"] == "Not complete: 7 of 60 days are missing or partial"
+    assert metadata["verdict"] == "Incomplete: 7 of 60 days are missing or partial"
     assert (metadata["days"], metadata["days not complete"], metadata["days missing"], metadata["days available"]) == (
         60,
         7,
@@ -65,7 +65,7 @@ def test_a_tick_observes_again_only_when_something_changed(ticks, postgres_url):
             (ledger_rows.NOW + timedelta(minutes=1),),
         )
     (event,) = ticks()
-    assert event.metadata["verdict"].value == "Not complete: 5 of 60 days are missing or partial"
+    assert event.metadata["verdict"].value == "Incomplete: 5 of 60 days are missing or partial"
     with psycopg.connect(postgres_url) as connection:
         connection.execute("UPDATE collection.partitions SET updated_at = %s", (ledger_rows.NOW + timedelta(hours=1),))
     assert ticks() == [], "looked at, and nothing that is shown is another"
@@ -77,7 +77,7 @@ def test_a_file_that_somebody_deletes_is_a_missing_day_within_the_hour(ticks, tm
     (tmp_path / Lake(str(tmp_path)).path(bars, Partition("ETH/USDT", date(2024, 1, 25)))).unlink()
     with time_machine.travel(ledger_rows.NOW + timedelta(hours=1), tick=False):
         (event,) = ticks()
-    assert event.metadata["verdict"].value == "Not complete: 8 of 60 days are missing or partial"
+    assert event.metadata["verdict"].value == "Incomplete: 8 of 60 days are missing or partial"
     assert event.metadata["days missing"].value == before.metadata["days missing"].value + 1
     assert event.metadata["rows"].value == before.metadata["rows"].value - ledger_rows.BARS_A_DAY
     assert event.metadata["score"].value < before.metadata["score"].value
@@ -86,6 +86,6 @@ def test_a_file_that_somebody_deletes_is_a_missing_day_within_the_hour(ticks, tm
 def test_nothing_collected_yet_is_shown_as_that(postgres_url, tmp_path):
     with time_machine.travel(ledger_rows.NOW, tick=False):
         (event,) = Ticks(QUALITY, ledger_rows.collection(), str(tmp_path), postgres_url)()
-    assert event.metadata["verdict"].value == "Not complete: 60 of 60 days are missing or partial"
+    assert event.metadata["verdict"].value == "Incomplete: 60 of 60 days are missing or partial"
     assert event.metadata["days not collected yet"].value == 60
     assert "score" not in event.metadata
