@@ -29,7 +29,7 @@ from crypto_assets.engine.tally import Tally
 from crypto_assets.ledger.known_days import days_in_states
 from crypto_assets.model import STORED_STATES, Comparison, Dataset, Rule, Series, State, Track
 from crypto_assets.quality.after_run import close_run, days_are_stored
-from crypto_assets.quality.compare_sources import asking
+from crypto_assets.quality.compare_sources import source_comparer
 from crypto_assets.quality.validate import Validator
 from crypto_assets.rows.loads import warehouse_tables
 from crypto_assets.storage.patience import outlast
@@ -141,12 +141,12 @@ def _entry_assets(collection: Collection, entry: SeriesEntry) -> dg.AssetsDefini
                 tally = pipeline.run(targets)
             if stored:
                 sources = [name for name in context.run.tags.get(COMPARE_TAG, "").split(",") if name]
-                with asking(collection, ledger.url, sources) as asker:
+                with source_comparer(collection, ledger.url, sources) as comparer:
                     validator = Validator(
                         lake.lake(),
                         ledger,
                         run,
-                        asker=asker,
+                        source_comparer=comparer,
                         on_batch=reporter.checked,
                     )
                     tally = tally + validator.run(stored)

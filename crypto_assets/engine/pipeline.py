@@ -33,7 +33,7 @@ from crypto_assets.errors import CryptoAssetsError, Stopped
 from crypto_assets.ledger import pauses
 from crypto_assets.ledger.pauses import Control, Controls
 from crypto_assets.ledger.progress import HEARTBEAT_S, ProgressWriter, RunState
-from crypto_assets.machine.arenas import use_steady_allocators
+from crypto_assets.machine.allocators import use_steady_allocators
 from crypto_assets.machine.shortage import named_shortage, raise_if_ours
 from crypto_assets.machine.thread_pool import DaemonPool
 from crypto_assets.storage.patience import STOP, outlast

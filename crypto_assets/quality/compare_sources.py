@@ -41,8 +41,8 @@ REST_ROWS = 50_000
 """Most rows compared over REST: at 1,000 a request, more would use up the limits of other work."""
 
 
-class Asker:
-    """Compares days with one or both of `SOURCES`; create it with `asking`."""
+class SourceComparer:
+    """Compares days with one or both of `SOURCES`; create it with `source_comparer`."""
 
     def __init__(self, collection: Collection, client: Client, sources: Sequence[str]) -> None:
         self._collection = collection
@@ -142,10 +142,10 @@ class Asker:
 
 
 @contextmanager
-def asking(collection: Collection, url: str, sources: Sequence[str]) -> Iterator[Asker | None]:
+def source_comparer(collection: Collection, url: str, sources: Sequence[str]) -> Iterator[SourceComparer | None]:
     """Yield the comparer, within all limits; None if no source is selected."""
     if not sources:
         yield None
         return
     with Guard(url, collection, egress=settings().egress) as guard, Client(guard, 4) as client:
-        yield Asker(collection, client, sources)
+        yield SourceComparer(collection, client, sources)

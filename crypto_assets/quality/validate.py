@@ -30,7 +30,7 @@ from crypto_assets.errors import Stopped, StoredDataError
 from crypto_assets.ledger.lakes import lost_days, require_lake
 from crypto_assets.ledger.profiles import write_profiles
 from crypto_assets.ledger.progress import ProgressWriter, RunState
-from crypto_assets.machine.arenas import use_steady_allocators
+from crypto_assets.machine.allocators import use_steady_allocators
 from crypto_assets.machine.thread_pool import DaemonPool
 from crypto_assets.model import (
     STORED_FILE,
@@ -43,7 +43,7 @@ from crypto_assets.model import (
     State,
     StoredFile,
 )
-from crypto_assets.quality.compare_sources import Asker
+from crypto_assets.quality.compare_sources import SourceComparer
 from crypto_assets.storage.lake import symbol_folder
 from crypto_assets.storage.patience import outlast
 
@@ -69,7 +69,7 @@ class Validator:
     """Checks days of one lake and ledger again.
 
     Args:
-        asker: also compares with the monthly file or REST; without it earlier findings of these comparisons stay.
+        source_comparer: also compares with the monthly file or REST; without it earlier findings of these comparisons stay.
         on_batch: called with the outcomes of each batch and its rows (None for days read in pieces).
     """
 
@@ -79,13 +79,13 @@ class Validator:
         ledger: Ledger,
         context: RunContext | None = None,
         *,
-        asker: Asker | None = None,
+        source_comparer: SourceComparer | None = None,
         on_batch: OnBatch | None = None,
     ) -> None:
         context = context or RunContext()
         self._lake = lake
         self._ledger = ledger
-        self._asker = asker
+        self._source_comparer = source_comparer
         self._run_id = context.run_id
         self._kind = context.kind
         self._on_batch: OnBatch = on_batch or (lambda *_: None)
@@ -237,7 +237,7 @@ class Validator:
 
     def _ask(self, series: Series, record: PartitionRecord, pieces: Pieces) -> dict[str, Finding]:
         """Return the findings of the selected sources now, and the earlier findings of the others on this file."""
-        asked = {} if self._asker is None else self._asker.findings(series, record, pieces)
+        asked = {} if self._source_comparer is None else self._source_comparer.findings(series, record, pieces)
         return asked_before(series, record.findings) | asked
 
     def _outcome(self, series: Series, day: _Read, findings: Mapping[str, Finding], now: Revised | None) -> Outcome:

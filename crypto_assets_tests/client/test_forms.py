@@ -70,8 +70,8 @@ def test_one_error_says_what_is_not_complete_of_all_symbols(here: Path) -> None:
     with pytest.raises(IncompleteData) as caught:
         read(BOTH, HALF, DAYS[3] + timedelta(days=1))
     text = str(caught.value)
-    assert f"{ETH}: 1 of 3 days asked for" in text
-    assert f"{BTC}: 2 of 3 days asked for" in text
+    assert f"{ETH}: 1 of 3 requested days" in text
+    assert f"{BTC}: 2 of 3 requested days" in text
     assert [(day["symbol"], day["day"], day["state"]) for day in caught.value.coverage if not day["complete"]] == [
         (ETH, "2024-01-05", "not_collected"),
         (BTC, str(HALF), "degraded"),

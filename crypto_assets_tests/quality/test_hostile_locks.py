@@ -18,7 +18,6 @@ import pytest
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import Partition, Series, SourceFile
 from crypto_assets.quality.lock import file
-from crypto_assets.quality.lock.by_line import OtherLayout
 from crypto_assets.quality.lock.content import (
     DaysWithoutFile,
     Lock,
@@ -29,6 +28,7 @@ from crypto_assets.quality.lock.content import (
     write_lock,
 )
 from crypto_assets.quality.lock.file import read_lock
+from crypto_assets.quality.lock.line_reader import OtherLayout
 from crypto_assets.quality.query import Query
 from crypto_assets.storage.lake import Lake
 from crypto_assets_tests.command import Command, no_traceback

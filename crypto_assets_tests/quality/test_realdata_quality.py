@@ -14,7 +14,7 @@ from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import State
 from crypto_assets.model.kinds import Kind
 from crypto_assets.quality.after_run import close_run
-from crypto_assets.quality.compare_sources import asking
+from crypto_assets.quality.compare_sources import source_comparer
 from crypto_assets.quality.score_store import refresh_scores
 from crypto_assets.quality.validate import Validator
 from crypto_assets.sandbox.archive import FolderArchive
@@ -66,8 +66,8 @@ def test_an_outage_of_the_exchange_is_found_from_two_symbols_alone(bench: Workbe
 def test_daily_bars_agree_with_the_file_of_the_month(bench: Workbench) -> None:
     bench.entries = [entry("linear", ["ohlcv_1m"], [AVAX, FIL], SEPTEMBER)]
     collect(bench, SEPTEMBER, MONTH_END)
-    with Ledger(bench.url) as ledger, asking(bench.collection, bench.url, ["monthly"]) as asker:
-        Validator(bench.lake, ledger, asker=asker).run(bench.targets(SEPTEMBER, MONTH_END))
+    with Ledger(bench.url) as ledger, source_comparer(bench.collection, bench.url, ["monthly"]) as comparer:
+        Validator(bench.lake, ledger, source_comparer=comparer).run(bench.targets(SEPTEMBER, MONTH_END))
     found = [record.findings["agrees_with_monthly"] for record in bench.records().values()]
     assert [(one["passed"], one["compared"]) for one in found] == [(True, 1_440)] * 60
 

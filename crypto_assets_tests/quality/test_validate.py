@@ -20,7 +20,7 @@ from crypto_assets.model import STORED_FILE, Outcome, Partition, Series, State, 
 from crypto_assets.model.kinds import Kind
 from crypto_assets.quality import validate
 from crypto_assets.quality.after_run import close_run
-from crypto_assets.quality.compare_sources import asking
+from crypto_assets.quality.compare_sources import source_comparer
 from crypto_assets.quality.gap_causes import explain
 from crypto_assets.quality.validate import Validator
 from crypto_assets.sandbox.archive import SyntheticArchive
@@ -61,10 +61,10 @@ def collect(bench: Workbench, first: date, last: date, *datasets: str, rest: boo
 def check_again(bench: Workbench, *sources: str, stop: threading.Event | None = None) -> tuple[Tally, list[Outcome]]:
     """Check everything that is stored of the datasets."""
     outcomes: list[Outcome] = []
-    with Ledger(bench.url) as ledger, asking(bench.collection, bench.url, sources) as asker:
+    with Ledger(bench.url) as ledger, source_comparer(bench.collection, bench.url, sources) as comparer:
         context = RunContext(stop=stop or threading.Event())
         validator = Validator(
-            bench.lake, ledger, context, asker=asker, on_batch=lambda found, _: outcomes.extend(found)
+            bench.lake, ledger, context, source_comparer=comparer, on_batch=lambda found, _: outcomes.extend(found)
         )
         return validator.run(bench.targets(FIRST, END)), outcomes
 

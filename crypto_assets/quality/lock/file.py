@@ -17,8 +17,8 @@ from crypto_assets import sources
 from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.gaps import NOT_COLLECTED
 from crypto_assets.model import MARKET_TYPES, Partition, State, Track, unified_symbol
-from crypto_assets.quality.lock.by_line import LISTS, OtherLayout, read_lines
 from crypto_assets.quality.lock.content import FORMAT, DaysWithoutFile, Lock, LockedFile, RefusedLine, digest
+from crypto_assets.quality.lock.line_reader import LISTS, OtherLayout, read_lines
 from crypto_assets.quality.query import Query
 from crypto_assets.storage import foreign_json
 from crypto_assets.storage.foreign_json import count, day, digits, instant, mapping, sequence, text
