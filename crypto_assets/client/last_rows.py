@@ -20,7 +20,7 @@ from crypto_assets.model import Series
 from crypto_assets.model.symbols import unified_symbol
 from crypto_assets.reading.day_coverage import NOT_COLLECTED, DayCoverage
 from crypto_assets.reading.question import question
-from crypto_assets.reading.stored_days import read_lake
+from crypto_assets.reading.stored_days import LakeQuestion, read_lake
 from crypto_assets.rows.numpy_arrays import texts, to_arrow
 from crypto_assets.storage.lake import Lake
 
@@ -99,7 +99,7 @@ def _newest_row(
     def records():  # type: ignore[no-untyped-def]
         return None if url is None else read_records(url, series, symbol, day, day, [series.dataset])
 
-    found = read_lake(lake, records, series, symbol, [day], columns)
+    found = read_lake(lake, records, LakeQuestion(series, symbol, [day], columns))
     count = found.rows.num_rows
     return (found.rows.slice(count - 1) if count else None), found.coverage[0]
 

@@ -20,7 +20,7 @@ from crypto_assets.ledger.day_records import DayRecords, database_that_is_there,
 from crypto_assets.reading.build import Build, build_of, built_bars, target_of
 from crypto_assets.reading.day_coverage import Coverage, DayCoverage, Explained, Missing, require_known, settle
 from crypto_assets.reading.question import Moment, Question, did_you_mean_symbol, question
-from crypto_assets.reading.stored_days import read_lake
+from crypto_assets.reading.stored_days import LakeQuestion, read_lake
 from crypto_assets.rows.derive import Life
 from crypto_assets.rows.numpy_arrays import from_arrow, labels, texts, to_arrow
 
@@ -391,7 +391,7 @@ def _now(
     """Return rows and coverage as they are now, by the ledger where there is one."""
     days = asked.days
     if not days:
-        return read_lake(lake, lambda: None, asked.series, asked.symbol, (), columns).rows, [], "", None
+        return read_lake(lake, lambda: None, LakeQuestion(asked.series, asked.symbol, (), columns)).rows, [], "", None
     url = database_that_is_there(settings_at_start())
     last: list[DayRecords | None] = [None]
 
@@ -406,7 +406,7 @@ def _now(
         return last[0]
 
     until = None if asked.to_day_end else asked.after
-    found = read_lake(lake, records, asked.series, asked.symbol, days, columns, until=until, verify=verify)
+    found = read_lake(lake, records, LakeQuestion(asked.series, asked.symbol, days, columns, until, verify))
     known = last[0]
     if not found.rows.num_rows and not (known and known.of):
         _require_stored(asked, lake, known)

@@ -132,7 +132,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
 
     def _collected(self, context: dg.InputContext, lake: Lake) -> "tuple[pd.DataFrame, list[DayCoverage], str]":
         from crypto_assets import datasets
-        from crypto_assets.reading.stored_days import read_lake
+        from crypto_assets.reading.stored_days import LakeQuestion, read_lake
         from crypto_assets.rows.frames import to_frame
 
         exchange, market_type, dataset, symbol = context.asset_key.path
@@ -143,7 +143,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
         def records() -> DayRecords | None:
             return read_records(url, series, unified, days[0], days[-1], [dataset]) if url else None
 
-        found = read_lake(lake, records, series, unified, days, columns)
+        found = read_lake(lake, records, LakeQuestion(series, unified, days, columns))
         return to_frame(found.rows), found.coverage, found.notice
 
     def _own(self, context: dg.InputContext, lake: Lake) -> "tuple[pd.DataFrame, list[DayCoverage]]":
@@ -208,15 +208,14 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
         return _settled(context, frame, days, where_is(self.postgres.resolved_url()), self.missing)
 
     def _collected(self, context: dg.InputContext) -> "tuple[pd.DataFrame, list[DayCoverage]]":
-        from crypto_assets.reading.loaded_days import read_days
+        from crypto_assets.reading.loaded_days import TableQuestion, read_days
 
         _, exchange, market_type, table, symbol = context.asset_key.path
         upstream = context.upstream_output
         timeframe = (upstream.definition_metadata or {}).get("timeframe") if upstream else None
         timeframe = (timeframe or self.timeframe) if table == "ohlcv" else None
         days = _days(context)
-        return read_days(
-            self.postgres.resolved_url(),
+        asked = TableQuestion(
             Series(exchange, market_type, table, timeframe),
             unified_symbol(_with_date(symbol), market_type),
             table,
@@ -224,6 +223,7 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
             Partition("", days[-1]).end,
             days,
         )
+        return read_days(self.postgres.resolved_url(), asked)
 
     def _own(self, context: dg.InputContext) -> "tuple[pd.DataFrame, list[DayCoverage]]":
         import pandas as pd

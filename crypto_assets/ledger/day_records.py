@@ -135,8 +135,8 @@ def read_records(
             with connection.transaction():
                 connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 records: dict[str, dict[date, DayRecord]] = {}
-                for dataset, *values in connection.execute(_QUERY, asked).fetchall():
-                    record = _record(*values)
+                for dataset, *row in connection.execute(_QUERY, asked).fetchall():
+                    record = _record(row)
                     records.setdefault(dataset, {})[record.day] = record
                 # If there are records the symbol is known; other symbols are read only if there are none.
                 others = [] if records else connection.execute(_SYMBOLS, asked).fetchall()
@@ -147,22 +147,9 @@ def read_records(
         raise unavailable(url, error) from error
 
 
-def _record(
-    day: date,
-    state: str,
-    reason: str,
-    rows: int | None,
-    path: str | None,
-    size_bytes: int | None,
-    sha256: str | None,
-    until: str | None,
-    loaded: str | None,
-    loaded_rows: int | None,
-    why: str | None,
-    by: str | None,
-    at: datetime | None,
-    life: Mapping[str, Any],
-) -> DayRecord:
+def _record(row: Sequence[Any]) -> DayRecord:
+    """Return a row of `_QUERY`, without its dataset, as a record."""
+    day, state, reason, rows, path, size_bytes, sha256, until, loaded, loaded_rows, why, by, at, life = row
     return DayRecord(
         day,
         State(state),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
@@ -37,39 +38,37 @@ def from_warehouse(asked: Question, *, exact: bool) -> tuple[pd.DataFrame, list[
     table = STATISTICS if asked.series.dataset == STATISTICS else asked.series.table
     if table not in TABLES:
         raise ConfigError(f"dataset {asked.series.dataset!r}: expected source='lake', Postgres has {', '.join(TABLES)}")
-    frame, days = read_days(
-        url,
-        asked.series,
-        asked.symbol,
-        table,
-        asked.begin,
-        asked.after,
-        asked.days,
-        exact,
-        asked.columns,
-        asked.to_day_end,
-    )
+    frame, days = read_days(url, TableQuestion.of(asked, table), exact=exact)
     return frame, days, where_is(url), ""
 
 
-def read_days(
-    url: str,
-    series: Series,
-    symbol: str,
-    table: str,
-    begin: datetime,
-    after: datetime,
-    days: Sequence[date],
-    exact: bool = False,
-    columns: Sequence[str] | None = None,
-    to_day_end: bool = True,
-) -> tuple[pd.DataFrame, list[DayCoverage]]:
-    """Return the rows of [begin, after) of a table, and the coverage of the days it touches.
+@dataclass(frozen=True, slots=True)
+class TableQuestion:
+    """Rows of one symbol in a table of the warehouse, over [begin, after), UTC.
 
-    Args:
-        series: the series of the rows; bars without a timeframe are those of all timeframes.
-        to_day_end: `after` was given as a day.
+    `series` without a timeframe means the bars of all timeframes. `days` are those that the span touches. `columns` is None
+    for all of them. `to_day_end` says that `after` was given as a day.
     """
+
+    series: Series
+    symbol: str
+    table: str
+    begin: datetime
+    after: datetime
+    days: Sequence[date]
+    columns: Sequence[str] | None = None
+    to_day_end: bool = True
+
+    @classmethod
+    def of(cls, asked: Question, table: str, columns: Sequence[str] | None = None) -> TableQuestion:
+        """Return what somebody asks as a question to a table; `columns` in place of those that were asked for."""
+        span = asked.begin, asked.after, asked.days
+        return cls(asked.series, asked.symbol, table, *span, columns or asked.columns, asked.to_day_end)
+
+
+def read_days(url: str, asked: TableQuestion, *, exact: bool = False) -> tuple[pd.DataFrame, list[DayCoverage]]:
+    """Return the rows that are asked for, and what is known of the days that they touch."""
+    series, symbol, table, days, columns = asked.series, asked.symbol, asked.table, asked.days, asked.columns
     sources = sources_of(series)
     time_column = TABLES[table].time_column
     needed = None if columns is None else list(dict.fromkeys([time_column, *columns]))
@@ -93,16 +92,14 @@ def read_days(
                 series.exchange,
                 series.market_type,
                 symbol,
-                begin,
-                after,
+                asked.begin,
+                asked.after,
                 timeframe=series.timeframe,
                 exact=exact,
                 columns=needed,
             )
             due = _due(warehouse, known, series, symbol) if known else {}
-        coverage = (
-            _cover(known, series, table, days, begin, after, frame, due, to_day_end, where_is(url)) if known else []
-        )
+        coverage = _cover(asked, known, frame, due, where_is(url)) if known else []
         lost = any(one.state == "missing" and one.rows is not None for one in coverage)
         return frame if needed is None else frame[list(columns or ())], coverage, lost
 
@@ -139,17 +136,13 @@ def _due(warehouse: Warehouse, known: DayRecords, series: Series, symbol: str) -
 
 
 def _cover(
+    asked: TableQuestion,
     known: DayRecords,
-    series: Series,
-    table: str,
-    days: Sequence[date],
-    begin: datetime,
-    after: datetime,
     frame: pd.DataFrame,
     due: Mapping[date, BuiltDue],
-    to_day_end: bool,
     where: str,
 ) -> list[DayCoverage]:
+    series, table, days = asked.series, asked.table, asked.days
     times = frame[TABLES[table].time_column]
     counts = {day.date(): int(count) for day, count in times.dt.floor("D").value_counts().items()}
 
@@ -165,9 +158,9 @@ def _cover(
 
     def whole(day: date) -> bool:
         partition = Partition("", day)
-        return begin <= partition.start and partition.end <= after
+        return asked.begin <= partition.start and partition.end <= asked.after
 
-    until = None if to_day_end else after
+    until = None if asked.to_day_end else asked.after
     if table == "ohlcv" and series.timeframe is None:
         # Bars of all timeframes: a day is as complete as its worst dataset; the rows of each are not counted separately.
         by_dataset = [

@@ -82,15 +82,13 @@ def _built(asked: Question, days: Sequence[DayCoverage]) -> str:
     """Return a sentence if the warehouse has some of the days, built from shorter bars; otherwise empty."""
     if asked.source == "warehouse" or asked.series.timeframe not in DERIVED_TIMEFRAMES:
         return ""
-    from crypto_assets.reading.loaded_days import read_days
+    from crypto_assets.reading.loaded_days import TableQuestion, read_days
 
     with contextlib.suppress(PostgresUnavailable, ConfigError):
         url = database_that_is_there(settings_at_start())
         if url is not None:
             wanted = {one.day for one in days}
-            _, there = read_days(
-                url, asked.series, asked.symbol, "ohlcv", asked.begin, asked.after, asked.days, columns=["open_time"]
-            )
+            _, there = read_days(url, replace(TableQuestion.of(asked, "ohlcv", ["open_time"]), to_day_end=True))
             has = sum(one.day in wanted and one.complete and one.state != State.NO_DATA for one in there)
             if has:
                 which = "them" if has == len(days) == len(wanted) else f"{has:,} of them"

@@ -33,17 +33,23 @@ class StoredDays:
     notice: str = ""
 
 
-def read_lake(
-    lake: Lake,
-    records: Callable[[], DayRecords | None],
-    series: Series,
-    symbol: str,
-    days: Sequence[date],
-    columns: Sequence[str],
-    *,
-    until: datetime | None = None,
-    verify: bool = True,
-) -> StoredDays:
+@dataclass(frozen=True, slots=True)
+class LakeQuestion:
+    """Rows of one symbol of some days (ascending), from the lake.
+
+    `until` is the instant up to which rows of the last day are wanted; None means its end. Without `verify` only sizes and
+    numbers of rows are compared with the ledger.
+    """
+
+    series: Series
+    symbol: str
+    days: Sequence[date]
+    columns: Sequence[str]
+    until: datetime | None = None
+    verify: bool = True
+
+
+def read_lake(lake: Lake, records: Callable[[], DayRecords | None], asked: LakeQuestion) -> StoredDays:
     """Return the rows of some days from the lake; a day whose file differs from the ledger has none.
 
     Bytes are compared with the ledger before rows are decoded, or with the file's own metadata if the ledger does not know
@@ -52,28 +58,16 @@ def read_lake(
     Args:
         records: reads the ledger; None without a ledger. Called again if a file differs, because a run may just have
             replaced it.
-        days: ascending.
-        until: the instant up to which rows of the last day are wanted; default: its end.
-        verify: False compares only sizes and numbers of rows.
     """
-    found = _read_lake(lake, records(), series, symbol, days, columns, until, verify=verify)
+    found = _read_lake(lake, records(), asked)
     if found[1]:
-        found = _read_lake(lake, records(), series, symbol, days, columns, until, verify=verify)
+        found = _read_lake(lake, records(), asked)
     return found[0]
 
 
-def _read_lake(
-    lake: Lake,
-    known: DayRecords | None,
-    series: Series,
-    symbol: str,
-    days: Sequence[date],
-    columns: Sequence[str],
-    until: datetime | None,
-    *,
-    verify: bool,
-) -> tuple[StoredDays, bool]:
+def _read_lake(lake: Lake, known: DayRecords | None, asked: LakeQuestion) -> tuple[StoredDays, bool]:
     """Return the result, and whether a file differs from the ledger."""
+    series, symbol, days, columns = asked.series, asked.symbol, asked.days, asked.columns
     records = known.of.get(series.dataset, {}) if known else {}
     # A ledger without the symbol proves nothing about it: the lake may be somebody else's.
     silent = known is None or (not records and symbol not in known.symbols)
@@ -82,10 +76,10 @@ def _read_lake(
     parts, coverage, lost = [], [], 0
     for day in days:
         record = records.get(day)
-        wanted = until if until is not None and day == days[-1] else None
+        wanted = asked.until if day == days[-1] else None
         found = _Checked()
         if (record is not None and record.path is not None) or (record is None and day in listed):
-            found = _checked(lake, series, Partition(symbol, day), record, columns, verify=verify)
+            found = _checked(lake, series, Partition(symbol, day), record, columns, verify=asked.verify)
         rows, problem = found.rows, found.problem
         if rows is not None:
             parts.append(rows)
@@ -233,7 +227,7 @@ def cover_warehouse(
         counts: the number of rows read of each day.
         expected: returns the number of rows of a whole day, None if unknown; called for whole days only.
         whole: returns whether all rows of a day were requested.
-        until: as in `read_lake`.
+        until: as in `LakeQuestion`.
     """
     coverage = []
     for day in days:

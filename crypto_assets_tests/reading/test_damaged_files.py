@@ -29,7 +29,7 @@ from crypto_assets.ledger.gaps import gaps
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Partition, Series, State
 from crypto_assets.quality.validate import Validator
-from crypto_assets.reading.stored_days import read_lake
+from crypto_assets.reading.stored_days import LakeQuestion, read_lake
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.selftest.store_damage import flip_bit
 from crypto_assets.sandbox.server import SandboxServer
@@ -220,7 +220,7 @@ def test_without_a_ledger_a_file_says_itself_whether_it_is_whole(work: Workbench
     happened = damage(work)
     # Nothing says that these are not the rows: another program wrote a whole file of the right columns there.
     rightly_read = {day for day, name in happened.items() if name == "other rows"}
-    found = read_lake(work.lake, lambda: None, BARS, BTC, DAYS, COLUMNS)
+    found = read_lake(work.lake, lambda: None, LakeQuestion(BARS, BTC, DAYS, COLUMNS))
     complete = {one.day for one in found.coverage if one.complete}
     assert complete == GOOD | rightly_read
     assert only(found.rows.to_pandas(), GOOD).equals(only(kept.rows, GOOD))
@@ -283,7 +283,7 @@ def test_no_flipped_bit_is_read_as_another_price(work: Workbench, kept: Kept) ->
         assert {state for state, _ in named(read()).values()} == {"missing"}
         assert read().empty
         assert managed(work, DAYS[0], DAYS[-1]).empty
-        alone = read_lake(work.lake, lambda: None, BARS, BTC, DAYS, COLUMNS)
+        alone = read_lake(work.lake, lambda: None, LakeQuestion(BARS, BTC, DAYS, COLUMNS))
         left = {one.day for one in alone.coverage if one.complete}  # flips of a seal's mark leave the rows right
         assert alone.rows.to_pandas().equals(only(kept.rows, left))
         assert len(left) <= 1

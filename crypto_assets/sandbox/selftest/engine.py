@@ -27,7 +27,7 @@ from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import COMPLETE_STATES, Outcome, Track
 from crypto_assets.quality.after_run import close_run
 from crypto_assets.reading.day_coverage import settle
-from crypto_assets.reading.stored_days import read_lake
+from crypto_assets.reading.stored_days import LakeQuestion, read_lake
 from crypto_assets.rows.loads import warehouse_tables
 from crypto_assets.sandbox.selftest import evidence
 from crypto_assets.sandbox.selftest.case import Case
@@ -145,7 +145,7 @@ def incomplete_days(collection: Collection, scene: Scene, stores: StorePlaces) -
         time_column = datasets.get(series.table).time_column
         for symbol in entry.symbols:
             records = partial(read_records, stores.url, series, symbol, scene.first, scene.last, [series.dataset])
-            read = read_lake(lake, records, series, symbol, scene.days, [time_column])
+            read = read_lake(lake, records, LakeQuestion(series, symbol, scene.days, [time_column]))
             try:
                 settle(f"{symbol} {series}", "the lake", read.coverage, max(read.rows.num_rows, 1), "raise")
             except IncompleteData as error:
