@@ -23,6 +23,7 @@ from crypto_assets.engine.publication import storer, update_findings
 from crypto_assets.ledger import lakes
 from crypto_assets.model import Dataset, SourceFile
 from crypto_assets.rows.arrange import AS_PUBLISHED, Arranged, arranged
+from crypto_assets.sandbox.selftest import engine
 from crypto_assets.sandbox.selftest.case import BAD
 from crypto_assets.sources.limits import Endpoint
 
@@ -115,7 +116,7 @@ def test_an_engine_that_fails_with_a_traceback_is_found_out(
 
 def test_an_engine_that_hangs_is_found_out(selftest: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("crypto_assets.sandbox.selftest.engine.LONGEST_RUN_S", 1.0)
-    monkeypatch.setattr("crypto_assets.sandbox.selftest.rig._TIMEOUT_S", 3.0)
+    monkeypatch.setattr(engine, "IMPATIENT", replace(engine.IMPATIENT, timeout_s=3.0))
     found = broken(selftest("--fault", "hang, listing", "--json"))["hang, listing"]
     assert "the run ended with nothing for 1 seconds: it hangs" in found
 
