@@ -34,9 +34,12 @@ def pytest_collection_finish() -> None:
 LONGEST = (
     "sandbox/test_selftest.py",
     "cli/test_cli.py",
+    "cli/test_demo.py",
     "defs/test_automation.py",
     "storage/test_other_versions.py",
     "cli/test_bad_input.py",
+    "cli/test_bad_arguments.py",
+    "cli/test_bad_hosts.py",
     "machine/test_shortage.py",
     "defs/test_recovery.py",
     "engine/test_lifetimes.py",
@@ -46,6 +49,7 @@ LONGEST = (
     "storage/test_embedded_postgres.py",
     "engine/test_contradictions.py",
     "storage/test_store_faults.py",
+    "storage/test_bucket_faults.py",
     "defs/test_io_managers.py",
     "defs/test_ui.py",
 )

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import socket
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -14,25 +11,25 @@ from typing import Any
 
 import psycopg
 import pytest
-from starlette.responses import HTMLResponse
-from starlette.routing import Route
 
-from crypto_assets.ledger.partitions import Ledger
-from crypto_assets.model import Series, State, days_between
+from crypto_assets.model import Series, State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.lake import Lake
+from crypto_assets_tests.cli.conftest import BTC, START
 from crypto_assets_tests.command import Answer, Command, no_traceback
-from crypto_assets_tests.ports import free_port
 from crypto_assets_tests.published import DAY_US, checksum_of, rows_of, text_of, zip_of
 from crypto_assets_tests.sources.files import zipped, zipped_all
 from crypto_assets_tests.workbench import Workbench, entry, lake_rows, warehouse_rows
 
 BARS = Series("binance", "spot", "ohlcv", "1m")
-BTC = "BTC/USDT"
-START = date(2024, 1, 1)
+
+
 BAD = date(2024, 1, 2)
+
+
 DAYS = [START, BAD, date(2024, 1, 3)]
+
 
 Lines = list[list[str]]
 
@@ -184,25 +181,9 @@ CASES = [
         "InvalidRows",
     ),
 ]
+
+
 BY_NAME = {case.name: case for case in CASES}
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[SandboxServer]:
-    archive = SyntheticArchive({"spot": ["BTCUSDT"]}, START, date(2024, 2, 29), trades_per_day=300)
-    with SandboxServer(archive) as server:
-        yield server
-
-
-@pytest.fixture
-def sandbox(running: SandboxServer) -> Iterator[SandboxServer]:
-    yield running
-    running.app.state.overrides.clear()
-
-
-@pytest.fixture
-def work(sandbox: SandboxServer, postgres_url: str, tmp_path: Path) -> Workbench:
-    return Workbench(sandbox, postgres_url, tmp_path / "lake", entry("spot", ["ohlcv_1m"], [BTC], START))
 
 
 def key_of(day: date) -> str:
@@ -395,234 +376,3 @@ def test_gaps_lists_the_same_days_with_the_same_reasons(run: Run) -> None:
         assert found[day]["state"] == "missing"
         assert f"{found[day]['day']}: missing: {found[day]['reason']}" in run.answer.out
         assert all(words in found[day]["reason"] for words in case.says)
-
-
-# ---- hosts -----------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def silent_port() -> Iterator[int]:
-    """A port that takes no connection and refuses none, as behind a firewall: its queue is full."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        fillers = []
-        for _ in range(4):
-            filler = socket.socket()
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-            fillers.append(filler)
-        try:
-            yield int(listener.getsockname()[1])
-        finally:
-            for filler in fillers:
-                filler.close()
-
-
-@contextmanager
-def refusing_port() -> Iterator[int]:
-    yield free_port()
-
-
-@pytest.mark.parametrize(
-    ("port", "failure"),
-    [
-        (refusing_port, "127.0.0.1:{} refuses connections (nothing listens on that port)"),
-        (silent_port, "127.0.0.1:{}: no connection in time (it is down, or something on the way drops packets)"),
-    ],
-    ids=["refuses", "is silent"],
-)
-def test_a_host_that_cannot_be_reached_is_said_once_and_quickly_and_no_run_is_launched(
-    port: Callable[[], Any], failure: str, postgres_url: str, tmp_path: Path
-) -> None:
-    command = Command.at(tmp_path, postgres_url)
-    with port() as number:
-        command.configure(collection_of(f"http://127.0.0.1:{number}"))
-        answer = command("collect", "--from", "2024-01-01", "--to", "2024-12-31", "--json")
-    failure = failure.format(number)
-    assert answer.code == 1
-    assert no_traceback(answer), answer
-    assert answer.message == f"error: {failure}; binance is not asked again in this run"
-    assert answer.json["states"] == {}
-    assert answer.json["unreachable"] == [{"exchange": "binance", "reason": failure}]
-    assert [(one["day"], one["state"], one["reason"]) for one in answer.json["problems"]] == [
-        (str(day), None, failure) for day in days_between(date(2024, 1, 1), date(2024, 12, 31))
-    ]
-    assert files_in(tmp_path / "lake") == []
-    with psycopg.connect(postgres_url) as connection:
-        assert connection.execute("SELECT count(*) FROM collection.progress").fetchone() == (0,)
-    assert answer.took_s < 60, "seconds on an idle machine"
-
-
-def test_a_silent_host_is_waited_for_once_whatever_the_number_of_days(work: Workbench) -> None:
-    with silent_port() as number:
-        work.listing_url = f"http://127.0.0.1:{number}"
-        started = time.monotonic()
-        result = work.collect(START, date(2024, 2, 29))
-        assert time.monotonic() - started < 60
-    assert result.tally.states == {State.MISSING: 60}
-    assert {problem.reason for problem in result.tally.problems} == {
-        (
-            f"127.0.0.1:{number}: no connection in time (it is down, or something on the way drops packets); "
-            "check the network and the URLs in collection.yaml, then `crypto-assets fill`"
-        )
-    }
-
-
-def test_an_archive_that_goes_away_after_its_listing_costs_seconds_not_minutes(work: Workbench) -> None:
-    work.archive_url = f"http://127.0.0.1:{free_port()}"
-    result = work.collect(START, date(2024, 2, 29))
-    assert result.tally.states == {State.MISSING: 60}
-    assert all("refuses connections" in problem.reason for problem in result.tally.problems)
-    work.archive_url = work.sandbox.archive_url
-    assert work.collect(START, date(2024, 2, 29)).tally.states == {State.AVAILABLE: 60}
-
-
-def test_html_in_place_of_the_listing_says_so_and_names_the_setting(postgres_url: str, tmp_path: Path) -> None:
-    command = Command.at(tmp_path, postgres_url)
-    archive = SyntheticArchive({"spot": ["BTCUSDT"]}, START, DAYS[-1], trades_per_day=300)
-    with SandboxServer(archive) as server:
-        page = HTMLResponse("<!DOCTYPE html><html><head><title>Binance Data</title><body>x<br></body></html>")
-        server.app.router.routes.insert(0, Route("/browser", lambda _: page))
-        command.configure(collection_of(server.archive_url, f"{server.archive_url}/browser"))
-        answer = command("collect", "--from", str(DAYS[0]), "--to", str(DAYS[-1]))
-    assert answer.code == 1
-    assert no_traceback(answer), answer
-    (line,) = [line for line in answer.out.splitlines() if ": missing: " in line]
-    assert line.startswith(f"binance spot {BTC} ohlcv_1m 2024-01-01 … 2024-01-03 (3 days): missing: ")
-    assert f"{server.archive_url}/browser" in line
-    assert "expected S3 XML, found '<!DOCTYPE html>" in line
-    assert "check listing_url" in line
-
-
-# ---- collection.yaml and arguments -----------------------------------------------------------------------------------
-
-ENTRY = "{exchange: binance, market_type: spot, datasets: [ohlcv_1m], symbols: [BTC/USDT], start: 2024-01-01}"
-CONFIGURATIONS = {
-    "unknown exchange": (ENTRY.replace("binance", "binanse"), "exchange 'binanse' is unknown; did you mean 'binance'?"),
-    "unknown market type": (ENTRY.replace("spot", "futures"), "expected one of spot, linear, inverse, found 'futures'"),
-    "unknown dataset": (ENTRY.replace("ohlcv_1m", "ohlcv_7m"), "dataset 'ohlcv_7m' is not published for binance spot"),
-    "bad date": (ENTRY.replace("2024-01-01", "2024-13-01"), "month must be in 1..12"),
-    "bad date as text": (ENTRY.replace("2024-01-01", "'soon'"), "expected a day such as 2024-01-01, found 'soon'"),
-    "unknown key": (ENTRY.replace("start", "strat: 1, start"), "series[0].strat: unknown key; did you mean 'start'?"),
-    "not a symbol": (ENTRY.replace("BTC/USDT", "BTCUSDT"), "symbol 'BTCUSDT': expected the form BTC/USDT"),
-    "symbols is a text": (ENTRY.replace("[BTC/USDT]", "BTC/USDT"), "series[0].symbols:"),
-}
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Command:
-    """The command without a database: whatever is wrong must be found before one is needed."""
-    home = tmp_path_factory.mktemp("plain")
-    return Command.at(home, "postgresql://nobody@127.0.0.1:1/none")
-
-
-@pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_a_wrong_collection_yaml_is_one_message_and_exit_code_2(plain: Command, name: str) -> None:
-    text, says = CONFIGURATIONS[name]
-    plain.configure(f"series:\n  - {text}\n")
-    answer = plain("collect", "--from", "2024-01-01", "--to", "2024-01-02")
-    assert answer.code == 2
-    assert says in answer.message
-    assert str(plain.home / "collection.yaml") in answer.message
-    assert no_traceback(answer)
-    assert answer.out == ""
-
-
-ARGUMENTS: dict[str, tuple[list[str], str]] = {
-    "bad day": (
-        ["--from", "2024-01-32", "--to", "2024-02-01"],
-        "'2024-01-32' is not a day; write 2024-01-31, yesterday or today",
-    ),
-    "to before from": (
-        ["--from", "2024-01-05", "--to", "2024-01-04"],
-        "--from 2024-01-05 --to 2024-01-04: expected --from on or before --to",
-    ),
-    "days to come": (
-        ["--from", "2999-01-01", "--to", "2999-01-02"],
-        "--from 2999-01-01 --to 2999-01-02: no day is left; binance spot has nothing after today",
-    ),
-    "before the start": (
-        ["--from", "2010-01-01", "--to", "2010-01-04"],
-        "no day is left; binance spot starts on 2024-01-01",
-    ),
-    "unknown symbol": (
-        ["--from", "2024-01-01", "--to", "2024-01-02", "--symbol", "BTC/USDC"],
-        "--symbol BTC/USDC: not in",
-    ),
-    "unknown dataset": (
-        ["--from", "2024-01-01", "--to", "2024-01-02", "--dataset", "ohlcv_1n"],
-        "did you mean ohlcv_1m?",
-    ),
-    "unknown option": (["--from", "2024-01-01", "--until", "2024-01-02"], "'--until'. Did you mean --to?"),
-    "no days": ([], "Missing option '--from'"),
-}
-
-
-@pytest.mark.parametrize("name", ARGUMENTS)
-def test_wrong_arguments_are_one_message_and_exit_code_2(plain: Command, name: str) -> None:
-    plain.configure(f"series:\n  - {ENTRY}\n")
-    arguments, says = ARGUMENTS[name]
-    answer = plain("collect", *arguments)
-    assert answer.code == 2
-    assert says in answer.message
-    assert no_traceback(answer)
-    if name == "unknown symbol":
-        assert "did you mean BTC/USDT?" in answer.message or "did you mean BTC-USDT?" in answer.message
-
-
-def test_a_symbol_that_the_exchange_does_not_know_does_not_stop_the_others(
-    sandbox: SandboxServer, postgres_url: str, tmp_path: Path
-) -> None:
-    command = Command.at(tmp_path, postgres_url)
-    content = collection_of(sandbox.archive_url)
-    content["series"][0]["symbols"] = [BTC, "BTD/USDT"]
-    command.configure(content)
-    days = ("--from", "2024-01-01", "--to", "2024-01-02")
-    both = command("collect", *days, "--json")
-    assert both.code == 1
-    assert "the archive lists nothing for BTD/USDT" in both.message
-    assert "did you mean BTC/USDT? Check `symbols` in collection.yaml" in both.message
-    assert both.json["states"] == {"available": 2}
-    assert {(one["symbol"], one["state"]) for one in both.json["problems"]} == {("BTD/USDT", None)}
-    assert [one["symbol"] for one in both.json["unknown_symbols"]] == ["BTD/USDT"]
-    alone = command("collect", *days, "--symbol", "BTD/USDT")
-    assert (alone.code, alone.out) == (2, "")
-    assert "the archive lists nothing for BTD/USDT" in alone.message
-    assert no_traceback(alone)
-    with Ledger(postgres_url) as ledger:
-        assert {record.symbol for record in ledger.partitions()} == {BTC}
-
-
-def test_a_misspelt_symbol_option_does_not_stop_the_others(
-    sandbox: SandboxServer, postgres_url: str, tmp_path: Path
-) -> None:
-    command = Command.at(tmp_path, postgres_url)
-    command.configure(collection_of(sandbox.archive_url))
-    days = ("--from", "2024-01-01", "--to", "2024-01-01")
-    answer = command("collect", *days, "--symbol", "BTCUSDT", "--symbol", "btc-usdt", "--json")
-    assert answer.code == 1
-    assert "--symbol BTCUSDT: not in" in answer.message
-    assert answer.message.endswith("did you mean BTC/USDT?")
-    assert answer.json["states"] == {"available": 1}
-    assert len(answer.json["misspelt"]) == 1
-
-
-def test_debug_shows_where_an_error_was_raised(plain: Command) -> None:
-    plain.configure(f"series:\n  - {ENTRY.replace('binance', 'binanse')}\n")
-    answer = plain("--debug", "collect", "--from", "2024-01-01", "--to", "2024-01-02")
-    assert answer.code == 2
-    assert "Traceback" in answer.err
-    assert "ConfigError" in answer.err
-    assert "collection.py" in answer.err
-
-
-def test_a_database_that_does_not_answer_is_one_message_without_the_password(plain: Command) -> None:
-    plain.configure(f"series:\n  - {ENTRY}\n")
-    command = Command.at(plain.home, "postgresql://someone:secret@127.0.0.1:1/none")
-    answer = command("collect", "--from", "2024-01-01", "--to", "2024-01-02")
-    assert answer.code == 1
-    assert "Postgres at 127.0.0.1:1/none: expected an answer" in answer.message
-    assert "CRYPTO_ASSETS_POSTGRES_URL" in answer.message
-    assert "secret" not in answer.out + answer.err
-    assert no_traceback(answer)

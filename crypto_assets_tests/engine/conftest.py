@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from crypto_assets.sandbox.archive import FolderArchive
+from crypto_assets.sandbox.archive import FolderArchive, SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests.conftest import postgres_url_with_tables as postgres_url
 from crypto_assets_tests.engine.world import World
@@ -34,3 +35,35 @@ def world(
     yield World(Workbench(server, postgres_url, tmp_path / "lake"), folder, odd_server)
     for path in sorted(folder.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
+
+
+FIRST, LAST, END = date(2024, 1, 30), date(2024, 2, 1), date(2024, 2, 29)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[SandboxServer]:
+    archive = SyntheticArchive(
+        {
+            "spot": {"BTCUSDT": (date(2024, 1, 1), END), "ETHUSDT": (date(2024, 1, 1), END), "NEWUSDT": (LAST, END)},
+            "linear": {"BTCUSDT": (date(2024, 1, 1), END)},
+        },
+        trades_per_day=1_440,  # one in every minute: only then do built bars equal published ones
+    )
+    with SandboxServer(archive) as server:
+        yield server
+
+
+@pytest.fixture
+def sandbox(running: SandboxServer) -> Iterator[SandboxServer]:
+    running.forget_requests()
+    yield running
+    running.app.state.overrides.clear()
+
+
+Open = Callable[..., Workbench]
+
+
+@pytest.fixture
+def bench(sandbox: SandboxServer, postgres_url: str, tmp_path: Path) -> Open:
+    """A function that opens a workbench for some entries."""
+    return lambda *entries: Workbench(sandbox, postgres_url, tmp_path / "lake", *entries)

@@ -1,0 +1,146 @@
+"""What a person writes wrong in collection.yaml or on the command line is one message and exit code 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from crypto_assets.ledger.partitions import Ledger
+from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets_tests.cli.test_bad_input import BTC, collection_of
+from crypto_assets_tests.command import Command, no_traceback
+
+# ---- collection.yaml and arguments -----------------------------------------------------------------------------------
+
+ENTRY = "{exchange: binance, market_type: spot, datasets: [ohlcv_1m], symbols: [BTC/USDT], start: 2024-01-01}"
+
+
+CONFIGURATIONS = {
+    "unknown exchange": (ENTRY.replace("binance", "binanse"), "exchange 'binanse' is unknown; did you mean 'binance'?"),
+    "unknown market type": (ENTRY.replace("spot", "futures"), "expected one of spot, linear, inverse, found 'futures'"),
+    "unknown dataset": (ENTRY.replace("ohlcv_1m", "ohlcv_7m"), "dataset 'ohlcv_7m' is not published for binance spot"),
+    "bad date": (ENTRY.replace("2024-01-01", "2024-13-01"), "month must be in 1..12"),
+    "bad date as text": (ENTRY.replace("2024-01-01", "'soon'"), "expected a day such as 2024-01-01, found 'soon'"),
+    "unknown key": (ENTRY.replace("start", "strat: 1, start"), "series[0].strat: unknown key; did you mean 'start'?"),
+    "not a symbol": (ENTRY.replace("BTC/USDT", "BTCUSDT"), "symbol 'BTCUSDT': expected the form BTC/USDT"),
+    "symbols is a text": (ENTRY.replace("[BTC/USDT]", "BTC/USDT"), "series[0].symbols:"),
+}
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Command:
+    """The command without a database: whatever is wrong must be found before one is needed."""
+    home = tmp_path_factory.mktemp("plain")
+    return Command.at(home, "postgresql://nobody@127.0.0.1:1/none")
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_a_wrong_collection_yaml_is_one_message_and_exit_code_2(plain: Command, name: str) -> None:
+    text, says = CONFIGURATIONS[name]
+    plain.configure(f"series:\n  - {text}\n")
+    answer = plain("collect", "--from", "2024-01-01", "--to", "2024-01-02")
+    assert answer.code == 2
+    assert says in answer.message
+    assert str(plain.home / "collection.yaml") in answer.message
+    assert no_traceback(answer)
+    assert answer.out == ""
+
+
+ARGUMENTS: dict[str, tuple[list[str], str]] = {
+    "bad day": (
+        ["--from", "2024-01-32", "--to", "2024-02-01"],
+        "'2024-01-32' is not a day; write 2024-01-31, yesterday or today",
+    ),
+    "to before from": (
+        ["--from", "2024-01-05", "--to", "2024-01-04"],
+        "--from 2024-01-05 --to 2024-01-04: expected --from on or before --to",
+    ),
+    "days to come": (
+        ["--from", "2999-01-01", "--to", "2999-01-02"],
+        "--from 2999-01-01 --to 2999-01-02: no day is left; binance spot has nothing after today",
+    ),
+    "before the start": (
+        ["--from", "2010-01-01", "--to", "2010-01-04"],
+        "no day is left; binance spot starts on 2024-01-01",
+    ),
+    "unknown symbol": (
+        ["--from", "2024-01-01", "--to", "2024-01-02", "--symbol", "BTC/USDC"],
+        "--symbol BTC/USDC: not in",
+    ),
+    "unknown dataset": (
+        ["--from", "2024-01-01", "--to", "2024-01-02", "--dataset", "ohlcv_1n"],
+        "did you mean ohlcv_1m?",
+    ),
+    "unknown option": (["--from", "2024-01-01", "--until", "2024-01-02"], "'--until'. Did you mean --to?"),
+    "no days": ([], "Missing option '--from'"),
+}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_wrong_arguments_are_one_message_and_exit_code_2(plain: Command, name: str) -> None:
+    plain.configure(f"series:\n  - {ENTRY}\n")
+    arguments, says = ARGUMENTS[name]
+    answer = plain("collect", *arguments)
+    assert answer.code == 2
+    assert says in answer.message
+    assert no_traceback(answer)
+    if name == "unknown symbol":
+        assert "did you mean BTC/USDT?" in answer.message or "did you mean BTC-USDT?" in answer.message
+
+
+def test_a_symbol_that_the_exchange_does_not_know_does_not_stop_the_others(
+    sandbox: SandboxServer, postgres_url: str, tmp_path: Path
+) -> None:
+    command = Command.at(tmp_path, postgres_url)
+    content = collection_of(sandbox.archive_url)
+    content["series"][0]["symbols"] = [BTC, "BTD/USDT"]
+    command.configure(content)
+    days = ("--from", "2024-01-01", "--to", "2024-01-02")
+    both = command("collect", *days, "--json")
+    assert both.code == 1
+    assert "the archive lists nothing for BTD/USDT" in both.message
+    assert "did you mean BTC/USDT? Check `symbols` in collection.yaml" in both.message
+    assert both.json["states"] == {"available": 2}
+    assert {(one["symbol"], one["state"]) for one in both.json["problems"]} == {("BTD/USDT", None)}
+    assert [one["symbol"] for one in both.json["unknown_symbols"]] == ["BTD/USDT"]
+    alone = command("collect", *days, "--symbol", "BTD/USDT")
+    assert (alone.code, alone.out) == (2, "")
+    assert "the archive lists nothing for BTD/USDT" in alone.message
+    assert no_traceback(alone)
+    with Ledger(postgres_url) as ledger:
+        assert {record.symbol for record in ledger.partitions()} == {BTC}
+
+
+def test_a_misspelt_symbol_option_does_not_stop_the_others(
+    sandbox: SandboxServer, postgres_url: str, tmp_path: Path
+) -> None:
+    command = Command.at(tmp_path, postgres_url)
+    command.configure(collection_of(sandbox.archive_url))
+    days = ("--from", "2024-01-01", "--to", "2024-01-01")
+    answer = command("collect", *days, "--symbol", "BTCUSDT", "--symbol", "btc-usdt", "--json")
+    assert answer.code == 1
+    assert "--symbol BTCUSDT: not in" in answer.message
+    assert answer.message.endswith("did you mean BTC/USDT?")
+    assert answer.json["states"] == {"available": 1}
+    assert len(answer.json["misspelt"]) == 1
+
+
+def test_debug_shows_where_an_error_was_raised(plain: Command) -> None:
+    plain.configure(f"series:\n  - {ENTRY.replace('binance', 'binanse')}\n")
+    answer = plain("--debug", "collect", "--from", "2024-01-01", "--to", "2024-01-02")
+    assert answer.code == 2
+    assert "Traceback" in answer.err
+    assert "ConfigError" in answer.err
+    assert "collection.py" in answer.err
+
+
+def test_a_database_that_does_not_answer_is_one_message_without_the_password(plain: Command) -> None:
+    plain.configure(f"series:\n  - {ENTRY}\n")
+    command = Command.at(plain.home, "postgresql://someone:secret@127.0.0.1:1/none")
+    answer = command("collect", "--from", "2024-01-01", "--to", "2024-01-02")
+    assert answer.code == 1
+    assert "Postgres at 127.0.0.1:1/none: expected an answer" in answer.message
+    assert "CRYPTO_ASSETS_POSTGRES_URL" in answer.message
+    assert "secret" not in answer.out + answer.err
+    assert no_traceback(answer)
