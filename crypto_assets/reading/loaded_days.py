@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from crypto_assets.config.environment import settings_at_start
 from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.day_records import DayRecord, DayRecords, database_that_is_there, read_records
-from crypto_assets.model import DAY, TIMEFRAMES, Partition, Series, bar_length
+from crypto_assets.model import DAY, TIMEFRAMES, Partition, Series, Track, bar_length
 from crypto_assets.reading.day_coverage import DayCoverage
 from crypto_assets.reading.question import STATISTICS, Question, did_you_mean_symbol
 from crypto_assets.reading.stored_days import cover_warehouse, not_collected
@@ -89,12 +89,9 @@ def read_days(url: str, asked: TableQuestion, *, exact: bool = False) -> tuple[p
         with Warehouse(url) as warehouse:
             frame = warehouse.read(
                 table,
-                series.exchange,
-                series.market_type,
-                symbol,
+                Track(series, symbol),
                 asked.begin,
                 asked.after,
-                timeframe=series.timeframe,
                 exact=exact,
                 columns=needed,
             )

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from crypto_assets.datasets.types import KEYS
 from crypto_assets.errors import ConfigError
-from crypto_assets.model import DAY, Series
+from crypto_assets.model import DAY, Series, Track
 from crypto_assets.rows.loads import Load, LoadPlan
 from crypto_assets.storage.database import Database
 from crypto_assets.storage.market_tables import TABLES
@@ -80,31 +80,28 @@ class Warehouse(Database):
         present = _present(connection, plans)
         return {plan: present[identity(plan)].rows for plan in plans if _is_held(plan, present)}
 
-    def contents(
-        self, table: str, exchange: str, market_type: str, symbol: str, dataset: str, first: date, last: date
-    ) -> dict[date, str]:
-        """Return what the table holds of each day of a dataset, by the content of its load; both days are included."""
+    def contents(self, table: str, track: Track, first: date, last: date) -> dict[date, str]:
+        """Return what the table holds of each day of a track, by the content of its load; both days are included."""
+        series, symbol = track
         with self.transaction() as connection:
-            return contents_of_days(connection, table, (exchange, market_type, symbol), dataset, first, last)
+            names = series.exchange, series.market_type, symbol
+            return contents_of_days(connection, table, names, series.dataset, first, last)
 
     def read(
         self,
         table: str,
-        exchange: str,
-        market_type: str,
-        symbol: str,
+        track: Track,
         start: date | datetime,
         end: date | datetime,
         *,
-        timeframe: str | None = None,
         exact: bool = False,
         columns: Sequence[str] | None = None,
     ) -> pd.DataFrame:
         """Return the rows of [start, end) in the order of time, UTC.
 
         Args:
+            track: whose rows; of `ohlcv` those of all timeframes where its series has none.
             start, end: instants, or days meant as their first instant, UTC.
-            timeframe: of `ohlcv`; all by default.
             exact: decimals in place of float64.
             columns: of the table, without the three keys; all by default.
 
@@ -121,10 +118,11 @@ class Warehouse(Database):
         if unknown := [name for name in names if name not in known]:
             raise ConfigError(f"columns {', '.join(unknown)}: expected some of {', '.join(known)}")
         conditions = [*(f"{key} = %s" for key in _KEYS), f"{layout.time_column} >= %s", f"{layout.time_column} < %s"]
-        values: list[Any] = [exchange, market_type, symbol, _instant(start), _instant(end)]
-        if timeframe:
+        series, symbol = track
+        values: list[Any] = [series.exchange, series.market_type, symbol, _instant(start), _instant(end)]
+        if series.timeframe:
             conditions.append("timeframe = %s")
-            values.append(timeframe)
+            values.append(series.timeframe)
         # The server rounds to float64 correctly, and many times faster than Decimal objects can be made here.
         selected = [f"{name}::float8" if name in layout.numeric and not exact else name for name in names]
         where = " AND ".join(conditions)

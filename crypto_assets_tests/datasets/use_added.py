@@ -25,7 +25,7 @@ from crypto_assets.engine.publication.publisher import Publisher
 from crypto_assets.engine.publication.validation import validate
 from crypto_assets.engine.run_context import Stores
 from crypto_assets.ledger.partitions import Ledger
-from crypto_assets.model import Outcome, Partition, Series, SourceFile, State
+from crypto_assets.model import Outcome, Partition, Series, SourceFile, State, Track
 from crypto_assets.rows.loads import warehouse_tables
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.migrations import migrate
@@ -95,7 +95,13 @@ def main(url: str, folder: str) -> None:
     stored = lake.read_partition(SERIES, PARTITION)
     schema = datasets.get("open_interests").schema
     with Warehouse(url) as warehouse:
-        exact = warehouse.read("open_interests", "desk", "linear", SYMBOL, DAY, date(2024, 1, 2), exact=True)
+        exact = warehouse.read(
+            "open_interests",
+            Track(Series("desk", "linear", "open_interests"), SYMBOL),
+            DAY,
+            date(2024, 1, 2),
+            exact=True,
+        )
     found = {
         "package": crypto_assets.__file__,
         "schema": [[one.name, str(one.type), one.nullable, one.metadata[b"doc"].decode()] for one in schema],

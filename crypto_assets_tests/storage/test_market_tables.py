@@ -10,6 +10,7 @@ import pytest
 
 from crypto_assets import datasets
 from crypto_assets.errors import ConfigError
+from crypto_assets.model import Series, Track
 from crypto_assets.storage.market_tables import TABLES, missing_tables
 from crypto_assets.storage.migrations import migrate
 from crypto_assets.storage.warehouse import Warehouse, emptied_loads
@@ -110,7 +111,7 @@ def test_a_table_that_was_dropped_is_made_again_and_its_days_are_due(
         assert missing_tables(connection) == []
         assert [(due[1], due[4]) for due in emptied_loads(connection)] == [("ohlcv", [DAY])]
         warehouse.replace([load({"1m": ["1", "2"]})])
-        rows = warehouse.read("ohlcv", "binance", "spot", "BTC/USDT", DAY, date(2024, 2, 1))
+        rows = warehouse.read("ohlcv", Track(Series("binance", "spot", "ohlcv"), "BTC/USDT"), DAY, date(2024, 2, 1))
     assert list(rows["close"]) == [1.0, 2.0]
 
 

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from crypto_assets import datasets
 from crypto_assets.errors import ConfigError, PostgresUnavailable
 from crypto_assets.model import DAY as ONE_DAY
+from crypto_assets.model import Series, Track
 from crypto_assets.rows.loads import Load, LoadPlan
 from crypto_assets.storage.migrations import HEAD, migrate
 from crypto_assets.storage.warehouse import TABLES, Warehouse
@@ -95,14 +96,16 @@ def trades(symbol: str, amounts: list[str], content: str = "v1", day: date = DAY
 
 
 def closes(warehouse: Warehouse, timeframe: str | None = None, symbol: str = "BTC/USDT", days: int = 2) -> list[float]:
-    frame = warehouse.read("ohlcv", "binance", "spot", symbol, DAY, DAY + days * ONE_DAY, timeframe=timeframe)
+    frame = warehouse.read(
+        "ohlcv", Track(Series("binance", "spot", "ohlcv", timeframe), symbol), DAY, DAY + days * ONE_DAY
+    )
     return list(frame["close"])
 
 
 def test_what_is_loaded_is_what_is_read_over_a_month_end(warehouse: Warehouse) -> None:
     after = DAY + ONE_DAY
     assert warehouse.replace([load({"1m": ["1.5", "2.5"]}), load({"1m": ["3"]}, day=after)]) == [2, 1]
-    frame = warehouse.read("ohlcv", "binance", "spot", "BTC/USDT", DAY, after + ONE_DAY)
+    frame = warehouse.read("ohlcv", Track(Series("binance", "spot", "ohlcv"), "BTC/USDT"), DAY, after + ONE_DAY)
     assert list(frame["close"]) == [1.5, 2.5, 3.0]
     assert list(frame["open_time"]) == [
         pd.Timestamp("2024-01-31T00:00Z"),
@@ -113,18 +116,22 @@ def test_what_is_loaded_is_what_is_read_over_a_month_end(warehouse: Warehouse) -
     assert frame["close"].dtype == "float64"
     assert frame["trade_count"].dtype == "int64"
     instant = datetime(2024, 1, 31, 0, 1, tzinfo=UTC)
-    half_open = warehouse.read("ohlcv", "binance", "spot", "BTC/USDT", instant, after, columns=["close"])
+    half_open = warehouse.read(
+        "ohlcv", Track(Series("binance", "spot", "ohlcv"), "BTC/USDT"), instant, after, columns=["close"]
+    )
     assert half_open.to_dict("list") == {"close": [2.5]}
 
 
 def test_nothing_stored_reads_as_no_rows_of_the_same_types(warehouse: Warehouse) -> None:
     for table in TABLES:
-        empty = warehouse.read(table, "binance", "spot", "BTC/USDT", DAY, DAY + ONE_DAY)
+        empty = warehouse.read(table, Track(Series("binance", "spot", table), "BTC/USDT"), DAY, DAY + ONE_DAY)
         assert len(empty) == 0
         assert "object" not in {str(kind) for kind in empty.dtypes}
     warehouse.replace([trades("BTC/USDT", ["1"])])
-    full = warehouse.read("trades", "binance", "spot", "BTC/USDT", DAY, DAY + ONE_DAY)
-    assert full.dtypes.equals(warehouse.read("trades", "binance", "spot", "X/USDT", DAY, DAY + ONE_DAY).dtypes)
+    full = warehouse.read("trades", Track(Series("binance", "spot", "trades"), "BTC/USDT"), DAY, DAY + ONE_DAY)
+    assert full.dtypes.equals(
+        warehouse.read("trades", Track(Series("binance", "spot", "trades"), "X/USDT"), DAY, DAY + ONE_DAY).dtypes
+    )
 
 
 def test_the_same_content_again_writes_nothing(warehouse: Warehouse, url: str) -> None:
@@ -163,7 +170,9 @@ def test_new_content_replaces_the_day_and_only_it(warehouse: Warehouse) -> None:
     warehouse.replace([load({"1m": ["5"]}, "v2")])
     assert closes(warehouse) == [5.0, 3.0]
     assert closes(warehouse, symbol="ETH/USDT") == [9.0]
-    assert warehouse.contents("ohlcv", "binance", "spot", "BTC/USDT", "ohlcv_1m", DAY, DAY + ONE_DAY) == {
+    assert warehouse.contents(
+        "ohlcv", Track(Series.named("binance", "spot", "ohlcv_1m"), "BTC/USDT"), DAY, DAY + ONE_DAY
+    ) == {
         DAY: "v2",
         DAY + ONE_DAY: "v1",
     }
@@ -195,7 +204,7 @@ def test_a_day_of_trades_is_replaced_whether_alone_in_its_leaf_or_not(warehouse:
     warehouse.replace([trades(symbol, ["1", "2"]) for symbol in ["BTC/USDT", *others]])
     warehouse.replace([trades("BTC/USDT", ["3"], "v2")])
     for symbol, expected in [("BTC/USDT", [3.0]), *((other, [1.0, 2.0]) for other in others)]:
-        frame = warehouse.read("trades", "binance", "spot", symbol, DAY, DAY + ONE_DAY)
+        frame = warehouse.read("trades", Track(Series("binance", "spot", "trades"), symbol), DAY, DAY + ONE_DAY)
         assert list(frame["amount"]) == expected
         assert list(frame["side"]) == ["sell", "buy"][: len(expected)]
 
@@ -215,9 +224,11 @@ def test_emptying_a_leaf_spares_what_another_writer_is_putting_there(warehouse: 
             time.sleep(0.02)
             warehouse.replace([trades("BTC/USDT", ["2"], f"v2.{version}")])
         assert other.result() == [60_000]
-    eth = warehouse.read("trades", "binance", "spot", "ETH/USDT", DAY, DAY + ONE_DAY)
+    eth = warehouse.read("trades", Track(Series("binance", "spot", "trades"), "ETH/USDT"), DAY, DAY + ONE_DAY)
     assert (len(eth), eth["amount"].sum()) == (60_000, 240_000.0)
-    assert len(warehouse.read("trades", "binance", "spot", "BTC/USDT", DAY, DAY + ONE_DAY)) == 1
+    assert (
+        len(warehouse.read("trades", Track(Series("binance", "spot", "trades"), "BTC/USDT"), DAY, DAY + ONE_DAY)) == 1
+    )
 
 
 def test_a_copy_that_fails_leaves_the_former_days_whole(warehouse: Warehouse) -> None:
@@ -265,9 +276,11 @@ def test_many_writers_of_one_day_leave_exactly_one_version(url: str) -> None:
     assert errors == []
     with Warehouse(url) as warehouse:
         for day in (DAY, DAY + ONE_DAY):
-            frame = warehouse.read("ohlcv", "binance", "spot", "BTC/USDT", day, day + ONE_DAY)
+            frame = warehouse.read("ohlcv", Track(Series("binance", "spot", "ohlcv"), "BTC/USDT"), day, day + ONE_DAY)
             assert frame.groupby("timeframe").size().to_dict() == {"1m": 50, "5m": 10}
-            [content] = warehouse.contents("ohlcv", "binance", "spot", "BTC/USDT", "ohlcv_1m", day, day).values()
+            [content] = warehouse.contents(
+                "ohlcv", Track(Series.named("binance", "spot", "ohlcv_1m"), "BTC/USDT"), day, day
+            ).values()
             assert set(frame["close"]) == {float(content.partition(".")[0])}
 
 
@@ -298,7 +311,9 @@ def test_leaves_are_month_day_and_year(warehouse: Warehouse, url: str) -> None:
     leaves = query(url, "SELECT inhrelid::regclass::text FROM pg_inherits ORDER BY 1")
     tables = [name for (name,) in leaves if "pkey" not in name]
     assert tables == ["market.funding_rates_2024", "market.ohlcv_202401", "market.trades_20240131"]
-    frame = warehouse.read("funding_rates", "binance", "linear", "BTC/USDT:USDT", DAY, DAY + ONE_DAY)
+    frame = warehouse.read(
+        "funding_rates", Track(Series("binance", "linear", "funding_rates"), "BTC/USDT:USDT"), DAY, DAY + ONE_DAY
+    )
     assert frame.to_dict("records") == [
         {
             "funding_time": pd.Timestamp("2024-01-31T08:00:00.013Z"),
@@ -313,16 +328,18 @@ def test_a_column_that_is_not_there_is_named_and_never_reaches_the_server(
     warehouse: Warehouse, columns: list[str]
 ) -> None:
     with pytest.raises(ConfigError, match="expected some of timeframe, open_time"):
-        warehouse.read("ohlcv", "binance", "spot", "BTC/USDT", DAY, DAY, columns=columns)
+        warehouse.read("ohlcv", Track(Series("binance", "spot", "ohlcv"), "BTC/USDT"), DAY, DAY, columns=columns)
     with pytest.raises(ConfigError, match="expected one of agg_trades, funding_rates, ohlcv"):
-        warehouse.read("pg_class", "binance", "spot", "BTC/USDT", DAY, DAY)
+        warehouse.read("pg_class", Track(Series("binance", "spot", "pg_class"), "BTC/USDT"), DAY, DAY)
 
 
 @given(st.lists(st.decimals(min_value=-(10**19), max_value=10**20 - 1, places=18), min_size=1, max_size=4))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_digit_survives_and_floats_are_the_nearest(warehouse: Warehouse, prices: list[Decimal]) -> None:
     warehouse.replace([load({"1m": prices}, content=str(prices))])
-    exact = warehouse.read("ohlcv", "binance", "spot", "BTC/USDT", DAY, DAY + ONE_DAY, exact=True)
+    exact = warehouse.read(
+        "ohlcv", Track(Series("binance", "spot", "ohlcv"), "BTC/USDT"), DAY, DAY + ONE_DAY, exact=True
+    )
     assert list(exact["volume"]) == prices
     assert closes(warehouse) == [float(price) for price in prices]
 
