@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection as Some
 from collections.abc import Container, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -31,19 +32,21 @@ _REFUSED_SHOWN = 3
 """Most spans of days in a refusal."""
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What somebody decides about the days from first to last, both included, of some series and symbols, and why."""
+
+    selected: Sequence[tuple[SeriesEntry, Some[Track]]]
+    first: date
+    last: date
+    by: str
+    reason: str
+
+
 def acknowledge(
-    ledger: Ledger,
-    collection: Collection,
-    selected: Sequence[tuple[SeriesEntry, Some[Track]]],
-    first: date,
-    last: date,
-    *,
-    reason: str,
-    by: str,
-    today: date,
-    lost: Container[TrackDay] = (),
+    ledger: Ledger, collection: Collection, decision: Decision, *, today: date, lost: Container[TrackDay] = ()
 ) -> list[Acknowledgement]:
-    """Acknowledge every day from first to last, both included, of some series and symbols; return the acknowledgements.
+    """Acknowledge every day of a decision; return the acknowledgements.
 
     All of them or none: a day that is not a gap cannot be acknowledged.
 
@@ -51,13 +54,14 @@ def acknowledge(
         ConfigError: a day is complete (or was, and is `lost`), still expected, not collected yet or outside the
             collection; or the reason is empty.
     """
-    if not reason.strip():
+    first, last = decision.first, decision.last
+    if not decision.reason.strip():
         raise ConfigError("--reason: expected why these days are accepted, found nothing; write it in a few words")
     if last < first:
         raise ConfigError(f"--from {first} --to {last}: expected --from on or before --to")
     found: list[Gap] = []
     refused: list[Problem] = []
-    for entry, tracks in selected:
+    for entry, tracks in decision.selected:
         mine = {
             gap.track_day: gap
             for gap in gaps(collection, ledger, today, [entry], tracks=tracks, first=first, last=last)
@@ -86,7 +90,7 @@ def acknowledge(
         for gap in [one.gap]
     ]
     with ledger.transaction() as connection:
-        add_acknowledgements(connection, wanted, reason.strip(), by)
+        add_acknowledgements(connection, wanted, decision.reason.strip(), decision.by)
     tracks = {gap.track for gap in found}
     return [one for one in _read(ledger, tracks, first, last) if one.holds]
 
@@ -125,27 +129,20 @@ def _keys(series: Series, symbol: str, day: date) -> list[str]:
     return [exchange.key(prefix, series, symbol, day) for prefix in exchange.prefixes(series, symbol)]
 
 
-def withdraw_by_hand(
-    ledger: Ledger,
-    selected: Sequence[tuple[SeriesEntry, Some[Track]]],
-    first: date,
-    last: date,
-    *,
-    by: str,
-    reason: str,
-) -> list[Acknowledgement]:
-    """Withdraw the valid acknowledgements of some days; return them.
+def withdraw_by_hand(ledger: Ledger, decision: Decision) -> list[Acknowledgement]:
+    """Withdraw the valid acknowledgements of the days of a decision; return them.
 
     Raises:
         ConfigError: no acknowledgement of these days is valid.
     """
-    tracks = {track for _, of_entry in selected for track in of_entry}
+    first, last, reason = decision.first, decision.last, decision.reason.strip()
+    tracks = {track for _, of_entry in decision.selected for track in of_entry}
     found = [one for one in _read(ledger, tracks, first, last) if one.holds]
     if not found:
         raise ConfigError(
             f"expected acknowledged days from {first} to {last}, found none; `crypto-assets gaps acknowledged` lists them"
         )
-    because = f"{by} withdrew it" + (f": {reason.strip()}" if reason.strip() else "")
+    because = f"{decision.by} withdrew it" + (f": {reason}" if reason else "")
     ledger.change(lambda connection: withdraw(connection, found, because))
     return found
 

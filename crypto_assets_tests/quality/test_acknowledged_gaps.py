@@ -28,9 +28,10 @@ from crypto_assets.model import (
     SourceFile,
     State,
     StoredFile,
+    Track,
     TrackDay,
 )
-from crypto_assets.quality.acknowledged_gaps import acknowledge, refresh_acknowledgements
+from crypto_assets.quality.acknowledged_gaps import Decision, acknowledge, refresh_acknowledgements
 from crypto_assets.storage.migrations import migrate
 from crypto_assets_tests.quality.stored import put_files
 from crypto_assets_tests.workbench import entry
@@ -229,11 +230,7 @@ def test_only_gaps_can_be_acknowledged_and_nothing_is_kept_where_one_day_is_none
         acknowledge(
             ledger,
             collection,
-            [(part, {(BARS, BTC)})],
-            first,
-            last,
-            reason="so",
-            by="ann",
+            Decision([(part, {Track(BARS, BTC)})], first, last, "ann", "so"),
             today=TODAY + timedelta(days=9),
         )
     assert json.loads(run("gaps", "acknowledged", "--all", "--json").output) == []

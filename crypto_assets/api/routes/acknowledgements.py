@@ -57,11 +57,7 @@ def acknowledge(here: Here, given: Given) -> Response:
         found = acknowledged_gaps.acknowledge(
             here.ledger,
             collection,
-            selected,
-            first,
-            last,
-            reason=given.reason,
-            by=given.who,
+            acknowledged_gaps.Decision(selected, first, last, given.who, given.reason),
             today=datetime.now(UTC).date(),
             lost=lost_days(here.ledger, here.lake, tracks, first, last, collection).reasons,
         )
@@ -80,9 +76,8 @@ def withdraw(here: Here, given: Given) -> Response:
     selected = _selected(here.load_collection(), given)
     first, last = given.first, given.last or given.first
     try:
-        found = acknowledged_gaps.withdraw_by_hand(
-            here.ledger, selected, first, last, by=given.who, reason=given.reason
-        )
+        decision = acknowledged_gaps.Decision(selected, first, last, given.who, given.reason)
+        found = acknowledged_gaps.withdraw_by_hand(here.ledger, decision)
     except ConfigError as error:
         raise _impossible(error) from error
     return _answer(found)

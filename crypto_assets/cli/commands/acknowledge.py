@@ -45,23 +45,24 @@ def acknowledge(
     """
     from crypto_assets.config import selection
     from crypto_assets.ledger.pauses import me
+    from crypto_assets.quality.acknowledged_gaps import Decision, withdraw_by_hand
     from crypto_assets.quality.acknowledged_gaps import acknowledge as keep
-    from crypto_assets.quality.acknowledged_gaps import withdraw_by_hand
 
     for name in ("symbols", "datasets"):
         if not filters[name]:
             raise click.UsageError(f"expected --{name.removesuffix('s')}: name what you accept")
     collection = load_configured()
     selected = selection.select(collection, **filters)
-    until, who = last or first, by or me()
+    until = last or first
+    decision = Decision(selected, first, until, by or me(), reason)
     if withdrawn:
-        found = with_ledger(lambda ledger: withdraw_by_hand(ledger, selected, first, until, by=who, reason=reason))
+        found = with_ledger(lambda ledger: withdraw_by_hand(ledger, decision))
     else:
 
         def accept(ledger: Any) -> list[Acknowledgement]:
             tracks = {track for _, of_entry in selected for track in of_entry}
             lost = lost_of(ledger, tracks, first, until, collection).reasons
-            return keep(ledger, collection, selected, first, until, reason=reason, by=who, today=today(), lost=lost)
+            return keep(ledger, collection, decision, today=today(), lost=lost)
 
         found = with_ledger(accept)
     if as_json:
