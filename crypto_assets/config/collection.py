@@ -170,6 +170,11 @@ class SeriesEntry(BaseModel):
         return [Series.named(self.exchange, self.market_type, name) for name in self.datasets]
 
     @property
+    def tracks(self) -> list[Track]:
+        """Every symbol of every series of the entry."""
+        return [Track(series, symbol) for series in self.series for symbol in self.symbols]
+
+    @property
     def span(self) -> str:
         """The days of the entry in words: `from 2024-01-01`, with `to 2024-06-30` if it ends."""
         return f"from {self.start}" + (f" to {self.end}" if self.end else "")
@@ -233,20 +238,15 @@ class Collection(BaseModel):
             if name not in sources.names():
                 raise ValueError(f"exchanges: {name!r} is unknown{_did_you_mean(name, sources.names())}")
             budgets = dict.fromkeys(("archive", "listing", *sources.get(name).limits))
-            for budget in self.exchanges[name].limits:
-                if budget not in budgets:
-                    raise ValueError(
-                        f"exchanges.{name}.limits: {budget!r} is not a budget{_did_you_mean(budget, budgets)}"
-                    )
+            for budget in [one for one in self.exchanges[name].limits if one not in budgets]:
+                meant = _did_you_mean(budget, budgets)
+                raise ValueError(f"exchanges.{name}.limits: {budget!r} is not a budget{meant}")
         seen: dict[Track, int] = {}
         for number, entry in enumerate(self.series):
-            for series in entry.series:
-                for symbol in entry.symbols:
-                    other = seen.setdefault(Track(series, path_symbol(symbol)), number)
-                    if other != number:
-                        raise ValueError(
-                            f"{series} {symbol} is in series[{other}] and series[{number}]; keep it in one"
-                        )
+            for series, symbol in entry.tracks:
+                if (other := seen.setdefault(Track(series, path_symbol(symbol)), number)) != number:
+                    places = f"series[{other}] and series[{number}]"
+                    raise ValueError(f"{series} {symbol} is in {places}; keep it in one")
         self._bars_end_together()
         self._names_differ()
         return self

@@ -65,10 +65,10 @@ def select(
         if (exchange and entry.exchange != exchange) or (market_type and entry.market_type != market_type):
             continue
         tracks = tuple(
-            Track(series, symbol)
-            for series in entry.series
-            for symbol in entry.symbols
-            if (not wanted or {path_symbol(symbol), symbol} & wanted) and (not datasets or series.dataset in datasets)
+            track
+            for track in entry.tracks
+            if (not wanted or {path_symbol(track.symbol), track.symbol} & wanted)
+            and (not datasets or track.series.dataset in datasets)
         )
         if tracks:
             result.append((entry, tracks))

@@ -84,7 +84,7 @@ def build_assets(collection: Collection) -> list[dg.AssetsDefinition]:
 def _entry_assets(collection: Collection, entry: SeriesEntry) -> dg.AssetsDefinition:
     partitions_def = _partitions_of(collection, entry)
     warehouse = warehouse_assets(collection, entry)
-    specs = [_lake_spec(series, symbol, partitions_def) for series in entry.series for symbol in entry.symbols]
+    specs = [_lake_spec(*track, partitions_def) for track in entry.tracks]
     specs += [_warehouse_spec(collection, entry, asset, partitions_def) for asset in warehouse]
     check_specs = _check_specs(collection, entry, warehouse, partitions_def)
 
@@ -179,17 +179,16 @@ def plan(
     owned = {asset.key for asset in warehouse}
     targets = []
     collected = set()
-    for series in entry.series:
-        for symbol in entry.symbols:
-            if lake_key(series, symbol) not in selected:
-                continue
-            collected.add(Track(series, symbol))
-            tables = tuple(
-                table
-                for table in warehouse_tables(series, entry.warehouse)
-                if (key := warehouse_key(series, symbol, table)) in selected or key not in owned
-            )
-            targets.append(Target(series, symbol, tuple(days), tables))
+    for track in entry.tracks:
+        if lake_key(*track) not in selected:
+            continue
+        collected.add(track)
+        tables = tuple(
+            table
+            for table in warehouse_tables(track.series, entry.warehouse)
+            if (key := warehouse_key(*track, table)) in selected or key not in owned
+        )
+        targets.append(Target(*track, tuple(days), tables))
     for asset in warehouse:
         # What another run collects, of this entry or another, it loads itself; days that it has not collected yet are no
         # failure of this one.
@@ -210,12 +209,7 @@ def recheck(
 
     Without `days`, as the UI runs checks, it is every day that is stored.
     """
-    wanted = [
-        Track(series, symbol)
-        for series in entry.series
-        for symbol in entry.symbols
-        if lake_key(series, symbol) in checked
-    ]
+    wanted = [track for track in entry.tracks if lake_key(*track) in checked]
     stored: Mapping[Track, Sequence[date]] = dict.fromkeys(wanted, days or ())
     if days is None and wanted:
         with ledger.transaction() as connection:
@@ -244,9 +238,7 @@ def recount(
 
 def tracks(entry: SeriesEntry, warehouse: Sequence[WarehouseAsset], keys: AbstractSet[dg.AssetKey]) -> list[Track]:
     """Return the series and symbols that some assets of an entry are about: their own, or those that feed a table."""
-    lakes = [
-        Track(series, symbol) for series in entry.series for symbol in entry.symbols if lake_key(series, symbol) in keys
-    ]
+    lakes = [track for track in entry.tracks if lake_key(*track) in keys]
     return lakes + [Track(feeder, asset.symbol) for asset in warehouse if asset.key in keys for feeder in asset.feeders]
 
 
@@ -257,11 +249,7 @@ def _check_specs(
     partitions_def: dg.DailyPartitionsDefinition,
 ) -> list[dg.AssetCheckSpec]:
     """Return the checks of an entry's assets: those of the rows of a day, and one of all days together."""
-    lakes = {
-        lake_key(series, symbol): rules_for(collection, series, symbol)
-        for series in entry.series
-        for symbol in entry.symbols
-    }
+    lakes = {lake_key(*track): rules_for(collection, *track) for track in entry.tracks}
     of_days = lakes | {asset.key: [ROWS_MATCH_LAKE] for asset in warehouse}
     specs = [
         dg.AssetCheckSpec(rule.name, asset=key, description=rule.description, partitions_def=partitions_def)

@@ -108,7 +108,7 @@ class _Part:
         self.entry = entry
         self.name = collection.name_of(entry)
         self.warehouse = warehouse_assets(collection, entry)
-        self.tracks = [Track(series, symbol) for series in entry.series for symbol in entry.symbols]
+        self.tracks = entry.tracks
         self.keys = self.assets(self.tracks)
         self.selection = dg.AssetSelection.assets(*self.keys)
 
@@ -270,8 +270,8 @@ def _fill(part: _Part) -> dg.ScheduleDefinition:
     ) -> list[dg.RunRequest] | dg.SkipReason:
         today = context.scheduled_execution_time.astimezone(UTC).date()
         with postgres.ledger() as ledger:
-            tracks, egress = [(part.entry, part.tracks)], settings().egress
-            for line in review(part.collection, ledger, tracks, budget_s=REVIEW_S, egress=egress).in_words():
+            selected, egress = [(part.entry, part.tracks)], settings().egress
+            for line in review(part.collection, ledger, selected, budget_s=REVIEW_S, egress=egress).in_words():
                 context.log.warning(line)
             last = part.entry.until(today)
             lost = lost_days(ledger, lake.lake(), part.tracks, part.entry.start, last, part.collection).reasons
@@ -292,7 +292,7 @@ def build_jobs(collection: Collection) -> list[Any]:
     """Return a job for each entry that checks stored days again: those of the chosen partitions, or all."""
     jobs = []
     for entry in collection.series:
-        lakes = [lake_key(series, symbol) for series in entry.series for symbol in entry.symbols]
+        lakes = [lake_key(*track) for track in entry.tracks]
         tables = [asset.key for asset in warehouse_assets(collection, entry)]
         jobs.append(
             dg.define_asset_job(

@@ -115,7 +115,7 @@ def report_unreported(
 
 
 def _series(collection: Collection) -> list[Track]:
-    return [Track(series, symbol) for entry in collection.series for series in entry.series for symbol in entry.symbols]
+    return [track for entry in collection.series for track in entry.tracks]
 
 
 def _no_rows(collection: Collection, record: PartitionRecord) -> list[tuple[str, int]]:

@@ -136,11 +136,10 @@ def _of_collection(collection: Collection, today: date) -> tuple[dict[Names, Cov
     result, spans = {}, {}
     for entry in collection.series:
         last = entry.until(today - timedelta(days=1))
-        for series in entry.series:
-            for symbol in entry.symbols:
-                names = series.exchange, series.market_type, symbol, series.dataset
-                result[names] = Coverage(*names, days=max((last - entry.start).days + 1, 0))
-                spans[names] = entry.start, entry.until(today)
+        for series, symbol in entry.tracks:
+            names = series.exchange, series.market_type, symbol, series.dataset
+            result[names] = Coverage(*names, days=max((last - entry.start).days + 1, 0))
+            spans[names] = entry.start, entry.until(today)
     return result, spans
 
 

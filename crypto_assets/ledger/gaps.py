@@ -82,12 +82,7 @@ def gaps(
     """
     yesterday = today - timedelta(days=1)
     for entry in collection.series if entries is None else entries:
-        wanted = [
-            Track(series, symbol)
-            for series in entry.series
-            for symbol in entry.symbols
-            if tracks is None or Track(series, symbol) in tracks
-        ]
+        wanted = [track for track in entry.tracks if tracks is None or track in tracks]
         begin = max(entry.start, first or entry.start)
         end = min(entry.until(yesterday), last or yesterday)
         if wanted and begin <= end:

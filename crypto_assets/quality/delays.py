@@ -91,11 +91,10 @@ def _prefixes(collection: Collection) -> dict[tuple[str, str], tuple[Series, str
     found = {}
     for entry in collection.series:
         exchange = sources.get(entry.exchange)
-        for series in entry.series:
-            for symbol in entry.symbols:
-                for prefix in exchange.prefixes(series, symbol):
-                    first, last = exchange.period(exchange.key(prefix, series, symbol, entry.start))
-                    found[entry.exchange, prefix] = series, "day" if first == last else "month", symbol
+        for series, symbol in entry.tracks:
+            for prefix in exchange.prefixes(series, symbol):
+                first, last = exchange.period(exchange.key(prefix, series, symbol, entry.start))
+                found[entry.exchange, prefix] = series, "day" if first == last else "month", symbol
     return found
 
 

@@ -76,11 +76,10 @@ def refresh_scores(
 
 def _spans(collection: Collection, first: date, last: date, chosen: set[Track] | None) -> Iterator[ScoredSpan]:
     for entry in collection.series:
-        for series in entry.series:
-            for symbol in entry.symbols:
-                begin, end = max(first, entry.start), entry.until(last)
-                if begin <= end and (chosen is None or Track(series, symbol) in chosen):
-                    yield ScoredSpan(series, symbol, begin, end)
+        begin, end = max(first, entry.start), entry.until(last)
+        for track in entry.tracks if begin <= end else ():
+            if chosen is None or track in chosen:
+                yield ScoredSpan(*track, begin, end)
 
 
 def _portions(spans: Iterable[ScoredSpan]) -> Iterator[list[ScoredSpan]]:

@@ -97,10 +97,9 @@ def _selected(collection: Collection, given: bodies.Gaps) -> list[tuple[SeriesEn
     found = []
     for entry in collection.series:
         tracks = {
-            Track(series, symbol)
-            for series in entry.series
-            for symbol in entry.symbols
-            if (entry.exchange, entry.market_type, symbol, series.dataset) == named
+            track
+            for track in entry.tracks
+            if (entry.exchange, entry.market_type, track.symbol, track.series.dataset) == named
         }
         if tracks:
             found.append((entry, tracks))

@@ -21,7 +21,7 @@ from crypto_assets.ledger.gaps import gaps as read_gaps
 from crypto_assets.ledger.lakes import lost_days
 from crypto_assets.ledger.minutes import start_of
 from crypto_assets.ledger.progress import ACTIVE_STATES, read_progress
-from crypto_assets.model import DAY, Track
+from crypto_assets.model import DAY
 from crypto_assets.quality.gap_causes import as_json, explain
 
 router = APIRouter(prefix="/v1", tags=["coverage"])
@@ -55,11 +55,10 @@ def gaps(request: Request, here: Here, asked: Annotated[parameters.TrackDays, Qu
         if all(_some(wanted[name], getattr(entry, name)) for name in ("exchange", "market_type"))
     ]
     tracks = {
-        Track(series, symbol)
+        track
         for entry in entries
-        for series in entry.series
-        for symbol in entry.symbols
-        if _some(wanted["symbol"], symbol) and _some(wanted["dataset"], series.dataset)
+        for track in entry.tracks
+        if _some(wanted["symbol"], track.symbol) and _some(wanted["dataset"], track.series.dataset)
     }
     lost = lost_days(here.ledger, here.lake, tracks, asked.first, asked.last, collection).reasons
     today = datetime.now(UTC).date()

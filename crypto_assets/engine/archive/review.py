@@ -108,7 +108,7 @@ def _names(symbols: set[str]) -> str:
 def review(
     collection: Collection,
     ledger: Ledger,
-    tracks: Iterable[tuple[SeriesEntry, Sequence[Track]]],
+    selected: Iterable[tuple[SeriesEntry, Sequence[Track]]],
     *,
     now: datetime | None = None,
     older_than: timedelta = timedelta(0),
@@ -119,7 +119,7 @@ def review(
     """Look again at the inferred days of some series and symbols, record what has changed, and return it.
 
     Args:
-        tracks: entries and, of each, the series and symbols that are looked at.
+        selected: entries, and the tracks of each that are looked at.
         older_than: days whose last look is younger are left alone; where all are, nothing is asked.
         timeout_s: of each request; each is made once.
         budget_s: no symbol is begun after so long; those whose last look is oldest come first.
@@ -130,7 +130,7 @@ def review(
     at = now or datetime.now(UTC)
     paused = {one.scope for one in Controls(ledger).read() if one.action == "pause"}
     work = []
-    for entry, of_entry in tracks:
+    for entry, of_entry in selected:
         if paused & {ALL, of_exchange(entry.exchange)}:
             continue
         last = entry.until(at.date() - DAY)

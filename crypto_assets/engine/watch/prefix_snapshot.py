@@ -44,11 +44,7 @@ class Watch:
 
     def prefixes(self) -> dict[str, Track]:
         """Return the preferred prefix of each symbol of each series."""
-        return {
-            self.exchange.prefixes(series, symbol)[0]: Track(series, symbol)
-            for series in self.entry.series
-            for symbol in self.entry.symbols
-        }
+        return {self.exchange.prefixes(*track)[0]: track for track in self.entry.tracks}
 
     def due_at(self, row: Prefix, last_of_period: date) -> datetime:
         """Return when the object whose period ends on a day can be there, by the delays of the ones before."""

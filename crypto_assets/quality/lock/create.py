@@ -104,12 +104,7 @@ def _require_files(ledger: Ledger, lake: Lake, files: Sequence[LockedFile]) -> N
 def _starts(collection: Collection | None) -> dict[Track, date]:
     if collection is None:
         return {}
-    return {
-        Track(series, symbol): entry.start
-        for entry in collection.series
-        for series in entry.series
-        for symbol in entry.symbols
-    }
+    return {track: entry.start for entry in collection.series for track in entry.tracks}
 
 
 def _days_without_file(

@@ -173,10 +173,9 @@ def _prefixes(collection: Collection) -> dict[str, list[Track]]:
     """Return the series and symbols that a collection expects under each prefix of its archives."""
     found: dict[str, list[Track]] = {}
     for entry in collection.series:
-        for series in entry.series:
-            for symbol in entry.symbols:
-                for prefix in sources.get(series.exchange).prefixes(series, symbol):
-                    found.setdefault(prefix, []).append(Track(series, symbol))
+        for track in entry.tracks:
+            for prefix in sources.get(entry.exchange).prefixes(*track):
+                found.setdefault(prefix, []).append(track)
     return found
 
 

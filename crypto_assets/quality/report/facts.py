@@ -171,12 +171,7 @@ def read_facts(
     """
     at = now or datetime.now(UTC)
     yesterday = at.date() - timedelta(days=1)
-    entries = {
-        Track(series, symbol): entry
-        for entry in collection.series
-        for series in entry.series
-        for symbol in entry.symbols
-    }
+    entries = {track: entry for entry in collection.series for track in entry.tracks}
     with database.transaction() as connection:
         known = known_spans(connection)
     tracks = query.choose([*entries, *known])

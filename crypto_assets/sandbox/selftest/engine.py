@@ -24,7 +24,7 @@ from crypto_assets.ledger.day_records import read_records
 from crypto_assets.ledger.gaps import gaps
 from crypto_assets.ledger.lakes import lost_days, remember_lake
 from crypto_assets.ledger.partitions import Ledger
-from crypto_assets.model import COMPLETE_STATES, Outcome, Track
+from crypto_assets.model import COMPLETE_STATES, Outcome
 from crypto_assets.quality.after_run import close_run
 from crypto_assets.reading.day_coverage import settle
 from crypto_assets.reading.stored_days import LakeQuestion, read_lake
@@ -113,11 +113,10 @@ def _targets(collection: Collection, scene: Scene, wanted: dict[Where, str] | No
     """Return what is to be collected: everything, or the days that are wanted."""
     (entry,) = collection.series
     targets = []
-    for series in entry.series:
-        for symbol in entry.symbols:
-            days = [day for day in scene.days if wanted is None or Where(symbol, series.dataset, day) in wanted]
-            if days:
-                targets.append(Target(series, symbol, tuple(days), warehouse_tables(series, entry.warehouse)))
+    for series, symbol in entry.tracks:
+        days = [day for day in scene.days if wanted is None or Where(symbol, series.dataset, day) in wanted]
+        if days:
+            targets.append(Target(series, symbol, tuple(days), warehouse_tables(series, entry.warehouse)))
     return targets
 
 
@@ -129,8 +128,7 @@ def named_gaps(
     (entry,) = collection.series
     with Ledger(stores.url) as ledger:
         if look_again:
-            tracks = [Track(series, symbol) for series in entry.series for symbol in entry.symbols]
-            review(collection, ledger, [(entry, tracks)], now=now)
+            review(collection, ledger, [(entry, entry.tracks)], now=now)
         lost = lost_days(ledger, Lake(str(stores.lake)), collection=collection).reasons
         found = list(gaps(collection, ledger, now.date(), lost=lost))
     return {Where(gap.symbol, gap.series.dataset, gap.day): gap.reason for gap in found if gap.is_open}
