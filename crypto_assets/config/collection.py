@@ -39,7 +39,6 @@ __all__ = [
     "settings_at_start",
 ]
 
-
 MOST_SYMBOLS = 10_000
 """Most symbols of one entry. Binance has listed some 3,500 on spot in all years."""
 
@@ -245,8 +244,7 @@ class Collection(BaseModel):
         for number, entry in enumerate(self.series):
             for series, symbol in entry.tracks:
                 if (other := seen.setdefault(Track(series, path_symbol(symbol)), number)) != number:
-                    places = f"series[{other}] and series[{number}]"
-                    raise ValueError(f"{series} {symbol} is in {places}; keep it in one")
+                    raise ValueError(f"{series} {symbol} is in series[{other}] and series[{number}]; keep it in one")
         self._bars_end_together()
         self._names_differ()
         return self

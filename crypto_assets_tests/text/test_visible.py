@@ -20,7 +20,7 @@ from crypto_assets.access.problem import Json
 from crypto_assets.cli import console
 from crypto_assets.errors import ConfigError, CryptoAssetsError, IncompleteData
 from crypto_assets.model import Outcome, Partition, Series, State
-from crypto_assets.quality.lock.content import AbsentDays, Lock, to_text
+from crypto_assets.quality.lock.content import DaysWithoutFile, Lock, to_text
 from crypto_assets.quality.query import Query
 from crypto_assets.text.visible import visible, visible_in, visible_json, visible_lines
 
@@ -75,7 +75,7 @@ def test_json_with_codes_has_the_same_content_without_them(value: Any) -> None:
 
 
 def test_a_lock_file_and_an_answer_of_the_api_have_no_codes() -> None:
-    hidden = AbsentDays(
+    hidden = DaysWithoutFile(
         exchange="binance",
         market_type="spot",
         symbol="BTC/USDT",
