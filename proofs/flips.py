@@ -33,7 +33,7 @@ from crypto_assets.defs.io_managers import LakeIOManager
 from crypto_assets.defs.resources import LakeResource
 from crypto_assets.errors import CryptoAssetsError
 from crypto_assets.model import Partition, Series, days_between, unified_symbol
-from crypto_assets.reading.stored_days import read_lake
+from crypto_assets.reading.stored_days import LakeQuestion, read_lake
 from crypto_assets.rows.frames import to_frame
 from crypto_assets.sandbox.selftest.store_damage import flip_bit
 from crypto_assets.storage.lake import Lake
@@ -92,7 +92,7 @@ def readers(home: Home) -> dict[str, Reader]:
 
     def without(day: Stored) -> pd.DataFrame | None:
         columns = list(day.rows.columns)
-        found = read_lake(lake, lambda: None, day.series, day.symbol, [day.day], columns)
+        found = read_lake(lake, lambda: None, LakeQuestion(day.series, day.symbol, [day.day], columns))
         return to_frame(found.rows) if found.coverage[0].complete else None
 
     manager = LakeIOManager(lake=LakeResource(url=str(home.lake)), postgres_url=home.url, missing="ignore")

@@ -395,7 +395,10 @@ def test_every_table_and_measure_says_what_it_is(url: str) -> None:
 
 @pytest.mark.parametrize(
     "use",
-    [migrate, lambda url: Warehouse(url).read("ohlcv", Track(Series("binance", "spot", "ohlcv"), "BTC/USDT"), DAY, DAY)],
+    [
+        migrate,
+        lambda url: Warehouse(url).read("ohlcv", Track(Series("binance", "spot", "ohlcv"), "BTC/USDT"), DAY, DAY),
+    ],
     ids=["migrate", "warehouse"],
 )
 def test_a_server_that_does_not_answer_is_named_without_its_password(
