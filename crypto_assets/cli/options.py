@@ -26,7 +26,7 @@ class _Day(click.ParamType):
 
 
 _RELATIVE_DAYS = {"today": 0, "yesterday": 1}
-"""Words for a day, by how many days of UTC ago it was."""
+"""Words for a day, with its distance from today in UTC days."""
 
 
 DAY = _Day()
@@ -89,7 +89,7 @@ def lost_of(
 
 
 def coverage_of(collection: Any) -> tuple[list[Any], list[Any]]:
-    """Return the gaps of a collection and the coverage of all that is stored or configured; another lake is said."""
+    """Return the gaps of a collection and the coverage of everything stored or configured; warns about another lake."""
     from crypto_assets.defs.places import configured_lake
     from crypto_assets.ledger.coverage import known_coverage
 

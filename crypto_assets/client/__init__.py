@@ -1,6 +1,6 @@
-"""What `import crypto_assets` gives: rows of symbols, and what is known of them. docs/python.md shows each.
+"""The public Python functions: rows of symbols, and facts about them. docs/python.md shows each.
 
-Functions here put together what the rooms below know; the command line and the API show the same facts.
+Functions here combine the packages below; the command line and the API show the same facts.
 """
 
 from crypto_assets.client.holdings import catalog, coverage, gaps

@@ -1,4 +1,4 @@
-"""What the functions about stored rows share: the ledger, the lake and the collection of a home, and their filters."""
+"""Shared parts of the public functions: the ledger, the lake and the collection of a home, and their filters."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ T = TypeVar("T")
 
 
 def today() -> date:
-    """Return the UTC day that has not ended."""
+    """Return the current UTC day."""
     return datetime.now(UTC).date()
 
 
 @contextmanager
 def of_home(home: Any) -> Iterator[None]:
-    """Work on a home while the block lasts; every error says, in a note behind it, which home was used."""
+    """Use a home within the block; every error gets a note with the home that was used."""
     with at_home(home):
         try:
             yield
@@ -38,7 +38,7 @@ def of_home(home: Any) -> Iterator[None]:
 
 
 def from_ledger(use: Callable[[Ledger], T]) -> T:
-    """Return what `use` makes of the ledger; none is made where there is none.
+    """Return the result of `use` on the ledger; creates no database.
 
     Raises:
         NothingCollected: there is no database here.
@@ -62,16 +62,16 @@ def the_lake() -> Lake:
 
 
 def the_collection() -> Collection:
-    """Return collection.yaml; without the file a collection of nothing, so that all that is stored is beside it."""
+    """Return collection.yaml; without the file an empty collection, which leaves everything stored outside of it."""
     path = settings_at_start().config
     return load_collection(path) if path.exists() else Collection.empty()
 
 
 def names_of(name: str, given: Any) -> list[str] | None:
-    """Return the values of a filter, one text or a list of texts; None: it is no filter."""
+    """Return the values of a filter, given as one text or a list of texts; None: no filter."""
     if given is None:
         return None
     values = [given] if isinstance(given, str) else list(given) if hasattr(given, "__iter__") else [given]
     if not values or not all(isinstance(value, str) for value in values):
-        raise ConfigError(f"{name}: expected text or a list of it, found {given!r}")
+        raise ConfigError(f"{name}: expected text or a list of texts, found {given!r}")
     return values

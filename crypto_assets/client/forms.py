@@ -1,6 +1,6 @@
 """The form of an answer: a pandas DataFrame, a polars DataFrame or an Arrow table.
 
-Arrow is what everything is made of here; pandas and polars are imported only by who asks for them.
+Everything is built as Arrow; pandas and polars are imported only if requested.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 Form = Literal["pandas", "polars", "arrow"]
-"""What an answer may be."""
+"""The forms of an answer."""
 
 Answer: TypeAlias = "pd.DataFrame | pl.DataFrame | pa.Table"
 
@@ -28,7 +28,7 @@ TEXT, COUNT, FLAG, DAY, INSTANT = pa.string(), pa.int64(), pa.bool_(), pa.date32
 
 
 def require_form(form: str) -> None:
-    """Raise ConfigError for a form that there is not, or whose package is not installed."""
+    """Raise ConfigError for an unknown form, or if its package is not installed."""
     if form not in get_args(Form):
         raise ConfigError(f"as_: expected one of {', '.join(map(repr, get_args(Form)))}, found {form!r}")
     if form == "polars":
@@ -36,7 +36,7 @@ def require_form(form: str) -> None:
 
 
 def rows_in(form: Form, rows: pa.Table, *, exact: bool) -> Answer:
-    """Return rows in a form; decimals become float64, each rounded as `float(text)` rounds it, unless `exact` is asked for.
+    """Return rows in a form; decimals become float64, each rounded as `float(text)` rounds it, unless `exact` is set.
 
     The columns of the Arrow table are those of the polars frame as far as polars holds them alike: nothing passes pandas.
     """
@@ -48,7 +48,7 @@ def rows_in(form: Form, rows: pa.Table, *, exact: bool) -> Answer:
 
 
 def table_in(form: Form, columns: Mapping[str, pa.DataType], rows: Iterable[Mapping[str, Any]]) -> Answer:
-    """Return a table about what is stored, with exactly these columns.
+    """Return a table about stored data, with exactly these columns.
 
     In pandas days are instants of UTC (their midnight), and counts and flags may be `<NA>`.
     """
@@ -68,7 +68,7 @@ def table_in(form: Form, columns: Mapping[str, pa.DataType], rows: Iterable[Mapp
 
 
 def with_facts(answer: Answer, facts: Mapping[str, Any]) -> Answer:
-    """Return an answer with facts about it: in `attrs` of a DataFrame, as JSON in Arrow's metadata; polars holds none."""
+    """Return an answer with facts about it: in `attrs` of a DataFrame, as JSON in Arrow's metadata; polars has no place."""
     if isinstance(answer, pa.Table):
         import json
 
@@ -85,7 +85,7 @@ def _in_floats(rows: pa.Table) -> pa.Table:
             column = rows.column(place)
             values = to_arrow(nearest(column))
             if column.null_count:
-                # NaN is no null: polars and Arrow tell the two apart.
+                # NaN is not null: polars and Arrow distinguish them.
                 values = pa.Array.from_buffers(
                     values.type, len(values), [column.combine_chunks().is_valid().buffers()[1], values.buffers()[1]]
                 )

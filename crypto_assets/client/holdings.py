@@ -1,4 +1,4 @@
-"""What is stored, how complete it is and what is missing: `catalog`, `coverage`, `gaps`.
+"""Stored data, its completeness and its gaps: `catalog`, `coverage`, `gaps`.
 
 The same facts as `crypto-assets status`, `GET /v1/status` and `crypto-assets gaps`, as tables.
 """
@@ -29,7 +29,7 @@ from crypto_assets.reading.day_states import day_states
 from crypto_assets.reading.question import Moment, question
 
 Names = str | Sequence[str] | None
-"""A filter: one text, some, or all."""
+"""A filter: one text, several, or all."""
 
 _NAMES = {"exchange": TEXT, "market_type": TEXT, "dataset": TEXT, "symbol": TEXT}
 
@@ -83,7 +83,7 @@ def catalog(
     as_: Form = "pandas",
     home: str | Path | None = None,
 ) -> Answer:
-    """Return what is stored and what is configured: one row for each symbol of each dataset.
+    """Return everything stored or configured: one row for each symbol of each dataset.
 
     Examples:
         >>> catalog()[["dataset", "symbol", "first_stored", "last_stored", "rows"]]
@@ -93,18 +93,18 @@ def catalog(
         exchange, market_type, dataset: only these; one text or a list.
         symbols: only these; `BTC/USDT` is that pair in every market type, `BTC/USDT:USDT` only the contract.
         as_: `pandas`, `polars` or `arrow`.
-        home: as `read`.
+        home: as in `read`.
 
     Returns:
-        Columns: `exchange`, `market_type`, `dataset`, `symbol`; `in_collection`, whether collection.yaml names it;
-        `first_stored`, `last_stored`, `rows`, `size_bytes` of the files in the lake; days by what they are: `days` is the sum
+        Columns: `exchange`, `market_type`, `dataset`, `symbol`; `in_collection`: collection.yaml names it;
+        `first_stored`, `last_stored`, `rows`, `size_bytes` of the files in the lake; counts of days: `days` is the sum
         of `complete`, `partial` (state `degraded`), `missing`, `not_collected`, `no_data`, `acknowledged`, `pending` (not
-        published yet) and `corrected` (published again, and the new file could not be used); `checks`, `failed_checks`,
-        `corrections`; `first_day`, `last_day`, of which the ledger has a record, also one of no data. The days are those of
-        collection.yaml up to yesterday, and today as far as it is complete; of what it does not name, those with a record.
+        published yet) and `corrected` (published again, but the new file could not be used); `checks`, `failed_checks`,
+        `corrections`; `first_day`, `last_day` with a record, even of no data. Counted are the days of collection.yaml up to
+        yesterday, and today if it is complete so far; outside collection.yaml the days with a record.
 
     Raises:
-        ConfigError: a filter that matches nothing, or a collection.yaml that cannot be read.
+        ConfigError: a filter matches nothing, or collection.yaml cannot be read.
         NothingCollected: there is no database here.
     """
     require_form(as_)
@@ -131,26 +131,26 @@ def coverage(
     as_: Form = "pandas",
     home: str | Path | None = None,
 ) -> Answer:
-    """Return what is known of every day of some symbols: its state, and why it is so. No file is opened.
+    """Return the coverage of every day of some symbols: its state and the reason. No file is opened.
 
     Examples:
         >>> days = coverage("binance", ["BTC/USDT", "ETH/USDT"], "ohlcv_1m", "2024-01-01", "2024-01-31")
         >>> days[~days["complete"]][["symbol", "day", "state", "reason"]]
 
     Args:
-        exchange, symbols, dataset, start, end, market_type: as `read`.
+        exchange, symbols, dataset, start, end, market_type: as in `read`.
         as_: `pandas`, `polars` or `arrow`.
-        home: as `read`.
+        home: as in `read`.
 
     Returns:
         One row for each symbol and day, in the order of the symbols: `exchange`, `market_type`, `dataset`, `symbol`, `day`,
         `state` (as in the ledger: `available`, `provisional`, `degraded`, `missing`, `no_data`, `pending`, `corrected`; or
-        `not_collected`, or `stored` where only the file is known), `reason`, `rows`, `until` (how far a day goes that is not
-        over), `acknowledged` (who accepts it as it is, when and why), `complete`. A file that the lake does not have, or with
-        another size than the ledger says, is a `missing` day; `read` compares bytes as well.
+        `not_collected`, or `stored` if only the file is known), `reason`, `rows`, `until` (how far an unfinished day
+        goes), `acknowledged` (who accepts it, when and why), `complete`. A day whose file is missing in the lake, or has
+        another size than in the ledger, is `missing`; `read` compares bytes too.
 
     Raises:
-        ConfigError: as `read`.
+        ConfigError: as in `read`.
         PostgresUnavailable: the database does not answer.
     """
     require_form(as_)
@@ -179,26 +179,26 @@ def gaps(
     as_: Form = "pandas",
     home: str | Path | None = None,
 ) -> Answer:
-    """Return every day of collection.yaml, up to yesterday, that is not complete, and why: one row for each.
+    """Return every incomplete day of collection.yaml, up to yesterday, with its cause: one row for each.
 
     Examples:
         >>> missing = gaps("binance", symbols="BTC/USDT")
         >>> missing[missing["open"]].groupby("cause")["day"].count()
 
     Args:
-        exchange, market_type, symbols, dataset: only these, as `catalog`.
-        start, end: only days from and up to these, both included.
+        exchange, market_type, symbols, dataset: only these, as in `catalog`.
+        start, end: limit the days, both included.
         as_: `pandas`, `polars` or `arrow`.
-        home: as `read`.
+        home: as in `read`.
 
     Returns:
         Columns: `exchange`, `market_type`, `dataset`, `symbol`, `day`, `state` (null: not collected yet), `reason`, `cause`
-        (docs/incidents.md), `minutes_missing` (of a stored day, as far as its bars say it), `acknowledged` (who accepts the
-        day as it is, when and why) and `open`: nobody does. Without rows nothing is missing. `crypto-assets gaps` asks the
-        exchange again about days that were taken for no data, where that was a day ago; this function asks nobody.
+        (docs/incidents.md), `minutes_missing` (of a stored day, as far as its bars show), `acknowledged` (who accepts the
+        day, when and why) and `open`: nobody accepts it. No rows: nothing is missing. `crypto-assets gaps` asks the
+        exchange again about days that are `no_data` by inference, if the last look is a day old; this function does not.
 
     Raises:
-        ConfigError: no collection.yaml, or a filter that matches nothing.
+        ConfigError: no collection.yaml, or a filter matches nothing.
         NothingCollected: there is no database here.
     """
     require_form(as_)

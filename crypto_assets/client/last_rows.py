@@ -35,32 +35,32 @@ def latest(
     exact: bool = False,
     home: str | Path | None = None,
 ) -> Answer:
-    """Return the newest stored row of each symbol: the last price that was collected, which may be old. Nobody is asked.
+    """Return the newest stored row of each symbol: the last collected price, which may be old. Makes no request.
 
     Examples:
         >>> latest("binance", ["BTC/USDT", "ETH/USDT"])[["symbol", "open_time", "close"]]
         >>> latest("binance", dataset="trades", exact=True)
 
     Args:
-        exchange, dataset, market_type: as `read`.
-        symbols: one, a list, or by default all of the dataset that are stored.
+        exchange, dataset, market_type: as in `read`.
+        symbols: one, or a list; default: all stored symbols of the dataset.
         as_: `pandas`, `polars` or `arrow`.
-        exact: as `read`.
-        home: as `read`.
+        exact: as in `read`.
+        home: as in `read`.
 
     Returns:
-        One row for each symbol: `symbol`, the columns of the dataset (docs/datasets.md), and of the day that the row is of
-        `state` (as `read`), `complete` and `reason`. A symbol of which nothing is stored has state `not_collected`, one whose
-        file is damaged `missing`, and nulls for the columns of the dataset.
+        One row for each symbol: `symbol`, the columns of the dataset (docs/datasets.md), and for the day of the row
+        `state` (as in `read`), `complete` and `reason`. A symbol without stored data has state `not_collected`, a symbol
+        with a damaged file `missing`; the columns of the dataset are then null.
 
     Raises:
-        ConfigError: an argument that cannot be.
+        ConfigError: an invalid argument.
         PostgresUnavailable: the database does not answer.
     """
     require_form(as_)
     with of_home(home):
         names = None if symbols is None else asked_symbols(symbols)
-        # Looks through the arguments as `read` does; the days are any.
+        # Checks the arguments as `read` does, for any days.
         some = [
             question(exchange, name, dataset, "2000-01-01", "2000-01-01", market_type, None, "lake", None, None)
             for name in names or ["BTC/USDT"]
@@ -75,7 +75,7 @@ def latest(
 
 
 def _newest_days(lake: Lake, url: str | None, series: Series, symbols: Sequence[str] | None) -> dict[str, date]:
-    """Return the newest stored day of each symbol, by the ledger where there is one, else by what the lake lists."""
+    """Return the newest stored day of each symbol, from the ledger if there is one, otherwise from the lake's listing."""
     if url is not None:
         from crypto_assets.ledger.partitions import Ledger
         from crypto_assets.storage.migrations import migrate
@@ -105,7 +105,7 @@ def _newest_row(
 
 
 def _table(series: Series, symbols: Sequence[str], found: Sequence[tuple[pa.Table | None, DayCoverage]]) -> pa.Table:
-    """Return the rows with the symbol in front and the state of their day behind; nulls where there is no row."""
+    """Return the rows with the symbol before and the state of their day after; nulls if there is no row."""
     import numpy as np
 
     if not symbols:

@@ -1,4 +1,4 @@
-"""Which symbols traded on a day: `crypto_assets.universe`."""
+"""The symbols that traded on a day: `crypto_assets.universe`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def universe(
     as_: Form = "pandas",
     home: str | Path | None = None,
 ) -> Answer:
-    """Return which symbols traded on a day, by what is stored: for a backtest without survivorship bias.
+    """Return which symbols traded on a day, from stored data: for a backtest without survivorship bias.
 
     Examples:
         >>> day = universe("binance", "spot", on="2024-01-05")
@@ -43,20 +43,20 @@ def universe(
         >>> unknown = day[day["traded"].isna()]
 
     Args:
-        exchange, market_type: as `read`.
+        exchange, market_type: as in `read`.
         on: a day, UTC.
         as_: `pandas`, `polars` or `arrow`.
-        home: as `read`.
+        home: as in `read`.
 
     Returns:
-        One row for each symbol that was ever collected or that collection.yaml names: `symbol`; `listed` and `traded`, null
-        where nobody knows (the day is missing, or was not collected); `reason`, which says what shows it; `listed_from` and
-        `listed_until`, where its life begins or ends inside the day; `first_stored`, `last_stored`, the first and last day of
-        which anything of the symbol is stored. Trades show that a symbol traded, and bars of up to a day with volume;
-        funding does not. **Other symbols of the exchange are not in it**: what was never collected is not known here.
+        One row for each symbol that was ever collected or is in collection.yaml: `symbol`; `listed` and `traded`, null
+        if unknown (the day is missing, or was not collected); `reason`, the evidence; `listed_from` and
+        `listed_until`, if its life begins or ends inside the day; `first_stored`, `last_stored`, the first and last
+        stored day of the symbol. Trades show that a symbol traded, and bars of up to a day with volume;
+        funding does not. **Other symbols of the exchange are not included**: symbols never collected are unknown here.
 
     Raises:
-        ConfigError: an argument that cannot be.
+        ConfigError: an invalid argument.
         NothingCollected: there is no database here.
     """
     require_form(as_)

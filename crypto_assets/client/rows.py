@@ -34,7 +34,7 @@ _MOST_SYMBOLS_SAID = 8
 
 
 class Options(TypedDict, total=False):
-    """The options of `read` that do not change what is returned; `read` says what each means."""
+    """The options of `read` that do not change the type of the result; described in `read`."""
 
     exact: bool
     columns: Sequence[str] | None
@@ -102,14 +102,14 @@ def read(
     verify: bool = True,
     home: str | Path | None = None,
 ) -> Answer:
-    """Return the stored rows of one or several symbols, in the order of time; complete, or an error says what is not.
+    """Return the stored rows of one or several symbols, in time order; an error lists incomplete days.
 
     Examples:
         One symbol over ten days, both included:
 
         >>> bars = read("binance", "BTC/USDT", "ohlcv_1m", "2024-01-01", "2024-01-10")
 
-        Closing prices of several symbols side by side:
+        Closing prices of several symbols, one column for each:
 
         >>> frame = read("binance", ["BTC/USDT", "ETH/USDT"], "ohlcv_1h", "2024-01-01", "2024-01-10", build_from="ohlcv_1m")
         >>> closes = frame.pivot(index="open_time", columns="symbol", values="close")
@@ -118,7 +118,7 @@ def read(
 
         >>> trades = read("binance", "BTC/USDT", "trades", "2024-01-01", "2024-01-01", as_="polars", exact=True)
 
-        A contract, from noon to one o'clock UTC; whatever is stored, with a warning for what is not:
+        A contract, from noon to one o'clock UTC; the stored rows, with a warning about missing ones:
 
         >>> read("binance", "BTC/USDT:USDT", "ohlcv_1m", "2024-01-01T12:00", "2024-01-01T13:00", "linear", missing="warn")
 
@@ -133,45 +133,44 @@ def read(
         dataset: as in collection.yaml, `ohlcv_1m` or `trades`; `crypto-assets datasets` lists all, with their columns. From
             the warehouse also timeframes that were built (`ohlcv_1h`) and `trade_statistics_1m`.
         start, end: days (`"2024-01-01"` or a date) are both included; instants (datetime, or text with a time) are
-            half-open, [start, end), and UTC where they have no zone.
+            half-open, [start, end), and UTC if they have no zone.
         market_type: `spot`, `linear` or `inverse`.
-        as_: `pandas`, `polars` (`pip install crypto_assets[polars]`) or `arrow`. The lake's rows reach polars and Arrow
-            without pandas, which is not imported then (only `build_from` imports it, for Arrow does).
+        as_: `pandas`, `polars` (`pip install crypto_assets[polars]`) or `arrow`. The lake's rows become polars and Arrow
+            without importing pandas (only `build_from` imports it, because Arrow does).
         exact: every digit that the exchange published: `decimal.Decimal` in pandas, decimals of 18 places in polars and
             Arrow. By default float64, each value rounded once, as `float(text)` rounds.
-        columns: some of the dataset's columns; all by default.
-        build_from: a stored dataset of shorter bars, `ohlcv_1m`, from which those of `dataset` are built, in exact decimals.
-            Bars of up to a day. A bar is given only where all its shorter bars are there; one that is not whole is left
-            out, and `reason` of its day says how many are. A day is as complete as its shorter bars.
+        columns: some of the dataset's columns; default: all.
+        build_from: a stored dataset of shorter bars, such as `ohlcv_1m`, to build the bars of `dataset` from, in exact
+            decimals. Bars of up to a day. A bar is built only from a complete set of shorter bars; others are left
+            out, and `reason` of their day counts them. A day is as complete as its shorter bars.
         source: `lake` reads Parquet, `warehouse` reads Postgres.
-        as_of: the rows as they were known at this instant, or at the end of this day, UTC: days that were corrected later as
-            they stood before, days that were first collected later not at all. From the lake only.
-        lock: the file of `crypto-assets lock`: exactly the versions that it names, also where others were published since.
-            From the lake only.
-        missing: what to do where a day is missing, partial (`degraded`) or not collected yet, or its file is not what the
-            ledger says: `raise` IncompleteData, `warn` with IncompleteDataWarning, or `ignore` it. Days that somebody has
-            acknowledged as they are only warn.
-        verify: compare the bytes of each file with the SHA-256 of the ledger (without a database with what the file says of
-            itself) and each page with its checksum, before rows are given. False leaves that out, for the last bit of speed:
-            a flipped bit is then another price. Files of `as_of` and `lock` are always compared.
-        home: the folder `.crypto_assets` to read from. By default CRYPTO_ASSETS_HOME, else the nearest one, going up from the
-            working directory. CRYPTO_ASSETS_LAKE_URL and CRYPTO_ASSETS_POSTGRES_URL go before it, but for the demo's home.
+        as_of: the rows as known at this instant, or at the end of this day, UTC: days corrected later as they were before,
+            without days that were first collected later. Lake only.
+        lock: a file written by `crypto-assets lock`: exactly the versions it lists, even if others were published since.
+            Lake only.
+        missing: what to do if a day is missing, partial (`degraded`) or not collected yet, or if its file differs from the
+            ledger: `raise` IncompleteData, `warn` with IncompleteDataWarning, or `ignore` it. Acknowledged days only warn.
+        verify: before rows are returned, compare the bytes of each file with the SHA-256 in the ledger (without a database
+            with the file's own metadata) and each page with its checksum. False skips this for the last bit of speed: a
+            flipped bit is then another price. Files of `as_of` and `lock` are always compared.
+        home: the folder `.crypto_assets` to read from. Default: CRYPTO_ASSETS_HOME, else the nearest one, from the working
+            directory up. CRYPTO_ASSETS_LAKE_URL and CRYPTO_ASSETS_POSTGRES_URL have priority, except for the demo's home.
 
     Returns:
         Times are UTC microseconds; without rows the columns are the same. pandas has a plain index, `side` and `symbol` as
-        categories, and in `attrs`: `coverage`, with a mapping for each day that was asked for (`symbol` where several were
-        asked for, `day`, `state`, `reason`, `rows` (of the whole day; with build_from the bars that are given), `until` (how
-        far a day goes that is not over), `acknowledged`, `complete`); `looked_in`, the lake or database; `home`, and how it
-        was found. Arrow has the same as JSON in the metadata of its schema, `crypto_assets.coverage` and so on. polars holds
-        no such facts; `crypto_assets.coverage` gives them.
-        Without a database the files of the lake alone decide, and the state of a day is `stored` or `missing`.
+        categories, and in `attrs`: `coverage`, a mapping for each requested day (`symbol` if several were requested,
+        `day`, `state`, `reason`, `rows` (of the whole day; with build_from the built bars), `until` (how far an
+        unfinished day goes), `acknowledged`, `complete`); `looked_in`, the lake or database; `home`, and how it
+        was found. Arrow has the same as JSON in the metadata of its schema, `crypto_assets.coverage` and so on. polars has
+        no place for such facts; `crypto_assets.coverage` returns them.
+        Without a database only the files of the lake decide, and the state of a day is `stored` or `missing`.
 
     Raises:
-        ConfigError: an argument that cannot be, an unknown exchange, market type, dataset or column, a symbol of which
-            nothing is stored while other symbols of the series are, a lock that is none, or days that it is not about.
-        IncompleteData: a day is not complete; `coverage` says what is known of each day, of all symbols.
-        StoredDataError: a file that was in force at `as_of`, or that the lock names, is damaged or lost.
-        PostgresUnavailable: the database does not answer, so that nobody can say what is complete.
+        ConfigError: an invalid argument, an unknown exchange, market type, dataset or column, a symbol without stored data
+            while other symbols of the series have some, an invalid lock, or days outside the lock.
+        IncompleteData: a day is incomplete; `coverage` describes each day, of all symbols.
+        StoredDataError: a file in force at `as_of`, or listed in the lock, is damaged or lost.
+        PostgresUnavailable: the database does not answer, and completeness cannot be known.
     """
     require_known(missing)
     require_form(as_)
@@ -188,19 +187,19 @@ def read(
 
 
 def asked_symbols(symbols: Any) -> list[str]:
-    """Return the symbols that are asked for; raises ConfigError where none is."""
+    """Return the requested symbols; raises ConfigError if there are none."""
     if isinstance(symbols, str):
         return [symbols]
     if not isinstance(symbols, Sequence) and not hasattr(symbols, "__iter__"):
-        raise ConfigError(f"symbols: expected text such as 'BTC/USDT' or a list of it, found {symbols!r}")
+        raise ConfigError(f"symbols: expected text such as 'BTC/USDT' or a list of texts, found {symbols!r}")
     names = list(symbols)
     if not names:
-        raise ConfigError("symbols: expected one symbol at least, found an empty list")
+        raise ConfigError("symbols: expected at least one symbol, found an empty list")
     return names
 
 
 def _require_different(wanted: Sequence[Question | Build]) -> None:
-    """Raise ConfigError where one symbol is asked for in two spellings."""
+    """Raise ConfigError if one symbol is requested in two spellings."""
     names = [one.asked.symbol if isinstance(one, Build) else one.symbol for one in wanted]
     if doubles := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"symbols: expected each symbol once, found {', '.join(doubles)} twice")
@@ -208,7 +207,7 @@ def _require_different(wanted: Sequence[Question | Build]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What is asked of every symbol; `target` are bars that are built from those of the question."""
+    """The query for every symbol; `target` are the bars to build from those of the question."""
 
     arguments: Mapping[str, Any]
     target: Any = None
@@ -251,7 +250,7 @@ def _plan(
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Rows of one symbol, what is known of each day, where they are from, and a line about the lake if it is a wrong one.
+    """Rows of one symbol, the coverage of each day, the place of the data, and a line if it is not the ledger's lake.
 
     Rows of the warehouse are a DataFrame, as floats or decimals; rows of the lake are an Arrow table with decimals.
     """
@@ -275,10 +274,10 @@ def _read(wanted: Question | Build, missing: Missing, *, exact: bool, verify: bo
 
 
 def _settled(found: Sequence[_Found], missing: Missing, *, several: bool) -> Coverage:
-    """Return the coverage of all symbols, once it is said which of their days are not complete.
+    """Return the coverage of all symbols, after warning or raising about their incomplete days.
 
     Raises:
-        IncompleteData: `missing` is `raise` and a day of a symbol is not complete; it is about all symbols.
+        IncompleteData: `missing` is `raise` and a day of a symbol is incomplete; the error covers all symbols.
     """
     coverage, refused = Coverage(), []
     for one in found:
@@ -289,7 +288,7 @@ def _settled(found: Sequence[_Found], missing: Missing, *, several: bool) -> Cov
             return explain(one.asked, incomplete)
 
         try:
-            # The line that a warning names is the caller's of `read`.
+            # The line number in a warning is that of `read`'s caller.
             mine = settle(
                 one.what,
                 one.where,
@@ -315,7 +314,7 @@ def _settled(found: Sequence[_Found], missing: Missing, *, several: bool) -> Cov
 
 
 def _joined(found: Sequence[_Found], form: Form, *, exact: bool, several: bool) -> Answer:
-    """Return the rows of all symbols in a form, with the column `symbol` where several were asked for."""
+    """Return the rows of all symbols in a form, with the column `symbol` if several were requested."""
     names = [one.asked.symbol for one in found]
     if found[0].asked.source == "warehouse":
         return _joined_frames(found, names, form, several=several)
@@ -388,7 +387,7 @@ def _between(rows: pa.Table, time_column: str, begin: datetime, after: datetime)
 def _now(
     asked: Question, lake: Lake, columns: Sequence[str], missing: Missing, *, verify: bool
 ) -> tuple[pa.Table, list[DayCoverage], str, DayRecords | None]:
-    """Return rows and coverage as they are now, by the ledger where there is one."""
+    """Return the present rows and coverage, with the ledger if there is one."""
     days = asked.days
     if not days:
         return read_lake(lake, lambda: None, LakeQuestion(asked.series, asked.symbol, (), columns)).rows, [], "", None
@@ -414,7 +413,7 @@ def _now(
 
 
 def _require_stored(asked: Question, lake: Lake, known: DayRecords | None) -> None:
-    """Raise ConfigError where other symbols of the series are stored or known, but nothing at all of this one."""
+    """Raise ConfigError if other symbols of the series are stored or known, but nothing of this one."""
     from crypto_assets.model.symbols import unified_symbol
 
     def unified(name: str) -> str:
@@ -427,13 +426,13 @@ def _require_stored(asked: Question, lake: Lake, known: DayRecords | None) -> No
     others = sorted({*map(unified, lake.symbols(asked.series)), *in_ledger})
     if others and asked.symbol not in others and not _is_configured(asked):
         raise ConfigError(
-            f"symbol {asked.symbol}: it is none of the symbols of {asked.series} that the lake {lake.url} has; "
+            f"symbol {asked.symbol}: not among the symbols of {asked.series} in the lake {lake.url}; "
             + did_you_mean_symbol(asked.symbol, others)
         )
 
 
 def _is_configured(asked: Question) -> bool:
-    """Return whether collection.yaml, if there is a good one, has the symbol: then it is not collected yet."""
+    """Return whether a valid collection.yaml has the symbol: then it is not collected yet."""
     from crypto_assets.config.collection import load_collection
 
     try:

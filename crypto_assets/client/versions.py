@@ -1,4 +1,4 @@
-"""Rows of days as they were known at an instant, or as a lock file names them."""
+"""Rows of days as known at an instant, or as listed in a lock file."""
 
 from __future__ import annotations
 

@@ -27,10 +27,10 @@ from crypto_assets.text.urls import folder, http_url
 PREFIX = "CRYPTO_ASSETS_"
 
 DEMO_MARK = "DEMO"
-"""A file in a home that holds what `crypto-assets demo` collected; it has its own collection.yaml in it."""
+"""A file in a home with the data of `crypto-assets demo`; it contains the demo's collection.yaml."""
 
 _given_home: ContextVar[Path | None] = ContextVar("given_home", default=None)
-"""The home that a caller names for the call that it makes."""
+"""The home given by a caller, for its call."""
 
 OF_TESTS = ("CRYPTO_ASSETS_REALDATA", "CRYPTO_ASSETS_SCREENSHOT")
 """Variables of the project's own tests, without other effects."""
@@ -61,7 +61,7 @@ class Settings(BaseModel):
     """Settings from the environment. Variables are prefixed `CRYPTO_ASSETS_`; boto3 itself reads the usual `AWS_*`."""
 
     _named: frozenset[str] = PrivateAttr(default=frozenset())
-    """Fields that the environment or a caller names."""
+    """Fields set by the environment or a caller."""
 
     model_config = ConfigDict(extra="ignore", validate_default=True)
 
@@ -77,7 +77,7 @@ class Settings(BaseModel):
         description="the folder for everything local; unset: the nearest .crypto_assets, from the working directory up",
     )
     config: Path = Field(
-        default=Path("collection.yaml"), description="the collection to work on; unset: the one beside the home"
+        default=Path("collection.yaml"), description="the collection to work on; unset: the one next to the home"
     )
     postgres_durable: bool = Field(
         default=True, description="false: the embedded server may lose data when the power fails"
@@ -117,7 +117,7 @@ class Settings(BaseModel):
     )
 
     def model_post_init(self, _: Any) -> None:
-        """Say where the collection is, where nobody has, and make its path absolute."""
+        """Set the default place of the collection, and make its path absolute."""
         self._named = frozenset(self.model_fields_set)
         if "config" not in self._named:
             self.config = self._collection_of_home()
@@ -129,7 +129,7 @@ class Settings(BaseModel):
             ) from None
 
     def _collection_of_home(self) -> Path:
-        """Return the collection of the demo where the home is the demo's; else that of the project, or beside the home."""
+        """Return the demo's collection for the demo's home; otherwise that of the project, or next to the home."""
         project = project_folder().collection
         if "home" not in self._named:
             return project
@@ -150,7 +150,7 @@ class Settings(BaseModel):
 
     @property
     def project_lines(self) -> list[str]:
-        """What a person should know of where the project was found: it is above, or another account's was passed over."""
+        """Lines about the project's place: it is above the working directory, or another account's was skipped."""
         if {"home", "config"} <= self._named:
             return []
         project = project_folder()
@@ -183,7 +183,7 @@ def settings() -> Settings:
     if (home := _given_home.get()) is not None:
         given["home"] = home
         if (home / DEMO_MARK).is_file():
-            # The demo has both stores in its home, whatever the environment names for real rows.
+            # The demo has both stores in its home, whatever the environment names for real data.
             given |= {"postgres_url": None, "lake_url": None, "config": home / COLLECTION}
     try:
         # Not pydantic-settings: it takes 0.06 CPU seconds to import, and 3 ms for each look.
@@ -202,10 +202,10 @@ def settings() -> Settings:
 
 @contextmanager
 def at_home(home: str | Path | None) -> Iterator[None]:
-    """Let the settings be those of another home while the block lasts; None: as the environment says.
+    """Use the settings of another home within the block; None: as in the environment.
 
     Raises:
-        ConfigError: it is no folder.
+        ConfigError: it is not a folder.
     """
     if home is None:
         yield

@@ -1,8 +1,8 @@
-"""The folder of the project that a process works on: the working directory, or the nearest one above it that is one.
+"""Find the folder of the project that a process works on: the working directory, or the nearest project above it.
 
-A folder is a project where it has `.crypto_assets` or `collection.yaml`; the three names below lie side by side in it. What
-another account has put into a folder above is never taken: its collection.yaml says which hosts are asked, and its home
-where files go. It is passed over, and a line says so.
+A folder is a project if it has `.crypto_assets` or `collection.yaml`; the three names below are next to each other in it.
+Files of another account in a folder above are never used: its collection.yaml sets the requested hosts, and its home
+the place of files. Such a folder is skipped, and a line reports it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ HOME, COLLECTION, DAGSTER = ".crypto_assets", "collection.yaml", "dagster.yaml"
 
 @dataclass(frozen=True, slots=True)
 class ProjectFolder:
-    """A project's folder, the working directory it was found from, and a line for each that was passed over."""
+    """A project's folder, the working directory where the search began, and a line for each skipped folder."""
 
     path: Path
     start: Path
@@ -25,7 +25,7 @@ class ProjectFolder:
 
     @property
     def is_above(self) -> bool:
-        """Whether it is not the working directory itself."""
+        """Whether it is above the working directory."""
         return self.path != self.start
 
     @property
@@ -39,7 +39,7 @@ class ProjectFolder:
 
     @property
     def how(self) -> str:
-        """How the home was found, in words."""
+        """The way the home was found, in words."""
         if self.is_above:
             return f"found above {self.start}"
         owner = _foreign(self.home)
@@ -47,10 +47,10 @@ class ProjectFolder:
 
 
 def project_folder(start: Path | None = None) -> ProjectFolder:
-    """Return the project's folder for a process that works in `start`; `start` itself where no folder above is one.
+    """Return the project's folder for a process that works in `start`; `start` itself if no folder above is a project.
 
     Args:
-        start: the working directory by default.
+        start: default: the working directory.
     """
     start = Path.cwd() if start is None else start
     passed_over: list[str] = []
@@ -74,7 +74,7 @@ _NAMES = (HOME, COLLECTION, DAGSTER)
 
 
 def _foreign(path: Path) -> int | None:
-    """Return the id of another user whose this file or folder, or what a link leads to, is; None: it is ours or missing."""
+    """Return the id of the user who owns a file or folder, or the target of its link; None if it is ours or missing."""
     try:
         found = path.lstat()
         if found.st_uid == os.geteuid() and stat.S_ISLNK(found.st_mode):

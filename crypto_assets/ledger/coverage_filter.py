@@ -1,6 +1,6 @@
-"""Some of what is stored or configured, by exchange, market type, symbol and dataset.
+"""Filter stored or configured data by exchange, market type, symbol and dataset.
 
-A value that nobody knows is an error: an empty answer would lie.
+An unknown value is an error, because an empty answer would be wrong.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ _SHOWN = 12
 def chosen(
     found: Sequence[Coverage], symbols: Sequence[str] | None, where: str, **filters: Sequence[str] | None
 ) -> list[Coverage]:
-    """Return those that all filters leave; a filter that is None leaves all.
+    """Return the items that match all filters; a filter that is None matches everything.
 
     Args:
         symbols: `BTC/USDT` is that pair in every market type, `BTC/USDT:USDT` only the contract.
-        where: what else was looked in, in words: the file of the collection.
+        where: the other place of known values, in words: the file of the collection.
         filters: `exchange`, `market_type`, `dataset`.
 
     Raises:
-        ConfigError: a value that nothing has.
+        ConfigError: a value is unknown.
     """
     for name, values in filters.items():
         _require_known(name, values, {str(getattr(one, name)) for one in found}, where)
@@ -44,7 +44,7 @@ def _require_known(name: str, values: Sequence[str] | None, known: set[str], whe
         if value not in known:
             close = similar_symbols(value, known) if name == "symbol" else get_close_matches(value, known, n=1)
             there = ", ".join(sorted(known)[:_SHOWN]) or "nothing"
-            hint = f"did you mean {close[0]}?" if close else f"there is: {there}"
+            hint = f"did you mean {close[0]}?" if close else f"known: {there}"
             raise ConfigError(f"{name} {value!r}: neither collected nor in {where}; {hint}")
 
 

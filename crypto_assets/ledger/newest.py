@@ -1,4 +1,4 @@
-"""The newest stored day of symbols."""
+"""Read the newest stored day of symbols."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def newest_days(
     connection: psycopg.Connection[Any], series: Series, symbols: Sequence[str] | None = None
 ) -> dict[str, date]:
-    """Return the newest day with stored rows of each symbol of a series, by symbol; symbols without any are left out.
+    """Return the newest day with stored rows of each symbol of a series, by symbol; symbols without rows are left out.
 
     Args:
-        symbols: these; all that the ledger knows by default.
+        symbols: default: all in the ledger.
     """
     rows = connection.execute(
         """SELECT symbol, max(day) FROM collection.partitions

@@ -1,4 +1,4 @@
-"""Which symbols of a market traded on a day, as far as the ledger knows: by stored rows, or by why there are none."""
+"""Find the symbols of a market that traded on a day, from the ledger: by stored rows, or by the reasons for no data."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Traded:
-    """Whether a symbol was listed and traded on a day; None where the ledger does not know.
+    """Whether a symbol was listed and traded on a day; None if the ledger does not know.
 
-    `reason` says what shows it. `listed_from` and `listed_until` are set where its life begins or ends inside the day;
-    `first_stored` and `last_stored` are the first and last day of which the ledger has a file, in any dataset.
+    `reason` is the evidence. `listed_from` and `listed_until` are set if its life begins or ends inside the day;
+    `first_stored` and `last_stored` are the first and last day with a file, in any dataset.
     """
 
     symbol: str
@@ -51,7 +51,7 @@ GROUP BY 1 ORDER BY 1
 def universe(
     connection: psycopg.Connection[Any], exchange: str, market_type: str, day: date, configured: Iterable[str] = ()
 ) -> list[Traded]:
-    """Return every symbol of a market that the ledger or the collection names, by symbol, with what is known of a day.
+    """Return every symbol of a market in the ledger or the collection, by symbol, with its status on a day.
 
     Args:
         configured: symbols of the market in collection.yaml.
@@ -79,7 +79,7 @@ def _of_symbol(
 
 
 def _shows_trading(dataset: str) -> bool:
-    """Return whether rows of a dataset on a day mean trading on this day: funding does not, nor a bar of a week."""
+    """Return whether rows of a dataset show trading on their day: funding does not, nor a weekly bar."""
     series = Series.named("", "", dataset)
     if series.table != "ohlcv":
         return series.table in ("trades", "agg_trades")
@@ -88,7 +88,7 @@ def _shows_trading(dataset: str) -> bool:
 
 
 def _judged(records: Iterable[Mapping[str, Any]]) -> tuple[bool | None, bool | None, str]:
-    """Return whether a symbol was listed and traded on a day by the records of its datasets: rows first, then reasons."""
+    """Return whether a symbol was listed and traded on a day, by the records of its datasets: rows first, then reasons."""
     stored = [record for record in records if record["rows"]]
     for record in stored:
         if record["traded"] and _shows_trading(record["dataset"]):

@@ -1,6 +1,6 @@
-"""Longer bars, built from shorter ones that are stored: `crypto_assets.read(…, "ohlcv_1h", build_from="ohlcv_1m")`.
+"""Build longer bars from stored shorter ones: `crypto_assets.read(…, "ohlcv_1h", build_from="ohlcv_1m")`.
 
-A bar is built only where every shorter bar in it is there. One that is not whole is left out, and its day says so.
+A bar is built only from a complete set of shorter bars. Other bars are left out, and the coverage of their day says so.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from crypto_assets.rows.numpy_arrays import from_arrow
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """The bars that are wanted, and the question about those that they are built from."""
+    """The requested bars, and the question about the shorter bars they are built from."""
 
     target: Series
     asked: Question
@@ -36,7 +36,7 @@ class Build:
 
 
 def target_of(exchange: str, market_type: str, dataset: object, build_from: object) -> Series:
-    """Return the series of bars that can be built from another one; raises ConfigError for what cannot be."""
+    """Return the series of bars that can be built from another one; raises ConfigError if that is impossible."""
     if not isinstance(dataset, str) or not isinstance(build_from, str):
         raise ConfigError(f"dataset, build_from: expected text such as 'ohlcv_1h', found {dataset!r}, {build_from!r}")
     try:
@@ -58,13 +58,13 @@ def target_of(exchange: str, market_type: str, dataset: object, build_from: obje
 
 
 def build_of(target: Series, asked: Question) -> Build:
-    """Return what is to be built; `asked` is widened or cut to whole bars that open in [begin, after)."""
+    """Return what to build; `asked` is widened or cut to whole bars that open in [begin, after)."""
     length = TIMEFRAME_LENGTHS[target.timeframe or ""]
     return Build(target, replace(asked, begin=_up(asked.begin, length), after=_up(asked.after, length)))
 
 
 def _up(moment: datetime, length: timedelta) -> datetime:
-    """Return the first instant at or after a moment on the grid of a bar."""
+    """Return the first instant on a bar's grid at or after a moment."""
     midnight = datetime.combine(moment.date(), time(), UTC)
     return midnight + -((midnight - moment) // length) * length
 
@@ -72,11 +72,11 @@ def _up(moment: datetime, length: timedelta) -> datetime:
 def built_bars(
     build: Build, rows: pa.Table, coverage: Sequence[DayCoverage], lives: Mapping[date, Life]
 ) -> tuple[pa.Table, list[DayCoverage]]:
-    """Return the bars that the rows make, and the coverage of their days with what was left out.
+    """Return the bars built from the rows, and the coverage of their days with the number left out.
 
     Args:
         rows: the shorter bars of the question, all columns.
-        lives: of days in which the symbol's life begins or ends.
+        lives: for days in which the symbol's life begins or ends.
     """
     asked, step = build.asked, TIMEFRAME_LENGTHS[build.asked.series.timeframe or ""]
     days = [one.day for one in coverage]
@@ -89,7 +89,7 @@ def built_bars(
 
 
 def _of_day(build: Build, one: DayCoverage, built: int, lives: Mapping[date, Life]) -> DayCoverage:
-    """Return the coverage of a day whose bars were built: how many, and how many are left out."""
+    """Return the coverage of a day whose bars were built: how many were built and left out."""
     if not one.rows:
         return one
     left = _due(build, one, lives.get(one.day, (None, None))) - built
@@ -101,7 +101,7 @@ def _of_day(build: Build, one: DayCoverage, built: int, lives: Mapping[date, Lif
 
 
 def _due(build: Build, one: DayCoverage, life: Life) -> int:
-    """Return how many bars open in a day that were asked for, as far as the day and the symbol's life go."""
+    """Return how many requested bars open in a day, within the day's rows so far and the symbol's life."""
     start = datetime.combine(one.day, time(), UTC)
     begin, after = max(start, build.asked.begin), min(start + DAY, build.asked.after)
     since, until = life
@@ -111,7 +111,7 @@ def _due(build: Build, one: DayCoverage, life: Life) -> int:
         after = min(after, until)
     first = (begin - start) // build.length
     if one.until is not None and one.until < after:
-        last = (one.until - start) // build.length  # the bar that goes on is not due yet
+        last = (one.until - start) // build.length  # an unfinished bar is not due yet
     else:
         last = -((start - after) // build.length)
     return last - first

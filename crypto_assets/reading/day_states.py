@@ -1,4 +1,4 @@
-"""What is known of some days of a symbol, without a look into their files: by the ledger, else by what the lake lists."""
+"""Read the coverage of some days of a symbol without opening their files: from the ledger, or from the lake's listing."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def day_states(asked: Question, lake: Lake, url: str | None) -> list[DayCoverage]:
-    """Return what is known of each day of a question; a file with another size than the ledger says is missing.
+    """Return the coverage of each day of a question; a file with another size than in the ledger is missing.
 
     Args:
-        url: of the database with the ledger; None where there is none.
+        url: of the database with the ledger; None without a ledger.
     """
     days = asked.days
     if not days:

@@ -50,8 +50,8 @@ def test_filters_leave_what_they_name_and_refuse_what_nobody_knows(here: Path) -
     for options, says in (
         ({"symbols": "BTC/USDC"}, "symbol 'BTC/USDC': neither collected nor in .*; did you mean BTC/USDT?"),
         ({"exchange": "binanse"}, "exchange 'binanse': .*did you mean binance?"),
-        ({"dataset": "books"}, "dataset 'books': .*there is: ohlcv_1m, trades"),
-        ({"symbols": []}, r"symbols: expected text or a list of it, found \[\]"),
+        ({"dataset": "books"}, "dataset 'books': .*known: ohlcv_1m, trades"),
+        ({"symbols": []}, r"symbols: expected text or a list of texts, found \[\]"),
         ({"as_": "csv"}, "as_: expected one of"),
     ):
         with pytest.raises(ConfigError, match=says):

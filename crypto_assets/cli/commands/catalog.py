@@ -1,4 +1,4 @@
-"""`catalog`, `symbols` and `datasets`: what is stored, what is configured and what can be."""
+"""`catalog`, `symbols` and `datasets`: stored data, configured data, and everything that can be collected."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _collection() -> Any:
 
 
 def _found(given: Any) -> list[Any]:
-    """Return the coverage of what is stored or configured, as far as the filters leave it."""
+    """Return the coverage of stored or configured data that matches the filters."""
     from crypto_assets.config.environment import settings
     from crypto_assets.ledger.coverage_filter import chosen
 
@@ -59,7 +59,7 @@ def _found(given: Any) -> list[Any]:
 def catalog(as_json: bool, **given: Any) -> None:
     """Show what is stored and what is configured: days, rows and size of each symbol of each dataset.
 
-    `status` counts what the days are, `gaps` says what is missing.
+    `status` counts the days by state, `gaps` shows what is missing.
     """
     from crypto_assets.ledger.coverage_tables import status_json
 
@@ -95,16 +95,16 @@ def catalog(as_json: bool, **given: Any) -> None:
     cls=Help,
     examples=(
         ("symbols", "Every symbol, with its datasets and stored days"),
-        ("symbols --market-type spot --on 2024-01-05", "Which symbols traded on a day"),
+        ("symbols --market-type spot --on 2024-01-05", "The symbols that traded on a day"),
     ),
 )
 @filters
-@click.option("--on", "day", type=DAY, help="Say which symbols traded on this day, as far as it is stored.")
+@click.option("--on", "day", type=DAY, help="Show which symbols traded on this day, from stored data.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each symbol.")
 def symbols(day: date | None, as_json: bool, **given: Any) -> None:
     """Show the symbols that are stored or in collection.yaml.
 
-    With --on: which of them were listed and traded on a day. Symbols that were never collected are not known here.
+    With --on: the symbols that were listed and traded on that day. Symbols that were never collected are unknown here.
     """
     rows = _by_symbol(_found(given)) if day is None else _on(day, _found(given))
     if as_json:
@@ -162,8 +162,8 @@ def _on(day: date, found: Sequence[Any]) -> list[dict[str, Any]]:
 @click.command(
     cls=Help,
     examples=(
-        ("datasets", "All that can be collected"),
-        ("datasets ohlcv_1m", "The columns of one, with units"),
+        ("datasets", "Everything that can be collected"),
+        ("datasets ohlcv_1m", "The columns of one dataset, with units"),
     ),
 )
 @click.argument("name", required=False)
@@ -171,7 +171,7 @@ def _on(day: date, found: Sequence[Any]) -> list[dict[str, Any]]:
 @click.option("--market-type", help="Only of this market type: spot, linear, inverse.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each dataset or column.")
 def datasets(name: str | None, exchange: str | None, market_type: str | None, as_json: bool) -> None:
-    """Show the datasets that can be collected; with NAME the columns of one, their units and what they mean."""
+    """Show the datasets that can be collected; with NAME the columns of one, their units and meanings."""
     rows = _columns(name) if name else _datasets(exchange, market_type)
     if as_json:
         click.echo(json.dumps(rows, indent=1))

@@ -1,4 +1,4 @@
-"""`config check`: the environment, collection.yaml and dagster.yaml, looked through before anything is done."""
+"""`config check`: check the environment, collection.yaml and dagster.yaml before anything is done."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def config() -> None:
 def check(as_json: bool) -> None:
     """Read the environment, collection.yaml and dagster.yaml; say what is wrong, or what will be collected.
 
-    Exit code 2 if something is wrong. No exchange is asked and nothing is made.
+    Exit code 2 if something is wrong. No exchange is asked and nothing is created.
     """
     problems: list[str] = []
     now = _tried(problems, _settings)
@@ -48,7 +48,7 @@ def check(as_json: bool) -> None:
 
 
 def _tried(problems: list[str], look: Callable[[], Any]) -> Any:
-    """Return what a look gives; None where something is wrong, which is added to the problems."""
+    """Return the result of a step; None if it fails, with its error added to the problems."""
     from crypto_assets.errors import ConfigError
 
     try:
