@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from crypto_assets.config.environment import Settings, environment, require_file, settings, settings_at_start
+from crypto_assets.config.quality import QualityConfig, WeightsConfig
 from crypto_assets.config.yaml_file import MOST_BYTES, load_yaml
 from crypto_assets.errors import ConfigError
 from crypto_assets.machine.shortage import raise_if_ours
@@ -190,34 +191,6 @@ class SeriesEntry(BaseModel):
 def leading(entries: Iterable[SeriesEntry]) -> SeriesEntry:
     """Return the entry that starts first, and of several the one that ends last: it owns a table that they share."""
     return min(entries, key=lambda entry: (entry.start, -entry.until(date.max).toordinal()))
-
-
-class WeightsConfig(BaseModel):
-    """Weight of each score in the total of a day (docs/quality.md); default if left out, 0 excludes the score."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    completeness: float = Field(default=0.4, ge=0, allow_inf_nan=False)
-    accuracy: float = Field(default=0.3, ge=0, allow_inf_nan=False)
-    agreement: float = Field(default=0.2, ge=0, allow_inf_nan=False)
-    timeliness: float = Field(default=0.1, ge=0, allow_inf_nan=False)
-
-    @model_validator(mode="after")
-    def _some(self) -> WeightsConfig:
-        if not any(self.model_dump().values()):
-            raise ValueError(
-                "expected at least one weight above 0, found 0 for all; leave out a weight to keep its default"
-            )
-        return self
-
-
-class QualityConfig(BaseModel):
-    """The total from which a day is good, and the weights of the total. Scores are from 0 to 1."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    threshold: float = Field(default=0.999, ge=0, le=1)
-    weights: WeightsConfig = WeightsConfig()
 
 
 class Collection(BaseModel):
