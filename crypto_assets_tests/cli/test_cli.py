@@ -43,6 +43,7 @@ def key_of(day: date, symbol: str = "BTCUSDT") -> str:
 
 SAYS = {
     (): "complete, or it says exactly what is missing and why",
+    ("init",): "Make FOLDER a project",
     ("collect",): "Stored days are verified, not downloaded again",
     ("postgres",): "keep the embedded server running until Ctrl-C",
     ("sql",): "Run one read-only SQL query on the warehouse",
