@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from crypto_assets_tests.warm_process import can_run, run_warm
+from crypto_assets_tests.warm_process import run_process
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -78,23 +78,14 @@ class Command:
 
     def __call__(self, *arguments: str, timeout_s: float = 120) -> Answer:
         started = time.monotonic()
-        if can_run(self.variables):
-            done = run_warm(arguments, self.variables, PROJECT, timeout_s)
-            return Answer(done.returncode, done.stdout, done.stderr, time.monotonic() - started)
-        process = self.start(*arguments)
-        try:
-            out, err = process.communicate(timeout=timeout_s)
-        except BaseException:
-            process.kill()
-            process.communicate()
-            raise
-        return Answer(process.returncode, out, err, time.monotonic() - started)
+        done = run_process(arguments, self.variables, PROJECT, timeout_s)
+        return Answer(done.returncode, done.stdout, done.stderr, time.monotonic() - started)
 
     def python(
         self, code: str, *arguments: str, timeout_s: float = 120, folder: Path = PROJECT
     ) -> subprocess.CompletedProcess[str]:
         """Run Python code in a process like that of a command."""
-        return run_warm(arguments, self.variables, folder, timeout_s, code)
+        return run_process(arguments, self.variables, folder, timeout_s, code)
 
     def sequence(self, *commands: str, timeout_s: float = 240, folder: Path = PROJECT) -> list[Answer]:
         """Run commands one after another in one process, which imports Dagster once only and works in `folder`."""

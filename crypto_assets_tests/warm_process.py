@@ -81,25 +81,42 @@ def _server() -> socket.socket:
     return ours
 
 
-def can_run(environment: Mapping[str, str]) -> bool:
-    """Whether a process with these variables would import the libraries as ours did."""
+def run_process(
+    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, timeout_s: float, code: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `crypto-assets` with some arguments, or Python code, in a process of its own, and wait for its end.
 
-    return _at_start(environment) == _at_start(_ENVIRONMENT)
+    It is forked where its variables are those that the libraries were imported with, and no other thread waits for one.
+
+    Raises:
+        subprocess.TimeoutExpired: it was killed, for it did not end in time.
+    """
+    if _at_start(environment) == _at_start(_ENVIRONMENT) and _lock.acquire(blocking=False):
+        try:
+            return _forked(arguments, environment, folder, timeout_s, code)
+        finally:
+            _lock.release()
+    program = ["-m", "crypto_assets"] if code is None else ["-c", code]
+    return subprocess.run(
+        [sys.executable, *program, *arguments],
+        env=environment,
+        cwd=folder,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=timeout_s,
+        check=False,
+    )
 
 
 def _at_start(variables: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in variables.items() if name.startswith(_AT_START)}
 
 
-def run_warm(
-    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, timeout_s: float, code: str | None = None
+def _forked(
+    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, timeout_s: float, code: str | None
 ) -> subprocess.CompletedProcess[str]:
-    """Run `crypto-assets` with some arguments, or Python code, and wait for its end.
-
-    Raises:
-        subprocess.TimeoutExpired: it was killed, for it did not end in time.
-    """
-    with tempfile.TemporaryDirectory() as outputs, _lock:
+    with tempfile.TemporaryDirectory() as outputs:
         out, err = Path(outputs) / "out", Path(outputs) / "err"
         out.touch()
         err.touch()

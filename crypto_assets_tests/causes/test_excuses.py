@@ -289,7 +289,7 @@ def test_days_that_an_outage_explains_are_counted_though_a_connection_is_cut_aft
             way.lose(number)
         changed = close_run(bench.collection, bench.lake, ledger, bench.targets(days[0], days[-1]))
         assert way.lost == (number is not None), "the fault has happened"
-    found = {(partition.symbol, partition.day): (now.was, now.state) for (_, partition), now in changed.items()}
+    found = {(one.symbol, one.day): (now.was, now.state) for one, now in changed.items()}
     assert found == {(symbol, days[1]): (State.DEGRADED, State.AVAILABLE) for symbol in (BTC, ETH)}
 
 
