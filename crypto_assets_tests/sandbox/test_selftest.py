@@ -15,6 +15,8 @@ from crypto_assets.sandbox.selftest.cases import CASES
 from crypto_assets.sandbox.selftest.scenes import THREE_DAYS
 from crypto_assets.sandbox.selftest.verdict import Verdict
 
+pytestmark = pytest.mark.timeout(900)  # the first test waits for the whole selftest, on machines that others use too
+
 
 @pytest.fixture(scope="module")
 def verdicts(postgres_server_url: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Verdict]:
