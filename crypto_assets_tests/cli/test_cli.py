@@ -53,7 +53,6 @@ SAYS = {
     ("symbols",): "Show the symbols that are stored or in collection.yaml",
     ("datasets",): "Show the datasets that can be collected",
     ("config",): "Look at the configuration",
-    ("init",): "Existing files stay unchanged",
     ("status",): "Show how many days of everything in collection.yaml are complete",
     ("up",): "print their addresses",
     ("api",): "Run the HTTP API",
