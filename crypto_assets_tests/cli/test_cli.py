@@ -52,6 +52,7 @@ SAYS = {
     ("catalog",): "Show what is stored and what is configured",
     ("symbols",): "Show the symbols that are stored or in collection.yaml",
     ("datasets",): "Show the datasets that can be collected",
+    ("init",): "Make FOLDER a project",
     ("config",): "Look at the configuration",
     ("status",): "Show how many days of everything in collection.yaml are complete",
     ("up",): "print their addresses",
@@ -402,7 +403,9 @@ def test_a_command_that_is_stopped_while_it_imports_says_so_in_one_word(module: 
 
 
 def test_an_option_of_all_commands_after_one_says_where_it_stands(tmp_path: Path) -> None:
-    answer = Command.at(tmp_path)("status", "--config", "x.yaml")
+    command = Command.at(tmp_path)
+    command.configure({"series": [entry("spot", ["ohlcv_1m"], [BTC], FIRST)]})
+    answer = command("status", "--config", "x.yaml")
     assert answer.code == 2
     assert "--config stands before the command: crypto-assets --config" in answer.err
 
@@ -416,5 +419,6 @@ def test_demo_and_debug_stand_before_and_after_the_name_of_a_command(tmp_path: P
     assert "Traceback" in before.err
     assert (after.code, after.err.splitlines()[-1]) == (before.code, before.err.splitlines()[-1])
     assert both.err.splitlines()[-1] == before.err.splitlines()[-1]
+    command.configure({"series": [entry("spot", ["ohlcv_1m"], [BTC], FIRST)]})
     behind = command("status", "--", "--demo")
-    assert (behind.code, "unexpected extra argument" in behind.err) == (2, True)
+    assert (behind.code, "unexpected extra argument (--demo)" in behind.err) == (2, True)
