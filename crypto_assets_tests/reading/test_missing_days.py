@@ -19,6 +19,7 @@ from crypto_assets.model import Partition, Series, State
 from crypto_assets.reading.stored_days import of_record
 from crypto_assets.storage.lake import Lake
 from crypto_assets.text import urls
+from crypto_assets_tests.conftest import new_database
 from crypto_assets_tests.reading.conftest import BARS, BTC, DAYS, FIRST, HALF
 from crypto_assets_tests.workbench import Workbench
 
@@ -254,12 +255,13 @@ def test_without_a_ledger_days_on_which_no_bar_opens_are_not_missing(
 
 
 def test_a_ledger_of_other_things_is_not_asked(
-    work: Workbench, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    work: Workbench, postgres_server_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CRYPTO_ASSETS_POSTGRES_URL", postgres_url)
-    assert {day["reason"] for day in read().attrs["coverage"]} == {"no ledger here"}
-    with psycopg.connect(postgres_url) as connection:
-        assert connection.execute("SELECT to_regclass('collection.partitions')").fetchone() == (None,)
+    with new_database(postgres_server_url) as url:
+        monkeypatch.setenv("CRYPTO_ASSETS_POSTGRES_URL", url)
+        assert {day["reason"] for day in read().attrs["coverage"]} == {"no ledger here"}
+        with psycopg.connect(url) as connection:
+            assert connection.execute("SELECT to_regclass('collection.partitions')").fetchone() == (None,)
 
 
 def test_a_ledger_that_does_not_answer_is_an_error_unless_days_do_not_matter(
