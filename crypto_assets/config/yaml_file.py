@@ -39,9 +39,7 @@ class _Loader(yaml.SafeLoader):
         if getattr(event, "tag", None) is not None:  # PyYAML fails with AttributeError on an invalid !!timestamp
             raise _out_of_bounds(f"expected no tags, found {event.tag[:40]!r}; leave it out", mark)
         if self._depth >= _MOST_DEPTH:
-            raise _out_of_bounds(
-                f"expected at most {_MOST_DEPTH} lists and mappings inside each other, found more", mark
-            )
+            raise _out_of_bounds(f"expected at most {_MOST_DEPTH} nested lists and mappings, found more", mark)
         self._depth += 1
         try:
             node = super().compose_node(parent, index)

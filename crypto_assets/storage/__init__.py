@@ -1,4 +1,4 @@
-"""Where partitions are kept: one file a backend."""
+"""Storage of partitions: the lake (Parquet) and the warehouse (Postgres)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ if TYPE_CHECKING:
 
 
 def postgres_url(settings: Settings, *, make: bool = True) -> str:
-    """Return the URL of the Postgres to use: the one that is named, else the embedded server, started if need be.
+    """Return the URL of Postgres: the configured server, else the embedded one, started if needed.
 
     Args:
-        make: whether an embedded server may be made where there is none; what only looks makes nothing.
+        make: create an embedded server if there is none; commands that only read pass False.
 
     Raises:
         ConfigError: the home cannot be written.
         NothingCollected: there is no embedded server yet, and `make` is false.
-        PostgresUnavailable: the embedded server cannot be started. (A named server is not tried here.)
+        PostgresUnavailable: the embedded server cannot be started. (A configured server is not tried here.)
     """
     if settings.postgres_url:
         return settings.postgres_url
@@ -31,7 +31,7 @@ def postgres_url(settings: Settings, *, make: bool = True) -> str:
 
 
 def _nothing(settings: Settings) -> Exception:
-    """Return the error of a place where nothing was collected; ConfigError where the collection is missing too."""
+    """Return the error if nothing was collected here; ConfigError if the collection is missing too."""
     from crypto_assets.errors import ConfigError, NothingCollected
 
     where = (

@@ -1,7 +1,7 @@
-"""The lake's bytes in a bucket: a prefix of it, through boto3.
+"""The lake in a bucket: the objects under a prefix, through boto3.
 
-Each request here may be repeated: a put is whole or not at all, and gives the same bytes again. So a bucket that fails for a
-moment (5xx, a slow-down, a cut or hanging connection) is asked again by `_call`, for the span of `storage/patience.py`.
+Each request may be repeated: a put is atomic, and a repeated put writes the same bytes. If a bucket fails for a moment (5xx,
+a slow-down, a cut or hanging connection), `_call` repeats the request within the time limit of `storage/patience.py`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NOT_IMPLEMENTED = 501
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 30.0
-"""Silence in an answer that ends the attempt. A put of 200 MB is answered within seconds of its last byte."""
+"""Seconds of silence that end an attempt. A put of 200 MB is answered within seconds of its last byte."""
 
 _PASSING_CODES = frozenset(
     {
@@ -34,20 +34,20 @@ _PASSING_CODES = frozenset(
         *("SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "BandwidthLimitExceeded"),
     }
 )
-"""Codes of a moment that come with 4xx, or may (botocore's `_retry.json`)."""
+"""Temporary errors that come with 4xx, or may (botocore's `_retry.json`)."""
 
 _NOT_THE_SAME = ("PreconditionFailed", "412")
 
 _PART_BYTES = 8 << 20
-"""Bytes of an object that are in memory at once when it is opened to be read."""
+"""Bytes of an object in memory at once when it is opened for reading."""
 
 
 _ATTEMPTS_TO_COPY = 5
-"""A day is replaced once in a while; that it is so five times while it is read is no chance."""
+"""A day is replaced rarely; five replacements during one read are no coincidence."""
 
 
 class _Replaced(Exception):
-    """Another object lies there now than the one of which a part was asked for."""
+    """The object was replaced while its parts were read."""
 
 
 class BucketStore:
@@ -82,7 +82,7 @@ class BucketStore:
         except LakeUnavailable as error:
             if error.status != NOT_IMPLEMENTED:
                 raise
-        # A server without conditional writes: of two that write at once the last one holds, and both read it afterwards.
+        # A server without conditional writes: of two concurrent writers the last one wins, then both read its content.
         if self.get(path) is not None:
             return False
         self.put(path, data)
@@ -97,19 +97,19 @@ class BucketStore:
             try:
                 return self._copied(path)
             except _Replaced:
-                continue  # the new one is whole too
+                continue  # the new object is complete too
         raise LakeUnavailable(
-            f"{self.url}/{path}: expected one object while it was read, found another one {_ATTEMPTS_TO_COPY} times; "
-            "something replaces it again and again; run this again when that has ended",
+            f"{self.url}/{path}: expected one object during the read, found another one {_ATTEMPTS_TO_COPY} times; "
+            "some process replaces it again and again; run this again when it has stopped",
             found="",
         )
 
     def _copied(self, path: str) -> BufferedIOBase | None:
-        """Return a local copy of an object as it was at one moment; raises _Replaced where another takes its place."""
+        """Return a local copy of an object at one moment; raises _Replaced if it is replaced meanwhile."""
         head = self._call("head_object", path)
         if head is None:
             return None
-        # A local copy: what reads Parquet seeks to and fro.
+        # A local copy: a Parquet reader seeks back and forth.
         copy = tempfile.TemporaryFile()  # noqa: SIM115  the caller closes it
         try:
             for start in range(0, head["ContentLength"], _PART_BYTES):
@@ -150,7 +150,7 @@ class BucketStore:
     def delete(self, path: str) -> None:
         self._call("delete_object", path)
 
-    def stage(self, path: str, data: bytes) -> Staged:  # noqa: ARG002  a put is whole or not at all, nothing to prepare
+    def stage(self, path: str, data: bytes) -> Staged:  # noqa: ARG002  a put is atomic, there is nothing to prepare
         return _StagedObject(self, data)
 
     def keep(self, path: str, kept: str) -> None:
@@ -184,12 +184,12 @@ class BucketStore:
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
     def _call(self, method: str, path: str | None, **arguments: Any) -> Any:
-        """Return boto3's answer, of get_object the bytes; None where the key does not exist.
+        """Return boto3's answer; for get_object the bytes; None if the key does not exist.
 
         Raises:
-            LakeUnavailable: S3 gives no answer, a cut one, or has trouble (429, 5xx), and has had for the whole span.
-            ConfigError: no such bucket, no credentials, or they may not do this; the message says what S3 said.
-            Stopped: the run was stopped while it waited.
+            LakeUnavailable: S3 gave no answer, a cut one, or an error (429, 5xx) until the time limit was over.
+            ConfigError: no such bucket, no credentials, or no permission; the message repeats what S3 said.
+            Stopped: the run was stopped during the wait.
         """
         if path is not None:
             arguments["Key"] = self._key(path)
@@ -205,7 +205,7 @@ class BucketStore:
                     answer = self._ask(method, path, arguments)
             except LakeUnavailable as error:
                 attempt += 1
-                # Others may have their answers meanwhile, each of which begins the span of all anew.
+                # Other threads may get answers meanwhile; each answer restarts the time limit of all threads.
                 is_over = began - first > span_s()
                 if is_over or not (error.passing and self._patience.wait(attempt, error.evidence["found"])):
                     error.passing = False
@@ -242,7 +242,7 @@ class BucketStore:
             raise self._unreachable(error, method, path) from error
 
     def _refused(self, error: Any, method: str, path: str | None, *, conditional: bool) -> None:
-        """Return where the answer means that there is no such object, or that there is one already; else raise."""
+        """Return if the answer means that the object does not exist, or exists already; else raise."""
         said = error.response.get("Error", {})
         code = said.get("Code", "")
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
@@ -271,7 +271,7 @@ class BucketStore:
 
         passing = isinstance(error, HTTPClientError | IncompleteReadError)
         if isinstance(error, EndpointConnectionError | ConnectTimeoutError):
-            passing = self._patience.known  # else its address may be wrong
+            passing = self._patience.known  # otherwise its address may be wrong
         found = " ".join(str(error).split())[:300]
         return LakeUnavailable(
             f"{self.url}: {method} of {path or 'the listing'}: {found} ({self._place}); what was stored stays; check "
@@ -282,13 +282,13 @@ class BucketStore:
 
     @property
     def _place(self) -> str:
-        """Where the bucket is asked for, as host:port."""
+        """The bucket's server, as host:port."""
         found = urlsplit(self._client.meta.endpoint_url)
         return f"at {found.hostname}:{found.port or (443 if found.scheme == 'https' else 80)}"
 
 
 class _StagedObject:
-    """Bytes held until they are put, at once and under their name; what lies there then is read back."""
+    """Bytes in memory until they are put under their final name; then the object is read back."""
 
     def __init__(self, store: BucketStore, data: bytes) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""How many longer bars the 1m bars of a day in Postgres make: for what counts a table, and for what reads it."""
+"""Count the longer bars that the 1m bars of a day in Postgres make: for code that counts a table and code that reads it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MINUTES = 1440
 
 @dataclass(frozen=True, slots=True)
 class BuiltDue:
-    """The 1m bars that a table has of a day, and how many bars of each of `DERIVED_TIMEFRAMES` they make."""
+    """The number of 1m bars a table has of a day, and how many bars of each of `DERIVED_TIMEFRAMES` they make."""
 
     minutes: int
     built: Mapping[str, int]
@@ -28,10 +28,10 @@ class BuiltDue:
 def built_due(
     connection: psycopg.Connection[Any], exchange: str, market_type: str, symbol: str, lives: Mapping[date, Life]
 ) -> dict[date, BuiltDue]:
-    """Return what is due of some days, by the rule that builds the bars.
+    """Return the expected bars of some days, by the rule that builds the bars.
 
     Args:
-        lives: of each day, where its symbol begins or ends in it (`crypto_assets.ledger.life_edges.cut_of`).
+        lives: for each day, the time in it when its symbol begins or ends (`crypto_assets.ledger.life_edges.cut_of`).
     """
     if not lives:
         return {}
@@ -59,7 +59,7 @@ def built_due(
 
 
 def _opens(connection: psycopg.Connection[Any], mine: tuple[str, str, str], days: list[date]) -> dict[date, np.ndarray]:
-    """Return when the 1m bars of some days open, in microseconds since 1970, ascending."""
+    """Return the open times of the 1m bars of some days, in microseconds since 1970, ascending."""
     rows = connection.execute(
         """SELECT d.day, (extract(epoch FROM o.open_time) * 1000000)::bigint
         FROM unnest(%s::date[]) AS d (day) JOIN market.ohlcv o ON o.open_time >= d.day::timestamp AT TIME ZONE 'UTC'

@@ -31,7 +31,7 @@ _SLICE_S = 0.5
 _SESSION: dict[str, Any] = {"application_name": "crypto_assets", "options": "-c timezone=UTC"}
 
 
-# What they warn of is waited for, or said in a line, here.
+# We handle their warnings here: we wait, or print one line.
 for _name in ("psycopg", "psycopg.pool"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
@@ -42,7 +42,7 @@ R = TypeVar("R")
 
 
 class Database:
-    """A small pool of connections that opens with the first use; base of the ledger and the warehouse.
+    """A small connection pool that opens at first use; base class of the ledger and the warehouse.
 
     Not for use across a fork: open one in each process.
     """
@@ -51,7 +51,7 @@ class Database:
         """Set the pool up.
 
         Args:
-            waits_s: how long to wait for a server that does not answer; as CRYPTO_ASSETS_STORE_PATIENCE_S says by default.
+            waits_s: seconds to wait for a server that does not answer; default: CRYPTO_ASSETS_STORE_PATIENCE_S.
         """
         self.url = url
         self._waits_s = waits_s
@@ -78,7 +78,7 @@ class Database:
                 self._pool = None
 
     def stop(self) -> None:
-        """End the transactions in hand, which other threads then see fail, and begin no more; nothing of them is kept."""
+        """End the open transactions, without commit, and begin no more; threads in a transaction see it fail."""
         with self._lock:
             self._stopped = True
             in_use = list(self._in_use)
@@ -91,11 +91,11 @@ class Database:
         """Yield a connection inside one transaction, committed when the block ends and rolled back when it raises.
 
         Args:
-            waits: whether to wait for a server that does not answer for a moment (`storage/patience.py`).
+            waits: wait for a server that does not answer for a moment (`storage/patience.py`).
 
         Raises:
-            PostgresUnavailable: the server does not answer, or the connection breaks; `passing` where the block may be
-                repeated, as `outlast` does.
+            PostgresUnavailable: the server does not answer, or the connection breaks; `passing` if the block may be
+                repeated (`outlast`).
             Stopped: `stop` was called.
         """
         self._go_on()
@@ -110,7 +110,7 @@ class Database:
             finally:
                 self._in_use.discard(connection)
         except (psycopg.errors.DuplicatePreparedStatement, psycopg.errors.InvalidSqlStatementName) as error:
-            # One connection has met what another has prepared.
+            # This connection met a statement that another one prepared.
             raise needs_session(self.url, "prepared statements are another connection's") from error
         except MISFITS as error:
             raise differs(self.url, str(error)) from error
@@ -123,10 +123,10 @@ class Database:
             pool.putconn(connection)
 
     def change(self, work: Callable[[psycopg.Connection[Any]], R]) -> R:
-        """Return what `work` gives in one transaction that is committed once, however often the connection breaks.
+        """Return the result of `work` in one transaction that is committed once, however often the connection breaks.
 
-        For what must not be done twice, or says what it has changed. Where a connection breaks while it commits, the server
-        is asked which way that went. A failure in passing is outlasted, so `work` may be called again.
+        Use it for work that must not be done twice, or that reports its changes. If a connection breaks during the commit,
+        the server is asked whether it committed. Temporary failures are retried, so `work` may be called again.
 
         Raises:
             PostgresUnavailable, Stopped: as `transaction` does.
@@ -150,11 +150,11 @@ class Database:
 
     @cached_property
     def patience(self) -> Patience:
-        """What this process has with the server."""
+        """The waiting time shared by all users of this server in this process."""
         return patience_of(self.url)
 
     def _taken(self, *, waits: bool) -> tuple[_Pool, psycopg.Connection[Any]]:
-        """Return a connection that lives, once there is one, and the pool that it goes back to."""
+        """Return a living connection, as soon as there is one, and the pool it belongs to."""
         attempt, busy_until = 0, time.monotonic() + CONNECT_TIMEOUT_S
         give_up_at = time.monotonic() + self._waits_s if waits and self._waits_s is not None else None
         while True:
@@ -165,7 +165,7 @@ class Database:
             except PoolClosed:
                 raise Stopped("the database was closed meanwhile; nothing was committed") from None
             except PoolTimeout as error:
-                if self._refused_at < began:  # all connections are in use, or a new one takes its time
+                if self._refused_at < began:  # all connections are in use, or a new one takes time
                     if time.monotonic() < busy_until:
                         continue
                     raise unavailable(self.url, error) from error
@@ -191,7 +191,7 @@ class Database:
         return self._stopped
 
     def _problem(self) -> _Problem | None:
-        """Return why no connection can be had, by trying to make one; the pool says only that it could not."""
+        """Return why no connection can be made, by trying to make one; the pool does not give the reason."""
         try:
             psycopg.connect(self.url, connect_timeout=int(CONNECT_TIMEOUT_S), **_SESSION).close()
         except psycopg.OperationalError as error:
@@ -207,7 +207,7 @@ class Database:
                         min_size=0,
                         max_size=self._connections,
                         kwargs=dict(_SESSION),
-                        # The pool tries once: `_taken` asks it again, and knows how long that is worth while.
+                        # The pool tries once: `_taken` asks it again, and knows how long it should.
                         reconnect_timeout=0,
                         reconnect_failed=self._note_refusal,
                         num_workers=1,
@@ -221,12 +221,12 @@ class Database:
 
 @lru_cache(maxsize=64)
 def patience_of(url: str) -> Patience:
-    """Return the patience that this process has with a server."""
+    """Return this process's patience with a server."""
     return patience_with(url, f"Postgres at {postgres_place(url)}")
 
 
 def at_first(url: str, error: Exception) -> _Problem:
-    """Return the error of a connection that could not be made; `passing` only where the address is known to be right."""
+    """Return the error of a failed connection; `passing` only if the address is known to be right."""
     found = unavailable(url, error)
     if isinstance(found, PostgresUnavailable):
         found.passing = found.passing and (patience_of(url).known or known_as_own(url) or is_busy(error))
@@ -242,13 +242,13 @@ def connected(
     errors: type[Exception] | tuple[type[Exception], ...] = psycopg.OperationalError,
     stopped: Callable[[], bool] = lambda: False,
 ) -> C:
-    """Return a connection that `make` makes, once the server gives one.
+    """Return a connection made by `make`; wait until the server gives one.
 
     Args:
-        errors: what `make` raises where it does not.
+        errors: the exceptions of `make` for a failed connection.
 
     Raises:
-        PostgresUnavailable: it has not within the span, or its address may be wrong.
+        PostgresUnavailable: no connection within the time limit, or the address may be wrong.
         Stopped: the run was stopped meanwhile.
     """
     patience, attempt = patience_of(url), 0
@@ -265,7 +265,7 @@ def connected(
 
 
 def _waited(patience: Patience, problem: _Problem, attempt: int, stopped: Callable[[], bool]) -> bool:
-    """Wait a little; return False where that helps no more."""
+    """Wait a little; return False if waiting is useless now."""
     if isinstance(problem, OutOfResources) or not problem.passing:
         return False
     found = str(problem).partition("found: ")[2].partition(";")[0]
@@ -276,7 +276,7 @@ def _waited(patience: Patience, problem: _Problem, attempt: int, stopped: Callab
 
 
 class _Tried(NamedTuple):
-    """A transaction that may have committed: its number, and how far the server's log went just before."""
+    """A transaction that may have committed: its number, and the server's log position just before."""
 
     number: str
     place: str
@@ -287,18 +287,18 @@ class _Tried(NamedTuple):
         return cls(*found)
 
 
-# A server that has crashed without having written the end of its log gives the same numbers again.
+# A server that crashed before it wrote the end of its log gives the same numbers again.
 _STATUS = "SELECT CASE WHEN pg_current_wal_insert_lsn() >= %s::pg_lsn THEN pg_xact_status(%s::xid8) END"
 
 
 def _has_committed(connection: psycopg.Connection[Any], url: str, tried: _Tried) -> bool:
-    """Return whether a transaction was committed whose connection has broken; its server process may end a little later."""
+    """Return whether a transaction with a broken connection was committed; its server process may end a little later."""
     deadline = time.monotonic() + CONNECT_TIMEOUT_S
     while time.monotonic() < deadline:
         try:
-            with connection.transaction():  # a savepoint: the error ends no more than the question
+            with connection.transaction():  # a savepoint: the error ends only this question
                 ((status,),) = connection.execute(_STATUS, (tried.place, tried.number)).fetchall()
-        except psycopg.errors.InvalidParameterValue:  # a number that is still to come
+        except psycopg.errors.InvalidParameterValue:  # a number from the future
             return False
         if status != "in progress":
             return bool(status == "committed")
@@ -307,9 +307,9 @@ def _has_committed(connection: psycopg.Connection[Any], url: str, tried: _Tried)
 
 
 def _lives(connection: psycopg.Connection[Any]) -> bool:
-    """Return whether the server still holds its end of an idle connection; asks it only where something has come from it.
+    """Return whether the server still holds its end of an idle connection; asks it only if it has sent something.
 
-    Of a session that was ended the last words and the end lie in the socket: to look costs microseconds.
+    When a session was ended, its last words and the end lie in the socket: checking costs microseconds.
     """
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)

@@ -1,6 +1,6 @@
-"""Files of a lake in a folder: opened only where they are files, written and moved so that they last.
+"""Files of a lake in a folder: open regular files only; write and move them durably.
 
-They are named relative to a folder that `folders.py` holds open.
+Names are relative to a folder that `folders.py` keeps open.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from crypto_assets.errors import StoredDataError
 from crypto_assets.storage.folders import set_aside
 
 MOST_BYTES = 2 << 30
-"""A longer file is none of ours, and would be read into memory: a day of ten million trades has 200 MB."""
+"""Most bytes of a file: a longer one is not ours, and would be read into memory. A day of ten million trades has 200 MB."""
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
@@ -29,24 +29,24 @@ OF_THE_FILE = frozenset(
         *(errno.EACCES, errno.EPERM, errno.EIO, errno.EBADMSG, errno.EUCLEAN),
     }
 )
-"""Numbers of an OSError that speak of one file: no file, not ours to read, or on a bad place of the disk. The others (no
-memory, no file descriptors, a file system that is gone) speak of more than the file and are passed on."""
+"""`errno` values about one file: not a file, no permission, or a bad disk sector. Others (no memory, no file descriptors, a
+removed file system) concern more than the file and are passed on."""
 
 
 def opened_file(name: str | Path, folder: int | None = None, shown: str = "") -> BufferedReader | None:
-    """Return a regular file, opened to be read; None where there is none.
+    """Return a regular file, opened for reading; None if there is none.
 
     Args:
         name: its name in the open folder `folder`, or its path.
-        shown: what a message calls it, its name otherwise.
+        shown: its name in messages; default: `name`.
 
     Raises:
-        StoredDataError: something else lies there, or it cannot be read.
+        StoredDataError: it is not a regular file, or cannot be read.
     """
     shown = shown or str(name)
     try:
         with _reading(shown):
-            # Without O_NONBLOCK a FIFO that nobody writes to would be waited for, for ever.
+            # Without O_NONBLOCK, opening a FIFO without a writer would block forever.
             handle = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -57,7 +57,7 @@ def opened_file(name: str | Path, folder: int | None = None, shown: str = "") ->
     os.close(handle)
     if kind == stat.S_IFREG:
         raise too_long(shown, about.st_size)
-    what = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe"}.get(kind, "something that is no file")
+    what = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe"}.get(kind, "something that is not a file")
     raise _no_file(shown, what)
 
 
@@ -74,7 +74,7 @@ def content_of(name: str | Path, folder: int | None = None, shown: str = "") -> 
 
 
 def too_long(where: str, size: int) -> StoredDataError:
-    """Return the error of a file that nobody has written here."""
+    """Return the error of a file that is too long to be ours."""
     return StoredDataError(
         f"{where}: expected a file of at most {MOST_BYTES:,} bytes, found {size:,}; "
         "`crypto-assets collect` for that day replaces it"
@@ -83,7 +83,7 @@ def too_long(where: str, size: int) -> StoredDataError:
 
 @contextmanager
 def _reading(shown: str) -> Iterator[None]:
-    """Let errors that speak of one file be StoredDataError."""
+    """Turn errors about one file into StoredDataError."""
     try:
         yield
     except OSError as error:
@@ -92,13 +92,13 @@ def _reading(shown: str) -> Iterator[None]:
         if error.errno == errno.ELOOP:
             raise _no_file(shown, "a link") from None
         raise StoredDataError(
-            f"{shown}: expected a file that can be read, found one that cannot ({error.strerror}); check its permissions and "
+            f"{shown}: expected a readable file, found one that cannot be read ({error.strerror}); check its permissions and "
             "the disk, `crypto-assets collect` for that day replaces it"
         ) from None
 
 
 def move(name: str, folder: int, target: str, target_folder: int) -> None:
-    """Give a file the place of another one, both named in open folders; a folder there is set aside, beside it."""
+    """Move a file over another one, both in open folders; a folder in the way is set aside, next to it."""
     try:
         os.replace(name, target, src_dir_fd=folder, dst_dir_fd=target_folder)
     except IsADirectoryError:
@@ -107,11 +107,11 @@ def move(name: str, folder: int, target: str, target_folder: int) -> None:
 
 
 def write(name: str, folder: int, data: bytes) -> None:
-    """Make a file of its own in an open folder and let it last; what had that name is left as it is, without the name."""
+    """Write a new file in an open folder durably; the former file of that name stays unchanged, without the name."""
     try:
         handle = os.open(name, _NEW, 0o600, dir_fd=folder)
     except FileExistsError:
-        # It may be a link, a device, or a second name of a file that somebody needs: it is not written into.
+        # The former file may be a link, a device, or a second name of a file in use: never write into it.
         os.unlink(name, dir_fd=folder)
         handle = os.open(name, _NEW, 0o600, dir_fd=folder)
     with os.fdopen(handle, "wb") as file:

@@ -1,11 +1,11 @@
-"""Folders of a lake, held open while something is done in them.
+"""Folders of a lake, kept open during an operation.
 
-A path that is looked at and then used by its name is two paths: whoever may write a folder on the way can put a link there in
-between. So every folder on the way is opened relative to the open one above it, without following a link, and whatever is
-done with a file is done relative to the last of them. A link that `inside.py` lets be followed is opened itself: its owner
-and its target are read from that very link, and whatever is put in its place afterwards is not looked at.
+A path that is checked and then used by name can change in between: anybody who may write to a folder on the way can put a
+link there. Therefore every folder on the way is opened relative to the open folder above it, without following links, and
+every file operation is relative to the last of them. A link that `inside.py` allows is opened itself: its owner and its
+target are read from that link, and later changes of the name have no effect.
 
-The root is what the configuration says; its own name, and the target of a link that is followed, are opened as they are.
+The root comes from the configuration; its own name, and the target of an allowed link, are opened as usual.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from uuid import uuid4
 from crypto_assets.errors import UnsafePath
 from crypto_assets.storage.inside import inside, is_trusted, require_followed
 
-# To walk through a folder takes no right to list it; O_PATH asks for none, and is what Linux has.
+# Walking through a folder needs no right to list it; O_PATH (Linux) asks for none.
 _ANY_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY
 _FOLDER = _ANY_FOLDER | os.O_NOFOLLOW
 
 MODE = 0o755
-"""What folders below a root have."""
+"""The mode of folders below a root."""
 
 
 class Place:
-    """A name in an open folder, for functions of `os` that take both; `text` is the whole path, for people.
+    """A name in an open folder, for functions of `os` that take both; `text` is the whole path, for messages.
 
-    A context, which closes the folder and lets an OSError name the whole path.
+    A context manager: it closes the folder, and puts the whole path into an OSError.
     """
 
     __slots__ = ("folder", "name", "text")
@@ -52,23 +52,23 @@ class Place:
     ) -> None:
         os.close(self.folder)
         if isinstance(error, OSError):
-            if error.filename in (None, self.name):  # a full disk does not say which file
+            if error.filename in (None, self.name):  # a full disk does not name the file
                 error.filename = self.text
             if error.filename2 == self.name:
                 error.filename2 = self.text
 
 
 def open_folder(root: str, path: str, *, make: bool = False, lasting: bool = True) -> int:
-    """Return a handle of the folder `path` below a root, the root's own for an empty path; good for walking, not for listing.
+    """Return a handle of the folder `path` below a root (empty: the root itself); for walking, not for listing.
 
     Args:
         path: known to be inside.
-        make: folders that are missing below the root are made; what is no folder is set aside, beside its place.
-        lasting: a new folder is as lasting as the file that comes into it.
+        make: create missing folders below the root; set aside, next to it, anything in the way that is not a folder.
+        lasting: make a new folder as durable as the file that is put into it.
 
     Raises:
-        UnsafePath: somebody else's link is on the way; names it, whose it is, and what to do.
-        FileNotFoundError, NotADirectoryError: there is no such folder.
+        UnsafePath: another user's link is on the way; the message names it, its owner and what to do.
+        FileNotFoundError, NotADirectoryError: the folder does not exist.
         OSError: a folder on the way cannot be opened.
     """
     handle = os.open(root, _ANY_FOLDER)
@@ -103,10 +103,10 @@ def listed(root: str, prefix: str) -> Iterator[int]:
 
 
 def open_child(root: str, path: str, name: str, handle: int) -> int | None:
-    """Return a handle of a child of an open folder, which may be a link; None where it is no folder and leads to none.
+    """Return a handle of a child of an open folder, or of the folder a child links to; None if it is neither.
 
     Raises:
-        UnsafePath: it is a link that is not followed.
+        UnsafePath: it is a link that must not be followed.
     """
     try:
         return os.open(name, _FOLDER, dir_fd=handle)
@@ -122,14 +122,14 @@ def open_child(root: str, path: str, name: str, handle: int) -> int | None:
 
 
 def is_ours_alone(root: str, handle: int) -> bool:
-    """Whether nobody but those whose links are followed can put something else in the place of a child of an open folder."""
+    """Whether only users with trusted links can replace a child of an open folder."""
     about = os.fstat(handle)
-    # Rights of an access list show among those of the group, so none is missed.
+    # The group bits also show the rights of an access list, so none is missed.
     return not about.st_mode & 0o022 and is_trusted(root, about.st_uid)
 
 
 def make_root(folder: Path, mode: int) -> None:
-    """Make the folder of a store and those above it, where they are missing, with a mode whatever the umask says."""
+    """Make the folder of a store and missing folders above it, with a mode that does not depend on the umask."""
     if folder.is_dir():
         return
     make_root(folder.parent, mode)
@@ -137,7 +137,7 @@ def make_root(folder: Path, mode: int) -> None:
         folder.mkdir(mode=mode)
         folder.chmod(mode)
     except FileExistsError:
-        if not folder.is_dir():  # another process was first
+        if not folder.is_dir():  # another process made it first
             raise
     above = os.open(folder.parent, _ANY_FOLDER)
     try:
@@ -147,13 +147,13 @@ def make_root(folder: Path, mode: int) -> None:
 
 
 def sync(handle: int) -> None:
-    """Let the names in an open folder last."""
+    """Make the names in an open folder durable."""
     with _readable(handle) as reading:
         os.fsync(reading)
 
 
 def set_aside(name: str, handle: int) -> None:
-    """Give what lies in a place that is ours another name: somebody may want it, and it is in the way of one day only."""
+    """Rename an object in our place: somebody may want it, and it blocks one day only."""
     os.rename(name, f"{name}.{uuid4().hex[:8]}.set-aside", src_dir_fd=handle, dst_dir_fd=handle)
 
 
@@ -167,16 +167,16 @@ def _readable(handle: int) -> Iterator[int]:
 
 
 def _make(name: str, above: int, lasting: bool) -> int:
-    """Make a folder in an open one, with the same mode whatever the umask says; return its handle."""
+    """Make a folder in an open one, with a mode that does not depend on the umask; return its handle."""
     try:
         os.mkdir(name, dir_fd=above)
-    except FileExistsError:  # another process was first
+    except FileExistsError:  # another process made it first
         return os.open(name, _FOLDER, dir_fd=above)
     handle = os.open(name, _FOLDER, dir_fd=above)
     try:
         about = os.fstat(handle)
         if about.st_mode & 0o777 != MODE and about.st_uid == os.geteuid():
-            by_handle = Path(f"/proc/self/fd/{handle}")  # a handle for walking is not changed by os.fchmod
+            by_handle = Path(f"/proc/self/fd/{handle}")  # os.fchmod cannot change a handle for walking
             by_handle.chmod(MODE) if by_handle.exists() else os.fchmod(handle, MODE)
         if lasting:
             sync(above)
@@ -187,7 +187,7 @@ def _make(name: str, above: int, lasting: bool) -> int:
 
 
 def _open_otherwise(error: OSError, root: str, way: str, above: int, make: bool, lasting: bool) -> int:
-    """Return a handle of the last folder of `way`, which could not simply be opened; `above` is that of the one above."""
+    """Return a handle of the last folder of `way`, which could not simply be opened; `above` is the handle of its parent."""
     name = way.rpartition("/")[2]
     try:
         if error.errno in (errno.ENOTDIR, errno.ELOOP):
@@ -206,11 +206,11 @@ def _open_otherwise(error: OSError, root: str, way: str, above: int, make: bool,
 
 
 def _behind_link(root: str, way: str, above: int) -> int:
-    """Return a handle of the folder that a link leads to which is followed.
+    """Return a handle of the folder behind an allowed link.
 
     Raises:
-        UnsafePath: it is not followed.
-        FileNotFoundError, NotADirectoryError: there is no folder behind it, or it is no link at all.
+        UnsafePath: the link must not be followed.
+        FileNotFoundError, NotADirectoryError: it leads to no folder, or is not a link.
     """
     name = way.rpartition("/")[2]
     if not hasattr(os, "O_PATH"):
@@ -218,7 +218,7 @@ def _behind_link(root: str, way: str, above: int) -> int:
     thing = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=above)
     try:
         about = os.fstat(thing)
-        if stat.S_ISDIR(about.st_mode):  # it has taken the place of what could not be opened
+        if stat.S_ISDIR(about.st_mode):  # it has replaced the object that could not be opened
             return os.dup(thing)
         return _follow(root, way, above, about, os.readlink("", dir_fd=thing) if stat.S_ISLNK(about.st_mode) else "")
     finally:
@@ -226,11 +226,11 @@ def _behind_link(root: str, way: str, above: int) -> int:
 
 
 def _read_link(text: str, name: str, above: int) -> tuple[os.stat_result, str]:
-    """Return what a name in an open folder is, and its target if it is a link, where a link cannot be opened itself."""
+    """Return the status of a name in an open folder, and its target if it is a link, on systems that cannot open a link."""
     about = os.stat(name, dir_fd=above, follow_symlinks=False)
     target = os.readlink(name, dir_fd=above) if stat.S_ISLNK(about.st_mode) else ""
     after = os.stat(name, dir_fd=above, follow_symlinks=False)
-    # One that was exchanged in between has another number or another time of change.
+    # A link replaced in between has another inode or change time.
     is_same = (after.st_dev, after.st_ino, after.st_ctime_ns) == (about.st_dev, about.st_ino, about.st_ctime_ns)
     if stat.S_ISDIR(about.st_mode) or not is_same:
         raise UnsafePath(

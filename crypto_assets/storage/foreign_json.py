@@ -1,4 +1,4 @@
-"""JSON that others may have written: a lock file, a reason in quarantine/. Nothing in it is believed before it is looked at.
+"""Check JSON that others may have written: a lock file, a reason in quarantine/. Every value is checked before it is used.
 
 Every function raises ValueError, with what was expected and what was found, in one line.
 """
@@ -11,11 +11,11 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 MOST_DEPTH = 32
-"""Of lists and objects inside each other. What this package writes has 8 at most."""
+"""Most nested lists and objects. This package writes at most 8."""
 
 MOST_LETTERS = 10_000
 
-_KINDS = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", int: "a number", float: "a number"}
+_KINDS = {dict: "an object", list: "a list", str: "a text", bool: "a boolean", int: "a number", float: "a number"}
 
 
 def loads(content: bytes) -> Any:
@@ -28,7 +28,7 @@ def loads(content: bytes) -> Any:
     else:
         deep = _is_deeper(found, MOST_DEPTH)
     if deep:
-        raise ValueError(f"expected at most {MOST_DEPTH} lists and objects inside each other, found more")
+        raise ValueError(f"expected at most {MOST_DEPTH} nested lists and objects, found more")
     return found
 
 
@@ -48,7 +48,7 @@ def _is_deeper(value: Any, most: int) -> bool:
 
 
 def kind_of(value: Any) -> str:
-    """Return what a value is, for a message: `a number`, `nothing`."""
+    """Return the kind of a value, for a message: `a number`, `nothing`."""
     return "nothing" if value is None else _KINDS.get(type(value), type(value).__name__)
 
 
@@ -65,7 +65,7 @@ def sequence(value: Any) -> list[Any]:
 
 
 def text(value: Any, most: int = MOST_LETTERS) -> str:
-    """Return a text of at most so many letters, without NUL and half surrogate pairs, which no database takes."""
+    """Return a text of at most `most` letters; NUL and half surrogate pairs are refused, no database takes them."""
     if not isinstance(value, str):
         raise ValueError(f"expected a text, found {kind_of(value)}")
     if len(value) > most:
@@ -76,7 +76,7 @@ def text(value: Any, most: int = MOST_LETTERS) -> str:
 
 
 def count(value: Any) -> int:
-    """Return a whole number from 0 that 8 bytes hold."""
+    """Return a whole number from 0 that fits into 8 bytes."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(f"expected a whole number, found {kind_of(value)}")
     if not 0 <= value < 1 << 63:
@@ -106,7 +106,7 @@ def instant(value: Any) -> datetime:
 
 
 def digits(value: Any) -> str:
-    """Return a SHA-256 in 64 small hexadecimal digits."""
+    """Return a SHA-256 in 64 lower-case hexadecimal digits."""
     found = text(value, 200)
     if len(found) != 64 or found.strip("0123456789abcdef"):
         raise ValueError(f"expected 64 hexadecimal digits of a sha256, found {found[:70]!r}")

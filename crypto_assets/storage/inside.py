@@ -1,18 +1,18 @@
-"""Whether a text is a path inside a root. Every path of a lake comes through here, whoever says it: the ledger, a lock file,
+"""Check that a text is a path inside a root. Every path of a lake is checked here, from any source: the ledger, a lock file,
 a reason in quarantine/, a key of an exchange, or this package.
 
-The text. It is relative: names with a slash between them, each of 1 to 255 bytes, 1,024 bytes in all (what S3 takes). No
-name is `.` or `..`, none has a control character, half a surrogate pair or a backslash (which is a slash for other systems
-and for S3 tools). So it names no place outside of the root, and the same place in a folder and in a bucket.
+The text is relative: names with a slash between them, each of 1 to 255 bytes, 1,024 bytes in total (the limit of S3). No
+name is `.` or `..`, none has a control character, half a surrogate pair or a backslash (a slash on other systems and for S3
+tools). So it names nothing outside the root, and the same place in a folder and in a bucket.
 
-The folders on the way, where the root is a folder. One of them may be a link, because a part of a lake may lie on another
-disk: such a link is followed where it belongs to this user, to root, or to the owner of the lake's own folder, who decides
-anyway what is in the lake. (For root only its own: it must not do with root's rights what another user points at.) Links of
-others, and links inside of quarantine/, versions/ and staging/, where nobody needs one, are refused. What was judged is what
-is used: `folders.py` holds each folder on the way open.
+If the root is a folder: a folder on the way may be a link, because a part of a lake may lie on another disk. Such a link is
+followed if it belongs to this user, to root, or to the owner of the lake's folder, who controls the content of the lake
+anyway. (Root follows only its own links: it must not use root's rights on another user's target.) Links of other users, and
+links inside quarantine/, versions/ and staging/, where nobody needs one, are refused. The checked folder is the used folder:
+`folders.py` keeps each folder on the way open.
 
-The file itself is never a link, a device or a pipe: `stores.py` opens it without following one, and says what it found. To
-replace or to remove such a thing touches the thing, not what it points at.
+The file itself is never a link, a device or a pipe: `stores.py` opens it without following links, and reports what it found.
+Replacing or removing such an object changes the object, not its target.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ MOST_NAME_BYTES = 255
 _PATH = re.compile(r"(?:(?!\.{1,2}(?:/|\Z))[^/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]+(?:/(?!\Z)|\Z))+")
 
 WITHOUT_LINKS = ("quarantine", "versions", "staging")
-"""Folders of a lake that have no links below them."""
+"""Folders of a lake that must not contain links."""
 
 
 def inside(root: str, path: str) -> str:
-    """Return `root/path`, where the text `path` names something inside of the root.
+    """Return `root/path` if the text `path` names a place inside the root.
 
     Raises:
-        UnsafePath: it does not; says why.
+        UnsafePath: it does not; the message gives the reason.
     """
     if why := _refusal(path):
         raise UnsafePath(f"{short(path)}: expected a path inside {root}, found {why}; nothing was done with it")
@@ -43,18 +43,18 @@ def inside(root: str, path: str) -> str:
 
 
 def folder_inside(root: str, path: str) -> str:
-    """Return `root/path` of a folder, whose path may end in a slash; the root itself for an empty one. Raises as `inside`."""
+    """Return `root/path` of a folder; the path may end in a slash; empty: the root itself. Raises as `inside`."""
     return inside(root, path.removesuffix("/")) if path else root
 
 
 def short(path: object) -> str:
-    """Return what should be a path for a message; of a long one the beginning."""
+    """Return a path for a message, cut if it is long."""
     text = str(path)
     return f"{text[:200]}…" if len(text) > 200 else text or "an empty text"
 
 
 def safe_name(text: str) -> str:
-    """Return a path made from the key of an archive object, whatever that says: what `inside` would refuse is replaced."""
+    """Return a path made from the key of an archive object; parts that `inside` would refuse are replaced."""
     names = [re.sub(r"[\\\x00-\x1f\x7f-\x9f\ud800-\udfff]", "_", name) for name in text.split("/")]
     cut = [_cut(name, 150) for name in names if name not in ("", ".", "..")]
     while len("/".join(cut).encode()) > MOST_BYTES - 200:  # quarantine/ before it, digits and .reason.json after it
@@ -63,18 +63,18 @@ def safe_name(text: str) -> str:
 
 
 def require_followed(root: str, link: str, owner: int) -> None:
-    """Refuse a link on the way to a file that is not to be followed.
+    """Refuse a link that must not be followed.
 
     Args:
-        link: the path of it, below the root.
-        owner: the user id that it belongs to.
+        link: its path below the root.
+        owner: the user id of its owner.
 
     Raises:
-        UnsafePath: names the link, whose it is, and what to do.
+        UnsafePath: names the link, its owner and what to do.
     """
     place = f"{root}/{link}"
     if "/" in link and link.startswith(tuple(f"{name}/" for name in WITHOUT_LINKS)):
-        raise UnsafePath(f"{place}: expected a folder, found a link; remove it, in there none is followed")
+        raise UnsafePath(f"{place}: expected a folder, found a link; remove it, links in there are not followed")
     if not is_trusted(root, owner):
         raise UnsafePath(
             f"{place}: expected a folder or a link of your own to one, found a link of user {owner}; remove it, or make "
@@ -89,9 +89,9 @@ def is_trusted(root: str, user: int) -> bool:
 
 
 def _refusal(path: str) -> str:
-    """Return why a text is no path inside of a root; empty where it is one."""
+    """Return why a text is not a path inside a root; empty if it is."""
     if not isinstance(path, str):
-        return f"{type(path).__name__}, no text"
+        return f"{type(path).__name__}, not a text"
     if _PATH.fullmatch(path):
         if len(path) * 4 <= MOST_NAME_BYTES:
             return ""

@@ -2,13 +2,13 @@
 
     {lake}/exchange=binance/market_type=spot/dataset=ohlcv_1m/symbol=BTC-USDT/date=2024-01-01/data.parquet
 
-Files hold the columns of the row only; the five keys are the path (Hive style). The file's own metadata says where the
-rows came from. The bytes depend on rows and source only: the same day collected twice is the same file. They are verified
-before they are decoded, whoever reads them (`storage/parquet.py`): with the SHA-256 that the ledger has, or by themselves.
+Files hold the row columns only; the path has the five keys (Hive style). The file's own metadata says where the rows came
+from. The bytes depend on rows and source only: the same day collected twice gives the same file. Every reader verifies them
+before decoding (`storage/parquet.py`): with the SHA-256 of the ledger, or with the file's own seal.
 
     {lake}/versions/exchange=…/…/date=2024-01-01/{first 16 digits of its sha256}.parquet   a former file of the day
-    {lake}/quarantine/…                                                                     bytes that were refused
-    {lake}/staging/…                                                                        bytes on their way
+    {lake}/quarantine/…                                                                     refused bytes
+    {lake}/staging/…                                                                        files being written
     {lake}/_lake.json                                                                       the id of the lake, written once
 """
 
@@ -52,12 +52,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REASON = ".reason.json"
-"""What the name of a reason in quarantine/ has more than that of the file that it is about."""
+"""The name of a reason in quarantine/ is the name of its file plus this."""
 
 IDENTITY = "_lake.json"
 
 FORMAT = 1
-"""The form of paths and files in a lake; a version that changes what older ones would misread counts it up."""
+"""The format of paths and files in a lake; increased when an older version would misread it."""
 
 
 class Lake:
@@ -69,20 +69,20 @@ class Lake:
 
     @property
     def is_local(self) -> bool:
-        """Whether the lake is a folder, which may be a mount point, and not a bucket."""
+        """Whether the lake is a folder (possibly a mount point), not a bucket."""
         return not self.url.startswith("s3://")
 
     @property
     def was_removed(self) -> bool:
-        """Whether the folder of the lake is gone from among others, which no unmounting does: that leaves an empty folder."""
+        """Whether the folder of the lake was deleted. Unmounting does not do that: it leaves an empty folder."""
         folder = Path(self.store.url)
         return self.is_local and is_missing(folder) and folder.parent.is_dir() and any(folder.parent.iterdir())
 
     def identity(self) -> str | None:
-        """Return the id that the lake was given when it was first written to, also by others; None: it has none yet.
+        """Return the lake's id, set at the first write by any process; None if it has none yet.
 
         Raises:
-            OtherVersion: the lake has the form of a newer version of this program.
+            OtherVersion: the lake has the format of a newer version of this program.
         """
         try:
             found = json.loads(self.readable(IDENTITY) or b"{}")
@@ -99,25 +99,25 @@ class Lake:
         return identity
 
     def require_known_format(self) -> None:
-        """Raise OtherVersion where a newer version has given the lake a form that this one would misread."""
+        """Raise OtherVersion if a newer version gave the lake a format that this one would misread."""
         self.identity()
 
     def make_identity(self) -> str:
-        """Return the id of the lake; one without gets one. Of many processes that do this all return the same."""
+        """Return the id of the lake; make one if it has none. Concurrent processes all return the same id."""
         while (found := self.identity()) is None:
             content = _identity_file(uuid4().hex)
             if not self.store.create(IDENTITY, content) and self.identity() is None:
-                self.store.put(IDENTITY, content)  # what is there cannot be read as an identity
+                self.store.put(IDENTITY, content)  # the present file is not a readable identity
         return found
 
     def restore_identity(self, identity: str) -> None:
-        """Give a lake whose identity file was lost or damaged its id back."""
+        """Restore the id of a lake whose identity file was lost or damaged."""
         self.store.put(IDENTITY, _identity_file(identity))
 
     def sizes(self, series: Series, symbol: str, first: str, last: str) -> dict[str, int]:
         """Return the bytes of each stored day from first to last, both included; one listing, no file is opened.
 
-        Days are ISO text, as they are in the paths: to make dates of 200,000 takes as long as to list them.
+        Days are ISO text, as in the paths: converting 200,000 to dates takes as long as listing them.
         """
         found = self.store.sizes(symbol_folder(series, symbol), "data.parquet", f"date={first}", f"date={last}")
         return {name[len("date=") :]: size for name, size in found.items()}
@@ -127,15 +127,15 @@ class Lake:
         return day_path(series, partition)
 
     def version_path(self, series: Series, partition: Partition, sha256: str) -> str:
-        """Return the path that a partition's file with this sha256 has when it is a former version."""
+        """Return the path of a partition's file with this sha256 as a former version."""
         return version_path(series, partition, sha256)
 
     def encode(self, series: Series, partition: Partition, rows: pa.Table, source: SourceFile) -> bytes:
-        """Return the bytes that `rows` are stored as."""
+        """Return the Parquet bytes for `rows`."""
         return encode(rows, describe(series, partition, source), datasets.get(series.table))
 
     def write(self, series: Series, partition: Partition, rows: pa.Table, source: SourceFile) -> StoredFile:
-        """Make `rows` the content of a partition; a file that is there already with these bytes is left alone.
+        """Store `rows` as the whole content of a partition; a file that already has these bytes is left alone.
 
         The engine publishes through `engine/publication/journal.py` instead, which keeps lake, warehouse and ledger together.
         """
@@ -148,17 +148,17 @@ class Lake:
     def read(
         self, series: Series, symbol: str, first: date, last: date, columns: Sequence[str] | None = None
     ) -> pa.Table:
-        """Return the rows of the stored days from first to last, both included, days in order; no rows if none is stored.
+        """Return the rows of the stored days from first to last, both included, in day order; no rows if none is stored.
 
         Args:
-            columns: of the dataset; all by default.
+            columns: of the dataset; default: all.
 
         Raises:
             StoredDataError: a file is damaged.
         """
         schema = _schema(series, columns)
         span = (last - first).days + 1
-        # Up to some days a missing file is found faster by asking for it than by listing.
+        # For a few days, asking for each file is faster than listing.
         days = days_between(first, last) if span <= _PROBED_DAYS else self.days(series, symbol)
         parts = [
             self.decode(series, partition, data, columns)
@@ -181,12 +181,12 @@ class Lake:
         """Return some columns of the rows in the bytes of a partition's file.
 
         Args:
-            columns: of the dataset; all by default.
-            sha256: of the file, where the ledger knows it.
-            check: False decodes what is there, whatever was written: for who wants the last bit of speed.
+            columns: of the dataset; default: all.
+            sha256: of the file, if the ledger has it.
+            check: False decodes the bytes without verifying them: for the last bit of speed.
 
         Raises:
-            StoredDataError: the bytes are damaged, or of another file.
+            StoredDataError: the bytes are damaged, or belong to another file.
         """
         return self._rows(self.path(series, partition), data, _schema(series, columns), sha256, check=check)
 
@@ -199,10 +199,10 @@ class Lake:
         """Return the rows of some files, in their order.
 
         Args:
-            files: of each the path, the sha256, and how many rows from the first (None: all).
+            files: for each its path, its sha256, and how many rows from the first (None: all).
 
         Raises:
-            StoredDataError: a file is not there, or is not the one that is meant.
+            StoredDataError: a file is missing, or has another sha256.
         """
         schema = _schema(series, columns)
         parts = [
@@ -221,7 +221,7 @@ class Lake:
         return self.open(series, partition, sha256)[0]
 
     def describe(self, series: Series, partition: Partition) -> tuple[StoredFile, SourceFile] | None:
-        """Return what is stored of a partition and where it came from, or None; raises StoredDataError if it is damaged."""
+        """Return a partition's file and source, or None if nothing is stored; raises StoredDataError if it is damaged."""
         data = self.store.get(self.path(series, partition))
         return None if data is None else self._opened(series, partition, data)[1:]
 
@@ -231,10 +231,10 @@ class Lake:
         """Return rows, file and source of one partition, read once.
 
         Args:
-            sha256: of the file, where the ledger knows it.
+            sha256: of the file, if the ledger has it.
 
         Raises:
-            StoredDataError: no file there, a damaged one, another one than the ledger says, or none that this package writes.
+            StoredDataError: the file is missing, damaged, not the one in the ledger, or not written by this package.
         """
         path = self.path(series, partition)
         data = self.store.get(path)
@@ -243,13 +243,13 @@ class Lake:
         return self._opened(series, partition, data, sha256)
 
     def open_unread(self, series: Series, partition: Partition, sha256: str, num_rows: int) -> UnreadRows:
-        """Return the rows of one partition, verified and not decoded.
+        """Return the rows of one partition, verified but not decoded.
 
         Args:
-            sha256, num_rows: of the file, as the ledger knows them.
+            sha256, num_rows: of the file, from the ledger.
 
         Raises:
-            StoredDataError: no file there, a damaged one, or another one than the ledger says.
+            StoredDataError: the file is missing, damaged, or not the one in the ledger.
         """
         path = self.path(series, partition)
         data = self.store.get(path)
@@ -270,7 +270,7 @@ class Lake:
         return rows.replace_schema_metadata(None), stored, source
 
     def is_there(self, series: Series, partition: Partition) -> bool:
-        """Return whether something lies where a partition's file has its place."""
+        """Return whether the partition's path exists, as a file or anything else."""
         try:
             file = self.store.open(self.path(series, partition))
         except StoredDataError:
@@ -284,7 +284,7 @@ class Lake:
 
     @contextmanager
     def pieces(self, series: Series, partition: Partition, sha256: str | None = None) -> Iterator[StoredPieces]:
-        """Yield a partition whose rows are read in pieces, so that memory does not follow the day; raises as `open`."""
+        """Yield a partition to read in pieces, so that memory does not grow with the day; raises as `open`."""
         path = self.path(series, partition)
         file = self.store.open(path)
         if file is None:
@@ -293,7 +293,7 @@ class Lake:
             yield StoredPieces(series, file, path, sha256, f"{self.url}/{path}")
 
     def readable(self, path: str) -> bytes | None:
-        """Return the content of a path; None where there is none, or none that can be read: a folder, a bad sector."""
+        """Return the content of a path; None if it does not exist or cannot be read: a folder, a bad sector."""
         try:
             return self.store.get(path)
         except StoredDataError:
@@ -313,30 +313,30 @@ class Lake:
         self.store.delete(self.path(series, partition))
 
     def put_bytes(self, path: str, data: bytes) -> None:
-        """Make `data` the whole content of a path of your own, below `assets/`."""
+        """Store `data` as the whole content of a path of your own, below `assets/`."""
         self.store.put(path, data)
 
     def put_frame(self, path: str, frame: pd.DataFrame) -> None:
-        """Make the rows of a DataFrame the whole content of a path of your own, with page checksums and sealed."""
+        """Store a DataFrame as the whole content of a path of your own, with page checksums and a seal."""
         self.put_bytes(path, encode_frame(frame))
 
     def read_frame(self, path: str) -> pd.DataFrame | None:
-        """Return the rows of a path of your own, None where there is no file; raises StoredDataError for a damaged one."""
+        """Return the rows of a path of your own, None if the file is missing; raises StoredDataError if it is damaged."""
         data = self.store.get(path)
         return None if data is None else decode_frame(data, f"{self.url}/{path}")
 
     def get_bytes(self, path: str) -> bytes:
-        """Return the content of a path; raises StoredDataError where there is none."""
+        """Return the content of a path; raises StoredDataError if it is missing."""
         data = self.store.get(path)
         if data is None:
             raise StoredDataError(f"{self.url}/{path}: expected a file, found none; materialise that partition first")
         return data
 
     def quarantine(self, name: str, data: bytes, reason: Mapping[str, Any]) -> str:
-        """Keep refused bytes with the reason beside them; return the path, relative to the lake.
+        """Store refused bytes with their reason; return the path, relative to the lake.
 
         Args:
-            name: the key of the archive object they came as.
+            name: the key of their archive object.
             reason: JSON-serialisable.
         """
         path = self.quarantine_path(name, data)
@@ -344,7 +344,7 @@ class Lake:
         try:
             self.store.put(f"{path}{REASON}", reason_text(reason))
         except BaseException:
-            # Bytes without a reason would take room on a full disk, and nobody would find them.
+            # Bytes without a reason would fill a full disk further, and nobody would find them.
             with suppress(OSError, CryptoAssetsError):
                 if not self.reason(path):
                     self.store.delete(path)
@@ -352,11 +352,11 @@ class Lake:
         return path
 
     def quarantine_path(self, name: str, data: bytes) -> str:
-        """Return the path that refused bytes have, relative to the lake."""
+        """Return the path of refused bytes, relative to the lake."""
         return f"quarantine/{safe_name(name)}.{hashlib.sha256(data).hexdigest()[:12]}"
 
     def reason(self, path: str) -> dict[str, Any]:
-        """Return the reason why the file at a path in quarantine/ was refused, as `checked_reason`; empty for none."""
+        """Return why the file at a path in quarantine/ was refused, as `checked_reason`; empty if there is no reason."""
         try:
             file = self.store.open(f"{path}{REASON}")
         except StoredDataError as error:
@@ -367,7 +367,7 @@ class Lake:
             return checked_reason(file.read(MOST_REASON_BYTES + 1))
 
     def quarantined(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the path of each refused file and the reason it was refused for."""
+        """Yield the path of each refused file and its reason."""
         for path in self.store.paths("quarantine/"):
             if path.endswith(REASON):
                 yield path.removesuffix(REASON), self.reason(path.removesuffix(REASON))
@@ -377,13 +377,13 @@ _PROBED_DAYS = 64
 
 
 def _schema(series: Series, columns: Sequence[str] | None = None) -> pa.Schema:
-    """Return the types of some columns of a series; all by default."""
+    """Return the types of some columns of a series; default: all."""
     schema = datasets.get(series.table).schema
     return schema if columns is None else pa.schema([schema.field(name) for name in columns])
 
 
 def _identity_file(identity: str) -> bytes:
-    about = "Identifies this lake, also where it is copied to another place. Written once by crypto_assets."
+    about = "Identifies this lake, also after it is copied to another place. Written once by crypto_assets."
     return json.dumps({"id": identity, "format": FORMAT, "program": __version__, "about": about}, indent=1).encode()
 
 
@@ -397,7 +397,7 @@ _DAY = re.compile(
 
 
 def folder_of_day(path: str) -> str | None:
-    """Return the folder of the symbol that a path is a day's file of, with a slash at its end; None for any other path."""
+    """Return the symbol folder of a path, with a slash at its end; None if the path is not a day's file."""
     match = _DAY.fullmatch(path)
     return match[1] if match else None
 
@@ -408,7 +408,7 @@ def day_path(series: Series, partition: Partition) -> str:
 
 
 def version_path(series: Series, partition: Partition, sha256: str) -> str:
-    """Return the path that a partition's file with this sha256 has when it is a former version."""
+    """Return the path of a partition's file with this sha256 as a former version."""
     return f"versions/{symbol_folder(series, partition.symbol)}date={partition.day}/{sha256[:16]}.parquet"
 
 

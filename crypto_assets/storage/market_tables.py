@@ -1,7 +1,7 @@
-"""The tables of schema `market`, as the datasets declare them: columns, keys and comments.
+"""The tables of schema `market`, built from the datasets: columns, keys and comments.
 
-`migrate` makes those that a database does not have yet, so that a new dataset needs no revision. A column that is added to
-a dataset does: rows of the former table have no value for it.
+`migrate` creates missing tables, so a new dataset needs no revision. A new column of an existing dataset needs one: old rows
+have no value for it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from crypto_assets.storage.reader import readable
 
 @dataclass(frozen=True)
 class MarketTable:
-    """One table: its columns in the order of COPY, and what Postgres is told to make it."""
+    """One table: its columns in COPY order, and the SQL that creates it."""
 
     dataset: Dataset
     leaf: Leaf
 
     @cached_property
     def declared(self) -> tuple[Column, ...]:
-        """Every column, those of the path and of the warehouse too."""
+        """Every column, with those of the path and of the warehouse."""
         if not self.dataset.has_timeframes:
             return (*KEYS, *self.dataset.columns)
         return (*KEYS, TIMEFRAME, *self.dataset.columns, SOURCE)
@@ -45,7 +45,7 @@ class MarketTable:
 
     @cached_property
     def nullable_integers(self) -> frozenset[str]:
-        """The columns of integers that may be null in single rows."""
+        """The integer columns that may be null in single rows."""
         return frozenset(one.name for one in self.declared if one.nullable and pa.types.is_integer(one.type))
 
     @property
@@ -54,13 +54,13 @@ class MarketTable:
 
     @property
     def primary_key(self) -> tuple[str, ...]:
-        """The keys of the path, then the time, by which the table is partitioned, then the rest of the dataset's key."""
+        """The keys of the path, then the time (the table is partitioned by it), then the rest of the dataset's key."""
         timeframe = (TIMEFRAME.name,) if self.dataset.has_timeframes else ()
         rest = (name for name in self.dataset.key if name != self.time_column)
         return (*(column.name for column in KEYS), *timeframe, self.time_column, *rest)
 
     def statements(self) -> list[str]:
-        """Return the SQL that makes the table, with a comment on it and on every column."""
+        """Return the SQL that creates the table, with comments on it and on every column."""
         name = f"market.{self.dataset.table}"
         lines = [f"{column.name} {_postgres_type(column)}{_not_null(column)}" for column in self.declared]
         lines.append(f"PRIMARY KEY ({', '.join(self.primary_key)})")
@@ -87,12 +87,12 @@ def missing_tables(connection: psycopg.Connection[Any]) -> list[str]:
 
 
 def make_tables(connection: psycopg.Connection[Any]) -> None:
-    """Make the tables that are missing, all of them or none; readers may read them."""
+    """Create the missing tables, all or none; readers may read them."""
     with connection.transaction():
         for name in missing_tables(connection):
             for statement in TABLES[name].statements():
                 connection.execute(statement)
-        # What one role lets readers see by default holds for its own tables only.
+        # Default privileges of a role apply to its own tables only.
         connection.execute(readable("market"))
 
 

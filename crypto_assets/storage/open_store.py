@@ -1,4 +1,4 @@
-"""The store of a lake's URL. boto3 is imported only where the lake is in a bucket."""
+"""Open the store of a lake URL. boto3 is imported only for a lake in a bucket."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ def open_store(url: str, s3_client: Callable[[], Any] | None = None) -> Store:
     from crypto_assets.config.environment import settings
 
     folder = Path(url.removeprefix("file://"))
-    # What a home holds is for its owner alone; a lake elsewhere may be for others to read.
+    # A home is private to its owner; a lake elsewhere may be readable for others.
     return FolderStore(folder, mode=0o700 if settings().home in folder.absolute().parents else 0o755)

@@ -1,4 +1,4 @@
-"""Servers that this process has started itself: their addresses are right, and their logs say why they do not run."""
+"""Servers that this process started itself: their addresses are right, and their logs say why they do not run."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ _own: dict[str, Callable[[], str]] = {}
 
 
 def is_own(url: str, why_down: Callable[[], str] = str) -> None:
-    """Remember that a URL is of the embedded server, which nobody need ask whether a pooler stands before it.
+    """Remember that a URL belongs to the embedded server; it has no pooler in front.
 
     Args:
-        why_down: returns why it does not run, as its log says; empty where it does not say.
+        why_down: returns the reason from its log why it does not run; empty if the log gives none.
     """
     _own[url] = why_down
 
 
 def why_down(url: str) -> str:
-    """Return why the server of a URL does not run, as far as that is known here; empty for a server of somebody else."""
+    """Return why the server of a URL does not run, if known; empty for a server that this process did not start."""
     return _own[url]() if url in _own else ""
 
 
 def known_as_own(url: str) -> bool:
-    """Return whether a URL is of the embedded server: its address is right, for nobody has typed it."""
+    """Return whether a URL belongs to the embedded server: nobody typed its address, so it is right."""
     return url in _own

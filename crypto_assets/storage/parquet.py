@@ -1,14 +1,14 @@
-"""The Parquet bytes of a day: how they are written, and how they are verified before anybody gets rows of them.
+"""Write and verify the Parquet bytes of a day. They are verified before any row is returned.
 
     PAR1
     pages     each with the CRC-32 of its bytes, as Parquet has it; compared while rows are decoded
-    seal      MARK, and the SHA-256 of all bytes of the file but the seal
+    seal      MARK, and the SHA-256 of all bytes of the file except the seal
     footer    Parquet's own: names, places and types of the columns, and where the rows came from
     PAR1
 
-Readers of Parquet find the footer from the end of a file and pages by the footer, so that none of them sees the seal. With
-it a file says by itself whether it is whole, footer included, which page checksums do not cover. Bytes are verified before
-they are decoded: a footer that is damaged asks a decoder for anything, text that is none and terabytes of memory included.
+Readers of Parquet find the footer from the end of a file, and pages through the footer: none of them sees the seal. With the
+seal the file itself shows whether it is complete, footer included; page checksums do not cover the footer. Bytes are verified
+before decoding: a damaged footer makes a decoder read invalid text or ask for terabytes of memory.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MARK = b"\xffcrypto_assets\x00\x01"
-"""What a seal begins with: no text has its first byte, so that nothing an exchange names can be taken for one."""
+"""First bytes of a seal. No text contains its first byte, so no name from an exchange can look like a seal."""
 
 SEAL_BYTES = len(MARK) + hashlib.sha256().digest_size
 
@@ -46,7 +46,7 @@ PIECE_ROWS = 1 << 18
 COLLECT_AGAIN = "`crypto-assets collect` for that day downloads it again"
 
 _TAIL_BYTES = 8
-"""The length of the footer, four bytes, and PAR1."""
+"""Bytes after the footer: its length (four bytes) and PAR1."""
 
 _METADATA = "crypto_assets."
 _SOURCE_FIELDS = ("key", "size_bytes", "etag", "sha256", "published_sha256", "last_modified", "source")
@@ -58,10 +58,10 @@ _SOURCE_FIELDS = ("key", "size_bytes", "etag", "sha256", "published_sha256", "la
 def encode(rows: pa.Table, metadata: Mapping[str, str], dataset: Dataset) -> bytes:
     """Return the bytes of a Parquet file: zstd, decimals, page checksums, sealed, equal for equal input.
 
-    The meaning of the columns is not in the bytes: other words for it would make another file of the same rows.
-    Measured on 60 days of 1m bars: 0.7 ms a day where Arrow's defaults take 1.3 ms and 20 % more space.
+    The bytes exclude the column docs: new words would give another file for the same rows.
+    Measured on 60 days of 1m bars: 0.7 ms a day; Arrow's defaults take 1.3 ms and 20 % more space.
     """
-    # Times and ids go up in small steps; sides are few; prices and amounts gain nothing from a dictionary.
+    # Times and ids rise in small steps; sides have few values; prices and amounts gain nothing from a dictionary.
     steps, words = [], []
     for place, field in enumerate(rows.schema):
         kind = field.type
@@ -86,7 +86,7 @@ def encode(rows: pa.Table, metadata: Mapping[str, str], dataset: Dataset) -> byt
 
 
 def _without_meaning(schema: pa.Schema, dataset: Dataset) -> pa.Schema:
-    """Return a schema without units and docs; that of the dataset is made once, which saves 5 % of a small file."""
+    """Return a schema without units and docs; the dataset's own is made once, which saves 5 % of a small file's time."""
     if schema.equals(dataset.bare_schema):
         return dataset.bare_schema
     return pa.schema([field.remove_metadata() for field in schema])
@@ -107,7 +107,7 @@ def encode_frame(frame: pd.DataFrame) -> bytes:
 
 
 def describe(series: Series, partition: Partition, source: SourceFile) -> dict[str, str]:
-    """Return what a file says of itself in its metadata."""
+    """Return the metadata of a file: its series, partition and source."""
     fields = {
         "exchange": series.exchange,
         "market_type": series.market_type,
@@ -123,7 +123,7 @@ def describe(series: Series, partition: Partition, source: SourceFile) -> dict[s
 
 
 def _canonical(column: pa.ChunkedArray, declared: Column) -> pa.ChunkedArray:
-    """Return a dictionary column with its words in alphabetical order, however it came: equal rows, equal bytes."""
+    """Return a dictionary column with its words in alphabetical order: equal rows give equal bytes."""
     vocabulary = _vocabulary(declared.words)
     if column.num_chunks and all(chunk.dictionary.equals(vocabulary) for chunk in column.chunks):
         return column
@@ -137,7 +137,7 @@ def _canonical(column: pa.ChunkedArray, declared: Column) -> pa.ChunkedArray:
 
 @cache
 def _vocabulary(words: tuple[str, ...]) -> pa.Array:
-    # Made late: the first `pa.array` of a list imports pandas, 0.3 CPU seconds that a command like `status` does not need.
+    # Made late: the first `pa.array` of a list imports pandas, 0.3 CPU seconds; commands like `status` do not need it.
     return pa.array(sorted(words))
 
 
@@ -145,16 +145,16 @@ def _vocabulary(words: tuple[str, ...]) -> pa.Array:
 
 
 def verify(data: bytes, path: str, sha256: str | None = None, mend: str = COLLECT_AGAIN) -> bool:
-    """Compare a file's bytes with what was written; return whether they are that for certain.
+    """Compare a file's bytes with the written ones; return whether they are certainly the same.
 
     Args:
-        path: names the file in what is said.
-        sha256: of the bytes, where the ledger knows it; otherwise the file's own seal has to hold. A file without a seal was
-            not written here and is not certain: only the checksums of its pages are compared, where it has any.
-        mend: what is to be done about a damaged one.
+        path: the file's name in messages.
+        sha256: of the bytes, if the ledger has it; otherwise the file's own seal is checked. A file without a seal was not
+            written here and is not certain: only its page checksums are compared, if it has any.
+        mend: advice for a damaged file.
 
     Raises:
-        StoredDataError: they are others.
+        StoredDataError: the bytes differ.
     """
     if sha256 is None:
         return _certain(path, seal_holds(data), mend)
@@ -164,19 +164,19 @@ def verify(data: bytes, path: str, sha256: str | None = None, mend: str = COLLEC
 
 
 def _certain(path: str, holds: bool | None, mend: str = COLLECT_AGAIN) -> bool:
-    """Return whether there is a seal; raises StoredDataError where it does not hold."""
+    """Return whether there is a seal; raises StoredDataError if it does not match."""
     if holds is False:
-        raise StoredDataError(f"{path}: the file is damaged: its bytes are not those of its seal; {mend}")
+        raise StoredDataError(f"{path}: the file is damaged: its bytes do not match its seal; {mend}")
     return holds is True
 
 
 def _another(path: str, expected: str, found: str, holds: bool | None) -> StoredDataError:
-    what = "another file than the ledger says" if holds else "the file is damaged"
+    what = "not the file in the ledger" if holds else "the file is damaged"
     return StoredDataError(f"{path}: {what}: expected sha256 {expected}, found {found}; {COLLECT_AGAIN}")
 
 
 def seal_holds(data: bytes) -> bool | None:
-    """Return whether the bytes of a file are those that its seal is of; None where it has no seal."""
+    """Return whether a file's bytes match its seal; None if it has no seal."""
     place = data.rfind(MARK)
     if place < 0:
         return None
@@ -187,25 +187,25 @@ def seal_holds(data: bytes) -> bool | None:
 
 
 def decode(data: bytes, path: str, schema: pa.Schema, *, verified: bool, check_pages: bool = True) -> pa.Table:
-    """Return the columns of a schema of the rows in a file's bytes, with the file's metadata.
+    """Return the columns of a schema from a file's bytes, with the file's metadata.
 
     Args:
-        verified: whether the bytes are known to be those that were written; what is said follows from it.
-        check_pages: compares page checksums, where the file has them.
+        verified: whether the bytes are known to be the written ones; decides the words of the error.
+        check_pages: compare page checksums, if the file has them.
 
     Raises:
-        StoredDataError: the bytes are damaged, or do not have such rows.
-        OutOfResources: this process has not enough memory or open files; nothing is known of the file.
+        StoredDataError: the bytes are damaged, or have no such columns.
+        OutOfResources: this process has too little memory or too few open files; nothing is known about the file.
     """
     with _decoding(path, verified=verified):
-        # Not pq.read_table: for one small file it takes twice the time.
+        # pq.read_table takes twice the time for one small file.
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=check_pages)
         rows = file.read(columns=schema.names, use_threads=False)
         return rows.cast(schema.with_metadata(rows.schema.metadata))
 
 
 def decode_frame(data: bytes, path: str) -> pd.DataFrame:
-    """Return the rows of a Parquet file of your own, once its bytes are known to be those that were written.
+    """Return the rows of a Parquet file of your own, after its bytes are verified.
 
     Raises:
         StoredDataError, OutOfResources: as `decode`.
@@ -218,9 +218,9 @@ def decode_frame(data: bytes, path: str) -> pd.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class UnreadRows:
-    """The rows of a stored file whose bytes are verified, not decoded yet: most that look at a stored day need no row of it.
+    """The rows of a stored file, verified but not decoded: most users of a stored day need no row of it.
 
-    `num_rows` is what the ledger says.
+    `num_rows` comes from the ledger.
     """
 
     data: bytes
@@ -235,30 +235,26 @@ class UnreadRows:
 
 @contextmanager
 def _decoding(path: str, *, verified: bool, mend: str = COLLECT_AGAIN) -> Iterator[None]:
-    """Let what Arrow raises for bytes that it cannot decode be StoredDataError, and what is ours what it is."""
+    """Turn Arrow's errors about undecodable bytes into StoredDataError, and this machine's shortages into OutOfResources."""
     try:
         yield
     except (MemoryError, pa.ArrowException, OSError, ValueError, OverflowError, KeyError) as error:
-        known = (
-            "its bytes are those that were written" if verified else "its bytes were not compared, it may be damaged"
-        )
+        known = "its bytes are the written ones" if verified else "its bytes were not compared, it may be damaged"
         raise_if_ours(error, f"{path} ({known})")
         if verified:
-            what = (
-                f"its bytes are those that were written, and Arrow {pa.__version__} cannot read these columns of them"
-            )
+            what = f"its bytes are the written ones, but Arrow {pa.__version__} cannot read these columns"
         else:
-            what = "the file is damaged: expected Parquet, found bytes that are not"
+            what = "the file is damaged: its bytes are not Parquet"
         raise StoredDataError(f"{path}: {what} ({_words(error)}); {mend}") from None
 
 
 def _words(error: BaseException) -> str:
-    """Return what an error says in one line: Arrow's may end in a new line."""
+    """Return an error's text in one line: Arrow's may end in a new line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def source_of(metadata: Mapping[bytes, bytes] | None, path: str) -> SourceFile:
-    """Return where the rows of a file came from; raises StoredDataError where its metadata does not say it."""
+    """Return the source of a file's rows; raises StoredDataError if its metadata does not give it."""
     try:
         found = {name.decode(): value.decode() for name, value in (metadata or {}).items()}
         modified = found.get(f"{_METADATA}source_last_modified")
@@ -279,10 +275,10 @@ def source_of(metadata: Mapping[bytes, bytes] | None, path: str) -> SourceFile:
 
 
 class StoredRows:
-    """The rows of one Parquet file, read a column at a time: a day of millions of trades need not stand in memory whole."""
+    """The rows of one Parquet file, read one column at a time, so a day of millions of trades is never in memory whole."""
 
     def __init__(self, series: Series, data: bytes, path: str, sha256: str | None = None) -> None:
-        """Raises StoredDataError where `data` are not what was written, or not what this package writes."""
+        """Raises StoredDataError if `data` are damaged, or not written by this package."""
         self._verified = verify(data, path, sha256)
         self._path = path
         self._schema = datasets.get(series.table).schema
@@ -300,15 +296,15 @@ class StoredRows:
 
 
 class StoredPieces:
-    """A Parquet file that is read some rows at a time; memory follows the row group (a million rows), not the day."""
+    """A Parquet file, read in pieces; memory grows with the row group (a million rows), not with the day."""
 
     def __init__(
         self, series: Series, file: BufferedIOBase, path: str, sha256: str | None = None, where: str = ""
     ) -> None:
-        """Raises StoredDataError where the file is not what was written, or not what this package writes.
+        """Raises StoredDataError if the file is damaged, or not written by this package.
 
         Args:
-            where: names the file in what is said; its path by default.
+            where: the file's name in messages; default: its path.
         """
         self._path = where or path
         self._schema = datasets.get(series.table).schema
@@ -323,9 +319,9 @@ class StoredPieces:
         self.source = source_of(metadata, self._path)
 
     def __iter__(self) -> Iterator[pa.Table]:
-        """Yield the rows from the first on, `PIECE_ROWS` at most at once; may be called again."""
+        """Yield the rows in order, `PIECE_ROWS` at most at once; may be called again."""
         for group in range(self._groups):
-            # Opened anew for each: a reader keeps some 20 MB of every million rows that it has read.
+            # Reopened each time: a reader keeps some 20 MB for every million rows that it has read.
             with _decoding(self._path, verified=self._verified):
                 for batch in self._open().iter_batches(PIECE_ROWS, row_groups=[group], use_threads=False):
                     yield pa.Table.from_batches([batch]).replace_schema_metadata(None).cast(self._schema)
@@ -337,7 +333,7 @@ class StoredPieces:
 
 
 def _verify_file(file: BufferedIOBase, path: str, sha256: str | None) -> tuple[str, bool]:
-    """Return the SHA-256 of an open file, and what `verify` says of it; memory does not follow its size."""
+    """Return the SHA-256 of an open file, and the result of `verify`; memory does not grow with its size."""
     file.seek(0)
     found = hashlib.file_digest(file, "sha256").hexdigest()
     if sha256 is None:
@@ -348,7 +344,7 @@ def _verify_file(file: BufferedIOBase, path: str, sha256: str | None) -> tuple[s
 
 
 def _seal_of_file_holds(file: BufferedIOBase) -> bool | None:
-    """As `seal_holds`, of an open file; a seal is looked for in its last `_SOUGHT_BYTES`."""
+    """As `seal_holds`, for an open file; looks for a seal in its last `_SOUGHT_BYTES`."""
     size = file.seek(0, os.SEEK_END)
     start = max(0, size - _SOUGHT_BYTES)
     file.seek(start)
@@ -367,4 +363,4 @@ def _seal_of_file_holds(file: BufferedIOBase) -> bool | None:
 
 
 _SOUGHT_BYTES = 1 << 20
-"""A footer of a day has some 5 kB, one of a hundred million rows 200 kB."""
+"""A day's footer has some 5 kB; the footer of a hundred million rows has 200 kB."""

@@ -1,11 +1,11 @@
-"""Waiting for our own stores, Postgres and the lake, where they fail for a moment.
+"""Retry our own stores, Postgres and the lake, when they fail for a moment.
 
-A restart, a cut connection, a 500 of a bucket are over in seconds. What was asked is asked again, a little later each time,
-until the store answers, the span is over (CRYPTO_ASSETS_STORE_PATIENCE_S), or the run is stopped. All threads of a process
-share the span of a store: one that has failed for that long is not waited for anew by whoever asks next.
+A restart, a cut connection or a 500 of a bucket is over in seconds. The request is repeated, with growing waits, until the
+store answers, the time limit (CRYPTO_ASSETS_STORE_PATIENCE_S) is over, or the run is stopped. All threads of a process share
+the time limit of a store: once it is over, the next caller does not wait again.
 
-A store that has never answered this process is not waited for where its address may be wrong: a person would wait for
-a typing error. Lack of room on a disk does not pass by itself, so nobody waits for that either.
+There is no wait for a store that has never answered this process if its address may be wrong: a person would wait for a
+typing error. A full disk does not recover by itself, so there is no wait for it either.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from crypto_assets.machine.backoff import backoff_s
 from crypto_assets.storage.sessions import say
 
 SAY_AFTER_S = 3.0
-"""A wait is silent for so long: a server that is started again takes a second or two."""
+"""Seconds before a wait is reported: a restarting server takes a second or two."""
 
 SAY_AGAIN_S = 30.0
 
 REST_S = 30.0
-"""A store that was given up because it hangs is not asked for so long: an undo of many files would wait for each."""
+"""Seconds without requests to a store that was given up because it hangs: undoing many files would wait for each."""
 
 _DEFAULT_SPAN_S = 60.0
 _SLICE_S = 0.2
 _FIRST_ATTEMPTS = 3
-"""Attempts that follow each other at once: of a pool each may meet another connection that was cut."""
+"""Most attempts in direct sequence: each may take another cut connection from the pool."""
 
 STOP: ContextVar[threading.Event | None] = ContextVar("stop", default=None)
-"""What ends the waits of a run; threads of a DaemonPool have that of their caller."""
+"""The event that ends the waits of a run; threads of a DaemonPool use their caller's."""
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
 
 class Patience:
-    """How long one store has failed, for all threads of this process; `name` is what people know it by."""
+    """The time one store has failed, for all threads of this process; `name` is its name in messages."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -57,19 +57,19 @@ class Patience:
         self._watcher: threading.Thread | None = None
 
     def answered(self) -> None:
-        """Note that the store has answered: the next failure begins a new span."""
+        """Note that the store answered: the next failure restarts the time limit."""
         self._known = True
         if self._since is not None:
             with self._lock:
                 self._since = self._said_at = self._hung_at = None
 
     def hung(self) -> None:
-        """Note that the store was given up after attempts that had no answer for long."""
+        """Note that the store was given up after long attempts without an answer."""
         self._hung_at = time.monotonic()
 
     @property
     def hangs(self) -> bool:
-        """Whether the store was given up so lately that to ask it again would be to wait again."""
+        """Whether the store was given up so recently that a new request would only wait again."""
         return self._hung_at is not None and time.monotonic() - self._hung_at < REST_S
 
     @property
@@ -78,7 +78,7 @@ class Patience:
         return self._known
 
     def wait(self, attempt: int, why: str, stopped: Callable[[], bool] = lambda: False) -> bool:
-        """Wait a little after the n-th attempt (from 1) has failed; return False when the span is over.
+        """Wait a little after failed attempt n (from 1); return False when the time limit is over.
 
         Raises:
             Stopped: the run was stopped meanwhile.
@@ -86,7 +86,7 @@ class Patience:
         span = span_s()
         now = time.monotonic()
         with self._lock:
-            # A failure of long ago that nobody has followed is no part of this one.
+            # An old failure that nobody followed up does not belong to this one.
             if self._since is None or now - self._failed_at > max(span, _DEFAULT_SPAN_S):
                 self._since, self._said_at = now, None
             self._failed_at = now
@@ -122,7 +122,7 @@ class Patience:
 
     @contextmanager
     def asking(self, what: str) -> Iterator[None]:
-        """Say that an answer is waited for, once the block takes long: a store that hangs gives no error for a while."""
+        """Print a line if the answer to the block takes long: a hanging store gives no error for a while."""
         call = object()
         with self._lock:
             self._calls[call] = time.monotonic(), what
@@ -159,19 +159,19 @@ _all_lock = threading.Lock()
 
 
 def patience_with(key: str, name: str) -> Patience:
-    """Return the patience that this process has with a store, by what tells it from others."""
+    """Return this process's patience with a store, identified by `key`."""
     with _all_lock:
         return _all.setdefault(key, Patience(name))
 
 
 def outlast(call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """Return what a call gives, made again where a store failed in passing while it was made.
+    """Return the result of a call, repeated while a store fails temporarily.
 
-    A call is repeated as a whole, so it must be safe to repeat: a read, or a transaction that has not committed.
+    The whole call is repeated, so it must be safe to repeat: a read, or a transaction that has not committed.
 
     Raises:
         Stopped: the run was stopped meanwhile.
-        StoreUnavailable: the store has failed for the whole span, or in a way that does not pass; `passing` is False.
+        StoreUnavailable: the store failed until the time limit, or permanently; `passing` is False.
     """
     began: float | None = None
     attempt = 0
@@ -184,7 +184,7 @@ def outlast(call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
             attempt += 1
             now = time.monotonic()
             began = now if began is None else began
-            # Each attempt may have reached the store, and been cut each time: that ends too.
+            # Each attempt may reach the store and be cut each time: that ends too.
             if attempt > _FIRST_ATTEMPTS and now - began > span_s():
                 error.passing = False
                 raise
@@ -192,7 +192,7 @@ def outlast(call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
 
 
 def repeatable(call: Callable[P, T]) -> Callable[P, T]:
-    """Let a function outlast failures of a store; it must be safe to repeat as a whole."""
+    """Retry a function while a store fails temporarily; the function must be safe to repeat as a whole."""
 
     @wraps(call)
     def patient(*arguments: P.args, **named: P.kwargs) -> T:
@@ -210,10 +210,10 @@ def _pause(attempt: int) -> None:
 
 
 def span_s() -> float:
-    """Return how long a store that fails is waited for, as CRYPTO_ASSETS_STORE_PATIENCE_S says."""
+    """Return the seconds to wait for a failing store (CRYPTO_ASSETS_STORE_PATIENCE_S)."""
     from crypto_assets.config.environment import settings
 
     try:
         return settings().store_patience_s
-    except CryptoAssetsError:  # it was said when the process began
+    except CryptoAssetsError:  # reported at the start of the process
         return _DEFAULT_SPAN_S

@@ -1,6 +1,6 @@
-"""What an error of Postgres means, whichever driver raises it: whether it may pass by itself, and what to say.
+"""Classify errors of Postgres, from any driver: may the error pass by itself, and what does the message say.
 
-Of an error only its first line is repeated. What follows there (DETAIL, CONTEXT, SQL, parameters) may hold rows.
+Only the first line of an error is repeated. The rest (DETAIL, CONTEXT, SQL, parameters) may contain rows.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from crypto_assets.machine.shortage import no_files_left, said_in
 from crypto_assets.storage.own_servers import known_as_own, why_down
 from crypto_assets.text.urls import postgres_place
 
-# https://www.postgresql.org/docs/current/errcodes-appendix.html: 57P01 to 57P03 and 57P05 are a server or session that was
-# ended or starts, 53300 is too many connections, 40001 and 40P01 are two transactions of which one may be repeated.
+# https://www.postgresql.org/docs/current/errcodes-appendix.html: 57P01 to 57P03 and 57P05: the server or session was ended
+# or is starting; 53300: too many connections; 40001 and 40P01: a conflict of two transactions, one may be repeated.
 _PASSING = frozenset({"57P01", "57P02", "57P03", "57P05", "53300", "40001", "40P01"})
 _DISK_FULL = "53100"
 _OUT_OF_MEMORY = "53200"
 
-# What libpq says while it connects has no code.
+# Errors of libpq during connecting have no code.
 _BUSY = re.compile(
     r"starting up|shutting down|in recovery mode|too many (?:clients|connections)|connection slots|not yet accepting",
     re.I,
@@ -50,30 +50,30 @@ _AGAIN = "what was stored stays; run this again once the server runs"
 
 
 def is_lost(error: BaseException) -> bool:
-    """Return whether an error of psycopg, psycopg2 or SQLAlchemy speaks of the server and not of the statement."""
+    """Return whether an error of psycopg, psycopg2 or SQLAlchemy is about the server, not the statement."""
     error = _driver_error(error)
     code = _code(error)
     names = {kind.__name__ for kind in type(error).__mro__}
     if code is not None:
         return code in _PASSING or code[:2] in ("08", "53", "57", "58")
-    # An InterfaceError is also a mistake of the caller's; a closed connection is not.
+    # An InterfaceError may also be a mistake of the caller; a closed connection is not.
     return "OperationalError" in names or "PoolTimeout" in names or bool(_LOST.search(str(error)))
 
 
 def is_busy(error: BaseException) -> bool:
-    """Return whether a server has answered that it cannot serve now: it is there, whatever its address."""
+    """Return whether a server answered that it cannot serve now: its address is right."""
     return _code(error) in ("57P03", "53300") or bool(_BUSY.search(str(error)))
 
 
 def unavailable(url: str, error: BaseException) -> PostgresUnavailable | OutOfResources:
-    """Return the error that names the server, never the password; or what this process has too little of to ask it.
+    """Return the error that names the server, never the password; or OutOfResources if the cause is a shortage here.
 
-    `passing` says whether to ask again soon may help.
+    `passing` says whether a retry soon may help.
     """
     error = _driver_error(error)
     said = _first_line(error)
     at = f"Postgres at {postgres_place(url)}"
-    # What the server itself says has a number of SQL's; the rest is libpq's, and the C library's through it.
+    # The server's own errors have a SQLSTATE; the others come from libpq, and through it from the C library.
     if _code(error) is None and not _LOST.search(said) and (ours := said_in(said, at) or no_files_left(at)):
         return ours
     passing = _code(error) in _PASSING or str(_code(error) or "08").startswith("08")
@@ -93,18 +93,18 @@ def unavailable(url: str, error: BaseException) -> PostgresUnavailable | OutOfRe
     found = next((f"{words} ({_short(said)})" for text, words in _WORDS if text.search(said)), said)
     if (_NO_SPACE.search(said) or _REFUSED.search(said)) and (reason := why_down(url)):
         found = f"{found}; {reason}"
-        if "make room there" in reason:  # with what to do
+        if "make room there" in reason:  # the reason has its own advice
             advice = "what was stored stays"
     return PostgresUnavailable(f"{at}: expected an answer, found: {found}; {advice}", passing=passing)
 
 
 def _short(said: str) -> str:
-    """Return what libpq says without the address, which the message names: all up to `failed:`, or a severity."""
+    """Return libpq's text without the address, which the message names: cut all up to `failed:`, or a severity."""
     return re.sub(r"^.*(?:failed: |FATAL: +|ERROR: +)", "", said)
 
 
 def _driver_error(error: BaseException) -> BaseException:
-    """Return the driver's own error behind one of SQLAlchemy's, whose text has statement and parameters in it."""
+    """Return the driver's own error behind one of SQLAlchemy's, which contains statement and parameters."""
     original = getattr(error, "orig", None)
     return original if isinstance(original, BaseException) else error
 
@@ -115,9 +115,9 @@ def _code(error: BaseException) -> str | None:
 
 
 def _first_line(error: BaseException) -> str:
-    """Return the first line that says something; of several addresses that were tried the first, too."""
+    """Return the first line with content; if several addresses were tried, the first one."""
     lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
-    # "connection to server … failed: FATAL:  …" breaks after the colon where libpq adds a hint.
+    # "connection to server … failed: FATAL:  …" has a line break after the colon if libpq adds a hint.
     return lines[0][:300]

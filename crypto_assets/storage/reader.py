@@ -1,6 +1,6 @@
-"""What the role of readers may see: the statements that allow it, where the server has such a role.
+"""SQL that grants the role of readers its rights, if the server has such a role.
 
-The embedded server has it. On a server of one's own, an administrator who wants it creates the role
+The embedded server has it. On your own server, an administrator who wants it creates the role
 `crypto_assets_reader` before the first start.
 """
 
@@ -12,7 +12,7 @@ from crypto_assets.text.urls import READER
 
 
 def readable(schema: str, only: Sequence[str] = ()) -> str:
-    """Return one statement that lets readers select from a schema: from `only` these, or from all tables it ever gets."""
+    """Return one statement that lets readers select from a schema: the tables in `only`, or all present and future tables."""
     tables = [f"GRANT SELECT ON {schema}.{name} TO {READER}" for name in only] or [
         f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {READER}",
         f"ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT ON TABLES TO {READER}",

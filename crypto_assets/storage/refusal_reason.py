@@ -1,7 +1,7 @@
-"""The reason beside a file in quarantine/, which anybody who may write to the lake may have written.
+"""Check the reason beside a file in quarantine/: anybody with write access to the lake may have written it.
 
-A reason of which a field is of the wrong kind, or that is too large or too deep, is not believed in any part: what
-`checked_reason` returns then says what is wrong with it, and nothing else. So no reason stops the others.
+If a field has the wrong type, or the reason is too large or too deep, no part of it is used: `checked_reason` then returns
+only a description of the fault. So one bad reason does not stop the others.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from crypto_assets.storage.foreign_json import count, loads, mapping, sequence, text
 
 MOST_BYTES = 1 << 20
-"""A reason holds up to 50 rows for each failed check and day; read, it takes 28 times as much memory at most."""
+"""Most bytes: a reason has up to 50 rows for each failed check and day; reading it takes 28 times as much memory at most."""
 
 MOST_DAYS = 4_000
 
@@ -48,7 +48,7 @@ _FIELDS: dict[str, _Field] = {
 
 
 def checked_reason(content: bytes) -> dict[str, Any]:
-    """Return a reason as it was written; of one that is cut, and of none, nothing; of a bad one what is wrong with it."""
+    """Return a written reason; empty if it is cut or missing; a description of the fault if it is bad."""
     if len(content) > MOST_BYTES:
         return unreadable(f"expected at most {MOST_BYTES:,} bytes, found {len(content):,}")
     try:
@@ -57,7 +57,7 @@ def checked_reason(content: bytes) -> dict[str, Any]:
     except UnicodeDecodeError:
         return unreadable("expected text in UTF-8, found other bytes")
     except ValueError as error:
-        # What is no JSON is what a process has left that was ended while it wrote: not worth a word of its own.
+        # Invalid JSON: left by a process that was killed while writing; needs no message of its own.
         return unreadable(str(error)) if str(error).startswith("expected") else {}
     for name, field in _FIELDS.items():
         if found.get(name) is not None:
@@ -69,7 +69,7 @@ def checked_reason(content: bytes) -> dict[str, Any]:
 
 
 def reason_text(reason: Mapping[str, Any]) -> bytes:
-    """Return a reason as it is kept. Findings that have no room in it are left out, those of the first days first."""
+    """Return the bytes of a reason. Findings beyond the limit are left out, those of the first days first."""
     findings = dict(reason.get("findings") or {})
     while True:
         kept = {**reason, "findings": findings} if "findings" in reason else reason
@@ -81,5 +81,5 @@ def reason_text(reason: Mapping[str, Any]) -> bytes:
 
 
 def unreadable(why: str) -> dict[str, Any]:
-    """Return what stands in place of a reason that is not believed."""
-    return {"error": "unknown", "reason": f"the reason beside it is not believed: {why}"}
+    """Return the replacement of an invalid reason."""
+    return {"error": "unknown", "reason": f"the reason beside it is invalid: {why}"}

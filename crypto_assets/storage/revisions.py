@@ -1,8 +1,8 @@
-"""Which version of this program the tables of a database are made for, and whether that is one that this version knows.
+"""The schema version of a database, and whether this program version knows it.
 
-`collection.migrations` has one row with the revision (Alembic's), `collection.migrated` the program that brought the database
-there. A database of a newer version is refused by an older one before anything is read or written: it may hold what the older
-one would misread, and there is no way back but a backup.
+`collection.migrations` has one row with the revision (Alembic's); `collection.migrated` has the program version that brought
+the database there. An older version refuses the database of a newer one before any read or write: it could misread the
+tables, and the only way back is a backup.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HEAD = max(KNOWN)
 """The newest one."""
 
 LOCK = 7_214_301_958_011
-"""The advisory lock under which tables are made; any number will do that is the same in every process."""
+"""The advisory lock for creating tables; any number works if it is the same in every process."""
 
 MISFITS = (
     psycopg.errors.UndefinedTable,
@@ -36,18 +36,18 @@ MISFITS = (
     psycopg.errors.InvalidSchemaName,
     psycopg.errors.DatatypeMismatch,
 )
-"""What Postgres says of statements that do not fit its tables."""
+"""Postgres errors of statements that do not fit its tables."""
 
-NO_WAY_BACK = "there is no way back but a backup from before. Nothing was changed"
+NO_WAY_BACK = "the only way back is an earlier backup. Nothing was changed"
 
 _BROKEN = "restore it from a backup, or name another database in CRYPTO_ASSETS_POSTGRES_URL and collect again"
 
 
 def revision(connection: psycopg.Connection[Any], url: str) -> str | None:
-    """Return the revision that a database is at, one that this version knows; None where it has no tables of ours.
+    """Return the revision of a database, if this version knows it; None if it has no tables of ours.
 
     Raises:
-        OtherVersion: it is of a newer version, or nobody can say of which.
+        OtherVersion: the revision is of a newer version, or unknown.
     """
     found = connection.execute(
         "SELECT to_regclass('collection.migrations') IS NOT NULL, to_regclass('collection.partitions') IS NOT NULL"
@@ -62,15 +62,15 @@ def revision(connection: psycopg.Connection[Any], url: str) -> str | None:
 
 
 def require_head(connection: psycopg.Connection[Any], url: str) -> None:
-    """Refuse to write what belongs together where another version has migrated the database since this process has begun.
+    """Refuse to write if another version migrated the database after this process began.
 
-    Until the transaction ends, nobody migrates: who does waits for this lock. Call it first in a transaction.
+    Nobody can migrate until the transaction ends: migration waits for this lock. Call it first in a transaction.
 
     Raises:
-        OtherVersion: the tables are not those of this version any more.
+        OtherVersion: the tables are no longer those of this version.
     """
     connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", (LOCK,))
-    # A statement of its own: its snapshot must be taken once the lock is held.
+    # A separate statement: its snapshot must be taken after the lock.
     row = connection.execute("SELECT version_num FROM collection.migrations").fetchone()
     if row != (HEAD,):
         revision(connection, url)
@@ -78,7 +78,7 @@ def require_head(connection: psycopg.Connection[Any], url: str) -> None:
 
 
 def differs(url: str, found: str) -> OtherVersion:
-    """Return the error of a table or column that this version needs and does not find; another version's is named."""
+    """Return the error for a missing table or column; if another version made the tables, it names that version."""
     with suppress(psycopg.Error), psycopg.connect(url, connect_timeout=5, autocommit=True) as connection:
         try:
             at = revision(connection, url)
@@ -89,7 +89,7 @@ def differs(url: str, found: str) -> OtherVersion:
                 f"Postgres at {postgres_place(url)}: its tables are of revision {at}, crypto_assets {__version__} needs "
                 f"{HEAD}; run this again, which brings them there"
             )
-    # They say that they are ours: either hands were at them, or the statement is wrong.
+    # The revision is ours: either somebody changed the tables, or the statement is wrong.
     problem = OtherVersion(
         f"Postgres at {postgres_place(url)}: expected the tables of crypto_assets {__version__} (revision {HEAD}), found: "
         f"{found.strip().partition(chr(10))[0][:300]}; if somebody has changed them, or restored a part: {_BROKEN}; if "
@@ -131,7 +131,7 @@ def _other(connection: psycopg.Connection[Any], url: str, rows: list[str], *, ha
 
 
 def _program(connection: psycopg.Connection[Any]) -> str | None:
-    """Return the version of the program that migrated a database last, as far as it says so."""
+    """Return the version of the program that last migrated a database, if recorded."""
     try:
         with connection.transaction():
             row = connection.execute(

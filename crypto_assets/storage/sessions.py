@@ -1,7 +1,7 @@
-"""Sessions of Postgres: that a named server gives them, and what to say while one waits for the lock of another.
+"""Sessions of Postgres: check that the server gives them, and report waits for locks.
 
 Locks on symbols last longer than a transaction, and notices come to a session. A pooler in transaction mode (pgbouncer:
-`pool_mode = transaction`) lends a session for one transaction only: locks would stay behind with a session that others use.
+`pool_mode = transaction`) lends a session for one transaction only: locks would stay in a session that others use next.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ CONNECT_TIMEOUT_S = 15
 OPTIONS = "-c timezone=UTC"
 
 SAY_AFTER_S = 5.0
-"""A wait for a lock is silent for so long."""
+"""Seconds before a wait for a lock is reported."""
 
 SAY_AGAIN_S = 60.0
 
 GIVE_UP_S = 900.0
-"""A wait for a lock ends after so long. A batch of days holds one for some minutes at most."""
+"""Seconds after which a wait for a lock ends. A batch of days holds a lock for some minutes at most."""
 
 _checked: set[str] = set()
 
 
 def process_name() -> str:
-    """Return `crypto_assets, process 4711 on myhost`: what a session that holds locks is called in pg_stat_activity."""
+    """Return `crypto_assets, process 4711 on myhost`: the name of our sessions in pg_stat_activity."""
     return f"crypto_assets, process {os.getpid()} on {socket.gethostname()}"[:63]
 
 
 def say(text: str) -> None:
-    """Write a line to stderr: what is waited for or was found, where nothing else can say it."""
+    """Write a line to stderr about a wait or a finding that has no other place."""
     sys.stderr.write(f"{visible(text)}\n")
     sys.stderr.flush()
 
 
 def require_session(url: str) -> None:
-    """Check once in a process that a server gives each connection a session of its own.
+    """Check once in a process that a server gives each connection its own session.
 
     Raises:
-        ConfigError: a pooler in transaction or statement mode stands between; nothing was stored and nothing is locked.
+        ConfigError: a pooler in transaction or statement mode is in between; nothing was stored or locked.
         PostgresUnavailable: the server does not answer.
     """
     if url in _checked or known_as_own(url):
@@ -73,7 +73,7 @@ def require_session(url: str) -> None:
 
 
 def needs_session(url: str, found: str) -> ConfigError:
-    """Return the error for a server behind a pooler that does not keep sessions."""
+    """Return the error of a server behind a pooler that does not keep sessions."""
     return ConfigError(
         f"Postgres at {postgres_place(url)} answers through a pooler that does not keep sessions: {found}; expected a "
         "session for each connection, for locks and notices. Name the server itself in CRYPTO_ASSETS_POSTGRES_URL, or "
@@ -82,7 +82,7 @@ def needs_session(url: str, found: str) -> ConfigError:
 
 
 def _connect(url: str) -> psycopg.Connection[Any]:
-    # No prepared statements: a pooler must be recognised, not met with an error about them.
+    # No prepared statements: a pooler must be recognised, not cause an error about them.
     return psycopg.connect(
         url,
         connect_timeout=CONNECT_TIMEOUT_S,
@@ -93,9 +93,9 @@ def _connect(url: str) -> psycopg.Connection[Any]:
 
 
 def _changes(one: psycopg.Connection[Any], other: psycopg.Connection[Any]) -> bool:
-    """Return whether a session changes hands: transactions of two connections are laid over each other, in every order.
+    """Return whether connections share a session: overlap transactions of two connections, in every order.
 
-    A pooler hands out the session that became free last, or first; either way one of these gets another's.
+    A pooler lends the session that became free last, or first; either way one connection gets the session of the other.
     """
 
     def session(connection: psycopg.Connection[Any]) -> int:
@@ -129,7 +129,7 @@ def _changes(one: psycopg.Connection[Any], other: psycopg.Connection[Any]) -> bo
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A session that may have to wait: its server, its process id there, and how its statement is ended from outside."""
+    """A session that may wait: its server, its process id there, and how to end its statement from outside."""
 
     url: str
     pid: int
@@ -145,10 +145,10 @@ def of_connection(connection: psycopg.Connection[Any]) -> Waiting:
 
 @contextmanager
 def lock_wait(session: Waiting, what: str) -> Iterator[None]:
-    """Say on stderr what the block waits for once that takes long, and end its statement after GIVE_UP_S.
+    """Report on stderr the holders of a lock if the block waits long, and end its statement after GIVE_UP_S.
 
     Raises:
-        PostgresUnavailable: the wait was ended; the message says who holds the lock and what to do.
+        PostgresUnavailable: the wait was ended; the message names the holder and what to do.
     """
     done = threading.Event()
     given_up: list[str] = []
@@ -194,7 +194,7 @@ _HOLDERS = """
 
 
 def _holders(session: Waiting) -> str:
-    """Return who holds what a session waits for; empty where it waits for nobody, or Postgres does not say."""
+    """Return who holds the lock that a session waits for; empty if nobody does, or Postgres does not say."""
     try:
         with _connect(session.url) as connection:
             rows = connection.execute(_HOLDERS, (session.pid,)).fetchall()

@@ -1,9 +1,9 @@
-"""Where the lake's bytes lie: a folder, or a bucket. Both put whole objects or nothing.
+"""The two stores of a lake: a folder or a bucket. Writes are atomic in both.
 
-Streams from pyarrow, ParquetWriter and s3fs publish what was written so far when an exception ends them, so an object is
-encoded to a buffer first and put at once. `staging/` holds what nobody is to read yet. Which text is a path of a store, and
-which links in a folder are followed, says `inside.py`; both stores ask it for every path. How a folder is walked, so that
-what was found on the way is what is used, is in `folders.py`.
+Streams from pyarrow, ParquetWriter and s3fs publish a partial object when an exception ends them, so an object is encoded
+to a buffer first and put at once. `staging/` holds objects that nobody may read yet. `inside.py` decides which text is a path
+of a store, and which links in a folder are followed; both stores ask it for every path. `folders.py` walks folders so that
+the checked folder is the used folder.
 """
 
 from __future__ import annotations
@@ -30,77 +30,77 @@ _NOTHING_THERE = (FileNotFoundError, NotADirectoryError)
 
 
 class Staged(Protocol):
-    """New bytes on their way into a store, lasting but not yet under their name."""
+    """New bytes in a store, durable but not yet published under their path."""
 
     def verify(self, data: bytes) -> None:
-        """Read them back; raises StoredDataError where they are not `data`."""
+        """Read the bytes back; raises StoredDataError if they are not `data`."""
 
     def publish(self, path: str) -> None:
-        """Make them the whole content of `path`; a reader sees the former content or this, never a part."""
+        """Publish the bytes as the whole content of `path`; readers see the old content or the new, never a part."""
 
     def discard(self) -> None:
-        """Remove what is left in staging/."""
+        """Remove the remains in staging/."""
 
 
 class Store(Protocol):
-    """A flat space of objects under paths with slashes; `url` is the same for everyone who means the same place.
+    """A flat space of objects under paths with slashes; equal `url`s mean the same place.
 
-    Every method raises UnsafePath, and does nothing, for a path that leads outside of the store.
+    Every method raises UnsafePath, and does nothing, for a path that leads outside the store.
     """
 
     url: str
 
     def put(self, path: str, data: bytes) -> None:
-        """Make `data` the whole content of `path`; a reader sees the former content or this, never a part."""
+        """Store `data` as the whole content of `path`; readers see the old content or the new, never a part."""
 
     def create(self, path: str, data: bytes) -> bool:
-        """Make `data` the content of `path` where there is none yet; return whether it was done. Of two, one does it."""
+        """Store `data` at `path` if it is free; return whether it was done. Of two concurrent calls one does it."""
 
     def get(self, path: str) -> bytes | None:
-        """Return the content of `path`, or None where there is none; raises StoredDataError where it cannot be read."""
+        """Return the content of `path`, or None if it does not exist; raises StoredDataError if it cannot be read."""
 
     def open(self, path: str) -> BufferedIOBase | None:
-        """Return the content of `path` as a file to read and seek in, or None; memory does not follow its size.
+        """Return the content of `path` as a file to read and seek in, or None; memory does not grow with its size.
 
         Raises:
-            StoredDataError: what lies there is no file, or cannot be read.
+            StoredDataError: it is not a file, or cannot be read.
         """
 
     def paths(self, prefix: str) -> Iterator[str]:
         """Yield the paths that start with `prefix` (which ends in a slash), in order."""
 
     def children(self, prefix: str) -> Iterator[str]:
-        """Yield the names directly below `prefix` that have something below them, in order."""
+        """Yield, in order, the names directly below `prefix` that have objects below them."""
 
     def sizes(self, folder: str, name: str, first: str, last: str) -> dict[str, int]:
-        """Return the bytes of the file `name` in each child of a folder, by child, from `first` to `last` (names) included.
+        """Return the bytes of the file `name` in each child of a folder, by child; children from `first` to `last` included.
 
         One listing, not one request a file. Children without such a file are left out.
         """
 
     def delete(self, path: str) -> None:
-        """Remove `path`; nothing happens where there is none."""
+        """Remove `path`; do nothing if it does not exist."""
 
     def stage(self, path: str, data: bytes) -> Staged:
-        """Bring `data` as far as they can be without being seen; `path` lies in staging/."""
+        """Write `data` durably but not visibly; `path` lies in staging/."""
 
     def keep(self, path: str, kept: str) -> None:
-        """Make the content of `path`, which is there, the content of `kept` too."""
+        """Copy the existing content of `path` to `kept`."""
 
     def sweep(self, older_than_s: float, spare: Container[str]) -> int:
-        """Remove what has lain in staging/ for long; return how many files. `spare` holds paths that stay."""
+        """Remove old files in staging/; return how many. `spare` has the paths to keep."""
 
 
 class FolderStore:
-    """A folder. Objects are written in staging/, synced, renamed, and the folder synced.
+    """A store in a folder. Objects are written in staging/, synced, renamed, and the folder synced.
 
-    OSError is passed on: a full disk or a folder that may not be written says so itself.
+    OSError is passed on: it names a full disk or a folder without write permission.
     """
 
     def __init__(self, root: Path, *, mode: int = 0o755) -> None:
         self.url = str(root.resolve())
         self.root = str(root)
-        self._mode = mode  # of the folder itself, where it is made; those below it have 0755
+        self._mode = mode  # of the folder itself, if it is made; folders below it get 0755
 
     def put(self, path: str, data: bytes) -> None:
         with suppress(*_NOTHING_THERE), Place(self.root, path):  # before anything is written
@@ -120,7 +120,7 @@ class FolderStore:
         try:
             with Place(self.root, written.path) as file, Place(self.root, path, make=True) as target:
                 try:
-                    # A name that is given whole or refused: nobody sees a part, and of two processes one is refused.
+                    # Linking is atomic: nobody sees a part, and of two processes one is refused.
                     _link(file, target)
                 except FileExistsError:
                     return False
@@ -162,14 +162,14 @@ class FolderStore:
         folder_inside(self.root, prefix)
         with suppress(*_NOTHING_THERE):
             found = self._listing(prefix)
-            # Whoever opens what is behind a link that is not followed is told so.
+            # Opening a path behind a refused link raises the error; here the link is only left out.
             yield from sorted(found.folders + found.linked)
 
     def _walk(self, prefix: str, skipped: tuple[type[OSError], ...]) -> Iterator[_Listing]:
-        """Yield what is in a folder and in those below it, each before those below it, in order.
+        """Yield the listing of a folder, then those of the folders below it, in order.
 
         Args:
-            skipped: errors of folders that are left out; others are passed on, for what cannot be listed is not empty.
+            skipped: errors of folders that are left out; others are passed on: an unlistable folder is not empty.
         """
         folder_inside(self.root, prefix)
         left = [prefix]
@@ -178,7 +178,7 @@ class FolderStore:
                 found = self._listing(left.pop())
             except skipped:
                 continue
-            # Longer ones have no files of a lake, whatever they are for. A stack, for there may be many below each other.
+            # Longer paths have no files of a lake. A stack, because folders may be deeply nested.
             below = (f"{found.prefix}{name}/" for name in sorted(found.folders, reverse=True))
             left += [folder for folder in below if len(os.fsencode(folder)) <= MOST_BYTES]
             yield found
@@ -196,7 +196,7 @@ class FolderStore:
         return found
 
     def _leads_on(self, prefix: str, link: os.DirEntry[str], handle: int) -> bool:
-        """Whether a link in an open folder leads to a folder. Behind one that is not followed nothing is opened."""
+        """Whether a link in an open folder leads to a folder. A refused link is not followed."""
         try:
             below = open_child(self.root, prefix, link.name, handle)
         except UnsafePath:
@@ -210,7 +210,7 @@ class FolderStore:
     def sizes(self, folder: str, name: str, first: str, last: str) -> dict[str, int]:
         folder_inside(self.root, folder)
         found = {}
-        # From the folder on: of 200,000 files the way from the root takes longer than the files.
+        # Relative to the folder: for 200,000 files the way from the root takes longer than the files.
         with suppress(*_NOTHING_THERE), listed(self.root, folder) as handle, os.scandir(handle) as children:
             is_quick = is_ours_alone(self.root, handle)
             for child in children:
@@ -221,7 +221,7 @@ class FolderStore:
         return found
 
     def _size(self, folder: str, child: str, name: str, handle: int, quick: bool) -> int | None:
-        """Return the bytes of a file in a child of an open folder; `quick`: nobody can put a link in the child's place."""
+        """Return the bytes of a file in a child of an open folder; `quick`: nobody can replace the child by a link."""
         try:
             if quick:
                 about = os.stat(f"{child}/{name}", dir_fd=handle, follow_symlinks=False)
@@ -245,14 +245,14 @@ class FolderStore:
 
     def keep(self, path: str, kept: str) -> None:
         with Place(self.root, path) as source:
-            with suppress(StoredDataError):  # what lies there is no file
+            with suppress(StoredDataError):  # it is not a file
                 if (there := self.get(kept)) is not None and there == _bytes_of(source):
                     return
             with Place(self.root, kept, make=True) as target:
                 try:
                     with suppress(FileNotFoundError):
                         os.unlink(target.name, dir_fd=target.folder)
-                    # A second name for the same bytes. Files are replaced, never written into, so both stay what they are.
+                    # A second name for the same bytes. Files are replaced, never changed, so both stay the same.
                     _link(source, target)
                 except OSError:  # a file system without hard links, or another one
                     self.put(kept, _bytes_of(source))
@@ -261,14 +261,14 @@ class FolderStore:
 
     def sweep(self, older_than_s: float, spare: Container[str]) -> int:
         limit = time.time() - older_than_s
-        # What another user keeps for himself is his to sweep.
+        # Private files of another user are left to that user.
         walked = list(self._walk(STAGING, (*_NOTHING_THERE, PermissionError)))
         return sum(self._sweep(found, limit, spare) for found in reversed(walked))
 
     def _sweep(self, found: _Listing, limit: float, spare: Container[str]) -> int:
         removed = 0
         with suppress(*_NOTHING_THERE), listed(self.root, found.prefix) as handle:
-            # Not the time of the content: a second name for an old file is as young as its making.
+            # Not the modification time: a second name for an old file is new.
             for name in found.linked + found.others:
                 with suppress(FileNotFoundError, PermissionError):
                     about = os.stat(name, dir_fd=handle, follow_symlinks=False)
@@ -292,12 +292,12 @@ class _Listing(NamedTuple):
 
 
 class _StagedFile:
-    """A file that was written and synced; publishing renames it."""
+    """A written and synced file; publishing renames it."""
 
     def __init__(self, root: str, path: str, data: bytes) -> None:
         self.path = path
         self._root = root
-        with Place(root, path, make=True, lasting=False) as file:  # nobody misses what is lost in staging/
+        with Place(root, path, make=True, lasting=False) as file:  # losing a file in staging/ does no harm
             try:
                 write(file.name, file.folder, data)
             except BaseException:
@@ -324,23 +324,23 @@ class _StagedFile:
 
 
 def _copy(file: Place, target: Place) -> None:
-    """Bring a file to another disk, where a part of the lake lies behind a link: from staging/ there is no rename to it."""
+    """Copy a file to another disk, if a part of the lake lies there behind a link: a rename from staging/ is impossible."""
     beside = f".{uuid4().hex}.part"
     try:
         write(beside, target.folder, _bytes_of(file))
         move(beside, target.folder, target.name, target.folder)
     except BaseException:
         with suppress(FileNotFoundError):
-            os.unlink(beside, dir_fd=target.folder)  # a part of a file would take up room on a full disk
+            os.unlink(beside, dir_fd=target.folder)  # a partial file would fill a full disk further
         raise
 
 
 def _remove(root: str, path: str) -> None:
-    """Remove a file, and its folder if that is empty then."""
+    """Remove a file, and its folder if it is then empty."""
     with suppress(*_NOTHING_THERE), Place(root, path) as file:
         os.unlink(file.name, dir_fd=file.folder)
     folder = path.rpartition("/")[0]
-    if folder and f"{folder}/" != STAGING:  # that one is everybody's
+    if folder and f"{folder}/" != STAGING:  # staging/ is shared
         with suppress(OSError, UnsafePath), Place(root, folder) as empty:  # it has other files, or is a link
             os.rmdir(empty.name, dir_fd=empty.folder)
 
@@ -365,7 +365,7 @@ def _bytes_of(file: Place) -> bytes:
 
 def require_same(where: str, expected: bytes, found: bytes | None) -> None:
     if found != expected:
-        size = "nothing" if found is None else f"{len(found)} bytes that are others"
+        size = "nothing" if found is None else f"{len(found)} other bytes"
         raise StoredDataError(
             f"{where}: expected the {len(expected)} bytes that were written, read back {size}; check the disk or the bucket"
         )

@@ -1,8 +1,8 @@
 """The warehouse: schema `market` in Postgres, loaded by COPY, one day replaced in one transaction.
 
-Tables are partitioned natively by time; leaves are made when their first row comes. What a day holds is remembered by
-content in `collection.warehouse_loads`, so loading the same day again is one lookup. Upserts are not used: they cost five
-times a fresh COPY and double the table.
+Tables are partitioned natively by time; leaves are made at their first row. `collection.warehouse_loads` has a digest of each
+loaded day, so loading the same day again is one lookup. Upserts are not used: they cost five times a fresh COPY and double
+the table.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ class Warehouse(Database):
     """Loads and reads the tables of `market`; safe to use from many threads and processes."""
 
     def replace(self, loads: Sequence[Load], connection: psycopg.Connection[Any] | None = None) -> list[int]:
-        """Make the rows of each load what its table holds of its day; return the rows of each, in order.
+        """Store the rows of each load as its table's content of its day; return the row count of each, in order.
 
-        All loads are one transaction: a reader sees every day as it was or as it is, never a part. Loads whose content is
-        there already are skipped. Days that other loads put into the same table (bars of another timeframe) stay.
+        All loads are one transaction: readers see every day before or after it, never a part. Loads whose content is stored
+        already are skipped. Days that other loads put into the same table (bars of another timeframe) stay.
 
         Args:
-            connection: whose transaction is taken part in; one of its own by default.
+            connection: run in its transaction; default: in a new one.
 
         Raises:
             PostgresUnavailable: the server does not answer; nothing was changed.
@@ -71,9 +71,9 @@ class Warehouse(Database):
         return [load.rows.num_rows for load in loads]
 
     def rows_held(self, plans: Sequence[LoadPlan], connection: psycopg.Connection[Any]) -> dict[LoadPlan, int]:
-        """Return those of some loads whose content their table has already, with the number of their rows.
+        """Return the loads whose content their table has already, with their row counts.
 
-        What was emptied by hand is not among them. Nobody else changes these rows until the transaction ends.
+        Loads of leaves emptied by hand are left out. Nobody else changes these rows until the transaction ends.
         """
         if not plans:
             return {}
@@ -81,7 +81,7 @@ class Warehouse(Database):
         return {plan: present[identity(plan)].rows for plan in plans if _is_held(plan, present)}
 
     def contents(self, table: str, track: Track, first: date, last: date) -> dict[date, str]:
-        """Return what the table holds of each day of a track, by the content of its load; both days are included."""
+        """Return the content id of each day of a track in the table; both days are included."""
         series, symbol = track
         with self.transaction() as connection:
             names = series.exchange, series.market_type, symbol
@@ -97,16 +97,16 @@ class Warehouse(Database):
         exact: bool = False,
         columns: Sequence[str] | None = None,
     ) -> pd.DataFrame:
-        """Return the rows of [start, end) in the order of time, UTC.
+        """Return the rows of [start, end) in time order, UTC.
 
         Args:
-            track: whose rows; of `ohlcv` those of all timeframes where its series has none.
+            track: the rows' track; for `ohlcv` without a timeframe: all timeframes.
             start, end: instants, or days meant as their first instant, UTC.
-            exact: decimals in place of float64.
-            columns: of the table, without the three keys; all by default.
+            exact: decimals instead of float64.
+            columns: of the table, without the three keys; default: all.
 
         Raises:
-            ConfigError: a table or a column that is not there.
+            ConfigError: an unknown table or column.
         """
         import pandas as pd
 
@@ -123,7 +123,7 @@ class Warehouse(Database):
         if series.timeframe:
             conditions.append("timeframe = %s")
             values.append(series.timeframe)
-        # The server rounds to float64 correctly, and many times faster than Decimal objects can be made here.
+        # The server rounds to float64 correctly, many times faster than Decimal objects can be made here.
         selected = [f"{name}::float8" if name in layout.numeric and not exact else name for name in names]
         where = " AND ".join(conditions)
         query = f"SELECT {', '.join(selected)} FROM market.{table} WHERE {where} ORDER BY {layout.time_column}"
@@ -157,7 +157,7 @@ def _instant(moment: date | datetime) -> datetime:
 
 
 def _present(connection: psycopg.Connection[Any], loads: Sequence[LoadPlan]) -> dict[Identity, Held]:
-    """Lock the rows of some loads and return what their tables hold of these days; what was emptied has no content."""
+    """Lock the rows of some loads and return their tables' content of these days; emptied leaves have no content."""
     _lock(connection, loads)
     present = held(connection, loads)
     if emptied := _forget_emptied(connection, {(key[0], *_leaf(key[0], key[5])) for key in present}):
@@ -172,10 +172,10 @@ def _is_held(load: LoadPlan, present: Mapping[Identity, Held]) -> bool:
 
 
 def _lock(connection: psycopg.Connection[Any], loads: Iterable[LoadPlan]) -> None:
-    """Keep other writers of the same rows out until the end of the transaction; sorted, so nobody deadlocks.
+    """Lock out other writers of the same rows until the end of the transaction; sorted, so there is no deadlock.
 
-    That is the symbol, and where a leaf is one day the leaf too: TRUNCATE waits for other transactions, then empties what
-    they put there for other symbols, which `is_alone` could not see before they had committed.
+    The locks are the symbol and, if a leaf is one day, the leaf: TRUNCATE waits for other transactions, then removes the rows
+    they stored for other symbols; `is_alone` could not see those before their commit.
     """
     symbols = {f"{load.table} {load.exchange} {load.market_type} {load.symbol}" for load in loads}
     leaves = {_leaf(load.table, load.day)[0] for load in loads if TABLES[load.table].leaf == "day"}
@@ -188,14 +188,14 @@ def _lock(connection: psycopg.Connection[Any], loads: Iterable[LoadPlan]) -> Non
 
 
 def lock_symbol(connection: psycopg.Connection[Any], table: str, exchange: str, market_type: str, symbol: str) -> None:
-    """Keep writers of a symbol's rows in a table out until the end of the transaction."""
+    """Lock out writers of a symbol's rows in a table until the end of the transaction."""
     name = f"{table} {exchange} {market_type} {symbol}"
     with lock_wait(of_connection(connection), f"the lock on the rows of {name}"):
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))
 
 
 def _leaf(table: str, day: date) -> tuple[str, date, date]:
-    """Return name, first day and day after the last of the leaf that holds a day."""
+    """Return the name, first day and day after the last of the leaf with this day."""
     match TABLES[table].leaf:
         case "day":
             return f"{table}_{day:%Y%m%d}", day, day + DAY
@@ -207,12 +207,12 @@ def _leaf(table: str, day: date) -> tuple[str, date, date]:
 
 
 def _forget_emptied(connection: psycopg.Connection[Any], leaves: Collection[tuple[str, str, date, date]]) -> set[str]:
-    """Return the names of those leaves that were emptied or dropped by hand; what they held is forgotten, all symbols of it.
+    """Return the names of leaves that were emptied or dropped by hand; forget their loads, for all symbols.
 
-    Their size says so, no row is read. A load that is forgotten has no content, so that it is loaded again.
+    The leaf's size shows it, no row is read. A forgotten load has no content digest, so it is loaded again.
 
     Args:
-        leaves: of each its table, its name, its first day and the day after its last.
+        leaves: for each its table, its name, its first day and the day after its last.
     """
     rows = connection.execute(
         """SELECT name FROM unnest(%s::text[]) AS name
@@ -231,9 +231,9 @@ def _forget_emptied(connection: psycopg.Connection[Any], leaves: Collection[tupl
 def emptied_loads(
     connection: psycopg.Connection[Any], first: date | None = None, last: date | None = None
 ) -> list[tuple[str, str, Series, str, list[date]]]:
-    """Return leaf, table, series, symbol and days of all loads whose leaf was emptied or dropped by hand since.
+    """Return leaf, table, series, symbol and days of all loads whose leaf was emptied or dropped by hand later.
 
-    Rows that were deleted one by one are not seen: to count them takes as long as to read them.
+    Rows deleted one by one are not noticed: counting them takes as long as reading them.
     """
     stamps = {name: _STAMPS[table.leaf] for name, table in TABLES.items()}
     return emptied_by_hand(connection, stamps, first, last)
@@ -246,7 +246,7 @@ def _make_leaves(connection: psycopg.Connection[Any], table: str, days: Iterable
     leaves = sorted({_leaf(table, day) for day in days})
     if not _absent(connection, leaves):
         return
-    # Two processes may want the same new leaf: the second waits here, then finds it made.
+    # Two processes may want the same new leaf: the second waits here, then finds it.
     with lock_wait(of_connection(connection), f"the lock under which {table} grows"):
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"leaves of {table}",))
     for name, first, after in _absent(connection, leaves):
@@ -271,7 +271,7 @@ def _absent(
 def _delete(
     connection: psycopg.Connection[Any], table: str, loads: Sequence[Load], known: set[tuple[Any, ...]]
 ) -> None:
-    """Remove what the days held before. A day that no load has ever filled needs no look."""
+    """Remove the former rows of the days. A day that was never loaded needs no lookup."""
     former = [load for load in loads if any(key[1:4] == identity(load)[1:4] and key[5] == load.day for key in known)]
     column = TABLES[table].time_column
     for load in former:
@@ -311,7 +311,7 @@ def _copy(connection: psycopg.Connection[Any], table: str, loads: Sequence[Load]
 
 
 _COPY_ROWS = 100_000
-"""Rows encoded at once, so that a day of millions of trades does not stand in memory twice."""
+"""Rows encoded at once, so that a day of millions of trades is not in memory twice."""
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -1,6 +1,6 @@
-"""What each table of the warehouse holds of each day, by content (`collection.warehouse_loads`).
+"""The content digest of each day in each table of the warehouse (`collection.warehouse_loads`).
 
-A row is written in the transaction that loads the rows of its day. A load without content is forgotten: it is repeated.
+A row is written in the transaction that loads its day's rows. A load without content was forgotten: it is loaded again.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ Identity = tuple[str, str, str, str, str, date]
 
 
 def identity(load: LoadPlan) -> Identity:
-    """Return what names a load."""
+    """Return the key of a load."""
     return load.table, load.exchange, load.market_type, load.symbol, load.dataset, load.day
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a table was loaded with of a day; `content` is empty where it was forgotten."""
+    """A table's content of a day; `content` is empty if the load was forgotten."""
 
     content: str
     rows: int
 
 
 def held(connection: psycopg.Connection[Any], loads: Sequence[LoadPlan]) -> dict[Identity, Held]:
-    """Return what the tables of some loads hold of their days, of other datasets too."""
+    """Return the tables' content of the days of some loads, with other datasets."""
     rows = connection.execute(
         """SELECT w.table_name, w.exchange, w.market_type, w.symbol, w.dataset, w.day, w.content, w.rows
         FROM collection.warehouse_loads w JOIN (
@@ -78,7 +78,7 @@ def tables_with(connection: psycopg.Connection[Any], series: Series, symbol: str
 
 
 def is_alone(connection: psycopg.Connection[Any], load: Load) -> bool:
-    """Return whether the table holds no other symbol on the day: then its leaf is emptied at once, not row by row."""
+    """Return whether the table has no other symbol on the day: then its leaf is truncated at once, not row by row."""
     row = connection.execute(
         """SELECT count(*) FROM collection.warehouse_loads WHERE table_name = %s AND day = %s
         AND (exchange, market_type, symbol) <> (%s, %s, %s)""",
@@ -109,7 +109,7 @@ def remember(connection: psycopg.Connection[Any], loads: Sequence[Load]) -> None
 
 
 def forget_leaf(connection: psycopg.Connection[Any], table: str, first: date, after: date) -> None:
-    """Forget what a leaf held that was emptied, of all symbols: the days of [first, after)."""
+    """Forget the loads of an emptied leaf, for all symbols: the days of [first, after)."""
     connection.execute(
         """UPDATE collection.warehouse_loads SET content = ''
         WHERE table_name = %s AND day >= %s AND day < %s AND rows > 0""",
@@ -143,8 +143,8 @@ def emptied_by_hand(
     """Return leaf, table, series, symbol and days of all loads that were forgotten, or whose leaf has no rows.
 
     Args:
-        stamps: of each table, the form of the date in the names of its leaves, as `to_char` takes it.
-        first, last: only days from and up to these, both included.
+        stamps: for each table, the date format in the names of its leaves, for `to_char`.
+        first, last: only days between these, both included.
     """
     forms = " ".join(f"WHEN '{name}' THEN to_char(day, '{stamp}')" for name, stamp in stamps.items())
     rows = connection.execute(

@@ -45,7 +45,7 @@ def _open() -> None:
 
 
 BROKEN = {
-    "nested without end": ("[" * 100_000, "lists and mappings inside each other"),
+    "nested without end": ("[" * 100_000, "nested lists and mappings"),
     "cut": ("storage: [", "expected YAML, found: "),
     "a billion values": (
         "a: &a [1,1,1,1,1,1,1,1,1,1]\n"

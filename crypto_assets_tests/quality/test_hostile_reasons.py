@@ -36,8 +36,8 @@ DEEP = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
 
 # What the reason has instead (bytes: the whole file), and what the list and `restore` say of it.
 REASONS: dict[str, tuple[dict[str, Any] | bytes, str]] = {
-    "deep": (DEEP, "expected at most 32 lists and objects inside each other"),
-    "a little too deep": (b"[" * 40 + b"]" * 40, "expected at most 32 lists and objects inside each other"),
+    "deep": (DEEP, "expected at most 32 nested lists and objects"),
+    "a little too deep": (b"[" * 40 + b"]" * 40, "expected at most 32 nested lists and objects"),
     "a list": (b"[1, 2]", "expected an object, found a list"),
     "other bytes": (b"\xff\xfe", "expected text in UTF-8, found other bytes"),
     "too large": (b'{"reason": "' + b"x" * (33 << 20) + b'"}', "expected at most 1,048,576 bytes, found 1,048,577"),
@@ -139,7 +139,7 @@ def test_each_bad_reason_is_named_and_the_good_file_is_restored(work: Workbench,
     for name, (_, says) in REASONS.items():
         assert says in found[str(reasons[name])]["reason"], name
         if says:
-            assert f"the reason beside it is not believed: {says}" in listed.out, name
+            assert f"the reason beside it is invalid: {says}" in listed.out, name
     assert len(listed.out.splitlines()) == 3 * len(found)
     assert not any(line.startswith("binance forged") for line in listed.out.splitlines())
     assert "not read: " in shown.out

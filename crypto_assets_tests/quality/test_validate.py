@@ -109,7 +109,7 @@ def test_another_valid_file_in_its_place_is_seen(bench: Workbench) -> None:
     paths[0].write_bytes(paths[1].read_bytes())
     tally, _ = check_again(bench)
     assert tally.states == {State.AVAILABLE: 2, State.MISSING: 1}
-    assert "another file than the ledger says: expected sha256" in bench.records()[BTC, "ohlcv_1m", DAY].reason
+    assert "not the file in the ledger: expected sha256" in bench.records()[BTC, "ohlcv_1m", DAY].reason
 
 
 def test_a_damaged_file_of_the_right_size_is_our_failure_until_it_is_collected_again(bench: Workbench) -> None:

@@ -183,7 +183,7 @@ def test_a_bad_place_of_the_disk_speaks_of_its_file() -> None:
     if not Path("/proc/self/mem").exists():
         pytest.skip("there is no file here that answers with EIO")
     with pytest.raises(
-        StoredDataError, match=r"/proc/self/mem: expected a file that can be read, found one that cannot"
+        StoredDataError, match=r"/proc/self/mem: expected a readable file, found one that cannot be read"
     ):
         content_of(Path("/proc/self/mem"))
 

@@ -90,7 +90,7 @@ def test_every_command_refuses_the_tables_of_a_newer_version_and_names_both(proj
         "ALTER TABLE collection.partitions RENAME COLUMN reason TO because",  # as a newer version may have done
     )
     newer = f"of a newer version: revision 0099, made by crypto_assets 7.3.1; this is crypto_assets {__version__}"
-    _said(project.command.sequence(*COMMANDS), newer, f"up to {HEAD}", "Update this installation", "no way back")
+    _said(project.command.sequence(*COMMANDS), newer, f"up to {HEAD}", "Update this installation", "the only way back")
     assert _rows(url) == before
     for served in ("api", "up"):
         _said([project.command(served, "--port", str(free_port()))], newer)

@@ -83,7 +83,7 @@ def test_a_file_that_is_read_in_pieces_is_verified_as_a_whole_one(
         with lake.pieces(BARS, PARTITION, sha256) as pieces:
             assert (pieces.stored, pieces.source) == (stored, SOURCE)
             assert pa.concat_tables(pieces).equals(ROWS)
-    with pytest.raises(StoredDataError, match="another file than the ledger says: expected sha256 bbb"):
+    with pytest.raises(StoredDataError, match="not the file in the ledger: expected sha256 bbb"):
         StoredPieces(BARS, io.BytesIO(data), path, "b" * 64)
     for place in (100, len(data) // 2, len(data) - 300):
         lake.store.put(path, data)
@@ -97,7 +97,7 @@ def test_a_file_that_is_read_in_pieces_is_verified_as_a_whole_one(
 
 
 def test_another_file_is_told_from_a_damaged_one(data: bytes) -> None:
-    with pytest.raises(StoredDataError, match="x: another file than the ledger says: expected sha256 ccc"):
+    with pytest.raises(StoredDataError, match="x: not the file in the ledger: expected sha256 ccc"):
         verify(data, "x", "c" * 64)
     with pytest.raises(StoredDataError, match="x: the file is damaged: expected sha256 ccc"):
         verify(data[:-1], "x", "c" * 64)
@@ -106,7 +106,7 @@ def test_another_file_is_told_from_a_damaged_one(data: bytes) -> None:
 def test_rows_that_were_written_rightly_and_cannot_be_decoded_are_not_called_damaged(lake: Lake) -> None:
     path = lake.path(BARS, PARTITION)
     lake.store.put(path, sealed(_parquet(pa.table({"open_time": ["yesterday"]}))))
-    with pytest.raises(StoredDataError, match=r"its bytes are those that were written, and Arrow .* cannot read"):
+    with pytest.raises(StoredDataError, match=r"its bytes are the written ones, but Arrow .* cannot read"):
         lake.read_partition(BARS, PARTITION)
 
 
@@ -147,9 +147,7 @@ def test_too_little_memory_is_said_as_such_and_no_file_is_called_damaged(lake: L
     )
     assert done.returncode == 0, done.stderr
     path = f"{lake.url}/{lake.path(BARS, PARTITION)}"
-    assert done.stdout.startswith(
-        f"{path} (its bytes are those that were written): this process has not enough memory ("
-    )
+    assert done.stdout.startswith(f"{path} (its bytes are the written ones): this process has not enough memory (")
     assert " kB); this is not a problem of the file or host in use; give it more" in done.stdout
 
 

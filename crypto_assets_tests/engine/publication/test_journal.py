@@ -259,7 +259,7 @@ def test_bytes_that_did_not_arrive_as_they_were_sent_are_not_published(
             other.replace(path)
 
     at_step("staged", damage)
-    with pytest.raises(StoredDataError, match="read back 5 bytes that are others"):
+    with pytest.raises(StoredDataError, match="read back 5 other bytes"):
         publish(folder_lake, ledger)
     assert files_of(folder_lake) == BEFORE
 
