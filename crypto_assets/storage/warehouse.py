@@ -1,8 +1,8 @@
 """The warehouse: schema `market` in Postgres, loaded by COPY, one day replaced in one transaction.
 
-Tables are partitioned natively by time; leaves are made at their first row. `collection.warehouse_loads` has a digest of each
-loaded day, so loading the same day again is one lookup. Upserts are not used: they cost five times a fresh COPY and double
-the table.
+Tables are partitioned natively by time; leaves are made at their first row. `collection.warehouse_loads` has a content id for
+each loaded day, so loading the same day again is one lookup. Upserts are not used: they cost five times a fresh COPY and
+double the table.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ def _leaf(table: str, day: date) -> tuple[str, date, date]:
 def _forget_emptied(connection: psycopg.Connection[Any], leaves: Collection[tuple[str, str, date, date]]) -> set[str]:
     """Return the names of leaves that were emptied or dropped by hand; forget their loads, for all symbols.
 
-    The leaf's size shows it, no row is read. A forgotten load has no content digest, so it is loaded again.
+    The leaf's size shows it, no row is read. A forgotten load has no content id, so it is loaded again.
 
     Args:
         leaves: for each its table, its name, its first day and the day after its last.

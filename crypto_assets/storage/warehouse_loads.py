@@ -1,4 +1,4 @@
-"""The content digest of each day in each table of the warehouse (`collection.warehouse_loads`).
+"""The content id of each day in each table of the warehouse (`collection.warehouse_loads`).
 
 A row is written in the transaction that loads its day's rows. A load without content was forgotten: it is loaded again.
 """

@@ -119,5 +119,5 @@ def test_who_may_not_make_a_missing_table_is_told_so(connection: psycopg.Connect
     connection.execute("DROP TABLE market.trades CASCADE")
     connection.execute(f"GRANT USAGE ON SCHEMA collection TO {READER}")
     connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA collection TO {READER}")
-    with pytest.raises(ConfigError, match="this role may not make the tables"):
+    with pytest.raises(ConfigError, match="this role may not create the tables"):
         migrate(with_user(postgres_url, READER))

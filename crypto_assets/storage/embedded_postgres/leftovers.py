@@ -1,9 +1,8 @@
-"""What homes that were deleted have left under /var/lib: found by the next server that starts, and removed.
+"""Remove the remains of deleted homes under /var/lib; done by the next server that starts.
 
-A folder there remembers its home, and the folders above that one by device and inode. A home counts as deleted only where
-the nearest folder above it that is still there is the very one of then: the mount point of a disk that is not mounted
-now is another, and its data stays. A home that was deleted and made again says in `location.json` that it has other
-databases.
+A folder there records its home, and the folders above the home by device and inode. A home counts as deleted only if the
+nearest existing folder above it is still the recorded one: the mount point of an unmounted disk is another folder, and the
+data stays. A home that was deleted and made again has other databases recorded in its `location.json`.
 """
 
 import contextlib
@@ -24,7 +23,7 @@ _MOST_BYTES = 100_000
 
 
 def remember_home(own: Path, folder: Path) -> None:
-    """Write down in a folder of ours to which home it belongs: `folder` is home/postgres."""
+    """Record in a folder of ours the home that it belongs to: `folder` is home/postgres."""
     above = {str(parent): _identity(parent) for parent in folder.parents}
     text = json.dumps({"folder": str(folder), "above": above}) + "\n"
     record = own / _RECORD
@@ -35,22 +34,22 @@ def remember_home(own: Path, folder: Path) -> None:
 
 
 def keep_record(own: Path, folder: Path) -> None:
-    """Write the record of a folder of ours again where it is lost, or where the home that it names was moved to `folder`."""
+    """Rewrite the record of a folder of ours if it is lost, or if its home was moved to `folder`."""
     if not _is_ours(own):
         return
     recorded = _home_of(own / _RECORD)
     try:
         is_outdated = recorded in (None, folder) or is_missing(recorded)
-    except OSError:  # whether that home is there cannot be told
+    except OSError:  # unknown whether that home exists
         return
     if is_outdated:
         remember_home(own, folder)
 
 
 def remove_leftovers(bases: tuple[Path, ...]) -> list[Path]:
-    """Remove our folders of homes that were deleted, with the servers that still run there; return what was removed.
+    """Remove our folders of deleted homes, and stop the servers that still run there; return the removed folders.
 
-    Copies of the binaries that no home uses any more go too.
+    Also removes copies of the binaries that no home uses.
     """
     removed = []
     for base in bases:
@@ -65,14 +64,14 @@ def remove_leftovers(bases: tuple[Path, ...]) -> list[Path]:
 
 
 def kept_without_home(bases: tuple[Path, ...]) -> list[str]:
-    """Return a line for each of our folders whose home is missing, but may come back: its disk may not be mounted now."""
+    """Return a line for each of our folders whose home is missing but may come back: its disk may be unmounted."""
     lines = []
     for own in [own for base in bases for own in sorted(base.glob(f"{OWN_PREFIX}*")) if _is_ours(own)]:
         folder = _home_of(own / _RECORD)
-        with contextlib.suppress(OSError):  # whether it is there cannot be told
+        with contextlib.suppress(OSError):  # unknown whether it exists
             if folder is not None and is_missing(folder):
                 lines.append(
-                    f"kept {own}: its home {folder.parent} is missing, and so may be the disk that it was on; "
+                    f"kept {own}: its home {folder.parent} is missing, maybe because its disk is not mounted; "
                     "if it was deleted, delete this folder too"
                 )
     return lines
@@ -90,7 +89,7 @@ def _is_ours(own: Path) -> bool:
 
 
 def _is_deleted(own: Path) -> bool:
-    """Whether the home of a folder of ours is gone for good, or is another one now; False where that cannot be told."""
+    """Whether the home of a folder of ours was deleted or replaced; False if that is unknown."""
     try:
         found = json.loads((own / _RECORD).read_bytes()[:_MOST_BYTES])
         folder, above = Path(found["folder"]), dict(found["above"])
@@ -108,7 +107,7 @@ def _has_other_databases(folder: Path, own: Path) -> bool:
 
 
 def _is_no_other_disk(home: Path, above: Mapping[str, list[int]]) -> bool:
-    """Whether a home lay, by the record, on the disk of the folder above it, and that folder is the very one of then."""
+    """Whether, by the record, a home lay on the disk of the folder above it, and that folder is still the same one."""
     device, _ = above[str(home)]
     return above[str(home.parent)] == _identity(home.parent) and device == above[str(home.parent)][0]
 

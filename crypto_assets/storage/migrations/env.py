@@ -15,8 +15,8 @@ with engine.begin() as connection:
     context.configure(connection, version_table="migrations", version_table_schema="collection")
     with context.begin_transaction():
         context.run_migrations()
-    # In the same transaction: an older version that meets this database can name the one that it needs. Without the table,
-    # which is made with the first revision, it names the revision alone.
+    # In the same transaction: an older version that finds this database can name the version it needs. The first revision
+    # makes the table; before that, only the revision can be named.
     if connection.scalar(sqlalchemy.text("SELECT to_regclass('collection.migrated') IS NOT NULL")):
         connection.execute(
             sqlalchemy.text(

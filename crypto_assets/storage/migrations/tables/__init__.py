@@ -1,4 +1,4 @@
-"""The tables of the schema `collection`, and the schema `market`, by subject, as the statements that create them in order."""
+"""SQL that creates the schemas `collection` and `market`, one file for each subject, in order."""
 
 from crypto_assets.storage.migrations.tables import archive, control, limits, market, partitions, quality, versions
 

@@ -1,4 +1,4 @@
-"""What archives hold: their objects, what each prefix is known to hold, when it is looked at again, and what was found."""
+"""Tables of archives: objects, watched prefixes with their next listing times, and discoveries."""
 
 STATEMENTS = (
     """
@@ -44,20 +44,20 @@ STATEMENTS = (
     """,
     "CREATE INDEX prefixes_next_look ON collection.prefixes (entry, next_look_at)",
     "CREATE INDEX prefixes_next_walk ON collection.prefixes (entry, next_walk_at)",
-    "COMMENT ON TABLE collection.prefixes IS 'The listing prefix of each symbol that a sensor watches.'",
+    "COMMENT ON TABLE collection.prefixes IS 'The listing prefix of each watched symbol.'",
     (
         "COMMENT ON COLUMN collection.prefixes.entry IS "
-        "'digest of the entry of collection.yaml that watches it: exchange, market type, datasets, symbols, start'"
+        "'digest of the watching entry of collection.yaml: exchange, market type, datasets, symbols, start'"
     ),
     "COMMENT ON COLUMN collection.prefixes.since IS 'marks are complete from this day on; null: never listed'",
-    "COMMENT ON COLUMN collection.prefixes.first_day IS 'first day that the archive lists, before since too'",
-    "COMMENT ON COLUMN collection.prefixes.recent IS 'the marks of the last objects, as in prefix_marks'",
+    "COMMENT ON COLUMN collection.prefixes.first_day IS 'first day in the archive, also if before since'",
+    "COMMENT ON COLUMN collection.prefixes.recent IS 'marks of the last objects, as in prefix_marks'",
     (
         "COMMENT ON COLUMN collection.prefixes.delay_s IS "
-        "'shortest time between the end of a period and its publication, of the last objects'"
+        "'shortest time from the end of a period to its publication, for the last objects'"
     ),
-    "COMMENT ON COLUMN collection.prefixes.tries IS 'looks in a row that found the expected object not yet there'",
-    "COMMENT ON COLUMN collection.prefixes.problem IS 'why the last look at this prefix failed'",
+    "COMMENT ON COLUMN collection.prefixes.tries IS 'listings in a row without the expected object'",
+    "COMMENT ON COLUMN collection.prefixes.problem IS 'why the last listing of this prefix failed'",
     """
     CREATE TABLE collection.prefix_marks (
         exchange text NOT NULL,
@@ -99,11 +99,11 @@ STATEMENTS = (
     "CREATE INDEX discoveries_symbol ON collection.discoveries (exchange, market_type, symbol, dataset, first_day)",
     (
         "COMMENT ON TABLE collection.discoveries IS "
-        "'Days whose objects appeared or changed, written with the marks; what Dagster has not taken is asked again.'"
+        "'Days with new or changed objects, written together with the marks; requested until Dagster has the run.'"
     ),
     "COMMENT ON COLUMN collection.discoveries.content IS 'digest of days and marks of the objects'",
-    "COMMENT ON COLUMN collection.discoveries.run_key IS 'of its run request; the same when asked again'",
-    "COMMENT ON COLUMN collection.discoveries.delivered_at IS 'when the sensor cursor said that Dagster has the run'",
+    "COMMENT ON COLUMN collection.discoveries.run_key IS 'of its run request; the same when requested again'",
+    "COMMENT ON COLUMN collection.discoveries.delivered_at IS 'when the sensor cursor showed that Dagster has the run'",
     """
     CREATE TABLE collection.listing_hosts (
         exchange text NOT NULL,
@@ -115,5 +115,5 @@ STATEMENTS = (
         PRIMARY KEY (exchange, host)
     )
     """,
-    "COMMENT ON TABLE collection.listing_hosts IS 'Listing hosts whose last looks failed, and when they are asked again.'",
+    "COMMENT ON TABLE collection.listing_hosts IS 'Listing hosts whose last listings failed, and their next attempt.'",
 )

@@ -1,4 +1,4 @@
-"""Pauses, and the progress of runs."""
+"""Tables of pauses and of the progress of runs."""
 
 STATEMENTS = (
     """
@@ -11,7 +11,7 @@ STATEMENTS = (
         PRIMARY KEY (scope, action)
     )
     """,
-    "COMMENT ON TABLE collection.controls IS 'What is paused or asked to end, until somebody resumes it.'",
+    "COMMENT ON TABLE collection.controls IS 'Active pauses and cancellations, until somebody resumes.'",
     "COMMENT ON COLUMN collection.controls.scope IS 'all, exchange:<id> or run:<run id>'",
     """
     CREATE TABLE collection.progress (
@@ -36,11 +36,11 @@ STATEMENTS = (
     )
     """,
     "CREATE INDEX progress_updated_at ON collection.progress (updated_at)",
-    "COMMENT ON TABLE collection.progress IS 'How far each run is; written by the run alone, every 5 s at least.'",
-    "COMMENT ON COLUMN collection.progress.kind IS 'who asked for the run: command line, a sensor, a schedule …'",
+    "COMMENT ON TABLE collection.progress IS 'Progress of each run; written only by the run, every 5 s at least.'",
+    "COMMENT ON COLUMN collection.progress.kind IS 'who started the run: command line, a sensor, a schedule …'",
     "COMMENT ON COLUMN collection.progress.total IS 'partitions: symbols × days of every series'",
     "COMMENT ON COLUMN collection.progress.done IS 'partitions with an outcome, failed ones included'",
-    "COMMENT ON COLUMN collection.progress.failed IS 'partitions that are not complete'",
-    "COMMENT ON COLUMN collection.progress.bytes IS 'of the Parquet files of what is done'",
+    "COMMENT ON COLUMN collection.progress.failed IS 'incomplete partitions'",
+    "COMMENT ON COLUMN collection.progress.bytes IS 'of the Parquet files of the finished partitions'",
     "COMMENT ON COLUMN collection.progress.days_per_s IS 'partitions a second, over the last 30 s'",
 )

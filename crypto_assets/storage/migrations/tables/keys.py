@@ -1,4 +1,4 @@
-"""The columns that name a partition, in every table of days."""
+"""The columns that identify a partition, in every table of days."""
 
 PARTITION = """
     exchange text NOT NULL,

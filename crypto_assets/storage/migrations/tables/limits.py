@@ -1,4 +1,4 @@
-"""Limits, cool-downs and circuit breakers, shared by every process."""
+"""Tables of limits, cool-downs and circuit breakers, shared by every process."""
 
 _BUDGETS = (
     """
@@ -18,17 +18,17 @@ CREATE TABLE collection.budgets (
     UNIQUE (exchange, egress, budget)
 )
 """,
-    "COMMENT ON TABLE collection.budgets IS 'What shares a set of limits and a cool-down, for one address of ours.'",
-    "COMMENT ON COLUMN collection.budgets.egress IS 'the address by which the exchange knows us, under a name of ours'",
-    "COMMENT ON COLUMN collection.budgets.log_began IS 'whether grants were ever written: an empty log was then lost'",
+    "COMMENT ON TABLE collection.budgets IS 'A set of limits with one cool-down, for one of our addresses.'",
+    "COMMENT ON COLUMN collection.budgets.egress IS 'our name for the address that the exchange sees'",
+    "COMMENT ON COLUMN collection.budgets.log_began IS 'whether grants were ever written: if so, an empty log was lost'",
     (
         "COMMENT ON COLUMN collection.budgets.clock_low_s IS "
         "'the exchange''s clock minus this server''s lies between clock_low_s and clock_high_s, by its Date headers'"
     ),
-    "COMMENT ON COLUMN collection.budgets.cool_until IS 'nobody asks before; the exchange said so, or refused'",
+    "COMMENT ON COLUMN collection.budgets.cool_until IS 'no requests before; requested by the exchange, or after a refusal'",
     "COMMENT ON COLUMN collection.budgets.cool_status IS 'HTTP status of the refusal'",
     "COMMENT ON COLUMN collection.budgets.strikes IS 'refusals without Retry-After in a row: each doubles the cool-down'",
-    # Not written to the WAL: a grant is worth nothing an hour later. A crash of the server empties it, which log_began tells.
+    # Not in the WAL: a grant is worth nothing an hour later. A crash of the server empties the table; log_began shows that.
     """
 CREATE UNLOGGED TABLE collection.grants (
     budget_id integer NOT NULL,
@@ -45,13 +45,13 @@ CREATE UNLOGGED TABLE collection.grants (
     "CREATE INDEX grants_weight_before ON collection.grants (budget_id, weight_before, id)",
     "CREATE INDEX grants_requests_before ON collection.grants (budget_id, requests_before, id)",
     "CREATE INDEX grants_granted_at ON collection.grants (budget_id, granted_at)",
-    "COMMENT ON TABLE collection.grants IS 'The requests that were let through lately, in the order of their instants.'",
+    "COMMENT ON TABLE collection.grants IS 'Recently granted requests, in time order.'",
     (
         "COMMENT ON COLUMN collection.grants.granted_at IS "
-        "'by this server''s clock; the request arrived at the exchange at most a pad later, or the instant is moved'"
+        "'by this server''s clock; the request reached the exchange at most a pad later, or the instant is moved'"
     ),
-    "COMMENT ON COLUMN collection.grants.weight_before IS 'sum of the weights of all rows before this one, deleted ones too'",
-    "COMMENT ON COLUMN collection.grants.is_foreign IS 'use by others on our address, as the exchange reported it'",
+    "COMMENT ON COLUMN collection.grants.weight_before IS 'sum of the weights of all earlier rows, deleted ones included'",
+    "COMMENT ON COLUMN collection.grants.is_foreign IS 'use by others from our address, as the exchange reported it'",
 )
 
 # Appends one row to the log; the caller holds the lock of the budget.
@@ -68,8 +68,8 @@ CREATE FUNCTION collection.append_grant(
 $$
 """
 
-# Adds what others have used: what the exchange has counted in a calendar window, less what the log has of that window.
-# Both ends are read so that use of ours is never taken for use by others.
+# Adds the use by others: the exchange's count in a calendar window minus the log's sum in that window.
+# Both ends are read conservatively, so that our own use never counts as use by others.
 _ADD_FOREIGN = """
 CREATE FUNCTION collection.add_foreign_use(
     the_budget integer, counted bigint, sent timestamptz, answered timestamptz, window_s double precision,
@@ -92,8 +92,9 @@ BEGIN
 END $$
 """
 
-# One call is one grant. The lock is first come, first served, so processes take turns however many threads each has; it
-# is held while waiting, so a heavy request is not overtaken for ever. Whoever is killed while waiting loses both.
+# One call is one grant. The lock is first come, first served, so processes take turns, even with many threads each; it is
+# held during the wait, so smaller requests cannot overtake a heavy one again and again. A process killed while waiting
+# loses lock and grant.
 _TAKE = """
 CREATE FUNCTION collection.take_grant(
     the_budget integer, its_weight bigint, spacing_s double precision, pad_s double precision,
@@ -123,12 +124,12 @@ BEGIN
         END IF;
         SELECT * INTO latest FROM collection.grants WHERE budget_id = the_budget ORDER BY id DESC LIMIT 1;
         IF NOT FOUND THEN
-            -- Nothing was granted yet; or a crash has emptied the log, and then everything counts as used.
+            -- Nothing was granted yet; or a crash emptied the log, then the whole limit counts as used.
             used := CASE WHEN budget.log_began THEN (SELECT max(amount) FROM unnest(amounts) amount) ELSE 0 END;
             UPDATE collection.budgets SET log_began = true WHERE id = the_budget AND NOT log_began;
             PERFORM collection.append_grant(the_budget, now_instant, used, used, used > 0);
             IF used > 0 THEN
-                RETURN;  -- without a grant: this is to stay also where whoever asks waits no longer
+                RETURN;  -- without a grant: the row must be committed even if the caller stops waiting
             END IF;
             CONTINUE;
         END IF;
@@ -148,7 +149,7 @@ BEGIN
         FOR n IN 1 .. cardinality(amounts) LOOP
             blocking := NULL;
             IF aligned[n] AND budget.clock_high_s - budget.clock_low_s < windows_s[n] / 4 THEN
-                -- The window that has begun for sure; what may have arrived in it counts, and the next one is waited for.
+                -- The window that has surely begun; all grants that may fall into it count, else wait for the next window.
                 number := floor((extract(epoch FROM now_instant) + budget.clock_low_s) / windows_s[n]);
                 blocking := to_timestamp(number * windows_s[n] - budget.clock_high_s - pad_s);
                 SELECT CASE WHEN in_weights[n] THEN latest.weight_before + latest.weight - g.weight_before
@@ -174,7 +175,7 @@ BEGIN
         END LOOP;
         EXIT WHEN due <= now_instant;
         PERFORM pg_sleep(extract(epoch FROM due - now_instant));
-        -- Again from the start: instants may have been moved, and a cool-down may have begun.
+        -- Start again: instants may have been moved, and a cool-down may have begun.
     END LOOP;
     grant_instant := clock_timestamp();
     grant_id := collection.append_grant(the_budget, grant_instant, its_weight, 1, false);
@@ -186,7 +187,7 @@ BEGIN
 END $$
 """
 
-# What contradicts the interval known so far replaces it: a clock has been put right.
+# A measurement that contradicts the known interval replaces it: a clock was corrected.
 _LEARN = """
 CREATE FUNCTION collection.learn_clock(the_budget integer, low_s double precision, high_s double precision)
 RETURNS void LANGUAGE sql AS $$
@@ -199,7 +200,7 @@ RETURNS void LANGUAGE sql AS $$
 $$
 """
 
-# Moves a request that may have arrived later than its pad, and with it what was granted meanwhile: the log stays in order.
+# Moves a request that may have arrived later than its pad, and later grants with it: the log stays in order.
 _MOVE = """
 CREATE FUNCTION collection.move_grant(the_budget integer, its_id bigint, ago_s double precision)
 RETURNS void LANGUAGE sql AS $$
@@ -226,13 +227,13 @@ CREATE TABLE collection.breakers (
 )
 """,
     (
-        "COMMENT ON TABLE collection.breakers IS 'Hosts that failed lately. Open until open_until, half-open after it "
-        "until a probe succeeds, closed where it is null.'"
+        "COMMENT ON TABLE collection.breakers IS 'Hosts with recent failures. Open until open_until, then half-open "
+        "until a probe succeeds; closed if open_until is null.'"
     ),
     "COMMENT ON COLUMN collection.breakers.failures IS 'in a row'",
-    "COMMENT ON COLUMN collection.breakers.failing_since IS 'when the first of them began'",
+    "COMMENT ON COLUMN collection.breakers.failing_since IS 'when the first of these failures began'",
     "COMMENT ON COLUMN collection.breakers.openings IS 'in a row: each doubles the time until the next probe'",
-    "COMMENT ON COLUMN collection.breakers.probe_until IS 'one process probes until then; if it dies, another may'",
+    "COMMENT ON COLUMN collection.breakers.probe_until IS 'one process probes until then; if it dies, another one may'",
 )
 
 STATEMENTS = (*_BUDGETS, _APPEND, _ADD_FOREIGN, _TAKE, _LEARN, _MOVE, *_BREAKERS)

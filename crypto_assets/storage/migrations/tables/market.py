@@ -1,4 +1,4 @@
-"""The schema of the warehouse. Its tables are made of what the datasets declare (`crypto_assets.storage.market_tables`)."""
+"""The schema of the warehouse. `crypto_assets.storage.market_tables` builds its tables from the datasets."""
 
 from crypto_assets.storage.reader import readable
 

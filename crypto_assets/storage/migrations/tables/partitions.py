@@ -1,4 +1,4 @@
-"""The ledger of days: the state of each, the lakes and tables that hold it, and the programs that made these tables."""
+"""Tables of the ledger's days, of lakes and loads, and of the program versions that migrated the tables."""
 
 STATEMENTS = (
     """
@@ -10,7 +10,7 @@ STATEMENTS = (
     """,
     (
         "COMMENT ON TABLE collection.migrated IS "
-        "'Which version of crypto_assets has brought the tables to which revision, and when.'"
+        "'Which version of crypto_assets brought the tables to which revision, and when.'"
     ),
     """
     CREATE TABLE collection.partitions (
@@ -56,7 +56,7 @@ STATEMENTS = (
     CREATE INDEX partitions_without_data ON collection.partitions (exchange, market_type, symbol, dataset, day)
         WHERE state = 'no_data' AND NOT evidence ? 'opens'
     """,
-    "COMMENT ON TABLE collection.partitions IS 'The state of every symbol and day that was ever asked for.'",
+    "COMMENT ON TABLE collection.partitions IS 'The state of every symbol and day ever requested.'",
     "COMMENT ON COLUMN collection.partitions.size_bytes IS 'of the Parquet file'",
     "COMMENT ON COLUMN collection.partitions.content_sha256 IS 'of the Parquet file'",
     "COMMENT ON COLUMN collection.partitions.source_sha256 IS 'of the downloaded bytes'",
@@ -66,11 +66,11 @@ STATEMENTS = (
     """,
     """
     COMMENT ON COLUMN collection.partitions.judged_by IS
-        'what the findings depend on besides the rows; while it is the same, no new check is needed. Empty: check each time'
+        'names what findings depend on besides the rows; while it is the same, no new check is needed. Empty: always check'
     """,
-    "COMMENT ON COLUMN collection.partitions.known_from IS 'since when the rows that are stored are known'",
+    "COMMENT ON COLUMN collection.partitions.known_from IS 'since when the stored rows are known'",
     "COMMENT ON COLUMN collection.partitions.corrections IS 'how often stored rows were replaced by others'",
-    "COMMENT ON COLUMN collection.partitions.reported_at IS 'when Dagster was told of this outcome; null: not yet'",
+    "COMMENT ON COLUMN collection.partitions.reported_at IS 'when this outcome was reported to Dagster; null: not yet'",
     "CREATE INDEX partitions_unreported ON collection.partitions (updated_at) WHERE reported_at IS NULL",
     """
     CREATE TABLE collection.lakes (
@@ -81,10 +81,10 @@ STATEMENTS = (
     )
     """,
     """
-    COMMENT ON TABLE collection.lakes IS 'The lakes that days were collected into; the ledger speaks of the one used last.'
+    COMMENT ON TABLE collection.lakes IS 'Lakes that days were collected into; the ledger describes the last used one.'
     """,
     """
-    COMMENT ON COLUMN collection.lakes.id IS 'of _lake.json in its root; a copy of the lake at another place has the same'
+    COMMENT ON COLUMN collection.lakes.id IS 'from _lake.json in its root; a copy of the lake has the same id'
     """,
     """
     CREATE TABLE collection.asset_days (
@@ -96,7 +96,7 @@ STATEMENTS = (
     )
     """,
     """
-    COMMENT ON TABLE collection.asset_days IS 'The days that assets of your own are stored for in the schema assets.'
+    COMMENT ON TABLE collection.asset_days IS 'Stored days of assets of your own, in the schema assets.'
     """,
     """
     CREATE TABLE collection.warehouse_loads (
@@ -113,6 +113,6 @@ STATEMENTS = (
     )
     """,
     """
-    COMMENT ON TABLE collection.warehouse_loads IS 'What each table of the warehouse holds of each day, by content.'
+    COMMENT ON TABLE collection.warehouse_loads IS 'The content id of each day in each table of the warehouse.'
     """,
 )

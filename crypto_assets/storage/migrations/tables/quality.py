@@ -1,4 +1,4 @@
-"""Profiles of stored days, incidents, quality over time, and the gaps that people accept."""
+"""Tables of day profiles, incidents, quality scores, and acknowledged gaps."""
 
 from crypto_assets.storage.migrations.tables.keys import PARTITION
 from crypto_assets.storage.reader import readable
@@ -25,13 +25,13 @@ STATEMENTS = (
         PRIMARY KEY (exchange, market_type, symbol, dataset, day)
     )
     """,
-    "COMMENT ON TABLE collection.profiles IS 'What checks need to know of a stored day without reading it.'",
-    "COMMENT ON COLUMN collection.profiles.content_sha256 IS 'of the Parquet file that the profile is of'",
+    "COMMENT ON TABLE collection.profiles IS 'Facts about a stored day that checks need without reading it.'",
+    "COMMENT ON COLUMN collection.profiles.content_sha256 IS 'of the profiled Parquet file'",
     "COMMENT ON COLUMN collection.profiles.missing_ids IS 'ids that are missing between the first and the last one'",
     "COMMENT ON COLUMN collection.profiles.largest_step IS 'greatest |log(price / price before)| between rows'",
-    "COMMENT ON COLUMN collection.profiles.silent IS 'a bit for each minute in which nothing traded; null: none'",
-    "COMMENT ON COLUMN collection.profiles.absent IS 'a bit for each minute whose bar is not there; null: none'",
-    "COMMENT ON COLUMN collection.profiles.traded IS 'false: bars in which nothing traded, and nothing else'",
+    "COMMENT ON COLUMN collection.profiles.silent IS 'a bit for each minute without trades; null: no such minute'",
+    "COMMENT ON COLUMN collection.profiles.absent IS 'a bit for each minute whose bar is missing; null: no such minute'",
+    "COMMENT ON COLUMN collection.profiles.traded IS 'false: the day has bars, but no trades in any of its bars'",
     "COMMENT ON COLUMN collection.profiles.hours IS 'float32, see crypto_assets/checks/outliers.py'",
     """
     CREATE TABLE collection.incidents (
@@ -57,7 +57,7 @@ STATEMENTS = (
     "CREATE INDEX incidents_time ON collection.incidents (exchange, market_type, start_time, end_time)",
     "COMMENT ON TABLE collection.incidents IS 'Spans [start_time, end_time) without data, and why.'",
     "COMMENT ON COLUMN collection.incidents.symbol IS 'null: every symbol of the market'",
-    "COMMENT ON COLUMN collection.incidents.symbols IS 'the stored symbols that show it'",
+    "COMMENT ON COLUMN collection.incidents.symbols IS 'the stored symbols with this gap'",
     "COMMENT ON COLUMN collection.incidents.source IS 'known: ships with crypto_assets; found: seen in stored data'",
     f"""
     CREATE TABLE collection.quality ({PARTITION}
@@ -72,9 +72,9 @@ STATEMENTS = (
     )
     """,
     "CREATE INDEX quality_scored_at ON collection.quality (scored_at)",
-    "COMMENT ON TABLE collection.quality IS 'Scores from 0 to 1, docs/quality.md; a row whenever a score has changed.'",
-    "COMMENT ON COLUMN collection.quality.state IS 'of the day when it was scored; null: it was not collected yet'",
-    "COMMENT ON COLUMN collection.quality.total IS 'weighted mean of those that could be judged; null: none could'",
+    "COMMENT ON TABLE collection.quality IS 'Scores from 0 to 1, docs/quality.md; a new row at each change.'",
+    "COMMENT ON COLUMN collection.quality.state IS 'of the day when it was scored; null: not collected yet'",
+    "COMMENT ON COLUMN collection.quality.total IS 'weighted mean of the known scores; null: none was known'",
     """
     CREATE VIEW collection.quality_now AS
     SELECT DISTINCT ON (exchange, market_type, symbol, dataset, day) *
@@ -97,9 +97,9 @@ STATEMENTS = (
     )
     """,
     "CREATE INDEX acknowledgements_day ON collection.acknowledgements (exchange, market_type, symbol, dataset, day, id)",
-    "COMMENT ON TABLE collection.acknowledgements IS 'Gaps that a person accepts, and what was known of them then.'",
-    "COMMENT ON COLUMN collection.acknowledgements.objects IS 'etags of the files of the day then; null: not published'",
-    # The last acknowledgement of each day, and why it no longer holds.
+    "COMMENT ON TABLE collection.acknowledgements IS 'Gaps that a person accepted, and the facts known then.'",
+    "COMMENT ON COLUMN collection.acknowledgements.objects IS 'etags of the day''s files then; null: not published'",
+    # The last acknowledgement of each day, and why it is no longer valid.
     """
     CREATE VIEW collection.acknowledgements_now AS
     SELECT a.*, CASE

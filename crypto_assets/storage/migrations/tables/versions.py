@@ -1,4 +1,4 @@
-"""Former versions of partitions, corrections, and the journal of what is being published."""
+"""Tables of former versions of partitions, corrections, and the publication journal."""
 
 from crypto_assets.storage.migrations.tables.keys import PARTITION
 
@@ -23,10 +23,10 @@ STATEMENTS = (
     """,
     "CREATE INDEX versions_path ON collection.versions (path)",
     "COMMENT ON TABLE collection.versions IS 'Former versions of stored days, with other rows; the first is number 1.'",
-    "COMMENT ON COLUMN collection.versions.path IS 'of the kept file in the lake; null: it was damaged or gone already'",
-    "COMMENT ON COLUMN collection.versions.known_to IS 'when the next version took its place'",
-    "COMMENT ON COLUMN collection.versions.state IS 'of the day when the next version took its place; null: not known'",
-    "COMMENT ON COLUMN collection.versions.until IS 'how far a day from REST went that was not over; null: to its end'",
+    "COMMENT ON COLUMN collection.versions.path IS 'of the kept file in the lake; null: it was damaged or missing already'",
+    "COMMENT ON COLUMN collection.versions.known_to IS 'when the next version replaced it'",
+    "COMMENT ON COLUMN collection.versions.state IS 'of the day when the next version replaced it; null: unknown'",
+    "COMMENT ON COLUMN collection.versions.until IS 'how far an unfinished day from REST went; null: to its end'",
     f"""
     CREATE TABLE collection.growth ({PARTITION}
         known_to timestamptz NOT NULL,
@@ -71,14 +71,14 @@ STATEMENTS = (
     """,
     "CREATE INDEX corrections_partition ON collection.corrections (exchange, market_type, symbol, dataset, day)",
     "CREATE INDEX corrections_found_at ON collection.corrections (found_at)",
-    "COMMENT ON TABLE collection.corrections IS 'Every replacement of a stored day, those with equal rows too.'",
+    "COMMENT ON TABLE collection.corrections IS 'Every replacement of a stored day, also with equal rows.'",
     "COMMENT ON COLUMN collection.corrections.version IS 'number in collection.versions; null: the rows are equal'",
-    "COMMENT ON COLUMN collection.corrections.former_sha256 IS 'of the Parquet file, as sha256'",
+    "COMMENT ON COLUMN collection.corrections.former_sha256 IS 'of the former Parquet file; sha256: of the new one'",
     "COMMENT ON COLUMN collection.corrections.rows_changed IS 'same key, another value; null: the former rows are lost'",
-    "COMMENT ON COLUMN collection.corrections.price_change IS 'greatest relative one; Infinity where it was 0 before'",
+    "COMMENT ON COLUMN collection.corrections.price_change IS 'greatest relative change; Infinity if it was 0 before'",
     "COMMENT ON COLUMN collection.corrections.price_key IS 'key of the row, an instant in UTC or an id'",
-    "COMMENT ON COLUMN collection.corrections.volume_change IS 'greatest in the first amounts that changed'",
-    "COMMENT ON COLUMN collection.corrections.examples IS 'the first differences in the order of the key'",
+    "COMMENT ON COLUMN collection.corrections.volume_change IS 'greatest absolute change in the first changed amount column'",
+    "COMMENT ON COLUMN collection.corrections.examples IS 'the first differences in key order'",
     """
     CREATE TABLE collection.journal (
         lake text NOT NULL,
@@ -95,7 +95,7 @@ STATEMENTS = (
         PRIMARY KEY (lake, path)
     )
     """,
-    "COMMENT ON TABLE collection.journal IS 'Files that are being published; see journal.py of the engine.'",
-    "COMMENT ON COLUMN collection.journal.folder IS 'what the publishing process holds an advisory lock on'",
-    "COMMENT ON COLUMN collection.journal.kept IS 'where the former file lies meanwhile; null: there was none'",
+    "COMMENT ON TABLE collection.journal IS 'Files being published; see journal.py of the engine.'",
+    "COMMENT ON COLUMN collection.journal.folder IS 'the publishing process holds an advisory lock on it'",
+    "COMMENT ON COLUMN collection.journal.kept IS 'path of the former file meanwhile; null: there was none'",
 )

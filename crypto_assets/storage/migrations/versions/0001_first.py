@@ -1,4 +1,4 @@
-"""Every table of `collection`, and the schema of the warehouse; the DDL is in `tables`."""
+"""Create every table of `collection`, and the schema of the warehouse; the DDL is in `tables`."""
 
 from alembic import op
 
@@ -10,7 +10,7 @@ down_revision = None
 
 def upgrade() -> None:
     """Create everything."""
-    # As psycopg gets it: Alembic would read the colons of `:=` and the percent signs as parameters.
+    # Run by psycopg directly: Alembic would read the colons of `:=` and the percent signs as parameters.
     cursor = op.get_bind().connection.cursor()
     for statement in STATEMENTS:
         cursor.execute(statement)
