@@ -1,10 +1,10 @@
-# make demo   collect from a synthetic exchange on this machine, show what was stored
-# make test   all tests (a browser and an exchange's real files are used where they are present)
+# make demo   collect from a synthetic exchange on this machine, show the stored data
+# make test   all tests (uses a browser and an exchange's real files if they are installed)
 # make check  lint, format, types and the direction of imports
-# make bench  CPU and memory beside a plain script, in one run
+# make bench  compare CPU and memory with a plain script, in one run
 # make lock   write the lock files again: all packages by version and hash
 # make release  build sdist and wheel into dist/, install the wheel into an empty environment and collect with it
-# make prove  what takes minutes to show: limits, kills, stops, recovery, queues, listings, flipped bits, failing stores, no false alarms
+# make prove  proofs that take minutes: limits, kills, stops, recovery, queues, listings, flipped bits, failing stores, no false alarms
 
 PYTHON ?= python3
 # More than cores: most tests wait for servers.
@@ -16,7 +16,7 @@ COMPILE := --quiet --universal --upgrade --python-version 3.11 --generate-hashes
 
 .PHONY: demo test check bench prove release lock clean
 
-# Every package has the hash that the lock file names, this one is built from this folder with what was installed so.
+# Every package must have its hash from the lock file; this package is then built from this folder with the installed tools.
 $(VENV)/installed: pyproject.toml setup.py requirements-dev.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "crypto_assets needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name another with make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
@@ -27,7 +27,7 @@ $(VENV)/installed: pyproject.toml setup.py requirements-dev.lock
 demo: $(VENV)/installed
 	$(BIN)/crypto-assets demo
 
-# Hundreds of processes import the package: it is compiled once, also where the environment asks for no bytecode.
+# Hundreds of processes import the package: compile it once, even if the environment forbids bytecode.
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
@@ -55,13 +55,13 @@ prove: $(VENV)/installed
 	$(BIN)/python -m proofs.stores
 	$(BIN)/python -m proofs.clean
 
-# The wheel is built from the sdist, so that both have all that is needed.
+# The wheel is built from the sdist: this shows that both are complete.
 release: $(VENV)/installed
 	rm -rf dist build
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/python -m proofs.release dist/*.whl
 
-# Take the newest versions that pyproject.toml allows; what is in the lock files stays there until somebody runs this.
+# Write the newest versions that pyproject.toml allows; the lock files change only when somebody runs this.
 lock:
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'

@@ -1,10 +1,9 @@
-"""One of the processes of `crypto-assets up`: runs a module as `python -m` does, at the right moment, and not for ever.
+"""A child process of `crypto-assets up`: runs a module as `python -m` does, after another process is ready.
 
     python -m crypto_assets.instance.child --import dagster_webserver.app --after /…/code-server dagster._daemon run
 
-The imports take most of the time to start, so they are done while another process is still getting ready; the module
-runs once that one listens on its socket. On Linux the process is told to end (SIGTERM) when its parent is gone,
-also when the parent was killed and could not say so.
+The imports take most of the starting time, so they run while another process is still starting; the module runs once that
+process listens on its socket. On Linux the child gets SIGTERM when its parent has ended, even if the parent was killed.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _POLL_S = 0.05
 
 
 def listens(place: int | Path) -> bool:
-    """Return whether somebody accepts connections on this port of 127.0.0.1, or on this unix socket."""
+    """Return whether a process accepts connections on this port of 127.0.0.1, or on this unix socket."""
     address = ("127.0.0.1", place) if isinstance(place, int) else str(place)
     with socket.socket(socket.AF_INET if isinstance(place, int) else socket.AF_UNIX) as probe:
         probe.settimeout(1)
@@ -34,7 +33,7 @@ def listens(place: int | Path) -> bool:
 
 
 def end_with_parent(parent: int) -> None:
-    """Ask the kernel for SIGTERM when the parent dies; end now if that has happened already."""
+    """Ask the kernel for SIGTERM when the parent dies; end now if it is dead already."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
@@ -42,16 +41,16 @@ def end_with_parent(parent: int) -> None:
 
 
 def obey_signals() -> None:
-    """Let SIGINT end this process even where a shell's `&` or a service manager had it ignored or blocked."""
+    """Make SIGINT end this process even if a shell's `&` or a service manager ignored or blocked it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
 
 
 def main() -> None:
-    """Take the options, then replace them by the arguments of the module and run it."""
+    """Read the options, replace them by the arguments of the module, and run it."""
     words = argparse.ArgumentParser("crypto_assets.instance.child", description=__doc__)
     words.add_argument("--parent", type=int, required=True, help="the process to end with")
-    words.add_argument("--after", type=Path, help="wait until somebody listens on this unix socket")
+    words.add_argument("--after", type=Path, help="wait until a process listens on this unix socket")
     words.add_argument("--import", dest="imports", action="append", default=[], help="import this early")
     words.add_argument("module")
     words.add_argument("arguments", nargs=argparse.REMAINDER)
@@ -59,7 +58,7 @@ def main() -> None:
     obey_signals()
     end_with_parent(given.parent)
     for name in given.imports:
-        # Only a head start: what is really missing is reported by the module itself.
+        # Only a head start: the module itself reports a missing import.
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     while given.after is not None and not listens(given.after):

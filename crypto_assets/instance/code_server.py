@@ -1,13 +1,12 @@
-"""A Dagster code server whose run workers are forked from a process that has imported everything already.
+"""A Dagster code server that forks its run workers from a process with all imports done.
 
     python -m crypto_assets.instance.code_server api grpc --socket /…/code-server -m crypto_assets.definitions
 
 takes the arguments of `dagster`. The stock server starts every worker with `spawn`: 2.6–4.4 s of CPU before the first
-line of user code, for imports. Here a `forkserver` does the imports once (0.33 s per run then). Where that is not
-possible (no forkserver on the platform, or a Dagster that no longer asks for `spawn` where expected), it is the stock
-server.
+line of user code, for imports. Here a `forkserver` does the imports once (then 0.33 s a run). If that is impossible (the
+platform has no forkserver, or Dagster no longer asks for `spawn` where expected), it runs as the stock server.
 
-The preloaded modules must not open sockets, threads or connections when imported. New code needs a new server.
+The preloaded modules must not open sockets, threads or connections at import. New code needs a new server.
 """
 
 from __future__ import annotations
@@ -31,20 +30,20 @@ _PRELOADED = (
     "dagster._core.execution.api",
     "crypto_assets.instance.events",
     "crypto_assets.instance.storage",
-    # Loaded when there are rows to check: 0.7 CPU seconds, which a run worker has then from the beginning.
+    # Needed for checking rows: 0.7 CPU seconds to load; a forked run worker has it from the beginning.
     "pandas",
     "pandera.pandas",
 )
 
 
 def use_forkserver(modules: Sequence[str]) -> bool:
-    """Make this process's code server fork its run workers, with `modules` imported; return whether that took."""
+    """Make this process's code server fork its run workers, with `modules` imported; return whether it will."""
     problem = unsupported()
     if problem is not None:
         warnings.warn(f"run workers are started the slow, stock way: {problem}", stacklevel=2)
         return False
     forking = multiprocessing.get_context("forkserver")
-    # A module that is missing would only cost the preload silently (the forkserver ignores import errors).
+    # A missing module would silently cost the preload (the forkserver ignores import errors).
     forking.set_forkserver_preload([name for name in (*modules, *_PRELOADED) if _exists(name)])
     stock = multiprocessing.get_context
 
@@ -74,17 +73,17 @@ def _exists(name: str) -> bool:
 
 
 def _modules(arguments: Sequence[str]) -> list[str]:
-    """Return the code location's module, as named by `-m`."""
+    """Return the code location's module, from `-m`."""
     return [value for option, value in pairwise(arguments) if option in ("-m", "--module-name")]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run `dagster` with these arguments in this process, forking run workers where that is possible."""
+    """Run `dagster` with these arguments in this process; fork run workers if possible."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    # Dagster ends by SIGTERM as it does by SIGINT: not at all where a shell's `&` had that ignored.
+    # Dagster ends on SIGTERM as on SIGINT: not at all if a shell's `&` made it ignore SIGINT.
     obey_signals()
     use_forkserver(_modules(arguments))
-    # The forkserver inherits the working directory and the path; `dagster` puts the former first in the latter.
+    # The forkserver inherits the working directory and the path; `dagster` puts the working directory first in the path.
     if os.getcwd() not in sys.path:  # noqa: PTH109
         sys.path.insert(0, os.getcwd())  # noqa: PTH109
     from dagster._cli import cli

@@ -1,4 +1,4 @@
-"""Opening the Dagster instance of a dagster.yaml: whatever is wrong with the file or with its storage is one line."""
+"""Open the Dagster instance of a dagster.yaml; report any fault of the file or its storage in one line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def opened_instance() -> Iterator[dg.DagsterInstance]:
 
     Raises:
         OtherVersion: a newer dagster has migrated its tables.
-        ConfigError: dagster.yaml names what is not there, or what Dagster does not know.
+        ConfigError: dagster.yaml names something missing, or something unknown to Dagster.
     """
     with _opened() as instance:
         yield instance
@@ -34,7 +34,7 @@ def _opened() -> dg.DagsterInstance:
     file = Path(os.environ.get("DAGSTER_HOME", ".")) / "dagster.yaml"
     try:
         instance = dg.DagsterInstance.get()
-    except CommandError as error:  # of Dagster's own SQLite or Postgres storage; ours says so itself
+    except CommandError as error:  # of Dagster's own SQLite or Postgres storage; our storage reports it itself
         raise _newer(file, str(error)) from error
     except (DagsterError, CheckError, ImportError, AttributeError, ValueError, TypeError) as error:
         raise_if_ours(error)
@@ -43,10 +43,10 @@ def _opened() -> dg.DagsterInstance:
                 raise one from error
         found = " ".join(str(error).split())[:300] or type(error).__name__
         problem = ConfigError(
-            f"{file}: expected an instance that dagster {dg.__version__} can open, found: {found}; correct the file, or take "
-            "the project's own again; if it is that, please report it"
+            f"{file}: expected an instance that dagster {dg.__version__} can open, found: {found}; correct the file, or use "
+            "the project's own again; if it is the project's own, please report it"
         )
-        # Dagster says of a wrong file that it is wrong; the others may as well be a mistake of ours.
+        # Dagster names errors in the file; other errors may be our mistake.
         problem.explained = isinstance(error, DagsterError | CheckError | ImportError)
         raise problem from error
     _require_known(instance, file)
@@ -54,7 +54,7 @@ def _opened() -> dg.DagsterInstance:
 
 
 def _require_known(instance: dg.DagsterInstance, file: Path) -> None:
-    """Look at the tables of Dagster's own storages, which do not look themselves; ours does when it is opened."""
+    """Check the table versions of Dagster's own storages, which do not check them; ours does when it is opened."""
     from crypto_assets.instance.storage import InstanceStorage, knows_revision
 
     data = instance.get_ref().storage_data

@@ -1,8 +1,8 @@
-"""Dagster's event log in Postgres with true batches.
+"""Dagster's event log in Postgres with real batches.
 
-The stock `PostgresEventLogStorage.store_event_batch` batches materialisations of one asset key and writes everything
-else one event at a time, a transaction or two each; a run over 900 days with checks writes thousands. Here a mixed
-batch is one transaction: COPY into the same tables with the same contents. No schema change; a stock
+The stock `PostgresEventLogStorage.store_event_batch` batches materialisations of one asset key and writes all other events
+one at a time, a transaction or two each; a run over 900 days with checks writes thousands. Here a mixed
+batch is one transaction: COPY into the same tables with the same contents. The schema is unchanged; a stock
 storage reads and writes the same database.
 """
 
@@ -44,7 +44,7 @@ _CHECK_COLUMNS = (
 
 
 class _Event(NamedTuple):
-    """An entry with what several tables want of it; Dagster's own properties work it out anew each time."""
+    """An entry with the values that several tables need; Dagster's own properties compute them again at each access."""
 
     id: int
     entry: EventLogEntry
@@ -57,16 +57,16 @@ class _Event(NamedTuple):
 
 
 class BatchedEventLogStorage(PostgresEventLogStorage):
-    """The stock storage with `store_event_batch` in one transaction, for every type that comes in numbers."""
+    """The stock storage with `store_event_batch` in one transaction, for every event type that comes in large numbers."""
 
     @cached_property
     def _serializer(self) -> Serializer:
         return Serializer()
 
     def reserve_event_ids(self, count: int) -> list[int]:
-        """Return ids for events that will be stored soon, so that events can point at each other.
+        """Return ids for events that will be stored soon, so that events can refer to each other.
 
-        Store them at once: readers that go by the highest id seen do not look back.
+        Store the events at once: readers that continue from the highest seen id do not look back.
         """
         with self.index_connection() as connection:
             return _reserve_ids(connection, count)
@@ -75,13 +75,13 @@ class BatchedEventLogStorage(PostgresEventLogStorage):
         """Store asset and asset check events in one transaction.
 
         Args:
-            events: of any mix of the batched types; a batch with any other type, or with a check evaluation
-                outside a run, goes the stock way, one by one.
+            events: any mix of the batched types; a batch with any other type, or with a check evaluation
+                outside a run, is stored by the stock code, one by one.
             ids: from `reserve_event_ids`, one for each event.
         """
         if not all(map(_is_batched, events)):
             for event in events:
-                if not event.get_dagster_event().is_asset_failed_to_materialize:  # the stock one drops these too
+                if not event.get_dagster_event().is_asset_failed_to_materialize:  # the stock storage drops these too
                     self.store_event(event)
             return
         if not events:
@@ -95,14 +95,14 @@ class BatchedEventLogStorage(PostgresEventLogStorage):
                 self._store_checks(connection, rows)
         except psycopg2.errors.UniqueViolation as error:
             # A sequence gives each id once: the batch was committed before, and the answer was lost with the connection.
-            # Of any other table it says nothing of that.
+            # A unique violation in any other table does not show that.
             if ids is None or error.diag.constraint_name != _ID_OF_EVENTS:
                 raise
 
     def failing_checks(self, keys: Sequence[AssetCheckKey]) -> list[AssetCheckKey]:
-        """Return those of some checks whose last result is a failure.
+        """Return the checks whose last result is a failure.
 
-        The stock storage gives the last result of each with its event; this reads none.
+        The stock storage returns the last result of each with its event; this reads no events.
         """
         query = db.text(
             "SELECT asset_key, check_name FROM ("
@@ -127,7 +127,7 @@ class BatchedEventLogStorage(PostgresEventLogStorage):
         for id_, entry, text in zip(ids, events, self._serializer.texts(events), strict=True):
             event = entry.get_dagster_event()
             kind = _KINDS[event.event_type_value]
-            # Those of checks have neither in this table, by Dagster's schema.
+            # Check events have neither in this table, by Dagster's schema.
             key, partition = (event.asset_key, event.partition) if kind in _ASSET_EVENTS else (None, None)
             of_asset = (key.to_string() if key else None, partition)
             moment = self._event_insert_timestamp(entry)
@@ -154,9 +154,9 @@ class BatchedEventLogStorage(PostgresEventLogStorage):
             _copy(connection, "asset_event_tags", _TAG_COLUMNS, values)
 
     def _update_asset_keys(self, connection: Connection, rows: Iterable[_Event]) -> None:
-        """Bring the summary row of every asset key up to date: the last event of each type decides its columns."""
+        """Update the summary row of every asset key: the last event of each type sets its columns."""
         last = {(row.asset_key, row.kind): row for row in rows if row.asset_key}
-        # In the order of the keys, so that two batches never wait for each other's rows.
+        # In key order, so that two batches never wait for each other's rows.
         for row in sorted(last.values(), key=lambda row: (row.asset_key or "", row.id)):
             self._store_asset_event(connection, row.entry, row.id)
 
@@ -174,11 +174,11 @@ class BatchedEventLogStorage(PostgresEventLogStorage):
                     *(row.moment, row.id, target.storage_id if target else None),
                 )
                 key = (run_id, asset_key, data.check_name, data.partition)
-                evaluated.pop(key, None)  # the last evaluation of a partition wins, in its place
+                evaluated.pop(key, None)  # the last evaluation of a partition wins, also in the order
                 evaluated[key] = values
         if not evaluated:
             return
-        # An evaluation takes the place of the one before for the same partition in the same run.
+        # An evaluation replaces the earlier one for the same partition in the same run.
         for run_id in {key[0] for key in evaluated}:
             keys = [key[1:] for key in evaluated if key[0] == run_id]
             _delete_checks(connection, run_id, [key for key in keys if key[2] is not None], "t.partition = k.partition")
@@ -188,15 +188,15 @@ class BatchedEventLogStorage(PostgresEventLogStorage):
     def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
         """Write no row for a check that is only planned; the event itself is in the log.
 
-        A row stays planned for each day that a run could not judge, and Dagster then shows the check as skipped, or as
-        failed where the run ended failed, in place of its last result: a check without anything to judge would make a
-        healthy asset degraded. A check has a result when it was judged, and none before.
+        The row would stay planned for each day that a run could not check. Dagster then shows the check as skipped, or as
+        failed if the run failed, instead of its last result: a check with nothing to do would make a healthy asset
+        degraded. So a check has a result only after it was evaluated.
         """
 
     def _store_runless_asset_check_evaluation(self, event: EventLogEntry, event_id: int | None) -> None:
-        """Store a result that was reported outside a run; it takes the place of the one before for the same partition.
+        """Store a result that was reported outside a run; it replaces the earlier one for the same partition.
 
-        The stock storage fails there: its key of a result is the run, and all these have none.
+        The stock storage fails here: its key of a result is the run id, and these results have none.
         """
         data: Any = event.get_dagster_event().event_specific_data
         if data.partition is not None:
@@ -212,7 +212,7 @@ def _is_batched(entry: EventLogEntry) -> bool:
 
 
 def _reserve_ids(connection: Connection, count: int) -> list[int]:
-    # In the order of the loop that calls nextval: ascending, with gaps where others write too.
+    # Ids in the order of the loop that calls nextval: ascending, with gaps if other processes write too.
     query = db.text("SELECT nextval(pg_get_serial_sequence('event_logs', 'id')) FROM generate_series(1, :count)")
     return [cast("int", row[0]) for row in connection.execute(query, {"count": count})]
 

@@ -2,11 +2,11 @@
 
 `context.log_event` costs 10–20 ms an event (Python logging, then a transaction or two); a run over 900 days of one
 symbol has thousands. `report` builds the same event log entries and stores them in one batch, at about 0.1 ms each.
-With any other instance storage than ours it logs the events one by one.
+With any other instance storage it logs the events one by one.
 
-Stored events are those of an ordinary step in run, job, step, message, level and tags, so the UI, the run page, sensors
-and staleness read them alike. Two things are better than in a range run of stock Dagster: metadata and data versions
-are those of the partition, and so is the materialisation that an evaluation or a derived asset points at.
+Stored events have the run, job, step, message, level and tags of an ordinary step, so the UI, the run page, sensors
+and staleness read them as usual. Two things are better than in a range run of stock Dagster: metadata and data versions
+belong to the partition, and an evaluation or a derived asset refers to the materialisation of its partition.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ def report(
 ) -> None:
     """Store the events of one batch of partitions in one transaction: materialisations, evaluations, observations.
 
-    A materialisation gets the version tags that Dagster gives those it makes itself. A `dagster/data_version` tag of
-    the caller's (a hash of the content) is taken as the version; without one every report is a new version. Where a
-    parent asset of the same partition is in the same batch, it is the recorded input; else the parent's latest one is.
+    A materialisation gets the version tags that Dagster gives its own. A `dagster/data_version` tag of the caller (a hash of
+    the content) is the version; without one every report is a new version. The recorded input is the parent asset's
+    materialisation of the same partition in this batch, else the parent's latest one.
 
     Args:
-        context: of the running op. Only assets and checks that the run has selected should be reported.
-        materializations: with `partition` set where the asset is partitioned.
+        context: of the running op. Report only assets and checks that the run selected.
+        materializations: with `partition` set if the asset is partitioned.
         evaluations: with `partition` set to belong to that partition, None for the check as a whole.
-        observations: with `partition` set, of days that are not materialised.
+        observations: with `partition` set, for days that are not materialised.
     """
     count = len(materializations) + len(evaluations) + len(observations)
     if not count:
@@ -68,7 +68,7 @@ def report(
         entries = _entries(step, materializations, evaluations, observations, ids)
         storage.store_event_batch(entries, ids)
         return
-    # Without ids nothing can point at an event of the same batch; Dagster then compares times, which are in order.
+    # Without ids no event can refer to another event of the batch; Dagster then compares times, which are in order.
     for materialization in materializations:
         context.log_event(materialization)
     for evaluation in evaluations:
@@ -84,7 +84,7 @@ def _entries(
     observations: Sequence[dg.AssetObservation],
     ids: Sequence[int],
 ) -> list[EventLogEntry]:
-    """Return the entries of a batch, in the order of the ids."""
+    """Return the entries of a batch, in id order."""
     frame = _Frame(step)
     versions = _Versions(step, materializations, ids)
     made: dict[_Partition, tuple[int, float]] = {}
@@ -116,13 +116,13 @@ def _check_message(evaluation: dg.AssetCheckEvaluation) -> str:
 
 
 class _Frame:
-    """What all events of a step have in common, as `DagsterEvent.from_step` and the log manager fill it in."""
+    """The values that all events of a step share, as `DagsterEvent.from_step` and the log manager fill them in."""
 
     def __init__(self, step: StepExecutionContext) -> None:
         self._step = step
 
     def entry(self, kind: DagsterEventType, data: Any, message: str) -> EventLogEntry:
-        """Return one event of the step, as of now."""
+        """Return one event of the step, with the current time."""
         step = self._step
         event = DagsterEvent(
             event_type_value=kind.value,
@@ -161,11 +161,11 @@ class _Versions:
         }
         self._tags: dict[_Partition, Mapping[str, str]] = {}
         for asset_key in {key for key, _ in self._batch}:
-            # Dagster remembers a parent's latest event for the step; these are about to be outdated.
+            # Dagster caches a parent's latest event for the step; these are about to be outdated.
             step.wipe_input_asset_version_info(asset_key)
 
     def tags(self, materialization: dg.AssetMaterialization) -> Mapping[str, str]:
-        """Return the materialisation's own tags with those that say from what and by what it was made."""
+        """Return the materialisation's own tags plus those of its inputs and code version."""
         partition = (materialization.asset_key, materialization.partition)
         if partition not in self._tags:
             self._tags[partition] = self._made_tags(materialization)
@@ -191,7 +191,7 @@ class _Versions:
         return {**tags, **own}
 
     def _input(self, parent: _Partition) -> tuple[DataVersion, str]:
-        """Return the data version and the event id of a parent: this batch's, else the latest that Dagster knows."""
+        """Return the data version and the event id of a parent: from this batch, else the latest known to Dagster."""
         if parent in self._batch:
             id_, materialization = self._batch[parent]
             return DataVersion(self.tags(materialization)[DATA_VERSION_TAG]), str(id_)

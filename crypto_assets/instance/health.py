@@ -1,8 +1,8 @@
-"""A Dagster instance that answers questions about the health of assets.
+"""A Dagster instance that reports the health of assets.
 
-Dagster's open source server computes health (`dagster._core.definitions.asset_health`) and its GraphQL has it, but the
-stock instance says that it is not supported, so that `assetHealth` is null. Nothing else differs; without the entry
-`instance_class` in dagster.yaml all works, only without health.
+Dagster's open source server computes health (`dagster._core.definitions.asset_health`) and offers it in GraphQL, but the
+stock instance says that it is not supported, so `assetHealth` is null. This is the only difference; without the entry
+`instance_class` in dagster.yaml everything else works.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ class HealthInstance(DagsterInstance):
 
     @classmethod
     def config_schema(cls) -> dict[str, Any]:
-        """Return what dagster.yaml may have beside the stock settings: nothing."""
+        """Return the schema of extra settings in dagster.yaml: none."""
         return {}
 
     @classmethod
     def config_defaults(cls, base_dir: str) -> Mapping[str, Any]:
-        """Return what holds where dagster.yaml says nothing: what holds for the stock instance."""
+        """Return the defaults of dagster.yaml: those of the stock instance."""
         return InstanceRef.config_defaults(base_dir)
 
     def dagster_asset_health_queries_supported(self) -> bool:

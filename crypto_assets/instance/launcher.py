@@ -1,8 +1,8 @@
-"""A run launcher that notices when the run's process has died together with the code server that watched it.
+"""A run launcher that detects a run whose process died together with its code server.
 
-With the stock launcher such a run (a machine that went down, a killed container) stays STARTED for ever. Here run
-monitoring asks the code server about each run, and after a grace period without a good answer marks the run failed
-(22.6 s when the server came back, measured with the default grace); `dagster/max_retries` then starts it again.
+With the stock launcher such a run (a machine that went down, a killed container) stays STARTED forever. Here run
+monitoring asks the code server about each run, and marks the run failed after a grace period without a good answer
+(22.6 s after the server came back, measured with the default grace); `dagster/max_retries` then starts it again.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class HealthRunLauncher(DefaultRunLauncher):
         """Set the launcher up.
 
         Args:
-            inst_data: where the configuration came from; Dagster's own affair.
-            grace_s: seconds without a good answer before a run counts as lost. A code server that is restarting, and a
-                run that has ended but whose last event is on its way, need some.
+            inst_data: for Dagster's own use.
+            grace_s: seconds without a good answer before a run counts as lost. A restarting code server needs some, and so
+                does a finished run until its last event arrives.
         """
         super().__init__(inst_data)
         self._grace_s = grace_s
@@ -55,7 +55,7 @@ class HealthRunLauncher(DefaultRunLauncher):
         return cls(inst_data, **config_value)
 
     def terminate(self, run_id: str) -> bool:
-        """End a run; one of `crypto-assets collect` is asked through Postgres, for no code server knows it."""
+        """End a run; a run of `crypto-assets collect` is asked through Postgres, no code server knows it."""
         run = self._instance.get_run_by_id(run_id)
         if run is None or run.is_finished or run.tags.get(PROCESS_TAG) is None or is_gone(run.tags[PROCESS_TAG]):
             return bool(super().terminate(run_id))
@@ -72,8 +72,8 @@ class HealthRunLauncher(DefaultRunLauncher):
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """Return RUNNING, or NOT_FOUND once the run has been unknown or unreachable for the grace period.
 
-        A run of `crypto-assets collect` is looked for among the processes of this machine. One that neither the code server
-        nor we started (`dagster asset materialize`) counts as RUNNING: nobody can be asked about it.
+        A run of `crypto-assets collect` is looked up among the processes of this machine. A run started neither by the code
+        server nor by us (`dagster asset materialize`) counts as RUNNING: there is nothing to ask.
         """
         process = run.tags.get(PROCESS_TAG)
         if process is not None:

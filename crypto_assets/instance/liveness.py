@@ -1,6 +1,6 @@
-"""Whether the parts of `crypto-assets up` do their work: each is asked something small, an open port is not enough.
+"""Check that the parts of `crypto-assets up` work: ask each a small question.
 
-A process that hangs still has its port open, for the kernel accepts connections in its place.
+An open port proves nothing: the kernel accepts connections even for a process that hangs.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import httpx
 import psycopg
 
 ANSWER_S = 5.0
-"""Seconds within which a part that lives answers."""
+"""Seconds within which a healthy part answers."""
 
 HEARTBEAT_S = 300.0
-"""Dagster's daemon writes a heartbeat every 30 s; after so many seconds without one it counts as hanging."""
+"""Dagster's daemon writes a heartbeat every 30 s; after this many seconds without one it counts as hanging."""
 
-# The standard health service of gRPC, which Dagster's code server has: {"service": "DagsterApi"} → {"status": SERVING}.
+# The standard health service of gRPC in Dagster's code server: {"service": "DagsterApi"} → {"status": SERVING}.
 _HEALTH, _ASKED, _SERVING = "/grpc.health.v1.Health/Check", b"\n\nDagsterApi", b"\x08\x01"
 
 
@@ -34,7 +34,7 @@ def answers_http(url: str) -> bool:
 
 
 def answers_grpc(socket: Path) -> bool:
-    """Return whether the code server on a unix socket says that it serves."""
+    """Return whether the code server on a unix socket reports that it serves."""
     import grpc  # type: ignore[import-untyped]
 
     with grpc.insecure_channel(f"unix:{socket}") as channel:
@@ -46,14 +46,14 @@ def answers_grpc(socket: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The last sign of life of Dagster's daemon, and how many seconds ago that was by the database's clock."""
+    """The last heartbeat of Dagster's daemon, and its age in seconds by the database's clock."""
 
     at: datetime
     age_s: float
 
 
 def last_heartbeat(connection: psycopg.Connection[Any]) -> Heartbeat | None:
-    """Return the last heartbeat; None: there was none yet."""
+    """Return the last heartbeat; None if there was none yet."""
     if connection.execute("SELECT to_regclass('dagster.daemon_heartbeats')").fetchone() == (None,):
         return None
     rows: list[tuple[datetime | None, Decimal]] = connection.execute(
@@ -64,14 +64,14 @@ def last_heartbeat(connection: psycopg.Connection[Any]) -> Heartbeat | None:
 
 
 class Heartbeats:
-    """Whether the daemon has given a sign of life since it was asked last; no clock is compared with another."""
+    """Whether the daemon wrote a new heartbeat since the last call; compares no clocks."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._last: Heartbeat | None = None
 
     def __call__(self) -> bool | None:
-        """Return whether there is a new heartbeat; None where the database does not say."""
+        """Return whether there is a new heartbeat; None if the database does not answer."""
         try:
             with psycopg.connect(self._url, connect_timeout=int(ANSWER_S), autocommit=True) as connection:
                 found = last_heartbeat(connection)
@@ -82,7 +82,7 @@ class Heartbeats:
 
 
 def is_up(home: Path) -> bool:
-    """Return whether `crypto-assets up` runs in a home: it holds the lock as long as it lives."""
+    """Return whether `crypto-assets up` runs in a home: it holds a lock while it runs."""
     try:
         with (home / "up.lock").open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

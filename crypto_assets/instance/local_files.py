@@ -1,4 +1,4 @@
-"""Dagster's own files (compute logs, artifacts) under `CRYPTO_ASSETS_HOME`, instead of beside dagster.yaml."""
+"""Dagster's own files (compute logs, artifacts) under `CRYPTO_ASSETS_HOME`, instead of next to dagster.yaml."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from crypto_assets.machine.private_folder import private_folder, private_folders
 
 
 class ArtifactStorage(LocalArtifactStorage):
-    """Results of the default IO manager and the like, in `home/dagster`."""
+    """Results of the default IO manager and similar files, in `home/dagster`."""
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
@@ -37,14 +37,14 @@ class ArtifactStorage(LocalArtifactStorage):
 
     @property
     def storage_dir(self) -> str:
-        """The folder of results, for the owner of this process alone; asked for by what reads and writes them only."""
+        """The folder of results, private to this process's user; asked for only when results are read or written."""
         private_folders(Path(self.base_dir).parent)
         private_folder(Path(self.base_dir))
         return str(private_folder(Path(self.base_dir) / "storage"))
 
 
 class ComputeLogs(LocalComputeLogManager):
-    """What runs print, in `home/dagster/logs`."""
+    """The output of runs, in `home/dagster/logs`."""
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
@@ -62,7 +62,7 @@ class ComputeLogs(LocalComputeLogManager):
 
     @contextmanager
     def capture_logs(self, log_key: Sequence[str]) -> Iterator[CapturedLogContext]:
-        """Keep what a step prints, for the owner of this process alone: Dagster would ask the umask."""
+        """Store the output of a step, private to this process's user: Dagster would use the umask."""
         for kind in ComputeIOType:
             self._make(log_key, kind)
         with super().capture_logs(log_key) as captured:
@@ -71,13 +71,13 @@ class ComputeLogs(LocalComputeLogManager):
 
     @contextmanager
     def open_log_stream(self, log_key: Sequence[str], io_type: ComputeIOType) -> Iterator[IO[bytes] | None]:
-        """Yield a log to write to, for the owner of this process alone."""
+        """Yield a log to write to, private to this process's user."""
         self._make(log_key, io_type)
         with super().open_log_stream(log_key, io_type) as stream:
             yield stream
 
     def _make(self, log_key: Sequence[str], kind: ComputeIOType) -> None:
-        """Make a log that is empty, and the folders that it lies in."""
+        """Make an empty log and its folders."""
         file = Path(self.get_captured_local_path(log_key, IO_TYPE_EXTENSION[kind]))
         base = Path(self._base_dir).resolve()
         private_folders(base.parents[1])

@@ -1,7 +1,7 @@
 """Names for the inputs and outputs of assets whose keys have letters other than A to Z.
 
 Dagster makes these names from asset keys and accepts A-Z, a-z, 0-9 and _ only; keys themselves may have any letter
-(`binance/spot/ohlcv_1m/币安人生-USDT`). Nobody sees the names: other letters become their numbers in them.
+(`binance/spot/ohlcv_1m/币安人生-USDT`). The names are internal: other letters are written as their code points.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _stock = AssetKey.to_python_identifier
 
 
 def identifier(key: AssetKey, suffix: str | None = None) -> str:
-    """Return Dagster's own name of a key, each letter that it refuses as `u` and its number: 币 → `u5e01_`."""
+    """Return Dagster's own name of a key; each refused letter becomes `u` and its code point: 币 → `u5e01_`."""
     return _OTHER.sub(lambda match: f"u{ord(match[0]):x}_", _stock(key, suffix))
 
 
 def allow_every_letter() -> None:
-    """Let Dagster name assets so from now on; keys of plain letters have the names that they always had."""
+    """Make Dagster use these names from now on; keys of plain letters keep their usual names."""
     AssetKey.to_python_identifier = identifier  # type: ignore[method-assign, assignment]

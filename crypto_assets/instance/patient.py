@@ -1,9 +1,9 @@
-"""Dagster's storages with patience: a connection that was cut, or a server that starts, does not end a run.
+"""Dagster's storages with retries: a cut connection or a starting server does not end a run.
 
-Every method that asks Postgres is made again as a whole where the connection breaks under it. The stock storages give up
-after a second, with SQL and parameters in their message. An event that was written just as the connection broke may be in
-the log twice; a batch with ids of its own is not (`BatchedEventLogStorage`). What is added once (a run, a backfill, a tick, a
-state) is found to be there, and what belongs to it is added.
+If the connection breaks under a method that asks Postgres, the whole method is repeated. The stock storages give up
+after a second, with SQL and parameters in their message. An event written just as the connection broke may be in
+the log twice; a batch with its own ids is not (`BatchedEventLogStorage`). For records that are added once (a run, a backfill,
+a tick, a state) the retry finds the record, and adds its missing parts.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from crypto_assets.storage.patience import outlast, repeatable
 from crypto_assets.storage.postgres_faults import is_lost, unavailable
 
 _ASIDE = frozenset({"connect", "run_connection", "index_connection", "index_transaction", "dispose", "end_watch"})
-"""What gives a connection, or needs none."""
+"""Methods that return a connection, or need none."""
 
 Storage = TypeVar("Storage", bound=type)
 T = TypeVar("T")
 
 
 def patient(kind: Storage) -> Storage:
-    """Let the methods of a storage class outlast failures of Postgres; for classes with `_engine` and `url`."""
+    """Make the methods of a storage class outlast failures of Postgres; for classes with `_engine` and `url`."""
     for name, method in inspect.getmembers(kind, inspect.isfunction):
         if not name.startswith("_") and name not in _ASIDE and not inspect.isgeneratorfunction(method):
             setattr(kind, name, repeatable(method))
@@ -46,7 +46,7 @@ def patient(kind: Storage) -> Storage:
 
 
 def _added(add: Callable[[], T], there: Callable[[], T | None]) -> T:
-    """Return what an addition gives, made again where the connection breaks, unless `there` finds that it was made before."""
+    """Return the result of an addition; repeat it if the connection breaks, unless `there` finds that it was committed."""
     tried = False
 
     def attempt() -> T:
@@ -60,10 +60,10 @@ def _added(add: Callable[[], T], there: Callable[[], T | None]) -> T:
 
 @contextmanager
 def connection(engine: Engine, url: str) -> Iterator[Connection]:
-    """Yield a connection of an engine, once the server gives one; what breaks in the block is PostgresUnavailable.
+    """Yield a connection of an engine, as soon as the server gives one; failures in the block become PostgresUnavailable.
 
     Args:
-        url: of Postgres, as the rest of this project names it.
+        url: of Postgres, as in the rest of this project.
     """
     errors = (db.exc.DBAPIError, db.exc.TimeoutError, psycopg2.Error)
     made = connected(url, engine.connect, errors)
@@ -76,7 +76,7 @@ def connection(engine: Engine, url: str) -> Iterator[Connection]:
 
 @contextmanager
 def in_words(url: str) -> Iterator[None]:
-    """Let errors of the server be PostgresUnavailable, without SQL and parameters; those of a statement stay as they are."""
+    """Turn errors of the server into PostgresUnavailable, without SQL and parameters; errors of a statement pass."""
     try:
         yield
     except (db.exc.DBAPIError, psycopg2.Error) as error:
@@ -89,12 +89,12 @@ _plain: dict[str, str] = {}
 
 
 def remember(storage_url: str, url: str) -> None:
-    """Note by which URL the rest of this project knows the database of a storage: both wait for it together."""
+    """Remember the project's URL of a storage's database: both share one waiting time."""
     _plain[storage_url] = url
 
 
 class _Connecting:
-    """A storage of Dagster's that says what breaks in the words of this project."""
+    """A Dagster storage that reports failures with this project's errors."""
 
     postgres_url: str
     _engine: Engine
@@ -116,7 +116,7 @@ class RunStorage(_Connecting, PostgresRunStorage):
         return self._connection()
 
     def add_run(self, dagster_run: dg.DagsterRun) -> dg.DagsterRun:
-        """Add a run with its tags; its id is its own."""
+        """Add a run with its tags, under its own id."""
         stock = super().add_run
 
         def there() -> dg.DagsterRun | None:
@@ -128,7 +128,7 @@ class RunStorage(_Connecting, PostgresRunStorage):
         return _added(lambda: stock(dagster_run), there)
 
     def add_backfill(self, partition_backfill: PartitionBackfill) -> None:
-        """Add a backfill with its tags; its id is its own."""
+        """Add a backfill with its tags, under its own id."""
         stock, key = super().add_backfill, partition_backfill.backfill_id
 
         def there() -> bool | None:
@@ -140,7 +140,7 @@ class RunStorage(_Connecting, PostgresRunStorage):
         _added(lambda: stock(partition_backfill), there)
 
     def _put_tags(self, table: db.Table, name: str, key: str, tags: Mapping[str, str]) -> None:
-        """Let tags be there that are written by a statement of their own, which may have been cut."""
+        """Ensure that tags exist; their own statement may have been cut."""
         rows = [{name: key, "key": tag, "value": value} for tag, value in tags.items()]
         with self.connect() as connection:
             connection.execute(table.delete().where(table.c[name] == key))
@@ -157,7 +157,7 @@ class ScheduleStorage(_Connecting, PostgresScheduleStorage):
         return self._connection()
 
     def create_tick(self, tick_data: TickData) -> InstigatorTick:
-        """Add a tick; the same text at the same instant is the same one."""
+        """Add a tick; the same text at the same instant is the same tick."""
         stock, table = super().create_tick, JobTickTable.c
 
         def there() -> InstigatorTick | None:

@@ -1,4 +1,4 @@
-"""Private names of Dagster that other rooms need; tests say when a new Dagster has moved them."""
+"""Private names of Dagster that other folders need; tests fail when a new Dagster moves them."""
 
 from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
 from dagster._core.errors import DagsterExecutionInterruptedError

@@ -1,13 +1,13 @@
-"""Serialising many event log entries that are almost alike.
+"""Serialise many similar event log entries.
 
-A run over 900 days with thirteen checks has 13,500 events. Those of one asset and check have the same form and differ in some
-numbers and texts: partition, time, evidence. Here Dagster's serialiser runs once for each form, with marks in place of what
-differs, and the marks are then filled in.
+A run over 900 days with thirteen checks has 13,500 events. Events of one asset and check have the same form and differ in
+some numbers and texts: partition, time, evidence. Here Dagster's serialiser runs once for each form, with marks for the
+values that differ; then the marks are replaced by the values.
 
-What it saves (medians of 5, the events of a `collect` serialised both ways, 2026-11-28):
-900 days of 1m bars of ten symbols, 16,330 events: 0.20 CPU s in place of 1.17, 5.4 % of the run's 17.9;
-900 days of 1h bars of one symbol, 15,332 events: 0.12 in place of 1.12, 9.5 % of the run's 10.6.
-Once it saves less than 5 % of a run it has no reason to stay.
+Savings (medians of 5, the events of a `collect` serialised both ways, 2026-11-28):
+900 days of 1m bars of ten symbols, 16,330 events: 0.20 CPU s instead of 1.17, 5.4 % of the run's 17.9;
+900 days of 1h bars of one symbol, 15,332 events: 0.12 instead of 1.12, 9.5 % of the run's 10.6.
+Remove it when it saves less than 5 % of a run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dagster._serdes import serialize_value
 from dagster_shared.record import replace
 
 _FORMS = 1_000
-"""Templates that are kept; an asset needs one or two for each of its checks."""
+"""Most templates kept; an asset needs one or two for each of its checks."""
 
 _VALUES: Mapping[type, str] = {
     dg.TextMetadataValue: "text",
@@ -33,13 +33,13 @@ _VALUES: Mapping[type, str] = {
     dg.IntMetadataValue: "value",
     dg.FloatMetadataValue: "value",
 }
-"""Kinds of metadata that may differ within a form, and the attribute that has the value."""
+"""Metadata types that may differ within a form, and the attribute with the value."""
 
 Leaf = str | int | float
 
 
 class _Template(NamedTuple):
-    """The texts between the leaves, and which leaf follows each but the last."""
+    """The texts between the values, and which value follows each text but the last."""
 
     between: Sequence[str]
     order: Sequence[int]
@@ -52,14 +52,14 @@ class _Template(NamedTuple):
 
 
 class Serializer:
-    """Serialises entries, and remembers the forms that it has met; several threads may use one."""
+    """Serialises entries, and remembers the known forms; several threads may share one."""
 
     def __init__(self) -> None:
         self._templates: dict[Hashable, _Template | None] = {}
         self._seen: set[Hashable] = set()
 
     def texts(self, entries: Sequence[EventLogEntry]) -> list[str]:
-        """Return `serialize_value` of each entry, at a fraction of the cost for those of a form that was met before."""
+        """Return `serialize_value` of each entry, at a fraction of the cost for entries of a known form."""
         return [self._text(entry) for entry in entries]
 
     def _text(self, entry: EventLogEntry) -> str:
@@ -83,7 +83,7 @@ class Serializer:
 
 
 def _json(leaf: Leaf) -> str:
-    """Return `json.dumps` of a leaf; for plain ones that takes longer than all else."""
+    """Return `json.dumps` of a value; for plain values it is written here: the call would take most of the time."""
     if isinstance(leaf, str):
         return encode_basestring_ascii(leaf)
     plain = type(leaf) is int or (type(leaf) is float and isfinite(leaf))
@@ -91,11 +91,11 @@ def _json(leaf: Leaf) -> str:
 
 
 _Parts = tuple[Hashable, list[Leaf]]
-"""What all entries of a form share, and what differs."""
+"""The shared part of all entries of a form, and the values that differ."""
 
 
 def _taken_apart(entry: EventLogEntry) -> _Parts | None:
-    """Return the parts of an entry, None where its kind or something in it is not known here."""
+    """Return the parts of an entry, None if its kind or a part of it is unknown here."""
     event = entry.dagster_event
     if event is None or entry.error_info is not None:
         return None
@@ -113,7 +113,7 @@ def _taken_apart(entry: EventLogEntry) -> _Parts | None:
 
 
 def _with_leaves(entry: EventLogEntry, leaves: Sequence[Any]) -> EventLogEntry:
-    """Return the entry with other leaves, in the order of `_taken_apart`."""
+    """Return the entry with other values, in the order of `_taken_apart`."""
     message, user_message, timestamp, *rest = leaves
     event = entry.get_dagster_event()
     data = _KINDS[type(event.event_specific_data)].together(event.event_specific_data, rest)
@@ -186,7 +186,7 @@ def _planned_together(data: AssetMaterializationPlannedData, leaves: Sequence[An
 
 
 class _Kind(NamedTuple):
-    """How the data of a kind of event are taken apart, and put together again with other leaves."""
+    """How to take the data of a kind of event apart, and how to put them together with other values."""
 
     apart: Callable[[Any], _Parts | None]
     together: Callable[[Any, Sequence[Any]], Any]
@@ -201,7 +201,7 @@ _KINDS: Mapping[type, _Kind] = {
 
 
 def _metadata_apart(metadata: Mapping[str, Any]) -> _Parts | None:
-    """Return metadata taken apart; None where some is of another kind: tables, links."""
+    """Return metadata taken apart; None if some are of another type: tables, links."""
     leaves: list[Leaf] = []
     form: list[tuple[str, Any]] = []
     for name, value in metadata.items():
@@ -226,7 +226,7 @@ def _metadata_together(metadata: Mapping[str, Any], leaves: Sequence[Any]) -> di
 
 
 def _template(entry: EventLogEntry, leaves: Sequence[Leaf], text: str) -> _Template | None:
-    """Return the template of an entry's form, from the entry and its text; None where it would not give this very text."""
+    """Return the template of an entry's form, from the entry and its text; None if it would not give exactly this text."""
     marks = [_mark(leaf, number) for number, leaf in enumerate(leaves)]
     marked = serialize_value(_with_leaves(entry, marks))
     places = []
@@ -246,7 +246,7 @@ def _template(entry: EventLogEntry, leaves: Sequence[Leaf], text: str) -> _Templ
 
 
 def _mark(leaf: Leaf, number: int) -> Leaf:
-    """Return a value of the leaf's type that occurs nowhere else, in text no part of another mark."""
+    """Return a value of the same type that occurs nowhere else; no mark is part of another mark's text."""
     if isinstance(leaf, str):
         return f"<7f1c9e52:{number}>"
     return 900_719_925_474_000 + number if isinstance(leaf, int) else 86_400.015625 + number

@@ -5,7 +5,7 @@
       custom: {module: crypto_assets.instance.storage, class: InstanceStorage, config: {}}
 
 The stock Postgres storage opens a connection for every call (12 ms each) and writes most events one by one: a run over
-365 partitions takes 38–50 s with it, 1–2.4 s with this one. Dagster's tables are its own, unchanged, in the schema
+365 partitions takes 38–50 s with it, 1–2.4 s with this one. Dagster's tables are unchanged, in the schema
 `dagster`, found through `search_path` in the URL: the stock `DagsterPostgresStorage` works on `storage_url(...)` too.
 """
 
@@ -40,7 +40,7 @@ from crypto_assets.storage.sessions import Waiting, lock_wait, require_session
 from crypto_assets.text.urls import postgres_place
 
 SCHEMA = "dagster"
-# The tables by which the three storages know that they have been set up.
+# With these tables the three storages check that they have been set up.
 _MAIN_TABLES = ("runs", "event_logs", "jobs")
 _CREATION_LOCK = 0x63727970746F  # "crypto", an arbitrary key for pg_advisory_lock
 
@@ -48,12 +48,12 @@ _CREATION_LOCK = 0x63727970746F  # "crypto", an arbitrary key for pg_advisory_lo
 # uses this storage imports this module, however it was started.
 os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
 
-# For the same reason here: `dagster dev` and `dagster-webserver` reach the code server by gRPC, which heeds http_proxy.
+# For the same reason here: `dagster dev` and `dagster-webserver` reach the code server by gRPC, which uses http_proxy.
 keep_loopback_direct()
 
 
 def storage_url(postgres_url: str) -> str:
-    """Return the SQLAlchemy URL of Dagster's tables in a Postgres database, for psycopg2, which dagster-postgres uses.
+    """Return the SQLAlchemy URL of Dagster's tables in a Postgres database, for psycopg2 (the driver of dagster-postgres).
 
     (SQLAlchemy 2.1 takes `postgresql://` for psycopg 3.) Behind PgBouncer, `options` must be among its
     `ignore_startup_parameters`, and the role's own search_path be `dagster`.
@@ -66,10 +66,10 @@ def storage_url(postgres_url: str) -> str:
 
 
 class InstanceStorage(DagsterPostgresStorage):
-    """Runs, events and schedules in `CRYPTO_ASSETS_POSTGRES_URL`, or in the embedded server where that is unset."""
+    """Runs, events and schedules in `CRYPTO_ASSETS_POSTGRES_URL`, or in the embedded server if that is unset."""
 
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
-        """Open the storage, creating schema and tables where they are absent.
+        """Open the storage; create schema and tables if they are missing.
 
         Args:
             postgres_url: the database, `postgresql://…`, without a driver or a schema.
@@ -87,8 +87,8 @@ class InstanceStorage(DagsterPostgresStorage):
             found = unavailable(postgres_url, error)
             raise PostgresUnavailable(f"Dagster's storage needs the schema {SCHEMA}: {found}") from error
         for storage in (self._event_log_storage, self._run_storage, self._schedule_storage):
-            # Connections are made when first used, so a process that only reads runs holds one. Checked before use:
-            # the embedded server may have been started again meanwhile.
+            # Connections are made at first use, so a process that only reads runs has one. Checked before use:
+            # the embedded server may have been restarted meanwhile.
             storage._engine = create_engine(
                 url,
                 isolation_level="AUTOCOMMIT",
@@ -153,7 +153,7 @@ def _has_tables(connection: Any) -> bool:
 
 
 def _require_known(connection: Any, postgres_url: str) -> None:
-    """Refuse tables that a newer dagster has migrated: this one would fail somewhere, or write what that one misreads.
+    """Refuse tables that a newer dagster has migrated: this one would fail, or write rows that the newer one misreads.
 
     Raises:
         OtherVersion: Dagster's tables are of a revision that the installed dagster does not know.
@@ -171,7 +171,7 @@ def _require_known(connection: Any, postgres_url: str) -> None:
 
 @cache
 def knows_revision(revision: str) -> bool:
-    """Whether the installed dagster has a migration of this revision; the newest are looked at first: 0.2 ms."""
+    """Whether the installed dagster has a migration of this revision; the newest are checked first: 0.2 ms."""
     folder = Path(dagster.__file__).parent / "_core" / "storage" / "alembic" / "versions"
     wanted = re.compile(rf"^revision\s*(?::\s*str\s*)?=\s*[\"']{re.escape(revision)}[\"']", re.MULTILINE)
     return any(

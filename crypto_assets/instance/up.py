@@ -1,4 +1,4 @@
-"""`crypto-assets up`: code server, webserver and daemon as children of one process that ends them all."""
+"""`crypto-assets up`: runs code server, webserver and daemon as child processes, and stops them together."""
 
 import fcntl
 import os
@@ -32,20 +32,20 @@ STOP_TIMEOUT_S = 15.0
 POLL_S = 0.1
 
 MAX_RESTARTS, RESTART_WINDOW_S = 3, 600.0
-"""A child that ends by itself is started again; one that does so more often than this within the window ends all."""
+"""A child that ends by itself is restarted; more restarts than this within the window stop everything."""
 
 PROBE_S, MOST_SILENT = 10.0, 6
-"""Seconds between two questions to each child, and how many without an answer in a row say that it hangs."""
+"""Seconds between two probes of each child, and how many unanswered probes in a row mean that it hangs."""
 
 CODE_SOCKET = "code-server"
-"""The code server runs what it is asked to as its owner: it listens on a unix socket that its owner alone can reach."""
+"""The code server runs any code as its owner: it listens on a unix socket that only its owner can reach."""
 
 _INSTANCE = ("crypto_assets.instance.storage", "crypto_assets.instance.launcher", "crypto_assets.instance.local_files")
 
 
 @dataclass
 class _Child:
-    """A running child, and how it is asked whether it lives: True, False, or None where that cannot be told."""
+    """A running child, and its probe: True, False, or None if unknown."""
 
     command: tuple[str, ...]
     lives: Callable[[], bool | None]
@@ -56,7 +56,7 @@ class _Child:
     restarts: list[float] = field(default_factory=list)
 
     def hangs(self) -> bool:
-        """Whether it is silent for too long; one that has just been started may take START_TIMEOUT_S."""
+        """Whether it was silent for too long; a child that was just started may take START_TIMEOUT_S."""
         return self.silent >= (
             self.patience if self.has_answered else max(self.patience, int(START_TIMEOUT_S / PROBE_S))
         )
@@ -76,11 +76,11 @@ class Services:
     _cannot_ask: str = ""
 
     def start(self, name: str, *command: str, lives: Callable[[], bool | None], patience: int | None = None) -> None:
-        """Start `python -m crypto_assets.instance.child …`; what it prints goes to a log of its name.
+        """Start `python -m crypto_assets.instance.child …`; its output goes to a log with its name.
 
         Args:
-            lives: asks it for a sign of life, every PROBE_S seconds once `watch` runs.
-            patience: how many such questions in a row may go without one; MOST_SILENT by default.
+            lives: the probe, called every PROBE_S seconds once `watch` runs.
+            patience: most unanswered probes in a row; default: MOST_SILENT.
         """
         process = self._run(name, command)
         self._children[name] = _Child(command, lives, patience or MOST_SILENT, process)
@@ -88,7 +88,7 @@ class Services:
     def _run(self, name: str, command: tuple[str, ...]) -> subprocess.Popen[bytes]:
         child = [sys.executable, "-m", "crypto_assets.instance.child", "--parent", str(os.getpid()), *command]
         with open(self.logs / f"{name}.log", "ab", opener=private_opener) as log:
-            # A session of its own: Ctrl-C in the terminal is for us, and we end the children in order.
+            # A session of its own: Ctrl-C in the terminal goes to us, and we end the children in order.
             return subprocess.Popen(
                 child, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(), start_new_session=True
             )
@@ -97,7 +97,7 @@ class Services:
         """Return once `ready` is true, or `stop` is set.
 
         Raises:
-            CryptoAssetsError: a process ended meanwhile, or nothing happened for START_TIMEOUT_S; the message has its log.
+            CryptoAssetsError: a process ended meanwhile, or START_TIMEOUT_S passed; the message names its log.
         """
         self.say(f"waiting for the {name.replace('-', ' ')}")
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -112,10 +112,10 @@ class Services:
             self.stop.wait(POLL_S)
 
     def watch(self) -> None:
-        """Keep the processes running, and answering, until `stop` is set.
+        """Keep the processes running and answering until `stop` is set.
 
         Raises:
-            CryptoAssetsError: one ended or hung more often than it is worth starting again.
+            CryptoAssetsError: a child ended or hung too often.
         """
         threading.Thread(target=self._ask, name="signs of life", daemon=True).start()
         while not self.stop.wait(5 * POLL_S):
@@ -124,7 +124,7 @@ class Services:
                 if code is not None:
                     self._restart(name, child, f"ended with code {code}")
                 elif child.hangs():
-                    # Itself alone: runs that the code server has started go on, as when it dies by itself.
+                    # Only this process: runs started by the code server continue, as when it dies by itself.
                     child.process.kill()
                     child.process.wait()
                     self._restart(name, child, f"gave no sign of life {child.silent} times in a row")
@@ -137,7 +137,7 @@ class Services:
         child.process, child.has_answered, child.silent = self._run(name, child.command), False, 0
 
     def _ask(self) -> None:
-        """Ask each child for a sign of life again and again. Counted, not timed: this process may have been asleep."""
+        """Probe each child again and again. Counts probes, not time: this process may have been asleep."""
         while not self.stop.wait(PROBE_S):
             for name, child in self._children.items():
                 asked = child.process
@@ -148,12 +148,12 @@ class Services:
                 child.silent = 0 if found else child.silent + 1
 
     def _found(self, name: str, child: _Child) -> bool | None:
-        """Return what a child answers. A question that this process cannot ask says nothing of it, and ends no watch."""
+        """Return a child's answer. A failure to ask proves nothing about the child, and does not stop the watch."""
         try:
             found = child.lives()
         except Exception as error:
             words = last_line(error)
-            if words != self._cannot_ask:  # once, however often it is so
+            if words != self._cannot_ask:  # report it once
                 self.say(f"the {name} cannot be asked whether it lives: {words}")
             self._cannot_ask = words
             return None
@@ -161,11 +161,11 @@ class Services:
         return found
 
     def end(self) -> None:
-        """End the children, newest first: politely, then not."""
+        """End the children, newest first: first SIGINT, then SIGKILL."""
         children = [child.process for child in reversed(self._children.values())]
         for process in children:
             if process.poll() is None:
-                # To the code server's run workers too: they save their state, and their runs are CANCELED.
+                # Also to the code server's run workers: they save their state, and their runs are CANCELED.
                 os.killpg(process.pid, signal.SIGINT)
         deadline = time.monotonic() + STOP_TIMEOUT_S
         for process in children:
@@ -191,22 +191,22 @@ class Services:
 def running(
     port: int, say: Callable[[str], None], stop: threading.Event, api_port: int | None = None
 ) -> Iterator[Services]:
-    """Run Dagster's processes while the block lasts; the UI answers when it begins, unless `stop` was set meanwhile.
+    """Run Dagster's processes during the block; the UI answers at its beginning, unless `stop` was set meanwhile.
 
     Args:
         port: of the UI on 127.0.0.1.
-        api_port: of the API there; None: the one after `port`, or any where that is in use.
-        say: told what is being waited for.
+        api_port: of the API; None: the one after `port`, or any free one.
+        say: called with a line about each wait.
         stop: ends the waiting.
 
     Raises:
-        ConfigError: the port is in use, the same home is up already, or there is no dagster.yaml.
-        PostgresUnavailable: it does not answer.
+        ConfigError: the port is in use, the same home is up already, or dagster.yaml is missing.
+        PostgresUnavailable: Postgres does not answer.
         CryptoAssetsError: a process ended while starting; the message names its log.
     """
     use_dagster_home()
     require_places(settings())
-    users(settings().ui_users)  # a mistake there is told now, not by a child that ends
+    users(settings().ui_users)  # report a mistake there now, not through a child that ends
     home = settings().home
     logs, code = _own_places(home)
     url = f"http://{HOST}:{port}"
@@ -220,7 +220,7 @@ def running(
         database = postgres_url(settings())
         migrate(database)
         services = Services(url, f"http://{HOST}:{api_port}/v1", database, logs, stop, say)
-        code.unlink(missing_ok=True)  # left behind by one that was killed: `up` holds the lock of this home
+        code.unlink(missing_ok=True)  # left by a killed code server: `up` holds the lock of this home
         workspace = home / "workspace.yaml"
         server = {"socket": str(code), "location_name": "crypto_assets"}
         write_private(workspace, yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
@@ -244,7 +244,7 @@ def running(
                 lives=Heartbeats(database),
                 patience=int(HEARTBEAT_S / PROBE_S),
             )
-            # What answers for the database and the lake too would be silent with them, and no restart mends that.
+            # An answer that needs the database and the lake would stop with them, and a restart would not help.
             services.start(
                 "api", "crypto_assets.api", "--port", str(api_port), lives=lambda: answers_http(services.api)
             )
@@ -257,15 +257,15 @@ def running(
 
 
 def _after(socket: Path, module: str) -> list[str]:
-    """Return the options of a child that needs the code server: it imports while that one starts."""
+    """Return the options of a child that needs the code server: it imports while the code server starts."""
     return [f"--after={socket}", *(f"--import={name}" for name in (module, *_INSTANCE))]
 
 
 def _own_places(home: Path) -> tuple[Path, Path]:
-    """Return the folder of the logs and the path of the code server's socket, for the owner of this process alone.
+    """Return the log folder and the path of the code server's socket, private to this process's user.
 
     Raises:
-        ConfigError: something of another account, or a link, stands in their place.
+        ConfigError: another account's object, or a link, is in their place.
     """
     try:
         return private_folder(home / "logs"), socket_folder(home / "sockets", CODE_SOCKET) / CODE_SOCKET

@@ -1,10 +1,10 @@
-"""The Dagster UI of `crypto-assets up`: Dagster's own webserver application, behind the check that guards the API.
+"""The Dagster UI of `crypto-assets up`: Dagster's own webserver application behind the API's access checks.
 
     python -m crypto_assets.instance.webserver --port 3000 --workspace workspace.yaml
 
-Dagster's command serves whoever asks, from wherever: a web page could delete runs by the address of an image. So the
-application is served here. What the UI itself does is all allowed: questions and changes by POST as JSON, and
-subscriptions by WebSocket, from the page that this server has given out.
+Dagster's command answers every caller: a web page could delete runs through the address of an image. So the application is
+served here. Everything the UI itself does is allowed: queries and changes by POST as JSON, and subscriptions by WebSocket,
+from the page that this server delivered.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from crypto_assets.config.environment import settings
 from crypto_assets.instance.dagster_instance import opened_instance
 from crypto_assets.machine.ports import HOST
 
-# As `dagster-webserver` has them: statement timeout in ms, age of a connection in s, connections beyond the pool.
+# The defaults of `dagster-webserver`: statement timeout in ms, age of a connection in s, connections beyond the pool.
 _STATEMENT_TIMEOUT_MS, _RECYCLE_S, _MAX_OVERFLOW = 15_000, 3600, 20
 
 
 class QuestionsByPost:
-    """Middleware that lets nothing be asked or changed by an address alone: GraphQL by GET gives its page, no answers."""
+    """Middleware that refuses queries and changes in an address: GraphQL by GET returns its page, no answers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -57,14 +57,14 @@ def _asks_by_address(request: Request) -> bool:
 
 
 def guarded(context: Any, allowed: Collection[int] | None) -> ASGIApp:
-    """Return the application of a workspace, for pages and programs of some users of this machine; None: of all."""
+    """Return the application of a workspace, for some users of this machine (None: all) and for its own pages."""
     app = create_app_from_workspace_process_context(context, lifespan=_lifespan)
     return OnlyTheseUsers(OnlyFromHere(QuestionsByPost(app)), allowed)
 
 
 @asynccontextmanager
 async def _lifespan(_app: object) -> AsyncIterator[None]:
-    with suppress(asyncio.CancelledError):  # uvicorn ends an application so
+    with suppress(asyncio.CancelledError):  # uvicorn ends an application with it
         yield
 
 
@@ -72,7 +72,7 @@ def main() -> None:
     """Serve on 127.0.0.1 until interrupted."""
     words = argparse.ArgumentParser("crypto_assets.instance.webserver", description=__doc__)
     words.add_argument("--port", type=int, required=True)
-    words.add_argument("--workspace", type=Path, required=True, help="the file that says where the code server is")
+    words.add_argument("--workspace", type=Path, required=True, help="the file with the code server's address")
     given = words.parse_args()
     configure_loggers()
     with opened_instance() as instance:
@@ -80,7 +80,7 @@ def main() -> None:
         target = WorkspaceFileTarget(paths=[str(given.workspace)])
         with WorkspaceProcessContext(instance, version=__version__, workspace_load_target=target) as context:
             app = guarded(context, users(settings().ui_users))
-            # proxy_headers: a header would say who asks.
+            # proxy_headers: with them a header could change the caller's address.
             uvicorn.run(app, host=HOST, port=given.port, log_level="warning", server_header=False, proxy_headers=False)
 
 

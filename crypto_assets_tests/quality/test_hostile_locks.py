@@ -212,7 +212,7 @@ BAD_FILES: dict[str, tuple[Callable[[Locked, Path], Path], str]] = {
     "a terabyte": (huge, "expected a lock file of at most 671,088,640 bytes, found 1,099,511,627,776"),
     "a long name": (lambda *_: Path("x" * 5_000), "expected a lock file, found: File name too long"),
     "deep lists": (raw(b"[" * 100_000), "expected at most 32 nested lists and objects, found more"),
-    "deep objects": (raw(b'{"a":' * 500 + b"1" + b"}" * 500), "expected at most 32 lists and objects"),
+    "deep objects": (raw(b'{"a":' * 500 + b"1" + b"}" * 500), "expected at most 32 nested lists and objects"),
     "no text": (raw(b"\xff\xfe\x00"), "expected the JSON of `crypto-assets lock`, found other text"),
     "a number without an end": (raw(b"1" * 100_000), "expected the JSON of `crypto-assets lock`, found other text"),
     "half a surrogate pair": (raw(b'{"format": 1, "package": "\\ud800"}'), "found text that cannot be stored"),
