@@ -1,1 +1,1 @@
-"""The HTTP API: what is there, what is not and why, what is running, and pausing it; for programs, on loopback."""
+"""The HTTP API for programs, on loopback: stored, missing and partial data, running work, pauses."""

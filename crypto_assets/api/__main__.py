@@ -8,7 +8,7 @@ from crypto_assets.api.server import serve
 
 
 def main() -> None:
-    """Take the port and serve."""
+    """Read the port from the command line and serve."""
     words = argparse.ArgumentParser("crypto_assets.api", description=__doc__)
     words.add_argument("--port", type=int, required=True)
     serve(words.parse_args().port)

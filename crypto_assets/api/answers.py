@@ -1,7 +1,7 @@
 """The answers of the API, as in `/openapi.json`.
 
 They only describe: a route returns ready JSON, so no row goes through these models. Tests validate the answers of a real
-server with them.
+server against them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Items(Answer, Generic[T]):
 
 
 class Page(Answer, Generic[T]):
-    """A part of a long answer."""
+    """One page of a long answer."""
 
     items: list[T]
     next: str | None = Field(description="The path of the rest; null at the end.")
@@ -57,20 +57,20 @@ class Index(Answer):
 
 
 class Heartbeat(Answer):
-    """The last sign of Dagster's daemon."""
+    """The last heartbeat of Dagster's daemon."""
 
     heartbeat: datetime | None
     age_s: float | None
 
 
 class Health(Answer):
-    """Whether the parts answer; those of `crypto-assets up` count only while it runs."""
+    """Whether the parts answer; the parts of `crypto-assets up` count only while it runs."""
 
     version: str
     ok: bool
-    postgres: str = Field(description="`answers`, or what is wrong.")
-    lake: str = Field(description="`answers`, or what is wrong.")
-    up: str = Field(description="`answers` where `crypto-assets up` runs in this home, else `not running`.")
+    postgres: str = Field(description="`answers`, or the problem.")
+    lake: str = Field(description="`answers`, or the problem.")
+    up: str = Field(description="`answers` if `crypto-assets up` runs in this home, else `not running`.")
     code_server: str
     daemon: Heartbeat
 
@@ -83,7 +83,7 @@ class Track(Answer):
 
 
 class Acknowledgement(Track):
-    """A day that somebody accepts as it is."""
+    """A day that a person accepts with its gap."""
 
     day: date
     state: State | None = Field(description="When it was acknowledged; null: not collected yet.")
@@ -91,11 +91,11 @@ class Acknowledgement(Track):
     reason: str
     by: str
     at: datetime
-    withdrawn: str | None = Field(description="Why it no longer holds; null while it does.")
+    withdrawn: str | None = Field(description="Why it is no longer valid; null while it is valid.")
 
 
 class Minutes(Answer):
-    """A span [start, end) of a stored day without a bar (`missing` is true) or without a trade."""
+    """A span [start, end) of a stored day without a bar (`missing` is true) or without trades."""
 
     start: datetime
     end: datetime
@@ -105,7 +105,7 @@ class Minutes(Answer):
 
 
 class Gap(Track):
-    """A day that is not complete."""
+    """An incomplete day."""
 
     day: date
     state: State | None = Field(description="null: not collected yet.")
@@ -125,7 +125,7 @@ class Run(Answer):
     state: RunState
     total: int
     done: int = Field(description="Days with an outcome.")
-    failed: int = Field(description="Days of `done` that are not complete.")
+    failed: int = Field(description="Days of `done` that are incomplete.")
     remaining: int
     rows: int
     bytes: int
@@ -141,7 +141,7 @@ class Run(Answer):
 
 
 class Cancelling(Answer):
-    """The run ends within a second or so."""
+    """The run ends within about a second."""
 
     run_id: str
     cancelling: Literal[True]
@@ -156,14 +156,14 @@ class Status(Answer):
 
 
 class Limits(Answer):
-    """How much of each limit is used now, and which budgets cool down until when."""
+    """How much of each limit is used now, and which budgets are cooling down until when."""
 
     items: list[Use]
     cool_downs: list[CoolDown]
 
 
 class Delays(Answer):
-    """How long the archives take to publish, and the objects that are late."""
+    """Publication delays of the archives, and overdue objects."""
 
     items: list[Delay]
     late: list[Late]
@@ -197,7 +197,7 @@ class Partition(Track):
     collected_at: datetime | None
     known_from: datetime | None = Field(description="Since when the stored rows are known.")
     corrections: int = Field(description="How often stored rows were replaced by others.")
-    reported_at: datetime | None = Field(description="When Dagster was told of this outcome; null: not yet.")
+    reported_at: datetime | None = Field(description="When this outcome was reported to Dagster; null: not yet.")
     updated_at: datetime
 
 
@@ -212,7 +212,7 @@ class Incident(Answer):
     kind: Kind
     start_time: datetime
     end_time: datetime
-    symbols: list[str] = Field(description="The stored symbols that show it.")
+    symbols: list[str] = Field(description="The stored symbols with this gap.")
     evidence: Mapping[str, Any]
     source: Literal["known", "found"] = Field(description="Shipped with crypto_assets, or seen in stored data.")
     reference: str | None
@@ -221,7 +221,7 @@ class Incident(Answer):
 
 
 class ArchiveObject(Answer):
-    """A row of `collection.archive_objects`: a file that a listing has shown."""
+    """A row of `collection.archive_objects`: a file seen in a listing."""
 
     exchange: str
     key: str
@@ -236,7 +236,7 @@ class ArchiveObject(Answer):
 
 
 class Correction(Track):
-    """A row of `collection.corrections`: a stored day that was published again, and how the rows differ."""
+    """A row of `collection.corrections`: a stored day that was published again, with the differences of its rows."""
 
     id: int
     day: date
@@ -244,7 +244,7 @@ class Correction(Track):
     run_id: str | None
     text: str
     version: int | None = Field(description="Number in `collection.versions`; null: the rows are equal.")
-    former_sha256: str = Field(description="Of the Parquet file, as `sha256`.")
+    former_sha256: str = Field(description="Of the former Parquet file; `sha256`: of the new one.")
     sha256: str
     former_source: str
     source: str
@@ -258,14 +258,14 @@ class Correction(Track):
     rows_removed: int | None
     rows_changed: int | None = Field(description="Same key, another value; null: the former rows are lost.")
     columns: list[str]
-    price_change: float | None = Field(description="The greatest relative one; Infinity where it was 0 before.")
+    price_change: float | None = Field(description="The greatest relative change; Infinity if it was 0 before.")
     price_column: str | None
     price_key: str | None = Field(description="Key of the row: an instant in UTC or an id.")
     price_before: str | None
     price_after: str | None
-    volume_change: str | None = Field(description="The greatest in the first amounts that changed.")
+    volume_change: str | None = Field(description="The greatest absolute change in the first changed amount column.")
     volume_column: str | None
     volume_key: str | None
     volume_before: str | None
     volume_after: str | None
-    examples: Any = Field(description="The first differences in the order of the key.")
+    examples: Any = Field(description="The first differences in key order.")

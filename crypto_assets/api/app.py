@@ -1,4 +1,4 @@
-"""The application: its routes, who may ask, and the form of errors."""
+"""The application: its routes, access checks and error format."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ ROUTERS = (about.router, coverage.router, acknowledgements.router, runs.router, 
 
 
 def create_app(postgres: str, collection: Path, lake: str | None = None) -> FastAPI:
-    """Return the ASGI app over a database that is up to date and a collection.yaml that is read when it is asked about.
+    """Return the ASGI app over an up-to-date database; a route that needs collection.yaml reads it at each request.
 
     Args:
-        lake: its URL; the configured one by default.
+        lake: its URL; default: the configured one.
     """
     ledger, its_lake = Ledger(postgres, waits_s=ANSWER_S), Lake(lake or settings().lake)
     app = FastAPI(
         title="crypto_assets",
         version=__version__,
         description="Crypto market data: what is stored, what is missing and why, what is running.",
-        # FastAPI's own pages load scripts from other hosts; ours is in `reference`.
+        # FastAPI's own pages load scripts from other hosts; our page is in `reference`.
         docs_url=None,
         redoc_url=None,
         responses={"4XX": {"model": answers.Error}, "5XX": {"model": answers.Error}},
         generate_unique_id_function=_name,
-        # No telemetry, whatever the environment says about OpenTelemetry.
+        # No telemetry, whatever OpenTelemetry's environment variables are.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         middleware=[
             Middleware(OnlyTheseUsers, users(settings().ui_users)),

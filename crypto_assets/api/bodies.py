@@ -1,6 +1,6 @@
 """The bodies of changes: JSON objects of texts, as in `/openapi.json`.
 
-`bounds.body` reads them, with bounds of size and time that FastAPI does not have.
+`bounds.body` reads them, with limits of size and time; FastAPI has no such limits.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ class Scope(Body):
 
     scope: str = Field("", description="`all`, `exchange:…` or `run:…`.")
     exchange: str = Field("", description="Every request to this exchange.")
-    run: str = Field("", description="The id of a run, or the start of it.")
+    run: str = Field("", description="The id of a run, or its beginning.")
 
 
 class Pause(Scope):
     reason: str = Field("", description="Why; shown with the pause.")
-    who: str = Field("API", description="Who asks for it.")
+    who: str = Field("API", description="Who requests it.")
 
 
 class Cancel(Body):
     reason: str = Field("", description="Why; stored with the run.")
-    who: str = Field("API", description="Who asks for it.")
+    who: str = Field("API", description="Who requests it.")
 
 
 class Gaps(Body):
@@ -52,14 +52,14 @@ class Gaps(Body):
         alias="from", description="First day, like 2024-01-31."
     )
     last: Annotated[date | SkipJsonSchema[None], BeforeValidator(lambda text: day_of("to", text))] = Field(
-        None, alias="to", description="Included; the first day by default."
+        None, alias="to", description="Last day, included; default: the first day."
     )
     reason: str = Field("", description="Why.")
-    who: str = Field("API", description="Who says so.")
+    who: str = Field("API", description="Who requests it.")
 
 
 def read(model: type[B]) -> Any:
-    """Return the dependency that reads a body; it raises Problem if the body is no such object."""
+    """Return the dependency that reads a body; it raises Problem if the body is not such an object."""
     fields = {field.alias or name: field.is_required() for name, field in model.model_fields.items()}
     required = [name for name, needed in fields.items() if needed]
 

@@ -1,4 +1,4 @@
-"""How much a request may say and how long it may take to say it: nobody holds a connection or memory without end."""
+"""Limits of the size and time of a request: no client can hold a connection or memory forever."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from crypto_assets.access.problem import Problem
 
 MOST_BODY_BYTES = 64 << 10
-"""A body has a scope, days, a reason: some hundred bytes."""
+"""Most bytes of a body. It has a scope, days, a reason: some hundred bytes."""
 
 REQUEST_S = 10.0
-"""For the head of a request, and for its body."""
+"""Seconds for the head of a request, and the same for its body."""
 
 
 class OnlyPlainText:
-    """Middleware that refuses NUL in a path or a query: no text of ours has one, and Postgres takes none."""
+    """Middleware that refuses NUL in a path or a query: none of our texts has one, and Postgres refuses it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -34,7 +34,7 @@ class OnlyPlainText:
 
 
 class HeadAsGet:
-    """Middleware that answers HEAD as GET: routes of FastAPI have GET alone. The server leaves the body out."""
+    """Middleware that answers HEAD as GET: FastAPI's routes have GET only. The server leaves the body out."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -53,15 +53,15 @@ async def body(request: Request, known: Iterable[str]) -> dict[str, str]:
     """Return the JSON object of a POST, of texts only; an empty body is an empty object.
 
     Raises:
-        Problem: 413 for a body of more than 64 kB, which is not read any further; 408 for one that does not come; 400 for
-            one that is not such an object, is nested without end, or has texts that are none.
+        Problem: 413 for a body of more than 64 kB, which is not read further; 408 for a body that does not arrive; 400 for
+            a body that is not such an object, is nested without end, or has invalid texts.
     """
     try:
         content = await asyncio.wait_for(_read(request), REQUEST_S)
     except TimeoutError:
-        raise Problem(408, "no whole body", f"a whole body within {REQUEST_S:g} s", "a part of it") from None
+        raise Problem(408, "incomplete body", f"a complete body within {REQUEST_S:g} s", "a part of it") from None
     except ClientDisconnect:
-        raise Problem(400, "no whole body", "a whole body", "the connection was closed") from None
+        raise Problem(400, "incomplete body", "a complete body", "the connection was closed") from None
     try:
         found = json.loads(content) if content else {}
     except (ValueError, RecursionError):
@@ -79,7 +79,7 @@ async def body(request: Request, known: Iterable[str]) -> dict[str, str]:
 
 
 def _is_text(value: str) -> bool:
-    """Return whether Postgres can keep a text; JSON can write what is none."""
+    """Return whether Postgres can store a text; JSON can contain invalid ones."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -104,7 +104,7 @@ def _too_large(found: str) -> Problem:
 
 
 class Impatient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # chosen by uvicorn when it is imported
-    """uvicorn's protocol, which ends a connection whose request does not come; uvicorn waits for its head for ever."""
+    """uvicorn's protocol, with a time limit for requests; uvicorn itself waits for a head forever."""
 
     _waiting: asyncio.TimerHandle | None = None
 
@@ -115,7 +115,7 @@ class Impatient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # chosen b
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
-            self._wait_no_more()  # a whole head is there, and is being answered
+            self._wait_no_more()  # the head is complete, and is being answered
         elif self._waiting is None:
             self._wait()
 

@@ -1,4 +1,4 @@
-"""What every route needs: the ledger, the lake and the path of collection.yaml."""
+"""The objects that every route needs: the ledger, the lake and the path of collection.yaml."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Context:
     health: Health
 
     def load_collection(self) -> Collection:
-        """Read collection.yaml as it is now; raises ConfigError."""
+        """Read the present collection.yaml; raises ConfigError."""
         return load_collection(self.collection)
 
 

@@ -1,4 +1,4 @@
-"""Answers where there is no route, and where something failed: in words, never with a traceback."""
+"""Answers for unknown routes and for failures: in words, never with a traceback."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def answered(_: Request, error: Exception) -> Response:
 
 
 def no_route(request: Request, error: Exception) -> Response:
-    """Answer a path or method that there is not."""
+    """Answer an unknown path or method."""
     assert isinstance(error, HTTPException)  # noqa: S101  by the table of handlers
     if error.status_code == 405:
         allowed = set(error.headers["Allow"].split(", ")) if error.headers else set()
-        # HEAD is answered as GET before it comes to a route.
+        # HEAD becomes GET before it reaches a route.
         allowed |= {"HEAD"} if "GET" in allowed else set()
         return Problem(405, "wrong method", ", ".join(sorted(allowed)), request.method).answer()
     return Problem(error.status_code, str(error.detail), "a path of GET /v1", request.url.path).answer()
@@ -38,7 +38,7 @@ def not_valid(_: Request, error: Exception) -> Response:
 
 
 def failed(_: Request, error: Exception) -> Response:
-    """Answer a request that failed; the traceback of a failure that nobody has foreseen is kept in the home."""
+    """Answer a request that failed; the traceback of an unexpected failure is stored in the home."""
     if isinstance(error, StoreUnavailable):
         return Problem(
             503, "the database or the lake does not answer", "its answer", words_of(error), "ask again"
@@ -46,9 +46,7 @@ def failed(_: Request, error: Exception) -> Response:
     if isinstance(error, OtherVersion):
         return Problem(503, "another version", "tables of this version", words_of(error), "update, restart").answer()
     if isinstance(error, ConfigError):
-        return Problem(
-            500, "wrong configuration", "a collection that can be read", words_of(error), "correct it"
-        ).answer()
+        return Problem(500, "wrong configuration", "a readable collection", words_of(error), "correct it").answer()
     log = keep_traceback(error)
     found = words_of(error)
     return Problem(500, "the request failed", "an answer", found, f"see {log}" if log else "please report it").answer()

@@ -1,4 +1,4 @@
-"""Filters by exchange, market type, symbol and dataset. A value that nobody knows is an error: an empty answer would lie."""
+"""Filters by exchange, market type, symbol and dataset. An unknown value is an error: an empty answer would be wrong."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHOWN = 12
 
 
 def series_filters(asked: Tracks, here: Context) -> dict[str, list[str] | None]:
-    """Return the values of each of `NAMES` in a request, None where it is no filter.
+    """Return the values of each of `NAMES` in a request, None if it is not a filter.
 
     Raises:
         Problem: a value that neither collection.yaml nor the ledger has.

@@ -1,4 +1,4 @@
-"""What `/healthz` says: database, lake, and, where `crypto-assets up` runs in this home, its daemon and code server."""
+"""The answer of `/healthz`: database, lake, and, if `crypto-assets up` runs in this home, its daemon and code server."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Health:
         self._lock = threading.Lock()
 
     def report(self) -> dict[str, Any]:
-        """Return `ok`, and of each part what it says. Of `up` only what should run counts against `ok`."""
+        """Return `ok`, and the state of each part. Parts of `up` count against `ok` only if they should run."""
         up = is_up(self._home)
         asked = self._ask("postgres", self._heartbeat), self._ask("lake", self._lake.identity)
         postgres, found = _answer(asked[0])
@@ -41,13 +41,13 @@ class Health:
         daemon = {"heartbeat": found and found.at, "age_s": found and round(found.age_s, 1)}
         ok = postgres == ANSWERS and lake == ANSWERS
         if up:
-            # A daemon that has just been started for the first time has no heartbeat yet.
+            # A daemon started for the first time has no heartbeat yet.
             hangs = found is not None and found.age_s > HEARTBEAT_S
             ok = ok and parts["code_server"] == ANSWERS and not hangs
         return {"ok": ok, **parts, "daemon": daemon}
 
     def close(self) -> None:
-        """Ask nothing any more; an answer that is still awaited is not waited for."""
+        """Stop asking; do not wait for pending answers."""
         self._asker.shutdown(wait=False, cancel_futures=True)
 
     def _heartbeat(self) -> Heartbeat | None:
@@ -55,7 +55,7 @@ class Health:
             return last_heartbeat(connection)
 
     def _ask(self, part: str, question: Callable[[], Any]) -> Future[Any]:
-        """Ask a part, one question at a time: one that hangs keeps one thread, not one for each request."""
+        """Ask a part, one question at a time: a hanging part keeps one thread, not one for each request."""
         with self._lock:
             asked = self._asked.get(part)
             if asked is None or asked.done():
@@ -64,7 +64,7 @@ class Health:
 
 
 def _answer(asked: Future[Any]) -> tuple[str, Any]:
-    """Return what to say of a part within the time that an answer may take, and its answer; None where it gave none."""
+    """Return the state of a part within the time limit of an answer, and its answer; None if there was none."""
     try:
         return ANSWERS, asked.result(ANSWER_S)
     except TooLong:
@@ -74,7 +74,7 @@ def _answer(asked: Future[Any]) -> tuple[str, Any]:
 
 
 def _socket(home: Path) -> Path:
-    """Return where the code server of `up` listens, as its workspace says."""
+    """Return the socket of `up`'s code server, from its workspace file."""
     try:
         (place,) = yaml.safe_load((home / "workspace.yaml").read_text())["load_from"]
         return Path(place["grpc_server"]["socket"])

@@ -33,7 +33,7 @@ _FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(2999, 12, 31)
 
 
 def day_of(name: str, text: str) -> date:
-    """Return a day that somebody wrote: one at which something can have been traded, with room for the day after it."""
+    """Return a day from a request: within the years of possible trading, and with room for the day after it."""
     try:
         day = date.fromisoformat(text)
     except ValueError:
@@ -77,7 +77,7 @@ def _share(name: str) -> BeforeValidator:
 def _flag(name: str) -> BeforeValidator:
     def read(text: str) -> bool:
         if text not in ("true", "false"):
-            raise Problem(400, "not a truth value", f"{name}=true or {name}=false", text)
+            raise Problem(400, "not a boolean", f"{name}=true or {name}=false", text)
         return text == "true"
 
     return _reads(read)
@@ -138,7 +138,7 @@ class Paged(Parameters):
     offset: Annotated[int, _number("offset", 0, 2**62)] = Field(0, ge=0, le=2**62, description="Items to skip.")
 
     def answer(self, request: Request, items: Sequence[Any]) -> Response:
-        """Return the items, one more than the limit where there are more, and the path of the rest."""
+        """Return `limit` items, and the path of the rest; `items` has one more than `limit` if there is a rest."""
         following = None
         if len(items) > self.limit:
             kept = [(key, value) for key, value in request.query_params.multi_items() if key != "offset"]
@@ -185,7 +185,7 @@ class Runs(Paged):
 
 class Quality(TrackDays):
     by: Annotated[Literal["partition", "symbol", "series", "exchange"], _reads(_level)] = Field(
-        "symbol", description="The level of one item."
+        "symbol", description="What one item describes."
     )
     below: Annotated[Annotated[float, Field(ge=0, le=1)] | Unset, _share("below")] = Field(
         None, description="Only items under this score; not together with `trend`."

@@ -1,4 +1,4 @@
-"""The page `/docs`: the OpenAPI document by a Jinja2 template, without scripts and without any other host."""
+"""The page `/docs`: the OpenAPI document through a Jinja2 template, without scripts or other hosts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def page(document: Mapping[str, Any]) -> str:
 
 
 def type_of(schema: Schema) -> Markup:
-    """Return a type in words: `text`, `list of State`, `number or null`; the name of a record is a link to it."""
+    """Return a type in words: `text`, `list of State`, `number or null`; the name of a record links to it."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return Markup('<a href="#{}">{}</a>').format(name, name.replace("_", " ").strip())

@@ -1,4 +1,4 @@
-"""Running the API under uvicorn."""
+"""Run the API under uvicorn."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def serve(port: int) -> None:
 
     Raises:
         ConfigError: the collection cannot be read, or the port is in use.
-        PostgresUnavailable: it does not answer.
+        PostgresUnavailable: Postgres does not answer.
     """
     keep_loopback_direct()
     require_free(port, "--port")
     now = settings_at_start()
-    load_collection(now.config)  # a mistake there is told now; later it is the answer to what needs it
+    load_collection(now.config)  # report a mistake in it now; later it is the answer of the routes that need it
     url = postgres_url(now, make=False)
     migrate(url)
     config = uvicorn.Config(
@@ -36,11 +36,11 @@ def serve(port: int) -> None:
         lifespan="on",
         http=Impatient,
         server_header=False,
-        proxy_headers=False,  # a header would say who asks
+        proxy_headers=False,  # with them a header could change the caller's address
         timeout_graceful_shutdown=2,
     )
     try:
         socket = config.bind_socket()
-    except SystemExit:  # uvicorn has logged why
+    except SystemExit:  # uvicorn logged the reason
         raise ConfigError(f"port {port}: expected it to be free; choose another with --port") from None
     uvicorn.Server(config).run([socket])

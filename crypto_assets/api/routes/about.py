@@ -32,6 +32,6 @@ def index(request: Request) -> Response:
 @router.get("/docs", include_in_schema=False)
 def reference(request: Request) -> HTMLResponse:
     """The OpenAPI document as a page."""
-    from crypto_assets.api.reference import page  # with Jinja2, which nothing else here needs
+    from crypto_assets.api.reference import page  # imports Jinja2, needed only here
 
     return HTMLResponse(page(request.app.openapi()))

@@ -1,4 +1,4 @@
-"""Acknowledged gaps: to list, to acknowledge and to withdraw."""
+"""Acknowledged gaps: list, acknowledge and withdraw."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def acknowledgements(request: Request, here: Here, asked: Annotated[parameters.A
     openapi_extra=bodies.described(bodies.Gaps),
 )
 def acknowledge(here: Here, given: Given) -> Response:
-    """Accept gaps as they are; answers with an acknowledgement for each day."""
+    """Accept gaps; answers with an acknowledgement for each day."""
     collection = here.load_collection()
     selected = _selected(collection, given)
     first, last = given.first, given.last or given.first
@@ -92,7 +92,7 @@ def _impossible(error: ConfigError) -> Problem:
 
 
 def _selected(collection: Collection, given: bodies.Gaps) -> list[tuple[SeriesEntry, set[Track]]]:
-    """Return the entry that has the symbol and dataset that were named in full."""
+    """Return the entry with the fully named symbol and dataset."""
     named = (given.exchange, given.market_type, given.symbol, given.dataset)
     found = []
     for entry in collection.series:

@@ -102,7 +102,7 @@ def corrections(request: Request, here: Here, asked: Annotated[parameters.TrackD
 
 @router.get("/objects", response_model=answers.Page[answers.ArchiveObject])
 def objects(request: Request, here: Here, asked: Annotated[parameters.Objects, Query()]) -> Response:
-    """Archive objects that listings have shown."""
+    """Archive objects seen in listings."""
     conditions = {"exchange = ANY(%s)": asked.exchange or None, "starts_with(key, %s)": asked.prefix}
     return _rows(request, here, asked, "collection.archive_objects", conditions, "exchange, key")
 
@@ -115,7 +115,7 @@ def _of_tracks(asked: parameters.TrackDays, here: Context) -> dict[str, Any]:
 def _rows(
     request: Request, here: Context, asked: Paged, table: str, conditions: dict[str, Any], order: str
 ) -> Response:
-    """Return rows of a table as they are; names come from us, values travel as parameters."""
+    """Return unchanged rows of a table; names come from us, values travel as parameters."""
     given = {text: value for text, value in conditions.items() if value is not None}
     query = f"SELECT * FROM {table} WHERE {' AND '.join(given) or 'true'} ORDER BY {order} LIMIT %s OFFSET %s"
     with here.ledger.transaction() as connection:

@@ -24,7 +24,7 @@ def breakers(here: Here) -> Response:
 
 @router.get("/limits", response_model=answers.Limits)
 def limits(here: Here) -> Response:
-    """How much of each limit is used now, and which budgets cool down until when."""
+    """How much of each limit is used now, and which budgets are cooling down until when."""
     found = limit_state.snapshot(here.ledger)
     return Json(
         {"items": [asdict(use) for use in found.limits], "cool_downs": [asdict(cool) for cool in found.cool_downs]}

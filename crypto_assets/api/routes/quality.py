@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1", tags=["quality"])
 def quality(request: Request, here: Here, asked: Annotated[parameters.Quality, Query()]) -> Response:
     """Quality scores as last stored, or (`trend=true`) their history."""
     if asked.trend and asked.below is not None:
-        raise Problem(400, "not together", "below or trend=true", "both", "leave one of them out")
+        raise Problem(400, "not together", "below or trend=true", "both", "leave one out")
     chosen = score_query.Chosen(**series_filters(asked, here), first=asked.first, last=asked.last)
     rows: dict[str, Any] = {"limit": asked.limit + 1, "offset": asked.offset}
     found: list[Any]
@@ -47,7 +47,7 @@ def quality(request: Request, here: Here, asked: Annotated[parameters.Quality, Q
 
 @router.get("/delays", response_model=answers.Delays, dependencies=WITHOUT_PARAMETERS)
 def delays(here: Here) -> Response:
-    """How long the archives take to publish, and the objects that are late."""
+    """Publication delays of the archives, and overdue objects."""
     collection = here.load_collection()
     measured = measure.delays(here.ledger, collection)
     late = measure.late_objects(here.ledger, collection, measured)

@@ -1,4 +1,4 @@
-"""Runs and pauses: to look at them, to pause, to resume and to cancel."""
+"""Runs and pauses: list, pause, resume and cancel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from crypto_assets.ledger.progress import ACTIVE_STATES, Progress, read_progress
 
 router = APIRouter(prefix="/v1", tags=["runs"])
 
-RunId = Annotated[str, Path(description="The id of a run, or the start of it.")]
+RunId = Annotated[str, Path(description="The id of a run, or its beginning.")]
 
 
 @router.get("/runs", response_model=answers.Page[answers.Run])
@@ -29,7 +29,7 @@ def runs(request: Request, here: Here, asked: Annotated[parameters.Runs, Query()
 
 @router.get("/runs/{run_id}", response_model=answers.Run)
 def run(run_id: RunId, here: Here) -> Response:
-    """Progress of one run; the start of its id is enough."""
+    """Progress of one run; the beginning of its id is enough."""
     return Json(_run(here, run_id).as_json())
 
 
@@ -53,7 +53,7 @@ def cancel(run_id: RunId, here: Here, given: Annotated[bodies.Cancel, bodies.rea
 
 @router.get("/pauses", response_model=answers.Items[Control], dependencies=WITHOUT_PARAMETERS)
 def pauses(here: Here) -> Response:
-    """The pauses in force: scope, who, why, since when."""
+    """The active pauses: scope, who, why, since when."""
     return Json({"items": pauses_in_force(here)})
 
 
@@ -80,7 +80,7 @@ def pauses_in_force(here: Context) -> list[dict[str, Any]]:
 
 
 def _scope(here: Context, given: bodies.Scope) -> str:
-    """Return the scope that a body names in one of three ways."""
+    """Return the scope that a body names, in one of three ways."""
     asked = [name for name in ("scope", "exchange", "run") if name in given.model_fields_set]
     if len(asked) != 1:
         raise Problem(
@@ -107,6 +107,6 @@ def _known_exchange(name: str) -> str:
 def _run(here: Context, run_id: str) -> Progress:
     found = [run for run in read_progress(here.ledger, run_id=run_id, limit=2) if run_id]
     if len(found) != 1:
-        what = "several that begin so" if found else run_id
+        what = "several with this beginning" if found else run_id
         raise Problem(404, "unknown run", "the id of a run that has begun, or its beginning", what, "see GET /v1/runs")
     return found[0]
