@@ -1,5 +1,5 @@
-"""An exchange on loopback: a Binance-like archive with consistent synthetic trades and bars, or a folder of real files.
+"""A simulated exchange on loopback: a Binance-like archive with consistent synthetic trades and bars, or real files.
 
-It imports nothing from the collector: what it publishes is re-created from the exchange's documentation, so that the
-reader is tested against a second opinion and not against itself.
+It imports nothing from the collector: its files follow the exchange's documentation, so the collector's reader is tested
+against a second implementation, not against itself.
 """

@@ -15,10 +15,10 @@ from crypto_assets.sandbox.server import HOST, serve
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of the arguments; lists are separated by commas."""
+    """Return the argument parser; lists are separated by commas."""
     words = argparse.ArgumentParser("crypto_assets.sandbox", description=__doc__)
     words.add_argument("--host", default=HOST)
-    words.add_argument("--port", type=int, default=0, help="0 takes a free one (default)")
+    words.add_argument("--port", type=int, default=0, help="0 takes a free port (default)")
     words.add_argument("--folder", type=Path, help="serve the files below this folder instead of synthetic ones")
     words.add_argument("--symbols", default="BTCUSDT,ETHUSDT", help="as the exchange writes them (%(default)s)")
     words.add_argument("--market-types", default="spot,linear", help="of spot and linear (%(default)s)")
@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME[:PATTERN][:TIMES]",
-        help="let something go wrong, may be repeated; `--fault help` lists what there is",
+        help="switch on a fault, may be repeated; `--fault help` lists all faults",
     )
     words.add_argument(
         "--limit",
@@ -40,14 +40,14 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="N/PERIOD",
-        help="answer 429 beyond 20/s, 100/10s or listing:600/m, sliding, may be repeated; REST weights are always kept",
+        help="answer 429 beyond 20/s, 100/10s or listing:600/m, sliding, may be repeated; REST weights are always enforced",
     )
     words.add_argument("--until-stdin-closes", action="store_true", help=argparse.SUPPRESS)
     return words
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve until interrupted. Exit code 2 for arguments that cannot be."""
+    """Serve until interrupted. Exit code 2 for invalid arguments."""
     words = parser()
     given = words.parse_args(arguments)
     if "help" in given.faults:

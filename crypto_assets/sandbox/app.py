@@ -1,14 +1,14 @@
-"""The sandbox's HTTP side: objects, listings, and a record of what was asked.
+"""The sandbox's HTTP application: objects, listings, and a record of the requests.
 
 GET /{key}               one object: ETag, Last-Modified, Range, If-None-Match; 404 is S3's NoSuchKey
 GET /listing?prefix=…    S3 ListObjects (version 2 with list-type=2); /listing/{key} serves the object too, as S3 does
 /api/v3/…, /fapi/v1/…    the REST API, see `rest.py`
 /_sandbox/requests       GET: requests so far, counted by class and one by one; DELETE forgets them
-/_sandbox/faults         GET: faults that are on, and all there are; POST {"fault": …} switches on; DELETE[/number] lifts
+/_sandbox/faults         GET: active faults, and all known ones; POST {"fault": …} switches on; DELETE[/number] switches off
 /_sandbox/limits         GET[?window=1&amount=20]: what arrived, by client; POST {"rates": ["20/s"], …}; DELETE forgets
 
-`app.state.overrides` maps a key to other bytes, or to None: the object is gone. Listings follow. A `.CHECKSUM` is a key
-of its own and does not follow its zip, so a test decides whether they agree. Faults (`app.state.faults`) are on top.
+`app.state.overrides` maps a key to other bytes, or to None for a deleted object. Listings follow. A `.CHECKSUM` is a separate
+key and does not follow its zip, so a test decides whether they agree. Faults (`app.state.faults`) are applied on top.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from crypto_assets.sandbox.shown import Overridden, Shown
 from crypto_assets.sandbox.wire import FaultyWire, classify
 
 LISTING_SECONDS = 5.0
-"""How long one listing may generate objects before its page ends early."""
+"""Seconds that one listing may generate objects before its page ends early."""
 
 _BYTE_RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
 
@@ -75,7 +75,7 @@ def create_app(source: Source) -> Starlette:
     app.state.requests = recorded
     app.state.faults = faults
     app.state.limits = limits
-    # The last one is the first to see a request.
+    # The last middleware sees a request first.
     app.add_middleware(FaultyWire, faults=faults)
     app.add_middleware(LimitedWire, limits=limits)
     app.add_middleware(_Recorder, recorded=recorded, in_flight=in_flight, synthetic=source.synthetic)
@@ -83,11 +83,11 @@ def create_app(source: Source) -> Starlette:
 
 
 def _quiet_of(source: Source) -> Callable[[Sequence[Quiet]], None]:
-    """Return the function that changes when the market of a source trades; raises ValueError for files of a folder."""
+    """Return the function that changes when a source's market trades; it raises ValueError for files of a folder."""
 
     def change(quiet: Sequence[Quiet]) -> None:
         if not isinstance(source, SyntheticArchive):
-            raise ValueError("expected the synthetic market, found files of a folder, which are as they are")
+            raise ValueError("expected the synthetic market, found files of a folder, which cannot change")
         source.stand_still(quiet)
 
     return change
@@ -122,13 +122,13 @@ def _answer(shown: Shown, key: str, request: Request) -> Response:
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers | {"content-length": str(length)})
     content = wanted.read()
-    if content is None:  # removed between the two looks
+    if content is None:  # removed after its size was read
         return _xml(error_xml("NoSuchKey", "The specified key does not exist.", key), 404)
     return Response(content if part is None else content[part], status, headers)
 
 
 def _byte_range(request: Request, etag: str, size: int) -> slice | None:
-    """Return the bytes asked for; None means all of them. Several ranges at once are answered with all, as allowed.
+    """Return the requested bytes; None means all. A request for several ranges gets all bytes, as HTTP allows.
 
     Raises:
         ValueError: the range lies behind the end.
@@ -144,7 +144,7 @@ def _byte_range(request: Request, etag: str, size: int) -> slice | None:
     else:
         start, stop = int(first), min(size, int(last) + 1) if last else size
         if last and int(last) < start:
-            return None  # not a range at all
+            return None  # not a range
     if start >= stop:
         raise ValueError(f"bytes {first}-{last} of {size}")
     return slice(start, stop)
@@ -155,7 +155,7 @@ def _xml(text: str, status: int = 200, headers: dict[str, str] | None = None) ->
 
 
 class _Recorder:
-    """Records requests before they are answered, and says on every answer when the data is synthetic."""
+    """Records requests before they are answered, and marks every answer with synthetic data."""
 
     def __init__(self, app: ASGIApp, recorded: list[RecordedRequest], in_flight: InFlight, synthetic: bool) -> None:
         self._app = app

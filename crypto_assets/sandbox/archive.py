@@ -1,12 +1,12 @@
 """The objects of a Binance-like archive: synthetic ones, or the files of a folder.
 
 Path:    data/{spot | futures/um}/{daily | monthly}/{dataset}/{symbol}/[{interval}/]{symbol}-{tag}-{date | month}.zip
-         where `tag` is the interval for klines and the dataset otherwise; each with a `.CHECKSUM` (SHA-256) beside it.
+         where `tag` is the interval for klines and the dataset otherwise; each has a `.CHECKSUM` (SHA-256) next to it.
 
 A listing shows size and ETag (MD5) of every object, and these need the bytes. So an object is generated when it is
-first listed or downloaded; its size and digests are kept for ever (a few hundred bytes), its bytes as long as
-`cache_bytes` allows. A listing of a thousand keys over quiet days costs a few seconds the first time and nothing
-afterwards; for busy days (seconds an object) the server ends a page early instead of answering late, as S3 may do.
+first listed or downloaded; its size and digests are kept forever (a few hundred bytes), its bytes as long as
+`cache_bytes` allows. The first listing of a thousand keys of quiet days takes a few seconds, later ones almost no time; for
+busy days (seconds for each object) the server ends a page early instead of answering late, as S3 may do.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CHECKSUM = ".CHECKSUM"
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What a listing tells about one object. `etag` is MD5 in hex, without quotes."""
+    """The listing entry of one object. `etag` is MD5 in hex, without quotes."""
 
     key: str
     size: int
@@ -39,19 +39,19 @@ class ObjectInfo:
 
 
 class Source(Protocol):
-    """Where a sandbox takes its archive from. Methods may block and are called from threads."""
+    """The source of a sandbox's archive. Methods may block and are called from threads."""
 
     name: str
     synthetic: bool
 
     def keys(self, prefix: str, after: str = "") -> Iterator[str]:
-        """Yield the keys that start with `prefix` and come after `after`, in the order of their UTF-8 bytes."""
+        """Yield the keys that start with `prefix` and follow `after`, in the order of their UTF-8 bytes."""
 
     def info(self, key: str) -> ObjectInfo | None:
-        """Return size, ETag and time of one object; None where there is none."""
+        """Return size, ETag and time of one object; None if it does not exist."""
 
     def read(self, key: str) -> bytes | None:
-        """Return the content of one object; None where there is none."""
+        """Return the content of one object; None if it does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class _Digests:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A file that exists: where, its first day, and when it was published."""
+    """An existing file: its folder, first day and publication time."""
 
     folder: Folder
     period: date
@@ -79,13 +79,13 @@ class SyntheticArchive:
     """An archive of a synthetic market, see `market.py`.
 
     Args:
-        symbols: by market (`spot`, `linear`) the exchange's own symbols; or symbol to its first and last listed day.
-        first_day, last_day: of the symbols that do not say it themselves; both included.
-        trades_per_day: of every symbol; every minute has a trade from 1,440 on.
-        now: nothing published after this instant exists yet; the real time where None. May be set later: time passes.
-        cache_bytes: bound of the generated objects that are kept in memory.
+        symbols: by market (`spot`, `linear`) the exchange's own symbols; or a mapping of symbol to first and last listed day.
+        first_day, last_day: for symbols without their own days; both included.
+        trades_per_day: of every symbol; from 1,440 on every minute has a trade.
+        now: objects published later do not exist yet; None: the real time. May be changed later: time passes.
+        cache_bytes: most bytes of generated objects kept in memory.
 
-    A day is published at 08:00 UTC of the next day, a month on the 3rd of the next month. A month has files when all
+    A day is published at 08:00 UTC of the next day, a month on the 3rd of the next month. A month has files if all
     its days are listed days. Funding rates exist by month only. A dated future such as BTCUSDT_240628 ends at 08:00 of
     the day in its name.
     """
@@ -106,7 +106,7 @@ class SyntheticArchive:
         self.now = now
         self._folders: dict[str, Folder] = {}
         self.listed: dict[tuple[str, str], tuple[Instrument, date, date]] = {}
-        # REST gives no older trades by their id, by market and symbol (binance-public-data #376).
+        # REST serves no older trades by id, by market and symbol (binance-public-data #376).
         self.oldest_ids: dict[tuple[str, str], int] = {}
         for market, listed in symbols.items():
             spans = listed if isinstance(listed, Mapping) else dict.fromkeys(listed, (first_day, last_day))
@@ -114,7 +114,7 @@ class SyntheticArchive:
                 item = instrument(market, symbol, trades_per_day)
                 self.listed[market, symbol] = item, first, last
                 self._folders |= {folder.path: folder for folder in layout.folders(item, first, last)}
-        # No folder is the beginning of another (all end in a slash, files are in the innermost only), so the keys of
+        # No folder path is a prefix of another (all end in a slash, only the innermost folders have files), so the keys of
         # sorted folders are sorted keys.
         self._order = sorted(self._folders)
         self._seed = seed
@@ -124,24 +124,24 @@ class SyntheticArchive:
 
     @property
     def market(self) -> Market:
-        """What is traded; what is published follows from it."""
+        """The market; the published files follow from it."""
         return self._market
 
     def stand_still(self, quiet: Sequence[Quiet]) -> None:
-        """Let nobody trade in these spans, and no others, in all that is published. Contracts expire all the same."""
+        """Stop all trading in exactly these spans, in all published data. Contracts still expire."""
         quiet = [*self._expired, *quiet]
         self._market = SilentMarket(self._seed, quiet) if quiet else Market(self._seed)
         self._known: dict[str, _Digests] = {}
         self._bytes: BoundedCache[str, bytes] = BoundedCache(self._cache_bytes, len)
 
     def listed_until(self, market: str, symbol: str) -> datetime:
-        """Return when a symbol ends: where a fault or its name says so, else with its last day."""
+        """Return when a symbol ends: by a fault or its name, else with its last day."""
         item, _, last_day = self.listed[market, symbol]
         end = instant(last_day + timedelta(days=1), 0)
         return min(self._market.listed_until(item) or end, end)
 
     def keys(self, prefix: str, after: str = "") -> Iterator[str]:
-        # The folder that may hold the first key, or the one before it.
+        # Start at the folder that may hold the first key, or the folder before it.
         start = max(0, bisect_right(self._order, max(prefix, after)) - 1)
         for path in self._order[start:]:
             if path.startswith(prefix) or prefix.startswith(path):
@@ -167,7 +167,7 @@ class SyntheticArchive:
         return self._checksum(key, found) if key.endswith(CHECKSUM) else self._zip(key, found)
 
     def _names(self, folder: Folder) -> list[str]:
-        """Names in one folder in order; a zip comes before its checksum, and dates sort as their text does."""
+        """Return the names in one folder in order; a zip comes before its checksum, and dates sort as their text does."""
         names = []
         for period in self._periods(folder):
             name = folder.file_name(period)
@@ -175,7 +175,7 @@ class SyntheticArchive:
         return names
 
     def _periods(self, folder: Folder) -> Iterator[date]:
-        """First days of the days or months that are published."""
+        """Yield the first days of the published days or months."""
         now = self.now or datetime.now(UTC)
         for day in days_between(folder.first_day, folder.last_day):
             if folder.monthly and (day.day != 1 or month_end(day) > folder.last_day):
@@ -213,7 +213,7 @@ class SyntheticArchive:
         return self._known[key]
 
     def _checksum(self, key: str, found: _Found) -> bytes:
-        """`key` is the one of the checksum file."""
+        """Return the content of a checksum file; `key` is its own key."""
         of = key.removesuffix(CHECKSUM)
         return f"{self._digests_of(of, found).sha256}  {of.rpartition('/')[2]}\n".encode()
 
@@ -236,7 +236,7 @@ def expiry(symbol: str) -> datetime | None:
 
 
 class FolderArchive:
-    """The files below a folder as they stand, also when they change meanwhile; a key is the path relative to it."""
+    """The files below a folder, read at each request; a key is the path relative to the folder."""
 
     synthetic = False
 
@@ -248,7 +248,7 @@ class FolderArchive:
         self._known: dict[str, tuple[int, int, str]] = {}
 
     def keys(self, prefix: str, after: str = "") -> Iterator[str]:
-        # The deepest folder that holds every match, so that a small listing does not walk everything.
+        # Start at the deepest folder with every match, so that a small listing does not walk everything.
         top = self._path(prefix.rpartition("/")[0])
         if top is None or not top.is_dir():
             return
@@ -272,7 +272,7 @@ class FolderArchive:
         return path.read_bytes() if path is not None and path.is_file() else None
 
     def _path(self, key: str) -> Path | None:
-        """Return the place of a key, None where it would lie outside of the folder."""
+        """Return the path of a key, None if it would lie outside the folder."""
         try:
             path = (self._folder / key).resolve()
         except ValueError:  # a zero byte in the key

@@ -1,4 +1,4 @@
-"""A least-recently-used cache that is bounded by the cost of what it holds, not by the number of entries."""
+"""A least-recently-used cache limited by the total cost of its values, not by their number."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ V = TypeVar("V")
 
 
 class BoundedCache(Generic[K, V]):
-    """Keeps values up to a total cost; the newest value is kept even when it alone is over the bound.
+    """Keeps values up to a total cost; keeps the newest value even if it alone is over the limit.
 
     Safe to use from threads. One key is computed by one thread at a time, different keys mostly in parallel.
     """
@@ -27,7 +27,7 @@ class BoundedCache(Generic[K, V]):
         self._making = [threading.Lock() for _ in range(16)]
 
     def get(self, key: K, make: Callable[[], V]) -> V:
-        """Return the value of `key`; call `make` where it is not held. `make` must not ask this cache again."""
+        """Return the value of `key`; call `make` if it is not cached. `make` must not use this cache."""
         found = self._find(key)
         if found is not None:
             return found

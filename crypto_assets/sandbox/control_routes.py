@@ -1,4 +1,4 @@
-"""The sandbox's own paths: what was asked of it, the faults that are on, the limits that it keeps."""
+"""The sandbox's control paths: recorded requests, faults and limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from crypto_assets.sandbox.request_limits import Limits, parse_rate
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
-    """One request, as it came in. `kind` is listing, checksum, object or rest."""
+    """One received request. `kind` is listing, checksum, object or rest."""
 
     kind: str
     method: str
@@ -27,7 +27,7 @@ class RecordedRequest:
 
 @dataclass(slots=True)
 class InFlight:
-    """Requests that are being answered at this moment, and the most there were at once."""
+    """The number of requests being answered now, and its maximum so far."""
 
     now: int = 0
     most: int = 0
@@ -82,7 +82,7 @@ def control_routes(recorded: list[RecordedRequest], in_flight: InFlight, faults:
 
 
 async def _switch_on(request: Request, faults: Faults) -> Response:
-    """Switch on one fault, or several at once: all of them or none."""
+    """Switch on one fault, or several at once: all or none."""
     try:
         asked = json.loads(await request.body())
         made = [make_fault(**values) for values in (asked if isinstance(asked, list) else [asked])]
@@ -109,10 +109,10 @@ def _told(active: Active) -> dict[str, Any]:
 
 
 def _change(limits: Limits, asked: dict[str, Any]) -> None:
-    """Change limits: `rates` as texts (all of them anew), `weights` a minute by budget, `first_ban_s`.
+    """Change limits: `rates` as texts (replaces all), `weights` a minute by budget, `first_ban_s`.
 
     Raises:
-        ValueError: an unknown key, or a value that cannot be; nothing is changed then.
+        ValueError: an unknown key or an invalid value; then nothing is changed.
     """
     unknown = set(asked) - {"rates", "weights", "first_ban_s"}
     weights = {str(budget): int(weight) for budget, weight in asked.get("weights", {}).items()}

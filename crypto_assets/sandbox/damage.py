@@ -1,4 +1,4 @@
-"""What a fault makes of the bytes of one archive object: another file of the same name, with the standard library only."""
+"""Apply a fault to the bytes of one archive object: the result is another file of the same name. Standard library only."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Lines = list[list[str]]
 
 _BOMB_BYTES = 64 << 20
 
-# Columns, by the folder that the key names: the amount that a republished file changes, and its quote amount if any.
+# Columns, by the folder in the key: the amount that a republished file changes, and its quote amount if any.
 _AMOUNTS = {"klines": (5, 7), "trades": (2, 3), "aggTrades": (2, None), "fundingRate": (2, None)}
 _PRICES = {"klines": 3, "trades": 1, "aggTrades": 1, "fundingRate": 2}
 _TIMES = {"klines": 0, "trades": 4, "aggTrades": 5, "fundingRate": 0}
 
-_OFF_GRID_MS = 14_789  # as bars of 2018-02-09 were published (binance-public-data #14)
+_OFF_GRID_MS = 14_789  # as in the published bars of 2018-02-09 (binance-public-data #14)
 
 
 def damaged(fault: str, key: str, content: bytes) -> bytes:
-    """Return the bytes that a fault of `faults.OBJECTS` makes of a zip; a checksum follows from them elsewhere."""
+    """Return the bytes of a zip under a fault of `faults.OBJECTS`; its checksum is computed elsewhere."""
     if fault == "empty":
         return b""
     if fault == "zip-bomb":
@@ -45,14 +45,14 @@ def _republished(folder: str, lines: Lines) -> Lines:
     lines = _other_amount(folder, lines, len(lines) // 2)
     if folder == "klines":
         cells = lines[len(lines) // 2]
-        cells[3] = cells[4] = _changed(cells[3], -1_000)  # closes at a new low: still a bar that can be
+        cells[3] = cells[4] = _changed(cells[3], -1_000)  # closes at a new low: still a valid bar
     return lines
 
 
 def _other_amount(folder: str, lines: Lines, row: int) -> Lines:
-    """Add a thousand of the smallest units to the amount of a row from `row` on, and their price to its quote amount."""
+    """Add 1,000 smallest units to the amount of the first traded row from `row` on, and their price to its quote amount."""
     amount, quote = _AMOUNTS[folder]
-    # A bar without trades stays as it is.
+    # A bar without trades stays unchanged.
     cells = next((cells for cells in lines[row:] if Decimal(cells[amount])), lines[row])
     more = Decimal(changed := _changed(cells[amount], 1_000)) - Decimal(cells[amount])
     if quote is not None:
@@ -63,7 +63,7 @@ def _other_amount(folder: str, lines: Lines, row: int) -> Lines:
 
 
 def _changed(number: str, units: int) -> str:
-    """Return a decimal changed by some of its smallest units, with as many digits."""
+    """Return a decimal changed by some of its smallest units, with the same number of digits."""
     value = Decimal(number)
     return f"{value + units * Decimal((0, (1,), int(value.as_tuple().exponent))):f}"
 
@@ -84,14 +84,14 @@ def _doubled(folder: str, lines: Lines) -> Lines:  # noqa: ARG001
 
 
 def _conflicting(folder: str, lines: Lines) -> Lines:
-    """Let a row that has an amount stand there twice."""
+    """Repeat a row with an amount, the second time with another amount."""
     amount, _ = _AMOUNTS[folder]
     place = next((n for n in range(len(lines) // 2, len(lines)) if Decimal(lines[n][amount])), len(lines) // 2)
     return [*lines[: place + 1], *_other_amount(folder, [[*lines[place]]], 0), *lines[place + 1 :]]
 
 
 def _swapped(folder: str, lines: Lines) -> Lines:
-    if folder == "klines":  # each bar has an instant of its own
+    if folder == "klines":  # each bar has its own instant
         return lines
     time = _TIMES[folder]
     if len({cells[time] for cells in lines}) == len(lines) > 1:
@@ -161,7 +161,7 @@ def _rewritten(text: str, change: Callable[[Lines], Lines]) -> str:
 
 
 def _other_header(folder: str, text: str) -> str:
-    """Put a header in front of rows that have none, or take away the one that is there."""
+    """Add a header to rows without one, or remove the existing one."""
     first, _, rest = text.partition("\n")
     return rest if first[:1].isalpha() else f"{HEADERS[folder]}\n{text}"
 

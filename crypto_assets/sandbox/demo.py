@@ -1,4 +1,4 @@
-"""The demo: the sandbox exchange, and a collection and home of its own, so that synthetic rows never meet real ones."""
+"""The demo: the sandbox exchange with its own collection and home, so that synthetic rows never meet real ones."""
 
 import os
 from collections.abc import Iterator
@@ -15,10 +15,10 @@ from crypto_assets.machine.private_folder import write_private
 from crypto_assets.storage.embedded_postgres import is_made
 
 FIRST, LISTED, LAST = date(2023, 12, 31), date(2024, 1, 1), date(2024, 1, 10)
-"""The collection starts a day before the sandbox lists anything, so that the demo shows a day that is explained."""
+"""The collection starts a day before the sandbox's first file, so that the demo shows an explained day."""
 
 _SANDBOX_LAST = date(2024, 1, 31)
-"""The sandbox has whole months, as monthly files (funding rates) need; the collection ends on LAST, as what is collected."""
+"""The sandbox has whole months, because monthly files (funding rates) need them; the collection ends on LAST."""
 
 _MARK_TEXT = (
     "The rows in this folder come from the sandbox exchange of `crypto-assets demo`. None of the prices is real.\n"
@@ -26,7 +26,7 @@ _MARK_TEXT = (
 
 
 def demo_home() -> Path:
-    """Return the folder of the demo: below the home of this environment, or that home where it is a demo's itself."""
+    """Return the folder of the demo: below the home of this environment, or that home if it is already a demo's."""
     home = settings().home
     return home if (home / DEMO_MARK).is_file() else home / "demo"
 
@@ -38,24 +38,24 @@ def is_demo_home() -> bool:
 
 @contextmanager
 def demo_environment(home: Path | None = None) -> Iterator[Path]:
-    """Run the sandbox while the block lasts, with the environment set to the demo's home; yields that home.
+    """Run the sandbox during the block, with the environment set to the demo's home; yields that home.
 
-    CRYPTO_ASSETS_POSTGRES_URL and CRYPTO_ASSETS_LAKE_URL are put aside: the demo never writes to a real store.
+    CRYPTO_ASSETS_POSTGRES_URL and CRYPTO_ASSETS_LAKE_URL are unset: the demo never writes to a real store.
     """
-    # Every command asks whether this is a demo; few run the exchange, whose server costs 0.1 CPU seconds to import.
+    # Every command asks whether this is a demo; few run the exchange: importing its server costs 0.1 CPU seconds.
     from crypto_assets.sandbox.server import SandboxProcess
 
     home = home or demo_home()
     make_home(home, private=home.parent == settings().home)
     write_private(home / DEMO_MARK, _MARK_TEXT)
-    # Of this process: another demo beside `up --demo` has another exchange, which ends before this one.
+    # In this process's own file: another demo next to `up --demo` has another exchange, which ends earlier.
     config = home / f"collection-{os.getpid()}.yaml"
     before = {name: os.environ.get(name) for name in _VARIABLES}
     with SandboxProcess(
         "--symbols", "BTCUSDT,ETHUSDT,SOLUSDT", "--from", LISTED.isoformat(), "--to", _SANDBOX_LAST.isoformat()
     ) as sandbox:
         content = _collection(sandbox.archive_url, sandbox.listing_url)
-        # The second stays: what the demo has collected, for who reads it later. Nobody answers at its addresses then.
+        # The second file stays and describes the collected demo to later readers. Its addresses do not answer then.
         for path in (config, home / COLLECTION):
             write_private(path, content)
         os.environ["CRYPTO_ASSETS_HOME"] = str(home)
@@ -84,7 +84,7 @@ _VARIABLES = (
 
 
 def require_demo() -> None:
-    """Raise NothingCollected where `crypto-assets demo` has not collected anything for this home."""
+    """Raise NothingCollected if `crypto-assets demo` has not collected anything for this home."""
     home = demo_home()
     if not is_made(home):
         raise NothingCollected(

@@ -1,4 +1,4 @@
-"""Binance's exchangeInfo over the sandbox's market: its symbols, whether they trade, and the limits that it names."""
+"""Binance's exchangeInfo for the sandbox's market: its symbols, whether they trade, and its limits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WEIGHTS = {"spot": 6000, "linear": 2400}
 
 
 def exchange_info(source: SyntheticArchive, market: str) -> Callable[[Request], JSONResponse]:
-    """Return the endpoint of a market. A symbol that has ended is in BREAK on spot; a contract is left out."""
+    """Return the endpoint of a market. An ended symbol has status BREAK on spot; an ended contract is left out."""
 
     def answer(request: Request) -> JSONResponse:
         wanted = request.query_params.get("symbol")

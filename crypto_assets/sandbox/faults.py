@@ -1,7 +1,7 @@
-"""Everything an exchange or the way to it can do wrong, on demand: what there is, what is on, and what a request meets.
+"""Faults of an exchange and its network on demand: the catalogue, the active faults, and the faults that a request meets.
 
-A fault is switched on with `POST /_sandbox/faults`, `crypto-assets sandbox --fault` or `app.state.faults.on()`, for the kinds
-of request, the keys (a glob), as often and as long as it says. `wire.py` makes answers go wrong, `shown.py` objects.
+Switch a fault on with `POST /_sandbox/faults`, `crypto-assets sandbox --fault` or `app.state.faults.on()`. It can be limited
+to kinds of request, keys (a glob), a number of requests and a time. `wire.py` changes answers, `shown.py` changes objects.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CHECKSUM = ".CHECKSUM"
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a name of the catalogue means: the kinds of request it concerns by default, and one line for people."""
+    """An entry of the catalogue: the kinds of request it concerns by default, and one line for people."""
 
     kinds: tuple[Kind, ...]
     text: str
@@ -36,70 +36,73 @@ class About:
 
 _FILES: tuple[Kind, ...] = ("object", "checksum")
 
-# Instead of, or on the way of, an answer. The first that matches a request has it.
+# Faults instead of an answer, or during it. A request meets the first one that matches.
 ANSWERS: Mapping[str, About] = {
     "http-403": About(KINDS, "403 Forbidden, as a firewall answers"),
-    "http-404": About(KINDS, "404, as where the object does not exist"),
+    "http-404": About(KINDS, "404, as if the object did not exist"),
     "http-418": About(KINDS, "418, the address is banned; Retry-After in seconds (retry_after_s)"),
     "http-429": About(KINDS, "429 Too Many Requests; Retry-After in seconds (retry_after_s)"),
     "http-429-date": About(KINDS, "429 with Retry-After as an HTTP date"),
     "http-500": About(KINDS, "500 Internal Server Error"),
     "http-503": About(KINDS, "503 Service Unavailable, without Retry-After"),
-    "html": About(("listing",), "200 with an HTML page in place of what was asked for"),
-    "cut-xml": About(("listing",), "a listing that ends in the middle of its XML, with a Content-Length that agrees"),
-    "truncated": About(("object",), "half of the body, then the connection is closed; Content-Length says the whole"),
-    "truncated-silently": About(("object",), "half of the body, and a Content-Length that agrees with it"),
+    "html": About(("listing",), "200 with an HTML page instead of the requested content"),
+    "cut-xml": About(("listing",), "a listing that ends in the middle of its XML, with a matching Content-Length"),
+    "truncated": About(
+        ("object",), "half of the body, then the connection is closed; Content-Length is of the whole body"
+    ),
+    "truncated-silently": About(("object",), "half of the body, with a matching Content-Length"),
     "cut": About(("object",), "half of the body, then the connection is reset"),
     "reset": About(KINDS, "the connection is reset before the first byte of an answer"),
-    "drip": About(("object",), "the body comes in drops: chunk_bytes, a pause of pause_s, and so on"),
+    "drip": About(("object",), "the body comes in small pieces: chunk_bytes, a pause of pause_s, and so on"),
     "hang": About(KINDS, "the connection is accepted and never answered"),
-    "gzip-bomb": About(KINDS, "gzip without an end, a thousandth of what it unpacks to; only REST has asked for gzip"),
-    "endless": About(KINDS, "the true body again and again, without an end"),
-    "endless-pages": About(("listing",), "each page is followed by another one, always with new keys"),
-    "deep-xml": About(("listing",), "7 MB of elements inside each other"),
-    "terminal-codes": About(("listing",), "a key that would set the title of a terminal, with a size that is none"),
+    "gzip-bomb": About(KINDS, "endless gzip, a thousandth of its unpacked size; only REST requests ask for gzip"),
+    "endless": About(KINDS, "the true body again and again, without end"),
+    "endless-pages": About(("listing",), "each page has a next page, always with new keys"),
+    "deep-xml": About(("listing",), "7 MB of nested elements"),
+    "terminal-codes": About(("listing",), "a key that would set the title of a terminal, with an invalid size"),
     "redirect-host": About(KINDS, "a redirect to a foreign host, over https"),
     "redirect-loopback": About(KINDS, "a redirect to another port of this machine"),
     "redirect-http": About(KINDS, "a redirect to a host of the exchange without https"),
     "redirect-loop": About(KINDS, "a redirect to the same URL, again and again"),
 }
 
-# What an object is. A checksum follows its zip where the text does not say otherwise.
+# Faults of an object's content. A checksum follows its zip unless the text says otherwise.
 OBJECTS: Mapping[str, About] = {
-    "wrong-bytes": About(("object",), "another, valid zip; listing, ETag and checksum are of the true one"),
-    "wrong-checksum": About(("checksum",), "a checksum that is not the one of the published zip"),
+    "wrong-bytes": About(("object",), "another, valid zip; listing, ETag and checksum belong to the true one"),
+    "wrong-checksum": About(("checksum",), "a checksum that does not match the published zip"),
     "republished": About(_FILES, "published again with other values: ETag, time, size and checksum agree"),
-    "republished-stale-checksum": About(
-        _FILES, "published again with other values, the checksum is still the former one"
-    ),
-    "empty": About(_FILES, "a file of no bytes"),
+    "republished-stale-checksum": About(_FILES, "published again with other values, the checksum is still the old one"),
+    "empty": About(_FILES, "a file of 0 bytes"),
     "zip-bomb": About(_FILES, "a zip that unpacks to a thousand times its size"),
     "path-traversal": About(_FILES, "a zip whose member is named ../../…"),
     "missing-minutes": About(_FILES, "three rows of the file are missing"),
     "missing-bar": About(_FILES, "one row in the second half of the file is missing"),
-    "duplicate-rows": About(_FILES, "one row stands there twice"),
-    "conflicting-rows": About(_FILES, "one row stands there twice, the second time with another amount"),
+    "duplicate-rows": About(_FILES, "one row appears twice"),
+    "conflicting-rows": About(_FILES, "one row appears twice, the second time with another amount"),
     "descending-rows": About(_FILES, "the rows are in reverse order"),
-    "swapped-rows": About(_FILES, "trades of one instant are in reverse order; two get one time where none share one"),
-    "shuffled-rows": About(_FILES, "the rows are in no order at all"),
-    "off-grid-bars": About(
-        _FILES, "the bars of a quarter of the file open 14.789 seconds late; trades stay as they are"
+    "swapped-rows": About(
+        _FILES, "trades of one instant are in reverse order; if none share one, two get the same time"
     ),
-    "header": About(_FILES, "a header where the file has none usually, and none where it has one"),
+    "shuffled-rows": About(_FILES, "the rows are in random order"),
+    "off-grid-bars": About(_FILES, "the bars of a quarter of the file open 14.789 seconds late; trades stay unchanged"),
+    "header": About(_FILES, "a header if the file usually has none, and no header if it usually has one"),
     "repeated-id": About(
-        _FILES, "ids of aggregate trades are one less: the first is the last of the day before, of other trades"
+        _FILES,
+        "ids of aggregate trades are one less: the first id repeats the last one of the day before, for other trades",
     ),
     "inconsistent-values": About(_FILES, "a bar whose high is below its low, a trade with a negative price"),
 }
 
-# What exists at all.
+# Faults of the existence of objects and symbols.
 WORLD: Mapping[str, About] = {
     "late": About(("object", "checksum", "listing"), "the object is not published yet: neither listed nor served"),
-    "stale-listing": About(("listing",), "the listing stands still since `at`; objects that came later are served"),
-    "outage": About((), "nobody trades from `start` to `end`: bars without volume, no trades, in files and REST alike"),
-    "silence": About((), "nobody trades the symbols of the pattern from `start` to `end`; whole days too, ids run on"),
-    "listed": About((), "the symbols of the pattern are listed at `at`: nothing is published of the time before"),
-    "delisted": About((), "the symbols of the pattern are delisted at `at`: nothing is published of the time after"),
+    "stale-listing": About(("listing",), "the listing does not change after `at`; later objects are served"),
+    "outage": About((), "no trades from `start` to `end`: bars without volume, in files and REST"),
+    "silence": About(
+        (), "no trades of the symbols of the pattern from `start` to `end`; also whole days; ids continue"
+    ),
+    "listed": About((), "the symbols of the pattern are listed at `at`: nothing is published for the time before"),
+    "delisted": About((), "the symbols of the pattern are delisted at `at`: nothing is published for the time after"),
     "relisted": About((), "the symbols of the pattern are not listed from `start` to `end`, and then again"),
 }
 
@@ -110,16 +113,15 @@ CATALOGUE: Mapping[str, About] = {**ANSWERS, **OBJECTS, **WORLD}
 
 
 class FaultError(ValueError):
-    """A fault that cannot be; the control answers 400, the command ends with 2."""
+    """An invalid fault; the control path answers 400, the command exits with code 2."""
 
 
 class Fault(BaseModel):
-    """One fault and what it concerns.
+    """One fault and its scope.
 
     Args:
-        pattern: glob over the key of an object, the prefix of a listing, path and query of a REST request; of a fault of
-            the market over the exchange's symbols. One without `.CHECKSUM` at its end holds for the checksum beside the
-            object too.
+        pattern: glob over the key of an object, the prefix of a listing, path and query of a REST request; for a fault of
+            the market over the exchange's symbols. Without `.CHECKSUM` at its end it also matches the object's checksum.
         times: at most this many requests of each kind; with `each`, of each kind and key.
         seconds: from when it was switched on.
         probability: the share of requests; for faults of objects the share of objects, always the same ones.
@@ -162,20 +164,20 @@ class Fault(BaseModel):
             )
         if self.times or self.seconds or self.probability < 1:
             raise ValueError(
-                f"{name} concerns everything until it is lifted: it takes no times, seconds or probability"
+                f"{name} concerns everything until it is switched off: it takes no times, seconds or probability"
             )
         if self.fault == "outage" and self.pattern != "*":
             raise ValueError(
-                "an outage concerns every symbol: `start` and `end` are all it takes; `silence` is of some"
+                "an outage concerns every symbol: it takes `start` and `end` only; `silence` is for some symbols"
             )
         if self.fault == "outage" and whole_days(self._quiet):
             raise ValueError(
-                f"an outage from {self.start} to {self.end} holds a whole UTC day; expected some of each day left"
+                f"an outage from {self.start} to {self.end} covers a whole UTC day; leave a part of each day"
             )
 
     @property
     def quiet(self) -> Quiet | None:
-        """What a fault of the market makes of it; None for other faults."""
+        """The effect of a fault of the market; None for other faults."""
         return self._quiet if self.fault in MARKET else None
 
     @property
@@ -199,7 +201,7 @@ def make_fault(**values: Any) -> Fault:
     """Return a fault from the values of JSON or of a command line; times without a zone are UTC.
 
     Raises:
-        FaultError: an unknown name or option, or a value that cannot be.
+        FaultError: an unknown name or option, or an invalid value.
     """
     for name in ("at", "start", "end"):
         if isinstance(values.get(name), str):
@@ -241,7 +243,7 @@ def catalogue_text() -> str:
         [
             "NAME[:PATTERN][:TIMES][:OPTION=VALUE]…, for example http-503:*BTCUSDT*:3 or drip:pause_s=1",
             "Options: kinds (a+b), seconds, probability, each, retry_after_s, chunk_bytes, pause_s, at, start, end.",
-            "Faults, and in brackets the requests that they concern:",
+            "Faults, and in brackets the requests they concern:",
             *lines,
         ]
     )
@@ -249,7 +251,7 @@ def catalogue_text() -> str:
 
 @dataclass
 class Active:
-    """A fault that is on, and the requests it had."""
+    """An active fault, with the counts of its requests."""
 
     id: int
     fault: Fault
@@ -263,7 +265,7 @@ class Active:
         return seconds is not None and time.monotonic() - self.started >= seconds
 
     def spent(self, kind: Kind, key: str) -> bool:
-        """Return whether it has had all the requests of this kind that it may have."""
+        """Return whether it has reached its number of requests of this kind."""
         times = self.fault.times
         return times is not None and self.hits[self._counter(kind, key)] >= times
 
@@ -275,11 +277,11 @@ class Active:
 
 
 class Faults:
-    """The faults that are on; may be asked and changed from any thread.
+    """The active faults; may be read and changed from any thread.
 
     Args:
-        change_market: called with what all faults of the market make of it when one is switched on or off; raises
-            ValueError where there is no market.
+        change_market: called with the effects of all faults of the market when one is switched on or off; raises
+            ValueError if there is no market.
     """
 
     def __init__(self, change_market: Callable[[Sequence[Quiet]], None], seed: int = 0) -> None:
@@ -321,7 +323,7 @@ class Faults:
                 raise ValueError(f"{changed.fault}: {error}") from None
 
     def active(self) -> list[Active]:
-        """Return the faults that are on, in the order in which they were switched on."""
+        """Return the active faults in the order they were switched on."""
         with self._lock:
             return [active for active in self._on.values() if not active.over]
 
@@ -330,7 +332,7 @@ class Faults:
             return active.id in self._on and not active.over
 
     def claim_answer(self, kind: Kind, key: str) -> Active | None:
-        """Return the fault of `ANSWERS` that this request meets, and count the request."""
+        """Return the fault of `ANSWERS` that applies to this request, and count the request."""
         with self._lock:
             for active in self._matching(ANSWERS, kind, key):
                 if active.spent(kind, key):
@@ -341,7 +343,7 @@ class Faults:
         return None
 
     def claim_objects(self, kind: Kind, key: str) -> list[Active]:
-        """Return the faults of objects that a request for an object or checksum meets, and count the request."""
+        """Return the faults of objects that apply to a request for an object or checksum, and count the request."""
         with self._lock:
             found = self.of_object(kind, key)
             for active in found:
@@ -349,7 +351,7 @@ class Faults:
             return found
 
     def of_object(self, kind: Kind, key: str) -> list[Active]:
-        """Return the faults of objects, `late` included, that concern a key; a listing asks so, without counting."""
+        """Return the faults of objects, `late` included, that concern a key; for a listing, which does not count."""
         with self._lock:
             return [
                 active
@@ -358,9 +360,9 @@ class Faults:
             ]
 
     def hides(self, key: str, decided: dict[tuple[int, str], bool]) -> bool:
-        """Return whether a listing lacks a key that is late; `decided` holds what this one listing met so far.
+        """Return whether a listing hides a key that is late; `decided` has the decisions of this listing so far.
 
-        One listing is one request, however many keys it lacks.
+        One listing is one request, however many keys it hides.
         """
         hidden = False
         with self._lock:
@@ -374,7 +376,7 @@ class Faults:
         return hidden
 
     def frozen_at(self, prefix: str) -> datetime | None:
-        """Return since when the listing of a prefix stands still, and count the request; None where it does not."""
+        """Return since when the listing of a prefix does not change, and count the request; None if it is up to date."""
         with self._lock:
             for active in self._matching({"stale-listing": WORLD["stale-listing"]}, "listing", prefix):
                 if not active.spent("listing", prefix):
@@ -390,5 +392,5 @@ class Faults:
 
 
 def _share(active: Active, key: str) -> float:
-    """A number from 0 to 1 that an object and its checksum share, the same in every process."""
+    """Return a number from 0 to 1, the same for an object and its checksum, and in every process."""
     return random.Random(f"{active.fault.fault} {key.removesuffix(CHECKSUM)}").random()

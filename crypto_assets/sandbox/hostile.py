@@ -1,4 +1,4 @@
-"""Answers of a host that means harm: compression bombs, bodies and listings without an end, redirects elsewhere."""
+"""Answers of a malicious host: compression bombs, endless bodies and listings, redirects elsewhere."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REDIRECTS = ("redirect-host", "redirect-loopback", "redirect-http", "redirect-lo
 
 
 def redirect(name: str, request: Request) -> Response:
-    """Return a redirect to where the request must not go on."""
+    """Return a redirect that the client must not follow."""
     target = {
         "redirect-host": f"https://elsewhere.example{request.url.path}",
         "redirect-loopback": f"http://127.0.0.1:{(request.url.port or 80) ^ 1}{request.url.path}",
@@ -37,9 +37,9 @@ def redirect(name: str, request: Request) -> Response:
 
 
 def endless_page(request: Request) -> Response:
-    """Return a page of a listing that is followed by another one, always with new keys after those that were asked for."""
+    """Return a page of a listing that has a next page, always with new keys after the requested ones."""
     query = Query.parse(request.query_params)
-    start = f"{query.prefix}~"  # after all names that there are
+    start = f"{query.prefix}~"  # after all existing names
     told = query.after.removeprefix(start).rstrip("/")
     first = int(told) + 1 if query.after.startswith(start) and told.isdigit() else 0
     names = [f"{start}{number:012d}" for number in range(first, first + min(query.max_keys, MOST_ENTRIES))]
@@ -54,12 +54,12 @@ def endless_page(request: Request) -> Response:
 
 @cache
 def deep_page() -> Response:
-    """Return a page of 7 MB of elements inside each other, which take 1 GB once they are parsed."""
+    """Return a page of 7 MB of nested elements; parsed, they take 1 GB."""
     return Response(b"<a>" * _DEPTH + b"</a>" * _DEPTH, media_type="application/xml")
 
 
 def page_with_codes(request: Request) -> Response:
-    """Return a page with a key that a terminal would obey, as far as XML has such characters: C1, DEL, and turned text."""
+    """Return a page with a key that controls a terminal, with the codes allowed in XML: C1, DEL, and text direction."""
     prefix = Query.parse(request.query_params).prefix
     key = f"{prefix}\x9d0;owned\x9c\x7f\u202e\u2028binance spot forged: available"
     entry = f"<Contents><Key>{key}</Key><Size>\x9b2J</Size><LastModified>\x9b2J</LastModified></Contents>"
@@ -68,7 +68,7 @@ def page_with_codes(request: Request) -> Response:
 
 
 def bomb() -> Iterator[bytes]:
-    """Yield gzip without an end, a thousandth of what it unpacks to; each piece unpacks to 16 MB of zeros."""
+    """Yield endless gzip, a thousandth of its unpacked size; each piece unpacks to 16 MB of zeros."""
     first, others = _bomb_pieces()
     yield first
     yield from itertools.repeat(others)
@@ -78,7 +78,7 @@ def bomb() -> Iterator[bytes]:
 def _bomb_pieces() -> tuple[bytes, bytes]:
     packer = zlib.compressobj(9, wbits=31)
     zeros = bytes(16 * _MB)
-    # After a full flush nothing refers to what came before it, so the second piece can be repeated.
+    # After a full flush nothing refers to earlier data, so the second piece can be repeated.
     first, second = (packer.compress(zeros) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
     return first, second
 
@@ -86,26 +86,26 @@ def _bomb_pieces() -> tuple[bytes, bytes]:
 async def stream(
     head: Head, pieces: Iterator[bytes], receive: Receive, send: Send, goes_on: Callable[[], bool]
 ) -> None:
-    """Send pieces until there are no more, the client leaves, or the fault is lifted."""
+    """Send pieces until there are no more, the client leaves, or the fault is switched off."""
     await send(head)
     gone = asyncio.ensure_future(_gone(receive))
     for piece in pieces:
         if gone.done() or not goes_on():
             break
         await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await asyncio.sleep(0)  # so that an end of the connection is seen
+        await asyncio.sleep(0)  # to notice the end of the connection
     await send({"type": "http.response.body", "body": b""})
     gone.cancel()
 
 
 def head_of(start: Head, **more: bytes) -> Head:
-    """Return the head of the true answer without its length, with other headers added."""
+    """Return the head of the true answer without its length, with extra headers."""
     headers = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
     return {**start, "headers": [*headers, *((name.replace("_", "-").encode(), value) for name, value in more.items())]}
 
 
 def again_and_again(body: bytes) -> Iterator[bytes]:
-    """Yield a body without an end, in pieces that are worth sending."""
+    """Yield a body endlessly, in pieces of a sensible size."""
     return itertools.repeat(body * max(1, 65_536 // max(1, len(body))) or b"\n")
 
 

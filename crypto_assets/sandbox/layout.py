@@ -47,7 +47,7 @@ HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """The files of one symbol, dataset and interval, one a day or one a month."""
+    """The files of one symbol, dataset and interval, one file a day or a month."""
 
     item: Instrument
     dataset: str
@@ -67,7 +67,7 @@ class Folder:
         return f"{self.item.symbol}-{self.interval or self.dataset}-{text}.zip"
 
     def period(self, file_name: str) -> date | None:
-        """Return the first day of the file with this name; None for a name that is not one of this folder."""
+        """Return the first day of the file with this name; None if the name is not of this folder."""
         start = f"{self.item.symbol}-{self.interval or self.dataset}-"
         try:
             text = file_name.removeprefix(start).removesuffix(".zip")
@@ -78,7 +78,7 @@ class Folder:
 
 
 def folders(item: Instrument, first_day: date, last_day: date) -> Iterator[Folder]:
-    """Yield all folders of one symbol that is listed from `first_day` to `last_day`."""
+    """Yield all folders of one symbol, listed from `first_day` to `last_day`."""
     for monthly in (False, True):
         for interval in (*INTERVALS, *(LONG_INTERVALS if monthly else ())):
             if interval != "1s" or item.market == "spot":
@@ -90,13 +90,13 @@ def folders(item: Instrument, first_day: date, last_day: date) -> Iterator[Folde
 
 
 def has_rows(market: Market, folder: Folder, period: date) -> bool:
-    """Return whether there is anything to publish of a day or month whose first day is `period`."""
+    """Return whether a day or month has anything to publish; `period` is its first day."""
     days = days_between(period, month_end(period) if folder.monthly else period)
     return any(market.has_day(folder.item, day, traded=folder.dataset in ("trades", "aggTrades")) for day in days)
 
 
 def build(market: Market, folder: Folder, period: date, written: datetime) -> bytes:
-    """Return the zip of one day or month; the first day of it is `period`."""
+    """Return the zip of one day or month; `period` is its first day."""
     days = list(days_between(period, month_end(period) if folder.monthly else period))
     name = folder.file_name(period).replace(".zip", ".csv")
     rows = folder.item.trades_per_day * len(days)
@@ -113,7 +113,7 @@ def _lines(market: Market, folder: Folder, days: list[date]) -> Iterator[bytes]:
                 sign = "-" if rate < 0 else ""
                 yield f"{time // 1_000},8,{sign}0.{abs(rate):08d}\n".encode()
         return
-    # One unit in a file: by the day it starts.
+    # One time unit in a file: by its first day.
     write = Format(item, 1 if item.market == "spot" and days[0] >= _SPOT_MICROSECONDS_SINCE else 1_000)
     if folder.interval in LONG_INTERVALS:
         for bars in market.long_bars(item, folder.interval, days[0], folder.last_day):
@@ -130,7 +130,7 @@ def _lines(market: Market, folder: Folder, days: list[date]) -> Iterator[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How the columns of one file, or of one answer, are written; `unit` is the length of its time unit in microseconds."""
+    """The notation of the columns of one file or answer; `unit` is the length of its time unit in microseconds."""
 
     item: Instrument
     unit: int
@@ -184,7 +184,7 @@ class Format:
         return self._decimal(values, self.item.quote_decimals)
 
     def _decimal(self, values: Ints, scale: int) -> Decimal:
-        # Futures: 61800.30 and 370.8018, as published for BTCUSDT on 2024-08-08: zeros up to the tick stay.
+        # Futures: 61800.30 and 370.8018, as published for BTCUSDT on 2024-08-08: zeros down to the tick are written.
         return Decimal(values, scale, 8 if self.item.market == "spot" else scale)
 
     def _boolean(self, values: Bools) -> Boolean:

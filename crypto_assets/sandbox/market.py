@@ -1,16 +1,16 @@
-"""A synthetic market: the same seed gives the same trades, and any day can be asked for without the days before it.
+"""A synthetic market: the same seed gives the same trades, and any day can be generated without the days before it.
 
 Everything is an integer: prices in ticks, amounts in lots, quote amounts in ticks x lots, times in microseconds since
 1970 (UTC). Bars and aggregate trades are computed from the trades, so that they agree digit for digit.
 
-What makes random access possible:
+Random access is possible because:
 
 - the price at each midnight is a function of (seed, symbol, day); the path inside a day is a bridge between two of
   them, so the first trade of a day is at the price of the last trade of the day before;
 - every day of a symbol has the same number of trades and of aggregate trades, so the ids of a day are known at once.
 
-Only raw 64-bit words are taken from NumPy's generator: its streams of raw words are promised to stay the same between
-versions, those of its distributions are not.
+Only raw 64-bit words are taken from NumPy's generator: NumPy guarantees the same raw words in all versions, but not the same
+distributions.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ INTERVALS = {
 
 LONG_INTERVALS = ("3d", "1w", "1mo")
 
-MOST_TRADES_PER_DAY = 20_000_000  # the milliseconds of a day get crowded, and every order has one of its own
+MOST_TRADES_PER_DAY = 20_000_000  # every order needs its own millisecond of the day
 
 # Base asset: price in ticks, decimals of the price.
 _PRICES = {
@@ -58,7 +58,7 @@ _PRICES = {
     "DOGE": (8_900, 5),
     "LTC": (7_100, 2),
 }
-# Days between two knots of the price's level, and how far a knot can lie from the base price, in millionths.
+# Days between two knots of the price level, and the greatest distance of a knot from the base price, in millionths.
 _LEVELS = ((512, 350_000), (64, 180_000), (8, 60_000), (1, 12_000))
 
 
@@ -85,7 +85,7 @@ class Instrument:
 
 @dataclass(frozen=True, slots=True)
 class Trades:
-    """Trades of one day in the order of their ids, which are `first_id`, `first_id + 1`, …"""
+    """Trades of one day in id order: `first_id`, `first_id + 1`, …"""
 
     first_id: int
     first_aggregate_id: int
@@ -108,7 +108,7 @@ class Trades:
 
 @dataclass(frozen=True, slots=True)
 class Aggregates:
-    """Aggregate trades of one day: neighbouring trades of one time, price and maker side, as one row."""
+    """Aggregate trades of one day: neighbouring trades of the same time, price and maker side, as one row."""
 
     id: Ints
     time: Ints
@@ -121,7 +121,7 @@ class Aggregates:
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """Bars over [open_time, end_time). A bar without trades lies flat at the price before it, with zero volume."""
+    """Bars over [open_time, end_time). A bar without trades has the price before it and zero volume."""
 
     open_time: Ints
     end_time: Ints
@@ -137,28 +137,28 @@ class Bars:
 
 
 def microseconds(day: date) -> int:
-    """Midnight at the start of `day`, UTC."""
+    """Return the midnight at the start of `day`, UTC."""
     return (day - EPOCH).days * DAY
 
 
 def days_between(first: date, last: date) -> Iterator[date]:
-    """Both ends are included."""
+    """Yield the days; both ends are included."""
     for offset in range((last - first).days + 1):
         yield first + timedelta(days=offset)
 
 
 def month_end(first: date) -> date:
-    """The last day of the month of `first`."""
+    """Return the last day of the month of `first`."""
     return (first.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
 
 
 def _digest(*parts: object) -> int:
-    # Not hash(): that one changes with every process.
+    # Not hash(): it changes with every process.
     return int.from_bytes(hashlib.sha256("|".join(map(str, parts)).encode()).digest()[:16], "big")
 
 
 def instrument(market: str, symbol: str, trades_per_day: int) -> Instrument:
-    """Return tick, lot and usual price of a symbol; of an unknown one they come from its name."""
+    """Return tick, lot and usual price of a symbol; for an unknown one they are derived from its name."""
     if market not in ("spot", "linear"):
         raise ValueError(f"market {market!r}: the sandbox has 'spot' and 'linear'")
     if not 2 <= trades_per_day <= MOST_TRADES_PER_DAY:
@@ -168,7 +168,7 @@ def instrument(market: str, symbol: str, trades_per_day: int) -> Instrument:
         chance = _digest("instrument", symbol)
         known = 10_000 + chance % 90_000, 2 + (chance >> 32) % 4
     price, price_decimals = known
-    # As many decimals as make a trade of 500 quote units at least this many lots: BTC 5 on spot and 3 on futures, as
+    # Decimals chosen so that a trade of 500 quote units has at least this many lots: BTC 5 on spot and 3 on futures, as
     # on the exchange. Sums stay below 2**63 even for a month of the busiest day.
     lots_wanted = 500 if market == "spot" else 10
     amount_decimals = 0
@@ -179,7 +179,7 @@ def instrument(market: str, symbol: str, trades_per_day: int) -> Instrument:
 
 
 def midnight_price(seed: int, item: Instrument, day: date) -> int:
-    """Price in ticks at the start of `day`. Spot and linear share it, as the same asset would."""
+    """Return the price in ticks at the start of `day`. Spot and linear share it, as for the same asset."""
     level = 1_000_000
     for period, reach in _LEVELS:
         knot, offset = divmod((day - EPOCH).days, period)
@@ -199,10 +199,10 @@ def _smallest(keys: NDArray[np.uint64], count: int) -> Bools:
 
 
 def generate_trades(seed: int, item: Instrument, day: date) -> Trades:
-    """Generate one day: taker orders come at distinct milliseconds; each fills one or more trades.
+    """Generate one day: taker orders arrive at distinct milliseconds; each fills one or more trades.
 
-    A trade inside an order is at the price of the one before it (both are one aggregate) or, when the order sweeps the
-    book, further in the taker's direction (a new aggregate at the same time).
+    A trade inside an order has the price of the one before it (both are one aggregate) or, when the order sweeps the
+    book, a price further in the taker's direction (a new aggregate at the same time).
     """
     n, aggregates = item.trades_per_day, item.aggregates_per_day
     source = np.random.PCG64(_digest("trades", seed, item.market, item.symbol, day.isoformat()))
@@ -237,7 +237,7 @@ def generate_trades(seed: int, item: Instrument, day: date) -> Trades:
     deeper = 1 + (keys[is_sweep] >> np.uint64(8)) % np.uint64(max(1, reach // 8))
     steps[is_sweep] = np.where(is_buyer_maker[order_of[is_sweep]], -1, 1) * deeper.astype(np.int64)
     walk = np.cumsum(steps)
-    # The rest of the way to the closing price is spread over the orders that move the price, and only over them: a
+    # The remaining way to the closing price is spread over the orders that move the price, and only over them: a
     # sweep keeps its direction and trades of one aggregate keep one price.
     progress = np.cumsum(moves)[order_of]
     price = opening + walk + (closing - opening - walk[-1]) * progress // progress[-1]
@@ -258,9 +258,9 @@ def generate_trades(seed: int, item: Instrument, day: date) -> Trades:
 
 
 def _order_times(words: NDArray[np.uint64]) -> Ints:
-    """Ascending microseconds of the day, one distinct millisecond an order, one order a minute where they suffice.
+    """Return ascending microseconds of the day: a distinct millisecond for each order, one order a minute if they suffice.
 
-    The first is at midnight exactly, so that the closed end of a day is met every day.
+    The first is exactly at midnight, so that the closed end of the day is tested every day.
     """
     orders = len(words)
     # The last tenth of a second stays free for orders that move on because their millisecond is taken.
@@ -297,7 +297,7 @@ def aggregate(trades: Trades) -> Aggregates:
 
 
 def bars_of_day(trades: Trades, day: date, length: int, opening: int) -> Bars:
-    """Bars of `length` microseconds, a divisor of the day; `opening` is the price before the first trade."""
+    """Return bars of `length` microseconds, a divisor of the day; `opening` is the price before the first trade."""
     open_time = microseconds(day) + np.arange(DAY // length, dtype=np.int64) * length
     edges = np.append(np.searchsorted(trades.time, open_time), len(trades))
     count = np.diff(edges)
@@ -332,7 +332,7 @@ def bars_of_day(trades: Trades, day: date, length: int, opening: int) -> Bars:
 
 
 def join_bars(parts: list[Bars]) -> Bars:
-    """One bar from bars that follow each other, each with trades."""
+    """Join consecutive bars, each with trades, into one."""
     every = {name: np.concatenate([getattr(part, name) for part in parts]) for name in Bars.__slots__}
     first, last = np.array([0]), len(every["open"]) - 1
     how = {"open": every["open"][:1], "close": every["close"][last:]}
@@ -343,23 +343,23 @@ def join_bars(parts: list[Bars]) -> Bars:
 
 
 class Market:
-    """All symbols of one seed; trades of the days used last are kept."""
+    """All symbols of one seed; trades of recently used days are cached."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        # About 8 million trades: 250 MB at the very most, two busy days or a thousand quiet ones.
+        # About 8 million trades: 250 MB at most, two busy days or a thousand quiet ones.
         self._trades: BoundedCache[tuple[Instrument, date], Trades] = BoundedCache(8_000_000, len)
 
     def trades(self, item: Instrument, day: date) -> Trades:
         return self._trades.get((item, day), lambda: generate_trades(self.seed, item, day))
 
     def bars(self, item: Instrument, interval: str, day: date) -> Bars:
-        """Bars of one day, of an interval that divides the day."""
+        """Return the bars of one day, of an interval that divides the day."""
         opening = midnight_price(self.seed, item, day)
         return bars_of_day(self.trades(item, day), day, INTERVALS[interval], opening)
 
     def long_bars(self, item: Instrument, interval: str, month: date, last_day: date) -> Iterator[Bars]:
-        """Bars of 3 days (counted from 1970-01-01), a week (from Monday) or a month that open in `month`.
+        """Yield bars of 3 days (counted from 1970-01-01), a week (from Monday) or a month that open in `month`.
 
         A bar may reach into the next month, not beyond `last_day`; its `end_time` is always the nominal one.
         """
@@ -386,15 +386,15 @@ class Market:
         times = [microseconds(day) + hour * 60 * MINUTE + chance % 14 * 1_000 for hour, chance in chances]
         return [(time, (chance >> 32) % 15_001 - 5_000) for time, (_, chance) in zip(times, chances, strict=True)]
 
-    def has_day(self, item: Instrument, day: date, *, traded: bool) -> bool:  # noqa: ARG002 - in a usual market always
-        """Return whether a symbol is listed at any time of a day, or is traded on it."""
+    def has_day(self, item: Instrument, day: date, *, traded: bool) -> bool:  # noqa: ARG002 - always in a usual market
+        """Return whether a symbol is listed at any time of a day; with `traded`, whether it trades on it."""
         return True
 
     def listed_until(self, item: Instrument) -> datetime | None:  # noqa: ARG002
-        """Return when a symbol ends for good, None where it does not."""
+        """Return when a symbol ends permanently, None if it does not."""
         return None
 
 
 def instant(day: date, hour: int) -> datetime:
-    """`hour` o'clock UTC on `day`."""
+    """Return `hour` o'clock UTC on `day`."""
     return datetime(day.year, day.month, day.day, hour, tzinfo=UTC)

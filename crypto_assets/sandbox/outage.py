@@ -1,8 +1,8 @@
-"""Spans in which nobody trades, and spans in which the exchange does not have a symbol: a market that keeps out of them.
+"""A market with spans without trades, and spans in which symbols are not listed.
 
-Trades are not taken away but moved, so that ids run on without a hole, as they do at an exchange that was down. A whole day
-without trades has no ids: the next day goes on where the day before ended, and a symbol's first trade has the id 1. Bars and
-aggregate trades follow, for they are computed from the trades. While a symbol is not listed it has no bars either.
+Trades are moved, not removed, so that ids continue without a hole, as at a real exchange after an outage. A whole day
+without trades has no ids: the next day continues from the day before, and a symbol's first trade has the id 1. Bars and
+aggregate trades follow, because they are computed from the trades. While a symbol is not listed it has no bars either.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from crypto_assets.sandbox.market import (
 Span = tuple[datetime, datetime]
 
 _RESERVE = 1_000
-"""Milliseconds at the end of what is left, for orders that move on because their millisecond is taken."""
+"""Milliseconds kept free at the end of the remaining time, for orders that move on because their millisecond is taken."""
 
 _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Quiet:
-    """The symbols of `pattern` (a glob over the exchange's names) do not trade in [start, end); None is without a bound.
+    """The symbols of `pattern` (a glob over the exchange's names) do not trade in [start, end); None: unlimited.
 
-    `listed` is False where the exchange does not have them at all then.
+    `listed` is False if the exchange does not list them then.
     """
 
     start: datetime | None
@@ -47,12 +47,12 @@ class Quiet:
 
     @property
     def span(self) -> tuple[int, int]:
-        """Microseconds since 1970."""
+        """The span in microseconds since 1970."""
         return _us(self.start or _ALWAYS[0]), _us(self.end or _ALWAYS[1])
 
 
 class SilentMarket(Market):
-    """The market of a seed, without any trade inside some spans."""
+    """The market of a seed, without trades inside some spans."""
 
     def __init__(self, seed: int, quiet: Sequence[Quiet]) -> None:
         super().__init__(seed)
@@ -63,7 +63,7 @@ class SilentMarket(Market):
         found = super().trades(item, day)
         midnight = microseconds(day)
         spans = self._spans_of(item.symbol)
-        # Days without any trade have no ids.
+        # Days without trades have no ids.
         days = sum(max(0, min(stop // DAY, midnight // DAY) - -(-begin // DAY)) for begin, stop in spans)
         found = replace(
             found,
@@ -106,7 +106,7 @@ class SilentMarket(Market):
         return min((end for end in ends if end is not None), default=None)
 
     def _spans_of(self, symbol: str, *, unlisted: bool = False) -> list[tuple[int, int]]:
-        """Return the spans of a symbol that concern it, ascending and apart from each other."""
+        """Return the spans that concern a symbol, ascending and disjoint."""
         key = symbol, unlisted
         if key not in self._spans:
             mine = [q.span for q in self._quiet if fnmatchcase(symbol, q.pattern) and not (unlisted and q.listed)]
@@ -115,7 +115,7 @@ class SilentMarket(Market):
 
 
 def whole_days(quiet: Quiet) -> bool:
-    """Return whether a span holds a whole UTC day."""
+    """Return whether a span covers a whole UTC day."""
     begin, stop = quiet.span
     return -(-begin // DAY) * DAY + DAY <= stop
 
@@ -131,16 +131,16 @@ def _joined(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _of_day(spans: Sequence[tuple[int, int]], midnight: int) -> list[tuple[int, int]]:
-    """Return the parts of spans that lie in a day, in milliseconds since its midnight."""
+    """Return the parts of spans inside a day, in milliseconds since its midnight."""
     inside = [(max(begin - midnight, 0), min(stop - midnight, DAY)) for begin, stop in spans]
     return [(begin // 1_000, -(-stop // 1_000)) for begin, stop in inside if begin < stop]
 
 
 def _outside(time: Ints, spans: Sequence[tuple[int, int]]) -> Ints | None:
-    """Move times of a day (ascending) out of spans, orders apart as before; None where the spans leave nothing of it.
+    """Move times of a day (ascending) out of spans, keep orders distinct; None if the spans leave nothing of the day.
 
-    What comes before the first span stays where it is; the rest is pressed together into what is left after it. Where
-    nothing is left after it, all of the day is pressed into what is left.
+    Times before the first span stay unchanged; the others are compressed into the remaining time after it. If nothing
+    remains after it, the whole day is compressed into the remaining time.
     """
     if not spans:
         return time
@@ -163,7 +163,7 @@ def _outside(time: Ints, spans: Sequence[tuple[int, int]]) -> Ints | None:
     place = (share * (left - _RESERVE)).astype(np.int64)
     position = np.arange(len(place))
     place = np.maximum.accumulate(place - position) + position
-    # From milliseconds of the free time to those of the day.
+    # From milliseconds of the free time to milliseconds of the day.
     starts = np.concatenate([[0], np.cumsum([stop - begin for begin, stop in free])[:-1]])
     which = np.searchsorted(starts, place, side="right") - 1
     millisecond = place - starts[which] + np.array([begin for begin, _ in free])[which]

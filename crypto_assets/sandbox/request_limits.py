@@ -1,10 +1,10 @@
-"""Limits as Binance keeps them, and one of requests per seconds for everything; with a record of what arrived when.
+"""Request limits like Binance's, plus rates of requests per seconds for everything; and a record of all arrivals.
 
-REST: weights per endpoint and `limit=`, counted for each address in calendar minutes, on spot and on futures apart.
-`X-MBX-USED-WEIGHT-1M` on every answer; beyond the limit 429 with `Retry-After` in seconds up to the next minute; who goes
-on all the same is banned: 418, two minutes first, each ban twice as long as the one before, three days at most.
-(developers.binance.com/docs/binance-spot-api-docs/rest-api/limits; how many requests after a 429 earn a ban is not told, nor
-how bans grow between two minutes and three days.)
+REST: weights per endpoint and `limit=`, counted for each address in calendar minutes, separately on spot and futures.
+`X-MBX-USED-WEIGHT-1M` on every answer; beyond the limit 429 with `Retry-After` in seconds up to the next minute; a client
+that continues is banned: 418, two minutes first, each ban twice as long as the one before, three days at most.
+(developers.binance.com/docs/binance-spot-api-docs/rest-api/limits; it does not say how many requests after a 429 cause a ban,
+or how bans grow between two minutes and three days.)
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from crypto_assets.sandbox.wire import classify
 MINUTE_S = 60
 WEIGHT_A_MINUTE = {"spot": 6_000, "linear": 2_400}
 RAW_REQUESTS = 300_000, 300.0
-"""Spot: requests of any weight in five minutes."""
+"""Spot: most requests of any weight in five minutes."""
 
 PATIENCE = 10
-"""Requests that are answered 429 in a minute before the address is banned."""
+"""Requests answered 429 in a minute before the address is banned."""
 
 FIRST_BAN_S, LONGEST_BAN_S = 120.0, 259_200.0
 
@@ -40,7 +40,7 @@ _MOST_REMEMBERED = 1_000_000
 
 
 def _steps(parameter: int, *steps: tuple[int, int]) -> Callable[[int | None], int]:
-    """Return a weight that grows with `limit=`; `parameter` is the limit where none is given."""
+    """Return a weight that grows with `limit=`; `parameter` is the default limit."""
 
     def weight(limit: int | None) -> int:
         asked = parameter if limit is None else limit
@@ -70,14 +70,14 @@ _WEIGHTS: Mapping[str, Callable[[int | None], int]] = {
 
 
 def weight_of(path: str, query: str = "") -> int:
-    """Return the weight of a REST request; 1 for an endpoint that is not in the table."""
+    """Return the weight of a REST request; 1 for an endpoint outside the table."""
     text = parse_qs(query).get("limit", [""])[0]
     return _WEIGHTS.get(path, lambda _: 1)(int(text) if text.isascii() and text.isdigit() else None)
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """At most `amount` requests in any `window_s` seconds, of the budgets named; of all where none is."""
+    """At most `amount` requests in any `window_s` seconds, for the named budgets; for all if none is named."""
 
     amount: int
     window_s: float
@@ -103,7 +103,7 @@ def parse_rate(text: str) -> Rate:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One request: when it came (monotonic seconds), what it counts as, who sent it, the status where it was refused."""
+    """One request: arrival time (monotonic seconds), budget and weight, sender, and the status if it was refused."""
 
     at: float
     budget: str
@@ -115,7 +115,7 @@ class Arrival:
 
 @dataclass
 class _Account:
-    """What one address has used of one REST budget, and the bans that it earned."""
+    """The use of one REST budget by one address, and its bans."""
 
     minute: int = -1
     weight: int = 0
@@ -126,7 +126,7 @@ class _Account:
 
 
 class Limits:
-    """Counts requests and says which ones are refused; may be asked from any thread.
+    """Counts requests and decides which ones are refused; may be called from any thread.
 
     Args:
         weights: of a calendar minute, by budget; changed by assignment.
@@ -145,13 +145,13 @@ class Limits:
         self._arrivals: deque[Arrival] = deque(maxlen=_MOST_REMEMBERED)
 
     def set_rates(self, rates: Sequence[Rate]) -> None:
-        """Keep these rates from now on, and no others; their counts begin anew."""
+        """Replace the rates; their counts begin again."""
         with self._lock:
             self.rates = list(rates)
             self._recent.clear()
 
     def admit(self, budget: str, weight: int, client: str, address: str) -> tuple[int, Mapping[str, str]]:
-        """Count one request; return the status that refuses it (0: none does) and the headers of its answer."""
+        """Count one request; return the status that refuses it (0: allowed) and the headers of its answer."""
         with self._lock:
             at = self._monotonic()
             headers: dict[str, str] = {}
@@ -205,16 +205,16 @@ class Limits:
             self._arrivals.clear()
 
     def arrivals(self, budgets: Sequence[str] = ()) -> list[Arrival]:
-        """Return what arrived, in order; of some budgets only, where any are named."""
+        """Return the arrivals in order; only those of some budgets, if any are named."""
         with self._lock:
             return [arrival for arrival in self._arrivals if not budgets or arrival.budget in budgets]
 
     def report(
         self, window_s: float | None = None, amount: int | None = None, budgets: Sequence[str] = ()
     ) -> dict[str, Any]:
-        """Return counts by client and budget; with a window, the most that any sliding window held, and violations.
+        """Return counts by client and budget; with a window, the maximum in any sliding window, and violations.
 
-        A window is half-open, [t, t + window_s): two requests exactly its length apart are not in one.
+        A window is half-open, [t, t + window_s): two requests exactly its length apart are not in the same window.
         """
         found = self.arrivals(budgets)
         by_client: dict[str, Counter[str]] = defaultdict(Counter)
@@ -238,7 +238,7 @@ class Limits:
 
 
 def busiest(arrivals: Sequence[Arrival], window_s: float, amount: int | None = None) -> dict[str, Any]:
-    """Return the most requests and weight in any sliding window, and how many windows held more than `amount`."""
+    """Return the most requests and weight in any sliding window, and how many windows had more than `amount`."""
     times = np.array([arrival.at for arrival in arrivals])
     ends = np.searchsorted(times, times + window_s, side="left")
     requests = ends - np.arange(len(times))
@@ -256,7 +256,7 @@ def busiest(arrivals: Sequence[Arrival], window_s: float, amount: int | None = N
 
 
 class LimitedWire:
-    """Keeps the limits in front of an app. `X-Forwarded-For` stands for an address, `X-Client` for a name."""
+    """Enforces the limits in front of an app. `X-Forwarded-For` sets the address, `X-Client` a name."""
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self._app = app
@@ -289,7 +289,7 @@ class LimitedWire:
 
 
 def _refusal(status: int, headers: Mapping[str, str], budget: str, limits: Limits) -> Response:
-    """Answer in Binance's words (code -1003), which the archive's hosts are given too."""
+    """Answer with Binance's text (code -1003); the archive's hosts answer the same here."""
     if status == 418:
         text = f"Way too much request weight used; IP banned for {headers['retry-after']} s."
     else:

@@ -1,11 +1,11 @@
-"""Binance's REST API over the sandbox's market: the trades and bars that the archive publishes later, up to now.
+"""Binance's REST API for the sandbox's market: the trades and bars, up to now, that the archive publishes later.
 
 /api/v3:  ping, time, exchangeInfo, klines, trades, historicalTrades, aggTrades
 /fapi/v1: the same, and fundingRate
 
-Numbers are written as in the archive (spot with eight digits). Times are milliseconds; on spot microseconds where
-`X-MBX-TIME-UNIT: MICROSECOND` asks for them. startTime and endTime are inclusive. The open bar is the last one. `fromId`
-below the oldest trade that is served is answered from that one on. Errors are `{"code": …, "msg": …}` with status 400.
+Numbers are written as in the archive (spot with eight digits). Times are milliseconds; on spot microseconds if the header
+`X-MBX-TIME-UNIT: MICROSECOND` requests them. startTime and endTime are inclusive. The open bar is the last one. A `fromId`
+below the oldest served trade is answered from the oldest trade on. Errors are `{"code": …, "msg": …}` with status 400.
 (github.com/binance/binance-spot-api-docs: rest-api.md, errors.md)
 """
 
@@ -62,7 +62,7 @@ class _Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What one request asks for, of what is visible now; times in milliseconds."""
+    """One request, and the part of the market visible now; times in milliseconds."""
 
     market: Market
     item: Instrument
@@ -77,7 +77,7 @@ class _Asked:
     interval: str
 
     def trades(self, day: date) -> Trades | None:
-        """Return the trades of a day that have happened, None where there are none."""
+        """Return the trades of a day up to now, None if there are none."""
         if not self.first_day <= day <= self.last_day or microseconds(day) > self.now_us:
             return None
         trades = self.market.trades(self.item, day)
@@ -181,7 +181,7 @@ def _asked(source: SyntheticArchive, market: str, name: str, request: Request) -
 
 
 def _milliseconds(value: int | None) -> int | None:
-    # Either unit may be sent.
+    # Clients may send either unit.
     return value // 1000 if value is not None and value >= 10**14 else value
 
 
@@ -194,7 +194,7 @@ def _now_us(source: SyntheticArchive) -> int:
 
 
 def _klines(asked: _Asked) -> list[Any]:
-    # Without a start, the bars before the end are asked for.
+    # Without a start, the request means the bars before the end.
     backward = asked.start is None
     last_ms = min(asked.end, asked.now_us // 1000) if asked.end is not None else asked.now_us // 1000
     days = asked.days_down(_day(last_ms * 1000)) if backward else asked.days_up(_day((asked.start or 0) * 1000))
@@ -266,7 +266,7 @@ def _trades(asked: _Asked) -> list[Any]:
             if not left:
                 break
             trades = asked.trades(day)
-            if trades is None:  # nobody traded on that day
+            if trades is None:  # no trades on that day
                 continue
             start = max(0, asked.from_id - trades.first_id)
             stop = min(len(trades), start + left)
@@ -317,7 +317,7 @@ def _aggregates_of(asked: _Asked, day: date, choose: Callable[[Aggregates], Any]
         return []
     merged = aggregate(trades)
     inside = np.flatnonzero(choose(merged))
-    # No more than a page is ever wanted of one end of a day.
+    # One page needs no more than this from one end of a day.
     part = inside[-asked.limit :] if asked.from_id is None and asked.start is None else inside[: asked.limit]
     if not len(part):
         return []

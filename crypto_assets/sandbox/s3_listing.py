@@ -12,13 +12,13 @@ from typing import Protocol
 from xml.sax.saxutils import escape
 
 MOST_ENTRIES = 1_000
-"""Entries on one page, whatever was asked for."""
+"""Most entries on one page, at any requested number."""
 
 _LAST_CHARACTER = chr(0x10FFFF)
 
 
 class Entry(Protocol):
-    """What is said about one object."""
+    """The listing entry of one object."""
 
     @property
     def key(self) -> str: ...
@@ -31,19 +31,19 @@ class Entry(Protocol):
 
 
 class Objects(Protocol):
-    """Keys in the order of their UTF-8 bytes (which is also the order of Python's strings), and what each one is."""
+    """Keys in the order of their UTF-8 bytes (the order of Python's strings too), and their entries."""
 
     def keys(self, prefix: str, after: str = "") -> Iterator[str]: ...
     def info(self, key: str) -> Entry | None: ...
 
 
 class QueryError(ValueError):
-    """The query cannot be understood; the server answers 400."""
+    """An invalid query; the server answers 400."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a listing request asks for. `marker`, `token` and `start_after` are as sent."""
+    """A listing request. `marker`, `token` and `start_after` are as sent."""
 
     prefix: str = ""
     delimiter: str = ""
@@ -70,7 +70,7 @@ class Query:
 
     @property
     def after(self) -> str:
-        """The key or common prefix that the page before ended with."""
+        """The last key or common prefix of the page before."""
         if self.version == 1:
             return self.marker
         if not self.token:
@@ -78,12 +78,12 @@ class Query:
         try:
             return base64.b64decode(self.token.encode(), altchars=b"-_", validate=True).decode()
         except (binascii.Error, UnicodeError) as error:
-            raise QueryError("continuation-token is not one that this server gave") from error
+            raise QueryError("continuation-token was not issued by this server") from error
 
 
 @dataclass(slots=True)
 class Page:
-    """Objects and common prefixes of one page; `last` is the later one of their ends."""
+    """Objects and common prefixes of one page; `last` is the greater of their last ones."""
 
     objects: list[Entry] = field(default_factory=list)
     prefixes: list[str] = field(default_factory=list)
@@ -95,16 +95,16 @@ class Page:
 
 
 def list_page(source: Objects, query: Query, seconds: float) -> Page:
-    """Collect one page. It ends early, truncated and with at least one entry, when it has taken `seconds`.
+    """Collect one page. After `seconds` it ends early, truncated, with at least one entry.
 
-    S3 reserves that right too: IsTruncated tells whether there is more, the number of entries does not.
+    S3 may do that too: IsTruncated says whether there is more, the number of entries does not.
     """
     page = Page()
     limit = min(query.max_keys, MOST_ENTRIES)
     deadline = time.monotonic() + seconds
     after = query.after
     if _common_prefix(after, query) == after != "":
-        after += _LAST_CHARACTER  # all of it was told as one entry
+        after += _LAST_CHARACTER  # all of it was listed as one entry
     while limit:
         for key in source.keys(query.prefix, after):
             if len(page) == limit or (len(page) and time.monotonic() > deadline):
@@ -126,7 +126,7 @@ def list_page(source: Objects, query: Query, seconds: float) -> Page:
 
 
 def _common_prefix(key: str, query: Query) -> str:
-    """Return the part of `key` up to the first delimiter behind the prefix, empty where there is none."""
+    """Return the part of `key` up to the first delimiter after the prefix, empty if there is none."""
     if not query.delimiter or not key.startswith(query.prefix):
         return ""
     at = key.find(query.delimiter, len(query.prefix))
@@ -134,7 +134,7 @@ def _common_prefix(key: str, query: Query) -> str:
 
 
 def page_xml(name: str, query: Query, page: Page) -> str:
-    """Write a page as S3 does: NextMarker only where a delimiter was sent, the root's Prefix echoes the request."""
+    """Write a page as S3 does: NextMarker only if a delimiter was sent, the root's Prefix repeats the request."""
     parts = [_tag("Name", name), _tag("Prefix", query.prefix)]
     if query.version == 1:
         parts.append(_tag("Marker", query.marker))
@@ -167,7 +167,7 @@ def page_xml(name: str, query: Query, page: Page) -> str:
 
 
 def error_xml(code: str, message: str, key: str = "") -> str:
-    """S3's answer to a request that fails."""
+    """Return S3's answer to a failed request."""
     about = _tag("Key", key) if key else ""
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'

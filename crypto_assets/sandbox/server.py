@@ -1,4 +1,4 @@
-"""Running the sandbox: in a thread of this process, in a process of its own, or in the foreground."""
+"""Run the sandbox: in a thread of this process, in its own process, or in the foreground."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _STOP_SECONDS = 5
 
 
 class _Urls:
-    """The addresses of a running sandbox, each given to the collector as the URL of the same name."""
+    """The addresses of a running sandbox; each name is that of the collector's setting."""
 
     archive_url: str
 
@@ -69,13 +69,13 @@ class SandboxServer(_Urls):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.app.state.faults.off()  # what hangs ends now
+        self.app.state.faults.off()  # ends hanging answers
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(2 * _STOP_SECONDS)
 
     def requests(self) -> list[tuple[str, str]]:
-        """Return (method, path) of every request so far, in the order they came in."""
+        """Return (method, path) of every request so far, in order of arrival."""
         return [(item.method, item.path) for item in list(self.app.state.requests)]
 
     def forget_requests(self) -> None:
@@ -83,14 +83,14 @@ class SandboxServer(_Urls):
 
 
 class SandboxProcess(_Urls):
-    """Runs `python -m crypto_assets.sandbox` with these arguments inside `with`; ends also when this process dies."""
+    """Runs `python -m crypto_assets.sandbox` with these arguments inside `with`; also ends when this process dies."""
 
     def __init__(self, *arguments: str) -> None:
         self._arguments = arguments
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
-        # The child reads its standard input, a pipe whose other end only we hold: it closes however we end.
+        # The child reads its standard input, a pipe: its other end closes when this process ends in any way.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "crypto_assets.sandbox", "--port", "0", *self._arguments, "--until-stdin-closes"],
             stdin=subprocess.PIPE,
@@ -122,7 +122,7 @@ class SandboxProcess(_Urls):
             process.stdout.close()
 
     def requests(self) -> list[tuple[str, str]]:
-        """Return (method, path) of every request so far, in the order they came in."""
+        """Return (method, path) of every request so far, in order of arrival."""
         answer = httpx.get(f"{self.archive_url}/_sandbox/requests", trust_env=False).raise_for_status().json()
         return [(item["method"], item["path"]) for item in answer["requests"]]
 
@@ -138,7 +138,7 @@ def serve(
     """Serve `source` in the foreground until interrupted; the first line on standard output has the URL.
 
     Raises:
-        FaultError: a fault that this source cannot have.
+        FaultError: a fault that is impossible for this source.
     """
     app = create_app(source)
     for fault in faults:
@@ -152,13 +152,13 @@ def serve(
     sys.stdout.flush()
     if until_stdin_closes:
         threading.Thread(target=_stop_at_end_of_input, args=(server,), daemon=True).start()
-    # uvicorn stops in an orderly way and then raises the interrupt again.
+    # uvicorn stops in order and then raises the interrupt again.
     with contextlib.suppress(KeyboardInterrupt):
         server.run([bound])
 
 
 def _stop_at_end_of_input(server: uvicorn.Server) -> None:
-    # Not sys.stdin: a thread that waits in its lock makes the interpreter crash at exit.
+    # Not sys.stdin: a thread waiting in its lock makes the interpreter crash at exit.
     while os.read(0, 1024):
         pass
     server.should_exit = True
@@ -172,14 +172,14 @@ def _server(app: Starlette) -> uvicorn.Server:
             lifespan="off",
             log_level="warning",
             access_log=False,
-            proxy_headers=False,  # it would hide the address that `Connection` is found by
+            proxy_headers=False,  # it would hide the address that finds the `Connection`
             timeout_graceful_shutdown=_STOP_SECONDS,
         )
     )
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    # Bound and listening before the server runs: the port is known, and clients that are early wait.
+    # Bound and listening before the server runs: the port is known, and early clients wait.
     try:
         bound = socket.create_server((host, port), backlog=512)
     except (OSError, OverflowError) as error:

@@ -1,4 +1,4 @@
-"""The objects as one request sees them: what the source has, what was overridden, and what faults make of it."""
+"""The objects as one request sees them: the source, with overrides and faults applied."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from crypto_assets.sandbox.cache import BoundedCache
 from crypto_assets.sandbox.damage import damaged
 from crypto_assets.sandbox.faults import Active, Faults, Kind
 
-# Faults that change the file while its checksum stays the one of the true file.
+# Faults that change the file but not its checksum.
 _STALE_CHECKSUM = frozenset({"wrong-bytes", "republished-stale-checksum"})
 _REPUBLISHED = frozenset({"republished", "republished-stale-checksum"})
 
 
 class Overridden:
-    """A source with the replaced objects of `overrides` on top. They are as new as the server."""
+    """A source with the objects of `overrides` on top. They are as new as the server."""
 
     def __init__(self, source: Source, overrides: dict[str, bytes | None]) -> None:
         self._source = source
@@ -49,7 +49,7 @@ class Shown:
     def __init__(self, objects: Overridden, faults: Faults) -> None:
         self._objects = objects
         self._faults = faults
-        # Damaged files, for a listing asks for their size again and again.
+        # A cache of damaged files: listings ask for their size again and again.
         self._damaged: BoundedCache[tuple[str, str, str], bytes] = BoundedCache(64_000_000, len)
 
     def to_listing(self, prefix: str) -> ListedObjects:
@@ -72,7 +72,7 @@ class Shown:
         return self._objects.info(key)
 
     def read(self, key: str, faults: list[Active]) -> bytes | None:
-        """Return the content of a key under some faults; None where it is not there."""
+        """Return the content of a key under some faults; None if it does not exist."""
         names = [active.fault.fault for active in faults]
         if "late" in names:
             return None
@@ -92,7 +92,7 @@ class Shown:
         return None if content is None else f"{hashlib.sha256(content).hexdigest()}  {_name(key)}\n".encode()
 
     def info(self, key: str, faults: list[Active]) -> ObjectInfo | None:
-        """Return what is told of a key under some faults; wrong bytes are told of as the true ones."""
+        """Return the entry of a key under some faults; for wrong bytes, the entry of the true ones."""
         names = {active.fault.fault for active in faults}
         if "late" in names:
             return None
@@ -113,12 +113,12 @@ class Shown:
         mark = hashlib.md5(content, usedforsecurity=False).hexdigest()
         try:
             return self._damaged.get((fault, key, mark), lambda: damaged(fault, key, content))
-        except zipfile.BadZipFile:  # what was put in its place is broken already
+        except zipfile.BadZipFile:  # the override is not a zip
             return content
 
 
 class ServedObject:
-    """One key, as the request for it meets it from its first look to its last."""
+    """One key, as its request sees it from beginning to end."""
 
     def __init__(self, shown: Shown, key: str, faults: list[Active]) -> None:
         self._shown = shown
@@ -128,7 +128,7 @@ class ServedObject:
     def info(self) -> ObjectInfo | None:
         told = self._shown.info(self._key, self._faults)
         content = self.read() if told else None
-        # The length is of the bytes that are sent, whatever ETag and listing say.
+        # The length is of the sent bytes, even if ETag and listing differ.
         return replace(told, size=len(content)) if told and content is not None and self._faults else told
 
     def read(self) -> bytes | None:
@@ -136,7 +136,7 @@ class ServedObject:
 
 
 class ListedObjects:
-    """All keys, as one listing meets them. A listing that stands still tells what was there, as it was."""
+    """All keys, as one listing sees them. A frozen listing shows the past objects."""
 
     def __init__(self, shown: Shown, frozen_at: datetime | None) -> None:
         self._shown = shown

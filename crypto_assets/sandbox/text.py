@@ -1,6 +1,6 @@
-"""Columns of integers to the CSV text and zip files that the exchange publishes, without a float on the way.
+"""Write columns of integers as the exchange's CSV text and zip files, without floats.
 
-pyarrow's own decimal-to-text writes small values as `1E-8`, which the exchange never does, so decimals are put together
+pyarrow's own decimal-to-text writes small values as `1E-8`, which the exchange never does, so decimals are built
 from two integers.
 """
 
@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-# Pieces of one CSV row, to be joined without a separator: arrays of text, or scalars that stand in all rows.
+# Pieces of one CSV row, joined without a separator: arrays of text, or scalars that repeat in all rows.
 Pieces = list[Any]
 
 _ROWS_AT_ONCE = 250_000
-_ZIP64_FROM_ROWS = 10_000_000  # about 1 GB of text; a member over 2 GiB has to be announced
+_ZIP64_FROM_ROWS = 10_000_000  # about 1 GB of text; a member over 2 GiB must be announced
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Decimal:
         values = self.values[rows]
         whole = values // 10**self.scale
         fraction = (values - whole * 10**self.scale) * 10 ** (self.digits - self.scale)
-        # 10**digits in front makes every fraction equally long; its 1 becomes the point.
+        # A leading 10**digits makes every fraction equally long; its 1 becomes the point.
         padded = _digits(fraction + 10**self.digits)
         point = pc.binary_replace_slice(padded, start=0, stop=1, replacement=".")
         return [_digits(whole), point]
@@ -92,7 +92,7 @@ class Constant:
         return [_text(self.text)]
 
 
-# Arrays and scalars come from buffers: pa.array() and pa.scalar() import pandas first, a second of every process.
+# Arrays and scalars are built from buffers: pa.array() and pa.scalar() import pandas first, a second in every process.
 
 
 def _text(text: str) -> Any:
@@ -110,7 +110,7 @@ Column = Integer | Decimal | Boolean | Constant
 
 
 def csv_rows(columns: Sequence[Column]) -> Iterator[bytes]:
-    """Write columns as CSV lines, in chunks of a bounded number of rows. One of them is not a constant."""
+    """Write columns as CSV lines, in chunks with a limited number of rows. At least one column is not a constant."""
     length = next(len(column) for column in columns if not isinstance(column, Constant))
     for start in range(0, length, _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
@@ -119,7 +119,7 @@ def csv_rows(columns: Sequence[Column]) -> Iterator[bytes]:
             pieces += [*column.pieces(rows), _text(",")]
         pieces[-1] = _text("\n")
         lines = pc.binary_join_element_wise(*pieces, _text(""))
-        # Lines lie behind each other in memory already: validity, offsets, text.
+        # The lines are already contiguous in memory: validity, offsets, text.
         _, offsets, text = lines.buffers()
         end = np.frombuffer(offsets, np.int32, len(lines) + 1)[-1]
         yield memoryview(text)[:end]  # type: ignore[misc]
@@ -130,7 +130,7 @@ def zip_member(name: str, chunks: Iterable[bytes], written: datetime, rows: int)
     info = zipfile.ZipInfo(name, date_time=written.timetuple()[:6])
     info.compress_type = zipfile.ZIP_DEFLATED
     info.external_attr = 0o644 << 16
-    # The quickest level: it costs a fifth more bytes and saves two thirds of the time.
+    # The fastest level: a fifth more bytes, two thirds less time.
     info._compresslevel = 1  # type: ignore[attr-defined]
     buffer = io.BytesIO()
     with (

@@ -1,7 +1,7 @@
-"""Answers that go wrong on the wire: a status, a page, half a body, a connection that is reset, drops, or nothing at all.
+"""Faults on the wire: a status, a page, half a body, a connection that is reset, drips, or never answers.
 
-Half a body behind a whole Content-Length and a reset need the connection itself, which ASGI does not show. `Connection`
-is uvicorn's own protocol and remembers the transport of each client by the addresses of both ends.
+Half a body with a full Content-Length, and a reset, need the connection itself, which ASGI does not show. `Connection`
+is uvicorn's own protocol; it remembers the transport of each client by the addresses of both ends.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # chosen 
     """uvicorn's protocol; its transport can be found by the addresses of client and server."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        # Both, for a client may use one port towards two servers.
+        # Both, because a client may use one port to two servers.
         self._ends = *transport.get_extra_info("peername")[:2], *transport.get_extra_info("sockname")[:2]
         _transports[self._ends] = transport
         super().connection_made(transport)
@@ -49,7 +49,7 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # chosen 
 
 
 def classify(scope: Scope) -> tuple[Kind, str] | None:
-    """Return the kind of a request and the key that faults look at; None for the sandbox's own control."""
+    """Return the kind of a request and the key for faults; None for the sandbox's control paths."""
     path: str = scope["path"]
     if path.startswith("/_sandbox/"):
         return None
@@ -63,7 +63,7 @@ def classify(scope: Scope) -> tuple[Kind, str] | None:
 
 
 class FaultyWire:
-    """Lets the answers of an app go wrong as `Faults` says."""
+    """Applies the active `Faults` to the answers of an app."""
 
     def __init__(self, app: ASGIApp, faults: Faults) -> None:
         self._app = app
@@ -96,7 +96,7 @@ class FaultyWire:
             await self._body(active, scope, receive, send)
 
     async def _hang(self, active: Active, scope: Scope, receive: Receive) -> None:
-        """Say nothing until the client gives up or the fault is lifted; then the connection ends."""
+        """Send nothing until the client gives up or the fault is switched off; then end the connection."""
         gone = asyncio.ensure_future(_gone(receive))
         while not gone.done() and self._faults.is_on(active):
             await asyncio.wait({gone}, timeout=_CHECKED_EVERY_S)
@@ -130,11 +130,11 @@ class FaultyWire:
                     transport.close()
                 await _gone(receive)
             else:
-                await asyncio.sleep(_CHECKED_EVERY_S)  # so that the half is there before the reset
+                await asyncio.sleep(_CHECKED_EVERY_S)  # so that the half arrives before the reset
                 await _reset(scope, receive)
 
     async def _drip(self, active: Active, start: Message, body: bytes, receive: Receive, send: Send) -> None:
-        """Send a few bytes at a time; once the fault is lifted the rest goes at once."""
+        """Send a few bytes at a time; when the fault is switched off, send the rest at once."""
         await send(start)
         gone = asyncio.ensure_future(_gone(receive))
         size, place = active.fault.chunk_bytes, 0
@@ -147,7 +147,7 @@ class FaultyWire:
 
 
 def _refusal(active: Active, kind: Kind, key: str) -> Response:
-    """Answer with a status, in the words of S3 or of the REST API."""
+    """Answer with a status, with the text of S3 or of the REST API."""
     status = HTTPStatus(int(active.fault.fault.split("-")[1]))
     headers = {}
     if active.fault.fault == "http-429-date":
@@ -190,9 +190,9 @@ async def _gone(receive: Receive) -> None:
 
 
 async def _reset(scope: Scope, receive: Receive) -> None:
-    """End the connection with RST, as a host or a firewall does that knows nothing of it any more."""
+    """End the connection with RST, as a host or firewall does for an unknown connection."""
     if transport := _transport(scope):
-        # On a copy of the descriptor, for uvloop shows no socket of its own: no lingering means RST (socket(7)).
+        # On a copy of the descriptor, because uvloop has no socket object: no lingering means RST (socket(7)).
         with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as copy:
             copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
@@ -200,6 +200,6 @@ async def _reset(scope: Scope, receive: Receive) -> None:
 
 
 def _transport(scope: Scope) -> asyncio.Transport | None:
-    """Return the connection of a request; None where the client has ended it already."""
+    """Return the connection of a request; None if the client has ended it already."""
     transport = _transports.get((*scope["client"], *scope["server"]))
     return None if transport is None or transport.is_closing() else transport

@@ -89,7 +89,7 @@ def test_a_day_of_which_the_exchange_has_nothing_is_no_data_with_evidence() -> N
 def test_no_data_is_never_the_last_word_on_a_day_that_the_exchange_has() -> None:
     case = replace(ONLY_TRADES, states=frozenset({State.MISSING, State.NO_DATA}))
     final = found_of(State.NO_DATA, "delisted", None)
-    assert any("called no_data for ever" in line for line in judge(case, final, Truth(ROWS, ROWS)))
+    assert any("permanently no_data" in line for line in judge(case, final, Truth(ROWS, ROWS)))
     inferred = found_of(State.NO_DATA, "delisted", None, inferred=True)
     assert judge(case, inferred, Truth(ROWS, ROWS)) == []
 

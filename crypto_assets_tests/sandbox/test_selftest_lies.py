@@ -92,7 +92,7 @@ def test_an_engine_that_loses_days_without_a_word_is_found_out(
     real = finder.locate
     monkeypatch.setattr(finder, "locate", lambda *given: replace(real(*given), absent=[]))
     found = broken(selftest("--fault", "late", "--json"))
-    assert f"BTC/USDT trades {BAD}: a silent loss, the ledger has no word about it" in found["late"]
+    assert f"BTC/USDT trades {BAD}: a silent loss, the ledger has no record of it" in found["late"]
 
 
 def test_an_engine_that_stores_wrong_rows_is_found_out(
@@ -195,7 +195,7 @@ def test_an_engine_that_believes_its_ledger_is_found_out(
 ) -> None:
     monkeypatch.setattr(lakes, "_stored", lambda *_: [])
     found = broken(selftest("--fault", "a lost file", "--fault", "another lake", "--json"))
-    assert f"BTC/USDT trades {BAD}: a silent loss, it is no gap although its rows are gone" in found["a lost file"]
+    assert f"BTC/USDT trades {BAD}: a silent loss, it is not a gap although its rows are lost" in found["a lost file"]
     assert len([line for line in found["another lake"] if "a silent loss" in line]) == 6
 
 

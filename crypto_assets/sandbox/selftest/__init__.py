@@ -1,9 +1,9 @@
-"""`crypto-assets selftest`: everything an exchange can do wrong against the real engine, on this machine alone.
+"""`crypto-assets selftest`: run every fault of an exchange against the real engine, on this machine only.
 
-For each case of `cases.py` a sandbox exchange goes wrong while the product's own pipeline collects a few days into a lake
-and a database that exist for the test only; or these lose rows behind its back (`stores.py`). Then the fault is lifted and
-the days are collected again, or filled as `fill` does. What is in lake, warehouse and ledger is read without the engine
-(`evidence.py`) and compared with what the exchange publishes, value by value (`verdict.py`).
+For each case of `cases.py` a sandbox exchange has a fault while the product's own pipeline collects a few days into a lake
+and a database made for the test; or these stores lose rows behind the engine's back (`store_damage.py`). Then the fault is
+switched off and the days are collected again, or filled as `fill` does. Lake, warehouse and ledger are read without the
+engine (`evidence.py`) and compared with the exchange's published rows, value by value (`verdict.py`).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from crypto_assets.sandbox.selftest.rig import Rig, new_database
 from crypto_assets.sandbox.selftest.verdict import Verdict
 
 RIGS = 6
-"""Cases side by side. Most of their time they wait for something that does not come."""
+"""Concurrent cases. They spend most of their time waiting for answers that do not come."""
 
 
 def cases_of(names: Sequence[str]) -> list[Case]:
-    """Return the cases of these faults, or with these names; all where none is given.
+    """Return the cases with these faults or names; all if none is given.
 
     Raises:
-        ConfigError: a name that no case has.
+        ConfigError: no case has such a name.
     """
     known = {name for case in CASES for name in (case.name, *case.fault_names)}
     for name in names:
@@ -43,9 +43,9 @@ def run_selftest(
     """Run cases and return their verdicts, in the order of the cases.
 
     Args:
-        server_url: of any database of the Postgres to use; the test's own databases are dropped at the end.
+        server_url: of any database on the Postgres server; the test's own databases are dropped at the end.
         home: an empty folder for the lakes.
-        tell: told of each verdict when it is there.
+        tell: called with each verdict when it is ready.
 
     Raises:
         PostgresUnavailable: the server does not answer.
@@ -65,7 +65,7 @@ def run_selftest(
     with ExitStack() as stack:
         for url in stack.enter_context(new_database(server_url, count)):
             free.put(stack.enter_context(Rig(url)))
-        # The slow ones first, so that they do not stand alone at the end.
+        # The slow ones first, so that they do not run alone at the end.
         order = sorted(range(len(cases)), key=lambda number: not cases[number].slow)
         with ThreadPoolExecutor(count, "selftest") as pool:
             verdicts = dict(zip(order, pool.map(run, [cases[number] for number in order]), strict=True))

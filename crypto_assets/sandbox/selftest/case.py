@@ -1,4 +1,4 @@
-"""One thing that goes wrong in the selftest, and what the engine has promised to do about it."""
+"""A case of the selftest: a fault, and what the engine promises in response."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from crypto_assets.sandbox.selftest.scenes import THREE_DAYS, Scene, Where
 from crypto_assets.sandbox.selftest.store_damage import Happens
 
 BAD = THREE_DAYS.days[1]
-"""The day that a fault of one file concerns."""
+"""The day concerned by a fault of one file."""
 
 FILE = f"*-{BAD}.zip"
 
 STILL = datetime(2024, 1, 2, 8, tzinfo=UTC), datetime(2024, 1, 2, 11, tzinfo=UTC)
-"""From when to when nobody trades, where an incident is expected."""
+"""The span without trades, if an incident is expected."""
 
 AVAILABLE, PROVISIONAL, DEGRADED = State.AVAILABLE, State.PROVISIONAL, State.DEGRADED
 MISSING, PENDING, CORRECTED, NO_DATA = State.MISSING, State.PENDING, State.CORRECTED, State.NO_DATA
@@ -24,28 +24,28 @@ MISSING, PENDING, CORRECTED, NO_DATA = State.MISSING, State.PENDING, State.CORRE
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One thing that goes wrong.
+    """A fault, and the right response.
 
     Args:
-        faults: as `crypto-assets sandbox --fault` takes them.
-        states: the right ones for the days concerned; all other days must be `available`, or `no_data` where the exchange
-            has nothing of them.
+        faults: in the form of `crypto-assets sandbox --fault`.
+        states: the right ones for the days concerned; all other days must be `available`, or `no_data` if the exchange
+            has no data for them.
         says: one of these words must be in the reason of a day that is not `available`, or was not renewed.
         first, last: the days concerned; `None` means BAD alone.
-        stored: the days are collected before anything goes wrong.
-        publishes: the fault that makes what the exchange truly publishes meanwhile; a stored day that is not renewed from
-            it has to say why.
-        in_order: rows in disorder are stored in the order of time and id, and rows that are there twice once.
-        happens: what happens to our own stores between two collections; it must be noticed, and then `fill` mends it.
-        refused: words with which collecting is refused after that, until somebody says that the lake is the right one.
-        fill: only the days that `fill` takes are collected after the fault.
+        stored: the days are collected before the fault begins.
+        publishes: the fault that produces the rows that the exchange truly publishes meanwhile; a stored day that is not
+            renewed from them must say why.
+        in_order: unordered rows are stored in the order of time and id, repeated rows once.
+        happens: damage to our own stores between two collections; it must be noticed, and then `fill` repairs it.
+        refused: words of the error that refuses collecting after that, until somebody accepts the lake.
+        fill: after the fault, collect only the days that `fill` selects.
         down: the host itself refuses connections.
-        rates: limits that the exchange keeps meanwhile, as `--limit` takes them.
-        rest: the REST API may be asked for what is missing from the archive.
-        datasets: those that are concerned; all of the scene by default.
-        incidents: what is to be found of the hours that stand still, as (kind, symbol); the symbol is empty for all of the
-            market. None: whatever is found.
-        marks: checks that the rows of a complete day concerned must fail, for what is odd about them is said.
+        rates: limits of the exchange meanwhile, in the form of `--limit`.
+        rest: the REST API may be asked for data missing from the archive.
+        datasets: those concerned; default: all of the scene.
+        incidents: expected for the hours without trades, as (kind, symbol); an empty symbol means the whole market.
+            None: any.
+        marks: checks that the rows of a complete day concerned must fail, because the day reports their fault.
     """
 
     name: str
@@ -76,12 +76,12 @@ class Case:
         return self.first <= where.day <= (self.last or where.day)
 
     def loses(self, where: Where) -> bool:
-        """Return whether what happens to our stores takes the rows of a day."""
+        """Return whether the damage to our stores removes the rows of a day."""
         return bool(self.says) and self.concerns(where)
 
     @property
     def loses_files(self) -> bool:
-        """Whether what happens to our stores happens to files of the lake."""
+        """Whether the damage to our stores concerns files of the lake."""
         return self.happens is not None and self.happens is not store_damage.empty_warehouse
 
     @property

@@ -1,4 +1,4 @@
-"""What goes wrong in the selftest, and what the engine has promised to do about it. One line each; nothing else decides."""
+"""The cases of the selftest: faults, and what the engine promises. One line each; nothing else decides."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OBJECT = f"{FILE}:kinds=object"
 LISTING = "*:kinds=listing"
 
 _FILES = (
-    # The host refuses one file, for as long as the run lasts.
+    # The host refuses one file during the whole run.
     Case("http-403", (f"http-403:{OBJECT}",), one_of(MISSING), ("403",)),
     Case("http-404", (f"http-404:{OBJECT}",), one_of(MISSING, PENDING), ("404", "not published")),
     Case("http-418", (f"http-418:{OBJECT}",), one_of(MISSING), ("418",)),
@@ -34,21 +34,21 @@ _FILES = (
     Case("http-429-date", (f"http-429-date:{OBJECT}",), one_of(MISSING), ("429",)),
     Case("http-500", (f"http-500:{OBJECT}",), one_of(MISSING), ("500",)),
     Case("http-503", (f"http-503:{OBJECT}",), one_of(MISSING), ("503",)),
-    # The connection fails; where bytes come, asking for the rest of them may well succeed.
+    # The connection fails; if some bytes arrive, asking for the rest may succeed.
     Case("truncated", (f"truncated:{FILE}",), one_of(MISSING, AVAILABLE), ("the connection was cut",)),
     Case("truncated-silently", (f"truncated-silently:{FILE}",), one_of(MISSING), ("sha256", "bytes")),
     Case("cut", (f"cut:{FILE}",), one_of(MISSING, AVAILABLE), ("the connection was cut",)),
     Case("reset", (f"reset:{OBJECT}",), one_of(MISSING), ("the connection was cut",)),
     Case("drip", (f"drip:{FILE}",), one_of(MISSING, AVAILABLE), ("no whole answer",)),
     Case("hang", (f"hang:{OBJECT}",), one_of(MISSING), ("no answer within",)),
-    # The same, once: the run itself must get over it.
+    # The same, once: the run itself must recover.
     *(
         Case(f"{name}, once", (f"{name}:{ONCE}",), one_of(AVAILABLE))
         for name in ("http-429", "http-429-date", "http-500", "http-503", "truncated", "cut", "reset", "drip", "hang")
     ),
     Case("http-418, once", (f"http-418:{ONCE}",), one_of(AVAILABLE, MISSING), ("418",)),
     Case("limit 8/s", (), one_of(AVAILABLE), rates=("8/s",)),
-    # Bytes that are not what they should be.
+    # Wrong bytes.
     Case("html for a file", (f"html:{OBJECT}",), one_of(MISSING), ("sha256", "zip")),
     Case("html for a checksum", (f"html:{FILE}:kinds=checksum",), one_of(MISSING), ("sha256",)),
     Case("no checksum", (f"http-404:{FILE}:kinds=checksum",), one_of(MISSING, PENDING), ("checksum",)),
@@ -64,7 +64,7 @@ _NOT_FOLLOWED = ("redirect-host", "redirect-loopback", "redirect-http")
 _UNASKED, _NOT_READ = "which was not asked for", "expected at most"
 
 _HOSTILE = (
-    # Answers that mean harm: none is read, unpacked or followed beyond its bound.
+    # Malicious answers: none is read, unpacked or followed beyond its limit.
     Case("gzip-bomb", (f"gzip-bomb:{OBJECT}",), one_of(MISSING), (_UNASKED,)),
     Case("gzip-bomb, checksum", (f"gzip-bomb:{FILE}:kinds=checksum",), one_of(MISSING), (_UNASKED,)),
     Case("gzip-bomb, listing", (f"gzip-bomb:{LISTING}",), one_of(MISSING), (_UNASKED,), THREE_DAYS.first),
@@ -83,7 +83,7 @@ _HOSTILE = (
 )
 
 _AGAIN = (
-    # Days that are stored, and then something happens.
+    # Days are stored before the fault.
     Case("republished", (f"republished:{FILE}",), one_of(AVAILABLE), stored=True, publishes="republished"),
     Case(
         "republished-stale-checksum",
@@ -119,7 +119,7 @@ _LISTINGS = (
     ),
     Case("http-503, listing, once", (f"http-503:{LISTING}:1:each=true",), one_of(AVAILABLE), first=THREE_DAYS.first),
     Case("late", (f"late:{FILE}",), one_of(MISSING, PENDING), ("does not list", "not published")),
-    # Missing is honest; a probe of the checksum would find the files.
+    # Missing is correct; a probe of the checksum would find the files.
     Case(
         "stale-listing",
         ("stale-listing:at=2024-01-02T12",),

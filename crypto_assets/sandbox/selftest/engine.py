@@ -1,4 +1,4 @@
-"""The product as it is used, on the stores of a case: collecting, filling, naming gaps, reading."""
+"""Run the product on the stores of a case: collect, fill, name gaps, read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from crypto_assets.storage.warehouse import Warehouse
 from crypto_assets.transport.body import Pace
 
 LONGEST_RUN_S = 30.0
-"""A run of some days that takes longer hangs."""
+"""Seconds after which a run of some days counts as hanging."""
 
 IMPATIENT = Timing(
     timeout_s=2.0,
@@ -47,12 +47,12 @@ IMPATIENT = Timing(
     patience_s=5.0,
     first_open_s=0.3,
 )
-"""Seconds where a run would wait half a minute and more; all else is as usual."""
+"""Seconds for waits of half a minute and more; all other settings are as usual."""
 
 
 @dataclass(frozen=True, slots=True)
 class StorePlaces:
-    """The lake and the database of a case, and the folder of all that it may write."""
+    """The lake and the database of a case, and the only folder it may write to."""
 
     home: Path
     lake: Path
@@ -60,7 +60,7 @@ class StorePlaces:
 
 
 def collect(collection: Collection, case: Case, stores: StorePlaces, *, fill: bool = False) -> Found:
-    """Collect all days as the product does, or with `fill` those that it would fill, and read what is there afterwards."""
+    """Collect all days as the product does, or with `fill` the days that it would fill; then read all stores."""
     scene = case.scene
     targets = _targets(collection, scene, named_gaps(collection, scene, stores, look_again=True) if fill else None)
     problems: dict[Where, str] = {}
@@ -84,7 +84,7 @@ def collect(collection: Collection, case: Case, stores: StorePlaces, *, fill: bo
     except Stopped:
         error = f"nothing for {LONGEST_RUN_S:.0f} seconds: it hangs"
     except Exception as raised:
-        # Whatever it is, it is a promise that was not held, and the other cases go on.
+        # Any exception breaks a promise; the other cases continue.
         place = traceback.extract_tb(raised.__traceback__)[-1]
         error = f"{type(raised).__name__} ({Path(place.filename).name}:{place.lineno}): {raised}"
     finally:
@@ -104,13 +104,13 @@ def collect(collection: Collection, case: Case, stores: StorePlaces, *, fill: bo
 
 
 def accept_lake(stores: StorePlaces) -> None:
-    """Say that the lake that is there now is the right one, as `fill --new-lake` does."""
+    """Accept the present lake, as `fill --new-lake` does."""
     with Ledger(stores.url) as ledger:
         remember_lake(ledger, Lake(str(stores.lake)))
 
 
 def _targets(collection: Collection, scene: Scene, wanted: dict[Where, str] | None) -> list[Target]:
-    """Return what is to be collected: everything, or the days that are wanted."""
+    """Return the days to collect: all, or the wanted ones."""
     (entry,) = collection.series
     targets = []
     for series, symbol in entry.tracks:
@@ -123,7 +123,7 @@ def _targets(collection: Collection, scene: Scene, wanted: dict[Where, str] | No
 def named_gaps(
     collection: Collection, scene: Scene, stores: StorePlaces, *, look_again: bool = False
 ) -> dict[Where, str]:
-    """Return the gaps and their reasons as the commands see them; with `look_again` as `fill` does, which asks first."""
+    """Return the gaps and their reasons as the commands see them; with `look_again` after asking first, as `fill` does."""
     now = _now(scene)
     (entry,) = collection.series
     with Ledger(stores.url) as ledger:
@@ -135,7 +135,7 @@ def named_gaps(
 
 
 def incomplete_days(collection: Collection, scene: Scene, stores: StorePlaces) -> dict[Where, str]:
-    """Return the days that `crypto_assets.read` refuses to read as complete, and why."""
+    """Return the days that `crypto_assets.read` refuses as incomplete, and why."""
     (entry,) = collection.series
     lake = Lake(str(stores.lake))
     found: dict[Where, str] = {}

@@ -1,4 +1,4 @@
-"""What the exchange publishes and what was stored, read without the engine: zip and csv, pyarrow, SQL.
+"""Read the exchange's files and our stores without the engine: zip and csv, pyarrow, SQL.
 
 Rows are tuples in the order of the lake's columns: times in microseconds since 1970, numbers as decimals.
 """
@@ -33,7 +33,7 @@ _ROOTS = {"spot": "data/spot", "linear": "data/futures/um"}
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where the columns of a dataset stand: in the published CSV, in the lake, in the warehouse. Times come first."""
+    """The column order of a dataset in the published CSV, the lake and the warehouse. Times come first."""
 
     folder: str
     tag: str
@@ -90,7 +90,7 @@ _LAYOUTS = {
 
 
 def key_of(scene: Scene, where: Where) -> str:
-    """Return the key of the archive object of a day, or of its month where the dataset has files of months alone."""
+    """Return the key of the archive object of a day, or of its month if the dataset has only monthly files."""
     layout, symbol = _LAYOUTS[where.dataset], exchange_symbol(where.symbol)
     below = f"{layout.tag}/" if layout.folder == "klines" else ""
     cadence, period = ("monthly", f"{where.day:%Y-%m}") if layout.monthly else ("daily", where.day.isoformat())
@@ -98,9 +98,9 @@ def key_of(scene: Scene, where: Where) -> str:
 
 
 def published(scene: Scene, read: Read, fault: str = "", concerned: Iterable[Where] = ()) -> dict[Where, list[Row]]:
-    """Return the rows of every day that is published; of the days that a fault concerns those that it makes of the file.
+    """Return the rows of every published day; for the days that a fault concerns, the rows after the fault.
 
-    A day of which nothing is published is left out.
+    A day without published rows is left out.
     """
     changed = {key_of(scene, where) for where in concerned}
     rows: dict[Where, list[Row]] = {}
@@ -115,7 +115,7 @@ def published(scene: Scene, read: Read, fault: str = "", concerned: Iterable[Whe
     return rows
 
 
-# The same bytes come in case after case: reading them again would be half of the selftest's work.
+# Many cases have the same bytes: reading them again would take half of the selftest's time.
 @lru_cache(maxsize=512)
 def _by_day(dataset: str, content: bytes) -> dict[date, list[Row]]:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -134,7 +134,7 @@ def _split(rows: Iterable[Row]) -> dict[date, list[Row]]:
 
 
 def in_lake(scene: Scene, lake: Path) -> dict[Where, list[Row]]:
-    """Return the rows of every Parquet file where a day is expected to lie; days without a file are left out."""
+    """Return the rows of every Parquet file at an expected path; days without a file are left out."""
     found = {}
     for where in scene.everything:
         pair, _, settled = where.symbol.partition(":")
@@ -162,7 +162,7 @@ def _parquet_rows(dataset: str, content: bytes) -> list[Row]:
 
 
 def in_warehouse(scene: Scene, url: str) -> dict[Where, list[Row]]:
-    """Return the rows of every day that has any, as they were published or came from REST."""
+    """Return the rows of every day with rows from the archive or REST."""
     found: dict[Where, list[Row]] = {}
     with psycopg.connect(url, options="-c timezone=UTC") as connection:
         for dataset in scene.datasets:
@@ -181,9 +181,9 @@ def in_warehouse(scene: Scene, url: str) -> dict[Where, list[Row]]:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What the ledger says of a day; `error` is the name of the exception that the reason came from.
+    """The ledger's record of a day; `error` is the name of the exception behind the reason.
 
-    `failed` are the checks that the stored rows do not pass, `inferred` is of a `no_data` that nobody confirmed.
+    `failed` are the checks that the stored rows fail; `inferred` marks a `no_data` that nobody confirmed.
     """
 
     state: State
@@ -210,11 +210,11 @@ def in_ledger(url: str) -> dict[Where, Said]:
 
 
 Incident = tuple[str, str, datetime, datetime]
-"""A kind, a symbol (empty: all of the market), from when and until when."""
+"""A kind, a symbol (empty: the whole market), start and end."""
 
 
 def incidents(url: str) -> frozenset[Incident]:
-    """Return the incidents that were found in what is stored."""
+    """Return the incidents found in the stored data."""
     with psycopg.connect(url, options="-c timezone=UTC") as connection:
         rows = connection.execute(
             "SELECT kind, coalesce(symbol, ''), start_time, end_time FROM collection.incidents WHERE source = 'found'"
@@ -223,7 +223,7 @@ def incidents(url: str) -> frozenset[Incident]:
 
 
 def foreign_files(home: Path) -> list[str]:
-    """Return files that lie where none may be: outside of the lake, of another kind, or on their way for ever."""
+    """Return files in wrong places: outside the lake, of another type, or left in staging."""
 
     def known(parts: tuple[str, ...]) -> bool:
         return parts[0] in ("lake", OTHER_LAKE) and (

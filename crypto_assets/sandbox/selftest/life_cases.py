@@ -1,7 +1,7 @@
-"""Symbols that are listed, delisted, listed again, expire or do not trade; files that come weeks late.
+"""Cases of symbols that are listed, delisted, relisted, expire or do not trade; and of files that come weeks late.
 
-Nothing is missing where nothing should be: such days are complete, or `no_data` with the reason. What only seems so, because
-files are not there, is looked at again.
+Days without expected data are not missing: they are complete, or `no_data` with the reason. Days that only look so, because
+files are missing, are checked again.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from crypto_assets.sandbox.selftest.scenes import (
 _BTC = "BTCUSDT"
 
 _LATE_SINCE = date(2024, 1, 20)
-# Files of days, and those of the months that would have the same days.
+# Daily files, and monthly files for the same days.
 _LATE = tuple(f"late:*/{_BTC}-*-2024-{part}.zip" for part in ("01-2[0-9]", "01-3[01]", "0[2-9]-[0-3][0-9]", "0[1-9]"))
 
 
 def _life(name: str, scene: Scene, *faults: str, rest: bool = False) -> Case:
-    """Days outside of a symbol's life are `no_data`, those that it begins or ends on complete with what they have."""
+    """Days outside a symbol's life are `no_data`; its first and last day are complete with the rows they have."""
     return Case(name, faults, one_of(AVAILABLE), first=date.max, scene=scene, rest=rest)
 
 
 def _still(name: str, fault: str, scene: Scene, *incidents: tuple[str, str]) -> Case:
-    """Three hours in which nobody trades one symbol, or all; no row of them is missing."""
+    """Three hours without trades of one symbol, or of all; no row is missing in them."""
     fault = f"{fault}:start=2024-01-02T08:end=2024-01-02T11"
     return Case(name, (fault,), one_of(AVAILABLE), first=date.max, incidents=frozenset(incidents), scene=scene)
 
@@ -59,7 +59,7 @@ LIFE = (
         scene=SIX_WEEKS,
     ),
     Case(
-        "late, half a year",  # so long that it is taken for the end, until the files come
+        "late, half a year",  # so long that it counts as the end, until the files come
         _LATE,
         one_of(MISSING, NO_DATA),
         ("does not list", "last file", "not published yet"),
@@ -69,7 +69,7 @@ LIFE = (
     ),
     _life("listed", THREE_DAYS, f"listed:{_BTC}:at=2024-01-02T04"),
     _life("listed, REST", THREE_DAYS, f"listed:{_BTC}:at=2024-01-02T04", rest=True),
-    # A month that a symbol begins or ends in has files of days and one of the month, which is silent on the other days.
+    # A month with a symbol's first or last day has daily files and a monthly one, which has no rows for the other days.
     _life("listed, days and month", ONE_MONTH, f"listed:{_BTC}:at=2024-01-12T04"),
     _life("listed, days and month, REST", ONE_MONTH, f"listed:{_BTC}:at=2024-01-12T04", rest=True),
     _life("listed, bars of weeks, REST", LONG_BARS, f"listed:{_BTC}:at=2024-01-18T04", rest=True),

@@ -1,4 +1,4 @@
-"""A sandbox exchange, a lake and a database of the selftest's own, and the product's pipeline between them."""
+"""The selftest's rig: a sandbox exchange, a lake and a database, and the product's pipeline between them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _PROBES, _PROBE_AFTER_S = 3, 1.0
 
 @contextmanager
 def new_database(server_url: str, count: int = 1) -> Iterator[list[str]]:
-    """Yield the URLs of empty databases beside that of `server_url`, tables included; they are dropped at the end.
+    """Yield the URLs of empty databases on the server of `server_url`, with tables; they are dropped at the end.
 
     Raises:
         PostgresUnavailable: the server does not answer, or does not allow it.
@@ -73,7 +73,7 @@ def _admitted(server_url: str, names: Sequence[str]) -> psycopg.Connection[Any]:
 
 
 class Rig:
-    """One exchange for each scene and one database, used for one case after another inside `with`."""
+    """One exchange for each scene and one database; runs one case after another inside `with`."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -89,7 +89,7 @@ class Rig:
         self._open.close()
 
     def run(self, case: Case, home: Path) -> Verdict:
-        """Let one thing go wrong and then well again; return what became of the promises."""
+        """Run a case with its fault, then without it; return which promises were kept."""
         started = time.monotonic()
         verdict = Verdict(case.name)
         self._empty()
@@ -124,7 +124,7 @@ class Rig:
         for _ in range(_PROBES):
             if not any(said.error == "CircuitOpen" for said in after.ledger.values()):
                 break
-            time.sleep(_PROBE_AFTER_S)  # a circuit that is open is probed when its time has come, not before
+            time.sleep(_PROBE_AFTER_S)  # an open circuit is probed only after this time
             after = collect(collection, case, stores, fill=case.fill)
         again = judge_after(scene, after, Truth(before, before))
         verdict.after = "all days available, as published" if not again else describe_reported(case, after)
@@ -142,7 +142,7 @@ class Rig:
 
 
 class _Exchange:
-    """A sandbox exchange that has what a scene says, inside `with`."""
+    """A sandbox exchange with the content of a scene, inside `with`."""
 
     def __init__(self, scene: Scene) -> None:
         self.source = SyntheticArchive(
@@ -165,7 +165,7 @@ class _Exchange:
 
     @contextmanager
     def going_wrong(self, case: Case) -> Iterator[None]:
-        """Let the exchange do what the case says until the block ends."""
+        """Switch on the faults of a case during the block."""
         state = self._server.app.state
         port = 0
         if case.down:
@@ -184,7 +184,7 @@ class _Exchange:
                 self._server = self._open.enter_context(SandboxServer(self.source, port=port))
 
     def collection(self, case: Case) -> Collection:
-        """Return the collection.yaml of a case: all of its scene, from this exchange."""
+        """Return the collection.yaml of a case: its whole scene, from this exchange."""
         urls = {"archive_url": self._server.archive_url, "listing_url": self._server.listing_url}
         if case.rest:
             urls["rest_url"] = self._server.archive_url
@@ -203,7 +203,7 @@ class _Exchange:
 
 
 def _published_now(case: Case, exchange: _Exchange) -> dict[Where, list[evidence.Row]]:
-    """Return what the exchange publishes while a case goes wrong; files in disorder in their true order, rows once."""
+    """Return the rows that the exchange publishes during a case; for unordered files in true order, repeated rows once."""
     concerned = [where for where in case.scene.everything if case.concerns(where)]
     read = exchange.source.read
     if case.publishes in OBJECTS:

@@ -1,7 +1,7 @@
-"""Files whose rows are wrong, missing, there twice, in disorder or beside their time.
+"""Cases of files with wrong, missing, repeated, unordered or mistimed rows.
 
-Wrong rows are stored nowhere. Where some are missing, the others are stored and the day says so. What has one right order
-is sorted, what is there twice without a difference is stored once.
+Wrong rows are never stored. If rows are missing, the others are stored and the day reports the loss. Rows with one right
+order are sorted; equal repeated rows are stored once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ KLINES, TRADES = f"*klines*-{BAD}.zip", f"*trades*-{BAD}.zip"
 
 
 def _tidied(name: str, pattern: str, mark: str, *datasets: str, **case: Any) -> Case:
-    """Rows that are in disorder or there twice: stored in order and once, which the day says."""
+    """Unordered or repeated rows: stored in order and once, and the day reports it."""
     fault = name.rpartition("stored, then ")[2].partition(",")[0]
     return Case(
         name,
@@ -32,7 +32,7 @@ def _tidied(name: str, pattern: str, mark: str, *datasets: str, **case: Any) -> 
 
 
 def _lost_bar(timeframe: str, day: date) -> Case:
-    """A bar that a file of a month does not have on a day on which one opens."""
+    """A bar missing from a monthly file, on a day when a bar opens."""
     dataset = f"ohlcv_{timeframe}"
     return Case(
         f"missing-bar, {timeframe}",
@@ -58,7 +58,7 @@ ROWS = (
         datasets=("ohlcv_1m",),
     ),
     Case(
-        "missing-minutes, trades",  # their ids run on, so a hole is a loss
+        "missing-minutes, trades",  # their ids continue, so a hole is a loss
         (f"missing-minutes:{TRADES}",),
         one_of(DEGRADED),
         ("ids",),

@@ -1,4 +1,4 @@
-"""What a case of the selftest collects: which symbols, datasets and days of which market, and when that is."""
+"""The scenes of the selftest: which symbols, datasets and days of which market are collected, and at what time."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Where(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What is collected of one sandbox exchange.
+    """The part of a sandbox exchange that a case collects.
 
     Args:
-        symbols: those that are collected.
-        others: those that the exchange has too; a symbol that has ended is told by them.
-        first, last: the days that are collected, both included.
-        now: what time it is at the exchange and here; None is the real time, years later. The exchange goes on then, else
+        symbols: the collected ones.
+        others: further symbols of the exchange; they show that a symbol has ended.
+        first, last: the collected days, both included.
+        now: the time at the exchange and here; None: the real time, years later. With a time the exchange continues, else
             it ends with the last day.
     """
 
@@ -45,7 +45,7 @@ class Scene:
 
     @property
     def goes_on_to(self) -> date:
-        """The last day that the exchange has, sooner or later."""
+        """The last day that the exchange will ever publish."""
         return self.last if self.now is None else self.now.date() + timedelta(days=7)
 
     @property
@@ -61,7 +61,7 @@ class Scene:
 
 
 def exchange_symbol(symbol: str) -> str:
-    """Return what the exchange calls a symbol: `BTC/USDT` BTCUSDT, `BTC/USDT:USDT-240105` BTCUSDT_240105."""
+    """Return the exchange's name of a symbol: `BTC/USDT` BTCUSDT, `BTC/USDT:USDT-240105` BTCUSDT_240105."""
     pair, _, settled = symbol.partition(":")
     _, _, expiry = settled.partition("-")
     return pair.replace("/", "") + (f"_{expiry}" if expiry else "")
@@ -71,7 +71,7 @@ THREE_DAYS = Scene(("ohlcv_1m", "trades"), date(2024, 1, 1), date(2024, 1, 3))
 """Bars and trades of one symbol, years ago."""
 
 BUSY = replace(THREE_DAYS, trades_per_day=1_500)
-"""A symbol that trades every minute, so that a silence tells something."""
+"""A symbol that trades every minute, so that a silence is significant."""
 
 TWO_SYMBOLS = replace(BUSY, symbols=("BTC/USDT", "ETH/USDT"))
 
@@ -84,7 +84,7 @@ FUTURES = Scene(
 LONG_BARS = Scene(
     ("ohlcv_3d", "ohlcv_1w", "ohlcv_1mo"), date(2024, 1, 1), date(2024, 3, 31), others=("ETH/USDT",), trades_per_day=20
 )
-"""Bars of files of months that open on some days only."""
+"""Bars from monthly files that open on some days only."""
 
 SIX_WEEKS = Scene(
     ("ohlcv_1h", "trades"),
@@ -94,10 +94,10 @@ SIX_WEEKS = Scene(
     trades_per_day=150,
     now=datetime(2024, 2, 10, 12, tzinfo=UTC),
 )
-"""Long enough for a symbol to end while others go on, and recent."""
+"""Recent, and long enough for a symbol to end while others continue."""
 
 ONE_MONTH = replace(SIX_WEEKS, last=date(2024, 1, 31), now=datetime(2024, 2, 20, 12, tzinfo=UTC))
-"""A month that has files of days and one of the month."""
+"""A month with daily files and a monthly file."""
 
 HALF_A_YEAR = Scene(
     ("ohlcv_1d",),
@@ -107,7 +107,7 @@ HALF_A_YEAR = Scene(
     trades_per_day=20,
     now=datetime(2024, 8, 1, 12, tzinfo=UTC),
 )
-"""Long enough, and recent, for a symbol whose files end to be taken for delisted where nobody can be asked."""
+"""Recent, and so long that a symbol without files counts as delisted if nobody can be asked."""
 
 DATED_FUTURE = Scene(
     ("ohlcv_1h", "trades"),
@@ -129,4 +129,4 @@ FUNDING = Scene(
     market_type="linear",
     trades_per_day=50,
 )
-"""What files of months alone have."""
+"""Datasets with monthly files only."""

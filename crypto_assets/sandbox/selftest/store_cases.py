@@ -1,6 +1,6 @@
-"""Something happens to our own lake or database between two collections: it is noticed, and `fill` mends it.
+"""Cases of damage to our own lake or database between two collections: it is noticed, and `fill` repairs it.
 
-At the place of a lost lake nothing is written before somebody has said that it is the right one: it may be unmounted.
+Nothing is written at the place of a lost lake until somebody accepts it: the lake may be unmounted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from crypto_assets.sandbox.selftest.store_damage import Happens
 
 
 def _store(name: str, happens: Happens, *says: str, everything: bool = False, refused: str = "") -> Case:
-    """What must be noticed, with one of these words as the reason; without words nothing is lost."""
+    """Damage that must be noticed, with one of these words in the reason; without words nothing is lost."""
     first = THREE_DAYS.first if everything else None
     return Case(
         name, (), one_of(AVAILABLE), says, first=first, stored=True, happens=happens, refused=refused, fill=True

@@ -1,4 +1,4 @@
-"""Whether a promise was held: what lake, warehouse and ledger have against what the exchange published."""
+"""Judge whether a promise was kept: compare lake, warehouse and ledger with the exchange's published rows."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _REASON_LENGTH = 90
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a run left behind.
+    """The results of a run.
 
-    `error` is the exception that it raised, `problems` the days that the run itself called incomplete, `gaps` those that
-    are gaps afterwards, `incomplete` those that cannot be read as complete, with their reasons; `incidents` what was found,
-    as (kind, symbol, first and last instant), where that was looked for.
+    `error` is the exception it raised, `problems` the days that the run itself reported as incomplete, `gaps` the gaps
+    afterwards, `incomplete` the days that cannot be read as complete, with their reasons; `incidents` the found ones,
+    as (kind, symbol, first and last instant), if they were looked for.
     """
 
     lake: Rows
@@ -42,7 +42,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """The rows as they are published now, and as they were before anything went wrong."""
+    """The rows as published now, and as published before the fault."""
 
     now: Rows
     before: Rows
@@ -50,7 +50,7 @@ class Truth:
 
 @dataclass
 class Verdict:
-    """One line of the table. `broken` says which promises were not held, and where."""
+    """One line of the table. `broken` says which promises were broken, and where."""
 
     name: str
     stored: str = ""
@@ -65,12 +65,12 @@ class Verdict:
 
 
 def judge(case: Case, found: Found, truth: Truth) -> list[str]:
-    """Return every promise that a run under a fault broke, in words; none if it held all of them."""
+    """Return every promise that a run under a fault broke, in words; none if it kept all."""
     broken = _of_the_run(found)
     for where in case.scene.everything:
         said = found.ledger.get(where)
         if said is None:
-            broken.append(f"{where}: a silent loss, the ledger has no word about it")
+            broken.append(f"{where}: a silent loss, the ledger has no record of it")
             continue
         concerned = case.concerns(where)
         right = case.states if concerned else _right(where, truth)
@@ -84,13 +84,13 @@ def judge(case: Case, found: Found, truth: Truth) -> list[str]:
 
 
 def judge_after(scene: Scene, found: Found, truth: Truth) -> list[str]:
-    """Return every promise that the run after the fault broke: then all days are there, with their true rows."""
+    """Return every promise that the run after the fault broke: all days must then be stored, with their true rows."""
     broken = _of_the_run(found)
     for where in scene.everything:
         said = found.ledger.get(where)
         right = _right(where, truth)
         if said is None or said.state not in right:
-            what = f"reported {said.state}: {said.reason}" if said else "the ledger has no word about it"
+            what = f"reported {said.state}: {said.reason}" if said else "the ledger has no record of it"
             broken.append(f"{where}, after the fault: expected {' or '.join(right)}, {what}")
         else:
             broken += _of_the_rows(where, said.state, found, truth)
@@ -99,11 +99,11 @@ def judge_after(scene: Scene, found: Found, truth: Truth) -> list[str]:
 
 
 def judge_noticed(case: Case, gaps: Mapping[Where, str], incomplete: Mapping[Where, str]) -> list[str]:
-    """Return what is wrong with what is said after something has happened to our own stores.
+    """Return the errors in the reports after damage to our own stores.
 
     Args:
-        gaps: the days that are named as gaps, and why.
-        incomplete: those of which the lake's rows cannot be read as complete, and why.
+        gaps: the days reported as gaps, and why.
+        incomplete: the days whose lake rows cannot be read as complete, and why.
     """
     broken = []
     for where in case.scene.everything:
@@ -113,28 +113,28 @@ def judge_noticed(case: Case, gaps: Mapping[Where, str], incomplete: Mapping[Whe
         reason = gaps.get(where)
         if case.loses(where):
             if reason is None:
-                broken.append(f"{where}: a silent loss, it is no gap although its rows are gone")
+                broken.append(f"{where}: a silent loss, it is not a gap although its rows are lost")
             elif not any(word in reason for word in case.says):
                 broken.append(f"{where}: expected {' or '.join(case.says)} as the reason of the gap, found {reason!r}")
         elif reason is not None:
-            broken.append(f"{where}: expected no gap, for nothing happened to it, found {reason!r}")
+            broken.append(f"{where}: expected no gap because nothing happened to it, found {reason!r}")
     return broken
 
 
 def judge_refused(case: Case, found: Found) -> list[str]:
-    """Return what is wrong with a run that had to be refused before it wrote anything."""
+    """Return the errors of a run that had to be refused before it wrote anything."""
     broken = []
     if case.refused not in found.error:
         broken.append(
-            f"expected that collecting is refused ({case.refused}), found {found.error or 'that it went on'!r}"
+            f"expected that collecting is refused ({case.refused}), found {found.error or 'that it continued'!r}"
         )
     if found.lake:
-        broken.append(f"expected no file in a lake that is not the right one, found {len(found.lake)} days")
+        broken.append(f"expected no file in the wrong lake, found {len(found.lake)} days")
     return broken
 
 
 def judge_looked_again(gaps: Mapping[Where, str], again: Mapping[Where, str]) -> list[str]:
-    """Return what a second look at days of no data found although nothing has changed since the first."""
+    """Return the days of no data that became gaps at a second look, although nothing changed in between."""
     return [
         f"{where}: no data at first, and a gap at the second look: {again[where]}"
         for where in again
@@ -143,7 +143,7 @@ def judge_looked_again(gaps: Mapping[Where, str], again: Mapping[Where, str]) ->
 
 
 def _right(where: Where, truth: Truth) -> frozenset[State]:
-    """Return the state of a day that nothing went wrong with: there is none where the exchange has nothing of it."""
+    """Return the right state of a day without a fault: no data if the exchange has no data for it."""
     return frozenset({State.AVAILABLE if truth.now.get(where) else State.NO_DATA})
 
 
@@ -153,29 +153,29 @@ def _of_the_run(found: Found) -> list[str]:
 
 
 def _of_the_rows(where: Where, state: State, found: Found, truth: Truth) -> list[str]:
-    """A day that is there has the rows that the exchange publishes; one that is not has none, anywhere."""
+    """A stored day must have the published rows; any other day must have no rows anywhere."""
     match state:
         case State.AVAILABLE | State.DEGRADED | State.PROVISIONAL:
-            expected, what = truth.now.get(where, []), "published"
+            expected, what = truth.now.get(where, []), "those published"
         case State.CORRECTED:
-            expected, what = truth.before.get(where, []), "published before"
+            expected, what = truth.before.get(where, []), "those published before"
         case _:
-            expected, what = [], "to be there, for the day is not"
+            expected, what = [], "empty, although the day is not stored"
     broken = []
     for place, rows in (("lake", found.lake.get(where, [])), ("warehouse", found.warehouse.get(where, []))):
         if rows != expected:
             wrong = _difference(rows, expected)
-            broken.append(f"{where}, {state}: the rows in the {place} are not those {what}: {wrong}")
+            broken.append(f"{where}, {state}: the rows in the {place} are not {what}: {wrong}")
     return broken
 
 
 def _of_the_gaps(where: Where, said: Said, found: Found, truth: Truth) -> list[str]:
-    """A day that is not complete is a gap and no other is; what the exchange has is `no_data` by inference at most."""
+    """Exactly the incomplete days must be gaps; a day with data at the exchange is at most inferred to be `no_data`."""
     if said.state is State.NO_DATA:
         if not said.evidence or not said.reason:
             return [f"{where}, no_data: expected a reason and evidence that nothing should be there, found neither"]
         if truth.now.get(where) and not said.inferred:
-            return [f"{where}: called no_data for ever although the exchange has rows of it: {said.reason}"]
+            return [f"{where}: permanently no_data although the exchange has rows of it: {said.reason}"]
     broken = []
     is_complete = said.state in COMPLETE_STATES
     if (where in found.gaps) == is_complete:
@@ -188,7 +188,7 @@ def _of_the_gaps(where: Where, said: Said, found: Found, truth: Truth) -> list[s
 
 
 def _of_the_incidents(case: Case, found: Found) -> list[str]:
-    """What stood still is told with its kind, for the symbols that it concerns, and nothing else is."""
+    """The expected incidents must be found with their kind and symbols, and no others."""
     if case.incidents is None or found.error:
         return []
     broken = []
@@ -216,7 +216,7 @@ def _text(row: Row) -> str:
 
 
 def _of_the_words(case: Case, where: Where, said: Said, found: Found, concerned: bool) -> list[str]:
-    """A day that is not complete has a reason of one line that names the cause, and the run itself has told it."""
+    """An incomplete day must have a reason of one line that names the cause, and the run itself must have reported it."""
     words = said.reason
     broken = []
     if concerned and said.state in COMPLETE_STATES and not case.marks <= said.failed:
@@ -227,7 +227,7 @@ def _of_the_words(case: Case, where: Where, said: Said, found: Found, concerned:
     if said.state in COMPLETE_STATES:
         if not (concerned and case.stored and not case.publishes and not case.happens):
             return broken
-        words = said.attempt_error  # stored before, looked at again without success
+        words = said.attempt_error  # stored before, checked again without success
     if not words or "\n" in words or "Traceback" in words:
         broken.append(f"{where}, {said.state}: expected a reason of one line, found {words!r}")
     elif concerned and case.says and not any(text in words for text in case.says):
@@ -241,7 +241,7 @@ def _of_the_words(case: Case, where: Where, said: Said, found: Found, concerned:
 
 
 def describe_stored(scene: Scene, found: Found, truth: Truth) -> str:
-    """Return what lake and warehouse hold, in a few words."""
+    """Return a few words about the content of lake and warehouse."""
     both = [where for where in scene.everything if where in found.lake and where in found.warehouse]
     only = [where for where in scene.everything if (where in found.lake) != (where in found.warehouse)]
     same = sum(found.lake[where] == found.warehouse[where] == truth.now.get(where) for where in both)
@@ -252,7 +252,7 @@ def describe_stored(scene: Scene, found: Found, truth: Truth) -> str:
 
 
 def describe_reported(case: Case, found: Found) -> str:
-    """Return the states and the reason of the first day that the fault concerns, cut short."""
+    """Return the states and the reason of the first day concerned, shortened."""
     if found.error:
         return found.error[:_REASON_LENGTH]
     states = Counter(said.state for said in found.ledger.values())
@@ -266,7 +266,7 @@ def describe_reported(case: Case, found: Found) -> str:
 
 
 def _short(reason: str) -> str:
-    # The key or URL in front says which file it is; the cause comes behind it.
+    # The key or URL at the beginning names the file; the cause comes after it.
     last = reason.rpartition("; REST: ")[2]
     subject, colon, cause = last.partition(": ")
     words = cause if colon and ("/" in subject or subject[-1:].isdigit()) else last
