@@ -1,1 +1,1 @@
-"""`python -m bench`: what collecting costs, beside a plain script that does the same work, in the same run."""
+"""`python -m bench`: measure the cost of collecting and compare it with a plain script for the same work, in the same run."""

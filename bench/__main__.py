@@ -1,4 +1,4 @@
-"""`python -m bench`: measure, print one table, say which goals are met."""
+"""`python -m bench`: measure, print one table, and report which goals are met."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from bench.world import ROOT, Scenario, archive
 
 
 def main() -> None:
-    """Measure and print; exit code 1 when a goal is missed in a full run."""
+    """Measure and print; exit code 1 if a goal is missed in a full run."""
     words = argparse.ArgumentParser("bench", description=__doc__)
     words.add_argument("--runs", type=int, default=3, help="of each measurement, interleaved; the median counts")
-    words.add_argument("--quick", action="store_true", help="one run of a small world: does it work, not what it costs")
+    words.add_argument("--quick", action="store_true", help="one run of a small world: tests the bench, not the cost")
     words.add_argument("--json", type=Path, metavar="FILE", help="every sample, for programs")
     words.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     given = words.parse_args()
@@ -45,7 +45,7 @@ def main() -> None:
 
 def _bars(results: Results, scenario: Scenario, runs: int) -> None:
     one = replace(scenario, coins=scenario.coins[:1])
-    _say("warming up")  # every module is compiled and in the page cache
+    _say("warming up")  # compiles every module and loads it into the page cache
     for way in (measure.floor, measure.engine, measure.ours):
         way(one)
     for number in range(runs):

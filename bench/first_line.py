@@ -1,9 +1,9 @@
-"""How long a run that was launched takes to its first line in the op, in a worker forked by our code server.
+"""Measure the time from launching a run to the first line of its op, in a worker forked by our code server.
 
 python -m bench.first_line FIRST_DAY LAST_DAY RUNS
 
-Prints one JSON list: for each run the seconds from creating the run (what a click in the UI asks for) to the line, and
-the worker's CPU until then. The first run of a code server also pays for starting the process that workers are forked from.
+Prints one JSON list: for each run the seconds from creating the run (as a click in the UI does) to the line, and
+the worker's CPU until then. The first run of a code server also pays for starting the process that forks the workers.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ LOCATION = "bench.location"
 
 
 def main(first: str, last: str, runs: int) -> None:
-    """Serve the code location, launch runs of all its assets one after the other."""
+    """Serve the code location; launch runs of all its assets one after the other."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    # Dagster lets SIGTERM do what SIGINT does: nothing, where a shell started us in the background; children inherit that.
+    # Dagster handles SIGTERM like SIGINT: it ignores both if a shell started us in the background; children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     server = subprocess.Popen(
         [
@@ -83,7 +83,7 @@ def _launch(instance: dg.DagsterInstance, request: Any, first: str, last: str) -
     instance.launch_run(run.run_id, request)
     _wait(lambda: stamp.exists() and stamp.read_text())
     moment, cpu = map(float, stamp.read_text().split())
-    # What the run does afterwards is measured elsewhere; it must not disturb the next one.
+    # The rest of the run is measured elsewhere; it must not disturb the next run.
     _wait(lambda: (found := instance.get_run_by_id(run.run_id)) is not None and found.is_finished)
     return [moment - started, cpu]
 

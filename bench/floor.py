@@ -1,8 +1,8 @@
-"""The floor: what a competent engineer writes in one sitting to get the same files. No checks, no state, no second try.
+"""The floor: a competent engineer's script of one sitting for the same files. No checks, no state, no retries.
 
 python -m bench.floor ARCHIVE_URL FOLDER {bars|trades} SYMBOL[,SYMBOL…] [POSTGRES_URL]
 
-One listing a symbol, zip and checksum one after the other, CSV to decimals, Parquet, COPY where a database is named.
+One listing a symbol, zip and checksum one after the other, CSV to decimals, Parquet, COPY if a database is given.
 """
 
 import hashlib
@@ -57,7 +57,7 @@ def with_keys(kind: str, symbol: str, rows: pa.Table) -> pa.Table:
 
 
 def copy(connection: psycopg.Connection, rows: pa.Table) -> None:
-    """Append rows to the table `floor`, made when it is not there."""
+    """Append rows to the table `floor`; create it if it is missing."""
     columns = ", ".join(f"{f.name} {SQL[str(f.type)]} NOT NULL" for f in rows.schema)
     key = "timeframe, open_time" if "timeframe" in rows.column_names else "trade_time, trade_id"
     connection.execute(

@@ -1,4 +1,4 @@
-"""The product's code location, with a line that notes when the op began; for `first_line.py` only."""
+"""The product's code location, plus a line that records when the op began; for `first_line.py` only."""
 
 import os
 import time
@@ -14,7 +14,7 @@ _plan = assets.plan
 
 
 def _noting_plan(*args: Any) -> Any:
-    # Preloaded before the workers are forked, so the name of the file is read when the op runs.
+    # Preloaded before the workers are forked, so the file name is read when the op runs.
     Path(os.environ["BENCH_STAMP"]).write_text(f"{time.monotonic()} {time.process_time()}")
     return _plan(*args)
 

@@ -1,4 +1,4 @@
-"""One measurement each: the floor, ours through Dagster, ours without, and the way to the first line."""
+"""One measurement each: the floor, ours through Dagster, ours without Dagster, and the time to the first line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.world import FIRST, Home, Scenario
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one child cost: its own, Postgres' share, and for ours through Dagster how the CPU divides."""
+    """The cost of one child: its own, Postgres' share, and for ours through Dagster the parts of the CPU."""
 
     cost: Cost
     rows: int
@@ -54,7 +54,7 @@ def ours(scenario: Scenario) -> Sample:
 
 
 def again(scenario: Scenario, runs: int) -> list[Sample]:
-    """Collect, then run the same `crypto-assets collect` some times more; only these count."""
+    """Collect, then run the same `crypto-assets collect` several times more; only these runs count."""
     with Home(scenario) as home:
         days = ("--from", FIRST.isoformat(), "--to", scenario.last.isoformat())
         log = home.folder / "ours.log"
@@ -67,7 +67,7 @@ def again(scenario: Scenario, runs: int) -> list[Sample]:
 
 
 def validated(scenario: Scenario) -> Sample:
-    """Collect, then check all of it again; only the check counts."""
+    """Collect, then check all days again; only the check counts."""
     with Home(scenario) as home:
         days = ("--from", FIRST.isoformat(), "--to", scenario.last.isoformat())
         prepared = home.folder / "collected.json"
@@ -111,10 +111,10 @@ def launched(scenario: Scenario, runs: int) -> list[tuple[float, float]]:
 def _parts(cpu: Mapping[str, float], total: float) -> dict[str, float]:
     """Divide the CPU of a run.
 
-    start-up: imports, definitions, looking symbols up, until Dagster is asked to execute. orchestration: what Dagster does
-    from there to the op's first line (the run and its planned events), the reports of the batches, and what follows the
-    engine but the closing. engine: the pipeline without its reports. checks: what of the engine goes into checks and
-    comparisons, and all of the closing: incidents, scores. end: the command's own summary and leaving.
+    start-up: imports, definitions, looking symbols up, until Dagster is asked to execute. orchestration: Dagster's work
+    from there to the op's first line (the run and its planned events), the reports of the batches, and the work after the
+    engine except the closing. engine: the pipeline without its reports. checks: checks and comparisons inside the engine,
+    and the whole closing: incidents, scores. end: the command's own summary and exit.
     """
     reports = cpu["report"]
     return {
@@ -132,7 +132,7 @@ def _parts(cpu: Mapping[str, float], total: float) -> dict[str, float]:
 
 
 def _stored(home: Home, scenario: Scenario) -> int:
-    """Return the rows that were stored, once as many days and rows are found as the ledger says."""
+    """Return the stored rows, after checking that days and rows agree with the ledger."""
     _require(home.parquet_files("lake"), scenario)
     rows = home.rows("SELECT sum(rows) FROM collection.partitions WHERE state = 'available'")
     if scenario.table:

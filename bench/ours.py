@@ -1,11 +1,11 @@
-"""The measured child: our own collecting, with the moments at which its parts begin and end.
+"""The measured child: our own collecting, with timestamps where its parts begin and end.
 
-python -m bench.ours prepare                 make every table, so that no measurement pays for it
+python -m bench.ours prepare                 create every table, so that no measurement pays for it
 python -m bench.ours cli STAMPS ARGUMENT…    `crypto-assets ARGUMENT…`, as a user runs it
 python -m bench.ours engine STAMPS LAST_DAY  everything in collection.yaml through the pipeline alone, without Dagster
 
 The product has no hooks for this; functions are wrapped here. CPU is the process's, all threads together, except inside
-the reporter, whose thread is measured alone because downloads go on meanwhile.
+the reporter, whose thread is measured alone because downloads continue meanwhile.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Stamps:
         self.clock: dict[str, float] = {}
 
     def mark(self, name: str) -> None:
-        """Note a moment; the first counts."""
+        """Record a moment; only its first call counts."""
         self.cpu.setdefault(name, time.process_time())
         self.clock.setdefault(name, time.monotonic())
 
     def around(self, owner: Any, name: str, before: str | None, after: str | None = None) -> None:
-        """Note the moments before and after calls of a function."""
+        """Record the moments before and after calls of a function."""
         inner = getattr(owner, name)
 
         def outer(*args: Any, **kwargs: Any) -> Any:
@@ -51,7 +51,7 @@ class Stamps:
         setattr(owner, name, outer)
 
     def summed(self, owner: Any, name: str, total: str) -> None:
-        """Add up the CPU of the calling thread over all calls of some functions; one inside another counts once."""
+        """Sum the CPU of the calling thread over all calls of some functions; nested calls count once."""
         inner: Callable[..., Any] = getattr(owner, name)
         self.cpu.setdefault(total, 0.0)
 
@@ -85,7 +85,7 @@ def prepare() -> None:
 
 
 def command(stamps: Stamps, arguments: list[str]) -> None:
-    """Run `crypto-assets`; ends with its exit code."""
+    """Run `crypto-assets`; end with its exit code."""
     import dagster
 
     from crypto_assets import cli
@@ -120,7 +120,7 @@ def command(stamps: Stamps, arguments: list[str]) -> None:
 
 
 def engine(stamps: Stamps, last: date) -> None:
-    """Collect everything that the collection names, without Dagster."""
+    """Collect the whole collection without Dagster."""
     from crypto_assets.config.collection import load_collection
     from crypto_assets.config.environment import settings
     from crypto_assets.engine.pipeline import Pipeline, Target
@@ -145,7 +145,7 @@ def engine(stamps: Stamps, last: date) -> None:
         stamps.mark("engine done")
     stamps.write()
     if tally.problems:
-        raise SystemExit(f"{len(tally.problems)} days are not complete, the first: {tally.problems[0]}")
+        raise SystemExit(f"{len(tally.problems)} days are incomplete, the first: {tally.problems[0]}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Running a child and knowing what it cost: CPU and peak memory from the kernel, Postgres' share from /proc."""
+"""Run a child and measure its cost: CPU and peak memory from the kernel, Postgres' share from /proc."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one child used, its own children included; memory is the peak of its resident set."""
+    """The cost of one child, its own children included; memory is the peak of its resident set."""
 
     cpu_s: float
     wall_s: float
     peak_mb: float
     started: float
-    """`time.monotonic()` just before the child was launched; the same clock in every process."""
+    """`time.monotonic()` just before the child was launched; all processes share this clock."""
 
 
 def run(module: str, *arguments: str, environment: Mapping[str, str], log: Path) -> Cost:
     """Run `python -m module arguments` to its end; its output goes to `log`.
 
-    The kernel's figure includes the moment between fork and exec, when the child still is this process. So whoever calls
-    this stays small: no pyarrow, pandas or Dagster.
+    The kernel's figure includes the moment between fork and exec, when the child is still a copy of this process. So the
+    caller must stay small: no pyarrow, pandas or Dagster.
 
     Raises:
         SystemExit: the child failed; the message has the last lines of its output.
@@ -46,7 +46,7 @@ def run(module: str, *arguments: str, environment: Mapping[str, str], log: Path)
 
 
 def postgres_cpu(postmaster: int) -> float:
-    """Return the CPU seconds of a Postgres server so far: living backends, and those that the postmaster has buried."""
+    """Return the CPU seconds of a Postgres server so far: living backends, and ended ones that the postmaster has reaped."""
     total = _cpu(postmaster, buried=True)
     for path in Path("/proc").iterdir():
         if path.name.isdigit() and _parent(path) == postmaster:
@@ -55,7 +55,7 @@ def postgres_cpu(postmaster: int) -> float:
 
 
 def _fields(path: Path) -> list[str]:
-    """Return /proc/PID/stat from the third field on; the second, the name, may hold blanks. Empty when it has ended."""
+    """Return /proc/PID/stat from the third field on; the second, the name, may have blanks. Empty if the process ended."""
     try:
         return (path / "stat").read_text().rpartition(")")[2].split()
     except OSError:

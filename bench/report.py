@@ -1,4 +1,4 @@
-"""What was measured as a table, as JSON and as docs/benchmarks.md, beside the goals."""
+"""The results as a table, as JSON and as docs/benchmarks.md, next to the goals."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class Results:
         return self.median(name, lambda sample: sample.parts[part])
 
     def ratio(self, pair: str) -> float:
-        """The median of ours over floor, each with its neighbour in time."""
+        """The median ratio of ours to floor; each pair was measured one after the other."""
         both = zip(self.samples[f"{pair} ours"], self.samples[f"{pair} floor"], strict=True)
         return statistics.median(ours.cost.cpu_s / floor.cost.cpu_s for ours, floor in both)
 
     def goals(self) -> list[tuple[str, str, str, bool]]:
-        """Each goal: what, the goal, what was found, whether it is met."""
+        """Each goal: its name, limit, measured value, and whether it is met."""
         share = self.median("files ours", lambda s: s.parts["orchestration"] / s.cost.cpu_s)
         many, one = self.peak("files ours"), self.peak("one symbol ours")
         cli = self.median("files ours", lambda s: s.first_line_s or 0.0)
@@ -84,7 +84,7 @@ class Results:
                 "{:.0f} MB",
                 f"as {self.trades // 2:,} trades, ± 10 %",
             ),
-            # The allocator keeps more or less from run to run; a tenth is less than that.
+            # The allocator keeps a different amount in each run, less than a tenth.
             _at_most(f"peak memory, {self.files} files", many, one * 1.1, "{:.0f} MB", f"as {self.days} files, ± 10 %"),
         ]
 
@@ -107,7 +107,7 @@ def _at_most(what: str, found: float, limit: float, text: str, goal: str = "") -
 
 
 def machine() -> str:
-    """Return what the figures were measured on."""
+    """Return the machine of the measurement."""
     return f"{os.cpu_count()} shared cores, {platform.machine()}, Python {platform.python_version()}"
 
 
@@ -138,7 +138,7 @@ def _costs(results: Results) -> list[list[str]]:
         pair, _, way = name.rpartition(" ")
         floor = f"{pair} floor"
         what = _NAMES[pair].format(files=results.files, days=results.days, trades=results.trades, stored=results.stored)
-        # The floor's rows are the same, or it would have ended.
+        # The floor's rows are the same; otherwise the bench would have ended.
         rows = results.median(f"{pair} ours" if way == "floor" else name, lambda s: s.rows)
         wall = results.median(name, lambda s: s.cost.wall_s)
         ratio = "" if floor not in results.samples else "1" if way == "floor" else ""
@@ -177,7 +177,7 @@ def show(results: Results, *, quick: bool) -> None:
     console.print(table, "", goals)
     launched = ", ".join(f"{seconds:.2f} s ({cpu:.2f} CPU s)" for seconds, cpu in results.launched)
     if quick:
-        console.print("\nA small world: mostly start-up. The goals are meant for the full run.")
+        console.print("\nA small world: mostly start-up. The goals apply to the full run.")
     console.print(f"\nfirst lines of launched runs, one after the other: {launched}; {machine()}")
 
 

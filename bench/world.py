@@ -1,4 +1,4 @@
-"""What is around a measurement and does not count: the archive, a home with its Postgres, the collection."""
+"""The surroundings of a measurement, which are not measured: the archive, a home with its Postgres, the collection."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _COINS = ("BTC", "ETH", "SOL", "XRP", "ADA", "DOGE", "LTC", "DOT", "LINK", "AVAX
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Some days of some symbols of one dataset, in an archive that has exactly these."""
+    """Some days of some symbols of one dataset, in an archive with exactly these."""
 
     archive_url: str
     kind: str
@@ -37,7 +37,7 @@ class Scenario:
     days: int
     warehouse: bool
     compared: tuple[str, ...] = ()
-    """Further datasets that are collected too, to be compared with."""
+    """Further datasets to collect and compare."""
 
     @property
     def dataset(self) -> str:
@@ -53,11 +53,11 @@ class Scenario:
 
     @property
     def table(self) -> str | None:
-        """The table that the rows themselves reach, or None where they stay in the lake."""
+        """The table of the rows, or None if they stay in the lake."""
         return ("ohlcv" if self.kind == "bars" else "trades") if self.warehouse else None
 
     def collection(self) -> str:
-        """Return the collection.yaml that asks for it."""
+        """Return its collection.yaml."""
         entry = {
             "exchange": "binance",
             "market_type": "spot",
@@ -73,7 +73,7 @@ class Scenario:
 
 @contextmanager
 def archive(coins: int, days: int, trades: int, dataset: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Serve an archive from a process of its own, every object made; yields its URL and the coins."""
+    """Serve an archive from a separate process, with every object generated; yields its URL and the coins."""
     names = _COINS[:coins]
     last = FIRST + timedelta(days=days - 1)
     arguments = ("--symbols", ",".join(f"{coin}USDT" for coin in names), "--market-types", "spot")
@@ -84,7 +84,7 @@ def archive(coins: int, days: int, trades: int, dataset: str) -> Iterator[tuple[
             for coin in names:
                 prefix = f"data/spot/daily/{folder.format(coin)}/"
                 keys: list[str] = []
-                while True:  # a page ends early while objects are made
+                while True:  # a page ends early while objects are generated
                     query = {"prefix": prefix, "marker": keys[-1] if keys else ""}
                     page = client.get(sandbox.listing_url, params=query).raise_for_status().text
                     keys += re.findall(r"<Key>(.*?)</Key>", page)
@@ -97,13 +97,13 @@ def archive(coins: int, days: int, trades: int, dataset: str) -> Iterator[tuple[
 
 _NOT_OURS = (
     *("CRYPTO_ASSETS_POSTGRES_URL", "CRYPTO_ASSETS_LAKE_URL", "CRYPTO_ASSETS_POSTGRES_DURABLE"),
-    # Without stored bytecode every start would compile 4,000 modules: 2.5 CPU seconds that no installed package costs.
+    # Without stored bytecode every start would compile 4,000 modules: 2.5 CPU seconds, which an installed package never pays.
     "PYTHONDONTWRITEBYTECODE",
 )
 
 
 class Home:
-    """A fresh CRYPTO_ASSETS_HOME: collection.yaml, and an embedded Postgres that runs and, for ours, has every table."""
+    """A fresh CRYPTO_ASSETS_HOME: collection.yaml, and a running embedded Postgres, for ours with every table."""
 
     def __init__(self, scenario: Scenario, *, tables: bool = True) -> None:
         self.folder = folder = Path(tempfile.mkdtemp(prefix="crypto-assets-bench-"))
@@ -136,7 +136,7 @@ class Home:
         return postgres_cpu(self._postmaster)
 
     def rows(self, query: str) -> int:
-        """Return the number that a query gives, 0 for none."""
+        """Return the number from a query, 0 for none."""
         with psycopg.connect(self.url) as connection:
             row = connection.execute(query).fetchone()
         return int(row[0] or 0) if row else 0

@@ -1,1 +1,1 @@
-"""Promises that take minutes to show, each a command: `python -m proofs.NAME`; `make prove` runs all of them."""
+"""Proofs of promises that take minutes, each a command: `python -m proofs.NAME`; `make prove` runs all."""

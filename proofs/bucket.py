@@ -1,4 +1,4 @@
-"""An S3 server on loopback that can be made to fail: moto's, behind a door that answers 500, hangs or slows down."""
+"""An S3 server on loopback that can fail: moto's server behind a door that answers 500, hangs or slows down."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _ERROR = b"<?xml version='1.0'?><Error><Code>%s</Code><Message>on purpose</Messa
 
 class _Silent(WSGIRequestHandler):
     def log(self, *_: object) -> None:
-        """Say nothing of each request."""
+        """Print nothing about requests."""
 
 
 class Bucket:
-    """A bucket that works until it is told not to; every request that comes while it fails is counted.
+    """A bucket that works until `fail` is called; counts the requests that arrive while it fails.
 
-    `denied` is a part of a path that nobody may write to, empty for none.
+    Nobody may write to a path that contains `denied`; empty: every path is writable.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Bucket:
             aws_secret_access_key="secret",  # noqa: S106  of a server on loopback that asks for none
         )
         self.client.create_bucket(Bucket=self.name, CreateBucketConfiguration={"LocationConstraint": REGION})
-        # The proof looks in while the bucket fails for everybody else.
+        # The proof can read while the bucket fails for everybody else.
         self.client.meta.events.register(
             "before-sign.s3", lambda request, **_: request.headers.add_header(_AROUND, "1")
         )
@@ -73,7 +73,7 @@ class Bucket:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What a process needs to reach it."""
+        """The environment variables that a process needs to reach it."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": "key",
@@ -82,19 +82,19 @@ class Bucket:
         }
 
     def fail(self, how: str, times: int = 1 << 30) -> None:
-        """Let the next requests fail: `InternalError` (500), `SlowDown` (503), `cut` (no answer), or `hang`."""
+        """Make the next requests fail: `InternalError` (500), `SlowDown` (503), `cut` (no answer), or `hang`."""
         with self._lock:
             self._mode = how, times
             self._healed.clear()
 
     def heal(self) -> None:
-        """Answer again, also what hangs."""
+        """Answer again, also the hanging requests."""
         with self._lock:
             self._mode = "", 0
             self._healed.set()
 
     def objects_named(self, name: str) -> list[str]:
-        """Return the keys that end in a name, whatever the server is told to do."""
+        """Return the keys that end in a name, even while the bucket fails."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
         return [item["Key"] for page in pages for item in page.get("Contents", []) if item["Key"].endswith(name)]
 

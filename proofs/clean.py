@@ -1,10 +1,10 @@
-"""A thousand clean days raise no alarm, and all of them were judged.
+"""Prove that a thousand clean days fail no check, and that every check judged them.
 
     python -m proofs.clean [--days 125]
 
 Collects bars of 1m, 1h and 1d, trades and aggregate trades of four spot and four linear symbols from the sandbox,
-through the command, then checks all of it again with `crypto-assets validate`. Exit code 1 where any check failed on any
-day, or where a check that can be judged there was not.
+through the command, then checks all of it again with `crypto-assets validate`. Exit code 1 if any check failed on any
+day, or if a check that can be judged there was not.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _INCIDENTS = "SELECT kind, count(*) FROM collection.incidents WHERE source = 'fo
 
 
 def main() -> None:
-    """Run the proof and print what was found."""
+    """Run the proof and print the results."""
     words = argparse.ArgumentParser("proofs.clean", description=__doc__)
     words.add_argument("--days", type=int, default=125, help="of each of the eight symbols")
     days = words.parse_args().days
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 _ASKED = {"agrees_with_monthly", "agrees_with_rest", "published_in_time"}
-"""Never judged here: nobody asks the other sources, and history was not seen to appear."""
+"""Never judged here: the other sources are not asked, and history was not observed."""
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""A listing of thousands of symbols is followed without reading again what is known.
+"""Prove that the sensor follows a listing of thousands of symbols without reading known parts again.
 
     python -m proofs.discovery [--symbols 3000] [--days 2000]
 
-Serves a listing over loopback whose keys, sizes and ETags follow from their names (no bytes exist), and lets the sensor's
+Serves a listing over loopback, with keys, sizes and ETags computed from names (no bytes exist), and lets the sensor's
 tick follow it: the first complete look, ticks with nothing new, one new object, a morning with a new object for every symbol,
-and one published again deep in the past. Prints what each cost: CPU of the ticks' process, listing requests, SQL
-statements, and the size of the database. Exit code 1 where something was not found, or requested more than once.
+and one object published again deep in the past. Prints the cost of each: CPU of the ticks' process, listing requests, SQL
+statements, and the size of the database. Exit code 1 if something was not found, or requested more than once.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def serve(symbols: int, days: int) -> None:
 
 @contextlib.contextmanager
 def listing(symbols: int, days: int) -> Iterator[str]:
-    """The URL of a listing server in a process of its own."""
+    """Yield the URL of a listing server in its own process."""
     process = subprocess.Popen(
         [sys.executable, "-m", "proofs.discovery", "--serve", f"--symbols={symbols}", f"--days={days}"],
         cwd=Path(__file__).parents[1],
@@ -151,7 +151,7 @@ def listing(symbols: int, days: int) -> Iterator[str]:
 
 @dataclass
 class Cost:
-    """What some ticks cost and requested."""
+    """The cost of some ticks, and their requests."""
 
     name: str
     ticks: int = 0
@@ -181,7 +181,7 @@ HEAD = (
 
 
 class Sensor:
-    """Ticks as the sensor makes them, at a time of our own; Dagster takes every request at once."""
+    """Ticks as the sensor makes them, at simulated times; Dagster accepts every request at once."""
 
     def __init__(self, collection: Collection, url: str, server: str) -> None:
         self.watch = Watch(collection, collection.series[0])
@@ -196,7 +196,7 @@ class Sensor:
 
     @contextlib.contextmanager
     def counted(self) -> Iterator[Self]:
-        """Count the statements that this process sends to Postgres, until the end."""
+        """Count the statements that this process sends to Postgres during the block."""
         methods = {name: getattr(psycopg.Cursor, name) for name in ("execute", "executemany")}
         for name, method in methods.items():
 
@@ -244,7 +244,7 @@ class Sensor:
 
 @dataclass
 class Results:
-    """Every measurement, and what was wrong."""
+    """Every measurement, and every error."""
 
     costs: list[Cost] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -256,7 +256,7 @@ class Results:
 
 
 def prove(symbols: int, days: int, url: str, say: bool = True) -> Results:
-    """Run all of it on an empty database."""
+    """Run the whole proof on an empty database."""
     migrate(url)
     gc.freeze()  # as the sensor does
     results = Results()
@@ -289,7 +289,7 @@ def _collection(server: str, symbols: int, days: int) -> Collection:
         "exchange": "binance",
         "market_type": "spot",
         "datasets": ["ohlcv_1m"],
-        # Two letters of quote, so that the exchange's own text is the name.
+        # Two letters of quote, so that the exchange symbol is the name.
         "symbols": [f"{name[:-2]}/{name[-2:]}" for name in names(symbols)],
         "start": LAST - timedelta(days=days - 1),
     }
@@ -306,7 +306,7 @@ def _first(sensor: Sensor, results: Results, everything: int) -> Cost:
 
 
 def _idle(sensor: Sensor, results: Results) -> tuple[Cost, Cost]:
-    """An hour of ticks with nothing new, and ticks that have nothing to read either."""
+    """An hour of ticks with nothing new, and ticks with nothing due."""
     hour = Cost("an hour with nothing new")
     for _ in range(int(timedelta(hours=1) / INTERVAL)):
         sensor.tick(hour)
@@ -321,7 +321,7 @@ def _idle(sensor: Sensor, results: Results) -> tuple[Cost, Cost]:
 
 
 def _one_new(sensor: Sensor, results: Results) -> Cost:
-    """The next morning at eight, one symbol of all has its file."""
+    """The next morning at eight, one symbol has its file."""
     day = LAST + timedelta(days=1)
     sensor.now = datetime(day.year, day.month, day.day, 8, tzinfo=UTC) + timedelta(days=1) - INTERVAL
     sensor.control(ahead=["C0007"])
@@ -347,7 +347,7 @@ def _morning(sensor: Sensor, results: Results, symbols: int) -> Cost:
 
 
 def _patrol(sensor: Sensor, results: Results, url: str, days: int) -> Cost:
-    """Something deep in the past of the symbol whose walk is the 20th from now: how soon it is seen is chance."""
+    """A change deep in the past of the symbol with the 20th next walk: how soon it is seen depends on chance."""
     day = LAST - timedelta(days=days // 2)
     with psycopg.connect(url) as connection:
         ((prefix, at),) = connection.execute(
@@ -358,7 +358,7 @@ def _patrol(sensor: Sensor, results: Results, url: str, days: int) -> Cost:
     name = prefix.removeprefix(ROOT).partition("/")[0]
     sensor.control(again=[f"{prefix}{name}-1m-{day}.zip"])
     cost = Cost(f"until one published again {days // 2} days back")
-    # Of a long wait only the last hour is played.
+    # Only the last hour of a long wait is simulated.
     sensor.now = max(sensor.now, at - timedelta(hours=1))
     while not cost.requested and sensor.now < at + timedelta(minutes=30):
         sensor.tick(cost)
@@ -386,7 +386,7 @@ def _peak_mb() -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the proof and print what was found."""
+    """Run the proof and print the results."""
     words = argparse.ArgumentParser("proofs.discovery", description=__doc__.partition("\n")[0])
     words.add_argument("--symbols", type=int, default=3000)
     words.add_argument("--days", type=int, default=2000)

@@ -1,13 +1,13 @@
-"""No flipped bit of a stored file is read as another price, and none of them ends a run.
+"""Prove that a flipped bit of a stored file is never read as another price, and never ends a run.
 
     python -m proofs.flips [--flips 1000]
 
-Collects bars and trades, then flips one random bit in each stored file, again and again, and lets everybody look who reads
-the lake: `crypto_assets.read` with the ledger and without any, the IO manager, `crypto-assets collect` and
-`crypto-assets validate`. Seen is a flip after which the day is refused, named, or collected again as it was. What is read
-from a file with a flip nobody sees has to be compared with what was collected: other rows are counted apart.
+Collects bars and trades, then flips one random bit in each stored file, again and again, and runs every reader of
+the lake: `crypto_assets.read` with and without the ledger, the IO manager, `crypto-assets collect` and
+`crypto-assets validate`. A flip counts as seen if the day is then refused, reported, or collected again unchanged. Rows read
+from a file with an unseen flip are compared with the collected ones: other rows are counted separately.
 
-Exit code 1 where more than five flips gave other rows, one of them ended a run, or a file was not mended.
+Exit code 1 if more than five flips gave other rows, a flip ended a run, or a file was not repaired.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ UNSEEN_AT_MOST = 5
 
 @dataclass(frozen=True)
 class Stored:
-    """A stored day: whose it is, its file, its bytes and its rows."""
+    """A stored day: its track, its file, its bytes and its rows."""
 
     series: Series
     symbol: str
@@ -57,7 +57,7 @@ class Stored:
 
 @dataclass
 class Count:
-    """What became of flips, for one who reads."""
+    """The results of flips, for one reader."""
 
     seen: int = 0
     equal: int = 0
@@ -65,7 +65,7 @@ class Count:
     ended: list[str] = field(default_factory=list)
 
     def add(self, rows: pd.DataFrame | None, wanted: pd.DataFrame) -> None:
-        """Count the rows that were given of a day with a flip; None where it was refused."""
+        """Count the rows that a reader returned for a day with a flip; None if it refused the day."""
         if rows is None:
             self.seen += 1
         elif rows.equals(wanted):
@@ -82,7 +82,7 @@ Reader = Callable[[Stored], pd.DataFrame | None]
 
 
 def readers(home: Home) -> dict[str, Reader]:
-    """Return those who read one day and give None where they refuse it."""
+    """Return the readers of one day; they return None if they refuse it."""
     lake = Lake(str(home.lake))
 
     def with_ledger(day: Stored) -> pd.DataFrame | None:
@@ -110,7 +110,7 @@ def readers(home: Home) -> dict[str, Reader]:
 
 
 def look(reader: Reader, days: Sequence[Stored], count: Count) -> None:
-    """Let somebody read each day; an error is one that ends a run, for nobody is to raise for one file."""
+    """Run a reader on each day; any error counts as the end of a run, because one file must not raise."""
     for day in days:
         try:
             rows = reader(day)
@@ -127,7 +127,7 @@ def damage(days: Sequence[Stored], chance: random.Random) -> None:
 
 
 def collect(home: Home, days: Sequence[Stored], span: Sequence[str], count: Count) -> None:
-    """Let `collect` look at the days and mend them."""
+    """Let `collect` check the days and repair them."""
     code = home.run("collect", *span)
     if code:
         count.ended.append(f"exit code {code}: {home.said()}")
@@ -136,7 +136,7 @@ def collect(home: Home, days: Sequence[Stored], span: Sequence[str], count: Coun
 
 
 def validate(home: Home, days: Sequence[Stored], span: Sequence[str], count: Count) -> None:
-    """Let `validate` look at the days: it has to go on to the last and to name all of them."""
+    """Let `validate` check the days: it must continue to the last and report all of them."""
     code = home.run("validate", *span)
     missing = {
         (symbol, dataset, day)
@@ -153,7 +153,7 @@ def validate(home: Home, days: Sequence[Stored], span: Sequence[str], count: Cou
 
 
 def stored_days(home: Home, coins: Sequence[str], last: date) -> list[Stored]:
-    """Return everything that was collected."""
+    """Return all collected days."""
     lake, found = Lake(str(home.lake)), []
     for name in DATASETS:
         for coin in coins:
@@ -167,7 +167,7 @@ def stored_days(home: Home, coins: Sequence[str], last: date) -> list[Stored]:
 
 
 def prove(home: Home, coins: Sequence[str], last: date, flips: int, chance: random.Random) -> Mapping[str, Count]:
-    """Flip bits until there were enough of them; return what became of them, by who looked."""
+    """Flip bits until there are enough; return the results by reader."""
     span = ("--from", FIRST.isoformat(), "--to", last.isoformat())
     if home.run("collect", *span):
         raise SystemExit(home.said())
@@ -192,13 +192,13 @@ def prove(home: Home, coins: Sequence[str], last: date, flips: int, chance: rand
 
 
 def main() -> None:
-    """Run the proof and print what was found."""
+    """Run the proof and print the results."""
     words = argparse.ArgumentParser("proofs.flips", description=__doc__)
-    words.add_argument("--flips", type=int, default=1_000, help="for each of those who read")
+    words.add_argument("--flips", type=int, default=1_000, help="for each reader")
     words.add_argument("--seed", type=int, default=1)
     given = words.parse_args()
     warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)  # the IO manager says of each day how many rows it has
+    logging.disable(logging.WARNING)  # the IO manager logs the rows of each day
     coins, last = COINS[:4], FIRST + timedelta(days=9)
     with sandbox(coins, last) as exchange, Home(exchange, coins) as home:
         home.configure(spot=DATASETS)

@@ -1,10 +1,10 @@
-"""A run that is killed at any moment leaves nothing torn: collecting again gives what an undisturbed run gives.
+"""Prove that a run killed at any moment leaves no torn data: collecting again gives the result of an undisturbed run.
 
     python -m proofs.kills [--times 50] [--seed 0]
 
 Each time: an empty lake and database, `crypto-assets collect` of 200 files (10 symbols, 20 days), SIGKILL at a random
-moment between its first file and its end, a look at what it left, and the same command once more. Exit code 1 where
-the kill left a torn file or half a day in the warehouse, or where lake, warehouse, ledger and Dagster's partitions
+moment between its first file and its end, a check of the remains, and the same command once more. Exit code 1 if
+the kill left a torn file or half a day in the warehouse, or if lake, warehouse, ledger and Dagster's partitions
 differ from those of the undisturbed run after completion.
 """
 
@@ -27,7 +27,7 @@ FILES = len(COINS) * DAYS
 
 
 def main() -> None:
-    """Run the proof and print what was found."""
+    """Run the proof and print the results."""
     words = argparse.ArgumentParser("proofs.kills", description=__doc__.partition("\n")[0])
     words.add_argument("--times", type=int, default=50)
     words.add_argument("--seed", type=int, default=0)
@@ -40,7 +40,7 @@ def main() -> None:
     with sandbox(COINS, last) as exchange, Home(exchange, COINS) as home:
         server = home.url
         fresh(home, server)
-        if home.run(*command) != 0:  # the sandbox makes its files
+        if home.run(*command) != 0:  # the sandbox generates its files
             raise SystemExit(f"a first run failed:\n{home.said()}")
         fresh(home, server)
         began = time.monotonic()
@@ -74,7 +74,7 @@ def main() -> None:
         [
             ("times", str(given.times)),
             (
-                "files that were there at the kill",
+                "files stored at the kill",
                 f"{min(reached)} … {max(reached)} of {FILES}, all of {sorted(reached)}",
             ),
             ("torn files, half days, differences", str(len(bad))),
@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def _torn(home: Home) -> list[str]:
-    """Return what a killed run must not leave: a file that is no whole Parquet file, a day of which some rows are loaded."""
+    """Return the torn remains of a killed run: a damaged Parquet file, a day with only a part of its rows loaded."""
     problems = []
     for path in home.lake.glob("exchange=*/**/data.parquet"):
         try:

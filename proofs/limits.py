@@ -1,13 +1,13 @@
-"""Eight processes under one limit never break it, use it, and share it, also while they are killed.
+"""Prove that eight processes under one limit never break it, use it, and share it, even while they are killed.
 
     python -m proofs.limits [--seconds 300] [--processes 8] [--kill] [--seed 0]
 
 Each process asks through client and guard, as a run does: two threads or more under 20 requests/s, and as many under 6,000
-weights/min with requests of weight 2, 4 and 25; some processes have more threads than others. The server, in a process of its
-own, notes by its own stopwatch when each request arrives, and answers with what it has counted in the calendar minute, as
-Binance does. With `--kill` a random process is killed with SIGKILL each second and replaced. Exit code 1 where a sliding
-window holds more than its limit, less than 95 % of a limit is used, a process gets less than half of its share, or a
-request fails. What is used and who got it is measured from the end of the first window on, over whole windows.
+weights/min with requests of weight 2, 4 and 25; some processes have more threads than others. The server, in its own process,
+records by its own stopwatch when each request arrives, and answers with its count in the calendar minute, as
+Binance does. With `--kill` a random process is killed with SIGKILL each second and replaced. Exit code 1 if a sliding
+window has more than its limit, less than 95 % of a limit is used, a process gets less than half of its share, or a
+request fails. Use and shares are measured from the end of the first window on, over whole windows.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ LIMITS = {"linear": Limit(20, 1, "requests"), "spot": Limit(6_000, 60)}
 WEIGHTS = {"linear": (1,), "spot": (2, 4, 25)}
 LEAST_USED, LEAST_SHARE = 0.95, 0.5
 
-# Forked from a process that has imported everything, as the workers of runs are.
+# Forked from a process with all imports done, as the workers of runs are.
 _PROCESSES = multiprocessing.get_context("forkserver")
 
 
@@ -61,7 +61,7 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Judged:
-    """What the server's record says of one limit; use and share are None where no whole window follows the first."""
+    """The server's record of one limit; use and share are None if no whole window follows the first."""
 
     limit: Limit
     requests: int
@@ -80,7 +80,7 @@ class Judged:
 
 
 def main() -> None:
-    """Run the proof and print what was found."""
+    """Run the proof and print the results."""
     words = argparse.ArgumentParser("proofs.limits", description=__doc__.partition("\n")[0])
     words.add_argument("--seconds", type=float, default=300.0)
     words.add_argument("--processes", type=int, default=8)
@@ -102,7 +102,7 @@ def main() -> None:
 
 
 def prove(seconds: float, processes: int, *, kill: bool, seed: int) -> tuple[list[Arrival], int, int]:
-    """Return what arrived at the server, how many processes were killed, and how many ended by themselves."""
+    """Return the arrivals at the server, how many processes were killed, and how many ended by themselves."""
     chance = random.Random(seed)  # noqa: S311  moments and victims, not secrets
     _PROCESSES.set_forkserver_preload(
         ["uvicorn", "proofs.world", Guard.__module__, Client.__module__, migrate.__module__]
@@ -143,7 +143,7 @@ def judge(record: Sequence[Arrival], budget: str, limit: Limit, workers: int, se
     amounts = [arrival.weight if limit.unit == "weight" else 1 for arrival in arrivals]
     instants = [arrival.at for arrival in arrivals]
     sums = [0, *itertools.accumulate(amounts)]
-    # The fullest windows are those that begin with an arrival; one is [t, t + window).
+    # The fullest windows begin with an arrival; a window is [t, t + window).
     windows = [sums[bisect_left(instants, at + limit.window_s)] - sums[number] for number, at in enumerate(instants)]
     used = least = None
     whole = int(seconds // limit.window_s) - 1
@@ -186,7 +186,7 @@ def _counting_server() -> Iterator[tuple[Connection, str]]:
 
 
 def _serve(pipe: Connection) -> None:
-    """Answer and note every request `/{budget}/{weight}/{worker}`; send the record when asked for it."""
+    """Answer and record every request `/{budget}/{weight}/{worker}`; send the record on request."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     record: list[Arrival] = []
     minutes: Counter[int] = Counter()
@@ -237,7 +237,7 @@ def _work(number: int, url: str, database_url: str) -> None:
             while True:
                 weight = random.choice(WEIGHTS[budget])  # noqa: S311  no secret
                 client.at(Endpoint("binance", budget, "klines", weight)).get(f"{url}/{budget}/{weight}/{number}")
-        except Exception as error:  # whatever it is, it is shown and counted
+        except Exception as error:  # any error is shown and counted
             errors.append(error)
             failed.set()
 

@@ -1,10 +1,10 @@
-"""A hundred runs queued at once all complete, also when the daemon is killed in the middle.
+"""Prove that a hundred runs queued at once all complete, even if the daemon is killed in the middle.
 
     python -m proofs.queue [--runs 100] [--days 10]
 
 Runs `crypto-assets up`, queues the runs through the UI's own interface, kills the daemon when a third of them has
-ended, and watches the memory of every run worker and the downloads in flight at the exchange. Exit code 1 where a run did not
-succeed or a day is not there.
+ended, and watches the memory of every run worker and the concurrent downloads at the exchange. Exit code 1 if a run did not
+succeed or a day is missing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from proofs.world import COINS, FIRST, Home, Up, descendants, memory_mb, sandbox
 
 
 def _in_flight(exchange: SandboxProcess, up: Up, last: date) -> int:
-    """Return how many requests of one run a slow exchange has in hand at once."""
+    """Return the most concurrent requests of one run at a slow exchange."""
     slow = {"fault": "drip", "chunk_bytes": 20_000, "pause_s": 0.2}
     with httpx.Client(base_url=exchange.archive_url, timeout=60) as client:
         client.post("/_sandbox/faults", json=slow).raise_for_status()
@@ -35,7 +35,7 @@ def _in_flight(exchange: SandboxProcess, up: Up, last: date) -> int:
 
 
 def main() -> None:
-    """Run the proof and print what was found."""
+    """Run the proof and print the results."""
     words = argparse.ArgumentParser("proofs.queue", description=__doc__.partition("\n")[0])
     words.add_argument("--runs", type=int, default=100)
     words.add_argument("--days", type=int, default=10, help="of each run")

@@ -1,9 +1,9 @@
-"""A run that dies is noticed and done again without a person: its worker alone, or with the code server that watched it.
+"""Prove that a dead run is noticed and restarted without a person: its worker died alone, or with the code server.
 
     python -m proofs.recovery
 
-Runs `crypto-assets up`, launches a run, and kills its worker with SIGKILL in the middle; then the same with worker and
-code server killed together, as when a machine goes down. Exit code 1 where the days are not all there within two minutes
+Runs `crypto-assets up`, launches a run, and kills its worker with SIGKILL in the middle; then kills worker and
+code server together, as when a machine goes down. Exit code 1 if not all days are stored within two minutes
 of the kill.
 """
 
@@ -27,7 +27,7 @@ SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'
 
 
 def main() -> None:
-    """Run the proof and print what was found."""
+    """Run the proof and print the results."""
     last = FIRST + timedelta(days=DAYS - 1)
     rows: list[tuple[str, str]] = []
     held = True
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def _workers(server: int) -> list[int]:
-    """Return the run workers of a code server: the processes that its children, the forkserver among them, have forked."""
+    """Return the run workers of a code server: the processes forked by its children, for example by the forkserver."""
     below = list(descendants(server))
     return [worker for child in below for worker in descendants(child)] or below
 

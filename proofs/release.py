@@ -1,7 +1,7 @@
-"""A release works for somebody who has nothing else: `python -m proofs.release dist/*.whl`, after `make release`.
+"""Prove that a release works on its own: `python -m proofs.release dist/*.whl`, after `make release`.
 
-The wheel is installed into an empty environment, and the commands of a first day run in an empty home, without anything of
-this repository. As root they run as another user too. Times and sizes are printed.
+The wheel is installed into an empty environment, and the commands of a first day run in an empty home, without anything from
+this repository. As root they also run as another user. Times and sizes are printed.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ DAY = (
     ("--demo gaps", 0),
     ('--demo sql "SELECT symbol, count(*) FROM market.ohlcv GROUP BY symbol"', 0),
 )
-"""Lines after `crypto-assets`, each with the exit code that is right; all but the first run in my-data."""
+"""Lines after `crypto-assets`, each with its expected exit code; all but the first run in my-data."""
 
 
 def main() -> int:
-    """Install, run, print; returns 1 where a command ended otherwise."""
+    """Install, run, print; return 1 if a command ended otherwise."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("wheel", type=Path)
     parser.add_argument(
@@ -59,7 +59,7 @@ def main() -> int:
 
 
 def _install(wheel: Path, base: Path, venv: Path) -> Path:
-    """Return the Python of a new environment that has the wheel and what it asks for, the newest that it allows."""
+    """Return the Python of a new environment with the wheel and the newest dependencies that it allows."""
     subprocess.run([str(base), "-m", "venv", str(venv)], check=True)
     python = venv / "bin" / "python"
     started = time.monotonic()
@@ -80,13 +80,13 @@ def _home(folder: Path, user: str | None = None) -> Path:
 
 
 def _environment(home: Path) -> Mapping[str, str]:
-    """Return an environment with nothing of ours: not even stored bytecode is switched off."""
+    """Return an environment with none of our settings: not even bytecode is switched off."""
     network = {name: os.environ[name] for name in os.environ if name.upper().startswith(("PIP_", "HTTPS_PROXY"))}
     return {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8", **network}
 
 
 def _first_day(command: Path, home: Path, user: str | None) -> bool:
-    """Run the commands in an empty home; return whether each ended as it has to."""
+    """Run the commands in an empty home; return whether each ended as expected."""
     good, folder = True, home
     for line, right in DAY:
         started = time.monotonic()

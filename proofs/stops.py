@@ -1,11 +1,11 @@
-"""A run that is asked to end at a random moment is gone within a second, with its state saved.
+"""Prove that a run stopped at a random moment ends within a second, with its state saved.
 
     python -m proofs.stops [--times 20] [--limit 1]
 
 Half of the stops are SIGINT and SIGTERM to `crypto-assets collect`, measured from the signal to the end of the process;
 the other half are cancels through Dagster's GraphQL, as the UI sends them, measured until the run is CANCELED and its
-worker gone. After each stop every day that the ledger calls available must lie in the lake with the bytes that the ledger
-says; at the end a collection that is left alone completes everything. Exit code 1 where a stop took longer than the limit
+worker has ended. After each stop every day that the ledger calls available must be in the lake with the bytes in the
+ledger; at the end an undisturbed collection completes everything. Exit code 1 if a stop took longer than the limit
 or left a wrong state.
 """
 
@@ -35,7 +35,7 @@ mutation($run: String!) {
 
 
 def main() -> None:
-    """Run the proof and print what was found."""
+    """Run the proof and print the results."""
     words = argparse.ArgumentParser("proofs.stops", description=__doc__.partition("\n")[0])
     words.add_argument("--times", type=int, default=20, help="stops of each kind")
     words.add_argument("--coins", type=int, default=10)
@@ -45,11 +45,11 @@ def main() -> None:
     given = words.parse_args()
     chance = random.Random(given.seed)  # noqa: S311 - moments, not secrets
     coins, last = COINS[: given.coins], FIRST + timedelta(days=given.days - 1)
-    middle = FIRST + timedelta(days=given.days // 2)  # so that both kinds meet days that nobody has collected yet
+    middle = FIRST + timedelta(days=given.days // 2)  # so that both kinds meet days not collected yet
     span = ("--from", FIRST.isoformat(), "--to", middle.isoformat())
     with sandbox(coins, last) as exchange, Home(exchange, coins) as home:
         faults = f"{exchange.archive_url}/_sandbox/faults"
-        # Slow enough that a run of one half would take ten seconds: a stop is to meet it, not its end.
+        # So slow that a run of one half takes ten seconds: a stop must meet the run, not its end.
         pause_s = max(0.05, 25 / (len(coins) * given.days / 2))
         httpx.post(faults, json={"fault": "drip", "chunk_bytes": 16_384, "pause_s": pause_s}).raise_for_status()
         signals = _times_over(given.times, lambda: _signalled(home, span, chance))
@@ -65,7 +65,7 @@ def main() -> None:
             ("SIGINT or SIGTERM to `crypto-assets collect`, until the process is gone", _times(signals)),
             ("cancel in the UI, until the run is CANCELED and its worker gone", _times(cancels)),
             ("runs that are neither ended nor CANCELED after that", str(left or "none")),
-            ("then left alone", f"exit code {code}, {complete} of {len(coins) * given.days} days available"),
+            ("then undisturbed", f"exit code {code}, {complete} of {len(coins) * given.days} days available"),
         ],
     )
     held = max([*signals, *cancels]) <= given.limit and not left and code == 0 and complete == len(coins) * given.days
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def _times_over(times: int, stop: Callable[[], float | None]) -> list[float]:
-    """Stop runs until so many were met before their end; return how long each took."""
+    """Stop runs until enough were stopped before their end; return the seconds of each stop."""
     taken: list[float] = []
     for _ in range(3 * times):
         if len(taken) < times and (took := stop()) is not None:
@@ -84,10 +84,10 @@ def _times_over(times: int, stop: Callable[[], float | None]) -> list[float]:
 
 
 def _signalled(home: Home, span: tuple[str, ...], chance: random.Random) -> float | None:
-    """Collect, send a signal at a random moment; return how long the process took to end, None where it had ended."""
+    """Collect, send a signal at a random moment; return the seconds until the process ended, None if it had ended before."""
     before = len(_runs(home))
     process = home.start("collect", *span)
-    if chance.random() < 0.8:  # the others while it starts
+    if chance.random() < 0.8:  # the others are stopped during the start
         wait_for("the run begins", lambda: process.poll() is not None or len(_runs(home)) > before, poll_s=0.02)
     time.sleep(chance.uniform(0.05, 3.0))
     number = chance.choice((signal.SIGINT, signal.SIGTERM))
@@ -108,9 +108,9 @@ def _signalled(home: Home, span: tuple[str, ...], chance: random.Random) -> floa
 
 
 def _cancelled(home: Home, up: Up, request: tuple[Sequence[str], date, date], chance: random.Random) -> float | None:
-    """Launch a run, cancel it at a random moment; return how long it took until it was CANCELED and its worker gone.
+    """Launch a run, cancel it at a random moment; return the seconds until it was CANCELED and its worker had ended.
 
-    None where it had ended before.
+    None if it had ended before.
     """
     (run_id,) = up.launch([request])
     pid = wait_for("the run begins", lambda: _runs(home).get(run_id), poll_s=0.02)
@@ -138,7 +138,7 @@ def _cancelled(home: Home, up: Up, request: tuple[Sequence[str], date, date], ch
 def _check(home: Home) -> int:
     """Compare the ledger with the lake; return how many days are stored."""
     if home.query("SELECT to_regclass('collection.partitions')") == [(None,)]:
-        return 0  # it was stopped before it had made the tables
+        return 0  # it was stopped before it had created the tables
     rows = home.query("SELECT path, content_sha256 FROM collection.partitions WHERE state = 'available'")
     for path, sha256 in rows:
         found = hashlib.sha256((home.lake / path).read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""Everything a collection leaves behind, as digests that can be compared; and a home made empty again."""
+"""The results of a collection as comparable digests; and emptying a home."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from proofs.world import Home
 
 @dataclass(frozen=True)
 class Stored:
-    """Everything a collection leaves behind, as digests that can be compared."""
+    """The results of a collection, as comparable digests."""
 
     lake: dict[str, str]
     warehouse: str
@@ -25,7 +25,7 @@ class Stored:
 
 
 def fresh(home: Home, server: str) -> None:
-    """Give the home an empty lake and an empty database of its own."""
+    """Give the home an empty lake and its own empty database."""
     shutil.rmtree(home.lake, ignore_errors=True)
     name = f"proof_{uuid4().hex[:12]}"
     with psycopg.connect(server, autocommit=True) as connection:
@@ -37,12 +37,12 @@ def fresh(home: Home, server: str) -> None:
 
 
 def files(home: Home) -> int:
-    """Return how many days lie in the lake."""
+    """Return how many days are in the lake."""
     return sum(1 for _ in home.lake.glob("exchange=*/**/data.parquet"))
 
 
 def stored(home: Home) -> Stored:
-    """Return what a home holds now."""
+    """Return the present content of a home."""
     lake = {}
     leftovers = []
     for path in sorted(path for path in home.lake.rglob("*") if path.is_file()):
@@ -51,7 +51,7 @@ def stored(home: Home) -> Stored:
             lake[name] = hashlib.sha256(path.read_bytes()).hexdigest()
         else:
             leftovers.append(name)
-    # Of the rows everything, of the ledger everything but when and by which run.
+    # All of the rows; all of the ledger except times and run ids.
     warehouse = home.query(
         "SELECT md5(string_agg(o::text, '|' ORDER BY symbol, timeframe, open_time)) FROM market.ohlcv o"
     )
@@ -66,7 +66,7 @@ def stored(home: Home) -> Stored:
 
 
 def differences(expected: Stored, found: Stored) -> list[str]:
-    """Return how what a home holds differs from what it should hold."""
+    """Return how the content of a home differs from the expected one."""
     names = sorted(expected.lake.keys() | found.lake.keys())
     problems = [f"{name} differs" for name in names if expected.lake.get(name) != found.lake.get(name)]
     if expected.warehouse != found.warehouse:

@@ -1,11 +1,11 @@
-"""A fault of our own stores is outlasted, or ends a run with one line; what was stored stays, the next run does the rest.
+"""Prove that a fault of our own stores is outlasted, or ends a run with one line; the next run completes the rest.
 
     python -m proofs.stores [--only NAME]
 
-Each time: an empty lake and database, `crypto-assets collect` of 200 days (10 symbols), a fault once the first file is there,
-what the command said, its exit code, what was stored, and the same command once more. Exit code 1 where a fault that passes
-ended the run, where the words are a wall (over four lines, SQL, a traceback), or where the second run does not give what an
-undisturbed one gives. Full disks need root, for mounts of their own; else they are left out, and it says so.
+Each time: an empty lake and database, `crypto-assets collect` of 200 days (10 symbols), a fault after the first file,
+a record of the command's output, exit code and stored days, and the same command once more. Exit code 1 if a temporary fault
+ended the run, if the output is a wall of text (over four lines, SQL, a traceback), or if the result of the second run differs
+from an undisturbed one. Full disks need root, to mount small file systems; without root they are left out, with a message.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LAST = FIRST + timedelta(days=DAYS - 1)
 ALL = len(COINS) * DAYS
 COMMAND = ("collect", "--from", FIRST.isoformat(), "--to", LAST.isoformat())
 PATIENCE_S = 20.0
-"""How long these runs wait for a store; a person waits for 60 s."""
+"""Seconds that these runs wait for a store; the default is 60 s."""
 
 MOST_LINES = 4
 _WALL = re.compile(r"Traceback|File \"|SELECT |INSERT |UPDATE |\[SQL|parameters:|psycopg2?\.|sqlalchemy|botocore\.")
@@ -50,7 +50,7 @@ _WALL = re.compile(r"Traceback|File \"|SELECT |INSERT |UPDATE |\[SQL|parameters:
 
 @dataclass
 class World:
-    """What a fault may lay hands on."""
+    """The parts that a fault can affect."""
 
     home: Home
     sandbox: SandboxServer
@@ -64,7 +64,7 @@ def _nothing(_: World) -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault: what is done before the run, once its first file is there, and before the second run."""
+    """One fault: actions before the run, after its first file, and before the second run."""
 
     name: str
     strikes: Callable[[World], None] = _nothing
@@ -74,14 +74,14 @@ class Fault:
     limits: str = ""
     on_s3: bool = False
     small: int = 0
-    """Bytes of a file system of its own for the home; 0: none."""
+    """Bytes of a separate file system for the home; 0: none."""
     bad_days: int = 0
-    """Days whose file is refused; they are missing in both runs."""
+    """Days with a refused file; they are missing in both runs."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What came of a fault."""
+    """The result of a fault."""
 
     fault: Fault
     code: int
@@ -130,7 +130,7 @@ def _supervisor(world: World) -> int:
 
 
 def _restart_slowly(world: World) -> None:
-    """The server is shut down, and for five seconds nobody starts it again."""
+    """Shut the server down; for five seconds nobody starts it again."""
     keeper = _supervisor(world)
     os.kill(keeper, signal.SIGSTOP)
     os.kill(_postmaster(world), signal.SIGINT)
@@ -139,7 +139,7 @@ def _restart_slowly(world: World) -> None:
 
 
 def _stop_for_good(world: World) -> None:
-    """The server is stopped, and stays so until the second run."""
+    """Stop the server until the second run."""
     stop_server(world.home.folder)
     world.undo.append(lambda: _start(world))
 
@@ -149,7 +149,7 @@ def _start(world: World) -> None:
 
 
 def _no_connections(world: World) -> None:
-    """Every connection of the server is taken for eight seconds, those of the run too."""
+    """Take every connection of the server for eight seconds, those of the run too."""
     held: list[psycopg.Connection[tuple[object, ...]]] = []
     deadline = time.monotonic() + 8
     with _admin(world) as admin:
@@ -167,7 +167,7 @@ def _no_connections(world: World) -> None:
 
 
 def _fill_disk(world: World) -> None:
-    """A file takes all room that is left where the home lies, until the second run."""
+    """Fill the disk of the home with one file, until the second run."""
     filler = world.home.folder / "filler"
     with filler.open("wb") as file, contextlib.suppress(OSError):
         while True:
@@ -177,7 +177,7 @@ def _fill_disk(world: World) -> None:
 
 
 def _small_disk(size: str, part: str) -> Callable[[World], None]:
-    """Return what mounts a small file system of its own over a part of the lake; gone for the second run."""
+    """Return the function that mounts a small file system over a part of the lake; it is removed for the second run."""
 
     def mount(world: World) -> None:
         folder = world.home.lake / part
@@ -193,7 +193,7 @@ def _make_larger(folder: Path) -> None:
 
 
 def _damage(world: World) -> None:
-    """Every tenth file of the exchange is no zip, and large."""
+    """Replace every tenth file of the exchange by a large one that is not a zip."""
     for coin in COINS[:2]:
         for number in range(0, DAYS, 2):
             day = FIRST + timedelta(days=number)
@@ -243,7 +243,7 @@ FAULTS = (
 
 
 def try_fault(fault: Fault, expected: Stored | None) -> tuple[Found, Stored]:
-    """Run a fault and the completion; return what was found, and what was stored in the end."""
+    """Run a fault and the completion; return the result, and the stored data at the end."""
     with contextlib.ExitStack() as stack:
         archive = SyntheticArchive({"spot": [f"{coin}USDT" for coin in COINS]}, FIRST, LAST, trades_per_day=100)
         sandbox = stack.enter_context(SandboxServer(archive))
@@ -258,7 +258,7 @@ def try_fault(fault: Fault, expected: Stored | None) -> tuple[Found, Stored]:
         )  # not on a small disk
         world = World(home, sandbox, bucket)
         stack.callback(_unmount_all, home.folder)
-        home.run("status")  # the tables are made
+        home.run("status")  # creates the tables
         _said(home)
         fault.before(world)
         began = time.monotonic()
@@ -277,7 +277,7 @@ def try_fault(fault: Fault, expected: Stored | None) -> tuple[Found, Stored]:
         now = _stored(world)
         problems = _problems(fault, code, lines, second, home.said())
         if fault.strikes is not _nothing and not in_time:
-            problems.append("the run had ended before the fault could strike: nothing is shown")
+            problems.append("the run had ended before the fault began: this proves nothing")
         if expected is not None and not fault.bad_days:
             problems += differences(expected, now)
         elif fault.bad_days and (good := _there(world)) != ALL - fault.bad_days:
@@ -287,7 +287,7 @@ def try_fault(fault: Fault, expected: Stored | None) -> tuple[Found, Stored]:
 
 @contextlib.contextmanager
 def _folder(size: int) -> Iterator[Path]:
-    """Yield a folder for a home that a server's own account can reach, on a file system of its own where a size is given."""
+    """Yield a folder for a home that a server's own account can reach; with a size, on a separate file system."""
     folder = Path(tempfile.mkdtemp(prefix="crypto-assets-proof-"))
     try:
         if size:
@@ -324,7 +324,7 @@ def _stored(world: World) -> Stored:
 
 
 def _said(home: Home) -> list[str]:
-    """Return what the command said, and forget it; without the bar of progress."""
+    """Return the output of the command, and delete it; without the progress bar."""
     log = home.log_file
     text = log.read_text(errors="replace")
     log.write_text("")
@@ -337,7 +337,7 @@ def _problems(fault: Fault, code: int, lines: Sequence[str], second: int, said: 
     if fault.passes and code != wanted:
         problems.append(f"it passes, and the run ended with {code}")
     if not fault.passes and code == 0:
-        problems.append("it does not pass, and the run ended with 0: the fault has not met it")
+        problems.append("it does not pass, and the run ended with 0: the fault had no effect")
     if second != wanted:
         problems.append(f"completion ended with {second}: {said}")
     if wall := [line for line in lines if _WALL.search(line)]:
@@ -350,10 +350,10 @@ def _problems(fault: Fault, code: int, lines: Sequence[str], second: int, said: 
 
 
 def main() -> None:
-    """Run the proof and print what was found."""
+    """Run the proof and print the results."""
     words = argparse.ArgumentParser("proofs.stores", description=__doc__.partition("\n")[0])
-    words.add_argument("--only", default="", help="faults whose name has this")
-    words.add_argument("--all-words", action="store_true", help="show all that the commands said")
+    words.add_argument("--only", default="", help="faults with this in their name")
+    words.add_argument("--all-words", action="store_true", help="show all output of the commands")
     given = words.parse_args()
     wanted = [fault for fault in FAULTS if given.only in fault.name]
     undisturbed, expected = try_fault(Fault("nothing", passes=True), None)

@@ -1,4 +1,4 @@
-"""What the proofs stand on: a sandbox exchange, a home of its own, the commands as a user starts them, Dagster's GraphQL."""
+"""The base of the proofs: a sandbox exchange, a fresh home, the commands as a user starts them, Dagster's GraphQL."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def say(text: str) -> None:
 
 
 def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = 120.0, poll_s: float = 0.1) -> Any:
-    """Return the first true answer of `condition`; ends the proof when there is none in time."""
+    """Return the first true result of `condition`; end the proof if there is none in time."""
     deadline = time.monotonic() + timeout_s
     while not (answer := condition()):
         if time.monotonic() > deadline:
@@ -54,7 +54,7 @@ def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = 120.0, 
 def sandbox(
     coins: Sequence[str], last: date, trades_per_day: int = 1_500, *, linear: bool = False
 ) -> Iterator[SandboxProcess]:
-    """Serve some coins on spot, with `linear` as futures too, from FIRST to `last`, from a process of its own."""
+    """Serve some coins on spot, with `linear` as futures too, from FIRST to `last`, from a separate process."""
     symbols = ",".join(f"{coin}USDT" for coin in coins)
     span = ("--from", FIRST.isoformat(), "--to", last.isoformat(), "--trades-per-day", str(trades_per_day))
     markets = "spot,linear" if linear else "spot"
@@ -118,10 +118,10 @@ class Home:
         return self.folder / "lake"
 
     def start(self, *arguments: str, limits: str = "") -> subprocess.Popen[str]:
-        """Start `crypto-assets …`; what it says goes to command.log in the home.
+        """Start `crypto-assets …`; its output goes to command.log in the home.
 
         Args:
-            limits: of the process, as the shell sets them: `ulimit -n 36`.
+            limits: shell commands that limit the process: `ulimit -n 36`.
         """
         shell = ["/bin/sh", "-c", f'{limits}; exec "$@"', "sh"] if limits else []
         with self.log_file.open("a") as log:
@@ -140,7 +140,7 @@ class Home:
         return self.start(*arguments).wait(timeout_s)
 
     def said(self) -> str:
-        """Return the last lines of all that the commands said."""
+        """Return the last lines of all output of the commands."""
         return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-15:])
 
     def query(self, query: str) -> list[tuple[Any, ...]]:
@@ -220,7 +220,7 @@ class Up:
         return ids
 
     def statuses(self) -> dict[str, int]:
-        """Return how many runs have which status."""
+        """Return the number of runs by status."""
         rows = self.home.query("SELECT status, count(*) FROM dagster.runs GROUP BY 1")
         return {str(status): int(count) for status, count in rows}
 
@@ -277,7 +277,7 @@ def memory_mb(pid: int) -> float:
 
 
 def show(title: str, rows: Sequence[tuple[str, str]]) -> None:
-    """Print a table of what was found."""
+    """Print a table of results."""
     from rich.console import Console
     from rich.table import Table
 
