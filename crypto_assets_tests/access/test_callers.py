@@ -1,4 +1,4 @@
-"""To whom a connection to UI and API belongs, and whom the settings let in."""
+"""The user of a connection to UI and API, and the users that the settings allow."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_who_has_left_is_nobody_and_not_root(how: str) -> None:
             if how == "close":
                 client.close()
             else:
-                client.shutdown(socket.SHUT_WR)  # he waits for the answer still
+                client.shutdown(socket.SHUT_WR)  # it still waits for the answer
             assert user_of(peer, server.getsockname()) == (None if how == "close" else os.geteuid())
 
 

@@ -1,4 +1,4 @@
-"""Whether an answer is what `/openapi.json` says: no field more, none less, each of its type."""
+"""Check that an answer agrees with `/openapi.json`: the same fields, each of its type."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ANSWERS: dict[str, TypeAdapter[Any]] = {
 
 
 def as_described(response: httpx.Response) -> None:
-    """Raise where an answer differs from its model; a hook of an httpx client."""
+    """Raise if an answer differs from its model; a hook of an httpx client."""
     response.read()
     if response.request.method == "HEAD" or "json" not in response.headers["content-type"]:
         return
@@ -41,7 +41,7 @@ def _model(response: httpx.Response) -> TypeAdapter[Any] | None:
 
 
 def _instants(value: Any) -> Any:
-    """Write instants of UTC as the API does: with `+00:00`, where pydantic writes `Z`."""
+    """Write instants of UTC as the API does: with `+00:00`; pydantic writes `Z`."""
     if isinstance(value, dict):
         return {name: _instants(one) for name, one in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The API under requests that nobody in order sends: each has an answer that says what is wrong, and none is a 500."""
+"""The API under malformed requests: each gets an answer that names the error, and none is a 500."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class serving:  # noqa: N801
 
 
 def answer(connection: socket.socket) -> tuple[int, bytes]:
-    """Return status and body of an answer; 0 where the connection ended without one."""
+    """Return status and body of an answer; 0 if the connection ended without one."""
     came = b""
     while chunk := connection.recv(1 << 20):
         came += chunk
@@ -168,7 +168,7 @@ def odd_value(chance: random.Random, name: str) -> str:
 
 
 def odd_json(chance: random.Random) -> bytes:
-    """Return a body: an object of odd texts, or what is none."""
+    """Return a body: an object of odd texts, or something else."""
     kind = chance.randrange(10)
     if kind < 6:
         found = {name: odd_value(chance, name) for name in chance.choices(FIELDS, k=chance.randrange(5))}

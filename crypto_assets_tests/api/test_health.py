@@ -1,4 +1,4 @@
-"""What Dagster shows of an asset whose days are not all complete: never green, and every red day says why."""
+"""Dagster's health of an asset with incomplete days: never green, and every red day gives the reason."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def mine(sandbox, tmp_path, postgres_url, monkeypatch) -> Project:
 
 
 def publish(sandbox: SandboxServer, day: date, content: bytes | None) -> None:
-    """Let the archive have other bytes of a day, or (None) neither its file nor that of its month."""
+    """Make the archive serve other bytes of a day, or (None) neither its file nor that of its month."""
     overrides = sandbox.app.state.overrides
     if content is None:
         overrides |= {
@@ -62,7 +62,7 @@ def without_minutes(sandbox: SandboxServer, day: date, first: int, count: int) -
 
 def collect(mine: Project, first: date, last: date, *, complete: bool = True) -> str:
     """Collect some days as one run, as the command line does, but in this process; return why it failed."""
-    tags = {"crypto_assets/why": "command line"}  # who waits at a terminal is told at once that a host is away
+    tags = {"crypto_assets/why": "command line"}  # a command at a terminal reports an unreachable host at once
     tags |= (
         {"dagster/partition": str(first)}
         if first == last
@@ -100,7 +100,7 @@ def test_an_asset_is_degraded_as_long_as_a_day_is_and_healthy_when_it_is_mended(
         )
         assert checks["contract"]["status"] == "SUCCEEDED"
 
-        # Good days that are collected later, many or one alone, hide nothing.
+        # Good days collected later, many or one, hide nothing.
         for first, last in ((date(2024, 1, 5), date(2024, 1, 6)), (date(2024, 1, 7), date(2024, 1, 7))):
             collect(mine, first, last)
             for asset in (LAKE, TABLE):
@@ -151,7 +151,7 @@ def test_days_that_were_never_collected_and_today_count_as_gaps_counts_them(mine
 
     why = ". `crypto-assets gaps` says why."
     warn, error = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
-    # Of the day that has not ended nothing is expected, though rows are missing in what is stored of it.
+    # Nothing is expected of an unfinished day, although its stored part has missing rows.
     assert judged(PARTIAL) == [(True, "All 2 days are complete.", warn)] * 2
     partial = f"Incomplete: 1 of 3 days: partial {PARTIAL}{why}"
     assert judged(PARTIAL + timedelta(days=1)) == [(False, partial, error)] * 2
@@ -174,7 +174,7 @@ def test_fill_and_collect_and_gaps_agree_on_settled_and_acknowledged_days(mine, 
     collect(mine, FIRST, LAST, complete=False)
     publish(sandbox, LOST, sandbox.app.state.source.read(key_of(LOST)))
     which = ["--symbol", "BTC/USDT", "--dataset", "ohlcv_1m", "--from", str(PARTIAL), "--to", str(PARTIAL)]
-    # One day is collected, another cannot be completed now: first beside the other, then alone.
+    # One day is collected, another cannot be completed now: first together, then alone.
     for states in ({"available": 1}, {}):
         answer = mine.command("fill", "--json")
         assert answer.code == 1, "a gap is open"
@@ -271,9 +271,9 @@ def test_a_check_without_anything_to_judge_has_no_result_and_makes_no_asset_red(
         never = {"agrees_with_monthly", "agrees_with_rest", "outliers"}
         assert {name for name, execution in checks.items() if execution is None} >= never
         assert checks["price_step"]["status"] == "SUCCEEDED"
-        # The other days were never collected, which is worth a look and no fault.
+        # The other days were never collected: a reason to look, not a fault.
         assert health(ui, LAKE) == ("WARNING", "HEALTHY", "WARNING")
-        # A run that fails does not call them failed.
+        # A failed run does not report them as failed.
         publish(sandbox, LOST, None)
         collect(mine, LOST, LOST, complete=False)
         assert {name for name, execution in ui.checks(LAKE).items() if execution is None} >= never

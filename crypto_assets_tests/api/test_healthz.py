@@ -1,4 +1,4 @@
-"""What `/healthz` says while a part is away or hangs, and how long that takes."""
+"""The answer of `/healthz` while a part is down or hangs, and its duration."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def url(module_postgres_url: str) -> str:
 
 @pytest.fixture
 def gone() -> str:
-    """A server that has answered this process before, and is gone."""
+    """A server that answered this process before, and is down now."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"postgresql://u@127.0.0.1:{server.getsockname()[1]}/db"
     patience_of(url).answered()

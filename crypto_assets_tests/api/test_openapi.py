@@ -1,4 +1,4 @@
-"""The OpenAPI document and the page that is made from it: whole, true to the tables, and of this machine alone."""
+"""The OpenAPI document and its page: complete, true to the tables, and without other hosts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from crypto_assets_tests.ports import free_port
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """An API whose database is away: neither the document nor the page needs it."""
+    """An API without a running database: neither the document nor the page needs it."""
     folder = tmp_path_factory.mktemp("openapi")
     with serving(f"postgresql://u@127.0.0.1:{free_port()}/d", folder / "collection.yaml") as made:
         yield made
@@ -149,7 +149,7 @@ def test_a_row_of_a_table_has_the_columns_of_that_table(
 def test_nothing_is_told_to_a_collector_of_telemetry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTAPI_OTEL_AUTO_CONFIGURE", "true")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
-    # FastAPI itself would try to export, and refuses to start where it cannot.
+    # FastAPI itself would try to export, and refuses to start if it cannot.
     with serving(f"postgresql://u@127.0.0.1:{free_port()}/d", tmp_path / "collection.yaml") as client:
         assert client.get("/v1").status_code == 200
 

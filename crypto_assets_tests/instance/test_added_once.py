@@ -1,4 +1,4 @@
-"""What Dagster adds once is there once, with all that belongs to it, though the answer to a statement is lost."""
+"""Records that Dagster adds once exist once, with all their parts, even if the answer to a statement is lost."""
 
 from __future__ import annotations
 

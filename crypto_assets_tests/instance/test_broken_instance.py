@@ -1,4 +1,4 @@
-"""A dagster.yaml, or a file of our own beside it, that cannot be used: one line each."""
+"""An unusable dagster.yaml, or an unusable file of ours next to it: one line each."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_the_command_says_it_in_one_line(project: Project, tmp_path: Path) -> No
 def test_sqlite_tables_of_a_newer_dagster_are_one_line(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever deletes `storage` from dagster.yaml has Dagster's own SQLite files."""
+    """Without `storage` in dagster.yaml, Dagster uses its own SQLite files."""
     (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     with opened_instance() as instance:

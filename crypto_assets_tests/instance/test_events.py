@@ -22,7 +22,7 @@ Open = Callable[[str], dg.DagsterInstance]
 
 
 def collector(store: Callable[..., None], *, fail: bool = False) -> dg.AssetsDefinition:
-    """An op over a range of days: one is missing, one fails a check; `store` is how it tells Dagster."""
+    """An op over a range of days: one is missing, one fails a check; `store` reports them to Dagster."""
 
     @dg.multi_asset(
         name="collect",
@@ -144,7 +144,7 @@ def test_a_day_that_is_not_materialised_is_observed_with_what_was_said_of_it(ope
 
 
 def comparable(instance: dg.DagsterInstance, run_id: str) -> list[object]:
-    """The asset events of a run without what differs between any two runs."""
+    """The asset events of a run without the parts that differ between any two runs."""
     kinds = {
         DagsterEventType.ASSET_MATERIALIZATION,
         DagsterEventType.ASSET_CHECK_EVALUATION,
@@ -254,7 +254,7 @@ def test_ten_times_the_events_take_no_statement_and_no_copy_more(
         counts.append(len(statements))
 
     with open_instance("ours") as instance:
-        run(instance, collector(report), end="2024-01-01")  # a table that is there is remembered
+        run(instance, collector(report), end="2024-01-01")  # an existing table is remembered
         for end in ("2024-01-15", "2024-05-30"):
             assert run(instance, collector(counted), end=end).success
     assert counts[0] == counts[1] > 0

@@ -1,4 +1,4 @@
-"""Children of `up` that end or hang, with real processes: who is started again, how often, and who is left alone."""
+"""Children of `up` that end or hang, with real processes: which are restarted, how often, and which are left alone."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Watched:
         return self.services._children["server"].process.pid
 
     def dies(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """Send a signal; return when another process answers in its place."""
+        """Send a signal; return when a new process answers."""
         former = self.pid
         os.kill(former, number)
         wait_for("another child answers", lambda: self.errors or (self.pid != former and answers_http(self.url)))
@@ -104,7 +104,7 @@ def test_the_fourth_death_within_the_window_ends_all_with_the_log(watched: Watch
 def test_a_child_that_is_still_starting_has_more_time(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     child = watched.services._children["server"]
     child.has_answered, child.silent = False, 2_399
-    assert not child.hangs()  # 120 s of questions, one each 0.05 s
+    assert not child.hangs()  # 120 s of probes, one each 0.05 s
     child.silent = 2_400
     assert child.hangs()
     child.has_answered, child.silent = True, 3
@@ -113,14 +113,14 @@ def test_a_child_that_is_still_starting_has_more_time(watched: Watched, monkeypa
 
 def test_a_heartbeat_is_a_sign_of_life_when_it_is_new_and_none_when_the_database_is_silent(postgres_url: str) -> None:
     lives = Heartbeats(postgres_url)
-    assert lives() is False  # nobody has made the table yet
+    assert lives() is False  # the table does not exist yet
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute("CREATE SCHEMA dagster; CREATE TABLE dagster.daemon_heartbeats (timestamp timestamp)")
         assert lives() is False
         connection.execute("INSERT INTO dagster.daemon_heartbeats VALUES ('2024-01-01 00:00:00')")
         assert lives() is True
         assert lives() is False
-        # The clock of the host may be set back: another heartbeat is a sign of life all the same.
+        # The clock of the host may be set back: any new heartbeat is a sign of life.
         connection.execute("UPDATE dagster.daemon_heartbeats SET timestamp = '2023-01-01 00:00:00'")
         assert lives() is True
     assert Heartbeats(f"postgresql://nobody@127.0.0.1:{free_port()}/none")() is None

@@ -1,4 +1,4 @@
-"""Entries that are alike come out as Dagster's own serialiser writes them."""
+"""Similar entries are serialised exactly as by Dagster's own serialiser."""
 
 import dagster as dg
 import pytest
@@ -114,7 +114,7 @@ entries = st.one_of(
 @given(st.lists(entries, max_size=40))
 def test_every_text_is_the_one_that_dagster_writes(entries):
     serializer = Serializer()
-    for _ in range(2):  # what one batch has taught it serves the next
+    for _ in range(2):  # the second batch uses the forms of the first
         assert serializer.texts(entries) == [serialize_value(entry) for entry in entries]
 
 

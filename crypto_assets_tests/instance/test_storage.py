@@ -1,4 +1,4 @@
-"""The instance storage: creation, batches and what it depends on in Dagster."""
+"""The instance storage: creation, batches and its dependencies on Dagster."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_every_process_with_this_storage_writes_events_in_batches() -> None:
 
 
 def test_what_we_override_in_dagster_is_still_there() -> None:
-    """When this fails, a new Dagster has changed what crypto_assets/instance builds on: read it again."""
+    """If this fails, a new Dagster has changed the base of crypto_assets/instance: read that code again."""
     assert list(inspect.signature(PostgresEventLogStorage.store_event_batch).parameters) == ["self", "events"]
     for name in (
         "_store_asset_event",

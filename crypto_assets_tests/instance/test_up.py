@@ -1,4 +1,4 @@
-"""`crypto-assets up` as a process: what it refuses, what it survives, and that it leaves nothing behind."""
+"""`crypto-assets up` as a process: it refuses wrong settings, survives faults, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Up:
         return self
 
     def ready(self) -> Up:
-        """Return when it has said where everything is."""
+        """Return when it has printed all its addresses."""
         assert self.process.stdout
         for line in self.process.stdout:
             self.printed.append(line)
@@ -56,7 +56,7 @@ class Up:
         pytest.fail(f"`crypto-assets up` ended: {self.printed}\n{self.process.stderr.read()}")
 
     def end(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str]:
-        """Send a signal; return exit code and the rest of what it printed."""
+        """Send a signal; return the exit code and the rest of its output."""
         self.process.send_signal(number)
         out, _ = self.process.communicate(timeout=90)
         return self.process.returncode, out
@@ -70,7 +70,7 @@ class Up:
             self.process.kill()
 
     def children(self) -> dict[int, str]:
-        """Return the command lines of the processes that it has started and that are alive."""
+        """Return the command lines of its running child processes."""
         mark = f"--parent\0{self.process.pid}\0".encode()
         found = {}
         for place in Path("/proc").iterdir():
@@ -147,7 +147,7 @@ def test_a_webserver_that_dies_is_started_again_and_nothing_outlives_a_killed_pa
 
 
 def test_a_child_ends_by_sigint_although_whoever_started_it_ignores_and_blocks_that(tmp_path):
-    """As a script's `crypto-assets up &` does, and what is ignored is inherited: it would be waited for in vain."""
+    """As a script's `crypto-assets up &` does; an ignored signal is inherited, and the wait for it would never end."""
     port = free_port()
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -1,4 +1,4 @@
-"""Who may command what `crypto-assets up` has started: web pages, other users of the machine, other umasks."""
+"""Access to the processes of `crypto-assets up`: web pages, other users of the machine, other umasks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ VERSION = "{ version }"
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory, module_postgres_url: str) -> Iterator[Up]:
-    """`up` as somebody without a umask starts it."""
+    """`up`, started without a umask."""
     folder = tmp_path_factory.mktemp("access")
     config = folder / "collection.yaml"
     config.write_text(yaml.safe_dump(COLLECTION))
@@ -146,7 +146,7 @@ def test_what_a_form_can_send_is_refused(client: httpx.Client, kind: str, method
 
 
 def subscribe(url: str, headers: dict[str, str]) -> dict[str, Any]:
-    """Return what a subscription's server says first, as the UI's own client asks."""
+    """Return the first message of a subscription's server, asked as the UI's own client does."""
     from websockets.sync.client import connect
 
     with connect(
@@ -215,7 +215,7 @@ def page() -> Iterator[Any]:
         path = chromium()
         if path is None and not Path(running.chromium.executable_path).exists():
             pytest.skip("no Chromium: install one, or run `playwright install chromium`")
-        # The browser's own guard of this machine is off: others do not have it.
+        # The browser's own protection of loopback is off: other browsers do not have it.
         guard = "--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests"
         rules = "--host-resolver-rules=MAP evil.example 127.0.0.1"
         opened = running.chromium.launch(executable_path=path, args=[*SWITCHES, guard, rules])
@@ -254,7 +254,7 @@ def serving_folder(folder: Path) -> Iterator[int]:
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Print nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
         Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
@@ -272,7 +272,7 @@ def test_the_ui_and_the_api_are_all_that_listens_on_a_port(up: Up) -> None:
             try:
                 inodes.add(str(entry.readlink()).removeprefix("socket:[").removesuffix("]"))
             except OSError:
-                continue  # closed while we looked
+                continue  # closed meanwhile
     listening = {
         int(line.split()[1].rpartition(":")[2], 16)
         for table in ("tcp", "tcp6")
@@ -294,7 +294,7 @@ def test_the_code_server_is_reached_by_its_owner(up: Up) -> None:
 @needs_root
 def test_another_user_reaches_neither_the_code_server_nor_the_files(up: Up) -> None:
     place = yaml.safe_load(workspace_of(up).read_text())["load_from"][0]["grpc_server"]["socket"]
-    # What stands around the home is another matter: here everybody may walk there.
+    # Folders around the home do not matter here: everybody may walk through them.
     opened = [parent for parent in up.home.parents if parent.stat().st_uid == 0 and str(parent) not in ("/", "/tmp")]
     before = {parent: stat.S_IMODE(parent.stat().st_mode) for parent in opened}
     for parent in opened:

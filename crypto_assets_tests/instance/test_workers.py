@@ -1,4 +1,4 @@
-"""Runs in real processes: workers forked by the code server, and what happens when both are killed."""
+"""Runs in real processes: workers forked by the code server, and the case that both are killed."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_the_code_server_falls_back_to_the_stock_way_with_a_warning(monkeypatch:
 
 
 def test_what_we_patch_in_dagster_is_still_there() -> None:
-    """When this fails, a new Dagster has changed what the launcher or the code server builds on: read it again."""
+    """If this fails, a new Dagster has changed the base of the launcher or the code server: read that code again."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert code_server.unsupported() is None

@@ -10,7 +10,7 @@ import pandas as pd
 
 @dg.asset
 def spent(context: dg.AssetExecutionContext) -> None:
-    """Write the CPU seconds that this process had used before its first line of user code, and its pid."""
+    """Write the CPU seconds that this process used before its first line of user code, and its pid."""
     Path(os.environ["TINY_OUTPUT"]).write_text(f"{time.process_time()} {os.getpid()} {len(pd.DataFrame())}")
     context.log.info("started")
     time.sleep(float(os.environ.get("TINY_SLEEP_S", "0")))

@@ -1,4 +1,4 @@
-"""Each kind of error is one line, and its traceback has a bound."""
+"""Each kind of error is one line, and its traceback has a limited length."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders for one account alone: what others have prepared is refused, whatever the umask and the path."""
+"""Folders private to one account: those prepared by others are refused, at any umask and path."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_whoever_takes_the_name_under_tmp_first_gets_nothing(tmp_path: Path, tra
         assert socket_folder(beside, "s") == found, "it is found again"
 
         (found / "s").touch()
-        for ending in ("-00000000", "-zzzzzzzz"):  # left by starts of before
+        for ending in ("-00000000", "-zzzzzzzz"):  # left by earlier starts
             wanted.with_name(wanted.name + ending).mkdir(mode=0o700)
         assert socket_folder(beside, "s") == found, "the one that is in use"
         assert set(Path("/tmp").glob(f"{wanted.name}*")) == {wanted, found, foreign}

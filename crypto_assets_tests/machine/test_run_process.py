@@ -1,4 +1,4 @@
-"""Whether the process of a run is still there."""
+"""Check whether the process of a run still exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process that runs out of something says so: no file, no host and no day is blamed for it."""
+"""A process that runs out of a resource reports that: it blames no file, no host and no day."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_an_error_of_this_process_is_known_as_one(error: BaseException, found: s
 @pytest.mark.parametrize(
     "error",
     [
-        # What an exchange can write is never asked, whatever it says.
+        # Texts that an exchange can write are never read for this.
         pa.ArrowInvalid("CSV conversion error to double: invalid value 'not enough memory: Too many open files'"),
         zipfile.BadZipFile("out of memory"),
         RuntimeError("File 'Too many open files' is encrypted"),
@@ -111,9 +111,9 @@ def test_an_error_of_this_process_is_known_as_one(error: BaseException, found: s
         OSError("Couldn't deserialize thrift: not enough memory"),
         OSError(errno.EACCES, "Permission denied"),
         FileNotFoundError(errno.ENOENT, "No such file"),
-        SystemError("error return without exception set"),  # where memory has no bound
+        SystemError("error return without exception set"),  # if memory is not limited
         socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
-        # One that has been judged stays what it is, whatever led to it.
+        # An error that was judged before is not judged again, whatever caused it.
         _from(_EMFILE, ConfigError("is up already")),
     ],
 )
@@ -134,7 +134,7 @@ def test_what_came_before_and_was_done_with_is_not_the_reason() -> None:
 
 
 def test_where_no_thread_can_be_started_and_memory_is_bounded_both_limits_are_named() -> None:
-    """A thread whose stack cannot be mapped fails with the same words as one that is too many."""
+    """A thread whose stack cannot be mapped fails with the same words as one thread too many."""
     code = "import resource\nfrom crypto_assets.machine.shortage import shortage\n"
     code += "resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))\n"
     code += 'print(shortage(RuntimeError("can\'t start new thread")))\n'
@@ -182,7 +182,7 @@ def _unzipped(content: bytes, *arguments: str) -> str:
 
 
 def test_a_good_zip_is_read_without_one_file_descriptor_left() -> None:
-    """zipfile opened encodings/cp437.py at its first name, and called the zip bad where that failed."""
+    """zipfile opened encodings/cp437.py at its first name, and called the zip bad if that failed."""
     assert _unzipped(_zip(1 << 20), "files", "0") == f"{1 << 20}"
 
 
@@ -242,7 +242,7 @@ def _reasons(project: Project) -> list[tuple[str, str | None, str]]:
 
 
 def _blames_nobody(project: Project, answer: Answer, words: tuple[str, ...]) -> None:
-    """All is right, or a line says what there is too little of; nothing is refused, and nothing came from REST instead."""
+    """The result is right, or a line names the shortage; nothing is refused, and nothing came from REST instead."""
     assert no_traceback(answer), answer.err
     assert _refused(project) == []
     for state, source, reason in _reasons(project):
@@ -254,7 +254,7 @@ def _blames_nobody(project: Project, answer: Answer, words: tuple[str, ...]) -> 
 
 
 def test_with_few_open_files_a_run_is_right_or_says_that_it_has_too_few(project: Project) -> None:
-    """Below 20 nothing starts, above 40 all is well; in between it fails in other places each time."""
+    """Below 20 nothing starts, above 40 everything works; in between it fails in other places each time."""
     codes = []
     for most in (24, 28, 31, 32, 33, 34, 36):
         answer = _limited(project, resource.RLIMIT_NOFILE, most, "collect", *SPAN)
@@ -350,7 +350,7 @@ hold.set()
 
 @needs_root
 def test_a_process_that_cannot_start_threads_says_so_and_uses_those_that_it_has(guard_url: str) -> None:
-    """For root there is no such limit, so another account tries it."""
+    """Root has no such limit, so another account tries it."""
     command = [sys.executable, "-c", _FEW_THREADS, guard_url]
     told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert told.returncode == 0, told.stderr
@@ -367,7 +367,7 @@ def test_a_process_that_cannot_start_threads_says_so_and_uses_those_that_it_has(
 
 @pytest.fixture
 def no_files() -> Iterator[Any]:
-    """Take every file descriptor that is left of a low limit, for as long as the test asks."""
+    """Take every remaining file descriptor of a low limit during the test."""
     held: list[int] = []
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
 
@@ -398,7 +398,7 @@ def test_a_host_is_not_called_unreachable_where_no_socket_can_be_opened(
     with Client(guard, attempts=1) as client:
         assert client.at(archive).get(sandbox.archive_url + "/" + KEY).status_code == 200
     with Client(guard, attempts=1) as client:
-        for url in (sandbox.archive_url, "http://data.example"):  # an address, and a name that a resolver is asked for
+        for url in (sandbox.archive_url, "http://data.example"):  # an address, and a name for the resolver
             take()
             try:
                 with pytest.raises(OutOfResources) as told:

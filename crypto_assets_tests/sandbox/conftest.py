@@ -1,4 +1,4 @@
-"""What the tests of the sandbox share: reading its files with the standard library only."""
+"""Shared by the tests of the sandbox: read its files with the standard library only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the synthetic archive publishes, read back from the text of its files."""
+"""The published files of the synthetic archive, read back from their text."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def archive() -> SyntheticArchive:
 
 
 def rows(archive: SyntheticArchive, market: str, dataset: str, period: str, symbol: str = "BTCUSDT") -> Rows:
-    """Return the rows of one file without its header; `dataset` of bars is their interval."""
+    """Return the rows of one file without its header; for bars `dataset` is their interval."""
     cadence = "daily" if period.count("-") == 2 else "monthly"
     folder = dataset if dataset in ("trades", "aggTrades", "fundingRate") else f"klines/{symbol}/{dataset}"
     folder = folder if "/" in folder else f"{folder}/{symbol}"
@@ -209,7 +209,7 @@ def test_the_same_arguments_give_the_same_bytes_and_another_seed_does_not(archiv
         key = f"data/spot/daily/{dataset}-2025-01-15.zip"
         assert again.read(key) == archive.read(key) == again.read(key)
         assert other.read(key) != archive.read(key)
-    # Nor should they depend on the process, the machine or the version of NumPy: this row was written down once.
+    # Nor may they depend on the process, the machine or the version of NumPy: this row was recorded once.
     pinned = "120348002,33179.12000000,0.00208000,69.01256960,1733011223006,True,True"
     assert rows(archive, "spot", "trades", "2024-12-01")[1] == pinned.split(",")
 
@@ -297,7 +297,7 @@ def test_real_files_are_published_with_their_own_checksums(realdata: Path):
 )
 def test_synthetic_files_look_like_the_real_ones(archive, realdata: Path, root, dataset, real_day):
     def shape(source: SyntheticArchive | FolderArchive, day: str) -> list[list[str]]:
-        """Digits behind the point, or the kind of word, of every column of the first and the last row."""
+        """The number of decimals, or the kind of word, of every column of the first and the last row."""
         found = read_csv(source.read(f"{root}/daily/{dataset}-{day}.zip") or b"")[1]
         return [
             [
@@ -311,6 +311,6 @@ def test_synthetic_files_look_like_the_real_ones(archive, realdata: Path, root, 
 
     found, real = shape(archive, "2024-12-01"), shape(FolderArchive(realdata / "binance_vision"), real_day)
     if root == "data/futures/um":
-        # The real tick is 0.10 though two digits are written, so its quote amounts need a digit less than ours.
+        # The real tick is 0.10 although two digits are written, so its quote amounts need one digit less than ours.
         assert (found[1].pop(3), real[1].pop(3)) == ("5 decimals", "4 decimals")
     assert found == real

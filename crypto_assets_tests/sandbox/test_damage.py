@@ -1,4 +1,4 @@
-"""Rows in disorder, there twice or beside their time: what each fault makes of a file, row by row."""
+"""Unordered, repeated or mistimed rows: the effect of each fault on a file, row by row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every fault, seen from the outside: a plain socket for what goes wrong on the wire, an HTTP client for the rest."""
+"""Every fault, seen from outside: through a plain socket for faults on the wire, through an HTTP client for the rest."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TRADES = "data/spot/daily/trades/BTCUSDT/BTCUSDT-trades-2024-01-02.zip"
 
 
 class Raw:
-    """A connection of its own that sends one GET and sees what comes over the wire, byte for byte."""
+    """A raw connection that sends one GET and records the answer byte for byte."""
 
     def __init__(self, server: SandboxServer, path: str, timeout: float = 5.0) -> None:
         parts = urlsplit(server.archive_url)
@@ -43,7 +43,7 @@ class Raw:
         self.socket.close()
 
     def read(self, wanted: int | None = None) -> str:
-        """Read until the end or until `wanted` bytes are there; return how it ended."""
+        """Read until the end or until `wanted` bytes have arrived; return how it ended."""
         while wanted is None or len(self.received) < wanted:
             try:
                 some = self.socket.recv(65536)

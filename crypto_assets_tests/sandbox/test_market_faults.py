@@ -1,4 +1,4 @@
-"""Symbols that are listed, delisted, listed again, silent or expired: the same in files of days, of months and over REST."""
+"""Symbols that are listed, delisted, relisted, silent or expired: the same in daily files, monthly files and REST."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class World:
             self._server.app.state.faults.on(parse_fault(fault))
 
     def rows(self, dataset: str, period: str, symbol: str = "BTCUSDT", root: str = "spot") -> Rows | None:
-        """Return the rows of a file, None where there is none; the listing must agree."""
+        """Return the rows of a file, None if it does not exist; the listing must agree."""
         cadence = "daily" if len(period) == 10 else "monthly"
         folder = f"data/{root}/{cadence}/{self._path(dataset, symbol)}"
         key = f"{folder}{symbol}-{dataset}-{period}.zip"
@@ -82,7 +82,7 @@ def test_a_symbol_is_listed_at_an_hour(world: World) -> None:
     world.turn("listed:BTCUSDT:at=2024-01-02T04")
     assert [world.rows(name, "2024-01-01") for name in ("1m", "1d", "trades", "aggTrades")] == [None] * 4
     assert times(world.rows("1m", "2024-01-02")) == [at(2, 4) + 60_000 * n for n in range(1_200)]
-    assert times(world.rows("1d", "2024-01-02")) == [at(2)]  # the bar of the day opens at midnight all the same
+    assert times(world.rows("1d", "2024-01-02")) == [at(2)]  # the bar of the day still opens at midnight
     trades = world.rows("trades", "2024-01-02")
     assert times(trades) == list(range(1, 601))  # a symbol's first trade is number 1
     assert min(times(trades, 4)) >= at(2, 4)
@@ -126,7 +126,7 @@ def test_a_symbol_that_is_silent_for_a_day_has_flat_bars_and_no_file_of_trades(w
     assert [world.rows(name, "2024-01-02") for name in ("trades", "aggTrades")] == [None, None]
     before, after = world.rows("trades", "2024-01-01"), world.rows("trades", "2024-01-03")
     assert times(after)[0] == times(before)[-1] + 1
-    # The id of the last trade before is followed by the first one after, also where a page goes over the day.
+    # The first id after follows the last id before, also if a page spans the day.
     page = world.rest("/api/v3/historicalTrades", fromId=times(before)[-1], limit=2)
     assert [trade["id"] for trade in page] == [times(before)[-1], times(after)[0]]  # type: ignore[call-overload]
     assert len(world.rows("trades", "2024-01-02", "ETHUSDT") or []) == 600

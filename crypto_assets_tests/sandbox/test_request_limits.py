@@ -27,7 +27,7 @@ KEY = "data/spot/daily/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01-01.zip"
 
 
 class Clock:
-    """A time that a test moves; both clocks of `Limits` show it."""
+    """A time set by the test; both clocks of `Limits` show it."""
 
     def __init__(self, now: float) -> None:
         self.now = now
@@ -78,7 +78,7 @@ def client() -> Iterator[httpx.Client]:
 
 
 def early_in_a_minute() -> None:
-    """Wait for the next minute where this one is about to end, so that a test lies in one."""
+    """Wait for the next minute if this one is about to end, so that a test lies in one minute."""
     if time.time() % 60 > 50:
         time.sleep(60.05 - time.time() % 60)
 

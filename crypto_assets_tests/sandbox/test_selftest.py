@@ -1,4 +1,4 @@
-"""The selftest: the engine holds every promise."""
+"""The selftest: the engine keeps every promise."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(900)  # the first test waits for the whole self
 
 @pytest.fixture(scope="module")
 def verdicts(postgres_server_url: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Verdict]:
-    """What became of every case: one selftest for all tests of this module."""
+    """The verdict of every case: one selftest for all tests of this module."""
     found = run_selftest(postgres_server_url, tmp_path_factory.mktemp("selftest"), CASES)
     return {verdict.name: verdict for verdict in found}
 

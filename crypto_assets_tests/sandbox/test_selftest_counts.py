@@ -1,4 +1,4 @@
-"""What the README and the proofs say of the selftest is what it has."""
+"""The numbers about the selftest in the README and the proofs are right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The judge of the selftest by itself: it finds each lie, and nothing where there is none."""
+"""The judge of the selftest alone: it finds each lie, and no lie where there is none."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CASE = Case("a case", (), frozenset({State.MISSING}), ("the cause",))
 
 
 def found_of(state: State, reason: str, rows: list[Any] | None, named: bool = True, **said: Any) -> Found:
-    """Return what a run leaves that is right but for one dataset of the bad day."""
+    """Return the result of a run that is right except for one dataset of the bad day."""
     ledger = {where: Said(State.AVAILABLE, "") for where in EVERYTHING}
     ledger[WHERE] = Said(state, reason, **said)
     stored = {where: kept for where, kept in ROWS.items() if where != WHERE} | ({WHERE: rows} if rows else {})
@@ -68,7 +68,7 @@ def test_the_judge_finds_each_lie(found: Found, says: str) -> None:
 
 
 NOTHING = {where: rows for where, rows in ROWS.items() if where != WHERE}
-"""Rows of an exchange that has none of one day."""
+"""Rows of an exchange without rows of one day."""
 
 
 def test_a_day_of_which_the_exchange_has_nothing_is_no_data_with_evidence() -> None:

@@ -1,4 +1,4 @@
-"""The selftest as a command, on an engine that holds its promises and on engines that do not."""
+"""The selftest as a command, on an engine that keeps its promises and on engines that do not."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from crypto_assets.sources.limits import Endpoint
 
 @pytest.fixture
 def selftest(postgres_server_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Run the command in this process, so that what a test breaks is broken for it too."""
+    """Run the command in this process, so that parts broken by a test are broken for it too."""
     monkeypatch.setenv("CRYPTO_ASSETS_POSTGRES_URL", postgres_server_url)
     monkeypatch.setenv("CRYPTO_ASSETS_HOME", str(tmp_path / "home"))
 
@@ -60,7 +60,7 @@ def test_an_engine_that_holds_ends_with_0(selftest: Callable[..., Result], tmp_p
     assert {pq.read_metadata(file).num_rows for file in files} == {600, 1440}
 
 
-# ---- files as they come ----------------------------------------------------------------------------------------------
+# ---- files unchanged -------------------------------------------------------------------------------------------------
 
 
 def test_an_engine_that_trusts_any_bytes_is_found_out(
@@ -121,7 +121,7 @@ def test_an_engine_that_hangs_is_found_out(selftest: Callable[..., Result], monk
     assert "the run ended with nothing for 1 seconds: it hangs" in found
 
 
-# ---- rows in disorder ------------------------------------------------------------------------------------------------
+# ---- unordered rows --------------------------------------------------------------------------------------------------
 
 
 def test_an_engine_that_sorts_by_time_alone_is_found_out(
@@ -159,7 +159,7 @@ def test_an_engine_that_takes_the_first_of_two_rows_of_one_key_is_found_out(
     assert f"BTC/USDT trades {BAD}: expected missing, reported available: " in found
 
 
-# ---- what should be there, and what is there --------------------------------------------------------------------------
+# ---- expected and present days ---------------------------------------------------------------------------------------
 
 
 def test_an_engine_that_calls_a_lost_week_no_data_is_found_out(

@@ -1,4 +1,4 @@
-"""The sandbox over HTTP, as a collector meets it."""
+"""The sandbox over HTTP, as a collector uses it."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ def test_overrides_replace_remove_and_add_objects_in_downloads_and_listings(clie
     assert client.get(f"{server.archive_url}/{KEY}").content == b"wrong bytes"
     assert client.get(f"{server.archive_url}/{gone}").status_code == 404
     assert client.get(f"{server.archive_url}/{added}").content == b"early"
-    # The checksum is a key of its own: it still is the one of the original.
+    # The checksum is a separate key: it is still that of the original.
     checksum = client.get(f"{server.archive_url}/{KEY}.CHECKSUM").text
     assert checksum.startswith(hashlib.sha256(archive.read(KEY)).hexdigest())
 

@@ -1,4 +1,4 @@
-"""Ways in which a connection to Postgres is cut."""
+"""Proxies that cut connections to Postgres."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def end_connections(url: str) -> None:
 
 
 class LosesAnAnswer:
-    """A way to Postgres that hands a commit on, which `lose` names, and cuts the connection before the answer comes back."""
+    """A proxy to Postgres that passes on a commit, chosen by `lose`, and cuts the connection before the answer returns."""
 
     def __init__(self, url: str) -> None:
         self._socket = f"{parse_qs(urlsplit(url).query)['host'][0]}/.s.PGSQL.{conninfo_to_dict(url).get('port', 5432)}"
@@ -45,7 +45,7 @@ class LosesAnAnswer:
         self._listener.close()
 
     def lose(self, number: int = 1, *, of: bytes = b"COMMIT") -> None:
-        """Lose the answer to the n-th commit from now on, or to the n-th statement that has some words."""
+        """Lose the answer to the n-th commit from now on, or to the n-th statement that contains some words."""
         self._words, self._left = of, number
 
     def _accept(self) -> None:
@@ -68,7 +68,7 @@ class LosesAnAnswer:
                     if ready is client:
                         losing = self._is_the_one(data)
                         server.sendall(data)
-                    elif losing:  # committed, and nobody is told
+                    elif losing:  # committed, but the client gets no answer
                         self.lost += 1
                         return
                     else:

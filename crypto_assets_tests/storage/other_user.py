@@ -1,4 +1,4 @@
-"""Another user of this machine, where root can become one: what an attacker tries runs in a process of his own."""
+"""Run code as another user of this machine, if root can: an attacker's attempts run in a separate process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 
 
 def as_stranger(code: str, *arguments: str, user: int = STRANGER) -> subprocess.CompletedProcess[str]:
-    """Run Python code as another user, with the libraries of this environment and nothing of its variables."""
+    """Run Python code as another user, with the libraries of this environment but none of its variables."""
     start = (
         f"import os, sys\nsys.path[:] = {sys.path!r}\nimport encodings.idna, http.client, json, psycopg, psycopg_pool\n"
         f"os.setgroups([]); os.setgid({user}); os.setuid({user})\n"

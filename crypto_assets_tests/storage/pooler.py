@@ -1,6 +1,6 @@
-"""A pooler in transaction mode: it lends one of its sessions of a Postgres for a transaction, then to whoever comes next.
+"""A pooler in transaction mode: it lends one of its Postgres sessions for a transaction, then to the next client.
 
-Enough of the protocol for statements one after another; no COPY, no TLS, one user and database.
+It knows enough of the protocol for statements one after another; no COPY, no TLS, one user and database.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _message(sock: socket.socket) -> tuple[bytes, bytes]:
 
 
 def _until_ready(sock: socket.socket) -> tuple[bytes, bytes]:
-    """Return what a server says up to ReadyForQuery, and the state of its transaction then."""
+    """Return a server's messages up to ReadyForQuery, and the state of its transaction then."""
     said = b""
     while True:
         kind, content = _message(sock)
@@ -45,7 +45,7 @@ def _until_ready(sock: socket.socket) -> tuple[bytes, bytes]:
 
 
 class _Sessions:
-    """The sessions that are free; the one that became free last is lent first, as pgbouncer does, or last."""
+    """The free sessions; the one that became free last is lent first, as pgbouncer does, or last."""
 
     def __init__(self, address: Path, first_in: bool) -> None:
         self._address = address

@@ -1,4 +1,4 @@
-"""A change whose commit has no answer, for the connection is cut then, is made once and gives what it gave."""
+"""A change whose commit gets no answer, because the connection is cut, is made once and gives its result."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_objects_that_are_new_are_said_to_be_new(way: LosesAnAnswer, database: L
 
 
 def test_a_change_that_was_rolled_back_is_made_again(url: str) -> None:
-    """The connection ends before the commit: nothing has happened, and the second attempt does it."""
+    """The connection ends before the commit: nothing has happened, and the second attempt makes the change."""
     calls: list[int] = []
 
     def change(connection: psycopg.Connection[tuple[object, ...]]) -> int:
@@ -107,7 +107,7 @@ def test_a_server_that_has_lost_the_end_of_its_log_has_committed_nothing_of_it(u
 
 
 class AnswersMeanwhile:
-    """A lock in whose release another thread has an answer: what else happens once in a million times."""
+    """A lock during whose release another thread gets an answer: this otherwise happens once in a million times."""
 
     def __init__(self, patience: Patience) -> None:
         self._patience = patience

@@ -1,4 +1,4 @@
-"""Who gets into the embedded server, and how far: attacks by other users of the machine, and by what comes in with SQL."""
+"""Access to the embedded server and its limits: attacks by other users of the machine, and through SQL."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_another_user_of_the_machine_cannot_connect_as_anybody(url: str, role: s
 
 @needs_root
 def test_another_user_who_gets_at_the_socket_itself_is_told_apart_by_the_kernel(url: str) -> None:
-    """The folder is one wall, `peer` another: it holds where the folder has been opened by mistake."""
+    """The folder is one barrier, `peer` another: `peer` still works if the folder was opened by mistake."""
     folder = socket_of(url)
     entry = next(folder.glob(".s.PGSQL.????"))
     folder.chmod(0o755)
@@ -142,7 +142,7 @@ def test_no_statement_reaches_files_or_programs_or_other_rights(url: str, role: 
         connection.execute("SET default_transaction_read_only = off")
         with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedFile)) as caught:
             connection.execute(statement)
-    # libpq says it of a library that is not in its own folder.
+    # libpq prints this about a library that is not in its own folder.
     assert isinstance(caught.value, psycopg.errors.InsufficientPrivilege) or statement.startswith(
         ("CREATE EXT", "LOAD")
     )
@@ -200,7 +200,7 @@ def test_tcp_is_there_when_its_owner_asks_for_it_and_then_for_the_reader_with_a_
         assert ensure_server(home, durable=False) == url
 
 
-# ---- what others put in the way -------------------------------------------------------------------------------------
+# ---- objects of others in the way -----------------------------------------------------------------------------------
 
 
 @needs_root
@@ -245,7 +245,7 @@ def test_a_folder_that_another_user_has_prepared_is_refused(tmp_path: Path, trap
 
 @needs_root
 def test_a_process_that_looks_like_the_server_is_left_alone(url: str, home: Path) -> None:
-    """Its title is seen by everybody: whoever copies it could keep the server from ever starting."""
+    """Everybody can see its title: a user who copies it could keep the server from ever starting."""
     data = Path(state_of(home)["data"])
     title = supervisor.cluster_name(data)
     actor = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The embedded server, driven from separate processes as it is in life."""
+"""The embedded server, used from separate processes as in practice."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ def postmaster_pid(home: Path) -> int:
 
 
 def kill(pid: int) -> None:
-    """Send SIGKILL and return when the process has come to its end: the signal alone is only a request."""
+    """Send SIGKILL and return when the process has ended: the signal alone is only a request."""
     os.kill(pid, signal.SIGKILL)
 
     def ended() -> bool:
         try:
-            # "1234 (postgres) S ...": Z is dead, merely not yet asked for its exit code by its parent.
+            # "1234 (postgres) S ...": Z is dead; its parent has not read its exit code yet.
             return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
         except (FileNotFoundError, ProcessLookupError):
             return True
@@ -243,7 +243,7 @@ def test_as_root_a_home_that_its_server_cannot_reach_keeps_its_permissions(home:
     assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
     assert data.stat().st_mode & 0o777 == 0o700
     with pytest.raises(KeyError):
-        data.owner()  # an id of its own, which has no account
+        data.owner()  # a separate id without an account
     delete_server(closed)
     assert not data.parent.exists()
     closed.rmdir()

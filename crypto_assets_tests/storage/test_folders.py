@@ -1,4 +1,4 @@
-"""What is done with a file of a lake is done in the folder that was looked at, and what cannot be listed is not empty."""
+"""Operations on a file of a lake happen in the checked folder, and a folder that cannot be listed is not empty."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from crypto_assets_tests.storage.other_user import STRANGER, needs_root
 SYMBOL = "exchange=x/symbol=A"
 FILE = f"{SYMBOL}/data.parquet"
 
-# RENAME_EXCHANGE (2) gives two names each other's place at once: there is no moment without a folder.
+# RENAME_EXCHANGE (2) swaps two names at once: the folder exists at every moment.
 _EXCHANGE_FOR_EVER = """
 import ctypes, os, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -88,7 +88,7 @@ USES: dict[str, Callable[[FolderStore], Any]] = {
 
 @pytest.fixture
 def theirs() -> Iterator[tuple[Path, Path]]:
-    """A lake that belongs to another user, and a folder of root alone."""
+    """A lake that belongs to another user, and a folder private to root."""
     with TemporaryDirectory(dir="/tmp") as name:
         Path(name).chmod(0o755)
         lake, secret = Path(name) / "lake", Path(name) / "secret"
@@ -138,7 +138,7 @@ def test_a_link_that_is_put_in_the_place_of_a_folder_at_any_moment_leads_nowhere
     for name in ("keep to", "put", "create", "publish", "delete"):
         assert found[name] - refused <= {"None"}
     assert {path: path.stat().st_ctime_ns for path in (secret, *secret.rglob("*"))} == before
-    # Both have been met, or nothing was tried.
+    # Both must have occurred, otherwise nothing was tested.
     assert all(
         seen[both] for both in (("get", "UnsafePath"), ("get", "b'inside'"), ("put", "UnsafePath"), ("put", "None"))
     )
@@ -189,12 +189,12 @@ def test_systems_that_cannot_open_a_link_follow_the_same_ones(tmp_path: Path, mo
         store.get(FILE.replace("=x", "=y"))
 
 
-# ---- what cannot be listed is not empty ---------------------------------------------------------------------------------
+# ---- a folder that cannot be listed is not empty ------------------------------------------------------------------------
 
 
 @contextmanager
 def no_more_files() -> Iterator[None]:
-    """No file can be opened meanwhile, in this process."""
+    """No file can be opened in this process during the block."""
     free = os.open(os.devnull, os.O_RDONLY)
     os.close(free)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -253,7 +253,7 @@ def test_a_folder_that_may_not_be_listed_is_named(theirs: tuple[Path, Path]) -> 
     try:
         with pytest.raises(PermissionError, match=f"{lake}/quarantine/a"):
             list(store.paths("quarantine/"))
-        assert store.sweep(-60.0, ()) == 1  # what another user keeps for himself is his to sweep
+        assert store.sweep(-60.0, ()) == 1  # private files of another user are left to that user
     finally:
         os.seteuid(0)
     assert not (lake / "staging/b/x").exists()
@@ -273,10 +273,10 @@ def test_folders_below_each_other_without_end_end_no_listing(tmp_path: Path) -> 
     try:
         assert list(store.paths("quarantine/")) == ["quarantine/b"]
     finally:
-        subprocess.run(["rm", "-r", str(tmp_path / "lake")], check=True)  # shutil.rmtree calls itself for each
+        subprocess.run(["rm", "-r", str(tmp_path / "lake")], check=True)  # shutil.rmtree is recursive
 
 
-# ---- what lies in a place is replaced -----------------------------------------------------------------------------------
+# ---- an object in a file's place is replaced ----------------------------------------------------------------------------
 
 
 def test_new_bytes_are_not_written_into_a_file_that_has_another_name(tmp_path: Path) -> None:

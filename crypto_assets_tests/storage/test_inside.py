@@ -1,4 +1,4 @@
-"""Which texts are paths inside of a lake, and which links in it are followed."""
+"""Check which texts are paths inside a lake, and which links in it are followed."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_what_is_no_file_is_not_read_and_is_replaced_not_written_into(tmp_path: 
         place.mkdir()
     else:
         try:
-            os.mknod(place, 0o020600, os.makedev(1, 5))  # /dev/zero, which has no end
+            os.mknod(place, 0o020600, os.makedev(1, 5))  # /dev/zero, which is endless
         except PermissionError:
             pytest.skip("only root may make a device")
     for use in (store.get, store.open):

@@ -75,7 +75,7 @@ def s3_endpoint() -> Iterator[str]:
 
 
 def aws(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
-    """Set the environment that boto3 reads by itself."""
+    """Set the environment variables that boto3 reads."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
@@ -137,7 +137,7 @@ def test_a_deleted_day_is_gone_and_may_be_deleted_again(lake: Lake) -> None:
     lake.delete(BARS, PARTITION)
     lake.delete(BARS, PARTITION)
     assert lake.describe(BARS, PARTITION) is None
-    assert lake.days(BARS, "BTC/USDT") in ([], [DAY])  # a folder may stay, its file does not
+    assert lake.days(BARS, "BTC/USDT") in ([], [DAY])  # a folder may stay, its file must not
 
 
 def test_files_are_read_as_they_are_named_and_only_if_they_are_meant(lake: Lake) -> None:

@@ -1,4 +1,4 @@
-"""Why an embedded PostgreSQL does not run, from its log, and what a command then says: once, with what to do."""
+"""Why an embedded PostgreSQL does not run, from its log, and the command's message: once, with what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of the warehouse follow from the datasets; what people rely on stays as it is, and a missing table is made."""
+"""The tables of the warehouse follow from the datasets; names that people rely on stay, and a missing table is created."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from crypto_assets.storage.warehouse import Warehouse, emptied_loads
 from crypto_assets.text.urls import READER, with_user
 from crypto_assets_tests.storage.test_warehouse import DAY, load
 
-# Column, type, and ! where NULL is refused; then the primary key. Scripts and other programs rely on these.
+# Column, type, and ! if NULL is refused; then the primary key. Scripts and other programs rely on these.
 LAYOUT = {
     "agg_trades": (
         (

@@ -1,4 +1,4 @@
-"""Stores that another version of the program has made: both versions are named, nothing is changed, one line each."""
+"""Stores made by another version of the program: both versions are named, nothing is changed, one line each."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _said(answers: list[Answer], *words: str) -> None:
     for answer in answers:
         assert answer.code == 2, (answer.out, answer.err)
         assert no_traceback(answer)
-        lines = [line for line in answer.err.splitlines() if line != "waiting for Postgres"]  # as `up` begins
+        lines = [line for line in answer.err.splitlines() if line != "waiting for Postgres"]  # the first line of `up`
         assert len(lines) == 1, answer.err
         for word in words:
             assert word in answer.message, answer.err
@@ -87,7 +87,7 @@ def test_every_command_refuses_the_tables_of_a_newer_version_and_names_both(proj
         url,
         "UPDATE collection.migrations SET version_num = '0099'",
         "INSERT INTO collection.migrated (revision, program) VALUES ('0099', '7.3.1')",
-        "ALTER TABLE collection.partitions RENAME COLUMN reason TO because",  # as a newer version may have done
+        "ALTER TABLE collection.partitions RENAME COLUMN reason TO because",  # as a newer version may do
     )
     newer = f"of a newer version: revision 0099, made by crypto_assets 7.3.1; this is crypto_assets {__version__}"
     _said(project.command.sequence(*COMMANDS), newer, f"up to {HEAD}", "Update this installation", "the only way back")
@@ -172,7 +172,7 @@ def test_tables_of_a_newer_dagster_are_refused_and_both_are_named(project: Proje
 def test_an_older_version_that_runs_while_a_newer_one_migrates_publishes_nothing_more(
     project: Project, postgres_url: str
 ) -> None:
-    """A run begins, another host migrates, the run publishes: it is refused in the transaction that would have done it."""
+    """A run begins, another host migrates, the run publishes: the transaction that publishes is refused."""
     migrate(postgres_url)
     sandbox = project.collection.exchanges["binance"].archive_url
     assert sandbox

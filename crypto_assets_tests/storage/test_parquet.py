@@ -53,7 +53,7 @@ def test_a_seal_is_no_part_of_what_readers_of_parquet_see(data: bytes) -> None:
 
 
 def test_every_page_has_its_checksum(data: bytes) -> None:
-    """Without the seal, a flip in a page is found by whoever looks at page checksums, as Arrow does where it is asked to."""
+    """Without the seal, a flip in a page is found by readers that check page checksums, as Arrow does on request."""
     plain = unsealed(data)
     column = pq.ParquetFile(io.BytesIO(plain)).metadata.row_group(0).column(4)
     place = column.data_page_offset + column.total_compressed_size - 9
@@ -138,7 +138,7 @@ def test_too_little_memory_is_said_as_such_and_no_file_is_called_damaged(lake: L
     lake.write(BARS, PARTITION, pa.concat_tables([rows] * 3_000).combine_chunks(), SOURCE)
     done = subprocess.run(
         [sys.executable, "-c", _LITTLE_MEMORY, lake.url],
-        # Others reserve a gigabyte at once, which counts as used.
+        # Other pools reserve a gigabyte at once, which counts as used.
         env=os.environ | {"ARROW_DEFAULT_MEMORY_POOL": "system"},
         capture_output=True,
         text=True,

@@ -105,9 +105,9 @@ def test_objects_in_a_bucket_are_byte_for_byte_the_files_of_a_folder(cloud: Clou
     objects = cloud.objects()
     assert sorted(objects) == sorted(files)
     assert len(objects) == 8, "two days of bars, three of trades, one refused file with its reason, the id of the lake"
-    del files[f"{PREFIX}/{IDENTITY}"]  # the two have their own
+    del files[f"{PREFIX}/{IDENTITY}"]  # each lake has its own
     for name, path in files.items():
-        if name.endswith(".reason.json"):  # the two were refused at different times
+        if name.endswith(".reason.json"):  # they were refused at different times
             in_bucket, in_folder = (json.loads(of) for of in (objects[name], path.read_bytes()))
             assert in_bucket | {"refused_at": ""} == in_folder | {"refused_at": ""}
             assert in_bucket["size_bytes"] == len(b"not a zip")

@@ -1,4 +1,4 @@
-"""What is needed of a named Postgres: a session for each connection, and locks that are waited for with words and an end."""
+"""Requirements of a named Postgres: a session for each connection, and locks with a limited, reported wait."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _tables_and_locks(url: str) -> tuple[int, int]:
 @pytest.mark.parametrize("first_in", [False, True])
 def test_a_pooler_that_lends_sessions_for_a_transaction_is_refused_before_anything_is_made(postgres_url, first_in):
     with transaction_pooler(postgres_url, first_in=first_in) as url:
-        for _ in range(3):  # however many sessions it has by now
+        for _ in range(3):  # it may have several sessions by now
             with pytest.raises(ConfigError, match="a pooler that does not keep sessions") as caught:
                 migrate(url)
         message = str(caught.value)
@@ -83,7 +83,7 @@ def test_a_wait_for_a_lock_says_who_holds_it_and_ends(postgres_url, monkeypatch,
         assert "expected the lock on BTC to be free within 0.6 s" in message
         assert f"process 7 on there (session {pid}, " in message
         assert "pg_terminate_backend" in message
-        # The session is as good as before.
+        # The session still works.
         assert waiter.execute("SELECT 1").fetchone() == (1,)
 
 

@@ -1,4 +1,4 @@
-"""Our own stores fail while days are collected: what passes is outlasted, what does not ends with one line."""
+"""Our own stores fail while days are collected: temporary faults are outlasted, others end the run with one line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BARS = Series("binance", "spot", "ohlcv", "1m")
 
 
 def all_there(work: Workbench, result: Result, url: str) -> None:
-    """Every day is stored once, in lake, warehouse and ledger, with the values that were published."""
+    """Every day is stored once, in lake, warehouse and ledger, with the published values."""
     assert result.tally.states == {State.AVAILABLE: 3}
     assert result.tally.problems == []
     for day in days(FIRST, 3):
@@ -57,7 +57,7 @@ def test_a_batch_whose_connection_is_ended_is_undone_and_stored_over_a_new_one(
     work: Workbench, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     work.collect(FIRST, FIRST)
-    with psycopg.connect(work.url, autocommit=True) as admin:  # so that the former file is kept on the way
+    with psycopg.connect(work.url, autocommit=True) as admin:  # so that the former file is kept during publication
         admin.execute("UPDATE collection.partitions SET content_sha256 = 'other', source_etag = 'other'")
         admin.execute("TRUNCATE collection.partitions, collection.warehouse_loads, market.ohlcv")
     (work.folder / work.lake.path(BARS, Partition(BTC, FIRST))).write_bytes(b"damaged")
@@ -88,7 +88,7 @@ def test_a_commit_whose_answer_was_lost_is_not_done_twice(
         monkeypatch.setattr(journal, "reached", arm)
         result = work.collect(FIRST, LAST)
         assert way.lost == 1, "the fault has happened"
-        staged = work.folder / "staging"  # what is left there the journal does not know, and `recover` removes it
+        staged = work.folder / "staging"  # the journal does not know the files left there; `recover` removes them
         for path in [path for path in staged.rglob("*") if path.is_file()]:
             path.unlink()
         all_there(work, result, postgres_url)
@@ -131,7 +131,7 @@ def test_a_transaction_that_is_cut_says_that_it_may_be_repeated_and_outlast_repe
 def test_a_server_without_a_free_connection_is_waited_for(postgres_url: str) -> None:
     name = conninfo_to_dict(postgres_url)["dbname"]
     with psycopg.connect(postgres_url, autocommit=True) as admin:
-        admin.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 1")  # this one
+        admin.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 1")  # this connection
         freed = threading.Timer(1.5, lambda: admin.execute(f"ALTER DATABASE {name} CONNECTION LIMIT -1"))
         freed.start()
         started = time.monotonic()
@@ -147,7 +147,7 @@ def test_a_wait_says_what_is_waited_for_and_ends_when_the_run_is_stopped(
     monkeypatch.setattr(patience, "SAY_AFTER_S", 0.0)
     stop = threading.Event()
     found: list[BaseException] = []
-    with socket.create_server(("127.0.0.1", 0)) as server:  # it takes connections and says nothing
+    with socket.create_server(("127.0.0.1", 0)) as server:  # it accepts connections and sends nothing
         url = f"postgresql://user:secret@127.0.0.1:{server.getsockname()[1]}/db"
     patience.patience_with(url, "Postgres at the test").answered()
 

@@ -26,7 +26,7 @@ from crypto_assets.rows.loads import Load, LoadPlan
 from crypto_assets.storage.migrations import HEAD, migrate
 from crypto_assets.storage.warehouse import TABLES, Warehouse
 
-DAY = date(2024, 1, 31)  # its month ends, so the next day is in another leaf
+DAY = date(2024, 1, 31)  # the last of its month, so the next day is in another leaf
 
 
 @pytest.fixture
