@@ -45,7 +45,7 @@ class QuestionsByPost:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and _asks_by_address(request := Request(scope)):
             found = f"{request.method} {request.url.path}"
-            answer = Problem(405, "GraphQL by address", "POST with Content-Type: application/json", found, "send it so")
+            answer = Problem(405, "GraphQL by address", "POST with Content-Type: application/json", found, "use POST")
             await answer.answer()(scope, receive, send)
         else:
             await self._app(scope, receive, send)

@@ -271,7 +271,7 @@ def source_of(metadata: Mapping[bytes, bytes] | None, path: str) -> SourceFile:
         raise StoredDataError(f"{path}: expected metadata of its source, found none ({error})") from None
 
 
-# ---- reading some of it ------------------------------------------------------------------------------------------------
+# ---- reading in parts --------------------------------------------------------------------------------------------------
 
 
 class StoredRows:
@@ -287,8 +287,8 @@ class StoredRows:
             self.num_rows: int = self._file.metadata.num_rows
             arrow = self._file.schema_arrow
         self.source = source_of(arrow.metadata, path)
-        if absent := set(self._schema.names) - set(arrow.names):
-            raise StoredDataError(f"{path}: expected the columns {', '.join(sorted(absent))} too, found none")
+        if missing := set(self._schema.names) - set(arrow.names):
+            raise StoredDataError(f"{path}: the columns {', '.join(sorted(missing))} are missing")
 
     def column(self, name: str) -> pa.ChunkedArray:
         with _decoding(self._path, verified=self._verified):

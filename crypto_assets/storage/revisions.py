@@ -103,8 +103,8 @@ def _other(connection: psycopg.Connection[Any], url: str, rows: list[str], *, ha
     at = f"Postgres at {postgres_place(url)}"
     if not has_revision:
         return OtherVersion(
-            f"{at}: has tables of crypto_assets, but the table collection.migrations, which says of which version, is "
-            f"missing: {_BROKEN}"
+            f"{at}: has tables of crypto_assets, but the table with their version, collection.migrations, is missing: "
+            f"{_BROKEN}"
         )
     if len(rows) != 1:
         named = f"found {len(rows)} ({', '.join(row[:40] for row in rows[:3])})" if rows else "found none"

@@ -244,12 +244,12 @@ _STAMPS = {"day": "YYYYMMDD", "month": "YYYYMM", "year": "YYYY"}
 
 def _make_leaves(connection: psycopg.Connection[Any], table: str, days: Iterable[date]) -> None:
     leaves = sorted({_leaf(table, day) for day in days})
-    if not _absent(connection, leaves):
+    if not _missing_leaves(connection, leaves):
         return
     # Two processes may want the same new leaf: the second waits here, then finds it.
     with lock_wait(of_connection(connection), f"the lock under which {table} grows"):
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"leaves of {table}",))
-    for name, first, after in _absent(connection, leaves):
+    for name, first, after in _missing_leaves(connection, leaves):
         # CREATE … PARTITION OF would lock the whole table until the end of the transaction, readers included.
         connection.execute(f"CREATE TABLE market.{name} (LIKE market.{table} INCLUDING ALL)")
         connection.execute(
@@ -258,7 +258,7 @@ def _make_leaves(connection: psycopg.Connection[Any], table: str, days: Iterable
         )
 
 
-def _absent(
+def _missing_leaves(
     connection: psycopg.Connection[Any], leaves: Sequence[tuple[str, date, date]]
 ) -> list[tuple[str, date, date]]:
     there = connection.execute(

@@ -107,7 +107,7 @@ def test_every_command_refuses_the_tables_of_a_newer_version_and_names_both(proj
         "another's revision": ("UPDATE collection.migrations SET version_num = 'a1b2c3'", "of revision 'a1b2c3'"),
         "no table of revisions": (
             "DROP TABLE collection.migrations",
-            "collection.migrations, which says of which version",
+            "the table with their version, collection.migrations, is missing",
         ),
     }.values(),
 )

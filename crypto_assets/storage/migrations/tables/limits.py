@@ -231,7 +231,7 @@ CREATE TABLE collection.breakers (
         "until a probe succeeds; closed if open_until is null.'"
     ),
     "COMMENT ON COLUMN collection.breakers.failures IS 'in a row'",
-    "COMMENT ON COLUMN collection.breakers.failing_since IS 'when the first of these failures began'",
+    "COMMENT ON COLUMN collection.breakers.failing_since IS 'when the first failure in a row began'",
     "COMMENT ON COLUMN collection.breakers.openings IS 'in a row: each doubles the time until the next probe'",
     "COMMENT ON COLUMN collection.breakers.probe_until IS 'one process probes until then; if it dies, another one may'",
 )
