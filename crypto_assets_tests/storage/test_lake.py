@@ -177,7 +177,7 @@ def test_a_damaged_file_does_not_pass_for_rows(tmp_path: Path, damage: Callable[
 def test_rows_of_other_columns_are_named(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
     data = lake.encode(BARS, PARTITION, bars().drop_columns(["trade_count"]), SOURCE)
-    with pytest.raises(StoredDataError, match="expected the columns trade_count too"):
+    with pytest.raises(StoredDataError, match="the columns trade_count are missing"):
         StoredRows(BARS, data, PATH)
 
 
