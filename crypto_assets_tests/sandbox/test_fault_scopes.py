@@ -16,7 +16,7 @@ from crypto_assets.sandbox.faults import CATALOGUE, FaultError, make_fault, pars
 from crypto_assets.sandbox.server import SandboxProcess, SandboxServer
 from crypto_assets_tests.sandbox.test_faults import FOLDER, KEY, OTHER, TRADES, checksum, listed, rows
 
-# ---- what exists -----------------------------------------------------------------------------------------------------
+# ---- existence of objects --------------------------------------------------------------------------------------------
 
 
 def test_a_late_file_is_neither_listed_nor_served_until_it_has_been_asked_for(server, client, archive):
@@ -67,7 +67,7 @@ def test_an_outage_is_the_same_silence_in_bars_and_trades(client):
         assert {tuple(cells[1:6]) for cells in silent} == {(last, last, last, last, "0.00000000")}
         assert {cells[8] for cells in silent} == {"0"}
         assert [cells for cells in trades if begin <= int(cells[4]) < end] == []
-        # Ids run on, so that nothing was lost; and each other minute has the trades that its bar says.
+        # Ids continue, so nothing was lost; and every other minute has the trades of its bar.
         assert [int(cells[0]) for cells in trades] == [int(cells[0]) for cells in usual[TRADES]]
         times = [int(cells[4]) for cells in trades]
         assert times == sorted(times)
@@ -90,12 +90,12 @@ def test_an_outage_needs_a_market_and_must_leave_some_of_each_day(server, client
         return str(answer.json()["error"])
 
     assert "needs `start` and a later `end`" in refusal(server)
-    assert "holds a whole UTC day" in refusal(server, start="2024-01-01T20", end="2024-01-03T01")
+    assert "covers a whole UTC day" in refusal(server, start="2024-01-01T20", end="2024-01-03T01")
     with SandboxServer(FolderArchive(tmp_path)) as folder:
         assert "expected the synthetic market" in refusal(folder, start="2024-01-02T08", end="2024-01-02T09")
 
 
-# ---- how often, for how long, which ones -----------------------------------------------------------------------------
+# ---- number of requests, time, scope ---------------------------------------------------------------------------------
 
 
 def statuses(client: httpx.Client, server: SandboxServer, path: str, count: int) -> list[int]:

@@ -48,7 +48,7 @@ SECRETS = {"AWS_SECRET_ACCESS_KEY": "planted-aws", "CRYPTO_ASSETS_BINANCE_API_KE
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
-    """The home of a server that was started by a process with secrets in its environment and no umask."""
+    """The home of a server started by a process with secrets in its environment and no umask."""
     path = Path(tempfile.mkdtemp(prefix="crypto_assets_tests-"))
     path.chmod(0o711)
     start = "import os; os.umask(0)\nfrom pathlib import Path\n"

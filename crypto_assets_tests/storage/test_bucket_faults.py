@@ -195,7 +195,7 @@ def test_what_a_bucket_refuses_for_good_is_not_asked_again(bucket: Bucket) -> No
 
 
 def not_kept(work: Workbench, result: Result) -> str:
-    """Return the reason of the refused day, after looking at the others."""
+    """Return the reason of the refused day, after checking the others."""
     assert result.of(FIRST).state is State.AVAILABLE
     assert result.of(LAST).state is State.AVAILABLE
     refused = result.of(date(2024, 1, 2))
@@ -222,7 +222,7 @@ def test_a_quarantine_that_may_not_be_written_stops_no_good_day(bucket: Bucket, 
 
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Callable[[], None]]:
-    """Mount a small file system; yields what makes it larger."""
+    """Mount a small file system; yield the function that makes it larger."""
     folder.mkdir(parents=True, exist_ok=True)
     made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True)
     if made.returncode:

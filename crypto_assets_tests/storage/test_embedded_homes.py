@@ -60,7 +60,7 @@ def test_the_next_start_removes_what_a_deleted_home_has_left_and_keeps_that_of_a
     for name in ("deleted", "unmounted", "foreign", "odd"):
         homes[name].rmdir()
         homes[name].parent.rmdir()
-    # The folder in which the home was is another one now, as a mount point is without its disk.
+    # The folder above the home is another one now, as a mount point is without its disk.
     (tmp_path / "unmounted").rmdir()
     (tmp_path / "keeps the inode").mkdir()
     (tmp_path / "unmounted").mkdir()
@@ -89,7 +89,7 @@ def test_a_home_that_was_deleted_while_its_server_was_down_leaves_nothing_after_
 
 @needs_root
 def test_a_home_that_is_deleted_and_made_again_at_once_has_databases_of_its_own(home: Path) -> None:
-    """The supervisor of the first is still at work in /var/lib then, and removes what the first has left."""
+    """The first home's supervisor is then still at work in /var/lib, and removes the remains of the first home."""
     closed = home / "again"
     closed.mkdir(mode=0o700)
     with psycopg.connect(ensure_server(closed, durable=False)) as connection:
@@ -171,7 +171,7 @@ def test_copies_of_the_binaries_are_shared_and_go_with_the_last_home_that_uses_t
     assert (copy / "postgres").read_bytes() == program.read_bytes()
     assert [path.name for path in copy.parents[1].iterdir()] == ["pginstall"]
     assert stat.S_IMODE((copy / "postgres").stat().st_mode) & 0o022 == 0
-    shutil.copy("/bin/cat", program)  # another version: it is not the first one's any more
+    shutil.copy("/bin/cat", program)  # another version: it no longer belongs to the first
     newer = binaries.shared_binaries(package, two)
     assert newer != copy
     assert binaries.remove_unused(base) == []
@@ -238,4 +238,4 @@ def test_what_is_kept_of_a_home_that_is_missing_is_said_in_a_line(tmp_path: Path
     (tmp_path / "mount").mkdir()
     assert leftovers.remove_leftovers((base,)) == []
     [line] = leftovers.kept_without_home((base,))
-    assert line.startswith(f"kept {own}: its home {folder.parent} is missing, and so may be the disk")
+    assert line.startswith(f"kept {own}: its home {folder.parent} is missing, maybe because its disk is not mounted")
