@@ -242,7 +242,7 @@ def test_only_gaps_can_be_acknowledged_and_nothing_is_kept_where_one_day_is_none
         (("--symbol", "DOGE/USDT", "--dataset", "ohlcv_1m", "--from", str(MISSING), "--reason", "x"), "DOGE"),
         (("--symbol", BTC, "--dataset", "trades", "--from", str(MISSING), "--reason", "x"), "trades"),
         ((*ONE, "--from", str(MISSING), "--reason", "  "), "--reason"),
-        ((*ONE, "--from", "yesterday", "--reason", "x"), "2024-01-31"),
+        ((*ONE, "--from", "last week", "--reason", "x"), "2024-01-31"),
         ((*ONE, "--reason", "x"), "--from"),
         (("--symbol", BTC, "--from", str(MISSING), "--reason", "x"), "--dataset"),
         ((*ONE, "--from", str(MISSING), "--withdraw"), "expected acknowledged days"),
@@ -354,7 +354,8 @@ def test_days_in_a_row_are_one_line(ledger: Ledger, collection: Collection) -> N
 def test_the_help_says_what_is_needed_and_what_is_not_accepted() -> None:
     text = " ".join(run("gaps", "acknowledge", "--help").output.split())
     assert "[required without --withdraw]" in text
-    assert "not those that `crypto-assets fill` can still collect" in text
+    assert "Days that `crypto-assets fill` can still collect" in text
+    assert "are refused" in text
 
 
 def test_a_person_can_withdraw_it(ledger: Ledger, collection: Collection) -> None:
