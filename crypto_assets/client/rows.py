@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 import numpy as np
 import pyarrow as pa
 
-from crypto_assets import datasets
 from crypto_assets.client.facts import of_home
 from crypto_assets.client.forms import Answer, Form, require_form, rows_in, with_facts
+from crypto_assets.client.lake_rows import Found, from_lake
 from crypto_assets.config.environment import settings_at_start
-from crypto_assets.errors import ConfigError, IncompleteData, PostgresUnavailable
-from crypto_assets.ledger.day_records import DayRecords, database_that_is_there, read_records
-from crypto_assets.reading.build import Build, build_of, built_bars, target_of
+from crypto_assets.errors import ConfigError, IncompleteData
+from crypto_assets.reading.build import Build, build_of, target_of
 from crypto_assets.reading.day_coverage import Coverage, DayCoverage, Explained, Missing, require_known, settle
-from crypto_assets.reading.question import Moment, Question, did_you_mean_symbol, question
-from crypto_assets.reading.stored_days import LakeQuestion, read_lake
-from crypto_assets.rows.derive import Life
-from crypto_assets.rows.numpy_arrays import from_arrow, labels, texts, to_arrow
+from crypto_assets.reading.question import Moment, Question, question
+from crypto_assets.rows.numpy_arrays import labels, texts
 
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-    from crypto_assets.storage.lake import Lake
 
 _MOST_SYMBOLS_SAID = 8
 
@@ -248,32 +243,16 @@ def _plan(
     return _Plan({**asked, "dataset": build_from}, target_of(exchange, market_type, dataset, build_from))
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """Rows of one symbol, the coverage of each day, the place of the data, and a line if it is not the ledger's lake.
-
-    Rows of the warehouse are a DataFrame, as floats or decimals; rows of the lake are an Arrow table with decimals.
-    """
-
-    asked: Question
-    what: str
-    rows: Any
-    coverage: Sequence[DayCoverage]
-    where: str
-    notice: str = ""
-    lives: Mapping[date, Life] = field(default_factory=dict)
-
-
-def _read(wanted: Question | Build, missing: Missing, *, exact: bool, verify: bool) -> _Found:
+def _read(wanted: Question | Build, missing: Missing, *, exact: bool, verify: bool) -> Found:
     asked = wanted.asked if isinstance(wanted, Build) else wanted
     if asked.source == "warehouse":
         from crypto_assets.reading.loaded_days import from_warehouse
 
-        return _Found(asked, str(asked), *from_warehouse(asked, exact=exact))
-    return _from_lake(wanted, asked, missing, verify=verify)
+        return Found(asked, str(asked), *from_warehouse(asked, exact=exact))
+    return from_lake(wanted, asked, missing, verify=verify)
 
 
-def _settled(found: Sequence[_Found], missing: Missing, *, several: bool) -> Coverage:
+def _settled(found: Sequence[Found], missing: Missing, *, several: bool) -> Coverage:
     """Return the coverage of all symbols, after warning or raising about their incomplete days.
 
     Raises:
@@ -282,7 +261,7 @@ def _settled(found: Sequence[_Found], missing: Missing, *, several: bool) -> Cov
     coverage, refused = Coverage(), []
     for one in found:
 
-        def explained(incomplete: Sequence[DayCoverage], one: _Found = one) -> Explained:
+        def explained(incomplete: Sequence[DayCoverage], one: Found = one) -> Explained:
             from crypto_assets.reading.remedies import explain
 
             return explain(one.asked, incomplete)
@@ -313,7 +292,7 @@ def _settled(found: Sequence[_Found], missing: Missing, *, several: bool) -> Cov
     return coverage
 
 
-def _joined(found: Sequence[_Found], form: Form, *, exact: bool, several: bool) -> Answer:
+def _joined(found: Sequence[Found], form: Form, *, exact: bool, several: bool) -> Answer:
     """Return the rows of all symbols in a form, with the column `symbol` if several were requested."""
     names = [one.asked.symbol for one in found]
     if found[0].asked.source == "warehouse":
@@ -326,7 +305,7 @@ def _joined(found: Sequence[_Found], form: Form, *, exact: bool, several: bool) 
     return rows_in(form, pa.concat_tables(tables), exact=exact)
 
 
-def _joined_frames(found: Sequence[_Found], names: Sequence[str], form: Form, *, several: bool) -> Answer:
+def _joined_frames(found: Sequence[Found], names: Sequence[str], form: Form, *, several: bool) -> Answer:
     import pandas as pd
 
     frame: pd.DataFrame = found[0].rows
@@ -339,103 +318,3 @@ def _joined_frames(found: Sequence[_Found], names: Sequence[str], form: Form, *,
     if form == "pandas":
         return frame
     return rows_in(form, pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None), exact=True)
-
-
-# ---- the lake ---------------------------------------------------------------------------------------------------------
-
-
-def _from_lake(wanted: Question | Build, asked: Question, missing: Missing, *, verify: bool) -> _Found:
-    from crypto_assets.client.versions import as_known, locked
-    from crypto_assets.storage.lake import Lake
-
-    dataset = datasets.get(asked.series.table)
-    if unknown := [name for name in asked.columns or () if name not in dataset.schema.names]:
-        raise ConfigError(f"columns {', '.join(unknown)}: expected some of {', '.join(dataset.schema.names)}")
-    columns = list(asked.columns or dataset.schema.names)
-    is_built = isinstance(wanted, Build)
-    needed = dataset.schema.names if is_built else list(dict.fromkeys([dataset.time_column, *columns]))
-    now = settings_at_start()
-    lake = Lake(now.lake)
-    lake.require_known_format()
-    notice, records = "", None
-    if asked.lock is not None:
-        rows, days = locked(asked, lake, needed)
-    elif asked.known_at is not None:
-        rows, days, records = as_known(asked, lake, needed, asked.known_at)
-    else:
-        rows, days, notice, records = _now(asked, lake, needed, missing, verify=verify)
-    if not asked.is_whole_days:
-        rows = _between(rows, dataset.time_column, asked.begin, asked.after)
-    where = f"the lake {lake.url}" + ("" if now.lake_url else f" ({now.home_in_words})")
-    if isinstance(wanted, Build):
-        known = records.of.get(asked.series.dataset, {}) if records else {}
-        lives = {day: record.life for day, record in known.items() if record.life != (None, None)}
-        rows, days = built_bars(wanted, rows, days, lives)
-    return _Found(asked, str(wanted), rows.select(columns), days, where, notice)
-
-
-def _between(rows: pa.Table, time_column: str, begin: datetime, after: datetime) -> pa.Table:
-    """Return the rows of [begin, after)."""
-    times = from_arrow(rows.column(time_column))
-    first, end = (round(moment.timestamp() * 1_000_000) for moment in (begin, after))
-    if len(times) and (np.diff(times) >= 0).all():
-        start = int(np.searchsorted(times, first))
-        return rows.slice(start, int(np.searchsorted(times, end)) - start)
-    return rows.filter(to_arrow((times >= first) & (times < end)))
-
-
-def _now(
-    asked: Question, lake: Lake, columns: Sequence[str], missing: Missing, *, verify: bool
-) -> tuple[pa.Table, list[DayCoverage], str, DayRecords | None]:
-    """Return the present rows and coverage, with the ledger if there is one."""
-    days = asked.days
-    if not days:
-        return read_lake(lake, lambda: None, LakeQuestion(asked.series, asked.symbol, (), columns)).rows, [], "", None
-    url = database_that_is_there(settings_at_start())
-    last: list[DayRecords | None] = [None]
-
-    def records() -> DayRecords | None:
-        if url is None:
-            return None
-        try:
-            last[0] = read_records(url, asked.series, asked.symbol, days[0], days[-1], [asked.series.dataset])
-        except PostgresUnavailable:
-            if missing == "raise":
-                raise
-        return last[0]
-
-    until = None if asked.to_day_end else asked.after
-    found = read_lake(lake, records, LakeQuestion(asked.series, asked.symbol, days, columns, until, verify))
-    known = last[0]
-    if not found.rows.num_rows and not (known and known.of):
-        _require_stored(asked, lake, known)
-    return found.rows, found.coverage, found.notice, known
-
-
-def _require_stored(asked: Question, lake: Lake, known: DayRecords | None) -> None:
-    """Raise ConfigError if other symbols of the series are stored or known, but nothing of this one."""
-    from crypto_assets.model.symbols import unified_symbol
-
-    def unified(name: str) -> str:
-        try:
-            return unified_symbol(name, asked.series.market_type)
-        except ValueError:
-            return name
-
-    in_ledger = known.symbols if known else frozenset()
-    others = sorted({*map(unified, lake.symbols(asked.series)), *in_ledger})
-    if others and asked.symbol not in others and not _is_configured(asked):
-        raise ConfigError(
-            f"symbol {asked.symbol}: not among the symbols of {asked.series} in the lake {lake.url}; "
-            + did_you_mean_symbol(asked.symbol, others)
-        )
-
-
-def _is_configured(asked: Question) -> bool:
-    """Return whether a valid collection.yaml has the symbol: then it is not collected yet."""
-    from crypto_assets.config.collection import load_collection
-
-    try:
-        return load_collection(settings_at_start().config).entry_of(asked.series, asked.symbol) is not None
-    except ConfigError:
-        return False
