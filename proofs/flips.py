@@ -183,7 +183,7 @@ def prove(home: Home, coins: Sequence[str], last: date, flips: int, chance: rand
         validate(home, chosen, span, counts["crypto-assets validate"])
         collect(home, chosen, span, Count())
         if broken := [day.file for day in days if day.file.read_bytes() != day.content]:
-            raise SystemExit(f"{len(broken)} files were not mended, the first is {broken[0]}:\n{home.said()}")
+            raise SystemExit(f"{len(broken)} files were not repaired, the first is {broken[0]}:\n{home.said()}")
         states = Counter(state for (state,) in home.query("SELECT state FROM collection.partitions"))
         if set(states) != {"available"}:
             raise SystemExit(f"expected all days to be available again, found {dict(states)}")

@@ -62,8 +62,8 @@ def main() -> None:
     show(
         f"{given.times} stops of each kind at random moments",
         [
-            ("SIGINT or SIGTERM to `crypto-assets collect`, until the process is gone", _times(signals)),
-            ("cancel in the UI, until the run is CANCELED and its worker gone", _times(cancels)),
+            ("SIGINT or SIGTERM to `crypto-assets collect`, until the process has ended", _times(signals)),
+            ("cancel in the UI, until the run is CANCELED and its worker has ended", _times(cancels)),
             ("runs that are neither ended nor CANCELED after that", str(left or "none")),
             ("then undisturbed", f"exit code {code}, {complete} of {len(coins) * given.days} days available"),
         ],
@@ -126,12 +126,12 @@ def _cancelled(home: Home, up: Up, request: tuple[Sequence[str], date, date], ch
         raise SystemExit(f"terminateRun: {answer}")
     wait_for("the run is over", lambda: _status(home, run_id) not in ("STARTED", "CANCELING"), poll_s=0.01)
     ended = time.monotonic() - started
-    wait_for("the worker is gone", lambda: _gone(pid), poll_s=0.01)
+    wait_for("the worker has ended", lambda: _gone(pid), poll_s=0.01)
     took = time.monotonic() - started
     status = _status(home, run_id)
     if status != "CANCELED":
         raise SystemExit(f"expected the run CANCELED, found {status}")
-    say(f"cancel: {status} after {ended:.2f} s, its worker gone after {took:.2f} s, {_check(home)} days stored")
+    say(f"cancel: {status} after {ended:.2f} s, its worker ended after {took:.2f} s, {_check(home)} days stored")
     return took
 
 

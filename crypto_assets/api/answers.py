@@ -192,6 +192,7 @@ class Partition(Track):
     source_last_modified: datetime | None
     failed_checks: list[str]
     findings: Mapping[str, Any]
+    judged_by: str = Field(description="What the findings depend on besides the rows; empty: always checked again.")
     attempt_error: str | None
     run_id: str | None
     collected_at: datetime | None

@@ -386,7 +386,7 @@ def test_healthz_knows_the_parts_and_says_which_one_is_silent(up: Up) -> None:
     finally:
         os.kill(server, signal.SIGCONT)
     assert (status, found["ok"], found["code_server"], found["postgres"]) == (503, False, "does not answer", "answers")
-    wait_for("it is well again", lambda: health()[0] == 200)
+    wait_for("it is healthy again", lambda: health()[0] == 200)
 
 
 def test_a_code_server_that_was_killed_listens_at_the_same_place_again(up: Up, module_postgres_url: str) -> None:

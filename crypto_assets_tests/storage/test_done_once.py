@@ -103,7 +103,7 @@ def test_a_change_that_was_rolled_back_is_made_again(url: str) -> None:
 def test_a_server_that_has_lost_the_end_of_its_log_has_committed_nothing_of_it(url: str, lost: tuple[str, str]) -> None:
     with Database(url) as database, database.transaction() as connection:
         assert not _has_committed(connection, url, _Tried(*lost))
-        assert connection.execute("SELECT 1").fetchone() == (1,), "the transaction goes on"
+        assert connection.execute("SELECT 1").fetchone() == (1,), "the transaction continues"
 
 
 class AnswersMeanwhile:
