@@ -53,6 +53,10 @@ PAGES = {"fastapi", "jinja2"}
         ("--help", 0, "Collect crypto market data", {"dagster", "pandas", "pyarrow", "uvicorn", "psycopg"} | PAGES),
         ("status", 1, "not collected yet", {"dagster", "pandas", "uvicorn"} | PAGES),
         ("gaps", 1, "not collected yet", {"dagster", "pandas", "uvicorn"} | PAGES),
+        ("catalog", 0, "nothing is stored yet", {"dagster", "pandas", "uvicorn"} | PAGES),
+        ("symbols", 0, "BTC/USDT", {"dagster", "pandas", "uvicorn"} | PAGES),
+        ("datasets", 0, "funding_rates", {"dagster", "pandas", "uvicorn"} | PAGES),
+        ("config check", 0, "binance spot", {"dagster", "pandas", "uvicorn"} | PAGES),
     ],
 )
 def test_a_command_that_looks_imports_what_it_uses(
