@@ -1,1 +1,1 @@
-"""Requests to an exchange's hosts: the client, retries, and the limits and breakers that all processes share."""
+"""HTTP requests to an exchange's hosts: the client, retries, and the limits and circuit breakers that all processes share."""

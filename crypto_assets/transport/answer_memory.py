@@ -1,4 +1,4 @@
-"""Memory of large answers, given back to the system once they are done with."""
+"""Returns the memory of large answers to the system after use."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import ctypes
 
 
 def give_back() -> None:
-    """Give freed memory back. glibc keeps it for each thread: twelve that had 64 MB after each other hold 768 MB.
+    """Return freed memory to the system. glibc keeps it per thread: twelve threads that each had 64 MB in turn keep 768 MB.
 
-    Other C libraries have no such call, and need none.
+    Other C libraries have no such call and need none.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,9 +1,9 @@
-"""The body of an answer while it comes: bounded in size, packed and unpacked, in slowness, and continued where it was cut.
+"""Reads the body of an answer with bounds on its size (packed and unpacked) and its slowness, and resumes it after a cut.
 
-An answer that breaks off is asked for again from there (`Range`), if the file is still the same (`If-Range`): the host
-answers 206 with the rest, or 200 with the whole of what it has now.
+An answer that breaks off is requested again from that byte (`Range`), if the file is still the same (`If-Range`): the host
+answers 206 with the rest, or 200 with the whole present file.
 
-The only coding that is unpacked is gzip, where it was asked for, and in pieces: one of 64 kB can become 64 MB.
+Only gzip is unpacked, only where the request asked for it, and in pieces: 64 kB can unpack to 64 MB.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)", re.ASCII)
 
 
 class TooSlow(Exception):
-    """Fewer bytes came than a host in order sends."""
+    """Bytes arrived more slowly than a healthy host sends them."""
 
 
 class BrokenRange(Exception):
-    """The rest of a body does not fit to its beginning."""
+    """The rest of a body does not fit its beginning."""
 
 
 class UnaskedCoding(Exception):
-    """The answer is packed in a way that was not asked for; `status` is its status."""
+    """The answer has an encoding that was not requested; `status` is its status."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -44,7 +44,7 @@ class UnaskedCoding(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """At least `bytes_per_s` over each `span_s`, and a body within `deadline_s` over all attempts, or what its bound says."""
+    """At least `bytes_per_s` over each `span_s`; a body within `deadline_s` over all attempts, or its bound if less."""
 
     bytes_per_s: float = 1_000.0
     span_s: float = 20.0
@@ -53,9 +53,9 @@ class Pace:
 
 _PIECE, _SMALL = 1 << 20, 4 << 10
 _ROOM = threading.BoundedSemaphore(2)
-"""For large bodies. Who has room waits for its host alone, so all others come to their turn."""
+"""Permits to read large bodies. A thread takes one and then waits for its host only, so every thread gets its turn."""
 
-_SIXTEEN_PLUS_WINDOW = 31  # zlib: the header of gzip, and its largest window
+_SIXTEEN_PLUS_WINDOW = 31  # zlib: a gzip header and its largest window
 
 
 class Unpacking:
@@ -66,7 +66,7 @@ class Unpacking:
         self._began = False
 
     def pieces(self, packed: bytes) -> Iterator[bytes]:
-        """Yield what some bytes unpack to, in pieces of at most 1 MB; raises httpx.DecodingError where it is no gzip."""
+        """Yield the unpacked bytes in pieces of at most 1 MB; raises httpx.DecodingError if they are not gzip."""
         self._began = self._began or bool(packed)
         try:
             while packed and not self._gzip.eof:
@@ -77,31 +77,31 @@ class Unpacking:
             raise httpx.DecodingError(str(error)) from None
 
     def end(self) -> None:
-        """Raise httpx.DecodingError where the end is missing."""
+        """Raise httpx.DecodingError if the end is missing."""
         if self._began and not self._gzip.eof:
             raise httpx.DecodingError("the end of the gzip is missing")
 
 
 def unpacking_of(response: httpx.Response, asked: str) -> Unpacking | None:
-    """Return what unpacks an answer; None where it is not packed.
+    """Return the unpacker for an answer; None if it is not packed.
 
     Args:
         asked: the `accept-encoding` of the request.
 
     Raises:
-        UnaskedCoding: nothing of the answer is unpacked.
+        UnaskedCoding: an encoding that was not requested; nothing is unpacked.
     """
     coding = response.headers.get("content-encoding", "").strip().lower()
     if coding in ("", "identity"):
         return None
     if coding in ("gzip", "x-gzip") and "gzip" in asked:
         return Unpacking()
-    raise UnaskedCoding(f"Content-Encoding {coding[:40]!r}, which was not asked for; not read", response.status_code)
+    raise UnaskedCoding(f"Content-Encoding {coding[:40]!r}, which was not requested; not read", response.status_code)
 
 
 @dataclass(slots=True)
 class Body:
-    """What has come of one file, over one or more answers."""
+    """The bytes received of one file, over one or more answers."""
 
     url: str
     pace: Pace
@@ -111,7 +111,7 @@ class Body:
     size: int = 0
     headers: httpx.Headers | None = None
     overdue: bool = False
-    """Whether it took longer than its bound allows: trying again would take as long."""
+    """Whether it took longer than its bound allows; another attempt would take as long."""
     _total: int | None = None
     _etag: str = ""
     _unpacking: Unpacking | None = None
@@ -122,18 +122,18 @@ class Body:
     _span_size: int = 0
 
     def range_headers(self) -> dict[str, str]:
-        """Return what asks for the rest only; empty where nothing came yet or the host names no version."""
+        """Return the headers that request the rest only; empty if nothing arrived yet or the host names no version."""
         if not self.size or not self._etag:
             return {}
         return {"range": f"bytes={self.size}-", "if-range": self._etag}
 
     def begin(self, response: httpx.Response) -> None:
-        """Take the head of an answer.
+        """Read the head of an answer.
 
         Raises:
-            BrokenRange: a rest that does not begin where ours ends; what came is dropped, and can be asked for anew.
-            BadContainer: larger than can be.
-            UnaskedCoding: packed, though that was not asked for.
+            BrokenRange: the rest does not begin where the received bytes end; they are dropped and can be requested again.
+            BadContainer: larger than the bound.
+            UnaskedCoding: an encoding that was not requested.
         """
         unpacking = unpacking_of(response, self.asked_coding)
         if response.status_code == 206:
@@ -156,7 +156,7 @@ class Body:
             length = response.headers.get("content-length", "")
             self._total = int(length) if length.isascii() and length.isdigit() else None
             etag = response.headers.get("etag", "")
-            # A weak one names a meaning, not the bytes; and what is coded on the way cannot be joined.
+            # A weak etag names a meaning, not the bytes; and a body encoded on the way cannot be joined.
             self._etag = "" if etag.startswith("W/") or unpacking else etag
         if self._total is not None:
             self._check(self._total)
@@ -167,16 +167,16 @@ class Body:
             self._deadline = self._span_began + self._longest_s
 
     def add(self, chunk: bytes) -> None:
-        """Take some bytes as they came.
+        """Add some bytes as they arrived.
 
         Raises:
-            TooSlow: they came too slowly.
-            BadContainer: more than can be.
+            TooSlow: they arrived too slowly.
+            BadContainer: more than the bound.
         """
         if self._unpacking is None:
             self._keep(chunk)
         else:
-            self._packed += len(chunk)  # gzip that unpacks to nothing may go on without end too
+            self._packed += len(chunk)  # gzip that unpacks to nothing may be endless too
             self._check(self._packed)
             for piece in self._unpacking.pieces(chunk):
                 self._keep(piece)
@@ -191,7 +191,7 @@ class Body:
             self.chunks.append(chunk)
         elif self.chunks and isinstance(self.chunks[-1], bytearray) and len(self.chunks[-1]) < _PIECE:
             self.chunks[-1] += chunk
-        else:  # small ones go together: each by itself takes 40 bytes more than it holds
+        else:  # small pieces are joined: each object has 40 bytes of overhead
             self.chunks.append(bytearray(chunk))
 
     def _keep_pace(self) -> None:
@@ -210,12 +210,12 @@ class Body:
         began = time.monotonic()
         _ROOM.acquire()
         self._large = True
-        waited = time.monotonic() - began  # which is not the host's slowness
+        waited = time.monotonic() - began  # this is not the host's slowness
         self._span_began += waited
         self._deadline = None if self._deadline is None else self._deadline + waited
 
     def close(self) -> None:
-        """Make room for another large body; to be called after each attempt."""
+        """Make room for another large body; call it after each attempt."""
         if self._large:
             self._large = False
             give_back()
@@ -226,7 +226,7 @@ class Body:
         return min(self.pace.deadline_s, self.bound.most_s)
 
     def whole(self) -> bytes:
-        """Return all bytes; raises BrokenRange where they are not as many as the host said at first."""
+        """Return all bytes; raises BrokenRange if their number is not the one that the host announced first."""
         if self._unpacking is not None:
             self._unpacking.end()
         if self._etag and self._total is not None and self.size != self._total:
@@ -239,13 +239,13 @@ class Body:
         if size > self.bound.most_bytes:
             self.drop()
             raise BadContainer(
-                f"{self.url}: expected at most {self.bound.most_bytes} bytes, found {size} or more; not read any further",
+                f"{self.url}: expected at most {self.bound.most_bytes} bytes, found {size} or more; the rest was not read",
                 url=self.url,
                 most_bytes=self.bound.most_bytes,
             )
 
     def drop(self) -> None:
-        """Forget what came."""
+        """Drop the received bytes."""
         self.chunks.clear()
         self.size = 0
         self._etag = ""
@@ -257,7 +257,7 @@ _SHOWN_WITHIN_S = 5.0
 
 
 def beginning_of(response: httpx.Response, asked_coding: str = "identity") -> dict[str, str]:
-    """Return the beginning of a refusal's body: some exchanges say there what they mean. It may not take long."""
+    """Return the beginning of a refusal's body, where some exchanges give the reason. The time for it is bounded."""
     text = b""
     deadline = time.monotonic() + _SHOWN_WITHIN_S
     with contextlib.suppress(httpx.RequestError, httpx.StreamError, UnaskedCoding):

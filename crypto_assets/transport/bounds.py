@@ -1,7 +1,8 @@
-"""How large an answer may be and how long it may take, by what was asked for.
+"""Bounds on the size and duration of an answer, by the kind of request.
 
-A host can be hostile, broken, or replaced by something on the way. What it sends is counted while it comes, unpacked too,
-and is never read beyond its bound; so an answer costs at most its bound in memory. Only two large ones are read at a time.
+A host can be hostile, broken, or replaced by something on the way. Its bytes are counted as they arrive and as they are
+unpacked, and never read beyond the bound: an answer costs at most its bound in memory. Only two large answers are read at a
+time.
 """
 
 from __future__ import annotations
@@ -10,30 +11,30 @@ from dataclasses import dataclass
 
 _MB = 1 << 20
 _SLOWEST_FILE = 100_000
-"""Bytes a second: a large file may take longer than a small one, but not as long as it likes."""
+"""Bytes a second: a large file may take longer than a small one, but not unlimited time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The most of one answer: its bytes, packed as well as unpacked, and the seconds of its body over all attempts."""
+    """The limits of one answer: its bytes, packed and unpacked, and the seconds of its body over all attempts."""
 
     most_bytes: int
     most_s: float
     large_bytes: int = 2 * _MB
-    """From here on only two answers of the process are read at a time: many threads ask, and each may be answered so."""
+    """Above this size the process reads only two answers at a time: many threads send requests, and each may get one."""
 
 
 CHECKSUM = Bound(4 << 10, 60.0)
-"""64 digits and the name of a file: some 100 bytes."""
+"""64 digits and the name of a file: about 100 bytes."""
 
 LISTING = Bound(8 * _MB, 300.0)
-"""A page of 1,000 keys has 0.4 MB where keys are as long as Binance's; a key has at most 1,024 bytes (S3 user guide)."""
+"""A page of 1,000 keys as long as Binance's has 0.4 MB; a key has at most 1,024 bytes (S3 user guide)."""
 
 REST = Bound(8 * _MB, 300.0)
-"""1,000 rows have 0.2 MB, exchangeInfo of all futures some 2 MB."""
+"""1,000 rows have 0.2 MB; exchangeInfo of all futures has about 2 MB."""
 
 JSON = Bound(64 * _MB, 600.0)
-"""Whatever else is asked for; the largest answer known is exchangeInfo of all of Binance's spot with some 20 MB."""
+"""All other requests; the largest known answer is Binance's exchangeInfo of all spot symbols, about 20 MB."""
 
 HEAD = Bound(0, 0.0)
 """The answer to HEAD has no body."""
@@ -42,6 +43,6 @@ MOST_FILE_BYTES = 4 << 30
 
 
 def file_bound(listed_bytes: int) -> Bound:
-    """Return the bound of an archive file that is listed with a size: twice that, for it may have been replaced since."""
+    """Return the bound of an archive file: twice its listed size, because it may have been replaced since."""
     most = min(2 * max(listed_bytes, 0) + _MB, MOST_FILE_BYTES)
     return Bound(most, 600.0 + most / _SLOWEST_FILE, large_bytes=256 * _MB)

@@ -1,7 +1,7 @@
-"""Circuit breakers: one for each exchange, kind of endpoint and host, in Postgres, the same for every process.
+"""Circuit breakers in Postgres, shared by all processes: one for each exchange, kind of endpoint and host.
 
-Closed: requests pass. Open: nobody asks, everybody fails at once. Half-open: the time is up and one request probes, over all
-processes; an answer closes the breaker, a failure opens it for twice as long. A prober that is killed is replaced.
+Closed: requests pass. Open: every request fails at once. Half-open: the open time is over, and one request of all processes
+probes the host. An answer closes the breaker, a failure opens it for twice as long. A killed prober is replaced.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from crypto_assets.storage.database import Database
 from crypto_assets.storage.patience import repeatable
 
 FAILURES = 5
-"""Failures in a row, over all processes, that open a breaker."""
+"""Failures in a row, over all processes, that open the breaker."""
 
 FIRST_OPEN_S, LONGEST_OPEN_S = 5.0, 300.0
 
 PROBE_S = 60.0
-"""A probe that is not heard of for this long is lost; longer than a request takes to time out."""
+"""After this long without news a probe counts as lost; longer than the timeout of a request."""
 
 _SPAN_S = 1.0
-"""The failures must span this much from the beginning of the first: eight requests cut at one moment are one event."""
+"""The least time from the beginning of the first failure to the last: eight requests cut at one moment are one event."""
 
 _COLUMNS = "exchange, egress, kind, host, failures, openings, open_until, last_error"
 _KEY = "exchange = %(exchange)s AND egress = %(egress)s AND kind = %(kind)s AND host = %(host)s"
@@ -34,7 +34,7 @@ SELECT {_COLUMNS}, extract(epoch FROM open_until - clock_timestamp())::float8 AS
 WHERE (failures > 0 OR open_until IS NOT NULL) AND egress = coalesce(%s, egress) ORDER BY exchange, kind, host
 """
 
-# Chance of a quarter up and down, so that hosts that failed together are not probed together.
+# A random quarter more or less, so that hosts that failed together are not probed together.
 _FAILED = f"""
 INSERT INTO collection.breakers AS b (exchange, egress, kind, host, failures, failing_since, last_error)
 VALUES (%(exchange)s, %(egress)s, %(kind)s, %(host)s, 1,
@@ -71,7 +71,7 @@ _RELEASE = f"UPDATE collection.breakers SET probe_until = NULL WHERE {_KEY}"
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """A host that fails or failed lately. `probed_in_s` is not above 0 once the time of an open breaker is up."""
+    """A host that fails or failed lately. `probed_in_s` is 0 or less once the open time is over."""
 
     exchange: str
     egress: str
@@ -92,7 +92,7 @@ class Breaker:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Key:
-    """What a breaker is for."""
+    """The exchange, kind of endpoint and host that a breaker belongs to."""
 
     exchange: str
     kind: str
@@ -122,13 +122,13 @@ class Breakers:
         }
 
     def read(self) -> list[Breaker]:
-        """Return every breaker that is not closed, or has failures that count."""
+        """Return every breaker that is not closed or has counted failures."""
         return read(self._database, self._egress)
 
     def failed(self, key: Key, error: str, took_s: float, *, probe: bool) -> Breaker:
-        """Count a failure that took some seconds, and return what has become of the breaker."""
+        """Count a failure that took some seconds, and return the breaker after it."""
         values = self._values(key) | {"error": error[:1000], "took_s": took_s, "probe": probe}
-        # Once, for a failure that is counted twice opens a breaker too early.
+        # Not repeated: a failure counted twice opens the breaker too early.
         (found,) = self._database.change(
             lambda connection: connection.cursor(row_factory=class_row(Breaker)).execute(_FAILED, values).fetchall()
         )
@@ -141,13 +141,13 @@ class Breakers:
             connection.execute(_SUCCEEDED, self._values(key))
 
     def claim(self, key: Key) -> bool:
-        """Return whether this caller, and nobody else, is to probe a host whose time is up."""
-        # Once, for a second claim finds the first: nobody would probe until its lease ends.
+        """Return whether this caller, and no other, may probe a host whose open time is over."""
+        # Not repeated: a second claim would find the first, and nobody would probe until its lease ends.
         return self._database.change(lambda connection: bool(connection.execute(_CLAIM, self._values(key)).rowcount))
 
     @repeatable
     def release(self, key: Key) -> None:
-        """Let another probe: this one was not made."""
+        """Allow another probe, because this one was not made."""
         with self._database.transaction() as connection:
             connection.execute(_RELEASE, self._values(key))
 

@@ -1,8 +1,8 @@
-"""Asking an exchange's hosts: one pooled client, retries by cause, and no hammering of a host that is down.
+"""The HTTP client for exchange hosts: one connection pool, retries by cause, no hammering of a host that is down.
 
 httpx's sync client over HTTP/1.1 keep-alive, called from threads: its AsyncClient costs three to four times the CPU for
-small files, and http2=True in threads fails (httpx issue 3566). What to do about a failure is decided in `retry.py`. No
-request is made without its `Guard`, which knows what all processes share: limits, cool-downs, circuit breakers.
+small files, and http2=True in threads fails (httpx issue 3566). `retry.py` decides what to do about a failure. Every request
+goes through a `Guard`, which keeps the state that all processes share: limits, cool-downs, circuit breakers.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ if TYPE_CHECKING:
     from crypto_assets.transport.guard import Guard, Permit
 
 TIMEOUT_S = 30.0
-"""For the head of an answer, and for silence in its body."""
+"""Timeout for the head of an answer, and for silence in its body."""
 
 ATTEMPTS = 4
-"""Of one request."""
+"""Attempts for one request."""
 
 _CONNECT_TIMEOUT_S = 5.0
 
 
 class Client:
-    """A pooled HTTP client for one run; safe to use from many threads. Requests are made through `at`."""
+    """A pooled HTTP client for one run; safe to use from many threads. Send requests through `at`."""
 
     def __init__(
         self,
@@ -70,14 +70,14 @@ class Client:
         stop: threading.Event | None = None,
         pace: Pace | None = None,
     ) -> None:
-        """Prepare; nothing is opened yet.
+        """Prepare; no connection is opened yet.
 
         Args:
-            guard: keeps limits, cool-downs and circuit breakers; it says when a request may be made.
+            guard: keeps limits, cool-downs and circuit breakers; it decides when a request may be sent.
             connections: the most requests in flight to one host.
             timeout_s, attempts: see TIMEOUT_S and ATTEMPTS.
             stop: once set, every request that waits or is in flight ends with `Stopped`.
-            pace: how slow a body may come.
+            pace: the lowest speed of a body.
         """
         self._connections = connections
         self._timeout_s = timeout_s
@@ -90,10 +90,10 @@ class Client:
             # Some archives answer 403 to requests without a User-Agent.
             headers={"user-agent": f"crypto-assets/{__version__}", "accept-encoding": "identity"},
             timeout=httpx.Timeout(timeout_s, connect=_CONNECT_TIMEOUT_S),
-            # Slots bound each host by itself; a bound over all of them would let one that hangs use up the others' share.
+            # Slots bound each host by itself; with one bound over all, a hanging host would use up the others' share.
             transport=Routes(self._network, idle=2 * connections),
-            follow_redirects=False,  # `redirects.py` says which
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # none: they would grow as a host likes
+            follow_redirects=False,  # `redirects.py` decides
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # no cookies: a host could make them grow
         )
         self._lock = threading.Lock()
         self._slots: dict[str, Slots] = {}
@@ -112,7 +112,7 @@ class Client:
         self._client.close()
 
     def at(self, endpoint: Endpoint) -> View:
-        """Return the client for one kind of request: what it counts as, and whose breaker it heeds."""
+        """Return the client for one kind of request: the budget it counts against, and its circuit breaker."""
         return View(self, endpoint)
 
     def _request(
@@ -133,13 +133,13 @@ class Client:
         try:
             return self._attempts_of(asked)
         except HostRefused as error:
-            # An answer of 500 may be about one file, so it counts once it has stood all attempts.
+            # An answer of 500 may concern one file only, so it counts as a failure after all attempts.
             if error.status >= 500 and asked.permit is not None:
                 self._guard.failed(asked.permit, str(error), arrived=False)
             raise
 
     def _attempts_of(self, asked: Asked) -> httpx.Response:
-        """Return the answer to the first attempt that gets one; raise what the last attempt raised."""
+        """Return the answer to the first successful attempt; raise the error of the last one."""
         attempt = 1
         while True:
             try:
@@ -153,7 +153,7 @@ class Client:
 
     def _attempt(self, asked: Asked) -> httpx.Response:
         if self._stopping():
-            raise Stopped(f"{asked.url}: not asked, for the run stops")
+            raise Stopped(f"{asked.url}: not requested, because the run stops")
         slots = self._slots_of(asked.host)
         entered = slots.enter(self._stop)
         good: bool | None = None
@@ -167,7 +167,7 @@ class Client:
             good = True
             return response
         except (HostRefused, HostUnreachable) as error:
-            # What was not asked says nothing about the host.
+            # A request that was not sent says nothing about the host.
             passes = isinstance(error, HostUnreachable) or isinstance(
                 _decision(error, asked.endpoint), Retry | WaitUntil
             )
@@ -181,11 +181,11 @@ class Client:
         try:
             permit = self._guard.admit(asked.endpoint, asked.host, self._stop)
         except CircuitOpen:
-            if asked.error is not None:  # it opened between two attempts of ours, whose own failure says more
+            if asked.error is not None:  # the breaker opened between our attempts; our own failure says more
                 asked.attempts = 0
                 raise asked.error from asked.error.__cause__
             raise
-        except HostRefused:  # the cool-down is longer than our patience, and will be so at once again
+        except HostRefused:  # the cool-down is longer than our patience, so another attempt would end the same way
             asked.attempts = 0
             raise
         if permit.probe:
@@ -194,7 +194,7 @@ class Client:
         return permit
 
     def _ask(self, asked: Asked, permit: Permit) -> tuple[httpx.Response, float]:
-        """Return the answer to one attempt, and when it began; tell the guard what came of it."""
+        """Return the answer to one attempt and when it began; report the result to the guard."""
         headed: float | None = None
         try:
             headers = {**(asked.headers or {}), **asked.body.range_headers()}
@@ -219,21 +219,21 @@ class Client:
                 status=error.status,
                 url=asked.url,
             ) from None
-        except (httpx.RequestError, TooSlow, BrokenRange) as error:  # too many redirects and broken encodings too
+        except (httpx.RequestError, TooSlow, BrokenRange) as error:  # includes too many redirects and broken encodings
             if self._stopping():
                 self._guard.abandoned(permit)
-                raise Stopped(f"{asked.url}: given up, for the run stops") from error
-            if (ours := shortage(error, asked.shown)) is not None:  # it says nothing of the host
+                raise Stopped(f"{asked.url}: given up, because the run stops") from error
+            if (ours := shortage(error, asked.shown)) is not None:  # our machine's fault, not the host's
                 self._guard.abandoned(permit)
                 raise ours from error
             raise self._unreachable(asked, permit, error, answered=headed is not None) from error
         except httpx.InvalidURL as error:
             self._guard.abandoned(permit)
             raise PermanentError(f"{asked.url}: not a URL ({error}); check collection.yaml") from None
-        except ConfigError:  # the proxy's
+        except ConfigError:  # of the proxy
             self._guard.abandoned(permit)
             raise
-        except (MemoryError, OSError, RuntimeError) as error:  # no thread to look up a name with
+        except (MemoryError, OSError, RuntimeError) as error:  # for example no thread to resolve a name
             self._guard.abandoned(permit)
             raise_if_ours(error, asked.shown)
             raise
@@ -252,7 +252,7 @@ class Client:
                 return httpx.Response(200, headers=headers, content=body.whole(), request=response.request)
         if response.status_code == 416 and asked.body.size:
             asked.body.drop()
-            raise BrokenRange("the file is shorter than what came of it")
+            raise BrokenRange("the file is shorter than the bytes already received")
         if response.status_code == 404:
             raise NotPublished(f"{asked.shown}: 404, not published; it may appear later", url=asked.url)
         reason = "".join(letter for letter in response.reason_phrase[:60] if letter.isprintable())
@@ -276,7 +276,7 @@ class Client:
         return HostUnreachable(f"{failure}; {CHECK_NETWORK}", host=host, failure=failure)
 
     def _sleep(self, seconds: float) -> None:
-        """Wait, but not longer than until the run stops."""
+        """Wait, but end at once when the run stops."""
         if self._stop is None:
             time.sleep(seconds)
         else:
@@ -290,7 +290,7 @@ class Client:
             return self._slots.setdefault(host, Slots(self._connections))
 
     def _watch(self, stop: threading.Event) -> None:
-        """End what is in flight once `stop` is set."""
+        """End the requests in flight once `stop` is set."""
         while not self._closed.is_set():
             if stop.wait(0.2):
                 self._network.shut()
@@ -299,7 +299,7 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A client for one kind of request; as cheap as the call itself."""
+    """The client for one kind of request; creating one costs no more than a call."""
 
     client: Client
     endpoint: Endpoint
@@ -316,17 +316,17 @@ class View:
 
         Raises:
             NotPublished: 404.
-            HostRefused: another status than 200; those that can pass were tried four times; a redirect that is
-                not followed; a coding that was not asked for; an exchange that wants to be left alone for long.
+            HostRefused: a status other than 200 (after four attempts if it can pass); a redirect that is not followed; an
+                encoding that was not requested; an exchange that asks for a long pause.
             HostUnreachable: no connection, no answer in time, or a cut connection, four times.
-            CircuitOpen: the host fails; nobody asks it for now.
-            BadContainer: a body of more bytes than its bound says.
+            CircuitOpen: the host fails; no process sends it requests for now.
+            BadContainer: a body larger than its bound.
             Stopped: the client's `stop` is set.
         """
         return self.client._request("GET", url, params, headers, bound, self.endpoint)
 
     def head(self, url: str) -> httpx.Response:
-        """Return the head of what `get` would return; raises as it does."""
+        """Return the head of the answer that `get` would return; raises the same errors."""
         return self.client._request("HEAD", url, None, None, HEAD, self.endpoint)
 
 
@@ -335,14 +335,14 @@ def _decision(error: BaseException, endpoint: Endpoint) -> Decision:
 
 
 def _wait_s(error: CryptoAssetsError, asked: Asked, attempt: int) -> float | None:
-    """Return how long to wait after a failed attempt (from 1) before the next one; None where there is no next one."""
+    """Return the seconds between a failed attempt (from 1) and the next one; None if there is no next one."""
     if attempt >= asked.attempts or asked.body.overdue:
         return None
     match _decision(error, asked.endpoint):
         case Retry():
             return backoff_s(attempt)
         case WaitUntil(seconds=seconds):
-            # The guard makes the next attempt wait for the cool-down, as all others do, or says that it is too long.
+            # The guard makes the next attempt wait for the cool-down, or says that it is too long.
             return backoff_s(attempt) if seconds is None else 0.0
         case _:
             return None

@@ -1,7 +1,7 @@
-"""How many requests are in flight to one host: more while it answers well, fewer when it errs or slows down.
+"""Limits the requests in flight to one host: more while it answers well, fewer when it fails or slows down.
 
-Additive increase, multiplicative decrease, as TCP does: one more after as many good answers as may be in flight, half
-after a failure. In this process only; what all processes share are limits, cool-downs and breakers.
+Additive increase, multiplicative decrease, as in TCP: after as many good answers as the limit, the limit grows by one; after
+a failure it is halved. This is per process; limits, cool-downs and breakers are shared by all processes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from crypto_assets.errors import Stopped
 
 _LOOK_S = 0.05
 _SLOW_S = 2.0
-"""An answer that begins within this is never slow, whatever others took."""
+"""An answer that begins within this time is never slow, however fast the others were."""
 
 _SLOW_TIMES = 8.0
 _SMOOTHING = 0.1
@@ -33,11 +33,11 @@ class Slots:
 
     @property
     def limit(self) -> int:
-        """How many requests may be in flight now."""
+        """The most requests that may be in flight now."""
         return int(self._limit)
 
     def enter(self, stop: threading.Event | None = None) -> float:
-        """Wait for a slot and return when it was given, for `leave`.
+        """Wait for a slot and return the time when it was given, for `leave`.
 
         Raises:
             Stopped: `stop` was set while waiting.
@@ -51,19 +51,19 @@ class Slots:
             return time.monotonic()
 
     def leave(self, began: float, *, good: bool | None, answered_s: float | None = None) -> None:
-        """Give a slot back.
+        """Return a slot.
 
         Args:
-            began: what `enter` returned.
-            good: whether the host answered well; None says nothing about it.
-            answered_s: how long it took to begin its answer.
+            began: the result of `enter`.
+            good: whether the host answered well; None if the request says nothing about it.
+            answered_s: the seconds until its answer began.
         """
         with self._lock:
             self._in_flight -= 1
             if good and not self._slow(answered_s):
                 self._limit = min(self._limit + 1 / self._limit, float(self._most))
             elif good is not None and began > self._decreased:
-                # Requests that were in flight together fail together: one event, one decrease.
+                # Requests that were in flight together fail together: that is one event and one decrease.
                 self._limit = max(self._limit / 2, 1.0)
                 self._decreased = time.monotonic()
             if self._in_flight < int(self._limit):

@@ -1,7 +1,7 @@
-"""Connections to hosts: one pool for those that are asked straight, one for each proxy.
+"""Connections to hosts: one pool for direct requests, one for each proxy.
 
-httpx sends a request through any `httpx.BaseTransport`. Ours hands it to an `httpcore.ConnectionPool`, because only that
-one takes a `network_backend`: sockets that end when the run is stopped (`network.py`). Both are public interfaces.
+httpx sends a request through any `httpx.BaseTransport`. Ours passes it to an `httpcore.ConnectionPool`, because only that
+class takes a `network_backend`: sockets that end when the run is stopped (`network.py`). Both are public interfaces.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from crypto_assets.transport.network import Network
 from crypto_assets.transport.proxies import proxy_for, shown_proxy
 
 _IDLE_S = 5.0
-"""How long a connection is kept for the next request; httpx's default."""
+"""How long an idle connection is kept for the next request; httpx's default."""
 
-# httpcore and httpx give one failure one name.
+# httpcore and httpx use the same names for their failures.
 _FAILURES: dict[type[Exception], type[httpx.TransportError]] = {
     getattr(httpcore, kind.__name__): kind
     for kind in (
@@ -44,17 +44,17 @@ _FAILURES: dict[type[Exception], type[httpx.TransportError]] = {
 
 
 class Routes(httpx.BaseTransport):
-    """Sends each request straight or through its proxy; one pool of connections for each."""
+    """Sends each request directly or through its proxy, with one connection pool for each."""
 
     def __init__(self, network: Network, idle: int) -> None:
-        """Prepare; nothing is opened yet.
+        """Prepare; no connection is opened yet.
 
         Args:
             network: opens the connections.
-            idle: the most connections of one pool that are kept for the next request; those in use have no bound here.
+            idle: the most idle connections kept in one pool; connections in use have no bound here.
 
         Raises:
-            ConfigError: SSL_CERT_FILE or SSL_CERT_DIR names what does not exist or holds no certificates.
+            ConfigError: SSL_CERT_FILE or SSL_CERT_DIR names a path that does not exist or has no certificates.
         """
         check_certificates()
         self._network = network
@@ -66,16 +66,16 @@ class Routes(httpx.BaseTransport):
         except (ssl.SSLError, OSError) as error:
             raise_if_ours(error, "the certificates")
             raise ConfigError(
-                f"environment variable SSL_CERT_FILE: expected certificates in PEM, found what cannot be read ({error}); "
+                f"environment variable SSL_CERT_FILE: expected certificates in PEM, found an unreadable file ({error}); "
                 "correct or unset it"
             ) from None
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Return the head of an answer; its body comes as it is read.
+        """Return the head of an answer; its body is read later.
 
         Raises:
             httpx.TransportError: no answer.
-            ConfigError: the variable that names the proxy cannot be used.
+            ConfigError: the variable that names the proxy has an invalid value.
         """
         url = request.url
         pool = self._pool(proxy_for(str(url)))
@@ -101,7 +101,7 @@ class Routes(httpx.BaseTransport):
     def _pool(self, proxy: str | None) -> httpcore.ConnectionPool:
         with self._lock:
             if proxy not in self._pools:
-                # TLS inside TLS, to a proxy that is asked over https, is left to httpcore's own backend.
+                # TLS inside TLS, for a proxy with an https URL, is left to httpcore's own backend.
                 ours = proxy is None or not proxy.startswith("https:")
                 self._pools[proxy] = httpcore.ConnectionPool(
                     ssl_context=self._ssl,
@@ -115,10 +115,10 @@ class Routes(httpx.BaseTransport):
 
 
 def _proxy(url: str, context: ssl.SSLContext) -> httpcore.Proxy:
-    """Return a proxy as httpcore wants it: user and password beside its URL; `context` is for one asked over https.
+    """Return a proxy in httpcore's form, with user and password beside its URL; `context` is for a proxy with an https URL.
 
     Raises:
-        ConfigError: a SOCKS proxy without the package that speaks SOCKS.
+        ConfigError: a SOCKS proxy, but the package for SOCKS is not installed.
     """
     if url.startswith("socks") and importlib.util.find_spec("socksio") is None:
         raise ConfigError(
@@ -130,7 +130,7 @@ def _proxy(url: str, context: ssl.SSLContext) -> httpcore.Proxy:
 
 
 class _Pieces(httpx.SyncByteStream):
-    """The body of an answer as it comes."""
+    """The body of an answer as it arrives."""
 
     def __init__(self, response: httpcore.Response) -> None:
         self._response = response
@@ -145,7 +145,7 @@ class _Pieces(httpx.SyncByteStream):
 
 @contextlib.contextmanager
 def _failures() -> Iterator[None]:
-    """Raise httpx's failures in place of httpcore's."""
+    """Turn httpcore's failures into httpx's."""
     try:
         yield
     except tuple(_FAILURES) as error:

@@ -1,8 +1,8 @@
-"""What stands between a request and its host: circuit breaker, cool-down and limits, shared by every process.
+"""The guard of every request to a host: circuit breaker, cool-down and limits, shared by all processes.
 
-`admit` before a request, then `answered` or `failed`. All of it is state in Postgres. Breakers and cool-downs are read once
-for the whole process, twice a second at most and only while requests are made; they are written when something changes.
-Only a budget that has limits costs a call for each request.
+Call `admit` before a request, then `answered` or `failed`. All state is in Postgres. Breakers and cool-downs are read once
+for the whole process, at most twice a second and only while requests are made; they are written when something changes.
+Only a budget with limits costs a call for each request.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from crypto_assets.config.collection import Collection
 
 EGRESS = "default"
-"""The address by which exchanges know us, under a name of ours. All processes of one Postgres share it until told otherwise:
-the safe side, for containers and machines behind one gateway have one address."""
+"""Our name for the address that exchanges see. By default all processes of one Postgres share it. That is the safe choice:
+containers and machines behind one gateway have one address."""
 
 PATIENCE_S = 60.0
 
@@ -41,7 +41,7 @@ _SLACK_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Leave for one request, to be handed back with what became of it."""
+    """Permission for one request; pass it back with the result of the request."""
 
     endpoint: Endpoint
     host: str
@@ -52,7 +52,7 @@ class Permit:
 
 @dataclass(slots=True)
 class _Known:
-    """What this process knows of the shared state, by its own stopwatch."""
+    """This process's copy of the shared state, with times by its own stopwatch."""
 
     read_at: float = float("-inf")
     breakers: dict[Key, tuple[Breaker, float | None]] = field(default_factory=dict)
@@ -78,11 +78,11 @@ class Guard:
 
         Args:
             url: of a Postgres whose schema is up to date.
-            collection: its `limits` go before those of the exchanges.
+            collection: its `limits` replace those of the exchanges.
             egress: see EGRESS.
-            limits: by exchange and budget, instead of both.
-            patience_s: a longer cool-down is told at once (`HostRefused`), not waited for.
-            failures, first_open_s, probe_s: of the circuit breakers.
+            limits: by exchange and budget; they replace both.
+            patience_s: a longer cool-down raises `HostRefused` at once and is not waited for.
+            failures, first_open_s, probe_s: settings of the circuit breakers.
         """
         self._database = Database(url, connections=2)
         self._collection = collection
@@ -113,7 +113,7 @@ class Guard:
         self._database.close()
 
     def limits(self, exchange: str, budget: str) -> tuple[Limit, ...]:
-        """Return the limits of a budget: of the configuration where it names the budget, else the exchange's own."""
+        """Return the limits of a budget: the configuration's if it names the budget, else the exchange's own."""
         if self._limits is not None:
             return tuple(self._limits.get(exchange, {}).get(budget, ()))
         configured = self._collection.urls(exchange).limits if self._collection is not None else {}
@@ -122,11 +122,11 @@ class Guard:
         return tuple(sources.get(exchange).limits.get(budget, ()))
 
     def admit(self, endpoint: Endpoint, host: str, stop: threading.Event | None = None) -> Permit:
-        """Wait until a request may be made now.
+        """Wait until a request may be sent.
 
         Raises:
-            CircuitOpen: the host fails; nobody asks it for now.
-            HostRefused: the exchange wants to be left alone for longer than our patience.
+            CircuitOpen: the host fails; no process sends it requests for now.
+            HostRefused: the exchange asks for a pause that is longer than our patience.
             Stopped: `stop` was set while waiting.
             PostgresUnavailable: the shared state cannot be read.
         """
@@ -143,9 +143,9 @@ class Guard:
     def answered(
         self, permit: Permit, status: int, headers: Mapping[str, str], *, at: float, retry_after_s: float | None = None
     ) -> None:
-        """Say that an answer began at a moment of `time.monotonic()`, whatever its status.
+        """Report that an answer began, whatever its status; `at` is by `time.monotonic()`.
 
-        A status of 5xx is no success, and no failure either until the caller has tried again and calls `failed`.
+        A status of 5xx is neither success nor failure until the caller has tried again and calls `failed`.
         """
         endpoint = permit.endpoint
         budget = endpoint.exchange, endpoint.budget
@@ -162,7 +162,7 @@ class Guard:
             self._succeeded(Key(endpoint.exchange, endpoint.kind, permit.host))
 
     def failed(self, permit: Permit, error: str, *, arrived: bool = True) -> None:
-        """Count a failure of the host; `arrived` is false where the request cannot have reached it."""
+        """Count a failure of the host; `arrived` is false if the request cannot have reached it."""
         endpoint = permit.endpoint
         now = time.monotonic()
         if permit.grant is not None and arrived and (limiter := self._budgets[endpoint.exchange, endpoint.budget][1]):
@@ -173,18 +173,18 @@ class Guard:
             self._known.breakers[key] = breaker, _moment(breaker.probed_in_s)
 
     def abandoned(self, permit: Permit) -> None:
-        """Say that a request was given up on our side, which tells nothing about the host."""
+        """Report a request that our side gave up; it says nothing about the host."""
         if permit.grant is not None and (limiter := self._budgets[permit.endpoint.exchange, permit.endpoint.budget][1]):
             limiter.arrived(permit.grant, time.monotonic())
         if permit.probe:
             self._breakers.release(Key(permit.endpoint.exchange, permit.endpoint.kind, permit.host))
 
     def snapshot(self) -> Snapshot:
-        """Return the limits in use, cool-downs and breakers, of every address; see `shared.snapshot`."""
+        """Return the limits in use, cool-downs and breakers of every address; see `limit_state.snapshot`."""
         return limit_state.snapshot(self._database)
 
     def _pass_breaker(self, key: Key) -> bool:
-        """Return whether the request is a probe; raise CircuitOpen where it may not be made."""
+        """Return whether the request is a probe; raise CircuitOpen if it may not be sent."""
         found = self._fresh().breakers.get(key)
         if found is None or found[1] is None:
             return False
@@ -196,7 +196,7 @@ class Guard:
         retry_at = datetime.now(UTC) + timedelta(seconds=max(left, 0.0))
         raise CircuitOpen(
             f"{key.host} has failed {breaker.failures} times in a row, the last: {breaker.last_error}; "
-            f"it is not asked until a probe succeeds, the next {probed}; then `crypto-assets fill`",
+            f"no requests until a probe succeeds, the next {probed}; then `crypto-assets fill`",
             host=key.host,
             failures=breaker.failures,
             last_error=breaker.last_error,
@@ -213,8 +213,8 @@ class Guard:
             if left > self._patience_s:
                 retry_at = datetime.now(UTC) + timedelta(seconds=left)
                 raise HostRefused(
-                    f"{host}: expected leave to ask, found that {reason}; all of {endpoint.exchange} {endpoint.budget} "
-                    f"waits until {_clock(left)}, then `crypto-assets fill`",
+                    f"{host}: requests are paused because {reason}; all of {endpoint.exchange} {endpoint.budget} "
+                    f"waits until {_clock(left)}; then `crypto-assets fill`",
                     status=status,
                     retry_after_s=left,
                     retry_at=retry_at.isoformat(timespec="seconds"),
@@ -223,7 +223,7 @@ class Guard:
             waited = True
             self._sleep(min(left, _FRESH_S), stop)
         if waited:
-            # Not all at once again.
+            # So that the waiting requests do not all start at once.
             self._sleep(limit_state.jitter(), stop)
 
     def _grant(self, endpoint: Endpoint, host: str, stop: threading.Event | None) -> Grant | None:
@@ -239,10 +239,10 @@ class Guard:
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             if self._closed.wait(min(left, _LOOK_S)) or (stop is not None and stop.is_set()):
-                raise Stopped("stopped while an exchange wanted to be left alone")
+                raise Stopped("stopped while waiting for the end of an exchange's cool-down")
 
     def _fresh(self) -> _Known:
-        """Return what is known, read again where it is older than half a second; one thread reads, the others go on."""
+        """Return the shared state, read again if older than half a second; one thread reads, the others do not wait."""
         known = self._known
         if time.monotonic() - known.read_at < _FRESH_S:
             return known
@@ -287,7 +287,7 @@ class Guard:
             self._known.cool[endpoint.exchange, endpoint.budget] = until, found.status, found.reason
 
     def _budget(self, endpoint: Endpoint) -> tuple[int, Limiter | None]:
-        """Return the row of a budget and its limiter; a budget without limits has no row until somebody needs it."""
+        """Return the row of a budget and its limiter (None without limits); the row is made on first use."""
         key = endpoint.exchange, endpoint.budget
         found = self._budgets.get(key)
         if found is not None:
@@ -315,7 +315,7 @@ class Guard:
             return
         if ours[0] is None or ours[1] is None:
             return
-        # A Date is cut to the second, so it is true for less than one.
+        # A Date is cut to whole seconds, so it holds for one second.
         low, high = told - ours[1][1] - _SLACK_S, told + 1 - ours[0][0] + _SLACK_S
         with self._lock:
             before = self._clocks.get(budget, (float("-inf"), float("inf")))

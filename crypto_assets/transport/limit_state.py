@@ -1,7 +1,7 @@
-"""What all processes know of an exchange's limits: budgets and their cool-downs, in Postgres; and the whole for people.
+"""The shared state of an exchange's limits in Postgres: budgets and their cool-downs; and a summary for people.
 
-A cool-down is told by the exchange (`Retry-After`) or, where it does not say how long, doubles with each refusal: 5 s for a
-slow-down, two minutes for a ban, as Binance bans (rest-api.md: from two minutes to three days).
+A cool-down is as long as the exchange asks (`Retry-After`). Without one it doubles with each refusal, from 5 s for a
+slow-down and from two minutes for a ban, as Binance bans (rest-api.md: from two minutes to three days).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ INSERT INTO collection.budgets AS b (exchange, egress, budget, limits) VALUES (%
 ON CONFLICT (exchange, egress, budget) DO UPDATE SET limits = excluded.limits WHERE b.limits <> excluded.limits
 """
 
-# Requests that were in flight together are refused together: that is one strike. Ten quiet minutes forgive them all.
+# Requests in flight together are refused together: that is one strike. Ten quiet minutes clear all strikes.
 _COOL_DOWN = """
 WITH judged AS (
     SELECT CASE WHEN cool_until > clock_timestamp() THEN greatest(strikes, 1)
@@ -57,7 +57,7 @@ WHERE budget_id = %s AND granted_at > clock_timestamp() - make_interval(secs => 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """How much of one limit was used within its window until now."""
+    """The used part of one limit within its window until now."""
 
     exchange: str
     egress: str
@@ -69,7 +69,7 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class CoolDown:
-    """A budget that nobody asks for now."""
+    """A budget that is paused for all processes."""
 
     exchange: str
     egress: str
@@ -81,7 +81,7 @@ class CoolDown:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What stands between us and the exchanges at one moment."""
+    """The limits, cool-downs and breakers at one moment."""
 
     limits: list[Use]
     cool_downs: list[CoolDown]
@@ -90,7 +90,7 @@ class Snapshot:
 
 @repeatable
 def snapshot(database: Database) -> Snapshot:
-    """Return limits in use, cool-downs and breakers that are not closed, of every address of ours."""
+    """Return limits in use, cool-downs and breakers that are not closed, for all our addresses."""
     uses: list[Use] = []
     with database.transaction() as connection:
         query = "SELECT id, exchange, egress, budget, limits FROM collection.budgets ORDER BY exchange, egress, budget"
@@ -110,7 +110,7 @@ def snapshot(database: Database) -> Snapshot:
 
 @repeatable
 def budget_id(database: Database, exchange: str, egress: str, budget: str, limits: Sequence[Limit]) -> int:
-    """Return the row of a budget, made with the first call; its limits are noted for people."""
+    """Return the row of a budget; the first call creates it. Its limits are stored for people to read."""
     with database.transaction() as connection:
         connection.execute(_BUDGET_ID, (exchange, egress, budget, [str(limit) for limit in limits]))
         query = "SELECT id FROM collection.budgets WHERE (exchange, egress, budget) = (%s, %s, %s)"
@@ -121,7 +121,7 @@ def budget_id(database: Database, exchange: str, egress: str, budget: str, limit
 
 @repeatable
 def cool_downs(database: Database, egress: str) -> list[tuple[str, str, float, int, str]]:
-    """Return exchange, budget, seconds left, status and reason of what nobody asks for now."""
+    """Return exchange, budget, seconds left, status and reason of each cool-down."""
     with database.transaction() as connection:
         return connection.execute(_COOL, (egress,)).fetchall()
 
@@ -130,7 +130,7 @@ def cool_downs(database: Database, egress: str) -> list[tuple[str, str, float, i
 def cool_down(
     database: Database, budget_id: int, seconds: float | None, status: int, reason: str, *, ban: bool
 ) -> float:
-    """Let nobody use a budget for some seconds (None: longer each time), and return how many are left now."""
+    """Pause a budget for some seconds (None: longer each time), and return the seconds left now."""
     values: dict[str, Any] = {
         "id": budget_id,
         "seconds": seconds,
@@ -146,11 +146,11 @@ def cool_down(
 
 @repeatable
 def learn_clock(database: Database, budget_id: int, low_s: float, high_s: float) -> None:
-    """Note between which bounds the exchange's clock is ahead of Postgres'."""
+    """Store the bounds of how far the exchange's clock is ahead of Postgres'."""
     with database.transaction() as connection:
         connection.execute("SELECT collection.learn_clock(%s, %s, %s)", (budget_id, low_s, high_s))
 
 
 def jitter() -> float:
-    """Return a short wait by chance: who waited for the same instant does not go on at the same."""
+    """Return a short random wait, so that threads that waited for the same instant do not all start at once."""
     return random.uniform(0.0, _JITTER_S)  # noqa: S311 - no secret

@@ -1,13 +1,13 @@
-"""Exact limits over all processes that share an address, kept by Postgres.
+"""Exact rate limits over all processes that share an address, kept by Postgres.
 
-One call of `collection.take_grant` is one grant: it takes the lock of the budget (first come, first served), waits inside it
-until the request fits into every window, writes it to the log and returns. So processes take turns however many threads
-each has, a heavy request is not overtaken for ever, only Postgres' clock counts, and a process that is killed gives its
-turn away. Each process has one thread and one connection for a budget; its own requests wait in order behind them.
+One call of `collection.take_grant` is one grant. It takes the lock of the budget (first come, first served), waits inside it
+until the request fits into every window, writes it to the log and returns. So processes take turns, however many threads
+each has; a heavy request is not overtaken for ever; only Postgres' clock counts; and a killed process loses its turn. Each
+process has one thread and one connection for a budget, where its own requests wait in order.
 
-What counts is when a request arrives at the exchange. It does so before its answer is here: where that is later than the
-grant and the pad of the window, the grant is moved to the later instant, long before anybody builds on the earlier one.
-Reservations of future slots would waste one with each process that is killed.
+What counts is the time when a request arrives at the exchange. It arrives before its answer: if the answer is later than the
+grant plus the pad of the window, the grant is moved to the later instant, long before another grant depends on it.
+Reservations of future slots would waste one for each process that is killed.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from crypto_assets.storage.postgres_faults import unavailable
 from crypto_assets.storage.sessions import SAY_AFTER_S, SAY_AGAIN_S, say
 
 _LOOK_S = 0.05
-"""How often a waiting thread looks whether it is to stop."""
+"""How often a waiting thread checks whether it should stop."""
 
 _IDLE_S = 30.0
-"""A thread and a connection that nobody needs for this long end."""
+"""An unused thread and its connection end after this time."""
 
 _CLOCK_S = 30.0
 """How often Postgres' clock is compared with our stopwatch."""
 
 _BURST_SPACING_S = 0.01
-"""A burst after a pause is spread this much, for the sake of both sides; never below twice the limit's own pace."""
+"""The spacing of a burst after a pause, for the sake of both sides; never below twice the limit's own pace."""
 
 _OPTIONS = " ".join(
     f"-c {setting}"
@@ -49,7 +49,7 @@ _OPTIONS = " ".join(
         "synchronous_commit=off",
         "statement_timeout=0",
         "lock_timeout=0",
-        "client_connection_check_interval=100ms",  # who is killed in the queue leaves it
+        "client_connection_check_interval=100ms",  # a process killed in the queue leaves it
         "tcp_keepalives_idle=10",
         "tcp_keepalives_interval=5",
         "tcp_keepalives_count=3",
@@ -62,7 +62,7 @@ _MOVE = "SELECT collection.move_grant(%s, %s, %s)"
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Leave for one request; `at` is when it was given, by our stopwatch, a little early rather than late."""
+    """Permission for one request; `at` is when it was given, by our stopwatch, rounded to early rather than late."""
 
     id: int
     at: float
@@ -70,7 +70,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Cooling:
-    """No leave for anybody for some seconds, and why: the status and the words of the refusal."""
+    """No requests on a budget for some seconds, and why: the status and the text of the refusal."""
 
     seconds: float
     status: int
@@ -85,19 +85,19 @@ class _Waiter:
 
 
 class Limiter:
-    """Lets requests of one budget through, exactly within its limits; safe to use from many threads.
+    """Admits the requests of one budget exactly within its limits; safe to use from many threads.
 
     Not for use across a fork: make one in each process.
     """
 
     def __init__(self, database: Database, budget_id: int, limits: Sequence[Limit], name: str = "the exchange") -> None:
-        """Prepare; a connection is opened with the first request.
+        """Prepare; the connection is opened with the first request.
 
         Args:
             database: for short statements; the limiter's own connection goes to the same server.
             budget_id: the row of collection.budgets.
             limits: at least one.
-            name: of the budget, for whoever waits.
+            name: of the budget, for messages to people who wait.
         """
         self._database = database
         self._budget_id = budget_id
@@ -125,7 +125,7 @@ class Limiter:
         self._clock_read = 0.0
 
     def acquire(self, weight: int = 1, stop: threading.Event | None = None) -> Grant | Cooling:
-        """Wait for the leave for one request, or return at once that nobody has it for now.
+        """Wait for permission for one request, or return at once if the budget is in a cool-down.
 
         Raises:
             Stopped: `stop` was set while waiting, or the limiter was closed.
@@ -152,31 +152,31 @@ class Limiter:
                 raise PostgresUnavailable(str(found), passing=found.passing) from found
             if isinstance(found, Exception):
                 raise found
-            # A process that slept in between (SIGSTOP, a suspended machine) must not use what has passed out of its window.
+            # A process that slept meanwhile (SIGSTOP, a suspended machine) must not use a grant that left its window.
             if isinstance(found, Cooling) or (found is not None and time.monotonic() - found.at < self._stale_s):
                 return found
 
     def _say(self) -> None:
-        """Say what is waited for, now and then: a limit that is used up is no fault, but nobody sees it."""
+        """Print now and then what is waited for: a used-up limit is no fault, but nobody would see the reason."""
         with self._lock:
             if time.monotonic() - self._said_at < SAY_AGAIN_S:
                 return
             self._said_at = time.monotonic()
         longest = max(limit.window_s for limit in self._limits)
-        why = "Postgres has crashed, so all of it counts as used; " if self._log_was_lost else ""
+        why = "Postgres has crashed, so the whole limit counts as used; " if self._log_was_lost else ""
         limits = ", ".join(map(str, self._limits))
         say(f"waiting for the limits of {self._name} ({limits}); {why}at most {longest:g} s for a request")
 
     @repeatable
     def arrived(self, grant: Grant, at: float) -> None:
-        """Say when a request had arrived at the latest: the moment of its answer or of its failure, by our stopwatch."""
+        """Report the latest time at which a request can have arrived: that of its answer or failure, by our stopwatch."""
         if at - grant.at > self._pad_s:
             with self._database.transaction() as connection:
                 ago = time.monotonic() - at + self._pad_s
                 connection.execute(_MOVE, (self._budget_id, grant.id, ago))
 
     def counted(self, weight: int, window_s: float, sent: float, answered: float) -> None:
-        """Say what the exchange has counted in its calendar window; others on our address are told with the next grant."""
+        """Report what the exchange counted in its calendar window; the next grant passes it on to others at our address."""
         if (clock := self._server_minus_ours) is not None:
             self._counted = (weight, _instant(sent + clock[0]), _instant(answered + clock[1]), window_s)
 
@@ -186,7 +186,7 @@ class Limiter:
         return None if clock is None else (ours + clock[0], ours + clock[1])
 
     def close(self) -> None:
-        """End the thread; who waits gets Stopped."""
+        """End the thread; waiting requests get Stopped."""
         with self._lock:
             self._closed = True
             self._answer_all(Stopped("stopped while waiting for a limit of the exchange"))
@@ -194,7 +194,7 @@ class Limiter:
             thread = self._thread
         deadline = time.monotonic() + 5
         while thread is not None and thread.is_alive() and time.monotonic() < deadline:
-            self._cancel()  # again where it came just before the statement
+            self._cancel()  # again, in case the first came just before the statement
             thread.join(0.2)
 
     def _enter(self, waiter: _Waiter) -> None:
@@ -213,7 +213,7 @@ class Limiter:
                 self._waiting.remove(waiter)
             unwanted = not self._waiting
         if unwanted:
-            # A grant that nobody wants any more would be lost to the others.
+            # A grant that nobody uses would be lost to the others.
             threading.Thread(target=self._cancel, name="cancel", daemon=True).start()
 
     def _cancel(self) -> None:
@@ -229,13 +229,13 @@ class Limiter:
             waiter.done.set()
 
     def _run(self) -> None:
-        """Take grants for who waits, one after the other; in the limiter's own thread."""
+        """Take grants for the waiting requests, one after the other; runs in the limiter's own thread."""
         while (weight := self._next_weight()) is not None:
             try:
                 found = self._take(weight)
             except psycopg.errors.QueryCanceled:
                 continue
-            except Exception as error:  # whatever it is, those who wait are told
+            except Exception as error:  # any error is passed to the waiting requests
                 with self._lock:
                     self._answer_all(error)
                 continue
@@ -248,7 +248,7 @@ class Limiter:
                     waiter.done.set()
 
     def _next_weight(self) -> int | None:
-        """Return the weight of the request that is first in line; None, and no connection any more, when idle."""
+        """Return the weight of the first waiting request; when idle, close the connection and return None."""
         with self._lock:
             while not self._waiting:
                 if self._closed or not self._wanted.wait(_IDLE_S):
@@ -268,7 +268,7 @@ class Limiter:
         if cool_s is not None:
             return Cooling(float(cool_s), status, reason)
         if grant_id is None:
-            # The log of grants was lost. That all counts as used is written now, and the next statement waits for it.
+            # The log of grants was lost. All of the limit is now written as used, and the next statement waits for it.
             self._log_was_lost = True
             grant_id, granted, cool_s, status, reason = self._execute(_TAKE, (*values[:-4], None, None, None, None))
             if cool_s is not None:
@@ -277,7 +277,7 @@ class Limiter:
         return Grant(grant_id, granted.timestamp() - self._server_minus_ours[1])
 
     def _execute(self, query: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Return the row of a query, over a new connection where the old one is broken."""
+        """Return the row of a query; a broken connection is replaced by a new one."""
         return outlast(self._execute_once, query, values)
 
     def _execute_once(self, query: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -322,7 +322,7 @@ class Limiter:
 
 
 def _compare_clocks(connection: psycopg.Connection[Any]) -> tuple[float, float]:
-    """Return the least and the greatest that Postgres' clock can be ahead of our stopwatch, in seconds."""
+    """Return the least and the most seconds that Postgres' clock can be ahead of our stopwatch."""
     best = (float("-inf"), float("inf"))
     for _ in range(3):
         before = time.monotonic()

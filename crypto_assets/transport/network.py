@@ -1,8 +1,7 @@
-"""Sockets that another thread can wake: a request in flight ends when its run does.
+"""Sockets that another thread can end: a request in flight ends when its run does.
 
-httpcore's own backend blocks in connect and recv for as long as their timeouts are. This one knows its sockets, so `shut`
-ends whatever waits on them. It also bounds how long a host may take for the head of an answer: a timeout alone starts anew
-with each byte.
+httpcore's own backend blocks in connect and recv until their timeouts. This backend knows its sockets, so `shut` ends every
+wait on them. It also bounds the time for the head of an answer: a timeout alone starts anew with each byte.
 """
 
 from __future__ import annotations
@@ -36,18 +35,18 @@ class Network(httpcore.NetworkBackend):
         self._local = threading.local()
 
     def shut(self) -> None:
-        """End every connection; who waits on one gets an error, and no new one is opened."""
+        """End every connection; threads that wait on one get an error, and no new connection is opened."""
         with self._lock:
             self._shut = True
             found = list(self._sockets)
         for sock in found:
             with contextlib.suppress(OSError):
-                # Not SSLSocket.shutdown: it takes the TLS state away from the thread that is reading.
+                # Not SSLSocket.shutdown: it takes the TLS state away from the reading thread.
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     @contextlib.contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """Bound all that this thread waits for here, together."""
+        """Bound the total time that this thread waits here."""
         self._local.deadline = time.monotonic() + seconds
         try:
             yield
@@ -75,7 +74,7 @@ class Network(httpcore.NetworkBackend):
                     sock.bind((local_address, 0))
                 sock.settimeout(None if deadline is None else max(deadline - time.monotonic(), 0.001))
                 sock.connect(address)
-                if self._shut:  # the connection may seem to stand where it was ended while being made
+                if self._shut:  # shut during connect; the connection may still look established
                     raise OSError("stopped")
                 return Stream(sock, self)
             except OSError as failure:
@@ -90,7 +89,7 @@ class Network(httpcore.NetworkBackend):
         time.sleep(seconds)
 
     def register(self, sock: socket.socket) -> None:
-        """Know a socket from now on; raises OSError where everything was ended already."""
+        """Register a socket; raises OSError if `shut` was called."""
         with self._lock:
             if self._shut:
                 raise OSError("stopped")
@@ -101,7 +100,7 @@ class Network(httpcore.NetworkBackend):
             self._sockets.discard(sock)
 
     def remaining(self, timeout: float | None) -> float | None:
-        """Return the timeout, or what is left of this thread's bound where that is less; raises TimeoutError at its end."""
+        """Return the timeout, or the rest of this thread's bound if that is less; raises TimeoutError when it is over."""
         deadline = getattr(self._local, "deadline", None)
         if deadline is None:
             return timeout
@@ -113,7 +112,7 @@ class Network(httpcore.NetworkBackend):
     def _resolve(self, host: str, port: int, deadline: float | None) -> list[Any]:
         with contextlib.suppress(OSError):
             return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-        # A resolver cannot be woken, so it works beside; what it finds too late is dropped.
+        # A resolver cannot be interrupted, so it runs in another thread; an answer that is too late is dropped.
         found: list[Any] = []
         failures: list[OSError] = []
         done = threading.Event()
@@ -132,13 +131,13 @@ class Network(httpcore.NetworkBackend):
             if deadline is not None and time.monotonic() > deadline:
                 raise httpcore.ConnectTimeout(f"{host}: the name was not resolved in time")
         if failures:
-            # The C library says "no name" also where it could not open its own files.
+            # The C library also reports "no name" if it could not open its own files.
             raise no_files_left(host) or _because(failures[0])
         return found
 
 
 def _because(error: OSError) -> httpcore.ConnectError:
-    """Return httpcore's error for one of the system; httpcore drops its cause on the way, but not its context."""
+    """Return httpcore's error for a system error; httpcore drops the cause on the way, but not the context."""
     found = httpcore.ConnectError(str(error))
     found.__context__ = error
     return found
@@ -177,7 +176,7 @@ class Stream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        # Wrapping takes the descriptor over, so the new socket is known before the handshake, which can block.
+        # Wrapping takes over the descriptor, so the new socket is registered before the handshake, which can block.
         plain = self._sock
         try:
             plain.settimeout(self._network.remaining(timeout))
@@ -212,7 +211,7 @@ class Stream(httpcore.NetworkStream):
                 return None
 
     def _readable(self) -> bool:
-        """Return whether a read would not block; for an idle connection that means its end."""
+        """Return whether a read would not block; on an idle connection that means it has ended."""
         if self._sock.fileno() < 0:
             return True
         poll = select.poll()

@@ -1,6 +1,6 @@
-"""The way to a host: straight, or through the proxy that the environment names. This machine is always asked straight.
+"""The route to a host: direct, or through the proxy in the environment. This machine itself is always reached directly.
 
-HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, in either case, as curl and requests read them; also socks5:// and socks5h://.
+HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, in upper or lower case, as in curl and requests; also socks5:// and socks5h://.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
 def proxy_for(url: str) -> str | None:
-    """Return the URL of the proxy through which a URL is asked, None where it is asked straight.
+    """Return the URL of the proxy for a URL, None if the host is reached directly.
 
     Raises:
-        ConfigError: the variable that names the proxy cannot be used; its name is in the message.
+        ConfigError: the variable that names the proxy has an invalid value; the message has its name.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -57,7 +57,7 @@ def _checked(text: str, scheme: str) -> str:
     try:
         parts = urlsplit(url)
         good = bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", url)
-    except ValueError:  # a port that is no number
+    except ValueError:  # a port that is not a number
         good = False
     if not good:
         raise ConfigError(
@@ -73,16 +73,16 @@ def _checked(text: str, scheme: str) -> str:
 
 
 def shown_proxy(url: str) -> str:
-    """Return scheme, host and port of a proxy: what a message says of it."""
+    """Return scheme, host and port of a proxy, for messages."""
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
 
 
 def require_proxies(collection: Collection) -> None:
-    """Raise ConfigError where a host of a collection's exchanges would be asked through a proxy that is none.
+    """Raise ConfigError if a host of a collection's exchanges has a proxy that is not valid.
 
-    Told once and at the start: later it would be the reason of every day.
+    Called once at the start: otherwise it would be the reason of every day.
     """
     from crypto_assets import sources
 
@@ -96,13 +96,13 @@ def require_proxies(collection: Collection) -> None:
 
 
 def proxy_of(url: str) -> str | None:
-    """Return the proxy through which a URL is asked, without its password; None where it is asked straight."""
+    """Return the proxy for a URL, without its password; None if the host is reached directly."""
     proxy = proxy_for(url)
     return shown_proxy(proxy) if proxy else None
 
 
 def way_to(url: str) -> str:
-    """Return how a URL is asked, where that is not straight: ` through the proxy http://proxy:8080`."""
+    """Return the route to a URL if it is not direct: ` through the proxy http://proxy:8080`."""
     proxy = proxy_of(url)
     return f" through the proxy {proxy}" if proxy else ""
 

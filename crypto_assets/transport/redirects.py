@@ -1,7 +1,7 @@
-"""Which redirects are followed: to the same host, or to another one that the exchange's module names, over https.
+"""Decides which redirects are followed: to the same host, or over https to another host that the exchange's module names.
 
-A redirect is text of a host that may be hostile. Followed blindly it lets the host ask this machine's own ports and
-the network behind it in our name, sends an API key to whom it likes, and takes away TLS.
+A redirect is text from a host that may be hostile. If it were followed blindly, the host could send requests in our name to
+this machine's own ports and the network behind it, send an API key to any host, and drop TLS.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from crypto_assets.text.urls import host_of
 from crypto_assets.transport.request import Asked
 
 MOST = 5
-"""Redirects that are followed for one request."""
+"""The most redirects that are followed for one request."""
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
-# Every other header that a caller sends may be a key, such as X-MBX-APIKEY or OK-ACCESS-KEY.
+# Any other header of a caller may be a key, such as X-MBX-APIKEY or OK-ACCESS-KEY.
 _NO_SECRETS = frozenset({"accept", "accept-encoding", "if-none-match", "if-range", "range", "user-agent"})
 
 
@@ -32,10 +32,10 @@ class NotFollowed(Exception):
 
 
 def send(client: httpx.Client, request: httpx.Request, asked: Asked) -> httpx.Response:
-    """Return the answer to a request after the redirects that are followed, with its body still to come.
+    """Return the final answer to a request after its redirects; the body is not read yet.
 
     Raises:
-        NotFollowed: a redirect to where we do not go.
+        NotFollowed: a redirect that is not allowed.
         httpx.RequestError: no answer.
     """
     named = _hosts(asked.endpoint.exchange)
@@ -46,7 +46,7 @@ def send(client: httpx.Client, request: httpx.Request, asked: Asked) -> httpx.Re
         following = response.next_request
         if following is None:
             return response
-        response.close()  # its body is of no use, and may have no end
+        response.close()  # its body has no use and may have no end
         if why := refusal(request.url, following.url, named=named, keyed=keyed):
             raise NotFollowed(f"a redirect to {place(following.url)}, {why}; not followed", response.status_code)
         request = following
@@ -54,21 +54,21 @@ def send(client: httpx.Client, request: httpx.Request, asked: Asked) -> httpx.Re
 
 
 def _hosts(exchange: str) -> Collection[str]:
-    """Return the hosts that an exchange names; one that is not known here names none."""
+    """Return the hosts that an exchange's module names; empty for an unknown exchange."""
     return sources.get(exchange).hosts if exchange in sources.names() else ()
 
 
 def has_key(headers: Mapping[str, str] | None) -> bool:
-    """Return whether the headers of a request may hold a key."""
+    """Return whether the headers of a request may have a key."""
     return any(name.lower() not in _NO_SECRETS for name in headers or ())
 
 
 def refusal(asked: httpx.URL, target: httpx.URL, *, named: Collection[str], keyed: bool) -> str:
-    """Return why a redirect from `asked` to `target` is not followed, "" where it is.
+    """Return why a redirect from `asked` to `target` is not followed, "" if it is.
 
     Args:
-        named: the hosts of the exchange; one of them may send us to another, a mirror in collection.yaml may not: its rows
-            and the exchange's own must not be mixed.
+        named: the hosts of the exchange. One of them may redirect to another; a mirror in collection.yaml may not, because
+            its rows must not be mixed with the exchange's own.
         keyed: whether the request has an API key.
     """
     if keyed:
@@ -89,7 +89,7 @@ def refusal(asked: httpx.URL, target: httpx.URL, *, named: Collection[str], keye
 
 
 def place(url: httpx.URL) -> str:
-    """Return scheme, host and port of a URL: what a message says of it. Path and query may hold what is secret."""
+    """Return scheme, host and port of a URL, for messages. Path and query may have secrets."""
     return f"{url.scheme}://{host_of(str(url))}" if url.host else f"{url.scheme}:…"
 
 

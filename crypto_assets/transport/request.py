@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Asked:
-    """What a `get` asks for, and what came of it so far."""
+    """The parameters of a `get`, and its state so far."""
 
     method: str
     url: str
@@ -28,12 +28,12 @@ class Asked:
     body: Body
     attempts: int
     at: str = ""
-    """The URL that was asked last: a redirect may have led to another host."""
+    """The URL of the last request: a redirect may have led to another host."""
     permit: Permit | None = None
     error: CryptoAssetsError | None = None
 
     @property
     def shown(self) -> str:
-        """The URL for a message, with the host that was really asked."""
+        """The URL for a message, with the host that actually answered."""
         host = host_of(self.at or self.url)
         return self.url if host == self.host else f"{self.url} (redirected to {host})"

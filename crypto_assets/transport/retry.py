@@ -1,15 +1,15 @@
-"""What to do about a failure, by its cause: one table for statuses, exceptions and ccxt's errors.
+"""Decides what to do about a failure, by its cause: one table for statuses, exceptions and ccxt's errors.
 
 | answer or error                                     | decision                                          |
 |-----------------------------------------------------|---------------------------------------------------|
 | no connection, cut, no answer in time               | try again, with backoff                           |
-| 408, 425, 5xx of a moment                           | try again; when the host says, if it says         |
+| 408, 425, 5xx of a moment                           | try again; after the time that the host names     |
 | 429; 418 and 403 where they mean a ban              | wait, all processes together                      |
 | 404, connection attempts that vanish, open circuit  | later, in another run                             |
-| bytes or rows that are wrong                        | quarantine, later again                           |
-| the rest: 400, 401, 410, 451, bad URL, bad config   | permanent: a person, or nobody, can help          |
+| wrong bytes or rows                                 | quarantine, later again                           |
+| the rest: 400, 401, 410, 451, bad URL, bad config   | permanent: only a person can help, or nobody      |
 
-Pure: nothing here waits or asks. Sources of the ccxt part: ccxt 4.5 `base/errors.py`, `Exchange.httpExceptions`.
+Pure functions: nothing here waits or sends. Sources of the ccxt part: ccxt 4.5 `base/errors.py`, `Exchange.httpExceptions`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class WaitUntil:
-    """Nobody asks for `seconds`; None: the exchange did not say how long. `ban` is more than a slow-down."""
+    """No requests for `seconds`; None: the exchange did not say how long. `ban` is more than a slow-down."""
 
     seconds: float | None
     ban: bool = False
@@ -51,38 +51,38 @@ class WaitUntil:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Not in this run: asking again now gives the same, later may not."""
+    """Not in this run: another attempt now gives the same result, a later one may not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """Keep what came for people to see, store nothing; later it may be right."""
+    """Keep the bytes for people to see, store nothing; later the file may be right."""
 
 
 @dataclass(frozen=True, slots=True)
 class Permanent:
-    """Asking again gives the same."""
+    """Another attempt gives the same result."""
 
 
 Decision = Retry | WaitUntil | Later | Quarantine | Permanent
 
 _LONGEST_ASKED_S = 259_200.0
-"""No exchange asks for more than three days (Binance's longest ban); what says so is a mistake."""
+"""No exchange asks for more than three days (Binance's longest ban); a longer time is a mistake."""
 
-# 520–527 and 530 are Cloudflare's own words for trouble behind it.
+# 520–527 and 530 are Cloudflare's statuses for a failing server behind it.
 _PASSING = frozenset({408, 425, 500, 502, 503, 504, 507, 509, *range(520, 528), 529, 530, 598, 599})
 
-# What 403 means is the exchange's choice. Binance: its firewall's limit (rest-api.md, "HTTP Return Codes"); Bybit: more than
+# Each exchange gives 403 its own meaning. Binance: its firewall's limit (rest-api.md, "HTTP Return Codes"); Bybit: more than
 # 600 requests in 5 s, for ten minutes (bybit-exchange.github.io, Rate Limit); OKX: banned (facts of its archive hosts).
 _BANS: dict[str, frozenset[int]] = {
     "binance": frozenset({403, 418}),
     "bybit": frozenset({403}),
     "okx": frozenset({403}),
 }
-# Bitget's archive answers 403 for a file that is not there.
+# Bitget's archive answers 403 for a missing file.
 _ABSENT: dict[str, frozenset[int]] = {"bitget": frozenset({403})}
 
-# ccxt's classes by name, for ccxt is imported late. The nearest ancestor that stands here decides.
+# ccxt's classes by name, because ccxt is imported late. The nearest ancestor in this table decides.
 _CCXT: dict[str, Decision] = {
     "RateLimitExceeded": WaitUntil(None),
     "DDoSProtection": WaitUntil(None),
@@ -101,7 +101,7 @@ _CCXT: dict[str, Decision] = {
     "UnsubscribeError": Permanent(),
     "BaseError": Permanent(),
 }
-# `binance GET https://… 404 Not Found {…}`: how ccxt writes what it made of a status.
+# `binance GET https://… 404 Not Found {…}`: ccxt's message for a status.
 _CCXT_STATUS = re.compile(r"https?://\S+ ([1-5]\d\d) ")
 
 
@@ -112,12 +112,12 @@ def decide(
     rest: bool = False,
     retry_after_s: float | None = None,
 ) -> Decision:
-    """Return what to do about a status, an exception (ours, httpx's or ccxt's) or the name of a ccxt class.
+    """Return the decision for a status, an exception (ours, httpx's or ccxt's) or the name of a ccxt class.
 
     Args:
-        exchange: some give a status a meaning of their own.
-        rest: whether it is the exchange's API; an archive refuses single files with what is a ban there.
-        retry_after_s: what the answer asked for.
+        exchange: some exchanges give a status their own meaning.
+        rest: whether it is the exchange's API; there a 403 can be a ban, while an archive refuses single files with it.
+        retry_after_s: the wait that the answer asked for.
     """
     if isinstance(failure, int):
         return _of_status(failure, exchange, rest, retry_after_s)
@@ -145,25 +145,25 @@ def asked_wait_s(response: httpx.Response) -> float | None:
         pass
     try:
         at = parsedate_to_datetime(text)
-        # By the host's own clock where it tells it, for ours may be wrong.
+        # By the host's own clock if its answer has one, because ours may be wrong.
         told = response.headers.get("date")
         now = parsedate_to_datetime(told) if told else datetime.now(UTC)
         return min(max(0.0, (at - now).total_seconds()), _LONGEST_ASKED_S)
-    except (ValueError, TypeError):  # TypeError: only one of the two names its zone
+    except (ValueError, TypeError):  # TypeError: only one of the two dates has a time zone
         return None
 
 
 def _of_status(status: int, exchange: str, rest: bool, retry_after_s: float | None) -> Decision:
     if status in _ABSENT.get(exchange, ()) and not rest:
         return Later()
-    # 418 means a ban wherever it is sent: nobody else uses it in earnest.
+    # 418 means a ban from any host: nobody else uses it.
     if status == 418 or (rest and status in _BANS.get(exchange, ())):
         return WaitUntil(retry_after_s, ban=True)
     if status == 429:
         return WaitUntil(retry_after_s)
     if status in _PASSING:
         return Retry() if retry_after_s is None else WaitUntil(retry_after_s)
-    # 403 of an archive is one file that is refused for now, or an edge that has had enough: not at once again.
+    # 403 from an archive: one file is refused for now, or an edge server limits us; do not try again at once.
     return Later() if status in (403, 404) else Permanent()
 
 
@@ -181,15 +181,15 @@ def _of_ours(error: CryptoAssetsError, exchange: str, rest: bool, retry_after_s:
             return Later()
         case PermanentError():
             return Permanent()
-        case TransientError():  # Postgres, and what is still to come
+        case TransientError():  # Postgres, and transient errors added later
             return Retry()
-        case _:  # Stopped and ConfigError too: nobody wants it tried again
+        case _:  # also Stopped and ConfigError: trying again would be wrong
             return Permanent()
 
 
 def _of_httpx(error: Exception) -> Decision:
     match error:
-        # TCP itself has tried to connect several times until then: a host that drops packets is not asked again now.
+        # TCP itself has tried to connect several times by then: a host that drops packets is not tried again now.
         case httpx.ConnectTimeout() | httpx.TooManyRedirects():
             return Later()
         case httpx.UnsupportedProtocol() | httpx.LocalProtocolError() | httpx.InvalidURL() | httpx.StreamError():
@@ -203,7 +203,7 @@ def _of_httpx(error: Exception) -> Decision:
 def _of_ccxt(names: list[str], message: str, exchange: str, retry_after_s: float | None) -> Decision:
     """Return the decision for a ccxt error.
 
-    ccxt makes ExchangeNotAvailable of 400, 403, 404, 451 and of OKX's 429 as well, so a status in the message counts more.
+    ccxt also raises ExchangeNotAvailable for 400, 403, 404, 451 and OKX's 429, so a status in the message takes precedence.
     """
     found = next((_CCXT[name] for name in names if name in _CCXT), Permanent())
     status = _CCXT_STATUS.search(message)

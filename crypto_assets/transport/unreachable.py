@@ -1,4 +1,4 @@
-"""Why a host could not be reached, in words: DNS, no connection, a proxy, TLS, no answer in time, a cut answer."""
+"""Explains why a host could not be reached: DNS, no connection, a proxy, TLS, no answer in time, a cut answer."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOW
 
 
 def failure_text(host: str, error: BaseException, proxy: str | None = None, timeout_s: float | None = None) -> str:
-    """Return why `host` gave no whole answer, as one clause that names it.
+    """Return why `host` gave no complete answer, as one clause that names it.
 
     Args:
         host: as in the URL, with its port if any.
-        error: what httpx raised; its causes are looked through.
-        proxy: the proxy that was asked instead, if any, without its password: then a connection that fails is the proxy's.
+        error: the error from httpx; its causes are searched.
+        proxy: the proxy that was used, if any, without its password; a failed connection is then the proxy's.
         timeout_s: how long the head of an answer was waited for.
     """
     causes = list(_causes(error))
@@ -47,7 +47,7 @@ def failure_text(host: str, error: BaseException, proxy: str | None = None, time
     if errno.ECONNREFUSED in numbers:
         return f"{asked} refuses connections (nothing listens on that port){behind}"
     if numbers & _NO_WAY:
-        return f"{asked}: no way there (no network or no route){behind}"
+        return f"{asked}: unreachable (no network or no route){behind}"
     if isinstance(error, httpx.ConnectTimeout):
         return f"{asked}: no connection in time (it is down, or something on the way drops packets){behind}"
     if isinstance(error, httpx.ConnectError):
@@ -56,7 +56,7 @@ def failure_text(host: str, error: BaseException, proxy: str | None = None, time
 
 
 def _broken(error: BaseException, timeout_s: float | None) -> str:
-    """Return what was wrong with the answer of a host that could be connected to."""
+    """Return what was wrong with the answer of a host that accepted a connection."""
     if isinstance(error, httpx.TimeoutException):
         return "no answer" + (f" within {timeout_s:g} s" if timeout_s else " in time")
     if isinstance(error, httpx.TooManyRedirects):
@@ -66,7 +66,7 @@ def _broken(error: BaseException, timeout_s: float | None) -> str:
     if isinstance(error, TooSlow | BrokenRange):
         return f"no whole answer: {_short(error)}"
     if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError):
-        return f"the connection was cut before the whole answer came ({_short(error)})"
+        return f"the connection was cut before the end of the answer ({_short(error)})"
     return f"no answer ({_short(error)})"
 
 

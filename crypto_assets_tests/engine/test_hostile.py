@@ -60,9 +60,9 @@ def hostile(guard_url: str) -> Iterator[Hostile]:
 @pytest.mark.parametrize(
     ("fault", "kind", "says"),
     [
-        ("gzip-bomb", "object", "which was not asked for"),
-        ("gzip-bomb", "checksum", "which was not asked for"),
-        ("gzip-bomb", "listing", "which was not asked for"),
+        ("gzip-bomb", "object", "which was not requested"),
+        ("gzip-bomb", "checksum", "which was not requested"),
+        ("gzip-bomb", "listing", "which was not requested"),
         ("gzip-bomb", "rest", "expected at most 8388608 bytes"),
         ("endless", "object", "expected at most 1148576 bytes"),
         ("endless", "checksum", "published sha256 unreadable"),

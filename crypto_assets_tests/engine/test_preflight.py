@@ -87,7 +87,7 @@ def test_a_host_whose_circuit_is_open_for_long_is_not_asked_and_said_once(
     found = looked(collection_at(sandbox.archive_url), ledger)
     assert found.requests == []
     assert list(found.unreachable) == ["binance"]
-    assert "the last: it was down; it is not asked until a probe succeeds" in found.unreachable["binance"]
+    assert "the last: it was down; no requests until a probe succeeds" in found.unreachable["binance"]
     assert sandbox.requests() == []
 
 

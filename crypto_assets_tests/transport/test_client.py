@@ -208,7 +208,7 @@ def test_an_answer_that_is_cut_is_tried_again(serve, client, no_waits):
 
 def test_an_answer_that_is_always_cut_ends_as_unreachable(client, no_waits):
     with raw_server(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nshort") as (url, connections):
-        with pytest.raises(HostUnreachable, match=r"was cut before the whole answer came \(peer closed") as caught:
+        with pytest.raises(HostUnreachable, match=r"was cut before the end of the answer \(peer closed") as caught:
             client.at(ARCHIVE).get(f"{url}/a")
         assert len(connections) == 4
         assert caught.value.evidence["host"] == url.removeprefix("http://")
@@ -235,7 +235,7 @@ def test_files_that_are_always_cut_do_not_close_the_host_for_the_others(serve, c
 @pytest.mark.parametrize("answer", [b"", b"220 smtp.example.com ESMTP\r\n", b"HTTP/1.1 xyz\r\n\r\n"])
 def test_a_host_that_does_not_speak_http_is_unreachable(client, no_waits, answer):
     with raw_server(answer) as (url, connections):
-        with pytest.raises(HostUnreachable, match="the connection was cut before the whole answer came "):
+        with pytest.raises(HostUnreachable, match="the connection was cut before the end of the answer "):
             client.at(ARCHIVE).get(f"{url}/a")
         assert len(connections) == 4
 
@@ -403,6 +403,6 @@ def test_a_stop_ends_every_request_within_half_a_second(serve, answer, connectio
         assert [kind for kind, _ in ended] == [Stopped, Stopped]
         assert max(at for _, at in ended) - stopped < 8
         asked = len(server.requests)
-        with pytest.raises(Stopped, match="not asked, for the run stops"):
+        with pytest.raises(Stopped, match="not requested, because the run stops"):
             client.at(ARCHIVE).get(f"{server.url}/a")
         assert len(server.requests) == asked

@@ -95,7 +95,7 @@ def test_a_host_that_is_down_is_asked_until_the_breaker_opens_and_then_not_at_al
     message = str(caught.value)
     assert message.startswith(f"127.0.0.1:{closed_port} has failed 6 times in a row, the last: ")
     assert "refuses connections" in message
-    assert "it is not asked until a probe succeeds, the next at 20" in message
+    assert "no requests until a probe succeeds, the next at 20" in message
     assert message.endswith("; then `crypto-assets fill`")
     evidence = caught.value.evidence
     assert (evidence["host"], evidence["failures"]) == (f"127.0.0.1:{closed_port}", 6)
