@@ -5,11 +5,9 @@
     ├── Stopped                      the run was cancelled or is shutting down; what is stored stays
     ├── ConfigError                  collection.yaml, a URL or an argument is wrong; exit code 2
     │   └── OtherVersion             the database, the lake or Dagster's tables are of a version unknown to this one
-    │   └── OtherVersion             the database, the lake or Dagster's tables are of a version that this one does not know
     ├── TransientError               trying again later can help
     │   ├── HostUnreachable          no connection, no answer, or a cut connection
     │   ├── CircuitOpen              the host has failed too often; no requests until a probe succeeds
-    │   ├── CircuitOpen              the host has failed too often; nobody asks it until a probe succeeds
     │   ├── NotPublished             the exchange answers 404; the file may appear later
     │   ├── ChecksumMismatch         bytes differ from the published checksum
     │   ├── StoreUnavailable         one of our own stores fails: Postgres with Dagster's events, or the lake

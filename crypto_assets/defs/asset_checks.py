@@ -1,7 +1,7 @@
-"""Checks of assets as a whole: what their health says is about all days that were collected, not about the last run.
+"""Checks of a whole asset: its health covers all collected days, not only the last run.
 
-Dagster judges an asset by the latest result of each check, whichever day it is of. A good day that is collected today would
-hide a partial one of last year: so the last word of every run is a summary over all days, by the ledger.
+Dagster takes an asset's health from the latest result of each check, whichever day it is for. A good day collected today
+would hide a partial one of last year. So every run ends with a summary over all days, from the ledger.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -45,9 +45,9 @@ _WORDS = {
 
 @dataclass(slots=True)
 class Judged:
-    """What one check of an asset came to in a run: whether it passed, by day, and the days that it could not judge.
+    """The results of one check of an asset in a run: whether it passed, by day, and the days that it could not judge.
 
-    `example` is the evidence of the first day that failed.
+    `example` is the evidence of the first failed day.
     """
 
     results: dict[date, bool] = field(default_factory=dict)
@@ -60,14 +60,14 @@ class Judged:
 
 
 def table_of(collection: Collection, symbol: str, name: str, feeders: Sequence[Series]) -> Table:
-    """Return a warehouse asset's table with what decides its rows."""
+    """Return a warehouse asset's table with the entries that decide its rows."""
     exchange, market_type = feeders[0].exchange, feeders[0].market_type
     published = collection.timeframes(exchange, market_type, symbol)
     return Table(name, exchange, market_type, symbol, tuple(feeders), frozenset(published))
 
 
 def tables_of(collection: Collection, series: Series, symbol: str) -> list[Table]:
-    """Return the tables that a series of a symbol feeds, with all that feed them."""
+    """Return the tables that a series of a symbol feeds, each with all series that feed it."""
     entry = collection.entry_of(series, symbol)
     return [
         table_of(collection, symbol, name, _feeders(collection, series, symbol, name))
@@ -86,11 +86,11 @@ def _feeders(collection: Collection, series: Series, symbol: str, table: str) ->
 
 
 class Summary:
-    """The last word of a run: what is known of some assets over all their days.
+    """The summary at the end of a run: the state of some assets over all their days.
 
     Args:
         today: the UTC day that has not ended; tests choose it.
-        lake: days whose files it does not have are missing; the configured one by default.
+        lake: days without a file in it are missing; by default the configured lake.
     """
 
     def __init__(
@@ -115,11 +115,11 @@ class Summary:
     ) -> Iterator[dg.AssetCheckEvaluation]:
         """Yield the evaluations of the lake assets of some series and symbols, and of the tables that they feed.
 
-        Checks that nobody has judged have none. A check of severity warn is news of a run: `judged` alone counts.
+        Checks without results have no evaluation. A check of severity warn concerns the run only: `judged` alone counts.
 
         Args:
-            judged: what the run has found, by check.
-            only_day: of a run over one day; a summary that would say no more than the result of that day is left out.
+            judged: the results of the run, by check.
+            only_day: the day of a run over one day; a summary that only repeats the result of that day is left out.
         """
         judged = judged or {}
         quiet: list[tuple[dg.AssetKey, Rule]] = []
@@ -151,18 +151,18 @@ class Summary:
                 yield from of_table(key, loaded)
 
     def _mended(self, quiet: Sequence[tuple[dg.AssetKey, Rule]]) -> Iterator[dg.AssetCheckEvaluation]:
-        """Yield a summary of checks that fail on no day any more, though the last result that Dagster has is a failure."""
+        """Yield a summary of the checks that fail on no day now, although their last result in Dagster is a failure."""
         for check in _failing(self._instance, [dg.AssetCheckKey(key, rule.name) for key, rule in quiet]):
             yield dg.AssetCheckEvaluation(
                 asset_key=check.asset_key,
                 check_name=check.name,
                 passed=True,
-                description="Fails on no day any more.",
+                description="No day fails any more.",
                 severity=dg.AssetCheckSeverity.WARN,
             )
 
     def _lost(self, spans: Sequence[Span]) -> Mapping[TrackDay, str]:
-        """Return the stored days of some spans that are not in the lake as the ledger says."""
+        """Return the stored days of some spans whose files in the lake do not match the ledger."""
         if not spans:
             return {}
         tracks = {span.track for span in spans}
@@ -178,7 +178,7 @@ class Summary:
 
 
 def _failing(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> Sequence[dg.AssetCheckKey]:
-    """Return those of some checks whose last result in Dagster is a failure."""
+    """Return the checks whose last result in Dagster is a failure."""
     storage = instance.event_log_storage
     if isinstance(storage, BatchedEventLogStorage):
         return storage.failing_checks(keys)
@@ -191,13 +191,13 @@ def _feeding(table: Table) -> list[Track]:
 
 
 def _days_of(table: Table, spans: Mapping[Track, Span]) -> tuple[date, date] | None:
-    """Return the first and the last day of what feeds a table; None where nothing does."""
+    """Return the first and the last day of the series that feed a table; None if none has days."""
     mine = [spans[track] for track in _feeding(table) if track in spans]
     return (min(span.first for span in mine), max(span.last for span in mine)) if mine else None
 
 
 def all_days(key: dg.AssetKey, spans: Mapping[Span, Standing], today: date) -> Iterator[dg.AssetCheckEvaluation]:
-    """Yield whether every day of some spans that has ended is complete, as `gaps` counts; nothing where none is collected."""
+    """Yield whether all ended days of some spans are complete, counted as in `gaps`; nothing if no day is collected."""
     if not any(standing.days for standing in spans.values()):
         return
     open_: dict[State, set[date]] = {}
@@ -224,7 +224,7 @@ def all_days(key: dg.AssetKey, spans: Mapping[Span, Standing], today: date) -> I
         text = f"Incomplete: {count + fresh:,} of {_days(days)}: {'; '.join(texts)}. `crypto-assets gaps` says why."
     else:
         text = f"All {days:,} days are complete" + (f" or acknowledged ({accepted:,})." if accepted else ".")
-    # Days that nobody has asked for and those that the exchange has not published yet are no fault.
+    # Days that no run has requested, and days that the exchange has not published yet, are no fault.
     waiting = not open_.keys() - {State.PENDING}
     yield dg.AssetCheckEvaluation(
         asset_key=key,
@@ -241,12 +241,12 @@ def _before(today: date) -> date:
 
 
 def _failed(rule: Rule, standing: Standing, found: Judged) -> list[date]:
-    """Return the days on which a check fails: of all days, or of the run where a failure is only worth a look."""
+    """Return the days on which a check fails: all such days, or for severity warn those of the run."""
     return found.failed if rule.severity is Severity.WARN else list(standing.failed.get(rule.name, ()))
 
 
 def of_rule(key: dg.AssetKey, rule: Rule, standing: Standing, found: Judged) -> Iterator[dg.AssetCheckEvaluation]:
-    """Yield the summary of one check of a lake asset; none where no day was judged and none is known to fail."""
+    """Yield the summary of one check of a lake asset; nothing if no day was judged and none is known to fail."""
     failed = _failed(rule, standing, found)
     if not failed and not found.results:
         return
@@ -255,12 +255,12 @@ def of_rule(key: dg.AssetKey, rule: Rule, standing: Standing, found: Judged) -> 
         metadata["days_not_judged_in_this_run"] = len(found.not_judged)
     if failed:
         metadata["failed"] = days_text(failed)
-    if found.failed:  # what a person would open next
+    if found.failed:  # the day that a person would open next
         metadata |= {"shown_day": found.failed[0].isoformat(), **found.example}
     days = (
         f"{_days(len(failed)) if failed else 'no day'} in this run"
         if rule.severity is Severity.WARN
-        else f"{len(failed) or 'none'} of {_days(standing.days)} that {_were(standing.days)} asked for"
+        else f"{len(failed) or 'none'} of {_days(standing.days)} that {_were(standing.days)} requested"
     )
     text = f"Failed on {days}: {days_text(failed)}." if failed else f"Failed on {days}."
     yield dg.AssetCheckEvaluation(
@@ -269,7 +269,7 @@ def of_rule(key: dg.AssetKey, rule: Rule, standing: Standing, found: Judged) -> 
         passed=not failed,
         description=text,
         metadata=metadata,
-        # Of a summary that passed the UI uses the severity for days on which the check did not run.
+        # The UI uses the severity of a passed summary for days on which the check did not run.
         severity=severity_of(rule.severity) if failed else dg.AssetCheckSeverity.WARN,
     )
 
@@ -283,7 +283,7 @@ def _were(count: int) -> str:
 
 
 def of_table(key: dg.AssetKey, loaded: Loads) -> Iterator[dg.AssetCheckEvaluation]:
-    """Yield the summary of `rows_match_lake` over all days that are loaded; none where none is."""
+    """Yield the summary of `rows_match_lake` over all loaded days; nothing if no day is loaded."""
     if not loaded.days:
         return
     wrong = loaded.wrong

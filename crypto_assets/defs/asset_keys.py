@@ -1,7 +1,7 @@
 """Dagster's asset keys and partition keys ↔ our series, symbols and days.
 
-Lake assets are `[exchange, market_type, dataset, symbol]`, as the lake's paths: Dagster's lineage shows the last part.
-Warehouse assets have `warehouse` in front and the table in the dataset's place. A partition key is the UTC day, `2024-01-01`.
+Lake assets are `[exchange, market_type, dataset, symbol]`, like the lake's paths: Dagster's lineage shows the last part.
+Warehouse assets begin with `warehouse` and have the table instead of the dataset. A partition key is a UTC day, `2024-01-01`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def warehouse_key(series: Series, symbol: str, table: str) -> dg.AssetKey:
 
 
 def daily(start: date, end: date | None = None, *, today: bool = False) -> dg.DailyPartitionsDefinition:
-    """Return the days from `start` to yesterday, UTC, but none after `end`; with `today` also the one that is not over."""
+    """Return the days from `start` to yesterday, UTC, but not after `end`; with `today` also the unfinished day."""
     after = None if end is None else (end + timedelta(days=1)).isoformat()  # Dagster's end is not included
     return dg.DailyPartitionsDefinition(start.isoformat(), end_date=after, timezone="UTC", end_offset=int(today))
 
@@ -52,7 +52,7 @@ def ranges(days: Iterable[date]) -> list[tuple[date, date]]:
 
 
 def days_text(days: Iterable[date], most: int = 20) -> str:
-    """Return days as `2024-01-05, 2024-01-07 … 2024-01-09`: `most` spans, and how many more there are."""
+    """Return days as `2024-01-05, 2024-01-07 … 2024-01-09`: at most `most` spans, then the number of the others."""
     spans = ranges(days)
     text = ", ".join(str(first) if first == last else f"{first} … {last}" for first, last in spans[:most])
     return text + (f" and {len(spans) - most} more" if len(spans) > most else "")

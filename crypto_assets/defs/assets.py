@@ -1,8 +1,8 @@
 """The assets of a collection: one op for each entry of collection.yaml, one asset for each of its symbols × datasets.
 
-A lake asset is a dataset as collected; a warehouse asset is a table in Postgres and depends on the lake assets that feed
-it. They share the op, so a day goes all its way while its rows are in memory, and any assets of an entry × any range of
-days is one run, one step, one connection pool.
+A lake asset is a dataset as collected. A warehouse asset is a table in Postgres and depends on the lake assets that feed it.
+They share the op, so a day passes all steps while its rows are in memory. Any assets of an entry over any range of days are
+one run, one step, one connection pool.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ from crypto_assets.rows.loads import warehouse_tables
 from crypto_assets.storage.patience import outlast
 
 COMPARE_TAG = "crypto_assets/compare"
-"""Tag of a run that only checks: the sources that stored days are compared with too, `monthly`, `rest` or both."""
+"""Tag of a run that only checks: other sources to compare stored days with, `monthly`, `rest` or both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def _entry_assets(collection: Collection, entry: SeriesEntry) -> dg.AssetsDefini
             total = sum(len(target.days) for target in [*targets, *stored])
             reporter = Reporter(context, collection, total, ledger, lake.lake())
             who = asked_by(context.run.tags)
-            # Who materialises a day in the UI, or lets a backfill do it, waits for its event and its checks.
+            # A person who materialises a day in the UI, and a backfill, wait for its event and its checks.
             standing = who == COMMAND_LINE
             run = RunContext(run_id=context.run.run_id, kind=who, egress=settings().egress, standing=standing)
             tally = Tally()
@@ -135,7 +135,7 @@ def _entry_assets(collection: Collection, entry: SeriesEntry) -> dg.AssetsDefini
                     downloads=collector.in_flight(),
                     on_batch=reporter.batch,
                     on_state=reporter.state,
-                    # A person who waits at a terminal is told at once; the daemon's runs wait for the host.
+                    # A person who waits at a terminal gets the failure at once; the daemon's runs wait for the host.
                     failure_limits=collector.failure_limits(waits=asked_by(context.run.tags) != COMMAND_LINE),
                 )
                 tally = pipeline.run(targets)
@@ -156,7 +156,7 @@ def _entry_assets(collection: Collection, entry: SeriesEntry) -> dg.AssetsDefini
                 tally.revise(close_run(collection, lake.lake(), ledger, every, tally.revised), every)
                 outlast(tally.accept, ledger)
                 outlast(reporter.finish, tracks(entry, warehouse, {key.asset_key for key in checks}))
-        # Nothing is yielded: Dagster would mark every day of the range as materialised, the bad ones too.
+        # Nothing is yielded: Dagster would mark every day of the range as materialised, also the bad ones.
         yield from ()
         if tally.problems:
             raise dg.Failure(failure_text(tally), metadata=failure_metadata(tally), allow_retries=False)
@@ -171,10 +171,10 @@ def plan(
     selected: AbstractSet[dg.AssetKey],
     days: Sequence[date],
 ) -> list[Target]:
-    """Return the targets of one run: what is collected, to which tables it goes, and what is read back from the lake.
+    """Return the targets of one run: what is collected, the tables it is loaded into, and what is read back from the lake.
 
-    A lake asset goes on to the warehouse where that asset is selected too, or belongs to another entry. A warehouse asset
-    that is selected without any of its lake assets is loaded from the lake.
+    A lake asset is loaded into a warehouse asset that is selected too or belongs to another entry. A warehouse asset selected
+    without any of its lake assets is loaded from the lake.
     """
     owned = {asset.key for asset in warehouse}
     targets = []
@@ -190,8 +190,8 @@ def plan(
         )
         targets.append(Target(*track, tuple(days), tables))
     for asset in warehouse:
-        # What another run collects, of this entry or another, it loads itself; days that it has not collected yet are no
-        # failure of this one.
+        # Another run, of this entry or another, loads what it collects; days that it has not collected yet are no failure of
+        # this run.
         if asset.key not in selected or any((series, asset.symbol) in collected for series in asset.feeders):
             continue
         for series in asset.feeders:
@@ -205,9 +205,9 @@ def plan(
 def recheck(
     entry: SeriesEntry, checked: AbstractSet[dg.AssetKey], ledger: Any, days: Sequence[date] | None = None
 ) -> list[Target]:
-    """Return the targets of lake assets of which only checks are selected: stored days are read and checked again.
+    """Return the targets of lake assets with only checks selected: stored days are read and checked again.
 
-    Without `days`, as the UI runs checks, it is every day that is stored.
+    Without `days`, as when the UI runs checks, these are all stored days.
     """
     wanted = [track for track in entry.tracks if lake_key(*track) in checked]
     stored: Mapping[Track, Sequence[date]] = dict.fromkeys(wanted, days or ())
@@ -224,9 +224,9 @@ def recount(
     ledger: Any,
     days: Sequence[date] | None = None,
 ) -> list[tuple[Table, Sequence[date]]]:
-    """Return the warehouse assets of which only checks are selected, and the days whose rows are counted.
+    """Return the warehouse assets with only checks selected, and the days whose rows are counted.
 
-    Without `days`, as the UI runs checks, it is every day that is loaded.
+    Without `days`, as when the UI runs checks, these are all loaded days.
     """
     tables = [
         table_of(collection, asset.symbol, asset.table, asset.feeders) for asset in warehouse if asset.key in checked
@@ -237,7 +237,7 @@ def recount(
 
 
 def tracks(entry: SeriesEntry, warehouse: Sequence[WarehouseAsset], keys: AbstractSet[dg.AssetKey]) -> list[Track]:
-    """Return the series and symbols that some assets of an entry are about: their own, or those that feed a table."""
+    """Return the series and symbols of some assets of an entry: their own, or those that feed a table."""
     lakes = [track for track in entry.tracks if lake_key(*track) in keys]
     return lakes + [Track(feeder, asset.symbol) for asset in warehouse if asset.key in keys for feeder in asset.feeders]
 
@@ -248,7 +248,7 @@ def _check_specs(
     warehouse: Sequence[WarehouseAsset],
     partitions_def: dg.DailyPartitionsDefinition,
 ) -> list[dg.AssetCheckSpec]:
-    """Return the checks of an entry's assets: those of the rows of a day, and one of all days together."""
+    """Return the checks of an entry's assets: the checks of a day's rows, and the check of all days."""
     lakes = {lake_key(*track): rules_for(collection, *track) for track in entry.tracks}
     of_days = lakes | {asset.key: [ROWS_MATCH_LAKE] for asset in warehouse}
     specs = [
@@ -295,9 +295,9 @@ def _feeding(
     symbol: str,
     partitions_def: dg.DailyPartitionsDefinition,
 ) -> dg.AssetDep:
-    """Return the dependence of a table of an entry on what feeds it, maybe of another entry, with fewer days."""
+    """Return the dependency of an entry's table on a feeder, which may be in another entry with fewer days."""
     feeder = collection.entry_of(series, symbol) or entry
-    # Without it Dagster refuses to backfill days of the table that the feeder does not have.
+    # Without this mapping Dagster refuses to backfill days of the table that the feeder does not have.
     fewer = dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
     same = _partitions_of(collection, feeder) == partitions_def
     return dg.AssetDep(lake_key(series, symbol), partition_mapping=None if same else fewer)

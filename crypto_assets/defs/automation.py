@@ -1,9 +1,9 @@
-"""What happens by itself: a sensor on each entry's archive listing, a daily schedule, and a schedule that fills gaps.
+"""Automatic runs: a sensor on each entry's archive listing, a daily schedule, and a schedule that fills gaps.
 
-All of them request the same kind of run: some assets of one entry over one range of days, lake and warehouse together, with
-a priority in the queue: fresh days 10, older files that appear 5, files published again 3, the history that a first look
-finds 1, gaps 0. A backfill launched in the UI has none, which is 0; tag it `dagster/priority: -5` to let all others go
-first. The tag `exchange` keeps one exchange from taking all slots of the queue (dagster.yaml).
+All of them request the same kind of run: some assets of one entry over one range of days, lake and warehouse together. Each
+has a priority in the queue: fresh days 10, older files that appear 5, files published again 3, the history found by the first
+look 1, gaps 0. A backfill launched in the UI has 0; tag it `dagster/priority: -5` to let all others go first. The tag
+`exchange` keeps one exchange from taking all slots of the queue (dagster.yaml).
 
 They are stopped until somebody starts them in the UI.
 """
@@ -37,18 +37,18 @@ from crypto_assets.transport.client import Client
 from crypto_assets.transport.guard import Guard
 
 LATE_DAYS = 3
-"""The daily schedule asks for this many days, so that files published late are collected; stored ones cost little."""
+"""The daily schedule requests this many days, so that files published late are collected; stored days cost little."""
 
-DAILY_CRON = "30 8 * * *"  # Binance's daily files are mostly there by 08:30 UTC
+DAILY_CRON = "30 8 * * *"  # most of Binance's daily files are published by 08:30 UTC
 GAPS_CRON = "0 13 * * *"
 REVIEW_S = 30.0
-"""Seconds in which days of no data are looked at again before gaps are filled; Dagster gives a schedule 60."""
+"""Seconds for checking days of no data again before gaps are filled; Dagster gives a schedule 60."""
 
 TODAY_CRON = "*/15 * * * *"
-RECONCILE_CRON = "0 5 * * 1"  # monthly files come between the first Monday and the middle of the month
+RECONCILE_CRON = "0 5 * * 1"  # monthly files appear between the first Monday and the middle of the month
 
 SENSOR_INTERVAL_S = 15
-"""A tick that has nothing to do is one query, so this is how soon after its time a new file is looked for."""
+"""How soon after its time a new file is looked for; a tick with nothing to do costs one query."""
 
 GAPS_PRIORITY = 0
 
@@ -63,7 +63,7 @@ def assets_of(
 ) -> list[dg.AssetKey]:
     """Return the lake assets of some symbols and the warehouse assets that they feed in the same entry.
 
-    `warehouse` are all of the entry's warehouse assets, where they are at hand: to find them takes a while for thousands.
+    `warehouse` are all of the entry's warehouse assets, if the caller has them: finding them is slow for thousands.
     """
     wanted = set(tracks)
     keys = [lake_key(series, symbol) for series, symbol in wanted]
@@ -84,7 +84,7 @@ def range_request(
     priority: int = 0,
     run_key: str | None = None,
 ) -> dg.RunRequest:
-    """Return the request for some assets of one entry over the days from first to last; equal ones have equal run keys."""
+    """Return the request for some assets of one entry over the days first to last; equal requests have equal run keys."""
     text = json.dumps([why, first.isoformat(), last.isoformat(), [key.to_string() for key in selection]])
     (exchange,) = {key.path[1] if key.path[0] == WAREHOUSE else key.path[0] for key in selection}
     return dg.RunRequest(
@@ -101,7 +101,7 @@ def range_request(
 
 
 class _Part:
-    """One entry of a collection, with all that it selects."""
+    """One entry of a collection with all its assets."""
 
     def __init__(self, collection: Collection, entry: SeriesEntry) -> None:
         self.collection = collection
@@ -118,7 +118,7 @@ class _Part:
 
 def build_automation(collection: Collection) -> tuple[list[dg.SensorDefinition], list[dg.ScheduleDefinition]]:
     """Return a listing sensor for each entry, and its schedules: the latest days every morning, all gaps every noon, and
-    today where REST is asked. Stored days are compared with the monthly files and REST once a week.
+    today if REST is used. Once a week stored days are compared with the monthly files and with REST.
     """
     sensors, schedules = [], []
     for entry in collection.series:
@@ -153,7 +153,7 @@ def _listing_sensor(part: _Part) -> dg.SensorDefinition:
         found = _with_database(part.collection, postgres, look)
         if not found.requests:
             return dg.SkipReason(found.reason)
-        # Dagster keeps the cursor when it has made the runs: the next tick sees from it what was delivered.
+        # Dagster stores the cursor after it has created the runs: it tells the next tick what was delivered.
         return dg.SensorResult(
             run_requests=[
                 range_request(
@@ -177,12 +177,12 @@ def _now() -> datetime:
 
 
 def _connect(guard: Guard) -> Client:
-    # Impatient: what does not answer is looked at again in some seconds.
+    # Impatient: what does not answer is tried again in some seconds.
     return Client(guard, LISTINGS, timeout_s=10.0, attempts=2)
 
 
 def _requested(cursor: str | None) -> list[str]:
-    """Return the run keys of the last requests that Dagster has taken; a cursor of another form has none."""
+    """Return the run keys of the last requests that Dagster accepted; empty for a cursor of another form."""
     try:
         keys = json.loads(cursor or "{}")["requested"]
         return [key for key in keys if isinstance(key, str)]
@@ -196,17 +196,17 @@ _open_lock = threading.Lock()
 
 
 def _with_database(collection: Collection, postgres: PostgresResource, use: Callable[[Catalog, Guard], _T]) -> _T:
-    """Return what `use` makes of catalog and guard; their connections stay open, for to open one takes longer than a tick.
+    """Return the result of `use` with catalog and guard; their connections stay open: opening one takes longer than a tick.
 
     Raises:
-        PostgresUnavailable: also a new connection does not work.
+        PostgresUnavailable: a new connection fails too.
     """
     now = settings()
     place = (postgres.url, now.postgres_url, str(now.home))
     try:
         return use(*_opened(place, collection, postgres))
     except PostgresUnavailable:
-        # The server may have been restarted meanwhile, the embedded one on another port; a tick can be repeated.
+        # The server may have been restarted, the embedded one on another port; a tick can be repeated.
         with _open_lock:
             _close(place)
         return use(*_opened(place, collection, postgres))
@@ -218,8 +218,8 @@ def _opened(place: _Place, collection: Collection, postgres: PostgresResource) -
             for other in list(_open):
                 _close(other)
             url = postgres.resolved_url()
-            # Listings are many small objects: now and then the collector would look through all imported modules too, three
-            # times the cost of a page. Once, where the process begins to look; nearly all that is there now stays.
+            # Listings create many small objects, so the garbage collector would now and then scan all imported modules too,
+            # at three times the cost of a page. Frozen once, before the first look: nearly all objects of now stay alive.
             if not gc.get_freeze_count():
                 gc.freeze()
             _open[place] = Catalog(url), Guard(url, collection, egress=settings().egress, patience_s=0.0)
@@ -263,7 +263,7 @@ def _fill(part: _Part) -> dg.ScheduleDefinition:
         cron_schedule=GAPS_CRON,
         execution_timezone="UTC",
         description="Collects exactly the days that are missing, by the ledger and the files of the lake. Partial days that "
-        "only another file of the archive completes are asked for on Mondays, acknowledged days never.",
+        "only another file of the archive can complete are requested on Mondays, acknowledged days never.",
     )
     def fill_schedule(
         context: dg.ScheduleEvaluationContext, lake: LakeResource, postgres: PostgresResource
@@ -289,7 +289,7 @@ def _fill(part: _Part) -> dg.ScheduleDefinition:
 
 
 def build_jobs(collection: Collection) -> list[Any]:
-    """Return a job for each entry that checks stored days again: those of the chosen partitions, or all."""
+    """Return a job for each entry that checks stored days again: the chosen partitions, or all."""
     jobs = []
     for entry in collection.series:
         lakes = [lake_key(*track) for track in entry.tracks]
@@ -314,7 +314,7 @@ def _reconcile(part: _Part) -> dg.ScheduleDefinition:
         job_name=f"validate_{part.name}",
         cron_schedule=RECONCILE_CRON,
         execution_timezone="UTC",
-        description="Compares the month before with the archive's monthly files, and the day a week ago with REST.",
+        description="Compares the last month with the archive's monthly files, and the day a week ago with REST.",
     )
     def reconcile_schedule(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         today = context.scheduled_execution_time.astimezone(UTC).date()
@@ -333,7 +333,7 @@ def _reconcile(part: _Part) -> dg.ScheduleDefinition:
 
 
 def _check_request(lakes: Sequence[dg.AssetKey], first: date, last: date, source: str, why: str) -> dg.RunRequest:
-    """Return the request for checks alone of some lake assets, with a source that is asked too."""
+    """Return the request for only the checks of some lake assets, with a source to compare with."""
     return dg.RunRequest(
         run_key=f"{why} {source}",
         tags={
@@ -355,7 +355,7 @@ def _today(part: _Part) -> dg.ScheduleDefinition:
         target=part.selection,
         cron_schedule=TODAY_CRON,
         execution_timezone="UTC",
-        description="Collects today through REST as far as it is closed; in its first hour also the end of yesterday.",
+        description="Collects today through REST up to the last final row; in its first hour also the end of yesterday.",
     )
     def today_schedule(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         now = context.scheduled_execution_time.astimezone(UTC)
@@ -371,13 +371,13 @@ def _today(part: _Part) -> dg.ScheduleDefinition:
         ]
         if not found and not part.entry.has(today):
             return dg.SkipReason(f"the entry has days {part.entry.span}")
-        return found or dg.SkipReason("nothing of today can be closed yet")
+        return found or dg.SkipReason("today has no final rows yet")
 
     return today_schedule
 
 
 def _has_closed(series: Series, since_midnight: timedelta) -> bool:
-    """Return whether today has rows that are final: bars only when the first is closed, and none of a day and more."""
+    """Return whether today has final rows: bars only once the first is closed, and never bars of a day or longer."""
     if series.table != "ohlcv":
         return since_midnight > timedelta()
     length = TIMEFRAME_LENGTHS.get(series.timeframe or "")

@@ -1,4 +1,4 @@
-"""Ending a run from outside: through Dagster, and through Postgres for what Dagster does not reach."""
+"""Cancels a run from outside: through Dagster, and through Postgres where Dagster cannot reach it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from crypto_assets.storage.database import Database
 
 
 def cancel(database: Database, progress: Progress, who: str, reason: str = "") -> bool:
-    """Ask a run to end; it ends within a second where its process lives. Return False where it has ended before.
+    """Ask a run to end; it ends within a second if its process lives. Return False if it has already ended.
 
-    The run reads what is asked of it from Postgres, wherever it runs. Dagster is told too: then a run that waits in the
-    queue ends, and one whose process is dead is known to be wanted no more.
+    The run reads the request from Postgres, wherever it runs. Dagster is asked too: it ends a run that waits in the queue,
+    and learns that a run whose process is dead is not wanted any more.
     """
     run_id = progress.run_id
     Controls(database).cancel(run_id, who, reason)

@@ -1,7 +1,7 @@
-"""IO managers, for assets that build on the collected ones.
+"""IO managers for your own assets that use the collected ones.
 
-The collecting op writes as it goes (a year of days does not fit in one output). These give your own assets the collected
-rows as a DataFrame, of exactly the partitions of the run, and keep what your assets return: in the lake under
+The collecting op writes as it goes (a year of days does not fit in one output). These IO managers give your assets the
+collected rows as a DataFrame, for exactly the partitions of the run. They store what your assets return: in the lake under
 `assets/{key}/date={day}/data.parquet`, or in Postgres as `assets.{key joined by __}`, one day replaced in one transaction.
 
     @dg.asset(partitions_def=daily(date(2024, 1, 1)), io_manager_key="warehouse_io_manager",
@@ -9,11 +9,11 @@ rows as a DataFrame, of exactly the partitions of the run, and keep what your as
               ins={"bars": dg.AssetIn(key=["binance", "spot", "ohlcv_1m", "BTC-USDT"])})
     def volatility(bars: pd.DataFrame) -> pd.DataFrame: ...
 
-A DataFrame that is returned for several partitions at once needs a `date` column of days, or one UTC time column.
+A DataFrame returned for several partitions needs a `date` column of days, or one UTC time column.
 
-An input whose days are not all complete (missing, partial, not collected yet, a file that is not what the ledger says) ends
-the run with IncompleteData, which names days and reasons; `missing: warn` or `ignore` in the resource lets it go on. What is
-known of each day is in `attrs["coverage"]` of the frame, as `crypto_assets.read` gives it, and in the log.
+If a day of an input is not complete (missing, partial, not collected yet, a file that does not match the ledger), the run
+ends with IncompleteData, which names days and reasons; `missing: warn` or `ignore` in the resource lets it continue. The
+state of each day is in `attrs["coverage"]` of the frame, as from `crypto_assets.read`, and in the log.
 """
 
 import warnings
@@ -36,8 +36,8 @@ from crypto_assets.reading.day_coverage import STORED, DayCoverage, Missing, set
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.reader import readable
 
-# Pandas takes 0.3 CPU seconds to import, and only assets of your own need it here. Its names stand in quotes: Dagster reads
-# the annotations of resources, which cannot be postponed.
+# pandas takes 0.3 CPU seconds to import, and only your own assets need it here. Its names are quoted: Dagster reads the
+# annotations of resources, so they cannot be postponed.
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -52,7 +52,7 @@ def _days(context: dg.InputContext | dg.OutputContext) -> list[date]:
 
 
 def _by_day(context: dg.OutputContext, frame: "pd.DataFrame") -> "Iterator[tuple[date, pd.DataFrame]]":
-    """Yield the rows of each partition of the run; days without rows are yielded empty, so that they replace old rows."""
+    """Yield the rows of each partition of the run; days without rows yield an empty frame, which replaces old rows."""
     import pandas as pd
 
     days = _days(context)
@@ -86,7 +86,7 @@ def _settled(
     missing: Missing,
     notice: str = "",
 ) -> "pd.DataFrame":
-    """Return the frame with its coverage, once it is said which days are not complete; a warning goes to the run's log."""
+    """Return the frame with its coverage after reporting incomplete days; a warning goes to the run's log."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", IncompleteDataWarning)
         what = context.asset_key.to_user_string()
@@ -101,17 +101,17 @@ def _settled(
 
 _MISSING: Any = Field(
     default="raise",
-    description="for days that are not complete: `raise` ends the run, `warn` logs them, `ignore` goes on",
+    description="for days that are not complete: `raise` ends the run, `warn` logs them, `ignore` continues",
 )
 
 
 class LakeIOManager(dg.ConfigurableIOManager):
-    """Reads lake assets; keeps other assets as Parquet beside them, on a folder or S3."""
+    """Reads lake assets; stores other assets as Parquet beside them, in a folder or on S3."""
 
     lake: dg.ResourceDependency[LakeResource]
     postgres_url: str | None = Field(
         default=None,
-        description="of the ledger, which says what is complete; unset: CRYPTO_ASSETS_POSTGRES_URL, else embedded if there",
+        description="of the ledger, which knows the complete days; unset: CRYPTO_ASSETS_POSTGRES_URL, else embedded if any",
     )
     missing: Missing = _MISSING
 
@@ -119,7 +119,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
         """Return the rows of the input's partitions, float64 and UTC, days in order.
 
         Raises:
-            IncompleteData: a day is not complete, or an asset of your own has not been stored for it.
+            IncompleteData: a day is not complete, or your own asset has no stored rows for it.
         """
         lake = self.lake.lake()
         lake.require_known_format()
@@ -176,7 +176,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
         context.add_output_metadata({"dagster/row_count": sum(rows.values())})
 
     def _require_lake(self, lake: Lake) -> None:
-        """Write into no lake that is not the one at its place, where there is a ledger that knows it and can be asked."""
+        """Raise if a ledger is reachable and knows this lake's place as that of another lake; nothing is written then."""
         from crypto_assets.ledger.lakes import require_lake
         from crypto_assets.ledger.partitions import Ledger
 
@@ -189,17 +189,17 @@ class LakeIOManager(dg.ConfigurableIOManager):
 
 
 class WarehouseIOManager(dg.ConfigurableIOManager):
-    """Reads warehouse assets; keeps other assets as tables of the schema `assets`."""
+    """Reads warehouse assets; stores other assets as tables of the schema `assets`."""
 
     postgres: dg.ResourceDependency[PostgresResource]
     timeframe: str | None = Field(default=None, description="bars to load from `ohlcv`; unset: all timeframes")
     missing: Missing = _MISSING
 
     def load_input(self, context: dg.InputContext) -> "pd.DataFrame":
-        """Return the rows of the input's partitions from Postgres, float64 and UTC, in the order of time.
+        """Return the rows of the input's partitions from Postgres, float64 and UTC, in time order.
 
         Raises:
-            IncompleteData: a day is not complete, or an asset of your own has not been stored for it.
+            IncompleteData: a day is not complete, or your own asset has no stored rows for it.
         """
         from crypto_assets.reading.loaded_days import where_is
 

@@ -1,4 +1,4 @@
-"""What Dagster is told of one day of one symbol: that it is materialised, what its checks found, or why it is missing."""
+"""Builds Dagster's events for one day of one symbol: that it is materialised, its check results, or why it is missing."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,27 +21,27 @@ from crypto_assets.text.visible import visible
 
 EVIDENCE_CHARACTERS = 600
 
-_FILL = "`crypto-assets fill` asks for it again."
+_FILL = "`crypto-assets fill` requests it again."
 _WHAT_TO_DO = {
     Kind.NOT_YET_PUBLISHED: "Wait: the exchange has not published it yet. The archive sensor collects it when it appears; "
-    "`crypto-assets fill` asks at once.",
+    "`crypto-assets fill` tries at once.",
     Kind.UPSTREAM_BAD_FILE: "`crypto-assets quarantine` shows the refused file; `crypto-assets fill` downloads it again.",
-    Kind.UPSTREAM_ABSENT_FILE: "`crypto-assets fill` asks the exchange again. If the file will never come, accept the day: "
+    Kind.UPSTREAM_ABSENT_FILE: "`crypto-assets fill` tries again. If the file will never be published, accept the day: "
     "`crypto-assets gaps acknowledge`.",
     Kind.OUR_FAILURE: "`crypto-assets fill` collects it as soon as the host answers.",
 }
 
 
-# ---- days that are there ----------------------------------------------------------------------------------------------
+# ---- stored days ------------------------------------------------------------------------------------------------------
 
 
 def is_present(outcome: Outcome) -> bool:
-    """Return whether a day counts as materialised: it is stored, or there is nothing to store."""
+    """Return whether a day counts as materialised: it is stored, or it has no data."""
     return outcome.state in STORED_STATES or outcome.state is State.NO_DATA
 
 
 def materialization(key: dg.AssetKey, outcome: Outcome, rows: pa.Table | None) -> dg.AssetMaterialization:
-    """Return the materialisation of a lake asset's day, with a look at its rows where they are at hand."""
+    """Return the materialisation of a lake asset's day, with a preview of its rows if they are given."""
     metadata: dict[str, Any] = {"state": outcome.state.value}
     if outcome.reason:
         metadata["reason"] = outcome.reason
@@ -77,10 +77,10 @@ def materialization(key: dg.AssetKey, outcome: Outcome, rows: pa.Table | None) -
 
 
 def materialization_of_record(key: dg.AssetKey, record: PartitionRecord) -> dg.AssetMaterialization:
-    """Return what the run would have reported of a lake asset's day, without its rows."""
+    """Return the materialisation that the run would have reported for a lake asset's day, without its rows."""
     metadata: dict[str, Any] = {
         "state": record.state.value,
-        "reported": "after the run: it ended before it could, or more is known of the day since",
+        "reported": "after the run: it ended too early, or more has become known of the day since",
     }
     if record.reason:
         metadata["reason"] = record.reason
@@ -101,7 +101,7 @@ def materialization_of_record(key: dg.AssetKey, record: PartitionRecord) -> dg.A
 def warehouse_materialization(
     key: dg.AssetKey, day: date, dataset: str, state: State, rows: int, version: str
 ) -> dg.AssetMaterialization:
-    """Return the materialisation of a warehouse asset's day by one of its datasets."""
+    """Return the materialisation of a warehouse asset's day for one of its datasets."""
     return dg.AssetMaterialization(
         key,
         partition=day.isoformat(),
@@ -118,15 +118,15 @@ def _checks_text(outcome: Outcome) -> str:
     return f"{text}, {open_} not judged" if open_ else text
 
 
-# ---- days that are not there ------------------------------------------------------------------------------------------
+# ---- missing days -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Unmet:
-    """An attempt to get a day that failed: why, and the `state` in which the ledger has the day since.
+    """A failed attempt to collect a day: why, and the `state` of the day in the ledger since then.
 
-    It is None for a day that was never collected, so that a table cannot be loaded with it. With `former` an earlier version
-    stays stored; the ledger then keeps its state, or calls it `corrected`.
+    The state is None for a day that was never collected and so cannot be loaded into a table. With `former` an earlier
+    version stays stored; the ledger then keeps its state, or marks it `corrected`.
     """
 
     series: Series
@@ -139,7 +139,7 @@ class Unmet:
 
     @property
     def text(self) -> str:
-        """One sentence for people."""
+        """The attempt in one sentence."""
         word = word_of(self.state)
         if self.former and self.state is not State.CORRECTED:
             word = f"{word}, but not collected again"
@@ -147,7 +147,7 @@ class Unmet:
 
 
 def unmet_outcome(outcome: Outcome, record: PartitionRecord | None) -> Unmet:
-    """Return what an outcome without rows leaves open, beside what the ledger keeps of the day."""
+    """Return the failed attempt of an outcome without rows, together with the ledger's record of the day."""
     return Unmet(
         outcome.series,
         outcome.partition.symbol,
@@ -160,11 +160,11 @@ def unmet_outcome(outcome: Outcome, record: PartitionRecord | None) -> Unmet:
 
 
 def unmet_record(record: PartitionRecord) -> Unmet | None:
-    """Return what a record says of the last attempt, None where it did not fail."""
+    """Return the failed last attempt of a record; None if it did not fail."""
     former = record.path is not None
     if record.attempt_error is None and (former or record.state is State.NO_DATA):
         return None
-    # Unless it is `corrected`, the evidence beside a former version is of that version, not of the attempt.
+    # Unless the state is `corrected`, the evidence belongs to the former version, not to the attempt.
     evidence = {} if former and record.state is not State.CORRECTED else record.evidence
     series = Series.named(record.exchange, record.market_type, record.dataset)
     reason = record.attempt_error or record.reason
@@ -172,7 +172,7 @@ def unmet_record(record: PartitionRecord) -> Unmet | None:
 
 
 def observations(unmet: Unmet, keys: Iterable[dg.AssetKey]) -> list[dg.AssetObservation]:
-    """Return what the page of a day shows of an attempt that failed, for the lake asset and its tables."""
+    """Return what Dagster's page of a day shows about a failed attempt, for the lake asset and its tables."""
     metadata: dict[str, Any] = {
         "state": unmet.state.value if unmet.state else word_of(None),
         "reason": unmet.reason or "no reason is known",
@@ -181,7 +181,7 @@ def observations(unmet: Unmet, keys: Iterable[dg.AssetKey]) -> list[dg.AssetObse
     if unmet.evidence or not unmet.former:
         begin, end = start_of(unmet.day), start_of(unmet.day + DAY)
         known = known_outages(unmet.series.exchange, unmet.series.market_type, begin, end)
-        # The attempt came to nothing, whatever is stored.
+        # The attempt failed, even if an earlier version is stored.
         attempt = State.MISSING if unmet.former else unmet.state
         cause = cause_of_day(unmet.day, attempt, unmet.evidence, (), known)
         metadata |= {
@@ -190,14 +190,14 @@ def observations(unmet: Unmet, keys: Iterable[dg.AssetKey]) -> list[dg.AssetObse
             "what to do": _WHAT_TO_DO.get(cause.kind, _FILL),
         }
     if unmet.former:
-        metadata["version before"] = "stays in the lake and in the warehouse"
+        metadata["earlier version"] = "stays in the lake and in the warehouse"
     return [
         dg.AssetObservation(key, visible(unmet.text), shown_metadata(metadata), unmet.day.isoformat()) for key in keys
     ]
 
 
 def acknowledgement(one: Acknowledgement, keys: Iterable[dg.AssetKey]) -> list[dg.AssetObservation]:
-    """Return what the page of a day shows of its last acknowledgement, for the lake asset and its tables."""
+    """Return what Dagster's page of a day shows about its last acknowledgement, for the lake asset and its tables."""
     text = str(one)
     metadata = {"state": one.state.value, "acknowledged by": one.by, "acknowledged because": one.reason}
     if one.withdrawn:
@@ -209,7 +209,7 @@ def acknowledgement(one: Acknowledgement, keys: Iterable[dg.AssetKey]) -> list[d
 
 
 def _short(evidence: Mapping[str, Any]) -> str:
-    """Return evidence as `name: value` in a few lines at most."""
+    """Return evidence as `name: value` in a few lines."""
     text = "; ".join(f"{name}: {evidence_text(value)}" for name, value in evidence.items()) or "none"
     return text if len(text) <= EVIDENCE_CHARACTERS else text[: EVIDENCE_CHARACTERS - 2] + " …"
 
@@ -218,7 +218,7 @@ def _short(evidence: Mapping[str, Any]) -> str:
 
 
 def evaluation(key: dg.AssetKey, rule: Rule, series: Series, day: date, finding: Finding) -> dg.AssetCheckEvaluation:
-    """Return what Dagster is told of one check of one day that was judged; a failure is said in a sentence too."""
+    """Return Dagster's event for one check of one judged day; a failure also has a sentence."""
     return dg.AssetCheckEvaluation(
         asset_key=key,
         check_name=rule.name,
@@ -231,7 +231,7 @@ def evaluation(key: dg.AssetKey, rule: Rule, series: Series, day: date, finding:
 
 
 def evidence_metadata(finding: Finding) -> Mapping[str, Any]:
-    """Return a finding's evidence as the metadata of an evaluation; rows are a table."""
+    """Return a finding's evidence as the metadata of an evaluation; rows become a table."""
     return shown_metadata({name: _metadata(value) for name, value in finding.evidence.items()})
 
 
@@ -252,5 +252,5 @@ def _cell(value: Any) -> str | int | float | bool:
 
 
 def severity_of(severity: Severity) -> dg.AssetCheckSeverity:
-    """Return what Dagster calls a severity: a day that is refused or partial must not leave its asset green."""
+    """Return Dagster's severity; a refused or partial day must not leave its asset green."""
     return dg.AssetCheckSeverity.WARN if severity is Severity.WARN else dg.AssetCheckSeverity.ERROR

@@ -1,4 +1,4 @@
-"""Where the lake and the database are, by the environment. It imports no Dagster: commands that only look start fast."""
+"""Finds the lake and the database from the environment. It imports no Dagster, so that read-only commands start fast."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def configured_lake(url: str | None = None) -> Lake:
     """Return the lake; S3 is reached through dagster-aws' S3Resource, with the usual AWS_* variables.
 
     Args:
-        url: its checked URL; the environment says it where this is left out.
+        url: its checked URL; by default the environment's.
     """
     from crypto_assets.storage.lake import Lake
 
@@ -26,16 +26,16 @@ def configured_lake(url: str | None = None) -> Lake:
 
 
 def configured_url(url: str | None = None, *, make: bool = True) -> str:
-    """Return the URL of a database with its tables, starting the embedded server where none is named.
+    """Return the URL of a database with its tables; starts the embedded server if no URL is set.
 
     Args:
-        url: the checked URL of a server; the environment says it where this is left out.
-        make: whether an embedded server may be made where there is none.
+        url: the checked URL of a server; by default the environment's.
+        make: whether an embedded server may be created if there is none.
 
     Raises:
-        ConfigError: a pooler that does not keep sessions.
+        ConfigError: a connection pooler that does not keep sessions.
         NothingCollected: there is no server, and `make` is false.
-        PostgresUnavailable: it does not answer.
+        PostgresUnavailable: the server does not answer.
     """
     from crypto_assets.storage.migrations import migrate
 
@@ -46,7 +46,7 @@ def configured_url(url: str | None = None, *, make: bool = True) -> str:
 
 @contextmanager
 def configured_ledger(*, make: bool = True) -> Iterator[Ledger]:
-    """Yield the ledger, its tables up to date; `make` and what is raised are those of `configured_url`."""
+    """Yield the ledger with its tables up to date; `make` and errors as for `configured_url`."""
     from crypto_assets.ledger.partitions import Ledger
 
     with Ledger(configured_url(make=make)) as ledger:
@@ -62,7 +62,7 @@ def _s3_client() -> Any:
     from crypto_assets.storage.bucket import CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 
     made = S3Resource().get_client()
-    # S3Resource has no setting for timeouts: a bucket that hangs would be waited for five times a minute, in silence. The
-    # store asks again by itself.
+    # S3Resource has no timeouts: each request would wait five times a minute for a hanging bucket, without a message. The
+    # store retries by itself.
     own = Config(connect_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S, retries={"total_max_attempts": 1})
     return boto3.client("s3", config=made.meta.config.merge(own), region_name=made.meta.region_name)

@@ -1,6 +1,6 @@
-"""What a person sees of a partition in the Dagster UI: a preview of its rows and, for bars, a candle chart.
+"""Shows a partition in the Dagster UI: a preview of its rows and, for bars, a candle chart.
 
-Markdown below 1,000 characters is shown inline, longer one behind a link, so both are kept below.
+The UI shows Markdown below 1,000 characters inline and longer text behind a link, so both stay below.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PRICES, _VOLUME = 60, 16
 _HEIGHT = _PRICES + 2 + _VOLUME
 
 _PLAIN = "/:=',.-;"
-"""Characters of the drawing that a URL in Markdown may have as they are; base64 would take a third more."""
+"""Characters of the drawing that need no quoting in a Markdown URL; base64 would be a third longer."""
 
 # A candle is one unit wide whatever the scale of prices, which keeps the numbers short.
 _SVG = (
@@ -37,7 +37,7 @@ _CHART = f"![candles](data:image/svg+xml,{quote(_SVG, safe=_PLAIN + '{}')})"
 
 
 def preview(rows: pa.Table, count: int = 3) -> str:
-    """Return the first and last rows as a Markdown table, the first six columns."""
+    """Return the first and last rows as a Markdown table of the first six columns."""
     names = rows.column_names[:6]
     cut = rows.num_rows > 2 * count
     shown = rows.select(names)
@@ -60,12 +60,12 @@ def _text(value: object) -> str:
 
 
 def shown_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return metadata of an event without control characters in its texts; Markdown is made of cells that have none."""
+    """Return the metadata of an event without control characters in its texts; Markdown is built from cells without them."""
     return {name: visible(value) if isinstance(value, str) else value for name, value in metadata.items()}
 
 
 def markdown_cell(text: str) -> str:
-    """Return a text of others for a cell of a Markdown table: what it says, no link, no image, no HTML, one line."""
+    """Return a foreign text for a cell of a Markdown table: no link, no image, no HTML, one line."""
     return _MARKDOWN.sub(r"\\\g<0>", visible(" ".join(text.split())))
 
 
@@ -78,10 +78,10 @@ def evidence_text(value: Any) -> str:
 
 
 def candles(rows: pa.Table, series: Series) -> str | None:
-    """Return a chart of the day's bars, merged to 24 at most, as a Markdown image; None for a day of fewer than two bars.
+    """Return a chart of the day's bars, merged to at most 24, as a Markdown image; None for a day of fewer than two bars.
 
-    Green rises, red falls; their height spans the day's lowest to highest price. Grey below is volume, from nothing to the
-    most.
+    Green rises, red falls; the height is from the day's lowest to its highest price. Grey below is volume, from 0 to the
+    greatest.
     """
     if series.table != "ohlcv" or rows.num_rows < 2:
         return None
@@ -106,5 +106,5 @@ def candles(rows: pa.Table, series: Series) -> str | None:
         body = f"M{place},{max(o, c)}V{min(o, c) - (o == c)}"
         rises, falls = (rises + body, falls) if c <= o else (rises, falls + body)
     bars = "".join(f"V{_HEIGHT - height}h1" for height in heights.tolist())
-    # The numbers and letters of a path stand in a URL as they are; quoting all of it would take as long as drawing.
+    # The numbers and letters of a path need no quoting in a URL; quoting all of it would take as long as drawing.
     return _CHART.format(groups=groups, bars=bars, wicks=wicks, rises=rises, falls=falls)

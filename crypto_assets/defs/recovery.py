@@ -1,14 +1,14 @@
-"""Mending what a killed process left behind in Dagster, so that its partitions and the ledger agree again.
+"""Repairs what a killed process left in Dagster, so that its partitions and the ledger agree again.
 
-The engine's own part, lake and warehouse, is `engine/publication/journal.py`. Here:
+`engine/publication/journal.py` does the same for lake and warehouse. This module does three things:
 
-- runs of the command line whose process is gone are marked failed; Dagster watches those of its code server itself; the
-  progress that either kind left behind is ended too;
-- outcomes that are in the ledger and that Dagster never heard of, because the process died between the two, are reported;
-- days that somebody has acknowledged since, or no longer: they are observed and judged again, not materialised.
+- It marks command-line runs whose process is dead as failed (Dagster itself watches those of its code server), and ends the
+  progress records of all dead runs.
+- It reports outcomes that are in the ledger but not in Dagster, because the process died between the two.
+- Days that were acknowledged since, or whose acknowledgement was withdrawn, are observed and judged again, not materialised.
 
-The sensor `recovery` does it every minute, and each command that collects before it begins. Events are at least once: of a
-process that died just after it reported, Dagster hears twice.
+The sensor `recovery` runs it every minute, and each collecting command runs it first. Events are delivered at least once: if
+a process dies just after it reported, Dagster gets the event twice.
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,25 +41,25 @@ from crypto_assets.rows.loads import warehouse_tables
 from crypto_assets.storage.database import Database
 
 SETTLED = timedelta(seconds=30)
-"""Age of an outcome from which its own run is not expected to report it any more; a batch takes a second."""
+"""Age after which an outcome's own run is not expected to report it any more; a batch takes a second."""
 
 AT_ONCE = 100
-"""Partitions reported in one go; each is about eight events of 10 ms."""
+"""The most partitions reported at once; each has about eight events of 10 ms."""
 
 INTERVAL_S = 60
 
 
 def end_dead_runs(instance: dg.DagsterInstance, ledger: Ledger) -> list[str]:
-    """Mark the runs of the command line failed whose process is gone; return their ids.
+    """Mark the command-line runs whose process is dead as failed; return their ids.
 
-    The progress of every dead run ends too, also of those that Dagster itself has found dead.
+    The progress of every dead run ends too, also of runs that Dagster itself has found dead.
     """
     ended = []
     for run in instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES)):
         if is_gone(run.tags.get(PROCESS_TAG, "")):
             instance.report_run_failed(
                 run,
-                "The process of the command line has ended; what it stored stays. `crypto-assets fill` does the rest.",
+                "The process of the command line has ended; the days it stored stay. `crypto-assets fill` collects the rest.",
             )
             ended.append(run.run_id)
     end_gone(ledger)
@@ -69,7 +69,7 @@ def end_dead_runs(instance: dg.DagsterInstance, ledger: Ledger) -> list[str]:
 
 
 def end_as_in_dagster(instance: dg.DagsterInstance, ledger: Database, run: Progress) -> bool:
-    """End the progress of a stalled run that Dagster says has ended; return whether it says so.
+    """End the progress of a stalled run that has ended in Dagster; return whether it has.
 
     A run that still writes is left alone: it writes its own end.
     """
@@ -77,7 +77,7 @@ def end_as_in_dagster(instance: dg.DagsterInstance, ledger: Database, run: Progr
     if known is None or not known.is_finished:
         return False
     state = RunState.CANCELLED if known.status is dg.DagsterRunStatus.CANCELED else RunState.FAILED
-    end_run(ledger, run.run_id, state, f"it has ended in Dagster ({known.status.value}); what it stored stays")
+    end_run(ledger, run.run_id, state, f"it has ended in Dagster ({known.status.value}); the days it stored stay")
     return True
 
 
@@ -88,10 +88,10 @@ def report_unreported(
     settled: timedelta = SETTLED,
     most: int = AT_ONCE,
 ) -> int:
-    """Tell Dagster of outcomes that their runs did not report; return of how many partitions.
+    """Report to Dagster the outcomes that their runs did not report; return the number of partitions.
 
-    Runs in progress report for themselves, and so do the youngest outcomes. Symbols that collection.yaml does not have any
-    more have no asset to report to.
+    Runs in progress report their own outcomes, and so the youngest outcomes are skipped too. Symbols that are no longer in
+    collection.yaml have no asset to report to.
     """
     at = now(ledger)
     found = unreported(ledger, datetime.now(UTC) - settled, _series(collection), most)
@@ -103,7 +103,7 @@ def report_unreported(
     reported = [record for record in found if record.run_id not in running]
     for record in reported:
         tables = loaded(ledger, record) or _no_rows(collection, record)
-        # To materialise a day that is as it was would start whatever follows from it.
+        # Materialising an unchanged day would start the assets that depend on it.
         known = record.reported_at is not None
         for event in _acknowledged(collection, ledger, record) if known else _events(collection, record, tables):
             instance.report_runless_asset_event(event)
@@ -119,7 +119,7 @@ def _series(collection: Collection) -> list[Track]:
 
 
 def _no_rows(collection: Collection, record: PartitionRecord) -> list[tuple[str, int]]:
-    """Return the tables that a day without data would have reached."""
+    """Return the tables that a day without data would have been loaded into."""
     if record.state is not State.NO_DATA:
         return []
     series = Series.named(record.exchange, record.market_type, record.dataset)
@@ -130,7 +130,7 @@ def _no_rows(collection: Collection, record: PartitionRecord) -> list[tuple[str,
 def _events(
     collection: Collection, record: PartitionRecord, loaded: Sequence[tuple[str, int]]
 ) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation | dg.AssetObservation]:
-    """Yield what the run would have reported of one partition, without its rows."""
+    """Yield the events that the run would have reported for one partition, without its rows."""
     series = Series.named(record.exchange, record.market_type, record.dataset)
     key = lake_key(series, record.symbol)
     if record.path is not None or record.state is State.NO_DATA:
@@ -149,7 +149,7 @@ def _events(
 
 
 def _acknowledged(collection: Collection, ledger: Ledger, record: PartitionRecord) -> Iterator[dg.AssetObservation]:
-    """Yield what the page of a day shows of its last acknowledgement."""
+    """Yield what Dagster's page of a day shows about its last acknowledgement."""
     series = Series.named(record.exchange, record.market_type, record.dataset)
     with ledger.transaction() as connection:
         found: list[Acknowledgement] = read_acknowledgements(
@@ -166,26 +166,26 @@ def _acknowledged(collection: Collection, ledger: Ledger, record: PartitionRecor
 
 
 def _keys(collection: Collection, series: Series, symbol: str) -> list[dg.AssetKey]:
-    """Return the lake asset and the tables that it feeds."""
+    """Return the keys of the lake asset and of the tables that it feeds."""
     tables = [warehouse_key(series, symbol, table.name) for table in tables_of(collection, series, symbol)]
     return [lake_key(series, symbol), *tables]
 
 
 def build_recovery(collection: Collection) -> dg.SensorDefinition:
-    """Return the sensor that mends; unlike the others it runs from the start, for it only finishes what was begun."""
+    """Return the recovery sensor; unlike the others it starts enabled, because it only finishes what runs have begun."""
 
     @dg.sensor(
         name="recovery",
         minimum_interval_seconds=INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Ends runs whose process is gone and reports outcomes that killed runs could not report.",
+        description="Ends runs whose process is dead and reports outcomes that killed runs could not report.",
     )
     def recovery(context: dg.SensorEvaluationContext, postgres: PostgresResource) -> dg.SkipReason:
         with postgres.ledger() as ledger:
             ended = end_dead_runs(context.instance, ledger)
             reported = report_unreported(context.instance, collection, ledger)
         if not ended and not reported:
-            return dg.SkipReason("nothing was left behind")
+            return dg.SkipReason("nothing to repair")
         return dg.SkipReason(f"runs ended: {len(ended)}; partitions reported: {reported}")
 
     return recovery

@@ -1,4 +1,4 @@
-"""What a run tells Dagster: materialisations and check results of each day, and why a run ends failed."""
+"""Reports a run to Dagster: materialisations and check results of each day, and why a run failed."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -39,10 +39,10 @@ TAG_LENGTH = 200
 
 
 class Reporter:
-    """Tells Dagster what became of each partition, a batch at a time.
+    """Reports the outcome of each partition to Dagster, a batch at a time.
 
-    Days that are stored, or of which there is nothing to store, are reported as materialised; the others are observed, with
-    the reason. Checks that could not be judged have no result. Of days that stand as Dagster knows them nothing is said.
+    Days that are stored, or have no data, are reported as materialised; other days are observed, with the reason. Checks that
+    could not be judged have no result. Unchanged days that Dagster already has are not reported again.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Reporter:
         ledger: Ledger | None = None,
         lake: Lake | None = None,
     ) -> None:
-        """Without a ledger nobody remembers what was reported, and there is no summary; `lake` is for the summary."""
+        """Without a ledger, reports are not recorded and there is no summary; `lake` is for the summary."""
         self._lake = lake
         self._context = context
         self._collection = collection
@@ -69,7 +69,7 @@ class Reporter:
         self._materialized: dict[dg.AssetKey, set[str]] = {}
 
     def checked(self, outcomes: Sequence[Outcome], rows: Sequence[pa.Table | None]) -> None:
-        """Report one batch of stored days that were checked again, whoever had collected them."""
+        """Report one batch of stored days that were checked again, whichever run had collected them."""
         self._report(outcomes, rows, collected=False)
 
     def batch(self, outcomes: Sequence[Outcome], rows: Sequence[pa.Table | None]) -> None:
@@ -93,13 +93,13 @@ class Reporter:
             evaluations += self._loaded(outcomes)
         report(self._context, materializations, evaluations, self._observations(outcomes) if collected else ())
         if self._ledger is not None and (news := [one for one in outcomes if not one.stands]):
-            # After the report: of a process that is killed in between, Dagster hears twice, never not at all.
+            # Only after the report: if the process is killed in between, Dagster gets it twice rather than never.
             self._ledger.mark_reported(news, self._context.run.run_id if collected else None)
-        self._done = min(self._done + len(outcomes), self._total)  # some days come twice: after the second look as well
+        self._done = min(self._done + len(outcomes), self._total)  # some days come again after the second look
         self._log(outcomes)
 
     def state(self, state: RunState, reason: str) -> None:
-        """Say in the run's log and in its tags that it is paused, or that it goes on."""
+        """Write in the run's log and tags that it is paused or continues."""
         paused, reason = state is RunState.PAUSED, visible(reason)
         self._context.log.warning(f"paused: {reason}") if paused else self._context.log.info("goes on")
         self._context.instance.add_run_tags(
@@ -107,7 +107,7 @@ class Reporter:
         )
 
     def _log(self, outcomes: Sequence[Outcome]) -> None:
-        """Write what is worth a line in the run's log; each line is a transaction, so there are few."""
+        """Write the notable outcomes to the run's log; each line is a transaction, so there are few."""
         problems = [problem_of(outcome) for outcome in outcomes if outcome.state not in COMPLETE_STATES]
         if problems:
             self._context.log.warning("\n".join(lines(problems, PROBLEMS_LOGGED, "the message of the run has them")))
@@ -131,7 +131,7 @@ class Reporter:
         return [key for key in keys if key in self._selected]
 
     def _tables(self, series: Series, symbol: str) -> Sequence[Table]:
-        """Return the tables that a series of a symbol feeds; looked up once, for a run has thousands of its days."""
+        """Return the tables that a series of a symbol feeds; cached, because a run has thousands of its days."""
         track = Track(series, symbol)
         if track not in self._fed:
             self._fed[track] = tables_of(self._collection, series, symbol)
@@ -151,9 +151,9 @@ class Reporter:
         ]
 
     def _is_known(self, key: dg.AssetKey, outcome: Outcome) -> bool:
-        """Return whether a day stands as Dagster has it: to materialise it again would start whatever follows from it.
+        """Return whether Dagster already has the unchanged day: materialising it again would start dependent assets.
 
-        Somebody may have wiped the asset in Dagster since it was told.
+        Somebody may have wiped the asset in Dagster since it was reported.
         """
         if not outcome.stands:
             return False
@@ -162,7 +162,7 @@ class Reporter:
         return outcome.partition.day.isoformat() in self._materialized[key]
 
     def _observations(self, outcomes: Sequence[Outcome]) -> list[dg.AssetObservation]:
-        """Return why days are not materialised, on the page of each day."""
+        """Return an observation on the page of each day that is not materialised, with the reason."""
         unmet = [outcome for outcome in outcomes if not is_present(outcome)]
         records = self._records(unmet)
         found = []
@@ -186,7 +186,7 @@ class Reporter:
     def _evaluation(
         self, key: dg.AssetKey, rule: Rule, series: Series, day: date, finding: Finding
     ) -> list[dg.AssetCheckEvaluation]:
-        """Return the result of a check of a day; none where the run has not selected it, or it could not be judged."""
+        """Return the result of a check of a day; None if the run has not selected it or it could not be judged."""
         check = dg.AssetCheckKey(key, rule.name)
         if check not in self._selected_checks:
             return []
@@ -200,7 +200,7 @@ class Reporter:
         return [evaluation(key, rule, series, day, finding)]
 
     def _loaded(self, outcomes: Sequence[Outcome]) -> list[dg.AssetCheckEvaluation]:
-        """Return whether the tables hold the days that were just loaded, or do not hold days that stand."""
+        """Return whether the tables have the days that were just loaded, or miss unchanged days."""
         days: dict[Table, set[date]] = {}
         standing = {outcome.partition.day.isoformat() for outcome in outcomes if outcome.stands}
         for outcome in outcomes:
@@ -211,7 +211,7 @@ class Reporter:
         return [one for one in found if not (one.passed and one.partition in standing)]
 
     def tables(self, tables: Iterable[tuple[Table, Sequence[date]]]) -> None:
-        """Judge some days of tables of which only the checks are selected."""
+        """Judge some days of tables with only their checks selected."""
         for table, days in tables:
             report(self._context, [], self._table(table, days))
             self._tracks |= dict.fromkeys(Track(feeder, table.symbol) for feeder in table.feeders)
@@ -228,17 +228,17 @@ class Reporter:
         ]
 
     def finish(self, tracks: Iterable[Track] = ()) -> None:
-        """Report the summary of each check over all days of its asset, which decides the health that the UI shows.
+        """Report the summary of each check over all days of its asset; the UI shows it as the asset's health.
 
         Args:
-            tracks: the series and symbols that the run is about; those of its days are known.
+            tracks: the series and symbols of the run; those of reported days are included anyway.
         """
         if self._ledger is None:
             return
         summary = Summary(self._collection, self._ledger, self._context.instance, lake=self._lake)
         only_day = day_of(self._context.partition_key) if self._context.has_partition_key else None
         found = summary.of_tracks([*self._tracks, *tracks], self._judged, only_day)
-        # Days of a series change the tables that it feeds, selected or not.
+        # Days of a series also change the tables that it feeds, selected or not.
         always = ALL_DAYS_COMPLETE.name
         wanted = [one for one in found if one.check_name == always or one.asset_check_key in self._selected_checks]
         report(self._context, [], wanted)
@@ -250,12 +250,12 @@ def _name(outcome: Outcome) -> str:
 
 
 def failure_text(tally: Tally) -> str:
-    """Return why a run ended failed: one sentence for all days of one failure, the one about the most days first."""
+    """Return why a run failed: one sentence for all days with the same failure, the failure with the most days first."""
     counts = ", ".join(f"{count} {word_of(state)}" for state, count in sorted(tally.states.items()) if count)
     found = lines(map(problem_of, tally.problems), PROBLEMS_SHOWN, "`crypto-assets gaps` has them")
     return f"{len(tally.problems)} of {tally.days} days are not complete ({counts}):\n" + "\n".join(found)
 
 
 def failure_metadata(tally: Tally) -> dict[str, Any]:
-    """Return the counts of a failed run's days by state."""
+    """Return the counts of a failed run's days, by state."""
     return {f"days_{state}": count for state, count in tally.states.items()}

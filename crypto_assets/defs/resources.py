@@ -1,4 +1,4 @@
-"""Dagster resources over the engine. Each says where something is; the environment decides where a value is left out."""
+"""Dagster resources of the engine. Each holds a location; a value that is left out comes from the environment."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ class LakeResource(dg.ConfigurableResource):
 
 
 def _checked(resource: str, url: str | None, check: Callable[[str], str]) -> str | None:
-    """Return a URL of Dagster's configuration in its one form; raises ConfigError naming the resource."""
+    """Return a URL from Dagster's configuration in normal form; raises ConfigError that names the resource."""
     if not url:
         return None
     try:
@@ -43,21 +43,21 @@ class PostgresResource(dg.ConfigurableResource):
     )
 
     def resolved_url(self, *, make: bool = True) -> str:
-        """Return the URL of a database with its tables, starting the embedded server where none is named.
+        """Return the URL of a database with its tables; starts the embedded server if no URL is set.
 
         Args:
-            make: whether an embedded server may be made where there is none.
+            make: whether an embedded server may be created if there is none.
 
         Raises:
-            ConfigError: a URL that is none, or a pooler that does not keep sessions.
+            ConfigError: an invalid URL, or a connection pooler that does not keep sessions.
             NothingCollected: there is no server, and `make` is false.
-            PostgresUnavailable: it does not answer.
+            PostgresUnavailable: the server does not answer.
         """
         return configured_url(_checked("PostgresResource", self.url, urls.postgres_url), make=make)
 
     @contextmanager
     def warehouse(self) -> Iterator[Any]:
-        """Yield the warehouse, its tables up to date."""
+        """Yield the warehouse with its tables up to date."""
         from crypto_assets.storage.warehouse import Warehouse
 
         with Warehouse(self.resolved_url()) as warehouse:
@@ -65,7 +65,7 @@ class PostgresResource(dg.ConfigurableResource):
 
     @contextmanager
     def ledger(self, *, make: bool = True) -> Iterator[Any]:
-        """Yield the ledger, its tables up to date; `make` as for `resolved_url`."""
+        """Yield the ledger with its tables up to date; `make` as for `resolved_url`."""
         from crypto_assets.ledger.partitions import Ledger
 
         with Ledger(self.resolved_url(make=make)) as ledger:
@@ -73,7 +73,7 @@ class PostgresResource(dg.ConfigurableResource):
 
 
 class CollectorResource(dg.ConfigurableResource):
-    """How hard a run works: downloads in flight, all through one connection pool."""
+    """The load of a run: downloads in flight, all through one connection pool."""
 
     downloads: int | None = Field(
         default=None, ge=1, le=64, description="downloads in flight per run; unset: CRYPTO_ASSETS_DOWNLOADS or 12"
@@ -83,7 +83,7 @@ class CollectorResource(dg.ConfigurableResource):
         return self.downloads or settings().downloads
 
     def failure_limits(self, *, waits: bool) -> Any:
-        """Return what a run does when a host is in trouble: it waits for it, or gives up at once."""
+        """Return the limits on failures of a host: with `waits` the run waits for the host, otherwise it gives up at once."""
         from crypto_assets.engine.failure_streak import FailureLimits
 
         now = settings()

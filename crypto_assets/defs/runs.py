@@ -1,4 +1,4 @@
-"""Collecting through Dagster in this process, on the instance that the UI shows. Used by `demo`, `collect` and `fill`."""
+"""Runs collections through Dagster in this process, on the instance that the UI shows. Used by `demo`, `collect`, `fill`."""
 
 import contextlib
 import logging
@@ -24,7 +24,7 @@ POLL_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What was done since the last step: days and bytes stored; `paused` says why the run waits, if it does."""
+    """Progress since the last step: days and bytes stored; `paused` says why the run waits, if it does."""
 
     days: int
     size_bytes: int
@@ -32,10 +32,10 @@ class Step:
 
 
 def execute(collection: Collection, requests: Sequence[Request], progress: Callable[[Step], None]) -> dict[str, str]:
-    """Run each request as one Dagster run; what killed commands left behind in Dagster is mended first.
+    """Run each request as one Dagster run, after repairing what killed commands left in Dagster.
 
-    An exchange whose hosts are found to be down by one run is not asked by the others. Returns its failure, by exchange.
-    What became of the days is in the ledger afterwards, also where a run failed. `progress` is called now and then.
+    If a run finds the hosts of an exchange down, the later runs skip that exchange. Returns its failure, by exchange. The
+    outcomes of the days are then in the ledger, also after a failed run. `progress` is called now and then.
 
     Raises:
         ConfigError: no dagster.yaml.
@@ -45,7 +45,7 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
     use_dagster_home()
     require_places(settings())
     ending = ending_in_time()
-    # Dagster costs 1.2 CPU seconds to import; `--help` and wrong arguments do not wait for it.
+    # Dagster costs 1.2 CPU seconds to import; `--help` and wrong arguments do without it.
     with no_search_for_garbage():
         import dagster as dg
 
@@ -100,7 +100,7 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
                     raise_on_error=False,
                 )
             _raise_unexpected(result)
-            if ending.is_set():  # between two runs Dagster lets a signal go unnoticed
+            if ending.is_set():  # between two runs Dagster ignores a signal
                 raise KeyboardInterrupt
             if not result.success and (failure := outlast(_host_down, url, result.run_id, request)):
                 down[request.entry.exchange] = failure
@@ -108,9 +108,9 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
 
 
 def _host_down(url: str, run_id: str, request: Request) -> str:
-    """Return the failure of the host that kept a run from its days, or "" where it was none, or some days came.
+    """Return the failure of the host that a run could not reach, or "" if there was none or some days were collected.
 
-    A long run says of the days that it gave up that it has not tried them; of a short one nothing came at all.
+    A long run marks the days it gave up as not tried; a short one has no collected day at all.
     """
     from crypto_assets.ledger.run_failures import host_down
     from crypto_assets.storage.database import Database
@@ -121,7 +121,7 @@ def _host_down(url: str, run_id: str, request: Request) -> str:
 
 
 def _cancel_mine(instance: Any) -> None:
-    """Mark the run of this process as cancelled: it is about to end without Dagster's own last events."""
+    """Mark the run of this process as cancelled: the process is about to end without Dagster's own last events."""
     from dagster import RunsFilter
 
     from crypto_assets.instance.private_names import IN_PROGRESS_RUN_STATUSES
@@ -133,12 +133,12 @@ def _cancel_mine(instance: Any) -> None:
 
 
 def _raise_unexpected(result: Any) -> None:
-    """Raise what ended a run, unless it is the Failure that names incomplete days; those are in the ledger.
+    """Raise the error that ended a run, unless it is the Failure that names incomplete days; those are in the ledger.
 
     Raises:
         KeyboardInterrupt: Ctrl-C, which Dagster has turned into an error of its own.
         OtherVersion: a store of another version.
-        CryptoAssetsError: anything else, in our own words where the chain of causes has any.
+        CryptoAssetsError: any other error, with our own message if the chain of causes has one.
     """
     if result.success:
         return
@@ -154,7 +154,7 @@ def _raise_unexpected(result: Any) -> None:
                 return
             if "DagsterExecutionInterruptedError" in names:
                 raise KeyboardInterrupt
-            # Dagster's wrapper comes first, then our error, then what it was raised from.
+            # Dagster's wrapper comes first, then our error, then its cause.
             ours = [error for error, name in zip(chain, names, strict=True) if hasattr(errors, name)]
             others = [error for error, name in zip(chain, names, strict=True) if not name.startswith("Dagster")]
             message = next(
@@ -165,13 +165,13 @@ def _raise_unexpected(result: Any) -> None:
 
 
 class _Stderr:
-    """The stderr of before, without the line in which Dagster repeats an error of its storage; the command says it."""
+    """The previous stderr, without the line in which Dagster repeats an error of its storage; the command reports it."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write a text to the stream of before, unless it is that line."""
+        """Write a text to the previous stderr, unless it is that line."""
         return len(text) if text.startswith(_OF_DAGSTER) else int(self._stream.write(text))
 
     def __getattr__(self, name: str) -> Any:
@@ -193,7 +193,7 @@ def _without_dagsters_words() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _watched(url: str, progress: Callable[[Step], None]) -> Iterator[None]:
-    """Call `progress` as `execute` says with what the run that this process begins writes of itself, until the block ends."""
+    """Call `progress` with the progress of the run that this process starts, as `execute` says, until the block ends."""
     from crypto_assets.ledger.progress import RunState, read_progress
     from crypto_assets.storage.database import Database
 
@@ -215,7 +215,7 @@ def _watched(url: str, progress: Callable[[Step], None]) -> Iterator[None]:
                     return
 
     def mine(database: Database) -> list[Any]:
-        with contextlib.suppress(errors.PostgresUnavailable):  # the run itself will say so
+        with contextlib.suppress(errors.PostgresUnavailable):  # the run itself reports it
             return read_progress(database, host=socket.gethostname(), pid=os.getpid())
         return []
 

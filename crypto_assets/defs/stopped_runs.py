@@ -1,4 +1,4 @@
-"""Ending a Dagster run that was stopped: the run is CANCELED, by whatever way it was asked to end."""
+"""Ends a stopped Dagster run as CANCELED, however it was stopped."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,7 +17,7 @@ COMMAND_LINE = "command line"
 
 
 def asked_by(tags: Mapping[str, str]) -> str:
-    """Return who asked for a run, by its tags."""
+    """Return who requested a run, from its tags."""
     for tag in (WHY_TAG, "dagster/sensor_name", "dagster/schedule_name"):
         if tag in tags:
             return tags[tag]
@@ -26,9 +26,9 @@ def asked_by(tags: Mapping[str, str]) -> str:
 
 @contextmanager
 def failing_in_one_line() -> Iterator[None]:
-    """Let a run that fails say one line in Dagster, as a command does; what led to it is in the log of the home.
+    """Reduce a run's failure in Dagster to one line, as in a command; the full error is in the log of the home.
 
-    Dagster shows and stores the whole chain of causes, SQL and parameters included.
+    Dagster would show and store the whole chain of causes, with SQL and parameters.
     """
     try:
         yield
@@ -45,18 +45,18 @@ def failing_in_one_line() -> Iterator[None]:
 
 @contextmanager
 def cancelled_if_stopped(context: Any) -> Iterator[None]:
-    """Let a run whose block was interrupted or raised Stopped end CANCELED.
+    """End a run as CANCELED if its block was interrupted or raised Stopped.
 
-    Dagster makes it CANCELED only where somebody had asked for that in the UI before (job_execution_iterator in
-    dagster/_core/execution/api.py); a SIGTERM, a Ctrl-C or our own cancel would be a FAILURE. What the process is out of is
-    said in one line.
+    Dagster does so only if somebody had asked for it in the UI before (job_execution_iterator in
+    dagster/_core/execution/api.py); after a SIGTERM, a Ctrl-C or our own cancel it would be a FAILURE. If the process ran out
+    of a resource, one line says which.
     """
     try:
         yield
     except (Stopped, KeyboardInterrupt, DagsterExecutionInterruptedError) as stopped:
         run = context.instance.get_run_by_id(context.run.run_id)
         if run is not None and run.status not in (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED):
-            with suppress(Exception):  # the run ends all the same
+            with suppress(Exception):  # the run ends anyway
                 context.instance.report_run_canceling(run, message=str(stopped) or "The process was asked to end.")
         if isinstance(stopped, Stopped):
             raise DagsterExecutionInterruptedError(str(stopped)) from stopped

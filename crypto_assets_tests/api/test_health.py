@@ -239,7 +239,7 @@ def test_a_stored_day_whose_new_version_is_refused_is_red_and_says_that_the_old_
             assert health(ui, asset)[0] == "DEGRADED"
             (seen,) = ui.observed(asset, LOST)
             assert (seen["state"], seen["cause"]) == ("corrected", "upstream_bad_file")
-            assert seen["version before"] == "stays in the lake and in the warehouse"
+            assert seen["earlier version"] == "stays in the lake and in the warehouse"
         # A good day later does not hide it.
         collect(mine, LAST, LAST)
         assert health(ui, LAKE)[2] == "DEGRADED"

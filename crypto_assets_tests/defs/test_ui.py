@@ -157,7 +157,7 @@ def sees_the_checks(page: Any, url: str) -> None:
     page.goto(f"{url}/assets/{ASSET}?view=checks&checkDetail=complete")
     visible(page, f"Checks ({len(RULES) + 1})")
     visible(page, "Every bar of the day")
-    visible(page, "Failed on none of 6 days that were asked for.")
+    visible(page, "Failed on none of 6 days that were requested.")
     page.get_by_role("cell", name="days_judged_in_this_run").wait_for(state="visible")
     assert page.get_by_text("Succeeded", exact=True).count() == JUDGED
     assert page.get_by_text("Failed", exact=True).count() == 1  # all_days_complete: days that were not collected yet

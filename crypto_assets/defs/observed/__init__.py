@@ -1,4 +1,4 @@
-"""Assets that nobody collects: what is known of an exchange now, such as `binance/health`, observed when it changed."""
+"""Observed assets, which nothing collects: the present state of an exchange, such as `binance/health`."""
 
 import hashlib
 import json
@@ -21,9 +21,9 @@ __all__ = ["Built", "Found", "Observed", "build_observed", "observed_key"]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a look found of one exchange: it is observed, with the metadata, where the content differs from the last one.
+    """The state of one exchange. It is observed, with the metadata, if the content differs from the last observation.
 
-    `problem` is why the check of the asset fails; empty where it passes, or there is none.
+    `problem` says why the check of the asset fails; empty if it passes or there is no check.
     """
 
     content: str
@@ -32,17 +32,16 @@ class Found:
 
 
 Look = Callable[[Collection, Sequence[str], "Ledger", LakeResource], Mapping[str, Found]]
-"""Returns what is found of each of some exchanges; what ledger and lake raise ends the tick, and the next one looks again."""
+"""Returns the state of each given exchange; an error of ledger or lake ends the tick, and the next one tries again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
     """One asset for each exchange, and the sensor of the same name that observes them.
 
-    `of_exchange` describes the asset of an exchange, `description` the sensor, which looks every `interval_s` seconds at
-    most. `stamp`, where it is given, costs little and differs whenever `look` would find anything new; JSON-serialisable.
-    `check`, where it is given, is the name of a check that fails where `look` finds a problem, and what it is about; running
-    the check observes the asset too.
+    `of_exchange` describes the asset of an exchange, `description` the sensor. It looks at most every `interval_s` seconds.
+    `stamp` (optional) is cheap and changes whenever `look` would find something new; JSON-serialisable. `check` (optional) is
+    the name and description of a check that fails if `look` finds a problem; running the check also observes the asset.
     """
 
     name: str
@@ -61,7 +60,7 @@ def observed_key(name: str, exchange: str) -> dg.AssetKey:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What Dagster gets of one kind: an asset for each exchange, the sensor that observes them, and their checks, if any."""
+    """The Dagster definitions of one kind: an asset for each exchange, the sensor that observes them, their checks if any."""
 
     assets: Sequence[dg.AssetSpec]
     sensor: dg.SensorDefinition
@@ -69,7 +68,7 @@ class Built:
 
 
 def build_observed(observed: Observed, collection: Collection) -> Built:
-    """Return an asset for each exchange of the collection, and the sensor that observes them from the start."""
+    """Return an asset for each exchange of the collection, and the sensor that observes them; the sensor starts enabled."""
     exchanges = sorted({entry.exchange for entry in collection.series})
     specs = [
         dg.AssetSpec(
@@ -96,12 +95,12 @@ def build_observed(observed: Observed, collection: Collection) -> Built:
             found = observed.look(collection, exchanges, ledger, lake)
         now = {exchange: _digest(found[exchange]) for exchange in exchanges}
         if observed.check is not None:
-            # The check, run by hand, may have observed something else since the last tick.
+            # A check run by hand may have observed another state since the last tick.
             shown = {one: _last_observed(context.instance, observed_key(observed.name, one)) for one in exchanges}
         changed = [exchange for exchange in exchanges if now[exchange] != shown.get(exchange)]
         events: list[Any] = [_observation(observed, exchange, found[exchange]) for exchange in changed]
         if observed.check is not None:
-            # At every tick: somebody may have run the check since, and its last result is what is shown.
+            # At every tick: the check may have been run by hand since, and Dagster shows its last result.
             judged = (_judged(observed, exchange, found[exchange]) for exchange in exchanges)
             events += [dg.AssetCheckEvaluation(**one) for one in judged]
         if not events and stamp is None:
@@ -113,7 +112,7 @@ def build_observed(observed: Observed, collection: Collection) -> Built:
 
 
 def _check(observed: Observed, collection: Collection, exchanges: Sequence[str]) -> dg.AssetChecksDefinition:
-    """Return the checks of the assets of one kind, which may be run at any time; the sensor evaluates them too."""
+    """Return the checks of the assets of one kind, which can be run at any time; the sensor evaluates them too."""
     name, description = observed.check or ("", "")
 
     @dg.multi_asset_check(
@@ -136,7 +135,7 @@ def _check(observed: Observed, collection: Collection, exchanges: Sequence[str])
 
 
 _CONTENT_TAG = "crypto_assets/content"
-"""Tells what an observation shows from what another one does."""
+"""Metadata key with a digest of the observed content."""
 
 
 def _digest(found: Found) -> str:
@@ -149,14 +148,14 @@ def _observation(observed: Observed, exchange: str, found: Found) -> dg.AssetObs
 
 
 def _last_observed(instance: dg.DagsterInstance, key: dg.AssetKey) -> str:
-    """Return the digest of what the UI shows of an asset now; empty where it shows nothing."""
+    """Return the digest of the observation that the UI shows of an asset now; empty if it shows none."""
     records = instance.fetch_observations(key, limit=1).records
     last = records[0].asset_observation if records else None
     return last.tags.get(_CONTENT_TAG, "") if last else ""
 
 
 def _judged(observed: Observed, exchange: str, found: Found) -> dict[str, Any]:
-    """Return what a check result and a check evaluation are made of."""
+    """Return the arguments of a check result or a check evaluation."""
     name, _ = observed.check or ("", "")
     return {
         "asset_key": observed_key(observed.name, exchange),

@@ -1,4 +1,4 @@
-"""How each exchange answers, as an asset of the UI: `binance/health`, observed when a breaker or cool-down changes."""
+"""Observed asset `binance/health`: whether each exchange answers; observed when a breaker or cool-down changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def look(collection: Collection, exchanges: Sequence[str], ledger: Ledger, lake: object) -> Mapping[str, Found]:  # noqa: ARG001
-    """Return what is found of each exchange."""
+    """Return the health of each exchange."""
     found = limit_state.snapshot(ledger)
     result = {}
     for exchange in exchanges:
@@ -34,7 +34,7 @@ def troubles(found: limit_state.Snapshot, exchange: str) -> list[str]:
         if b.exchange == exchange and b.state != "closed"
     ]
     lines += [
-        f"{c.budget}: nobody asks until {c.until:%Y-%m-%d %H:%M:%S} UTC, {c.reason}"
+        f"{c.budget}: no requests until {c.until:%Y-%m-%d %H:%M:%S} UTC, {c.reason}"
         for c in found.cool_downs
         if c.exchange == exchange
     ]
@@ -56,6 +56,6 @@ HEALTH = Observed(
     of_exchange=lambda exchange: (
         f"Whether {exchange} answers: circuit breakers that are not closed, cool-downs, limits in use."
     ),
-    description="Observes the health of the exchanges: what changed since the last look.",
+    description="Observes the health of the exchanges when it has changed since the last look.",
     look=look,
 )

@@ -1,7 +1,7 @@
-"""Whether the files that are stored by the ledger are in the lake, as an asset of the UI: `binance/lake`, with a check.
+"""Observed asset `binance/lake`, with a check: whether the files that the ledger calls stored are in the lake.
 
-A file that somebody deletes changes nothing in Dagster: its partition stays materialised. So a lake in a folder is listed
-every 5 minutes, one on S3 every hour.
+Dagster does not notice a deleted file: its partition stays materialised. So a lake in a folder is listed every 5 minutes, one
+on S3 every hour.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from crypto_assets.ledger.partitions import Ledger
 
 SHOWN = 50
-"""Days in the table; the count is of all."""
+"""The most days in the table; the count includes all."""
 
 
 def look(collection: Collection, exchanges: Sequence[str], ledger: Ledger, lake: LakeResource) -> Mapping[str, Found]:
-    """Return what is found of each exchange."""
+    """Return the lost days of each exchange."""
     from crypto_assets.ledger.lakes import lost_days
 
     lost = lost_days(ledger, lake.lake(), collection=collection)
@@ -47,14 +47,14 @@ def _of_exchange(exchange: str, lost: LostDays) -> Found:
         "lost days": dg.MetadataValue.md("|what|day|why|\n|-|-|-|\n" + "\n".join(table) if table else "none"),
     }
     if lost.other is not None:
-        metadata["the ledger speaks of another lake"] = lost.other.url
+        metadata["the ledger belongs to another lake"] = lost.other.url
     other = lost.other.id if lost.other else ""
     return Found("\n".join([lost.url, other, str(len(mine)), *table]), metadata, problem)
 
 
 FOLDER_INTERVAL_S = 300
 S3_INTERVAL_S = 3600
-"""A look is one listing a symbol and dataset, which a bucket's owner pays for."""
+"""A look costs one listing per symbol and dataset, which the bucket's owner pays for."""
 
 
 LAKE = Observed(

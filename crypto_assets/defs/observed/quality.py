@@ -1,7 +1,7 @@
-"""What is there of each exchange and how good it is, as an asset of the UI: `binance/quality`, with the report's pictures.
+"""Observed asset `binance/quality`: how much of each exchange is stored and how good it is, with the report's pictures.
 
-The numbers are plotted over time by Dagster; the strip of coverage is small enough to be seen at once, the pictures
-open with a click.
+Dagster plots the numbers over time. The strip of coverage is small enough to be shown at once, the other pictures open with a
+click.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from crypto_assets.storage.lake import Lake
 
 PICTURES_BYTES = 140_000
-"""Of all pictures of an event together, as Markdown; they are drawn coarser until they fit."""
+"""The most bytes of all pictures of an event, as Markdown; they are drawn coarser until they fit."""
 
 _SCALES = (1.0, 0.75)
-"""Dagster shows a picture in its own size and cuts off what is wider than its dialog."""
+"""Dagster shows a picture in its own size and cuts off the part that is wider than its dialog."""
 
 
 def look(collection: Collection, exchanges: Sequence[str], ledger: Ledger, lake: LakeResource) -> Mapping[str, Found]:
-    """Return what is found of each exchange."""
+    """Return the quality of each exchange."""
     result = {}
     for exchange in exchanges:
         metadata = _metadata(ledger, collection, exchange, lake.lake())
@@ -42,9 +42,9 @@ def look(collection: Collection, exchanges: Sequence[str], ledger: Ledger, lake:
 
 
 def _state(ledger: Ledger) -> list[str]:
-    """Return what differs whenever a picture may differ: the hour, and the latest change of each table.
+    """Return a value that changes whenever a picture may change: the hour, and the latest change of each table.
 
-    The hour, for a file that somebody deletes changes no table: the lake is listed as often as for `lake`.
+    The hour is in it because a deleted file changes no table: the lake is listed as often as for `lake`.
     """
     with ledger.transaction() as connection:
         changes = latest_changes(connection)
@@ -52,7 +52,7 @@ def _state(ledger: Ledger) -> list[str]:
 
 
 def _metadata(ledger: Ledger, collection: Collection, exchange: str, lake: Lake) -> dict[str, Any]:
-    # With matplotlib these cost two seconds to import.
+    # These cost two seconds to import, with matplotlib.
     from crypto_assets.quality.query import Query
     from crypto_assets.quality.report.build import pictures
     from crypto_assets.quality.report.charts import strip
@@ -74,7 +74,7 @@ def _metadata(ledger: Ledger, collection: Collection, exchange: str, lake: Lake)
 
 
 def _drawn(found: list[Any]) -> dict[str, str]:
-    """Return the pictures as Markdown by their titles, as fine as their size allows."""
+    """Return the pictures as Markdown by title, as fine as the size limit allows."""
     from crypto_assets.quality.report.charts import LIGHT, png
 
     figures = [(picture, picture.draw(LIGHT)) for picture in found]
@@ -90,17 +90,17 @@ def _drawn(found: list[Any]) -> dict[str, str]:
 
 
 def _plain(alt: str) -> str:
-    """Return a text that cannot end the description of a Markdown image."""
+    """Return a text that cannot close the description of a Markdown image."""
     return visible(alt.replace("\n", " ")).replace("\\", "/").replace("[", "(").replace("]", ")")
 
 
 QUALITY = Observed(
     name="quality",
-    interval_s=300,  # while days are being collected it is drawn again so often: two seconds of CPU for each exchange
+    interval_s=300,  # drawn this often while days are being collected: two seconds of CPU for each exchange
     of_exchange=lambda exchange: (
         f"What is stored of {exchange}, what is missing and why, and how good it is: `crypto-assets report` in the UI."
     ),
-    description="Draws coverage, gaps, scores and publication delays of the exchanges anew when something changed.",
+    description="Draws coverage, gaps, scores and publication delays of the exchanges again when something has changed.",
     look=look,
     stamp=_state,
 )

@@ -1,4 +1,4 @@
-"""The refused files of each exchange, as an asset of the UI: `binance/quarantine`, observed when they change."""
+"""Observed asset `binance/quarantine`: the refused files of each exchange, observed when they change."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from crypto_assets.ledger.partitions import Ledger
 
 SHOWN = 50
-"""Files in the table; the count is of all."""
+"""The most files in the table; the count includes all."""
 
 
 def look(collection: Collection, exchanges: Sequence[str], ledger: Ledger, lake: LakeResource) -> Mapping[str, Found]:
-    """Return what is found of each exchange."""
+    """Return the refused files of each exchange."""
     from crypto_assets.quality.quarantine.refused_files import refused_files, states_now
 
     files = refused_files(lake.lake(), collection)
     states = states_now(ledger, files)
     result = {}
     for exchange in exchanges:
-        # A file of which nobody knows whose it is concerns every exchange.
+        # A file of an unknown exchange concerns every exchange.
         mine = [file for file in files if file.exchange in ("", exchange)]
         table = _table(mine, states)
         result[exchange] = Found("\n".join([str(len(mine)), *table]), _metadata(mine, states, table))
@@ -62,9 +62,9 @@ QUARANTINE = Observed(
     name="quarantine",
     interval_s=60,  # a tick lists quarantine/ and reads the reason of each file
     of_exchange=lambda exchange: (
-        f"Files of {exchange} that were refused, with the reason. `crypto-assets quarantine restore` judges them again after "
+        f"Files of {exchange} that were refused, with the reason. `crypto-assets quarantine restore` checks them again after "
         "a fix."
     ),
-    description="Observes the refused files of the exchanges: what changed since the last look.",
+    description="Observes the refused files of the exchanges when they have changed since the last look.",
     look=look,
 )
