@@ -140,7 +140,7 @@ class Summary:
                         quiet.append((key, rule))
                     elif not (found.results and only_day and set(failed) <= {only_day}):
                         yield from of_rule(key, rule, standing[spans[track]], found)
-        yield from self._mended(quiet)
+        yield from self._no_longer_failing(quiet)
         for table in tables:
             key = warehouse_key(table.feeders[0], table.symbol, table.name)
             mine = {spans[track]: standing[spans[track]] for track in _feeding(table) if track in spans}
@@ -150,7 +150,7 @@ class Summary:
             if not (found.results and only_day and set(loaded.wrong) <= {only_day}):
                 yield from of_table(key, loaded)
 
-    def _mended(self, quiet: Sequence[tuple[dg.AssetKey, Rule]]) -> Iterator[dg.AssetCheckEvaluation]:
+    def _no_longer_failing(self, quiet: Sequence[tuple[dg.AssetKey, Rule]]) -> Iterator[dg.AssetCheckEvaluation]:
         """Yield a summary of the checks that fail on no day now, although their last result in Dagster is a failure."""
         for check in _failing(self._instance, [dg.AssetCheckKey(key, rule.name) for key, rule in quiet]):
             yield dg.AssetCheckEvaluation(

@@ -1,1 +1,1 @@
-"""How a partition gets from its source into the stores. Nothing here imports Dagster."""
+"""The engine: brings a partition from its source into the stores. Nothing here imports Dagster."""

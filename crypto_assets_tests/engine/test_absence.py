@@ -172,7 +172,7 @@ def test_days_that_the_ids_run_over_had_no_trade_also_where_their_neighbours_com
     for day in ("2024-05-02", "2024-05-03", "2024-05-04"):
         kept = record(world, day, "trades")
         assert kept.state is State.NO_DATA
-        assert kept.reason == "nothing traded: ids run on from 1023 (2024-05-01) to 1024 (2024-05-05)"
+        assert kept.reason == "nothing traded: ids continue from 1023 (2024-05-01) to 1024 (2024-05-05)"
         assert kept.evidence["ids"]["first_id_after"] == 1024
         assert "error" not in kept.evidence
     again = collect(world, "trades", "2024-05-01", "2024-05-05")
@@ -200,7 +200,7 @@ def test_a_day_without_rows_inside_a_file_of_a_month_is_judged_by_the_ids_beside
     found = collect(world, "trades", "2024-05-15", "2024-05-19")
     assert [outcome.state for outcome in found if outcome.partition.day.day == 17] == [state]
     if not skipped:
-        assert found[2].reason == "nothing traded: ids run on from 384 to 385"
+        assert found[2].reason == "nothing traded: ids continue from 384 to 385"
 
 
 def aggregates(first_id: int, first_trade: int, day: str, count: int = 24) -> str:

@@ -107,7 +107,7 @@ def test_ids_that_run_on_prove_no_empty_day_where_bars_traded(world, traded, bar
     assert now.state is (State.MISSING if traded else State.NO_DATA)
     if traded:
         assert now.reason.startswith(
-            "no rows, and ohlcv_1m has rows of this day; without these: nothing traded: ids run on"
+            "no rows, and ohlcv_1m has rows of this day; without these: nothing traded: ids continue"
         )
         assert states(collect(world, "trades", "2024-05-01", "2024-05-03"))[State.MISSING] == [2]
 

@@ -303,7 +303,7 @@ def test_a_host_that_cannot_be_reached_is_said_once_with_the_last_look_and_chang
     world.work.listing_url = "http://127.0.0.1:9/nobody"
     (line,) = look(world, timeout_s=2.0).in_words()
     assert line.startswith(
-        "binance: could not look again at 2 days of no data that was inferred, or said by the exchange; "
+        "binance: could not look again at 2 days of no data that was inferred, or reported by the exchange; "
         "the last look was at 2024-07-01 12:00 UTC: "
     )
     assert record(world, "2024-05-08").state is State.NO_DATA

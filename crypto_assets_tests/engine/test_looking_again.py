@@ -93,7 +93,7 @@ def test_a_symbol_whose_files_are_gone_keeps_no_other_from_being_looked_at(world
     assert (looked.looked_at, looked.not_looked_at) == (2, 2)
     words = looked.in_words()
     assert words[1].startswith(
-        "binance: could not look again at 2 days of no data that was inferred, or said by the exchange (AAA/USDT); "
+        "binance: could not look again at 2 days of no data that was inferred, or reported by the exchange (AAA/USDT); "
         "the last look was at 2024-07-01 12:00 UTC: binance spot ohlcv_1m: the archive lists nothing for AAA/USDT"
     )
     kept = record(world, "2024-05-08").evidence
@@ -113,7 +113,7 @@ def test_symbols_that_time_was_not_enough_for_are_said_and_stay_as_they_were(wor
     assert (looked.looked_at, looked.not_looked_at) == (0, 4)
     (line,) = looked.in_words()
     assert line.startswith(
-        "binance: could not look again at 4 days of no data that was inferred, or said by the exchange"
+        "binance: could not look again at 4 days of no data that was inferred, or reported by the exchange"
     )
     assert line.endswith("; the last look was at 2024-07-01 12:00 UTC: the 0 s for it were over")
 

@@ -1,1 +1,1 @@
-"""An exchange's archive: listings, the objects that hold a day, downloads, and what explains a day without an object."""
+"""An exchange's archive: listings, the objects with a day's rows, downloads, and the reason for a day without an object."""

@@ -1,4 +1,4 @@
-"""Downloading one archive object, checked against its published SHA-256. Never looks inside the file."""
+"""Downloads one archive object and checks it against its published SHA-256. Does not look inside the file."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def download(client: Client, archive_url: str, exchange: Exchange, obj: ArchiveO
     """Return the bytes of one archive object and where they came from.
 
     Raises:
-        NotPublished: the object, or its checksum, is not there (yet).
+        NotPublished: the object or its checksum does not exist (yet).
         ChecksumMismatch: the bytes differ from the published checksum; the error's `content` holds them.
         BadContainer: far more bytes than the listing says; they were not read.
-        HostUnreachable, HostRefused: as `View.get`.
+        HostUnreachable, HostRefused: as for `View.get`.
     """
     archive = client.at(Endpoint(exchange.name, "archive", "archive"))
     response = archive.get(f"{archive_url}/{obj.key}", bound=file_bound(obj.size_bytes))
@@ -46,11 +46,11 @@ def download(client: Client, archive_url: str, exchange: Exchange, obj: ArchiveO
 
 
 def published_sha256(client: View, archive_url: str, key: str) -> str | None:
-    """Return what the exchange publishes now under the key of a checksum, None where it is no SHA-256, or larger than one.
+    """Return the SHA-256 published now under a checksum's key; None if the text is not a SHA-256 or too large to be one.
 
     Raises:
-        NotPublished: nothing is there.
-        HostUnreachable, HostRefused: as `View.get`.
+        NotPublished: nothing is published under the key.
+        HostUnreachable, HostRefused: as for `View.get`.
     """
     try:
         text = client.get(f"{archive_url}/{key}", bound=CHECKSUM).text

@@ -1,8 +1,8 @@
-"""Where a symbol's life begins or ends inside a day or a file: at 04:00 of its first day, at 08:00 of its expiry.
+"""Finds where a symbol's life begins or ends inside a day or a file: at 04:00 of its first day, at 08:00 of its expiry.
 
-A day whose rows fill it asks nothing. Another one looks at the days beside its rows: where nothing should be there either,
-by what `lifetime.py` knows, the symbol begins with its first row or ends with its last one. Where something should be there,
-rows are missing. What the days beside are is remembered for a run.
+A day that its rows fill needs no question. For another day, the day beside its open end decides. If `lifetime.py` knows that
+nothing should be there either, the symbol begins with its first row or ends with its last one. If something should be there,
+rows are missing. What was found about the days beside is remembered for the run.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from crypto_assets.model import DAY, Outcome, Partition, Series, State
 from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES
 
 _OVERDUE = timedelta(days=66)
-"""So long after the end of a month the file of the next one is overdue: it ends 31 days later, and may be 35 days late."""
+"""This long after a month's end the next month's file is overdue: it ends 31 days later, and may be 35 days late."""
 
 Beside = Callable[[Series, str, date, timedelta | None], Outcome | None]
-"""Returns what is known of a day without a file; None for a day that has one (`Finder.beside`)."""
+"""Returns the outcome of a day without a file; None for a day that has one (`Finder.beside`)."""
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Edges:
     def remember(
         self, series: Series, symbol: str, alone: Sequence[date], longer: Sequence[date], absent: Sequence[Outcome]
     ) -> None:
-        """Know what was found of some days, so that it is not asked again; what is kept does not grow with the days.
+        """Remember what was found about some days; the memory does not grow with the number of days.
 
         Args:
             alone, longer: days with a file of their own, and days that only a longer file covers.
@@ -55,11 +55,11 @@ class Edges:
             self._known.setdefault((series, symbol, False), SeenDays()).add([*alone, *longer], absent)
 
     def of(self, series: Series, symbol: str, period: tuple[date, date], rows: pa.Table) -> LifeSpan:
-        """Return where a symbol begins and ends in the period of a file, by the file's rows."""
+        """Return where a symbol begins and ends in the period of a file, from the file's rows."""
         ends = self._expiry(series, symbol, period)
         times = rows.column(datasets.get(series.table).time_column).cast(pa.int64()).to_numpy()
         start, end = Partition(symbol, period[0]).start, Partition(symbol, period[1]).end
-        # Rows of other days may stand in a file; the checks say so.
+        # A file may contain rows of other days; the checks report them.
         times = times[(times >= microseconds(start)) & (times < microseconds(end))]
         if not len(times):
             return LifeSpan(None, ends)
@@ -78,15 +78,15 @@ class Edges:
         was: Mapping[str, Any],
         reaches: tuple[bool, bool] = (True, True),
     ) -> LifeSpan:
-        """Return the edges of a file that was read before, as they are known now.
+        """Return the present edges of a file that was read before.
 
-        What an exchange said of an edge before stays, unless a file or the exchange contradicts it: that nobody answers, or
-        may be asked any more, is no contradiction.
+        An earlier answer of the exchange about an edge stays valid unless a file or the exchange contradicts it. No answer,
+        or an exchange that may not be asked any more, is no contradiction.
 
         Args:
-            rows: of the stored days; the first ones and the last ones are enough.
-            was: the evidence of the stored days, with LISTED_FROM and LISTED_UNTIL where they have these.
-            reaches: whether `rows` begin and end where the file does; else its edge there is as it was.
+            rows: of the stored days; the first and the last ones are enough.
+            was: the evidence of the stored days, with LISTED_FROM and LISTED_UNTIL if they have them.
+            reaches: whether `rows` begin and end where the file does; if not, that edge stays as it was.
         """
         span = self.of(series, symbol, period, rows)
         before, after = edge_of(was.get(LISTED_FROM)), edge_of(was.get(LISTED_UNTIL))
@@ -107,7 +107,7 @@ class Edges:
         was: Edge | None,
         now: Edge | None,
     ) -> Edge | None:
-        """Return an edge at one end of a period: as it is known now, or as it was where nobody says anything of it now."""
+        """Return an edge at one end of a period: the present one, or the earlier one if nothing is known about it now."""
         if was is None or was.evidence.get("source") == "name":
             return now
         outside = self._beside(series, symbol, period, toward)
@@ -143,14 +143,14 @@ class Edges:
         if outside is None or outside.state is not State.NO_DATA:
             return None
         if LIFE not in outside.evidence:
-            # No bar of a week opens on the day beside, so that it tells nothing; the exchange may.
+            # No weekly bar opens on the day beside, so that day tells nothing; the exchange may know.
             asks = self.reported(series, symbol) if series.timeframe in LONG_TIMEFRAMES else None
             return self._told_begins(asks, series, symbol, first) if asks is not None else None
         said = outside.evidence.get("exchange_first")
-        # One that is listed again counts on.
+        # A symbol that is listed again continues its numbers.
         if said is None and outside.evidence[LIFE] == "before" and traded_before(rows):
             return None
-        # The exchange has rows before the file's first one: these are missing.
+        # The exchange has rows before the file's first row: these are missing.
         since = min(first, datetime.fromisoformat(said)) if said else first
         return Edge(since, _source(outside.evidence))
 
@@ -159,7 +159,7 @@ class Edges:
         if outside is None:
             return None
         if outside.state is State.NO_DATA:
-            # A bar of a week that its file lost looks like the end of a symbol: that nobody confirmed does not excuse it.
+            # A weekly bar missing from the file looks like the end of a symbol; unless confirmed, that does not excuse it.
             guessed = series.timeframe in LONG_TIMEFRAMES and outside.evidence.get("inferred")
             if LIFE not in outside.evidence or guessed:
                 asks = self.reported(series, symbol) if series.timeframe in LONG_TIMEFRAMES else None
@@ -175,7 +175,7 @@ class Edges:
             return self._told_ends(asks, series, symbol, last)
         overdue = outside.state is State.MISSING and self.now().date() - period[1] >= _OVERDUE
         if overdue and period[0] != period[1] and series.timeframe not in LONG_TIMEFRAMES:
-            # A file of a month that ends inside it, and the next month's is overdue: so delisted contracts look.
+            # A monthly file that ends inside its month, and the next month's is overdue: delisted contracts look like this.
             evidence = {"source": "archive", "inferred": True, "looked_at": self.now().isoformat()}
             return Edge(last, evidence | {"overdue": str(period[1] + DAY)})
         return None
@@ -199,7 +199,7 @@ class Edges:
         return Edge(min(first, said), evidence)
 
     def _has_forgotten(self, asks: Asks, series: Series, symbol: str) -> bool:
-        """Return whether the exchange answers and does not know the symbol any more: that is no answer."""
+        """Return whether the exchange answers but no longer knows the symbol: that is not an answer about it."""
         try:
             return not asks.latest(series, symbol).is_known
         except OF_THIS_PROCESS:
@@ -222,7 +222,7 @@ class Edges:
         return Edge(until, evidence)
 
     def _beside(self, series: Series, symbol: str, period: tuple[date, date], toward: timedelta) -> Outcome | None:
-        """Return what is known of the day before a period, or after it."""
+        """Return the outcome of the day before a period, or after it; None if it has a file."""
         day = (period[0] if toward < timedelta(0) else period[1]) + toward
         of_day = period[0] == period[1]
         with self._lock:
@@ -242,6 +242,6 @@ _SAID = (
 
 
 def _source(evidence: Mapping[str, Any]) -> dict[str, Any]:
-    """Return who says that nothing should be there beside an edge."""
+    """Return who says that nothing should be there beside an edge: `exchange` or `archive`, with the evidence."""
     source = evidence.get("source") or ("exchange" if "exchange_asked" in evidence else "archive")
     return {"source": source} | {name: evidence[name] for name in _SAID if name in evidence}

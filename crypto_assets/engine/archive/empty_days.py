@@ -1,4 +1,4 @@
-"""Why a file has no row of a day that it covers: nothing is due, nothing traded, nothing was listed, or rows are missing."""
+"""Explains why a file has no row of a covered day: nothing due, nothing traded, nothing listed, or missing rows."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def why_empty(
     span: LifeSpan,
     anchor: date | None = None,
 ) -> Outcome:
-    """Return the outcome of a day of which a file has no row.
+    """Return the outcome of a day without rows in its file.
 
     Args:
-        rows: all of the file, in the columns of the dataset.
+        rows: all rows of the file, in the columns of the dataset.
         span: where the symbol begins and ends in the file.
-        anchor: a day on which a bar of the symbol opens, for bars of three days whose file has none.
+        anchor: a day on which a bar of the symbol opens, for three-day bars if the file has none.
     """
     key, symbol, day = source.key if source else "", partition.symbol, partition.day
     about = {"object": key}
@@ -50,7 +50,7 @@ def why_empty(
         words = f"{'expired' if expired else 'delisted'}: {last}{_ended(span.ends)}"
         return _no_data(series, partition, words, about | _life("after", span.ends), source)
     if found := _ids_run_on(series, partition, rows, times):
-        words = f"nothing traded: ids run on from {found['last_id_before']} to {found['first_id_after']}"
+        words = f"nothing traded: ids continue from {found['last_id_before']} to {found['first_id_after']}"
         return _no_data(series, partition, words, about | {"ids": found}, source)
     reason = f"{key} has no rows of this day; it will be tried again when the file changes"
     if rule.opens is None:
@@ -65,7 +65,7 @@ _EPOCH = date(1970, 1, 1).toordinal()
 
 
 def _ids_run_on(series: Series, partition: Partition, rows: pa.Table, times: np.ndarray) -> dict[str, int] | None:
-    """Return the ids on both sides of a day that follow each other, or None where they do not prove that nothing traded."""
+    """Return the consecutive ids on both sides of a day; None if they do not prove that nothing traded."""
     name = NUMBERED.get(series.table)
     if name is None:
         return None
@@ -81,10 +81,10 @@ def _ids_run_on(series: Series, partition: Partition, rows: pa.Table, times: np.
 
 
 def _trades_jump(rows: pa.Table, last: int, first: int) -> bool:
-    """Return whether the trades that two aggregates name do not follow each other, given by their places among the rows.
+    """Return whether trade ids are missing between two aggregates, which are given by their places among the rows.
 
-    An exchange that lost trades may number the aggregates that are left one after the other. -1 stands for removed trades:
-    such a row says nothing.
+    An exchange that lost trades may number the remaining aggregates without a gap. -1 stands for removed trades: such a row
+    proves nothing.
     """
     if "first_trade_id" not in rows.column_names:
         return False

@@ -1,4 +1,4 @@
-"""Finding days in the archive for one run: their objects, and what explains that they have none."""
+"""Finds days in the archive for one run: their objects, or the reason why there are none."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Finder:
-    """Asks listings, and the exchange where files are not enough; every method may be called from many threads."""
+    """Reads listings, and asks the exchange if files are not enough; every method may be called from many threads."""
 
     def __init__(
         self, client: Client, collection: Collection, ledger: Ledger, feed: RestFeed, now: Callable[[], datetime]
@@ -41,9 +41,9 @@ class Finder:
         self.edges = Edges(self.beside, self.asks, now)
 
     def find(self, target: Target, days: Sequence[date], *, preferred_only: bool = False) -> Located:
-        """Return where some days of a target are; where the listing cannot be read, every day says so.
+        """Return the objects of some days of a target; if the listing cannot be read, each day has that as its outcome.
 
-        `preferred_only` looks as if there were no files of months beside those of days.
+        `preferred_only` ignores the monthly files beside daily ones.
         """
         if not days:
             return Located([], [])
@@ -73,15 +73,15 @@ class Finder:
         return located
 
     def asks(self, series: Series, symbol: str) -> Asks | None:
-        """Return what asks the exchange about a symbol, where that may be asked."""
+        """Return the means to ask the exchange about a symbol, None if that is not allowed."""
         return self.reported if self.reported.serves(series, symbol) else None
 
     def beside(self, series: Series, symbol: str, day: date, toward: timedelta | None = None) -> Outcome | None:
-        """Return what is known of a day without a file; None for a day that has one.
+        """Return the outcome of a day without a file; None for a day with one.
 
         Args:
-            toward: from a day with a file of its own to this one, a day on or back. A file of a month that covers this one
-                says nothing of it then: a symbol may have ended, or begun, in the middle of the month.
+            toward: the step (one day back or on) from a day with its own file to this day. A monthly file of this day then
+                proves nothing: the symbol may have ended, or begun, in the middle of the month.
         """
         located = self.find(Target(series, symbol, (day,)), [day])
         if located.absent:
@@ -91,12 +91,12 @@ class Finder:
         if toward is None or _is_of_a_day(exchange, obj):
             return None
         preferred = self.find(Target(series, symbol, (day,)), [day], preferred_only=True)
-        if preferred.holders:  # a file of its own that the listing did not have yet
+        if preferred.holders:  # a file of its own that an earlier listing did not have
             return None
         alone = preferred.absent[0]
         if self.asks(series, symbol) is not None:
             return alone
-        # Nobody can be asked: it is outside where the files of days end here, and those of months with this one.
+        # Nobody can be asked. The day is outside the symbol's life if both the daily and the monthly files end here.
         ends_here = alone.evidence.get(LIFE) == "before" or (
             "last_listed" in alone.evidence and "listed_again" not in alone.evidence
         )
@@ -108,9 +108,9 @@ class Finder:
         )
 
     def outside(self, series: Series, symbol: str, days: Sequence[date]) -> dict[date, Outcome]:
-        """Return what is known of days without files of their own, of which a file of a month has no row.
+        """Return the outcomes of days without their own file and without a row in the monthly file.
 
-        Empty where the exchange cannot be asked: nobody knows then whether rows are missing from the file.
+        Empty if the exchange cannot be asked: then nobody knows whether rows are missing from the file.
         """
         if not days or self.asks(series, symbol) is None:
             return {}
@@ -118,7 +118,7 @@ class Finder:
         return {outcome.partition.day: outcome for outcome in located.absent}
 
     def anchor(self, series: Series, symbol: str) -> date | None:
-        """Return a day on which a stored bar of three days opens; None for other series, and where none is stored."""
+        """Return a day on which a stored three-day bar opens; None for other series, and if none is stored."""
         if series.timeframe != "3d":
             return None
         track = Track(series, symbol)

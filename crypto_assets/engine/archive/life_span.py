@@ -1,4 +1,4 @@
-"""Where a symbol's life begins and ends in the period of a file, and the evidence of it."""
+"""The beginning and end of a symbol's life in the period of a file, with the evidence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from crypto_assets.model import Partition
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """An end of a symbol's life, and the evidence of it: `source` (archive, exchange, name) and what that says."""
+    """An end of a symbol's life, and the evidence: `source` (archive, exchange, name) and what the source says."""
 
     time: datetime
     evidence: Mapping[str, Any]
@@ -25,13 +25,13 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class LifeSpan:
-    """Where the life of a symbol begins and ends in the period of one file; None where it goes on beyond the period."""
+    """Beginning and end of a symbol's life in the period of one file; None if the life extends beyond the period."""
 
     begins: Edge | None = None
     ends: Edge | None = None
 
     def cut(self, partition: Partition) -> tuple[Partition, dict[str, Any]]:
-        """Return the partition with the edges that lie in its day, and their evidence."""
+        """Return the partition with the edges inside its day, and their evidence."""
         since = self.begins if self.begins and partition.start < self.begins.time < partition.end else None
         until = self.ends if self.ends and partition.start < self.ends.time < partition.end else None
         evidence = {LISTED_FROM: since.as_evidence()} if since else {}
@@ -46,7 +46,7 @@ WHOLE = LifeSpan()
 
 
 def edges_in(evidence: Mapping[str, Any]) -> dict[str, Any]:
-    """Return LISTED_FROM and LISTED_UNTIL by the evidence of a day in a file: of a stored one, or of one without rows."""
+    """Return LISTED_FROM and LISTED_UNTIL from the evidence of a day in a file, stored or without rows."""
     found = {name: evidence[name] for name in (LISTED_FROM, LISTED_UNTIL) if name in evidence}
     if "edge" in evidence and evidence.get(LIFE) in _SIDES:
         said = {name: value for name, value in evidence.items() if name not in (LIFE, "edge", "object")}

@@ -1,9 +1,9 @@
-"""Why an archive has nothing of some days: the symbol was not listed yet, was delisted, expired, or was away for a while.
+"""Says why an archive has no files for some days: the symbol was not listed yet, delisted, expired, or unlisted for a while.
 
-Files that are not there prove nothing of this. The exchange is asked where it may be; a contract's own name says when it
-expires; and where nobody can be asked, only a very long silence while others go on is taken for an end. What is inferred so
-says it in its evidence (`inferred`), as what an exchange said has the time of the question (`exchange_asked`): both are
-looked at again (`review.py`).
+Missing files alone prove none of this. The exchange is asked where that is allowed; a contract's own name says when it
+expires; if nobody can be asked, only a very long silence, while other symbols continue, counts as an end. An inference is
+marked in the evidence (`inferred`), and an answer of the exchange has the time of the question (`exchange_asked`). Both are
+checked again later (`review.py`).
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ if TYPE_CHECKING:
     from crypto_assets.sources import Exchange
 
 VERY_OLD = timedelta(days=180)
-"""So long after a symbol's last file its end is inferred where the exchange cannot be asked.
+"""This long after a symbol's last file its end is inferred if the exchange cannot be asked.
 
-Files of single symbols were missing for up to a month and came (binance-public-data #302, #347), whole datasets for some
-months (#328). Half a year is far beyond all that is known, and short enough that a symbol delisted last year is no gap.
+Files of single symbols were up to a month late (binance-public-data #302, #347), whole datasets some months (#328). Half a
+year is far longer than any known delay, and short enough that a symbol delisted last year is no gap.
 """
 
 LIFE = "life"
-"""In the evidence of a day: `before`, `after` or `between` the listings of its symbol."""
+"""Key in the evidence of a day: `before`, `after` or `between` the listings of its symbol."""
 
 
 CONTRADICTED_BY = "contradicted_by"
-"""In the evidence of a missing day, or of an edge: the dataset whose rows show that it is not what it was taken for."""
+"""Key in the evidence of a missing day or of an edge: the dataset whose rows contradict the earlier explanation."""
 
 NUMBERED = {
     name: dataset.key[0]
     for name, dataset in datasets.all_datasets().items()
     if dataset.key in (("trade_id",), ("agg_trade_id",)) and dataset.has(("price",))
 }
-"""Tables whose rows the exchange numbers one after the other in a symbol, and the column of the number."""
+"""Tables whose rows the exchange numbers consecutively per symbol, and the column of the number."""
 
 FEW_TRADES = 1_000
-"""The numbers of a symbol begin with 0 or 1. So many may be gone at its start (a choice, not a fact); where more came before
-the archive's first row, its files do not begin where the symbol did."""
+"""The numbers of a symbol begin with 0 or 1. Up to this many may be missing at its start (a choice, not a fact); if more came
+before the archive's first row, its files do not begin where the symbol did."""
 
 
 class Asks(Protocol):
-    """What an exchange can be asked about a symbol (`crypto_assets.engine.rest.symbol_life.Reported`)."""
+    """The questions about a symbol that an exchange can answer (`crypto_assets.engine.rest.symbol_life.Reported`)."""
 
     def first(self, series: Series, symbol: str) -> datetime | None: ...
     def latest(self, series: Series, symbol: str) -> Latest: ...
@@ -59,9 +59,9 @@ class Asks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What is known of days without a file: `reason` and evidence where nothing should be there; else only evidence.
+    """The reason and the evidence why days without a file have no data; if they should have data, only the evidence.
 
-    `hint` is what a person should know of a day that is missing.
+    `hint` is advice for people about a missing day.
     """
 
     no_data: bool
@@ -74,7 +74,7 @@ NOTHING_KNOWN = Cause(False)
 
 
 def expired(exchange: Exchange, symbol: str, day: date) -> Cause | None:
-    """Return why nothing is there of a day after a contract's expiry, by its name alone."""
+    """Return why a day after a contract's expiry has no data, from the contract's name alone; None for other days."""
     expires_at = exchange.expires_at(symbol)
     if expires_at is None or Partition(symbol, day).start < expires_at:
         return None
@@ -86,7 +86,7 @@ def expired(exchange: Exchange, symbol: str, day: date) -> Cause | None:
 
 
 class Lifetime:
-    """The life of one symbol of one series, as its listing, other symbols and the exchange show it."""
+    """The life of one symbol of one series, from its listing, other symbols and the exchange."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class Lifetime:
     # ---- before the first file --------------------------------------------------------------------------------------
 
     def before(self, day: date) -> Cause:
-        """Return what is known of a day before the archive's first file."""
+        """Return the cause of a day before the archive's first file."""
         listed = f"the archive's first file is of {self._first_listed}"
         if self._reported is None:
             return self._inferred_before()
@@ -118,7 +118,7 @@ class Lifetime:
             raise
         except CryptoAssetsError as error:
             return self._inferred_before(error)
-        if first is None:  # it forgets symbols that it has delisted
+        if first is None:  # exchanges forget delisted symbols
             return self._inferred_before()
         evidence = {"exchange_first": first.isoformat(), **self._asked()}
         if day < first.date():
@@ -136,10 +136,10 @@ class Lifetime:
     # ---- after a file -----------------------------------------------------------------------------------------------
 
     def after(self, days: Sequence[date], earlier: date | None = None, later: date | None = None) -> dict[date, Cause]:
-        """Return what is known of consecutive days without a file, at or after the first one that is listed.
+        """Return the causes of consecutive days without a file, on or after the first listed day.
 
         Args:
-            earlier, later: the nearest days beside them that are known to have a file.
+            earlier, later: the nearest days on both sides that are known to have a file.
         """
         if earlier is None or later is None:
             try:
@@ -162,10 +162,10 @@ class Lifetime:
         return self._at_the_end(days, earlier)
 
     def _between(self, earlier: date, later: date) -> Cause:
-        """Return what is known of the days between two files."""
+        """Return the cause of the days between two files."""
         length = timedelta(days=(later - earlier).days - 1)
         if length < delisted_after(self._exchange, self._series, self._symbol, earlier):
-            # A hole of days: an exchange that has no rows of them either proves nothing while it trades on both sides.
+            # A gap of days: if the exchange has no rows of them either, that proves nothing while it trades on both sides.
             return NOTHING_KNOWN
         evidence: dict[str, Any] = {"last_listed": str(earlier), "listed_again": str(later)}
         words = f"between two listings: the archive has files up to {earlier} and again from {later} on"
@@ -191,7 +191,7 @@ class Lifetime:
         return Cause(True, words, evidence=evidence)
 
     def _at_the_end(self, days: Sequence[date], last: date) -> dict[date, Cause]:
-        """Return what is known of days after the last file."""
+        """Return the causes of days after the last file."""
         evidence: dict[str, Any] = {"last_listed": str(last)}
         words = f"the archive's last file is of {last}"
         if self._today - last <= delisted_after(self._exchange, self._series, self._symbol, days[-1]):
@@ -207,7 +207,7 @@ class Lifetime:
             else:
                 if latest.is_known:
                     return {day: self._told_at_the_end(day, latest, words, evidence) for day in days}
-                # It was renamed or forgotten, or this is another site: that it ended is no answer of this exchange.
+                # The symbol was renamed or forgotten, or this is another site: it does not answer whether the symbol ended.
                 forgotten = f"; {latest.status}"
                 evidence["exchange_status"] = latest.status
         try:
@@ -235,11 +235,11 @@ class Lifetime:
             f"delisted: {words}{forgotten}; {goes_on}",
             evidence={**evidence, LIFE: "after", "inferred": True, "looked_at": self._now.isoformat()},
         )
-        # Days that the others do not have either are explained by nothing yet.
+        # Days that the other symbols do not have either are not explained yet.
         return {day: gone if day <= others.day else Cause(False, evidence=evidence) for day in days}
 
     def _lately(self, days: Sequence[date], words: str, evidence: Mapping[str, Any]) -> dict[date, Cause]:
-        """Return what is known of days whose files may only be late: the exchange is asked once they are."""
+        """Return the causes of days whose files may only be late; the exchange is asked only after they are due."""
         causes = dict.fromkeys(days, Cause(False, evidence=evidence))
         late = [day for day in days if self._now >= self._exchange.expected_by(self._series, day)]
         if self._reported is None or not late:
@@ -269,17 +269,17 @@ class Lifetime:
 
 
 def problem_of(whom: str, error: CryptoAssetsError) -> dict[str, Any]:
-    """Return the evidence of a question that got no answer; `whom` is `exchange` or `listing`."""
+    """Return the evidence of a failed question; `whom` is `exchange` or `listing`."""
     return {f"{whom}_problem": str(error), f"{whom}_error": type(error).__name__}
 
 
 def says_more(outcome: Outcome) -> bool:
-    """Whether an outcome rests on a file or an answer, not only on nobody having been asked."""
+    """Whether an outcome rests on a file or an answer, and not only on the fact that nobody was asked."""
     return "exchange_asked" in outcome.evidence or "appeared" in outcome.evidence or "object" in outcome.evidence
 
 
 def keep_what_was_said(outcome: Outcome, was: Mapping[str, Any], reason: str, state: State) -> Outcome:
-    """Return what an exchange said of a day before, where it cannot be asked now; else the outcome."""
+    """Return an exchange's earlier answer about a day if it cannot be asked now; else the outcome."""
     if state is not State.NO_DATA or "exchange_asked" not in was or says_more(outcome):
         return outcome
     return Outcome(outcome.series, outcome.partition, State.NO_DATA, reason, was)

@@ -1,16 +1,16 @@
-"""Listings in the XML of S3: what an exchange's archive holds.
+"""Reads the S3 XML listings of an exchange's archive.
 
-Both versions of ListObjects are spoken (AWS API reference); a page has 1,000 keys at most, whatever is asked for.
+Both versions of ListObjects are supported (AWS API reference); a page has at most 1,000 keys, even if more are requested.
 
-1: asks with `marker`. `NextMarker` is there only if a delimiter was sent; without one the last key is the marker.
-2: asks with `list-type=2` and `start-after`, then with the page's `NextContinuationToken`; `KeyCount` must be what came.
+1: requests with `marker`. `NextMarker` is sent only if the request had a delimiter; without one the last key is the marker.
+2: requests with `list-type=2` and `start-after`, then with the page's `NextContinuationToken`; `KeyCount` must match.
 
-Names are encoded where `EncodingType` is `url`. The root's `Prefix` echoes the request and has the local name of
-`CommonPrefixes/Prefix`, so only direct children are read. Buckets hold foreign trees
-too (`data2/`, `data3/`, keys that start with a slash): what does not start with the prefix asked for is left out. A host
-may answer its HTML browser page instead: that is an error, not an empty listing.
+Names are encoded if `EncodingType` is `url`. The root's `Prefix` echoes the request and has the same local name as
+`CommonPrefixes/Prefix`, so only direct children are read. Buckets also hold other trees (`data2/`, `data3/`, keys that start
+with a slash): keys outside the requested prefix are left out. A host may answer its HTML browser page instead: that is an
+error, not an empty listing.
 
-A page that goes on without end, is nested without end, or is followed by pages without end is an error too.
+An endless page, endless nesting and endless pages are errors too.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
 PAGE = 1000
 
 MOST_KEYS = 100_000
-"""Of one listing. The longest that is known has 7,000: a file and its checksum for each day of nine years."""
+"""The most keys of one listing. The longest known listing has 7,000: a file and its checksum per day for nine years."""
 
 MOST_PAGES = 300
-"""Of one listing. A server may end its pages early, but not each of them."""
+"""The most pages of one listing. A server may end pages early, but not every page."""
 
 _MOST_SIZE = 5 << 40
-"""Of one object (S3 user guide)."""
+"""The most bytes of one object (S3 user guide)."""
 
 _MOST_ETAG = 200
-"""Of a digest and the count of its parts: 32 to 70 letters."""
+"""The most letters of an ETag: a digest and the number of its parts have 32 to 70."""
 
 _MOST_TAGS = 100_000
-"""Of one page: 1,000 keys have 14,000 to 24,000. Each element takes some 200 bytes when it is parsed."""
+"""The most tags of one page: 1,000 keys have 14,000 to 24,000. Each parsed element takes about 200 bytes."""
 
 
 def list_objects(
@@ -62,13 +62,13 @@ def list_objects(
     """Yield the objects under a prefix in the order of their keys.
 
     Args:
-        after: keys up to and including this text are left out; asked of the server, so it costs nothing.
+        after: keys up to and including this text are skipped by the server, so they cost nothing.
         until: the first key beyond this text ends the listing.
-        page: keys asked for at once; 1 to learn the first key only.
+        page: keys per page; 1 to get the first key only.
         version: of ListObjects, as the exchange's `listing_version` says.
 
     Raises:
-        ListingError: not the XML of a listing, or one without an end.
+        ListingError: not the XML of a listing, or an endless one.
         HostUnreachable, HostRefused: as `View.get`.
     """
     for objects in list_pages(client, listing_url, prefix, after=after, page=page, version=version):
@@ -81,9 +81,9 @@ def list_objects(
 def list_pages(
     client: View, listing_url: str, prefix: str, *, after: str = "", page: int = PAGE, version: int = 1
 ) -> Iterator[list[ArchiveObject]]:
-    """Yield the objects under a prefix as the server's pages have them, some of which may be empty; as `list_objects`."""
+    """Yield the objects under a prefix page by page, as the server returns them; a page may be empty. See `list_objects`."""
     for answer in _pages(client, listing_url, prefix, "", after, page, version):
-        # One with NUL is no key of any exchange, and Postgres takes none.
+        # No exchange has a key with NUL, and Postgres accepts none.
         yield [obj for obj in answer.objects if obj.key.startswith(prefix) and "\0" not in obj.key]
 
 
@@ -95,17 +95,17 @@ def list_prefixes(client: View, listing_url: str, prefix: str, *, version: int =
 
 @dataclass(slots=True)
 class _Page:
-    """One answer: what it lists, and the texts of the root's other children by name."""
+    """One page: the listed objects, and the texts of the root's other children by name."""
 
     objects: list[ArchiveObject]
     prefixes: list[str]
     texts: dict[str, str]
     entries: int
-    """Contents and CommonPrefixes, empty ones too."""
+    """The number of Contents and CommonPrefixes elements, including empty ones."""
 
     @property
     def last(self) -> str:
-        """The last name on the page, empty where it has none."""
+        """The last name on the page; empty if there is none."""
         return max(self.objects[-1].key if self.objects else "", self.prefixes[-1] if self.prefixes else "")
 
 
@@ -122,6 +122,7 @@ def _pages(
         if keys > MOST_KEYS or number > MOST_PAGES:
             raise ListingError(
                 f"{url} (prefix {prefix}): expected at most {MOST_KEYS} keys on {MOST_PAGES} pages, found {keys} on {number} "
+                "and no end; not read any further, check listing_url"
                 "and no end; not asked any further, check listing_url"
             )
         yield page
@@ -158,20 +159,20 @@ def _content(client: View, url: str, prefix: str, params: dict[str, str]) -> byt
 
 
 def _parsed(content: bytes) -> ElementTree.Element:
-    """Return the root; raises ValueError before anything is parsed that would take more memory than a page can."""
+    """Return the root element; raises ValueError before parsing if parsing would take more memory than a page can."""
     if content.count(b"<") > _MOST_TAGS or content.count(b"=") > _MOST_TAGS:  # `=`: attributes
         raise ValueError(f"more than {_MOST_TAGS} tags or attributes")
     if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
         raise ValueError("a document type, which listings do not have")
-    # Whatever encoding it names: in another one the bytes counted above would not be the tags.
+    # Decoded as UTF-8 whatever encoding the XML names: in another one the counted bytes would not be the tags.
     return ElementTree.fromstring(content, ElementTree.XMLParser(encoding="utf-8"))  # noqa: S314  bounded above
 
 
 def _read(content: bytes, url: str, prefix: str) -> _Page:
-    """Return a page of 1,000 keys in about 3 ms.
+    """Return a parsed page; 1,000 keys take about 3 ms.
 
     Raises:
-        ListingError: not the XML of a listing, or one that lacks entries.
+        ListingError: not the XML of a listing, or entries are missing.
     """
     try:
         root = _parsed(content)
@@ -193,13 +194,13 @@ def _read(content: bytes, url: str, prefix: str) -> _Page:
             page.objects.append(_object(child, url))
             page.entries += 1
         elif name == "CommonPrefixes":
-            # A real answer had an empty child prefix.
+            # One real answer had an empty child prefix.
             page.prefixes += [entry.text for entry in child if _name(entry) == "Prefix" and entry.text]
             page.entries += 1
         else:
             page.texts[name] = child.text or ""
     if page.texts.get("EncodingType") == "url":
-        # S3 writes a blank as a plus sign there, as botocore reads it.
+        # S3 writes a blank here as a plus sign; botocore reads it the same way.
         page.objects = [replace(obj, key=unquote_plus(obj.key)) for obj in page.objects]
         page.prefixes = [unquote_plus(prefix) for prefix in page.prefixes]
         if "NextMarker" in page.texts:
@@ -208,13 +209,13 @@ def _read(content: bytes, url: str, prefix: str) -> _Page:
     if reported is not None and reported.strip() != str(page.entries):
         raise ListingError(
             f"{url} (prefix {prefix}): expected {reported} entries, as KeyCount says, found {page.entries}; "
-            "the page is not whole, look again later"
+            "the page is incomplete, look again later"
         )
     return page
 
 
 def _object(entry: ElementTree.Element, url: str) -> ArchiveObject:
-    # Children share the namespace of their parent, if there is one.
+    # Children have the namespace of their parent, if any.
     text, namespace = entry.findtext, entry.tag.removesuffix("Contents")
     key = text(namespace + "Key", "")
     if not key:

@@ -1,4 +1,4 @@
-"""Finding the archive objects that hold some days of one symbol, and saying why a day has none."""
+"""Finds the archive objects with some days of one symbol, and says why a day has none."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from crypto_assets.sources import Exchange
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """Where days are: `holders` pairs each object with the days it is to give, `absent` says why the others have none."""
+    """`holders` pairs each object with the days to take from it; `absent` has an outcome for each other day."""
 
     holders: Sequence[tuple[ArchiveObject, tuple[date, ...]]]
     absent: Sequence[Outcome]
@@ -39,18 +39,18 @@ def locate(
 ) -> Located:
     """Return the objects that hold `days` (ascending) of one symbol.
 
-    The preferred prefix (daily files) is asked first; the next one (monthly files) only for days it does not have. A day
-    without an object is `no_data` where nothing should be there: no bar opens, or the symbol did not trade (`lifetime.py`).
-    Else it is `pending` while the file may still appear, then `missing`. Before that it is asked for by its name, where
-    the site has an `archive_url`: listings have been stale.
+    The preferred prefix (daily files) is read first; the next one (monthly files) only for days that it does not have. A day
+    without an object is `no_data` if nothing should be there: no bar opens, or the symbol did not trade (`lifetime.py`).
+    Otherwise it is `pending` while the file may still appear, then `missing`. Before that, it is requested by its name if the
+    site has an `archive_url`: listings have been stale.
 
     Args:
-        reported: what asks the exchange about the symbol, where that may be asked.
-        anchor: a day on which a bar of the symbol opens, for bars of three days.
-        preferred_only: look as if there were only files of the preferred prefix.
+        reported: the means to ask the exchange about the symbol, if that is allowed.
+        anchor: a day on which a bar of the symbol opens, for three-day bars.
+        preferred_only: search only the preferred prefix.
 
     Raises:
-        UnknownSymbol: nothing is listed for the symbol at all.
+        UnknownSymbol: the archive lists nothing for the symbol.
         ListingError, HostUnreachable, HostRefused: the listing could not be read.
     """
     exchange, (series, symbol) = site.exchange, track
@@ -92,7 +92,7 @@ def _held(
     prefixes: Sequence[str],
     wanted: list[date],
 ) -> tuple[dict[str, tuple[ArchiveObject, list[date]]], list[tuple[date, date]], list[date]]:
-    """Return the objects that hold some days, the periods of all that is listed among these, and the days without any."""
+    """Return the objects with some days, the periods of all those objects, and the days without any."""
     exchange = site.exchange
     holders: dict[str, tuple[ArchiveObject, list[date]]] = {}
     listed: list[tuple[date, date]] = []
@@ -118,14 +118,14 @@ def _held(
 
 
 def _just_before(key: str) -> str:
-    """Return a marker after which `key` is the first possible one."""
+    """Return the marker just before `key`, so that `key` is the first possible one after it."""
     return key.removesuffix(".zip")
 
 
 def _causes(
     life: Lifetime, days: Sequence[date], first_listed: date, listed: Sequence[tuple[date, date]]
 ) -> dict[date, Cause]:
-    """Return what is known of days without a file, by the files beside them."""
+    """Return the causes of days without a file, from the files beside them."""
     causes = {day: life.before(day) for day in days if day < first_listed}
     later = [day for day in days if day >= first_listed]
     firsts, lasts = sorted(first for first, _ in listed), sorted(last for _, last in listed)
@@ -181,10 +181,10 @@ def _not_there(
 
 
 def require_listed(site: ArchiveSite, track: Track, prefixes: Sequence[str] | None = None) -> date:
-    """Return the first day that the archive has of a symbol, under all of its prefixes or under some.
+    """Return the first day of a symbol in the archive, under all of its prefixes or the given ones.
 
     Raises:
-        UnknownSymbol: it has nothing; the message names similar symbols that it lists.
+        UnknownSymbol: the archive has none; the message names similar symbols that it lists.
         ListingError, HostUnreachable, HostRefused: the listing could not be read.
     """
     first_listed = first_listed_day(site, track, prefixes)
@@ -198,13 +198,13 @@ def require_listed(site: ArchiveSite, track: Track, prefixes: Sequence[str] | No
 
 
 def first_listed_day(site: ArchiveSite, track: Track, prefixes: Sequence[str] | None = None) -> date | None:
-    """Return the first day that the archive has of a symbol, or None where it has nothing; raises as `list_objects`."""
+    """Return the first day of a symbol in the archive, None if it has none; raises as `list_objects`."""
     firsts = []
     for prefix in prefixes or site.exchange.prefixes(*track):
         for obj in list_objects(site.listing, site.listing_url, prefix, page=2):
             try:
                 firsts.append(site.exchange.period(obj.key)[0])
-            except ValueError:  # a checksum, or a file that is no data
+            except ValueError:  # a checksum, or a file without data
                 continue
             break
     return min(firsts, default=None)
@@ -224,7 +224,7 @@ def _similar(site: ArchiveSite, track: Track) -> str:
 
 
 def _written(exchange: Exchange, name: str, symbol: str) -> str:
-    """Return an exchange's own name of a symbol as collection.yaml writes it, where it ends as `symbol` does."""
+    """Return an exchange's own name of a symbol in the form of collection.yaml, if it ends as `symbol` does."""
     _, _, end = symbol.partition("/")
     written = f"{name.removesuffix(end.partition(':')[0])}/{end}"
     return written if exchange.exchange_symbol(written) == name else name

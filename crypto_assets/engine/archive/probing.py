@@ -1,8 +1,8 @@
-"""What the listing of one symbol does not tell: files that it does not show, and how far the other symbols go.
+"""Finds what the listing of one symbol does not show: unlisted files, and the newest days of the other symbols.
 
-A listing may be stale while the files are there: that of Binance's aggTrades is said to have stood still since 2025-02-18
-(facts differ; another reading of it was current), so a day that should be there is asked for by its name before it is
-called missing. Whether a symbol whose files have ended was delisted is for `lifetime.py` to say.
+A listing may be stale while the files exist: Binance's for aggTrades is said to have stopped at 2025-02-18 (facts differ;
+another reading of it was current). So a day that should be there is requested by its name before it counts as missing.
+`lifetime.py` decides whether a symbol without new files was delisted.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ if TYPE_CHECKING:
     from crypto_assets.transport.client import Client, View
 
 PROBES = 12
-"""Files asked for by name, of one symbol, in one run."""
+"""The most files of one symbol that one run requests by name."""
 
 RECENT_DAYS = 7
-"""A look at a listing asks by name only for what is so new."""
+"""A look at a listing requests by name only days that are at most this old."""
 
 PROBE_AFTER = timedelta(hours=4)
-"""So long after its usual time a file that is not listed is asked for by name."""
+"""This long after its usual time an unlisted file is requested by name."""
 
 _DAYS_LATE, _MONTHS_LATE = timedelta(days=14), timedelta(days=80)
 
 _SAMPLE = 12
-"""Other symbols that are asked for their newest day, spread over all that are listed."""
+"""The number of other symbols whose newest day is read, spread over all listed symbols."""
 
 _PROBES_AT_ONCE = 4
-_FIRST_STEP_DAYS = 40  # over a month: some files are of months
+_FIRST_STEP_DAYS = 40  # more than a month, because some files cover a month
 _MEMORY = timedelta(minutes=10)
 
 
-# ---- files that are not listed ----------------------------------------------------------------------------------------
+# ---- unlisted files ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Unlisted:
-    """Days that are there although no listing shows them, all days that were asked for, and why others could not be."""
+    """Days with an unlisted file, all days that were requested by name, and why the others could not be."""
 
     found: Mapping[date, ArchiveObject]
     asked: frozenset[date]
@@ -59,17 +59,17 @@ class Unlisted:
 
 
 def probe(client: Client, archive_url: str, exchange: Exchange, key: str) -> ArchiveObject | None:
-    """Return an object that is there although no listing shows it, or None where it is not.
+    """Return an object that exists although no listing shows it; None if it does not exist.
 
-    The checksum is asked for first: a hundred bytes, and a file without one cannot be used.
+    The checksum is requested first: it has a hundred bytes, and a file without one cannot be used.
 
     Raises:
-        HostUnreachable, HostRefused: the host does not say.
+        HostUnreachable, HostRefused: the host does not answer the question.
     """
     try:
         archive = client.at(Endpoint(exchange.name, "archive", "archive"))
         if checksum := exchange.checksum_key(key):
-            with contextlib.suppress(BadContainer):  # there it is; what is wrong with it is for the download to say
+            with contextlib.suppress(BadContainer):  # the file exists; the download will report what is wrong with it
                 archive.get(f"{archive_url}/{checksum}", bound=CHECKSUM)
         headers = archive.head(f"{archive_url}/{key}").headers
     except NotPublished:
@@ -89,7 +89,7 @@ def unlisted(
     days: Iterable[date],
     now: datetime,
 ) -> Unlisted:
-    """Ask by name for days that no listing shows and that should be there: the newest of them, `PROBES` at most."""
+    """Request unlisted days by name if they should exist by now: the newest, at most `PROBES`."""
     exchange, prefix = site.exchange, site.exchange.prefixes(*track)[0]
     keys: dict[str, list[date]] = {}
     for day in sorted(days, reverse=True):
@@ -105,9 +105,9 @@ def unlisted(
 def probe_all(
     client: Client, archive_url: str, exchange: Exchange, keys: Sequence[str]
 ) -> tuple[dict[str, ArchiveObject], str]:
-    """Return the objects among `keys` that are there, and why the host could not be asked for the rest, if so.
+    """Return the existing objects among `keys`, and why the host could not be asked for the rest, if so.
 
-    The first one is asked alone: a host that does not answer is not asked for the others.
+    The first key is requested alone: if the host does not answer, the others are not requested.
     """
     found: dict[str, ArchiveObject] = {}
 
@@ -128,12 +128,12 @@ def probe_all(
     return found, ""
 
 
-# ---- how far symbols go -----------------------------------------------------------------------------------------------
+# ---- the newest days of other symbols ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Newest:
-    """How far the symbols of a universe go: the newest day of the sample, how many were asked, and which go on lately."""
+    """The newest day of the sampled symbols, the size of the sample, and the symbols with recent days."""
 
     day: date | None
     asked: int
@@ -145,10 +145,10 @@ _newest_lock = threading.Lock()
 
 
 def delisted_after(exchange: Exchange, series: Series, symbol: str, day: date) -> timedelta:
-    """Return how much older than the newest of the others the last file of a symbol is that may be delisted.
+    """Return how far the last file of a symbol must be behind the newest of the others before it may be delisted.
 
-    Files of days were up to some days late, those of months up to two weeks (binance-public-data #166, #181, #328, #414).
-    That is when the question is put, not its answer: files of single symbols came a month late too (#302, #347).
+    Daily files were up to some days late, monthly files up to two weeks (binance-public-data #166, #181, #328, #414). After
+    this time the question is asked, not decided: files of single symbols came a month late too (#302, #347).
     """
     prefix = exchange.prefixes(series, symbol)[0]
     first, last = exchange.period(exchange.key(prefix, series, symbol, day))
@@ -156,9 +156,9 @@ def delisted_after(exchange: Exchange, series: Series, symbol: str, day: date) -
 
 
 def newest_day(site: ArchiveSite, track: Track, now: datetime) -> Newest:
-    """Return how far other symbols of a series go; remembered for ten minutes, for thousands of symbols ask the same.
+    """Return the newest days of the other symbols of a series; cached for ten minutes, as thousands of symbols need the same.
 
-    Only files of the last weeks count: a universe without any tells nothing.
+    Only files of the last weeks count: without any the sample tells nothing.
     """
     universe = site.exchange.universe_prefix(track.series)
     today = now.astimezone(UTC).date()
@@ -200,7 +200,7 @@ def _ask_others(ask: _Asker, track: Track, today: date) -> Newest:
 
 @dataclass(frozen=True, slots=True)
 class _Asker:
-    """Asks a listing for the days that it has."""
+    """Asks a listing which days it has."""
 
     client: View
     url: str
@@ -211,17 +211,17 @@ class _Asker:
         return max((last for _, last in self.periods(prefix, key)), default=None)
 
     def periods(self, prefix: str, key: str, until: str | None = None) -> Iterator[tuple[date, date]]:
-        """Yield the first and last day of each object from a key on, up to `until` where that is given."""
+        """Yield the first and last day of each object from a key on, up to `until` if given."""
         version = self.exchange.listing_version
         after = key.removesuffix(".zip")
         for obj in list_objects(self.client, self.url, prefix, after=after, until=until, version=version):
-            with contextlib.suppress(ValueError):  # a checksum, or a file that is no data
+            with contextlib.suppress(ValueError):  # a checksum, or a file without data
                 yield self.exchange.period(obj.key)
 
     def around(self, prefix: str, track: Track, day: date, first_listed: date) -> tuple[date | None, date | None]:
-        """Return the last day before a day, and the first one after it, of the files under a prefix.
+        """Return the last day before a day, and the first day after it, of the files under a prefix.
 
-        Steps back that grow find an older file, down to the symbol's first.
+        It searches an older file in growing steps back, down to the symbol's first file.
         """
         before, after, span = None, None, _FIRST_STEP_DAYS
         place = day - timedelta(days=span)
@@ -231,7 +231,7 @@ class _Asker:
                 break
             before = last if last < day else before
         while before is None and place > first_listed:
-            span = max(480, 2 * span)  # 480 days are on one page of 1,000 keys, with their checksums
+            span = max(480, 2 * span)  # 480 days with their checksums fit on one page of 1,000 keys
             until = self.exchange.key(prefix, *track, place)
             place = max(place - timedelta(days=span), first_listed)
             listed = self.periods(prefix, self.exchange.key(prefix, *track, place), until)
@@ -245,9 +245,9 @@ def files_around(
     day: date,
     first_listed: date,
 ) -> tuple[date | None, date | None]:
-    """Return the last day of the files before a day that is not listed, and the first day of the files after it.
+    """Return the last day of the files before an unlisted day, and the first day of the files after it.
 
-    The preferred files are asked first; the others only where these have none within some weeks before the day.
+    The preferred files are read first; the others only if these have none within some weeks before the day.
 
     Raises:
         ListingError, HostUnreachable, HostRefused: the listing could not be read.

@@ -1,9 +1,9 @@
-"""Looking again at days that were taken for `no_data` by inference, or because an exchange said so.
+"""Checks days again that are `no_data` by inference, or because an exchange said so.
 
 Files may appear later, a symbol may be listed again, an archive may be completed backwards. A day that is no longer explained
 becomes `missing` (or `pending`), and so a gap that `fill` collects. Each look costs about one page of a listing and one
-question a symbol. In the evidence of a day, `looked_at` says when it was looked at last. Where only a part could be asked, or
-nothing, that stays, and `tried_at` says when that was; `look_problem` says why.
+question per symbol. In the evidence of a day, `looked_at` is the time of the last look. If the question could not be asked,
+or only in part, `looked_at` stays, `tried_at` is the time of the attempt, and `look_problem` says why it failed.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from crypto_assets.transport.client import Client
 from crypto_assets.transport.guard import EGRESS, Guard
 
 DAILY = timedelta(days=1)
-"""`gaps` looks again at what was not looked at for so long; `fill` always looks."""
+"""`gaps` checks days again whose last look is older than this; `fill` always checks them."""
 
 _AT_ONCE = 8
-_NAMED = 3  # symbols in a line
+_NAMED = 3  # the most symbols named in a line
 
 
 @dataclass(slots=True)
 class Skipped:
-    """Days that stay as they were because nobody could look at them: how many, of which symbols, and why.
+    """Days that stay as they were because they could not be checked: how many, of which symbols, and why.
 
-    `since` is the oldest look at them, ISO 8601; empty where a day has no look that was recorded.
+    `since` is the time of the oldest look at them, ISO 8601; empty if a day has no recorded look.
     """
 
     problem: str
@@ -62,14 +62,14 @@ class Skipped:
 
 
 _OF_HOST, _OF_SYMBOLS, _OF_TIME = "host", "symbols", "time"
-"""Why days were skipped: nobody could be asked, something was wrong with single symbols, or time was up."""
+"""Why days were skipped: the host did not answer, single symbols failed, or time was up."""
 
 
 @dataclass(slots=True)
 class Review:
-    """What a look came to: how many days were looked at, those that are no longer explained, and what could not be asked.
+    """The result of a look: the number of checked days, the days that are no longer explained, and the skipped ones.
 
-    `skipped` holds what could not be looked at, by exchange and kind of reason.
+    `skipped` holds the days that could not be checked, by exchange and kind of reason.
     """
 
     looked_at: int = 0
@@ -78,11 +78,11 @@ class Review:
 
     @property
     def not_looked_at(self) -> int:
-        """The number of days that stay as they were because nobody could look."""
+        """The number of days that stay as they were because they could not be checked."""
         return sum(one.days for one in self.skipped.values())
 
     def in_words(self) -> list[str]:
-        """Return lines for people; none where nothing is to be said."""
+        """Return lines for people; empty if there is nothing to report."""
         lines = []
         if self.reopened:
             days = len(self.reopened)
@@ -93,7 +93,7 @@ class Review:
             )
         for (exchange, kind), one in sorted(self.skipped.items()):
             since = f" at {one.since[:16].replace('T', ' ')} UTC" if one.since else " not recorded"
-            what = f"{one.days} days of no data that was inferred, or said by the exchange"
+            what = f"{one.days} days of no data that was inferred, or reported by the exchange"
             of = f" ({_names(one.symbols)})" if kind == _OF_SYMBOLS else ""
             lines.append(f"{exchange}: could not look again at {what}{of}; the last look was{since}: {one.problem}")
         return [visible(line) for line in lines]
@@ -116,13 +116,13 @@ def review(
     budget_s: float = float("inf"),
     egress: str = EGRESS,
 ) -> Review:
-    """Look again at the inferred days of some series and symbols, record what has changed, and return it.
+    """Check the inferred days of some series and symbols again, record the changes, and return the result.
 
     Args:
-        selected: entries, and the tracks of each that are looked at.
-        older_than: days whose last look is younger are left alone; where all are, nothing is asked.
+        selected: entries, each with the tracks to check.
+        older_than: days with a younger last look are left alone; if all are younger, nothing is requested.
         timeout_s: of each request; each is made once.
-        budget_s: no symbol is begun after so long; those whose last look is oldest come first.
+        budget_s: after this time no further symbol is begun; symbols with the oldest last look come first.
 
     Raises:
         PostgresUnavailable: the server does not answer.
@@ -163,7 +163,7 @@ def _inferred(
     last: date,
     before: datetime,
 ) -> dict[str, list[Inferred]]:
-    """Return the days to look at, by symbol; of a symbol all days where one is due."""
+    """Return the days to check, by symbol; if one day of a symbol is due, all its days."""
     found: dict[str, list[Inferred]] = {}
     for one in inferred_days(connection, series, symbols, first, last):
         found.setdefault(one.symbol, []).append(one)
@@ -172,7 +172,7 @@ def _inferred(
 
 
 class _Reviewer:
-    """Looks at one symbol after the other; `look` may be called from many threads."""
+    """Checks one symbol after the other; `look` may be called from many threads."""
 
     def __init__(
         self, finder: Finder, ledger: Ledger, result: Review, now: datetime, deadline: float, budget_s: float
@@ -190,7 +190,7 @@ class _Reviewer:
             self._skip(series, symbol, days, _OF_TIME, f"the {self._budget_s:g} s for it were over")
             return
         if (down := self._result.skipped.get((series.exchange, _OF_HOST))) is not None:
-            self._skip(series, symbol, days, _OF_HOST, down.problem)  # the host was asked a moment ago
+            self._skip(series, symbol, days, _OF_HOST, down.problem)  # the host failed a moment ago
             return
         target = Target(series, symbol, tuple(one.day for one in days))
         located = self._finder.find(target, target.days)
@@ -208,14 +208,14 @@ class _Reviewer:
             if outcome is not None and (found := _problem(outcome)):
                 kind, problem = found
                 self._skip(series, symbol, [one], kind, problem)
-                if kind == _OF_SYMBOLS:  # others come before it the next time
+                if kind == _OF_SYMBOLS:  # other symbols come first the next time
                     same.append((one, one.reason, former | tried | {"look_problem": problem}))
             elif outcome is None:
                 same.append((one, one.reason, former | looked))
             elif outcome.state is State.NO_DATA:
                 same.append((one, outcome.reason, {**outcome.evidence, **looked}))
             elif "exchange_asked" in one.evidence and not says_more(outcome):
-                same.append((one, one.reason, former | tried))  # what an exchange said stays said
+                same.append((one, one.reason, former | tried))  # an exchange's answer stays valid
             else:
                 reopened.append((one, outcome))
         self._record(series, symbol, same, reopened)
@@ -226,7 +226,7 @@ class _Reviewer:
         return Excuses(series, outages)
 
     def _in_file(self, series: Series, one: Inferred, obj: ArchiveObject) -> Outcome | None:
-        """Return what has become of a day that a file covers: None where it is as it was."""
+        """Return the new outcome of a day that a file covers; None if nothing has changed."""
         partition = Partition(one.symbol, one.day)
         if (one.source_key, one.source_etag) != (obj.key, obj.etag):
             since = one.looked_at[:10] or "it was looked at last"
@@ -235,7 +235,7 @@ class _Reviewer:
         if "outage" in one.evidence:
             reason = f"{obj.key} has no rows of this day; until now: {one.reason}"
             return Outcome(series, partition, State.MISSING, reason, {"object": obj.key, "was": one.reason})
-        if "edge" not in one.evidence and "object" in one.evidence:  # a file of a month, in which it was no edge
+        if "edge" not in one.evidence and "object" in one.evidence:  # inside a monthly file, not at an edge
             outside = self._finder.outside(series, one.symbol, [one.day]).get(one.day)
             return None if outside is None or outside.state is State.NO_DATA else outside
         period = sources.get(series.exchange).period(obj.key)
@@ -252,7 +252,7 @@ class _Reviewer:
             elif asks is not None and edge:
                 latest = asks.latest(series, one.symbol)
                 later = latest.time is not None and latest.time >= datetime.fromisoformat(edge)
-                # That it has forgotten the symbol is no answer.
+                # A forgotten symbol is not an answer.
                 contradicted |= latest.is_known and (not latest.ended or later)
         except OF_THIS_PROCESS:
             raise
@@ -277,7 +277,7 @@ class _Reviewer:
         same: Sequence[tuple[Inferred, str, Mapping[str, Any]]],
         reopened: Sequence[tuple[Inferred, Outcome]],
     ) -> None:
-        """Record days as they are now; those that a run has recorded while they were asked about stay as it left them."""
+        """Record the days as they are now, except days that a run has recorded in the meantime."""
         days = {one.day: one.updated_at for one in [*(one for one, *_ in same), *(one for one, _ in reopened)]}
         with self._ledger.transaction() as connection:
             updated = lock_days(connection, series, symbol, days)
@@ -293,7 +293,7 @@ class _Reviewer:
 
 
 def _problem(outcome: Outcome) -> tuple[str, str] | None:
-    """Return why an outcome is no answer, and whether that is of a host or of the symbol; None where it is one."""
+    """Return why an outcome is not an answer, and whether the host or the symbol failed; None if it is an answer."""
     evidence = outcome.evidence
     if error := evidence.get("error"):
         reason = f"{error}: {outcome.reason}" if error == "ListingError" else outcome.reason

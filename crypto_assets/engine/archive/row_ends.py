@@ -1,4 +1,4 @@
-"""The first and the last rows of a period: how long a row lasts, and whether rows should be before or after them."""
+"""The first and last rows of a period: the length of a row, and whether rows should be before or after them."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES, due
 
 _MICROSECOND = timedelta(microseconds=1)
 _EDGE = timedelta(hours=1)
-"""Trades may be silent so long at midnight without a question (as crypto_assets/checks/complete.py has it)."""
+"""Trades may be silent this long at midnight without a question (the same as in crypto_assets/checks/complete.py)."""
 
 
 def row_length(series: Series) -> timedelta:
-    """Return how long a row lasts: a bar its length, another row a moment."""
+    """Return the length of a row in time: a bar's own length, one microsecond for other rows."""
     if series.table != "ohlcv":
         return _MICROSECOND
     return step_of(series) or DAY
 
 
 def is_open(series: Series, begin: datetime, end: datetime, rows_before: pa.Table | None = None) -> bool:
-    """Return whether rows should be in [begin, end), at an end of a period; `rows_before` where it is the latter one."""
+    """Return whether rows should be in [begin, end) at an end of a period; pass `rows_before` if it is the last end."""
     if series.timeframe in LONG_TIMEFRAMES:
         days = days_between(begin.date(), (end - _MICROSECOND).date()) if begin < end else []
         return any(due(series.timeframe or "", day).opens is not False for day in days)
     slack = step_of(series) or DAY if series.table == "ohlcv" else _EDGE
     if series.table == "funding_rates" and rows_before is not None:
-        # The last event of a day stands one interval before midnight.
+        # The last event of a day is one interval before midnight.
         slack = timedelta(hours=rows_before.column("funding_interval_hours")[-1].as_py(), seconds=1)
     return end - begin >= slack
 
 
 def fills(series: Series, partition: Partition, rows: pa.Table) -> bool:
-    """Return whether rows go from one end of a day to the other, so that no edge of a life can be in it."""
+    """Return whether rows reach from one end of a day to the other, so that no edge of a life can be in it."""
     times = rows.column(datasets.get(series.table).time_column).cast(pa.int64()).to_numpy()
     if not len(times):
         return False
@@ -48,7 +48,7 @@ def fills(series: Series, partition: Partition, rows: pa.Table) -> bool:
 
 
 def traded_before(rows: pa.Table) -> bool:
-    """Return whether the smallest number of trades shows that many came before: an exchange counts a symbol's from 0 or 1."""
+    """Return whether the smallest trade number shows that many trades came before: a symbol's numbers start at 0 or 1."""
     name = next((name for name in NUMBERED.values() if name in rows.column_names), None)
     return name is not None and rows.num_rows > 0 and pc.min(rows.column(name)).as_py() > FEW_TRADES
 

@@ -1,4 +1,4 @@
-"""What a run has found of the days of one symbol: which have a file, and what is known of those beside them."""
+"""What a run has found about the days of one symbol: which have a file, and the outcomes of those beside them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from crypto_assets.model import DAY, Outcome
 
 @dataclass(slots=True)
 class SeenDays:
-    """What was found of the days of a symbol: spans of days with a file, and the first and last of days without one.
+    """The days of a symbol seen so far: spans of days with a file, and the first and last days of spans without one.
 
-    Only a day beside one with rows is ever asked for, so the days inside a span without files are not kept.
+    Only days beside one with rows are ever looked up, so the days inside a span without files are not kept.
     """
 
     held: list[tuple[date, date]] = field(default_factory=list)
@@ -34,7 +34,7 @@ class SeenDays:
         }
 
     def note(self, day: date, found: Outcome | None) -> None:
-        """Know what was found of a day: None where it has a file."""
+        """Remember the outcome of a day; None if it has a file."""
         if found is None:
             self.add([day], [])
         else:
@@ -47,5 +47,5 @@ class SeenDays:
         return day in self.absent or self._holds(day)
 
     def at(self, day: date) -> Outcome | None:
-        """Return what is known of a day without a file, None for one that has a file; the day is known."""
+        """Return the outcome of a day without a file, None for a day with one; the day must be in here."""
         return self.absent.get(day)

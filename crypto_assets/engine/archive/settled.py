@@ -1,7 +1,7 @@
-"""Gaps that asking again cannot close: the archive's file of the day is the one that is stored, with rows missing in it.
+"""Finds gaps that another attempt cannot close: the stored file is the archive's present file, and rows are missing in it.
 
-Such a day comes whole only when the archive publishes it again. The sensors see that, and so does one look at the listing; a
-run over all such days, every day anew, sees nothing more.
+Such a day becomes complete only when the archive publishes it again. The sensors notice that, and so does one look at the
+listing; downloading all such days again every day would find nothing more.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from crypto_assets.transport.guard import EGRESS, Guard
 
 SETTLED_WEEKDAY = 0
 
-_SILENT_S = 3_600  # at an end of a day of trades, as `complete` lets it be silent
-_SPANS_NAMED = 20  # by `complete`, of bars; there may be more
+_SILENT_S = 3_600  # at an end of a day of trades, as in `complete`
+_SPANS_NAMED = 20  # the most spans that `complete` names for bars; there may be more
 
 _AT_ONCE = 8
 _TIMEOUT_S = 10.0
 
 
 def may_be_settled(gap: Gap) -> bool:
-    """Return whether only another file of the archive can complete a day, by what the ledger knows of it.
+    """Return whether only another file of the archive can complete a day, as far as the ledger knows.
 
-    Its rows are all right as far as they go (no stored row breaks a rule, the file is in the lake), the last attempt to
-    collect it did not fail, and what is missing lies inside the day: at its ends the symbol may have begun or ended, which
-    the exchange may say when it is asked again.
+    The existing rows are right (no stored row breaks a rule, the file is in the lake), the last attempt to collect the day
+    did not fail, and the missing rows are inside the day. At its ends the symbol may have begun or ended, and the exchange
+    may say so when it is asked again.
     """
     if gap.state is not State.DEGRADED or gap.source != "archive" or gap.lost or gap.attempt_error:
         return False
@@ -51,7 +51,7 @@ def may_be_settled(gap: Gap) -> bool:
 
 
 def _reaches_an_end(series: Series, finding: Mapping[str, Any]) -> bool:
-    """Whether rows are missing at an end of the day, by the evidence of `complete`; where it does not say, they may be."""
+    """Whether rows are missing at an end of the day, by the evidence of `complete`; if it does not say, they may be."""
     if finding.get("passed", True):
         return False
     if series.table in ("trades", "agg_trades"):
@@ -65,9 +65,9 @@ def _reaches_an_end(series: Series, finding: Mapping[str, Any]) -> bool:
 
 
 def due(found: Iterable[Gap], today: date) -> Iterator[Gap]:
-    """Yield the gaps that are asked for on a day: acknowledged ones never, those that may be settled on Mondays.
+    """Yield the gaps to request on a day: acknowledged ones never, those that may be settled on Mondays.
 
-    On other days the sensors see the files that would complete them.
+    On other days the sensors notice the files that would complete them.
     """
     for gap in found:
         if gap.is_open and (today.weekday() == SETTLED_WEEKDAY or not may_be_settled(gap)):
@@ -75,9 +75,9 @@ def due(found: Iterable[Gap], today: date) -> Iterator[Gap]:
 
 
 def unchanged(collection: Collection, ledger: Ledger, found: Sequence[Gap], *, egress: str = EGRESS) -> list[Gap]:
-    """Return the gaps that the archive cannot close now: it lists the file that is stored, and none that goes before it.
+    """Return the gaps that the archive cannot close now: it lists the stored file, and none that is preferred to it.
 
-    A listing that cannot be read settles nothing, and exchanges that are paused are not asked.
+    An unreadable listing settles nothing, and paused exchanges are not asked.
     """
     by_symbol: dict[Track, list[Gap]] = defaultdict(list)
     paused = {one.scope for one in Controls(ledger).read() if one.action == "pause"}
@@ -116,7 +116,7 @@ def _of_symbol(client: Client, collection: Collection, found: Sequence[Gap]) -> 
 def _listed(
     client: Client, collection: Collection, series: Series, symbol: str, found: Sequence[Gap]
 ) -> Mapping[str | None, Any]:
-    """Return the etags of the objects that are listed for some days, by key."""
+    """Return the etags of the objects listed for some days, by key."""
     exchange = sources.get(series.exchange)
     url = collection.urls(series.exchange).listing_url or exchange.listing_url
     view = client.at(Endpoint(exchange.name, "listing", "listing"))
@@ -124,7 +124,7 @@ def _listed(
     etags: dict[str | None, Any] = {}
     for prefix in exchange.prefixes(series, symbol):
         keys = [exchange.key(prefix, series, symbol, day) for day in days]
-        # The marker is one after which the first key is the first possible one.
+        # The marker is just before the first key, so that this key is the first possible one.
         listed = list_objects(view, url, prefix, after=min(keys).removesuffix(".zip"), until=max(keys))
         etags |= {obj.key: obj.etag for obj in listed if obj.key in keys}
     return etags

@@ -1,4 +1,4 @@
-"""One exchange's archive as a run reaches it."""
+"""The addresses and the client of one exchange's archive."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveSite:
-    """The addresses of an exchange's archive, and the client that asks them.
+    """The addresses of an exchange's archive, and the client that requests them.
 
-    Without `archive_url` no file is asked for by its name: what the listing does not show counts as not there.
+    Without `archive_url` no file is requested by its name: an unlisted file counts as missing.
     """
 
     client: Client
@@ -27,7 +27,7 @@ class ArchiveSite:
 
     @classmethod
     def of(cls, client: Client, collection: Collection, exchange: Exchange) -> ArchiveSite:
-        """Return the archive of an exchange at the addresses of collection.yaml, or at its own."""
+        """Return the archive of an exchange, at the addresses of collection.yaml or its own."""
         urls = collection.urls(exchange.name)
         return cls(
             client,
@@ -38,5 +38,5 @@ class ArchiveSite:
 
     @property
     def listing(self) -> View:
-        """The client as it asks for listings: within their limits, behind their breaker."""
+        """The client for listings, with their limits and their breaker."""
         return self.client.at(Endpoint(self.exchange.name, "listing", "listing"))

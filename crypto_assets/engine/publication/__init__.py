@@ -1,1 +1,1 @@
-"""Judging days and publishing them: lake, warehouse and ledger at once."""
+"""Checks days and publishes them to lake, warehouse and ledger at once."""

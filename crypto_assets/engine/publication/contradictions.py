@@ -1,9 +1,9 @@
-"""Days without data, and edges of lives, that stored rows of another dataset of the same symbol contradict.
+"""Finds days without data, and edges of lives, that stored rows of another dataset of the same symbol contradict.
 
-That nothing is due of a day is inferred from one dataset: its files end, its first row comes late, its ids run on. Another
-dataset that has rows of the day, or beyond the end of the life that it was put down to, says otherwise; then rows are
-missing. Trades are such witnesses, and bars in which something traded. A calendar on which no bar opens is never
-contradicted; an outage, or the name of a contract, only by trading on that very day.
+That a day has no data is inferred from one dataset: its files end, its first row comes late, no id is missing. If another
+dataset has rows of the day, or beyond the inferred end of the life, the inference is wrong and rows are missing. Trades are
+such witnesses, and bars in which something traded. A calendar by which no bar opens is never contradicted; an outage or the
+name of a contract is contradicted only by trading on that very day.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class _Witness:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is stored of the symbols of some days without data, in other datasets and, of `numbers`, in their own.
+    """The stored days of the symbols of some days without data, in other datasets and, for `numbers`, in their own.
 
-    `spans` are the first and the last day on which anything traded, by symbol and dataset; `stored` what is known of days, by
-    symbol and day; `empty` the days of other datasets that are without data too: dataset, symbol, day; `numbers` the first
-    stored day and its first number, where trades came before it.
+    `spans` are the first and the last day on which anything traded, by symbol and dataset. `stored` are the stored days, by
+    symbol and day. `empty` are the days without data of other datasets: dataset, symbol, day. `numbers` are the first stored
+    day and its first trade number, for symbols that traded before it.
     """
 
     spans: Mapping[str, Mapping[str, tuple[date, date]]]
@@ -47,7 +47,7 @@ class _Known:
 
 
 def contradicted(connection: psycopg.Connection[Any], series: Series, outcomes: Iterable[Outcome]) -> list[Outcome]:
-    """Return what those of some days without data are that other rows contradict: `missing`, with the reason."""
+    """Return new outcomes for the days without data that other rows contradict: `missing`, with the reason."""
     asked = [one for one in outcomes if one.state is State.NO_DATA and "opens" not in one.evidence]
     if not asked:
         return []
@@ -71,7 +71,7 @@ def contradicted(connection: psycopg.Connection[Any], series: Series, outcomes: 
 def reopen(
     connection: psycopg.Connection[Any], exchange: str, market_type: str, symbols: Iterable[str]
 ) -> list[Outcome]:
-    """Return the days without data of some symbols that are contradicted by now, in every dataset, as `contradicted` does."""
+    """Return the days without data of some symbols that are contradicted now, in every dataset, as `contradicted` does."""
     records = doubtful_days(connection, exchange, market_type, symbols, NUMBERED, FEW_TRADES)
     by_series: dict[Series, list[Outcome]] = defaultdict(list)
     for record in records:
@@ -114,14 +114,14 @@ def _on_the_day(series: Series, outcome: Outcome, known: _Known) -> _Witness | N
 
 
 def _funding_is_due(row: StoredDay) -> bool:
-    """Return whether a symbol traded from the first hour of a day to the first event that must follow, eight hours later."""
+    """Return whether a symbol traded in the first hour of a day and after the first event that must follow, 8 hours later."""
     return bool(row.traded & mask(0, 60)) and bool(row.traded & mask(8 * 60, MINUTES))
 
 
 def _beyond_the_edge(outcome: Outcome, known: _Known) -> _Witness | None:
-    """Return a dataset with rows beyond the end of a life that a day was put down to; one without data of the day is none.
+    """Return a dataset with rows beyond the inferred end of a life; a dataset that has no data of the day does not count.
 
-    Funding may end hours before trading does: of it only days inside the trading are contradicted.
+    Funding may end hours before trading does, so only funding days inside the trading are contradicted.
     """
     evidence, day, symbol = outcome.evidence, outcome.partition.day, outcome.partition.symbol
     funding = outcome.series.table == "funding_rates"
@@ -137,7 +137,7 @@ def _beyond_the_edge(outcome: Outcome, known: _Known) -> _Witness | None:
 
 
 def _before_the_first(outcome: Outcome, known: _Known) -> _Witness | None:
-    """Return the dataset itself where the first trade that is stored has a number that shows many before it."""
+    """Return the dataset itself if the number of its first stored trade shows that many trades came before it."""
     evidence, day = outcome.evidence, outcome.partition.day
     if evidence.get(LIFE) != "before" or "exchange_asked" in evidence or outcome.partition.symbol not in known.numbers:
         return None
@@ -149,7 +149,7 @@ def _before_the_first(outcome: Outcome, known: _Known) -> _Witness | None:
 
 
 def _last_day(outcome: Outcome) -> date:
-    """Return the last day with rows that a day after the life of a symbol was inferred from, to the end of a long bar."""
+    """Return the last day with rows from which the end of a life was inferred; for a long bar, the last day of that bar."""
     said = outcome.evidence.get("edge") or outcome.evidence.get("last_listed")
     if not said:
         return outcome.partition.day

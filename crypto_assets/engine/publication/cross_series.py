@@ -1,7 +1,7 @@
-"""Comparing stored days with what other stored series say of the same symbol and day.
+"""Compares stored days with other stored series of the same symbol and day.
 
-The finding names the other series and the file it was compared with, so that it is known to be out of date once that is
-replaced. Where nothing is stored to compare with, it says so.
+The finding names the other series and the file it was compared with, so that it is recognised as out of date once that file
+is replaced. If nothing is stored to compare with, the finding says so.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
     from crypto_assets.storage.lake import Lake
 
 WITH, WITH_SHA256 = "with", "with_sha256"
-"""Where a finding says what it was compared with: the dataset, and the sha256 of its file."""
+"""Keys of a finding that say what it was compared with: the dataset, and the sha256 of its file."""
 
 Pieces = Callable[[], Iterable[pa.Table]]
-"""Returns the rows of a day from the first on, in one piece or more; may be called again."""
+"""Returns the rows of a day from the first on, in one or more pieces; may be called again."""
 
 
 def in_lake(series: Series) -> list[Comparison]:
-    """Return the checks that compare a series with other stored ones."""
+    """Return the checks that compare a series with other stored series."""
     return [check for check in of_kind(series, Comparison) if check.source == "lake"]
 
 
 def asked_before(series: Series, stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Finding]:
-    """Return those findings of a file, as the ledger keeps them, that its stored rows do not give again.
+    """Return the findings of a file in the ledger that cannot be found again from its stored rows.
 
-    They came from sources which are not asked every time, or from how the rows stood in the file.
+    They came from sources that are not asked every time, or from the order of the rows in the file.
     """
     asked = {check.name for check in of_kind(series, Comparison) if check.source != "lake"}
     asked |= {check.name for check in of_kind(series, ArrangementCheck)}
@@ -54,14 +54,14 @@ class _Other:
 
 
 class Comparer:
-    """Compares days with what the lake and the ledger of one collection have; safe to use from many threads."""
+    """Compares days with the lake and the ledger of one collection; safe to use from many threads."""
 
     def __init__(self, lake: Lake, ledger: Ledger) -> None:
         self._lake = lake
         self._ledger = ledger
 
     def findings(self, series: Series, days: Mapping[Partition, Pieces]) -> dict[Partition, dict[str, Finding]]:
-        """Return what each comparison with a stored series says of each day."""
+        """Return the finding of each comparison with a stored series, for each day."""
         checks = in_lake(series)
         if not checks or not days:
             return {partition: {} for partition in days}
@@ -74,7 +74,7 @@ class Comparer:
     def _stored(
         self, series: Series, checks: Sequence[Comparison], partitions: Sequence[Partition]
     ) -> dict[Partition, dict[Series, _Other]]:
-        """Return what is stored of the series that some days can be compared with."""
+        """Return the stored days that some days can be compared with."""
         wanted = {other.dataset: other for check in checks for other in check.counterparts(series)}
         with self._ledger.transaction() as connection:
             files = stored_files(connection, series, wanted, partitions)
@@ -117,7 +117,7 @@ class Comparer:
         return findings
 
     def outdated(self, series: Series, partitions: Sequence[Partition]) -> list[Partition]:
-        """Return the stored ones of some days whose comparisons were made with other files than are stored, or not at all."""
+        """Return the stored days whose comparisons were made with files that have been replaced since, or not at all."""
         checks = in_lake(series)
         if not checks or not partitions:
             return []

@@ -1,4 +1,4 @@
-"""Publishing files of the lake together with what Postgres says of them, so that a kill at any moment leaves both or neither.
+"""Publishes files of the lake together with their rows in Postgres, so that a kill at any moment leaves both or neither.
 
     step        what is done                                                    undone by
     noted       a row in collection.journal for each file, committed            deleting it
@@ -6,15 +6,15 @@
     verified    they are read back
     kept        the former file, in versions/ or staging/                       deleting it
     loaded      warehouse, ledger, versions and corrections, in a transaction   its rollback
-    moved       the new file takes its place                                    putting the former one back
+    moved       the new file replaces the former one                            putting the former one back
     forgotten   the rows of the journal, in the same transaction                its rollback
-    committed   the transaction                                                 nothing: from here on it has happened
-    cleared     what is left in staging/
+    committed   the transaction                                                 nothing: the day is published
+    cleared     the rest of staging/
 
-So a row of the journal means that the transaction has not committed. Whoever publishes holds an advisory lock on the folder
-of each symbol, which Postgres frees when the process is dead: a row whose folder can be locked is undone by whoever
-locks it. An exception runs the same undo at once. A row that the journal cannot have written
-(`ledger/journal_notes.py`) is removed, said in a line, and followed by nothing.
+So a row of the journal means that the transaction has not committed. The publisher holds an advisory lock on the folder of
+each symbol. Postgres frees the lock when the process is dead: the next process that gets it undoes the row. After an
+exception the same undo runs at once. A row that the journal cannot have written (`ledger/journal_notes.py`) is removed and
+reported in a line, and nothing else is done about it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from crypto_assets.storage.lake import Lake
 
 LEFT_OVER_S = 3600.0
-"""Age from which files in staging/ that the journal does not know are removed."""
+"""Age after which unknown files in staging/ are removed."""
 
 
 def _nowhere(step: str) -> None:
@@ -53,10 +53,10 @@ reached: Callable[[str], None] = _nowhere
 
 @dataclass(slots=True)
 class Replacement:
-    """One file that is to be published; `data` is let go as soon as it is staged.
+    """One file to publish; `data` is dropped as soon as it is staged.
 
-    `former_sha256` is of the bytes that lie there now, None where there are none; `version_path` is where these stay for
-    good, None where nobody will ask for them.
+    `former_sha256` is of the present bytes at its path, None if there are none. `version_path` is where those bytes are kept
+    for good, None if nobody will need them.
     """
 
     folder: str
@@ -69,7 +69,7 @@ class Replacement:
 
 @dataclass(slots=True)
 class _Step:
-    """A replacement on its way."""
+    """A replacement in progress."""
 
     file: Replacement
     at: str
@@ -84,7 +84,7 @@ class _Step:
 
 
 class Journal:
-    """Publishes files of one lake, and puts right what killed processes left; safe to use from many threads."""
+    """Publishes files of one lake, and undoes what killed processes left; safe to use from many threads."""
 
     def __init__(self, lake: Lake, database: Database, run_id: str | None = None) -> None:
         self._lake = lake
@@ -93,9 +93,9 @@ class Journal:
         self._run_id = run_id
 
     def recover(self) -> int:
-        """Undo what killed processes have left and remove what is old in staging/; return how many files were put right.
+        """Undo what killed processes left and remove old files in staging/; return the number of restored files.
 
-        What another process is publishing now is left alone.
+        Files that another process is publishing now are left alone.
         """
         with self._database.transaction() as connection:
             noted = noted_files(connection, self._store.url)
@@ -112,16 +112,16 @@ class Journal:
 
     @contextmanager
     def alone(self, folders: Sequence[str]) -> Iterator[psycopg.Connection[Any]]:
-        """Yield a connection while nobody else publishes in some folders; what the dead have left there is undone first.
+        """Yield a connection while nobody else publishes in some folders; what dead processes left there is undone first.
 
         Raises:
-            PostgresUnavailable: the server does not answer, or the connection breaks, and what it held is free then; or
-                somebody else has held one of the folders for too long.
+            PostgresUnavailable: the server does not answer; or the connection breaks, which frees its locks; or another
+                process has held one of the folders for too long.
         """
         with self._database.transaction() as connection:
             try:
                 if folders:
-                    # A host that is lost holds no lock for long; in the order of the names, so nobody waits in a circle.
+                    # A lost host keeps no lock for long. Locked in the order of names, so that nobody waits in a circle.
                     connection.execute(
                         """SELECT set_config('tcp_keepalives_idle', '20', false),
                             set_config('tcp_keepalives_interval', '5', false),
@@ -141,7 +141,7 @@ class Journal:
                 yield connection
             finally:
                 if folders:
-                    # Locks of a session outlast its transactions. Of a broken connection there is nothing to free.
+                    # Session locks outlast transactions. A broken connection has no locks to free.
                     with suppress(psycopg.Error):
                         if connection.info.transaction_status == psycopg.pq.TransactionStatus.INERROR:
                             connection.rollback()
@@ -153,8 +153,8 @@ class Journal:
     ) -> Iterator[None]:
         """Publish some files together with what the block writes through the connection of `alone`; commits.
 
-        When this ends, all of it has happened; when it raises, nothing has. Only where Postgres does not answer any more does
-        the undo wait for the next one who publishes there, or for `recover`.
+        When this returns, everything is published; when it raises, nothing is. Only if Postgres no longer answers does the
+        undo wait for the next publisher of these folders, or for `recover`.
         """
         token = f"{STAGING}{uuid4().hex}/"
         steps = [
@@ -185,7 +185,7 @@ class Journal:
             raise
         reached("committed")
         for step in steps:
-            # What is in the way here is in nobody's way; `recover` removes it later.
+            # A file left here blocks nothing; `recover` removes it later.
             with suppress(OSError, CryptoAssetsError):
                 self._clear(step)
         reached("cleared")
@@ -221,12 +221,12 @@ class Journal:
             self._undo(connection, folders)
             connection.commit()
         except (psycopg.Error, CryptoAssetsError, OSError):
-            # The connection broke, perhaps while it committed; another one says what holds.
+            # The connection broke, perhaps during the commit; a new one shows whether it happened.
             with suppress(psycopg.Error, CryptoAssetsError, OSError):
                 self.recover()
 
     def _undo(self, connection: psycopg.Connection[Any], folders: Sequence[str]) -> int:
-        """Put back every file of locked folders that the journal has; return how many these were."""
+        """Put back every file of locked folders that is in the journal; return their number."""
         undone = 0
         for noted in take_out(connection, self._store.url, folders):
             try:
@@ -266,7 +266,7 @@ T = TypeVar("T")
 
 
 def _all(pool: Executor, work: Callable[[_Step], None], steps: Sequence[_Step]) -> None:
-    """Do some work for every step; raises the first error, once nothing is being done any more."""
+    """Do some work for every step; raises the first error, after all work has ended."""
     errors: list[BaseException] = []
     for future in [pool.submit(work, step) for step in steps]:
         try:

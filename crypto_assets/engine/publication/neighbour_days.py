@@ -1,4 +1,4 @@
-"""The stored days around those in hand, by their profiles; and what checks of seams make of them."""
+"""Profiles of the stored days around the present ones, and the findings of seam checks on them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from crypto_assets.ledger.profiles import read_profiles
 from crypto_assets.model import DAY, Finding, HistoryCheck, Partition, Profile, SeamCheck, Series
 
 EMPTY = 3
-"""Days without a trade that a seam reaches over, where the ids run on: it proves that these are empty."""
+"""The most days without a trade that a seam reaches over; no id is missing across them, which proves that they are empty."""
 
 WEEKS = 8
-"""Weeks before a day that its bars are compared with."""
+"""The number of earlier weeks that a day's bars are compared with."""
 
 
 class Near:
@@ -26,19 +26,19 @@ class Near:
         self._profiles = {(profile.symbol, profile.day): profile for profile in profiles}
 
     def add(self, profile: Profile) -> None:
-        """Know one more day, or another version of one."""
+        """Add one more day, or a new version of one."""
         self._profiles[profile.symbol, profile.day] = profile
 
     def get(self, symbol: str, day: date) -> Profile | None:
         return self._profiles.get((symbol, day))
 
     def weeks_before(self, partition: Partition) -> list[Profile]:
-        """Return the same weekday of the weeks before, as far as they are known, the latest first."""
+        """Return the same weekday of the earlier weeks, as far as known, the latest first."""
         days = (partition.day - timedelta(weeks=number) for number in range(1, WEEKS + 1))
         return [found for day in days if (found := self.get(partition.symbol, day))]
 
     def seams(self, series: Series, partition: Partition) -> dict[str, Finding]:
-        """Return what the checks of seams say of a known day and the days beside it; nothing of a day that is not known."""
+        """Return the findings of the seam checks of a day and the days beside it; empty if the day is not known."""
         mine = self.get(partition.symbol, partition.day)
         if mine is None:
             return {}
@@ -46,7 +46,7 @@ class Near:
         return {check.name: check.judge(before, mine, after, series) for check in of_kind(series, SeamCheck)}
 
     def _before(self, mine: Profile) -> Profile | None:
-        """Return the day before, or an earlier one whose ids run on to a day."""
+        """Return the day before, or an earlier one if no id is missing between it and the day."""
         beside = self.get(mine.symbol, mine.day - DAY)
         if beside is not None or mine.first_id is None:
             return beside
@@ -55,7 +55,7 @@ class Near:
         return found if found is not None and found.last_id == mine.first_id - 1 else None
 
     def _after(self, mine: Profile) -> Profile | None:
-        """Return the day after, or a later one to which the ids of a day run on."""
+        """Return the day after, or a later one if no id is missing between the day and it."""
         beside = self.get(mine.symbol, mine.day + DAY)
         if beside is not None or mine.last_id is None:
             return beside
@@ -67,11 +67,11 @@ class Near:
 def read_near(
     connection: psycopg.Connection[Any], series: Series, partitions: Sequence[Partition], weeks: int = WEEKS
 ) -> Near:
-    """Return the stored days that checks of some partitions look at: those beside them, and some weeks before."""
+    """Return the stored days that the checks of some partitions need: those beside them, and some weeks before."""
     if not partitions or not of_kind(series, SeamCheck) + of_kind(series, HistoryCheck):
         return Near()
     days = [partition.day for partition in partitions]
-    # The days beside those in hand are judged again too, and by the days beside them.
+    # The days beside these are checked again too, against the days beside them.
     reach = (2 + EMPTY) * DAY
     back = timedelta(weeks=weeks) if weeks and of_kind(series, HistoryCheck) else reach
     symbols = sorted({partition.symbol for partition in partitions})

@@ -1,6 +1,6 @@
-"""Making profiles: what others need to know of a day, from its rows (`crypto_assets.model.Profile`).
+"""Builds profiles: what other checks need to know of a day, from its rows (`crypto_assets.model.Profile`).
 
-A profile is made of rows that passed the blocking checks: they ascend in time, ids are unique, prices are positive.
+The rows have passed the blocking checks: they ascend in time, ids are unique, prices are positive.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MINUTE_US = 60_000_000
 
 
 def profile_of(series: Series, partition: Partition, frame: pd.DataFrame, content_sha256: str = "") -> Profile:
-    """Return the profile of a day from its check frame (float64 numbers, UTC microsecond times), which has rows."""
+    """Return the profile of a day from its check frame (float64 numbers, UTC microsecond times), which must have rows."""
     if series.table == "ohlcv":
         return _of_bars(series, partition, frame, content_sha256)
     fold = ProfileFold(series, partition)
@@ -38,9 +38,9 @@ def profile_of(series: Series, partition: Partition, frame: pd.DataFrame, conten
 
 
 class ProfileFold:
-    """Makes the profile of a day whose rows come in pieces, in file order. Memory does not grow with the rows.
+    """Builds the profile of a day whose rows come in pieces, in file order. Memory does not grow with the rows.
 
-    For tables without bars; rows of a table that has neither ids nor a price give counts and times only.
+    For tables without bars. A table with neither ids nor a price yields counts and times only.
     """
 
     def __init__(self, series: Series, partition: Partition) -> None:
@@ -59,7 +59,7 @@ class ProfileFold:
         self._traded = np.zeros(MINUTES, dtype=bool)
 
     def add(self, frame: pd.DataFrame) -> None:
-        """Look at some rows; none are none."""
+        """Add some rows; an empty frame is allowed."""
         if not len(frame):
             return
         times = epoch_us(frame[self._time])
@@ -79,9 +79,9 @@ class ProfileFold:
         self._traded[minutes[(minutes >= 0) & (minutes < MINUTES)]] = True
 
     def _add_trade_ids(self, frame: pd.DataFrame) -> None:
-        """Look at the trades that aggregates name; -1 stands for trades that were removed.
+        """Add the trade ids that aggregates name; -1 stands for removed trades.
 
-        A row of removed trades at an end of the day leaves open which trade that end is.
+        If a row of removed trades is at an end of the day, the trade at that end is unknown.
         """
         if "first_trade_id" not in frame:
             return
@@ -148,11 +148,11 @@ def _of_bars(series: Series, partition: Partition, frame: pd.DataFrame, content_
 def _minutes(
     series: Series, partition: Partition, frame: pd.DataFrame, times: np.ndarray
 ) -> tuple[bytes | None, bytes | None]:
-    """Return the silent and the absent minutes of bars; a bar longer than a minute marks all of its minutes.
+    """Return the silent and the missing minutes of bars; a bar longer than a minute marks all of its minutes.
 
-    Of bars shorter than a minute, a minute is silent where none of them traded, and absent where one of them is. A bar
-    beside the grid stands for the step that it opens in; that is silent only if the bar before, which reaches into it, is
-    silent too.
+    For bars shorter than a minute, a minute is silent if none of its bars traded, and missing if one of its bars is missing.
+    A bar beside the grid counts for the step that it opens in; that step is silent only if the bar before, which reaches
+    into it, is silent too.
     """
     if series.timeframe == "1mo" or bar_length(series.timeframe or "") > DAY:
         return None, None
@@ -164,7 +164,7 @@ def _minutes(
         untraded &= frame["volume"].to_numpy() == 0
     since = times - start_us(partition)
     beside = since % step_us != 0
-    # Rows have keys of their own and lie inside the day.
+    # The keys of rows are unique, and all rows lie inside the day.
     if len(times) == end - begin and not untraded.any() and not beside.any():
         return None, None
     if beside.any():
@@ -185,12 +185,12 @@ def _minutes(
 
 
 def _bounds_us(partition: Partition) -> tuple[int, int]:
-    """Return from where to where rows are expected, in microseconds of the day."""
+    """Return the start and end of the span with expected rows, in microseconds of the day."""
     return (partition.first - partition.start) // _MICROSECOND, (partition.last - partition.start) // _MICROSECOND
 
 
 def _largest_step(prices: np.ndarray) -> float:
-    """Return the greatest |log(price / price before)|; two logarithms are enough for any number of prices."""
+    """Return the greatest |log(price / previous price)|; two logarithms are enough for any number of prices."""
     if len(prices) < 2:
         return 0.0
     ratios = prices[1:] / prices[:-1]

@@ -1,4 +1,4 @@
-"""How long after the end of a period its object appeared, as far as that was seen, and what checks of the file make of it."""
+"""Observed delays from the end of a period to the publication of its object, and the findings of file checks on them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from crypto_assets.storage.database import Database
 
 _OBJECTS = 400
-"""So many of the latest objects of a series tell what is usual."""
+"""The number of latest objects of a series that define the usual delay."""
 
 
 class Delays:
-    """What is usual for the series of one run, asked once for each; safe to use from one thread."""
+    """The usual delays of the series of one run, read once for each; safe to use from one thread."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._usual: dict[Series, dict[str, float]] = {}
 
     def findings(self, series: Series, sources: Mapping[Partition, SourceFile]) -> dict[Partition, dict[str, Finding]]:
-        """Return what the checks of files say of the files that some days came from."""
+        """Return the findings of the file checks for the files that some days came from."""
         checks = of_kind(series, SourceCheck)
         if not checks or not sources:
             return {partition: {} for partition in sources}
@@ -45,7 +45,7 @@ class Delays:
 
 
 def _seen(connection: psycopg.Connection[Any], series: Series, keys: Sequence[str]) -> dict[str, float]:
-    """Return the seconds from the end of the period to the publication, by key, of objects that were seen to appear."""
+    """Return the seconds from the end of the period to the publication, by key, for objects whose appearance was observed."""
     if not keys:
         return {}
     exchange = sources.get(series.exchange)

@@ -1,4 +1,4 @@
-"""Good days on their way into lake, warehouse and ledger, all three at once, and what they correct there."""
+"""Publishes good days to lake, warehouse and ledger at once, and records what they correct there."""
 
 from __future__ import annotations
 
@@ -39,17 +39,18 @@ if TYPE_CHECKING:
     pass
 
 Published = Callable[[Day, StoredFile, Mapping[str, int], Correction | None, Mapping[str, Finding]], Outcome]
-"""Returns the outcome of a good day from its file, its rows in each table of the warehouse, what was corrected, and the
-findings that its rows alone do not give."""
+"""Returns the outcome of a good day from its file, its rows in each warehouse table, its correction, and the findings that
+its rows alone do not give."""
 
 
 @dataclass(slots=True)
 class _Draft:
-    """A good day and what publishing it means.
+    """A good day and the changes that publishing it makes.
 
-    `file` is None where the lake has the bytes already. `same_rows` says that the rows that were known are these, or the
-    first of these: then `grew_from` counts them. `superseded` days were replaced by another run since they were read.
-    `findings` compare the day with other sources: with REST, which it takes the place of, or as they were found before.
+    `file` is None if the lake already has the bytes. `same_rows`: all rows known before are in the new file, in the same order
+    and from the first on. `grew_from` is set if it has more rows: their number before, such as 700 if 700 rows of REST became
+    900. `superseded`: another run replaced the day since it was read. `findings` compare the day with other sources: with the
+    REST rows that it replaces, or as they were found before.
     """
 
     day: Day
@@ -63,7 +64,7 @@ class _Draft:
 
 
 class Publisher:
-    """Publishes days of one lake and database; what killed runs have left there is put right first."""
+    """Publishes days of one lake and database; what killed runs left there is undone first."""
 
     def __init__(
         self,
@@ -74,7 +75,9 @@ class Publisher:
     ) -> None:
         lake, warehouse, ledger = stores.lake, stores.warehouse, stores.ledger
         if ledger.url != warehouse.url:
-            raise ConfigError("ledger and warehouse: expected one database, for a day goes to both at once; found two")
+            raise ConfigError(
+                "ledger and warehouse: expected one database, because a day goes to both at once; found two"
+            )
         self._writers = writers
         self._collection = collection
         self._lake = lake
@@ -121,19 +124,19 @@ class Publisher:
         return outcomes
 
     def _require_same_lake(self) -> None:
-        """Let the ledger speak of the lake before the first file is written; later ask whether it is still there.
+        """Record the lake in the ledger before the first file is written; later, check that it is still there.
 
         Raises:
-            StoredDataError: the lake went away while the run went on.
+            StoredDataError: the lake disappeared during the run.
         """
         if not self._lake_id:
-            # In a transaction of its own: others who publish do not wait for this one.
+            # In its own transaction: other publishers do not wait for this one.
             self._lake_id = remember_lake(self._ledger, self._lake)
         elif self._lake.is_local and self._lake.identity() != self._lake_id:
             require_lake(self._ledger, self._lake)
 
     def _draft(self, day: Day, before: InForce | None) -> _Draft:
-        """Return what publishing a day means, beside what the ledger says of it."""
+        """Return the changes that publishing a day makes, given the ledger's version of it."""
         asked = asked_before(day.series, before.findings) if before else {}
         if day.known is not None:
             superseded = before is not None and before.sha256 != day.known.sha256
@@ -158,7 +161,7 @@ class Publisher:
     def _former(
         self, day: Day, before: InForce | None, there: bytes | None, sha256_there: str | None
     ) -> tuple[StoredRows | None, InForce | None]:
-        """Return the version before, its rows if they can be read: what the ledger knows, else what lies in the lake."""
+        """Return the earlier version, and its rows if they can be read: from the ledger, else from the lake's file."""
         rows = None
         if there is not None and sha256_there is not None and (before is None or before.sha256 == sha256_there):
             try:
@@ -171,7 +174,7 @@ class Publisher:
         return rows, before
 
     def _compare(self, draft: _Draft, rows: StoredRows | None, former: InForce, *, is_known: bool) -> None:
-        """Say how a day differs from the version before it."""
+        """Record how a day differs from its earlier version."""
         day, stored = draft.day, draft.stored
         assert day.source is not None  # noqa: S101  as in _draft
         difference: Difference | None = None
@@ -208,14 +211,14 @@ class Publisher:
         )
 
     def _load(self, connection: psycopg.Connection[Any], drafts: Sequence[_Draft]) -> dict[Partition, dict[str, int]]:
-        """Bring the rows into the warehouse; return how many each table has of each day."""
+        """Load the rows into the warehouse; return the number of rows that each table has of each day."""
         counts: dict[Partition, dict[str, int]] = {draft.day.partition: {} for draft in drafts}
         tables = drafts[0].day.target.tables if drafts else ()
         if not tables:
             return counts
         series = drafts[0].day.series
         files = {draft.day.partition: _file_of(draft.day, draft.stored) for draft in drafts}
-        # What is stored already is mostly loaded already: its rows are made only where they are not. All days are asked about
+        # Stored days are mostly loaded already: their rows are decoded only for tables without them. All days are looked up
         # at once, so that all locks are taken in one order.
         is_known = any(draft.day.known is not None for draft in drafts)
         known = self._plans(series, list(files.values()), tables) if is_known else []
@@ -232,9 +235,9 @@ class Publisher:
         return counts
 
     def loaded(self, days: Sequence[Day]) -> dict[int, dict[str, int]]:
-        """Return, of some stored days of one series, those that each of their tables holds; by the identity of the day.
+        """Return the stored days of one series that all of their tables already have; by the identity of the day.
 
-        With the rows that each table has of them; a day that goes to no table is held by all of these.
+        Each with its rows in each table. A day without tables is included.
         """
         tables = days[0].target.tables if days else ()
         if not tables:
@@ -258,7 +261,7 @@ class Publisher:
         return {symbol: self._collection.timeframes(series.exchange, series.market_type, symbol) for symbol in symbols}
 
     def load_again(self, connection: psycopg.Connection[Any], series: Series, day: StoredDay) -> None:
-        """Load a stored day anew into the tables that hold it, for what was built of it holds no more."""
+        """Load a stored day again into the tables that have it, because bars built from it are not valid any more."""
         tables = tables_with(connection, series, day.partition.symbol, day.partition.day)
         if tables:
             self._warehouse.replace(self._loads(series, [day], tables), connection)
@@ -282,13 +285,13 @@ def _file_of(day: Day, stored: StoredFile) -> DayFile:
 
 
 def _moved(day: Day, former: InForce) -> bool:
-    """Return whether rows stood in another order in the file of a day, or in that of the version before it."""
+    """Return whether the rows of a file, of a day or its earlier version, had to be put in order."""
     moved_before = former.findings.get(FILE_ORDER.name, {}).get("passed") is False
     return moved_before or (day.arrangement is not None and day.arrangement.moved > 0)
 
 
 def _agreement_with_rest(day: Day, rows: StoredRows) -> dict[str, Finding]:
-    """Return what comes out where the archive's rows take the place of those of REST, as far as these went."""
+    """Return the findings of comparing the archive's rows with the REST rows that they replace, as far as those reach."""
     dataset = datasets.get(day.series.table)
     former = pa.table([rows.column(name) for name in dataset.schema.names], schema=dataset.schema)
     if not former.num_rows:
@@ -305,7 +308,7 @@ def _agreement_with_rest(day: Day, rows: StoredRows) -> dict[str, Finding]:
 
 
 def _profiles_now(connection: psycopg.Connection[Any], drafts: Sequence[_Draft]) -> Near:
-    """Return the profiles of days and of those beside them, as they are once the days are published."""
+    """Return the profiles of some days and of those beside them, as they are after the days are published."""
     if not drafts:
         return Near()
     series = drafts[0].day.series
@@ -317,7 +320,7 @@ def _profiles_now(connection: psycopg.Connection[Any], drafts: Sequence[_Draft])
 
 
 def _record_profiles(connection: psycopg.Connection[Any], drafts: Sequence[_Draft], near: Near) -> None:
-    """Keep the profiles of new days, and judge the seams of the days beside them again."""
+    """Store the profiles of new days, and check the seams of the days beside them again."""
     if not drafts:
         return
     series, partitions = drafts[0].day.series, [draft.day.partition for draft in drafts]

@@ -1,8 +1,8 @@
-"""What stored days say of the days beside them: nothing traded in between, or a first day is the first no more.
+"""Checks stored days again at the end of a run, now that the days beside them are known.
 
-Days come in any order. A day without a file is proven to be empty once the days around it are stored and their ids run on;
-the first day of a symbol is judged like any other once an earlier one turns up; and rows of one dataset contradict what was
-inferred from another (`contradictions.py`). So a run looks again at its end.
+Days come in any order. A day without a file is proven empty once the days around it are stored and no id is missing between
+them. The first day of a symbol is checked like any other once an earlier day appears. And rows of one dataset can contradict
+what was inferred from another (`contradictions.py`).
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
     from crypto_assets.storage.lake import Lake
 
 _REFUSED = [name for name in REFUSALS if name != NoRows.__name__]
-"""Files with rows that could not be used: something was traded, whatever the ids say."""
+"""Errors of files with unusable rows: something was traded, whatever the ids say."""
 
 
 def settle_silent_days(ledger: Ledger, series: Series, symbols: Iterable[str], run_id: str | None) -> list[Outcome]:
-    """Record days of trades as `no_data` that have no file, or an empty one, where nothing traded; return them.
+    """Record days of trades without a file, or with an empty one, as `no_data` if nothing traded; return them.
 
-    The ids of their neighbours run on, or the symbol's bars of every minute are silent. Those that another dataset
-    contradicts are recorded as missing, and said to be.
+    Proof: no id is missing between their neighbours, or the symbol's bars of every minute are silent. Days that another
+    dataset contradicts are recorded as missing, and returned too.
     """
     if series.table not in NUMBERED:
         return []
@@ -64,7 +64,7 @@ def settle_silent_days(ledger: Ledger, series: Series, symbols: Iterable[str], r
 
 
 def _silent(series: Series, one: BetweenIds) -> Outcome:
-    reason = f"nothing traded: ids run on from {one.last_id} ({one.before}) to {one.first_id} ({one.after})"
+    reason = f"nothing traded: ids continue from {one.last_id} ({one.before}) to {one.first_id} ({one.after})"
     ids = {
         "last_id_before": one.last_id,
         "day_before": str(one.before),
@@ -80,7 +80,7 @@ def _silent_bars(series: Series, one: SilentBars) -> Outcome:
 
 
 def _no_data(series: Series, one: BetweenIds | SilentBars, reason: str, proof: dict[str, Any]) -> Outcome:
-    kept = {name: value for name, value in one.evidence.items() if name != "error"}  # the file of no rows was right
+    kept = {name: value for name, value in one.evidence.items() if name != "error"}  # the empty file was right
     return Outcome(series, Partition(one.symbol, one.day), State.NO_DATA, reason, {**kept, **proof})
 
 
@@ -90,7 +90,7 @@ _ALL_SILENT = b"\xff" * (MINUTES // 8)
 def reopen_contradicted(
     ledger: Ledger, exchange: str, market_type: str, symbols: Iterable[str], run_id: str | None
 ) -> list[Outcome]:
-    """Record days without data as `missing` of which another dataset of the symbol knows better; return them."""
+    """Record days without data as `missing` if another dataset of the symbol contradicts them; return them."""
     names = sorted(set(symbols))
 
     def record(connection: psycopg.Connection[Any]) -> list[Outcome]:
@@ -102,7 +102,7 @@ def reopen_contradicted(
 
 
 LoadAgain = Callable[[psycopg.Connection[Any], Series, StoredDay], None]
-"""Loads a stored day anew into the tables of the warehouse that hold it, in a transaction."""
+"""Loads a stored day again into the tables of the warehouse that have it, in a transaction."""
 
 
 def judge_edges_again(
@@ -113,11 +113,10 @@ def judge_edges_again(
     wrong_edges: Sequence[WrongEdges],
     load_again: LoadAgain,
 ) -> dict[Partition, Revised]:
-    """Judge first and last days whole that are the first or the last no more: a day beside them should have rows too.
+    """Check first and last days again, as whole days, if the day beside them turns out to need rows too.
 
-    So should the rest of a day in which another dataset traded (`wrong_edges`). Bars that were built for the life that no
-    longer holds go out of the warehouse. Return what has become of the days that were judged. What cannot be read is left for
-    `validate`, which says so.
+    The same for the rest of a day in which another dataset traded (`wrong_edges`). Bars built for the wrong life leave the
+    warehouse. Return the revised days. Files that cannot be read are left to `validate`, which reports them.
     """
     refuted = outlast(_refuted, ledger, series, sorted(set(symbols)))
     wrong: dict[tuple[str, date, str], Edges] = {
@@ -145,9 +144,9 @@ def _judge_again(
     load_again: LoadAgain,
     judged: dict[Partition, Revised],
 ) -> None:
-    """Judge one stored day with other edges, and add to `judged` what has become of it; safe to repeat.
+    """Check one stored day with other edges, and add the result to `judged`; safe to repeat.
 
-    It is added before the commit: where the answer to that is lost, the repetition finds a day that has changed already.
+    The result is added before the commit: if the answer to the commit is lost, the repetition finds a day already changed.
     """
     symbol, day, sha256 = stored.partition.symbol, stored.partition.day, stored.sha256
     with journal.alone([symbol_folder(series, symbol)]) as connection:

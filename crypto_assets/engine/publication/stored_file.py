@@ -1,4 +1,4 @@
-"""The stored file of a day as a run finds it: verified, and where it is damaged the ledger is told at once."""
+"""Opens the stored file of a day and verifies it; a damaged file is recorded in the ledger at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What the lake has of a day: rows (or `unread` ones), file and source; or none of these and what is wrong."""
+    """A day from the lake: rows (or `unread` ones), file and source; or else the problem."""
 
     rows: pa.Table | None = None
     stored: StoredFile | None = None
@@ -36,13 +36,13 @@ class StoredFiles:
         self._ledger = ledger
 
     def open(self, series: Series, record: PartitionRecord, *, decoded: bool = True) -> Opened:
-        """Return a day as the lake has it, if its file is the one that the ledger says.
+        """Return a day from the lake if its file is the one in the ledger.
 
-        Its bytes are read and compared with the ledger either way; without `decoded` nothing more is done with them.
+        Its bytes are always read and compared with the ledger; without `decoded` nothing more is done with them.
 
-        A file that is there and is not that one makes its day `missing` in the ledger before anything else is tried: whatever
-        comes of collecting it again, nobody takes it for good. A lake without the file may just be another lake; that is
-        compared elsewhere (`ledger/lakes.py`).
+        If another file is there, the day becomes `missing` in the ledger before anything else: even if collecting it again
+        fails, nobody mistakes it for good. A lake without the file may just be another lake; `ledger/lakes.py` finds that
+        out.
         """
         partition = Partition(record.symbol, record.day)
         try:

@@ -1,4 +1,4 @@
-"""Judging batches of days, and what becomes of each. Runs in a thread of its own, one batch at a time."""
+"""Checks batches of days and stores them. Runs in its own thread, one batch at a time."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ from crypto_assets.model.correction import Correction
 from crypto_assets.storage.patience import outlast
 
 OnBatch = Callable[[Sequence[Outcome], Sequence[pa.Table | None]], None]
-"""Called after each batch with what became of its days and, for stored ones, their rows."""
+"""Called after each batch with the outcomes of its days and, for stored ones, their rows."""
 
 Fallback = Callable[[Target, Outcome], Day]
-"""Called for a day that the archive gave and that was refused; returns it from another source, or with its outcome."""
+"""Called for a refused day of the archive; returns it from another source, or with its outcome."""
 
 
 class Storer:
-    """Takes batches of fetched days of one series all the rest of their way."""
+    """Takes batches of fetched days of one series through checks and storage."""
 
     def __init__(
         self,
@@ -76,10 +76,10 @@ class Storer:
         self._now = run.now
 
     def store(self, batch: Sequence[Day]) -> list[Outcome]:
-        """Validate, write and record one batch of days of one series; return what became of each.
+        """Validate, write and record one batch of days of one series; return the outcome of each.
 
-        Where Postgres fails in passing it is done again as a whole: what was not committed has not happened, and what was
-        committed is found to be stored.
+        If Postgres fails for a moment, the whole batch is repeated: uncommitted work has not happened, and committed days are
+        found stored.
         """
         ordered, rows = outlast(self._stored, batch)
         outlast(self._on_batch, ordered, rows)
@@ -125,17 +125,17 @@ class Storer:
         }
 
     def _judged(self, batch: Sequence[Day], near: Near, started: float) -> dict[int, tuple[Outcome, pa.Table | None]]:
-        """Return what becomes of days, and the rows of those that are stored then; by the identity of the day.
+        """Return the outcomes of days, and the rows of those that are now stored; by the identity of the day.
 
         Args:
             started: the moment when the batch began, by `time.perf_counter`.
         """
         series = batch[0].series
-        self._mend_edges(batch)
+        self._correct_edges(batch)
         excuses = self._excuses(batch)
         verdicts = _validated(batch, near)
-        fetched, batch = batch, [self._second(day, verdicts) for day in batch]
-        # What came instead is judged like the others. (`fetched` stays, for verdicts are found by identity.)
+        fetched, batch = batch, [self._from_fallback(day, verdicts) for day in batch]
+        # A fallback is checked like the others. (`fetched` stays referenced, because verdicts are found by identity.)
         verdicts |= _validated([day for day, first in zip(batch, fetched, strict=True) if day is not first], near)
         outcomes: dict[int, Outcome] = {}
         good: list[Day] = []
@@ -199,9 +199,9 @@ class Storer:
         }
 
     def second_look(self, targets: Sequence[Target]) -> dict[TrackDay, Revised]:
-        """Look again at the symbols of a run, at days beside its own too; return what has become of days.
+        """Check the symbols of a run again, including days beside its own; return the revised days.
 
-        Each step outlasts failures of Postgres by itself: as a whole it would find less the second time.
+        Each step outlasts failures of Postgres by itself: repeated as a whole, it would find less the second time.
         """
         symbols: dict[Series, list[str]] = {}
         markets: dict[tuple[str, str], set[str]] = {}
@@ -211,7 +211,7 @@ class Storer:
                 markets.setdefault((target.series.exchange, target.series.market_type), set()).add(target.symbol)
         now: dict[TrackDay, tuple[State, Outcome]] = {}
         edges: dict[Series, list[WrongEdges]] = {}
-        # Trades of other runs too: the bars that prove a day to be empty may come after it.
+        # Trades of other runs too: the bars that prove a day empty may be collected after it.
         for market, table in product(markets, NUMBERED):
             for one in settle_silent_days(self._ledger, Series(*market, table), markets[market], self._run_id):
                 now[one.track_day] = State.MISSING, one
@@ -236,7 +236,7 @@ class Storer:
             return contradicted_edges(connection, exchange, market_type, symbols)
 
     def _report(self, targets: Sequence[Target], outcomes: Sequence[Outcome]) -> None:
-        """Tell of those of some outcomes that are of the run's own days."""
+        """Report those outcomes that belong to the run's own days."""
         of_run = DaysOf(targets)
         mine: dict[Series, list[Outcome]] = {}
         for one in outcomes:
@@ -246,7 +246,7 @@ class Storer:
             self._on_batch(of_series, [None] * len(of_series))
 
     def _near(self, batch: Sequence[Day]) -> Near:
-        """Return the stored days around a batch, where checks of its series look at them."""
+        """Return the stored days around a batch, if checks of its series need them."""
         series = batch[0].series
         partitions = [day.partition for day in batch if day.rows is not None]
         if not partitions or not of_kind(series, HistoryCheck):
@@ -255,12 +255,12 @@ class Storer:
             return read_near(connection, series, partitions)
 
     def _excuses(self, batch: Sequence[Day]) -> Excuses:
-        """Return the outages that excuse what is missing in a batch."""
+        """Return the outages that excuse missing rows in a batch."""
         with self._ledger.transaction() as connection:
             return Excuses.read(connection, batch[0].series, [day.partition for day in batch])
 
-    def _mend_edges(self, batch: Sequence[Day]) -> None:
-        """Move or drop the edges of days outside which another dataset traded, so that the days are judged by these."""
+    def _correct_edges(self, batch: Sequence[Day]) -> None:
+        """Move or drop the edges of days outside which another dataset traded, before the days are checked."""
         days = [(day.partition.symbol, day.partition.day, day.evidence) for day in batch if day.rows is not None]
         if not any(LISTED_FROM in evidence or LISTED_UNTIL in evidence for _, _, evidence in days):
             return
@@ -273,7 +273,7 @@ class Storer:
                 day.partition = Partition(day.partition.symbol, day.partition.day, until, since)
 
     def _contradicted(self, batch: Sequence[Day], outcomes: Mapping[int, Outcome]) -> dict[int, Outcome]:
-        """Return the days without data of a batch that another dataset contradicts, as they are then."""
+        """Return new outcomes for the days without data of a batch that another dataset contradicts."""
         empty = {
             outcomes[id(day)].partition: id(day)
             for day in batch
@@ -285,8 +285,8 @@ class Storer:
             found = contradicted(connection, batch[0].series, [outcomes[place] for place in empty.values()])
         return {empty[one.partition]: one for one in found}
 
-    def _second(self, day: Day, verdicts: Mapping[int, Verdict]) -> Day:
-        """Return a day of the archive whose rows are refused, or not there, as another source has it; others as they are."""
+    def _from_fallback(self, day: Day, verdicts: Mapping[int, Verdict]) -> Day:
+        """Return an archive day with refused or no rows from another source; other days unchanged."""
         if self._fallback is None or day.outcome is not None or day.source is None or day.source.source != "archive":
             return day
         if id(day) not in verdicts:
@@ -311,7 +311,7 @@ class Storer:
 
 
 def _validated(batch: Sequence[Day], near: Near) -> dict[int, Verdict]:
-    """Return what the days are that have rows, by the identity of the day."""
+    """Return the verdicts on the days that have rows, by the identity of the day."""
     here = [day for day in batch if day.outcome is None and day.rows is not None and day.rows.num_rows]
     if not here:
         return {}
@@ -320,7 +320,7 @@ def _validated(batch: Sequence[Day], near: Near) -> dict[int, Verdict]:
 
 
 def _in_file(day: Day) -> dict[str, Finding]:
-    """Return what checks say of how the rows stood in the file; nothing of rows that were not just parsed."""
+    """Return the findings on the order of the rows in the file; empty if the rows were not just parsed."""
     if day.arrangement is None:
         return {}
     return {
@@ -330,7 +330,7 @@ def _in_file(day: Day) -> dict[str, Finding]:
 
 
 def _of_file(day: Day, verdict: Verdict) -> dict[str, Finding]:
-    """Return the findings of a refused day: of its rows, and of how they stood in the file."""
+    """Return the findings of a refused day: on its rows, and on their order in the file."""
     findings = {**verdict.findings, **_in_file(day)}
     key = findings.get(UNIQUE_KEY.name)
     if key is not None and not key.passed and day.arrangement is not None and day.arrangement.conflict:
@@ -349,5 +349,5 @@ def _state(day: Day, missing: Sequence[str]) -> State:
 
 
 def _no_rows(day: Day) -> Outcome:
-    """Return the outcome of a day of which an object has no row, where nothing more is known than the object."""
+    """Return the outcome of a day without rows in its object, when nothing but the object is known."""
     return why_empty(day.series, day.partition, day.source, day.parsed, WHOLE)

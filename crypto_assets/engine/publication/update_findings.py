@@ -1,4 +1,4 @@
-"""Findings of stored days that change without their rows: by what is stored beside them, or by being checked again."""
+"""Updates findings of stored days whose rows stay the same: because a day beside them changed, or a check ran again."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from crypto_assets.ledger.outcome_rows import as_json, failed_names, from_stored
 from crypto_assets.model import DAY, NOT_JUDGED, STORED_FILE, Finding, Partition, Series, State
 
 _REVISED = (State.AVAILABLE, State.DEGRADED, State.PROVISIONAL, State.MISSING)
-"""States of stored days that follow from their findings; a day that is `corrected` stays so until it is collected.
+"""States of stored days that follow from their findings; a `corrected` day stays so until it is collected.
 
-A stored day is `missing` while its file is damaged or gone.
+A stored day is `missing` while its file is damaged or deleted.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """New findings of a stored day, by name; they hold of the file with this sha256 and of no other.
+    """New findings of a stored day, by name; valid for the file with this sha256 only.
 
-    `whole` says that these are all findings there are; otherwise findings of other checks stay.
+    `whole`: these are all findings of the day; otherwise findings of other checks stay.
     """
 
     partition: Partition
@@ -46,7 +46,7 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class Revised:
-    """What a day is now, and what it was before; findings are those of a stored one."""
+    """The state of a day now and before; findings are those of a stored day."""
 
     state: State
     reason: str
@@ -61,12 +61,12 @@ class Revised:
 def revise(
     connection: psycopg.Connection[Any], series: Series, revisions: Sequence[Revision]
 ) -> dict[Partition, Revised]:
-    """Bring findings of stored days up to date, and the state and reason that follow; return these by partition.
+    """Update findings of stored days, and the state and reason that follow; return these by partition.
 
-    What outages of the exchange excuse is weighed anew.
+    Outages of the exchange are applied again as excuses.
 
-    Days that are stored in another file meanwhile are left alone, and so are their states. Where a check passes that failed
-    or could not be judged, or the reverse, Dagster is to be told: the record counts as not reported.
+    Days that have another file by now are left alone, with their states. If a check now passes that failed or could not be
+    judged, or the reverse, Dagster must hear of it: the record counts as not reported.
     """
     states, changes = _weighed(connection, series, revisions, lock=True)
     write_findings(connection, series, changes)
@@ -74,7 +74,7 @@ def revise(
 
 
 def changing(connection: psycopg.Connection[Any], series: Series, revisions: Sequence[Revision]) -> list[Revision]:
-    """Return those of some revisions that would change what is kept of their days now; nothing is locked."""
+    """Return the revisions that would change the stored findings of their days now; nothing is locked."""
     _, changes = _weighed(connection, series, revisions, lock=False)
     places = {Partition(one.symbol, one.day) for one in changes}
     return [revision for revision in revisions if revision.partition in places]
@@ -83,7 +83,7 @@ def changing(connection: psycopg.Connection[Any], series: Series, revisions: Seq
 def _weighed(
     connection: psycopg.Connection[Any], series: Series, revisions: Sequence[Revision], *, lock: bool
 ) -> tuple[dict[Partition, Revised], list[NewFindings]]:
-    """Return what becomes of some days by their revisions, and the findings of those that change."""
+    """Return the new states of some days by their revisions, and the findings of those that change."""
     if not revisions:
         return {}, []
     wanted = {revision.partition: revision for revision in revisions}
@@ -103,7 +103,7 @@ def _weighed(
         if row.first_time is not None and row.last_time is not None:
             times = _Times(row.first_time, row.last_time, row.absent)
         weighed = excuses.weigh(revision.partition, from_stored(merged), times)
-        # As they will be read back: numbers of other types and tuples are no change.
+        # In the form in which they will be read back: other number types and tuples are no change.
         merged = json.loads(as_json({name: stored_form(finding) for name, finding in weighed.items()}))
         state, reason = _state(series, row, merged)
         states[revision.partition] = Revised(state, reason, State(row.state), from_stored(merged))
@@ -117,7 +117,7 @@ def _weighed(
 
 @dataclass(frozen=True, slots=True)
 class _Times:
-    """Of the profile of a stored day, what excuses look at."""
+    """The part of a stored day's profile that excuses need."""
 
     first_time: datetime
     last_time: datetime
@@ -127,7 +127,7 @@ class _Times:
 def revise_beside(
     connection: psycopg.Connection[Any], series: Series, near: Near, partitions: Sequence[Partition]
 ) -> None:
-    """Judge the seams of stored days beside some partitions again; `near` knows both."""
+    """Check the seams of stored days beside some partitions again; `near` has both."""
     mine = {(partition.symbol, partition.day) for partition in partitions}
     reach = [n * DAY for n in range(-EMPTY - 1, EMPTY + 2)]
     beside = {(symbol, day + step) for symbol, day in mine for step in reach} - mine
@@ -143,7 +143,7 @@ def revise_beside(
 def excusable(
     connection: psycopg.Connection[Any], exchange: str, market_type: str, first: date, last: date
 ) -> dict[Series, list[Revision]]:
-    """Return the stored days of a market that miss rows, as revisions that change nothing but what outages excuse of them.
+    """Return the stored days of a market with missing rows, as empty revisions that only apply outages again.
 
     Args:
         first, last: days whose outages may have changed, both included.
@@ -160,11 +160,11 @@ def _open(findings: Mapping[str, Mapping[str, Any]]) -> set[str]:
 
 
 def _state(series: Series, row: StoredFindings, stored: Mapping[str, Mapping[str, Any]]) -> tuple[State, str]:
-    """Return state and reason of a stored day that follow from its findings."""
+    """Return the state and reason of a stored day from its findings."""
     if State(row.state) not in _REVISED:
         return State(row.state), row.reason
     findings = from_stored(stored)
-    # Stored rows that break a rule of today stay where they are, and the day is not complete: `fill` collects it again.
+    # Stored rows that break a present rule stay, but the day is not complete: `fill` collects it again.
     if STORED_FILE in findings:
         return State.MISSING, str(findings[STORED_FILE].evidence.get("problem", ""))
     failed = blocking(series, findings) + degrading(series, findings)

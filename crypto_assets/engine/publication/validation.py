@@ -1,7 +1,7 @@
-"""Checking many days of one series at once, or one day of millions of rows in pieces.
+"""Checks many days of one series at once, or one day of millions of rows in pieces.
 
-Pandera's contract runs once over all days; the other checks are cheap numpy and run per day. A batch that breaks the
-contract is reported lazily and its failures are attributed to days, so that one bad day does not condemn the others.
+Pandera's contract runs once over all days; the other checks are cheap numpy and run per day. If a batch breaks the contract,
+Pandera collects all failures and they are attributed to days, so that one bad day does not condemn the others.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the rows of a day are: the findings of their checks and, where they can be stored, their profile.
+    """The result for the rows of a day: the findings of their checks and, if they can be stored, their profile.
 
-    `made_of` names what the findings of rows that can be stored are made of (`standing.py`).
+    `made_of` names what the findings of storable rows depend on (`standing.py`).
     """
 
     findings: Mapping[str, Finding]
@@ -40,13 +40,13 @@ class Verdict:
 
 
 def validate(series: Series, days: Sequence[tuple[Partition, pa.Table]], near: Near | None = None) -> list[Verdict]:
-    """Return what each day is, in the order of `days`.
+    """Return the verdict on each day, in the order of `days`.
 
     A day without rows passes nothing: every check of it fails with that evidence.
 
     Args:
-        near: the weeks before, for the checks that look at them; without it they have nothing to judge by. The profiles of
-            good days are added to it as they are made, so that later days of the same call are compared with them.
+        near: the earlier weeks, for the checks that need them; without it they are not judged. The profiles of good days are
+            added to it as they are made, so that later days of the same call are compared with them.
     """
     checks = [check for check in checks_of(series) if check is not CONTRACT]
     near = near or Near()
@@ -75,14 +75,14 @@ def validate(series: Series, days: Sequence[tuple[Partition, pa.Table]], near: N
 
 
 def weeks_before(series: Series, partition: Partition, near: Near) -> Sequence[Profile]:
-    """Return what the checks of a series that look at the weeks before are given; none where it has no such check."""
+    """Return the earlier weeks for the checks of a series that need them; empty if it has no such check."""
     return near.weeks_before(partition) if of_kind(series, HistoryCheck) else ()
 
 
 def validate_pieces(series: Series, partition: Partition, pieces: Iterable[pa.Table]) -> Verdict:
-    """Return what a day is whose rows come in pieces, in order; memory follows the piece.
+    """Return the verdict on a day whose rows come in pieces, in order; memory follows the piece.
 
-    Only series whose checks all fold may come so (`folds`).
+    Only for series whose checks all fold (`folds`).
     """
     at_work = {check.name: check.fold(partition, series) for check in checks_of(series) if check.fold}
     profile, rows = ProfileFold(series, partition), 0
@@ -129,13 +129,13 @@ def degrading(series: Series, findings: Mapping[str, Finding]) -> list[str]:
 
 
 def in_words(series: Series, names: Iterable[str], findings: Mapping[str, Finding]) -> str:
-    """Return what some checks found, as sentences in one line: `3 of 1,440 bars are missing (08:34–08:36); …`."""
+    """Return the findings of some checks as sentences in one line: `3 of 1,440 bars are missing (08:34–08:36); …`."""
     rules = {rule.name: rule for rule in rules_of(series)}
     return "; ".join(sentence(rules.get(name), series, unexplained_part(findings[name])) for name in names)
 
 
 def sentence(rule: Rule | None, series: Series, finding: Finding) -> str:
-    """Return one finding as a sentence; of a check that is no more, and of a file, its evidence as it is."""
+    """Return one finding as a sentence; for a check that no longer exists and for a file check, its evidence unchanged."""
     if not finding.judged:
         return str(finding.evidence[NOT_JUDGED])
     if finding.evidence.get("rows") == 0 and not finding.passed:

@@ -1,8 +1,8 @@
-"""Whether a table of the warehouse holds what the lake holds, day by day: rows are counted in the table itself.
+"""Checks day by day whether a warehouse table has the rows of the lake: it counts the rows in the table itself.
 
-A load that is remembered proves nothing once somebody has deleted rows. What does not agree is forgotten in
-`collection.warehouse_loads` (its content is empty, as that of a leaf that was emptied), so that `gaps` shows the day and
-`fill` loads it again.
+A recorded load proves nothing once somebody has deleted rows. If the counts differ, the load is forgotten in
+`collection.warehouse_loads` (its content becomes empty, as for an emptied leaf), so that `gaps` shows the day and `fill`
+loads it again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _STATISTICS = "trade_statistics_1m"
 class Table:
     """One symbol in one table of the warehouse; `feeders` are the series whose days are loaded into it.
 
-    `published` are the timeframes that are collected as published: no bar of them is built.
+    `published` are the timeframes that are collected as published: their bars are not built.
     """
 
     name: str
@@ -59,20 +59,20 @@ class Table:
 
 @dataclass(slots=True)
 class _Counted:
-    """Rows of a day in the table by timeframe, as published and built; rows without a timeframe are under ""."""
+    """The rows of a day in the table by timeframe, published and built; rows without a timeframe are under ""."""
 
     own: dict[str, int] = field(default_factory=dict)
     built: dict[str, int] = field(default_factory=dict)
 
 
 def judge(database: Database, table: Table, days: Collection[date]) -> dict[date, Finding]:
-    """Return what is found of each day, and forget the loads that have to be repeated.
+    """Return the finding of each day, and forget the loads that must be repeated.
 
-    A day that was never loaded, or that the lake does not have, is not judged.
+    A day that was never loaded, or is not in the lake, is not judged.
     """
     found: dict[date, Finding] = {}
     with database.transaction() as connection:
-        # Counting while somebody replaces the rows would find a day that never was.
+        # A count while another process replaces the rows would find a day that never existed.
         lock_symbol(connection, table.name, *table.keys)
         loaded = _loaded(connection, table, days)
         for first, last in _spans(loaded):
@@ -87,9 +87,9 @@ def judge(database: Database, table: Table, days: Collection[date]) -> dict[date
 
 
 def loads_of(database: Database, spans: Mapping[Table, tuple[date, date]]) -> dict[Table, Loads]:
-    """Return how the loads of some tables stand over spans of days, both ends included; one query for all.
+    """Return the state of the loads of some tables over spans of days, both ends included; one query for all.
 
-    It goes by what was loaded and what was found before, without counting rows.
+    It uses the recorded loads and earlier findings, and counts no rows.
     """
     tables = list(spans)
     asked = [
@@ -105,7 +105,7 @@ def loads_of(database: Database, spans: Mapping[Table, tuple[date, date]]) -> di
 
 
 def loaded_days(database: Database, tables: Sequence[Table]) -> dict[Table, list[date]]:
-    """Return every day that is loaded into some tables, in order; one query for all."""
+    """Return all days loaded into some tables, in order; one query for all."""
     asked = [
         (number, table.name, *table.keys, feeder.dataset)
         for number, table in enumerate(tables)
@@ -130,7 +130,7 @@ def _loaded(
 
 
 def _counted(connection: psycopg.Connection[Any], table: Table, first: date, last: date) -> dict[date, _Counted]:
-    """Return the rows of each day in the table; of statistics the trades that they count."""
+    """Return the rows of each day in the table; for statistics, the trades that they count."""
     column = TABLES[table.name].time_column
     count = "sum(trade_count)" if table.name == _STATISTICS else "count(*)"
     by = "timeframe, source = 'derived'" if table.name == "ohlcv" else "'', false"
@@ -152,7 +152,7 @@ def _built_due(
     first: date,
     last: date,
 ) -> dict[date, dict[str, int]]:
-    """Return how many bars of each built timeframe the 1m bars in the table make."""
+    """Return the number of bars of each built timeframe that the table's 1m bars should give."""
     if table.name != "ohlcv":
         return {}
     lives = {
@@ -176,9 +176,9 @@ def _finding(table: Table, feeders: Sequence[LoadedDay], counted: _Counted, due:
         if rows != one.rows:
             wrong.append(f"{one.dataset}: {rows:,} of {one.rows:,} rows")
         elif not one.content:
-            wrong.append(f"{one.dataset}: rows were missing before, and nobody has loaded the day again")
+            wrong.append(f"{one.dataset}: rows were missing before, and the day was not loaded again")
         elif not one.same_version:
-            wrong.append(f"{one.dataset}: another version than the lake's")
+            wrong.append(f"{one.dataset}: not the lake's version")
     wrong += [
         f"built {timeframe} bars: {counted.built.get(timeframe, 0):,} of {bars:,}"
         for timeframe, bars in due.items()

@@ -1,4 +1,4 @@
-"""First and last rows of days that are no edges of a life, for another dataset of the symbol traded outside them."""
+"""Finds edges of stored days that are not edges of a life, because another dataset of the symbol traded outside them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from crypto_assets.model import Series
 from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES
 
 Edges = Mapping[str, Mapping[str, Any] | None]
-"""Which of LISTED_FROM and LISTED_UNTIL do not hold, and what takes their place: None where the day has no such edge."""
+"""The wrong ones among LISTED_FROM and LISTED_UNTIL with their replacements; None if the day has no such edge."""
 
 
 @dataclass(frozen=True, slots=True)
 class WrongEdges:
-    """The edges of a stored day that do not hold; the hash is of its file."""
+    """The wrong edges of a stored day; the hash is of its file."""
 
     symbol: str
     day: date
@@ -35,10 +35,10 @@ class WrongEdges:
 def wrong_edges(
     connection: psycopg.Connection[Any], series: Series, days: Iterable[tuple[str, date, Mapping[str, Any]]]
 ) -> dict[tuple[str, date], Edges]:
-    """Return the edges of some days outside which another dataset traded, by symbol and day, and where they are then.
+    """Return the edges of some days outside which another dataset traded, by symbol and day, with their replacements.
 
-    Funding rates have no such edges: between a listing and the first event, and after the last one, there is trading. What
-    the name of a contract says stays.
+    Not for funding rates: there is trading between a listing and the first event, and after the last one. The expiry in a
+    contract's name stays.
 
     Args:
         days: symbol, day and the evidence of the day.
@@ -60,7 +60,7 @@ def wrong_edges(
 def contradicted_edges(
     connection: psycopg.Connection[Any], exchange: str, market_type: str, symbols: Iterable[str]
 ) -> dict[Series, list[WrongEdges]]:
-    """Return the stored days of some symbols outside whose edges another dataset traded, by series."""
+    """Return the stored days of some symbols with edges outside which another dataset traded, by series."""
     by_dataset: dict[str, list[EdgedDay]] = defaultdict(list)
     for one in edged_days(connection, exchange, market_type, symbols):
         by_dataset[one.dataset].append(one)
@@ -78,13 +78,13 @@ def contradicted_edges(
 
 
 def with_edges(evidence: Mapping[str, Any], wrong: Edges) -> dict[str, Any]:
-    """Return the evidence of a day with its edges where they are."""
+    """Return the evidence of a day with its wrong edges replaced."""
     kept = {name: value for name, value in evidence.items() if name not in wrong}
     return kept | {name: edge for name, edge in wrong.items() if edge is not None}
 
 
 def _moved(series: Series, name: str, edge: Mapping[str, Any], rows: Sequence[StoredDay]) -> Mapping[str, Any] | None:
-    """Return an edge as it is, or where another dataset traded farthest outside it; None where that reaches midnight."""
+    """Return an edge unchanged, or moved to the farthest trade of another dataset outside it; None if that is midnight."""
     found, own = edge, resolution(series.dataset) or 1
     for row in rows:
         time, day = datetime.fromisoformat(found["time"]), start_of(row.day)
@@ -96,7 +96,7 @@ def _moved(series: Series, name: str, edge: Mapping[str, Any], rows: Sequence[St
             continue
         reached = list(runs(outside))
         minute = reached[0][0] if name == LISTED_FROM else reached[-1][1]
-        if name == LISTED_UNTIL:  # a bar that an edge cuts would not be expected, and this one had trades
+        if name == LISTED_UNTIL:  # round up: a bar cut by the edge would not be expected, but this one had trades
             minute = -(-minute // own) * own
         if minute in (0, MINUTES):
             return None
@@ -105,7 +105,7 @@ def _moved(series: Series, name: str, edge: Mapping[str, Any], rows: Sequence[St
 
 
 def _bars_outside(row: StoredDay, name: str, edge: int, step: int) -> int:
-    """Return the minutes of the bars in which a witness traded and that lie wholly outside an edge, a minute of its day."""
+    """Return the minutes of the bars with trades of a witness wholly outside an edge, which is a minute of the day."""
     bars = whole_bars(row.traded, step)
     if name == LISTED_FROM:
         return bars & mask(0, edge // step * step)

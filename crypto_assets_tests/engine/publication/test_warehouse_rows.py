@@ -132,7 +132,7 @@ def test_a_table_that_is_emptied_fails_on_every_day_until_it_is_loaded_again(ben
     # Rows that come back by hand prove nothing of their values.
     change(bench, "INSERT INTO market.funding_rates SELECT * FROM kept")
     (says,) = judged(bench, of)[FIRST].evidence["differs"]
-    assert says == "funding_rates: rows were missing before, and nobody has loaded the day again"
+    assert says == "funding_rates: rows were missing before, and the day was not loaded again"
     bench.collect(FIRST, LAST)
     assert passed(bench, of) == [True] * 3
 
@@ -149,7 +149,7 @@ def test_rows_too_many_fail_and_so_does_another_version(bench):
     assert passed(bench, of) == [True, False, True]
     which = "dataset = 'ohlcv_1m' AND day = '2024-01-03'"
     change(bench, f"UPDATE collection.warehouse_loads SET content = 'other' || content WHERE {which}")
-    assert judged(bench, of)[LAST].evidence["differs"] == ["ohlcv_1m: another version than the lake's"]
+    assert judged(bench, of)[LAST].evidence["differs"] == ["ohlcv_1m: not the lake's version"]
 
 
 def test_a_day_that_was_never_loaded_is_not_judged(bench):
