@@ -1,4 +1,4 @@
-"""Getting the days of a target: where they are, and their rows, from archive, REST or the lake. Runs in threads."""
+"""Locates the days of a target and fetches their rows, from archive, REST or the lake. Runs in threads."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from crypto_assets.ledger.partitions import PartitionRecord
 
 Known = dict[date, "PartitionRecord"]
-"""What the ledger knows of the days of one target."""
+"""The ledger's records of the days of one target."""
 
 
 class Fetcher:
@@ -65,12 +65,12 @@ class Fetcher:
         self._rest = RestDays(feed, lake, self._files, self._finder.reported, self._finder.anchor, now)
 
     def locate(self, target: Target) -> tuple[Located, Known]:
-        """Return the objects that hold the days of a target, and what the ledger knows of these days."""
+        """Return the objects with the days of a target, and the ledger's records of these days."""
         known = self._known(target, target.days[0], target.days[-1])
         if not target.collect:
             return Located([(ArchiveObject(str(day), 0, ""), (day,)) for day in target.days], []), known
         now = self._now()
-        # No archive has today: its listing is not asked for it.
+        # No archive has today, so its listing is not read for it.
         today = now.astimezone(UTC).date() if self._rest.serves(target) else None
         located = self._finder.find(target, [day for day in target.days if day != today])
         absent, asked = [], []
@@ -100,9 +100,9 @@ class Fetcher:
         }
 
     def fetch(self, target: Target, obj: ArchiveObject, days: Sequence[date], known: Known) -> list[Day]:
-        """Return the days that one object gives: from the lake where it has them from this very object, else downloaded.
+        """Return the days of one object: from the lake if the days there came from this very object, else downloaded.
 
-        A file that cannot be used gives its days to REST, unless the archive's own version of them is stored.
+        Days of an unusable file are requested from REST, unless the archive's own version of them is stored.
         """
         started = time.perf_counter()
         if isinstance(obj, RestDay):
@@ -169,9 +169,9 @@ class Fetcher:
     def _look_outside(
         self, target: Target, obj: ArchiveObject, source: SourceFile, days: Sequence[Day], known: Known
     ) -> None:
-        """Let days of which a file of a month has no row be no data where the exchange says that the symbol was away.
+        """Mark days without a row in a monthly file as no data if the exchange says that the symbol was not listed then.
 
-        What it said of such a day before stays where it says nothing now.
+        If the exchange does not answer now, its earlier answer about such a day stays.
         """
         missing = [day for day in days if day.outcome and day.outcome.state is State.MISSING]
         outside = self._finder.outside(target.series, target.symbol, [day.partition.day for day in missing])
@@ -195,10 +195,10 @@ class Fetcher:
         known: Known,
         was: Mapping[str, Any],
     ) -> LifeSpan | None:
-        """Return where a symbol begins and ends in an object, by what is stored of it; None where it must be read again.
+        """Return where a symbol begins and ends in an object, from its stored days; None if the object must be read again.
 
-        So it is where a day is not stored from the very object, where a day without rows is explained no more, and where a
-        partial day may reach as far as rows of the object that are not at hand.
+        It must be read again if a day is not stored from this very object, if a day without rows is no longer explained, or
+        if a partial day may reach as far as rows of the object that are not loaded.
         """
         series, symbol = target.series, target.symbol
         if any(day.outcome is not None and day.outcome.state is not State.NO_DATA for day in current):
@@ -210,7 +210,7 @@ class Fetcher:
             return None if explained else WHOLE
         expires_at = sources.get(series.exchange).expires_at(symbol)
         if not (was or explained or expires_at) and all(day.record is not None for day in stored):
-            return WHOLE  # the rows of each day go from one end to the other
+            return WHOLE  # the rows fill each day
         for end, day in zip(reaches, (stored[0], stored[-1]), strict=True):
             partial = known[day.partition.day].state is State.DEGRADED
             if not end and partial and not fills(series, day.partition, day.parsed):
@@ -227,7 +227,7 @@ class Fetcher:
         return span
 
     def fallback(self, target: Target, outcome: Outcome) -> Day:
-        """Return a day whose file was refused from REST, where that may be asked; else with its outcome."""
+        """Return a day with a refused file from REST, if that is allowed; else with its outcome."""
         if not (target.collect and self._rest.serves(target)):
             return Day(target, outcome.partition, outcome=outcome)
         day = outcome.partition.day
@@ -239,10 +239,10 @@ class Fetcher:
         return Day(target, outcome.partition, outcome=outcome)
 
     def _from_lake(self, target: Target, day: date, record: PartitionRecord | None, obj: ArchiveObject | None) -> Day:
-        """Return the day as the lake has it, if that is the day of `obj` (None: any); else one with an outcome.
+        """Return a day from the lake if it came from `obj` (None: from any object); else a day with an outcome.
 
-        The file's bytes are compared with the ledger before anything is read from them, so that a file that was damaged on
-        disk is collected again, whatever it holds now.
+        The file's bytes are first compared with the ledger, so that a file damaged on disk is collected again, whatever is in
+        it now.
         """
         partition = Partition(target.symbol, day)
         missing = _not_in_lake(target, partition)
@@ -268,13 +268,13 @@ class Fetcher:
 
 
 def _not_in_lake(target: Target, partition: Partition, problem: str = "") -> Day:
-    """Return a day that the lake does not have, or has in a file that cannot be used."""
+    """Return a day that is not in the lake, or only in an unusable file."""
     reason = problem or "not in the lake; materialise its lake asset first"
     return Day(target, partition, outcome=Outcome(target.series, partition, State.MISSING, reason))
 
 
 def _edges_before(known: Known, days: Sequence[date], obj: ArchiveObject) -> dict[str, Any]:
-    """Return where a symbol began and ended in an object when it was collected before, by the evidence of its days."""
+    """Return where a symbol began and ended in an object when it was collected before, from the evidence of its days."""
     found: dict[str, Any] = {}
     for record in (known[day] for day in days if day in known):
         if (record.source_key, record.source_etag) == (obj.key, obj.etag):
@@ -283,7 +283,7 @@ def _edges_before(known: Known, days: Sequence[date], obj: ArchiveObject) -> dic
 
 
 def _was_said(record: PartitionRecord | None, obj: ArchiveObject) -> bool:
-    """Return whether an exchange said before that a day without rows in an object lies outside a symbol's life."""
+    """Return whether an exchange said earlier that a day without rows in an object is outside a symbol's life."""
     return (
         record is not None
         and record.state is State.NO_DATA
@@ -294,7 +294,7 @@ def _was_said(record: PartitionRecord | None, obj: ArchiveObject) -> bool:
 
 
 def _with_edges(day: Day, span: LifeSpan) -> Day:
-    """Return a stored day with where its symbol begins and ends in it."""
+    """Return a stored day with the beginning and end of its symbol's life in it."""
     if day.outcome is None:
         day.partition, day.evidence = span.cut(Partition(day.partition.symbol, day.partition.day))
     return day
@@ -303,11 +303,11 @@ def _with_edges(day: Day, span: LifeSpan) -> Day:
 def split_days(
     series: Series, rows: pa.Table, key: str, period: tuple[date, date], days: Sequence[date]
 ) -> list[Arranged]:
-    """Return the rows of each wanted day of an object in their order, each to be judged by its own rows.
+    """Return the rows of each wanted day of an object, in order. Each day is checked by its own rows.
 
-    What is wrong with one day does not cost the others. Rows of the day before the period or after it are left to the
-    files of these days, and said of the nearest day: of an object of many days all of them, of a daily one bars beside the
-    grid that reach over midnight. Other rows of another day stay in a daily object, for its checks to refuse.
+    A fault of one day does not affect the others. Rows of the day before or after the period are left to the files of those
+    days and reported on the nearest day: from an object of many days all of them, from a daily one only bars beside the grid
+    that reach over midnight. Other rows of another day stay in a daily object, so that its checks refuse them.
 
     Raises:
         InvalidRows: an object of many days with rows further outside its period.
@@ -338,7 +338,7 @@ def split_days(
 
 
 def _with_seam(part: Arranged, rows: pa.Table, seam: np.ndarray) -> Arranged:
-    """Return a day that also says which rows of the file were left to the days beside it."""
+    """Return a day with a note on the rows of the file that were left to the days beside it."""
     if not len(seam):
         return part
     return replace(
@@ -348,7 +348,7 @@ def _with_seam(part: Arranged, rows: pa.Table, seam: np.ndarray) -> Arranged:
 
 
 def _over_midnight(series: Series, times: np.ndarray, day: date) -> tuple[np.ndarray, np.ndarray]:
-    """Return the places of bars beside the grid that open less than their length before a day, or after it."""
+    """Return the places of bars beside the grid that open less than a bar's length before a day, or after it."""
     none = np.arange(0)
     if series.table != "ohlcv" or not len(times):
         return none, none
@@ -366,7 +366,7 @@ def _over_midnight(series: Series, times: np.ndarray, day: date) -> tuple[np.nda
 def _outside(
     rows: pa.Table, times: np.ndarray, key: str, period: tuple[date, date], dataset: Dataset
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the places of rows of the day before a period and of the day after it; raises as `split_days` says."""
+    """Return the places of rows of the day before a period and of the day after it; raises as `split_days`."""
     first, last = _us(Partition("", period[0]).start), _us(Partition("", period[1]).end)
     before, after = np.flatnonzero(times < first), np.flatnonzero(times >= last)
     day = _us(Partition("", period[0]).end) - first

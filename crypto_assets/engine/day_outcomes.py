@@ -1,4 +1,4 @@
-"""One day on its way through the pipeline, and the outcome of one that could not be used."""
+"""One day in the pipeline, and the outcome of a day that could not be used."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Some days (ascending) of one symbol, and the warehouse tables they are to reach.
+    """Some days (ascending) of one symbol, and the warehouse tables to load them into.
 
-    `collect` false means that the days are read from the lake and only the warehouse is written.
+    If `collect` is false, the days are read from the lake and only the warehouse is written.
     """
 
     series: Series
@@ -61,7 +61,7 @@ class Target:
 
 
 class DaysOf:
-    """The days of the targets of a run, for the question whether one is among them."""
+    """The days of the targets of a run; tells whether a day is among them."""
 
     def __init__(self, targets: Iterable[Target]) -> None:
         self._days: dict[Track, set[date]] = {}
@@ -74,18 +74,18 @@ class DaysOf:
 
 @dataclass(frozen=True, slots=True)
 class RestDay(ArchiveObject):
-    """A day that REST is asked for as an archive is asked for an object; `archive` says why the archive does not give it."""
+    """A day to request from REST, in the place of an archive object; `archive` says why the archive does not have it."""
 
     archive: Outcome | None = None
 
 
 @dataclass(slots=True)
 class Day:
-    """One day on its way: rows that were parsed, or an outcome that is already final.
+    """One day in the pipeline: parsed rows, or an outcome that is already final.
 
-    `reason` and `evidence` go with the rows of a provisional day; `missing` says why its rows are not all there; `profile` is
-    set once the rows are found to be good; `arrangement` says how rows that were just parsed stood in their file. `record` is
-    what the ledger has of a stored day whose findings may stand; its rows are decoded when somebody asks for them.
+    `reason` and `evidence` belong to the rows of a provisional day; `missing` says why some of its rows are missing.
+    `profile` is set once the rows have passed their checks. `arrangement` has the order that newly parsed rows had in their file.
+    `record` is the ledger's record of a stored day that may need no new check; its rows are decoded on first use.
     """
 
     target: Target
@@ -109,7 +109,7 @@ class Day:
 
     @property
     def parsed(self) -> pa.Table:
-        """The rows of a day that was parsed."""
+        """The rows of a parsed day."""
         assert self.rows is not None  # noqa: S101  callers ask for days that were parsed
         if isinstance(self.rows, UnreadRows):
             self.rows = self.rows.read()
@@ -118,7 +118,7 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Where refused bytes lie, relative to the lake; or why they could not be kept. Without bytes it has neither."""
+    """The path of refused bytes, relative to the lake; or why they could not be kept. Without bytes, neither."""
 
     path: str = ""
     problem: str = ""
@@ -128,14 +128,14 @@ _NOT_KEPT = Kept()
 
 
 def refused(target: Target, day: date, error: CryptoAssetsError, kept: Kept = _NOT_KEPT) -> Outcome:
-    """Return the outcome of a day that an error keeps from being stored; `kept` is what became of its bytes."""
+    """Return the outcome of a day that could not be stored because of an error; `kept` says where its bytes are."""
     evidence: dict[str, Any] = {"error": type(error).__name__, **error.evidence}
     reason = str(error)
     if kept.path:
         evidence["quarantine"] = kept.path
         if isinstance(error, ChecksumMismatch):
             reason += "; kept in quarantine/ (`crypto-assets quarantine` shows why)"
-        elif isinstance(error, BadContent | InvalidRows):  # the others say what to do themselves
+        elif isinstance(error, BadContent | InvalidRows):  # other errors name their remedy themselves
             reason += (
                 "; kept in quarantine/ (`crypto-assets quarantine` shows why), `crypto-assets fill` tries it again"
             )
@@ -155,14 +155,14 @@ def quarantine(
     source: ArchiveObject | SourceFile | None = None,
     findings: Mapping[str, Finding] | None = None,
 ) -> Kept:
-    """Keep refused bytes, and beside them the error and all that is needed to judge them again.
+    """Keep refused bytes with the error and everything needed to check them again.
 
-    Bytes that were refused before stay one file, with the time of the first refusal and the days of all of them. They are
-    evidence and no more: where they cannot be kept (a full disk, a bucket that refuses), days that are good go on.
+    Bytes that were refused before stay one file, with the time of the first refusal and the days of all refusals. They are
+    evidence only: if they cannot be kept (a full disk, a bucket that refuses), good days are stored all the same.
 
     Args:
-        source: what the bytes came as; None for what is no file of an archive.
-        findings: the failed checks of the day, where its rows are known.
+        source: the archive file with the bytes; None if they are no archive file.
+        findings: the failed checks of the day, if its rows are known.
     """
     try:
         return Kept(_quarantine(lake, key, content, error, target, days, source, findings))

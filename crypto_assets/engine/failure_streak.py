@@ -1,4 +1,4 @@
-"""Too many failures in a row: days that failed because a host did not answer or refused, until one is answered."""
+"""Counts failures in a row: days that failed because a host did not answer or refused, until a request succeeds."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from crypto_assets.engine.day_outcomes import Day, Target
 from crypto_assets.model import State
 
 _FOR_NOW = frozenset({"HostUnreachable", "HostRefused", "CircuitOpen", "OutOfResources"})
-"""Causes that say nothing about the day itself. Wrong bytes and days that are not published are no reason to stop asking."""
+"""Causes that say nothing about the day itself. Wrong bytes and unpublished days are no reason to stop requests."""
 
 _DISTINCT = 3
-"""One file of a month that a host refuses is thirty failed days, but not yet a host in trouble."""
+"""A monthly file that a host refuses is thirty failed days, but not yet a failing host."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailureLimits:
-    """How many failures in a row a run takes from a host, and what it does then.
+    """The failures in a row that a run accepts from a host, and its reaction.
 
-    After `pause_after` days in a row (0: never) it pauses and tries one day after `probe_s[0]` seconds, then after longer
-    and longer ones up to `probe_s[1]`; after `give_up_after_s` seconds without success it gives the rest up. With `then`
-    "stop" it gives up at once.
+    After `pause_after` days in a row (0: never) it pauses and tries one day after `probe_s[0]` seconds, then at growing
+    intervals up to `probe_s[1]`; after `give_up_after_s` seconds without success it gives up the rest. With `then` "stop" it
+    gives up at once.
     """
 
     then: Literal["pause", "stop"] = "stop"
@@ -33,14 +33,14 @@ class FailureLimits:
 
 @dataclass(slots=True)
 class Streak:
-    """The days that failed one after another; they are recorded once the streak ends, or tried again."""
+    """The days that failed in a row; they are recorded when the streak ends, or tried again."""
 
     pause_after: int
     days: list[Day] = field(default_factory=list)
     _requests: int = 0
 
     def see(self, days: Sequence[Day]) -> list[Day]:
-        """Take the days that one request gave, in order; return those that can go on, earlier failures among them."""
+        """Add the days of one request, in order; return those that can continue, earlier failures included."""
         failing = [day for day in days if failed_for_now(day)]
         if any(not failed_for_now(day) and not _without_asking(day) for day in days) or not self.pause_after:
             return [*self.release(), *days]
@@ -68,7 +68,7 @@ class Streak:
 
 
 def failed_for_now(day: Day) -> bool:
-    """Return whether a day failed for a cause that lies with the host or the way to it."""
+    """Return whether a day failed because of the host or the way to it."""
     outcome = day.outcome
     return outcome is not None and outcome.state is State.MISSING and outcome.evidence.get("error") in _FOR_NOW
 
@@ -84,5 +84,5 @@ def again(days: Sequence[Day]) -> list[Target]:
 
 
 def _without_asking(day: Day) -> bool:
-    """Return whether a day came from the lake: it says nothing about the host."""
+    """Return whether a day came from the lake, so that it says nothing about the host."""
     return day.known is not None or (day.outcome is not None and day.outcome.unchanged)

@@ -1,7 +1,7 @@
-"""The first half of the pipeline: targets are located and fetched, several at once and in order, and come out in batches.
+"""The first half of the pipeline: locates and fetches targets, several at once and in order, and yields batches.
 
-Nothing begins while the gate is closed; what had begun ends, and goes on its way to the stores. An asyncio task
-coordinates, threads do the work.
+Nothing starts while the gate is closed; started work finishes and goes on to the stores. An asyncio task coordinates, threads
+do the work.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ from crypto_assets.storage.patience import outlast
 T = TypeVar("T")
 
 BATCH_ROWS = 50_000
-"""About a month of 1m bars: large enough that Pandera, COPY and commits are shared, small enough for steady memory."""
+"""About a month of 1m bars: large enough to share the cost of Pandera, COPY and commits, small enough for steady memory."""
 
 BATCH_DAYS = 64
 
 BATCH_S = 10.0
-"""What is fetched is stored after so long at the latest, however slow the exchange is."""
+"""Fetched days are stored after this time at the latest, however slow the exchange is."""
 
 IN_FLIGHT_BYTES = 64 << 20
-"""Zipped bytes being downloaded, parsed or waiting for their batch; a single larger object is fetched alone."""
+"""Zipped bytes that are downloaded, parsed or waiting for their batch; a single larger object is fetched alone."""
 
 _LOOKAHEAD = 4
-"""Listings read ahead of the downloads."""
+"""The number of listings read ahead of the downloads."""
 
 
 class Gate:
-    """Lets work begin or makes it wait: `async with gate:` around each piece of work."""
+    """Allows work to start or makes it wait: `async with gate:` around each piece of work."""
 
     def __init__(self) -> None:
         self.opened = asyncio.Event()
         self.opened.set()
         self.idle = asyncio.Event()
-        """Set while the gate is closed and all that had begun has ended."""
+        """Set while the gate is closed and all started work has ended."""
         self._inside = 0
 
     def open(self) -> None:
@@ -76,22 +76,22 @@ class Gate:
 
 
 class Pausing(Protocol):
-    """What the flow asks of the run around it: to be paused, and to go on."""
+    """The flow's access to the run around it: pause and resume."""
 
     async def pause(self, reason: str) -> None:
         """Pause this run; closes the gate."""
 
     async def resume(self) -> None:
-        """End the run's own pause; opens the gate unless somebody else has paused it too."""
+        """End the run's own pause; opens the gate unless the run is paused by others too."""
 
     @property
     def paused_by_others(self) -> bool:
-        """Whether somebody else has paused the run."""
+        """Whether the run is paused by others."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Holder:
-    """An object on its way."""
+    """An object in progress."""
 
     size_bytes: int
     days: asyncio.Future[list[Day]]
@@ -99,7 +99,7 @@ class _Holder:
 
 @dataclass(frozen=True, slots=True)
 class Threads:
-    """A pool and how many threads it has."""
+    """A thread pool and its number of threads."""
 
     pool: Executor
     count: int
@@ -107,7 +107,7 @@ class Threads:
 
 @dataclass(frozen=True, slots=True)
 class FlowControl:
-    """What stops a flow: a closed gate for a while, `ending` for good. `limits` says when it pauses the run by itself."""
+    """What stops a flow: a closed gate for a while, `ending` for good. `limits` decides when it pauses the run by itself."""
 
     gate: Gate
     pausing: Pausing
@@ -135,7 +135,7 @@ class Flow:
         self._pausing = control.pausing
         self._limits = control.limits
         self._batches = batches
-        # What waits here has not begun: the pool has as many threads.
+        # A task that waits here has not started: the pool has as many threads.
         self._slots = asyncio.Semaphore(threads.count)
         self._streak = Streak(control.limits.pause_after)
         self._in_flight: deque[_Holder] = deque()
@@ -146,9 +146,9 @@ class Flow:
         self._tasks: set[asyncio.Future[Any]] = set()
 
     async def run(self) -> None:
-        """Hand over every day of every target, in order; then None."""
+        """Put every day of every target into batches, in order; then None."""
         try:
-            while self._targets:  # failed days may come back
+            while self._targets:  # failed days may be added again
                 await self._pass()
             await self._add(self._streak.release())
             await self._flush()
@@ -162,7 +162,7 @@ class Flow:
             if located.absent:
                 ready = asyncio.get_running_loop().create_future()
                 ready.set_result([Day(target, outcome.partition, outcome=outcome) for outcome in located.absent])
-                self._in_flight.append(_Holder(0, ready))  # they take their place in the order
+                self._in_flight.append(_Holder(0, ready))  # they keep their place in the order
             for obj, days in located.holders:
                 while self._full(obj.size_bytes):
                     await self._take()
@@ -170,10 +170,10 @@ class Flow:
         while self._in_flight:
             await self._take()
 
-    # ---- asking ---------------------------------------------------------------------------------------------------
+    # ---- fetching -------------------------------------------------------------------------------------------------
 
     async def _located(self) -> AsyncIterator[tuple[Target, Located, Known]]:
-        """Yield each target with its holders, in order, reading some listings ahead."""
+        """Yield each target with its objects, in order, reading some listings ahead."""
         ahead: deque[tuple[Target, asyncio.Future[tuple[Located, Known]]]] = deque()
         while self._targets or ahead:
             while self._targets and len(ahead) <= _LOOKAHEAD:
@@ -197,14 +197,14 @@ class Flow:
             try:
                 if problem is None:
                     return await self._in_thread(self._fetcher.fetch, target, obj, days, known)
-            except OutOfResources as error:  # one large file, or a peak that passes: others may still have their turn
+            except OutOfResources as error:  # one large file, or a short peak: others may still fit
                 problem = error
             return [Day(target, Partition(target.symbol, day), outcome=refused(target, day, problem)) for day in days]
 
     async def _in_thread(self, call: Callable[..., T], *arguments: object) -> T:
         with named_shortage():
             result = await asyncio.get_running_loop().run_in_executor(self._pool, outlast, call, *arguments)
-        if self._ending.is_set():  # what was cut short says nothing about the day
+        if self._ending.is_set():  # an interrupted fetch says nothing about the day
             raise Stopped("the run is ending")
         return result
 
@@ -217,9 +217,9 @@ class Flow:
     def _ended(self, task: asyncio.Future[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # where it matters, whoever waits for the task has it raised
+            task.exception()  # marks it as retrieved; where it matters, the waiting caller raises it
 
-    # ---- handing over ---------------------------------------------------------------------------------------------
+    # ---- batches --------------------------------------------------------------------------------------------------
 
     def _full(self, more_bytes: int) -> bool:
         held = self._in_flight
@@ -257,7 +257,7 @@ class Flow:
             await self._batches.put(batch)
 
     async def _reached(self, future: asyncio.Future[T]) -> T:
-        """Return the result of a future; where it takes long or the gate is closed, what is there already goes on its way."""
+        """Return the result of a future; if it takes long or the gate is closed, store first what is already fetched."""
         while not future.done():
             first = await _first(_done(future), self._gate.idle.wait(), self._batch_is_old())
             if first == 0:
@@ -276,16 +276,16 @@ class Flow:
         await asyncio.sleep(self._batch_began + BATCH_S - time.monotonic())
 
     def _there(self) -> list[list[Day]]:
-        """Remove from what is in flight the first objects that are fetched; return their days."""
+        """Remove the fetched objects at the head of those in flight; return their days."""
         found = []
         while self._in_flight and self._in_flight[0].days.done():
             found.append(self._in_flight.popleft().days.result())
         return found
 
-    # ---- in trouble -----------------------------------------------------------------------------------------------
+    # ---- failures -------------------------------------------------------------------------------------------------
 
     async def _in_trouble(self) -> None:
-        """Pause until somebody resumes the run or one day can be fetched, and try the failed days again; or give up."""
+        """Pause until the run is resumed or one day can be fetched, and try the failed days again; or give up."""
         reason = f"{len(self._streak.days)} failures in a row, the last: {self._streak.last_error}"
         if self._limits.then == "stop":
             await self._give_up(reason)
@@ -304,7 +304,7 @@ class Flow:
         await self._pausing.resume()
 
     async def _recovered(self) -> bool:
-        """Wait until the gate is opened or a probe succeeds; return False when no probe has succeeded for too long."""
+        """Wait until the gate opens or a probe succeeds; return False if no probe has succeeded for too long."""
         clock = asyncio.get_running_loop().time
         interval, longest = self._limits.probe_s
         deadline = clock() + self._limits.give_up_after_s
@@ -321,7 +321,7 @@ class Flow:
         return False
 
     async def _probe(self) -> bool:
-        """Try the first of the failed days; return whether it was answered."""
+        """Try the first failed day; return whether the host answered."""
         failed = self._streak.days[0]
         (target,) = again([failed])
         located, known = await self._in_thread(self._fetcher.locate, target)
@@ -335,7 +335,7 @@ class Flow:
         return True
 
     async def _give_up(self, reason: str) -> None:
-        """Record what failed, and let the rest through without asking for it."""
+        """Record the failed days, and let the rest through without requests."""
         self._given_up = TransientError(f"not tried: {reason}; `crypto-assets fill` tries again")
         await self._add(self._streak.release())
         await self._pausing.resume()
@@ -346,7 +346,7 @@ async def _done(future: asyncio.Future[T]) -> None:
 
 
 async def _first(*awaitables: Awaitable[object]) -> int:
-    """Return the place of the first that is done; the others are cancelled."""
+    """Return the place of the first awaitable that ends; the others are cancelled."""
     tasks = [asyncio.ensure_future(one) for one in awaitables]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

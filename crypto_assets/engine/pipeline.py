@@ -1,13 +1,13 @@
-"""The way of many partitions: locate → download → parse → validate → lake → warehouse → ledger → report.
+"""Collects many partitions: locate → download → parse → validate → lake → warehouse → ledger → report.
 
-asyncio coordinates, in a thread of its own; `flow.py` fetches, and while one batch of days is validated and stored the next
-one is fetched. Queues are bounded, so memory follows the batch, never the range. One bad day never stops the others: it
-becomes an `Outcome` with its reason. Only what concerns every day (the database, the lake) ends the run.
+asyncio coordinates, in its own thread. `flow.py` fetches the next batch of days while one batch is validated and stored.
+Queues are bounded, so memory follows the batch, never the range. One bad day never stops the others: it becomes an `Outcome`
+with its reason. Only a failure that affects every day (of the database, of the lake) ends the run.
 
-A run can be paused: what has begun ends and is stored, then nothing is asked until it is resumed. It can be stopped: the
-batch being stored has a moment to end, everything else is dropped where it is.
+A run can be paused: started work finishes and is stored, then nothing is requested until it is resumed. It can be stopped:
+the batch being stored has a moment to finish, everything else is dropped.
 
-A kill at any moment leaves a batch published or not at all (`publication/journal.py`), and collecting again does the rest.
+A kill at any moment leaves a batch published or not at all (`publication/journal.py`); collecting again does the rest.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from crypto_assets.transport.proxies import require_proxies
 __all__ = ["BATCH_DAYS", "BATCH_ROWS", "IN_FLIGHT_BYTES", "OnBatch", "Pipeline", "Tally", "Target"]
 
 GRACE_S = 0.25
-"""What a batch that is being stored has to end in when the run is stopped; then its transaction is rolled back."""
+"""The time for a batch being stored to finish when the run is stopped; then its transaction is rolled back."""
 
 _POLL_S = 0.2
 
@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 
 OnState = Callable[[RunState, str], None]
-"""Called when a run is paused and when it goes on, with the reason."""
+"""Called with the reason when a run is paused or resumed."""
 
 
 class Pipeline:
@@ -67,13 +67,13 @@ class Pipeline:
         on_batch: OnBatch | None = None,
         on_state: OnState | None = None,
     ) -> None:
-        """Set the pipeline up.
+        """Set up the pipeline.
 
         Args:
-            downloads: in flight at once.
-            failure_limits: how many failures in a row a host may have, and what is done then.
-            on_batch: told what became of each batch, in a thread.
-            on_state: told of pauses, in a thread.
+            downloads: the most downloads in flight.
+            failure_limits: the failures in a row that a host may have, and the reaction to more.
+            on_batch: called with the outcomes of each batch, in a thread.
+            on_state: called at each pause and resume, in a thread.
         """
         self.collection = collection
         self.stores = stores
@@ -84,14 +84,14 @@ class Pipeline:
         self.on_state: OnState = on_state or (lambda *_: None)
 
     def run(self, targets: Sequence[Target]) -> Tally:
-        """Collect all targets and return what was done.
+        """Collect all targets and return the counts.
 
-        Whatever a signal handler raises in this thread ends the run, as `stop` does: what is stored stays, days that were
-        not reached keep their state.
+        An exception that a signal handler raises in this thread ends the run, as `stop` does: stored days stay, unreached
+        days keep their state.
 
         Raises:
-            Stopped: `stop` was set, or somebody has cancelled the run.
-            ConfigError: the proxy that the environment names is none.
+            Stopped: `stop` was set, or the run was cancelled.
+            ConfigError: the environment names an invalid proxy.
             PostgresUnavailable, StoredDataError, OSError: the database or the lake fails; stored days stay stored.
         """
         require_proxies(self.collection)
@@ -131,7 +131,7 @@ class _Run:
         self._scopes = [pauses.ALL, pauses.of_run(self._id), *map(pauses.of_exchange, exchanges)]
         self._controls = Controls(pipeline.stores.ledger)
         self._pauses: list[Control] = []
-        self._asked = False  # whether anything was ever asked of this run alone
+        self._asked = False  # whether any control was ever set for this run alone
         self._ending = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tally = Tally()
@@ -140,10 +140,10 @@ class _Run:
         self._progress = ProgressWriter(pipeline.stores.ledger, self._id, pipeline.context.kind, _what(targets), total)
 
     async def work(self) -> Tally:
-        """Do everything; raises Stopped when the run was cancelled meanwhile."""
+        """Do everything; raises Stopped if the run was cancelled meanwhile."""
         pipeline = self._pipeline
         self._loop = asyncio.get_running_loop()
-        STOP.set(self._ending)  # for all tasks, and threads of pools, that begin here
+        STOP.set(self._ending)  # for all tasks and pool threads that start here
         self._stopping = asyncio.Event()
         self._gate = Gate()
         self._batches: asyncio.Queue[list[Day] | None] = asyncio.Queue(maxsize=1)
@@ -180,7 +180,7 @@ class _Run:
                 asyncio.create_task(self._stop_when_asked()),
             ]
             results = await asyncio.gather(*work, return_exceptions=True)
-            # Whatever still runs in a thread is too late now.
+            # Threads that still run are too late now.
             self._ending.set()
             for task in aside:
                 task.cancel()
@@ -198,7 +198,7 @@ class _Run:
         try:
             await flow.run()
         except BaseException:
-            # What waits for the stores is dropped, the batch that is being stored ends.
+            # Days that wait for the stores are dropped; the batch being stored finishes.
             while not self._batches.empty():
                 self._batches.get_nowait()
             self._batches.put_nowait(None)
@@ -251,10 +251,10 @@ class _Run:
     async def _in_thread(self, call: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
 
-    # ---- pauses: what the flow asks of the run, and what others ask of it -------------------------------------------
+    # ---- pauses: requested by the flow, or by others ----------------------------------------------------------------
 
     async def pause(self, reason: str) -> None:
-        """Pause this run itself."""
+        """Pause this run by itself."""
         self._gate.close()
         await self._in_thread(self._controls.pause, pauses.of_run(self._id), pauses.ITSELF, reason)
         await self._read_controls()
@@ -297,7 +297,7 @@ class _Run:
         self._fetching.cancel()
 
     def end(self, outcome: Future[Tally], error: BaseException) -> None:
-        """Stop in good order, or without it where that takes too long; called from the thread of `Pipeline.run`."""
+        """Stop in good order, or at once if that takes too long; called from the thread of `Pipeline.run`."""
         self._ending.set()
         if self._loop is not None and not outcome.done():
             with contextlib.suppress(RuntimeError):  # the loop has just closed
@@ -307,12 +307,12 @@ class _Run:
         state, reason = RunState.FAILED if failed else RunState.CANCELLED, " ".join(str(error).split())
         last_word = threading.Thread(target=self.closed, args=(state, reason), daemon=True)
         last_word.start()
-        last_word.join(GRACE_S)  # a database that is away would be waited for longer
+        last_word.join(GRACE_S)  # an unreachable database would take longer
         self._pipeline.stores.warehouse.stop()
         self._pipeline.stores.ledger.stop()
 
     def closed(self, state: RunState, reason: str = "") -> None:
-        """Say for good how the run has ended; what was asked of it alone is forgotten."""
+        """Record the final state of the run, and delete the controls set for this run alone."""
         self._progress.state(state, reason)
         if self._asked:
             with contextlib.suppress(CryptoAssetsError):
@@ -320,7 +320,7 @@ class _Run:
 
 
 def _what(targets: Sequence[Target]) -> str:
-    """Return what a run is about, in one short line."""
+    """Return the symbols and days of a run in one short line."""
     days = [day for target in targets for day in (target.days[0], target.days[-1])]
     names = list(dict.fromkeys(f"{target.series} {target.symbol}" for target in targets))
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""

@@ -1,7 +1,7 @@
-"""What is asked before anything is collected: does the exchange answer at all, and does it know the symbols?
+"""Asks before anything is collected: does the exchange answer at all, and does it know the symbols?
 
-A host that cannot be reached is said once, and nothing is started for its exchange. A symbol that the exchange does not know
-is named, and the others are collected.
+An unreachable host is reported once, and nothing is started for its exchange. A symbol unknown to the exchange is reported,
+and the others are collected.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from crypto_assets.transport.client import Client
 from crypto_assets.transport.guard import Guard
 from crypto_assets.transport.proxies import require_proxies
 
-# The run asks again, with patience: what hangs is not waited for twice.
+# The run asks again, with patience; a hanging host is not waited for twice.
 _TIMEOUT_S = 10.0
 _ATTEMPTS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What was found: the requests that are left, and why the others are not.
+    """The result: the requests that are left, and why the others were dropped.
 
-    `unreachable` has the failure of each exchange that cannot be reached, `unknown` one message for each symbol.
+    `unreachable` has the failure of each unreachable exchange, `unknown` one message for each unknown symbol.
     """
 
     requests: list[Request]
@@ -48,13 +48,13 @@ class Preflight:
 
 
 def check(collection: Collection, requests: Sequence[Request], ledger: Ledger, today: date) -> Preflight:
-    """Ask the archive of each exchange for the symbols that were never stored, and for one at least.
+    """Ask the archive of each exchange for the symbols that were never stored, or for one if there are none.
 
-    What is not about reaching the host (it refuses, its listing is broken) is no error here: the run says it for each day.
-    An exchange whose REST API answers is not left out where it is asked for today, and neither is one that is paused.
+    Failures after the host was reached (it refuses, its listing is broken) are no error here: the run reports them for each
+    day. An exchange is kept if its REST API answers and is used for today, or if it is paused.
 
     Raises:
-        ConfigError: the proxy that the environment names is none.
+        ConfigError: the environment names an invalid proxy.
     """
     require_proxies(collection)
     paused = {one.scope for one in Controls(ledger).read() if one.action == "pause"}
@@ -67,7 +67,7 @@ def check(collection: Collection, requests: Sequence[Request], ledger: Ledger, t
         DaemonPool(8, "symbols") as pool,
     ):
         for exchange in dict.fromkeys(request.entry.exchange for request in requests):
-            if paused & {ALL, of_exchange(exchange)}:  # then the run waits too, and says so
+            if paused & {ALL, of_exchange(exchange)}:  # then the run waits too, and reports it
                 continue
             mine = [request for request in requests if request.entry.exchange == exchange]
             try:
@@ -90,11 +90,11 @@ def check(collection: Collection, requests: Sequence[Request], ledger: Ledger, t
 
 
 def _reach(client: Client, collection: Collection, exchange: str, track: Track) -> None:
-    """Ask the hosts of an archive, so that one that cannot be reached is known; any answer will do.
+    """Send a request to the hosts of an archive to find out whether they are reachable; any answer will do.
 
     Raises:
         HostUnreachable: no answer at all.
-        CircuitOpen: no answer to those who asked lately, and the next probe is not due soon.
+        CircuitOpen: recent requests had no answer, and the next probe is not due soon.
     """
     known = sources.get(exchange)
     site = ArchiveSite.of(client, collection, known)
@@ -105,7 +105,7 @@ def _reach(client: Client, collection: Collection, exchange: str, track: Track) 
 
 
 def _ask(ask: Callable[[], object]) -> None:
-    """Ask a host, whatever it answers; one whose circuit is open is asked once its next probe is due, if that is soon."""
+    """Send a request to a host, ignoring its answer; if its circuit is open, wait for the next probe if that is due soon."""
     try:
         try:
             ask()
@@ -113,7 +113,7 @@ def _ask(ask: Callable[[], object]) -> None:
             left_s = (datetime.fromisoformat(error.evidence["retry_at"]) - datetime.now(UTC)).total_seconds()
             if left_s > _TIMEOUT_S:
                 raise
-            time.sleep(max(left_s, 0.0) + 1.0)  # the moment is told to the second
+            time.sleep(max(left_s, 0.0) + 1.0)  # the time is rounded to the second
             ask()
     except (HostUnreachable, CircuitOpen):
         raise
@@ -122,19 +122,19 @@ def _ask(ask: Callable[[], object]) -> None:
 
 
 def _unknown(client: Client, collection: Collection, track: Track) -> str:
-    """Return why a symbol is not one of the exchange, or "" where it is or may be one."""
+    """Return why a symbol is unknown to the exchange, or "" if it is known or may be."""
     series, symbol = track
     try:
         require_listed(ArchiveSite.of(client, collection, sources.get(series.exchange)), track)
     except UnknownSymbol as error:
         return "" if _rest_may_have(client, collection, series, symbol) else str(error)
-    except CryptoAssetsError:  # the run says so
+    except CryptoAssetsError:  # the run reports it
         return ""
     return ""
 
 
 def _rest_may_have(client: Client, collection: Collection, series: Series, symbol: str) -> bool:
-    """Return whether REST knows a symbol that the archive does not list yet, or cannot be asked whether it does."""
+    """Return whether REST knows a symbol that the archive does not list yet, or cannot be asked about it."""
     entry = collection.entry_of(series, symbol)
     rest = sources.get(series.exchange).rest(Series(series.exchange, series.market_type, "ohlcv", "1m"))
     if entry is None or not collection.asks_rest(entry) or rest is None:
@@ -150,7 +150,7 @@ def _rest_may_have(client: Client, collection: Collection, series: Series, symbo
 
 
 def _rest_answers(client: Client, collection: Collection, request: Request) -> bool:
-    """Return whether the REST API of an entry is asked for days at all, and gives any answer."""
+    """Return whether an entry uses the REST API at all, and the API gives any answer."""
     series = request.tracks[0][0]
     rest = sources.get(series.exchange).rest(series)
     if rest is None or not collection.asks_rest(request.entry):

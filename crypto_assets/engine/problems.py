@@ -1,6 +1,6 @@
-"""Many problems in few sentences: equal neighbouring days become one span, equal spans of several symbols one sentence.
+"""Puts many problems into few sentences: equal neighbouring days become a span, equal spans of several symbols a sentence.
 
-Pure: nothing here asks the ledger or a host. Used by the command line, by the API, and for the text of a failed run.
+Pure functions: nothing here reads the ledger or asks a host. Used by the command line, the API and the text of a failed run.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from crypto_assets.model import Outcome, Series, State, Track
 from crypto_assets.text.visible import visible
 
 NAMES_SHOWN = 3
-"""A sentence about more symbols than this names the first ones and counts the others."""
+"""The most symbols that a sentence names; it counts the others."""
 
 _WORDS: dict[str | None, str] = {
     None: "not collected yet",
@@ -24,8 +24,8 @@ _WORDS: dict[str | None, str] = {
     State.PENDING: "not published yet",
 }
 
-# What differs between the days of one failure: dates, months and times in keys and sentences, milliseconds in the parameters
-# of a URL, hashes.
+# The parts that differ between the days of one failure: dates, months and times in keys and sentences, milliseconds in the
+# parameters of a URL, hashes.
 _OF_ONE_DAY = re.compile(
     r"\d{4}-\d{2}(?:-\d{2})?(?:[ T]\d{2}:\d{2}(?::\d{2})?)?|\b1\d{12}(?:\d{3})?\b|\b[0-9a-f]{32,64}\b"
 )
@@ -33,7 +33,7 @@ _OF_ONE_DAY = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One day of one symbol that is not complete; `state` is None where the day has no record. `note` is told at the end."""
+    """One incomplete day of one symbol; `state` is None if the day has no record. `note` is added at the end."""
 
     series: Series
     symbol: str
@@ -46,7 +46,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Consecutive days of one symbol, both ends included, in one state for one reason; `reason` is the first day's."""
+    """Consecutive days of one symbol, both ends included, in one state for one reason (that of the first day)."""
 
     series: Series
     symbol: str
@@ -71,14 +71,14 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """One failure: the same days of some symbols, in one state for one reason. `spans` are those of the first symbol."""
+    """One failure: the same days of some symbols, in one state for one reason. `spans` belong to the first symbol."""
 
     tracks: tuple[Track, ...]
     spans: tuple[Span, ...]
 
     @property
     def days(self) -> int:
-        """Partitions in all: symbols × days."""
+        """The number of partitions: symbols × days."""
         return len(self.tracks) * self._days_each
 
     @property
@@ -106,7 +106,7 @@ def problem_of(outcome: Outcome) -> Problem:
 def spans(problems: Iterable[Problem]) -> list[Span]:
     """Return the problems as spans, by series, symbol and first day.
 
-    Reasons are equal when they differ only in dates, times and hashes: the failure of 31 files is one failure.
+    Reasons are equal if they differ only in dates, times and hashes: the failure of 31 files is one failure.
     """
     alike: dict[tuple[Series, str, str, str, str, str], dict[date, Problem]] = {}
     for one in problems:
@@ -117,7 +117,7 @@ def spans(problems: Iterable[Problem]) -> list[Span]:
 
 
 def sentences(problems: Iterable[Problem]) -> list[Sentence]:
-    """Return the problems as few sentences, the one about the most days first."""
+    """Return the problems as few sentences, the sentence about the most days first."""
     by_failure: dict[tuple[Series, str, str, str, str, str], list[Span]] = {}
     for span in spans(problems):
         like = span.series, span.symbol, str(span.state or ""), span.cause, without_day(span.reason), span.note
@@ -131,7 +131,7 @@ def sentences(problems: Iterable[Problem]) -> list[Sentence]:
 
 
 def lines(problems: Iterable[Problem], most: int, more: str) -> list[str]:
-    """Return sentences as lines, `most` of them at most and a last one that counts the others; `more` says where they are."""
+    """Return at most `most` sentences as lines, and a last line that counts the others; `more` says where to find them."""
     found = sentences(problems)
     if len(found) <= most:
         return [str(one) for one in found]
@@ -141,12 +141,12 @@ def lines(problems: Iterable[Problem], most: int, more: str) -> list[str]:
 
 
 def without_day(reason: str) -> str:
-    """Return a reason without what differs between the days of one failure."""
+    """Return a reason without the parts that differ between the days of one failure."""
     return _OF_ONE_DAY.sub("…", reason)
 
 
 def word_of(state: str | None) -> str:
-    """Return the word for a state that people read; None is a day without a record, other texts are their own word."""
+    """Return the word that people read for a state; None is a day without a record, other texts stay as they are."""
     return _WORDS.get(state, str(state))
 
 

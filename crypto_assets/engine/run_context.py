@@ -1,4 +1,4 @@
-"""What is true for a whole run: its stores, its name, its clock, and what ends it."""
+"""The settings of a whole run: its stores, its name, its clock, its stop event."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Where the days of a run go. Warehouse and ledger are in one database: a day goes into both in one transaction."""
+    """The stores for the days of a run. Warehouse and ledger are in one database: a day goes to both in one transaction."""
 
     lake: Lake
     warehouse: Warehouse
@@ -32,12 +32,12 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunContext:
-    """Who asked for a run, and where it happens.
+    """Who requested a run, and where it runs.
 
-    `run_id` names the run in the ledger, in pauses and in the progress; without one it has a name of its own there. `kind`
-    says for the progress who asked. `egress` names the address by which exchanges know this machine. `stop` ends the run
-    when it is set. `timing` says how long requests wait, and how often they are tried. With `standing` a stored day is
-    checked again only if something that its findings depend on has changed; without it every day is checked.
+    `run_id` names the run in the ledger, in pauses and in the progress; without one, the run makes its own name there. `kind`
+    is shown in the progress as who requested it. `egress` names the address that exchanges see. `stop` ends the run when
+    set. `timing` has the timeouts and attempts of requests. With `standing` a stored day is checked again only if something
+    that its findings depend on has changed; without it every day is checked.
     """
 
     run_id: str | None = None

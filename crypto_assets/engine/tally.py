@@ -1,4 +1,4 @@
-"""What a run did, in counts, and the days that it left incomplete."""
+"""The counts of a run, and the days that it left incomplete."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Tally:
-    """What a run did, in counts; `problems` holds the outcomes that leave a day incomplete, without evidence.
+    """The counts of a run; `problems` are the outcomes of incomplete days, without evidence.
 
-    `accepted` holds those that a person has acknowledged just so; they are no failure of the run. `revised` are the days
-    whose state the run's second look has changed, days of other runs among them.
+    `accepted` are the incomplete days that a person has acknowledged in this state; they are no failure of the run. `revised`
+    are the days whose state the run's second look has changed, also days of other runs.
     """
 
     states: dict[State, int] = field(default_factory=dict)
@@ -42,12 +42,12 @@ class Tally:
                 self.problems.append(replace(outcome, evidence={}, findings={}))
 
     def revise(self, changed: Mapping[TrackDay, Revised], targets: Sequence[Target]) -> None:
-        """Count days as they are after all: an outage that was found at the end of the run explains what is missing.
+        """Count days by their final state: an outage found at the end of the run explains missing rows.
 
-        What was accepted is a problem until `accept` is asked again.
+        Accepted days count as problems until `accept` is called again.
 
         Args:
-            changed: days by what they are now; those of other runs may be among them.
+            changed: the new state of days; it may include days of other runs.
             targets: of the run.
         """
         problems, known = [], set()
@@ -65,7 +65,7 @@ class Tally:
         for day, now in changed.items():
             was_complete = now.was in COMPLETE_STATES and now.state not in COMPLETE_STATES
             if was_complete and day in of_run and day not in known:
-                # The ledger keeps what is stored where an attempt came to nothing; the run has counted the attempt.
+                # After a failed attempt the ledger keeps the stored version; the run has counted the attempt.
                 counted = now.was if self.states.get(now.was) else State.NO_DATA
                 self.states[counted] = self.states.get(counted, 0) - 1
                 self.states[now.state] = self.states.get(now.state, 0) + 1
@@ -73,7 +73,7 @@ class Tally:
         self.problems, self.accepted = problems, []
 
     def accept(self, ledger: Ledger) -> None:
-        """Count days apart that a person has acknowledged and that are as they were then."""
+        """Count days separately that a person has acknowledged and that are still in that state."""
         found = [*self.problems, *self.accepted]
         held = accepted(ledger, [(*outcome.track_day, outcome.state) for outcome in found])
         self.problems, self.accepted = [], []

@@ -1,4 +1,4 @@
-"""How long the requests of a run wait, and how often they are tried; the selftest takes shorter times than a run."""
+"""Timeouts and attempts for the requests of a run; the selftest uses shorter times than a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from crypto_assets.transport.guard import PATIENCE_S, Guard
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What one request may take. Seconds; each field is described where its default is."""
+    """The limits of one request, in seconds; each field is described where its default is."""
 
     timeout_s: float = TIMEOUT_S
     attempts: int = ATTEMPTS
@@ -27,5 +27,5 @@ class Timing:
         return Guard(url, collection, egress=egress, patience_s=self.patience_s, first_open_s=self.first_open_s)
 
     def client(self, guard: Guard, downloads: int, stop: threading.Event) -> Client:
-        """Return a client for so many downloads at once; its requests end when `stop` is set."""
+        """Return a client for this many downloads at once; its requests end when `stop` is set."""
         return Client(guard, downloads, timeout_s=self.timeout_s, attempts=self.attempts, pace=self.pace, stop=stop)

@@ -1,1 +1,1 @@
-"""Days from an exchange's REST API, page by page, where the archive has none."""
+"""Collects days from an exchange's REST API, page by page, when the archive has none."""

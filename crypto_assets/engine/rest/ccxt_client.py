@@ -1,8 +1,8 @@
-"""Asking an exchange's REST API through ccxt: its addresses, its endpoints and its words for errors, our requests.
+"""Calls an exchange's REST API with ccxt's addresses, endpoints and error names, but through our own client.
 
-ccxt is imported here and only when the first call is made. Its throttle, retries and pagination are not used: it charges
-Binance's history too little by half and more, retries without asking its throttle again, and ends pages silently. Every
-request goes through `Client`, and so through the limits, the cool-down and the breaker that all processes share.
+ccxt is imported here, on the first call. Its throttle, retries and pagination are not used: its throttle counts Binance's
+history at less than half the real weight, its retries bypass the throttle, and its pagination ends silently. Every request
+goes through `Client`, and so through the limits, the cool-down and the breaker that all processes share.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from crypto_assets.transport.client import Client
 from crypto_assets.transport.retry import Permanent, decide
 
 _MOST_GROUPS, _MOST_VALUES = 200_000, 1_000_000
-"""In one answer: 1,000 bars have 1,001 lists and 12,000 values. `[],` takes 64 bytes and more when it is parsed."""
+"""The most values of one answer: 1,000 bars have 1,001 lists and 12,000 values. `[],` takes 64 bytes or more when parsed."""
 
 
 class RestApi:
-    """The REST API of one exchange, by one of its hosts; safe to use from many threads."""
+    """The REST API of one exchange at one of its hosts; safe to use from many threads."""
 
     def __init__(self, client: Client, rest: Rest, rest_url: str | None, api_key: str | None = None) -> None:
-        """Prepare; nothing is imported or asked yet.
+        """Prepare; nothing is imported or requested yet.
 
         Args:
-            rest_url: one host for every path; the exchange's own hosts where None.
-            api_key: sent where ccxt knows that an endpoint wants one.
+            rest_url: one host for every path; None: the exchange's own hosts.
+            api_key: sent to endpoints that need one according to ccxt.
         """
         self._client = client
         self._rest = rest
@@ -40,24 +40,24 @@ class RestApi:
         self._local = threading.local()
 
     def ask(self, call: Call) -> Any:
-        """Return the JSON of an answer, numbers as they are written.
+        """Return the JSON of an answer, numbers exactly as written.
 
         Raises:
-            HostUnreachable, HostRefused, CircuitOpen: it may answer later.
-            PermanentError: the exchange says that this request cannot be served (an unknown symbol, a missing key).
+            HostUnreachable, HostRefused, CircuitOpen: the exchange may answer later.
+            PermanentError: the exchange says that it cannot serve this request (an unknown symbol, a missing key).
             BadContent: the answer is not JSON.
         """
         if not hasattr(self._local, "ccxt"):
-            # One for each thread: an instance keeps the last request and the last headers. It takes 7 ms.
+            # One instance per thread: it keeps the last request and the last headers. Creating one takes 7 ms.
             self._local.ccxt = _exchange_class(self._rest.ccxt_id)(self)
         self._local.call = call
         return getattr(self._local.ccxt, call.method)(dict(call.params))
 
     def fetch(self, url: str, headers: Mapping[str, str] | None) -> Any:
-        """Make the request that ccxt has put together."""
+        """Send the request that ccxt has built."""
         call: Call = self._local.call
         wanted = {"accept-encoding": "gzip", **call.headers}
-        if self._api_key:  # without one the request is made all the same, and the exchange says what it thinks
+        if self._api_key:  # without a key the request is sent anyway, and the exchange decides
             wanted |= headers or {}
         try:
             response = self._client.at(call.endpoint).get(url, headers=wanted, bound=REST)
@@ -70,8 +70,8 @@ class RestApi:
         return read_json(url, response.text)
 
     def _explained(self, url: str, error: HostRefused) -> PermanentError | None:
-        """Return the error for an answer that trying again will not change, by ccxt's reading of it; else None."""
-        if error.status < 400:  # a redirect or a coding, and no word of the exchange's
+        """Return the error for an answer that another attempt will not change, by ccxt's reading; else None."""
+        if error.status < 400:  # a redirect or an encoding, not an answer of the exchange
             return None
         from ccxt.base.errors import AuthenticationError, BadSymbol, BaseError
 
@@ -100,10 +100,10 @@ class RestApi:
 
 
 def read_json(url: str, text: str) -> Any:
-    """Return JSON with every number that has a fraction as its text: nothing passes through a float.
+    """Return JSON in which every number with a fraction is its text: nothing passes through a float.
 
     Raises:
-        BadContent: not JSON, such as a page of a proxy, or JSON that is nested without end or holds far more than rows.
+        BadContent: not JSON (such as the page of a proxy), endless nesting, or far more values than rows have.
     """
     if text.count("[") + text.count("{") > _MOST_GROUPS or text.count(",") > _MOST_VALUES:
         raise BadContent(
@@ -117,14 +117,14 @@ def read_json(url: str, text: str) -> Any:
 
 @cache
 def _exchange_class(name: str) -> Any:
-    """Return ccxt's class of an exchange whose requests are made by a RestApi."""
+    """Return ccxt's class of an exchange, changed to send its requests through a RestApi."""
     import ccxt
 
     base: Any = getattr(ccxt, name)
 
     class Exchange(base):
         def __init__(self, api: RestApi) -> None:
-            # ccxt refuses some endpoints without a key; whether one is needed is for the exchange to say.
+            # ccxt refuses some endpoints without a key; the exchange decides whether one is needed.
             super().__init__({"enableRateLimit": False, "apiKey": api._api_key or "none"})
             self._api = api
             if api._rest_url:

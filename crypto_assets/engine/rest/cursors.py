@@ -1,4 +1,4 @@
-"""Getting from page to page of a REST API until a day is whole: by time for bars and events, by id for trades.
+"""Walks through the pages of a REST API until a day is complete: by time for bars and events, by id for trades.
 
 ccxt's own pagination is not used: it truncates silently, stalls on an hour without trades, and sorts ids as text.
 """
@@ -22,14 +22,14 @@ from crypto_assets.sources import Call, Rest
 Ask = Callable[[Call], Any]
 
 _BACK = 100
-"""Ids before the first one that was found of a day: the trade before midnight among them proves that none is missed."""
+"""Ids read before the first found id of a day: if they include the trade before midnight, no trade of the day is missing."""
 
 _EMPTY_WINDOWS = 3
 
 
 @dataclass(slots=True)
 class Reached:
-    """How far a walk has come: `complete` when the whole day is proven to be there."""
+    """The progress of a walk: `complete` when the whole day is proven to be read."""
 
     complete: bool = False
     missing_ids: int = 0
@@ -50,7 +50,7 @@ def bar_end(series: Series, opens: datetime) -> datetime:
 
 
 def missing_spans(stored: pa.Table, start: datetime, end: datetime, step: timedelta) -> list[tuple[datetime, datetime]]:
-    """Return the spans [first, last) of [start, end) whose bars are not stored; `end` is on the grid.
+    """Return the spans [first, last) of [start, end) with bars that are not stored; `end` is on the grid.
 
     A stored bar beside the grid counts for the step that it opens in.
     """
@@ -72,7 +72,7 @@ def bars(
     step: timedelta,
     reached: Reached,
 ) -> Iterator[pa.Table]:
-    """Yield pages of bars that open in the spans; a window without any (an outage) only moves the cursor on."""
+    """Yield pages of bars that open in the spans; an empty window (an outage) only moves the cursor on."""
     key = rest.source_key(symbol)
     for first, end in spans:
         cursor = first
@@ -87,7 +87,7 @@ def bars(
 
 
 def events(ask: Ask, rest: Rest, series: Series, symbol: str, partition: Partition, reached: Reached) -> pa.Table:
-    """Return the events of a day, of which a page holds many times more than there can be."""
+    """Return the events of a day; a page holds many times more than a day can have."""
     call = rest.by_time(symbol, partition.start, partition.end, rest.page_rows)
     rows = rest.rows(rest.source_key(symbol), ask(call))
     reached.complete = rows.num_rows < rest.page_rows
@@ -104,12 +104,12 @@ def numbered(
     now: datetime,
     reached: Reached,
 ) -> Iterator[pa.Table]:
-    """Yield pages of rows by id, from the first of the day (or behind `last_id`) to its end, or to now.
+    """Yield pages of rows by id, from the first of the day (or after `last_id`) to its end, or to now.
 
-    The day is complete when a row of the next day was seen, or when it has ended and there are no newer rows.
+    The day is complete when a row of the next day was seen, or when the day is over and there are no newer rows.
 
     Raises:
-        PermanentError: ids that are there are not served (old ones are not), or the pages do not move on.
+        PermanentError: existing ids are not served (old ids are not), or the pages do not advance.
     """
     schema = datasets.get(series.table)
     (id_column,) = schema.key
@@ -133,7 +133,7 @@ def numbered(
         ids, times = np.sort(_ints(rows, id_column)), _ints(rows, schema.time_column)
         if ids[-1] < cursor:
             raise PermanentError(f"{key}: expected ids from {cursor} on, found {ids[0]} … {ids[-1]}")
-        if first is not None:  # the beginning of the day is still to be proven
+        if first is not None:  # the beginning of the day is not proven yet
             if ids[0] > first or (rest.contiguous_ids and ids[0] > cursor and ids[0] > 1):
                 raise _not_served(key, cursor, int(ids[0]))
             if times.min() >= _us(partition.start) and cursor > 0 and ids[0] > 1:
@@ -157,7 +157,7 @@ def numbered(
 def _find(ask: Ask, rest: Rest, symbol: str, partition: Partition, now: datetime) -> int | None:
     """Return the first id of a day, window by window; an empty hour only moves on to the next.
 
-    After some empty ones it is asked when there were trades at all: days of a symbol that nobody trades any more are many.
+    After some empty windows it asks when there were trades at all: for a symbol that nobody trades any more, many are empty.
     """
     start, windows = partition.start, 0
     while start < min(now, partition.end):
@@ -186,7 +186,7 @@ def _not_served(key: str, wanted: int, found: int | None) -> PermanentError:
 
 
 def merged(series: Series, key: str, tables: list[pa.Table]) -> pa.Table:
-    """Return the rows of all tables by key; a row that came twice is kept once.
+    """Return the rows of all tables by key; a row that was received twice is kept once.
 
     Raises:
         InvalidRows: two rows of one key that differ.
@@ -223,7 +223,7 @@ def of_day(rows: pa.Table, series: Series, partition: Partition) -> pa.Table:
 
 
 def last_time(rows: pa.Table, series: Series, start: datetime) -> datetime:
-    """Return the time of the last row; `start` where there is none."""
+    """Return the time of the last row; `start` if there are no rows."""
     latest = pc.max(rows.column(datasets.get(series.table).time_column).cast(pa.int64())).as_py()
     return start if latest is None else _at(start, latest)
 
@@ -237,6 +237,6 @@ def _us(instant: datetime) -> int:
 
 
 def _at(near: datetime, us: int) -> datetime:
-    """Return an instant in microseconds; exact, because it counts from a whole second."""
+    """Return an instant from microseconds; exact, because it counts from a whole second."""
     start = near.replace(microsecond=0)
     return start + timedelta(microseconds=int(us) - _us(start))

@@ -1,8 +1,8 @@
-"""The days that an archive does not have, from the exchange's REST API: today, late days, holes.
+"""Collects the days that an archive does not have from the exchange's REST API: today, late days, gaps.
 
-A day is asked for from where the lake's rows end; what is stored is never asked for again. Whether a bar is closed and a
-day over is decided by the exchange's clock. A day takes some minutes at most: a busy one is stored as far as it came, with
-the instant that it is complete up to, and goes on from there the next time.
+A day is requested from the end of the lake's rows; stored rows are never requested again. The exchange's clock decides
+whether a bar is closed and a day is over. A day takes some minutes at most: a busy day is stored as far as it was received,
+with the instant up to which it is complete, and continues from there the next time.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from crypto_assets.sources import Call, Cursor, Rest
 from crypto_assets.transport.client import Client
 
 VISIT_S = 600.0
-"""How long one day is asked for at most: 3 million spot trades take 12 minutes of Binance's whole limit."""
+"""The most time for one day: 3 million spot trades take 12 minutes of Binance's whole limit."""
 
 _CLOCK_AGE_S = 5.0
 
 _KEPT_BYTES = 16 << 20
-"""Up to here the text of a day is at hand for quarantine/, should a check refuse its rows."""
+"""Up to this size the text of a day is kept for quarantine/, in case a check refuses its rows."""
 
 _ROWS_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class RestRows:
-    """What REST gave of a day, stored rows included.
+    """The rows of a day from REST, including stored rows.
 
-    Every row before `until` is there; for a day that is over and whole that is its end. `missing` says why it was left
-    before all that could be had was there, or why there is nothing. `missing_ids` counts ids between rows that the exchange
-    leaves out.
+    Every row before `until` is there; if the day is over and complete, `until` is its end. `missing` says why the walk ended
+    before all available rows were read, or why there are none. `missing_ids` counts ids between rows that the exchange leaves
+    out.
     """
 
     rows: pa.Table
@@ -56,7 +56,7 @@ class RestRows:
 
 
 class RestFeed:
-    """Asks for days of one run; safe to use from many threads."""
+    """Requests days for one run; safe to use from many threads."""
 
     def __init__(self, client: Client, collection: Collection) -> None:
         self._client = client
@@ -68,7 +68,7 @@ class RestFeed:
         self._clocks: dict[tuple[str, str], tuple[float, datetime | None]] = {}
 
     def serves(self, series: Series, symbol: str) -> bool:
-        """Return whether REST may be asked for this symbol, by collection.yaml and by what the exchange has."""
+        """Return whether REST may be used for this symbol, by collection.yaml and by the exchange's endpoints."""
         entry = self._collection.entry_of(series, symbol)
         asked = entry is not None and self._collection.asks_rest(entry)
         return asked and sources.get(series.exchange).rest(series) is not None
@@ -81,9 +81,9 @@ class RestFeed:
         """Return the rows of a day, continuing `stored`, which is complete up to `until` (None: nothing is stored).
 
         Raises:
-            HostUnreachable, HostRefused, CircuitOpen: nothing new came; what came before a failure is returned.
+            HostUnreachable, HostRefused, CircuitOpen: no new rows; rows received before a failure are returned.
             PermanentError: the exchange cannot serve the day.
-            InvalidRows, BadContent: the answers contradict each other, or are not what the exchange documents.
+            InvalidRows, BadContent: the answers contradict each other, or differ from the exchange's documentation.
         """
         rest = self._rest(series)
         whole = until is not None and until >= partition.end
@@ -116,7 +116,7 @@ class RestFeed:
             try:
                 return api.ask(call)
             except PermanentError as error:
-                if error.evidence.get("unknown_symbol"):  # all of its days get this answer, asked or not
+                if error.evidence.get("unknown_symbol"):  # all its days get this answer, so it is remembered
                     self._unknown[series.exchange, series.market_type, symbol] = error
                 raise
 
@@ -130,14 +130,14 @@ class RestFeed:
         return cursors.bars(ask, rest, series, symbol, self._spans(series, partition, stored, now), step, reached)
 
     def _walk(self, pages: Iterator[pa.Table], reached: cursors.Reached) -> tuple[list[pa.Table], str]:
-        """Return the pages that came, and why the walk was left before its end, if it was."""
+        """Return the received pages, and why the walk ended early, if it did."""
         received: list[pa.Table] = []
         deadline = time.monotonic() + VISIT_S
         try:
             for page in pages:
                 received.append(page)
                 if time.monotonic() > deadline and not reached.complete:
-                    return received, f"{VISIT_S / 60:.0f} minutes were not enough, the next run goes on"
+                    return received, f"{VISIT_S / 60:.0f} minutes were not enough, the next run continues"
         except StoreUnavailable:
             raise
         except TransientError as error:
@@ -168,12 +168,12 @@ class RestFeed:
         else:
             until = last if stopped else min(now, partition.end)
             if ended and not stopped and not reached.complete:
-                stopped = f"rows after {last:%H:%M:%S} UTC are not proven to be there"
+                stopped = f"it is not proven that there are no rows after {last:%H:%M:%S} UTC"
         missing = f"REST gave rows up to {last:%H:%M:%S} UTC: {stopped}" if stopped else ""
         return RestRows(rows, until, ended, missing, reached.missing_ids)
 
     def _long_bar(self, series: Series, partition: Partition, rows: pa.Table, now: datetime) -> RestRows:
-        """Return the one bar of three days or more that opens on a day, once it is closed."""
+        """Return the one bar of three days or more that opens on a day, if it is closed."""
         ended = now >= partition.end
         if rows.num_rows:
             end = cursors.bar_end(series, cursors.last_time(rows, series, partition.start))
@@ -208,9 +208,9 @@ class RestFeed:
             return self._apis[key]
 
     def _now(self, series: Series, rest: Rest, enough: datetime) -> datetime:
-        """Return what the exchange's clock said last: lately, or at any time after `enough`, for it does not go back."""
+        """Return the exchange's latest known time: a recent one, or any after `enough`, as its clock does not go back."""
         key, api = (series.exchange, series.market_type), self._api(series, rest)
-        with self._clock_lock:  # also while it is asked: the others want to know the same
+        with self._clock_lock:  # also during the request: the other threads need the same answer
             asked, reported = self._clocks.get(key, (0.0, None))
             if reported is None or (reported - rest.settle < enough and time.monotonic() - asked > _CLOCK_AGE_S):
                 reported = rest.server_time(api.ask(rest.time()))
@@ -219,10 +219,10 @@ class RestFeed:
 
 
 def source_of(series: Series, symbol: str, rows: pa.Table) -> tuple[SourceFile, bytes]:
-    """Return what names and identifies rows from REST, and their text where it is not large.
+    """Return the name and hash of rows from REST, and their text if it is not large.
 
     The text is CSV without a header: times in microseconds, decimals with 18 digits. So equal rows are one source, however
-    many requests they came by.
+    many requests returned them.
     """
     rest = sources.get(series.exchange).rest(series)
     assert rest is not None  # noqa: S101  rows came from it; tells the type checker

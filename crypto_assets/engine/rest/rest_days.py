@@ -1,8 +1,8 @@
-"""The days that go to REST: which ones may, what becomes of them, and how they are continued.
+"""The days that are collected from REST: which are allowed, what they become, and how they continue.
 
-A day from REST is `provisional`: it is stored like any other, says in its evidence why the archive did not give it and up
-to which instant it is complete (`until`), goes on from there when it is collected again, and is replaced when the archive has
-it. A day that is stored from the archive is never asked for.
+A day from REST is `provisional`. It is stored like any other. Its evidence says why the archive did not have it and up to
+which instant it is complete (`until`). It continues from there when it is collected again, and is replaced when the archive has it.
+A day that is stored from the archive is never requested.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
     from crypto_assets.storage.lake import Lake
 
 _SIZE_BYTES = {"trades": 16 << 20, "agg_trades": 16 << 20}
-"""What a day is taken for while it is on its way; how much it will be is not known before."""
+"""The assumed size of a day in flight; the real size is not known before."""
 
 
 class RestDays:
-    """Days of one run that REST is asked for; safe to use from many threads."""
+    """The days of one run that are requested from REST; safe to use from many threads."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class RestDays:
         anchor: Callable[[Series, str], date | None],
         now: Callable[[], datetime],
     ) -> None:
-        """Prepare; `anchor` returns a day on which a stored bar of three days opens, None where none is known."""
+        """Prepare; `anchor` returns a day on which a stored three-day bar opens, None if none is known."""
         self._feed = feed
         self._lake = lake
         self._files = files
@@ -65,11 +65,11 @@ class RestDays:
         self._now = now
 
     def serves(self, target: Target) -> bool:
-        """Return whether REST may be asked for a target at all."""
+        """Return whether REST may be used for a target at all."""
         return self._feed.serves(target.series, target.symbol)
 
     def may_have(self, target: Target, archive: Outcome, record: PartitionRecord | None, now: datetime) -> bool:
-        """Return whether REST is asked for a day that the archive does not give: late, absent or refused, up to today."""
+        """Return whether REST is used for a day that the archive does not have: late, missing or refused, up to today."""
         if archive.partition.day > now.astimezone(UTC).date() or not self.serves(target):
             return False
         if record is not None and record.path is not None and record.source == "archive":
@@ -77,16 +77,16 @@ class RestDays:
         if archive.state not in (State.PENDING, State.MISSING):
             return False
         cause = archive.evidence.get("error")
-        if cause == "UnknownSymbol":  # listed lately, perhaps: the archive follows days later
+        if cause == "UnknownSymbol":  # perhaps listed recently: the archive follows days later
             return now < sources.get(target.series.exchange).expected_by(target.series, archive.partition.day)
         return cause is None or cause in REFUSALS
 
     def holder(self, target: Target, archive: Outcome) -> RestDay:
-        """Return what stands for a day of REST where an archive object would stand."""
+        """Return a day of REST in the place of an archive object."""
         return RestDay(f"rest/{archive.partition}", _SIZE_BYTES.get(target.series.table, 1 << 20), "", archive=archive)
 
     def fetch(self, target: Target, archive: Outcome, record: PartitionRecord | None) -> Day:
-        """Return a day from REST, what is stored of it continued; where REST has nothing, with the archive's outcome."""
+        """Return a day from REST, continuing its stored rows; if REST has none, with the archive's outcome."""
         started = time.perf_counter()
         stored = self._stored(target, record)
         try:
@@ -145,7 +145,7 @@ class RestDays:
         return _marked(target, archive.partition, found.rows, source, evidence, content=content)
 
     def _due(self, series: Series, partition: Partition) -> Due:
-        """Return whether a bar opens on a day; where no bar of three days is stored, the exchange's first one says it."""
+        """Return whether a bar opens on a day; if no three-day bar is stored, the exchange's first bar decides."""
         anchor = self._anchor(series, partition.symbol)
         if anchor is None and series.timeframe == "3d":
             with suppress(TransientError, PermanentError):
@@ -156,7 +156,7 @@ class RestDays:
     def _edges(self, series: Series, archive: Outcome, rows: pa.Table) -> dict[str, Any]:
         """Return where the symbol begins or ends in a day that is over, if the exchange says so."""
         partition = archive.partition
-        # A symbol that the archive lists before a day does not begin on it: no question is needed.
+        # A symbol that the archive lists before a day does not begin on it: no request is needed.
         may_begin = str(archive.evidence.get("first_listed", "9999")) >= str(partition.day)
         try:
             span = of_rest(self._reported, series, partition, rows, self._now(), may_begin=may_begin)
@@ -167,7 +167,7 @@ class RestDays:
             return {}
 
     def _stored(self, target: Target, record: PartitionRecord | None) -> tuple[pa.Table, SourceFile, StoredFile] | None:
-        """Return what the lake has of a day from REST, if it is what the ledger says."""
+        """Return the lake's file of a day from REST, if it is the one in the ledger."""
         if record is None or record.source != "rest" or record.content_sha256 is None:
             return None
         found = self._files.open(target.series, record)
@@ -177,17 +177,17 @@ class RestDays:
 
 
 def not_over(target: Target, day: Any) -> Outcome:
-    """Return the outcome of today, as far as an archive is concerned."""
+    """Return the archive's outcome for today."""
     return Outcome(target.series, Partition(target.symbol, day), State.PENDING, "the day has not ended")
 
 
 def until_of(record: PartitionRecord) -> datetime | None:
-    """Return the instant that a stored day from REST is complete up to."""
+    """Return the instant up to which a stored day from REST is complete."""
     return _until(record.evidence)
 
 
 def again(target: Target, rows: pa.Table, source: SourceFile, stored: StoredFile, record: PartitionRecord) -> Day:
-    """Return a day from REST as the lake has it, to be checked and loaded for what it is."""
+    """Return a day of REST from the lake, to be checked and loaded."""
     return _marked(target, Partition(target.symbol, record.day), rows, source, record.evidence, known=stored)
 
 
@@ -201,7 +201,7 @@ def _marked(
     content: bytes = b"",
     known: StoredFile | None = None,
 ) -> Day:
-    """Return a day with what its evidence means for checks, state and reason."""
+    """Return a day with the partition, reason and missing rows that follow from its evidence."""
     reason, missing = words_of(evidence)
     return Day(
         target,
@@ -217,7 +217,7 @@ def _marked(
 
 
 def partition_of(record: PartitionRecord) -> Partition:
-    """Return the partition of a stored day: since and until when rows are expected of it."""
+    """Return the partition of a stored day, with the span in which rows are expected."""
     return _cut(Partition(record.symbol, record.day), record.evidence, from_rest=record.source == "rest")
 
 
@@ -229,12 +229,12 @@ def _cut(partition: Partition, evidence: Mapping[str, Any], *, from_rest: bool) 
 
 
 def words_of(evidence: Mapping[str, Any]) -> tuple[str, str]:
-    """Return why a day is from REST, and why its rows are not all there, by its evidence."""
+    """Return why a day is from REST, and why some of its rows are missing, from its evidence."""
     until = _until(evidence)
     reason = f"archive: {evidence.get('archive', {}).get('reason', 'unknown')}; rows from REST"
     missing = evidence.get("missing", "")
     if until and not evidence.get("ended"):
-        # What lacks of a day that is not over lies behind `until`: the day is not less than it says.
+        # The rest of an unfinished day lies after `until`: such a day is not partial.
         return f"{reason} up to {until:%H:%M:%S} UTC" + (f" ({missing})" if missing else ""), ""
     return reason, missing
 
@@ -244,7 +244,7 @@ def _until(evidence: Mapping[str, Any]) -> datetime | None:
 
 
 def _nothing(target: Target, archive: Outcome, why: str, **evidence: Any) -> Day:
-    """Return a day of which REST gave nothing new: the archive's outcome, and what REST said."""
+    """Return a day without new rows from REST: the archive's outcome, and the answer of REST."""
     outcome = replace(
         archive,
         reason=f"{archive.reason}; REST: {why}",

@@ -1,4 +1,4 @@
-"""Where a symbol's life begins or ends inside a day that came from REST."""
+"""Finds where a symbol's life begins or ends inside a day from REST."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES
 def of_rest(
     asks: Asks, series: Series, partition: Partition, rows: pa.Table, now: datetime, *, may_begin: bool
 ) -> LifeSpan:
-    """Return where a symbol begins and ends in a day that has ended and came from REST; only the exchange is asked.
+    """Return where a symbol begins and ends in a past day from REST; only the exchange is asked.
 
     Args:
-        may_begin: whether it is not known that the symbol is older than the day.
+        may_begin: false if the symbol is known to be older than the day.
 
     Raises:
-        CryptoAssetsError: it does not say.
+        CryptoAssetsError: the exchange does not answer.
     """
     symbol = partition.symbol
     times = rows.column(datasets.get(series.table).time_column).cast(pa.int64()).to_numpy()

@@ -1,7 +1,7 @@
-"""What an exchange says of a symbol's life: whether it trades, and when its first and its latest row are.
+"""Asks an exchange about a symbol's life: whether it trades, and the times of its first and latest rows.
 
-It is asked where files alone would only suggest it: that a symbol was delisted, was not listed yet, or was away between
-two listings. Each question is put once a run, through the limits of all other requests.
+It is asked where files alone would only suggest that a symbol was delisted, not listed yet, or unlisted for a while. Each
+question is asked once per run, within the limits of all other requests.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _T = TypeVar("_T")
 class Latest:
     """The state of a symbol in the exchange's own word, and its latest row.
 
-    `ended` says that it does not trade and will not go on by itself; `time` is the beginning of its latest row and `until`
-    the end of it, None where the exchange has none. A symbol that has neither state nor row is not known, and not ended:
-    another site that was asked, or a new name of the symbol, looks the same.
+    `ended`: it does not trade and will not resume by itself. `time` is the beginning of its latest row and `until` its end,
+    None if the exchange has no row. A symbol with neither state nor row is unknown, not ended: it looks the same if another
+    site was asked, or if the symbol was renamed.
     """
 
     status: str
@@ -44,7 +44,7 @@ class Latest:
 
 
 class Reported:
-    """Asks the exchange about symbols, and remembers the answers; safe to use from many threads."""
+    """Asks the exchange about symbols and caches the answers; safe to use from many threads."""
 
     def __init__(self, feed: RestFeed) -> None:
         self._feed = feed
@@ -57,22 +57,22 @@ class Reported:
         return self._feed.serves(series, symbol)
 
     def first(self, series: Series, symbol: str) -> datetime | None:
-        """Return the time of the exchange's earliest row, None where it has none, or does not know the symbol any more.
+        """Return the time of the exchange's earliest row; None if it has none or does not know the symbol any more.
 
         Raises:
-            HostUnreachable, HostRefused, CircuitOpen, PermanentError: it does not say.
+            HostUnreachable, HostRefused, CircuitOpen, PermanentError: it does not answer.
         """
         rest = _rest(series)
         return self._once(("first", series, symbol), lambda: self._row_time(series, rest, rest.first_row(symbol)))
 
     def latest(self, series: Series, symbol: str) -> Latest:
-        """Return whether a symbol trades and what its latest row is; raises as `first`."""
+        """Return whether a symbol trades, and its latest row; raises as `first`."""
         return self._once(("latest", series, symbol), lambda: self._latest(series, symbol))
 
     def has_rows(self, series: Series, symbol: str, first: date, last: date) -> bool | None:
         """Return whether there is any row in the days from first to last, both included; raises as `first`.
 
-        None where the exchange does not know the symbol any more: that says nothing of a time when it traded.
+        None if the exchange does not know the symbol any more: that says nothing about the time when it traded.
         """
         rest = _rest(series)
         start, end = Partition(symbol, first).start, Partition(symbol, last).end
@@ -104,7 +104,7 @@ class Reported:
         return Latest(status or NOT_KNOWN, has_ended, time, until)
 
     def _row_time(self, series: Series, rest: Rest, call: Call) -> datetime | None:
-        """Return the time of the row in an answer; None also where the exchange does not know the symbol."""
+        """Return the time of the row in an answer; None also if the exchange does not know the symbol."""
         try:
             return rest.row_time(self._feed.ask(series, call))
         except PermanentError as error:
@@ -113,7 +113,7 @@ class Reported:
             raise
 
     def _once(self, question: tuple[Any, ...], ask: Callable[[], _T]) -> _T:
-        """Return the answer to a question; who asks the same meanwhile waits for it. A failure is an answer too."""
+        """Return the answer to a question; a thread with the same question waits for it. A failure is an answer too."""
         with self._lock:
             lock = self._locks.setdefault(question, threading.Lock())
         with lock:
@@ -139,7 +139,7 @@ def _rest(series: Series) -> Rest:
 
 
 def _row_length(series: Series) -> timedelta:
-    """Return how long the row of `Reported.latest` lasts: a bar its length, trades the minute that tells of them."""
+    """Return the length of the row of `Reported.latest`: a bar's own length; for trades, the minute that shows them."""
     match series.table:
         case "ohlcv":
             return step_of(series) or timedelta(days=1)

@@ -1,1 +1,1 @@
-"""Watching archives: what each listing held at the last look, and what is new since."""
+"""Watches archives: compares each listing with the last look."""

@@ -1,16 +1,16 @@
-"""Discoveries on their way to Dagster: what is requested, under which key, and whether Dagster has it.
+"""Hands discoveries to Dagster: what is requested, under which run key, and whether Dagster has it.
 
-A discovery is committed with the marks it follows from, so it happens once. It is handed out with a run key that is
-written down first; the sensor's cursor names the keys of its last requests, and Dagster keeps that cursor only once the
-runs exist. So a key that comes back in the cursor is delivered, and one that does not is requested again, as it was: Dagster
-starts one run for a key of a sensor, however often it is asked.
+A discovery is committed together with its marks, so it happens once. Its run key is stored before it is handed out. The
+sensor's cursor names the keys of its last requests, and Dagster stores that cursor only after the runs exist. So a key that
+returns in the cursor is delivered, and any other key is requested again, unchanged: Dagster starts one run for a key of a
+sensor, however often it is requested.
 
 | killed                                                | then                                                            |
 |-------------------------------------------------------|-----------------------------------------------------------------|
 | before the marks are committed                        | the next look finds the same change                             |
 | after that, before the key is written                 | the next tick hands the discovery out                           |
-| after that, before Dagster has all runs or the cursor | handed out again after `LEASE`, same key: Dagster makes what lacks |
-| after the cursor is kept                              | the next tick marks it delivered                                |
+| after that, before Dagster has all runs or the cursor | handed out again after `LEASE`, same key: Dagster makes the rest |
+| after the cursor is stored                            | the next tick marks it delivered                                |
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from crypto_assets.ledger.discoveries import Discovery, mark_requested, unconfir
 from crypto_assets.model import Track
 
 REQUESTS = 25
-"""Requests in one tick: Dagster takes 0.2–1 s to submit each, and new ones should not wait behind all of a long history."""
+"""Requests per tick: Dagster takes 0.2–1 s to submit each, and new ones should not wait behind a long history."""
 
 SYMBOLS = 500
 PARTITIONS = 20_000
-"""Symbols and partitions of one run at most: a kill or a cancel concerns one of them, and several run at once."""
+"""The most symbols and partitions of one run: a kill or a cancel affects one run only, and several run at once."""
 
 _WAITING = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One run to be requested: some symbols over the days from first to last, both included."""
+    """One run to request: some symbols over the days from first to last, both included."""
 
     run_key: str
     kinds: tuple[str, ...]
@@ -48,9 +48,9 @@ class Request:
 
 
 def hand_out(catalog: Catalog, digest: str, now: datetime, most: int = REQUESTS) -> list[Request]:
-    """Return the most urgent requests of an entry, and remember that they were made.
+    """Return the most urgent requests of an entry, and record that they were made.
 
-    Those that Dagster did not confirm come first, unchanged; then what waits, symbols with the same days together.
+    Requests not confirmed by Dagster come first, unchanged; then waiting discoveries: symbols with the same days together.
     """
     with catalog.transaction() as connection:
         groups: dict[str, list[Discovery]] = {}
@@ -64,7 +64,7 @@ def hand_out(catalog: Catalog, digest: str, now: datetime, most: int = REQUESTS)
 
 
 def _together(found: Sequence[Discovery]) -> list[list[Discovery]]:
-    """Return discoveries of the same days and priority in groups that make a run of bearable size, in the order they came."""
+    """Return discoveries of the same days and priority in groups of the size of a run, in the order of their discovery."""
     same: dict[tuple[int, date, date], list[Discovery]] = {}
     for one in found:
         same.setdefault((one.priority, one.first_day, one.last_day), []).append(one)
@@ -76,8 +76,8 @@ def _together(found: Sequence[Discovery]) -> list[list[Discovery]]:
 
 
 def _run_key(found: Sequence[Discovery]) -> str:
-    # The number and the instant of a discovery tell the second time apart that a file becomes what it was before; its content
-    # tells it apart from one of a database that was made anew.
+    # The number and time of a discovery distinguish the second time that a file returns to an earlier content; its content
+    # distinguishes it from a discovery of a database that was created again.
     text = json.dumps([[one.discovery_id, one.found_at and one.found_at.isoformat(), one.content] for one in found])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

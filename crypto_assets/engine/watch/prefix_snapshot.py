@@ -1,4 +1,4 @@
-"""Reading what a prefix holds: its whole listing, or only the end. Runs in threads and writes nothing."""
+"""Reads the listing of a prefix, whole or only its end. Runs in threads and writes nothing."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ RECENT = 10
 """Objects at the end of a prefix that every look reads again."""
 
 PATROL = timedelta(days=7)
-"""In this time every prefix is read once from end to end."""
+"""In this time every prefix is read once from beginning to end."""
 
 PROBE_EVERY = timedelta(hours=6)
-"""How often files that are late are asked for by name."""
+"""How often late files are requested by name."""
 
 
 class Watch:
-    """One entry of a collection as a sensor watches it."""
+    """One entry of a collection, as its sensor watches it."""
 
     def __init__(self, collection: Collection, entry: SeriesEntry, patrol: timedelta = PATROL) -> None:
         self.entry = entry
@@ -47,17 +47,16 @@ class Watch:
         return {self.exchange.prefixes(*track)[0]: track for track in self.entry.tracks}
 
     def due_at(self, row: Prefix, last_of_period: date) -> datetime:
-        """Return when the object whose period ends on a day can be there, by the delays of the ones before."""
+        """Return when the object whose period ends on a day can appear, by the delays of earlier objects."""
         end = datetime(last_of_period.year, last_of_period.month, last_of_period.day, tzinfo=UTC) + timedelta(days=1)
         if row.delay_s is not None:
             return end + timedelta(seconds=row.delay_s)
         return end + self.exchange.usual_delay(row.track[0])
 
     def quiet(self, row: Prefix, newest: Mapping[str, date]) -> bool:
-        """Whether nothing more is expected.
+        """Whether nothing more is expected: the entry has ended, or the symbol seems to be delisted.
 
-        So it is where the entry ends, and where a symbol seems to be delisted: others of its dataset, by `newest`, go on
-        long after its last day.
+        It seems delisted if others of its dataset, by `newest`, continue long after its last day.
         """
         if row.last_day is None:
             return False
@@ -69,7 +68,7 @@ class Watch:
 
 
 class Listed(NamedTuple):
-    """An object, the ordinal of the last day of its period, and its fingerprint; a tuple, for there are millions."""
+    """An object, the ordinal of the last day of its period, and its fingerprint; a tuple, because there are millions."""
 
     obj: ArchiveObject
     last: int
@@ -78,9 +77,9 @@ class Listed(NamedTuple):
 
 @dataclass(slots=True)
 class Reading:
-    """What a prefix holds from some day on, ascending by the ordinal of the first day of each object's period.
+    """The objects of a prefix from some day on, ascending by the ordinal of the first day of each object's period.
 
-    `probed` are those of them that no listing shows.
+    `probed` are the objects that no listing shows.
     """
 
     row: Prefix
@@ -101,7 +100,7 @@ class Reading:
 
 
 class Reader:
-    """Asks one listing host; every method may be called from many threads."""
+    """Reads one listing host; every method may be called from many threads."""
 
     def __init__(self, client: Client, watch: Watch, newest: Mapping[str, date], now: datetime) -> None:
         self._client = client
@@ -112,7 +111,7 @@ class Reader:
         self._today = now.astimezone(UTC).date()
 
     def read(self, row: Prefix, walk: bool) -> Reading:
-        """Return what is listed of the entry's days, or, where that is known and no `walk`, of the last objects of these.
+        """Return the listed objects of the entry's days; only the last ones if the rest is known and `walk` is false.
 
         Raises:
             ListingError, HostUnreachable, HostRefused: the listing could not be read.
@@ -121,14 +120,14 @@ class Reader:
         known = sorted(unpack(row.recent))
         from_start = row.since is None or walk
         since = start if from_start else date.fromordinal(known[0]) if known else None
-        # What was never read is asked for from its first key on: that is the day of the listing.
+        # A prefix that was never read is listed from its first key on, the day of the listing.
         after = "" if row.since is None or since is None else self._just_before(row, since)
         objects: dict[int, Listed] = {}
         while True:
             for found in self._listed(row, after):
                 objects |= found
                 if since and not after and objects and max(objects) < since.toordinal() - 1:
-                    break  # history before the entry's start: on to there
+                    break  # history before the entry's start: skip to the start
             else:
                 break
             after = self._just_before(row, since)
@@ -159,7 +158,7 @@ class Reader:
         return self._watch.exchange.key(row.prefix, series, symbol, day).removesuffix(".zip")
 
     def _period(self, obj: ArchiveObject, prefix: str, series: Series, symbol: str) -> tuple[int, int] | None:
-        """Return the ordinals of an object's first and last day; None for a checksum, or a key that is not of its day."""
+        """Return the ordinals of an object's first and last day; None for a checksum, or a key unlike its day."""
         if not obj.key.endswith(".zip"):
             return None
         try:
@@ -171,7 +170,7 @@ class Reader:
         return first.toordinal(), last.toordinal()
 
     def _probe(self, reading: Reading, listed: set[int]) -> None:
-        """Ask by name for days of the last week that should be there by now and are not listed."""
+        """Request days of the last week by name that should exist by now and are not listed."""
         row = reading.row
         if row.since is None or not row.recent or self._watch.quiet(row, self._newest):
             return

@@ -1,8 +1,9 @@
-"""Watching an archive: looking at the prefixes that are due, and finding what appeared or changed.
+"""Watches an archive: lists the prefixes that are due, and finds objects that appeared or changed.
 
-A prefix is asked again when its next day can be there (its own last delays say when), at growing intervals while it is
-late, and hourly for its last ten objects in any case. Each prefix is also walked from end to end once a patrol, for files
-that came late or again far back. What was found is committed as it comes; a look ends soon after the first news.
+A prefix is listed again when its next day can appear (its own last delays say when), at growing intervals while it is late,
+and hourly for its last ten objects in any case. Each prefix is also walked from beginning to end once per patrol, for files
+that appeared late or were published again far back. Discoveries are committed as they come; a look ends soon after the first
+news.
 """
 
 from __future__ import annotations
@@ -31,33 +32,33 @@ if TYPE_CHECKING:
 
 EVERY = timedelta(hours=1)
 QUIET_EVERY = timedelta(hours=6)
-"""How often the end of a prefix is read in any case; less where nothing more is expected: a symbol seems to be delisted,
-or the entry ends."""
+"""How often the end of a prefix is read in any case; less often where nothing more is expected: the symbol seems delisted, or
+the entry ends."""
 
 WAITS = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 10, 30, 60))
-"""Between looks for an object that is late, and at a prefix whose look failed."""
+"""Intervals between looks for a late object, and at a prefix whose look failed."""
 
 LISTINGS = 16
-"""Listings read at once; eight at once were fine with Binance's host, whose answers took a second."""
+"""Listings read at once; eight at once were fine with Binance's host, which answered within a second."""
 
 BUDGET_S = 20.0
-"""Seconds after which a look ends; Dagster gives a sensor 60. The next look goes on with what is still due."""
+"""Seconds after which a look ends; Dagster gives a sensor 60. The next look continues with what is still due."""
 
 SETTLE_S, GRACE_S = 0.3, 0.4
-"""Seconds after the first news in which more is asked, and then in which answers are still taken: what was in the first
-answer is requested within a second."""
+"""Seconds after the first news in which further listings are requested, and then in which answers are still accepted: the
+discoveries of the first answer are requested within a second."""
 
 HANGING_S = 5.0
-"""Seconds after the budget in which answers are still taken: a host that drips must not cost the tick."""
+"""Seconds after the budget in which answers are still accepted: a host that sends slowly must not block the tick."""
 
 _LEAST_BACK_OFF, _MOST_BACK_OFF = timedelta(seconds=15), timedelta(minutes=15)
 
 GIVE_UP = 3
-"""Failures in a row, before any success, that end a look: it is the host."""
+"""Failures in a row, before any success, that end a look: then the host is failing."""
 
 FRESH_DAYS = 3
 PRIORITIES = {"fresh": 10, "new": 5, "late": 5, "probed": 5, "republished": 3, "history": 1}
-"""Of the run that collects a discovery; days of the last three are fresh, unless they are republished."""
+"""Priorities of the run that collects a discovery; the last three days are fresh, unless they were republished."""
 
 _CHUNK = 256
 _WALKS = 8
@@ -65,7 +66,7 @@ _WALKS = 8
 
 @dataclass(slots=True)
 class Look:
-    """What one look did: prefixes looked at and walked, discoveries, and `news` where these are more than first looks."""
+    """The result of one look: prefixes looked at and walked, discoveries, and `news` if these are more than first looks."""
 
     looked: int = 0
     walked: int = 0
@@ -77,7 +78,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """What a sensor is to request, or why it requests nothing."""
+    """The requests of a sensor, or why there are none."""
 
     requests: list[Request]
     reason: str
@@ -93,16 +94,16 @@ def tick(
     budget_s: float = BUDGET_S,
     most: int = REQUESTS,
 ) -> Tick:
-    """Look at what is due and return what to request; where nothing is due this is one query.
+    """List the due prefixes and return the requests; if nothing is due, this is one query.
 
     Args:
-        connect: opens the client, where the archive is asked at all.
-        delivered: run keys of former requests that Dagster is known to have taken.
-        most: requests in one tick.
+        connect: opens the client, if the archive is listed at all.
+        delivered: run keys of earlier requests that Dagster has accepted.
+        most: the most requests in one tick.
 
     Raises:
-        ListingError, HostUnreachable, HostRefused: nothing could be read. Nothing is lost, and a host that keeps failing is
-            asked less and less often.
+        ListingError, HostUnreachable, HostRefused: nothing could be read. Nothing is lost, and a failing host is listed less
+            and less often.
     """
     due = catalog.due(watch.digest, watch.exchange.name, watch.host, delivered, now)
     if due.paused:
@@ -118,30 +119,30 @@ def tick(
             catalog.failed(watch.exchange.name, watch.host, str(look_.error), now, now + back_off)
         elif due.failures:
             catalog.answered(watch.exchange.name, watch.host)
-    waiting = due.requests or look_.found or not due.registered  # a changed entry takes over what waits
+    waiting = due.requests or look_.found or not due.registered  # a changed entry takes over the waiting requests
     requests = hand_out(catalog, watch.digest, now, most) if waiting else []
     if look_.error and not requests:
         raise look_.error
     if due.blocked:
-        return Tick(requests, f"{watch.host} is not asked for now: {due.blocked}")
+        return Tick(requests, f"no requests to {watch.host} for now: {due.blocked}")
     if not look_.looked + look_.walked:
         return Tick(requests, "nothing is due")
-    failed = f"; {look_.failures} could not be read and are asked again" if look_.failures else ""
+    failed = f"; {look_.failures} could not be read and will be tried again" if look_.failures else ""
     return Tick(requests, f"the archive lists nothing new ({look_.looked} looked at, {look_.walked} walked{failed})")
 
 
 def look(client: Client, watch: Watch, catalog: Catalog, now: datetime, budget_s: float = BUDGET_S) -> Look:
-    """Look at the prefixes that are due, commit what was found, and return what was done.
+    """List the due prefixes, commit the discoveries, and return the result.
 
-    A prefix whose listing cannot be read is asked again later; where nothing at all could be read, `error` says why, and
-    every prefix stays due.
+    A prefix whose listing cannot be read is tried again later. If nothing at all could be read, `error` says why, and every
+    prefix stays due.
     """
     return _Looker(client, watch, catalog, now).run(budget_s)
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """News of one symbol, of one kind and priority: the days, ascending, and the object that holds each."""
+    """News about one symbol, of one kind and priority: the days, ascending, and the object of each."""
 
     series: Series
     symbol: str
@@ -150,7 +151,7 @@ class _Candidate:
     days: dict[int, Listed]
 
     def discoveries(self) -> Iterator[Discovery]:
-        """Yield one for each run of consecutive days."""
+        """Yield one discovery for each run of consecutive days."""
         days = list(self.days)
         cuts = [place for place in range(1, len(days)) if days[place] - days[place - 1] > 1]
         for start, end in pairwise([0, *cuts, len(days)] if days else []):
@@ -198,13 +199,13 @@ class _Looker:
                     ask_until = min(ask_until, time.monotonic() + SETTLE_S)
                     take_until = ask_until + GRACE_S
         finally:
-            # A host that hangs does not hold up the tick; what is still asked stays due.
+            # A hanging host does not hold up the tick; its prefixes stay due.
             pool.shutdown(wait=False, cancel_futures=True)
         if self._nothing_read:
             if pending and not self._look.error:
                 self._look.error = HostUnreachable(
                     f"{self._watch.host}: expected a listing within {budget_s + HANGING_S:.0f} s, found none; "
-                    "it is asked again later",
+                    "it will be tried again later",
                     host=self._watch.host,
                 )
             return self._look
@@ -218,7 +219,7 @@ class _Looker:
         return not self._look.looked + self._look.walked
 
     def _tasks(self) -> Iterator[tuple[Prefix, bool]]:
-        """Yield what is due: looks, in chunks, and some walks, which are looks too."""
+        """Yield the due work: looks, in chunks, and some walks, which are looks too."""
         asked: set[str] = set()
         walks = {row.prefix: row for row in self._catalog.to_walk(self._watch.digest, self._now, _WALKS)}
         while rows := self._catalog.to_look_at(self._watch.digest, self._now, _CHUNK + len(asked)):
@@ -254,7 +255,7 @@ class _Looker:
             found: list[Discovery] = []
             if other:
                 former = self._catalog.lock(connection, [reading.row for reading in other])
-                # Another daemon has looked at the rest meanwhile: what we have may be older.
+                # Another daemon has looked at the rest meanwhile: our listing may be older.
                 other = [reading for reading in other if reading.row.prefix in former]
                 news = [(reading, self._news(reading, former[reading.row.prefix])) for reading in other]
                 candidates = [item for reading, kinds in news for item in self._candidates(reading, kinds)]
@@ -273,7 +274,7 @@ class _Looker:
         return pack(reading.marks)[-RECENT * MARK_BYTES :] == reading.row.recent
 
     def _news(self, reading: Reading, former: Marks) -> dict[int, str]:
-        """Return the kind of news by the first day of each object that is not as it was."""
+        """Return the kind of news by the first day of each object that has changed."""
         kinds = {}
         newest = max(former, default=0)
         for day, mark in reading.marks.items():
@@ -289,7 +290,7 @@ class _Looker:
         return kinds
 
     def _candidates(self, reading: Reading, kinds: dict[int, str]) -> Iterator[_Candidate]:
-        """Yield what the news mean for days, by kind and priority."""
+        """Yield the days affected by the news, by kind and priority."""
         entry, today = self._watch.entry, self._today.toordinal()
         start, end = entry.start.toordinal(), entry.until(self._today - timedelta(days=1)).toordinal()
         found: dict[tuple[str, int], dict[int, Listed]] = {}
@@ -302,7 +303,7 @@ class _Looker:
             yield _Candidate(*reading.row.track, kind, priority, days)
 
     def _not_stored(self, connection: psycopg.Connection[Any], candidates: Sequence[_Candidate]) -> list[Discovery]:
-        """Return the discoveries, a range of days each, without days that are stored from these very objects."""
+        """Return the discoveries, one for each range of days, without days already stored from these very objects."""
         if not candidates:
             return []
         wanted = [
@@ -336,7 +337,7 @@ class _Looker:
             delay_s,
             tries,
             next_look_at,
-            # Walks of thousands of prefixes are spread over the whole patrol from the beginning.
+            # The first walks of thousands of prefixes are spread over the whole patrol.
             self._now + self._watch.patrol * (_share(row.prefix) if reading.first else 1.0) if walked else None,
             self._now if reading.asked_by_name else None,
             marks,
@@ -344,7 +345,7 @@ class _Looker:
         )
 
     def _delay(self, reading: Reading) -> int | None:
-        """Return the shortest time, in seconds, from the end of a period to its publication, of the last objects."""
+        """Return the shortest time, in seconds, from the end of a period to its publication, among the last objects."""
         delays = []
         for obj, last, _ in list(reading.objects.values())[-RECENT:]:
             end = date.fromordinal(last + 1)
@@ -353,7 +354,7 @@ class _Looker:
         return min((int(delay) for delay in delays if 0 < delay < 3 * 86_400), default=None)
 
     def _next_look(self, row: Prefix) -> tuple[int, datetime]:
-        """Return how often the expected object was looked for in vain, and when the next look is."""
+        """Return how often the expected object was looked for in vain, and the time of the next look."""
         if self._watch.quiet(row, self._newest):
             return 0, self._now + QUIET_EVERY
         if row.last_day is None:  # not listed yet
@@ -379,5 +380,5 @@ def _is_of(source: tuple[str | None, int | None, datetime | None], obj: ArchiveO
 
 
 def _share(prefix: str) -> float:
-    """Return a number in [0, 1) that is a prefix's own for ever."""
+    """Return a fixed number in [0, 1) for a prefix."""
     return int.from_bytes(hashlib.blake2b(prefix.encode(), digest_size=4).digest(), "big") / 2**32

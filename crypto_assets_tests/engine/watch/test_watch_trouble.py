@@ -51,7 +51,7 @@ def test_a_host_that_is_down_is_said_by_name_and_asked_less_and_less_often(world
     begun = world.now
     while world.now < begun + timedelta(minutes=8):
         with contextlib.suppress(HostUnreachable):
-            assert world.tick().reason.startswith(f"127.0.0.1:{closed_port} is not asked for now: ")
+            assert world.tick().reason.startswith(f"no requests to 127.0.0.1:{closed_port} for now: ")
             world.now += timedelta(seconds=15)
             continue
         asked_at.append((world.now - begun).total_seconds())
