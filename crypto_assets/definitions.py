@@ -1,4 +1,4 @@
-"""The code location: assembles assets, automation and resources of collection.yaml, nothing else."""
+"""The code location: assembles the assets, automation and resources of collection.yaml."""
 
 import warnings
 
@@ -17,7 +17,7 @@ from crypto_assets.defs.observed.quarantine import QUARANTINE
 from crypto_assets.defs.recovery import build_recovery
 from crypto_assets.defs.resources import CollectorResource, LakeResource, PostgresResource
 
-# Otherwise logged once for each asset: 4,500 assets give 40,000 lines.
+# Dagster would log these warnings once for each asset: 40,000 lines for 4,500 assets.
 for category in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):
     warnings.filterwarnings("ignore", category=category)
 
@@ -39,7 +39,7 @@ def build(collection: Collection) -> dg.Definitions:
             "lake_io_manager": LakeIOManager(lake=lake),
             "warehouse_io_manager": WarehouseIOManager(postgres=postgres),
         },
-        # A step uses the whole machine already; a process for each would cost 2.7 CPU seconds more.
+        # A step already uses the whole machine; a process for each step would cost 2.7 CPU seconds more.
         executor=dg.in_process_executor,
     )
 

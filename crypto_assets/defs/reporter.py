@@ -101,7 +101,7 @@ class Reporter:
     def state(self, state: RunState, reason: str) -> None:
         """Write in the run's log and tags that it is paused or continues."""
         paused, reason = state is RunState.PAUSED, visible(reason)
-        self._context.log.warning(f"paused: {reason}") if paused else self._context.log.info("goes on")
+        self._context.log.warning(f"paused: {reason}") if paused else self._context.log.info("resumed")
         self._context.instance.add_run_tags(
             self._context.run.run_id, {PAUSED_TAG: reason[:TAG_LENGTH] if paused else "no longer"}
         )

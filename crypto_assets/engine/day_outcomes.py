@@ -84,7 +84,7 @@ class Day:
     """One day in the pipeline: parsed rows, or an outcome that is already final.
 
     `reason` and `evidence` belong to the rows of a provisional day; `missing` says why some of its rows are missing.
-    `profile` is set once the rows have passed their checks. `arrangement` has the order that newly parsed rows had in their file.
+    `profile` is set once the rows have passed their checks. `arrangement` has the order of newly parsed rows in their file.
     `record` is the ledger's record of a stored day that may need no new check; its rows are decoded on first use.
     """
 

@@ -35,7 +35,7 @@ _SENTENCES = {
     Kind.UPSTREAM_ABSENT_FILE: "the archive should have a file and has none",
     Kind.UPSTREAM_PARTIAL_FILE: "the exchange's file has only some of the rows",
     Kind.UPSTREAM_BAD_FILE: "the exchange's file was refused",
-    Kind.OUR_FAILURE: "it could not be collected, or its file is gone",
+    Kind.OUR_FAILURE: "it could not be collected, or its file is missing",
     Kind.NOT_COLLECTED: "it was not collected yet",
     Kind.UNEXPLAINED: "nothing explains it",
 }

@@ -421,4 +421,4 @@ def test_late_files_of_months_are_missing_and_not_taken_for_a_delisting(world):
         funding(world, "BBBUSDT", month, eight_hours(f"{month}-01", f"{month}-30"))
     found = collect(world, "funding_rates", "2024-04-01", "2024-05-31", PERPETUAL)
     assert {outcome.state for outcome in found} == {State.MISSING}
-    assert "1 other symbol of 1 asked go on to 2024-06-30: it may be delisted, or late" in found[0].reason
+    assert "1 other symbol of 1 asked continue to 2024-06-30: it may be delisted, or late" in found[0].reason

@@ -21,12 +21,12 @@ def look(collection: Collection, exchanges: Sequence[str], ledger: Ledger, lake:
     found = limit_state.snapshot(ledger)
     result = {}
     for exchange in exchanges:
-        trouble = troubles(found, exchange)
-        result[exchange] = Found("\n".join(trouble), _metadata(found, exchange, trouble))
+        lines = problems(found, exchange)
+        result[exchange] = Found("\n".join(lines), _metadata(found, exchange, lines))
     return result
 
 
-def troubles(found: limit_state.Snapshot, exchange: str) -> list[str]:
+def problems(found: limit_state.Snapshot, exchange: str) -> list[str]:
     """Return one line for each open breaker and each cool-down of an exchange; empty for a healthy one."""
     lines = [
         f"{b.kind} at {b.host}: {b.state}, {b.failures} failures in a row, the last: {b.last_error}"
@@ -41,11 +41,11 @@ def troubles(found: limit_state.Snapshot, exchange: str) -> list[str]:
     return sorted(lines)
 
 
-def _metadata(found: limit_state.Snapshot, exchange: str, trouble: Sequence[str]) -> dict[str, Any]:
+def _metadata(found: limit_state.Snapshot, exchange: str, lines: Sequence[str]) -> dict[str, Any]:
     used = [f"{use.budget} {use.limit}: {use.used} of {use.amount}" for use in found.limits if use.exchange == exchange]
     return {
-        "state": "in trouble" if trouble else "healthy",
-        "trouble": dg.MetadataValue.md("\n".join(f"- {markdown_cell(line)}" for line in trouble) or "none"),
+        "state": "unhealthy" if lines else "healthy",
+        "problems": dg.MetadataValue.md("\n".join(f"- {markdown_cell(line)}" for line in lines) or "none"),
         "limits in use": dg.MetadataValue.md("\n".join(f"- {markdown_cell(line)}" for line in used) or "no limits"),
     }
 

@@ -219,20 +219,20 @@ class Lifetime:
         if others.day is None or others.day <= last:
             return dict.fromkeys(days, Cause(False, evidence=evidence))
         count, age = len(others.symbols), (self._today - last).days
-        goes_on = f"{count} other symbol{'s' if count != 1 else ''} of {others.asked} asked go on to {others.day}"
+        continuing = f"{count} other symbol{'s' if count != 1 else ''} of {others.asked} asked continue to {others.day}"
         evidence |= {"others_newest": str(others.day), "others": list(others.symbols)}
         if others.day - last < VERY_OLD:
             ask = (
                 "give a rest_url so that the exchange can be asked" if self._reported is None else "check the rest_url"
             )
             hint = (
-                f"{words} ({age} days ago){forgotten}, {goes_on}: it may be delisted, or late. "
+                f"{words} ({age} days ago){forgotten}, {continuing}: it may be delisted, or late. "
                 f"Set `end` in collection.yaml, {ask}, or acknowledge the gap"
             )
             return dict.fromkeys(days, Cause(False, hint=hint, evidence=evidence))
         gone = Cause(
             True,
-            f"delisted: {words}{forgotten}; {goes_on}",
+            f"delisted: {words}{forgotten}; {continuing}",
             evidence={**evidence, LIFE: "after", "inferred": True, "looked_at": self._now.isoformat()},
         )
         # Days that the other symbols do not have either are not explained yet.

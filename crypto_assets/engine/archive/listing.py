@@ -143,7 +143,7 @@ def _pages(
         if not goes_on:
             raise ListingError(
                 f"{url} (prefix {prefix}): expected a page after {place!r}, for IsTruncated is true, "
-                f"found that it goes on after {following!r}; check listing_url"
+                f"found that it continues after {following!r}; check listing_url"
             )
         place = following if version == 1 else page.last or place
 

@@ -47,8 +47,8 @@ its rows alone do not give."""
 class _Draft:
     """A good day and the changes that publishing it makes.
 
-    `file` is None if the lake already has the bytes. `same_rows`: the new file has all rows known before, in the same order and
-    from the first on. `grew_from` is set if it has more rows: their number before, such as 700 if 700 rows of REST became
+    `file` is None if the lake already has the bytes. `same_rows`: the new file has all rows known before, in the same order
+    and from the first on. `grew_from` is set if it has more rows: the number before, such as 700 if 700 rows of REST became
     900. `superseded`: another run replaced the day since it was read. `findings` compare the day with other sources: with the
     REST rows that it replaces, or as they were found before.
     """

@@ -1,8 +1,8 @@
 """The days that are collected from REST: which are allowed, what they become, and how they continue.
 
 A day from REST is `provisional`. It is stored like any other. Its evidence says why the archive did not have it and up to
-which instant it is complete (`until`). It continues from there when it is collected again, and is replaced when the archive has it.
-A day that is stored from the archive is never requested.
+which instant it is complete (`until`). It continues from there when it is collected again, and is replaced when the archive
+has it. A day that is stored from the archive is never requested.
 """
 
 from __future__ import annotations

@@ -39,6 +39,6 @@ def test_a_breaker_that_opens_is_observed_once_and_its_end_too(tmp_path, postgre
                 with pytest.raises(TransientError):
                     asked.get(f"{server.archive_url}/data/nothing.zip")
         (opened,) = tick()
-        assert opened.metadata["state"].value == "in trouble"
-        assert "archive at 127.0.0.1" in opened.metadata["trouble"].value
+        assert opened.metadata["state"].value == "unhealthy"
+        assert "archive at 127.0.0.1" in opened.metadata["problems"].value
         assert tick() == []

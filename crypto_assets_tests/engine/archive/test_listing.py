@@ -155,7 +155,7 @@ def test_a_truncated_page_from_which_nothing_follows_is_an_error_and_no_end(serv
 @pytest.mark.parametrize("list_", [list_objects, list_prefixes])
 def test_a_host_that_answers_the_same_page_again_and_again_is_an_error_and_no_endless_loop(serve, view, list_):
     server = serve(answering(xml(["data/a"], ["data/a/"], truncated=True)))
-    with pytest.raises(ListingError, match=r"expected a page after 'data/a/?', .* it goes on after 'data/a/?'"):
+    with pytest.raises(ListingError, match=r"expected a page after 'data/a/?', .* it continues after 'data/a/?'"):
         list(list_(view, server.url, "data/"))
     assert len(server.requests) == 2
 

@@ -84,7 +84,7 @@ def test_half_a_year_after_the_last_file_a_delisting_is_inferred_and_says_so(san
     assert [days for _, days in located.holders] == [(GONE,)]
     assert {outcome.state for outcome in located.absent} == {State.NO_DATA}
     assert {outcome.reason for outcome in located.absent} == {
-        "delisted: the archive's last file is of 2024-02-10; 3 other symbols of 3 asked go on to 2024-09-30"
+        "delisted: the archive's last file is of 2024-02-10; 3 other symbols of 3 asked continue to 2024-09-30"
     }
     evidence = located.absent[0].evidence
     assert evidence["inferred"] is True
