@@ -1,9 +1,9 @@
-"""Ticks of the project's own sensor by Dagster's own sensor daemon, each in a process that may be killed in the middle.
+"""Ticks of the project's sensor by Dagster's sensor daemon, each in a process that may be killed in the middle.
 
     python -m crypto_assets_tests.defs.sensor_process
 
-Reads lines of JSON, [instant, point]: the sensor's clock and the point in Dagster's daemon at which SIGKILL comes, or null.
-Answers each with the exit code of that process and the runs that there are.
+Reads lines of JSON, [instant, point]: the sensor's clock, and the point in Dagster's daemon where SIGKILL comes, or null.
+Answers each with the exit code of that process and the present runs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SENSOR = "new_files_binance_spot"
 
 
 def tick(now: str, point: str | None) -> None:
-    """Let Dagster's daemon evaluate the sensor once, as at an instant."""
+    """Let Dagster's daemon evaluate the sensor once, at a given instant."""
     automation._now = lambda: datetime.fromisoformat(now)
     origin = InProcessCodeLocationOrigin(
         LoadableTargetOrigin(module_name="crypto_assets.definitions", executable_path=sys.executable)
@@ -52,8 +52,8 @@ def tick(now: str, point: str | None) -> None:
 
 
 def main() -> None:
-    """Make each tick in a child, and print the runs."""
-    # Dagster waits some seconds between two ticks of a sensor, by the real clock.
+    """Run each tick in a child process, and print the runs."""
+    # Dagster waits some seconds of real time between two ticks of a sensor.
     daemon.is_under_min_interval = lambda *_: False
     import crypto_assets.definitions  # noqa: F401  what each child would import
 
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def runs() -> list[list[str]]:
-    """Return the runs that Dagster has: status, first and last day, assets."""
+    """Return Dagster's runs: status, first and last day, assets."""
     with dg.DagsterInstance.get() as instance:
         return sorted(
             [

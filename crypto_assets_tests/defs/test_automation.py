@@ -1,4 +1,4 @@
-"""What happens by itself: the listing sensor, the daily schedule, and the one that fills gaps."""
+"""Automatic runs: the listing sensor, the daily schedule, and the schedule that fills gaps."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def server():
 
 @pytest.fixture
 def sandbox(server):
-    """The exchange, with nothing hidden and no request remembered; `.app.state.source.now` is its clock."""
+    """The exchange with all files and an empty list of requests; `.app.state.source.now` is its clock."""
     server.app.state.overrides.clear()
     server.app.state.source.now = None
     server.forget_requests()
@@ -57,7 +57,7 @@ def mine(sandbox, tmp_path, postgres_url, monkeypatch) -> project.Project:
 
 
 def published_until(sandbox: SandboxServer, day: date) -> None:
-    """Set the exchange's clock: this day's files are the last that are there."""
+    """Set the exchange's clock: the files of this day are the last that exist."""
     sandbox.app.state.source.now = datetime(day.year, day.month, day.day, 9, tzinfo=UTC) + timedelta(days=1)
 
 
@@ -78,7 +78,7 @@ def asked(request: dg.RunRequest) -> tuple[list[dg.AssetKey], str, str]:
 
 
 class Sensor:
-    """The sensor of the first entry, evaluated as the daemon does: the cursor is kept where the tick succeeds."""
+    """The sensor of the first entry, evaluated as by the daemon: the cursor is stored if the tick succeeds."""
 
     def __init__(self, mine: project.Project, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
         self.mine, self.instance = mine, instance
@@ -87,12 +87,12 @@ class Sensor:
         monkeypatch.setattr(automation, "_now", lambda: self.now)
 
     def at(self, day: int, hour: int = 9) -> Sensor:
-        """Let time pass; the exchange publishes what it has by then."""
+        """Let time pass; the exchange publishes its files up to then."""
         self.now = datetime(2024, 1, day, hour, tzinfo=UTC)
         return self
 
     def tick(self) -> list[dg.RunRequest] | str:
-        """Return what is requested, or why nothing is."""
+        """Return the requests, or why there are none."""
         sensor = self.mine.definitions().get_repository_def().get_sensor_def("new_files_binance_spot")
         with dg.build_sensor_context(
             instance=self.instance, cursor=self.cursor, resources={"postgres": PostgresResource()}
@@ -167,12 +167,12 @@ def test_what_is_stored_is_requested_again_only_when_the_exchange_publishes_it_a
         assert sensor.instance.get_materialized_partitions(asset) == {str(day) for day in days}
     assert sensor.tick() == "nothing is due"
 
-    with psycopg.connect(mine.postgres_url) as connection:  # a catalog that was lost finds that all of it is stored
+    with psycopg.connect(mine.postgres_url) as connection:  # a lost catalog finds that everything is stored
         connection.execute("TRUNCATE collection.prefixes, collection.prefix_marks")
     assert sensor.tick() == "the archive lists nothing new (2 looked at, 0 walked)"
 
     source, name = sandbox.app.state.source, BARS.format("BTC", "2024-01-06")
-    # Other bytes, the same rows: zips may end in anything.
+    # Other bytes, the same rows: a zip may end with any bytes.
     sandbox.app.state.overrides[name] = source.read(name) + b"\0"
     (again,) = sensor.at(20, 12).tick()
     assert asked(again) == (sorted(BTC), "2024-01-06", "2024-01-06")
@@ -215,12 +215,12 @@ POINTS = [
     "RUN_LAUNCHED",
     "RUN_IDS_ADDED_TO_EVALUATIONS",
 ]
-"""Where Dagster's daemon is killed: our tick has returned and nothing is kept, the requests are kept, a run is made, it is
-in the queue, all are and the cursor is not kept."""
+"""Points where Dagster's daemon is killed: our tick has returned and nothing is stored; the requests are stored; a run is
+created; it is in the queue; all runs are in the queue and the cursor is not stored."""
 
 
 def test_a_daemon_killed_anywhere_in_a_tick_makes_one_run_for_each_discovery(mine, sandbox):
-    """Each day another point: the daemon is killed there, the next one starts at once, and ticks again later."""
+    """Each day at another point: the daemon is killed there, the next one starts at once, and ticks again later."""
     published_until(sandbox, date(2024, 1, 8))
     eth, expected = " ".join(key.to_user_string() for key in sorted(ETH)), []
     for day in days_between(START, LAST):
@@ -265,7 +265,7 @@ def test_a_daemon_killed_anywhere_in_a_tick_makes_one_run_for_each_discovery(min
 
 
 def evaluate(mine: project.Project, name: str, at: datetime) -> list[dg.RunRequest] | str:
-    """Return what a schedule requests at an instant, or why nothing is."""
+    """Return the requests of a schedule at an instant, or why there are none."""
     with mine.instance() as instance:
         schedule = mine.definitions().get_repository_def().get_schedule_def(name)
         resources = {"lake": LakeResource(), "postgres": PostgresResource()}
@@ -322,7 +322,7 @@ def test_gaps_are_exactly_the_days_that_are_not_complete(mine, sandbox):
             str(day) for day in days_between(START, date(2024, 1, 11)) if day != date(2024, 1, 8)
         }
     requests = evaluate(mine, name, at(14, 13))
-    # As few runs as `fill` makes of the same gaps.
+    # As few runs as `fill` makes for the same gaps.
     assert sorted(map(asked, requests)) == [
         (sorted(BTC + ETH), "2024-01-12", "2024-01-13"),
         (sorted(ETH), "2024-01-08", "2024-01-08"),
@@ -358,7 +358,7 @@ def slow_exchange():
 
 
 class Queue:
-    """Runs of a project's queue; `starts` is one iteration of Dagster's coordinator without the launching."""
+    """Runs in a project's queue; `starts` is one iteration of Dagster's coordinator without launching."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self.instance = instance
@@ -379,7 +379,7 @@ class Queue:
         return run
 
     def starts(self) -> list[str]:
-        """Return what would start now, in order, and let it start and hang."""
+        """Return the runs that would start now, in order; they start and hang."""
         coordinator = QueuedRunCoordinatorDaemon(interval_seconds=1)
         runs = coordinator._get_runs_to_dequeue(self.instance, self.instance.get_concurrency_config(), None)
         for run in runs:
@@ -412,7 +412,7 @@ def test_an_exchange_that_hangs_leaves_slots_for_the_others(queue):
 
 
 def test_backfills_from_the_ui_have_no_tag_and_are_held_back_by_their_pool(queue):
-    # The first run of a pool gives it the default limit, from the next iteration on.
+    # The first run of a pool sets its default limit, from the next iteration on.
     queue.instance.event_log_storage.initialize_concurrency_limit_to_default("exchange_slow")
     for number in range(6):
         queue.add(slow_exchange, f"slow {number}")

@@ -1,4 +1,4 @@
-"""The code location that a collection becomes, and the commands of the README that a CI would run on it."""
+"""The code location of a collection, and the README's commands that a CI would run on it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ ASSETS = {
     "binance/quality": "exchanges",
 }
 OBSERVED = {"binance/health", "binance/lake", "binance/quality", "binance/quarantine"}
-"""Every asset and its group."""
+"""All assets with their groups."""
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_an_entry_that_ends_has_no_partition_after_that_and_neither_has_a_table_
 
 
 def test_a_backfill_of_a_table_may_have_days_that_one_of_its_feeders_does_not_have(mine):
-    """Dagster refuses it otherwise: the days of the table would depend on partitions that do not exist."""
+    """Otherwise Dagster refuses it: the days of the table would depend on partitions that do not exist."""
     table, hours = key("warehouse/binance/spot/ohlcv/BTC-USDT"), key("binance/spot/ohlcv_1h/BTC-USDT")
     with mine.instance() as instance:
         view = AssetGraphView.for_test(mine.definitions(), instance)
@@ -193,7 +193,7 @@ def test_an_entry_is_one_op_that_takes_any_range_in_one_run_and_has_a_sensor_and
     assert {schedule.name for schedule in repository.schedule_defs} == {
         f"{kind}_{name}" for kind in ("daily", "fill_gaps", "reconcile") for name in ops
     }
-    # Nothing is collected before somebody asks for it; what a killed run left is mended from the start.
+    # Nothing is collected before somebody starts it; the repair of killed runs is on from the start.
     running = {s.name for s in repository.sensor_defs if s.default_status is dg.DefaultSensorStatus.RUNNING}
     assert running == {"recovery", "health", "lake", "quarantine", "quality"}
 
@@ -207,7 +207,7 @@ def _ops(repository: dg.RepositoryDefinition) -> dict[str, set[dg.AssetKey]]:
 
 
 class TestPlan:
-    """What a run of some assets of an entry has to do."""
+    """The targets of a run of some assets of an entry."""
 
     collection = parse_collection({"series": list(ENTRIES)})
     bars = Series.named("binance", "spot", "ohlcv_1m")
@@ -328,7 +328,7 @@ def test_the_commands_that_the_readme_gives_for_ci_work_as_they_stand(mine):
 
     done = _shell(mine, listing)
     assert done.returncode == 0, done.stderr
-    assert set(done.stdout.split()) == set(ASSETS) - OBSERVED  # nothing there to materialise
+    assert set(done.stdout.split()) == set(ASSETS) - OBSERVED  # these cannot be materialised
 
     assert "binance/spot/ohlcv_1m/BTC-USDT" in materialize
     assert "2024-01-01...2024-01-31" in materialize

@@ -1,4 +1,4 @@
-"""What Dagster shows of a run that fails: the line that a command says, and no more."""
+"""A failed run in Dagster: it shows the line that a command prints, and no more."""
 
 from __future__ import annotations
 

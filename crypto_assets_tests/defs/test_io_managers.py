@@ -1,4 +1,4 @@
-"""Assets of a user on top of the collected ones, through the IO managers."""
+"""A user's own assets built on the collected ones, through the IO managers."""
 
 import itertools
 import os
@@ -92,7 +92,7 @@ def published(work: Workbench, series: Series, wanted: list[date]) -> list[Row]:
     return [row for day in wanted for row in work.published(series, BTC, day)]
 
 
-# ---- what is read ----------------------------------------------------------------------------------------------------
+# ---- input -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_lake_asset_gives_exactly_the_days_of_the_run(work: Workbench, resources: dict[str, Any]) -> None:
@@ -138,7 +138,7 @@ def test_a_warehouse_asset_gives_exactly_the_days_and_the_timeframe_asked_for(
     assert seen["minutes"]["trade_count"].sum() == 2 * 1_440
 
 
-# ---- what is kept ----------------------------------------------------------------------------------------------------
+# ---- output ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_range_kept_in_the_lake_is_one_file_a_day_and_reads_back(work: Workbench, resources: dict[str, Any]) -> None:
@@ -273,7 +273,7 @@ def test_rows_outside_the_range_are_refused_and_nothing_is_kept(work: Workbench,
 
 
 def over_a_gap(spec: Any, seen: list[pd.DataFrame], manager: str) -> list[Any]:
-    """Return an asset that looks at bars, and the bars."""
+    """Return an asset that takes bars, and the bars."""
 
     @dg.asset(
         partitions_def=PARTITIONS,
@@ -354,7 +354,7 @@ def test_days_of_an_asset_of_ones_own_that_were_never_made_are_named(
     def in_the_lake(context: dg.AssetExecutionContext) -> pd.DataFrame:
         return pd.DataFrame({"date": pd.to_datetime([context.partition_keys[0]]), "number": [1]})
 
-    materialise([in_postgres, in_the_lake], resources, DAYS[0], DAYS[1])  # the second day has no rows, and is there
+    materialise([in_postgres, in_the_lake], resources, DAYS[0], DAYS[1])  # the second day has no rows, and is stored
     seen: list[pd.DataFrame] = []
     for asset, manager in ((in_postgres, "warehouse_io_manager"), (in_the_lake, "lake_io_manager")):
         spec = dg.AssetSpec(asset.key, partitions_def=PARTITIONS).with_io_manager_key(manager)

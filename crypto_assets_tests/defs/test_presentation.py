@@ -1,4 +1,4 @@
-"""What the Dagster UI shows of a partition."""
+"""A partition in the Dagster UI: the preview and the chart."""
 
 import re
 from datetime import date
@@ -11,7 +11,7 @@ from crypto_assets.defs.presentation import candles, preview
 from crypto_assets_tests.synthetic import day_of, series_of
 
 INLINE = 1_000
-"""Markdown of this length or more is a link in Dagster, not shown."""
+"""From this length on Dagster shows Markdown as a link."""
 
 
 def test_a_preview_has_the_first_and_last_rows_with_the_digits_that_were_published():
@@ -51,7 +51,7 @@ def test_a_chart_has_a_candle_for_each_hour_within_the_prices_of_the_day():
     falling = {int(place) for place in re.findall(r"M(\d+),", falls)}
     assert rising | falling == set(range(24))
     assert not rising & falling
-    # Less than a pixel may be either.
+    # Less than a pixel may be either colour.
     clear = (max(column(rows, "high")) - min(column(rows, "low"))) / 58
     up, down = ({n for n in range(24) if sign * (closes[n] - opens[n]) > clear} for sign in (1, -1))
     assert len(up | down) > 12
@@ -72,7 +72,7 @@ def test_the_volume_of_each_hour_stands_below_the_candles():
 
 def test_a_chart_is_short_enough_to_be_shown_whatever_the_prices_are():
     _, rows = day_of("ohlcv_1m", date(2024, 3, 1))
-    # Every hour from the lowest to the highest price: the longest numbers there can be.
+    # Every hour from the lowest to the highest price: the longest possible numbers.
     prices = {"open": ["9", "1"], "high": ["9", "9"], "low": ["1", "1"], "close": ["1", "9"], "volume": ["1", "1"]}
     for name, values in prices.items():
         place = rows.column_names.index(name)

@@ -1,4 +1,4 @@
-"""A process killed at any step: afterwards Dagster's partitions and the ledger say the same, and no run looks alive."""
+"""A process killed at any step: afterwards Dagster's partitions and the ledger agree, and no run looks alive."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def mine(sandbox, tmp_path, postgres_url, monkeypatch) -> Project:
 
 
 def killed_at(mine: Project, step: str, times: int) -> None:
-    """Collect five days in batches of two in a process that dies when it reaches a step."""
+    """Collect five days in batches of two in a process that dies at a step."""
     done = mine.command.python(_CHILD, step, str(times))
     assert done.returncode == -9, done.stdout + done.stderr
 
@@ -77,7 +77,7 @@ def materialized(instance: dg.DagsterInstance, asset: dg.AssetKey) -> set[str]:
 
 
 def known(mine: Project) -> set[str]:
-    """Return the days that the ledger has something final of."""
+    """Return the days with a final state in the ledger."""
     records = mine.records().values()
     return {str(r.day) for r in records if r.state in STORED_STATES or r.state is State.NO_DATA}
 
@@ -98,7 +98,7 @@ def test_dagster_and_the_ledger_agree_after_a_kill_at_every_step(mine, step, tim
         assert materialized(instance, WAREHOUSE) == known(mine)
         files = {path.parent.name.removeprefix("date=") for path in Path(mine.home).rglob("data.parquet")}
         stored = {str(r.day) for r in mine.records().values() if r.state in STORED_STATES}
-        # What was being moved when the process died is put back by the next one who publishes there.
+        # A file that was being moved when the process died is put back by the next publisher of its folder.
         assert files >= stored
         assert recovery.report_unreported(instance, mine.collection, ledger, settled=timedelta(0)) == 0
 
@@ -123,7 +123,7 @@ def test_what_is_reported_later_has_the_checks_and_the_source(mine):
         )
         statuses = {execution.partition: execution.status.value for execution in history}
         stored = {str(r.day) for r in mine.records().values() if r.state in STORED_STATES}
-        assert statuses == dict.fromkeys(stored, "SUCCEEDED"), "neither of days without rows nor of those only planned"
+        assert statuses == dict.fromkeys(stored, "SUCCEEDED"), "no days without rows, and no planned days"
 
 
 def test_a_day_that_could_not_be_had_is_explained_later_and_once(mine, sandbox):
@@ -157,7 +157,7 @@ def test_a_young_outcome_and_one_of_a_living_run_are_left_to_their_run(mine):
     with mine.instance() as instance, Ledger(mine.postgres_url) as ledger:
         assert (
             recovery.report_unreported(instance, mine.collection, ledger, settled=timedelta(0)) == 0
-        )  # looks alive yet
+        )  # still looks alive
         recovery.end_dead_runs(instance, ledger)
         assert recovery.report_unreported(instance, mine.collection, ledger) == 0  # not settled yet
         assert recovery.report_unreported(instance, mine.collection, ledger, settled=timedelta(0)) > 0
@@ -185,7 +185,7 @@ def test_a_run_that_was_killed_is_shown_as_failed_and_cannot_be_cancelled(mine):
         assert "found that it has ended: failed, its process has ended" in cancelled.message
         written = "SELECT state, reason, eta_s FROM collection.progress"
         with ledger.transaction() as connection:
-            assert connection.execute(written).fetchone()[0] == "running", "who looks writes nothing"
+            assert connection.execute(written).fetchone()[0] == "running", "reading the status writes nothing"
         recovery.end_dead_runs(instance, ledger)
         with ledger.transaction() as connection:
             assert connection.execute(written).fetchall() == [("failed", GONE, None)]

@@ -1,4 +1,4 @@
-"""A day that is published again, all the way: one run, the difference shown, and what was known before and after."""
+"""A day that is published again, through all steps: one run, the shown difference, and the versions before and after."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pausing, resuming and ending runs as a person does it: commands in one terminal, a run in another."""
+"""Pausing, resuming and cancelling runs as a person does: commands in one terminal, a run in another."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def project(sandbox: SandboxServer, tmp_path: Path, postgres_url: str, monkeypat
 
 
 def gone_soon(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """Return what was printed; what hangs would hold it up for minutes. `proofs.stops` measures how soon it is."""
+    """Return the printed text; a run that hangs would take minutes. `proofs.stops` measures how soon it ends."""
     out, err = process.communicate(timeout=20)
     assert process.returncode == 130, err
     return out, err
@@ -66,7 +66,7 @@ def test_a_paused_run_is_shown_and_goes_on_and_one_that_is_cancelled_is_gone(pro
     assert process.stderr
     said = process.stderr.readline()
     assert said == f"paused: exchange:binance by {_me()}: lunch\n"
-    assert sandbox.requests() == [], "nothing was asked, not even whether the symbol exists"
+    assert sandbox.requests() == [], "no request was made, not even whether the symbol exists"
 
     wrong, shown, resumed, again = command.sequence(
         "resume", "runs", "resume --exchange binance", "resume --exchange binance"
@@ -125,7 +125,7 @@ def test_a_host_that_refuses_everything_is_given_up_and_every_day_says_so(projec
 
 
 def test_runs_end_within_the_limit_in_a_worker_as_in_a_terminal() -> None:
-    """The proof itself, twice of each kind; its limit is wider here, for tests run beside other work."""
+    """The proof itself, twice for each kind; its limit is wider here, because tests run beside other work."""
     words = ["--times", "2", "--coins", "3", "--days", "40", "--limit", "2"]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("CRYPTO_ASSETS_")}
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Today, through Dagster: its partition, its schedule, and the command that may ask for it."""
+"""Today, through Dagster: its partition, its schedule, and the command that may collect it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def collection_of(*entries: dict[str, Any], **urls: str) -> Any:
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[SandboxServer]:
-    # By the real clock: Dagster's partitions end with it.
+    # By the real clock, because Dagster's partitions end with it.
     with SandboxServer(SyntheticArchive({"spot": ["BTCUSDT", "ETHUSDT"]}, START, TODAY + timedelta(days=2))) as server:
         yield server
 
@@ -150,7 +150,7 @@ def test_days_after_the_end_of_an_entry_are_not_asked_for() -> None:
     [
         ([WITHOUT], {}, TODAY - timedelta(1), "is the last day that has ended in UTC"),
         ([WITH_REST], {}, TODAY, "has nothing after today"),
-        # Rows of two exchanges must not stand in one series.
+        # Rows of two exchanges must not be mixed in one series.
         (
             [WITH_REST],
             {"archive_url": "http://127.0.0.1:9"},

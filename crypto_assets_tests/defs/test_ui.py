@@ -1,4 +1,4 @@
-"""What a person sees and does in the Dagster UI that `crypto-assets up` serves, in a real Chromium.
+"""The Dagster UI that `crypto-assets up` serves, as a person uses it, in a real Chromium.
 
 CRYPTO_ASSETS_SCREENSHOT=docs/ui.png takes the picture of the README on the way.
 """
@@ -36,7 +36,7 @@ BROKEN = date(2024, 1, 20)
 BARS = "data/spot/daily/klines/{}USDT/1m/{}USDT-1m-{}.zip"
 ASSET = "binance/spot/ohlcv_1m/BTC-USDT"
 RULES = rules_of(Series.named("binance", "spot", "ohlcv_1m"))
-# Nobody has asked the monthly file and REST, six days say nothing of what is usual, and no file was seen to appear.
+# Not compared with the monthly file and REST; six days do not show what is usual; no file's appearance was observed.
 JUDGED = len(
     {rule.name for rule in RULES} - {"agrees_with_monthly", "agrees_with_rest", "outliers", "published_in_time"}
 )
@@ -51,7 +51,7 @@ SWITCHES = [
 
 
 def chromium() -> str | None:
-    """Return the browser: one that is installed, or None for Playwright's own."""
+    """Return an installed browser, or None for Playwright's own."""
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     return next(filter(None, map(shutil.which, names)), None)
 
@@ -160,7 +160,7 @@ def sees_the_checks(page: Any, url: str) -> None:
     visible(page, "Failed on none of 6 days that were requested.")
     page.get_by_role("cell", name="days_judged_in_this_run").wait_for(state="visible")
     assert page.get_by_text("Succeeded", exact=True).count() == JUDGED
-    assert page.get_by_text("Failed", exact=True).count() == 1  # all_days_complete: days that were not collected yet
+    assert page.get_by_text("Failed", exact=True).count() == 1  # all_days_complete: some days are not collected yet
     assert page.get_by_text(re.compile("^not evaluated$", re.IGNORECASE)).count() == len(RULES) - JUDGED
     assert page.get_by_text("Skipped", exact=True).count() == 0
     page.get_by_text("Execution history").click()
@@ -191,7 +191,7 @@ def launches_a_backfill_and_sees_it_succeed(page: Any, url: str, mine: project.P
         def runs() -> Any:
             return [run for run in instance.get_runs() if "dagster/backfill" in run.tags]
 
-        # Dagster's backfill daemon looks every 30 s.
+        # Dagster's backfill daemon checks every 30 s.
         (run,) = wait_for("the backfill's run", runs)
         page.goto(f"{url}/runs/{run.run_id}")
         page.get_by_text("Success", exact=True).first.wait_for(state="visible")
@@ -225,7 +225,7 @@ def sees_why_a_run_failed(page: Any, url: str, mine: project.Project, sandbox: S
         page.goto(f"{url}/assets/{asset}?view=partitions&partition={BROKEN}")
         visible(page, "Failed (1)")
         visible(page, "failed, and did not materialize this asset.")
-        # Dagster shows metadata of a day that never was materialised here, one click away.
+        # For a day that was never materialised, Dagster shows the metadata here, one click away.
         page.get_by_text("View all historical events (1)").click()
         page.get_by_role("dialog").get_by_text(str(BROKEN), exact=True).click()
         visible(page, "upstream_bad_file")

@@ -1,4 +1,4 @@
-"""What the Dagster UI asks its webserver, asked in the same words: GraphQL over a workspace with the project's own code."""
+"""Sends the Dagster UI's own queries to a webserver: GraphQL over a workspace with the project's code."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _DAY = """query ($key: AssetKeyInput!, $day: String!) { assetNodeOrError(assetKe
 
 
 class Ui:
-    """The GraphQL of a webserver that has loaded a project; each question is a request of its own."""
+    """The GraphQL API of a webserver that has loaded a project; each query is its own request."""
 
     def __init__(self, process: WorkspaceProcessContext) -> None:
         self._process = process
@@ -51,21 +51,21 @@ class Ui:
         return found
 
     def health(self, asset: str) -> dict[str, Any]:
-        """Return `assetHealth` of an asset as the catalog and the asset's page ask for it."""
+        """Return `assetHealth` of an asset with the query of the catalog and the asset's page."""
         return self._ask(_HEALTH, asset)["assetHealth"]
 
     def counts(self, asset: str) -> tuple[int, int, int]:
-        """Return the partitions that the page of an asset shows as materialised, failed and in progress."""
+        """Return the partitions that an asset's page shows as materialised, failed and in progress."""
         stats = self._ask(_COUNTS, asset)["partitionStats"]
         return stats["numMaterialized"], stats["numFailed"], stats["numMaterializing"]
 
     def checks(self, asset: str) -> dict[str, Any]:
-        """Return the latest execution of each check, None for one that was never executed."""
+        """Return the latest execution of each check, None if it was never executed."""
         checks = self._ask(_CHECKS, asset)["assetChecksOrError"]["checks"]
         return {check["name"]: check["executionForLatestMaterialization"] for check in checks}
 
     def observed(self, asset: str, day: Any) -> list[dict[str, str]]:
-        """Return what the page of a day shows of its observations, the latest first."""
+        """Return the observations on the page of a day, the latest first."""
         found = self._ask(_DAY, asset, day=str(day))["assetObservations"]
         return [
             {entry["label"]: entry["text"] for entry in one["metadataEntries"]} | {"": one["description"]}
@@ -75,8 +75,8 @@ class Ui:
 
 @contextmanager
 def looking_at(mine: Project) -> Iterator[Ui]:
-    """Load a project into a webserver's workspace, in this process, whose environment is that of the project."""
-    sys.modules.pop("crypto_assets.definitions", None)  # it reads the collection when it is imported
+    """Load a project into a webserver's workspace, in this process, with the project's environment."""
+    sys.modules.pop("crypto_assets.definitions", None)  # it reads the collection on import
     origin = InProcessCodeLocationOrigin(
         LoadableTargetOrigin(executable_path=sys.executable, module_name="crypto_assets.definitions"),
         location_name="crypto_assets",

@@ -1,4 +1,4 @@
-"""The world of `world.py`: a sandbox of files that are written one by one, and a REST API."""
+"""Fixtures for the world of `world.py`: a sandbox with single written files, and a REST API."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, San
 def world(
     served: tuple[Path, SandboxServer], odd_server: OddServer, postgres_url: str, tmp_path: Path
 ) -> Iterator[World]:
-    """A world without files; those that a test publishes go with it."""
+    """A world without files; files that a test publishes are removed after it."""
     folder, server = served
     yield World(Workbench(server, postgres_url, tmp_path / "lake"), folder, odd_server)
     for path in sorted(folder.rglob("*"), reverse=True):
@@ -47,7 +47,7 @@ def running() -> Iterator[SandboxServer]:
             "spot": {"BTCUSDT": (date(2024, 1, 1), END), "ETHUSDT": (date(2024, 1, 1), END), "NEWUSDT": (LAST, END)},
             "linear": {"BTCUSDT": (date(2024, 1, 1), END)},
         },
-        trades_per_day=1_440,  # one in every minute: only then do built bars equal published ones
+        trades_per_day=1_440,  # one per minute: only then do built bars equal published ones
     )
     with SandboxServer(archive) as server:
         yield server

@@ -1,4 +1,4 @@
-"""A process that asks a hostile exchange as the product does, many times at once, and says what its memory grew to.
+"""A process that sends requests to a hostile exchange as the product does, many at once, and measures its peak memory.
 
 Its argument is the URL of a Postgres for its guard. Each line of its input is JSON with `kind`, `times` and the URL `base`;
 each line of its output has `errors` and `peak_mb`.
@@ -56,11 +56,11 @@ def resident_mb(name: str) -> float:
 
 
 def main() -> None:
-    import ccxt  # part of the start: 100 MB of code
+    import ccxt  # loaded before the measurement: 100 MB of code
 
     assert ccxt
     with (
-        # One address for each process, and a breaker that never opens: each fault is asked for as often as told.
+        # One address for each process, and a breaker that never opens: each fault is requested as often as ordered.
         Guard(sys.argv[1], egress=uuid4().hex, limits={}, failures=1_000_000) as guard,
         Client(guard, AT_ONCE, timeout_s=20, attempts=2) as client,
         ThreadPoolExecutor(AT_ONCE) as pool,

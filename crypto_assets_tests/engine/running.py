@@ -1,4 +1,4 @@
-"""A run of the engine in a thread of its own, so that a test can pause, resume and stop it meanwhile."""
+"""A run of the engine in its own thread, so that a test can pause, resume and stop it meanwhile."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from crypto_assets_tests.workbench import Workbench
 
 
 class Running:
-    """Collects the entries of a workbench over some days; ended when the block ends."""
+    """Collects the entries of a workbench over some days; the run is ended with the block."""
 
     def __init__(self, work: Workbench, first: date, last: date, run_id: str = "run-1", **options: Any) -> None:
         self.work = work

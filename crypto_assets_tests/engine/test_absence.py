@@ -1,4 +1,4 @@
-"""What is not there is missing, or something proves that nothing should be there; the whole way, archive and REST."""
+"""Days without rows: missing, unless something proves that there should be none; through all steps, archive and REST."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PERPETUAL, DATED = "AAA/USDT:USDT", "AAA/USDT:USDT-240628"
 
 
 def collect(world: World, dataset: str, first: str, last: str, symbol: str = A, rest: bool = False) -> list[Outcome]:
-    """Collect some days of one symbol and return what became of each."""
+    """Collect some days of one symbol and return the outcome of each."""
     market = "linear" if ":" in symbol else "spot"
     world.work.entries = [entry(market, [dataset], [symbol], on("2017-01-01"), rest=rest)]
     result: Result = world.work.collect(on(first), on(last))
@@ -104,7 +104,7 @@ def test_bars_of_three_days_are_due_every_third_day_from_those_of_their_file_or_
     found = collect(world, "ohlcv_3d", "2024-05-01", "2024-05-31")
     assert states(found)[State.MISSING] == [may[4].day]
     assert len(states(found)[State.NO_DATA]) == 31 - len(may)
-    # The file of June is empty: the bars of May are known by now.
+    # The file of June is empty; the bars of May are known by now.
     due = [one.day for one in opens("3d", at("2024-06-01"), at("2024-07-01"))]
     june = collect(world, "ohlcv_3d", "2024-06-01", "2024-06-30")
     assert states(june)[State.MISSING] == due
@@ -146,7 +146,7 @@ def test_a_weekly_bar_that_opens_on_a_tuesday_is_stored_and_said(world):
 
 
 def of_day(first_id: int, day: str, count: int = 24) -> tuple[str, int]:
-    """Return trades that go from one end of a day to the other, and the next id."""
+    """Return trades that reach from one end of a day to the other, and the next id."""
     times = [at(day) + timedelta(hours=24) / count * n + timedelta(minutes=1) for n in range(count)]
     return trades(first_id, times), first_id + count
 
@@ -247,7 +247,7 @@ def test_the_first_day_of_a_symbol_is_complete_from_its_first_row_on_whatever_is
         assert found[10].evidence["listed_from"]["source"] == "archive"
     assert found[9].state is State.NO_DATA
     assert found[9].evidence["inferred"] is True
-    # The ledger knows it when the day is checked again.
+    # When the day is checked again, the answer is in the ledger.
     with Ledger(world.work.url) as ledger:
         tally = Validator(world.work.lake, ledger).run(world.work.targets(on("2024-05-08"), on("2024-05-11")))
     assert tally.problems == []
@@ -339,7 +339,7 @@ def test_the_last_day_of_a_symbol_that_the_exchange_has_taken_down_ends_with_its
     world.days("AAAUSDT", "2024-05-08", "2024-05-09")
     world.daily("AAAUSDT", "2024-05-10", minutes("2024-05-10", "2024-05-10 03:00"))
     (alone,) = collect(world, "ohlcv_1m", "2024-05-10", "2024-05-10")
-    assert alone.state is State.DEGRADED  # nobody says so
+    assert alone.state is State.DEGRADED  # nothing explains the missing rows
     world.lives_from("AAAUSDT", ("2024-05-01", "2024-05-10 03:00"), status="BREAK")
     (told,) = collect(world, "ohlcv_1m", "2024-05-10", "2024-05-10", rest=True)
     assert told.state is State.AVAILABLE
@@ -359,7 +359,7 @@ def test_trades_of_a_first_day_may_be_silent_before_the_first_one(world):
     assert first.findings["complete"].evidence["silent_before_s"] == 0.0
 
 
-# ---- months -------------------------------------------------------------------------------------------------------------
+# ---- monthly files ------------------------------------------------------------------------------------------------------
 
 
 def funding(world: World, symbol: str, month: str, events: list[Any]) -> None:
@@ -376,7 +376,7 @@ def test_days_before_the_first_and_after_the_last_row_of_a_contract_have_no_data
     assert states(june) == {State.AVAILABLE: list(range(1, 16)), State.NO_DATA: list(range(16, 31))}
     assert june[20].evidence["inferred"] is True
     assert "the file from 2024-07-01 on is overdue and not listed" in june[20].reason
-    # The same again, from what is stored.
+    # The same again, from the stored days.
     assert states(collect(world, "funding_rates", "2024-06-01", "2024-06-30", PERPETUAL)) == states(june)
 
 

@@ -1,4 +1,4 @@
-"""A day that one dataset takes for a day without data, though another one of the symbol has rows that say otherwise."""
+"""A day counts as a day without data in one dataset, but another dataset of the symbol has rows that contradict it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from crypto_assets_tests.workbench import entry
 
 
 def silent(text: str) -> str:
-    """Return bars as those of minutes in which nothing traded."""
+    """Return bars as if nothing had traded in them."""
     return text.replace(",5.0,", ",0,").replace(",3,1.0,1.0,", ",0,0,0,")
 
 
@@ -53,7 +53,7 @@ def test_a_month_that_is_cut_is_no_delisting_where_another_dataset_goes_on(world
         assert states(alone) == {State.AVAILABLE: list(range(1, 11)), State.NO_DATA: list(range(11, 32))}
     collect(world, "ohlcv_1h", *days, PERPETUAL)
     if not cut_first:
-        # A run counts its days as they are after its second look.
+        # A run counts its days by their state after its second look.
         found = collect_counted(world, "ohlcv_1m", *days)
         assert found == {State.AVAILABLE: 9, State.DEGRADED: 1, State.MISSING: 21}
     assert states_now(world, "ohlcv_1m", *days, PERPETUAL) == CUT
@@ -69,7 +69,7 @@ def test_a_month_that_is_cut_is_no_delisting_where_another_dataset_goes_on(world
 
 
 def collect_counted(world: World, dataset: str, first: str, last: str) -> dict[State, int]:
-    """Collect days of the perpetual contract and return how many the run counts by state."""
+    """Collect days of the perpetual contract and return the run's counts by state."""
     world.work.entries = [entry("linear", [dataset], [PERPETUAL], on("2017-01-01"))]
     tally = world.work.collect(on(first), on(last)).tally
     assert len(tally.problems) == tally.states.get(State.DEGRADED, 0) + tally.states.get(State.MISSING, 0)
@@ -153,7 +153,7 @@ def test_funding_that_is_lost_before_or_after_days_with_trades_is_missing(world)
 
 @pytest.mark.parametrize("late", [False, True])
 def test_an_edge_inside_a_day_holds_only_where_no_other_dataset_traded_outside_it(world, late):
-    """Hours that hold a first or last minute are no contradiction, and neither are bars of a whole day."""
+    """Hours with a first or last minute are no contradiction, and neither are bars of a whole day."""
     month(world, "1m", "2024-05-05 10:30", "2024-05-25 12:20")
     month(
         world,
@@ -172,7 +172,7 @@ def test_an_edge_inside_a_day_holds_only_where_no_other_dataset_traded_outside_i
 
 
 def test_bars_that_are_silent_up_to_a_delisting_contradict_no_end_of_trades(world):
-    world.set_clock("2024-12-03 12:00")  # how far others go is asked once a day
+    world.set_clock("2024-12-03 12:00")  # the newest day of the others is read once a day
     for day in ("2024-05-09", "2024-05-10"):
         number = on(day).day * 24
         publish_trades(world, day, of_day(number, day)[0])
@@ -192,11 +192,11 @@ def test_bars_that_are_silent_up_to_a_delisting_contradict_no_end_of_trades(worl
 
 @pytest.mark.parametrize(("first_id", "missing"), [(1, []), (900, []), (100_001, [6, 7])])
 def test_a_first_trade_with_a_late_number_shows_that_the_symbol_was_listed_before(world, first_id, missing):
-    """What the archive lost at its beginning: whole days, or the first hours of its first file."""
+    """Rows that the archive lost at its beginning: whole days, or the first hours of its first file."""
     for day in (8, 9):
         publish_trades(world, f"2024-05-{day:02}", of_day(first_id + (day - 8) * 24, f"2024-05-{day:02}")[0])
     found = states(collect(world, "trades", "2024-05-06", "2024-05-09"))
-    # What is found at the end of a run is recorded, and a run that follows says it at once.
+    # The end of one run records the finding, and the next run reports it at once.
     again = states(collect(world, "trades", "2024-05-06", "2024-05-09"))
     assert again.get(State.MISSING, []) == missing
     assert found[State.AVAILABLE] == again[State.AVAILABLE] == [8, 9]
@@ -217,7 +217,7 @@ def test_a_first_day_that_begins_at_noon_is_whole_where_nothing_was_numbered_bef
 
 
 def test_many_symbols_are_told_apart(world):
-    """Each symbol is contradicted by its own rows alone."""
+    """Each symbol is contradicted by its own rows only."""
     for symbol in ("AAAUSDT", "BBBUSDT"):
         text = klines(opens("1m", at("2024-05-01"), at("2024-05-10 12:00")), "1m")
         world.monthly(symbol, "2024-05", text, "1m", market="linear")
@@ -280,7 +280,7 @@ def test_an_edge_moves_to_where_another_dataset_traded_and_no_hour_before_it_is_
 
 
 def test_bars_of_weeks_that_came_before_show_that_a_symbol_was_listed(world):
-    """The week in which the first of them opened may have been that of the listing; the following ones were not."""
+    """The week of the first bar may be that of the listing; the following weeks cannot be."""
     world.monthly(
         "AAAUSDT", "2024-05", klines(opens("1w", at("2024-05-06"), at("2024-06-01")), "1w"), "1w", market="linear"
     )
@@ -316,7 +316,7 @@ def test_one_trade_after_midnight_makes_no_funding_due(world):
 @pytest.mark.parametrize("order", [[8, 9, 11], [11, 9, 8]])
 @pytest.mark.parametrize("lost", [0, 3])
 def test_silence_at_midnight_is_no_gap_where_the_ids_run_on(world, order, lost):
-    """Two trades a day, early, one after the other; the tenth has none. Ids that are lost are a gap as before."""
+    """Two trades a day, early, one after the other; the tenth day has none. Lost ids are still a gap."""
     ids = {8: 1, 9: 3, 11: 5 + lost}
     for day in order:
         times = [at(f"2024-05-{day:02} 01:00"), at(f"2024-05-{day:02} 03:00")]

@@ -1,4 +1,4 @@
-"""A hostile exchange costs little memory: twelve threads ask it at once, in a process of their own."""
+"""A hostile exchange costs little memory: twelve threads send it requests at once, in a separate process."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ MOST_MB = 300
 
 
 class Hostile:
-    """A sandbox exchange, and a process that asks it."""
+    """A sandbox exchange, and a process that sends it requests."""
 
     def __init__(self, server: SandboxServer, process: subprocess.Popen[str]) -> None:
         self._server = server
         self._process = process
 
     def asked(self, fault: str, kind: str) -> dict[str, Any]:
-        """Return what became of requests of a kind, twelve at once, while a fault was on, and the memory that they took."""
+        """Return the errors of requests of a kind, twelve at once, while a fault was on, and the memory that they took."""
         faults = self._server.app.state.faults
         faults.on(fault, kinds=(kind,))
         assert self._process.stdin
         assert self._process.stdout
-        times = 2 if fault == "endless-pages" else 12  # that one makes a hundred requests each
+        times = 2 if fault == "endless-pages" else 12  # this fault causes a hundred requests each
         self._process.stdin.write(json.dumps({"kind": kind, "times": times, "base": self._server.archive_url}) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()

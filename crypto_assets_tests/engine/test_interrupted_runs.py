@@ -45,7 +45,7 @@ def test_an_interrupted_run_that_is_completed_equals_an_undisturbed_one(
 
     with pytest.raises(KeyboardInterrupt):
         work.collect(FIRST, LAST, on_batch=interrupt)
-    gc.collect()  # asyncio logs the task that was ended, now and not at the end of all tests
+    gc.collect()  # so that asyncio logs the cancelled task now, and not at the end of all tests
     stored = files_of(work.folder)
     assert 0 < len(stored) < 27
     assert not [name for name in stored if name.endswith(".part")]
@@ -75,7 +75,7 @@ def test_a_kill_between_lake_and_warehouse_is_made_good_by_the_next_run(bench: O
     work = bench(ONE)
     work.collect(FIRST, LAST)
     rows = rows_in_market(work.url)
-    with psycopg.connect(work.url) as connection:  # what a kill after the lake's write leaves: neither rows nor record
+    with psycopg.connect(work.url) as connection:  # the state after a kill behind the lake's write: no rows, no record
         connection.execute("DELETE FROM market.ohlcv WHERE open_time >= %s", (DAYS[2],))
         connection.execute("DELETE FROM collection.warehouse_loads WHERE day = %s", (DAYS[2],))
         connection.execute("DELETE FROM collection.partitions WHERE day = %s", (DAYS[2],))

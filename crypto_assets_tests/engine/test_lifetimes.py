@@ -1,4 +1,4 @@
-"""A symbol that is not listed yet, delisted, or listed again: who says so, and that it is looked at again."""
+"""A symbol that is not listed yet, delisted, or listed again: who says so, and that it is checked again later."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def world(world: World) -> World:
 
 
 def look(world: World, **more: Any) -> Review:
-    """Look again at the entry of the last `collect`."""
+    """Check the entry of the last `collect` again."""
     collection = world.work.collection
     pairs = [
         (part, [(series, symbol) for series in part.series for symbol in part.symbols]) for part in collection.series
@@ -70,7 +70,7 @@ def test_a_symbol_is_delisted_where_the_exchange_says_so_and_its_last_day_ends_w
 
 @pytest.mark.parametrize("clock", ["2024-07-01 12:00", "2024-12-01 12:00"])
 def test_a_symbol_that_the_exchange_does_not_know_is_delisted_after_half_a_year_by_inference(world, clock):
-    """Another site that was asked, and a new name of the symbol, look the same as a delisting."""
+    """Another site, and a new name of the symbol, look the same as a delisting."""
     world.set_clock(clock)
     world.days("AAAUSDT", "2024-05-08", "2024-05-10")
     others_go_on(world)
@@ -198,7 +198,7 @@ def test_between_two_listings_there_is_no_data_where_the_exchange_has_none(world
     )
     assert found[1].evidence["listed_until"]["time"] == "2024-05-10T03:00:00+00:00"
     assert found[-2].evidence["listed_from"]["listed_again"] == "2024-08-01"
-    # The same from any side.
+    # The same from either side.
     assert collect(world, "ohlcv_1m", "2024-06-01", "2024-06-01", rest=True)[0].state is State.NO_DATA
     assert collect(world, "ohlcv_1m", "2024-08-01", "2024-08-01", rest=True)[0].state is State.AVAILABLE
 
@@ -222,7 +222,7 @@ def test_an_empty_answer_for_days_in_the_middle_of_a_life_proves_nothing(world):
     assert "REST: it has no rows of this day" in found[1].reason
 
 
-# ---- looking again ------------------------------------------------------------------------------------------------------
+# ---- second looks -------------------------------------------------------------------------------------------------------
 
 
 def test_files_that_appear_before_the_first_one_open_their_days_again_and_the_first_day_is_judged_again(world):
@@ -293,7 +293,7 @@ def test_days_inside_a_first_or_last_month_are_looked_at_again_too(world):
     assert [str(one.partition.day) for one in look(world).reopened] == [f"2024-06-{day}" for day in range(16, 21)]
     again = collect(world, "funding_rates", "2024-05-10", "2024-06-20", PERPETUAL)
     assert [str(one.partition.day) for one in again if one.state is State.MISSING] == ["2024-05-10", "2024-05-11"]
-    # The first day is the first no more, so its morning is missing.
+    # The first day is no longer the first, so its morning is missing.
     assert [str(one.partition.day) for one in again if one.state is State.DEGRADED] == ["2024-05-12"]
 
 
@@ -318,7 +318,7 @@ def test_a_contract_that_the_exchange_has_forgotten_is_looked_at_without_a_word(
     found = collect(world, "ohlcv_1m", "2024-05-06", "2024-08-12", PERPETUAL, rest=True)
     assert [outcome.state for outcome in found[:5]] == [State.NO_DATA] * 2 + [State.AVAILABLE] * 3
     assert found[0].evidence["inferred"] is True
-    assert {outcome.state for outcome in found[5:-3]} == {State.MISSING}  # nobody knows of this time
+    assert {outcome.state for outcome in found[5:-3]} == {State.MISSING}  # nothing explains these days
     assert [outcome.state for outcome in found[-3:]] == [State.AVAILABLE] + [State.NO_DATA] * 2
     assert found[-1].evidence["exchange_status"] == "the exchange does not know the symbol"
     looked = look(world)
@@ -358,7 +358,7 @@ def test_days_that_ids_prove_to_be_empty_are_not_asked_again(world):
 
 
 def test_a_contract_in_files_of_months_that_the_exchange_has_forgotten_stays_as_it_said(world):
-    """Looks and collections take turns: none of them finds anything new."""
+    """Looks and collections alternate: none of them finds anything new."""
     world.monthly("AAAUSDT", "2024-05", minutes("2024-05-01", "2024-05-10 08:00"), "1m", market="linear")
     world.lives_from("AAAUSDT", ("2024-05-01", "2024-05-10 08:00"), status="SETTLING")
     whole = {State.AVAILABLE: [9, 10], State.NO_DATA: [11, 12, 13, 14]}

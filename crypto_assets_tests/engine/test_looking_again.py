@@ -1,4 +1,4 @@
-"""Looking again at days of no data and at edges of lives: what nobody contradicts stays, one fault costs one symbol."""
+"""Second looks at days of no data and at edges of lives: uncontradicted days stay, and one fault costs one symbol."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def world(world: World) -> World:
 
 
 def files(world: World, prefix: str = "") -> list[str]:
-    """Return the names of the zip files that were downloaded since the requests were forgotten."""
+    """Return the names of the zip files downloaded since the requests were cleared."""
     paths = [path for _, path in world.work.sandbox.requests()]
     return [path.rpartition("/")[2] for path in paths if path.endswith(".zip") and prefix in path]
 
@@ -71,7 +71,7 @@ def test_a_day_in_an_outage_stays_without_data_when_it_is_looked_at_again_and_no
     assert states(collect(world, "ohlcv_1h", "2024-05-14", "2024-05-16"))[State.MISSING] == [15]
 
 
-# ---- one fault costs one symbol, and time that is up is said ----------------------------------------------------------
+# ---- one fault costs one symbol, and a used-up time budget is reported -------------------------------------------------
 
 
 def two_symbols(world: World) -> None:
@@ -100,7 +100,7 @@ def test_a_symbol_whose_files_are_gone_keeps_no_other_from_being_looked_at(world
     assert kept["looked_at"] == at("2024-07-01 12:00").isoformat()
     assert kept["tried_at"] == world.now.isoformat()
     assert "lists nothing for AAA/USDT" in kept["look_problem"]
-    # A look that failed is none: it is tried again, and forgotten once it succeeds.
+    # A failed look does not count: it is tried again, and its problem is removed after a success.
     assert look(world, older_than=timedelta(hours=1)).not_looked_at == 2
     world.days("AAAUSDT", "2024-05-10", "2024-05-11")
     assert look(world).not_looked_at == 0
@@ -176,7 +176,7 @@ def test_a_day_that_a_run_records_while_it_is_asked_about_stays_as_the_run_left_
     assert (kept.state, kept.reason, kept.evidence) == (State.NO_DATA, "nothing traded", {"ids": {}})
 
 
-# ---- edges that are asked about again ---------------------------------------------------------------------------------
+# ---- edges that are checked again -------------------------------------------------------------------------------------
 
 
 def delisted_at_three(world: World) -> None:
@@ -199,7 +199,7 @@ def test_a_last_day_stays_complete_where_nobody_says_anything_of_it_any_more(wor
     again = collect(world, "ohlcv_1m", "2024-05-10", "2024-05-12", rest=silent != "rest is off")
     assert states(again) == {State.AVAILABLE: [10], State.NO_DATA: [11, 12]}
     assert again[0].evidence["listed_until"] == first[0].evidence["listed_until"]
-    # The day alone is the same: what was said of the days beside it is not asked in the same run.
+    # The day alone is the same: the outcomes of the days beside it are not read again in the same run.
     assert collect(world, "ohlcv_1m", "2024-05-10", "2024-05-10", rest=silent != "rest is off")[0].state is (
         State.AVAILABLE
     )
@@ -244,7 +244,7 @@ def test_a_listing_that_fails_for_the_day_beside_takes_no_edge_away(world, monke
 
 
 def test_days_after_a_delisting_have_no_data_as_soon_as_their_files_are_late(world):
-    """One rule for the last day and the days after it, from the day a file is expected to the day it is long overdue."""
+    """One rule for the last day and the days after it, from the day a file is expected until long after it is overdue."""
     delisted_at_three(world)
     for clock in ("2024-05-16 12:00", "2024-05-20 12:00", "2024-06-20 12:00"):
         world.set_clock(clock)
@@ -262,7 +262,7 @@ def test_a_last_day_collected_alone_stays_beside_days_that_were_missing_before_t
     world.set_clock("2024-07-01 13:00")
     collect(world, "ohlcv_1m", "2024-05-10", "2024-05-10", rest=True)
     assert record(world, "2024-05-10").state is State.AVAILABLE
-    # Not beside a file that appeared since and is refused: something was traded.
+    # Not beside a file that appeared since and was refused: something was traded.
     world.daily("AAAUSDT", "2024-05-11", "no,rows,of,bars\n")
     collect(world, "ohlcv_1m", "2024-05-11", "2024-05-11")
     assert record(world, "2024-05-10").state is State.DEGRADED
@@ -286,7 +286,7 @@ def test_bars_that_were_built_for_a_life_that_no_longer_holds_leave_the_warehous
     assert all(finding.passed for finding in found.values())
 
 
-# ---- files of months --------------------------------------------------------------------------------------------------
+# ---- monthly files ----------------------------------------------------------------------------------------------------
 
 
 def test_a_month_with_partial_days_and_edges_is_not_downloaded_again(world):
@@ -300,14 +300,14 @@ def test_a_month_with_partial_days_and_edges_is_not_downloaded_again(world):
     again = collect(world, "funding_rates", "2024-05-01", "2024-06-30", PERPETUAL)
     assert [(one.state, one.reason) for one in again] == [(one.state, one.reason) for one in first]
     assert files(world) == []
-    # A month beside it that appears takes the edge: then the object is read again.
+    # When a monthly file beside it appears, the edge is removed; then the object is read again.
     funding(world, "AAAUSDT", "2024-04", eight_hours("2024-04-01", "2024-05-01"))
     found = collect(world, "funding_rates", "2024-05-01", "2024-06-30", PERPETUAL)
     assert [one.partition.day.day for one in found if one.state is State.MISSING] == list(range(1, 12))
     assert set(files(world)) == {"AAAUSDT-fundingRate-2024-05.zip"}
 
 
-# ---- what a run remembers ---------------------------------------------------------------------------------------------
+# ---- the memory of a run ----------------------------------------------------------------------------------------------
 
 
 def test_what_edges_remember_does_not_grow_with_the_days_of_a_run():

@@ -17,7 +17,7 @@ from crypto_assets_tests.engine.conftest import END, FIRST, LAST, Open
 from crypto_assets_tests.published import Row, checksum_of, of_day, rows_of, statistics_of, text_of, zip_of
 from crypto_assets_tests.workbench import entry
 
-DAYS = [date(2024, 1, 30), date(2024, 1, 31), date(2024, 2, 1)]  # over the end of a month
+DAYS = [date(2024, 1, 30), date(2024, 1, 31), date(2024, 2, 1)]  # across the end of a month
 
 
 BARS = Series("binance", "spot", "ohlcv", "1m")
@@ -39,7 +39,7 @@ ONE = entry("spot", ["ohlcv_1m"], [BTC], FIRST)
 
 
 def files_of(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Return the files of a lake but that with its id, which is another one in each lake."""
+    """Return the files of a lake except the one with its id, which is different in each lake."""
     return {
         str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
         for path in sorted(folder.rglob("*"))
@@ -67,7 +67,7 @@ def versions_of(url: str) -> dict[str, Counter[tuple[str, ...]]]:
 
 
 def changed_price(content: bytes, at: int = 700) -> str:
-    """Return the CSV of a day of bars with another volume in one minute."""
+    """Return the CSV of a day of bars with a changed volume in one minute."""
     lines = text_of(content).splitlines()
     cells = lines[at].split(",")
     cells[5] = str(Decimal(cells[5]) + Decimal("12.34567891"))
@@ -150,7 +150,7 @@ def test_collecting_twice_changes_no_byte_and_no_row_and_downloads_nothing(bench
     assert again.tally.unchanged == 27
     assert files_of(work.folder) == files
     assert versions_of(work.url) == versions
-    # Whether the month after the last file has appeared unlisted is asked by the name of its checksum; nothing is downloaded.
+    # The month after the last file is probed by the name of its checksum; nothing is downloaded.
     after = "/data/futures/um/monthly/fundingRate/BTCUSDT/BTCUSDT-fundingRate-2024-03.zip.CHECKSUM"
     assert {path for _, path in work.sandbox.requests()} == {"/listing", after}
 
@@ -170,7 +170,7 @@ def test_a_file_damaged_or_deleted_on_disk_is_collected_again(bench: Open, damag
     assert [again.of(day).unchanged for day in DAYS] == [True, False, True]
     after = files_of(work.folder)
     assert {name: content for name, (content, _) in after.items()} == {n: content for n, (content, _) in files.items()}
-    assert versions_of(work.url) == versions, "the content is the same, so no row of the warehouse is touched"
+    assert versions_of(work.url) == versions, "the content is the same, so no row of the warehouse is changed"
     of = work.key(BARS, BTC, DAYS[1])
     assert [path for _, path in work.sandbox.requests() if path != "/listing"] == [f"/{of}", f"/{of}.CHECKSUM"]
 
@@ -308,7 +308,7 @@ def test_a_day_without_a_daily_file_comes_from_the_monthly_one(bench: Open) -> N
     again = work.collect(FIRST, LAST)
     source = again.of(DAYS[1]).source
     assert source is not None
-    assert source.key == hidden, "the daily file is preferred as soon as it is there"
+    assert source.key == hidden, "the daily file is preferred as soon as it exists"
     assert work.in_lake(BARS, BTC, DAYS[1]) == expected[DAYS[1]]
 
 

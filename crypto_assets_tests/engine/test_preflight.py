@@ -1,4 +1,4 @@
-"""What is asked before a run: within the limits, cool-downs and breakers of all processes, as every request."""
+"""Requests before a run: within the limits, cool-downs and breakers of all processes, like every request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many problems become few sentences, and no day gets lost in them."""
+"""Many problems become few sentences, and no day is lost."""
 
 from datetime import date, timedelta
 

@@ -1,4 +1,4 @@
-"""Rows in another order, rows that stand twice and bars beside the grid, from the file to the lake: stored where proven."""
+"""Rows in another order, duplicate rows and bars beside the grid, from the file to the lake: stored if proven."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def shuffled(lines: Lines) -> Lines:
 
 
 def said(outcome: Outcome, check: str) -> str:
-    """Return what a check of a day found, as a sentence."""
+    """Return the finding of a check of a day, as a sentence."""
     (rule,) = [rule for rule in rules_of(outcome.series) if rule.name == check]
     return sentence(rule, outcome.series, outcome.findings[check])
 
@@ -194,7 +194,7 @@ def test_one_contradicting_day_of_a_month_costs_that_day_alone(bench):
     assert work.in_lake(TRADES, BTC, NEXT) == expected
 
 
-# ---- doubles -------------------------------------------------------------------------------------------------------
+# ---- duplicate rows --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("series", [BARS, TRADES, AGGREGATES], ids=lambda series: series.dataset)
@@ -210,7 +210,7 @@ def test_rows_that_stand_twice_are_dropped_and_counted(bench, series):
     assert work.in_lake(series, BTC, DAY) == expected
     again = work.collect(DAY, DAY).of(DAY, series.dataset)
     assert again.unchanged
-    assert again.findings["duplicate_rows"] == outcome.findings["duplicate_rows"], "it is said of the stored day too"
+    assert again.findings["duplicate_rows"] == outcome.findings["duplicate_rows"], "the stored day has the finding too"
 
 
 def test_two_rows_of_one_key_that_differ_are_refused_with_the_values_of_both(bench):
@@ -236,7 +236,7 @@ def test_a_bar_of_the_next_month_at_the_seam_is_left_to_its_own_file(bench):
     words = "1 row of a neighbouring day, left to that day's own file; the first: open_time 2024-02-01 00:00:00, open "
     assert said(result.of(NEXT), "duplicate_rows").startswith(words)
     (shown,) = result.of(NEXT).findings["duplicate_rows"].evidence["seam_examples"]
-    assert list(shown) == BARS_COLUMNS, "the row is shown whole"
+    assert list(shown) == BARS_COLUMNS, "the whole row is shown"
     assert {day: work.in_lake(BARS, BTC, day) for day in (DAY, NEXT)} == expected
 
 
@@ -244,7 +244,7 @@ def test_a_bar_of_the_next_month_at_the_seam_is_left_to_its_own_file(bench):
 
 
 def moved(first: int, last: int, by_ms: int) -> Callable[[Lines], Lines]:
-    """Let some bars open so much later."""
+    """Let some bars open later."""
 
     def change(lines: Lines) -> Lines:
         for cells in lines[first:last]:
@@ -268,9 +268,9 @@ def test_bars_beside_the_minute_are_stored_and_marked_and_nothing_is_built_or_co
     assert rows == work.published(BARS, BTC, DAY)
     assert rows[600][0] % 60_000_000 == 14_789_000
     hours = [row[0] // HOUR_US % 24 for row in work.in_warehouse("ohlcv", BTC, DAY, "timeframe = '1h'")]
-    assert sorted(set(hours)) == list(range(24)), "the 1h bars of the archive are all there"
+    assert sorted(set(hours)) == list(range(24)), "all 1h bars of the archive are stored"
     built = [row[0] // HOUR_US % 24 for row in work.in_warehouse("ohlcv", BTC, DAY, "timeframe = '5m'")]
-    assert set(built) == set(range(24)) - set(range(10, 15)), "no longer bar is made of bars beside the grid"
+    assert set(built) == set(range(24)) - set(range(10, 15)), "no longer bar is built from bars beside the grid"
     for dataset in ("trades", "agg_trades"):
         found = result.of(DAY, dataset).findings["agrees_with_bars"]
         assert (found.passed, found.evidence["compared"], found.evidence["off_grid"]) == (True, 1_140, 300)
@@ -293,7 +293,7 @@ def test_a_table_holds_what_bars_beside_the_minute_make_and_so_says_who_reads_it
         assert judge(database, of, [DAY])[DAY].passed
     monkeypatch.setenv("CRYPTO_ASSETS_POSTGRES_URL", work.url)
     hours = [hour for hour in range(rows // 60) if hour not in range(10, 15)]
-    # The day is complete or partial by its 1m bars; that no hour is built of bars beside the minute is no fault.
+    # The 1m bars decide whether the day is complete; that no hour is built from bars beside the minute is no fault.
     how = "raise" if rows == 1_440 else "warn"
     with nullcontext() if rows == 1_440 else pytest.warns(IncompleteDataWarning, match="partial"):
         frame = crypto_assets.read("binance", BTC, "ohlcv_1h", DAY, DAY, source="warehouse", missing=how)

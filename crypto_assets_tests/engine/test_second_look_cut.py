@@ -1,4 +1,4 @@
-"""Connections that are cut in what follows the days of a run: what had changed until then is still counted."""
+"""Connections cut during the second look of a run: the changes made until then are still counted."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from crypto_assets_tests.workbench import entry
 
 FIRST, LAST = on("2024-05-08"), on("2024-05-14")
 AS_IT_IS = {State.AVAILABLE: 9, State.DEGRADED: 1, State.MISSING: 4}
-"""Of bars of a minute whose file ends on the 10th, and bars of an hour that go on."""
+"""The states of two datasets after the first run: 1m bars whose file ends on the 10th, and 1h bars that continue."""
 
 COMMITS = (3, 5, 7, 9)
-"""Of the second look: it reopens days with the 3rd."""
+"""Commits of the second look; the third commit reopens days."""
 
 
 def before(monkeypatch: pytest.MonkeyPatch, of: Any, name: str, cut: Callable[[], None]) -> None:
-    """Let something happen before the first call of a function."""
+    """Call something before the first call of a function."""
     plain, done = getattr(of, name), []
 
     def call(*arguments: Any) -> Any:

@@ -1,6 +1,6 @@
-"""A small exchange of the test's own: files that are written one by one, and a REST API that tells the truth of some lives.
+"""A small exchange of the test's own: files that are written one by one, and a REST API that answers truthfully.
 
-Everything trades at one price, three times a minute where it trades; so rows say only whether they are there.
+Everything trades at one price, three times a minute while it trades, so that only the existence of rows matters.
 """
 
 from __future__ import annotations
@@ -96,14 +96,14 @@ def eight_hours(start: str, end: str) -> list[datetime]:
 
 @dataclass
 class Life:
-    """What the exchange says of a symbol: its state (None: not listed), and the spans [start, end) in which it trades."""
+    """A symbol's life in the exchange's answers: its state (None: not listed), and the spans [start, end) with trading."""
 
     status: str | None = "TRADING"
     spans: list[tuple[datetime, datetime]] = field(default_factory=list)
 
 
 class World:
-    """Files in a folder that a sandbox serves, a REST API, and a workbench that collects from both."""
+    """Files in a folder served by a sandbox, a REST API, and a workbench that collects from both."""
 
     def __init__(self, work: Workbench, folder: Path, rest: OddServer) -> None:
         self.work = work
@@ -161,7 +161,7 @@ class World:
 
     @property
     def asked(self) -> list[tuple[str, dict[str, str]]]:
-        """The requests to the REST API so far but those for its clock: the last part of the path, and the parameters."""
+        """The REST requests so far, except those for its clock: the last part of the path, and the parameters."""
         found = ((r.url.path.rpartition("/")[2], dict(r.query_params)) for r in self.rest.requests)
         return [one for one in found if one[0] != "time"]
 
@@ -188,7 +188,7 @@ class World:
         return _json([[row[0] * 1000, *row[1:]] for row in found] if micro and name == "klines" else found)
 
 
-@lru_cache(maxsize=8)  # months of minutes, asked for in hundreds of pages
+@lru_cache(maxsize=8)  # months of minutes, requested in hundreds of pages
 def _rows(
     symbol: str, spans: tuple[tuple[datetime, datetime], ...], name: str, interval: str
 ) -> tuple[list[Any], list[int]]:
@@ -201,7 +201,7 @@ def _rows(
     for start, end in spans:
         if interval in ("1m", "1h"):
             found += opens(interval, start, end)
-        else:  # the bar that holds the first trade opens before it
+        else:  # the bar with the first trade opens before it
             length = STEPS.get(interval, timedelta(days=31))
             found += [one for one in opens(interval, start - length, end) if one + length > start]
     rows = [bar(opened, interval) for opened in sorted(set(found))]

@@ -1,4 +1,4 @@
-"""A declaration that contradicts itself is refused; what follows from one is what it says."""
+"""A declaration that contradicts itself is refused; schema and contract follow from the declaration."""
 
 from __future__ import annotations
 

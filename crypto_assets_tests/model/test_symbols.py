@@ -1,4 +1,4 @@
-"""Symbols in letters of every script: what is accepted, what becomes of it, and a symbol of such letters all the way."""
+"""Symbols in letters of every script: which are accepted, how they are written, and one such symbol through all steps."""
 
 from __future__ import annotations
 

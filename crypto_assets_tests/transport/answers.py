@@ -1,4 +1,4 @@
-"""Answers of an odd server: what a host says, in the order in which it says it; and as what it is asked."""
+"""An odd server: answers with given statuses and bodies in a given order, and the endpoints to request them as."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ARCHIVE = Endpoint("binance", "archive", "archive")
 
 
 def statuses(*codes: int, headers: dict[str, str] | None = None):
-    """Answer with these statuses one after the other, and with the last one for ever."""
+    """Answer with these statuses in turn, and then always with the last one."""
     left = list(codes)
 
     async def answer(request):
@@ -23,7 +23,7 @@ def statuses(*codes: int, headers: dict[str, str] | None = None):
 
 
 def in_turn(*answers):
-    """Give each answer, made of the request, once."""
+    """Give each answer once, built from the request."""
     left = list(answers)
 
     async def answer(request):
@@ -33,8 +33,8 @@ def in_turn(*answers):
 
 
 async def endless(piece: bytes, start: bytes = b""):
-    """The pieces of a body without an end, until the client leaves."""
+    """The pieces of an endless body, until the client disconnects."""
     yield start
     while True:
         yield piece
-        await asyncio.sleep(0)  # so that the server notices that the client is gone
+        await asyncio.sleep(0)  # so that the server notices that the client has disconnected

@@ -1,6 +1,6 @@
 """Proxies on loopback: one that speaks HTTP (whole URLs and CONNECT), one that speaks SOCKS5.
 
-Both answer for host names that nobody has: whatever is asked goes to one address, so that `archive.example` can be read.
+Both answer for host names that do not exist: every request goes to one address, so that `archive.example` can be read.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def http_proxy(target: str, password: str | None = None) -> Iterator[Proxy]:
 
 @contextlib.contextmanager
 def socks_proxy(target: str) -> Iterator[Proxy]:
-    """Run a SOCKS5 proxy that sends everything to `target` (host:port); names are resolved by nobody."""
+    """Run a SOCKS5 proxy that sends everything to `target` (host:port); it resolves no names."""
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:

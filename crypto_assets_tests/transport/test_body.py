@@ -1,4 +1,4 @@
-"""Bodies: continued where they were cut, given up when they come in drops, and never larger than they can be."""
+"""Bodies are resumed after a cut, given up if they are too slow, and never larger than their bound."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def part_of(content: bytes, start: int, etag: str = '"v1"') -> Response:
 
 
 def cut(content: bytes = CONTENT, etag: str | None = '"v1"') -> Response:
-    """The first 100,000 bytes of a file, and then the end of the connection."""
+    """The first 100,000 bytes of a file, then the connection ends."""
 
     async def begin():
         yield content[:100_000]
@@ -74,7 +74,7 @@ def test_a_file_that_changed_in_between_comes_whole_from_the_start(serve, client
         lambda _: part_of(CONTENT[::-1], 100_000, '"v2"'),  # a host that does not know If-Range
         lambda _: part_of(CONTENT[:250_000], 100_000),  # another length
         lambda _: part_of(CONTENT, 99_999),  # another place
-        lambda _: Response(CONTENT[100_000:], 206, headers={"etag": '"v1"'}),  # no place at all
+        lambda _: Response(CONTENT[100_000:], 206, headers={"etag": '"v1"'}),  # no content-range
         lambda _: Response(status_code=416, headers={"content-range": "bytes */50"}),
     ],
     ids=["version", "length", "place", "no place", "shorter"],
@@ -114,7 +114,7 @@ def drops(bytes_each: int, pause_s: float):
     ("pace", "expected", "attempts"),
     [
         (Pace(bytes_per_s=1_000, span_s=0.3), "expected at least 1000 bytes/s", 2),
-        (Pace(bytes_per_s=1, span_s=60, deadline_s=0.3), "an end within 0.3 s", 1),  # it bounds all attempts together
+        (Pace(bytes_per_s=1, span_s=60, deadline_s=0.3), "an end within 0.3 s", 1),  # the deadline covers all attempts
     ],
 )
 def test_a_body_in_drops_is_given_up(serve, no_waits, pace, expected, attempts, guard):
@@ -133,7 +133,7 @@ def test_a_slow_body_that_keeps_pace_is_taken(serve, guard):
 
 
 def test_a_head_in_drops_is_given_up_after_the_timeout(no_waits, guard):
-    """A timeout of the socket alone would start anew with each byte."""
+    """A socket timeout alone would start anew with each byte."""
     ended = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as bound, Client(guard, timeout_s=0.4, attempts=1) as client:
 

@@ -1,4 +1,4 @@
-"""Bounds by what is asked for, and codings: what a hostile host sends is neither unpacked nor kept."""
+"""Bounds by kind of request, and encodings: what a hostile host sends is neither unpacked nor kept."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_file_may_have_twice_the_size_that_is_listed_and_a_megabyte():
 
 
 def bomb(size: int = 300 * MB) -> bytes:
-    """Zeros by gzip, a thousandth of their size."""
+    """Zeros packed by gzip, to a thousandth of their size."""
     packer = zlib.compressobj(9, wbits=31)
     return b"".join([*(packer.compress(bytes(MB)) for _ in range(size // MB)), packer.flush()])
 

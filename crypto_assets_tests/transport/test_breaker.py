@@ -1,4 +1,4 @@
-"""Circuit breakers as Postgres keeps them: closed, open, half-open, and one prober at a time."""
+"""Circuit breakers in Postgres: closed, open, half-open, and one prober at a time."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_breaker_opens_with_the_failure_that_makes_them_enough(database):
     (found,) = made.read()
     assert (found.failures, found.openings, found.last_error) == (3, 1, "failure 1")
     assert (found.exchange, found.egress, found.kind, found.host) == ("binance", "default", "archive", KEY.host)
-    assert 20 <= found.probed_in_s <= 75  # a quarter more or less by chance
+    assert 20 <= found.probed_in_s <= 75  # a random quarter more or less
     assert timedelta(seconds=15) < found.open_until - datetime.now(UTC) < timedelta(seconds=76)
 
 
@@ -109,7 +109,7 @@ def test_nobody_probes_while_it_is_open_and_one_alone_once_the_time_is_up(databa
     made = breakers(database, first_open_s=2.0)
     fail(made, 3)
     assert not made.claim(KEY)
-    time.sleep(2.6)  # a quarter more by chance
+    time.sleep(2.6)  # a random quarter more
     assert [found.state for found in made.read()] == ["half-open"]
     claims: list[bool] = []
     start = threading.Barrier(8)

@@ -1,4 +1,4 @@
-"""Asking a host: what is tried again, what is not, and when a host is left alone."""
+"""Requests to a host: which failures are tried again, which are not, and when a host is left alone."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from crypto_assets_tests.transport.answers import ARCHIVE, statuses
 
 @contextmanager
 def raw_server(answer: bytes) -> Iterator[tuple[str, list[int]]]:
-    """A port that takes connections, writes some bytes after each request and hangs up; counts the connections."""
+    """A port that accepts connections, writes some bytes after each request and hangs up; counts the connections."""
     connections: list[int] = []
     with socket.create_server(("127.0.0.1", 0)) as bound:
         bound.settimeout(0.05)
@@ -58,7 +58,7 @@ def raw_server(answer: bytes) -> Iterator[tuple[str, list[int]]]:
 
 @pytest.fixture
 def short_cool_downs(monkeypatch):
-    """Who says 429 and not for how long is left alone for a moment."""
+    """A host that answers 429 without a time is left alone for a moment."""
     monkeypatch.setattr("crypto_assets.transport.limit_state._FIRST_S", 0.05)
     monkeypatch.setattr("crypto_assets.transport.limit_state._JITTER_S", 0.0)
 
@@ -249,7 +249,7 @@ def test_a_host_that_never_answers_is_unreachable(no_waits, guard):
 
 @pytest.fixture
 def strict(guard_url, monkeypatch) -> Iterator[Guard]:
-    """A guard that leaves a host alone after three failures, however fast they come."""
+    """A guard that stops requests to a host after three failures, however fast they come."""
     monkeypatch.setattr("crypto_assets.transport.breaker._SPAN_S", 0.0)
     with Guard(guard_url, egress=uuid4().hex, limits={}, failures=3) as guard:
         yield guard
@@ -282,7 +282,7 @@ def test_a_host_that_is_left_alone_is_not_asked_even_when_it_is_back(closed_port
                 client.at(ARCHIVE).get(f"http://127.0.0.1:{closed_port}/a")
             assert connections == []
         other = serve(statuses(200))
-        assert client.at(ARCHIVE).get(f"{other.url}/a").text == "body"  # another host is another matter
+        assert client.at(ARCHIVE).get(f"{other.url}/a").text == "body"  # another host is not affected
 
 
 @contextmanager

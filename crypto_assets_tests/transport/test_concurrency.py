@@ -1,4 +1,4 @@
-"""How many requests are in flight at a host: fewer after errors, and one host does not take the place of another."""
+"""Requests in flight to a host: fewer after errors, and one host does not use the slots of another."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_fewer_requests_are_in_flight_after_errors_and_more_again_after_answers(
     server = serve(answer)
 
     def at_once(times: int, answered_after_s: float = 0.1) -> int:
-        """Ask from eight threads, and return how many requests were in flight at most."""
+        """Send requests from eight threads, and return the most that were in flight."""
         pause_s[0] = answered_after_s
         seen.clear()
 
@@ -81,7 +81,7 @@ def test_fewer_requests_are_in_flight_after_errors_and_more_again_after_answers(
         Guard(guard_url, egress=uuid4().hex, limits={}, failures=1_000) as guard,
         Client(guard, connections=8, attempts=1) as client,
     ):
-        assert at_once(1, 2.0) == 8  # so long that eight threads overlap on a busy machine
+        assert at_once(1, 2.0) == 8  # long enough for eight threads to overlap on a busy machine
         at_once(2)
         failing.clear()
         assert at_once(1, 0.5) <= 4
@@ -100,7 +100,7 @@ def test_errors_of_one_moment_halve_the_slots_once_and_never_to_nothing():
         slots.leave(slots.enter(), good=False)
         limits.append(slots.limit)
     assert limits == [2, 1, 1, 1]
-    slots.leave(slots.enter(), good=None)  # a file that is not there says nothing
+    slots.leave(slots.enter(), good=None)  # a missing file says nothing about the host
     assert slots.limit == 1
     for _ in range(40):
         slots.leave(slots.enter(), good=True, answered_s=0.1)

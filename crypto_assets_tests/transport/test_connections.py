@@ -14,13 +14,13 @@ from crypto_assets.transport.network import Network
 
 
 def _kinds() -> list[type[Exception]]:
-    """Return the failures of httpcore that a caller can see, most special ones only."""
+    """Return httpcore's failures that a caller can see, the most specific ones only."""
     public = [getattr(httpcore, name) for name in httpcore.__all__]
     failures = [kind for kind in public if isinstance(kind, type) and issubclass(kind, Exception)]
     special = [
         kind for kind in failures if not any(kind is not other and issubclass(other, kind) for other in failures)
     ]
-    return [kind for kind in special if kind is not httpcore.ConnectionNotAvailable]  # of the pool's own
+    return [kind for kind in special if kind is not httpcore.ConnectionNotAvailable]  # internal to the pool
 
 
 @pytest.mark.parametrize("kind", _kinds(), ids=lambda kind: kind.__name__)

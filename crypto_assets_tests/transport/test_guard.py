@@ -1,4 +1,4 @@
-"""What stands between requests and hosts, shared by instances as by processes: breakers, cool-downs, and what it costs."""
+"""The guard before each request, shared by instances as by processes: breakers, cool-downs, and their cost."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def url(module_postgres_url: str) -> str:
 
 @pytest.fixture
 def make_guard(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeGuard]:
-    """Make guards that know nothing of each other but what Postgres tells them, as those of two processes do."""
+    """Make guards that share only Postgres, as those of two processes do."""
     monkeypatch.setattr("crypto_assets.transport.breaker._SPAN_S", 0.0)
     with psycopg.connect(url) as connection:
         connection.execute("TRUNCATE collection.breakers, collection.budgets, collection.grants")

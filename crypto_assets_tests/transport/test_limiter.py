@@ -1,4 +1,4 @@
-"""One limit over many processes: a Limiter of its own for each, on a real Postgres; real processes where they are killed."""
+"""One limit over many processes: a Limiter for each, on a real Postgres; real processes where they are killed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from proofs.limits import Arrival, judge
 
 
 class Budget:
-    """One budget with its limits; `limiter` makes what each process has for itself."""
+    """One budget with its limits; `limiter` makes the Limiter of one process."""
 
     def __init__(self, database: Database, limits: tuple[Limit, ...], stack: ExitStack) -> None:
         self.database = database
@@ -45,7 +45,7 @@ class Budget:
             return cursor.fetchall() if cursor.description else []
 
     def waiting_in_postgres(self) -> int:
-        """How many connections hold or want the lock of this budget."""
+        """Return the number of connections that have the lock of this budget or wait for it."""
         return self.query("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = %(id)s")[0][0]
 
 
@@ -63,7 +63,7 @@ def budget(database: Database) -> Iterator[Callable[..., Budget]]:
 
 
 def take(limiter: Limiter, weight: int = 1) -> float:
-    """Take one grant as a request would that arrives at once, and return when."""
+    """Take one grant for a request that arrives at once, and return when."""
     grant = limiter.acquire(weight)
     assert isinstance(grant, Grant)
     arrived = time.monotonic()
@@ -74,7 +74,7 @@ def take(limiter: Limiter, weight: int = 1) -> float:
 def ask_until(
     enough: Callable[[list[Arrival]], bool], limiters: list[tuple[Limiter, int]], weights: tuple[int, ...]
 ) -> list[Arrival]:
-    """Let some threads of each limiter ask without pause until that was enough, and return what arrived by which."""
+    """Let threads of each limiter take grants without pause until `enough`; return the arrivals with their workers."""
     stop = threading.Event()
     arrivals: list[Arrival] = []
 
@@ -112,7 +112,7 @@ def fullest(arrivals: list[Arrival], limit: Limit) -> int:
 
 
 def quickest(arrivals: list[Arrival], many: int) -> float:
-    """Return the seconds of the shortest time in which so many arrived, infinite where there are fewer."""
+    """Return the seconds of the shortest time in which this many arrived, infinite if there are fewer."""
     at = sorted(arrival.at for arrival in arrivals)
     return min((last - first for first, last in zip(at, at[many - 1 :], strict=False)), default=math.inf)
 
@@ -230,7 +230,7 @@ def test_a_process_that_is_killed_while_it_is_first_in_line_blocks_nobody(budget
         wait_for("1 wait", lambda: one.waiting_in_postgres() == 1)
         thread.join(60)
         assert holder.stdout.read() == ""
-    assert 4.9 < taken[0] - first < 9.9, "who was killed has used nothing"
+    assert 4.9 < taken[0] - first < 9.9, "the killed process has used nothing"
 
 
 def test_budgets_do_not_wait_for_each_other(budget):
@@ -298,7 +298,7 @@ def test_what_others_on_our_address_use_counts_and_what_we_use_is_not_taken_for_
     one = budget(Limit(100, 4.0))
     limiter = one.limiter()
     if time.time() % 60 > 50:
-        time.sleep(60.1 - time.time() % 60)  # what is counted belongs to one minute
+        time.sleep(60.1 - time.time() % 60)  # so that the whole count falls into one minute
     limit_state.learn_clock(one.database, one.id, -0.01, 0.01)
     sent = time.monotonic()
     first = take(limiter, 10)
@@ -311,16 +311,16 @@ def test_what_others_on_our_address_use_counts_and_what_we_use_is_not_taken_for_
     second = take(limiter, 1)
     assert one.query(foreign) == [(59,)]
     assert second - first < 3.9
-    assert take(limiter, 90) - told > 4.0  # 10 + 1 + 59 + 1 are there, so it waits for all of them
+    assert take(limiter, 90) - told > 4.0  # 10 + 1 + 59 + 1 are counted, so it waits for all of them
 
 
 def test_a_limit_of_calendar_windows_begins_anew_with_each(budget):
     one = budget(Limit(5, 4.0, "requests", aligned=True))
     limiter = one.limiter()
     limit_state.learn_clock(one.database, one.id, -0.01, 0.01)
-    time.sleep((1.5 - time.time()) % 4)  # in a window, and not just at its beginning
+    time.sleep((1.5 - time.time()) % 4)  # inside a window, and not at its beginning
     taken = [take(limiter) for _ in range(6)]
-    assert taken[5] - taken[0] < 3.9  # at the next, not four seconds after the first
+    assert taken[5] - taken[0] < 3.9  # at the next window, not four seconds after the first grant
     windows = one.query(
         "SELECT count(*) FROM collection.grants WHERE budget_id = %(id)s AND requests > 0 "
         "GROUP BY floor(extract(epoch FROM granted_at) / 4) ORDER BY min(id)"
@@ -348,10 +348,10 @@ def test_a_log_that_was_lost_counts_as_all_used(budget):
     one = budget(Limit(3, 2.0, "requests"), Limit(50, 2.0))
     limiter = one.limiter()
     began = take(limiter)
-    one.query("DELETE FROM collection.grants WHERE budget_id = %(id)s")  # as the crash of a server does
+    one.query("DELETE FROM collection.grants WHERE budget_id = %(id)s")  # as after a crash of the server
     lost = time.monotonic()
     assert take(limiter) - lost > 2.0
-    assert lost - began < 2.0, "the test was held up: what it deleted had no effect any more"
+    assert lost - began < 2.0, "the test was delayed: the deleted grants had no effect any more"
 
 
 def test_a_log_that_was_lost_stays_used_up_where_the_first_who_asks_gives_up(budget):
@@ -418,7 +418,7 @@ def test_old_grants_are_deleted_and_the_sums_go_on(budget):
     for _ in range(35):
         take(limiter)
     rows = one.query("SELECT id, requests_before FROM collection.grants WHERE budget_id = %(id)s ORDER BY id")
-    assert len(rows) == 35  # without the first of all, which stands for nothing, and the 20
+    assert len(rows) == 35  # without the very first, which has no meaning, and the 20
     assert [before for _, before in rows] == list(range(20, 55))
 
 

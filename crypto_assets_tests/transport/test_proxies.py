@@ -1,4 +1,4 @@
-"""The way to a host: through the proxy that the environment names, and never through one to this machine."""
+"""The route to a host: through the proxy in the environment, and never through one to this machine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def clean(monkeypatch):
 
 @pytest.fixture
 def target(serve):
-    """The host:port of a server that answers with the host and path it is asked for."""
+    """The host:port of a server that answers with the requested host and path."""
     return urlsplit(serve(_path).url).netloc
 
 
@@ -52,7 +52,7 @@ def test_a_proxy_without_a_scheme_is_one_that_speaks_http(target, monkeypatch, g
 def test_https_is_asked_through_a_tunnel(target, monkeypatch, guard):
     with http_proxy(target) as proxy, Client(guard, attempts=1) as client:
         monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.address}")
-        # Behind the tunnel stands a server without TLS: the tunnel was made, the handshake fails.
+        # The server behind the tunnel has no TLS: the tunnel is made, the handshake fails.
         with pytest.raises(HostUnreachable, match=rf"archive\.example: .* through the proxy http://{proxy.address}"):
             client.at(ARCHIVE).get("https://archive.example/x")
         assert proxy.asked == ["archive.example:443"]

@@ -95,7 +95,7 @@ def test_a_foreign_host_is_not_asked_and_the_one_that_was_asked_is_named(serve, 
         )
         assert caught.value.status == 302
         assert other.requests == []
-        assert len(server.requests) == 1, "asking again gives the same"
+        assert len(server.requests) == 1, "another attempt gives the same"
         assert time.monotonic() - begun < 5
 
 

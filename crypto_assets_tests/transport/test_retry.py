@@ -82,7 +82,7 @@ def test_a_wait_that_the_host_asks_for_is_kept_where_trying_again_can_help_and_n
         ("bybit", False, 403, Later()),
         ("okx", True, 403, WaitUntil(None, ban=True)),
         ("okx", True, 429, WaitUntil(None)),
-        ("bitget", False, 403, Later()),  # a file that is not there
+        ("bitget", False, 403, Later()),  # a missing file
         ("kraken", True, 403, Later()),
         ("", True, 403, Later()),
     ],
@@ -230,7 +230,7 @@ def test_a_class_that_ccxt_does_not_have_yet_is_decided_by_its_ancestor():
 
 
 def of_status(exchange: str, status: int) -> Exception:
-    """Return what ccxt itself makes of a status."""
+    """Return the error that ccxt itself raises for a status."""
     instance = getattr(ccxt, exchange)()
     url = f"https://api.{exchange}.com/v1/klines?symbol=X"
     with pytest.raises(ccxt.BaseError) as caught:
@@ -249,7 +249,7 @@ def of_status(exchange: str, status: int) -> Exception:
     ],
 )
 def test_what_ccxt_makes_of_a_status_is_decided_by_the_status(status, decision):
-    """It makes ExchangeNotAvailable, that could be tried again, of 400, 403, 404, 405, 409, 410 and 451 as well."""
+    """It raises ExchangeNotAvailable, which could be tried again, also for 400, 403, 404, 405, 409, 410 and 451."""
     assert decide(of_status("kraken", status), exchange="kraken") == decision
 
 

@@ -1,4 +1,4 @@
-"""TLS: certificates that SSL_CERT_FILE names are accepted, straight and through each kind of proxy, and no others."""
+"""TLS: certificates named by SSL_CERT_FILE are accepted, directly and through each kind of proxy, and no others."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NAMES = ("archive.example", "localhost")
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with a certificate for NAMES and 127.0.0.1, signed by nobody else, and its key."""
+    """A self-signed certificate for NAMES and 127.0.0.1, with its key, in a file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test")])
     now = datetime.datetime.now(datetime.UTC)
@@ -66,7 +66,7 @@ def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @contextlib.contextmanager
 def behind_tls(target: str, certificate: Path) -> Iterator[str]:
-    """Speak TLS in front of `target`; yields the host:port of the front."""
+    """Run a TLS front for `target`; yields its host:port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
 
@@ -88,7 +88,7 @@ def behind_tls(target: str, certificate: Path) -> Iterator[str]:
 
 @pytest.fixture
 def target(serve, certificate: Path) -> Iterator[str]:
-    """The host:port of a server over TLS that answers with the host and path it is asked for."""
+    """The host:port of a TLS server that answers with the requested host and path."""
 
     async def answer(request):
         return PlainTextResponse(f"{request.headers['host']}{request.url.path}" + "x" * 50_000)

@@ -1,4 +1,4 @@
-"""What is said of a host that gives no answer, by real sockets."""
+"""The words for a host that does not answer, with real sockets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def failure_of(guard: Guard, url: str) -> str:
 
 @contextmanager
 def answering(data: bytes) -> Iterator[int]:
-    """A port that sends some bytes to whoever writes to it, then hangs up."""
+    """A port that sends some bytes after each write, then hangs up."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:

@@ -1,4 +1,4 @@
-"""The health of an exchange as the UI shows it: observed when a breaker opens and when it closes, not in between."""
+"""The health of an exchange in the UI: observed when a breaker opens and when it closes, not in between."""
 
 from __future__ import annotations
 

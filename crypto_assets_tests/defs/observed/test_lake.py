@@ -1,4 +1,4 @@
-"""A stored file that is deleted behind Dagster's back: the asset of the lake says so, and its check fails."""
+"""A stored file is deleted without Dagster: the asset of the lake reports it, and its check fails."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_deleted_file_is_observed_with_its_day_and_fails_the_check_until_it_is
     ticks = Ticks(LAKE, work.collection, str(work.folder), work.url)
     observed, check = ticks()
     assert (observed.metadata["stored days lost"].value, check.passed) == (0, True)
-    assert [one.passed for one in ticks()] == [True], "the check is judged at every tick, and nothing is observed again"
+    assert [one.passed for one in ticks()] == [True], "the check runs at every tick, and nothing is observed again"
     (path,) = (one for one in work.folder.rglob("*.parquet") if "2024-01-02" in str(one))
     path.unlink()
     observed, check = ticks()
@@ -84,7 +84,7 @@ def test_the_check_run_by_hand_shows_what_it_found_and_the_sensor_what_is_so_lat
     assert job.execute_in_process(instance=ticks.instance).success
     assert lost_in_the_ui() == 1
     path.write_bytes(content)
-    assert len(ticks()) == 2, "it is as the last tick saw it, and not as the UI shows it"
+    assert len(ticks()) == 2, "the last tick saw the same, but the UI shows something else"
     assert lost_in_the_ui() == 0
 
 
@@ -95,14 +95,14 @@ def test_a_lake_is_looked_at_as_often_as_listings_cost(work, monkeypatch, url, s
 
 
 def test_what_a_check_by_hand_found_is_not_the_last_word(work):
-    """The sensor judges at every tick, whatever it saw before: a loss that was mended and lost again is red."""
+    """The sensor checks at every tick, whatever it saw before: a loss that was repaired and happened again is red."""
     ticks = Ticks(LAKE, work.collection, str(work.folder), work.url)
     ticks()
     (path,) = (one for one in work.folder.rglob("*.parquet") if "2024-01-02" in str(one))
     content = path.read_bytes()
     path.unlink()
     assert ticks()[-1].passed is False
-    path.write_bytes(content)  # mended, and judged by hand in between
+    path.write_bytes(content)  # repaired, and checked by hand in between
     path.unlink()
     assert [one.passed for one in ticks()] == [False]
 
@@ -113,7 +113,7 @@ def test_a_day_that_a_run_publishes_while_the_lake_is_listed_is_not_lost(work, m
 
     def slow(self: Lake, series: Series, symbol: str, first: date, last: date) -> dict[str, int]:
         found = sizes(self, series, symbol, first, last)
-        if not published:  # another version takes its place between the two looks
+        if not published:  # another version replaces it between the two looks
             published.append(True)
             found = {day: size + (day == "2024-01-02") for day, size in found.items()}
         return found

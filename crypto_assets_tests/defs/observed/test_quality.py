@@ -1,4 +1,4 @@
-"""The quality of an exchange as the UI shows it: pictures and numbers, observed when something changed."""
+"""The quality of an exchange in the UI: pictures and numbers, observed when something has changed."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_tick_observes_again_only_when_something_changed(ticks, postgres_url):
     assert event.metadata["verdict"].value == "Incomplete: 5 of 60 days are missing or partial"
     with psycopg.connect(postgres_url) as connection:
         connection.execute("UPDATE collection.partitions SET updated_at = %s", (ledger_rows.NOW + timedelta(hours=1),))
-    assert ticks() == [], "looked at, and nothing that is shown is another"
+    assert ticks() == [], "looked at, but the shown content is the same"
 
 
 def test_a_file_that_somebody_deletes_is_a_missing_day_within_the_hour(ticks, tmp_path):

@@ -1,4 +1,4 @@
-"""The sensor of an observed asset, tick after tick."""
+"""Runs the sensor of an observed asset, tick after tick."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from crypto_assets.defs.resources import LakeResource, PostgresResource
 
 
 class Ticks:
-    """Ticks of the one sensor of a collection with one exchange; each gets the cursor and the instance of the one before."""
+    """Ticks of the one sensor of a collection with one exchange; each continues with the cursor and instance of the last."""
 
     def __init__(self, observed: Observed, collection: Collection, lake: str, postgres_url: str) -> None:
         built = build_observed(observed, collection)
@@ -20,7 +20,7 @@ class Ticks:
         self.instance = dg.DagsterInstance.ephemeral()
 
     def __call__(self) -> list[Any]:
-        """Return what a tick observes."""
+        """Return the events of one tick."""
         with dg.build_sensor_context(self.instance, cursor=self.cursor) as context:
             result = self._sensor(context, **self._resources)
         if isinstance(result, dg.SkipReason):

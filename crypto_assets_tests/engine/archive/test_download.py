@@ -1,4 +1,4 @@
-"""Bytes are returned only when the published SHA-256 is theirs."""
+"""Bytes are returned only if they match the published SHA-256."""
 
 from __future__ import annotations
 

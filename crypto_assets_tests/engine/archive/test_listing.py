@@ -1,4 +1,4 @@
-"""Listings: every key of every page, or an error; never a listing that merely looks complete."""
+"""Listings return every key of every page, or an error; never a listing that only looks complete."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def sandbox():
 
 
 def xml(keys=(), prefixes=(), truncated=False, following="", prefix="data/", extra="") -> str:
-    """Return a page as S3 writes it."""
+    """Return a page in S3's form."""
     contents = "".join(
         f"<Contents><Key>{escape(key)}</Key><LastModified>2024-01-02T08:00:00.000Z</LastModified>"
         f"<ETag>&quot;e{n}&quot;</ETag><Size>{n}</Size></Contents>"
@@ -53,7 +53,7 @@ def xml(keys=(), prefixes=(), truncated=False, following="", prefix="data/", ext
 
 
 def answering(*pages: str, media_type: str = "application/xml"):
-    """Answer with these pages one after the other, and with the last one for ever."""
+    """Answer with these pages in turn, and then always with the last one."""
     left = list(pages)
 
     async def answer(request):
@@ -104,7 +104,7 @@ def test_any_size_of_page_gives_the_same_listing(sandbox, view, page):
 
 
 def test_a_page_that_the_server_ends_early_is_not_the_end(sandbox, view, monkeypatch):
-    monkeypatch.setattr("crypto_assets.sandbox.app.LISTING_SECONDS", -1.0)  # one entry a page
+    monkeypatch.setattr("crypto_assets.sandbox.app.LISTING_SECONDS", -1.0)  # one entry per page
     sandbox.forget_requests()
     until = f"{FOLDER}BTCUSDT-1d-2021-01-04.zip"
     found = [obj.key for obj in list_objects(view, sandbox.listing_url, FOLDER, until=until)]

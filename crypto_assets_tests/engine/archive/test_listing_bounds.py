@@ -1,4 +1,4 @@
-"""Listings of a hostile host: refused with one error before they cost memory or go on without end."""
+"""Listings of a hostile host: refused with one error before they cost memory or run endlessly."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def page(*entries: str, truncated: bool = False, more: str = "") -> str:
     [
         (DEEP, "more than 100000 tags"),
         (("<a>" * 300_000).encode("utf-16"), "more than 100000 tags"),
-        # An 8-bit encoding in which `<` is another byte: what is counted would not be what is parsed.
+        # An 8-bit encoding in which `<` is another byte: the counted bytes would not be the parsed ones.
         (b"<?xml version='1.0' encoding='cp037'?>" + DEEP.encode("cp037"), "expected S3 XML"),
         ("<a " + " ".join(f'a{n}=""' for n in range(300_000)) + "/>", "more than 100000 tags or attributes"),
         ("<a " + " ".join(f'xmlns:a{n}=""' for n in range(300_000)) + "/>", "more than 100000 tags or attributes"),

@@ -1,4 +1,4 @@
-"""Which object holds a day, and why a day has none."""
+"""Locating days: the object of a day, or the reason why there is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a listing alone does not tell: files that it does not show, and symbols that no longer trade."""
+"""Facts that a listing does not show: unlisted files, and symbols that no longer trade."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MUCH_LATER = datetime(2024, 10, 1, 12, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def running():
-    """LUNA ends on 2024-02-10, the others go on; so does one of the perpetuals, with monthly funding files."""
+    """LUNA ends on 2024-02-10, the others continue. One of two perpetuals continues; their funding files are monthly."""
     spot = dict.fromkeys(("BTCUSDT", "ETHUSDT", "XRPUSDT"), (FIRST, LAST)) | {"LUNAUSDT": (FIRST, GONE)}
     linear = {"BTCUSDT": (FIRST, LAST), "LUNAUSDT": (FIRST, date(2024, 1, 31))}
     with SandboxServer(SyntheticArchive({"spot": spot, "linear": linear}, trades_per_day=2, now=NOW)) as server:
@@ -118,7 +118,7 @@ def test_a_symbol_that_is_only_late_is_not_delisted(sandbox, client):
 
 
 def test_where_the_listing_ends_for_all_nobody_was_delisted(sandbox, client):
-    # What the archive listed on the 1st of October is all that there ever is.
+    # The archive has published nothing since October 1.
     now = datetime(2024, 12, 20, 12, tzinfo=UTC)
     assert newest_day(ArchiveSite(client, BINANCE, sandbox.listing_url), Track(BARS, "LUNA/USDT"), now) == Newest(
         None, 3, ()
@@ -181,12 +181,12 @@ def test_a_listing_that_fails_meanwhile_explains_nothing(sandbox, client, monkey
     assert absent.state is State.MISSING
 
 
-# ---- files that are not listed ----------------------------------------------------------------------------------------
+# ---- unlisted files ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def frozen():
-    """The listing as it was on the 10th of April, served beside the archive."""
+    """The listing of 10 April, served beside the archive."""
     spot = dict.fromkeys(("BTCUSDT", "ETHUSDT"), (FIRST, LAST))
     source = SyntheticArchive({"spot": spot}, trades_per_day=2, now=datetime(2024, 4, 11, 12, tzinfo=UTC))
     with SandboxServer(source) as server:
@@ -197,7 +197,7 @@ def test_days_that_a_stale_listing_does_not_show_are_found_by_their_names(sandbo
     days = days_between(date(2024, 4, 8), date(2024, 4, 19))
     located = find(sandbox, client, days, "BTC/USDT", listing_url=frozen.listing_url)
     held = {day: obj for obj, days in located.holders for day in days}
-    # The 19th was published four hours ago: asked from now on.
+    # The 19th was published four hours ago: requested by name from now on.
     assert sorted(held) == days
     for day in days:
         info = sandbox.app.state.source.info(KEY.format("BTC", day))
@@ -211,7 +211,7 @@ def test_what_is_not_there_costs_one_small_request_each_and_a_bounded_number(san
     sandbox.forget_requests()
     find(sandbox, client, days_between(date(2024, 1, 25), date(2024, 4, 10)), "BTC/USDT", now=NOW)
     asked = [path for _, path in sandbox.requests() if path != "/listing"]
-    # It may be delisted, and may be there all the same; the months before have their file.
+    # It may be delisted, or may exist all the same; the months before have their file.
     april = days_between(date(2024, 4, 1), date(2024, 4, 10))
     assert sorted(asked) == sorted("/" + KEY.format("BTC", day) + ".CHECKSUM" for day in april)
     sandbox.forget_requests()
@@ -243,7 +243,7 @@ def test_a_probe_tells_what_a_listing_would(sandbox, client):
         key, info.size, info.etag, info.last_modified
     )
     assert probe(client, sandbox.archive_url, BINANCE, KEY.format("BTC", LAST + timedelta(days=9))) is None
-    sandbox.app.state.overrides[key] = None  # its checksum alone
+    sandbox.app.state.overrides[key] = None  # only its checksum is left
     assert probe(client, sandbox.archive_url, BINANCE, key) is None
 
 

@@ -1,4 +1,4 @@
-"""Partial days that asking again cannot complete: told by the ledger, and by one look at the listing."""
+"""Partial days that another attempt cannot complete: found in the ledger, and by one look at the listing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BTC = "BTC/USDT"
 
 @pytest.fixture
 def bench(postgres_url: str, tmp_path: Path) -> Iterator[Workbench]:
-    """Three days of 1h bars: of the first two four bars are missing from 08:00 on, the last is missing."""
+    """Three days of 1h bars: the first two miss four bars from 08:00 on, the last day is missing."""
     (tmp_path / "archive").mkdir()
     with SandboxServer(FolderArchive(tmp_path / "archive")) as server:
         made = Workbench(server, postgres_url, tmp_path / "lake", entry("spot", ["ohlcv_1h"], [BTC], FIRST))

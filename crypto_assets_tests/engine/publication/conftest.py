@@ -78,7 +78,7 @@ def ledger(url: str) -> Iterator[Ledger]:
 
 @pytest.fixture
 def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[], Any]], None]:
-    """A function that has something happen when a step is reached for the first time."""
+    """A function that calls something when a step is reached for the first time."""
 
     def happen(step: str, what: Callable[[], Any]) -> None:
         first = threading.Lock()

@@ -1,4 +1,4 @@
-"""Runs that are killed, or fail, at every step of publishing; what the next one finds, and what it makes of it."""
+"""Runs that are killed or fail at every step of publishing; what the next run finds, and what it does."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ BTC = "BTC/USDT"
 ENTRY = entry("spot", ["ohlcv_1m"], [BTC], FIRST)
 HEADER = "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore\n"
 
-# A step, and how often it is reached before the kill: in the middle of the files, and when all are done.
+# A step, and how often it is reached before the kill: in the middle of the files, and after the last one.
 BEFORE = [("noted", 1), ("staged", 5), ("verified", 5), ("loaded", 1), ("moved", 5), ("moved", 9), ("forgotten", 1)]
 AFTER = [("committed", 1), ("cleared", 1)]
 KILLS = [
@@ -50,7 +50,7 @@ KILLS = [
     *(("republished", step, times) for step, times in [*BEFORE, ("kept", 4), *AFTER]),
 ]
 
-# A killed process must be one of its own; forked from one that has imported everything, it starts in no time.
+# A killed process must be a separate one; forked from one that has imported everything, it starts in no time.
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(
     [
@@ -64,7 +64,7 @@ processes.set_forkserver_preload(
 
 @dataclass
 class World:
-    """A collection before and after a run that nothing disturbs: its lake, its database, and what both hold."""
+    """Lake and database before and after a run without disturbance."""
 
     work: Workbench
     before: dict[str, Any]
@@ -74,7 +74,7 @@ class World:
 
 
 def state_of(url: str, lake: Path) -> dict[str, Any]:
-    """Return all that is stored, without the instants and names of runs."""
+    """Return everything stored, without the times and names of runs."""
     queries = {
         "market": "SELECT t.*::text FROM market.ohlcv t",
         "partitions": "SELECT to_jsonb(p) - '{run_id,collected_at,updated_at,known_from,reported_at}'::text[] "
@@ -89,7 +89,7 @@ def state_of(url: str, lake: Path) -> dict[str, Any]:
             name: Counter(str(row) for (row,) in connection.execute(query)) for name, query in queries.items()
         }
     files = {str(path.relative_to(lake)): path for path in sorted(lake.rglob("*")) if path.is_file()}
-    # The lake gets its id, which is another in each, with the first attempt.
+    # The lake gets its id, a new one in each lake, with the first attempt.
     return found | {name: path.read_bytes() for name, path in files.items() if name != IDENTITY}
 
 
@@ -102,7 +102,7 @@ def copy_of(database: str, template: str) -> None:
 
 @pytest.fixture(scope="module")
 def opened(postgres_server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A function that opens a workbench with a database and a lake of its own, at an exchange."""
+    """A function that opens a workbench with its own database and lake, at an exchange."""
     with ExitStack() as stack:
 
         def bench(sandbox: SandboxServer) -> Workbench:
@@ -114,7 +114,7 @@ def opened(postgres_server_url: str, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def sandboxes() -> Iterator[tuple[SandboxServer, SandboxServer]]:
-    """An exchange, and the same after it has published some days again."""
+    """An exchange, and the same after it republished some days."""
     archive = SyntheticArchive({"spot": ["BTCUSDT"]}, date(2024, 1, 1), LAST, trades_per_day=1_440)
     with SandboxServer(archive) as one, SandboxServer(archive) as other:
         yield one, other
@@ -133,7 +133,7 @@ def first(opened: Any, sandboxes: tuple[SandboxServer, SandboxServer]) -> World:
 
 @pytest.fixture(scope="module")
 def republished(first: World, opened: Any, sandboxes: tuple[SandboxServer, SandboxServer]) -> World:
-    """Twelve days are stored; seven are published again with other rows, one of them damaged, and two with the same."""
+    """Twelve days are stored; seven are republished with other rows, one of them damaged, and two with the same rows."""
     template, work = opened(sandboxes[1]), opened(sandboxes[1])
     days = [FIRST + timedelta(days=n) for n in range(12)]
     for copy in (template, work):
@@ -149,7 +149,7 @@ def republished(first: World, opened: Any, sandboxes: tuple[SandboxServer, Sandb
             cells = lines[700 + number].split(",")
             cells[5] = str(Decimal(cells[5]) + number + 1)
             lines[700 + number] = ",".join(cells)
-        # The same rows in other bytes: a header, which the exchange has in some files and not in others.
+        # The same rows in other bytes: with a header, which some of the exchange's files have.
         header = "" if number < 7 else HEADER
         work.publish(of, zip_of(of, header + "\n".join(lines) + "\n"))
     before = state_of(template.url, template.folder)
@@ -166,7 +166,7 @@ def test_the_undisturbed_run_corrects_what_it_should(republished: World) -> None
 
 @pytest.fixture
 def again(request: pytest.FixtureRequest, postgres_url: str, tmp_path: Path) -> tuple[World, Workbench]:
-    """A world, and a workbench with a copy of it as it was before."""
+    """A world, and a workbench with a copy of its state before."""
     world: World = request.getfixturevalue(request.param)
     copy_of(postgres_url, world.template)
     shutil.copytree(world.lake, tmp_path / "lake")
@@ -174,7 +174,7 @@ def again(request: pytest.FixtureRequest, postgres_url: str, tmp_path: Path) -> 
 
 
 def run_until(step: str, times: int, collection: dict[str, Any], url: str, lake: str, targets: list[Target]) -> None:
-    """Collect in this process, which ends itself when a step has been reached some times."""
+    """Collect in this process, which kills itself when a step is reached for the n-th time."""
     lock, left = threading.Lock(), [times]
 
     def end(name: str) -> None:
@@ -191,7 +191,7 @@ def run_until(step: str, times: int, collection: dict[str, Any], url: str, lake:
 
 
 def killed(work: Workbench, step: str, times: int) -> None:
-    """Collect in another process and kill it at a step."""
+    """Collect in another process, which is killed at a step."""
     arguments = (step, times, work.collection.model_dump(mode="json"), work.url, str(work.folder))
     child = processes.Process(target=run_until, args=(*arguments, work.targets(FIRST, LAST)))
     child.start()
@@ -200,7 +200,7 @@ def killed(work: Workbench, step: str, times: int) -> None:
 
 
 def wait_until_gone(url: str) -> None:
-    """Wait until Postgres has noticed that a process is dead; then nothing of it is locked any more."""
+    """Wait until Postgres has noticed that a process is dead; then none of its locks are left."""
     deadline = time.monotonic() + 60
     with psycopg.connect(url, autocommit=True) as connection:
         others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -210,7 +210,7 @@ def wait_until_gone(url: str) -> None:
 
 
 def put_right(work: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "LEFT_OVER_S", -60.0)  # what is left in staging/ is old already
+    monkeypatch.setattr(journal, "LEFT_OVER_S", -60.0)  # the files left in staging/ count as old
     with Ledger(work.url) as ledger:
         Journal(work.lake, ledger).recover()
 

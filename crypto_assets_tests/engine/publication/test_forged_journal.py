@@ -23,11 +23,11 @@ from crypto_assets_tests.engine.publication.test_journal import (
     sha256,
 )
 
-# ---- rows that somebody else has written --------------------------------------------------------------------------------
+# ---- rows written by somebody else --------------------------------------------------------------------------------------
 
 
 def row(url: str, lake: Lake, **given: str | None) -> None:
-    """Write a row of the journal, which says what a killed process of ours would have said where nothing else is given."""
+    """Write a row of the journal; values that are not given are those of a killed process of ours."""
     sane = {
         "path": THREE,
         "folder": FOLDER,
@@ -89,7 +89,7 @@ def test_a_row_that_the_journal_cannot_have_written_touches_no_file(
     assert said.count("\n") == 1
     assert len(said) < 2_000
     assert said[:-1].isprintable()
-    assert in_postgres(ledger.url)[1:] == (0, 0), "the row is gone, so it is said once"
+    assert in_postgres(ledger.url)[1:] == (0, 0), "the row was removed, so it is reported once"
 
 
 def test_a_forged_row_stops_nothing_else(

@@ -37,7 +37,7 @@ def files_of(lake: Lake) -> dict[str, bytes]:
 
 
 def replacements() -> list[Replacement]:
-    """A file whose former bytes are kept for good, one whose former bytes are not, and one where nothing was."""
+    """A file whose former bytes are kept for good, one whose former bytes are not, and a new one."""
     new = [b"new one", b"new two", b"new three"]
     return [
         Replacement(FOLDER, ONE, new[0], sha256(new[0]), sha256(b"former one"), VERSION),
@@ -65,7 +65,7 @@ class Killed(BaseException):
 
 
 def publish_and_die(lake: Lake, ledger: Ledger, at_step: Callable[..., None], step: str) -> None:
-    """Publish as a process does that is killed at a step: it undoes nothing."""
+    """Publish in the way of a process that is killed at a step: it undoes nothing."""
 
     def die() -> None:
         raise Killed
@@ -78,7 +78,7 @@ def publish_and_die(lake: Lake, ledger: Ledger, at_step: Callable[..., None], st
 
 
 def in_postgres(url: str) -> tuple[list[str], int, int]:
-    """Return what was written, and the rows of the journal and the locks that are left."""
+    """Return the written rows, and the remaining journal rows and locks."""
     with psycopg.connect(url) as connection:
         written = [what for (what,) in connection.execute("SELECT what FROM written")]
         left = connection.execute(
@@ -252,7 +252,7 @@ def test_bytes_that_did_not_arrive_as_they_were_sent_are_not_published(
     folder_lake: Lake, ledger: Ledger, at_step: Callable[..., None], tmp_path: Path
 ) -> None:
     def damage() -> None:
-        # In one move each, for the threads beside this one write and read such files too.
+        # In one move each, because the threads beside this one write and read such files too.
         for path in (tmp_path / "lake" / "staging").rglob("*.staged"):
             other = path.with_suffix(".other")
             other.write_bytes(b"other")

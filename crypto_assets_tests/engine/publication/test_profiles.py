@@ -1,4 +1,4 @@
-"""A profile says of a day what its rows say, in one piece or in many."""
+"""A profile summarises the rows of a day, in one piece or in many."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def profile(
 
 
 def edited(**columns):
-    """Return an edit that gives some rows other values: `volume={3: 0}`."""
+    """Return an edit that changes the values of some rows: `volume={3: 0}`."""
 
     def edit(table: pa.Table) -> pa.Table:
         rows = table.to_pylist()
@@ -162,7 +162,7 @@ def test_ids_that_lack_and_minutes_without_a_trade():
     times = [row["trade_time"] for row in day_of("trades", DAY)[1].to_pylist()]
     in_minutes = [n for n, time in enumerate(times) if time.hour == 8 and 34 <= time.minute < 53]
     found = profile("trades", without(*in_minutes, 5, len(times) - 1))
-    # The minute of the last trade may have another one.
+    # The minute of the last trade may have a later trade.
     assert (8 * 60 + 34, 8 * 60 + 53) in minutes(found.silent)
     assert found.missing_ids == len(in_minutes) + 1
     assert found.last_id == len(times) - 2 + found.first_id

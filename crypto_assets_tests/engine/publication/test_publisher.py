@@ -1,4 +1,4 @@
-"""Stored days that are replaced: what is kept, recorded and shown. A real lake and a real Postgres."""
+"""Replaced days: what is kept, recorded and shown. A real lake and a real Postgres."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PARTITION = Partition("BTC/USDT", DAY)
 
 
 class Bench:
-    """A lake, a warehouse and a ledger, and a publisher that brings days there."""
+    """A lake, a warehouse and a ledger, and a publisher that publishes days to them."""
 
     def __init__(self, url: str, folder: Path) -> None:
         self.lake = Lake(str(folder))
@@ -45,7 +45,7 @@ class Bench:
     def publish(
         self, rows: pa.Table, name: str, source: str = "archive", day: date = DAY, by: Publisher | None = None
     ) -> Outcome:
-        """Publish a day from an object of some name; `by` a publisher that has done others, or a new one."""
+        """Publish a day from an object of some name, `by` a publisher that has published others, or by a new one."""
         partition = Partition("BTC/USDT", day)
         target = Target(BARS, "BTC/USDT", (day,), ("ohlcv",))
         origin = SourceFile(f"{name}.zip", 70, name, hashlib.sha256(name.encode()).hexdigest(), source=source)

@@ -1,4 +1,4 @@
-"""Stored days whose findings stand: what lets them stand, and all that makes them be judged again."""
+"""Stored days that need no new check: the conditions, and everything that makes a check necessary."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def bench(running: SandboxServer, postgres_url: str, tmp_path: Path) -> Iterator
 
 
 def collect(bench: Workbench, first: date = FIRST, last: date = LAST, *, tell: bool = True) -> list[Outcome]:
-    """Collect as the command line does; `tell` lets Dagster know of it, as the ledger sees that."""
+    """Collect as the command line does; `tell` records the days in the ledger as reported to Dagster."""
     found: list[Outcome] = []
 
     def keep(outcomes: Sequence[Outcome], rows: Sequence[pa.Table | None]) -> None:

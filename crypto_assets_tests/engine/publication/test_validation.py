@@ -1,4 +1,4 @@
-"""Stored days checked again by a person, a job and a schedule: the command, what Dagster shows, what is asked of others."""
+"""Stored days checked again by a person, a job and a schedule: the command, Dagster's events, and the other sources."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_warning_is_shown_and_is_an_error_where_that_is_wanted(mine: Project, 
     line = f"binance spot {BTC} ohlcv_1m {DAY}: agrees_with_monthly:"
     assert line in shown.out
     assert "trade_count" in shown.out
-    assert line in strict.out  # what was found once stays, without asking again
+    assert line in strict.out  # an earlier finding stays without a new request
     assert shown.out.count("agrees_with_monthly:") == 1
 
 
@@ -99,7 +99,7 @@ def test_the_job_of_an_entry_checks_what_is_stored_and_dagster_shows_the_differi
         assert job.execute_in_process(instance=instance).success
         history = instance.event_log_storage.get_asset_check_execution_history(check, limit=20)
         found = [record.event.dagster_event.event_specific_data for record in history if record.event]
-    days = {one.partition: one for one in found}  # the first run's are the last
+    days = {one.partition: one for one in found}  # the first run's events are last
     assert {day: one.passed for day, one in days.items() if day} == {str(FIRST): True, str(DAY): False, str(LAST): True}
     assert len(found) == 8  # two runs of three days, and a summary of each
     wrong = days[str(DAY)]
@@ -107,7 +107,7 @@ def test_the_job_of_an_entry_checks_what_is_stored_and_dagster_shows_the_differi
     (row,) = wrong.metadata["differences"].records
     assert row.data["open_time"].startswith(f"{DAY}")
     assert (row.data["column"], row.data["bars"]) == ("trade_count", "999")
-    summary = days[None]  # shows what a person would open next
+    summary = days[None]  # shows the day that a person would open next
     assert (summary.metadata["days_failed"].value, summary.metadata["shown_day"].value) == (1, str(DAY))
     assert summary.metadata["differences"] == wrong.metadata["differences"]
 

@@ -1,4 +1,4 @@
-"""Rows of the warehouse counted against the lake: whatever somebody does to a table by hand is found, day by day."""
+"""Warehouse rows counted against the lake: every change made to a table by hand is found, day by day."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def sandbox() -> Iterator[SandboxServer]:
 
 @pytest.fixture
 def bench(sandbox, tmp_path, postgres_url) -> Workbench:
-    """Three days in every table; 20 minutes of 1m bars of the second are missing."""
+    """Three days in every table; the second misses 20 minutes of 1m bars."""
     work = Workbench(
         sandbox,
         postgres_url,
@@ -129,7 +129,7 @@ def test_a_table_that_is_emptied_fails_on_every_day_until_it_is_loaded_again(ben
     change(bench, "CREATE TABLE kept AS SELECT * FROM market.funding_rates")
     change(bench, "TRUNCATE market.funding_rates")
     assert passed(bench, of) == [False] * 3
-    # Rows that come back by hand prove nothing of their values.
+    # Rows inserted by hand prove nothing about their values.
     change(bench, "INSERT INTO market.funding_rates SELECT * FROM kept")
     (says,) = judged(bench, of)[FIRST].evidence["differs"]
     assert says == "funding_rates: rows were missing before, and the day was not loaded again"

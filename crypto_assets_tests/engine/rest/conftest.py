@@ -46,7 +46,7 @@ Open = Callable[..., Workbench]
 
 @pytest.fixture
 def bench(sandbox: SandboxServer, postgres_url: str, tmp_path: Path) -> Open:
-    """A function that opens a workbench for some entries at a moment."""
+    """A function that opens a workbench for some entries at an instant."""
 
     def open_at(now: datetime, *entries: dict[str, Any]) -> Workbench:
         work = Workbench(sandbox, postgres_url, tmp_path / "lake", *entries)
@@ -57,23 +57,23 @@ def bench(sandbox: SandboxServer, postgres_url: str, tmp_path: Path) -> Open:
 
 
 def set_clock(work: Workbench, now: datetime) -> None:
-    """Let it be `now` at the exchange and here."""
+    """Set the clock of the exchange and of the project to `now`."""
     work.sandbox.app.state.source.now = now
     work.now = lambda: now
 
 
 def set_market(sandbox: SandboxServer, market: Market) -> None:
-    """Let another market be published, and forget what was."""
+    """Publish another market, and forget the requests."""
     source = sandbox.app.state.source
     source.stand_still([])
     source._market = market
 
 
-# ---- what an exchange does -------------------------------------------------------------------------------------------
+# ---- faults of an exchange -------------------------------------------------------------------------------------------
 
 
 class _Down(Market):
-    """A market without bars in some hours, as Binance's are after an outage, and with trades moved out of them."""
+    """A market without bars in some hours, like Binance's after an outage, and with the trades moved out of them."""
 
     def __init__(self, seed: int, start: datetime, end: datetime) -> None:
         super().__init__(seed)

@@ -1,4 +1,4 @@
-"""Pages put together: what is there once, what is there twice, and what is not there."""
+"""Merged pages: rows that come once, rows that come twice, and missing rows."""
 
 from __future__ import annotations
 

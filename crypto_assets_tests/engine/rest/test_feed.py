@@ -1,4 +1,4 @@
-"""Days from REST, the whole way: a sandbox whose clock is set, a lake in a folder, a real Postgres."""
+"""Days from REST through all steps: a sandbox with a settable clock, a lake in a folder, a real Postgres."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def asked(work: Workbench) -> list[tuple[str, dict[str, str]]]:
 
 
 def published_later(work: Workbench, series: Series, symbol: str, day: date, before: datetime | None = None) -> Rows:
-    """Return what the archive publishes of a day when it does; only rows before an instant where that is given."""
+    """Return the rows that the archive will publish for a day; with an instant, only the rows before it."""
     source = work.sandbox.app.state.source
     now, source.now = source.now, LATER
     try:
@@ -205,7 +205,7 @@ def test_today_grows_by_what_is_new_and_nothing_is_asked_for_twice(bench: Open) 
         ("time", {}),
     ]
     assert work.in_lake(BARS, BTC, TODAY) == published_later(work, BARS, BTC, TODAY, quarter_past)
-    # Trades are final at once: what the last page has beyond the settled instant is kept.
+    # Trades are final at once: rows of the last page beyond the settled instant are kept.
     expected = published_later(work, TRADES, BTC, TODAY, NOON + timedelta(minutes=15))
     assert work.in_lake(TRADES, BTC, TODAY) == expected
     assert len(work.in_warehouse("ohlcv", BTC, TODAY, "timeframe = '1m'")) == 735
@@ -246,7 +246,7 @@ def test_today_does_not_need_the_archive_to_answer(bench: Open) -> None:
     assert "403" in result.of(YESTERDAY).reason
 
 
-# ---- holes and refused files -----------------------------------------------------------------------------------------
+# ---- gaps and refused files ------------------------------------------------------------------------------------------
 
 
 def test_a_hole_in_the_archive_is_filled_from_rest(bench: Open) -> None:

@@ -25,7 +25,7 @@ def test_an_outage_of_hours_neither_stalls_nor_ends_the_day_and_is_not_filled(be
     assert work.in_lake(BARS, BTC, YESTERDAY) == expected
     assert outcome.state is State.DEGRADED
     assert "1,080 of 1,440 bars are missing (00:00–17:59)" in outcome.reason
-    # Only what lacks is asked for again.
+    # Only the missing part is requested again.
     work.sandbox.forget_requests()
     work.collect(YESTERDAY, YESTERDAY)
     windows = [query for name, query in asked(work) if name == "klines"]
@@ -179,7 +179,7 @@ def _week(monday: date) -> list[date]:
 
 
 def test_the_archive_alone_needs_no_ccxt() -> None:
-    # In a process of its own: this one may have imported it.
+    # In a separate process: this one may have imported it.
     script = """
 import sys
 from crypto_assets.engine import pipeline

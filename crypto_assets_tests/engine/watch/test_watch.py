@@ -1,4 +1,4 @@
-"""Looking at an archive's listings: what is found, once, and what is not asked again."""
+"""Watching an archive's listings: news is found once, and listings are not read needlessly."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def test_a_new_day_is_asked_for_when_it_can_be_there_and_not_before(world):
     assert world.tick(45 * MINUTE) == Tick([], "nothing is due")
     assert world.asked() == 0
     assert world.rows("SELECT DISTINCT delay_s FROM collection.prefixes WHERE symbol = 'BTC/USDT'") == [(8 * 3600,)]
-    # The ends are read hourly in any case; the new day appeared at 08:00 on each day before.
+    # The ends are read hourly in any case; on each earlier day the new file appeared at 08:00.
     world.now = datetime(2024, 1, 10, 7, 30, tzinfo=UTC)
     assert world.tick().reason.startswith("the archive lists nothing new (")
     assert world.tick(29 * MINUTE) == Tick([], "nothing is due")
     (request,) = world.tick(1 * MINUTE).requests
     assert said([request]) == [("BTC", "2024-01-09", "2024-01-09", 10, "new")]
-    # ETH is listed from the day after on.
+    # ETH is listed from the next day on.
     assert said(world.tick(DAY).requests) == [("BTC ETH", "2024-01-10", "2024-01-10", 10, "new")]
 
 
@@ -114,7 +114,7 @@ def test_requests_that_dagster_never_got_are_made_again_under_the_same_keys(worl
     world.now = datetime(2024, 1, 20, 9, tzinfo=UTC)
     first = world.tick(keep=False)
     assert len(first.requests) == 3
-    # Another tick may be under way: not at once.
+    # Another tick may be running: not at once.
     assert world.tick(timedelta(seconds=30)).requests == []
     world.sandbox.app.state.overrides[BARS.format("BTC", "2024-01-18")] = b"other bytes"
     second = world.tick(timedelta(hours=1), keep=False)
@@ -151,7 +151,7 @@ def test_a_reading_that_another_daemon_has_overtaken_is_dropped(world, monkeypat
     read = prefix_snapshot.Reader.read
 
     def slow(self, row, walk):
-        # While this listing is on its way the other daemon reads and commits a newer one.
+        # While this listing is under way, the other daemon reads and commits a newer one.
         answer = read(self, row, walk)
         if row.symbol == "BTC/USDT" and not overtaken:
             overtaken["by"] = True

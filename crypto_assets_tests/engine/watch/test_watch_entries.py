@@ -1,4 +1,4 @@
-"""What is watched follows the entry of the collection: its first and last day, its symbols, files of months."""
+"""The watch follows the entry of the collection: its first and last day, its symbols, monthly files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_an_entry_that_ends_is_read_and_asked_for_up_to_there(world):
         ("ETH", "2024-01-10", "2024-01-12", 1, "history"),
     ]
     assert world.rows("SELECT DISTINCT last_day FROM collection.prefixes") == [(date(2024, 1, 12),)]
-    # Nothing more is expected: four looks a day at its last objects, which may be published again.
+    # Nothing more is expected: four looks a day at its last objects, which may be republished.
     looks = [world.tick(HOUR) for _ in range(12)]
     assert sum(look.reason != "nothing is due" for look in looks) == 2
     assert not any(look.requests for look in looks)

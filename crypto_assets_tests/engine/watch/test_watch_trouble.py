@@ -1,4 +1,4 @@
-"""Hosts that are down, slow, paused or say something wrong: nothing is lost, and they are not hammered."""
+"""Hosts that are down, slow, paused or give wrong answers: nothing is lost, and they are not hammered."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_a_listing_that_stands_still_is_gone_round_by_asking_for_the_file_itself
     world.now = datetime(2024, 1, 20, 9, tzinfo=UTC)
     world.tick()
     frozen = world.other()
-    # The listing shows what was there on the 20th, the archive goes on.
+    # The listing stays as it was on the 20th, the archive continues.
     with SandboxServer(
         SyntheticArchive({"spot": {"BTCUSDT": (date(2023, 12, 1), LAST)}}, seed=11, trades_per_day=2)
     ) as old:

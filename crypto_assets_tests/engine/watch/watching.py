@@ -1,4 +1,4 @@
-"""An entry that is watched over a sandbox exchange, tick by tick, at whatever time a test wants."""
+"""An entry that is watched over a sandbox exchange, tick by tick, at any time that a test sets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MINUTE = timedelta(minutes=1)
 
 
 class World:
-    """One entry, its watch, and the time; `tick` is what the sensor does, with the cursor it would have."""
+    """One entry, its watch, and the time; `tick` does the sensor's work, with the cursor it would have."""
 
     def __init__(self, sandbox: SandboxServer, url: str, entries: Sequence[dict[str, object]]) -> None:
         self.sandbox, self.url = sandbox, url
