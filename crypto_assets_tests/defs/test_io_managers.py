@@ -287,7 +287,7 @@ def over_a_gap(spec: Any, seen: list[pd.DataFrame], manager: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("spec", [BARS_IN_LAKE, BARS_IN_WAREHOUSE, STATISTICS])
-def test_days_that_were_not_collected_end_the_run_unless_it_is_told_otherwise(
+def test_days_that_were_not_collected_end_the_run_unless_the_setting_allows_them(
     work: Workbench, resources: dict[str, Any], spec: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CRYPTO_ASSETS_POSTGRES_URL", work.url)

@@ -59,7 +59,7 @@ def test_a_chart_has_a_candle_for_each_hour_within_the_prices_of_the_day():
     assert down <= falling
 
 
-def test_the_volume_of_each_hour_stands_below_the_candles():
+def test_the_volume_of_each_hour_is_drawn_below_the_candles():
     _, rows = day_of("ohlcv_1m", date(2024, 3, 1))
     svg = drawing_of(candles(rows, series_of("ohlcv_1m")))
     (bars,) = re.findall(r"<path fill='#aab' d='M-.5,78([^']*)V78'", svg)

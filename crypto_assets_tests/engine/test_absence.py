@@ -118,7 +118,7 @@ def test_where_no_bar_of_three_days_is_known_its_days_are_missing_and_say_so(wor
     assert found[0].reason.endswith("no 3d bar of the symbol is known, from which every third day would follow")
 
 
-def test_a_monday_that_rest_lacks_is_missing_and_a_tuesday_is_no_data_without_a_question(world):
+def test_a_monday_without_a_bar_from_rest_is_missing_and_a_tuesday_is_no_data_without_a_question(world):
     world.set_clock("2024-06-05 12:00")
     world.monthly("AAAUSDT", "2024-04", weeks(first="2024-04-01", last="2024-05-01"), "1w")
     world.lives_from("AAAUSDT", ("2024-04-01", "2024-05-13"), ("2024-05-20", "2024-06-05"))
@@ -327,7 +327,7 @@ def test_a_contract_ends_at_eight_o_clock_of_the_day_in_its_name_and_nothing_is_
     assert (world.work.sandbox.requests(), world.asked) == ([], [])
 
 
-def test_a_contract_that_lacks_its_last_hour_is_degraded(world):
+def test_a_contract_without_its_last_hour_is_degraded(world):
     world.daily("AAAUSDT_240628", "2024-06-28", minutes("2024-06-28", "2024-06-28 07:00"), market="linear")
     (day,) = collect(world, "ohlcv_1m", "2024-06-28", "2024-06-28", DATED)
     assert day.state is State.DEGRADED
@@ -396,7 +396,7 @@ def test_a_contract_that_has_files_of_months_alone_begins_and_ends_inside_them_t
     assert found[14].partition.last == at("2020-04-20 12:00")
 
 
-def test_a_month_that_is_cut_in_the_middle_of_a_life_lacks_its_days(world):
+def test_a_month_that_is_cut_in_the_middle_of_a_life_misses_its_days(world):
     funding(world, "AAAUSDT", "2024-04", eight_hours("2024-04-01", "2024-05-01"))
     funding(world, "AAAUSDT", "2024-05", eight_hours("2024-05-05", "2024-05-20 16:00"))
     funding(world, "AAAUSDT", "2024-06", eight_hours("2024-06-01", "2024-07-01"))

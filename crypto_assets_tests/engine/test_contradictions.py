@@ -239,7 +239,7 @@ def test_many_symbols_are_told_apart(world):
     }
 
 
-def test_a_day_that_is_opened_again_keeps_its_file_and_dagster_is_to_be_told(world):
+def test_a_reopened_day_keeps_its_file_and_counts_as_not_reported_to_dagster(world):
     month(world, "1m", "2024-05-01", "2024-05-10 12:00")
     month(world, "1h", "2024-05-01", "2024-06-01")
     collect(world, "ohlcv_1m", "2024-05-09", "2024-05-12", PERPETUAL)

@@ -157,7 +157,7 @@ def test_days_before_the_archive_s_first_file_have_no_data_only_before_the_excha
     assert len([query for name, query in world.asked if query.get("startTime") == "0"]) == 1
 
 
-def test_a_first_file_that_begins_later_than_the_exchange_lacks_rows(world):
+def test_a_first_file_that_begins_later_than_the_exchange_misses_rows(world):
     world.daily("AAAUSDT", "2024-05-10", minutes("2024-05-10 06:00", "2024-05-11"))
     world.days("AAAUSDT", "2024-05-11", "2024-05-12")
     world.lives_from("AAAUSDT", ("2024-05-10 04:00", "2024-07-01 12:00"))

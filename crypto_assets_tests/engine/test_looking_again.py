@@ -82,7 +82,7 @@ def two_symbols(world: World) -> None:
     world.work.entries = [entry("spot", ["ohlcv_1m"], [A, B], on("2017-01-01"))]
 
 
-def test_a_symbol_whose_files_are_gone_keeps_no_other_from_being_looked_at(world):
+def test_a_symbol_whose_files_were_removed_does_not_stop_the_look_at_others(world):
     two_symbols(world)
     for day in ("2024-05-10", "2024-05-11"):
         world.hide(key("spot", "klines", "AAAUSDT", "1m", on(day)))
@@ -268,7 +268,7 @@ def test_a_last_day_collected_alone_stays_beside_days_that_were_missing_before_t
     assert record(world, "2024-05-10").state is State.DEGRADED
 
 
-def test_bars_that_were_built_for_a_life_that_no_longer_holds_leave_the_warehouse(world):
+def test_bars_built_for_a_refuted_life_leave_the_warehouse(world):
     world.daily("AAAUSDT", "2024-05-10", minutes("2024-05-10 04:00", "2024-05-11"))
     world.days("AAAUSDT", "2024-05-11", "2024-05-11")
     collect(world, "ohlcv_1m", "2024-05-10", "2024-05-11")

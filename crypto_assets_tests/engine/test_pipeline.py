@@ -269,7 +269,7 @@ def test_a_day_whose_rows_break_a_check_is_refused_with_its_reason(bench: Open) 
     assert work.in_warehouse("ohlcv", BTC, DAYS[1]) == []
 
 
-def test_a_day_that_lacks_minutes_is_stored_and_marked_degraded(bench: Open) -> None:
+def test_a_day_with_missing_minutes_is_stored_and_marked_degraded(bench: Open) -> None:
     work = bench(ONE)
     of = work.key(BARS, BTC, DAYS[1])
     lines = text_of(work.bytes_at(of)).splitlines()

@@ -198,7 +198,7 @@ def test_one_contradicting_day_of_a_month_costs_that_day_alone(bench):
 
 
 @pytest.mark.parametrize("series", [BARS, TRADES, AGGREGATES], ids=lambda series: series.dataset)
-def test_rows_that_stand_twice_are_dropped_and_counted(bench, series):
+def test_duplicate_rows_are_dropped_and_counted(bench, series):
     work = bench(series.dataset)
     expected = work.published(series, BTC, DAY)
     republish(work, series, lambda lines: [*lines[:500], lines[499], *lines[500:], lines[7]])
@@ -357,7 +357,7 @@ def test_a_bar_of_another_day_is_refused_and_called_what_it_is(bench, by_ms):
 # ---- ids over midnight ---------------------------------------------------------------------------------------------
 
 
-def test_an_aggregate_id_that_stands_in_two_days_for_other_trades_is_no_gap(bench):
+def test_an_aggregate_id_used_on_two_days_for_different_trades_is_no_gap(bench):
     work = bench("agg_trades")
     last = int(text_of(work.bytes_at(work.key(AGGREGATES, BTC, DAY))).splitlines()[-1].split(",")[0])
 

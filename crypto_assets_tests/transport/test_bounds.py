@@ -35,7 +35,7 @@ def bomb(size: int = 300 * MB) -> bytes:
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "gzip, gzip", "x-unknown", "x" * 300])
-def test_a_coding_that_was_not_asked_for_is_not_read(serve, client, coding):
+def test_an_encoding_that_was_not_requested_is_not_read(serve, client, coding):
     body = bomb(50 * MB)
 
     async def answer(request):
@@ -56,7 +56,7 @@ def test_identity_is_no_coding(serve, client):
     assert client.at(ARCHIVE).get(f"{serve(answer).url}/a").text == "as it is"
 
 
-def test_gzip_that_was_asked_for_is_unpacked(serve, client):
+def test_requested_gzip_is_unpacked(serve, client):
     body = gzip.compress(b"[1, 2]" * 100_000)
 
     async def answer(request):
@@ -89,7 +89,7 @@ def test_gzip_is_unpacked_in_pieces_of_a_megabyte():
     assert max(map(len, Unpacking().pieces(bomb(20 * MB)))) == MB
 
 
-def test_gzip_that_unpacks_to_nothing_for_ever_is_bounded(serve, client):
+def test_endless_gzip_that_unpacks_to_nothing_is_bounded(serve, client):
     packer = zlib.compressobj(wbits=31)
     start = packer.compress(b"x") + packer.flush(zlib.Z_FULL_FLUSH)
 
@@ -109,7 +109,7 @@ def test_gzip_without_its_end_is_a_failure_of_the_host(serve, client, no_waits):
         client.at(ARCHIVE).get(f"{serve(answer).url}/a", headers=GZIP)
 
 
-def test_a_body_in_single_bytes_takes_no_more_than_it_holds():
+def test_a_body_in_single_bytes_takes_no_more_memory_than_its_size():
     body = Body("url", Pace(), JSON)
     body.begin(httpx.Response(200))
     for _ in range(300_000):

@@ -84,7 +84,7 @@ def test_404_is_not_published_and_asked_once(serve, client):
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 410, 451])
-def test_a_refusal_that_does_not_pass_is_told_at_once_with_its_status(serve, client, status):
+def test_a_permanent_refusal_is_raised_at_once_with_its_status(serve, client, status):
     server = serve(statuses(status))
     with pytest.raises(HostRefused, match=rf"/a: expected 200, found {status} ") as caught:
         client.at(ARCHIVE).get(f"{server.url}/a")
@@ -92,7 +92,7 @@ def test_a_refusal_that_does_not_pass_is_told_at_once_with_its_status(serve, cli
     assert len(server.requests) == 1
 
 
-def test_a_ban_is_told_at_once_with_its_status(serve, client):
+def test_a_ban_is_raised_at_once_with_its_status(serve, client):
     server = serve(statuses(418))
     with pytest.raises(
         HostRefused, match=r"^127\.0\.0\.1:\d+: .* answered 418; all of binance archive waits"

@@ -242,7 +242,7 @@ def test_a_cool_down_is_kept_by_another_instance_within_half_a_second(make_guard
 
 
 @pytest.mark.parametrize("status", [429, 418, 503])
-def test_a_wait_longer_than_our_patience_is_told_at_once_to_everybody(make_guard, serve, status, monkeypatch):
+def test_a_wait_longer_than_our_patience_is_raised_at_once_everywhere(make_guard, serve, status, monkeypatch):
     server = serve(statuses(status, headers={"retry-after": "1000"}))
     ours, others = make_guard(), make_guard()
     admit, admissions = ours.admit, []
@@ -354,7 +354,7 @@ def test_requests_cost_no_query_each_when_all_is_well(make_guard, serve, monkeyp
     assert 1 <= len(calls) <= 1 + 2 * (1 + took_s / 0.5)  # the budget once; breakers and cool-downs twice a second
 
 
-def test_a_snapshot_says_how_much_of_each_limit_is_used_and_what_stands_still(make_guard):
+def test_a_snapshot_says_how_much_of_each_limit_is_used_and_what_is_paused(make_guard):
     limits = {"binance": {"spot": (Limit(100, 60.0), Limit(50, 10.0, "requests"))}}
     guard = make_guard(limits=limits)
     for _ in range(3):

@@ -373,7 +373,7 @@ def test_a_log_that_was_lost_stays_used_up_where_the_first_who_asks_gives_up(bud
     assert 4.0 < take(one.limiter()) - lost < 5.4
 
 
-def test_who_waits_long_is_told_for_what(budget, monkeypatch):
+def test_a_long_wait_says_what_it_waits_for(budget, monkeypatch):
     said: list[str] = []
     monkeypatch.setattr("crypto_assets.transport.limiter.SAY_AFTER_S", 0.2)
     monkeypatch.setattr("crypto_assets.transport.limiter.say", said.append)

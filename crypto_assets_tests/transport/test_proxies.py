@@ -130,7 +130,7 @@ def test_a_proxy_that_nobody_runs_is_named_without_its_password(monkeypatch, gua
         ("ftp://proxy", "HTTP_PROXY: expected a proxy that starts with"),
     ],
 )
-def test_a_proxy_that_is_none_is_refused_by_its_variable_once_it_is_needed(target, monkeypatch, value, message, guard):
+def test_an_invalid_proxy_is_refused_with_its_variable_once_it_is_needed(target, monkeypatch, value, message, guard):
     monkeypatch.setenv("HTTP_PROXY", value)
     with Client(guard) as client:
         assert client.at(ARCHIVE).get(f"http://{target}/x").text == f"{target}/x"

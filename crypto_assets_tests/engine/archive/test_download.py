@@ -83,7 +83,7 @@ def test_bytes_that_differ_from_their_checksum_are_refused_and_kept_in_the_error
         b"0" * 65,
     ],
 )
-def test_a_checksum_that_is_none_vouches_for_nothing(sandbox, client, obj, checksum):
+def test_an_invalid_checksum_proves_nothing(sandbox, client, obj, checksum):
     sandbox.app.state.overrides[f"{KEY}.CHECKSUM"] = checksum
     error = refused(sandbox, client, obj)
     assert error.evidence["published"] is None
@@ -105,14 +105,14 @@ def test_a_file_without_its_checksum_is_not_published_yet(sandbox, client, obj):
         download(client, sandbox.archive_url, BINANCE, obj)
 
 
-def test_a_file_that_has_gone_since_it_was_listed_is_not_published(sandbox, client, obj):
+def test_a_file_removed_since_it_was_listed_counts_as_not_published(sandbox, client, obj):
     sandbox.app.state.overrides[KEY] = None
     with pytest.raises(NotPublished, match=rf"{KEY}: 404"):
         download(client, sandbox.archive_url, BINANCE, obj)
     assert sandbox.requests() == [("GET", f"/{KEY}")]
 
 
-def test_a_file_replaced_together_with_its_checksum_is_told_by_its_etag(sandbox, client, obj):
+def test_a_file_replaced_together_with_its_checksum_is_recognised_by_its_etag(sandbox, client, obj):
     new = b"new bytes"
     sandbox.app.state.overrides[KEY] = new
     sandbox.app.state.overrides[f"{KEY}.CHECKSUM"] = hashlib.sha256(new).hexdigest().encode()

@@ -224,7 +224,7 @@ def test_version_2_follows_tokens_over_pages_without_keys(serve, view):
     ["", "<NextContinuationToken>t</NextContinuationToken>"],
     ids=["no token", "the same token again"],
 )
-def test_version_2_that_does_not_go_on_is_an_error(serve, view, extra):
+def test_version_2_that_does_not_advance_is_an_error(serve, view, extra):
     server = serve(answering(xml(["data/a"], truncated=True, extra=extra)))
     with pytest.raises(ListingError, match="expected a page after"):
         list(list_objects(view, server.url, "data/", version=2))
@@ -261,7 +261,7 @@ GOOD = xml(["data/a", "data/b"])
         ),
     ],
 )
-def test_what_is_no_listing_is_an_error_that_says_what_came(serve, view, page, message):
+def test_an_answer_that_is_not_a_listing_is_an_error_that_quotes_it(serve, view, page, message):
     server = serve(answering(page))
     with pytest.raises(ListingError, match=message) as caught:
         list(list_objects(view, server.url, "data/"))

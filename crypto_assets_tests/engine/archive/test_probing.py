@@ -247,7 +247,7 @@ def test_a_probe_tells_what_a_listing_would(sandbox, client):
     assert probe(client, sandbox.archive_url, BINANCE, key) is None
 
 
-def test_days_that_cannot_be_there_yet_are_not_asked_for(serve, client):
+def test_days_that_cannot_exist_yet_are_not_requested(serve, client):
     async def answer(request):
         return Response(xml(), 404)
 

@@ -122,7 +122,7 @@ def test_bars_longer_than_a_day_have_no_minutes(timeframe):
     assert (found.rows, found.silent, found.absent, found.hours) == (1, None, None, None)
 
 
-def test_a_day_that_is_not_over_lacks_nothing_after_its_last_instant():
+def test_an_unfinished_day_misses_nothing_after_its_last_instant():
     until = MIDNIGHT + timedelta(hours=2, seconds=30)
     found = profile("ohlcv_1m", lambda table: without(7, *range(120, 1440))(table), until=until)
     assert minutes(found.absent) == [(7, 8)]
@@ -158,7 +158,7 @@ def test_a_clean_day_of_trades(dataset, name, market_type):
     assert found.largest_step == pytest.approx(np.abs(np.diff(np.log(prices))).max(), rel=1e-9)
 
 
-def test_ids_that_lack_and_minutes_without_a_trade():
+def test_missing_ids_and_minutes_without_a_trade():
     times = [row["trade_time"] for row in day_of("trades", DAY)[1].to_pylist()]
     in_minutes = [n for n, time in enumerate(times) if time.hour == 8 and 34 <= time.minute < 53]
     found = profile("trades", without(*in_minutes, 5, len(times) - 1))

@@ -79,7 +79,7 @@ def path_of(bench: Workbench, day: date) -> Path:
     return bench.folder / bench.lake.path(BARS, Partition(BTC, day))
 
 
-def test_days_that_nothing_has_changed_stand_as_they_were_found_and_nothing_is_written(bench: Workbench) -> None:
+def test_unchanged_days_are_not_checked_again_and_nothing_is_written(bench: Workbench) -> None:
     before, known = collect(bench), records(bench)
     assert standing(before) == [False] * 3
     assert all(record.judged_by.startswith(code_digest()) for record in known)
@@ -95,14 +95,14 @@ def test_days_that_nothing_has_changed_stand_as_they_were_found_and_nothing_is_w
         assert now.unchanged
 
 
-def test_a_pipeline_that_is_not_asked_for_it_judges_every_day_again(bench: Workbench) -> None:
+def test_a_pipeline_without_the_setting_checks_every_day_again(bench: Workbench) -> None:
     collect(bench)
     found = bench.collect(FIRST, LAST)
     assert not any(outcome.stands for outcome in found.outcomes.values())
     assert found.tally.unchanged == 3
 
 
-def test_one_flipped_bit_or_a_file_that_is_gone_is_found_and_the_day_collected_again(bench: Workbench) -> None:
+def test_one_flipped_bit_or_a_missing_file_is_found_and_the_day_collected_again(bench: Workbench) -> None:
     collect(bench)
     good = [path_of(bench, day).read_bytes() for day in DAYS]
     path = path_of(bench, DAYS[1])
@@ -115,7 +115,7 @@ def test_one_flipped_bit_or_a_file_that_is_gone_is_found_and_the_day_collected_a
     assert standing(collect(bench)) == [True] * 3
 
 
-def test_a_day_that_is_published_again_does_not_stand(bench: Workbench) -> None:
+def test_a_republished_day_is_checked_again(bench: Workbench) -> None:
     collect(bench)
     key = bench.key(BARS, BTC, DAYS[1])
     was = bench.lake.read_partition(BARS, Partition(BTC, DAYS[1]))
@@ -145,7 +145,7 @@ def _other_volume(content: bytes) -> str:
         "UPDATE collection.partitions SET source_etag = 'another' WHERE day = '2024-01-31'",
     ],
 )
-def test_what_makes_a_day_be_judged_again(bench: Workbench, query: str) -> None:
+def test_changes_after_which_a_day_is_checked_again(bench: Workbench, query: str) -> None:
     collect(bench)
     known = records(bench)
     change(bench, query)
@@ -167,13 +167,13 @@ def test_days_of_a_table_that_somebody_has_emptied_are_loaded_again(bench: Workb
     assert standing(collect(bench)) == [True] * 3
 
 
-def test_a_day_that_dagster_was_not_told_of_does_not_stand(bench: Workbench) -> None:
+def test_a_day_not_reported_to_dagster_is_checked_again(bench: Workbench) -> None:
     collect(bench, tell=False)
     assert standing(collect(bench)) == [False] * 3
     assert standing(collect(bench)) == [True] * 3
 
 
-def test_a_day_is_judged_again_once_more_of_the_weeks_before_are_stored(bench: Workbench) -> None:
+def test_a_day_is_checked_again_once_more_of_the_weeks_before_are_stored(bench: Workbench) -> None:
     (alone,) = collect(bench, LAST, LAST)
     assert not alone.findings["outliers"].judged
     for weeks in (1, 2, 3):
@@ -184,7 +184,7 @@ def test_a_day_is_judged_again_once_more_of_the_weeks_before_are_stored(bench: W
     assert standing(collect(bench, LAST, LAST)) == [True]
 
 
-def test_a_partial_day_and_a_first_day_that_begins_late_are_judged_each_time(bench: Workbench) -> None:
+def test_a_partial_day_and_a_first_day_that_begins_late_are_checked_each_time(bench: Workbench) -> None:
     key = bench.key(BARS, BTC, DAYS[1])
     lines = text_of(bench.bytes_at(key)).splitlines()
     bench.publish(key, zip_of(key, "\n".join(lines[:-60]) + "\n"))

@@ -64,7 +64,9 @@ def test_trades_behind_many_silent_hours_are_found(bench: Open) -> None:
     assert work.in_lake(TRADES, BTC, YESTERDAY) == published_later(work, TRADES, BTC, YESTERDAY)
 
 
-def test_a_busy_day_is_stored_as_far_as_it_came_and_goes_on(bench: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_day_is_stored_as_far_as_it_was_received_and_continues(
+    bench: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("crypto_assets.engine.rest.feed.VISIT_S", -1.0)  # one page each time
     work = bench(EARLY, spot("trades"))
     counts, states = [], []

@@ -28,7 +28,7 @@ def test_the_first_look_finds_all_history_and_asks_for_the_last_days_before_the_
     ]
 
 
-def test_a_new_day_is_asked_for_when_it_can_be_there_and_not_before(world):
+def test_a_new_day_is_requested_when_it_can_exist_and_not_before(world):
     world.tick()
     assert world.tick(45 * MINUTE) == Tick([], "nothing is due")
     assert world.asked() == 0
@@ -43,7 +43,7 @@ def test_a_new_day_is_asked_for_when_it_can_be_there_and_not_before(world):
     assert said(world.tick(DAY).requests) == [("BTC ETH", "2024-01-10", "2024-01-10", 10, "new")]
 
 
-def test_what_is_late_is_asked_for_again_and_again_ever_less_often(world):
+def test_a_late_file_is_requested_again_at_growing_intervals(world):
     world.tick()
     late = date(2024, 1, 9)
     world.override("BTC", late, None)

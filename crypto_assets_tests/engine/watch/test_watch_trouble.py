@@ -14,7 +14,7 @@ from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests.engine.watch.watching import HOUR, LAST, MINUTE, said
 
 
-def test_a_listing_that_stands_still_is_gone_round_by_asking_for_the_file_itself(world):
+def test_a_stale_listing_is_bypassed_by_requesting_the_file_itself(world):
     world.now = datetime(2024, 1, 20, 9, tzinfo=UTC)
     world.tick()
     frozen = world.other()
@@ -34,7 +34,7 @@ def test_a_listing_that_stands_still_is_gone_round_by_asking_for_the_file_itself
     assert world.tick(HOUR).requests == []  # now it is listed, and it is the same object
 
 
-def test_a_look_that_takes_too_long_goes_on_where_it_stopped(world, monkeypatch):
+def test_a_look_that_takes_too_long_continues_where_it_stopped(world, monkeypatch):
     monkeypatch.setattr(watch, "LISTINGS", 1)
     world.now = datetime(2024, 1, 20, 9, tzinfo=UTC)
     first = world.tick(budget_s=0.0001)
@@ -44,7 +44,7 @@ def test_a_look_that_takes_too_long_goes_on_where_it_stopped(world, monkeypatch)
     assert world.tick().reason == "nothing is due"
 
 
-def test_a_host_that_is_down_is_said_by_name_and_asked_less_and_less_often(world, closed_port):
+def test_a_host_that_is_down_is_named_and_requested_less_and_less_often(world, closed_port):
     world.now = datetime(2024, 1, 20, 9, tzinfo=UTC)
     right, world.listing_url = world.listing_url, f"http://127.0.0.1:{closed_port}/listing"
     asked_at = []
@@ -61,7 +61,7 @@ def test_a_host_that_is_down_is_said_by_name_and_asked_less_and_less_often(world
     assert len(world.tick().requests) == 3
 
 
-def test_one_listing_that_is_no_xml_does_not_hold_up_the_others(world, monkeypatch):
+def test_one_listing_that_is_not_xml_does_not_stop_the_others(world, monkeypatch):
     world.now = datetime(2024, 1, 20, 9, tzinfo=UTC)
     read = prefix_snapshot.Reader.read
 
