@@ -61,7 +61,7 @@ _FILES = (
 )
 
 _NOT_FOLLOWED = ("redirect-host", "redirect-loopback", "redirect-http")
-_UNASKED, _NOT_READ = "which was not asked for", "expected at most"
+_UNASKED, _NOT_READ = "which was not requested", "expected at most"
 
 _HOSTILE = (
     # Malicious answers: none is read, unpacked or followed beyond its limit.

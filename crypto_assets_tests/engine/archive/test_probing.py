@@ -66,9 +66,9 @@ def test_days_after_the_last_file_are_missing_and_say_that_the_symbol_may_be_del
     assert [outcome.partition.day for outcome in located.absent] == days_between(date(2024, 2, 11), date(2024, 3, 5))
     assert {outcome.state for outcome in located.absent} == {State.MISSING}
     assert located.absent[0].reason.endswith(
-        "the archive does not list it; the archive's last file is of 2024-02-10 (70 days ago), 3 other symbols of 3 asked go "
-        "on to 2024-04-19: it may be delisted, or late. Set `end` in collection.yaml, give a rest_url so that the exchange "
-        "can be asked, or acknowledge the gap"
+        "the archive does not list it; the archive's last file is of 2024-02-10 (70 days ago), 3 other symbols of 3 asked "
+        "continue to 2024-04-19: it may be delisted, or late. Set `end` in collection.yaml, give a rest_url so that the "
+        "exchange can be asked, or acknowledge the gap"
     )
     assert located.absent[0].evidence | {"listing": ""} == {
         "first_listed": "2024-01-01",
