@@ -156,6 +156,8 @@ def _entry_assets(collection: Collection, entry: SeriesEntry) -> dg.AssetsDefini
                 tally.revise(close_run(collection, lake.lake(), ledger, every, tally.revised), every)
                 outlast(tally.accept, ledger)
                 outlast(reporter.finish, tracks(entry, warehouse, {key.asset_key for key in checks}))
+                if tally.problems:
+                    outlast(reporter.repeat_unchanged)
         # Nothing is yielded: Dagster would mark every day of the range as materialised, also the bad ones.
         yield from ()
         if tally.problems:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -21,9 +22,11 @@ from crypto_assets.defs.partition_events import (
     unmet_outcome,
     warehouse_materialization,
 )
+from crypto_assets.engine.flow import BATCH_DAYS
 from crypto_assets.engine.problems import lines, problem_of, word_of
 from crypto_assets.engine.publication.warehouse_rows import ROWS_MATCH_LAKE, Table, judge
 from crypto_assets.engine.tally import Tally
+from crypto_assets.errors import StoredDataError
 from crypto_assets.instance.events import report
 from crypto_assets.ledger.partitions import Ledger, PartitionRecord
 from crypto_assets.ledger.progress import RunState
@@ -42,7 +45,7 @@ class Reporter:
     """Reports the outcome of each partition to Dagster, a batch at a time.
 
     Days that are stored, or have no data, are reported as materialised; other days are observed, with the reason. Checks that
-    could not be judged have no result. Unchanged days that Dagster already has are not reported again.
+    could not be judged have no result. Unchanged days that Dagster already has are not reported again, unless the run fails.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Reporter:
         self._tracks: dict[Track, None] = {}
         self._fed: dict[Track, Sequence[Table]] = {}
         self._materialized: dict[dg.AssetKey, set[str]] = {}
+        self._unchanged: dict[TrackDay, Outcome] = {}
 
     def checked(self, outcomes: Sequence[Outcome], rows: Sequence[pa.Table | None]) -> None:
         """Report one batch of stored days that were checked again, whichever run had collected them."""
@@ -80,6 +84,10 @@ class Reporter:
         materializations: list[dg.AssetMaterialization] = []
         evaluations: list[dg.AssetCheckEvaluation] = []
         for outcome, table in zip(outcomes, rows, strict=True):
+            if outcome.stands:
+                self._unchanged[outcome.track_day] = outcome
+            else:
+                self._unchanged.pop(outcome.track_day, None)  # the second look has changed it
             key = lake_key(outcome.series, outcome.partition.symbol)
             self._tracks[outcome.track_day.track] = None
             if key in self._selected and is_present(outcome) and not self._is_known(key, outcome):
@@ -97,6 +105,28 @@ class Reporter:
             self._ledger.mark_reported(news, self._context.run.run_id if collected else None)
         self._done = min(self._done + len(outcomes), self._total)  # some days come again after the second look
         self._log(outcomes)
+
+    def repeat_unchanged(self) -> None:
+        """Report the unchanged days too, for a run that fails: Dagster shows its planned days without an event as failed."""
+        repeated = [replace(outcome, stands=False) for outcome in self._unchanged.values()]
+        for start in range(0, len(repeated), BATCH_DAYS):
+            materializations: list[dg.AssetMaterialization] = []
+            for outcome in repeated[start : start + BATCH_DAYS]:
+                key = lake_key(outcome.series, outcome.partition.symbol)
+                if key in self._selected:
+                    materializations.append(materialization(key, outcome, self._rows(outcome)))
+                materializations += self._warehouse_materializations(outcome)
+            report(self._context, materializations, (), ())
+
+    def _rows(self, outcome: Outcome) -> pa.Table | None:
+        """Return the stored rows of a day for its preview, or None if they cannot be read now."""
+        if self._lake is None or outcome.stored is None:
+            return None
+        stored = outcome.stored
+        try:
+            return self._lake.read_versions(outcome.series, [(stored.path, stored.sha256, stored.rows)])
+        except StoredDataError:
+            return None
 
     def state(self, state: RunState, reason: str) -> None:
         """Write in the run's log and tags that it is paused or continues."""
