@@ -314,7 +314,7 @@ def _warehouse_spec(
         description=f"{asset.symbol} in the Postgres table market.{asset.table}.",
         partitions_def=partitions_def,
         skippable=True,
-        group_name=f"warehouse_{entry.exchange}_{entry.market_type}",
+        group_name=f"warehouse_{entry.exchange}_{entry.market_type}_{asset.table}",
         kinds={"postgres"},
         metadata={
             "dagster/column_schema": _columns(datasets.get(asset.table)),
