@@ -118,7 +118,7 @@ class Excuses:
         error = outcome.evidence.get("error")
         if outcome.state is not State.MISSING or error not in (None, "NotPublished", "NoRows"):
             return outcome
-        if "appeared" in outcome.evidence:  # a file exists now and is better evidence
+        if {"appeared", "listed"} & outcome.evidence.keys():  # a file exists or did, and is better evidence
             return outcome
         for one in self._outages:
             if covered(one.start, one.end, outcome.partition.day) == mask(0, MINUTES):

@@ -27,6 +27,9 @@ _HIDDEN_IDS = 100
 _SILENT_EDGE = 60
 """Minutes without a trade at midnight that need no cause (the same as in crypto_assets/checks/complete.py)."""
 
+_GONE = (404, 410)
+"""Statuses of an answer that says that a file does not exist."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cause:
@@ -91,13 +94,15 @@ def cause_of_day(
         return _degraded(evidence, spans, findings or {})
     if error in REFUSALS:
         return Cause(Kind.UPSTREAM_BAD_FILE, _some(evidence, "error", "quarantine", "key"))
-    if error in (None, "NotPublished", "UnknownSymbol"):
-        for one in known if "contradicted_by" not in evidence else ():
+    gone = "listed" in evidence and evidence.get("status") in _GONE
+    if error in (None, "NotPublished", "UnknownSymbol") or gone:
+        for one in known if not {"contradicted_by", "listed"} & evidence.keys() else ():
             if covered(one.start, one.end, day) == mask(0, MINUTES):
                 return Cause(one.kind, of_known(one))
         if state is State.MISSING:
             return Cause(
-                Kind.UPSTREAM_ABSENT_FILE, _some(evidence, "error", "first_listed", "asked_by_name", "contradicted_by")
+                Kind.UPSTREAM_ABSENT_FILE,
+                _some(evidence, "error", "listed", "status", "first_listed", "asked_by_name", "contradicted_by"),
             )
         return Cause(Kind.UNEXPLAINED, {"state": state.value})
     return Cause(Kind.OUR_FAILURE, _some(evidence, "error", "status"))

@@ -14,7 +14,7 @@ import pyarrow as pa
 from crypto_assets import datasets, sources
 from crypto_assets.checks._grid import step_us
 from crypto_assets.config.collection import Collection
-from crypto_assets.engine.archive.download import download
+from crypto_assets.engine.archive.download import download, withheld
 from crypto_assets.engine.archive.empty_days import why_empty
 from crypto_assets.engine.archive.finder import Finder
 from crypto_assets.engine.archive.life_span import WHOLE, LifeSpan, edges_in
@@ -102,7 +102,8 @@ class Fetcher:
     def fetch(self, target: Target, obj: ArchiveObject, days: Sequence[date], known: Known) -> list[Day]:
         """Return the days of one object: from the lake if the days there came from this very object, else downloaded.
 
-        Days of an unusable file are requested from REST, unless the archive's own version of them is stored.
+        Days of a file that is unusable, or that the host lists and does not give, are requested from REST, unless the
+        archive's own version of them is stored.
         """
         started = time.perf_counter()
         if isinstance(obj, RestDay):
@@ -140,7 +141,11 @@ class Fetcher:
         except OF_THIS_PROCESS:
             raise
         except CryptoAssetsError as error:
-            return [Day(target, Partition(target.symbol, d), outcome=refused(target, d, error)) for d in days]
+            failed = [refused(target, day, error) for day in days]
+            if not withheld(error, exchange):
+                return [Day(target, outcome.partition, outcome=outcome) for outcome in failed]
+            listed = [replace(outcome, evidence={**outcome.evidence, "listed": obj.key}) for outcome in failed]
+            return [self._fallback(target, outcome, known.get(outcome.partition.day)) for outcome in listed]
         span = self._edges.again(target.series, target.symbol, period, rows, was)
         took = (time.perf_counter() - started) / len(days)
         found = []

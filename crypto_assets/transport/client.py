@@ -254,7 +254,9 @@ class Client:
             asked.body.drop()
             raise BrokenRange("the file is shorter than the bytes already received")
         if response.status_code == 404:
-            raise NotPublished(f"{asked.shown}: 404, not published; it may appear later", url=asked.url)
+            host = host_of(asked.at)
+            elsewhere = {} if host == asked.host else {"redirected_to": host}
+            raise NotPublished(f"{asked.shown}: 404, not published; it may appear later", url=asked.url, **elsewhere)
         reason = "".join(letter for letter in response.reason_phrase[:60] if letter.isprintable())
         raise HostRefused(
             f"{asked.shown}: expected 200, found {response.status_code} {reason}{way_to(asked.at)}; "

@@ -58,6 +58,8 @@ def judged(
         (State.MISSING, {"first_listed": "2020-01-01", "asked_by_name": "404"}, Kind.UPSTREAM_ABSENT_FILE),
         (State.MISSING, {"error": "NotPublished"}, Kind.UPSTREAM_ABSENT_FILE),
         (State.MISSING, {"error": "UnknownSymbol"}, Kind.UPSTREAM_ABSENT_FILE),
+        (State.MISSING, {"error": "HostRefused", "status": 410, "listed": "a.zip"}, Kind.UPSTREAM_ABSENT_FILE),
+        (State.MISSING, {"error": "HostRefused", "status": 403, "listed": "a.zip"}, Kind.OUR_FAILURE),
         *((State.MISSING, {"error": error, "quarantine": "q"}, Kind.UPSTREAM_BAD_FILE) for error in REFUSALS),
         *((State.CORRECTED, {"error": error}, Kind.UPSTREAM_BAD_FILE) for error in REFUSALS),
         *(

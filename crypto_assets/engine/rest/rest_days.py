@@ -79,7 +79,7 @@ class RestDays:
         cause = archive.evidence.get("error")
         if cause == "UnknownSymbol":  # perhaps listed recently: the archive follows days later
             return now < sources.get(target.series.exchange).expected_by(target.series, archive.partition.day)
-        return cause is None or cause in REFUSALS
+        return cause is None or cause in REFUSALS or "listed" in archive.evidence
 
     def holder(self, target: Target, archive: Outcome) -> RestDay:
         """Return a day of REST in the place of an archive object."""

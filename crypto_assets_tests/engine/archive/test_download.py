@@ -8,9 +8,17 @@ from datetime import UTC, date, datetime
 import pytest
 
 from crypto_assets import sources
-from crypto_assets.engine.archive.download import download
+from crypto_assets.engine.archive.download import download, withheld
 from crypto_assets.engine.archive.listing import list_objects
-from crypto_assets.errors import ChecksumMismatch, HostRefused, NotPublished
+from crypto_assets.errors import (
+    ChecksumMismatch,
+    CircuitOpen,
+    HostRefused,
+    HostUnreachable,
+    NotPublished,
+    PermanentError,
+    Stopped,
+)
 from crypto_assets.model import ArchiveObject, SourceFile
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
@@ -107,7 +115,7 @@ def test_a_file_without_its_checksum_is_not_published_yet(sandbox, client, obj):
 
 def test_a_file_removed_since_it_was_listed_counts_as_not_published(sandbox, client, obj):
     sandbox.app.state.overrides[KEY] = None
-    with pytest.raises(NotPublished, match=rf"{KEY}: 404"):
+    with pytest.raises(NotPublished, match=rf"{KEY}: listed, but the host answers 404; "):
         download(client, sandbox.archive_url, BINANCE, obj)
     assert sandbox.requests() == [("GET", f"/{KEY}")]
 
@@ -149,3 +157,24 @@ def test_an_exchange_without_checksums_says_so(sandbox, client, obj):
     _, source = download(client, sandbox.archive_url, Plain(), obj)
     assert source.published_sha256 is None
     assert source.sha256 == hashlib.sha256(sandbox.app.state.source.read(KEY)).hexdigest()
+
+
+@pytest.mark.parametrize("status", [301, 302, 401, 403, 404, 410, 451])
+def test_a_host_that_answers_and_does_not_give_a_file_withholds_it(status):
+    assert withheld(HostRefused("no", status=status), BINANCE)
+    assert withheld(NotPublished("no"), BINANCE)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(HostRefused("not now", status=status) for status in (407, 408, 418, 425, 429, 500, 502, 503, 504)),
+        HostUnreachable("no answer"),
+        CircuitOpen("closed"),
+        Stopped("stopped"),
+        PermanentError("not a URL"),
+    ],
+    ids=str,
+)
+def test_no_answer_and_an_answer_that_can_pass_say_nothing_about_a_file(error):
+    assert not withheld(error, BINANCE)

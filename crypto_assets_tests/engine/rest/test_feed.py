@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 import pytest
 
 from crypto_assets.model import Series, State
-from crypto_assets.sandbox.faults import make_fault
+from crypto_assets.sandbox.faults import make_fault, parse_fault
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests.engine.rest.conftest import START, TODAY, YESTERDAY, Open, set_clock
 from crypto_assets_tests.published import of_day, text_of, zip_of
@@ -291,6 +291,60 @@ def test_a_day_whose_file_is_refused_comes_from_rest_and_says_why(
     assert outcome.evidence["archive"]["quarantine"] in work.quarantined()
     assert work.in_lake(BARS, BTC, day) == expected
     assert work.in_warehouse("ohlcv", BTC, day, "timeframe = '1m' AND source = 'rest'") == expected
+
+
+WITHHELD = {
+    "http-404": (["object"], "listed, but the host answers 404"),
+    "http-404 for its checksum": (["checksum"], "expected a checksum beside the file, found none"),
+    "http-403": (["object"], "expected 200, found 403"),
+    "redirect-host": (["object"], "a redirect to https://elsewhere.example"),
+    "empty": (["object"], "published sha256"),
+}
+
+
+@pytest.mark.parametrize("name", WITHHELD)
+def test_a_day_whose_file_is_listed_but_not_given_comes_from_rest_until_the_archive_gives_it(
+    bench: Open, name: str
+) -> None:
+    kinds, why = WITHHELD[name]
+    work = bench(datetime(2025, 1, 20, tzinfo=UTC), spot("ohlcv_1m"))
+    day = date(2025, 1, 6)
+    expected = work.published(BARS, BTC, day)
+    faults = work.sandbox.app.state.faults
+    faults.on(parse_fault(f"{name.split()[0]}:*klines/BTCUSDT/1m/BTCUSDT-1m-2025-01-06.zip*:kinds={kinds[0]}"))
+    result = work.collect(day - timedelta(days=1), day + timedelta(days=1))
+    assert result.tally.states == {State.AVAILABLE: 2, State.PROVISIONAL: 1}
+    assert why in result.of(day).reason
+    assert result.of(day).reason.endswith("; rows from REST")
+    assert work.in_lake(BARS, BTC, day) == expected
+    faults.off()
+    assert work.collect(day, day).of(day).state is State.AVAILABLE
+    record = work.records()[BTC, "ohlcv_1m", day]
+    assert (record.state, record.source) == (State.AVAILABLE, "archive")
+
+
+def test_a_file_that_is_listed_but_not_given_is_missing_for_that_reason_where_rest_is_off(bench: Open) -> None:
+    work = bench(datetime(2025, 1, 20, tzinfo=UTC), spot("ohlcv_1m") | {"rest": False})
+    day = date(2025, 1, 6)
+    of = work.key(BARS, BTC, day)
+    work.sandbox.app.state.faults.on(parse_fault(f"http-404:{of}"))
+    outcome = work.collect(day, day).of(day)
+    assert outcome.state is State.MISSING
+    assert outcome.reason == (
+        f"{work.sandbox.archive_url}/{of}: listed, but the host answers 404; `crypto-assets fill` tries it again"
+    )
+    assert (outcome.evidence["error"], outcome.evidence["listed"]) == ("NotPublished", of)
+    assert asked(work) == []
+
+
+def test_rest_is_not_asked_where_the_host_only_says_not_now(bench: Open) -> None:
+    work = bench(datetime(2025, 1, 20, tzinfo=UTC), spot("ohlcv_1m"))
+    day = date(2025, 1, 6)
+    work.sandbox.app.state.faults.on(parse_fault(f"http-503:{work.key(BARS, BTC, day)}"))
+    outcome = work.collect(day, day).of(day)
+    assert (outcome.state, outcome.evidence["status"]) == (State.MISSING, 503)
+    assert "listed" not in outcome.evidence
+    assert asked(work) == []
 
 
 def test_rest_is_not_asked_for_a_day_that_the_archive_gave_before(bench: Open) -> None:
