@@ -43,14 +43,14 @@ def download(client: Client, archive_url: str, exchange: Exchange, obj: ArchiveO
     if checksum_key:
         published = published_sha256(archive, archive_url, checksum_key)
         if published != computed:
-            error = ChecksumMismatch(
+            mismatch = ChecksumMismatch(
                 f"{obj.key}: published sha256 {published or 'unreadable'}, downloaded {computed} ({len(content)} bytes); "
                 "will be tried again",
                 published=published,
                 downloaded=computed,
             )
-            error.content = content
-            raise error
+            mismatch.content = content
+            raise mismatch
     etag = response.headers.get("etag", obj.etag).strip('"')
     return content, SourceFile(obj.key, len(content), etag, computed, published, obj.last_modified)
 
