@@ -137,7 +137,8 @@ def test_debug_shows_where_an_error_was_raised(plain: Command) -> None:
 
 def test_a_database_that_does_not_answer_is_one_message_without_the_password(plain: Command) -> None:
     plain.configure(f"series:\n  - {ENTRY}\n")
-    command = Command.at(plain.home, "postgresql://someone:secret@127.0.0.1:1/none")
+    url = "postgresql://someone:secret@127.0.0.1:1/none"
+    command = Command.at(plain.home, url, CRYPTO_ASSETS_STORE_PATIENCE_S="1")
     answer = command("collect", "--from", "2024-01-01", "--to", "2024-01-02")
     assert answer.code == 1
     assert "Postgres at 127.0.0.1:1/none: expected an answer" in answer.message

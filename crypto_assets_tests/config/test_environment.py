@@ -269,7 +269,7 @@ def test_a_reader_that_goes_early_ends_the_command_without_a_word(tmp_path):
 
 
 def test_the_secret_of_a_url_is_not_in_the_traceback_of_debug(tmp_path):
-    command = Command.at(tmp_path, "postgresql://someone:hunter2@127.0.0.1:1/none")
+    command = Command.at(tmp_path, "postgresql://someone:hunter2@127.0.0.1:1/none", CRYPTO_ASSETS_STORE_PATIENCE_S="1")
     command.configure(
         "series: [{exchange: binance, market_type: spot, datasets: [ohlcv_1m], symbols: [BTC/USDT], start: 2024-01-01}]"
     )

@@ -185,7 +185,8 @@ def test_ctrl_c_while_it_starts_ends_it_at_once(command):
 
 def test_a_database_that_does_not_answer_is_said_before_anything_starts(tmp_path):
     port = free_port()
-    command = Command.at(tmp_path / "home", f"postgresql://me:secret@127.0.0.1:{port}/nothing")
+    url = f"postgresql://me:secret@127.0.0.1:{port}/nothing"
+    command = Command.at(tmp_path / "home", url, CRYPTO_ASSETS_STORE_PATIENCE_S="1")
     command.configure(COLLECTION)
     answer = command("up", "--port", str(free_port()))
     assert answer.code == 1

@@ -298,7 +298,8 @@ def test_writers_in_opposite_orders_do_not_deadlock(ledger: Ledger) -> None:
     assert len(ledger.partitions()) == 300
 
 
-def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
+def test_a_server_that_does_not_answer_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRYPTO_ASSETS_STORE_PATIENCE_S", "1")
     with pytest.raises(PostgresUnavailable, match=r"127\.0\.0\.1:9") as caught:
         migrate("postgresql://me:very-secret@127.0.0.1:9/db")
     assert "very-secret" not in str(caught.value)

@@ -198,6 +198,7 @@ def test_a_lake_that_moved_to_a_bucket_is_compared_with_few_requests(
         finally:
             here.store.put(gone, data)
         down = Lake(f"s3://{BUCKET}/{PREFIX}", lambda: boto3.client("s3", endpoint_url="http://127.0.0.1:9"))
+        monkeypatch.setenv("CRYPTO_ASSETS_STORE_PATIENCE_S", "1")
         with pytest.raises(LakeUnavailable):
             lost_days(ledger, down)
 

@@ -405,6 +405,7 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(
     use: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("crypto_assets.storage.database.CONNECT_TIMEOUT_S", 1.0)
+    monkeypatch.setenv("CRYPTO_ASSETS_STORE_PATIENCE_S", "1")
     with pytest.raises(PostgresUnavailable, match=r"127\.0\.0\.1:9/db") as caught:
         use("postgresql://me:very-secret@127.0.0.1:9/db")
     assert "very-secret" not in str(caught.value)
