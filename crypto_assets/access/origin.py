@@ -20,13 +20,18 @@ _POLICY_VIOLATION = 1008  # RFC 6455, 7.4.1
 
 
 class OnlyFromHere:
-    """Middleware that refuses requests and WebSockets that a foreign page may have caused."""
+    """Middleware that refuses requests and WebSockets that a foreign page may have caused.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        only_json: refuses changes that are not JSON; otherwise the app does so (`not_json`).
+    """
+
+    def __init__(self, app: ASGIApp, *, only_json: bool = True) -> None:
         self._app = app
+        self._only_json = only_json
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or (problem := _problem(HTTPConnection(scope))) is None:
+        if scope["type"] == "lifespan" or (problem := self._problem(HTTPConnection(scope))) is None:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await receive()
@@ -35,8 +40,11 @@ class OnlyFromHere:
         else:
             await problem.answer()(scope, receive, send)
 
+    def _problem(self, asked: HTTPConnection) -> Problem | None:
+        return _foreign(asked) or (not_json(asked) if self._only_json else None)
 
-def _problem(asked: HTTPConnection) -> Problem | None:
+
+def _foreign(asked: HTTPConnection) -> Problem | None:
     host, origin = asked.headers.get("host", ""), asked.headers.get("origin")
     if _name(f"http://{host}") not in _LOOPBACK:
         return Problem(
@@ -44,6 +52,11 @@ def _problem(asked: HTTPConnection) -> Problem | None:
         )
     if origin is not None and not _is_own(origin, host):
         return Problem(403, "foreign Origin", f"none, or http://{host}", origin, "ask from a program, not a page")
+    return None
+
+
+def not_json(asked: HTTPConnection) -> Problem | None:
+    """Return why a change is refused that is not JSON; None for everything else."""
     if asked.scope["type"] == "http" and asked.scope["method"] not in ("GET", "HEAD", "OPTIONS"):
         kind = asked.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":

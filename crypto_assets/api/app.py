@@ -6,20 +6,22 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import Request
 
 from crypto_assets.access.callers import OnlyTheseUsers, users
-from crypto_assets.access.origin import OnlyFromHere
+from crypto_assets.access.origin import OnlyFromHere, not_json
 from crypto_assets.access.problem import Problem
 from crypto_assets.api import answers
 from crypto_assets.api.bounds import HeadAsGet, OnlyPlainText
 from crypto_assets.api.context import Context
 from crypto_assets.api.failures import answered, failed, no_route, not_valid
 from crypto_assets.api.health import Health
+from crypto_assets.api.parameters import require_known
 from crypto_assets.api.routes import about, acknowledgements, coverage, limits, quality, runs
 from crypto_assets.config.environment import settings
 from crypto_assets.errors import CryptoAssetsError
@@ -52,10 +54,13 @@ def create_app(postgres: str, collection: Path, lake: str | None = None) -> Fast
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         middleware=[
             Middleware(OnlyTheseUsers, users(settings().ui_users)),
-            Middleware(OnlyFromHere),
+            # `only_json` below follows the choice of the route: an unknown method is 405, whatever it sends.
+            Middleware(OnlyFromHere, only_json=False),
             Middleware(OnlyPlainText),
             Middleware(HeadAsGet),
         ],
+        dependencies=[Depends(_only_json), Depends(require_known)],
+        redirect_slashes=False,
         lifespan=_lifespan,
     )
     app.add_exception_handler(Problem, answered)
@@ -77,6 +82,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     with context.ledger:
         yield
     context.health.close()
+
+
+async def _only_json(request: Request) -> None:
+    """Refuse a change that is not JSON, on every path."""
+    if problem := not_json(request):
+        raise problem
 
 
 def _name(route: APIRoute) -> str:

@@ -6,15 +6,15 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from fastapi import Depends, Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from crypto_assets.access.problem import Problem
 from crypto_assets.api.bounds import body
-from crypto_assets.api.parameters import day_of
+from crypto_assets.api.parameters import day_of, require_order
 
 B = TypeVar("B", bound=BaseModel)
 
@@ -57,6 +57,11 @@ class Gaps(Body):
     reason: str = Field("", description="Why.")
     who: str = Field("API", description="Who requests it.")
 
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        require_order(self.first, self.last)
+        return self
+
 
 def read(model: type[B]) -> Any:
     """Return the dependency that reads a body; it raises Problem if the body is not such an object."""
@@ -68,6 +73,9 @@ def read(model: type[B]) -> Any:
         for name in required:
             if not found.get(name):
                 raise Problem(400, "a field is missing", f"all of {', '.join(required)}", f"no {name}")
+        for name, value in found.items():
+            if not value.strip():
+                raise Problem(400, "empty text", f"{name} with a text, or no {name}", "an empty text")
         return model.model_validate(found)
 
     return Depends(given)

@@ -6,14 +6,18 @@ API has the same four texts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from enum import StrEnum
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias, get_origin
 from urllib.parse import urlencode
 
-from fastapi import Depends, Request, Response
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
 from pydantic.json_schema import SkipJsonSchema
 
 from crypto_assets.access.problem import Json, Problem
@@ -43,6 +47,12 @@ def day_of(name: str, text: str) -> date:
     return day
 
 
+def require_order(first: date | None, last: date | None) -> None:
+    """Raise Problem if the last day is before the first: an empty answer would look like "nothing is missing"."""
+    if first and last and last < first:
+        raise Problem(400, "days in the wrong order", "to on the day of from, or later", f"from {first} to {last}")
+
+
 def _reads(reader: Callable[[str], Any]) -> BeforeValidator:
     """Return a validator for a sent text. A default, which some versions of FastAPI pass too, stays as it is."""
     return BeforeValidator(lambda value: reader(value) if isinstance(value, str) else value)
@@ -54,7 +64,8 @@ def _day(name: str) -> BeforeValidator:
 
 def _number(name: str, least: int, most: int) -> BeforeValidator:
     def read(text: str) -> int:
-        if not text.isdecimal() or len(text) > 20 or not least <= int(text) <= most:
+        # `int` and `isdecimal` also take the digits of other scripts.
+        if not re.fullmatch("[0-9]{1,20}", text) or not least <= int(text) <= most:
             raise Problem(400, "not a number in range", f"{name} from {least} to {most}", text)
         return int(text)
 
@@ -63,13 +74,9 @@ def _number(name: str, least: int, most: int) -> BeforeValidator:
 
 def _share(name: str) -> BeforeValidator:
     def read(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = -1.0
-        if not 0 <= value <= 1:
-            raise Problem(400, "not a number in range", f"{name} from 0 to 1", text)
-        return value
+        if not re.fullmatch(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?", text) or not 0 <= float(text) <= 1:
+            raise Problem(400, "not a number in range", f"{name} from 0 to 1, like 0.999", text)
+        return float(text)
 
     return _reads(read)
 
@@ -105,30 +112,35 @@ def _level(text: str) -> str:
 
 
 class Parameters(BaseModel):
-    """The parameters of a request; any other one is an error: a filter with a typing error would give a wrong result."""
+    """The parameters of a request; `require_known` refuses others before."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _only_known(cls, given: dict[str, Any]) -> dict[str, Any]:
-        require_known(given, [field.alias or name for name, field in cls.model_fields.items()])
-        return given
 
+async def require_known(request: Request) -> None:
+    """Raise Problem for a parameter that the path does not take, or takes only once; a dependency of every path.
 
-def require_known(given: dict[str, Any], known: Sequence[str]) -> None:
-    """Raise Problem if a parameter is unknown to the path."""
-    for name in given:
+    A filter with a typing error would give a wrong result, as would one of two values that exclude each other.
+    """
+    known, where = _known(request.scope["route"]), f"{request.method} {request.url.path}"
+    for name, times in Counter(name for name, _ in request.query_params.multi_items()).items():
         if name not in known:
-            raise Problem(400, "unknown parameter", f"some of {', '.join(sorted(known))}", name)
+            expected = f"some of {', '.join(sorted(known))}" if known else f"no parameters: {where} takes none"
+            raise Problem(400, "unknown parameter", expected, name)
+        if times > 1 and get_origin(known[name].annotation) is not list:
+            found = ", ".join(request.query_params.getlist(name))
+            raise Problem(400, "repeated parameter", f"{name} once", found)
 
 
-async def _without_parameters(request: Request) -> None:
-    require_known(dict(request.query_params), ())
-
-
-WITHOUT_PARAMETERS = [Depends(_without_parameters)]
-"""The dependencies of a path that has no parameter."""
+def _known(route: APIRoute) -> Mapping[str, FieldInfo]:
+    """Return the parameters of a path by their names in a request."""
+    models = [one.field_info.annotation for one in route.dependant.query_params]
+    return {
+        field.alias or name: field
+        for model in models
+        if isinstance(model, type) and issubclass(model, Parameters)
+        for name, field in model.model_fields.items()
+    }
 
 
 class Paged(Parameters):
@@ -151,6 +163,11 @@ class Days(Parameters):
 
     first: Annotated[date | Unset, _day("from")] = Field(None, alias="from", description="First day, like 2024-01-31.")
     last: Annotated[date | Unset, _day("to")] = Field(None, alias="to", description="Last day, included.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        require_order(self.first, self.last)
+        return self
 
 
 class Tracks(Parameters):
@@ -193,9 +210,5 @@ class Quality(TrackDays):
     trend: Annotated[bool, _flag("trend")] = Field(False, description="The history of the scores, day by day.")
 
 
-class Acknowledgements(Paged, Days):
-    exchange: str | Unset = Field(None, description="Such as `binance`.")
-    market_type: str | Unset = Field(None, description="`spot`, `linear` or `inverse`.")
-    symbol: list[str] = Field([], description="May be repeated.")
-    dataset: list[str] = Field([], description="May be repeated.")
+class Acknowledgements(TrackDays):
     withdrawn: Annotated[bool, _flag("withdrawn")] = Field(False, description="Include those that are no longer valid.")

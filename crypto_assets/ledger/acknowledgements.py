@@ -16,6 +16,7 @@ import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from crypto_assets.ledger.series_names import one_or_more
 from crypto_assets.model import COMPLETE_STATES, Series, State, TrackDay
 from crypto_assets.storage.database import Database
 
@@ -102,8 +103,8 @@ WHERE a.id = n.id AND n.withdrawn IS NOT NULL AND a.withdrawn_because IS NULL
 def read_acknowledgements(
     connection: psycopg.Connection[Any],
     *,
-    exchange: str | None = None,
-    market_type: str | None = None,
+    exchange: str | Sequence[str] | None = None,
+    market_type: str | Sequence[str] | None = None,
     symbols: Sequence[str] | None = None,
     datasets: Sequence[str] | None = None,
     first: date | None = None,
@@ -117,10 +118,10 @@ def read_acknowledgements(
         holding: only valid ones; otherwise withdrawn ones too.
     """
     given: Mapping[str, Any] = {
-        "exchange = %s": exchange,
-        "market_type = %s": market_type,
-        "symbol = ANY(%s)": None if symbols is None else list(symbols),
-        "dataset = ANY(%s)": None if datasets is None else list(datasets),
+        "exchange = ANY(%s)": one_or_more(exchange),
+        "market_type = ANY(%s)": one_or_more(market_type),
+        "symbol = ANY(%s)": one_or_more(symbols),
+        "dataset = ANY(%s)": one_or_more(datasets),
         "day >= %s": first,
         "day <= %s": last,
     }

@@ -262,6 +262,84 @@ def test_what_cannot_be_answered_says_what_was_expected_and_found(client, path, 
     assert refused(client.get(path), status)["found"] == found
 
 
+@pytest.mark.parametrize(
+    "path", ["gaps", "partitions", "incidents", "corrections", "quality", "quality?by=partition", "acknowledgements"]
+)
+def test_days_in_the_wrong_order_are_refused(client: httpx.Client, path: str) -> None:
+    days = f"{'&' if '?' in path else '?'}from=2024-01-05&to=2024-01-01"
+    found = refused(client.get(f"/v1/{path}{days}"), 400)
+    assert (found["error"], found["found"]) == ("days in the wrong order", "from 2024-01-05 to 2024-01-01")
+    assert client.get(f"/v1/{path}{days.replace('01-05', '01-01')}").status_code == 200
+
+
+def test_days_of_a_change_in_the_wrong_order_are_refused(client: httpx.Client) -> None:
+    track = {"exchange": "binance", "market_type": "spot", "symbol": "BTC/USDT", "dataset": "ohlcv_1h"}
+    for change in ("acknowledge", "withdraw"):
+        asked = client.post(f"/v1/gaps/{change}", json={**track, "from": str(LAST), "to": str(FIRST)})
+        assert refused(asked, 400)["error"] == "days in the wrong order"
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("partitions?from=2024-01-01&from=2024-01-02", "2024-01-01, 2024-01-02"),
+        ("partitions?limit=1&limit=2", "1, 2"),
+        ("gaps?to=2024-01-01&to=2024-01-01", "2024-01-01, 2024-01-01"),
+        ("quality?by=symbol&by=series", "symbol, series"),
+        ("quality?trend=true&trend=false", "true, false"),
+        ("objects?prefix=a&prefix=b", "a, b"),
+        ("acknowledgements?withdrawn=true&withdrawn=false", "true, false"),
+    ],
+)
+def test_a_parameter_of_one_value_is_refused_if_it_has_several(client: httpx.Client, query: str, found: str) -> None:
+    answer = refused(client.get(f"/v1/{query}"), 400)
+    assert (answer["error"], answer["found"]) == ("repeated parameter", found)
+
+
+def test_every_filter_may_be_repeated(client: httpx.Client) -> None:
+    for path in ("partitions", "gaps", "acknowledgements"):
+        both = get(client, f"/v1/{path}?exchange=binance&exchange=binance")
+        assert both["items"] == get(client, f"/v1/{path}")["items"]
+    assert {item["symbol"] for item in get(client, "/v1/partitions?symbol=BTC/USDT&symbol=ETH/USDT")["items"]} == {
+        "BTC/USDT",
+        "ETH/USDT",
+    }
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("partitions?limit=٣", "partitions?offset=٣", "partitions?limit=1_0", "partitions?limit=+1"),
+        *("quality?below=٠.5", "quality?below=0_1", "quality?below= 0.5", "quality?below=nan", "quality?below=-0"),
+    ],
+)
+def test_a_number_has_the_digits_from_0_to_9(client: httpx.Client, query: str) -> None:
+    assert refused(client.get(f"/v1/{query}"), 400)["error"] == "not a number in range"
+
+
+def test_an_unknown_path_is_answered_in_the_four_texts_without_a_redirection(client: httpx.Client) -> None:
+    for path in ("/v1/status/", "/v1/", "/healthz/", "/v1/runs/x/y"):
+        assert refused(client.get(path), 404)["found"] == path
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "TRACE", "OPTIONS"])
+def test_a_method_that_a_path_does_not_have_is_405_whatever_is_sent(client: httpx.Client, method: str) -> None:
+    for kind in ("application/json", "text/plain"):
+        found = refused(client.request(method, "/v1/status", headers={"content-type": kind}), 405)
+        assert (found["expected"], found["found"]) == ("GET, HEAD", method)
+    assert refused(client.request(method, "/v1/status"), 405)["found"] == method
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/healthz", "/v1", "/v1/status", "/v1/pauses", "/v1/breakers", "/v1/limits", "/v1/delays", f"/v1/runs/{RUN}"],
+)
+def test_a_path_without_parameters_says_so(client: httpx.Client, path: str) -> None:
+    found = refused(client.get(path, params={"symbol": "BTC/USDT"}), 400)
+    assert (found["error"], found["found"]) == ("unknown parameter", "symbol")
+    assert found["expected"] == f"no parameters: GET {path} takes none"
+
+
 # ---- pause, resume, cancel ------------------------------------------------------------------------------------------
 
 
@@ -288,6 +366,9 @@ def test_a_scope_must_be_one_that_exists(client: httpx.Client) -> None:
     assert refused(client.post("/v1/pause", json={"scope": "everything"}), 400)["found"] == "everything"
     assert refused(client.post("/v1/pause", json={"scope": "all", "resaon": "x"}), 400)["found"] == "resaon"
     assert refused(client.post("/v1/pause", json=["all"]), 400)["error"] == "not an object of texts"
+    for empty in ({"reason": ""}, {"who": ""}, {"reason": " ", "who": "ann"}):
+        found = refused(client.post("/v1/pause", json={"scope": "all", **empty}), 400)
+        assert (found["error"], found["expected"].split()[0]) == ("empty text", next(iter(empty)))
     assert get(client, "/v1/pauses") == {"items": []}
 
 

@@ -60,6 +60,22 @@ def test_the_document_has_the_paths_that_the_docs_and_the_index_name(client, doc
     assert client.get("/v1").json()["paths"] == list(operations(document))
 
 
+def test_the_docs_say_which_path_takes_which_parameter(document) -> None:
+    text = (PROJECT / "docs" / "api.md").read_text()
+    told, names = {}, set()
+    for line in re.findall(r"^\| `/v1/.*", text, re.MULTILINE):
+        paths, tracks, *others = line.strip("|").split("|")
+        names = names if "the same" in tracks else set(re.findall("`(.*?)`", tracks))
+        for path in re.findall("`(.*?)`", paths):
+            told[path] = names | set(re.findall("`(.*?)`", "".join(others)))
+    taken = {
+        path: {one["name"] for one in methods["get"]["parameters"] if one["in"] == "query"}
+        for path, methods in document["paths"].items()
+        if "parameters" in methods.get("get", {})
+    }
+    assert {path: found for path, found in taken.items() if found} == told
+
+
 def test_every_path_parameter_and_field_of_a_body_says_what_it_is(document) -> None:
     for name, operation in operations(document).items():
         assert operation["description"].endswith("."), name

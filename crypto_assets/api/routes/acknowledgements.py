@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from crypto_assets.access.problem import Json, Problem
 from crypto_assets.api import answers, bodies, parameters
 from crypto_assets.api.context import Here
+from crypto_assets.api.filters import series_filters
 from crypto_assets.config.collection import Collection, SeriesEntry
 from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.acknowledgements import Acknowledgement, read_acknowledgements
@@ -27,13 +28,14 @@ Given = Annotated[bodies.Gaps, bodies.read(bodies.Gaps)]
 @router.get("/acknowledgements", response_model=answers.Page[answers.Acknowledgement])
 def acknowledgements(request: Request, here: Here, asked: Annotated[parameters.Acknowledgements, Query()]) -> Response:
     """The last acknowledgement of each day; `withdrawn=true` includes those that are no longer valid."""
+    wanted = series_filters(asked, here)
     with here.ledger.transaction() as connection:
         found = read_acknowledgements(
             connection,
-            exchange=asked.exchange,
-            market_type=asked.market_type,
-            symbols=asked.symbol or None,
-            datasets=asked.dataset or None,
+            exchange=wanted["exchange"],
+            market_type=wanted["market_type"],
+            symbols=wanted["symbol"],
+            datasets=wanted["dataset"],
             first=asked.first,
             last=asked.last,
             holding=not asked.withdrawn,

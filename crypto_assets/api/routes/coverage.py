@@ -13,7 +13,7 @@ from crypto_assets.access.problem import Json
 from crypto_assets.api import answers, parameters
 from crypto_assets.api.context import Context, Here
 from crypto_assets.api.filters import series_filters
-from crypto_assets.api.parameters import MOST, WITHOUT_PARAMETERS, Paged
+from crypto_assets.api.parameters import MOST, Paged
 from crypto_assets.api.routes.runs import pauses_in_force
 from crypto_assets.ledger.coverage import coverage
 from crypto_assets.ledger.coverage_tables import status_json
@@ -27,7 +27,7 @@ from crypto_assets.quality.gap_causes import as_json, explain
 router = APIRouter(prefix="/v1", tags=["coverage"])
 
 
-@router.get("/status", response_model=answers.Status, dependencies=WITHOUT_PARAMETERS)
+@router.get("/status", response_model=answers.Status)
 def status(here: Here) -> Response:
     """Coverage of every series, active runs and pauses."""
     running = read_progress(here.ledger, states=ACTIVE_STATES, limit=MOST)

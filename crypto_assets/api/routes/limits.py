@@ -9,11 +9,10 @@ from fastapi import APIRouter, Response
 from crypto_assets.access.problem import Json
 from crypto_assets.api import answers
 from crypto_assets.api.context import Here
-from crypto_assets.api.parameters import WITHOUT_PARAMETERS
 from crypto_assets.transport import limit_state
 from crypto_assets.transport.breaker import Breaker
 
-router = APIRouter(prefix="/v1", tags=["limits"], dependencies=WITHOUT_PARAMETERS)
+router = APIRouter(prefix="/v1", tags=["limits"])
 
 
 @router.get("/breakers", response_model=answers.Items[Breaker])

@@ -11,7 +11,6 @@ from crypto_assets.access.problem import Json, Problem
 from crypto_assets.api import answers, parameters
 from crypto_assets.api.context import Here
 from crypto_assets.api.filters import series_filters
-from crypto_assets.api.parameters import WITHOUT_PARAMETERS
 from crypto_assets.ledger import score_query
 from crypto_assets.ledger.lakes import lost_days
 from crypto_assets.quality import delays as measure
@@ -45,7 +44,7 @@ def quality(request: Request, here: Here, asked: Annotated[parameters.Quality, Q
     return asked.answer(request, [asdict(one) for one in found])
 
 
-@router.get("/delays", response_model=answers.Delays, dependencies=WITHOUT_PARAMETERS)
+@router.get("/delays", response_model=answers.Delays)
 def delays(here: Here) -> Response:
     """Publication delays of the archives, and overdue objects."""
     collection = here.load_collection()

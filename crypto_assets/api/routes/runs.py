@@ -10,7 +10,6 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from crypto_assets.access.problem import Json, Problem
 from crypto_assets.api import answers, bodies, parameters
 from crypto_assets.api.context import Context, Here
-from crypto_assets.api.parameters import WITHOUT_PARAMETERS
 from crypto_assets.ledger import pauses as scopes
 from crypto_assets.ledger.pauses import Control
 from crypto_assets.ledger.progress import ACTIVE_STATES, Progress, read_progress
@@ -51,7 +50,7 @@ def cancel(run_id: RunId, here: Here, given: Annotated[bodies.Cancel, bodies.rea
     return Json({"run_id": found.run_id, "cancelling": True}, 202)
 
 
-@router.get("/pauses", response_model=answers.Items[Control], dependencies=WITHOUT_PARAMETERS)
+@router.get("/pauses", response_model=answers.Items[Control])
 def pauses(here: Here) -> Response:
     """The active pauses: scope, who, why, since when."""
     return Json({"items": pauses_in_force(here)})
