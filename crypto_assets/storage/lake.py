@@ -242,11 +242,11 @@ class Lake:
             raise self._none(path)
         return self._opened(series, partition, data, sha256)
 
-    def open_unread(self, series: Series, partition: Partition, sha256: str, num_rows: int) -> UnreadRows:
+    def open_unread(self, series: Series, partition: Partition, sha256: str) -> UnreadRows:
         """Return the rows of one partition, verified but not decoded.
 
         Args:
-            sha256, num_rows: of the file, from the ledger.
+            sha256: of the file, from the ledger.
 
         Raises:
             StoredDataError: the file is missing, damaged, or not the one in the ledger.
@@ -257,7 +257,7 @@ class Lake:
             raise self._none(path)
         where = f"{self.url}/{path}"
         verify(data, where, sha256)
-        return UnreadRows(data, where, _schema(series), num_rows)
+        return UnreadRows.of(data, where, _schema(series))
 
     def _opened(
         self, series: Series, partition: Partition, data: bytes, sha256: str | None = None

@@ -220,13 +220,21 @@ def decode_frame(data: bytes, path: str) -> pd.DataFrame:
 class UnreadRows:
     """The rows of a stored file, verified but not decoded: most users of a stored day need no row of it.
 
-    `num_rows` comes from the ledger.
+    `num_rows` and `source` come from the footer of the file.
     """
 
     data: bytes
     path: str
     schema: pa.Schema
     num_rows: int
+    source: SourceFile
+
+    @classmethod
+    def of(cls, data: bytes, path: str, schema: pa.Schema) -> UnreadRows:
+        """Return the rows of a file whose bytes were verified; raises as `decode`."""
+        with _decoding(path, verified=True):
+            footer = pq.read_metadata(pa.BufferReader(data))
+        return cls(data, path, schema, footer.num_rows, source_of(footer.metadata, path))
 
     def read(self) -> pa.Table:
         """Return the rows; raises as `decode`."""

@@ -117,7 +117,7 @@ class Comparer:
         return findings
 
     def outdated(self, series: Series, partitions: Sequence[Partition]) -> list[Partition]:
-        """Return the stored days whose comparisons were made with files that have been replaced since, or not at all."""
+        """Return the stored days whose comparisons were made with other files than those stored now, or not at all."""
         checks = in_lake(series)
         if not checks or not partitions:
             return []
@@ -130,7 +130,8 @@ class Comparer:
             for check in checks:
                 best = next((others[one] for one in check.counterparts(series) if one in others), None)
                 known = findings.get(check.name, {})
-                if best and (known.get(WITH), known.get(WITH_SHA256)) != (best.series.dataset, best.content_sha256):
+                now = (best.series.dataset, best.content_sha256) if best else (None, None)
+                if (known.get(WITH), known.get(WITH_SHA256)) != now:
                     result.append(partition)
                     break
         return result

@@ -68,7 +68,7 @@ def read_near(
     connection: psycopg.Connection[Any], series: Series, partitions: Sequence[Partition], weeks: int = WEEKS
 ) -> Near:
     """Return the stored days that the checks of some partitions need: those beside them, and some weeks before."""
-    if not partitions or not of_kind(series, SeamCheck) + of_kind(series, HistoryCheck):
+    if not partitions:
         return Near()
     days = [partition.day for partition in partitions]
     # The days beside these are checked again too, against the days beside them.

@@ -1,9 +1,7 @@
-"""Stored days that need no new check, because nothing that their findings depend on has changed.
+"""Names what the findings of a stored day depend on besides its rows: the code that judges, and the weeks before.
 
-A finding depends on the rows, on the code of the checks and, for some checks, on the weeks before. The rows are those of the
-file, which is compared with the ledger whenever a day is collected. `judged_by` in the ledger names the code and the weeks.
-Findings that depend on the days beside, on other series or on outages are updated when these change: see
-`update_findings.py` and `quality/after_run.py`.
+The ledger keeps that name with the findings (`judged_by`). `unchanged_days.py` compares it, and everything else that a new
+check of the day could change.
 """
 
 from __future__ import annotations
@@ -18,8 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from crypto_assets.engine.archive.row_ends import fills
-from crypto_assets.model import Partition, Profile, Series, SourceFile, State
+from crypto_assets.model import Profile, State
 from crypto_assets.version import __version__
 
 if TYPE_CHECKING:
@@ -71,21 +68,6 @@ def _digest(profile: Profile) -> bytes:
             digest.update(value if isinstance(value, bytes) else str(value).encode())
             digest.update(b"\0")
     return digest.digest()
-
-
-def keeps(
-    series: Series, partition: Partition, rows: pa.Table, source: SourceFile | None, state: State, *, is_plain: bool
-) -> bool:
-    """Return whether a day that was just checked may be left unchecked later: it is complete, final, and its rows fill it.
-
-    A symbol that begins or ends inside a day may turn out to be older, or to live on; then the day has to be read again.
-    A day whose rows reach from one end to the other cannot change that way.
-
-    Args:
-        is_plain: the day has no reason and no evidence beside its rows.
-    """
-    final = state is State.AVAILABLE and source is not None and source.source == "archive"
-    return is_plain and final and fills(series, partition, rows)
 
 
 def may_stand(record: PartitionRecord) -> bool:

@@ -46,10 +46,11 @@ class StoredFiles:
         """
         partition = Partition(record.symbol, record.day)
         try:
-            if not decoded and record.content_sha256 and record.path and record.rows:
-                rows = self._lake.open_unread(series, partition, record.content_sha256, record.rows)
-                stored = StoredFile(record.path, record.rows, len(rows.data), record.content_sha256)
-                return Opened(None, stored, record.source_file, unread=rows)
+            if not decoded and record.content_sha256:
+                rows = self._lake.open_unread(series, partition, record.content_sha256)
+                path = self._lake.path(series, partition)
+                stored = StoredFile(path, rows.num_rows, len(rows.data), record.content_sha256)
+                return Opened(None, stored, rows.source, unread=rows)
             return Opened(*self._lake.open(series, partition, record.content_sha256))
         except StoredDataError as error:
             problem = str(error)

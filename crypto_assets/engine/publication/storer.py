@@ -20,6 +20,7 @@ from crypto_assets.config.collection import Collection
 from crypto_assets.engine.archive.empty_days import why_empty
 from crypto_assets.engine.archive.life_span import WHOLE
 from crypto_assets.engine.archive.lifetime import NUMBERED
+from crypto_assets.engine.archive.row_ends import fills
 from crypto_assets.engine.day_outcomes import Day, DaysOf, Kept, Target, quarantine, refused
 from crypto_assets.engine.publication.contradictions import contradicted
 from crypto_assets.engine.publication.cross_series import Comparer, Pieces
@@ -27,7 +28,7 @@ from crypto_assets.engine.publication.neighbour_days import Near, read_near
 from crypto_assets.engine.publication.publication_delay import Delays
 from crypto_assets.engine.publication.publisher import Publisher
 from crypto_assets.engine.publication.second_look import judge_edges_again, reopen_contradicted, settle_silent_days
-from crypto_assets.engine.publication.standing import keeps, made_of
+from crypto_assets.engine.publication.unchanged_days import UnchangedDays
 from crypto_assets.engine.publication.update_findings import Revised
 from crypto_assets.engine.publication.validation import (
     Verdict,
@@ -35,13 +36,11 @@ from crypto_assets.engine.publication.validation import (
     degrading,
     in_words,
     validate,
-    weeks_before,
 )
 from crypto_assets.engine.publication.wrong_edges import WrongEdges, contradicted_edges, with_edges, wrong_edges
 from crypto_assets.engine.run_context import RunContext, Stores
 from crypto_assets.errors import InvalidRows
 from crypto_assets.ledger.life_edges import LISTED_FROM, LISTED_UNTIL, cut_of
-from crypto_assets.ledger.outcome_rows import from_stored
 from crypto_assets.model import Finding, HistoryCheck, Outcome, Partition, Series, State, StoredFile, TrackDay
 from crypto_assets.model.correction import Correction
 from crypto_assets.storage.patience import outlast
@@ -70,6 +69,7 @@ class Storer:
         self._comparer = Comparer(stores.lake, stores.ledger)
         self._delays = Delays(stores.ledger)
         self._publisher = Publisher(writers, collection, stores, run.run_id)
+        self._unchanged = UnchangedDays(stores.ledger, self._comparer, self._delays, self._publisher.loaded)
         self._on_batch = on_batch
         self._fallback = fallback
         self._run_id = run.run_id
@@ -87,42 +87,19 @@ class Storer:
 
     def _stored(self, batch: Sequence[Day]) -> tuple[list[Outcome], list[pa.Table | None]]:
         started = time.perf_counter()
-        near = self._near(batch)
-        found: dict[int, tuple[Outcome, pa.Table | None]] = {
-            place: (outcome, None) for place, outcome in self._standing(batch, near).items()
-        }
-        if rest := [day for day in batch if id(day) not in found]:
-            found |= self._judged(rest, near, started)
+        series, near = batch[0].series, self._near(batch)
+        found: dict[int, tuple[Outcome, pa.Table | None]] = {}
+        while True:
+            # Days that were just checked may have changed the weeks before other days, and the findings of those beside.
+            left = [day for day in batch if id(day) not in found]
+            unchanged = self._unchanged.among(series, left, near)
+            changed = [day for day in left if id(day) not in unchanged]
+            if not changed:
+                break
+            found |= self._judged(changed, near, started)
+        found |= {place: (outcome, None) for place, outcome in unchanged.items()}
         outcomes, rows = zip(*(found[id(day)] for day in batch), strict=True)
         return list(outcomes), list(rows)
-
-    def _standing(self, batch: Sequence[Day], near: Near) -> dict[int, Outcome]:
-        """Return the days of a batch that need no new check, as the ledger has them; by the identity of the day."""
-        series = batch[0].series
-        same = {
-            id(day): day.record
-            for day in batch
-            if day.record is not None and day.record.judged_by == made_of(weeks_before(series, day.partition, near))
-        }
-        loaded = self._publisher.loaded([day for day in batch if id(day) in same])
-        return {
-            id(day): Outcome(
-                series,
-                day.partition,
-                record.state,
-                record.reason,
-                {},
-                day.source,
-                day.known,
-                from_stored(record.findings),
-                unchanged=True,
-                warehouse_rows=loaded[id(day)],
-                judged_by=record.judged_by,
-                stands=True,
-            )
-            for day in batch
-            if id(day) in loaded and (record := same[id(day)])
-        }
 
     def _judged(self, batch: Sequence[Day], near: Near, started: float) -> dict[int, tuple[Outcome, pa.Table | None]]:
         """Return the outcomes of days, and the rows of those that are now stored; by the identity of the day.
@@ -171,8 +148,6 @@ class Storer:
             missing = degrading(series, found)
             took = (time.perf_counter() - started) / len(batch)
             state = _state(day, missing)
-            is_plain = not (day.reason or day.missing or day.evidence)
-            stays = keeps(series, day.partition, day.parsed, day.source, state, is_plain=is_plain)
             return Outcome(
                 series,
                 day.partition,
@@ -188,7 +163,7 @@ class Storer:
                 warehouse_rows=rows,
                 duration_s=round(day.fetch_s + took, 4),
                 correction=correction,
-                judged_by=verdicts[id(day)].made_of if stays else "",
+                judged_by=verdicts[id(day)].made_of if _stays(day, state) else "",
             )
 
         bad = [outcomes[id(day)] for day in batch if id(day) in outcomes and day.target.collect]
@@ -249,7 +224,7 @@ class Storer:
         """Return the stored days around a batch, if checks of its series need them."""
         series = batch[0].series
         partitions = [day.partition for day in batch if day.rows is not None]
-        if not partitions or not of_kind(series, HistoryCheck):
+        if not partitions or not (of_kind(series, HistoryCheck) or any(day.record is not None for day in batch)):
             return Near()
         with self._ledger.transaction() as connection:
             return read_near(connection, series, partitions)
@@ -346,6 +321,17 @@ def _state(day: Day, missing: Sequence[str]) -> State:
     if missing or day.missing:
         return State.DEGRADED
     return State.PROVISIONAL if day.source and day.source.source == "rest" else State.AVAILABLE
+
+
+def _stays(day: Day, state: State) -> bool:
+    """Return whether a day that was just checked may be left unchecked later: it is complete, final, and its rows fill it.
+
+    A symbol that begins or ends inside a day may turn out to be older, or to live on; then the day has to be read again.
+    A day whose rows reach from one end to the other cannot change that way.
+    """
+    is_plain = not (day.reason or day.missing or day.evidence)
+    is_final = state is State.AVAILABLE and day.source is not None and day.source.source == "archive"
+    return is_plain and is_final and fills(day.series, day.partition, day.parsed)
 
 
 def _no_rows(day: Day) -> Outcome:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
-from datetime import date, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from crypto_assets.engine.publication.standing import code_digest, made_of
 from crypto_assets.engine.run_context import RunContext, Stores
 from crypto_assets.ledger.partitions import Ledger, PartitionRecord
 from crypto_assets.ledger.profiles import read_profiles
-from crypto_assets.model import Outcome, Partition, Series, State
+from crypto_assets.model import Outcome, Partition, Profile, Series, State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.warehouse import Warehouse
@@ -73,6 +75,19 @@ def records(bench: Workbench) -> list[PartitionRecord]:
 def change(bench: Workbench, query: str, *values: Any) -> None:
     with psycopg.connect(bench.url) as connection:
         assert connection.execute(query, values).rowcount > 0
+
+
+def without_times(record: PartitionRecord) -> PartitionRecord:
+    """Return a record without the times of collecting, which are those of the last check."""
+    return replace(record, collected_at=None, updated_at=datetime.fromtimestamp(0, UTC), reported_at=None)
+
+
+def profiles_of(bench: Workbench) -> list[Profile]:
+    with Ledger(bench.url) as ledger, ledger.transaction() as connection:
+        return read_profiles(connection, BARS, FIRST, LAST)
+
+
+SEEN = "UPDATE collection.archive_objects SET first_seen = first_modified WHERE key = %s"
 
 
 def path_of(bench: Workbench, day: date) -> Path:
@@ -143,18 +158,31 @@ def _other_volume(content: bytes) -> str:
         "UPDATE collection.partitions SET attempt_error = 'the host does not answer' WHERE day = '2024-01-31'",
         "UPDATE collection.partitions SET state = 'corrected' WHERE day = '2024-01-31'",
         "UPDATE collection.partitions SET source_etag = 'another' WHERE day = '2024-01-31'",
+        "UPDATE collection.partitions SET source_size_bytes = source_size_bytes - 1 WHERE day = '2024-01-31'",
+        "UPDATE collection.partitions SET rows = rows - 1 WHERE day = '2024-01-31'",
+        "UPDATE collection.partitions SET size_bytes = size_bytes - 1 WHERE day = '2024-01-31'",
+        "UPDATE collection.partitions SET path = 'elsewhere' WHERE day = '2024-01-31'",
+        "UPDATE collection.partitions SET reason = 'somebody wrote this' WHERE day = '2024-01-31'",
+        "UPDATE collection.partitions SET failed_checks = '{complete}' WHERE day = '2024-01-31'",
+        "UPDATE collection.partitions SET findings = findings - 'complete' WHERE day = '2024-01-31'",
+        """UPDATE collection.partitions SET findings = findings || '{"former_check": {"passed": true}}'
+        WHERE day = '2024-01-31'""",
+        """UPDATE collection.partitions SET findings = findings || '{"published_in_time": {"passed": true, "delay_s": 5}}'
+        WHERE day = '2024-01-31'""",
+        "UPDATE collection.profiles SET content_sha256 = 'of a former file' WHERE day = '2024-01-31'",
     ],
 )
 def test_changes_after_which_a_day_is_checked_again(bench: Workbench, query: str) -> None:
     collect(bench)
-    known = records(bench)
+    known, profiles = records(bench), profiles_of(bench)
     change(bench, query)
     found = collect(bench)
     assert standing(found) == [True, False, True]
     assert found[1].state is State.AVAILABLE
+    assert profiles_of(bench) == profiles
     now = records(bench)
     assert (now[0], now[2]) == (known[0], known[2])
-    assert (now[1].judged_by, now[1].findings) == (known[1].judged_by, known[1].findings)
+    assert without_times(now[1]) == without_times(known[1])
     assert standing(collect(bench)) == [True] * 3
 
 
@@ -182,6 +210,73 @@ def test_a_day_is_checked_again_once_more_of_the_weeks_before_are_stored(bench: 
     assert not beside.stands
     assert beside.findings["outliers"].evidence["weeks"] == 3
     assert standing(collect(bench, LAST, LAST)) == [True]
+
+
+def test_a_day_is_checked_again_if_one_of_the_weeks_before_is_collected_in_the_same_batch(bench: Workbench) -> None:
+    for weeks in (3, 2):
+        collect(bench, LAST - 7 * weeks * DAY, LAST - 7 * weeks * DAY)
+    (alone,) = collect(bench, LAST, LAST)
+    assert not alone.findings["outliers"].judged
+    found = collect(bench, LAST - 8 * DAY, LAST)
+    assert standing(found) == [False] * 9
+    assert found[-1].findings["outliers"].evidence["weeks"] == 3
+    assert standing(collect(bench, LAST - 8 * DAY, LAST)) == [True] * 9
+
+
+def test_a_profile_that_somebody_has_deleted_is_made_again_before_later_weeks_are_compared(bench: Workbench) -> None:
+    first = LAST - 21 * DAY
+    collect(bench, first, LAST)
+    known, profiles = {place: record.findings for place, record in bench.records().items()}, profiles_of(bench)
+    change(bench, "DELETE FROM collection.profiles WHERE day = %s", first)
+    (alone,) = collect(bench, LAST, LAST)
+    assert not alone.findings["outliers"].judged
+    found = collect(bench, first, LAST)
+    # The day after it has been compared with the last price of it.
+    assert [outcome.partition.day for outcome in found if not outcome.stands] == [
+        *(first, first + DAY, LAST - 14 * DAY, LAST - 7 * DAY, LAST)
+    ]
+    assert profiles_of(bench) == profiles
+    assert {place: record.findings for place, record in bench.records().items()} == known
+
+
+def test_a_day_is_checked_again_if_the_bars_that_it_was_compared_with_were_replaced(
+    running: SandboxServer, bench: Workbench
+) -> None:
+    """The run that replaced them was killed before it compared the trades again."""
+    both = Workbench(running, bench.url, bench.folder, entry("spot", ["ohlcv_1m", "trades"], [BTC], date(2023, 12, 1)))
+    collect(both)
+    assert standing(collect(both)) == [True] * 6
+    key = both.key(BARS, BTC, DAYS[1])
+    both.publish(key, zip_of(key, _other_volume(both.bytes_at(key))))
+    collect(bench)  # bars only, and nothing after the last batch
+    found = [outcome for outcome in collect(both) if outcome.series.dataset == "trades"]
+    assert standing(found) == [True, False, True]
+    assert not found[1].findings["agrees_with_bars"].passed
+    known = both.records()
+    trades, bars = (known[BTC, name, DAYS[1]] for name in ("trades", "ohlcv_1m"))
+    assert trades.findings["agrees_with_bars"]["with_sha256"] == bars.content_sha256
+
+
+def test_an_outage_that_is_known_by_now_counts_for_unchanged_days(bench: Workbench) -> None:
+    """Marks of an outage that nobody knows any more make the day partial again, as a new check does."""
+    collect(bench)
+    excused = {"passed": True, "expected": 1440, "missing": 1, "excused": 1, "cause": "exchange_outage"}
+    mark = {"start": "2024-01-31T12:00:00+00:00", "end": "2024-01-31T12:01:00+00:00", "rows": 1, "what": "maintenance"}
+    change(
+        bench,
+        "UPDATE collection.partitions SET findings = findings || %s::jsonb WHERE day = '2024-01-31'",
+        json.dumps({"complete": {**excused, "outages": [mark]}}),
+    )
+    assert standing(collect(bench)) == [True, False, True]
+
+
+def test_a_day_is_checked_again_once_the_usual_delay_of_its_files_has_changed(bench: Workbench) -> None:
+    collect(bench)
+    change(bench, SEEN, bench.key(BARS, BTC, DAYS[1]))  # the others appeared after the same delay
+    found = collect(bench)
+    assert standing(found) == [False] * 3
+    assert all(outcome.findings["published_in_time"].judged for outcome in found)
+    assert standing(collect(bench)) == [True] * 3
 
 
 def test_a_partial_day_and_a_first_day_that_begins_late_are_checked_each_time(bench: Workbench) -> None:
