@@ -61,11 +61,14 @@ def cli(context: click.Context, config: Path | None, demo: bool, debug: bool) ->
     if {"-h", "--help"} & set(sys.argv[1:]):
         return
     from crypto_assets.config.environment import keep_loopback_direct, require_file, settings, settings_at_start
+    from crypto_assets.config.project_folder import working_directory
     from crypto_assets.sandbox.demo import demo_environment, is_demo_home, require_demo
 
     if config is not None:
-        require_file(config.expanduser().absolute())
-        os.environ["CRYPTO_ASSETS_CONFIG"] = str(config.expanduser().absolute())
+        named = config.expanduser()
+        named = named if named.is_absolute() else working_directory() / named
+        require_file(named)
+        os.environ["CRYPTO_ASSETS_CONFIG"] = str(named)
     if context.invoked_subcommand in _CHECKING and not demo:
         return
     now = settings()

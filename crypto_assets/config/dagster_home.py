@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from crypto_assets.config.project_folder import project_folder
+from crypto_assets.config.environment import is_file
+from crypto_assets.config.project_folder import project_folder, working_directory
 from crypto_assets.config.yaml_file import load_yaml
 from crypto_assets.errors import ConfigError
 from crypto_assets.machine.shortage import raise_if_ours
@@ -18,8 +19,10 @@ def use_dagster_home() -> Path:
         ConfigError: DAGSTER_HOME is unset and the project's folder has no dagster.yaml, or an invalid one.
     """
     named = os.environ.get("DAGSTER_HOME")
-    home = Path(named).absolute() if named else project_folder().path
-    if not (home / "dagster.yaml").is_file():
+    home = Path(named) if named else project_folder().path
+    if not home.is_absolute():
+        home = working_directory() / home
+    if not is_file(home / "dagster.yaml"):
         raise ConfigError(
             f"{home}: expected a dagster.yaml there, found none; `crypto-assets init` writes one, "
             "or go to the folder of your project, or set DAGSTER_HOME to it"

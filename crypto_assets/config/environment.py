@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
-from crypto_assets.config.project_folder import COLLECTION, project_folder
+from crypto_assets.config.project_folder import COLLECTION, project_folder, working_directory
 from crypto_assets.errors import ConfigError
 from crypto_assets.machine.private_folder import private_folder, private_folders
 from crypto_assets.machine.shortage import raise_if_ours
@@ -77,7 +77,8 @@ class Settings(BaseModel):
         description="the folder for everything local; unset: the nearest .crypto_assets, from the working directory up",
     )
     config: Path = Field(
-        default=Path("collection.yaml"), description="the collection to work on; unset: the one next to the home"
+        default=Path("collection.yaml"),
+        description="the collection to work on; unset: the one beside the home, else that of the project found",
     )
     postgres_durable: bool = Field(
         default=True, description="false: the embedded server may lose data when the power fails"
@@ -122,22 +123,29 @@ class Settings(BaseModel):
         if "config" not in self._named:
             self.config = self._collection_of_home()
         try:
-            self.config = self.config.expanduser().absolute()
+            config = self.config.expanduser()
         except RuntimeError:
             raise ConfigError(
                 f"environment variable {PREFIX}CONFIG: this user has no home folder, found {str(self.config)!r}"
             ) from None
+        self.config = config if config.is_absolute() else working_directory() / config
 
     def _collection_of_home(self) -> Path:
-        """Return the demo's collection for the demo's home; otherwise that of the project, or next to the home."""
-        project = project_folder().collection
+        """Return the collection of the home that is used: in it for the demo, otherwise beside it.
+
+        If a named home has none, it is that of the project found from the working directory.
+        """
         if "home" not in self._named:
-            return project
-        if (self.home / DEMO_MARK).is_file():
+            return project_folder().collection
+        if is_file(self.home / DEMO_MARK):
             return self.home / COLLECTION
         beside = self.home.parent / COLLECTION
-        first, second = (beside, project) if _given_home.get() is not None else (project, beside)
-        return second if second.is_file() and not first.is_file() else first
+        if is_file(beside):
+            return beside
+        try:
+            return project_folder().collection
+        except ConfigError:
+            return beside
 
     @property
     def home_in_words(self) -> str:
@@ -152,6 +160,8 @@ class Settings(BaseModel):
     def project_lines(self) -> list[str]:
         """Lines about the project's place: it is above the working directory, or another account's was skipped."""
         if {"home", "config"} <= self._named:
+            return []
+        if "home" in self._named and ("config" in self._named or self.config.parent in (self.home, self.home.parent)):
             return []
         project = project_folder()
         used = [f"home {self.home}"] if "home" not in self._named else []
@@ -182,7 +192,7 @@ def settings() -> Settings:
     }
     if (home := _given_home.get()) is not None:
         given["home"] = home
-        if (home / DEMO_MARK).is_file():
+        if is_file(home / DEMO_MARK):
             # The demo has both stores in its home, whatever the environment names for real data.
             given |= {"postgres_url": None, "lake_url": None, "config": home / COLLECTION}
     try:
@@ -216,7 +226,7 @@ def at_home(home: str | Path | None) -> Iterator[None]:
         place = folder(str(home))
     except ValueError as error:
         raise ConfigError(f"home: {error}") from None
-    if not place.is_dir():
+    if not os.path.isdir(place):  # noqa: PTH112  Path.is_dir raises where a folder cannot be entered
         raise ConfigError(f"home: expected the folder that `crypto-assets` made, found that {place} does not exist")
     before = _given_home.set(place)
     try:
@@ -233,8 +243,22 @@ def settings_at_start() -> Settings:
     return found
 
 
+def is_file(path: Path) -> bool:
+    """Return whether a path is a file that can be seen; False, not an error, where a folder above cannot be entered."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
 def require_file(path: Path) -> None:
     """Raise ConfigError if the collection named by CRYPTO_ASSETS_CONFIG or --config does not exist or is a folder."""
+    try:
+        path.lstat()
+    except PermissionError:
+        raise ConfigError(
+            f"{path}: cannot be read: a folder above it cannot be entered; name a readable file with --config or "
+            "CRYPTO_ASSETS_CONFIG"
+        ) from None
+    except OSError:
+        pass
     if path.is_dir():
         raise ConfigError(
             f"{path}: cannot be read: it is a directory; name the file, such as {path / 'collection.yaml'}, with --config or "

@@ -2,7 +2,7 @@
 
 A folder is a project if it has `.crypto_assets` or `collection.yaml`; the three names below are next to each other in it.
 Files of another account in a folder above are never used: its collection.yaml sets the requested hosts, and its home
-the place of files. Such a folder is skipped, and a line reports it.
+the place of files. Such a folder is skipped, and a line reports it. A folder above that cannot be entered is skipped too.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+
+from crypto_assets.errors import ConfigError
 
 HOME, COLLECTION, DAGSTER = ".crypto_assets", "collection.yaml", "dagster.yaml"
 
@@ -51,11 +53,15 @@ def project_folder(start: Path | None = None) -> ProjectFolder:
 
     Args:
         start: default: the working directory.
+
+    Raises:
+        ConfigError: the working directory was deleted, or cannot be entered while no folder above is a project.
     """
-    start = Path.cwd() if start is None else start
+    start = working_directory() if start is None else start
     passed_over: list[str] = []
     for folder in (start, *start.parents):
-        if HOME in folder.parts or not ((folder / HOME).is_dir() or (folder / COLLECTION).is_file()):
+        # Not `Path.is_dir`, which raises PermissionError where a folder cannot be entered.
+        if HOME in folder.parts or not (os.path.isdir(folder / HOME) or os.path.isfile(folder / COLLECTION)):  # noqa: PTH112, PTH113
             continue
         if folder == start:
             return ProjectFolder(folder, start)
@@ -67,7 +73,33 @@ def project_folder(start: Path | None = None) -> ProjectFolder:
             f"{folder / name} belongs to the user with the id {owner} and is not used; "
             f"CRYPTO_ASSETS_HOME={folder / HOME} and CRYPTO_ASSETS_CONFIG={folder / COLLECTION} use it"
         )
+    try:
+        (start / HOME).lstat()
+    except PermissionError:
+        raise ConfigError(
+            f"working directory {start}: expected a folder that can be entered, found no permission; {_GO}"
+        ) from None
+    except OSError:
+        pass  # an ordinary folder without a home
     return ProjectFolder(start, start, tuple(passed_over))
+
+
+_GO = "go to the folder of your project, or set CRYPTO_ASSETS_HOME and CRYPTO_ASSETS_CONFIG to absolute paths"
+
+
+def working_directory() -> Path:
+    """Return the working directory.
+
+    Raises:
+        ConfigError: it was deleted, or a folder above it cannot be read.
+    """
+    try:
+        return Path.cwd()
+    except OSError as error:
+        named = os.environ.get("PWD", "")
+        raise ConfigError(
+            f"working directory{f' {named}' if named else ''}: expected a folder that exists, found: {error.strerror}; {_GO}"
+        ) from None
 
 
 _NAMES = (HOME, COLLECTION, DAGSTER)

@@ -194,6 +194,10 @@ def folder(text: str) -> Path:
         raise ValueError(
             f"expected a folder, found {text!r}: this user has no home folder; write an absolute path"
         ) from None
+    except OSError as error:
+        raise ValueError(
+            f"expected an absolute path, found {text!r}; the working directory cannot be used: {error.strerror}"
+        ) from None
     for part in (path, *path.parents):
         try:
             if part.exists():

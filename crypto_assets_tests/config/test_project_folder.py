@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from crypto_assets.config.environment import DEMO_MARK, at_home, settings
+from crypto_assets.config.dagster_home import use_dagster_home
+from crypto_assets.config.environment import DEMO_MARK, at_home, require_file, settings, settings_at_start
 from crypto_assets.config.project_folder import project_folder
 from crypto_assets.errors import ConfigError
 
@@ -72,6 +75,96 @@ def test_the_environment_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert now.project_lines == [f"project {found}, found above {found / 'a'}: collection {found / 'collection.yaml'}"]
     monkeypatch.setenv("CRYPTO_ASSETS_CONFIG", str(tmp_path / "other.yaml"))
     assert (settings().config, settings().project_lines) == (tmp_path / "other.yaml", [])
+
+
+def test_the_collection_beside_the_home_goes_before_the_project_of_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named, other = project(tmp_path / "named"), project(tmp_path / "other")
+    (other / "a").mkdir()
+    monkeypatch.chdir(other / "a")
+    monkeypatch.setenv("CRYPTO_ASSETS_HOME", str(named / ".crypto_assets"))
+    by_variable = settings()
+    assert (by_variable.home, by_variable.config) == (named / ".crypto_assets", named / "collection.yaml")
+    assert by_variable.project_lines == []
+    monkeypatch.delenv("CRYPTO_ASSETS_HOME")
+    with at_home(named / ".crypto_assets"):
+        assert settings().config == by_variable.config, "the argument has the same order"
+    demo = project(named / ".crypto_assets" / "demo", "collection.yaml")
+    (demo / DEMO_MARK).touch()
+    monkeypatch.setenv("CRYPTO_ASSETS_HOME", str(demo))
+    assert (settings().config, settings().project_lines) == (demo / "collection.yaml", [])
+
+
+@pytest.fixture
+def deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory that was deleted."""
+    folder = tmp_path / "deleted"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PWD", str(folder))
+    folder.rmdir()
+    return folder
+
+
+@pytest.mark.parametrize("name", [None, "CRYPTO_ASSETS_CONFIG", "CRYPTO_ASSETS_HOME", "DAGSTER_HOME"])
+def test_a_deleted_working_directory_is_one_sentence(
+    deleted: Path, monkeypatch: pytest.MonkeyPatch, name: str | None
+) -> None:
+    if name is not None:
+        monkeypatch.setenv(name, "relative")
+    with pytest.raises(ConfigError, match="working directory") as caught:
+        use_dagster_home() if name == "DAGSTER_HOME" else settings()
+    assert "\n" not in str(caught.value)
+    assert name == "CRYPTO_ASSETS_HOME" or str(deleted) in str(caught.value)
+
+
+@pytest.mark.usefixtures("deleted")
+def test_what_variables_or_arguments_name_is_used_without_a_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = project(tmp_path / "named")
+    with at_home(named / ".crypto_assets"):
+        assert (settings_at_start().config, settings().project_lines) == (named / "collection.yaml", [])
+    (named / "collection.yaml").unlink()
+    with at_home(named / ".crypto_assets"):
+        assert (settings_at_start().config, settings().project_lines) == (named / "collection.yaml", [])
+    monkeypatch.setenv("DAGSTER_HOME", str(named))
+    assert use_dagster_home() == named
+
+
+@pytest.fixture
+def as_other_user() -> Iterator[Path]:
+    """A folder of another user, with this process acting as that user."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    with tempfile.TemporaryDirectory() as name:
+        give(Path(name))
+        os.seteuid(THEIRS)
+        try:
+            yield Path(name)
+        finally:
+            os.seteuid(0)
+
+
+def test_a_folder_that_cannot_be_entered_is_skipped(as_other_user: Path) -> None:
+    outer = project(as_other_user / "outer")
+    closed = project(outer / "closed")
+    (closed / "a").mkdir()
+    closed.chmod(0)
+    assert project_folder(closed).path == outer
+    assert project_folder(closed / "a").path == outer
+
+
+def test_a_working_directory_that_cannot_be_entered_is_one_sentence(as_other_user: Path) -> None:
+    closed = as_other_user / "closed"
+    closed.mkdir(mode=0)
+    with pytest.raises(
+        ConfigError, match=f"^working directory {closed}: expected a folder that can be entered, .*; go to "
+    ):
+        project_folder(closed)
+    with pytest.raises(ConfigError, match=f"^{closed}/collection.yaml: cannot be read: a folder above it cannot be"):
+        require_file(closed / "collection.yaml")
 
 
 @pytest.mark.parametrize("theirs", [".crypto_assets", "collection.yaml", "dagster.yaml"])

@@ -54,7 +54,8 @@ def _tried(problems: list[str], look: Callable[[], Any]) -> Any:
     try:
         return look()
     except ConfigError as error:
-        problems.append(str(error))
+        if str(error) not in problems:
+            problems.append(str(error))
         return None
 
 
