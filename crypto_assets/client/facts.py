@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from crypto_assets.config.collection import Collection, load_collection
 from crypto_assets.config.environment import at_home, settings_at_start
 from crypto_assets.errors import ConfigError, CryptoAssetsError
-from crypto_assets.storage import postgres_url
+from crypto_assets.storage import nothing_collected, postgres_url
 from crypto_assets.storage.patience import outlast
 
 if TYPE_CHECKING:
@@ -27,14 +27,36 @@ def today() -> date:
 
 @contextmanager
 def of_home(home: Any) -> Iterator[None]:
-    """Use a home within the block; every error gets a note with the home that was used."""
+    """Use a home within the block; every error gets a note with the home that was used.
+
+    Raises:
+        ConfigError: the home has neither a lake nor a database, none is named elsewhere, and there is no collection.yaml.
+        NothingCollected: the same, with a collection.yaml.
+    """
     with at_home(home):
         try:
+            _require_stores()
             yield
         except CryptoAssetsError as error:
             with suppress(ConfigError):  # the environment itself may be wrong; then the error says so
                 error.add_note(f"({settings_at_start().home_in_words})")
             raise
+
+
+def _require_stores() -> None:
+    """Raise an error if there is neither a lake nor a database: a wrong folder must not look like missing days."""
+    from crypto_assets.storage.embedded_postgres import is_made
+
+    now = settings_at_start()
+    if now.lake_url or now.postgres_url or (now.home / "lake").is_dir() or is_made(now.home):
+        return
+    raise nothing_collected(now)
+
+
+def home_facts() -> dict[str, str]:
+    """Return the facts about the home for an answer: its path, and how it was found."""
+    now = settings_at_start()
+    return {"home": str(now.home), "home_found": now.home_found}
 
 
 def from_ledger(use: Callable[[Ledger], T]) -> T:

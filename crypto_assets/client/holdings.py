@@ -12,6 +12,7 @@ from typing import Any
 
 from crypto_assets.client.facts import (
     from_ledger,
+    home_facts,
     names_of,
     of_home,
     the_collection,
@@ -19,12 +20,15 @@ from crypto_assets.client.facts import (
     today,
 )
 from crypto_assets.client.forms import COUNT, DAY, FLAG, INSTANT, TEXT, Answer, Form, require_form, table_in, with_facts
-from crypto_assets.client.rows import asked_symbols
+from crypto_assets.client.lake_rows import require_symbol
+from crypto_assets.client.rows import asked_symbols, require_different
 from crypto_assets.config.environment import settings_at_start
+from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.coverage import Coverage, known_coverage
 from crypto_assets.ledger.coverage_filter import chosen
 from crypto_assets.ledger.day_records import database_that_is_there
-from crypto_assets.model import Track
+from crypto_assets.model import STORED_STATES, Track
+from crypto_assets.reading.day_coverage import STORED
 from crypto_assets.reading.day_states import day_states
 from crypto_assets.reading.question import Moment, question
 
@@ -112,7 +116,7 @@ def catalog(
         found = from_ledger(lambda ledger: known_coverage(the_collection(), ledger, the_lake(), today())[1])
         wanted = {"exchange": exchange, "market_type": market_type, "dataset": dataset}
         rows = [{name: getattr(one, name) for name in CATALOG} for one in _filtered(found, symbols, **wanted)]
-        return with_facts(table_in(as_, CATALOG, rows), {"home": settings_at_start().home_in_words})
+        return with_facts(table_in(as_, CATALOG, rows), home_facts())
 
 
 def _filtered(found: Sequence[Coverage], symbols: Names, **filters: Names) -> list[Coverage]:
@@ -158,14 +162,20 @@ def coverage(
         lake = the_lake()
         rows: list[dict[str, Any]] = []
         url = database_that_is_there(settings_at_start())
-        for name in asked_symbols(symbols):
-            asked = question(exchange, name, dataset, start, end, market_type, None, "lake", None, None)
+        names = asked_symbols(symbols)
+        wanted = [
+            question(exchange, name, dataset, start, end, market_type, None, "lake", None, None) for name in names
+        ]
+        require_different(wanted)
+        for asked in wanted:
             keys = {"exchange": exchange, "market_type": market_type, "dataset": dataset, "symbol": asked.symbol}
+            days = day_states(asked, lake, url)
+            if all(one.rows is None and one.state != STORED for one in days):
+                require_symbol(asked, lake, url)
             rows += [
-                {**keys, **{field: getattr(one, field) for field in COVERAGE if field not in keys}}
-                for one in day_states(asked, lake, url)
+                {**keys, **{field: getattr(one, field) for field in COVERAGE if field not in keys}} for one in days
             ]
-        return with_facts(table_in(as_, COVERAGE, rows), {"home": settings_at_start().home_in_words})
+        return with_facts(table_in(as_, COVERAGE, rows), home_facts())
 
 
 def gaps(
@@ -193,7 +203,8 @@ def gaps(
 
     Returns:
         Columns: `exchange`, `market_type`, `dataset`, `symbol`, `day`, `state` (null: not collected yet), `reason`, `cause`
-        (docs/incidents.md), `minutes_missing` (of a stored day, as far as its bars show), `acknowledged` (who accepts the
+        (docs/incidents.md), `minutes_missing` (of a partial day as its bars show, null if they do not; of a day without
+        rows all 1440), `acknowledged` (who accepts the
         day, when and why) and `open`: nobody accepts it. No rows: nothing is missing. `crypto-assets gaps` asks the
         exchange again about days that are `no_data` by inference, if the last look is a day old; this function does not.
 
@@ -204,8 +215,10 @@ def gaps(
     require_form(as_)
     with of_home(home):
         first, last = one_day("start", start), one_day("end", end)
+        if first is not None and last is not None and last < first:
+            raise ConfigError(f"start {start}, end {end}: expected the start before the end")
         rows = _gaps(first, last, symbols, exchange=exchange, market_type=market_type, dataset=dataset)
-        return with_facts(table_in(as_, GAPS, rows), {"home": settings_at_start().home_in_words})
+        return with_facts(table_in(as_, GAPS, rows), home_facts())
 
 
 def _gaps(first: date | None, last: date | None, symbols: Names, **filters: Names) -> list[dict[str, Any]]:
@@ -251,17 +264,21 @@ def _gap_row(one: Any) -> dict[str, Any]:
         "state": gap.state,
         "reason": gap.reason,
         "cause": one.cause.kind.value,
-        "minutes_missing": sum(
-            round((span.end - span.start).total_seconds() / 60) for span in one.spans if span.missing
-        ),
+        "minutes_missing": _minutes_missing(one),
         "acknowledged": str(noted) if noted is not None and noted.holds else None,
         "open": gap.is_open,
     }
 
 
-def one_day(name: str, given: date | str | None) -> date | None:
-    from crypto_assets.errors import ConfigError
+def _minutes_missing(one: Any) -> int | None:
+    """Return the missing minutes of a partial day from its bars, all minutes of a day without rows; None: unknown."""
+    found = sum(round((span.end - span.start).total_seconds() / 60) for span in one.spans if span.missing)
+    if found:
+        return int(found)
+    return None if one.gap.state in STORED_STATES and not one.gap.lost else 24 * 60
 
+
+def one_day(name: str, given: date | str | None) -> date | None:
     if given is None:
         return None
     try:

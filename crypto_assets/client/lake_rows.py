@@ -62,7 +62,8 @@ def from_lake(wanted: Question | Build, asked: Question, missing: Missing, *, ve
     else:
         rows, days, notice, records = _now(asked, lake, needed, missing, verify=verify)
     if not asked.is_whole_days:
-        rows = _between(rows, dataset.time_column, asked.begin, asked.after)
+        begin = wanted.begin if isinstance(wanted, Build) else asked.begin
+        rows = _between(rows, dataset.time_column, begin, max(begin, asked.after))
     where = f"the lake {lake.url}" + ("" if now.lake_url else f" ({now.home_in_words})")
     if isinstance(wanted, Build):
         known = records.of.get(asked.series.dataset, {}) if records else {}
@@ -105,11 +106,11 @@ def _now(
     found = read_lake(lake, records, LakeQuestion(asked.series, asked.symbol, days, columns, until, verify))
     known = last[0]
     if not found.rows.num_rows and not (known and known.of):
-        _require_stored(asked, lake, known)
+        require_stored(asked, lake, known)
     return found.rows, found.coverage, found.notice, known
 
 
-def _require_stored(asked: Question, lake: Lake, known: DayRecords | None) -> None:
+def require_stored(asked: Question, lake: Lake, known: DayRecords | None) -> None:
     """Raise ConfigError if other symbols of the series are stored or known, but nothing of this one."""
     from crypto_assets.model.symbols import unified_symbol
 
@@ -126,6 +127,14 @@ def _require_stored(asked: Question, lake: Lake, known: DayRecords | None) -> No
             f"symbol {asked.symbol}: not among the symbols of {asked.series} in the lake {lake.url}; "
             + did_you_mean_symbol(asked.symbol, others)
         )
+
+
+def require_symbol(asked: Question, lake: Lake, url: str | None) -> None:
+    """As `require_stored`, for a question whose days have no rows; `url` is of the database with the ledger, or None."""
+    day = asked.begin.date()
+    known = None if url is None else read_records(url, asked.series, asked.symbol, day, day, [asked.series.dataset])
+    if not (known and known.of):
+        require_stored(asked, lake, known)
 
 
 def _is_configured(asked: Question) -> bool:

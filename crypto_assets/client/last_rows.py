@@ -9,9 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from crypto_assets import datasets
-from crypto_assets.client.facts import of_home, the_lake
+from crypto_assets.client.facts import home_facts, of_home, the_lake
 from crypto_assets.client.forms import Answer, Form, require_form, rows_in, with_facts
-from crypto_assets.client.rows import asked_symbols
+from crypto_assets.client.lake_rows import require_symbol
+from crypto_assets.client.rows import asked_symbols, require_different
 from crypto_assets.config.environment import settings_at_start
 from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.day_records import database_that_is_there, read_records
@@ -54,7 +55,7 @@ def latest(
         with a damaged file `missing`; the columns of the dataset are then null.
 
     Raises:
-        ConfigError: an invalid argument.
+        ConfigError: an invalid argument, or a symbol without stored data that nothing configures, while others have some.
         PostgresUnavailable: the database does not answer.
     """
     require_form(as_)
@@ -65,12 +66,16 @@ def latest(
             question(exchange, name, dataset, "2000-01-01", "2000-01-01", market_type, None, "lake", None, None)
             for name in names or ["BTC/USDT"]
         ]
+        require_different(some)
         series, lake = some[0].series, the_lake()
         url = database_that_is_there(settings_at_start())
         newest = _newest_days(lake, url, series, None if names is None else [one.symbol for one in some])
         wanted = list(newest) if names is None else [one.symbol for one in some]
+        for one in some if names is not None else ():
+            if one.symbol not in newest:
+                require_symbol(one, lake, url)
         found = [_newest_row(lake, url, series, symbol, newest.get(symbol)) for symbol in wanted]
-        facts = {"looked_in": f"the lake {lake.url}", "home": settings_at_start().home_in_words}
+        facts = {"looked_in": f"the lake {lake.url}", **home_facts()}
         return with_facts(rows_in(as_, _table(series, wanted, found), exact=exact), facts)
 
 

@@ -6,10 +6,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from crypto_assets.client.facts import from_ledger, of_home, the_collection
+from crypto_assets.client.facts import from_ledger, home_facts, of_home, the_collection
 from crypto_assets.client.forms import DAY, FLAG, INSTANT, TEXT, Answer, Form, require_form, table_in, with_facts
 from crypto_assets.client.holdings import one_day
-from crypto_assets.config.environment import settings_at_start
 from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.universe import Traded
 from crypto_assets.ledger.universe import universe as of_ledger
@@ -77,4 +76,4 @@ def universe(
                 return of_ledger(connection, exchange, market_type, day, configured)
 
         rows = [{name: getattr(one, name) for name in UNIVERSE} for one in from_ledger(known)]
-        return with_facts(table_in(as_, UNIVERSE, rows), {"home": settings_at_start().home_in_words})
+        return with_facts(table_in(as_, UNIVERSE, rows), home_facts())

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 import numpy as np
 import pyarrow as pa
 
-from crypto_assets.client.facts import of_home
+from crypto_assets.client.facts import home_facts, of_home
 from crypto_assets.client.forms import Answer, Form, require_form, rows_in, with_facts
 from crypto_assets.client.lake_rows import Found, from_lake
-from crypto_assets.config.environment import settings_at_start
 from crypto_assets.errors import ConfigError, IncompleteData
 from crypto_assets.reading.build import Build, build_of, target_of
 from crypto_assets.reading.day_coverage import Coverage, DayCoverage, Explained, Missing, require_known, settle
@@ -155,9 +154,9 @@ def read(
         Times are UTC microseconds; without rows the columns are the same. pandas has a plain index, `side` and `symbol` as
         categories, and in `attrs`: `coverage`, a mapping for each requested day (`symbol` if several were requested,
         `day`, `state`, `reason`, `rows` (of the whole day; with build_from the built bars), `until` (how far an
-        unfinished day goes), `acknowledged`, `complete`); `looked_in`, the lake or database; `home`, and how it
-        was found. Arrow has the same as JSON in the metadata of its schema, `crypto_assets.coverage` and so on. polars has
-        no place for such facts; `crypto_assets.coverage` returns them.
+        unfinished day goes), `acknowledged`, `complete`); `looked_in`, the lake or database; `home`, its path;
+        `home_found`, how it was found. Arrow has the same as JSON in the metadata of its schema,
+        `crypto_assets.coverage` and so on. polars has no place for such facts; `crypto_assets.coverage` returns them.
         Without a database only the files of the lake decide, and the state of a day is `stored` or `missing`.
 
     Raises:
@@ -173,11 +172,11 @@ def read(
         names = asked_symbols(symbols)
         plan = _plan(exchange, dataset, start, end, market_type, columns, build_from, source, as_of, lock)
         wanted = [plan.of(name) for name in names]
-        _require_different(wanted)
+        require_different(wanted)
         found = [_read(one, missing, exact=exact, verify=verify) for one in wanted]
         several = not isinstance(symbols, str)
         coverage = _settled(found, missing, several=several)
-        facts = {"coverage": coverage, "looked_in": found[0].where, "home": settings_at_start().home_in_words}
+        facts = {"coverage": coverage, "looked_in": found[0].where, **home_facts()}
         return with_facts(_joined(found, as_, exact=exact, several=several), facts)
 
 
@@ -193,7 +192,7 @@ def asked_symbols(symbols: Any) -> list[str]:
     return names
 
 
-def _require_different(wanted: Sequence[Question | Build]) -> None:
+def require_different(wanted: Sequence[Question | Build]) -> None:
     """Raise ConfigError if one symbol is requested in two spellings."""
     names = [one.asked.symbol if isinstance(one, Build) else one.symbol for one in wanted]
     if doubles := sorted({name for name in names if names.count(name) > 1}):

@@ -148,13 +148,16 @@ class Settings(BaseModel):
             return beside
 
     @property
-    def home_in_words(self) -> str:
-        """The home, and how it was found: by an argument, the environment, or going up from the working directory."""
+    def home_found(self) -> str:
+        """How the home was found: by an argument, the environment, or going up from the working directory."""
         if _given_home.get() is not None:
-            how = "the argument home"
-        else:
-            how = f"{PREFIX}HOME" if "home" in self._named else project_folder().how
-        return f"home {self.home}, {how}"
+            return "the argument home"
+        return f"{PREFIX}HOME" if "home" in self._named else project_folder().how
+
+    @property
+    def home_in_words(self) -> str:
+        """The home, and how it was found."""
+        return f"home {self.home}, {self.home_found}"
 
     @property
     def project_lines(self) -> list[str]:

@@ -26,17 +26,21 @@ def chosen(
         filters: `exchange`, `market_type`, `dataset`.
 
     Raises:
-        ConfigError: a value is unknown.
+        ConfigError: a value is unknown, or nothing matches all of them.
     """
     for name, values in filters.items():
         _require_known(name, values, {str(getattr(one, name)) for one in found}, where)
     meant = _meant(symbols, {(one.market_type, one.symbol) for one in found}, where)
-    return [
+    kept = [
         one
         for one in found
         if (meant is None or (one.market_type, one.symbol) in meant)
         and all(values is None or getattr(one, name) in values for name, values in filters.items())
     ]
+    if given := {name: values for name, values in {**filters, "symbol": symbols}.items() if values and not kept}:
+        words = ", ".join(f"{name} {' or '.join(values)}" for name, values in given.items())
+        raise ConfigError(f"nothing matches {words} together: each is known, but not with the others")
+    return kept
 
 
 def _require_known(name: str, values: Sequence[str] | None, known: set[str], where: str) -> None:

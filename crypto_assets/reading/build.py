@@ -22,7 +22,7 @@ from crypto_assets.rows.numpy_arrays import from_arrow
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """The requested bars, and the question about the shorter bars they are built from."""
+    """The requested bars, and the question about the shorter bars they are built from, of every requested day."""
 
     target: Series
     asked: Question
@@ -30,6 +30,11 @@ class Build:
     @property
     def length(self) -> timedelta:
         return TIMEFRAME_LENGTHS[self.target.timeframe or ""]
+
+    @property
+    def begin(self) -> datetime:
+        """The first instant at which a requested bar may open."""
+        return _up(self.asked.begin, self.length)
 
     def __str__(self) -> str:
         return f"{self.target} {self.asked.symbol}, built from {self.asked.series.dataset}"
@@ -58,9 +63,8 @@ def target_of(exchange: str, market_type: str, dataset: object, build_from: obje
 
 
 def build_of(target: Series, asked: Question) -> Build:
-    """Return what to build; `asked` is widened or cut to whole bars that open in [begin, after)."""
-    length = TIMEFRAME_LENGTHS[target.timeframe or ""]
-    return Build(target, replace(asked, begin=_up(asked.begin, length), after=_up(asked.after, length)))
+    """Return what to build; `asked` is widened at its end to whole bars that open in [begin, after)."""
+    return Build(target, replace(asked, after=_up(asked.after, TIMEFRAME_LENGTHS[target.timeframe or ""])))
 
 
 def _up(moment: datetime, length: timedelta) -> datetime:
@@ -103,7 +107,7 @@ def _of_day(build: Build, one: DayCoverage, built: int, lives: Mapping[date, Lif
 def _due(build: Build, one: DayCoverage, life: Life) -> int:
     """Return how many requested bars open in a day, within the day's rows so far and the symbol's life."""
     start = datetime.combine(one.day, time(), UTC)
-    begin, after = max(start, build.asked.begin), min(start + DAY, build.asked.after)
+    begin, after = max(start, build.begin), min(start + DAY, build.asked.after)
     since, until = life
     if since is not None:
         begin = max(begin, since)
@@ -114,4 +118,4 @@ def _due(build: Build, one: DayCoverage, life: Life) -> int:
         last = (one.until - start) // build.length  # an unfinished bar is not due yet
     else:
         last = -((start - after) // build.length)
-    return last - first
+    return max(last - first, 0)

@@ -181,7 +181,7 @@ def _bounds(start: Moment, end: Moment) -> tuple[datetime, datetime, bool]:
         after += DAY if is_day else timedelta()
     except OverflowError:
         raise ConfigError(f"end: expected a day before {date.max}, found {end}") from None
-    if after < begin:
+    if after < begin or (is_day and after == begin):  # the last instant of a day before the start is before it too
         raise ConfigError(f"start {start}, end {end}: expected the start before the end")
     if (after - begin).days > _MOST_DAYS:
         raise ConfigError(

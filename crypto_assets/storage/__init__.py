@@ -25,19 +25,22 @@ def postgres_url(settings: Settings, *, make: bool = True) -> str:
     from crypto_assets.storage.embedded_postgres import ensure_server, is_made
 
     if not make and not is_made(settings.home):
-        raise _nothing(settings)
+        raise nothing_collected(settings)
     make_home(settings.home)
     return ensure_server(settings.home, durable=settings.postgres_durable)
 
 
-def _nothing(settings: Settings) -> Exception:
-    """Return the error if nothing was collected here; ConfigError if the collection is missing too."""
+def nothing_collected(settings: Settings) -> Exception:
+    """Return the error if nothing was collected here; ConfigError without a collection, or if another folder is meant."""
+    from crypto_assets.config.project_folder import HOME
     from crypto_assets.errors import ConfigError, NothingCollected
 
     where = (
         f"no database under {settings.home} (CRYPTO_ASSETS_HOME decides where, "
         "CRYPTO_ASSETS_POSTGRES_URL names another server)"
     )
+    if (settings.home / HOME).is_dir():
+        return ConfigError(f"nothing was collected here: {where}; did you mean {settings.home / HOME}?")
     if not settings.config.is_file():
         return ConfigError(
             f"nothing was collected here: {where}, and no collection at {settings.config} (CRYPTO_ASSETS_CONFIG); run in the "

@@ -202,6 +202,19 @@ def test_built_bars_open_in_the_span_and_are_whole(here: Path) -> None:
     assert list(frame["open_time"].dt.hour) == [1, 2]
     assert list(frame["volume"]) == list(whole["volume"][1:3]), "the last bar has its minutes behind the end too"
     assert len(read(BTC, "2024-01-02T00:30", "2024-01-02T00:45", "ohlcv_1h", build_from="ohlcv_1m")) == 0
+    later = DAYS[3] + timedelta(days=1)
+    for first, last, days in (
+        (f"{later}T00:10", f"{later}T00:50", [later]),
+        (f"{DAYS[3]}T23:30", f"{later}T00:30", [DAYS[3], later]),
+    ):
+        with pytest.raises(IncompleteData, match=f"{later}: not in the collection") as caught:
+            read(BTC, first, last, "ohlcv_1h", build_from="ohlcv_1m")
+        assert [one["day"] for one in caught.value.coverage] == [str(day) for day in days], (
+            "every requested day is judged"
+        )
+    day = read(BTC, f"{DAYS[0]}T12:00", DAYS[1], "ohlcv_1d", build_from="ohlcv_1m")
+    assert [one["day"] for one in day.attrs["coverage"]] == [str(one) for one in DAYS[:2]]
+    assert list(day["open_time"].dt.day) == [2]
     only = read(BTC, DAYS[1], DAYS[1], "ohlcv_1h", build_from="ohlcv_1m", columns=["close"])
     assert (list(only.columns), list(only["close"])) == (["close"], list(whole["close"]))
 
@@ -238,12 +251,15 @@ def test_a_notebook_in_a_subfolder_finds_the_home_and_says_which(
     monkeypatch.chdir(here / "notebooks" / "one")
     found = read()
     pd.testing.assert_frame_equal(found, expected)
-    assert found.attrs["home"] == f"home {home}, found above {here / 'notebooks' / 'one'}"
-    assert found.attrs["looked_in"] == f"the lake {home / 'lake'} ({found.attrs['home']})"
+    how = f"found above {here / 'notebooks' / 'one'}"
+    assert (found.attrs["home"], found.attrs["home_found"]) == (str(home), how)
+    assert found.attrs["looked_in"] == f"the lake {home / 'lake'} (home {home}, {how})"
     monkeypatch.chdir(tmp_path)
-    assert read(home=home).attrs["home"] == f"home {home}, the argument home"
+    given = read(home=home).attrs
+    assert (given["home"], given["home_found"]) == (str(home), "the argument home")
     monkeypatch.setenv("CRYPTO_ASSETS_HOME", str(home))
-    assert read().attrs["home"] == f"home {home}, CRYPTO_ASSETS_HOME"
+    named = read().attrs
+    assert (named["home"], named["home_found"]) == (str(home), "CRYPTO_ASSETS_HOME")
 
 
 def test_an_error_says_which_home_was_used(here: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -254,8 +270,10 @@ def test_an_error_says_which_home_was_used(here: Path, monkeypatch: pytest.Monke
         read(BTC, HALF, HALF)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CRYPTO_ASSETS_POSTGRES_URL")
-    with pytest.raises(IncompleteData, match=f"home {tmp_path}/.crypto_assets, in the working directory"):
-        read()
+    for missing in ("raise", "ignore"):
+        with pytest.raises(ConfigError, match=f"no database under {tmp_path}/.crypto_assets") as caught:
+            read(missing=missing)
+        assert caught.value.__notes__ == [f"(home {tmp_path}/.crypto_assets, in the working directory)"]
 
 
 def test_help_of_read_has_examples_that_run(here: Path) -> None:

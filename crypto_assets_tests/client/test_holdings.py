@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import yaml
 from click.testing import CliRunner
 
 import crypto_assets
@@ -30,6 +33,21 @@ def same(value: Any) -> Any:
     if value is None or pd.isna(value):
         return None
     return str(value.date()) if isinstance(value, pd.Timestamp) else value
+
+
+@contextmanager
+def configured(here: Path, entry: Any = None, **changes: Any) -> Iterator[None]:
+    """Change the entry of collection.yaml for the block, or add another one."""
+    file = here / "collection.yaml"
+    before = file.read_text()
+    content = yaml.safe_load(before)
+    content["series"][0] |= changes
+    content["series"] += [] if entry is None else [entry]
+    file.write_text(yaml.safe_dump(content))
+    try:
+        yield
+    finally:
+        file.write_text(before)
 
 
 def test_the_catalog_has_what_status_and_catalog_show(here: Path) -> None:
@@ -126,7 +144,8 @@ def test_gaps_are_those_of_the_command(here: Path) -> None:
 
 
 def test_latest_is_the_newest_stored_row_of_each_symbol(here: Path, stored: Workbench) -> None:
-    table = crypto_assets.latest("binance", [ETH, "XRP/USDT", BTC], exact=True)
+    with configured(here, symbols=[BTC, ETH, "XRP/USDT"]):
+        table = crypto_assets.latest("binance", [ETH, "XRP/USDT", BTC], exact=True)
     assert list(table["symbol"]) == [ETH, "XRP/USDT", BTC]
     assert list(table["state"]) == ["available", "not_collected", "available"]
     for symbol in (ETH, BTC):
@@ -194,6 +213,79 @@ def test_every_table_comes_in_every_form(here: Path, function: str, arguments: A
     for name in set(frame.columns) & {"symbol", "state", "reason", "rows", "close"}:
         assert [same(value) for value in frame[name]] == table.column(name).to_pylist()
     assert frame.attrs["home"] == json.loads(table.schema.metadata[b"crypto_assets.home"])
+
+
+LATER, EARLIER = "2024-01-03", "2024-01-02"
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        (crypto_assets.read, ("binance", BTC, "ohlcv_1m", LATER, EARLIER)),
+        (crypto_assets.coverage, ("binance", BTC, "ohlcv_1m", LATER, EARLIER)),
+        (crypto_assets.gaps, (None, None, None, None, LATER, EARLIER)),
+    ],
+)
+def test_an_end_before_the_start_is_refused(here: Path, function: Any, arguments: Any) -> None:
+    with pytest.raises(ConfigError, match=f"^start {LATER}, end {EARLIER}: expected the start before the end"):
+        function(*arguments)
+
+
+@pytest.mark.parametrize("function", [crypto_assets.catalog, crypto_assets.gaps])
+def test_filters_that_match_nothing_together_are_refused(here: Path, function: Any) -> None:
+    market = (
+        "{exchange: binance, market_type: linear, datasets: [ohlcv_1m], symbols: ['SOL/USDT:USDT'], start: 2024-01-01}"
+    )
+    with (
+        configured(here, entry=yaml.safe_load(market)),
+        pytest.raises(ConfigError, match="nothing matches market_type linear, symbol BTC/USDT together"),
+    ):
+        function(market_type="linear", symbols=BTC)
+
+
+def test_a_symbol_in_two_spellings_or_a_wrong_one_is_refused(here: Path) -> None:
+    def coverage(symbols: Any) -> Any:
+        return crypto_assets.coverage("binance", symbols, "ohlcv_1m", DAYS[0], DAYS[1])
+
+    def latest(symbols: Any) -> Any:
+        return crypto_assets.latest("binance", symbols)
+
+    for function in (coverage, latest):
+        with pytest.raises(ConfigError, match="expected each symbol once, found BTC/USDT twice"):
+            function([BTC, "btc-usdt"])
+        for symbols in ("BTC/UST", [BTC, "BTC/UST"]):
+            with pytest.raises(ConfigError, match=r"symbol BTC/UST: not among .*did you mean BTC/USDT\?"):
+                function(symbols)
+
+
+CALLS = {
+    "read": lambda **home: crypto_assets.read("binance", BTC, "ohlcv_1m", DAYS[0], DAYS[0], missing="ignore", **home),
+    "catalog": crypto_assets.catalog,
+    "coverage": lambda **home: crypto_assets.coverage("binance", BTC, "ohlcv_1m", DAYS[0], DAYS[0], **home),
+    "gaps": crypto_assets.gaps,
+    "latest": lambda **home: crypto_assets.latest("binance", BTC, **home),
+    "universe": lambda **home: crypto_assets.universe("binance", on=DAYS[0], **home),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_every_function_says_that_no_home_is_there(
+    here: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    monkeypatch.delenv("CRYPTO_ASSETS_POSTGRES_URL")
+    with pytest.raises(ConfigError, match=f"nothing was collected here: .*did you mean {here / '.crypto_assets'}\\?"):
+        CALLS[name](home=here)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=f"nothing was collected here: no database under {tmp_path}/.crypto_assets"):
+        CALLS[name]()
+
+
+def test_the_minutes_of_a_day_without_rows_are_all_missing(here: Path) -> None:
+    later = DAYS[3] + timedelta(days=1)
+    with configured(here, end=later):
+        found = crypto_assets.gaps(symbols=BTC)
+    minutes = {(row["dataset"], str(row["day"].date())): row["minutes_missing"] for row in found.to_dict("records")}
+    assert minutes == {("ohlcv_1m", str(HALF)): 5, ("ohlcv_1m", str(later)): 1440, ("trades", str(later)): 1440}
 
 
 def test_a_table_without_rows_has_its_columns_and_types(here: Path) -> None:
