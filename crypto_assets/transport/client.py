@@ -40,7 +40,7 @@ from crypto_assets.transport.concurrency import Slots
 from crypto_assets.transport.connections import Routes
 from crypto_assets.transport.network import Network
 from crypto_assets.transport.proxies import WANTS_PASSWORD, proxy_of, way_to
-from crypto_assets.transport.request import Asked
+from crypto_assets.transport.request import RequestState
 from crypto_assets.transport.retry import Decision, Retry, WaitUntil, asked_wait_s, decide
 from crypto_assets.transport.unreachable import failure_text
 from crypto_assets.version import __version__
@@ -129,7 +129,7 @@ class Client:
         except ValueError as error:
             raise PermanentError(f"{url}: not a URL ({error}); check collection.yaml") from None
         body = Body(url, self._pace, bound, (headers or {}).get("accept-encoding", "identity"))
-        asked = Asked(method, url, host, params, headers, endpoint, body, self._attempts)
+        asked = RequestState(method, url, host, params, headers, endpoint, body, self._attempts)
         try:
             return self._attempts_of(asked)
         except HostRefused as error:
@@ -138,7 +138,7 @@ class Client:
                 self._guard.failed(asked.permit, str(error), arrived=False)
             raise
 
-    def _attempts_of(self, asked: Asked) -> httpx.Response:
+    def _attempts_of(self, asked: RequestState) -> httpx.Response:
         """Return the answer to the first successful attempt; raise the error of the last one."""
         attempt = 1
         while True:
@@ -151,7 +151,7 @@ class Client:
             self._sleep(wait_s)
             attempt += 1
 
-    def _attempt(self, asked: Asked) -> httpx.Response:
+    def _attempt(self, asked: RequestState) -> httpx.Response:
         if self._stopping():
             raise Stopped(f"{asked.url}: not requested, because the run stops")
         slots = self._slots_of(asked.host)
@@ -177,23 +177,23 @@ class Client:
         finally:
             slots.leave(entered, good=good, answered_s=answered_s)
 
-    def _admit(self, asked: Asked) -> Permit:
+    def _admit(self, asked: RequestState) -> Permit:
         try:
             permit = self._guard.admit(asked.endpoint, asked.host, self._stop)
         except CircuitOpen:
             if asked.error is not None:  # the breaker opened between our attempts; our own failure says more
-                asked.attempts = 0
+                asked.is_last_attempt = True
                 raise asked.error from asked.error.__cause__
             raise
         except HostRefused:  # the cool-down is longer than our patience, so another attempt would end the same way
-            asked.attempts = 0
+            asked.is_last_attempt = True
             raise
         if permit.probe:
-            asked.attempts = 1
+            asked.is_last_attempt = True
         asked.permit = permit
         return permit
 
-    def _ask(self, asked: Asked, permit: Permit) -> tuple[httpx.Response, float]:
+    def _ask(self, asked: RequestState, permit: Permit) -> tuple[httpx.Response, float]:
         """Return the answer to one attempt and when it began; report the result to the guard."""
         headed: float | None = None
         try:
@@ -238,7 +238,7 @@ class Client:
             raise_if_ours(error, asked.shown)
             raise
 
-    def _read(self, asked: Asked, response: httpx.Response) -> httpx.Response:
+    def _read(self, asked: RequestState, response: httpx.Response) -> httpx.Response:
         if response.status_code == 200 and asked.method == "HEAD":
             return response
         if response.status_code == 200 or (response.status_code == 206 and asked.body.size):
@@ -267,7 +267,7 @@ class Client:
             **beginning_of(response, asked.body.asked_coding),
         )
 
-    def _unreachable(self, asked: Asked, permit: Permit, error: Exception, *, answered: bool) -> HostUnreachable:
+    def _unreachable(self, asked: RequestState, permit: Permit, error: Exception, *, answered: bool) -> HostUnreachable:
         host = host_of(asked.at or asked.url)
         failure = failure_text(host, error, proxy_of(asked.at or asked.url), self._timeout_s)
         if answered:
@@ -336,9 +336,9 @@ def _decision(error: BaseException, endpoint: Endpoint) -> Decision:
     return decide(error, exchange=endpoint.exchange, rest=endpoint.budget not in ("archive", "listing"))
 
 
-def _wait_s(error: CryptoAssetsError, asked: Asked, attempt: int) -> float | None:
+def _wait_s(error: CryptoAssetsError, asked: RequestState, attempt: int) -> float | None:
     """Return the seconds between a failed attempt (from 1) and the next one; None if there is no next one."""
-    if attempt >= asked.attempts or asked.body.overdue:
+    if asked.is_last_attempt or attempt >= asked.attempts or asked.body.overdue:
         return None
     match _decision(error, asked.endpoint):
         case Retry():

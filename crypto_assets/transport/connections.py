@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import ssl
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -23,6 +24,8 @@ from crypto_assets.transport.proxies import proxy_for, shown_proxy
 
 _IDLE_S = 5.0
 """How long an idle connection is kept for the next request; httpx's default."""
+
+_LONGEST_NAME, _LONGEST_LABEL = 253, 63
 
 # httpcore and httpx use the same names for their failures.
 _FAILURES: dict[type[Exception], type[httpx.TransportError]] = {
@@ -75,15 +78,21 @@ class Routes(httpx.BaseTransport):
 
         Raises:
             httpx.TransportError: no answer.
+            httpx.InvalidURL: a host name that no resolver can have.
             ConfigError: the variable that names the proxy has an invalid value.
         """
         url = request.url
-        pool = self._pool(proxy_for(str(url)))
+        proxy = proxy_for(str(url))
+        pool = self._pool(proxy)
+        host = _checked_host(url)
+        if proxy is not None and proxy.startswith("http") and b":" in host:
+            # For an HTTP proxy httpcore writes the host as it is into `GET http://…` and CONNECT, where it needs brackets.
+            host = b"[" + host + b"]"
         with _failures():
             response = pool.handle_request(
                 httpcore.Request(
                     request.method,
-                    httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+                    httpcore.URL(scheme=url.raw_scheme, host=host, port=url.port, target=url.raw_path),
                     headers=request.headers.raw,
                     content=request.stream,
                     extensions=request.extensions,
@@ -101,15 +110,13 @@ class Routes(httpx.BaseTransport):
     def _pool(self, proxy: str | None) -> httpcore.ConnectionPool:
         with self._lock:
             if proxy not in self._pools:
-                # TLS inside TLS, for a proxy with an https URL, is left to httpcore's own backend.
-                ours = proxy is None or not proxy.startswith("https:")
                 self._pools[proxy] = httpcore.ConnectionPool(
                     ssl_context=self._ssl,
                     proxy=_proxy(proxy, self._ssl) if proxy else None,
                     max_connections=None,
                     max_keepalive_connections=self._idle,
                     keepalive_expiry=_IDLE_S,
-                    network_backend=self._network if ours else None,
+                    network_backend=self._network,
                 )
             return self._pools[proxy]
 
@@ -127,6 +134,18 @@ def _proxy(url: str, context: ssl.SSLContext) -> httpcore.Proxy:
     known = httpx.Proxy(url)
     place = httpcore.URL(scheme=known.url.raw_scheme, host=known.url.raw_host, port=known.url.port, target="/")
     return httpcore.Proxy(place, auth=known.raw_auth, ssl_context=context if known.url.scheme == "https" else None)
+
+
+def _checked_host(url: httpx.URL) -> bytes:
+    """Return the host of a URL; raises httpx.InvalidURL for a name that DNS and SOCKS cannot carry (RFC 1035, 2.3.4)."""
+    host = url.raw_host
+    if len(host) > _LONGEST_NAME or any(
+        not 0 < len(label) <= _LONGEST_LABEL for label in host.rstrip(b".").split(b".")
+    ):
+        raise httpx.InvalidURL(
+            f"expected a host name of at most {_LONGEST_NAME} letters, with 1 to {_LONGEST_LABEL} between two dots"
+        )
+    return host
 
 
 class _Pieces(httpx.SyncByteStream):
@@ -148,6 +167,14 @@ def _failures() -> Iterator[None]:
     """Turn httpcore's failures into httpx's."""
     try:
         yield
+    except _socks_failures() as error:
+        raise httpx.ProxyError(f"its answer is not SOCKS ({error})") from error
     except tuple(_FAILURES) as error:
         kind = next(ours for theirs, ours in _FAILURES.items() if isinstance(error, theirs))
         raise kind(str(error)) from error
+
+
+def _socks_failures() -> tuple[type[Exception], ...]:
+    """Return socksio's own failures, which httpcore passes on as they are; empty if no SOCKS proxy was used."""
+    socks = sys.modules.get("socksio.exceptions")
+    return (socks.SOCKSError,) if socks else ()

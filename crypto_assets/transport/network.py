@@ -13,14 +13,20 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from typing import Any
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import httpcore
 
 from crypto_assets.machine.shortage import no_files_left
 
 _LOOK_S = 0.05
+
+_RECORD = 16_384
+"""The most bytes of a TLS record (RFC 8446, 5.1)."""
+
+_Result = TypeVar("_Result")
 
 Option = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 
@@ -29,7 +35,8 @@ class Network(httpcore.NetworkBackend):
     """Opens the connections of one client."""
 
     def __init__(self) -> None:
-        self._sockets: set[socket.socket] = set()
+        # Weak: httpcore drops a connection to a SOCKS proxy that refuses, without closing it (`Stream.__del__`).
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._shut = False
         self._local = threading.local()
@@ -122,7 +129,10 @@ class Network(httpcore.NetworkBackend):
                 found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
             except OSError as error:
                 failures.append(error)
-            done.set()
+            except ValueError as error:  # a text that cannot be a host name
+                failures.append(socket.gaierror(socket.EAI_NONAME, str(error)))
+            finally:
+                done.set()
 
         threading.Thread(target=ask, name=f"resolve {host}", daemon=True).start()
         while not done.wait(_LOOK_S):
@@ -173,9 +183,16 @@ class Stream(httpcore.NetworkStream):
         self._network.forget(self._sock)
         self._sock.close()
 
+    def __del__(self) -> None:
+        self.close()
+
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
+        if server_hostname is not None:
+            server_hostname = server_hostname.strip("[]")  # of an IPv6 address, which a certificate has without them
+        if isinstance(self._sock, ssl.SSLSocket):
+            return _TlsInTls(self, ssl_context, server_hostname, timeout)
         # Wrapping takes over the descriptor, so the new socket is registered before the handshake, which can block.
         plain = self._sock
         try:
@@ -217,3 +234,65 @@ class Stream(httpcore.NetworkStream):
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
         return bool(poll.poll(0))
+
+
+class _TlsInTls(Stream):
+    """One TLS connection inside the one to a proxy with an https URL. An SSLSocket cannot wrap an SSLSocket.
+
+    It waits on the socket of the outer connection only, so a stop and the bound of a head end it like any other.
+    """
+
+    def __init__(self, outer: Stream, context: ssl.SSLContext, hostname: str | None, timeout: float | None) -> None:
+        """Shake hands; raises httpcore.ConnectError or ConnectTimeout, and then the outer connection is closed."""
+        super().__init__(outer._sock, outer._network)
+        self._outer = outer  # it would close the socket once nobody knows it
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        try:
+            self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=hostname)
+            self._carry(self._tls.do_handshake, timeout)
+        except OSError as error:
+            self.close()
+            kind = httpcore.ConnectTimeout if isinstance(error, TimeoutError) else httpcore.ConnectError
+            raise kind(str(error)) from error
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        try:
+            return self._carry(lambda: self._tls.read(max_bytes), timeout)
+        except ssl.SSLEOFError:
+            return b""  # cut without a farewell, as `SSLSocket.recv` reports it
+        except TimeoutError as error:
+            raise httpcore.ReadTimeout(str(error)) from error
+        except OSError as error:
+            raise httpcore.ReadError(str(error)) from error
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        try:
+            left = memoryview(buffer)
+            while left:
+                chunk = left
+                left = left[self._carry(lambda: self._tls.write(chunk), timeout) :]  # noqa: B023  called at once
+        except TimeoutError as error:
+            raise httpcore.WriteTimeout(str(error)) from error
+        except OSError as error:
+            raise httpcore.WriteError(str(error)) from error
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._tls if info == "ssl_object" else super().get_extra_info(info)
+
+    def _carry(self, step: Callable[[], _Result], timeout: float | None) -> _Result:
+        """Return the result of a step of the inner TLS, carrying bytes between it and the socket until it needs no more."""
+        while True:
+            try:
+                result, done = step(), True
+            except ssl.SSLWantReadError:
+                done = False
+            if self._outgoing.pending:
+                self._sock.settimeout(self._network.remaining(timeout))
+                self._sock.sendall(self._outgoing.read())
+            if done:
+                return result
+            self._sock.settimeout(self._network.remaining(timeout))
+            if received := self._sock.recv(_RECORD):
+                self._incoming.write(received)
+            else:
+                self._incoming.write_eof()

@@ -9,7 +9,7 @@ import ipaddress
 import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from crypto_assets.errors import ConfigError
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from crypto_assets.config.collection import Collection
 
 _SCHEMES = ("http", "https", "socks5", "socks5h")
+
+_SOCKS_MOST = 255
+"""The most bytes of a user or password for SOCKS (RFC 1929)."""
 
 
 def proxy_for(url: str) -> str | None:
@@ -40,13 +43,17 @@ def proxy_for(url: str) -> str | None:
 
 def _is_bypassed(host: str, port: int | None, without: str) -> bool:
     """Return whether NO_PROXY names a host: by name, by the end of its name, or by a network such as 10.0.0.0/8."""
-    if proxy_bypass(f"{host}:{port}" if port else host):
+    name = f"[{host}]" if ":" in host else host
+    if proxy_bypass(f"{name}:{port}" if port else name):
         return True
     with suppress(ValueError):
         address = ipaddress.ip_address(host)
         for part in without.split(","):
             with suppress(ValueError):
-                if address in ipaddress.ip_network(part.strip(), strict=False):
+                text = part.strip()
+                if text.startswith("[") and text.endswith("]"):
+                    text = text[1:-1]
+                if address in ipaddress.ip_network(text, strict=False):
                     return True
     return False
 
@@ -69,7 +76,14 @@ def _checked(text: str, scheme: str) -> str:
             f"environment variable {variable}: expected a proxy that starts with {', '.join(f'{s}://' for s in _SCHEMES)}, "
             f"found {masked(url)!r}"
         )
-    return url
+    if parts.scheme.startswith("socks") and any(
+        len(unquote(text).encode()) > _SOCKS_MOST for text in (parts.username or "", parts.password or "")
+    ):
+        raise ConfigError(
+            f"environment variable {variable}: expected a user and a password of at most {_SOCKS_MOST} bytes each for SOCKS, "
+            f"found a longer one in {masked(url)[:80]!r}; correct or unset it"
+        )
+    return parts.scheme + url[len(parts.scheme) :]  # in lower case, as urlsplit has it
 
 
 def shown_proxy(url: str) -> str:

@@ -12,7 +12,7 @@ import httpx
 
 from crypto_assets import sources
 from crypto_assets.text.urls import host_of
-from crypto_assets.transport.request import Asked
+from crypto_assets.transport.request import RequestState
 
 MOST = 5
 """The most redirects that are followed for one request."""
@@ -31,7 +31,7 @@ class NotFollowed(Exception):
         self.status = status
 
 
-def send(client: httpx.Client, request: httpx.Request, asked: Asked) -> httpx.Response:
+def send(client: httpx.Client, request: httpx.Request, asked: RequestState) -> httpx.Response:
     """Return the final answer to a request after its redirects; the body is not read yet.
 
     Raises:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Asked:
+class RequestState:
     """The parameters of a `get`, and its state so far."""
 
     method: str
@@ -27,6 +27,9 @@ class Asked:
     endpoint: Endpoint
     body: Body
     attempts: int
+    """The most attempts."""
+    is_last_attempt: bool = False
+    """Whether no attempt follows, whatever `attempts` says."""
     at: str = ""
     """The URL of the last request: a redirect may have led to another host."""
     permit: Permit | None = None

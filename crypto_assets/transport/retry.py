@@ -14,7 +14,6 @@ Pure functions: nothing here waits or sends. Sources of the ccxt part: ccxt 4.5 
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -65,6 +64,9 @@ class Permanent:
 
 
 Decision = Retry | WaitUntil | Later | Quarantine | Permanent
+
+# RFC 9110 (10.2.3) has digits only; some hosts add decimals. `float` alone reads `1_000`, `1e3` and other scripts' digits.
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 _LONGEST_ASKED_S = 259_200.0
 """No exchange asks for more than three days (Binance's longest ban); a longer time is a mistake."""
@@ -138,11 +140,8 @@ def asked_wait_s(response: httpx.Response) -> float | None:
     text = response.headers.get("retry-after")
     if text is None:
         return None
-    try:
-        asked = float(text)
-        return min(max(0.0, asked), _LONGEST_ASKED_S) if math.isfinite(asked) else None
-    except ValueError:
-        pass
+    if _SECONDS.fullmatch(text.strip()):
+        return min(float(text), _LONGEST_ASKED_S)
     try:
         at = parsedate_to_datetime(text)
         # By the host's own clock if its answer has one, because ours may be wrong.

@@ -66,6 +66,24 @@ def test_a_host_is_asked_through_a_socks_proxy_which_resolves_its_name(target, m
         assert proxy.asked == ["archive.example:80"]
 
 
+def test_an_ipv6_address_goes_through_an_http_proxy_in_brackets(target, monkeypatch, guard):
+    with http_proxy(target) as proxy, Client(guard, attempts=1) as client:
+        for variable in ("HTTP_PROXY", "HTTPS_PROXY"):
+            monkeypatch.setenv(variable, f"http://{proxy.address}")
+        assert client.at(ARCHIVE).get("http://[2001:db8::1]:81/x").text == "[2001:db8::1]:81/x"
+        assert client.at(ARCHIVE).get("http://[2001:db8::1]/x").text == "[2001:db8::1]/x"
+        with pytest.raises(HostUnreachable):  # the server behind the tunnel has no TLS
+            client.at(ARCHIVE).get("https://[2001:db8::1]/x")
+        assert proxy.asked == ["[2001:db8::1]:81", "[2001:db8::1]", "[2001:db8::1]:443"]
+
+
+def test_an_ipv6_address_goes_through_a_socks_proxy_as_an_address(target, monkeypatch, guard):
+    with socks_proxy(target) as proxy, Client(guard) as client:
+        monkeypatch.setenv("ALL_PROXY", f"SOCKS5://{proxy.address}")
+        assert client.at(ARCHIVE).get("http://[2001:db8::1]:81/x").text == "[2001:db8::1]:81/x"
+        assert proxy.asked == ["20010db8000000000000000000000001:81"]
+
+
 def test_this_machine_is_asked_straight_whatever_the_environment_says(target, monkeypatch, guard):
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, NOBODY)
@@ -87,6 +105,13 @@ def test_this_machine_is_asked_straight_whatever_the_environment_says(target, mo
         ("http://archive.example:81/x", "archive.example:82", False),
         ("http://10.1.2.3/x", "10.0.0.0/8", True),
         ("http://11.1.2.3/x", "10.0.0.0/8", False),
+        ("http://[2001:db8::1]/x", "[2001:db8::1]", True),
+        ("http://[2001:db8::1]:81/x", "a.example, [2001:DB8:0::1]", True),
+        ("http://[2001:db8::1]:81/x", "[2001:db8::1]:81", True),
+        ("http://[2001:db8::1]:81/x", "[2001:db8::1]:82", False),
+        ("http://[2001:db8::1]:81/x", "2001:db8::1", True),
+        ("http://[2001:db8::1]/x", "2001:db8::/32", True),
+        ("http://[2001:db8::1]/x", "[2001:db8::2]", False),
         ("http://archive.example/x", "*", True),
         ("https://archive.example/x", "", True),
     ],
@@ -128,6 +153,11 @@ def test_a_proxy_that_nobody_runs_is_named_without_its_password(monkeypatch, gua
         ("http://me:s3cret@:80", "HTTP_PROXY: expected a URL"),
         ("socks4://proxy:1080", "HTTP_PROXY: expected a proxy that starts with http://, https://, socks5://"),
         ("ftp://proxy", "HTTP_PROXY: expected a proxy that starts with"),
+        (f"socks5://{'u' * 300}:s3cret@proxy", "HTTP_PROXY: expected a user and a password of at most 255 bytes each"),
+        (
+            f"socks5h://me:s3cret{'%C3%A9' * 128}@proxy",
+            "HTTP_PROXY: expected a user and a password of at most 255 bytes",
+        ),
     ],
 )
 def test_an_invalid_proxy_is_refused_with_its_variable_once_it_is_needed(target, monkeypatch, value, message, guard):

@@ -311,7 +311,23 @@ def test_those_who_failed_together_do_not_try_again_together():
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [("inf", None), ("nan", None), ("-inf", None), ("1e99", 259_200.0), ("Fri, 01 Jan 2094 00:00:00 GMT", 259_200.0)],
+    [
+        ("inf", None),
+        ("nan", None),
+        ("-inf", None),
+        ("9" * 400, 259_200.0),
+        ("Fri, 01 Jan 2094 00:00:00 GMT", 259_200.0),
+    ],
 )
 def test_a_wait_that_no_exchange_can_mean_is_not_kept(header, seconds):
+    assert asked_wait_s(httpx.Response(429, headers={"retry-after": header})) == seconds
+
+
+@pytest.mark.parametrize("header", ["1_000", "1e3", "١٠٠", "１００", "+5", "-5", "0x10", "5,5", ".5", "5.", "5 s", ""])
+def test_seconds_to_wait_are_digits_and_nothing_else(header):
+    assert asked_wait_s(httpx.Response(429, headers={"retry-after": header.encode()})) is None
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("0", 0.0), ("120", 120.0), (" 7 ", 7.0), ("1.5", 1.5)])
+def test_seconds_to_wait_are_read_as_they_are_written(header, seconds):
     assert asked_wait_s(httpx.Response(429, headers={"retry-after": header})) == seconds

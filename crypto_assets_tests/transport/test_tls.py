@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import datetime
 import ipaddress
+import socket
 import socketserver
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,21 +21,21 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from starlette.responses import PlainTextResponse
 
-from crypto_assets.errors import HostUnreachable
+from crypto_assets.errors import HostUnreachable, Stopped
 from crypto_assets.transport.client import Client
 from crypto_assets_tests.transport.answers import ARCHIVE
 from crypto_assets_tests.transport.proxy_servers import connect, http_proxy, relay, socks_proxy
 
-NAMES = ("archive.example", "localhost")
+NAMES, ADDRESSES = ("archive.example", "localhost"), ("127.0.0.1", "2001:db8::1")
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate for NAMES and 127.0.0.1, with its key, in a file."""
+    """A self-signed certificate for NAMES and ADDRESSES, with its key, in a file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test")])
     now = datetime.datetime.now(datetime.UTC)
-    places = [*map(x509.DNSName, NAMES), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    places = [*map(x509.DNSName, NAMES), *(x509.IPAddress(ipaddress.ip_address(one)) for one in ADDRESSES)]
     made = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -141,3 +143,79 @@ def test_tls_goes_through_a_socks_proxy(target, trusted, guard, monkeypatch):
         monkeypatch.setenv("ALL_PROXY", f"socks5h://{proxy.address}")
         assert asked(client, "https://archive.example/a") == "archive.example/a"
         assert proxy.asked == ["archive.example:443"]
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_certificate_of_an_ipv6_address_counts_through_a_tunnel(target, trusted, guard, monkeypatch, scheme):
+    with http_proxy(target) as proxy, behind_tls(proxy.address, trusted) as front, Client(guard, attempts=1) as client:
+        monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://{front if scheme == 'https' else proxy.address}")
+        assert asked(client, "https://[2001:db8::1]/a") == "[2001:db8::1]/a"
+        assert proxy.asked == ["[2001:db8::1]:443"]
+
+
+# ---- a proxy with an https URL: TLS inside TLS --------------------------------------------------------------------------
+
+
+def test_a_connection_inside_tls_is_kept_for_the_next_request(target, trusted, guard, monkeypatch):
+    with http_proxy(target) as proxy, behind_tls(proxy.address, trusted) as front, Client(guard, attempts=1) as client:
+        monkeypatch.setenv("HTTPS_PROXY", f"https://{front}")
+        bodies = [client.at(ARCHIVE).get(f"https://archive.example/{name}").text for name in "abc"]
+        assert bodies == [f"archive.example/{name}" + "x" * 50_000 for name in "abc"]
+        assert proxy.asked == ["archive.example:443"]
+
+
+def test_a_certificate_of_another_name_inside_tls_is_not_accepted(target, trusted, guard, monkeypatch):
+    with http_proxy(target) as proxy, behind_tls(proxy.address, trusted) as front, Client(guard, attempts=1) as client:
+        monkeypatch.setenv("HTTPS_PROXY", f"https://{front}")
+        with pytest.raises(HostUnreachable, match="its TLS certificate is not accepted"):
+            asked(client, "https://other.example/a")
+
+
+@contextlib.contextmanager
+def https_proxy(stack: contextlib.ExitStack, far: str, certificate: Path, silent: str) -> Iterator[str]:
+    """Yield the host:port of a proxy over TLS before the server `far`; which part of the way is `silent` differs."""
+    if silent == "proxy":
+        yield far
+        return
+    target = far if silent == "handshake" else stack.enter_context(behind_tls(far, certificate))
+    yield stack.enter_context(behind_tls(stack.enter_context(http_proxy(target)).address, certificate))
+
+
+@pytest.mark.parametrize("silent", ["proxy", "handshake", "head"])
+def test_a_stop_ends_a_request_through_a_proxy_that_is_asked_over_tls(trusted, guard, monkeypatch, silent):
+    stop = threading.Event()
+    with contextlib.ExitStack() as stack, socket.create_server(("127.0.0.1", 0)) as far:
+        front = stack.enter_context(https_proxy(stack, f"127.0.0.1:{far.getsockname()[1]}", trusted, silent))
+        monkeypatch.setenv("HTTPS_PROXY", f"https://{front}")
+        kept = []
+        threading.Thread(target=lambda: (kept.append(far.accept()), stop.set()), daemon=True).start()
+        monkeypatch.setattr("crypto_assets.transport.client._CONNECT_TIMEOUT_S", 60.0)
+        with Client(guard, stop=stop, timeout_s=60, attempts=1) as client:
+            began = time.monotonic()
+            with pytest.raises(Stopped):
+                client.at(ARCHIVE).get("https://archive.example/x")
+            assert time.monotonic() - began < 20
+
+
+def test_a_head_that_drips_through_a_proxy_over_tls_is_given_up_in_time(trusted, guard, monkeypatch):
+    """Each byte comes well within the timeout, and the head never ends."""
+
+    class Dripping(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):
+                self.request.recv(65_536)
+                self.request.sendall(b"HTTP/1.1 200 OK\r\nx: ")
+                for _ in range(400):  # 20 s: where the bound fails, the test ends too
+                    time.sleep(0.05)
+                    self.request.sendall(b"y")
+
+    with contextlib.ExitStack() as stack, socketserver.ThreadingTCPServer(("127.0.0.1", 0), Dripping) as far:
+        threading.Thread(target=far.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        front = stack.enter_context(https_proxy(stack, f"127.0.0.1:{far.server_address[1]}", trusted, ""))
+        monkeypatch.setenv("HTTPS_PROXY", f"https://{front}")
+        with (
+            Client(guard, timeout_s=1, attempts=1) as client,
+            pytest.raises(HostUnreachable, match="no answer within 1 s"),
+        ):
+            client.at(ARCHIVE).get("https://archive.example/x")
+        far.shutdown()
