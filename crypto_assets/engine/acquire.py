@@ -20,7 +20,6 @@ from crypto_assets.engine.archive.finder import Finder
 from crypto_assets.engine.archive.life_span import WHOLE, LifeSpan, edges_in
 from crypto_assets.engine.archive.lifetime import LIFE, keep_what_was_said
 from crypto_assets.engine.archive.locate import Located, nothing_due
-from crypto_assets.engine.archive.row_ends import fills
 from crypto_assets.engine.day_outcomes import Day, RestDay, Target, quarantine, refused
 from crypto_assets.engine.publication.standing import may_stand
 from crypto_assets.engine.publication.stored_file import StoredFiles
@@ -38,6 +37,7 @@ from crypto_assets.errors import (
 from crypto_assets.model import SHOWN_ROWS, ArchiveObject, Dataset, Outcome, Partition, Series, SourceFile, State
 from crypto_assets.rows.arrange import Arranged, arranged, row_text, shown
 from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES, due
+from crypto_assets.rows.row_ends import fills
 from crypto_assets.transport.client import Client
 
 if TYPE_CHECKING:

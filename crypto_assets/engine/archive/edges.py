@@ -18,12 +18,12 @@ import pyarrow as pa
 from crypto_assets import datasets, sources
 from crypto_assets.engine.archive.life_span import Edge, LifeSpan, edge_of
 from crypto_assets.engine.archive.lifetime import LIFE, Asks
-from crypto_assets.engine.archive.row_ends import instant, is_open, microseconds, row_length, traded_before
 from crypto_assets.engine.archive.seen_days import SeenDays
 from crypto_assets.errors import HOST_PROBLEMS, OF_THIS_PROCESS, CryptoAssetsError, ListingError
 from crypto_assets.ledger.life_edges import LISTED_FROM, LISTED_UNTIL
 from crypto_assets.model import DAY, Outcome, Partition, Series, State
 from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES
+from crypto_assets.rows.row_ends import instant, is_open, microseconds, row_length, traded_before
 
 _OVERDUE = timedelta(days=66)
 """This long after a month's end the next month's file is overdue: it ends 31 days later, and may be 35 days late."""

@@ -10,10 +10,11 @@ import pyarrow as pa
 
 from crypto_assets import datasets
 from crypto_assets.engine.archive.life_span import Edge, LifeSpan
-from crypto_assets.engine.archive.lifetime import LIFE, NUMBERED
+from crypto_assets.engine.archive.lifetime import LIFE
 from crypto_assets.engine.archive.locate import nothing_due
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State
 from crypto_assets.rows.bar_calendar import anchor_of, due
+from crypto_assets.rows.numbered import NUMBERED
 
 
 def why_empty(

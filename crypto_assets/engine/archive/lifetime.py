@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from crypto_assets import datasets
 from crypto_assets.engine.archive.probing import delisted_after, files_around, newest_day
 from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError
@@ -36,17 +35,6 @@ LIFE = "life"
 
 CONTRADICTED_BY = "contradicted_by"
 """Key in the evidence of a missing day or of an edge: the dataset whose rows contradict the earlier explanation."""
-
-NUMBERED = {
-    name: dataset.key[0]
-    for name, dataset in datasets.all_datasets().items()
-    if dataset.key in (("trade_id",), ("agg_trade_id",)) and dataset.has(("price",))
-}
-"""Tables whose rows the exchange numbers consecutively per symbol, and the column of the number."""
-
-FEW_TRADES = 1_000
-"""The numbers of a symbol begin with 0 or 1. Up to this many may be missing at its start (a choice, not a fact); if more came
-before the archive's first row, its files do not begin where the symbol did."""
 
 
 class Asks(Protocol):

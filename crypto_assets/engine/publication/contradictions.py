@@ -17,11 +17,12 @@ from typing import Any
 import psycopg
 
 from crypto_assets.checks._minutes import MINUTES
-from crypto_assets.engine.archive.lifetime import CONTRADICTED_BY, FEW_TRADES, LIFE, NUMBERED
+from crypto_assets.engine.archive.lifetime import CONTRADICTED_BY, LIFE
 from crypto_assets.ledger.minutes import StoredDay, mask
 from crypto_assets.ledger.witnesses import days_without_data, doubtful_days, numbers_of, spans_of, stored_days
 from crypto_assets.model import DAY, Outcome, Partition, Series, State
 from crypto_assets.rows.bar_calendar import days_of_bar
+from crypto_assets.rows.numbered import FEW_TRADES, NUMBERED
 
 
 @dataclass(frozen=True, slots=True)

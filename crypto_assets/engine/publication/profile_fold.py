@@ -17,8 +17,8 @@ from crypto_assets.checks._minutes import MINUTES, to_bits
 from crypto_assets.checks._times import epoch_us, start_us
 from crypto_assets.checks.outliers import CHECK as OUTLIERS
 from crypto_assets.checks.outliers import hours_of
-from crypto_assets.engine.archive.lifetime import NUMBERED
 from crypto_assets.model import DAY, Partition, Profile, Series, bar_length
+from crypto_assets.rows.numbered import NUMBERED
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from crypto_assets.checks._minutes import MINUTES
-from crypto_assets.engine.archive.lifetime import NUMBERED
 from crypto_assets.engine.publication.contradictions import contradicted, reopen
 from crypto_assets.engine.publication.journal import Journal
 from crypto_assets.engine.publication.neighbour_days import read_near
@@ -29,6 +28,7 @@ from crypto_assets.ledger.profiles import write_profiles
 from crypto_assets.ledger.silent_days import BetweenIds, SilentBars, between_ids, silent_by_bars
 from crypto_assets.model import Outcome, Partition, Series, State
 from crypto_assets.rows.loads import StoredDay
+from crypto_assets.rows.numbered import NUMBERED
 from crypto_assets.storage.lake import symbol_folder
 from crypto_assets.storage.patience import outlast
 

@@ -19,8 +19,6 @@ from crypto_assets.checks.unique_key import with_rows
 from crypto_assets.config.collection import Collection
 from crypto_assets.engine.archive.empty_days import why_empty
 from crypto_assets.engine.archive.life_span import WHOLE
-from crypto_assets.engine.archive.lifetime import NUMBERED
-from crypto_assets.engine.archive.row_ends import fills
 from crypto_assets.engine.day_outcomes import Day, DaysOf, Kept, Target, quarantine, refused
 from crypto_assets.engine.publication.contradictions import contradicted
 from crypto_assets.engine.publication.cross_series import Comparer, Pieces
@@ -43,6 +41,8 @@ from crypto_assets.errors import InvalidRows
 from crypto_assets.ledger.life_edges import LISTED_FROM, LISTED_UNTIL, cut_of
 from crypto_assets.model import Finding, HistoryCheck, Outcome, Partition, Series, State, StoredFile, TrackDay
 from crypto_assets.model.correction import Correction
+from crypto_assets.rows.numbered import NUMBERED
+from crypto_assets.rows.row_ends import fills
 from crypto_assets.storage.patience import outlast
 
 OnBatch = Callable[[Sequence[Outcome], Sequence[pa.Table | None]], None]

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from crypto_assets import datasets
 from crypto_assets.errors import InvalidRows, PermanentError
-from crypto_assets.model import DAY, Partition, Series, bar_length
+from crypto_assets.model import Partition, Series, bar_length
 from crypto_assets.sources import Call, Rest
 
 Ask = Callable[[Call], Any]
@@ -33,13 +33,6 @@ class Reached:
 
     complete: bool = False
     missing_ids: int = 0
-
-
-def step_of(series: Series) -> timedelta | None:
-    """Return the length of bars that fit into a day, or None for longer ones."""
-    if series.timeframe == "1mo" or bar_length(series.timeframe or "") > DAY:
-        return None
-    return bar_length(series.timeframe or "")
 
 
 def bar_end(series: Series, opens: datetime) -> datetime:

@@ -25,6 +25,7 @@ from crypto_assets.engine.rest import cursors
 from crypto_assets.engine.rest.ccxt_client import RestApi
 from crypto_assets.errors import PermanentError, StoreUnavailable, TransientError
 from crypto_assets.model import Partition, Series, SourceFile
+from crypto_assets.rows.row_ends import step_of
 from crypto_assets.sources import Call, Cursor, Rest
 from crypto_assets.transport.client import Client
 
@@ -124,7 +125,7 @@ class RestFeed:
             (id_column,) = datasets.get(series.table).key
             last_id = stored.column(id_column)[-1].as_py() if stored.num_rows else None
             return cursors.numbered(ask, rest, series, symbol, partition, last_id, now, reached)
-        step = cursors.step_of(series) if rest.cursor is Cursor.BARS else None
+        step = step_of(series) if rest.cursor is Cursor.BARS else None
         if step is None:
             return iter([cursors.events(ask, rest, series, symbol, partition, reached)])
         return cursors.bars(ask, rest, series, symbol, self._spans(series, partition, stored, now), step, reached)
@@ -159,7 +160,7 @@ class RestFeed:
         ended = now >= partition.end
         last = cursors.last_time(rows, series, partition.start)
         if rest.cursor is Cursor.BARS:
-            step = cursors.step_of(series)
+            step = step_of(series)
             if step is None:
                 return self._long_bar(series, partition, rows, now)
             until = min(_on_grid(partition.start, now, step), partition.end)
@@ -186,7 +187,7 @@ class RestFeed:
     def _spans(
         self, series: Series, partition: Partition, stored: pa.Table, now: datetime
     ) -> list[tuple[datetime, datetime]]:
-        step = cursors.step_of(series)
+        step = step_of(series)
         if step is None:
             return []
         return cursors.missing_spans(

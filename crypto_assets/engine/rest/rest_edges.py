@@ -9,9 +9,9 @@ import pyarrow as pa
 from crypto_assets import datasets, sources
 from crypto_assets.engine.archive.life_span import Edge, LifeSpan
 from crypto_assets.engine.archive.lifetime import Asks
-from crypto_assets.engine.archive.row_ends import instant, is_open, row_length
 from crypto_assets.model import Partition, Series
 from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES
+from crypto_assets.rows.row_ends import instant, is_open, row_length
 
 
 def of_rest(

@@ -13,10 +13,10 @@ from datetime import date, datetime, timedelta
 from typing import Any, TypeVar
 
 from crypto_assets import sources
-from crypto_assets.engine.rest.cursors import step_of
 from crypto_assets.engine.rest.feed import RestFeed
 from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError, PermanentError
 from crypto_assets.model import Partition, Series
+from crypto_assets.rows.row_ends import step_of
 from crypto_assets.sources import Call, Rest
 
 NOT_KNOWN = "the exchange does not know the symbol"

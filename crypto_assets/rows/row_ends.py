@@ -9,14 +9,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crypto_assets import datasets
-from crypto_assets.engine.archive.lifetime import FEW_TRADES, NUMBERED
-from crypto_assets.engine.rest.cursors import step_of
-from crypto_assets.model import DAY, Partition, Series, days_between
+from crypto_assets.model import DAY, Partition, Series, bar_length, days_between
 from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES, due
+from crypto_assets.rows.numbered import FEW_TRADES, NUMBERED
 
 _MICROSECOND = timedelta(microseconds=1)
 _EDGE = timedelta(hours=1)
 """Trades may be silent this long at midnight without a question (the same as in crypto_assets/checks/complete.py)."""
+
+
+def step_of(series: Series) -> timedelta | None:
+    """Return the length of bars that fit into a day, or None for longer ones."""
+    if series.timeframe == "1mo" or bar_length(series.timeframe or "") > DAY:
+        return None
+    return bar_length(series.timeframe or "")
 
 
 def row_length(series: Series) -> timedelta:
