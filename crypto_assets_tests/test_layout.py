@@ -36,11 +36,14 @@ _SQL = re.compile(r"\b(SELECT|FROM|JOIN|INSERT|INTO|UPDATE|DELETE|EXISTS|TRUNCAT
 
 
 def tables_asked(source: str) -> set[str]:
-    """Return the tables and functions of `collection` that the SQL in a module names; prose about them is no SQL."""
+    """Return the tables and functions of `collection` that the SQL in a module names; prose about them is no SQL.
+
+    A literal that is only such a name is SQL too: somebody puts it into a query.
+    """
     return {
         name
         for text in _texts(ast.parse(source))
-        if _SQL.search(text)
+        if _SQL.search(text) or re.fullmatch(r"\s*collection\.\w+\s*", text)
         for name in re.findall(r"\bcollection\.(\w+)", text)
         if name in TABLES
     }
@@ -69,6 +72,8 @@ def _texts(tree: ast.Module) -> Iterator[str]:
         ('execute(f"SELECT {names} FROM collection.quality_now WHERE {where}")', {"quality_now"}),
         ('QUERY = """\nUPDATE collection.incidents SET kind = %s\n"""', {"incidents"}),
         ('execute("SELECT * FROM collection.take_grant(%s)")', {"take_grant"}),
+        ('read("collection.partitions", where)', {"partitions"}),
+        ('execute("SELECT day FROM " + "collection.partitions " + where)', {"partitions"}),
     ],
 )
 def test_sql_is_told_from_prose(source: str, found: set[str]) -> None:

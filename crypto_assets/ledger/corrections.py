@@ -14,12 +14,14 @@ from psycopg.rows import class_row
 
 from crypto_assets.model import Partition, Series, SourceFile
 from crypto_assets.model.correction import Correction
+from crypto_assets.model.described import means
 
 
 @dataclass(frozen=True, slots=True)
 class CorrectionRecord:
-    """One row of `collection.corrections`: a stored day that was replaced; see `versions.Difference`."""
+    """A row of `collection.corrections`: a stored day that was published again, with the differences of its rows."""
 
+    id: int
     exchange: str
     market_type: str
     symbol: str
@@ -28,8 +30,8 @@ class CorrectionRecord:
     found_at: datetime
     run_id: str | None
     text: str
-    version: int | None
-    former_sha256: str
+    version: int | None = field(metadata=means("Number in `collection.versions`; null: the rows are equal."))
+    former_sha256: str = field(metadata=means("Of the former Parquet file; `sha256`: of the new one."))
     sha256: str
     former_source: str
     source: str
@@ -41,19 +43,21 @@ class CorrectionRecord:
     rows: int
     rows_added: int | None
     rows_removed: int | None
-    rows_changed: int | None
+    rows_changed: int | None = field(metadata=means("Same key, another value; null: the former rows are lost."))
     columns: Sequence[str]
-    price_change: float | None
+    price_change: float | None = field(metadata=means("The greatest relative change; Infinity if it was 0 before."))
     price_column: str | None
-    price_key: str | None
+    price_key: str | None = field(metadata=means("Key of the row: an instant in UTC or an id."))
     price_before: Decimal | None
     price_after: Decimal | None
-    volume_change: Decimal | None
+    volume_change: Decimal | None = field(
+        metadata=means("The greatest absolute change in the first changed amount column.")
+    )
     volume_column: str | None
     volume_key: str | None
     volume_before: Decimal | None
     volume_after: Decimal | None
-    examples: Sequence[Mapping[str, str]]
+    examples: Sequence[Mapping[str, str]] = field(metadata=means("The first differences in key order."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,16 +263,16 @@ def known_files(
 
 
 def find_corrections(
-    connection: psycopg.Connection[Any], conditions: Mapping[str, Any], limit: int | None
+    connection: psycopg.Connection[Any], conditions: Mapping[str, Any], limit: int | None, offset: int = 0
 ) -> list[CorrectionRecord]:
     """Return the corrections that meet all conditions (SQL with one %s each, and its value), the latest first."""
     names = ", ".join(CorrectionRecord.__dataclass_fields__)
     query = (
         f"SELECT {names} FROM collection.corrections WHERE {' AND '.join(conditions) or 'true'} "
-        "ORDER BY found_at DESC, id DESC LIMIT %s"
+        "ORDER BY found_at DESC, id DESC LIMIT %s OFFSET %s"
     )
     with connection.cursor(row_factory=class_row(CorrectionRecord)) as cursor:
-        return cursor.execute(query, [*conditions.values(), limit]).fetchall()
+        return cursor.execute(query, [*conditions.values(), limit, offset]).fetchall()
 
 
 def _keys(series: Series, partition: Partition) -> dict[str, Any]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from crypto_assets.ledger.minutes import start_of
+from crypto_assets.ledger.series_names import one_or_more
 from crypto_assets.model import DAY
+from crypto_assets.model.described import means
 from crypto_assets.model.kinds import Kind
 
 _CONTENT = ("end_time", "symbols", "evidence", "source", "reference")
@@ -29,14 +31,16 @@ class Incident:
 
     exchange: str
     market_type: str
-    symbol: str | None
+    symbol: str | None = field(metadata=means("null: every symbol of the market."))
     dataset: str | None
     kind: Kind
     start_time: datetime
     end_time: datetime
-    symbols: Sequence[str] = ()
+    symbols: Sequence[str] = field(default=(), metadata=means("The stored symbols with this gap."))
     evidence: Mapping[str, Any] = field(default_factory=dict)
-    source: str = "found"
+    source: str = field(
+        default="found", metadata=means("`known`: shipped with crypto_assets; `found`: seen in stored data.")
+    )
     reference: str | None = None
 
     def __post_init__(self) -> None:
@@ -46,6 +50,18 @@ class Incident:
     @property
     def key(self) -> tuple[Any, ...]:
         return self.symbol, self.dataset, self.kind, self.start_time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentRecord(Incident):
+    """A row of `collection.incidents`: a span [start_time, end_time) without data, and why."""
+
+    incident_id: int
+    found_at: datetime
+    updated_at: datetime
+
+
+I = TypeVar("I", bound=Incident)  # noqa: E741  one letter, as every type variable
 
 
 def lock_incidents(connection: psycopg.Connection[Any], exchange: str, market_type: str) -> None:
@@ -73,21 +89,48 @@ def read_incidents(
         datasets: the same for datasets.
         first, last: the incidents that overlap these days, both included.
     """
+    wanted = {"exchange": exchange, "market_type": market_type, "symbols": symbols, "datasets": datasets}
+    return _find(connection, Incident, _conditions(**wanted, kinds=kinds, first=first, last=last), limit)
+
+
+def incident_records(
+    connection: psycopg.Connection[Any], *, limit: int | None = None, offset: int = 0, **wanted: Any
+) -> list[IncidentRecord]:
+    """Return whole rows of the incidents that match all given values, as `read_incidents` does."""
+    return _find(connection, IncidentRecord, _conditions(**wanted), limit, offset)
+
+
+def _conditions(
+    *,
+    exchange: str | Sequence[str] | None,
+    market_type: str | Sequence[str] | None,
+    symbols: Sequence[str] | None,
+    datasets: Sequence[str] | None,
+    kinds: Sequence[Kind] | None,
+    first: date | None,
+    last: date | None,
+) -> dict[str, Any]:
+    """Return the given conditions as SQL with their values."""
     given: dict[str, Any] = {
-        "exchange = %s": exchange,
-        "market_type = %s": market_type,
-        "(symbol IS NULL OR symbol = ANY(%s))": None if symbols is None else list(symbols),
-        "(dataset IS NULL OR dataset = ANY(%s))": None if datasets is None else list(datasets),
+        "exchange = ANY(%s)": one_or_more(exchange),
+        "market_type = ANY(%s)": one_or_more(market_type),
+        "(symbol IS NULL OR symbol = ANY(%s))": one_or_more(symbols),
+        "(dataset IS NULL OR dataset = ANY(%s))": one_or_more(datasets),
         "kind = ANY(%s)": None if kinds is None else [kind.value for kind in kinds],
         "end_time > %s": None if first is None else start_of(first),
         "start_time < %s": None if last is None else start_of(last + DAY),
     }
-    given = {condition: value for condition, value in given.items() if value is not None}
-    query = f"""SELECT {", ".join(Incident.__dataclass_fields__)} FROM collection.incidents
-        WHERE {" AND ".join(given) or "true"}
-        ORDER BY exchange, market_type, start_time, kind, symbol NULLS FIRST, dataset LIMIT %s"""
-    with connection.cursor(row_factory=class_row(Incident)) as cursor:
-        return cursor.execute(query, [*given.values(), limit]).fetchall()
+    return {condition: value for condition, value in given.items() if value is not None}
+
+
+def _find(
+    connection: psycopg.Connection[Any], record: type[I], given: Mapping[str, Any], limit: int | None, offset: int = 0
+) -> list[I]:
+    names = ", ".join(one.name for one in fields(record))
+    query = f"""SELECT {names} FROM collection.incidents WHERE {" AND ".join(given) or "true"}
+        ORDER BY exchange, market_type, start_time, kind, symbol NULLS FIRST, dataset LIMIT %s OFFSET %s"""
+    with connection.cursor(row_factory=class_row(record)) as cursor:
+        return cursor.execute(query, [*given.values(), limit, offset]).fetchall()
 
 
 def replace_incidents(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import psycopg
+from psycopg.rows import class_row
 
+from crypto_assets.ledger.series_names import one_or_more
 from crypto_assets.model import Series
+from crypto_assets.model.described import means
 
 _AT_ONCE = 20_000
 
@@ -22,6 +25,39 @@ class SeenObject:
     key: str
     first_modified: datetime
     first_seen: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRecord:
+    """A row of `collection.archive_objects`: a file seen in a listing."""
+
+    exchange: str
+    key: str
+    size_bytes: int
+    etag: str
+    last_modified: datetime | None
+    first_modified: datetime | None = field(metadata=means("`last_modified` when the object was first seen."))
+    published_sha256: str | None
+    computed_sha256: str | None
+    first_seen: datetime
+    last_seen: datetime
+
+
+def object_records(
+    connection: psycopg.Connection[Any],
+    *,
+    exchanges: Sequence[str] | None = None,
+    prefix: str | None = None,
+    limit: int | None = None,
+    offset: int = 0,
+) -> list[ObjectRecord]:
+    """Return the objects of some exchanges whose keys begin with a prefix, by exchange and key."""
+    conditions = {"exchange = ANY(%s)": one_or_more(exchanges), "starts_with(key, %s)": prefix}
+    given = {condition: value for condition, value in conditions.items() if value is not None}
+    query = f"""SELECT {", ".join(ObjectRecord.__dataclass_fields__)} FROM collection.archive_objects
+        WHERE {" AND ".join(given) or "true"} ORDER BY exchange, key LIMIT %s OFFSET %s"""
+    with connection.cursor(row_factory=class_row(ObjectRecord)) as cursor:
+        return cursor.execute(query, [*given.values(), limit, offset]).fetchall()
 
 
 def latest_keys(connection: psycopg.Connection[Any], series: Series, most: int) -> list[str]:

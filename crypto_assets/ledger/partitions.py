@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
@@ -19,19 +19,19 @@ from crypto_assets.ledger.corrections import (
     known_since,
 )
 from crypto_assets.ledger.outcome_rows import COLUMNS, RECORD_OUTCOMES, key_of, row_of
+from crypto_assets.ledger.series_names import one_or_more
 from crypto_assets.model import ArchiveObject, Outcome, Partition, Series, SourceFile, State, Track, TrackDay
+from crypto_assets.model.described import means
 from crypto_assets.storage.database import Database
 from crypto_assets.storage.patience import repeatable
 
 
 @dataclass(frozen=True, slots=True)
-class PartitionRecord:
-    """One row of `collection.partitions`. `rows` to `path` are of the stored file, `source_*` of the object it came from.
+class PartitionRow:
+    """The record of a symbol and day: a row of `collection.partitions`, as the API shows it.
 
-    `judged_by` names what the findings depend on besides the rows; it is empty where the day is checked each time.
-    `attempt_error` is the failure of the last attempt to collect the day again; the earlier version stays in force.
-    `known_from` is the instant since which the stored rows are known, `corrections` how often the rows were replaced, and
-    `reported_at` the instant when this outcome was reported to Dagster (None: not reported).
+    `rows` to `path` are of the stored file, `source_*` of the object it came from. `attempt_error` is the failure of the last
+    attempt to collect the day again; the earlier version stays in force.
     """
 
     exchange: str
@@ -43,26 +43,25 @@ class PartitionRecord:
     reason: str
     evidence: Mapping[str, Any]
     rows: int | None
-    size_bytes: int | None
-    content_sha256: str | None
+    size_bytes: int | None = field(metadata=means("Of the Parquet file."))
+    content_sha256: str | None = field(metadata=means("Of the Parquet file."))
     path: str | None
     source: str | None
     source_key: str | None
     source_etag: str | None
     source_size_bytes: int | None
-    source_sha256: str | None
+    source_sha256: str | None = field(metadata=means("Of the downloaded bytes."))
     source_published_sha256: str | None
     source_last_modified: datetime | None
     failed_checks: Sequence[str]
     findings: Mapping[str, Any]
-    judged_by: str
     attempt_error: str | None
     run_id: str | None
     collected_at: datetime | None
     updated_at: datetime
-    known_from: datetime | None
-    corrections: int
-    reported_at: datetime | None
+    known_from: datetime | None = field(metadata=means("Since when the stored rows are known."))
+    corrections: int = field(metadata=means("How often stored rows were replaced by others."))
+    reported_at: datetime | None = field(metadata=means("When this outcome was reported to Dagster; null: not yet."))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", State(self.state))
@@ -89,6 +88,16 @@ class PartitionRecord:
     @property
     def track_day(self) -> TrackDay:
         return TrackDay(*self.track, self.day)
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionRecord(PartitionRow):
+    """A whole row of `collection.partitions`.
+
+    `judged_by` names what the findings depend on besides the rows; it is empty where the day is checked each time.
+    """
+
+    judged_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,20 +245,21 @@ class Ledger(Database):
     def corrections(
         self,
         *,
-        exchange: str | None = None,
-        market_type: str | None = None,
+        exchange: str | Sequence[str] | None = None,
+        market_type: str | Sequence[str] | None = None,
         symbols: Sequence[str] | None = None,
         datasets: Sequence[str] | None = None,
         first: date | None = None,
         last: date | None = None,
         equal_rows: bool = True,
         limit: int | None = None,
+        offset: int = 0,
     ) -> list[CorrectionRecord]:
         """Return the replacements of stored days that match all given values, the latest first.
 
         Args:
             equal_rows: include replacements that changed no row: the day was published again, in another file.
-            limit: largest number to return.
+            limit, offset: largest number to return, and how many to leave out before.
         """
         conditions = _conditions(
             exchange=exchange, market_type=market_type, symbols=symbols, datasets=datasets, first=first, last=last
@@ -257,7 +267,7 @@ class Ledger(Database):
         if not equal_rows:
             conditions["(version IS NOT NULL) = %s"] = True
         with self.transaction() as connection:
-            return find_corrections(connection, conditions, limit)
+            return find_corrections(connection, conditions, limit, offset)
 
     @repeatable
     def known_files(self, series: Series, symbol: str, first: date, last: date, at: datetime) -> list[KnownFile]:
@@ -275,15 +285,21 @@ class Ledger(Database):
     def partitions(
         self,
         *,
-        exchange: str | None = None,
-        market_type: str | None = None,
+        exchange: str | Sequence[str] | None = None,
+        market_type: str | Sequence[str] | None = None,
         symbols: Sequence[str] | None = None,
         datasets: Sequence[str] | None = None,
         first: date | None = None,
         last: date | None = None,
         states: Sequence[State] | None = None,
+        limit: int | None = None,
+        offset: int = 0,
     ) -> list[PartitionRecord]:
-        """Return the partitions that match all given values, by series, symbol and day; both days are included."""
+        """Return the partitions that match all given values, by series, symbol and day; both days are included.
+
+        Args:
+            limit, offset: largest number to return, and how many to leave out before.
+        """
         given = _conditions(
             exchange=exchange,
             market_type=market_type,
@@ -296,10 +312,10 @@ class Ledger(Database):
         names = ", ".join(PartitionRecord.__dataclass_fields__)
         query = (
             f"SELECT {names} FROM collection.partitions WHERE {' AND '.join(given) or 'true'} "
-            "ORDER BY exchange, market_type, dataset, symbol, day"
+            "ORDER BY exchange, market_type, dataset, symbol, day LIMIT %s OFFSET %s"
         )
         with self.transaction() as connection, connection.cursor(row_factory=class_row(PartitionRecord)) as cursor:
-            return cursor.execute(query, list(given.values())).fetchall()
+            return cursor.execute(query, [*given.values(), limit, offset]).fetchall()
 
     @repeatable
     def records_of(self, days: Mapping[Track, Iterable[date]]) -> dict[TrackDay, PartitionRecord]:
@@ -345,8 +361,8 @@ class Ledger(Database):
 
 
 _CONDITIONS = {
-    "exchange": "exchange = %s",
-    "market_type": "market_type = %s",
+    "exchange": "exchange = ANY(%s)",
+    "market_type": "market_type = ANY(%s)",
     "symbols": "symbol = ANY(%s)",
     "datasets": "dataset = ANY(%s)",
     "first": "day >= %s",
@@ -358,4 +374,6 @@ _CONDITIONS = {
 def _conditions(**wanted: Any) -> dict[str, Any]:
     """Return the given conditions as SQL with their values."""
     given = {name: value for name, value in wanted.items() if value is not None}
-    return {_CONDITIONS[name]: value if isinstance(value, str | date) else list(value) for name, value in given.items()}
+    return {
+        _CONDITIONS[name]: value if isinstance(value, date) else one_or_more(value) for name, value in given.items()
+    }

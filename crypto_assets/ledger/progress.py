@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -19,6 +19,7 @@ from psycopg.rows import class_row
 
 from crypto_assets.errors import CryptoAssetsError
 from crypto_assets.machine.run_process import is_gone
+from crypto_assets.model.described import means
 from crypto_assets.storage.database import Database
 
 HEARTBEAT_S = 5.0
@@ -61,13 +62,13 @@ class Progress:
     what: str
     state: RunState
     total: int
-    done: int
-    failed: int
+    done: int = field(metadata=means("Days with an outcome."))
+    failed: int = field(metadata=means("Days of `done` that are incomplete."))
     rows: int
     bytes: int
-    days_per_s: float
-    rows_per_s: float
-    eta_s: float | None
+    days_per_s: float = field(metadata=means("Over the last 30 s."))
+    rows_per_s: float = field(metadata=means("Over the last 30 s."))
+    eta_s: float | None = field(metadata=means("Seconds left; null while unknown."))
     last_partition: str
     reason: str
     host: str

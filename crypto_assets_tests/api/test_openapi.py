@@ -12,9 +12,12 @@ import httpx
 import openapi_spec_validator
 import psycopg
 import pytest
-from pydantic import BaseModel
+from pydantic import TypeAdapter
 
-from crypto_assets.api import answers
+from crypto_assets.ledger.corrections import CorrectionRecord
+from crypto_assets.ledger.incidents import IncidentRecord
+from crypto_assets.ledger.objects import ObjectRecord
+from crypto_assets.ledger.partitions import PartitionRow
 from crypto_assets.storage.migrations import migrate
 from crypto_assets_tests.api.described import ROUTES
 from crypto_assets_tests.api.test_api import refused, serving
@@ -139,18 +142,20 @@ def test_head_is_answered_as_get_without_a_body(client) -> None:
         assert head.headers["content-length"] == str(len(whole.content)) != "0"
 
 
+INTERNAL = {"judged_by"}
+"""Columns that no answer has: they are of use only to the checks."""
+
+
 @pytest.mark.parametrize(
     ("table", "model"),
     [
-        ("partitions", answers.Partition),
-        ("incidents", answers.Incident),
-        ("archive_objects", answers.ArchiveObject),
-        ("corrections", answers.Correction),
+        ("partitions", PartitionRow),
+        ("incidents", IncidentRecord),
+        ("archive_objects", ObjectRecord),
+        ("corrections", CorrectionRecord),
     ],
 )
-def test_a_row_of_a_table_has_the_columns_of_that_table(
-    table: str, model: type[BaseModel], module_postgres_url: str
-) -> None:
+def test_a_row_of_a_table_has_the_columns_of_that_table(table: str, model: type[Any], module_postgres_url: str) -> None:
     migrate(module_postgres_url)
     with psycopg.connect(module_postgres_url) as connection:
         columns = connection.execute(
@@ -158,8 +163,9 @@ def test_a_row_of_a_table_has_the_columns_of_that_table(
             "WHERE table_schema = 'collection' AND table_name = %s",
             (table,),
         ).fetchall()
-    types = model.model_json_schema()["properties"]
-    assert {name: {"type": "null"} in types[name].get("anyOf", ()) for name in types} == dict(columns)
+    types = TypeAdapter(model).json_schema()["properties"]
+    found = {name: {"type": "null"} in types[name].get("anyOf", ()) for name in types}
+    assert found == {name: null for name, null in columns if name not in INTERNAL}
 
 
 def test_nothing_is_told_to_a_collector_of_telemetry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

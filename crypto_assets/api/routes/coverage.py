@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from psycopg.rows import dict_row
 
 from crypto_assets.access.problem import Json
 from crypto_assets.api import answers, parameters
 from crypto_assets.api.context import Context, Here
 from crypto_assets.api.filters import series_filters
-from crypto_assets.api.parameters import MOST, Paged
+from crypto_assets.api.parameters import MOST
 from crypto_assets.api.routes.runs import pauses_in_force
+from crypto_assets.ledger.corrections import CorrectionRecord
 from crypto_assets.ledger.coverage import coverage
 from crypto_assets.ledger.coverage_tables import status_json
 from crypto_assets.ledger.gaps import gaps as read_gaps
+from crypto_assets.ledger.incidents import IncidentRecord, incident_records
 from crypto_assets.ledger.lakes import lost_days
-from crypto_assets.ledger.minutes import start_of
+from crypto_assets.ledger.objects import ObjectRecord, object_records
+from crypto_assets.ledger.partitions import PartitionRow
 from crypto_assets.ledger.progress import ACTIVE_STATES, read_progress
-from crypto_assets.model import DAY
 from crypto_assets.quality.gap_causes import as_json, explain
 
 router = APIRouter(prefix="/v1", tags=["coverage"])
@@ -70,58 +73,61 @@ def gaps(request: Request, here: Here, asked: Annotated[parameters.TrackDays, Qu
     return asked.answer(request, [*map(as_json, explained), *some[asked.limit :]])
 
 
-@router.get("/incidents", response_model=answers.Page[answers.Incident])
+@router.get("/incidents", response_model=answers.Page[IncidentRecord])
 def incidents(request: Request, here: Here, asked: Annotated[parameters.Incidents, Query()]) -> Response:
     """Outages and other spans without data that overlap the days, with their causes."""
-    names = series_filters(asked, here)
-    conditions: dict[str, Any] = {f"{name} = ANY(%s)": names[name] for name in ("exchange", "market_type")}
-    # An incident of the whole market concerns each of its symbols and datasets.
-    conditions |= {f"({name} IS NULL OR {name} = ANY(%s))": names[name] for name in ("symbol", "dataset")}
-    conditions |= {
-        "kind = ANY(%s)": asked.kind or None,
-        "end_time > %s": asked.first and start_of(asked.first),
-        "start_time < %s": asked.last and start_of(asked.last + DAY),
-    }
-    order = "exchange, market_type, start_time, incident_id"
-    return _rows(request, here, asked, "collection.incidents", conditions, order)
+    wanted = _wanted(asked, here)
+    with here.ledger.transaction() as connection:
+        found = incident_records(connection, **wanted, kinds=asked.kind or None)
+    return asked.answer(request, _fields(IncidentRecord, found))
 
 
-@router.get("/partitions", response_model=answers.Page[answers.Partition])
+@router.get("/partitions", response_model=answers.Page[PartitionRow])
 def partitions(request: Request, here: Here, asked: Annotated[parameters.Partitions, Query()]) -> Response:
     """The record of each symbol and day."""
-    conditions = _of_tracks(asked, here) | {"state = ANY(%s)": asked.state or None}
-    order = "exchange, market_type, dataset, symbol, day"
-    return _rows(request, here, asked, "collection.partitions", conditions, order)
+    found = here.ledger.partitions(**_wanted(asked, here), states=asked.state or None)
+    return asked.answer(request, _fields(PartitionRow, found))
 
 
-@router.get("/corrections", response_model=answers.Page[answers.Correction])
+@router.get("/corrections", response_model=answers.Page[CorrectionRecord])
 def corrections(request: Request, here: Here, asked: Annotated[parameters.TrackDays, Query()]) -> Response:
     """Stored days that were published again, with the differences, newest first."""
-    return _rows(request, here, asked, "collection.corrections", _of_tracks(asked, here), "found_at DESC, id DESC")
+    return asked.answer(request, _fields(CorrectionRecord, here.ledger.corrections(**_wanted(asked, here))))
 
 
-@router.get("/objects", response_model=answers.Page[answers.ArchiveObject])
+@router.get("/objects", response_model=answers.Page[ObjectRecord])
 def objects(request: Request, here: Here, asked: Annotated[parameters.Objects, Query()]) -> Response:
     """Archive objects seen in listings."""
-    conditions = {"exchange = ANY(%s)": asked.exchange or None, "starts_with(key, %s)": asked.prefix}
-    return _rows(request, here, asked, "collection.archive_objects", conditions, "exchange, key")
-
-
-def _of_tracks(asked: parameters.TrackDays, here: Context) -> dict[str, Any]:
-    conditions: dict[str, Any] = {f"{name} = ANY(%s)": values for name, values in series_filters(asked, here).items()}
-    return conditions | {"day >= %s": asked.first, "day <= %s": asked.last}
-
-
-def _rows(
-    request: Request, here: Context, asked: Paged, table: str, conditions: dict[str, Any], order: str
-) -> Response:
-    """Return unchanged rows of a table; names come from us, values travel as parameters."""
-    given = {text: value for text, value in conditions.items() if value is not None}
-    query = f"SELECT * FROM {table} WHERE {' AND '.join(given) or 'true'} ORDER BY {order} LIMIT %s OFFSET %s"
     with here.ledger.transaction() as connection:
-        cursor = connection.cursor(row_factory=dict_row)
-        rows = cursor.execute(query, [*given.values(), asked.limit + 1, asked.offset]).fetchall()
-    return asked.answer(request, rows)
+        found = object_records(
+            connection,
+            exchanges=asked.exchange or None,
+            prefix=asked.prefix,
+            limit=asked.limit + 1,
+            offset=asked.offset,
+        )
+    return asked.answer(request, _fields(ObjectRecord, found))
+
+
+def _wanted(asked: parameters.TrackDays, here: Context) -> dict[str, Any]:
+    """Return the requested series, symbols and days, and the part of the answer, as the ledger's functions take them."""
+    names = series_filters(asked, here)
+    return {
+        "exchange": names["exchange"],
+        "market_type": names["market_type"],
+        "symbols": names["symbol"],
+        "datasets": names["dataset"],
+        "first": asked.first,
+        "last": asked.last,
+        "limit": asked.limit + 1,  # one more shows that there is a rest
+        "offset": asked.offset,
+    }
+
+
+def _fields(model: type[Any], records: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return the fields that a model has of some records; not `asdict`, which copies all evidence."""
+    names = [one.name for one in fields(model)]
+    return [{name: getattr(record, name) for name in names} for record in records]
 
 
 def _some(wanted: list[str] | None, name: str) -> bool:
