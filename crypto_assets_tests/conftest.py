@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from hypothesis import settings
 
 from crypto_assets.storage.embedded_postgres import delete_server, ensure_server
 from crypto_assets.storage.migrations import migrate
@@ -24,6 +25,11 @@ from crypto_assets_tests.ports import free_port
 # Importing all modules and collecting all tests makes a million objects that stay. Looking through them for garbage again
 # and again takes as long as all the rest (4.9 s of CPU in place of 9.3); once collected, they are looked through no more.
 gc.disable()
+
+
+# By default Hypothesis fails an example that takes longer than 0.2 s: under load any touch of a file or a server does.
+settings.register_profile("any load", deadline=None)
+settings.load_profile("any load")
 
 
 def pytest_collection_finish() -> None:
