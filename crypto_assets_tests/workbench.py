@@ -20,7 +20,7 @@ from crypto_assets.ledger.partitions import Ledger, PartitionRecord
 from crypto_assets.model import Outcome, Partition, Series, days_between
 from crypto_assets.rows.loads import warehouse_tables
 from crypto_assets.sandbox.server import SandboxServer
-from crypto_assets.storage.lake import Lake
+from crypto_assets.storage.lake import REASON, Lake
 from crypto_assets.storage.migrations import migrate
 from crypto_assets.storage.warehouse import Warehouse
 from crypto_assets_tests.published import Row, checksum_of, key, rows_of, text_of
@@ -150,7 +150,13 @@ class Workbench:
 
     def quarantined(self) -> dict[str, dict[str, Any]]:
         """Return the reason of every refused file, by its path."""
-        return dict(self.lake.quarantined())
+        return quarantined(self.lake)
+
+
+def quarantined(lake: Lake) -> dict[str, dict[str, Any]]:
+    """Return the reason of every refused file of a lake, by its path."""
+    paths = [path.removesuffix(REASON) for path in lake.store.paths("quarantine/") if path.endswith(REASON)]
+    return {path: lake.reason(path) for path in paths}
 
 
 def lake_rows(lake: Lake, series: Series, symbol: str, day: date) -> list[Row]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -88,8 +87,3 @@ class CollectorResource(dg.ConfigurableResource):
 
         now = settings()
         return FailureLimits("pause" if waits else "stop", now.pause_after, now.patience_s)
-
-
-def collection_path() -> Path:
-    """Return the path of the collection that the definitions are built from."""
-    return settings().config

@@ -18,7 +18,7 @@ import psycopg
 
 from crypto_assets.errors import UnsafePath
 from crypto_assets.storage.inside import inside, short
-from crypto_assets.storage.lake import folder_of_day
+from crypto_assets.storage.lake_paths import folder_of_day
 
 _IN_STAGING = re.compile(r"staging/[^/]+/[0-9]+\.(staged|former)")
 _VERSION = re.compile(r"[0-9a-f]{16}\.parquet")

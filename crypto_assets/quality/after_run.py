@@ -18,7 +18,7 @@ from crypto_assets.errors import StoredDataError, StoreUnavailable
 from crypto_assets.model import DAY, Partition, Series, TrackDay
 from crypto_assets.quality.acknowledged_gaps import refresh_acknowledgements
 from crypto_assets.quality.score_store import refresh_scores
-from crypto_assets.storage.lake import symbol_folder
+from crypto_assets.storage.lake_paths import symbol_folder
 from crypto_assets.storage.patience import outlast
 
 if TYPE_CHECKING:

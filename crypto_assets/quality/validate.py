@@ -44,7 +44,7 @@ from crypto_assets.model import (
     StoredFile,
 )
 from crypto_assets.quality.compare_sources import SourceComparer
-from crypto_assets.storage.lake import symbol_folder
+from crypto_assets.storage.lake_paths import symbol_folder
 from crypto_assets.storage.patience import outlast
 
 if TYPE_CHECKING:

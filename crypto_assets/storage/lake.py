@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
@@ -29,8 +28,9 @@ import pyarrow as pa
 from crypto_assets import datasets
 from crypto_assets.errors import CryptoAssetsError, OtherVersion, StoredDataError
 from crypto_assets.machine.missing import is_missing
-from crypto_assets.model import Partition, Series, SourceFile, StoredFile, days_between, path_symbol
+from crypto_assets.model import Partition, Series, SourceFile, StoredFile, days_between
 from crypto_assets.storage.inside import safe_name
+from crypto_assets.storage.lake_paths import day_path, series_folder, symbol_folder, version_path
 from crypto_assets.storage.open_store import open_store
 from crypto_assets.storage.parquet import (
     StoredPieces,
@@ -306,7 +306,7 @@ class Lake:
 
     def symbols(self, series: Series) -> list[str]:
         """Return the symbols with stored days, in path form (`BTC-USDT`)."""
-        return [name.removeprefix("symbol=") for name in self.store.children(_series_folder(series))]
+        return [name.removeprefix("symbol=") for name in self.store.children(series_folder(series))]
 
     def delete(self, series: Series, partition: Partition) -> None:
         """Remove a partition's file."""
@@ -366,12 +366,6 @@ class Lake:
         with file:
             return checked_reason(file.read(MOST_REASON_BYTES + 1))
 
-    def quarantined(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the path of each refused file and its reason."""
-        for path in self.store.paths("quarantine/"):
-            if path.endswith(REASON):
-                yield path.removesuffix(REASON), self.reason(path.removesuffix(REASON))
-
 
 _PROBED_DAYS = 64
 
@@ -385,33 +379,3 @@ def _schema(series: Series, columns: Sequence[str] | None = None) -> pa.Schema:
 def _identity_file(identity: str) -> bytes:
     about = "Identifies this lake, also after it is copied to another place. Written once by crypto_assets."
     return json.dumps({"id": identity, "format": FORMAT, "program": __version__, "about": about}, indent=1).encode()
-
-
-def _series_folder(series: Series) -> str:
-    return f"exchange={series.exchange}/market_type={series.market_type}/dataset={series.dataset}/"
-
-
-_DAY = re.compile(
-    r"(exchange=[^/]+/market_type=[^/]+/dataset=[^/]+/symbol=[^/]+/)date=[0-9]{4}-[0-9]{2}-[0-9]{2}/data\.parquet"
-)
-
-
-def folder_of_day(path: str) -> str | None:
-    """Return the symbol folder of a path, with a slash at its end; None if the path is not a day's file."""
-    match = _DAY.fullmatch(path)
-    return match[1] if match else None
-
-
-def day_path(series: Series, partition: Partition) -> str:
-    """Return the path of a partition's file, relative to the lake."""
-    return f"{symbol_folder(series, partition.symbol)}date={partition.day}/data.parquet"
-
-
-def version_path(series: Series, partition: Partition, sha256: str) -> str:
-    """Return the path of a partition's file with this sha256 as a former version."""
-    return f"versions/{symbol_folder(series, partition.symbol)}date={partition.day}/{sha256[:16]}.parquet"
-
-
-def symbol_folder(series: Series, symbol: str) -> str:
-    """Return the folder of a symbol of a series, with a slash at its end."""
-    return f"{_series_folder(series)}symbol={path_symbol(symbol)}/"

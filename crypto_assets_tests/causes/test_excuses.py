@@ -23,7 +23,7 @@ from crypto_assets.quality.after_run import close_run, excuse_days
 from crypto_assets.sandbox.archive import FolderArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage import sessions
-from crypto_assets.storage.lake import symbol_folder
+from crypto_assets.storage.lake_paths import symbol_folder
 from crypto_assets_tests.published import key, zip_of
 from crypto_assets_tests.quality.stored import flags, stored
 from crypto_assets_tests.storage.cut_connections import LosesAnAnswer, end_connections

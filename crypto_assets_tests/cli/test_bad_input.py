@@ -20,7 +20,7 @@ from crypto_assets_tests.cli.conftest import BTC, START
 from crypto_assets_tests.command import Answer, Command, no_traceback
 from crypto_assets_tests.published import DAY_US, checksum_of, rows_of, text_of, zip_of
 from crypto_assets_tests.sources.files import zipped, zipped_all
-from crypto_assets_tests.workbench import Workbench, entry, lake_rows, warehouse_rows
+from crypto_assets_tests.workbench import Workbench, entry, lake_rows, quarantined, warehouse_rows
 
 BARS = Series("binance", "spot", "ohlcv", "1m")
 
@@ -349,7 +349,7 @@ def test_the_command_stores_every_good_day_and_nothing_of_the_bad_ones(run: Run)
         assert len(rows) >= 1439
         assert lake_rows(lake, BARS, BTC, day) == rows
         assert warehouse_rows(run.url, "ohlcv", BTC, day, "timeframe = '1m'") == rows
-    kept = {path.rpartition(".")[0].removeprefix("quarantine/"): path for path, _ in lake.quarantined()}
+    kept = {path.rpartition(".")[0].removeprefix("quarantine/"): path for path in quarantined(lake)}
     assert sorted(kept) == sorted(key_of(day) for day in run.bad)
     for day, content in run.content.items():
         path = run.command.home / "lake" / kept[key_of(day)]

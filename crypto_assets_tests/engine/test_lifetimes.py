@@ -16,7 +16,7 @@ from crypto_assets.ledger.gaps import gaps
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import State
 from crypto_assets_tests.engine.test_absence import A, collect, funding, of_day, publish_trades, record, states
-from crypto_assets_tests.engine.world import World, at, eight_hours, minutes, on
+from crypto_assets_tests.engine.world import World, at, eight_hours, minutes, not_looked_at, on
 from crypto_assets_tests.workbench import entry
 
 PERPETUAL = "AAA/USDT:USDT"
@@ -136,7 +136,7 @@ def test_what_the_exchange_said_once_stays_said_where_it_does_not_answer(world, 
     found = collect(world, "ohlcv_1m", "2024-05-11", "2024-05-12", rest=True)
     assert {outcome.state for outcome in found} == {State.NO_DATA}
     looked = look(world)
-    assert (looked.reopened, looked.not_looked_at) == ([], 2)
+    assert (looked.reopened, not_looked_at(looked)) == ([], 2)
     assert "503" in looked.in_words()[0]
     world.broken = False
     assert states(collect(world, "ohlcv_1m", "2024-05-11", "2024-05-12")) == {State.NO_DATA: [11, 12]}

@@ -17,7 +17,7 @@ from crypto_assets.model import DAY, Outcome, Partition, Series, State, days_bet
 from crypto_assets.storage.database import Database
 from crypto_assets_tests.engine.test_absence import A, B, collect, funding, record, states
 from crypto_assets_tests.engine.test_lifetimes import look, others_go_on
-from crypto_assets_tests.engine.world import World, at, eight_hours, klines, minutes, on, opens
+from crypto_assets_tests.engine.world import World, at, eight_hours, klines, minutes, not_looked_at, on, opens
 from crypto_assets_tests.published import key
 from crypto_assets_tests.workbench import entry
 
@@ -90,7 +90,7 @@ def test_a_symbol_whose_files_were_removed_does_not_stop_the_look_at_others(worl
     world.set_clock("2024-07-02 12:00")
     looked = look(world)
     assert [(one.partition.symbol, str(one.partition.day)) for one in looked.reopened] == [(B, "2024-05-09")]
-    assert (looked.looked_at, looked.not_looked_at) == (2, 2)
+    assert (looked.looked_at, not_looked_at(looked)) == (2, 2)
     words = looked.in_words()
     assert words[1].startswith(
         "binance: could not look again at 2 days of no data that was inferred, or reported by the exchange (AAA/USDT); "
@@ -101,16 +101,16 @@ def test_a_symbol_whose_files_were_removed_does_not_stop_the_look_at_others(worl
     assert kept["tried_at"] == world.now.isoformat()
     assert "lists nothing for AAA/USDT" in kept["look_problem"]
     # A failed look does not count: it is tried again, and its problem is removed after a success.
-    assert look(world, older_than=timedelta(hours=1)).not_looked_at == 2
+    assert not_looked_at(look(world, older_than=timedelta(hours=1))) == 2
     world.days("AAAUSDT", "2024-05-10", "2024-05-11")
-    assert look(world).not_looked_at == 0
+    assert not_looked_at(look(world)) == 0
     assert not {"tried_at", "look_problem"} & set(record(world, "2024-05-08").evidence)
 
 
 def test_symbols_that_time_was_not_enough_for_are_said_and_stay_as_they_were(world):
     two_symbols(world)
     looked = look(world, budget_s=0.0)
-    assert (looked.looked_at, looked.not_looked_at) == (0, 4)
+    assert (looked.looked_at, not_looked_at(looked)) == (0, 4)
     (line,) = looked.in_words()
     assert line.startswith(
         "binance: could not look again at 4 days of no data that was inferred, or reported by the exchange"
@@ -149,7 +149,7 @@ def test_a_listing_that_fails_in_the_middle_of_a_look_opens_no_day(world, monkey
         with monkeypatch.context() as patch:
             patch.setattr(lifetime, name, fails)
             looked = look(world)
-        assert (looked.reopened, looked.not_looked_at) == ([], 2)
+        assert (looked.reopened, not_looked_at(looked)) == ([], 2)
         assert "a page of the gateway" in looked.in_words()[0]
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from crypto_assets.engine.archive.review import Review
 from crypto_assets_tests.odd_server import OddServer
 from crypto_assets_tests.published import checksum_of, key, zip_of
 from crypto_assets_tests.sources.files import KLINES_HEADER as KLINES_NAMES
@@ -29,7 +30,6 @@ STEPS = {"1m": MINUTE, "1h": 60 * MINUTE, "1d": timedelta(days=1), "3d": timedel
 _GRID = {"1w": datetime(2024, 1, 1, tzinfo=UTC)}  # a Monday
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 KLINES_HEADER = f"{KLINES_NAMES}\n"
-TRADES_HEADER = "id,price,qty,quote_qty,time,is_buyer_maker\n"
 FUNDING_HEADER = "calc_time,funding_interval_hours,last_funding_rate\n"
 
 
@@ -218,3 +218,8 @@ def _unknown() -> Response:
 
 def days_of(outcomes: Sequence[Any]) -> list[str]:
     return [re.sub(r"^\d{4}-", "", str(outcome.partition.day)) for outcome in outcomes]
+
+
+def not_looked_at(review: Review) -> int:
+    """Return the number of days that stay as they were because they could not be checked."""
+    return sum(one.days for one in review.skipped.values())

@@ -12,13 +12,11 @@ from decimal import Decimal
 Lines = list[list[str]]
 
 MINUTE_MS = 60_000
-HOUR_MS = 60 * MINUTE_MS
 
 # Columns of the CSVs, by the dataset.
 OPEN, HIGH, LOW, CLOSE, VOLUME, QUOTE, COUNT, TAKER, TAKER_QUOTE = 1, 2, 3, 4, 5, 7, 8, 9, 10
 PRICES = (OPEN, HIGH, LOW, CLOSE)
 PRICE, AMOUNT, TRADE_QUOTE, TRADE_TIME, SOLD = 1, 2, 3, 4, 5
-AGG_TIME = 5
 
 
 @dataclass(frozen=True)

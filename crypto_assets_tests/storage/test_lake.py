@@ -28,6 +28,7 @@ from crypto_assets.errors import ConfigError, LakeUnavailable, StoredDataError
 from crypto_assets.model import Partition, Series, SourceFile
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.parquet import StoredRows
+from crypto_assets_tests.workbench import quarantined
 
 BARS = Series("binance", "spot", "ohlcv", "1m")
 TRADES = Series("binance", "linear", "trades")
@@ -127,7 +128,7 @@ def test_what_is_not_there_is_empty_none_or_named(lake: Lake) -> None:
     assert lake.read(BARS, "BTC/USDT", DAY, DAY).schema.equals(datasets.get("ohlcv").schema)
     assert lake.read(BARS, "BTC/USDT", DAY, DAY).num_rows == 0
     assert lake.describe(BARS, PARTITION) is None
-    assert (lake.days(BARS, "BTC/USDT"), lake.symbols(BARS), list(lake.quarantined())) == ([], [], [])
+    assert (lake.days(BARS, "BTC/USDT"), lake.symbols(BARS), quarantined(lake)) == ([], [], {})
     with pytest.raises(StoredDataError, match=r"date=2024-01-01/data\.parquet: expected a file, found none"):
         lake.read_partition(BARS, PARTITION)
 
@@ -196,7 +197,7 @@ def test_refused_bytes_are_kept_once_with_their_reason(lake: Lake) -> None:
     assert lake.quarantine("data/spot/x.zip", b"not a zip", {"expected": "zip", "found": "html"}) == path
     assert path.startswith("quarantine/data/spot/x.zip.")
     assert lake.get_bytes(path) == b"not a zip"
-    assert list(lake.quarantined()) == [(path, {"expected": "zip", "found": "html"})]
+    assert quarantined(lake) == {path: {"expected": "zip", "found": "html"}}
 
 
 @pytest.mark.parametrize("name", ["../../../etc/passwd", "/etc/../../x", "..", ""])
@@ -205,7 +206,7 @@ def test_a_hostile_key_stays_in_quarantine(tmp_path: Path, name: str) -> None:
     lake.quarantine(name, b"x", {})
     outside = [p for p in tmp_path.rglob("*") if p.is_file() and "deep/lake/quarantine/" not in str(p)]
     assert outside == []
-    assert len(list(lake.quarantined())) == 1
+    assert len(quarantined(lake)) == 1
 
 
 def test_the_same_day_twice_is_the_same_file_untouched(tmp_path: Path) -> None:

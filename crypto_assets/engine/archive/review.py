@@ -76,11 +76,6 @@ class Review:
     reopened: list[Outcome] = field(default_factory=list)
     skipped: dict[tuple[str, str], Skipped] = field(default_factory=dict)
 
-    @property
-    def not_looked_at(self) -> int:
-        """The number of days that stay as they were because they could not be checked."""
-        return sum(one.days for one in self.skipped.values())
-
     def in_words(self) -> list[str]:
         """Return lines for people; empty if there is nothing to report."""
         lines = []

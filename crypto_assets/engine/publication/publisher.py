@@ -31,7 +31,7 @@ from crypto_assets.model import Comparison, Finding, Outcome, Partition, Series,
 from crypto_assets.model.correction import Correction, Difference
 from crypto_assets.rows.loads import DayFile, Load, LoadPlan, StoredDay, loads, plans
 from crypto_assets.rows.versions import compare
-from crypto_assets.storage.lake import symbol_folder
+from crypto_assets.storage.lake_paths import symbol_folder
 from crypto_assets.storage.parquet import StoredRows
 from crypto_assets.storage.warehouse_loads import tables_with
 

@@ -29,7 +29,7 @@ from crypto_assets.ledger.silent_days import BetweenIds, SilentBars, between_ids
 from crypto_assets.model import Outcome, Partition, Series, State
 from crypto_assets.rows.loads import StoredDay
 from crypto_assets.rows.numbered import NUMBERED
-from crypto_assets.storage.lake import symbol_folder
+from crypto_assets.storage.lake_paths import symbol_folder
 from crypto_assets.storage.patience import outlast
 
 if TYPE_CHECKING:

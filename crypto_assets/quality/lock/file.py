@@ -22,7 +22,7 @@ from crypto_assets.quality.lock.line_reader import LISTS, OtherLayout, read_line
 from crypto_assets.quality.query import Query
 from crypto_assets.storage import foreign_json
 from crypto_assets.storage.foreign_json import count, day, digits, instant, mapping, sequence, text
-from crypto_assets.storage.lake import day_path, version_path
+from crypto_assets.storage.lake_paths import day_path, version_path
 from crypto_assets.version import __version__
 
 MOST_BYTES = 640 << 20

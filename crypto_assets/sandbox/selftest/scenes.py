@@ -44,11 +44,6 @@ class Scene:
         return tuple(self.first + timedelta(days=n) for n in range((self.last - self.first).days + 1))
 
     @property
-    def goes_on_to(self) -> date:
-        """The last day that the exchange will ever publish."""
-        return self.last if self.now is None else self.now.date() + timedelta(days=7)
-
-    @property
     def everything(self) -> list[Where]:
         return [
             Where(symbol, dataset, day) for symbol in self.symbols for dataset in self.datasets for day in self.days
