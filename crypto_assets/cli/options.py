@@ -15,6 +15,14 @@ class _Day(click.ParamType):
     name = "day"
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> date:
+        """Return the day; the last day of a command must not be before its first, whichever is written first."""
+        day = self._day(value, param, context)
+        if param is not None and context is not None and param.name in ("first", "last"):
+            given = {**context.params, param.name: day}
+            _require_order(given.get("first"), given.get("last"))
+        return day
+
+    def _day(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> date:
         if isinstance(value, date):
             return value
         if value in _RELATIVE_DAYS:
@@ -23,6 +31,13 @@ class _Day(click.ParamType):
             return date.fromisoformat(value)
         except ValueError:
             self.fail(f"{value!r} is not a day; write 2024-01-31, yesterday or today", param, context)
+
+
+def _require_order(first: date | None, last: date | None) -> None:
+    from crypto_assets.errors import ConfigError
+
+    if first and last and last < first:
+        raise ConfigError(f"--from {first} --to {last}: expected --from on or before --to")
 
 
 _RELATIVE_DAYS = {"today": 0, "yesterday": 1}
@@ -54,7 +69,10 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def today() -> date:
-    return datetime.now(UTC).date()
+    """Return the current UTC day, one value for a whole command: midnight must not pass between two looks at the clock."""
+    context = click.get_current_context(silent=True)
+    now = datetime.now(UTC).date()
+    return now if context is None else context.meta.setdefault(f"{__name__}.today", now)
 
 
 def load_configured() -> Any:

@@ -23,9 +23,12 @@ def make_project(folder: Path) -> list[str]:
     """Write the missing files of a project into a folder; return their names. Existing files stay unchanged.
 
     Raises:
-        ConfigError: the folder cannot be created or written.
+        ConfigError: the folder cannot be created or written, or a folder or a link to nothing is in the place of a file;
+            then nothing is written.
     """
     try:
+        for name in FILES:
+            _require_free_or_file(folder / name)
         folder.mkdir(parents=True, exist_ok=True)
         made = [name for name in FILES if _write_new(folder / name, _default(name))]
         if made:
@@ -34,6 +37,16 @@ def make_project(folder: Path) -> list[str]:
         raise_if_ours(error)
         raise ConfigError(f"{folder}: expected a writable folder, found: {error.strerror or error}") from None
     return made
+
+
+def _require_free_or_file(path: Path) -> None:
+    if path.is_symlink() and not path.exists():
+        found = f"a link to nothing ({path.readlink()}); remove or mend it"
+    elif path.exists() and not path.is_file():
+        found = f"{'a folder' if path.is_dir() else 'no ordinary file'}; move it away"
+    else:
+        return
+    raise ConfigError(f"{path}: expected a file or nothing, found {found}")
 
 
 def _default(name: str) -> str:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
+from crypto_assets.cli import cli
+from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets_tests.cli.test_bad_input import BTC, collection_of
@@ -124,6 +130,48 @@ def test_a_misspelt_symbol_option_does_not_stop_the_others(
     assert answer.message.endswith("did you mean BTC/USDT?")
     assert answer.json["states"] == {"available": 1}
     assert len(answer.json["misspelt"]) == 1
+
+
+def test_collect_from_today_goes_to_today(plain: Command) -> None:
+    plain.configure(f"series:\n  - {ENTRY.replace('start', 'rest: false, start')}\n")
+    answer = plain("collect", "--from", "today")
+    assert answer.code == 2
+    today = datetime.now(UTC).date()
+    assert "--to" not in answer.message, "nobody wrote --to"
+    assert (
+        f"--from {today}: no day is left; {today - timedelta(days=1)} is the last day that has ended" in answer.message
+    )
+
+
+def with_first_and_last(command: click.Command, *names: str) -> Iterator[tuple[str, ...]]:
+    """Yield every command that has the options --from and --to."""
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            yield from with_first_and_last(below, *names, name)
+    if {"first", "last"} <= {option.name for option in command.params}:
+        yield names
+
+
+REVERSIBLE = list(with_first_and_last(cli))
+
+
+@pytest.mark.parametrize("names", REVERSIBLE, ids=" ".join)
+@pytest.mark.parametrize(
+    "days", [("--from", "2024-01-05", "--to", "2024-01-04"), ("--to", "2024-01-04", "--from", "2024-01-05")]
+)
+def test_an_end_before_the_start_is_refused_by_every_command(
+    names: tuple[str, ...], days: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CRYPTO_ASSETS_HOME", str(tmp_path / "home"))
+    (tmp_path / "collection.yaml").write_text(f"series:\n  - {ENTRY}\n")
+    answer = CliRunner().invoke(cli, [*names, *days])
+    assert isinstance(answer.exception, ConfigError), answer.output
+    assert str(answer.exception) == "--from 2024-01-05 --to 2024-01-04: expected --from on or before --to"
+
+
+def test_the_commands_with_days_are_known() -> None:
+    assert {("collect",), ("fill",), ("gaps",), ("quality",), ("validate",)} <= set(REVERSIBLE)
 
 
 def test_debug_shows_where_an_error_was_raised(plain: Command) -> None:

@@ -53,6 +53,32 @@ def test_a_file_in_the_place_of_the_folder_is_a_wrong_argument(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", FILES)
+def test_what_is_no_file_in_the_place_of_one_is_refused_and_nothing_is_written(tmp_path: Path, name: str) -> None:
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / name).symlink_to(tmp_path / "nowhere")
+    answer = init(str(tmp_path / "link"))
+    assert f"{name}: expected a file or nothing, found a link to nothing ({tmp_path / 'nowhere'})" in str(
+        answer.exception
+    )
+    (tmp_path / "folder" / name).mkdir(parents=True)
+    answer = init(str(tmp_path / "folder"))
+    assert f"{name}: expected a file or nothing, found a folder" in str(answer.exception)
+    assert [path.name for path in (*(tmp_path / "link").iterdir(), *(tmp_path / "folder").iterdir())] == [name, name]
+
+
+def test_a_folder_without_a_name_is_not_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = init("")
+    assert (answer.exit_code, list(tmp_path.iterdir())) == (2, [])
+    assert "expected the name of a folder, found an empty text" in answer.output
+
+
+def test_the_next_step_enters_a_folder_that_begins_with_a_dash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "cd ./-dash && " in init("--", "-dash").output
+
+
+@pytest.mark.parametrize("name", FILES)
 def test_the_files_at_the_top_of_the_repository_are_those_that_init_writes(name: str) -> None:
     shipped = PROJECT / "crypto_assets" / "config" / "defaults" / name
     assert (PROJECT / name).read_text() == shipped.read_text()

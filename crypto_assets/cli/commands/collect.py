@@ -49,11 +49,15 @@ def _output(command: Any) -> Any:
     "--from", "first", type=DAY, required=True, help="First day, UTC, included: 2024-01-31, yesterday, today."
 )
 @click.option(
-    "--to", "last", type=DAY, default="yesterday", show_default=True, help="Last day, UTC, included; today: up to now."
+    "--to",
+    "last",
+    type=DAY,
+    show_default="yesterday; today with --from today",
+    help="Last day, UTC, included; today: up to now.",
 )
 @_NEW_LAKE
 @_output
-def collect(first: date, last: date, new_lake: bool, verbose: bool, as_json: bool, **filters: Any) -> None:
+def collect(first: date, last: date | None, new_lake: bool, verbose: bool, as_json: bool, **filters: Any) -> None:
     """Collect a range of days of the series in collection.yaml.
 
     Stored days are verified, not downloaded again.
@@ -63,7 +67,10 @@ def collect(first: date, last: date, new_lake: bool, verbose: bool, as_json: boo
     collection = load_configured()
     misspelt = _without_misspelt(collection, filters)
     selected = selection.select(collection, **filters)
-    requests, note = selection.clip(collection, selected, first, last, today(), with_today=True)
+    now = today()
+    if last is None and first < now:
+        last = now - timedelta(days=1)
+    requests, note = selection.clip(collection, selected, first, last, now, with_today=True)
     if note:
         err.print(f"note: {note}", markup=False)
     tracks = {track for request in requests for track in request.tracks}
