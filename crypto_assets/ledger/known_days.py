@@ -47,6 +47,22 @@ def days_in_states(
     return {track: found.get(track, []) for track in tracks}
 
 
+def count_stored(
+    connection: psycopg.Connection[Any], track: Track, days: Iterable[date], states: Iterable[State]
+) -> int:
+    """Return how many of some days have a file and are in one of some states."""
+    row = connection.execute(
+        """SELECT count(*) FROM collection.partitions
+        WHERE (exchange, market_type, dataset, symbol) = (%s, %s, %s, %s) AND day = ANY(%s) AND path IS NOT NULL
+            AND state = ANY(%s)""",
+        (
+            *(track.series.exchange, track.series.market_type, track.series.dataset, track.symbol),
+            *(list(days), [state.value for state in states]),
+        ),
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
 def days_in_state(connection: psycopg.Connection[Any], state: State) -> list[TrackDay]:
     """Return series, symbol and day of every partition in a state."""
     rows = connection.execute(

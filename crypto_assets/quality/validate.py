@@ -27,6 +27,7 @@ from crypto_assets.engine.rest.rest_days import partition_of
 from crypto_assets.engine.run_context import RunContext
 from crypto_assets.engine.tally import Tally
 from crypto_assets.errors import Stopped, StoredDataError
+from crypto_assets.ledger.known_days import count_stored
 from crypto_assets.ledger.lakes import lost_days, require_lake
 from crypto_assets.ledger.profiles import write_profiles
 from crypto_assets.ledger.progress import ProgressWriter, RunState
@@ -63,6 +64,10 @@ class _Read:
     partition: Partition
     rows: pa.Table | None = None
     problem: str = ""
+
+
+_CHECKED_STATES = sorted({*STORED_STATES, State.MISSING})
+"""The states of days that may have a file; a missing day has one that was damaged."""
 
 
 class Validator:
@@ -104,10 +109,8 @@ class Validator:
         """
         outlast(self._require_lake, targets)
         use_steady_allocators()
-        tally, total = Tally(), sum(len(target.days) for target in targets)
-        progress = ProgressWriter(
-            self._ledger, self._run_id or f"validate-{time.time_ns()}", self._kind, "checks", total
-        )
+        tally, run_id = Tally(), self._run_id or f"validate-{time.time_ns()}"
+        progress = ProgressWriter(self._ledger, run_id, self._kind, "checks", outlast(self._count, targets))
         progress.begin()
         state = RunState.FAILED
         try:
@@ -141,6 +144,11 @@ class Validator:
         if lost.other and lost.reasons:
             raise StoredDataError(lost.notice)
 
+    def _count(self, targets: Sequence[Target]) -> int:
+        """Return how many days `run` will check."""
+        with self._ledger.transaction() as connection:
+            return sum(count_stored(connection, target.track, target.days, _CHECKED_STATES) for target in targets)
+
     # ---- reading ---------------------------------------------------------------------------------------------------
 
     def _batches(self, target: Target, readers: Executor) -> Iterator[list[_Read]]:
@@ -155,7 +163,7 @@ class Validator:
                 datasets=[target.series.dataset],
                 first=target.days[0],
                 last=target.days[-1],
-                states=sorted({*STORED_STATES, State.MISSING}),
+                states=_CHECKED_STATES,
             )
             if record.day in wanted and record.path is not None
         ]

@@ -16,6 +16,7 @@ from crypto_assets.errors import Stopped
 from crypto_assets.ledger.gaps import gaps
 from crypto_assets.ledger.lakes import lost_days
 from crypto_assets.ledger.partitions import Ledger
+from crypto_assets.ledger.progress import RunState, read_progress
 from crypto_assets.model import STORED_FILE, Outcome, Partition, Series, State, TrackDay
 from crypto_assets.model.kinds import Kind
 from crypto_assets.quality import validate
@@ -81,6 +82,17 @@ def test_what_is_found_again_is_what_was_found(bench: Workbench) -> None:
     assert tally.rows == 3 * (1_440 + 24 + 3_000)
     assert {str(outcome.partition) for outcome in outcomes} == {f"{BTC} {day}" for day in (FIRST, DAY, LAST)}
     assert bench.records() == before  # updated_at and reported_at too
+
+
+def test_the_progress_of_a_run_counts_the_stored_days_only(bench: Workbench) -> None:
+    collect(bench, FIRST, DAY, "ohlcv_1m", "trades")  # nobody has collected the last day
+    bench.lake.delete(BARS, Partition(BTC, DAY))
+    for _ in range(2):  # the second time the deleted day is missing
+        check_again(bench)
+        with Ledger(bench.url) as ledger:
+            progress = read_progress(ledger)[0]
+        assert (progress.kind, progress.state) == (RunContext().kind, RunState.FAILED)
+        assert (progress.total, progress.done, progress.failed, progress.remaining) == (4, 4, 1, 0)
 
 
 def test_a_damaged_file_is_missing_by_our_failure_and_is_mended_by_collecting(bench: Workbench) -> None:
