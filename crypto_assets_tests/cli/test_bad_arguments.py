@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from crypto_assets.cli import cli
+from crypto_assets.cli import cli, options
 from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.sandbox.server import SandboxServer
@@ -138,9 +138,18 @@ def test_collect_from_today_goes_to_today(plain: Command) -> None:
     assert answer.code == 2
     today = datetime.now(UTC).date()
     assert "--to" not in answer.message, "nobody wrote --to"
-    assert (
-        f"--from {today}: no day is left; {today - timedelta(days=1)} is the last day that has ended" in answer.message
-    )
+    assert f"--from {today}: no day is left; " in answer.message
+    assert f"{today - timedelta(days=1)} is the last day that has ended" in answer.message
+
+
+def test_a_command_has_one_today() -> None:
+    midnight = date(2024, 1, 1)
+    with click.Context(cli).scope() as context:
+        assert options.today() == context.meta[f"{options.__name__}.today"]
+        context.meta[f"{options.__name__}.today"] = midnight
+        with click.Context(cli.commands["collect"], parent=context).scope() as below:
+            assert options.DAY.convert("yesterday", None, below) == date(2023, 12, 31)
+            assert options.today() == midnight, "another look at the clock"
 
 
 def with_first_and_last(command: click.Command, *names: str) -> Iterator[tuple[str, ...]]:
