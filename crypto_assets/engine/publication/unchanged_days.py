@@ -88,6 +88,7 @@ def _is_same(day: Day, record: PartitionRecord, near: Near) -> bool:
     return (
         may_stand(record)
         and known is not None
+        and day.partition == Partition(record.symbol, record.day)  # no life begins or ends in it
         and not (day.reason or day.missing or day.evidence)
         and known
         == StoredFile(record.path or "", record.rows or 0, record.size_bytes or 0, record.content_sha256 or "")

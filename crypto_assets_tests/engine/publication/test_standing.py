@@ -257,8 +257,9 @@ def test_a_day_is_checked_again_if_the_bars_that_it_was_compared_with_were_repla
     assert trades.findings["agrees_with_bars"]["with_sha256"] == bars.content_sha256
 
 
-def test_an_outage_that_is_known_by_now_counts_for_unchanged_days(bench: Workbench) -> None:
-    """Marks of an outage that nobody knows any more make the day partial again, as a new check does."""
+def test_a_day_is_checked_again_if_the_outage_that_excused_its_missing_rows_is_not_known_any_more(
+    bench: Workbench,
+) -> None:
     collect(bench)
     excused = {"passed": True, "expected": 1440, "missing": 1, "excused": 1, "cause": "exchange_outage"}
     mark = {"start": "2024-01-31T12:00:00+00:00", "end": "2024-01-31T12:01:00+00:00", "rows": 1, "what": "maintenance"}
