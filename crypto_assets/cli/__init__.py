@@ -62,7 +62,7 @@ def cli(context: click.Context, config: Path | None, demo: bool, debug: bool) ->
         return
     from crypto_assets.config.environment import keep_loopback_direct, require_file, settings, settings_at_start
     from crypto_assets.config.project_folder import working_directory
-    from crypto_assets.sandbox.demo import demo_environment, is_demo_home, require_demo
+    from crypto_assets.sandbox.demo import demo_environment, require_demo
 
     if config is not None:
         named = config.expanduser()
@@ -76,7 +76,7 @@ def cli(context: click.Context, config: Path | None, demo: bool, debug: bool) ->
         for line in now.project_lines:
             err.print(line, markup=False)
     keep_loopback_direct()
-    if demo or is_demo_home():
+    if demo or now.is_demo:
         if context.invoked_subcommand not in _MAKING:
             require_demo()
         context.with_resource(demo_environment())

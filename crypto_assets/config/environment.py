@@ -137,7 +137,7 @@ class Settings(BaseModel):
         """
         if "home" not in self._named:
             return project_folder().collection
-        if is_file(self.home / DEMO_MARK):
+        if self.is_demo:
             return self.home / COLLECTION
         beside = self.home.parent / COLLECTION
         if is_file(beside):
@@ -153,6 +153,11 @@ class Settings(BaseModel):
         if _given_home.get() is not None:
             return "the argument home"
         return f"{PREFIX}HOME" if "home" in self._named else project_folder().how
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether the home is a demo's: its data is synthetic, and nothing real may be collected into it."""
+        return is_file(self.home / DEMO_MARK)
 
     @property
     def home_in_words(self) -> str:

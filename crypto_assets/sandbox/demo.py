@@ -27,13 +27,8 @@ _MARK_TEXT = (
 
 def demo_home() -> Path:
     """Return the folder of the demo: below the home of this environment, or that home if it is already a demo's."""
-    home = settings().home
-    return home if (home / DEMO_MARK).is_file() else home / "demo"
-
-
-def is_demo_home() -> bool:
-    """Return whether the home of this environment is a demo's: then nothing real may be collected into it."""
-    return (settings().home / DEMO_MARK).is_file()
+    now = settings()
+    return now.home if now.is_demo else now.home / "demo"
 
 
 @contextmanager

@@ -330,9 +330,9 @@ def test_gaps_for_people_name_the_minutes_that_lack_and_their_causes(
     assert answer.exit_code == 1
     first, outage, unknown = answer.output.splitlines()
     assert first == "binance spot BTC/USDT ohlcv_1m 2023-03-24: partial: complete: missing 82 [unexplained]"
-    assert outage.startswith("  2023-03-24 12:40–14:00: missing [exchange_outage]: known the matching engine stopped")
+    assert outage.startswith("  2023-03-24 12:40–13:59: missing [exchange_outage]: known the matching engine stopped")
     assert "source https://www.binance.com/en/blog/" in outage
-    assert unknown == "  2023-03-24 15:00–15:02: missing [unexplained]: symbols trading meanwhile 0"
+    assert unknown == "  2023-03-24 15:00–15:01: missing [unexplained]: symbols trading meanwhile 0"
 
 
 # ---- real files -------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from matplotlib.image import imread
 from crypto_assets.errors import ConfigError
 from crypto_assets.model.kinds import Kind
 from crypto_assets.quality.query import Query
-from crypto_assets.quality.report.build import PAGE, bars_of, gap_lanes, write_report
+from crypto_assets.quality.report.build import PAGE, bars_of, gap_lanes, pictures, write_report
 from crypto_assets.quality.report.charts import NEVER, Span
 from crypto_assets.quality.report.facts import Facts, Reason, read_facts
 from crypto_assets.quality.report.page import page
@@ -174,7 +174,7 @@ def test_the_page_says_what_the_facts_say_and_asks_no_network(filled, tmp_path):
     for text in (
         "Incomplete: 7 of 60 days are missing or partial",
         "88.33 %",
-        "53 of 60 days",
+        "53 of 60 days are complete or have no data",
         "2 missing, 2 not collected yet, 1 partial, 1 corrected, 1 not published yet",
         f"{STORED * BARS_A_DAY - 20:,}",
         "of 104 that were run on stored days",
@@ -192,6 +192,31 @@ def test_the_page_says_what_the_facts_say_and_asks_no_network(filled, tmp_path):
     assert not re.search(r"https?://|@import|url\(", content)
     for file in files[1:]:
         assert imread(file).shape[1] == 1920
+
+
+def test_the_page_of_a_demo_says_that_its_data_is_synthetic(filled, tmp_path):
+    facts, notice = facts_of(filled), "Synthetic data: this is a demo."
+    assert notice not in _Page(page(facts, [])).text
+    assert notice in _Page(page(facts, [], synthetic=True)).text
+
+
+def test_people_read_partial_where_the_state_is_degraded(filled):
+    facts = facts_of(filled)
+    assert facts.counts["degraded"] == 1
+    shown = pictures(facts)
+    assert [lane.name for lane in gap_lanes(facts) if lane.kind == "degraded"] == ["partial"]
+    for text in (_Page(page(facts, []).partition("</style>")[2]).text, *(picture.alt for picture in shown)):
+        assert "degraded" not in text
+    assert all("partial" in picture.alt for picture in shown if picture.name in ("coverage", "gaps"))
+
+
+def test_every_day_counts_as_on_the_status(filled):
+    facts = facts_of(filled)
+    complete = facts.counts["available"] + facts.counts["provisional"]
+    assert complete < complete + facts.counts["no_data"] == 53
+    text = _Page(page(facts, [])).text
+    assert "complete or no data 88.33 % 53 of 60 days are complete or have no data" in text
+    assert "incomplete 7" in text
 
 
 HOSTILE = "</td><script>alert(1)</script>\"'&\x1b]0;x\x07\u202e{{ 7 * 7 }}{% raw %}"
@@ -239,7 +264,7 @@ def test_a_table_that_is_cut_says_how_many_lines_are_left_out(filled):
     text = _Page(page(long, [])).text
     assert "… and 1,100 more lines: crypto-assets gaps" in text
     assert "… and 1 more" in text
-    assert "The 1,000 of 1,234 with the fewest complete days." in text
+    assert "The 1,000 of 1,234 with the most incomplete days." in text
     assert text.count("A, B, C, D and 2 more") == text.count("no reason is recorded") == 200
 
 

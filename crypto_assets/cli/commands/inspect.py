@@ -89,7 +89,13 @@ def _echo(explained: Sequence[Explained]) -> None:
         print_line(str(span))
         for day in days_between(span.first, span.last):
             for missing in days[TrackDay(*span.track, day)].spans:
-                print_line(f"  {missing.start:%Y-%m-%d %H:%M}–{missing.end:%H:%M}: {in_words(missing)}")
+                print_line(f"  {_minutes(missing)}: {in_words(missing)}")
+
+
+def _minutes(span: MinuteSpan) -> str:
+    """Return the first and the last minute, as the reasons of days name bars: `2024-01-05 08:00–08:02`."""
+    last = span.end - timedelta(minutes=1)
+    return f"{span.start:%Y-%m-%d %H:%M}" + (f"–{last:%H:%M}" if last > span.start else "")
 
 
 def in_words(span: MinuteSpan) -> str:

@@ -38,6 +38,7 @@ def report(first: date | None, last: date | None, folder: Path, opens: str, **gi
 
     The result is one HTML page with pictures; it needs no network.
     """
+    from crypto_assets.config.environment import settings
     from crypto_assets.defs.places import configured_lake
     from crypto_assets.quality.query import Query
     from crypto_assets.quality.report.build import bars_of, write_report
@@ -48,7 +49,7 @@ def report(first: date | None, last: date | None, folder: Path, opens: str, **gi
         collection = load_configured()
         lake = configured_lake()
         facts = with_ledger(lambda ledger: read_facts(ledger, collection, query, lake=lake))
-        files = write_report(facts, bars_of(lake, facts), folder)
+        files = write_report(facts, bars_of(lake, facts), folder, synthetic=settings().is_demo)
     if facts.lost.other and facts.lost.notice:
         err.print(facts.lost.notice, markup=False)
     out.print(facts.verdict, markup=False)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from crypto_assets.config.collection import Collection
+from crypto_assets.config.environment import settings
 from crypto_assets.defs.observed import Found, Observed
 from crypto_assets.engine.problems import word_of
 from crypto_assets.ledger.known_days import latest_changes
@@ -61,12 +62,14 @@ def _metadata(ledger: Ledger, collection: Collection, exchange: str, lake: Lake)
     facts = read_facts(ledger, collection, Query(exchange=exchange), lake=lake)
     counts, total = facts.counts, facts.counts.total()
     metadata: dict[str, Any] = {"verdict": facts.verdict}
+    if settings().is_demo:
+        metadata["synthetic data"] = "This is a demo: all prices and volumes come from a sandbox exchange."
     overview = strip([holding.coverage for holding in facts.holdings], facts.first, facts.last)
     if overview:
         metadata["overview"] = dg.MetadataValue.md(overview)
-    metadata |= {"days": total, "days not complete": facts.incomplete}
+    metadata |= {"days": total, "days incomplete": facts.incomplete}
     metadata |= {f"days {word_of(state)}": days for state, days in sorted(counts.items())}
-    metadata["share complete"] = (total - facts.incomplete) / total if total else 0.0
+    metadata["share complete or no data"] = (total - facts.incomplete) / total if total else 0.0
     metadata["rows"] = sum(holding.rows for holding in facts.holdings)
     if facts.score is not None:
         metadata |= {"score": facts.score, "days below the threshold": facts.below, "threshold": facts.threshold}

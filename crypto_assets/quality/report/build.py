@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crypto_assets.engine.problems import word_of
 from crypto_assets.errors import ConfigError, StoredDataError
 from crypto_assets.machine.shortage import raise_if_ours
 from crypto_assets.model import COMPLETE_STATES, STORED_STATES, Series, bar_length
@@ -56,8 +57,11 @@ class Picture:
     width: float = drawing.WIDTH
 
 
-def write_report(facts: Facts, bars: Sequence[DrawnBars], folder: Path) -> list[Path]:
+def write_report(facts: Facts, bars: Sequence[DrawnBars], folder: Path, *, synthetic: bool = False) -> list[Path]:
     """Write the pictures and the page into a folder, created if needed; return the files, the page first.
+
+    Args:
+        synthetic: the data is a demo's, and the page says so.
 
     Raises:
         ConfigError: the folder is not writable.
@@ -66,7 +70,8 @@ def write_report(facts: Facts, bars: Sequence[DrawnBars], folder: Path) -> list[
 
     drawn = [(picture, charts.png(picture.draw(charts.LIGHT))) for picture in pictures(facts, bars)]
     dark = [charts.png(picture.draw(charts.DARK)) for picture, _ in drawn]
-    text = page(facts, [(picture, light, night) for (picture, light), night in zip(drawn, dark, strict=True)])
+    shown = [(picture, light, night) for (picture, light), night in zip(drawn, dark, strict=True)]
+    text = page(facts, shown, synthetic=synthetic)
     files = [folder / PAGE, *(folder / f"{picture.name}.png" for picture, _ in drawn)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +107,7 @@ def pictures(facts: Facts, bars: Sequence[DrawnBars] = ()) -> list[Picture]:
     lanes = gap_lanes(facts)
     if lanes:
         start, end = drawing.instant(facts.first), drawing.instant(facts.last + timedelta(days=1))
-        alt = "Gap timeline: " + "; ".join(f"{lane.kind.replace('_', ' ')}: {lane.note}" for lane in lanes)
+        alt = "Gap timeline: " + "; ".join(f"{lane.name}: {lane.note}" for lane in lanes)
         found.append(Picture("gaps", "Gaps", alt, lambda theme: charts.gap_timeline(lanes, start, end, theme)))
     lines = sorted(facts.scores, key=lambda line: min(line.worst))[:SERIES_SHOWN]
     if lines:
@@ -134,7 +139,7 @@ def _hours(hours: float) -> str:
 
 
 def _coverage_alt(facts: Facts, shown: int) -> str:
-    counts = ", ".join(f"{days:,} {state}" for state in palette.STATES if (days := facts.counts[state]))
+    counts = ", ".join(f"{days:,} {word_of(state)}" for state in palette.STATES if (days := facts.counts[state]))
     return (
         f"Coverage calendar of {shown} of {len(facts.holdings)} symbols, {facts.first} to {facts.last}: {counts} days"
     )

@@ -154,7 +154,7 @@ class Facts:
         if not total:
             return "Nothing was collected yet"
         if not self.incomplete:
-            return f"Complete: all {total:,} days are there or known to have no data"
+            return f"Complete: all {total:,} days are complete or have no data"
         return f"Incomplete: {self.incomplete:,} of {total:,} days are missing or partial"
 
 

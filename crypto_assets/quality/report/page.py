@@ -34,14 +34,19 @@ SYMBOLS = 4
 """Symbols that a line of the table of reasons names."""
 
 
-def page(facts: Facts, pictures: Sequence[tuple[Picture, bytes, bytes]]) -> str:
-    """Return the whole page; each picture with its PNG for light and for dark surroundings."""
+def page(facts: Facts, pictures: Sequence[tuple[Picture, bytes, bytes]], *, synthetic: bool = False) -> str:
+    """Return the whole page; each picture with its PNG for light and for dark surroundings.
+
+    Args:
+        synthetic: the data is a demo's, and the page says so.
+    """
     incomplete = [reason for reason in facts.reasons if reason.state not in COMPLETE_STATES]
     return (
         _environment()
         .get_template("report.html")
         .render(
             facts=facts,
+            synthetic=synthetic,
             counts=facts.counts,
             exchanges=sorted({holding.series.exchange for holding in facts.holdings}),
             series={holding.series for holding in facts.holdings},

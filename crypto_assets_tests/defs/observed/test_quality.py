@@ -37,13 +37,13 @@ def test_the_pictures_and_numbers_of_an_exchange_are_those_of_the_ledger_and_sma
     (event,) = ticks()
     metadata = {name: value.value for name, value in event.metadata.items()}
     assert metadata["verdict"] == "Incomplete: 7 of 60 days are missing or partial"
-    assert (metadata["days"], metadata["days not complete"], metadata["days missing"], metadata["days available"]) == (
+    assert (metadata["days"], metadata["days incomplete"], metadata["days missing"], metadata["days available"]) == (
         60,
         7,
         2,
         49,
     )
-    assert metadata["share complete"] == pytest.approx(53 / 60)
+    assert metadata["share complete or no data"] == pytest.approx(53 / 60)
     assert (metadata["score"], metadata["days below the threshold"]) == (pytest.approx(0.9979), 1)
     assert len(metadata["overview"]) < INLINE
     svg = base64.b64decode(re.search(r"base64,([^)]+)", metadata["overview"])[1]).decode()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crypto_assets.engine.problems import word_of
-from crypto_assets.model import COMPLETE_STATES
+from crypto_assets.model import COMPLETE_STATES, State
 from crypto_assets.quality.report.charts import drawing
 from crypto_assets.quality.report.charts.palette import NEVER, STATES, Theme
 
@@ -191,10 +191,10 @@ def _entries(present: set[int], theme: Theme) -> list[tuple[str, str]]:
 
 
 def _note(row: CoverageRow) -> str:
-    """Return the text to the right of a row: `2 missing`, `complete`."""
+    """Return the text to the right of a row: `2 missing`, `complete`, `complete or no data`."""
     counts = row.counts()
     incomplete = [state for state in reversed(STATES) if counts[state] and state not in COMPLETE_STATES]
     if not incomplete:
-        return "complete" if counts else "nothing asked"
+        return ("complete or no data" if counts[State.NO_DATA] else "complete") if counts else "nothing asked"
     texts = [f"{counts[state]:,} {_SHORT[state]}" for state in incomplete]
     return texts[0] + (f", {row.incomplete - counts[incomplete[0]]:,} other" if len(incomplete) > 1 else "")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crypto_assets.engine.problems import word_of
 from crypto_assets.quality.report.charts import drawing
 from crypto_assets.quality.report.charts.palette import KIND_STATES, NEVER, STATES, Theme
 
@@ -29,6 +30,11 @@ class Lane:
     kind: str
     spans: Sequence[tuple[datetime, datetime]]
     note: str = ""
+
+    @property
+    def name(self) -> str:
+        """The kind as people read it: `partial`, `exchange outage`."""
+        return word_of(self.kind).replace("_", " ")
 
 
 def alarm_order(kind: str) -> tuple[int, str]:
@@ -70,7 +76,7 @@ def gap_timeline(
     from matplotlib.dates import date2num
 
     lanes = sorted(lanes, key=lambda lane: alarm_order(lane.kind))
-    names = [lane.kind.replace("_", " ") for lane in lanes]
+    names = [lane.name for lane in lanes]
     left = max(drawing.text_width(names) + 24, 96)
     right = max(drawing.text_width([lane.note for lane in lanes], drawing.SMALL) + 20, 60)
     across, top = width - left - right, 8
