@@ -17,6 +17,7 @@ import click
 from crypto_assets.cli.commands import all_commands
 from crypto_assets.cli.console import err, print_error
 from crypto_assets.cli.help import CONTEXT, Sections
+from crypto_assets.cli.options import ENVIRONMENT
 from crypto_assets.config.error_log import last_line
 from crypto_assets.errors import ConfigError
 from crypto_assets.machine.error_words import traceback_of
@@ -60,6 +61,7 @@ def cli(context: click.Context, config: Path | None, demo: bool, debug: bool) ->
     """Collect crypto market data: complete, or it says exactly what is missing and why."""
     if {"-h", "--help"} & set(sys.argv[1:]):
         return
+    context.meta[ENVIRONMENT] = sorted(os.environ)
     from crypto_assets.config.environment import keep_loopback_direct, require_file, settings, settings_at_start
     from crypto_assets.config.project_folder import working_directory
     from crypto_assets.sandbox.demo import demo_environment, require_demo

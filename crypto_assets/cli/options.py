@@ -47,6 +47,10 @@ _RELATIVE_DAYS = {"today": 0, "yesterday": 1}
 DAY = _Day()
 
 
+ENVIRONMENT = f"{__name__}.environment"
+"""Where a command's context has the names of the variables that were set before it began."""
+
+
 def filters(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(
         (

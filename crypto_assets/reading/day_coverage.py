@@ -137,7 +137,7 @@ def settle(
         raise IncompleteData(in_words(what, where, days, explain(open_days), notice), coverage)
     incomplete = [day for day in days if not day.complete]
     if missing != "ignore" and incomplete:
-        said = in_words(what, where, days, explain(incomplete), notice)
+        said = in_words(what, where, days, explain(incomplete), notice, raises=False)
         warnings.warn("\n".join(map(visible, said)), IncompleteDataWarning, stacklevel)
     elif missing != "ignore" and days and not rows:
         warnings.warn(
@@ -146,8 +146,14 @@ def settle(
     return coverage
 
 
-def in_words(what: str, where: str, days: Sequence[DayCoverage], explained: Explained, notice: str = "") -> list[str]:
-    """Return lines about the incomplete days with reasons; equal reasons become spans; some lines at most."""
+def in_words(
+    what: str, where: str, days: Sequence[DayCoverage], explained: Explained, notice: str = "", *, raises: bool = True
+) -> list[str]:
+    """Return lines about the incomplete days with reasons; equal reasons become spans; some lines at most.
+
+    Args:
+        raises: the lines are of an error, which can be avoided; otherwise of a warning beside the rows.
+    """
     incomplete = explained.days
     verb = "is" if len(days) == 1 else "are"
     requested = f"{len(days)} requested day{'' if len(days) == 1 else 's'} {verb} incomplete"
@@ -159,8 +165,8 @@ def in_words(what: str, where: str, days: Sequence[DayCoverage], explained: Expl
     if len(found) > _SHOWN_SPANS:
         left = sum(len(span) for span in found[_SHOWN_SPANS:])
         lines.append(f"  and {left} more day{'' if left == 1 else 's'}; `coverage` has all of them")
-    lines.append("; ".join([*explained.advice, "missing='warn' or missing='ignore' gives the rows that are stored"]))
-    return lines
+    rest = ["missing='warn' or missing='ignore' gives the rows that are stored"] if raises else []
+    return [*lines, "; ".join([*explained.advice, *rest])] if explained.advice or rest else lines
 
 
 def spans(days: Iterable[DayCoverage]) -> Iterable[list[DayCoverage]]:

@@ -141,16 +141,28 @@ def _series(exchange: str, market_type: str, dataset: str, source: str) -> Serie
     try:
         series = Series.named(exchange, market_type, dataset)
     except ValueError as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError(f"{error}; {_dataset_meant(dataset, known)}") from None
     if dataset not in known:
         if series.table not in datasets.all_datasets() and dataset not in _only_in_warehouse(published):
-            known_tables = ", ".join(sorted(datasets.all_datasets()))
-            raise ConfigError(f"dataset {dataset!r}: expected ohlcv_<timeframe> or one of {known_tables}")
+            others = ", ".join(sorted(name for name in known if not name.startswith("ohlcv_")))
+            raise ConfigError(
+                f"dataset {dataset!r}: expected ohlcv_<timeframe> or one of {others}; {_dataset_meant(dataset, known)}"
+            )
         where = "; source='warehouse' has it" if dataset in _only_in_warehouse(published) else ""
         raise ConfigError(
-            f"dataset {dataset!r} is not one of {exchange} {market_type}{where}; {did_you_mean(dataset, known)}"
+            f"dataset {dataset!r} is not one of {exchange} {market_type}{where}; {_dataset_meant(dataset, known)}"
         )
     return series
+
+
+def _dataset_meant(dataset: str, known: Sequence[str]) -> str:
+    """Return a hint of datasets that can be read: for `1h` the bars of an hour, for `ohlcv` those of a minute."""
+    # `1M` is a month elsewhere, here `1mo`.
+    month = f"ohlcv_{dataset.removeprefix('ohlcv_').removesuffix('M')}mo" if dataset.endswith("M") else ""
+    for name in (month, f"ohlcv_{dataset}", f"{dataset.lower()}_1m", f"{dataset.lower()}s"):
+        if name in known:
+            return f"did you mean {name}?"
+    return did_you_mean(dataset, known)
 
 
 def _only_in_warehouse(published: Sequence[str]) -> list[str]:

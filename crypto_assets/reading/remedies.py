@@ -15,7 +15,7 @@ from crypto_assets.config.collection import load_collection
 from crypto_assets.config.environment import settings_at_start
 from crypto_assets.errors import ConfigError, PostgresUnavailable
 from crypto_assets.ledger.day_records import database_that_is_there
-from crypto_assets.model import Series, State
+from crypto_assets.model import TIMEFRAME_LENGTHS, Series, State
 from crypto_assets.reading.day_coverage import NOT_COLLECTED, OUTSIDE, DayCoverage, Explained, Remedy, usual
 from crypto_assets.rows.derive import DERIVED_TIMEFRAMES
 
@@ -38,6 +38,8 @@ def explain(asked: Question, days: Sequence[DayCoverage]) -> Explained:
         return usual(days)
     shown = [one if one.acknowledged else _outside(asked, one, entries) for one in days]
     advice = usual(shown).advice
+    if not entries and (shorter := _shorter(asked)):
+        advice = [f"build_from={shorter!r} builds them from shorter bars", *advice]
     if any(was is not now for was, now in zip(days, shown, strict=True)):
         built = _built(asked, days)
         advice = [*([built] if built else []), *advice, _ADD if not entries else _WIDEN]
@@ -46,6 +48,26 @@ def explain(asked: Question, days: Sequence[DayCoverage]) -> Explained:
 
 _ADD = "an entry in collection.yaml, then `crypto-assets fill`, collects it"
 _WIDEN = "`start` and `end` in collection.yaml set the days that `crypto-assets fill` collects"
+
+
+def _shorter(asked: Question) -> str:
+    """Return the longest bars of collection.yaml that the requested ones can be built from; empty if there are none."""
+    from crypto_assets.reading.build import target_of
+
+    if asked.source != "lake" or asked.series.timeframe is None:
+        return ""
+    market = (asked.series.exchange, asked.series.market_type)
+    names = {
+        series.timeframe: series.dataset
+        for entry in load_collection(settings_at_start().config).series
+        for series in entry.series
+        if (series.exchange, series.market_type) == market and series.timeframe and asked.symbol in entry.symbols
+    }
+    for timeframe in sorted(names, key=lambda name: TIMEFRAME_LENGTHS.get(name, timedelta()), reverse=True):
+        with contextlib.suppress(ConfigError):
+            target_of(*market, asked.series.dataset, names[timeframe])
+            return names[timeframe]
+    return ""
 
 
 def _entries(asked: Question) -> list[SeriesEntry]:

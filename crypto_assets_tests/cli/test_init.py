@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
 from pathlib import Path
 
@@ -101,3 +103,16 @@ def test_every_example_of_the_help_is_a_line_that_can_be_run(line: str) -> None:
             words.pop(0)
         context = context.commands[words.pop(0)]
     context.make_context("crypto-assets", words)
+
+
+def test_config_check_names_only_variables_that_somebody_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [name for name in os.environ if name.startswith("CRYPTO_ASSETS_")]
+    # --config and the search for dagster.yaml set two of them; the runner restores those that it is told of.
+    clean: dict[str, str | None] = dict.fromkeys([*names, "CRYPTO_ASSETS_CONFIG", "DAGSTER_HOME"])
+    monkeypatch.chdir(tmp_path)
+    init()
+    given: dict[str, str | None]
+    for given in ({}, {"CRYPTO_ASSETS_DOWNLOADS": "3"}):
+        runner = CliRunner(env=clean | given)
+        answer = runner.invoke(cli, ["--config", "collection.yaml", "config", "check", "--json"])
+        assert json.loads(answer.stdout)["places"]["environment"] == (", ".join(given) or "nothing is set")

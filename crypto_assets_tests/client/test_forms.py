@@ -239,6 +239,39 @@ def test_bars_are_built_of_what_was_known_and_of_what_a_lock_names(
     )
 
 
+@pytest.mark.parametrize(
+    ("dataset", "meant"),
+    [
+        ("trade", "trades"),
+        ("1m", "ohlcv_1m"),
+        ("1h", "ohlcv_1h"),
+        ("ohlcv", "ohlcv_1m"),
+        ("1M", "ohlcv_1mo"),
+        ("ohlcv_1M", "ohlcv_1mo"),
+    ],
+)
+def test_a_dataset_that_is_meant_can_be_read(here: Path, dataset: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=f"did you mean {meant}\\?"):
+        read(BTC, dataset=dataset)
+
+
+def test_a_timeframe_that_is_not_collected_names_the_bars_that_build_it(here: Path) -> None:
+    for timeframe in ("2h", "1h"):
+        with pytest.raises(IncompleteData, match="build_from='ohlcv_1m' builds them from shorter bars"):
+            read(BTC, dataset=f"ohlcv_{timeframe}")
+    with pytest.raises(IncompleteData) as caught:
+        read(BTC, dataset="ohlcv_1w")
+    assert "build_from" not in str(caught.value), "longer than a day"
+
+
+def test_a_warning_does_not_advise_itself(here: Path) -> None:
+    with pytest.warns(IncompleteDataWarning) as warned:
+        read(BTC, HALF, HALF, missing="warn")
+    (text,) = (str(one.message) for one in warned)
+    assert "fill" in text
+    assert "missing='" not in text
+
+
 # ---- the home -------------------------------------------------------------------------------------------------------------
 
 

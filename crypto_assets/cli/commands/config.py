@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -13,7 +12,7 @@ import click
 
 from crypto_assets.cli.console import counted, out, print_error, print_table
 from crypto_assets.cli.help import Help
-from crypto_assets.cli.options import today
+from crypto_assets.cli.options import ENVIRONMENT, today
 
 
 @click.group()
@@ -83,7 +82,9 @@ def _places(now: Any, dagster: Any) -> dict[str, str]:
     from crypto_assets.config.environment import PREFIX
     from crypto_assets.text.urls import postgres_place
 
-    named = sorted(name for name in os.environ if name.startswith((PREFIX, "DAGSTER_HOME")))
+    # Not `os.environ`: --config, --demo and the search for dagster.yaml have set variables by now, which nobody typed.
+    before = click.get_current_context().meta.get(ENVIRONMENT, ())
+    named = [name for name in before if name.startswith((PREFIX, "DAGSTER_HOME"))]
     return {
         "home": now.home_in_words.removeprefix("home "),
         "collection": str(now.config),
