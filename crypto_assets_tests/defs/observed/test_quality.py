@@ -12,6 +12,7 @@ import pytest
 import time_machine
 from matplotlib.image import imread
 
+from crypto_assets.config.environment import DEMO_MARK
 from crypto_assets.defs.observed import observed_key
 from crypto_assets.defs.observed.quality import PICTURES_BYTES, QUALITY
 from crypto_assets.model import Partition, Series
@@ -54,6 +55,18 @@ def test_the_pictures_and_numbers_of_an_exchange_are_those_of_the_ledger_and_sma
         assert imread(io.BytesIO(base64.b64decode(data))).shape[1] == 960
     assert sum(map(len, pictures.values())) <= PICTURES_BYTES
     assert sum(len(str(value)) for value in metadata.values()) < EVENT_BYTES
+
+
+def test_the_exchange_of_a_demo_says_that_its_data_is_synthetic(ticks, tmp_path, monkeypatch):
+    (real,) = ticks()
+    assert "synthetic data" not in real.metadata
+    home = tmp_path / "demo"
+    home.mkdir()
+    (home / DEMO_MARK).touch()
+    monkeypatch.setenv("CRYPTO_ASSETS_HOME", str(home))
+    ticks.cursor = None
+    (demo,) = ticks()
+    assert "sandbox exchange" in demo.metadata["synthetic data"].value
 
 
 def test_a_tick_observes_again_only_when_something_changed(ticks, postgres_url):
