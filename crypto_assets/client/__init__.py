@@ -3,9 +3,11 @@
 Functions here combine the packages below; the command line and the API show the same facts.
 """
 
-from crypto_assets.client.holdings import catalog, coverage, gaps
-from crypto_assets.client.last_rows import latest
-from crypto_assets.client.market import universe
-from crypto_assets.client.rows import read
+from crypto_assets.client.catalog import catalog
+from crypto_assets.client.coverage import coverage
+from crypto_assets.client.gaps import gaps
+from crypto_assets.client.latest import latest
+from crypto_assets.client.read import read
+from crypto_assets.client.universe import universe
 
 __all__ = ["catalog", "coverage", "gaps", "latest", "read", "universe"]

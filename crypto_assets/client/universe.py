@@ -6,9 +6,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from crypto_assets.client.facts import from_ledger, home_facts, of_home, the_collection
 from crypto_assets.client.forms import DAY, FLAG, INSTANT, TEXT, Answer, Form, require_form, table_in, with_facts
-from crypto_assets.client.holdings import one_day
+from crypto_assets.client.gaps import one_day
+from crypto_assets.client.home import from_ledger, home_facts, of_home, the_collection
 from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.universe import Traded
 from crypto_assets.ledger.universe import universe as of_ledger

@@ -9,10 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from crypto_assets import datasets
-from crypto_assets.client.facts import home_facts, of_home, the_lake
 from crypto_assets.client.forms import Answer, Form, require_form, rows_in, with_facts
+from crypto_assets.client.home import home_facts, of_home, the_lake
 from crypto_assets.client.lake_rows import require_symbol
-from crypto_assets.client.rows import asked_symbols, require_different
+from crypto_assets.client.read import asked_symbols, require_different
 from crypto_assets.config.environment import settings_at_start
 from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.day_records import database_that_is_there, read_records

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 import numpy as np
 import pyarrow as pa
 
-from crypto_assets.client.facts import home_facts, of_home
 from crypto_assets.client.forms import Answer, Form, require_form, rows_in, with_facts
+from crypto_assets.client.home import home_facts, of_home
 from crypto_assets.client.lake_rows import Found, from_lake
 from crypto_assets.errors import ConfigError, IncompleteData
 from crypto_assets.reading.build import Build, build_of, target_of

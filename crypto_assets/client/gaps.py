@@ -1,0 +1,141 @@
+"""Every incomplete day with its cause: `crypto_assets.gaps`, the facts of `crypto-assets gaps`."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from crypto_assets.client.catalog import NAMES, Names, filtered
+from crypto_assets.client.forms import COUNT, DAY, FLAG, TEXT, Answer, Form, require_form, table_in, with_facts
+from crypto_assets.client.home import (
+    from_ledger,
+    home_facts,
+    of_home,
+    the_lake,
+    today,
+)
+from crypto_assets.config.environment import settings_at_start
+from crypto_assets.errors import ConfigError
+from crypto_assets.ledger.coverage import Coverage
+from crypto_assets.model import STORED_STATES, Track
+
+GAPS = {
+    **NAMES,
+    "day": DAY,
+    "state": TEXT,
+    "reason": TEXT,
+    "cause": TEXT,
+    "minutes_missing": COUNT,
+    "acknowledged": TEXT,
+    "open": FLAG,
+}
+
+
+def gaps(
+    exchange: Names = None,
+    market_type: Names = None,
+    symbols: Names = None,
+    dataset: Names = None,
+    start: date | str | None = None,
+    end: date | str | None = None,
+    *,
+    as_: Form = "pandas",
+    home: str | Path | None = None,
+) -> Answer:
+    """Return every incomplete day of collection.yaml, up to yesterday, with its cause: one row for each.
+
+    Examples:
+        >>> missing = gaps("binance", symbols="BTC/USDT")
+        >>> missing[missing["open"]].groupby("cause")["day"].count()
+
+    Args:
+        exchange, market_type, symbols, dataset: only these, as in `catalog`.
+        start, end: limit the days, both included.
+        as_: `pandas`, `polars` or `arrow`.
+        home: as in `read`.
+
+    Returns:
+        Columns: `exchange`, `market_type`, `dataset`, `symbol`, `day`, `state` (null: not collected yet), `reason`, `cause`
+        (docs/incidents.md), `minutes_missing` (of a partial day as its bars show, null if they do not; of a day without
+        rows all 1440), `acknowledged` (who accepts the
+        day, when and why) and `open`: nobody accepts it. No rows: nothing is missing. `crypto-assets gaps` asks the
+        exchange again about days that are `no_data` by inference, if the last look is a day old; this function does not.
+
+    Raises:
+        ConfigError: no collection.yaml, or a filter matches nothing.
+        NothingCollected: there is no database here.
+    """
+    require_form(as_)
+    with of_home(home):
+        first, last = one_day("start", start), one_day("end", end)
+        if first is not None and last is not None and last < first:
+            raise ConfigError(f"start {start}, end {end}: expected the start before the end")
+        rows = _gaps(first, last, symbols, exchange=exchange, market_type=market_type, dataset=dataset)
+        return with_facts(table_in(as_, GAPS, rows), home_facts())
+
+
+def _gaps(first: date | None, last: date | None, symbols: Names, **filters: Names) -> list[dict[str, Any]]:
+    from crypto_assets.config.collection import load_collection
+    from crypto_assets.ledger.gaps import gaps as find
+    from crypto_assets.ledger.lakes import lost_days
+    from crypto_assets.quality.gap_causes import Explained, explain
+
+    collection = load_collection(settings_at_start().config)
+    all_of_it = [
+        Coverage(series.exchange, series.market_type, symbol, series.dataset)
+        for entry in collection.series
+        for series in entry.series
+        for symbol in entry.symbols
+    ]
+    kept = {(o.exchange, o.market_type, o.dataset, o.symbol) for o in filtered(all_of_it, symbols, **filters)}
+    tracks = {
+        Track(series, symbol)
+        for entry in collection.series
+        for series in entry.series
+        for symbol in entry.symbols
+        if (series.exchange, series.market_type, series.dataset, symbol) in kept
+    }
+
+    def known(ledger: Any) -> list[Explained]:
+        lost = lost_days(ledger, the_lake(), tracks, first, last, collection).reasons
+        return explain(
+            ledger, list(find(collection, ledger, today(), tracks=tracks, first=first, last=last, lost=lost))
+        )
+
+    return [_gap_row(one) for one in from_ledger(known)]
+
+
+def _gap_row(one: Any) -> dict[str, Any]:
+    gap, series = one.gap, one.gap.series
+    noted = gap.acknowledged
+    return {
+        "exchange": series.exchange,
+        "market_type": series.market_type,
+        "dataset": series.dataset,
+        "symbol": gap.symbol,
+        "day": gap.day,
+        "state": gap.state,
+        "reason": gap.reason,
+        "cause": one.cause.kind.value,
+        "minutes_missing": _minutes_missing(one),
+        "acknowledged": str(noted) if noted is not None and noted.holds else None,
+        "open": gap.is_open,
+    }
+
+
+def _minutes_missing(one: Any) -> int | None:
+    """Return the missing minutes of a partial day from its bars, all minutes of a day without rows; None: unknown."""
+    found = sum(round((span.end - span.start).total_seconds() / 60) for span in one.spans if span.missing)
+    if found:
+        return int(found)
+    return None if one.gap.state in STORED_STATES and not one.gap.lost else 24 * 60
+
+
+def one_day(name: str, given: date | str | None) -> date | None:
+    if given is None:
+        return None
+    try:
+        return date.fromisoformat(given) if isinstance(given, str) else date(given.year, given.month, given.day)
+    except (ValueError, AttributeError):
+        raise ConfigError(f"{name}: expected a day like 2024-01-31, found {given!r}") from None
