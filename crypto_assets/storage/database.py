@@ -17,7 +17,7 @@ from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from crypto_assets.errors import OutOfResources, PostgresUnavailable, Stopped
-from crypto_assets.machine.shortage import named_shortage
+from crypto_assets.machine.shortage import named_shortage, shortage
 from crypto_assets.storage.own_servers import known_as_own
 from crypto_assets.storage.patience import Patience, outlast, patience_with
 from crypto_assets.storage.postgres_faults import is_busy, is_lost, unavailable
@@ -165,6 +165,9 @@ class Database:
             except PoolClosed:
                 raise Stopped("the database was closed meanwhile; nothing was committed") from None
             except PoolTimeout as error:
+                if not any(worker.is_alive() for worker in pool._workers):
+                    self._drop(pool)
+                    raise shortage(MemoryError()) or error from error
                 if self._refused_at < began:  # all connections are in use, or a new one takes time
                     if time.monotonic() < busy_until:
                         continue
@@ -186,6 +189,16 @@ class Database:
                 return pool, connection
             connection.close()
             pool.putconn(connection)
+
+    def _drop(self, pool: _Pool) -> None:
+        """Forget a pool whose only worker has ended, so that the next transaction opens another.
+
+        A worker logs any failure and goes on; only where there is no memory for that does it end, and nobody would ever open
+        a connection again: callers would wait for minutes for a server that answers.
+        """
+        with self._lock:
+            if self._pool is pool:
+                self._pool = None
 
     def _is_stopped(self) -> bool:
         return self._stopped

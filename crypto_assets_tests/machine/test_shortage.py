@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.sources.formats import unzip_one
 from crypto_assets.sources.limits import Endpoint
+from crypto_assets.storage.database import Database
 from crypto_assets.storage.embedded_postgres import delete_server
 from crypto_assets.transport.client import Client
 from crypto_assets.transport.guard import Guard
@@ -210,23 +212,31 @@ def project(sandbox: SandboxServer, tmp_path: Path, postgres_url: str, monkeypat
 
 
 def _limited(project: Project, kind: int, most: int, *arguments: str) -> Answer:
-    done = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, "-c", _LIMITED, str(kind), str(most), *arguments],
         env=project.command.variables,
         cwd=PROJECT,
         text=True,
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
-    return Answer(done.returncode, done.stdout, done.stderr, 0.0)
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=_ENDS_S)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)  # faulthandler prints where each thread waits
+            out, err = process.communicate()
+            pytest.fail(f"with a limit of {most} it did not end within {_ENDS_S} s; {out}{err}")
+    return Answer(process.returncode, out, err, 0.0)
+
+
+_ENDS_S = 120
 
 
 _LIMITED = """
 import os, resource, sys
 kind, most = int(sys.argv[1]), int(sys.argv[2])
 resource.setrlimit(kind, (most, most))
-os.execv(sys.executable, [sys.executable, "-m", "crypto_assets", *sys.argv[3:]])
+os.execv(sys.executable, [sys.executable, "-X", "faulthandler", "-m", "crypto_assets", *sys.argv[3:]])
 """
 
 
@@ -275,6 +285,25 @@ def test_with_little_memory_a_run_is_right_or_says_that_it_has_too_little(projec
         codes.append(answer.code)
     assert 1 in codes, "the limit was never felt"
     assert project.command("fill", *SPAN).code == 0
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_pool_whose_worker_ran_out_of_memory_is_replaced_and_nobody_waits_for_it(postgres_url: str) -> None:
+    class Ends:
+        def run(self) -> None:
+            raise SystemExit  # like a MemoryError while a MemoryError is logged, it ends the thread
+
+    with Database(postgres_url) as database:
+        pool = database._opened()
+        (worker,) = pool._workers
+        pool.run_task(Ends())  # type: ignore[arg-type]
+        worker.join(10)
+        assert not worker.is_alive()
+        with pytest.raises(OutOfResources, match=r"this process has not enough memory \("), database.transaction():
+            pass
+        with database.transaction() as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+        pool.close()
 
 
 @pytest.mark.parametrize(
