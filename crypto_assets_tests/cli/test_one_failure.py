@@ -139,14 +139,16 @@ def test_a_symbol_that_only_rest_has_yet_is_not_refused_and_one_that_nobody_has_
 ) -> None:
     """By the real clock: REST has the last days of a symbol whose files come tomorrow."""
     today = datetime.now(UTC).date()
-    yesterday = today - timedelta(days=1)
-    archive = SyntheticArchive({"spot": ["BTCUSDT", "NEWUSDT"]}, yesterday, today, trades_per_day=300)
+    day = today - timedelta(
+        days=2
+    )  # the archive has its files at any hour of today, that of yesterday only from 08:00 on
+    archive = SyntheticArchive({"spot": ["BTCUSDT", "NEWUSDT"]}, day, today, trades_per_day=300)
     with SandboxServer(archive) as server:
         server.app.state.faults.on("late", pattern="*NEWUSDT*")
         command = Command.at(tmp_path / "home", postgres_url)
-        spot = entry("spot", ["ohlcv_1m"], ["BTC/USDT", "NEW/USDT", "NEV/USDT"], yesterday, rest=True)
+        spot = entry("spot", ["ohlcv_1m"], ["BTC/USDT", "NEW/USDT", "NEV/USDT"], day, rest=True)
         configure(command, server, spot, rest_url=server.archive_url)
-        answer = command("collect", "--from", str(yesterday), "--to", str(yesterday), "--json")
+        answer = command("collect", "--from", str(day), "--to", str(day), "--json")
     assert answer.code == 1
     assert [one["symbol"] for one in answer.json["unknown_symbols"]] == ["NEV/USDT"]
     assert answer.json["states"] == {"available": 1, "provisional": 1}
