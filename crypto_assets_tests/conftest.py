@@ -39,9 +39,12 @@ def pytest_collection_finish() -> None:
 
 LONGEST = (
     "sandbox/test_selftest.py",
+    "test_readme.py",
     "cli/test_cli.py",
     "cli/test_demo.py",
     "defs/test_automation.py",
+    "defs/test_stops.py",
+    "instance/test_up.py",
     "storage/test_other_versions.py",
     "cli/test_bad_input.py",
     "cli/test_bad_arguments.py",

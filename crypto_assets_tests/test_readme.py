@@ -141,7 +141,7 @@ def test_the_lines_after_the_demo_show_the_demo(place: Place) -> None:
     assert (place.run(gaps).returncode, place.done[gaps].stdout) == (0, "nothing is missing\n")
     counted = {tuple(line.split()) for line in place.run(sql).stdout.splitlines()[1:]}
     assert {(name, "240") for name in ("BTC/USDT", "ETH/USDT", "SOL/USDT", "BTC/USDT:USDT")} < counted
-    assert place.run(report).stdout.startswith("Complete: all 165 days are there or known to have no data\n")
+    assert place.run(report).stdout.startswith("Complete: all 165 days are complete or have no data\n")
     assert (place.folder / "demo_report" / "report.html").is_file()
     with place.running(f"{up} --port {free_port()} --api-port {free_port()}") as printed:
         found = dict(re.match(r"(\S.*?)  +(\S.*)$", next(printed)).groups() for _ in range(5))  # type: ignore[union-attr]
