@@ -8,11 +8,7 @@ from typing import Any
 
 from crypto_assets.client.catalog import NAMES
 from crypto_assets.client.forms import COUNT, DAY, FLAG, INSTANT, TEXT, Answer, Form, require_form, table_in, with_facts
-from crypto_assets.client.home import (
-    home_facts,
-    of_home,
-    the_lake,
-)
+from crypto_assets.client.home import home_facts, of_home, the_lake
 from crypto_assets.client.lake_rows import require_symbol
 from crypto_assets.client.read import asked_symbols, require_different
 from crypto_assets.config.environment import settings_at_start
@@ -72,9 +68,7 @@ def coverage(
         rows: list[dict[str, Any]] = []
         url = database_that_is_there(settings_at_start())
         names = asked_symbols(symbols)
-        wanted = [
-            question(exchange, name, dataset, start, end, market_type, None, "lake", None, None) for name in names
-        ]
+        wanted = [question(exchange, name, dataset, start, end, market_type) for name in names]
         require_different(wanted)
         for asked in wanted:
             keys = {"exchange": exchange, "market_type": market_type, "dataset": dataset, "symbol": asked.symbol}

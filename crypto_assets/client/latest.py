@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from crypto_assets import datasets
@@ -15,7 +16,7 @@ from crypto_assets.client.lake_rows import require_symbol
 from crypto_assets.client.read import asked_symbols, require_different
 from crypto_assets.config.environment import settings_at_start
 from crypto_assets.errors import ConfigError
-from crypto_assets.ledger.day_records import database_that_is_there, read_records
+from crypto_assets.ledger.day_records import DayRecords, database_that_is_there, read_records
 from crypto_assets.ledger.newest import newest_days
 from crypto_assets.model import Series
 from crypto_assets.model.symbols import unified_symbol
@@ -61,19 +62,19 @@ def latest(
     require_form(as_)
     with of_home(home):
         names = None if symbols is None else asked_symbols(symbols)
-        # Checks the arguments as `read` does, for any days.
-        some = [
-            question(exchange, name, dataset, "2000-01-01", "2000-01-01", market_type, None, "lake", None, None)
-            for name in names or ["BTC/USDT"]
+        # The days and, without names, the symbol only let the arguments be checked as `read` checks them.
+        checked = [
+            question(exchange, name, dataset, "2000-01-01", "2000-01-01", market_type) for name in names or ["BTC/USDT"]
         ]
-        require_different(some)
-        series, lake = some[0].series, the_lake()
+        require_different(checked)
+        asked = checked if names is not None else []
+        series, lake = checked[0].series, the_lake()
         url = database_that_is_there(settings_at_start())
-        newest = _newest_days(lake, url, series, None if names is None else [one.symbol for one in some])
-        wanted = list(newest) if names is None else [one.symbol for one in some]
-        for one in some if names is not None else ():
+        newest = _newest_days(lake, url, series, [one.symbol for one in asked] or None)
+        for one in asked:
             if one.symbol not in newest:
                 require_symbol(one, lake, url)
+        wanted = [one.symbol for one in asked] or list(newest)
         found = [_newest_row(lake, url, series, symbol, newest.get(symbol)) for symbol in wanted]
         facts = {"looked_in": f"the lake {lake.url}", **home_facts()}
         return with_facts(rows_in(as_, _table(series, wanted, found), exact=exact), facts)
@@ -101,7 +102,7 @@ def _newest_row(
         return None, DayCoverage(date.min, NOT_COLLECTED, "nothing is stored")
     columns = datasets.get(series.table).schema.names
 
-    def records():  # type: ignore[no-untyped-def]
+    def records() -> DayRecords | None:
         return None if url is None else read_records(url, series, symbol, day, day, [series.dataset])
 
     found = read_lake(lake, records, LakeQuestion(series, symbol, [day], columns))
@@ -111,8 +112,6 @@ def _newest_row(
 
 def _table(series: Series, symbols: Sequence[str], found: Sequence[tuple[pa.Table | None, DayCoverage]]) -> pa.Table:
     """Return the rows with the symbol before and the state of their day after; nulls if there is no row."""
-    import numpy as np
-
     if not symbols:
         raise ConfigError(f"nothing of {series} is stored; `crypto-assets collect` collects it")
     fields = [field.with_nullable(True) for field in datasets.get(series.table).schema]

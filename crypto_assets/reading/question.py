@@ -61,10 +61,10 @@ def question(
     start: Moment,
     end: Moment,
     market_type: str,
-    columns: Sequence[str] | None,
-    source: str,
-    as_of: Moment | None,
-    lock: str | Path | None,
+    columns: Sequence[str] | None = None,
+    source: str = "lake",
+    as_of: Moment | None = None,
+    lock: str | Path | None = None,
 ) -> Question:
     """Return the question; raises ConfigError with the argument, what was expected and what was found."""
     _require_text(exchange=exchange, symbol=symbol, dataset=dataset, market_type=market_type)
