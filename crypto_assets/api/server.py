@@ -7,7 +7,8 @@ import uvicorn
 from crypto_assets.api.app import create_app
 from crypto_assets.api.bounds import Impatient
 from crypto_assets.config.collection import load_collection
-from crypto_assets.config.environment import keep_loopback_direct, settings_at_start
+from crypto_assets.config.environment import settings_at_start
+from crypto_assets.config.loopback import keep_loopback_direct
 from crypto_assets.errors import ConfigError
 from crypto_assets.machine.ports import HOST, require_free
 from crypto_assets.storage import postgres_url

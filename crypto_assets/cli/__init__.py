@@ -62,7 +62,8 @@ def cli(context: click.Context, config: Path | None, demo: bool, debug: bool) ->
     if {"-h", "--help"} & set(sys.argv[1:]):
         return
     context.meta[ENVIRONMENT] = sorted(os.environ)
-    from crypto_assets.config.environment import keep_loopback_direct, require_file, settings, settings_at_start
+    from crypto_assets.config.environment import require_file, settings, settings_at_start
+    from crypto_assets.config.loopback import keep_loopback_direct
     from crypto_assets.config.project_folder import working_directory
     from crypto_assets.sandbox.demo import demo_environment, require_demo
 

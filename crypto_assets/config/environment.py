@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
+from crypto_assets.config.loopback import direct_to_loopback
 from crypto_assets.config.project_folder import COLLECTION, project_folder, working_directory
 from crypto_assets.errors import ConfigError
 from crypto_assets.machine.private_folder import private_folder, private_folders
@@ -386,26 +387,3 @@ def environment() -> dict[str, str]:
     if now.lake_url is not None:
         found["CRYPTO_ASSETS_LAKE_URL"] = now.lake
     return found | direct_to_loopback(found)
-
-
-def direct_to_loopback(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return NO_PROXY and no_proxy with the names of this machine added, to keep requests to it out of every proxy.
-
-    Empty if no proxy is set. gRPC, boto3 and requests read these variables; our own client needs none.
-    """
-    if not any(name.lower() in _PROXIES and value for name, value in variables.items()):
-        return {}
-    now = variables.get("no_proxy") or variables.get("NO_PROXY") or ""
-    if now.strip() == "*":
-        return {}
-    kept = [part.strip() for part in now.split(",") if part.strip()]
-    value = ",".join([*kept, *(name for name in ("localhost", "127.0.0.1", "::1") if name not in kept)])
-    return {"NO_PROXY": value, "no_proxy": value}
-
-
-_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy")
-
-
-def keep_loopback_direct() -> None:
-    """Keep libraries in this process and its children from using a proxy for this machine."""
-    os.environ.update(direct_to_loopback(os.environ))

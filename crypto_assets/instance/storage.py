@@ -29,7 +29,7 @@ from dagster._serdes import ConfigurableClassData
 from dagster_postgres.storage import DagsterPostgresStorage
 from sqlalchemy.pool import QueuePool
 
-from crypto_assets.config.environment import keep_loopback_direct
+from crypto_assets.config.loopback import keep_loopback_direct
 from crypto_assets.errors import OtherVersion, PostgresUnavailable
 from crypto_assets.instance.patient import EventLogStorage, RunStorage, ScheduleStorage, in_words, remember
 from crypto_assets.storage.database import connected

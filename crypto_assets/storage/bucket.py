@@ -14,7 +14,7 @@ from io import BufferedIOBase
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from crypto_assets.config.environment import keep_loopback_direct
+from crypto_assets.config.loopback import keep_loopback_direct
 from crypto_assets.errors import ConfigError, LakeUnavailable
 from crypto_assets.machine.shortage import raise_if_ours
 from crypto_assets.storage.files import MOST_BYTES, too_long

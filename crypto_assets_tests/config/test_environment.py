@@ -11,12 +11,12 @@ import pytest
 
 import crypto_assets
 from crypto_assets.config.environment import (
-    direct_to_loopback,
     environment,
     require_places,
     settings,
     settings_at_start,
 )
+from crypto_assets.config.loopback import direct_to_loopback
 from crypto_assets.defs.resources import CollectorResource, LakeResource, PostgresResource
 from crypto_assets.errors import ConfigError
 from crypto_assets_tests.command import PROJECT, Command, no_traceback
