@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crypto_assets.client.catalog import NAMES, Names, filtered
 from crypto_assets.client.forms import COUNT, DAY, FLAG, TEXT, Answer, Form, require_form, table_in, with_facts
-from crypto_assets.client.home import (
-    from_ledger,
-    home_facts,
-    of_home,
-    the_lake,
-    today,
-)
+from crypto_assets.client.home import from_ledger, home_facts, of_home, the_lake, today
 from crypto_assets.config.environment import settings_at_start
 from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.coverage import Coverage
-from crypto_assets.model import STORED_STATES, Track
+from crypto_assets.model import STORED_STATES
+
+if TYPE_CHECKING:
+    from crypto_assets.ledger.partitions import Ledger
+    from crypto_assets.quality.gap_causes import Explained
 
 GAPS = {
     **NAMES,
@@ -58,19 +56,19 @@ def gaps(
     Returns:
         Columns: `exchange`, `market_type`, `dataset`, `symbol`, `day`, `state` (null: not collected yet), `reason`, `cause`
         (docs/incidents.md), `minutes_missing` (of a partial day as its bars show, null if they do not; of a day without
-        rows all 1440), `acknowledged` (who accepts the
-        day, when and why) and `open`: nobody accepts it. No rows: nothing is missing. `crypto-assets gaps` asks the
-        exchange again about days that are `no_data` by inference, if the last look is a day old; this function does not.
+        rows all 1440), `acknowledged` (who accepts the day, when and why) and `open`: nobody accepts it. No rows: nothing
+        is missing. `crypto-assets gaps` asks the exchange again about days that are `no_data` by inference, if the last
+        look is a day old; this function does not.
 
     Raises:
-        ConfigError: no collection.yaml, or a filter matches nothing.
+        ConfigError: no collection.yaml, a filter matches nothing, or `start` is after `end`.
         NothingCollected: there is no database here.
     """
     require_form(as_)
     with of_home(home):
         first, last = one_day("start", start), one_day("end", end)
         if first is not None and last is not None and last < first:
-            raise ConfigError(f"start {start}, end {end}: expected the start before the end")
+            raise ConfigError(f"start {start}, end {end}: expected the start on or before the end")
         rows = _gaps(first, last, symbols, exchange=exchange, market_type=market_type, dataset=dataset)
         return with_facts(table_in(as_, GAPS, rows), home_facts())
 
@@ -79,25 +77,18 @@ def _gaps(first: date | None, last: date | None, symbols: Names, **filters: Name
     from crypto_assets.config.collection import load_collection
     from crypto_assets.ledger.gaps import gaps as find
     from crypto_assets.ledger.lakes import lost_days
-    from crypto_assets.quality.gap_causes import Explained, explain
+    from crypto_assets.quality.gap_causes import explain
 
     collection = load_collection(settings_at_start().config)
-    all_of_it = [
-        Coverage(series.exchange, series.market_type, symbol, series.dataset)
+    named = {
+        (track.series.exchange, track.series.market_type, track.symbol, track.series.dataset): track
         for entry in collection.series
-        for series in entry.series
-        for symbol in entry.symbols
-    ]
-    kept = {(o.exchange, o.market_type, o.dataset, o.symbol) for o in filtered(all_of_it, symbols, **filters)}
-    tracks = {
-        Track(series, symbol)
-        for entry in collection.series
-        for series in entry.series
-        for symbol in entry.symbols
-        if (series.exchange, series.market_type, series.dataset, symbol) in kept
+        for track in entry.tracks
     }
+    kept = filtered([Coverage(*names) for names in named], symbols, **filters)
+    tracks = {named[one.exchange, one.market_type, one.symbol, one.dataset] for one in kept}
 
-    def known(ledger: Any) -> list[Explained]:
+    def known(ledger: Ledger) -> list[Explained]:
         lost = lost_days(ledger, the_lake(), tracks, first, last, collection).reasons
         return explain(
             ledger, list(find(collection, ledger, today(), tracks=tracks, first=first, last=last, lost=lost))
@@ -106,7 +97,7 @@ def _gaps(first: date | None, last: date | None, symbols: Names, **filters: Name
     return [_gap_row(one) for one in from_ledger(known)]
 
 
-def _gap_row(one: Any) -> dict[str, Any]:
+def _gap_row(one: Explained) -> dict[str, Any]:
     gap, series = one.gap, one.gap.series
     noted = gap.acknowledged
     return {
@@ -124,7 +115,7 @@ def _gap_row(one: Any) -> dict[str, Any]:
     }
 
 
-def _minutes_missing(one: Any) -> int | None:
+def _minutes_missing(one: Explained) -> int | None:
     """Return the missing minutes of a partial day from its bars, all minutes of a day without rows; None: unknown."""
     found = sum(round((span.end - span.start).total_seconds() / 60) for span in one.spans if span.missing)
     if found:

@@ -194,7 +194,7 @@ def _bounds(start: Moment, end: Moment) -> tuple[datetime, datetime, bool]:
     except OverflowError:
         raise ConfigError(f"end: expected a day before {date.max}, found {end}") from None
     if after < begin or (is_day and after == begin):  # the last instant of a day before the start is before it too
-        raise ConfigError(f"start {start}, end {end}: expected the start before the end")
+        raise ConfigError(f"start {start}, end {end}: expected the start on or before the end")
     if (after - begin).days > _MOST_DAYS:
         raise ConfigError(
             f"start {start}, end {end}: expected at most {_MOST_DAYS:,} days, found {(after - begin).days:,}"

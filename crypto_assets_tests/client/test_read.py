@@ -138,7 +138,7 @@ def test_days_without_rows_are_an_empty_frame_of_the_same_columns_and_types(lake
         (("binance", "BTC/USDT", "candles", FIRST, FIRST), "expected ohlcv_<timeframe> or one of"),
         (("binance", "BTCUSDT", "ohlcv_1m", FIRST, FIRST), "expected the form BTC/USDT"),
         (("binance", "BTC/USDC", "ohlcv_1m", FIRST, FIRST), "did you mean BTC/USDT"),
-        (("binance", "BTC/USDT", "ohlcv_1m", "2024-01-02", "2023-12-31"), "start before the end"),
+        (("binance", "BTC/USDT", "ohlcv_1m", "2024-01-02", "2023-12-31"), "start on or before the end"),
         (("binance", "BTC/USDT", "ohlcv_1m", "yesterday", FIRST), "expected a day like"),
     ],
 )

@@ -227,7 +227,7 @@ LATER, EARLIER = "2024-01-03", "2024-01-02"
     ],
 )
 def test_an_end_before_the_start_is_refused(here: Path, function: Any, arguments: Any) -> None:
-    with pytest.raises(ConfigError, match=f"^start {LATER}, end {EARLIER}: expected the start before the end"):
+    with pytest.raises(ConfigError, match=f"^start {LATER}, end {EARLIER}: expected the start on or before the end"):
         function(*arguments)
 
 
