@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -43,6 +44,23 @@ def test_a_home_with_a_long_path_has_its_socket_in_a_short_folder_of_its_own() -
     finally:
         delete_server(deep)
     assert not folder.exists()
+
+
+@needs_root
+def test_servers_that_start_at_once_remove_the_same_leftovers(tmp_path: Path) -> None:
+    base = tmp_path / "lib"
+    base.mkdir()
+    names = [f"{leftovers.OWN_PREFIX}{number:03}" for number in range(120)]
+    for name in names:
+        folder = tmp_path / name / "postgres"
+        folder.mkdir(parents=True)
+        (base / name / "data").mkdir(parents=True)
+        leftovers.remember_home(base / name, folder)
+        folder.rmdir()
+    with ThreadPoolExecutor(4) as pool:
+        removed = [one.result() for one in [pool.submit(leftovers.remove_leftovers, (base,)) for _ in range(4)]]
+    assert {path.name for paths in removed for path in paths} == set(names)
+    assert list(base.iterdir()) == []
 
 
 @needs_root

@@ -84,7 +84,11 @@ def _home_of(record: Path) -> Path | None:
 
 
 def _is_ours(own: Path) -> bool:
-    found = own.lstat()
+    """Whether a folder is of this account, and no link; False if another process has removed it meanwhile."""
+    try:
+        found = own.lstat()
+    except FileNotFoundError:
+        return False
     return found.st_uid == os.geteuid() and own.is_dir() and not own.is_symlink()
 
 
