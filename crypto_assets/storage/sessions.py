@@ -93,35 +93,30 @@ def _connect(url: str) -> psycopg.Connection[Any]:
 
 
 def _changes(one: psycopg.Connection[Any], other: psycopg.Connection[Any]) -> bool:
-    """Return whether connections share a session: overlap transactions of two connections, in every order.
+    """Return whether connections share a session: end two transactions in both orders, then ask each connection again.
 
-    A pooler lends the session that became free last, or first; either way one connection gets the session of the other.
+    A pooler lends the session that became free last, or first: either way one connection is given the session of the
+    other. A pooler with several threads may give a session back late and so show two at first; the later turns see it.
     """
-
-    def session(connection: psycopg.Connection[Any]) -> int:
-        row = connection.execute("SELECT pg_backend_pid()").fetchone()
-        assert row is not None  # noqa: S101  a SELECT without FROM
-        return int(row[0])
-
-    first = session(one)
-    one.commit()
-    second = session(other)
-    if second == first:
+    first, second = _session(one), _session(other)
+    if first == second:
         return True
-    for _ in range(2):
-        if session(one) != first:
-            return True
-        other.commit()
-        if session(other) != second:
-            return True
-        one.commit()
-        if session(one) != first:
-            return True
-        one.commit()
-        other.commit()
-        if session(other) != second:
-            return True
+    for early, late in ((one, other), (other, one)):
+        for asked, its_own in ((one, first), (other, second)):
+            early.commit()
+            late.commit()
+            if _session(asked) != its_own:
+                return True
+            if (_session(one), _session(other)) != (first, second):
+                return True
     return False
+
+
+def _session(connection: psycopg.Connection[Any]) -> int:
+    """Return the process id of a connection's session, which its transaction now holds."""
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    assert row is not None  # noqa: S101  a SELECT without FROM
+    return int(row[0])
 
 
 # ---- waiting for a lock ---------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import socket
 import socketserver
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -72,10 +73,16 @@ class _Sessions:
 
 
 @contextmanager
-def transaction_pooler(url: str, *, first_in: bool = False) -> Iterator[str]:
-    """Yield the URL of a database behind a pooler; `first_in`: sessions are lent in turn."""
+def transaction_pooler(url: str, *, first_in: bool = False, late: int = 0) -> Iterator[str]:
+    """Yield the URL of a database behind a pooler.
+
+    Args:
+        first_in: sessions are lent in turn.
+        late: so many sessions are given back only when the client has had time to ask again, as by another thread.
+    """
     parts = conninfo_to_dict(url)
     sessions = _Sessions(Path(str(parts["host"])) / f".s.PGSQL.{parts.get('port') or 5432}", first_in)
+    delays = iter([0.1] * late)
 
     class Client(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -101,11 +108,17 @@ def transaction_pooler(url: str, *, first_in: bool = False) -> Iterator[str]:
                     session[0].sendall(content)
                     if kind in (b"Q", b"S"):
                         said, state = _until_ready(session[0])
-                        client.sendall(said)
                         if state == b"I":
                             break
+                        client.sendall(said)
                     kind, content = _message(client)
-                sessions.give(session)
+                if delay := next(delays, 0):
+                    client.sendall(said)
+                    time.sleep(delay)
+                    sessions.give(session)
+                else:
+                    sessions.give(session)
+                    client.sendall(said)
 
     socketserver.ThreadingTCPServer.daemon_threads = True
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Client) as server:

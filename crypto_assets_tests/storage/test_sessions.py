@@ -29,9 +29,12 @@ def _tables_and_locks(url: str) -> tuple[int, int]:
     return row
 
 
+@pytest.mark.parametrize("late", [0, 1, 2, 3])
 @pytest.mark.parametrize("first_in", [False, True])
-def test_a_pooler_that_lends_sessions_for_a_transaction_is_refused_before_anything_is_made(postgres_url, first_in):
-    with transaction_pooler(postgres_url, first_in=first_in) as url:
+def test_a_pooler_that_lends_sessions_for_a_transaction_is_refused_before_anything_is_made(
+    postgres_url, first_in, late
+):
+    with transaction_pooler(postgres_url, first_in=first_in, late=late) as url:
         for _ in range(3):  # it may have several sessions by now
             with pytest.raises(ConfigError, match="a pooler that does not keep sessions") as caught:
                 migrate(url)
