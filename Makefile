@@ -3,6 +3,7 @@
 # make check  lint, format, types and the direction of imports
 # make bench  compare CPU and memory with a plain script, in one run
 # make lock   write the lock files again: all packages by version and hash
+# make docs   build the docs site into site/; open site/index.html. make docs-serve: with its search, on http://127.0.0.1:8000
 # make release  build sdist and wheel into dist/, install the wheel into an empty environment and collect with it
 # make prove  proofs that take minutes: limits, kills, stops, recovery, queues, listings, flipped bits, failing stores, no false alarms
 
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 
 COMPILE := --quiet --universal --upgrade --python-version 3.11 --generate-hashes --no-strip-extras --custom-compile-command 'make lock' pyproject.toml
 
-.PHONY: demo test check bench prove release lock clean
+.PHONY: demo test check docs docs-serve bench prove release lock clean
 
 # Every package must have its hash from the lock file; this package is then built from this folder with the installed tools.
 $(VENV)/installed: pyproject.toml setup.py requirements-dev.lock
@@ -38,6 +39,14 @@ check: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pip check
+
+# Both load the hooks of docs_site/ from this folder. The variable silences an advertisement of mkdocs-material for its successor.
+docs docs-serve: export NO_MKDOCS_2_WARNING = 1
+docs: $(VENV)/installed
+	$(BIN)/python -m mkdocs --quiet build
+
+docs-serve: $(VENV)/installed
+	$(BIN)/python -m mkdocs serve --dev-addr 127.0.0.1:8000
 
 bench: $(VENV)/installed
 	$(BIN)/python -m bench
@@ -70,4 +79,4 @@ lock:
 	rm -rf $(VENV)-lock
 
 clean:
-	rm -rf $(VENV) .crypto_assets
+	rm -rf $(VENV) .crypto_assets site

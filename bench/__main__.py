@@ -20,7 +20,7 @@ def main() -> None:
     words.add_argument("--runs", type=int, default=3, help="of each measurement, interleaved; the median counts")
     words.add_argument("--quick", action="store_true", help="one run of a small world: tests the bench, not the cost")
     words.add_argument("--json", type=Path, metavar="FILE", help="every sample, for programs")
-    words.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
+    words.add_argument("--write", action="store_true", help="write docs/project/benchmarks.md")
     given = words.parse_args()
     coins, days, trades, runs = (2, 10, 200_000, 1) if given.quick else (10, 90, 3_000_000, given.runs)
     stored = (coins, days) if given.quick else (3, 95)
@@ -39,7 +39,7 @@ def main() -> None:
         given.json.write_text(json.dumps(results.as_json(), indent=1))
     report.show(results, quick=given.quick)
     if given.write:
-        (ROOT / "docs" / "benchmarks.md").write_text(report.markdown(results))
+        (ROOT / "docs" / "project" / "benchmarks.md").write_text(report.markdown(results))
     sys.exit(0 if given.quick or results.met() else 1)
 
 

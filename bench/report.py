@@ -1,4 +1,4 @@
-"""The results as a table, as JSON and as docs/benchmarks.md, next to the goals."""
+"""The results as a table, as JSON and as docs/project/benchmarks.md, next to the goals."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def show(results: Results, *, quick: bool) -> None:
 
 
 def markdown(results: Results) -> str:
-    """Return docs/benchmarks.md."""
+    """Return docs/project/benchmarks.md."""
     runs = len(results.samples["files ours"])
     tables = (
         _markdown_table(_GOAL_COLUMNS, [[*goal[:3], "yes" if goal[3] else "no"] for goal in results.goals()]),
@@ -195,7 +195,7 @@ _PAGE = """# Benchmarks
 
 Written by `python -m bench --write`; `make bench` measures on your machine. Medians of {runs} runs on {machine}.
 
-The floor is [bench/floor.py](../bench/floor.py): a plain script that lists, downloads, compares SHA-256, parses to decimals,
+The floor is `bench/floor.py`: a plain script that lists, downloads, compares SHA-256, parses to decimals,
 writes Parquet and copies to Postgres, without checks, state, derived bars or orchestration. Both collect from the sandbox in
 a separate process. The sandbox's CPU is not counted; that of Postgres has its own column. CPU is user and system time of the
 whole process, imports included: pyarrow imports pandas with its first scalar if pandas is installed, in the floor too. Every

@@ -11,8 +11,8 @@ gaps       every day that is not complete, and why
 latest     the newest stored row of symbols
 universe   which symbols traded on a day
 
-`help(crypto_assets.read)` and docs/python.md say more. Importing this package costs nothing: what a function needs is
-imported when it is first used.
+`help(crypto_assets.read)` and docs/reference/python.md say more. Importing this package costs nothing: what a
+function needs is imported when it is first used.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -9,14 +9,14 @@ import pytest
 
 from crypto_assets_tests.command import PROJECT
 
-PAGES = sorted([PROJECT / "README.md", PROJECT / "SECURITY.md", *(PROJECT / "docs").glob("*.md")])
+PAGES = sorted([PROJECT / "README.md", PROJECT / "SECURITY.md", *(PROJECT / "docs").rglob("*.md")])
 _PATH = re.compile(r"`((?:\w+/)*\w+(?:\.py|/))`")
 
 OF_A_HOME = {"quarantine/", "staging/", "versions/", "assets/", "logs/", "sockets/"}
 """Folders of a lake or a home, which stand in the docs like folders of code."""
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(PROJECT)) for page in PAGES])
 def test_every_path_of_code_is_there(page: Path) -> None:
     beside = [PROJECT, PROJECT / "crypto_assets", PROJECT / "crypto_assets_tests", PROJECT / "crypto_assets" / "engine"]
     named = set(_PATH.findall(page.read_text(encoding="utf-8"))) - OF_A_HOME
@@ -24,6 +24,6 @@ def test_every_path_of_code_is_there(page: Path) -> None:
 
 
 def test_the_table_of_folders_names_every_room() -> None:
-    text = (PROJECT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    text = (PROJECT / "docs" / "project" / "architecture.md").read_text(encoding="utf-8")
     rooms = {path.name for path in (PROJECT / "crypto_assets").iterdir() if (path / "__init__.py").exists()}
     assert {room for room in rooms if f"`{room}/`" not in text} == set()

@@ -189,7 +189,7 @@ def test_python_sql_and_duckdb_read_the_demo(place: Place) -> None:
 
 
 def test_the_examples_of_the_page_about_python_run_on_the_demo(place: Place) -> None:
-    page = (PROJECT / "docs" / "python.md").read_text(encoding="utf-8")
+    page = (PROJECT / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
     blocks = [found[2] for found in BLOCK.finditer(page) if found[1] == "python"]
     assert len(blocks) > 10
     done = place.run(".venv/bin/python -", "".join(blocks))

@@ -27,7 +27,7 @@ RECIPROCAL = {
     "LGPL": {"psycopg", "psycopg-binary", "psycopg-pool", "psycopg2-binary"},
     "MPL": {"certifi", "orjson", "tqdm", "hypothesis", "pathspec"},
 }
-"""Packages of which docs/licences.md says what else is asked."""
+"""Packages of which docs/project/licences.md says what else is asked."""
 
 
 def pinned(lock: str) -> dict[str, list[tuple[str, str, int]]]:
@@ -98,7 +98,7 @@ def licence(distribution: importlib.metadata.Distribution) -> str:
 
 
 def test_every_installed_package_has_a_licence_that_the_docs_name() -> None:
-    told = (PROJECT / "docs" / "licences.md").read_text()
+    told = (PROJECT / "docs" / "project" / "licences.md").read_text()
     locked = pinned("requirements-dev.lock")
     odd = {}
     for distribution in importlib.metadata.distributions():
@@ -116,7 +116,7 @@ def test_every_installed_package_has_a_licence_that_the_docs_name() -> None:
 
 
 WITHOUT_TEXT = {"antlr4-python3-runtime", "pgpq"}
-"""Packages whose wheel has no licence text, as docs/licences.md says: who ships them adds it."""
+"""Packages whose wheel has no licence text, as docs/project/licences.md says: who ships them adds it."""
 
 
 def test_every_installed_package_of_production_brings_a_licence_text() -> None:
@@ -130,7 +130,7 @@ def test_every_installed_package_of_production_brings_a_licence_text() -> None:
         if not texts:
             bare.add(name)
     assert bare <= WITHOUT_TEXT
-    told = (PROJECT / "docs" / "licences.md").read_text()
+    told = (PROJECT / "docs" / "project" / "licences.md").read_text()
     assert all(f"`{name}`" in told for name in WITHOUT_TEXT)
 
 

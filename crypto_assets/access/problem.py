@@ -23,7 +23,7 @@ class Problem(Exception):
     error: str
     expected: str
     found: str
-    what_to_do: str = "see docs/api.md"
+    what_to_do: str = "see docs/reference/http.md"
 
     def answer(self) -> Response:
         fields = ("error", "expected", "found", "what_to_do")

@@ -1,1 +1,1 @@
-"""Why days and minutes are missing: outages, silences, the calendar. docs/incidents.md gives the rules."""
+"""Why days and minutes are missing: outages, silences, the calendar. docs/concepts/incidents.md gives the rules."""

@@ -1,4 +1,4 @@
-"""Rules that give missing days and minutes a cause; no database. docs/incidents.md gives the reasons.
+"""Rules that give missing days and minutes a cause; no database. docs/concepts/incidents.md gives the reasons.
 
 A day is judged by its outcome. The minutes inside a stored day are judged by the other datasets of the symbol, the other
 symbols of the market and the neighbouring days. Nothing is filled in: a gap stays a gap, with a cause.

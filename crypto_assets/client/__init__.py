@@ -1,4 +1,4 @@
-"""The public Python functions: rows of symbols, and facts about them. docs/python.md shows each.
+"""The public Python functions: rows of symbols, and facts about them. docs/reference/python.md shows each.
 
 Functions here combine the packages below; the command line and the API show the same facts.
 """

@@ -55,10 +55,10 @@ def gaps(
 
     Returns:
         Columns: `exchange`, `market_type`, `dataset`, `symbol`, `day`, `state` (null: not collected yet), `reason`, `cause`
-        (docs/incidents.md), `minutes_missing` (of a partial day as its bars show, null if they do not; of a day without
-        rows all 1440), `acknowledged` (who accepts the day, when and why) and `open`: nobody accepts it. No rows: nothing
-        is missing. `crypto-assets gaps` asks the exchange again about days that are `no_data` by inference, if the last
-        look is a day old; this function does not.
+        (docs/concepts/incidents.md), `minutes_missing` (of a partial day as its bars show, null if they do not; of a day
+        without rows all 1440), `acknowledged` (who accepts the day, when and why) and `open`: nobody accepts it. No rows:
+        nothing is missing. `crypto-assets gaps` asks the exchange again about days that are `no_data` by inference, if the
+        last look is a day old; this function does not.
 
     Raises:
         ConfigError: no collection.yaml, a filter matches nothing, or `start` is after `end`.

@@ -51,7 +51,7 @@ def latest(
         home: as in `read`.
 
     Returns:
-        One row for each symbol: `symbol`, the columns of the dataset (docs/datasets.md), and for the day of the row
+        One row for each symbol: `symbol`, the columns of the dataset (docs/reference/datasets.md), and for the day of the row
         `state` (as in `read`), `complete` and `reason`. A symbol without stored data has state `not_collected`, a symbol
         with a damaged file `missing`; the columns of the dataset are then null.
 

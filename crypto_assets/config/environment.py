@@ -67,15 +67,19 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="ignore", validate_default=True)
 
     postgres_url: Annotated[str, AfterValidator(urls.postgres_url)] | None = Field(
-        default=None, repr=False, description="postgresql://…; unset: an embedded server under `home`"
+        default=None,
+        repr=False,
+        description="`postgresql://user:password@host:port/database`; unset: an embedded server under `{home}/postgres`",
     )
     lake_url: Annotated[str, AfterValidator(urls.lake_url)] | None = Field(
-        default=None, description="a folder or s3://bucket/prefix; unset: `home`/lake"
+        default=None,
+        description="a folder, `file:///folder` or `s3://bucket/prefix`; other schemes (`gs://`, `s3a://`) are refused; "
+        "unset: `{home}/lake`",
     )
     home: Folder = Field(
         default_factory=lambda: project_folder().home,
         validate_default=True,
-        description="the folder for everything local; unset: the nearest .crypto_assets, from the working directory up",
+        description="the folder for everything local; unset: the nearest `.crypto_assets`, from the working directory up",
     )
     config: Path = Field(
         default=Path("collection.yaml"),
@@ -84,26 +88,36 @@ class Settings(BaseModel):
     postgres_durable: bool = Field(
         default=True, description="false: the embedded server may lose data when the power fails"
     )
-    downloads: int = Field(default=12, ge=1, le=64, description="downloads in flight per run")
+    downloads: int = Field(
+        default=12, ge=1, le=64, description="downloads at the same time in a run, fewer while a host fails"
+    )
     egress: Annotated[str, AfterValidator(_text)] = Field(
         default="default",
         max_length=200,
-        description="a name for the address under which exchanges see this machine; limits are counted for each name",
+        description="a name for the address under which exchanges see this machine: limits, cool-downs and circuit breakers "
+        "are counted for each name. Machines behind one gateway share a name",
     )
-    pause_after: int = Field(default=20, ge=0, description="failures in a row that pause a run; 0: never")
+    pause_after: int = Field(
+        default=20,
+        ge=0,
+        description="a run is paused after this many days in a row failed because their host does not answer or refuses; "
+        "0: never",
+    )
     patience_s: float = Field(
         default=3600,
         ge=0,
         le=31_536_000,
         allow_inf_nan=False,
-        description="how long such a run waits for its host before it gives up",
+        description="seconds that such a run waits for its host, trying one day from time to time, before it gives up; "
+        "a run of the command line gives up at once",
     )
     store_patience_s: float = Field(
         default=60,
         ge=0,
         le=86_400,
         allow_inf_nan=False,
-        description="how long to wait for our own Postgres or bucket if it fails for a moment",
+        description="seconds to wait for our own Postgres or bucket if it fails for a moment (a restart, a cut connection, "
+        "no free connection, a 5xx), before a command ends with one line",
     )
     patrol_days: int = Field(
         default=7, ge=1, le=3650, description="days in which a sensor reads every listing once completely"
@@ -112,10 +126,14 @@ class Settings(BaseModel):
         default="",
         max_length=1000,
         description="accounts of this machine, separated by commas, that may use UI and API in addition to "
-        "the user who runs them and root; *: all",
+        "the user who runs them and root; `*`: all. For a proxy on this machine: the account it runs under. Linux only; "
+        "elsewhere all may",
     )
     binance_api_key: Annotated[str, AfterValidator(_header)] | None = Field(
-        default=None, repr=False, description="for data that Binance's REST API gives only with a key"
+        default=None,
+        repr=False,
+        description="a key without any permission, for data that Binance's REST API gives only with a key: old futures "
+        "trades. Unset: not sent",
     )
 
     def model_post_init(self, _: Any) -> None:

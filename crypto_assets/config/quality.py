@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class WeightsConfig(BaseModel):
-    """Weight of each score in the total of a day (docs/quality.md); default if left out, 0 excludes the score."""
+    """Weight of each score in the total of a day (docs/concepts/quality.md); default if left out, 0 excludes the score."""
 
     model_config = ConfigDict(extra="forbid")
 

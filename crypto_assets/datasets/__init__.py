@@ -1,8 +1,8 @@
 """The datasets, one file each; every module here with a `DATASET` is found automatically.
 
 The file declares each column once. Derived from it are the files of the lake, the contract of its rows, the table in
-Postgres with its comments, docs/datasets.md, and the checks: each judges the datasets that have the columns it needs
-(`crypto_assets.checks`). Which exchange publishes a dataset is declared in `crypto_assets.sources`.
+Postgres with its comments, the data dictionary of the docs, and the checks: each judges the datasets that have the
+columns it needs (`crypto_assets.checks`). Which exchange publishes a dataset is declared in `crypto_assets.sources`.
 """
 
 from __future__ import annotations

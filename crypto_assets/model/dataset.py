@@ -1,7 +1,7 @@
 """A `Dataset` declares one kind of row, each `Column` once; Arrow schema and Pandera contract are derived from it.
 
-The warehouse table is derived in `crypto_assets.storage.market_tables`, docs/datasets.md in `crypto_assets.datasets`
-(`python -m crypto_assets.datasets`).
+The warehouse table is derived in `crypto_assets.storage.market_tables`, the data dictionary of the docs in
+`docs_site.datasets`.
 """
 
 from __future__ import annotations

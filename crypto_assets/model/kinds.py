@@ -1,4 +1,4 @@
-"""The causes of missing days and minutes, and their text for people; docs/incidents.md says how each is recognised."""
+"""The causes of missing days and minutes, and their text for people; docs/concepts/incidents.md has their rules."""
 
 from __future__ import annotations
 

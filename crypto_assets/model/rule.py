@@ -39,8 +39,8 @@ class Rule:
 
     `columns` are the columns that the check needs; it is not applied to a dataset without them. `or_columns` has other sets
     of columns that are as good. `applies` chooses among the series of such a dataset. `counts_wrong_rows`: the `rows` of a
-    failure have wrong values (docs/quality.md). `words` turns the evidence of a finding into a sentence for people, without
-    the name of the check.
+    failure have wrong values (docs/concepts/quality.md). `words` turns the evidence of a finding into a sentence for people,
+    without the name of the check.
     """
 
     name: str

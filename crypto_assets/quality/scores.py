@@ -1,7 +1,7 @@
 """Compute the scores of one symbol over one day: accuracy, completeness, timeliness, agreement with other sources.
 
-Every score is from 0 to 1, None if nothing can be judged; docs/quality.md explains each with examples. Nothing here uses a
-database.
+Every score is from 0 to 1, None if nothing can be judged; docs/concepts/quality.md explains each with examples. Nothing here
+uses a database.
 """
 
 from __future__ import annotations

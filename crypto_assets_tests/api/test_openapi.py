@@ -55,7 +55,7 @@ def test_the_document_is_an_openapi_document(document) -> None:
 
 
 def test_the_document_has_the_paths_that_the_docs_and_the_index_name(client, document) -> None:
-    text = (PROJECT / "docs" / "api.md").read_text()
+    text = (PROJECT / "docs" / "reference" / "http.md").read_text()
     told = {
         path for line in re.findall(r"^\| `.*?` \|", text, re.MULTILINE) for path in re.findall(r"`([GP].*?)`", line)
     }
@@ -64,7 +64,7 @@ def test_the_document_has_the_paths_that_the_docs_and_the_index_name(client, doc
 
 
 def test_the_docs_say_which_path_takes_which_parameter(document) -> None:
-    text = (PROJECT / "docs" / "api.md").read_text()
+    text = (PROJECT / "docs" / "reference" / "http.md").read_text()
     told, names = {}, set()
     for line in re.findall(r"^\| `/v1/.*", text, re.MULTILINE):
         paths, tracks, *others = line.strip("|").split("|")

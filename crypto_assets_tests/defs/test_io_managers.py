@@ -370,7 +370,7 @@ def test_days_of_an_asset_of_ones_own_that_were_never_made_are_named(
 
 
 def test_the_example_of_the_documentation_works_as_written(work: Workbench, tmp_path: Path) -> None:
-    text = (PROJECT / "docs" / "configuration.md").read_text()
+    text = (PROJECT / "docs" / "reference" / "configuration.md").read_text()
     (example,) = re.findall(r"## Your own assets\n+```python\n(.*?)```", text, re.DOTALL)
     (tmp_path / "example.py").write_text(example)
     command = Command.at(tmp_path, work.url, CRYPTO_ASSETS_LAKE_URL=str(work.folder))

@@ -313,7 +313,7 @@ def test_the_queries_of_the_documentation_give_what_they_promise(ledger: Ledger,
     scored(ledger, NOW)
     ledger.record_outcomes([stored(FIRST)])
     scored(ledger, NOW + timedelta(days=1))
-    text = (Path(__file__).resolve().parents[2] / "docs" / "quality.md").read_text(encoding="utf-8")
+    text = (Path(__file__).resolve().parents[2] / "docs" / "concepts" / "quality.md").read_text(encoding="utf-8")
     [block] = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
     queries = [query for query in block.split(";") if query.strip()]
     with psycopg.connect(postgres_url) as connection:

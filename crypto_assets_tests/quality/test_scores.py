@@ -1,4 +1,4 @@
-"""What a day is worth: the examples of docs/quality.md, every state, and what holds for any day."""
+"""What a day is worth: the examples of docs/concepts/quality.md, every state, and what holds for any day."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def rules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     scores._kinds.cache_clear()
 
 
-# ---- the examples of docs/quality.md ----------------------------------------------------------------------------------
+# ---- the examples of docs/concepts/quality.md ------------------------------------------------------------------------
 
 
 def test_a_whole_day_with_nothing_to_compare_with_is_worth_1() -> None:

@@ -1,1 +1,1 @@
-"""The paths of version 1, by subject; docs/api.md describes each."""
+"""The paths of version 1, by subject; docs/reference/http.md describes each."""

@@ -34,7 +34,7 @@ def incidents(
 ) -> None:
     """Show outages of exchanges and other spans of minutes without data.
 
-    They are sorted by time; docs/incidents.md explains them. An incident of a whole market is shown for each of its
+    They are sorted by time; docs/concepts/incidents.md explains them. An incident of a whole market is shown for each of its
     symbols.
     """
     from crypto_assets.causes.incidents import Incident, read_incidents

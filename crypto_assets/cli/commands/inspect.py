@@ -46,7 +46,7 @@ def gaps(
     """Show what is missing, and why.
 
     Exit code 1 if something is missing that nobody has acknowledged. Each line ends with the cause in brackets
-    (docs/incidents.md), then the minutes that are missing inside a stored day.
+    (docs/concepts/incidents.md), then the minutes that are missing inside a stored day.
     """
     if context.invoked_subcommand:
         if given := [name for name, value in context.params.items() if value]:

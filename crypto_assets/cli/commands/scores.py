@@ -58,7 +58,7 @@ def quality(
     lake or damaged. Such a day counts as missing.
 
     A score is the mean over days: one bad day of a year hides in `--by exchange`, not in `--by partition`.
-    See docs/quality.md for what each score means.
+    See docs/concepts/quality.md for what each score means.
     """
     from crypto_assets.config import selection
     from crypto_assets.ledger import score_query

@@ -72,7 +72,7 @@ STATEMENTS = (
     )
     """,
     "CREATE INDEX quality_scored_at ON collection.quality (scored_at)",
-    "COMMENT ON TABLE collection.quality IS 'Scores from 0 to 1, docs/quality.md; a new row at each change.'",
+    "COMMENT ON TABLE collection.quality IS 'Scores from 0 to 1, docs/concepts/quality.md; a new row at each change.'",
     "COMMENT ON COLUMN collection.quality.state IS 'of the day when it was scored; null: not collected yet'",
     "COMMENT ON COLUMN collection.quality.total IS 'weighted mean of the known scores; null: none was known'",
     """

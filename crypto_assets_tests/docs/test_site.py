@@ -1,0 +1,73 @@
+"""`make docs`: the site is built, every link in it leads somewhere, and nothing of it comes from another host."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+
+from crypto_assets_tests.command import PROJECT
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built as `make docs` does, strictly: a link or an anchor that leads nowhere ends the build."""
+    folder = tmp_path_factory.mktemp("site")
+    command = re.search(r"^docs: .*\n\t\$\(BIN\)/python (.*)$", (PROJECT / "Makefile").read_text(), re.MULTILINE)
+    assert command
+    done = subprocess.run(
+        [sys.executable, *command[1].split(), "--site-dir", str(folder)],
+        cwd=PROJECT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert yaml.safe_load((PROJECT / "mkdocs.yml").read_text())["strict"] is True
+    return folder
+
+
+class Loaded(HTMLParser):
+    """What a browser loads with a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.urls: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        url = given.get("href" if tag == "link" else "src") if tag in ("link", "script", "img", "iframe") else None
+        if url:
+            self.urls.append(url)
+
+
+def test_every_page_is_built_and_loads_nothing_from_another_host(site: Path) -> None:
+    sources = {str(path.relative_to(PROJECT / "docs").with_suffix("")) for path in (PROJECT / "docs").rglob("*.md")}
+    pages = {str(path.relative_to(site).with_suffix("")): path.read_text() for path in site.rglob("*.html")}
+    assert set(pages) - {"404"} == sources | {"project/security", "project/changelog"}
+    loaded = {name: Loaded(html).urls for name, html in pages.items()}
+    assert {name for name, urls in loaded.items() if any("//" in url for url in urls)} == set()
+    assert all(
+        (site / name).parent.joinpath(url.partition("?")[0]).exists()
+        for name, urls in loaded.items()
+        if name != "404"
+        for url in urls
+    )
+
+
+def test_the_pages_have_what_the_code_gives_them(site: Path) -> None:
+    assert not any("generated:" in path.read_text() for path in site.rglob("*.html"))
+    functions = (site / "reference" / "functions.html").read_text()
+    for name in ("read", "catalog", "coverage", "gaps", "latest", "universe"):
+        assert f'id="crypto_assets.client.{name}.{name}"' in functions
+    assert "IncompleteData" in functions
+    assert "open a private security advisory" in (site / "project" / "security.html").read_text()
