@@ -55,7 +55,7 @@ def load_market(
     """
     around = {day + n * DAY for day in days for n in range(-_DAYS_BESIDE, _DAYS_BESIDE + 1)}
     if not around:
-        return Market(market_type, ()), [], []
+        return Market(exchange, market_type, ()), [], []
     stored = read_minutes(connection, exchange, market_type, around)
     if known is None:
         known = known_outages(exchange, market_type, start_of(min(around)), start_of(max(around) + DAY))
@@ -63,7 +63,7 @@ def load_market(
     found = find_outages(stored)
     incidents = of_market(found, known)
     cuts = [one for one in found if one.cut]
-    return Market(market_type, stored, incidents, cuts, unlisted), incidents, stored
+    return Market(exchange, market_type, stored, incidents, cuts, unlisted), incidents, stored
 
 
 # ---- writing ----------------------------------------------------------------------------------------------------------

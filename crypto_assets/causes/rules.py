@@ -12,17 +12,16 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
+from crypto_assets import sources
 from crypto_assets.causes.known_outages import KnownOutage
 from crypto_assets.causes.outages import JointSilence
 from crypto_assets.causes.silences import RareSilence, rare_silences
 from crypto_assets.checks._minutes import MINUTES
 from crypto_assets.errors import REFUSALS
 from crypto_assets.ledger.minutes import StoredDay, bits, covered, long_runs, mask, moment, resolution, runs, whole_bars
-from crypto_assets.model import DAY, STORED_FILE, State
+from crypto_assets.model import DAY, STORED_FILE, Series, State
 from crypto_assets.model.kinds import Kind
-
-_HIDDEN_IDS = 100
-"""Futures hide internal and insurance trades (binance-public-data #190, #363, #378): fewer ids than this prove nothing."""
+from crypto_assets.sources import Facts
 
 _SILENT_EDGE = 60
 """Minutes without a trade at midnight that need no cause (the same as in crypto_assets/checks/complete.py)."""
@@ -212,6 +211,7 @@ class Market:
 
     def __init__(
         self,
+        exchange: str,
         market_type: str,
         stored: Iterable[StoredDay],
         incidents: Sequence[MarketIncident] = (),
@@ -225,7 +225,7 @@ class Market:
             cuts: joint silences that may be cuts of all files.
             unlisted: symbols, datasets and days known to have no data.
         """
-        self._numbered = market_type == "spot"
+        self._names = exchange, market_type
         self._stored = {(one.symbol, one.dataset, one.day): one for one in stored}
         self._of_day: dict[date, list[StoredDay]] = defaultdict(list)
         for one in self._stored.values():
@@ -238,6 +238,9 @@ class Market:
         self._incidents = incidents
         self._cuts = cuts
         self._unlisted = unlisted
+
+    def _facts(self, dataset: str) -> Facts:
+        return sources.facts(Series.named(*self._names, dataset))
 
     def rare(self, symbol: str, day: date) -> Sequence[RareSilence]:
         """Return the silences of a symbol on a day that are rare by its own rates, whatever their cause."""
@@ -329,9 +332,9 @@ class Market:
                     return Cause(Kind.UPSTREAM_PARTIAL_FILE, {"symbols_trading_meanwhile": others})
                 return Cause(Kind.UNEXPLAINED, {"silent_minutes_at_midnight": end - first})
             missing = seam or 0
-            if missing > (0 if self._numbered else _HIDDEN_IDS):
+            if missing > self._facts(one.dataset).hidden_ids:
                 return Cause(Kind.UPSTREAM_PARTIAL_FILE, {"missing_ids": missing})
-        elif missing and self._numbered:
+        elif missing and self._facts(one.dataset).contiguous:
             return Cause(Kind.UNEXPLAINED, {"missing_ids_of_the_day": missing})
         return Cause(Kind.ILLIQUID, {"missing_ids": missing})
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from crypto_assets import datasets
+from crypto_assets import datasets, sources
 from crypto_assets.checks._columns import AGGREGATE, TRADE
 from crypto_assets.checks._differences import Differences, differences
 from crypto_assets.checks._minute_bars import minute_bars
@@ -69,7 +69,7 @@ def agrees_with_bars(built: pa.Table, bars: pa.Table, partition: Partition, seri
     evidence: dict[str, Any] = {}
     if datasets.get(series.table).has(AGGREGATE):
         evidence["quote_tolerance"] = f"{plain(_QUOTE_TOLERANCE)} a trade"
-        if series.market_type != "spot":
+        if not sources.facts(series).contiguous:
             evidence |= {"crossing": minutes.accept_crossings(), "hidden_ids": minutes.accept_hidden_ids()}
         minutes.accept_rounding()
     compared = len(found.common[0]) + len(found.only_here) + len(found.only_there)

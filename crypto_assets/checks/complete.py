@@ -4,12 +4,11 @@ Rows are expected from `Partition.first` to `Partition.last`: a symbol's first d
 ends with it, and an unfinished day is judged only up to the instant its rows must reach.
 
 Bars: one for each step of the timeframe. Funding: no two events further apart than the interval that one of them gives.
-Trades have no expected count. Inside the day their ids decide: Binance numbers spot trades consecutively, and a missing id
-is a missing trade. Futures hide some ids (internal and insurance trades, binance-public-data #190, #363, #378): there only
-many ids at one place count, with a minute of silence around them. Aggregates also give trade ids, which are judged in the
-same way where the aggregate ids are continuous. At the ends of the day silence decides: a file cut short is silent up to
-midnight although its symbol trades all the time. (Ids that continue from the day before prove more; that check needs two
-days: `ids_continue`.)
+Trades have no expected count. Inside the day their ids decide: where they are contiguous (`Facts` of the series), a missing
+id is a missing trade. Where they have holes, only many ids at one place count, with a minute of silence around them.
+Aggregates also give trade ids, which are judged in the same way where the aggregate ids are continuous. At the ends of the
+day silence decides: a file cut short is silent up to midnight although its symbol trades all the time. (Ids that continue
+from the day before prove more; that check needs two days: `ids_continue`.)
 """
 
 from __future__ import annotations
@@ -20,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crypto_assets import datasets
+from crypto_assets import datasets, sources
 from crypto_assets.checks._folds import NO_ROWS, Gathered, at_once
 from crypto_assets.checks._grid import uncovered
 from crypto_assets.checks._keys import breaks
 from crypto_assets.checks._times import epoch_us, start_us
 from crypto_assets.checks._words import counted, lasting, listed, row_of, verb
 from crypto_assets.model import DAY, Check, Finding, Fold, Partition, Series, Severity, bar_length
+from crypto_assets.sources.facts import HIDDEN_SILENCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,9 +40,7 @@ _EDGE_FACTOR = 3
 
 _PLACES_SHOWN = 20
 
-_HIDDEN = 100
-_SILENCE_US = 60_000_000
-"""Futures: up to this many ids at one place may be hidden, and more if trading continues meanwhile."""
+_SILENCE_US = HIDDEN_SILENCE // timedelta(microseconds=1)
 
 
 def complete(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
@@ -123,7 +121,7 @@ class _Trades:
         self._time_column = datasets.get(series.table).time_column
         (self._id_column,) = datasets.get(series.table).key
         self._aggregates = datasets.get(series.table).has(_MERGED)
-        self._spot = series.market_type == "spot"
+        self._facts = sources.facts(series)
         self._start = start_us(partition)
         self._bounds = _bounds_us(partition)
         self._earliest = self._latest = self._last = 0
@@ -194,7 +192,9 @@ class _Trades:
         trades = _trades_between(first_trade, last_trade)
         of_trades = (between == 0) & (trades > 0) & self._aggregates & bool((trades >= 0).all())
         between = np.where(of_trades, trades, between)
-        gaps = between > 0 if self._spot else (between > _HIDDEN) & (begin[1:] - end[:-1] >= _SILENCE_US)
+        gaps = between > self._facts.hidden_ids
+        if not self._facts.contiguous:
+            gaps &= begin[1:] - end[:-1] >= _SILENCE_US
         # Where an aggregate id is left out and the trade ids continue, no trade is missing; -1 marks removed trades.
         gaps &= ~((first_trade[1:] == last_trade[:-1] + 1) & (last_trade[:-1] >= 0))
         shown = np.flatnonzero(gaps)[:_PLACES_SHOWN]

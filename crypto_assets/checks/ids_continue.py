@@ -6,8 +6,7 @@ Binance numbers the trades and the aggregate trades of a symbol consecutively. I
 the day that is silent for longer at midnight, because a file cut short is silent there (daily files of 2025-04-22 ended at
 07:36 with a correct checksum, binance-public-data #412).
 
-Futures hide some ids (internal and insurance trades, #190, #363, #378): as in `complete`, only many ids together with a
-minute of silence count there.
+Where ids have holes (`Facts` of the series), as in `complete`, only many ids together with a minute of silence count.
 
 The last aggregate of a day and the first of the next may share an id although they are different trades (ZILBTC
 2021-02-28, #353). Aggregates also give the ids of their first and last trade, and these decide whether a trade is missing;
@@ -19,15 +18,13 @@ such a row has no trade id there.)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, time
 from typing import Any
 
+from crypto_assets import sources
 from crypto_assets.checks._words import counted, row_of, verb
 from crypto_assets.model import Finding, Profile, SeamCheck, Series, Severity, not_judged
-
-_HIDDEN = 100
-_SILENCE = timedelta(minutes=1)
-"""Futures: up to this many ids at one place may be hidden, and more if trading continues meanwhile."""
+from crypto_assets.sources.facts import HIDDEN_SILENCE
 
 
 def ids_continue(before: Profile | None, day: Profile, after: Profile | None, series: Series) -> Finding:
@@ -83,9 +80,10 @@ def _missing(earlier: Profile, later: Profile, series: Series, between: int, tra
     if trades is not None and trades <= 0:
         return 0
     wanted = between if between > 0 else trades or 0
-    if series.market_type == "spot":
+    facts = sources.facts(series)
+    if facts.contiguous:
         return wanted
-    return wanted if wanted > _HIDDEN and later.first_time - earlier.last_time >= _SILENCE else 0
+    return wanted if wanted > facts.hidden_ids and later.first_time - earlier.last_time >= HIDDEN_SILENCE else 0
 
 
 def _repeated(earlier: Profile, later: Profile) -> dict[str, object]:

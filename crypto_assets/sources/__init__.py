@@ -10,13 +10,14 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Protocol
 
 from crypto_assets.model import Series
+from crypto_assets.sources.facts import Facts
 from crypto_assets.sources.limits import Limit
 from crypto_assets.sources.rest_facts import Call, Cursor, Rest
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Call", "Cursor", "Exchange", "Rest", "get", "names"]
+__all__ = ["Call", "Cursor", "Exchange", "Facts", "Rest", "facts", "get", "names"]
 
 
 class Exchange(Protocol):
@@ -35,6 +36,9 @@ class Exchange(Protocol):
 
     def dataset_names(self, market_type: str) -> tuple[str, ...]:
         """Return the datasets of a market type as collection.yaml names them; empty for an unknown market type."""
+
+    def facts(self, series: Series) -> Facts:
+        """Return what no file of the series tells about it."""
 
     def exchange_symbol(self, symbol: str) -> str:
         """Return the exchange's own text for a unified symbol: `BTC/USDT:USDT` → `BTCUSDT`."""
@@ -91,3 +95,8 @@ def names() -> tuple[str, ...]:
 def get(name: str) -> Exchange:
     """Return one exchange; raises KeyError for an unknown name."""
     return _all()[name]
+
+
+def facts(series: Series) -> Facts:
+    """Return the facts of a series; raises KeyError for an unknown exchange."""
+    return get(series.exchange).facts(series)

@@ -41,7 +41,7 @@ def shown(spans: list[MinuteSpan]) -> list[tuple[int, int, bool, Kind]]:
 def judged(
     *days: StoredDay, dataset: str = "ohlcv_1m", market_type: str = "spot", **more: Any
 ) -> list[tuple[int, int, bool, Kind]]:
-    return shown(Market(market_type, days, **more).spans(BTC, dataset, TODAY))
+    return shown(Market("binance", market_type, days, **more).spans(BTC, dataset, TODAY))
 
 
 # ---- days -------------------------------------------------------------------------------------------------------------
@@ -113,10 +113,10 @@ def test_a_day_that_lies_wholly_in_a_known_outage_lacks_for_that_reason() -> Non
 
 
 def test_a_partial_day_has_the_cause_of_most_of_the_minutes_that_no_outage_explains() -> None:
-    market = Market("spot", [stored(BTC, TODAY, absent=[(100, 110), (500, 580)])], [incident(480, 600)])
+    market = Market("binance", "spot", [stored(BTC, TODAY, absent=[(100, 110), (500, 580)])], [incident(480, 600)])
     cause = cause_of_day(TODAY, State.DEGRADED, {}, market.spans(BTC, "ohlcv_1m", TODAY))
     assert cause == Cause(Kind.UNEXPLAINED, {"minutes": {"unexplained": 10, "exchange_outage": 80}})
-    explained = Market("spot", [stored(BTC, TODAY, absent=[(500, 580)])], [incident(480, 600)])
+    explained = Market("binance", "spot", [stored(BTC, TODAY, absent=[(500, 580)])], [incident(480, 600)])
     cause = cause_of_day(TODAY, State.DEGRADED, {}, explained.spans(BTC, "ohlcv_1m", TODAY))
     assert cause == Cause(Kind.EXCHANGE_OUTAGE, {"minutes": {"exchange_outage": 80}})
 
@@ -125,7 +125,7 @@ def test_a_partial_day_has_the_cause_of_most_of_the_minutes_that_no_outage_expla
 
 
 def test_an_empty_bar_is_illiquid_and_lacks_no_row() -> None:
-    market = Market("spot", [stored(BTC, TODAY, silent=[(5, 6), (90, 95)]), stored(ETH, TODAY)])
+    market = Market("binance", "spot", [stored(BTC, TODAY, silent=[(5, 6), (90, 95)]), stored(ETH, TODAY)])
     spans = market.spans(BTC, "ohlcv_1m", TODAY)
     assert shown(spans) == [(5, 6, False, Kind.ILLIQUID), (90, 95, False, Kind.ILLIQUID)]
     assert [one.cause.evidence for one in spans] == [{"bars_without_trades": 1}, {"bars_without_trades": 5}]
@@ -134,7 +134,7 @@ def test_an_empty_bar_is_illiquid_and_lacks_no_row() -> None:
 
 def test_a_bar_that_is_not_there_while_others_traded_lacks_from_the_file() -> None:
     one = stored(BTC, TODAY, absent=[(700, 716)])
-    market = Market("spot", [one, stored(ETH, TODAY), stored("X/USDT", TODAY, silent=[(600, 800)])])
+    market = Market("binance", "spot", [one, stored(ETH, TODAY), stored("X/USDT", TODAY, silent=[(600, 800)])])
     (span,) = market.spans(BTC, "ohlcv_1m", TODAY)
     assert shown([span]) == [(700, 716, True, Kind.UPSTREAM_PARTIAL_FILE)]
     assert span.cause.evidence == {"symbols_trading_meanwhile": 1}
@@ -167,7 +167,7 @@ def test_an_outage_explains_what_lies_in_it_and_no_more() -> None:
 def test_trades_of_the_symbol_contradict_an_outage() -> None:
     one = stored(BTC, TODAY, silent=[(480, 500)], absent=[(500, 510)])
     trades = stored(BTC, TODAY, dataset="trades", silent=[(480, 490)])
-    market = Market("spot", [one, trades], [incident(480, 510)])
+    market = Market("binance", "spot", [one, trades], [incident(480, 510)])
     spans = market.spans(BTC, "ohlcv_1m", TODAY)
     assert shown(spans) == [
         (480, 490, False, Kind.EXCHANGE_OUTAGE),
@@ -204,7 +204,7 @@ def test_files_that_were_cut_together_lack_rows() -> None:
     ]
     found = find_outages(days)
     assert of_market(found, []) == []
-    market = Market("spot", days, cuts=found)
+    market = Market("binance", "spot", days, cuts=found)
     (span,) = market.spans(BTC, "ohlcv_1m", TODAY)
     assert shown([span]) == [(456, MINUTES, True, Kind.UPSTREAM_PARTIAL_FILE)]
     assert span.cause.evidence == {"files_that_end_there_together": 2}
@@ -227,13 +227,13 @@ def test_silence_between_trades_whose_ids_run_on_is_illiquid() -> None:
 
 def test_a_silence_that_is_too_long_for_the_symbol_is_unexplained_and_misses_no_rows() -> None:
     for one in (trades([(700, 760)], missing_ids=0), stored(BTC, TODAY, [(700, 760)], dataset="trades")):
-        (span,) = Market("spot", [one]).spans(BTC, "trades", TODAY)
+        (span,) = Market("binance", "spot", [one]).spans(BTC, "trades", TODAY)
         assert shown([span]) == [(700, 760, False, Kind.UNEXPLAINED)]
         assert (span.only_silent, span.misses_rows) == (True, False)
         assert span.cause.evidence["chance"] < 1e-9
         assert span.cause.evidence["symbols_trading_meanwhile"] == 0
     # Ids that are missing on the same day may be of just these minutes.
-    (span,) = Market("spot", [trades([(700, 760)], missing_ids=9)]).spans(BTC, "trades", TODAY)
+    (span,) = Market("binance", "spot", [trades([(700, 760)], missing_ids=9)]).spans(BTC, "trades", TODAY)
     assert (span.only_silent, span.misses_rows, span.cause.evidence) == (False, True, {"missing_ids_of_the_day": 9})
 
 
@@ -252,7 +252,7 @@ def test_ids_over_midnight_tell_whether_a_file_was_cut(market_type: str, first_i
     assert judged(yesterday, today, dataset="trades", market_type=market_type) == [(0, 8, False, kind)]
     # Ten hours without a trade are no thin trading of a busy symbol, and yet no row is missing where the ids run on.
     longer = trades([(0, 600)], first_id=first_id, last_id=9000, missing_ids=0)
-    (span,) = Market(market_type, [yesterday, longer]).spans(BTC, "trades", TODAY)
+    (span,) = Market("binance", market_type, [yesterday, longer]).spans(BTC, "trades", TODAY)
     assert span.cause.kind is (Kind.UNEXPLAINED if kind is Kind.ILLIQUID else kind)
     assert span.misses_rows is (kind is not Kind.ILLIQUID)
 
@@ -268,7 +268,7 @@ def test_a_silent_edge_without_ids_beside_it_is_told_by_other_symbols() -> None:
     assert judged(today, dataset="trades") == [(0, 1434, False, Kind.UNEXPLAINED)]
     assert judged(today, stored(ETH, TODAY), dataset="trades") == [(0, 1434, False, Kind.UPSTREAM_PARTIAL_FILE)]
     assert judged(trades([(0, 8)]), stored(ETH, TODAY), dataset="trades") == [(0, 8, False, Kind.ILLIQUID)]
-    hour = Market("spot", [trades([(0, 60)]), stored(ETH, TODAY)]).spans(BTC, "trades", TODAY)
+    hour = Market("binance", "spot", [trades([(0, 60)]), stored(ETH, TODAY)]).spans(BTC, "trades", TODAY)
     assert shown(hour) == [(0, 60, False, Kind.UNEXPLAINED)]
     assert (hour[0].misses_rows, hour[0].cause.evidence["symbols_trading_meanwhile"]) == (False, 1)
 
@@ -316,7 +316,7 @@ def test_every_minute_has_exactly_one_cause(
 ) -> None:
     one = stored(BTC, TODAY, [(a, a + n) for a, n in silent], [(a, a + n) for a, n in absent])
     beside = [stored(ETH, TODAY)] if others else []
-    market = Market("spot", [one, *beside], incidents=[incident(outage[0], sum(outage))])
+    market = Market("binance", "spot", [one, *beside], incidents=[incident(outage[0], sum(outage))])
     all_spans = market.spans(BTC, "ohlcv_1m", TODAY)
     assert market.spans(BTC, "ohlcv_1m", TODAY, 5) == [s for s in all_spans if s.end - s.start >= timedelta(minutes=5)]
     spans = shown(all_spans)
@@ -331,7 +331,7 @@ def test_every_minute_has_exactly_one_cause(
 @pytest.mark.realdata
 def test_446_empty_bars_of_a_thin_market_are_illiquid(realdata: Path) -> None:
     days = published(realdata, "ALGOUSDT", "ALGO/USDT:USDT")
-    market = Market("linear", days)
+    market = Market("binance", "linear", days)
     spans = [span for one in days for span in market.spans(one.symbol, one.dataset, one.day)]
     assert len(spans) == 415
     assert sum(span.cause.evidence["bars_without_trades"] for span in spans) == 446
@@ -344,7 +344,7 @@ def test_the_bars_that_lack_on_2023_03_24_are_a_known_outage(realdata: Path) -> 
     days = published_5m(realdata)
     assert [one.day.day for one in days] == [23, 24, 25]
     known = known_outages("binance", "spot", moment(days[0].day, 0), moment(days[-1].day, MINUTES))
-    market = Market("spot", days, of_market(find_outages(days), known))
+    market = Market("binance", "spot", days, of_market(find_outages(days), known))
     empty, lacking = market.spans("BTC/USDT", "ohlcv_5m", date(2023, 3, 24))
     noon = datetime(2023, 3, 24, 12, tzinfo=UTC)
     assert (empty.start, empty.end) == (noon - timedelta(minutes=30), noon + timedelta(minutes=40))

@@ -7,10 +7,12 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from crypto_assets import sources
 from crypto_assets.checks.ids_continue import CHECK
 from crypto_assets.engine.publication.profile_fold import profile_of
 from crypto_assets.model import Finding, Profile, days_between
 from crypto_assets.rows.frames import to_check_frame
+from crypto_assets.sources import Facts
 from crypto_assets_tests.synthetic import day_of, series_of
 
 DAYS = days_between(date(2024, 2, 27), date(2024, 3, 5))
@@ -225,3 +227,10 @@ def test_trades_that_are_missing_between_aggregates_whose_ids_run_on_count(marke
     # A row of removed trades at midnight leaves open which trades are next to it.
     unknown = replace(jumped[0], first_trade_id=None)
     assert judge(one, unknown, jumped[1], "agg_trades", market_type).passed
+
+
+def test_the_facts_of_the_source_decide_whether_ids_have_holes_not_the_market_type(monkeypatch):
+    one, two = futures_seam(100, timedelta(hours=2))
+    assert not judge(None, one, two).passed
+    monkeypatch.setattr(type(sources.get("binance")), "facts", lambda self, series: Facts("holes", 100))
+    assert judge(None, one, two).passed

@@ -25,6 +25,7 @@ from crypto_assets import datasets
 from crypto_assets.datasets.types import DECIMAL
 from crypto_assets.model import Series
 from crypto_assets.sources.binance.rest import BinanceRest
+from crypto_assets.sources.facts import Facts
 from crypto_assets.sources.formats import instants, read_csv, sides, unzip_one
 from crypto_assets.sources.limits import Limit
 
@@ -145,6 +146,11 @@ class Binance:
             return (*bars, "trades", "agg_trades", "funding_rates")
         return ()
 
+    def facts(self, series: Series) -> Facts:
+        # Futures leave out internal and insurance trades, which the order book did not match (binance-public-data #190,
+        # #363, #378).
+        return Facts() if series.market_type == "spot" else Facts(numbering="holes", hidden_ids=100)
+
     def exchange_symbol(self, symbol: str) -> str:
         pair, _, settle = symbol.partition(":")
         _, dash, expiry = settle.partition("-")
@@ -205,7 +211,7 @@ class Binance:
         return (int(used), 60.0) if budget in self.limits and used.isascii() and used.isdigit() else None
 
     def rest(self, series: Series) -> BinanceRest | None:
-        return BinanceRest(series, self.exchange_symbol, self._rows)
+        return BinanceRest(series, self.facts(series), self.exchange_symbol, self._rows)
 
     def _rows(self, series: Series, key: str, text: bytes | bytearray) -> pa.Table:
         spot = series.market_type == "spot"

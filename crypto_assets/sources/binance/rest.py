@@ -24,6 +24,7 @@ import pyarrow as pa
 from crypto_assets import datasets
 from crypto_assets.errors import BadContent
 from crypto_assets.model import Series
+from crypto_assets.sources.facts import Facts
 from crypto_assets.sources.limits import Endpoint
 from crypto_assets.sources.rest_facts import Call, Cursor
 
@@ -54,6 +55,7 @@ class BinanceRest:
     """
 
     series: Series
+    facts: Facts
     exchange_symbol: Callable[[str], str]
     parse: Callable[[Series, str, bytes], pa.Table]
 
@@ -81,8 +83,7 @@ class BinanceRest:
 
     @property
     def contiguous_ids(self) -> bool:
-        # Futures leave out trades that the order book did not match (binance-public-data #190, #363, #378).
-        return self._market == "spot"
+        return self.facts.contiguous
 
     @property
     def _market(self) -> str:
