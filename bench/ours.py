@@ -127,14 +127,13 @@ def engine(stamps: Stamps, last: date) -> None:
     from crypto_assets.engine.run_context import Stores
     from crypto_assets.ledger.partitions import Ledger
     from crypto_assets.model import days_between
-    from crypto_assets.rows.loads import warehouse_tables
     from crypto_assets.storage import postgres_url
     from crypto_assets.storage.lake import Lake
     from crypto_assets.storage.warehouse import Warehouse
 
     collection, url = load_collection(settings().config), postgres_url(settings())
     targets = [
-        Target(series, symbol, tuple(days_between(entry.start, last)), warehouse_tables(series, entry.warehouse))
+        Target(series, symbol, tuple(days_between(entry.start, last)), entry.tables_of(series))
         for entry in collection.series
         for series in entry.series
         for symbol in entry.symbols

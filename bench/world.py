@@ -66,7 +66,7 @@ class Scenario:
             "start": FIRST,
         }
         if self.kind == "trades" and self.warehouse:
-            entry["warehouse"] = ["trades"]
+            entry["warehouse"] = [self.dataset, *self.compared, "trade_statistics_1m"]
         urls = {"archive_url": self.archive_url, "listing_url": f"{self.archive_url}/listing"}
         return yaml.safe_dump({"exchanges": {"binance": urls}, "series": [entry]})
 

@@ -18,7 +18,6 @@ from crypto_assets.engine.run_context import RunContext, Stores
 from crypto_assets.engine.tally import Tally
 from crypto_assets.ledger.partitions import Ledger, PartitionRecord
 from crypto_assets.model import Outcome, Partition, Series, days_between
-from crypto_assets.rows.loads import warehouse_tables
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.storage.lake import REASON, Lake
 from crypto_assets.storage.migrations import migrate
@@ -75,7 +74,7 @@ class Workbench:
 
     def targets(self, first: date, last: date) -> list[Target]:
         return [
-            Target(series, symbol, tuple(days_between(first, last)), warehouse_tables(series, part.warehouse))
+            Target(series, symbol, tuple(days_between(first, last)), part.tables_of(series))
             for part in self.collection.series
             for series in part.series
             for symbol in part.symbols

@@ -86,8 +86,9 @@ class SeriesEntry(BaseModel):
     """One entry of `series:`: datasets × symbols of one exchange and market type, daily from `start` to `end`, UTC.
 
     Both days are included; without `end` it continues. `name` is that of its op, jobs, sensors and schedules in Dagster; the
-    default comes from `Collection.name_of`. `warehouse` lists datasets of the entry that go to Postgres although their
-    default is the lake only (`trades`). `rest` allows the REST API for data that the archive does not have: today, late
+    default comes from `Collection.name_of`. `warehouse` says which datasets are loaded into Postgres: true is the default of
+    each dataset, false none, a list exactly these. `derived_timeframes` are built there from 1m bars; None is the default
+    (`crypto_assets.rows.timeframes`). `rest` allows the REST API for data that the archive does not have: today, late
     days, holes.
     """
 
@@ -100,7 +101,8 @@ class SeriesEntry(BaseModel):
     symbols: list[str] = Field(min_length=1, max_length=MOST_SYMBOLS)
     start: date
     end: date | None = None
-    warehouse: list[str] = Field(default=[], max_length=100)
+    warehouse: bool | list[str] = True
+    derived_timeframes: list[str] | None = Field(default=None, max_length=100)
     rest: bool = True
 
     @field_validator("start", "end", mode="before")
@@ -116,6 +118,13 @@ class SeriesEntry(BaseModel):
             except ValueError:
                 raise ValueError(f"expected a day such as 2024-01-01, found {value!r}") from None
         return value
+
+    @field_validator("warehouse", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        from crypto_assets.config.warehouse import listed
+
+        return listed(value)
 
     @field_validator("symbols")
     @classmethod
@@ -136,7 +145,8 @@ class SeriesEntry(BaseModel):
 
     @model_validator(mode="after")
     def _known_names(self) -> SeriesEntry:
-        from crypto_assets import datasets, sources
+        from crypto_assets import sources
+        from crypto_assets.config.warehouse import require_loadable
 
         if self.exchange not in sources.names():
             raise ValueError(f"exchange {self.exchange!r} is unknown{_did_you_mean(self.exchange, sources.names())}")
@@ -149,12 +159,7 @@ class SeriesEntry(BaseModel):
                 raise ValueError(
                     f"dataset {name!r} is not published for {self.exchange} {self.market_type}{_did_you_mean(name, known)}"
                 )
-        for name in self.warehouse:
-            if name not in self.datasets:
-                raise ValueError(
-                    f"warehouse: {name!r} is not among the datasets of this entry ({', '.join(self.datasets)})"
-                )
-            datasets.get(Series.named(self.exchange, self.market_type, name).table)
+        require_loadable(self.series, self.warehouse, self.derived_timeframes)
         if self.end is not None and self.end < self.start:
             raise ValueError(f"expected an end on {self.start}, the start, or later, found {self.end}")
         self.symbols = [unified_symbol(symbol, self.market_type) for symbol in self.symbols]
@@ -173,6 +178,17 @@ class SeriesEntry(BaseModel):
     def tracks(self) -> list[Track]:
         """Every symbol of every series of the entry."""
         return [Track(series, symbol) for series in self.series for symbol in self.symbols]
+
+    def tables_of(self, series: Series) -> tuple[str, ...]:
+        """Return the tables in Postgres that a series of the entry feeds; none if it is in the lake only."""
+        from crypto_assets.config.warehouse import tables_of
+
+        return tables_of(series, self.warehouse)
+
+    @property
+    def has_warehouse(self) -> bool:
+        """Whether the entry loads anything into Postgres."""
+        return any(self.tables_of(series) for series in self.series)
 
     @property
     def span(self) -> str:
@@ -251,7 +267,7 @@ class Collection(BaseModel):
         """Refuse an entry that owns a symbol's bar table but ends before another entry that fills it too."""
         sharing: dict[tuple[str, str, str], list[int]] = {}
         for number, entry in enumerate(self.series):
-            if any(series.timeframe for series in entry.series):
+            if any("ohlcv" in entry.tables_of(series) for series in entry.series):
                 for symbol in entry.symbols:
                     sharing.setdefault((entry.exchange, entry.market_type, symbol), []).append(number)
         for (exchange, market_type, symbol), numbers in sharing.items():
@@ -289,15 +305,31 @@ class Collection(BaseModel):
         urls = self.urls(entry.exchange)
         return entry.rest and (urls.rest_url is not None or urls.archive_url is None)
 
+    def tables_of(self, series: Series, symbol: str) -> tuple[str, ...]:
+        """Return the tables in Postgres that a symbol of a series feeds; none if no entry collects it."""
+        entry = self.entry_of(series, symbol)
+        return entry.tables_of(series) if entry else ()
+
     def timeframes(self, exchange: str, market_type: str, symbol: str) -> set[str]:
-        """Return the timeframes of a symbol that are collected as published, over all entries."""
+        """Return the timeframes of a symbol that Postgres has as published, over all entries."""
         return {
             series.timeframe
             for entry in self.series
             if (entry.exchange, entry.market_type) == (exchange, market_type) and symbol in entry.symbols
             for series in entry.series
-            if series.timeframe
+            if series.timeframe and series.table in entry.tables_of(series)
         }
+
+    def built_timeframes(self, exchange: str, market_type: str, symbol: str) -> tuple[str, ...]:
+        """Return the timeframes of a symbol that are built in Postgres from its 1m bars, ascending."""
+        from crypto_assets.config.warehouse import MINUTES, built
+
+        entry = self.entry_of(Series.named(exchange, market_type, MINUTES), symbol)
+        if entry is None:
+            return ()
+        published = self.timeframes(exchange, market_type, symbol)
+        wanted = built(entry.series, entry.warehouse, entry.derived_timeframes)
+        return tuple(timeframe for timeframe in wanted if timeframe not in published)
 
 
 def _parts_of_name(entry: SeriesEntry) -> tuple[str, str, str]:

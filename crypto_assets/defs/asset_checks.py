@@ -23,7 +23,6 @@ from crypto_assets.ledger.completeness import Span, Standing, standings
 from crypto_assets.ledger.lakes import lost_days
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import Rule, Series, Severity, State, Track, TrackDay, days_between
-from crypto_assets.rows.loads import warehouse_tables
 from crypto_assets.storage.lake import Lake
 
 ALL_DAYS_COMPLETE = Rule(
@@ -62,16 +61,15 @@ class Judged:
 def table_of(collection: Collection, symbol: str, name: str, feeders: Sequence[Series]) -> Table:
     """Return a warehouse asset's table with the entries that decide its rows."""
     exchange, market_type = feeders[0].exchange, feeders[0].market_type
-    published = collection.timeframes(exchange, market_type, symbol)
-    return Table(name, exchange, market_type, symbol, tuple(feeders), frozenset(published))
+    built = collection.built_timeframes(exchange, market_type, symbol) if name == "ohlcv" else ()
+    return Table(name, exchange, market_type, symbol, tuple(feeders), built)
 
 
 def tables_of(collection: Collection, series: Series, symbol: str) -> list[Table]:
     """Return the tables that a series of a symbol feeds, each with all series that feed it."""
-    entry = collection.entry_of(series, symbol)
     return [
         table_of(collection, symbol, name, _feeders(collection, series, symbol, name))
-        for name in warehouse_tables(series, entry.warehouse if entry else ())
+        for name in collection.tables_of(series, symbol)
     ]
 
 
@@ -81,7 +79,7 @@ def _feeders(collection: Collection, series: Series, symbol: str, table: str) ->
         for entry in collection.series
         if symbol in entry.symbols and (entry.exchange, entry.market_type) == (series.exchange, series.market_type)
         for feeder in entry.series
-        if table in warehouse_tables(feeder, entry.warehouse)
+        if table in entry.tables_of(feeder)
     ]
 
 

@@ -31,7 +31,6 @@ from crypto_assets.model import STORED_STATES, Comparison, Dataset, Rule, Series
 from crypto_assets.quality.after_run import close_run, days_are_stored
 from crypto_assets.quality.compare_sources import source_comparer
 from crypto_assets.quality.validate import Validator
-from crypto_assets.rows.loads import warehouse_tables
 from crypto_assets.storage.patience import outlast
 
 COMPARE_TAG = "crypto_assets/compare"
@@ -65,7 +64,7 @@ def warehouse_assets(collection: Collection, entry: SeriesEntry) -> list[Warehou
             ):
                 continue
             for series in other.series:
-                for table in warehouse_tables(series, other.warehouse):
+                for table in other.tables_of(series):
                     feeders.setdefault(table, []).append(series)
                     owner[table] = leading([owner.get(table, other), other])
         result += [
@@ -187,7 +186,7 @@ def plan(
         collected.add(track)
         tables = tuple(
             table
-            for table in warehouse_tables(track.series, entry.warehouse)
+            for table in entry.tables_of(track.series)
             if (key := warehouse_key(*track, table)) in selected or key not in owned
         )
         targets.append(Target(*track, tuple(days), tables))

@@ -37,7 +37,6 @@ from crypto_assets.ledger.progress import Progress, RunState, end_gone, end_run,
 from crypto_assets.ledger.unreported import loaded, mark_reported, now, unreported
 from crypto_assets.machine.run_process import PROCESS_TAG, is_gone
 from crypto_assets.model import Series, State, Track
-from crypto_assets.rows.loads import warehouse_tables
 from crypto_assets.storage.database import Database
 
 SETTLED = timedelta(seconds=30)
@@ -123,8 +122,7 @@ def _no_rows(collection: Collection, record: PartitionRecord) -> list[tuple[str,
     if record.state is not State.NO_DATA:
         return []
     series = Series.named(record.exchange, record.market_type, record.dataset)
-    entry = collection.entry_of(series, record.symbol)
-    return [(table, 0) for table in warehouse_tables(series, entry.warehouse if entry else ())]
+    return [(table, 0) for table in collection.tables_of(series, record.symbol)]
 
 
 def _events(

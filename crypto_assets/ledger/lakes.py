@@ -10,6 +10,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from crypto_assets.errors import StoredDataError
+from crypto_assets.ledger.not_loaded import days_not_loaded
 from crypto_assets.model import STORED_FILE, Series, State, Track, TrackDay
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class LostDays:
     """The stored days that differ from the ledger, of `stored` compared days, with reasons: by series, symbol, day.
 
     `files` are days whose file is missing in the lake, differs, or was found damaged by `validate`; `rows` are days whose
-    table in Postgres was emptied. `other` is the ledger's lake, if it is not this one.
+    rows are missing in Postgres. `other` is the ledger's lake, if it is not this one.
     """
 
     url: str = ""
@@ -178,7 +179,7 @@ def lost_days(
     Args:
         tracks: series and symbols; default: all.
         first, last: limit the days, both included.
-        collection: if given, compare the warehouse too: one query, and the size of each table.
+        collection: if given, compare the warehouse too (`crypto_assets.ledger.not_loaded`).
 
     Raises:
         LakeUnavailable, ConfigError, OSError: the lake does not answer; nothing is known about its files.
@@ -187,7 +188,7 @@ def lost_days(
     with database.transaction() as connection:
         known = known_lake(connection)
         stored = [one for one in _stored(connection, first, last) if wanted is None or one[0] in wanted]
-        rows = emptied_days(connection, collection, wanted, first, last) if collection else {}
+        rows = days_not_loaded(connection, collection, wanted, first, last) if collection else {}
         identity = lake.identity() if known else None
         if known and known.id == identity and known.url != lake.store.url:
             connection.execute("UPDATE collection.lakes SET url = %s WHERE id = %s", (lake.store.url, known.id))
@@ -272,29 +273,6 @@ def _found_damaged(
         track = Track(Series.named(exchange, market, dataset), symbol)
         if tracks is None or track in tracks:
             found[TrackDay(*track, day)] = f"its file was damaged or deleted when `validate` read it: {problem}"
-    return found
-
-
-def emptied_days(
-    connection: psycopg.Connection[Any],
-    collection: Collection,
-    tracks: Container[Track] | None,
-    first: date | None,
-    last: date | None,
-) -> dict[TrackDay, str]:
-    """Return the days whose rows a warehouse table once had and has no longer: its leaf was emptied or dropped."""
-    # Both need PyArrow, which costs 0.1 CPU seconds to import; counting days must not need it.
-    from crypto_assets.rows.loads import warehouse_tables
-    from crypto_assets.storage.warehouse import emptied_loads
-
-    found: dict[TrackDay, str] = {}
-    for leaf, table, series, symbol, days in emptied_loads(connection, first, last):
-        entry = collection.entry_of(series, symbol) if tracks is None or Track(series, symbol) in tracks else None
-        if entry is not None and table in warehouse_tables(series, entry.warehouse):
-            found |= {
-                TrackDay(series, symbol, day): f"its rows are missing in Postgres: market.{leaf} was emptied"
-                for day in days
-            }
     return found
 
 

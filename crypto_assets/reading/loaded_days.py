@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
+from crypto_assets.config.collection import load_collection
 from crypto_assets.config.environment import settings_at_start
 from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.day_records import DayRecord, DayRecords, database_that_is_there, read_records
 from crypto_assets.model import DAY, TIMEFRAMES, Partition, Series, Track, bar_length
 from crypto_assets.reading.day_coverage import DayCoverage
 from crypto_assets.reading.question import STATISTICS, Question, did_you_mean_symbol
-from crypto_assets.reading.stored_days import cover_warehouse, not_collected
-from crypto_assets.rows.derive import DERIVED_TIMEFRAMES
+from crypto_assets.reading.stored_days import cover_warehouse, not_collected, source_of_day
+from crypto_assets.rows.timeframes import BUILT_FROM
 from crypto_assets.storage.built_bars import BuiltDue, built_due
 from crypto_assets.storage.warehouse import TABLES, Warehouse
 from crypto_assets.text.urls import postgres_place
@@ -38,8 +39,45 @@ def from_warehouse(asked: Question, *, exact: bool) -> tuple[pd.DataFrame, list[
     table = STATISTICS if asked.series.dataset == STATISTICS else asked.series.table
     if table not in TABLES:
         raise ConfigError(f"dataset {asked.series.dataset!r}: expected source='lake', Postgres has {', '.join(TABLES)}")
+    require_loaded(asked, table)
     frame, days = read_days(url, TableQuestion.of(asked, table), exact=exact)
     return frame, days, where_is(url), ""
+
+
+def require_loaded(asked: Question, table: str) -> None:
+    """Raise ConfigError if collection.yaml collects the rows that are asked for, but does not load them into Postgres.
+
+    What an earlier configuration loaded may still be there, but nobody keeps it up to date.
+    """
+    try:
+        collection = load_collection(settings_at_start().config)
+    except ConfigError:
+        return  # a home without its collection.yaml
+    series, symbol = asked.series, asked.symbol
+    named = [Series.named(series.exchange, series.market_type, name) for name in sources_of(series)]
+    entries = {one: entry for one in named if (entry := collection.entry_of(one, symbol))}
+    if not entries or any(table in entry.tables_of(one) for one, entry in entries.items() if one == series):
+        return
+    feeders = {one: entry for one, entry in entries.items() if table in entry.tables_of(one)}
+    built = collection.built_timeframes(series.exchange, series.market_type, symbol)
+    if feeders and (table != "ohlcv" or series.timeframe is None or series.timeframe in built):
+        return
+    name = ", ".join(dict.fromkeys(collection.name_of(entry) for entry in entries.values()))
+    if feeders:
+        raise ConfigError(
+            f"{asked}: expected one of the timeframes that the entry {name} of collection.yaml builds "
+            f"({', '.join(built) or 'none'}), found {series.timeframe}; add it to `derived_timeframes`, or use "
+            "source='lake' with build_from='ohlcv_1m'"
+        )
+    if any(entry.has_warehouse for entry in entries.values()):
+        raise ConfigError(
+            f"{asked}: the entry {name} of collection.yaml does not load it into the warehouse; "
+            "use source='lake', or add it to `warehouse` and run `crypto-assets fill`"
+        )
+    raise ConfigError(
+        f"{asked}: this entry has no warehouse ({name} in collection.yaml); use source='lake', or change `warehouse` "
+        "there and run `crypto-assets fill`"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,19 +155,23 @@ def sources_of(series: Series) -> list[str]:
         return ["trades"]
     if series.table == "ohlcv" and series.timeframe is None:
         return [f"ohlcv_{name}" for name in TIMEFRAMES]
-    if series.timeframe in DERIVED_TIMEFRAMES:
+    if series.timeframe in BUILT_FROM:
         return [series.dataset, "ohlcv_1m"]
     return [series.dataset]
 
 
 def _due(warehouse: Warehouse, known: DayRecords, series: Series, symbol: str) -> Mapping[date, BuiltDue]:
     """Return the number of bars due from the 1m bars of each day, if the requested bars are built from them."""
-    if series.timeframe not in DERIVED_TIMEFRAMES:
+    if series.timeframe not in BUILT_FROM:
         return {}
-    published = known.of.get(series.dataset, {})
-    lives = {day: record.life for day, record in known.of.get("ohlcv_1m", {}).items() if day not in published}
+    minutes = known.of.get("ohlcv_1m", {})
+    lives = {
+        day: record.life
+        for day, record in minutes.items()
+        if (found := source_of_day(known, sources_of(series), day)) and found[0] != series.dataset
+    }
     with warehouse.transaction() as connection:
-        return built_due(connection, series.exchange, series.market_type, symbol, lives)
+        return built_due(connection, series.exchange, series.market_type, symbol, lives, [series.timeframe or ""])
 
 
 def _cover(

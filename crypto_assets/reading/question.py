@@ -13,14 +13,12 @@ from crypto_assets import datasets
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import DAY, MARKET_TYPES, TIMEFRAMES, Series, days_between, unified_symbol
 from crypto_assets.model.symbols import similar_symbols
+from crypto_assets.rows.loads import STATISTICS
 
 Moment = str | date | datetime
 """A day or an instant, as people write it."""
 
 Source = Literal["lake", "warehouse"]
-
-STATISTICS = "trade_statistics_1m"
-"""The warehouse table that is built from trades."""
 
 _MOST_DAYS = 100_000
 
@@ -167,9 +165,9 @@ def _dataset_meant(dataset: str, known: Sequence[str]) -> str:
 
 def _only_in_warehouse(published: Sequence[str]) -> list[str]:
     """Return the datasets that the warehouse builds from published ones."""
-    from crypto_assets.rows.derive import DERIVED_TIMEFRAMES
+    from crypto_assets.rows.timeframes import BUILT_FROM
 
-    bars = [f"ohlcv_{name}" for name in TIMEFRAMES if name in DERIVED_TIMEFRAMES] if "ohlcv_1m" in published else []
+    bars = [f"ohlcv_{name}" for name in TIMEFRAMES if name in BUILT_FROM] if "ohlcv_1m" in published else []
     return [*(name for name in bars if name not in published), *([STATISTICS] if "trades" in published else [])]
 
 

@@ -17,7 +17,7 @@ from crypto_assets.errors import ConfigError, PostgresUnavailable
 from crypto_assets.ledger.day_records import database_that_is_there
 from crypto_assets.model import TIMEFRAME_LENGTHS, Series, State
 from crypto_assets.reading.day_coverage import NOT_COLLECTED, OUTSIDE, DayCoverage, Explained, Remedy, usual
-from crypto_assets.rows.derive import DERIVED_TIMEFRAMES
+from crypto_assets.rows.timeframes import BUILT_FROM
 
 if TYPE_CHECKING:
     from crypto_assets.config.collection import SeriesEntry
@@ -102,7 +102,7 @@ def _outside(asked: Question, one: DayCoverage, entries: Sequence[SeriesEntry]) 
 
 def _built(asked: Question, days: Sequence[DayCoverage]) -> str:
     """Return a sentence if the warehouse has some of the days, built from shorter bars; otherwise empty."""
-    if asked.source == "warehouse" or asked.series.timeframe not in DERIVED_TIMEFRAMES:
+    if asked.source == "warehouse" or asked.series.timeframe not in BUILT_FROM:
         return ""
     from crypto_assets.reading.loaded_days import TableQuestion, read_days
 

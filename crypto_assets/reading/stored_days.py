@@ -208,6 +208,12 @@ def of_record(record: DayRecord, until: datetime | None = None, today: date | No
 # ---- the warehouse ----------------------------------------------------------------------------------------------------
 
 
+def source_of_day(known: DayRecords, sources: Sequence[str], day: date) -> tuple[str, DayRecord] | None:
+    """Return the dataset that gave the rows of a day: the first that is loaded, or else the first with a record."""
+    there = [(name, known.of[name][day]) for name in sources if day in known.of.get(name, {})]
+    return next((one for one in there if one[1].loaded is not None), there[0] if there else None)
+
+
 def cover_warehouse(
     known: DayRecords,
     days: Sequence[date],
@@ -222,7 +228,7 @@ def cover_warehouse(
     """Return the coverage of days in a table of the warehouse.
 
     Args:
-        sources: the datasets that may have given the rows of a day, by priority; the first with a record counts.
+        sources: the datasets that may have given the rows of a day, by priority (`source_of_day`).
         where: the database, in words.
         counts: the number of rows read of each day.
         expected: returns the number of rows of a whole day, None if unknown; called for whole days only.
@@ -231,7 +237,7 @@ def cover_warehouse(
     """
     coverage = []
     for day in days:
-        found = next(((name, known.of[name][day]) for name in sources if day in known.of.get(name, {})), None)
+        found = source_of_day(known, sources, day)
         if found is None:
             coverage.append(not_collected(day))
             continue

@@ -19,10 +19,7 @@ from crypto_assets.datasets.types import DECIMAL, INSTANT
 from crypto_assets.model import bar_length
 from crypto_assets.rows.frames import approximate
 from crypto_assets.rows.numpy_arrays import from_arrow, to_arrow
-
-# Each timeframe is built from the one before: 1.3 times the rows of the day in total; building each from 1m is six times.
-DERIVED_TIMEFRAMES = ("5m", "15m", "30m", "1h", "4h", "1d")
-_BUILT_FROM = {"5m": "1m", "15m": "5m", "30m": "15m", "1h": "30m", "4h": "1h", "1d": "4h"}
+from crypto_assets.rows.timeframes import BUILT_FROM
 
 _SUMS = ("volume", "quote_volume", "trade_count", "taker_buy_volume", "taker_buy_quote_volume")
 
@@ -47,15 +44,14 @@ def longer_bars(
 
     Args:
         days: 1m bars in the columns of `ohlcv`, ascending, one table for each UTC day.
-        wanted: some of `DERIVED_TIMEFRAMES`.
+        wanted: some timeframes of `BUILT_FROM`.
         lives: for each day, when its symbol begins or ends in it: a bar is then complete with the parts inside. Without
             them every day is whole.
     """
     starts = np.cumsum([0, *(day.num_rows for day in days)])
     built = {"1m": (pa.concat_tables(days), starts)}
-    for timeframe in DERIVED_TIMEFRAMES:
+    for timeframe, source in BUILT_FROM.items():
         if any(_leads_to(timeframe, goal) for goal in wanted):
-            source = _BUILT_FROM[timeframe]
             built[timeframe] = _merge(*built[source], _micros(source), _micros(timeframe), lives)
     return [
         {
@@ -70,7 +66,7 @@ def longer_bars(
 
 def _leads_to(timeframe: str, goal: str) -> bool:
     while goal not in (timeframe, "1m"):
-        goal = _BUILT_FROM[goal]
+        goal = BUILT_FROM[goal]
     return goal == timeframe
 
 
@@ -177,21 +173,21 @@ def _wholes(
     return starts, counts, whole
 
 
-def bars_due(opens: np.ndarray, life: Life = (None, None)) -> dict[str, int]:
-    """Return the number of bars of each of `DERIVED_TIMEFRAMES` that the 1m bars of one day give (`longer_bars`).
+def bars_due(opens: np.ndarray, wanted: Collection[str], life: Life = (None, None)) -> dict[str, int]:
+    """Return the number of bars of each wanted timeframe that the 1m bars of one day give (`longer_bars`).
 
     Args:
         opens: opening times of the 1m bars, in microseconds since 1970, ascending.
+        wanted: some timeframes of `BUILT_FROM`.
         life: when the symbol begins or ends in the day.
     """
-    times, due = {"1m": opens}, {}
-    for timeframe in DERIVED_TIMEFRAMES:
-        source, length_us = _BUILT_FROM[timeframe], _micros(timeframe)
-        parts = times[source]
-        starts, _, whole = _wholes(parts, np.array([0]), _micros(source), length_us, [life])
-        times[timeframe] = parts[starts[whole]] // length_us * length_us
-        due[timeframe] = len(times[timeframe])
-    return due
+    times = {"1m": opens}
+    for timeframe, source in BUILT_FROM.items():
+        if any(_leads_to(timeframe, goal) for goal in wanted):
+            length_us, parts = _micros(timeframe), times[source]
+            starts, _, whole = _wholes(parts, np.array([0]), _micros(source), length_us, [life])
+            times[timeframe] = parts[starts[whole]] // length_us * length_us
+    return {timeframe: len(times[timeframe]) for timeframe in wanted}
 
 
 def _parts_inside(buckets: np.ndarray, step_us: int, length_us: int, life: Life) -> np.ndarray:

@@ -10,9 +10,11 @@ import pyarrow as pa
 
 from crypto_assets import datasets
 from crypto_assets.model import Partition, Series
-from crypto_assets.rows.derive import DERIVED_TIMEFRAMES, Life, longer_bars, trade_statistics
+from crypto_assets.rows.derive import Life, longer_bars, trade_statistics
+from crypto_assets.rows.timeframes import BUILT_FROM
 
-_STATISTICS = "trade_statistics_1m"
+STATISTICS = "trade_statistics_1m"
+"""The table that is built from trades."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,50 +68,48 @@ class StoredDay:
     life: Life = (None, None)
 
 
-def warehouse_tables(series: Series, configured: Collection[str] = ()) -> tuple[str, ...]:
-    """Return the tables that a series feeds; `configured` lists datasets loaded by configuration."""
-    tables = []
-    if datasets.get(series.table).to_warehouse or series.dataset in configured:
-        tables.append(series.table)
-    if series.table == "trades":
-        tables.append(_STATISTICS)
-    return tuple(tables)
+def warehouse_tables(series: Series, configured: Collection[str] | None = None) -> tuple[str, ...]:
+    """Return the tables that a series feeds: the default ones, or exactly those of the datasets in `configured`."""
+    table = datasets.get(series.table)
+    own = table.to_warehouse if configured is None else series.dataset in configured
+    statistics = series.table == "trades" and (configured is None or STATISTICS in configured)
+    return (*([table.table] if own else ()), *([STATISTICS] if statistics else ()))
 
 
 def plans(
-    series: Series, days: Sequence[DayFile], tables: Collection[str], collected: Mapping[str, Collection[str]]
+    series: Series, days: Sequence[DayFile], tables: Collection[str], built: Mapping[str, Collection[str]]
 ) -> list[LoadPlan]:
     """Return the loads of `loads` without building the rows."""
     return [
-        LoadPlan(*_names(series, day, table), _content(series, day, table, _goals(series, day, collected)))
+        LoadPlan(*_names(series, day, table), _content(series, day, table, _goals(series, day, built)))
         for table in tables
         for day in days
     ]
 
 
 def loads(
-    series: Series, days: Sequence[StoredDay], tables: Collection[str], collected: Mapping[str, Collection[str]]
+    series: Series, days: Sequence[StoredDay], tables: Collection[str], built: Mapping[str, Collection[str]]
 ) -> list[Load]:
     """Return the loads of some stored days, for each of `tables` (`warehouse_tables`).
 
     Args:
-        collected: for each symbol, the timeframes that are collected as published; these are never built.
+        built: for each symbol, the timeframes that are built from its 1m bars; of others nothing is built.
     """
     result: list[Load] = []
     if "ohlcv" in tables:
-        result += _bars(series, days, collected)
+        result += _bars(series, days, built)
     for table in tables:
         for day in days:
             if table != "ohlcv":
-                rows = trade_statistics(day.rows) if table == _STATISTICS else day.rows
+                rows = trade_statistics(day.rows) if table == STATISTICS else day.rows
                 result.append(Load(*_names(series, day, table), _content(series, day, table), rows))
     return result
 
 
-def _bars(series: Series, days: Sequence[StoredDay], collected: Mapping[str, Collection[str]]) -> list[Load]:
+def _bars(series: Series, days: Sequence[StoredDay], timeframes: Mapping[str, Collection[str]]) -> list[Load]:
     timeframe = series.timeframe or ""
     built: list[dict[str, pa.Table]] = [{} for _ in days]
-    wanted = [_goals(series, day, collected) for day in days]
+    wanted = [_goals(series, day, timeframes) for day in days]
     if timeframe == "1m":
         for goal in set(wanted):
             places = [place for place, mine in enumerate(wanted) if mine == goal]
@@ -133,24 +133,30 @@ def _bars(series: Series, days: Sequence[StoredDay], collected: Mapping[str, Col
     return result
 
 
-def _goals(series: Series, day: DayFile | StoredDay, collected: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+def _goals(series: Series, day: DayFile | StoredDay, built: Mapping[str, Collection[str]]) -> tuple[str, ...]:
     """Return the timeframes that are built from a day."""
     if series.timeframe != "1m":
         return ()
-    return tuple(t for t in DERIVED_TIMEFRAMES if t not in collected.get(day.partition.symbol, ()))
+    mine = built.get(day.partition.symbol, ())
+    return tuple(timeframe for timeframe in BUILT_FROM if timeframe in mine)
 
 
 def _content(series: Series, day: DayFile | StoredDay, table: str, goals: Sequence[str] = ()) -> str:
-    if table == _STATISTICS:
+    if table == STATISTICS:
         return f"{day.sha256}/statistics-1"
     if table != "ohlcv":
         return day.sha256
     content = f"{day.sha256}/{day.source}"
     if series.timeframe == "1m":
-        content += f"/derived-1 {' '.join(goals)}"
+        content += f"/{derivation(goals)}"
         if day.life != (None, None):
             content += "/" + " … ".join(edge.isoformat() if edge else "" for edge in day.life)
     return content
+
+
+def derivation(timeframes: Sequence[str]) -> str:
+    """Return the part of a content id that names the timeframes that were built, ascending."""
+    return f"derived-1 {' '.join(timeframes)}"
 
 
 def _names(series: Series, day: DayFile | StoredDay, table: str) -> tuple[str, str, str, str, str, date]:

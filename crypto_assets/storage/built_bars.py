@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any
@@ -11,30 +11,36 @@ import numpy as np
 import psycopg
 
 from crypto_assets.model import DAY, bar_length
-from crypto_assets.rows.derive import DERIVED_TIMEFRAMES, Life, bars_due
+from crypto_assets.rows.derive import Life, bars_due
 
-_WHOLE = {timeframe: DAY // bar_length(timeframe) for timeframe in DERIVED_TIMEFRAMES}
 _MINUTES = 1440
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltDue:
-    """The number of 1m bars a table has of a day, and how many bars of each of `DERIVED_TIMEFRAMES` they make."""
+    """The number of 1m bars a table has of a day, and how many bars of each wanted timeframe they make."""
 
     minutes: int
     built: Mapping[str, int]
 
 
 def built_due(
-    connection: psycopg.Connection[Any], exchange: str, market_type: str, symbol: str, lives: Mapping[date, Life]
+    connection: psycopg.Connection[Any],
+    exchange: str,
+    market_type: str,
+    symbol: str,
+    lives: Mapping[date, Life],
+    wanted: Collection[str],
 ) -> dict[date, BuiltDue]:
     """Return the expected bars of some days, by the rule that builds the bars.
 
     Args:
+        wanted: the timeframes to count, some of `crypto_assets.rows.timeframes.BUILT_FROM`.
         lives: for each day, the time in it when its symbol begins or ends (`crypto_assets.ledger.life_edges.cut_of`).
     """
     if not lives:
         return {}
+    whole = {timeframe: DAY // bar_length(timeframe) for timeframe in wanted}
     mine = (exchange, market_type, symbol)
     bounds = (_instant(min(lives)), _instant(max(lives) + DAY))
     counts = connection.execute(
@@ -45,7 +51,7 @@ def built_due(
         (*mine, *bounds),
     ).fetchall()
     due = {
-        day: BuiltDue(rows, _WHOLE)
+        day: BuiltDue(rows, whole)
         for day, rows, on_grid in counts
         if rows == on_grid == _MINUTES and lives.get(day) == (None, None)
     }
@@ -54,7 +60,7 @@ def built_due(
         opens = _opens(connection, mine, list(others))
         for day, life in others.items():
             times = opens.get(day, np.empty(0, dtype=np.int64))
-            due[day] = BuiltDue(len(times), bars_due(times, life))
+            due[day] = BuiltDue(len(times), bars_due(times, wanted, life))
     return due
 
 

@@ -29,6 +29,7 @@ from crypto_assets.storage.warehouse_loads import (
     contents_of_days,
     emptied_by_hand,
     forget_leaf,
+    forget_replaced,
     held,
     identity,
     is_alone,
@@ -67,6 +68,7 @@ class Warehouse(Database):
                 _delete(connection, table, mine, known={key for key in present if key[0] == table})
                 _copy(connection, table, mine)
             if changed:
+                forget_replaced(connection, changed, present)
                 remember(connection, changed)
         return [load.rows.num_rows for load in loads]
 
@@ -119,7 +121,7 @@ class Warehouse(Database):
             raise ConfigError(f"columns {', '.join(unknown)}: expected some of {', '.join(known)}")
         conditions = [*(f"{key} = %s" for key in _KEYS), f"{layout.time_column} >= %s", f"{layout.time_column} < %s"]
         series, symbol = track
-        values: list[Any] = [series.exchange, series.market_type, symbol, _instant(start), _instant(end)]
+        values: list[Any] = [series.exchange, series.market_type, symbol, instant(start), instant(end)]
         if series.timeframe:
             conditions.append("timeframe = %s")
             values.append(series.timeframe)
@@ -150,7 +152,7 @@ _TEXT, _FLOAT8, _TIMESTAMPTZ = 25, 701, 1184  # pg_type.oid
 _INTEGERS: Mapping[int, Any] = {20: "int64", 21: "int16", 23: "int32"}
 
 
-def _instant(moment: date | datetime) -> datetime:
+def instant(moment: date | datetime) -> datetime:
     if isinstance(moment, datetime):
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return datetime.combine(moment, time(), UTC)
@@ -160,8 +162,8 @@ def _present(connection: psycopg.Connection[Any], loads: Sequence[LoadPlan]) -> 
     """Lock the rows of some loads and return their tables' content of these days; emptied leaves have no content."""
     _lock(connection, loads)
     present = held(connection, loads)
-    if emptied := _forget_emptied(connection, {(key[0], *_leaf(key[0], key[5])) for key in present}):
-        gone = {key for key in present if _leaf(key[0], key[5])[0] in emptied}
+    if emptied := _forget_emptied(connection, {(key[0], *leaf_of(key[0], key[5])) for key in present}):
+        gone = {key for key in present if leaf_of(key[0], key[5])[0] in emptied}
         present |= {key: replace(present[key], content="") for key in gone}
     return present
 
@@ -178,7 +180,7 @@ def _lock(connection: psycopg.Connection[Any], loads: Iterable[LoadPlan]) -> Non
     they stored for other symbols; `is_alone` could not see those before their commit.
     """
     symbols = {f"{load.table} {load.exchange} {load.market_type} {load.symbol}" for load in loads}
-    leaves = {_leaf(load.table, load.day)[0] for load in loads if TABLES[load.table].leaf == "day"}
+    leaves = {leaf_of(load.table, load.day)[0] for load in loads if TABLES[load.table].leaf == "day"}
     names = sorted(symbols | leaves)
     with lock_wait(of_connection(connection), f"the lock on the rows of {names[0] if names else 'nothing'}"):
         connection.execute(
@@ -194,7 +196,7 @@ def lock_symbol(connection: psycopg.Connection[Any], table: str, exchange: str, 
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))
 
 
-def _leaf(table: str, day: date) -> tuple[str, date, date]:
+def leaf_of(table: str, day: date) -> tuple[str, date, date]:
     """Return the name, first day and day after the last of the leaf with this day."""
     match TABLES[table].leaf:
         case "day":
@@ -243,7 +245,7 @@ _STAMPS = {"day": "YYYYMMDD", "month": "YYYYMM", "year": "YYYY"}
 
 
 def _make_leaves(connection: psycopg.Connection[Any], table: str, days: Iterable[date]) -> None:
-    leaves = sorted({_leaf(table, day) for day in days})
+    leaves = sorted({leaf_of(table, day) for day in days})
     if not _missing_leaves(connection, leaves):
         return
     # Two processes may want the same new leaf: the second waits here, then finds it.
@@ -276,12 +278,12 @@ def _delete(
     column = TABLES[table].time_column
     for load in former:
         conditions = f"exchange = %s AND market_type = %s AND symbol = %s AND {column} >= %s AND {column} < %s"
-        values: list[Any] = [load.exchange, load.market_type, load.symbol, _instant(load.day), _instant(load.day + DAY)]
+        values: list[Any] = [load.exchange, load.market_type, load.symbol, instant(load.day), instant(load.day + DAY)]
         if load.timeframes:
             conditions += " AND (timeframe = ANY(%s)" + (" OR source = 'derived')" if load.replaces_derived else ")")
             values.append(list(load.timeframes))
         elif TABLES[table].leaf == "day" and is_alone(connection, load):
-            connection.execute(f"TRUNCATE market.{_leaf(table, load.day)[0]}")
+            connection.execute(f"TRUNCATE market.{leaf_of(table, load.day)[0]}")
             continue
         connection.execute(f"DELETE FROM market.{table} WHERE {conditions}", values)
 

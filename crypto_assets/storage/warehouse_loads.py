@@ -108,6 +108,21 @@ def remember(connection: psycopg.Connection[Any], loads: Sequence[Load]) -> None
     )
 
 
+def forget_replaced(connection: psycopg.Connection[Any], loads: Sequence[Load], present: Collection[Identity]) -> None:
+    """Forget the loads of published bars whose rows were just replaced by built ones."""
+    replaced = {
+        (load.table, load.exchange, load.market_type, load.symbol, f"{load.table}_{timeframe}", load.day)
+        for load in loads
+        for timeframe in load.timeframes
+    }
+    for key in replaced.intersection(present).difference(map(identity, loads)):
+        connection.execute(
+            """DELETE FROM collection.warehouse_loads
+            WHERE (table_name, exchange, market_type, symbol, dataset, day) = (%s, %s, %s, %s, %s, %s)""",
+            key,
+        )
+
+
 def forget_leaf(connection: psycopg.Connection[Any], table: str, first: date, after: date) -> None:
     """Forget the loads of an emptied leaf, for all symbols: the days of [first, after)."""
     connection.execute(

@@ -24,7 +24,7 @@ series:
     datasets: [ohlcv_1m, trades]
     symbols: [BTC/USDT, eth-usdt]
     start: 2024-01-01
-    warehouse: [trades]
+    warehouse: [ohlcv_1m, trades]
   - exchange: binance
     market_type: linear
     datasets: [ohlcv_1h, funding_rates]
@@ -68,7 +68,7 @@ def test_a_good_collection_is_read_with_symbols_unified_and_urls_without_final_s
     spot, linear = collection.series
     assert spot.symbols == ["BTC/USDT", "ETH/USDT"]
     assert spot.series == [Series("binance", "spot", "ohlcv", "1m"), Series("binance", "spot", "trades")]
-    assert (spot.start, spot.warehouse) == (date(2024, 1, 1), ["trades"])
+    assert (spot.start, spot.warehouse) == (date(2024, 1, 1), ["ohlcv_1m", "trades"])
     assert linear.symbols == ["BTC/USDT:USDT", "BTC/USDT:USDT-240628"]
     assert (linear.start, linear.warehouse) == (date(2024, 2, 1), [])
     urls = collection.urls("binance")
@@ -91,6 +91,32 @@ def test_the_entry_and_the_timeframes_of_a_symbol_are_found_over_all_entries(tmp
     assert collection.timeframes("binance", "spot", "ETH/USDT") == {"1m"}
     assert collection.timeframes("binance", "linear", "BTC/USDT:USDT") == {"1h"}
     assert collection.timeframes("okx", "spot", "BTC/USDT") == set()
+
+
+@pytest.mark.parametrize(
+    ("keys", "tables", "built"),
+    [
+        ({}, {"ohlcv_1m": ("ohlcv",), "trades": ("trade_statistics_1m",)}, ("5m", "15m", "30m", "4h", "1d")),
+        ({"warehouse": True, "derived_timeframes": ["1d", "5m"]}, {"ohlcv_1h": ("ohlcv",)}, ("5m", "1d")),
+        ({"derived_timeframes": []}, {"ohlcv_1m": ("ohlcv",)}, ()),
+        ({"warehouse": False}, {"ohlcv_1m": (), "ohlcv_1h": (), "trades": ()}, ()),
+        ({"warehouse": []}, {"ohlcv_1m": (), "ohlcv_1h": (), "trades": ()}, ()),
+        ({"warehouse": ["trades"]}, {"ohlcv_1m": (), "trades": ("trades",)}, ()),
+        ({"warehouse": ["ohlcv_1h"]}, {"ohlcv_1m": (), "ohlcv_1h": ("ohlcv",)}, ()),
+        # Hours that are in the lake only are built: Postgres has no others.
+        ({"warehouse": ["ohlcv_1m"]}, {"ohlcv_1m": ("ohlcv",), "ohlcv_1h": ()}, ("5m", "15m", "30m", "1h", "4h", "1d")),
+        ({"warehouse": ["ohlcv_1m"], "derived_timeframes": ["1h"]}, {"trades": ()}, ("1h",)),
+    ],
+)
+def test_an_entry_says_what_is_loaded_and_built(keys, tables, built):
+    one = {"exchange": "binance", "market_type": "spot", "symbols": ["BTC/USDT"], "start": date(2024, 1, 1)}
+    collection = parse_collection({"series": [{**one, "datasets": ["ohlcv_1m", "ohlcv_1h", "trades"], **keys}]})
+    (part,) = collection.series
+    for name, expected in tables.items():
+        assert part.tables_of(Series.named("binance", "spot", name)) == expected
+    assert collection.built_timeframes("binance", "spot", "BTC/USDT") == built
+    assert collection.built_timeframes("binance", "spot", "ETH/USDT") == ()
+    assert part.has_warehouse == any(tables.values())
 
 
 def test_a_file_that_is_not_there_is_named_with_what_to_do(tmp_path):
@@ -187,6 +213,43 @@ def test_a_file_that_is_no_collection_is_refused_in_one_line(tmp_path, text, mes
         (
             {"warehouse": "[trades]"},
             "series[0]: warehouse: 'trades' is not among the datasets of this entry (ohlcv_1m)",
+        ),
+        (
+            {"warehouse": "[trade_statistics_1m]"},
+            "series[0]: warehouse: 'trade_statistics_1m' is built from trades, which this entry does not collect",
+        ),
+        ({"warehouse": "[ohlcv_1m, ohlcv_1m]"}, "series[0]: warehouse: ohlcv_1m is listed twice here"),
+        (
+            {"warehouse": "ohlcv_1m"},
+            (
+                "series[0].warehouse: expected true, false (lake only) or a list of datasets such as [ohlcv_1m], "
+                "found 'ohlcv_1m'"
+            ),
+        ),
+        (
+            {"derived_timeframes": "[7m]"},
+            (
+                "series[0]: derived_timeframes: expected some of 3m, 5m, 15m, 30m, 1h, 2h, 4h, 6h, 8h, 12h, 1d (a multiple of "
+                "1m that divides a day), found '7m'"
+            ),
+        ),
+        (
+            {"derived_timeframes": "[1h]", "warehouse": "false"},
+            (
+                "series[0]: derived_timeframes: built bars are in Postgres only, beside the bars that they are built from, and "
+                "this entry does not load ohlcv_1m (warehouse: false); load it, or remove derived_timeframes"
+            ),
+        ),
+        (
+            {"derived_timeframes": "[1h]", "datasets": "[ohlcv_5m]"},
+            "series[0]: derived_timeframes: they are built from ohlcv_1m, which this entry does not collect",
+        ),
+        (
+            {"derived_timeframes": "[5m, 1h]", "datasets": "[ohlcv_1m, ohlcv_1h]"},
+            (
+                "series[0]: derived_timeframes: 1h is collected as published (ohlcv_1h) and loaded, so it is not built; remove "
+                "1h here, or ohlcv_1h from `warehouse`"
+            ),
         ),
     ],
 )

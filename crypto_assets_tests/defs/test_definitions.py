@@ -282,7 +282,7 @@ def test_checks_alone_are_run_again_over_the_stored_days(mine):
 
 
 def test_a_day_that_feeds_two_tables_counts_the_rows_of_each(tmp_path, postgres_url, monkeypatch):
-    both = entry(["trades"], ["BTC/USDT"], FIRST) | {"warehouse": ["trades"]}
+    both = entry(["trades"], ["BTC/USDT"], FIRST) | {"warehouse": ["trades", "trade_statistics_1m"]}
     tables = [key(f"warehouse/binance/spot/{table}/BTC-USDT") for table in ("trade_statistics_1m", "trades")]
     with SandboxServer(SyntheticArchive({"spot": ["BTCUSDT"]}, FIRST, FIRST, trades_per_day=3_000)) as busy:
         mine = project.make(busy, tmp_path, postgres_url, monkeypatch, both)

@@ -29,7 +29,13 @@ TRADES = Series("binance", "spot", "trades")
 BTC = "BTC/USDT"
 
 
-SPOT = entry("spot", ["ohlcv_1m", "trades", "agg_trades"], [BTC, "ETH/USDT"], FIRST, warehouse=["trades", "agg_trades"])
+SPOT = entry(
+    "spot",
+    ["ohlcv_1m", "trades", "agg_trades"],
+    [BTC, "ETH/USDT"],
+    FIRST,
+    warehouse=["ohlcv_1m", "trades", "agg_trades", "trade_statistics_1m"],
+)
 
 
 LINEAR = entry("linear", ["ohlcv_1m", "ohlcv_1h", "funding_rates"], ["BTC/USDT:USDT"], FIRST)

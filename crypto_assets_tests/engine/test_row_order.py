@@ -51,7 +51,7 @@ def bench(running: SandboxServer, postgres_url: str, tmp_path: Path) -> Iterator
 
     def opened(*datasets: str, market_type: str = "spot") -> Workbench:
         symbol = BTC if market_type == "spot" else PERPETUAL
-        tables = [name for name in datasets if name in ("trades", "agg_trades")]
+        tables = [*datasets, *(["trade_statistics_1m"] if "trades" in datasets else [])]
         return Workbench(
             running, postgres_url, tmp_path / "lake", entry(market_type, datasets, [symbol], DAY, warehouse=tables)
         )

@@ -351,7 +351,7 @@ def test_days_of_an_emptied_table_are_missing_and_loaded_again(work: Workbench) 
 
 
 def test_a_table_that_the_collection_does_not_fill_any_more_may_be_emptied(work: Workbench) -> None:
-    work.entries = [entry("spot", ["trades"], [BTC], FIRST, warehouse=["trades"])]
+    work.entries = [entry("spot", ["trades"], [BTC], FIRST, warehouse=["trades", "trade_statistics_1m"])]
     work.collect(DAYS[0], DAYS[1])
     with psycopg.connect(work.url) as connection:
         connection.execute("TRUNCATE market.trades_20240101")

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from crypto_assets import datasets
 from crypto_assets.model import bar_length, days_between
-from crypto_assets.rows.derive import DERIVED_TIMEFRAMES, STATISTICS_SCHEMA, longer_bars, trade_statistics
+from crypto_assets.rows.derive import STATISTICS_SCHEMA, longer_bars, trade_statistics
+from crypto_assets.rows.timeframes import BUILT_FROM, DERIVED_TIMEFRAMES
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets_tests.synthetic import BINANCE, day_of, series_of
 
@@ -121,7 +122,7 @@ def minute_bars(draw: st.DrawFn, day: datetime) -> pa.Table:
     st.lists(
         st.integers(0, 3).flatmap(lambda number: minute_bars(MIDNIGHT + timedelta(days=number))), min_size=1, max_size=5
     ),
-    st.sets(st.sampled_from(DERIVED_TIMEFRAMES), min_size=1),
+    st.sets(st.sampled_from(list(BUILT_FROM)), min_size=1),
 )
 def test_longer_bars_equal_the_slow_reference_for_any_days_gaps_and_magnitudes(days, wanted):
     built = longer_bars(days, wanted)

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -27,12 +28,13 @@ from crypto_assets.ledger.corrections import InForce, in_force, record_correctio
 from crypto_assets.ledger.lakes import remember_lake, require_lake
 from crypto_assets.ledger.life_edges import cut_of
 from crypto_assets.ledger.profiles import write_profiles
-from crypto_assets.model import Comparison, Finding, Outcome, Partition, Series, StoredFile
+from crypto_assets.model import Comparison, Finding, Outcome, Partition, Series, StoredFile, Track
 from crypto_assets.model.correction import Correction, Difference
 from crypto_assets.rows.loads import DayFile, Load, LoadPlan, StoredDay, loads, plans
 from crypto_assets.rows.versions import compare
 from crypto_assets.storage.lake_paths import symbol_folder
 from crypto_assets.storage.parquet import StoredRows
+from crypto_assets.storage.unlisted_rows import unload
 from crypto_assets.storage.warehouse_loads import tables_with
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ class _Draft:
     `file` is None if the lake already has the bytes. `same_rows`: the new file has all rows known before, in the same order
     and from the first on. `grew_from` is set if it has more rows: the number before, such as 700 if 700 rows of REST became
     900. `superseded`: another run replaced the day since it was read. `findings` compare the day with other sources: with the
-    REST rows that it replaces, or as they were found before.
+    REST rows that it replaces, or as they were found before. `replaces`: the ledger had an earlier version.
     """
 
     day: Day
@@ -60,6 +62,7 @@ class _Draft:
     same_rows: bool = False
     grew_from: int | None = None
     superseded: bool = False
+    replaces: bool = False
     findings: dict[str, Finding] = field(default_factory=dict)
 
 
@@ -107,6 +110,7 @@ class Publisher:
             with self._journal.publishing(connection, list(files.values()), self._writers):
                 current = [draft for draft in drafts if not draft.superseded]
                 counts = self._load(connection, current)
+                self._unload(connection, current)
                 near = _profiles_now(connection, current)
                 outcomes = {
                     id(d.day): published(
@@ -145,6 +149,7 @@ class Publisher:
         data = self._lake.encode(day.series, day.partition, day.parsed, day.source)
         path = self._lake.path(day.series, day.partition)
         draft = _Draft(day, StoredFile(path, day.parsed.num_rows, len(data), hashlib.sha256(data).hexdigest()))
+        draft.replaces = before is not None
         there = self._lake.readable(path)
         sha256_there = None if there is None else hashlib.sha256(there).hexdigest()
         rows, former = self._former(day, before, there, sha256_there)
@@ -234,6 +239,19 @@ class Publisher:
             counts[Partition(load.symbol, load.day)][load.table] = rows
         return counts
 
+    def _unload(self, connection: psycopg.Connection[Any], drafts: Sequence[_Draft]) -> None:
+        """Remove earlier versions of changed days from tables that collection.yaml does not load any more.
+
+        What stays there from earlier is then always the lake's version.
+        """
+        changed = [draft for draft in drafts if draft.replaces and draft.file is not None]
+        by_symbol: dict[str, dict[date, str]] = {}
+        for draft in changed:
+            by_symbol.setdefault(draft.day.partition.symbol, {})[draft.day.partition.day] = draft.stored.sha256
+        for symbol, versions in sorted(by_symbol.items()):
+            track = Track(changed[0].day.series, symbol)
+            unload(connection, track, versions, self._collection.tables_of(*track))
+
     def loaded(self, days: Sequence[Day]) -> dict[int, dict[str, int]]:
         """Return the stored days of one series that all of their tables already have; by the identity of the day.
 
@@ -251,14 +269,15 @@ class Publisher:
         return {id(day): counts[day.partition] for day in days if len(counts[day.partition]) == len(tables)}
 
     def _plans(self, series: Series, files: Sequence[DayFile], tables: Sequence[str]) -> list[LoadPlan]:
-        return plans(series, files, tables, self._collected(series, {file.partition.symbol for file in files}))
+        return plans(series, files, tables, self._built(series, {file.partition.symbol for file in files}))
 
     def _loads(self, series: Series, days: Sequence[StoredDay], tables: Sequence[str]) -> list[Load]:
-        return loads(series, days, tables, self._collected(series, {day.partition.symbol for day in days}))
+        return loads(series, days, tables, self._built(series, {day.partition.symbol for day in days}))
 
-    def _collected(self, series: Series, symbols: Iterable[str]) -> dict[str, set[str]]:
-        """Return the timeframes of each symbol that are collected as published."""
-        return {symbol: self._collection.timeframes(series.exchange, series.market_type, symbol) for symbol in symbols}
+    def _built(self, series: Series, symbols: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Return the timeframes of each symbol that are built from its 1m bars."""
+        market = series.exchange, series.market_type
+        return {symbol: self._collection.built_timeframes(*market, symbol) for symbol in symbols}
 
     def load_again(self, connection: psycopg.Connection[Any], series: Series, day: StoredDay) -> None:
         """Load a stored day again into the tables that have it, because bars built from it are not valid any more."""

@@ -17,6 +17,7 @@ import psycopg
 
 from crypto_assets.ledger.loads import LoadedDay, Loads, count_loads, days_loaded, every_loaded_day
 from crypto_assets.model import DAY, Finding, Rule, Series, Severity, not_judged
+from crypto_assets.rows.loads import STATISTICS
 from crypto_assets.storage.built_bars import built_due
 from crypto_assets.storage.database import Database
 from crypto_assets.storage.warehouse import TABLES, lock_symbol
@@ -35,14 +36,12 @@ ROWS_MATCH_LAKE = Rule(
     words=_words,
 )
 
-_STATISTICS = "trade_statistics_1m"
-
 
 @dataclass(frozen=True, slots=True)
 class Table:
     """One symbol in one table of the warehouse; `feeders` are the series whose days are loaded into it.
 
-    `published` are the timeframes that are collected as published: their bars are not built.
+    `built` are the timeframes of bars that it builds from 1m bars.
     """
 
     name: str
@@ -50,7 +49,7 @@ class Table:
     market_type: str
     symbol: str
     feeders: tuple[Series, ...]
-    published: frozenset[str] = frozenset()
+    built: tuple[str, ...] = ()
 
     @property
     def keys(self) -> tuple[str, str, str]:
@@ -132,7 +131,7 @@ def _loaded(
 def _counted(connection: psycopg.Connection[Any], table: Table, first: date, last: date) -> dict[date, _Counted]:
     """Return the rows of each day in the table; for statistics, the trades that they count."""
     column = TABLES[table.name].time_column
-    count = "sum(trade_count)" if table.name == _STATISTICS else "count(*)"
+    count = "sum(trade_count)" if table.name == STATISTICS else "count(*)"
     by = "timeframe, source = 'derived'" if table.name == "ohlcv" else "'', false"
     rows = connection.execute(
         f"""SELECT ({column} AT TIME ZONE 'UTC')::date, {by}, {count}::bigint FROM market.{table.name}
@@ -151,7 +150,7 @@ def _built_due(
     loaded: Mapping[date, Sequence[LoadedDay]],
     first: date,
     last: date,
-) -> dict[date, dict[str, int]]:
+) -> dict[date, Mapping[str, int]]:
     """Return the number of bars of each built timeframe that the table's 1m bars should give."""
     if table.name != "ohlcv":
         return {}
@@ -161,10 +160,7 @@ def _built_due(
         for one in feeders
         if first <= day <= last and one.dataset == "ohlcv_1m"
     }
-    return {
-        day: {timeframe: bars for timeframe, bars in found.built.items() if timeframe not in table.published}
-        for day, found in built_due(connection, *table.keys, lives).items()
-    }
+    return {day: found.built for day, found in built_due(connection, *table.keys, lives, table.built).items()}
 
 
 def _finding(table: Table, feeders: Sequence[LoadedDay], counted: _Counted, due: Mapping[str, int]) -> Finding:
@@ -179,9 +175,11 @@ def _finding(table: Table, feeders: Sequence[LoadedDay], counted: _Counted, due:
             wrong.append(f"{one.dataset}: rows were missing before, and the day was not loaded again")
         elif not one.same_version:
             wrong.append(f"{one.dataset}: not the lake's version")
+    # Bars of a timeframe that is built no longer stay until the day is loaded again.
+    surplus = dict.fromkeys(counted.built if any(one.dataset == "ohlcv_1m" for one in feeders) else (), 0)
     wrong += [
         f"built {timeframe} bars: {counted.built.get(timeframe, 0):,} of {bars:,}"
-        for timeframe, bars in due.items()
+        for timeframe, bars in (surplus | dict(due)).items()
         if counted.built.get(timeframe, 0) != bars
     ]
     evidence: dict[str, Any] = {"rows": found, "rows_in_lake": lake}

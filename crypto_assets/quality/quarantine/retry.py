@@ -36,7 +36,6 @@ from crypto_assets.machine.thread_pool import DaemonPool
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State
 from crypto_assets.quality.quarantine.refused_files import RefusedFile, drop
 from crypto_assets.rows.arrange import Arranged
-from crypto_assets.rows.loads import warehouse_tables
 from crypto_assets.sources.limits import Endpoint
 from crypto_assets.transport.client import Client
 from crypto_assets.transport.guard import Guard
@@ -135,8 +134,7 @@ class Restorer:
         return result
 
     def _target(self, file: RefusedFile, series: Series) -> Target:
-        entry = self._collection.entry_of(series, file.symbol)
-        tables = warehouse_tables(series, entry.warehouse if entry else ())
+        tables = self._collection.tables_of(series, file.symbol)
         return Target(series, file.symbol, tuple(sorted(file.days)), tables)
 
     def _records(self, target: Target) -> Mapping[date, PartitionRecord]:

@@ -28,7 +28,6 @@ from crypto_assets.model import COMPLETE_STATES, Outcome
 from crypto_assets.quality.after_run import close_run
 from crypto_assets.reading.day_coverage import settle
 from crypto_assets.reading.stored_days import LakeQuestion, read_lake
-from crypto_assets.rows.loads import warehouse_tables
 from crypto_assets.sandbox.selftest import evidence
 from crypto_assets.sandbox.selftest.case import Case
 from crypto_assets.sandbox.selftest.scenes import Scene, Where
@@ -116,7 +115,7 @@ def _targets(collection: Collection, scene: Scene, wanted: dict[Where, str] | No
     for series, symbol in entry.tracks:
         days = [day for day in scene.days if wanted is None or Where(symbol, series.dataset, day) in wanted]
         if days:
-            targets.append(Target(series, symbol, tuple(days), warehouse_tables(series, entry.warehouse)))
+            targets.append(Target(series, symbol, tuple(days), entry.tables_of(series)))
     return targets
 
 

@@ -15,6 +15,7 @@ import psycopg
 
 from crypto_assets.config.collection import Collection, parse_collection
 from crypto_assets.model import State
+from crypto_assets.rows.loads import STATISTICS
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.faults import OBJECTS, parse_fault
 from crypto_assets.sandbox.request_limits import parse_rate
@@ -196,7 +197,7 @@ class _Exchange:
             "symbols": list(scene.symbols),
             "start": scene.first,
             "end": scene.last,
-            "warehouse": [name for name in scene.datasets if name.endswith("trades")],
+            "warehouse": [*scene.datasets, *([STATISTICS] if "trades" in scene.datasets else [])],
             "rest": case.rest,
         }
         return parse_collection({"exchanges": {"binance": urls}, "series": [entry]})

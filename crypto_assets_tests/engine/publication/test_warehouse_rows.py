@@ -38,7 +38,11 @@ def bench(sandbox, tmp_path, postgres_url) -> Workbench:
         postgres_url,
         Path(tmp_path),
         entry(
-            "spot", ["ohlcv_1m", "ohlcv_1h", "trades", "agg_trades"], [SPOT], FIRST, warehouse=["trades", "agg_trades"]
+            "spot",
+            ["ohlcv_1m", "ohlcv_1h", "trades", "agg_trades"],
+            [SPOT],
+            FIRST,
+            warehouse=["ohlcv_1m", "ohlcv_1h", "trades", "agg_trades", "trade_statistics_1m"],
         ),
         entry("linear", ["funding_rates"], [PERP], FIRST),
     )
