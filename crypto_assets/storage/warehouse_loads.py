@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from crypto_assets.model import Series
+from crypto_assets.model import Series, Track
 from crypto_assets.rows.loads import Load, LoadPlan
 
 Identity = tuple[str, str, str, str, str, date]
@@ -180,3 +180,82 @@ def emptied_by_hand(
         (leaf, table, Series.named(exchange, market_type, dataset), symbol, days)
         for leaf, table, exchange, market_type, dataset, symbol, days in rows
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRows:
+    """The days of one dataset of one symbol in a table of the warehouse; `rows` includes bars built from them."""
+
+    table: str
+    track: Track
+    days: int
+    rows: int
+    first: date
+    last: date
+
+
+def loaded_rows(connection: psycopg.Connection[Any]) -> list[LoadedRows]:
+    """Return what every table has of every symbol and dataset."""
+    rows = connection.execute(
+        """SELECT table_name, exchange, market_type, dataset, symbol, count(*), sum(rows)::bigint, min(day), max(day)
+        FROM collection.warehouse_loads WHERE rows > 0 AND content <> ''
+        GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5"""
+    ).fetchall()
+    return [
+        LoadedRows(table, Track(Series.named(exchange, market_type, dataset), symbol), *numbers)
+        for table, exchange, market_type, dataset, symbol, *numbers in rows
+    ]
+
+
+def other_versions(
+    connection: psycopg.Connection[Any], track: Track, versions: Mapping[date, str], tables: Collection[str]
+) -> dict[str, list[date]]:
+    """Return the days, among some days of a track, that tables other than `tables` have in another version, by table.
+
+    Args:
+        versions: the sha256 of the stored file of each day.
+    """
+    series, symbol = track
+    rows = connection.execute(
+        """SELECT w.table_name, array_agg(w.day ORDER BY w.day) FROM collection.warehouse_loads w
+        JOIN unnest(%s::date[], %s::text[]) AS v (day, sha256) USING (day)
+        WHERE (w.exchange, w.market_type, w.symbol, w.dataset) = (%s, %s, %s, %s) AND w.table_name <> ALL(%s)
+            AND NOT starts_with(w.content, v.sha256) GROUP BY 1 ORDER BY 1""",
+        (
+            *(list(versions), list(versions.values())),
+            *(series.exchange, series.market_type, symbol, series.dataset, list(tables)),
+        ),
+    ).fetchall()
+    return dict(rows)
+
+
+def days_of(connection: psycopg.Connection[Any], table: str, track: Track) -> list[date]:
+    """Return the days of a track with a load in a table, ascending."""
+    series, symbol = track
+    rows = connection.execute(
+        """SELECT day FROM collection.warehouse_loads
+        WHERE (table_name, exchange, market_type, symbol, dataset) = (%s, %s, %s, %s, %s) ORDER BY day""",
+        (table, series.exchange, series.market_type, symbol, series.dataset),
+    ).fetchall()
+    return [day for (day,) in rows]
+
+
+def delete_days(connection: psycopg.Connection[Any], table: str, track: Track, days: Collection[date]) -> None:
+    """Delete the loads of some days of a track: their rows have been removed, and are not loaded again."""
+    series, symbol = track
+    connection.execute(
+        """DELETE FROM collection.warehouse_loads WHERE table_name = %s AND (exchange, market_type, symbol, dataset)
+            = (%s, %s, %s, %s) AND day = ANY(%s)""",
+        (table, series.exchange, series.market_type, symbol, series.dataset, list(days)),
+    )
+
+
+def is_unused(connection: psycopg.Connection[Any], table: str, leaf: str, first: date, after: date) -> bool:
+    """Return whether a leaf is there and no load is in its days [first, after); nobody loads until the transaction ends."""
+    connection.execute("LOCK TABLE collection.warehouse_loads IN SHARE MODE")
+    row = connection.execute(
+        """SELECT to_regclass('market.' || %s) IS NOT NULL AND NOT EXISTS (
+            SELECT FROM collection.warehouse_loads WHERE table_name = %s AND day >= %s AND day < %s)""",
+        (leaf, table, first, after),
+    ).fetchone()
+    return row == (True,)

@@ -70,7 +70,7 @@ def test_a_good_collection_is_read_with_symbols_unified_and_urls_without_final_s
     assert spot.series == [Series("binance", "spot", "ohlcv", "1m"), Series("binance", "spot", "trades")]
     assert (spot.start, spot.warehouse) == (date(2024, 1, 1), ["ohlcv_1m", "trades"])
     assert linear.symbols == ["BTC/USDT:USDT", "BTC/USDT:USDT-240628"]
-    assert (linear.start, linear.warehouse) == (date(2024, 2, 1), [])
+    assert (linear.start, linear.warehouse) == (date(2024, 2, 1), True)
     urls = collection.urls("binance")
     assert urls.archive_url == "http://127.0.0.1:9000"
     assert urls.listing_url == "http://127.0.0.1:9000/listing"
@@ -116,7 +116,7 @@ def test_an_entry_says_what_is_loaded_and_built(keys, tables, built):
         assert part.tables_of(Series.named("binance", "spot", name)) == expected
     assert collection.built_timeframes("binance", "spot", "BTC/USDT") == built
     assert collection.built_timeframes("binance", "spot", "ETH/USDT") == ()
-    assert part.has_warehouse == any(tables.values())
+    assert part.has_warehouse == (keys.get("warehouse") not in (False, []))
 
 
 def test_a_file_that_is_not_there_is_named_with_what_to_do(tmp_path):
@@ -229,15 +229,15 @@ def test_a_file_that_is_no_collection_is_refused_in_one_line(tmp_path, text, mes
         (
             {"derived_timeframes": "[7m]"},
             (
-                "series[0]: derived_timeframes: expected some of 3m, 5m, 15m, 30m, 1h, 2h, 4h, 6h, 8h, 12h, 1d (a multiple of "
-                "1m that divides a day), found '7m'"
+                "series[0]: derived_timeframes: expected some of 3m, 5m, 15m, 30m, 1h, 2h, 4h, 6h, 8h, 12h, 1d (a multiple "
+                "of 1m that divides a day), found '7m'"
             ),
         ),
         (
             {"derived_timeframes": "[1h]", "warehouse": "false"},
             (
-                "series[0]: derived_timeframes: built bars are in Postgres only, beside the bars that they are built from, and "
-                "this entry does not load ohlcv_1m (warehouse: false); load it, or remove derived_timeframes"
+                "series[0]: derived_timeframes: built bars are in Postgres only, beside the bars that they are built from, "
+                "and this entry does not load ohlcv_1m (warehouse: false); load it, or remove derived_timeframes"
             ),
         ),
         (
@@ -247,8 +247,8 @@ def test_a_file_that_is_no_collection_is_refused_in_one_line(tmp_path, text, mes
         (
             {"derived_timeframes": "[5m, 1h]", "datasets": "[ohlcv_1m, ohlcv_1h]"},
             (
-                "series[0]: derived_timeframes: 1h is collected as published (ohlcv_1h) and loaded, so it is not built; remove "
-                "1h here, or ohlcv_1h from `warehouse`"
+                "series[0]: derived_timeframes: 1h is collected as published (ohlcv_1h) and loaded, so it is not built; "
+                "remove 1h here, or ohlcv_1h from `warehouse`"
             ),
         ),
     ],

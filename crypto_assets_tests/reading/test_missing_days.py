@@ -11,9 +11,10 @@ from typing import Any
 import pandas as pd
 import psycopg
 import pytest
+import yaml
 
 import crypto_assets
-from crypto_assets.errors import IncompleteData, IncompleteDataWarning, PostgresUnavailable
+from crypto_assets.errors import ConfigError, IncompleteData, IncompleteDataWarning, PostgresUnavailable
 from crypto_assets.ledger.day_records import DayRecord
 from crypto_assets.model import Partition, Series, State
 from crypto_assets.reading.stored_days import of_record
@@ -315,7 +316,15 @@ def test_rows_that_are_gone_from_postgres_are_noticed(work: Workbench, dataset: 
     assert " of its " in str(error)
 
 
-def test_trades_that_were_not_loaded_are_missing_from_postgres(work: Workbench) -> None:
+def test_trades_that_were_not_loaded_are_missing_from_postgres(
+    work: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CRYPTO_ASSETS_CONFIG", str(tmp_path / "collection.yaml"))
+    part = {**work.entries[0], "datasets": ["ohlcv_1m", "trades"]}
+    (tmp_path / "collection.yaml").write_text(yaml.safe_dump({"series": [part]}))
+    with pytest.raises(ConfigError, match="does not load it into the warehouse; use source='lake', or add it"):
+        read(DAYS[0], DAYS[1], "trades", source="warehouse")
+    (tmp_path / "collection.yaml").write_text(yaml.safe_dump({"series": [{**part, "warehouse": ["trades"]}]}))
     error = refused(DAYS[0], DAYS[1], "trades", source="warehouse")
     assert "it was not loaded" in str(error)
     assert len(read(DAYS[0], DAYS[1], "trades")) == 2 * 1440

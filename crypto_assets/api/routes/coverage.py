@@ -17,7 +17,7 @@ from crypto_assets.api.filters import series_filters
 from crypto_assets.api.parameters import MOST
 from crypto_assets.api.routes.runs import pauses_in_force
 from crypto_assets.ledger.corrections import CorrectionRecord
-from crypto_assets.ledger.coverage import coverage
+from crypto_assets.ledger.coverage import known_coverage
 from crypto_assets.ledger.coverage_tables import status_json
 from crypto_assets.ledger.gaps import gaps as read_gaps
 from crypto_assets.ledger.incidents import IncidentRecord, incident_records
@@ -35,9 +35,7 @@ def status(here: Here) -> Response:
     """Coverage of every series, active runs and pauses."""
     running = read_progress(here.ledger, states=ACTIVE_STATES, limit=MOST)
     collection, today = here.load_collection(), datetime.now(UTC).date()
-    lost = lost_days(here.ledger, here.lake, collection=collection)
-    found_gaps = read_gaps(collection, here.ledger, today, lost=lost.reasons)
-    found = coverage(collection, here.ledger, found_gaps, today, lost)
+    _, found, _ = known_coverage(collection, here.ledger, here.lake, today)
     return Json(
         {
             "series": [status_json(one) for one in found],

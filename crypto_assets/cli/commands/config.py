@@ -108,9 +108,22 @@ def _entries(collection: Any) -> list[dict[str, Any]]:
             "last_day": str(entry.end) if entry.end else None,
             "days": max((entry.until(ended) - entry.start).days + 1, 0) * len(entry.symbols) * len(entry.datasets),
             "rest": collection.asks_rest(entry),
+            "warehouse": sorted({table for series in entry.series for table in entry.tables_of(series)}),
+            "derived_timeframes": _built(collection, entry),
         }
         for entry in collection.series
     ]
+
+
+def _built(collection: Any, entry: Any) -> list[str]:
+    """Return the timeframes that are built for any symbol of an entry."""
+    from crypto_assets.rows.timeframes import BUILT_FROM
+
+    if "ohlcv_1m" not in entry.datasets:
+        return []
+    market = entry.exchange, entry.market_type
+    mine = {name for symbol in entry.symbols for name in collection.built_timeframes(*market, symbol)}
+    return [name for name in BUILT_FROM if name in mine]
 
 
 _SHOWN = 5
@@ -120,7 +133,7 @@ def _print(entries: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("entry", "market", "datasets", "symbols", "days", "days up to yesterday", "REST"):
+    for title in ("entry", "market", "datasets", "symbols", "days", "days up to yesterday", "REST", "in Postgres"):
         table.add_column(title, no_wrap=True, justify="right" if title.startswith("days up") else "left")
     for one in entries:
         more = len(one["symbols"]) - _SHOWN
@@ -128,7 +141,8 @@ def _print(entries: list[dict[str, Any]]) -> None:
         span = f"{one['first_day']} to {one['last_day']}" if one["last_day"] else f"from {one['first_day']} on"
         market = f"{one['exchange']} {one['market_type']}"
         cells = (one["entry"], market, ", ".join(one["datasets"]), names, span, f"{one['days']:,}")
-        table.add_row(*cells, "yes" if one["rest"] else "no")
+        built = f" (builds {', '.join(one['derived_timeframes'])})" if one["derived_timeframes"] else ""
+        table.add_row(*cells, "yes" if one["rest"] else "no", (", ".join(one["warehouse"]) or "lake only") + built)
     print_table(table)
     days = sum(one["days"] for one in entries)
     out.print(f"up to yesterday {counted(days, 'day')} of single symbols and datasets", markup=False)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crypto_assets.cli.commands import acknowledge
+from crypto_assets.cli.commands.warehouse import unlisted_days, unlisted_in_words
 from crypto_assets.cli.console import out, print_line, print_table
 from crypto_assets.cli.help import Help
 from crypto_assets.cli.options import (
@@ -131,6 +132,8 @@ def status(as_json: bool) -> None:
             out.print("nothing has been collected yet; start with `crypto-assets collect` or `crypto-assets demo`")
         elif any(not one.is_complete for one in found if one.in_collection):
             out.print("`crypto-assets gaps` shows what is missing, and why; `crypto-assets fill` collects it")
+        if days := with_ledger(lambda ledger: unlisted_days(collection, ledger)):
+            out.print(unlisted_in_words(days))
     sys.exit(1 if any(gap.is_open for gap in found_gaps) else 0)
 
 
