@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crypto_assets.access.problem import Problem
 from crypto_assets.errors import ConfigError
+from crypto_assets.machine.ports import EVERY_ADDRESS
 
 EVERYBODY = "*"
 
@@ -78,6 +79,24 @@ def users(names: str) -> frozenset[int] | None:
     if names.strip() == EVERYBODY:
         return None
     return frozenset({0, os.geteuid(), *(_user(name.strip()) for name in names.split(",") if name.strip())})
+
+
+def require_host(host: str, names: str) -> None:
+    """Check that UI and API may listen on an address: the user of a connection from another machine is unknown.
+
+    Args:
+        host: one of `machine.ports.HOSTS`.
+        names: the setting `ui_users`.
+
+    Raises:
+        ConfigError: other machines could connect, and the setting does not allow everybody.
+    """
+    if host == EVERY_ADDRESS and names.strip() != EVERYBODY:
+        raise ConfigError(
+            f"--host {host}: other machines could then use UI and API, which have no login. Expected --host 127.0.0.1; or, "
+            f"in a container whose ports are published on 127.0.0.1 only, CRYPTO_ASSETS_UI_USERS={EVERYBODY}, which allows "
+            f"everybody who reaches the port; found {names.strip() or 'no such setting'!r}"
+        )
 
 
 def _user(name: str) -> int:

@@ -9,10 +9,9 @@ from concurrent.futures import TimeoutError as TooLong
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from crypto_assets.errors import CryptoAssetsError
 from crypto_assets.instance.liveness import ANSWER_S, HEARTBEAT_S, Heartbeat, answers_grpc, is_up, last_heartbeat
+from crypto_assets.instance.parts import code_socket
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.storage.lake import Lake
 
@@ -37,7 +36,9 @@ class Health:
         postgres, found = _answer(asked[0])
         lake, _ = _answer(asked[1])
         parts = {"postgres": postgres, "lake": lake, "up": ANSWERS if up else NOT_RUNNING}
-        parts["code_server"] = (ANSWERS if answers_grpc(_socket(self._home)) else SILENT) if up else NOT_RUNNING
+        # Asked in any case: containers run it without `up`.
+        serves = answers_grpc(code_socket(self._home))
+        parts["code_server"] = ANSWERS if serves else SILENT if up else NOT_RUNNING
         daemon = {"heartbeat": found and found.at, "age_s": found and round(found.age_s, 1)}
         ok = postgres == ANSWERS and lake == ANSWERS
         if up:
@@ -71,12 +72,3 @@ def _answer(asked: Future[Any]) -> tuple[str, Any]:
         return f"no answer within {ANSWER_S:g} s", None
     except (CryptoAssetsError, OSError) as error:
         return str(error), None
-
-
-def _socket(home: Path) -> Path:
-    """Return the socket of `up`'s code server, from its workspace file."""
-    try:
-        (place,) = yaml.safe_load((home / "workspace.yaml").read_text())["load_from"]
-        return Path(place["grpc_server"]["socket"])
-    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError):
-        return home / "sockets" / "code-server"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uvicorn
 
+from crypto_assets.access.callers import require_host
 from crypto_assets.api.app import create_app
 from crypto_assets.api.bounds import Impatient
 from crypto_assets.config.collection import load_collection
@@ -15,22 +16,24 @@ from crypto_assets.storage import postgres_url
 from crypto_assets.storage.migrations import migrate
 
 
-def serve(port: int) -> None:
-    """Serve on a port of 127.0.0.1 until interrupted.
+def serve(port: int, host: str = HOST) -> None:
+    """Serve on a port of this machine until interrupted.
 
     Raises:
-        ConfigError: the collection cannot be read, or the port is in use.
+        ConfigError: the collection cannot be read, the port is in use, or the host is open to other machines
+            while the settings are not.
         PostgresUnavailable: Postgres does not answer.
     """
     keep_loopback_direct()
-    require_free(port, "--port")
     now = settings_at_start()
+    require_host(host, now.ui_users)
+    require_free(port, "--port", host)
     load_collection(now.config)  # report a mistake in it now; later it is the answer of the routes that need it
     url = postgres_url(now, make=False)
     migrate(url)
     config = uvicorn.Config(
         create_app(url, now.config),
-        host=HOST,
+        host=host,
         port=port,
         log_level="warning",
         access_log=False,

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from crypto_assets.cli.console import err, escape
+from crypto_assets.machine.ports import HOST, HOSTS
 
 
 class _Day(click.ParamType):
@@ -45,6 +46,14 @@ _RELATIVE_DAYS = {"today": 0, "yesterday": 1}
 
 
 DAY = _Day()
+
+HOST_OPTION = click.option(
+    "--host",
+    type=click.Choice(HOSTS),
+    default=HOST,
+    show_default=True,
+    help="Address to listen on. 0.0.0.0 is for containers and needs CRYPTO_ASSETS_UI_USERS=*.",
+)
 
 
 ENVIRONMENT = f"{__name__}.environment"

@@ -1,6 +1,5 @@
 """`crypto-assets up`: runs code server, webserver and daemon as child processes, and stops them together."""
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -12,18 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
-from crypto_assets.access.callers import users
+from crypto_assets.access.callers import require_host, users
 from crypto_assets.config.dagster_home import use_dagster_home
 from crypto_assets.config.environment import environment, require_places, settings
 from crypto_assets.config.error_log import last_line
-from crypto_assets.errors import ConfigError, CryptoAssetsError
+from crypto_assets.errors import CryptoAssetsError
 from crypto_assets.instance.child import listens
 from crypto_assets.instance.liveness import HEARTBEAT_S, Heartbeats, answers_grpc, answers_http
+from crypto_assets.instance.parts import CODE_SERVER, DAEMON, WEBSERVER, make_places, only_one
 from crypto_assets.machine.ports import HOST, free_port, is_free, require_free
-from crypto_assets.machine.private_folder import private_folder, private_opener, socket_folder, write_private
-from crypto_assets.machine.shortage import raise_if_ours
+from crypto_assets.machine.private_folder import private_opener
 from crypto_assets.storage import postgres_url
 from crypto_assets.storage.migrations import migrate
 
@@ -36,9 +33,6 @@ MAX_RESTARTS, RESTART_WINDOW_S = 3, 600.0
 
 PROBE_S, MOST_SILENT = 10.0, 6
 """Seconds between two probes of each child, and how many unanswered probes in a row mean that it hangs."""
-
-CODE_SOCKET = "code-server"
-"""The code server runs any code as its owner: it listens on a unix socket that only its owner can reach."""
 
 _INSTANCE = ("crypto_assets.instance.storage", "crypto_assets.instance.launcher", "crypto_assets.instance.local_files")
 
@@ -189,67 +183,65 @@ class Services:
 
 @contextmanager
 def running(
-    port: int, say: Callable[[str], None], stop: threading.Event, api_port: int | None = None
+    port: int, say: Callable[[str], None], stop: threading.Event, api_port: int | None = None, host: str = HOST
 ) -> Iterator[Services]:
     """Run Dagster's processes during the block; the UI answers at its beginning, unless `stop` was set meanwhile.
 
     Args:
-        port: of the UI on 127.0.0.1.
+        port: of the UI.
         api_port: of the API; None: the one after `port`, or any free one.
         say: called with a line about each wait.
         stop: ends the waiting.
+        host: the address that UI and API listen on, one of `machine.ports.HOSTS`.
 
     Raises:
-        ConfigError: the port is in use, the same home is up already, or dagster.yaml is missing.
+        ConfigError: the port is in use, the same home is up already, dagster.yaml is missing, or the host is open to other
+            machines while the settings are not.
         PostgresUnavailable: Postgres does not answer.
         CryptoAssetsError: a process ended while starting; the message names its log.
     """
     use_dagster_home()
     require_places(settings())
     users(settings().ui_users)  # report a mistake there now, not through a child that ends
+    require_host(host, settings().ui_users)
     home = settings().home
-    logs, code = _own_places(home)
     url = f"http://{HOST}:{port}"
-    with _only_one(home, url):
-        require_free(port, "--port")
+    places = make_places(home)
+    code = places.socket
+    with only_one(home, url):
+        require_free(port, "--port", host)
         if api_port is None:
-            api_port = port + 1 if is_free(port + 1) else free_port()
+            api_port = port + 1 if is_free(port + 1, host) else free_port()
         else:
-            require_free(api_port, "--api-port")
+            require_free(api_port, "--api-port", host)
         say("waiting for Postgres")
         database = postgres_url(settings())
         migrate(database)
-        services = Services(url, f"http://{HOST}:{api_port}/v1", database, logs, stop, say)
+        services = Services(url, f"http://{HOST}:{api_port}/v1", database, places.logs, stop, say)
         code.unlink(missing_ok=True)  # left by a killed code server: `up` holds the lock of this home
-        workspace = home / "workspace.yaml"
-        server = {"socket": str(code), "location_name": "crypto_assets"}
-        write_private(workspace, yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
         try:
+            services.start(CODE_SERVER, *places.command(CODE_SERVER), lives=lambda: answers_grpc(code))
             services.start(
-                "code-server",
-                *("crypto_assets.instance.code_server", "api", "grpc", "--socket", str(code)),
-                *("-m", "crypto_assets.definitions", "--location-name", "crypto_assets"),
-                lives=lambda: answers_grpc(code),
-            )
-            services.start(
-                "webserver",
+                WEBSERVER,
                 *_after(code, "dagster_webserver.app"),
-                *("crypto_assets.instance.webserver", "--port", str(port), "--workspace", str(workspace)),
+                *places.command(WEBSERVER, port, host),
                 lives=lambda: answers_http(f"{url}/server_info"),
             )
             services.start(
-                "daemon",
+                DAEMON,
                 *_after(code, "dagster._daemon.cli"),
-                *("dagster._daemon", "run", "-w", str(workspace)),
+                *places.command(DAEMON),
                 lives=Heartbeats(database),
                 patience=int(HEARTBEAT_S / PROBE_S),
             )
             # An answer that needs the database and the lake would stop with them, and a restart would not help.
             services.start(
-                "api", "crypto_assets.api", "--port", str(api_port), lives=lambda: answers_http(services.api)
+                "api",
+                *("crypto_assets.api", "--host", host, "--port", str(api_port)),
+                lives=lambda: answers_http(services.api),
             )
-            services.wait_for("code-server", lambda: listens(code))
-            services.wait_for("webserver", lambda: answers_http(f"{url}/server_info"))
+            services.wait_for(CODE_SERVER, lambda: listens(code))
+            services.wait_for(WEBSERVER, lambda: answers_http(f"{url}/server_info"))
             services.wait_for("api", lambda: answers_http(services.api))
             yield services
         finally:
@@ -259,36 +251,3 @@ def running(
 def _after(socket: Path, module: str) -> list[str]:
     """Return the options of a child that needs the code server: it imports while the code server starts."""
     return [f"--after={socket}", *(f"--import={name}" for name in (module, *_INSTANCE))]
-
-
-def _own_places(home: Path) -> tuple[Path, Path]:
-    """Return the log folder and the path of the code server's socket, private to this process's user.
-
-    Raises:
-        ConfigError: another account's object, or a link, is in their place.
-    """
-    try:
-        return private_folder(home / "logs"), socket_folder(home / "sockets", CODE_SOCKET) / CODE_SOCKET
-    except PermissionError as error:
-        raise ConfigError(str(error)) from None
-
-
-@contextmanager
-def _only_one(home: Path, url: str) -> Iterator[None]:
-    """Hold the lock of a home: two daemons on one instance would start every run twice."""
-    path = home / "up.lock"
-    try:
-        opened = open(path, "a+", encoding="utf-8", opener=private_opener)  # noqa: SIM115  closed just below
-    except OSError as error:
-        raise_if_ours(error)
-        raise ConfigError(f"{path}: expected a file of ours, found: {error.strerror}; remove it") from None
-    with opened as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise ConfigError(f"{home}: is up already, see {lock.read().strip()}; end that one first") from None
-        lock.truncate(0)
-        lock.write(url)
-        lock.flush()
-        yield

@@ -25,12 +25,12 @@ from dagster_webserver.version import __version__
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from crypto_assets.access.callers import OnlyTheseUsers, users
+from crypto_assets.access.callers import OnlyTheseUsers, require_host, users
 from crypto_assets.access.origin import OnlyFromHere
 from crypto_assets.access.problem import Problem
 from crypto_assets.config.environment import settings
 from crypto_assets.instance.dagster_instance import opened_instance
-from crypto_assets.machine.ports import HOST
+from crypto_assets.machine.ports import HOST, HOSTS
 
 # The defaults of `dagster-webserver`: statement timeout in ms, age of a connection in s, connections beyond the pool.
 _STATEMENT_TIMEOUT_MS, _RECYCLE_S, _MAX_OVERFLOW = 15_000, 3600, 20
@@ -69,11 +69,13 @@ async def _lifespan(_app: object) -> AsyncIterator[None]:
 
 
 def main() -> None:
-    """Serve on 127.0.0.1 until interrupted."""
+    """Serve on a port of this machine until interrupted."""
     words = argparse.ArgumentParser("crypto_assets.instance.webserver", description=__doc__)
     words.add_argument("--port", type=int, required=True)
+    words.add_argument("--host", choices=HOSTS, default=HOST)
     words.add_argument("--workspace", type=Path, required=True, help="the file with the code server's address")
     given = words.parse_args()
+    require_host(given.host, settings().ui_users)
     configure_loggers()
     with opened_instance() as instance:
         instance.optimize_for_webserver(_STATEMENT_TIMEOUT_MS, _RECYCLE_S, _MAX_OVERFLOW)
@@ -81,7 +83,9 @@ def main() -> None:
         with WorkspaceProcessContext(instance, version=__version__, workspace_load_target=target) as context:
             app = guarded(context, users(settings().ui_users))
             # proxy_headers: with them a header could change the caller's address.
-            uvicorn.run(app, host=HOST, port=given.port, log_level="warning", server_header=False, proxy_headers=False)
+            uvicorn.run(
+                app, host=given.host, port=given.port, log_level="warning", server_header=False, proxy_headers=False
+            )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from crypto_assets.access.callers import user_of, users
+from crypto_assets.access.callers import require_host, user_of, users
 from crypto_assets.errors import ConfigError
 from crypto_assets_tests.storage.other_user import STRANGER, needs_root
 
@@ -79,3 +79,11 @@ def test_the_user_and_root_may_ask_and_whom_the_settings_name() -> None:
 def test_accounts_that_this_machine_does_not_know_are_refused(names: str) -> None:
     with pytest.raises(ConfigError, match="CRYPTO_ASSETS_UI_USERS: expected accounts of this machine"):
         users(names)
+
+
+@pytest.mark.parametrize("names", ["", " ", "root", "root,nobody"])
+def test_other_machines_are_let_in_only_where_everybody_may_ask(names: str) -> None:
+    require_host("127.0.0.1", names)
+    with pytest.raises(ConfigError, match=r"--host 0\.0\.0\.0: other machines .* CRYPTO_ASSETS_UI_USERS=\*"):
+        require_host("0.0.0.0", names)
+    require_host("0.0.0.0", " * ")

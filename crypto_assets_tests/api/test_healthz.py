@@ -13,7 +13,7 @@ import pytest
 from crypto_assets.api import health
 from crypto_assets.api.health import Health
 from crypto_assets.errors import PostgresUnavailable
-from crypto_assets.instance import up
+from crypto_assets.instance import parts
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.storage.database import Database, patience_of
 from crypto_assets.storage.lake import Lake
@@ -102,6 +102,6 @@ def test_a_daemon_that_hangs_makes_a_running_home_unwell(
                 f"INSERT INTO dagster.daemon_heartbeats SELECT now() AT TIME ZONE 'UTC' - interval '{age}'"
             )
             assert report(url, lake, tmp_path)[0]["ok"], "nothing runs here that should have one"
-            with up._only_one(tmp_path, "http://127.0.0.1:1"):
+            with parts.only_one(tmp_path, "http://127.0.0.1:1"):
                 found, _ = report(url, lake, tmp_path)
             assert found["ok"] is well, age

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from crypto_assets.errors import CryptoAssetsError
-from crypto_assets.instance import up
+from crypto_assets.instance import parts, up
 from crypto_assets.instance.liveness import Heartbeats, answers_http, is_up
 from crypto_assets.instance.up import Services
 from crypto_assets.machine.private_folder import private_opener
@@ -128,7 +128,7 @@ def test_a_heartbeat_is_a_sign_of_life_when_it_is_new_and_none_when_the_database
 
 def test_up_is_known_by_its_lock(tmp_path: Path) -> None:
     assert not is_up(tmp_path)
-    with up._only_one(tmp_path, "http://127.0.0.1:1"):
+    with parts.only_one(tmp_path, "http://127.0.0.1:1"):
         assert is_up(tmp_path)
     assert not is_up(tmp_path)
 

@@ -10,13 +10,16 @@ import click
 
 from crypto_assets.cli.commands.collect import collect_all
 from crypto_assets.cli.console import err, escape, out, reading_address, without_password
-from crypto_assets.cli.options import load_configured, today
+from crypto_assets.cli.options import HOST_OPTION, load_configured, today
+from crypto_assets.instance.parts import PARTS
 
 
 @click.command()
-@click.option("--port", default=3000, show_default=True, help="Port of the UI on 127.0.0.1.")
-@click.option("--api-port", type=int, help="Port of the API on 127.0.0.1; default: the one after --port.")
-def up(port: int, api_port: int | None) -> None:
+@click.option("--port", default=3000, show_default=True, help="Port of the UI.")
+@click.option("--api-port", type=int, help="Port of the API; default: the one after --port.")
+@HOST_OPTION
+@click.option("--only", type=click.Choice(PARTS), help="Run one part in the foreground, as a container does.")
+def up(port: int, api_port: int | None, host: str, only: str | None) -> None:
     """Run Postgres, the Dagster UI, the daemon and the API until Ctrl-C.
 
     The first lines print their addresses. With --demo it shows what `crypto-assets demo` collected; its exchange runs too.
@@ -26,6 +29,9 @@ def up(port: int, api_port: int | None) -> None:
     from crypto_assets.config.environment import settings
     from crypto_assets.instance import up
 
+    if only is not None:
+        _only(only, port, host)
+        return
     # A closed terminal ends it too. A second Ctrl-C changes nothing: the children end in order.
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -38,7 +44,7 @@ def up(port: int, api_port: int | None) -> None:
             if not err.is_terminal:
                 err.print(text)
 
-        with up.running(port, say, stop, api_port) as running:
+        with up.running(port, say, stop, api_port, host) as running:
             status.stop()
             if not stop.is_set():
                 out.print(
@@ -58,6 +64,13 @@ def up(port: int, api_port: int | None) -> None:
             say("stopping")
     ends = "" if settings().postgres_url else "; Postgres stops by itself when nobody uses it"
     out.print(f"stopped{ends}")
+
+
+def _only(part: str, port: int, host: str) -> None:
+    from crypto_assets.instance.alone import run_alone
+
+    load_configured()
+    run_alone(part, port, host)
 
 
 @click.command()
