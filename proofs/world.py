@@ -149,34 +149,11 @@ class Home:
             return connection.execute(query).fetchall()
 
 
-class Up:
-    """`crypto-assets up` in a home, until the block ends; `url` is the UI's."""
+class Ui:
+    """A running Dagster UI, asked through GraphQL."""
 
-    def __init__(self, home: Home) -> None:
-        self.home = home
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
-
-    def __enter__(self) -> Self:
-        self._process = self.home.start("up", "--port", self.url.rpartition(":")[2])
-        wait_for("the UI answers", self._answers)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(60)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-
-    def _answers(self) -> bool:
-        if self._process.poll() is not None:
-            raise SystemExit(f"`crypto-assets up` ended:\n{self.home.said()}")
-        with contextlib.suppress(httpx.HTTPError):
-            return httpx.get(f"{self.url}/server_info", trust_env=False, timeout=5).status_code == 200
-        return False
+    def __init__(self, url: str) -> None:
+        self.url = url
 
     def graphql(self, query: str, **variables: Any) -> Any:
         """Return the data of a GraphQL request to Dagster."""
@@ -218,6 +195,36 @@ class Up:
         if not ids or None in ids:
             raise SystemExit(f"runs were not queued: {result}")
         return ids
+
+
+class Up(Ui):
+    """`crypto-assets up` in a home, until the block ends; `url` is the UI's."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        super().__init__(f"http://127.0.0.1:{port}")
+
+    def __enter__(self) -> Self:
+        self._process = self.home.start("up", "--port", self.url.rpartition(":")[2])
+        wait_for("the UI answers", self._answers)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(60)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
+    def _answers(self) -> bool:
+        if self._process.poll() is not None:
+            raise SystemExit(f"`crypto-assets up` ended:\n{self.home.said()}")
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(f"{self.url}/server_info", trust_env=False, timeout=5).status_code == 200
+        return False
 
     def statuses(self) -> dict[str, int]:
         """Return the number of runs by status."""
