@@ -126,8 +126,8 @@ class Settings(BaseModel):
         default="",
         max_length=1000,
         description="accounts of this machine, separated by commas, that may use UI and API in addition to "
-        "the user who runs them and root; `*`: all, which `--host 0.0.0.0` requires. For a proxy: its account on this machine. Linux only; "
-        "elsewhere all may",
+        "the user who runs them and root; `*`: all, which `--host 0.0.0.0` requires. For a proxy on this machine: the "
+        "account it runs under. Linux only; elsewhere all may",
     )
     binance_api_key: Annotated[str, AfterValidator(_header)] | None = Field(
         default=None,
