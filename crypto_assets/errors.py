@@ -18,8 +18,9 @@
         ├── ListingError             the listing is not what the exchange documents (HTML, cut XML)
         ├── MalformedFile            the bytes of an archive object do not match its name
         │   ├── BadContainer         not a zip, cut, empty, several members, another name, too large
-        │   └── BadContent           columns, text or times that the dataset cannot have
-        │       └── NoRows           empty, or only a header
+        │   ├── BadContent           columns, text or times that the dataset cannot have
+        │   │   └── NoRows           empty, or only a header
+        │   └── SourceFault          the code of the source failed on it: our fault, and only this file is affected
         ├── InvalidRows              parsed, but rows break the schema, the key, the order or the day
         ├── StoredDataError          a file in the lake is missing or differs from the ledger
         │   └── UnsafePath           a text that should name a file of the lake leads elsewhere; it was not used
@@ -182,6 +183,10 @@ class NoRows(BadContent):
     """A file without any row: correct if nothing should be in it, which the file alone does not show."""
 
 
+class SourceFault(MalformedFile):
+    """The code of a source failed on a file or an answer; it says nothing about the bytes, and nothing else is affected."""
+
+
 class InvalidRows(PermanentError):
     """The file parses, but its rows break the schema, the key, the order or the bounds of the day."""
 
@@ -210,6 +215,7 @@ class IncompleteDataWarning(UserWarning):
 
 
 REFUSALS = tuple(
-    kind.__name__ for kind in (ChecksumMismatch, MalformedFile, BadContainer, BadContent, NoRows, InvalidRows)
+    kind.__name__
+    for kind in (ChecksumMismatch, MalformedFile, BadContainer, BadContent, NoRows, SourceFault, InvalidRows)
 )
 """Names, as in evidence, of errors of a file that exists and cannot be used."""

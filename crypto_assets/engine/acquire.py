@@ -122,7 +122,7 @@ class Fetcher:
         try:
             content, source = download(self._client, archive_url, exchange, obj)
             received = source
-            rows = exchange.parse(target.series, obj.key, content)
+            rows = sources.parse(target.series, obj.key, content)
             parts = split_days(target.series, rows, obj.key, period, days)
         except (ChecksumMismatch, MalformedFile, InvalidRows) as error:
             refused_bytes = content or getattr(error, "content", b"")

@@ -16,6 +16,7 @@ from crypto_assets.errors import (
     ConfigError,
     CryptoAssetsError,
     InvalidRows,
+    SourceFault,
     StoredDataError,
     StoreUnavailable,
 )
@@ -135,7 +136,7 @@ def refused(target: Target, day: date, error: CryptoAssetsError, kept: Kept = _N
         evidence["quarantine"] = kept.path
         if isinstance(error, ChecksumMismatch):
             reason += "; kept in quarantine/ (`crypto-assets quarantine` shows why)"
-        elif isinstance(error, BadContent | InvalidRows):  # other errors name their remedy themselves
+        elif isinstance(error, BadContent | InvalidRows | SourceFault):  # other errors name their remedy themselves
             reason += (
                 "; kept in quarantine/ (`crypto-assets quarantine` shows why), `crypto-assets fill` tries it again"
             )

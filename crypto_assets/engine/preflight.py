@@ -136,7 +136,7 @@ def _unknown(client: Client, collection: Collection, track: Track) -> str:
 def _rest_may_have(client: Client, collection: Collection, series: Series, symbol: str) -> bool:
     """Return whether REST knows a symbol that the archive does not list yet, or cannot be asked about it."""
     entry = collection.entry_of(series, symbol)
-    rest = sources.get(series.exchange).rest(Series(series.exchange, series.market_type, "ohlcv", "1m"))
+    rest = sources.rest(Series(series.exchange, series.market_type, "ohlcv", "1m"))
     if entry is None or not collection.asks_rest(entry) or rest is None:
         return False
     now = datetime.now(UTC)
@@ -152,7 +152,7 @@ def _rest_may_have(client: Client, collection: Collection, series: Series, symbo
 def _rest_answers(client: Client, collection: Collection, request: Request) -> bool:
     """Return whether an entry uses the REST API at all, and the API gives any answer."""
     series = request.tracks[0][0]
-    rest = sources.get(series.exchange).rest(series)
+    rest = sources.rest(series)
     if rest is None or not collection.asks_rest(request.entry):
         return False
     try:

@@ -16,7 +16,7 @@ class Kind(StrEnum):
     UPSTREAM_ABSENT_FILE = "upstream_absent_file"  # the archive should have a file and does not
     UPSTREAM_PARTIAL_FILE = "upstream_partial_file"  # rows are missing from the published file
     UPSTREAM_BAD_FILE = "upstream_bad_file"  # a file that was refused: wrong checksum, not a zip, invalid rows
-    OUR_FAILURE = "our_failure"  # the run was stopped, the host could not be reached, or the lake's file was deleted
+    OUR_FAILURE = "our_failure"  # stopped, no host reached, our code failed on it, or the lake's file was deleted
     NOT_COLLECTED = "not_collected"  # no run has requested the day yet
     UNEXPLAINED = "unexplained"
 

@@ -124,7 +124,7 @@ class SourceComparer:
         content, source = download(self._client, archive_url, exchange, found)
         first = partition.day.replace(day=1)
         days = [first.replace(day=n + 1) for n in range(calendar.monthrange(first.year, first.month)[1])]
-        rows = exchange.parse(series, key, content)
+        rows = sources.parse(series, key, content)
         parts = split_days(series, rows, key, exchange.period(key), days)
         return {day: part.rows for day, part in zip(days, parts, strict=True)}, source
 

@@ -7,17 +7,18 @@ from datetime import date, datetime, timedelta
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from crypto_assets.model import Series
 from crypto_assets.sources.facts import Facts
 from crypto_assets.sources.limits import Limit
+from crypto_assets.sources.own_faults import Careful, own_faults
 from crypto_assets.sources.rest_facts import Call, Cursor, Rest
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Call", "Cursor", "Exchange", "Facts", "Rest", "facts", "get", "names"]
+__all__ = ["Call", "Cursor", "Exchange", "Facts", "Rest", "facts", "get", "names", "parse", "rest"]
 
 
 class Exchange(Protocol):
@@ -100,3 +101,22 @@ def get(name: str) -> Exchange:
 def facts(series: Series) -> Facts:
     """Return the facts of a series; raises KeyError for an unknown exchange."""
     return get(series.exchange).facts(series)
+
+
+def parse(series: Series, key: str, content: bytes) -> pa.Table:
+    """Return all rows of one archive object, as `Exchange.parse` does.
+
+    Raises:
+        MalformedFile: the bytes do not match the key; SourceFault: the exchange's module failed on them.
+    """
+    with own_faults(series.exchange, key):
+        return get(series.exchange).parse(series, key, content)
+
+
+def rest(series: Series) -> Rest | None:
+    """Return how to request a series over REST, or None if that is not possible.
+
+    Its methods raise SourceFault where the exchange's module fails.
+    """
+    found = get(series.exchange).rest(series)
+    return None if found is None else cast(Rest, Careful(found, series.exchange, f"REST of {series}"))

@@ -47,6 +47,9 @@ def judged(
 # ---- days -------------------------------------------------------------------------------------------------------------
 
 
+OF_THE_FILE = [name for name in REFUSALS if name != "SourceFault"]
+
+
 @pytest.mark.parametrize(
     ("state", "evidence", "kind"),
     [
@@ -60,8 +63,10 @@ def judged(
         (State.MISSING, {"error": "UnknownSymbol"}, Kind.UPSTREAM_ABSENT_FILE),
         (State.MISSING, {"error": "HostRefused", "status": 410, "listed": "a.zip"}, Kind.UPSTREAM_ABSENT_FILE),
         (State.MISSING, {"error": "HostRefused", "status": 403, "listed": "a.zip"}, Kind.OUR_FAILURE),
-        *((State.MISSING, {"error": error, "quarantine": "q"}, Kind.UPSTREAM_BAD_FILE) for error in REFUSALS),
-        *((State.CORRECTED, {"error": error}, Kind.UPSTREAM_BAD_FILE) for error in REFUSALS),
+        *((State.MISSING, {"error": error, "quarantine": "q"}, Kind.UPSTREAM_BAD_FILE) for error in OF_THE_FILE),
+        *((State.CORRECTED, {"error": error}, Kind.UPSTREAM_BAD_FILE) for error in OF_THE_FILE),
+        (State.MISSING, {"error": "SourceFault", "quarantine": "q"}, Kind.OUR_FAILURE),
+        (State.CORRECTED, {"error": "SourceFault"}, Kind.OUR_FAILURE),
         *(
             (State.MISSING, {"error": error}, Kind.OUR_FAILURE)
             for error in ("HostUnreachable", "HostRefused", "CircuitOpen", "Stopped", "ListingError", "StoredDataError")

@@ -12,7 +12,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from crypto_assets.causes.rules import cause_of_day
 from crypto_assets.model import Series, State
+from crypto_assets.model.kinds import Kind
+from crypto_assets.sources.binance import Binance
 from crypto_assets_tests.engine.conftest import END, FIRST, LAST, Open
 from crypto_assets_tests.published import Row, checksum_of, of_day, rows_of, statistics_of, text_of, zip_of
 from crypto_assets_tests.workbench import entry
@@ -250,6 +253,30 @@ def test_one_bad_day_never_stops_the_others(bench: Open) -> None:
         assert work.in_lake(BARS, BTC, day) == work.published(BARS, BTC, day)
     assert work.lake.days(BARS, BTC) == [day for day in _days(FIRST, END) if day != bad]
     assert work.in_warehouse("ohlcv", BTC, bad) == []
+
+
+def test_a_source_that_fails_on_a_file_costs_that_file_alone_with_its_name(
+    bench: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = bench(ONE)
+    of = work.key(BARS, BTC, DAYS[1])
+    real = Binance.parse
+
+    def parse(self: Binance, series: Series, key: str, content: bytes) -> Any:
+        return real(self, series, key, content)["no such column"] if key == of else real(self, series, key, content)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Binance, "parse", parse)
+        result = work.collect(FIRST, LAST)
+    assert result.tally.states == {State.AVAILABLE: (LAST - FIRST).days, State.MISSING: 1}
+    outcome = result.of(DAYS[1])
+    assert outcome.reason.startswith(
+        f"{of}: expected that the source binance reads it, found that its code failed: KeyError"
+    )
+    assert outcome.evidence["error"] == "SourceFault"
+    assert cause_of_day(DAYS[1], outcome.state, outcome.evidence).kind is Kind.OUR_FAILURE
+    assert (work.folder / outcome.evidence["quarantine"]).read_bytes() == work.bytes_at(of)
+    assert work.collect(FIRST, LAST).of(DAYS[1]).state is State.AVAILABLE  # with a mended source
 
 
 def test_a_day_whose_rows_break_a_check_is_refused_with_its_reason(bench: Open) -> None:

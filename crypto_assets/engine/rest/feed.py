@@ -72,7 +72,7 @@ class RestFeed:
         """Return whether REST may be used for this symbol, by collection.yaml and by the exchange's endpoints."""
         entry = self._collection.entry_of(series, symbol)
         asked = entry is not None and self._collection.asks_rest(entry)
-        return asked and sources.get(series.exchange).rest(series) is not None
+        return asked and sources.rest(series) is not None
 
     def ask(self, series: Series, call: Call) -> Any:
         """Return the answer to one call about a series, as `RestApi.ask` does."""
@@ -195,7 +195,7 @@ class RestFeed:
         )
 
     def _rest(self, series: Series) -> Rest:
-        rest = sources.get(series.exchange).rest(series)
+        rest = sources.rest(series)
         if rest is None:
             raise PermanentError(f"{series}: {series.exchange} does not give it over REST")
         return rest
@@ -225,7 +225,7 @@ def source_of(series: Series, symbol: str, rows: pa.Table) -> tuple[SourceFile, 
     The text is CSV without a header: times in microseconds, decimals with 18 digits. So equal rows are one source, however
     many requests returned them.
     """
-    rest = sources.get(series.exchange).rest(series)
+    rest = sources.rest(series)
     assert rest is not None  # noqa: S101  rows came from it; tells the type checker
     digest, size, kept = hashlib.sha256(), 0, bytearray()
     for batch in rows.to_batches(max_chunksize=_ROWS_AT_ONCE):

@@ -132,7 +132,7 @@ class Reported:
 
 
 def _rest(series: Series) -> Rest:
-    rest = sources.get(series.exchange).rest(series)
+    rest = sources.rest(series)
     if rest is None:
         raise PermanentError(f"{series}: {series.exchange} does not give it over REST")
     return rest

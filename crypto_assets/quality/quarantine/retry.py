@@ -187,7 +187,7 @@ class Restorer:
         """Return the rows of each day; unreadable bytes are refused again, with the present error."""
         exchange = sources.get(target.series.exchange)
         try:
-            rows = exchange.parse(target.series, source.key, content)
+            rows = sources.parse(target.series, source.key, content)
             parts = split_days(target.series, rows, source.key, exchange.period(source.key), target.days)
         except (MalformedFile, InvalidRows) as error:
             quarantine(self._lake, source.key, content, error, target, target.days, source)

@@ -13,6 +13,7 @@ import pytest
 from crypto_assets.model import Series, State
 from crypto_assets.sandbox.faults import make_fault, parse_fault
 from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.sources.binance.rest import BinanceRest
 from crypto_assets_tests.engine.rest.conftest import START, TODAY, YESTERDAY, Open, set_clock
 from crypto_assets_tests.published import of_day, text_of, zip_of
 from crypto_assets_tests.workbench import Workbench, entry
@@ -127,6 +128,21 @@ def test_the_archive_replaces_what_rest_gave_and_rest_is_not_asked_again(bench: 
     )
     assert work.in_lake(BARS, BTC, YESTERDAY) == provisional
     assert work.in_warehouse("ohlcv", BTC, YESTERDAY, "timeframe = '1m' AND source = 'archive'") == provisional
+
+
+def test_a_source_that_fails_on_an_answer_costs_that_day_alone(bench: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = bench(EARLY, spot("ohlcv_1m", "trades"))
+    real = BinanceRest.rows
+
+    def rows(self: BinanceRest, key: str, answer: Any) -> Any:
+        return real(self, key, answer["rows"] if "klines" in key else answer)
+
+    monkeypatch.setattr(BinanceRest, "rows", rows)
+    result = work.collect(YESTERDAY, YESTERDAY)
+    failed = result.of(YESTERDAY, "ohlcv_1m")
+    assert (failed.state, failed.evidence["rest"]["error"]) == (State.PENDING, "SourceFault")
+    assert "found that its code failed: TypeError" in failed.reason
+    assert result.of(YESTERDAY, "trades").state is State.PROVISIONAL
 
 
 def test_a_whole_day_from_rest_is_not_asked_for_twice(bench: Open) -> None:
