@@ -16,6 +16,7 @@ from crypto_assets.defs.observed.quality import QUALITY
 from crypto_assets.defs.observed.quarantine import QUARANTINE
 from crypto_assets.defs.recovery import build_recovery
 from crypto_assets.defs.resources import CollectorResource, LakeResource, PostgresResource
+from crypto_assets.defs.source_assets import source_assets
 
 # Dagster would log these warnings once for each asset: 40,000 lines for 4,500 assets.
 for category in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):
@@ -27,7 +28,11 @@ def build(collection: Collection) -> dg.Definitions:
     sensors, schedules = build_automation(collection)
     observed = [build_observed(kind, collection) for kind in (HEALTH, LAKE, QUARANTINE, QUALITY)]
     return dg.Definitions(
-        assets=[*build_assets(collection), *(spec for one in observed for spec in one.assets)],
+        assets=[
+            *source_assets(collection),
+            *build_assets(collection),
+            *(spec for one in observed for spec in one.assets),
+        ],
         sensors=[*sensors, build_recovery(collection), *(one.sensor for one in observed)],
         asset_checks=[check for one in observed for check in one.checks],
         schedules=schedules,

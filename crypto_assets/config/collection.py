@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from crypto_assets.config.environment import Settings, environment, require_file, settings, settings_at_start
+from crypto_assets.config.owners import Owners
 from crypto_assets.config.quality import QualityConfig, WeightsConfig
 from crypto_assets.config.yaml_file import MOST_BYTES, load_yaml
 from crypto_assets.errors import ConfigError
@@ -89,7 +90,7 @@ class SeriesEntry(BaseModel):
     default comes from `Collection.name_of`. `warehouse` says which datasets are loaded into Postgres: true is the default of
     each dataset, false none, a list exactly these. `derived_timeframes` are built there from 1m bars; None is the default
     (`crypto_assets.rows.timeframes`). `rest` allows the REST API for data that the archive does not have: today, late
-    days, holes.
+    days, holes. `owners` are shown by Dagster instead of the collection's.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -104,6 +105,7 @@ class SeriesEntry(BaseModel):
     warehouse: bool | list[str] = True
     derived_timeframes: list[str] | None = Field(default=None, max_length=100)
     rest: bool = True
+    owners: Owners | None = None
 
     @field_validator("start", "end", mode="before")
     @classmethod
@@ -217,6 +219,7 @@ class Collection(BaseModel):
     exchanges: dict[str, ExchangeConfig] = {}
     series: list[SeriesEntry] = Field(min_length=1, max_length=MOST_ENTRIES)
     quality: QualityConfig = QualityConfig()
+    owners: Owners = []
 
     @model_validator(mode="after")
     def _consistent(self) -> Collection:
@@ -295,6 +298,10 @@ class Collection(BaseModel):
             if series in entry.series and symbol in entry.symbols:
                 return entry
         return None
+
+    def owners_of(self, entry: SeriesEntry) -> list[str]:
+        """Return the owners of an entry's assets: its own, or those of the collection; `owners: []` means none."""
+        return self.owners if entry.owners is None else entry.owners
 
     def asks_rest(self, entry: SeriesEntry) -> bool:
         """Return whether the REST API is used for days of an entry that the archive does not have.

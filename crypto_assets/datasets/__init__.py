@@ -10,14 +10,25 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
+from types import ModuleType
 
 from crypto_assets.model import Dataset
 
 
 @cache
-def _declared() -> dict[str, Dataset]:
+def _modules() -> dict[str, ModuleType]:
     modules = (import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__))
-    return {module.DATASET.table: module.DATASET for module in modules if hasattr(module, "DATASET")}
+    return {module.DATASET.table: module for module in modules if hasattr(module, "DATASET")}
+
+
+@cache
+def _declared() -> dict[str, Dataset]:
+    return {table: module.DATASET for table, module in _modules().items()}
+
+
+def module_of(table: str) -> str:
+    """Return the module that declares a dataset; raises KeyError for a table that no module declares."""
+    return _modules()[table].__name__
 
 
 @cache

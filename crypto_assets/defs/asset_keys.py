@@ -1,7 +1,8 @@
 """Dagster's asset keys and partition keys ↔ our series, symbols and days.
 
 Lake assets are `[exchange, market_type, dataset, symbol]`, like the lake's paths: Dagster's lineage shows the last part.
-Warehouse assets begin with `warehouse` and have the table instead of the dataset. A partition key is a UTC day, `2024-01-01`.
+Warehouse assets begin with `warehouse` and have the table instead of the dataset; sources begin with `source` and have no
+symbol. A partition key is a UTC day, `2024-01-01`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import dagster as dg
 from crypto_assets.instance.names import allow_every_letter
 from crypto_assets.model import Series, path_symbol
 
-WAREHOUSE = "warehouse"
+SOURCE, WAREHOUSE = "source", "warehouse"
 
 allow_every_letter()
 
@@ -27,6 +28,11 @@ def lake_key(series: Series, symbol: str) -> dg.AssetKey:
 def warehouse_key(series: Series, symbol: str, table: str) -> dg.AssetKey:
     """Return the key of a warehouse asset: `warehouse/binance/spot/ohlcv/BTC-USDT`."""
     return dg.AssetKey([WAREHOUSE, series.exchange, series.market_type, table, path_symbol(symbol)])
+
+
+def source_key(series: Series) -> dg.AssetKey:
+    """Return the key of what an exchange publishes of a series: `source/binance/spot/ohlcv_1m`."""
+    return dg.AssetKey([SOURCE, series.exchange, series.market_type, series.dataset])
 
 
 def daily(start: date, end: date | None = None, *, today: bool = False) -> dg.DailyPartitionsDefinition:

@@ -7,18 +7,17 @@ one run, one step, one connection pool.
 
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 import dagster as dg
 
-from crypto_assets import datasets
 from crypto_assets.checks import rules_of
 from crypto_assets.config.collection import Collection, SeriesEntry, leading
 from crypto_assets.config.environment import settings
 from crypto_assets.defs.asset_checks import ALL_DAYS_COMPLETE, table_of
-from crypto_assets.defs.asset_keys import daily, day_of, lake_key, warehouse_key
+from crypto_assets.defs.asset_keys import day_of, lake_key, warehouse_key
+from crypto_assets.defs.asset_specs import WarehouseAsset, asset_specs, partitions_of
 from crypto_assets.defs.reporter import Reporter, failure_metadata, failure_text
 from crypto_assets.defs.resources import CollectorResource, LakeResource, PostgresResource
 from crypto_assets.defs.stopped_runs import COMMAND_LINE, asked_by, cancelled_if_stopped, failing_in_one_line
@@ -27,7 +26,7 @@ from crypto_assets.engine.publication.warehouse_rows import ROWS_MATCH_LAKE, Tab
 from crypto_assets.engine.run_context import RunContext, Stores
 from crypto_assets.engine.tally import Tally
 from crypto_assets.ledger.known_days import days_in_states
-from crypto_assets.model import STORED_STATES, Comparison, Dataset, Rule, Series, State, Track
+from crypto_assets.model import STORED_STATES, Comparison, Rule, Series, State, Track
 from crypto_assets.quality.after_run import close_run, days_are_stored
 from crypto_assets.quality.compare_sources import source_comparer
 from crypto_assets.quality.validate import Validator
@@ -35,16 +34,6 @@ from crypto_assets.storage.patience import outlast
 
 COMPARE_TAG = "crypto_assets/compare"
 """Tag of a run that only checks: other sources to compare stored days with, `monthly`, `rest` or both."""
-
-
-@dataclass(frozen=True, slots=True)
-class WarehouseAsset:
-    """One table of one symbol, and the lake series that feed it (of this entry or of others)."""
-
-    key: dg.AssetKey
-    table: str
-    symbol: str
-    feeders: tuple[Series, ...]
 
 
 def warehouse_assets(collection: Collection, entry: SeriesEntry) -> list[WarehouseAsset]:
@@ -81,10 +70,9 @@ def build_assets(collection: Collection) -> list[dg.AssetsDefinition]:
 
 
 def _entry_assets(collection: Collection, entry: SeriesEntry) -> dg.AssetsDefinition:
-    partitions_def = _partitions_of(collection, entry)
+    partitions_def = partitions_of(collection, entry)
     warehouse = warehouse_assets(collection, entry)
-    specs = [_lake_spec(*track, partitions_def) for track in entry.tracks]
-    specs += [_warehouse_spec(collection, entry, asset, partitions_def) for asset in warehouse]
+    specs = asset_specs(collection, entry, warehouse, partitions_def)
     check_specs = _check_specs(collection, entry, warehouse, partitions_def)
 
     @dg.multi_asset(
@@ -270,58 +258,3 @@ def rules_for(collection: Collection, series: Series, symbol: str) -> list[Rule]
         or rule.source != "lake"
         or any(collection.entry_of(other, symbol) for other in rule.counterparts(series))
     ]
-
-
-def _lake_spec(series: Series, symbol: str, partitions_def: dg.DailyPartitionsDefinition) -> dg.AssetSpec:
-    dataset = datasets.get(series.table)
-    return dg.AssetSpec(
-        lake_key(series, symbol),
-        description=f"{symbol} {series.dataset}, {series.exchange} {series.market_type}. {dataset.description}",
-        partitions_def=partitions_def,
-        skippable=True,
-        group_name=f"{series.exchange}_{series.market_type}_{series.dataset}",
-        kinds={"parquet"},
-        metadata={"dagster/column_schema": _columns(dataset), "symbol": symbol},
-    ).with_io_manager_key("lake_io_manager")
-
-
-def _partitions_of(collection: Collection, entry: SeriesEntry) -> dg.DailyPartitionsDefinition:
-    return daily(entry.start, entry.end, today=collection.asks_rest(entry))
-
-
-def _feeding(
-    collection: Collection,
-    entry: SeriesEntry,
-    series: Series,
-    symbol: str,
-    partitions_def: dg.DailyPartitionsDefinition,
-) -> dg.AssetDep:
-    """Return the dependency of an entry's table on a feeder, which may be in another entry with fewer days."""
-    feeder = collection.entry_of(series, symbol) or entry
-    # Without this mapping Dagster refuses to backfill days of the table that the feeder does not have.
-    fewer = dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
-    same = _partitions_of(collection, feeder) == partitions_def
-    return dg.AssetDep(lake_key(series, symbol), partition_mapping=None if same else fewer)
-
-
-def _warehouse_spec(
-    collection: Collection, entry: SeriesEntry, asset: WarehouseAsset, partitions_def: dg.DailyPartitionsDefinition
-) -> dg.AssetSpec:
-    return dg.AssetSpec(
-        asset.key,
-        deps=[_feeding(collection, entry, series, asset.symbol, partitions_def) for series in asset.feeders],
-        description=f"{asset.symbol} in the Postgres table market.{asset.table}.",
-        partitions_def=partitions_def,
-        skippable=True,
-        group_name=f"warehouse_{entry.exchange}_{entry.market_type}_{asset.table}",
-        kinds={"postgres"},
-        metadata={
-            "dagster/column_schema": _columns(datasets.get(asset.table)),
-            "dagster/table_name": f"market.{asset.table}",
-            "symbol": asset.symbol,
-        },
-    ).with_io_manager_key("warehouse_io_manager")
-
-
-def _columns(dataset: Dataset) -> dg.TableSchema:
-    return dg.TableSchema([dg.TableColumn(one.name, str(one.type), one.meaning) for one in dataset.columns])

@@ -24,6 +24,7 @@ from crypto_assets.config.selection import as_few_requests
 from crypto_assets.defs.asset_keys import WAREHOUSE, lake_key
 from crypto_assets.defs.assets import COMPARE_TAG, WarehouseAsset, warehouse_assets
 from crypto_assets.defs.resources import LakeResource, PostgresResource
+from crypto_assets.defs.source_assets import observations
 from crypto_assets.engine.archive.review import review
 from crypto_assets.engine.archive.settled import due
 from crypto_assets.engine.watch.prefix_snapshot import Watch
@@ -167,6 +168,7 @@ def _listing_sensor(part: _Part) -> dg.SensorDefinition:
                 for request in found.requests
             ],
             cursor=json.dumps({"requested": [request.run_key for request in found.requests]}),
+            asset_events=observations(found.requests),
         )
 
     return new_files

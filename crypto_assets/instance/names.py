@@ -17,7 +17,12 @@ _stock = AssetKey.to_python_identifier
 
 def identifier(key: AssetKey, suffix: str | None = None) -> str:
     """Return Dagster's own name of a key; each refused letter becomes `u` and its code point: 币 → `u5e01_`."""
-    return _OTHER.sub(lambda match: f"u{ord(match[0]):x}_", _stock(key, suffix))
+    return plain(_stock(key, suffix), _OTHER)
+
+
+def plain(text: str, refused: re.Pattern[str]) -> str:
+    """Return a text with each refused letter as `u` and its code point."""
+    return refused.sub(lambda match: f"u{ord(match[0]):x}_", text)
 
 
 def allow_every_letter() -> None:

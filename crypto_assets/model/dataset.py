@@ -40,7 +40,8 @@ class Column:
 
     `unit` is empty for a value without unit. `above`, `at_least` and `at_most` bound numbers; `words` are the values allowed
     in a column of words. `optional`: some exchanges do not publish the column. Then the warehouse takes NULL, but a file of
-    the lake that has the column has a value in every row. `nullable`: single rows may have no value, in both.
+    the lake that has the column has a value in every row. `nullable`: single rows may have no value, in both. `built_from`
+    names the columns from which a built dataset computes the value (`Dataset.built_from`).
     """
 
     name: str
@@ -53,6 +54,7 @@ class Column:
     at_least: float | None = None
     at_most: float | None = None
     words: tuple[str, ...] = ()
+    built_from: tuple[str, ...] = ()
 
     @property
     def meaning(self) -> str:
@@ -227,5 +229,8 @@ def _problems(dataset: Dataset) -> Iterator[str]:
             yield f"expected a type that Postgres has too, found {column.type} for {column.name}"
         if bool(column.words) != pa.types.is_dictionary(column.type):
             yield f"expected words for a column of words and for no other, found {column.words} for {column.name}"
+    for column in dataset.columns:
+        if bool(column.built_from) != bool(dataset.built_from):
+            yield f"expected built_from for columns of a built dataset only, found {column.built_from} for {column.name}"
     if dataset.to_warehouse and dataset.leaf is None:
         yield "expected a leaf (day, month or year) for a table that is loaded, found none"

@@ -65,6 +65,9 @@ class Exchange(Protocol):
     def usual_delay(self, series: Series) -> timedelta:
         """Return how long after the end of its period an object usually appears at the earliest."""
 
+    def mostly_by(self, series: Series) -> timedelta:
+        """Return how long after the end of its period most objects have appeared; later ones are late, but not missing."""
+
     def expected_by(self, series: Series, day: date) -> datetime:
         """Return the instant after which an unpublished day counts as missing instead of pending."""
 

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from crypto_assets.config.collection import Collection
+from crypto_assets.defs.addresses import Addresses
+from crypto_assets.defs.asset_specs import tags_of
+from crypto_assets.defs.code_references import code_references
 from crypto_assets.defs.presentation import shown_metadata
 from crypto_assets.defs.resources import LakeResource, PostgresResource
 from crypto_assets.text.visible import visible
@@ -40,6 +43,7 @@ class Observed:
     """One asset for each exchange, and the sensor of the same name that observes them.
 
     `of_exchange` describes the asset of an exchange, `description` the sensor. It looks at most every `interval_s` seconds.
+    `kind` is the icon that Dagster shows, `uri` the address of what is looked at.
     `stamp` (optional) is cheap and changes whenever `look` would find something new; JSON-serialisable. `check` (optional) is
     the name and description of a check that fails if `look` finds a problem; running the check also observes the asset.
     """
@@ -49,6 +53,8 @@ class Observed:
     of_exchange: Callable[[str], str]
     description: str
     look: Look
+    kind: str
+    uri: Callable[[Addresses], str]
     stamp: Callable[["Ledger"], Any] | None = None
     check: tuple[str, str] | None = None
 
@@ -70,12 +76,7 @@ class Built:
 def build_observed(observed: Observed, collection: Collection) -> Built:
     """Return an asset for each exchange of the collection, and the sensor that observes them; the sensor starts enabled."""
     exchanges = sorted({entry.exchange for entry in collection.series})
-    specs = [
-        dg.AssetSpec(
-            observed_key(observed.name, exchange), group_name="exchanges", description=observed.of_exchange(exchange)
-        )
-        for exchange in exchanges
-    ]
+    specs = [_spec(observed, collection, exchange) for exchange in exchanges]
 
     @dg.sensor(
         name=observed.name,
@@ -109,6 +110,23 @@ def build_observed(observed: Observed, collection: Collection) -> Built:
 
     checks = [] if observed.check is None else [_check(observed, collection, exchanges)]
     return Built(specs, observe, checks)
+
+
+def _spec(observed: Observed, collection: Collection, exchange: str) -> dg.AssetSpec:
+    entries = [entry for entry in collection.series if entry.exchange == exchange]
+    code = observed.look.__module__, "def look", f"how {observed.name} is found"
+    return dg.AssetSpec(
+        observed_key(observed.name, exchange),
+        group_name="exchanges",
+        description=observed.of_exchange(exchange),
+        kinds={observed.kind},
+        tags=tags_of(exchange),
+        owners=list(dict.fromkeys(owner for entry in entries for owner in collection.owners_of(entry))),
+        metadata={
+            "dagster/uri": observed.uri(Addresses.configured()),
+            "dagster/code_references": code_references(code),
+        },
+    )
 
 
 def _check(observed: Observed, collection: Collection, exchanges: Sequence[str]) -> dg.AssetChecksDefinition:

@@ -58,4 +58,6 @@ HEALTH = Observed(
     ),
     description="Observes the health of the exchanges when it has changed since the last look.",
     look=look,
+    kind="dashboard",
+    uri=lambda at: at.table("collection"),
 )

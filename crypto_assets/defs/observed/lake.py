@@ -66,5 +66,7 @@ LAKE = Observed(
     ),
     description="Compares the lake with the ledger: files that are missing or of another size, tables that were emptied.",
     look=look,
+    kind="dashboard",
+    uri=lambda at: at.lake,
     check=("files_are_there", "every stored day has its file, of the size that was stored, and its rows in Postgres"),
 )

@@ -105,5 +105,7 @@ QUALITY = Observed(
     ),
     description="Draws coverage, gaps, scores and publication delays of the exchanges again when something has changed.",
     look=look,
+    kind="report",
+    uri=lambda at: at.table("collection"),
     stamp=_state,
 )

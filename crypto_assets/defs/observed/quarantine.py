@@ -67,4 +67,6 @@ QUARANTINE = Observed(
     ),
     description="Observes the refused files of the exchanges when they have changed since the last look.",
     look=look,
+    kind="dashboard",
+    uri=lambda at: at.quarantine,
 )

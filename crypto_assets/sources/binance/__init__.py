@@ -198,6 +198,10 @@ class Binance:
         # day 1–3 (#328).
         return timedelta(days=1) if _monthly_only(series) else timedelta(hours=4)
 
+    def mostly_by(self, series: Series) -> timedelta:
+        # Daily files mostly before 12:00 UTC of the next day, monthly ones until the middle of the month (#181, #328).
+        return timedelta(days=15) if _monthly_only(series) else timedelta(hours=12)
+
     def expected_by(self, series: Series, day: date) -> datetime:
         if _monthly_only(series):
             return datetime.combine(_month_end(day), time(), UTC) + timedelta(days=1) + _MONTHLY_TOLERANCE
