@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -19,21 +19,35 @@ from crypto_assets.model import Series
 from crypto_assets.rows.frames import approximate
 from crypto_assets.text.visible import visible
 
-_CANDLES = 24
-_PRICES, _VOLUME = 60, 16
+INLINE = 1_000
+"""From this length on the UI shows Markdown behind a link."""
+
+_CANDLES = 24, 18, 12
+"""The most candles of a day; fewer if the chart would be too long: every hour from the lowest to the highest price."""
+
+_PRICES, _VOLUME = 50, 9
 _HEIGHT = _PRICES + 2 + _VOLUME
+_WIDE, _HIGH = 18, 3
+"""Pixels of a candle's place, and of a unit of height."""
 
-_PLAIN = "/:=',.-;"
-"""Characters of the drawing that need no quoting in a Markdown URL; base64 would be a third longer."""
+_LEFT, _TOP, _BOTTOM = 66, 6, 16
+"""Pixels beside the drawing: for the prices, for half a letter, and for the hours."""
 
-# A candle is one unit wide whatever the scale of prices, which keeps the numbers short.
+_LETTER, _PRICE_LETTERS = 6, 9
+
+_LABEL_GAP = 4
+"""Units of height between two prices that can be read."""
+
+# Markdown takes a URL in angle brackets as it is, but for these two; percent signs or base64 would make it a third longer.
+_ESCAPED = str.maketrans({"<": "\\<", ">": "\\>"})
+
+# In units of a candle's place and of a height; the numbers of the paths are short, because each is the way from the last one.
 _SVG = (
-    "<svg xmlns='http://www.w3.org/2000/svg' width='480' height='200' "
-    f"viewBox='-.5,0,{{groups}},{_HEIGHT}' preserveAspectRatio='none' stroke-width='.7'>"
-    f"<path fill='#aab' d='M-.5,{_HEIGHT}{{bars}}V{_HEIGHT}'/><path stroke='#778' stroke-width='.1' d='{{wicks}}'/>"
-    "<path stroke='#185' d='{rises}'/><path stroke='#c33' d='{falls}'/></svg>"
+    "<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height}' style='font:11px Arial' fill='gray'>"
+    f"<g transform='matrix({_WIDE} 0 0 {_HIGH} {_LEFT} {_TOP})' stroke-width='.7'>"
+    f"<path fill='silver' d='M-.5 {_HEIGHT}{{bars}}V{_HEIGHT}'/><path stroke='gray' stroke-width='.1' d='{{wicks}}'/>"
+    "<path stroke='teal' d='{rises}'/><path stroke='tomato' d='{falls}'/></g>{labels}</svg>"
 )
-_CHART = f"![candles](data:image/svg+xml,{quote(_SVG, safe=_PLAIN + '{}')})"
 
 
 def preview(rows: pa.Table, count: int = 3) -> str:
@@ -80,31 +94,79 @@ def evidence_text(value: Any) -> str:
 def candles(rows: pa.Table, series: Series) -> str | None:
     """Return a chart of the day's bars, merged to at most 24, as a Markdown image; None for a day of fewer than two bars.
 
-    Green rises, red falls; the height is from the day's lowest to its highest price. Grey below is volume, from 0 to the
-    greatest.
+    Green rises, red falls. Left are the highest, the lowest and the last price of the day, each at its height; below are the
+    hours of the first bar and of each quarter, UTC. Grey is volume, from 0 to the greatest.
     """
     if series.table != "ohlcv" or rows.num_rows < 2:
         return None
+    drawn = (_drawn(rows, min(groups, rows.num_rows)) for groups in _CANDLES)
+    return next((text for text in drawn if len(text) < INLINE), None)
+
+
+def _drawn(rows: pa.Table, groups: int) -> str:
     open_, high, low, close, volume = (
         approximate(rows.column(name)) for name in ("open", "high", "low", "close", "volume")
     )
-    groups = min(_CANDLES, len(open_))
     edges = np.arange(groups + 1) * len(open_) // groups
     opens, closes = open_[edges[:-1]], close[edges[1:] - 1]
     highs, lows = np.maximum.reduceat(high, edges[:-1]), np.minimum.reduceat(low, edges[:-1])
     volumes = np.add.reduceat(volume, edges[:-1])
     bottom, top = lows.min(), highs.max()
     scale = (_PRICES - 2) / (top - bottom) if top > bottom else 0.0
-    heights = (volumes / (volumes.max() or 1.0) * _VOLUME).round().astype(int)
 
     def y(prices: np.ndarray) -> list[int]:
         return [int(value) for value in (1 + (top - prices) * scale).round()]
 
-    wicks, rises, falls = "", "", ""
+    pens = _Pen(), _Pen(), _Pen()
+    wicks, rises, falls = pens
     for place, (o, h, lo, c) in enumerate(zip(y(opens), y(highs), y(lows), y(closes), strict=True)):
-        wicks += f"M{place},{h}V{lo}"
-        body = f"M{place},{max(o, c)}V{min(o, c) - (o == c)}"
-        rises, falls = (rises + body, falls) if c <= o else (rises, falls + body)
-    bars = "".join(f"V{_HEIGHT - height}h1" for height in heights.tolist())
-    # The numbers and letters of a path need no quoting in a URL; quoting all of it would take as long as drawing.
-    return _CHART.format(groups=groups, bars=bars, wicks=wicks, rises=rises, falls=falls)
+        wicks.line(place, h, lo)
+        (rises if c <= o else falls).line(place, max(o, c), min(o, c) - (o == c))
+    tops = [0, *(volumes / (volumes.max() or 1.0) * _VOLUME).round().astype(int).tolist()]
+    bars = "".join(f"v{before - now}h1" if now != before else "h1" for before, now in pairwise(tops))
+    times = rows.column("open_time")
+    hours = {int(place): f"{times[int(edges[place])].as_py():%H}" for place in np.arange(4) * groups // 4}
+    prices = {1: _price(rows, "high", int(high.argmax())), y(closes)[-1]: _price(rows, "close", len(close) - 1)}
+    svg = _SVG.format(
+        width=_LEFT + _WIDE * groups,
+        height=round(_TOP + _HIGH * _HEIGHT + _BOTTOM),
+        bars=bars,
+        wicks=wicks.path,
+        rises=rises.path,
+        falls=falls.path,
+        labels=_labels(prices | {1 + round((top - bottom) * scale): _price(rows, "low", int(low.argmin()))}, hours),
+    )
+    return f"![candles](<data:image/svg+xml,{svg.translate(_ESCAPED)}>)"
+
+
+class _Pen:
+    """A path of vertical lines, each written as the way from the end of the one before."""
+
+    def __init__(self) -> None:
+        self.path = ""
+        self._at = 0, 0
+
+    def line(self, x: int, begin: int, end: int) -> None:
+        across, down = x - self._at[0], begin - self._at[1]
+        self.path += f"m{across}{'' if down < 0 else ' '}{down}v{end - begin}"
+        self._at = x, end
+
+
+def _labels(prices: Mapping[int, str], hours: Mapping[int, str]) -> str:
+    """Return the texts of the chart: prices by height, of which those too near to an earlier one are left out, and hours."""
+    found: dict[int, str] = {}
+    for height, text in sorted(prices.items(), key=lambda one: (one[0] not in (1, max(prices)), one[0])):
+        if all(abs(height - other) >= _LABEL_GAP for other in found):
+            found[height] = text
+    texts = [f"<text y='{round(_TOP + _HIGH * height + 4)}'>{text}</text>" for height, text in found.items()]
+    # Each letter has its own place, so that all hours are one element.
+    places = [str(_LEFT - 6 + _WIDE * place + _LETTER * n) for place, text in hours.items() for n in range(len(text))]
+    below = round(_TOP + _HIGH * _HEIGHT + _BOTTOM - 4)
+    return "".join([*texts, f"<text x='{' '.join(places)}' y='{below}'>{''.join(hours.values())}</text>"])
+
+
+def _price(rows: pa.Table, name: str, place: int) -> str:
+    """Return one price in at most nine characters: as published, or rounded to six digits."""
+    value = rows.column(name)[place].as_py()
+    text = _text(value)
+    return text if len(text) <= _PRICE_LETTERS else f"{value:.6g}"
