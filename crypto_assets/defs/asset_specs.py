@@ -196,7 +196,7 @@ def _of_table(table: str) -> Mapping[str, Any]:
         "dagster/table_name": f"market.{table}",
         "dagster/storage_kind": "postgres",
         "dagster/code_references": code_references(
-            code_of_table(table), ("crypto_assets.rows.loads", "def loads", f"the rows of {table}")
+            code_of_table(table), ("crypto_assets.rows.loads", "def loads", "its rows")
         ),
     }
 

@@ -35,9 +35,9 @@ def _link(place: Place) -> dg.LocalFileCodeReference | None:
 
 def code_of_table(table: str) -> Place:
     """Return the declaration of a dataset."""
-    return datasets.module_of(table), "DATASET = ", f"the columns of {table}"
+    return datasets.module_of(table), "DATASET = ", "its columns"
 
 
 def code_of_source(exchange: str) -> Place:
     """Return the module of an exchange."""
-    return type(sources.get(exchange)).__module__, "class ", f"the source {exchange}"
+    return type(sources.get(exchange)).__module__, "class ", "its source"
