@@ -56,7 +56,7 @@ RUN crypto-assets init .
 EXPOSE 3000 3001
 # As Ctrl-C: state is saved, and a run ends as cancelled.
 STOPSIGNAL SIGINT
-HEALTHCHECK --interval=30s --timeout=15s --start-period=120s --retries=3 \
+HEALTHCHECK --interval=60s --timeout=15s --start-period=120s --start-interval=5s --retries=3 \
     CMD ["python", "-m", "crypto_assets.instance.healthcheck", "api"]
 ENTRYPOINT ["tini", "-g", "--"]
 CMD ["crypto-assets", "up", "--host", "0.0.0.0"]

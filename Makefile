@@ -1,5 +1,7 @@
 # make demo   collect from a synthetic exchange on this machine, show the stored data
 # make test   all tests (uses a browser and an exchange's real files if they are installed)
+# make part   the demo, some faults and a part of the tests: what another release of Python could break; under 5 minutes
+# make image  the Dockerfile and compose.yaml, their own steps and commands in a chroot; needs root
 # make check  lint, format, types and the direction of imports
 # make bench  compare CPU and memory with a plain script, in one run
 # make lock   write the lock files again: all packages by version and hash
@@ -15,7 +17,7 @@ BIN := $(VENV)/bin
 
 COMPILE := --quiet --universal --upgrade --python-version 3.11 --generate-hashes --no-strip-extras --custom-compile-command 'make lock' pyproject.toml
 
-.PHONY: demo test check docs docs-serve bench prove release lock clean
+.PHONY: demo test part image check docs docs-serve bench prove release lock clean
 
 # Every package must have its hash from the lock file; this package is then built from this folder with the installed tools.
 $(VENV)/installed: pyproject.toml setup.py requirements-dev.lock
@@ -32,6 +34,18 @@ demo: $(VENV)/installed
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+PART := rows checks config storage/test_parquet.py storage/test_lake.py storage/test_s3.py storage/test_warehouse.py defs/test_definitions.py
+FAULTS := nothing outage wrong-checksum missing-bar republished http-503
+
+part: export PYTHONDONTWRITEBYTECODE =
+part: $(VENV)/installed
+	home=$$(mktemp -d) && cd $$home && $(abspath $(BIN))/crypto-assets init . && $(abspath $(BIN))/crypto-assets demo && rm -r $$home
+	$(BIN)/crypto-assets selftest $(FAULTS:%=--fault %)
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(PART:%=crypto_assets_tests/%)
+
+image: $(VENV)/installed
+	$(BIN)/python -m proofs.image
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -63,6 +77,7 @@ prove: $(VENV)/installed
 	$(BIN)/python -m proofs.flips
 	$(BIN)/python -m proofs.stores
 	$(BIN)/python -m proofs.clean
+	$(BIN)/python -m proofs.image
 
 # The wheel is built from the sdist: this shows that both are complete.
 release: $(VENV)/installed
@@ -79,4 +94,4 @@ lock:
 	rm -rf $(VENV)-lock
 
 clean:
-	rm -rf $(VENV) .crypto_assets site
+	rm -rf $(VENV) .venv-highest .crypto_assets site

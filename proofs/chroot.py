@@ -97,7 +97,7 @@ class Image:
         # Semaphores of multiprocessing are files in /dev/shm.
         mounts = "mount -t proc proc /proc && mkdir -p /dev/shm && mount -t tmpfs -o mode=1777 tmpfs /dev/shm"
         go = f"{mounts} && cd {shlex.quote(self.workdir)} && exec {shlex.join([*become, *run])}"
-        alone = ["unshare", "--pid", "--fork", "--kill-child", "--mount"]
+        alone = ["unshare", "--pid", "--fork", "--mount"]
         return [*alone, "chroot", str(self.root), "/bin/sh", "-c", go]
 
 
@@ -207,8 +207,9 @@ class Container:
         return time.monotonic() - started
 
     def kill(self) -> None:
-        """End it at once."""
-        self._process.kill()
+        """End it at once: the kernel ends all processes of a namespace with its first one."""
+        for pid in self.processes():
+            os.kill(pid, signal.SIGKILL)
         self._process.wait()
 
     def said(self) -> str:

@@ -253,12 +253,13 @@ def _collect(stack: Stack, code: Service, postgres: str) -> list[tuple[str, str]
     query = "SELECT count(*) FROM market.ohlcv WHERE timeframe = '1m'"
     with psycopg.connect(postgres) as connection:
         stored = connection.execute(query).fetchone()
-    asked = f"import crypto_assets; print(len(crypto_assets.read('BTC/USDT', 'ohlcv_1m', '{FIRST}', '{last}')))"
+    question = f"'binance', 'BTC/USDT', 'ohlcv_1m', '{FIRST}', '{last}'"
+    asked = f"import crypto_assets; print(len(crypto_assets.read({question})))"
     read = _inside(stack, code, "python", "-c", asked)
     objects = "list_objects_v2(Bucket='crypto-assets', Prefix='lake/exchange')['KeyCount']"
     files = _inside(stack, code, "python", "-c", f"import boto3; print(boto3.client('s3').{objects})")
     answer = httpx.get(f"{API}/v1/status", trust_env=False, timeout=60)
-    series = {entry["symbol"]: entry["days"]["complete"] for entry in answer.json()["series"]}
+    series = {entry["symbol"]: entry["complete"] for entry in answer.json()["series"]}
     health = httpx.get(f"{API}/healthz", trust_env=False, timeout=60).json()
     found = {
         "the run": (status, "SUCCESS"),

@@ -7,6 +7,7 @@ this repository. As root they also run as another user. Times and sizes are prin
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import pwd
 import shutil
@@ -66,9 +67,28 @@ def _install(wheel: Path, base: Path, venv: Path) -> Path:
     install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel)]
     subprocess.run(install, check=True, cwd=venv, env=_environment(venv))
     took = time.monotonic() - started
-    size = sum(file.lstat().st_size for file in venv.rglob("*") if file.is_file() and not file.is_symlink())
-    say(f"pip install {wheel.name} ({wheel.stat().st_size / 1e6:.1f} MB): {took:.0f} s, {size / 1e6:.0f} MB on disk")
+    sizes = _sizes(python)
+    total, size = sum(sizes.values()), wheel.stat().st_size / 1e6
+    say(f"pip install {wheel.name} ({size:.1f} MB): {took:.0f} s, {len(sizes)} packages, {total:.0f} MB in files")
+    say(f"the largest, in MB: {', '.join(f'{name} {size:.0f}' for name, size in list(sizes.items())[:10])}")
     return python
+
+
+def _sizes(python: Path) -> dict[str, float]:
+    """Return the megabytes of every package that the environment has, its bytecode included, the largest first."""
+    found = json.loads(subprocess.check_output([str(python), "-c", _SIZES], text=True))
+    return dict(sorted(found.items(), key=lambda one: -one[1]))
+
+
+_SIZES = """
+import importlib.metadata, json, os
+def size(path):
+    return os.path.getsize(path) if os.path.isfile(path) else 0
+print(json.dumps({
+    one.metadata["Name"]: sum(size(one.locate_file(file)) for file in one.files or ()) / 1e6
+    for one in importlib.metadata.distributions() if one.metadata["Name"] not in ("pip", "setuptools")
+}))
+"""
 
 
 def _home(folder: Path, user: str | None = None) -> Path:
