@@ -78,6 +78,7 @@ prove: $(VENV)/installed
 	$(BIN)/python -m proofs.stores
 	$(BIN)/python -m proofs.clean
 	$(BIN)/python -m proofs.image
+	$(BIN)/python -m proofs.latest_prices
 
 # The wheel is built from the sdist: this shows that both are complete.
 release: $(VENV)/installed

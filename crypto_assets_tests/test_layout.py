@@ -18,6 +18,8 @@ ELSEWHERE: Mapping[str, set[str]] = {
     # Below the ledger, which they serve; nobody else reads or writes these tables.
     "storage/revisions.py": {"migrations", "migrated", "partitions"},
     "storage/warehouse_loads.py": {"warehouse_loads"},
+    # The view of the newest prices is made with the tables of `market`, after the migrations.
+    "storage/market_views.py": {"warehouse_loads"},
     "transport/breaker.py": {"breakers"},
     "transport/limit_state.py": {"budgets", "grants", "learn_clock"},
     "transport/limiter.py": {"take_grant", "move_grant"},

@@ -17,6 +17,7 @@ import pyarrow as pa
 from crypto_assets import datasets
 from crypto_assets.datasets.types import KEYS, SOURCE, TIMEFRAME
 from crypto_assets.model import Column, Dataset, Leaf
+from crypto_assets.storage.market_views import VIEWS
 from crypto_assets.storage.reader import readable
 
 
@@ -78,20 +79,22 @@ TABLES: Mapping[str, MarketTable] = {
 
 
 def missing_tables(connection: psycopg.Connection[Any]) -> list[str]:
-    """Return the names of the tables that a database does not have."""
+    """Return the names of the tables and views that a database does not have."""
     rows = connection.execute(
         "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass('market.' || name) IS NULL ORDER BY name",
-        (list(TABLES),),
+        ([*TABLES, *VIEWS],),
     ).fetchall()
     return [row[0] for row in rows]
 
 
 def make_tables(connection: psycopg.Connection[Any]) -> None:
-    """Create the missing tables, all or none; readers may read them."""
+    """Create the missing tables and views, all or none; readers may read them."""
     with connection.transaction():
-        for name in missing_tables(connection):
-            for statement in TABLES[name].statements():
-                connection.execute(statement)
+        missing = missing_tables(connection)
+        tables = [statement for name in missing if name in TABLES for statement in TABLES[name].statements()]
+        views = [statement for name in missing if name in VIEWS for statement in VIEWS[name]]
+        for statement in (*tables, *views):
+            connection.execute(statement)
         # Default privileges of a role apply to its own tables only.
         connection.execute(readable("market"))
 

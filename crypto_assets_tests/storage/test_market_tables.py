@@ -100,13 +100,37 @@ def test_every_column_has_the_comment_that_its_dataset_says(connection: psycopg.
         assert comment if of_path else comment == datasets.get(name).column(column).meaning, f"{name}.{column}"
 
 
+def test_nothing_that_readers_may_see_is_without_a_comment(connection: psycopg.Connection[Any]) -> None:
+    found = connection.execute(
+        """SELECT c.oid::regclass::text, obj_description(c.oid, 'pg_class'), array_agg(a.attname::text)
+            FILTER (WHERE col_description(c.oid, a.attnum) IS NULL)
+        FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+        WHERE c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
+            AND (c.relnamespace = 'market'::regnamespace OR c.relnamespace = 'collection'::regnamespace
+                AND has_table_privilege(%s, c.oid, 'SELECT')) GROUP BY c.oid""",
+        (READER,),
+    ).fetchall()
+    seen = {name for name, *_ in found}
+    views = ("coverage", "gaps", "quality_now", "acknowledgements_now")
+    assert seen == {f"market.{name}" for name in (*TABLES, "latest_prices")} | {f"collection.{name}" for name in views}
+    assert {name: (bool(comment), bare) for name, comment, bare in found} == dict.fromkeys(seen, (True, None))
+
+
+def test_every_table_of_the_ledger_has_a_comment(connection: psycopg.Connection[Any]) -> None:
+    found = connection.execute(
+        """SELECT relname FROM pg_class WHERE relnamespace = 'collection'::regnamespace AND relkind IN ('r', 'v')
+            AND obj_description(oid, 'pg_class') IS NULL AND relname <> 'migrations' -- Alembic's own"""
+    ).fetchall()
+    assert found == []
+
+
 def test_a_table_that_was_dropped_is_made_again_and_its_days_are_due(
     connection: psycopg.Connection[Any], postgres_url: str
 ) -> None:
     with Warehouse(postgres_url) as warehouse:
         warehouse.replace([load({"1m": ["1", "2"]})])
         connection.execute("DROP TABLE market.ohlcv CASCADE")
-        assert missing_tables(connection) == ["ohlcv"]
+        assert missing_tables(connection) == ["latest_prices", "ohlcv"], "the view reads the table"
         migrate(postgres_url)
         assert missing_tables(connection) == []
         assert [(due[1], due[4]) for due in emptied_loads(connection)] == [("ohlcv", [DAY])]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -45,18 +48,25 @@ def postgres() -> None:
 @click.command(
     cls=Help,
     examples=(
+        ("sql", "Open psql"),
+        ('sql "SELECT * FROM market.latest_prices"', "The newest price of each symbol"),
         ('sql "SELECT symbol, count(*) FROM market.ohlcv GROUP BY 1"', "Rows of each symbol"),
         ('sql --csv "SELECT * FROM market.ohlcv LIMIT 10" > rows.csv', "Rows into a file"),
     ),
 )
-@click.argument("query")
+@click.argument("query", required=False)
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, all rows.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each row; decimals as text.")
-def sql(query: str, as_csv: bool, as_json: bool) -> None:
-    """Run one read-only SQL query on the warehouse.
+def sql(query: str | None, as_csv: bool, as_json: bool) -> None:
+    """Run one read-only SQL query on the warehouse; without a query, open psql.
 
-    Times are UTC; tables are in the schema `market`.
+    Times are UTC. The schema `market` has the tables and the view `latest_prices`, `collection` the views `coverage` and
+    `gaps`. psql is read-only too, and ends with its own exit code.
     """
+    if query is None:
+        if as_csv or as_json:
+            raise click.UsageError("--csv and --json need a query")
+        sys.exit(_psql())
     names, rows = _ask(query)
     if as_csv:
         writer = csv.writer(sys.stdout)
@@ -69,6 +79,36 @@ def sql(query: str, as_csv: bool, as_json: bool) -> None:
         _print(names, rows)
 
 
+_READ_ONLY = "-c default_transaction_read_only=on -c timezone=UTC"
+
+
+def _psql() -> int:
+    """Open psql, wait for its end, and return its exit code; the embedded server runs as long as this process."""
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+    from crypto_assets.defs.places import configured_url
+    from crypto_assets.errors import ConfigError
+
+    program = shutil.which("psql")
+    if program is None:
+        raise ConfigError(
+            "expected the program psql on the PATH, found none; install it (Debian: `apt install postgresql-client`, macOS: "
+            '`brew install libpq`), or give a query: `crypto-assets sql "SELECT …"`'
+        )
+    address: dict[str, Any] = conninfo_to_dict(reading_address(configured_url(make=False)))
+    # Other accounts of this machine can read the arguments of a process, but not its environment.
+    password = address.pop("password", None)
+    variables = os.environ | ({"PGPASSWORD": str(password)} if password else {})
+    options = f"{address.pop('options', '')} {_READ_ONLY}".strip()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends a query in psql, which gets the signal too
+    return subprocess.run(
+        [program, make_conninfo(**address, options=options)],
+        env=variables,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ).returncode
+
+
 def _ask(query: str) -> tuple[list[str], Iterator[Sequence[Any]]]:
     import psycopg
 
@@ -77,7 +117,7 @@ def _ask(query: str) -> tuple[list[str], Iterator[Sequence[Any]]]:
 
     url = reading_address(configured_url(make=False))
     try:
-        with psycopg.connect(url, options="-c default_transaction_read_only=on -c timezone=UTC") as connection:
+        with psycopg.connect(url, options=_READ_ONLY) as connection:
             cursor = connection.execute(query)
             if cursor.description is None:
                 raise ConfigError("expected a query that returns rows, such as SELECT, found a statement without rows")

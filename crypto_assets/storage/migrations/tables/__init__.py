@@ -1,6 +1,15 @@
 """SQL that creates the schemas `collection` and `market`, one file for each subject, in order."""
 
-from crypto_assets.storage.migrations.tables import archive, control, limits, market, partitions, quality, versions
+from crypto_assets.storage.migrations.tables import (
+    archive,
+    control,
+    limits,
+    market,
+    partitions,
+    quality,
+    versions,
+    views,
+)
 
 STATEMENTS = (
     *market.STATEMENTS,
@@ -10,4 +19,5 @@ STATEMENTS = (
     *limits.STATEMENTS,
     *control.STATEMENTS,
     *quality.STATEMENTS,
+    *views.STATEMENTS,
 )

@@ -1,0 +1,199 @@
+"""Views for people: `collection.coverage` and `collection.gaps`, and comments on every column that readers may see.
+
+They count as `crypto-assets status` and `gaps` do, from the records alone. Two things are not in the database: the days that
+collection.yaml asks for, and the files in the lake.
+"""
+
+from collections.abc import Mapping
+
+from crypto_assets.errors import REFUSALS
+from crypto_assets.storage.reader import readable
+
+_KEYS = "exchange, market_type, symbol, dataset"
+
+_KEY_COMMENTS = {
+    "exchange": "the exchange as ccxt names it: binance",
+    "market_type": "spot, linear or inverse",
+    "symbol": "the symbol as ccxt writes it: BTC/USDT, linear BTC/USDT:USDT",
+    "dataset": "the dataset: ohlcv_1m, trades",
+}
+
+_TODAY = "(now() AT TIME ZONE 'UTC')::date"
+
+# As `crypto_assets.causes.rules.cause_of_day`. The minutes that are missing in a partial day are those of its incidents,
+# which the end of each run records; silence is no missing row.
+_CAUSE = f"""CASE
+    WHEN p.findings ? 'stored_file' THEN 'our_failure'
+    WHEN p.state = 'pending' THEN 'not_yet_published'
+    WHEN p.state = 'degraded' THEN coalesce(
+        (SELECT i.kind FROM collection.incidents i
+        WHERE (i.exchange, i.market_type) = (p.exchange, p.market_type) AND (i.symbol IS NULL OR i.symbol = p.symbol)
+            AND i.kind <> 'illiquid' -- any dataset: an outage in several is recorded for the finest only
+            AND i.start_time < (p.day + 1)::timestamp AT TIME ZONE 'UTC' AND i.end_time > p.day::timestamp AT TIME ZONE 'UTC'
+        ORDER BY i.kind IN ('exchange_outage', 'delisted', 'before_listing'),
+            least(i.end_time, (p.day + 1)::timestamp AT TIME ZONE 'UTC')
+                - greatest(i.start_time, p.day::timestamp AT TIME ZONE 'UTC') DESC LIMIT 1),
+        CASE WHEN p.evidence ? 'missing' THEN 'our_failure' ELSE 'upstream_partial_file' END)
+    WHEN p.evidence ->> 'error' IN ({", ".join(f"'{name}'" for name in REFUSALS)}) THEN 'upstream_bad_file'
+    WHEN coalesce(p.evidence ->> 'error', 'NotPublished') IN ('NotPublished', 'UnknownSymbol')
+        OR p.evidence ? 'listed' AND p.evidence ->> 'status' IN ('404', '410') THEN coalesce(
+        (SELECT i.kind FROM collection.incidents i
+        WHERE (i.exchange, i.market_type, i.source) = (p.exchange, p.market_type, 'known') AND i.symbol IS NULL
+            AND i.start_time <= p.day::timestamp AT TIME ZONE 'UTC'
+            AND i.end_time >= (p.day + 1)::timestamp AT TIME ZONE 'UTC'
+            AND NOT p.evidence ?| ARRAY['contradicted_by', 'listed'] LIMIT 1),
+        CASE p.state WHEN 'missing' THEN 'upstream_absent_file' ELSE 'unexplained' END)
+    ELSE 'our_failure' END"""
+
+_COVERAGE = f"""
+CREATE VIEW collection.coverage AS
+WITH known AS (
+    SELECT p.*, p.state IN ('available', 'provisional', 'no_data') AS is_complete, a.day IS NOT NULL AS accepted
+    FROM collection.partitions p
+    LEFT JOIN (SELECT * FROM collection.acknowledgements_now WHERE withdrawn IS NULL) a
+        USING (exchange, market_type, symbol, dataset, day)
+), counted AS (
+    SELECT {_KEYS}, min(day) AS first_day, max(day) AS last_day,
+        count(*) FILTER (WHERE state IN ('available', 'provisional')) AS complete,
+        count(*) FILTER (WHERE state = 'degraded' AND NOT accepted) AS partial,
+        count(*) FILTER (WHERE state = 'missing' AND NOT accepted) AS missing,
+        count(*) FILTER (WHERE state = 'no_data') AS no_data,
+        count(*) FILTER (WHERE NOT is_complete AND accepted) AS acknowledged,
+        count(*) FILTER (WHERE state = 'pending' AND NOT accepted) AS pending,
+        count(*) FILTER (WHERE state = 'corrected' AND NOT accepted) AS corrected,
+        count(*) AS records, sum(rows)::bigint AS rows, sum(size_bytes)::bigint AS size_bytes
+    FROM known WHERE day < {_TODAY} OR is_complete GROUP BY {_KEYS}
+)
+SELECT {_KEYS}, first_day, last_day, last_day - first_day + 1 AS days, complete, partial, missing,
+    last_day - first_day + 1 - records AS not_collected, no_data, acknowledged, pending, corrected,
+    coalesce(rows, 0) AS rows, coalesce(size_bytes, 0) AS size_bytes,
+    partial + missing + pending + corrected + (last_day - first_day + 1 - records) = 0 AS is_complete
+FROM counted
+"""
+
+_GAPS = f"""
+CREATE VIEW collection.gaps AS
+WITH days AS (
+    SELECT {_KEYS}, p.day, p.state, p.reason, {_CAUSE} AS cause, a.by, a.acknowledged_reason
+    FROM collection.partitions p
+    LEFT JOIN (SELECT {_KEYS}, day, by, reason AS acknowledged_reason FROM collection.acknowledgements_now
+        WHERE withdrawn IS NULL) a USING (exchange, market_type, symbol, dataset, day)
+    WHERE p.state NOT IN ('available', 'provisional', 'no_data') AND p.day < {_TODAY}
+), spans AS (
+    SELECT {_KEYS}, min(day) AS first_day, max(day) AS last_day, state, reason, cause, by, acknowledged_reason
+    FROM (SELECT *, day - row_number() OVER (
+            PARTITION BY {_KEYS}, state, reason, cause, by, acknowledged_reason ORDER BY day)::int AS island FROM days) d
+    GROUP BY {_KEYS}, island, state, reason, cause, by, acknowledged_reason
+), holes AS (
+    SELECT {_KEYS}, before + 1 AS first_day, day - 1 AS last_day
+    FROM (SELECT {_KEYS}, day, lag(day) OVER (PARTITION BY {_KEYS} ORDER BY day) AS before FROM collection.partitions) p
+    WHERE day - before > 1
+)
+SELECT {_KEYS}, first_day, last_day, last_day - first_day + 1 AS days, state, reason, cause,
+    by IS NOT NULL AS acknowledged, by AS acknowledged_by, acknowledged_reason
+FROM spans
+UNION ALL
+SELECT {_KEYS}, first_day, last_day, last_day - first_day + 1, 'not_collected', 'not collected yet', 'not_collected', false,
+    NULL, NULL
+FROM holes
+"""
+
+_COVERAGE_COMMENTS = _KEY_COMMENTS | {
+    "first_day": "the first day with a record; days before it, that collection.yaml may ask for, are not known here",
+    "last_day": "the last day with a record that counts; today counts if it is complete so far",
+    "days": "from first_day to last_day; every day is in exactly one of the counts that follow",
+    "complete": "stored, every check that can degrade passed",
+    "partial": "stored, some rows are missing (state degraded)",
+    "missing": "should be there, and is not",
+    "not_collected": "days between first_day and last_day without a record",
+    "no_data": "nothing should be there; the record has the reason",
+    "acknowledged": "incomplete, and a person accepts it",
+    "pending": "not published yet",
+    "corrected": "published again, and the new file could not be used",
+    "rows": "rows in the lake",
+    "size_bytes": "of the files in the lake",
+    "is_complete": "no day is partial, missing, not collected, not published yet or corrected",
+}
+
+_GAPS_COMMENTS = _KEY_COMMENTS | {
+    "first_day": "the first day of the span",
+    "last_day": "the last day of the span, included",
+    "days": "the number of days",
+    "state": "degraded (partial), missing, pending (not published yet), corrected, or not_collected (no record)",
+    "reason": "why, in words",
+    "cause": "the kind of cause, as crypto-assets gaps shows it in brackets; of a partial day as the last run recorded it",
+    "acknowledged": "a person accepts it: it does not count",
+    "acknowledged_by": "who accepts it",
+    "acknowledged_reason": "why it is accepted",
+}
+
+_DAY = {"day": "the UTC day"}
+
+_QUALITY_COMMENTS = (
+    _KEY_COMMENTS
+    | _DAY
+    | {
+        "scored_at": "when the day was scored",
+        "state": "of the day when it was scored; null: not collected yet",
+        "accuracy": "the part of the rows that no check finds wrong; 0 to 1",
+        "completeness": "the part of the rows that is there; 0 to 1",
+        "timeliness": "whether the file came in time; 0 to 1",
+        "agreement": "the part of the comparisons with other sources that agree; 0 to 1",
+        "total": "weighted mean of the known scores; null: none was known",
+    }
+)
+
+_ACKNOWLEDGED_COMMENTS = (
+    _KEY_COMMENTS
+    | _DAY
+    | {
+        "id": "the number of the acknowledgement",
+        "reason": "why the gap is accepted",
+        "by": "who accepts it",
+        "at": "since when",
+        "state": "of the day when it was accepted",
+        "state_reason": "the reason of that state",
+        "cause": "the kind of cause when it was accepted",
+        "content_sha256": "of the stored file then; null: none",
+        "source_etag": "of the file in the archive then; null: none",
+        "objects": "etags of the day's files then; null: not published",
+        "withdrawn_at": "when somebody or something ended it",
+        "withdrawn_because": "why it was ended",
+        "withdrawn": "why it is no longer valid; null: it is valid",
+    }
+)
+
+
+def commented(name: str, text: str, columns: Mapping[str, str]) -> list[str]:
+    """Return the statements that comment on a view of `collection` and on its columns."""
+    quoted = {column: meaning.replace("'", "''") for column, meaning in columns.items()}
+    return [
+        f"COMMENT ON VIEW collection.{name} IS '{text}'",
+        *(f"COMMENT ON COLUMN collection.{name}.{column} IS '{meaning}'" for column, meaning in quoted.items()),
+    ]
+
+
+STATEMENTS = (
+    _COVERAGE,
+    _GAPS,
+    *commented(
+        "coverage",
+        "The days of each symbol and dataset with a record, counted by state, as crypto-assets status counts them. The "
+        "command knows two things more: the days that collection.yaml asks for, and files that are missing in the lake.",
+        _COVERAGE_COMMENTS,
+    ),
+    *commented(
+        "gaps",
+        "Incomplete days up to yesterday, equal neighbours as one span, with their reason and cause, as crypto-assets gaps "
+        "shows them. The command knows more: days of collection.yaml before the first and after the last record, files that "
+        "are missing in the lake, and rows that are missing in Postgres.",
+        _GAPS_COMMENTS,
+    ),
+    *commented("quality_now", "The last score of each day.", _QUALITY_COMMENTS),
+    *commented(
+        "acknowledgements_now",
+        "The last acknowledgement of each day, and why it is no longer valid.",
+        _ACKNOWLEDGED_COMMENTS,
+    ),
+    readable("collection", ["coverage", "gaps"]),
+)
