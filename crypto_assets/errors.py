@@ -219,3 +219,6 @@ REFUSALS = tuple(
     for kind in (ChecksumMismatch, MalformedFile, BadContainer, BadContent, NoRows, SourceFault, InvalidRows)
 )
 """Names, as in evidence, of errors of a file that exists and cannot be used."""
+
+BAD_FILES = tuple(name for name in REFUSALS if name != SourceFault.__name__)
+"""Those that the file is to blame for; a SourceFault is ours."""

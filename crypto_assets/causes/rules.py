@@ -17,7 +17,7 @@ from crypto_assets.causes.known_outages import KnownOutage
 from crypto_assets.causes.outages import JointSilence
 from crypto_assets.causes.silences import RareSilence, rare_silences
 from crypto_assets.checks._minutes import MINUTES
-from crypto_assets.errors import REFUSALS, SourceFault
+from crypto_assets.errors import BAD_FILES
 from crypto_assets.ledger.minutes import StoredDay, bits, covered, long_runs, mask, moment, resolution, runs, whole_bars
 from crypto_assets.model import DAY, STORED_FILE, Series, State
 from crypto_assets.model.kinds import Kind
@@ -91,9 +91,7 @@ def cause_of_day(
         return _no_data(day, evidence)
     if state is State.DEGRADED:
         return _degraded(evidence, spans, findings or {})
-    if error == SourceFault.__name__:
-        return Cause(Kind.OUR_FAILURE, _some(evidence, "error", "quarantine", "key"))
-    if error in REFUSALS:
+    if error in BAD_FILES:
         return Cause(Kind.UPSTREAM_BAD_FILE, _some(evidence, "error", "quarantine", "key"))
     gone = "listed" in evidence and evidence.get("status") in _GONE
     if error in (None, "NotPublished", "UnknownSymbol") or gone:
@@ -106,7 +104,7 @@ def cause_of_day(
                 _some(evidence, "error", "listed", "status", "first_listed", "asked_by_name", "contradicted_by"),
             )
         return Cause(Kind.UNEXPLAINED, {"state": state.value})
-    return Cause(Kind.OUR_FAILURE, _some(evidence, "error", "status"))
+    return Cause(Kind.OUR_FAILURE, _some(evidence, "error", "status", "quarantine", "key"))
 
 
 _LIVES = {"before": Kind.BEFORE_LISTING, "after": Kind.DELISTED, "between": Kind.DELISTED}

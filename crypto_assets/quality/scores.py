@@ -16,7 +16,7 @@ import numpy as np
 
 from crypto_assets.checks import rules_of
 from crypto_assets.checks._minutes import MINUTES, from_bits
-from crypto_assets.errors import REFUSALS
+from crypto_assets.errors import BAD_FILES
 from crypto_assets.ledger.scores import SCORES, Scores
 from crypto_assets.model import (
     DAY,
@@ -84,7 +84,7 @@ def total(scores: Mapping[str, float | None], weights: Mapping[str, float]) -> f
 
 def accuracy(facts: Facts) -> float | None:
     """Return 1 - rows with wrong values / rows; 0 for a refused file, None if no row was checked."""
-    if facts.error in REFUSALS:
+    if facts.error in BAD_FILES:
         return 0.0
     if facts.state not in STORED_STATES or not facts.findings or not facts.rows:
         return None

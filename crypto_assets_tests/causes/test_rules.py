@@ -14,7 +14,7 @@ from crypto_assets.causes.known_outages import KnownOutage, known_outages
 from crypto_assets.causes.outages import JointSilence, find_outages
 from crypto_assets.causes.rules import Cause, Market, MarketIncident, MinuteSpan, cause_of_day, of_market
 from crypto_assets.checks._minutes import MINUTES
-from crypto_assets.errors import REFUSALS
+from crypto_assets.errors import BAD_FILES
 from crypto_assets.ledger.minutes import StoredDay, moment
 from crypto_assets.model import DAY, State
 from crypto_assets.model.kinds import Kind
@@ -47,9 +47,6 @@ def judged(
 # ---- days -------------------------------------------------------------------------------------------------------------
 
 
-OF_THE_FILE = [name for name in REFUSALS if name != "SourceFault"]
-
-
 @pytest.mark.parametrize(
     ("state", "evidence", "kind"),
     [
@@ -63,8 +60,8 @@ OF_THE_FILE = [name for name in REFUSALS if name != "SourceFault"]
         (State.MISSING, {"error": "UnknownSymbol"}, Kind.UPSTREAM_ABSENT_FILE),
         (State.MISSING, {"error": "HostRefused", "status": 410, "listed": "a.zip"}, Kind.UPSTREAM_ABSENT_FILE),
         (State.MISSING, {"error": "HostRefused", "status": 403, "listed": "a.zip"}, Kind.OUR_FAILURE),
-        *((State.MISSING, {"error": error, "quarantine": "q"}, Kind.UPSTREAM_BAD_FILE) for error in OF_THE_FILE),
-        *((State.CORRECTED, {"error": error}, Kind.UPSTREAM_BAD_FILE) for error in OF_THE_FILE),
+        *((State.MISSING, {"error": error, "quarantine": "q"}, Kind.UPSTREAM_BAD_FILE) for error in BAD_FILES),
+        *((State.CORRECTED, {"error": error}, Kind.UPSTREAM_BAD_FILE) for error in BAD_FILES),
         (State.MISSING, {"error": "SourceFault", "quarantine": "q"}, Kind.OUR_FAILURE),
         (State.CORRECTED, {"error": "SourceFault"}, Kind.OUR_FAILURE),
         *(

@@ -8,11 +8,15 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
+from psycopg.types.json import Json
 
 from crypto_assets import latest
 from crypto_assets.causes.incidents import refresh_incidents
+from crypto_assets.causes.rules import cause_of_day
+from crypto_assets.errors import REFUSALS
 from crypto_assets.ledger.partitions import Ledger
-from crypto_assets.model import Series
+from crypto_assets.model import Series, State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.text.urls import READER, with_user
@@ -117,6 +121,21 @@ def test_gaps_are_those_of_the_command_as_spans(work: Workbench, command: Comman
         str(UNASKED): ("not_collected", "not_collected"),
     }
     assert mine[str(ACCEPTED)][3] == "it never was"
+
+
+@pytest.mark.parametrize(
+    "error", [*REFUSALS, "HostRefused", "HostUnreachable", "NotPublished", "UnknownSymbol", "Stopped"]
+)
+def test_the_cause_of_an_error_is_that_of_the_command(work: Workbench, error: str) -> None:
+    evidence = {"error": error, "key": "a.zip"}
+    with psycopg.connect(work.url, row_factory=dict_row) as connection:
+        connection.execute(
+            "UPDATE collection.partitions SET evidence = %s WHERE (symbol, dataset, day) = (%s, 'ohlcv_1m', %s)",
+            (Json(evidence), BTC, GONE),
+        )
+        found = connection.execute("SELECT cause FROM collection.gaps WHERE first_day = %s", (GONE,)).fetchone()
+        connection.rollback()
+    assert found == {"cause": cause_of_day(GONE, State.MISSING, evidence).kind.value}
 
 
 def test_the_newest_prices_are_those_of_python(

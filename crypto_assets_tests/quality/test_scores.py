@@ -122,7 +122,8 @@ def test_a_missing_day_and_a_refused_file_are_worth_0() -> None:
     missing = Facts(BARS, "BTC/USDT", DAY, State.MISSING)
     assert rated(missing) == Scores(completeness=0.0, total=0.0)
     assert rated(replace(missing, error="ChecksumMismatch")) == Scores(accuracy=0.0, completeness=0.0, total=0.0)
-    assert rated(replace(missing, error="HostUnreachable")) == Scores(completeness=0.0, total=0.0)
+    for ours in ("HostUnreachable", "SourceFault"):  # they say nothing about the file
+        assert rated(replace(missing, error=ours)) == Scores(completeness=0.0, total=0.0)
 
 
 # ---- states -----------------------------------------------------------------------------------------------------------

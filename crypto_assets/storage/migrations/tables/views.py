@@ -6,7 +6,7 @@ collection.yaml asks for, and the files in the lake.
 
 from collections.abc import Mapping
 
-from crypto_assets.errors import REFUSALS
+from crypto_assets.errors import BAD_FILES
 from crypto_assets.storage.reader import readable
 
 _KEYS = "exchange, market_type, symbol, dataset"
@@ -34,7 +34,7 @@ _CAUSE = f"""CASE
             least(i.end_time, (p.day + 1)::timestamp AT TIME ZONE 'UTC')
                 - greatest(i.start_time, p.day::timestamp AT TIME ZONE 'UTC') DESC LIMIT 1),
         CASE WHEN p.evidence ? 'missing' THEN 'our_failure' ELSE 'upstream_partial_file' END)
-    WHEN p.evidence ->> 'error' IN ({", ".join(f"'{name}'" for name in REFUSALS)}) THEN 'upstream_bad_file'
+    WHEN p.evidence ->> 'error' IN ({", ".join(f"'{name}'" for name in BAD_FILES)}) THEN 'upstream_bad_file'
     WHEN coalesce(p.evidence ->> 'error', 'NotPublished') IN ('NotPublished', 'UnknownSymbol')
         OR p.evidence ? 'listed' AND p.evidence ->> 'status' IN ('404', '410') THEN coalesce(
         (SELECT i.kind FROM collection.incidents i
