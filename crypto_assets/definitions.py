@@ -1,13 +1,15 @@
 """The code location: assembles the assets, automation and resources of collection.yaml."""
 
 import warnings
+from collections.abc import Callable
+from datetime import datetime
 
 import dagster as dg
 
 from crypto_assets.config.collection import Collection, load_collection
 from crypto_assets.config.environment import settings_at_start
 from crypto_assets.defs.assets import build_assets
-from crypto_assets.defs.automation import build_automation, build_jobs
+from crypto_assets.defs.automation import build_automation, build_jobs, utc_now
 from crypto_assets.defs.io_managers import LakeIOManager, WarehouseIOManager
 from crypto_assets.defs.observed import build_observed
 from crypto_assets.defs.observed.health import HEALTH
@@ -23,9 +25,10 @@ for category in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):
     warnings.filterwarnings("ignore", category=category)
 
 
-def build(collection: Collection) -> dg.Definitions:
+def build(collection: Collection, now: Callable[[], datetime] = utc_now) -> dg.Definitions:
+    """Return the definitions of a collection; `now` is the clock of its sensors."""
     lake, postgres = LakeResource(), PostgresResource()
-    sensors, schedules = build_automation(collection)
+    sensors, schedules = build_automation(collection, now)
     observed = [build_observed(kind, collection) for kind in (HEALTH, LAKE, QUARANTINE, QUALITY)]
     return dg.Definitions(
         assets=[

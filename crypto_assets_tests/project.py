@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,11 @@ class Project:
     def command(self) -> Command:
         return Command.at(self.home, self.postgres_url)
 
-    def definitions(self) -> dg.Definitions:
+    def definitions(self, now: Callable[[], datetime] | None = None) -> dg.Definitions:
+        """Return what Dagster loads; `now` is the clock of the sensors, if it is not the real one."""
         from crypto_assets.definitions import build
 
-        return build(self.collection)
+        return build(self.collection) if now is None else build(self.collection, now)
 
     def records(self) -> dict[tuple[str, str, date], PartitionRecord]:
         """Return what the ledger knows, by symbol, dataset and day."""
@@ -72,7 +73,8 @@ class Project:
         keys = list(request.asset_selection or ())
         job = self.definitions().get_repository_def().get_implicit_job_def_for_assets(keys)
         assert job is not None, keys
-        subset = job.get_subset(asset_selection=set(keys))
+        checks = None if request.asset_check_keys is None else set(request.asset_check_keys)
+        subset = job.get_subset(asset_selection=set(keys), asset_check_selection=checks)
         return subset.execute_in_process(instance=instance, tags=dict(request.tags), raise_on_error=False)
 
 

@@ -31,10 +31,11 @@ import httpx
 import psycopg
 
 from crypto_assets.config.collection import Collection, parse_collection
-from crypto_assets.defs.automation import SENSOR_INTERVAL_S
+from crypto_assets.defs.new_files import INTERVAL_S
 from crypto_assets.engine.watch.outbox import Request
 from crypto_assets.engine.watch.prefix_snapshot import Watch
-from crypto_assets.engine.watch.watch import LISTINGS, Tick, tick
+from crypto_assets.engine.watch.tick import Tick, tick
+from crypto_assets.engine.watch.watch import LISTINGS
 from crypto_assets.ledger.catalog import Catalog
 from crypto_assets.sandbox.s3_listing import Query, list_page, page_xml
 from crypto_assets.storage.embedded_postgres import delete_server, ensure_server
@@ -44,7 +45,7 @@ from crypto_assets.transport.guard import Guard
 
 LAST = date(2024, 6, 30)
 ROOT = "data/spot/daily/klines/"
-INTERVAL = timedelta(seconds=SENSOR_INTERVAL_S)
+INTERVAL = timedelta(seconds=INTERVAL_S)
 
 
 def names(count: int) -> list[str]:
@@ -223,7 +224,7 @@ class Sensor:
         wall, cpu = time.perf_counter(), time.process_time()
         found = tick(
             lambda: Client(self.guard, LISTINGS, timeout_s=10.0, attempts=2),
-            self.watch,
+            [self.watch],
             self.catalog,
             self.delivered,
             self.now,

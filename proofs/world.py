@@ -102,7 +102,8 @@ class Home:
             }
             for market_type, names in datasets.items()
         ]
-        content = {"exchanges": {"binance": self._urls}, "series": entries}
+        # A proof asks for every run itself.
+        content = {"exchanges": {"binance": self._urls}, "series": entries, "automation": False}
         (self.folder / "collection.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 
     def __enter__(self) -> Self:

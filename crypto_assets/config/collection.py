@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from crypto_assets.config.automation import AutomationConfig, whole
 from crypto_assets.config.environment import Settings, environment, require_file, settings, settings_at_start
 from crypto_assets.config.owners import Owners
 from crypto_assets.config.quality import QualityConfig, WeightsConfig
@@ -86,11 +87,12 @@ class ExchangeConfig(BaseModel):
 class SeriesEntry(BaseModel):
     """One entry of `series:`: datasets × symbols of one exchange and market type, daily from `start` to `end`, UTC.
 
-    Both days are included; without `end` it continues. `name` is that of its op, jobs, sensors and schedules in Dagster; the
+    Both days are included; without `end` it continues. `name` is that of its op and job in Dagster; the
     default comes from `Collection.name_of`. `warehouse` says which datasets are loaded into Postgres: true is the default of
     each dataset, false none, a list exactly these. `derived_timeframes` are built there from 1m bars; None is the default
     (`crypto_assets.rows.timeframes`). `rest` allows the REST API for data that the archive does not have: today, late
-    days, holes. `owners` are shown by Dagster instead of the collection's.
+    days, holes. `owners` are shown by Dagster instead of the collection's. `automation` says what runs
+    by itself for this entry, where that differs from the rest of the file.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -106,6 +108,11 @@ class SeriesEntry(BaseModel):
     derived_timeframes: list[str] | None = Field(default=None, max_length=100)
     rest: bool = True
     owners: Owners | None = None
+    automation: AutomationConfig | None = Field(
+        default=None, description="what differs for this entry; `false`: nothing is collected by itself"
+    )
+
+    _automation_switch = field_validator("automation", mode="before")(whole)
 
     @field_validator("start", "end", mode="before")
     @classmethod
@@ -220,6 +227,11 @@ class Collection(BaseModel):
     series: list[SeriesEntry] = Field(min_length=1, max_length=MOST_ENTRIES)
     quality: QualityConfig = QualityConfig()
     owners: Owners = []
+    automation: AutomationConfig = Field(
+        default=AutomationConfig(), description="what `up` collects without anybody asking; `false`: nothing"
+    )
+
+    _automation_switch = field_validator("automation", mode="before")(whole)
 
     @model_validator(mode="after")
     def _consistent(self) -> Collection:
@@ -391,8 +403,10 @@ def _explain(error: Any) -> str:
             "series": SeriesEntry,
             "exchanges": ExchangeConfig,
             "quality": WeightsConfig if "weights" in error["loc"][:-1] else QualityConfig,
+            "automation": AutomationConfig,
         }
-        known = (models[error["loc"][0]] if len(error["loc"]) > 1 else Collection).model_fields
+        above = "automation" if "automation" in error["loc"][:-1] else error["loc"][0]
+        known = (models[above] if len(error["loc"]) > 1 else Collection).model_fields
         message = f"unknown key{_did_you_mean(str(error['loc'][-1]), known)}"
     elif error["type"] == "missing":
         message = "this required key is missing"

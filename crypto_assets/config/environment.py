@@ -122,6 +122,10 @@ class Settings(BaseModel):
     patrol_days: int = Field(
         default=7, ge=1, le=3650, description="days in which a sensor reads every listing once completely"
     )
+    automation: bool = Field(
+        default=False,
+        description="true: what `automation` of collection.yaml switches on runs from the start; `crypto-assets up` sets it",
+    )
     ui_users: Annotated[str, AfterValidator(_text)] = Field(
         default="",
         max_length=1000,

@@ -50,8 +50,8 @@ def execute(collection: Collection, requests: Sequence[Request], progress: Calla
         import dagster as dg
 
         from crypto_assets.defs.assets import COMPARE_TAG
-        from crypto_assets.defs.automation import assets_of
         from crypto_assets.defs.recovery import end_dead_runs, report_unreported
+        from crypto_assets.defs.requests import assets_of
         from crypto_assets.defs.resources import PostgresResource
         from crypto_assets.instance.dagster_instance import opened_instance
         from crypto_assets.instance.private_names import ReconstructableJob, ReconstructableRepository

@@ -10,10 +10,10 @@ from contextlib import nullcontext
 
 from crypto_assets.access.callers import require_host
 from crypto_assets.config.dagster_home import use_dagster_home
-from crypto_assets.config.environment import environment, require_places, settings
+from crypto_assets.config.environment import require_places, settings
 from crypto_assets.errors import ConfigError
 from crypto_assets.instance.child import listens, obey_signals
-from crypto_assets.instance.parts import CODE_SERVER, DAEMON, WEBSERVER, make_places, only_one
+from crypto_assets.instance.parts import CODE_SERVER, DAEMON, WEBSERVER, environment_of_parts, make_places, only_one
 from crypto_assets.machine.ports import HOST, require_free
 from crypto_assets.storage import postgres_url
 from crypto_assets.storage.migrations import migrate
@@ -41,7 +41,7 @@ def run_alone(part: str, port: int, host: str = HOST) -> None:
         require_free(port, "--port", host)
     places = make_places(now.home)
     migrate(postgres_url(now))
-    os.environ.update(environment())
+    os.environ.update(environment_of_parts())
     obey_signals()
     with only_one(now.home, "the daemon") if part == DAEMON else nullcontext():
         if part == CODE_SERVER:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from crypto_assets.config.environment import environment
 from crypto_assets.errors import ConfigError
 from crypto_assets.machine.ports import HOST
 from crypto_assets.machine.private_folder import private_folder, private_opener, socket_folder, write_private
@@ -22,6 +23,14 @@ CODE_SERVER, WEBSERVER, DAEMON = PARTS = ("code-server", "webserver", "daemon")
 """The parts that need each other; the API needs none of them."""
 
 _LOCATION = "crypto_assets"
+
+_AUTOMATION = "CRYPTO_ASSETS_AUTOMATION"
+
+
+def environment_of_parts() -> dict[str, str]:
+    """Return the environment of the parts: what collection.yaml switches on runs, unless the environment says no."""
+    found = environment()
+    return found | {_AUTOMATION: found.get(_AUTOMATION) or "true"}
 
 
 @dataclass(frozen=True, slots=True)

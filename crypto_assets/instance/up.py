@@ -6,19 +6,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from crypto_assets.access.callers import require_host, users
 from crypto_assets.config.dagster_home import use_dagster_home
-from crypto_assets.config.environment import environment, require_places, settings
+from crypto_assets.config.environment import require_places, settings
 from crypto_assets.config.error_log import last_line
 from crypto_assets.errors import CryptoAssetsError
 from crypto_assets.instance.child import listens
 from crypto_assets.instance.liveness import HEARTBEAT_S, Heartbeats, answers_grpc, answers_http
-from crypto_assets.instance.parts import CODE_SERVER, DAEMON, WEBSERVER, make_places, only_one
+from crypto_assets.instance.parts import CODE_SERVER, DAEMON, WEBSERVER, environment_of_parts, make_places, only_one
 from crypto_assets.machine.ports import HOST, free_port, is_free, require_free
 from crypto_assets.machine.private_folder import private_opener
 from crypto_assets.storage import postgres_url
@@ -66,6 +66,8 @@ class Services:
     logs: Path
     stop: threading.Event
     say: Callable[[str], None]
+    trouble: Callable[[], Iterable[str]] = tuple
+    """Returns lines about trouble outside; asked every PROBE_S seconds, and each line is said once while it lasts."""
     _children: dict[str, _Child] = field(default_factory=dict)
     _cannot_ask: str = ""
 
@@ -84,7 +86,12 @@ class Services:
         with open(self.logs / f"{name}.log", "ab", opener=private_opener) as log:
             # A session of its own: Ctrl-C in the terminal goes to us, and we end the children in order.
             return subprocess.Popen(
-                child, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(), start_new_session=True
+                child,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment_of_parts(),
+                start_new_session=True,
             )
 
     def wait_for(self, name: str, ready: Callable[[], bool]) -> None:
@@ -132,7 +139,13 @@ class Services:
 
     def _ask(self) -> None:
         """Probe each child again and again. Counts probes, not time: this process may have been asleep."""
+        said: set[str] = set()
         while not self.stop.wait(PROBE_S):
+            with suppress(Exception):  # the database: the children report it
+                now = set(self.trouble())
+                for line in sorted(now - said):
+                    self.say(line)
+                said = now
             for name, child in self._children.items():
                 asked = child.process
                 found = self._found(name, child)

@@ -93,10 +93,14 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """The work of a tick; `blocked` says why the listing host is not asked, `paused` who paused the exchange."""
+    """The work of a tick for one entry; `blocked` says why the listing host is not asked, `paused` who paused the exchange.
+
+    `known`: a prefix that was read before is due, so new files may be found; otherwise only first looks are.
+    """
 
     registered: bool
     looks: bool
+    known: bool
     walks: bool
     requests: bool
     blocked: str | None
@@ -116,17 +120,20 @@ WITH delivered AS (
     UPDATE collection.discoveries SET delivered_at = %(now)s
     WHERE run_key = ANY(%(delivered)s) AND delivered_at IS NULL
 )
-SELECT EXISTS (SELECT FROM collection.prefixes WHERE entry = %(entry)s),
-    EXISTS (SELECT FROM collection.prefixes WHERE entry = %(entry)s AND next_look_at <= %(now)s),
-    EXISTS (SELECT FROM collection.prefixes WHERE entry = %(entry)s AND next_walk_at <= %(now)s),
-    EXISTS (SELECT FROM collection.discoveries WHERE entry = %(entry)s AND delivered_at IS NULL
+SELECT EXISTS (SELECT FROM collection.prefixes p WHERE p.entry = w.entry),
+    EXISTS (SELECT FROM collection.prefixes p WHERE p.entry = w.entry AND next_look_at <= %(now)s),
+    EXISTS (SELECT FROM collection.prefixes p WHERE p.entry = w.entry AND next_look_at <= %(now)s AND since IS NOT NULL),
+    EXISTS (SELECT FROM collection.prefixes p WHERE p.entry = w.entry AND next_walk_at <= %(now)s),
+    EXISTS (SELECT FROM collection.discoveries d WHERE d.entry = w.entry AND delivered_at IS NULL
         AND (run_key IS NULL OR run_key <> ALL(%(delivered)s) AND requested_at <= %(lease)s)),
     (SELECT message || ' (failed ' || failures || ' times, asked again at '
         || to_char(retry_at AT TIME ZONE 'UTC', 'HH24:MI:SS') || ' UTC)'
-        FROM collection.listing_hosts WHERE exchange = %(exchange)s AND host = %(host)s AND retry_at > %(now)s),
-    coalesce((SELECT failures FROM collection.listing_hosts WHERE exchange = %(exchange)s AND host = %(host)s), 0),
+        FROM collection.listing_hosts h WHERE h.exchange = w.exchange AND h.host = w.host AND retry_at > %(now)s),
+    coalesce((SELECT failures FROM collection.listing_hosts h WHERE h.exchange = w.exchange AND h.host = w.host), 0),
     (SELECT scope || ' by ' || who || coalesce(': ' || nullif(reason, ''), '') FROM collection.controls
-        WHERE action = 'pause' AND scope = ANY(%(scopes)s) LIMIT 1)
+        WHERE action = 'pause' AND scope IN (%(all)s, w.scope) LIMIT 1)
+FROM unnest(%(entries)s::text[], %(exchanges)s::text[], %(hosts)s::text[], %(scopes)s::text[]) WITH ORDINALITY
+    AS w (entry, exchange, host, scope, n) ORDER BY n
 """
 
 _REGISTER = """
@@ -191,21 +198,25 @@ WHERE p.state = ANY(%(states)s)
 class Catalog(Database):
     """Reads and writes the state of discovery; safe to use from many processes."""
 
-    def due(self, digest: str, exchange: str, host: str, delivered: Sequence[str], now: datetime) -> Due:
-        """Return the work to do, in one query; `delivered` are run keys that Dagster has taken."""
+    def due(self, watched: Sequence[tuple[str, str, str]], delivered: Sequence[str], now: datetime) -> list[Due]:
+        """Return the work of each entry, in one query.
+
+        Args:
+            watched: the digest, the exchange and the listing host of each entry.
+            delivered: run keys that Dagster has taken.
+        """
         values = {
-            "entry": digest,
-            "exchange": exchange,
-            "host": host,
+            "entries": [digest for digest, _, _ in watched],
+            "exchanges": [exchange for _, exchange, _ in watched],
+            "hosts": [host for _, _, host in watched],
+            "scopes": [of_exchange(exchange) for _, exchange, _ in watched],
+            "all": ALL,
             "delivered": list(delivered),
             "now": now,
             "lease": now - LEASE,
-            "scopes": [ALL, of_exchange(exchange)],
         }
         with self.transaction() as connection:
-            row = connection.execute(_DUE, values).fetchone()
-        assert row is not None  # noqa: S101  a SELECT without FROM has one row
-        return Due(*row)
+            return [Due(*row) for row in connection.execute(_DUE, values).fetchall()]
 
     def register(self, entry: SeriesEntry, prefixes: Mapping[str, Track], now: datetime) -> None:
         """Watch the prefixes of an entry; known facts about them stay."""
@@ -332,3 +343,11 @@ def last_listed_days(connection: psycopg.Connection[Any]) -> dict[tuple[str, str
         "SELECT exchange, prefix, last_day FROM collection.prefixes WHERE last_day IS NOT NULL"
     ).fetchall()
     return {(exchange, prefix): day for exchange, prefix, day in rows}
+
+
+def failing_listings(connection: psycopg.Connection[Any]) -> dict[str, str]:
+    """Return why the listing of an archive cannot be read now, by exchange; nothing for one that answers."""
+    rows = connection.execute(
+        "SELECT DISTINCT ON (exchange) exchange, message FROM collection.listing_hosts ORDER BY exchange, failed_at DESC"
+    ).fetchall()
+    return {exchange: message.removesuffix("; it will be tried again later") for exchange, message in rows}

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from crypto_assets.config.collection import Collection
+from crypto_assets.config.collection import Collection, SeriesEntry
 from crypto_assets.ledger.lakes import LOST, LOST_STATE, NOTHING_LOST, LostDays, lost_days
 from crypto_assets.model import COMPLETE_STATES, State
 
 if TYPE_CHECKING:
     from crypto_assets.ledger.gaps import Gap
     from crypto_assets.ledger.partitions import Ledger
+    from crypto_assets.storage.database import Database
     from crypto_assets.storage.lake import Lake
 
 Names = tuple[str, str, str, str]
@@ -191,3 +192,26 @@ def _read(
         given = {**values, **more, **lost.as_values(), "today": today, "complete": states}
         rows = connection.execute(_QUERY, given).fetchall()
     return [(row[:4], row[4], row[5], row[6], row[7], dict(zip(_NUMBERS, row[8:], strict=True))) for row in rows]
+
+
+_STORED = """
+SELECT count(*) FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::date[], %s::date[])
+    AS w (exchange, market_type, symbol, dataset, first, last)
+JOIN collection.partitions p USING (exchange, market_type, symbol, dataset) WHERE p.day BETWEEN w.first AND w.last
+"""
+
+
+def never_collected(database: Database, entries: Iterable[SeriesEntry], today: date) -> int:
+    """Return how many days of single symbols and datasets, up to yesterday, were never collected."""
+    spans = [
+        (one.exchange, one.market_type, symbol, one.dataset, entry.start, entry.until(today - timedelta(days=1)))
+        for entry in entries
+        for one, symbol in entry.tracks
+    ]
+    days = sum(max((last - first).days + 1, 0) for *_, first, last in spans)
+    if not days:
+        return 0
+    with database.transaction() as connection:
+        columns = [list(column) for column in zip(*spans, strict=True)]
+        (stored,) = connection.execute(_STORED, columns).fetchone() or (0,)
+    return days - int(stored)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -21,7 +21,7 @@ class Discovery:
     """Consecutive days of one symbol whose objects appeared or changed.
 
     `kind` is `history` (the first look), `new`, `late` (older than listed ones), `probed` (exists, but is not listed) or
-    `republished`.
+    `republished`. `entry` is the digest of its entry, once it is stored.
     """
 
     series: Series
@@ -34,6 +34,7 @@ class Discovery:
     discovery_id: int = 0
     found_at: datetime | None = None
     run_key: str | None = None
+    entry: str = ""
 
     @property
     def track(self) -> Track:
@@ -41,7 +42,7 @@ class Discovery:
 
 
 _COLUMNS = """exchange, market_type, dataset, symbol, kind, priority, first_day, last_day, content, discovery_id, found_at,
-    run_key"""
+    run_key, entry"""
 
 _ADD = """
 INSERT INTO collection.discoveries
@@ -51,15 +52,15 @@ VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 
 # With two daemons the second one waits, and then the condition is no longer true.
 _UNCONFIRMED = f"""
-SELECT {_COLUMNS} FROM collection.discoveries WHERE entry = %(entry)s AND delivered_at IS NULL
+SELECT {_COLUMNS} FROM collection.discoveries WHERE entry = ANY(%(entries)s) AND delivered_at IS NULL
     AND requested_at <= %(lease)s AND run_key IN (SELECT run_key FROM collection.discoveries
-        WHERE entry = %(entry)s AND delivered_at IS NULL AND requested_at <= %(lease)s
+        WHERE entry = ANY(%(entries)s) AND delivered_at IS NULL AND requested_at <= %(lease)s
         GROUP BY run_key ORDER BY max(priority) DESC, min(discovery_id) LIMIT %(most)s)
 ORDER BY priority DESC, discovery_id FOR UPDATE
 """
 
 _WAITING = f"""
-SELECT {_COLUMNS} FROM collection.discoveries WHERE entry = %s AND delivered_at IS NULL AND run_key IS NULL
+SELECT {_COLUMNS} FROM collection.discoveries WHERE entry = ANY(%s) AND delivered_at IS NULL AND run_key IS NULL
 ORDER BY priority DESC, discovery_id LIMIT %s FOR UPDATE
 """
 
@@ -85,19 +86,22 @@ def add_discoveries(
             cursor.executemany(_ADD, rows)
 
 
-def unconfirmed(connection: psycopg.Connection[Any], digest: str, now: datetime, most: int) -> list[Discovery]:
+def unconfirmed(
+    connection: psycopg.Connection[Any], digests: Sequence[str], now: datetime, most: int
+) -> list[Discovery]:
     """Lock and return the discoveries of the most urgent run keys that were requested a lease ago and not confirmed.
 
     Args:
+        digests: of the entries.
         most: largest number of run keys.
     """
-    values = {"entry": digest, "lease": now - LEASE, "most": most}
+    values = {"entries": list(digests), "lease": now - LEASE, "most": most}
     return [_discovery(*row) for row in connection.execute(_UNCONFIRMED, values).fetchall()]
 
 
-def waiting(connection: psycopg.Connection[Any], digest: str, most: int) -> list[Discovery]:
-    """Lock and return the most urgent discoveries of an entry that were never requested."""
-    return [_discovery(*row) for row in connection.execute(_WAITING, (digest, most)).fetchall()]
+def waiting(connection: psycopg.Connection[Any], digests: Sequence[str], most: int) -> list[Discovery]:
+    """Lock and return the most urgent discoveries of some entries that were never requested."""
+    return [_discovery(*row) for row in connection.execute(_WAITING, (list(digests), most)).fetchall()]
 
 
 def mark_requested(connection: psycopg.Connection[Any], run_keys: Mapping[int, str], now: datetime) -> None:

@@ -109,6 +109,8 @@ def _collection(archive_url: str, listing_url: str) -> str:
                 "end": LAST,
             },
         ],
+        # `crypto-assets demo` collects all of its days; `up --demo` shows them.
+        "automation": False,
     }
     return "# Written by `crypto-assets demo`: a synthetic exchange on this machine.\n" + yaml.safe_dump(
         content, sort_keys=False

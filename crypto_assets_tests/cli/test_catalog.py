@@ -104,6 +104,9 @@ def test_config_check_says_where_everything_is_and_what_will_be_collected(comman
     found = answer.json
     assert found["problems"] == []
     assert (found["entries"][0]["days"], found["entries"][0]["rest"]) == (8, False)
+    assert found["entries"][0]["automation"] == {"new_files": True, "today": "1h", "fill_gaps": True, "reconcile": True}
+    assert "by itself" in text.out
+    assert "everything" in text.out
 
 
 def test_config_check_names_all_that_is_wrong_and_makes_nothing(tmp_path: Path) -> None:

@@ -23,16 +23,16 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster._daemon import sensor as daemon
 
-from crypto_assets.defs import automation
+from crypto_assets_tests.defs import sensor_definitions
 
-SENSOR = "new_files_binance_spot"
+SENSOR = "new_files"
 
 
 def tick(now: str, point: str | None) -> None:
     """Let Dagster's daemon evaluate the sensor once, at a given instant."""
-    automation._now = lambda: datetime.fromisoformat(now)
+    sensor_definitions.CLOCK[0] = datetime.fromisoformat(now)
     origin = InProcessCodeLocationOrigin(
-        LoadableTargetOrigin(module_name="crypto_assets.definitions", executable_path=sys.executable)
+        LoadableTargetOrigin(module_name=sensor_definitions.__name__, executable_path=sys.executable)
     )
     with (
         dg.DagsterInstance.get() as instance,
@@ -55,8 +55,6 @@ def main() -> None:
     """Run each tick in a child process, and print the runs."""
     # Dagster waits some seconds of real time between two ticks of a sensor.
     daemon.is_under_min_interval = lambda *_: False
-    import crypto_assets.definitions  # noqa: F401  what each child would import
-
     for line in sys.stdin:
         child = os.fork()
         if not child:

@@ -17,9 +17,9 @@ from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon
 
-from crypto_assets.defs import automation
+from crypto_assets.defs.requests import GAPS_PRIORITY
 from crypto_assets.defs.resources import LakeResource, PostgresResource
-from crypto_assets.errors import HostUnreachable
+from crypto_assets.engine.watch.watch import PRIORITIES
 from crypto_assets.model import State, days_between
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
@@ -78,13 +78,12 @@ def asked(request: dg.RunRequest) -> tuple[list[dg.AssetKey], str, str]:
 
 
 class Sensor:
-    """The sensor of the first entry, evaluated as by the daemon: the cursor is stored if the tick succeeds."""
+    """The sensor of all entries, evaluated as by the daemon: the cursor is stored if the tick succeeds."""
 
-    def __init__(self, mine: project.Project, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, mine: project.Project, instance: dg.DagsterInstance) -> None:
         self.mine, self.instance = mine, instance
         self.cursor: str | None = None
         self.now = datetime(2024, 1, 9, 9, tzinfo=UTC)
-        monkeypatch.setattr(automation, "_now", lambda: self.now)
 
     def at(self, day: int, hour: int = 9) -> Sensor:
         """Let time pass; the exchange publishes its files up to then."""
@@ -93,7 +92,7 @@ class Sensor:
 
     def tick(self) -> list[dg.RunRequest] | str:
         """Return the requests, or why there are none."""
-        sensor = self.mine.definitions().get_repository_def().get_sensor_def("new_files_binance_spot")
+        sensor = self.mine.definitions(lambda: self.now).get_repository_def().get_sensor_def("new_files")
         with dg.build_sensor_context(
             instance=self.instance, cursor=self.cursor, resources={"postgres": PostgresResource()}
         ) as context:
@@ -106,9 +105,9 @@ class Sensor:
 
 
 @pytest.fixture
-def sensor(mine, monkeypatch):
+def sensor(mine):
     with mine.instance() as instance:
-        yield Sensor(mine, instance, monkeypatch)
+        yield Sensor(mine, instance)
 
 
 def tags(request: dg.RunRequest) -> tuple[str, str, str]:
@@ -120,15 +119,15 @@ def test_new_files_are_requested_once_fresh_days_before_the_rest(sensor, sandbox
     fresh, rest = sensor.tick()
     assert asked(fresh) == (sorted(BTC + ETH), "2024-01-06", "2024-01-08")
     assert asked(rest) == (sorted(BTC + ETH), "2024-01-05", "2024-01-05")
-    assert tags(fresh) == ("10", "binance", "new_files_binance_spot: history")
-    assert tags(rest) == ("1", "binance", "new_files_binance_spot: history")
+    assert tags(fresh) == ("10", "binance", "new_files binance_spot: history")
+    assert tags(rest) == ("1", "binance", "new_files binance_spot: history")
     assert sensor.tick() == "nothing is due"
 
     hide(sandbox, BARS.format("ETH", "2024-01-09"))
     published_until(sandbox, date(2024, 1, 9))
     (second,) = sensor.at(10).tick()
     assert asked(second) == (sorted(BTC), "2024-01-09", "2024-01-09")
-    assert tags(second) == ("10", "binance", "new_files_binance_spot: new")
+    assert tags(second) == ("10", "binance", "new_files binance_spot: new")
     assert len({fresh.run_key, rest.run_key, second.run_key}) == 3
     assert sensor.tick() == "nothing is due"
 
@@ -176,7 +175,7 @@ def test_what_is_stored_is_requested_again_only_when_the_exchange_publishes_it_a
     sandbox.app.state.overrides[name] = source.read(name) + b"\0"
     (again,) = sensor.at(20, 12).tick()
     assert asked(again) == (sorted(BTC), "2024-01-06", "2024-01-06")
-    assert tags(again) == ("3", "binance", "new_files_binance_spot: republished")
+    assert tags(again) == ("3", "binance", "new_files binance_spot: republished")
     assert sensor.at(20, 15).tick().startswith("the archive lists nothing new")
 
 
@@ -190,7 +189,7 @@ def test_a_database_that_was_restarted_is_connected_to_again(sensor, sandbox, mi
     assert sensor.tick() == "nothing is due"
 
 
-def test_a_host_that_is_down_fails_the_tick_by_name_and_loses_nothing(sensor, sandbox, mine):
+def test_a_host_that_is_down_is_named_and_loses_nothing(sensor, sandbox, mine):
     published_until(sandbox, date(2024, 1, 8))
     assert len(sensor.tick()) == 2
     cursor = sensor.cursor
@@ -199,8 +198,10 @@ def test_a_host_that_is_down_fails_the_tick_by_name_and_loses_nothing(sensor, sa
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     right, urls["listing_url"] = urls["listing_url"], f"http://127.0.0.1:{port}/listing"
-    with pytest.raises(HostUnreachable, match=f"127.0.0.1:{port}"):
-        sensor.at(10).tick()
+    why = sensor.at(10).tick()
+    assert why.startswith("binance_spot: ")
+    assert f"127.0.0.1:{port}" in why
+    assert why.endswith("; it is tried again later")
     assert f"no requests to 127.0.0.1:{port} for now" in sensor.tick()
     assert sensor.cursor == cursor
     urls["listing_url"] = right
@@ -267,50 +268,62 @@ def test_a_daemon_killed_anywhere_in_a_tick_makes_one_run_for_each_discovery(min
 def evaluate(mine: project.Project, name: str, at: datetime) -> list[dg.RunRequest] | str:
     """Return the requests of a schedule at an instant, or why there are none."""
     with mine.instance() as instance:
-        schedule = mine.definitions().get_repository_def().get_schedule_def(name)
+        repository = mine.definitions().get_repository_def()
+        schedule = repository.get_schedule_def(name)
         resources = {"lake": LakeResource(), "postgres": PostgresResource()}
-        with dg.build_schedule_context(instance=instance, scheduled_execution_time=at, resources=resources) as context:
+        with dg.build_schedule_context(
+            instance=instance, scheduled_execution_time=at, resources=resources, repository_def=repository
+        ) as context:
             answer = schedule(context)
     if isinstance(answer, dg.SkipReason):
         return str(answer.skip_message)
     return answer if isinstance(answer, list) else [answer]
 
 
-def at(day: int, hour: int = 9) -> datetime:
-    return datetime(2024, 1, day, hour, tzinfo=UTC)
+def at(day: int, hour: int = 9, minute: int = 0) -> datetime:
+    return datetime(2024, 1, day, hour, minute, tzinfo=UTC)
 
 
-def test_each_morning_the_last_three_days_of_everything_are_collected(mine):
-    (request,) = evaluate(mine, "daily_binance_spot", at(15))
+@pytest.fixture
+def unwatched(sandbox, tmp_path, postgres_url, monkeypatch) -> project.Project:
+    """A project whose archive listing is not watched."""
+    off = entry(["ohlcv_1m"], ["BTC/USDT", "ETH/USDT"], START) | {"automation": {"new_files": False}}
+    return project.make(sandbox, tmp_path, postgres_url, monkeypatch, off)
+
+
+def test_each_morning_the_last_three_days_are_collected_where_the_listing_is_not_watched(unwatched):
+    (request,) = evaluate(unwatched, "fill_gaps", at(15, 8, 30))
     assert asked(request) == (sorted(BTC + ETH), "2024-01-12", "2024-01-14")
-    (next_day,) = evaluate(mine, "daily_binance_spot", at(16))
+    assert request.tags["dagster/priority"] == "10"
+    (next_day,) = evaluate(unwatched, "fill_gaps", at(16, 8, 30))
     assert asked(next_day) == (sorted(BTC + ETH), "2024-01-13", "2024-01-15")
     assert request.run_key != next_day.run_key
-    assert evaluate(mine, "daily_binance_spot", at(15))[0].run_key == request.run_key
+    assert evaluate(unwatched, "fill_gaps", at(15, 8, 30))[0].run_key == request.run_key
 
 
-def test_the_first_mornings_of_an_entry_do_not_ask_for_days_before_its_start(mine):
-    (request,) = evaluate(mine, "daily_binance_spot", at(7))
+def test_the_first_mornings_of_an_entry_do_not_ask_for_days_before_its_start(unwatched):
+    (request,) = evaluate(unwatched, "fill_gaps", at(7, 8, 30))
     assert asked(request) == (sorted(BTC + ETH), "2024-01-05", "2024-01-06")
-    assert evaluate(mine, "daily_binance_spot", at(5)) == "the entry has days from 2024-01-05"
+    assert evaluate(unwatched, "fill_gaps", at(5, 8, 30)) == "the entry has days from 2024-01-05"
 
 
 def test_schedules_ask_for_nothing_after_the_end_of_an_entry(sandbox, tmp_path, postgres_url, monkeypatch):
-    ended = entry(["ohlcv_1m"], ["BTC/USDT", "ETH/USDT"], START) | {"end": date(2024, 1, 10)}
+    ended = entry(["ohlcv_1m"], ["BTC/USDT", "ETH/USDT"], START)
+    ended |= {"end": date(2024, 1, 10), "automation": {"new_files": False}}
     mine = project.make(sandbox, tmp_path, postgres_url, monkeypatch, ended)
-    (request,) = evaluate(mine, "daily_binance_spot", at(12))
+    (request,) = evaluate(mine, "fill_gaps", at(12, 8, 30))
     assert asked(request) == (sorted(BTC + ETH), "2024-01-09", "2024-01-10")
-    assert evaluate(mine, "daily_binance_spot", at(14)) == "the entry has days from 2024-01-05 to 2024-01-10"
-    (everything,) = evaluate(mine, "fill_gaps_binance_spot", at(20, 13))
+    assert evaluate(mine, "fill_gaps", at(14, 8, 30)) == "the entry has days from 2024-01-05 to 2024-01-10"
+    (everything,) = evaluate(mine, "fill_gaps", at(20, 13))
     assert asked(everything) == (sorted(BTC + ETH), "2024-01-05", "2024-01-10")
-    (month,) = evaluate(mine, "reconcile_binance_spot", at(31) + timedelta(days=3))
+    (month,) = evaluate(mine, "reconcile", at(31) + timedelta(days=3))
     assert month.tags["dagster/asset_partition_range_end"] == "2024-01-10"
-    later = evaluate(mine, "reconcile_binance_spot", at(31) + timedelta(days=40))
+    later = evaluate(mine, "reconcile", at(31) + timedelta(days=40))
     assert later == "the entry has days from 2024-01-05 to 2024-01-10"
 
 
 def test_gaps_are_exactly_the_days_that_are_not_complete(mine, sandbox):
-    name = "fill_gaps_binance_spot"
+    name = "fill_gaps"
     (everything,) = evaluate(mine, name, at(12, 13))
     assert asked(everything) == (sorted(BTC + ETH), "2024-01-05", "2024-01-11")
 
@@ -427,6 +440,6 @@ def test_fresh_days_leave_the_queue_before_files_published_again_gaps_and_backfi
     queue.add(elsewhere, "backfill", **backfill)
     queue.add(elsewhere, "launched by hand")
     for kind in ("history", "republished", "late", "fresh"):
-        queue.add(elsewhere, kind, **{"dagster/priority": str(automation.PRIORITIES[kind])})
-    queue.add(elsewhere, "gaps", **{"dagster/priority": str(automation.GAPS_PRIORITY)})
+        queue.add(elsewhere, kind, **{"dagster/priority": str(PRIORITIES[kind])})
+    queue.add(elsewhere, "gaps", **{"dagster/priority": str(GAPS_PRIORITY)})
     assert queue.starts() == ["fresh", "late", "republished", "history", "launched by hand", "gaps", "backfill"]

@@ -184,7 +184,7 @@ def test_a_series_is_not_compared_with_one_that_nobody_collects():
     assert absent == {"trades": {"agrees_with_bars", "price_band"}, "ohlcv_1h": {"agrees_with_shorter"}}
 
 
-def test_an_entry_is_one_op_that_takes_any_range_in_one_run_and_has_a_sensor_and_three_schedules(mine):
+def test_an_entry_is_one_op_that_takes_any_range_in_one_run_and_all_have_a_sensor_and_three_schedules(mine):
     repository = mine.definitions().get_repository_def()
     ops = {name: {key.to_user_string() for key in keys} for name, keys in _ops(repository).items()}
     assert ops == {
@@ -196,19 +196,12 @@ def test_an_entry_is_one_op_that_takes_any_range_in_one_run_and_has_a_sensor_and
     }
     made = [node for node in repository.asset_graph.asset_nodes if node.is_executable]
     assert {node.backfill_policy for node in made} == {dg.BackfillPolicy.single_run()}
-    assert {sensor.name for sensor in repository.sensor_defs} == {f"new_files_{name}" for name in ops} | {
-        "recovery",
-        "health",
-        "lake",
-        "quarantine",
-        "quality",
-    }
-    assert {schedule.name for schedule in repository.schedule_defs} == {
-        f"{kind}_{name}" for kind in ("daily", "fill_gaps", "reconcile") for name in ops
-    }
-    # Nothing is collected before somebody starts it; the repair of killed runs is on from the start.
+    own = {"recovery", "health", "lake", "quarantine", "quality"}
+    assert {sensor.name for sensor in repository.sensor_defs} == {"new_files", *own}
+    assert {schedule.name for schedule in repository.schedule_defs} == {"fill_gaps", "reconcile"}  # none uses REST
+    # Nothing is collected outside `crypto-assets up`; the repair of killed runs is on from the start.
     running = {s.name for s in repository.sensor_defs if s.default_status is dg.DefaultSensorStatus.RUNNING}
-    assert running == {"recovery", "health", "lake", "quarantine", "quality"}
+    assert running == own
 
 
 def _ops(repository: dg.RepositoryDefinition) -> dict[str, set[dg.AssetKey]]:
@@ -308,7 +301,7 @@ def test_a_day_that_feeds_two_tables_counts_the_rows_of_each(tmp_path, postgres_
 
 
 def _request(keys: list[dg.AssetKey], first: date, last: date) -> dg.RunRequest:
-    from crypto_assets.defs.automation import range_request
+    from crypto_assets.defs.requests import range_request
 
     return range_request(keys, first, last, "a test")
 

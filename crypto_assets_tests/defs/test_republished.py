@@ -31,7 +31,7 @@ def test_a_republished_day_is_one_run_a_correction_and_two_truths(tmp_path, post
             return crypto_assets.read("binance", "BTC/USDT", "ohlcv_1m", FIRST, LAST, as_of=as_of)["close"].to_numpy()
 
         with mine.instance() as instance:
-            sensor = Sensor(mine, instance, monkeypatch).at(20)
+            sensor = Sensor(mine, instance).at(20)
             (request,) = sensor.tick()
             assert mine.execute(request, instance).success
             before, known_then = datetime.now(UTC), closes()

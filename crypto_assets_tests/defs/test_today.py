@@ -68,15 +68,15 @@ def test_today_is_never_a_gap(mine: project.Project) -> None:
 
 
 def ask(mine: project.Project, name: str, at: datetime) -> list[dg.RunRequest] | str:
-    schedule = mine.definitions().get_schedule_def(name)
-    with dg.DagsterInstance.ephemeral() as instance:
+    schedule = mine.definitions().get_repository_def().get_schedule_def(name)
+    with mine.instance() as instance:
         found = schedule.evaluate_tick(dg.build_schedule_context(instance=instance, scheduled_execution_time=at))
     return list(found.run_requests or []) or str(found.skip_message)
 
 
 def test_the_schedule_asks_for_what_can_be_closed_of_today(mine: project.Project) -> None:
     day = datetime(TODAY.year, TODAY.month, TODAY.day, tzinfo=UTC)
-    (request,) = ask(mine, "today_with_rest", day + timedelta(hours=12))
+    (request,) = ask(mine, "today", day + timedelta(hours=12))
     names = {key.to_user_string() for key in request.asset_selection or []}
     assert names == {
         "binance/spot/ohlcv_1m/BTC-USDT",
@@ -86,14 +86,14 @@ def test_the_schedule_asks_for_what_can_be_closed_of_today(mine: project.Project
         "warehouse/binance/spot/trade_statistics_1m/BTC-USDT",
     }
     assert request.tags["dagster/asset_partition_range_start"] == TODAY.isoformat()
-    before, after = ask(mine, "today_with_rest", day + timedelta(minutes=15))
+    before, after = ask(mine, "today", day + timedelta(minutes=15))
     yesterday = TODAY - timedelta(days=1)
     assert before.tags["dagster/asset_partition_range_end"] == yesterday.isoformat()
     assert key("binance/spot/ohlcv_1d/BTC-USDT") in before.asset_selection
     assert key("binance/spot/ohlcv_1h/BTC-USDT") not in after.asset_selection
     assert len({request.run_key, before.run_key, after.run_key}) == 3
-    names = {schedule.name for schedule in mine.definitions().schedules or []}
-    assert "today_binance_spot" not in names
+    asked = {key.path[-1] for one in (request, before, after) for key in one.asset_selection or ()}
+    assert asked == {"BTC-USDT"}, "the other entry does not use REST"
 
 
 def test_a_run_of_today_is_provisional_and_reported_as_materialised(mine: project.Project) -> None:

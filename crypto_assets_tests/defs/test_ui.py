@@ -79,9 +79,9 @@ def sandbox() -> Iterator[SandboxServer]:
 def test_a_user_looks_at_an_asset_and_backfills_others_from_the_page(
     browser, sandbox, tmp_path, postgres_url, monkeypatch
 ):
-    mine = project.make(
-        sandbox, tmp_path, postgres_url, monkeypatch, entry(["ohlcv_1m"], ["BTC/USDT", "ETH/USDT"], START)
-    )
+    # Nothing is collected but what this test asks for.
+    by_hand = entry(["ohlcv_1m"], ["BTC/USDT", "ETH/USDT"], START) | {"automation": False}
+    mine = project.make(sandbox, tmp_path, postgres_url, monkeypatch, by_hand)
     answer = mine.command("collect", "--from", str(START), "--to", str(COLLECTED), "--symbol", "BTC/USDT")
     assert answer.code == 0, answer.err
 

@@ -22,7 +22,7 @@ from crypto_assets_tests.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
 
-COLLECTION = {"series": [entry(["ohlcv_1m"], ["BTC/USDT"], date(2024, 1, 1))]}
+COLLECTION = {"series": [entry(["ohlcv_1m"], ["BTC/USDT"], date(2024, 1, 1))], "automation": False}
 
 
 def answers(url: str) -> bool:

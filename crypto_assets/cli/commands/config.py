@@ -96,6 +96,8 @@ def _places(now: Any, dagster: Any) -> dict[str, str]:
 
 
 def _entries(collection: Any) -> list[dict[str, Any]]:
+    from crypto_assets.config.automation import automation_of
+
     ended: date = today() - timedelta(days=1)
     return [
         {
@@ -110,6 +112,7 @@ def _entries(collection: Any) -> list[dict[str, Any]]:
             "rest": collection.asks_rest(entry),
             "warehouse": sorted({table for series in entry.series for table in entry.tables_of(series)}),
             "derived_timeframes": _built(collection, entry),
+            "automation": _kinds(automation_of(collection, entry)),
         }
         for entry in collection.series
     ]
@@ -126,6 +129,17 @@ def _built(collection: Any, entry: Any) -> list[str]:
     return [name for name in BUILT_FROM if name in mine]
 
 
+def _kinds(automation: Any) -> dict[str, Any]:
+    return {kind: value or False for kind, value in automation.model_dump().items()}
+
+
+def _automation(entry: dict[str, Any]) -> str:
+    """Return what `up` collects of an entry without anybody asking."""
+    kinds = {kind: on for kind, on in entry["automation"].items() if kind != "today" or entry["rest"]}
+    on = [kind for kind, is_on in kinds.items() if is_on]
+    return "everything" if len(on) == len(kinds) else ", ".join(on) or "nothing"
+
+
 _SHOWN = 5
 
 
@@ -133,7 +147,17 @@ def _print(entries: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("entry", "market", "datasets", "symbols", "days", "days up to yesterday", "REST", "in Postgres"):
+    for title in (
+        "entry",
+        "market",
+        "datasets",
+        "symbols",
+        "days",
+        "days up to yesterday",
+        "REST",
+        "in Postgres",
+        "by itself",
+    ):
         table.add_column(title, no_wrap=True, justify="right" if title.startswith("days up") else "left")
     for one in entries:
         more = len(one["symbols"]) - _SHOWN
@@ -142,7 +166,8 @@ def _print(entries: list[dict[str, Any]]) -> None:
         market = f"{one['exchange']} {one['market_type']}"
         cells = (one["entry"], market, ", ".join(one["datasets"]), names, span, f"{one['days']:,}")
         built = f" (builds {', '.join(one['derived_timeframes'])})" if one["derived_timeframes"] else ""
-        table.add_row(*cells, "yes" if one["rest"] else "no", (", ".join(one["warehouse"]) or "lake only") + built)
+        stored = (", ".join(one["warehouse"]) or "lake only") + built
+        table.add_row(*cells, "yes" if one["rest"] else "no", stored, _automation(one))
     print_table(table)
     days = sum(one["days"] for one in entries)
     out.print(f"up to yesterday {counted(days, 'day')} of single symbols and datasets", markup=False)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from crypto_assets.cli.commands.collect import collect_all
-from crypto_assets.cli.console import err, escape, out, reading_address, without_password
+from crypto_assets.cli.console import counted, err, escape, out, reading_address, without_password
 from crypto_assets.cli.options import HOST_OPTION, load_configured, today
 from crypto_assets.instance.parts import PARTS
+
+if TYPE_CHECKING:
+    from crypto_assets.config.collection import Collection
 
 
 @click.command()
@@ -22,12 +26,14 @@ from crypto_assets.instance.parts import PARTS
 def up(port: int, api_port: int | None, host: str, only: str | None) -> None:
     """Run Postgres, the Dagster UI, the daemon and the API until Ctrl-C.
 
-    The first lines print their addresses. With --demo it shows what `crypto-assets demo` collected; its exchange runs too.
+    The first lines print their addresses, and what is collected without anybody asking. With --demo it shows what
+    `crypto-assets demo` collected; its exchange runs too.
     """
     import threading
 
     from crypto_assets.config.environment import settings
     from crypto_assets.instance import up
+    from crypto_assets.instance.switches import unreadable
 
     if only is not None:
         _only(only, port, host)
@@ -36,7 +42,7 @@ def up(port: int, api_port: int | None, host: str, only: str | None) -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
-    load_configured()
+    collection = load_configured()
     with err.status("starting") as status:
 
         def say(text: str) -> None:
@@ -53,12 +59,14 @@ def up(port: int, api_port: int | None, host: str, only: str | None) -> None:
                     f"Postgres    {without_password(reading_address(running.postgres))}",
                     f"lake        {settings().lake}",
                     f"logs        {running.logs}",
+                    *_by_itself(collection, running.url, running.postgres),
                     "Ctrl-C stops all of them",
                     sep="\n",
                     markup=False,
                 )
                 sys.stdout.flush()
-                running.say = err.print
+                running.say = lambda text: err.print(escape(text))
+                running.trouble = lambda: unreadable(running.postgres)
                 running.watch()
             status.start()
             say("stopping")
@@ -71,6 +79,36 @@ def _only(part: str, port: int, host: str) -> None:
 
     load_configured()
     run_alone(part, port, host)
+
+
+def _by_itself(collection: Collection, url: str, postgres: str) -> list[str]:
+    """Return lines about what is collected without anybody asking, and how to change that."""
+    from crypto_assets.config.automation import switches
+    from crypto_assets.config.environment import settings
+    from crypto_assets.errors import CryptoAssetsError
+    from crypto_assets.instance.switches import in_words, running_switches
+    from crypto_assets.ledger.coverage import never_collected
+    from crypto_assets.storage.database import Database
+
+    try:
+        on = running_switches(url)
+    except CryptoAssetsError as error:
+        return [f"automation  {error}"]
+    lines = in_words(collection, on, today())
+    if any(on.get(switch.kind) for switch in switches(collection)):
+        lines.append(f"off: `automation: false` in {settings().config}, or the switches at {url}/automation")
+    watched = [
+        entry for one in switches(collection) if one.kind == "new_files" and on.get(one.kind) for entry in one.entries
+    ]
+    with Database(postgres, connections=1) as database:
+        days = never_collected(database, watched, today())
+    if days:
+        first = min(entry.start for entry in watched)
+        lines.append(
+            f"{counted(days, 'day')} of single symbols and datasets since {first} are not collected yet and come now; "
+            f"`{_command()} pause` pauses"
+        )
+    return [f"{'' if number else 'automation':<12}{line}" for number, line in enumerate(lines)]
 
 
 @click.command()

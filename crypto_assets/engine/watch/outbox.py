@@ -37,7 +37,7 @@ _WAITING = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One run to request: some symbols over the days from first to last, both included."""
+    """One run to request: some symbols of an entry, by its digest, over the days from first to last, both included."""
 
     run_key: str
     kinds: tuple[str, ...]
@@ -45,31 +45,32 @@ class Request:
     first_day: date
     last_day: date
     tracks: tuple[Track, ...]
+    entry: str
 
 
-def hand_out(catalog: Catalog, digest: str, now: datetime, most: int = REQUESTS) -> list[Request]:
-    """Return the most urgent requests of an entry, and record that they were made.
+def hand_out(catalog: Catalog, digests: Sequence[str], now: datetime, most: int = REQUESTS) -> list[Request]:
+    """Return the most urgent requests of some entries, by their digests, and record that they were made.
 
     Requests not confirmed by Dagster come first, unchanged; then waiting discoveries: symbols with the same days together.
     """
     with catalog.transaction() as connection:
         groups: dict[str, list[Discovery]] = {}
-        for one in unconfirmed(connection, digest, now, most):
+        for one in unconfirmed(connection, digests, now, most):
             groups.setdefault(one.run_key or "", []).append(one)
         if len(groups) < most:
-            for found in _together(waiting(connection, digest, _WAITING))[: most - len(groups)]:
+            for found in _together(waiting(connection, digests, _WAITING))[: most - len(groups)]:
                 groups[_run_key(found)] = found
         mark_requested(connection, {one.discovery_id: key for key, found in groups.items() for one in found}, now)
     return [_request(key, found) for key, found in groups.items()]
 
 
 def _together(found: Sequence[Discovery]) -> list[list[Discovery]]:
-    """Return discoveries of the same days and priority in groups of the size of a run, in the order of their discovery."""
-    same: dict[tuple[int, date, date], list[Discovery]] = {}
+    """Return an entry's discoveries of the same days and priority in groups of the size of a run, in their order."""
+    same: dict[tuple[str, int, date, date], list[Discovery]] = {}
     for one in found:
-        same.setdefault((one.priority, one.first_day, one.last_day), []).append(one)
+        same.setdefault((one.entry, one.priority, one.first_day, one.last_day), []).append(one)
     groups = []
-    for (_, first, last), members in same.items():
+    for (_, _, first, last), members in same.items():
         size = max(1, min(SYMBOLS, PARTITIONS // ((last - first).days + 1)))
         groups += [members[place : place + size] for place in range(0, len(members), size)]
     return groups
@@ -90,4 +91,5 @@ def _request(key: str, found: Sequence[Discovery]) -> Request:
         min(one.first_day for one in found),
         max(one.last_day for one in found),
         tuple({one.track: None for one in found}),
+        found[0].entry,
     )

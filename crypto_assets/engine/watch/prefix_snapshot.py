@@ -30,10 +30,11 @@ PROBE_EVERY = timedelta(hours=6)
 
 
 class Watch:
-    """One entry of a collection, as its sensor watches it."""
+    """One entry of a collection, as the sensor watches it."""
 
     def __init__(self, collection: Collection, entry: SeriesEntry, patrol: timedelta = PATROL) -> None:
         self.entry = entry
+        self.name = collection.name_of(entry)
         self.exchange = sources.get(entry.exchange)
         urls = collection.urls(entry.exchange)
         self.listing_url = urls.listing_url or self.exchange.listing_url

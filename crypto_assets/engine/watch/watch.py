@@ -1,4 +1,4 @@
-"""Watches an archive: lists the prefixes that are due, and finds objects that appeared or changed.
+"""Looks at the archive of one entry: lists the prefixes that are due, and finds objects that appeared or changed.
 
 A prefix is listed again when its next day can appear (its own last delays say when), at growing intervals while it is late,
 and hourly for its last ten objects in any case. Each prefix is also walked from beginning to end once per patrol, for files
@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from crypto_assets.engine.watch.outbox import REQUESTS, Request, hand_out
 from crypto_assets.engine.watch.prefix_snapshot import RECENT, Listed, Reader, Reading, Watch
 from crypto_assets.errors import CryptoAssetsError, HostUnreachable
 from crypto_assets.ledger.catalog import MARK_BYTES, Catalog, Marks, Prefix, Seen, pack
@@ -48,10 +47,15 @@ SETTLE_S, GRACE_S = 0.3, 0.4
 """Seconds after the first news in which further listings are requested, and then in which answers are still accepted: the
 discoveries of the first answer are requested within a second."""
 
+OTHERS_S = 3.0
+"""Seconds after the news of another entry in which an entry is looked at: they often publish at the same minute. First looks,
+which may take long, end as soon as the entry with the news does."""
+
+_GLANCE_S = 0.1
+"""How often a look that waits for its host learns of the news of other entries."""
+
 HANGING_S = 5.0
 """Seconds after the budget in which answers are still accepted: a host that sends slowly must not block the tick."""
-
-_LEAST_BACK_OFF, _MOST_BACK_OFF = timedelta(seconds=15), timedelta(minutes=15)
 
 GIVE_UP = 3
 """Failures in a row, before any success, that end a look: then the host is failing."""
@@ -66,7 +70,10 @@ _WALKS = 8
 
 @dataclass(slots=True)
 class Look:
-    """The result of one look: prefixes looked at and walked, discoveries, and `news` if these are more than first looks."""
+    """The result of one look: prefixes looked at and walked, discoveries, and `news` if these are more than first looks.
+
+    `unread` are the prefixes that could not be read, with the time of another attempt.
+    """
 
     looked: int = 0
     walked: int = 0
@@ -74,70 +81,47 @@ class Look:
     news: bool = False
     failures: int = 0
     error: CryptoAssetsError | None = None
+    unread: list[Seen] = field(default_factory=list)
+
+    @property
+    def has_read(self) -> bool:
+        """Whether anything could be read."""
+        return self.looked + self.walked > 0
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """The requests of a sensor, or why there are none."""
+@dataclass(slots=True)
+class News:
+    """When the first news of a tick came, by the monotonic clock; None: not yet. The looks of a tick share it."""
 
-    requests: list[Request]
-    reason: str
+    at: float | None = None
+
+    def came(self) -> None:
+        """Note the first news."""
+        self.at = self.at or time.monotonic()
 
 
-def tick(
-    connect: Callable[[], Client],
+def look(
+    client: Client,
     watch: Watch,
     catalog: Catalog,
-    delivered: Sequence[str],
     now: datetime,
-    *,
     budget_s: float = BUDGET_S,
-    most: int = REQUESTS,
-) -> Tick:
-    """List the due prefixes and return the requests; if nothing is due, this is one query.
-
-    Args:
-        connect: opens the client, if the archive is listed at all.
-        delivered: run keys of earlier requests that Dagster has accepted.
-        most: the most requests in one tick.
-
-    Raises:
-        ListingError, HostUnreachable, HostRefused: nothing could be read. Nothing is lost, and a failing host is listed less
-            and less often.
-    """
-    due = catalog.due(watch.digest, watch.exchange.name, watch.host, delivered, now)
-    if due.paused:
-        return Tick([], f"paused: {due.paused}")
-    if not due.registered:
-        catalog.register(watch.entry, watch.prefixes(), now)
-    look_ = Look()
-    if (due.looks or due.walks or not due.registered) and not due.blocked:
-        with connect() as client:
-            look_ = look(client, watch, catalog, now, budget_s)
-        if look_.error:
-            back_off = min(_LEAST_BACK_OFF * 2 ** min(due.failures, 10), _MOST_BACK_OFF)
-            catalog.failed(watch.exchange.name, watch.host, str(look_.error), now, now + back_off)
-        elif due.failures:
-            catalog.answered(watch.exchange.name, watch.host)
-    waiting = due.requests or look_.found or not due.registered  # a changed entry takes over the waiting requests
-    requests = hand_out(catalog, watch.digest, now, most) if waiting else []
-    if look_.error and not requests:
-        raise look_.error
-    if due.blocked:
-        return Tick(requests, f"no requests to {watch.host} for now: {due.blocked}")
-    if not look_.looked + look_.walked:
-        return Tick(requests, "nothing is due")
-    failed = f"; {look_.failures} could not be read and will be tried again" if look_.failures else ""
-    return Tick(requests, f"the archive lists nothing new ({look_.looked} looked at, {look_.walked} walked{failed})")
-
-
-def look(client: Client, watch: Watch, catalog: Catalog, now: datetime, budget_s: float = BUDGET_S) -> Look:
+    *,
+    at_once: int = LISTINGS,
+    elsewhere: News | None = None,
+    patience_s: float = OTHERS_S,
+) -> Look:
     """List the due prefixes, commit the discoveries, and return the result.
 
     A prefix whose listing cannot be read is tried again later. If nothing at all could be read, `error` says why, and every
     prefix stays due.
+
+    Args:
+        at_once: listings read at the same time.
+        elsewhere: the news of other looks of the same tick.
+        patience_s: this look ends so many seconds after such news.
     """
-    return _Looker(client, watch, catalog, now).run(budget_s)
+    return _Looker(client, watch, catalog, now).run(budget_s, at_once, elsewhere or News(), patience_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,46 +161,44 @@ class _Looker:
         self._newest = catalog.newest_days(watch.digest)
         self._reader = Reader(client, watch, self._newest, now)
         self._look = Look()
-        self._failed: list[Seen] = []
 
-    def run(self, budget_s: float) -> Look:
+    def run(self, budget_s: float, at_once: int, elsewhere: News, patience_s: float) -> Look:
         tasks = self._tasks()
         pending: dict[Future[Reading], Prefix] = {}
-        pool = DaemonPool(LISTINGS, "listing")
+        pool = DaemonPool(at_once, "listing")
         ask_until = time.monotonic() + budget_s
         take_until = ask_until + HANGING_S
         try:
             while True:
-                while len(pending) < LISTINGS and time.monotonic() <= ask_until and (task := next(tasks, None)):
+                while len(pending) < at_once and time.monotonic() <= ask_until and (task := next(tasks, None)):
                     pending[pool.submit(self._reader.read, *task)] = task[0]
                 patience = take_until - time.monotonic()
-                if not pending or patience <= 0 or (self._nothing_read and self._look.failures >= GIVE_UP):
+                if not pending or patience <= 0 or (not self._look.has_read and self._look.failures >= GIVE_UP):
                     break
                 news = self._look.news
-                done, _ = wait(pending, patience, FIRST_COMPLETED)
+                done, _ = wait(pending, min(patience, _GLANCE_S), FIRST_COMPLETED)
                 self._take({future: pending.pop(future) for future in done})
                 if self._look.news and not news:
+                    elsewhere.came()
                     ask_until = min(ask_until, time.monotonic() + SETTLE_S)
+                    take_until = ask_until + GRACE_S
+                elif elsewhere.at is not None and elsewhere.at + patience_s < ask_until:
+                    ask_until = elsewhere.at + patience_s
                     take_until = ask_until + GRACE_S
         finally:
             # A hanging host does not hold up the tick; its prefixes stay due.
             pool.shutdown(wait=False, cancel_futures=True)
-        if self._nothing_read:
-            if pending and not self._look.error:
-                self._look.error = HostUnreachable(
-                    f"{self._watch.host}: expected a listing within {budget_s + HANGING_S:.0f} s, found none; "
-                    "it will be tried again later",
-                    host=self._watch.host,
-                )
-            return self._look
-        self._look.error = None
-        with self._catalog.transaction() as connection:
-            self._catalog.write(connection, self._failed, [], self._watch.digest, self._now)
+        if self._look.has_read:
+            self._look.error = None
+            with self._catalog.transaction() as connection:
+                self._catalog.write(connection, self._look.unread, [], self._watch.digest, self._now)
+        elif pending and not self._look.error and elsewhere.at is None:
+            self._look.error = HostUnreachable(
+                f"{self._watch.host}: expected a listing within {budget_s + HANGING_S:.0f} s, found none; "
+                "it will be tried again later",
+                host=self._watch.host,
+            )
         return self._look
-
-    @property
-    def _nothing_read(self) -> bool:
-        return not self._look.looked + self._look.walked
 
     def _tasks(self) -> Iterator[tuple[Prefix, bool]]:
         """Yield the due work: looks, in chunks, and some walks, which are looks too."""
@@ -241,7 +223,9 @@ class _Looker:
                 self._look.failures += 1
                 self._look.error = self._look.error or error
                 later = self._now + WAITS[min(row.tries, len(WAITS) - 1)]
-                self._failed.append(replace(_as_it_was(row, later), tries=row.tries + 1, problem=str(error)[:1000]))
+                self._look.unread.append(
+                    replace(_as_it_was(row, later), tries=row.tries + 1, problem=str(error)[:1000])
+                )
         if not readings:
             return
         self._look.walked += sum(reading.walk for reading in readings)

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from crypto_assets.defs.assets import COMPARE_TAG
-from crypto_assets.defs.automation import range_request
+from crypto_assets.defs.requests import range_request
 from crypto_assets.model import STORED_FILE, Partition, Series, State
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
@@ -114,18 +114,20 @@ def test_the_job_of_an_entry_checks_what_is_stored_and_dagster_shows_the_differi
 
 def test_once_a_week_the_month_before_is_compared_with_its_file(mine: Project) -> None:
     with mine.instance() as instance:
-        schedule = mine.definitions().get_repository_def().get_schedule_def("reconcile_binance_spot")
+        repository = mine.definitions().get_repository_def()
+        schedule = repository.get_schedule_def("reconcile")
         with dg.build_schedule_context(
-            instance=instance, scheduled_execution_time=datetime(2024, 2, 12, 5, tzinfo=UTC)
+            instance=instance,
+            scheduled_execution_time=datetime(2024, 2, 12, 5, tzinfo=UTC),
+            repository_def=repository,
         ) as context:
             (request,) = schedule.evaluate_tick(context).run_requests or ()
     assert request.tags[COMPARE_TAG] == "monthly"
     assert request.tags["dagster/asset_partition_range_start"] == str(FIRST)
     assert request.tags["dagster/asset_partition_range_end"] == str(END)
-    assert schedule.job_name == "validate_binance_spot"
+    assert request.asset_selection == []
     with mine.instance() as instance:
         assert mine.execute(range_request(ASSETS, FIRST, FIRST + timedelta(days=1), "a test"), instance).success
-        job = mine.definitions().get_repository_def().get_job("validate_binance_spot")
-        assert job.execute_in_process(instance=instance, tags=dict(request.tags)).success
+        assert mine.execute(request, instance).success
     found = mine.records()[BTC, "ohlcv_1m", DAY].findings["agrees_with_monthly"]
     assert (found["passed"], found["compared"]) == (True, 1_440)

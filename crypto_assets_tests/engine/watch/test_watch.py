@@ -8,7 +8,7 @@ import psycopg
 
 from crypto_assets.engine.watch import prefix_snapshot
 from crypto_assets.engine.watch.outbox import Request
-from crypto_assets.engine.watch.watch import Tick
+from crypto_assets.engine.watch.tick import Tick
 from crypto_assets.ledger.catalog import unpack
 from crypto_assets_tests.engine.watch.watching import BARS, DAY, HOUR, MINUTE, START, said
 

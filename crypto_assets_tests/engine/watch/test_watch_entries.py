@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 
-from crypto_assets.engine.watch.watch import Tick
+from crypto_assets.engine.watch.tick import Tick
 from crypto_assets.sandbox import s3_listing
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer

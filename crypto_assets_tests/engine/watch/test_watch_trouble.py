@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from datetime import UTC, date, datetime, timedelta
 
-from crypto_assets.engine.watch import prefix_snapshot, watch
-from crypto_assets.engine.watch.watch import Tick
+from crypto_assets.engine.watch import prefix_snapshot
+from crypto_assets.engine.watch.tick import Tick
 from crypto_assets.errors import HostUnreachable, ListingError
 from crypto_assets.ledger.pauses import Controls, of_exchange
 from crypto_assets.sandbox.archive import SyntheticArchive
@@ -34,11 +34,10 @@ def test_a_stale_listing_is_bypassed_by_requesting_the_file_itself(world):
     assert world.tick(HOUR).requests == []  # now it is listed, and it is the same object
 
 
-def test_a_look_that_takes_too_long_continues_where_it_stopped(world, monkeypatch):
-    monkeypatch.setattr(watch, "LISTINGS", 1)
+def test_a_look_that_takes_too_long_continues_where_it_stopped(world):
     world.now = datetime(2024, 1, 20, 9, tzinfo=UTC)
-    first = world.tick(budget_s=0.0001)
-    second = world.tick(budget_s=0.0001)
+    first = world.tick(budget_s=0.0001, at_once=1)
+    second = world.tick(budget_s=0.0001, at_once=1)
     assert {track.symbol for request in first.requests for track in request.tracks} == {"BTC/USDT"}
     assert {track.symbol for request in second.requests for track in request.tracks} == {"ETH/USDT"}
     assert world.tick().reason == "nothing is due"

@@ -10,7 +10,7 @@ import psycopg
 from crypto_assets.config.collection import Collection, parse_collection
 from crypto_assets.engine.watch.outbox import Request
 from crypto_assets.engine.watch.prefix_snapshot import Watch
-from crypto_assets.engine.watch.watch import Tick, tick
+from crypto_assets.engine.watch.tick import Tick, tick
 from crypto_assets.ledger.catalog import Catalog
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.transport.client import Client
@@ -41,7 +41,10 @@ class World:
         return parse_collection({"exchanges": {"binance": urls}, "series": self.entries})
 
     def tick(self, after: timedelta = timedelta(), keep: bool = True, **options: float) -> Tick:
-        """Look some time later; `keep` false: Dagster dies before it has the requests."""
+        """Look some time later; `keep` false: Dagster dies before it has the requests.
+
+        Raises the error of the entry if nothing is requested.
+        """
         self.now += after
         self.sandbox.app.state.source.now = self.now
         self.sandbox.forget_requests()
@@ -49,12 +52,14 @@ class World:
         with Guard(self.url, collection, patience_s=0.0) as guard:
             found = tick(
                 lambda: Client(guard, timeout_s=5, attempts=1),
-                Watch(collection, collection.series[0]),
+                [Watch(collection, entry) for entry in collection.series],
                 self.catalog,
                 self.cursor["delivered"],
                 self.now,
                 **options,
             )
+        if found.failed and not found.requests:
+            raise next(iter(found.failed.values()))
         if keep and found.requests:
             self.cursor["delivered"] = [request.run_key for request in found.requests]
         return found
