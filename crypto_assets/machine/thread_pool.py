@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextvars import Context, copy_context
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from crypto_assets.machine.shortage import raise_if_ours
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def in_order(function: Callable[[_Item], _Result], items: Iterable[_Item], threads: int) -> Iterator[_Result]:
+    """Yield the results of a function in the order of the items, from several threads.
+
+    At most twice as many results as threads wait for the caller. After an error the calls that have not started are dropped.
+    """
+    ahead: deque[Future[_Result]] = deque()
+    with DaemonPool(threads, "in_order") as pool:
+        for item in items:
+            ahead.append(pool.submit(function, item))
+            if len(ahead) == 2 * threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 class DaemonPool(Executor):

@@ -73,13 +73,18 @@ def _read_lake(lake: Lake, known: DayRecords | None, asked: LakeQuestion) -> tup
     silent = known is None or (not records and symbol not in known.symbols)
     unknown = [day for day in days if day not in records]
     listed = set(lake.days(series, symbol)) if len(unknown) > _PROBED_DAYS else set(unknown)
+
+    def checked(day: date) -> _Checked:
+        record = records.get(day)
+        return _checked(lake, series, Partition(symbol, day), record, columns, verify=asked.verify)
+
+    there = {day for day in days if (records[day].path is not None if day in records else day in listed)}
+    files = lake.each(checked, [day for day in days if day in there])
     parts, coverage, lost = [], [], 0
     for day in days:
         record = records.get(day)
         wanted = asked.until if day == days[-1] else None
-        found = _Checked()
-        if (record is not None and record.path is not None) or (record is None and day in listed):
-            found = _checked(lake, series, Partition(symbol, day), record, columns, verify=asked.verify)
+        found = next(files) if day in there else _Checked()
         rows, problem = found.rows, found.problem
         if rows is not None:
             parts.append(rows)

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 import pyarrow as pa
@@ -28,6 +28,7 @@ import pyarrow as pa
 from crypto_assets import datasets
 from crypto_assets.errors import CryptoAssetsError, OtherVersion, StoredDataError
 from crypto_assets.machine.missing import is_missing
+from crypto_assets.machine.thread_pool import in_order
 from crypto_assets.model import Partition, Series, SourceFile, StoredFile, days_between
 from crypto_assets.storage.inside import safe_name
 from crypto_assets.storage.lake_paths import day_path, series_folder, symbol_folder, version_path
@@ -50,6 +51,12 @@ from crypto_assets.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_File = TypeVar("_File")
+_Rows = TypeVar("_Rows")
+
+_AT_ONCE = 8
+"""Files of a bucket that are read at the same time; boto3 keeps ten connections."""
 
 REASON = ".reason.json"
 """The name of a reason in quarantine/ is the name of its file plus this."""
@@ -160,13 +167,19 @@ class Lake:
         span = (last - first).days + 1
         # For a few days, asking for each file is faster than listing.
         days = days_between(first, last) if span <= _PROBED_DAYS else self.days(series, symbol)
-        parts = [
-            self.decode(series, partition, data, columns)
-            for day in days
-            if first <= day <= last
-            and (data := self.store.get(self.path(series, partition := Partition(symbol, day)))) is not None
-        ]
+
+        def of_day(day: date) -> pa.Table | None:
+            partition = Partition(symbol, day)
+            data = self.store.get(self.path(series, partition))
+            return None if data is None else self.decode(series, partition, data, columns)
+
+        found = self.each(of_day, [day for day in days if first <= day <= last])
+        parts = [rows for rows in found if rows is not None]
         return pa.concat_tables(parts) if parts else schema.empty_table()
+
+    def each(self, read: Callable[[_File], _Rows], files: Iterable[_File]) -> Iterator[_Rows]:
+        """Yield the result of reading each file, in order; files of a bucket are read several at the same time."""
+        return map(read, files) if self.is_local else in_order(read, files, _AT_ONCE)
 
     def decode(
         self,
@@ -205,9 +218,12 @@ class Lake:
             StoredDataError: a file is missing, or has another sha256.
         """
         schema = _schema(series, columns)
-        parts = [
-            self._rows(path, self.get_bytes(path), schema, sha256).slice(0, count) for path, sha256, count in files
-        ]
+
+        def rows_of(file: tuple[str, str, int | None]) -> pa.Table:
+            path, sha256, count = file
+            return self._rows(path, self.get_bytes(path), schema, sha256).slice(0, count)
+
+        parts = list(self.each(rows_of, files))
         return pa.concat_tables(parts) if parts else schema.empty_table()
 
     def _rows(self, path: str, data: bytes, schema: pa.Schema, sha256: str | None, *, check: bool = True) -> pa.Table:
