@@ -12,6 +12,7 @@ from crypto_assets.defs.assets import build_assets
 from crypto_assets.defs.automation import build_automation, build_jobs, utc_now
 from crypto_assets.defs.io_managers import LakeIOManager, WarehouseIOManager
 from crypto_assets.defs.observed import build_observed
+from crypto_assets.defs.observed.coverage import COVERAGE
 from crypto_assets.defs.observed.health import HEALTH
 from crypto_assets.defs.observed.lake import LAKE
 from crypto_assets.defs.observed.quality import QUALITY
@@ -29,7 +30,7 @@ def build(collection: Collection, now: Callable[[], datetime] = utc_now) -> dg.D
     """Return the definitions of a collection; `now` is the clock of its sensors."""
     lake, postgres = LakeResource(), PostgresResource()
     sensors, schedules = build_automation(collection, now)
-    observed = [build_observed(kind, collection) for kind in (HEALTH, LAKE, QUARANTINE, QUALITY)]
+    observed = [build_observed(kind, collection) for kind in (COVERAGE, HEALTH, LAKE, QUARANTINE, QUALITY)]
     return dg.Definitions(
         assets=[
             *source_assets(collection),

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from crypto_assets.model import Series
 from crypto_assets.rows.frames import approximate
+from crypto_assets.text.markdown_image import svg_image
 from crypto_assets.text.visible import visible
 
 INLINE = 1_000
@@ -37,9 +38,6 @@ _LETTER, _PRICE_LETTERS = 6, 9
 
 _LABEL_GAP = 4
 """Units of height between two prices that can be read."""
-
-# Markdown takes a URL in angle brackets as it is, but for these two; percent signs or base64 would make it a third longer.
-_ESCAPED = str.maketrans({"<": "\\<", ">": "\\>"})
 
 # In units of a candle's place and of a height; the numbers of the paths are short, because each is the way from the last one.
 _SVG = (
@@ -136,7 +134,7 @@ def _drawn(rows: pa.Table, groups: int) -> str:
         falls=falls.path,
         labels=_labels(prices | {1 + round((top - bottom) * scale): _price(rows, "low", int(low.argmin()))}, hours),
     )
-    return f"![candles](<data:image/svg+xml,{svg.translate(_ESCAPED)}>)"
+    return svg_image("candles", svg)
 
 
 class _Pen:

@@ -23,6 +23,7 @@ from dagster._utils.log import configure_loggers
 from dagster_webserver.app import create_app_from_workspace_process_context
 from dagster_webserver.version import __version__
 from starlette.requests import Request
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crypto_assets.access.callers import OnlyTheseUsers, require_host, users
@@ -51,6 +52,19 @@ class QuestionsByPost:
             await self._app(scope, receive, send)
 
 
+class FirstPage:
+    """Middleware that opens the catalog, whose first asset shows the coverage; Dagster would open an empty timeline."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and scope["path"] == "/":
+            await RedirectResponse("/assets")(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
 def _asks_by_address(request: Request) -> bool:
     of_graphql = str(request.scope["path"]).rstrip("/").endswith("/graphql")
     return of_graphql and request.method != "POST" and "text/html" not in request.headers.get("accept", "")
@@ -59,7 +73,7 @@ def _asks_by_address(request: Request) -> bool:
 def guarded(context: Any, allowed: Collection[int] | None) -> ASGIApp:
     """Return the application of a workspace, for some users of this machine (None: all) and for its own pages."""
     app = create_app_from_workspace_process_context(context, lifespan=_lifespan)
-    return OnlyTheseUsers(OnlyFromHere(QuestionsByPost(app)), allowed)
+    return OnlyTheseUsers(OnlyFromHere(QuestionsByPost(FirstPage(app))), allowed)
 
 
 @asynccontextmanager

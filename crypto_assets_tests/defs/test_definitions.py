@@ -45,6 +45,7 @@ ASSETS = {
     "warehouse/binance/spot/trade_statistics_1m/ETH-USDT": "warehouse_binance_spot_trade_statistics_1m",
     "warehouse/binance/linear/ohlcv/BTC-USDT": "warehouse_binance_linear_ohlcv",
     "warehouse/binance/linear/funding_rates/BTC-USDT": "warehouse_binance_linear_funding_rates",
+    "binance/coverage": "exchanges",
     "binance/health": "exchanges",
     "binance/lake": "exchanges",
     "binance/quarantine": "exchanges",
@@ -55,7 +56,7 @@ ASSETS = {
     "source/binance/linear/ohlcv_1m": "source_binance_linear",
     "source/binance/linear/funding_rates": "source_binance_linear",
 }
-OBSERVED = {"binance/health", "binance/lake", "binance/quality", "binance/quarantine"}
+OBSERVED = {"binance/coverage", "binance/health", "binance/lake", "binance/quality", "binance/quarantine"}
 SOURCES = {name for name in ASSETS if name.startswith("source/")}
 """All assets with their groups."""
 
@@ -196,7 +197,7 @@ def test_an_entry_is_one_op_that_takes_any_range_in_one_run_and_all_have_a_senso
     }
     made = [node for node in repository.asset_graph.asset_nodes if node.is_executable]
     assert {node.backfill_policy for node in made} == {dg.BackfillPolicy.single_run()}
-    own = {"recovery", "health", "lake", "quarantine", "quality"}
+    own = {"recovery", "coverage", "health", "lake", "quarantine", "quality"}
     assert {sensor.name for sensor in repository.sensor_defs} == {"new_files", *own}
     assert {schedule.name for schedule in repository.schedule_defs} == {"fill_gaps", "reconcile"}  # none uses REST
     # Nothing is collected outside `crypto-assets up`; the repair of killed runs is on from the start.

@@ -46,6 +46,7 @@ def collection() -> Collection:
         "datasets": ["ohlcv_1m"],
         "symbols": ["BTC/USDT", "ETH/USDT"],
         "start": FIRST,
+        "warehouse": False,  # nothing of it is in Postgres
     }
     return parse_collection({"series": [entry], "quality": {"threshold": 0.99}})
 

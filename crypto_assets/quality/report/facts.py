@@ -30,7 +30,7 @@ from crypto_assets.ledger.report_query import (
     TOTALS,
     Asking,
 )
-from crypto_assets.model import COMPLETE_STATES, Series, State, Track, TrackDay, days_between
+from crypto_assets.model import COMPLETE_STATES, DAY, Series, State, Track, TrackDay, days_between
 from crypto_assets.model.kinds import Kind
 from crypto_assets.quality.gap_causes import Explained, explain_with
 from crypto_assets.quality.query import Query
@@ -150,12 +150,16 @@ class Facts:
     @property
     def verdict(self) -> str:
         """The whole report in one sentence."""
-        total = self.counts.total()
-        if not total:
-            return "Nothing was collected yet"
-        if not self.incomplete:
-            return f"Complete: all {total:,} days are complete or have no data"
-        return f"Incomplete: {self.incomplete:,} of {total:,} days are missing or partial"
+        return verdict(self.incomplete, self.counts.total())
+
+
+def verdict(incomplete: int, total: int) -> str:
+    """Return in one sentence how many of some days are incomplete."""
+    if not total:
+        return "Nothing was collected yet"
+    if not incomplete:
+        return f"Complete: all {total:,} days are complete or have no data"
+    return f"Incomplete: {incomplete:,} of {total:,} days are missing or partial"
 
 
 def read_facts(
@@ -170,25 +174,13 @@ def read_facts(
         ConfigError: a word of the query matches nothing, or there is no day between the first and the last.
     """
     at = now or datetime.now(UTC)
-    yesterday = at.date() - timedelta(days=1)
-    entries = {track: entry for entry in collection.series for track in entry.tracks}
-    with database.transaction() as connection:
-        known = known_spans(connection)
-    tracks = query.choose([*entries, *known])
-    begins = [entries[track].start for track in tracks if track in entries]
-    begins += [known[track][0] for track in tracks if track in known]
-    ends = [entries[track].until(yesterday) if track in entries else yesterday for track in tracks]
-    first, last = query.first or min(begins), min(query.last or max(ends), at.date())
-    if last < first:
-        raise ConfigError(
-            f"report: expected days from {first} on, found that they end with {last}; change --from or --to"
-        )
+    tracks, entries, first, last = _asked(database, collection, query, at)
     lost = lost_days(database, lake, tracks, first, last, collection) if lake else NOTHING_LOST
     with database.transaction() as connection:
         # A million records are sorted in memory, in a third of the time needed with Postgres' default 4 MB.
         connection.execute("SET LOCAL work_mem = '256MB'")
         ask = Asking(connection, tracks, first, last, lost, collection.quality.weights.model_dump())
-        spans = _spans(ask, entries, min(last, yesterday))
+        spans = _spans(ask, entries, min(last, at.date() - DAY))
         open_days = _explained(connection, ask)
         totals = ask.by_track(TOTALS)
         means = ask.by_track(SCORES_OF_SYMBOLS)
@@ -218,6 +210,43 @@ def read_facts(
 
 
 # ---- reading ----------------------------------------------------------------------------------------------------------
+
+
+def read_coverage(
+    database: Database, collection: Collection, query: Query, now: datetime | None = None, lake: Lake | None = None
+) -> tuple[list[CoverageRow], date, date]:
+    """Return the coverage of `read_facts`, the first and the last day, with one query of the records.
+
+    Raises:
+        ConfigError: as `read_facts`.
+    """
+    at = now or datetime.now(UTC)
+    tracks, entries, first, last = _asked(database, collection, query, at)
+    lost = lost_days(database, lake, tracks, first, last, collection) if lake else NOTHING_LOST
+    with database.transaction() as connection:
+        ask = Asking(connection, tracks, first, last, lost, collection.quality.weights.model_dump())
+        spans = _spans(ask, entries, min(last, at.date() - DAY))
+    return [CoverageRow(str(track.series), track.symbol, spans[track]) for track in tracks], first, last
+
+
+def _asked(
+    database: Database, collection: Collection, query: Query, at: datetime
+) -> tuple[list[Track], dict[Track, SeriesEntry], date, date]:
+    """Return the tracks of a query, the entries of all tracks, and the first and the last day."""
+    yesterday = at.date() - timedelta(days=1)
+    entries = {track: entry for entry in collection.series for track in entry.tracks}
+    with database.transaction() as connection:
+        known = known_spans(connection)
+    tracks = query.choose([*entries, *known])
+    begins = [entries[track].start for track in tracks if track in entries]
+    begins += [known[track][0] for track in tracks if track in known]
+    ends = [entries[track].until(yesterday) if track in entries else yesterday for track in tracks]
+    first, last = query.first or min(begins), min(query.last or max(ends), at.date())
+    if last < first:
+        raise ConfigError(
+            f"report: expected days from {first} on, found that they end with {last}; change --from or --to"
+        )
+    return tracks, entries, first, last
 
 
 def _spans(ask: Asking, entries: Mapping[Track, SeriesEntry], last: date) -> dict[Track, list[Span]]:

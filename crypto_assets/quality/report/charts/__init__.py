@@ -15,6 +15,7 @@ from crypto_assets.quality.report.charts.drawing import png
 from crypto_assets.quality.report.charts.gaps import Lane, gap_timeline
 from crypto_assets.quality.report.charts.palette import DARK, LIGHT, NEVER, Theme
 from crypto_assets.quality.report.charts.scores import ScoreLine, score_text, score_trend
+from crypto_assets.quality.report.charts.small_calendar import legend, small_calendar
 from crypto_assets.quality.report.charts.strip import strip
 
 __all__ = [
@@ -32,10 +33,12 @@ __all__ = [
     "coverage",
     "delay",
     "gap_timeline",
+    "legend",
     "merge_bars",
     "png",
     "score_text",
     "score_trend",
+    "small_calendar",
     "strip",
     "worst_rows",
 ]

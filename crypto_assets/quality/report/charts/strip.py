@@ -48,7 +48,7 @@ def _image(ranks: np.ndarray, theme: Theme, first: date, last: date) -> str:
             paths[rank] = paths.get(rank, "") + f"M{begin} 1H{end}"
     drawing = "".join(f"<path {_style(STATES[rank], theme)} d='{path}'/>" for rank, path in sorted(paths.items()))
     svg = (
-        f"<svg xmlns='http://www.w3.org/2000/svg' width='600' height='22' viewBox='0 0 {count} 2' "
+        f"<svg xmlns='http://www.w3.org/2000/svg' width='460' height='22' viewBox='0 0 {count} 2' "
         f"preserveAspectRatio='none' stroke-width='2'>{drawing}</svg>"
     )
     data = base64.b64encode(svg.encode()).decode()

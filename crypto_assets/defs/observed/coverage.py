@@ -1,0 +1,84 @@
+"""Observed asset `binance/coverage`: the days of each symbol by state, as pictures that Dagster shows without a click.
+
+It is the first asset of the catalog, and as fresh as the ledger: drawn again within a minute after days were stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from crypto_assets.config.collection import Collection
+from crypto_assets.config.environment import settings
+from crypto_assets.defs.observed import Found, Observed
+from crypto_assets.engine.problems import word_of
+from crypto_assets.ledger.known_days import latest_changes
+
+if TYPE_CHECKING:
+    from crypto_assets.defs.resources import LakeResource
+    from crypto_assets.ledger.partitions import Ledger
+    from crypto_assets.storage.lake import Lake
+
+SERIES = 40
+"""The most series with a picture; the others are in the counts."""
+
+
+def look(collection: Collection, exchanges: Sequence[str], ledger: Ledger, lake: LakeResource) -> Mapping[str, Found]:
+    """Return the coverage of each exchange."""
+    result = {}
+    for exchange in exchanges:
+        metadata = _metadata(ledger, collection, exchange, lake.lake())
+        texts = [f"{name} {getattr(value, 'value', value)}" for name, value in sorted(metadata.items())]
+        result[exchange] = Found("\n".join(texts), metadata)
+    return result
+
+
+def _state(ledger: Ledger) -> list[str]:
+    """Return a value that changes with every stored day, and every hour: a deleted file changes no table."""
+    with ledger.transaction() as connection:
+        partitions, *_ = latest_changes(connection)
+    return [f"{datetime.now(UTC):%Y-%m-%d %H}", str(partitions)]
+
+
+def _metadata(ledger: Ledger, collection: Collection, exchange: str, lake: Lake) -> dict[str, Any]:
+    from crypto_assets.quality.query import Query
+    from crypto_assets.quality.report.charts import CoverageRow, legend, small_calendar
+    from crypto_assets.quality.report.facts import read_coverage, verdict
+
+    rows, first, last = read_coverage(ledger, collection, Query(exchange=exchange), lake=lake)
+    counts = sum((row.counts() for row in rows), start=CoverageRow("", "", ()).counts())
+    incomplete, total = sum(row.incomplete for row in rows), counts.total()
+    metadata: dict[str, Any] = {"verdict": verdict(incomplete, total)}
+    if settings().is_demo:
+        metadata["data"] = "synthetic: from a sandbox exchange"
+    groups: dict[str, list[CoverageRow]] = {}
+    for row in rows:
+        groups.setdefault(row.group.removeprefix(f"{exchange} "), []).append(row)
+    for group in sorted(groups, key=lambda name: (-sum(row.incomplete for row in groups[name]), name))[:SERIES]:
+        if picture := small_calendar(groups[group], first, last):
+            metadata[group] = dg.MetadataValue.md(picture)
+    metadata["colours"] = dg.MetadataValue.md(legend(counts))
+    metadata |= {"days": total, "days incomplete": incomplete}
+    return metadata | {f"days {word_of(state)}": days for state, days in sorted(counts.items())}
+
+
+FOLDER_INTERVAL_S, S3_INTERVAL_S = 60, 300
+"""A look lists the lake, once per symbol and dataset; the owner of a bucket pays for that."""
+
+
+COVERAGE = Observed(
+    name="coverage",
+    interval_s=lambda: S3_INTERVAL_S if settings().lake.startswith("s3://") else FOLDER_INTERVAL_S,
+    of_exchange=lambda exchange: (
+        f"Which days of {exchange} are complete, partial, missing or not collected yet, by symbol; incomplete ones first. "
+        "`crypto-assets gaps` says why, `crypto-assets fill` collects what is missing."
+    ),
+    description="Draws the coverage of the exchanges again when a day was stored or lost.",
+    look=look,
+    kind="report",
+    uri=lambda at: at.table("collection"),
+    stamp=_state,
+)
