@@ -1,6 +1,6 @@
 """The Dagster UI that `crypto-assets up` serves, as a person uses it, in a real Chromium.
 
-CRYPTO_ASSETS_SCREENSHOT=docs/ui.png takes the picture of the README on the way.
+CRYPTO_ASSETS_SCREENSHOTS=docs takes the pictures of the docs on the way.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ RULES = rules_of(Series.named("binance", "spot", "ohlcv_1m"))
 JUDGED = len(
     {rule.name for rule in RULES} - {"agrees_with_monthly", "agrees_with_rest", "outliers", "published_in_time"}
 )
-PICTURE = os.environ.get("CRYPTO_ASSETS_SCREENSHOT")
+PICTURES = os.environ.get("CRYPTO_ASSETS_SCREENSHOTS")
 SWITCHES = [
     f"--{switch}"
     for switch in (
@@ -93,7 +93,10 @@ def test_a_user_looks_at_an_asset_and_backfills_others_from_the_page(
         page = browser.new_page(viewport={"width": 1400, "height": 1010})
         page.set_default_timeout(60_000)
         try:
+            sees_the_coverage_with_one_click(page, up.url)
+            filters_the_catalog_by_a_tag(page, up.url)
             sees_the_asset(page, up.url)
+            sees_where_it_comes_from_and_goes_to(page, up.url)
             sees_a_day_with_its_rows_and_candles(page, up.url, sandbox)
             sees_the_checks(page, up.url)
             launches_a_backfill_and_sees_it_succeed(page, up.url, mine)
@@ -111,6 +114,48 @@ def visible(page: Any, text: str) -> None:
     page.get_by_text(text).first.wait_for(state="visible")
 
 
+def picture(page: Any, name: str) -> None:
+    """Take a picture of the page for the docs, if pictures are wanted."""
+    if PICTURES:
+        page.mouse.move(700, 8)
+        page.wait_for_timeout(1500)  # the last animation of the page
+        page.screenshot(path=Path(PICTURES) / name)
+
+
+def sees_the_coverage_with_one_click(page: Any, url: str) -> None:
+    page.goto(url)
+    page.wait_for_url("**/assets")
+    page.locator("a[href$='/assets/binance/coverage']").first.click()
+    days = days_between(START, datetime.now(UTC).date() - timedelta(days=1))
+    visible(page, f"Incomplete: {2 * len(days) - 6:,} of {2 * len(days):,} days are missing or partial")
+    drawn = page.locator("img[alt='coverage']")
+    drawn.first.wait_for(state="visible")
+    assert drawn.count() == 1  # one series
+    assert drawn.evaluate("image => [image.complete, image.naturalWidth]") == [True, 460]
+    visible(page, f"{START} to ")
+    picture(page, "ui-coverage.png")
+
+
+def filters_the_catalog_by_a_tag(page: Any, url: str) -> None:
+    page.goto(f"{url}/assets?asset-selection=tag%3A%22symbol%22%3D%22ETH-USDT%22")
+    visible(page, "ETH-USDT")
+    links = page.locator("a[href*='/assets/'][href$='-USDT']")
+    wait_for("two assets", lambda: links.count() == 2)
+    names = {link.get_attribute("href").partition("/assets/")[2] for link in links.all()}
+    assert names == {"binance/spot/ohlcv_1m/ETH-USDT", "warehouse/binance/spot/ohlcv/ETH-USDT"}
+    picture(page, "ui-catalog.png")
+
+
+def sees_where_it_comes_from_and_goes_to(page: Any, url: str) -> None:
+    page.goto(f"{url}/asset-groups/")
+    for group in ("source_binance_spot", "binance_spot_ohlcv_1m", "warehouse_binance_spot_ohlcv"):
+        visible(page, group)
+    picture(page, "ui-lineage.png")
+    page.goto(f"{url}/assets/source/binance/spot/ohlcv_1m")
+    visible(page, "What binance publishes: spot ohlcv_1m.")
+    visible(page, "External Asset")
+
+
 def sees_the_asset(page: Any, url: str) -> None:
     page.goto(f"{url}/assets")
     row = page.get_by_test_id(f"row-link-{ASSET}")
@@ -122,6 +167,12 @@ def sees_the_asset(page: Any, url: str) -> None:
     visible(page, "BTC/USDT ohlcv_1m, binance spot.")
     visible(page, "amount of the trades in which the taker bought; base")
     visible(page, "binance_spot_ohlcv_1m")
+    for words in ("exchange: binance", "market_type: spot", "dataset: ohlcv_1m", "symbol: BTC-USDT"):
+        visible(page, words)
+    visible(page, "from 04:00 UTC on, mostly by 12:00 UTC")
+    visible(page, "Open its columns in editor")
+    visible(page, "symbol=BTC-USDT/")
+    picture(page, "ui-asset.png")
 
 
 def sees_a_day_with_its_rows_and_candles(page: Any, url: str, sandbox: SandboxServer) -> None:
@@ -144,10 +195,8 @@ def sees_a_day_with_its_rows_and_candles(page: Any, url: str, sandbox: SandboxSe
         visible(page, text)
     candles = page.locator("img[src^='data:image/svg+xml']")
     candles.wait_for(state="visible")
-    assert candles.evaluate("image => [image.complete, image.naturalWidth]") == [True, 480]
-    if PICTURE:
-        page.mouse.move(700, 20)
-        page.screenshot(path=PICTURE)
+    assert candles.evaluate("image => [image.complete, image.naturalWidth]") == [True, 498]
+    picture(page, "ui.png")
     # The day before the symbol was listed is explained.
     page.goto(f"{url}/assets/{ASSET}?view=partitions&partition={START}")
     visible(page, f"not listed before {LISTED}")

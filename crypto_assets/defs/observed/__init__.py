@@ -114,7 +114,7 @@ def build_observed(observed: Observed, collection: Collection) -> Built:
 
 def _spec(observed: Observed, collection: Collection, exchange: str) -> dg.AssetSpec:
     entries = [entry for entry in collection.series if entry.exchange == exchange]
-    code = observed.look.__module__, "def look", "its look"
+    code = observed.look.__module__, "def look", "its query"
     return dg.AssetSpec(
         observed_key(observed.name, exchange),
         group_name="exchanges",

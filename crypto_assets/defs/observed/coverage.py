@@ -54,13 +54,13 @@ def _metadata(ledger: Ledger, collection: Collection, exchange: str, lake: Lake)
     metadata: dict[str, Any] = {"verdict": verdict(incomplete, total)}
     if settings().is_demo:
         metadata["data"] = "synthetic: from a sandbox exchange"
+    metadata["colours"] = dg.MetadataValue.md(legend(counts))
     groups: dict[str, list[CoverageRow]] = {}
     for row in rows:
         groups.setdefault(row.group.removeprefix(f"{exchange} "), []).append(row)
     for group in sorted(groups, key=lambda name: (-sum(row.incomplete for row in groups[name]), name))[:SERIES]:
         if picture := small_calendar(groups[group], first, last):
             metadata[group] = dg.MetadataValue.md(picture)
-    metadata["colours"] = dg.MetadataValue.md(legend(counts))
     metadata |= {"days": total, "days incomplete": incomplete}
     return metadata | {f"days {word_of(state)}": days for state, days in sorted(counts.items())}
 
