@@ -1,6 +1,6 @@
 """The Dagster UI that `crypto-assets up` serves, as a person uses it, in a real Chromium.
 
-CRYPTO_ASSETS_SCREENSHOTS=docs takes the pictures of the docs on the way.
+CRYPTO_ASSETS_SCREENSHOT=docs takes the pictures of the docs on the way.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ RULES = rules_of(Series.named("binance", "spot", "ohlcv_1m"))
 JUDGED = len(
     {rule.name for rule in RULES} - {"agrees_with_monthly", "agrees_with_rest", "outliers", "published_in_time"}
 )
-PICTURES = os.environ.get("CRYPTO_ASSETS_SCREENSHOTS")
+PICTURES = os.environ.get("CRYPTO_ASSETS_SCREENSHOT")
 SWITCHES = [
     f"--{switch}"
     for switch in (
@@ -170,7 +170,8 @@ def sees_the_asset(page: Any, url: str) -> None:
     for words in ("exchange: binance", "market_type: spot", "dataset: ohlcv_1m", "symbol: BTC-USDT"):
         visible(page, words)
     visible(page, "from 04:00 UTC on, mostly by 12:00 UTC")
-    visible(page, "Open its columns in editor")
+    visible(page, "Source code")
+    page.locator("a", has_text="its columns").first.wait_for(state="visible")
     visible(page, "symbol=BTC-USDT/")
     picture(page, "ui-asset.png")
 
