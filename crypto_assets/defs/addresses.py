@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crypto_assets.config.environment import settings
-from crypto_assets.text.urls import postgres_place
+from crypto_assets.text.urls import postgres_uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,7 @@ class Addresses:
         now = settings()
         lake = now.lake if now.lake.startswith("s3://") else Path(now.lake).as_uri()
         own = (now.home / "postgres").as_uri()
-        return cls(
-            f"{lake.rstrip('/')}/", f"postgresql://{postgres_place(now.postgres_url)}" if now.postgres_url else own
-        )
+        return cls(f"{lake.rstrip('/')}/", postgres_uri(now.postgres_url) if now.postgres_url else own)
 
     @property
     def lake_kind(self) -> str:

@@ -374,3 +374,14 @@ def postgres_place(url: str) -> str:
     if ":" in host and "," not in host:
         host = f"[{host}]"
     return f"{host}:{found.get('port') or 5432}/{found.get('dbname', '')}"
+
+
+def postgres_uri(url: str) -> str:
+    """Return a URL of `postgres_url` without user, password and options: host, port and database only."""
+    from psycopg.conninfo import conninfo_to_dict
+
+    found: Mapping[str, object] = conninfo_to_dict(url)
+    host = str(found.get("host") or "localhost")
+    if host.startswith(("/", "@")):
+        return f"postgresql:///{found.get('dbname', '')}?host={quote(host)}"
+    return f"postgresql://{postgres_place(url)}"

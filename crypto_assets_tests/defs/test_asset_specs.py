@@ -10,6 +10,7 @@ import pytest
 
 from crypto_assets import datasets
 from crypto_assets.config.collection import parse_collection
+from crypto_assets.defs.addresses import Addresses
 from crypto_assets.defs.asset_specs import tag_value, tags_of
 from crypto_assets.defs.freshness import freshness, goes_on
 from crypto_assets.defs.source_assets import observations
@@ -112,6 +113,26 @@ def test_owners_of_an_entry_replace_those_of_the_collection_and_a_source_has_all
 def test_an_owner_that_dagster_refuses_is_refused_with_its_place(owner):
     with pytest.raises(ConfigError, match=r"series\[0\]\.owners: expected an email address or a team"):
         parse_collection({"series": [ENTRIES[0] | {"owners": [owner]}]})
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (
+            "postgresql://me:secret@db.example.com:6543/market?sslmode=require",
+            "postgresql://db.example.com:6543/market",
+        ),
+        ("postgresql://me@/market?host=/run/pg&password=secret", "postgresql:///market?host=/run/pg"),
+        (None, "file:///h/postgres"),
+    ],
+)
+def test_the_address_of_the_database_has_no_user_and_no_password(url, shown, monkeypatch):
+    monkeypatch.setenv("CRYPTO_ASSETS_HOME", "/h")
+    monkeypatch.delenv("CRYPTO_ASSETS_LAKE_URL", raising=False)
+    monkeypatch.setenv("CRYPTO_ASSETS_POSTGRES_URL", url or "")
+    found = Addresses.configured()
+    assert found == Addresses("file:///h/lake/", shown)
+    assert found.table("market.ohlcv") == f"{shown}#market.ohlcv"
 
 
 # ---- tags -------------------------------------------------------------------------------------------------------------
