@@ -202,8 +202,8 @@ def test_a_source_says_what_is_published_where_and_when(specs):
 def test_a_source_is_observed_with_what_the_listing_had_new():
     tracks = tuple(Track(BARS, symbol) for symbol in ("BTC/USDT", "ETH/USDT"))
     requests = [
-        Request("a", ("new",), 10, date(2024, 1, 5), date(2024, 1, 6), tracks),
-        Request("b", ("republished",), 3, date(2024, 1, 1), date(2024, 1, 1), tracks[:1]),
+        Request("a", ("new",), 10, date(2024, 1, 5), date(2024, 1, 6), tracks, "digest"),
+        Request("b", ("republished",), 3, date(2024, 1, 1), date(2024, 1, 1), tracks[:1], "digest"),
     ]
     (found,) = observations(requests)
     assert found.asset_key == key("source/binance/spot/ohlcv_1m")
