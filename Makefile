@@ -57,7 +57,7 @@ check: $(VENV)/installed
 # Both load the hooks of docs_site/ from this folder. The variable silences an advertisement of mkdocs-material for its successor.
 docs docs-serve: export NO_MKDOCS_2_WARNING = 1
 docs: $(VENV)/installed
-	$(BIN)/python -m mkdocs --quiet build
+	$(BIN)/python -m mkdocs build
 
 docs-serve: $(VENV)/installed
 	$(BIN)/python -m mkdocs serve --dev-addr 127.0.0.1:8000

@@ -370,8 +370,8 @@ def test_days_of_an_asset_of_ones_own_that_were_never_made_are_named(
 
 
 def test_the_example_of_the_documentation_works_as_written(work: Workbench, tmp_path: Path) -> None:
-    text = (PROJECT / "docs" / "reference" / "configuration.md").read_text()
-    (example,) = re.findall(r"## Your own assets\n+```python\n(.*?)```", text, re.DOTALL)
+    text = (PROJECT / "docs" / "how-to" / "own-asset.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     (tmp_path / "example.py").write_text(example)
     command = Command.at(tmp_path, work.url, CRYPTO_ASSETS_LAKE_URL=str(work.folder))
     command.configure(work.collection.model_dump(mode="json"))

@@ -120,7 +120,7 @@ __check() {
 
 def _checked(command: str, expected: str, place: str) -> list[str]:
     lines = [command, f"__check $? {expected} {shlex.quote(f'{place}: {command}')}"]
-    if port := re.search(r"crypto-assets sandbox .*--port (\d+).*&$", command):
+    if port := re.search(r"crypto-assets (?:sandbox|api) .*--port (\d+).*&$", command):
         lines.append(f"until (exec 3<>/dev/tcp/127.0.0.1/{port[1]}) 2>/dev/null; do sleep 0.1; done")
     return lines
 

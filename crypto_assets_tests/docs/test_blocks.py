@@ -1,7 +1,7 @@
 """Every block of the docs is run, in the order of its page, or says why not.
 
-The tutorial is followed first, in an empty folder. The other pages are followed in the project that it leaves, each in a shell
-of its own. `test_readme.py` runs the blocks of the README.
+The tutorial is followed first, in an empty folder. The other pages are followed in the project that it leaves, each in a
+shell of its own. `test_readme.py` runs the blocks of the README.
 """
 
 from __future__ import annotations
@@ -26,7 +26,16 @@ from moto.server import ThreadedMotoServer
 from crypto_assets.config.collection import parse_collection
 from crypto_assets.storage.embedded_postgres import delete_server
 from crypto_assets_tests.command import PROJECT
-from crypto_assets_tests.docs.blocks import KINDS, PAGES, Block, blocks_of, commands_of, script, statements_of, unprinted
+from crypto_assets_tests.docs.blocks import (
+    KINDS,
+    PAGES,
+    Block,
+    blocks_of,
+    commands_of,
+    script,
+    statements_of,
+    unprinted,
+)
 from crypto_assets_tests.ports import free_port
 
 DOCS = PROJECT / "docs"
@@ -88,7 +97,10 @@ def reader() -> Iterator[Reader]:
     """A reader who has followed the tutorial."""
     folder = Path(tempfile.mkdtemp(prefix="crypto_assets_tests-"))
     folder.chmod(0o711)
-    made = Reader(folder, {"8765": str(free_port())})
+    api = free_port()
+    made = Reader(
+        folder, {"8765": str(free_port()), "127.0.0.1:3001": f"127.0.0.1:{api}", "--port 3001": f"--port {api}"}
+    )
     try:
         made.follow(TUTORIAL, folder)
         yield made
@@ -125,6 +137,8 @@ def test_the_tutorial_leads_to_a_chart(reader: Reader) -> None:
 @pytest.mark.parametrize("page", FOLLOWED, ids=[str(page.relative_to(PROJECT)) for page in FOLLOWED])
 @pytest.mark.usefixtures("servers")
 def test_the_blocks_of_a_page_run_in_their_order(reader: Reader, page: Path) -> None:
+    if "\ncurl " in page.read_text(encoding="utf-8") and shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
     reader.follow(page, reader.project)
 
 

@@ -30,7 +30,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         timeout=240,
         check=False,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    assert "--quiet" not in command[1], "MkDocs then ignores warnings, and `strict` with them"
     assert yaml.safe_load((PROJECT / "mkdocs.yml").read_text())["strict"] is True
     return folder
 
