@@ -239,7 +239,26 @@ def test_the_lines_with_dg_work(real: Place) -> None:
     assert "binance/spot/ohlcv_1m/BTC-USDT" in done.stdout
 
 
+RUN = (
+    "make demo",  # its environment is this one; CI runs `make test`
+    "crypto-assets --demo status",
+    ".venv/bin/crypto-assets collect",
+    "duckdb",
+    "crypto-assets gaps acknowledge",
+    "dagster definitions validate",
+    "dg check defs",
+)
+"""What each shell block of the README has, in its order; the tests here run them by these words."""
+
 COMMANDS = [re.split(r"  +|(?<=\S) # ", line)[0] for line in lines_with("crypto-assets gaps acknowledge")]
+
+
+def test_every_block_is_one_that_a_test_here_runs() -> None:
+    kinds = [kind for kind, _ in BLOCKS if kind not in ("", "text")]
+    assert kinds == ["python", "sql", "yaml"], "each has its test above"
+    shell = [text for kind, text in BLOCKS if not kind]
+    assert len(shell) == len(RUN), "`text` for what no shell runs"
+    assert all(beginning in text for beginning, text in zip(RUN, shell, strict=True))
 
 
 def test_the_list_of_commands_is_whole_and_names_what_there_is() -> None:
