@@ -64,10 +64,16 @@ class ExchangeConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    archive_url: str | None = None
-    listing_url: str | None = None
-    rest_url: str | None = None
-    limits: dict[str, list[Limit]] = {}
+    archive_url: str | None = Field(default=None, description="files of the archive; unset: the exchange's own host")
+    listing_url: str | None = Field(
+        default=None, description="the listing of the archive; unset: the exchange's own host"
+    )
+    rest_url: str | None = Field(
+        default=None, description="one host for every REST path; unset: the exchange's own hosts"
+    )
+    limits: dict[str, list[Limit]] = Field(
+        default={}, description="instead of the exchange's own, by budget, such as `archive: [20/s]`; `[]`: none"
+    )
 
     @field_validator("limits", mode="before")
     @classmethod
@@ -97,17 +103,31 @@ class SeriesEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str | None = Field(default=None, pattern="^[A-Za-z][A-Za-z0-9_]*$", max_length=60)
-    exchange: str
-    market_type: str
-    datasets: list[str] = Field(min_length=1, max_length=100)
-    symbols: list[str] = Field(min_length=1, max_length=MOST_SYMBOLS)
-    start: date
-    end: date | None = None
-    warehouse: bool | list[str] = True
-    derived_timeframes: list[str] | None = Field(default=None, max_length=100)
-    rest: bool = True
-    owners: Owners | None = None
+    name: str | None = Field(
+        default=None,
+        pattern="^[A-Za-z][A-Za-z0-9_]*$",
+        max_length=60,
+        description="name of its op and of its job in Dagster; unset: exchange and market type",
+    )
+    exchange: str = Field(description="the ccxt id: `binance`")
+    market_type: str = Field(description="`spot` or `linear`")
+    datasets: list[str] = Field(
+        min_length=1, max_length=100, description="`ohlcv_<timeframe>`, `trades`, `agg_trades`, `funding_rates`"
+    )
+    symbols: list[str] = Field(min_length=1, max_length=MOST_SYMBOLS, description="as ccxt writes them: `BTC/USDT`")
+    start: date = Field(description="the first UTC day; days before a symbol was listed are no data")
+    end: date | None = Field(default=None, description="the last UTC day, included; unset: the entry continues")
+    warehouse: bool | list[str] = Field(
+        default=True,
+        description="what goes into Postgres: `true` the default of each dataset, `false` nothing, a list exactly these",
+    )
+    derived_timeframes: list[str] | None = Field(
+        default=None,
+        max_length=100,
+        description="bars built in Postgres from `ohlcv_1m`; unset: 5m, 15m, 30m, 1h, 4h, 1d; `[]`: none",
+    )
+    rest: bool = Field(default=True, description="REST gives what the archive does not have")
+    owners: Owners | None = Field(default=None, description="instead of the owners of the file")
     automation: AutomationConfig | None = Field(
         default=None, description="what differs for this entry; `false`: nothing is collected by itself"
     )
@@ -223,10 +243,10 @@ class Collection(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    exchanges: dict[str, ExchangeConfig] = {}
-    series: list[SeriesEntry] = Field(min_length=1, max_length=MOST_ENTRIES)
-    quality: QualityConfig = QualityConfig()
-    owners: Owners = []
+    exchanges: dict[str, ExchangeConfig] = Field(default={}, description="other addresses and limits, by exchange")
+    series: list[SeriesEntry] = Field(min_length=1, max_length=MOST_ENTRIES, description="what is collected")
+    quality: QualityConfig = Field(default=QualityConfig(), description="when a day is good")
+    owners: Owners = Field(default=[], description="shown by Dagster: e-mail addresses, or `team:name`")
     automation: AutomationConfig = Field(
         default=AutomationConfig(), description="what `up` collects without anybody asking; `false`: nothing"
     )

@@ -10,10 +10,10 @@ class WeightsConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    completeness: float = Field(default=0.4, ge=0, allow_inf_nan=False)
-    accuracy: float = Field(default=0.3, ge=0, allow_inf_nan=False)
-    agreement: float = Field(default=0.2, ge=0, allow_inf_nan=False)
-    timeliness: float = Field(default=0.1, ge=0, allow_inf_nan=False)
+    completeness: float = Field(default=0.4, ge=0, allow_inf_nan=False, description="stored data / expected data")
+    accuracy: float = Field(default=0.3, ge=0, allow_inf_nan=False, description="rows without wrong values / rows")
+    agreement: float = Field(default=0.2, ge=0, allow_inf_nan=False, description="rows equal to another source / rows")
+    timeliness: float = Field(default=0.1, ge=0, allow_inf_nan=False, description="allowed time / time it took")
 
     @model_validator(mode="after")
     def _some(self) -> WeightsConfig:
@@ -29,5 +29,7 @@ class QualityConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    threshold: float = Field(default=0.999, ge=0, le=1)
-    weights: WeightsConfig = WeightsConfig()
+    threshold: float = Field(default=0.999, ge=0, le=1, description="a total below this is bad")
+    weights: WeightsConfig = Field(
+        default=WeightsConfig(), description="weight of each score in the total; 0 excludes it"
+    )

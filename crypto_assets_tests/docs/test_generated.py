@@ -10,6 +10,8 @@ import pytest
 
 from crypto_assets.checks import all_rules, rules_of
 from crypto_assets.cli import cli
+from crypto_assets.config.automation import AutomationConfig
+from crypto_assets.config.collection import Collection, ExchangeConfig, QualityConfig, SeriesEntry
 from crypto_assets.config.environment import Settings
 from crypto_assets.datasets import all_datasets, in_warehouse
 from crypto_assets.defs.asset_checks import ALL_DAYS_COMPLETE
@@ -103,5 +105,9 @@ def test_every_variable_and_every_path_is_in_the_reference() -> None:
     told = re.findall(r"^\| `CRYPTO_ASSETS_(\w+)` \| (.+?) \|", page("configuration.md"), re.MULTILINE)
     assert [name.lower() for name, _ in told] == list(Settings.model_fields)
     assert all(len(meaning) > 10 for _, meaning in told)
+    keys = re.findall(r"^\| `([\w.<>\[\]]+)` \| (.+?) \| .*? \| (.*?) \|$", page("configuration.md"), re.MULTILINE)
+    told_keys = {key.split(".")[-1].removesuffix("[]"): meaning for key, _, meaning in keys}
+    for model in (Collection, ExchangeConfig, SeriesEntry, QualityConfig, AutomationConfig):
+        assert all(len(told_keys.get(name, "")) > 5 for name in model.model_fields), told_keys
     paths = re.findall(r"^### ([A-Z]+) (\S+)$", page("http-paths.md"), re.MULTILINE)
     assert paths == [(method.upper(), path) for path, methods in document()["paths"].items() for method in methods]
