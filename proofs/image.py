@@ -180,7 +180,8 @@ def _configure(image: Image, archive_url: str, listing_url: str) -> None:
     entry = {"exchange": "binance", "market_type": "spot", "datasets": ["ohlcv_1m"], "start": FIRST, "rest": False}
     entry["symbols"] = [f"{coin}/USDT" for coin in COINS]
     urls = {"archive_url": archive_url, "listing_url": listing_url}
-    content = {"exchanges": {"binance": urls}, "series": [entry]}
+    # Only the runs of this proof: their rows are counted.
+    content = {"exchanges": {"binance": urls}, "automation": False, "series": [entry]}
     file = image.root / "project/collection.yaml"
     file.write_text(yaml.safe_dump(content, sort_keys=False))
     os.chown(file, 0, 0)
