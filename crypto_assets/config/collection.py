@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from crypto_assets.config.automation import AutomationConfig, whole
 from crypto_assets.config.environment import Settings, environment, require_file, settings, settings_at_start
+from crypto_assets.config.mistakes import MOST_PROBLEMS, did_you_mean, explain
 from crypto_assets.config.owners import Owners
 from crypto_assets.config.quality import QualityConfig, WeightsConfig
 from crypto_assets.config.yaml_file import MOST_BYTES, load_yaml
@@ -49,11 +49,6 @@ MOST_ENTRIES = 1_000
 
 _MOST_LETTERS = 64
 """Longest symbol; `1000000MOG/USDT:USDT-250328` has 27 letters."""
-
-_MOST_PROBLEMS = 10
-"""Most problems listed for one file; the others are counted."""
-
-_SHOWN = 200
 
 
 class ExchangeConfig(BaseModel):
@@ -178,7 +173,7 @@ class SeriesEntry(BaseModel):
         from crypto_assets.config.warehouse import require_loadable
 
         if self.exchange not in sources.names():
-            raise ValueError(f"exchange {self.exchange!r} is unknown{_did_you_mean(self.exchange, sources.names())}")
+            raise ValueError(f"exchange {self.exchange!r} is unknown{did_you_mean(self.exchange, sources.names())}")
         exchange = sources.get(self.exchange)
         known = exchange.dataset_names(self.market_type)
         if not known:
@@ -186,7 +181,7 @@ class SeriesEntry(BaseModel):
         for name in self.datasets:
             if name not in known:
                 raise ValueError(
-                    f"dataset {name!r} is not published for {self.exchange} {self.market_type}{_did_you_mean(name, known)}"
+                    f"dataset {name!r} is not published for {self.exchange} {self.market_type}{did_you_mean(name, known)}"
                 )
         require_loadable(self.series, self.warehouse, self.derived_timeframes)
         if self.end is not None and self.end < self.start:
@@ -195,7 +190,7 @@ class SeriesEntry(BaseModel):
         for what, names in (("symbols", self.symbols), ("datasets", self.datasets)):
             doubles = sorted(name for name, times in Counter(names).items() if times > 1)
             if doubles:
-                raise ValueError(f"{what}: {', '.join(doubles[:_MOST_PROBLEMS])} is listed twice here")
+                raise ValueError(f"{what}: {', '.join(doubles[:MOST_PROBLEMS])} is listed twice here")
         return self
 
     @property
@@ -259,10 +254,10 @@ class Collection(BaseModel):
 
         for name in self.exchanges:
             if name not in sources.names():
-                raise ValueError(f"exchanges: {name!r} is unknown{_did_you_mean(name, sources.names())}")
+                raise ValueError(f"exchanges: {name!r} is unknown{did_you_mean(name, sources.names())}")
             budgets = dict.fromkeys(("archive", "listing", *sources.get(name).limits))
             for budget in [one for one in self.exchanges[name].limits if one not in budgets]:
-                meant = _did_you_mean(budget, budgets)
+                meant = did_you_mean(budget, budgets)
                 raise ValueError(f"exchanges.{name}.limits: {budget!r} is not a budget{meant}")
         seen: dict[Track, int] = {}
         for number, entry in enumerate(self.series):
@@ -407,45 +402,19 @@ def parse_collection(content: Mapping[str, Any], name: str = "collection") -> Co
         return Collection.model_validate(content)
     except ValidationError as error:
         found = error.errors()
-        lines = [f"{name}: {_explain(entry)}" for entry in found[:_MOST_PROBLEMS]]
-        if len(found) > _MOST_PROBLEMS:
-            lines.append(f"{name}: and {len(found) - _MOST_PROBLEMS} more problems")
+        lines = [f"{name}: {explain(entry, _known_keys)}" for entry in found[:MOST_PROBLEMS]]
+        if len(found) > MOST_PROBLEMS:
+            lines.append(f"{name}: and {len(found) - MOST_PROBLEMS} more problems")
         raise ConfigError(lines) from None
 
 
-def _explain(error: Any) -> str:
-    """Return one line for one pydantic error: the place in the file, what was expected, what was found."""
-    parts = [part if isinstance(part, int) else _plain(str(part)) for part in error["loc"]]
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        models: dict[Any, type[BaseModel]] = {
-            "series": SeriesEntry,
-            "exchanges": ExchangeConfig,
-            "quality": WeightsConfig if "weights" in error["loc"][:-1] else QualityConfig,
-            "automation": AutomationConfig,
-        }
-        above = "automation" if "automation" in error["loc"][:-1] else error["loc"][0]
-        known = (models[above] if len(error["loc"]) > 1 else Collection).model_fields
-        message = f"unknown key{_did_you_mean(str(error['loc'][-1]), known)}"
-    elif error["type"] == "missing":
-        message = "this required key is missing"
-    elif not error["type"].startswith("value_error"):
-        message = f"{message}, found {_shortened(error.get('input'))}"
-    return f"{place}: {message}" if place else message
-
-
-def _plain(text: str) -> str:
-    """Return a key of the file in a printable form."""
-    return text[:_SHOWN] if text.isprintable() else repr(text[:_SHOWN])
-
-
-def _shortened(value: Any) -> str:
-    text = f"{len(value)} of them" if isinstance(value, list) and len(value) > _MOST_PROBLEMS else repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-
-
-def _did_you_mean(word: str, known: Any) -> str:
-    known, word = list(known), word[:_SHOWN]  # the search takes the square of its length
-    close = get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+def _known_keys(place: Sequence[Any]) -> Iterable[str]:
+    """Return the keys that may be where an unknown one was found."""
+    models: dict[Any, type[BaseModel]] = {
+        "series": SeriesEntry,
+        "exchanges": ExchangeConfig,
+        "quality": WeightsConfig if "weights" in place[:-1] else QualityConfig,
+        "automation": AutomationConfig,
+    }
+    above = "automation" if "automation" in place[:-1] else place[0]
+    return (models[above] if len(place) > 1 else Collection).model_fields

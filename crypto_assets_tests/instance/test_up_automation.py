@@ -73,6 +73,20 @@ def ticks(url: str, sensor: str) -> list[tuple[str, str]]:
     return [(tick["status"], tick["skipReason"] or "") for tick in state["ticks"]]
 
 
+def failure(url: str) -> str:
+    """Return the error of the last tick of `new_files` that failed; empty if none did."""
+    query = """query ($s: SensorSelector!) { sensorOrError(sensorSelector: $s) { ... on Sensor { sensorState {
+        ticks(limit: 5, statuses: [FAILURE]) { error { message causes { message } } } } } } }"""
+    state = ask(url, query, s={**SELECTOR, "sensorName": "new_files"})["sensorOrError"]["sensorState"]
+    return " ".join(str(tick["error"]) for tick in state["ticks"])
+
+
+def look_now(postgres_url: str) -> None:
+    """Let the next tick of `new_files` look at the archive again."""
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("UPDATE collection.prefixes SET next_look_at = now()")
+
+
 def stored(mine: project.Project) -> set[date]:
     return {day for (_, _, day), record in mine.records().items() if record.state is State.AVAILABLE}
 
@@ -97,13 +111,20 @@ def test_new_files_are_collected_without_a_click_and_nothing_is_where_it_is_off(
         on = running_switches(up.url)
         assert [name for name in ("new_files", "fill_gaps", "reconcile") if on[name]] == ["new_files", "reconcile"]
         assert in_words(mine.collection, on, LAST)[1:] == ["switched off in the UI: gaps"]
+
+        # The listing becomes a web page, as behind the login page of a network.
+        sandbox.app.state.faults.on("html")
+        look_now(postgres_url)
+        line = next(one for one in up.process.stderr if "new files cannot be looked for" in one)
+        assert line.startswith("binance: new files cannot be looked for, and that is tried again: ")
+        assert "binance_spot: " in wait_for("a tick that fails by the entry's name", lambda: failure(up.url))
+        sandbox.app.state.faults.off()
         assert up.end()[0] == 0
 
     write(mine, automation=False)
     published(sandbox, date(2024, 1, 9))
     sandbox.forget_requests()
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute("UPDATE collection.prefixes SET next_look_at = now()")
+    look_now(postgres_url)
     with Up(mine.command) as up:
         said = "".join(up.ready().printed)
         assert "automation  nothing is collected by itself\n" in said
