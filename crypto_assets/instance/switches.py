@@ -79,7 +79,7 @@ def _words(collection: Collection, switch: Switch) -> str:
     if switch.kind == "new_files":
         series = {one for entry in switch.entries for one in entry.series}
         symbols = {symbol for entry in switch.entries for symbol in entry.symbols}
-        when = f"{len(series)} series, {len(symbols):,} symbols"
+        when = f"{len(series)} series, {len(symbols):,} symbol{'' if len(symbols) == 1 else 's'}"
     elif switch.kind == "today":
         often = min(TODAY_EVERY[automation_of(collection, one).today or EVERY_HOUR] for one in switch.entries)
         when = "every hour" if often == TODAY_EVERY[EVERY_HOUR] else f"every {often} minutes"

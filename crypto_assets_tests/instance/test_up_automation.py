@@ -102,7 +102,7 @@ def test_new_files_are_collected_without_a_click_and_nothing_is_where_it_is_off(
     mine = project.make(sandbox, tmp_path, postgres_url, monkeypatch, entry(["ohlcv_1m"], ["BTC/USDT"], START))
     with Up(mine.command) as up:
         said = "".join(up.ready().printed)
-        assert "automation  new files (1 series, 1 symbols), gaps (13:00 UTC), reconcile (Mondays 05:00 UTC)\n" in said
+        assert "automation  new files (1 series, 1 symbol), gaps (13:00 UTC), reconcile (Mondays 05:00 UTC)\n" in said
         assert f"`automation: false` in {mine.home / 'collection.yaml'}, or the switches at {up.url}/automation" in said
         assert "days of single symbols and datasets since 2024-01-05 are not collected yet and come now" in said
         published(sandbox, date(2024, 1, 8))
