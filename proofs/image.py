@@ -88,7 +88,6 @@ def _build(place: Path, base: Path | None) -> tuple[Image, Stage, list[tuple[str
     rows += [
         ("Python of this proof; of the image", f"{version}; {stages[-1].base}"),
         ("/opt/crypto_assets", f"{_megabytes(image.root / 'opt/crypto_assets'):.0f} MB"),
-        ("all that is beside the base", f"{_megabytes(image.root) - _megabytes(base):.0f} MB"),
         ("who it runs as", image.user),
     ]
     return image, stages[-1], rows
