@@ -13,6 +13,11 @@ import pytest
 import yaml
 
 from crypto_assets_tests.command import PROJECT
+from crypto_assets_tests.defs.test_ui import browser
+
+__all__ = ["browser"]
+
+PHONE = {"width": 390, "height": 844}
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +78,21 @@ def test_the_pages_have_what_the_code_gives_them(site: Path) -> None:
         assert f'id="crypto_assets.client.{name}.{name}"' in functions
     assert "IncompleteData" in functions
     assert "open a private security advisory" in (site / "project" / "security.html").read_text()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    "page", ["index", "tutorial", "troubleshooting", "reference/datasets", "reference/configuration"]
+)
+def test_a_page_fits_a_phone_and_asks_no_other_host(browser, site: Path, page: str) -> None:
+    opened = browser.new_page(viewport=PHONE)
+    asked: list[str] = []
+    opened.on("request", lambda request: asked.append(request.url))
+    opened.goto((site / f"{page}.html").as_uri())
+    assert opened.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    assert opened.evaluate("getComputedStyle(document.querySelector('.md-content h1')).fontWeight") == "500", (
+        "our style"
+    )
+    assert len(asked) > 2
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    opened.close()
