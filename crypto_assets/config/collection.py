@@ -127,7 +127,10 @@ class SeriesEntry(BaseModel):
         default=None, description="what differs for this entry; `false`: nothing is collected by itself"
     )
 
-    _automation_switch = field_validator("automation", mode="before")(whole)
+    # None is the default of an entry, and what `model_dump` writes.
+    _automation_switch = field_validator("automation", mode="before")(
+        lambda said: said if said is None else whole(said)
+    )
 
     @field_validator("start", "end", mode="before")
     @classmethod

@@ -95,9 +95,17 @@ def test_a_mistake_is_said_with_its_place(said: Any, message: str) -> None:
         ("", {"series": [BTC], "automation": said}),
         ("series[0].", {"series": [BTC | {"automation": said}]}),
     ):
+        if place and said is None:  # as left out: so an entry is written out again
+            assert parse_collection(content).series[0].automation is None
+            continue
         with pytest.raises(ConfigError) as caught:
             parse_collection(content)
         assert str(caught.value).startswith(f"collection: {place}{message}")
+
+
+def test_a_collection_that_is_written_out_is_read_as_it_was() -> None:
+    for one in (collection(None, False), collection({"today": False}), collection(rest=False)):
+        assert parse_collection(one.model_dump(mode="json")) == one
 
 
 ALL_ON = dict.fromkeys(KINDS, True)
