@@ -58,6 +58,13 @@ def workspace_of(up: Up) -> Path:
     return up.home / "workspace.yaml"
 
 
+def test_the_first_page_is_the_catalog(client: httpx.Client) -> None:
+    answer = client.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/assets")
+    assert "<html" in client.get("/assets").text
+    assert client.get("/overview").status_code == 200
+
+
 # ---- web pages ------------------------------------------------------------------------------------------------------
 
 
