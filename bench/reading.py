@@ -65,19 +65,19 @@ def collected(home: Path, last: date) -> Path:
     return home / "lake"
 
 
-def median(call: Callable[[], Any]) -> float:
-    """Return the median seconds of some calls."""
+def median(call: Callable[[], Any]) -> tuple[float, float]:
+    """Return the median seconds of some calls: by the clock, and of CPU."""
     call()
     took = []
     for _ in range(CALLS):
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         call()
-        took.append(time.perf_counter() - began)
-    return statistics.median(took)
+        took.append((time.perf_counter() - began, time.process_time() - used))
+    return statistics.median(wall for wall, _ in took), statistics.median(cpu for _, cpu in took)
 
 
-def in_folder(lake: Path, last: date) -> Iterator[tuple[str, float]]:
-    """Yield what was read from the folder, and its seconds."""
+def in_folder(lake: Path, last: date) -> Iterator[tuple[str, tuple[float, float]]]:
+    """Yield what was read from the folder, and its seconds by the clock and of CPU."""
     import pyarrow.dataset as ds
 
     from crypto_assets import read
@@ -86,7 +86,7 @@ def in_folder(lake: Path, last: date) -> Iterator[tuple[str, float]]:
     yield "pyarrow.dataset, to Arrow", median(lambda: ds.dataset(files).to_table())
     yield "pyarrow.dataset, to pandas with floats", median(lambda: _floats(ds.dataset(files).to_table()).to_pandas())
 
-    def ours(form: str, **options: Any) -> float:
+    def ours(form: str, **options: Any) -> tuple[float, float]:
         return median(lambda: read("binance", SYMBOLS, "ohlcv_1m", FIRST, last, as_=form, **options))
 
     yield "read, to Arrow, decimals", ours("arrow", exact=True)
@@ -102,8 +102,8 @@ def _floats(table: Any) -> Any:
     return table.cast(pa.schema(fields))
 
 
-def in_bucket(lake: Path, last: date) -> Iterator[tuple[str, float]]:
-    """Yield how the bucket was read, and its seconds; the files and the ledger are those of the folder."""
+def in_bucket(lake: Path, last: date) -> Iterator[tuple[str, tuple[float, float]]]:
+    """Yield how the bucket was read, and its seconds by the clock and of CPU; files and ledger are those of the folder."""
     from crypto_assets import read
     from crypto_assets.storage.lake import Lake
 
@@ -123,7 +123,7 @@ def in_bucket(lake: Path, last: date) -> Iterator[tuple[str, float]]:
                 client.put_object(Bucket=BUCKET, Key=path.relative_to(lake).as_posix(), Body=path.read_bytes())
         os.environ["CRYPTO_ASSETS_LAKE_URL"] = f"s3://{BUCKET}"
 
-        def ours() -> float:
+        def ours() -> tuple[float, float]:
             return median(lambda: read("binance", SYMBOLS[0], "ohlcv_1m", FIRST, last, as_="arrow"))
 
         several = ours()
@@ -174,9 +174,10 @@ def main() -> None:
         os.environ |= {"CRYPTO_ASSETS_HOME": folder, "CRYPTO_ASSETS_CONFIG": str(home / "collection.yaml")}
         try:
             lake = collected(home, last)
-            for what, seconds in (*in_folder(lake, last), *in_bucket(lake, last)):
-                sys.stdout.write(f"| {what} | {seconds:.2f} |\n")
-                sys.stdout.flush()
+            for part in (in_folder, in_bucket):
+                for what, (wall, cpu) in part(lake, last):
+                    sys.stdout.write(f"| {what} | {wall:.2f} s | {cpu:.2f} CPU s |\n")
+                    sys.stdout.flush()
         finally:
             delete_server(home)
 
