@@ -83,6 +83,7 @@ class Sensor:
     def __init__(self, mine: project.Project, instance: dg.DagsterInstance) -> None:
         self.mine, self.instance = mine, instance
         self.cursor: str | None = None
+        self.observed: list[dg.AssetObservation] = []
         self.now = datetime(2024, 1, 9, 9, tzinfo=UTC)
 
     def at(self, day: int, hour: int = 9) -> Sensor:
@@ -101,6 +102,7 @@ class Sensor:
             self.cursor = context.cursor
             return str(answer.skip_message)
         self.cursor = answer.cursor
+        self.observed = list(answer.asset_events)
         return list(answer.run_requests)
 
 
@@ -129,6 +131,14 @@ def test_new_files_are_requested_once_fresh_days_before_the_rest(sensor, sandbox
     assert asked(second) == (sorted(BTC), "2024-01-09", "2024-01-09")
     assert tags(second) == ("10", "binance", "new_files binance_spot: new")
     assert len({fresh.run_key, rest.run_key, second.run_key}) == 3
+    (source,) = sensor.observed
+    assert source.asset_key == key("source/binance/spot/ohlcv_1m")
+    assert {name: value.value for name, value in source.metadata.items()} == {
+        "new or changed days": 1,
+        "symbols": 1,
+        "what": "new",
+        "newest day": "2024-01-09",
+    }
     assert sensor.tick() == "nothing is due"
 
 

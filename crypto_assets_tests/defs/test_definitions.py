@@ -97,6 +97,8 @@ def test_a_table_depends_on_what_feeds_it_also_from_another_entry(graph):
         if name.startswith("binance/") and name.count("/") == 3
     }
     assert len(begins) == 7
+    # No run makes a source or a state, so no job, backfill or "materialize all" selects them.
+    assert {node.key.to_user_string() for node in graph.asset_nodes if not node.is_materializable} == SOURCES | OBSERVED
     assert parents == begins | {
         "warehouse/binance/spot/ohlcv/BTC-USDT": {
             "binance/spot/ohlcv_1m/BTC-USDT",
