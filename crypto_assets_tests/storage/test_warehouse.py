@@ -23,6 +23,7 @@ from crypto_assets.errors import ConfigError, PostgresUnavailable
 from crypto_assets.model import DAY as ONE_DAY
 from crypto_assets.model import Series, Track
 from crypto_assets.rows.loads import Load, LoadPlan
+from crypto_assets.storage.market_views import VIEWS
 from crypto_assets.storage.migrations import HEAD, migrate
 from crypto_assets.storage.warehouse import TABLES, Warehouse
 
@@ -361,7 +362,7 @@ def test_an_empty_database_is_migrated_and_a_second_time_nothing_happens(postgre
     migrate(postgres_url)
     assert schema_of(postgres_url) == before
     tables = {f"{schema}.{table}" for schema, table, _, _ in before}
-    assert {name for name in tables if name.startswith("market.")} == {f"market.{name}" for name in TABLES}
+    assert {name for name in tables if name.startswith("market.")} == {f"market.{name}" for name in (*TABLES, *VIEWS)}
     assert tables >= {
         f"collection.{name}"
         for name in (
