@@ -144,8 +144,9 @@ def test_the_lines_after_the_demo_show_the_demo(place: Place) -> None:
     assert place.run(report).stdout.startswith("Complete: all 165 days are complete or have no data\n")
     assert (place.folder / "demo_report" / "report.html").is_file()
     with place.running(f"{up} --port {free_port()} --api-port {free_port()}") as printed:
-        found = dict(re.match(r"(\S.*?)  +(\S.*)$", next(printed)).groups() for _ in range(5))  # type: ignore[union-attr]
+        found = dict(re.match(r"(\S.*?)  +(\S.*)$", next(printed)).groups() for _ in range(6))  # type: ignore[union-attr]
         assert httpx.get(f"{found['Dagster UI']}/server_info", trust_env=False).status_code == 200
+        assert found["automation"] == "nothing to collect by itself: the last day is 2024-01-10"
         series = httpx.get(f"{found['API']}/status", trust_env=False, timeout=60).json()["series"]
         assert [one["complete"] for one in series] == [10] * 15
         with psycopg.connect(found["Postgres"]) as connection:
