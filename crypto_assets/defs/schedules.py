@@ -5,7 +5,7 @@ its error is in the log of the tick, and the tick fails by its name if nothing a
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from time import monotonic
 
@@ -34,7 +34,7 @@ from crypto_assets.instance.private_names import IMPLICIT_ASSET_JOB_NAME
 from crypto_assets.ledger.gaps import gaps
 from crypto_assets.ledger.lakes import lost_days
 from crypto_assets.ledger.partitions import Ledger
-from crypto_assets.model import TIMEFRAME_LENGTHS, Series, Track
+from crypto_assets.model import TIMEFRAME_LENGTHS, Series, Track, TrackDay
 from crypto_assets.storage.lake import Lake
 from crypto_assets.text.visible import visible
 
@@ -141,8 +141,11 @@ def fill_gaps_schedule(
             return late or dg.SkipReason(_spans(unwatched))
         requested = unfinished(context.instance, parts)
         with postgres.ledger() as ledger:
-            filler = _Filler(collection, ledger, lake.lake(), now, requested, context.log.warning)
-            return _of_each(context, parts, now, filler.requests) or dg.SkipReason("nothing is missing")
+            filler = _Filler(
+                collection, ledger, now, requested, _lost(collection, ledger, lake.lake(), parts, now.date())
+            )
+            found = _of_each(context, parts, now, lambda part: filler.requests(part, context.log.warning))
+            return found or dg.SkipReason("nothing is missing")
 
     return fill_gaps
 
@@ -158,6 +161,24 @@ def _late_days(part: Part, today: date) -> Iterator[dg.RunRequest]:
         yield range_request(part.keys, first, last, f"late days {part.name} {last}", priority=PRIORITIES["fresh"])
 
 
+Lost = Mapping[Track, Mapping[TrackDay, str]]
+"""Stored days whose file or rows are missing, with the reason, by series and symbol."""
+
+
+def _lost(collection: Collection, ledger: Ledger, lake: Lake, parts: Sequence[Part], today: date) -> Lost:
+    """Return the lost days of all entries, in one look: each look reads all stored days.
+
+    Raises:
+        LakeUnavailable, ConfigError, OSError: the lake does not answer; nothing is known about its files.
+    """
+    tracks = [track for part in parts for track in part.tracks]
+    first, last = min(part.entry.start for part in parts), max(part.entry.until(today) for part in parts)
+    found: dict[Track, dict[TrackDay, str]] = {}
+    for day, reason in lost_days(ledger, lake, tracks, first, last, collection).reasons.items():
+        found.setdefault(Track(day.series, day.symbol), {})[day] = reason
+    return found
+
+
 class _Filler:
     """Finds the gaps of one entry after the other, within the time of one tick."""
 
@@ -165,16 +186,15 @@ class _Filler:
         self,
         collection: Collection,
         ledger: Ledger,
-        lake: Lake,
         now: datetime,
         requested: Unfinished,
-        warn: Callable[[str], None],
+        lost: Lost,
     ) -> None:
-        self._collection, self._ledger, self._lake = collection, ledger, lake
-        self._now, self._requested, self._warn = now, requested, warn
+        self._collection, self._ledger = collection, ledger
+        self._now, self._requested, self._lost = now, requested, lost
         self._review_until = monotonic() + REVIEW_S
 
-    def requests(self, part: Part) -> list[dg.RunRequest]:
+    def requests(self, part: Part, warn: Callable[[str], None]) -> list[dg.RunRequest]:
         """Return the requests for the gaps of an entry, after days of no data were checked again."""
         today, entry, ledger = self._now.date(), part.entry, self._ledger
         left = max(0.0, self._review_until - monotonic())
@@ -182,9 +202,8 @@ class _Filler:
             self._collection, ledger, [(entry, part.tracks)], budget_s=left, egress=settings().egress
         ).in_words()
         for line in looked:
-            self._warn(line)
-        last = entry.until(today)
-        lost = lost_days(ledger, self._lake, part.tracks, entry.start, last, self._collection).reasons
+            warn(line)
+        lost = {day: reason for track in part.tracks for day, reason in self._lost.get(track, {}).items()}
         places = [
             gap.track_day
             for gap in due(gaps(self._collection, ledger, today, [entry], lost=lost), today)

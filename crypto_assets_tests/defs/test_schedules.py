@@ -77,16 +77,16 @@ def test_each_entry_is_requested_alone_and_for_its_own_days(mine):
 
 
 def test_an_entry_that_fails_is_named_and_the_other_one_is_filled(mine, monkeypatch):
-    lost_days = schedules.lost_days
+    gaps = schedules.gaps
 
-    def broken(ledger, lake, tracks, *arguments):
-        if tracks[0].symbol == "BTC/USDT":
-            raise StoredDataError("its lake is not there")
-        return lost_days(ledger, lake, tracks, *arguments)
+    def broken(collection, ledger, today, entries, **options):
+        if entries[0].name == "btc":
+            raise StoredDataError("its record is damaged")
+        return gaps(collection, ledger, today, entries, **options)
 
-    monkeypatch.setattr(schedules, "lost_days", broken)
+    monkeypatch.setattr(schedules, "gaps", broken)
     assert list(map(asked, evaluate(mine, "fill_gaps", at(10, 13)))) == [(sorted(ETH), "2024-01-07", "2024-01-09")]
-    with pytest.raises(CryptoAssetsError, match="btc: its lake is not there"):
+    with pytest.raises(CryptoAssetsError, match="btc: its record is damaged"):
         evaluate(mine, "fill_gaps", at(6, 13))
 
 
