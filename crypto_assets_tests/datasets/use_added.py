@@ -19,7 +19,6 @@ import crypto_assets
 from crypto_assets import datasets
 from crypto_assets.checks import rules_of
 from crypto_assets.config.collection import parse_collection
-from crypto_assets.datasets.page import page
 from crypto_assets.engine.day_outcomes import Day, Target
 from crypto_assets.engine.publication.publisher import Publisher
 from crypto_assets.engine.publication.validation import validate
@@ -30,6 +29,7 @@ from crypto_assets.rows.loads import warehouse_tables
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.migrations import migrate
 from crypto_assets.storage.warehouse import Warehouse
+from docs_site.datasets import markdown
 
 DAY, SYMBOL = date(2024, 1, 1), "BTC/USDT:USDT"
 SERIES = Series.named("desk", "linear", "open_interests")
@@ -115,7 +115,7 @@ def main(url: str, folder: str) -> None:
         "wrong": findings(rows("-1", accounts=0)),
         "still": findings(rows().slice(2, 1)),
         "rules of bars": [rule.name for rule in rules_of(Series("binance", "spot", "ohlcv", "1m"))],
-        "page": page(),
+        "page": markdown(),
     }
     sys.stdout.write(json.dumps(found))
 
