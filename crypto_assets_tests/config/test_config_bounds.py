@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from crypto_assets.config.collection import MOST_SYMBOLS, load_collection
+from crypto_assets.config.collection import load_collection
+from crypto_assets.config.entry import MOST_SYMBOLS
 from crypto_assets.config.yaml_file import load_yaml
 from crypto_assets.errors import ConfigError
 from crypto_assets.text.urls import host_of, http_url
