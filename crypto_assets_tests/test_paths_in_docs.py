@@ -12,8 +12,8 @@ from crypto_assets_tests.command import PROJECT
 PAGES = sorted([PROJECT / "README.md", PROJECT / "SECURITY.md", *(PROJECT / "docs").rglob("*.md")])
 _PATH = re.compile(r"`((?:\w+/)*\w+(?:\.py|/))`")
 
-OF_A_HOME = {"quarantine/", "staging/", "versions/", "assets/", "logs/", "sockets/"}
-"""Folders of a lake or a home, which stand in the docs like folders of code."""
+MADE = {"quarantine/", "staging/", "versions/", "assets/", "logs/", "sockets/", "site/"}
+"""Folders that a lake, a home or `make` makes, which stand in the docs like folders of code."""
 
 OF_A_READER = {"chart.py", "my_assets.py"}
 """Files that a page tells its reader to write."""
@@ -22,7 +22,7 @@ OF_A_READER = {"chart.py", "my_assets.py"}
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(PROJECT)) for page in PAGES])
 def test_every_path_of_code_is_there(page: Path) -> None:
     beside = [PROJECT, PROJECT / "crypto_assets", PROJECT / "crypto_assets_tests", PROJECT / "crypto_assets" / "engine"]
-    named = set(_PATH.findall(page.read_text(encoding="utf-8"))) - OF_A_HOME - OF_A_READER
+    named = set(_PATH.findall(page.read_text(encoding="utf-8"))) - MADE - OF_A_READER
     assert {path for path in named if not any((folder / path).exists() for folder in beside)} == set()
 
 
