@@ -34,6 +34,10 @@ MAX_RESTARTS, RESTART_WINDOW_S = 3, 600.0
 PROBE_S, MOST_SILENT = 10.0, 6
 """Seconds between two probes of each child, and how many unanswered probes in a row mean that it hangs."""
 
+MOST_LOG_BYTES, KEPT_LOG_BYTES = 20 << 20, 1 << 20
+"""Size at which a log is emptied, and how much of its end is kept beside it. Without Postgres the daemon writes tracebacks
+without end: 47 MB in some minutes."""
+
 _INSTANCE = ("crypto_assets.instance.storage", "crypto_assets.instance.launcher", "crypto_assets.instance.local_files")
 
 
@@ -121,6 +125,7 @@ class Services:
         threading.Thread(target=self._ask, name="signs of life", daemon=True).start()
         while not self.stop.wait(5 * POLL_S):
             for name, child in self._children.items():
+                keep_short(self._log(name))
                 code = child.process.poll()
                 if code is not None:
                     self._restart(name, child, f"ended with code {code}")
@@ -192,6 +197,16 @@ class Services:
             f"{name}: expected it to run, it ended with code {code}; see {self._log(name)}:",
             *text.splitlines()[-5:],
         ]
+
+
+def keep_short(log: Path) -> None:
+    """Empty a log that is too long, and keep its end in `NAME.log.1`; the process that appends to it goes on at its start."""
+    with suppress(OSError), log.open("r+b") as file:
+        if file.seek(0, os.SEEK_END) > MOST_LOG_BYTES:
+            file.seek(-KEPT_LOG_BYTES, os.SEEK_END)
+            with open(f"{log}.1", "wb", opener=private_opener) as kept:
+                kept.write(file.read())
+            file.truncate(0)
 
 
 @contextmanager

@@ -160,3 +160,22 @@ def test_a_question_that_cannot_be_asked_is_said_once_and_the_watch_goes_on(watc
     wait_for("it was asked", lambda: child.has_answered)
     watched.dies(signal.SIGSTOP)
     assert "gave no sign of life" in watched.said[-1]
+
+
+def test_a_log_that_grows_too_long_is_emptied_and_its_end_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(up, "MOST_LOG_BYTES", 1_000)
+    monkeypatch.setattr(up, "KEPT_LOG_BYTES", 100)
+    log = tmp_path / "daemon.log"
+    up.keep_short(log)  # not written yet
+    with log.open("ab") as writer:  # as the child does, unbuffered
+        writer.write(b"a" * 1_000)
+        writer.flush()
+        up.keep_short(log)
+        assert (log.stat().st_size, (tmp_path / "daemon.log.1").exists()) == (1_000, False)
+        writer.write(b"the end")
+        writer.flush()
+        up.keep_short(log)
+        writer.write(b"goes on")
+    assert log.read_bytes() == b"goes on"
+    kept = tmp_path / "daemon.log.1"
+    assert (kept.read_bytes(), kept.stat().st_mode & 0o777) == (b"a" * 93 + b"the end", 0o600)
