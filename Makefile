@@ -1,6 +1,6 @@
 # make demo   collect from a synthetic exchange on this machine, show the stored data
 # make test   all tests (uses a browser and an exchange's real files if they are installed)
-# make part   the demo, some faults and a part of the tests: what another release of Python could break; under 5 minutes
+# make part   the demo, some faults and a part of the tests: what another release of Python could break; under 3 minutes
 # make image  the Dockerfile and compose.yaml, their own steps and commands in a chroot; needs root
 # make check  lint, format, types and the direction of imports
 # make bench  compare CPU and memory with a plain script, in one run
@@ -35,7 +35,7 @@ test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-PART := rows checks config storage/test_parquet.py storage/test_lake.py storage/test_s3.py storage/test_warehouse.py defs/test_definitions.py
+PART := rows config storage/test_parquet.py storage/test_lake.py storage/test_s3.py storage/test_warehouse.py defs/test_definitions.py
 FAULTS := nothing outage wrong-checksum missing-bar republished http-503
 
 part: export PYTHONDONTWRITEBYTECODE =

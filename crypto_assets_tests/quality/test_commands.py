@@ -105,7 +105,7 @@ def test_every_command_says_of_a_lost_file_what_gaps_says(sandbox, tmp_path, pos
     [one], [gap] = status.json, gaps.json
     assert (status.code, one["complete"], one["missing"], one["rows"]) == (1, 3, 1, 3 * 1_440)
     assert (gap["state"], gap["day"], gap["cause"]) == ("missing", str(SECOND), "our_failure")
-    assert report.out.startswith("Incomplete: 1 of 4 days are missing or partial\n"), report.err
+    assert report.out.startswith("Incomplete: 1 of 4 days is missing or partial\n"), report.err
     page = (tmp_path / "report" / "report.html").read_text()
     assert f"its file is missing in the lake {lake}" in page
     assert "our failure" in page.replace("_", " ")

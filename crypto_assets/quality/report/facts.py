@@ -159,7 +159,7 @@ def verdict(incomplete: int, total: int) -> str:
         return "Nothing was collected yet"
     if not incomplete:
         return f"Complete: all {total:,} days are complete or have no data"
-    return f"Incomplete: {incomplete:,} of {total:,} days are missing or partial"
+    return f"Incomplete: {incomplete:,} of {total:,} days {'is' if incomplete == 1 else 'are'} missing or partial"
 
 
 def read_facts(
