@@ -137,6 +137,28 @@ def test_whoever_needs_the_code_server_waits_until_it_is_healthy(services: dict[
     assert services["code"].grace_s > default_grpc_server_shutdown_grace_period()
 
 
+def test_the_image_is_built_once_before_all_that_run_it_and_asked_of_no_registry(services: dict[str, Service]) -> None:
+    ours = [service for service in services.values() if service.image == OURS]
+    assert [service.name for service in services.values() if service.build] == ["bucket"]
+    assert {service.pull for service in ours} == {"never"}
+
+    def waits_for(service: Service) -> set[str]:
+        return {service.name, *service.waits}.union(*(waits_for(services[other]) for other in service.waits))
+
+    # `docker compose up api` builds too: it takes along what a service waits for.
+    assert all("bucket" in waits_for(service) for service in ours)
+
+
+def test_a_new_container_knows_the_processes_of_the_one_before(services: dict[str, Service]) -> None:
+    stay = [service for service in services.values() if service.image == OURS and service.name != "bucket"]
+    assert {service.name: service.hostname for service in stay} == {service.name: service.name for service in stay}
+
+
+def test_postgres_is_asked_where_only_the_final_server_listens(services: dict[str, Service]) -> None:
+    health = services["postgres"].health
+    assert health[health.index("--host") + 1] == "127.0.0.1"
+
+
 def test_no_secret_is_in_a_file_and_each_one_is_asked_for() -> None:
     text = COMPOSE.read_text()
     named = dict(re.findall(r"\$\{(\w+):([?-])", text))

@@ -18,10 +18,13 @@ HEALTHY, ENDED = "service_healthy", "service_completed_successfully"
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service. `waits` has the condition for each service that must come before."""
+    """One service. `waits` has the condition for each service that must come before; `build` is "" if it builds nothing."""
 
     name: str
     image: str
+    build: str
+    pull: str
+    hostname: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
     ports: tuple[str, ...]
@@ -56,6 +59,9 @@ def _service(name: str, about: dict[str, Any], variables: Mapping[str, str]) -> 
     return Service(
         name,
         about["image"],
+        str(about.get("build", "")),
+        about.get("pull_policy", "missing"),
+        about.get("hostname", ""),
         tuple(about.get("command", ())),
         {key: filled(str(value), variables) for key, value in about.get("environment", {}).items()},
         tuple(about.get("ports", ())),

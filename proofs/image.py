@@ -331,7 +331,7 @@ def _stop_in_the_middle(stack: Stack, code: Service, postgres: str) -> list[tupl
 def _alone(stack: Stack) -> list[tuple[str, str]]:
     """Run the image's own command in a new home: `docker run` with nothing beside it."""
     shutil.rmtree(stack.image.root / "project/.crypto_assets")
-    image = Service("alone", OURS, (), {}, (), (), (), {}, 60.0)
+    image = Service("alone", OURS, "", "never", "alone", (), {}, (), (), (), {}, 60.0)
     started = time.monotonic()
     stack.start(image, tuple(stack.stage.last("CMD").words))
     try:
