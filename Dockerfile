@@ -1,4 +1,4 @@
-# The package and its dependencies, run by a user without rights: docs/install.md.
+# The package and its dependencies, run by a user without rights: docs/how-to/install.md.
 #
 #   docker build --tag crypto-assets .
 #   docker run --publish 127.0.0.1:3000:3000 --publish 127.0.0.1:3001:3001 --volume crypto-assets:/project crypto-assets
