@@ -15,7 +15,9 @@ PAGES = sorted([PROJECT / "README.md", PROJECT / "SECURITY.md", *(PROJECT / "doc
 _PATH = re.compile(r"`((?:\w+/)*\w+(?:\.py|/))`")
 
 _FOLDERS = "bench|crypto_assets|crypto_assets_tests|docs|docs_site|proofs"
-_ROOMS = "api|causes|checks|cli|client|config|defs|engine|instance|ledger|machine|quality|reading|sources|storage|transport"
+_ROOMS = (
+    "api|causes|checks|cli|client|config|defs|engine|instance|ledger|machine|quality|reading|sources|storage|transport"
+)
 _PATH_ELSEWHERE = re.compile(rf"(?<![\w/.{{}}-])((?:{_FOLDERS}|{_ROOMS})/[\w./-]*\w\.(?:md|py|yaml|toml))\b")
 """A path in a file that is no page, such as that of a page in a comment."""
 
@@ -37,7 +39,9 @@ def _files() -> Iterator[Path]:
     """Yield the files that people write and that are no pages: of the root, then of each folder."""
     yield from (path for path in PROJECT.iterdir() if path.is_file())
     for folder in (".ci", *_FOLDERS.split("|")):
-        yield from (path for path in (PROJECT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+        yield from (
+            path for path in (PROJECT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts
+        )
 
 
 def test_every_path_in_another_file_is_there() -> None:
