@@ -6,6 +6,7 @@ import os
 import runpy
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 
 from crypto_assets.access.callers import require_host
@@ -21,11 +22,12 @@ from crypto_assets.storage.migrations import migrate
 _POLL_S = 0.2
 
 
-def run_alone(part: str, port: int, host: str = HOST) -> None:
+def run_alone(part: str, say: Callable[[str], None], port: int, host: str = HOST) -> None:
     """Run a part until it is interrupted; the webserver and the daemon first wait for the code server.
 
     Args:
         part: one of `parts.PARTS`.
+        say: called with a line about what it waits for.
         port: of the webserver.
         host: of the webserver.
 
@@ -48,7 +50,9 @@ def run_alone(part: str, port: int, host: str = HOST) -> None:
             if listens(places.socket):
                 raise ConfigError(f"{places.socket}: a code server runs in this home already; end that one first")
             places.socket.unlink(missing_ok=True)  # left by one that was killed
-        while part != CODE_SERVER and not listens(places.socket):
-            time.sleep(_POLL_S)
+        elif not listens(places.socket):
+            say(f"waiting for the code server at {places.socket}; `crypto-assets up --only {CODE_SERVER}` starts it")
+            while not listens(places.socket):
+                time.sleep(_POLL_S)
         sys.argv = list(places.command(part, port, host))
         runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -105,6 +105,17 @@ def addresses() -> list[str]:
     return sorted({str(entry[4][0]) for entry in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)})
 
 
+@pytest.mark.parametrize("name", ["daemon", "webserver"])
+def test_a_part_says_that_it_waits_for_the_code_server(tmp_path: Path, module_postgres_url: str, name: str) -> None:
+    command = Command.at(tmp_path / "home", module_postgres_url)
+    command.configure(COLLECTION)
+    with part(command, "up", "--only", name, "--port", str(free_port())) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == (
+            f"waiting for the code server at {code_socket(command.home)}; `crypto-assets up --only code-server` starts it\n"
+        )
+
+
 @pytest.mark.parametrize("arguments", [("up",), ("up", "--only", "webserver"), ("api",)], ids=" ".join)
 def test_other_machines_are_let_in_only_where_everybody_may_ask(
     tmp_path: Path, module_postgres_url: str, arguments: tuple[str, ...]

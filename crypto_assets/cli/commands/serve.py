@@ -78,7 +78,7 @@ def _only(part: str, port: int, host: str) -> None:
     from crypto_assets.instance.alone import run_alone
 
     load_configured()
-    run_alone(part, port, host)
+    run_alone(part, lambda text: err.print(text, markup=False, soft_wrap=True), port, host)
 
 
 def _by_itself(collection: Collection, url: str, postgres: str) -> list[str]:
