@@ -341,9 +341,12 @@ def _alone(stack: Stack) -> list[tuple[str, str]]:
         _require({} if answers == [200, 200] else {"UI and API": answers}, {})
         foreign = httpx.get(f"{UI}/server_info", headers={"host": "evil.example"}, trust_env=False).status_code
         _require({} if foreign == 403 else {"a foreign Host": foreign}, {})
+        ended = stack.stop(image)
+        log = (stack.image.root / "project/.crypto_assets/postgres/server.log").read_text()
+        _require({} if "database system is shut down" in log else {"Postgres": log.splitlines()[-3:]}, {})
         return [
             ("the image's own command: healthy after", f"{took:.1f} s"),
-            ("the image's own command: from the signal to its end", f"{stack.stop(image):.1f} s"),
+            ("the image's own command: from the signal to its end, Postgres shut down", f"{ended:.1f} s"),
         ]
     finally:
         for container in stack.running.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -205,6 +206,44 @@ def test_stop_server_stops_it_for_everybody(home: Path) -> None:
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(url, connect_timeout=2)
     assert not stop_server(home)
+
+
+def test_whoever_ends_with_its_container_stops_a_server_that_nobody_else_uses(home: Path) -> None:
+    url = ensure_server(home, durable=False)
+    other = start_user(home)
+    assert url_of(other) == url
+    assert not server.stop_if_unused(home, timeout_s=0.1)
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    end(other)
+    assert server.stop_if_unused(home)
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(url, connect_timeout=2)
+    assert "database system is shut down" in (home / "postgres" / supervisor.LOG).read_text()
+
+
+_CONTAINER = ["unshare", "--pid", "--fork", "--mount-proc"]
+_CONTAINER += [] if os.geteuid() == 0 else ["--user", "--map-current-user"]
+
+PROCESS_1 = """
+from crypto_assets.cli.commands.serve import _end_of_postgres
+from crypto_assets.config.environment import settings
+from crypto_assets.storage.embedded_postgres import ensure_server
+ensure_server(settings().home, durable=False)
+print(_end_of_postgres())
+"""
+
+
+@pytest.mark.skipif(
+    shutil.which("unshare") is None
+    or subprocess.run([*_CONTAINER, "true"], check=False, capture_output=True).returncode != 0,
+    reason="no process namespaces here",
+)
+def test_up_in_a_container_leaves_no_server_to_the_kernel(home: Path) -> None:
+    environment = {**os.environ, "CRYPTO_ASSETS_HOME": str(home), "CRYPTO_ASSETS_POSTGRES_URL": ""}
+    run = [*_CONTAINER, sys.executable, "-c", PROCESS_1]
+    assert subprocess.check_output(run, env=environment, text=True) == ", Postgres too\n"
+    assert "database system is shut down" in (home / "postgres" / supervisor.LOG).read_text()
 
 
 def test_a_durable_caller_turns_durability_on_for_everybody(home: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -70,8 +71,18 @@ def up(port: int, api_port: int | None, host: str, only: str | None) -> None:
                 running.watch()
             status.start()
             say("stopping")
-    ends = "" if settings().postgres_url else "; Postgres stops by itself when nobody uses it"
-    out.print(f"stopped{ends}")
+    out.print(f"stopped{'' if settings().postgres_url else _end_of_postgres()}")
+
+
+def _end_of_postgres() -> str:
+    """Return what happens to the embedded server; in a container it is stopped now."""
+    from crypto_assets.config.environment import settings
+    from crypto_assets.storage.embedded_postgres import stop_if_unused
+
+    # Process 1, or its child, as `tini` makes it: the container ends with it, and the kernel kills all others at once.
+    if 1 in (os.getpid(), os.getppid()) and stop_if_unused(settings().home):
+        return ", Postgres too"
+    return "; Postgres stops by itself when nobody uses it"
 
 
 def _only(part: str, port: int, host: str) -> None:

@@ -17,6 +17,12 @@ account that runs this project (see cluster.py). The project's role is not a sup
 """
 
 from crypto_assets.storage.embedded_postgres.cluster import DATABASE
-from crypto_assets.storage.embedded_postgres.server import delete_server, ensure_server, is_made, stop_server
+from crypto_assets.storage.embedded_postgres.server import (
+    delete_server,
+    ensure_server,
+    is_made,
+    stop_if_unused,
+    stop_server,
+)
 
-__all__ = ["DATABASE", "delete_server", "ensure_server", "is_made", "stop_server"]
+__all__ = ["DATABASE", "delete_server", "ensure_server", "is_made", "stop_if_unused", "stop_server"]

@@ -105,21 +105,53 @@ def stop_server(home: Path, *, timeout_s: float = START_TIMEOUT_S) -> bool:
     _own(folder)
     deadline = time.monotonic() + timeout_s
     with _start_lock(folder, deadline):
-        running = False
-        while _supervised(folder):
-            running = True
-            state = _state(folder)
-            if state is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(state["pid"], signal.SIGTERM)
-            if time.monotonic() > deadline:
-                raise PostgresUnavailable(_explain(folder, f"it did not stop within {timeout_s:.0f} s"))
-            time.sleep(0.02)
-        data = place(folder).data
-        if supervisor.processes_of(data):  # its supervisor was killed
-            supervisor.stop_leftovers(data)
-            running = True
-        return running
+        return _stop(folder, deadline)
+
+
+def stop_if_unused(home: Path, *, timeout_s: float = 5.0) -> bool:
+    """Stop the server under `home` as soon as no other process uses it; return whether it is stopped.
+
+    For a process whose end is that of its container: the supervisor would be killed before it stops the server. This process
+    must not use the server any more.
+
+    Args:
+        timeout_s: seconds to wait for other users.
+    """
+    folder = Path(home).absolute() / "postgres"
+    deadline = time.monotonic() + timeout_s
+    with _start_lock(folder, deadline):
+        with _uses_guard:
+            if (held := _uses.pop(folder, None)) is not None:
+                os.close(held)
+        users = supervisor.open_lock(folder / supervisor.USERS_LOCK)
+        try:
+            while not supervisor.try_lock(users):
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(0.02)
+        finally:
+            os.close(users)
+        _stop(folder, time.monotonic() + START_TIMEOUT_S)
+        return True
+
+
+def _stop(folder: Path, deadline: float) -> bool:
+    """Stop the server of a folder; return whether it was running. Call under start.lock only."""
+    running = False
+    while _supervised(folder):
+        running = True
+        state = _state(folder)
+        if state is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(state["pid"], signal.SIGTERM)
+        if time.monotonic() > deadline:
+            raise PostgresUnavailable(_explain(folder, "it did not stop in time"))
+        time.sleep(0.02)
+    data = place(folder).data
+    if supervisor.processes_of(data):  # its supervisor was killed
+        supervisor.stop_leftovers(data)
+        running = True
+    return running
 
 
 def delete_server(home: Path) -> None:
