@@ -37,7 +37,7 @@ from crypto_assets.storage.sessions import lock_wait, of_connection
 WORTH_MINUTES = 5
 """A shorter span of one symbol has no row of its own."""
 
-_DAYS_BESIDE = 4
+DAYS_BESIDE = 4
 """Days read on either side: a span may cross midnight, and is judged by the days around it."""
 
 
@@ -53,7 +53,7 @@ def load_market(
     Args:
         known: known outages; default: those of the list.
     """
-    around = {day + n * DAY for day in days for n in range(-_DAYS_BESIDE, _DAYS_BESIDE + 1)}
+    around = {day + n * DAY for day in days for n in range(-DAYS_BESIDE, DAYS_BESIDE + 1)}
     if not around:
         return Market(exchange, market_type, ()), [], []
     stored = read_minutes(connection, exchange, market_type, around)

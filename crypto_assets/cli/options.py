@@ -64,7 +64,7 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(
         (
             click.option("--exchange", help="Only this exchange."),
-            click.option("--market-type", help="Only this market type: spot, linear, inverse."),
+            click.option("--market-type", help="Only this market type: spot or linear."),
             click.option(
                 "--symbol",
                 "symbols",
@@ -141,11 +141,14 @@ def look_again(
     from crypto_assets.config import selection
     from crypto_assets.config.environment import settings
     from crypto_assets.engine.archive.review import review
+    from crypto_assets.quality.stored_causes import refresh_causes_of
 
     chosen = selection.select(collection, **filters)
 
     def look(ledger: Any) -> Any:
-        return review(collection, ledger, chosen, older_than=older_than, timeout_s=timeout_s, egress=settings().egress)
+        found = review(collection, ledger, chosen, older_than=older_than, timeout_s=timeout_s, egress=settings().egress)
+        refresh_causes_of(ledger, found.reopened)
+        return found
 
     for line in with_ledger(look, make=make).in_words():
         err.print(escape(line))

@@ -27,7 +27,7 @@ BOOK_SIDES = ("bid", "ask")
 
 KEYS = (
     Column(name="exchange", type=TEXT, doc="the exchange as ccxt names it: binance"),
-    Column(name="market_type", type=TEXT, doc="spot, linear or inverse"),
+    Column(name="market_type", type=TEXT, doc="spot or linear"),
     Column(name="symbol", type=TEXT, doc="the symbol as ccxt writes it: BTC/USDT, linear BTC/USDT:USDT"),
 )
 """The first columns of every table in the warehouse; in the lake they are in the path."""

@@ -35,6 +35,7 @@ from crypto_assets.ledger.gaps import gaps
 from crypto_assets.ledger.lakes import lost_days
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import TIMEFRAME_LENGTHS, Series, Track, TrackDay
+from crypto_assets.quality.stored_causes import refresh_causes_of
 from crypto_assets.storage.lake import Lake
 from crypto_assets.text.visible import visible
 
@@ -198,10 +199,9 @@ class _Filler:
         """Return the requests for the gaps of an entry, after days of no data were checked again."""
         today, entry, ledger = self._now.date(), part.entry, self._ledger
         left = max(0.0, self._review_until - monotonic())
-        looked = review(
-            self._collection, ledger, [(entry, part.tracks)], budget_s=left, egress=settings().egress
-        ).in_words()
-        for line in looked:
+        looked = review(self._collection, ledger, [(entry, part.tracks)], budget_s=left, egress=settings().egress)
+        refresh_causes_of(ledger, looked.reopened)
+        for line in looked.in_words():
             warn(line)
         lost = {day: reason for track in part.tracks for day, reason in self._lost.get(track, {}).items()}
         places = [

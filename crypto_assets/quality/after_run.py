@@ -1,4 +1,4 @@
-"""Update what depends on a whole run, after its days are stored: comparisons with other series, incidents, scores."""
+"""Update what depends on a whole run, after its days are stored: comparisons, incidents, causes of gaps, scores."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from crypto_assets.errors import StoredDataError, StoreUnavailable
 from crypto_assets.model import DAY, Partition, Series, TrackDay
 from crypto_assets.quality.acknowledged_gaps import refresh_acknowledgements
 from crypto_assets.quality.score_store import refresh_scores
+from crypto_assets.quality.stored_causes import refresh_causes
 from crypto_assets.storage.lake_paths import symbol_folder
 from crypto_assets.storage.patience import outlast
 
@@ -70,6 +71,7 @@ def close_run(
     for exchange, market_type in sorted({(t.series.exchange, t.series.market_type) for t in targets}):
         outlast(refresh_incidents, ledger, (exchange, market_type), first, last)
         changed |= excuse_days(lake, ledger, exchange, market_type, first - _BESIDE, last + _BESIDE)
+        outlast(refresh_causes, ledger, exchange, market_type, first, last)
     others = [*changed, *revised]
     tracks = {t.track for t in targets} | {day.track for day in others}
     days = [first, last, *(day.day for day in others)]

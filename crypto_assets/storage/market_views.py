@@ -45,7 +45,7 @@ VIEWS: Mapping[str, tuple[str, ...]] = {
             "only, or with trades only, are not in it.'"
         ),
         "COMMENT ON COLUMN market.latest_prices.exchange IS 'the exchange as ccxt names it: binance'",
-        "COMMENT ON COLUMN market.latest_prices.market_type IS 'spot, linear or inverse'",
+        "COMMENT ON COLUMN market.latest_prices.market_type IS 'spot or linear'",
         "COMMENT ON COLUMN market.latest_prices.symbol IS 'the symbol as ccxt writes it: BTC/USDT, linear BTC/USDT:USDT'",
         "COMMENT ON COLUMN market.latest_prices.price IS 'the close of the bar; quote per base'",
         "COMMENT ON COLUMN market.latest_prices.time IS 'the end of the bar; UTC'",

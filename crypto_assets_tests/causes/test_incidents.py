@@ -315,7 +315,7 @@ def test_gaps_for_people_name_the_minutes_that_lack_and_their_causes(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "collection.yaml").write_text(
-        yaml.safe_dump({"series": [entry("spot", ["ohlcv_1m"], [BTC], date(2023, 3, 24))]})
+        yaml.safe_dump({"series": [entry("spot", ["ohlcv_1m"], [BTC], date(2023, 3, 24), warehouse=False)]})
     )
     monkeypatch.setenv("CRYPTO_ASSETS_CONFIG", str(tmp_path / "collection.yaml"))
     monkeypatch.setenv("CRYPTO_ASSETS_POSTGRES_URL", ledger.url)

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import psycopg
 import pytest
-from psycopg.rows import dict_row
-from psycopg.types.json import Json
 
 from crypto_assets import latest
-from crypto_assets.causes.incidents import refresh_incidents
-from crypto_assets.causes.rules import cause_of_day
-from crypto_assets.errors import REFUSALS
 from crypto_assets.ledger.partitions import Ledger
-from crypto_assets.model import Series, State
+from crypto_assets.model import Series
+from crypto_assets.quality.after_run import close_run
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.text.urls import READER, with_user
@@ -53,7 +49,7 @@ def work(postgres_server_url: str, tmp_path_factory: pytest.TempPathFactory) -> 
         work.collect(DAYS[0], DAYS[5])
         work.collect(DAYS[-1], DAYS[-1])
         with Ledger(url) as ledger:  # as every run does at its end
-            refresh_incidents(ledger, ("binance", "spot"), DAYS[0], DAYS[-1])
+            close_run(work.collection, work.lake, ledger, work.targets(DAYS[0], DAYS[-1]))
         yield work
 
 
@@ -123,21 +119,6 @@ def test_gaps_are_those_of_the_command_as_spans(work: Workbench, command: Comman
     assert mine[str(ACCEPTED)][3] == "it never was"
 
 
-@pytest.mark.parametrize(
-    "error", [*REFUSALS, "HostRefused", "HostUnreachable", "NotPublished", "UnknownSymbol", "Stopped"]
-)
-def test_the_cause_of_an_error_is_that_of_the_command(work: Workbench, error: str) -> None:
-    evidence = {"error": error, "key": "a.zip"}
-    with psycopg.connect(work.url, row_factory=dict_row) as connection:
-        connection.execute(
-            "UPDATE collection.partitions SET evidence = %s WHERE (symbol, dataset, day) = (%s, 'ohlcv_1m', %s)",
-            (Json(evidence), BTC, GONE),
-        )
-        found = connection.execute("SELECT cause FROM collection.gaps WHERE first_day = %s", (GONE,)).fetchone()
-        connection.rollback()
-    assert found == {"cause": cause_of_day(GONE, State.MISSING, evidence).kind.value}
-
-
 def test_the_newest_prices_are_those_of_python(
     work: Workbench, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,10 +129,13 @@ def test_the_newest_prices_are_those_of_python(
         row.symbol: (row.close, row.open_time.to_pydatetime() + timedelta(minutes=1), "ohlcv_1m")
         for row in frame.itertuples()
     }
-    found = rows_of(work, "SELECT *, now() - time AS since FROM market.latest_prices")
+    before = datetime.now(UTC)
+    found = rows_of(work, "SELECT * FROM market.latest_prices")
+    after = datetime.now(UTC)
     assert {one["symbol"]: (one["price"], one["time"], one["dataset"]) for one in found} == expected
     assert set(expected) == {BTC, ETH}
-    assert all(one["age"] == one["since"] for one in found)
+    ends = datetime.combine(DAYS[-1] + timedelta(days=1), time(), UTC)
+    assert all(before - ends <= one["age"] <= after - ends for one in found), "the last bar ends at midnight"
 
 
 def test_the_newest_price_of_a_delisted_symbol_and_of_longer_bars_is_there(postgres_url: str, work: Workbench) -> None:

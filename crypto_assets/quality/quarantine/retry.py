@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,7 @@ from crypto_assets.errors import (
 from crypto_assets.ledger.objects import etag_of
 from crypto_assets.machine.thread_pool import DaemonPool
 from crypto_assets.model import Outcome, Partition, Series, SourceFile, State
+from crypto_assets.quality.after_run import close_run
 from crypto_assets.quality.quarantine.refused_files import RefusedFile, drop
 from crypto_assets.rows.arrange import Arranged
 from crypto_assets.sources.limits import Endpoint
@@ -74,23 +75,32 @@ class _RefusedAgainError(Exception):
 
 @contextmanager
 def restorer(collection: Collection, stores: Stores) -> Iterator[Restorer]:
-    """Yield a Restorer for a lake; its requests go through limits and breakers like all others."""
+    """Yield a Restorer for a lake; its requests go through limits and breakers like all others.
+
+    At the end, what depends on the restored days is updated, as at the end of a run.
+    """
     with (
         DaemonPool(2, "restore") as writers,
         Guard(stores.ledger.url, collection, egress=settings().egress, patience_s=30.0) as guard,
         Client(guard, 2, timeout_s=15.0, attempts=3) as client,
     ):
-        yield Restorer(collection, stores, client, writers)
+        restoring = Restorer(collection, stores, client, writers)
+        yield restoring
+        close_run(collection, stores.lake, stores.ledger, restoring.stored)
 
 
 class Restorer:
-    """Judges files one after the other, without disturbing other processes that publish meanwhile."""
+    """Judges files one after the other, without disturbing other processes that publish meanwhile.
+
+    `stored` are the days that are stored from them now.
+    """
 
     def __init__(self, collection: Collection, stores: Stores, client: Client, writers: Executor) -> None:
         self._collection = collection
         self._lake = stores.lake
         self._ledger = stores.ledger
         self._client = client
+        self.stored: list[Target] = []
         self._storer = Storer(writers, collection, stores, RunContext(), lambda *_: None, _refuse_or_no_data)
 
     def restore(self, file: RefusedFile) -> Restored:
@@ -129,6 +139,8 @@ class Restorer:
             else:
                 partition = Partition(target.symbol, day)
                 self._store(result, Day(target, partition, part.rows, source, content, arrangement=part.arrangement))
+        if result.stored:
+            self.stored.append(replace(target, days=tuple(sorted(result.stored))))
         if result.complete:
             drop(self._lake, file)
         return result

@@ -6,44 +6,32 @@ collection.yaml asks for, and the files in the lake.
 
 from collections.abc import Mapping
 
-from crypto_assets.errors import BAD_FILES
+from crypto_assets.storage.migrations.tables.keys import PARTITION
 from crypto_assets.storage.reader import readable
 
 _KEYS = "exchange, market_type, symbol, dataset"
 
 _KEY_COMMENTS = {
     "exchange": "the exchange as ccxt names it: binance",
-    "market_type": "spot, linear or inverse",
+    "market_type": "spot or linear",
     "symbol": "the symbol as ccxt writes it: BTC/USDT, linear BTC/USDT:USDT",
     "dataset": "the dataset: ohlcv_1m, trades",
 }
 
 _TODAY = "(now() AT TIME ZONE 'UTC')::date"
 
-# As `crypto_assets.causes.rules.cause_of_day`. The minutes that are missing in a partial day are those of its incidents,
-# which the end of each run records; silence is no missing row.
-_CAUSE = f"""CASE
-    WHEN p.findings ? 'stored_file' THEN 'our_failure'
-    WHEN p.state = 'pending' THEN 'not_yet_published'
-    WHEN p.state = 'degraded' THEN coalesce(
-        (SELECT i.kind FROM collection.incidents i
-        WHERE (i.exchange, i.market_type) = (p.exchange, p.market_type) AND (i.symbol IS NULL OR i.symbol = p.symbol)
-            AND i.kind <> 'illiquid' -- any dataset: an outage in several is recorded for the finest only
-            AND i.start_time < (p.day + 1)::timestamp AT TIME ZONE 'UTC' AND i.end_time > p.day::timestamp AT TIME ZONE 'UTC'
-        ORDER BY i.kind IN ('exchange_outage', 'delisted', 'before_listing'),
-            least(i.end_time, (p.day + 1)::timestamp AT TIME ZONE 'UTC')
-                - greatest(i.start_time, p.day::timestamp AT TIME ZONE 'UTC') DESC LIMIT 1),
-        CASE WHEN p.evidence ? 'missing' THEN 'our_failure' ELSE 'upstream_partial_file' END)
-    WHEN p.evidence ->> 'error' IN ({", ".join(f"'{name}'" for name in BAD_FILES)}) THEN 'upstream_bad_file'
-    WHEN coalesce(p.evidence ->> 'error', 'NotPublished') IN ('NotPublished', 'UnknownSymbol')
-        OR p.evidence ? 'listed' AND p.evidence ->> 'status' IN ('404', '410') THEN coalesce(
-        (SELECT i.kind FROM collection.incidents i
-        WHERE (i.exchange, i.market_type, i.source) = (p.exchange, p.market_type, 'known') AND i.symbol IS NULL
-            AND i.start_time <= p.day::timestamp AT TIME ZONE 'UTC'
-            AND i.end_time >= (p.day + 1)::timestamp AT TIME ZONE 'UTC'
-            AND NOT p.evidence ?| ARRAY['contradicted_by', 'listed'] LIMIT 1),
-        CASE p.state WHEN 'missing' THEN 'upstream_absent_file' ELSE 'unexplained' END)
-    ELSE 'our_failure' END"""
+_INCOMPLETE = "state NOT IN ('available', 'provisional', 'no_data')"
+
+# The cause of a day is stored with the digest of the record that it was derived from. The digest of complete days is never
+# computed.
+_INCOMPLETE_DAYS = f"""
+CREATE VIEW collection.incomplete_days AS
+SELECT p.*, c.cause FROM (
+    SELECT {_KEYS}, day, state, reason, evidence, findings,
+        md5(concat_ws(' ', state, content_sha256, evidence, findings)) AS record
+    FROM collection.partitions WHERE {_INCOMPLETE}) p
+LEFT JOIN collection.day_causes c USING (exchange, market_type, symbol, dataset, day, record)
+"""
 
 _COVERAGE = f"""
 CREATE VIEW collection.coverage AS
@@ -74,11 +62,11 @@ FROM counted
 _GAPS = f"""
 CREATE VIEW collection.gaps AS
 WITH days AS (
-    SELECT {_KEYS}, p.day, p.state, p.reason, {_CAUSE} AS cause, a.by, a.acknowledged_reason
-    FROM collection.partitions p
+    SELECT {_KEYS}, p.day, p.state, p.reason, p.cause, a.by, a.acknowledged_reason
+    FROM collection.incomplete_days p
     LEFT JOIN (SELECT {_KEYS}, day, by, reason AS acknowledged_reason FROM collection.acknowledgements_now
         WHERE withdrawn IS NULL) a USING (exchange, market_type, symbol, dataset, day)
-    WHERE p.state NOT IN ('available', 'provisional', 'no_data') AND p.day < {_TODAY}
+    WHERE p.day < {_TODAY}
 ), spans AS (
     SELECT {_KEYS}, min(day) AS first_day, max(day) AS last_day, state, reason, cause, by, acknowledged_reason
     FROM (SELECT *, day - row_number() OVER (
@@ -121,7 +109,7 @@ _GAPS_COMMENTS = _KEY_COMMENTS | {
     "days": "the number of days",
     "state": "degraded (partial), missing, pending (not published yet), corrected, or not_collected (no record)",
     "reason": "why, in words",
-    "cause": "the kind of cause, as crypto-assets gaps shows it in brackets; of a partial day as the last run recorded it",
+    "cause": "the kind of cause, as crypto-assets gaps shows it in brackets; null: its run has not ended",
     "acknowledged": "a person accepts it: it does not count",
     "acknowledged_by": "who accepts it",
     "acknowledged_reason": "why it is accepted",
@@ -174,6 +162,19 @@ def commented(name: str, text: str, columns: Mapping[str, str]) -> list[str]:
 
 
 STATEMENTS = (
+    f"CREATE INDEX partitions_incomplete ON collection.partitions (exchange, market_type, day) WHERE {_INCOMPLETE}",
+    f"""
+    CREATE TABLE collection.day_causes ({PARTITION}
+        cause text NOT NULL,
+        record text NOT NULL,
+        judged_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        PRIMARY KEY (exchange, market_type, symbol, dataset, day)
+    )
+    """,
+    "COMMENT ON TABLE collection.day_causes IS 'Why days are incomplete, as judged when a run ended.'",
+    "COMMENT ON COLUMN collection.day_causes.record IS 'digest of the record that was judged; it is another now: not valid'",
+    _INCOMPLETE_DAYS,
+    "COMMENT ON VIEW collection.incomplete_days IS 'Incomplete days with their record; cause is null until it is judged.'",
     _COVERAGE,
     _GAPS,
     *commented(
