@@ -63,7 +63,7 @@ CAUSES = (
 @pytest.fixture
 def ledger(postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
     (tmp_path / "collection.yaml").write_text(
-        yaml.safe_dump({"series": [entry("spot", ["ohlcv_1m"], [BTC], FIRST, end=NEVER)]})
+        yaml.safe_dump({"series": [entry("spot", ["ohlcv_1m"], [BTC], FIRST, end=NEVER, warehouse=False)]})
     )
     monkeypatch.setenv("CRYPTO_ASSETS_CONFIG", str(tmp_path / "collection.yaml"))
     monkeypatch.setenv("CRYPTO_ASSETS_POSTGRES_URL", postgres_url)
