@@ -91,7 +91,7 @@ def _entry_assets(collection: Collection, entry: SeriesEntry) -> dg.AssetsDefini
         checks = context.op_execution_context.selected_asset_check_keys
         checked = {key.asset_key for key in checks if key.name != ALL_DAYS_COMPLETE.name} - selected
         with (
-            cancelled_if_stopped(context),
+            cancelled_if_stopped(context, postgres),
             failing_in_one_line(),
             postgres.warehouse() as store,
             postgres.ledger() as ledger,

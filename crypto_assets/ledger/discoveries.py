@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 
+from crypto_assets.ledger.pauses import of_run
 from crypto_assets.model import Series, Track
 
 LEASE = timedelta(seconds=60)
@@ -21,7 +22,7 @@ class Discovery:
     """Consecutive days of one symbol whose objects appeared or changed.
 
     `kind` is `history` (the first look), `new`, `late` (older than listed ones), `probed` (exists, but is not listed) or
-    `republished`. `entry` is the digest of its entry, once it is stored.
+    `republished`. `entry` is the digest of its entry, once it is stored. `stops` counts its runs that were stopped.
     """
 
     series: Series
@@ -35,6 +36,7 @@ class Discovery:
     found_at: datetime | None = None
     run_key: str | None = None
     entry: str = ""
+    stops: int = 0
 
     @property
     def track(self) -> Track:
@@ -42,7 +44,7 @@ class Discovery:
 
 
 _COLUMNS = """exchange, market_type, dataset, symbol, kind, priority, first_day, last_day, content, discovery_id, found_at,
-    run_key, entry"""
+    run_key, entry, stops"""
 
 _ADD = """
 INSERT INTO collection.discoveries
@@ -67,6 +69,12 @@ ORDER BY priority DESC, discovery_id LIMIT %s FOR UPDATE
 _REQUEST = """
 UPDATE collection.discoveries d SET run_key = k.run_key, requested_at = %s
 FROM unnest(%s::bigint[], %s::text[]) AS k (discovery_id, run_key) WHERE d.discovery_id = k.discovery_id
+"""
+
+# A run that a person cancels is not repeated, also if its process gets a signal at the same moment.
+_HAND_BACK = """
+UPDATE collection.discoveries SET run_key = NULL, requested_at = NULL, delivered_at = NULL, stops = stops + 1
+WHERE run_key = %s AND NOT EXISTS (SELECT FROM collection.controls WHERE scope = %s AND action = 'cancel')
 """
 
 
@@ -100,7 +108,7 @@ def unconfirmed(
 
 
 def waiting(connection: psycopg.Connection[Any], digests: Sequence[str], most: int) -> list[Discovery]:
-    """Lock and return the most urgent discoveries of some entries that were never requested."""
+    """Lock and return the most urgent discoveries of some entries that are not requested."""
     return [_discovery(*row) for row in connection.execute(_WAITING, (list(digests), most)).fetchall()]
 
 
@@ -108,6 +116,19 @@ def mark_requested(connection: psycopg.Connection[Any], run_keys: Mapping[int, s
     """Record the run key under which each discovery, by its id, is requested now."""
     if run_keys:
         connection.execute(_REQUEST, (now, list(run_keys), list(run_keys.values())))
+
+
+def hand_back(url: str, run_key: str, run_id: str) -> int:
+    """Let the discoveries of a stopped run wait again, and return their number: 0 if a person cancelled that run.
+
+    They get another run key, so each run is followed by one other run at most. Days that the run has stored are compared with
+    the archive again, not downloaded.
+
+    Raises:
+        psycopg.Error: the database does not answer.
+    """
+    with psycopg.connect(url, connect_timeout=5, autocommit=True) as connection:
+        return connection.execute(_HAND_BACK, (run_key, of_run(run_id))).rowcount
 
 
 def _discovery(exchange: str, market_type: str, dataset: str, symbol: str, *rest: Any) -> Discovery:

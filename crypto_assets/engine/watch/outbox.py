@@ -11,6 +11,9 @@ sensor, however often it is requested.
 | after that, before the key is written                 | the next tick hands the discovery out                           |
 | after that, before Dagster has all runs or the cursor | handed out again after `LEASE`, same key: Dagster makes the rest |
 | after the cursor is stored                            | the next tick marks it delivered                                |
+| the run itself, with SIGKILL                          | Dagster repeats the run                                         |
+
+A run that ends because `up` stops hands its discoveries back (`discoveries.hand_back`), and they get another run key.
 """
 
 from __future__ import annotations
@@ -78,8 +81,10 @@ def _together(found: Sequence[Discovery]) -> list[list[Discovery]]:
 
 def _run_key(found: Sequence[Discovery]) -> str:
     # The number and time of a discovery distinguish the second time that a file returns to an earlier content; its content
-    # distinguishes it from a discovery of a database that was created again.
-    text = json.dumps([[one.discovery_id, one.found_at and one.found_at.isoformat(), one.content] for one in found])
+    # distinguishes it from a discovery of a database that was created again. Its stops distinguish it from a stopped run.
+    text = json.dumps(
+        [[one.discovery_id, one.found_at and one.found_at.isoformat(), one.content, one.stops] for one in found]
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

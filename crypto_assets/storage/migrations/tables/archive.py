@@ -88,14 +88,15 @@ STATEMENTS = (
         found_at timestamptz NOT NULL,
         run_key text,
         requested_at timestamptz,
-        delivered_at timestamptz
+        delivered_at timestamptz,
+        stops integer NOT NULL DEFAULT 0
     )
     """,
     (
         "CREATE INDEX discoveries_open ON collection.discoveries (entry, priority DESC, discovery_id) "
         "WHERE delivered_at IS NULL"
     ),
-    "CREATE INDEX discoveries_run_key ON collection.discoveries (run_key) WHERE delivered_at IS NULL",
+    "CREATE INDEX discoveries_run_key ON collection.discoveries (run_key)",
     "CREATE INDEX discoveries_symbol ON collection.discoveries (exchange, market_type, symbol, dataset, first_day)",
     (
         "COMMENT ON TABLE collection.discoveries IS "
@@ -104,6 +105,7 @@ STATEMENTS = (
     "COMMENT ON COLUMN collection.discoveries.content IS 'digest of days and marks of the objects'",
     "COMMENT ON COLUMN collection.discoveries.run_key IS 'of its run request; the same when requested again'",
     "COMMENT ON COLUMN collection.discoveries.delivered_at IS 'when the sensor cursor showed that Dagster has the run'",
+    "COMMENT ON COLUMN collection.discoveries.stops IS 'runs for it that were stopped with `up`; it was requested again'",
     """
     CREATE TABLE collection.listing_hosts (
         exchange text NOT NULL,
