@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from crypto_assets.config.environment import environment
+from crypto_assets.config.environment import environment, settings
 from crypto_assets.errors import ConfigError
 from crypto_assets.machine.ports import HOST
 from crypto_assets.machine.private_folder import private_folder, private_opener, socket_folder, write_private
@@ -31,6 +31,11 @@ def environment_of_parts() -> dict[str, str]:
     """Return the environment of the parts: what collection.yaml switches on runs, unless the environment says no."""
     found = environment()
     return found | {_AUTOMATION: found.get(_AUTOMATION) or "true"}
+
+
+def switches_start() -> bool:
+    """Return whether the parts run from the start what collection.yaml switches on: CRYPTO_ASSETS_AUTOMATION is not false."""
+    return not environment().get(_AUTOMATION) or settings().automation
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,8 +56,13 @@ def running_switches(url: str) -> dict[str, bool]:
     return {name: state["status"] == "RUNNING" for name, state in states}
 
 
-def in_words(collection: Collection, running: Mapping[str, bool], today: date) -> list[str]:
-    """Return lines for people: what is collected without anybody asking, and what was switched in the UI instead."""
+def in_words(collection: Collection, running: Mapping[str, bool], today: date, *, starts: bool = True) -> list[str]:
+    """Return lines for people: what is collected without anybody asking, and what was switched in the UI instead.
+
+    Args:
+        running: whether each sensor and schedule runs.
+        starts: whether what collection.yaml switches on runs from the start; CRYPTO_ASSETS_AUTOMATION may say no.
+    """
     known = [switch for switch in switches(collection) if switch.entries]
     on = [_words(collection, switch) for switch in known if running.get(switch.kind)]
     if on:
@@ -67,8 +72,11 @@ def in_words(collection: Collection, running: Mapping[str, bool], today: date) -
         lines = [f"nothing to collect by itself: the last day is {last}"]
     else:
         lines = ["nothing is collected by itself"]
-    clicked = [switch for switch in known if switch.is_on != running.get(switch.kind, False)]
-    for state, others in (("on", [s for s in clicked if not s.is_on]), ("off", [s for s in clicked if s.is_on])):
+    if not starts:
+        lines.append("CRYPTO_ASSETS_AUTOMATION=false: no switch is on from the start")
+    clicked_on = [one for one in known if running.get(one.kind) and not (starts and one.is_on)]
+    clicked_off = [one for one in known if not running.get(one.kind) and starts and one.is_on]
+    for state, others in (("on", clicked_on), ("off", clicked_off)):
         if others:
             lines.append(f"switched {state} in the UI: {', '.join(_NAMES[switch.kind] for switch in others)}")
     return lines

@@ -141,3 +141,13 @@ def test_up_says_what_is_on_and_what_a_person_has_switched(
     found: Collection, running: dict[str, bool], lines: list[str]
 ) -> None:
     assert in_words(found, running, TODAY) == lines
+
+
+def test_up_blames_no_click_for_switches_that_the_environment_keeps_off() -> None:
+    kept_off = "CRYPTO_ASSETS_AUTOMATION=false: no switch is on from the start"
+    assert in_words(collection(), {}, TODAY, starts=False) == ["nothing is collected by itself", kept_off]
+    assert in_words(collection(), {"today": True}, TODAY, starts=False) == [
+        "today (every hour)",
+        kept_off,
+        "switched on in the UI: today",
+    ]

@@ -88,8 +88,13 @@ def command(tmp_path: Path, postgres_url: str) -> Command:
 
 
 def test_it_runs_until_sigterm_and_refuses_a_second_one_in_the_same_home(command, tmp_path, postgres_url):
-    with Up(command) as up:
+    command.configure({"series": COLLECTION["series"]})
+    with Up(Command(command.home, {**command.environment, "CRYPTO_ASSETS_AUTOMATION": "false"})) as up:
         up.ready()
+        said = "".join(up.printed)
+        assert "nothing is collected by itself\n" in said
+        assert "CRYPTO_ASSETS_AUTOMATION=false: no switch is on from the start\n" in said
+        assert "in the UI" not in said, "nobody has clicked"
         assert up.printed[0].split() == ["Dagster", "UI", up.url]
         assert up.printed[1].split() == ["API", up.api]
         (series,) = httpx.get(f"{up.api}/status", trust_env=False).json()["series"]

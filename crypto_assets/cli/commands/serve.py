@@ -97,6 +97,7 @@ def _by_itself(collection: Collection, url: str, postgres: str) -> list[str]:
     from crypto_assets.config.automation import switches
     from crypto_assets.config.environment import settings
     from crypto_assets.errors import CryptoAssetsError
+    from crypto_assets.instance.parts import switches_start
     from crypto_assets.instance.switches import in_words, running_switches
     from crypto_assets.ledger.coverage import never_collected
     from crypto_assets.storage.database import Database
@@ -105,7 +106,7 @@ def _by_itself(collection: Collection, url: str, postgres: str) -> list[str]:
         on = running_switches(url)
     except CryptoAssetsError as error:
         return [f"automation  {error}"]
-    lines = in_words(collection, on, today())
+    lines = in_words(collection, on, today(), starts=switches_start())
     if any(on.get(switch.kind) for switch in switches(collection)):
         lines.append(f"off: `automation: false` in {settings().config}, or the switches at {url}/automation")
     watched = [
