@@ -73,7 +73,7 @@ def today_schedule(
         now = context.scheduled_execution_time.astimezone(UTC)
         now_due = [part for part in parts if now.minute % every[part.name] < often]
         requested = unfinished(context.instance, now_due)
-        found = [request for part in now_due for request in _of_today(part, now, requested)]
+        found = _of_each(context, now_due, now, lambda part: list(_of_today(part, now, requested)))
         if found:
             return found
         if not any(part.entry.has(now.date()) for part in now_due):
@@ -138,7 +138,7 @@ def fill_gaps_schedule(
     def fill_gaps(context: dg.ScheduleEvaluationContext, lake: LakeResource, postgres: PostgresResource) -> Answer:
         now = context.scheduled_execution_time.astimezone(UTC)
         if now.time() == LATE_AT:
-            late = [request for part in unwatched for request in _late_days(part, now.date())]
+            late = _of_each(context, unwatched, now, lambda part: list(_late_days(part, now.date())))
             return late or dg.SkipReason(_spans(unwatched))
         requested = unfinished(context.instance, parts)
         with postgres.ledger() as ledger:
@@ -222,12 +222,12 @@ def _of_each(
     now: datetime,
     requests: Callable[[Part], list[dg.RunRequest]],
 ) -> list[dg.RunRequest]:
-    """Return the requests of all entries, in an order that differs from tick to tick: the last ones may not be reached.
+    """Return the requests of all entries, asked in an order that differs from tick to tick: the last ones may not be reached.
 
     Raises:
         CryptoAssetsError: an entry failed, and nothing is requested.
     """
-    found: list[dg.RunRequest] = []
+    found: dict[str, list[dg.RunRequest]] = {}
     failed: dict[str, Exception] = {}
     begin_until = monotonic() + BEGIN_S
     waiting = random.Random(now.timestamp()).sample(parts, len(parts))  # noqa: S311  no secret
@@ -238,16 +238,17 @@ def _of_each(
             )
             break
         try:
-            found += requests(part)
+            found[part.name] = requests(part)
         except OF_THIS_PROCESS:
             raise
         except Exception as error:  # a mistake with one entry must not stop the others
             failed[part.name] = error
             context.log.error(f"{part.name}: {visible(str(error))}")
-    if failed and not found:
+    every = [request for part in parts for request in found.get(part.name, ())]
+    if failed and not every:
         words = "; ".join(f"{name}: {visible(str(error))}" for name, error in failed.items())
         raise CryptoAssetsError(words) from next(iter(failed.values()))
-    return found
+    return every
 
 
 # ---- comparing with other sources --------------------------------------------------------------------------------------
@@ -268,17 +269,19 @@ def reconcile_schedule(
         f"nothing. Entries: {names_of(parts)}.",
     )
     def reconcile(context: dg.ScheduleEvaluationContext) -> Answer:
-        today = context.scheduled_execution_time.astimezone(UTC).date()
+        now = context.scheduled_execution_time.astimezone(UTC)
+        today = now.date()
         checks: dict[dg.AssetKey, list[dg.AssetCheckKey]] = {}
         for check in sorted(context.repository_def.asset_graph.asset_check_keys):
             checks.setdefault(check.asset_key, []).append(check)
-        found = [
-            check_request([one for key in part.keys for one in checks.get(key, ())], first, last, source, why)
-            for part in parts
-            for source, first, last in _to_compare(collection, part, today)
-            if (why := f"reconcile {part.name} {today}")
-        ]
-        return found or dg.SkipReason(_spans(parts))
+
+        def compare(part: Part) -> list[dg.RunRequest]:
+            mine = [check for key in part.keys for check in checks.get(key, ())]
+            why = f"reconcile {part.name} {today}"
+            wanted = _to_compare(collection, part, today)
+            return [check_request(mine, first, last, source, why) for source, first, last in wanted]
+
+        return _of_each(context, parts, now, compare) or dg.SkipReason(_spans(parts))
 
     return reconcile
 

@@ -90,6 +90,29 @@ def test_an_entry_that_fails_is_named_and_the_other_one_is_filled(mine, monkeypa
         evaluate(mine, "fill_gaps", at(6, 13))
 
 
+def test_an_entry_that_fails_does_not_stop_today_late_days_and_comparing_of_the_others(
+    tmp_path, postgres_url, monkeypatch
+):
+    mine = make(tmp_path, postgres_url, monkeypatch)
+    for one in mine.content["series"]:
+        one["automation"] = {"new_files": False}  # so its last days are requested in the morning
+
+    def breaking(requests):
+        def broken(*arguments):
+            if any(isinstance(one, Part) and one.name == "btc" for one in arguments):
+                raise StoredDataError("its record is damaged")
+            return requests(*arguments)
+
+        return broken
+
+    for name in ("_of_today", "_late_days", "_to_compare"):
+        monkeypatch.setattr(schedules, name, breaking(getattr(schedules, name)))
+    assert [asked(one)[0] for one in evaluate(mine, "today", at(10, 12, 1))] == [sorted(ETH)]
+    assert [asked(one)[0] for one in evaluate(mine, "fill_gaps", at(10, 8, 30))] == [sorted(ETH)]
+    compared = evaluate(mine, "reconcile", datetime(2024, 2, 12, 5, tzinfo=UTC))
+    assert [{check.asset_key for check in request.asset_check_keys} for request in compared] == [set(ETH), set(ETH)]
+
+
 def test_an_entry_says_how_often_today_is_collected(tmp_path, postgres_url, monkeypatch):
     mine = make(tmp_path, postgres_url, monkeypatch, automation={"today": "15m"})
     schedule = mine.definitions().get_repository_def().get_schedule_def("today")
