@@ -222,6 +222,14 @@ def read_progress(
         return cursor.execute(query, values).fetchall()
 
 
+def ended_runs(connection: psycopg.Connection[Any]) -> tuple[int, datetime | None]:
+    """Return the number of runs that have ended, and when the last one wrote its end."""
+    [row] = connection.execute(
+        "SELECT count(*), max(updated_at) FROM collection.progress WHERE state NOT IN ('running', 'paused')"
+    ).fetchall()
+    return row[0], row[1]
+
+
 def end_gone(database: Database) -> list[str]:
     """Mark the runs of this machine whose process has ended as failed; return their ids."""
     with database.transaction() as connection:

@@ -1,12 +1,12 @@
 """Observed asset `binance/coverage`: the days of each symbol by state, as pictures that Dagster shows without a click.
 
-It is the first asset of the catalog, and as fresh as the ledger: drawn again within a minute after days were stored.
+It is the first asset of the catalog, and fresh: drawn again within a minute after days were stored, on S3 within five minutes
+after their run has ended.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -14,6 +14,7 @@ import dagster as dg
 from crypto_assets.config.collection import Collection
 from crypto_assets.config.environment import settings
 from crypto_assets.defs.observed import Found, Observed
+from crypto_assets.defs.observed.changes import look_again
 from crypto_assets.engine.problems import word_of
 from crypto_assets.ledger.known_days import latest_changes
 
@@ -37,10 +38,7 @@ def look(collection: Collection, exchanges: Sequence[str], ledger: Ledger, lake:
 
 
 def _state(ledger: Ledger) -> list[str]:
-    """Return a value that changes with every stored day, and every hour: a deleted file changes no table."""
-    with ledger.transaction() as connection:
-        partitions, *_ = latest_changes(connection)
-    return [f"{datetime.now(UTC):%Y-%m-%d %H}", str(partitions)]
+    return look_again(ledger, lambda connection: latest_changes(connection)[:1])
 
 
 def _metadata(ledger: Ledger, collection: Collection, exchange: str, lake: Lake) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -16,6 +15,7 @@ import dagster as dg
 from crypto_assets.config.collection import Collection
 from crypto_assets.config.environment import settings
 from crypto_assets.defs.observed import Found, Observed
+from crypto_assets.defs.observed.changes import look_again
 from crypto_assets.engine.problems import word_of
 from crypto_assets.ledger.known_days import latest_changes
 from crypto_assets.text.visible import visible
@@ -43,13 +43,7 @@ def look(collection: Collection, exchanges: Sequence[str], ledger: Ledger, lake:
 
 
 def _state(ledger: Ledger) -> list[str]:
-    """Return a value that changes whenever a picture may change: the hour, and the latest change of each table.
-
-    The hour is in it because a deleted file changes no table: the lake is listed as often as for `lake`.
-    """
-    with ledger.transaction() as connection:
-        changes = latest_changes(connection)
-    return [f"{datetime.now(UTC):%Y-%m-%d %H}", *map(str, changes)]
+    return look_again(ledger, latest_changes)
 
 
 def _metadata(ledger: Ledger, collection: Collection, exchange: str, lake: Lake) -> dict[str, Any]:

@@ -72,3 +72,28 @@ def test_a_deleted_file_is_seen_within_the_hour(ticks, tmp_path):
     with time_machine.travel(ledger_rows.NOW + timedelta(hours=1), tick=False):
         (after,) = ticks()
     assert values(after)["days missing"] == values(before)["days missing"] + 1
+
+
+def test_a_bucket_is_listed_after_a_run_has_ended_and_every_hour_and_not_for_each_day(ticks, postgres_url, monkeypatch):
+    monkeypatch.setenv("CRYPTO_ASSETS_LAKE_URL", "s3://bucket/lake")
+    assert ticks()
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(
+            "UPDATE collection.partitions SET state = 'available', updated_at = updated_at + interval '1 hour' "
+            "WHERE state = 'missing'"
+        )
+        connection.execute(
+            "INSERT INTO collection.progress (run_id, state, total, done, failed, rows, bytes, days_per_s, rows_per_s, "
+            "host, pid) "
+            "VALUES ('one', 'running', 2, 2, 0, 0, 0, 0, 0, 'h', 1)"
+        )
+        assert ticks() == []
+        connection.execute("UPDATE collection.progress SET state = 'done'")
+        (event,) = ticks()
+        assert values(event)["verdict"] == "Incomplete: 5 of 60 days are missing or partial"
+        assert ticks() == []
+        connection.execute(
+            "UPDATE collection.partitions SET state = 'missing' WHERE day = (SELECT max(day) FROM collection.partitions)"
+        )
+    with time_machine.travel(ledger_rows.NOW + timedelta(hours=1), tick=False):
+        assert ticks()
