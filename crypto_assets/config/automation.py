@@ -78,15 +78,19 @@ class AutomationConfig(BaseModel):
 
     def changed_by(self, entry: AutomationConfig | None) -> AutomationConfig:
         """Return this with what an entry says itself."""
-        return self if entry is None else self.model_copy(update={name: getattr(entry, name) for name in entry.said})
+        return (
+            self
+            if entry is None
+            else self.model_copy(update={name: getattr(entry, name) for name in entry.given_kinds})
+        )
 
     @property
-    def said(self) -> set[str]:
+    def given_kinds(self) -> set[str]:
         """The kinds that the file names here."""
         return self.model_fields_set
 
 
-def whole(value: Any) -> Any:
+def spell_out(value: Any) -> Any:
     """Return `automation: true` or `false` as the mapping that it stands for; other values as they are.
 
     Raises:
@@ -122,6 +126,6 @@ def switches(collection: Collection) -> Iterator[Switch]:
     for kind in KINDS:
         able = [entry for entry in collection.series if kind != "today" or collection.asks_rest(entry)]
         on = tuple(entry for entry in able if automation_of(collection, entry).has(kind))
-        not_refused = tuple(e for e in able if e.automation is None or kind not in e.automation.said)
+        not_refused = tuple(e for e in able if e.automation is None or kind not in e.automation.given_kinds)
         if able:
             yield Switch(kind, on or not_refused, bool(on))

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from crypto_assets.config.automation import AutomationConfig, whole
+from crypto_assets.config.automation import AutomationConfig, spell_out
 from crypto_assets.config.entry import SeriesEntry, leading
 from crypto_assets.config.environment import Settings, environment, require_file, settings, settings_at_start
 from crypto_assets.config.mistakes import MOST_PROBLEMS, did_you_mean, explain
@@ -92,7 +92,7 @@ class Collection(BaseModel):
         default=AutomationConfig(), description="what `up` collects without anybody asking; `false`: nothing"
     )
 
-    _automation_switch = field_validator("automation", mode="before")(whole)
+    _automation_switch = field_validator("automation", mode="before")(spell_out)
 
     @model_validator(mode="after")
     def _consistent(self) -> Collection:
@@ -202,13 +202,13 @@ class Collection(BaseModel):
 
     def built_timeframes(self, exchange: str, market_type: str, symbol: str) -> tuple[str, ...]:
         """Return the timeframes of a symbol that are built in Postgres from its 1m bars, ascending."""
-        from crypto_assets.config.warehouse import MINUTES, built
+        from crypto_assets.config.warehouse import MINUTES, find_built_timeframes
 
         entry = self.entry_of(Series.named(exchange, market_type, MINUTES), symbol)
         if entry is None:
             return ()
         published = self.timeframes(exchange, market_type, symbol)
-        wanted = built(entry.series, entry.warehouse, entry.derived_timeframes)
+        wanted = find_built_timeframes(entry.series, entry.warehouse, entry.derived_timeframes)
         return tuple(timeframe for timeframe in wanted if timeframe not in published)
 
 

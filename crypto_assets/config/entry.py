@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from crypto_assets.config.automation import AutomationConfig, whole
+from crypto_assets.config.automation import AutomationConfig, spell_out
 from crypto_assets.config.mistakes import MOST_PROBLEMS, did_you_mean
 from crypto_assets.config.owners import Owners
 from crypto_assets.model import MARKET_TYPES, Series, Track, unified_symbol
@@ -65,7 +65,7 @@ class SeriesEntry(BaseModel):
 
     # None is the default of an entry, and what `model_dump` writes.
     _automation_switch = field_validator("automation", mode="before")(
-        lambda said: said if said is None else whole(said)
+        lambda value: value if value is None else spell_out(value)
     )
 
     @field_validator("start", "end", mode="before")
@@ -84,10 +84,10 @@ class SeriesEntry(BaseModel):
 
     @field_validator("warehouse", mode="before")
     @classmethod
-    def _listed(cls, value: Any) -> Any:
-        from crypto_assets.config.warehouse import listed
+    def _switch_or_list(cls, value: Any) -> Any:
+        from crypto_assets.config.warehouse import require_switch_or_list
 
-        return listed(value)
+        return require_switch_or_list(value)
 
     @field_validator("symbols")
     @classmethod

@@ -15,7 +15,7 @@ MINUTES = "ohlcv_1m"
 """The dataset that longer bars are built from."""
 
 
-def listed(value: Any) -> Any:
+def require_switch_or_list(value: Any) -> Any:
     """Return a value of `warehouse` that is true, false or a list; raises ValueError."""
     if isinstance(value, bool) or (isinstance(value, list) and all(isinstance(name, str) for name in value)):
         return value
@@ -56,14 +56,14 @@ def _require_built(
                 f"derived_timeframes: expected some of {', '.join(BUILT_FROM)} (a multiple of 1m that divides a day), "
                 f"found {timeframe!r}"
             )
-        if f"ohlcv_{timeframe}" in names and f"ohlcv_{timeframe}" in loaded(series, warehouse):
+        if f"ohlcv_{timeframe}" in names and f"ohlcv_{timeframe}" in find_loaded(series, warehouse):
             raise ValueError(
                 f"derived_timeframes: {timeframe} is collected as published (ohlcv_{timeframe}) and loaded, so it is not "
                 f"built; remove {timeframe} here, or ohlcv_{timeframe} from `warehouse`"
             )
     if derived and MINUTES not in names:
         raise ValueError(f"derived_timeframes: they are built from {MINUTES}, which this entry does not collect")
-    if derived and MINUTES not in loaded(series, warehouse):
+    if derived and MINUTES not in find_loaded(series, warehouse):
         raise ValueError(
             "derived_timeframes: built bars are in Postgres only, beside the bars that they are built from, and this entry "
             f"does not load {MINUTES} (warehouse: {_shown(warehouse)}); load it, or remove derived_timeframes"
@@ -81,14 +81,16 @@ def tables_of(series: Series, warehouse: bool | list[str]) -> tuple[str, ...]:
     return warehouse_tables(series, None if warehouse is True else warehouse)
 
 
-def loaded(series: Sequence[Series], warehouse: bool | list[str]) -> list[str]:
+def find_loaded(series: Sequence[Series], warehouse: bool | list[str]) -> list[str]:
     """Return the datasets among the series whose own rows are loaded."""
     return [one.dataset for one in series if one.table in tables_of(one, warehouse)]
 
 
-def built(series: Sequence[Series], warehouse: bool | list[str], derived: list[str] | None) -> tuple[str, ...]:
+def find_built_timeframes(
+    series: Sequence[Series], warehouse: bool | list[str], derived: list[str] | None
+) -> tuple[str, ...]:
     """Return the timeframes that an entry asks for, ascending, those collected as published included."""
-    if MINUTES not in loaded(series, warehouse):
+    if MINUTES not in find_loaded(series, warehouse):
         return ()
     wanted = DERIVED_TIMEFRAMES if derived is None else derived
     return tuple(timeframe for timeframe in BUILT_FROM if timeframe in wanted)

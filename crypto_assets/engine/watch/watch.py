@@ -95,7 +95,7 @@ class News:
 
     at: float | None = None
 
-    def came(self) -> None:
+    def note(self) -> None:
         """Note the first news."""
         self.at = self.at or time.monotonic()
 
@@ -179,7 +179,7 @@ class _Looker:
                 done, _ = wait(pending, min(patience, _GLANCE_S), FIRST_COMPLETED)
                 self._take({future: pending.pop(future) for future in done})
                 if self._look.news and not news:
-                    elsewhere.came()
+                    elsewhere.note()
                     ask_until = min(ask_until, time.monotonic() + SETTLE_S)
                     take_until = ask_until + GRACE_S
                 elif elsewhere.at is not None and elsewhere.at + patience_s < ask_until:
