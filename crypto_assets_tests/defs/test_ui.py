@@ -110,6 +110,10 @@ def test_a_user_looks_at_an_asset_and_backfills_others_from_the_page(
     assert wait_for("no process is left", lambda: not up.children())
 
 
+ANIMATIONS_END = """() => Promise.all(document.getAnimations()
+    .filter(one => one.effect.getComputedTiming().iterations !== Infinity).map(one => one.finished.catch(() => null)))"""
+
+
 def visible(page: Any, text: str) -> None:
     page.get_by_text(text).first.wait_for(state="visible")
 
@@ -118,7 +122,7 @@ def picture(page: Any, name: str) -> None:
     """Take a picture of the page for the docs, if pictures are wanted."""
     if PICTURES:
         page.mouse.move(700, 8)
-        page.wait_for_timeout(1500)  # the last animation of the page
+        page.evaluate(ANIMATIONS_END)
         page.screenshot(path=Path(PICTURES) / name)
 
 
