@@ -33,6 +33,8 @@ def test_a_new_folder_has_a_collection_that_can_be_read_and_settings_of_dagster(
     assert answer.exit_code == 0, answer.output
     assert {path.name for path in folder.iterdir()} == {*FILES, ".gitignore"}
     assert {series.exchange for series in load_collection(folder / "collection.yaml").series} == {"binance"}
+    named = [name for entry in load_collection(folder / "collection.yaml").series for name in entry.datasets]
+    assert set(named) == {"ohlcv_1m", "funding_rates"}, "nothing large comes before a person has asked for it"
     monkeypatch.chdir(folder)
     assert use_dagster_home() == folder
     assert f"cd '{folder}' && crypto-assets demo" in answer.output
