@@ -1,4 +1,4 @@
-"""collection.yaml and the environment: what is accepted, and one clear line for what is not."""
+"""collection.yaml: what is accepted, and one clear line for what is not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from textwrap import dedent
 import pytest
 
 from crypto_assets.config.collection import load_collection, parse_collection
-from crypto_assets.config.environment import environment, settings
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import Series
 
@@ -358,63 +357,6 @@ def test_several_mistakes_are_told_one_in_a_line():
     ]
 
 
-@pytest.fixture
-def clean(monkeypatch, tmp_path):
-    """No variable of ours is set, and the working folder is empty."""
-    for name in list(environment()):
-        if name.upper().startswith("CRYPTO_ASSETS_"):
-            monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def test_everything_is_local_where_the_environment_says_nothing(clean):
-    found = settings()
-    assert found.home == clean / ".crypto_assets"
-    assert found.config == clean / "collection.yaml"
-    assert found.lake == str(clean / ".crypto_assets" / "lake")
-    assert (found.postgres_url, found.downloads, found.postgres_durable) == (None, 12, True)
-
-
-def test_the_environment_names_the_lake_the_database_and_the_collection(clean, monkeypatch):
-    monkeypatch.setenv("CRYPTO_ASSETS_HOME", "~/market")
-    monkeypatch.setenv("CRYPTO_ASSETS_LAKE_URL", "s3://bucket/prefix/")
-    monkeypatch.setenv("CRYPTO_ASSETS_POSTGRES_URL", "postgresql://localhost/market")
-    monkeypatch.setenv("CRYPTO_ASSETS_CONFIG", "other.yaml")
-    monkeypatch.setenv("CRYPTO_ASSETS_DOWNLOADS", "3")
-    found = settings()
-    assert found.home == Path("~/market").expanduser()
-    assert found.lake == "s3://bucket/prefix"
-    assert found.postgres_url == "postgresql://localhost/market"
-    assert found.config == clean / "other.yaml"
-    assert found.downloads == 3
-
-
-def test_a_lake_in_a_folder_becomes_an_absolute_path_and_an_empty_variable_is_none(clean, monkeypatch):
-    monkeypatch.setenv("CRYPTO_ASSETS_LAKE_URL", "lake")
-    assert settings().lake == str(clean / "lake")
-    monkeypatch.setenv("CRYPTO_ASSETS_LAKE_URL", "")
-    assert settings().lake == str(clean / ".crypto_assets" / "lake")
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("CRYPTO_ASSETS_DOWNLOADS", "many", "unable to parse string as an integer, found 'many'"),
-        ("CRYPTO_ASSETS_DOWNLOADS", "0", "Input should be greater than or equal to 1, found '0'"),
-        ("CRYPTO_ASSETS_DOWNLOADS", "65", "Input should be less than or equal to 64, found '65'"),
-        ("CRYPTO_ASSETS_POSTGRES_DURABLE", "perhaps", "unable to interpret input, found 'perhaps'"),
-    ],
-)
-def test_a_bad_variable_is_refused_by_its_name(clean, monkeypatch, name, value, message):
-    monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigError) as caught:
-        settings()
-    assert str(caught.value).startswith(f"environment variable {name}: ")
-    assert str(caught.value).endswith(message)
-    assert "\n" not in str(caught.value)
-
-
 def test_quality_has_a_threshold_and_weights_that_are_given_one_by_one(tmp_path):
     assert load_collection(write(tmp_path, entry())).quality.model_dump() == {
         "threshold": 0.999,
@@ -447,57 +389,3 @@ def test_quality_has_a_threshold_and_weights_that_are_given_one_by_one(tmp_path)
 )
 def test_bad_quality_settings_are_refused_by_their_place(tmp_path, given, message):
     assert refusal(tmp_path, f"quality: {given}\n{entry()}") == message
-
-
-def one_entry(**more: object) -> dict[str, object]:
-    return {"exchange": "binance", "market_type": "spot", "symbols": ["BTC/USDT"], "start": "2024-01-01", **more}
-
-
-def names(*entries: dict[str, object]) -> list[str]:
-    collection = parse_collection({"series": list(entries)})
-    return [collection.name_of(one) for one in collection.series]
-
-
-def test_the_name_of_an_entry_does_not_depend_on_its_place() -> None:
-    bars = {
-        "exchange": "binance",
-        "market_type": "spot",
-        "datasets": ["ohlcv_1m"],
-        "symbols": ["BTC/USDT"],
-        "start": "2024-01-01",
-    }
-    trades, linear = {**bars, "datasets": ["trades"]}, {**bars, "market_type": "linear", "symbols": ["BTC/USDT:USDT"]}
-    assert names(bars, linear) == ["binance_spot", "binance_linear"]
-    assert names(bars, trades, linear) == ["binance_spot_ohlcv_1m", "binance_spot_trades", "binance_linear"]
-    assert names(linear, trades, bars) == ["binance_linear", "binance_spot_trades", "binance_spot_ohlcv_1m"]
-    assert names({**bars, "name": "majors"}, trades) == ["majors", "binance_spot"]
-    later, other = {**bars, "symbols": ["ETH/USDT"], "start": "2024-03-01"}, {**bars, "symbols": ["SOL/USDT", "A/USDT"]}
-    assert names(bars, later) == ["binance_spot_ohlcv_1m_20240101", "binance_spot_ohlcv_1m_20240301"]
-    assert names(other, bars) == ["binance_spot_ohlcv_1m_20240101_SOLUSDT", "binance_spot_ohlcv_1m_20240101_BTCUSDT"]
-
-
-@pytest.mark.parametrize("name", ["", "1st", "a b", "a-b", "spot/btc", "é", "a" * 61, "__x;"])
-def test_a_name_that_dagster_cannot_have_is_refused(name: str) -> None:
-    entry = {
-        "exchange": "binance",
-        "market_type": "spot",
-        "datasets": ["trades"],
-        "symbols": ["BTC/USDT"],
-        "start": "2024-01-01",
-    }
-    with pytest.raises(ConfigError, match=r"series\[0\]\.name"):
-        parse_collection({"series": [{**entry, "name": name}]})
-
-
-def test_two_entries_of_one_name_are_refused() -> None:
-    entry = {
-        "exchange": "binance",
-        "market_type": "spot",
-        "datasets": ["trades"],
-        "symbols": ["BTC/USDT"],
-        "start": "2024-01-01",
-    }
-    other = {**entry, "symbols": ["ETH/USDT"]}
-    for first, second in (({"name": "a"}, {"name": "A"}), ({}, {"name": "binance_spot"})):
-        with pytest.raises(ConfigError, match=r"series\[0\] and series\[1\] are both named"):
-            parse_collection({"series": [{**entry, **first}, {**other, **second}]})

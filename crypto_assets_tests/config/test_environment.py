@@ -278,3 +278,50 @@ def test_the_secret_of_a_url_is_not_in_the_traceback_of_debug(tmp_path):
     assert "Traceback" in answer.err
     assert "hunter2" not in answer.out + answer.err
     assert not no_traceback(answer)
+
+
+def test_everything_is_local_where_the_environment_says_nothing(clean):
+    found = settings()
+    assert found.home == clean / ".crypto_assets"
+    assert found.config == clean / "collection.yaml"
+    assert found.lake == str(clean / ".crypto_assets" / "lake")
+    assert (found.postgres_url, found.downloads, found.postgres_durable) == (None, 12, True)
+
+
+def test_the_environment_names_the_lake_the_database_and_the_collection(clean, monkeypatch):
+    monkeypatch.setenv("CRYPTO_ASSETS_HOME", "~/market")
+    monkeypatch.setenv("CRYPTO_ASSETS_LAKE_URL", "s3://bucket/prefix/")
+    monkeypatch.setenv("CRYPTO_ASSETS_POSTGRES_URL", "postgresql://localhost/market")
+    monkeypatch.setenv("CRYPTO_ASSETS_CONFIG", "other.yaml")
+    monkeypatch.setenv("CRYPTO_ASSETS_DOWNLOADS", "3")
+    found = settings()
+    assert found.home == Path("~/market").expanduser()
+    assert found.lake == "s3://bucket/prefix"
+    assert found.postgres_url == "postgresql://localhost/market"
+    assert found.config == clean / "other.yaml"
+    assert found.downloads == 3
+
+
+def test_a_lake_in_a_folder_becomes_an_absolute_path_and_an_empty_variable_is_none(clean, monkeypatch):
+    monkeypatch.setenv("CRYPTO_ASSETS_LAKE_URL", "lake")
+    assert settings().lake == str(clean / "lake")
+    monkeypatch.setenv("CRYPTO_ASSETS_LAKE_URL", "")
+    assert settings().lake == str(clean / ".crypto_assets" / "lake")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("CRYPTO_ASSETS_DOWNLOADS", "many", "unable to parse string as an integer, found 'many'"),
+        ("CRYPTO_ASSETS_DOWNLOADS", "0", "Input should be greater than or equal to 1, found '0'"),
+        ("CRYPTO_ASSETS_DOWNLOADS", "65", "Input should be less than or equal to 64, found '65'"),
+        ("CRYPTO_ASSETS_POSTGRES_DURABLE", "perhaps", "unable to interpret input, found 'perhaps'"),
+    ],
+)
+def test_a_bad_variable_is_refused_by_its_name(clean, monkeypatch, name, value, message):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as caught:
+        settings()
+    assert str(caught.value).startswith(f"environment variable {name}: ")
+    assert str(caught.value).endswith(message)
+    assert "\n" not in str(caught.value)
