@@ -22,12 +22,13 @@ from crypto_assets.storage.migrations import migrate
 _POLL_S = 0.2
 
 
-def run_alone(part: str, say: Callable[[str], None], port: int, host: str = HOST) -> None:
+def run_alone(part: str, say: Callable[[str], None], ready: Callable[[], None], port: int, host: str = HOST) -> None:
     """Run a part until it is interrupted; the webserver and the daemon first wait for the code server.
 
     Args:
         part: one of `parts.PARTS`.
         say: called with a line about what it waits for.
+        ready: called just before the part itself runs.
         port: of the webserver.
         host: of the webserver.
 
@@ -54,5 +55,6 @@ def run_alone(part: str, say: Callable[[str], None], port: int, host: str = HOST
             say(f"waiting for the code server at {places.socket}; `crypto-assets up --only {CODE_SERVER}` starts it")
             while not listens(places.socket):
                 time.sleep(_POLL_S)
+        ready()
         sys.argv = list(places.command(part, port, host))
         runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

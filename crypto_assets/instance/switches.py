@@ -56,6 +56,24 @@ def running_switches(url: str) -> dict[str, bool]:
     return {name: state["status"] == "RUNNING" for name, state in states}
 
 
+def stored_switches(collection: Collection, *, starts: bool) -> dict[str, bool]:
+    """Return whether each switch runs, where no UI can be asked: as somebody clicked it, else as collection.yaml says.
+
+    Args:
+        collection: what collection.yaml says.
+        starts: whether what it switches on runs from the start.
+    """
+    from dagster._core.scheduler.instigation import InstigatorStatus
+
+    from crypto_assets.instance.dagster_instance import opened_instance
+
+    with opened_instance() as instance:
+        stored = {state.instigator_name: state.status for state in instance.all_instigator_state()}
+    clicked = {InstigatorStatus.RUNNING: True, InstigatorStatus.STOPPED: False}
+    on = {name: clicked[status] for name, status in stored.items() if status in clicked}
+    return {one.kind: on.get(one.kind, one.is_on and starts) for one in switches(collection)}
+
+
 def in_words(collection: Collection, running: Mapping[str, bool], today: date, *, starts: bool = True) -> list[str]:
     """Return lines for people: what is collected without anybody asking, and what was switched in the UI instead.
 

@@ -48,7 +48,7 @@ def asks(command: Command, name: str, port: int | None = None) -> subprocess.Com
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="unix sockets and signals as Linux has them")
 def test_each_part_runs_alone_and_they_meet_in_the_home(tmp_path: Path, postgres_url: str) -> None:
     command = Command.at(tmp_path / "home", postgres_url, CRYPTO_ASSETS_UI_USERS="*")
-    command.configure(COLLECTION)
+    command.configure({**COLLECTION, "automation": {"new_files": False, "today": False, "reconcile": False}})
     ui, api = free_port(), free_port()
     silent = asks(command, "code-server")
     assert (silent.returncode, silent.stderr) == (1, "code-server: expected an answer, found no answer\n")
@@ -98,6 +98,12 @@ def test_each_part_runs_alone_and_they_meet_in_the_home(tmp_path: Path, postgres
         )
         assert command("up").code == 2, "it would run a second daemon"
         assert (server.poll(), daemon.poll()) == (None, None)
+        daemon.send_signal(signal.SIGINT)
+        said = daemon.communicate(timeout=60)[0]
+    assert said.startswith(
+        "automation  gaps (13:00 UTC)\n            off: `automation: false` in "
+        f"{command.home / 'collection.yaml'}, or the switches in the UI, page Automation\n"
+    )
     assert asks(command, "code-server").returncode == 1
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -86,29 +86,55 @@ def _end_of_postgres() -> str:
 
 
 def _only(part: str, port: int, host: str) -> None:
+    from crypto_assets.config.environment import settings
     from crypto_assets.instance.alone import run_alone
+    from crypto_assets.instance.parts import DAEMON, switches_start
+    from crypto_assets.instance.switches import stored_switches
+    from crypto_assets.storage import postgres_url
 
-    load_configured()
-    run_alone(part, lambda text: err.print(text, markup=False, soft_wrap=True), port, host)
+    collection = load_configured()
+
+    def ready() -> None:
+        if part == DAEMON:
+            on = stored_switches(collection, starts=switches_start())
+            lines = _lines_of(collection, on, postgres_url(settings()), "the switches in the UI, page Automation")
+            out.print(*lines, sep="\n", markup=False, soft_wrap=True)
+            sys.stdout.flush()
+
+    run_alone(part, lambda text: err.print(text, markup=False, soft_wrap=True), ready, port, host)
 
 
 def _by_itself(collection: Collection, url: str, postgres: str) -> list[str]:
-    """Return lines about what is collected without anybody asking, and how to change that."""
-    from crypto_assets.config.automation import switches
-    from crypto_assets.config.environment import settings
+    """Return lines about what is collected without anybody asking, as the UI at an address knows it."""
     from crypto_assets.errors import CryptoAssetsError
-    from crypto_assets.instance.parts import switches_start
-    from crypto_assets.instance.switches import in_words, running_switches
-    from crypto_assets.ledger.coverage import never_collected
-    from crypto_assets.storage.database import Database
+    from crypto_assets.instance.switches import running_switches
 
     try:
         on = running_switches(url)
     except CryptoAssetsError as error:
         return [f"automation  {error}"]
+    return _lines_of(collection, on, postgres, f"the switches at {url}/automation")
+
+
+def _lines_of(collection: Collection, on: Mapping[str, bool], postgres: str, clicks: str) -> list[str]:
+    """Return lines about what is collected without anybody asking, and how to change that.
+
+    Args:
+        collection: what collection.yaml says.
+        on: whether each switch runs.
+        postgres: URL of the database.
+        clicks: where to click, in words.
+    """
+    from crypto_assets.config.automation import switches
+    from crypto_assets.config.environment import settings
+    from crypto_assets.instance.parts import switches_start
+    from crypto_assets.instance.switches import in_words
+    from crypto_assets.ledger.coverage import never_collected
+    from crypto_assets.storage.database import Database
+
     lines = in_words(collection, on, today(), starts=switches_start())
     if any(on.get(switch.kind) for switch in switches(collection)):
-        lines.append(f"off: `automation: false` in {settings().config}, or the switches at {url}/automation")
+        lines.append(f"off: `automation: false` in {settings().config}, or {clicks}")
     watched = [
         entry for one in switches(collection) if one.kind == "new_files" and on.get(one.kind) for entry in one.entries
     ]
