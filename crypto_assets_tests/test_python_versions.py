@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,3 +59,18 @@ def test_the_docs_name_the_lowest_or_all(page: str) -> None:
 
 def test_the_image_has_the_highest() -> None:
     assert set(re.findall(r"^FROM python:(3\.\d+)-", text("Dockerfile"), re.MULTILINE)) == {HIGHEST}
+
+
+def test_ci_takes_only_a_python_that_prints_this_release(tmp_path: Path) -> None:
+    """A program of that name that only ends with 0 is none; without HOME and PYENV_ROOT the search goes on."""
+    function = re.search(r"^find_python\(\) \{.*?^\}", text(".ci/run"), re.MULTILINE | re.DOTALL)
+    assert function
+    good, other = "3.11", "3.13"
+    for release, prints in ((good, good), (other, "")):
+        program = tmp_path / f"python{release}"
+        program.write_text(f"#!/bin/bash\necho {prints}\n")
+        program.chmod(0o755)
+    script = f"set -euo pipefail\n{function[0]}\nfind_python {good}\nfind_python {other}\n"
+    found = subprocess.run(["/bin/bash", "-c", script], env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert (found.returncode, found.stdout) == (0, f"{tmp_path / f'python{good}'}\n")
+    assert "no working python3.13 here" in found.stderr

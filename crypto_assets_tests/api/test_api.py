@@ -409,8 +409,10 @@ def test_a_filter_that_nobody_knows_is_an_error_and_no_empty_answer(client, path
 
 @pytest.mark.usefixtures("nothing_paused")
 def test_a_web_page_from_elsewhere_can_neither_read_nor_change_anything(client: httpx.Client) -> None:
-    rebound = client.get("/v1/status", headers={"host": "evil.example"})
-    assert refused(rebound, 403)["error"] == "foreign Host"
+    for host in ("evil.example", "user@127.0.0.1", "evil@localhost:1", "127.0.0.1/x", "localhost?x", "127.0.0.1:1:1"):
+        rebound = client.get("/v1/status", headers={"host": host})
+        assert refused(rebound, 403)["error"] == "foreign Host"
+    assert client.get("/v1/status", headers={"host": "[::1]:3001"}).status_code == 200
     foreign = client.post("/v1/pause", json={"scope": "all"}, headers={"origin": "https://evil.example"})
     assert refused(foreign, 403)["error"] == "foreign Origin"
     form = client.post("/v1/pause", content=json.dumps({"scope": "all"}), headers={"content-type": "text/plain"})

@@ -109,7 +109,9 @@ def test_owners_of_an_entry_replace_those_of_the_collection_and_a_source_has_all
     assert nobody.owners_of(nobody.series[0]) == []
 
 
-@pytest.mark.parametrize("owner", ["research", "team:", "team: ", "me@localhost", "a b@example.com"])
+@pytest.mark.parametrize(
+    "owner", ["research", "team:", "team: ", "team:a b", "team:привет", "team:a/b", "me@localhost", "a b@example.com"]
+)
 def test_an_owner_that_dagster_refuses_is_refused_with_its_place(owner):
     with pytest.raises(ConfigError, match=r"series\[0\]\.owners: expected an email address or a team"):
         parse_collection({"series": [ENTRIES[0] | {"owners": [owner]}]})

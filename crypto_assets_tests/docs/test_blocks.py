@@ -186,3 +186,16 @@ def test_a_mark_is_read_with_its_block(tmp_path: Path) -> None:
     assert unprinted([Block("p:1", "text", None, "1 of … days\nnever said", {"output": ""})], "x\n1  of 31 days\n") == [
         "p:1: never said"
     ]
+
+
+@pytest.mark.parametrize("page", [*PAGES, PROJECT / "README.md"], ids=lambda page: page.name)
+def test_an_empty_line_follows_each_block(page: Path) -> None:
+    """Text right after a closing fence was most likely meant to be in the block."""
+    is_open, after = False, []
+    lines = page.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines):
+        if line.lstrip().startswith("```"):
+            is_open = not is_open
+            if not is_open and "".join(lines[number + 1 : number + 2]).strip():
+                after.append(f"{page.name}:{number + 2}")
+    assert after == []
