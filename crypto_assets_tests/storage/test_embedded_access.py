@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -32,6 +33,46 @@ def state_of(home: Path) -> dict[str, str]:
     found = server._state(home / "postgres")
     assert found is not None
     return found
+
+
+def test_variables_of_libpq_for_another_server_do_not_lead_connections_astray(url: str, home: Path) -> None:
+    wrong = {
+        "PGPORT": "1234",
+        "PGHOSTADDR": "127.0.0.1",
+        "PGSERVICE": "nosuch",
+        "PGREQUIREPEER": "nobody",
+        "PGCHANNELBINDING": "require",
+        "PGREQUIREAUTH": "scram-sha-256",
+        "PGTARGETSESSIONATTRS": "read-only",
+        "PGGSSENCMODE": "require",
+        "PGSSLNEGOTIATION": "direct",
+        "PGMINPROTOCOLVERSION": "9.9",
+        "PGOPTIONS": "-c no=1",
+        "PGMAXPROTOCOLVERSION": "x",
+        "PGCONNECT_TIMEOUT": "x",
+        "PGCLIENTENCODING": "LATIN1",
+        "PGDATESTYLE": "german",
+        "PGTZ": "Asia/Tokyo",
+        "PGHOST": "192.0.2.1",
+        "PGUSER": "ann",
+        "PGDATABASE": "other",
+        "PGPASSWORD": "x",
+    }
+    code = (
+        "import sys, psycopg, psycopg2\n"
+        "from pathlib import Path\n"
+        "from crypto_assets.storage.embedded_postgres import ensure_server\n"
+        "url = ensure_server(Path(sys.argv[1]))\n"
+        "row = psycopg.connect(url).execute(\"SELECT current_user, '币', timestamp '2024-03-01'::text\").fetchone()\n"
+        "assert row == ('crypto_assets', '币', '2024-03-01 00:00:00'), row\n"
+        "cursor = psycopg2.connect(url).cursor()\n"
+        "cursor.execute('SELECT 1')\n"
+        "print(cursor.fetchone())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(home)], env=os.environ | wrong, capture_output=True, text=True, timeout=100
+    )
+    assert done.stdout == "(1,)\n", done.stderr
 
 
 # ---- other users ----------------------------------------------------------------------------------------------------

@@ -55,13 +55,22 @@ _uses: dict[Path, int] = {}
 _uses_guard = threading.Lock()
 
 
+_MEANT_FOR_ANOTHER_SERVER = (
+    *("PGPORT", "PGHOSTADDR", "PGSERVICE", "PGREQUIREPEER", "PGREQUIREAUTH", "PGCHANNELBINDING", "PGGSSENCMODE"),
+    *("PGTARGETSESSIONATTRS", "PGSSLNEGOTIATION", "PGMINPROTOCOLVERSION", "PGMAXPROTOCOLVERSION", "PGCONNECT_TIMEOUT"),
+    *("PGOPTIONS", "PGCLIENTENCODING", "PGDATESTYLE", "PGTZ"),
+)
+"""Variables with which libpq fills what an address leaves out. Ours leaves these out: `PGPORT=6432` for somebody's own server
+would lead every connection to a socket that does not exist. (PostgreSQL 18, libpq, "Environment Variables".)"""
+
+
 def ensure_server(
     home: Path, *, durable: bool = True, grace_s: float = 30.0, timeout_s: float = START_TIMEOUT_S
 ) -> str:
     """Return the URL of the PostgreSQL server under `home`, started if needed, with its database `crypto_assets`.
 
     The server runs at least as long as this process and its forked children. It listens on a unix socket and admits only the
-    account that runs this process.
+    account that runs this process. Variables of libpq that are meant for another server are removed from this process.
 
     Args:
         home: the folder for everything local; the server uses `home/postgres`.
@@ -74,6 +83,8 @@ def ensure_server(
     """
     folder = Path(home).absolute() / "postgres"
     began = _size_of_log(folder)
+    for name in _MEANT_FOR_ANOTHER_SERVER:
+        os.environ.pop(name, None)
     try:
         private_folders(folder.parent)
         _own(folder)
