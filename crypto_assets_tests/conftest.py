@@ -45,6 +45,8 @@ LONGEST = (
     "defs/test_automation.py",
     "defs/test_stops.py",
     "instance/test_up.py",
+    "instance/test_up_automation.py",
+    "instance/test_up_stopped_runs.py",
     "storage/test_other_versions.py",
     "cli/test_bad_input.py",
     "cli/test_bad_arguments.py",

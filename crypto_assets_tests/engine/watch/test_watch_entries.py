@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 
 from crypto_assets.engine.watch.tick import Tick
+from crypto_assets.ledger.discoveries import hand_back
+from crypto_assets.ledger.pauses import Controls
 from crypto_assets.sandbox import s3_listing
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
@@ -113,3 +115,26 @@ def test_files_of_months_are_watched_by_the_month(postgres_url):
                 ("BTC", "2024-02-01", "2024-02-28", 5, "new"),
                 ("BTC", "2024-02-29", "2024-02-29", 10, "new"),
             ]
+
+
+def test_what_a_stopped_run_hands_back_is_requested_once_more_also_by_a_changed_entry(world):
+    world.entries[0] |= {"symbols": ["BTC/USDT"]}
+    world.now = datetime(2024, 1, 20, 9, tzinfo=UTC)
+    fresh, history = world.tick().requests
+    days = said([history])
+    assert days == [("BTC", "2024-01-05", "2024-01-16", 1, "history")]
+    assert world.tick() == Tick([], "nothing is due")
+
+    assert hand_back(world.url, history.run_key, "run") == 1
+    assert hand_back(world.url, history.run_key, "run") == 0, "it has another run key by now"
+    (again,) = world.tick().requests
+    assert (said([again]), again.run_key in (fresh.run_key, history.run_key)) == (days, False)
+    assert world.tick() == Tick([], "nothing is due")
+
+    # The file is changed, and `up` is restarted because of that.
+    assert hand_back(world.url, again.run_key, "another run") == 1
+    world.entries[0] |= {"symbols": ["BTC/USDT", "ETH/USDT"]}
+    (third,) = [request for request in world.tick().requests if said([request]) == days]
+    assert third.run_key not in (history.run_key, again.run_key)
+    Controls(world.catalog).cancel("a run that a person cancelled", "me")
+    assert hand_back(world.url, third.run_key, "a run that a person cancelled") == 0
