@@ -13,7 +13,7 @@ from datetime import date, timedelta
 import dagster as dg
 
 from crypto_assets.instance.names import allow_every_letter
-from crypto_assets.model import Series, path_symbol
+from crypto_assets.model import Series, day_spans, path_symbol
 
 SOURCE, WAREHOUSE = "source", "warehouse"
 
@@ -46,19 +46,8 @@ def day_of(partition_key: str) -> date:
     return date.fromisoformat(partition_key)
 
 
-def ranges(days: Iterable[date]) -> list[tuple[date, date]]:
-    """Return the runs of consecutive days as (first, last), both included."""
-    result: list[tuple[date, date]] = []
-    for day in sorted(set(days)):
-        if result and day - result[-1][1] == timedelta(days=1):
-            result[-1] = (result[-1][0], day)
-        else:
-            result.append((day, day))
-    return result
-
-
 def days_text(days: Iterable[date], most: int = 20) -> str:
     """Return days as `2024-01-05, 2024-01-07 … 2024-01-09`: at most `most` spans, then the number of the others."""
-    spans = ranges(days)
+    spans = day_spans(days)
     text = ", ".join(str(first) if first == last else f"{first} … {last}" for first, last in spans[:most])
     return text + (f" and {len(spans) - most} more" if len(spans) > most else "")

@@ -6,11 +6,11 @@ Pure functions: nothing here reads the ledger or asks a host. Used by the comman
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 
-from crypto_assets.model import Outcome, Series, State, Track
+from crypto_assets.model import Outcome, Series, State, Track, day_spans
 from crypto_assets.text.visible import visible
 
 NAMES_SHOWN = 3
@@ -165,14 +165,8 @@ def _order(series: Series) -> tuple[str, str, str, str]:
 
 
 def _consecutive(days: dict[date, Problem]) -> list[Span]:
-    runs: list[list[date]] = []
-    for day in sorted(days):
-        if runs and day - runs[-1][-1] == timedelta(days=1):
-            runs[-1].append(day)
-        else:
-            runs.append([day])
-    return [_span(days[run[0]], run) for run in runs]
+    return [_span(days[first], first, last) for first, last in day_spans(days)]
 
 
-def _span(first: Problem, days: Sequence[date]) -> Span:
-    return Span(first.series, first.symbol, days[0], days[-1], first.state, first.reason, first.cause, first.note)
+def _span(one: Problem, first: date, last: date) -> Span:
+    return Span(one.series, one.symbol, first, last, one.state, one.reason, one.cause, one.note)

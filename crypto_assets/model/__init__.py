@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from crypto_assets.model.finding import NOT_JUDGED, SHOWN_ROWS, STORED_FILE, Finding, Severity, not_judged
 from crypto_assets.model.outcome import Outcome
-from crypto_assets.model.partition import DAY, Partition, days_between
+from crypto_assets.model.partition import DAY, Partition, day_spans, days_between
 from crypto_assets.model.provenance import ArchiveObject, SourceFile, StoredFile
 from crypto_assets.model.series import MARKET_TYPES, TIMEFRAME_LENGTHS, TIMEFRAMES, Series, Track, TrackDay, bar_length
 from crypto_assets.model.state import COMPLETE_STATES, STORED_STATES, State
@@ -67,6 +67,7 @@ __all__ = [
     "Track",
     "TrackDay",
     "bar_length",
+    "day_spans",
     "days_between",
     "not_judged",
     "path_symbol",

@@ -1,7 +1,8 @@
-"""A `Partition` is one symbol over one UTC day; `days_between` lists days."""
+"""A `Partition` is one symbol over one UTC day; `days_between` lists days, `day_spans` joins them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -46,3 +47,14 @@ class Partition:
 def days_between(first: date, last: date) -> list[date]:
     """Return every day from `first` to `last`, both included; empty if `last` is before `first`."""
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def day_spans(days: Iterable[date]) -> list[tuple[date, date]]:
+    """Return the runs of consecutive days as (first, last), both included, in order; a repeated day counts once."""
+    spans: list[tuple[date, date]] = []
+    for day in sorted(set(days)):
+        if spans and day - spans[-1][1] == DAY:
+            spans[-1] = (spans[-1][0], day)
+        else:
+            spans.append((day, day))
+    return spans

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from crypto_assets.model.series import TIMEFRAME_LENGTHS
+from crypto_assets.storage.comments import KEY_COMMENTS, commented
 
 _LENGTHS = ", ".join(
     [f"('{name}', interval '{length.total_seconds():.0f} s')" for name, length in TIMEFRAME_LENGTHS.items()]
@@ -39,18 +40,18 @@ ORDER BY l.exchange, l.market_type, l.symbol, bar.open_time + t.length DESC, t.l
 VIEWS: Mapping[str, tuple[str, ...]] = {
     "latest_prices": (
         _LATEST_PRICES,
-        (
-            "COMMENT ON VIEW market.latest_prices IS 'The newest price of each symbol with bars in Postgres: the close of "
-            "its newest bar, of the shortest timeframe if several end together. It may be old: see age. Symbols in the lake "
-            "only, or with trades only, are not in it.'"
+        *commented(
+            "market.latest_prices",
+            "The newest price of each symbol with bars in Postgres: the close of its newest bar, of the shortest timeframe "
+            "if several end together. It may be old: see age. Symbols in the lake only, or with trades only, are not in it.",
+            KEY_COMMENTS
+            | {
+                "price": "the close of the bar; quote per base",
+                "time": "the end of the bar; UTC",
+                "dataset": "the dataset that the bar is from: ohlcv_1m",
+                "age": "from the end of the bar to now",
+            },
         ),
-        "COMMENT ON COLUMN market.latest_prices.exchange IS 'the exchange as ccxt names it: binance'",
-        "COMMENT ON COLUMN market.latest_prices.market_type IS 'spot or linear'",
-        "COMMENT ON COLUMN market.latest_prices.symbol IS 'the symbol as ccxt writes it: BTC/USDT, linear BTC/USDT:USDT'",
-        "COMMENT ON COLUMN market.latest_prices.price IS 'the close of the bar; quote per base'",
-        "COMMENT ON COLUMN market.latest_prices.time IS 'the end of the bar; UTC'",
-        "COMMENT ON COLUMN market.latest_prices.dataset IS 'the dataset that the bar is from: ohlcv_1m'",
-        "COMMENT ON COLUMN market.latest_prices.age IS 'from the end of the bar to now'",
     ),
 }
 """The statements that create each view, by its name."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from crypto_assets.model import DAY, Track
+from crypto_assets.model import DAY, Track, day_spans
 from crypto_assets.storage.database import Database
 from crypto_assets.storage.market_tables import TABLES
 from crypto_assets.storage.warehouse import instant, leaf_of, lock_symbol
@@ -58,18 +58,8 @@ def _remove(connection: psycopg.Connection[Any], table: str, track: Track, days:
         built = " OR source = 'derived'" if series.timeframe == "1m" else ""
         conditions += f" AND (timeframe = %s AND source <> 'derived'{built})"
         values = [series.timeframe]
-    for first, last in _spans(days):
+    for first, last in day_spans(days):
         connection.execute(
             f"DELETE FROM market.{table} WHERE {conditions}", (*names, instant(first), instant(last + DAY), *values)
         )
     delete_days(connection, table, track, days)
-
-
-def _spans(days: Sequence[date]) -> list[tuple[date, date]]:
-    spans: list[tuple[date, date]] = []
-    for day in sorted(days):
-        if spans and day - spans[-1][1] == DAY:
-            spans[-1] = (spans[-1][0], day)
-        else:
-            spans.append((day, day))
-    return spans

@@ -22,6 +22,7 @@ from crypto_assets.model import (
     Track,
     TrackDay,
     bar_length,
+    day_spans,
     days_between,
     path_symbol,
     unified_symbol,
@@ -152,6 +153,13 @@ def test_days_between_follow_each_other(first, count):
     if first.year > 1:
         assert len(days) == max(0, count)
         assert not days or (days[0], days[-1]) == (first, first + timedelta(days=count - 1))
+
+
+@given(st.lists(st.dates(date(2024, 2, 20), date(2024, 3, 10))))
+def test_spans_of_days_hold_exactly_these_days_and_no_two_touch(days):
+    spans = day_spans(days)
+    assert [day for first, last in spans for day in days_between(first, last)] == sorted(set(days))
+    assert all(after - before > timedelta(days=1) for (_, before), (after, _) in pairwise(spans))
 
 
 def test_a_partition_is_the_half_open_utc_day():

@@ -7,6 +7,7 @@ import json
 import random
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +17,8 @@ import pytest
 from crypto_assets.engine.run_context import Stores
 from crypto_assets.errors import BadContent, ConfigError
 from crypto_assets.ledger.partitions import Ledger
-from crypto_assets.model import ArchiveObject, Series, State
+from crypto_assets.model import ArchiveObject, Outcome, Partition, Series, State
+from crypto_assets.quality.after_run import close_run
 from crypto_assets.quality.quarantine.refused_files import (
     RefusedFile,
     all_stored,
@@ -37,7 +39,7 @@ from crypto_assets_tests.sources.files import zipped
 from crypto_assets_tests.workbench import Workbench, entry
 
 BARS = Series("binance", "spot", "ohlcv", "1m")
-BTC = "BTC/USDT"
+BTC, ETH = "BTC/USDT", "ETH/USDT"
 START, BAD, LAST = date(2024, 1, 1), date(2024, 1, 2), date(2024, 1, 3)
 OF = f"data/spot/daily/klines/BTCUSDT/1m/BTCUSDT-1m-{BAD}.zip"
 STORED = f"exchange=binance/market_type=spot/dataset=ohlcv_1m/symbol=BTC-USDT/date={BAD}/data.parquet"
@@ -341,6 +343,29 @@ def test_a_refused_correction_takes_the_place_of_the_former_version_once_it_is_g
     with Ledger(work.url) as ledger:
         [correction] = ledger.corrections()
     assert (correction.day, correction.rows_changed, list(correction.columns)) == (BAD, 1, ["volume"])
+
+
+def test_a_restored_day_leaves_the_gaps_in_sql_and_judges_the_days_beside_it_again(work: Workbench) -> None:
+    content = work.bytes_at(OF)
+    work.publish(OF, content, b"0" * 64 + b"\n")
+    work.collect(START, LAST)
+    ended = Outcome(BARS, Partition(ETH, BAD), State.MISSING, "why")
+    with Ledger(work.url) as ledger:
+        ledger.record_outcomes([ended])
+        close_run(work.collection, work.lake, ledger, work.targets(START, LAST))
+        assert causes(ledger) == {(BTC, BAD): "upstream_bad_file", (ETH, BAD): "upstream_absent_file"}
+        work.publish(OF, content)
+        ledger.record_outcomes([replace(ended, evidence={"error": "HostUnreachable"})])
+        assert causes(ledger)[ETH, BAD] is None
+        [file] = files(work)
+        assert restore(work, file).complete
+        assert causes(ledger) == {(ETH, BAD): "our_failure"}
+
+
+def causes(ledger: Ledger) -> dict[tuple[str, date], str | None]:
+    with ledger.transaction() as connection:
+        rows = connection.execute("SELECT symbol, first_day, cause FROM collection.gaps").fetchall()
+    return {(symbol, day): cause for symbol, day, cause in rows}
 
 
 def test_bytes_that_were_edited_in_quarantine_are_not_taken(work: Workbench) -> None:

@@ -76,8 +76,8 @@ def verify(path: Path, quick: bool, as_json: bool) -> None:
     Every file is read from the lake and hashed. The lake may be another one than the one that was locked.
     """
     from crypto_assets.config.environment import settings
-    from crypto_assets.defs.asset_keys import ranges
     from crypto_assets.errors import NothingCollected, PostgresUnavailable
+    from crypto_assets.model import day_spans
     from crypto_assets.quality.lock.file import read_lock
     from crypto_assets.quality.lock.verify import Found
     from crypto_assets.quality.lock.verify import verify as look
@@ -96,7 +96,7 @@ def verify(path: Path, quick: bool, as_json: bool) -> None:
         result = look(locked, lake, None)
     counts = {found.value: sum(one.found is found for one in result.verdicts) for found in Found}
     other = [one for one in result.verdicts if one.found is not Found.SAME]
-    appeared = [(track, begin, end) for track, days in result.appeared for begin, end in ranges(days)]
+    appeared = [(track, begin, end) for track, days in result.appeared for begin, end in day_spans(days)]
     if as_json:
         problems = [
             {

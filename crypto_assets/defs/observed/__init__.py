@@ -18,6 +18,7 @@ from crypto_assets.text.visible import visible
 
 if TYPE_CHECKING:
     from crypto_assets.ledger.partitions import Ledger
+    from crypto_assets.storage.lake import Lake
 
 __all__ = ["Built", "Found", "Observed", "build_observed", "observed_key"]
 
@@ -57,6 +58,22 @@ class Observed:
     uri: Callable[[Addresses], str]
     stamp: Callable[["Ledger"], Any] | None = None
     check: tuple[str, str] | None = None
+
+
+def described_by(metadata: Callable[["Ledger", Collection, str, "Lake"], Mapping[str, Any]]) -> Look:
+    """Return a look whose content is the metadata of each exchange, as text."""
+
+    def look(
+        collection: Collection, exchanges: Sequence[str], ledger: "Ledger", lake: LakeResource
+    ) -> Mapping[str, Found]:
+        result = {}
+        for exchange in exchanges:
+            found = metadata(ledger, collection, exchange, lake.lake())
+            texts = [f"{name} {getattr(value, 'value', value)}" for name, value in sorted(found.items())]
+            result[exchange] = Found("\n".join(texts), found)
+        return result
+
+    return look
 
 
 def observed_key(name: str, exchange: str) -> dg.AssetKey:

@@ -6,35 +6,23 @@ after their run has ended.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from crypto_assets.config.collection import Collection
 from crypto_assets.config.environment import settings
-from crypto_assets.defs.observed import Found, Observed
+from crypto_assets.defs.observed import Observed, described_by
 from crypto_assets.defs.observed.changes import look_again
 from crypto_assets.engine.problems import word_of
 from crypto_assets.ledger.known_days import latest_changes
 
 if TYPE_CHECKING:
-    from crypto_assets.defs.resources import LakeResource
     from crypto_assets.ledger.partitions import Ledger
     from crypto_assets.storage.lake import Lake
 
 SERIES = 40
 """The most series with a picture; the others are in the counts."""
-
-
-def look(collection: Collection, exchanges: Sequence[str], ledger: Ledger, lake: LakeResource) -> Mapping[str, Found]:
-    """Return the coverage of each exchange."""
-    result = {}
-    for exchange in exchanges:
-        metadata = _metadata(ledger, collection, exchange, lake.lake())
-        texts = [f"{name} {getattr(value, 'value', value)}" for name, value in sorted(metadata.items())]
-        result[exchange] = Found("\n".join(texts), metadata)
-    return result
 
 
 def _state(ledger: Ledger) -> list[str]:
@@ -75,7 +63,7 @@ COVERAGE = Observed(
         "`crypto-assets gaps` says why, `crypto-assets fill` collects what is missing."
     ),
     description="Draws the coverage of the exchanges again when a day was stored or lost.",
-    look=look,
+    look=described_by(_metadata),
     kind="report",
     uri=lambda at: at.table("collection"),
     stamp=_state,

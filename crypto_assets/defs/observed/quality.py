@@ -7,21 +7,19 @@ click.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from crypto_assets.config.collection import Collection
 from crypto_assets.config.environment import settings
-from crypto_assets.defs.observed import Found, Observed
+from crypto_assets.defs.observed import Observed, described_by
 from crypto_assets.defs.observed.changes import look_again
 from crypto_assets.engine.problems import word_of
 from crypto_assets.ledger.known_days import latest_changes
 from crypto_assets.text.visible import visible
 
 if TYPE_CHECKING:
-    from crypto_assets.defs.resources import LakeResource
     from crypto_assets.ledger.partitions import Ledger
     from crypto_assets.storage.lake import Lake
 
@@ -30,16 +28,6 @@ PICTURES_BYTES = 140_000
 
 _SCALES = (1.0, 0.75)
 """Dagster shows a picture in its own size and cuts off the part that is wider than its dialog."""
-
-
-def look(collection: Collection, exchanges: Sequence[str], ledger: Ledger, lake: LakeResource) -> Mapping[str, Found]:
-    """Return the quality of each exchange."""
-    result = {}
-    for exchange in exchanges:
-        metadata = _metadata(ledger, collection, exchange, lake.lake())
-        texts = [f"{name} {getattr(value, 'value', value)}" for name, value in sorted(metadata.items())]
-        result[exchange] = Found("\n".join(texts), metadata)
-    return result
 
 
 def _state(ledger: Ledger) -> list[str]:
@@ -98,7 +86,7 @@ QUALITY = Observed(
         f"What is stored of {exchange}, what is missing and why, and how good it is: `crypto-assets report` in the UI."
     ),
     description="Draws coverage, gaps, scores and publication delays of the exchanges again when something has changed.",
-    look=look,
+    look=described_by(_metadata),
     kind="report",
     uri=lambda at: at.table("collection"),
     stamp=_state,

@@ -8,7 +8,7 @@ loads it again.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 
 from crypto_assets.ledger.loads import LoadedDay, Loads, count_loads, days_loaded, every_loaded_day
-from crypto_assets.model import DAY, Finding, Rule, Series, Severity, not_judged
+from crypto_assets.model import DAY, Finding, Rule, Series, Severity, day_spans, not_judged
 from crypto_assets.rows.loads import STATISTICS
 from crypto_assets.storage.built_bars import built_due
 from crypto_assets.storage.database import Database
@@ -74,7 +74,7 @@ def judge(database: Database, table: Table, days: Collection[date]) -> dict[date
         # A count while another process replaces the rows would find a day that never existed.
         lock_symbol(connection, table.name, *table.keys)
         loaded = _loaded(connection, table, days)
-        for first, last in _spans(loaded):
+        for first, last in day_spans(loaded):
             counted = _counted(connection, table, first, last)
             due = _built_due(connection, table, loaded, first, last)
             for day, feeders in loaded.items():
@@ -201,16 +201,6 @@ def _forget(connection: psycopg.Connection[Any], table: Table, days: Sequence[da
     """Forget the loads of some days, so that they are loaded again."""
     if days:
         forget_days(connection, table.name, table.keys, [series.dataset for series in table.feeders], days)
-
-
-def _spans(days: Iterable[date]) -> list[tuple[date, date]]:
-    spans: list[tuple[date, date]] = []
-    for day in sorted(days):
-        if spans and day - spans[-1][1] == DAY:
-            spans[-1] = (spans[-1][0], day)
-        else:
-            spans.append((day, day))
-    return spans
 
 
 def _instant(day: date) -> datetime:

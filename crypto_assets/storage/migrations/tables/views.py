@@ -4,19 +4,13 @@ They count as `crypto-assets status` and `gaps` do, from the records alone. Two 
 collection.yaml asks for, and the files in the lake.
 """
 
-from collections.abc import Mapping
-
+from crypto_assets.storage.comments import KEY_COMMENTS, commented
 from crypto_assets.storage.migrations.tables.keys import PARTITION
 from crypto_assets.storage.reader import readable
 
 _KEYS = "exchange, market_type, symbol, dataset"
 
-_KEY_COMMENTS = {
-    "exchange": "the exchange as ccxt names it: binance",
-    "market_type": "spot or linear",
-    "symbol": "the symbol as ccxt writes it: BTC/USDT, linear BTC/USDT:USDT",
-    "dataset": "the dataset: ohlcv_1m, trades",
-}
+_KEY_COMMENTS = KEY_COMMENTS | {"dataset": "the dataset: ohlcv_1m, trades"}
 
 _TODAY = "(now() AT TIME ZONE 'UTC')::date"
 
@@ -152,15 +146,6 @@ _ACKNOWLEDGED_COMMENTS = (
 )
 
 
-def commented(name: str, text: str, columns: Mapping[str, str]) -> list[str]:
-    """Return the statements that comment on a view of `collection` and on its columns."""
-    quoted = {column: meaning.replace("'", "''") for column, meaning in columns.items()}
-    return [
-        f"COMMENT ON VIEW collection.{name} IS '{text}'",
-        *(f"COMMENT ON COLUMN collection.{name}.{column} IS '{meaning}'" for column, meaning in quoted.items()),
-    ]
-
-
 STATEMENTS = (
     f"CREATE INDEX partitions_incomplete ON collection.partitions (exchange, market_type, day) WHERE {_INCOMPLETE}",
     f"""
@@ -178,21 +163,21 @@ STATEMENTS = (
     _COVERAGE,
     _GAPS,
     *commented(
-        "coverage",
+        "collection.coverage",
         "The days of each symbol and dataset with a record, counted by state, as crypto-assets status counts them. The "
         "command knows two things more: the days that collection.yaml asks for, and files that are missing in the lake.",
         _COVERAGE_COMMENTS,
     ),
     *commented(
-        "gaps",
+        "collection.gaps",
         "Incomplete days up to yesterday, equal neighbours as one span, with their reason and cause, as crypto-assets gaps "
         "shows them. The command knows more: days of collection.yaml before the first and after the last record, files that "
         "are missing in the lake, and rows that are missing in Postgres.",
         _GAPS_COMMENTS,
     ),
-    *commented("quality_now", "The last score of each day.", _QUALITY_COMMENTS),
+    *commented("collection.quality_now", "The last score of each day.", _QUALITY_COMMENTS),
     *commented(
-        "acknowledgements_now",
+        "collection.acknowledgements_now",
         "The last acknowledgement of each day, and why it is no longer valid.",
         _ACKNOWLEDGED_COMMENTS,
     ),
