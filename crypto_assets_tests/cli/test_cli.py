@@ -49,6 +49,7 @@ SAYS = {
     ("sql",): "Run one read-only SQL query on the warehouse",
     ("fill",): "Collect what is missing",
     ("gaps",): "Show what is missing, and why",
+    ("warehouse",): "Show what Postgres has of each dataset, and the size of its tables",
     ("catalog",): "Show what is stored and what is configured",
     ("symbols",): "Show the symbols that are stored or in collection.yaml",
     ("datasets",): "Show the datasets that can be collected",
