@@ -9,7 +9,7 @@ import click
 
 EXIT_CODES = (
     ("0", "every requested day is complete, or explained as no data"),
-    ("1", "something is missing or partial, or a host or symbol was not found"),
+    ("1", "something is missing or partial, or the exchange does not know a symbol"),
     ("2", "wrong arguments or configuration; nothing was done"),
 )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crypto_assets.cli.console import counted, err, escape, out, print_line, print_table
+from crypto_assets.cli.console import counted, err, escape, out, print_error, print_line, print_table
 from crypto_assets.cli.options import with_ledger
 from crypto_assets.engine.problems import Problem, days_text, lines, spans, word_of
 from crypto_assets.ledger.coverage_tables import record_names, record_table
@@ -112,6 +112,11 @@ def report(asked: Asked, *, as_json: bool, verbose: bool = False) -> int:
         is_fine = record.state in COMPLETE_STATES or record.track_day in accepted
         (fine if is_fine else bad).append(record)
     untried = _untried(asked, found)
+    incomplete = {record.exchange for record in bad} | {one.series.exchange for one in untried}
+    for exchange, failure in asked.unreachable.items():
+        line = f"{failure}; {exchange} is not asked again in this run"
+        # No error if every requested day is complete: the exit code is 0, and the days that were not renewed are named below.
+        (print_error if exchange in incomplete else _print_note)(line)
     if as_json:
         print_json(asked, found, [*(_problem(record) for record in bad), *untried, *asked.left], len(accepted))
     else:
@@ -125,6 +130,10 @@ def report(asked: Asked, *, as_json: bool, verbose: bool = False) -> int:
             f"[red]error:[/red] {counted(unsaid, 'day')} without a record; the run was stopped. Run the command again"
         )
     return 1 if bad or untried or asked.left or asked.unknown or asked.misspelt else 0
+
+
+def _print_note(message: str) -> None:
+    err.print(f"note: {message}", markup=False)
 
 
 def accepted_of(ledger: Any, records: Sequence[Any]) -> set[TrackDay]:

@@ -314,7 +314,7 @@ def test_stored_days_that_could_not_be_looked_at_again_stay_and_are_named(story:
     assert table_of(answer.out)["binance/spot/ohlcv_1m/BTC-USDT"][:6] == ["2", "2", "0", "0", "0", "2,880"]
     failure = "127.0.0.1:1 refuses connections (nothing listens on that port)"
     assert answer.err.splitlines() == [
-        f"error: {failure}; binance is not asked again in this run",
+        f"note: {failure}; binance is not asked again in this run",
         f"binance spot {BTC} ohlcv_1m 2024-01-01 … 2024-01-02 (2 days): not renewed, the stored data stays: {failure}",
     ]
 

@@ -97,3 +97,10 @@ def test_a_query_is_answered_as_before(postgres_url: str, tmp_path: Path) -> Non
     command = configured(Command.at(tmp_path, postgres_url))
     assert command("sql", "--csv", "SELECT 1 AS one, 'a' AS two").out == "one,two\r\n1,a\r\n".replace("\r\n", "\n")
     assert "expected a query that returns rows" in command("sql", "SET timezone = 'UTC'").message
+
+
+def test_the_table_of_a_query_has_no_zeros_at_the_end_of_decimals_and_csv_has(own: Command) -> None:
+    query = "SELECT 50508.520000000000000000::numeric a, 100.000::numeric b, 0.000::numeric c, 1e3::numeric d, 100 e"
+    table, rows = own("sql", query), own("sql", "--csv", query)
+    assert table.out.splitlines()[1].split() == ["50508.52", "100", "0", "1000", "100"]
+    assert rows.out.splitlines()[1] == "50508.520000000000000000,100.000,0.000,1000,100"

@@ -91,7 +91,7 @@ def test_coverage_counts_as_status_does(work: Workbench, command: Command) -> No
 def test_gaps_are_those_of_the_command_as_spans(work: Workbench, command: Command) -> None:
     expected = {
         (one["dataset"], one["symbol"], one["day"]): (
-            one["state"] or "not_collected",
+            {None: "not_collected", "degraded": "partial"}.get(one["state"], one["state"]),
             one["reason"],
             one["cause"],
             one["acknowledged"]["reason"] if one["acknowledged"] else None,
@@ -110,7 +110,7 @@ def test_gaps_are_those_of_the_command_as_spans(work: Workbench, command: Comman
     assert found == expected
     mine = {day: what for (dataset, symbol, day), what in found.items() if (dataset, symbol) == ("ohlcv_1m", BTC)}
     assert {day: (what[0], what[2]) for day, what in mine.items()} == {
-        str(PARTIAL): ("degraded", "unexplained"),
+        str(PARTIAL): ("partial", "unexplained"),
         str(GONE): ("missing", "upstream_absent_file"),
         str(ACCEPTED): ("missing", "upstream_absent_file"),
         str(REFUSED): ("missing", "upstream_bad_file"),

@@ -189,8 +189,6 @@ def collect_all(
     if found.requests:
         with progress(sum(request.days for request in found.requests), as_json, "collecting") as step:
             down |= runs.execute(collection, found.requests, step)
-    for exchange, failure in down.items():
-        print_error(f"{failure}; {exchange} is not asked again in this run")
     asked = Asked(requests, down, found.unknown, misspelt, never_asked=frozenset(found.unreachable), left=left)
     return report(asked, as_json=as_json, verbose=verbose)
 

@@ -132,6 +132,8 @@ def status(as_json: bool) -> None:
             out.print("nothing has been collected yet; start with `crypto-assets collect` or `crypto-assets demo`")
         elif any(not one.is_complete for one in found if one.in_collection):
             out.print("`crypto-assets gaps` shows what is missing, and why; `crypto-assets fill` collects it")
+        if any(one.failed_checks for one in found):
+            out.print("`crypto-assets validate` runs the checks again and names those that fail, with their days")
         if days := with_ledger(lambda ledger: unlisted_days(collection, ledger)):
             out.print(unlisted_in_words(days))
     sys.exit(1 if any(gap.is_open for gap in found_gaps) else 0)

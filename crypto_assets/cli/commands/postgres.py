@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Any
 
 import click
@@ -61,7 +62,8 @@ def sql(query: str | None, as_csv: bool, as_json: bool) -> None:
     """Run one read-only SQL query on the warehouse; without a query, open psql.
 
     Times are UTC. The schema `market` has the tables and the view `latest_prices`, `collection` the views `coverage` and
-    `gaps`. psql is read-only too, and ends with its own exit code.
+    `gaps`. psql reads no psqlrc and is read-only too, until you switch that off: it has the rights of
+    the account in the address of Postgres. It ends with its own exit code.
     """
     if query is None:
         if as_csv or as_json:
@@ -102,7 +104,7 @@ def _psql() -> int:
     options = f"{address.pop('options', '')} {_READ_ONLY}".strip()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends a query in psql, which gets the signal too
     return subprocess.run(
-        [program, make_conninfo(**address, options=options)],
+        [program, "--no-psqlrc", make_conninfo(**address, options=options)],
         env=variables,
         check=False,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
@@ -138,10 +140,18 @@ def _print(names: Sequence[str], rows: Iterator[Sequence[Any]]) -> None:
         table.add_column(name, no_wrap=True)
     found = list(rows)
     for row in found[:_SHOWN]:
-        table.add_row(*("" if value is None else str(value) for value in row))
+        table.add_row(*map(_cell, row))
     print_table(table)
     if len(found) > _SHOWN:
         out.print(f"… and {counted(len(found) - _SHOWN, 'more row')}: --csv")
+
+
+def _cell(value: Any) -> str:
+    """Return a value for people; decimals without the zeros at their end, which `--csv` and `--json` keep."""
+    if isinstance(value, Decimal):
+        text = f"{value:f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    return "" if value is None else str(value)
 
 
 SECTION = "Look"

@@ -71,7 +71,8 @@ WITH days AS (
     FROM (SELECT {_KEYS}, day, lag(day) OVER (PARTITION BY {_KEYS} ORDER BY day) AS before FROM collection.partitions) p
     WHERE day - before > 1
 )
-SELECT {_KEYS}, first_day, last_day, last_day - first_day + 1 AS days, state, reason, cause,
+SELECT {_KEYS}, first_day, last_day, last_day - first_day + 1 AS days,
+    CASE state WHEN 'degraded' THEN 'partial' ELSE state END AS state, reason, cause,
     by IS NOT NULL AS acknowledged, by AS acknowledged_by, acknowledged_reason
 FROM spans
 UNION ALL
@@ -101,7 +102,7 @@ _GAPS_COMMENTS = _KEY_COMMENTS | {
     "first_day": "the first day of the span",
     "last_day": "the last day of the span, included",
     "days": "the number of days",
-    "state": "degraded (partial), missing, pending (not published yet), corrected, or not_collected (no record)",
+    "state": "partial (`degraded` in Python), missing, pending (not published yet), corrected, or not_collected (no record)",
     "reason": "why, in words",
     "cause": "the kind of cause, as crypto-assets gaps shows it in brackets; null: its run has not ended",
     "acknowledged": "a person accepts it: it does not count",
