@@ -279,7 +279,7 @@ def test_the_listed_commands_work_in_their_order(real: Place) -> None:
         name = line.split()[1]
         if name in UNTIL_CTRL_C or name in ("selftest", "cancel") or line.endswith("acknowledge"):
             continue
-        filled = line.replace("DIR", "out").replace("FILE", "my.lock").replace("QUERY", '"SELECT 1 AS one"')
+        filled = line.replace("DIR", "out").replace("FILE", "my.lock").replace("[QUERY]", '"SELECT 1 AS one"')
         done = real.run(f".venv/bin/{filled}")
         codes[line] = done.returncode
         assert done.returncode in (0, 1), (line, done.stderr)
