@@ -64,17 +64,17 @@ def test_without_a_network_the_shipped_collection_is_a_few_lines(postgres_url: s
     assert fill.out.splitlines() == [
         (
             "binance linear BTC/USDT:USDT funding_rates, binance linear ETH/USDT:USDT funding_rates, "
-            "binance linear BTC/USDT:USDT ohlcv_1m and 5 more "
+            "binance linear BTC/USDT:USDT ohlcv_1m and 3 more "
             f"{FIRST} … {last} ({days:,} days) each: not collected yet"
         ),
-        f"{8 * days:,} days requested: {8 * days:,} not collected yet",
-        f"left to collect: {8 * days:,} days of 4 symbols; `crypto-assets fill` tries them again",
+        f"{6 * days:,} days requested: {6 * days:,} not collected yet",
+        f"left to collect: {6 * days:,} days of 4 symbols; `crypto-assets fill` tries them again",
     ]
     verbose = command("fill", "--verbose", "--symbol", "BTC/USDT:USDT", "--dataset", "funding_rates")
     assert len(sentences(verbose)) == days
     gaps, status = command.sequence("gaps", "status")
     assert (gaps.code, status.code) == (1, 1)
-    assert len(sentences(gaps)) == 8
+    assert len(sentences(gaps)) == 6
     assert all(line.endswith(f"{FIRST} … {last} ({days:,} days): not collected yet") for line in sentences(gaps))
 
 

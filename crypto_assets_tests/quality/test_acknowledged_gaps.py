@@ -70,7 +70,7 @@ def appears(ledger: Ledger, day: date, etag: str = "e1") -> None:
 def ledger(postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
     """Five days of BTC: partial, missing, pending, complete and not collected yet."""
     (tmp_path / "collection.yaml").write_text(
-        yaml.safe_dump({"series": [entry("spot", ["ohlcv_1m"], [BTC, ETH], FIRST, end=NEW)]})
+        yaml.safe_dump({"series": [entry("spot", ["ohlcv_1m"], [BTC, ETH], FIRST, end=NEW, warehouse=False)]})
     )
     monkeypatch.setenv("CRYPTO_ASSETS_CONFIG", str(tmp_path / "collection.yaml"))
     monkeypatch.setenv("CRYPTO_ASSETS_POSTGRES_URL", postgres_url)

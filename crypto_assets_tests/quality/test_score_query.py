@@ -40,7 +40,7 @@ from crypto_assets_tests.workbench import entry
 
 LAST = date(2024, 3, 3)
 DAYS = {"from": str(FIRST), "to": str(LAST)}
-CONTENT = {"series": [entry("spot", ["ohlcv_1m"], [BTC, ETH], FIRST)], "quality": {"threshold": 0.85}}
+CONTENT = {"series": [entry("spot", ["ohlcv_1m"], [BTC, ETH], FIRST, warehouse=False)], "quality": {"threshold": 0.85}}
 """Three days of BTC of which one lacks bars and one everything; three whole days of ETH, the last one late."""
 
 

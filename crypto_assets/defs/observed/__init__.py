@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -63,6 +64,7 @@ class Observed:
 def described_by(metadata: Callable[["Ledger", Collection, str, "Lake"], Mapping[str, Any]]) -> Look:
     """Return a look whose content is the metadata of each exchange, as text."""
 
+    @wraps(metadata)
     def look(
         collection: Collection, exchanges: Sequence[str], ledger: "Ledger", lake: LakeResource
     ) -> Mapping[str, Found]:
@@ -131,7 +133,7 @@ def build_observed(observed: Observed, collection: Collection) -> Built:
 
 def _spec(observed: Observed, collection: Collection, exchange: str) -> dg.AssetSpec:
     entries = [entry for entry in collection.series if entry.exchange == exchange]
-    code = observed.look.__module__, "def look", "its query"
+    code = observed.look.__module__, f"def {observed.look.__name__}", "its query"
     return dg.AssetSpec(
         observed_key(observed.name, exchange),
         group_name="exchanges",
