@@ -124,9 +124,21 @@ def coverage_of(collection: Any) -> tuple[list[Any], list[Any]]:
     from crypto_assets.defs.places import configured_lake
     from crypto_assets.ledger.coverage import known_coverage
 
-    gaps, found, lost = with_ledger(lambda ledger: known_coverage(collection, ledger, configured_lake(), today()))
+    def look(ledger: Any) -> Any:
+        say_other_origins(ledger, collection)
+        return known_coverage(collection, ledger, configured_lake(), today())
+
+    gaps, found, lost = with_ledger(look)
     _say_other_lake(lost)
     return gaps, found
+
+
+def say_other_origins(ledger: Any, collection: Any) -> None:
+    """Warn when stored days came from another archive than the configured one."""
+    from crypto_assets.ledger.origins import other_origins
+
+    for line in other_origins(ledger, collection):
+        err.print(line, markup=False)
 
 
 def _say_other_lake(lost: Any) -> None:
@@ -174,6 +186,7 @@ def gaps_by_entry(
             return
         first, last = min(request.first for request in requests), max(request.last for request in requests)
         tracks = {track for request in requests for track in request.tracks}
+        say_other_origins(ledger, collection)
         lost = lost_of(ledger, tracks, first, last, collection).reasons
         for request in requests:
             found = find(

@@ -31,6 +31,12 @@ _NEW_LAKE = click.option(
     help="Accept the lake that is there now, although another one was at its place: lost, or emptied on purpose.",
 )
 
+_NEW_ORIGIN = click.option(
+    "--new-origin",
+    is_flag=True,
+    help="Accept the archive in collection.yaml, although the stored days came from another one.",
+)
+
 
 def _output(command: Any) -> Any:
     command = click.option("--json", "as_json", is_flag=True, help="Print JSON with every day.")(command)
@@ -56,8 +62,11 @@ def _output(command: Any) -> Any:
     help="Last day, UTC, included; today: up to now.",
 )
 @_NEW_LAKE
+@_NEW_ORIGIN
 @_output
-def collect(first: date, last: date | None, new_lake: bool, verbose: bool, as_json: bool, **filters: Any) -> None:
+def collect(
+    first: date, last: date | None, new_lake: bool, new_origin: bool, verbose: bool, as_json: bool, **filters: Any
+) -> None:
     """Collect a range of days of the series in collection.yaml.
 
     Stored days are verified, not downloaded again.
@@ -74,7 +83,7 @@ def collect(first: date, last: date | None, new_lake: bool, verbose: bool, as_js
     if note:
         err.print(f"note: {note}", markup=False)
     tracks = {track for request in requests for track in request.tracks}
-    _require_lake(new_lake=new_lake)
+    _require_same(collection, new_lake=new_lake, new_origin=new_origin)
     with_ledger(lambda ledger: lost_of(ledger, tracks), make=True)
     sys.exit(collect_all(collection, requests, misspelt, as_json=as_json, verbose=verbose))
 
@@ -90,8 +99,17 @@ def collect(first: date, last: date | None, new_lake: bool, verbose: bool, as_js
 @click.option("--from", "first", type=DAY, help="Only this day and later.")
 @click.option("--to", "last", type=DAY, help="Only this day and earlier.")
 @_NEW_LAKE
+@_NEW_ORIGIN
 @_output
-def fill(first: date | None, last: date | None, new_lake: bool, verbose: bool, as_json: bool, **filters: Any) -> None:
+def fill(
+    first: date | None,
+    last: date | None,
+    new_lake: bool,
+    new_origin: bool,
+    verbose: bool,
+    as_json: bool,
+    **filters: Any,
+) -> None:
     """Collect what is missing.
 
     These are all incomplete days from each entry's start to yesterday.
@@ -102,7 +120,7 @@ def fill(first: date | None, last: date | None, new_lake: bool, verbose: bool, a
 
     collection = load_configured()
     misspelt = _without_misspelt(collection, filters)
-    _require_lake(new_lake=new_lake)
+    _require_same(collection, new_lake=new_lake, new_origin=new_origin)
     look_again(collection, filters, older_than=timedelta(0), timeout_s=15.0, make=True)
     found = gaps_by_entry(collection, first, last, filters, make=True)
     open_ = [gap for _, of_entry in found for gap in of_entry if gap.is_open]
@@ -127,17 +145,19 @@ def fill(first: date | None, last: date | None, new_lake: bool, verbose: bool, a
     sys.exit(1 if misspelt or settled else 0)
 
 
-def _require_lake(*, new_lake: bool) -> None:
-    """Check that the lake is where it was; `new_lake` accepts another one.
+def _require_same(collection: Any, *, new_lake: bool, new_origin: bool) -> None:
+    """Check that the lake is where it was, and that stored days came from the configured archives; or accept others.
 
     Raises:
-        StoredDataError: another lake is in its place.
+        StoredDataError: another lake is in its place, or other archives are configured.
     """
     from crypto_assets.defs.places import configured_lake
     from crypto_assets.ledger.lakes import remember_lake, require_lake
+    from crypto_assets.ledger.origins import remember_origins, require_origins
 
     lake = configured_lake()
     with_ledger(lambda ledger: (remember_lake if new_lake else require_lake)(ledger, lake), make=True)
+    with_ledger(lambda ledger: (remember_origins if new_origin else require_origins)(ledger, collection), make=True)
 
 
 def _without_misspelt(collection: Any, filters: dict[str, Any]) -> list[str]:

@@ -33,14 +33,21 @@ def check(as_json: bool) -> None:
     dagster = _tried(problems, _dagster)
     places = _places(now, dagster) if now else {}
     entries = _entries(collection) if collection else []
+    notes = _other_origins(now, collection) if collection else []
     if as_json:
-        click.echo(json.dumps({"places": places, "entries": entries, "problems": problems}, indent=1, default=str))
+        click.echo(
+            json.dumps(
+                {"places": places, "entries": entries, "notes": notes, "problems": problems}, indent=1, default=str
+            )
+        )
     else:
         width = max(map(len, places), default=0)
         for name, place in places.items():
             out.print(f"{name:<{width}}  {place}", markup=False)
         if entries:
             _print(entries)
+            for line in notes:
+                out.print(line, markup=False)
         for problem in problems:
             print_error(problem)
     sys.exit(2 if problems else 0)
@@ -93,6 +100,22 @@ def _places(now: Any, dagster: Any) -> dict[str, str]:
         "Postgres": postgres_place(now.postgres_url) if now.postgres_url else f"embedded, in {now.home}",
         "environment": ", ".join(named) or "nothing is set",
     }
+
+
+def _other_origins(now: Any, collection: Any) -> list[str]:
+    """Return what the database, if there is one, says about the archives of stored days; none is made."""
+    from crypto_assets.errors import CryptoAssetsError
+    from crypto_assets.ledger.day_records import database_that_is_there
+    from crypto_assets.ledger.origins import other_origins
+    from crypto_assets.storage.database import Database
+
+    try:
+        if url := database_that_is_there(now):
+            with Database(url, connections=1, waits_s=1.0) as database:
+                return other_origins(database, collection)
+    except CryptoAssetsError:
+        pass  # the commands that need the database say what is wrong with it
+    return []
 
 
 def _entries(collection: Any) -> list[dict[str, Any]]:

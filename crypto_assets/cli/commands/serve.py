@@ -130,6 +130,7 @@ def _lines_of(collection: Collection, on: Mapping[str, bool], postgres: str, cli
     from crypto_assets.instance.parts import switches_start
     from crypto_assets.instance.switches import in_words
     from crypto_assets.ledger.coverage import never_collected
+    from crypto_assets.ledger.origins import other_origins
     from crypto_assets.storage.database import Database
 
     lines = in_words(collection, on, today(), starts=switches_start())
@@ -140,6 +141,7 @@ def _lines_of(collection: Collection, on: Mapping[str, bool], postgres: str, cli
     ]
     with Database(postgres, connections=1) as database:
         days = never_collected(database, watched, today())
+        lines += other_origins(database, collection)
     if days:
         first = min(entry.start for entry in watched)
         lines.append(

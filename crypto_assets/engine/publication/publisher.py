@@ -27,6 +27,7 @@ from crypto_assets.errors import ConfigError, StoredDataError
 from crypto_assets.ledger.corrections import InForce, in_force, record_corrections, record_growth
 from crypto_assets.ledger.lakes import remember_lake, require_lake
 from crypto_assets.ledger.life_edges import cut_of
+from crypto_assets.ledger.origins import remember_origins, require_origins
 from crypto_assets.ledger.profiles import write_profiles
 from crypto_assets.model import Comparison, Finding, Outcome, Partition, Series, StoredFile, Track
 from crypto_assets.model.correction import Correction, Difference
@@ -89,8 +90,10 @@ class Publisher:
         self._run_id = run_id
         self._journal = Journal(lake, ledger, run_id)
         require_lake(ledger, lake)
+        require_origins(ledger, collection)
         self._journal.recover()
         self._lake_id = ""
+        self._remembered: set[str] = set()
 
     def publish(self, good: Sequence[Day], others: Sequence[Outcome], published: Published) -> dict[int, Outcome]:
         """Store good days of one series; record their outcomes and those of other days of their batch.
@@ -107,6 +110,7 @@ class Publisher:
             files = {draft.file.path: draft.file for draft in drafts if draft.file is not None}
             if files:
                 self._require_same_lake()
+                self._remember_origins({day.series.exchange for day in collected})
             with self._journal.publishing(connection, list(files.values()), self._writers):
                 current = [draft for draft in drafts if not draft.superseded]
                 counts = self._load(connection, current)
@@ -138,6 +142,12 @@ class Publisher:
             self._lake_id = remember_lake(self._ledger, self._lake)
         elif self._lake.is_local and self._lake.identity() != self._lake_id:
             require_lake(self._ledger, self._lake)
+
+    def _remember_origins(self, exchanges: set[str]) -> None:
+        """Record, once for each exchange, where its days come from, before the first of them is stored."""
+        if new := exchanges - self._remembered:
+            remember_origins(self._ledger, self._collection, new)
+            self._remembered |= new
 
     def _draft(self, day: Day, before: InForce | None) -> _Draft:
         """Return the changes that publishing a day makes, given the ledger's version of it."""

@@ -87,6 +87,23 @@ STATEMENTS = (
     COMMENT ON COLUMN collection.lakes.id IS 'from _lake.json in its root; a copy of the lake has the same id'
     """,
     """
+    CREATE TABLE collection.origins (
+        exchange text NOT NULL,
+        origin text NOT NULL,
+        first_used timestamptz NOT NULL DEFAULT clock_timestamp(),
+        last_used timestamptz NOT NULL DEFAULT clock_timestamp(),
+        PRIMARY KEY (exchange, origin)
+    )
+    """,
+    """
+    COMMENT ON TABLE collection.origins IS
+        'Archives that days were collected from; another archive than the last used one is refused.'
+    """,
+    """
+    COMMENT ON COLUMN collection.origins.origin IS
+        'scheme and host of the archive; a sandbox is "a server on this machine", and its prices are not real'
+    """,
+    """
     CREATE TABLE collection.asset_days (
         table_name text NOT NULL,
         day date NOT NULL,
