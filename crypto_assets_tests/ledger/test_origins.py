@@ -41,16 +41,15 @@ def test_days_of_a_sandbox_never_pass_as_those_of_the_exchange(mine: project.Pro
     configure(mine)  # the real exchange, which no command may ask
     said = rf"binance: the stored days came from {THIS_MACHINE}, and collection.yaml names {REAL}: .*--new-origin"
     outcomes = {}
-    for command in ("config check", "gaps", "status", "fill", "collect --from 2024-01-01 --to 2024-01-02"):
-        answer = mine.command(*command.split())
+    commands = "config check", "gaps", "status", "fill", "collect --from 2024-01-01 --to 2024-01-02"
+    for command, answer in zip(commands, mine.command.sequence(*commands), strict=True):
         found = " ".join((answer.out + answer.err).split())
         assert re.search(said, found), (command, found)
         outcomes[command.split()[0]] = answer.code
     assert outcomes == {"config": 0, "gaps": 0, "status": 0, "fill": 1, "collect": 1}
 
     configure(mine, **mine.content["exchanges"])
-    for command in ("config check", "gaps", "fill"):
-        answer = mine.command(*command.split())
+    for answer in mine.command.sequence("config check", "gaps", "fill"):
         assert (answer.code, "stored days came from" in answer.out + answer.err) == (0, False), answer
 
 
