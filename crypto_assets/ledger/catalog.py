@@ -154,7 +154,11 @@ ON CONFLICT (exchange, prefix) DO UPDATE SET
     entry = excluded.entry, symbol = excluded.symbol, dataset = excluded.dataset,
     -- An entry with an earlier start is read again from there.
     since = CASE WHEN p.since <= %(start)s THEN p.since END,
-    next_look_at = CASE WHEN p.since <= %(start)s THEN p.next_look_at ELSE excluded.next_look_at END
+    -- A prefix whose next look is hours away expected nothing more, as after the entry's end, which is later now.
+    next_look_at = CASE
+        WHEN p.since <= %(start)s
+            AND NOT coalesce(p.last_day < %(end)s AND p.next_look_at > p.looked_at + interval '1 hour', false)
+        THEN p.next_look_at ELSE excluded.next_look_at END
 """
 
 _NAMES = ", ".join(f"p.{name}" for name in Prefix.__dataclass_fields__)
@@ -219,7 +223,7 @@ class Catalog(Database):
             return [Due(*row) for row in connection.execute(_DUE, values).fetchall()]
 
     def register(self, entry: SeriesEntry, prefixes: Mapping[str, Track], now: datetime) -> None:
-        """Watch the prefixes of an entry; known facts about them stay."""
+        """Watch the prefixes of an entry; known facts about them stay. What a changed entry adds is looked at at once."""
         values = {
             "entry": entry_digest(entry),
             "exchange": entry.exchange,

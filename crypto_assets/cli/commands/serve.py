@@ -145,7 +145,8 @@ def _lines_of(collection: Collection, on: Mapping[str, bool], postgres: str, cli
     if days:
         first = min(entry.start for entry in watched)
         lines.append(
-            f"{counted(days, 'day')} of single symbols and datasets since {first} are not collected yet and come now; "
+            f"{counted(days, 'day')} of single symbols and datasets since {first} are not collected yet; "
+            "those that the archive has come by themselves; "
             f"`{_command()} pause` pauses"
         )
     return [f"{'' if number else 'automation':<12}{line}" for number, line in enumerate(lines)]
