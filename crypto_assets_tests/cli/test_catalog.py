@@ -29,7 +29,12 @@ def command(module_postgres_url: str, tmp_path_factory: pytest.TempPathFactory) 
         bars = workbench_entry("spot", ["ohlcv_1m"], [BTC], FIRST, end=LAST)
         Workbench(server, module_postgres_url, home / "lake", bars).collect(FIRST, LAST)
     found = Command.at(home, module_postgres_url)
-    found.configure({"series": [entry(["ohlcv_1m", "trades"], [BTC, ETH], FIRST) | {"end": LAST}]})
+    ended = {
+        "archive_url": "http://127.0.0.1:9",
+        "listing_url": "http://127.0.0.1:9/listing",
+    }  # the sandbox, which is not asked
+    series = [entry(["ohlcv_1m", "trades"], [BTC, ETH], FIRST) | {"end": LAST}]
+    found.configure({"exchanges": {"binance": ended}, "series": series})
     return found
 
 
