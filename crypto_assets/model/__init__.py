@@ -20,12 +20,14 @@ from crypto_assets.model.outcome import Outcome
 from crypto_assets.model.partition import DAY, Partition, day_spans, days_between
 from crypto_assets.model.provenance import ArchiveObject, SourceFile, StoredFile
 from crypto_assets.model.series import MARKET_TYPES, TIMEFRAME_LENGTHS, TIMEFRAMES, Series, Track, TrackDay, bar_length
+from crypto_assets.model.span import Span
 from crypto_assets.model.state import COMPLETE_STATES, STORED_STATES, State
 from crypto_assets.model.symbols import path_symbol, unified_symbol
 
 if TYPE_CHECKING:
     from crypto_assets.model.correction import Change, Correction, Difference, Example
     from crypto_assets.model.dataset import Column, Dataset, Leaf, RowRule
+    from crypto_assets.model.instrument import Instrument
     from crypto_assets.model.profile import Profile
     from crypto_assets.model.rule import Check, Comparison, Fold, HistoryCheck, Rule, SeamCheck, SourceCheck
 
@@ -51,6 +53,7 @@ __all__ = [
     "Finding",
     "Fold",
     "HistoryCheck",
+    "Instrument",
     "Leaf",
     "Outcome",
     "Partition",
@@ -62,6 +65,7 @@ __all__ = [
     "Severity",
     "SourceCheck",
     "SourceFile",
+    "Span",
     "State",
     "StoredFile",
     "Track",
@@ -77,6 +81,7 @@ __all__ = [
 _LATER = {
     "correction": ("Change", "Correction", "Difference", "Example"),
     "dataset": ("Column", "Dataset", "Leaf", "RowRule"),
+    "instrument": ("Instrument",),
     "profile": ("Profile",),
     "rule": ("Check", "Comparison", "Fold", "HistoryCheck", "Rule", "SeamCheck", "SourceCheck"),
 }

@@ -1,0 +1,65 @@
+"""The ways in which archives list their files, one module each. Pure: a request and an answer are values.
+
+`engine/archive/listing.py` sends the requests, bounds the answers and follows the pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from crypto_assets.model import ArchiveObject, Span
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked of a listing: the files under a prefix, or the child prefixes if `children`.
+
+    `after` and `until` bound the keys: after it, and up to it inclusive ("" and None: no bound). `span` has the same bounds
+    in time, for a listing that is asked by time. `page` is the number of keys on a page, None: as the host likes.
+    """
+
+    prefix: str
+    children: bool = False
+    after: str = ""
+    until: str | None = None
+    span: Span | None = None
+    page: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListRequest:
+    """A request below the listing's URL."""
+
+    path: str = ""
+    params: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPage:
+    """One page of a listing: its files and child prefixes in their order, and the request for the next page, if any."""
+
+    objects: Sequence[ArchiveObject] = ()
+    prefixes: Sequence[str] = ()
+    following: ListRequest | None = None
+
+
+class Listing(Protocol):
+    """A kind of listing. `proves` says what it shows of a file besides its key: any of `etag`, `size`, `time`.
+
+    A file that is published again under an unchanged listing is found by a conditional request of the patrol.
+    """
+
+    @property
+    def proves(self) -> frozenset[str]: ...
+
+    def first(self, wanted: Wanted) -> ListRequest:
+        """Return the request for the first page."""
+
+    def read(self, wanted: Wanted, url: str, content: bytes) -> ListedPage:
+        """Return one page; `url` names it in errors.
+
+        Raises:
+            ListingError: the answer is not the listing that the exchange documents.
+        """

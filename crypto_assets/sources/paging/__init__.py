@@ -1,0 +1,1 @@
+"""The usual ways through the pages of an API, one module each: by time, by number, by token."""
