@@ -10,6 +10,7 @@ from crypto_assets.config.collection import Collection, load_collection
 from crypto_assets.config.environment import settings_at_start
 from crypto_assets.defs.assets import build_assets
 from crypto_assets.defs.automation import build_automation, build_jobs, utc_now
+from crypto_assets.defs.instruments import build_instruments, build_instruments_job, build_instruments_schedule
 from crypto_assets.defs.io_managers import LakeIOManager, WarehouseIOManager
 from crypto_assets.defs.observed import build_observed
 from crypto_assets.defs.observed.coverage import COVERAGE
@@ -35,12 +36,13 @@ def build(collection: Collection, now: Callable[[], datetime] = utc_now) -> dg.D
         assets=[
             *source_assets(collection),
             *build_assets(collection),
+            *build_instruments(collection),
             *(spec for one in observed for spec in one.assets),
         ],
         sensors=[*sensors, build_recovery(collection), *(one.sensor for one in observed)],
         asset_checks=[check for one in observed for check in one.checks],
-        schedules=schedules,
-        jobs=build_jobs(collection),
+        schedules=[*schedules, *build_instruments_schedule(collection)],
+        jobs=[*build_jobs(collection), *build_instruments_job(collection)],
         resources={
             "lake": lake,
             "postgres": postgres,

@@ -10,7 +10,21 @@ from starlette.responses import JSONResponse
 
 from crypto_assets.sandbox.archive import SyntheticArchive
 
-_RULES = {"baseAssetPrecision": 8, "quotePrecision": 8, "quoteAsset": "USDT"}
+_RULES = {
+    "baseAssetPrecision": 8,
+    "quotePrecision": 8,
+    "quoteAsset": "USDT",
+    "filters": [
+        {
+            "filterType": "PRICE_FILTER",
+            "minPrice": "0.01000000",
+            "maxPrice": "1000000.00000000",
+            "tickSize": "0.01000000",
+        },
+        {"filterType": "LOT_SIZE", "minQty": "0.00001000", "maxQty": "9000.00000000", "stepSize": "0.00001000"},
+    ],
+}
+_NO_END_MS = 4133404800000
 _WEIGHTS = {"spot": 6000, "linear": 2400}
 
 
@@ -27,8 +41,9 @@ def exchange_info(source: SyntheticArchive, market: str) -> Callable[[Request], 
             {
                 "symbol": name,
                 "status": "BREAK" if is_over else "TRADING",
-                "baseAsset": name.removesuffix("USDT"),
+                "baseAsset": name.partition("_")[0].removesuffix("USDT"),
                 **_RULES,
+                **({"marginAsset": "USDT", **_life(source, market, name)} if market != "spot" else {}),
             }
             for name, is_over in ended.items()
             if wanted in (None, name) and not (market == "linear" and is_over)
@@ -38,3 +53,11 @@ def exchange_info(source: SyntheticArchive, market: str) -> Callable[[Request], 
         return JSONResponse({"timezone": "UTC", "serverTime": time, "rateLimits": [limit], "symbols": symbols})
 
     return answer
+
+
+def _life(source: SyntheticArchive, market: str, name: str) -> dict[str, int]:
+    """Return the first instant of a contract, and its last if its name has a date, in milliseconds."""
+    _, first, _ = source.listed[market, name]
+    begin = datetime(first.year, first.month, first.day, tzinfo=UTC)
+    end_ms = int(source.listed_until(market, name).timestamp() * 1_000) if "_" in name else _NO_END_MS
+    return {"onboardDate": int(begin.timestamp() * 1_000), "deliveryDate": end_ms}

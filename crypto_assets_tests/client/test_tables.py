@@ -304,7 +304,7 @@ def test_importing_the_package_imports_nothing_more_and_names_all_functions() ->
     )
     done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, check=True)
     assert done.stdout == "\n"
-    for name in ("catalog", "coverage", "gaps", "latest", "read", "universe"):
+    for name in ("catalog", "coverage", "gaps", "instruments", "latest", "read", "universe"):
         assert name in dir(crypto_assets)
         text = getattr(crypto_assets, name).__doc__
         assert all(part in text for part in ("Examples:", "Args:", "Returns:", "Raises:")), name

@@ -45,6 +45,8 @@ ASSETS = {
     "warehouse/binance/spot/trade_statistics_1m/ETH-USDT": "warehouse_binance_spot_trade_statistics_1m",
     "warehouse/binance/linear/ohlcv/BTC-USDT": "warehouse_binance_linear_ohlcv",
     "warehouse/binance/linear/funding_rates/BTC-USDT": "warehouse_binance_linear_funding_rates",
+    "binance/spot/instruments": "exchanges",
+    "binance/linear/instruments": "exchanges",
     "binance/coverage": "exchanges",
     "binance/health": "exchanges",
     "binance/lake": "exchanges",
@@ -57,6 +59,7 @@ ASSETS = {
     "source/binance/linear/funding_rates": "source_binance_linear",
 }
 OBSERVED = {"binance/coverage", "binance/health", "binance/lake", "binance/quality", "binance/quarantine"}
+INSTRUMENTS = {"binance/spot/instruments", "binance/linear/instruments"}
 SOURCES = {name for name in ASSETS if name.startswith("source/")}
 """All assets with their groups."""
 
@@ -194,14 +197,20 @@ def test_an_entry_is_one_op_that_takes_any_range_in_one_run_and_all_have_a_senso
         "binance_spot_ohlcv_1h": {"binance/spot/ohlcv_1h/BTC-USDT"},
         "binance_spot_ohlcv_1m_trades": {name for name in ASSETS if "/spot/" in name}
         - {"binance/spot/ohlcv_1h/BTC-USDT"}
-        - SOURCES,
-        "binance_linear": {name for name in ASSETS if "/linear/" in name} - SOURCES,
+        - SOURCES
+        - INSTRUMENTS,
+        "binance_linear": {name for name in ASSETS if "/linear/" in name} - SOURCES - INSTRUMENTS,
+        "instruments": INSTRUMENTS,
     }
-    made = [node for node in repository.asset_graph.asset_nodes if node.is_executable]
+    made = [node for node in repository.asset_graph.asset_nodes if node.is_executable and node.is_partitioned]
     assert {node.backfill_policy for node in made} == {dg.BackfillPolicy.single_run()}
     own = {"recovery", "coverage", "health", "lake", "quarantine", "quality"}
     assert {sensor.name for sensor in repository.sensor_defs} == {"new_files", *own}
-    assert {schedule.name for schedule in repository.schedule_defs} == {"fill_gaps", "reconcile"}  # none uses REST
+    assert {schedule.name for schedule in repository.schedule_defs} == {
+        "fill_gaps",
+        "reconcile",
+        "instruments",
+    }  # none uses REST
     # Nothing is collected outside `crypto-assets up`; the repair of killed runs is on from the start.
     running = {s.name for s in repository.sensor_defs if s.default_status is dg.DefaultSensorStatus.RUNNING}
     assert running == own

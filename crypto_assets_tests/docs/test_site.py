@@ -74,7 +74,7 @@ def test_every_page_is_built_and_loads_nothing_from_another_host(site: Path) -> 
 def test_the_pages_have_what_the_code_gives_them(site: Path) -> None:
     assert not any("generated:" in path.read_text() for path in site.rglob("*.html"))
     functions = (site / "reference" / "functions.html").read_text()
-    for name in ("read", "catalog", "coverage", "gaps", "latest", "universe"):
+    for name in ("read", "catalog", "coverage", "gaps", "instruments", "latest", "universe"):
         assert f'id="crypto_assets.client.{name}.{name}"' in functions
     assert "IncompleteData" in functions
     assert "open a private security advisory" in (site / "project" / "security.html").read_text()

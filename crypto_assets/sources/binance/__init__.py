@@ -24,6 +24,7 @@ import pyarrow as pa
 from crypto_assets import datasets
 from crypto_assets.datasets.types import DECIMAL
 from crypto_assets.model import Series
+from crypto_assets.sources.binance.instruments import BinanceInstruments
 from crypto_assets.sources.binance.rest import BinanceRest
 from crypto_assets.sources.facts import Facts
 from crypto_assets.sources.formats import instants, read_csv, sides, unzip_one
@@ -213,6 +214,9 @@ class Binance:
     def counted_weight(self, budget: str, headers: Mapping[str, str]) -> tuple[int, float] | None:
         used = headers.get("x-mbx-used-weight-1m", "")
         return (int(used), 60.0) if budget in self.limits and used.isascii() and used.isdigit() else None
+
+    def instruments(self, market_type: str) -> BinanceInstruments | None:
+        return BinanceInstruments(market_type) if market_type in ("spot", "linear", "inverse") else None
 
     def rest(self, series: Series) -> BinanceRest | None:
         return BinanceRest(series, self.facts(series), self.exchange_symbol, self._rows)

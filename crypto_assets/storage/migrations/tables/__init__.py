@@ -3,6 +3,7 @@
 from crypto_assets.storage.migrations.tables import (
     archive,
     control,
+    instruments,
     limits,
     market,
     partitions,
@@ -19,5 +20,6 @@ STATEMENTS = (
     *limits.STATEMENTS,
     *control.STATEMENTS,
     *quality.STATEMENTS,
+    *instruments.STATEMENTS,
     *views.STATEMENTS,
 )

@@ -1,0 +1,215 @@
+"""Asks exchanges for their instruments, and records the answers: contract sizes, steps, lives of symbols.
+
+One question has all symbols of a market type. It goes through the limits, the cool-down and the breaker of all requests. A
+failure costs that market alone: what was recorded before stays, and says when it was asked for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+from crypto_assets import sources
+from crypto_assets.config.environment import settings
+from crypto_assets.engine.rest.ccxt_client import RestApi, read_json
+from crypto_assets.errors import OF_THIS_PROCESS, BadContent, ConfigError, CryptoAssetsError
+from crypto_assets.ledger.instruments import InstrumentChanges, instruments_at, last_asked, write_instruments
+from crypto_assets.model import Instrument, Track
+from crypto_assets.sources.own_faults import Careful
+from crypto_assets.transport.bounds import JSON
+from crypto_assets.transport.client import Client
+from crypto_assets.transport.guard import Guard
+
+if TYPE_CHECKING:
+    from crypto_assets.config.collection import Collection
+    from crypto_assets.ledger.partitions import Ledger
+    from crypto_assets.sources.feeds import Call
+    from crypto_assets.sources.instruments import InstrumentQuery
+
+MOST_PAGES = 100
+"""The most answers to one question; Bybit, with 1,000 symbols a page, needs one or two."""
+
+FRESH = timedelta(days=1)
+"""A run that needs contract sizes asks for them if the last answer is older."""
+
+_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """The result of a question about one market; `problem` says why there is no answer.
+
+    `twice` names symbols that the answer has under two names of the exchange: they are left out.
+    """
+
+    exchange: str
+    market_type: str
+    asked_at: datetime
+    changes: InstrumentChanges = field(default_factory=lambda: InstrumentChanges(0))
+    twice: Sequence[str] = ()
+    problem: str = ""
+
+
+def asks_instruments(collection: Collection, exchange: str) -> bool:
+    """Return whether an exchange may be asked: not if another archive is collected and no `rest_url` is given.
+
+    Contract sizes of the real exchange must not be applied to rows of a synthetic or private one.
+    """
+    urls = collection.urls(exchange)
+    return urls.rest_url is not None or urls.archive_url is None
+
+
+def markets_with_instruments(collection: Collection) -> list[tuple[str, str]]:
+    """Return the markets of a collection, by exchange and market type, whose exchange says what its instruments are."""
+    markets = sorted({(entry.exchange, entry.market_type) for entry in collection.series})
+    return [
+        market
+        for market in markets
+        if instrument_query(*market) is not None and asks_instruments(collection, market[0])
+    ]
+
+
+def instrument_query(exchange: str, market_type: str) -> InstrumentQuery | None:
+    """Return how to ask an exchange for the instruments of a market type; None if it does not tell.
+
+    Its methods raise SourceFault where the source's module fails.
+    """
+    asks = getattr(sources.get(exchange), "instruments", None)
+    query = None if asks is None else asks(market_type)
+    what = f"instruments of {exchange} {market_type}"
+    return None if query is None else cast("InstrumentQuery", Careful(query, exchange, what))
+
+
+def refresh_instruments(
+    collection: Collection,
+    ledger: Ledger,
+    markets: Iterable[tuple[str, str]] | None = None,
+    *,
+    older_than: timedelta = timedelta(0),
+    now: datetime | None = None,
+) -> list[Looked]:
+    """Ask for the instruments of some markets and record the answers; return what each answer changed.
+
+    Args:
+        markets: exchange and market type; by default all of the collection that can be asked.
+        older_than: markets whose last answer is younger are left out.
+
+    Raises:
+        PostgresUnavailable: the database does not answer.
+    """
+    due = []
+    with ledger.transaction() as connection:
+        for market in markets_with_instruments(collection) if markets is None else markets:
+            asked = last_asked(connection, *market)
+            if asked is None or (now or datetime.now(UTC)) - asked >= older_than:
+                due.append(market)
+    if not due:
+        return []
+    with (
+        Guard(ledger.url, collection, egress=settings().egress, patience_s=_TIMEOUT_S) as guard,
+        Client(guard, timeout_s=_TIMEOUT_S, attempts=2) as client,
+    ):
+        return [_looked(client, collection, ledger, market, now) for market in due]
+
+
+def _looked(
+    client: Client, collection: Collection, ledger: Ledger, market: tuple[str, str], now: datetime | None
+) -> Looked:
+    asked_at = now or datetime.now(UTC)
+    try:
+        answered, twice = ask_instruments(client, collection, *market)
+    except (*OF_THIS_PROCESS, ConfigError):
+        raise
+    except CryptoAssetsError as error:
+        return Looked(*market, asked_at, problem=str(error))
+    changes = ledger.change(lambda connection: write_instruments(connection, *market, answered, asked_at))
+    return Looked(*market, asked_at, changes, twice)
+
+
+def ask_instruments(
+    client: Client, collection: Collection, exchange: str, market_type: str
+) -> tuple[list[Instrument], list[str]]:
+    """Return the instruments of a market as the exchange says now, and the symbols that it gives to two of its names.
+
+    Raises:
+        HostUnreachable, HostRefused, CircuitOpen, PermanentError: there is no answer.
+        BadContent, SourceFault: the answer is not what the exchange documents, or has no instrument at all.
+    """
+    query = instrument_query(exchange, market_type)
+    if query is None:
+        raise BadContent(f"{exchange} {market_type}: expected instruments, found that the source cannot ask for them")
+    found: list[Instrument] = []
+    for answer in _answers(client, collection, exchange, query):
+        found += query.read(answer)
+    if not found:
+        raise BadContent(
+            f"{exchange} {market_type}: expected instruments, found an answer without any; nothing was changed"
+        )
+    names = Counter(one.exchange_symbol for one in found)
+    distinct = list({one.exchange_symbol: one for one in found}.values())
+    if more := sorted(name for name, times in names.items() if times > 1):
+        raise BadContent(f"{exchange} {market_type}: expected each name once, found {', '.join(more[:5])} again")
+    symbols = Counter(one.symbol for one in distinct)
+    twice = sorted(symbol for symbol, times in symbols.items() if times > 1)
+    return [one for one in distinct if symbols[one.symbol] == 1], twice
+
+
+def _answers(client: Client, collection: Collection, exchange: str, query: InstrumentQuery) -> Iterator[Any]:
+    call: Call | None = query.call()
+    for _ in range(MOST_PAGES):
+        if call is None:
+            return
+        answer = _ask(client, collection, exchange, query, call)
+        yield answer
+        call = query.following(answer)
+    raise BadContent(f"{exchange}: expected its instruments in at most {MOST_PAGES} answers, found more")
+
+
+def _ask(client: Client, collection: Collection, exchange: str, query: InstrumentQuery, call: Call) -> Any:
+    rest_url = collection.urls(exchange).rest_url
+    if call.method:
+        return RestApi(client, cast(Any, query), rest_url, settings().api_key(exchange)).ask(cast(Any, call))
+    base = rest_url or getattr(query, "url", None) or sources.get(exchange).rest_url
+    url = f"{base.rstrip('/')}/{call.path.lstrip('/')}"
+    params = {name: str(value) for name, value in call.params.items()}
+    headers = {"accept-encoding": "gzip", **call.headers}
+    return read_json(url, client.at(call.endpoint).get(url, params, headers=headers, bound=JSON).text)
+
+
+def instruments_of(
+    collection: Collection, ledger: Ledger, tracks: Iterable[Track], now: datetime | None = None
+) -> dict[tuple[str, str, str], Instrument]:
+    """Return the instruments of the tracks whose amounts are in contracts, by exchange, market type and symbol.
+
+    Their exchanges are asked first if they were not asked today, or do not have a symbol yet. If they do not answer, what is
+    recorded is used; a symbol of which nothing is known is not in the result: its rows cannot be converted.
+
+    Raises:
+        PostgresUnavailable: the database does not answer.
+    """
+    wanted: dict[tuple[str, str], set[str]] = {}
+    for series, symbol in tracks:
+        if sources.facts(series).amounts == "contracts":
+            wanted.setdefault((series.exchange, series.market_type), set()).add(symbol)
+    if not wanted:
+        return {}
+    instant = now or datetime.now(UTC)
+    askable = set(markets_with_instruments(collection))
+    known = {market: _known(ledger, market, symbols, instant) for market, symbols in wanted.items()}
+    for age, markets in (
+        (timedelta(0), [market for market in wanted if wanted[market] - known[market].keys()]),
+        (FRESH, [market for market in wanted if not wanted[market] - known[market].keys()]),
+    ):
+        for looked in refresh_instruments(collection, ledger, askable & set(markets), older_than=age, now=now):
+            market = looked.exchange, looked.market_type
+            known[market] = _known(ledger, market, wanted[market], instant)
+    return {(*market, symbol): one for market, found in known.items() for symbol, one in found.items()}
+
+
+def _known(ledger: Ledger, market: tuple[str, str], symbols: set[str], instant: datetime) -> dict[str, Instrument]:
+    with ledger.transaction() as connection:
+        found = instruments_at(connection, *market, instant, symbols)
+    return {symbol: one.instrument for symbol, one in found.items()}
