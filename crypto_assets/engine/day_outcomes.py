@@ -199,7 +199,7 @@ def _quarantine(
         "last_modified": source.last_modified.isoformat() if source and source.last_modified else None,
         "size_bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
-        "published_sha256": getattr(source, "published_sha256", None) or error.evidence.get("published"),
+        "published_digest": getattr(source, "published_digest", None) or error.evidence.get("published"),
         "refused_at": former.get("refused_at") or datetime.now(UTC).isoformat(timespec="seconds"),
         "version": __version__,
         "findings": {**(former.get("findings") or {}), **({str(day): failed for day in days} if failed else {})},

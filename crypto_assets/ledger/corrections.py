@@ -116,7 +116,7 @@ def in_force(
     rows = connection.execute(
         f"""SELECT symbol, day, content_sha256, rows, known_from, findings, {STATE}, reason, {UNTIL},
             source_key, source_size_bytes, source_etag,
-            source_sha256, source_published_sha256, source_last_modified, source
+            source_sha256, source_published_digest, source_last_modified, source
         FROM collection.partitions JOIN unnest(%s::text[], %s::date[]) AS wanted (symbol, day) USING (symbol, day)
         WHERE ({_KEYS}) = (%s, %s, symbol, %s) AND path IS NOT NULL""",
         (

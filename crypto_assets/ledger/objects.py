@@ -37,7 +37,7 @@ class ObjectRecord:
     etag: str
     last_modified: datetime | None
     first_modified: datetime | None = field(metadata=means("`last_modified` when the object was first seen."))
-    published_sha256: str | None
+    published_digest: str | None
     computed_sha256: str | None
     first_seen: datetime
     last_seen: datetime

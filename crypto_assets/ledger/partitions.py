@@ -51,7 +51,7 @@ class PartitionRow:
     source_etag: str | None
     source_size_bytes: int | None
     source_sha256: str | None = field(metadata=means("Of the downloaded bytes."))
-    source_published_sha256: str | None
+    source_published_digest: str | None
     source_last_modified: datetime | None
     failed_checks: Sequence[str]
     findings: Mapping[str, Any]
@@ -76,7 +76,7 @@ class PartitionRow:
             self.source_size_bytes or 0,
             self.source_etag or "",
             self.source_sha256 or "",
-            self.source_published_sha256,
+            self.source_published_digest,
             self.source_last_modified,
             self.source,
         )
@@ -138,7 +138,7 @@ WITH seen AS (
     ORDER BY key
     ON CONFLICT (exchange, key) DO UPDATE SET
         size_bytes = excluded.size_bytes, etag = excluded.etag, last_modified = excluded.last_modified, last_seen = now(),
-        published_sha256 = CASE WHEN a.etag = excluded.etag THEN a.published_sha256 END,
+        published_digest = CASE WHEN a.etag = excluded.etag THEN a.published_digest END,
         computed_sha256 = CASE WHEN a.etag = excluded.etag THEN a.computed_sha256 END
 )
 SELECT seen.key, former.key IS NULL FROM seen LEFT JOIN former USING (key)
@@ -147,7 +147,7 @@ WHERE former.key IS NULL OR (former.etag, former.size_bytes, former.last_modifie
 """
 
 _RECORD_CHECKSUMS = """
-UPDATE collection.archive_objects a SET published_sha256 = c.published, computed_sha256 = c.computed
+UPDATE collection.archive_objects a SET published_digest = c.published, computed_sha256 = c.computed
 FROM unnest(%(keys)s::text[], %(published)s::text[], %(computed)s::text[]) AS c (key, published, computed)
 WHERE a.exchange = %(exchange)s AND a.key = c.key
 """
@@ -209,13 +209,13 @@ class Ledger(Database):
         with nullcontext(connection) if connection else self.transaction() as connection:
             connection.execute(RECORD_OUTCOMES, {**columns, "run_id": run_id, "at": at, "same_rows": known})
             if downloaded:
-                sources = [outcome.source for outcome in downloaded if outcome.source]
+                sources = [file for outcome in downloaded if outcome.source for file in outcome.source.files]
                 connection.execute(
                     _RECORD_CHECKSUMS,
                     {
                         "exchange": downloaded[0].series.exchange,
                         "keys": [source.key for source in sources],
-                        "published": [source.published_sha256 for source in sources],
+                        "published": [source.published_digest for source in sources],
                         "computed": [source.sha256 for source in sources],
                     },
                 )

@@ -2,38 +2,96 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+
+_BETWEEN = " + "
+"""Stands between the keys of files that hold a day together. No key of an archive has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveObject:
     """One file an exchange publishes, as its listing shows it.
 
-    `etag` is without quotes. `last_modified` is UTC.
+    `etag` is without quotes. `last_modified` is UTC. `parts` are the files, in order of time, if a day needs several.
     """
 
     key: str
     size_bytes: int
     etag: str
     last_modified: datetime | None = None
+    parts: tuple[ArchiveObject, ...] = ()
+
+    @classmethod
+    def joined(cls, objects: Sequence[ArchiveObject]) -> ArchiveObject:
+        """Return files that hold a day together as one: sizes summed, the latest time. A single file is itself.
+
+        A file that is published again changes the etag of the whole.
+        """
+        if len(objects) == 1:
+            return objects[0]
+        return cls(
+            _BETWEEN.join(one.key for one in objects),
+            sum(one.size_bytes for one in objects),
+            "+".join(one.etag for one in objects),
+            _latest(objects),
+            tuple(objects),
+        )
+
+    @property
+    def files(self) -> tuple[ArchiveObject, ...]:
+        """The files themselves, one or more."""
+        return self.parts or (self,)
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
     """Where the rows of a stored partition came from.
 
-    `sha256` is over the downloaded bytes, `published_sha256` is the exchange's own (None: it publishes none). `source` is
-    `archive` or `rest`.
+    `sha256` is over the downloaded bytes, `published_digest` is the exchange's own, as `sha256:…` or `md5:…` in hexadecimal
+    (None: it publishes none). `source` is `archive` or `rest`. `parts` are the files, in order of time, if the day came from
+    several.
     """
 
     key: str
     size_bytes: int
     etag: str
     sha256: str
-    published_sha256: str | None = None
+    published_digest: str | None = None
     last_modified: datetime | None = None
     source: str = "archive"
+    parts: tuple[SourceFile, ...] = ()
+
+    @classmethod
+    def joined(cls, files: Sequence[SourceFile]) -> SourceFile:
+        """Return files that hold a day together as one; a single file is itself.
+
+        `sha256` is over the files' own as text, one after another. `published_digest` is None if one file has none.
+        """
+        if len(files) == 1:
+            return files[0]
+        published = [one.published_digest for one in files if one.published_digest is not None]
+        return cls(
+            _BETWEEN.join(one.key for one in files),
+            sum(one.size_bytes for one in files),
+            "+".join(one.etag for one in files),
+            hashlib.sha256("".join(one.sha256 for one in files).encode()).hexdigest(),
+            _BETWEEN.join(published) if len(published) == len(files) else None,
+            _latest(files),
+            files[0].source,
+            tuple(files),
+        )
+
+    @property
+    def files(self) -> tuple[SourceFile, ...]:
+        """The files themselves, one or more."""
+        return self.parts or (self,)
+
+
+def _latest(files: Sequence[ArchiveObject] | Sequence[SourceFile]) -> datetime | None:
+    return max((one.last_modified for one in files if one.last_modified is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)

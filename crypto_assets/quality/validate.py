@@ -283,7 +283,7 @@ def _source(record: PartitionRecord) -> SourceFile:
         record.source_size_bytes or 0,
         record.source_etag or "",
         record.source_sha256 or "",
-        record.source_published_sha256,
+        record.source_published_digest,
         record.source_last_modified,
         record.source or "archive",
     )

@@ -49,7 +49,7 @@ _TAIL_BYTES = 8
 """Bytes after the footer: its length (four bytes) and PAR1."""
 
 _METADATA = "crypto_assets."
-_SOURCE_FIELDS = ("key", "size_bytes", "etag", "sha256", "published_sha256", "last_modified", "source")
+_SOURCE_FIELDS = ("key", "size_bytes", "etag", "sha256", "published_digest", "last_modified", "source")
 
 
 # ---- writing ----------------------------------------------------------------------------------------------------------
@@ -271,7 +271,7 @@ def source_of(metadata: Mapping[bytes, bytes] | None, path: str) -> SourceFile:
             size_bytes=int(found[f"{_METADATA}source_size_bytes"]),
             etag=found[f"{_METADATA}source_etag"],
             sha256=found[f"{_METADATA}source_sha256"],
-            published_sha256=found.get(f"{_METADATA}source_published_sha256"),
+            published_digest=found.get(f"{_METADATA}source_published_digest"),
             last_modified=datetime.fromisoformat(modified) if modified else None,
             source=found[f"{_METADATA}source_source"],
         )

@@ -37,7 +37,7 @@ def _findings(value: Any) -> Any:
 
 _TEXTS = (
     *("error", "reason", "exchange", "market_type", "dataset", "symbol", "key", "source", "version"),
-    *("etag", "last_modified", "refused_at", "sha256", "published_sha256", "downloaded", "published"),
+    *("etag", "last_modified", "refused_at", "sha256", "published_digest", "downloaded", "published"),
 )
 _FIELDS: dict[str, _Field] = {
     **dict.fromkeys(_TEXTS, text),

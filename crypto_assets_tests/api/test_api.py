@@ -192,7 +192,7 @@ def test_partitions_are_filtered_and_come_in_pages_that_name_the_next(client: ht
     assert (
         one["path"] == "exchange=binance/market_type=spot/dataset=ohlcv_1h/symbol=ETH-USDT/date=2024-01-02/data.parquet"
     )
-    assert one["source_sha256"] == one["source_published_sha256"]
+    assert f"sha256:{one['source_sha256']}" == one["source_published_digest"]
 
 
 def test_objects_are_found_by_their_beginning(client: httpx.Client) -> None:

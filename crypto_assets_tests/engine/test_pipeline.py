@@ -131,14 +131,14 @@ def test_the_ledger_knows_every_file_by_its_published_checksum(bench: Open) -> N
         objects = {
             name: (size, published, computed)
             for name, size, published, computed in connection.execute(
-                "SELECT key, size_bytes, published_sha256, computed_sha256 FROM collection.archive_objects"
+                "SELECT key, size_bytes, published_digest, computed_sha256 FROM collection.archive_objects"
             )
         }
     for day in DAYS:
         of = work.key(BARS, BTC, day)
         content = work.bytes_at(of)
         sha256 = checksum_of(of, content).decode().split()[0]
-        assert objects.pop(of) == (len(content), sha256, sha256)
+        assert objects.pop(of) == (len(content), f"sha256:{sha256}", sha256)
         record = work.records()[BTC, "ohlcv_1m", day]
         assert (record.state, record.source_key, record.source_sha256, record.rows) == ("available", of, sha256, 1440)
     assert objects == {}

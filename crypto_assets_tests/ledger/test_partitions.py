@@ -19,7 +19,7 @@ from crypto_assets.storage.migrations import migrate
 
 BARS = Series("binance", "spot", "ohlcv", "1m")
 DAY = date(2024, 1, 1)
-SOURCE = SourceFile("k1.zip", 70, "e1", "a" * 64, "a" * 64, datetime(2024, 1, 2, tzinfo=UTC))
+SOURCE = SourceFile("k1.zip", 70, "e1", "a" * 64, f"sha256:{'a' * 64}", datetime(2024, 1, 2, tzinfo=UTC))
 STORED = StoredFile("exchange=binance/data.parquet", 1440, 90_000, "c" * 64)
 GOOD = Outcome(
     BARS,
@@ -70,7 +70,7 @@ def test_an_outcome_comes_back_as_it_was_recorded(ledger: Ledger) -> None:
         "e1",
         70,
     )
-    assert (record.source_sha256, record.source_published_sha256) == ("a" * 64, "a" * 64)
+    assert (record.source_sha256, record.source_published_digest) == ("a" * 64, f"sha256:{'a' * 64}")
     assert record.source_last_modified == datetime(2024, 1, 2, tzinfo=UTC)
     assert record.failed_checks == ["unique_key"]
     assert record.findings["unique_key"] == {"passed": False, "doubles": 2}
@@ -265,12 +265,12 @@ def test_the_checksums_of_an_object_are_forgotten_when_it_changes(ledger: Ledger
     def checksums() -> Any:
         with psycopg.connect(postgres_url) as connection:
             return connection.execute(
-                "SELECT etag, published_sha256, computed_sha256 FROM collection.archive_objects"
+                "SELECT etag, published_digest, computed_sha256 FROM collection.archive_objects"
             ).fetchall()
 
     ledger.record_objects("binance", [ArchiveObject("k1.zip", 70, "e1")])
     ledger.record_outcomes([GOOD], None)
-    assert checksums() == [("e1", "a" * 64, "a" * 64)]
+    assert checksums() == [("e1", f"sha256:{'a' * 64}", "a" * 64)]
     ledger.record_objects("binance", [ArchiveObject("k1.zip", 70, "e2")])
     assert checksums() == [("e2", None, None)]
 

@@ -115,7 +115,7 @@ def test_a_reason_holds_all_that_is_needed_to_judge_the_file_again(work: Workben
     assert (file.series, file.symbol, file.days, file.key) == (BARS, BTC, (BAD,), OF)
     assert (file.error, file.source, file.version) == ("InvalidRows", "archive", __version__)
     sha256 = checksum_of(OF, content).decode().split()[0]
-    assert (file.size_bytes, file.sha256, file.published_sha256) == (len(content), sha256, sha256)
+    assert (file.size_bytes, file.sha256, file.published_digest) == (len(content), sha256, f"sha256:{sha256}")
     assert file.refused_at is not None
     assert before <= file.refused_at <= datetime.now(UTC)
     with Ledger(work.url) as ledger, ledger.transaction() as connection:

@@ -68,7 +68,7 @@ def test_an_engine_that_trusts_any_bytes_is_found_out(
 ) -> None:
     def trusting(client: Any, archive_url: str, exchange: Any, obj: Any) -> tuple[bytes, SourceFile]:
         content = client.at(Endpoint("binance", "archive", "archive")).get(f"{archive_url}/{obj.key}").content
-        return content, SourceFile(obj.key, len(content), obj.etag, "0" * 64, "0" * 64, obj.last_modified)
+        return content, SourceFile(obj.key, len(content), obj.etag, "0" * 64, f"sha256:{'0' * 64}", obj.last_modified)
 
     monkeypatch.setattr(acquire, "download", trusting)
     found = broken(selftest("--fault", "wrong-bytes", "--json"))["wrong-bytes"]

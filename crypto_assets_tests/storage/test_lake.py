@@ -39,7 +39,7 @@ SOURCE = SourceFile(
     size_bytes=70_000,
     etag="0123456789abcdef",
     sha256="a" * 64,
-    published_sha256="a" * 64,
+    published_digest=f"sha256:{'a' * 64}",
     last_modified=datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC),
 )
 PATH = "exchange=binance/market_type=spot/dataset=ohlcv_1m/symbol=BTC-USDT/date=2024-01-01/data.parquet"

@@ -68,7 +68,7 @@ def show(path: str, lines: int, as_json: bool) -> None:
         return
     for line in (_line(file, states), file.reason, file.path):
         print_line(line)
-    for name in ("etag", "last_modified", "sha256", "published_sha256", "version"):
+    for name in ("etag", "last_modified", "sha256", "published_digest", "version"):
         if value := getattr(file, name):
             print_line(f"    {name.replace('_', ' ')}: {value}")
     for day, checks in (file.details.get("findings") or {}).items():

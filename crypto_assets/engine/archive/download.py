@@ -41,13 +41,14 @@ def download(client: Client, archive_url: str, exchange: Exchange, obj: ArchiveO
     published = None
     checksum_key = exchange.checksum_key(obj.key)
     if checksum_key:
-        published = published_sha256(archive, archive_url, checksum_key)
-        if published != computed:
+        sha256 = published_sha256(archive, archive_url, checksum_key)
+        published = f"sha256:{sha256}" if sha256 else None
+        if sha256 != computed:
             mismatch = ChecksumMismatch(
-                f"{obj.key}: published sha256 {published or 'unreadable'}, downloaded {computed} ({len(content)} bytes); "
+                f"{obj.key}: published sha256 {sha256 or 'unreadable'}, downloaded {computed} ({len(content)} bytes); "
                 "will be tried again",
                 published=published,
-                downloaded=computed,
+                downloaded=f"sha256:{computed}",
             )
             mismatch.content = content
             raise mismatch

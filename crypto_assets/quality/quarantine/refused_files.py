@@ -56,7 +56,7 @@ class RefusedFile:
     """One file in quarantine/, as described by the reason file next to it.
 
     `path` is relative to the lake, `key` is the exchange's name of the object. If series and days are unknown, `series` is
-    None and `days` is empty; `size_bytes` is None if the bytes are missing. `etag`, `sha256` and `published_sha256` are
+    None and `days` is empty; `size_bytes` is None if the bytes are missing. `etag`, `sha256` and `published_digest` are
     empty if the reason does not have them. `details` is the whole reason as stored.
     """
 
@@ -74,7 +74,7 @@ class RefusedFile:
     etag: str
     last_modified: datetime | None
     sha256: str
-    published_sha256: str
+    published_digest: str
     details: Mapping[str, Any]
 
     @property
@@ -139,8 +139,8 @@ def _refused_file(lake: Lake, path: str, is_there: bool, prefixes: Mapping[str, 
         str(details.get("source") or ("rest" if key.startswith("rest/") else "archive")),
         str(details.get("etag") or ""),
         _instant(details.get("last_modified")),
-        str(details.get("sha256") or details.get("downloaded") or ""),
-        str(details.get("published_sha256") or details.get("published") or ""),
+        str(details.get("sha256") or details.get("downloaded") or "").removeprefix("sha256:"),
+        str(details.get("published_digest") or details.get("published") or ""),
         details,
     )
 

@@ -168,18 +168,19 @@ class Restorer:
         """
         sha256 = hashlib.sha256(content).hexdigest()
         listed = self._listed(exchange.name, file.key)
-        published, checksum_key = file.published_sha256 or None, exchange.checksum_key(file.key)
-        was_asked = checksum_key is not None and (file.error == "ChecksumMismatch" or published != sha256)
+        published, checksum_key = file.published_digest or None, exchange.checksum_key(file.key)
+        was_asked = checksum_key is not None and (file.error == "ChecksumMismatch" or published != f"sha256:{sha256}")
         if was_asked and checksum_key is not None:
             url = self._collection.urls(exchange.name).archive_url or exchange.archive_url
             archive = self._client.at(Endpoint(exchange.name, "archive", "archive"))
             try:
-                published = published_sha256(archive, url, checksum_key)
+                found = published_sha256(archive, url, checksum_key)
             except TransientError as error:
                 raise CryptoAssetsError(f"{checksum_key} is needed, and cannot be downloaded now: {error}") from error
-            if published != sha256:
+            published = f"sha256:{found}" if found else None
+            if found != sha256:
                 raise CryptoAssetsError(
-                    f"{file.key}: published sha256 {published or 'unreadable'}, these bytes have {sha256}; "
+                    f"{file.key}: published sha256 {found or 'unreadable'}, these bytes have {sha256}; "
                     "`crypto-assets fill` downloads what is published now"
                 )
         elif file.etag and listed and listed != file.etag:

@@ -57,7 +57,7 @@ def test_the_bytes_come_with_where_they_are_from(sandbox, client, obj):
     assert content == published
     sha256 = hashlib.sha256(published).hexdigest()
     assert source == SourceFile(
-        KEY, len(published), obj.etag, sha256, sha256, datetime(2024, 1, 2, 8, tzinfo=UTC), "archive"
+        KEY, len(published), obj.etag, sha256, f"sha256:{sha256}", datetime(2024, 1, 2, 8, tzinfo=UTC), "archive"
     )
     assert sandbox.requests() == [("GET", f"/{KEY}"), ("GET", f"/{KEY}.CHECKSUM")]
 
@@ -74,7 +74,7 @@ def test_bytes_that_differ_from_their_checksum_are_refused_and_kept_in_the_error
     error = refused(sandbox, client, obj)
     downloaded = hashlib.sha256(b"other bytes").hexdigest()
     assert error.content == b"other bytes"
-    assert error.evidence == {"published": published, "downloaded": downloaded}
+    assert error.evidence == {"published": f"sha256:{published}", "downloaded": f"sha256:{downloaded}"}
     assert str(error) == (
         f"{KEY}: published sha256 {published}, downloaded {downloaded} (11 bytes); will be tried again"
     )
@@ -104,7 +104,7 @@ def test_a_checksum_is_read_however_it_is_written(sandbox, client, obj, form):
     sha256 = hashlib.sha256(sandbox.app.state.source.read(KEY)).hexdigest()
     sandbox.app.state.overrides[f"{KEY}.CHECKSUM"] = form.format(sha256=sha256, upper=sha256.upper()).encode()
     _, source = download(client, sandbox.archive_url, BINANCE, obj)
-    assert source.published_sha256 == sha256
+    assert source.published_digest == f"sha256:{sha256}"
 
 
 def test_a_file_without_its_checksum_is_not_published_yet(sandbox, client, obj):
@@ -155,7 +155,7 @@ def test_an_exchange_without_checksums_says_so(sandbox, client, obj):
             return None
 
     _, source = download(client, sandbox.archive_url, Plain(), obj)
-    assert source.published_sha256 is None
+    assert source.published_digest is None
     assert source.sha256 == hashlib.sha256(sandbox.app.state.source.read(KEY)).hexdigest()
 
 

@@ -9,7 +9,7 @@ STATEMENTS = (
         etag text NOT NULL,
         last_modified timestamptz,
         first_modified timestamptz,
-        published_sha256 text,
+        published_digest text,
         computed_sha256 text,
         first_seen timestamptz NOT NULL DEFAULT now(),
         last_seen timestamptz NOT NULL DEFAULT now(),
@@ -17,6 +17,8 @@ STATEMENTS = (
     )
     """,
     "COMMENT ON TABLE collection.archive_objects IS 'Every archive object seen in a listing.'",
+    "COMMENT ON COLUMN collection.archive_objects.published_digest IS 'of the exchange, as sha256:… or md5:…'",
+    "COMMENT ON COLUMN collection.archive_objects.computed_sha256 IS 'of the downloaded bytes'",
     "COMMENT ON COLUMN collection.archive_objects.first_modified IS 'last_modified when the object was first seen'",
     """
     CREATE TABLE collection.prefixes (

@@ -32,7 +32,7 @@ STATEMENTS = (
         source_etag text,
         source_size_bytes bigint,
         source_sha256 text,
-        source_published_sha256 text,
+        source_published_digest text,
         source_last_modified timestamptz,
         failed_checks text[] NOT NULL DEFAULT '{}',
         findings jsonb NOT NULL DEFAULT '{}',
