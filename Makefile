@@ -77,6 +77,7 @@ prove: $(VENV)/installed
 	$(BIN)/python -m proofs.flips
 	$(BIN)/python -m proofs.stores
 	$(BIN)/python -m proofs.clean
+	$(BIN)/python -m proofs.definitions
 	$(BIN)/python -m proofs.image
 	$(BIN)/python -m proofs.latest_prices
 

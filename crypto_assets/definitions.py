@@ -21,6 +21,7 @@ from crypto_assets.defs.observed.quarantine import QUARANTINE
 from crypto_assets.defs.recovery import build_recovery
 from crypto_assets.defs.resources import CollectorResource, LakeResource, PostgresResource
 from crypto_assets.defs.source_assets import source_assets
+from crypto_assets.machine.garbage import no_search_for_garbage
 
 # Dagster would log these warnings once for each asset: 40,000 lines for 4,500 assets.
 for category in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):
@@ -55,4 +56,6 @@ def build(collection: Collection, now: Callable[[], datetime] = utc_now) -> dg.D
     )
 
 
-defs = build(load_collection(settings_at_start().config))
+# Definitions of 2,000 assets are a million objects that stay: searching them for garbage took 0.7 of 2.9 CPU seconds.
+with no_search_for_garbage():
+    defs = build(load_collection(settings_at_start().config))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from crypto_assets.config.automation import AutomationConfig, spell_out
 from crypto_assets.config.entry import SeriesEntry, leading
@@ -92,6 +92,9 @@ class Collection(BaseModel):
         default=AutomationConfig(), description="what `up` collects without anybody asking; `false`: nothing"
     )
 
+    _entries: dict[Track, SeriesEntry] | None = PrivateAttr(default=None)
+    """The entry of each track, made at the first question."""
+
     _automation_switch = field_validator("automation", mode="before")(spell_out)
 
     @model_validator(mode="after")
@@ -167,10 +170,9 @@ class Collection(BaseModel):
 
     def entry_of(self, series: Series, symbol: str) -> SeriesEntry | None:
         """Return the entry that collects this symbol of a series, or None."""
-        for entry in self.series:
-            if series in entry.series and symbol in entry.symbols:
-                return entry
-        return None
+        if self._entries is None:
+            self._entries = {track: entry for entry in reversed(self.series) for track in entry.tracks}
+        return self._entries.get(Track(series, symbol))
 
     def owners_of(self, entry: SeriesEntry) -> list[str]:
         """Return the owners of an entry's assets: its own, or those of the collection; `owners: []` means none."""

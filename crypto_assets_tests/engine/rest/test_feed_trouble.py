@@ -10,6 +10,7 @@ import pytest
 
 from crypto_assets.model import Series, State
 from crypto_assets.sandbox.faults import make_fault
+from crypto_assets_tests import project
 from crypto_assets_tests.engine.rest.conftest import START, TODAY, YESTERDAY, Open, _Down, set_clock, set_market
 from crypto_assets_tests.engine.rest.test_feed import BARS, BTC, EARLY, NOON, TRADES, asked, ms, published_later, spot
 from crypto_assets_tests.workbench import entry
@@ -190,3 +191,23 @@ from crypto_assets.definitions import build
 assert not [name for name in sys.modules if name.partition(".")[0] == "ccxt"]
 """
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_run_that_reads_the_archive_only_loads_no_ccxt(sandbox, tmp_path, postgres_url, monkeypatch) -> None:
+    # REST may be asked for these days, but the archive has them.
+    entries = {**project.entry(["ohlcv_1h", "trades"], [BTC], START), "rest": True}
+    mine = project.make(sandbox, tmp_path, postgres_url, monkeypatch, entries)
+    script = """
+import sys
+from crypto_assets import cli
+sys.argv = ["crypto-assets", "collect", "--from", "2024-12-05", "--to", "2024-12-06"]
+try:
+    cli.main()
+except SystemExit as end:
+    assert not end.code, end.code
+print([name for name in sys.modules if name.partition(".")[0] == "ccxt"])
+"""
+    done = mine.command.python(script)
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["[]"]), done.stderr
+    stored = {(dataset, day.day): record.state for (_, dataset, day), record in mine.records().items()}
+    assert stored == {(name, day): State.AVAILABLE for name in ("ohlcv_1h", "trades") for day in (5, 6)}
