@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import class_row
 
-from crypto_assets.model import Partition, Series, SourceFile
+from crypto_assets.model import Partition, Series, SourceFile, parts_of
 from crypto_assets.model.correction import Correction
 from crypto_assets.model.described import means
 
@@ -116,7 +116,7 @@ def in_force(
     rows = connection.execute(
         f"""SELECT symbol, day, content_sha256, rows, known_from, findings, {STATE}, reason, {UNTIL},
             source_key, source_size_bytes, source_etag,
-            source_sha256, source_published_digest, source_last_modified, source
+            source_sha256, source_published_digest, source_last_modified, source, source_files
         FROM collection.partitions JOIN unnest(%s::text[], %s::date[]) AS wanted (symbol, day) USING (symbol, day)
         WHERE ({_KEYS}) = (%s, %s, symbol, %s) AND path IS NOT NULL""",
         (
@@ -128,9 +128,15 @@ def in_force(
         ),
     ).fetchall()
     return {
-        Partition(symbol, day): InForce(sha256, count, SourceFile(*source), known_from, findings, state, reason, until)
+        Partition(symbol, day): InForce(sha256, count, _source(*source), known_from, findings, state, reason, until)
         for symbol, day, sha256, count, known_from, findings, state, reason, until, *source in rows
     }
+
+
+def _source(
+    key: str, size: int, etag: str, sha256: str, digest: str | None, at: datetime | None, source: str, files: Any
+) -> SourceFile:
+    return SourceFile(key, size, etag, sha256, digest, at, source, parts_of(files, source))
 
 
 def record_corrections(
@@ -194,6 +200,7 @@ def _record_version(
         "source_key": found.former.key,
         "source_etag": found.former.etag,
         "source_sha256": found.former.sha256,
+        "source_files": json.dumps(found.former.described_parts),
         # Nobody who asks through the ledger ever saw a file that the ledger did not know.
         "known_from": found.known_from or at,
         "known_to": at,

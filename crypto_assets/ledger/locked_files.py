@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ class FileInForce:
     """The file in force for a day; only its first `rows` rows count; `path` is empty if the file is lost.
 
     `version` is 1 for the first known rows of the day. `state` is that of the day while this file was in force.
+    `source_files` as in `PartitionRow`.
     """
 
     exchange: str
@@ -36,6 +38,7 @@ class FileInForce:
     source: str
     source_key: str
     source_sha256: str
+    source_files: Sequence[Mapping[str, Any]] = field(default=(), hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +75,16 @@ _FILES = f"""
 WITH files AS (
     SELECT {_KEYS}, day, path, rows, content_sha256 AS sha256, corrections + 1 AS version, known_from,
         CASE WHEN %(at)s::timestamptz IS NULL THEN state ELSE {STATE} END AS state, 'infinity'::timestamptz AS known_to,
-        source, source_key, source_sha256
+        source, source_key, source_sha256, source_files
     FROM collection.partitions WHERE {_OF_PAIR} AND path IS NOT NULL
     UNION ALL
     SELECT {_KEYS}, day, coalesce(path, ''), rows, content_sha256, number, known_from,
-        coalesce(state, 'corrected'), known_to, source, source_key, source_sha256
+        coalesce(state, 'corrected'), known_to, source, source_key, source_sha256, source_files
     FROM collection.versions WHERE {_OF_PAIR} AND %(at)s::timestamptz IS NOT NULL
 )
 SELECT {_KEYS}, day, path, coalesce(grown.rows, f.rows) AS rows, sha256, version,
-    CASE WHEN grown.rows IS NULL THEN state ELSE 'provisional' END AS state, known_from, source, source_key, source_sha256
+    CASE WHEN grown.rows IS NULL THEN state ELSE 'provisional' END AS state, known_from, source, source_key, source_sha256,
+    source_files
 FROM files f LEFT JOIN LATERAL (
     SELECT g.rows FROM collection.growth g
     WHERE (g.exchange, g.market_type, g.symbol, g.dataset, g.day) = (f.exchange, f.market_type, f.symbol, f.dataset, f.day)

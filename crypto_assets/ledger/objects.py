@@ -63,7 +63,7 @@ def object_records(
 def latest_keys(connection: psycopg.Connection[Any], series: Series, most: int) -> list[str]:
     """Return the keys of the objects behind the newest stored days of a series, the newest first."""
     rows = connection.execute(
-        """SELECT source_key FROM collection.partitions
+        """SELECT coalesce(source_files -> -1 ->> 'key', source_key) FROM collection.partitions
         WHERE (exchange, market_type, dataset) = (%s, %s, %s) AND source = 'archive'
         GROUP BY 1 ORDER BY max(day) DESC LIMIT %s""",
         (series.exchange, series.market_type, series.dataset, most),

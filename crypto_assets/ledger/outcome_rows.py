@@ -23,6 +23,7 @@ _STORED = (
     "source_sha256",
     "source_published_digest",
     "source_last_modified",
+    "source_files",
     "findings",
     "judged_by",
     "failed_checks",
@@ -49,6 +50,7 @@ COLUMNS = {
     "source_sha256": "text",
     "source_published_digest": "text",
     "source_last_modified": "timestamptz",
+    "source_files": "jsonb",
     "findings": "jsonb",
     "judged_by": "text",
 }
@@ -144,6 +146,7 @@ def row_of(outcome: Outcome) -> dict[str, Any]:
         "source_sha256": source.sha256 if source else None,
         "source_published_digest": source.published_digest if source else None,
         "source_last_modified": source.last_modified if source else None,
+        "source_files": json.dumps(source.described_parts) if source else "[]",
         "findings": as_json({name: stored_form(finding) for name, finding in outcome.findings.items()}),
         "judged_by": outcome.judged_by,
     }

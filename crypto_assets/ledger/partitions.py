@@ -20,7 +20,7 @@ from crypto_assets.ledger.corrections import (
 )
 from crypto_assets.ledger.outcome_rows import COLUMNS, RECORD_OUTCOMES, key_of, row_of
 from crypto_assets.ledger.series_names import one_or_more
-from crypto_assets.model import ArchiveObject, Outcome, Partition, Series, SourceFile, State, Track, TrackDay
+from crypto_assets.model import ArchiveObject, Outcome, Partition, Series, SourceFile, State, Track, TrackDay, parts_of
 from crypto_assets.model.described import means
 from crypto_assets.storage.database import Database
 from crypto_assets.storage.patience import repeatable
@@ -53,6 +53,11 @@ class PartitionRow:
     source_sha256: str | None = field(metadata=means("Of the downloaded bytes."))
     source_published_digest: str | None
     source_last_modified: datetime | None
+    source_files: Sequence[Mapping[str, Any]] = field(
+        metadata=means(
+            "The files of a day that came from several, in order of time; empty: the one file of source_key."
+        )
+    )
     failed_checks: Sequence[str]
     findings: Mapping[str, Any]
     attempt_error: str | None
@@ -79,6 +84,7 @@ class PartitionRow:
             self.source_published_digest,
             self.source_last_modified,
             self.source,
+            parts_of(self.source_files, self.source),
         )
 
     @property

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 KEYS = "exchange, market_type, dataset, symbol"
 
-_COLUMNS = "corrections, source, source_key, evidence, findings"
+_COLUMNS = "corrections, source, source_key, source_files, evidence, findings"
 
 # Rows are grouped and sorted by place, a number: comparing text by language rules costs many times as much.
 WANTED = f"""
@@ -101,7 +101,8 @@ ORDER BY start_time
 OBJECTS = """
 SELECT DISTINCT exchange, market_type, dataset, o.key, o.first_modified, o.first_seen
 FROM days JOIN collection.archive_objects o USING (exchange)
-WHERE o.key = days.source_key AND days.source = 'archive' AND o.first_modified IS NOT NULL
+WHERE o.key = coalesce(days.source_files -> -1 ->> 'key', days.source_key)
+    AND days.source = 'archive' AND o.first_modified IS NOT NULL
     AND day > %(last)s::date - %(recent)s
 """
 

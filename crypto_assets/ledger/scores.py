@@ -87,7 +87,8 @@ SELECT w.place, p.day, p.state, coalesce(p.rows, 0), p.findings, p.evidence ->> 
 FROM wanted w JOIN collection.partitions p USING (exchange, market_type, symbol, dataset)
 LEFT JOIN collection.profiles f ON (f.exchange, f.market_type, f.symbol, f.dataset, f.day, f.content_sha256)
     = (p.exchange, p.market_type, p.symbol, p.dataset, p.day, p.content_sha256)
-LEFT JOIN collection.archive_objects o ON o.exchange = p.exchange AND o.key = p.source_key AND p.source = 'archive'
+LEFT JOIN collection.archive_objects o ON o.exchange = p.exchange AND p.source = 'archive'
+    AND o.key = coalesce(p.source_files -> -1 ->> 'key', p.source_key)
 WHERE p.day BETWEEN w.first AND w.last
 """
 )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from crypto_assets.model.finding import NOT_JUDGED, SHOWN_ROWS, STORED_FILE, Finding, Severity, not_judged
 from crypto_assets.model.outcome import Outcome
 from crypto_assets.model.partition import DAY, Partition, day_spans, days_between
-from crypto_assets.model.provenance import ArchiveObject, SourceFile, StoredFile
+from crypto_assets.model.provenance import ArchiveObject, SourceFile, StoredFile, parts_of
 from crypto_assets.model.series import MARKET_TYPES, TIMEFRAME_LENGTHS, TIMEFRAMES, Series, Track, TrackDay, bar_length
 from crypto_assets.model.span import Span
 from crypto_assets.model.state import COMPLETE_STATES, STORED_STATES, State
@@ -74,6 +74,7 @@ __all__ = [
     "day_spans",
     "days_between",
     "not_judged",
+    "parts_of",
     "path_symbol",
     "unified_symbol",
 ]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 _BETWEEN = " + "
 """Stands between the keys of files that hold a day together. No key of an archive has it."""
@@ -88,6 +89,41 @@ class SourceFile:
     def files(self) -> tuple[SourceFile, ...]:
         """The files themselves, one or more."""
         return self.parts or (self,)
+
+    @property
+    def described_parts(self) -> list[dict[str, Any]]:
+        """The parts as JSON: key, size_bytes, etag, sha256, published_digest, last_modified (ISO 8601)."""
+        return [
+            {
+                "key": one.key,
+                "size_bytes": one.size_bytes,
+                "etag": one.etag,
+                "sha256": one.sha256,
+                "published_digest": one.published_digest,
+                "last_modified": one.last_modified.isoformat() if one.last_modified else None,
+            }
+            for one in self.parts
+        ]
+
+
+def parts_of(described: Sequence[Mapping[str, Any]], source: str) -> tuple[SourceFile, ...]:
+    """Return the parts that `SourceFile.described_parts` describes.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is something else.
+    """
+    return tuple(
+        SourceFile(
+            str(one["key"]),
+            int(one["size_bytes"]),
+            str(one["etag"]),
+            str(one["sha256"]),
+            one["published_digest"],
+            datetime.fromisoformat(one["last_modified"]) if one["last_modified"] else None,
+            source,
+        )
+        for one in described
+    )
 
 
 def _latest(files: Sequence[ArchiveObject] | Sequence[SourceFile]) -> datetime | None:

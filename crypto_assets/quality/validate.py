@@ -43,6 +43,7 @@ from crypto_assets.model import (
     SourceFile,
     State,
     StoredFile,
+    parts_of,
 )
 from crypto_assets.quality.compare_sources import SourceComparer
 from crypto_assets.storage.lake_paths import symbol_folder
@@ -286,4 +287,5 @@ def _source(record: PartitionRecord) -> SourceFile:
         record.source_published_digest,
         record.source_last_modified,
         record.source or "archive",
+        parts_of(record.source_files, record.source or "archive"),
     )

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ import pyarrow.parquet as pq
 from crypto_assets import datasets
 from crypto_assets.errors import StoredDataError
 from crypto_assets.machine.shortage import raise_if_ours
-from crypto_assets.model import Column, Dataset, Partition, Series, SourceFile, StoredFile
+from crypto_assets.model import Column, Dataset, Partition, Series, SourceFile, StoredFile, parts_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,6 +120,8 @@ def describe(series: Series, partition: Partition, source: SourceFile) -> dict[s
         value = getattr(source, name)
         if value is not None:
             fields[f"source_{name}"] = value.isoformat() if isinstance(value, datetime) else str(value)
+    if source.parts:
+        fields["source_files"] = json.dumps(source.described_parts)
     return {f"{_METADATA}{name}": value for name, value in fields.items()}
 
 
@@ -274,8 +277,9 @@ def source_of(metadata: Mapping[bytes, bytes] | None, path: str) -> SourceFile:
             published_digest=found.get(f"{_METADATA}source_published_digest"),
             last_modified=datetime.fromisoformat(modified) if modified else None,
             source=found[f"{_METADATA}source_source"],
+            parts=parts_of(json.loads(found.get(f"{_METADATA}source_files", "[]")), found[f"{_METADATA}source_source"]),
         )
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise StoredDataError(f"{path}: expected metadata of its source, found none ({error})") from None
 
 

@@ -303,3 +303,24 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(monkeypatch
     with pytest.raises(PostgresUnavailable, match=r"127\.0\.0\.1:9") as caught:
         migrate("postgresql://me:very-secret@127.0.0.1:9/db")
     assert "very-secret" not in str(caught.value)
+
+
+def test_every_file_of_a_day_is_recorded_and_read_back(ledger: Ledger, postgres_url: str) -> None:
+    early = SourceFile("k1.zip", 70, "e1", "a" * 64, f"md5:{'1' * 32}", datetime(2024, 1, 2, tzinfo=UTC))
+    day = SourceFile.joined([early, SourceFile("k2.zip", 30, "e2", "b" * 64)])
+    ledger.record_objects("binance", [ArchiveObject("k1.zip", 70, "e1"), ArchiveObject("k2.zip", 30, "e2")])
+    ledger.record_outcomes([replace(GOOD, source=day)], None)
+    (record,) = ledger.partitions()
+    assert record.source_file == day
+    assert [(one["key"], one["published_digest"]) for one in record.source_files] == [
+        ("k1.zip", f"md5:{'1' * 32}"),
+        ("k2.zip", None),
+    ]
+    with psycopg.connect(postgres_url) as connection:
+        rows = connection.execute(
+            "SELECT key, published_digest, computed_sha256 FROM collection.archive_objects ORDER BY key"
+        ).fetchall()
+    assert rows == [("k1.zip", f"md5:{'1' * 32}", "a" * 64), ("k2.zip", None, "b" * 64)]
+    ledger.record_outcomes([GOOD], None)
+    (record,) = ledger.partitions()
+    assert (record.source_file, record.source_files) == (SOURCE, [])

@@ -134,6 +134,8 @@ BAD_LINES: dict[str, tuple[Change, str]] = {
     "a state of nobody": (of_line(state="owned"), "state: expected one of pending, available"),
     "a field too many": (of_line(**{"a\x1b[2J": 1}), "expected the fields exchange"),
     "a field too few": (lambda c: c["files"][1].pop("path"), "expected the field path, found none"),
+    "a text as source files": (of_line(source_files="k1.zip"), "expected a list, found a text"),
+    "a source file without its key": (of_line(source_files=[{}]), "expected the field key, found none"),
     "a text as line": (lambda c: c["files"].__setitem__(1, "/etc/shadow"), "expected an object, found a text"),
 }
 

@@ -19,7 +19,7 @@ from moto.server import ThreadedMotoServer
 import crypto_assets
 from crypto_assets.errors import ConfigError, IncompleteData, StoredDataError
 from crypto_assets.ledger.partitions import Ledger
-from crypto_assets.model import Partition, Series
+from crypto_assets.model import Outcome, Partition, Series, SourceFile, State, StoredFile
 from crypto_assets.quality.lock.content import Lock, to_text, write_lock
 from crypto_assets.quality.lock.create import make_lock
 from crypto_assets.quality.lock.file import read_lock
@@ -106,6 +106,21 @@ def test_a_lock_names_every_file_and_every_day_without_one(work: Workbench) -> N
     assert (without.first, without.last, without.state) == (MISSING, MISSING, "missing")
     assert without.reason == records[BTC, "ohlcv_1m", MISSING].reason
     assert "does not list it" in without.reason
+
+
+def test_a_lock_names_every_file_of_a_day_that_came_from_several(work: Workbench, tmp_path: Path) -> None:
+    series, partition = BARS, Partition(BTC, FIRST)
+    record = work.records()[BTC, "ohlcv_1m", FIRST]
+    files = SourceFile.joined([record.source_file, SourceFile("more.gz", 9, "", "b" * 64, f"md5:{'1' * 32}")])
+    stored = StoredFile(record.path, record.rows, record.size_bytes, record.content_sha256)
+    with Ledger(work.url) as ledger:
+        ledger.record_outcomes([Outcome(series, partition, State.AVAILABLE, source=files, stored=stored)])
+    locked = lock(work)
+    assert [len(file.source_files) for file in locked.files] == [2, 0, 0]
+    assert locked.files[0].source_key == f"{record.source_key} + more.gz"
+    assert locked.files[0].source_files[1] == files.described_parts[1]
+    write_lock(locked, tmp_path / "a.lock")
+    assert read_lock(tmp_path / "a.lock").files == locked.files
 
 
 def test_the_same_data_locked_twice_is_the_same_text_but_for_the_time(work: Workbench, tmp_path: Path) -> None:

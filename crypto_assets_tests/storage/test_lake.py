@@ -109,6 +109,15 @@ def test_a_source_without_checksum_and_time_comes_back_as_it_was(lake: Lake) -> 
     assert described[1] == source
 
 
+def test_a_day_from_several_files_comes_back_with_each_of_them(lake: Lake) -> None:
+    source = SourceFile.joined([SOURCE, SourceFile("other.gz", 10, "", "b" * 64, f"md5:{'1' * 32}")])
+    lake.write(BARS, PARTITION, bars(), source)
+    described = lake.describe(BARS, PARTITION)
+    assert described is not None
+    assert described[1] == source
+    assert [one.key for one in described[1].files] == [SOURCE.key, "other.gz"]
+
+
 def test_a_range_has_the_stored_days_in_order_and_only_the_columns_asked_for(lake: Lake) -> None:
     for offset in (3, 0, 100):
         day = DAY + timedelta(days=offset)

@@ -43,7 +43,7 @@ class LockedFile(FileInForce):
     `rows` counts its first rows that are locked (all, unless a provisional day has grown since `as_of`); `sha256` is of the
     Parquet bytes; `version` is 1 for the first known rows of the day. `state` is that of the day while this file was in
     force; `corrected` if it was not recorded, or if a newer file could not be used. The source is the archive file or REST
-    answer behind the rows, with the sha256 of its bytes.
+    answer behind the rows, with the sha256 of its bytes; `source_files` are the files if there are several.
     """
 
     @property
@@ -157,7 +157,8 @@ def _content(lock: Lock) -> dict[str, Any]:
 
 
 def _line(part: LockedFile | DaysWithoutFile) -> dict[str, Any]:
-    return {name: _plain(getattr(part, name)) for name in part.__dataclass_fields__}
+    fields = {name: _plain(getattr(part, name)) for name in part.__dataclass_fields__}
+    return {name: value for name, value in fields.items() if name != "source_files" or value}
 
 
 def _plain(value: Any) -> Any:

@@ -150,4 +150,4 @@ def _days_without_file(
 
 def _locked(one: FileInForce) -> LockedFile:
     known_from = one.known_from.astimezone(UTC) if one.known_from else None
-    return LockedFile(**{**asdict(one), "known_from": known_from})
+    return LockedFile(**{**asdict(one), "known_from": known_from, "source_files": tuple(one.source_files)})

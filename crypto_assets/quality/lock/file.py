@@ -44,6 +44,11 @@ def _name(value: Any) -> str:
     return sys.intern(text(value, _MOST_NAME))  # few different names, in many lines
 
 
+def _source_files(value: Any) -> tuple[Mapping[str, Any], ...]:
+    found = tuple(_fields(one, _SOURCE_FILE) for one in sequence(value))
+    return tuple({**one, "last_modified": at.isoformat() if (at := one["last_modified"]) else None} for one in found)
+
+
 def _or_none(field: _Field) -> _Field:
     return lambda value: None if value is None else field(value)
 
@@ -73,6 +78,14 @@ _FILE: dict[str, _Field] = {
     "source": _name,
     "source_key": text,
     "source_sha256": _name,
+}
+_SOURCE_FILE: dict[str, _Field] = {
+    "key": text,
+    "size_bytes": count,
+    "etag": text,
+    "sha256": _name,
+    "published_digest": _or_none(_name),
+    "last_modified": _or_none(instant),
 }
 _WITHOUT: dict[str, _Field] = {
     "exchange": _name,
@@ -223,7 +236,9 @@ def _fields(value: Any, fields: Mapping[str, _Field]) -> dict[str, Any]:
 
 
 def _file(value: Any) -> LockedFile:
-    file = LockedFile(**_fields(value, _FILE))
+    content = dict(mapping(value))
+    files = _source_files(content.pop("source_files", []))
+    file = LockedFile(**_fields(content, _FILE), source_files=files)
     partition = Partition(_symbol(file.track), file.day)
     here, kept = day_path(file.track[0], partition), version_path(file.track[0], partition, file.sha256)
     if file.path not in (here, kept):

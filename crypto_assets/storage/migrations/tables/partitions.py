@@ -34,6 +34,7 @@ STATEMENTS = (
         source_sha256 text,
         source_published_digest text,
         source_last_modified timestamptz,
+        source_files jsonb NOT NULL DEFAULT '[]',
         failed_checks text[] NOT NULL DEFAULT '{}',
         findings jsonb NOT NULL DEFAULT '{}',
         judged_by text NOT NULL DEFAULT '',
@@ -59,7 +60,15 @@ STATEMENTS = (
     "COMMENT ON TABLE collection.partitions IS 'The state of every symbol and day ever requested.'",
     "COMMENT ON COLUMN collection.partitions.size_bytes IS 'of the Parquet file'",
     "COMMENT ON COLUMN collection.partitions.content_sha256 IS 'of the Parquet file'",
-    "COMMENT ON COLUMN collection.partitions.source_sha256 IS 'of the downloaded bytes'",
+    """
+    COMMENT ON COLUMN collection.partitions.source_key IS 'of the file in the archive; of several, joined with +'
+    """,
+    "COMMENT ON COLUMN collection.partitions.source_sha256 IS 'of the downloaded bytes; of several files, of their sha256'",
+    "COMMENT ON COLUMN collection.partitions.source_published_digest IS 'of the exchange, as sha256:… or md5:…'",
+    """
+    COMMENT ON COLUMN collection.partitions.source_files IS
+        'key, size, etag, digests and time of each file, if the day came from several; empty: the one file of source_key'
+    """,
     """
     COMMENT ON COLUMN collection.partitions.attempt_error IS
         'why the last attempt to collect the day again failed, while the former version stays in force'
