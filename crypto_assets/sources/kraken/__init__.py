@@ -1,0 +1,72 @@
+"""Kraken (spot).
+
+No archive can be listed: files are downloads from a drive that a person fetches (`files.py`). The REST API (`rest.py`) has
+every trade since the first one, and the newest 720 bars; a day from it is final. Older bars come from the files, or are built
+from trades.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from crypto_assets.model import Series
+from crypto_assets.sources.facts import Facts
+from crypto_assets.sources.feeds import ArchiveFeed, QueryFeed
+from crypto_assets.sources.kraken.instruments import KrakenInstruments
+from crypto_assets.sources.kraken.rest import KrakenRest
+from crypto_assets.sources.kraken.symbols import exchange_symbol, symbol_of
+from crypto_assets.sources.limits import Limit
+
+# Those of REST (1, 5, 15, 30, 60, 240, 1440 minutes); its weeks begin on Thursdays, and 15 days are no timeframe of ours.
+_TIMEFRAMES = ("1m", "5m", "15m", "30m", "1h", "4h", "1d")
+
+_NOT_IN_BARS = frozenset({"quote_volume", "taker_buy_volume", "taker_buy_quote_volume"})
+_NOT_IN_TRADES = frozenset({"quote_amount", "trade_uid", "trade_place"})
+
+
+class Kraken:
+    """The spot market. Kraken's futures are another exchange (ccxt: krakenfutures)."""
+
+    name = "kraken"
+    archive_url = ""
+    listing_url = ""
+    rest_url = "https://api.kraken.com"
+    hosts = frozenset({"api.kraken.com"})
+    # Public requests are counted by address, about one a second (support.kraken.com, API rate limits); ccxt takes 1.2 s for
+    # Trades and OHLC, because one a second is refused at times.
+    limits: Mapping[str, Sequence[Limit]] = {"public": (Limit(1, 1.2, "requests"),)}
+    # Cloudflare, in front of Kraken, refuses an address with 403; Kraken's own refusals are inside a 200.
+    bans = frozenset({403})
+    withheld: frozenset[int] = frozenset()
+
+    def dataset_names(self, market_type: str) -> tuple[str, ...]:
+        if market_type != "spot":
+            return ()
+        return (*(f"ohlcv_{timeframe}" for timeframe in _TIMEFRAMES), "trades")
+
+    def facts(self, series: Series) -> Facts:
+        if series.table == "ohlcv":
+            return Facts(silent_bars="absent", exponents=True, without=_NOT_IN_BARS)
+        return Facts(numbering="contiguous", exponents=True, without=_NOT_IN_TRADES)
+
+    def feeds(self, series: Series) -> tuple[ArchiveFeed | QueryFeed, ...]:
+        return (KrakenRest(series),)
+
+    def exchange_symbol(self, market_type: str, symbol: str) -> str:  # noqa: ARG002  there is one
+        return exchange_symbol(symbol)
+
+    def symbol(self, market_type: str, name: str) -> str | None:
+        return symbol_of(name) if market_type == "spot" else None
+
+    def expires_at(self, symbol: str) -> datetime | None:  # noqa: ARG002  spot does not expire
+        return None
+
+    def instruments(self, market_type: str) -> KrakenInstruments | None:
+        return KrakenInstruments() if market_type == "spot" else None
+
+    def counted_weight(self, budget: str, headers: Mapping[str, str]) -> tuple[int, float] | None:  # noqa: ARG002
+        return None
+
+
+SOURCE = Kraken()
