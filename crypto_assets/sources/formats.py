@@ -71,7 +71,7 @@ def unzip_one(key: str, content: bytes) -> bytes | bytearray:
                     f"{key}: expected one member {expected}, found {len(members)} ({found}); look at it in quarantine/"
                 )
             member = members[0]
-            if member.file_size > (most := _most_unpacked(len(content))):
+            if member.file_size > (most := most_unpacked(len(content))):
                 raise BadContainer(
                     f"{key}: expected a text of at most {most} bytes in the {len(content)} bytes of the zip, "
                     f"found one that claims {member.file_size} bytes; not unpacked"
@@ -101,8 +101,8 @@ def unzip_one(key: str, content: bytes) -> bytes | bytearray:
         ) from None
 
 
-def _most_unpacked(size: int) -> int:
-    """Return the largest allowed unpacked size for a zip of some size."""
+def most_unpacked(size: int) -> int:
+    """Return the largest allowed unpacked size for a zip or gzip file of some size."""
     return min(4096 + MAX_RATIO * size, max(_LARGE, MAX_RATIO_LARGE * size), MAX_UNPACKED_BYTES)
 
 
