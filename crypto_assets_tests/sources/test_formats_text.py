@@ -45,7 +45,7 @@ def test_a_text_without_rows_is_told_from_a_bad_one(text):
         ("time,side,value,value\n1,Buy,2,3\n", "found the first line"),
         ("time,side,value\n1,Buy\n", "Expected 3 columns, got 2"),
         ("time,side,value\n1,Buy,2\n\n1,Buy,2\n", "Row #3: CSV conversion error to double"),
-        ("time,side,value\n1,Buy,\n", "value: CSV conversion error to double"),
+        ("time,side,value\n1,Buy,\n", "value: Row #2: CSV conversion error to double"),
         ("time,side,value\n1,Buy,2\r\n", "carriage returns"),
         ('time,side,value\n"1",Buy,2\n', "quotes"),
         ("<!DOCTYPE html>\n<html>", "found the first line '<!DOCTYPE html>'"),
