@@ -32,13 +32,24 @@ def day_of(dataset: str, day: date, market_type: str = "spot", base: str = "BTC"
     """Return one day as it is published, parsed."""
     series = series_of(dataset, market_type)
     symbol = f"{base}/USDT" if market_type == "spot" else f"{base}/USDT:USDT"
-    key = BINANCE.key(BINANCE.prefixes(series, symbol)[0], series, symbol, day)
+    key = key_of(series, symbol, day)
     content = archive().read(key)
     assert content is not None, f"{key} is not in the synthetic archive"
-    table = BINANCE.parse(series, key, content)
+    table = read_file(series, key, content)
     partition = Partition(symbol, day)
     if "/monthly/" in key:
         start, end = partition.start, partition.end
         times = table.column(0).to_pylist()
         table = table.filter(pa.array([start <= time < end for time in times]))
     return partition, table
+
+
+def key_of(series: Series, symbol: str, day: date, feed: int = 0) -> str:
+    """Return the key of a day's file in the preferred feed, or in another one."""
+    (key,) = sources.archives(series)[feed].keys(sources.name_of(series, symbol), day)
+    return key
+
+
+def read_file(series: Series, key: str, content: bytes, feed: int = 0) -> pa.Table:
+    """Return the rows of a file, whatever its folder is called."""
+    return sources.archives(series)[feed].parse("BTC/USDT", key, content)

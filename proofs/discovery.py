@@ -32,8 +32,8 @@ import psycopg
 
 from crypto_assets.config.collection import Collection, parse_collection
 from crypto_assets.defs.new_files import INTERVAL_S
+from crypto_assets.engine.watch.feed_snapshot import Watch
 from crypto_assets.engine.watch.outbox import Request
-from crypto_assets.engine.watch.prefix_snapshot import Watch
 from crypto_assets.engine.watch.tick import Tick, tick
 from crypto_assets.engine.watch.watch import LISTINGS
 from crypto_assets.ledger.catalog import Catalog
@@ -352,7 +352,7 @@ def _patrol(sensor: Sensor, results: Results, url: str, days: int) -> Cost:
     day = LAST - timedelta(days=days // 2)
     with psycopg.connect(url) as connection:
         ((prefix, at),) = connection.execute(
-            "SELECT prefix, next_walk_at FROM collection.prefixes WHERE next_walk_at > %s "
+            "SELECT path, next_walk_at FROM collection.watched_feeds WHERE next_walk_at > %s "
             "ORDER BY next_walk_at OFFSET 19 LIMIT 1",
             (sensor.now,),
         ).fetchall()
@@ -376,7 +376,7 @@ def _shape(request: Request) -> tuple[date, date, int]:
 
 def _size(url: str, results: Results) -> None:
     with psycopg.connect(url) as connection:
-        for table in ("prefixes", "prefix_marks", "discoveries", "archive_objects"):
+        for table in ("watched_feeds", "feed_marks", "discoveries", "archive_objects"):
             query = f"SELECT count(*), pg_total_relation_size('collection.{table}') FROM collection.{table}"
             ((rows, size),) = connection.execute(query).fetchall()
             results.notes.append(f"collection.{table}: {rows} rows, {size / 1e6:.1f} MB after the first look")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, time, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from crypto_assets import sources
@@ -19,7 +19,7 @@ from crypto_assets.checks._words import lasting
 from crypto_assets.model import Finding, Partition, Series, Severity, SourceCheck, SourceFile, not_judged
 
 if TYPE_CHECKING:
-    from crypto_assets.sources import Exchange
+    pass
 
 WATCHED = timedelta(days=14)
 """A file first seen within this time after the end of its period was seen to appear."""
@@ -31,11 +31,6 @@ _TIMES, _BEYOND_S = 2, 6 * 3_600
 """Much later than usual: more than twice the 95th percentile, and more than 6 hours beyond it."""
 
 _SAME_S = 1.0
-
-
-def period_end(exchange: Exchange, key: str) -> datetime:
-    """Return the end of the period of an archive object; raises ValueError for a key that is not data."""
-    return datetime.combine(exchange.period(key)[1] + timedelta(days=1), time(), UTC)
 
 
 def percentile(ascending: Sequence[float], share: float) -> float:
@@ -58,16 +53,15 @@ def published_in_time(source: SourceFile, partition: Partition, series: Series, 
         return not_judged("the rows are from REST, which publishes no file")
     if source.last_modified is None:
         return not_judged("the archive does not say when the file was published")
-    exchange = sources.get(series.exchange)
-    preferred = exchange.key(exchange.prefixes(series, partition.symbol)[0], series, partition.symbol, partition.day)
+    preferred = sources.preferred_key(series, partition.symbol, partition.day)
     if source.key != preferred:
         return not_judged(f"another file replaces {preferred}, which has a deadline")
-    end = period_end(exchange, source.key)
+    end = sources.span_of(series, source.key).end
     delay_s = (source.last_modified - end).total_seconds()
     place = bisect_left(usual, delay_s - _SAME_S)
     if place == len(usual) or usual[place] > delay_s + _SAME_S:
         return not_judged("the file was not seen to appear: it was collected later, or published again since")
-    allowed_s = (exchange.expected_by(series, partition.day) - end).total_seconds()
+    allowed_s = (sources.expected_by(series, partition.day) - end).total_seconds()
     evidence = {"delay_s": round(delay_s), "deadline_s": round(allowed_s), "seen": len(usual)}
     late = ["after the exchange's deadline"] if delay_s > allowed_s else []
     if len(usual) > USUAL:  # includes this file

@@ -14,7 +14,7 @@ from typing import Any
 
 import dagster as dg
 
-from crypto_assets import datasets
+from crypto_assets import datasets, sources
 from crypto_assets.config.collection import Collection, SeriesEntry
 from crypto_assets.defs.addresses import Addresses
 from crypto_assets.defs.asset_keys import daily, lake_key, source_key
@@ -116,6 +116,7 @@ def _lake_spec(making: _Making, series: Series, symbol: str) -> dg.AssetSpec:
 
 def _lake_description(series: Series, symbol: str, folder: str, *, rest: bool) -> str:
     dataset = datasets.get(series.table)
+    rest = rest and bool(sources.archives(series))
     early = " Until then the day comes from REST when it is asked for, and is `provisional`." if rest else ""
     return (
         f"{symbol} {series.dataset}, {series.exchange} {series.market_type}. {dataset.description}\n\n"

@@ -14,8 +14,8 @@ from crypto_assets.config.environment import settings
 from crypto_assets.defs.requests import Part, names_of, range_request
 from crypto_assets.defs.resources import PostgresResource
 from crypto_assets.defs.source_assets import observations
+from crypto_assets.engine.watch.feed_snapshot import Watch
 from crypto_assets.engine.watch.outbox import Request
-from crypto_assets.engine.watch.prefix_snapshot import Watch
 from crypto_assets.engine.watch.tick import Tick, tick
 from crypto_assets.engine.watch.watch import LISTINGS
 from crypto_assets.errors import CryptoAssetsError, HostUnreachable, PostgresUnavailable

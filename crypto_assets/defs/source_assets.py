@@ -36,16 +36,19 @@ def source_assets(collection: Collection) -> list[dg.AssetSpec]:
 def _spec(collection: Collection, series: Series, owners: Sequence[str]) -> dg.AssetSpec:
     exchange, urls = sources.get(series.exchange), collection.urls(series.exchange)
     dataset = datasets.get(series.table)
-    archive = urls.archive_url or exchange.archive_url
-    folder = exchange.universe_prefix(series)
+    archive, feeds = urls.archive_url or exchange.archive_url, sources.archives(series)
+    folder = feeds[0].universe or "" if feeds else ""
+    rest_url = urls.rest_url or exchange.rest_url
     rest = any(collection.asks_rest(entry) for entry in collection.series if series in entry.series)
     lines = [
         f"What {series.exchange} publishes: {series.market_type} {series.dataset}. {dataset.description}\n",
-        f"- **Where**: {archive}, below `{folder}`, listed at {urls.listing_url or exchange.listing_url}.",
+        f"- **Where**: {archive}, below `{folder}`, listed at {urls.listing_url or exchange.listing_url}."
+        if feeds
+        else f"- **Where**: {rest_url}.",
         f"- **When**: {publication(series).in_words}",
     ]
-    if rest and exchange.rest(series) is not None:
-        lines.append(f"- **Beside it**: {urls.rest_url or exchange.rest_url} for today, late days and holes.")
+    if rest and feeds and sources.query(series) is not None:
+        lines.append(f"- **Beside it**: {rest_url} for today, late days and holes.")
     return dg.AssetSpec(
         source_key(series),
         description="\n".join(lines),
@@ -54,7 +57,7 @@ def _spec(collection: Collection, series: Series, owners: Sequence[str]) -> dg.A
         tags=tags_of(series.exchange, series.market_type, series.dataset),
         owners=owners,
         metadata={
-            "dagster/uri": f"{archive}/{folder}",
+            "dagster/uri": f"{archive}/{folder}" if feeds else rest_url,
             "dagster/code_references": code_references(code_of_source(series.exchange), code_of_table(series.table)),
             "lake": f"{Addresses.configured().lake}{series_folder(series)}",
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,13 +15,17 @@ import pyarrow as pa
 from crypto_assets import datasets, sources
 from crypto_assets.checks._grid import step_us
 from crypto_assets.config.collection import Collection
-from crypto_assets.engine.archive.download import download, withheld
+from crypto_assets.engine.archive.download import withheld
 from crypto_assets.engine.archive.empty_days import why_empty
 from crypto_assets.engine.archive.finder import Finder
+from crypto_assets.engine.archive.holders import Asked, Files, Holder, Stored
 from crypto_assets.engine.archive.life_span import WHOLE, LifeSpan, edges_in
 from crypto_assets.engine.archive.lifetime import LIFE, keep_what_was_said
 from crypto_assets.engine.archive.locate import Located, nothing_due
-from crypto_assets.engine.day_outcomes import Day, RestDay, Target, quarantine, refused
+from crypto_assets.engine.archive.read_files import RefusedFile, SharedFiles, read_files
+from crypto_assets.engine.archive.site import ArchiveSite
+from crypto_assets.engine.day_outcomes import Day, Target, quarantine, refused
+from crypto_assets.engine.instruments import instruments_of
 from crypto_assets.engine.publication.standing import may_stand
 from crypto_assets.engine.publication.stored_file import StoredFiles
 from crypto_assets.engine.rest.feed import RestFeed
@@ -28,13 +33,23 @@ from crypto_assets.engine.rest.rest_days import RestDays, again, not_over, parti
 from crypto_assets.engine.run_context import RunContext, Stores
 from crypto_assets.errors import (
     OF_THIS_PROCESS,
-    ChecksumMismatch,
     CryptoAssetsError,
     InvalidRows,
-    MalformedFile,
     NoRows,
 )
-from crypto_assets.model import SHOWN_ROWS, ArchiveObject, Dataset, Outcome, Partition, Series, SourceFile, State
+from crypto_assets.model import (
+    SHOWN_ROWS,
+    ArchiveObject,
+    Dataset,
+    Instrument,
+    Outcome,
+    Partition,
+    Series,
+    SourceFile,
+    State,
+    Track,
+)
+from crypto_assets.model.provenance import same_file
 from crypto_assets.rows.arrange import Arranged, arranged, row_text, shown
 from crypto_assets.rows.bar_calendar import LONG_TIMEFRAMES, due
 from crypto_assets.rows.row_ends import fills
@@ -47,8 +62,8 @@ Known = dict[date, "PartitionRecord"]
 """The ledger's records of the days of one target."""
 
 
-class Fetcher:
-    """Locates and fetches for one run; every method may be called from many threads."""
+class Acquirer:
+    """Locates and fetches for one run, and knows the order of feeds; every method may be called from many threads."""
 
     def __init__(self, client: Client, collection: Collection, stores: Stores, context: RunContext) -> None:
         lake, ledger, now = stores.lake, stores.ledger, context.now
@@ -58,17 +73,20 @@ class Fetcher:
         self._lake = lake
         self._ledger = ledger
         self._now = now
-        feed = RestFeed(client, collection)
+        feed = RestFeed(client, collection, self._instrument)
         self._finder = Finder(client, collection, ledger, feed, now)
         self._edges = self._finder.edges
         self._files = StoredFiles(lake, ledger)
+        self._shared = SharedFiles()
+        self._instruments: dict[Track, Instrument | None] = {}
+        self._lock = threading.Lock()
         self._rest = RestDays(feed, lake, self._files, self._finder.reported, self._finder.anchor, now)
 
     def locate(self, target: Target) -> tuple[Located, Known]:
         """Return the objects with the days of a target, and the ledger's records of these days."""
         known = self._known(target, target.days[0], target.days[-1])
         if not target.collect:
-            return Located([(ArchiveObject(str(day), 0, ""), (day,)) for day in target.days], []), known
+            return Located([Stored((day,)) for day in target.days], []), known
         now = self._now()
         # No archive has today, so its listing is not read for it.
         today = now.astimezone(UTC).date() if self._rest.serves(target) else None
@@ -81,7 +99,7 @@ class Fetcher:
             if record := known.get(day):
                 outcome = keep_what_was_said(outcome, record.evidence, record.reason, record.state)
             if self._rest.may_have(target, outcome, known.get(day), now):
-                asked.append((self._rest.holder(target, outcome), (day,)))
+                asked.append(self._rest.holder(target, outcome))
             else:
                 absent.append(outcome)
         return Located([*located.holders, *asked], absent), known
@@ -99,53 +117,45 @@ class Fetcher:
             )
         }
 
-    def fetch(self, target: Target, obj: ArchiveObject, days: Sequence[date], known: Known) -> list[Day]:
-        """Return the days of one object: from the lake if the days there came from this very object, else downloaded.
+    def fetch(self, target: Target, holder: Holder, known: Known) -> list[Day]:
+        """Return the days of one holder: from the lake if the days there came from these very files, else downloaded.
 
-        Days of a file that is unusable, or that the host lists and does not give, are requested from REST, unless the
-        archive's own version of them is stored.
+        Days of a file that is unusable, or that the host lists and does not give, are requested from the feed that can be
+        asked, unless the archive's own version of them is stored.
         """
+        if isinstance(holder, Asked):
+            (day,) = holder.days
+            return [self._rest.fetch(target, holder.archive, known.get(day))]
+        if isinstance(holder, Stored):
+            return [self._from_lake(target, day, known.get(day), None) for day in holder.days]
+        return self._fetch_files(target, holder, known)
+
+    def _fetch_files(self, target: Target, holder: Files, known: Known) -> list[Day]:
         started = time.perf_counter()
-        if isinstance(obj, RestDay):
-            return [self._rest.fetch(target, obj.archive, known.get(day)) for day in days if obj.archive]
-        if not target.collect:
-            return [self._from_lake(target, day, known.get(day), None) for day in days]
-        exchange = sources.get(target.series.exchange)
-        period = exchange.period(obj.key)
+        obj, days, period = holder.obj, holder.days, holder.period
         current = [self._from_lake(target, day, known.get(day), obj) for day in days]
         was = _edges_before(known, days, obj)
         if (span := self._stored_span(target, period, current, known, was)) is not None:
             return [_with_edges(day, span) for day in current]
-        archive_url = self._collection.urls(exchange.name).archive_url or exchange.archive_url
-        content = b""
-        received: ArchiveObject | SourceFile = obj
         try:
-            content, source = download(self._client, archive_url, exchange, obj)
-            received = source
-            rows = sources.parse(target.series, obj.key, content)
-            parts = split_days(target.series, rows, obj.key, period, days)
-        except (ChecksumMismatch, MalformedFile, InvalidRows) as error:
-            refused_bytes = content or getattr(error, "content", b"")
-            kept = quarantine(self._lake, obj.key, refused_bytes, error, target, days, received)
-            anchor = self._finder.anchor(target.series, target.symbol)
-            found = []
-            for day in days:
-                outcome = refused(target, day, error, kept)
-                rule = due(target.series.timeframe or "", day, anchor)
-                if isinstance(error, NoRows) and rule.opens is False:
-                    outcome = nothing_due(target.series, target.symbol, day, rule)
-                elif isinstance(error, NoRows) and target.series.timeframe in LONG_TIMEFRAMES:
-                    outcome = replace(outcome, reason=f"{outcome.reason}; {rule.because}")
-                found.append(self._fallback(target, outcome, known.get(day)))
-            return found
+            read = read_files(
+                self._site(target.series), self._shared, target.track, holder, self._instrument(target.track)
+            )
+            try:
+                parts = split_days(target.series, read.rows, obj.key, period, days)
+            except InvalidRows as error:
+                raise RefusedFile(error, read.source, read.content) from error
+        except RefusedFile as refusal:
+            return self._refused(target, days, refusal, known)
         except OF_THIS_PROCESS:
             raise
         except CryptoAssetsError as error:
             failed = [refused(target, day, error) for day in days]
-            if not withheld(error, exchange):
+            if not withheld(error, sources.get(target.series.exchange)):
                 return [Day(target, outcome.partition, outcome=outcome) for outcome in failed]
             listed = [replace(outcome, evidence={**outcome.evidence, "listed": obj.key}) for outcome in failed]
             return [self._fallback(target, outcome, known.get(outcome.partition.day)) for outcome in listed]
+        rows, source, content = read.rows, read.source, read.content
         span = self._edges.again(target.series, target.symbol, period, rows, was)
         took = (time.perf_counter() - started) / len(days)
         found = []
@@ -170,6 +180,35 @@ class Fetcher:
                 found.append(Day(target, partition, outcome=outcome))
         self._look_outside(target, obj, source, found, known)
         return [self._or_rest(target, day, known) for day in found]
+
+    def _refused(self, target: Target, days: Sequence[date], refusal: RefusedFile, known: Known) -> list[Day]:
+        """Keep the bytes of a refused file; return its days from the feed that can be asked, or with the reason."""
+        kept = quarantine(self._lake, refusal.obj.key, refusal.content, refusal.error, target, days, refusal.obj)
+        anchor = self._finder.anchor(target.series, target.symbol)
+        found = []
+        for day in days:
+            outcome = refused(target, day, refusal.error, kept)
+            rule = due(target.series.timeframe or "", day, anchor)
+            if isinstance(refusal.error, NoRows) and rule.opens is False:
+                outcome = nothing_due(target.series, target.symbol, day, rule)
+            elif isinstance(refusal.error, NoRows) and target.series.timeframe in LONG_TIMEFRAMES:
+                outcome = replace(outcome, reason=f"{outcome.reason}; {rule.because}")
+            found.append(self._fallback(target, outcome, known.get(day)))
+        return found
+
+    def _site(self, series: Series) -> ArchiveSite:
+        return ArchiveSite.of(self._client, self._collection, series)
+
+    def _instrument(self, track: Track) -> Instrument | None:
+        """Return the instrument of a symbol whose amounts are contracts; None for another one, or if nobody knows it."""
+        series, symbol = track
+        if sources.facts(series).amounts != "contracts":
+            return None
+        with self._lock:
+            if track not in self._instruments:
+                found = instruments_of(self._collection, self._ledger, [track])
+                self._instruments[track] = found.get((series.exchange, series.market_type, symbol))
+            return self._instruments[track]
 
     def _look_outside(
         self, target: Target, obj: ArchiveObject, source: SourceFile, days: Sequence[Day], known: Known
@@ -251,7 +290,7 @@ class Fetcher:
         """
         partition = Partition(target.symbol, day)
         missing = _not_in_lake(target, partition)
-        if record is None or (obj and (record.source_key, record.source_etag) != (obj.key, obj.etag)):
+        if record is None or (obj and not _is_of(record, obj)):
             return missing
         if record.state is State.NO_DATA:
             source = record.source_file
@@ -282,9 +321,15 @@ def _edges_before(known: Known, days: Sequence[date], obj: ArchiveObject) -> dic
     """Return where a symbol began and ended in an object when it was collected before, from the evidence of its days."""
     found: dict[str, Any] = {}
     for record in (known[day] for day in days if day in known):
-        if (record.source_key, record.source_etag) == (obj.key, obj.etag):
+        if _is_of(record, obj):
             found |= edges_in(record.evidence)
     return found
+
+
+def _is_of(record: PartitionRecord, obj: ArchiveObject) -> bool:
+    """Return whether a day came from these very files, as far as their listing shows them."""
+    size, modified = record.source_size_bytes, record.source_last_modified
+    return same_file(obj, record.source_key, record.source_etag, size, modified)
 
 
 def _was_said(record: PartitionRecord | None, obj: ArchiveObject) -> bool:
@@ -292,7 +337,7 @@ def _was_said(record: PartitionRecord | None, obj: ArchiveObject) -> bool:
     return (
         record is not None
         and record.state is State.NO_DATA
-        and (record.source_key, record.source_etag) == (obj.key, obj.etag)
+        and _is_of(record, obj)
         and "exchange_asked" in record.evidence
         and "edge" not in record.evidence
     )

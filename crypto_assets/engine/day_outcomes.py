@@ -73,13 +73,6 @@ class DaysOf:
         return place.day in self._days.get(place.track, ())
 
 
-@dataclass(frozen=True, slots=True)
-class RestDay(ArchiveObject):
-    """A day to request from REST, in the place of an archive object; `archive` says why the archive does not have it."""
-
-    archive: Outcome | None = None
-
-
 @dataclass(slots=True)
 class Day:
     """One day in the pipeline: parsed rows, or an outcome that is already final.

@@ -13,17 +13,17 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from datetime import date
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
-from crypto_assets.engine.acquire import Fetcher, Known
+from crypto_assets.engine.acquire import Acquirer, Known
+from crypto_assets.engine.archive.holders import Holder
 from crypto_assets.engine.archive.locate import Located
 from crypto_assets.engine.day_outcomes import Day, Target, refused
 from crypto_assets.engine.failure_streak import FailureLimits, Streak, again, failed_for_now
 from crypto_assets.errors import OutOfResources, Stopped, TransientError
 from crypto_assets.machine.shortage import named_shortage
-from crypto_assets.model import ArchiveObject, Partition
+from crypto_assets.model import Partition
 from crypto_assets.storage.patience import outlast
 
 T = TypeVar("T")
@@ -90,8 +90,8 @@ class Pausing(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Holder:
-    """An object in progress."""
+class _InFlight:
+    """A holder of days in progress."""
 
     size_bytes: int
     days: asyncio.Future[list[Day]]
@@ -120,7 +120,7 @@ class Flow:
 
     def __init__(
         self,
-        fetcher: Fetcher,
+        fetcher: Acquirer,
         threads: Threads,
         targets: Sequence[Target],
         control: FlowControl,
@@ -138,7 +138,7 @@ class Flow:
         # A task that waits here has not started: the pool has as many threads.
         self._slots = asyncio.Semaphore(threads.count)
         self._streak = Streak(control.limits.pause_after)
-        self._in_flight: deque[_Holder] = deque()
+        self._in_flight: deque[_InFlight] = deque()
         self._batch: list[Day] = []
         self._batch_rows = 0
         self._batch_began = 0.0
@@ -162,11 +162,11 @@ class Flow:
             if located.absent:
                 ready = asyncio.get_running_loop().create_future()
                 ready.set_result([Day(target, outcome.partition, outcome=outcome) for outcome in located.absent])
-                self._in_flight.append(_Holder(0, ready))  # they keep their place in the order
-            for obj, days in located.holders:
-                while self._full(obj.size_bytes):
+                self._in_flight.append(_InFlight(0, ready))  # they keep their place in the order
+            for holder in located.holders:
+                while self._full(holder.size_bytes):
                     await self._take()
-                self._in_flight.append(_Holder(obj.size_bytes, self._task(self._fetch(target, obj, days, known))))
+                self._in_flight.append(_InFlight(holder.size_bytes, self._task(self._fetch(target, holder, known))))
         while self._in_flight:
             await self._take()
 
@@ -191,15 +191,17 @@ class Flow:
             except OutOfResources as error:
                 return Located([], [refused(target, day, error) for day in target.days]), {}
 
-    async def _fetch(self, target: Target, obj: ArchiveObject, days: Sequence[date], known: Known) -> list[Day]:
+    async def _fetch(self, target: Target, holder: Holder, known: Known) -> list[Day]:
         async with self._slots, self._gate:
             problem = self._given_up
             try:
                 if problem is None:
-                    return await self._in_thread(self._fetcher.fetch, target, obj, days, known)
+                    return await self._in_thread(self._fetcher.fetch, target, holder, known)
             except OutOfResources as error:  # one large file, or a short peak: others may still fit
                 problem = error
-            return [Day(target, Partition(target.symbol, day), outcome=refused(target, day, problem)) for day in days]
+            return [
+                Day(target, Partition(target.symbol, day), outcome=refused(target, day, problem)) for day in holder.days
+            ]
 
     async def _in_thread(self, call: Callable[..., T], *arguments: object) -> T:
         with named_shortage():
@@ -326,8 +328,8 @@ class Flow:
         (target,) = again([failed])
         located, known = await self._in_thread(self._fetcher.locate, target)
         days = [Day(target, outcome.partition, outcome=outcome) for outcome in located.absent]
-        for obj, of_object in located.holders:
-            days += await self._in_thread(self._fetcher.fetch, target, obj, of_object, known)
+        for holder in located.holders:
+            days += await self._in_thread(self._fetcher.fetch, target, holder, known)
         if any(failed_for_now(day) for day in days):
             return False
         self._streak.days = [day for day in self._streak.days if day is not failed]

@@ -22,7 +22,7 @@ from typing import TypeVar
 from uuid import uuid4
 
 from crypto_assets.config.collection import Collection
-from crypto_assets.engine.acquire import Fetcher
+from crypto_assets.engine.acquire import Acquirer
 from crypto_assets.engine.day_outcomes import Day, Target
 from crypto_assets.engine.failure_streak import FailureLimits
 from crypto_assets.engine.flow import BATCH_DAYS, BATCH_ROWS, IN_FLIGHT_BYTES, Flow, FlowControl, Gate, Threads
@@ -156,7 +156,7 @@ class _Run:
             ) as guard,
             pipeline.context.timing.client(guard, pipeline.downloads, self._ending) as client,
         ):
-            fetcher = Fetcher(client, pipeline.collection, pipeline.stores, pipeline.context)
+            fetcher = Acquirer(client, pipeline.collection, pipeline.stores, pipeline.context)
             self._storer = await self._in_thread(
                 outlast,
                 Storer,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 from crypto_assets import sources
 from crypto_assets.config.collection import Collection
@@ -23,7 +23,7 @@ from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.ledger.pauses import ALL, Controls, of_exchange
 from crypto_assets.machine.thread_pool import DaemonPool
 from crypto_assets.model import Series, Track
-from crypto_assets.sources import Rest
+from crypto_assets.sources import QueryFeed
 from crypto_assets.sources.limits import Endpoint
 from crypto_assets.text.urls import host_of
 from crypto_assets.transport.client import Client
@@ -96,9 +96,12 @@ def _reach(client: Client, collection: Collection, exchange: str, track: Track) 
         HostUnreachable: no answer at all.
         CircuitOpen: recent requests had no answer, and the next probe is not due soon.
     """
-    known = sources.get(exchange)
-    site = ArchiveSite.of(client, collection, known)
-    archive_url = site.archive_url or known.archive_url
+    if not sources.archives(track.series):
+        if (feed := sources.query(track.series)) is not None and (call := feed.clock()) is not None:
+            _ask(lambda: _api(client, collection, exchange, feed).ask(call))
+        return
+    site = ArchiveSite.of(client, collection, track.series)
+    archive_url = site.files_url
     _ask(lambda: require_listed(site, track))
     if host_of(archive_url) != host_of(site.listing_url):
         _ask(lambda: client.at(Endpoint(exchange, "archive", "archive")).head(archive_url + "/"))
@@ -124,8 +127,11 @@ def _ask(ask: Callable[[], object]) -> None:
 def _unknown(client: Client, collection: Collection, track: Track) -> str:
     """Return why a symbol is unknown to the exchange, or "" if it is known or may be."""
     series, symbol = track
+    if not sources.archives(series):
+        known = _rest_may_have(client, collection, series, symbol)
+        return "" if known else f"{series}: the exchange does not know {symbol}. Check `symbols` in collection.yaml"
     try:
-        require_listed(ArchiveSite.of(client, collection, sources.get(series.exchange)), track)
+        require_listed(ArchiveSite.of(client, collection, series), track)
     except UnknownSymbol as error:
         return "" if _rest_may_have(client, collection, series, symbol) else str(error)
     except CryptoAssetsError:  # the run reports it
@@ -136,12 +142,15 @@ def _unknown(client: Client, collection: Collection, track: Track) -> str:
 def _rest_may_have(client: Client, collection: Collection, series: Series, symbol: str) -> bool:
     """Return whether REST knows a symbol that the archive does not list yet, or cannot be asked about it."""
     entry = collection.entry_of(series, symbol)
-    rest = sources.rest(Series(series.exchange, series.market_type, "ohlcv", "1m"))
-    if entry is None or not collection.asks_rest(entry) or rest is None:
+    feed = sources.query(series)
+    call = None if feed is None else feed.latest_row(symbol)
+    if not sources.archives(series) and call is None:  # nobody can tell
+        return True
+    asked = entry is not None and (collection.asks_rest(entry) or not sources.archives(series))
+    if not asked or feed is None or call is None:
         return False
-    now = datetime.now(UTC)
     try:
-        _api(client, collection, series.exchange, rest).ask(rest.by_time(symbol, now - timedelta(minutes=5), now, 1))
+        _api(client, collection, series.exchange, feed).ask(call)
     except PermanentError as error:
         return not error.evidence.get("unknown_symbol")
     except CryptoAssetsError:
@@ -152,18 +161,19 @@ def _rest_may_have(client: Client, collection: Collection, series: Series, symbo
 def _rest_answers(client: Client, collection: Collection, request: Request) -> bool:
     """Return whether an entry uses the REST API at all, and the API gives any answer."""
     series = request.tracks[0][0]
-    rest = sources.rest(series)
-    if rest is None or not collection.asks_rest(request.entry):
+    feed = sources.query(series)
+    call = None if feed is None else feed.clock()
+    if feed is None or call is None or not collection.asks_rest(request.entry):
         return False
     try:
-        _api(client, collection, series.exchange, rest).ask(rest.time())
+        _api(client, collection, series.exchange, feed).ask(call)
     except CryptoAssetsError as error:
         return not isinstance(error, HostUnreachable | CircuitOpen)
     return True
 
 
-def _api(client: Client, collection: Collection, exchange: str, rest: Rest) -> RestApi:
-    return RestApi(client, rest, collection.urls(exchange).rest_url, settings().api_key(exchange))
+def _api(client: Client, collection: Collection, exchange: str, feed: QueryFeed) -> RestApi:
+    return RestApi(client, feed, collection.urls(exchange).rest_url, settings().api_key(exchange))
 
 
 def _left(requests: Sequence[Request], unreachable: dict[str, str], unknown: dict[Track, str]) -> list[Request]:

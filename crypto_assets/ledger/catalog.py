@@ -1,8 +1,8 @@
-"""The known objects of every watched archive prefix. Discoveries that wait for Dagster are in `discoveries.py`.
+"""The known objects of every watched archive feed. Discoveries that wait for Dagster are in `discoveries.py`.
 
-A listed object takes eight bytes: the first day of its period, which gives the key, and a fingerprint of etag, size and
+A listed object takes eight bytes: the first day of its span, which gives the key, and a fingerprint of etag, size and
 last_modified. Six million objects take 48 MB; as rows of `archive_objects`, which has everything ever located or collected
-with all digests, they would take 1.2 GB. A prefix's marks and its discoveries change in one transaction: each change is
+with all digests, they would take 1.2 GB. A feed's marks and its discoveries change in one transaction: each change is
 discovered exactly once, even if processes are killed.
 """
 
@@ -29,7 +29,7 @@ _MARK = struct.Struct(">H6s")
 _EPOCH = date(2000, 1, 1).toordinal()
 
 Marks = dict[int, bytes]
-"""The ordinal of the first day of an object's period → its fingerprint."""
+"""The ordinal of the first day of an object's span → its fingerprint."""
 
 
 def fingerprint(obj: ArchiveObject) -> bytes:
@@ -49,11 +49,14 @@ def unpack(packed: bytes) -> Marks:
 
 
 @dataclass(frozen=True, slots=True)
-class Prefix:
-    """One row of `collection.prefixes`."""
+class WatchedFeed:
+    """One row of `collection.watched_feeds`: the preferred archive feed of one symbol of a series.
+
+    `path` names it in its exchange: `spot/ohlcv_1m/BTC/USDT/daily`.
+    """
 
     exchange: str
-    prefix: str
+    path: str
     market_type: str
     symbol: str
     dataset: str
@@ -75,9 +78,9 @@ class Prefix:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The result of a look at one prefix, to be written; `marks` is None if unchanged."""
+    """The result of a look at one feed, to be written; `marks` is None if unchanged."""
 
-    row: Prefix
+    row: WatchedFeed
     since: date | None
     first_day: date | None
     last_day: date | None
@@ -95,7 +98,7 @@ class Seen:
 class Due:
     """The work of a tick for one entry; `blocked` says why the listing host is not asked, `paused` who paused the exchange.
 
-    `known`: a prefix that was read before is due, so new files may be found; otherwise only first looks are.
+    `known`: a feed that was read before is due, so new files may be found; otherwise only first looks are.
     """
 
     registered: bool
@@ -120,10 +123,10 @@ WITH delivered AS (
     UPDATE collection.discoveries SET delivered_at = %(now)s
     WHERE run_key = ANY(%(delivered)s) AND delivered_at IS NULL
 )
-SELECT EXISTS (SELECT FROM collection.prefixes p WHERE p.entry = w.entry),
-    EXISTS (SELECT FROM collection.prefixes p WHERE p.entry = w.entry AND next_look_at <= %(now)s),
-    EXISTS (SELECT FROM collection.prefixes p WHERE p.entry = w.entry AND next_look_at <= %(now)s AND since IS NOT NULL),
-    EXISTS (SELECT FROM collection.prefixes p WHERE p.entry = w.entry AND next_walk_at <= %(now)s),
+SELECT EXISTS (SELECT FROM collection.watched_feeds p WHERE p.entry = w.entry),
+    EXISTS (SELECT FROM collection.watched_feeds p WHERE p.entry = w.entry AND next_look_at <= %(now)s),
+    EXISTS (SELECT FROM collection.watched_feeds p WHERE p.entry = w.entry AND next_look_at <= %(now)s AND since IS NOT NULL),
+    EXISTS (SELECT FROM collection.watched_feeds p WHERE p.entry = w.entry AND next_walk_at <= %(now)s),
     EXISTS (SELECT FROM collection.discoveries d WHERE d.entry = w.entry AND delivered_at IS NULL
         AND (run_key IS NULL OR run_key <> ALL(%(delivered)s) AND requested_at <= %(lease)s)),
     (SELECT message || ' (failed ' || failures || ' times, asked again at '
@@ -138,7 +141,7 @@ FROM unnest(%(entries)s::text[], %(exchanges)s::text[], %(hosts)s::text[], %(sco
 
 _REGISTER = """
 WITH wanted AS (
-    SELECT * FROM unnest(%(prefixes)s::text[], %(symbols)s::text[], %(datasets)s::text[]) AS w (prefix, symbol, dataset)
+    SELECT * FROM unnest(%(paths)s::text[], %(symbols)s::text[], %(datasets)s::text[]) AS w (path, symbol, dataset)
 ), moved AS (
     -- Dagster has no partitions for other days. A discovery outside stays, and is moved when the entry grows again.
     UPDATE collection.discoveries d SET
@@ -148,23 +151,23 @@ WITH wanted AS (
         AND d.symbol = w.symbol AND d.dataset = w.dataset AND d.entry <> %(entry)s
         AND d.last_day >= %(start)s AND d.first_day <= %(end)s
 )
-INSERT INTO collection.prefixes AS p (exchange, prefix, market_type, symbol, dataset, entry, next_look_at)
-SELECT %(exchange)s, prefix, %(market_type)s, symbol, dataset, %(entry)s, %(now)s FROM wanted ORDER BY prefix
-ON CONFLICT (exchange, prefix) DO UPDATE SET
+INSERT INTO collection.watched_feeds AS p (exchange, path, market_type, symbol, dataset, entry, next_look_at)
+SELECT %(exchange)s, path, %(market_type)s, symbol, dataset, %(entry)s, %(now)s FROM wanted ORDER BY path
+ON CONFLICT (exchange, path) DO UPDATE SET
     entry = excluded.entry, symbol = excluded.symbol, dataset = excluded.dataset,
     -- An entry with an earlier start is read again from there.
     since = CASE WHEN p.since <= %(start)s THEN p.since END,
-    -- A prefix whose next look is hours away expected nothing more, as after the entry's end, which is later now.
+    -- A feed whose next look is hours away expected nothing more, as after the entry's end, which is later now.
     next_look_at = CASE
         WHEN p.since <= %(start)s
             AND NOT coalesce(p.last_day < %(end)s AND p.next_look_at > p.looked_at + interval '1 hour', false)
         THEN p.next_look_at ELSE excluded.next_look_at END
 """
 
-_NAMES = ", ".join(f"p.{name}" for name in Prefix.__dataclass_fields__)
+_NAMES = ", ".join(f"p.{name}" for name in WatchedFeed.__dataclass_fields__)
 
 _WRITE_TYPES = {
-    "prefix": "text",
+    "path": "text",
     "since": "date",
     "first_day": "date",
     "last_day": "date",
@@ -180,13 +183,13 @@ _WRITE_TYPES = {
 
 # A failed look does not change the time of the next walk, nor does a successful one; a walk sets it.
 _WRITE = f"""
-UPDATE collection.prefixes p SET since = s.since, first_day = s.first_day, last_day = s.last_day, delay_s = s.delay_s,
+UPDATE collection.watched_feeds p SET since = s.since, first_day = s.first_day, last_day = s.last_day, delay_s = s.delay_s,
     tries = s.tries, next_look_at = s.next_look_at, next_walk_at = coalesce(s.next_walk_at, p.next_walk_at),
     walked_at = CASE WHEN s.next_walk_at IS NULL THEN p.walked_at ELSE %(now)s END,
     probed_at = coalesce(s.probed_at, p.probed_at), problem = s.problem, looked_at = %(now)s,
     objects = coalesce(s.objects, p.objects), recent = coalesce(s.recent, p.recent)
 FROM unnest({", ".join(f"%({name})s::{kind}[]" for name, kind in _WRITE_TYPES.items())}) AS s ({", ".join(_WRITE_TYPES)})
-WHERE p.exchange = %(exchange)s AND p.prefix = s.prefix
+WHERE p.exchange = %(exchange)s AND p.path = s.path
 """
 
 _STORED = """
@@ -222,59 +225,59 @@ class Catalog(Database):
         with self.transaction() as connection:
             return [Due(*row) for row in connection.execute(_DUE, values).fetchall()]
 
-    def register(self, entry: SeriesEntry, prefixes: Mapping[str, Track], now: datetime) -> None:
-        """Watch the prefixes of an entry; known facts about them stay. What a changed entry adds is looked at at once."""
+    def register(self, entry: SeriesEntry, feeds: Mapping[str, Track], now: datetime) -> None:
+        """Watch the feeds of an entry by path. Known facts stay; what a changed entry adds is looked at at once."""
         values = {
             "entry": entry_digest(entry),
             "exchange": entry.exchange,
             "market_type": entry.market_type,
             "start": entry.start,
             "end": entry.until(date.max),
-            "prefixes": list(prefixes),
-            "symbols": [symbol for _, symbol in prefixes.values()],
-            "datasets": [series.dataset for series, _ in prefixes.values()],
+            "paths": list(feeds),
+            "symbols": [symbol for _, symbol in feeds.values()],
+            "datasets": [series.dataset for series, _ in feeds.values()],
             "now": now,
         }
         with self.transaction() as connection:
             connection.execute(_REGISTER, values)
 
-    def to_look_at(self, digest: str, now: datetime, limit: int) -> list[Prefix]:
-        """Return prefixes to look at: those read before come first, sorted by waiting time."""
-        return self._prefixes("p.next_look_at <= %s ORDER BY p.since IS NULL, p.next_look_at", digest, now, limit)
+    def to_look_at(self, digest: str, now: datetime, limit: int) -> list[WatchedFeed]:
+        """Return feeds to look at: those read before come first, sorted by waiting time."""
+        return self._feeds("p.next_look_at <= %s ORDER BY p.since IS NULL, p.next_look_at", digest, now, limit)
 
-    def to_walk(self, digest: str, now: datetime, limit: int) -> list[Prefix]:
-        """Return prefixes whose whole listing must be read again."""
-        return self._prefixes("p.next_walk_at <= %s ORDER BY p.next_walk_at", digest, now, limit)
+    def to_walk(self, digest: str, now: datetime, limit: int) -> list[WatchedFeed]:
+        """Return feeds whose whole listing must be read again."""
+        return self._feeds("p.next_walk_at <= %s ORDER BY p.next_walk_at", digest, now, limit)
 
-    def _prefixes(self, condition: str, digest: str, now: datetime, limit: int) -> list[Prefix]:
-        query = f"SELECT {_NAMES} FROM collection.prefixes p WHERE p.entry = %s AND {condition} LIMIT %s"
-        with self.transaction() as connection, connection.cursor(row_factory=class_row(Prefix)) as cursor:
+    def _feeds(self, condition: str, digest: str, now: datetime, limit: int) -> list[WatchedFeed]:
+        query = f"SELECT {_NAMES} FROM collection.watched_feeds p WHERE p.entry = %s AND {condition} LIMIT %s"
+        with self.transaction() as connection, connection.cursor(row_factory=class_row(WatchedFeed)) as cursor:
             return cursor.execute(query, (digest, now, limit)).fetchall()
 
     def newest_days(self, digest: str) -> dict[str, date]:
         """Return the last listed day of any symbol of an entry, by dataset."""
         query = (
-            "SELECT dataset, max(last_day) FROM collection.prefixes "
+            "SELECT dataset, max(last_day) FROM collection.watched_feeds "
             "WHERE entry = %s AND last_day IS NOT NULL GROUP BY dataset"
         )
         with self.transaction() as connection:
             return dict(connection.execute(query, (digest,)).fetchall())
 
-    def lock(self, connection: psycopg.Connection[Any], rows: Sequence[Prefix]) -> dict[str, Marks]:
-        """Lock prefixes and return the marks of those without another look since the rows were read."""
-        names = sorted(row.prefix for row in rows)
+    def lock(self, connection: psycopg.Connection[Any], rows: Sequence[WatchedFeed]) -> dict[str, Marks]:
+        """Lock feeds and return the marks of those without another look since the rows were read."""
+        names = sorted(row.path for row in rows)
         locked = connection.execute(
-            "SELECT prefix, looked_at FROM collection.prefixes WHERE exchange = %s AND prefix = ANY(%s) "
-            "ORDER BY prefix FOR UPDATE",
+            "SELECT path, looked_at FROM collection.watched_feeds WHERE exchange = %s AND path = ANY(%s) "
+            "ORDER BY path FOR UPDATE",
             (rows[0].exchange, names),
         ).fetchall()
         looked_at = dict(locked)
-        same = {row.prefix for row in rows if row.prefix in looked_at and looked_at[row.prefix] == row.looked_at}
+        same = {row.path for row in rows if row.path in looked_at and looked_at[row.path] == row.looked_at}
         stored = connection.execute(
-            "SELECT prefix, marks FROM collection.prefix_marks WHERE exchange = %s AND prefix = ANY(%s)",
+            "SELECT path, marks FROM collection.feed_marks WHERE exchange = %s AND path = ANY(%s)",
             (rows[0].exchange, list(same)),
         ).fetchall()
-        return {prefix: {} for prefix in same} | {prefix: unpack(marks) for prefix, marks in stored}
+        return {path: {} for path in same} | {path: unpack(marks) for path, marks in stored}
 
     def write(
         self,
@@ -289,15 +292,15 @@ class Catalog(Database):
             return
         exchange = seen[0].row.exchange
         columns: dict[str, list[Any]] = {name: [getattr(item, name, None) for item in seen] for name in _WRITE_TYPES}
-        columns["prefix"] = [item.row.prefix for item in seen]
+        columns["path"] = [item.row.path for item in seen]
         columns["objects"] = [None if item.marks is None else len(item.marks) for item in seen]
         connection.execute(_WRITE, {**columns, "exchange": exchange, "now": now})
-        changed = [(exchange, item.row.prefix, pack(item.marks)) for item in seen if item.marks is not None]
+        changed = [(exchange, item.row.path, pack(item.marks)) for item in seen if item.marks is not None]
         with connection.cursor() as cursor:
             if changed:
                 cursor.executemany(
-                    "INSERT INTO collection.prefix_marks VALUES (%s, %s, %s) "
-                    "ON CONFLICT (exchange, prefix) DO UPDATE SET marks = excluded.marks",
+                    "INSERT INTO collection.feed_marks VALUES (%s, %s, %s) "
+                    "ON CONFLICT (exchange, path) DO UPDATE SET marks = excluded.marks",
                     changed,
                 )
         add_discoveries(connection, digest, found, now)
@@ -341,12 +344,12 @@ class Catalog(Database):
             )
 
 
-def last_listed_days(connection: psycopg.Connection[Any]) -> dict[tuple[str, str], date]:
-    """Return the last listed day of every watched prefix that has one, by exchange and prefix."""
+def last_listed_days(connection: psycopg.Connection[Any]) -> dict[Track, date]:
+    """Return the last listed day of every watched symbol that has one."""
     rows = connection.execute(
-        "SELECT exchange, prefix, last_day FROM collection.prefixes WHERE last_day IS NOT NULL"
+        "SELECT exchange, market_type, dataset, symbol, last_day FROM collection.watched_feeds WHERE last_day IS NOT NULL"
     ).fetchall()
-    return {(exchange, prefix): day for exchange, prefix, day in rows}
+    return {Track(Series.named(*names), symbol): day for *names, symbol, day in rows}
 
 
 def failing_listings(connection: psycopg.Connection[Any]) -> dict[str, str]:

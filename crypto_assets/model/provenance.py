@@ -12,11 +12,22 @@ _BETWEEN = " + "
 """Stands between the keys of files that hold a day together. No key of an archive has it."""
 
 
+def together(keys: Sequence[str]) -> str:
+    """Return the keys of the files of a day as one text."""
+    return _BETWEEN.join(keys)
+
+
+def keys_in(key: str) -> list[str]:
+    """Return the keys of the files that a day came from, in order of time; usually one."""
+    return key.split(_BETWEEN)
+
+
 @dataclass(frozen=True, slots=True)
 class ArchiveObject:
     """One file an exchange publishes, as its listing shows it.
 
-    `etag` is without quotes. `last_modified` is UTC. `parts` are the files, in order of time, if a day needs several.
+    `etag` is without quotes, empty if the listing has none. `last_modified` is UTC. `parts` are the files, in order of time,
+    if a day needs several.
     """
 
     key: str
@@ -45,6 +56,22 @@ class ArchiveObject:
     def files(self) -> tuple[ArchiveObject, ...]:
         """The files themselves, one or more."""
         return self.parts or (self,)
+
+
+def same_file(
+    obj: ArchiveObject,
+    key: str | None,
+    etag: str | None,
+    size_bytes: int | None = None,
+    last_modified: datetime | None = None,
+) -> bool:
+    """Return whether a listed file is the one of this key, etag, size and time, as far as its listing shows them."""
+    if obj.key != key:
+        return False
+    if obj.etag.strip("+"):
+        return obj.etag == etag
+    same_time = obj.last_modified is None or last_modified is None or obj.last_modified == last_modified
+    return same_time and (not obj.size_bytes or size_bytes is None or obj.size_bytes == size_bytes)
 
 
 @dataclass(frozen=True, slots=True)

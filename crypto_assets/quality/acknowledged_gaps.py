@@ -125,8 +125,8 @@ def _refusal(entry: SeriesEntry, day: date, gap: Gap | None, today: date, is_los
 
 
 def _keys(series: Series, symbol: str, day: date) -> list[str]:
-    exchange = sources.get(series.exchange)
-    return [exchange.key(prefix, series, symbol, day) for prefix in exchange.prefixes(series, symbol)]
+    name = sources.name_of(series, symbol)
+    return [key for feed in sources.archives(series) for key in feed.keys(name, day)]
 
 
 def withdraw_by_hand(ledger: Ledger, decision: Decision) -> list[Acknowledgement]:

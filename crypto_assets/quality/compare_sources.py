@@ -20,12 +20,13 @@ from crypto_assets.config.collection import Collection
 from crypto_assets.config.environment import settings
 from crypto_assets.engine.acquire import split_days
 from crypto_assets.engine.archive.download import download
-from crypto_assets.engine.archive.listing import list_objects
+from crypto_assets.engine.archive.files import objects_of
+from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.engine.publication.cross_series import WITH, WITH_SHA256, Pieces
 from crypto_assets.engine.rest.feed import RestFeed
 from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError
-from crypto_assets.model import ArchiveObject, Comparison, Finding, Partition, Series, SourceFile, not_judged
-from crypto_assets.sources.limits import Endpoint
+from crypto_assets.model import Comparison, Finding, Partition, Series, SourceFile, Track, not_judged
+from crypto_assets.sources import ArchiveFeed
 from crypto_assets.transport.client import Client
 from crypto_assets.transport.guard import Guard
 
@@ -83,37 +84,25 @@ class SourceComparer:
     # ---- the monthly file ------------------------------------------------------------------------------------------
 
     def _of_month(self, series: Series, partition: Partition, record: PartitionRecord) -> tuple[pa.Table | None, str]:
-        exchange = sources.get(series.exchange)
-        prefixes = exchange.prefixes(series, partition.symbol)
-        if len(prefixes) < 2:
-            return None, "the archive has monthly files only"
-        if record.source_key and record.source_key.startswith(prefixes[1]):
+        longer = next((feed for feed in sources.archives(series)[1:] if feed.name == "monthly"), None)
+        if longer is None:
+            return None, "the archive has no monthly files beside its daily ones"
+        (key,) = longer.keys(sources.name_of(series, partition.symbol), partition.day)
+        if record.source_key == key:
             return None, "the day came from the monthly file"
-        key = exchange.key(prefixes[1], series, partition.symbol, partition.day)
         if self._month[0] != key:
-            self._month = (key, *self._read_month(series, partition, key))
+            self._month = (key, *self._read_month(Track(series, partition.symbol), longer, key, partition.day))
         days, source = self._month[1], self._month[2]
         if isinstance(days, str) or source is None:
             return None, str(days)
         return days[partition.day], f"{key} ({WITH_SHA256} {source.sha256[:16]}…)"
 
     def _read_month(
-        self, series: Series, partition: Partition, key: str
+        self, track: Track, feed: ArchiveFeed, key: str, day: date
     ) -> tuple[Mapping[date, pa.Table] | str, SourceFile | None]:
         """Return the rows of each day of a monthly file, or the reason why it cannot be used."""
-        exchange = sources.get(series.exchange)
-        urls = self._collection.urls(exchange.name)
-        listing = self._client.at(Endpoint(exchange.name, "listing", "listing"))
-        listing_url, archive_url = urls.listing_url or exchange.listing_url, urls.archive_url or exchange.archive_url
-        prefix = key.rpartition("/")[0] + "/"
-        found: ArchiveObject | None = next(
-            (
-                obj
-                for obj in list_objects(listing, listing_url, prefix, after=key[: -len(".zip")], until=key)
-                if obj.key == key
-            ),
-            None,
-        )
+        site = ArchiveSite.of(self._client, self._collection, track.series)
+        found = objects_of(site, feed, sources.name_of(*track), [day]).get(key)
         if found is None:
             return f"the archive has no {key} yet", None
         if found.size_bytes > MONTHLY_BYTES:
@@ -121,11 +110,11 @@ class SourceComparer:
                 f"{key} has {found.size_bytes >> 20} MB, more than the limit of {MONTHLY_BYTES >> 20} MB for a comparison",
                 None,
             )
-        content, source = download(self._client, archive_url, exchange, found)
-        first = partition.day.replace(day=1)
+        content, source = download(site, feed, found)
+        first = day.replace(day=1)
         days = [first.replace(day=n + 1) for n in range(calendar.monthrange(first.year, first.month)[1])]
-        rows = sources.parse(series, key, content)
-        parts = split_days(series, rows, key, exchange.period(key), days)
+        rows = sources.parse(*track, key, content)
+        parts = split_days(track.series, rows, key, (days[0], days[-1]), days)
         return {day: part.rows for day, part in zip(days, parts, strict=True)}, source
 
     # ---- REST ------------------------------------------------------------------------------------------------------

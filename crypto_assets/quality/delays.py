@@ -13,18 +13,20 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from crypto_assets import sources
-from crypto_assets.checks.published_in_time import USUAL, WATCHED, percentile, period_end
+from crypto_assets.checks.published_in_time import USUAL, WATCHED, percentile
 from crypto_assets.config.collection import Collection
+from crypto_assets.engine.archive.files import span_of
 from crypto_assets.engine.archive.probing import delisted_after
 from crypto_assets.ledger.catalog import last_listed_days
 from crypto_assets.ledger.known_days import days_in_state
 from crypto_assets.ledger.objects import every_seen_object, known_keys
-from crypto_assets.model import Series, State, Track, TrackDay
+from crypto_assets.model import Series, State, TrackDay
+from crypto_assets.model.provenance import keys_in
+from crypto_assets.sources import ArchiveFeed
 
 if TYPE_CHECKING:
     import psycopg
 
-    from crypto_assets.sources import Exchange
     from crypto_assets.storage.database import Database
 
 
@@ -67,18 +69,15 @@ class Late:
 
 def delays(database: Database, collection: Collection) -> list[Delay]:
     """Return the delays of every kind of file that the collection uses, if any was seen."""
-    kinds = {place: (series, period) for place, (series, period, _) in _prefixes(collection).items()}
+    kinds = _kinds(collection)
     found: dict[tuple[Series, str, bool], list[tuple[date, float]]] = {}
     with database.transaction() as connection:
         # Keys are matched to prefixes in Python: without statistics Postgres needs minutes to join them.
         for one in every_seen_object(connection, {exchange for exchange, _ in kinds}):
-            kind = kinds.get((one.exchange, one.key[: one.key.rfind("/") + 1]))
-            if kind is None:
+            found_kind = _kind_of(kinds, one.exchange, one.key)
+            if found_kind is None:
                 continue
-            try:
-                end = period_end(sources.get(one.exchange), one.key)
-            except ValueError:  # not a data file
-                continue
+            kind, end = found_kind
             delay_s = (one.first_modified - end).total_seconds()
             if delay_s >= 0:  # otherwise it was written before its period ended
                 day = (end - timedelta(days=1)).date()
@@ -86,16 +85,33 @@ def delays(database: Database, collection: Collection) -> list[Delay]:
     return sorted(_measured(*kind, of_kind) for kind, of_kind in found.items())
 
 
-def _prefixes(collection: Collection) -> dict[tuple[str, str], tuple[Series, str, str]]:
-    """Return the series, the period (`day` or `month`) and the symbol of every prefix, by exchange and prefix."""
-    found = {}
+_Kind = tuple[Series, str]
+"""A series and the period of a file (`day` or `month`)."""
+
+
+def _kinds(collection: Collection) -> dict[tuple[str, str], list[tuple[Series, ArchiveFeed]]]:
+    """Return the feeds that list files under each prefix, by exchange and prefix."""
+    found: dict[tuple[str, str], list[tuple[Series, ArchiveFeed]]] = {}
     for entry in collection.series:
-        exchange = sources.get(entry.exchange)
         for series, symbol in entry.tracks:
-            for prefix in exchange.prefixes(series, symbol):
-                first, last = exchange.period(exchange.key(prefix, series, symbol, entry.start))
-                found[entry.exchange, prefix] = series, "day" if first == last else "month", symbol
+            name = sources.name_of(series, symbol)
+            for feed in sources.archives(series):
+                feeds = found.setdefault((entry.exchange, feed.prefix(name)), [])
+                if (series, feed) not in feeds:
+                    feeds.append((series, feed))
     return found
+
+
+def _kind_of(
+    kinds: Mapping[tuple[str, str], Sequence[tuple[Series, ArchiveFeed]]], exchange: str, key: str
+) -> tuple[_Kind, datetime] | None:
+    """Return the kind of a file and the end of the span that it covers; None if no series of the collection has it."""
+    end = len(key)
+    while (end := key.rfind("/", 0, end)) >= 0:
+        for series, feed in kinds.get((exchange, key[: end + 1]), ()):
+            if (span := span_of(feed, key)) is not None:
+                return (series, "day" if span.is_of_a_day else "month"), span.end
+    return None
 
 
 def _measured(series: Series, period: str, watched: bool, found: Sequence[tuple[date, float]]) -> Delay:
@@ -138,51 +154,34 @@ def late_objects(
     found: dict[tuple[str, str], Late] = {}
     with database.transaction() as connection:
         for series, symbol, day in _expected(connection, collection):
-            exchange = sources.get(series.exchange)
-            key = exchange.key(exchange.prefixes(series, symbol)[0], series, symbol, day)
-            late = _late(exchange, series, symbol, key, day, usual, at)
-            if late:
-                found[series.exchange, key] = late
+            for key in keys_in(sources.preferred_key(series, symbol, day)):
+                if late := _late(series, symbol, key, usual, at):
+                    found[series.exchange, key] = late
         there = known_keys(connection, found)
     return sorted(late for name, late in found.items() if name not in there)
 
 
 def _expected(connection: psycopg.Connection[Any], collection: Collection) -> list[TrackDay]:
-    """Return a day of each file that is the next one of its prefix, or whose day is pending."""
-    preferred = {
-        (exchange, prefix): Track(series, symbol)
-        for (exchange, prefix), (series, _, symbol) in _prefixes(collection).items()
-        if sources.get(exchange).prefixes(series, symbol)[0] == prefix
-    }
-    known = last_listed_days(connection)
-    ends = {preferred[prefix]: day for prefix, day in known.items() if prefix in preferred}
+    """Return a day of each file that is the next one of its symbol, or whose day is pending."""
+    tracks = {track for entry in collection.series for track in entry.tracks if sources.archives(track.series)}
+    ends = {track: day for track, day in last_listed_days(connection).items() if track in tracks}
     newest: dict[Series, date] = {}
     for (series, _), day in ends.items():
         newest[series] = max(day, newest.get(series, day))
     expected = [
         TrackDay(series, symbol, day + timedelta(days=1))
         for (series, symbol), day in ends.items()
-        if newest[series] - day <= delisted_after(sources.get(series.exchange), series, symbol, day)
+        if newest[series] - day <= delisted_after(series)
     ]
-    tracks = set(preferred.values())
     return expected + [day for day in days_in_state(connection, State.PENDING) if day.track in tracks]
 
 
-def _late(
-    exchange: Exchange,
-    series: Series,
-    symbol: str,
-    key: str,
-    day: date,
-    usual: Mapping[tuple[Series, str], float],
-    at: datetime,
-) -> Late | None:
-    first, last = exchange.period(key)
-    usual_s = usual.get((series, "day" if first == last else "month"))
-    due_at = (
-        exchange.expected_by(series, day) if usual_s is None else period_end(exchange, key) + timedelta(seconds=usual_s)
-    )
+def _late(series: Series, symbol: str, key: str, usual: Mapping[_Kind, float], at: datetime) -> Late | None:
+    feed = sources.feed_of(series, key)
+    span = feed.covers(key)
+    usual_s = usual.get((series, "day" if span.is_of_a_day else "month"))
+    due_at = span.end + (feed.timing.missing_after if usual_s is None else timedelta(seconds=usual_s))
     if at <= due_at:
         return None
     names = series.exchange, series.market_type, series.dataset
-    return Late(*names, symbol, last, key, due_at, (at - due_at).total_seconds())
+    return Late(*names, symbol, span.last_day, key, due_at, (at - due_at).total_seconds())

@@ -13,7 +13,7 @@ import numpy as np
 import psycopg
 
 from crypto_assets import sources
-from crypto_assets.checks.published_in_time import WATCHED, period_end
+from crypto_assets.checks.published_in_time import WATCHED
 from crypto_assets.config.collection import Collection
 from crypto_assets.ledger.scores import (
     DayScores,
@@ -126,8 +126,7 @@ def _score(
 
 
 def _facts(span: ScoredSpan, day: date, row: StoredFacts | None, at: datetime) -> Facts:
-    exchange = sources.get(span.series.exchange)
-    deadline = exchange.expected_by(span.series, day)
+    deadline = sources.expected_by(span.series, day)
     if row is None:
         return Facts(span.series, span.symbol, day, overdue=deadline <= at)
     delay, allowed = None, timedelta(0)
@@ -135,9 +134,8 @@ def _facts(span: ScoredSpan, day: date, row: StoredFacts | None, at: datetime) -
     # Most files are history, which is quick to see; the code below costs as much as everything else.
     if row.key and modified and seen and seen - modified <= WATCHED:
         # The deadline is for the preferred file: the daily one if there are such; a monthly file is late for it.
-        preferred = exchange.key(exchange.prefixes(span.series, span.symbol)[0], span.series, span.symbol, day)
-        end = period_end(exchange, preferred)
-        if seen - (end if row.key == preferred else period_end(exchange, row.key)) <= WATCHED:
+        end = sources.span_of(span.series, sources.preferred_key(span.series, span.symbol, day)).end
+        if seen - sources.span_of(span.series, row.key).end <= WATCHED:
             delay, allowed = max(timedelta(0), modified - end), deadline - end
     return Facts(
         span.series,

@@ -1,39 +1,68 @@
-"""The exchanges, one file each; every module here with an `EXCHANGE` is found automatically."""
+"""The sources, one file or folder each; every module here with a `SOURCE` is found automatically.
+
+A source is pure: it states facts, builds requests and reads answers. The engine sends, limits and retries.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, timedelta
-from functools import cache
+from datetime import date, datetime
+from functools import cache, lru_cache
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Protocol, cast
 
-from crypto_assets.model import Series
+from crypto_assets.model import Series, Span
+from crypto_assets.model.provenance import keys_in, together
 from crypto_assets.sources.facts import Facts
+from crypto_assets.sources.feeds import ArchiveFeed, Call, Page, QueryFeed, Timing, Walk
 from crypto_assets.sources.limits import Limit
 from crypto_assets.sources.own_faults import Careful, own_faults
-from crypto_assets.sources.rest_facts import Call, Cursor, Rest
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Call", "Cursor", "Exchange", "Facts", "Rest", "facts", "get", "names", "parse", "rest"]
+    from crypto_assets.model import Instrument
+    from crypto_assets.sources.instruments import InstrumentQuery
+
+__all__ = [
+    "ArchiveFeed",
+    "Call",
+    "Facts",
+    "Page",
+    "QueryFeed",
+    "Source",
+    "Timing",
+    "Walk",
+    "archives",
+    "expected_by",
+    "facts",
+    "feed_of",
+    "get",
+    "name_of",
+    "names",
+    "parse",
+    "preferred_key",
+    "query",
+    "span_of",
+]
 
 
-class Exchange(Protocol):
-    """Facts about an exchange, declared by a module of this folder. Nothing here uses the network."""
+class Source(Protocol):
+    """Facts about an exchange or another source, declared by a module of this folder. Nothing here uses the network."""
 
     name: str
     archive_url: str
     listing_url: str
     rest_url: str
     hosts: frozenset[str]
-    """All hosts of the exchange: one may redirect a request to another one of these, and to no other host."""
+    """All hosts of the source: one may redirect a request to another one of these, and to no other host."""
     limits: Mapping[str, Sequence[Limit]]
     """Limits by budget, for one of our addresses; `archive` and `listing` are two budgets. None: unlimited."""
-    listing_version: int
-    """Version of S3's ListObjects: 1 pages by marker, 2 by continuation token."""
+    bans: frozenset[int]
+    """HTTP statuses of its API that mean a ban."""
+    withheld: frozenset[int]
+    """HTTP statuses of its archive that mean "no such file", besides 404."""
 
     def dataset_names(self, market_type: str) -> tuple[str, ...]:
         """Return the datasets of a market type as collection.yaml names them; empty for an unknown market type."""
@@ -41,85 +70,129 @@ class Exchange(Protocol):
     def facts(self, series: Series) -> Facts:
         """Return what no file of the series tells about it."""
 
-    def exchange_symbol(self, symbol: str) -> str:
-        """Return the exchange's own text for a unified symbol: `BTC/USDT:USDT` → `BTCUSDT`."""
+    def feeds(self, series: Series) -> Sequence[ArchiveFeed | QueryFeed]:
+        """Return the feeds of a series, the preferred one first; at most one of them is asked (`QueryFeed`)."""
+
+    def exchange_symbol(self, market_type: str, symbol: str) -> str:
+        """Return the exchange's own name of a unified symbol: `BTC/USDT:USDT` → `BTCUSDT`."""
+
+    def symbol(self, market_type: str, name: str) -> str | None:
+        """Return the unified symbol of the exchange's own name; None for a name that is not a symbol of the market type."""
 
     def expires_at(self, symbol: str) -> datetime | None:
         """Return the end of a contract from its name, or None if the name has no end."""
 
-    def prefixes(self, series: Series, symbol: str) -> list[str]:
-        """Return the listing prefixes of one symbol's objects, the preferred one first."""
-
-    def universe_prefix(self, series: Series) -> str:
-        """Return the prefix whose child prefixes are the exchange symbols of the series."""
-
-    def key(self, prefix: str, series: Series, symbol: str, day: date) -> str:
-        """Return the key under one of `prefixes` for `day`, whether the object exists or not."""
-
-    def period(self, key: str) -> tuple[date, date]:
-        """Return the first and last day that an object covers; raises ValueError for a key that is not data."""
-
-    def checksum_key(self, key: str) -> str | None:
-        """Return the key of the published SHA-256, or None if the exchange publishes none."""
-
-    def usual_delay(self, series: Series) -> timedelta:
-        """Return how long after the end of its period an object usually appears at the earliest."""
-
-    def mostly_by(self, series: Series) -> timedelta:
-        """Return how long after the end of its period most objects have appeared; later ones are late, but not missing."""
-
-    def expected_by(self, series: Series, day: date) -> datetime:
-        """Return the instant after which an unpublished day counts as missing instead of pending."""
-
-    def parse(self, series: Series, key: str, content: bytes) -> pa.Table:
-        """Return all rows of one archive object in the columns of the dataset, in file order.
-
-        Raises:
-            MalformedFile: the bytes do not match the key.
-        """
+    def instruments(self, market_type: str) -> InstrumentQuery | None:
+        """Return how to ask for the instruments of a market type; None if the source does not tell."""
 
     def counted_weight(self, budget: str, headers: Mapping[str, str]) -> tuple[int, float] | None:
         """Return the used weight in the calendar window, from an answer, and the window's seconds; None if not given."""
 
-    def rest(self, series: Series) -> Rest | None:
-        """Return how to request the series over REST, or None if that is not possible."""
-
 
 @cache
-def _all() -> dict[str, Exchange]:
+def _all() -> dict[str, Source]:
     modules = (import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__))
-    return {module.EXCHANGE.name: module.EXCHANGE for module in modules if hasattr(module, "EXCHANGE")}
+    return {module.SOURCE.name: module.SOURCE for module in modules if hasattr(module, "SOURCE")}
 
 
 def names() -> tuple[str, ...]:
-    """Return the ccxt ids of all known exchanges."""
+    """Return the names of all known sources; an exchange has its ccxt id."""
     return tuple(sorted(_all()))
 
 
-def get(name: str) -> Exchange:
-    """Return one exchange; raises KeyError for an unknown name."""
+def get(name: str) -> Source:
+    """Return one source; raises KeyError for an unknown name."""
     return _all()[name]
 
 
+@cache
 def facts(series: Series) -> Facts:
-    """Return the facts of a series; raises KeyError for an unknown exchange."""
+    """Return the facts of a series; raises KeyError for an unknown source."""
     return get(series.exchange).facts(series)
 
 
-def parse(series: Series, key: str, content: bytes) -> pa.Table:
-    """Return all rows of one archive object, as `Exchange.parse` does.
+@cache
+def _feeds(series: Series) -> tuple[ArchiveFeed | QueryFeed, ...]:
+    return tuple(get(series.exchange).feeds(series))
+
+
+@cache
+def archives(series: Series) -> tuple[ArchiveFeed, ...]:
+    """Return the archive feeds of a series, the preferred one first; raises KeyError for an unknown source."""
+    return tuple(cast(ArchiveFeed, feed) for feed in _feeds(series) if hasattr(feed, "covers"))
+
+
+@cache
+def query(series: Series) -> QueryFeed | None:
+    """Return the feed of a series that is asked for rows; None if there is none.
+
+    Its methods raise SourceFault where the source's module fails.
+    """
+    found = next((feed for feed in _feeds(series) if hasattr(feed, "walk")), None)
+    return None if found is None else cast(QueryFeed, Careful(found, series.exchange, f"REST of {series}"))
+
+
+def name_of(series: Series, symbol: str) -> str:
+    """Return the exchange's own name of a unified symbol."""
+    return get(series.exchange).exchange_symbol(series.market_type, symbol)
+
+
+def feed_of(series: Series, key: str) -> ArchiveFeed:
+    """Return the archive feed that a file belongs to; raises ValueError for a key that is of none of them."""
+    problem = f"{key}: {series} has no archive"
+    for feed in archives(series):
+        try:
+            feed.covers(keys_in(key)[0])
+        except ValueError as error:
+            problem = str(error)
+        else:
+            return feed
+    raise ValueError(problem)
+
+
+def preferred_key(series: Series, symbol: str, day: date) -> str:
+    """Return the key of the preferred file of a day, or the keys of its files together, whether they exist or not.
 
     Raises:
-        MalformedFile: the bytes do not match the key; SourceFault: the exchange's module failed on them.
+        LookupError: the series has no archive.
+    """
+    return together(archives(series)[0].keys(name_of(series, symbol), day))
+
+
+@lru_cache(maxsize=10_000)
+def span_of(series: Series, key: str) -> Span:
+    """Return the span that a file covers, or the files of a day together.
+
+    Raises:
+        ValueError: the key is not of a data file of the series.
+    """
+    feed, keys = feed_of(series, key), keys_in(key)
+    return Span(feed.covers(keys[0]).start, feed.covers(keys[-1]).end)
+
+
+_SOME_NAME = "BTCUSDT"
+"""Files of all symbols of a series cover the same spans."""
+
+
+@lru_cache(maxsize=10_000)
+def expected_by(series: Series, day: date) -> datetime:
+    """Return the instant after which an unpublished day counts as missing instead of pending.
+
+    That is for the files of the preferred feed; for a series without an archive, for its answers.
+    """
+    from crypto_assets.sources.publication import ANSWERED_BY  # it imports this module
+
+    found = archives(series)
+    if not found:
+        return Span.of_days(day, day).end + ANSWERED_BY.missing_after
+    return found[0].covers(found[0].keys(_SOME_NAME, day)[-1]).end + found[0].timing.missing_after
+
+
+def parse(series: Series, symbol: str, key: str, content: bytes, instrument: Instrument | None = None) -> pa.Table:
+    """Return all rows of one symbol in an archive file, as `ArchiveFeed.parse` does.
+
+    Raises:
+        MalformedFile: the bytes do not match the key; SourceFault: the source's module failed on them.
     """
     with own_faults(series.exchange, key):
-        return get(series.exchange).parse(series, key, content)
-
-
-def rest(series: Series) -> Rest | None:
-    """Return how to request a series over REST, or None if that is not possible.
-
-    Its methods raise SourceFault where the exchange's module fails.
-    """
-    found = get(series.exchange).rest(series)
-    return None if found is None else cast(Rest, Careful(found, series.exchange, f"REST of {series}"))
+        return feed_of(series, key).parse(symbol, key, content, instrument)

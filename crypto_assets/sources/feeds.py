@@ -56,11 +56,19 @@ class ArchiveFeed(Protocol):
         """Whether days from it are `available`; else they are `provisional` until a final feed has them."""
 
     @property
+    def bundles(self) -> bool:
+        """Whether a file holds the rows of many symbols."""
+
+    @property
     def timing(self) -> Timing: ...
 
     @property
     def listing(self) -> Listing | None:
         """How files are listed; None: nothing lists them, and predicted names are asked for by HEAD."""
+
+    @property
+    def since(self) -> date | None:
+        """The first day of the archive, where no listing of a symbol can be read from its beginning; else None."""
 
     @property
     def universe(self) -> str | None:
@@ -188,13 +196,21 @@ class QueryFeed(Questions, Protocol):
     def clock_time(self, answer: Any) -> datetime:
         """Return the exchange's clock."""
 
-    def walk(self, partition: Partition, stored: pa.Table, until: datetime | None, now: datetime) -> Walk:
+    def walk(
+        self,
+        partition: Partition,
+        stored: pa.Table,
+        until: datetime | None,
+        now: datetime,
+        instrument: Instrument | None = None,
+    ) -> Walk:
         """Return the requests that complete a day.
 
         Args:
             stored: rows of the day that are known already; they need not be asked for again.
             until: every row before it is among `stored`; None: nothing is stored.
             now: the exchange's clock, less `settle`.
+            instrument: given if the series' facts say that amounts are in contracts.
 
         Raises:
             PermanentError: the exchange cannot serve the day. BadContent: the answer is not what it documents.

@@ -23,6 +23,7 @@ from pyarrow import csv
 from crypto_assets.datasets.types import INSTANT
 from crypto_assets.errors import BadContainer, BadContent, NoRows
 from crypto_assets.machine.shortage import raise_if_ours
+from crypto_assets.model import Dataset
 
 MAX_UNPACKED_BYTES = 8 << 30
 """Larger than the largest day ever published (book tickers, some GB); a zip that claims more is a zip bomb."""
@@ -320,4 +321,13 @@ def sides(taker_sold: pa.ChunkedArray) -> pa.ChunkedArray:
     names = pa.array(["buy", "sell"])
     return pa.chunked_array(
         [pa.DictionaryArray.from_arrays(chunk.cast(pa.int8()), names) for chunk in taker_sold.chunks]
+    )
+
+
+def in_schema(dataset: Dataset, columns: Mapping[str, pa.ChunkedArray], rows: int) -> pa.Table:
+    """Return the columns in the schema of a dataset; those that are not given are null."""
+    schema = dataset.schema
+    return pa.table(
+        [columns[name] if name in columns else pa.nulls(rows, schema.field(name).type) for name in schema.names],
+        schema=schema,
     )

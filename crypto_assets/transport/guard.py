@@ -274,6 +274,10 @@ class Guard:
         if found is not None:
             self._breakers.succeeded(key)
 
+    def asked_to_wait(self, endpoint: Endpoint, decision: WaitUntil, reason: str) -> None:
+        """Begin a cool-down that the text of a good answer asks for (an error inside a 200)."""
+        self._cool_down(endpoint, decision, 200, reason)
+
     def _cool_down(self, endpoint: Endpoint, decision: WaitUntil, status: int, reason: str) -> None:
         if decision.seconds is not None:
             reason += f" and asked to wait {decision.seconds:g} s"

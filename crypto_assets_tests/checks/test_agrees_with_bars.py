@@ -14,7 +14,8 @@ import pytest
 from crypto_assets.checks.agrees_with_bars import CHECK
 from crypto_assets.checks.price_band import CHECK as BAND
 from crypto_assets.model import Finding, Partition, Series, days_between
-from crypto_assets_tests.synthetic import BINANCE, day_of, series_of
+from crypto_assets.sources.binance.rows import read_rows
+from crypto_assets_tests.synthetic import day_of, read_file, series_of
 
 DAY = date(2024, 3, 1)
 MIDNIGHT = datetime(2024, 3, 1, tzinfo=UTC)
@@ -275,9 +276,9 @@ def test_both_checks_look_at_the_same_bars_and_are_asked_for_the_1m_series():
 def test_recorded_futures_trades_make_the_bars_that_binance_published(realdata: Path):
     series, day = series_of("trades", "linear"), date(2024, 8, 8)
     key = "data/futures/um/daily/trades/BTCUSDT/BTCUSDT-trades-2024-08-08.zip"
-    rows = BINANCE.parse(series, key, (realdata / "binance_vision" / key).read_bytes())
+    rows = read_file(series, key, (realdata / "binance_vision" / key).read_bytes())
     content = (realdata / "loose" / "BTCUSDT-1m-2024-08.slice.csv").read_bytes()
-    bars = BINANCE._rows(series_of("ohlcv_1m", "linear"), "slice.csv", content)
+    bars = read_rows(series_of("ohlcv_1m", "linear"), "slice.csv", content)
     assert (rows.num_rows, bars.num_rows) > (1000, 6)
     since, end = datetime(2024, 8, 8, 23, 55, tzinfo=UTC), datetime(2024, 8, 9, tzinfo=UTC)
     bars = bars.filter(pa.array([since <= time < end for time in bars.column("open_time").to_pylist()]))

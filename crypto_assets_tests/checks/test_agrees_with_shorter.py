@@ -15,7 +15,7 @@ from crypto_assets.checks.agrees_with_shorter import CHECK
 from crypto_assets.model import Finding, Partition, Series, bar_length, days_between
 from crypto_assets.rows.derive import longer_bars, merge_bars
 from crypto_assets.sandbox.archive import SyntheticArchive
-from crypto_assets_tests.synthetic import BINANCE, day_of, series_of
+from crypto_assets_tests.synthetic import day_of, key_of, read_file, series_of
 
 DAY = date(2024, 3, 1)
 Edit = Callable[[list[dict]], list[dict]]
@@ -58,8 +58,8 @@ def test_on_a_thin_market_clean_bars_agree_too():
 
     def published(timeframe: str) -> pa.Table:
         series = series_of(f"ohlcv_{timeframe}")
-        key = BINANCE.key(BINANCE.prefixes(series, "BTC/USDT")[0], series, "BTC/USDT", DAY)
-        return BINANCE.parse(series, key, archive.read(key))
+        key = key_of(series, "BTC/USDT", DAY)
+        return read_file(series, key, archive.read(key))
 
     for timeframe in ("5m", "1h", "1d"):
         series = series_of(f"ohlcv_{timeframe}")
@@ -152,7 +152,7 @@ def test_merged_bars_are_those_that_are_derived():
 def test_a_real_hour_file_has_no_minutes_to_be_compared_with(realdata: Path):
     key = "data/spot/daily/klines/BTCUSDT/1h/BTCUSDT-1h-2026-05-08.zip"
     series = series_of("ohlcv_1h")
-    bars = BINANCE.parse(series, key, (realdata / "binance_vision" / key).read_bytes())
+    bars = read_file(series, key, (realdata / "binance_vision" / key).read_bytes())
     assert bars.num_rows == 24
     found = CHECK.run(bars, bars.slice(0, 0), Partition("BTC/USDT", date(2026, 5, 8)), series)
     assert found.passed
@@ -162,7 +162,7 @@ def test_a_real_hour_file_has_no_minutes_to_be_compared_with(realdata: Path):
 @pytest.mark.realdata
 def test_real_bars_agree_with_their_minutes(realdata: Path):
     key = "data/spot/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2020-01-01.zip"
-    minutes = BINANCE.parse(series_of("ohlcv_1m"), key, (realdata / "binance_vision" / key).read_bytes())
+    minutes = read_file(series_of("ohlcv_1m"), key, (realdata / "binance_vision" / key).read_bytes())
     (derived,) = longer_bars([minutes], ["1h"])
     found = CHECK.run(derived["1h"], minutes, Partition("BTC/USDT", date(2020, 1, 1)), series_of("ohlcv_1h"))
     assert found == agreed(24)

@@ -10,12 +10,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from crypto_assets import sources
 from crypto_assets.checks import checks_of, of_kind
 from crypto_assets.engine.publication.validation import blocking, degrading, validate
 from crypto_assets.model import DAY, HistoryCheck, Partition, bar_length
 from crypto_assets.rows.frames import to_frame
 from crypto_assets_tests.checks.judging import DAY_ONE, Edit, at, edited, failed, findings_of, setting, without
-from crypto_assets_tests.synthetic import day_of, series_of
+from crypto_assets_tests.synthetic import day_of, read_file, series_of
 
 DATASETS = [
     ("ohlcv_1m", "spot"),
@@ -252,15 +253,13 @@ def test_a_day_without_rows_passes_nothing(dataset, market_type):
 @pytest.mark.realdata
 @pytest.mark.parametrize("symbol", ["AVAXUSDT", "FILUSDT", "ALGOUSDT"])
 def test_real_days_of_bars_pass_even_those_without_volume(realdata, symbol):
-    from crypto_assets_tests.synthetic import BINANCE
-
     folder = f"data/futures/um/daily/klines/{symbol}/1m"
     paths = sorted((realdata / "binance_vision" / folder).glob("*.zip"))
     series = series_of("ohlcv_1m", "linear")
     days = []
     for path in paths:
-        day, _ = BINANCE.period(path.name)
-        table = BINANCE.parse(series, f"{folder}/{path.name}", path.read_bytes())
+        day = sources.span_of(series, f"{folder}/{path.name}").first_day
+        table = read_file(series, f"{folder}/{path.name}", path.read_bytes())
         days.append((Partition(f"{symbol[:-4]}/USDT:USDT", day), table))
     assert len(days) > 20
     found = {str(p): failed(v.findings) for (p, _), v in zip(days, validate(series, days), strict=True)}

@@ -18,7 +18,7 @@ from crypto_assets.checks._differences import differences
 from crypto_assets.checks.agrees_with_monthly import CHECK as MONTHLY
 from crypto_assets.checks.agrees_with_rest import CHECK as REST
 from crypto_assets.model import Finding, Series, days_between
-from crypto_assets_tests.synthetic import BINANCE, day_of, series_of
+from crypto_assets_tests.synthetic import day_of, read_file, series_of
 
 DAY = date(2024, 3, 1)
 CASES = [("ohlcv_1m", "spot"), ("ohlcv_1d", "linear"), ("trades", "spot"), ("agg_trades", "spot")]
@@ -173,11 +173,11 @@ def test_real_daily_bars_are_those_of_the_month(realdata: Path, base, first):
     series = series_of("ohlcv_1m", "linear")
     folder = realdata / "binance_vision/data/futures/um"
     name = f"{base}USDT-1m-{first:%Y-%m}.zip"
-    month = BINANCE.parse(series, name, (folder / f"monthly/klines/{base}USDT/1m/{name}").read_bytes())
+    month = read_file(series, name, (folder / f"monthly/klines/{base}USDT/1m/{name}").read_bytes())
     assert month.num_rows == 43_200
     for n, day in enumerate(days_between(first, first + timedelta(days=29))):
         name = f"{base}USDT-1m-{day}.zip"
-        rows = BINANCE.parse(series, name, (folder / f"daily/klines/{base}USDT/1m/{name}").read_bytes())
+        rows = read_file(series, name, (folder / f"daily/klines/{base}USDT/1m/{name}").read_bytes())
         partition = day_of("ohlcv_1m", DAY, "linear")[0]
         found = MONTHLY.run(rows, month.slice(n * 1440, 1440), partition, series)
         assert found == Finding(True, {"compared": 1440, "only_here": 0, "only_there": 0, "changed": 0}), day

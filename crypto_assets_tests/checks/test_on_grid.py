@@ -15,10 +15,10 @@ from crypto_assets.checks.complete import CHECK as COMPLETE
 from crypto_assets.checks.on_grid import CHECK
 from crypto_assets.checks.price_band import CHECK as BAND
 from crypto_assets.engine.publication.profile_fold import profile_of
-from crypto_assets.engine.rest.cursors import missing_spans
 from crypto_assets.model import Finding, Partition, Series
 from crypto_assets.rows.derive import longer_bars, merge_bars
 from crypto_assets.rows.frames import to_check_frame
+from crypto_assets.sources.paging.rows_of_pages import missing_spans
 from crypto_assets_tests.synthetic import day_of, series_of
 
 DAY = date(2024, 3, 1)

@@ -16,7 +16,7 @@ from crypto_assets.checks.outliers import CHECK, hours_of
 from crypto_assets.engine.publication.profile_fold import profile_of
 from crypto_assets.model import Finding, Partition, Profile, Series, days_between
 from crypto_assets.rows.frames import to_check_frame
-from crypto_assets_tests.synthetic import BINANCE, day_of, series_of
+from crypto_assets_tests.synthetic import day_of, read_file, series_of
 
 DAY = date(2024, 5, 3)
 PRICES = ["open", "high", "low", "close"]
@@ -206,7 +206,7 @@ def test_real_months_are_not_blamed_and_what_is_planted_in_them_is_found(realdat
     days, frames, profiles = days_between(first, first + timedelta(days=29)), [], []
     for day in days:
         name = f"{base}USDT-1m-{day}.zip"
-        frames.append(to_check_frame(BINANCE.parse(series, name, (folder / name).read_bytes())))
+        frames.append(to_check_frame(read_file(series, name, (folder / name).read_bytes())))
         profiles.append(profile_of(series, Partition(f"{base}/USDT:USDT", day), frames[-1]))
     chance = np.random.default_rng(7)
     volumes = prices = planted = 0

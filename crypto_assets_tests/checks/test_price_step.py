@@ -16,7 +16,7 @@ from crypto_assets.checks.price_step import CHECK
 from crypto_assets.engine.publication.profile_fold import profile_of
 from crypto_assets.model import Partition, Profile, Series, days_between
 from crypto_assets.rows.frames import to_check_frame
-from crypto_assets_tests.synthetic import BINANCE, day_of, series_of
+from crypto_assets_tests.synthetic import day_of, read_file, series_of
 
 
 def profile(day: date, dataset: str = "ohlcv_1m", base: str = "BTC") -> Profile:
@@ -127,7 +127,7 @@ def test_no_day_of_a_real_month_is_blamed(realdata: Path, base, first):
     profiles = []
     for day in days_between(first, first + timedelta(days=29)):
         name = f"{base}USDT-1m-{day}.zip"
-        frame = to_check_frame(BINANCE.parse(series, name, (folder / name).read_bytes()))
+        frame = to_check_frame(read_file(series, name, (folder / name).read_bytes()))
         profiles.append(profile_of(series, Partition(f"{base}/USDT:USDT", day), frame))
     found = [CHECK.judge(before, day, None, series) for before, day in pairwise(profiles)]
     assert len(found) == 29

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crypto_assets import sources
 from crypto_assets.checks import of_kind
-from crypto_assets.checks.published_in_time import CHECK, percentile, period_end, published_in_time
+from crypto_assets.checks.published_in_time import CHECK, percentile, published_in_time
 from crypto_assets.model import Finding, Partition, Series, Severity, SourceCheck, SourceFile
-from crypto_assets.sources import get
 
 BARS = Series("binance", "spot", "ohlcv", "1m")
 FUNDING = Series("binance", "linear", "funding_rates")
@@ -88,7 +88,7 @@ def test_rows_of_rest_have_no_file_to_judge() -> None:
 def test_a_file_of_a_month_has_the_deadline_of_its_month() -> None:
     key = "data/futures/um/monthly/fundingRate/BTCUSDT/BTCUSDT-fundingRate-2024-03.zip"
     end = datetime(2024, 4, 1, tzinfo=UTC)
-    assert period_end(get("binance"), key) == end
+    assert sources.span_of(FUNDING, key).end == end
 
     def passes(days: float) -> bool:
         source = SourceFile(key, 70, "e1", "a" * 64, last_modified=end + timedelta(days=days))

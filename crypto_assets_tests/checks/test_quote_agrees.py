@@ -6,7 +6,7 @@ import pytest
 
 from crypto_assets.checks.quote_agrees import CHECK
 from crypto_assets_tests.checks.judging import DAY_ONE, edited, finding_of, setting
-from crypto_assets_tests.synthetic import BINANCE, day_of, series_of
+from crypto_assets_tests.synthetic import day_of, read_file, series_of
 
 
 def test_a_clean_day_passes():
@@ -65,6 +65,6 @@ def test_inverse_contracts_are_not_judged_by_it():
 @pytest.mark.realdata
 def test_recorded_trades_agree(realdata):
     key = "data/futures/um/daily/trades/BTCUSDT/BTCUSDT-trades-2024-08-08.zip"
-    table = BINANCE.parse(series_of("trades", "linear"), key, (realdata / "binance_vision" / key).read_bytes())
+    table = read_file(series_of("trades", "linear"), key, (realdata / "binance_vision" / key).read_bytes())
     assert table.num_rows == 21_313
     assert finding_of(CHECK, "trades", table, "linear").passed

@@ -7,7 +7,7 @@ import pytest
 from crypto_assets.checks.silence_agrees import CHECK
 from crypto_assets.model import SHOWN_ROWS
 from crypto_assets_tests.checks.judging import DAY_ONE, Edit, edited, finding_of, setting
-from crypto_assets_tests.synthetic import BINANCE, day_of, series_of
+from crypto_assets_tests.synthetic import day_of, read_file, series_of
 
 NOTHING = {
     "volume": Decimal(0),
@@ -95,7 +95,7 @@ def test_no_published_bar_of_a_thin_market_contradicts_itself(realdata, symbol, 
     folder = realdata / "binance_vision" / f"data/futures/um/daily/klines/{symbol}/1m"
     series, found = series_of("ohlcv_1m", "linear"), 0
     for path in sorted(folder.glob("*.zip")):
-        table = BINANCE.parse(series, path.name, path.read_bytes())
+        table = read_file(series, path.name, path.read_bytes())
         assert finding_of(CHECK, "ohlcv_1m", table, "linear").passed
         found += table.column("trade_count").to_pylist().count(0)
     assert found == silent

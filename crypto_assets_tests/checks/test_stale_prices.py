@@ -7,7 +7,7 @@ import pytest
 
 from crypto_assets.checks.stale_prices import CHECK
 from crypto_assets_tests.checks.judging import DAY_ONE, Rows, edited, finding_of
-from crypto_assets_tests.synthetic import BINANCE, day_of, series_of
+from crypto_assets_tests.synthetic import day_of, read_file, series_of
 
 STALE = {"close": Decimal("42000.5")}
 SILENT = {"trade_count": 0, "volume": Decimal(0), "quote_volume": Decimal(0)}
@@ -112,7 +112,7 @@ def test_no_real_day_alarms_and_each_would_with_a_frozen_hour(realdata, symbol):
     paths = sorted(folder.glob("*.zip"))
     assert len(paths) == 30
     for number, path in enumerate(paths):
-        table = BINANCE.parse(series_of("ohlcv_1m", "linear"), path.name, path.read_bytes())
+        table = read_file(series_of("ohlcv_1m", "linear"), path.name, path.read_bytes())
         found = finding_of(CHECK, "ohlcv_1m", table, "linear")
         assert (found.passed, found.judged) == (True, True)
         if number % 10 == 0:

@@ -12,7 +12,7 @@ import pytest
 from crypto_assets.checks.complete import CHECK as COMPLETE
 from crypto_assets.model import Partition
 from crypto_assets_tests.checks.judging import DAY_ONE, Edit, at, edited, failed, findings_of, setting
-from crypto_assets_tests.synthetic import day_of, series_of
+from crypto_assets_tests.synthetic import day_of, read_file, series_of
 
 
 @pytest.mark.parametrize("market_type", ["spot", "linear"])
@@ -105,10 +105,9 @@ def test_trades_that_aggregates_jump_over_are_missing_though_the_ids_of_the_rows
 
 @pytest.mark.realdata
 def test_a_recorded_part_of_a_real_day_is_not_complete(realdata):
-    from crypto_assets_tests.synthetic import BINANCE
 
     key = "data/futures/um/daily/trades/BTCUSDT/BTCUSDT-trades-2024-08-08.zip"
-    table = BINANCE.parse(series_of("trades", "linear"), key, (realdata / "binance_vision" / key).read_bytes())
+    table = read_file(series_of("trades", "linear"), key, (realdata / "binance_vision" / key).read_bytes())
     findings = findings_of("trades", table, Partition("BTC/USDT:USDT", date(2024, 8, 8)), "linear")
     assert failed(findings) == {"complete"}
     assert 23.8 * 3600 < findings["complete"].evidence["silent_before_s"] < 24 * 3600

@@ -37,7 +37,7 @@ class Desk(Binance):
         return ("open_interests",) if market_type == "linear" else ()
 
 
-EXCHANGE = Desk()
+SOURCE = Desk()
 '''
 
 CHECK = '''"""Open interest changes."""

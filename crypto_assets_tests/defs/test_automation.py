@@ -171,7 +171,7 @@ def test_what_is_stored_is_requested_again_only_when_the_exchange_publishes_it_a
     assert sensor.tick() == "nothing is due"
 
     with psycopg.connect(mine.postgres_url) as connection:  # a lost catalog finds that everything is stored
-        connection.execute("TRUNCATE collection.prefixes, collection.prefix_marks")
+        connection.execute("TRUNCATE collection.watched_feeds, collection.feed_marks")
     assert sensor.tick() == "the archive lists nothing new (2 looked at, 0 walked)"
 
     source, name = sandbox.app.state.source, BARS.format("BTC", "2024-01-06")

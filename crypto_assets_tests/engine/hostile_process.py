@@ -9,17 +9,17 @@ from __future__ import annotations
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
 from crypto_assets import sources
 from crypto_assets.engine.archive.download import download
 from crypto_assets.engine.archive.listing import list_objects
+from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.engine.rest.ccxt_client import RestApi
 from crypto_assets.errors import CryptoAssetsError
 from crypto_assets.model import ArchiveObject, Series
-from crypto_assets.sources.limits import Endpoint
+from crypto_assets.sources.listings import Wanted
 from crypto_assets.transport.client import Client
 from crypto_assets.transport.guard import Guard
 
@@ -29,17 +29,21 @@ KEY = f"{PREFIX}BTCUSDT-1m-2024-01-02.zip"
 
 
 def ask(client: Client, kind: str, base: str) -> None:
-    binance = sources.get("binance")
+    bars = Series("binance", "spot", "ohlcv", "1m")
+    feed = sources.archives(bars)[0]
+    site = ArchiveSite(client, sources.get("binance"), f"{base}/listing", base)
     if kind == "listing":
-        for _ in list_objects(client.at(Endpoint("binance", "listing", "listing")), f"{base}/listing", PREFIX):
+        assert feed.listing is not None
+        for _ in list_objects(site, feed.listing, Wanted(PREFIX)):
             pass
     elif kind == "rest":
-        rest = binance.rest(Series("binance", "spot", "ohlcv", "1m"))
-        assert rest is not None
-        start = datetime(2024, 1, 2, tzinfo=UTC)
-        RestApi(client, rest, base).ask(rest.by_time("BTC/USDT", start, start, 10))
+        asked = sources.query(bars)
+        assert asked is not None
+        call = asked.latest_row("BTC/USDT")
+        assert call is not None
+        RestApi(client, asked, base).ask(call)
     else:
-        download(client, base, binance, ArchiveObject(KEY, 50_000, "", None))
+        download(site, feed, ArchiveObject(KEY, 50_000, "", None))
 
 
 def failure(client: Client, kind: str, base: str) -> str:

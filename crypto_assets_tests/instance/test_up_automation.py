@@ -84,7 +84,7 @@ def failure(url: str) -> str:
 def look_now(postgres_url: str) -> None:
     """Let the next tick of `new_files` look at the archive again."""
     with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute("UPDATE collection.prefixes SET next_look_at = now()")
+        connection.execute("UPDATE collection.watched_feeds SET next_look_at = now()")
 
 
 def stored(mine: project.Project) -> set[date]:

@@ -63,7 +63,7 @@ class Watched:
 
     def look_now(self) -> None:
         with psycopg.connect(self.mine.postgres_url, autocommit=True) as connection:
-            connection.execute("UPDATE collection.prefixes SET next_look_at = now()")
+            connection.execute("UPDATE collection.watched_feeds SET next_look_at = now()")
 
     def downloads(self) -> list[int]:
         """Return the days of January whose zip was requested, ascending; a day twice if it was requested twice."""

@@ -8,11 +8,11 @@ from datetime import UTC, date, datetime, timedelta
 import psycopg
 import pytest
 
+from crypto_assets import sources
 from crypto_assets.config.collection import parse_collection
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.model import ArchiveObject, Outcome, Partition, Series, State
 from crypto_assets.quality.delays import Delay, Late, delays, late_objects
-from crypto_assets.sources import get
 from crypto_assets.storage.migrations import migrate
 from crypto_assets_tests.workbench import entry
 
@@ -40,8 +40,8 @@ def ledger(postgres_url: str) -> Iterator[Ledger]:
 
 
 def key_of(day: date, symbol: str = BTC, series: Series = BARS, prefix: int = 0) -> str:
-    exchange = get("binance")
-    return exchange.key(exchange.prefixes(series, symbol)[prefix], series, symbol, day)
+    (key,) = sources.archives(series)[prefix].keys(sources.name_of(series, symbol), day)
+    return key
 
 
 def end_of(day: date) -> datetime:
@@ -66,11 +66,11 @@ def watch(postgres_url: str, symbol: str, last_day: date, series: Series = BARS)
     """Let a sensor know the last day of a symbol."""
     with psycopg.connect(postgres_url) as connection:
         connection.execute(
-            """INSERT INTO collection.prefixes
-                (exchange, prefix, market_type, symbol, dataset, entry, last_day, next_look_at)
+            """INSERT INTO collection.watched_feeds
+                (exchange, path, market_type, symbol, dataset, entry, last_day, next_look_at)
             VALUES ('binance', %s, %s, %s, %s, 'e', %s, now())""",
             (
-                get("binance").prefixes(series, symbol)[0],
+                f"{series.market_type}/{series.dataset}/{symbol}/daily",
                 series.market_type,
                 symbol,
                 series.dataset,
@@ -186,5 +186,5 @@ def test_nothing_is_expected_of_a_delisted_symbol(ledger: Ledger, postgres_url: 
     at = end_of(date(2024, 3, 30))
     assert [(one.symbol, one.day) for one in late(ledger, at)] == [(BTC, date(2024, 3, 21))]
     with psycopg.connect(postgres_url) as connection:
-        connection.execute("UPDATE collection.prefixes SET last_day = '2024-03-06' WHERE symbol = %s", (ETH,))
+        connection.execute("UPDATE collection.watched_feeds SET last_day = '2024-03-06' WHERE symbol = %s", (ETH,))
     assert [(one.symbol, one.day) for one in late(ledger, at)] == [(BTC, date(2024, 3, 21)), (ETH, date(2024, 3, 7))]

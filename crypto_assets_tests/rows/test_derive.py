@@ -19,7 +19,7 @@ from crypto_assets.model import bar_length, days_between
 from crypto_assets.rows.derive import STATISTICS_SCHEMA, longer_bars, trade_statistics
 from crypto_assets.rows.timeframes import BUILT_FROM, DERIVED_TIMEFRAMES
 from crypto_assets.sandbox.archive import SyntheticArchive
-from crypto_assets_tests.synthetic import BINANCE, day_of, series_of
+from crypto_assets_tests.synthetic import day_of, key_of, read_file, series_of
 
 BARS = datasets.get("ohlcv").schema
 TRADES = datasets.get("trades").schema
@@ -157,8 +157,8 @@ def test_on_a_thin_market_built_bars_still_equal_the_published_ones():
 
     def published(dataset: str) -> pa.Table:
         series = series_of(dataset)
-        key = BINANCE.key(BINANCE.prefixes(series, "BTC/USDT")[0], series, "BTC/USDT", date(2024, 3, 2))
-        return BINANCE.parse(series, key, archive.read(key))
+        key = key_of(series, "BTC/USDT", date(2024, 3, 2))
+        return read_file(series, key, archive.read(key))
 
     minutes = published("ohlcv_1m")
     silent = [count == 0 for count in minutes.column("trade_count").to_pylist()]
@@ -332,7 +332,7 @@ def test_no_trades_have_no_statistics():
 @pytest.mark.realdata
 def test_real_trades_rebuild_the_bars_that_binance_published(realdata: Path):
     key = "data/futures/um/daily/trades/BTCUSDT/BTCUSDT-trades-2024-08-08.zip"
-    trades = BINANCE.parse(series_of("trades", "linear"), key, (realdata / "binance_vision" / key).read_bytes())
+    trades = read_file(series_of("trades", "linear"), key, (realdata / "binance_vision" / key).read_bytes())
     statistics = {row["open_time"]: row for row in trade_statistics(trades).to_pylist()}
     with (realdata / "loose" / "BTCUSDT-1m-2024-08.slice.csv").open() as file:
         bars = {datetime.fromtimestamp(int(row[0]) / 1000, UTC): row for row in csv.reader(file) if row[0].isdigit()}
@@ -358,7 +358,7 @@ def test_real_trades_rebuild_the_bars_that_binance_published(realdata: Path):
 @pytest.mark.realdata
 def test_real_minutes_make_the_hours_that_a_slow_reference_makes(realdata: Path):
     key = "data/spot/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2020-01-01.zip"
-    minutes = BINANCE.parse(series_of("ohlcv_1m"), key, (realdata / "binance_vision" / key).read_bytes())
+    minutes = read_file(series_of("ohlcv_1m"), key, (realdata / "binance_vision" / key).read_bytes())
     (built,) = longer_bars([minutes], DERIVED_TIMEFRAMES)
     for timeframe, table in built.items():
         assert table.to_pylist() == built_slowly(minutes.to_pylist(), timeframe)

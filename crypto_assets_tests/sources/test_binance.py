@@ -13,8 +13,10 @@ import pyarrow as pa
 import pytest
 
 from crypto_assets import datasets, sources
-from crypto_assets.model import Series
+from crypto_assets.model import Series, Span
+from crypto_assets.sources.feeds import Digest
 from crypto_assets_tests.sources.files import zipped
+from crypto_assets_tests.synthetic import key_of, read_file
 
 BINANCE = sources.get("binance")
 
@@ -89,7 +91,7 @@ def parsed(table: pa.Table) -> list[dict[str, object]]:
 
 def compare(series: Series, key: str, content: bytes) -> list[list[str]]:
     """Check that every value is what the text of the file says, and return that text."""
-    table = BINANCE.parse(series, key, content)
+    table = read_file(series, key, content)
     assert table.schema == datasets.get(series.table).schema
     table.validate(full=True)
     rows = published(content)
@@ -102,7 +104,7 @@ def compare(series: Series, key: str, content: bytes) -> list[list[str]]:
 @pytest.mark.parametrize("dataset", ["ohlcv_1m", "ohlcv_5m", "ohlcv_1h", "ohlcv_1d", "trades", "agg_trades"])
 def test_every_value_of_a_daily_file_is_what_its_text_says(archive, dataset, market_type, day):
     series = series_of(dataset, market_type)
-    key = BINANCE.key(BINANCE.prefixes(series, symbol_of(series))[0], series, symbol_of(series), day)
+    key = key_of(series, symbol_of(series), day)
     content = archive.read(key)
     assert content is not None, key
     rows = compare(series, key, content)
@@ -112,7 +114,7 @@ def test_every_value_of_a_daily_file_is_what_its_text_says(archive, dataset, mar
 
 def test_seconds_bars_of_spot_are_read_whole(archive):
     series = series_of("ohlcv_1s")
-    key = BINANCE.key(BINANCE.prefixes(series, "BTC/USDT")[0], series, "BTC/USDT", MICROSECONDS)
+    key = key_of(series, "BTC/USDT", MICROSECONDS)
     assert len(compare(series, key, archive.read(key))) == 86_400
 
 
@@ -120,7 +122,7 @@ def test_seconds_bars_of_spot_are_read_whole(archive):
 @pytest.mark.parametrize("dataset", ["ohlcv_1h", "ohlcv_3d", "ohlcv_1w", "ohlcv_1mo", "trades"])
 def test_every_value_of_a_monthly_file_is_what_its_text_says(archive, dataset, market_type):
     series = series_of(dataset, market_type)
-    key = BINANCE.key(BINANCE.prefixes(series, symbol_of(series))[-1], series, symbol_of(series), date(2025, 1, 17))
+    key = key_of(series, symbol_of(series), date(2025, 1, 17), -1)
     assert key.endswith("-2025-01.zip")
     assert compare(series, key, archive.read(key))
 
@@ -135,7 +137,7 @@ def test_funding_rates_are_read_with_their_sign(archive):
 
 def test_a_dated_future_has_files_of_its_own(archive):
     series, symbol = series_of("ohlcv_1h", "linear"), "BTC/USDT:USDT-250328"
-    key = BINANCE.key(BINANCE.prefixes(series, symbol)[0], series, symbol, MILLISECONDS)
+    key = key_of(series, symbol, MILLISECONDS)
     assert key == "data/futures/um/daily/klines/BTCUSDT_250328/1h/BTCUSDT_250328-1h-2024-12-31.zip"
     assert len(compare(series, key, archive.read(key))) == 24
 
@@ -198,7 +200,8 @@ def test_real_futures_bars_are_read_with_a_header_and_without(realdata: Path, na
 def test_daily_files_are_asked_for_before_monthly_ones_and_some_are_monthly_only(
     dataset, market_type, symbol, prefixes
 ):
-    assert BINANCE.prefixes(series_of(dataset, market_type), symbol) == prefixes
+    series = series_of(dataset, market_type)
+    assert [feed.prefix(sources.name_of(series, symbol)) for feed in sources.archives(series)] == prefixes
 
 
 @pytest.mark.parametrize(
@@ -232,10 +235,11 @@ def test_daily_files_are_asked_for_before_monthly_ones_and_some_are_monthly_only
 )
 def test_a_key_is_the_path_that_binance_documents(dataset, market_type, symbol, place, key):
     series = series_of(dataset, market_type)
-    assert BINANCE.key(BINANCE.prefixes(series, symbol)[place], series, symbol, date(2024, 2, 29)) == key
-    assert BINANCE.checksum_key(key) == f"{key}.CHECKSUM"
-    first, last = BINANCE.period(key)
-    assert first <= date(2024, 2, 29) <= last
+    assert key_of(series, symbol, date(2024, 2, 29), place) == key
+    feed = sources.archives(series)[place]
+    assert feed.digest(key) == Digest("sha256", f"{key}.CHECKSUM")
+    span = feed.covers(key)
+    assert span.first_day <= date(2024, 2, 29) <= span.last_day
 
 
 @pytest.mark.parametrize(
@@ -248,7 +252,7 @@ def test_a_key_is_the_path_that_binance_documents(dataset, market_type, symbol, 
     ],
 )
 def test_the_symbols_of_a_series_are_the_folders_below_its_prefix(dataset, market_type, prefix):
-    assert BINANCE.universe_prefix(series_of(dataset, market_type)) == prefix
+    assert sources.archives(series_of(dataset, market_type))[0].universe == prefix
 
 
 @pytest.mark.parametrize(
@@ -258,11 +262,13 @@ def test_the_symbols_of_a_series_are_the_folders_below_its_prefix(dataset, marke
         ("BTCUSDT-1m-2024-02.zip", (date(2024, 2, 1), date(2024, 2, 29))),
         ("BTCUSDT-1m-2023-02.zip", (date(2023, 2, 1), date(2023, 2, 28))),
         ("BTCUSDT-1m-2023-12.zip", (date(2023, 12, 1), date(2023, 12, 31))),
-        ("BTCUSDT_240628-trades-2024-06-28.zip", (date(2024, 6, 28), date(2024, 6, 28))),
     ],
 )
 def test_a_key_says_the_days_it_holds(name, period):
-    assert BINANCE.period(f"data/x/{name}") == period
+    frequency = "daily" if len(name) == len("BTCUSDT-1m-2024-02-29.zip") else "monthly"
+    span = sources.span_of(series_of("ohlcv_1m"), f"data/spot/{frequency}/klines/BTCUSDT/1m/{name}")
+    assert span == Span.of_days(*period)
+    assert (span.first_day, span.last_day) == period
 
 
 @pytest.mark.parametrize(
@@ -274,28 +280,32 @@ def test_a_key_says_the_days_it_holds(name, period):
         "BTCUSDT-1m-2024-13-01.zip",
         "BTCUSDT-1m-2023-02-29.zip",
         "index.html",
+        "ETHUSDT-1m-2024-02-29.zip",
+        "BTCUSDT-5m-2024-02-29.zip",
+        "BTCUSDT-1m-2024-02.zip",
     ],
 )
-def test_a_key_that_is_no_data_has_no_period(name):
+def test_a_key_that_is_no_data_of_a_series_covers_nothing(name):
     with pytest.raises(ValueError, match=r"."):
-        BINANCE.period(f"data/x/{name}")
+        sources.span_of(series_of("ohlcv_1m"), f"data/spot/daily/klines/BTCUSDT/1m/{name}")
 
 
 def test_every_dataset_that_is_named_has_a_place_and_a_contract():
-    for market_type in ("spot", "linear"):
+    for market_type in ("spot", "linear", "inverse"):
         for name in BINANCE.dataset_names(market_type):
             series = series_of(name, market_type)
             assert datasets.get(series.table).schema.names[0] == datasets.get(series.table).time_column
-            assert all(prefix.startswith("data/") for prefix in BINANCE.prefixes(series, symbol_of(series)))
+            assert all(feed.prefix(symbol_of(series)).startswith("data/") for feed in sources.archives(series))
     assert "ohlcv_1s" in BINANCE.dataset_names("spot")
     assert "ohlcv_1s" not in BINANCE.dataset_names("linear")
     assert "funding_rates" in BINANCE.dataset_names("linear")
     assert "funding_rates" not in BINANCE.dataset_names("spot")
-    assert BINANCE.dataset_names("inverse") == BINANCE.dataset_names("um") == ()
+    assert BINANCE.dataset_names("inverse") == BINANCE.dataset_names("linear")
+    assert BINANCE.dataset_names("um") == ()
 
 
 def test_a_day_is_expected_three_days_after_its_end_and_a_month_five_weeks_after():
     spot, funding = series_of("ohlcv_1m"), series_of("funding_rates", "linear")
-    assert BINANCE.expected_by(spot, date(2024, 1, 31)) == datetime(2024, 2, 4, tzinfo=UTC)
-    assert BINANCE.expected_by(funding, date(2024, 1, 1)) == datetime(2024, 2, 1, tzinfo=UTC) + timedelta(days=35)
-    assert BINANCE.expected_by(funding, date(2024, 1, 31)) == datetime(2024, 2, 1, tzinfo=UTC) + timedelta(days=35)
+    assert sources.expected_by(spot, date(2024, 1, 31)) == datetime(2024, 2, 4, tzinfo=UTC)
+    assert sources.expected_by(funding, date(2024, 1, 1)) == datetime(2024, 2, 1, tzinfo=UTC) + timedelta(days=35)
+    assert sources.expected_by(funding, date(2024, 1, 31)) == datetime(2024, 2, 1, tzinfo=UTC) + timedelta(days=35)

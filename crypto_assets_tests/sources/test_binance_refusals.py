@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from crypto_assets import datasets
 from crypto_assets.errors import BadContent, MalformedFile
 from crypto_assets_tests.sources.files import KLINES_HEADER, zipped
-from crypto_assets_tests.sources.test_binance import BINANCE, parsed, published, series_of, told
+from crypto_assets_tests.sources.test_binance import parsed, published, series_of, told
 from crypto_assets_tests.sources.test_formats import damage
+from crypto_assets_tests.synthetic import read_file
 
 BAR_KEY = "data/spot/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2024-01-01.zip"
 
@@ -41,7 +42,7 @@ def refused(text: str | bytes, dataset: str = "ohlcv_1m", key: str = BAR_KEY, ma
     """Return the message with which a text is refused: one line that begins with the key."""
     content = zipped(key.rpartition("/")[2].replace(".zip", ".csv"), text)
     with pytest.raises(BadContent) as caught:
-        BINANCE.parse(series_of(dataset, market_type), key, content)
+        read_file(series_of(dataset, market_type), key, content)
     message = str(caught.value)
     assert message.startswith(f"{key}: expected ")
     assert "found" in message
@@ -181,7 +182,7 @@ def test_an_unknown_header_is_refused_with_the_known_one(header):
 
 def read(text: str, dataset: str, key: str, market_type: str = "spot") -> list[dict[str, object]]:
     member = key.rpartition("/")[2].replace(".zip", ".csv")
-    return parsed(BINANCE.parse(series_of(dataset, market_type), key, zipped(member, text)))
+    return parsed(read_file(series_of(dataset, market_type), key, zipped(member, text)))
 
 
 _REST_NAMES = (
@@ -247,16 +248,14 @@ def test_an_empty_line_is_refused_by_its_number(place):
 
 
 def test_a_last_line_without_its_end_is_read():
-    table = BINANCE.parse(
+    table = read_file(
         series_of("ohlcv_1m"), BAR_KEY, zipped("BTCUSDT-1m-2024-01-01.csv", lines(*BARS).removesuffix("\n"))
     )
     assert parsed(table) == told(series_of("ohlcv_1m"), [row.split(",") for row in BARS])
 
 
 def test_a_negative_number_is_read_as_it_stands_for_the_checks_to_judge():
-    table = BINANCE.parse(
-        series_of("ohlcv_1m"), BAR_KEY, zipped("BTCUSDT-1m-2024-01-01.csv", changed("10.25", "-10.25"))
-    )
+    table = read_file(series_of("ohlcv_1m"), BAR_KEY, zipped("BTCUSDT-1m-2024-01-01.csv", changed("10.25", "-10.25")))
     assert [str(v.normalize()) for v in table.column("volume").to_pylist()] == [
         "10.25",
         "10.25",
@@ -296,7 +295,7 @@ def test_a_funding_row_that_cannot_be_is_refused(row, found):
 
 def test_a_dataset_that_binance_does_not_publish_is_a_mistake_of_the_caller():
     with pytest.raises(ValueError, match="binance spot order_books: Binance's archive has no such dataset"):
-        BINANCE.parse(series_of("order_books"), BAR_KEY, zipped("BTCUSDT-1m-2024-01-01.csv", lines(*BARS)))
+        read_file(series_of("order_books"), BAR_KEY, zipped("BTCUSDT-1m-2024-01-01.csv", lines(*BARS)))
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -312,7 +311,7 @@ def test_a_damaged_text_is_refused_or_says_what_was_parsed(case):
     series = series_of(dataset)
     content = zipped(key.rpartition("/")[2].replace(".zip", ".csv"), text)
     try:
-        table = BINANCE.parse(series, key, content)
+        table = read_file(series, key, content)
     except MalformedFile as error:
         refusal, table = str(error), None
     if table is None:
@@ -327,7 +326,7 @@ def test_a_damaged_text_is_refused_or_says_what_was_parsed(case):
 @given(damage(zipped("BTCUSDT-1m-2024-01-01.csv", lines(*BARS))))
 def test_a_damaged_zip_is_refused_or_says_what_was_published(content):
     try:
-        table = BINANCE.parse(series_of("ohlcv_1m"), BAR_KEY, content)
+        table = read_file(series_of("ohlcv_1m"), BAR_KEY, content)
     except MalformedFile as error:
         refusal, table = str(error), None
     if table is None:

@@ -14,18 +14,18 @@ from crypto_assets import sources
 from crypto_assets.engine.rest.ccxt_client import read_json
 from crypto_assets.errors import BadContent
 from crypto_assets.model import Series
-from crypto_assets.sources import Rest
+from crypto_assets.sources.binance.rest import BinanceRest
 
 START, END = datetime(2025, 1, 3, tzinfo=UTC), datetime(2025, 1, 3, 2, tzinfo=UTC)
 
 
-def rest_of(dataset: str, market_type: str = "spot") -> Rest:
-    rest = sources.get("binance").rest(Series.named("binance", market_type, dataset))
-    assert rest is not None
-    return rest
+def rest_of(dataset: str, market_type: str = "spot") -> BinanceRest:
+    *_, feed = sources.get("binance").feeds(Series.named("binance", market_type, dataset))
+    assert isinstance(feed, BinanceRest)
+    return feed
 
 
-def rows_of(rest: Rest, answer: Any) -> list[tuple[Any, ...]]:
+def rows_of(rest: BinanceRest, answer: Any) -> list[tuple[Any, ...]]:
     table = rest.rows("rest/test", answer)
     columns = [column.to_pylist() for column in table.columns]
     return list(zip(*columns, strict=True))

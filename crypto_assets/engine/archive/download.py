@@ -1,34 +1,52 @@
-"""Downloads one archive object and checks it against its published SHA-256. Does not look inside the file."""
+"""Downloads one archive file and checks it against its published digest. Does not look inside the file."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from crypto_assets.errors import BadContainer, ChecksumMismatch, CryptoAssetsError, HostRefused, NotPublished
 from crypto_assets.model import ArchiveObject, SourceFile
-from crypto_assets.sources import Exchange
-from crypto_assets.sources.limits import Endpoint
+from crypto_assets.sources import ArchiveFeed, Source
+from crypto_assets.sources.feeds import Digest
 from crypto_assets.transport.bounds import CHECKSUM, file_bound
-from crypto_assets.transport.client import Client, View
 from crypto_assets.transport.retry import Later, Permanent, decide
 
-_SHA256 = re.compile(r"^\s*([0-9a-fA-F]{64})\b")
+if TYPE_CHECKING:
+    from crypto_assets.engine.archive.site import ArchiveSite
+
+_HEX_DIGITS = {"sha256": 64, "md5": 32}
 
 
-def download(client: Client, archive_url: str, exchange: Exchange, obj: ArchiveObject) -> tuple[bytes, SourceFile]:
-    """Return the bytes of one archive object and where they came from.
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A digest as the exchange publishes it: `sha256:<hex>` or `md5:<hex>`."""
+
+    algorithm: str
+    hex: str
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self.hex}"
+
+    def is_of(self, content: bytes) -> bool:
+        """Return whether some bytes have this digest."""
+        return hashlib.new(self.algorithm, content, usedforsecurity=False).hexdigest() == self.hex
+
+
+def download(site: ArchiveSite, feed: ArchiveFeed, obj: ArchiveObject) -> tuple[bytes, SourceFile]:
+    """Return the bytes of one archive file and where they came from.
 
     Raises:
         NotPublished: the host answers 404 for the object, or for its checksum.
-        ChecksumMismatch: the bytes differ from the published checksum; the error's `content` holds them.
+        ChecksumMismatch: the bytes differ from the published digest; the error's `content` holds them.
         BadContainer: far more bytes than the listing says; they were not read.
         HostUnreachable, HostRefused: as for `View.get`.
     """
-    archive = client.at(Endpoint(exchange.name, "archive", "archive"))
-    url = f"{archive_url}/{obj.key}"
+    url = f"{site.files_url}/{obj.key}"
     try:
-        response = archive.get(url, bound=file_bound(obj.size_bytes))
+        response = site.archive.get(url, bound=file_bound(obj.size_bytes))
     except NotPublished as error:
         place = error.evidence.get("redirected_to")
         raise NotPublished(
@@ -37,49 +55,54 @@ def download(client: Client, archive_url: str, exchange: Exchange, obj: ArchiveO
             **error.evidence,
         ) from None
     content = response.content
-    computed = hashlib.sha256(content).hexdigest()
-    published = None
-    checksum_key = exchange.checksum_key(obj.key)
-    if checksum_key:
-        sha256 = published_sha256(archive, archive_url, checksum_key)
-        published = f"sha256:{sha256}" if sha256 else None
-        if sha256 != computed:
-            mismatch = ChecksumMismatch(
-                f"{obj.key}: published sha256 {sha256 or 'unreadable'}, downloaded {computed} ({len(content)} bytes); "
-                "will be tried again",
-                published=published,
-                downloaded=f"sha256:{computed}",
-            )
-            mismatch.content = content
-            raise mismatch
-    etag = response.headers.get("etag", obj.etag).strip('"')
-    return content, SourceFile(obj.key, len(content), etag, computed, published, obj.last_modified)
+    etag = response.headers.get("etag", obj.etag).removeprefix("W/").strip('"')
+    digest = feed.digest(obj.key)
+    published = published_digest(site, digest, etag) if digest else None
+    # An etag that is no digest (of an upload in parts) proves nothing; a checksum file that cannot be read refuses the file.
+    unreadable = digest is not None and digest.key is not None and published is None
+    if digest and (unreadable or (published and not published.is_of(content))):
+        found = hashlib.new(digest.algorithm, content, usedforsecurity=False).hexdigest()
+        mismatch = ChecksumMismatch(
+            f"{obj.key}: published {digest.algorithm} {published.hex if published else 'unreadable'}, "
+            f"downloaded {found} ({len(content)} bytes); will be tried again",
+            published=str(published) if published else None,
+            downloaded=f"{digest.algorithm}:{found}",
+        )
+        mismatch.content = content
+        raise mismatch
+    sha256 = hashlib.sha256(content).hexdigest()
+    text = str(published) if published else None
+    return content, SourceFile(obj.key, len(content), etag, sha256, text, obj.last_modified)
 
 
-def published_sha256(client: View, archive_url: str, key: str) -> str | None:
-    """Return the SHA-256 published now under a checksum's key; None if the text is not a SHA-256 or too large to be one.
+def published_digest(site: ArchiveSite, digest: Digest, etag: str) -> Published | None:
+    """Return the digest published now; None if its text is none, or too large to be one, or the etag is none.
 
     Raises:
-        NotPublished: nothing is published under the key.
+        NotPublished: nothing is published under the digest's key.
         HostUnreachable, HostRefused: as for `View.get`.
     """
+    digits = _HEX_DIGITS[digest.algorithm]
+    if digest.key is None:
+        match = re.fullmatch(rf"[0-9a-fA-F]{{{digits}}}", etag)
+        return Published(digest.algorithm, etag.lower()) if match else None
     try:
-        text = client.get(f"{archive_url}/{key}", bound=CHECKSUM).text
+        text = site.archive.get(f"{site.files_url}/{digest.key}", bound=CHECKSUM).text
     except BadContainer:
         return None
     except NotPublished:
         raise NotPublished(
-            f"{key}: expected a checksum beside the file, found none; will be tried again", key=key
+            f"{digest.key}: expected a checksum beside the file, found none; will be tried again", key=digest.key
         ) from None
-    match = _SHA256.match(text)
-    return match[1].lower() if match else None
+    match = re.match(rf"\s*([0-9a-fA-F]{{{digits}}})\b", text)
+    return Published(digest.algorithm, match[1].lower()) if match else None
 
 
-def withheld(error: CryptoAssetsError, exchange: Exchange) -> bool:
+def withheld(error: CryptoAssetsError, source: Source) -> bool:
     """Return whether the host answered and does not give a listed file: 404, 410, 403, a redirect that is not followed.
 
     An answer that can pass (429, 503), a ban, no answer, and a proxy that wants a password (407) say nothing about the file.
     """
     if isinstance(error, HostRefused):
-        return error.status != 407 and isinstance(decide(error, exchange=exchange.name), Later | Permanent)
+        return error.status != 407 and isinstance(decide(error, exchange=source.name), Later | Permanent)
     return isinstance(error, NotPublished)

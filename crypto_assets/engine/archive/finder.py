@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from crypto_assets import sources
 from crypto_assets.config.collection import Collection
 from crypto_assets.engine.archive.edges import Edges
+from crypto_assets.engine.archive.holders import Files
 from crypto_assets.engine.archive.lifetime import LIFE, Asks
 from crypto_assets.engine.archive.locate import Located, locate
 from crypto_assets.engine.archive.site import ArchiveSite
@@ -16,9 +17,8 @@ from crypto_assets.engine.day_outcomes import Target, refused
 from crypto_assets.engine.rest.symbol_life import Reported
 from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError
 from crypto_assets.ledger.profiles import read_profiles
-from crypto_assets.model import ArchiveObject, Outcome, Series, Track
+from crypto_assets.model import Outcome, Partition, Series, State, Track
 from crypto_assets.rows.bar_calendar import anchor_of
-from crypto_assets.sources import Exchange
 from crypto_assets.transport.client import Client
 
 if TYPE_CHECKING:
@@ -47,10 +47,11 @@ class Finder:
         """
         if not days:
             return Located([], [])
-        exchange = sources.get(target.series.exchange)
+        if not sources.archives(target.series):
+            return Located([], [not_asked_yet(target, day) for day in days])
         try:
             located = locate(
-                ArchiveSite.of(self._client, self._collection, exchange),
+                ArchiveSite.of(self._client, self._collection, target.series),
                 target.track,
                 days,
                 self._now(),
@@ -64,12 +65,13 @@ class Finder:
             return Located([], [refused(target, day, error) for day in days])
         if preferred_only:
             return located
+        files = [holder for holder in located.holders if isinstance(holder, Files)]
         alone, longer = (
-            [day for obj, held in located.holders if _is_of_a_day(exchange, obj) == of_day for day in held]
-            for of_day in (True, False)
+            [day for holder in files if holder.is_of_a_day == of_day for day in holder.days] for of_day in (True, False)
         )
         self.edges.remember(target.series, target.symbol, alone, longer, located.absent)
-        self._ledger.record_objects(exchange.name, [obj for obj, _ in located.holders])
+        objects = [obj for holder in files for obj in holder.objects]
+        self._ledger.record_objects(target.series.exchange, objects)
         return located
 
     def asks(self, series: Series, symbol: str) -> Asks | None:
@@ -86,9 +88,8 @@ class Finder:
         located = self.find(Target(series, symbol, (day,)), [day])
         if located.absent:
             return located.absent[0]
-        ((obj, _),) = located.holders
-        exchange = sources.get(series.exchange)
-        if toward is None or _is_of_a_day(exchange, obj):
+        (holder,) = located.holders
+        if toward is None or not isinstance(holder, Files) or holder.is_of_a_day:
             return None
         preferred = self.find(Target(series, symbol, (day,)), [day], preferred_only=True)
         if preferred.holders:  # a file of its own that an earlier listing did not have
@@ -100,7 +101,7 @@ class Finder:
         ends_here = alone.evidence.get(LIFE) == "before" or (
             "last_listed" in alone.evidence and "listed_again" not in alone.evidence
         )
-        period = exchange.period(obj.key)
+        period = holder.period
         return (
             self.beside(series, symbol, (period[0] if toward < timedelta(0) else period[1]) + toward)
             if ends_here
@@ -129,6 +130,8 @@ class Finder:
         return self._anchors[track]
 
 
-def _is_of_a_day(exchange: Exchange, obj: ArchiveObject) -> bool:
-    first, last = exchange.period(obj.key)
-    return first == last
+def not_asked_yet(target: Target, day: date) -> Outcome:
+    """Return the outcome of a day of a series without an archive, before its feed is asked."""
+    return Outcome(
+        target.series, Partition(target.symbol, day), State.PENDING, f"{target.series.exchange} was not asked yet"
+    )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
+from crypto_assets import sources
 from crypto_assets.engine.archive.probing import delisted_after, files_around, newest_day
 from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError
@@ -20,7 +21,7 @@ from crypto_assets.model import Outcome, Partition, Series, State, Track
 
 if TYPE_CHECKING:
     from crypto_assets.engine.rest.symbol_life import Latest
-    from crypto_assets.sources import Exchange
+    from crypto_assets.sources import Source
 
 VERY_OLD = timedelta(days=180)
 """This long after a symbol's last file its end is inferred if the exchange cannot be asked.
@@ -61,9 +62,9 @@ class Cause:
 NOTHING_KNOWN = Cause(False)
 
 
-def expired(exchange: Exchange, symbol: str, day: date) -> Cause | None:
+def expired(source: Source, symbol: str, day: date) -> Cause | None:
     """Return why a day after a contract's expiry has no data, from the contract's name alone; None for other days."""
-    expires_at = exchange.expires_at(symbol)
+    expires_at = source.expires_at(symbol)
     if expires_at is None or Partition(symbol, day).start < expires_at:
         return None
     return Cause(
@@ -85,7 +86,6 @@ class Lifetime:
         reported: Asks | None,
     ) -> None:
         self._site = site
-        self._exchange = site.exchange
         self._track = track
         self._series, self._symbol = track
         self._now = now
@@ -136,6 +136,7 @@ class Lifetime:
                     self._track,
                     days[0] if earlier is None else days[-1],
                     self._first_listed,
+                    self._now,
                 )
             except OF_THIS_PROCESS:
                 raise
@@ -152,7 +153,7 @@ class Lifetime:
     def _between(self, earlier: date, later: date) -> Cause:
         """Return the cause of the days between two files."""
         length = timedelta(days=(later - earlier).days - 1)
-        if length < delisted_after(self._exchange, self._series, self._symbol, earlier):
+        if length < delisted_after(self._series):
             # A gap of days: if the exchange has no rows of them either, that proves nothing while it trades on both sides.
             return NOTHING_KNOWN
         evidence: dict[str, Any] = {"last_listed": str(earlier), "listed_again": str(later)}
@@ -182,7 +183,7 @@ class Lifetime:
         """Return the causes of days after the last file."""
         evidence: dict[str, Any] = {"last_listed": str(last)}
         words = f"the archive's last file is of {last}"
-        if self._today - last <= delisted_after(self._exchange, self._series, self._symbol, days[-1]):
+        if self._today - last <= delisted_after(self._series):
             return self._lately(days, words, evidence)
         forgotten = ""
         if self._reported is not None:
@@ -229,7 +230,7 @@ class Lifetime:
     def _lately(self, days: Sequence[date], words: str, evidence: Mapping[str, Any]) -> dict[date, Cause]:
         """Return the causes of days whose files may only be late; the exchange is asked only after they are due."""
         causes = dict.fromkeys(days, Cause(False, evidence=evidence))
-        late = [day for day in days if self._now >= self._exchange.expected_by(self._series, day)]
+        late = [day for day in days if self._now >= sources.expected_by(self._series, day)]
         if self._reported is None or not late:
             return causes
         try:

@@ -8,22 +8,24 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
+from crypto_assets import sources
+from crypto_assets.engine.archive.files import first_listed_day, holders_of, names_listed, objects_of
+from crypto_assets.engine.archive.holders import Files, Holder
 from crypto_assets.engine.archive.lifetime import Asks, Cause, Lifetime, expired
-from crypto_assets.engine.archive.listing import list_objects, list_prefixes
 from crypto_assets.engine.archive.probing import Unlisted, unlisted
 from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.errors import UnknownSymbol
-from crypto_assets.model import ArchiveObject, Outcome, Partition, Series, State, Track
+from crypto_assets.model import Outcome, Partition, Series, State, Track
 from crypto_assets.model.symbols import similar_symbols
 from crypto_assets.rows.bar_calendar import Due, due
-from crypto_assets.sources import Exchange
+from crypto_assets.sources import ArchiveFeed
 
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """`holders` pairs each object with the days to take from it; `absent` has an outcome for each other day."""
+    """`holders` hold some days each; `absent` has an outcome for each other day."""
 
-    holders: Sequence[tuple[ArchiveObject, tuple[date, ...]]]
+    holders: Sequence[Holder]
     absent: Sequence[Outcome]
 
 
@@ -37,9 +39,9 @@ def locate(
     *,
     preferred_only: bool = False,
 ) -> Located:
-    """Return the objects that hold `days` (ascending) of one symbol.
+    """Return the files that hold `days` (ascending) of one symbol.
 
-    The preferred prefix (daily files) is read first; the next one (monthly files) only for days that it does not have. A day
+    The preferred feed (daily files) is read first; the next one (monthly files) only for days that it does not have. A day
     without an object is `no_data` if nothing should be there: no bar opens, or the symbol did not trade (`lifetime.py`).
     Otherwise it is `pending` while the file may still appear, then `missing`. Before that, it is requested by its name if the
     site has an `archive_url`: listings have been stale.
@@ -47,85 +49,74 @@ def locate(
     Args:
         reported: the means to ask the exchange about the symbol, if that is allowed.
         anchor: a day on which a bar of the symbol opens, for three-day bars.
-        preferred_only: search only the preferred prefix.
+        preferred_only: search only the preferred feed.
 
     Raises:
         UnknownSymbol: the archive lists nothing for the symbol.
         ListingError, HostUnreachable, HostRefused: the listing could not be read.
     """
-    exchange, (series, symbol) = site.exchange, track
-    gone = {day: cause for day in days if (cause := expired(exchange, symbol, day))}
+    series, symbol = track
+    gone = {day: cause for day in days if (cause := expired(site.source, symbol, day))}
     outcomes = [_no_data(track, day, cause, {}) for day, cause in gone.items()]
     wanted = [day for day in days if day not in gone]
     if not wanted:
         return Located([], outcomes)
-    prefixes = exchange.prefixes(series, symbol)[: 1 if preferred_only else None]
-    holders, listed, wanted = _held(site, track, prefixes, wanted)
+    feeds = sources.archives(series)[: 1 if preferred_only else None]
+    holders, wanted = _held(site, track, feeds, wanted)
     if wanted:
-        first_listed = require_listed(site, track, prefixes)
+        first_listed = require_listed(site, track, feeds)
         about = {"first_listed": str(first_listed), "listing": site.listing_url}
         not_due = {day: rule for day in wanted if (rule := due(series.timeframe or "", day, anchor)).opens is False}
         outcomes += [nothing_due(series, symbol, day, rule) for day, rule in not_due.items()]
         wanted = [day for day in wanted if day not in not_due]
         life = Lifetime(site, track, now, first_listed, reported)
-        causes = _causes(life, wanted, first_listed, listed)
-        asked = Unlisted({}, frozenset())
+        causes = _causes(life, wanted, first_listed, holders)
+        asked = Unlisted([], frozenset())
         if site.archive_url:
             missing = [day for day in wanted if not causes[day].no_data and day >= first_listed]
             asked = unlisted(site, track, missing, now)
-            for day, obj in sorted(asked.found.items()):
-                holders.setdefault(obj.key, (obj, []))[1].append(day)
-            wanted = [day for day in wanted if day not in asked.found]
+            holders += asked.found
+            found = {day for holder in asked.found for day in holder.days}
+            wanted = [day for day in wanted if day not in found]
         outcomes += [
             _no_data(track, day, causes[day], about)
             if causes[day].no_data
-            else _not_there(exchange, track, day, now, causes[day], asked, about)
+            else _not_there(track, day, now, causes[day], asked, about)
             for day in wanted
         ]
     outcomes.sort(key=lambda outcome: outcome.partition.day)
-    return Located([(obj, tuple(sorted(held))) for obj, held in holders.values()], outcomes)
+    return Located(_merged(holders), outcomes)
 
 
 def _held(
-    site: ArchiveSite,
-    track: Track,
-    prefixes: Sequence[str],
-    wanted: list[date],
-) -> tuple[dict[str, tuple[ArchiveObject, list[date]]], list[tuple[date, date]], list[date]]:
-    """Return the objects with some days, the periods of all those objects, and the days without any."""
-    exchange = site.exchange
-    holders: dict[str, tuple[ArchiveObject, list[date]]] = {}
-    listed: list[tuple[date, date]] = []
-    for prefix in prefixes:
+    site: ArchiveSite, track: Track, feeds: Sequence[ArchiveFeed], wanted: list[date]
+) -> tuple[list[Files], list[date]]:
+    """Return the listed files of some days, and the days without any."""
+    name = sources.name_of(*track)
+    holders: list[Files] = []
+    for feed in feeds:
         if not wanted:
             break
-        first, last = exchange.key(prefix, *track, wanted[0]), exchange.key(prefix, *track, wanted[-1])
-        found = {
-            obj.key: obj
-            for obj in list_objects(site.listing, site.listing_url, prefix, after=_just_before(first), until=last)
-            if obj.key.endswith(".zip")
-        }
-        left = []
-        for day in wanted:
-            key = exchange.key(prefix, *track, day)
-            if key in found:
-                holders.setdefault(key, (found[key], []))[1].append(day)
-                listed.append(exchange.period(key))
-            else:
-                left.append(day)
-        wanted = left
-    return holders, listed, wanted
+        found = holders_of(feed, name, wanted, objects_of(site, feed, name, wanted))
+        holders += found
+        held = {day for holder in found for day in holder.days}
+        wanted = [day for day in wanted if day not in held]
+    return holders, wanted
 
 
-def _just_before(key: str) -> str:
-    """Return the marker just before `key`, so that `key` is the first possible one after it."""
-    return key.removesuffix(".zip")
+def _merged(holders: Sequence[Files]) -> list[Files]:
+    """Return the holders with each file once: a file that no listing shows may hold days beside a listed one."""
+    by_key: dict[str, Files] = {}
+    for holder in holders:
+        known = by_key.get(holder.obj.key)
+        days = sorted({*holder.days, *(known.days if known else ())})
+        by_key[holder.obj.key] = Files(holder.feed, known.obj if known else holder.obj, tuple(days))
+    return list(by_key.values())
 
 
-def _causes(
-    life: Lifetime, days: Sequence[date], first_listed: date, listed: Sequence[tuple[date, date]]
-) -> dict[date, Cause]:
+def _causes(life: Lifetime, days: Sequence[date], first_listed: date, holders: Sequence[Files]) -> dict[date, Cause]:
     """Return the causes of days without a file, from the files beside them."""
+    listed = [holder.period for holder in holders]
     causes = {day: life.before(day) for day in days if day < first_listed}
     later = [day for day in days if day >= first_listed]
     firsts, lasts = sorted(first for first, _ in listed), sorted(last for _, last in listed)
@@ -151,7 +142,6 @@ def _no_data(track: Track, day: date, cause: Cause, about: Mapping[str, Any]) ->
 
 
 def _not_there(
-    exchange: Exchange,
     track: Track,
     day: date,
     now: datetime,
@@ -161,15 +151,15 @@ def _not_there(
 ) -> Outcome:
     """Return the outcome of a day that should have a file, now or later."""
     evidence: dict[str, Any] = {**about, **(cause.evidence or {})}
-    expected_by = exchange.expected_by(track.series, day)
+    expected_by = sources.expected_by(track.series, day)
     if day >= now.astimezone(UTC).date():
         state, reason = State.PENDING, "the day has not ended"
     elif now < expected_by:
         state, reason = State.PENDING, f"not published yet; expected by {expected_by:%Y-%m-%d %H:%M} UTC"
     else:
-        key = exchange.key(exchange.prefixes(*track)[0], *track, day)
+        keys = sources.archives(track.series)[0].keys(sources.name_of(*track), day)
         state = State.MISSING
-        reason = f"expected {key} by {expected_by:%Y-%m-%d}, the archive does not list it"
+        reason = f"expected {' and '.join(keys)} by {expected_by:%Y-%m-%d}, the archive does not list it"
     if day in asked.asked:
         evidence["asked_by_name"] = "404"
         reason += ", nor has it under its name" if state is State.MISSING else ""
@@ -180,51 +170,31 @@ def _not_there(
     return Outcome(track.series, Partition(track.symbol, day), state, reason, evidence)
 
 
-def require_listed(site: ArchiveSite, track: Track, prefixes: Sequence[str] | None = None) -> date:
-    """Return the first day of a symbol in the archive, under all of its prefixes or the given ones.
+def require_listed(site: ArchiveSite, track: Track, feeds: Sequence[ArchiveFeed] | None = None) -> date:
+    """Return the first day of a symbol in the archive, in all of its feeds or the given ones.
 
     Raises:
         UnknownSymbol: the archive has none; the message names similar symbols that it lists.
         ListingError, HostUnreachable, HostRefused: the listing could not be read.
     """
-    first_listed = first_listed_day(site, track, prefixes)
+    found = feeds or sources.archives(track.series)
+    name = sources.name_of(*track)
+    first_listed = min((day for feed in found if (day := first_listed_day(site, feed, name))), default=None)
     if first_listed is None:
         raise UnknownSymbol(
             f"{track.series}: the archive lists nothing for {track.symbol} "
-            f"(expected keys under {site.exchange.prefixes(*track)[0]}){_similar(site, track)}",
+            f"(expected keys under {sources.archives(track.series)[0].prefix(name)}){_similar(site, track)}",
             symbol=track.symbol,
         )
     return first_listed
 
 
-def first_listed_day(site: ArchiveSite, track: Track, prefixes: Sequence[str] | None = None) -> date | None:
-    """Return the first day of a symbol in the archive, None if it has none; raises as `list_objects`."""
-    firsts = []
-    for prefix in prefixes or site.exchange.prefixes(*track):
-        for obj in list_objects(site.listing, site.listing_url, prefix, page=2):
-            try:
-                firsts.append(site.exchange.period(obj.key)[0])
-            except ValueError:  # a checksum, or a file without data
-                continue
-            break
-    return min(firsts, default=None)
-
-
 def _similar(site: ArchiveSite, track: Track) -> str:
-    exchange, (series, symbol) = site.exchange, track
-    listed = [
-        prefix.rstrip("/").rpartition("/")[2]
-        for prefix in list_prefixes(site.listing, site.listing_url, exchange.universe_prefix(series))
-    ]
-    close = similar_symbols(exchange.exchange_symbol(symbol), listed, most=3)
+    listed = names_listed(site, sources.archives(track.series)[0])
+    if not listed:
+        return "; check `symbols` in collection.yaml"
+    close = similar_symbols(sources.name_of(*track), listed, most=3)
     if close:
-        meant = [_written(exchange, name, symbol) for name in close]
+        meant = [site.source.symbol(track.series.market_type, name) or name for name in close]
         return f"; did you mean {' or '.join(meant)}? Check `symbols` in collection.yaml"
     return f"; it lists {len(listed)} symbols. Check `symbols` in collection.yaml"
-
-
-def _written(exchange: Exchange, name: str, symbol: str) -> str:
-    """Return an exchange's own name of a symbol in the form of collection.yaml, if it ends as `symbol` does."""
-    _, _, end = symbol.partition("/")
-    written = f"{name.removesuffix(end.partition(':')[0])}/{end}"
-    return written if exchange.exchange_symbol(written) == name else name

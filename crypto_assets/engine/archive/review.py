@@ -22,6 +22,7 @@ from crypto_assets.causes.excuses import Excuses
 from crypto_assets.causes.market_outages import read_outages
 from crypto_assets.config.collection import Collection, SeriesEntry
 from crypto_assets.engine.archive.finder import Finder
+from crypto_assets.engine.archive.holders import Files
 from crypto_assets.engine.archive.lifetime import problem_of, says_more
 from crypto_assets.engine.day_outcomes import Target
 from crypto_assets.engine.rest.feed import RestFeed
@@ -30,7 +31,8 @@ from crypto_assets.ledger.inferred_days import Inferred, inferred_days, lock_day
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.ledger.pauses import ALL, Controls, of_exchange
 from crypto_assets.machine.thread_pool import DaemonPool
-from crypto_assets.model import DAY, ArchiveObject, Outcome, Partition, Series, State, Track
+from crypto_assets.model import DAY, Outcome, Partition, Series, State, Track
+from crypto_assets.model.provenance import same_file
 from crypto_assets.text.visible import visible
 from crypto_assets.transport.client import Client
 from crypto_assets.transport.guard import EGRESS, Guard
@@ -187,9 +189,12 @@ class _Reviewer:
         if (down := self._result.skipped.get((series.exchange, _OF_HOST))) is not None:
             self._skip(series, symbol, days, _OF_HOST, down.problem)  # the host failed a moment ago
             return
+        if not sources.archives(series):
+            self._ask_again(series, symbol, days)
+            return
         target = Target(series, symbol, tuple(one.day for one in days))
         located = self._finder.find(target, target.days)
-        held = {day: obj for obj, of_object in located.holders for day in of_object}
+        held = {day: holder for holder in located.holders if isinstance(holder, Files) for day in holder.days}
         absent = {outcome.partition.day: outcome for outcome in located.absent}
         excuses = self._outages(series, days)
         looked = {"looked_at": self._now.isoformat()}
@@ -215,15 +220,38 @@ class _Reviewer:
                 reopened.append((one, outcome))
         self._record(series, symbol, same, reopened)
 
+    def _ask_again(self, series: Series, symbol: str, days: Sequence[Inferred]) -> None:
+        """Look at days of a series without an archive again: the exchange is asked whether it has rows of them now."""
+        looked, asks = {"looked_at": self._now.isoformat()}, self._finder.asks(series, symbol)
+        same: list[tuple[Inferred, str, Mapping[str, Any]]] = []
+        reopened: list[tuple[Inferred, Outcome]] = []
+        for one in days:
+            try:
+                has_rows = asks is not None and asks.has_rows(series, symbol, one.day, one.day)
+            except OF_THIS_PROCESS:
+                raise
+            except CryptoAssetsError as error:
+                self._skip(series, symbol, [one], _OF_SYMBOLS, str(error))
+                continue
+            if has_rows:
+                found = f"{series.exchange} has rows of this day now; until now: {one.reason}"
+                reason = f"{found}. `crypto-assets fill` collects it"
+                partition = Partition(symbol, one.day)
+                reopened.append((one, Outcome(series, partition, State.MISSING, reason, {"was": one.reason})))
+            else:
+                same.append((one, one.reason, {**one.evidence, **looked}))
+        self._record(series, symbol, same, reopened)
+
     def _outages(self, series: Series, days: Sequence[Inferred]) -> Excuses:
         with self._ledger.transaction() as connection:
             outages = read_outages(connection, series.exchange, series.market_type, days[0].day, days[-1].day)
         return Excuses(series, outages)
 
-    def _in_file(self, series: Series, one: Inferred, obj: ArchiveObject) -> Outcome | None:
+    def _in_file(self, series: Series, one: Inferred, holder: Files) -> Outcome | None:
         """Return the new outcome of a day that a file covers; None if nothing has changed."""
         partition = Partition(one.symbol, one.day)
-        if (one.source_key, one.source_etag) != (obj.key, obj.etag):
+        obj = holder.obj
+        if not same_file(obj, one.source_key, one.source_etag):
             since = one.looked_at[:10] or "it was looked at last"
             reason = f"{obj.key} has appeared since {since}; until then: {one.reason}. `crypto-assets fill` collects it"
             return Outcome(series, partition, State.MISSING, reason, {"appeared": obj.key, "was": one.reason})
@@ -233,7 +261,7 @@ class _Reviewer:
         if "edge" not in one.evidence and "object" in one.evidence:  # inside a monthly file, not at an edge
             outside = self._finder.outside(series, one.symbol, [one.day]).get(one.day)
             return None if outside is None or outside.state is State.NO_DATA else outside
-        period = sources.get(series.exchange).period(obj.key)
+        period = holder.period
         before = one.evidence.get("life") == "before"
         outside = self._finder.beside(series, one.symbol, period[0] - DAY if before else period[1] + DAY)
         if outside is not None and _problem(outside):

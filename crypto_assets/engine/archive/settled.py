@@ -14,14 +14,15 @@ from typing import Any
 from crypto_assets import sources
 from crypto_assets.checks import rules_of
 from crypto_assets.config.collection import Collection
-from crypto_assets.engine.archive.listing import list_objects
+from crypto_assets.engine.archive.files import holders_of, objects_of
+from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError
 from crypto_assets.ledger.gaps import Gap
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.ledger.pauses import ALL, Controls, of_exchange
 from crypto_assets.machine.thread_pool import DaemonPool
-from crypto_assets.model import DAY, TIMEFRAME_LENGTHS, Series, Severity, State, Track
-from crypto_assets.sources.limits import Endpoint
+from crypto_assets.model import DAY, TIMEFRAME_LENGTHS, ArchiveObject, Series, Severity, State, Track
+from crypto_assets.model.provenance import same_file
 from crypto_assets.transport.client import Client
 from crypto_assets.transport.guard import EGRESS, Guard
 
@@ -97,34 +98,16 @@ def unchanged(collection: Collection, ledger: Ledger, found: Sequence[Gap], *, e
 
 def _of_symbol(client: Client, collection: Collection, found: Sequence[Gap]) -> list[Gap]:
     series, symbol = found[0].series, found[0].symbol
+    name = sources.name_of(series, symbol)
+    days = sorted(gap.day for gap in found)
+    first: dict[date, ArchiveObject] = {}
     try:
-        etags = _listed(client, collection, series, symbol, found)
+        site = ArchiveSite.of(client, collection, series)
+        for feed in reversed(sources.archives(series)):  # the preferred feed has the last word
+            for holder in holders_of(feed, name, days, objects_of(site, feed, name, days)):
+                first |= dict.fromkeys(holder.days, holder.obj)
     except OF_THIS_PROCESS:
         raise
     except CryptoAssetsError:
         return []
-    exchange = sources.get(series.exchange)
-    settled = []
-    for gap in found:
-        keys = [exchange.key(prefix, series, symbol, gap.day) for prefix in exchange.prefixes(series, symbol)]
-        first = next((key for key in keys if key in etags), None)
-        if first == gap.source_key and etags[first] == gap.source_etag:
-            settled.append(gap)
-    return settled
-
-
-def _listed(
-    client: Client, collection: Collection, series: Series, symbol: str, found: Sequence[Gap]
-) -> Mapping[str | None, Any]:
-    """Return the etags of the objects listed for some days, by key."""
-    exchange = sources.get(series.exchange)
-    url = collection.urls(series.exchange).listing_url or exchange.listing_url
-    view = client.at(Endpoint(exchange.name, "listing", "listing"))
-    days = sorted(gap.day for gap in found)
-    etags: dict[str | None, Any] = {}
-    for prefix in exchange.prefixes(series, symbol):
-        keys = [exchange.key(prefix, series, symbol, day) for day in days]
-        # The marker is just before the first key, so that this key is the first possible one.
-        listed = list_objects(view, url, prefix, after=min(keys).removesuffix(".zip"), until=max(keys))
-        etags |= {obj.key: obj.etag for obj in listed if obj.key in keys}
-    return etags
+    return [gap for gap in found if gap.day in first and same_file(first[gap.day], gap.source_key, gap.source_etag)]

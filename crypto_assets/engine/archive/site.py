@@ -1,11 +1,13 @@
-"""The addresses and the client of one exchange's archive."""
+"""The addresses and the client of one source's archive."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from crypto_assets.sources import Exchange
+from crypto_assets import sources
+from crypto_assets.model import Series
+from crypto_assets.sources import Source
 from crypto_assets.sources.limits import Endpoint
 from crypto_assets.transport.client import Client, View
 
@@ -15,28 +17,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveSite:
-    """The addresses of an exchange's archive, and the client that requests them.
+    """The addresses of an archive, and the client that requests them.
 
     Without `archive_url` no file is requested by its name: an unlisted file counts as missing.
     """
 
     client: Client
-    exchange: Exchange
+    source: Source
     listing_url: str
     archive_url: str | None = None
 
     @classmethod
-    def of(cls, client: Client, collection: Collection, exchange: Exchange) -> ArchiveSite:
-        """Return the archive of an exchange, at the addresses of collection.yaml or its own."""
-        urls = collection.urls(exchange.name)
+    def of(cls, client: Client, collection: Collection, series: Series) -> ArchiveSite:
+        """Return the archive of a series, at the addresses of collection.yaml or the source's own."""
+        source, urls = sources.get(series.exchange), collection.urls(series.exchange)
         return cls(
             client,
-            exchange,
-            urls.listing_url or exchange.listing_url,
-            urls.archive_url or exchange.archive_url,
+            source,
+            urls.listing_url or source.listing_url,
+            urls.archive_url or source.archive_url,
         )
+
+    @property
+    def files_url(self) -> str:
+        """The address of files, for requests by name that are always allowed."""
+        return self.archive_url or self.source.archive_url
 
     @property
     def listing(self) -> View:
         """The client for listings, with their limits and their breaker."""
-        return self.client.at(Endpoint(self.exchange.name, "listing", "listing"))
+        return self.client.at(Endpoint(self.source.name, "listing", "listing"))
+
+    @property
+    def archive(self) -> View:
+        """The client for files, with their limits and their breaker."""
+        return self.client.at(Endpoint(self.source.name, "archive", "archive"))

@@ -9,7 +9,7 @@ import psycopg
 
 from crypto_assets import sources
 from crypto_assets.checks import of_kind
-from crypto_assets.checks.published_in_time import WATCHED, period_end
+from crypto_assets.checks.published_in_time import WATCHED
 from crypto_assets.ledger.objects import latest_keys, seen_objects
 from crypto_assets.model import Finding, Partition, Series, SourceCheck, SourceFile
 
@@ -48,9 +48,8 @@ def _seen(connection: psycopg.Connection[Any], series: Series, keys: Sequence[st
     """Return the seconds from the end of the period to the publication, by key, for objects whose appearance was observed."""
     if not keys:
         return {}
-    exchange = sources.get(series.exchange)
     return {
         one.key: (one.first_modified - end).total_seconds()
         for one in seen_objects(connection, series.exchange, keys)
-        if one.first_seen - (end := period_end(exchange, one.key)) <= WATCHED
+        if one.first_seen - (end := sources.span_of(series, one.key).end) <= WATCHED
     }

@@ -36,6 +36,7 @@ from crypto_assets.engine.publication.validation import (
     validate,
 )
 from crypto_assets.engine.publication.wrong_edges import WrongEdges, contradicted_edges, with_edges, wrong_edges
+from crypto_assets.engine.rest.rest_days import state_of_rest
 from crypto_assets.engine.run_context import RunContext, Stores
 from crypto_assets.errors import InvalidRows
 from crypto_assets.ledger.life_edges import LISTED_FROM, LISTED_UNTIL, cut_of
@@ -320,7 +321,7 @@ def _pieces(day: Day) -> Pieces:
 def _state(day: Day, missing: Sequence[str]) -> State:
     if missing or day.missing:
         return State.DEGRADED
-    return State.PROVISIONAL if day.source and day.source.source == "rest" else State.AVAILABLE
+    return state_of_rest(day.evidence) if day.source and day.source.source == "rest" else State.AVAILABLE
 
 
 def _stays(day: Day, state: State) -> bool:

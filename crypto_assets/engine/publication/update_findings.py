@@ -13,7 +13,7 @@ import psycopg
 from crypto_assets.causes.excuses import EXCUSABLE, Excuses, excuse_in_words
 from crypto_assets.engine.publication.neighbour_days import EMPTY, Near
 from crypto_assets.engine.publication.validation import blocking, degrading, in_words
-from crypto_assets.engine.rest.rest_days import words_of
+from crypto_assets.engine.rest.rest_days import state_of_rest, words_of
 from crypto_assets.ledger.findings import (
     NewFindings,
     StoredFindings,
@@ -172,4 +172,4 @@ def _state(series: Series, row: StoredFindings, stored: Mapping[str, Mapping[str
     words = "; ".join(filter(None, [reason, missing, in_words(series, failed, findings), excuse_in_words(findings)]))
     if failed or missing:
         return State.DEGRADED, words
-    return (State.PROVISIONAL if row.source == "rest" else State.AVAILABLE), words
+    return (state_of_rest(row.evidence) if row.source == "rest" else State.AVAILABLE), words

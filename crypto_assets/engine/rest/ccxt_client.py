@@ -1,5 +1,8 @@
 """Calls an exchange's REST API with ccxt's addresses, endpoints and error names, but through our own client.
 
+ccxt also reads the errors that an exchange puts inside a good answer (a 200 with `retCode` or `error`).
+A call with a path of its own is sent as it is, without ccxt.
+
 ccxt is imported here, on the first call. Its throttle, retries and pagination are not used: its throttle counts Binance's
 history at less than half the real weight, its retries bypass the throttle, and its pagination ends silently. Every request
 goes through `Client`, and so through the limits, the cool-down and the breaker that all processes share.
@@ -10,23 +13,36 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
+from urllib.parse import urlencode
 
+from crypto_assets import sources
 from crypto_assets.errors import BadContainer, BadContent, HostRefused, NotPublished, PermanentError
-from crypto_assets.sources import Call, Rest
+from crypto_assets.sources import Call
 from crypto_assets.transport.bounds import REST
 from crypto_assets.transport.client import Client
-from crypto_assets.transport.retry import Permanent, decide
+from crypto_assets.transport.retry import Decision, Permanent, WaitUntil, decide
 
 _MOST_GROUPS, _MOST_VALUES = 200_000, 1_000_000
 """The most values of one answer: 1,000 bars have 1,001 lists and 12,000 values. `[],` takes 64 bytes or more when parsed."""
 
 
+class Api(Protocol):
+    """What is needed to know of a feed, or of a question for instruments."""
+
+    @property
+    def ccxt_id(self) -> str: ...
+    @property
+    def key_advice(self) -> str: ...
+    def urls(self, rest_url: str) -> Mapping[str, Any]: ...
+
+
 class RestApi:
     """The REST API of one exchange at one of its hosts; safe to use from many threads."""
 
-    def __init__(self, client: Client, rest: Rest, rest_url: str | None, api_key: str | None = None) -> None:
+    def __init__(self, client: Client, feed: Api, rest_url: str | None, api_key: str | None = None) -> None:
         """Prepare; nothing is imported or requested yet.
 
         Args:
@@ -34,22 +50,24 @@ class RestApi:
             api_key: sent to endpoints that need one according to ccxt.
         """
         self._client = client
-        self._rest = rest
+        self._feed = feed
         self._rest_url = rest_url
         self._api_key = api_key
         self._local = threading.local()
 
     def ask(self, call: Call) -> Any:
-        """Return the JSON of an answer, numbers exactly as written.
+        """Return the JSON of an answer, numbers with a fraction exactly as written; the text of one that is not JSON.
 
         Raises:
             HostUnreachable, HostRefused, CircuitOpen: the exchange may answer later.
             PermanentError: the exchange says that it cannot serve this request (an unknown symbol, a missing key).
             BadContent: the answer is not JSON.
         """
+        if not call.method:
+            return self._plain(call)
         if not hasattr(self._local, "ccxt"):
             # One instance per thread: it keeps the last request and the last headers. Creating one takes 7 ms.
-            self._local.ccxt = _exchange_class(self._rest.ccxt_id)(self)
+            self._local.ccxt = _exchange_class(self._feed.ccxt_id)(self)
         self._local.call = call
         return getattr(self._local.ccxt, call.method)(dict(call.params))
 
@@ -60,43 +78,88 @@ class RestApi:
         if self._api_key:  # without a key the request is sent anyway, and the exchange decides
             wanted |= headers or {}
         try:
-            response = self._client.at(call.endpoint).get(url, headers=wanted, bound=REST)
-        except BadContainer as error:
-            raise BadContent(f"{error}; try again later or check rest_url") from None
+            text = self._text(call, url, wanted)
         except HostRefused as error:
             raise self._explained(url, error) or error from None
+        answer = read_json(url, text)
+        if isinstance(answer, dict):
+            self._refuse_error_inside(call, url, text, answer)
+        return answer
+
+    def _plain(self, call: Call) -> Any:
+        base = self._rest_url or sources.get(call.endpoint.exchange).rest_url
+        url = f"{base.rstrip('/')}/{call.path.lstrip('/')}"
+        if call.params:
+            url += f"?{urlencode(call.params)}"
+        text = self._text(call, url, {"accept-encoding": "gzip", **call.headers})
+        return read_json(url, text) if call.json else text
+
+    def _text(self, call: Call, url: str, headers: Mapping[str, str]) -> str:
+        try:
+            return self._client.at(call.endpoint).get(url, headers=headers, bound=REST).text
+        except BadContainer as error:
+            raise BadContent(f"{error}; try again later or check rest_url") from None
         except NotPublished:
             raise PermanentError(f"{url}: expected an answer, found 404; check rest_url in collection.yaml") from None
-        return read_json(url, response.text)
+
+    def _refuse_error_inside(self, call: Call, url: str, text: str, answer: Mapping[str, Any]) -> None:
+        """Raise for an error inside a good answer, by ccxt's reading of it."""
+        found = self._read_error(200, url, text, answer)
+        if found is None:
+            return
+        shown = f"{url.partition('?')[0]}: expected rows, found an error in the answer: {' '.join(text.split())[:200]}"
+        match found.decision:
+            case WaitUntil() as wait:
+                self._client.at(call.endpoint).asked_to_wait(wait, shown)
+                raise HostRefused(f"{shown}; `crypto-assets fill` tries it again", status=429, url=url)
+            case Permanent():
+                raise PermanentError(shown + found.advice, url=url, unknown_symbol=found.unknown_symbol)
+            case _:
+                raise HostRefused(f"{shown}; `crypto-assets fill` tries it again", status=503, url=url)
 
     def _explained(self, url: str, error: HostRefused) -> PermanentError | None:
         """Return the error for an answer that another attempt will not change, by ccxt's reading; else None."""
         if error.status < 400:  # a redirect or an encoding, not an answer of the exchange
             return None
-        from ccxt.base.errors import AuthenticationError, BadSymbol, BaseError
-
         body = str(error.evidence.get("body", ""))
         try:
             answer = json.loads(body, parse_float=str)
         except (ValueError, RecursionError):
             answer = None
-        advice, unknown = "", False
-        decision = decide(error.status, exchange=self._rest.ccxt_id, rest=True)
-        try:
-            self._local.ccxt.handle_errors(error.status, "", url, "GET", {}, body, answer, {}, None)
-        except BaseError as reading:
-            decision = decide(reading, exchange=self._rest.ccxt_id, rest=True)
-            unknown = isinstance(reading, BadSymbol)
-            if isinstance(reading, AuthenticationError):
-                advice = f"; {self._rest.key_advice}"
+        found = self._read_error(error.status, url, body, answer)
+        decision = found.decision if found else decide(error.status, exchange=self._feed.ccxt_id, rest=True)
         if not isinstance(decision, Permanent):
             return None
         return PermanentError(
-            f"{url.partition('?')[0]}: expected rows, found {error.status} {' '.join(body.split())[:200]}{advice}",
+            f"{url.partition('?')[0]}: expected rows, found {error.status} {' '.join(body.split())[:200]}"
+            f"{found.advice if found else ''}",
             status=error.status,
             url=url,
-            unknown_symbol=unknown,
+            unknown_symbol=found is not None and found.unknown_symbol,
         )
+
+    def _read_error(self, status: int, url: str, body: str, answer: Any) -> _Reading | None:
+        """Return ccxt's reading of an answer; None if it finds no error in it."""
+        from ccxt.base.errors import AuthenticationError, BadSymbol, BaseError
+
+        try:
+            self._local.ccxt.handle_errors(status, "", url, "GET", {}, body, answer, {}, None)
+        except BaseError as error:
+            return _Reading(
+                decide(error, exchange=self._feed.ccxt_id, rest=True),
+                isinstance(error, BadSymbol),
+                f"; {self._feed.key_advice}" if isinstance(error, AuthenticationError) else "",
+            )
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What an error of an exchange means."""
+
+    decision: Decision
+    unknown_symbol: bool
+    advice: str
 
 
 def read_json(url: str, text: str) -> Any:
@@ -128,7 +191,7 @@ def _exchange_class(name: str) -> Any:
             super().__init__({"enableRateLimit": False, "apiKey": api._api_key or "none"})
             self._api = api
             if api._rest_url:
-                self.urls["api"] = {**self.urls["api"], **api._rest.urls(api._rest_url)}
+                self.urls["api"] = {**self.urls["api"], **api._feed.urls(api._rest_url)}
 
         def fetch(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:  # noqa: ARG002
             return self._api.fetch(url, headers)

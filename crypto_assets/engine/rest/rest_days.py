@@ -1,8 +1,9 @@
 """The days that are collected from REST: which are allowed, what they become, and how they continue.
 
-A day from REST is `provisional`. It is stored like any other. Its evidence says why the archive did not have it and up to
-which instant it is complete (`until`). It continues from there when it is collected again, and is replaced when the archive
-has it. A day that is stored from the archive is never requested.
+A day from REST is stored like any other. Its evidence says why the archive did not have it and up to which instant it is
+complete (`until`). It continues from there when it is collected again. From a feed that is not final it is `provisional`, and
+is replaced when the archive has it. From a final feed (`final` in the evidence) it is `available` once it is over and whole.
+A day that is stored from the archive is never requested.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from crypto_assets import datasets, sources
+from crypto_assets.engine.archive.holders import Asked
+from crypto_assets.engine.archive.lifetime import LIFE
 from crypto_assets.engine.archive.locate import nothing_due
-from crypto_assets.engine.day_outcomes import Day, RestDay, Target, quarantine
+from crypto_assets.engine.day_outcomes import Day, Target, quarantine
 from crypto_assets.engine.rest.feed import RestFeed, RestRows, source_of
 from crypto_assets.engine.rest.rest_edges import of_rest
 from crypto_assets.engine.rest.symbol_life import Reported
@@ -78,12 +81,12 @@ class RestDays:
             return False
         cause = archive.evidence.get("error")
         if cause == "UnknownSymbol":  # perhaps listed recently: the archive follows days later
-            return now < sources.get(target.series.exchange).expected_by(target.series, archive.partition.day)
+            return now < sources.expected_by(target.series, archive.partition.day)
         return cause is None or cause in REFUSALS or "listed" in archive.evidence
 
-    def holder(self, target: Target, archive: Outcome) -> RestDay:
-        """Return a day of REST in the place of an archive object."""
-        return RestDay(f"rest/{archive.partition}", _SIZE_BYTES.get(target.series.table, 1 << 20), "", archive=archive)
+    def holder(self, target: Target, archive: Outcome) -> Asked:
+        """Return a day to ask the feed for."""
+        return Asked(archive, _SIZE_BYTES.get(target.series.table, 1 << 20))
 
     def fetch(self, target: Target, archive: Outcome, record: PartitionRecord | None) -> Day:
         """Return a day from REST, continuing its stored rows; if REST has none, with the archive's outcome."""
@@ -122,6 +125,8 @@ class RestDays:
             if rule.opens is False:
                 outcome = nothing_due(target.series, target.symbol, archive.partition.day, rule)
                 return Day(target, archive.partition, outcome=outcome)
+            if not sources.archives(target.series) and found.ended and not found.missing:
+                return Day(target, archive.partition, outcome=self._no_rows(target, archive.partition))
             why = found.missing or "it has no rows of this day"
             if target.series.timeframe in LONG_TIMEFRAMES and not found.missing:
                 why = f"it has no bar of this day; {rule.because}"
@@ -129,8 +134,11 @@ class RestDays:
         evidence: dict[str, Any] = {
             "until": found.until.isoformat(),
             "ended": found.ended,
-            "archive": {"state": archive.state.value, "reason": archive.reason, **archive.evidence},
         }
+        if sources.archives(target.series):
+            evidence["archive"] = {"state": archive.state.value, "reason": archive.reason, **archive.evidence}
+        if self._feed.is_final(target.series):
+            evidence["final"] = True
         if found.missing:
             evidence["missing"] = found.missing
         if found.ended and not found.missing:
@@ -143,6 +151,25 @@ class RestDays:
             return _marked(target, archive.partition, rows, source, evidence, known=file)
         source, content = source_of(target.series, target.symbol, found.rows)
         return _marked(target, archive.partition, found.rows, source, evidence, content=content)
+
+    def _no_rows(self, target: Target, partition: Partition) -> Outcome:
+        """Return the outcome of a past day of which the only feed of a series has no rows."""
+        series, symbol, now = target.series, target.symbol, self._now().isoformat()
+        asked = {"exchange_asked": now, "looked_at": now}
+        first, latest = self._reported.first(series, symbol), self._reported.latest(series, symbol)
+        if first is not None and partition.end <= first:
+            reason = f"not listed before {first:%Y-%m-%d %H:%M} UTC: the exchange's first row"
+            evidence = {LIFE: "before", "exchange_first": first.isoformat(), **asked}
+            return Outcome(series, partition, State.NO_DATA, reason, evidence)
+        if latest.ended and latest.until is not None and latest.until <= partition.start:
+            reason = f"delisted: the exchange says {latest.status}, its last row is of {latest.time:%Y-%m-%d %H:%M} UTC"
+            evidence = {LIFE: "after", "exchange_status": latest.status, **asked}
+            return Outcome(series, partition, State.NO_DATA, reason, evidence)
+        if series.table == "ohlcv" and sources.facts(series).silent_bars == "published":
+            reason = "the exchange publishes a bar for every step, and has none of this day"
+            return Outcome(series, partition, State.MISSING, reason, asked)
+        reason = f"{series.exchange} has no rows of this day"
+        return Outcome(series, partition, State.NO_DATA, reason, asked)
 
     def _due(self, series: Series, partition: Partition) -> Due:
         """Return whether a bar opens on a day; if no three-day bar is stored, the exchange's first bar decides."""
@@ -228,15 +255,21 @@ def _cut(partition: Partition, evidence: Mapping[str, Any], *, from_rest: bool) 
     return replace(partition, since=since, until=until)
 
 
+def state_of_rest(evidence: Mapping[str, Any]) -> State:
+    """Return the state of a day from REST whose rows are good and of which none is missing, from its evidence."""
+    return State.AVAILABLE if evidence.get("final") and evidence.get("ended") else State.PROVISIONAL
+
+
 def words_of(evidence: Mapping[str, Any]) -> tuple[str, str]:
     """Return why a day is from REST, and why some of its rows are missing, from its evidence."""
     until = _until(evidence)
-    reason = f"archive: {evidence.get('archive', {}).get('reason', 'unknown')}; rows from REST"
+    archive = evidence.get("archive")
+    reason = f"archive: {archive.get('reason', 'unknown')}; rows from REST" if archive else "rows from REST"
     missing = evidence.get("missing", "")
     if until and not evidence.get("ended"):
         # The rest of an unfinished day lies after `until`: such a day is not partial.
         return f"{reason} up to {until:%H:%M:%S} UTC" + (f" ({missing})" if missing else ""), ""
-    return reason, missing
+    return "" if not archive and state_of_rest(evidence) is State.AVAILABLE else reason, missing
 
 
 def _until(evidence: Mapping[str, Any]) -> datetime | None:

@@ -17,7 +17,7 @@ from crypto_assets.engine.rest.feed import RestFeed
 from crypto_assets.errors import OF_THIS_PROCESS, CryptoAssetsError, PermanentError
 from crypto_assets.model import Partition, Series
 from crypto_assets.rows.row_ends import step_of
-from crypto_assets.sources import Call, Rest
+from crypto_assets.sources import Call, QueryFeed
 
 NOT_KNOWN = "the exchange does not know the symbol"
 
@@ -62,8 +62,8 @@ class Reported:
         Raises:
             HostUnreachable, HostRefused, CircuitOpen, PermanentError: it does not answer.
         """
-        rest = _rest(series)
-        return self._once(("first", series, symbol), lambda: self._row_time(series, rest, rest.first_row(symbol)))
+        feed = _feed(series)
+        return self._once(("first", series, symbol), lambda: self._row_time(series, feed, feed.first_row(symbol)))
 
     def latest(self, series: Series, symbol: str) -> Latest:
         """Return whether a symbol trades, and its latest row; raises as `first`."""
@@ -74,12 +74,15 @@ class Reported:
 
         None if the exchange does not know the symbol any more: that says nothing about the time when it traded.
         """
-        rest = _rest(series)
+        feed = _feed(series)
+        call = feed.any_row(symbol, Partition(symbol, first).start, Partition(symbol, last).end)
+        if call is None:
+            return None
         start, end = Partition(symbol, first).start, Partition(symbol, last).end
 
         def ask() -> bool | None:
             try:
-                found = rest.row_time(self._feed.ask(series, rest.any_row(symbol, start, end)))
+                found = feed.row_time(self._feed.ask(series, call))
             except PermanentError as error:
                 if error.evidence.get("unknown_symbol"):
                     return None
@@ -89,24 +92,27 @@ class Reported:
         return self._once(("rows", series, symbol, first, last), ask)
 
     def _latest(self, series: Series, symbol: str) -> Latest:
-        rest = _rest(series)
+        feed = _feed(series)
         status: str | None = None
-        try:
-            call = rest.status(symbol)
-            of_call = (series.exchange, series.market_type, call.method, *sorted(call.params.items()))
-            status = rest.status_of(symbol, self._once(of_call, lambda: self._feed.ask(series, call)))
-        except PermanentError as error:
-            if not error.evidence.get("unknown_symbol"):
-                raise
-        time = self._row_time(series, rest, rest.latest_row(symbol))
+        call = feed.status(symbol)
+        if call is not None:
+            of_call = (series.exchange, series.market_type, call.method, call.path, *sorted(call.params.items()))
+            try:
+                status = feed.status_of(symbol, self._once(of_call, lambda: self._feed.ask(series, call)))
+            except PermanentError as error:
+                if not error.evidence.get("unknown_symbol"):
+                    raise
+        time = self._row_time(series, feed, feed.latest_row(symbol))
         until = None if time is None else time + _row_length(series)
-        has_ended = rest.has_ended(status) and (status is not None or time is not None)
+        has_ended = call is not None and feed.has_ended(status) and (status is not None or time is not None)
         return Latest(status or NOT_KNOWN, has_ended, time, until)
 
-    def _row_time(self, series: Series, rest: Rest, call: Call) -> datetime | None:
-        """Return the time of the row in an answer; None also if the exchange does not know the symbol."""
+    def _row_time(self, series: Series, feed: QueryFeed, call: Call | None) -> datetime | None:
+        """Return the time of the row in an answer; None also if the exchange does not know the symbol, or does not tell."""
+        if call is None:
+            return None
         try:
-            return rest.row_time(self._feed.ask(series, call))
+            return feed.row_time(self._feed.ask(series, call))
         except PermanentError as error:
             if error.evidence.get("unknown_symbol"):
                 return None
@@ -131,11 +137,11 @@ class Reported:
         return found
 
 
-def _rest(series: Series) -> Rest:
-    rest = sources.rest(series)
-    if rest is None:
+def _feed(series: Series) -> QueryFeed:
+    feed = sources.query(series)
+    if feed is None:
         raise PermanentError(f"{series}: {series.exchange} does not give it over REST")
-    return rest
+    return feed
 
 
 def _row_length(series: Series) -> timedelta:

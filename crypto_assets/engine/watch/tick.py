@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from crypto_assets.engine.watch.feed_snapshot import Watch
 from crypto_assets.engine.watch.outbox import REQUESTS, Request, hand_out
-from crypto_assets.engine.watch.prefix_snapshot import Watch
 from crypto_assets.engine.watch.watch import BUDGET_S, LISTINGS, OTHERS_S, SETTLE_S, Look, News, look
 from crypto_assets.errors import OF_THIS_PROCESS, HostRefused, HostUnreachable
 from crypto_assets.ledger.catalog import Catalog, Due
@@ -69,11 +69,11 @@ def tick(
     Raises:
         PostgresUnavailable: the server does not answer.
     """
-    all_due = catalog.due([(watch.digest, watch.exchange.name, watch.host) for watch in watches], delivered, now)
+    all_due = catalog.due([(watch.digest, watch.entry.exchange, watch.host) for watch in watches], delivered, now)
     work = [(watch, due) for watch, due in zip(watches, all_due, strict=True) if not due.paused]
     for watch, due in work:
         if not due.registered:
-            catalog.register(watch.entry, watch.prefixes(), now)
+            catalog.register(watch.entry, watch.feeds(), now)
     to_look = [one for one in work if _is_due(one[1])]
     looks = _Looks(catalog, now, budget_s, at_once)
     if to_look:
@@ -176,7 +176,7 @@ class _Looks:
         recorded: set[str] = set()
         for watch, due, found in self._found:
             error = found if isinstance(found, Exception) else found.error
-            exchange, host = watch.exchange.name, watch.host
+            exchange, host = watch.entry.exchange, watch.host
             if error is not None:
                 failed[watch.name] = error
             if isinstance(found, Exception):

@@ -1,7 +1,7 @@
-"""Looks at the archive of one entry: lists the prefixes that are due, and finds objects that appeared or changed.
+"""Looks at the archive of one entry: lists the feeds that are due, and finds objects that appeared or changed.
 
-A prefix is listed again when its next day can appear (its own last delays say when), at growing intervals while it is late,
-and hourly for its last ten objects in any case. Each prefix is also walked from beginning to end once per patrol, for files
+A feed is listed again when its next day can appear (its own last delays say when), at growing intervals while it is late,
+and hourly for its last ten objects in any case. Each feed is also walked from beginning to end once per patrol, for files
 that appeared late or were published again far back. Discoveries are committed as they come; a look ends soon after the first
 news.
 """
@@ -19,23 +19,25 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from crypto_assets.engine.watch.prefix_snapshot import RECENT, Listed, Reader, Reading, Watch
+from crypto_assets import sources
+from crypto_assets.engine.watch.feed_snapshot import RECENT, Listed, Reader, Reading, Watch
 from crypto_assets.errors import CryptoAssetsError, HostUnreachable
-from crypto_assets.ledger.catalog import MARK_BYTES, Catalog, Marks, Prefix, Seen, pack
+from crypto_assets.ledger.catalog import MARK_BYTES, Catalog, Marks, Seen, WatchedFeed, pack
 from crypto_assets.ledger.discoveries import Discovery
 from crypto_assets.machine.thread_pool import DaemonPool
 from crypto_assets.model import ArchiveObject, Series
+from crypto_assets.model.provenance import same_file
 
 if TYPE_CHECKING:
     from crypto_assets.transport.client import Client
 
 EVERY = timedelta(hours=1)
 QUIET_EVERY = timedelta(hours=6)
-"""How often the end of a prefix is read in any case; less often where nothing more is expected: the symbol seems delisted, or
+"""How often the end of a feed is read in any case; less often where nothing more is expected: the symbol seems delisted, or
 the entry ends."""
 
 WAITS = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 10, 30, 60))
-"""Intervals between looks for a late object, and at a prefix whose look failed."""
+"""Intervals between looks for a late object, and at a feed whose look failed."""
 
 LISTINGS = 16
 """Listings read at once; eight at once were fine with Binance's host, which answered within a second."""
@@ -70,9 +72,9 @@ _WALKS = 8
 
 @dataclass(slots=True)
 class Look:
-    """The result of one look: prefixes looked at and walked, discoveries, and `news` if these are more than first looks.
+    """The result of one look: feeds looked at and walked, discoveries, and `news` if these are more than first looks.
 
-    `unread` are the prefixes that could not be read, with the time of another attempt.
+    `unread` are the feeds that could not be read, with the time of another attempt.
     """
 
     looked: int = 0
@@ -111,10 +113,10 @@ def look(
     elsewhere: News | None = None,
     patience_s: float = OTHERS_S,
 ) -> Look:
-    """List the due prefixes, commit the discoveries, and return the result.
+    """List the due feeds, commit the discoveries, and return the result.
 
-    A prefix whose listing cannot be read is tried again later. If nothing at all could be read, `error` says why, and every
-    prefix stays due.
+    A feed whose listing cannot be read is tried again later. If nothing at all could be read, `error` says why, and every
+    feed stays due.
 
     Args:
         at_once: listings read at the same time.
@@ -164,7 +166,7 @@ class _Looker:
 
     def run(self, budget_s: float, at_once: int, elsewhere: News, patience_s: float) -> Look:
         tasks = self._tasks()
-        pending: dict[Future[Reading], Prefix] = {}
+        pending: dict[Future[Reading], WatchedFeed] = {}
         pool = DaemonPool(at_once, "listing")
         ask_until = time.monotonic() + budget_s
         take_until = ask_until + HANGING_S
@@ -186,7 +188,7 @@ class _Looker:
                     ask_until = elsewhere.at + patience_s
                     take_until = ask_until + GRACE_S
         finally:
-            # A hanging host does not hold up the tick; its prefixes stay due.
+            # A hanging host does not hold up the tick; its feeds stay due.
             pool.shutdown(wait=False, cancel_futures=True)
         if self._look.has_read:
             self._look.error = None
@@ -200,21 +202,21 @@ class _Looker:
             )
         return self._look
 
-    def _tasks(self) -> Iterator[tuple[Prefix, bool]]:
+    def _tasks(self) -> Iterator[tuple[WatchedFeed, bool]]:
         """Yield the due work: looks, in chunks, and some walks, which are looks too."""
         asked: set[str] = set()
-        walks = {row.prefix: row for row in self._catalog.to_walk(self._watch.digest, self._now, _WALKS)}
+        walks = {row.path: row for row in self._catalog.to_walk(self._watch.digest, self._now, _WALKS)}
         while rows := self._catalog.to_look_at(self._watch.digest, self._now, _CHUNK + len(asked)):
-            rows = [row for row in rows if row.prefix not in asked]
+            rows = [row for row in rows if row.path not in asked]
             if not rows:
                 break
-            asked |= {row.prefix for row in rows}
-            yield from ((row, row.prefix in walks) for row in rows)
-        yield from ((row, True) for prefix, row in walks.items() if prefix not in asked)
+            asked |= {row.path for row in rows}
+            yield from ((row, row.path in walks) for row in rows)
+        yield from ((row, True) for path, row in walks.items() if path not in asked)
 
     # ---- in the caller's thread: comparing and committing --------------------------------------------------------------
 
-    def _take(self, done: dict[Future[Reading], Prefix]) -> None:
+    def _take(self, done: dict[Future[Reading], WatchedFeed]) -> None:
         readings = []
         for future, row in done.items():
             try:
@@ -240,12 +242,12 @@ class _Looker:
             if other:
                 former = self._catalog.lock(connection, [reading.row for reading in other])
                 # Another daemon has looked at the rest meanwhile: our listing may be older.
-                other = [reading for reading in other if reading.row.prefix in former]
-                news = [(reading, self._news(reading, former[reading.row.prefix])) for reading in other]
+                other = [reading for reading in other if reading.row.path in former]
+                news = [(reading, self._news(reading, former[reading.row.path])) for reading in other]
                 candidates = [item for reading, kinds in news for item in self._candidates(reading, kinds)]
                 found = self._not_stored(connection, candidates)
                 seen += [
-                    self._seen(reading, former[reading.row.prefix] | reading.marks if kinds else None)
+                    self._seen(reading, former[reading.row.path] | reading.marks if kinds else None)
                     for reading, kinds in news
                 ]
                 self._look.news |= any(discovery.kind != "history" for discovery in found)
@@ -281,6 +283,8 @@ class _Looker:
         for first, kind in sorted(kinds.items()):
             listed = reading.objects[first]
             for day in range(max(first, start), min(listed.last, end) + 1):
+                if not reading.is_whole(day):  # another file of the day is to come
+                    continue
                 fresh = today - day <= FRESH_DAYS and kind != "republished"
                 found.setdefault((kind, PRIORITIES["fresh" if fresh else kind]), {})[day] = listed
         for (kind, priority), days in found.items():
@@ -321,48 +325,50 @@ class _Looker:
             delay_s,
             tries,
             next_look_at,
-            # The first walks of thousands of prefixes are spread over the whole patrol.
-            self._now + self._watch.patrol * (_share(row.prefix) if reading.first else 1.0) if walked else None,
+            # The first walks of thousands of feeds are spread over the whole patrol.
+            self._now + self._watch.patrol * (_share(row.path) if reading.first else 1.0) if walked else None,
             self._now if reading.asked_by_name else None,
             marks,
             None if marks is None else pack(marks)[-RECENT * MARK_BYTES :],
         )
 
     def _delay(self, reading: Reading) -> int | None:
-        """Return the shortest time, in seconds, from the end of a period to its publication, among the last objects."""
-        delays = []
-        for obj, last, _ in list(reading.objects.values())[-RECENT:]:
-            end = date.fromordinal(last + 1)
-            if obj.last_modified:
-                delays.append((obj.last_modified - datetime(end.year, end.month, end.day, tzinfo=UTC)).total_seconds())
+        """Return the shortest time, in seconds, from the end of a span to its publication, among the last objects."""
+        feed = sources.archives(reading.row.track.series)[0]
+        delays = [
+            (obj.last_modified - feed.covers(obj.key).end).total_seconds()
+            for obj, *_ in list(reading.objects.values())[-RECENT:]
+            if obj.last_modified
+        ]
         return min((int(delay) for delay in delays if 0 < delay < 3 * 86_400), default=None)
 
-    def _next_look(self, row: Prefix) -> tuple[int, datetime]:
+    def _next_look(self, row: WatchedFeed) -> tuple[int, datetime]:
         """Return how often the expected object was looked for in vain, and the time of the next look."""
         if self._watch.quiet(row, self._newest):
             return 0, self._now + QUIET_EVERY
         if row.last_day is None:  # not listed yet
             return 0, self._now + EVERY
         series, symbol = row.track
-        exchange = self._watch.exchange
-        following = exchange.key(row.prefix, series, symbol, row.last_day + timedelta(days=1))
-        due_at = self._watch.due_at(row, exchange.period(following)[1])
+        feed, name = sources.archives(series)[0], sources.name_of(series, symbol)
+        following = feed.keys(name, row.last_day + timedelta(days=1))[-1]
+        due_at = self._watch.due_at(row, feed.covers(following))
         if due_at > self._now:
             return 0, min(due_at, self._now + EVERY)
         return row.tries + 1, self._now + min(WAITS[min(row.tries, len(WAITS) - 1)], EVERY)
 
 
-def _as_it_was(row: Prefix, next_look_at: datetime) -> Seen:
+def _as_it_was(row: WatchedFeed, next_look_at: datetime) -> Seen:
     return Seen(row, row.since, row.first_day, row.last_day, row.delay_s, row.tries, next_look_at)
 
 
 def _is_of(source: tuple[str | None, int | None, datetime | None], obj: ArchiveObject) -> bool:
     """Whether a stored day came from this very object."""
     etag, size, modified = source
-    same_time = modified is None or obj.last_modified is None or modified == obj.last_modified
-    return etag == obj.etag and size == obj.size_bytes and same_time
+    if "+" in (etag or ""):  # the day came from several files, this is one of them
+        return obj.etag in str(etag).split("+")
+    return same_file(obj, obj.key, etag, size, modified) and size == obj.size_bytes
 
 
-def _share(prefix: str) -> float:
-    """Return a fixed number in [0, 1) for a prefix."""
-    return int.from_bytes(hashlib.blake2b(prefix.encode(), digest_size=4).digest(), "big") / 2**32
+def _share(path: str) -> float:
+    """Return a fixed number in [0, 1) for a feed."""
+    return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=4).digest(), "big") / 2**32

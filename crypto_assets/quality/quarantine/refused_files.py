@@ -174,20 +174,22 @@ def _prefixes(collection: Collection) -> dict[str, list[Track]]:
     found: dict[str, list[Track]] = {}
     for entry in collection.series:
         for track in entry.tracks:
-            for prefix in sources.get(entry.exchange).prefixes(*track):
-                found.setdefault(prefix, []).append(track)
+            name = sources.name_of(*track)
+            for feed in sources.archives(track.series):
+                found.setdefault(feed.prefix(name), []).append(track)
     return found
 
 
 def _owner(key: str, prefixes: Mapping[str, Sequence[Track]]) -> tuple[Series | None, str]:
     """Return the series and symbol of a key, if exactly one symbol of the collection is published there."""
-    owners = prefixes.get(key[: key.rfind("/") + 1], ())
+    owners = [track for track in prefixes.get(key[: key.rfind("/") + 1], ()) if _period(track.series, key)]
     return owners[0] if len(owners) == 1 else (None, "")
 
 
 def _period(series: Series, key: str) -> tuple[date, ...]:
     try:
-        return tuple(days_between(*sources.get(series.exchange).period(key)))
+        span = sources.span_of(series, key)
+        return tuple(days_between(span.first_day, span.last_day))
     except (KeyError, ValueError):  # an unknown exchange, or a key that is not of an archive
         return ()
 

@@ -19,8 +19,10 @@ from crypto_assets import sources
 from crypto_assets.config.collection import Collection
 from crypto_assets.config.environment import settings
 from crypto_assets.engine.acquire import split_days
-from crypto_assets.engine.archive.download import published_sha256
+from crypto_assets.engine.archive.download import Published, published_digest
+from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.engine.day_outcomes import Day, Target, quarantine
+from crypto_assets.engine.instruments import instruments_of
 from crypto_assets.engine.publication.storer import Storer
 from crypto_assets.engine.run_context import RunContext, Stores
 from crypto_assets.errors import (
@@ -33,11 +35,10 @@ from crypto_assets.errors import (
 )
 from crypto_assets.ledger.objects import etag_of
 from crypto_assets.machine.thread_pool import DaemonPool
-from crypto_assets.model import Outcome, Partition, Series, SourceFile, State
+from crypto_assets.model import Instrument, Outcome, Partition, Series, SourceFile, State, Track
 from crypto_assets.quality.after_run import close_run
 from crypto_assets.quality.quarantine.refused_files import RefusedFile, drop
 from crypto_assets.rows.arrange import Arranged
-from crypto_assets.sources.limits import Endpoint
 from crypto_assets.transport.client import Client
 from crypto_assets.transport.guard import Guard
 
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from crypto_assets.ledger.partitions import PartitionRecord
-    from crypto_assets.sources import Exchange
 
 
 @dataclass(slots=True)
@@ -122,7 +122,7 @@ class Restorer:
         assert content is not None  # noqa: S101  as above
         target = self._target(file, file.series)
         try:
-            source, was_asked = self._source(sources.get(file.series.exchange), file, content)
+            source, was_asked = self._source(file.series, file, content)
             parts = self._parse(target, source, content)
         except OF_THIS_PROCESS:
             raise
@@ -160,27 +160,28 @@ class Restorer:
         )
         return {record.day: record for record in found}
 
-    def _source(self, exchange: Exchange, file: RefusedFile, content: bytes) -> tuple[SourceFile, bool]:
+    def _source(self, series: Series, file: RefusedFile, content: bytes) -> tuple[SourceFile, bool]:
         """Return the source of the bytes, and whether the exchange has just confirmed that it publishes them.
 
         Raises:
             CryptoAssetsError: it does not publish them, or cannot be asked now.
         """
         sha256 = hashlib.sha256(content).hexdigest()
-        listed = self._listed(exchange.name, file.key)
-        published, checksum_key = file.published_digest or None, exchange.checksum_key(file.key)
-        was_asked = checksum_key is not None and (file.error == "ChecksumMismatch" or published != f"sha256:{sha256}")
-        if was_asked and checksum_key is not None:
-            url = self._collection.urls(exchange.name).archive_url or exchange.archive_url
-            archive = self._client.at(Endpoint(exchange.name, "archive", "archive"))
+        listed = self._listed(series.exchange, file.key)
+        published, digest = file.published_digest or None, sources.feed_of(series, file.key).digest(file.key)
+        was_asked = digest is not None and (file.error == "ChecksumMismatch" or not _is_published(published, content))
+        if was_asked and digest is not None:
+            site, place = ArchiveSite.of(self._client, self._collection, series), digest.key or file.key
             try:
-                found = published_sha256(archive, url, checksum_key)
+                etag = "" if digest.key else site.archive.head(f"{site.files_url}/{file.key}").headers.get("etag", "")
+                found = published_digest(site, digest, etag.removeprefix("W/").strip('"'))
             except TransientError as error:
-                raise CryptoAssetsError(f"{checksum_key} is needed, and cannot be downloaded now: {error}") from error
-            published = f"sha256:{found}" if found else None
-            if found != sha256:
+                raise CryptoAssetsError(f"{place} is needed, and cannot be downloaded now: {error}") from error
+            published = str(found) if found else None
+            if found is None or not found.is_of(content):
                 raise CryptoAssetsError(
-                    f"{file.key}: published sha256 {found or 'unreadable'}, these bytes have {sha256}; "
+                    f"{file.key}: published {digest.algorithm} {found.hex if found else 'unreadable'}, these bytes have "
+                    f"{hashlib.new(digest.algorithm, content, usedforsecurity=False).hexdigest()}; "
                     "`crypto-assets fill` downloads what is published now"
                 )
         elif file.etag and listed and listed != file.etag:
@@ -198,14 +199,19 @@ class Restorer:
 
     def _parse(self, target: Target, source: SourceFile, content: bytes) -> dict[date, Arranged]:
         """Return the rows of each day; unreadable bytes are refused again, with the present error."""
-        exchange = sources.get(target.series.exchange)
+        span = sources.span_of(target.series, source.key)
         try:
-            rows = sources.parse(target.series, source.key, content)
-            parts = split_days(target.series, rows, source.key, exchange.period(source.key), target.days)
+            rows = sources.parse(*target.track, source.key, content, self._instrument(target.track))
+            parts = split_days(target.series, rows, source.key, (span.first_day, span.last_day), target.days)
         except (MalformedFile, InvalidRows) as error:
             quarantine(self._lake, source.key, content, error, target, target.days, source)
             raise
         return dict(zip(target.days, parts, strict=True))
+
+    def _instrument(self, track: Track) -> Instrument | None:
+        series, symbol = track
+        found = instruments_of(self._collection, self._ledger, [track])
+        return found.get((series.exchange, series.market_type, symbol))
 
     def _store(self, result: Restored, day: Day) -> None:
         try:
@@ -221,6 +227,12 @@ def _refuse_or_no_data(target: Target, outcome: Outcome) -> Day:
     if outcome.state is State.NO_DATA:
         return Day(target, outcome.partition, outcome=outcome)
     raise _RefusedAgainError(outcome)
+
+
+def _is_published(published: str | None, content: bytes) -> bool:
+    """Return whether some bytes have the digest that was published when they were refused."""
+    algorithm, _, found = (published or "").partition(":")
+    return bool(found) and Published(algorithm, found).is_of(content)
 
 
 def _unusable(file: RefusedFile, content: bytes | None) -> str:
@@ -239,15 +251,17 @@ def _unusable(file: RefusedFile, content: bytes | None) -> str:
     exchange = sources.get(file.series.exchange)
     if file.series.dataset not in (known := exchange.dataset_names(file.series.market_type)):
         return f"dataset {file.series.dataset}: expected one of {', '.join(known)}"
-    prefixes = exchange.prefixes(file.series, file.symbol)
+    name = sources.name_of(file.series, file.symbol)
+    prefixes = [feed.prefix(name) for feed in sources.archives(file.series)]
     if not file.key.startswith(tuple(prefixes)):
         return (
             f"{file.key}: expected a key under {' or '.join(prefixes)}, where {file.series} {file.symbol} is published"
         )
     try:
-        first, last = exchange.period(file.key)
+        span = sources.span_of(file.series, file.key)
     except ValueError as error:
         return f"{file.key}: expected the key of a data file ({error})"
+    first, last = span.first_day, span.last_day
     if not (first <= min(file.days) and max(file.days) <= last):
         return f"{file.key}: expected days from {first} to {last}, found {min(file.days)} to {max(file.days)} in its reason"
     found = hashlib.sha256(content).hexdigest()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crypto_assets import sources
-from crypto_assets.checks.published_in_time import WATCHED, period_end
+from crypto_assets.checks.published_in_time import WATCHED
 from crypto_assets.config.collection import Collection, SeriesEntry
 from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.acknowledgements import Acknowledgement
@@ -332,14 +332,14 @@ def _delays(ask: Asking) -> list[Delays]:
     found: dict[tuple[Series, bool], list[tuple[datetime, float, bool]]] = {}
     for *names, key, modified, seen in ask(OBJECTS, recent=DELAY_DAYS):
         series = Series.named(*names)
-        exchange = sources.get(series.exchange)
         try:
-            end, (first, last) = period_end(exchange, key), exchange.period(key)
+            span = sources.span_of(series, key)
         except ValueError:  # not a data file
             continue
+        end = span.end
         hours = (modified - end).total_seconds() / 3600
         if hours >= 0:  # otherwise it was written before its period ended
-            found.setdefault((series, first != last), []).append((end, hours, seen - end <= WATCHED))
+            found.setdefault((series, not span.is_of_a_day), []).append((end, hours, seen - end <= WATCHED))
     both = {series for series, monthly in found if monthly} & {series for series, monthly in found if not monthly}
     result = []
     for (series, monthly), rows in sorted(found.items()):

@@ -1,4 +1,4 @@
-"""Binance over REST: spot `/api/v3`, USD-M futures `/fapi/v1`.
+"""Binance over REST: spot `/api/v3`, USD-M futures `/fapi/v1`, COIN-M futures `/dapi/v1`.
 
 Sources: github.com/binance/binance-spot-api-docs (rest-api.md, state of 2026-07-21) for spot; for futures the pages of
 developers.binance.com/docs/derivatives/usds-margined-futures/market-data/rest-api.
@@ -16,27 +16,32 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import pyarrow as pa
 
 from crypto_assets import datasets
 from crypto_assets.errors import BadContent
-from crypto_assets.model import Series
+from crypto_assets.model import Partition, Series
+from crypto_assets.rows.row_ends import step_of
 from crypto_assets.sources.facts import Facts
+from crypto_assets.sources.feeds import Call, Walk
 from crypto_assets.sources.limits import Endpoint
-from crypto_assets.sources.rest_facts import Call, Cursor
+from crypto_assets.sources.paging import by_number, by_time
 
-_PATHS = {"spot": "api/v3", "linear": "fapi/v1"}
-_PREFIXES = {"spot": "public", "linear": "fapiPublic"}  # of ccxt's endpoint names
+if TYPE_CHECKING:
+    from crypto_assets.model import Instrument
+
+_PATHS = {"spot": "api/v3", "linear": "fapi/v1", "inverse": "dapi/v1"}
+_PREFIXES = {"spot": "public", "linear": "fapiPublic", "inverse": "dapiPublic"}  # of ccxt's endpoint names
 
 # Archive and REST agree digit for digit only in one time unit: spot files have microseconds from this data date on
 # (binance-public-data README), and REST returns them on request (spot CHANGELOG 2024-12, X-MBX-TIME-UNIT).
 _SPOT_MICROSECONDS_SINCE = date(2025, 1, 1)
 
-_KLINES_PAGE = {"spot": 1000, "linear": 1500}
-_TRADES_PAGE = {"spot": 1000, "linear": 500}
+_KLINES_PAGE = {"spot": 1000, "linear": 1500, "inverse": 1500}
+_TRADES_PAGE = {"spot": 1000, "linear": 500, "inverse": 500}
 _FUNDING_BEFORE = timedelta(days=1)
 
 # rest-api.md "ENUM definitions", symbol status: TRADING, END_OF_DAY, HALT, BREAK; futures "contractStatus": PENDING_TRADING,
@@ -45,6 +50,9 @@ _FUNDING_BEFORE = timedelta(days=1)
 _ENDED = frozenset({"BREAK", "DELIVERED", "SETTLING", "CLOSE"})
 
 _DEFAULT_INTERVAL = "1m"
+
+_LONGEST_INVERSE = timedelta(days=200)
+"""dapi refuses klines of a longer time: code -4088, "Maximum time interval is 200 days."."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +64,11 @@ class BinanceRest:
 
     series: Series
     facts: Facts
-    exchange_symbol: Callable[[str], str]
-    parse: Callable[[Series, str, bytes], pa.Table]
+    exchange_symbol: Callable[[str, str], str]
+    parse: Callable[[Series, str, bytes, Instrument | None], pa.Table]
 
+    name = "rest"
+    final = False
     ccxt_id = "binance"
     # klines, aggTrades and historicalTrades are read from a database that may lag (rest-api.md, "Data Sources"; no figure).
     settle = timedelta(seconds=5)
@@ -66,10 +76,6 @@ class BinanceRest:
     key_advice = (
         "Binance wants an API key for old futures trades: set CRYPTO_ASSETS_BINANCE_API_KEY, or wait for the archive"
     )
-
-    @property
-    def cursor(self) -> Cursor:
-        return {"ohlcv": Cursor.BARS, "funding_rates": Cursor.EVENTS}.get(self.series.table, Cursor.IDS)
 
     @property
     def page_rows(self) -> int:
@@ -96,18 +102,44 @@ class BinanceRest:
         path, params = self._source(symbol)
         return f"rest/{_PATHS[self._market]}/{path}?{urlencode(params)}"
 
-    def time(self) -> Call:
+    def clock(self) -> Call:
         return self._call("time", {}, 1)
 
-    def server_time(self, answer: Any) -> datetime:
+    def clock_time(self, answer: Any) -> datetime:
         try:
             return datetime.fromtimestamp(int(answer["serverTime"]) / 1000, UTC)
         except (KeyError, TypeError, ValueError):
             raise BadContent(f"{self._market} time: expected serverTime, found {str(answer)[:200]}") from None
 
+    def walk(
+        self,
+        partition: Partition,
+        stored: pa.Table,
+        until: datetime | None,  # noqa: ARG002  the stored rows say it
+        now: datetime,
+        instrument: Instrument | None = None,
+    ) -> Walk:
+        series, symbol, key = self.series, partition.symbol, self.source_key(partition.symbol)
+
+        def read(answer: Any) -> pa.Table:
+            return self.rows(key, answer, instrument)
+
+        if series.table in ("trades", "agg_trades"):
+            return by_number.numbered(self, series, partition, stored, now, read)
+        step, page_rows = step_of(series) if series.table == "ohlcv" else None, self.page_rows
+        if step is None:
+            call = self.by_time(symbol, partition.start, partition.end, page_rows)
+            return by_time.events(series, partition, now, page_rows=page_rows, call=lambda: call, read=read)
+
+        def bars(start: datetime, end: datetime, rows: int) -> Call:
+            return self.by_time(symbol, start, end, rows)
+
+        return by_time.bars(series, partition, stored, now, step=step, page_rows=page_rows, call=bars, read=read)
+
     def by_time(self, symbol: str, start: datetime, end: datetime, rows: int) -> Call:
+        """Return the call for rows of [start, end), at most `rows`."""
         path, params = self._source(symbol)
-        if self.cursor is Cursor.EVENTS:  # the interval of an event needs the event before
+        if path == "fundingRate":  # the interval of an event needs the event before
             start -= _FUNDING_BEFORE
             rows = self.page_rows
         limit = min(rows, self.page_rows)
@@ -123,7 +155,9 @@ class BinanceRest:
     def find(self, symbol: str, start: datetime, end: datetime) -> Call:
         window: dict[str, str | int] = {"startTime": _ms(start), "endTime": _ms(end) - 1, "limit": 10}
         return self._call(
-            "aggTrades", {"symbol": self.exchange_symbol(symbol)} | window, 4 if self._market == "spot" else 20
+            "aggTrades",
+            {"symbol": self.exchange_symbol(self._market, symbol)} | window,
+            4 if self._market == "spot" else 20,
         )
 
     def found(self, answer: Any) -> int | None:
@@ -134,7 +168,7 @@ class BinanceRest:
 
     def activity(self, symbol: str, start: datetime, end: datetime) -> Call:
         window: dict[str, str | int] = {"startTime": _ms(start), "endTime": _ms(end) - 1, "limit": 24}
-        params: dict[str, str | int] = {"symbol": self.exchange_symbol(symbol), "interval": "1h"}
+        params: dict[str, str | int] = {"symbol": self.exchange_symbol(self._market, symbol), "interval": "1h"}
         return self._call("klines", params | window, _klines_weight(self._market, 24))
 
     def busy_from(self, answer: Any) -> datetime | None:
@@ -145,11 +179,11 @@ class BinanceRest:
     def status(self, symbol: str) -> Call:
         # Futures always return all contracts; for spot that would be megabytes.
         spot = self._market == "spot"
-        params: dict[str, str | int] = {"symbol": self.exchange_symbol(symbol)} if spot else {}
+        params: dict[str, str | int] = {"symbol": self.exchange_symbol(self._market, symbol)} if spot else {}
         return self._call("exchangeInfo", params, 20 if spot else 1)
 
     def status_of(self, symbol: str, answer: Any) -> str | None:
-        name = self.exchange_symbol(symbol)
+        name = self.exchange_symbol(self._market, symbol)
         try:
             found = [one for one in answer["symbols"] if one["symbol"] == name]
             return str(found[0].get("status") or found[0]["contractStatus"]) if found else None
@@ -159,20 +193,27 @@ class BinanceRest:
     def has_ended(self, status: str | None) -> bool:
         return status is None or status in _ENDED
 
-    def first_row(self, symbol: str) -> Call:
+    def first_row(self, symbol: str) -> Call | None:
+        if self._market == "inverse" and self.series.table != "funding_rates":
+            return None  # without an end, dapi ends the answer 200 days after `startTime`
         return self._one_row(symbol, {"startTime": 0})
 
     def latest_row(self, symbol: str) -> Call:
         return self._one_row(symbol, {})
 
-    def any_row(self, symbol: str, start: datetime, end: datetime) -> Call:
+    def any_row(self, symbol: str, start: datetime, end: datetime) -> Call | None:
+        if self._market == "inverse" and end - start > _LONGEST_INVERSE:
+            return None
         return self._one_row(symbol, {"startTime": _ms(start), "endTime": _ms(end) - 1}, "1d")
 
     def _one_row(self, symbol: str, window: Mapping[str, str | int], interval: str = "") -> Call:
         """Return the call for the first row of a window, or for the last row; trades have no time filter, their bars do."""
         path, params = self._source(symbol)
         if path not in ("klines", "fundingRate"):
-            path, params = "klines", {"symbol": self.exchange_symbol(symbol), "interval": _DEFAULT_INTERVAL}
+            path, params = (
+                "klines",
+                {"symbol": self.exchange_symbol(self._market, symbol), "interval": _DEFAULT_INTERVAL},
+            )
         if path == "klines" and interval:
             params = params | {"interval": interval}
         weight = 1 if path == "fundingRate" else _klines_weight(self._market, 1)
@@ -185,13 +226,19 @@ class BinanceRest:
         time = rows[0]["fundingTime"] if self.series.table == "funding_rates" else rows[0][0]
         return datetime.fromtimestamp(int(time) / 1000, UTC)
 
-    def rows(self, key: str, answer: Any) -> pa.Table:
+    def rows(self, key: str, answer: Any, instrument: Instrument | None = None) -> pa.Table:
+        """Return the rows of an answer in the columns and the order of the dataset.
+
+        Raises:
+            BadContent: the answer is not what the exchange documents.
+        """
         spot = self._market == "spot"
         match self.series.table:
             case "ohlcv":
                 lines = [_line(row) for row in _rows(answer)]
             case "trades":
-                names = ("id", "price", "qty", "quoteQty", "time", "isBuyerMaker", *(("isBestMatch",) if spot else ()))
+                amount = "baseQty" if self._market == "inverse" else "quoteQty"
+                names = ("id", "price", "qty", amount, "time", "isBuyerMaker", *(("isBestMatch",) if spot else ()))
                 lines = [_line([row[name] for name in names]) for row in _rows(answer, names)]
             case "agg_trades":
                 names = ("a", "p", "q", "f", "l", "T", "m", *(("M",) if spot else ()))
@@ -200,11 +247,11 @@ class BinanceRest:
                 lines = _funding_lines(_rows(answer, ("fundingTime", "fundingRate")))
         if not lines:
             return datasets.get(self.series.table).schema.empty_table()
-        return self.parse(self.series, key, "".join(lines).encode())
+        return self.parse(self.series, key, "".join(lines).encode(), instrument)
 
     def _source(self, symbol: str) -> tuple[str, dict[str, str | int]]:
         """Return the endpoint of the rows, and the parameters of every call to it."""
-        params: dict[str, str | int] = {"symbol": self.exchange_symbol(symbol)}
+        params: dict[str, str | int] = {"symbol": self.exchange_symbol(self._market, symbol)}
         match self.series.table:
             case "ohlcv":
                 timeframe = self.series.timeframe or ""

@@ -30,19 +30,24 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class ListRequest:
-    """A request below the listing's URL."""
+    """A request below the listing's URL. `place` is the last name of the pages before; it is not sent."""
 
     path: str = ""
     params: Mapping[str, str] = field(default_factory=dict)
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ListedPage:
-    """One page of a listing: its files and child prefixes in their order, and the request for the next page, if any."""
+    """One page of a listing: its files and child prefixes in their order, and the request for the next page, if any.
+
+    `entries` counts everything on the page, for the bound on endless listings.
+    """
 
     objects: Sequence[ArchiveObject] = ()
     prefixes: Sequence[str] = ()
     following: ListRequest | None = None
+    entries: int = 0
 
 
 class Listing(Protocol):
@@ -57,8 +62,8 @@ class Listing(Protocol):
     def first(self, wanted: Wanted) -> ListRequest:
         """Return the request for the first page."""
 
-    def read(self, wanted: Wanted, url: str, content: bytes) -> ListedPage:
-        """Return one page; `url` names it in errors.
+    def read(self, wanted: Wanted, asked: ListRequest, url: str, content: bytes) -> ListedPage:
+        """Return the page that answers a request; `url` names it in errors.
 
         Raises:
             ListingError: the answer is not the listing that the exchange documents.

@@ -9,7 +9,7 @@ import pytest
 
 from crypto_assets import sources
 from crypto_assets.engine.archive.download import download, withheld
-from crypto_assets.engine.archive.listing import list_objects
+from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.errors import (
     ChecksumMismatch,
     CircuitOpen,
@@ -19,15 +19,22 @@ from crypto_assets.errors import (
     PermanentError,
     Stopped,
 )
-from crypto_assets.model import ArchiveObject, SourceFile
+from crypto_assets.model import ArchiveObject, Series, SourceFile
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
-from crypto_assets.sources.limits import Endpoint
+from crypto_assets.transport.client import Client
+from crypto_assets_tests.engine.archive.test_listing import list_objects
 
-LISTING = Endpoint("binance", "listing", "listing")
 BINANCE = sources.get("binance")
 FOLDER = "data/spot/daily/klines/BTCUSDT/1h/"
 KEY = f"{FOLDER}BTCUSDT-1h-2024-01-01.zip"
+
+
+FEED = sources.archives(Series.named("binance", "spot", "ohlcv_1h"))[0]
+
+
+def receive(client: Client, archive_url: str, obj: ArchiveObject) -> tuple[bytes, SourceFile]:
+    return download(ArchiveSite(client, BINANCE, "", archive_url), FEED, obj)
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +52,14 @@ def sandbox(running):
 
 @pytest.fixture
 def obj(sandbox, client) -> ArchiveObject:
-    found = next(iter(list_objects(client.at(LISTING), sandbox.listing_url, FOLDER)))
+    found = next(iter(list_objects(client, sandbox.listing_url, FOLDER)))
     assert found.key == KEY
     sandbox.forget_requests()
     return found
 
 
 def test_the_bytes_come_with_where_they_are_from(sandbox, client, obj):
-    content, source = download(client, sandbox.archive_url, BINANCE, obj)
+    content, source = receive(client, sandbox.archive_url, obj)
     published = sandbox.app.state.source.read(KEY)
     assert content == published
     sha256 = hashlib.sha256(published).hexdigest()
@@ -64,7 +71,7 @@ def test_the_bytes_come_with_where_they_are_from(sandbox, client, obj):
 
 def refused(sandbox, client, obj) -> ChecksumMismatch:
     with pytest.raises(ChecksumMismatch) as caught:
-        download(client, sandbox.archive_url, BINANCE, obj)
+        receive(client, sandbox.archive_url, obj)
     return caught.value
 
 
@@ -103,20 +110,20 @@ def test_an_invalid_checksum_proves_nothing(sandbox, client, obj, checksum):
 def test_a_checksum_is_read_however_it_is_written(sandbox, client, obj, form):
     sha256 = hashlib.sha256(sandbox.app.state.source.read(KEY)).hexdigest()
     sandbox.app.state.overrides[f"{KEY}.CHECKSUM"] = form.format(sha256=sha256, upper=sha256.upper()).encode()
-    _, source = download(client, sandbox.archive_url, BINANCE, obj)
+    _, source = receive(client, sandbox.archive_url, obj)
     assert source.published_digest == f"sha256:{sha256}"
 
 
 def test_a_file_without_its_checksum_is_not_published_yet(sandbox, client, obj):
     sandbox.app.state.overrides[f"{KEY}.CHECKSUM"] = None
     with pytest.raises(NotPublished, match=rf"^{KEY}.CHECKSUM: expected a checksum beside the file, found none"):
-        download(client, sandbox.archive_url, BINANCE, obj)
+        receive(client, sandbox.archive_url, obj)
 
 
 def test_a_file_removed_since_it_was_listed_counts_as_not_published(sandbox, client, obj):
     sandbox.app.state.overrides[KEY] = None
     with pytest.raises(NotPublished, match=rf"{KEY}: listed, but the host answers 404; "):
-        download(client, sandbox.archive_url, BINANCE, obj)
+        receive(client, sandbox.archive_url, obj)
     assert sandbox.requests() == [("GET", f"/{KEY}")]
 
 
@@ -124,7 +131,7 @@ def test_a_file_replaced_together_with_its_checksum_is_recognised_by_its_etag(sa
     new = b"new bytes"
     sandbox.app.state.overrides[KEY] = new
     sandbox.app.state.overrides[f"{KEY}.CHECKSUM"] = hashlib.sha256(new).hexdigest().encode()
-    content, source = download(client, sandbox.archive_url, BINANCE, obj)
+    content, source = receive(client, sandbox.archive_url, obj)
     assert content == new
     assert source.etag == hashlib.md5(new, usedforsecurity=False).hexdigest() != obj.etag
     assert source.size_bytes == len(new)
@@ -133,7 +140,7 @@ def test_a_file_replaced_together_with_its_checksum_is_recognised_by_its_etag(sa
 def test_an_empty_file_with_the_checksum_of_nothing_is_returned_for_the_parser_to_judge(sandbox, client, obj):
     sandbox.app.state.overrides[KEY] = b""
     sandbox.app.state.overrides[f"{KEY}.CHECKSUM"] = hashlib.sha256(b"").hexdigest().encode()
-    content, source = download(client, sandbox.archive_url, BINANCE, obj)
+    content, source = receive(client, sandbox.archive_url, obj)
     assert (content, source.size_bytes) == (b"", 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -9,21 +10,48 @@ from xml.sax.saxutils import escape
 import pytest
 from starlette.responses import HTMLResponse, Response
 
-from crypto_assets.engine.archive.listing import list_objects, list_prefixes
+from crypto_assets import sources
+from crypto_assets.engine.archive import listing
+from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.errors import HostRefused, ListingError, NotPublished
 from crypto_assets.model import ArchiveObject
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
 from crypto_assets.sources.limits import Endpoint
-from crypto_assets.transport.client import Client, View
+from crypto_assets.sources.listings import Wanted
+from crypto_assets.sources.listings.s3 import S3Listing
+from crypto_assets.transport.client import Client
 
 LISTING = Endpoint("binance", "listing", "listing")
 FOLDER = "data/spot/daily/klines/BTCUSDT/1d/"
 
 
 @pytest.fixture
-def view(client: Client) -> View:
-    return client.at(LISTING)
+def view(client: Client) -> Client:
+    return client
+
+
+def list_objects(
+    view: Client,
+    url: str,
+    prefix: str,
+    *,
+    after: str = "",
+    until: str | None = None,
+    page: int = 1000,
+    version: int = 1,
+) -> Iterator[ArchiveObject]:
+    """List as the engine does, from some URL."""
+    wanted = Wanted(prefix, after=after, until=until, page=page)
+    return listing.list_objects(_site(view, url), S3Listing(version), wanted)
+
+
+def list_prefixes(view: Client, url: str, prefix: str, *, version: int = 1) -> Iterator[str]:
+    return listing.list_prefixes(_site(view, url), S3Listing(version), prefix)
+
+
+def _site(view: Client, url: str) -> ArchiveSite:
+    return ArchiveSite(view, sources.get("binance"), url)
 
 
 @pytest.fixture(scope="module")
@@ -308,7 +336,7 @@ def test_a_listing_that_is_refused_is_no_empty_listing(serve, view, no_waits, st
 
 
 @pytest.mark.realdata
-def test_a_recorded_page_of_keys_is_read_and_its_missing_second_page_noticed(realdata: Path, serve, view: View):
+def test_a_recorded_page_of_keys_is_read_and_its_missing_second_page_noticed(realdata: Path, serve, view: Client):
     server = serve(answering((realdata / "listing" / "um_daily_klines_BTCUSDT_1h_keys.xml").read_text()))
     folder = "data/futures/um/daily/klines/BTCUSDT/1h/"
     found: list[ArchiveObject] = []
@@ -328,7 +356,7 @@ def test_a_recorded_page_of_keys_is_read_and_its_missing_second_page_noticed(rea
 
 
 @pytest.mark.realdata
-def test_a_recorded_page_of_prefixes_goes_on_at_its_marker(realdata: Path, serve, view: View):
+def test_a_recorded_page_of_prefixes_goes_on_at_its_marker(realdata: Path, serve, view: Client):
     recorded = (realdata / "listing" / "um_daily_klines_prefixes_truncated_nextmarker.xml").read_text()
     folder = "data/futures/um/daily/klines/"
     server = serve(answering(recorded, xml(prefixes=[f"{folder}ZECUSDT/"])))

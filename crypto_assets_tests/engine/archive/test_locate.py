@@ -8,7 +8,8 @@ import pytest
 from starlette.responses import Response
 
 from crypto_assets import sources
-from crypto_assets.engine.archive.locate import Located, first_listed_day, locate
+from crypto_assets.engine.archive.files import first_listed_day
+from crypto_assets.engine.archive.locate import Located, locate
 from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.errors import ListingError, UnknownSymbol
 from crypto_assets.model import Partition, State, Track, days_between
@@ -52,8 +53,14 @@ def find(sandbox, client, days, series=HOURS, symbol="BTC/USDT", now=NOW) -> Loc
     return locate(ArchiveSite(client, BINANCE, sandbox.listing_url), Track(series, symbol), days, now)
 
 
+def first_of(client, sandbox, symbol: str) -> date | None:
+    site, name = ArchiveSite(client, BINANCE, sandbox.listing_url), sources.name_of(HOURS, symbol)
+    firsts = [first_listed_day(site, feed, name) for feed in sources.archives(HOURS)]
+    return min((day for day in firsts if day), default=None)
+
+
 def held(located: Located) -> dict[str, list[str]]:
-    return {obj.key: [day.isoformat() for day in days] for obj, days in located.holders}
+    return {holder.obj.key: [day.isoformat() for day in holder.days] for holder in located.holders}
 
 
 def states(located: Located) -> dict[str, State]:
@@ -67,7 +74,7 @@ def test_each_day_is_in_its_daily_file_found_with_one_request(sandbox, client):
     }
     assert located.absent == []
     assert len(sandbox.requests()) == 1
-    for obj, _ in located.holders:
+    for obj in (holder.obj for holder in located.holders):
         info = sandbox.app.state.source.info(obj.key)
         assert (obj.size_bytes, obj.etag, obj.last_modified) == (info.size, info.etag, info.last_modified)
 
@@ -227,20 +234,18 @@ def test_funding_rates_of_many_days_are_in_one_monthly_file_each_month(sandbox, 
 
 
 def test_the_first_listed_day_is_the_earlier_of_daily_and_monthly_files(sandbox, client):
-    first = first_listed_day(ArchiveSite(client, BINANCE, sandbox.listing_url), Track(HOURS, "BTC/USDT"))
+    first = first_of(client, sandbox, "BTC/USDT")
     assert first == date(2024, 1, 20)
     for day in days_between(date(2024, 1, 1), date(2024, 2, 15)):
         sandbox.app.state.overrides[f"data/spot/daily/klines/ETHUSDT/1h/ETHUSDT-1h-{day}.zip"] = None
-    first = first_listed_day(ArchiveSite(client, BINANCE, sandbox.listing_url), Track(HOURS, "ETH/USDT"))
+    first = first_of(client, sandbox, "ETH/USDT")
     assert first == date(2024, 1, 1)
-    assert first_listed_day(ArchiveSite(client, BINANCE, sandbox.listing_url), Track(HOURS, "NO/USDT")) is None
+    assert first_of(client, sandbox, "NO/USDT") is None
 
 
 def test_a_key_that_is_no_data_does_not_hide_the_first_day(sandbox, client):
     sandbox.app.state.overrides["data/spot/daily/klines/BTCUSDT/1h/BTCUSDT-1h-0.zip"] = b"x"
-    assert first_listed_day(ArchiveSite(client, BINANCE, sandbox.listing_url), Track(HOURS, "BTC/USDT")) == date(
-        2024, 1, 20
-    )
+    assert first_of(client, sandbox, "BTC/USDT") == date(2024, 1, 20)
 
 
 def test_no_days_need_no_request(sandbox, client):

@@ -10,8 +10,9 @@ from starlette.responses import Response
 
 from crypto_assets import sources
 from crypto_assets.engine.archive import probing
+from crypto_assets.engine.archive.by_name import probe
 from crypto_assets.engine.archive.locate import Located, locate
-from crypto_assets.engine.archive.probing import PROBES, Newest, newest_day, probe
+from crypto_assets.engine.archive.probing import PROBES, Newest, newest_day
 from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.errors import HostRefused
 from crypto_assets.model import ArchiveObject, State, Track, days_between
@@ -53,6 +54,10 @@ def find(sandbox, client, days, symbol="LUNA/USDT", now=NOW, listing_url=None) -
     return locate(ArchiveSite(client, BINANCE, url, sandbox.archive_url), Track(BARS, symbol), days, now)
 
 
+def by_name(client, sandbox, key: str) -> ArchiveObject | None:
+    return probe(ArchiveSite(client, BINANCE, "", sandbox.archive_url), sources.archives(BARS)[0], key)
+
+
 def of_listing(sandbox) -> int:
     return [path for _, path in sandbox.requests()].count("/listing")
 
@@ -62,7 +67,7 @@ def of_listing(sandbox) -> int:
 
 def test_days_after_the_last_file_are_missing_and_say_that_the_symbol_may_be_delisted(sandbox, client):
     located = find(sandbox, client, days_between(date(2024, 2, 8), date(2024, 3, 5)))
-    assert [day for _, days in located.holders for day in days] == days_between(date(2024, 2, 8), GONE)
+    assert [day for holder in located.holders for day in holder.days] == days_between(date(2024, 2, 8), GONE)
     assert [outcome.partition.day for outcome in located.absent] == days_between(date(2024, 2, 11), date(2024, 3, 5))
     assert {outcome.state for outcome in located.absent} == {State.MISSING}
     assert located.absent[0].reason.endswith(
@@ -81,7 +86,7 @@ def test_days_after_the_last_file_are_missing_and_say_that_the_symbol_may_be_del
 
 def test_half_a_year_after_the_last_file_a_delisting_is_inferred_and_says_so(sandbox, client):
     located = find(sandbox, client, days_between(GONE, date(2024, 2, 12)), now=MUCH_LATER)
-    assert [days for _, days in located.holders] == [(GONE,)]
+    assert [holder.days for holder in located.holders] == [(GONE,)]
     assert {outcome.state for outcome in located.absent} == {State.NO_DATA}
     assert {outcome.reason for outcome in located.absent} == {
         "delisted: the archive's last file is of 2024-02-10; 3 other symbols of 3 asked continue to 2024-09-30"
@@ -132,7 +137,7 @@ def test_a_short_hole_before_a_new_file_is_missing(sandbox, client):
     back = date(2024, 4, 1)
     sandbox.app.state.overrides[KEY.format("LUNA", back)] = b"a zip"
     located = find(sandbox, client, days_between(date(2024, 3, 30), back))
-    assert [days for _, days in located.holders] == [(back,)]
+    assert [holder.days for holder in located.holders] == [(back,)]
     assert {outcome.state for outcome in located.absent} == {State.MISSING}
     assert located.absent[0].reason.endswith("the archive has nothing from 2024-02-10 to 2024-04-01")
 
@@ -196,7 +201,7 @@ def frozen():
 def test_days_that_a_stale_listing_does_not_show_are_found_by_their_names(sandbox, client, frozen):
     days = days_between(date(2024, 4, 8), date(2024, 4, 19))
     located = find(sandbox, client, days, "BTC/USDT", listing_url=frozen.listing_url)
-    held = {day: obj for obj, days in located.holders for day in days}
+    held = {day: holder.obj for holder in located.holders for day in holder.days}
     # The 19th was published four hours ago: requested by name from now on.
     assert sorted(held) == days
     for day in days:
@@ -231,7 +236,7 @@ def test_a_host_that_does_not_answer_is_asked_once(serve, client, no_waits, sand
     site = ArchiveSite(client, BINANCE, odd.url, odd.url)
     asked = probing.unlisted(site, Track(BARS, "BTC/USDT"), days_between(FIRST, date(2024, 1, 9)), NOW)
     assert len(odd.requests) == 1
-    assert asked.found == {}
+    assert asked.found == []
     assert asked.asked == frozenset()
     assert "found 403" in asked.problem
 
@@ -239,12 +244,10 @@ def test_a_host_that_does_not_answer_is_asked_once(serve, client, no_waits, sand
 def test_a_probe_tells_what_a_listing_would(sandbox, client):
     key = KEY.format("BTC", "2024-03-01")
     info = sandbox.app.state.source.info(key)
-    assert probe(client, sandbox.archive_url, BINANCE, key) == ArchiveObject(
-        key, info.size, info.etag, info.last_modified
-    )
-    assert probe(client, sandbox.archive_url, BINANCE, KEY.format("BTC", LAST + timedelta(days=9))) is None
+    assert by_name(client, sandbox, key) == ArchiveObject(key, info.size, info.etag, info.last_modified)
+    assert by_name(client, sandbox, KEY.format("BTC", LAST + timedelta(days=9))) is None
     sandbox.app.state.overrides[key] = None  # only its checksum is left
-    assert probe(client, sandbox.archive_url, BINANCE, key) is None
+    assert by_name(client, sandbox, key) is None
 
 
 def test_days_that_cannot_exist_yet_are_not_requested(serve, client):

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crypto_assets.engine.rest.cursors import merged, missing_spans
 from crypto_assets.engine.rest.feed import source_of
+from crypto_assets.engine.rest.merged_pages import merged
 from crypto_assets.errors import InvalidRows
+from crypto_assets.sources.paging.rows_of_pages import missing_spans
 from crypto_assets_tests.synthetic import day_of, series_of
 
 DAY = date(2024, 3, 5)

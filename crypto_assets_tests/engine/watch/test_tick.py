@@ -128,7 +128,7 @@ def test_entries_that_the_time_does_not_allow_come_in_later_ticks(two):
     looked = []
     for _ in range(20):
         two.tick(budget_s=0.0001)
-        (at,) = two.rows("SELECT count(*) FROM collection.prefixes WHERE looked_at IS NOT NULL")
+        (at,) = two.rows("SELECT count(*) FROM collection.watched_feeds WHERE looked_at IS NOT NULL")
         looked.append(at[0])
         if at == (8,):
             break

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import psycopg
 
-from crypto_assets.engine.watch import prefix_snapshot
+from crypto_assets.engine.watch import feed_snapshot
 from crypto_assets.engine.watch.outbox import Request
 from crypto_assets.engine.watch.tick import Tick
 from crypto_assets.ledger.catalog import unpack
@@ -21,7 +21,7 @@ def test_the_first_look_finds_all_history_and_asks_for_the_last_days_before_the_
         ("ETH", "2024-01-10", "2024-01-16", 1, "history"),
     ]
     assert world.tick() == Tick([], "nothing is due")
-    found = world.rows("SELECT symbol, since, first_day, last_day, objects FROM collection.prefixes ORDER BY 1")
+    found = world.rows("SELECT symbol, since, first_day, last_day, objects FROM collection.watched_feeds ORDER BY 1")
     assert found == [
         ("BTC/USDT", START, date(2023, 12, 1), date(2024, 1, 19), 15),
         ("ETH/USDT", START, date(2024, 1, 10), date(2024, 1, 19), 10),
@@ -32,7 +32,9 @@ def test_a_new_day_is_requested_when_it_can_exist_and_not_before(world):
     world.tick()
     assert world.tick(45 * MINUTE) == Tick([], "nothing is due")
     assert world.asked() == 0
-    assert world.rows("SELECT DISTINCT delay_s FROM collection.prefixes WHERE symbol = 'BTC/USDT'") == [(8 * 3600,)]
+    assert world.rows("SELECT DISTINCT delay_s FROM collection.watched_feeds WHERE symbol = 'BTC/USDT'") == [
+        (8 * 3600,)
+    ]
     # The ends are read hourly in any case; on each earlier day the new file appeared at 08:00.
     world.now = datetime(2024, 1, 10, 7, 30, tzinfo=UTC)
     assert world.tick().reason.startswith("the archive lists nothing new (")
@@ -82,7 +84,7 @@ def test_a_file_published_again_far_back_is_found_by_the_patrol_within_its_days(
     for _ in range(15):
         requests += [r for r in world.tick(timedelta(hours=12)).requests if r.kinds == ("republished",)]
     assert said(requests) == [("BTC", "2024-01-20", "2024-01-20", 3, "republished")]
-    (walked,) = world.rows("SELECT count(*) FROM collection.prefixes WHERE walked_at > '2024-03-02'")
+    (walked,) = world.rows("SELECT count(*) FROM collection.watched_feeds WHERE walked_at > '2024-03-02'")
     assert walked == (2,)
 
 
@@ -148,7 +150,7 @@ def test_a_reading_that_another_daemon_has_overtaken_is_dropped(world, monkeypat
     world.now = datetime(2024, 1, 20, 9, tzinfo=UTC)
     world.tick()
     overtaken = {}
-    read = prefix_snapshot.Reader.read
+    read = feed_snapshot.Reader.read
 
     def slow(self, row, walk):
         # While this listing is under way, the other daemon reads and commits a newer one.
@@ -161,7 +163,7 @@ def test_a_reading_that_another_daemon_has_overtaken_is_dropped(world, monkeypat
                 overtaken["requests"] = other.tick().requests
         return answer
 
-    monkeypatch.setattr(prefix_snapshot.Reader, "read", slow)
+    monkeypatch.setattr(feed_snapshot.Reader, "read", slow)
     requests = world.tick(HOUR).requests
     assert said([*requests, *overtaken["requests"]]) == [("BTC", "2024-01-18", "2024-01-18", 3, "republished")]
     assert world.tick(HOUR).requests == []
@@ -202,7 +204,7 @@ def test_a_file_that_appears_late_is_requested_for_a_day_that_was_taken_for_no_d
 def test_marks_hold_every_object_in_eight_bytes(world):
     world.now = datetime(2024, 1, 20, 9, tzinfo=UTC)
     world.tick()
-    ((marks,),) = world.rows("SELECT marks FROM collection.prefix_marks WHERE prefix LIKE '%BTCUSDT%'")
+    ((marks,),) = world.rows("SELECT marks FROM collection.feed_marks WHERE path LIKE '%BTC/USDT%'")
     assert len(marks) == 15 * 8
     days = [date.fromordinal(day) for day in unpack(marks)]
     assert days == [START + n * DAY for n in range(15)]

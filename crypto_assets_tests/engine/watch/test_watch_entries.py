@@ -34,7 +34,7 @@ def test_an_entry_that_ends_is_read_and_asked_for_up_to_there(world):
         ("BTC", "2024-01-05", "2024-01-12", 1, "history"),
         ("ETH", "2024-01-10", "2024-01-12", 1, "history"),
     ]
-    assert world.rows("SELECT DISTINCT last_day FROM collection.prefixes") == [(date(2024, 1, 12),)]
+    assert world.rows("SELECT DISTINCT last_day FROM collection.watched_feeds") == [(date(2024, 1, 12),)]
     # Nothing more is expected: four looks a day at its last objects, which may be republished.
     looks = [world.tick(HOUR) for _ in range(12)]
     assert sum(look.reason != "nothing is due" for look in looks) == 2
@@ -104,7 +104,7 @@ def test_files_of_months_are_watched_by_the_month(postgres_url):
         world.now = datetime(2024, 2, 20, 9, tzinfo=UTC)
         with world.catalog:
             assert said(world.tick().requests) == [("BTC", "2024-01-05", "2024-01-31", 1, "history")]
-            assert world.rows("SELECT first_day, last_day FROM collection.prefixes") == [
+            assert world.rows("SELECT first_day, last_day FROM collection.watched_feeds") == [
                 (date(2023, 12, 1), date(2024, 1, 31))
             ]
             assert world.tick(timedelta(days=8)).requests == []

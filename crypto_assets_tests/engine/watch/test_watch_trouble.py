@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from datetime import UTC, date, datetime, timedelta
 
-from crypto_assets.engine.watch import prefix_snapshot
+from crypto_assets.engine.watch import feed_snapshot
 from crypto_assets.engine.watch.tick import Tick
 from crypto_assets.errors import HostUnreachable, ListingError
 from crypto_assets.ledger.pauses import Controls, of_exchange
@@ -62,7 +62,7 @@ def test_a_host_that_is_down_is_named_and_requested_less_and_less_often(world, c
 
 def test_one_listing_that_is_not_xml_does_not_stop_the_others(world, monkeypatch):
     world.now = datetime(2024, 1, 20, 9, tzinfo=UTC)
-    read = prefix_snapshot.Reader.read
+    read = feed_snapshot.Reader.read
 
     def refuse(self, row, walk):
         if row.symbol == "BTC/USDT":
@@ -70,9 +70,9 @@ def test_one_listing_that_is_not_xml_does_not_stop_the_others(world, monkeypatch
         return read(self, row, walk)
 
     with monkeypatch.context() as patched:
-        patched.setattr(prefix_snapshot.Reader, "read", refuse)
+        patched.setattr(feed_snapshot.Reader, "read", refuse)
         assert {track.symbol for request in world.tick().requests for track in request.tracks} == {"ETH/USDT"}
-    assert world.rows("SELECT symbol, problem FROM collection.prefixes ORDER BY symbol") == [
+    assert world.rows("SELECT symbol, problem FROM collection.watched_feeds ORDER BY symbol") == [
         ("BTC/USDT", "expected S3 XML, found '<html>'"),
         ("ETH/USDT", None),
     ]

@@ -8,8 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 import psycopg
 
 from crypto_assets.config.collection import Collection, parse_collection
+from crypto_assets.engine.watch.feed_snapshot import Watch
 from crypto_assets.engine.watch.outbox import Request
-from crypto_assets.engine.watch.prefix_snapshot import Watch
 from crypto_assets.engine.watch.tick import Tick, tick
 from crypto_assets.ledger.catalog import Catalog
 from crypto_assets.sandbox.server import SandboxServer

@@ -1,4 +1,4 @@
-"""Tables of archives: objects, watched prefixes with their next listing times, and discoveries."""
+"""Tables of archives: objects, watched feeds with their next listing times, and discoveries."""
 
 STATEMENTS = (
     """
@@ -21,9 +21,9 @@ STATEMENTS = (
     "COMMENT ON COLUMN collection.archive_objects.computed_sha256 IS 'of the downloaded bytes'",
     "COMMENT ON COLUMN collection.archive_objects.first_modified IS 'last_modified when the object was first seen'",
     """
-    CREATE TABLE collection.prefixes (
+    CREATE TABLE collection.watched_feeds (
         exchange text NOT NULL,
-        prefix text NOT NULL,
+        path text NOT NULL,
         market_type text NOT NULL,
         symbol text NOT NULL,
         dataset text NOT NULL,
@@ -41,37 +41,38 @@ STATEMENTS = (
         next_walk_at timestamptz,
         probed_at timestamptz,
         problem text,
-        PRIMARY KEY (exchange, prefix)
+        PRIMARY KEY (exchange, path)
     ) WITH (fillfactor = 70)
     """,
-    "CREATE INDEX prefixes_next_look ON collection.prefixes (entry, next_look_at)",
-    "CREATE INDEX prefixes_next_walk ON collection.prefixes (entry, next_walk_at)",
-    "COMMENT ON TABLE collection.prefixes IS 'The listing prefix of each watched symbol.'",
+    "CREATE INDEX watched_feeds_next_look ON collection.watched_feeds (entry, next_look_at)",
+    "CREATE INDEX watched_feeds_next_walk ON collection.watched_feeds (entry, next_walk_at)",
+    "COMMENT ON TABLE collection.watched_feeds IS 'The preferred archive feed of each watched symbol.'",
     (
-        "COMMENT ON COLUMN collection.prefixes.entry IS "
+        "COMMENT ON COLUMN collection.watched_feeds.entry IS "
         "'digest of the watching entry of collection.yaml: exchange, market type, datasets, symbols, start'"
     ),
-    "COMMENT ON COLUMN collection.prefixes.since IS 'marks are complete from this day on; null: never listed'",
-    "COMMENT ON COLUMN collection.prefixes.first_day IS 'first day in the archive, also if before since'",
-    "COMMENT ON COLUMN collection.prefixes.recent IS 'marks of the last objects, as in prefix_marks'",
+    "COMMENT ON COLUMN collection.watched_feeds.path IS 'market type, dataset, symbol and feed'",
+    "COMMENT ON COLUMN collection.watched_feeds.since IS 'marks are complete from this day on; null: never listed'",
+    "COMMENT ON COLUMN collection.watched_feeds.first_day IS 'first day in the archive, also if before since'",
+    "COMMENT ON COLUMN collection.watched_feeds.recent IS 'marks of the last objects, as in feed_marks'",
     (
-        "COMMENT ON COLUMN collection.prefixes.delay_s IS "
+        "COMMENT ON COLUMN collection.watched_feeds.delay_s IS "
         "'shortest time from the end of a period to its publication, for the last objects'"
     ),
-    "COMMENT ON COLUMN collection.prefixes.tries IS 'listings in a row without the expected object'",
-    "COMMENT ON COLUMN collection.prefixes.problem IS 'why the last listing of this prefix failed'",
+    "COMMENT ON COLUMN collection.watched_feeds.tries IS 'listings in a row without the expected object'",
+    "COMMENT ON COLUMN collection.watched_feeds.problem IS 'why the last listing of this feed failed'",
     """
-    CREATE TABLE collection.prefix_marks (
+    CREATE TABLE collection.feed_marks (
         exchange text NOT NULL,
-        prefix text NOT NULL,
+        path text NOT NULL,
         marks bytea NOT NULL,
-        PRIMARY KEY (exchange, prefix)
+        PRIMARY KEY (exchange, path)
     )
     """,
-    "ALTER TABLE collection.prefix_marks ALTER COLUMN marks SET STORAGE EXTERNAL",
+    "ALTER TABLE collection.feed_marks ALTER COLUMN marks SET STORAGE EXTERNAL",
     (
-        "COMMENT ON TABLE collection.prefix_marks IS 'Every object listed under a prefix, eight bytes each: the first day "
-        "of its period (uint16, days since 2000-01-01) and BLAKE2b-48 of etag, size and last_modified. "
+        "COMMENT ON TABLE collection.feed_marks IS 'Every object listed for a feed, eight bytes each: the first day "
+        "of its span (uint16, days since 2000-01-01) and BLAKE2b-48 of etag, size and last_modified. "
         "The key follows from the day.'"
     ),
     """
