@@ -45,7 +45,7 @@ def build_instruments(collection: Collection) -> list[dg.AssetsDefinition]:
         return []
 
     @dg.multi_asset(
-        name=INSTRUMENTS,
+        name="ask_for_instruments",  # the job has the other name, and Dagster wants each name once
         specs=[_spec(collection, *market) for market in markets],
         can_subset=True,
     )

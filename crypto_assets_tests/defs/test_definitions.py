@@ -200,8 +200,9 @@ def test_an_entry_is_one_op_that_takes_any_range_in_one_run_and_all_have_a_senso
         - SOURCES
         - INSTRUMENTS,
         "binance_linear": {name for name in ASSETS if "/linear/" in name} - SOURCES - INSTRUMENTS,
-        "instruments": INSTRUMENTS,
+        "ask_for_instruments": INSTRUMENTS,
     }
+    assert "instruments" in {job.name for job in repository.get_all_jobs()}, "all names differ"
     made = [node for node in repository.asset_graph.asset_nodes if node.is_executable and node.is_partitioned]
     assert {node.backfill_policy for node in made} == {dg.BackfillPolicy.single_run()}
     own = {"recovery", "coverage", "health", "lake", "quarantine", "quality"}
