@@ -1,0 +1,95 @@
+"""OKX: spot (`spot`), perpetual and dated contracts margined in USDT or USDC (`linear`) and in the base (`inverse`).
+
+Archive: https://static.okx.com, found by the index at https://www.okx.com: `archive.py`, `rows.py`
+REST:    https://www.okx.com/api/v5: `rest.py`, `instruments.py`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from crypto_assets.model import Series
+from crypto_assets.sources.facts import Facts
+from crypto_assets.sources.limits import Limit
+from crypto_assets.sources.okx.archive import OkxFiles
+from crypto_assets.sources.okx.instruments import OkxInstruments
+from crypto_assets.sources.okx.rest import BARS, OkxRest
+from crypto_assets.sources.okx.symbols import exchange_name, unified
+
+_ARCHIVED_BARS = "1m"
+
+_NOT_IN_BARS = frozenset({"trade_count", "taker_buy_volume", "taker_buy_quote_volume"})
+_NOT_IN_TRADES = frozenset({"trade_place", "trade_uid"})
+
+
+class Okx:
+    """Spot, linear and inverse contracts. Options and index prices are left out."""
+
+    name = "okx"
+    archive_url = "https://static.okx.com"
+    listing_url = "https://www.okx.com"
+    rest_url = "https://www.okx.com"
+    hosts = frozenset({"static.okx.com", "www.okx.com"})
+    # By endpoint and address (OKX's documentation). The archive answered 100 a second, and 200 a second with a long 403.
+    limits: Mapping[str, Sequence[Limit]] = {
+        "archive": (Limit(50, 1, "requests"),),
+        "listing": (Limit(5, 2, "requests"),),
+        "candles": (Limit(20, 2, "requests"),),
+        "trades": (Limit(10, 2, "requests"),),
+        "funding": (Limit(10, 2, "requests"),),
+        "public": (Limit(10, 2, "requests"),),
+    }
+    bans = frozenset({403})
+    withheld: frozenset[int] = frozenset()
+
+    def dataset_names(self, market_type: str) -> tuple[str, ...]:
+        bars = tuple(f"ohlcv_{timeframe}" for timeframe in BARS)
+        if market_type == "spot":
+            return (*bars, "trades")
+        return (*bars, "trades", "funding_rates") if market_type in ("linear", "inverse") else ()
+
+    def facts(self, series: Series) -> Facts:
+        """Return what no file of the series tells.
+
+        Numbers of trades are taken as contiguous: 69 of 69 recorded trades are, and 14 of 14 of a file. If that were wrong,
+        days would be called partial with the numbers named, which a person can look up; with `holes` lost trades would go
+        unnoticed. Minutes without a trade are taken as published for the same reason.
+        """
+        match series.table:
+            case "ohlcv":
+                return Facts(exponents=True, without=_NOT_IN_BARS)
+            case "funding_rates":
+                return Facts(exponents=True)
+        without = _NOT_IN_TRADES if series.market_type == "inverse" else _NOT_IN_TRADES | {"quote_amount"}
+        if series.market_type == "spot":
+            return Facts(exponents=True, without=without)
+        return Facts(amounts="contracts", exponents=True, without=without)
+
+    def feeds(self, series: Series) -> tuple[OkxFiles | OkxRest, ...]:
+        if series.table == "ohlcv" and series.timeframe != _ARCHIVED_BARS:
+            return (OkxRest(series, final=True),)
+        return OkxFiles(series), OkxRest(series, final=False)
+
+    def exchange_symbol(self, market_type: str, symbol: str) -> str:  # noqa: ARG002  the symbol says it
+        return exchange_name(symbol)
+
+    def symbol(self, market_type: str, name: str) -> str | None:
+        return unified(market_type, name)
+
+    def expires_at(self, symbol: str) -> datetime | None:
+        # Delivery is at 08:00 UTC of the day in the name (OKX's documentation, expiry futures).
+        _, dash, expiry = symbol.partition(":")[2].partition("-")
+        try:
+            return datetime.strptime(expiry, "%y%m%d").replace(hour=8, tzinfo=UTC) if dash else None
+        except ValueError:
+            return None
+
+    def counted_weight(self, budget: str, headers: Mapping[str, str]) -> tuple[int, float] | None:  # noqa: ARG002
+        return None
+
+    def instruments(self, market_type: str) -> OkxInstruments | None:
+        return OkxInstruments(market_type) if market_type in ("spot", "linear", "inverse") else None
+
+
+SOURCE = Okx()

@@ -1,0 +1,101 @@
+"""OKX's instruments: `GET /api/v5/public/instruments`, one answer for each kind (SPOT, SWAP, FUTURES).
+
+Amounts: spot in base. Contracts in units of `ctVal` times `ctMult` of `ctValCcy`: the base where `ctType` is linear, the
+         quote (USD) where it is inverse. A contract of another unit is left out: its amounts could not be told.
+Life:    `listTime` and, for what ends, `expTime`, milliseconds. What has ended is not in the answer.
+Source: OKX's API documentation (Get instruments), recorded answers of 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from crypto_assets.errors import BadContent
+from crypto_assets.model import Instrument
+from crypto_assets.sources.feeds import Call
+from crypto_assets.sources.limits import Endpoint
+from crypto_assets.sources.okx.symbols import unified
+
+PATH = "/api/v5/public/instruments"
+
+
+def instruments_call(kind: str) -> Call:
+    """Return the call for the instruments of one kind."""
+    return Call("publicGetPublicInstruments", {"instType": kind}, Endpoint("okx", "public", "instruments"))
+
+
+@dataclass(frozen=True, slots=True)
+class OkxInstruments:
+    """The instruments of one market type: one page for each kind."""
+
+    market_type: str
+
+    ccxt_id = "okx"
+    key_advice = "OKX's public endpoints need no key"
+
+    def urls(self, rest_url: str) -> Mapping[str, Any]:
+        return {"rest": rest_url}
+
+    def call(self) -> Call:
+        return instruments_call("SPOT" if self.market_type == "spot" else "SWAP")
+
+    def following(self, answer: Any) -> Call | None:
+        swaps = self.market_type != "spot" and any(one["instType"] == "SWAP" for one in data_of("instruments", answer))
+        return instruments_call("FUTURES") if swaps else None
+
+    def read(self, answer: Any) -> list[Instrument]:
+        try:
+            found = [self._instrument(one) for one in data_of("instruments", answer)]
+        except (KeyError, TypeError, AttributeError, ValueError, InvalidOperation, OverflowError) as error:
+            raise BadContent(
+                f"okx {self.market_type} instruments: expected instId, tickSz, lotSz and times, "
+                f"found {str(answer)[:200]} ({type(error).__name__}: {error})"
+            ) from None
+        return [one for one in found if one is not None]
+
+    def _instrument(self, one: Mapping[str, Any]) -> Instrument | None:
+        name = str(one["instId"])
+        symbol = unified(self.market_type, name)
+        if symbol is None:
+            return None
+        base, quote = name.split("-")[:2]
+        contracts = self.market_type != "spot"
+        unit = base if self.market_type == "linear" else quote
+        if contracts and (one["ctType"] != self.market_type or one["ctValCcy"] != unit):
+            return None
+        return Instrument(
+            exchange="okx",
+            market_type=self.market_type,
+            symbol=symbol,
+            exchange_symbol=name,
+            base=base,
+            quote=quote,
+            settle=str(one["settleCcy"]) if contracts else None,
+            contract_size=Decimal(one["ctVal"]) * Decimal(one["ctMult"] or 1) if contracts else Decimal(1),
+            inverse=self.market_type == "inverse",
+            tick_size=_step(one["tickSz"]),
+            lot_size=_step(one["lotSz"]),
+            listed_at=_instant(one["listTime"]),
+            delisted_at=_instant(one["expTime"]),
+            status=str(one["state"]),
+        )
+
+
+def data_of(what: str, answer: Any) -> list[Any]:
+    """Return the data in OKX's envelope; raises BadContent for another one, or one with an error."""
+    if not isinstance(answer, dict) or answer.get("code") != "0" or not isinstance(answer.get("data"), list):
+        raise BadContent(f"okx {what}: expected code 0 with data, found {str(answer)[:200]}")
+    found: list[Any] = answer["data"]
+    return found
+
+
+def _step(text: str) -> Decimal | None:
+    return Decimal(text).normalize() + 0 if text else None
+
+
+def _instant(milliseconds: str) -> datetime | None:
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC) if milliseconds else None
