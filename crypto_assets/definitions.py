@@ -6,7 +6,7 @@ from datetime import datetime
 
 import dagster as dg
 
-from crypto_assets.config.collection import Collection, load_collection
+from crypto_assets.config.collection import Collection
 from crypto_assets.config.environment import settings_at_start
 from crypto_assets.defs.assets import build_assets
 from crypto_assets.defs.automation import build_automation, build_jobs, utc_now
@@ -21,6 +21,8 @@ from crypto_assets.defs.observed.quarantine import QUARANTINE
 from crypto_assets.defs.recovery import build_recovery
 from crypto_assets.defs.resources import CollectorResource, LakeResource, PostgresResource
 from crypto_assets.defs.source_assets import source_assets
+from crypto_assets.defs.universe import build_universe, build_universe_job, build_universe_schedule
+from crypto_assets.ledger.symbol_rules import load_known_collection
 from crypto_assets.machine.garbage import no_search_for_garbage
 
 # Dagster would log these warnings once for each asset: 40,000 lines for 4,500 assets.
@@ -38,12 +40,13 @@ def build(collection: Collection, now: Callable[[], datetime] = utc_now) -> dg.D
             *source_assets(collection),
             *build_assets(collection),
             *build_instruments(collection),
+            *build_universe(collection),
             *(spec for one in observed for spec in one.assets),
         ],
         sensors=[*sensors, build_recovery(collection), *(one.sensor for one in observed)],
         asset_checks=[check for one in observed for check in one.checks],
-        schedules=[*schedules, *build_instruments_schedule(collection)],
-        jobs=[*build_jobs(collection), *build_instruments_job(collection)],
+        schedules=[*schedules, *build_instruments_schedule(collection), *build_universe_schedule(collection)],
+        jobs=[*build_jobs(collection), *build_instruments_job(collection), *build_universe_job(collection)],
         resources={
             "lake": lake,
             "postgres": postgres,
@@ -58,4 +61,4 @@ def build(collection: Collection, now: Callable[[], datetime] = utc_now) -> dg.D
 
 # Definitions of 2,000 assets are a million objects that stay: searching them for garbage took 0.7 of 2.9 CPU seconds.
 with no_search_for_garbage():
-    defs = build(load_collection(settings_at_start().config))
+    defs = build(load_known_collection(settings_at_start().config))

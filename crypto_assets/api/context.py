@@ -9,9 +9,10 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from crypto_assets.api.health import Health
-from crypto_assets.config.collection import Collection, load_collection
+from crypto_assets.config.collection import Collection
 from crypto_assets.ledger.partitions import Ledger
 from crypto_assets.ledger.pauses import Controls
+from crypto_assets.ledger.symbol_rules import load_known_collection
 from crypto_assets.storage.lake import Lake
 
 
@@ -27,7 +28,7 @@ class Context:
 
     def load_collection(self) -> Collection:
         """Read the present collection.yaml; raises ConfigError."""
-        return load_collection(self.collection)
+        return load_known_collection(self.collection)
 
 
 # Not a plain function: FastAPI would run it in a thread.

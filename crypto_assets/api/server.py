@@ -7,10 +7,10 @@ import uvicorn
 from crypto_assets.access.callers import require_host
 from crypto_assets.api.app import create_app
 from crypto_assets.api.bounds import Impatient
-from crypto_assets.config.collection import load_collection
 from crypto_assets.config.environment import settings_at_start
 from crypto_assets.config.loopback import keep_loopback_direct
 from crypto_assets.errors import ConfigError
+from crypto_assets.ledger.symbol_rules import load_known_collection
 from crypto_assets.machine.ports import HOST, require_free
 from crypto_assets.storage import postgres_url
 from crypto_assets.storage.migrations import migrate
@@ -28,7 +28,7 @@ def serve(port: int, host: str = HOST) -> None:
     now = settings_at_start()
     require_host(host, now.ui_users)
     require_free(port, "--port", host)
-    load_collection(now.config)  # report a mistake in it now; later it is the answer of the routes that need it
+    load_known_collection(now.config)  # report a mistake in it now; later it is the answer of the routes that need it
     url = postgres_url(now, make=False)
     migrate(url)
     config = uvicorn.Config(

@@ -89,10 +89,39 @@ def today() -> date:
 
 
 def load_configured() -> Any:
+    """Return the collection, with the symbols that its rules choose; say on stderr which rules choose none yet."""
+    from crypto_assets.config.environment import settings
+    from crypto_assets.ledger.symbol_rules import hints, load_known_collection
+
+    collection = load_known_collection(settings().config)
+    for line in hints(collection):
+        err.print(line, markup=False)
+    return collection
+
+
+def load_listed(*, required: bool = True) -> Any:
+    """Return the collection as `load_configured`, after the symbols that its rules choose from were listed.
+
+    Raises:
+        ConfigError: no entry has a symbol, and one is `required`.
+    """
     from crypto_assets.config.collection import load_collection
     from crypto_assets.config.environment import settings
+    from crypto_assets.engine.universe import RECENT, refresh_universe
+    from crypto_assets.errors import ConfigError
+    from crypto_assets.ledger.symbol_rules import hints, load_known_collection
 
-    return load_collection(settings().config)
+    path = settings().config
+    if (ruled := load_collection(path)).ruled:
+        found = with_ledger(lambda ledger: refresh_universe(ruled, ledger, older_than=RECENT, lives=0), make=True)
+        for line in (line for one in found for line in one.in_words()):
+            err.print(line, markup=False)
+    collection = load_known_collection(path)
+    if required and not collection.series:
+        raise ConfigError(hints(collection))
+    for line in hints(collection):
+        err.print(line, markup=False)
+    return collection
 
 
 def with_ledger(use: Callable[[Any], Any], *, make: bool = False) -> Any:

@@ -74,12 +74,12 @@ def gaps(
 
 
 def _gaps(first: date | None, last: date | None, symbols: Names, **filters: Names) -> list[dict[str, Any]]:
-    from crypto_assets.config.collection import load_collection
     from crypto_assets.ledger.gaps import gaps as find
     from crypto_assets.ledger.lakes import lost_days
+    from crypto_assets.ledger.symbol_rules import load_known_collection
     from crypto_assets.quality.gap_causes import explain
 
-    collection = load_collection(settings_at_start().config)
+    collection = load_known_collection(settings_at_start().config)
     named = {
         (track.series.exchange, track.series.market_type, track.symbol, track.series.dataset): track
         for entry in collection.series

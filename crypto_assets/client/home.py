@@ -7,9 +7,10 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from crypto_assets.config.collection import Collection, load_collection
+from crypto_assets.config.collection import Collection
 from crypto_assets.config.environment import at_home, settings_at_start
 from crypto_assets.errors import ConfigError, CryptoAssetsError
+from crypto_assets.ledger.symbol_rules import load_known_collection
 from crypto_assets.storage import nothing_collected, postgres_url
 from crypto_assets.storage.patience import outlast
 
@@ -86,7 +87,7 @@ def the_lake() -> Lake:
 def the_collection() -> Collection:
     """Return collection.yaml; without the file an empty collection, which leaves everything stored outside of it."""
     path = settings_at_start().config
-    return load_collection(path) if path.exists() else Collection.empty()
+    return load_known_collection(path) if path.exists() else Collection.empty()
 
 
 def names_of(name: str, given: Any) -> list[str] | None:

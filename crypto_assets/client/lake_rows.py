@@ -139,9 +139,9 @@ def require_symbol(asked: Question, lake: Lake, url: str | None) -> None:
 
 def _is_configured(asked: Question) -> bool:
     """Return whether a valid collection.yaml has the symbol: then it is not collected yet."""
-    from crypto_assets.config.collection import load_collection
+    from crypto_assets.ledger.symbol_rules import load_known_collection
 
     try:
-        return load_collection(settings_at_start().config).entry_of(asked.series, asked.symbol) is not None
+        return load_known_collection(settings_at_start().config).entry_of(asked.series, asked.symbol) is not None
     except ConfigError:
         return False

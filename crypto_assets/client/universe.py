@@ -48,11 +48,14 @@ def universe(
         home: as in `read`.
 
     Returns:
-        One row for each symbol that was ever collected or is in collection.yaml: `symbol`; `listed` and `traded`, null
-        if unknown (the day is missing, or was not collected); `reason`, the evidence; `listed_from` and
+        One row for each symbol that was ever collected, that the exchange was ever seen to list (for markets whose symbols
+        a rule of collection.yaml chooses: every symbol, delisted ones included), or that is in collection.yaml:
+        `symbol`; `listed` and `traded`, null if unknown (the day is missing, or was not collected); `reason`, the
+        evidence; `listed_from` and
         `listed_until`, if its life begins or ends inside the day; `first_stored`, `last_stored`, the first and last
         stored day of the symbol. Trades show that a symbol traded, and bars of up to a day with volume;
-        funding does not. **Other symbols of the exchange are not included**: symbols never collected are unknown here.
+        funding does not. Of a symbol that was never collected `listed` is known at most, and `traded` null.
+        **Without a rule such as `symbols: all` other symbols of the exchange are not included.**
 
     Raises:
         ConfigError: an invalid argument.

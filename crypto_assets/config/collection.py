@@ -94,6 +94,8 @@ class Collection(BaseModel):
 
     _entries: dict[Track, SeriesEntry] | None = PrivateAttr(default=None)
     """The entry of each track, made at the first question."""
+    _without: tuple[SeriesEntry, ...] = PrivateAttr(default=())
+    """The entries whose rule has chosen no symbol yet."""
 
     _automation_switch = field_validator("automation", mode="before")(spell_out)
 
@@ -113,9 +115,26 @@ class Collection(BaseModel):
             for series, symbol in entry.tracks:
                 if (other := seen.setdefault(Track(series, path_symbol(symbol)), number)) != number:
                     raise ValueError(f"{series} {symbol} is in series[{other}] and series[{number}]; keep it in one")
+        self._rules_are_apart()
         self._bars_end_together()
         self._names_differ()
         return self
+
+    def _rules_are_apart(self) -> None:
+        """Refuse two entries that choose symbols by rules, or by a rule and by name, with only some datasets in common.
+
+        With all datasets of the rule in common, an entry that names a symbol has it, else the entry that comes first.
+        """
+        for number, entry in enumerate(self.series):
+            for other_number, other in enumerate(self.series[:number]):
+                if not _may_share(entry, other) or not (common := set(entry.datasets) & set(other.datasets)):
+                    continue
+                loser = other if entry.rule is None else entry
+                if set(loser.datasets) - common:
+                    raise ValueError(
+                        f"series[{other_number}] and series[{number}] may both have symbols of "
+                        f"{', '.join(sorted(common))}: put these datasets in an entry of their own"
+                    )
 
     def _names_differ(self) -> None:
         taken: dict[str, int] = {}
@@ -135,7 +154,7 @@ class Collection(BaseModel):
         if entry.name is not None:
             return entry.name
         market = entry.exchange, entry.market_type
-        nameless = [one for one in self.series if one.name is None and (one.exchange, one.market_type) == market]
+        nameless = [one for one in self.entries if one.name is None and (one.exchange, one.market_type) == market]
         parts = _parts_of_name(entry)
         known = next(
             n for n in range(len(parts) + 1) if len({_parts_of_name(one)[:n] for one in nameless}) == len(nameless)
@@ -158,6 +177,30 @@ class Collection(BaseModel):
                     f"because it starts first, and ends on {first.end}, before series[{longest}]; "
                     f"let series[{longest}] start on {first.start} too"
                 )
+
+    @property
+    def entries(self) -> list[SeriesEntry]:
+        """Every entry: those of `series`, and those whose rule has chosen no symbol yet."""
+        return [*self.series, *self._without]
+
+    @property
+    def ruled(self) -> list[SeriesEntry]:
+        """The entries whose symbols a rule chooses, also those that have none yet."""
+        return [entry for entry in self.entries if entry.rule]
+
+    def with_series(self, series: Sequence[SeriesEntry]) -> Collection:
+        """Return the collection with other entries; those without a symbol are in `ruled` only.
+
+        Raises:
+            ConfigError: the entries contradict each other.
+        """
+        found = self.model_copy(update={"series": [entry for entry in series if entry.symbols]})
+        found._entries, found._without = None, tuple(entry for entry in series if not entry.symbols)
+        try:
+            found._bars_end_together()
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        return found
 
     @classmethod
     def empty(cls) -> Collection:
@@ -214,9 +257,19 @@ class Collection(BaseModel):
         return tuple(timeframe for timeframe in wanted if timeframe not in published)
 
 
+def _may_share(entry: SeriesEntry, other: SeriesEntry) -> bool:
+    """Return whether two entries of one market may have a symbol in common, at least one of them by a rule."""
+    if (entry.exchange, entry.market_type) != (other.exchange, other.market_type):
+        return False
+    if entry.rule and other.rule:
+        return True
+    return any(rule.rule.of(named.symbols) for rule, named in ((entry, other), (other, entry)) if rule.rule)
+
+
 def _parts_of_name(entry: SeriesEntry) -> tuple[str, str, str]:
     """Return the parts that make the default name unique: no two entries have the same dataset of the same symbol."""
-    symbol = re.sub(r"\W", "", path_symbol(entry.symbols[0]))
+    first = str(entry.rule).replace("*", "any") if entry.rule else path_symbol(entry.symbols[0])
+    symbol = re.sub(r"\W", "", first)
     return "_".join(entry.datasets), f"{entry.start:%Y%m%d}", symbol
 
 

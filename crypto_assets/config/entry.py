@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from crypto_assets.config.automation import AutomationConfig, spell_out
 from crypto_assets.config.mistakes import MOST_PROBLEMS, did_you_mean
 from crypto_assets.config.owners import Owners
+from crypto_assets.config.symbol_rules import SymbolRule, is_pattern, rule_of, spell_out_all, top_of, unified_pattern
 from crypto_assets.model import MARKET_TYPES, Series, Track, unified_symbol
 
 MOST_SYMBOLS = 10_000
@@ -45,7 +46,16 @@ class SeriesEntry(BaseModel):
     datasets: list[str] = Field(
         min_length=1, max_length=100, description="`ohlcv_<timeframe>`, `trades`, `agg_trades`, `funding_rates`"
     )
-    symbols: list[str] = Field(min_length=1, max_length=MOST_SYMBOLS, description="as ccxt writes them: `BTC/USDT`")
+    symbols: list[str] = Field(
+        min_length=1,
+        max_length=MOST_SYMBOLS,
+        description="as ccxt writes them: `BTC/USDT`; patterns: `*/USDT`, `BTC/*`; `all`: every symbol that was ever listed",
+    )
+    top: str | None = Field(
+        default=None,
+        description="of these symbols only those that were ever among the largest: `50 by quote volume`, by the stored 1d "
+        "bars of the day before",
+    )
     start: date = Field(description="the first UTC day; days before a symbol was listed are no data")
     end: date | None = Field(default=None, description="the last UTC day, included; unset: the entry continues")
     warehouse: bool | list[str] = Field(
@@ -62,6 +72,10 @@ class SeriesEntry(BaseModel):
     automation: AutomationConfig | None = Field(
         default=None, description="what differs for this entry; `false`: nothing is collected by itself"
     )
+
+    _rule: SymbolRule | None = PrivateAttr(default=None)
+
+    _all_symbols = field_validator("symbols", mode="before")(spell_out_all)
 
     # None is the default of an entry, and what `model_dump` writes.
     _automation_switch = field_validator("automation", mode="before")(
@@ -125,12 +139,29 @@ class SeriesEntry(BaseModel):
         require_loadable(self.series, self.warehouse, self.derived_timeframes)
         if self.end is not None and self.end < self.start:
             raise ValueError(f"expected an end on {self.start}, the start, or later, found {self.end}")
-        self.symbols = [unified_symbol(symbol, self.market_type) for symbol in self.symbols]
-        for what, names in (("symbols", self.symbols), ("datasets", self.datasets)):
+        patterns = [unified_pattern(text) for text in self.symbols if is_pattern(text)]
+        self.symbols = [unified_symbol(text, self.market_type) for text in self.symbols if not is_pattern(text)]
+        self._rule = rule_of(patterns, self.symbols, top_of(self.top))
+        named = self.symbols
+        if self._rule and self._rule.top:
+            self.symbols = []
+        for what, names in (("symbols", [*patterns, *named]), ("datasets", self.datasets)):
             doubles = sorted(name for name, times in Counter(names).items() if times > 1)
             if doubles:
                 raise ValueError(f"{what}: {', '.join(doubles[:MOST_PROBLEMS])} is listed twice here")
         return self
+
+    @property
+    def rule(self) -> SymbolRule | None:
+        """The rule that chooses among the listed symbols; None if the entry names all its symbols.
+
+        Then `symbols` has the symbols that it named, or what `ledger/symbol_rules.py` found in the ledger.
+        """
+        return self._rule
+
+    def with_symbols(self, symbols: Sequence[str]) -> SeriesEntry:
+        """Return the entry with the symbols that its rule chose."""
+        return self.model_copy(update={"symbols": list(symbols)})
 
     @property
     def series(self) -> list[Series]:

@@ -82,7 +82,7 @@ def build_instruments_schedule(collection: Collection) -> list[dg.ScheduleDefini
     """Return the schedule that asks every day; it is on from the start where anything is collected by itself."""
     if not _keys(collection):
         return []
-    on = any(automation_of(collection, entry).has(kind) for entry in collection.series for kind in KINDS)
+    on = any(automation_of(collection, entry).has(kind) for entry in collection.entries for kind in KINDS)
     running = on and settings().automation
     return [
         dg.ScheduleDefinition(
@@ -103,7 +103,7 @@ def _keys(collection: Collection) -> Sequence[dg.AssetKey]:
 
 
 def _spec(collection: Collection, exchange: str, market_type: str) -> dg.AssetSpec:
-    mine = [one for one in collection.series if (one.exchange, one.market_type) == (exchange, market_type)]
+    mine = [one for one in collection.entries if (one.exchange, one.market_type) == (exchange, market_type)]
     code = "crypto_assets.engine.instruments", "def refresh_instruments", "how it is asked"
     return dg.AssetSpec(
         instruments_key(exchange, market_type),

@@ -64,7 +64,7 @@ def asks_instruments(collection: Collection, exchange: str) -> bool:
 
 def markets_with_instruments(collection: Collection) -> list[tuple[str, str]]:
     """Return the markets of a collection, by exchange and market type, whose exchange says what its instruments are."""
-    markets = sorted({(entry.exchange, entry.market_type) for entry in collection.series})
+    markets = sorted({(entry.exchange, entry.market_type) for entry in collection.entries})
     return [
         market
         for market in markets
@@ -77,8 +77,7 @@ def instrument_query(exchange: str, market_type: str) -> InstrumentQuery | None:
 
     Its methods raise SourceFault where the source's module fails.
     """
-    asks = getattr(sources.get(exchange), "instruments", None)
-    query = None if asks is None else asks(market_type)
+    query = sources.get(exchange).instruments(market_type)
     what = f"instruments of {exchange} {market_type}"
     return None if query is None else cast("InstrumentQuery", Careful(query, exchange, what))
 

@@ -72,7 +72,10 @@ class Services:
     say: Callable[[str], None]
     trouble: Callable[[], Iterable[str]] = tuple
     """Returns lines about trouble outside; asked every PROBE_S seconds, and each line is said once while it lasts."""
+    outdated: Callable[[], str] = str
+    """Returns why the code must be loaded again, empty if it need not be; asked every PROBE_S seconds."""
     _children: dict[str, _Child] = field(default_factory=dict)
+    _reload: str = ""
     _cannot_ask: str = ""
 
     def start(self, name: str, *command: str, lives: Callable[[], bool | None], patience: int | None = None) -> None:
@@ -124,6 +127,8 @@ class Services:
         """
         threading.Thread(target=self._ask, name="signs of life", daemon=True).start()
         while not self.stop.wait(5 * POLL_S):
+            if self._reload:
+                self._load_again()
             for name, child in self._children.items():
                 keep_short(self._log(name))
                 code = child.process.poll()
@@ -142,6 +147,16 @@ class Services:
         self.say(f"the {name} {why} and is started again; see {self._log(name)}")
         child.process, child.has_answered, child.silent = self._run(name, child.command), False, 0
 
+    def _load_again(self) -> None:
+        """Start the code server again, which loads the definitions; webserver and daemon notice it by themselves."""
+        why, self._reload = self._reload, ""
+        child = self._children[CODE_SERVER]
+        self.say(f"{why}; the code server is started again")
+        # Only this process, as in `watch`: runs continue.
+        child.process.kill()
+        child.process.wait()
+        child.process, child.has_answered, child.silent = self._run(CODE_SERVER, child.command), False, 0
+
     def _ask(self) -> None:
         """Probe each child again and again. Counts probes, not time: this process may have been asleep."""
         said: set[str] = set()
@@ -151,6 +166,8 @@ class Services:
                 for line in sorted(now - said):
                     self.say(line)
                 said = now
+            with suppress(Exception):
+                self._reload = self._reload or self.outdated()
             for name, child in self._children.items():
                 asked = child.process
                 found = self._found(name, child)

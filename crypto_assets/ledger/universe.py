@@ -8,6 +8,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from crypto_assets.ledger.life_edges import cut_of
+from crypto_assets.ledger.listed_symbols import ListedSymbol, listed_symbols
 from crypto_assets.model import DAY, TIMEFRAME_LENGTHS, Series, State
 
 if TYPE_CHECKING:
@@ -51,13 +52,20 @@ GROUP BY 1 ORDER BY 1
 def universe(
     connection: psycopg.Connection[Any], exchange: str, market_type: str, day: date, configured: Iterable[str] = ()
 ) -> list[Traded]:
-    """Return every symbol of a market in the ledger or the collection, by symbol, with its status on a day.
+    """Return every symbol of a market that is known, by symbol, with its status on a day.
+
+    Known is what was ever collected, what the exchange was ever seen to list (`collection.universe`, delisted symbols
+    included), and what the collection names. Stored rows decide before listings.
 
     Args:
         configured: symbols of the market in collection.yaml.
     """
     asked = {"exchange": exchange, "market_type": market_type, "day": day}
     found = {row[0]: _of_symbol(*row) for row in connection.execute(_QUERY, asked).fetchall()}
+    for one in listed_symbols(connection, exchange, market_type):
+        known = found.get(one.symbol)
+        if known is None or known.listed is None:
+            found[one.symbol] = _listed(one, day, known)
     for symbol in configured:
         found.setdefault(symbol, Traded(symbol, None, None, "not collected yet"))
     return [found[symbol] for symbol in sorted(found)]
@@ -76,6 +84,32 @@ def _of_symbol(
     since = max((edge for edge, _ in edges if edge), default=None)
     until = min((edge for _, edge in edges if edge), default=None)
     return Traded(symbol, listed, traded, reason, since, until, first, last)
+
+
+def _listed(one: ListedSymbol, day: date, known: Traded | None) -> Traded:
+    """Return whether a symbol was listed on a day, by what its exchange lists; that alone never says whether it traded.
+
+    An end that only the last file shows is no proof: files may be late, or a symbol may be listed again.
+    """
+    first, last = one.first_listed, one.last_listed
+    whose = "the exchange says" if "instruments" in (*one.sources, *one.gone) else "the archive's files show"
+    if first is not None and day < first:
+        listed, reason = False, f"not listed before {first}, as {whose}"
+    elif last is not None and day > last and one.ended:
+        listed, reason = False, f"delisted: the last day was {last}, as the exchange says"
+    elif last is not None and day > last:
+        listed, reason = None, f"the archive's last file is of {last}; it may be delisted, or files may be late"
+    elif first is not None and (last is not None or one.sources):
+        listed, reason = True, f"listed from {first}" + (f" to {last}" if last else "") + f", as {whose}; not collected"
+    else:
+        listed, reason = (
+            None,
+            f"listed by {', '.join(one.sources or one.gone)}; its first and last day are not known yet",
+        )
+    if known is not None and known.reason:
+        reason = f"{known.reason}; {reason}"
+    stored = (None, None) if known is None else (known.first_stored, known.last_stored)
+    return Traded(one.symbol, listed, False if listed is False else None, reason, None, None, *stored)
 
 
 def _shows_trading(dataset: str) -> bool:

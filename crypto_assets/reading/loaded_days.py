@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
-from crypto_assets.config.collection import load_collection
 from crypto_assets.config.environment import settings_at_start
 from crypto_assets.errors import ConfigError
 from crypto_assets.ledger.day_records import DayRecord, DayRecords, database_that_is_there, read_records
+from crypto_assets.ledger.symbol_rules import load_known_collection
 from crypto_assets.model import DAY, TIMEFRAMES, Partition, Series, Track, bar_length
 from crypto_assets.reading.day_coverage import DayCoverage
 from crypto_assets.reading.question import STATISTICS, Question, did_you_mean_symbol
@@ -50,7 +50,7 @@ def require_loaded(asked: Question, table: str) -> None:
     What an earlier configuration loaded may still be there, but nobody keeps it up to date.
     """
     try:
-        collection = load_collection(settings_at_start().config)
+        collection = load_known_collection(settings_at_start().config)
     except ConfigError:
         return  # a home without its collection.yaml
     series, symbol = asked.series, asked.symbol

@@ -11,10 +11,10 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-from crypto_assets.config.collection import load_collection
 from crypto_assets.config.environment import settings_at_start
 from crypto_assets.errors import ConfigError, PostgresUnavailable
 from crypto_assets.ledger.day_records import database_that_is_there
+from crypto_assets.ledger.symbol_rules import load_known_collection
 from crypto_assets.model import TIMEFRAME_LENGTHS, Series, State
 from crypto_assets.reading.day_coverage import NOT_COLLECTED, OUTSIDE, DayCoverage, Explained, Remedy, usual
 from crypto_assets.rows.timeframes import BUILT_FROM
@@ -59,7 +59,7 @@ def _shorter(asked: Question) -> str:
     market = (asked.series.exchange, asked.series.market_type)
     names = {
         series.timeframe: series.dataset
-        for entry in load_collection(settings_at_start().config).series
+        for entry in load_known_collection(settings_at_start().config).series
         for series in entry.series
         if (series.exchange, series.market_type) == market and series.timeframe and asked.symbol in entry.symbols
     }
@@ -78,7 +78,7 @@ def _entries(asked: Question) -> list[SeriesEntry]:
 
         names = sources_of(asked.series)
     wanted = {Series.named(asked.series.exchange, asked.series.market_type, name) for name in names}
-    collection = load_collection(settings_at_start().config)
+    collection = load_known_collection(settings_at_start().config)
     return [entry for entry in collection.series if wanted.intersection(entry.series) and asked.symbol in entry.symbols]
 
 

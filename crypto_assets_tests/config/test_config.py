@@ -168,7 +168,7 @@ def test_a_file_that_is_no_collection_is_refused_in_one_line(tmp_path, text, mes
         ({"symbol": "BTC/USDT"}, "series[0].symbol: unknown key; did you mean 'symbols'?"),
         (
             {"zzz": "1"},
-            "series[0].zzz: unknown key; known: name, exchange, market_type, datasets, symbols, start, end, warehouse",
+            "series[0].zzz: unknown key; known: name, exchange, market_type, datasets, symbols, top, start, end, warehouse",
         ),
         ({"exchange": "binanse"}, "series[0]: exchange 'binanse' is unknown; did you mean 'binance'?"),
         ({"exchange": "zzz"}, "series[0]: exchange 'zzz' is unknown; known: binance"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from crypto_assets.cli.console import out, print_table
+from crypto_assets.cli.console import err, out, print_table
 from crypto_assets.cli.help import Help
 from crypto_assets.cli.options import DAY, coverage_of, filters, with_ledger
 
@@ -25,11 +25,12 @@ def _table(*titles: str, numbers: Sequence[str] = ()) -> Any:
 
 
 def _collection() -> Any:
-    from crypto_assets.config.collection import Collection, load_collection
+    from crypto_assets.config.collection import Collection
     from crypto_assets.config.environment import settings
+    from crypto_assets.ledger.symbol_rules import load_known_collection
 
     path = settings().config
-    return load_collection(path) if path.exists() else Collection.empty()
+    return load_known_collection(path) if path.exists() else Collection.empty()
 
 
 def _found(given: Any) -> list[Any]:
@@ -96,17 +97,24 @@ def catalog(as_json: bool, **given: Any) -> None:
     examples=(
         ("symbols", "Every symbol, with its datasets and stored days"),
         ("symbols --market-type spot --on 2024-01-05", "The symbols that traded on a day"),
+        ("symbols --listed --refresh", "Everything that the exchanges list or ever listed, asked for now"),
     ),
 )
 @filters
 @click.option("--on", "day", type=DAY, help="Show which symbols traded on this day, from stored data.")
+@click.option("--listed", is_flag=True, help="Show every symbol that the exchanges list or ever listed.")
+@click.option(
+    "--refresh", is_flag=True, help="List the symbols of the exchanges first, for the rules of collection.yaml."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object for each symbol.")
-def symbols(day: date | None, as_json: bool, **given: Any) -> None:
+def symbols(day: date | None, listed: bool, refresh: bool, as_json: bool, **given: Any) -> None:
     """Show the symbols that are stored or in collection.yaml.
 
-    With --on: the symbols that were listed and traded on that day. Symbols that were never collected are unknown here.
+    With --on: the symbols that were listed and traded on that day. With --listed: what the exchanges list, delisted symbols
+    included; they are listed four times a day where a rule such as `symbols: all` needs it.
     """
-    rows = _by_symbol(_found(given)) if day is None else _on(day, _found(given))
+    failed = _refresh(given) if refresh else False
+    rows = _listed(given) if listed else _by_symbol(_found(given)) if day is None else _on(day, _found(given))
     if as_json:
         click.echo(json.dumps(rows, indent=1, default=str))
         return
@@ -116,6 +124,67 @@ def symbols(day: date | None, as_json: bool, **given: Any) -> None:
     for row in rows:
         table.add_row(*(_cell(row[name]) for name in shown))
     print_table(table)
+    if failed:
+        raise SystemExit(1)
+
+
+def _refresh(given: Any) -> bool:
+    """List the symbols of the markets that match the filters; return whether one could not be listed."""
+    from crypto_assets.config.collection import load_collection
+    from crypto_assets.config.environment import settings
+    from crypto_assets.engine.universe import refresh_universe
+    from crypto_assets.errors import ConfigError
+
+    collection = load_collection(settings().config)
+    markets = sorted(
+        {
+            (entry.exchange, entry.market_type)
+            for entry in collection.entries
+            if given["exchange"] in (None, entry.exchange) and given["market_type"] in (None, entry.market_type)
+        }
+    )
+    if not markets:
+        raise ConfigError("--refresh: expected a market of collection.yaml, found none that matches the filters")
+    found = with_ledger(lambda ledger: refresh_universe(collection, ledger, markets), make=True)
+    for line in (line for one in found for line in one.in_words()):
+        err.print(line, markup=False)
+    return any(one.problems for one in found)
+
+
+def _listed(given: Any) -> list[dict[str, Any]]:
+    from crypto_assets.ledger.listed_symbols import ListedSymbol, listed_symbols, markets
+    from crypto_assets.model import path_symbol
+    from crypto_assets.model.symbols import symbol_text
+
+    wanted = {symbol_text(symbol).replace("/", "-") for symbol in given["symbols"]}
+
+    def read(ledger: Any) -> list[tuple[str, str, ListedSymbol]]:
+        with ledger.transaction() as connection:
+            return [
+                (exchange, market_type, one)
+                for exchange, market_type in markets(connection)
+                if given["exchange"] in (None, exchange) and given["market_type"] in (None, market_type)
+                for one in listed_symbols(connection, exchange, market_type)
+                if not wanted or {path_symbol(one.symbol), one.symbol.replace("/", "-")} & wanted
+            ]
+
+    collected = {
+        (entry.exchange, entry.market_type, symbol) for entry in _collection().series for symbol in entry.symbols
+    }
+    return [
+        {
+            "exchange": exchange,
+            "market_type": market_type,
+            "symbol": one.symbol,
+            "exchange_symbol": one.exchange_symbol,
+            "first_listed": one.first_listed,
+            "last_listed": one.last_listed,
+            "listed_by": list(one.sources),
+            "gone_from": list(one.gone),
+            "collected": (exchange, market_type, one.symbol) in collected,
+        }
+        for exchange, market_type, one in with_ledger(read)
+    ]
 
 
 def _cell(value: Any) -> str:

@@ -15,7 +15,7 @@ from crypto_assets.cli.options import (
     DAY,
     filters,
     gaps_by_entry,
-    load_configured,
+    load_listed,
     look_again,
     lost_of,
     today,
@@ -73,7 +73,7 @@ def collect(
     """
     from crypto_assets.config import selection
 
-    collection = load_configured()
+    collection = load_listed()
     misspelt = _without_misspelt(collection, filters)
     selected = selection.select(collection, **filters)
     now = today()
@@ -118,7 +118,7 @@ def fill(
     from crypto_assets.config.environment import settings
     from crypto_assets.engine.archive.settled import unchanged
 
-    collection = load_configured()
+    collection = load_listed()
     misspelt = _without_misspelt(collection, filters)
     _require_same(collection, new_lake=new_lake, new_origin=new_origin)
     look_again(collection, filters, older_than=timedelta(0), timeout_s=15.0, make=True)

@@ -74,9 +74,9 @@ def _settings() -> Any:
 
 
 def _load(now: Any) -> Any:
-    from crypto_assets.config.collection import load_collection
+    from crypto_assets.ledger.symbol_rules import load_known_collection
 
-    return load_collection(now.config)
+    return load_known_collection(now.config)
 
 
 def _dagster() -> Any:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from crypto_assets.cli.commands.collect import collect_all
 from crypto_assets.cli.console import counted, err, escape, out, reading_address, without_password
-from crypto_assets.cli.options import HOST_OPTION, load_configured, today
+from crypto_assets.cli.options import HOST_OPTION, load_configured, load_listed, today
 from crypto_assets.instance.parts import PARTS
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def up(port: int, api_port: int | None, host: str, only: str | None) -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
-    collection = load_configured()
+    collection = load_listed(required=False)
     with err.status("starting") as status:
 
         def say(text: str) -> None:
@@ -68,10 +68,32 @@ def up(port: int, api_port: int | None, host: str, only: str | None) -> None:
                 sys.stdout.flush()
                 running.say = lambda text: err.print(escape(text))
                 running.trouble = lambda: unreadable(running.postgres)
+                running.outdated = _new_symbols(collection, running.postgres)
                 running.watch()
             status.start()
             say("stopping")
     out.print(f"stopped{'' if settings().postgres_url else _end_of_postgres()}")
+
+
+def _new_symbols(collection: Collection, postgres: str) -> Callable[[], str]:
+    """Return a function that says when the rules of the collection may choose more symbols than at the last call."""
+    import psycopg
+
+    from crypto_assets.ledger.symbol_rules import universe_stamp
+
+    def read() -> str:
+        if not collection.ruled:
+            return ""
+        with psycopg.connect(postgres, connect_timeout=5, autocommit=True) as connection:
+            return universe_stamp(connection, collection)
+
+    known = [read()]
+
+    def outdated() -> str:
+        before, known[0] = known[0], read()
+        return "" if known[0] == before else "there are new symbols"
+
+    return outdated
 
 
 def _end_of_postgres() -> str:

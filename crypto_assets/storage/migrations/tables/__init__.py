@@ -8,6 +8,7 @@ from crypto_assets.storage.migrations.tables import (
     market,
     partitions,
     quality,
+    universe,
     versions,
     views,
 )
@@ -21,5 +22,6 @@ STATEMENTS = (
     *control.STATEMENTS,
     *quality.STATEMENTS,
     *instruments.STATEMENTS,
+    *universe.STATEMENTS,
     *views.STATEMENTS,
 )

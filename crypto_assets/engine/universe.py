@@ -1,0 +1,216 @@
+"""Lists the symbols of exchanges, and records them: what archives have, what the exchanges say, and who was in a top.
+
+Names in an archive are read with the instruments where these are known, else as the source splits them; a name that is no
+symbol of the market type (an index, an option) is left out. Archives keep delisted symbols for ever, so the list is the
+universe without survivorship bias. A symbol that a listing does not have any more stays, and says since when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from crypto_assets import sources
+from crypto_assets.config.environment import settings
+from crypto_assets.engine.archive.listed_names import life_in_archive, names_of_market
+from crypto_assets.engine.instruments import instrument_query, markets_with_instruments, refresh_instruments
+from crypto_assets.errors import OF_THIS_PROCESS, ConfigError, CryptoAssetsError
+from crypto_assets.ledger.instruments import instruments_at
+from crypto_assets.ledger.listed_symbols import (
+    Life,
+    ListedChanges,
+    Source,
+    last_looked,
+    to_look_at,
+    write_listed,
+    write_lives,
+)
+from crypto_assets.ledger.symbol_rules import write_tops
+from crypto_assets.machine.thread_pool import DaemonPool
+from crypto_assets.model import Series, Track
+from crypto_assets.transport.client import Client
+from crypto_assets.transport.guard import Guard
+
+if TYPE_CHECKING:
+    from crypto_assets.config.collection import Collection
+    from crypto_assets.ledger.partitions import Ledger
+
+LIVES = 400
+"""The most symbols whose files are looked at in one refresh, for their first and last day: two listing requests each."""
+
+RECENT = timedelta(hours=1)
+"""A command lists the symbols again if they were listed longer ago than this."""
+
+LIFE_AGE = timedelta(days=30)
+"""Files of a symbol are looked at again after this time."""
+
+_AT_ONCE = 8
+_NAMED = 5
+_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """The result of listing one market: what changed in each source, new symbols in a top, and what went wrong.
+
+    `unread` are names of the archive that are no symbols of the market type.
+    """
+
+    exchange: str
+    market_type: str
+    changes: Mapping[str, ListedChanges] = field(default_factory=dict)
+    top: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def added(self) -> list[str]:
+        """Symbols that are new in any source or top."""
+        return sorted({*self.top, *(symbol for one in self.changes.values() for symbol in one.added)})
+
+    def in_words(self) -> list[str]:
+        """Return lines for people; none if nothing is new and nothing went wrong."""
+        market = f"{self.exchange} {self.market_type}"
+        new = ", ".join(self.added[:_NAMED]) + (" …" if len(self.added) > _NAMED else "")
+        lines = [f"{market}: {len(self.added):,} new symbol{'s' * (len(self.added) != 1)}: {new}"] if self.added else []
+        return lines + [f"{market}: symbols could not be listed: {problem}" for problem in self.problems]
+
+
+def refresh_universe(
+    collection: Collection,
+    ledger: Ledger,
+    markets: Iterable[tuple[str, str]] | None = None,
+    *,
+    older_than: timedelta = timedelta(0),
+    now: datetime | None = None,
+    lives: int = LIVES,
+) -> list[Refreshed]:
+    """List the symbols of some markets, look at the files of some of them, rank the tops; return what changed.
+
+    Args:
+        markets: exchange and market type; by default those of the collection whose symbols a rule chooses.
+        older_than: markets that were listed within this time are left out.
+        lives: the most symbols of a market whose first and last day are looked for.
+
+    Raises:
+        PostgresUnavailable: the database does not answer.
+    """
+    at = now or datetime.now(UTC)
+    wanted = markets_with_rules(collection) if markets is None else list(markets)
+    with ledger.transaction() as connection:
+        asked = {market: last_looked(connection, *market) for market in wanted}
+    due = [market for market in wanted if (last := asked[market]) is None or at - last >= older_than]
+    if not due:
+        return []
+    problems: dict[tuple[str, str], list[str]] = {market: [] for market in due}
+    for looked in refresh_instruments(
+        collection, ledger, set(due) & set(markets_with_instruments(collection)), now=now
+    ):
+        if looked.problem:
+            problems[looked.exchange, looked.market_type].append(f"instruments: {looked.problem}")
+    with (
+        Guard(ledger.url, collection, egress=settings().egress, patience_s=_TIMEOUT_S) as guard,
+        Client(guard, _AT_ONCE, timeout_s=_TIMEOUT_S, attempts=2) as client,
+    ):
+        return [_Market(client, collection, ledger, market, at, lives).refreshed(problems[market]) for market in due]
+
+
+def markets_with_rules(collection: Collection) -> list[tuple[str, str]]:
+    """Return the markets of a collection whose symbols a rule chooses."""
+    return sorted({(entry.exchange, entry.market_type) for entry in collection.ruled})
+
+
+class _Market:
+    """One market that is listed."""
+
+    def __init__(
+        self,
+        client: Client,
+        collection: Collection,
+        ledger: Ledger,
+        market: tuple[str, str],
+        at: datetime,
+        lives: int,
+    ) -> None:
+        self._client, self._collection, self._ledger = client, collection, ledger
+        self._market, self._at, self._lives = market, at, lives
+        with ledger.transaction() as connection:
+            self._instruments = instruments_at(connection, *market, at)
+        self._named = {one.instrument.exchange_symbol: symbol for symbol, one in self._instruments.items()}
+
+    def refreshed(self, problems: list[str]) -> Refreshed:
+        changes: dict[str, ListedChanges] = {}
+        listed: dict[str, Life] = {}
+        unread: tuple[str, ...] = ()
+        try:
+            listed, unread = self._archive()
+        except (*OF_THIS_PROCESS, ConfigError):
+            raise
+        except CryptoAssetsError as error:
+            problems.append(f"archive: {error}")
+        if listed:
+            changes["archive"] = self._write("archive", listed)
+            self._look_at_files(problems)
+        if said := self._said():
+            changes["instruments"] = self._write("instruments", said)
+        mine = [one for one in self._collection.ruled if (one.exchange, one.market_type) == self._market]
+        found: dict[str, list[str]] = self._ledger.change(
+            lambda connection: write_tops(connection, mine, self._at.date())
+        )
+        top = tuple(sorted({symbol for symbols in found.values() for symbol in symbols}))
+        return Refreshed(*self._market, changes, top, unread, tuple(problems))
+
+    def _write(self, source: Source, listed: Mapping[str, Life]) -> ListedChanges:
+        return self._ledger.change(lambda connection: write_listed(connection, *self._market, source, listed, self._at))
+
+    def _archive(self) -> tuple[dict[str, Life], tuple[str, ...]]:
+        """Return the symbols that the archive lists under any dataset of the market's entries, and the names left out."""
+        names = names_of_market(self._client, self._collection, self._series())
+        found = {name: self.symbol(name) for name in sorted(names)}
+        listed = {symbol: Life(name) for name, symbol in found.items() if symbol is not None}
+        return listed, tuple(name for name, symbol in found.items() if symbol is None)
+
+    def symbol(self, name: str) -> str | None:
+        """Return the unified symbol of the exchange's own name: as the exchange says, else as its source splits names."""
+        return self._named.get(name) or sources.get(self._market[0]).symbol(self._market[1], name)
+
+    def _series(self) -> list[Series]:
+        entries = [one for one in self._collection.ruled if (one.exchange, one.market_type) == self._market]
+        entries = entries or [one for one in self._collection.series if (one.exchange, one.market_type) == self._market]
+        return list(dict.fromkeys(series for entry in entries for series in entry.series))
+
+    def _look_at_files(self, problems: list[str]) -> None:
+        """Find the first and last day with a file of symbols that were not looked at for long; the first failure ends it."""
+        series = self._series()[0]
+        with self._ledger.transaction() as connection:
+            due = to_look_at(connection, *self._market, self._at - LIFE_AGE, self._lives)
+        found: dict[str, tuple[date | None, date | None]] = {}
+
+        def look(symbol: str) -> None:
+            found[symbol] = life_in_archive(self._client, self._collection, Track(series, symbol), self._at)
+
+        try:
+            with DaemonPool(_AT_ONCE, "lives") as pool:
+                list(pool.map(look, due))
+        except (*OF_THIS_PROCESS, ConfigError):
+            raise
+        except CryptoAssetsError as error:
+            problems.append(f"files: {error}")
+        if found:
+            self._ledger.change(lambda connection: write_lives(connection, *self._market, found, self._at))
+
+    def _said(self) -> dict[str, Life]:
+        """Return the symbols that the exchange says it has now."""
+        if instrument_query(*self._market) is None:
+            return {}
+        return {
+            symbol: Life(
+                one.instrument.exchange_symbol,
+                one.instrument.listed_at.date() if one.instrument.listed_at else None,
+                one.instrument.delisted_at.date() if one.instrument.delisted_at else None,
+            )
+            for symbol, one in self._instruments.items()
+            if one.valid_until is None
+        }
