@@ -103,7 +103,7 @@ def _spec(collection: Collection, exchange: str, market_type: str) -> dg.AssetSp
         tags=tags_of(exchange, market_type),
         owners=list(dict.fromkeys(owner for entry in mine for owner in collection.owners_of(entry))),
         metadata={
-            "dagster/uri": Addresses.configured().table("collection.universe"),
+            "dagster/uri": Addresses.configured().table("collection"),
             "dagster/code_references": code_references(
                 ("crypto_assets.engine.universe", "def refresh_universe", "how it is listed"), code_of_source(exchange)
             ),
