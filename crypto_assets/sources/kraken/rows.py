@@ -56,7 +56,7 @@ def trades(key: str, rows: Sequence[Sequence[Any]]) -> pa.Table:
             "trade_id": pa.array([_whole(key, row[6]) if len(row) > 6 else None for row in rows], pa.int64()),
             "price": numbers(key, [row[0] for row in rows]),
             "amount": numbers(key, [row[1] for row in rows]),
-            "side": _sides(key, [row[3] for row in rows]),
+            "side": sides(key, [row[3] for row in rows]),
         },
         len(rows),
     )
@@ -118,7 +118,8 @@ def _whole(key: str, value: Any) -> int:
     return value
 
 
-def _sides(key: str, letters: Sequence[Any]) -> pa.Array:
+def sides(key: str, letters: Sequence[Any]) -> pa.Array:
+    """Return the takers' sides; raises BadContent for a letter other than b and s."""
     try:
         places = pa.array([_SIDES[letter] for letter in letters], pa.int8())
     except (KeyError, TypeError):
