@@ -1,4 +1,4 @@
-"""`python -m crypto_assets.sandbox`: serve a synthetic archive, or a folder of real files."""
+"""`python -m crypto_assets.sandbox`: serve a synthetic archive of every known exchange, or a folder of real files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--port", type=int, default=0, help="0 takes a free port (default)")
     words.add_argument("--folder", type=Path, help="serve the files below this folder instead of synthetic ones")
     words.add_argument("--symbols", default="BTCUSDT,ETHUSDT", help="as the exchange writes them (%(default)s)")
-    words.add_argument("--market-types", default="spot,linear", help="of spot and linear (%(default)s)")
+    words.add_argument("--market-types", default="spot,linear", help="of spot, linear and inverse (%(default)s)")
     words.add_argument("--from", dest="first", type=date.fromisoformat, default=date(2024, 1, 1), metavar="DAY")
     words.add_argument("--to", dest="last", type=date.fromisoformat, default=date(2024, 1, 31), metavar="DAY")
     words.add_argument("--trades-per-day", type=int, default=6_000, metavar="N")
@@ -41,6 +41,12 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="N/PERIOD",
         help="answer 429 beyond 20/s, 100/10s or listing:600/m, sliding, may be repeated; REST weights are always enforced",
+    )
+    words.add_argument(
+        "--collection",
+        type=Path,
+        metavar="FILE",
+        help="write `exchanges:` of a collection for all exchanges to FILE; it must not exist yet",
     )
     words.add_argument("--until-stdin-closes", action="store_true", help=argparse.SUPPRESS)
     return words
@@ -62,8 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             symbols = {market: given.symbols.split(",") for market in given.market_types.split(",")}
             source = SyntheticArchive(symbols, given.first, given.last, given.seed, given.trades_per_day)
-        serve(source, given.host, given.port, given.until_stdin_closes, faults, rates)
-    except (ValueError, NotADirectoryError) as error:
+        serve(source, given.host, given.port, given.until_stdin_closes, faults, rates, given.collection)
+    except (ValueError, NotADirectoryError, FileExistsError) as error:
         words.error(str(error))
 
 

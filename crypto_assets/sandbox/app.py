@@ -1,14 +1,16 @@
-"""The sandbox's HTTP application: objects, listings, and a record of the requests.
+"""The sandbox's HTTP application: the exchanges of `dialects/`, with faults and limits, and a record of the requests.
 
-GET /{key}               one object: ETag, Last-Modified, Range, If-None-Match; 404 is S3's NoSuchKey
-GET /listing?prefix=…    S3 ListObjects (version 2 with list-type=2); /listing/{key} serves the object too, as S3 does
-/api/v3/…, /fapi/v1/…    the REST API, see `rest.py`
+GET {root}{key}          one object: ETag, Last-Modified, Range, If-None-Match; other exchanges' keys begin with archive/
+GET {root}/listing…      a listing, usually S3 ListObjects (version 2 with list-type=2); the root is / or /{exchange}/
+{root}/…                 REST, see each dialect
 /_sandbox/requests       GET: requests so far, counted by class and one by one; DELETE forgets them
 /_sandbox/faults         GET: active faults, and all known ones; POST {"fault": …} switches on; DELETE[/number] switches off
 /_sandbox/limits         GET[?window=1&amount=20]: what arrived, by client; POST {"rates": ["20/s"], …}; DELETE forgets
+/_sandbox/exchanges      GET: the addresses of all exchanges, as the collection's `exchanges:` wants them
 
-`app.state.overrides` maps a key to other bytes, or to None for a deleted object. Listings follow. A `.CHECKSUM` is a separate
-key and does not follow its zip, so a test decides whether they agree. Faults (`app.state.faults`) are applied on top.
+`app.state.overrides` (Binance's; `overrides_of[exchange]` of any) maps a key to other bytes, or to None for a deleted object.
+Listings follow. A `.CHECKSUM` is a separate key and does not follow its zip, so a test decides whether they agree. Faults
+(`app.state.faults`) are applied on top.
 """
 
 from __future__ import annotations
@@ -25,15 +27,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from crypto_assets.sandbox.archive import CHECKSUM, Source, SyntheticArchive
+from crypto_assets.sandbox.archive import Source
 from crypto_assets.sandbox.control_routes import InFlight, RecordedRequest, control_routes
+from crypto_assets.sandbox.dialects import Dialects, known, xml
 from crypto_assets.sandbox.faults import Faults
+from crypto_assets.sandbox.objects import ObjectInfo
 from crypto_assets.sandbox.outage import Quiet
-from crypto_assets.sandbox.request_limits import LimitedWire, Limits
-from crypto_assets.sandbox.rest_api import rest_routes
-from crypto_assets.sandbox.s3_listing import Query, QueryError, error_xml, list_page, page_xml
-from crypto_assets.sandbox.shown import Overridden, Shown
-from crypto_assets.sandbox.wire import FaultyWire, classify
+from crypto_assets.sandbox.request_limits import FIRST, LimitedWire, Limits
+from crypto_assets.sandbox.s3_listing import error_xml
+from crypto_assets.sandbox.shown import Shown
+from crypto_assets.sandbox.wire import FaultyWire
+from crypto_assets.sandbox.world import World
 
 LISTING_SECONDS = 5.0
 """Seconds that one listing may generate objects before its page ends early."""
@@ -43,50 +47,60 @@ _BYTE_RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
 
 def create_app(source: Source) -> Starlette:
     """Return the ASGI app that serves `source`."""
-    overrides: dict[str, bytes | None] = {}
+    dialects = dialects_of(source)
     recorded: list[RecordedRequest] = []
     in_flight = InFlight()
     faults = Faults(_quiet_of(source))
     limits = Limits()
-    shown = Shown(Overridden(source, overrides), faults)
+    overrides: dict[str, dict[str, bytes | None]] = {name: {} for name in dialects}
+    shown = {name: Shown(dialect, faults, overrides[name]) for name, dialect in dialects.items()}
 
-    async def listing(request: Request) -> Response:
-        try:
-            query = Query.parse(request.query_params)
-            page = await run_in_threadpool(list_page, shown.to_listing(query.prefix), query, LISTING_SECONDS)
-        except QueryError as error:
-            return _xml(error_xml("InvalidArgument", str(error)), 400)
-        return _xml(page_xml(source.name, query, page))
+    async def answer(request: Request) -> Response:
+        asked = dialects.asked(request.scope)
+        if asked is None:
+            return xml(error_xml("NoSuchKey", "The specified key does not exist.", request.url.path), 404)
+        view = shown[asked.dialect.name]
+        if asked.kind == "listing":
+            return await asked.dialect.list(request, view.to_listing(asked.key), LISTING_SECONDS)
+        return await run_in_threadpool(_answer, view, asked.key, request)
 
-    async def download(request: Request) -> Response:
-        return await run_in_threadpool(_answer, shown, request.path_params["key"], request)
-
+    rest = (
+        Route(f"{dialect.root}{path}", endpoint)
+        for dialect in dialects.values()
+        if isinstance(source, World)
+        for path, endpoint in dialect.rest().items()
+    )
     app = Starlette(
-        routes=[
-            *control_routes(recorded, in_flight, faults, limits),
-            *(rest_routes(source) if isinstance(source, SyntheticArchive) else ()),
-            Route("/listing", listing),
-            Route("/listing/{key:path}", download),
-            Route("/{key:path}", download),
-        ]
+        routes=[*control_routes(recorded, in_flight, faults, limits, dialects), *rest, Route("/{path:path}", answer)]
     )
     app.state.source = source
-    app.state.overrides = overrides
+    app.state.dialects = dialects
+    app.state.overrides_of = overrides
+    app.state.overrides = overrides[FIRST]
     app.state.requests = recorded
     app.state.faults = faults
     app.state.limits = limits
     # The last middleware sees a request first.
-    app.add_middleware(FaultyWire, faults=faults)
-    app.add_middleware(LimitedWire, limits=limits)
-    app.add_middleware(_Recorder, recorded=recorded, in_flight=in_flight, synthetic=source.synthetic)
+    app.add_middleware(FaultyWire, faults=faults, dialects=dialects)
+    app.add_middleware(LimitedWire, limits=limits, dialects=dialects)
+    app.add_middleware(_Recorder, dialects=dialects, recorded=recorded, in_flight=in_flight, synthetic=source.synthetic)
     return app
+
+
+def dialects_of(source: Source) -> Dialects:
+    """Return all dialects of a world; the files of a folder are served as Binance's, without REST."""
+    if isinstance(source, World):
+        return Dialects({name: dialect(source) for name, dialect in known().items()})
+    first = known()[FIRST](World({}))
+    first.archive = source
+    return Dialects({FIRST: first})
 
 
 def _quiet_of(source: Source) -> Callable[[Sequence[Quiet]], None]:
     """Return the function that changes when a source's market trades; it raises ValueError for files of a folder."""
 
     def change(quiet: Sequence[Quiet]) -> None:
-        if not isinstance(source, SyntheticArchive):
+        if not isinstance(source, World):
             raise ValueError("expected the synthetic market, found files of a folder, which cannot change")
         source.stand_still(quiet)
 
@@ -98,14 +112,9 @@ def _answer(shown: Shown, key: str, request: Request) -> Response:
     wanted = shown.to_download(key)
     info = wanted.info()
     if info is None:
-        return _xml(error_xml("NoSuchKey", "The specified key does not exist.", key), 404)
+        return shown.dialect.missing(key)
     etag = f'"{info.etag}"'
-    headers = {
-        "etag": etag,
-        "last-modified": format_datetime(info.last_modified, usegmt=True),
-        "accept-ranges": "bytes",
-        "content-type": "binary/octet-stream" if key.endswith(CHECKSUM) else "application/zip",
-    }
+    headers = _headers(shown, info, etag)
     known = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
     if etag in known or "*" in known:
         return Response(status_code=304, headers=headers)
@@ -113,7 +122,7 @@ def _answer(shown: Shown, key: str, request: Request) -> Response:
         part = _byte_range(request, etag, info.size)
     except ValueError:
         headers = {"content-range": f"bytes */{info.size}"}
-        return _xml(error_xml("InvalidRange", "The requested range is not satisfiable", key), 416, headers)
+        return xml(error_xml("InvalidRange", "The requested range is not satisfiable", key), 416, headers)
     length = info.size
     if part is not None:
         headers["content-range"] = f"bytes {part.start}-{part.stop - 1}/{info.size}"
@@ -123,7 +132,7 @@ def _answer(shown: Shown, key: str, request: Request) -> Response:
         return Response(status_code=status, headers=headers | {"content-length": str(length)})
     content = wanted.read()
     if content is None:  # removed after its size was read
-        return _xml(error_xml("NoSuchKey", "The specified key does not exist.", key), 404)
+        return shown.dialect.missing(key)
     return Response(content if part is None else content[part], status, headers)
 
 
@@ -150,15 +159,24 @@ def _byte_range(request: Request, etag: str, size: int) -> slice | None:
     return slice(start, stop)
 
 
-def _xml(text: str, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(text, status, headers, media_type="application/xml")
+def _headers(shown: Shown, info: ObjectInfo, etag: str) -> dict[str, str]:
+    headers = {
+        "etag": etag,
+        "last-modified": format_datetime(info.last_modified, usegmt=True),
+        "accept-ranges": "bytes",
+        "content-type": shown.dialect.media_type(info.key),
+    }
+    return shown.dialect.described(info, headers)
 
 
 class _Recorder:
     """Records requests before they are answered, and marks every answer with synthetic data."""
 
-    def __init__(self, app: ASGIApp, recorded: list[RecordedRequest], in_flight: InFlight, synthetic: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, dialects: Dialects, recorded: list[RecordedRequest], in_flight: InFlight, synthetic: bool
+    ) -> None:
         self._app = app
+        self._dialects = dialects
         self._recorded = recorded
         self._in_flight = in_flight
         self._synthetic = synthetic
@@ -167,10 +185,10 @@ class _Recorder:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        asked = classify(scope)
+        asked = self._dialects.asked(scope)
         if asked is not None:
-            query = scope["query_string"].decode("latin-1")
-            self._recorded.append(RecordedRequest(asked[0], scope["method"], scope["path"], query))
+            exchange = asked.dialect.name
+            self._recorded.append(RecordedRequest(asked.kind, scope["method"], scope["path"], asked.query, exchange))
 
         async def say(message: Message) -> None:
             if message["type"] == "http.response.start" and self._synthetic:

@@ -11,18 +11,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from crypto_assets.sandbox.dialects import Dialects
 from crypto_assets.sandbox.faults import CATALOGUE, Active, FaultError, Faults, make_fault
 from crypto_assets.sandbox.request_limits import Limits, parse_rate
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
-    """One received request. `kind` is listing, checksum, object or rest."""
+    """One received request. `kind` is listing, checksum, object or rest; `path` is the whole one."""
 
     kind: str
     method: str
     path: str
     query: str
+    exchange: str
 
 
 @dataclass(slots=True)
@@ -40,15 +42,18 @@ class InFlight:
         self.now -= 1
 
 
-def control_routes(recorded: list[RecordedRequest], in_flight: InFlight, faults: Faults, limits: Limits) -> list[Route]:
+def control_routes(
+    recorded: list[RecordedRequest], in_flight: InFlight, faults: Faults, limits: Limits, dialects: Dialects
+) -> list[Route]:
     """Return the routes below /_sandbox/."""
 
     async def requests(request: Request) -> Response:
         if request.method == "DELETE":
             recorded.clear()
             in_flight.most = in_flight.now
-        counts = Counter(item.kind for item in recorded)
-        requests = [asdict(item) for item in recorded]
+        wanted = request.query_params.get("exchange")
+        requests = [asdict(item) for item in recorded if wanted in (None, item.exchange)]
+        counts = Counter(item["kind"] for item in requests)
         return JSONResponse({"counts": counts, "most_at_once": in_flight.most, "requests": requests})
 
     async def all_faults(request: Request) -> Response:
@@ -73,7 +78,12 @@ def control_routes(recorded: list[RecordedRequest], in_flight: InFlight, faults:
                 return JSONResponse({"error": str(error)}, 400)
         return _report(request, limits)
 
+    async def exchanges(request: Request) -> Response:
+        base = str(request.base_url).rstrip("/")
+        return JSONResponse({name: dialect.urls(base) for name, dialect in dialects.items()})
+
     return [
+        Route("/_sandbox/exchanges", exchanges),
         Route("/_sandbox/requests", requests, methods=["GET", "DELETE"]),
         Route("/_sandbox/faults", all_faults, methods=["GET", "POST", "DELETE"]),
         Route("/_sandbox/faults/{number:int}", one_fault, methods=["DELETE"]),
@@ -125,7 +135,8 @@ def _change(limits: Limits, asked: dict[str, Any]) -> None:
     if "rates" in asked:
         limits.set_rates(rates)
     limits.weights.update(weights)
-    limits.first_ban_s = float(asked.get("first_ban_s", limits.first_ban_s))
+    if "first_ban_s" in asked:
+        limits.first_ban_s = float(asked["first_ban_s"])
 
 
 def _report(request: Request, limits: Limits) -> Response:

@@ -1,5 +1,7 @@
 """Faults of an exchange and its network on demand: the catalogue, the active faults, and the faults that a request meets.
 
+Every fault concerns all exchanges, or one of them (`exchange`).
+
 Switch a fault on with `POST /_sandbox/faults`, `crypto-assets sandbox --fault` or `app.state.faults.on()`. It can be limited
 to kinds of request, keys (a glob), a number of requests and a time. `wire.py` changes answers, `shown.py` changes objects.
 """
@@ -40,8 +42,8 @@ _FILES: tuple[Kind, ...] = ("object", "checksum")
 ANSWERS: Mapping[str, About] = {
     "http-403": About(KINDS, "403 Forbidden, as a firewall answers"),
     "http-404": About(KINDS, "404, as if the object did not exist"),
-    "http-418": About(KINDS, "418, the address is banned; Retry-After in seconds (retry_after_s)"),
-    "http-429": About(KINDS, "429 Too Many Requests; Retry-After in seconds (retry_after_s)"),
+    "http-418": About(KINDS, "418, the address is banned, or the exchange's own answer to that; retry_after_s"),
+    "http-429": About(KINDS, "429 Too Many Requests, or the exchange's own answer to that; retry_after_s"),
     "http-429-date": About(KINDS, "429 with Retry-After as an HTTP date"),
     "http-500": About(KINDS, "500 Internal Server Error"),
     "http-503": About(KINDS, "503 Service Unavailable, without Retry-After"),
@@ -122,6 +124,7 @@ class Fault(BaseModel):
     Args:
         pattern: glob over the key of an object, the prefix of a listing, path and query of a REST request; for a fault of
             the market over the exchange's symbols. Without `.CHECKSUM` at its end it also matches the object's checksum.
+        exchange: only requests to this exchange; None: to any. The market is one: its faults concern all exchanges.
         times: at most this many requests of each kind; with `each`, of each kind and key.
         seconds: from when it was switched on.
         probability: the share of requests; for faults of objects the share of objects, always the same ones.
@@ -131,6 +134,7 @@ class Fault(BaseModel):
 
     fault: str
     pattern: str = "*"
+    exchange: str | None = None
     kinds: tuple[Kind, ...] = ()
     times: int | None = Field(default=None, ge=1)
     seconds: float | None = Field(default=None, gt=0)
@@ -151,6 +155,10 @@ class Fault(BaseModel):
             raise ValueError(f"fault {self.fault!r} is unknown; {hint}")
         if self.fault in MARKET:
             self._check_market()
+        from crypto_assets.sandbox.dialects import known  # which reads the kinds of requests from here
+
+        if self.exchange is not None and self.exchange not in known():
+            raise ValueError(f"exchange {self.exchange!r}: expected one of the sandbox, {', '.join(known())}")
         return self
 
     def _check_market(self) -> None:
@@ -162,6 +170,8 @@ class Fault(BaseModel):
             raise ValueError(
                 f"{name} needs `start` and a later `end`, such as start=2024-01-02T08 and end=2024-01-02T10"
             )
+        if self.exchange:
+            raise ValueError(f"{name} concerns the market, which is one for all exchanges: it takes no exchange")
         if self.times or self.seconds or self.probability < 1:
             raise ValueError(
                 f"{name} concerns everything until it is switched off: it takes no times, seconds or probability"
@@ -242,7 +252,8 @@ def catalogue_text() -> str:
     return "\n".join(
         [
             "NAME[:PATTERN][:TIMES][:OPTION=VALUE]…, for example http-503:*BTCUSDT*:3 or drip:pause_s=1",
-            "Options: kinds (a+b), seconds, probability, each, retry_after_s, chunk_bytes, pause_s, at, start, end.",
+            "Options: exchange, kinds (a+b), seconds, probability, each, retry_after_s, chunk_bytes, pause_s,",
+            "         at, start, end.",
             "Faults, and in brackets the requests they concern:",
             *lines,
         ]
@@ -286,15 +297,15 @@ class Faults:
 
     def __init__(self, change_market: Callable[[Sequence[Quiet]], None], seed: int = 0) -> None:
         self._change_market = change_market
-        self._random = random.Random(seed)
-        self._lock = threading.RLock()
+        self.random = random.Random(seed)
+        self.lock = threading.RLock()
         self._on: dict[int, Active] = {}
         self._next = 1
 
     def on(self, fault: str | Fault, **options: Any) -> int:
         """Switch a fault on; return its number, for `off`. Raises FaultError."""
         made = fault if isinstance(fault, Fault) else make_fault(fault=fault, **options)
-        with self._lock:
+        with self.lock:
             active = Active(self._next, made)
             self._on[active.id] = active
             try:
@@ -307,7 +318,7 @@ class Faults:
 
     def off(self, which: int | str | None = None) -> int:
         """Switch off one fault by its number, all of one name, or all; return how many were on."""
-        with self._lock:
+        with self.lock:
             gone = [a for a in self._on.values() if which is None or which in (a.id, a.fault.fault)]
             for active in gone:
                 del self._on[active.id]
@@ -324,27 +335,39 @@ class Faults:
 
     def active(self) -> list[Active]:
         """Return the active faults in the order they were switched on."""
-        with self._lock:
+        with self.lock:
             return [active for active in self._on.values() if not active.over]
 
     def is_on(self, active: Active) -> bool:
-        with self._lock:
+        with self.lock:
             return active.id in self._on and not active.over
+
+    def of(self, exchange: str) -> FaultsOf:
+        """Return the faults that requests to one exchange meet."""
+        return FaultsOf(self, exchange)
+
+
+class FaultsOf:
+    """The faults that requests to one exchange meet."""
+
+    def __init__(self, faults: Faults, exchange: str) -> None:
+        self._faults = faults
+        self._exchange = exchange
 
     def claim_answer(self, kind: Kind, key: str) -> Active | None:
         """Return the fault of `ANSWERS` that applies to this request, and count the request."""
-        with self._lock:
+        with self._faults.lock:
             for active in self._matching(ANSWERS, kind, key):
                 if active.spent(kind, key):
                     continue
-                if self._random.random() < active.fault.probability:
+                if self._faults.random.random() < active.fault.probability:
                     active.count(kind, key)
                     return active
         return None
 
     def claim_objects(self, kind: Kind, key: str) -> list[Active]:
         """Return the faults of objects that apply to a request for an object or checksum, and count the request."""
-        with self._lock:
+        with self._faults.lock:
             found = self.of_object(kind, key)
             for active in found:
                 active.count(kind, key)
@@ -352,7 +375,7 @@ class Faults:
 
     def of_object(self, kind: Kind, key: str) -> list[Active]:
         """Return the faults of objects, `late` included, that concern a key; for a listing, which does not count."""
-        with self._lock:
+        with self._faults.lock:
             return [
                 active
                 for active in self._matching({**OBJECTS, "late": WORLD["late"]}, kind, key)
@@ -365,7 +388,7 @@ class Faults:
         One listing is one request, however many keys it hides.
         """
         hidden = False
-        with self._lock:
+        with self._faults.lock:
             for active in self._matching({"late": WORLD["late"]}, "listing", key):
                 mark = active.id, key if active.fault.each else ""
                 if mark not in decided:
@@ -377,7 +400,7 @@ class Faults:
 
     def frozen_at(self, prefix: str) -> datetime | None:
         """Return since when the listing of a prefix does not change, and count the request; None if it is up to date."""
-        with self._lock:
+        with self._faults.lock:
             for active in self._matching({"stale-listing": WORLD["stale-listing"]}, "listing", prefix):
                 if not active.spent("listing", prefix):
                     active.count("listing", prefix)
@@ -385,9 +408,10 @@ class Faults:
         return None
 
     def _matching(self, names: Mapping[str, About], kind: Kind, key: str) -> Iterator[Active]:
-        for active in self.active():
+        for active in self._faults.active():
             fault = active.fault
-            if fault.fault in names and kind in fault.concerns and fault.matches(key):
+            mine = fault.exchange in (None, self._exchange)
+            if mine and fault.fault in names and kind in fault.concerns and fault.matches(key):
                 yield active
 
 

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Receive, Send
 
-from crypto_assets.sandbox.archive import ObjectInfo
+from crypto_assets.sandbox.objects import ObjectInfo
 from crypto_assets.sandbox.s3_listing import MOST_ENTRIES, Page, Query, page_xml
 
 _MB = 1 << 20
@@ -23,14 +23,22 @@ _DEPTH = 1_000_000
 Head = dict[str, Any]
 
 REDIRECTS = ("redirect-host", "redirect-loopback", "redirect-http", "redirect-loop")
+LISTINGS = ("endless-pages", "deep-xml", "terminal-codes")
 
 
-def redirect(name: str, request: Request) -> Response:
-    """Return a redirect that the client must not follow."""
+def listing(fault: str, request: Request) -> Response:
+    """Return the page of one of `LISTINGS`, in the words of S3."""
+    if fault == "endless-pages":
+        return endless_page(request)
+    return deep_page() if fault == "deep-xml" else page_with_codes(request)
+
+
+def redirect(name: str, request: Request, host: str) -> Response:
+    """Return a redirect that the client must not follow; `host` is one of the exchange."""
     target = {
         "redirect-host": f"https://elsewhere.example{request.url.path}",
         "redirect-loopback": f"http://127.0.0.1:{(request.url.port or 80) ^ 1}{request.url.path}",
-        "redirect-http": f"http://data.binance.vision{request.url.path}",
+        "redirect-http": f"http://{host}{request.url.path}",
         "redirect-loop": str(request.url),
     }[name]
     return RedirectResponse(target, 302)

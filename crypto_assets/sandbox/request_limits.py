@@ -1,11 +1,4 @@
-"""Request limits like Binance's, plus rates of requests per seconds for everything; and a record of all arrivals.
-
-REST: weights per endpoint and `limit=`, counted for each address in calendar minutes, separately on spot and futures.
-`X-MBX-USED-WEIGHT-1M` on every answer; beyond the limit 429 with `Retry-After` in seconds up to the next minute; a client
-that continues is banned: 418, two minutes first, each ban twice as long as the one before, three days at most.
-(developers.binance.com/docs/binance-spot-api-docs/rest-api/limits; it does not say how many requests after a 429 cause a ban,
-or how bans grow between two minutes and three days.)
-"""
+"""Limits of the exchanges' budgets, plus rates of requests per seconds for everything; and a record of all arrivals."""
 
 from __future__ import annotations
 
@@ -17,62 +10,17 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs
 
 import numpy as np
-from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from crypto_assets.sandbox.wire import classify
+from crypto_assets.sandbox.allowances import Allowance
+from crypto_assets.sandbox.dialects import Dialects, allowances, known
 
-MINUTE_S = 60
-WEIGHT_A_MINUTE = {"spot": 6_000, "linear": 2_400}
-RAW_REQUESTS = 300_000, 300.0
-"""Spot: most requests of any weight in five minutes."""
-
-PATIENCE = 10
-"""Requests answered 429 in a minute before the address is banned."""
-
-FIRST_BAN_S, LONGEST_BAN_S = 120.0, 259_200.0
-
-ARCHIVE, LISTING = "archive", "listing"
 _MOST_REMEMBERED = 1_000_000
 
-
-def _steps(parameter: int, *steps: tuple[int, int]) -> Callable[[int | None], int]:
-    """Return a weight that grows with `limit=`; `parameter` is the default limit."""
-
-    def weight(limit: int | None) -> int:
-        asked = parameter if limit is None else limit
-        return next((cost for most, cost in steps if asked <= most), steps[-1][1])
-
-    return weight
-
-
-# Spot: API documentation of 2024 to 2026. Futures: the same, and ccxt's binance.py (which agrees).
-_WEIGHTS: Mapping[str, Callable[[int | None], int]] = {
-    "/api/v3/ping": lambda _: 1,
-    "/api/v3/time": lambda _: 1,
-    "/api/v3/exchangeInfo": lambda _: 20,
-    "/api/v3/klines": lambda _: 2,
-    "/api/v3/uiKlines": lambda _: 2,
-    "/api/v3/aggTrades": lambda _: 4,
-    "/api/v3/trades": lambda _: 25,
-    "/api/v3/historicalTrades": lambda _: 25,
-    "/api/v3/depth": _steps(100, (100, 5), (500, 25), (1_000, 50), (5_000, 250)),
-    "/fapi/v1/klines": _steps(500, (99, 1), (499, 2), (1_000, 5), (1_500, 10)),
-    "/fapi/v1/aggTrades": lambda _: 20,
-    "/fapi/v1/trades": lambda _: 5,
-    "/fapi/v1/historicalTrades": lambda _: 200,
-    "/fapi/v1/fundingRate": lambda _: 1,
-    "/fapi/v1/depth": _steps(500, (50, 2), (100, 5), (500, 10), (1_000, 20)),
-}
-
-
-def weight_of(path: str, query: str = "") -> int:
-    """Return the weight of a REST request; 1 for an endpoint outside the table."""
-    text = parse_qs(query).get("limit", [""])[0]
-    return _WEIGHTS.get(path, lambda _: 1)(int(text) if text.isascii() and text.isdigit() else None)
+FIRST = "binance"
+"""The exchange whose budgets have no name before them: they were first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +32,21 @@ class Rate:
     budgets: tuple[str, ...] = ()
 
 
-_RATE = re.compile(r"(?:([a-z]+):)?(\d+)/(\d+(?:\.\d+)?)?(s|m)", re.ASCII)
+_RATE = re.compile(r"(?:([a-z0-9_.]+):)?(\d+)/(\d+(?:\.\d+)?)?(s|m)", re.ASCII)
 
 
 def parse_rate(text: str) -> Rate:
-    """Return the rate of `20/s`, `listing:100/10s`, `archive:600/m`.
+    """Return the rate of `20/s`, `listing:100/10s`, `bybit.archive:600/m`; Binance's budgets stand without its name.
 
     Raises:
         ValueError: another form.
     """
     match = _RATE.fullmatch(text)
-    budgets = (ARCHIVE, LISTING, *WEIGHT_A_MINUTE)
+    others = (f"{name}.{what}" for name in known() if name != FIRST for what in ("archive", "listing", "rest"))
+    budgets = tuple(dict.fromkeys(("archive", "listing", *allowances(), *others)))
     if match is None or match[1] not in (None, *budgets) or int(match[2]) < 1 or match[3] in ("0", "0.0"):
         raise ValueError(f"limit {text!r}: expected 20/s, 100/10s or listing:600/m (of {', '.join(budgets)})")
-    seconds = float(match[3] or 1) * (MINUTE_S if match[4] == "m" else 1)
+    seconds = float(match[3] or 1) * (60 if match[4] == "m" else 1)
     return Rate(int(match[2]), seconds, (match[1],) if match[1] else ())
 
 
@@ -113,15 +62,25 @@ class Arrival:
     refused: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Whether a request is refused: 0 (no), 429 or 418 (banned); for how many seconds; the weight used, None: not counted."""
+
+    status: int
+    wait_s: int
+    used: int | None
+
+
 @dataclass
 class _Account:
-    """The use of one REST budget by one address, and its bans."""
+    """The use of one budget by one address, and its bans."""
 
-    minute: int = -1
+    window: int = -1
     weight: int = 0
     refused: int = 0
     bans: int = 0
     banned_until: float = 0.0
+    recent: deque[tuple[float, int]] = field(default_factory=deque)
     raw: deque[float] = field(default_factory=deque)
 
 
@@ -129,14 +88,22 @@ class Limits:
     """Counts requests and decides which ones are refused; may be called from any thread.
 
     Args:
-        weights: of a calendar minute, by budget; changed by assignment.
         clock, monotonic: the server's time and its stopwatch.
+        allowed: the allowances by budget; None: those of all dialects. `weights` are their amounts, changed by assignment.
+
+    `first_ban_s`, if set, is the length of every first ban, in the place of the exchanges' own.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self.weights = dict(WEIGHT_A_MINUTE)
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        allowed: Mapping[str, Allowance] | None = None,
+    ) -> None:
+        self._allowed = dict(allowances() if allowed is None else allowed)
+        self.weights = {budget: one.amount for budget, one in self._allowed.items()}
         self.rates: list[Rate] = []
-        self.first_ban_s = FIRST_BAN_S
+        self.first_ban_s: float | None = None
         self._clock = clock
         self._monotonic = monotonic
         self._lock = threading.Lock()
@@ -150,19 +117,16 @@ class Limits:
             self.rates = list(rates)
             self._recent.clear()
 
-    def admit(self, budget: str, weight: int, client: str, address: str) -> tuple[int, Mapping[str, str]]:
-        """Count one request; return the status that refuses it (0: allowed) and the headers of its answer."""
+    def admit(self, budget: str, weight: int, client: str, address: str) -> Admitted:
+        """Count one request, and say whether it is refused."""
         with self._lock:
             at = self._monotonic()
-            headers: dict[str, str] = {}
             status, wait = self._over_rate(budget, address, at)
-            if not status and budget in self.weights:
+            used = None
+            if not status and budget.partition(":")[0] in self._allowed:
                 status, wait, used = self._over_weight(budget, weight, address)
-                headers["x-mbx-used-weight"] = headers["x-mbx-used-weight-1m"] = str(used)
-            if status:
-                headers["retry-after"] = str(max(1, math.ceil(wait)))
             self._arrivals.append(Arrival(at, budget, weight, client, address, status))
-        return status, headers
+        return Admitted(status, max(1, math.ceil(wait)) if status else 0, used)
 
     def _over_rate(self, budget: str, address: str, at: float) -> tuple[int, float]:
         for number, rate in enumerate(self.rates):
@@ -177,25 +141,28 @@ class Limits:
         return 0, 0.0
 
     def _over_weight(self, budget: str, weight: int, address: str) -> tuple[int, float, int]:
-        now, account = self._clock(), self._accounts[address, budget]
+        name = budget.partition(":")[0]
+        now, account, allowed = self._clock(), self._accounts[address, budget], self._allowed[name]
         if now < account.banned_until:
             return 418, account.banned_until - now, account.weight
-        if account.minute != int(now // MINUTE_S):
-            account.minute, account.weight, account.refused = int(now // MINUTE_S), 0, 0
-        account.weight += weight  # a refused request counts too
-        most, span = RAW_REQUESTS
-        while account.raw and account.raw[0] <= now - span:
-            account.raw.popleft()
-        account.raw.append(now)
-        if account.weight <= self.weights[budget] and (budget != "spot" or len(account.raw) <= most):
+        wait = _count(account, allowed, weight, now)
+        over = account.weight > self.weights[name]
+        if allowed.raw is not None:
+            most, span = allowed.raw
+            while account.raw and account.raw[0] <= now - span:
+                account.raw.popleft()
+            account.raw.append(now)
+            over |= len(account.raw) > most
+        if not over:
             return 0, 0.0, account.weight
         account.refused += 1
-        if account.refused > PATIENCE:
-            length = min(self.first_ban_s * 2**account.bans, LONGEST_BAN_S)
+        if allowed.patience is not None and account.refused > allowed.patience:
+            first = allowed.first_ban_s if self.first_ban_s is None else self.first_ban_s
+            length = min(first * 2**account.bans, allowed.longest_ban_s)
             account.bans += 1
             account.banned_until = now + length
             return 418, length, account.weight
-        return 429, MINUTE_S - now % MINUTE_S, account.weight
+        return 429, wait, account.weight
 
     def forget(self) -> None:
         """Forget all arrivals, counts and bans; the limits stay."""
@@ -237,6 +204,23 @@ class Limits:
         return report
 
 
+def _count(account: _Account, allowed: Allowance, weight: int, now: float) -> float:
+    """Add a request to its window (a refused one counts too); return the seconds until the window allows more."""
+    if allowed.calendar:
+        window = int(now // allowed.window_s)
+        if account.window != window:
+            account.window, account.weight, account.refused = window, 0, 0
+        account.weight += weight
+        return allowed.window_s - now % allowed.window_s
+    while account.recent and account.recent[0][0] <= now - allowed.window_s:
+        account.recent.popleft()
+    if not account.recent:
+        account.refused = 0
+    account.recent.append((now, weight))
+    account.weight = sum(one for _, one in account.recent)
+    return account.recent[0][0] + allowed.window_s - now
+
+
 def busiest(arrivals: Sequence[Arrival], window_s: float, amount: int | None = None) -> dict[str, Any]:
     """Return the most requests and weight in any sliding window, and how many windows had more than `amount`."""
     times = np.array([arrival.at for arrival in arrivals])
@@ -258,26 +242,27 @@ def busiest(arrivals: Sequence[Arrival], window_s: float, amount: int | None = N
 class LimitedWire:
     """Enforces the limits in front of an app. `X-Forwarded-For` sets the address, `X-Client` a name."""
 
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, limits: Limits, dialects: Dialects) -> None:
         self._app = app
         self._limits = limits
+        self._dialects = dialects
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asked = classify(scope) if scope["type"] == "http" else None
+        asked = self._dialects.asked(scope)
         if asked is None:
             await self._app(scope, receive, send)
             return
-        path, budget = scope["path"], LISTING if asked[0] == "listing" else ARCHIVE
-        weight = 1
-        if asked[0] == "rest":
-            budget = "linear" if path.startswith("/fapi/") else "spot"
-            weight = weight_of(path, scope["query_string"].decode("latin-1"))
+        budget, weight = asked.dialect.charge(asked.kind, asked.path, asked.query)
         headers = dict(scope["headers"])
         address = headers.get(b"x-forwarded-for", scope["client"][0].encode()).decode("latin-1")
         client = (headers.get(b"x-client") or headers.get(b"user-agent", b"")).decode("latin-1")
-        status, said = self._limits.admit(budget, weight, client, address)
-        if status:
-            await _refusal(status, said, budget, self._limits)(scope, receive, send)
+        found = self._limits.admit(budget, weight, client, address)
+        said = {} if found.used is None else asked.dialect.used(budget, found.used)
+        if found.status:
+            allowed = self._limits.weights.get(budget.partition(":")[0])
+            answer = asked.dialect.refused(found.status, found.wait_s, budget, allowed)
+            answer.headers.update(said)
+            await answer(scope, receive, send)
             return
 
         async def say(message: Message) -> None:
@@ -286,13 +271,3 @@ class LimitedWire:
             await send(message)
 
         await self._app(scope, receive, say)
-
-
-def _refusal(status: int, headers: Mapping[str, str], budget: str, limits: Limits) -> Response:
-    """Answer with Binance's text (code -1003); the archive's hosts answer the same here."""
-    if status == 418:
-        text = f"Way too much request weight used; IP banned for {headers['retry-after']} s."
-    else:
-        most = limits.weights.get(budget)
-        text = f"Too much request weight used; current limit is {most or 'a rate'} request weight per 1 MINUTE."
-    return JSONResponse({"code": -1003, "msg": text}, status, dict(headers))

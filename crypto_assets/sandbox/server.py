@@ -11,20 +11,24 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import httpx
 import uvicorn
+import yaml
 from starlette.applications import Starlette
 
 from crypto_assets.errors import ConfigError
 from crypto_assets.machine.shortage import raise_if_ours
 from crypto_assets.sandbox.app import create_app
 from crypto_assets.sandbox.archive import Source
+from crypto_assets.sandbox.dialects import known
 from crypto_assets.sandbox.faults import Fault
 from crypto_assets.sandbox.request_limits import Rate
 from crypto_assets.sandbox.wire import Connection
+from crypto_assets.sandbox.world import World
 
 HOST = "127.0.0.1"
 _START_SECONDS = 30.0
@@ -43,6 +47,10 @@ class _Urls:
     @property
     def rest_url(self) -> str:
         return self.archive_url
+
+    def urls(self, exchange: str) -> dict[str, str]:
+        """Return an exchange's addresses as `exchanges:` of a collection wants them."""
+        return exchanges_block(self.archive_url)[exchange]
 
 
 class SandboxServer(_Urls):
@@ -127,6 +135,12 @@ class SandboxProcess(_Urls):
         return [(item["method"], item["path"]) for item in answer["requests"]]
 
 
+def exchanges_block(url: str) -> dict[str, dict[str, str]]:
+    """Return `exchanges:` of a collection for a sandbox on `url`: the addresses of every exchange that it speaks."""
+    nothing = World({})
+    return {name: dialect(nothing).urls(url) for name, dialect in known().items()}
+
+
 def serve(
     source: Source,
     host: str = HOST,
@@ -134,10 +148,15 @@ def serve(
     until_stdin_closes: bool = False,
     faults: Sequence[Fault] = (),
     rates: Sequence[Rate] = (),
+    collection: Path | None = None,
 ) -> None:
     """Serve `source` in the foreground until interrupted; the first line on standard output has the URL.
 
+    Args:
+        collection: a file that gets `exchanges:` of a collection, with the addresses of every exchange.
+
     Raises:
+        FileExistsError: `collection` is there already.
         FaultError: a fault that is impossible for this source.
     """
     app = create_app(source)
@@ -148,6 +167,9 @@ def serve(
     bound = _bind(host, port)
     what = "synthetic data" if source.synthetic else "files of a folder"
     url = _url(bound)
+    if collection:
+        with collection.open("x", encoding="utf-8") as file:
+            yaml.safe_dump({"exchanges": exchanges_block(url)}, file, sort_keys=False)
     sys.stdout.write(f"Sandbox exchange ({what}) on {url} - listing on {url}/listing\n")
     sys.stdout.flush()
     if until_stdin_closes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import heapq
 import zipfile
@@ -9,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from crypto_assets.sandbox.archive import CHECKSUM, ObjectInfo, Source
 from crypto_assets.sandbox.cache import BoundedCache
-from crypto_assets.sandbox.damage import damaged
+from crypto_assets.sandbox.dialects import Dialect
 from crypto_assets.sandbox.faults import Active, Faults, Kind
+from crypto_assets.sandbox.objects import CHECKSUM, Archive, ObjectInfo
 
 # Faults that change the file but not its checksum.
 _STALE_CHECKSUM = frozenset({"wrong-bytes", "republished-stale-checksum"})
@@ -22,7 +23,7 @@ _REPUBLISHED = frozenset({"republished", "republished-stale-checksum"})
 class Overridden:
     """A source with the objects of `overrides` on top. They are as new as the server."""
 
-    def __init__(self, source: Source, overrides: dict[str, bytes | None]) -> None:
+    def __init__(self, source: Archive, overrides: dict[str, bytes | None]) -> None:
         self._source = source
         self._overrides = overrides
         self._started = datetime.now(UTC)
@@ -44,11 +45,13 @@ class Overridden:
 
 
 class Shown:
-    """Gives each request its view of the objects."""
+    """Gives each request its view of the objects of one dialect. Faults of other exchanges do not concern it."""
 
-    def __init__(self, objects: Overridden, faults: Faults) -> None:
-        self._objects = objects
-        self._faults = faults
+    def __init__(self, dialect: Dialect, faults: Faults, overrides: dict[str, bytes | None]) -> None:
+        self.dialect = dialect
+        self.overrides = overrides
+        self._objects = Overridden(dialect.archive, overrides)
+        self._faults = faults.of(dialect.name)
         # A cache of damaged files: listings ask for their size again and again.
         self._damaged: BoundedCache[tuple[str, str, str], bytes] = BoundedCache(64_000_000, len)
 
@@ -112,8 +115,8 @@ class Shown:
             return None
         mark = hashlib.md5(content, usedforsecurity=False).hexdigest()
         try:
-            return self._damaged.get((fault, key, mark), lambda: damaged(fault, key, content))
-        except zipfile.BadZipFile:  # the override is not a zip
+            return self._damaged.get((fault, key, mark), lambda: self.dialect.damaged(fault, key, content))
+        except (zipfile.BadZipFile, gzip.BadGzipFile):  # the override is neither
             return content
 
 

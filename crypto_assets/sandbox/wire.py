@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qs
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,8 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from crypto_assets.sandbox import hostile
-from crypto_assets.sandbox.faults import CHECKSUM, Active, Faults, Kind
-from crypto_assets.sandbox.s3_listing import error_xml
+from crypto_assets.sandbox.dialects import Asked, Dialects
+from crypto_assets.sandbox.faults import Active, Faults
 
 _HTML = (
     "<!DOCTYPE html><html><head><meta charset=utf-8><title>Attention</title></head>"
@@ -48,36 +47,23 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # chosen 
         super().connection_lost(exc)
 
 
-def classify(scope: Scope) -> tuple[Kind, str] | None:
-    """Return the kind of a request and the key for faults; None for the sandbox's control paths."""
-    path: str = scope["path"]
-    if path.startswith("/_sandbox/"):
-        return None
-    query = scope["query_string"].decode("latin-1")
-    if path == "/listing":
-        return "listing", parse_qs(query).get("prefix", [""])[0]
-    if path.startswith(("/api/", "/fapi/")):
-        return "rest", f"{path}?{query}" if query else path
-    key = path.removeprefix("/listing/").removeprefix("/")
-    return ("checksum" if key.endswith(CHECKSUM) else "object"), key
-
-
 class FaultyWire:
     """Applies the active `Faults` to the answers of an app."""
 
-    def __init__(self, app: ASGIApp, faults: Faults) -> None:
+    def __init__(self, app: ASGIApp, faults: Faults, dialects: Dialects) -> None:
         self._app = app
         self._faults = faults
+        self._dialects = dialects
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asked = classify(scope) if scope["type"] == "http" else None
-        active = self._faults.claim_answer(*asked) if asked else None
+        asked = self._dialects.asked(scope)
+        active = self._faults.of(asked.dialect.name).claim_answer(asked.kind, asked.key) if asked else None
         if asked is None or active is None:
             await self._app(scope, receive, send)
             return
         name = active.fault.fault
         if name.startswith("http-"):
-            await _refusal(active, *asked)(scope, receive, send)
+            await _refusal(active, asked)(scope, receive, send)
         elif name == "html":
             await Response(_HTML, media_type="text/html")(scope, receive, send)
         elif name == "hang":
@@ -85,13 +71,9 @@ class FaultyWire:
         elif name == "reset":
             await _reset(scope, receive)
         elif name in hostile.REDIRECTS:
-            await hostile.redirect(name, Request(scope))(scope, receive, send)
-        elif name == "endless-pages":
-            await hostile.endless_page(Request(scope))(scope, receive, send)
-        elif name == "deep-xml":
-            await hostile.deep_page()(scope, receive, send)
-        elif name == "terminal-codes":
-            await hostile.page_with_codes(Request(scope))(scope, receive, send)
+            await hostile.redirect(name, Request(scope), asked.dialect.host)(scope, receive, send)
+        elif name in hostile.LISTINGS:
+            await asked.dialect.hostile(name, Request(scope))(scope, receive, send)
         else:
             await self._body(active, scope, receive, send)
 
@@ -146,20 +128,19 @@ class FaultyWire:
         gone.cancel()
 
 
-def _refusal(active: Active, kind: Kind, key: str) -> Response:
-    """Answer with a status, with the text of S3 or of the REST API."""
-    status = HTTPStatus(int(active.fault.fault.split("-")[1]))
+def _refusal(active: Active, asked: Asked) -> Response:
+    """Answer with a status, with the text of the exchange; a limit or a ban as the exchange says it."""
+    status, dialect = HTTPStatus(int(active.fault.fault.split("-")[1])), asked.dialect
+    wait_s, name = active.fault.retry_after_s, active.fault.fault
+    if asked.kind == "rest" and name in ("http-418", "http-429"):
+        budget, _ = dialect.charge(asked.kind, asked.path, asked.query)
+        return dialect.refused(status, wait_s, budget, None)
     headers = {}
-    if active.fault.fault == "http-429-date":
-        at = datetime.now(UTC) + timedelta(seconds=active.fault.retry_after_s)
-        headers["retry-after"] = format_datetime(at, usegmt=True)
+    if name == "http-429-date":
+        headers["retry-after"] = format_datetime(datetime.now(UTC) + timedelta(seconds=wait_s), usegmt=True)
     elif status in (418, 429):
-        headers["retry-after"] = str(active.fault.retry_after_s)
-    if kind == "rest":
-        text, media = f'{{"code":-1003,"msg":"{status.phrase}"}}', "application/json"
-    else:
-        code = {403: "AccessDenied", 404: "NoSuchKey", 500: "InternalError"}.get(status, "SlowDown")
-        text, media = error_xml(code, status.phrase, key), "application/xml"
+        headers["retry-after"] = str(wait_s)
+    text, media = dialect.failed(status, status.phrase, asked.kind, asked.key)
     return Response(text, status, headers, media)
 
 

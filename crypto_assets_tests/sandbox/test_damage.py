@@ -10,6 +10,7 @@ import pytest
 
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.damage import damaged
+from crypto_assets.sandbox.dialects.binance import layout
 
 Rows = list[list[str]]
 
@@ -34,7 +35,7 @@ def usual(archive: SyntheticArchive, read: Callable[[bytes], tuple[str, Rows]]) 
 
 @pytest.fixture(scope="module")
 def under(archive: SyntheticArchive, read: Callable[[bytes], tuple[str, Rows]]) -> Callable[[str, str], Rows]:
-    return lambda fault, key: read(damaged(fault, key, archive.read(key) or b""))[1]
+    return lambda fault, key: read(damaged(fault, key, archive.read(key) or b"", layout.table(key)))[1]
 
 
 def test_a_bar_is_lost_from_a_file_of_a_month(usual, under):
@@ -70,7 +71,7 @@ def test_trades_of_one_instant_are_reversed_and_no_others(usual, under):
 def test_two_trades_get_one_instant_where_none_share_one(read):
     quiet = SyntheticArchive({"spot": ["BTCUSDT"]}, date(2024, 1, 2), date(2024, 1, 2), trades_per_day=100)
     content = quiet.read(TRADES) or b""
-    true, found = read(content)[1], read(damaged("swapped-rows", TRADES, content))[1]
+    true, found = read(content)[1], read(damaged("swapped-rows", TRADES, content, layout.table(TRADES)))[1]
     assert len({cells[4] for cells in true}) == 100
     assert [cells[0] for cells in found[49:51]] == [true[50][0], true[49][0]]
     assert {cells[4] for cells in found[49:51]} == {true[49][4]}

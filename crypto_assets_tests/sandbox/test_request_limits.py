@@ -5,22 +5,16 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 
 import httpx
 import pytest
 
 from crypto_assets.sandbox.archive import SyntheticArchive
-from crypto_assets.sandbox.request_limits import (
-    LONGEST_BAN_S,
-    PATIENCE,
-    Arrival,
-    Limits,
-    Rate,
-    busiest,
-    parse_rate,
-    weight_of,
-)
+from crypto_assets.sandbox.dialects import allowances
+from crypto_assets.sandbox.dialects.binance.limits import LIMITS, LONGEST_BAN_S, PATIENCE, weight_of
+from crypto_assets.sandbox.request_limits import Arrival, Limits, Rate, busiest, parse_rate
 from crypto_assets.sandbox.server import SandboxServer
 
 KEY = "data/spot/daily/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01-01.zip"
@@ -49,8 +43,9 @@ def limits(clock: Clock) -> Limits:
 def ask(
     limits: Limits, weight: int, budget: str = "spot", address: str = "1.1.1.1"
 ) -> tuple[int, str | None, str | None]:
-    status, headers = limits.admit(budget, weight, "tester", address)
-    return status, headers.get("x-mbx-used-weight-1m"), headers.get("retry-after")
+    found = limits.admit(budget, weight, "tester", address)
+    used = None if found.used is None else str(found.used)
+    return found.status, used, str(found.wait_s) if found.status else None
 
 
 @pytest.fixture(scope="module")
@@ -162,8 +157,8 @@ def test_who_waits_as_told_is_never_banned(limits, clock):
         clock.now += 60
 
 
-def test_spot_counts_raw_requests_over_five_minutes_too(limits, clock, monkeypatch):
-    monkeypatch.setattr("crypto_assets.sandbox.request_limits.RAW_REQUESTS", (100, 300.0))
+def test_spot_counts_raw_requests_over_five_minutes_too(clock):
+    limits = Limits(clock, clock, {"spot": replace(LIMITS["spot"], raw=(100, 300.0))})
     for _ in range(10):
         assert [ask(limits, 1)[0] for _ in range(10)] == [0] * 10
         clock.now += 20
@@ -269,7 +264,10 @@ def test_requests_are_counted_by_client_and_budget_with_their_weights(server, cl
 def test_rest_is_refused_beyond_its_weight_and_then_banned(server, client):
     early_in_a_minute()
     set_to = client.post(f"{server.archive_url}/_sandbox/limits", json={"weights": {"spot": 10}, "first_ban_s": 2})
-    assert set_to.json()["limits"]["weights"] == {"spot": 10, "linear": 2_400}
+    assert set_to.json()["limits"]["weights"] == {
+        **{budget: allowed.amount for budget, allowed in allowances().items()},
+        "spot": 10,
+    }
     path = f"{server.archive_url}/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=1"
     answers = [client.get(path) for _ in range(5)]
     assert [answer.headers["x-mbx-used-weight-1m"] for answer in answers] == ["2", "4", "6", "8", "10"]

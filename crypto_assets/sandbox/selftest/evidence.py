@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from crypto_assets.model import State
 from crypto_assets.sandbox.damage import damaged
+from crypto_assets.sandbox.dialects.binance import layout
 from crypto_assets.sandbox.selftest.scenes import Scene, Where, exchange_symbol
 from crypto_assets.sandbox.selftest.store_damage import OTHER_LAKE
 
@@ -108,7 +109,7 @@ def published(scene: Scene, read: Read, fault: str = "", concerned: Iterable[Whe
         key = key_of(scene, where)
         content = read(key)
         if content is not None and key in changed:
-            content = damaged(fault, key, content)
+            content = damaged(fault, key, content, layout.table(key))
         found = _by_day(where.dataset, content).get(where.day) if content else None
         if found:
             rows[where] = found

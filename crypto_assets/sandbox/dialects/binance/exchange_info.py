@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from crypto_assets.sandbox.archive import SyntheticArchive
+from crypto_assets.sandbox.world import World
 
 _RULES = {
     "baseAssetPrecision": 8,
@@ -28,7 +28,7 @@ _NO_END_MS = 4133404800000
 _WEIGHTS = {"spot": 6000, "linear": 2400}
 
 
-def exchange_info(source: SyntheticArchive, market: str) -> Callable[[Request], JSONResponse]:
+def exchange_info(source: World, market: str) -> Callable[[Request], JSONResponse]:
     """Return the endpoint of a market. An ended symbol has status BREAK on spot; an ended contract is left out."""
 
     def answer(request: Request) -> JSONResponse:

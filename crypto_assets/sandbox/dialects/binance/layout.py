@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from crypto_assets.sandbox.damage import Table
 from crypto_assets.sandbox.market import (
     INTERVALS,
     LONG_INTERVALS,
@@ -43,6 +44,19 @@ HEADERS = {
     "aggTrades": "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker",
     "fundingRate": "calc_time,funding_interval_hours,last_funding_rate",
 }
+
+
+_TABLES = {
+    "klines": Table("bars", 0, 3, 5, 7, high=2, close=4, end_time=6, header=HEADERS["klines"]),
+    "trades": Table("trades", 4, 1, 2, 3, header=HEADERS["trades"]),
+    "aggTrades": Table("aggregates", 5, 1, 2, id=0, header=HEADERS["aggTrades"]),
+    "fundingRate": Table("funding", 0, 2, 2, header=HEADERS["fundingRate"]),
+}
+
+
+def table(key: str) -> Table:
+    """Return where the columns of a file are, by the folder in its key; of an unknown one those of bars."""
+    return _TABLES[next((part for part in key.split("/") if part in _TABLES), "klines")]
 
 
 @dataclass(frozen=True, slots=True)

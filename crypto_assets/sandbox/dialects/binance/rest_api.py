@@ -19,12 +19,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Route
+from starlette.responses import JSONResponse, Response
 
-from crypto_assets.sandbox.archive import SyntheticArchive
-from crypto_assets.sandbox.exchange_info import exchange_info
-from crypto_assets.sandbox.layout import Format
+from crypto_assets.sandbox.dialects.binance.exchange_info import exchange_info
+from crypto_assets.sandbox.dialects.binance.layout import Format
 from crypto_assets.sandbox.market import (
     DAY,
     INTERVALS,
@@ -41,6 +39,7 @@ from crypto_assets.sandbox.market import (
     month_end,
 )
 from crypto_assets.sandbox.text import Column, csv_rows
+from crypto_assets.sandbox.world import World
 
 ROOTS = {"spot": "/api/v3", "linear": "/fapi/v1"}
 _INTERVALS = (*INTERVALS, "3d", "1w", "1M")
@@ -97,20 +96,20 @@ class _Asked:
             yield min(last, self.latest_day) - timedelta(days=offset)
 
 
-def rest_routes(source: SyntheticArchive) -> list[Route]:
-    """Return the routes of the REST API over a synthetic archive; they block and are called from threads."""
-    routes = []
+def rest_routes(source: World) -> dict[str, Callable[[Request], Response]]:
+    """Return the routes of the REST API over a world; they block and are called from threads."""
+    routes: dict[str, Callable[[Request], Response]] = {}
     for market, root in ROOTS.items():
         for name, answer in _ANSWERS.items():
-            if name != "fundingRate" or market == "linear":
-                routes.append(Route(f"{root}/{name}", _endpoint(source, market, name, answer)))
-        routes.append(Route(f"{root}/ping", lambda request: JSONResponse({})))  # noqa: ARG005
-        routes.append(Route(f"{root}/time", _time(source)))
-        routes.append(Route(f"{root}/exchangeInfo", exchange_info(source, market)))
+            if name != "fundingRate" or market != "spot":
+                routes[f"{root}/{name}"] = _endpoint(source, market, name, answer)
+        routes[f"{root}/ping"] = lambda request: JSONResponse({})  # noqa: ARG005
+        routes[f"{root}/time"] = _time(source)
+        routes[f"{root}/exchangeInfo"] = exchange_info(source, market)
     return routes
 
 
-def _time(source: SyntheticArchive) -> Callable[[Request], JSONResponse]:
+def _time(source: World) -> Callable[[Request], JSONResponse]:
     def time(request: Request) -> JSONResponse:  # noqa: ARG001
         return JSONResponse({"serverTime": _now_us(source) // 1000})
 
@@ -118,7 +117,7 @@ def _time(source: SyntheticArchive) -> Callable[[Request], JSONResponse]:
 
 
 def _endpoint(
-    source: SyntheticArchive, market: str, name: str, answer: Callable[[_Asked], list[Any]]
+    source: World, market: str, name: str, answer: Callable[[_Asked], list[Any]]
 ) -> Callable[[Request], JSONResponse]:
     def endpoint(request: Request) -> JSONResponse:
         try:
@@ -133,7 +132,7 @@ def _error(refused: _Refused) -> JSONResponse:
     return JSONResponse({"code": refused.code, "msg": str(refused)}, 400)
 
 
-def _asked(source: SyntheticArchive, market: str, name: str, request: Request) -> _Asked:
+def _asked(source: World, market: str, name: str, request: Request) -> _Asked:
     query = request.query_params
     symbol = query.get("symbol", "")
     if not symbol:
@@ -185,7 +184,7 @@ def _milliseconds(value: int | None) -> int | None:
     return value // 1000 if value is not None and value >= 10**14 else value
 
 
-def _now_us(source: SyntheticArchive) -> int:
+def _now_us(source: World) -> int:
     now = source.now or datetime.now(UTC)
     return int(now.timestamp() * 1_000_000)
 
