@@ -43,8 +43,8 @@ A small dialect, whole (files of trades, S3 listing, one REST route):
 
     DIALECT = Example
 
-A listing that is not S3 overrides `list` (and `classify`, if it has other paths); errors that stand in an answer with status 200
-are what `refused` returns. `crypto_assets_tests/sandbox/test_dialects.py` runs this example.
+A listing that is not S3 overrides `list` (and `classify`, if it has other paths); `refused` returns errors that stand in an
+answer with status 200. `crypto_assets_tests/sandbox/test_dialects.py` runs this example.
 """
 
 from __future__ import annotations
