@@ -55,7 +55,7 @@ def exchange_info(source: World, market: str) -> Callable[[Request], JSONRespons
     return answer
 
 
-def _life(source: SyntheticArchive, market: str, name: str) -> dict[str, int]:
+def _life(source: World, market: str, name: str) -> dict[str, int]:
     """Return the first instant of a contract, and its last if its name has a date, in milliseconds."""
     _, first, _ = source.listed[market, name]
     begin = datetime(first.year, first.month, first.day, tzinfo=UTC)
