@@ -1,1 +1,86 @@
-"""Bybit: spot, linear and inverse contracts."""
+"""Bybit: spot (`spot`), linear (`linear`: USDT and USDC, perpetual and dated) and inverse contracts (`inverse`).
+
+Archive: trades only (`archive.py`, `rows.py`). REST: bars, funding, the newest trades, instruments (`rest.py`, `answers.py`,
+`instruments.py`). Names of symbols: `symbols.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from crypto_assets.model import Series
+from crypto_assets.sources.bybit.archive import BybitFiles, feeds_of
+from crypto_assets.sources.bybit.instruments import BybitInstruments
+from crypto_assets.sources.bybit.rest import INTERVALS, BybitRest
+from crypto_assets.sources.bybit.symbols import exchange_name, expires_at, unified
+from crypto_assets.sources.facts import Facts
+from crypto_assets.sources.limits import Limit
+
+_MARKET_TYPES = ("spot", "linear", "inverse")
+_NOT_IN_BARS = frozenset({"trade_count", "taker_buy_volume", "taker_buy_quote_volume"})
+
+
+class Bybit:
+    """Spot, linear and inverse contracts; options are not read."""
+
+    name = "bybit"
+    archive_url = "https://public.bybit.com"
+    listing_url = "https://s3.ap-southeast-1.amazonaws.com/public.bybit.com"
+    rest_url = "https://api.bybit.com"
+    # Includes S3's two names of one region (S3 user guide, "Request redirection").
+    hosts = frozenset(
+        {
+            "public.bybit.com",
+            "s3.ap-southeast-1.amazonaws.com",
+            "s3-ap-southeast-1.amazonaws.com",
+            "api.bybit.com",
+        }
+    )
+    # REST: 600 requests in 5 seconds for an address (v5 "rate-limit"). The archive's host blocks an address for minutes from
+    # about 40 requests a second on (devvir/tradebot); it may answer both files and indexes.
+    limits: Mapping[str, Sequence[Limit]] = {
+        "archive": (Limit(30, 1, "requests"),),
+        "listing": (Limit(5, 1, "requests"),),
+        "rest": (Limit(600, 5, "requests"),),
+    }
+    bans = frozenset({403})
+    withheld: frozenset[int] = frozenset()
+
+    def dataset_names(self, market_type: str) -> tuple[str, ...]:
+        if market_type not in _MARKET_TYPES:
+            return ()
+        bars = (f"ohlcv_{timeframe}" for timeframe in INTERVALS)
+        return (*bars, "trades", *(() if market_type == "spot" else ("funding_rates",)))
+
+    def facts(self, series: Series) -> Facts:
+        match series.table:
+            case "ohlcv":
+                return Facts("none", without=_NOT_IN_BARS)
+            case "trades" if series.market_type == "spot":
+                return Facts("none", without=frozenset({"trade_id", "trade_uid", "quote_amount"}))
+            case "trades":
+                return Facts("text", without=frozenset({"trade_id"}))
+        return Facts("none")
+
+    def feeds(self, series: Series) -> tuple[BybitFiles | BybitRest, ...]:
+        files = feeds_of(series) if series.table == "trades" else ()
+        return (*files, BybitRest(series))
+
+    def exchange_symbol(self, market_type: str, symbol: str) -> str:
+        return exchange_name(market_type, symbol)
+
+    def symbol(self, market_type: str, name: str) -> str | None:
+        return unified(market_type, name)
+
+    def expires_at(self, symbol: str) -> datetime | None:
+        return expires_at(symbol)
+
+    def instruments(self, market_type: str) -> BybitInstruments | None:
+        return BybitInstruments(market_type) if market_type in _MARKET_TYPES else None
+
+    def counted_weight(self, budget: str, headers: Mapping[str, str]) -> tuple[int, float] | None:  # noqa: ARG002
+        return None
+
+
+SOURCE = Bybit()

@@ -1,0 +1,116 @@
+"""Bybit's archive of trades: public.bybit.com.
+
+Path:    trading/{symbol}/{symbol}{date}.csv.gz            linear and inverse, perpetual and dated, from 2019-10
+         spot/{symbol}/{symbol}_{date}.csv.gz              spot, from 2022-11
+         spot/{symbol}/{symbol}-{month}.csv.gz
+Listing: S3 XML at https://s3.ap-southeast-1.amazonaws.com/public.bybit.com. The web host itself answers HTML indexes and
+         ignores parameters; if `listing_url` names it, its indexes are read (`listings/html_index.py`).
+Digest:  none is published. The ETag is the MD5 of the file, unless it was uploaded in parts: then it has a dash and proves
+         nothing.
+Known defects: eight files of 2022-12-12 are gzip files of nothing (44 bytes); `trading/DOTUSD/` holds a file of DOTUSDT;
+files named `…_v2` of 2021-07-26; a folder of a renamed symbol, `DATAOLD01USDT`. Keys that are not named like their folder
+are refused.
+The hour of publication is documented nowhere: the next day, in what others saw.
+Sources: devvir/tradebot docs/venues/BYBIT.md (measured in 2026), and downloaders that list the same paths.
+"""
+
+from __future__ import annotations
+
+import re
+from calendar import monthrange
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+from crypto_assets.model import Series, Span
+from crypto_assets.sources.bybit.rows import contract_trades, spot_trades
+from crypto_assets.sources.bybit.symbols import exchange_name, unified
+from crypto_assets.sources.feeds import Digest, Timing
+from crypto_assets.sources.formats_gzip import gunzip
+from crypto_assets.sources.listings.html_index import S3OrHtmlIndex
+from crypto_assets.sources.listings.s3 import S3Listing
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from crypto_assets.model import Instrument
+
+_TIMINGS = {
+    "daily": Timing(timedelta(hours=1), timedelta(hours=12), timedelta(days=3)),
+    "monthly": Timing(timedelta(days=1), timedelta(days=7), timedelta(days=35)),
+}
+_LISTING = S3OrHtmlIndex(S3Listing(1))
+
+
+def feeds_of(series: Series) -> tuple[BybitFiles, ...]:
+    """Return the feeds of a series of trades; months exist on spot only."""
+    daily = BybitFiles(series, "daily")
+    return (daily, BybitFiles(series, "monthly")) if series.market_type == "spot" else (daily,)
+
+
+@dataclass(frozen=True)
+class BybitFiles:
+    """The daily or the monthly files of the trades of one market type."""
+
+    series: Series
+    name: Literal["daily", "monthly"]
+
+    final = True
+    bundles = False
+    since = None
+    listing = _LISTING
+
+    @property
+    def timing(self) -> Timing:
+        return _TIMINGS[self.name]
+
+    @property
+    def universe(self) -> str:
+        """The folder of all symbols; linear and inverse ones share it."""
+        return "spot/" if self._spot else "trading/"
+
+    def prefix(self, name: str) -> str:
+        return f"{self.universe}{name}/"
+
+    def keys(self, name: str, day: date) -> tuple[str, ...]:
+        stamp = day.isoformat() if self.name == "daily" else day.isoformat()[:7]
+        return (f"{self.prefix(name)}{name}{self._separator}{stamp}.csv.gz",)
+
+    def covers(self, key: str) -> Span:
+        match = self._key.fullmatch(key)
+        if not match or unified(self.series.market_type, match[1]) is None:
+            stamp = "YYYY-MM-DD" if self.name == "daily" else "YYYY-MM"
+            raise ValueError(
+                f"{key}: expected a key like {self.prefix('SYMBOL')}SYMBOL{self._separator}{stamp}.csv.gz of a "
+                f"{self.series.market_type} symbol"
+            )
+        first = date(int(match[2]), int(match[3]), int(match[4] or 1))
+        days = monthrange(first.year, first.month)[1]
+        return Span.of_days(first, first if self.name == "daily" else first.replace(day=days))
+
+    def digest(self, key: str) -> Digest:  # noqa: ARG002  it is the file's ETag
+        return Digest("md5", None)
+
+    def parse(self, symbol: str, key: str, content: bytes, instrument: Instrument | None = None) -> pa.Table:  # noqa: ARG002  contracts of 1 USD
+        """Return the trades of a file, oldest first; see `ArchiveFeed.parse`."""
+        text = gunzip(key, content)
+        if self._spot:
+            return spot_trades(key, text)
+        market_type = self.series.market_type
+        return contract_trades(key, exchange_name(market_type, symbol), market_type == "inverse", text)
+
+    @property
+    def _spot(self) -> bool:
+        return self.series.market_type == "spot"
+
+    @property
+    def _separator(self) -> str:
+        if self._spot:
+            return "_" if self.name == "daily" else "-"
+        return ""
+
+    @cached_property
+    def _key(self) -> re.Pattern[str]:
+        stamp = r"(\d{4})-(\d{2})-(\d{2})" if self.name == "daily" else r"(\d{4})-(\d{2})()"
+        return re.compile(rf"{self.universe}([^/]+)/\1{self._separator}{stamp}\.csv\.gz", re.ASCII)

@@ -1,0 +1,106 @@
+"""Bybit's instruments: /v5/market/instruments-info, 1,000 a page by cursor; spot has one page.
+
+Only symbols that trade (or will) are in it: ended ones are in the archive's listing alone.
+Amounts: base; inverse contracts are 1 USD each.
+Life:    `launchTime` and `deliveryTime` in milliseconds, 0 for none; spot says neither.
+Source: bybit-exchange.github.io/docs/v5/market/instrument; a recorded spot answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from crypto_assets.errors import BadContent
+from crypto_assets.model import Instrument, unified_symbol
+from crypto_assets.sources.bybit.answers import list_of, result_of
+from crypto_assets.sources.bybit.symbols import exchange_name
+from crypto_assets.sources.feeds import Call
+from crypto_assets.sources.limits import Endpoint
+
+_PAGE = 1000
+_WHAT = "instruments-info"
+
+
+@dataclass(frozen=True, slots=True)
+class BybitInstruments:
+    """The instruments of one market type."""
+
+    market_type: str
+
+    ccxt_id = "bybit"
+    key_advice = "Bybit's market endpoints need no key"
+
+    def call(self) -> Call:
+        return self._call({})
+
+    def following(self, answer: Any) -> Call | None:
+        """Return the request for the page after an answer; None if it was the last."""
+        cursor = result_of(_WHAT, answer).get("nextPageCursor")
+        return self._call({"cursor": str(cursor)}) if cursor else None
+
+    def read(self, answer: Any) -> list[Instrument]:
+        """Return the instruments of an answer, in its order.
+
+        Left out are names that are not those of their assets and dates: another symbol has that name.
+        """
+        found = [self._instrument(one) for one in list_of(_WHAT, answer)[::-1]]
+        return [one for one in found if one is not None]
+
+    def _instrument(self, one: Any) -> Instrument | None:
+        try:
+            name, base, settle = str(one["symbol"]), str(one["baseCoin"]), self._settle(one)
+            quote = settle if self.market_type == "linear" and settle else str(one["quoteCoin"])
+            ends = None if self.market_type == "spot" else _instant(one["deliveryTime"])
+            symbol = f"{base}/{quote}" + (f":{settle}" if settle else "") + (f"-{ends:%y%m%d}" if ends else "")
+            sizes = one["lotSizeFilter"]
+            return Instrument(
+                exchange="bybit",
+                market_type=self.market_type,
+                symbol=self._unified(symbol, name),
+                exchange_symbol=name,
+                base=base,
+                quote=quote,
+                settle=settle,
+                inverse=self.market_type == "inverse",
+                tick_size=Decimal(one["priceFilter"]["tickSize"]),
+                lot_size=Decimal(sizes["basePrecision" if self.market_type == "spot" else "qtyStep"]),
+                listed_at=None if self.market_type == "spot" else _instant(one["launchTime"]),
+                delisted_at=ends,
+                status=str(one["status"]),
+            )
+        except _OtherName:
+            return None
+        except (KeyError, TypeError, ValueError, InvalidOperation, OverflowError) as error:
+            raise BadContent(
+                f"bybit {self.market_type} {_WHAT}: expected a symbol with its assets, steps and dates, found "
+                f"{str(one)[:200]} ({type(error).__name__}: {error})"
+            ) from None
+
+    def _settle(self, one: Mapping[str, Any]) -> str | None:
+        return None if self.market_type == "spot" else str(one["settleCoin"])
+
+    def _unified(self, text: str, name: str) -> str:
+        try:
+            symbol = unified_symbol(text, self.market_type)
+        except ValueError:
+            raise _OtherName from None
+        if exchange_name(self.market_type, symbol) != name:
+            raise _OtherName
+        return symbol
+
+    def _call(self, more: Mapping[str, str | int]) -> Call:
+        page: dict[str, str | int] = {} if self.market_type == "spot" else {"limit": _PAGE}
+        params = {"category": self.market_type, **page, **more}
+        return Call("publicGetV5MarketInstrumentsInfo", params, Endpoint("bybit", "rest", "instruments"))
+
+
+class _OtherName(Exception):  # never leaves this module
+    """The exchange's name is not that of the assets."""
+
+
+def _instant(milliseconds: Any) -> datetime | None:
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC) if int(milliseconds) else None
