@@ -16,7 +16,12 @@ OFFERED = [
 
 @pytest.mark.parametrize("series", OFFERED, ids=str)
 def test_every_series_has_facts(series):
-    assert sources.facts(series).contiguous is (sources.facts(series).hidden_ids == 0)
+    assert (sources.facts(series).numbering == "holes") is (sources.facts(series).hidden_ids > 0)
+
+
+def test_bybit_does_not_number_trades():
+    assert sources.facts(Series.named("bybit", "linear", "trades")).numbering == "text"
+    assert sources.facts(Series.named("bybit", "spot", "trades")).numbering == "none"
 
 
 def test_binance_numbers_spot_trades_without_holes_and_futures_with_holes():

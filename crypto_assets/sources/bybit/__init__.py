@@ -56,12 +56,12 @@ class Bybit:
     def facts(self, series: Series) -> Facts:
         match series.table:
             case "ohlcv":
-                return Facts("none", without=_NOT_IN_BARS)
+                return Facts(without=_NOT_IN_BARS)
             case "trades" if series.market_type == "spot":
                 return Facts("none", without=frozenset({"trade_id", "trade_uid", "quote_amount"}))
             case "trades":
                 return Facts("text", without=frozenset({"trade_id"}))
-        return Facts("none")
+        return Facts()
 
     def feeds(self, series: Series) -> tuple[BybitFiles | BybitRest, ...]:
         files = feeds_of(series) if series.table == "trades" else ()
