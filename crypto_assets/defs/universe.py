@@ -44,7 +44,7 @@ def build_universe(collection: Collection) -> list[dg.AssetsDefinition]:
     if not markets:
         return []
 
-    @dg.multi_asset(name=UNIVERSE, specs=[_spec(collection, *market) for market in markets], can_subset=True)
+    @dg.multi_asset(name="list_symbols", specs=[_spec(collection, *market) for market in markets], can_subset=True)
     def list_symbols(
         context: dg.AssetExecutionContext, postgres: PostgresResource
     ) -> Iterator[dg.MaterializeResult[Any]]:

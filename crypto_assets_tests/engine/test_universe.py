@@ -232,6 +232,7 @@ def test_definitions_come_from_the_ledger_alone_and_grow_with_it(sandbox, tmp_pa
 
     def assets() -> set[Any]:
         repository = build(load_known_collection(config)).get_repository_def()
+        assert {"universe", "instruments"} <= {job.name for job in repository.get_all_jobs()}, "all names differ"
         return set(repository.asset_graph.materializable_asset_keys)
 
     migrate(postgres_url)
