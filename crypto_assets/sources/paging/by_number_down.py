@@ -64,9 +64,12 @@ def descending(
     if walk.reaches(newest, start):
         yield walk.page(newest, start, end)
         return
+    last = start
     while start < end:
-        last = min(start + _WINDOW, end)
+        last = min(last + _WINDOW, end)
         first = newest if last == end else read((yield pages.before_time(partition.symbol, last)))
+        if first.num_rows == 0 and last < end:
+            continue  # either trading begins later, then with the first number, or rows that old are not served
         yield (yield from walk.window(first, start, last))
         start = last
 
