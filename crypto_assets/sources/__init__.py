@@ -105,7 +105,6 @@ def get(name: str) -> Source:
     return _all()[name]
 
 
-@cache
 def facts(series: Series) -> Facts:
     """Return the facts of a series; raises KeyError for an unknown source."""
     return get(series.exchange).facts(series)

@@ -15,7 +15,7 @@ import pytest
 from crypto_assets.causes.rules import cause_of_day
 from crypto_assets.model import Series, State
 from crypto_assets.model.kinds import Kind
-from crypto_assets.sources.binance import Binance
+from crypto_assets.sources.binance.archive import BinanceFiles
 from crypto_assets_tests.engine.conftest import END, FIRST, LAST, Open
 from crypto_assets_tests.published import Row, checksum_of, of_day, rows_of, statistics_of, text_of, zip_of
 from crypto_assets_tests.workbench import entry
@@ -260,13 +260,14 @@ def test_a_source_that_fails_on_a_file_costs_that_file_alone_with_its_name(
 ) -> None:
     work = bench(ONE)
     of = work.key(BARS, BTC, DAYS[1])
-    real = Binance.parse
+    real = BinanceFiles.parse
 
-    def parse(self: Binance, series: Series, key: str, content: bytes) -> Any:
-        return real(self, series, key, content)["no such column"] if key == of else real(self, series, key, content)
+    def parse(self: BinanceFiles, symbol: str, key: str, content: bytes, instrument: Any = None) -> Any:
+        rows = real(self, symbol, key, content, instrument)
+        return rows["no such column"] if key == of else rows
 
     with monkeypatch.context() as broken:
-        broken.setattr(Binance, "parse", parse)
+        broken.setattr(BinanceFiles, "parse", parse)
         result = work.collect(FIRST, LAST)
     assert result.tally.states == {State.AVAILABLE: (LAST - FIRST).days, State.MISSING: 1}
     outcome = result.of(DAYS[1])

@@ -109,7 +109,7 @@ def _record(symbol: str, state: str, day: date) -> dict[str, Any]:
         "size_bytes": BYTES_A_DAY if stored else None,
         "path": f"{symbol}/{day}" if stored else None,
         "source": {"provisional": "rest"}.get(state, "archive") if stored else None,
-        "source_key": f"data/spot/daily/klines/X/1m/{symbol.replace('/', '')}-1m-{day}.zip" if stored else None,
+        "source_key": _key(symbol, day) if stored else None,
         "findings": psycopg.types.json.Jsonb(
             {"complete": {"passed": state != "degraded"}, "contract": {"passed": True}}
         )
@@ -157,3 +157,8 @@ def incidents() -> list[dict[str, Any]]:
 def _insert(connection: psycopg.Connection[Any], table: str, values: dict[str, Any]) -> None:
     names, places = ", ".join(values), ", ".join(["%s"] * len(values))
     connection.execute(f"INSERT INTO collection.{table} ({names}) VALUES ({places})", list(values.values()))
+
+
+def _key(symbol: str, day: date) -> str:
+    name = symbol.replace("/", "")
+    return f"data/spot/daily/klines/{name}/1m/{name}-1m-{day}.zip"

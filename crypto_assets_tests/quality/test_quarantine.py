@@ -31,7 +31,7 @@ from crypto_assets.quality.quarantine.refused_files import (
 from crypto_assets.quality.quarantine.retry import Restored, restorer
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
-from crypto_assets.sources.binance import Binance
+from crypto_assets.sources.binance.archive import BinanceFiles
 from crypto_assets.storage.warehouse import Warehouse
 from crypto_assets.version import __version__
 from crypto_assets_tests.published import checksum_of, text_of, zip_of
@@ -266,7 +266,7 @@ def test_a_checksum_that_the_exchange_has_corrected_makes_the_same_bytes_data(wo
 
 def test_what_a_newer_version_can_parse_is_stored_without_any_request(work: Workbench, monkeypatch) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(Binance, "parse", _refuse)
+        patched.setattr(BinanceFiles, "parse", _refuse)
         work.collect(START, LAST)
     found = files(work)
     assert {file.days: file.error for file in found} == {(day,): "BadContent" for day in (START, BAD, LAST)}
@@ -277,7 +277,7 @@ def test_what_a_newer_version_can_parse_is_stored_without_any_request(work: Work
     assert {file.days for file in files(work)} == {(START,), (LAST,)}
 
 
-def _refuse(self: Binance, series: Series, of: str, content: bytes) -> None:
+def _refuse(self: BinanceFiles, symbol: str, of: str, content: bytes, instrument: object = None) -> None:
     raise BadContent(f"{of}: expected 11 columns, found 12")
 
 
@@ -330,7 +330,7 @@ def test_a_refused_correction_takes_the_place_of_the_former_version_once_it_is_g
     former = work.published(BARS, BTC, BAD)
     work.publish(OF, with_cell(work, 700, 5, lambda text: str(Decimal(text) + Decimal("12.5"))))
     with monkeypatch.context() as patched:
-        patched.setattr(Binance, "parse", _refuse)
+        patched.setattr(BinanceFiles, "parse", _refuse)
         work.collect(BAD, BAD)
     assert state(work) is State.CORRECTED
     assert work.in_lake(BARS, BTC, BAD) == former

@@ -74,10 +74,10 @@ def first_listed_day(site: ArchiveSite, feed: ArchiveFeed, name: str) -> date | 
     return None
 
 
-def names_listed(site: ArchiveSite, feed: ArchiveFeed) -> list[str]:
-    """Return the exchange's own names of all symbols that a feed lists; empty if no listing shows them."""
+def names_listed(site: ArchiveSite, feed: ArchiveFeed) -> list[str] | None:
+    """Return the exchange's own names of all symbols that a feed lists; None if no listing shows them."""
     if feed.listing is None or feed.universe is None:
-        return []
+        return None
     universe = feed.universe
     children = list_prefixes(site, feed.listing, universe)
     return [child.removeprefix(universe).rstrip("/") for child in children]

@@ -191,7 +191,7 @@ def require_listed(site: ArchiveSite, track: Track, feeds: Sequence[ArchiveFeed]
 
 def _similar(site: ArchiveSite, track: Track) -> str:
     listed = names_listed(site, sources.archives(track.series)[0])
-    if not listed:
+    if listed is None:
         return "; check `symbols` in collection.yaml"
     close = similar_symbols(sources.name_of(*track), listed, most=3)
     if close:

@@ -119,7 +119,7 @@ def newest_day(site: ArchiveSite, track: Track, now: datetime) -> Newest:
 
 def _ask_others(site: ArchiveSite, track: Track, today: date) -> Newest:
     feed, own = sources.archives(track.series)[0], sources.name_of(*track)
-    names = [name for name in names_listed(site, feed) if name != own]
+    names = [name for name in (names_listed(site, feed) or ()) if name != own]
     step = max(1, len(names) // _SAMPLE)
     sample = names[::step][:_SAMPLE]
     since = today - 2 * delisted_after(track.series)

@@ -89,9 +89,9 @@ _AGG_TRADES_HEADERS = (
     ),
 )
 
-# Spot files have one column more.
+# Spot files have one column more; some files of futures name the amount in base beside the one in quote.
 _BEST_MATCH = {"is_best_match": pa.bool_()}
-_BESIDE = _BEST_MATCH
+_BESIDE = {**_BEST_MATCH, "base_qty": DECIMAL}
 
 # The quantity is contracts (`83.0`), base_qty the amount in base (a row of BTCUSD_PERP-trades-2026-09-01.csv).
 _INVERSE_TRADES = {

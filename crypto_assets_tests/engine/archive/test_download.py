@@ -6,6 +6,7 @@ import hashlib
 from datetime import UTC, date, datetime
 
 import pytest
+from starlette.responses import Response
 
 from crypto_assets import sources
 from crypto_assets.engine.archive.download import download, withheld
@@ -22,6 +23,8 @@ from crypto_assets.errors import (
 from crypto_assets.model import ArchiveObject, Series, SourceFile
 from crypto_assets.sandbox.archive import SyntheticArchive
 from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.sources.binance.archive import BinanceFiles
+from crypto_assets.sources.feeds import Digest
 from crypto_assets.transport.client import Client
 from crypto_assets_tests.engine.archive.test_listing import list_objects
 
@@ -145,25 +148,67 @@ def test_an_empty_file_with_the_checksum_of_nothing_is_returned_for_the_parser_t
 
 
 def test_a_refusal_of_the_host_is_no_mismatch(serve, client):
-    from starlette.responses import Response
-
     async def answer(request):
         return Response("denied", 403)
 
     with pytest.raises(HostRefused):
-        download(client, serve(answer).url, BINANCE, ArchiveObject(KEY, 1, "e"))
+        receive(client, serve(answer).url, ArchiveObject(KEY, 1, "e"))
 
 
 def test_an_exchange_without_checksums_says_so(sandbox, client, obj):
-    class Plain:
-        name = "plain"
-
-        def checksum_key(self, key):
+    class Plain(BinanceFiles):
+        def digest(self, key):
             return None
 
-    _, source = download(client, sandbox.archive_url, Plain(), obj)
+    site = ArchiveSite(client, BINANCE, "", sandbox.archive_url)
+    _, source = download(site, Plain(FEED.series, "daily"), obj)
     assert source.published_digest is None
     assert source.sha256 == hashlib.sha256(sandbox.app.state.source.read(KEY)).hexdigest()
+
+
+class Tagged(BinanceFiles):
+    """An archive whose only digest is the ETag, as Bybit's and OKX's are."""
+
+    def digest(self, key):
+        return Digest("md5", None)
+
+
+def test_an_etag_that_is_the_md5_is_compared_with_the_bytes(sandbox, client, obj):
+    site, feed = ArchiveSite(client, BINANCE, "", sandbox.archive_url), Tagged(FEED.series, "daily")
+    content, source = download(site, feed, obj)
+    assert source.published_digest == "md5:" + hashlib.md5(content, usedforsecurity=False).hexdigest()
+    assert sandbox.requests() == [("GET", f"/{KEY}")]
+
+
+@pytest.mark.parametrize(
+    ("etag", "published"),
+    [
+        ("{md5}", "md5:{md5}"),
+        ("{upper}", "md5:{md5}"),
+        ("{md5}-3", None),  # of an upload in parts
+        ("0x8DC1", None),
+        (None, None),
+    ],
+)
+def test_an_etag_of_another_form_proves_nothing(serve, client, etag, published):
+    md5 = hashlib.md5(b"bytes", usedforsecurity=False).hexdigest()
+    names = {"md5": md5, "upper": md5.upper()}
+
+    async def answer(request):
+        return Response(b"bytes", headers={"etag": f'"{etag.format(**names)}"'} if etag else None)
+
+    site = ArchiveSite(client, BINANCE, "", serve(answer).url)
+    _, source = download(site, Tagged(FEED.series, "daily"), ArchiveObject(KEY, 5, ""))
+    assert source.published_digest == (published and published.format(**names))
+
+
+def test_bytes_that_differ_from_an_md5_etag_are_refused(serve, client):
+    async def answer(request):
+        return Response(b"other bytes", headers={"etag": f'"{"0" * 32}"'})
+
+    site = ArchiveSite(client, BINANCE, "", serve(answer).url)
+    with pytest.raises(ChecksumMismatch, match=f"published md5 {'0' * 32}, downloaded "):
+        download(site, Tagged(FEED.series, "daily"), ArchiveObject(KEY, 5, ""))
 
 
 @pytest.mark.parametrize("status", [301, 302, 401, 403, 404, 410, 451])

@@ -10,20 +10,18 @@ import pytest
 from starlette.responses import Response
 
 from crypto_assets.engine.archive import listing
-from crypto_assets.engine.archive.listing import list_objects, list_prefixes
 from crypto_assets.errors import ListingError
-from crypto_assets.sources.limits import Endpoint
-from crypto_assets.transport.client import Client, View
+from crypto_assets.transport.client import Client
+from crypto_assets_tests.engine.archive.test_listing import list_objects, list_prefixes
 
-LISTING = Endpoint("binance", "listing", "listing")
 PREFIX = "data/x/"
 START = '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult>'
 DEEP = "<a>" * 2_000_000
 
 
 @pytest.fixture
-def view(client: Client) -> View:
-    return client.at(LISTING)
+def view(client: Client) -> Client:
+    return client
 
 
 def contents(key: str, size: object = 1) -> str:

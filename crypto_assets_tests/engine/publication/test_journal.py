@@ -238,8 +238,9 @@ def test_a_version_that_was_there_already_survives_the_undo(
     folder_lake.store.put(VERSION, b"former one")
     with psycopg.connect(ledger.url) as connection:
         connection.execute(
-            "INSERT INTO collection.versions VALUES ('binance', 'spot', 'BTC/USDT', 'ohlcv_1m', '2024-01-01', 1, 'c', %s, 1, "
-            "'archive', 'k', 'e', 's', now(), now())",
+            "INSERT INTO collection.versions (exchange, market_type, symbol, dataset, day, number, content_sha256, path, "
+            "rows, source, source_key, source_etag, source_sha256, known_from, known_to) VALUES ('binance', 'spot', "
+            "'BTC/USDT', 'ohlcv_1m', '2024-01-01', 1, 'c', %s, 1, 'archive', 'k', 'e', 's', now(), now())",
             (VERSION,),
         )
     at_step("loaded", lambda: 1 / 0)
