@@ -33,7 +33,7 @@ def names_of_market(client: Client, collection: Collection, market: Iterable[Ser
         for feed in sources.archives(series)
         if feed.universe is not None
     }
-    return {name for site, feed in feeds.values() for name in names_listed(site, feed)}
+    return {name for site, feed in feeds.values() for name in names_listed(site, feed) or ()}
 
 
 def life_in_archive(
