@@ -21,6 +21,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
+from crypto_assets import sources
 from crypto_assets.errors import (
     ChecksumMismatch,
     CircuitOpen,
@@ -73,16 +74,6 @@ _LONGEST_ASKED_S = 259_200.0
 
 # 520–527 and 530 are Cloudflare's statuses for a failing server behind it.
 _PASSING = frozenset({408, 425, 500, 502, 503, 504, 507, 509, *range(520, 528), 529, 530, 598, 599})
-
-# Each exchange gives 403 its own meaning. Binance: its firewall's limit (rest-api.md, "HTTP Return Codes"); Bybit: more than
-# 600 requests in 5 s, for ten minutes (bybit-exchange.github.io, Rate Limit); OKX: banned (facts of its archive hosts).
-_BANS: dict[str, frozenset[int]] = {
-    "binance": frozenset({403, 418}),
-    "bybit": frozenset({403}),
-    "okx": frozenset({403}),
-}
-# Bitget's archive answers 403 for a missing file.
-_ABSENT: dict[str, frozenset[int]] = {"bitget": frozenset({403})}
 
 # ccxt's classes by name, because ccxt is imported late. The nearest ancestor in this table decides.
 _CCXT: dict[str, Decision] = {
@@ -153,10 +144,10 @@ def asked_wait_s(response: httpx.Response) -> float | None:
 
 
 def _of_status(status: int, exchange: str, rest: bool, retry_after_s: float | None) -> Decision:
-    if status in _ABSENT.get(exchange, ()) and not rest:
+    if not rest and status in _withheld(exchange):
         return Later()
     # 418 means a ban from any host: nobody else uses it.
-    if status == 418 or (rest and status in _BANS.get(exchange, ())):
+    if status == 418 or (rest and status in _bans(exchange)):
         return WaitUntil(retry_after_s, ban=True)
     if status == 429:
         return WaitUntil(retry_after_s)
@@ -164,6 +155,16 @@ def _of_status(status: int, exchange: str, rest: bool, retry_after_s: float | No
         return Retry() if retry_after_s is None else WaitUntil(retry_after_s)
     # 403 from an archive: one file is refused for now, or an edge server limits us; do not try again at once.
     return Later() if status in (403, 404) else Permanent()
+
+
+def _bans(exchange: str) -> frozenset[int]:
+    """Return the statuses of an API that mean a ban: each exchange gives 403 its own meaning."""
+    return sources.get(exchange).bans if exchange in sources.names() else frozenset()
+
+
+def _withheld(exchange: str) -> frozenset[int]:
+    """Return the statuses of an archive that mean "no such file", besides 404."""
+    return sources.get(exchange).withheld if exchange in sources.names() else frozenset()
 
 
 def _of_ours(error: CryptoAssetsError, exchange: str, rest: bool, retry_after_s: float | None) -> Decision:
@@ -209,6 +210,6 @@ def _of_ccxt(names: list[str], message: str, exchange: str, retry_after_s: float
     if "ExchangeNotAvailable" in names and "OnMaintenance" not in names and status:
         return _of_status(int(status[1]), exchange, True, retry_after_s)
     if isinstance(found, WaitUntil):
-        banned = status is not None and int(status[1]) in (*_BANS.get(exchange, ()), 418)
+        banned = status is not None and int(status[1]) in (*_bans(exchange), 418)
         return WaitUntil(retry_after_s, ban=banned)
     return found

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 import crypto_assets.errors
+from crypto_assets import sources
 from crypto_assets.errors import (
     BadContainer,
     BadContent,
@@ -83,14 +84,22 @@ def test_a_wait_that_the_host_asks_for_is_kept_where_trying_again_can_help_and_n
         ("bybit", False, 403, Later()),
         ("okx", True, 403, WaitUntil(None, ban=True)),
         ("okx", True, 429, WaitUntil(None)),
-        ("bitget", False, 403, Later()),  # a missing file
-        ("kraken", True, 403, Later()),
+        ("coinbase", True, 403, Later()),
         ("", True, 403, Later()),
     ],
 )
 def test_some_exchanges_give_a_status_a_meaning_of_their_own(exchange, rest, status, decision):
     assert decide(status, exchange=exchange, rest=rest) == decision
     assert decide(HostRefused("no", status=status), exchange=exchange, rest=rest) == decision
+
+
+def test_a_source_says_which_status_of_its_archive_means_that_a_file_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert decide(401, exchange="binance") == Permanent()
+    monkeypatch.setattr(type(sources.get("binance")), "withheld", frozenset({401}))
+    assert decide(401, exchange="binance") == Later()
+    assert decide(401, exchange="binance", rest=True) == Permanent()
 
 
 OURS = {
@@ -252,7 +261,7 @@ def of_status(exchange: str, status: int) -> Exception:
 )
 def test_what_ccxt_makes_of_a_status_is_decided_by_the_status(status, decision):
     """It raises ExchangeNotAvailable, which could be tried again, also for 400, 403, 404, 405, 409, 410 and 451."""
-    assert decide(of_status("kraken", status), exchange="kraken") == decision
+    assert decide(of_status("coinbase", status), exchange="coinbase") == decision
 
 
 @pytest.mark.parametrize(
