@@ -1,0 +1,283 @@
+"""Bybit: gzip files of trades, an S3 listing and HTML indexes, REST v5 with its errors inside a 200, a ban that is a 403.
+
+    /bybit/listing?prefix=…          S3 XML
+    /bybit/archive/<folder>/         an HTML index of the folder; parameters are ignored
+    /bybit/archive/<key>             a file; its ETag is its MD5, there is no checksum
+    /bybit/rest/v5/market/…          kline, recent-trade, funding/history, instruments-info, time
+
+Spot and linear. Times of linear files are seconds with four digits after the point, notionals floats as Python prints them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from functools import partial
+from html import escape
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from crypto_assets.sandbox.allowances import Allowance
+from crypto_assets.sandbox.damage import Table
+from crypto_assets.sandbox.dialects import Dialect, Endpoint
+from crypto_assets.sandbox.dialects.bybit.rows import bars_down, funding_down, number, trades_down
+from crypto_assets.sandbox.faults import Kind
+from crypto_assets.sandbox.market import Instrument, days_between, instant
+from crypto_assets.sandbox.published import PublishedFile, PublishedFiles, gzip_member
+from crypto_assets.sandbox.s3_listing import Objects
+from crypto_assets.sandbox.world import World, expiry
+
+MARKETS = ("spot", "linear")
+CONTRACTS = "timestamp,symbol,side,size,price,tickDirection,trdMatchID,grossValue,homeNotional,foreignNotional,RPI"
+SPOT = "id,timestamp,price,volume,side,rpi"
+
+_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_MOST_RECENT = {"spot": 60, "linear": 1000}
+
+
+class Refused(Exception):
+    """An error of the API: retCode and retMsg, in an answer with status 200."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Bybit(Dialect):
+    """public.bybit.com and api.bybit.com."""
+
+    name = "bybit"
+    host = "public.bybit.com"
+    # Beyond 600 requests in 5 s an address is banned for 10 minutes.
+    limits = {"bybit.rest": Allowance(600, 5.0, patience=0, first_ban_s=600)}  # noqa: RUF012 - as the others
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.names = {
+            (market, bybit_name(symbol)): listed
+            for (market, symbol), listed in world.listed.items()
+            if market in MARKETS
+        }
+        self.archive = PublishedFiles(world, "public.bybit.com", self._files)
+
+    def classify(self, path: str, query: str) -> tuple[Kind, str]:
+        if path == "/archive" or (path.startswith("/archive/") and path.endswith("/")):
+            return "listing", path.removeprefix("/archive").removeprefix("/")
+        return super().classify(path, query)
+
+    async def list(self, request: Request, objects: Objects, seconds: float) -> Response:
+        path = request.url.path.removeprefix(self.root)
+        if not path.startswith("/archive"):
+            return await super().list(request, objects, seconds)
+        folder = path.removeprefix("/archive").removeprefix("/")
+        links = await run_in_threadpool(self._links, folder, objects)
+        if folder and not links:
+            return self.missing(folder)
+        lines = "".join(f'<li><a href="{escape(link)}">{escape(link)}</a></li>\n' for link in ("../", *links))
+        return Response(f"<!DOCTYPE html>\n<html><body><ul>\n{lines}</ul></body></html>\n", media_type="text/html")
+
+    def media_type(self, key: str) -> str:  # noqa: ARG002 - all are gzip
+        return "application/gzip"
+
+    def refused(self, status: int, wait_s: int, budget: str, allowed: int | None) -> Response:  # noqa: ARG002
+        return Response("access too frequent", 403)
+
+    def failed(self, status: int, phrase: str, kind: Kind, key: str) -> tuple[str, str]:
+        if kind == "rest":
+            return f'{{"retCode":10016,"retMsg":"{phrase}","result":{{}}}}', "application/json"
+        return super().failed(status, phrase, kind, key)
+
+    def table(self, key: str) -> Table:
+        if key.startswith("spot/"):
+            return Table("trades", time=1, price=2, amount=3, header=SPOT, pack="gzip")
+        return Table("trades", time=0, price=4, amount=3, quote=9, header=CONTRACTS, pack="gzip")
+
+    # ---- files --------------------------------------------------------------------------------------------------------
+
+    def _files(self) -> Iterator[PublishedFile]:
+        for (market, name), (item, first, last) in self.names.items():
+            for day in days_between(first, last):
+                spot = market == "spot"
+                key = f"spot/{name}/{name}_{day}.csv.gz" if spot else f"trading/{name}/{name}{day}.csv.gz"
+                write = self._spot if spot else partial(self._contracts, name)
+                yield PublishedFile(key, instant(day + timedelta(days=1), 2), partial(write, item, day))
+
+    def _spot(self, item: Instrument, day: date) -> bytes | None:
+        trades = self.world.market.trades(item, day)
+        lines = (
+            f"{place},{us // 1000},{price},{amount},{side},0\n"
+            for place, (us, price, amount, side) in enumerate(_cells(item, trades), 1)
+        )
+        return gzip_member([line.encode() for line in lines], SPOT) if len(trades) else None
+
+    def _contracts(self, name: str, item: Instrument, day: date) -> bytes | None:
+        trades = self.world.market.trades(item, day)
+        lines = []
+        for place, (us, price, amount, side) in enumerate(_cells(item, trades)):
+            quote = float(price) * float(amount)
+            time = f"{us // 1_000_000}.{us % 1_000_000 // 100:04}"
+            uid = uuid(name, trades.first_id + place)
+            numbers = f"{quote * 1e8!r},{float(amount)!r},{quote!r}"
+            lines.append(f"{time},{name},{side.title()},{amount},{price},ZeroPlusTick,{uid},{numbers},0\n".encode())
+        return gzip_member(lines, CONTRACTS) if lines else None
+
+    def _links(self, folder: str, objects: Objects) -> Sequence[str]:
+        found = [key.removeprefix(folder) for key in objects.keys(folder)]
+        return list(dict.fromkeys(name.partition("/")[0] + ("/" if "/" in name else "") for name in found))
+
+    # ---- REST ---------------------------------------------------------------------------------------------------------
+
+    def rest(self) -> Mapping[str, Endpoint]:
+        answers: dict[str, Callable[[Mapping[str, str]], dict[str, Any]]] = {
+            "time": self._time,
+            "kline": self._kline,
+            "recent-trade": self._recent_trade,
+            "funding/history": self._funding_history,
+            "instruments-info": self._instruments_info,
+        }
+        return {f"/rest/v5/market/{path}": self._endpoint(answer) for path, answer in answers.items()}
+
+    def _endpoint(self, answer: Callable[[Mapping[str, str]], dict[str, Any]]) -> Endpoint:
+        def endpoint(request: Request) -> Response:
+            head: dict[str, Any] = {"retCode": 0, "retMsg": "OK"}
+            try:
+                result = answer(request.query_params)
+            except Refused as refused:
+                head, result = {"retCode": refused.code, "retMsg": str(refused)}, {}
+            return JSONResponse({**head, "result": result, "retExtInfo": {}, "time": self._now_us() // 1000})
+
+        return endpoint
+
+    def _now_us(self) -> int:
+        return int(self.world.time.timestamp() * 1_000_000)
+
+    def _asked(self, query: Mapping[str, str]) -> tuple[Instrument, date, date]:
+        category, name = query.get("category", "linear"), query.get("symbol", "")
+        if category not in MARKETS:
+            raise Refused(10001, "params error: Category is invalid")
+        if (category, name) not in self.names:
+            raise Refused(10001, "params error: Symbol Is Invalid")
+        return self.names[category, name]
+
+    def _time(self, query: Mapping[str, str]) -> dict[str, Any]:  # noqa: ARG002
+        us = self._now_us()
+        return {"timeSecond": str(us // 1_000_000), "timeNano": f"{us}000"}
+
+    def _kline(self, query: Mapping[str, str]) -> dict[str, Any]:
+        item, first, last = self._asked(query)
+        rows = bars_down(self.world.market, item, (first, last), self._now_us(), query, _limit(query, 200, 1000))
+        if rows is None:
+            raise Refused(10001, "params error: Invalid period!")
+        return {"category": item.market, "symbol": query["symbol"], "list": rows}
+
+    def _funding_history(self, query: Mapping[str, str]) -> dict[str, Any]:
+        item, first, last = self._asked(query)
+        if item.market == "spot":
+            raise Refused(10001, "params error: Category is invalid")
+        if "startTime" in query and "endTime" not in query:
+            raise Refused(10001, "params error: EndTime Is Required")
+        events = funding_down(self.world.market, item, (first, last), self._now_us(), query)
+        rows = [
+            {"symbol": query["symbol"], "fundingRate": rate, "fundingRateTimestamp": time}
+            for time, rate in events[: _limit(query, 200, 200)]
+        ]
+        return {"category": item.market, "list": rows}
+
+    def _recent_trade(self, query: Mapping[str, str]) -> dict[str, Any]:
+        item, first, last = self._asked(query)
+        most = _MOST_RECENT[item.market]
+        found = trades_down(self.world.market, item, (first, last), self._now_us(), _limit(query, most, most))
+        rows = [
+            {
+                "execId": uuid(query["symbol"], trade_id)
+                if item.market != "spot"
+                else str(2_290_000_000_000_000_000 + trade_id),
+                "symbol": query["symbol"],
+                "price": price,
+                "size": amount,
+                "side": side.title(),
+                "time": str(us // 1000),
+                "isBlockTrade": False,
+                "isRPITrade": False,
+            }
+            for trade_id, us, price, amount, side in found
+        ]
+        return {"category": item.market, "list": rows}
+
+    def _instruments_info(self, query: Mapping[str, str]) -> dict[str, Any]:
+        category, wanted = query.get("category", ""), query.get("symbol")
+        if category not in MARKETS:
+            raise Refused(10001, "params error: Category is invalid")
+        names = [name for market, name in self.names if market == category and wanted in (None, name)]
+        rows = [self._instrument(category, name) for name in names]
+        if wanted is None:  # ended ones are not listed
+            rows = [row for row in rows if row["status"] == "Trading"]
+        most, start = _limit(query, 500, 1000), int(query.get("cursor") or 0)
+        if category == "spot":
+            return {"category": category, "list": rows}
+        following = str(start + most) if start + most < len(rows) else ""
+        return {"category": category, "list": rows[start : start + most], "nextPageCursor": following}
+
+    def _instrument(self, category: str, name: str) -> dict[str, Any]:
+        item, first, _ = self.names[category, name]
+        ended = self.world.time >= self.world.listed_until(category, item.symbol)
+        quote = next(quote for quote in ("USDT", "USDC", "BTC", "EUR") if name.partition("-")[0].endswith(quote))
+        tick, lot = number(1, item.price_decimals), number(1, item.amount_decimals)
+        common = {
+            "symbol": name,
+            "status": "Closed" if ended else "Trading",
+            "baseCoin": name.partition("-")[0].removesuffix(quote),
+            "quoteCoin": quote,
+            "priceFilter": {"tickSize": tick},
+        }
+        if category == "spot":
+            return {**common, "lotSizeFilter": {"basePrecision": lot}}
+        ends = expiry(item.symbol)
+        return {
+            **common,
+            "contractType": "LinearFutures" if ends else "LinearPerpetual",
+            "settleCoin": quote,
+            "launchTime": _milliseconds(instant(first, 0)),
+            "deliveryTime": _milliseconds(ends) if ends else "0",
+            "lotSizeFilter": {"qtyStep": lot},
+            "fundingInterval": 480,
+        }
+
+
+def bybit_name(symbol: str) -> str:
+    """Return Bybit's name of a symbol of the world: BTCUSDT_240628 is `BTCUSDT-28JUN24`."""
+    pair, _, _ = symbol.partition("_")
+    ends = expiry(symbol)
+    return pair if ends is None else f"{pair}-{ends.day}{_MONTHS[ends.month - 1]}{ends:%y}"
+
+
+def uuid(name: str, number: int) -> str:
+    """Return the id of a trade: the same in files and answers, without an order."""
+    text = hashlib.md5(f"{name} {number}".encode(), usedforsecurity=False).hexdigest()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _cells(item: Instrument, trades: Any) -> Iterator[tuple[int, str, str, str]]:
+    """Yield time in microseconds, price, amount and the taker's side."""
+    for us, price, amount, sold in zip(
+        trades.time.tolist(), trades.price.tolist(), trades.amount.tolist(), trades.is_buyer_maker.tolist(), strict=True
+    ):
+        yield us, number(price, item.price_decimals), number(amount, item.amount_decimals), "sell" if sold else "buy"
+
+
+def _limit(query: Mapping[str, str], usual: int, most: int) -> int:
+    text = query.get("limit", str(usual))
+    if not (text.isascii() and text.isdigit()) or not 0 < int(text) <= 1000:
+        raise Refused(10001, "params error: Limit is invalid")
+    return min(int(text), most)
+
+
+def _milliseconds(time: datetime) -> str:
+    return str(int(time.timestamp()) * 1000)
+
+
+DIALECT = Bybit
