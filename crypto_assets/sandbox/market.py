@@ -15,7 +15,6 @@ distributions.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crypto_assets.sandbox.cache import BoundedCache
+from crypto_assets.sandbox.instruments import INVERSE_DECIMALS, MINUTES_A_DAY, Instrument, digest
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -32,7 +32,6 @@ Bools = NDArray[np.bool_]
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
 DAY = 86_400 * SECOND
-MINUTES_A_DAY = 1_440
 EPOCH = date(1970, 1, 1)
 
 INTERVALS = {
@@ -45,42 +44,9 @@ INTERVALS = {
 
 LONG_INTERVALS = ("3d", "1w", "1mo")
 
-MOST_TRADES_PER_DAY = 20_000_000  # every order needs its own millisecond of the day
 
-# Base asset: price in ticks, decimals of the price.
-_PRICES = {
-    "BTC": (4_200_000, 2),
-    "ETH": (230_000, 2),
-    "BNB": (31_000, 2),
-    "SOL": (10_000, 2),
-    "XRP": (5_500, 4),
-    "ADA": (5_200, 4),
-    "DOGE": (8_900, 5),
-    "LTC": (7_100, 2),
-}
 # Days between two knots of the price level, and the greatest distance of a knot from the base price, in millionths.
 _LEVELS = ((512, 350_000), (64, 180_000), (8, 60_000), (1, 12_000))
-
-
-@dataclass(frozen=True, slots=True)
-class Instrument:
-    """One symbol of one market. `price` is its usual price in ticks, `lots` the size of a usual trade."""
-
-    market: str
-    symbol: str
-    price: int
-    price_decimals: int
-    amount_decimals: int
-    lots: int
-    trades_per_day: int
-
-    @property
-    def quote_decimals(self) -> int:
-        return self.price_decimals + self.amount_decimals
-
-    @property
-    def aggregates_per_day(self) -> int:
-        return max(self.trades_per_day * 3 // 5, min(self.trades_per_day, MINUTES_A_DAY))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +59,7 @@ class Trades:
     price: Ints
     amount: Ints
     is_buyer_maker: Bools
+    contract_ticks: int = 0
 
     def __len__(self) -> int:
         return len(self.time)
@@ -103,7 +70,11 @@ class Trades:
 
     @property
     def quote_amount(self) -> Ints:
-        return self.price * self.amount
+        """Price x amount; of contracts the base amount: contracts x size / price in 1e-8, rounded half up."""
+        if not self.contract_ticks:
+            return self.price * self.amount
+        worth = self.amount * (self.contract_ticks * 10**INVERSE_DECIMALS)
+        return (2 * worth + self.price) // (2 * self.price)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,39 +123,13 @@ def month_end(first: date) -> date:
     return (first.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
 
 
-def _digest(*parts: object) -> int:
-    # Not hash(): it changes with every process.
-    return int.from_bytes(hashlib.sha256("|".join(map(str, parts)).encode()).digest()[:16], "big")
-
-
-def instrument(market: str, symbol: str, trades_per_day: int) -> Instrument:
-    """Return tick, lot and usual price of a symbol; for an unknown one they are derived from its name."""
-    if market not in ("spot", "linear"):
-        raise ValueError(f"market {market!r}: the sandbox has 'spot' and 'linear'")
-    if not 2 <= trades_per_day <= MOST_TRADES_PER_DAY:
-        raise ValueError(f"trades_per_day is {trades_per_day}: expected 2 to {MOST_TRADES_PER_DAY}")
-    known = next((value for base, value in _PRICES.items() if symbol.startswith(base)), None)
-    if known is None:
-        chance = _digest("instrument", symbol)
-        known = 10_000 + chance % 90_000, 2 + (chance >> 32) % 4
-    price, price_decimals = known
-    # Decimals chosen so that a trade of 500 quote units has at least this many lots: BTC 5 on spot and 3 on futures, as
-    # on the exchange. Sums stay below 2**63 even for a month of the busiest day.
-    lots_wanted = 500 if market == "spot" else 10
-    amount_decimals = 0
-    while 500 * 10 ** (price_decimals + amount_decimals) // price < lots_wanted:
-        amount_decimals += 1
-    lots = 500 * 10 ** (price_decimals + amount_decimals) // price
-    return Instrument(market, symbol, price, price_decimals, amount_decimals, lots, trades_per_day)
-
-
 def midnight_price(seed: int, item: Instrument, day: date) -> int:
     """Return the price in ticks at the start of `day`. Spot and linear share it, as for the same asset."""
     level = 1_000_000
     for period, reach in _LEVELS:
         knot, offset = divmod((day - EPOCH).days, period)
         here, there = (
-            _digest("level", seed, item.symbol, period, k) % (2 * reach + 1) - reach for k in (knot, knot + 1)
+            digest("level", seed, item.symbol, period, k) % (2 * reach + 1) - reach for k in (knot, knot + 1)
         )
         level += here + (there - here) * offset // period
     return item.price * level // 1_000_000
@@ -205,7 +150,7 @@ def generate_trades(seed: int, item: Instrument, day: date) -> Trades:
     book, a price further in the taker's direction (a new aggregate at the same time).
     """
     n, aggregates = item.trades_per_day, item.aggregates_per_day
-    source = np.random.PCG64(_digest("trades", seed, item.market, item.symbol, day.isoformat()))
+    source = np.random.PCG64(digest("trades", seed, item.market, item.symbol, day.isoformat()))
     opening = midnight_price(seed, item, day)
     closing = midnight_price(seed, item, day + timedelta(days=1))
 
@@ -254,6 +199,7 @@ def generate_trades(seed: int, item: Instrument, day: date) -> Trades:
         price=price[aggregate_of],
         amount=amount,
         is_buyer_maker=is_buyer_maker[order_of_trade],
+        contract_ticks=item.contract_size * 10**item.price_decimals,
     )
 
 
@@ -382,7 +328,7 @@ class Market:
     def funding_rates(self, item: Instrument, day: date) -> list[tuple[int, int]]:
         """Return (time in microseconds, rate in 1e-8) of 00:00, 08:00 and 16:00, each 0 to 13 ms late."""
         name = "funding", self.seed, item.market, item.symbol, day.isoformat()
-        chances = [(hour, _digest(*name, hour)) for hour in (0, 8, 16)]
+        chances = [(hour, digest(*name, hour)) for hour in (0, 8, 16)]
         times = [microseconds(day) + hour * 60 * MINUTE + chance % 14 * 1_000 for hour, chance in chances]
         return [(time, (chance >> 32) % 15_001 - 5_000) for time, (_, chance) in zip(times, chances, strict=True)]
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 
-from crypto_assets.sandbox.market import Instrument, Market, instant, instrument
+from crypto_assets.sandbox.instruments import Instrument, instrument
+from crypto_assets.sandbox.market import Market, instant
 from crypto_assets.sandbox.outage import Quiet, SilentMarket
 
 QUOTES = ("USDT", "USDC", "USD", "BTC", "ETH", "EUR")

@@ -1,7 +1,8 @@
 """The objects of Binance's archive of a world.
 
-Path:    data/{spot | futures/um}/{daily | monthly}/{dataset}/{symbol}/[{interval}/]{symbol}-{tag}-{date | month}.zip
-         where `tag` is the interval for klines and the dataset otherwise; each has a `.CHECKSUM` (SHA-256) next to it.
+Path:    data/{tree}/{daily | monthly}/{dataset}/{symbol}/[{interval}/]{symbol}-{tag}-{date | month}.zip
+         where `tree` is spot, futures/um or futures/cm, and `tag` is the interval for klines and the dataset otherwise;
+         each has a `.CHECKSUM` (SHA-256) next to it.
 
 A day is published at 08:00 UTC of the next day, a month on the 3rd of the next month. A month has files if all its days are
 listed days. Funding rates exist by month only.

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from crypto_assets.sandbox.world import World
+from crypto_assets.sandbox.world import World, assets, expiry
 
 _RULES = {
     "baseAssetPrecision": 8,
@@ -25,7 +25,7 @@ _RULES = {
     ],
 }
 _NO_END_MS = 4133404800000
-_WEIGHTS = {"spot": 6000, "linear": 2400}
+_WEIGHTS = {"spot": 6000, "linear": 2400, "inverse": 2400}
 
 
 def exchange_info(source: World, market: str) -> Callable[[Request], JSONResponse]:
@@ -43,10 +43,10 @@ def exchange_info(source: World, market: str) -> Callable[[Request], JSONRespons
                 "status": "BREAK" if is_over else "TRADING",
                 "baseAsset": name.partition("_")[0].removesuffix("USDT"),
                 **_RULES,
-                **({"marginAsset": "USDT", **_life(source, market, name)} if market != "spot" else {}),
+                **_contract(source, market, name),
             }
             for name, is_over in ended.items()
-            if wanted in (None, name) and not (market == "linear" and is_over)
+            if wanted in (None, name) and not (market != "spot" and is_over)
         ]
         limit = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": _WEIGHTS[market]}
         time = int(now.timestamp() * 1_000)
@@ -55,9 +55,23 @@ def exchange_info(source: World, market: str) -> Callable[[Request], JSONRespons
     return answer
 
 
+def _contract(source: World, market: str, name: str) -> dict[str, object]:
+    """Return what a contract has beside a pair of spot. COIN-M calls the status contractStatus (recorded answers of dapi)."""
+    if market == "spot":
+        return {}
+    life = _life(source, market, name)
+    if market == "linear":
+        return {"marginAsset": "USDT", **life}
+    base, quote = assets(name)
+    kind = "PERPETUAL" if name.endswith("_PERP") else "CURRENT_QUARTER"
+    size = source.listed[market, name][0].contract_size
+    told = {"pair": f"{base}{quote}", "contractType": kind, "contractSize": size, "contractStatus": "TRADING"}
+    return {"baseAsset": base, "quoteAsset": quote, "marginAsset": base, **told, **life}
+
+
 def _life(source: World, market: str, name: str) -> dict[str, int]:
     """Return the first instant of a contract, and its last if its name has a date, in milliseconds."""
     _, first, _ = source.listed[market, name]
     begin = datetime(first.year, first.month, first.day, tzinfo=UTC)
-    end_ms = int(source.listed_until(market, name).timestamp() * 1_000) if "_" in name else _NO_END_MS
+    end_ms = int(source.listed_until(market, name).timestamp() * 1_000) if expiry(name) else _NO_END_MS
     return {"onboardDate": int(begin.timestamp() * 1_000), "deliveryDate": end_ms}

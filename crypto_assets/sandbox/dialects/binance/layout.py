@@ -1,5 +1,8 @@
 """Binance's folders and file formats, from a market to the bytes of one zip.
 
+COIN-M (inverse) is as linear, except: amounts are contracts, written with one digit after the point in trades and aggTrades;
+the amount in base stands in the columns of quote amounts, which klines still call quote_volume and trades call base_qty.
+
 | dataset     | spot                                   | futures (linear)                                      |
 |-------------|----------------------------------------|-------------------------------------------------------|
 | header      | none                                   | one line                                              |
@@ -35,7 +38,7 @@ from crypto_assets.sandbox.market import (
 )
 from crypto_assets.sandbox.text import Boolean, Column, Constant, Decimal, Integer, csv_rows, zip_member
 
-_ROOTS = {"spot": "data/spot", "linear": "data/futures/um"}
+_ROOTS = {"spot": "data/spot", "linear": "data/futures/um", "inverse": "data/futures/cm"}
 _SPOT_MICROSECONDS_SINCE = date(2025, 1, 1)  # by data date, in all time columns (binance-public-data README)
 HEADERS = {
     "klines": "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,"
@@ -99,7 +102,7 @@ def folders(item: Instrument, first_day: date, last_day: date) -> Iterator[Folde
                 yield Folder(item, "klines", interval, monthly, first_day, last_day)
         for dataset in ("trades", "aggTrades"):
             yield Folder(item, dataset, None, monthly, first_day, last_day)
-    if item.market == "linear":
+    if item.market != "spot":
         yield Folder(item, "fundingRate", None, True, first_day, last_day)
 
 
@@ -120,7 +123,8 @@ def build(market: Market, folder: Folder, period: date, written: datetime) -> by
 def _lines(market: Market, folder: Folder, days: list[date]) -> Iterator[bytes]:
     item = folder.item
     if item.market != "spot":
-        yield HEADERS[folder.dataset].encode() + b"\n"
+        header = HEADERS[folder.dataset]
+        yield (header.replace("quote_qty", "base_qty") if item.market == "inverse" else header).encode() + b"\n"
     if folder.dataset == "fundingRate":
         for day in days:
             for time, rate in market.funding_rates(item, day):
@@ -128,7 +132,8 @@ def _lines(market: Market, folder: Folder, days: list[date]) -> Iterator[bytes]:
                 yield f"{time // 1_000},8,{sign}0.{abs(rate):08d}\n".encode()
         return
     # One time unit in a file: by its first day.
-    write = Format(item, 1 if item.market == "spot" and days[0] >= _SPOT_MICROSECONDS_SINCE else 1_000)
+    unit = 1 if item.market == "spot" and days[0] >= _SPOT_MICROSECONDS_SINCE else 1_000
+    write = Format(item, unit, in_file=True)
     if folder.interval in LONG_INTERVALS:
         for bars in market.long_bars(item, folder.interval, days[0], folder.last_day):
             yield from csv_rows(write.klines(bars))
@@ -148,6 +153,7 @@ class Format:
 
     item: Instrument
     unit: int
+    in_file: bool = False
 
     def klines(self, bars: Bars) -> list[Column]:
         return [
@@ -166,7 +172,7 @@ class Format:
         return [
             Integer(trades.id),
             self._price(trades.price),
-            self._amount(trades.amount),
+            self._traded(trades.amount),
             self._quote(trades.quote_amount),
             self._time(trades.time),
             self._boolean(trades.is_buyer_maker),
@@ -177,7 +183,7 @@ class Format:
         return [
             Integer(merged.id),
             self._price(merged.price),
-            self._amount(merged.amount),
+            self._traded(merged.amount),
             Integer(merged.first_trade_id),
             Integer(merged.last_trade_id),
             self._time(merged.time),
@@ -193,6 +199,10 @@ class Format:
 
     def _amount(self, values: Ints) -> Decimal:
         return self._decimal(values, self.item.amount_decimals)
+
+    def _traded(self, values: Ints) -> Decimal:
+        # 83.0 contracts in the files of trades, 83 over REST and in klines.
+        return Decimal(values, 0, 1) if self.item.contract_size and self.in_file else self._amount(values)
 
     def _quote(self, values: Ints) -> Decimal:
         return self._decimal(values, self.item.quote_decimals)

@@ -60,6 +60,12 @@ _WEIGHTS: Mapping[str, Callable[[int | None], int]] = {
     "/fapi/v1/historicalTrades": lambda _: 200,
     "/fapi/v1/fundingRate": lambda _: 1,
     "/fapi/v1/depth": _steps(500, (50, 2), (100, 5), (500, 10), (1_000, 20)),
+    "/dapi/v1/klines": _steps(500, (99, 1), (499, 2), (1_000, 5), (1_500, 10)),
+    "/dapi/v1/aggTrades": lambda _: 20,
+    "/dapi/v1/trades": lambda _: 5,
+    "/dapi/v1/historicalTrades": lambda _: 20,
+    "/dapi/v1/fundingRate": lambda _: 1,
+    "/dapi/v1/depth": _steps(500, (50, 2), (100, 5), (500, 10), (1_000, 20)),
 }
 
 

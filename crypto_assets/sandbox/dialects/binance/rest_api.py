@@ -2,6 +2,7 @@
 
 /api/v3:  ping, time, exchangeInfo, klines, trades, historicalTrades, aggTrades
 /fapi/v1: the same, and fundingRate
+/dapi/v1: as /fapi/v1; amounts are contracts, volumes and quote amounts are in base, klines of 200 days at most (-4088)
 
 Numbers are written as in the archive (spot with eight digits). Times are milliseconds; on spot microseconds if the header
 `X-MBX-TIME-UNIT: MICROSECOND` requests them. startTime and endTime are inclusive. The open bar is the last one. A `fromId`
@@ -41,11 +42,18 @@ from crypto_assets.sandbox.market import (
 from crypto_assets.sandbox.text import Column, csv_rows
 from crypto_assets.sandbox.world import World
 
-ROOTS = {"spot": "/api/v3", "linear": "/fapi/v1"}
+ROOTS = {"spot": "/api/v3", "linear": "/fapi/v1", "inverse": "/dapi/v1"}
 _INTERVALS = (*INTERVALS, "3d", "1w", "1M")
 _HOUR_MS = 3_600_000
-_MOST = {"klines": {"spot": 1000, "linear": 1500}, "historicalTrades": {"spot": 1000, "linear": 500}}
-_DEFAULT = {"historicalTrades": {"spot": 500, "linear": 100}, "fundingRate": {"spot": 100, "linear": 100}}
+_MOST_DAYS = 200  # of one request for klines of COIN-M
+_MOST = {
+    "klines": {"spot": 1000, "linear": 1500, "inverse": 1500},
+    "historicalTrades": {"spot": 1000, "linear": 500, "inverse": 500},
+}
+_DEFAULT = {
+    "historicalTrades": {"spot": 500, "linear": 100, "inverse": 100},
+    "fundingRate": {"linear": 100, "inverse": 100},
+}
 
 _TRADE = ("id", "price", "qty", "quoteQty", "time", "isBuyerMaker", "isBestMatch")
 _AGGREGATE = ("a", "p", "q", "f", "l", "T", "m", "M")
@@ -157,7 +165,7 @@ def _asked(source: World, market: str, name: str, request: Request) -> _Asked:
     limit = number("limit")
     if limit is None:
         limit = _DEFAULT.get(name, {}).get(market, 500)
-    if limit == 0 or (market == "linear" and limit > most):
+    if limit == 0 or (market != "spot" and limit > most):
         raise _Refused(-1130, "Data sent for parameter 'limit' is not valid.")
     interval = query.get("interval", "")
     if name == "klines" and (interval not in _INTERVALS or (interval == "1s" and market != "spot")):
@@ -193,6 +201,9 @@ def _now_us(source: World) -> int:
 
 
 def _klines(asked: _Asked) -> list[Any]:
+    span_ms = asked.end - asked.start if asked.start is not None and asked.end is not None else 0
+    if asked.item.contract_size and span_ms > _MOST_DAYS * 24 * _HOUR_MS:
+        raise _Refused(-4088, f"Maximum time interval is {_MOST_DAYS} days.")
     # Without a start, the request means the bars before the end.
     backward = asked.start is None
     last_ms = min(asked.end, asked.now_us // 1000) if asked.end is not None else asked.now_us // 1000
@@ -273,7 +284,8 @@ def _trades(asked: _Asked) -> list[Any]:
                 chosen.append((trades, start, stop))
                 left -= stop - start
     rows = [row for trades, start, stop in chosen for row in _cells(write.trades(_part(trades, start, stop)))]
-    return [_named(_TRADE, row, integers=(0, 4)) for row in rows]
+    names = tuple("baseQty" if name == "quoteQty" and asked.item.contract_size else name for name in _TRADE)
+    return [_named(names, row, integers=(0, 4)) for row in rows]
 
 
 def _aggregate_trades(asked: _Asked) -> list[Any]:
