@@ -253,9 +253,9 @@ def test_a_name_that_is_not_published_is_not_there(archive, name):
     assert archive.read(f"data/spot/daily/klines/BTCUSDT/1m/{name}") is None
 
 
-@pytest.mark.parametrize("wrong", [{"inverse": ["BTCUSD_PERP"]}, {"swap": ["BTCUSDT"]}])
+@pytest.mark.parametrize("wrong", [{"option": ["BTC-240628-C"]}, {"swap": ["BTCUSDT"]}])
 def test_an_unknown_market_is_refused_by_name(wrong):
-    with pytest.raises(ValueError, match="'spot' and 'linear'"):
+    with pytest.raises(ValueError, match="'spot', 'linear' and 'inverse'"):
         SyntheticArchive(wrong)
 
 
