@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-BAR = (
-    *("open_time", "open", "high", "low", "close"),
-    *("volume", "quote_volume", "trade_count", "taker_buy_volume", "taker_buy_quote_volume"),
-)
+BAR = ("open_time", "open", "high", "low", "close", "volume")
+"""A bar; its quote volume, trade count and taker volumes are not published everywhere."""
 
-TRADE = ("trade_time", "price", "amount", "quote_amount", "side")
-"""A trade with its quote amount."""
+TRADE = ("trade_time", "price", "amount", "side")
+"""A trade, or trades merged into one."""
 
 AGGREGATE = ("trade_time", "price", "amount", "first_trade_id", "last_trade_id", "side")
 """Trades merged into one row, with the ids of the first and the last."""

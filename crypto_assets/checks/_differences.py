@@ -12,7 +12,8 @@ import pyarrow as pa
 from crypto_assets import datasets
 from crypto_assets.model import SHOWN_ROWS, Finding, Series, not_judged
 from crypto_assets.model.correction import plain
-from crypto_assets.rows.versions import different, key_text, matched, numbers, others
+from crypto_assets.rows.row_keys import RowKeys
+from crypto_assets.rows.versions import different, matched, others
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Differences:
     of the shared rows differ. `only_here` and `only_there` are positions in their tables.
     """
 
-    key: str
+    key: RowKeys
     here: pa.Table
     there: pa.Table
     common: tuple[np.ndarray, np.ndarray]
@@ -58,7 +59,7 @@ class Differences:
             most: the largest number to yield; default: all.
         """
         rows = self.columns[column]
-        keys = numbers(self.here.column(self.key))[self.common[0][rows]]
+        keys = self.key.numbers(self.here)[self.common[0][rows]]
         order = np.argsort(keys, kind="stable")[:most]
         here, there = (pa.array(places[rows[order]]) for places in self.common)
         yield from zip(
@@ -82,26 +83,25 @@ class Differences:
         for column in self.columns:
             place = self.here.column_names.index(column)
             lines += [(key, place, column, plain(a), plain(b)) for key, a, b in self.values(column, SHOWN_ROWS)]
-        kind = self.here.schema.field(self.key).type
         return [
-            {self.key: key_text(key, kind), "column": column, here: one, there: other}
+            {self.key.name: self.key.text(key), "column": column, here: one, there: other}
             for key, _, column, one, other in sorted(lines)[:SHOWN_ROWS]
         ]
 
 
-def differences(here: pa.Table, there: pa.Table, key: str, columns: Sequence[str] | None = None) -> Differences:
+def differences(here: pa.Table, there: pa.Table, key: RowKeys, columns: Sequence[str] | None = None) -> Differences:
     """Return how two tables differ. Keys are unique in each; row order is not compared.
 
     Args:
         columns: compared besides the key; default: all of the first table.
     """
-    one, other = numbers(here.column(key)), numbers(there.column(key))
+    one, other = key.numbers(here), key.numbers(there)
     common = matched(one, other)
     aligned = all(
         np.array_equal(places, np.arange(len(rows))) for places, rows in zip(common, (one, other), strict=True)
     )
     found: dict[str, np.ndarray] = {}
-    for name in columns or [name for name in here.column_names if name != key]:
+    for name in columns or [name for name in here.column_names if name not in key.columns]:
         left, right = here.column(name), there.column(name)
         if not aligned:
             left, right = left.take(pa.array(common[0])), right.take(pa.array(common[1]))
@@ -124,21 +124,20 @@ def same_rows(mine: pa.Table, theirs: pa.Table, series: Series, names: tuple[str
     """
     if not theirs.num_rows:
         return not_judged(f"{names[1]} has no rows of the day")
-    (key,) = datasets.get(series.table).key
-    found = differences(mine, theirs, key)
+    found = differences(mine, theirs, RowKeys.of(datasets.get(series.table), mine, theirs))
     evidence = found.counts()
     return Finding(found.equal, evidence if found.equal else evidence | {"differences": found.shown(*names)})
 
 
 def has_one_key(series: Series) -> bool:
-    """Return whether one column identifies a row; rows are matched by it."""
+    """Return whether one number identifies a row (`RowKeys`); rows are matched by it."""
     return len(datasets.get(series.table).key) == 1
 
 
-def _whole_rows(table: pa.Table, key: str, places: np.ndarray) -> Iterator[tuple[int, str]]:
+def _whole_rows(table: pa.Table, key: RowKeys, places: np.ndarray) -> Iterator[tuple[int, str]]:
     """Yield the first of some rows by key, as text."""
-    keys = numbers(table.column(key))[places]
+    keys = key.numbers(table)[places]
     order = np.argsort(keys, kind="stable")[:SHOWN_ROWS]
-    rows = table.drop_columns([key]).take(pa.array(places[order])).to_pylist()
+    rows = table.drop_columns(list(key.columns)).take(pa.array(places[order])).to_pylist()
     for number, row in zip(keys[order].tolist(), rows, strict=True):
-        yield number, ", ".join(f"{name} {plain(value)}" for name, value in row.items())
+        yield number, ", ".join(f"{name} {plain(value)}" for name, value in row.items() if value is not None)

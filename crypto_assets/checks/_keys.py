@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def breaks(columns: Sequence[np.ndarray]) -> np.ndarray:
@@ -18,6 +22,12 @@ def breaks(columns: Sequence[np.ndarray]) -> np.ndarray:
     for column in outer:
         begins |= column[1:] != column[:-1]
     return begins
+
+
+def whole_numbers(column: pd.Series) -> np.ndarray:
+    """Return ids as int64; a missing one, which the contract refuses, is -1."""
+    found: np.ndarray = (column.fillna(-1) if column.hasnans else column).to_numpy(dtype=np.int64)
+    return found
 
 
 class Keys:

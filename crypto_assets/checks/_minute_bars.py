@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crypto_assets import datasets
-from crypto_assets.checks._columns import TRADE
+from crypto_assets.checks._columns import AGGREGATE
 from crypto_assets.checks._exact import SCALE, decimals, products, sums, whole
-from crypto_assets.datasets.types import INSTANT
+from crypto_assets.datasets.types import DECIMAL, INSTANT
 from crypto_assets.model import Series
 
 _MINUTE_US = 60_000_000
@@ -50,32 +50,43 @@ def minute_bars(series: Series, pieces: Iterable[pa.Table]) -> pa.Table:
 
     The quote amount of an aggregate trade is price times amount, and its trade count follows from its first and last id;
     an aggregate without ids (-1) has no trades left and does not count. Quote volumes with more than 18 decimals are rounded
-    half even.
+    half even; they are null if trades are without quote amounts.
 
     Args:
         series: trades or aggregate trades.
         pieces: tables in file order, ascending in time; a minute may be split between them.
     """
     bars: dict[int, _Bar] = {}
-    merged = not datasets.get(series.table).has(TRADE)
+    merged, quoted = datasets.get(series.table).has(AGGREGATE), True
     for piece in pieces:
         for batch in piece.to_batches(max_chunksize=_ROWS):
             rows = _with_trades(batch) if merged else batch
             if rows.num_rows:
-                _add(bars, rows, merged=merged)
+                quoted = quoted and (merged or _has_quotes(rows))
+                _add(bars, rows, merged=merged, quoted=quoted)
     minutes = sorted(bars)
     ordered = [bars[minute] for minute in minutes]
     columns = {
         "open_time": pa.array([minute * _MINUTE_US for minute in minutes], pa.int64()).cast(INSTANT),
         "trade_count": pa.array([bar.trade_count for bar in ordered], pa.int64()),
         **{name: decimals(getattr(bar, name) for bar in ordered) for name in _PLAIN},
-        **{name: decimals(_rounded(getattr(bar, name)) for bar in ordered) for name in _QUOTED},
+        **{
+            name: _quotes([getattr(bar, name) for bar in ordered] if quoted else None, len(minutes)) for name in _QUOTED
+        },
     }
     schema = datasets.get("ohlcv").schema
     return pa.table([columns[name] for name in schema.names], schema=schema)
 
 
-def _add(bars: dict[int, _Bar], rows: pa.RecordBatch, *, merged: bool) -> None:
+def _has_quotes(rows: pa.RecordBatch) -> bool:
+    return "quote_amount" in rows.schema.names and not rows.column("quote_amount").null_count
+
+
+def _quotes(units: list[int] | None, count: int) -> pa.Array:
+    return pa.nulls(count, DECIMAL) if units is None else decimals(map(_rounded, units))
+
+
+def _add(bars: dict[int, _Bar], rows: pa.RecordBatch, *, merged: bool, quoted: bool) -> None:
     times = rows.column("trade_time").cast(pa.int64()).to_numpy()
     minutes = times // _MINUTE_US
     starts = np.concatenate(([0], np.flatnonzero(minutes[1:] != minutes[:-1]) + 1))
@@ -83,7 +94,7 @@ def _add(bars: dict[int, _Bar], rows: pa.RecordBatch, *, merged: bool) -> None:
     price, price_decimals = whole(rows.column("price"))
     amount, amount_decimals = whole(rows.column("amount"))
     if not merged:
-        quote, quote_decimals = whole(rows.column("quote_amount"))
+        quote, quote_decimals = whole(rows.column("quote_amount")) if quoted else (np.zeros_like(amount), 0)
         counts = ends - starts
     else:
         quote, quote_decimals = products(price, amount), price_decimals + amount_decimals
@@ -93,7 +104,7 @@ def _add(bars: dict[int, _Bar], rows: pa.RecordBatch, *, merged: bool) -> None:
     to_price = 10 ** (SCALE - price_decimals)
     to_amount = 10 ** (SCALE - amount_decimals)
     to_quote = 10 ** (_QUOTE_SCALE - quote_decimals)
-    for minute, first_price, high, low, last_price, count, volume, quoted, buys, buys_quoted in zip(
+    for minute, first_price, high, low, last_price, count, volume, quotes, buys, buys_quoted in zip(
         minutes[starts].tolist(),
         price[starts].tolist(),
         np.maximum.reduceat(price, starts).tolist(),
@@ -113,7 +124,7 @@ def _add(bars: dict[int, _Bar], rows: pa.RecordBatch, *, merged: bool) -> None:
         bar.low = min(bar.low, low * to_price)
         bar.close = last_price * to_price
         bar.volume += volume * to_amount
-        bar.quote_volume += quoted * to_quote
+        bar.quote_volume += quotes * to_quote
         bar.trade_count += count
         bar.taker_buy_volume += buys * to_amount
         bar.taker_buy_quote_volume += buys_quoted * to_quote

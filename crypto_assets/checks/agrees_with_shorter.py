@@ -17,6 +17,7 @@ import pyarrow as pa
 from crypto_assets.checks._columns import BAR
 from crypto_assets.checks._differences import differences, whole_day
 from crypto_assets.checks._words import differing
+from crypto_assets.checks.agrees_with_bars import BARS, both_publish
 from crypto_assets.model import (
     DAY,
     TIMEFRAME_LENGTHS,
@@ -29,14 +30,14 @@ from crypto_assets.model import (
     not_judged,
 )
 from crypto_assets.rows.derive import merge_bars
-from crypto_assets.rows.versions import numbers
+from crypto_assets.rows.row_keys import numbers
 
 _MINUTE = timedelta(minutes=1)
 _MICROSECOND = timedelta(microseconds=1)
 
 
 def agrees_with_shorter(bars: pa.Table, shorter: pa.Table, partition: Partition, series: Series) -> Finding:  # noqa: ARG001
-    """Every bar equals the bar built from its parts, in all nine fields, if all parts are stored.
+    """Every bar equals the bar built from its parts, in every field that is published, if all parts are stored.
 
     Evidence: bars `compared`; bars `not_whole`, not compared because a part is missing or opens off the grid (`off_grid`
     counts such bars of both timeframes); how the compared bars differ, and the first differing values.
@@ -46,7 +47,7 @@ def agrees_with_shorter(bars: pa.Table, shorter: pa.Table, partition: Partition,
         return not_judged("there are no shorter bars next to these")
     built = merge_bars(shorter, step, length)
     whole = np.isin(numbers(bars.column("open_time")), numbers(built.column("open_time")))
-    found = differences(bars.filter(pa.array(whole)), built, "open_time")
+    found = differences(bars.filter(pa.array(whole)), built, BARS, both_publish(bars, built))
     evidence = found.counts()
     if not evidence["compared"]:
         return not_judged("no bar has all its parts")
@@ -91,7 +92,7 @@ CHECK = Comparison(
     name="agrees_with_shorter",
     columns=("timeframe", *BAR),
     severity=Severity.WARN,
-    description="Bars built from shorter bars equal the published ones, in all nine fields.",
+    description="Bars built from shorter bars equal the published ones, in every field that the exchange publishes.",
     applies=_has_parts,
     source="lake",
     counterparts=_shorter,

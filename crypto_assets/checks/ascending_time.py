@@ -1,4 +1,4 @@
-"""Rows are in time order, and rows with ids in id order.
+"""Rows are in time order, and rows with numbers in their order.
 
 Rows in another order in the file are sorted by id before this check (`crypto_assets.rows.arrange`); then their times must
 ascend too. If they do not, time and id contradict each other, and nothing tells which is right.
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crypto_assets import datasets
 from crypto_assets.checks._folds import NO_ROWS, at_once
+from crypto_assets.checks._keys import whole_numbers
 from crypto_assets.checks._times import epoch_us, instant
 from crypto_assets.model import Check, Finding, Partition, Series, Severity
+from crypto_assets.sources.published import dataset_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,7 @@ class AscendingTime:
     """Compares each row with the one before; keeps the last row's time and id."""
 
     def __init__(self, partition: Partition, series: Series) -> None:  # noqa: ARG002
-        dataset = datasets.get(series.table)
+        dataset = dataset_of(series)
         self._time = dataset.time_column
         self._id = dataset.key[0] if len(dataset.key) == 1 and dataset.key[0] != self._time else None
         self._rows = 0
@@ -36,7 +37,7 @@ class AscendingTime:
         times = epoch_us(rows[self._time])
         if len(times) == 0:
             return
-        ids = None if self._id is None else rows[self._id].to_numpy()
+        ids = None if self._id is None else whole_numbers(rows[self._id])
         if self._last is not None:
             time, number = self._last
             if times[0] < time or (ids is not None and number is not None and ids[0] < number):
@@ -77,8 +78,8 @@ def ascending_time(frame: pd.DataFrame, partition: Partition, series: Series) ->
 def words(evidence: Mapping[str, Any], series: Series) -> str:
     if "steps_back" not in evidence:
         return "rows are in time order"
-    dataset = datasets.get(series.table)
-    why = "times repeat" if dataset.key == (dataset.time_column,) else "times and ids contradict each other"
+    dataset = dataset_of(series)
+    why = "times repeat" if dataset.key[0] == dataset.time_column else "times and ids contradict each other"
     return f"out of order, and {why}: the rows cannot be sorted; the first: {evidence['first']}"
 
 

@@ -3,12 +3,14 @@
 Rows are expected from `Partition.first` to `Partition.last`: a symbol's first day starts when the symbol does, its last day
 ends with it, and an unfinished day is judged only up to the instant its rows must reach.
 
-Bars: one for each step of the timeframe. Funding: no two events further apart than the interval that one of them gives.
+Bars: one for each step of the timeframe; where the exchange publishes none for a step without trades, a missing bar is not
+judged. Funding: no two events further apart than the interval that one of them gives.
 Trades have no expected count. Inside the day their ids decide: where they are contiguous (`Facts` of the series), a missing
 id is a missing trade. Where they have holes, only many ids at one place count, with a minute of silence around them.
 Aggregates also give trade ids, which are judged in the same way where the aggregate ids are continuous. At the ends of the
-day silence decides: a file cut short is silent up to midnight although its symbol trades all the time. (Ids that continue
-from the day before prove more; that check needs two days: `ids_continue`.)
+day silence decides: a file cut short is silent up to midnight although its symbol trades all the time. Where the
+exchange does not number its trades, silence alone decides, and the finding says so. (Ids that continue from
+the day before prove more; that check needs two days: `ids_continue`.)
 """
 
 from __future__ import annotations
@@ -22,11 +24,12 @@ import numpy as np
 from crypto_assets import datasets, sources
 from crypto_assets.checks._folds import NO_ROWS, Gathered, at_once
 from crypto_assets.checks._grid import uncovered
-from crypto_assets.checks._keys import breaks
+from crypto_assets.checks._keys import breaks, whole_numbers
 from crypto_assets.checks._times import epoch_us, start_us
 from crypto_assets.checks._words import counted, lasting, listed, row_of, verb
-from crypto_assets.model import DAY, Check, Finding, Fold, Partition, Series, Severity, bar_length
+from crypto_assets.model import DAY, Check, Finding, Fold, Partition, Series, Severity, bar_length, not_judged
 from crypto_assets.sources.facts import HIDDEN_SILENCE
+from crypto_assets.sources.published import dataset_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,10 +96,13 @@ def _bars(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
     missing = missing[missing >= begin]
     if len(missing) == 0:
         return Finding(True, {"expected": expected, "found": len(frame)})
-    return Finding(
-        False,
-        {"expected": expected, "found": len(frame), "missing": len(missing), "spans": _spans(missing, step)},
-    )
+    counts = {"expected": expected, "found": len(frame)}
+    if sources.facts(series).silent_bars == "absent":
+        return Finding(True, {**not_judged(_SILENT_BARS).evidence, **counts})
+    return Finding(False, {**counts, "missing": len(missing), "spans": _spans(missing, step)})
+
+
+_SILENT_BARS = "the exchange publishes no bar for a time without trades"
 
 
 def _spans(missing: np.ndarray, step: timedelta) -> list[str]:
@@ -118,8 +124,9 @@ class _Trades:
     """Trades in pieces; keeps some times, and the ends of id runs without a gap."""
 
     def __init__(self, partition: Partition, series: Series) -> None:
-        self._time_column = datasets.get(series.table).time_column
-        (self._id_column,) = datasets.get(series.table).key
+        dataset = dataset_of(series)
+        self._time_column = dataset.time_column
+        self._id_column = None if dataset.key[0] == dataset.time_column else dataset.key[0]
         self._aggregates = datasets.get(series.table).has(_MERGED)
         self._facts = sources.facts(series)
         self._start = start_us(partition)
@@ -141,10 +148,10 @@ class _Trades:
             self._longest = max(self._longest, int(np.diff(times).max()))
         self._earliest, self._latest, self._last = earliest, latest, int(times[-1])
         self._rows += len(times)
-        self._add_ids(rows, times)
+        if self._id_column is not None:
+            self._add_ids(whole_numbers(rows[self._id_column]), rows, times)
 
-    def _add_ids(self, rows: pd.DataFrame, times: np.ndarray) -> None:
-        ids = rows[self._id_column].to_numpy()
+    def _add_ids(self, ids: np.ndarray, rows: pd.DataFrame, times: np.ndarray) -> None:
         first, last = (rows[f"{end}_trade_id"].to_numpy() if self._aggregates else ids for end in ("first", "last"))
         inside = (times >= self._start) & (times < self._start + 24 * _HOUR_US)
         if not inside.all():
@@ -166,6 +173,8 @@ class _Trades:
             "silent_after_s": round(after / 1e6, 3),
             "longest_silence_inside_s": round(self._longest / 1e6, 3),
         }
+        if self._id_column is None:
+            evidence["numbered"] = False
         missing, trades, count, places = self._missing_ids()
         if missing:
             evidence |= {"missing_ids": missing, "places": count, "id_gaps": places}
@@ -262,7 +271,12 @@ def _trades_in_words(evidence: Mapping[str, Any], noun: str) -> str:
             )
     if parts and evidence.get("ids_run_on"):  # by the neighbouring days (`crypto_assets.causes.excuses`)
         parts.append("the ids continue in the neighbouring day: nothing traded")
-    return "; ".join(parts) or f"{noun}s from the start to the end of the day"
+    text = "; ".join(parts) or f"{noun}s from the start to the end of the day"
+    return (
+        text
+        if evidence.get("numbered", True)
+        else f"{text} (by silence only: the exchange does not number its {noun}s)"
+    )
 
 
 CHECK = Check(
@@ -271,6 +285,7 @@ CHECK = Check(
     or_columns=(
         _FUNDING,
         ("trade_time", "trade_id"),
+        ("trade_time", "trade_place"),
         (*_MERGED, "trade_time", "agg_trade_id"),
     ),
     severity=Severity.DEGRADE,

@@ -1,5 +1,7 @@
 """The dataset's declared Pandera schema: types, positive prices, non-negative volumes, known words, no nulls.
 
+Columns that the exchange of a series does not publish are null throughout; else every row has a value.
+
 The schema is checked once over many days, because a call costs 6 to 12 ms whatever the size; failures are then attributed
 to days (`crypto_assets.engine.publication.validation`). On one partition the same function is an ordinary check.
 """
@@ -11,10 +13,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from crypto_assets import datasets
 from crypto_assets.checks._folds import NO_ROWS, at_once
 from crypto_assets.checks._words import wrong_rows
 from crypto_assets.model import Check, Finding, Partition, Series, Severity
+from crypto_assets.sources.published import dataset_of, unpublished
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,9 +24,14 @@ if TYPE_CHECKING:
     from pandera.errors import SchemaErrors
 
 
-def violations(frame: pd.DataFrame, table: str) -> pd.DataFrame | None:
-    """Return Pandera's failure cases (columns: column, check, failure_case, index), or None if the contract is met."""
-    contract, broken = _loaded(table)
+def violations(frame: pd.DataFrame, series: Series) -> pd.DataFrame | None:
+    """Return Pandera's failure cases (columns: column, check, failure_case, index), or None if the contract is met.
+
+    Columns that the exchange does not publish must be null throughout; the others must have a value in every row.
+    """
+    contract, broken = _loaded(series)
+    empty = [name for name in unpublished(series) if name in frame and frame[name].isna().all()]
+    frame = frame.drop(columns=empty) if empty else frame
     try:
         contract.validate(frame, lazy=True, inplace=True)
     except broken as error:
@@ -35,7 +42,7 @@ def violations(frame: pd.DataFrame, table: str) -> pd.DataFrame | None:
 _LOADING = threading.Lock()
 
 
-def _loaded(table: str) -> tuple[pandera.DataFrameSchema, type[SchemaErrors]]:
+def _loaded(series: Series) -> tuple[pandera.DataFrameSchema, type[SchemaErrors]]:
     """Return a dataset's contract and the exception it raises.
 
     Pandera is imported late because it costs a second, and under a lock: two threads that import parts of one package
@@ -45,21 +52,21 @@ def _loaded(table: str) -> tuple[pandera.DataFrameSchema, type[SchemaErrors]]:
         import pandera.pandas  # noqa: F401
         from pandera.errors import SchemaErrors
 
-        return datasets.get(table).contract(), SchemaErrors
+        return dataset_of(series).contract(), SchemaErrors
 
 
 class ContractHolds:
     """Counts how often each rule is broken, and keeps the first case."""
 
     def __init__(self, partition: Partition, series: Series) -> None:  # noqa: ARG002
-        self._table = series.table
+        self._series = series
         self._rows = 0
         self._broken: Counter[str] = Counter()
         self._first = ""
         self._whole: pd.DataFrame | None = None
 
     def add(self, rows: pd.DataFrame) -> None:
-        cases = violations(rows.reset_index(drop=True), self._table)
+        cases = violations(rows.reset_index(drop=True), self._series)
         if cases is not None and self._whole is None:
             whole = cases[cases["index"].isna()]  # a wrong type or column concerns every row
             if len(whole):

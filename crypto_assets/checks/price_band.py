@@ -9,14 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crypto_assets.checks._columns import AGGREGATE, TRADE
+from crypto_assets.checks._columns import TRADE
 from crypto_assets.checks._minute_bars import minute_bars
 from crypto_assets.checks._words import counted
 from crypto_assets.checks.agrees_with_bars import OFF_GRID, minute_series, on_the_minute, until
 from crypto_assets.model import SHOWN_ROWS, Comparison, Finding, Partition, Series, Severity, not_judged
 from crypto_assets.model.correction import plain
 from crypto_assets.rows.derive import silent_bars
-from crypto_assets.rows.versions import matched, numbers
+from crypto_assets.rows.row_keys import numbers
+from crypto_assets.rows.versions import matched
 
 
 def price_band(built: pa.Table, bars: pa.Table, partition: Partition, series: Series) -> Finding:  # noqa: ARG001
@@ -79,7 +80,6 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
 CHECK = Comparison(
     name="price_band",
     columns=TRADE,
-    or_columns=(AGGREGATE,),
     severity=Severity.WARN,
     description="Every price is between low and high of the published bar of its minute.",
     source="lake",

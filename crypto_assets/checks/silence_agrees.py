@@ -39,19 +39,25 @@ _ALL = 1 + 1e-14
 def silence_agrees(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:  # noqa: ARG001
     """Trades, volume and quote volume are zero together; takers bought at most the volume; a silent bar is flat.
 
+    Columns that the exchange does not publish are not compared.
+
     A zero quote volume alone is correct if the amount traded was too small for the exchange's rounding.
     """
-    count, volume, quote_volume = (frame[name].to_numpy() for name in ("trade_count", "volume", "quote_volume"))
-    silent, empty = count == 0, volume == 0
-    bought_more = frame["taker_buy_volume"].to_numpy() > volume * _ALL
-    bought_more_quote = frame["taker_buy_quote_volume"].to_numpy() > quote_volume * _ALL
+    values = {name: frame[name].to_numpy() for name in _SHOWN if _is_published(frame, name)}
+    volume = values["volume"]
+    silent, empty = values["trade_count"] == 0, volume == 0
+    none = np.zeros(len(volume), dtype=bool)
+    bought_more = values["taker_buy_volume"] > volume * _ALL if "taker_buy_volume" in values else none
+    quote_volume = values.get("quote_volume")
+    bought_more_quote = none
+    if quote_volume is not None and "taker_buy_quote_volume" in values:
+        bought_more_quote = values["taker_buy_quote_volume"] > quote_volume * _ALL
     if not (silent.any() or empty.any() or bought_more.any() or bought_more_quote.any()):
         return Finding(True)
-    values = {name: frame[name].to_numpy() for name in _SHOWN}
     flat = (values["high"] == values["low"]) & (values["open"] == values["close"]) & (values["open"] == values["high"])
     broken = {
         "trade_count and volume are zero together": silent != empty,
-        "no volume, no quote_volume": empty & (quote_volume != 0),
+        "no volume, no quote_volume": none if quote_volume is None else empty & (quote_volume != 0),
         "taker_buy_volume ≤ volume": bought_more,
         "taker_buy_quote_volume ≤ quote_volume": bought_more_quote,
         "no trades, one price": silent & ~flat,
@@ -73,10 +79,14 @@ def silence_agrees(frame: pd.DataFrame, partition: Partition, series: Series) ->
             "rows": len(places),
             "rules": rules,
             "first": f"{examples[0]['open_time']}: expected {first}, found "
-            + ", ".join(f"{name} {examples[0][name]:.12g}" for name in _SHOWN),
+            + ", ".join(f"{name} {examples[0][name]:.12g}" for name in values),
             "examples": examples,
         },
     )
+
+
+def _is_published(frame: pd.DataFrame, name: str) -> bool:
+    return name in frame and not (len(frame) and frame[name].isna().all())
 
 
 def _shown(value: np.generic) -> float:
@@ -92,7 +102,7 @@ def words(evidence: Mapping[str, Any], series: Series) -> str:  # noqa: ARG001
 
 CHECK = Check(
     name="silence_agrees",
-    columns=BAR,
+    columns=(*BAR, "trade_count"),
     severity=Severity.WARN,
     counts_wrong_rows=True,
     description="Trade count and volumes are zero together, a bar without trades is flat, takers bought at most the volume.",

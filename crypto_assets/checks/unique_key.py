@@ -1,7 +1,8 @@
 """No two rows of a partition have the same key.
 
 Exact duplicates were dropped before (`crypto_assets.rows.arrange`). Two different rows with one key contradict each other,
-and nothing tells which is right.
+and nothing tells which is right. Trades without a number have their instant and their place in the file as key;
+if the exchange gives each its own text, no two have the same.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import numpy as np
 
 from crypto_assets import datasets
 from crypto_assets.checks._folds import NO_ROWS, at_once
-from crypto_assets.checks._keys import Keys
+from crypto_assets.checks._keys import Keys, whole_numbers
 from crypto_assets.checks._times import epoch_us, instant
 from crypto_assets.checks._words import wrong_rows
 from crypto_assets.model import Check, Finding, Partition, Series, Severity
+from crypto_assets.sources.published import dataset_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +28,9 @@ class UniqueKey:
     """Keeps all keys, compactly (`crypto_assets.checks._keys`)."""
 
     def __init__(self, partition: Partition, series: Series) -> None:  # noqa: ARG002
-        dataset = datasets.get(series.table)
+        dataset = dataset_of(series)
+        self._text_id = dataset.text_id
+        self._hashes: list[np.ndarray] = []
         self._names = dataset.key
         self._words = [word for name in dataset.key for word in dataset.column(name).words]
         self._rows = 0
@@ -38,11 +42,13 @@ class UniqueKey:
             return
         self._rows += len(rows)
         self._keys.add([self._integers(name, rows[name]) for name in self._names])
+        if self._text_id is not None:
+            self._hashes.append(_hashes(rows[self._text_id]))
 
     def _integers(self, name: str, column: pd.Series) -> np.ndarray:
         kind = self._kinds[name] = column.dtype.kind
-        if kind == "i":
-            return column.to_numpy()
+        if kind in "if":  # an integer of which some are missing is a float
+            return whole_numbers(column)
         if kind == "M":
             return epoch_us(column)
         places = {word: place for place, word in enumerate(self._words)}
@@ -55,16 +61,28 @@ class UniqueKey:
             return NO_ROWS
         doubles, key = self._keys.doubles()
         if doubles == 0:
-            return Finding(True)
+            return self._texts()
         values = zip(self._names, key, strict=True)
         return Finding(
             False,
             {"doubles": doubles, "first": ", ".join(f"{name} {self._text(name, value)}" for name, value in values)},
         )
 
+    def _texts(self) -> Finding:
+        """Return whether every row has its own text, where the exchange gives each row one."""
+        if self._text_id is None:
+            return Finding(True)
+        hashes = np.concatenate(self._hashes)
+        doubles = len(hashes) - len(np.unique(hashes))
+        return (
+            Finding(False, {"doubles": doubles, "first": f"two rows with one {self._text_id}"})
+            if doubles
+            else Finding(True)
+        )
+
     def _text(self, name: str, value: int) -> str:
         match self._kinds[name]:
-            case "i":
+            case "i" | "f":
                 return str(value)
             case "M":
                 return str(instant(value))
@@ -72,8 +90,15 @@ class UniqueKey:
                 return self._words[value] if value >= 0 else "?"
 
 
+def _hashes(texts: pd.Series) -> np.ndarray:
+    """Return 8 bytes for each text: two of ten million differ in them all but once in 370,000 days."""
+    from pandas.util import hash_array
+
+    return hash_array(texts.to_numpy(dtype=object), categorize=False)
+
+
 def unique_key(frame: pd.DataFrame, partition: Partition, series: Series) -> Finding:
-    """Every row has its own key: open_time for bars, the exchange's id for trades."""
+    """Every row has its own key: open_time for bars, the exchange's id for trades, else their instant and place."""
     return at_once(UniqueKey(partition, series), frame)
 
 

@@ -23,7 +23,9 @@ DATASET = Dataset(
         _price("low", "lowest price"),
         _price("close", "price of the last trade"),
         Column(name="volume", type=DECIMAL, unit="base", at_least=0, doc="traded amount"),
-        Column(name="quote_volume", type=DECIMAL, unit="quote", at_least=0, doc="traded amount in quote"),
+        Column(
+            name="quote_volume", type=DECIMAL, unit="quote", at_least=0, optional=True, doc="traded amount in quote"
+        ),
         Column(name="trade_count", type=pa.int64(), at_least=0, optional=True, doc="number of trades"),
         Column(
             name="taker_buy_volume",

@@ -127,6 +127,8 @@ class Correction:
 
 def plain(value: Any) -> str:
     """Return a value of a row as text: decimals without trailing zeros, instants without the zone, which is UTC."""
+    if value is None:
+        return "no value"
     if isinstance(value, Decimal):
         text = format(value, "f")
         return text.rstrip("0").rstrip(".") if "." in text else text

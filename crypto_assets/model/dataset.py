@@ -7,8 +7,8 @@ The warehouse table is derived in `crypto_assets.storage.market_tables`, the dat
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -39,9 +39,9 @@ class Column:
     """One column: its name, Arrow type, unit, bounds and meaning.
 
     `unit` is empty for a value without unit. `above`, `at_least` and `at_most` bound numbers; `words` are the values allowed
-    in a column of words. `optional`: some exchanges do not publish the column. Then the warehouse takes NULL, but a file of
-    the lake that has the column has a value in every row. `nullable`: single rows may have no value, in both. `built_from`
-    names the columns from which a built dataset computes the value (`Dataset.built_from`).
+    in a column of words. `optional`: some exchanges do not publish the column; it is null in every row of their series,
+    and in no row of others (`Dataset.published`). `nullable`: single rows may have no value. `built_from` names the columns
+    from which a built dataset computes the value (`Dataset.built_from`).
     """
 
     name: str
@@ -55,6 +55,11 @@ class Column:
     at_most: float | None = None
     words: tuple[str, ...] = ()
     built_from: tuple[str, ...] = ()
+
+    @property
+    def may_be_null(self) -> bool:
+        """Whether files and tables allow null."""
+        return self.nullable or self.optional
 
     @property
     def meaning(self) -> str:
@@ -88,6 +93,10 @@ class Dataset:
     is collected by timeframe, and its table holds all of them. `built_from` names the dataset that a table is built from;
     such a table is not collected and has no file in the lake.
 
+    `unnumbered_key` is the key of series whose exchange does not number its rows: the time, and the column of a row's place
+    among the rows of that time, from 0 in file order. `text_id` is the column of an exchange's own text for a row, unique in
+    the day.
+
     Raises:
         ValueError: the declaration contradicts itself.
     """
@@ -103,6 +112,8 @@ class Dataset:
     to_warehouse: bool = False
     has_timeframes: bool = False
     built_from: str | None = None
+    unnumbered_key: tuple[str, ...] = ()
+    text_id: str | None = None
 
     def __post_init__(self) -> None:
         if problem := next(_problems(self), None):
@@ -116,18 +127,41 @@ class Dataset:
         """Return whether the dataset has all these columns; `timeframe` counts as one if it has timeframes."""
         return all(name in self._by_name or (name == "timeframe" and self.has_timeframes) for name in names)
 
+    def published(self, without: Collection[str], *, numbered: bool = True) -> Dataset:
+        """Return the dataset as one series has it: without the columns that its exchange does not publish.
+
+        The other optional columns have a value in every row. The key is that of numbered or unnumbered rows.
+
+        Raises:
+            ValueError: a column is not optional.
+        """
+        if needed := sorted(one.name for one in self.columns if one.name in without and not one.optional):
+            raise ValueError(f"dataset {self.table}: expected optional columns, found {', '.join(needed)}")
+        return replace(
+            self,
+            columns=tuple(replace(one, optional=False) for one in self.columns if one.name not in without),
+            key=self.key if numbered or not self.unnumbered_key else self.unnumbered_key,
+            unnumbered_key=(),
+            text_id=None if self.text_id in without else self.text_id,
+        )
+
     @cached_property
     def _by_name(self) -> Mapping[str, Column]:
         return {column.name: column for column in self.columns}
 
     @cached_property
     def schema(self) -> pa.Schema:
-        """The Arrow schema; the metadata of each field has `doc` and, if it has a unit, `unit`."""
+        """The Arrow schema; the metadata of each field has `doc` and, if it has them, `unit` and `optional`."""
         import pyarrow as pa
 
         return pa.schema(
             [
-                pa.field(one.name, one.type, one.nullable, {"doc": one.doc, **({"unit": one.unit} if one.unit else {})})
+                pa.field(
+                    one.name,
+                    one.type,
+                    one.may_be_null,
+                    _metadata(one),
+                )
                 for one in self.columns
             ]
         )
@@ -152,13 +186,27 @@ class Dataset:
 
         return pandera.DataFrameSchema(
             {
-                column.name: pandera.Column(_pandas_type(column), _value_checks(column), nullable=column.nullable)
+                column.name: pandera.Column(
+                    _pandas_type(column), _value_checks(column), nullable=column.nullable, coerce=_may_be_plain(column)
+                )
                 for column in self.columns
             },
             [pandera.Check(rule.holds, name=rule.name) for rule in self.rules],
             strict=True,
             ordered=True,
         )
+
+
+def _metadata(column: Column) -> dict[str, str]:
+    about = {"doc": column.doc, "unit": column.unit, "optional": "yes" if column.optional else ""}
+    return {name: text for name, text in about.items() if text}
+
+
+def _may_be_plain(column: Column) -> bool:
+    """Return whether a check frame may have another type for a column: of integers without null."""
+    import pyarrow as pa
+
+    return column.nullable and (pa.types.is_integer(column.type) or pa.types.is_boolean(column.type))
 
 
 def _pandas_type(column: Column) -> str:
@@ -211,11 +259,16 @@ def _problems(dataset: Dataset) -> Iterator[str]:
     if reserved := sorted(RESERVED & set(names)):
         yield f"expected columns of the row only, found {', '.join(reserved)}, which every table has"
     by_name = dict(zip(names, dataset.columns, strict=True))
-    for name in (dataset.time_column, *dataset.key):
+    alternative = bool(dataset.unnumbered_key)
+    for name in (dataset.time_column, *dataset.key, *dataset.unnumbered_key):
         if name not in by_name:
             yield f"expected time and key among its columns, found no column {name!r}"
-        elif by_name[name].nullable or by_name[name].optional:
+        elif by_name[name].nullable or (by_name[name].optional and (not alternative or name == dataset.time_column)):
             yield f"expected a value in every row of {name}, which is time or key"
+    if alternative and (len(dataset.unnumbered_key) != 2 or dataset.unnumbered_key[0] != dataset.time_column):
+        yield f"expected the time and a place as the key without numbers, found {', '.join(dataset.unnumbered_key)}"
+    if dataset.text_id is not None and dataset.text_id not in by_name:
+        yield f"expected the text of a row among its columns, found no column {dataset.text_id!r}"
     if not dataset.key:
         yield "expected a key of one column at least, found none"
     if dataset.time_column in by_name and not pa.types.is_timestamp(by_name[dataset.time_column].type):

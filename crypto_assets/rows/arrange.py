@@ -5,6 +5,11 @@ or the rows have no order at all (binance-public-data #12, #288, #293, #301, #33
 consecutively: their ids prove the order, even within one instant; bars are ordered by opening time. Rows are sorted by that
 key. Whether the times then ascend is judged by the check `ascending_time`: if time and id contradict each other the day is
 refused.
+
+Where the exchange does not number its rows, they are sorted by time, and rows of one instant stay in the order of the file:
+it is the only order there is. Each row then gets its place among the rows of its instant, which completes the key. Two
+such rows may be equal, for two equal trades are two trades; only rows with the same text of the exchange (`Dataset.text_id`)
+are one.
 """
 
 from __future__ import annotations
@@ -17,7 +22,8 @@ import pyarrow as pa
 
 from crypto_assets.model import SHOWN_ROWS, Dataset
 from crypto_assets.model.correction import plain
-from crypto_assets.rows.versions import different, key_text, numbers
+from crypto_assets.rows.row_keys import are_numbered, numbers, places_among_equals
+from crypto_assets.rows.versions import different
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +60,14 @@ AS_PUBLISHED = Arrangement()
 def arranged(rows: pa.Table, dataset: Dataset) -> Arranged:
     """Return the rows of a day sorted by key, without rows that equal another one in every column.
 
+    Rows without numbers are sorted by time, stable, and get their places.
+
     Rows already in order cost one comparison of neighbours, chunk by chunk, and no copy. Different rows with one key all
     stay; `unique_key` refuses them.
     """
     key = dataset.key[0]
+    if dataset.unnumbered_key and not are_numbered(dataset, rows):
+        return _by_time(rows, dataset)
     if len(dataset.key) > 1 or (
         _ascends(rows.column(key), strictly=True)
         and (key == dataset.time_column or _ascends(rows.column(dataset.time_column), strictly=False))
@@ -77,6 +87,42 @@ def arranged(rows: pa.Table, dataset: Dataset) -> Arranged:
         conflict=shown(rows, order[differing[0] - 1 : differing[0] + 1]) if len(differing) else (),
     )
     return Arranged(rows.take(pa.array(kept)) if len(places) or len(doubled) else rows, arrangement)
+
+
+def _by_time(rows: pa.Table, dataset: Dataset) -> Arranged:
+    """Return rows without numbers by time, each with its place among the rows of its instant."""
+    time, place = dataset.unnumbered_key
+    doubled, differing = _same_text(rows.drop_columns([place]), dataset.text_id)
+    kept = np.delete(np.arange(rows.num_rows), doubled)
+    times = numbers(rows.column(time))
+    order = kept[np.argsort(times[kept], kind="stable")]
+    moved = np.flatnonzero(order != kept)
+    arrangement = Arrangement(
+        moved=len(moved),
+        first_moved=_described(rows, dataset, int(kept[moved[0]])) if len(moved) else "",
+        doubles=len(doubled),
+        double_rows=shown(rows, doubled[:SHOWN_ROWS]),
+        conflict=shown(rows, differing),
+    )
+    if len(moved) or len(doubled):
+        rows, times = rows.take(pa.array(order)), times[order]
+    at = rows.schema.get_field_index(place)
+    places = pa.array(places_among_equals(times).astype(np.int32))
+    return Arranged(rows.set_column(at, rows.schema.field(at), places), arrangement)
+
+
+def _same_text(rows: pa.Table, text_id: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions of rows that equal an earlier one with the same text, and of the first two that do not."""
+    none = np.arange(0)
+    if text_id is None or rows.column(text_id).null_count:
+        return none, none
+    words = rows.column(text_id).combine_chunks().dictionary_encode()
+    if len(words.dictionary) == rows.num_rows:
+        return none, none
+    codes = words.indices.to_numpy()
+    order = np.argsort(codes, kind="stable")
+    doubled, differing = _doubled(rows, codes, order)
+    return np.sort(order[doubled]), order[differing[0] - 1 : differing[0] + 1] if len(differing) else none
 
 
 def _ascends(column: pa.ChunkedArray, *, strictly: bool) -> bool:
@@ -121,7 +167,7 @@ def _described(rows: pa.Table, dataset: Dataset, place: int) -> str:
 def row_text(rows: pa.Table, dataset: Dataset, place: int) -> str:
     """Return a row's key and time: `trade_id 12 at 2024-01-01 00:00:01.5`, `2024-01-01 00:05:00` for a bar."""
     time = plain(rows.column(dataset.time_column)[place].as_py())
-    if dataset.key[0] == dataset.time_column:
+    number = rows.column(dataset.key[0])[place].as_py()
+    if dataset.key[0] == dataset.time_column or number is None:
         return time
-    kind = rows.schema.field(dataset.key[0]).type
-    return f"{dataset.key[0]} {key_text(rows.column(dataset.key[0])[place].as_py(), kind)} at {time}"
+    return f"{dataset.key[0]} {number} at {time}"

@@ -132,7 +132,7 @@ def _merge(
         bars.select(["high", "low", *_SUMS])
         .append_column("group", to_arrow(groups))
         .group_by("group", use_threads=False)
-        .aggregate([("high", "max"), ("low", "min"), *((name, "sum") for name in _SUMS)])
+        .aggregate([("high", "max"), ("low", "min"), *(_sum(bars, name) for name in _SUMS)])
     )
     result = {
         "open_time": to_arrow(opens).cast(INSTANT),
@@ -143,6 +143,13 @@ def _merge(
         **{name: grouped.column(f"{name}_sum").cast(bars.schema.field(name).type) for name in _SUMS},
     }
     return pa.table([result[name] for name in bars.column_names], schema=bars.schema), result_starts
+
+
+def _sum(rows: pa.Table, name: str) -> tuple[str, str] | tuple[str, str, pc.FunctionOptions]:
+    """Return the sum of a column, which is null if one value is: a part that is not known makes the whole not known."""
+    if not rows.column(name).null_count:
+        return name, "sum"
+    return name, "sum", pc.ScalarAggregateOptions(skip_nulls=False)
 
 
 def _wholes(
@@ -201,6 +208,8 @@ def _parts_inside(buckets: np.ndarray, step_us: int, length_us: int, life: Life)
 
 def silent_bars(bars: pa.Table) -> np.ndarray:
     """Return which bars have no trade."""
+    if bars.column("trade_count").null_count:  # the exchange does not publish it
+        return approximate(bars.column("volume")) == 0
     silent: np.ndarray = from_arrow(bars.column("trade_count")) == 0
     if silent.any():
         silent &= approximate(bars.column("volume")) == 0
@@ -210,7 +219,8 @@ def silent_bars(bars: pa.Table) -> np.ndarray:
 def trade_statistics(trades: pa.Table) -> pa.Table:
     """Return one row for each minute with trades, in the columns of `STATISTICS_SCHEMA`.
 
-    VWAP is the quote amount over the base amount, rounded half even to 18 decimals.
+    VWAP is the quote amount over the base amount, rounded half even to 18 decimals. It and the quote volume are null if the
+    trades are without quote amounts.
 
     Args:
         trades: rows of `trades`, ascending in time.
@@ -221,17 +231,16 @@ def trade_statistics(trades: pa.Table) -> pa.Table:
     bought = pa.chunked_array(
         [pc.equal(chunk.indices, chunk.dictionary.index("buy")) for chunk in trades.column("side").chunks], pa.bool_()
     )
-    grouped = (
-        pa.table(
-            {
-                "minute": pa.array(minutes),
-                "amount": amount,
-                "quote": trades.column("quote_amount"),
-                "buy": pc.if_else(bought, amount, zero),
-            }
-        )
-        .group_by("minute", use_threads=False)
-        .aggregate([("amount", "sum"), ("quote", "sum"), ("buy", "sum"), ("amount", "max"), ("amount", "count")])
+    rows = pa.table(
+        {
+            "minute": pa.array(minutes),
+            "amount": amount,
+            "quote": trades.column("quote_amount"),
+            "buy": pc.if_else(bought, amount, zero),
+        }
+    )
+    grouped = rows.group_by("minute", use_threads=False).aggregate(
+        [("amount", "sum"), _sum(rows, "quote"), ("buy", "sum"), ("amount", "max"), ("amount", "count")]
     )
     total, buy = grouped.column("amount_sum").cast(DECIMAL), grouped.column("buy_sum").cast(DECIMAL)
     quote = grouped.column("quote_sum").cast(DECIMAL)
@@ -257,5 +266,8 @@ def _ratio(above: pa.ChunkedArray, below: pa.ChunkedArray) -> pa.Array:
     unit = Decimal(1).scaleb(-DECIMAL.scale)
     with localcontext() as context:
         context.prec = 60
-        quotients = [(a / b).quantize(unit) for a, b in zip(above.to_pylist(), below.to_pylist(), strict=True)]
+        quotients = [
+            None if a is None else (a / b).quantize(unit)
+            for a, b in zip(above.to_pylist(), below.to_pylist(), strict=True)
+        ]
     return pa.array(quotients, DECIMAL)

@@ -54,9 +54,13 @@ def fills(series: Series, partition: Partition, rows: pa.Table) -> bool:
 
 
 def traded_before(rows: pa.Table) -> bool:
-    """Return whether the smallest trade number shows that many trades came before: a symbol's numbers start at 0 or 1."""
+    """Return whether the smallest trade number shows that many trades came before: a symbol's numbers start at 0 or 1.
+
+    Rows without numbers show nothing.
+    """
     name = next((name for name in NUMBERED.values() if name in rows.column_names), None)
-    return name is not None and rows.num_rows > 0 and pc.min(rows.column(name)).as_py() > FEW_TRADES
+    first = pc.min(rows.column(name)).as_py() if name is not None else None
+    return first is not None and first > FEW_TRADES
 
 
 def microseconds(instant: datetime) -> int:

@@ -7,9 +7,7 @@ of trades in memory twice.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from heapq import nsmallest
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -17,25 +15,16 @@ import pyarrow.compute as pc
 
 from crypto_assets.model import Dataset
 from crypto_assets.model.correction import Change, Difference, Example, plain
+from crypto_assets.rows.row_keys import RowKeys, Rows
 
 EXAMPLES = 6
 """Most differing values kept with a correction as examples."""
 
 
-class Rows(Protocol):
-    """Rows with access to one column at a time: `pa.Table`, or a file of the lake."""
-
-    num_rows: int
-
-    def column(self, name: str, /) -> pa.ChunkedArray:
-        """Return one column."""
-
-
 def compare(former: Rows, new: Rows, dataset: Dataset) -> Difference:
     """Return how two versions of a partition differ. Keys are unique in each; the order of rows is not compared."""
-    (key,) = dataset.key
-    key_type = dataset.schema.field(key).type
-    before, after = numbers(former.column(key)), numbers(new.column(key))
+    key = RowKeys.of(dataset, former, new)
+    before, after = key.numbers(former), key.numbers(new)
     old, fresh = matched(before, after)
     gone, come = others(old, len(before)), others(fresh, len(after))
     reordered = bool((fresh[1:] < fresh[:-1]).any())  # of the common rows, in the earlier order
@@ -51,7 +40,7 @@ def compare(former: Rows, new: Rows, dataset: Dataset) -> Difference:
         _Shown("added", new, after, come),
     ]
     for place, field in enumerate(dataset.schema):
-        if field.name == key:
+        if field.name in key.columns:
             continue
         for side in sides:
             side.show(field)
@@ -73,8 +62,12 @@ def compare(former: Rows, new: Rows, dataset: Dataset) -> Difference:
         amount = field.name.endswith(("volume", "amount"))
         if amount and volume is not None:
             continue
+        both = pc.and_(pc.is_valid(was), pc.is_valid(is_now))
+        if not pc.any(both).as_py():  # one version was without the column
+            continue
+        was, is_now, keys = was.filter(both), is_now.filter(both), keys[both.to_numpy()]
         n = _greatest(was, is_now, relative=not amount)
-        change = Change(key_text(keys[n], key_type), field.name, was[n].as_py(), is_now[n].as_py())
+        change = Change(key.text(keys[n]), field.name, was[n].as_py(), is_now[n].as_py())
         if amount:
             volume = change
         elif price is None or change.relative > price.relative:
@@ -87,7 +80,7 @@ def compare(former: Rows, new: Rows, dataset: Dataset) -> Difference:
         tuple(columns),
         price,
         volume,
-        tuple(Example(key_text(k, key_type), *rest) for k, _, *rest in nsmallest(EXAMPLES, examples)),
+        tuple(Example(key.text(k), *rest) for k, _, *rest in nsmallest(EXAMPLES, examples)),
         grew and not columns,
         reordered,
     )
@@ -115,11 +108,6 @@ class _Shown:
             text = ", ".join(texts[n] for texts in self._texts.values())
             sides = (text, "") if self._what == "removed" else ("", text)
             yield (int(self._keys[place]), -1, self._what, *sides)
-
-
-def numbers(column: pa.ChunkedArray) -> np.ndarray:
-    """Return keys, instants or ids, as int64."""
-    return column.cast(pa.int64()).to_numpy()
 
 
 def matched(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -176,11 +164,3 @@ def _greatest(before: pa.ChunkedArray, after: pa.ChunkedArray, *, relative: bool
         with np.errstate(divide="ignore"):
             size = size / np.abs(was.cast(pa.float64()).to_numpy())
     return int(size.argmax())
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def key_text(key: int, kind: pa.DataType) -> str:
-    """Return a key as text: an instant, or a number."""
-    return plain(_EPOCH + timedelta(microseconds=int(key))) if pa.types.is_timestamp(kind) else str(key)

@@ -54,17 +54,24 @@ class MarketTable:
         return self.dataset.time_column
 
     @property
-    def primary_key(self) -> tuple[str, ...]:
-        """The keys of the path, then the time (the table is partitioned by it), then the rest of the dataset's key."""
+    def order(self) -> tuple[str, ...]:
+        """The time, then the rest of the dataset's keys: the order of the rows of one symbol."""
+        keys = dict.fromkeys((*self.dataset.key, *self.dataset.unnumbered_key))
+        return (self.time_column, *(name for name in keys if name != self.time_column))
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The keys of the path, then the time (the table is partitioned by it), then the rest of the dataset's keys."""
         timeframe = (TIMEFRAME.name,) if self.dataset.has_timeframes else ()
-        rest = (name for name in self.dataset.key if name != self.time_column)
-        return (*(column.name for column in KEYS), *timeframe, self.time_column, *rest)
+        return (*(column.name for column in KEYS), *timeframe, *self.order)
 
     def statements(self) -> list[str]:
         """Return the SQL that creates the table, with comments on it and on every column."""
         name = f"market.{self.dataset.table}"
         lines = [f"{column.name} {_postgres_type(column)}{_not_null(column)}" for column in self.declared]
-        lines.append(f"PRIMARY KEY ({', '.join(self.primary_key)})")
+        # Of a number and a place, one is null: two rows with the same other one are the same row.
+        kind = "UNIQUE NULLS NOT DISTINCT" if self.dataset.unnumbered_key else "PRIMARY KEY"
+        lines.append(f"{kind} ({', '.join(self.key)})")
         return [
             f"CREATE TABLE {name} ({', '.join(lines)}) PARTITION BY RANGE ({self.time_column})",
             f"COMMENT ON TABLE {name} IS {_quoted(self.dataset.description)}",
@@ -121,7 +128,7 @@ _POSTGRES_TYPES = {
 
 
 def _not_null(column: Column) -> str:
-    return "" if column.nullable or column.optional else " NOT NULL"
+    return "" if column.may_be_null else " NOT NULL"
 
 
 def _quoted(text: str) -> str:

@@ -20,6 +20,7 @@ from crypto_assets.datasets.types import KEYS
 from crypto_assets.errors import ConfigError
 from crypto_assets.model import DAY, Series, Track
 from crypto_assets.rows.loads import Load, LoadPlan
+from crypto_assets.sources.published import unpublished
 from crypto_assets.storage.database import Database
 from crypto_assets.storage.market_tables import TABLES
 from crypto_assets.storage.sessions import lock_wait, of_connection
@@ -128,18 +129,19 @@ class Warehouse(Database):
         # The server rounds to float64 correctly, many times faster than Decimal objects can be made here.
         selected = [f"{name}::float8" if name in layout.numeric and not exact else name for name in names]
         where = " AND ".join(conditions)
-        query = f"SELECT {', '.join(selected)} FROM market.{table} WHERE {where} ORDER BY {layout.time_column}"
+        query = f"SELECT {', '.join(selected)} FROM market.{table} WHERE {where} ORDER BY {', '.join(layout.order)}"
         with self.transaction() as connection, connection.cursor(binary=True) as cursor:
             cursor.execute(query, values)
             kinds = [column.type_code for column in cursor.description or ()]
             rows = cursor.fetchall()
         frame = pd.DataFrame(rows, columns=names)
+        nullable = layout.nullable_integers | unpublished(series)
         for place, (name, kind) in enumerate(zip(names, kinds, strict=True)):
-            if kind in _INTEGERS and name in layout.nullable_integers:
+            if kind in _INTEGERS and (name in nullable or frame[name].hasnans):
                 frame[name] = pd.array([row[place] for row in rows], dtype=_INTEGERS[kind].capitalize())
             elif kind == _FLOAT8:
                 frame[name] = frame[name].astype("float64")
-            elif kind in _INTEGERS and not frame[name].hasnans:
+            elif kind in _INTEGERS:
                 frame[name] = frame[name].astype(_INTEGERS[kind])
             elif kind == _TEXT:
                 frame[name] = frame[name].astype("str")

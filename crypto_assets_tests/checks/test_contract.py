@@ -139,6 +139,7 @@ _TWO_THREADS = """
 import importlib.abc, sys, threading, time
 import pandas as pd
 from crypto_assets.checks.contract import violations
+from crypto_assets.model import Series
 
 reached, found = threading.Event(), []
 
@@ -149,7 +150,7 @@ class Slow(importlib.abc.MetaPathFinder):
             time.sleep(0.5)
 
 def work():
-    found.append(violations(pd.DataFrame({"price": [1.0]}), "trades") is not None)
+    found.append(violations(pd.DataFrame({"price": [1.0]}), Series("binance", "spot", "trades")) is not None)
 
 sys.meta_path.insert(0, Slow())
 threads = [threading.Thread(target=work) for _ in range(2)]

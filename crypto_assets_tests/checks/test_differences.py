@@ -18,6 +18,7 @@ from crypto_assets.checks._differences import differences
 from crypto_assets.checks.agrees_with_monthly import CHECK as MONTHLY
 from crypto_assets.checks.agrees_with_rest import CHECK as REST
 from crypto_assets.model import Finding, Series, days_between
+from crypto_assets.rows.row_keys import RowKeys
 from crypto_assets_tests.synthetic import day_of, read_file, series_of
 
 DAY = date(2024, 3, 1)
@@ -150,7 +151,7 @@ def test_any_two_tables(one, other, chance):
             }
         )
 
-    found = differences(table(one), table(other), "id")
+    found = differences(table(one), table(other), RowKeys(("id",), is_instant=False))
     both = one.keys() & other.keys()
     assert found.equal == (one == other)
     assert found.changed == sum(one[key] != other[key] for key in both)

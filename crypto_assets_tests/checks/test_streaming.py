@@ -26,6 +26,7 @@ from crypto_assets.checks import (
 )
 from crypto_assets.model import Check, Partition
 from crypto_assets.rows.frames import to_check_frame
+from crypto_assets.sources.published import unpublished
 from crypto_assets_tests.checks.books import book_table, snapshot
 from crypto_assets_tests.checks.judging import DAY_ONE, at, finding_of, in_pieces
 from crypto_assets_tests.synthetic import day_of, series_of
@@ -157,7 +158,7 @@ def test_a_fold_tells_at_any_time_what_it_has_found_so_far(check: Check):
 @pytest.mark.parametrize("check", CHECKS["trades"], ids=lambda check: check.name)
 def test_memory_does_not_follow_the_number_of_trades(check: Check):
     _, table = day_of("trades", DAY_ONE)
-    piece = to_check_frame(table.slice(0, 1000))
+    piece = to_check_frame(table.slice(0, 1000), unpublished(series_of("trades")))
     assert check.fold is not None
     fold = check.fold(Partition("BTC/USDT", DAY_ONE), series_of("trades"))
     fold.add(piece)  # what is imported late is

@@ -67,7 +67,8 @@ def told(series: Series, rows: list[list[str]]) -> list[dict[str, object]]:
     unit = 1 if int(rows[0][PLACES[series.table][datasets.get(series.table).time_column]]) >= 10**14 else 1_000
     result = []
     for row in rows:
-        told_row: dict[str, object] = {}
+        # Binance numbers its trades: they have neither a place nor a text of their own.
+        told_row: dict[str, object] = dict.fromkeys(("trade_place", "trade_uid")) if series.table == "trades" else {}
         for name, place in PLACES[series.table].items():
             text = row[place]
             if name.endswith("_time"):

@@ -88,6 +88,8 @@ def test_spot_answers_are_read_in_milliseconds_and_in_microseconds() -> None:
         (
             datetime(2025, 1, 3, 0, 0, 0, 123000, UTC),
             28457,
+            None,
+            None,
             Decimal("4.000001"),
             Decimal(12),
             Decimal("48.000012"),

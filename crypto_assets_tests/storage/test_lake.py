@@ -26,6 +26,7 @@ from moto.server import ThreadedMotoServer
 from crypto_assets import datasets
 from crypto_assets.errors import ConfigError, LakeUnavailable, StoredDataError
 from crypto_assets.model import Partition, Series, SourceFile
+from crypto_assets.sources.formats import in_schema
 from crypto_assets.storage.lake import Lake
 from crypto_assets.storage.parquet import StoredRows
 from crypto_assets_tests.workbench import quarantined
@@ -60,10 +61,8 @@ def trades(sides: list[str], dictionary: list[str]) -> pa.Table:
     side = pa.DictionaryArray.from_arrays(pa.array([dictionary.index(s) for s in sides], pa.int8()), dictionary)
     amounts = pa.array([Decimal("1.5")] * len(sides), pa.decimal128(38, 18))
     times = pa.array([datetime(2024, 1, 1, tzinfo=UTC)] * len(sides), pa.timestamp("us", "UTC"))
-    return pa.table(
-        [times, pa.array(range(len(sides)), pa.int64()), amounts, amounts, amounts, side],
-        schema=datasets.get("trades").schema,
-    )
+    columns = {"trade_time": times, "trade_id": pa.array(range(len(sides)), pa.int64()), "side": side}
+    return in_schema(datasets.get("trades"), columns | dict.fromkeys(("price", "amount", "quote_amount"), amounts), len(sides))
 
 
 @pytest.fixture(scope="module")

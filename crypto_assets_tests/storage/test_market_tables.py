@@ -17,7 +17,7 @@ from crypto_assets.storage.warehouse import Warehouse, emptied_loads
 from crypto_assets.text.urls import READER, with_user
 from crypto_assets_tests.storage.test_warehouse import DAY, load
 
-# Column, type, and ! if NULL is refused; then the primary key. Scripts and other programs rely on these.
+# Column, type, and ! if NULL is refused; then the key. Scripts and other programs rely on these.
 LAYOUT = {
     "agg_trades": (
         (
@@ -38,7 +38,7 @@ LAYOUT = {
     "ohlcv": (
         (
             "exchange text!, market_type text!, symbol text!, timeframe text!, open_time timestamp with time zone!, "
-            "open numeric!, high numeric!, low numeric!, close numeric!, volume numeric!, quote_volume numeric!, "
+            "open numeric!, high numeric!, low numeric!, close numeric!, volume numeric!, quote_volume numeric, "
             "trade_count bigint, taker_buy_volume numeric, taker_buy_quote_volume numeric, source text!"
         ),
         "PRIMARY KEY (exchange, market_type, symbol, timeframe, open_time)",
@@ -46,18 +46,18 @@ LAYOUT = {
     ),
     "trade_statistics_1m": (
         (
-            "exchange text!, market_type text!, symbol text!, open_time timestamp with time zone!, vwap numeric!, "
-            "buy_volume numeric!, sell_volume numeric!, quote_volume numeric!, trade_count bigint!, largest_trade numeric!"
+            "exchange text!, market_type text!, symbol text!, open_time timestamp with time zone!, vwap numeric, "
+            "buy_volume numeric!, sell_volume numeric!, quote_volume numeric, trade_count bigint!, largest_trade numeric!"
         ),
         "PRIMARY KEY (exchange, market_type, symbol, open_time)",
         "RANGE (open_time)",
     ),
     "trades": (
         (
-            "exchange text!, market_type text!, symbol text!, trade_time timestamp with time zone!, trade_id bigint!, "
-            "price numeric!, amount numeric!, quote_amount numeric!, side text!"
+            "exchange text!, market_type text!, symbol text!, trade_time timestamp with time zone!, trade_id bigint, "
+            "trade_place integer, trade_uid text, price numeric!, amount numeric!, quote_amount numeric, side text!"
         ),
-        "PRIMARY KEY (exchange, market_type, symbol, trade_time, trade_id)",
+        "UNIQUE NULLS NOT DISTINCT (exchange, market_type, symbol, trade_time, trade_id, trade_place)",
         "RANGE (trade_time)",
     ),
 }
@@ -86,7 +86,7 @@ def test_tables_have_the_columns_and_keys_that_people_rely_on(connection: psycop
     assert dict(columns) == {name: layout[0] for name, layout in LAYOUT.items()}
     assert {name: rest for name, *rest in keys} == {name: list(layout[1:]) for name, layout in LAYOUT.items()}
     assert connection.execute(
-        "SELECT count(*) FROM pg_indexes WHERE schemaname = 'market' AND indexname NOT LIKE '%_pkey' "
+        "SELECT count(*) FROM pg_indexes WHERE schemaname = 'market' AND indexname NOT LIKE '%key' "
         "AND tablename <> 'instruments'"
     ).fetchone() == (0,)
 

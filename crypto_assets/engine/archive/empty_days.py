@@ -68,7 +68,7 @@ _EPOCH = date(1970, 1, 1).toordinal()
 def _ids_run_on(series: Series, partition: Partition, rows: pa.Table, times: np.ndarray) -> dict[str, int] | None:
     """Return the consecutive ids on both sides of a day; None if they do not prove that nothing traded."""
     name = NUMBERED.get(series.table)
-    if name is None:
+    if name is None or rows.column(name).null_count:
         return None
     place = int(np.searchsorted(times, int(partition.start.timestamp()) * 1_000_000))
     if not 0 < place < len(times):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crypto_assets import datasets
+from crypto_assets import datasets, sources
 from crypto_assets.checks._grid import uncovered
 from crypto_assets.checks._minutes import MINUTES, to_bits
 from crypto_assets.checks._times import epoch_us, start_us
@@ -19,6 +19,7 @@ from crypto_assets.checks.outliers import CHECK as OUTLIERS
 from crypto_assets.checks.outliers import hours_of
 from crypto_assets.model import DAY, Partition, Profile, Series, bar_length
 from crypto_assets.rows.numbered import NUMBERED
+from crypto_assets.sources.published import dataset_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +47,8 @@ class ProfileFold:
     def __init__(self, series: Series, partition: Partition) -> None:
         self._partition = partition
         self._time = datasets.get(series.table).time_column
-        self._id = NUMBERED.get(series.table)
+        self._id = NUMBERED.get(series.table) if sources.facts(series).numbered else None
+        self._has_price = series.table in NUMBERED
         self._start_us = start_us(partition)
         self._rows = 0
         self._times: tuple[int, int] | None = None
@@ -65,9 +67,10 @@ class ProfileFold:
         times = epoch_us(frame[self._time])
         self._rows += len(times)
         self._times = _wider(self._times, times)
-        if self._id is None:
+        if not self._has_price:
             return
-        self._ids = _wider(self._ids, frame[self._id].to_numpy())
+        if self._id is not None:
+            self._ids = _wider(self._ids, frame[self._id].to_numpy())
         self._add_trade_ids(frame)
         prices = frame["price"].to_numpy()
         if self._last_price is None:
@@ -119,8 +122,8 @@ class ProfileFold:
             last_trade_id=trade_ids[1] if ids and trade_ids and removed[1] != ids[1] else None,
             first_price=self._first_price,
             last_price=self._last_price,
-            largest_step=self._largest_step if ids else None,
-            silent=to_bits(silent) if ids else None,
+            largest_step=self._largest_step if self._has_price else None,
+            silent=to_bits(silent) if self._has_price else None,
         )
 
 
@@ -140,9 +143,21 @@ def _of_bars(series: Series, partition: Partition, frame: pd.DataFrame, content_
         largest_step=max(abs(math.log(close[0] / opens[0])), _largest_step(close)),
         silent=silent,
         absent=absent,
-        hours=hours_of(frame, partition, series) if OUTLIERS.applies(series) else None,
-        traded=bool((frame["trade_count"].to_numpy() != 0).any() or (frame["volume"].to_numpy() != 0).any()),
+        hours=hours_of(frame, partition, series) if _has_hours(series) else None,
+        traded=not _untraded(frame).all(),
     )
+
+
+def _has_hours(series: Series) -> bool:
+    return OUTLIERS.applies(series) and OUTLIERS.fits(dataset_of(series))
+
+
+def _untraded(frame: pd.DataFrame) -> np.ndarray:
+    """Return which bars have no trade: no count, where counts are published, and no volume."""
+    untraded: np.ndarray = frame["volume"].to_numpy() == 0
+    if untraded.any() and "trade_count" in frame and not frame["trade_count"].hasnans:
+        untraded &= frame["trade_count"].to_numpy() == 0
+    return untraded
 
 
 def _minutes(
@@ -151,6 +166,7 @@ def _minutes(
     """Return the silent and the missing minutes of bars; a bar longer than a minute marks all of its minutes.
 
     For bars shorter than a minute, a minute is silent if none of its bars traded, and missing if one of its bars is missing.
+    Where the exchange publishes no bar for a time without trades, a missing bar is a silent one.
     A bar beside the grid counts for the step that it opens in; that step is silent only if the bar before, which reaches
     into it, is silent too.
     """
@@ -159,9 +175,7 @@ def _minutes(
     step_us = bar_length(series.timeframe or "") // _MICROSECOND
     first_us, last_us = _bounds_us(partition)
     begin, end = first_us // step_us, last_us // step_us
-    untraded = frame["trade_count"].to_numpy() == 0
-    if untraded.any():
-        untraded &= frame["volume"].to_numpy() == 0
+    untraded = _untraded(frame)
     since = times - start_us(partition)
     beside = since % step_us != 0
     # The keys of rows are unique, and all rows lie inside the day.
@@ -177,6 +191,8 @@ def _minutes(
     silent = np.zeros(len(absent), dtype=bool)
     silent[places] = untraded
     silent[places[~untraded]] = False  # two bars may open in one step
+    if sources.facts(series).silent_bars == "absent":
+        silent, absent = silent | absent, np.zeros_like(absent)
     if len(absent) <= MINUTES:
         each = MINUTES // len(absent)
         return to_bits(np.repeat(silent, each)), to_bits(np.repeat(absent, each))

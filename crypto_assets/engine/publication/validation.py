@@ -22,6 +22,7 @@ from crypto_assets.engine.publication.profile_fold import ProfileFold, profile_o
 from crypto_assets.engine.publication.standing import made_of
 from crypto_assets.model import NOT_JUDGED, Finding, HistoryCheck, Partition, Profile, Rule, Series, Severity
 from crypto_assets.rows.frames import to_check_frame
+from crypto_assets.sources.published import unpublished
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +51,7 @@ def validate(series: Series, days: Sequence[tuple[Partition, pa.Table]], near: N
     """
     checks = [check for check in checks_of(series) if check is not CONTRACT]
     near = near or Near()
-    frame = to_check_frame(pa.concat_tables([table for _, table in days]))
+    frame = to_check_frame(pa.concat_tables([table for _, table in days]), unpublished(series))
     bounds = np.cumsum([0, *(table.num_rows for _, table in days)])
     contract = _contract_by_day(frame, series, bounds)
     results: list[Verdict] = []
@@ -87,7 +88,7 @@ def validate_pieces(series: Series, partition: Partition, pieces: Iterable[pa.Ta
     at_work = {check.name: check.fold(partition, series) for check in checks_of(series) if check.fold}
     profile, rows = ProfileFold(series, partition), 0
     for piece in pieces:
-        frame = to_check_frame(piece)
+        frame = to_check_frame(piece, unpublished(series))
         rows += len(frame)
         for fold in at_work.values():
             fold.add(frame)
@@ -104,7 +105,7 @@ def folds(series: Series) -> bool:
 
 
 def _contract_by_day(frame: pd.DataFrame, series: Series, bounds: np.ndarray) -> list[Finding]:
-    cases = violations(frame, series.table)
+    cases = violations(frame, series)
     if cases is None:
         return [Finding(True)] * (len(bounds) - 1)
     whole = cases[cases["index"].isna()]  # a wrong type or column concerns every day
