@@ -159,8 +159,12 @@ def quarantined(lake: Lake) -> dict[str, dict[str, Any]]:
 
 
 def lake_rows(lake: Lake, series: Series, symbol: str, day: date) -> list[Row]:
-    """Return what the lake holds of a day."""
+    """Return what the lake holds of a day, without the columns of trades that have no number: they are null."""
     rows = lake.read_partition(series, Partition(symbol, day))
+    if series.table == "trades":
+        unused = ["trade_place", "trade_uid"]
+        assert all(rows.column(name).null_count == rows.num_rows for name in unused)
+        rows = rows.drop_columns(unused)
     columns = [
         (column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column).to_pylist()
         for column in rows.columns

@@ -62,7 +62,9 @@ def trades(sides: list[str], dictionary: list[str]) -> pa.Table:
     amounts = pa.array([Decimal("1.5")] * len(sides), pa.decimal128(38, 18))
     times = pa.array([datetime(2024, 1, 1, tzinfo=UTC)] * len(sides), pa.timestamp("us", "UTC"))
     columns = {"trade_time": times, "trade_id": pa.array(range(len(sides)), pa.int64()), "side": side}
-    return in_schema(datasets.get("trades"), columns | dict.fromkeys(("price", "amount", "quote_amount"), amounts), len(sides))
+    return in_schema(
+        datasets.get("trades"), columns | dict.fromkeys(("price", "amount", "quote_amount"), amounts), len(sides)
+    )
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,8 @@
-"""Joins the pages of a day: a row that was received twice is kept once."""
+"""Joins the pages of a day: a row that was received twice is kept once.
+
+Rows without numbers are one if the exchange gives them one text. Without texts, the page with the most rows of an instant has
+it: pages that overlap have the same rows of it, or the first of them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,9 @@ import pyarrow as pa
 
 from crypto_assets import datasets
 from crypto_assets.errors import InvalidRows
-from crypto_assets.model import Series
+from crypto_assets.model import Dataset, Series
+from crypto_assets.rows.arrange import arranged
+from crypto_assets.rows.row_keys import are_numbered
 from crypto_assets.sources.paging.rows_of_pages import ints
 
 
@@ -17,7 +23,10 @@ def merged(series: Series, key: str, tables: list[pa.Table]) -> pa.Table:
     Raises:
         InvalidRows: two rows of one key that differ.
     """
-    (column,) = datasets.get(series.table).key
+    dataset = datasets.get(series.table)
+    if dataset.unnumbered_key and not are_numbered(dataset, *tables):
+        return _without_numbers(key, dataset, tables)
+    (column,) = dataset.key
     rows = pa.concat_tables(tables, promote_options="none").combine_chunks()
     values = ints(rows, column)
     if (np.diff(values) < 0).any():
@@ -35,3 +44,36 @@ def merged(series: Series, key: str, tables: list[pa.Table]) -> pa.Table:
     keep = np.ones(len(values), dtype=bool)
     keep[same + 1] = False
     return rows.filter(pa.array(keep))
+
+
+def _without_numbers(key: str, dataset: Dataset, tables: list[pa.Table]) -> pa.Table:
+    has_texts = dataset.text_id is not None and not any(table.column(dataset.text_id).null_count for table in tables)
+    rows = pa.concat_tables(tables if has_texts else _each_instant_once(dataset, tables), promote_options="none")
+    found = arranged(rows, dataset)
+    if found.arrangement.conflict:
+        first, second = found.arrangement.conflict
+        raise InvalidRows(
+            f"{key}: expected one row for each {dataset.text_id}, found two that differ: {first} and {second}"
+        )
+    return found.rows
+
+
+def _each_instant_once(dataset: Dataset, tables: list[pa.Table]) -> list[pa.Table]:
+    kept: list[pa.Table] = []
+    for table in tables:
+        times = ints(table, dataset.time_column)
+        for place, other in enumerate(kept):
+            theirs = ints(other, dataset.time_column)
+            mine = _fuller(times, theirs)
+            kept[place] = other.filter(pa.array(~np.isin(theirs, times[mine])))
+            table, times = table.filter(pa.array(mine)), times[mine]
+        kept.append(table)
+    return kept
+
+
+def _fuller(times: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Return the rows at instants that have more rows here than there."""
+    instants, groups, counts = np.unique(times, return_inverse=True, return_counts=True)
+    ascending = np.sort(theirs)
+    there = np.searchsorted(ascending, instants, side="right") - np.searchsorted(ascending, instants)
+    return (counts > there)[groups]
