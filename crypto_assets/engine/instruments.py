@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,8 +16,15 @@ from crypto_assets import sources
 from crypto_assets.config.environment import settings
 from crypto_assets.engine.rest.ccxt_client import RestApi, read_json
 from crypto_assets.errors import OF_THIS_PROCESS, BadContent, ConfigError, CryptoAssetsError
-from crypto_assets.ledger.instruments import InstrumentChanges, instruments_at, last_asked, write_instruments
-from crypto_assets.model import Instrument, Track
+from crypto_assets.ledger.instruments import (
+    InstrumentChanges,
+    KnownInstrument,
+    instrument_versions,
+    instruments_at,
+    last_asked,
+    write_instruments,
+)
+from crypto_assets.model import Instrument, SourceFile, Track
 from crypto_assets.sources.own_faults import Careful
 from crypto_assets.transport.bounds import JSON
 from crypto_assets.transport.client import Client
@@ -176,6 +183,25 @@ def _ask(client: Client, collection: Collection, exchange: str, query: Instrumen
     params = {name: str(value) for name, value in call.params.items()}
     headers = {"accept-encoding": "gzip", **call.headers}
     return read_json(url, client.at(call.endpoint).get(url, params, headers=headers, bound=JSON).text)
+
+
+def converted(source: SourceFile, instrument: Instrument | None) -> SourceFile:
+    """Return the source of rows with the contract size that converts their amounts; itself if nothing is converted."""
+    return source if instrument is None else replace(source, contract_size=f"{instrument.contract_size:f}")
+
+
+def versions_of(
+    collection: Collection, ledger: Ledger, track: Track, now: datetime | None = None
+) -> list[KnownInstrument]:
+    """Return every version of the instrument of a track whose amounts are in contracts, the earliest first; else none.
+
+    `ledger.instruments.valid_at` chooses the one of a day. The exchange is asked first as by `instruments_of`.
+    """
+    series, symbol = track
+    if not instruments_of(collection, ledger, [track], now):
+        return []
+    with ledger.transaction() as connection:
+        return instrument_versions(connection, series.exchange, series.market_type, symbol)
 
 
 def instruments_of(

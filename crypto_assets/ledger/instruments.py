@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
-from decimal import Decimal
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
+
+from psycopg.rows import class_row
 
 from crypto_assets.model import Instrument
 
@@ -127,11 +128,17 @@ def instruments_at(
     where, values = "(exchange, market_type) = (%s, %s)", [exchange, market_type]
     if symbols is not None:
         where, values = f"{where} AND symbol = ANY(%s)", [*values, sorted(set(symbols))]  # type: ignore[list-item]
-    found: dict[str, KnownInstrument] = {}
-    for known in _read(connection, where, values):  # by valid_from
-        if known.instrument.symbol not in found or known.valid_from <= instant:
-            found[known.instrument.symbol] = known
-    return dict(sorted(found.items()))
+    versions: dict[str, list[KnownInstrument]] = {}
+    for known in _read(connection, where, values):
+        versions.setdefault(known.instrument.symbol, []).append(known)
+    found = {symbol: valid_at(mine, instant) for symbol, mine in versions.items()}
+    return {symbol: known for symbol, known in found.items() if known is not None}
+
+
+def valid_at(versions: Sequence[KnownInstrument], instant: datetime) -> KnownInstrument | None:
+    """Return the version of an instrument at an instant, of all its versions, the earliest first; None if there is none."""
+    begun = [known for known in versions if known.valid_from <= instant]
+    return begun[-1] if begun else versions[0] if versions else None
 
 
 def instrument_at(
@@ -172,6 +179,47 @@ def asked_markets(connection: psycopg.Connection[Any]) -> list[tuple[str, str, d
     return [(exchange, market_type, asked) for exchange, market_type, asked in rows]
 
 
-def contract_sizes(known: Mapping[str, KnownInstrument]) -> dict[str, Decimal]:
-    """Return the contract size of each symbol."""
-    return {symbol: one.instrument.contract_size for symbol, one in known.items()}
+@dataclass(frozen=True, slots=True)
+class OtherSize:
+    """Days of a track that were converted with another contract size than what is known of them now."""
+
+    exchange: str
+    market_type: str
+    symbol: str
+    dataset: str
+    first: date
+    last: date
+    days: int
+    used: str
+    known: str
+
+    def __str__(self) -> str:
+        span = f"{self.first}" if self.first == self.last else f"{self.first} … {self.last}"
+        return (
+            f"{self.exchange} {self.market_type} {self.symbol} {self.dataset}: {self.days} day{'s' * (self.days != 1)} "
+            f"({span}) converted with a contract size of {self.used}, and {self.known} is known of them now "
+            f"(`crypto-assets instruments --symbol {self.symbol} --as-of {self.last}`); "
+            "remove their files from the lake, and `crypto-assets fill` collects them again"
+        )
+
+
+_OTHER_SIZES = """
+SELECT exchange, market_type, symbol, dataset, min(day) AS first, max(day) AS last, count(*) AS days, used,
+    trim_scale(known)::text AS known FROM (
+    SELECT p.exchange, p.market_type, p.symbol, p.dataset, p.day, p.source_contract_size AS used, (
+        SELECT i.contract_size FROM market.instruments i
+        WHERE (i.exchange, i.market_type, i.symbol) = (p.exchange, p.market_type, p.symbol)
+        ORDER BY i.valid_from > (p.day + 1)::timestamp AT TIME ZONE 'UTC',
+            CASE WHEN i.valid_from <= (p.day + 1)::timestamp AT TIME ZONE 'UTC' THEN i.valid_from END DESC NULLS LAST,
+            i.valid_from
+        LIMIT 1) AS known
+    FROM collection.partitions p WHERE p.path IS NOT NULL AND p.source_contract_size IS NOT NULL) AS stored
+WHERE used::numeric <> known GROUP BY exchange, market_type, symbol, dataset, used, known
+ORDER BY exchange, market_type, symbol, dataset, min(day)
+"""
+
+
+def days_with_other_size(connection: psycopg.Connection[Any]) -> list[OtherSize]:
+    """Return the stored days whose contract size is not the one that is known of them now: of the end of the day."""
+    with connection.cursor(row_factory=class_row(OtherSize)) as cursor:
+        return cursor.execute(_OTHER_SIZES).fetchall()

@@ -24,6 +24,7 @@ _STORED = (
     "source_published_digest",
     "source_last_modified",
     "source_files",
+    "source_contract_size",
     "findings",
     "judged_by",
     "failed_checks",
@@ -51,6 +52,7 @@ COLUMNS = {
     "source_published_digest": "text",
     "source_last_modified": "timestamptz",
     "source_files": "jsonb",
+    "source_contract_size": "text",
     "findings": "jsonb",
     "judged_by": "text",
 }
@@ -147,6 +149,7 @@ def row_of(outcome: Outcome) -> dict[str, Any]:
         "source_published_digest": source.published_digest if source else None,
         "source_last_modified": source.last_modified if source else None,
         "source_files": json.dumps(source.described_parts) if source else "[]",
+        "source_contract_size": source.contract_size if source else None,
         "findings": as_json({name: stored_form(finding) for name, finding in outcome.findings.items()}),
         "judged_by": outcome.judged_by,
     }

@@ -58,6 +58,9 @@ class PartitionRow:
             "The files of a day that came from several, in order of time; empty: the one file of source_key."
         )
     )
+    source_contract_size: str | None = field(
+        metadata=means("By which amounts in contracts were converted; null: none.")
+    )
     failed_checks: Sequence[str]
     findings: Mapping[str, Any]
     attempt_error: str | None
@@ -85,6 +88,7 @@ class PartitionRow:
             self.source_last_modified,
             self.source,
             parts_of(self.source_files, self.source),
+            self.source_contract_size,
         )
 
     @property

@@ -80,7 +80,7 @@ class SourceFile:
 
     `sha256` is over the downloaded bytes, `published_digest` is the exchange's own, as `sha256:…` or `md5:…` in hexadecimal
     (None: it publishes none). `source` is `archive` or `rest`. `parts` are the files, in order of time, if the day came from
-    several.
+    several. `contract_size` is the size by which amounts in contracts were converted, as text; None: they were not.
     """
 
     key: str
@@ -91,6 +91,7 @@ class SourceFile:
     last_modified: datetime | None = None
     source: str = "archive"
     parts: tuple[SourceFile, ...] = ()
+    contract_size: str | None = None
 
     @classmethod
     def joined(cls, files: Sequence[SourceFile]) -> SourceFile:
@@ -110,6 +111,7 @@ class SourceFile:
             _latest(files),
             files[0].source,
             tuple(files),
+            files[0].contract_size,
         )
 
     @property

@@ -288,4 +288,5 @@ def _source(record: PartitionRecord) -> SourceFile:
         record.source_last_modified,
         record.source or "archive",
         parts_of(record.source_files, record.source or "archive"),
+        record.source_contract_size,
     )

@@ -50,7 +50,7 @@ _TAIL_BYTES = 8
 """Bytes after the footer: its length (four bytes) and PAR1."""
 
 _METADATA = "crypto_assets."
-_SOURCE_FIELDS = ("key", "size_bytes", "etag", "sha256", "published_digest", "last_modified", "source")
+_SOURCE_FIELDS = ("key", "size_bytes", "etag", "sha256", "published_digest", "last_modified", "source", "contract_size")
 
 
 # ---- writing ----------------------------------------------------------------------------------------------------------
@@ -292,6 +292,7 @@ def source_of(metadata: Mapping[bytes, bytes] | None, path: str) -> SourceFile:
             last_modified=datetime.fromisoformat(modified) if modified else None,
             source=found[f"{_METADATA}source_source"],
             parts=parts_of(json.loads(found.get(f"{_METADATA}source_files", "[]")), found[f"{_METADATA}source_source"]),
+            contract_size=found.get(f"{_METADATA}source_contract_size"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StoredDataError(f"{path}: expected metadata of its source, found none ({error})") from None

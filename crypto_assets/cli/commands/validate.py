@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date
 from typing import Any
 
@@ -71,17 +71,38 @@ def validate(
         return stored, accepted_of(ledger, stored)
 
     found, accepted = with_ledger(known)
+    sizes = _other_sizes(found)
     counts, failed = _counted(found)
     problems = [record for record in found if record.state not in COMPLETE_STATES and record.track_day not in accepted]
     if accepted:
         err.print(acknowledged_in_words(len(accepted)), markup=False)
     if as_json:
-        click.echo(json.dumps({"days": len(found), "checks": counts, "failed": failed}, indent=1, default=str))
+        other = [asdict(one) for one in sizes]
+        answer = {"days": len(found), "checks": counts, "failed": failed, "other_contract_sizes": other}
+        click.echo(json.dumps(answer, indent=1, default=str))
     elif not found:
         out.print("none of these days is stored")
     else:
         _show(counts, failed, len(found))
-    sys.exit(1 if problems or (strict and failed) else 0)
+    if not as_json:
+        for one in sizes:
+            print_line(str(one))
+    sys.exit(1 if problems or sizes or (strict and failed) else 0)
+
+
+def _other_sizes(records: Iterable[Any]) -> list[Any]:
+    """Return the days of the checked symbols that were converted with another contract size than is known of them now."""
+    from crypto_assets.ledger.instruments import days_with_other_size
+
+    checked = {(one.exchange, one.market_type, one.symbol, one.dataset) for one in records if one.source_contract_size}
+    if not checked:
+        return []
+
+    def read(ledger: Any) -> list[Any]:
+        with ledger.transaction() as connection:
+            return days_with_other_size(connection)
+
+    return [one for one in with_ledger(read) if (one.exchange, one.market_type, one.symbol, one.dataset) in checked]
 
 
 def _counted(records: Iterable[Any]) -> tuple[dict[str, dict[str, int]], list[dict[str, Any]]]:

@@ -17,6 +17,7 @@ from crypto_assets import datasets, sources
 from crypto_assets.engine.archive.download import download
 from crypto_assets.engine.archive.holders import Files
 from crypto_assets.engine.archive.site import ArchiveSite
+from crypto_assets.engine.instruments import converted
 from crypto_assets.errors import ChecksumMismatch, CryptoAssetsError, InvalidRows, MalformedFile
 from crypto_assets.model import ArchiveObject, Instrument, SourceFile, Span, Track
 from crypto_assets.rows.arrange import row_text
@@ -71,6 +72,7 @@ def read_files(
                 content, source = receive(obj)
         except (ChecksumMismatch, MalformedFile) as error:
             raise RefusedFile(error, obj, getattr(error, "content", b"")) from error
+        source = converted(source, instrument)
         found.append(source)
         try:
             rows = sources.parse(*track, obj.key, content, instrument)

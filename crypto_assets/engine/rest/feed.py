@@ -11,7 +11,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -48,7 +48,7 @@ class RestRows:
 
     Every row before `until` is there; if the day is over and complete, `until` is its end. `missing` says why the walk ended
     before all available rows were read, or why there are none. `missing_ids` counts ids between rows that the exchange leaves
-    out.
+    out. `instrument` converted amounts in contracts.
     """
 
     rows: pa.Table
@@ -56,6 +56,7 @@ class RestRows:
     ended: bool
     missing: str = ""
     missing_ids: int = 0
+    instrument: Instrument | None = None
 
 
 InstrumentOf = Callable[[Track], Instrument | None]
@@ -99,16 +100,16 @@ class RestFeed:
             InvalidRows, BadContent: the answers contradict each other, or differ from the exchange's documentation.
         """
         feed = self._feed(series)
+        instrument = self._instrument_of(Track(series, partition.symbol)) if self._instrument_of else None
         if until is not None and until >= partition.end and not _missing_bars(series, partition, stored):
-            return RestRows(stored, partition.end, ended=True)
+            return RestRows(stored, partition.end, ended=True, instrument=instrument)
         now = self._now(series, feed, partition.end) - feed.settle
         if now <= partition.start:
             raise PermanentError(f"{partition}: by the exchange's clock, {now:%Y-%m-%d %H:%M} UTC, it has not begun")
-        instrument = self._instrument_of(Track(series, partition.symbol)) if self._instrument_of else None
         walked = self._walk(series, feed, partition, feed.walk(partition, stored, until, now, instrument))
         rows = merged(series, feed.source_key(partition.symbol), [stored, *(page.rows for page in walked.pages)])
         rows = between(rows, series, partition.start, partition.end)
-        return _judged(series, partition, rows, until, now, walked)
+        return replace(_judged(series, partition, rows, until, now, walked), instrument=instrument)
 
     def _walk(self, series: Series, feed: QueryFeed, partition: Partition, walk: Walk) -> _Walked:
         """Follow the walk of a day; a failure, or the end of the time for a day, ends it early."""

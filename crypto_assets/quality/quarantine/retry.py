@@ -22,7 +22,7 @@ from crypto_assets.engine.acquire import split_days
 from crypto_assets.engine.archive.download import Published, published_digest
 from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.engine.day_outcomes import Day, Target, quarantine
-from crypto_assets.engine.instruments import instruments_of
+from crypto_assets.engine.instruments import converted, instruments_of
 from crypto_assets.engine.publication.storer import Storer
 from crypto_assets.engine.run_context import RunContext, Stores
 from crypto_assets.errors import (
@@ -123,6 +123,7 @@ class Restorer:
         target = self._target(file, file.series)
         try:
             source, was_asked = self._source(file.series, file, content)
+            source = converted(source, self._instrument(target.track))
             parts = self._parse(target, source, content)
         except OF_THIS_PROCESS:
             raise

@@ -35,6 +35,7 @@ STATEMENTS = (
         source_published_digest text,
         source_last_modified timestamptz,
         source_files jsonb NOT NULL DEFAULT '[]',
+        source_contract_size text,
         failed_checks text[] NOT NULL DEFAULT '{}',
         findings jsonb NOT NULL DEFAULT '{}',
         judged_by text NOT NULL DEFAULT '',
@@ -65,6 +66,10 @@ STATEMENTS = (
     """,
     "COMMENT ON COLUMN collection.partitions.source_sha256 IS 'of the downloaded bytes; of several files, of their sha256'",
     "COMMENT ON COLUMN collection.partitions.source_published_digest IS 'of the exchange, as sha256:… or md5:…'",
+    (
+        "COMMENT ON COLUMN collection.partitions.source_contract_size IS "
+        "'contract size by which amounts in contracts were converted; null: they were not'"
+    ),
     """
     COMMENT ON COLUMN collection.partitions.source_files IS
         'key, size, etag, digests and time of each file, if the day came from several; empty: the one file of source_key'
