@@ -10,6 +10,7 @@ Spot and linear. Times of linear files are seconds with four digits after the po
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
@@ -36,6 +37,7 @@ CONTRACTS = "timestamp,symbol,side,size,price,tickDirection,trdMatchID,grossValu
 SPOT = "id,timestamp,price,volume,side,rpi"
 
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_OTHER_AMOUNTS = ("wrong-bytes", "republished", "republished-stale-checksum", "conflicting-rows")
 _MOST_RECENT = {"spot": 60, "linear": 1000}
 
 
@@ -95,6 +97,17 @@ class Bybit(Dialect):
         if key.startswith("spot/"):
             return Table("trades", time=1, price=2, amount=3, header=SPOT, pack="gzip")
         return Table("trades", time=0, price=4, amount=3, quote=9, header=CONTRACTS, pack="gzip")
+
+    def damaged(self, fault: str, key: str, content: bytes) -> bytes:
+        """Return the bytes under a fault; a file with another amount has its notional too, as the exchange's would."""
+        changed = super().damaged(fault, key, content)
+        if fault not in _OTHER_AMOUNTS or key.startswith("spot/"):
+            return changed
+        header, *lines = gzip.decompress(changed).decode().splitlines()
+        cells = [line.split(",") for line in lines]
+        for row in cells:
+            row[8] = repr(float(row[3]))
+        return gzip_member([(",".join(row) + "\n").encode() for row in cells], header)
 
     # ---- files --------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,177 @@
+"""Bybit from end to end: the engine collects from the sandbox's Bybit, through listing, files and REST."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from crypto_assets.config.collection import Collection, parse_collection
+from crypto_assets.model import Partition, Series
+from crypto_assets.sandbox.archive import SyntheticArchive
+from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets_tests.workbench import Workbench, entry
+
+FIRST, LAST, NOW = date(2024, 1, 1), date(2024, 1, 12), datetime(2024, 1, 12, 12, tzinfo=UTC)
+DAY = date(2024, 1, 5)
+LINEAR = "BTC/USDT:USDT"
+
+
+class BybitBench(Workbench):
+    """Collects from the sandbox's Bybit; `urls` may name its web host as the listing."""
+
+    urls: dict[str, str]
+
+    @property
+    def collection(self) -> Collection:
+        return parse_collection({"exchanges": {"bybit": self.urls}, "series": self.entries})
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[SandboxServer]:
+    symbols = {"spot": ["BTCUSDT"], "linear": ["BTCUSDT"]}
+    with SandboxServer(SyntheticArchive(symbols, FIRST, LAST, trades_per_day=1_440, now=NOW)) as server:
+        yield server
+
+
+@pytest.fixture
+def sandbox(running: SandboxServer) -> Iterator[SandboxServer]:
+    running.forget_requests()
+    yield running
+    running.app.state.faults.off()
+    running.app.state.limits.forget()
+    running.app.state.overrides_of["bybit"].clear()
+
+
+Open = Callable[..., BybitBench]
+
+
+@pytest.fixture
+def bench(sandbox: SandboxServer, postgres_url: str, tmp_path: Path) -> Open:
+    def opened(market_type: str, *datasets: str, **more: Any) -> BybitBench:
+        symbol = "BTC/USDT" if market_type == "spot" else LINEAR
+        one = {**entry(market_type, datasets, [symbol], FIRST, rest=True), "exchange": "bybit", **more}
+        made = BybitBench(sandbox, postgres_url, tmp_path / "lake", one)
+        made.urls, made.now = sandbox.urls("bybit"), lambda: NOW
+        return made
+
+    return opened
+
+
+def stored(bench: BybitBench, market_type: str, dataset: str, symbol: str, day: date) -> pa.Table:
+    return bench.lake.read_partition(Series.named("bybit", market_type, dataset), Partition(symbol, day))
+
+
+def asked(sandbox: SandboxServer, kind: str) -> list[str]:
+    return [one.path for one in sandbox.app.state.requests if one.kind == kind]
+
+
+def test_bars_and_funding_are_asked_for_and_final(bench, sandbox):
+    made = bench("linear", "ohlcv_1h", "funding_rates")
+    result = made.collect(DAY, DAY + timedelta(days=1))
+    for dataset in ("ohlcv_1h", "funding_rates"):
+        assert [result.of(DAY, dataset, LINEAR, "linear").state.value] == ["available"], result.of(
+            DAY, dataset, LINEAR, "linear"
+        ).reason
+    world = sandbox.app.state.source
+    item = world.listed["linear", "BTCUSDT"][0]
+    true = world.market.bars(item, "1h", DAY)
+    rows = stored(made, "linear", "ohlcv_1h", LINEAR, DAY)
+    assert [int(one * 10**item.price_decimals) for one in rows["close"].to_pylist()] == true.close.tolist()
+    assert [
+        int(one * 10**item.quote_decimals) for one in rows["quote_volume"].to_pylist()
+    ] == true.quote_volume.tolist()
+    assert rows["trade_count"].null_count == 24
+    events = stored(made, "linear", "funding_rates", LINEAR, DAY)
+    assert [int(one * 10**8) for one in events["funding_rate"].to_pylist()] == [
+        rate for _, rate in world.market.funding_rates(item, DAY)
+    ]
+    assert asked(sandbox, "object") == []
+
+
+def linear_key(day: date) -> str:
+    return f"trading/BTCUSDT/BTCUSDT{day}.csv.gz"
+
+
+@pytest.mark.parametrize("listing", ["listing_url", "archive_url"])
+@pytest.mark.parametrize(("market_type", "symbol"), [("linear", LINEAR), ("spot", "BTC/USDT")])
+def test_trades_come_from_files_that_the_bucket_or_the_web_host_lists(bench, sandbox, listing, market_type, symbol):
+    made = bench(market_type, "trades")
+    made.urls = {**made.urls, "listing_url": made.urls[listing]}
+    outcome = made.collect(DAY, DAY).of(DAY, "trades", symbol, market_type)
+    assert outcome.state.value == "available", outcome.reason
+    rows = stored(made, market_type, "trades", symbol, DAY)
+    world = sandbox.app.state.source
+    true = world.market.trades(world.listed[market_type, "BTCUSDT"][0], DAY)
+    digits = 1_000 if market_type == "spot" else 100
+    assert rows["trade_time"].cast(pa.int64()).to_pylist() == (true.time // digits * digits).tolist()
+    assert rows["trade_id"].null_count == len(true)
+    assert rows["trade_place"].null_count == 0
+    assert len({(row["trade_time"], row["trade_place"]) for row in rows.to_pylist()}) == len(true)
+    assert rows["trade_uid"].null_count == (len(true) if market_type == "spot" else 0)
+    assert len(asked(sandbox, "object")) == 1
+    assert asked(sandbox, "checksum") == []
+    assert outcome.source is not None
+    assert outcome.source.published_digest == f"md5:{outcome.source.etag}"
+
+
+def test_a_republished_file_is_found_by_its_etag_and_collected_again(bench, sandbox):
+    made = bench("linear", "trades")
+    first = made.collect(DAY, DAY).of(DAY, "trades", LINEAR, "linear")
+    before = stored(made, "linear", "trades", LINEAR, DAY)
+    sandbox.forget_requests()
+    assert made.collect(DAY, DAY).of(DAY, "trades", LINEAR, "linear").unchanged
+    assert asked(sandbox, "object") == []
+    sandbox.app.state.faults.on("republished", exchange="bybit", pattern=linear_key(DAY))
+    again = made.collect(DAY, DAY).of(DAY, "trades", LINEAR, "linear")
+    assert len(asked(sandbox, "object")) == 1
+    assert (again.state.value, again.unchanged, again.correction is None) == ("available", False, False), again.reason
+    assert again.source.sha256 != first.source.sha256
+    assert again.source.published_digest != first.source.published_digest
+    assert before["amount"] != stored(made, "linear", "trades", LINEAR, DAY)["amount"]
+
+
+def test_a_gzip_file_of_nothing_and_a_file_of_another_symbol_cost_their_day_alone(bench, sandbox):
+    made = bench("linear", "trades", rest=False)
+    other = sandbox.app.state.dialects["bybit"].archive.read(linear_key(DAY))
+    text = gzip.decompress(other).replace(b"BTCUSDT", b"ETHUSDT")
+    sandbox.app.state.overrides_of["bybit"] |= {
+        linear_key(DAY): gzip.compress(b"", mtime=0),
+        linear_key(DAY + timedelta(days=1)): gzip.compress(text, mtime=0),
+    }
+    result = made.collect(DAY, DAY + timedelta(days=2))
+    found = [result.of(DAY + timedelta(days=place), "trades", LINEAR, "linear") for place in range(3)]
+    assert [one.state.value for one in found] == ["missing", "missing", "available"]
+    assert "found an empty text" in found[0].reason
+    assert "expected trades of BTCUSDT only, found ETHUSDT" in found[1].reason
+
+
+def test_an_error_inside_a_200_costs_its_series_alone_and_is_named(bench):
+    made = bench("linear", "ohlcv_1h", "funding_rates", symbols=["BTC/USDT:USDT", "NOPE/USDT:USDT"])
+    result = made.collect(DAY, DAY)
+    assert result.of(DAY, "ohlcv_1h", LINEAR, "linear").state.value == "available"
+    failed = result.of(DAY, "ohlcv_1h", "NOPE/USDT:USDT", "linear")
+    assert failed.state.value != "available"
+    assert "Symbol Is Invalid" in failed.reason or "10001" in failed.reason
+
+
+def test_a_ban_stops_the_questions(bench, sandbox):
+    made = bench("linear", "ohlcv_1h")
+    sandbox.app.state.faults.on("http-403", exchange="bybit", kinds=("rest",))
+    days = 5
+    result = made.collect(DAY, DAY + timedelta(days=days - 1))
+    states = [result.of(DAY + timedelta(days=place), "ohlcv_1h", LINEAR, "linear").state.value for place in range(days)]
+    assert "available" not in states
+    assert len(asked(sandbox, "rest")) < days
+
+
+def test_the_newest_trades_do_not_reach_to_the_midnight_of_a_busy_day(bench):
+    made = bench("spot", "trades")
+    outcome = made.collect(LAST, LAST).of(LAST, "trades", "BTC/USDT")
+    assert outcome.state.value in ("pending", "missing")
+    assert "found the newest 60 only" in outcome.reason
