@@ -19,8 +19,9 @@ _FIRST_KEYS = 2
 
 
 def objects_of(site: ArchiveSite, feed: ArchiveFeed, name: str, days: Sequence[date]) -> dict[str, ArchiveObject]:
-    """Return the listed files of some days (ascending) of one symbol by key, whole days or not.
+    """Return the listed files of some days (ascending) of one symbol by the key that the feed expects, whole days or not.
 
+    A listing may have a file in another folder: its own key is the right one, and the name of the file tells which it is.
     Where nothing lists them, each is requested by its name.
 
     Raises:
@@ -33,14 +34,22 @@ def objects_of(site: ArchiveSite, feed: ArchiveFeed, name: str, days: Sequence[d
             raise problem
         return found
     listed = list_objects(site, feed.listing, wanted_between(feed, name, days[0], days[-1]))
-    return {obj.key: obj for obj in listed if obj.key in keys}
+    expected = {file_name(key): key for key in keys}
+    return {expected[own]: obj for obj in listed if (own := file_name(obj.key)) in expected and span_of(feed, obj.key)}
 
 
 def wanted_between(feed: ArchiveFeed, name: str, first: date, last: date) -> Wanted:
     """Return what to ask the listing of one symbol for, to see the files of some days."""
     firsts, lasts = feed.keys(name, first), feed.keys(name, last)
     span = Span(feed.covers(firsts[0]).start, feed.covers(lasts[-1]).end)
+    if feed.since is not None:  # asked by time; a file may be in a folder that no order of keys expects
+        return Wanted(feed.prefix(name), span=span)
     return Wanted(feed.prefix(name), after=just_before(firsts[0]), until=max(*firsts, *lasts), span=span)
+
+
+def file_name(key: str) -> str:
+    """Return the last part of a key."""
+    return key.rpartition("/")[2]
 
 
 def just_before(key: str) -> str:
@@ -109,5 +118,6 @@ def span_of(feed: ArchiveFeed, key: str) -> Span | None:
 
 
 def is_of(feed: ArchiveFeed, name: str, key: str, span: Span) -> bool:
-    """Return whether a data file has the name that the feed gives to the symbol's file of its time."""
-    return any(key in feed.keys(name, day) for day in days_between(span.first_day, span.last_day)[:2])
+    """Return whether a data file has the name that the feed gives to the symbol's file of its time, in whatever folder."""
+    days = days_between(span.first_day, span.last_day)[:2]
+    return any(file_name(key) == file_name(expected) for day in days for expected in feed.keys(name, day))

@@ -180,6 +180,8 @@ class Reader:
         if feed.listing is None:
             days = days_between(max(begin or self._watch.entry.start, feed.since or date.min), last)
             yield list(objects_of(self._site, feed, name, days).values())
+        elif begin is None and feed.since is not None:
+            yield from self._pages(feed, name, max(feed.since, self._watch.entry.start))
         elif begin is None:
             yield from list_pages(self._site, feed.listing, Wanted(feed.prefix(name)))
         else:

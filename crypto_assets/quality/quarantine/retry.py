@@ -20,6 +20,7 @@ from crypto_assets.config.collection import Collection
 from crypto_assets.config.environment import settings
 from crypto_assets.engine.acquire import split_days
 from crypto_assets.engine.archive.download import Published, published_digest
+from crypto_assets.engine.archive.files import is_of
 from crypto_assets.engine.archive.site import ArchiveSite
 from crypto_assets.engine.day_outcomes import Day, Target, quarantine
 from crypto_assets.engine.instruments import converted, instruments_of
@@ -253,15 +254,12 @@ def _unusable(file: RefusedFile, content: bytes | None) -> str:
     if file.series.dataset not in (known := exchange.dataset_names(file.series.market_type)):
         return f"dataset {file.series.dataset}: expected one of {', '.join(known)}"
     name = sources.name_of(file.series, file.symbol)
-    prefixes = [feed.prefix(name) for feed in sources.archives(file.series)]
-    if not file.key.startswith(tuple(prefixes)):
-        return (
-            f"{file.key}: expected a key under {' or '.join(prefixes)}, where {file.series} {file.symbol} is published"
-        )
     try:
-        span = sources.span_of(file.series, file.key)
+        feed, span = sources.feed_of(file.series, file.key), sources.span_of(file.series, file.key)
     except ValueError as error:
         return f"{file.key}: expected the key of a data file ({error})"
+    if not is_of(feed, name, file.key, span):
+        return f"{file.key}: expected a file of {file.series} {file.symbol}, like {feed.keys(name, span.first_day)[0]}"
     first, last = span.first_day, span.last_day
     if not (first <= min(file.days) and max(file.days) <= last):
         return f"{file.key}: expected days from {first} to {last}, found {min(file.days)} to {max(file.days)} in its reason"

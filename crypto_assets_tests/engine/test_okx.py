@@ -1,0 +1,183 @@
+"""OKX from its sandbox dialect, whole: index, two files a day, bundles, contracts in base, REST for what is not published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crypto_assets.config.collection import Collection, parse_collection
+from crypto_assets.engine.instruments import refresh_instruments
+from crypto_assets.ledger.partitions import Ledger
+from crypto_assets.model import Partition, Series, State, days_between
+from crypto_assets.sandbox.server import SandboxServer
+from crypto_assets.sandbox.world import World
+from crypto_assets_tests.workbench import Workbench
+
+FIRST, LAST = date(2024, 1, 2), date(2024, 1, 4)
+NOW = datetime(2024, 1, 20, 12, tzinfo=UTC)
+BTC, SWAP, OTHER = "BTC/USDT", "BTC/USDT:USDT", "ETH/USDT:USDT"
+ROOT = "/okx/archive/cdn/okex/traderecords"
+
+
+class OkxBench(Workbench):
+    """Collects from OKX's dialect; contract sizes are asked for before each collection, as runs do."""
+
+    @property
+    def collection(self) -> Collection:
+        urls = self.sandbox.app.state.dialects["okx"].urls(self.sandbox.archive_url)
+        return parse_collection({"exchanges": {"okx": urls}, "series": self.entries})
+
+    def learn_instruments(self) -> None:
+        with Ledger(self.url) as ledger:
+            problems = [one.problem for one in refresh_instruments(self.collection, ledger)]
+        assert set(problems) <= {""}
+
+    def rows(self, series: Series, symbol: str, day: date) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.lake.read_partition(series, Partition(symbol, day)).to_pylist()
+        return found
+
+    def asked(self, part: str) -> list[str]:
+        return [path for method, path in self.sandbox.requests() if method == "GET" and part in path]
+
+
+Open = Callable[..., OkxBench]
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[SandboxServer]:
+    symbols = {"spot": ["BTCUSDT"], "linear": ["BTCUSDT", "ETHUSDT"]}
+    with SandboxServer(World(symbols, date(2024, 1, 1), date(2024, 1, 31), trades_per_day=1_440, now=NOW)) as server:
+        yield server
+
+
+@pytest.fixture
+def bench(served: SandboxServer, postgres_url: str, tmp_path: Path) -> Iterator[Open]:
+    def opened(market_type: str, datasets: list[str], symbols: list[str], **more: Any) -> OkxBench:
+        entry = {"exchange": "okx", "market_type": market_type, "datasets": datasets, "symbols": symbols}
+        found = OkxBench(served, postgres_url, tmp_path / "lake", {**entry, "start": FIRST, "rest": False, **more})
+        found.now = lambda: NOW
+        found.learn_instruments()
+        served.forget_requests()
+        return found
+
+    yield opened
+    served.app.state.faults.off()
+    served.app.state.overrides_of["okx"].clear()
+    served.app.state.source.now = NOW
+
+
+def of_world(
+    served: SandboxServer, market: str, symbol: str, day: date
+) -> list[tuple[int, int, Decimal, Decimal, str]]:
+    """Return the trades of the synthetic market: number, milliseconds, price, amount in base, side of the taker."""
+    world = served.app.state.source
+    item, _, _ = world.listed[market, symbol]
+    trades = world.market.trades(item, day)
+    price, amount = Decimal(10) ** -item.price_decimals, Decimal(10) ** -item.amount_decimals
+    columns = (trades.id, trades.time, trades.price, trades.amount, trades.is_buyer_maker)
+    return [
+        (number + 1, time // 1000, ticks * price, lots * amount, "sell" if sold else "buy")
+        for number, time, ticks, lots, sold in zip(*(column.tolist() for column in columns), strict=True)
+    ]
+
+
+def as_trades(rows: list[dict[str, Any]]) -> list[tuple[int, int, Decimal, Decimal, str]]:
+    return [
+        (row["trade_id"], round(row["trade_time"].timestamp() * 1000), row["price"], row["amount"], row["side"])
+        for row in rows
+    ]
+
+
+@pytest.mark.parametrize(
+    ("market_type", "symbol", "name"), [("spot", BTC, "BTC-USDT"), ("linear", SWAP, "BTC-USDT-SWAP")]
+)
+def test_two_files_a_day_give_every_trade_in_base(
+    bench: Open, served: SandboxServer, market_type: str, symbol: str, name: str
+) -> None:
+    okx = bench(market_type, ["trades"], [symbol])
+    result = okx.collect(FIRST, LAST)
+    series = Series.named("okx", market_type, "trades")
+    days = list(days_between(FIRST, LAST))
+    assert [result.of(day, "trades", symbol, market_type).state for day in days] == [State.AVAILABLE] * 3
+    for day in days:
+        assert as_trades(okx.rows(series, symbol, day)) == of_world(served, market_type, "BTCUSDT", day)
+    # Each file once, though two days need it.
+    files = [
+        f"{ROOT}/trades/daily/{day:%Y%m%d}/{name}-trades-{day}.zip" for day in days_between(FIRST, date(2024, 1, 5))
+    ]
+    assert sorted(okx.asked("/archive/")) == files
+
+
+def test_bars_of_spot_and_swaps_are_those_of_the_market(bench: Open, served: SandboxServer) -> None:
+    okx = bench("linear", ["ohlcv_1m"], [SWAP])
+    result = okx.collect(FIRST, LAST)
+    assert result.of(FIRST, symbol=SWAP, market_type="linear").state is State.AVAILABLE
+    item, _, _ = served.app.state.source.listed["linear", "BTCUSDT"]
+    bars = served.app.state.source.market.bars(item, "1m", FIRST)
+    amount = Decimal(10) ** -item.amount_decimals
+    rows = okx.rows(Series.named("okx", "linear", "ohlcv_1m"), SWAP, FIRST)
+    assert [row["volume"] for row in rows] == [int(volume) * amount for volume in bars.volume]
+    assert [row["close"] for row in rows] == [int(price) * Decimal(10) ** -item.price_decimals for price in bars.close]
+    assert {row["trade_count"] for row in rows} == {None}
+
+
+def test_a_bundle_is_fetched_once_for_all_symbols(bench: Open, served: SandboxServer) -> None:
+    okx = bench("linear", ["funding_rates"], [SWAP, OTHER])
+    result = okx.collect(FIRST, LAST)
+    for symbol, name in ((SWAP, "BTCUSDT"), (OTHER, "ETHUSDT")):
+        item, _, _ = served.app.state.source.listed["linear", name]
+        for day in days_between(FIRST, LAST):
+            assert result.of(day, "funding_rates", symbol, "linear").state is State.AVAILABLE
+            rows = okx.rows(Series.named("okx", "linear", "funding_rates"), symbol, day)
+            expected = served.app.state.source.market.funding_rates(item, day)
+            assert [(row["funding_rate"], row["funding_interval_hours"]) for row in rows] == [
+                (Decimal(rate).scaleb(-8), 8) for _, rate in expected
+            ]
+            assert [round(row["funding_time"].timestamp() * 1000) for row in rows] == [
+                time // 1000 for time, _ in expected
+            ]
+    days = days_between(FIRST, date(2024, 1, 5))
+    files = [f"{ROOT}/swaprates/daily/{day:%Y%m%d}/allswap-fundingrates-{day}.zip" for day in days]
+    assert sorted(okx.asked("/archive/")) == files
+
+
+def test_what_is_not_published_yet_comes_from_rest_with_the_same_rows(bench: Open, served: SandboxServer) -> None:
+    day = date(2024, 1, 18)  # the second file of 18 January, of the 19th in UTC+8, appears on the 21st
+    okx = bench("linear", ["trades", "ohlcv_1m", "funding_rates"], [SWAP], rest=True)
+    result = okx.collect(day, day)
+    states = {name: result.of(day, name, SWAP, "linear").state for name in ("trades", "ohlcv_1m", "funding_rates")}
+    assert states == dict.fromkeys(states, State.PROVISIONAL)
+    trades = okx.rows(Series.named("okx", "linear", "trades"), SWAP, day)
+    assert as_trades(trades) == of_world(served, "linear", "BTCUSDT", day)
+    assert okx.asked("/archive/") == []
+    before = {
+        name: okx.rows(Series.named("okx", "linear", name), SWAP, day)
+        for name in ("trades", "ohlcv_1m", "funding_rates")
+    }
+    served.app.state.source.now = NOW + timedelta(days=5)
+    okx.now = lambda: NOW + timedelta(days=5)
+    later = okx.collect(day, day)
+    for name, rows in before.items():
+        assert later.of(day, name, SWAP, "linear").state is State.AVAILABLE
+        assert okx.rows(Series.named("okx", "linear", name), SWAP, day) == rows
+
+
+def test_a_file_in_another_folder_is_found_where_the_index_says(bench: Open, served: SandboxServer) -> None:
+    okx = bench("spot", ["trades"], [BTC])
+    usual = "cdn/okex/traderecords/trades/daily/20240103/BTC-USDT-trades-2024-01-03.zip"
+    overrides = served.app.state.overrides_of["okx"]
+    content = served.app.state.dialects["okx"].archive.read(usual)
+    overrides[usual] = None
+    # The sandbox lists a day by its folder; the file has the same name in a folder below it.
+    moved = "cdn/okex/traderecords/trades/daily/20240103/v2/BTC-USDT-trades-2024-01-03.zip"
+    overrides[moved] = content
+    result = okx.collect(FIRST, FIRST)
+    assert result.of(FIRST, "trades", BTC).state is State.AVAILABLE
+    found = as_trades(okx.rows(Series.named("okx", "spot", "trades"), BTC, FIRST))
+    assert found == of_world(served, "spot", "BTCUSDT", FIRST)
+    assert okx.asked("/v2/") == [f"/okx/archive/{moved}"]
