@@ -259,7 +259,8 @@ def _unusable(file: RefusedFile, content: bytes | None) -> str:
     except ValueError as error:
         return f"{file.key}: expected the key of a data file ({error})"
     if not is_of(feed, name, file.key, span):
-        return f"{file.key}: expected a file of {file.series} {file.symbol}, like {feed.keys(name, span.first_day)[0]}"
+        expected = feed.keys(name, span.first_day)[0]
+        return f"{file.key}: expected a file like {expected}, where {file.series} {file.symbol} is published"
     first, last = span.first_day, span.last_day
     if not (first <= min(file.days) and max(file.days) <= last):
         return f"{file.key}: expected days from {first} to {last}, found {min(file.days)} to {max(file.days)} in its reason"
