@@ -61,19 +61,29 @@ class MarketTable:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """The keys of the path, then the time (the table is partitioned by it), then the rest of the dataset's keys."""
+        """The keys of the path, then the time (the table is partitioned by it), then the rest of the dataset's key."""
+        return self._key_of(self.dataset.key)
+
+    def _key_of(self, names: tuple[str, ...]) -> tuple[str, ...]:
         timeframe = (TIMEFRAME.name,) if self.dataset.has_timeframes else ()
-        return (*(column.name for column in KEYS), *timeframe, *self.order)
+        rest = (name for name in names if name != self.time_column)
+        return (*(column.name for column in KEYS), *timeframe, self.time_column, *rest)
 
     def statements(self) -> list[str]:
         """Return the SQL that creates the table, with comments on it and on every column."""
         name = f"market.{self.dataset.table}"
         lines = [f"{column.name} {_postgres_type(column)}{_not_null(column)}" for column in self.declared]
-        # Of a number and a place, one is null: two rows with the same other one are the same row.
-        kind = "UNIQUE NULLS NOT DISTINCT" if self.dataset.unnumbered_key else "PRIMARY KEY"
+        # One index of both keys would have a null in every entry, and COPY would take half as long again.
+        unnumbered = self.dataset.unnumbered_key
+        kind = "UNIQUE" if unnumbered else "PRIMARY KEY"
         lines.append(f"{kind} ({', '.join(self.key)})")
         return [
             f"CREATE TABLE {name} ({', '.join(lines)}) PARTITION BY RANGE ({self.time_column})",
+            *(
+                f"CREATE UNIQUE INDEX {self.dataset.table}_unnumbered_key ON {name} ({', '.join(self._key_of(unnumbered))}) "
+                f"WHERE {self.dataset.key[0]} IS NULL"
+                for _ in unnumbered[:1]
+            ),
             f"COMMENT ON TABLE {name} IS {_quoted(self.dataset.description)}",
             *(f"COMMENT ON COLUMN {name}.{one.name} IS {_quoted(one.meaning)}" for one in self.declared),
         ]

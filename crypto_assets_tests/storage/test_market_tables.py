@@ -57,7 +57,7 @@ LAYOUT = {
             "exchange text!, market_type text!, symbol text!, trade_time timestamp with time zone!, trade_id bigint, "
             "trade_place integer, trade_uid text, price numeric!, amount numeric!, quote_amount numeric, side text!"
         ),
-        "UNIQUE NULLS NOT DISTINCT (exchange, market_type, symbol, trade_time, trade_id, trade_place)",
+        "UNIQUE (exchange, market_type, symbol, trade_time, trade_id)",
         "RANGE (trade_time)",
     ),
 }
